@@ -1,1 +1,25 @@
-//! x
+//! finetuned: a self-hosted server that turns a folder of labelled images into a served classifier.
+//!
+//! Two programs share this library. `finetuned` owns the network, the database and the blobs, and never touches a tensor, an image
+//! or an archive. `finetuned-worker` does all of that in supervised child processes that own nothing but a directory and a pipe.
+//!
+//! Reading order: [`domain`] (plain data and rules), [`protocol`] (what the two programs say to each other), then on the server's
+//! side [`store`], [`blobs`], [`jobs`], [`inference`], [`http`]; on the worker's side [`worker`].
+//! They depend on each other in one direction only: `http -> {jobs, inference} -> {store, blobs, protocol} -> domain`, and
+//! `worker -> {protocol, domain}`. A test reads the sources and holds them to it.
+
+pub mod domain;
+pub mod error;
+pub mod id;
+pub mod limits;
+pub mod protocol;
+pub mod schema;
+
+pub mod blobs;
+pub mod config;
+pub mod http;
+pub mod inference;
+pub mod jobs;
+pub mod store;
+
+pub mod worker;

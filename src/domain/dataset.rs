@@ -1,0 +1,171 @@
+//! A dataset as callers see it, and whether it can train.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::{name::Name, spec::JobSpec, split::Split, time::Timestamp};
+use crate::{error::FieldError, id::DatasetId};
+
+/// How far a dataset has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum DatasetStatus {
+    /// The archive is safe on disk and is being read.
+    Processing,
+    Ready,
+    /// It cannot be used; `error` says why.
+    Failed,
+}
+
+/// How the archive was laid out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Layout {
+    /// `train/CLASS/…`, `val/CLASS/…`, `test/CLASS/…`
+    Splits,
+    /// `CLASS/…`
+    Flat,
+    /// One of the two inside one or more folders of their own.
+    Wrapped,
+    /// Images without class folders.
+    Unlabelled,
+}
+
+/// A class of a dataset; its index is its place in the sorted list of names.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Class {
+    pub name: String,
+    pub index: u32,
+    pub images: u64,
+}
+
+/// Images in each part, as the dataset itself divides them; all in `train` where it does not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SplitCounts {
+    pub train: u64,
+    pub val: u64,
+    pub test: u64,
+}
+
+/// Something about a dataset that a person should know and that does not stop it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct DatasetWarning {
+    /// Stable word for programs, such as `imbalance` or `empty_class`.
+    pub code: String,
+    pub message: String,
+    /// How many images or entries it is about.
+    pub count: u64,
+    /// A few of them, by their path in the archive.
+    pub examples: Vec<String>,
+}
+
+/// Every entry of the archive, counted.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ReportSummary {
+    /// Images of the dataset.
+    pub used: u64,
+    /// Files that look meant as images and could not be used.
+    pub skipped: u64,
+    /// Files that are not the dataset's: hidden files, `__MACOSX`, texts.
+    pub ignored: u64,
+    /// Used images whose bytes another used image has too.
+    pub duplicates: u64,
+    /// Of these, how many lie in another split than their twin.
+    pub leaks: u64,
+    pub warnings: Vec<DatasetWarning>,
+}
+
+/// What became of one entry of the archive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    Used,
+    Skipped,
+    Ignored,
+}
+
+/// One entry of the archive in the full report.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ReportEntry {
+    /// As in the archive, control characters replaced.
+    pub path: String,
+    pub outcome: Outcome,
+    pub class: Option<String>,
+    pub split: Option<Split>,
+    /// Such as `undecodable`, `too_large`, `duplicate`, `contradictory_label`, `not_an_image`, `hidden`.
+    pub codes: Vec<String>,
+    pub message: Option<String>,
+}
+
+/// Why a dataset cannot be used.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct DatasetError {
+    /// Such as `no_images`, `archive_unreadable`, `path_escape`, `too_many_entries`, `internal`.
+    pub code: String,
+    pub message: String,
+}
+
+/// A dataset.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct Dataset {
+    pub id: DatasetId,
+    /// Always `dataset`.
+    #[schema(example = "dataset")]
+    pub object: String,
+    pub name: Name,
+    pub status: DatasetStatus,
+    pub version: u32,
+    pub created_at: Timestamp,
+    /// SHA-256 of the uploaded archive, hexadecimal.
+    pub sha256: String,
+    /// Size of the uploaded archive.
+    pub bytes: u64,
+    pub images: u64,
+    pub classes: Vec<Class>,
+    pub splits: SplitCounts,
+    /// Null until the archive has been read.
+    pub layout: Option<Layout>,
+    /// Null until the archive has been read.
+    pub report: Option<ReportSummary>,
+    pub error: Option<DatasetError>,
+}
+
+impl Dataset {
+    /// What keeps a job from training on this dataset, each named by the field of the spec that it is about.
+    /// A dataset that is still being read has no faults yet; the same question is asked again when its job starts.
+    pub fn faults_for(&self, spec: &JobSpec) -> Vec<FieldError> {
+        let fault = |code, message: String| vec![FieldError::new("/dataset", code, message)];
+        match self.status {
+            DatasetStatus::Processing => return Vec::new(),
+            DatasetStatus::Failed => {
+                let why = self.error.as_ref().map_or("", |error| error.message.as_str());
+                return fault("dataset_failed", format!("the dataset cannot be used: {why}"));
+            }
+            DatasetStatus::Ready => {}
+        }
+        if self.layout == Some(Layout::Unlabelled) {
+            return fault(
+                "unlabelled",
+                "the dataset has no classes; training needs images in class folders".into(),
+            );
+        }
+        if self.classes.len() < 2 {
+            let names: Vec<_> = self.classes.iter().map(|class| class.name.as_str()).collect();
+            let message = format!(
+                "the dataset has one class only ({}); training needs at least two",
+                names.join(", ")
+            );
+            return fault("one_class", message);
+        }
+        if self.splits.train == 0 {
+            return fault("empty_split", "the dataset's training split is empty".into());
+        }
+        let brings_val = self.splits.val > 0;
+        let shares = spec.split.val + spec.split.test;
+        if !brings_val && shares > 0.95 {
+            let message = "`val` and `test` together leave nothing to train on".to_owned();
+            return vec![FieldError::new("/split", "range", message)];
+        }
+        Vec::new()
+    }
+}

@@ -1,0 +1,161 @@
+//! What a job tells while it runs: the rows of the events table, the lines of the event stream, the points of the curves.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::{job::JobStatus, time::Timestamp};
+
+/// What an event is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum EventKind {
+    /// [`StatusEvent`]
+    Status,
+    /// [`StepEvent`], at most 10 a second.
+    Step,
+    /// [`EpochEvent`]
+    Epoch,
+    /// [`CheckpointEvent`]
+    Checkpoint,
+    /// [`LogEvent`]
+    Log,
+    /// [`WarningEvent`]
+    Warning,
+    /// [`RewindEvent`]
+    Rewind,
+    /// [`EndEvent`], the last one of a job.
+    End,
+}
+
+impl EventKind {
+    pub const ALL: [EventKind; 8] = [
+        EventKind::Status,
+        EventKind::Step,
+        EventKind::Epoch,
+        EventKind::Checkpoint,
+        EventKind::Log,
+        EventKind::Warning,
+        EventKind::Rewind,
+        EventKind::End,
+    ];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            EventKind::Status => "status",
+            EventKind::Step => "step",
+            EventKind::Epoch => "epoch",
+            EventKind::Checkpoint => "checkpoint",
+            EventKind::Log => "log",
+            EventKind::Warning => "warning",
+            EventKind::Rewind => "rewind",
+            EventKind::End => "end",
+        }
+    }
+
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == text)
+    }
+}
+
+/// One event of a job.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Event {
+    /// Always `event`.
+    #[schema(example = "event")]
+    pub object: String,
+    /// The job's own sequence, from 1, without gaps.
+    pub seq: i64,
+    pub kind: EventKind,
+    pub created_at: Timestamp,
+    /// The payload of this kind.
+    #[schema(value_type = Object)]
+    pub data: serde_json::Value,
+}
+
+/// The job changed its state.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct StatusEvent {
+    pub status: JobStatus,
+    pub attempt: u32,
+    pub device: Option<String>,
+    /// Why, where it is not obvious: `interrupted`, `worker_crashed`.
+    pub reason: Option<String>,
+}
+
+/// Progress of training.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct StepEvent {
+    /// Optimiser steps since the job began, from 1.
+    pub step: u64,
+    /// From 1.
+    pub epoch: u32,
+    /// Mean over the images since the step event before.
+    pub train_loss: f64,
+    /// Learning rate of the head.
+    pub lr: f64,
+    pub images_per_second: f64,
+}
+
+/// One epoch is over.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct EpochEvent {
+    /// From 1.
+    pub epoch: u32,
+    /// Optimiser steps since the job began.
+    pub step: u64,
+    /// Mean over the epoch's images, while they were trained on.
+    pub train_loss: f64,
+    /// Share of the epoch's images that were right while they were trained on, 0 to 1.
+    pub train_accuracy: f64,
+    /// Null where there are no validation images.
+    pub val_loss: Option<f64>,
+    pub val_accuracy: Option<f64>,
+    /// Learning rate of the head at the epoch's last step.
+    pub lr: f64,
+    /// Duration of the epoch with its validation.
+    pub seconds: f64,
+    /// Share of the time in which training waited for data, 0 to 1.
+    pub data_wait: f64,
+    /// Whether these are the best weights so far.
+    pub best: bool,
+}
+
+/// The state of training is on disk: an interrupted run goes on from here.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct CheckpointEvent {
+    pub step: u64,
+    pub epoch: u32,
+    /// File name within the attempt's directory.
+    pub file: String,
+    pub sha256: String,
+    pub bytes: u64,
+}
+
+/// Something a person may want to know.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct LogEvent {
+    pub message: String,
+}
+
+/// Something a person should know.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct WarningEvent {
+    pub code: String,
+    pub message: String,
+}
+
+/// A new attempt goes on from an earlier state: what was told about later steps does not count.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct RewindEvent {
+    /// Steps up to this one stay.
+    pub to_step: u64,
+    pub to_epoch: u32,
+}
+
+/// The job is over.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct EndEvent {
+    pub status: JobStatus,
+    pub model: Option<crate::id::ModelId>,
+    pub error: Option<super::job::JobError>,
+}

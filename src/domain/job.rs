@@ -1,0 +1,146 @@
+//! A job as callers see it: its states, its progress, how it ended.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::{name::Name, spec::JobKind, spec::JobSpec, time::Timestamp};
+use crate::id::{DatasetId, JobId, ModelId};
+
+/// `queued -> running -> succeeded | failed | cancelled`, and `running -> queued` when an attempt is interrupted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum JobStatus {
+    Queued,
+    Running,
+    Succeeded,
+    Failed,
+    Cancelled,
+}
+
+impl JobStatus {
+    pub const ALL: [JobStatus; 5] = [
+        JobStatus::Queued,
+        JobStatus::Running,
+        JobStatus::Succeeded,
+        JobStatus::Failed,
+        JobStatus::Cancelled,
+    ];
+
+    /// Whether a job stays in this state for ever.
+    pub fn is_end(self) -> bool {
+        matches!(
+            self,
+            JobStatus::Succeeded | JobStatus::Failed | JobStatus::Cancelled
+        )
+    }
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            JobStatus::Queued => "queued",
+            JobStatus::Running => "running",
+            JobStatus::Succeeded => "succeeded",
+            JobStatus::Failed => "failed",
+            JobStatus::Cancelled => "cancelled",
+        }
+    }
+
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|status| status.as_str() == text)
+    }
+}
+
+/// Why a job failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum FailureCode {
+    /// The dataset cannot train.
+    InvalidData,
+    /// The base weights could not be had.
+    WeightsUnavailable,
+    OutOfMemory,
+    /// The loss stopped being a number.
+    Diverged,
+    /// The worker ended without a result, too often.
+    WorkerCrashed,
+    /// The worker made no progress, too often.
+    WorkerStalled,
+    /// The worker could not be started.
+    WorkerLost,
+    TimeLimit,
+    DiskFull,
+    Internal,
+}
+
+/// Why a job failed, and what to do.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct JobError {
+    pub code: FailureCode,
+    pub message: String,
+}
+
+/// How far a running job has come.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Progress {
+    pub epoch: u32,
+    pub epochs: u32,
+    pub step: u64,
+    /// Steps of the whole job.
+    pub steps: u64,
+    pub images_per_second: Option<f64>,
+    pub eta_seconds: Option<f64>,
+}
+
+/// The epoch whose weights are kept: highest validation accuracy, then lowest validation loss.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Best {
+    pub epoch: u32,
+    pub val_loss: Option<f64>,
+    pub val_accuracy: Option<f64>,
+}
+
+/// Why a job stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum StopReason {
+    /// Every epoch was trained.
+    Completed,
+    /// `max_seconds` were over; the best weights so far became the model.
+    Budget,
+    Cancelled,
+}
+
+/// The dataset version that a job is pinned to.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct DatasetVersion {
+    pub id: DatasetId,
+    pub version: u32,
+}
+
+/// A job.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct Job {
+    pub id: JobId,
+    /// Always `job`.
+    #[schema(example = "job")]
+    pub object: String,
+    pub kind: JobKind,
+    /// The name of the model that it makes.
+    pub name: Name,
+    pub status: JobStatus,
+    /// The resolved spec, defaults filled in.
+    pub spec: JobSpec,
+    pub dataset: DatasetVersion,
+    pub model: Option<ModelId>,
+    pub created_at: Timestamp,
+    pub started_at: Option<Timestamp>,
+    pub finished_at: Option<Timestamp>,
+    /// Times that a worker was started for it.
+    pub attempt: u32,
+    /// Queued jobs before it, from 0; null unless queued.
+    pub queue_position: Option<u64>,
+    pub device: Option<String>,
+    pub progress: Option<Progress>,
+    pub best: Option<Best>,
+    pub stop_reason: Option<StopReason>,
+    pub error: Option<JobError>,
+}

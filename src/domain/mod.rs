@@ -1,0 +1,15 @@
+//! What the product is about, as plain data and rules: datasets, job specs, job states, events, models.
+//!
+//! Nothing here reads a file, a clock (except [`time::Timestamp::now`]) or a socket, and nothing is async.
+
+pub mod dataset;
+pub mod event;
+pub mod job;
+pub mod model;
+pub mod name;
+pub mod page;
+pub mod preprocessing;
+pub mod random;
+pub mod spec;
+pub mod split;
+pub mod time;

@@ -1,0 +1,107 @@
+//! A model as callers see it, and the card (`model.json`) that travels with its weights.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::{
+    job::Best,
+    name::Name,
+    preprocessing::Preprocessing,
+    spec::{Architecture, JobSpec},
+    time::Timestamp,
+};
+use crate::id::{DatasetId, JobId, ModelId};
+
+/// The dataset that a model was trained on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct DatasetLineage {
+    pub id: DatasetId,
+    pub name: Name,
+    pub version: u32,
+    /// SHA-256 of the archive, hexadecimal.
+    pub sha256: String,
+}
+
+/// What a model reached, in the epoch whose weights it has.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ModelMetrics {
+    pub epoch: u32,
+    pub train_loss: f64,
+    pub train_accuracy: f64,
+    pub val_loss: Option<f64>,
+    pub val_accuracy: Option<f64>,
+    pub train_images: u64,
+    pub val_images: u64,
+}
+
+impl ModelMetrics {
+    pub fn best(&self) -> Best {
+        Best {
+            epoch: self.epoch,
+            val_loss: self.val_loss,
+            val_accuracy: self.val_accuracy,
+        }
+    }
+}
+
+/// `model.json`: all that is needed to use `model.safetensors` without this server.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ModelCard {
+    /// Format of this file: 1.
+    pub format: u32,
+    pub architecture: Architecture,
+    /// Names of the classes in the order of the network's outputs.
+    pub classes: Vec<String>,
+    pub preprocessing: Preprocessing,
+    pub spec: JobSpec,
+    pub metrics: ModelMetrics,
+    pub dataset: DatasetLineage,
+    /// Where the base weights came from: `none`, a model's id, a hub's repository and revision, a file's name and hash.
+    pub base_weights: String,
+    /// Name and version of the program that made it.
+    pub program: String,
+    pub libtorch: String,
+}
+
+impl ModelCard {
+    pub const FORMAT: u32 = 1;
+}
+
+/// A model.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct Model {
+    pub id: ModelId,
+    /// Always `model`.
+    #[schema(example = "model")]
+    pub object: String,
+    pub name: Name,
+    /// Models of one name are versions 1, 2, …; the name alone means the newest, `name@2` the second.
+    pub version: u32,
+    pub created_at: Timestamp,
+    pub job: JobId,
+    /// SHA-256 of `model.safetensors`, hexadecimal.
+    pub sha256: String,
+    /// Size of `model.safetensors`.
+    pub bytes: u64,
+    pub card: ModelCard,
+}
+
+/// A class and how sure the model is of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ClassProbability {
+    pub label: String,
+    pub index: u32,
+    /// 0 to 1; over all classes they sum to 1.
+    pub probability: f64,
+}
+
+/// Where the time of a prediction went, in milliseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct PredictionTiming {
+    /// Waiting for a place in a batch.
+    pub queue: f64,
+    /// Reading, turning, resizing, cropping the picture.
+    pub decode: f64,
+    /// The network, for the whole batch that this picture was in.
+    pub forward: f64,
+}

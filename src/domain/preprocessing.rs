@@ -1,0 +1,44 @@
+//! What is done to a picture between its file and the network, as data: saved with every model, carried out only by `worker/pixels.rs`.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// How a picture of any shape becomes a square.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Resize {
+    /// The shorter side is brought to `resize_to`, then the centre is cut out (torchvision's `Resize` + `CenterCrop`).
+    #[default]
+    ShortestCrop,
+}
+
+/// The whole way from an image file to the network's input `[3, crop, crop]`: EXIF orientation applied, colours as Pillow's
+/// `convert("RGB")`, resized with antialiased bilinear interpolation, cropped, scaled to 0–1, `(x - mean) / std` per channel.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Preprocessing {
+    pub resize: Resize,
+    /// Length of the shorter side after resizing, in pixels.
+    pub resize_to: u32,
+    /// Side of the square that the network sees, in pixels.
+    pub crop: u32,
+    /// Per channel, red, green, blue, on the scale 0–1.
+    pub mean: [f32; 3],
+    pub std: [f32; 3],
+}
+
+impl Preprocessing {
+    /// Mean and standard deviation of ImageNet, as torchvision's pretrained weights expect them.
+    pub const IMAGENET_MEAN: [f32; 3] = [0.485, 0.456, 0.406];
+    pub const IMAGENET_STD: [f32; 3] = [0.229, 0.224, 0.225];
+
+    /// torchvision's recipe for a network that sees `size` pixels: the shorter side becomes `size · 256 / 224`, rounded down.
+    pub fn for_size(size: u32) -> Self {
+        Self {
+            resize: Resize::ShortestCrop,
+            resize_to: size * 256 / 224,
+            crop: size,
+            mean: Self::IMAGENET_MEAN,
+            std: Self::IMAGENET_STD,
+        }
+    }
+}

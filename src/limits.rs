@@ -1,0 +1,153 @@
+//! Every bound of the server in one place: sizes, counts, times. Nothing else in the program holds such a number.
+//!
+//! Each field is a flag (`--max-archive-bytes`) and a variable (`FINETUNED_MAX_ARCHIVE_BYTES`); tests shrink them.
+
+use std::time::Duration;
+
+use clap::Args;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// Limits of the server. Sizes in bytes, durations in seconds where the name says so.
+#[derive(Clone, Debug, Args, Serialize, ToSchema)]
+#[command(next_help_heading = "Limits")]
+pub struct Limits {
+    /// Largest archive that may be uploaded
+    #[arg(long, env = "FINETUNED_MAX_ARCHIVE_BYTES", default_value_t = Limits::DEFAULT.max_archive_bytes)]
+    pub max_archive_bytes: u64,
+    /// Largest JSON body
+    #[arg(long, env = "FINETUNED_MAX_JSON_BYTES", default_value_t = Limits::DEFAULT.max_json_bytes)]
+    pub max_json_bytes: usize,
+    /// Largest body of a prediction request
+    #[arg(long, env = "FINETUNED_MAX_PREDICT_BYTES", default_value_t = Limits::DEFAULT.max_predict_bytes)]
+    pub max_predict_bytes: usize,
+    /// Most images in one prediction request
+    #[arg(long, env = "FINETUNED_MAX_PREDICT_IMAGES", default_value_t = Limits::DEFAULT.max_predict_images)]
+    pub max_predict_images: usize,
+    /// Most predictions waiting at once; more are refused with 429
+    #[arg(long, env = "FINETUNED_MAX_PREDICT_QUEUE", default_value_t = Limits::DEFAULT.max_predict_queue)]
+    pub max_predict_queue: usize,
+    /// Longest time a prediction may take
+    #[arg(long, env = "FINETUNED_PREDICT_DEADLINE_SECONDS", default_value_t = Limits::DEFAULT.predict_deadline_seconds)]
+    pub predict_deadline_seconds: u64,
+    /// Most jobs waiting in the queue; more are refused with 429
+    #[arg(long, env = "FINETUNED_MAX_QUEUED_JOBS", default_value_t = Limits::DEFAULT.max_queued_jobs)]
+    pub max_queued_jobs: i64,
+    /// Longest silence of an upload before it is given up
+    #[arg(long, env = "FINETUNED_UPLOAD_IDLE_SECONDS", default_value_t = Limits::DEFAULT.upload_idle_seconds)]
+    pub upload_idle_seconds: u64,
+    /// Disk space that is kept free: below it uploads and jobs are refused with 507
+    #[arg(long, env = "FINETUNED_MIN_FREE_BYTES", default_value_t = Limits::DEFAULT.min_free_bytes)]
+    pub min_free_bytes: u64,
+    /// Most bytes kept of a job's log
+    #[arg(long, env = "FINETUNED_MAX_LOG_BYTES", default_value_t = Limits::DEFAULT.max_log_bytes)]
+    pub max_log_bytes: u64,
+    /// Longest time a worker may take to start and load its data before the first sign of progress
+    #[arg(long, env = "FINETUNED_LOAD_DEADLINE_SECONDS", default_value_t = Limits::DEFAULT.load_deadline_seconds)]
+    pub load_deadline_seconds: u64,
+    /// Longest time between two signs of progress of a running worker
+    #[arg(long, env = "FINETUNED_STEP_DEADLINE_SECONDS", default_value_t = Limits::DEFAULT.step_deadline_seconds)]
+    pub step_deadline_seconds: u64,
+    /// Time between asking a worker to stop and killing its process group
+    #[arg(long, env = "FINETUNED_STOP_GRACE_SECONDS", default_value_t = Limits::DEFAULT.stop_grace_seconds)]
+    pub stop_grace_seconds: u64,
+    /// Time between two comments on a quiet event stream
+    #[arg(long, env = "FINETUNED_SSE_HEARTBEAT_SECONDS", default_value_t = Limits::DEFAULT.sse_heartbeat_seconds)]
+    pub sse_heartbeat_seconds: u64,
+    /// Most event streams open at once
+    #[arg(long, env = "FINETUNED_MAX_EVENT_STREAMS", default_value_t = Limits::DEFAULT.max_event_streams)]
+    pub max_event_streams: usize,
+    /// Most connections open at once
+    #[arg(long, env = "FINETUNED_MAX_CONNECTIONS", default_value_t = Limits::DEFAULT.max_connections)]
+    pub max_connections: usize,
+    /// Longest time a client may take to send its request's head
+    #[arg(long, env = "FINETUNED_HEADER_SECONDS", default_value_t = Limits::DEFAULT.header_seconds)]
+    pub header_seconds: u64,
+    #[command(flatten)]
+    pub ingest: IngestLimits,
+}
+
+/// Limits on what an archive may hold. They travel to the ingest child in its run spec.
+#[derive(Clone, Debug, Args, Serialize, Deserialize, ToSchema)]
+pub struct IngestLimits {
+    /// Most bytes that an archive may expand to
+    #[arg(long, env = "FINETUNED_MAX_EXPANDED_BYTES", default_value_t = IngestLimits::DEFAULT.max_expanded_bytes)]
+    pub max_expanded_bytes: u64,
+    /// Most entries in an archive
+    #[arg(long, env = "FINETUNED_MAX_ENTRIES", default_value_t = IngestLimits::DEFAULT.max_entries)]
+    pub max_entries: u64,
+    /// Largest single file in an archive
+    #[arg(long, env = "FINETUNED_MAX_FILE_BYTES", default_value_t = IngestLimits::DEFAULT.max_file_bytes)]
+    pub max_file_bytes: u64,
+    /// Highest expansion of an entry larger than 1 MiB, expanded : packed
+    #[arg(long, env = "FINETUNED_MAX_EXPANSION_RATIO", default_value_t = IngestLimits::DEFAULT.max_expansion_ratio)]
+    pub max_expansion_ratio: u64,
+    /// Most pixels in an image
+    #[arg(long, env = "FINETUNED_MAX_IMAGE_PIXELS", default_value_t = IngestLimits::DEFAULT.max_image_pixels)]
+    pub max_image_pixels: u64,
+    /// Most classes in a dataset
+    #[arg(long, env = "FINETUNED_MAX_CLASSES", default_value_t = IngestLimits::DEFAULT.max_classes)]
+    pub max_classes: usize,
+    /// Longest path of an entry, in bytes
+    #[arg(long, env = "FINETUNED_MAX_PATH_BYTES", default_value_t = IngestLimits::DEFAULT.max_path_bytes)]
+    pub max_path_bytes: usize,
+}
+
+impl Limits {
+    /// What holds when no flag and no variable says otherwise.
+    pub const DEFAULT: Limits = Limits {
+        max_archive_bytes: 8 << 30,
+        max_json_bytes: 256 << 10,
+        max_predict_bytes: 64 << 20,
+        max_predict_images: 64,
+        max_predict_queue: 256,
+        predict_deadline_seconds: 30,
+        max_queued_jobs: 1000,
+        upload_idle_seconds: 60,
+        min_free_bytes: 1 << 30,
+        max_log_bytes: 1 << 20,
+        load_deadline_seconds: 600,
+        step_deadline_seconds: 120,
+        stop_grace_seconds: 20,
+        sse_heartbeat_seconds: 15,
+        max_event_streams: 256,
+        max_connections: 1024,
+        header_seconds: 10,
+        ingest: IngestLimits::DEFAULT,
+    };
+
+    pub fn predict_deadline(&self) -> Duration {
+        Duration::from_secs(self.predict_deadline_seconds)
+    }
+
+    pub fn load_deadline(&self) -> Duration {
+        Duration::from_secs(self.load_deadline_seconds)
+    }
+
+    pub fn step_deadline(&self) -> Duration {
+        Duration::from_secs(self.step_deadline_seconds)
+    }
+
+    pub fn stop_grace(&self) -> Duration {
+        Duration::from_secs(self.stop_grace_seconds)
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self::DEFAULT
+    }
+}
+
+impl IngestLimits {
+    /// What holds when no flag and no variable says otherwise.
+    pub const DEFAULT: IngestLimits = IngestLimits {
+        max_expanded_bytes: 32 << 30,
+        max_entries: 200_000,
+        max_file_bytes: 32 << 20,
+        max_expansion_ratio: 200,
+        max_image_pixels: 50_000_000,
+        max_classes: 1000,
+        max_path_bytes: 512,
+    };
+}

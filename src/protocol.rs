@@ -1,0 +1,292 @@
+//! Everything that the two programs say to each other. serde only: no I/O here.
+//!
+//! A one-shot child (`ingest`, `train`) gets a directory with [`RUN_FILE`] in it, tells [`WorkerMessage`]s as lines of JSON on its
+//! stdout, writes whatever it makes into that directory, and last of all, by rename, [`RESULT_FILE`]. Its stdin carries nothing: its
+//! end means "checkpoint and leave". A `predict` child speaks [`frames`] both ways. `devices` prints a list of [`Device`]s.
+
+pub mod frames;
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::{
+    domain::{
+        dataset::{Class, DatasetError, Layout, ReportSummary, SplitCounts},
+        event::{CheckpointEvent, EpochEvent, EventKind, LogEvent, StepEvent, WarningEvent},
+        job::{JobError, Progress, StopReason},
+        model::{DatasetLineage, ModelCard},
+        spec::{Architecture, JobSpec},
+        split::Split,
+    },
+    id::{DatasetId, JobId},
+    limits::IngestLimits,
+};
+
+/// What the server wants: written into the run directory before the child starts.
+pub const RUN_FILE: &str = "run.json";
+/// What came of it: written by the child, last, by rename.
+pub const RESULT_FILE: &str = "result.json";
+/// A child that leaves because its stdin ended, its state saved, exits with this status (`EX_TEMPFAIL`).
+pub const EXIT_STOPPED: i32 = 75;
+
+/// A device that can train or predict, as `finetuned-worker devices` lists them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Device {
+    /// `cpu` or `cuda:N`.
+    pub name: String,
+    /// Model of the processor or card.
+    pub description: String,
+    /// Threads that a worker on it uses for arithmetic.
+    pub threads: u32,
+    /// Memory of the host or the card.
+    pub memory_bytes: u64,
+}
+
+/// [`RUN_FILE`]. Paths are absolute and may only be read; all writing goes into the run directory.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum RunSpec {
+    Ingest(IngestRun),
+    Train(Box<TrainRun>),
+}
+
+/// Read an archive, understand it, leave its images ready to train on.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct IngestRun {
+    pub dataset: DatasetId,
+    pub archive: PathBuf,
+    pub limits: IngestLimits,
+    pub threads: u32,
+    /// Shorter side of the pictures in the pixel pack.
+    pub pack_side: u32,
+}
+
+/// Fine-tune a network.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct TrainRun {
+    pub job: JobId,
+    /// From 1.
+    pub attempt: u32,
+    pub spec: JobSpec,
+    pub dataset: DatasetInput,
+    pub weights: WeightsSource,
+    /// `cpu` or `cuda:N`.
+    pub device: String,
+    pub threads: u32,
+    /// Checkpoints of earlier attempts, newest first; the first that is whole is gone on from.
+    pub checkpoints: Vec<PathBuf>,
+    /// Time that earlier attempts have used of `max_seconds`.
+    pub seconds_used: f64,
+}
+
+/// A dataset version as files.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct DatasetInput {
+    pub lineage: DatasetLineage,
+    pub classes: Vec<String>,
+    /// [`ManifestImage`]s, a line each.
+    pub manifest: PathBuf,
+    /// The original image files, one after another.
+    pub images: PathBuf,
+    /// Packed pixels, see [`ManifestImage::pack_offset`].
+    pub pack: PathBuf,
+    /// Shorter side of the pictures in the pack; smaller pictures are packed as they are.
+    pub pack_side: u32,
+}
+
+/// One image of a dataset version: a line of its manifest, in the order of `id`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ManifestImage {
+    /// From 0.
+    pub id: u32,
+    /// As in the archive.
+    pub path: String,
+    /// Index of its class; none in an unlabelled dataset.
+    pub class: Option<u32>,
+    /// The part that the dataset itself puts it in.
+    pub split: Split,
+    /// SHA-256 of the file, hexadecimal.
+    pub sha256: String,
+    /// Where the file begins in the images file, and its length.
+    pub offset: u64,
+    pub bytes: u64,
+    /// Size of the picture, upright.
+    pub width: u32,
+    pub height: u32,
+    /// Where its pixels begin in the pack: `pack_height` rows of `pack_width` pixels of 3 bytes, red, green, blue.
+    pub pack_offset: u64,
+    pub pack_width: u32,
+    pub pack_height: u32,
+}
+
+/// Base weights, resolved as far as the server can without opening them.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "from", rename_all = "snake_case")]
+pub enum WeightsSource {
+    /// Random initialisation.
+    None,
+    /// A safetensors file with torchvision's names; a head of other classes is left out.
+    File { path: PathBuf, origin: String },
+    /// A hub in the manner of Hugging Face.
+    Hub(HubSource),
+    /// What was asked for is not there: the job fails with this message.
+    Unavailable { message: String },
+}
+
+/// Where and how to fetch pretrained weights.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct HubSource {
+    /// Such as `https://hub.example`: the file is at `{endpoint}/{repository}/resolve/{revision}/model.safetensors`.
+    pub endpoint: String,
+    pub repository: String,
+    pub revision: String,
+    /// Use what is in the cache and nothing else.
+    pub offline: bool,
+    /// Shared by all jobs of the server: files appear in it whole, by rename.
+    pub cache: PathBuf,
+    /// Known SHA-256 of the file, hexadecimal, and size; what the hub itself tells is checked as well.
+    pub sha256: Option<String>,
+    pub bytes: Option<u64>,
+    /// For gated or private repositories.
+    pub token: Option<String>,
+}
+
+impl HubSource {
+    /// The repository of torchvision's ImageNet weights for an architecture, in timm's conversion (same parameter names).
+    pub fn imagenet_repository(architecture: Architecture) -> String {
+        format!("timm/{architecture}.tv_in1k")
+    }
+}
+
+/// One line of a one-shot child's stdout.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "message", rename_all = "snake_case")]
+pub enum WorkerMessage {
+    /// "I am alive and getting on": moves the deadline, is not stored. `deadline_seconds` overrides the server's own for the time
+    /// until the next message (loading and checkpointing take longer than a step).
+    Alive {
+        deadline_seconds: Option<u64>,
+    },
+    Step {
+        event: StepEvent,
+        progress: Progress,
+    },
+    Epoch {
+        event: EpochEvent,
+        progress: Progress,
+    },
+    Checkpoint {
+        event: CheckpointEvent,
+    },
+    Log {
+        event: LogEvent,
+    },
+    Warning {
+        event: WarningEvent,
+    },
+    /// Training goes on from a checkpoint of an earlier attempt.
+    Resumed {
+        step: u64,
+        epoch: u32,
+    },
+}
+
+impl WorkerMessage {
+    pub fn alive() -> Self {
+        WorkerMessage::Alive {
+            deadline_seconds: None,
+        }
+    }
+
+    pub fn log(message: impl Into<String>) -> Self {
+        WorkerMessage::Log {
+            event: LogEvent {
+                message: message.into(),
+            },
+        }
+    }
+
+    pub fn warning(code: impl Into<String>, message: impl Into<String>) -> Self {
+        WorkerMessage::Warning {
+            event: WarningEvent {
+                code: code.into(),
+                message: message.into(),
+            },
+        }
+    }
+
+    /// The row of the events table that it becomes, if any.
+    pub fn event(&self) -> Option<(EventKind, serde_json::Value)> {
+        let (kind, data) = match self {
+            WorkerMessage::Alive { .. } => return None,
+            WorkerMessage::Step { event, .. } => (EventKind::Step, serde_json::to_value(event)),
+            WorkerMessage::Epoch { event, .. } => (EventKind::Epoch, serde_json::to_value(event)),
+            WorkerMessage::Checkpoint { event } => (EventKind::Checkpoint, serde_json::to_value(event)),
+            WorkerMessage::Log { event } => (EventKind::Log, serde_json::to_value(event)),
+            WorkerMessage::Warning { event } => (EventKind::Warning, serde_json::to_value(event)),
+            WorkerMessage::Resumed { step, epoch } => (
+                EventKind::Rewind,
+                Ok(serde_json::json!({"to_step": step, "to_epoch": epoch})),
+            ),
+        };
+        data.ok().map(|data| (kind, data))
+    }
+}
+
+/// A file that a child made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Artifact {
+    /// Name within the run directory.
+    pub file: String,
+    /// SHA-256, hexadecimal.
+    pub sha256: String,
+    pub bytes: u64,
+}
+
+/// [`RESULT_FILE`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "outcome", rename_all = "snake_case")]
+pub enum RunResult {
+    Ingested(IngestResult),
+    Trained(Box<TrainResult>),
+    /// The dataset cannot be used.
+    Rejected {
+        error: DatasetError,
+        report: Option<ReportSummary>,
+        report_entries: Option<Artifact>,
+    },
+    /// The job cannot be done, and trying again would not help.
+    Failed {
+        error: JobError,
+    },
+}
+
+/// A dataset that was understood.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct IngestResult {
+    pub layout: Layout,
+    pub images: u64,
+    pub classes: Vec<Class>,
+    pub splits: SplitCounts,
+    pub report: ReportSummary,
+    /// [`ManifestImage`]s, a line each.
+    pub manifest: Artifact,
+    /// The original image files, one after another.
+    pub images_file: Artifact,
+    pub pack: Artifact,
+    /// [`crate::domain::dataset::ReportEntry`]s, a line each.
+    pub report_entries: Artifact,
+}
+
+/// A model that was made.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TrainResult {
+    pub stop_reason: StopReason,
+    pub card: ModelCard,
+    /// `model.safetensors`
+    pub weights: Artifact,
+    /// `model.json`, which holds `card`.
+    pub card_file: Artifact,
+}

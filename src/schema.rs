@@ -1,0 +1,29 @@
+//! OpenAPI schemas of types whose JSON form is a text with rules of its own.
+
+use utoipa::openapi::{
+    ObjectBuilder, RefOr,
+    schema::{Schema, Type},
+};
+
+/// A string that matches a regular expression.
+pub fn text(pattern: &str, example: &str) -> RefOr<Schema> {
+    ObjectBuilder::new()
+        .schema_type(Type::String)
+        .pattern(Some(pattern))
+        .examples([example])
+        .into()
+}
+
+/// Gives a type the schema of a text: its pattern and an example.
+#[macro_export]
+macro_rules! text_schema {
+    ($type:ty, $pattern:expr, $example:expr) => {
+        impl utoipa::PartialSchema for $type {
+            fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
+                $crate::schema::text($pattern, $example)
+            }
+        }
+
+        impl utoipa::ToSchema for $type {}
+    };
+}

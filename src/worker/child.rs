@@ -1,0 +1,131 @@
+//! A one-shot child's ends of the pipes: messages out, "leave" in, the result file last.
+//!
+//! Used by `ingest` and `train`. Nothing else in the worker prints to stdout or reads stdin.
+
+use std::{
+    fs::{self, File},
+    io::{self, Read, Write},
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+};
+
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+
+use crate::protocol::{Artifact, RESULT_FILE, RUN_FILE, RunResult, RunSpec, WorkerMessage};
+
+/// Where a child tells what it does. Cheap to clone; lines never mix.
+#[derive(Clone)]
+pub struct Reporter {
+    out: Arc<Mutex<Box<dyn Write + Send>>>,
+}
+
+impl Reporter {
+    pub fn stdout() -> Self {
+        Self::to(io::stdout())
+    }
+
+    /// For tests: messages go into any writer.
+    pub fn to(out: impl Write + Send + 'static) -> Self {
+        Self {
+            out: Arc::new(Mutex::new(Box::new(out))),
+        }
+    }
+
+    /// Sends one message. A server that no longer listens is not an error here: the end of stdin tells that story.
+    pub fn send(&self, message: &WorkerMessage) {
+        let Ok(mut line) = serde_json::to_vec(message) else {
+            return;
+        };
+        line.push(b'\n');
+        if let Ok(mut out) = self.out.lock() {
+            let _ = out.write_all(&line).and_then(|()| out.flush());
+        }
+    }
+}
+
+/// Set once the child should save its state and leave.
+#[derive(Clone, Default)]
+pub struct StopFlag(Arc<AtomicBool>);
+
+impl StopFlag {
+    /// Watches stdin on a thread of its own: its end (or failure) sets the flag.
+    pub fn from_stdin() -> Self {
+        let flag = Self::default();
+        let watcher = flag.clone();
+        thread::spawn(move || {
+            let mut ignored = [0; 256];
+            while matches!(io::stdin().read(&mut ignored), Ok(count) if count > 0) {}
+            watcher.set();
+        });
+        flag
+    }
+
+    pub fn set(&self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+
+    pub fn is_set(&self) -> bool {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+/// The directory of one attempt.
+#[derive(Clone, Debug)]
+pub struct RunDir(PathBuf);
+
+impl RunDir {
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self(path.into())
+    }
+
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// Reads what the server wants.
+    pub fn spec(&self) -> io::Result<RunSpec> {
+        Ok(serde_json::from_slice(&fs::read(self.file(RUN_FILE))?)?)
+    }
+
+    /// Writes the result, durable, by rename: its being there means that everything it names is there.
+    pub fn finish(&self, result: &RunResult) -> io::Result<()> {
+        self.write_json(RESULT_FILE, result)?;
+        File::open(&self.0)?.sync_all()
+    }
+
+    /// Writes a JSON file, durable, by rename.
+    pub fn write_json(&self, name: &str, value: &impl Serialize) -> io::Result<()> {
+        let partial = self.file(&format!("{name}.partial"));
+        let mut file = File::create(&partial)?;
+        file.write_all(&serde_json::to_vec_pretty(value)?)?;
+        file.sync_all()?;
+        fs::rename(partial, self.file(name))
+    }
+
+    /// Makes a finished file durable and describes it.
+    pub fn artifact(&self, name: &str) -> io::Result<Artifact> {
+        let mut file = File::open(self.file(name))?;
+        file.sync_all()?;
+        let mut hash = Sha256::new();
+        let bytes = io::copy(&mut file, &mut hash)?;
+        Ok(Artifact {
+            file: name.to_owned(),
+            sha256: hex(&hash.finalize()),
+            bytes,
+        })
+    }
+}
+
+/// Bytes as hexadecimal digits.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
