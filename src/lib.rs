@@ -8,6 +8,7 @@
 //! They depend on each other in one direction only: `http -> {jobs, inference} -> {store, blobs, protocol} -> domain`, and
 //! `worker -> {protocol, domain}`. A test reads the sources and holds them to it.
 
+pub mod digest;
 pub mod domain;
 pub mod error;
 pub mod id;

@@ -13,10 +13,11 @@ use std::{
     thread,
 };
 
+use crate::{
+    digest,
+    protocol::{Artifact, RESULT_FILE, RUN_FILE, RunResult, RunSpec, WorkerMessage},
+};
 use serde::Serialize;
-use sha2::{Digest, Sha256};
-
-use crate::protocol::{Artifact, RESULT_FILE, RUN_FILE, RunResult, RunSpec, WorkerMessage};
 
 /// Where a child tells what it does. Cheap to clone; lines never mix.
 #[derive(Clone)]
@@ -113,19 +114,13 @@ impl RunDir {
 
     /// Makes a finished file durable and describes it.
     pub fn artifact(&self, name: &str) -> io::Result<Artifact> {
-        let mut file = File::open(self.file(name))?;
-        file.sync_all()?;
-        let mut hash = Sha256::new();
-        let bytes = io::copy(&mut file, &mut hash)?;
+        let path = self.file(name);
+        File::open(&path)?.sync_all()?;
+        let (sha256, bytes) = digest::of_file(&path)?;
         Ok(Artifact {
             file: name.to_owned(),
-            sha256: hex(&hash.finalize()),
+            sha256,
             bytes,
         })
     }
-}
-
-/// Bytes as hexadecimal digits.
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
