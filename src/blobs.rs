@@ -1,1 +1,299 @@
-//! Being written.
+//! Content-addressed files: archives, what ingest made of them, models. A blob is named by the SHA-256 of its bytes and never changes.
+//!
+//! Written once: into the spool with a running hash, synced, renamed to its name, the folder synced; only then may a row point to it.
+//! A crash therefore leaves at worst a file that no row names, and [`Blobs::sweep`] removes it. Paths are built here and nowhere else.
+//! (`object_store` is not used for the local disk: it does not sync what it writes, and a finished file cannot be moved into it.)
+
+use std::{
+    collections::HashSet,
+    fs::{self, File, OpenOptions},
+    io::{self, Write},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use bytes::Bytes;
+use tokio::sync::{OwnedRwLockReadGuard, RwLock, mpsc, oneshot};
+use uuid::Uuid;
+
+use crate::{
+    digest::{self, Hasher},
+    error::{Error, Result},
+    protocol::Artifact,
+};
+
+/// Chunks of an upload that may wait for the disk; with chunks of at most a few hundred KiB this bounds an upload's memory.
+const CHUNKS_IN_FLIGHT: usize = 8;
+
+/// The blob folder of a data directory. Cheap to clone.
+#[derive(Clone)]
+pub struct Blobs {
+    blobs: PathBuf,
+    spool: PathBuf,
+    /// Held for reading between a blob's appearance and its row's commit, for writing by the sweep.
+    unswept: Arc<RwLock<()>>,
+}
+
+/// While it is held, no blob is swept: take it before a blob is put in place and keep it until the row that names it is committed.
+pub struct Pin(#[allow(dead_code)] OwnedRwLockReadGuard<()>);
+
+/// A file in the spool, whole and synced.
+#[derive(Debug)]
+pub struct Spooled {
+    path: PathBuf,
+    pub sha256: String,
+    pub bytes: u64,
+}
+
+impl Blobs {
+    /// Opens the folder; what an interrupted run left in the spool is removed.
+    pub fn open(data_dir: &Path) -> io::Result<Self> {
+        let blobs = Self {
+            blobs: data_dir.join("blobs"),
+            spool: data_dir.join("spool"),
+            unswept: Arc::default(),
+        };
+        fs::create_dir_all(&blobs.blobs)?;
+        if blobs.spool.exists() {
+            fs::remove_dir_all(&blobs.spool)?;
+        }
+        fs::create_dir_all(&blobs.spool)?;
+        Ok(blobs)
+    }
+
+    /// Where the blob of this digest is, or would be.
+    pub fn path(&self, sha256: &str) -> PathBuf {
+        debug_assert!(digest::is_digest(sha256));
+        self.blobs.join(&sha256[..2]).join(sha256)
+    }
+
+    pub async fn pin(&self) -> Pin {
+        Pin(self.unswept.clone().read_owned().await)
+    }
+
+    /// Begins a file in the spool. Chunks go to a thread that writes and hashes them; dropping the writer removes the file.
+    pub fn spool(&self) -> SpoolWriter {
+        let path = self.spool.join(Uuid::now_v7().simple().to_string());
+        let (chunks, receiver) = mpsc::channel(CHUNKS_IN_FLIGHT);
+        let (done, outcome) = oneshot::channel();
+        tokio::task::spawn_blocking(move || {
+            let result = write_spool(&path, receiver);
+            let _ = done.send(result);
+        });
+        SpoolWriter { chunks, outcome }
+    }
+
+    /// Puts a spooled file in its place.
+    pub async fn keep(&self, spooled: Spooled, _pin: &Pin) -> Result<()> {
+        let blobs = self.clone();
+        blocking(move || blobs.place(&spooled.path, &spooled.sha256)).await
+    }
+
+    /// Takes a file that a child made: checks that it is what the child says, and puts it in its place.
+    ///
+    /// # Errors
+    /// The file is not there or is not what the artifact says.
+    pub async fn adopt(&self, run_dir: &Path, artifact: &Artifact, _pin: &Pin) -> Result<()> {
+        let (blobs, run_dir, artifact) = (self.clone(), run_dir.to_owned(), artifact.clone());
+        blocking(move || {
+            let plain =
+                Path::new(&artifact.file).components().count() == 1 && !artifact.file.starts_with('.');
+            if !plain || !digest::is_digest(&artifact.sha256) {
+                return Err(io::Error::other("an artifact's name or digest is malformed"));
+            }
+            let path = run_dir.join(&artifact.file);
+            let (sha256, bytes) = digest::of_file(&path)?;
+            if sha256 != artifact.sha256 || bytes != artifact.bytes {
+                return Err(io::Error::other(format!(
+                    "{} is not the file that the worker says it wrote",
+                    artifact.file
+                )));
+            }
+            File::open(&path)?.sync_all()?;
+            blobs.place(&path, &sha256)
+        })
+        .await
+    }
+
+    /// Removes every blob that is not in `referenced`; the caller reads that set while it holds the lock that this takes.
+    pub async fn sweep<F>(&self, referenced: impl FnOnce() -> F) -> Result<u64>
+    where
+        F: Future<Output = Result<HashSet<String>>>,
+    {
+        let _nobody_adds = self.unswept.write().await;
+        let keep = referenced().await?;
+        let blobs = self.blobs.clone();
+        blocking(move || remove_others(&blobs, &keep)).await
+    }
+
+    /// Free space of the disk that the data directory is on, in bytes.
+    pub fn free_bytes(&self) -> io::Result<u64> {
+        let disk = rustix::fs::statvfs(&self.blobs)?;
+        Ok(disk.f_bavail * disk.f_frsize)
+    }
+
+    fn place(&self, from: &Path, sha256: &str) -> io::Result<()> {
+        let target = self.path(sha256);
+        if target.exists() {
+            return fs::remove_file(from);
+        }
+        let folder = target.parent().unwrap_or(&self.blobs);
+        let new_folder = !folder.exists();
+        fs::create_dir_all(folder)?;
+        fs::rename(from, &target)?;
+        File::open(folder)?.sync_all()?;
+        if new_folder {
+            File::open(&self.blobs)?.sync_all()?;
+        }
+        Ok(())
+    }
+}
+
+/// The writing end of a file in the spool.
+pub struct SpoolWriter {
+    chunks: mpsc::Sender<Option<Bytes>>,
+    outcome: oneshot::Receiver<io::Result<Option<Spooled>>>,
+}
+
+impl SpoolWriter {
+    /// Waits for room and hands the chunk over. An error of the disk comes back here or from [`SpoolWriter::finish`].
+    pub async fn write(&mut self, chunk: Bytes) -> Result<()> {
+        if self.chunks.send(Some(chunk)).await.is_ok() {
+            return Ok(());
+        }
+        match (&mut self.outcome).await {
+            Ok(Err(error)) => Err(error.into()),
+            _ => Err(Error::internal(anyhow::anyhow!("the spool writer has gone"))),
+        }
+    }
+
+    /// Waits until everything is on disk.
+    pub async fn finish(self) -> Result<Spooled> {
+        // None means "that was all": a writer that is merely dropped does not say it, and its file is removed.
+        let _ = self.chunks.send(None).await;
+        match self.outcome.await {
+            Ok(Ok(Some(spooled))) => Ok(spooled),
+            Ok(Err(error)) => Err(error.into()),
+            Ok(Ok(None)) | Err(_) => Err(Error::internal(anyhow::anyhow!("the spool writer has gone"))),
+        }
+    }
+}
+
+impl Drop for Spooled {
+    /// A file that was not kept goes; one that was kept is no longer here.
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+fn write_spool(path: &Path, mut chunks: mpsc::Receiver<Option<Bytes>>) -> io::Result<Option<Spooled>> {
+    let outcome = write_chunks(path, &mut chunks);
+    if !matches!(outcome, Ok(Some(_))) {
+        let _ = fs::remove_file(path);
+    }
+    outcome
+}
+
+fn write_chunks(path: &Path, chunks: &mut mpsc::Receiver<Option<Bytes>>) -> io::Result<Option<Spooled>> {
+    let mut file = OpenOptions::new().write(true).create_new(true).open(path)?;
+    let mut hasher = Hasher::new();
+    while let Some(message) = chunks.blocking_recv() {
+        let Some(chunk) = message else {
+            file.sync_all()?;
+            let bytes = hasher.bytes();
+            return Ok(Some(Spooled {
+                path: path.to_owned(),
+                sha256: hasher.finish(),
+                bytes,
+            }));
+        };
+        hasher.update(&chunk);
+        file.write_all(&chunk)?;
+    }
+    Ok(None)
+}
+
+fn remove_others(blobs: &Path, keep: &HashSet<String>) -> io::Result<u64> {
+    let mut removed = 0;
+    for folder in fs::read_dir(blobs)? {
+        let folder = folder?.path();
+        if !folder.is_dir() {
+            continue;
+        }
+        for blob in fs::read_dir(&folder)? {
+            let blob = blob?;
+            if !blob.file_name().to_str().is_some_and(|name| keep.contains(name)) {
+                fs::remove_file(blob.path())?;
+                removed += 1;
+            }
+        }
+    }
+    Ok(removed)
+}
+
+async fn blocking<T: Send + 'static>(act: impl FnOnce() -> io::Result<T> + Send + 'static) -> Result<T> {
+    Ok(tokio::task::spawn_blocking(act)
+        .await
+        .map_err(Error::internal)??)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn spooled(blobs: &Blobs, contents: &'static [u8]) -> Spooled {
+        let mut writer = blobs.spool();
+        for half in contents.chunks(contents.len().div_ceil(2).max(1)) {
+            writer.write(Bytes::from_static(half)).await.unwrap();
+        }
+        writer.finish().await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_blob_is_named_by_its_contents_and_survives_a_sweep_while_a_row_names_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let blobs = Blobs::open(folder.path()).unwrap();
+        let file = spooled(&blobs, b"abc").await;
+        let sha256 = file.sha256.clone();
+        assert_eq!(sha256, digest::of_bytes(b"abc"));
+        let pin = blobs.pin().await;
+        blobs.keep(file, &pin).await.unwrap();
+        drop(pin);
+        let kept = HashSet::from([sha256.clone()]);
+        assert_eq!(blobs.sweep(|| async { Ok(kept) }).await.unwrap(), 0);
+        assert_eq!(fs::read(blobs.path(&sha256)).unwrap(), b"abc");
+        assert_eq!(blobs.sweep(|| async { Ok(HashSet::new()) }).await.unwrap(), 1);
+        assert!(!blobs.path(&sha256).exists());
+    }
+
+    #[tokio::test]
+    async fn an_upload_that_breaks_off_leaves_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let blobs = Blobs::open(folder.path()).unwrap();
+        let mut writer = blobs.spool();
+        writer.write(Bytes::from_static(b"half")).await.unwrap();
+        let SpoolWriter { chunks, outcome } = writer;
+        drop(chunks);
+        assert!(outcome.await.unwrap().unwrap().is_none());
+        assert_eq!(fs::read_dir(folder.path().join("spool")).unwrap().count(), 0);
+    }
+
+    #[tokio::test]
+    async fn an_artifact_that_is_not_what_the_worker_says_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let blobs = Blobs::open(folder.path()).unwrap();
+        let pin = blobs.pin().await;
+        fs::write(folder.path().join("model"), b"other").unwrap();
+        let artifact = Artifact {
+            file: "model".into(),
+            sha256: digest::of_bytes(b"model"),
+            bytes: 5,
+        };
+        assert!(blobs.adopt(folder.path(), &artifact, &pin).await.is_err());
+        let outside = Artifact {
+            file: "../model".into(),
+            ..artifact
+        };
+        assert!(blobs.adopt(folder.path(), &outside, &pin).await.is_err());
+    }
+}

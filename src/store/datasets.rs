@@ -1,0 +1,317 @@
+//! Rows of datasets: made when an archive is durable, finished when an ingest child has read it.
+
+use sqlx::{Row, sqlite::SqliteRow};
+
+use super::{
+    Store, Topic,
+    row::{count, json, optional_json, parsed, to_json, word},
+};
+use crate::{
+    domain::{
+        dataset::{Dataset, DatasetError, ReportSummary},
+        name::Name,
+        page::{Order, Page, PageRequest},
+        time::Timestamp,
+    },
+    error::{Error, Kind, Result},
+    id::DatasetId,
+    protocol::IngestResult,
+};
+
+/// A dataset whose archive is a blob already.
+#[derive(Clone, Debug)]
+pub struct NewDataset {
+    pub name: Name,
+    pub sha256: String,
+    pub bytes: u64,
+}
+
+/// What creating a dataset came to.
+#[derive(Debug)]
+pub enum CreatedDataset {
+    Created(DatasetId),
+    /// One of this name with the same bytes is there.
+    Existing(DatasetId),
+}
+
+/// A dataset that waits for its ingest child.
+#[derive(Clone, Debug)]
+pub struct DatasetToIngest {
+    pub id: DatasetId,
+    /// Digest of the archive.
+    pub archive: String,
+    /// Of the child that is to be started, from 1.
+    pub attempt: u32,
+}
+
+/// Digests of what ingest made of a dataset.
+#[derive(Clone, Debug)]
+pub struct DatasetFiles {
+    pub manifest: String,
+    pub images: String,
+    pub pack: String,
+    pub pack_side: u32,
+    pub report: String,
+}
+
+impl Store {
+    /// Adds a dataset in state `processing`. The same name with the same bytes is the one that is there; a failed dataset gives its
+    /// name up.
+    ///
+    /// # Errors
+    /// `name-taken` when the name belongs to other bytes.
+    pub async fn create_dataset(&self, new: NewDataset) -> Result<CreatedDataset> {
+        let created = self
+            .write(move |connection| {
+                Box::pin(async move {
+                    let existing = sqlx::query("select id, sha256 from datasets where name = $1 and status <> 'failed'")
+                        .bind(new.name.as_str())
+                        .fetch_optional(&mut *connection)
+                        .await?;
+                    if let Some(row) = existing {
+                        if row.try_get::<&str, _>("sha256")? == new.sha256 {
+                            return Ok(CreatedDataset::Existing(parsed(&row, "id")?));
+                        }
+                        let detail = format!("a dataset named `{}` with other contents is there; choose another name or delete it", new.name);
+                        return Err(Error::new(Kind::Conflict, "name-taken", detail));
+                    }
+                    let id = DatasetId::new();
+                    sqlx::query(
+                        "insert into datasets (id, name, status, version, created_at, sha256, bytes, attempt, images, classes, splits)
+                        values ($1, $2, 'processing', 1, $3, $4, $5, 0, 0, '[]', '{\"train\":0,\"val\":0,\"test\":0}')",
+                    )
+                    .bind(id.to_string())
+                    .bind(new.name.as_str())
+                    .bind(Timestamp::now().0)
+                    .bind(new.sha256)
+                    .bind(new.bytes as i64)
+                    .execute(&mut *connection)
+                    .await?;
+                    Ok(CreatedDataset::Created(id))
+                })
+            })
+            .await?;
+        self.signals.notify(Topic::Uploads);
+        Ok(created)
+    }
+
+    /// The dataset of this id or name.
+    pub async fn dataset(&self, reference: &str) -> Result<Dataset> {
+        let row = sqlx::query(
+            "select * from datasets
+            where id = $1 or name = $1
+            order by (id = $1) desc, (status <> 'failed') desc, id desc
+            limit 1",
+        )
+        .bind(reference)
+        .fetch_optional(&self.readers)
+        .await?;
+        let row = row.ok_or_else(|| Error::not_found("dataset", reference))?;
+        read_dataset(&row)
+    }
+
+    pub async fn datasets(&self, page: &PageRequest) -> Result<Page<Dataset>> {
+        let sql = match page.order {
+            Order::Desc => "select * from datasets where ($1 is null or id < $1) order by id desc limit $2",
+            Order::Asc => "select * from datasets where ($1 is null or id > $1) order by id limit $2",
+        };
+        let rows = sqlx::query(sql)
+            .bind(&page.after)
+            .bind(page.limit + 1)
+            .fetch_all(&self.readers)
+            .await?;
+        let datasets = rows.iter().map(read_dataset).collect::<Result<Vec<_>>>()?;
+        Ok(Page::from_rows(datasets, page.limit))
+    }
+
+    /// Takes the oldest dataset that is to be read, except those in `busy`, and counts the attempt.
+    pub async fn claim_dataset(&self, busy: Vec<DatasetId>) -> Result<Option<DatasetToIngest>> {
+        let busy: Vec<String> = busy.iter().map(ToString::to_string).collect();
+        let busy = to_json(&busy)?;
+        self.write(move |connection| {
+            Box::pin(async move {
+                let row = sqlx::query(
+                    "update datasets
+                    set attempt = attempt + 1
+                    where id = (
+                        select id from datasets
+                        where status = 'processing' and id not in (select value from json_each($1))
+                        order by id
+                        limit 1
+                    )
+                    returning id, sha256, attempt",
+                )
+                .bind(busy)
+                .fetch_optional(connection)
+                .await?;
+                let Some(row) = row else { return Ok(None) };
+                let archive = row.try_get("sha256")?;
+                Ok(Some(DatasetToIngest {
+                    id: parsed(&row, "id")?,
+                    archive,
+                    attempt: row.try_get("attempt")?,
+                }))
+            })
+        })
+        .await
+    }
+
+    /// `processing -> ready`; false when the dataset is no longer there to be finished.
+    pub async fn finish_dataset(
+        &self,
+        dataset: &DatasetToIngest,
+        result: IngestResult,
+        pack_side: u32,
+    ) -> Result<bool> {
+        let (id, attempt) = (dataset.id, dataset.attempt);
+        let finished = self
+            .write(move |connection| {
+                Box::pin(async move {
+                    let done = sqlx::query(
+                        "update datasets
+                        set status = 'ready', images = $3, classes = $4, splits = $5, layout = $6, report = $7,
+                            manifest_blob = $8, images_blob = $9, pack_blob = $10, pack_side = $11, report_blob = $12
+                        where id = $1 and attempt = $2 and status = 'processing'",
+                    )
+                    .bind(id.to_string())
+                    .bind(attempt)
+                    .bind(result.images as i64)
+                    .bind(to_json(&result.classes)?)
+                    .bind(to_json(&result.splits)?)
+                    .bind(to_json(&result.layout)?)
+                    .bind(to_json(&result.report)?)
+                    .bind(result.manifest.sha256)
+                    .bind(result.images_file.sha256)
+                    .bind(result.pack.sha256)
+                    .bind(pack_side)
+                    .bind(result.report_entries.sha256)
+                    .execute(connection)
+                    .await?;
+                    Ok(done.rows_affected() == 1)
+                })
+            })
+            .await?;
+        self.dataset_changed(id);
+        Ok(finished)
+    }
+
+    /// `processing -> failed`; false when the dataset is no longer there to be failed.
+    pub async fn fail_dataset(
+        &self,
+        dataset: &DatasetToIngest,
+        error: DatasetError,
+        report: Option<ReportSummary>,
+        report_blob: Option<String>,
+    ) -> Result<bool> {
+        let (id, attempt) = (dataset.id, dataset.attempt);
+        let failed = self
+            .write(move |connection| {
+                Box::pin(async move {
+                    let report = report.as_ref().map(to_json).transpose()?;
+                    let done = sqlx::query(
+                        "update datasets
+                        set status = 'failed', error = $3, report = $4, report_blob = $5
+                        where id = $1 and attempt = $2 and status = 'processing'",
+                    )
+                    .bind(id.to_string())
+                    .bind(attempt)
+                    .bind(to_json(&error)?)
+                    .bind(report)
+                    .bind(report_blob)
+                    .execute(connection)
+                    .await?;
+                    Ok(done.rows_affected() == 1)
+                })
+            })
+            .await?;
+        self.dataset_changed(id);
+        Ok(failed)
+    }
+
+    /// Deletes a dataset's row. Its blobs go with the next sweep.
+    ///
+    /// # Errors
+    /// `dataset-in-use` while an unfinished job needs it.
+    pub async fn delete_dataset(&self, id: DatasetId) -> Result<()> {
+        self.write(move |connection| {
+            Box::pin(async move {
+                let needed: i64 = sqlx::query_scalar(
+                    "select count(*) from jobs where dataset_id = $1 and status in ('queued', 'running')",
+                )
+                .bind(id.to_string())
+                .fetch_one(&mut *connection)
+                .await?;
+                if needed > 0 {
+                    let detail =
+                        format!("{needed} unfinished job(s) need this dataset; cancel them or wait for them");
+                    return Err(Error::new(Kind::Conflict, "dataset-in-use", detail));
+                }
+                let done = sqlx::query("delete from datasets where id = $1")
+                    .bind(id.to_string())
+                    .execute(connection)
+                    .await?;
+                if done.rows_affected() == 0 {
+                    return Err(Error::not_found("dataset", &id.to_string()));
+                }
+                Ok(())
+            })
+        })
+        .await?;
+        self.signals.notify(Topic::Dataset(id));
+        Ok(())
+    }
+
+    /// What ingest made of a ready dataset.
+    pub async fn dataset_files(&self, id: DatasetId) -> Result<Option<DatasetFiles>> {
+        let row = sqlx::query(
+            "select manifest_blob, images_blob, pack_blob, pack_side, report_blob
+            from datasets
+            where id = $1 and status = 'ready'",
+        )
+        .bind(id.to_string())
+        .fetch_optional(&self.readers)
+        .await?;
+        let Some(row) = row else { return Ok(None) };
+        Ok(Some(DatasetFiles {
+            manifest: row.try_get("manifest_blob")?,
+            images: row.try_get("images_blob")?,
+            pack: row.try_get("pack_blob")?,
+            pack_side: row.try_get("pack_side")?,
+            report: row.try_get("report_blob")?,
+        }))
+    }
+
+    /// Digest of the full report; none before there is one.
+    pub async fn report_blob(&self, id: DatasetId) -> Result<Option<String>> {
+        let digest = sqlx::query_scalar("select report_blob from datasets where id = $1")
+            .bind(id.to_string())
+            .fetch_optional(&self.readers)
+            .await?;
+        Ok(digest.flatten())
+    }
+
+    /// Jobs that wait for a dataset may now be claimed.
+    fn dataset_changed(&self, id: DatasetId) {
+        self.signals.notify(Topic::Dataset(id));
+        self.signals.notify(Topic::Queue);
+    }
+}
+
+fn read_dataset(row: &SqliteRow) -> Result<Dataset> {
+    Ok(Dataset {
+        id: parsed(row, "id")?,
+        object: "dataset".to_owned(),
+        name: word(row, "name")?,
+        status: word(row, "status")?,
+        version: row.try_get("version")?,
+        created_at: Timestamp(row.try_get("created_at")?),
+        sha256: row.try_get("sha256")?,
+        bytes: count(row, "bytes")?,
+        images: count(row, "images")?,
+        classes: json(row, "classes")?,
+        splits: json(row, "splits")?,
+        layout: optional_json(row, "layout")?,
+        report: optional_json(row, "report")?,
+        error: optional_json(row, "error")?,
+    })
+}

@@ -1,0 +1,140 @@
+//! The events table: a job's stream, its curves, and the progress that its row shows.
+
+use serde::Serialize;
+use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
+
+use super::{
+    Store, Topic,
+    row::{json, to_json, word},
+};
+use crate::{
+    domain::{
+        event::{Event, EventKind},
+        job::{Best, Progress},
+        time::Timestamp,
+    },
+    error::Result,
+    id::JobId,
+};
+
+/// What an attempt has told since the last time, stored as one act.
+#[derive(Clone, Debug, Default)]
+pub struct JobUpdate {
+    pub events: Vec<(EventKind, serde_json::Value)>,
+    pub progress: Option<Progress>,
+    pub best: Option<Best>,
+}
+
+/// A point of a curve.
+#[derive(Clone, Debug)]
+pub struct MetricPoint {
+    pub kind: EventKind,
+    pub data: serde_json::Value,
+}
+
+impl Store {
+    /// Appends an attempt's events and updates the job's row. False when the job no longer belongs to this attempt: then nothing is
+    /// written, and the attempt should end.
+    pub async fn update_job(&self, id: JobId, attempt: u32, update: JobUpdate) -> Result<bool> {
+        let written = self
+            .write(move |connection| {
+                Box::pin(async move {
+                    let progress = update.progress.as_ref().map(to_json).transpose()?;
+                    let best = update.best.as_ref().map(to_json).transpose()?;
+                    let mine = sqlx::query(
+                        "update jobs
+                        set progress = coalesce($3, progress), best = coalesce($4, best)
+                        where id = $1 and attempt = $2 and status = 'running'",
+                    )
+                    .bind(id.to_string())
+                    .bind(attempt)
+                    .bind(progress)
+                    .bind(best)
+                    .execute(&mut *connection)
+                    .await?;
+                    if mine.rows_affected() == 0 {
+                        return Ok(false);
+                    }
+                    let now = Timestamp::now();
+                    for (kind, data) in &update.events {
+                        append(connection, id, now, *kind, data).await?;
+                    }
+                    Ok(true)
+                })
+            })
+            .await?;
+        self.signals.notify(Topic::Job(id));
+        Ok(written)
+    }
+
+    /// A job's events after `after`, in order, at most `limit`.
+    pub async fn events(&self, id: JobId, after: i64, limit: u32) -> Result<Vec<Event>> {
+        let rows = sqlx::query(
+            "select seq, kind, created_at, data
+            from events
+            where job_id = $1 and seq > $2
+            order by seq
+            limit $3",
+        )
+        .bind(id.to_string())
+        .bind(after)
+        .bind(limit)
+        .fetch_all(&self.readers)
+        .await?;
+        rows.iter().map(read_event).collect()
+    }
+
+    /// What a job's curves are made of, in order: its step, epoch and rewind events.
+    pub async fn metric_points(&self, id: JobId) -> Result<Vec<MetricPoint>> {
+        let rows = sqlx::query(
+            "select kind, data
+            from events
+            where job_id = $1 and kind in ('step', 'epoch', 'rewind')
+            order by seq",
+        )
+        .bind(id.to_string())
+        .fetch_all(&self.readers)
+        .await?;
+        rows.iter()
+            .map(|row| {
+                Ok(MetricPoint {
+                    kind: word(row, "kind")?,
+                    data: json(row, "data")?,
+                })
+            })
+            .collect()
+    }
+}
+
+/// Appends one event. Only inside a transaction that holds the write lock: that makes `seq` free of gaps.
+pub(super) async fn append(
+    connection: &mut SqliteConnection,
+    job: JobId,
+    now: Timestamp,
+    kind: EventKind,
+    data: &impl Serialize,
+) -> Result<()> {
+    sqlx::query(
+        "insert into events (job_id, seq, kind, created_at, data)
+        select $1, coalesce(max(seq), 0) + 1, $2, $3, $4
+        from events
+        where job_id = $1",
+    )
+    .bind(job.to_string())
+    .bind(kind.as_str())
+    .bind(now.0)
+    .bind(to_json(data)?)
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+fn read_event(row: &SqliteRow) -> Result<Event> {
+    Ok(Event {
+        object: "event".to_owned(),
+        seq: row.try_get("seq")?,
+        kind: word(row, "kind")?,
+        created_at: Timestamp(row.try_get("created_at")?),
+        data: json(row, "data")?,
+    })
+}

@@ -1,0 +1,271 @@
+//! Rows of jobs as callers make and read them. What happens to a job while it runs is in `queue.rs`.
+
+use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
+
+use super::{
+    Store, Topic,
+    events::append,
+    row::{json, optional_json, optional_parsed, parsed, to_json, word},
+};
+use crate::{
+    domain::{
+        event::{EventKind, StatusEvent},
+        job::{DatasetVersion, Job, JobStatus},
+        name::Name,
+        page::{Order, Page, PageRequest},
+        spec::JobSpec,
+        time::Timestamp,
+    },
+    error::{Error, Kind, Result},
+    id::{DatasetId, JobId},
+};
+
+/// How long an `Idempotency-Key` is remembered.
+const KEY_LIFE_MILLISECONDS: i64 = 24 * 3600 * 1000;
+
+/// A job whose spec is checked and whose dataset is known.
+#[derive(Clone, Debug)]
+pub struct NewJob {
+    pub spec: JobSpec,
+    /// Of the model that it makes.
+    pub name: Name,
+    pub dataset: DatasetVersion,
+    /// Most jobs that may wait in the queue.
+    pub max_queued: i64,
+    pub key: Option<IdempotencyKey>,
+}
+
+/// The header of that name, and the digest of the request's body.
+#[derive(Clone, Debug)]
+pub struct IdempotencyKey {
+    pub key: String,
+    pub sha256: String,
+}
+
+/// What creating a job came to.
+#[derive(Debug)]
+pub enum CreatedJob {
+    Created(JobId),
+    /// The same request was made before, under the same key.
+    Repeated(JobId),
+}
+
+/// Which jobs a list is about.
+#[derive(Clone, Debug, Default)]
+pub struct JobFilter {
+    pub status: Option<JobStatus>,
+    pub dataset: Option<DatasetId>,
+    pub name: Option<String>,
+}
+
+const COLUMNS: &str = "*,
+    case when status = 'queued' then (
+        select count(*) from jobs as other
+        where other.status = 'queued'
+            and (other.priority > jobs.priority or (other.priority = jobs.priority and other.id < jobs.id))
+    ) end as queue_position";
+
+impl Store {
+    /// Puts a job into the queue, durable when this returns.
+    ///
+    /// # Errors
+    /// `queue-full`, `idempotency-mismatch`, or `not-found` when its dataset has gone in the meantime.
+    pub async fn create_job(&self, new: NewJob) -> Result<CreatedJob> {
+        let created = self
+            .write(move |connection| Box::pin(insert_job(connection, new)))
+            .await?;
+        self.signals.notify(Topic::Queue);
+        Ok(created)
+    }
+
+    /// The job of this id, or the newest job of this name.
+    pub async fn job(&self, reference: &str) -> Result<Job> {
+        let sql = format!(
+            "select {COLUMNS} from jobs where id = $1 or name = $1 order by (id = $1) desc, id desc limit 1"
+        );
+        let row = sqlx::query(sqlx::AssertSqlSafe(sql))
+            .bind(reference)
+            .fetch_optional(&self.readers)
+            .await?;
+        let row = row.ok_or_else(|| Error::not_found("job", reference))?;
+        read_job(&row)
+    }
+
+    pub async fn jobs(&self, filter: &JobFilter, page: &PageRequest) -> Result<Page<Job>> {
+        let (comparison, direction) = match page.order {
+            Order::Desc => ("<", "desc"),
+            Order::Asc => (">", "asc"),
+        };
+        let sql = format!(
+            "select {COLUMNS} from jobs
+            where ($1 is null or id {comparison} $1)
+                and ($2 is null or status = $2)
+                and ($3 is null or dataset_id = $3)
+                and ($4 is null or name = $4)
+            order by id {direction}
+            limit $5"
+        );
+        let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
+            .bind(&page.after)
+            .bind(filter.status.map(JobStatus::as_str))
+            .bind(filter.dataset.map(|id| id.to_string()))
+            .bind(&filter.name)
+            .bind(page.limit + 1)
+            .fetch_all(&self.readers)
+            .await?;
+        let jobs = rows.iter().map(read_job).collect::<Result<Vec<_>>>()?;
+        Ok(Page::from_rows(jobs, page.limit))
+    }
+
+    /// How many jobs are queued and how many run.
+    pub async fn job_counts(&self) -> Result<(u64, u64)> {
+        let row = sqlx::query(
+            "select
+                count(*) filter (where status = 'queued') as queued,
+                count(*) filter (where status = 'running') as running
+            from jobs
+            where status in ('queued', 'running')",
+        )
+        .fetch_one(&self.readers)
+        .await?;
+        Ok((
+            super::row::count(&row, "queued")?,
+            super::row::count(&row, "running")?,
+        ))
+    }
+
+    /// Deletes an ended job and its events, not its model.
+    ///
+    /// # Errors
+    /// `job-state` while it is not ended.
+    pub async fn delete_job(&self, id: JobId) -> Result<()> {
+        self.write(move |connection| {
+            Box::pin(async move {
+                let done = sqlx::query(
+                    "delete from jobs where id = $1 and status in ('succeeded', 'failed', 'cancelled')",
+                )
+                .bind(id.to_string())
+                .execute(connection)
+                .await?;
+                if done.rows_affected() == 0 {
+                    let detail = "the job has not ended; cancel it first";
+                    return Err(Error::new(Kind::Conflict, "job-state", detail));
+                }
+                Ok(())
+            })
+        })
+        .await
+    }
+}
+
+async fn insert_job(connection: &mut SqliteConnection, new: NewJob) -> Result<CreatedJob> {
+    let now = Timestamp::now();
+    if let Some(key) = &new.key
+        && let Some(job) = find_key(connection, key, now).await?
+    {
+        return Ok(CreatedJob::Repeated(job));
+    }
+    let queued: i64 = sqlx::query_scalar("select count(*) from jobs where status = 'queued'")
+        .fetch_one(&mut *connection)
+        .await?;
+    if queued >= new.max_queued {
+        let detail = format!("{queued} jobs are waiting, which is the limit; try again when some have run");
+        let delay = std::time::Duration::from_secs(30);
+        return Err(Error::new(Kind::TooMany, "queue-full", detail).retry_after(delay));
+    }
+    let dataset_there: i64 = sqlx::query_scalar("select count(*) from datasets where id = $1")
+        .bind(new.dataset.id.to_string())
+        .fetch_one(&mut *connection)
+        .await?;
+    if dataset_there == 0 {
+        return Err(Error::not_found("dataset", &new.dataset.id.to_string()));
+    }
+    let id = JobId::new();
+    sqlx::query(
+        "insert into jobs (id, kind, name, status, spec, dataset_id, dataset_version, device_choice, priority, max_attempts,
+            not_before, created_at, attempt, deaths, milliseconds_used, cancel_requested)
+        values ($1, $2, $3, 'queued', $4, $5, $6, $7, $8, $9, 0, $10, 0, 0, 0, 0)",
+    )
+    .bind(id.to_string())
+    .bind("train")
+    .bind(new.name.as_str())
+    .bind(to_json(&new.spec)?)
+    .bind(new.dataset.id.to_string())
+    .bind(new.dataset.version)
+    .bind(String::from(new.spec.device))
+    .bind(new.spec.priority)
+    .bind(new.spec.max_attempts)
+    .bind(now.0)
+    .execute(&mut *connection)
+    .await?;
+    if let Some(key) = new.key {
+        sqlx::query("insert into idempotency_keys (idempotency_key, sha256, job_id, created_at) values ($1, $2, $3, $4)")
+            .bind(key.key)
+            .bind(key.sha256)
+            .bind(id.to_string())
+            .bind(now.0)
+            .execute(&mut *connection)
+            .await?;
+    }
+    let status = StatusEvent {
+        status: JobStatus::Queued,
+        attempt: 0,
+        device: None,
+        reason: None,
+    };
+    append(connection, id, now, EventKind::Status, &status).await?;
+    Ok(CreatedJob::Created(id))
+}
+
+/// The job that this key stands for already.
+async fn find_key(
+    connection: &mut SqliteConnection,
+    key: &IdempotencyKey,
+    now: Timestamp,
+) -> Result<Option<JobId>> {
+    sqlx::query("delete from idempotency_keys where created_at < $1")
+        .bind(now.0 - KEY_LIFE_MILLISECONDS)
+        .execute(&mut *connection)
+        .await?;
+    let row = sqlx::query("select sha256, job_id from idempotency_keys where idempotency_key = $1")
+        .bind(&key.key)
+        .fetch_optional(connection)
+        .await?;
+    let Some(row) = row else { return Ok(None) };
+    if row.try_get::<&str, _>("sha256")? != key.sha256 {
+        let detail = "this Idempotency-Key was used for another request; use a new key for a new request";
+        return Err(Error::new(Kind::Invalid, "idempotency-mismatch", detail));
+    }
+    parsed(&row, "job_id").map(Some)
+}
+
+pub(super) fn read_job(row: &SqliteRow) -> Result<Job> {
+    let time = |column: &str| -> Result<Option<Timestamp>> {
+        Ok(row.try_get::<Option<i64>, _>(column)?.map(Timestamp))
+    };
+    Ok(Job {
+        id: parsed(row, "id")?,
+        object: "job".to_owned(),
+        kind: word(row, "kind")?,
+        name: word(row, "name")?,
+        status: word(row, "status")?,
+        spec: json(row, "spec")?,
+        dataset: DatasetVersion {
+            id: parsed(row, "dataset_id")?,
+            version: row.try_get("dataset_version")?,
+        },
+        model: optional_parsed(row, "model_id")?,
+        created_at: Timestamp(row.try_get("created_at")?),
+        started_at: time("started_at")?,
+        finished_at: time("finished_at")?,
+        attempt: row.try_get("attempt")?,
+        queue_position: row
+            .try_get::<Option<i64>, _>("queue_position")?
+            .map(|position| position.max(0) as u64),
+        device: row.try_get("device")?,
+        progress: optional_json(row, "progress")?,
+        best: optional_json(row, "best")?,
+        stop_reason: optional_json(row, "stop_reason")?,
+        error: optional_json(row, "error")?,
+    })
+}

@@ -1,0 +1,419 @@
+//! The queue: what may happen to a job after it was submitted.
+//!
+//! Each transition is one `update ... where status = <from> and attempt = <mine>`; no row changed means that somebody else was first,
+//! and then the caller stops. Events of a transition are written in the same transaction.
+
+use sqlx::{Row, SqliteConnection};
+
+use super::{
+    Store, Topic,
+    events::append,
+    models::{NewModel, insert_model},
+    row::{json, parsed, to_json},
+};
+use crate::{
+    domain::{
+        event::{EndEvent, EventKind, StatusEvent},
+        job::{JobError, JobStatus, StopReason},
+        spec::{DeviceChoice, JobSpec},
+        time::Timestamp,
+    },
+    error::{Error, Kind, Result},
+    id::{DatasetId, JobId, ModelId},
+};
+
+/// How long a job waits after its first, second and later deaths.
+const BACKOFF_MILLISECONDS: [i64; 3] = [1_000, 5_000, 25_000];
+
+/// A job that now belongs to the caller's attempt.
+#[derive(Clone, Debug)]
+pub struct ClaimedJob {
+    pub id: JobId,
+    /// From 1.
+    pub attempt: u32,
+    pub spec: JobSpec,
+    pub dataset: DatasetId,
+    pub device: String,
+    /// Time that earlier attempts have used.
+    pub milliseconds_used: i64,
+}
+
+/// Why an attempt ended without an end of the job.
+#[derive(Clone, Debug)]
+pub enum Interruption {
+    /// The server stops or has been stopped; costs nothing.
+    Drained,
+    /// The worker died or hung; counts against `max_attempts`.
+    Died(JobError),
+}
+
+/// What a request to cancel came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CancelOutcome {
+    /// It was still queued and is cancelled now.
+    Cancelled,
+    /// Its worker is being stopped.
+    Requested,
+}
+
+impl Store {
+    /// `queued -> running` for the first job in order that may run on one of the free devices. A job whose dataset is still being
+    /// read is passed over.
+    pub async fn claim_job(
+        &self,
+        free_devices: Vec<String>,
+        host_has_gpu: bool,
+    ) -> Result<Option<ClaimedJob>> {
+        let claimed = self
+            .write(move |connection| Box::pin(claim(connection, free_devices, host_has_gpu)))
+            .await?;
+        if let Some(job) = &claimed {
+            self.signals.notify(Topic::Job(job.id));
+        }
+        Ok(claimed)
+    }
+
+    /// `running -> succeeded`, with its model. None when the job no longer belongs to this attempt.
+    pub async fn complete_job(
+        &self,
+        id: JobId,
+        attempt: u32,
+        model: NewModel,
+        stop_reason: StopReason,
+    ) -> Result<Option<ModelId>> {
+        let made = self
+            .write(move |connection| {
+                Box::pin(async move {
+                    let now = Timestamp::now();
+                    let best = to_json(&model.card.metrics.best())?;
+                    let mine = sqlx::query(
+                        "update jobs
+                        set status = 'succeeded', finished_at = $3, stop_reason = $4, best = $5
+                        where id = $1 and attempt = $2 and status = 'running'",
+                    )
+                    .bind(id.to_string())
+                    .bind(attempt)
+                    .bind(now.0)
+                    .bind(to_json(&stop_reason)?)
+                    .bind(best)
+                    .execute(&mut *connection)
+                    .await?;
+                    if mine.rows_affected() == 0 {
+                        return Ok(None);
+                    }
+                    let model = insert_model(connection, id, model, now).await?;
+                    sqlx::query("update jobs set model_id = $2 where id = $1")
+                        .bind(id.to_string())
+                        .bind(model.to_string())
+                        .execute(&mut *connection)
+                        .await?;
+                    let end = EndEvent {
+                        status: JobStatus::Succeeded,
+                        model: Some(model),
+                        error: None,
+                    };
+                    append(connection, id, now, EventKind::End, &end).await?;
+                    Ok(Some(model))
+                })
+            })
+            .await?;
+        self.signals.notify(Topic::Job(id));
+        Ok(made)
+    }
+
+    /// `running -> failed`, for good. False when the job no longer belongs to this attempt.
+    pub async fn fail_job(&self, id: JobId, attempt: u32, error: JobError) -> Result<bool> {
+        let failed = self
+            .write(move |connection| Box::pin(async move { fail(connection, id, attempt, error).await }))
+            .await?;
+        self.signals.notify(Topic::Job(id));
+        Ok(failed)
+    }
+
+    /// `running -> cancelled`, after its worker was stopped because of [`Store::cancel_job`].
+    pub async fn finish_cancelled(&self, id: JobId, attempt: u32) -> Result<bool> {
+        let cancelled = self
+            .write(move |connection| {
+                Box::pin(async move {
+                    let done = sqlx::query(
+                        "update jobs
+                        set status = 'cancelled', finished_at = $3, stop_reason = '\"cancelled\"'
+                        where id = $1 and attempt = $2 and status = 'running'",
+                    )
+                    .bind(id.to_string())
+                    .bind(attempt)
+                    .bind(Timestamp::now().0)
+                    .execute(&mut *connection)
+                    .await?;
+                    if done.rows_affected() == 0 {
+                        return Ok(false);
+                    }
+                    append_end(connection, id, JobStatus::Cancelled, None).await?;
+                    Ok(true)
+                })
+            })
+            .await?;
+        self.signals.notify(Topic::Job(id));
+        Ok(cancelled)
+    }
+
+    /// `running -> queued`, or to its end: cancelled where that was asked for, failed where the job has died too often.
+    /// False when the job no longer belongs to this attempt.
+    pub async fn interrupt_job(&self, id: JobId, attempt: u32, why: Interruption) -> Result<bool> {
+        let mine = self
+            .write(move |connection| Box::pin(async move { interrupt(connection, id, attempt, why).await }))
+            .await?;
+        self.signals.notify(Topic::Job(id));
+        self.signals.notify(Topic::Queue);
+        Ok(mine)
+    }
+
+    /// Ends a queued job, or asks for a running one to be stopped.
+    ///
+    /// # Errors
+    /// `job-state` when it has ended already.
+    pub async fn cancel_job(&self, id: JobId) -> Result<CancelOutcome> {
+        let outcome = self
+            .write(move |connection| Box::pin(async move { cancel(connection, id).await }))
+            .await?;
+        self.signals.notify(Topic::Job(id));
+        self.signals.notify(Topic::Queue);
+        Ok(outcome)
+    }
+
+    /// Whether somebody asked for this running job to be cancelled, or it is no longer this attempt's.
+    pub async fn must_stop(&self, id: JobId, attempt: u32) -> Result<bool> {
+        let requested: Option<i64> = sqlx::query_scalar(
+            "select cancel_requested from jobs where id = $1 and attempt = $2 and status = 'running'",
+        )
+        .bind(id.to_string())
+        .bind(attempt)
+        .fetch_optional(&self.readers)
+        .await?;
+        Ok(requested != Some(0))
+    }
+
+    /// Jobs that were running when the server last stopped, each with its attempt: they have no worker now.
+    pub async fn running_jobs(&self) -> Result<Vec<(JobId, u32)>> {
+        let rows = sqlx::query("select id, attempt from jobs where status = 'running' order by id")
+            .fetch_all(&self.readers)
+            .await?;
+        rows.iter()
+            .map(|row| Ok((parsed(row, "id")?, row.try_get("attempt")?)))
+            .collect()
+    }
+
+    /// Ids of all jobs that have not ended: their directories are needed.
+    pub async fn unfinished_jobs(&self) -> Result<Vec<JobId>> {
+        let rows = sqlx::query("select id from jobs where status in ('queued', 'running')")
+            .fetch_all(&self.readers)
+            .await?;
+        rows.iter().map(|row| parsed(row, "id")).collect()
+    }
+
+    /// When the next job that waits after a crash may be claimed, if any waits.
+    pub async fn next_retry(&self) -> Result<Option<Timestamp>> {
+        let time: Option<i64> = sqlx::query_scalar(
+            "select min(not_before) from jobs where status = 'queued' and not_before > $1",
+        )
+        .bind(Timestamp::now().0)
+        .fetch_one(&self.readers)
+        .await?;
+        Ok(time.map(Timestamp))
+    }
+}
+
+async fn claim(
+    connection: &mut SqliteConnection,
+    free: Vec<String>,
+    host_has_gpu: bool,
+) -> Result<Option<ClaimedJob>> {
+    let now = Timestamp::now();
+    // GPUs first, so that `auto` does not take the CPU while a card is free.
+    let mut free = free;
+    free.sort_by_key(|device| !device.starts_with("cuda:"));
+    let rows = sqlx::query(
+        "select id, device_choice
+        from jobs
+        where status = 'queued'
+            and not_before <= $1
+            and not exists (select 1 from datasets where datasets.id = jobs.dataset_id and datasets.status = 'processing')
+        order by priority desc, id",
+    )
+    .bind(now.0)
+    .fetch_all(&mut *connection)
+    .await?;
+    for row in rows {
+        let choice = DeviceChoice::try_from(row.try_get::<String, _>("device_choice")?).unwrap_or_default();
+        if let Some(device) = free.iter().find(|device| choice.allows(device, host_has_gpu)) {
+            let id = parsed(&row, "id")?;
+            return take(connection, id, device.clone(), now).await.map(Some);
+        }
+    }
+    Ok(None)
+}
+
+async fn take(
+    connection: &mut SqliteConnection,
+    id: JobId,
+    device: String,
+    now: Timestamp,
+) -> Result<ClaimedJob> {
+    let row = sqlx::query(
+        "update jobs
+        set status = 'running', attempt = attempt + 1, device = $2, attempt_started_at = $3,
+            started_at = coalesce(started_at, $3)
+        where id = $1 and status = 'queued'
+        returning attempt, spec, dataset_id, milliseconds_used",
+    )
+    .bind(id.to_string())
+    .bind(&device)
+    .bind(now.0)
+    .fetch_one(&mut *connection)
+    .await?;
+    let attempt = row.try_get("attempt")?;
+    let claimed = ClaimedJob {
+        id,
+        attempt,
+        spec: json(&row, "spec")?,
+        dataset: parsed(&row, "dataset_id")?,
+        device: device.clone(),
+        milliseconds_used: row.try_get("milliseconds_used")?,
+    };
+    let status = StatusEvent {
+        status: JobStatus::Running,
+        attempt,
+        device: Some(device),
+        reason: None,
+    };
+    append(connection, id, now, EventKind::Status, &status).await?;
+    Ok(claimed)
+}
+
+async fn interrupt(
+    connection: &mut SqliteConnection,
+    id: JobId,
+    attempt: u32,
+    why: Interruption,
+) -> Result<bool> {
+    let row = sqlx::query(
+        "select deaths, max_attempts, cancel_requested, attempt_started_at
+        from jobs
+        where id = $1 and attempt = $2 and status = 'running'",
+    )
+    .bind(id.to_string())
+    .bind(attempt)
+    .fetch_optional(&mut *connection)
+    .await?;
+    let Some(row) = row else { return Ok(false) };
+    let now = Timestamp::now();
+    if row.try_get::<i64, _>("cancel_requested")? != 0 {
+        sqlx::query("update jobs set status = 'cancelled', finished_at = $2, stop_reason = '\"cancelled\"' where id = $1")
+            .bind(id.to_string())
+            .bind(now.0)
+            .execute(&mut *connection)
+            .await?;
+        append_end(connection, id, JobStatus::Cancelled, None).await?;
+        return Ok(true);
+    }
+    let mut deaths: i64 = row.try_get("deaths")?;
+    let (reason, wait) = match why {
+        Interruption::Drained => ("interrupted".to_owned(), 0),
+        Interruption::Died(error) => {
+            deaths += 1;
+            if deaths >= row.try_get("max_attempts")? {
+                return fail(connection, id, attempt, error).await;
+            }
+            let backoff = BACKOFF_MILLISECONDS[(deaths as usize - 1).min(BACKOFF_MILLISECONDS.len() - 1)];
+            let code = serde_json::to_value(error.code)
+                .ok()
+                .and_then(|code| code.as_str().map(str::to_owned));
+            (
+                format!("{}: {}", code.unwrap_or_default(), error.message),
+                backoff,
+            )
+        }
+    };
+    let started: Option<i64> = row.try_get("attempt_started_at")?;
+    sqlx::query(
+        "update jobs
+        set status = 'queued', deaths = $2, not_before = $3, device = null, milliseconds_used = milliseconds_used + $4
+        where id = $1",
+    )
+    .bind(id.to_string())
+    .bind(deaths)
+    .bind(now.0 + wait)
+    .bind((now.0 - started.unwrap_or(now.0)).max(0))
+    .execute(&mut *connection)
+    .await?;
+    let status = StatusEvent {
+        status: JobStatus::Queued,
+        attempt,
+        device: None,
+        reason: Some(reason),
+    };
+    append(connection, id, now, EventKind::Status, &status).await?;
+    Ok(true)
+}
+
+async fn fail(connection: &mut SqliteConnection, id: JobId, attempt: u32, error: JobError) -> Result<bool> {
+    let done = sqlx::query(
+        "update jobs
+        set status = 'failed', finished_at = $3, error = $4
+        where id = $1 and attempt = $2 and status = 'running'",
+    )
+    .bind(id.to_string())
+    .bind(attempt)
+    .bind(Timestamp::now().0)
+    .bind(to_json(&error)?)
+    .execute(&mut *connection)
+    .await?;
+    if done.rows_affected() == 0 {
+        return Ok(false);
+    }
+    append_end(connection, id, JobStatus::Failed, Some(error)).await?;
+    Ok(true)
+}
+
+async fn cancel(connection: &mut SqliteConnection, id: JobId) -> Result<CancelOutcome> {
+    let now = Timestamp::now();
+    let queued = sqlx::query(
+        "update jobs
+        set status = 'cancelled', finished_at = $2, cancel_requested = 1, stop_reason = '\"cancelled\"'
+        where id = $1 and status = 'queued'",
+    )
+    .bind(id.to_string())
+    .bind(now.0)
+    .execute(&mut *connection)
+    .await?;
+    if queued.rows_affected() == 1 {
+        append_end(connection, id, JobStatus::Cancelled, None).await?;
+        return Ok(CancelOutcome::Cancelled);
+    }
+    let running = sqlx::query("update jobs set cancel_requested = 1 where id = $1 and status = 'running'")
+        .bind(id.to_string())
+        .execute(connection)
+        .await?;
+    if running.rows_affected() == 1 {
+        return Ok(CancelOutcome::Requested);
+    }
+    Err(Error::new(
+        Kind::Conflict,
+        "job-state",
+        "the job has ended already; there is nothing to cancel",
+    ))
+}
+
+async fn append_end(
+    connection: &mut SqliteConnection,
+    id: JobId,
+    status: JobStatus,
+    error: Option<JobError>,
+) -> Result<()> {
+    let end = EndEvent {
+        status,
+        model: None,
+        error,
+    };
+    append(connection, id, Timestamp::now(), EventKind::End, &end).await
+}

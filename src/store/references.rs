@@ -1,0 +1,24 @@
+//! Which blobs the rows point to: everything else in the blob folder may go.
+
+use std::collections::HashSet;
+
+use super::Store;
+use crate::error::Result;
+
+impl Store {
+    /// Digests of all blobs that a row names.
+    pub async fn referenced_blobs(&self) -> Result<HashSet<String>> {
+        let digests: Vec<Option<String>> = sqlx::query_scalar(
+            "select sha256 from datasets
+            union select manifest_blob from datasets
+            union select images_blob from datasets
+            union select pack_blob from datasets
+            union select report_blob from datasets
+            union select sha256 from models
+            union select card_blob from models",
+        )
+        .fetch_all(&self.readers)
+        .await?;
+        Ok(digests.into_iter().flatten().collect())
+    }
+}

@@ -1,0 +1,60 @@
+//! Columns that hold more than a number or a text: JSON, ids, states.
+
+use std::str::FromStr;
+
+use serde::{Serialize, de::DeserializeOwned};
+use sqlx::{Row, sqlite::SqliteRow};
+
+use crate::error::{Error, Result};
+
+/// Writes a value as a JSON column.
+pub fn to_json(value: &impl Serialize) -> Result<String> {
+    serde_json::to_string(value).map_err(Error::internal)
+}
+
+/// Reads a JSON column.
+pub fn json<T: DeserializeOwned>(row: &SqliteRow, column: &str) -> Result<T> {
+    let text: &str = row.try_get(column)?;
+    serde_json::from_str(text).map_err(|error| Error::internal(anyhow::anyhow!("column {column}: {error}")))
+}
+
+/// Reads a JSON column that may be null.
+pub fn optional_json<T: DeserializeOwned>(row: &SqliteRow, column: &str) -> Result<Option<T>> {
+    let text: Option<&str> = row.try_get(column)?;
+    text.map(serde_json::from_str)
+        .transpose()
+        .map_err(|error| Error::internal(anyhow::anyhow!("column {column}: {error}")))
+}
+
+/// Reads a column whose type is written as a bare word, such as a state.
+pub fn word<T: DeserializeOwned>(row: &SqliteRow, column: &str) -> Result<T> {
+    let text: &str = row.try_get(column)?;
+    serde_json::from_value(serde_json::Value::from(text))
+        .map_err(|error| Error::internal(anyhow::anyhow!("column {column}: {error}")))
+}
+
+/// Reads a column that parses, such as an id.
+pub fn parsed<T>(row: &SqliteRow, column: &str) -> Result<T>
+where
+    T: FromStr,
+    T::Err: std::error::Error + Send + Sync + 'static,
+{
+    let text: &str = row.try_get(column)?;
+    text.parse().map_err(Error::internal)
+}
+
+/// Reads a column that parses and may be null.
+pub fn optional_parsed<T>(row: &SqliteRow, column: &str) -> Result<Option<T>>
+where
+    T: FromStr,
+    T::Err: std::error::Error + Send + Sync + 'static,
+{
+    let text: Option<&str> = row.try_get(column)?;
+    text.map(str::parse).transpose().map_err(Error::internal)
+}
+
+/// Reads an integer column that is never negative.
+pub fn count(row: &SqliteRow, column: &str) -> Result<u64> {
+    let number: i64 = row.try_get(column)?;
+    Ok(number.max(0) as u64)
+}
