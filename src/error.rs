@@ -22,6 +22,8 @@ pub enum Kind {
     NotFound,
     /// It contradicts what is already there; look at the state first.
     Conflict,
+    /// The body came too slowly.
+    TooSlow,
     /// It is bigger than the limit.
     TooLarge,
     /// It is a kind of data that is not taken.

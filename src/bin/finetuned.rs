@@ -1,1 +1,137 @@
-fn main() {}
+//! `finetuned`: the server, and commands for people who would rather not type curl.
+
+use std::{
+    io::{self, IsTerminal, Write},
+    path::PathBuf,
+    process::{Command, ExitCode},
+};
+
+use anyhow::Context;
+use clap::{Parser, Subcommand};
+use finetuned::{
+    config::{Config, LogFormat},
+    http,
+};
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+};
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::EnvFilter;
+
+/// Turns a folder of labelled images into a served classifier.
+#[derive(Parser)]
+#[command(version, about)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Run the server
+    Serve(Box<Config>),
+    /// Print the description of the API (OpenAPI 3.1, YAML)
+    Openapi,
+    /// Draw a small dataset to try things with
+    SampleDataset {
+        /// The zip file to write
+        out: PathBuf,
+        /// Other seeds give other pictures
+        #[arg(long, default_value_t = 0)]
+        seed: u64,
+        /// The worker program, which draws; by default the `finetuned-worker` beside this one
+        #[arg(long, env = "FINETUNED_WORKER")]
+        worker: Option<PathBuf>,
+    },
+}
+
+fn main() -> ExitCode {
+    let outcome = match Arguments::parse().command {
+        Task::Serve(config) => serve(*config),
+        Task::Openapi => print_openapi(),
+        Task::SampleDataset { out, seed, worker } => sample_dataset(out, seed, worker),
+    };
+    outcome.unwrap_or_else(|error| {
+        eprintln!("finetuned: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+fn serve(config: Config) -> anyhow::Result<ExitCode> {
+    start_log(&config)?;
+    config.check()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let listener = TcpListener::bind(config.listen)
+            .await
+            .with_context(|| format!("cannot listen on {}", config.listen))?;
+        let address = listener.local_addr()?;
+        let shutdown = CancellationToken::new();
+        tokio::spawn(stop_on_signal(shutdown.clone()));
+        // For scripts and for people: the address, also when the port was chosen by the system.
+        println!("listening on http://{address}");
+        io::stdout().flush()?;
+        http::run(config, listener, shutdown).await
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn start_log(config: &Config) -> anyhow::Result<()> {
+    let filter =
+        EnvFilter::try_new(&config.log).context("--log is no filter such as `info` or `finetuned=debug`")?;
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal());
+    match config.log_format {
+        LogFormat::Text => log.with_target(false).init(),
+        LogFormat::Json => log.json().init(),
+    }
+    Ok(())
+}
+
+/// The first SIGTERM or SIGINT stops in order; the second stops now.
+async fn stop_on_signal(shutdown: CancellationToken) {
+    let (Ok(mut terminate), Ok(mut interrupt)) =
+        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        return;
+    };
+    for round in 0.. {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        if round > 0 {
+            std::process::exit(130);
+        }
+        shutdown.cancel();
+    }
+}
+
+fn print_openapi() -> anyhow::Result<ExitCode> {
+    print!("{}", http::openapi().to_yaml()?);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Pictures are the worker's business.
+fn sample_dataset(out: PathBuf, seed: u64, worker: Option<PathBuf>) -> anyhow::Result<ExitCode> {
+    let program = Config {
+        worker,
+        ..Config::for_data_dir(".")
+    }
+    .worker_program()?;
+    let mut command = Command::new(program);
+    command
+        .arg("sample-dataset")
+        .arg(out)
+        .arg("--seed")
+        .arg(seed.to_string());
+    let status = command.status().context("cannot start the worker program")?;
+    Ok(if status.success() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}

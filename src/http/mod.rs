@@ -1,1 +1,76 @@
-//! Being written.
+//! The network side: the only place with axum. One file per resource; `problem.rs` turns errors into answers, `routes.rs` is the table.
+
+mod curves;
+mod datasets;
+mod documentation;
+mod events;
+mod extract;
+mod guard;
+mod jobs;
+mod models;
+mod pages;
+mod predict;
+mod problem;
+mod routes;
+mod run;
+mod serve;
+mod system;
+mod upload;
+mod waiting;
+
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+pub use self::{documentation::openapi, run::run};
+use crate::{blobs::Blobs, config::Config, inference::Inference, jobs::Jobs, limits::Limits, store::Store};
+
+/// What handlers work with. Cheap to clone.
+#[derive(Clone)]
+pub struct App(Arc<Parts>);
+
+struct Parts {
+    config: Config,
+    store: Store,
+    blobs: Blobs,
+    jobs: Jobs,
+    inference: Inference,
+    /// Fires when the server begins to stop: nothing new is accepted, and what waits stops waiting.
+    stopping: CancellationToken,
+    event_streams: Arc<Semaphore>,
+}
+
+impl App {
+    fn config(&self) -> &Config {
+        &self.0.config
+    }
+
+    fn limits(&self) -> &Limits {
+        &self.0.config.limits
+    }
+
+    fn store(&self) -> &Store {
+        &self.0.store
+    }
+
+    fn blobs(&self) -> &Blobs {
+        &self.0.blobs
+    }
+
+    fn jobs(&self) -> &Jobs {
+        &self.0.jobs
+    }
+
+    fn inference(&self) -> &Inference {
+        &self.0.inference
+    }
+
+    fn stopping(&self) -> &CancellationToken {
+        &self.0.stopping
+    }
+
+    fn event_streams(&self) -> &Arc<Semaphore> {
+        &self.0.event_streams
+    }
+}

@@ -84,6 +84,15 @@ impl Store {
         rows.iter().map(read_event).collect()
     }
 
+    /// The newest `seq` of a job; 0 before its first event.
+    pub async fn last_event(&self, id: JobId) -> Result<i64> {
+        let seq = sqlx::query_scalar("select coalesce(max(seq), 0) from events where job_id = $1")
+            .bind(id.to_string())
+            .fetch_one(&self.readers)
+            .await?;
+        Ok(seq)
+    }
+
     /// What a job's curves are made of, in order: its step, epoch and rewind events.
     pub async fn metric_points(&self, id: JobId) -> Result<Vec<MetricPoint>> {
         let rows = sqlx::query(

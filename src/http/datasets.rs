@@ -1,0 +1,265 @@
+//! `/v1/datasets`: upload, look, read the report, delete.
+
+use std::{
+    fs::File,
+    io::{BufRead, BufReader},
+    path::Path as FilePath,
+};
+
+use axum::{
+    Json,
+    extract::{Path, Request, State},
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use serde::Deserialize;
+use utoipa::IntoParams;
+
+use super::{
+    App,
+    extract::{PageQuery, Query},
+    problem::Problems,
+    upload, waiting,
+};
+use crate::{
+    domain::{
+        dataset::{Dataset, DatasetStatus, Outcome, ReportEntry},
+        name::Name,
+        page::{Page, PageRequest},
+    },
+    error::{Error, FieldError, Kind, Result},
+    store::{CreatedDataset, NewDataset, Topic},
+};
+
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct UploadQuery {
+    /// Name of the dataset; where the archive comes in a form, the file's name by default.
+    #[param(value_type = Option<Name>)]
+    name: Option<String>,
+    /// Digest that the archive must have, hexadecimal.
+    sha256: Option<String>,
+}
+
+/// Upload an archive
+///
+/// The body is the archive itself (zip, tar, tar.gz, told by content) or a form with a field `file`. The answer comes when its bytes
+/// are durable; what is in it is read afterwards: look at the dataset with `?wait=60`.
+#[utoipa::path(
+    post, path = "/v1/datasets", tag = "datasets", params(UploadQuery),
+    request_body(description = "The archive", content_type = "application/octet-stream"),
+    responses((status = 201, body = Dataset, headers(("location" = String))), (status = 200, description = "It is there already", body = Dataset), Problems)
+)]
+pub async fn upload_post(app: State<App>, query: Query<UploadQuery>, request: Request) -> Result<Response> {
+    create(app, query, request).await
+}
+
+/// Upload an archive, as `curl -T` does
+#[utoipa::path(
+    put, path = "/v1/datasets", tag = "datasets", params(UploadQuery),
+    request_body(description = "The archive", content_type = "application/octet-stream"),
+    responses((status = 201, body = Dataset, headers(("location" = String))), (status = 200, description = "It is there already", body = Dataset), Problems)
+)]
+pub async fn upload_put(app: State<App>, query: Query<UploadQuery>, request: Request) -> Result<Response> {
+    create(app, query, request).await
+}
+
+async fn create(
+    State(app): State<App>,
+    Query(query): Query<UploadQuery>,
+    request: Request,
+) -> Result<Response> {
+    let named = query.name.as_deref().map(parse_name).transpose()?;
+    let upload = upload::receive(&app, request).await?;
+    let name = match (named, upload.file_name.as_deref()) {
+        (Some(name), _) => name,
+        (None, Some(file)) => Name::from_any(archive_stem(file), "dataset"),
+        (None, None) => {
+            return Err(name_fault(
+                "missing",
+                "name the dataset: add ?name=flowers to the address",
+            ));
+        }
+    };
+    if query
+        .sha256
+        .is_some_and(|wanted| !wanted.eq_ignore_ascii_case(&upload.file.sha256))
+    {
+        let detail = "the archive that arrived has another SHA-256 than the one announced; send it again";
+        return Err(Error::new(Kind::Malformed, "digest-mismatch", detail));
+    }
+    let new = NewDataset {
+        name,
+        sha256: upload.file.sha256.clone(),
+        bytes: upload.file.bytes,
+    };
+    let pin = app.blobs().pin().await;
+    app.blobs().keep(upload.file, &pin).await?;
+    let created = app.store().create_dataset(new).await;
+    drop(pin);
+    match created {
+        Ok(CreatedDataset::Created(id)) => {
+            let dataset = app.store().dataset(&id.to_string()).await?;
+            let location = [(header::LOCATION, format!("/v1/datasets/{id}"))];
+            Ok((StatusCode::CREATED, location, Json(dataset)).into_response())
+        }
+        Ok(CreatedDataset::Existing(id)) => {
+            Ok(Json(app.store().dataset(&id.to_string()).await?).into_response())
+        }
+        Err(error) => {
+            app.jobs().sweep_soon();
+            Err(error)
+        }
+    }
+}
+
+fn parse_name(text: &str) -> Result<Name> {
+    Name::parse(text).map_err(|fault| name_fault("range", fault.to_string()))
+}
+
+fn name_fault(code: &str, message: impl Into<String>) -> Error {
+    Error::fields(
+        "the dataset's name is wrong",
+        vec![FieldError::new("/name", code, message)],
+    )
+}
+
+/// `flowers.tar.gz` → `flowers`
+fn archive_stem(file: &str) -> &str {
+    let file = file.rsplit(['/', '\\']).next().unwrap_or(file);
+    let endings = [".tar.gz", ".tgz", ".tar", ".zip"];
+    endings
+        .iter()
+        .find_map(|ending| file.strip_suffix(ending))
+        .unwrap_or(file)
+}
+
+/// List datasets
+#[utoipa::path(get, path = "/v1/datasets", tag = "datasets", params(PageQuery), responses((status = 200, body = Page<Dataset>), Problems))]
+pub async fn list(State(app): State<App>, Query(page): Query<PageQuery>) -> Result<Json<Page<Dataset>>> {
+    Ok(Json(app.store().datasets(&page.check()?).await?))
+}
+
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct WaitQuery {
+    /// Seconds to wait for an end state before answering, at most 3600.
+    pub wait: Option<u64>,
+}
+
+/// A dataset
+#[utoipa::path(
+    get, path = "/v1/datasets/{dataset}", tag = "datasets", params(("dataset" = String, Path, description = "Id or name"), WaitQuery),
+    responses((status = 200, body = Dataset), Problems)
+)]
+pub async fn get(
+    State(app): State<App>,
+    Path(reference): Path<String>,
+    Query(query): Query<WaitQuery>,
+) -> Result<Json<Dataset>> {
+    let dataset = app.store().dataset(&reference).await?;
+    let changed = app.store().signals().subscribe(Topic::Dataset(dataset.id));
+    let id = dataset.id.to_string();
+    let ended = |dataset: &Dataset| dataset.status != DatasetStatus::Processing;
+    waiting::until(
+        changed,
+        query.wait,
+        app.stopping(),
+        || app.store().dataset(&id),
+        ended,
+    )
+    .await
+    .map(Json)
+}
+
+/// Delete a dataset
+#[utoipa::path(
+    delete, path = "/v1/datasets/{dataset}", tag = "datasets", params(("dataset" = String, Path, description = "Id or name")),
+    responses((status = 204), Problems)
+)]
+pub async fn delete(State(app): State<App>, Path(reference): Path<String>) -> Result<StatusCode> {
+    let dataset = app.store().dataset(&reference).await?;
+    app.store().delete_dataset(dataset.id).await?;
+    app.jobs().sweep_soon();
+    Ok(StatusCode::NO_CONTENT)
+}
+
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct ReportQuery {
+    /// Only entries with this outcome.
+    #[param(inline)]
+    outcome: Option<Outcome>,
+    /// 1 to 1000, 100 by default.
+    #[param(minimum = 1, maximum = 1000, default = 100)]
+    limit: Option<u32>,
+    /// How many entries (of this outcome) to pass over: those of the pages before.
+    after: Option<usize>,
+}
+
+/// What became of every entry of the archive
+#[utoipa::path(
+    get, path = "/v1/datasets/{dataset}/report", tag = "datasets",
+    params(("dataset" = String, Path, description = "Id or name"), ReportQuery),
+    responses((status = 200, body = Page<ReportEntry>), Problems)
+)]
+pub async fn report(
+    State(app): State<App>,
+    Path(reference): Path<String>,
+    Query(query): Query<ReportQuery>,
+) -> Result<Json<Page<ReportEntry>>> {
+    let limit = query.limit.unwrap_or(100);
+    if !(1..=1000).contains(&limit) {
+        let fault = FieldError::new("/limit", "range", "must be from 1 to 1000");
+        return Err(Error::fields("the page is wrong", vec![fault]));
+    }
+    let dataset = app.store().dataset(&reference).await?;
+    let Some(blob) = app.store().report_blob(dataset.id).await? else {
+        return Ok(Json(Page::from_rows(Vec::new(), PageRequest::DEFAULT_LIMIT)));
+    };
+    let path = app.blobs().path(&blob);
+    let read = tokio::task::spawn_blocking(move || read_entries(&path, &query, limit));
+    Ok(Json(Page::from_rows(
+        read.await.map_err(Error::internal)??,
+        limit,
+    )))
+}
+
+/// One entry more than the page holds, so that the page knows whether there is more.
+fn read_entries(path: &FilePath, query: &ReportQuery, limit: u32) -> Result<Vec<ReportEntry>> {
+    let mut entries = Vec::new();
+    let mut to_pass = query.after.unwrap_or(0);
+    for line in BufReader::new(File::open(path)?).lines() {
+        let entry: ReportEntry = serde_json::from_str(&line?).map_err(Error::internal)?;
+        if query.outcome.is_some_and(|outcome| outcome != entry.outcome) {
+            continue;
+        }
+        if to_pass > 0 {
+            to_pass -= 1;
+            continue;
+        }
+        entries.push(entry);
+        if entries.len() > limit as usize {
+            break;
+        }
+    }
+    Ok(entries)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_forms_file_name_becomes_a_name() {
+        assert_eq!(archive_stem("C:\\pictures\\flowers.tar.gz"), "flowers");
+        assert_eq!(archive_stem("../cats & dogs.zip"), "cats & dogs");
+        assert_eq!(
+            Name::from_any(archive_stem("../cats & dogs.zip"), "dataset").as_str(),
+            "cats---dogs"
+        );
+    }
+}

@@ -1,0 +1,305 @@
+//! `/v1/jobs`: submit, look, cancel, delete, read the log.
+
+use axum::{
+    Json,
+    extract::{Path, State},
+    http::{HeaderMap, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use serde::Deserialize;
+use utoipa::IntoParams;
+
+use super::{
+    App,
+    datasets::WaitQuery,
+    extract::{JsonBody, PageQuery, Query},
+    problem::Problems,
+    waiting,
+};
+use crate::{
+    digest,
+    domain::{
+        dataset::Dataset,
+        job::{DatasetVersion, Job, JobStatus},
+        page::{Order, Page},
+        spec::{JobSpec, Weights},
+    },
+    error::{Error, FieldError, Kind, Result},
+    store::{CreatedJob, IdempotencyKey, JobFilter, NewJob, Topic},
+};
+
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct SubmitQuery {
+    /// Only check the spec, and answer it with its defaults filled in.
+    dry_run: Option<bool>,
+}
+
+/// Submit a job
+///
+/// The smallest spec is `{"dataset": "flowers"}`. A dataset that is still being read is fine: the job waits for it. With the header
+/// `Idempotency-Key` a request that is sent again makes no second job.
+#[utoipa::path(
+    post, path = "/v1/jobs", tag = "jobs", params(SubmitQuery, ("idempotency-key" = Option<String>, Header)),
+    request_body = super::documentation::JobRequest,
+    responses(
+        (status = 201, body = Job, headers(("location" = String))),
+        (status = 200, description = "`dry_run`: the resolved spec", body = JobSpec),
+        Problems
+    )
+)]
+pub async fn submit(
+    State(app): State<App>,
+    Query(query): Query<SubmitQuery>,
+    headers: HeaderMap,
+    body: JsonBody,
+) -> Result<Response> {
+    let (spec, dataset) = check(&app, &body.value).await?;
+    if query.dry_run == Some(true) {
+        return Ok(Json(spec).into_response());
+    }
+    app.check_disk(0)?;
+    let new = NewJob {
+        name: spec.model_name(&dataset.name),
+        dataset: DatasetVersion {
+            id: dataset.id,
+            version: dataset.version,
+        },
+        max_queued: app.limits().max_queued_jobs,
+        key: idempotency_key(&headers, &body.bytes)?,
+        spec,
+    };
+    let (CreatedJob::Created(id) | CreatedJob::Repeated(id)) = app.store().create_job(new).await?;
+    let job = app.store().job(&id.to_string()).await?;
+    Ok((
+        StatusCode::CREATED,
+        [(header::LOCATION, format!("/v1/jobs/{id}"))],
+        Json(job),
+    )
+        .into_response())
+}
+
+/// From a caller's JSON to a spec that can run as far as anyone can tell now, and the dataset that it names.
+async fn check(app: &App, document: &serde_json::Value) -> Result<(JobSpec, Dataset)> {
+    let refuse = |faults: Vec<FieldError>| {
+        let count = faults.len();
+        Error::fields(
+            format!(
+                "the job spec has {count} wrong field{}",
+                if count == 1 { "" } else { "s" }
+            ),
+            faults,
+        )
+    };
+    let mut spec = match JobSpec::parse(document) {
+        Ok(spec) => spec,
+        Err(mut faults) => {
+            // A dataset that is not there is named together with everything else.
+            if let Some(name) = document.get("dataset").and_then(|name| name.as_str()) {
+                faults.extend(find_dataset(app, name).await?.err());
+            }
+            return Err(refuse(faults));
+        }
+    };
+    let mut faults = Vec::new();
+    if let Weights::Model(reference) = &spec.backbone.weights {
+        match app.store().model(reference).await {
+            // Pinned: a newer model of this name changes nothing for this job.
+            Ok(model) if model.card.architecture == spec.backbone.architecture => {
+                spec.backbone.weights = Weights::Model(model.id.to_string());
+            }
+            Ok(model) => {
+                let message = format!(
+                    "this model is a {}; ask for that architecture",
+                    model.card.architecture
+                );
+                faults.push(FieldError::new("/backbone/weights", "conflict", message));
+            }
+            Err(error) if error.kind() == Kind::NotFound => {
+                let message = "there is no such model; use its id or name, `none`, `imagenet` or a `.safetensors` file's name";
+                faults.push(FieldError::new("/backbone/weights", "not_found", message));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    match find_dataset(app, &spec.dataset).await? {
+        Ok(dataset) => {
+            faults.extend(dataset.faults_for(&spec));
+            if faults.is_empty() {
+                Ok((spec, dataset))
+            } else {
+                Err(refuse(faults))
+            }
+        }
+        Err(fault) => {
+            faults.push(fault);
+            Err(refuse(faults))
+        }
+    }
+}
+
+async fn find_dataset(app: &App, reference: &str) -> Result<Result<Dataset, FieldError>> {
+    match app.store().dataset(reference).await {
+        Ok(dataset) => Ok(Ok(dataset)),
+        Err(error) if error.kind() == Kind::NotFound => Ok(Err(FieldError::new(
+            "/dataset",
+            "not_found",
+            "there is no dataset of this id or name; upload it first",
+        ))),
+        Err(error) => Err(error),
+    }
+}
+
+/// The header of that name (draft-ietf-httpapi-idempotency-key-header), quoted or bare.
+fn idempotency_key(headers: &HeaderMap, body: &[u8]) -> Result<Option<IdempotencyKey>> {
+    let Some(value) = headers.get("idempotency-key") else {
+        return Ok(None);
+    };
+    let key = value.to_str().map(|text| text.trim_matches('"')).unwrap_or("");
+    if !(1..=255).contains(&key.len()) {
+        return Err(Error::new(
+            Kind::Malformed,
+            "idempotency-key-invalid",
+            "the Idempotency-Key has 1 to 255 visible characters",
+        ));
+    }
+    Ok(Some(IdempotencyKey {
+        key: key.to_owned(),
+        sha256: digest::of_bytes(body),
+    }))
+}
+
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct JobsQuery {
+    /// 1 to 100.
+    #[param(minimum = 1, maximum = 100, default = 20)]
+    limit: Option<u32>,
+    /// Id of the last job of the page before.
+    after: Option<String>,
+    /// `desc` (newest first) or `asc`.
+    #[param(inline)]
+    order: Option<Order>,
+    #[param(inline)]
+    status: Option<JobStatus>,
+    /// Id or name of a dataset.
+    dataset: Option<String>,
+    /// Name of the model that a job makes.
+    name: Option<String>,
+}
+
+/// List jobs
+#[utoipa::path(get, path = "/v1/jobs", tag = "jobs", params(JobsQuery), responses((status = 200, body = Page<Job>), Problems))]
+pub async fn list(State(app): State<App>, Query(query): Query<JobsQuery>) -> Result<Json<Page<Job>>> {
+    let page = PageQuery {
+        limit: query.limit,
+        after: query.after,
+        order: query.order,
+    }
+    .check()?;
+    let dataset = match &query.dataset {
+        // An id also finds the jobs of a dataset that is gone.
+        Some(reference) => Some(match reference.parse() {
+            Ok(id) => id,
+            Err(_) => app.store().dataset(reference).await?.id,
+        }),
+        None => None,
+    };
+    let filter = JobFilter {
+        status: query.status,
+        dataset,
+        name: query.name,
+    };
+    Ok(Json(app.store().jobs(&filter, &page).await?))
+}
+
+/// A job
+#[utoipa::path(
+    get, path = "/v1/jobs/{job}", tag = "jobs", params(("job" = String, Path, description = "Id, or the name of the newest"), WaitQuery),
+    responses((status = 200, body = Job), Problems)
+)]
+pub async fn get(
+    State(app): State<App>,
+    Path(reference): Path<String>,
+    Query(query): Query<WaitQuery>,
+) -> Result<Json<Job>> {
+    let job = app.store().job(&reference).await?;
+    let changed = app.store().signals().subscribe(Topic::Job(job.id));
+    let id = job.id.to_string();
+    let ended = |job: &Job| job.status.is_end();
+    waiting::until(
+        changed,
+        query.wait,
+        app.stopping(),
+        || app.store().job(&id),
+        ended,
+    )
+    .await
+    .map(Json)
+}
+
+/// Cancel a job
+///
+/// A queued job ends at once; a running one when its worker has stopped.
+#[utoipa::path(
+    post, path = "/v1/jobs/{job}/cancel", tag = "jobs", params(("job" = String, Path)),
+    responses((status = 200, description = "It is cancelled", body = Job), (status = 202, description = "It is being stopped", body = Job), Problems)
+)]
+pub async fn cancel(State(app): State<App>, Path(reference): Path<String>) -> Result<Response> {
+    let job = app.store().job(&reference).await?;
+    app.store().cancel_job(job.id).await?;
+    let job = app.store().job(&job.id.to_string()).await?;
+    let status = if job.status.is_end() {
+        StatusCode::OK
+    } else {
+        StatusCode::ACCEPTED
+    };
+    Ok((status, Json(job)).into_response())
+}
+
+/// Delete an ended job, its events and its log; its model stays
+#[utoipa::path(delete, path = "/v1/jobs/{job}", tag = "jobs", params(("job" = String, Path)), responses((status = 204), Problems))]
+pub async fn delete(State(app): State<App>, Path(reference): Path<String>) -> Result<StatusCode> {
+    let job = app.store().job(&reference).await?;
+    app.store().delete_job(job.id).await?;
+    app.jobs().sweep_soon();
+    Ok(StatusCode::NO_CONTENT)
+}
+
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct LogsQuery {
+    /// Only so many of the last lines.
+    #[param(minimum = 1, maximum = 100_000)]
+    tail: Option<usize>,
+}
+
+/// The worker's log
+#[utoipa::path(
+    get, path = "/v1/jobs/{job}/logs", tag = "jobs", params(("job" = String, Path), LogsQuery),
+    responses((status = 200, body = String, content_type = "text/plain"), Problems)
+)]
+pub async fn logs(
+    State(app): State<App>,
+    Path(reference): Path<String>,
+    Query(query): Query<LogsQuery>,
+) -> Result<Response> {
+    let job = app.store().job(&reference).await?;
+    let bytes = match tokio::fs::read(app.jobs().log_path(job.id)).await {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+        Err(error) => return Err(error.into()),
+    };
+    let text = String::from_utf8_lossy(&bytes);
+    let shown = match query.tail {
+        Some(count) => {
+            let lines: Vec<&str> = text.split_inclusive('\n').collect();
+            lines[lines.len().saturating_sub(count)..].concat()
+        }
+        None => text.into_owned(),
+    };
+    Ok(([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], shown).into_response())
+}

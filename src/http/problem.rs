@@ -1,0 +1,226 @@
+//! Errors on the wire: `application/problem+json` (RFC 9457), the only place where an error gets a status.
+//!
+//! A handler returns [`Error`]; [`finish`] writes the body, because only it knows the request id, and logs the error once.
+
+use std::{sync::Arc, time::Instant};
+
+use axum::{
+    Json,
+    extract::Request,
+    http::{HeaderValue, StatusCode, header},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+use serde::Serialize;
+use tracing::{Instrument, error, info, info_span};
+use utoipa::{IntoResponses, ToSchema};
+use uuid::Uuid;
+
+use crate::error::{Error, FieldError, Kind};
+
+const REQUEST_ID: &str = "x-request-id";
+
+/// A problem as RFC 9457 has it.
+#[derive(Serialize, ToSchema)]
+pub struct Problem {
+    /// `urn:finetuned:problem:<slug>`: stable, for programs.
+    #[serde(rename = "type")]
+    #[schema(example = "urn:finetuned:problem:not-found")]
+    pub kind: String,
+    pub title: String,
+    /// The HTTP status.
+    #[schema(example = 404)]
+    pub status: u16,
+    /// What is wrong with this request, for people.
+    pub detail: String,
+    /// The same id is in the server's log.
+    pub request_id: String,
+    /// Every wrong field, all at once.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub errors: Vec<FieldError>,
+}
+
+/// The answers that any call may give instead of its own.
+pub struct Problems;
+
+impl IntoResponses for Problems {
+    fn responses()
+    -> std::collections::BTreeMap<String, utoipa::openapi::RefOr<utoipa::openapi::response::Response>> {
+        use utoipa::openapi::{ContentBuilder, Ref, ResponseBuilder};
+        let content = ContentBuilder::new()
+            .schema(Some(Ref::from_schema_name("Problem")))
+            .build();
+        let response = ResponseBuilder::new()
+            .description("What went wrong, as a problem (RFC 9457)")
+            .content("application/problem+json", content)
+            .build();
+        [("default".to_owned(), response.into())].into()
+    }
+}
+
+/// Kept beside a response until [`finish`] writes it out.
+#[derive(Clone)]
+struct Pending(Arc<Error>);
+
+impl IntoResponse for Error {
+    fn into_response(self) -> Response {
+        let mut response = status(self.kind()).into_response();
+        response.extensions_mut().insert(Pending(Arc::new(self)));
+        response
+    }
+}
+
+/// The status that each kind of error has.
+fn status(kind: Kind) -> StatusCode {
+    match kind {
+        Kind::Malformed => StatusCode::BAD_REQUEST,
+        Kind::Forbidden => StatusCode::FORBIDDEN,
+        Kind::NotFound => StatusCode::NOT_FOUND,
+        Kind::Conflict => StatusCode::CONFLICT,
+        Kind::TooSlow => StatusCode::REQUEST_TIMEOUT,
+        Kind::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        Kind::UnsupportedMedia => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        Kind::Invalid => StatusCode::UNPROCESSABLE_ENTITY,
+        Kind::TooMany => StatusCode::TOO_MANY_REQUESTS,
+        Kind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        Kind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+        Kind::Timeout => StatusCode::GATEWAY_TIMEOUT,
+        Kind::DiskFull => StatusCode::INSUFFICIENT_STORAGE,
+    }
+}
+
+/// Outermost but for the panic catcher's wrapping: gives each request its id, turns every error into a problem, logs one line.
+pub async fn finish(request: Request, next: Next) -> Response {
+    let request_id = request_id(&request);
+    let method = request.method().clone();
+    let path = request.uri().path().to_owned();
+    let span = info_span!("request", %request_id, %method, path = %path.escape_debug());
+    let begun = Instant::now();
+    async move {
+        let response = next.run(request).await;
+        let mut response = written_out(response, &request_id);
+        if let Ok(value) = HeaderValue::from_str(&request_id) {
+            response.headers_mut().insert(REQUEST_ID, value);
+        }
+        let quiet = matches!(path.as_str(), "/healthz" | "/readyz");
+        if !quiet {
+            info!(
+                status = response.status().as_u16(),
+                milliseconds = begun.elapsed().as_millis() as u64,
+                "answered"
+            );
+        }
+        response
+    }
+    .instrument(span)
+    .await
+}
+
+/// The caller's id where it is a harmless one, or a new one.
+fn request_id(request: &Request) -> String {
+    let given = request
+        .headers()
+        .get(REQUEST_ID)
+        .and_then(|value| value.to_str().ok());
+    let harmless = |id: &&str| {
+        (1..=64).contains(&id.len())
+            && id
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+    };
+    given
+        .filter(harmless)
+        .map_or_else(|| Uuid::now_v7().simple().to_string(), str::to_owned)
+}
+
+fn written_out(response: Response, request_id: &str) -> Response {
+    if let Some(Pending(error)) = response.extensions().get::<Pending>() {
+        log(error);
+        let problem = Problem {
+            kind: format!("urn:finetuned:problem:{}", error.slug()),
+            title: title(response.status(), error.slug()),
+            status: response.status().as_u16(),
+            detail: error.detail().to_owned(),
+            request_id: request_id.to_owned(),
+            errors: error.errors().to_vec(),
+        };
+        return with_body(
+            response.status(),
+            problem,
+            error.retry_delay().map(|delay| delay.as_secs().max(1)),
+        );
+    }
+    let status = response.status();
+    let is_problem = response
+        .headers()
+        .get(header::CONTENT_TYPE)
+        .is_some_and(|kind| kind == "application/problem+json");
+    if (status.is_client_error() || status.is_server_error()) && !is_problem {
+        return plain(response, request_id);
+    }
+    response
+}
+
+/// What the router or a library refused by itself.
+fn plain(response: Response, request_id: &str) -> Response {
+    let status = response.status();
+    let reason = status.canonical_reason().unwrap_or("Error");
+    let detail = match status {
+        StatusCode::METHOD_NOT_ALLOWED => {
+            "this address does not take that method; the header `Allow` lists those it takes"
+        }
+        StatusCode::FORBIDDEN => "this request comes from a page of another site",
+        StatusCode::INTERNAL_SERVER_ERROR => {
+            "something went wrong on the server; its log has the details under this request id"
+        }
+        _ => "the request was refused",
+    };
+    let problem = Problem {
+        kind: format!(
+            "urn:finetuned:problem:{}",
+            reason.to_lowercase().replace(' ', "-")
+        ),
+        title: reason.to_owned(),
+        status: status.as_u16(),
+        detail: detail.to_owned(),
+        request_id: request_id.to_owned(),
+        errors: Vec::new(),
+    };
+    let mut answer = with_body(status, problem, None);
+    if let Some(allow) = response.headers().get(header::ALLOW) {
+        answer.headers_mut().insert(header::ALLOW, allow.clone());
+    }
+    answer
+}
+
+fn with_body(status: StatusCode, problem: Problem, retry_after_seconds: Option<u64>) -> Response {
+    let mut response = (status, Json(problem)).into_response();
+    let headers = response.headers_mut();
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/problem+json"),
+    );
+    if let Some(seconds) = retry_after_seconds {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    response
+}
+
+/// The slug in words: `name-taken` → `Name taken`.
+fn title(status: StatusCode, slug: &str) -> String {
+    let words = slug.replace('-', " ");
+    let mut letters = words.chars();
+    match letters.next() {
+        Some(first) => first.to_uppercase().chain(letters).collect(),
+        None => status.canonical_reason().unwrap_or("Error").to_owned(),
+    }
+}
+
+fn log(error: &Error) {
+    match (error.kind(), error.context()) {
+        (Kind::Internal, Some(context)) => error!("{context:#}"),
+        (Kind::Internal, None) => error!("{error}"),
+        (_, Some(context)) => info!(slug = error.slug(), detail = error.detail(), "{context:#}"),
+        (_, None) => info!(slug = error.slug(), detail = error.detail(), "refused"),
+    }
+}

@@ -1,0 +1,78 @@
+//! The route table: every address of the server, each with its description.
+
+use std::time::Duration;
+
+use axum::{
+    Router,
+    extract::DefaultBodyLimit,
+    middleware,
+    response::{IntoResponse, Response},
+};
+use tower_http::{catch_panic::CatchPanicLayer, csrf::CsrfLayer};
+use utoipa::OpenApi;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use super::{
+    App, curves, datasets, documentation, events, guard, jobs, models, pages, predict, problem, system,
+};
+use crate::error::{Error, Kind};
+
+/// All routes and their descriptions.
+pub fn table() -> OpenApiRouter<App> {
+    OpenApiRouter::with_openapi(documentation::Description::openapi())
+        .routes(routes!(
+            datasets::list,
+            datasets::upload_post,
+            datasets::upload_put
+        ))
+        .routes(routes!(datasets::get, datasets::delete))
+        .routes(routes!(datasets::report))
+        .routes(routes!(jobs::list, jobs::submit))
+        .routes(routes!(jobs::get, jobs::delete))
+        .routes(routes!(jobs::cancel))
+        .routes(routes!(jobs::logs))
+        .routes(routes!(events::events))
+        .routes(routes!(curves::metrics))
+        .routes(routes!(models::list))
+        .routes(routes!(models::get, models::delete))
+        .routes(routes!(predict::predict_post, predict::predict_put))
+        .routes(routes!(documentation::job_schema))
+        .routes(routes!(system::system))
+        .routes(routes!(system::healthz))
+        .routes(routes!(system::readyz))
+        .routes(routes!(documentation::openapi_json))
+        .routes(routes!(documentation::openapi_yaml))
+        .routes(routes!(pages::index))
+        .routes(routes!(pages::asset))
+}
+
+/// The service: the routes inside everything that holds for all of them.
+pub fn service(app: App) -> Router {
+    let (router, _) = table().split_for_parts();
+    router
+        .fallback(async || {
+            Error::new(
+                Kind::NotFound,
+                "not-found",
+                "there is nothing at this address; /openapi.yaml lists what there is",
+            )
+        })
+        .layer(DefaultBodyLimit::disable())
+        .layer(CsrfLayer::new())
+        .layer(middleware::from_fn_with_state(app.clone(), guard::host))
+        .layer(CatchPanicLayer::custom(panicked))
+        .layer(middleware::from_fn(problem::finish))
+        .layer(middleware::from_fn(guard::headers))
+        .with_state(app)
+}
+
+fn panicked(panic: Box<dyn std::any::Any + Send>) -> Response {
+    let text = panic.downcast_ref::<String>().cloned();
+    let text = text
+        .or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()))
+        .unwrap_or_default();
+    Error::internal(anyhow::anyhow!("a handler panicked: {text}")).into_response()
+}
+
+/// How long the server waits for requests in flight when it stops.
+pub const DRAIN: Duration = Duration::from_secs(10);

@@ -1,0 +1,86 @@
+//! Health, readiness, and what the server is and has.
+
+use axum::{Json, extract::State};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::{App, problem::Problems};
+use crate::{
+    error::{Error, Kind, Result},
+    id::JobId,
+    limits::Limits,
+};
+
+/// Whether the process is alive.
+#[derive(Serialize, ToSchema)]
+pub struct Health {
+    /// Always `ok`.
+    #[schema(example = "ok")]
+    status: &'static str,
+}
+
+/// What the server is and has.
+#[derive(Serialize, ToSchema)]
+pub struct System {
+    /// Always `system`.
+    #[schema(example = "system")]
+    object: &'static str,
+    version: &'static str,
+    /// Empty while the worker program is being asked, just after the start.
+    devices: Vec<SystemDevice>,
+    queued_jobs: u64,
+    running_jobs: u64,
+    /// Free space of the data directory's disk.
+    free_bytes: u64,
+    limits: Limits,
+}
+
+/// A device and the job on it.
+#[derive(Serialize, ToSchema)]
+pub struct SystemDevice {
+    /// `cpu` or `cuda:N`.
+    name: String,
+    description: String,
+    threads: u32,
+    memory_bytes: u64,
+    job: Option<JobId>,
+}
+
+/// Whether the process is alive; touches no disk
+#[utoipa::path(get, path = "/healthz", tag = "system", responses((status = 200, body = Health), Problems))]
+pub async fn healthz() -> Json<Health> {
+    Json(Health { status: "ok" })
+}
+
+/// Whether the server can do its work: the database takes writes, and it is not stopping
+#[utoipa::path(get, path = "/readyz", tag = "system", responses((status = 200, body = Health), Problems))]
+pub async fn readyz(State(app): State<App>) -> Result<Json<Health>> {
+    if app.stopping().is_cancelled() {
+        let error = Error::new(Kind::Unavailable, "draining", "the server is stopping");
+        return Err(error.retry_after(std::time::Duration::from_secs(30)));
+    }
+    app.store().check_writable().await?;
+    Ok(Json(Health { status: "ok" }))
+}
+
+/// Version, devices, queue, limits
+#[utoipa::path(get, path = "/v1/system", tag = "system", responses((status = 200, body = System), Problems))]
+pub async fn system(State(app): State<App>) -> Result<Json<System>> {
+    let (queued_jobs, running_jobs) = app.store().job_counts().await?;
+    let devices = app.jobs().devices().into_iter().map(|state| SystemDevice {
+        name: state.device.name,
+        description: state.device.description,
+        threads: state.device.threads,
+        memory_bytes: state.device.memory_bytes,
+        job: state.job,
+    });
+    Ok(Json(System {
+        object: "system",
+        version: env!("CARGO_PKG_VERSION"),
+        devices: devices.collect(),
+        queued_jobs,
+        running_jobs,
+        free_bytes: app.blobs().free_bytes()?,
+        limits: app.limits().clone(),
+    }))
+}

@@ -1,0 +1,39 @@
+//! `?wait=SECONDS`: answers when an object has reached the state that the caller waits for, or when the time is up.
+
+use std::time::Duration;
+
+use tokio::{
+    sync::watch,
+    time::{Instant, timeout_at},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::error::Result;
+
+/// Longest wait, in seconds.
+pub const MAX_WAIT: u64 = 3600;
+
+/// Looks until `done` holds, the time is up, or the server stops; gives back what was seen last.
+pub async fn until<T, F>(
+    mut changed: watch::Receiver<()>,
+    wait_seconds: Option<u64>,
+    stop: &CancellationToken,
+    look: impl Fn() -> F,
+    done: impl Fn(&T) -> bool,
+) -> Result<T>
+where
+    F: Future<Output = Result<T>>,
+{
+    let end = Instant::now() + Duration::from_secs(wait_seconds.unwrap_or(0).min(MAX_WAIT));
+    loop {
+        changed.mark_unchanged();
+        let seen = look().await?;
+        if done(&seen) || Instant::now() >= end {
+            return Ok(seen);
+        }
+        tokio::select! {
+            woken = timeout_at(end, changed.changed()) => if woken.is_err() { return look().await },
+            () = stop.cancelled() => return Ok(seen),
+        }
+    }
+}
