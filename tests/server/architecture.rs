@@ -1,0 +1,152 @@
+//! The boundaries of docs/ARCHITECTURE.md, held by reading the sources.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+fn sources(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(sources(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+    found
+}
+
+/// Lines of code (no comments) of all sources below `src`, with their path from there.
+fn lines() -> Vec<(String, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut lines = Vec::new();
+    for path in sources(&root) {
+        let name = path.strip_prefix(&root).unwrap().to_string_lossy().into_owned();
+        let text = fs::read_to_string(&path).unwrap();
+        let code = text
+            .lines()
+            .map(str::trim_start)
+            .filter(|line| !line.starts_with("//"));
+        lines.extend(code.map(|line| (name.clone(), line.to_owned())));
+    }
+    assert!(lines.len() > 1000, "the sources are not where this test looks");
+    lines
+}
+
+/// Whether a line names this crate or module: as the beginning of a path, not as part of another word.
+fn names(line: &str, module: &str) -> bool {
+    let needle = format!("{module}::");
+    line.match_indices(&needle)
+        .any(|(at, _)| !line[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_'))
+}
+
+#[track_caller]
+fn only_within(module: &str, places: &[&str]) {
+    let strays: Vec<_> = lines()
+        .into_iter()
+        .filter(|(file, line)| names(line, module) && !places.iter().any(|place| file.starts_with(place)))
+        .collect();
+    assert!(
+        strays.is_empty(),
+        "{module} is used outside {places:?}: {strays:#?}"
+    );
+}
+
+#[test]
+fn each_library_stays_behind_its_module() {
+    only_within("sqlx", &["store/"]);
+    only_within("axum", &["http/"]);
+    only_within("hyper", &["http/"]);
+    only_within("tch", &["worker/", "bin/finetuned-worker.rs"]);
+    only_within("image", &["worker/"]);
+    only_within("zip", &["worker/"]);
+    only_within("safetensors", &["worker/"]);
+    only_within("clap", &["config.rs", "limits.rs", "client/", "bin/"]);
+}
+
+#[test]
+fn the_worker_knows_only_the_protocol_and_the_domain() {
+    let allowed = ["worker", "protocol", "domain", "digest", "id", "limits"];
+    let modules = [
+        "store",
+        "blobs",
+        "http",
+        "config",
+        "jobs",
+        "inference",
+        "client",
+        "error",
+        "process",
+        "schema",
+    ];
+    for (file, line) in lines()
+        .into_iter()
+        .filter(|(file, _)| file.starts_with("worker/"))
+    {
+        for module in modules.iter().filter(|module| !allowed.contains(module)) {
+            assert!(
+                !names(&line, &format!("crate::{module}")),
+                "{file} imports {module}: {line}"
+            );
+        }
+    }
+}
+
+#[test]
+fn dependencies_run_in_one_direction() {
+    // What a layer may not know: the layers above it.
+    let above = [
+        (
+            "domain/",
+            &[
+                "store",
+                "blobs",
+                "http",
+                "jobs",
+                "inference",
+                "worker",
+                "protocol",
+                "config",
+                "client",
+            ][..],
+        ),
+        (
+            "protocol",
+            &[
+                "store",
+                "blobs",
+                "http",
+                "jobs",
+                "inference",
+                "worker",
+                "config",
+                "client",
+            ],
+        ),
+        (
+            "store/",
+            &["http", "jobs", "inference", "worker", "config", "client", "blobs"],
+        ),
+        (
+            "blobs.rs",
+            &["http", "jobs", "inference", "worker", "config", "client", "store"],
+        ),
+        ("jobs/", &["http", "inference", "worker", "client"]),
+        ("inference/", &["http", "worker", "client"]),
+        ("http/", &["worker", "client"]),
+        (
+            "client/",
+            &["http", "store", "blobs", "jobs", "inference", "worker"],
+        ),
+    ];
+    for (file, line) in lines() {
+        for (layer, forbidden) in above {
+            let upward = forbidden
+                .iter()
+                .find(|module| file.starts_with(layer) && names(&line, &format!("crate::{module}")));
+            assert!(upward.is_none(), "{file} knows {upward:?}: {line}");
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! Every error is a problem (RFC 9457) that says what to do, whoever raised it.
+
+use reqwest::Method;
+use serde_json::json;
+
+use crate::support::{Server, pictures};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_spec_with_wrong_fields_names_each_of_them_and_makes_nothing() {
+    let server = Server::start().await;
+    server.api.upload("things", pictures::flat_archive(2, 3)).await;
+    let spec = json!({
+        "dataset": "nothing", "epochs": 0, "batch_size": "many", "optimizer": {"lr": -1}, "image": {"size": 8},
+        "freeze": {"until": "layer9"}, "colour": "red", "early_stopping": {"patience": 2}
+    });
+    let problem = server.api.post("/v1/jobs", spec).await.problem(422, "invalid");
+    let mut pointers: Vec<_> = problem["errors"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|e| e["pointer"].as_str().unwrap())
+        .collect();
+    pointers.sort_unstable();
+    let expected = [
+        "/batch_size",
+        "/colour",
+        "/dataset",
+        "/early_stopping",
+        "/epochs",
+        "/freeze",
+        "/image/size",
+        "/optimizer/lr",
+    ];
+    assert_eq!(pointers, expected);
+    assert_eq!(
+        server.api.get("/v1/jobs").await.expect(200).json()["data"],
+        json!([])
+    );
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_built_yet_is_refused_and_not_ignored() {
+    let server = Server::start().await;
+    server.api.upload("things", pictures::flat_archive(2, 3)).await;
+    let spec = json!({"dataset": "things", "augment": {"mixup": 0.2}, "precision": "bf16"});
+    let problem = server
+        .api
+        .post("/v1/jobs", spec)
+        .await
+        .problem(422, "not-supported");
+    assert!(
+        problem["errors"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(|error| error["code"] == "not_supported"),
+        "{problem:#}"
+    );
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_router_and_the_extractors_speak_problems_too() {
+    let server = Server::with(|config| config.limits.max_json_bytes = 1000).await;
+    let api = &server.api;
+    api.get("/nowhere").await.problem(404, "not-found");
+    api.get("/v1/jobs/job_00000000000000000000000000000000")
+        .await
+        .problem(404, "not-found");
+    let wrong_method = api.delete("/v1/system").await;
+    wrong_method.problem(405, "method-not-allowed");
+    assert!(wrong_method.headers["allow"].to_str().unwrap().contains("GET"));
+    let send = |body: &'static str, kind: &'static str| {
+        api.send(
+            api.request(Method::POST, "/v1/jobs")
+                .header("content-type", kind)
+                .body(body),
+        )
+    };
+    send("{\"dataset\":", "application/json")
+        .await
+        .problem(400, "json-invalid");
+    send("dataset=x", "application/x-www-form-urlencoded")
+        .await
+        .problem(415, "json-expected");
+    send("[1,2]", "application/json").await.problem(422, "invalid");
+    let long = format!("{{\"dataset\":\"{}\"}}", "x".repeat(2000));
+    api.send(
+        api.request(Method::POST, "/v1/jobs")
+            .header("content-type", "application/json")
+            .body(long),
+    )
+    .await
+    .problem(413, "too-large");
+    api.get("/v1/jobs?limit=0").await.problem(422, "invalid");
+    api.get("/v1/jobs?limit=lots").await.problem(400, "query-invalid");
+    api.get("/v1/jobs?status=lost")
+        .await
+        .problem(400, "query-invalid");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_of_other_sites_can_neither_write_nor_read() {
+    let server = Server::start().await;
+    let api = &server.api;
+    let rebound = api
+        .request(Method::GET, "/v1/datasets")
+        .header("host", "evil.test");
+    api.send(rebound).await.problem(403, "host-not-allowed");
+    for (header, value) in [("sec-fetch-site", "cross-site"), ("origin", "https://evil.test")] {
+        let forged = api
+            .request(Method::POST, "/v1/jobs")
+            .header(header, value)
+            .json(&json!({"dataset": "x"}));
+        api.send(forged).await.problem(403, "forbidden");
+    }
+    let own = api
+        .request(Method::POST, "/v1/jobs")
+        .header("sec-fetch-site", "same-origin")
+        .json(&json!({"dataset": "x"}));
+    api.send(own).await.problem(422, "invalid");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_id_is_echoed_and_a_harmful_one_replaced() {
+    let server = Server::start().await;
+    let api = &server.api;
+    let own = api
+        .send(
+            api.request(Method::GET, "/healthz")
+                .header("x-request-id", "my-id.1"),
+        )
+        .await
+        .expect(200);
+    assert_eq!(own.headers["x-request-id"], "my-id.1");
+    let harmful = api
+        .send(
+            api.request(Method::GET, "/nowhere")
+                .header("x-request-id", "<script>"),
+        )
+        .await;
+    assert_eq!(
+        harmful.problem(404, "not-found")["request_id"]
+            .as_str()
+            .unwrap()
+            .len(),
+        32
+    );
+    assert_eq!(own.headers["x-content-type-options"], "nosniff");
+    server.stop().await;
+}

@@ -1,0 +1,16 @@
+//! The server over a real socket, with the real worker: what a person, a script or a hostile client sees of it.
+
+mod support;
+
+mod architecture;
+mod commands;
+mod dashboard;
+mod datasets;
+mod durability;
+mod errors;
+mod events;
+mod jobs;
+mod models;
+mod predictions;
+mod programs;
+mod story;

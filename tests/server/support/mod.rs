@@ -1,0 +1,10 @@
+//! What the tests stand on: a real server on a port of its own, a client that holds every answer to the API's description, pictures.
+
+pub mod api;
+pub mod hub;
+pub mod pictures;
+pub mod server;
+pub mod shared;
+pub mod stream;
+
+pub use self::{api::Api, server::Server};

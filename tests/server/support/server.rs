@@ -1,0 +1,80 @@
+//! A server in this process, on a free port and an own data directory, stopped at the end of its test.
+
+use std::{path::PathBuf, time::Duration};
+
+use finetuned::{config::Config, http};
+use tempfile::TempDir;
+use tokio::{net::TcpListener, task::JoinHandle, time::timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::Api;
+
+/// How long a server may take to come to rest.
+const STOP: Duration = Duration::from_secs(60);
+
+pub struct Server {
+    pub api: Api,
+    data: Option<TempDir>,
+    shutdown: CancellationToken,
+    running: Option<JoinHandle<anyhow::Result<()>>>,
+}
+
+impl Server {
+    pub async fn start() -> Self {
+        Self::with(|_| {}).await
+    }
+
+    /// A server whose settings were changed first.
+    pub async fn with(change: impl FnOnce(&mut Config)) -> Self {
+        let data = tempfile::tempdir().unwrap();
+        Self::on(data, change).await
+    }
+
+    /// A server on a data directory that another one has left.
+    pub async fn on(data: TempDir, change: impl FnOnce(&mut Config)) -> Self {
+        let mut config = config(data.path().to_owned());
+        change(&mut config);
+        let listener = TcpListener::bind(config.listen).await.unwrap();
+        let api = Api::new(&format!("http://{}", listener.local_addr().unwrap()));
+        let shutdown = CancellationToken::new();
+        let running = tokio::spawn(http::run(config, listener, shutdown.clone()));
+        let server = Self {
+            api,
+            data: Some(data),
+            shutdown,
+            running: Some(running),
+        };
+        server.api.get("/readyz").await.expect(200);
+        server
+    }
+
+    /// Stops it in order and gives its data directory back.
+    pub async fn stop(mut self) -> TempDir {
+        self.shutdown.cancel();
+        let running = self.running.take().unwrap();
+        timeout(STOP, running)
+            .await
+            .expect("the server did not stop in time")
+            .unwrap()
+            .unwrap();
+        self.data.take().unwrap()
+    }
+
+    pub fn data_dir(&self) -> PathBuf {
+        self.data.as_ref().unwrap().path().canonicalize().unwrap()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.shutdown.cancel();
+    }
+}
+
+/// Settings of a test's server: the real worker, no network.
+pub fn config(data_dir: PathBuf) -> Config {
+    let mut config = Config::for_data_dir(data_dir);
+    config.worker = Some(PathBuf::from(env!("CARGO_BIN_EXE_finetuned-worker")));
+    config.limits.min_free_bytes = 0;
+    config
+}
