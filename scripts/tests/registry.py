@@ -5,6 +5,7 @@ What it is asked for is in `requests`; what it does wrong is set by the test on 
 
 import http.server
 import io
+import os
 import threading
 import zipfile
 
@@ -42,6 +43,17 @@ class Registry:
         self.server.shutdown()
         self.server.server_close()
         self.thread.join()
+
+
+    def environment(self, cache):
+        """This process's environment, with `cache` as the user's cache and pip set to this registry and nothing else."""
+        inherited = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("PIP_", "FINETUNED_", "LIBTORCH")) and not name.lower().endswith("_proxy")
+        }
+        pip = {"PIP_CONFIG_FILE": os.devnull, "PIP_INDEX_URL": self.index, "PIP_NO_CACHE_DIR": "1", "PIP_RETRIES": "0"}
+        return {**inherited, **pip, "XDG_CACHE_HOME": str(cache)}
 
 
 class RegistryHandler(http.server.BaseHTTPRequestHandler):

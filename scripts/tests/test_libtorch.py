@@ -97,20 +97,9 @@ class Scene(unittest.TestCase):
             (downloads / name).write_bytes(body)
 
     def start(self, clone=None, arguments=("--cpu",), **environment):
-        inherited = {
-            name: value
-            for name, value in os.environ.items()
-            if not name.startswith(("PIP_", "FINETUNED_", "LIBTORCH")) and not name.lower().endswith("_proxy")
-        }
-        settings = {
-            "XDG_CACHE_HOME": str(self.folder / "cache"),
-            "PIP_CONFIG_FILE": os.devnull,
-            "PIP_INDEX_URL": self.registry.index,
-            "PIP_NO_CACHE_DIR": "1",
-            "PIP_RETRIES": "0",
-        }
+        environment = {**self.registry.environment(self.folder / "cache"), **environment}
         command = [sys.executable, str((clone or self.clone) / "scripts/libtorch"), *arguments]
-        return subprocess.Popen(command, env={**inherited, **settings, **environment}, stderr=subprocess.PIPE, text=True)
+        return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
 
     def run_script(self, *arguments, **options):
         process = self.start(*arguments, **options)
