@@ -1,0 +1,57 @@
+# The whole set-up. Presumed: git, a C++ compiler, Rust, Python 3 with pip, and make; everything else is fetched into the user's
+# cache (~/.cache/finetuned), once for all clones. One cargo profile is used for everything, so that the dependencies and the C++
+# beside libtorch are compiled once.
+
+CARGO := cargo
+RELEASE := --release --locked
+# Flags for `finetuned serve` in `make serve` (the FINETUNED_* variables of the environment count too).
+ARGS :=
+
+.DEFAULT_GOAL := help
+.PHONY: help presumed libtorch build serve demo test check audit bench clean
+MAKEFLAGS += --no-print-directory
+
+# cargo takes libtorch by the link .libtorch and by nothing else: with any other value it would compile torch-sys again. What the
+# user's LIBTORCH names is what scripts/libtorch points the link at.
+unexport LIBTORCH
+
+ifdef CI
+export CARGO_TERM_COLOR := never
+endif
+
+help: ## Say what can be made
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
+
+presumed:
+	@scripts/presumed
+
+libtorch: presumed ## Link .libtorch to a libtorch 2.11.0: LIBTORCH's, or one in the user's cache
+	@LIBTORCH='$(LIBTORCH)' scripts/libtorch
+
+build: libtorch ## Build target/release/finetuned and target/release/finetuned-worker
+	$(CARGO) build $(RELEASE) --bins
+
+serve: build ## Build and start the server (flags in ARGS, settings in FINETUNED_*)
+	target/release/finetuned serve $(ARGS)
+
+demo: build ## Train a classifier on drawn pictures and ask it; the dashboard stays up until Ctrl-C
+	@scripts/demo
+
+test: libtorch ## Install what the tests need and run every test
+	python3 -B -m unittest discover -s scripts/tests
+	settings=$$(scripts/browser) && eval "$$settings" && $(CARGO) test $(RELEASE)
+
+check: libtorch ## Formatting, lints, documentation, licences of the dependencies
+	$(CARGO) fmt --check
+	$(CARGO) clippy $(RELEASE) --all-targets -- -D warnings
+	RUSTDOCFLAGS=-Dwarnings $(CARGO) doc $(RELEASE) --no-deps
+	scripts/cargo-deny --locked --log-level error check licenses bans sources
+
+audit: presumed ## Known vulnerabilities of the dependencies (needs the advisory database from the network)
+	scripts/cargo-deny --locked check advisories
+
+bench: build ## Measure, and hold the numbers to their targets
+	@status=0; for bench in benches/*.py; do python3 -B $$bench || status=1; done; exit $$status
+
+clean: ## Remove what was built (what was fetched stays in the user's cache)
+	$(CARGO) clean

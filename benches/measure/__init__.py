@@ -1,0 +1,1 @@
+"""What the benchmarks share: a server of their own to measure, and one table to print."""

@@ -1,0 +1,47 @@
+"""One table for every benchmark: what was measured, its target, and whether it was met."""
+
+import os
+import platform
+from pathlib import Path
+
+
+class Table:
+    """Rows are added as they are measured and printed at the end; `met` is False once one missed its target."""
+
+    def __init__(self, title):
+        self.title, self.rows, self.met = title, [], True
+
+    def at_most(self, name, value, target, unit):
+        """A number that must not be larger than its target."""
+        met = value <= target
+        self.met &= met
+        self.rows.append((name, f"{value:,.1f} {unit}", f"≤ {target:,} {unit}", "met" if met else "MISSED"))
+
+    def at_least(self, name, value, target, unit):
+        """A number that must not be smaller than its target."""
+        met = value >= target
+        self.met &= met
+        self.rows.append((name, f"{value:,.1f} {unit}", f"≥ {target:,} {unit}", "met" if met else "MISSED"))
+
+    def note(self, name, value, unit):
+        """A number without a target."""
+        self.rows.append((name, f"{value:,.1f} {unit}", "", ""))
+
+    def show(self):
+        head = ("", "measured", "target", "verdict")
+        widths = [max(len(row[column]) for row in [head, *self.rows]) for column in range(4)]
+        print(f"\n{self.title} ({machine()})\n")
+        for row in [head, *self.rows]:
+            name, *cells = (cell.ljust(width) for cell, width in zip(row, widths))
+            print("  " + "  ".join([name, *cells]).rstrip())
+        print(flush=True)
+
+
+def machine():
+    """What the numbers were measured on."""
+    model = "unknown processor"
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            model = line.partition(":")[2].strip()
+            break
+    return f"{len(os.sched_getaffinity(0))} cores of {model}, Linux {platform.release()}"
