@@ -1,0 +1,61 @@
+// What a job's events say about its learning, kept as points. Pure: no page, no network.
+
+/** More step points than this are halved by averaging neighbours: a week of training must not fill the memory of a tab. */
+const MOST_STEPS = 20_000;
+
+export class Curves {
+  constructor() {
+    /** `{step, train_loss, lr, images_per_second}`, rising in `step`. */
+    this.steps = [];
+    /** The epoch events, rising in `epoch`. */
+    this.epochs = [];
+  }
+
+  /** Takes an event; others than `step`, `epoch` and `rewind` change nothing. */
+  apply(kind, data) {
+    if (kind === 'step') this.#addStep(data);
+    else if (kind === 'epoch') this.epochs.push(data);
+    else if (kind === 'rewind') this.#rewind(data.to_step);
+  }
+
+  /** A new attempt goes on from an earlier state: what was told about later steps did not happen. */
+  #rewind(step) {
+    this.steps = this.steps.filter((point) => point.step <= step);
+    this.epochs = this.epochs.filter((epoch) => epoch.step <= step);
+  }
+
+  #addStep({ step, train_loss, lr, images_per_second }) {
+    this.steps.push({ step, train_loss, lr, images_per_second });
+    if (this.steps.length > MOST_STEPS) this.steps = halve(this.steps);
+  }
+
+  get lastStep() {
+    return this.steps.at(-1);
+  }
+
+  get bestEpoch() {
+    return this.epochs.findLast((epoch) => epoch.best);
+  }
+
+  /** `[{x, y}]` of a field of the steps. */
+  perStep(field) {
+    return this.steps.map((point) => ({ x: point.step, y: point[field] }));
+  }
+
+  /** `[{x, y}]` of a field of the epochs over `step` or `epoch`; epochs without a value are left out. */
+  perEpoch(field, over = 'epoch') {
+    return this.epochs
+      .filter((epoch) => epoch[field] !== null && epoch[field] !== undefined)
+      .map((epoch) => ({ x: epoch[over], y: epoch[field] }));
+  }
+}
+
+function halve(points) {
+  const half = [];
+  for (let i = 0; i + 1 < points.length; i += 2) {
+    const [first, second] = [points[i], points[i + 1]];
+    half.push({ ...second, train_loss: (first.train_loss + second.train_loss) / 2 });
+  }
+  if (points.length % 2) half.push(points.at(-1));
+  return half;
+}

@@ -1,0 +1,145 @@
+// `#/datasets/ID`: what is in a dataset, what is odd about it, and on to training.
+
+import { call, get, path } from './api.js';
+import { announce, fill, h } from './dom.js';
+import { formatBytes, formatCount, formatTime, plural, words } from './format.js';
+import { bar, confirmed, heading, link, problemBox, statusBadge, tile } from './parts.js';
+import { poll } from './poll.js';
+import { goTo } from './router.js';
+
+const CLASSES_SHOWN = 30;
+
+export function datasetView(outlet, { id }) {
+  const body = h('div', { class: 'stack' }, h('p', { class: 'quiet' }, 'Loading …'));
+  const title = heading('Dataset');
+  fill(outlet, h('p', { class: 'trail' }, link(['datasets'], 'Datasets')), title, body);
+  let status = null;
+  const watching = poll(1, async (signal) => {
+    try {
+      // The first answer comes at once; after that the server holds the call until the archive has been read.
+      const dataset = await get('datasets', id, { wait: status ? 60 : undefined, signal });
+      if (dataset.status !== status) {
+        if (status) announce(`Dataset ${dataset.name}: ${dataset.status}`);
+        show(dataset);
+      }
+      status = dataset.status;
+      if (status !== 'processing') watching.stop();
+      return 0.2;
+    } catch (problem) {
+      if (!signal.aborted && !status) fill(body, problemBox(problem));
+      if (problem.status === 404) watching.stop();
+      throw problem;
+    }
+  });
+
+  function show(dataset) {
+    document.title = `${dataset.name} · finetuned`;
+    fill(title, dataset.name, ' ', statusBadge(dataset.status).node);
+    fill(body,
+      dataset.error && failure(dataset),
+      dataset.status === 'processing' && processing(dataset),
+      dataset.status === 'ready' && [counts(dataset), actions(dataset), classes(dataset)],
+      dataset.report && findings(dataset.report),
+      facts(dataset),
+      dataset.status === 'failed' && h('div', { class: 'actions' }, deleteButton(dataset)));
+  }
+  return () => watching.stop();
+}
+
+function processing(dataset) {
+  return h('div', { class: 'card' },
+    h('p', {}, `${formatBytes(dataset.bytes)} have arrived. Every image is being opened and checked.`),
+    h('progress', { 'aria-label': 'Reading the archive' }));
+}
+
+function failure(dataset) {
+  return h('div', { class: 'box box-bad', role: 'alert', 'data-testid': 'dataset-error' },
+    h('p', { class: 'box-title' }, `This dataset cannot be used: ${words(dataset.error.code).toLowerCase()}`),
+    h('p', {}, dataset.error.message));
+}
+
+function counts(dataset) {
+  const { splits } = dataset;
+  const parts = splits.val > 0 || splits.test > 0
+    ? [tile('Training', formatCount(splits.train)), tile('Validation', formatCount(splits.val)), tile('Test', formatCount(splits.test))]
+    : [tile('Splits', 'drawn by each job')];
+  return h('dl', { class: 'tiles' },
+    [tile('Images', formatCount(dataset.images), 'dataset-images'),
+      tile('Classes', formatCount(dataset.classes.length), 'dataset-classes'), ...parts].map((each) => each.node));
+}
+
+function actions(dataset) {
+  const obstacle = dataset.layout === 'unlabelled'
+    ? 'It has no class folders, so there is nothing to learn from it.'
+    : dataset.classes.length < 2 ? 'Training needs at least two classes.' : null;
+  const train = h('a', { class: 'button primary', 'data-testid': 'train', href: `#/jobs/new?${new URLSearchParams({ dataset: dataset.name })}` },
+    'Train on this dataset');
+  return h('div', { class: 'actions' }, obstacle ? h('p', { class: 'quiet' }, obstacle) : train, deleteButton(dataset));
+}
+
+function deleteButton(dataset) {
+  const problem = h('div', {});
+  const button = h('button', { type: 'button', class: 'quiet-button', 'data-testid': 'delete-dataset' }, 'Delete');
+  button.addEventListener('click', async () => {
+    if (!await confirmed(`Delete the dataset ${dataset.name}? Its images are removed from the server; models made from it stay.`, 'Delete')) return;
+    button.disabled = true;
+    try {
+      await call('DELETE', path('datasets', dataset.id));
+      announce('Dataset deleted');
+      goTo(['datasets']);
+    } catch (refusal) {
+      fill(problem, problemBox(refusal));
+      button.disabled = false;
+    }
+  });
+  return [button, problem];
+}
+
+function classes(dataset) {
+  if (dataset.classes.length === 0) return null;
+  const most = Math.max(1, ...dataset.classes.map((each) => each.images));
+  const one = (each) => bar(each.name, each.images / most, formatCount(each.images));
+  const rows = h('ul', { class: 'bars', 'data-testid': 'classes' }, dataset.classes.slice(0, CLASSES_SHOWN).map(one));
+  const rest = dataset.classes.slice(CLASSES_SHOWN);
+  const more = rest.length > 0 && h('button', {
+    type: 'button', class: 'small', onclick: () => {
+      rows.append(...rest.map(one));
+      more.remove();
+    },
+  }, `Show ${formatCount(rest.length)} more`);
+  return h('section', { class: 'card' }, h('h2', {}, 'Classes'), rows, more);
+}
+
+function findings(report) {
+  const tallies = [
+    [report.used, 'used'],
+    [report.skipped, 'skipped: could not be read as images'],
+    [report.ignored, 'ignored: hidden files, texts and the like'],
+    [report.duplicates, 'duplicates'],
+    [report.leaks, 'of these in another split than their twin'],
+  ].filter(([number], i) => number > 0 || i === 0);
+  return h('section', { class: 'card' }, h('h2', {}, 'What the check found'),
+    h('ul', { class: 'plain', 'data-testid': 'report' }, tallies.map(([number, what]) => h('li', {}, h('strong', {}, formatCount(number)), ` ${what}`))),
+    report.warnings.map(warning));
+}
+
+function warning({ code, message, count, examples }) {
+  return h('div', { class: 'box box-warn', 'data-testid': 'warning' },
+    h('p', { class: 'box-title' }, words(code)),
+    h('p', {}, message),
+    examples.length > 0 && h('details', {},
+      h('summary', {}, count > examples.length ? `${examples.length} of ${plural(count, 'example')}` : plural(examples.length, 'example')),
+      h('ul', { class: 'paths' }, examples.map((example) => h('li', {}, h('code', {}, example))))));
+}
+
+function facts(dataset) {
+  const pairs = [
+    ['Id', h('code', {}, dataset.id)],
+    ['Uploaded', formatTime(dataset.created_at)],
+    ['Archive', formatBytes(dataset.bytes)],
+    ['SHA-256', h('code', {}, dataset.sha256)],
+    dataset.layout && ['Layout', words(dataset.layout)],
+    ['Version', dataset.version],
+  ].filter(Boolean);
+  return h('dl', { class: 'facts quiet' }, pairs.map(([name, value]) => h('div', {}, h('dt', {}, name), h('dd', {}, value))));
+}

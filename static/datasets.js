@@ -1,0 +1,159 @@
+// `#/datasets`: send an archive, see what is there.
+
+import { call, list, path } from './api.js';
+import { fill, h, keyedList, setAttribute, setText } from './dom.js';
+import { formatAgo, formatBytes, formatTime, plural } from './format.js';
+import { copyLine, dropZone, emptyState, heading, link, problemBox, statusBadge } from './parts.js';
+import { poll } from './poll.js';
+import { currentRoute, goTo } from './router.js';
+import { dismissUpload, isUploading, uploadArchive } from './upload.js';
+
+const EXAMPLE = `flowers.zip
+├─ roses/   rose1.jpg  rose2.jpg …
+└─ tulips/  tulip1.jpg …`;
+
+export function datasetsView(outlet) {
+  const place = h('div', {});
+  const listing = datasetListing();
+  const chooser = () => fill(place, archiveChooser((file) => fill(place, uploadForm(file, chooser, listing.refresh))));
+  chooser();
+  fill(outlet,
+    heading('Datasets'),
+    h('p', { class: 'lead' }, 'A dataset is an archive of images in folders: one folder for each class.'),
+    place, listing.node);
+  return listing.stop;
+}
+
+function archiveChooser(onFile) {
+  const refusal = h('p', { class: 'error', role: 'alert' });
+  const refused = {
+    folder: 'That is a folder. Pack it first, for instance with: tar czf pictures.tar.gz FOLDER',
+    several: 'One archive at a time, please.',
+  };
+  const zone = dropZone({
+    text: 'Drop a zip, tar or tar.gz archive here, or',
+    button: 'Choose an archive',
+    accept: '.zip,.tar,.tgz,.gz,application/zip,application/x-tar,application/gzip',
+    testId: 'archive',
+    onFiles: ([file]) => onFile(file),
+    onRefused: (why) => setText(refusal, refused[why]),
+  });
+  const line = copyLine(`curl -T ARCHIVE.zip '${location.origin}/v1/datasets?name=NAME'`);
+  return [zone, refusal, h('details', {}, h('summary', {}, 'The same with curl'), line.node)];
+}
+
+function uploadForm(file, onClose, onUploaded) {
+  const error = h('p', { class: 'error', id: 'upload-name-error', role: 'alert' });
+  const name = h('input', {
+    id: 'upload-name', name: 'name', required: true, maxlength: 128, autocomplete: 'off', spellcheck: 'false',
+    'aria-describedby': 'upload-name-error upload-name-hint', value: nameFromFile(file.name),
+  });
+  const form = h('form', { class: 'card', novalidate: true, 'data-testid': 'upload-form' },
+    h('p', {}, h('strong', {}, file.name), ` · ${formatBytes(file.size)}`),
+    h('label', { class: 'field', for: 'upload-name' }, 'Name of the dataset', name),
+    h('p', { class: 'quiet', id: 'upload-name-hint' }, 'Letters, digits, dot, dash and underscore.'), error,
+    h('div', { class: 'actions' },
+      h('button', { class: 'primary', 'data-testid': 'upload-start' }, 'Upload'),
+      h('button', { type: 'button', onclick: onClose }, 'Choose another')));
+  form.addEventListener('submit', async (event) => {
+    event.preventDefault();
+    form.inert = true;
+    const refusal = await send(file, name.value.trim(), onClose, onUploaded);
+    form.inert = false;
+    setText(error, refusal ?? '');
+    setAttribute(name, 'aria-invalid', refusal ? 'true' : null);
+    if (refusal) name.focus();
+  });
+  queueMicrotask(() => name.select());
+  return form;
+}
+
+/** Uploads and goes on to the dataset. Resolves to what is wrong with the form, or to null. */
+async function send(file, name, onClose, onUploaded) {
+  if (isUploading()) return 'Another upload is under way; wait for it or cancel it.';
+  const oversize = await tooLarge(file);
+  if (oversize) return oversize;
+  try {
+    const dataset = await uploadArchive(file, name);
+    const stillHere = currentRoute().section === 'datasets' && !currentRoute().id;
+    if (dataset && stillHere) goTo(['datasets', dataset.id]);
+    else onClose();
+    onUploaded();
+    return null;
+  } catch (problem) {
+    // The upload's panel has said it in full, wherever the reader is by now. What is about the name belongs beside its field.
+    const aboutName = problem.errors.find((fault) => fault.pointer.endsWith('name'));
+    if (!aboutName && problem.slug !== 'name-taken') return 'It was not uploaded.';
+    dismissUpload();
+    return aboutName?.message ?? problem.message;
+  }
+}
+
+/** Refuses what the server would refuse after gigabytes. Where its limit is not known, the server decides. */
+async function tooLarge(file) {
+  const system = await call('GET', path('system')).catch(() => null);
+  const most = system?.limits?.max_archive_bytes;
+  if (!most || file.size <= most) return null;
+  return `The archive has ${formatBytes(file.size)}; this server takes up to ${formatBytes(most)} (--max-archive-bytes).`;
+}
+
+/** `My Flowers (2).tar.gz` becomes `My-Flowers-2`. */
+function nameFromFile(fileName) {
+  const stem = fileName.replace(/\.(zip|tar|tgz|tar\.gz|gz)$/i, '').replace(/\.tar$/i, '');
+  return stem.replace(/[^A-Za-z0-9._-]+/g, '-').replace(/^[-._]+|[-._]+$/g, '').slice(0, 128) || 'dataset';
+}
+
+function datasetListing() {
+  const rows = h('ul', { class: 'list', 'data-testid': 'datasets' });
+  const state = h('div', {}, h('p', { class: 'quiet' }, 'Loading …'));
+  const more = h('button', { type: 'button', hidden: true }, 'Show more');
+  const update = keyedList(rows, datasetRow);
+  let wanted = 20;
+  const refreshing = poll(5, async (signal) => {
+    let page;
+    try {
+      page = await list('datasets', { wanted, signal });
+    } catch (problem) {
+      if (!signal.aborted && !rows.childElementCount) fill(state, problemBox(problem));
+      throw problem;
+    }
+    update(page.data);
+    more.hidden = !page.has_more;
+    fill(state, page.data.length === 0 && emptyState('No datasets yet. An archive can look like this:', h('pre', {}, EXAMPLE),
+      h('p', {}, 'Folders named train, val and test around the classes are understood as well.')));
+    return page.data.some((dataset) => dataset.status === 'processing') ? 1.5 : 10;
+  });
+  more.addEventListener('click', () => {
+    wanted += 20;
+    refreshing.now();
+  });
+  return {
+    node: h('section', { 'aria-label': 'All datasets' }, state, rows, more),
+    refresh: refreshing.now,
+    stop: refreshing.stop,
+  };
+}
+
+function datasetRow(dataset) {
+  const badge = statusBadge(dataset.status);
+  const facts = h('span', { class: 'quiet' });
+  const when = h('span', { class: 'quiet when', title: formatTime(dataset.created_at) });
+  const node = h('li', { class: 'list-row', 'data-id': dataset.id },
+    link(['datasets', dataset.id], h('strong', {}, dataset.name)), badge.node, facts, when);
+  return {
+    node,
+    update(next) {
+      badge.set(next.status);
+      setText(facts, datasetFacts(next));
+      setText(when, formatAgo(next.created_at));
+    },
+  };
+}
+
+function datasetFacts(dataset) {
+  if (dataset.status === 'failed') return dataset.error?.message ?? 'It cannot be used.';
+  if (dataset.status === 'processing') return `${formatBytes(dataset.bytes)}, being read`;
+  const classes = dataset.classes.length ? plural(dataset.classes.length, 'class', 'classes') : 'no classes';
+  const warnings = dataset.report?.warnings.length ?? 0;
+  return [plural(dataset.images, 'image'), classes, warnings ? plural(warnings, 'warning') : null].filter(Boolean).join(' · ');
+}

@@ -1,0 +1,209 @@
+// `#/jobs/ID`: a job as it runs: progress, growing curves, what it says, how it ended.
+
+import { call, get, path } from './api.js';
+import { announce, fill, h, setText } from './dom.js';
+import { formatCount, formatRemaining, formatSeconds, formatShare, formatTime, secondsBetween, words } from './format.js';
+import { JobCurves } from './job_curves.js';
+import { jobLog } from './job_log.js';
+import { followJob } from './live.js';
+import { confirmed, heading, link, problemBox, statusBadge } from './parts.js';
+import { poll } from './poll.js';
+
+const ENDS = ['succeeded', 'failed', 'cancelled'];
+
+export function jobView(outlet, { id }) {
+  const title = heading('Job');
+  const page = jobPage();
+  const trouble = h('div', {});
+  fill(outlet, h('p', { class: 'trail' }, link(['jobs'], 'Jobs')), title, trouble, page.node);
+  let job = null;
+  let events = null;
+  const newestEpoch = epochAnnouncer(() => job.status === 'running');
+
+  const refreshing = poll(2, async (signal) => {
+    try {
+      const next = await get('jobs', id, { signal });
+      if (job && job.status !== next.status) announce(`Job ${next.name}: ${next.status}`);
+      job = next;
+      document.title = `${job.name} · finetuned`;
+      fill(title, job.name, ' ', statusBadge(job.status).node);
+      fill(trouble);
+      page.show(job, refreshing.now);
+      events ??= follow();
+      if (ENDS.includes(job.status)) refreshing.stop();
+    } catch (problem) {
+      if (!signal.aborted && !job) fill(trouble, problemBox(problem));
+      if (problem.status === 404) refreshing.stop();
+      throw problem;
+    }
+  });
+
+  function follow() {
+    return followJob(job.id, {
+      onConnection: page.connection,
+      onEvent: (kind, data) => {
+        page.event(kind, data);
+        if (kind === 'epoch') newestEpoch.say(data);
+        if (kind === 'status' || kind === 'epoch' || kind === 'end') refreshing.now();
+      },
+    });
+  }
+
+  return () => {
+    refreshing.stop();
+    events?.close();
+    newestEpoch.stop();
+    page.destroy();
+  };
+}
+
+/** Says how an epoch went; of a burst, such as the replay of a long job, only the last one. */
+function epochAnnouncer(wanted) {
+  let timer = 0;
+  return {
+    say({ epoch, val_accuracy: accuracy }) {
+      clearTimeout(timer);
+      const result = typeof accuracy === 'number' ? `: validation accuracy ${formatShare(accuracy)}` : ' is over';
+      timer = setTimeout(() => wanted() && announce(`Epoch ${epoch}${result}`), 500);
+    },
+    stop: () => clearTimeout(timer),
+  };
+}
+
+/** The parts of the view below its heading, and how they follow the job and its events. */
+function jobPage() {
+  const outcome = h('div', {});
+  const progress = progressPanel();
+  const curves = new JobCurves();
+  const log = jobLog();
+  const buttons = jobButtons();
+  const facts = h('dl', { class: 'facts quiet' });
+  const connection = h('span', { class: 'quiet', 'data-testid': 'connection' });
+  const curveCard = h('section', { class: 'card' },
+    h('div', { class: 'row' }, h('h2', {}, 'Curves'), h('span', { class: 'grow' }), connection), curves.node);
+  const node = h('div', { class: 'stack', hidden: true },
+    outcome, progress.node, buttons.node, curveCard, log.node, facts);
+  return {
+    node,
+    show(job, refresh) {
+      node.hidden = false;
+      fill(outcome, outcomeBox(job));
+      progress.show(job);
+      buttons.show(job, refresh);
+      fill(facts, jobFacts(job).map(([name, value]) => h('div', {}, h('dt', {}, name), h('dd', {}, value))));
+    },
+    event(kind, data) {
+      curves.apply(kind, data);
+      log.add(kind, data);
+      progress.event(kind, data);
+    },
+    connection(state) {
+      setText(connection, { live: 'live', waiting: 'connection lost, trying again …', ended: '' }[state]);
+      curveCard.hidden = state === 'ended' && curves.isEmpty;
+    },
+    destroy: () => curves.destroy(),
+  };
+}
+
+function progressPanel() {
+  const meter = h('progress', { max: 1, 'aria-label': 'Progress', 'data-testid': 'progress' });
+  const text = h('p', { class: 'quiet', 'data-testid': 'progress-text' });
+  const node = h('div', { class: 'card' }, meter, text);
+  // The job object is asked for every two seconds, the events come at once: whoever is ahead is right, until a rewind.
+  let [steps, told, live] = [0, 0, 0];
+  const draw = () => {
+    if (steps > 0) meter.value = Math.min(1, Math.max(told, live) / steps);
+    else meter.removeAttribute('value');
+  };
+  return {
+    node,
+    show(job) {
+      node.hidden = ENDS.includes(job.status);
+      steps = job.progress?.steps ?? 0;
+      told = job.progress?.step ?? 0;
+      setText(text, progressText(job));
+      draw();
+    },
+    event(kind, data) {
+      if (kind === 'step') live = data.step;
+      else if (kind === 'rewind') [told, live] = [0, data.to_step];
+      else return;
+      draw();
+    },
+  };
+}
+
+function progressText(job) {
+  if (job.status === 'queued') {
+    return job.queue_position > 0 ? `Waiting; ${formatCount(job.queue_position)} before it` : 'Waiting; next in the queue';
+  }
+  const { progress } = job;
+  if (!progress) return 'Starting: loading weights and data';
+  return [
+    `Epoch ${progress.epoch} of ${progress.epochs}`,
+    `step ${formatCount(progress.step)} of ${formatCount(progress.steps)}`,
+    typeof progress.images_per_second === 'number' ? `${formatCount(Math.round(progress.images_per_second))} images/s` : null,
+    formatRemaining(progress.eta_seconds),
+  ].filter(Boolean).join(' · ');
+}
+
+function outcomeBox(job) {
+  if (job.status === 'failed') {
+    return h('div', { class: 'box box-bad', role: 'alert', 'data-testid': 'job-error' },
+      h('p', { class: 'box-title' }, job.error ? words(job.error.code) : 'The job failed'),
+      h('p', {}, job.error?.message));
+  }
+  if (job.status === 'cancelled') return h('div', { class: 'box' }, h('p', {}, 'Cancelled. It made no model.'));
+  if (job.status !== 'succeeded') return null;
+  const { best } = job;
+  const reached = typeof best?.val_accuracy === 'number'
+    ? `The best epoch was ${best.epoch}, with a validation accuracy of ${formatShare(best.val_accuracy)}.`
+    : 'The model is ready.';
+  return h('div', { class: 'box box-good' },
+    h('p', { class: 'box-title' }, job.stop_reason === 'budget' ? 'Done: the time was up, the best weights so far are kept' : 'Done'),
+    h('p', {}, reached),
+    job.model && h('a', { class: 'button primary', 'data-testid': 'try-model', href: `#/models/${encodeURIComponent(job.model)}` }, 'Try the model'));
+}
+
+function jobButtons() {
+  const cancel = h('button', { type: 'button', class: 'danger', 'data-testid': 'cancel-job' }, 'Cancel the job');
+  const again = h('a', { class: 'button' }, 'New job with these settings');
+  const problem = h('div', {});
+  let job = null;
+  let refresh = () => {};
+  cancel.addEventListener('click', async () => {
+    if (!await confirmed(`Cancel the job ${job.name}? What it has learnt so far is lost.`, 'Cancel the job')) return;
+    cancel.disabled = true;
+    fill(problem);
+    try {
+      await call('POST', path('jobs', job.id, 'cancel'));
+    } catch (refusal) {
+      fill(problem, problemBox(refusal));
+      cancel.disabled = false;
+    }
+    refresh();
+  });
+  return {
+    node: h('div', {}, h('div', { class: 'actions' }, cancel, again), problem),
+    show(next, refreshNow) {
+      job = next;
+      refresh = refreshNow;
+      cancel.hidden = ENDS.includes(next.status);
+      again.href = `#/jobs/new?${new URLSearchParams({ from: next.id })}`;
+    },
+  };
+}
+
+function jobFacts(job) {
+  const { spec } = job;
+  const frozen = typeof spec.freeze === 'object' ? `up to ${spec.freeze.until}` : spec.freeze;
+  return [
+    ['Id', h('code', {}, job.id)],
+    ['Dataset', link(['datasets', job.dataset.id], spec.dataset)],
+    ['Network', `${spec.backbone.architecture}, weights ${spec.backbone.weights}, frozen ${frozen}`],
+    ['Training', `${spec.image.size} px, ${spec.epochs} epochs of batches of ${spec.batch_size}, learning rate ${spec.optimizer.lr}, seed ${spec.seed}`],
+    ['Created', formatTime(job.created_at)],
+    job.started_at && ['Ran', `${formatSeconds(secondsBetween(job.started_at, job.finished_at))}${job.device ? ` on ${job.device}` : ''}`],
+    job.attempt > 1 && ['Attempts', job.attempt],
+  ].filter(Boolean);
+}

@@ -1,0 +1,77 @@
+// `#/jobs`: all jobs with their state, progress and time left.
+
+import { list } from './api.js';
+import { fill, h, keyedList, setText } from './dom.js';
+import { formatAgo, formatRemaining, formatShare, formatTime, words } from './format.js';
+import { emptyState, heading, link, problemBox, statusBadge } from './parts.js';
+import { poll } from './poll.js';
+
+const ACTIVE = ['queued', 'running'];
+
+export function jobsView(outlet) {
+  const rows = h('ul', { class: 'list', 'data-testid': 'jobs' });
+  const state = h('div', {}, h('p', { class: 'quiet' }, 'Loading …'));
+  const more = h('button', { type: 'button', hidden: true }, 'Show more');
+  const update = keyedList(rows, jobRow);
+  let wanted = 20;
+  fill(outlet,
+    h('div', { class: 'row' }, heading('Jobs'), h('span', { class: 'grow' }),
+      h('a', { class: 'button primary', href: '#/jobs/new' }, 'New job')),
+    h('p', { class: 'lead' }, 'A job fine-tunes a network on a dataset and leaves a model.'),
+    state, rows, more);
+  const refreshing = poll(5, async (signal) => {
+    let page;
+    try {
+      page = await list('jobs', { wanted, signal });
+    } catch (problem) {
+      if (!signal.aborted && !rows.childElementCount) fill(state, problemBox(problem));
+      throw problem;
+    }
+    update(page.data);
+    more.hidden = !page.has_more;
+    fill(state, page.data.length === 0 && emptyState('No jobs yet. Upload a dataset, then train on it.'));
+    return page.data.some((job) => ACTIVE.includes(job.status)) ? 2 : 10;
+  });
+  more.addEventListener('click', () => {
+    wanted += 20;
+    refreshing.now();
+  });
+  return refreshing.stop;
+}
+
+function jobRow(job) {
+  const badge = statusBadge(job.status);
+  const facts = h('span', { class: 'quiet' });
+  const meter = h('progress', { max: 1, value: 0, 'aria-label': `Progress of ${job.name}` });
+  const when = h('span', { class: 'quiet when', title: formatTime(job.created_at) });
+  const node = h('li', { class: 'list-row', 'data-id': job.id },
+    link(['jobs', job.id], h('strong', {}, job.name)), badge.node, facts, meter, when);
+  return {
+    node,
+    update(next) {
+      badge.set(next.status);
+      meter.hidden = next.status !== 'running';
+      meter.value = doneShare(next);
+      setText(facts, jobFacts(next));
+      setText(when, formatAgo(next.created_at));
+    },
+  };
+}
+
+/** How much of a job is done, 0 to 1. */
+function doneShare(job) {
+  return job.progress?.steps > 0 ? Math.min(1, job.progress.step / job.progress.steps) : 0;
+}
+
+function jobFacts(job) {
+  const { progress, best } = job;
+  switch (job.status) {
+    case 'queued': return job.queue_position > 0 ? `${job.queue_position} before it` : 'next in the queue';
+    case 'running': return progress
+      ? [`epoch ${progress.epoch} of ${progress.epochs}`, formatRemaining(progress.eta_seconds)].filter(Boolean).join(' · ')
+      : 'starting';
+    case 'succeeded': return typeof best?.val_accuracy === 'number' ? `validation accuracy ${formatShare(best.val_accuracy)}` : '';
+    case 'failed': return job.error ? `${words(job.error.code)}: ${job.error.message}` : '';
+    default: return '';
+  }
+}

@@ -1,0 +1,53 @@
+// Entry of the page: routes, the server's state in the header, and what holds for every view.
+
+import { call, path } from './api.js';
+import { h, fill } from './dom.js';
+import { plural } from './format.js';
+import { poll } from './poll.js';
+import { startRouter } from './router.js';
+import { datasetsView } from './datasets.js';
+import { datasetView } from './dataset.js';
+import { jobsView } from './jobs.js';
+import { jobFormView } from './job_form.js';
+import { jobView } from './job.js';
+import { modelsView } from './models.js';
+import { modelView } from './model.js';
+
+function choose({ section, id }) {
+  if (section === 'datasets') return id ? datasetView : datasetsView;
+  if (section === 'jobs') return id === 'new' ? jobFormView : id ? jobView : jobsView;
+  if (section === 'models') return id ? modelView : modelsView;
+  return null;
+}
+
+function showSystem(system) {
+  const devices = system.devices.map((device) => `${device.name}: ${device.job ? 'working' : 'free'}`);
+  const waiting = system.queued_jobs > 0 ? `${plural(system.queued_jobs, 'job')} waiting` : null;
+  const details = system.devices.map((device) => `${device.name}: ${device.description}, ${plural(device.threads, 'thread')}`);
+  const node = document.getElementById('system');
+  fill(node, h('span', { title: [`finetuned ${system.version}`, ...details].join('\n') },
+    [...devices, waiting].filter(Boolean).join(' · ') || 'no device'));
+}
+
+function showConnection(reachable) {
+  const notice = document.getElementById('connection');
+  notice.textContent = reachable ? '' : 'The server cannot be reached. Trying again …';
+  notice.hidden = reachable;
+}
+
+async function refreshSystem(signal) {
+  try {
+    showSystem(await call('GET', path('system'), { signal }));
+    showConnection(true);
+  } catch (error) {
+    if (!signal.aborted) showConnection(error.status !== 0);
+    throw error;
+  }
+}
+
+// A file that misses its drop zone must not replace the page.
+for (const kind of ['dragover', 'drop']) addEventListener(kind, (event) => event.preventDefault());
+
+document.getElementById('skip').addEventListener('click', () => document.getElementById('main').focus());
+startRouter(document.getElementById('main'), 'datasets', choose);
+poll(5, refreshSystem);

@@ -1,0 +1,107 @@
+// `#/models/ID`: drop pictures on a model and read what it sees in them.
+
+import { call, get, path, withQuery } from './api.js';
+import { announce, fill, h } from './dom.js';
+import { formatBytes, formatMilliseconds, formatShare, formatTime, plural } from './format.js';
+import { bar, copyLine, dropZone, heading, link, problemBox, tile } from './parts.js';
+
+const TOP_K = 5;
+const CLASSES_SHOWN = 60;
+/** Earlier results go when there are more. */
+const MOST_RESULTS = 24;
+
+export function modelView(outlet, { id }) {
+  const lifetime = new AbortController();
+  const body = h('div', { class: 'stack' }, h('p', { class: 'quiet' }, 'Loading …'));
+  const title = heading('Model');
+  const pictures = new Set();
+  fill(outlet, h('p', { class: 'trail' }, link(['models'], 'Models')), title, body);
+  get('models', id, { signal: lifetime.signal }).then((model) => {
+    document.title = `${model.name} · finetuned`;
+    fill(title, model.name, h('span', { class: 'quiet' }, `@${model.version}`));
+    fill(body, tryIt(model, pictures, lifetime.signal), metrics(model), classes(model), facts(model));
+  }).catch((problem) => lifetime.signal.aborted || fill(body, problemBox(problem)));
+  return () => {
+    lifetime.abort();
+    pictures.forEach((url) => URL.revokeObjectURL(url));
+  };
+}
+
+function tryIt(model, pictures, signal) {
+  const results = h('ul', { class: 'results', 'data-testid': 'results' });
+  // One after another: the server answers a single picture fastest, and the results stay in order.
+  let turn = Promise.resolve();
+  const zone = dropZone({
+    text: 'Drop one or more pictures here, or',
+    button: 'Choose pictures',
+    accept: 'image/*',
+    multiple: true,
+    testId: 'image',
+    onFiles: (files) => {
+      for (const file of files) turn = turn.then(() => signal.aborted || predict(model, file, results, pictures, signal));
+    },
+    onRefused: () => announce('Folders cannot be taken; choose the pictures in it.'),
+  });
+  const line = copyLine(`curl -T IMAGE.jpg '${location.origin}${path('models', `${model.name}@${model.version}`, 'predict').replace('%40', '@')}?top_k=${TOP_K}'`);
+  return h('section', { class: 'card' }, h('h2', {}, 'Try it'), zone, results, line.node);
+}
+
+async function predict(model, file, results, pictures, signal) {
+  const url = URL.createObjectURL(file);
+  pictures.add(url);
+  const answer = h('div', { class: 'answer' }, h('p', { class: 'quiet' }, 'Looking …'));
+  const picture = h('img', { src: url, alt: '', onerror: () => { picture.hidden = true; } });
+  results.prepend(h('li', { class: 'result', 'data-testid': 'result' }, picture, answer));
+  while (results.childElementCount > MOST_RESULTS) results.lastElementChild.remove();
+  try {
+    const target = withQuery(path('models', model.id, 'predict'), { top_k: TOP_K });
+    const started = performance.now();
+    const prediction = await call('PUT', target, { body: file, signal, timeout: 60_000 });
+    fill(answer, predictionBars(file, prediction, performance.now() - started));
+    const [first] = prediction.predictions;
+    announce(`${file.name}: ${first.label}, ${formatShare(first.probability)}`);
+  } catch (problem) {
+    if (signal.aborted) return;
+    fill(answer, h('p', {}, h('strong', {}, file.name)), problemBox(problem));
+  }
+}
+
+function predictionBars(file, { predictions, timing_ms: timing }, roundTrip) {
+  const times = Object.entries(timing ?? {}).map(([name, value]) => `${name} ${formatMilliseconds(value)}`);
+  return [
+    h('p', { class: 'file-name' }, h('strong', {}, file.name)),
+    h('ol', { class: 'bars', 'data-testid': 'predictions' }, predictions.map(({ label, probability }, i) =>
+      bar(label, probability, formatShare(probability), { strong: i === 0 }))),
+    h('p', { class: 'quiet', 'data-testid': 'timing' }, [...times, `${formatMilliseconds(roundTrip)} in all`].join(' · ')),
+  ];
+}
+
+function metrics({ card }) {
+  const { metrics: reached } = card;
+  const known = typeof reached.val_accuracy === 'number';
+  return h('dl', { class: 'tiles' }, [
+    tile(known ? 'Validation accuracy' : 'Training accuracy', formatShare(known ? reached.val_accuracy : reached.train_accuracy)),
+    tile('Architecture', card.architecture),
+    tile('Image size', `${card.preprocessing.crop} px`),
+    tile('Trained on', plural(reached.train_images, 'image')),
+  ].map((each) => each.node));
+}
+
+function classes({ card }) {
+  const rest = card.classes.length - CLASSES_SHOWN;
+  return h('section', { class: 'card' }, h('h2', {}, plural(card.classes.length, 'class', 'classes')),
+    h('ul', { class: 'chips' }, card.classes.slice(0, CLASSES_SHOWN).map((name) => h('li', {}, h('bdi', {}, name))),
+      rest > 0 && h('li', {}, `and ${rest} more`)));
+}
+
+function facts(model) {
+  const { card } = model;
+  const pairs = [
+    ['Id', h('code', {}, model.id)],
+    ['Made', h('span', {}, formatTime(model.created_at), ' by ', link(['jobs', model.job], 'its job'))],
+    ['Dataset', link(['datasets', card.dataset.id], `${card.dataset.name}, version ${card.dataset.version}`)],
+    ['Started from', card.base_weights],
+    ['Weights', `${formatBytes(model.bytes)}, SHA-256 ${model.sha256}`],
+  ];
+  return h('dl', { class: 'facts quiet' }, pairs.map(([name, value]) => h('div', {}, h('dt', {}, name), h('dd', {}, value))));
+}

@@ -1,0 +1,59 @@
+// Hash routes: `#/jobs/job_…` is a place that a reload and the back button keep.
+//
+// A view is `render(outlet, {id, query})`; it fills the outlet and returns a function that lets go of what it holds.
+
+import { fill } from './dom.js';
+
+let leave = null;
+let shown = null;
+
+/** Where the page is: `{section, id, query}`. */
+export function currentRoute() {
+  const [, route = '', search = ''] = /^#\/([^?]*)\??(.*)$/.exec(location.hash) ?? [];
+  const [section = '', id = ''] = route.split('/').map(decodePart);
+  return { section, id, query: new URLSearchParams(search) };
+}
+
+function decodePart(text) {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return '';
+  }
+}
+
+/** Goes to a place of this page: `goTo(['jobs', id])`. */
+export function goTo(route, query = {}) {
+  const search = new URLSearchParams(query).toString();
+  location.hash = `#/${route.map(encodeURIComponent).join('/')}${search ? `?${search}` : ''}`;
+}
+
+/** Starts routing: `choose(route)` gives the view of a route, or null to go to `home`. */
+export function startRouter(outlet, home, choose) {
+  const show = () => {
+    if (location.hash && !location.hash.startsWith('#/')) return;
+    const route = currentRoute();
+    const view = choose(route);
+    if (!view) {
+      location.replace(`#/${home}`);
+      return;
+    }
+    leave?.();
+    fill(outlet);
+    for (const item of document.querySelectorAll('nav [data-section]')) {
+      if (item.dataset.section === route.section) item.setAttribute('aria-current', 'page');
+      else item.removeAttribute('aria-current');
+    }
+    leave = view(outlet, route);
+    const title = outlet.querySelector('h1');
+    document.title = `${title?.textContent ?? 'finetuned'} · finetuned`;
+    // At the first load the focus stays where the browser puts it; after that, a new place begins at its heading.
+    if (shown !== null) {
+      title?.focus({ preventScroll: true });
+      scrollTo(0, 0);
+    }
+    shown = location.hash;
+  };
+  addEventListener('hashchange', show);
+  show();
+}

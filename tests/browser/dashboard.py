@@ -1,0 +1,354 @@
+#!/usr/bin/env python3
+"""Does a person's whole job on the dashboard in a real browser, and fails where the page, its console or its network use is wrong.
+
+    python dashboard.py BASE_URL ARCHIVE IMAGE [--screenshots DIR] [--weights none]
+
+Uploads ARCHIVE (images in class folders) to a running server, trains on it, watches the curve grow, cancels a second job, drops
+IMAGE on the first one's model. Needs `pip install playwright` and a Chromium (FINETUNED_CHROMIUM, default /usr/bin/chromium).
+Exit status 0: everything held; 1: the first thing that did not, in words.
+"""
+
+import argparse
+import base64
+import mimetypes
+import os
+import re
+import sys
+import time
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from playwright.sync_api import Error as BrowserError
+from playwright.sync_api import expect, sync_playwright
+
+SECOND = 1000
+INGEST_BOUND = 120 * SECOND
+TRAINING_BOUND = 600 * SECOND
+STEP_BOUND = 180 * SECOND
+BROWSER_FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+# Violations of the content security policy, as the page itself is told of them.
+RECORD_VIOLATIONS = """
+    window.policyViolations = [];
+    addEventListener('securitypolicyviolation', (event) =>
+        window.policyViolations.push(`${event.effectiveDirective} ${event.blockedURI}`));
+"""
+POINTS = """({ line, above }) => Number(document.querySelector(`[data-line="${line}"]`)?.dataset.points ?? 0) > above"""
+
+
+class Failed(Exception):
+    """Something that should hold does not."""
+
+
+def require(holds, message):
+    if not holds:
+        raise Failed(message)
+
+
+class Watch:
+    """Everything that the browser complains about and every host that it talks to."""
+
+    def __init__(self, page, base_url):
+        self.host = urlsplit(base_url).netloc
+        self.complaints = []
+        self.refusals_expected = set()
+        page.add_init_script(RECORD_VIOLATIONS)
+        page.on("console", self.on_console)
+        page.on("pageerror", lambda error: self.complaints.append(f"uncaught: {error}"))
+        page.on("request", self.on_request)
+
+    def on_console(self, message):
+        if message.type not in ("error", "warning"):
+            return
+        refusal = re.search(r"responded with a status of (\d+)", message.text)
+        place = urlsplit(message.location.get("url", "")).path
+        if refusal and (int(refusal.group(1)), place) in self.refusals_expected:
+            return
+        self.complaints.append(f"console {message.type}: {message.text} ({place})")
+
+    def on_request(self, request):
+        parts = urlsplit(request.url)
+        if parts.scheme in ("http", "https", "ws", "wss") and parts.netloc != self.host:
+            self.complaints.append(f"request to another host: {request.url}")
+
+    def check(self, page, where):
+        violations = page.evaluate("window.policyViolations")
+        require(not violations, f"{where}: content security policy violated: {violations}")
+        require(not self.complaints, f"{where}: {self.complaints}")
+
+
+class Session:
+    """One run through the page."""
+
+    def __init__(self, page, options):
+        self.page = page
+        self.options = options
+        self.watch = Watch(page, options.base_url)
+        # Unique, so that the same server can be tested again.
+        self.name = f"browser-{int(time.time() * 1000):x}"
+        self.shots = 0
+
+    def test_id(self, name):
+        return self.page.get_by_test_id(name)
+
+    def shoot(self, name):
+        """A checkpoint of the run: nothing may have gone wrong, and nothing may stick out of a narrow window."""
+        self.watch.check(self.page, name)
+        wide = self.page.viewport_size
+        self.page.set_viewport_size({"width": 400, "height": 860})
+        overflow = self.page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+        self.picture(f"{name}-narrow")
+        self.page.set_viewport_size(wide)
+        self.picture(name)
+        if self.options.screenshots:
+            self.page.emulate_media(color_scheme="dark")
+            self.picture(f"{name}-dark")
+            self.page.emulate_media(color_scheme="light")
+        require(overflow <= 0, f"{name}: {overflow} pixels stick out of a 400 pixel window")
+        nameless = self.page.evaluate(
+            """() => [...document.querySelectorAll('input:not([hidden]), select, button')]
+                .filter((control) => control.checkVisibility())
+                .filter((control) => !control.labels?.length && !control.ariaLabel && !control.textContent.trim())
+                .map((control) => control.outerHTML)"""
+        )
+        require(not nameless, f"{name}: controls without a name: {nameless}")
+        print(f"ok: {name}", flush=True)
+
+    def picture(self, name):
+        if self.options.screenshots:
+            self.shots += 1
+            path = Path(self.options.screenshots) / f"{self.shots:02}-{name}.png"
+            self.page.screenshot(path=path, full_page=True)
+
+    def run(self):
+        self.open()
+        self.upload()
+        self.fields_that_are_wrong_are_named()
+        first = self.start_job(self.name, epochs=self.options.epochs)
+        self.curve_grows()
+        self.reload_keeps_the_place()
+        second = self.start_job(f"{self.name}-long", epochs=1000)
+        self.list_shows("jobs", [first, second])
+        model = self.job_succeeds(first)
+        self.cancel(second)
+        self.predict(model)
+        self.watch.check(self.page, "end")
+
+    def open(self):
+        answer = self.page.goto(self.options.base_url)
+        policy = answer.headers.get("content-security-policy", "")
+        require("script-src 'self'" in policy and "unsafe" not in policy, f"content security policy is `{policy}`")
+        expect(self.page.get_by_role("heading", name="Datasets", level=1)).to_be_visible()
+        expect(self.test_id("system")).not_to_be_empty()
+        self.check_chart_functions()
+        self.shoot("opened")
+
+    def check_chart_functions(self):
+        """The pure parts of the chart, in the browser that uses them."""
+        answer = self.page.evaluate(
+            """async () => {
+                const { ticks, thin } = await import('/static/chart.js');
+                const { Curves } = await import('/static/curves.js');
+                const spiky = Array.from({ length: 5000 }, (_, x) => ({ x, y: x === 3333 ? 99 : Math.sin(x) }));
+                const thinned = thin(spiky, 400);
+                const curves = new Curves();
+                for (let step = 1; step <= 30; step += 1) {
+                    curves.apply('step', { step, epoch: Math.ceil(step / 10), train_loss: 1 / step });
+                    if (step % 10 === 0) curves.apply('epoch', { epoch: step / 10, step, val_loss: null, val_accuracy: 0.5 });
+                }
+                curves.apply('rewind', { to_step: 20, to_epoch: 2 });
+                return {
+                    ticks: ticks(0, 1, 5), odd: ticks(-3, 28, 4), flat: ticks(2, 2, 5),
+                    size: thinned.length, spike: thinned.some(({ y }) => y === 99), end: thinned.at(-1).x,
+                    rising: thinned.every(({ x }, i) => i === 0 || x > thinned[i - 1].x),
+                    steps: curves.lastStep.step, epochs: curves.epochs.length, unknown: curves.perEpoch('val_loss').length,
+                };
+            }"""
+        )
+        expected = {
+            "ticks": [0, 0.2, 0.4, 0.6, 0.8, 1], "odd": [0, 10, 20], "flat": [2],
+            "spike": True, "end": 4999, "rising": True, "steps": 20, "epochs": 2, "unknown": 0,
+        }  # fmt: skip
+        size = answer.pop("size")
+        require(answer == expected, f"chart functions gave {answer}")
+        require(size <= 401, f"5000 points were thinned to {size}, not to about 400")
+
+    def upload(self):
+        self.test_id("archive-input").set_input_files(self.options.archive)
+        field = self.page.get_by_label("Name of the dataset")
+        require(field.input_value(), "the name is not filled in from the file's name")
+        field.fill(self.name)
+        self.shoot("archive-chosen")
+        self.test_id("upload-start").click()
+        self.page.wait_for_url(re.compile(r"#/datasets/ds_"), timeout=INGEST_BOUND)
+        status = self.test_id("status").or_(self.test_id("dataset-error")).first
+        expect(status).not_to_have_text("Processing", timeout=INGEST_BOUND)
+        expect(status).to_have_text("Ready")
+        require(self.test_id("classes").get_by_role("listitem").count() >= 2, "fewer than two classes are shown")
+        self.shoot("dataset-ready")
+
+    def fields_that_are_wrong_are_named(self):
+        self.test_id("train").click()
+        expect(self.page.get_by_label("Dataset", exact=True)).to_have_value(self.name)
+        self.fill_form("wrong", epochs=0, lr="much")
+        self.watch.refusals_expected.add((422, "/v1/jobs"))
+        self.test_id("start-job").click()
+        for pointer in ("epochs", "optimizer-lr"):
+            expect(self.test_id(f"error-{pointer}")).not_to_be_empty()
+        expect(self.page.get_by_label("Epochs", exact=True)).to_be_focused()
+        self.shoot("fields-refused")
+        self.watch.refusals_expected.clear()
+
+    def fill_form(self, name, epochs, lr="0.01"):
+        page = self.page
+        page.get_by_label("Model name", exact=True).fill(name)
+        weights = page.get_by_label("Starting weights", exact=True)
+        if self.options.weights in ("none", "imagenet"):
+            weights.select_option(self.options.weights)
+        else:
+            weights.select_option("other")
+            page.get_by_label("File name", exact=True).fill(self.options.weights)
+        page.get_by_label("Image size", exact=True).fill(str(self.options.image_size))
+        page.get_by_label("Epochs", exact=True).fill(str(epochs))
+        page.get_by_label("Batch size", exact=True).fill("8")
+        page.get_by_label("Learning rate", exact=True).fill(lr)
+
+    def start_job(self, name, epochs):
+        """Starts a job through the form; returns its id."""
+        self.page.goto(f"{self.options.base_url}/#/jobs/new?dataset={self.name}")
+        self.fill_form(name, epochs)
+        self.test_id("start-job").click()
+        self.page.wait_for_url(re.compile(r"#/jobs/job_"), timeout=30 * SECOND)
+        expect(self.page.get_by_role("heading", name=name, level=1)).to_be_visible()
+        return self.page.url.rsplit("/", 1)[1]
+
+    def points(self, line="train_loss"):
+        return self.page.evaluate(
+            """(line) => Number(document.querySelector(`[data-line="${line}"]`)?.dataset.points ?? 0)""", line
+        )
+
+    def wait_for_more_points(self, above, line="train_loss"):
+        self.page.wait_for_function(POINTS, arg={"line": line, "above": above}, timeout=STEP_BOUND)
+        return self.points(line)
+
+    def curve_grows(self):
+        seen = [0]
+        while len(seen) < 4:
+            seen.append(self.wait_for_more_points(seen[-1]))
+        drawn = self.page.locator('[data-line="train_loss"] polyline').get_attribute("points") or ""
+        require(len(drawn.split()) >= seen[1], f"the curve has {len(drawn.split())} places for {seen[-1]} points")
+        summary = self.test_id("loss-chart").locator(".chart-summary")
+        expect(summary).to_contain_text("Training loss")
+        print(f"ok: the curve grew: {seen[1:]} points", flush=True)
+        self.shoot("job-running")
+
+    def reload_keeps_the_place(self):
+        before = self.points()
+        address = self.page.url
+        self.page.reload()
+        self.wait_for_more_points(before - 1)
+        require(self.page.url == address, f"a reload went from {address} to {self.page.url}")
+        self.watch.check(self.page, "reloaded")
+
+    def list_shows(self, section, ids):
+        self.page.get_by_role("navigation").get_by_role("link", name=section.capitalize()).click()
+        for each in ids:
+            expect(self.test_id(section).locator(f'[data-id="{each}"]')).to_be_visible(timeout=30 * SECOND)
+        self.shoot(f"{section}-listed")
+
+    def job_succeeds(self, job):
+        self.page.goto(f"{self.options.base_url}/#/jobs/{job}")
+        ended = self.test_id("try-model").or_(self.test_id("job-error"))
+        expect(ended).to_be_visible(timeout=TRAINING_BOUND)
+        error = self.test_id("job-error")
+        require(error.count() == 0, f"the job failed: {error.inner_text() if error.count() else ''}")
+        expect(self.page.get_by_role("heading", level=1).get_by_test_id("status")).to_have_text("Succeeded")
+        self.wait_for_more_points(self.options.epochs - 1, line="val_accuracy")
+        self.shoot("job-succeeded")
+        self.test_id("try-model").click()
+        self.page.wait_for_url(re.compile(r"#/models/mdl_"))
+        return self.page.url.rsplit("/", 1)[1]
+
+    def cancel(self, job):
+        self.page.goto(f"{self.options.base_url}/#/jobs/{job}")
+        self.wait_for_more_points(1)
+        self.test_id("cancel-job").click()
+        self.test_id("confirm").click()
+        status = self.page.get_by_role("heading", level=1).get_by_test_id("status")
+        expect(status).to_have_text("Cancelled", timeout=60 * SECOND)
+        expect(self.test_id("cancel-job")).to_be_hidden()
+        self.shoot("job-cancelled")
+
+    def predict(self, model):
+        self.list_shows("models", [model])
+        self.page.goto(f"{self.options.base_url}/#/models/{model}")
+        image = Path(self.options.image)
+        carried = self.page.evaluate_handle(
+            """async ({ bytes, name, type }) => {
+                const file = new File([Uint8Array.from(atob(bytes), (c) => c.charCodeAt(0))], name, { type });
+                const carried = new DataTransfer();
+                carried.items.add(file);
+                return carried;
+            }""",
+            {
+                "bytes": base64.b64encode(image.read_bytes()).decode(),
+                "name": image.name,
+                "type": mimetypes.guess_type(image.name)[0] or "",
+            },
+        )
+        self.test_id("image-drop").dispatch_event("drop", {"dataTransfer": carried})
+        answer = self.test_id("predictions").or_(self.test_id("results").get_by_test_id("problem"))
+        expect(answer).to_be_visible(timeout=60 * SECOND)
+        rows = self.test_id("predictions").get_by_role("listitem").all_inner_texts()
+        require(1 <= len(rows) <= 5, f"the top predictions are {rows or answer.inner_text()}")
+        shares = [float(re.search(r"([\d.]+) %", row).group(1)) for row in rows]
+        require(shares == sorted(shares, reverse=True) and sum(shares) <= 100.5, f"the probabilities are {shares}")
+        expect(self.test_id("timing")).to_contain_text("forward")
+        self.shoot("predicted")
+        print(f"ok: {image.name} is {' '.join(rows[0].split())}", flush=True)
+
+
+def read_options():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("base_url", metavar="BASE_URL", type=lambda url: url.rstrip("/"))
+    parser.add_argument("archive", metavar="ARCHIVE", help="zip, tar or tar.gz of images in class folders")
+    parser.add_argument("image", metavar="IMAGE", help="a picture to classify in the end")
+    parser.add_argument("--screenshots", metavar="DIR", help="keep pictures of every stage, wide, narrow and dark")
+    parser.add_argument("--weights", default="none", help="starting weights of the jobs (default: none)")
+    parser.add_argument("--image-size", type=int, default=64)
+    parser.add_argument("--epochs", type=int, default=3)
+    return parser.parse_args()
+
+
+def main():
+    options = read_options()
+    if options.screenshots:
+        Path(options.screenshots).mkdir(parents=True, exist_ok=True)
+    with sync_playwright() as playwright:
+        chromium = os.environ.get("FINETUNED_CHROMIUM", "/usr/bin/chromium")
+        browser = playwright.chromium.launch(executable_path=chromium, args=BROWSER_FLAGS)
+        page = browser.new_page(viewport={"width": 1200, "height": 900}, color_scheme="light", reduced_motion="reduce")
+        page.set_default_timeout(15 * SECOND)
+        session = Session(page, options)
+        try:
+            session.run()
+        except (Failed, AssertionError, BrowserError) as failure:
+            print(f"FAILED at {page.url}: {failure}", file=sys.stderr)
+            print(f"The browser complained: {session.watch.complaints or 'of nothing'}", file=sys.stderr)
+            session.picture("failed")
+            return 1
+        finally:
+            browser.close()
+    print("The dashboard does the whole job.")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
