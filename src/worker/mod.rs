@@ -5,3 +5,4 @@ pub mod bundle;
 pub mod child;
 pub mod device;
 pub mod state;
+pub mod weights;
