@@ -4,5 +4,6 @@
 pub mod bundle;
 pub mod child;
 pub mod device;
+pub mod nets;
 pub mod state;
 pub mod weights;
