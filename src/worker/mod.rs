@@ -2,3 +2,4 @@
 //! no database, no socket of its own (except the hub's, for weights), no configuration.
 
 pub mod child;
+pub mod pixels;
