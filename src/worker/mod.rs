@@ -2,4 +2,5 @@
 //! no database, no socket of its own (except the hub's, for weights), no configuration.
 
 pub mod child;
+pub mod ingest;
 pub mod pixels;
