@@ -4,6 +4,8 @@
 pub mod bundle;
 pub mod child;
 pub mod device;
+pub mod ingest;
 pub mod nets;
+pub mod pixels;
 pub mod state;
 pub mod weights;
