@@ -4,8 +4,10 @@
 pub mod bundle;
 pub mod child;
 pub mod device;
+pub mod fault;
 pub mod ingest;
 pub mod nets;
 pub mod pixels;
+pub mod predict;
 pub mod state;
 pub mod weights;
