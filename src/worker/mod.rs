@@ -4,5 +4,9 @@
 pub mod bundle;
 pub mod child;
 pub mod device;
+pub mod fault;
 pub mod nets;
+pub mod pixels;
 pub mod state;
+pub mod train;
+pub mod weights;
