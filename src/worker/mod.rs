@@ -10,4 +10,5 @@ pub mod nets;
 pub mod pixels;
 pub mod predict;
 pub mod state;
+pub mod train;
 pub mod weights;
