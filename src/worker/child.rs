@@ -49,6 +49,11 @@ impl Reporter {
     }
 }
 
+/// The server asked the child to leave, and its state is saved: the reason why a run ended without a result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("stopped because stdin ended; the state is saved")]
+pub struct Stopped;
+
 /// Set once the child should save its state and leave.
 #[derive(Clone, Default)]
 pub struct StopFlag(Arc<AtomicBool>);

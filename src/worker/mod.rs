@@ -1,4 +1,14 @@
 //! The worker's side: the only place with tensors and image decoding. It sees files and pipes that the server gave it, and nothing else:
 //! no database, no socket of its own (except the hub's, for weights), no configuration.
 
+pub mod bundle;
 pub mod child;
+pub mod device;
+pub mod fault;
+pub mod ingest;
+pub mod nets;
+pub mod pixels;
+pub mod predict;
+pub mod state;
+pub mod train;
+pub mod weights;

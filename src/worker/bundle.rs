@@ -1,0 +1,210 @@
+//! A finished model as files: `model.safetensors` (torchvision's names) and `model.json`, its card.
+//!
+//! Training writes them, prediction and later training read them. Nothing is believed of a file that was not checked: the weights
+//! against their hash, the card against its format.
+
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    io::{self, Read},
+    path::Path,
+};
+
+use serde::Deserialize;
+
+use crate::{
+    digest,
+    domain::model::ModelCard,
+    protocol::Artifact,
+    worker::{
+        child::RunDir,
+        state::{self, StateDict, StateFault},
+    },
+};
+
+/// Names of the two files in a run directory.
+pub const WEIGHTS_FILE: &str = "model.safetensors";
+pub const CARD_FILE: &str = "model.json";
+
+/// Largest card, in bytes; one of 1000 classes has some tens of thousands.
+const MAX_CARD: u64 = 16 << 20;
+
+/// The two files of a bundle that was written.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BundleFiles {
+    pub weights: Artifact,
+    pub card: Artifact,
+}
+
+/// Why a bundle cannot be written or used.
+#[derive(Debug, thiserror::Error)]
+pub enum BundleFault {
+    #[error("the model's weights: {0}")]
+    Weights(#[from] StateFault),
+    #[error("the model's files cannot be read or written: {0}")]
+    Io(#[from] io::Error),
+    #[error(
+        "the model's weights are not the ones that they should be: their SHA-256 is {found}, not {expected}"
+    )]
+    WrongHash { expected: String, found: String },
+    #[error("the model's card cannot be used: {0}")]
+    Card(String),
+}
+
+/// Writes a model into a run directory, durable.
+pub fn write(dir: &RunDir, weights: &StateDict, card: &ModelCard) -> Result<BundleFiles, BundleFault> {
+    check_card(card)?;
+    // `format` is what other readers of safetensors (transformers, timm) look for.
+    let metadata = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);
+    state::write(&dir.file(WEIGHTS_FILE), weights, &metadata)?;
+    dir.write_json(CARD_FILE, card)?;
+    Ok(BundleFiles {
+        weights: dir.artifact(WEIGHTS_FILE)?,
+        card: dir.artifact(CARD_FILE)?,
+    })
+}
+
+/// Reads weights whose SHA-256 (hexadecimal) is known.
+pub fn read_weights(path: &Path, sha256: &str) -> Result<StateDict, BundleFault> {
+    let (found, _) = digest::of_file(path)?;
+    if found != sha256 {
+        return Err(BundleFault::WrongHash {
+            expected: sha256.to_owned(),
+            found,
+        });
+    }
+    Ok(state::read(path)?)
+}
+
+/// Reads a card and checks that this program understands it.
+pub fn read_card(path: &Path) -> Result<ModelCard, BundleFault> {
+    let mut text = Vec::new();
+    File::open(path)?.take(MAX_CARD + 1).read_to_end(&mut text)?;
+    if text.len() as u64 > MAX_CARD {
+        return Err(BundleFault::Card(format!("it is larger than {MAX_CARD} bytes")));
+    }
+    let fault = |fault: serde_json::Error| BundleFault::Card(fault.to_string());
+    // The format comes first: a card of a later one may lack what this one asks for.
+    let Format { format } = serde_json::from_slice(&text).map_err(fault)?;
+    check_format(format)?;
+    let card = serde_json::from_slice(&text).map_err(fault)?;
+    check_card(&card)?;
+    Ok(card)
+}
+
+#[derive(Deserialize)]
+struct Format {
+    format: u32,
+}
+
+fn check_format(format: u32) -> Result<(), BundleFault> {
+    if format == ModelCard::FORMAT {
+        return Ok(());
+    }
+    let known = ModelCard::FORMAT;
+    let message = format!("it has format {format} and this program reads format {known}; update the program");
+    Err(BundleFault::Card(message))
+}
+
+fn check_card(card: &ModelCard) -> Result<(), BundleFault> {
+    check_format(card.format)?;
+    let fault = |message: &str| Err(BundleFault::Card(message.to_owned()));
+    if card.classes.is_empty() {
+        return fault("it names no classes");
+    }
+    let recipe = &card.preprocessing;
+    if recipe.crop == 0 || recipe.crop > 4096 || recipe.resize_to < recipe.crop || recipe.resize_to > 8192 {
+        return fault("its picture sizes are out of range");
+    }
+    let usable = recipe.mean.iter().all(|mean| mean.is_finite())
+        && recipe.std.iter().all(|std| std.is_finite() && *std > 0.0);
+    if !usable {
+        return fault("its mean or standard deviation is not a usable number");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::fs;
+
+    use tch::Tensor;
+
+    use super::*;
+    use crate::{
+        domain::{
+            model::{DatasetLineage, ModelMetrics},
+            name::Name,
+            spec::JobSpec,
+        },
+        id::DatasetId,
+    };
+
+    /// A card of a model with these classes that sees 32 pixels.
+    pub(crate) fn card(classes: &[&str]) -> ModelCard {
+        let document =
+            serde_json::json!({"dataset": "drawn", "image": {"size": 32}, "backbone": {"weights": "none"}});
+        let spec = JobSpec::parse(&document).unwrap();
+        ModelCard {
+            format: ModelCard::FORMAT,
+            architecture: spec.backbone.architecture,
+            classes: classes.iter().map(|class| class.to_string()).collect(),
+            preprocessing: spec.preprocessing(),
+            spec,
+            metrics: ModelMetrics {
+                epoch: 1,
+                train_loss: 0.5,
+                train_accuracy: 0.75,
+                val_loss: Some(0.25),
+                val_accuracy: Some(1.0),
+                train_images: 8,
+                val_images: 2,
+            },
+            dataset: DatasetLineage {
+                id: DatasetId::new(),
+                name: Name::parse("drawn").unwrap(),
+                version: 1,
+                sha256: "0".repeat(64),
+            },
+            base_weights: "none".into(),
+            program: "finetuned test".into(),
+            libtorch: crate::worker::device::LIBTORCH_VERSION.into(),
+        }
+    }
+
+    fn weights() -> StateDict {
+        StateDict::from([("fc.bias".to_owned(), Tensor::from_slice(&[1f32, 2.0]))])
+    }
+
+    #[test]
+    fn a_bundle_reads_back_and_its_weights_are_held_to_their_hash() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = RunDir::new(folder.path());
+        let card = card(&["ants", "bees"]);
+        let files = write(&dir, &weights(), &card).unwrap();
+        assert_eq!(files.weights.file, "model.safetensors");
+        assert_eq!(read_card(&dir.file(&files.card.file)).unwrap(), card);
+        let path = dir.file(&files.weights.file);
+        assert_eq!(state::read_metadata(&path).unwrap()["format"], "pt");
+        let back = read_weights(&path, &files.weights.sha256).unwrap();
+        assert!(back["fc.bias"].equal(&weights()["fc.bias"]));
+        let wrong = read_weights(&path, &"0".repeat(64)).unwrap_err();
+        assert!(matches!(wrong, BundleFault::WrongHash { .. }), "{wrong}");
+    }
+
+    #[test]
+    fn a_card_that_is_not_understood_is_refused_with_its_reason() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.json");
+        let refusal = |text: &str| {
+            fs::write(&path, text).unwrap();
+            read_card(&path).unwrap_err().to_string()
+        };
+        assert!(refusal(r#"{"format": 2, "novelty": true}"#).contains("format 2"));
+        assert!(refusal("{").contains("card"));
+        assert!(refusal(r#"{"format": 1}"#).contains("missing field"));
+        let mut silly = card(&["a", "b"]);
+        silly.preprocessing.std[1] = 0.0;
+        assert!(refusal(&serde_json::to_string(&silly).unwrap()).contains("standard deviation"));
+    }
+}

@@ -1,0 +1,254 @@
+//! What the host can compute on, and bringing CUDA in where it is installed.
+//!
+//! The worker is linked with the CPU half of libtorch only. [`prepare`] loads the CUDA half at run time and must come before every other
+//! call into libtorch: its operators register themselves while it is loaded.
+
+use std::{
+    ffi::{CStr, c_char, c_int, c_uint},
+    fs,
+    path::{Path, PathBuf},
+    sync::OnceLock,
+    thread,
+};
+
+use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_LOCAL, RTLD_NOW};
+use tch::Cuda;
+
+use crate::protocol::Device;
+
+/// The libtorch that this program is built for; torch-sys refuses to build with any other.
+pub const LIBTORCH_VERSION: &str = "2.11.0";
+
+const CUDA_LIBRARY: &str = "libtorch_cuda.so";
+
+/// Loads libtorch's CUDA half where there is one, once for the life of the process.
+///
+/// True where it is loaded; whether there is a card as well is for [`list`] to say.
+pub fn prepare() -> bool {
+    static LOADED: OnceLock<bool> = OnceLock::new();
+    *LOADED.get_or_init(load_cuda)
+}
+
+/// The devices of this host, cards first.
+pub fn list() -> Vec<Device> {
+    let mut devices = Vec::new();
+    if prepare() {
+        let driver = Driver::open();
+        for index in 0..Cuda::device_count().max(0) as usize {
+            devices.push(describe_card(index, driver.as_ref()));
+        }
+    }
+    devices.push(Device {
+        name: "cpu".into(),
+        description: cpu_description(),
+        threads: cpu_threads(),
+        memory_bytes: host_memory(),
+    });
+    devices
+}
+
+/// The device of a name: `cpu` or `cuda:N`.
+///
+/// # Errors
+/// A sentence for people where there is no such device here.
+pub fn parse(name: &str) -> Result<tch::Device, String> {
+    if name == "cpu" {
+        return Ok(tch::Device::Cpu);
+    }
+    let index = name.strip_prefix("cuda:").and_then(|index| index.parse().ok());
+    let Some(index) = index else {
+        return Err(format!(
+            "there is no device `{name}`; devices are named `cpu` or `cuda:N`"
+        ));
+    };
+    let cards = if prepare() {
+        Cuda::device_count().max(0) as usize
+    } else {
+        0
+    };
+    if index < cards {
+        return Ok(tch::Device::Cuda(index));
+    }
+    Err(format!(
+        "there is no device `{name}`: {cards} CUDA cards are usable here"
+    ))
+}
+
+fn load_cuda() -> bool {
+    let beside = libtorch_folder().map(|folder| folder.join(CUDA_LIBRARY));
+    let beside = beside.filter(|path| path.exists());
+    let candidates = beside.into_iter().chain([PathBuf::from(CUDA_LIBRARY)]);
+    for candidate in candidates {
+        // SAFETY: libtorch's own initialisers run, as they would if we were linked with it; it is never unloaded.
+        match unsafe { Library::open(Some(&candidate), RTLD_NOW | RTLD_GLOBAL) } {
+            Ok(library) => {
+                let _stays_for_ever = library.into_raw();
+                return true;
+            }
+            // Where it was found and does not load, somebody wants to know; where there is none, this is a CPU host.
+            Err(fault) if candidate.is_absolute() => {
+                tracing::warn!("libtorch's CUDA half is installed and cannot be loaded: {fault}");
+            }
+            Err(fault) => tracing::debug!("no CUDA: {fault}"),
+        }
+    }
+    false
+}
+
+/// The folder of the libtorch that this process runs with.
+fn libtorch_folder() -> Option<PathBuf> {
+    let maps = fs::read_to_string("/proc/self/maps").ok()?;
+    let path = maps
+        .lines()
+        .filter_map(|line| line.find('/').map(|start| &line[start..]))
+        .find(|path| path.ends_with("/libtorch_cpu.so"))?;
+    Path::new(path).parent().map(Path::to_owned)
+}
+
+fn describe_card(index: usize, driver: Option<&Driver>) -> Device {
+    let (description, memory_bytes) = driver
+        .and_then(|driver| driver.card(index))
+        .unwrap_or_else(|| ("CUDA card of unknown model".to_owned(), 0));
+    Device {
+        name: format!("cuda:{index}"),
+        description,
+        threads: cpu_threads(),
+        memory_bytes,
+    }
+}
+
+/// The few calls of the CUDA driver (libcuda.so.1) that tell a card's name and memory; libtorch has none for it.
+/// It counts cards as libtorch does, `CUDA_VISIBLE_DEVICES` included.
+struct Driver {
+    library: Library,
+}
+
+impl Driver {
+    fn open() -> Option<Self> {
+        // SAFETY: the driver's library is already in the process wherever libtorch found a card.
+        let library = unsafe { Library::open(Some("libcuda.so.1"), RTLD_NOW | RTLD_LOCAL) }.ok()?;
+        let driver = Self { library };
+        type Init = unsafe extern "C" fn(c_uint) -> c_int;
+        // SAFETY: the signature is `CUresult cuInit(unsigned int)`.
+        let status = unsafe { driver.library.get::<Init>(c"cuInit").ok()?(0) };
+        (status == 0).then_some(driver)
+    }
+
+    /// Name and bytes of memory of a card.
+    fn card(&self, index: usize) -> Option<(String, u64)> {
+        type Get = unsafe extern "C" fn(*mut c_int, c_int) -> c_int;
+        type Name = unsafe extern "C" fn(*mut c_char, c_int, c_int) -> c_int;
+        type Memory = unsafe extern "C" fn(*mut usize, c_int) -> c_int;
+        let mut handle: c_int = 0;
+        let mut name = [0 as c_char; 256];
+        let mut memory: usize = 0;
+        // SAFETY: the signatures are those of cuda.h (cuDeviceGet, cuDeviceGetName, cuDeviceTotalMem_v2), which are stable; every
+        // pointer is to a local of the right type, and the name's length is given.
+        let found = unsafe {
+            self.library.get::<Get>(c"cuDeviceGet").ok()?(&mut handle, index as c_int) == 0
+                && self.library.get::<Name>(c"cuDeviceGetName").ok()?(name.as_mut_ptr(), 255, handle) == 0
+                && self.library.get::<Memory>(c"cuDeviceTotalMem_v2").ok()?(&mut memory, handle) == 0
+        };
+        // SAFETY: the array was zeroed and its last byte never written, so it ends in a zero.
+        let name = unsafe { CStr::from_ptr(name.as_ptr()) };
+        found.then(|| (name.to_string_lossy().into_owned(), memory as u64))
+    }
+}
+
+fn cpu_threads() -> u32 {
+    thread::available_parallelism().map_or(1, |count| count.get() as u32)
+}
+
+fn cpu_description() -> String {
+    let text = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = ["model name", "Model", "Hardware", "Processor"]
+        .into_iter()
+        .find_map(|key| field(&text, key));
+    model.map_or_else(|| format!("{} processor", std::env::consts::ARCH), str::to_owned)
+}
+
+/// The host's memory, or the share of it that the control group allows, whichever is smaller; 0 where neither can be read.
+fn host_memory() -> u64 {
+    let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let kilobytes = field(&text, "MemTotal").and_then(|value| value.strip_suffix(" kB"));
+    let total = kilobytes.and_then(|value| value.trim().parse::<u64>().ok());
+    let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let limits = group_limit_files(&groups).into_iter();
+    let limit = limits.filter_map(|path| fs::read_to_string(path).ok()?.trim().parse::<u64>().ok());
+    limit.chain(total.map(|value| value * 1024)).min().unwrap_or(0)
+}
+
+/// Files that may hold a memory limit of this process' control group: version 2, then version 1, each as the host and as a container
+/// sees it.
+fn group_limit_files(groups: &str) -> Vec<PathBuf> {
+    let mut files = vec![
+        PathBuf::from("/sys/fs/cgroup/memory.max"),
+        PathBuf::from("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
+    ];
+    for line in groups.lines() {
+        let mut parts = line.splitn(3, ':').skip(1);
+        let (Some(controllers), Some(group)) = (parts.next(), parts.next()) else {
+            continue;
+        };
+        let group = group.trim_start_matches('/');
+        if controllers.is_empty() {
+            files.push(Path::new("/sys/fs/cgroup").join(group).join("memory.max"));
+        } else if controllers.split(',').any(|name| name == "memory") {
+            files.push(
+                Path::new("/sys/fs/cgroup/memory")
+                    .join(group)
+                    .join("memory.limit_in_bytes"),
+            );
+        }
+    }
+    files
+}
+
+/// The value of the first `key : value` line.
+fn field<'a>(text: &'a str, key: &str) -> Option<&'a str> {
+    let values = text.lines().filter_map(|line| line.split_once(':'));
+    values
+        .filter(|(name, value)| name.trim() == key && !value.trim().is_empty())
+        .map(|(_, value)| value.trim())
+        .next()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_list_ends_with_the_processor() {
+        let devices = list();
+        let cpu = devices.last().unwrap();
+        assert_eq!(cpu.name, "cpu");
+        assert!(cpu.threads >= 1);
+        assert!(cpu.memory_bytes > 64 << 20, "{}", cpu.memory_bytes);
+        assert!(!cpu.description.is_empty());
+    }
+
+    #[test]
+    fn names_of_devices_are_read_and_others_refused() {
+        assert_eq!(parse("cpu"), Ok(tch::Device::Cpu));
+        assert!(parse("cuda:250").unwrap_err().contains("cuda:250"));
+        assert!(parse("tpu").unwrap_err().contains("cuda:N"));
+        for device in list() {
+            assert!(parse(&device.name).is_ok(), "{}", device.name);
+        }
+    }
+
+    #[test]
+    fn the_folder_of_libtorch_is_found() {
+        // The first call makes sure that libtorch is in the process.
+        assert!(tch::get_num_threads() >= 1);
+        assert!(libtorch_folder().unwrap().join("libtorch_cpu.so").exists());
+    }
+
+    #[test]
+    fn limits_of_control_groups_are_looked_for_where_they_can_be() {
+        let files = group_limit_files("4:cpu,memory:/box/7\n0::/user.slice\n");
+        let has = |path: &str| files.contains(&PathBuf::from(path));
+        assert!(has("/sys/fs/cgroup/memory/box/7/memory.limit_in_bytes"));
+        assert!(has("/sys/fs/cgroup/user.slice/memory.max"));
+    }
+}

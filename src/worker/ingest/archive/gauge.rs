@@ -1,0 +1,140 @@
+//! Counts what really comes out of an archive, whatever its headers promise, and stops it at the limits.
+
+use std::{
+    cell::{Cell, RefCell},
+    io::{self, Read},
+};
+
+use super::super::{pulse::Pulse, rejection::Rejection};
+use crate::limits::IngestLimits;
+
+/// Below this many bytes any expansion is harmless.
+const RATIO_COUNTS_FROM: u64 = 1 << 20;
+
+/// The counts of one pass over an archive. A limit that is passed is remembered here, because it must travel as an `io::Error`
+/// through readers that know nothing of it.
+pub struct Gauge<'a> {
+    pub limits: &'a IngestLimits,
+    pub pulse: &'a Pulse<'a>,
+    expanded: Cell<u64>,
+    rejection: RefCell<Option<Rejection>>,
+}
+
+impl<'a> Gauge<'a> {
+    pub fn new(limits: &'a IngestLimits, pulse: &'a Pulse<'a>) -> Self {
+        Self {
+            limits,
+            pulse,
+            expanded: Cell::new(0),
+            rejection: RefCell::new(None),
+        }
+    }
+
+    /// Bytes that have come out so far.
+    pub fn expanded(&self) -> u64 {
+        self.expanded.get()
+    }
+
+    fn count(&self, bytes: u64) -> io::Result<()> {
+        self.pulse.beat()?;
+        self.expanded.set(self.expanded.get().saturating_add(bytes));
+        if self.expanded.get() > self.limits.max_expanded_bytes {
+            return Err(self.reject(Rejection::too_large(self.limits)));
+        }
+        Ok(())
+    }
+
+    fn check_ratio(&self, expanded: u64, packed: u64, shown: Option<&str>) -> io::Result<()> {
+        let most = packed.max(1).saturating_mul(self.limits.max_expansion_ratio);
+        if expanded > RATIO_COUNTS_FROM && expanded > most {
+            return Err(self.reject(Rejection::expansion_ratio(shown, self.limits)));
+        }
+        Ok(())
+    }
+
+    pub fn reject(&self, rejection: Rejection) -> io::Error {
+        let error = io::Error::other(rejection.clone());
+        self.rejection.borrow_mut().get_or_insert(rejection);
+        error
+    }
+
+    /// The limit that was passed, if that is why reading failed.
+    pub fn rejection(&self) -> Option<Rejection> {
+        self.rejection.borrow().clone()
+    }
+}
+
+/// One packed entry, gauged while it is read.
+pub struct GaugedEntry<'a, R> {
+    pub inner: R,
+    pub gauge: &'a Gauge<'a>,
+    /// Bytes that the entry takes in the archive.
+    pub packed: u64,
+    pub shown: &'a str,
+    expanded: u64,
+}
+
+impl<'a, R: Read> GaugedEntry<'a, R> {
+    pub fn new(inner: R, gauge: &'a Gauge<'a>, packed: u64, shown: &'a str) -> Self {
+        Self {
+            inner,
+            gauge,
+            packed,
+            shown,
+            expanded: 0,
+        }
+    }
+}
+
+impl<R: Read> Read for GaugedEntry<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.inner.read(buffer)?;
+        self.expanded += count as u64;
+        self.gauge.count(count as u64)?;
+        self.gauge
+            .check_ratio(self.expanded, self.packed, Some(self.shown))?;
+        Ok(count)
+    }
+}
+
+/// A whole stream, gauged while it is read. Where it is compressed, its expansion is measured over all of it so far, because
+/// nothing tells where one entry's packed bytes end.
+pub struct GaugedStream<'a, R> {
+    pub inner: R,
+    pub gauge: &'a Gauge<'a>,
+    /// Bytes taken from the compressed file so far.
+    pub packed: Option<&'a Cell<u64>>,
+    /// What may still be read until it is set anew: what a reader takes into memory between two entries is bounded by it.
+    pub allowance: &'a Cell<u64>,
+}
+
+impl<R: Read> Read for GaugedStream<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.inner.read(buffer)?;
+        self.gauge.count(count as u64)?;
+        if let Some(packed) = self.packed {
+            self.gauge
+                .check_ratio(self.gauge.expanded(), packed.get(), None)?;
+        }
+        let Some(left) = self.allowance.get().checked_sub(count as u64) else {
+            let message = "the archive's description of an entry is absurdly long; pack it again";
+            return Err(self.gauge.reject(Rejection::unreadable(message)));
+        };
+        self.allowance.set(left);
+        Ok(count)
+    }
+}
+
+/// Counts the bytes that a decompressor takes in.
+pub struct Counted<'a, R> {
+    pub inner: R,
+    pub bytes: &'a Cell<u64>,
+}
+
+impl<R: Read> Read for Counted<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.inner.read(buffer)?;
+        self.bytes.set(self.bytes.get() + count as u64);
+        Ok(count)
+    }
+}

@@ -1,0 +1,151 @@
+//! Tar archives, plain or in gzip (one member or several): a stream, read from front to end.
+
+use std::{
+    cell::Cell,
+    fs::File,
+    io::{self, BufReader, Cursor, Read},
+};
+
+use flate2::read::MultiGzDecoder;
+use tar::EntryType;
+
+use super::{
+    Entry, Kind,
+    gauge::{Counted, Gauge, GaugedStream},
+    is_damage,
+};
+use crate::worker::ingest::{path, rejection::Rejection};
+
+const BLOCK: usize = 512;
+/// Most bytes that may describe one entry: long names and such are read into memory.
+const MAX_DESCRIPTION: u64 = 1 << 20;
+
+/// Whether some bytes begin a tar archive: a header with a right checksum, or the block of zeros that ends an empty one.
+pub fn begins_a_tar(head: &[u8]) -> bool {
+    let Some(block) = head.get(..BLOCK) else {
+        return false;
+    };
+    let sum = |range: &[u8]| range.iter().map(|&byte| u32::from(byte)).sum::<u32>();
+    let expected = sum(&block[..148]) + 8 * u32::from(b' ') + sum(&block[156..]);
+    let told = str::from_utf8(&block[148..156])
+        .ok()
+        .map(|text| text.trim_matches(['\0', ' ']))
+        .and_then(|text| u32::from_str_radix(text, 8).ok());
+    told == Some(expected) || block.iter().all(|&byte| byte == 0)
+}
+
+pub fn visit(
+    file: File,
+    gauge: &Gauge<'_>,
+    each: &mut dyn FnMut(&mut Entry<'_>) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    visit_stream(BufReader::with_capacity(1 << 16, file), None, gauge, each)
+}
+
+pub fn visit_compressed(
+    file: File,
+    gauge: &Gauge<'_>,
+    each: &mut dyn FnMut(&mut Entry<'_>) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let packed = Cell::new(0);
+    let counted = Counted {
+        inner: file,
+        bytes: &packed,
+    };
+    let mut inside = MultiGzDecoder::new(BufReader::with_capacity(1 << 16, counted));
+    let mut head = Vec::new();
+    (&mut inside)
+        .take(BLOCK as u64)
+        .read_to_end(&mut head)
+        .map_err(unreadable)?;
+    if !begins_a_tar(&head) {
+        let message =
+            "the file is compressed with gzip and holds no tar archive; upload a zip, tar or tar.gz archive";
+        return Err(Rejection::unreadable(message).into());
+    }
+    let buffered = BufReader::with_capacity(1 << 16, Cursor::new(head).chain(inside));
+    visit_stream(buffered, Some(&packed), gauge, each)
+}
+
+fn visit_stream(
+    stream: impl Read,
+    packed: Option<&Cell<u64>>,
+    gauge: &Gauge<'_>,
+    each: &mut dyn FnMut(&mut Entry<'_>) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let allowance = Cell::new(MAX_DESCRIPTION);
+    let mut archive = tar::Archive::new(GaugedStream {
+        inner: stream,
+        gauge,
+        packed,
+        allowance: &allowance,
+    });
+    let mut entries = 0;
+    for entry in archive.entries().map_err(unreadable)? {
+        let mut entry = entry.map_err(unreadable)?;
+        let end = end_of(&entry).map_err(unreadable)?;
+        let name = entry.path_bytes().into_owned();
+        let Some(kind) = kind(entry.header().entry_type(), &name) else {
+            allow(&allowance, end, gauge);
+            continue;
+        };
+        entries += 1;
+        if entries > gauge.limits.max_entries {
+            return Err(Rejection::too_many_entries(gauge.limits).into());
+        }
+        allowance.set(u64::MAX);
+        each(&mut Entry {
+            name: &path::text(&name, || String::from_utf8_lossy(&name)),
+            kind,
+            body: &mut entry,
+            gauge,
+            stands_alone: false,
+        })
+        .map_err(|error| match error.downcast::<io::Error>() {
+            Ok(error) => unreadable(error),
+            Err(error) => error,
+        })?;
+        allow(&allowance, end, gauge);
+    }
+    // A compressed stream tells only at its very end whether it was whole.
+    allowance.set(u64::MAX);
+    io::copy(&mut archive.into_inner(), &mut io::sink()).map_err(unreadable)?;
+    Ok(())
+}
+
+/// Where the entry's bytes end in the archive, padding included.
+fn end_of<R: Read>(entry: &tar::Entry<'_, R>) -> io::Result<u64> {
+    // A sparse file is longer when it is read than it is in the archive.
+    let bytes = match entry.header().entry_type() {
+        EntryType::GNUSparse => entry.header().entry_size()?,
+        _ => entry.size(),
+    };
+    let padded = bytes.saturating_add(BLOCK as u64);
+    Ok(entry.raw_file_position().saturating_add(padded))
+}
+
+/// Lets the rest of an entry pass, and the description of the next one after it.
+fn allow(allowance: &Cell<u64>, end: u64, gauge: &Gauge<'_>) {
+    let rest = end.saturating_sub(gauge.expanded());
+    allowance.set(rest.saturating_add(MAX_DESCRIPTION));
+}
+
+/// None for what describes the archive and is no entry of it.
+fn kind(entry: EntryType, name: &[u8]) -> Option<Kind> {
+    Some(match entry {
+        // Old programs mark folders by the slash alone.
+        EntryType::Regular | EntryType::Continuous if name.ends_with(b"/") => Kind::Folder,
+        EntryType::Regular | EntryType::Continuous => Kind::File,
+        EntryType::Directory => Kind::Folder,
+        EntryType::XGlobalHeader => return None,
+        _ => Kind::NotAFile,
+    })
+}
+
+/// Wrong bytes reject the archive; a failing disk does not.
+fn unreadable(error: io::Error) -> anyhow::Error {
+    if !is_damage(&error) {
+        return error.into();
+    }
+    Rejection::unreadable("the archive is damaged or cut short; upload it again as a whole").into()
+}

@@ -1,0 +1,189 @@
+//! `finetuned-worker ingest`: reads an archive, understands it, leaves its images ready to train on.
+//!
+//! Two passes over the archive, both entry by entry: names first (`listing`, `layout`), pixels second (`pipeline`). Everything that is
+//! found wrong with one entry is said in the report and hurts no other; what makes the whole archive unusable is a [`Rejection`].
+//! Entries are never written under their own names, and memory does not grow with the size of the images, only with their number.
+
+mod archive;
+mod budget;
+mod catalogue;
+mod layout;
+mod listing;
+mod output;
+mod path;
+mod pipeline;
+mod pulse;
+mod rejection;
+#[cfg(test)]
+mod tests;
+mod twins;
+mod warnings;
+
+use std::{mem, time::Duration};
+
+use anyhow::Context;
+
+use self::{
+    catalogue::{Catalogue, catalogue},
+    listing::{Listing, Verdict},
+    output::HashedFile,
+    pipeline::{Decoded, Pipeline},
+    pulse::Pulse,
+    rejection::Rejection,
+};
+use super::child::{Reporter, RunDir, StopFlag, Stopped};
+use crate::{
+    domain::split::Split,
+    protocol::{Artifact, IngestResult, IngestRun, ManifestImage, RunResult},
+};
+
+/// Names within the run directory.
+const MANIFEST_FILE: &str = "manifest.jsonl";
+const IMAGES_FILE: &str = "images.bin";
+const PACK_FILE: &str = "pack.bin";
+const REPORT_FILE: &str = "report.jsonl";
+/// Longest time that making the finished files durable may take.
+const SYNC: Duration = Duration::from_secs(900);
+
+/// Reads the archive and leaves the dataset's files in `dir`; the caller writes the result file.
+///
+/// `Ok` holds what is the archive's own doing, [`RunResult::Rejected`] included. Errors are ours: [`Stopped`] where `stop` was set,
+/// otherwise a failing disk. For one archive the files are the same, byte for byte, whatever the number of threads.
+pub fn run(
+    spec: &IngestRun,
+    dir: &RunDir,
+    reporter: &Reporter,
+    stop: &StopFlag,
+) -> anyhow::Result<RunResult> {
+    let pulse = Pulse::new(reporter, stop);
+    match ingest(spec, dir, &pulse) {
+        Ok(result) => Ok(result),
+        // However the stop made itself felt.
+        Err(_) if stop.is_set() => Err(Stopped.into()),
+        Err(error) => Ok(RunResult::Rejected {
+            error: error.downcast::<Rejection>()?.into_error(),
+            report: None,
+            report_entries: None,
+        }),
+    }
+}
+
+fn ingest(spec: &IngestRun, dir: &RunDir, pulse: &Pulse<'_>) -> anyhow::Result<RunResult> {
+    pulse.beat()?;
+    let mut listing = listing::list(&spec.archive, &spec.limits, pulse)?;
+    let (stored, images_file, pack) = store_images(spec, dir, pulse, &mut listing)?;
+    let Catalogue {
+        layout,
+        classes,
+        splits,
+        images,
+        report,
+        summary,
+    } = catalogue(listing, stored);
+
+    let mut report_file = HashedFile::create(dir, REPORT_FILE).context("cannot write the report")?;
+    for entry in &report {
+        report_file
+            .append_line(entry)
+            .context("cannot write the report")?;
+    }
+    let report_entries = report_file.finish().context("cannot write the report")?;
+    if images.is_empty() {
+        return Ok(RunResult::Rejected {
+            error: no_images(summary.skipped).into_error(),
+            report: Some(summary),
+            report_entries: Some(report_entries),
+        });
+    }
+    let mut manifest = HashedFile::create(dir, MANIFEST_FILE).context("cannot write the manifest")?;
+    for image in &images {
+        manifest.append_line(image).context("cannot write the manifest")?;
+    }
+    Ok(RunResult::Ingested(IngestResult {
+        layout,
+        images: images.len() as u64,
+        classes,
+        splits,
+        report: summary,
+        manifest: manifest.finish().context("cannot write the manifest")?,
+        images_file,
+        pack,
+        report_entries,
+    }))
+}
+
+/// Pass two. What can be used is stored, in the order of the archive; what cannot is settled in the listing.
+fn store_images(
+    spec: &IngestRun,
+    dir: &RunDir,
+    pulse: &Pulse<'_>,
+    listing: &mut Listing,
+) -> anyhow::Result<(Vec<ManifestImage>, Artifact, Artifact)> {
+    let mut images = HashedFile::create(dir, IMAGES_FILE).context("cannot write the images")?;
+    let mut pack = HashedFile::create(dir, PACK_FILE).context("cannot write the pixel pack")?;
+    let mut stored = Vec::new();
+    // The pipeline looks at the entries while their verdicts come in.
+    let mut verdicts = Vec::new();
+    let pipeline = Pipeline {
+        archive: &spec.archive,
+        limits: &spec.limits,
+        threads: spec.threads as usize,
+        pack_side: spec.pack_side,
+        entries: &listing.entries,
+        pulse,
+    };
+    pipeline.run(&mut |index, outcome| {
+        let verdict = match outcome {
+            Err(settled) => Verdict::Settled(settled),
+            Ok(image) => {
+                let entry = &listing.entries[index];
+                stored.push(ManifestImage {
+                    path: entry.path.clone(),
+                    class: entry.class,
+                    split: entry.split.unwrap_or(Split::Train),
+                    ..store(image, &mut images, &mut pack)?
+                });
+                Verdict::Used
+            }
+        };
+        verdicts.push((index, verdict));
+        Ok(())
+    })?;
+    for (index, verdict) in verdicts {
+        let _ = mem::replace(&mut listing.entries[index].verdict, verdict);
+    }
+    pulse.hold(SYNC);
+    let images = images.finish().context("cannot write the images")?;
+    let pack = pack.finish().context("cannot write the pixel pack")?;
+    Ok((stored, images, pack))
+}
+
+/// Appends one image to the two files; who it is, the caller knows.
+fn store(image: Decoded, images: &mut HashedFile, pack: &mut HashedFile) -> anyhow::Result<ManifestImage> {
+    Ok(ManifestImage {
+        id: 0,
+        path: String::new(),
+        class: None,
+        split: Split::Train,
+        offset: images.append(&image.bytes).context("cannot write the images")?,
+        bytes: image.bytes.len() as u64,
+        sha256: image.sha256,
+        width: image.width,
+        height: image.height,
+        pack_offset: pack
+            .append(&image.packed.rgb)
+            .context("cannot write the pixel pack")?,
+        pack_width: image.packed.width,
+        pack_height: image.packed.height,
+    })
+}
+
+fn no_images(skipped: u64) -> Rejection {
+    let message = match skipped {
+        0 => "the archive holds no images; pack JPEG or PNG files, in one folder for each class".to_owned(),
+        _ => format!(
+            "no image in the archive can be used: {skipped} entries were left out, and the report says why for each"
+        ),
+    };
+    Rejection::new("no_images", message)
+}

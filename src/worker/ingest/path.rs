@@ -1,0 +1,176 @@
+//! What a path inside an archive may look like. Nothing is ever written to such a path, so this is about meaning, and about refusing
+//! archives that were made to do harm wherever they are unpacked.
+
+use std::borrow::Cow;
+
+/// Why a path is not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PathFault {
+    /// It points out of the archive: nobody packs this by accident, the whole archive is refused.
+    Escape,
+    /// It cannot name an image; the entry is skipped.
+    Unusable {
+        code: &'static str,
+        message: &'static str,
+    },
+}
+
+/// The folders and the file of a path. `/` and `\` both separate (old Windows programs pack with the latter); empty parts and `.`
+/// mean nothing and are dropped.
+pub fn parts(raw: &str, max_bytes: usize) -> Result<Vec<String>, PathFault> {
+    let drive = matches!(raw.as_bytes(), [letter, b':', ..] if letter.is_ascii_alphabetic());
+    if drive || raw.starts_with(['/', '\\']) || raw.split(['/', '\\']).any(climbs) {
+        return Err(PathFault::Escape);
+    }
+    if raw.chars().any(char::is_control) {
+        return Err(PathFault::Unusable {
+            code: "bad_path",
+            message: "the path holds control characters; rename the file",
+        });
+    }
+    if raw.len() > max_bytes {
+        return Err(PathFault::Unusable {
+            code: "path_too_long",
+            message: "the path is too long; shorten the names of its folders",
+        });
+    }
+    let parts: Vec<String> = raw
+        .split(['/', '\\'])
+        .filter(|part| !part.is_empty() && *part != ".")
+        .map(str::to_owned)
+        .collect();
+    if parts.is_empty() {
+        return Err(PathFault::Unusable {
+            code: "bad_path",
+            message: "the entry has no name",
+        });
+    }
+    Ok(parts)
+}
+
+/// `..`, also as Windows understands it: spaces and dots at the end of a name do not count there.
+fn climbs(part: &str) -> bool {
+    let dots = part.chars().filter(|&character| character == '.').count();
+    let spaces = part.chars().filter(|&character| character == ' ').count();
+    dots >= 2 && dots + spaces == part.chars().count()
+}
+
+/// Files and folders that systems leave behind, which nobody means as data.
+pub fn is_hidden(parts: &[String]) -> bool {
+    const LEFT_BEHIND: &[&str] = &[
+        "__macosx",
+        "thumbs.db",
+        "ehthumbs.db",
+        "desktop.ini",
+        "@eadir",
+        "$recycle.bin",
+    ];
+    parts
+        .iter()
+        .any(|part| part.starts_with('.') || LEFT_BEHIND.contains(&part.to_ascii_lowercase().as_str()))
+}
+
+/// A path as it may be shown: control characters, and those that turn the direction of writing, become `U+FFFD`; of an absurdly long
+/// one the first `max_characters` are enough.
+pub fn shown(raw: &str, max_characters: usize) -> String {
+    let harmful = |character: char| {
+        character.is_control() || matches!(character, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    raw.chars()
+        .take(max_characters)
+        .map(|character| if harmful(character) { '\u{fffd}' } else { character })
+        .collect()
+}
+
+/// The text of a name in an archive. Most programs write UTF-8 and not all of them say so, so that is tried first.
+pub fn text<'a>(bytes: &'a [u8], otherwise: impl FnOnce() -> Cow<'a, str>) -> Cow<'a, str> {
+    match str::from_utf8(bytes) {
+        Ok(text) => Cow::Borrowed(text),
+        Err(_) => otherwise(),
+    }
+}
+
+/// The extension of a file's name in lower case, or nothing.
+pub fn extension(name: &str) -> String {
+    name.rsplit_once('.')
+        .map(|(_, extension)| extension.to_ascii_lowercase())
+        .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_that_point_out_of_the_archive_are_known_in_every_spelling() {
+        for raw in [
+            "../a.jpg",
+            "ants/../../a.jpg",
+            "ants/../a.jpg",
+            "..",
+            "ants/..",
+            "./../a.jpg",
+            "/etc/passwd",
+            "//server/share/a.jpg",
+            "C:\\Windows\\a.jpg",
+            "c:/a.jpg",
+            "C:a.jpg",
+            "..\\a.jpg",
+            "ants\\..\\..\\a.jpg",
+            "\\a.jpg",
+            "\\\\server\\share\\a.jpg",
+            "ants/.. /a.jpg",
+            "ants/.../a.jpg",
+            "ants/. ./a.jpg",
+            "../\u{1}.jpg",
+        ] {
+            assert_eq!(parts(raw, 512), Err(PathFault::Escape), "{raw}");
+        }
+    }
+
+    #[test]
+    fn ordinary_paths_become_their_parts() {
+        let of = |raw| parts(raw, 512).unwrap().join("|");
+        assert_eq!(of("./train//ants/a b.jpg"), "train|ants|a b.jpg");
+        assert_eq!(of("train\\ants\\a.jpg"), "train|ants|a.jpg");
+        assert_eq!(of("ants/a..b.jpg"), "ants|a..b.jpg");
+        assert_eq!(of("%2e%2e/a.jpg"), "%2e%2e|a.jpg");
+        assert_eq!(of("ants/…jpg"), "ants|…jpg");
+    }
+
+    #[test]
+    fn paths_that_name_no_file_are_unusable() {
+        let code = |raw: &str| match parts(raw, 20) {
+            Err(PathFault::Unusable { code, .. }) => code,
+            other => panic!("{raw:?}: {other:?}"),
+        };
+        assert_eq!(code("ants/a\0.jpg"), "bad_path");
+        assert_eq!(code("ants/\n.jpg"), "bad_path");
+        assert_eq!(code("./"), "bad_path");
+        assert_eq!(code("ants/a-very-long-name.jpg"), "path_too_long");
+    }
+
+    #[test]
+    fn what_systems_leave_behind_is_hidden() {
+        let hidden = |raw| is_hidden(&parts(raw, 512).unwrap());
+        for raw in [
+            "__MACOSX/ants/._a.jpg",
+            "ants/.DS_Store",
+            "ants/Thumbs.db",
+            ".git/a.png",
+            "ants/desktop.ini",
+        ] {
+            assert!(hidden(raw), "{raw}");
+        }
+        assert!(!hidden("ants/a.jpg"));
+    }
+
+    #[test]
+    fn shown_paths_cannot_play_tricks() {
+        assert_eq!(
+            shown("a\u{1b}[31m\u{202e}gpj.exe\n", 512),
+            "a\u{fffd}[31m\u{fffd}gpj.exe\u{fffd}"
+        );
+        assert_eq!(shown("abcdef", 3), "abc");
+    }
+}

@@ -1,0 +1,208 @@
+//! Pass two: the images themselves. One thread reads the archive, several decode, the caller stores, in the order of the archive.
+//!
+//! ```text
+//! reader --jobs--> decoders            at most `threads` jobs wait
+//!    \--order--> caller <--result--/   at most IN_FLIGHT x threads images are on their way
+//! ```
+//! The order queue holds, for each image, the channel on which its result will come: so results are taken in order whoever finishes
+//! first, and what is stored does not depend on the number of threads. Two budgets bound the bytes: files on their way, and memory of
+//! decoders.
+
+use std::{
+    path::Path,
+    sync::{
+        Mutex, PoisonError,
+        mpsc::{Receiver, SyncSender, sync_channel},
+    },
+    thread,
+};
+
+use anyhow::{Context, anyhow, ensure};
+
+use super::{
+    archive::{self, Contents, Gauge},
+    budget::Budget,
+    listing::{DAMAGED, Listed, Settled, Verdict},
+    pulse::Pulse,
+};
+use crate::{
+    digest,
+    limits::IngestLimits,
+    worker::pixels::{self, DecodeFault, Picture},
+};
+
+/// Images on their way, for each thread.
+const IN_FLIGHT: usize = 4;
+/// Most bytes of image files on their way.
+const MAX_FILE_BYTES: u64 = 128 << 20;
+/// Most bytes that decoders hold at once, estimated.
+const MAX_DECODING_BYTES: u64 = 768 << 20;
+/// What a decoder holds for each pixel at the most: coefficients or 16-bit channels, and the picture that becomes of them.
+const DECODING_BYTES_PER_PIXEL: u64 = 12;
+
+/// An image that can be used.
+pub struct Decoded {
+    /// The file.
+    pub bytes: Vec<u8>,
+    /// SHA-256 of the file, hexadecimal.
+    pub sha256: String,
+    /// Size of the whole picture, upright.
+    pub width: u32,
+    pub height: u32,
+    /// What goes into the pack.
+    pub packed: Picture,
+}
+
+/// What became of a candidate.
+pub type Outcome = Result<Decoded, Settled>;
+
+/// What to read and how.
+pub struct Pipeline<'a> {
+    pub archive: &'a Path,
+    pub limits: &'a IngestLimits,
+    pub threads: usize,
+    pub pack_side: u32,
+    pub entries: &'a [Listed],
+    pub pulse: &'a Pulse<'a>,
+}
+
+struct Job {
+    bytes: Vec<u8>,
+    result: SyncSender<Outcome>,
+}
+
+struct Pending {
+    index: usize,
+    file_bytes: u64,
+    result: Receiver<Outcome>,
+}
+
+impl Pipeline<'_> {
+    /// Calls `store` with the index and the outcome of every candidate, in the order of the archive.
+    pub fn run(&self, store: &mut dyn FnMut(usize, Outcome) -> anyhow::Result<()>) -> anyhow::Result<()> {
+        let threads = self.threads.max(1);
+        let files = Budget::new(MAX_FILE_BYTES);
+        let decoding = Budget::new(MAX_DECODING_BYTES);
+        let (jobs, waiting_jobs) = sync_channel::<Job>(threads);
+        let (order, in_order) = sync_channel::<Pending>(threads * IN_FLIGHT);
+        let waiting_jobs = Mutex::new(waiting_jobs);
+        thread::scope(|scope| {
+            for _ in 0..threads {
+                scope.spawn(|| self.decode_all(&waiting_jobs, &decoding));
+            }
+            let reader = scope.spawn(|| self.read_all(jobs, order, &files));
+            let stored = self.store_all(in_order, &files, store);
+            files.close();
+            let read = reader
+                .join()
+                .map_err(|_| anyhow!("reading the archive failed unexpectedly"))?;
+            stored.and(read)
+        })
+    }
+
+    /// Fails where the other end has left; who left has the reason.
+    fn read_all(
+        &self,
+        jobs: SyncSender<Job>,
+        order: SyncSender<Pending>,
+        files: &Budget,
+    ) -> anyhow::Result<()> {
+        let gauge = Gauge::new(self.limits, self.pulse);
+        let mut next = 0;
+        archive::visit(self.archive, &gauge, &mut |entry| {
+            let index = next;
+            next += 1;
+            let listed = self
+                .entries
+                .get(index)
+                .context("the archive changed while it was read")?;
+            if listed.verdict != Verdict::Candidate {
+                return Ok(());
+            }
+            let contents = entry.contents()?;
+            let file_bytes = match &contents {
+                Contents::Whole(bytes) => bytes.len() as u64,
+                Contents::TooLarge | Contents::Damaged => 0,
+            };
+            let (result, pending) = sync_channel(1);
+            let pending = Pending {
+                index,
+                file_bytes,
+                result: pending,
+            };
+            let taken = files.take(file_bytes)
+                && self.dispatch(contents, result, &jobs)
+                && order.send(pending).is_ok();
+            ensure!(taken, "nobody takes the images any more");
+            Ok(())
+        })
+    }
+
+    /// False where nobody takes it.
+    fn dispatch(&self, contents: Contents, result: SyncSender<Outcome>, jobs: &SyncSender<Job>) -> bool {
+        match contents {
+            Contents::Whole(bytes) => jobs.send(Job { bytes, result }).is_ok(),
+            Contents::TooLarge => {
+                let message = format!(
+                    "the file has more than {} bytes; make it smaller",
+                    self.limits.max_file_bytes
+                );
+                result.send(Err(Settled::skipped("too_large", message))).is_ok()
+            }
+            Contents::Damaged => result.send(Err(Settled::skipped("damaged", DAMAGED))).is_ok(),
+        }
+    }
+
+    fn decode_all(&self, jobs: &Mutex<Receiver<Job>>, memory: &Budget) {
+        loop {
+            let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
+            let Ok(Job { bytes, result }) = job else {
+                return;
+            };
+            let outcome = self
+                .decode(bytes, memory)
+                .map_err(|fault| Settled::skipped(fault.code(), fault.to_string()));
+            // Nobody waits for it where the run has ended already.
+            let _ = result.send(outcome);
+        }
+    }
+
+    fn decode(&self, bytes: Vec<u8>, memory: &Budget) -> Result<Decoded, DecodeFault> {
+        let most = self.limits.max_image_pixels;
+        let (width, height) = pixels::dimensions(&bytes, most)?;
+        let needed = u64::from(width) * u64::from(height) * DECODING_BYTES_PER_PIXEL;
+        // This budget is never closed: who holds a part of it waits for nothing else and gives it back.
+        let _ = memory.take(needed);
+        let decoded = pixels::decode(&bytes, most).map(|picture| {
+            let (width, height) = (picture.width, picture.height);
+            (width, height, pixels::pack(picture, self.pack_side))
+        });
+        memory.give_back(needed);
+        let (width, height, packed) = decoded?;
+        Ok(Decoded {
+            sha256: digest::of_bytes(&bytes),
+            bytes,
+            width,
+            height,
+            packed,
+        })
+    }
+
+    fn store_all(
+        &self,
+        in_order: Receiver<Pending>,
+        files: &Budget,
+        store: &mut dyn FnMut(usize, Outcome) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        for pending in in_order {
+            let outcome = pending
+                .result
+                .recv()
+                .map_err(|_| anyhow!("decoding an image failed unexpectedly"))?;
+            self.pulse.beat()?;
+            store(pending.index, outcome)?;
+            files.give_back(pending.file_bytes);
+        }
+        Ok(())
+    }
+}

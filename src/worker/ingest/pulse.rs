@@ -1,0 +1,57 @@
+//! The signs of life of a long run, and the ear for "leave now".
+
+use std::{
+    io,
+    sync::Mutex,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    protocol::WorkerMessage,
+    worker::child::{Reporter, StopFlag, Stopped},
+};
+
+/// Time between two signs of life; the server waits far longer for one.
+const BETWEEN: Duration = Duration::from_secs(1);
+
+/// Beaten from every loop that may take long, on any thread.
+pub struct Pulse<'a> {
+    reporter: &'a Reporter,
+    stop: &'a StopFlag,
+    last: Mutex<Option<Instant>>,
+}
+
+impl<'a> Pulse<'a> {
+    pub fn new(reporter: &'a Reporter, stop: &'a StopFlag) -> Self {
+        Self {
+            reporter,
+            stop,
+            last: Mutex::new(None),
+        }
+    }
+
+    /// Says that there is progress, at most once a second. Fails once the run should stop.
+    pub fn beat(&self) -> io::Result<()> {
+        if self.stop.is_set() {
+            return Err(io::Error::other(Stopped));
+        }
+        if let Ok(mut last) = self.last.lock()
+            && last.is_none_or(|last| last.elapsed() >= BETWEEN)
+        {
+            *last = Some(Instant::now());
+            self.reporter.send(&WorkerMessage::alive());
+        }
+        Ok(())
+    }
+
+    /// Announces work that cannot beat while it lasts, such as making a large file durable.
+    pub fn hold(&self, longest: Duration) {
+        self.reporter.send(&WorkerMessage::Alive {
+            deadline_seconds: Some(longest.as_secs()),
+        });
+    }
+
+    pub fn is_stopped(&self) -> bool {
+        self.stop.is_set()
+    }
+}

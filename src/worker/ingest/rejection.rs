@@ -1,0 +1,62 @@
+//! The whole archive cannot be used: a word for programs and a sentence for whoever packed it.
+
+use crate::{domain::dataset::DatasetError, limits::IngestLimits};
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct Rejection {
+    pub code: &'static str,
+    pub message: String,
+}
+
+impl Rejection {
+    pub fn new(code: &'static str, message: impl Into<String>) -> Self {
+        let message = message.into();
+        Self { code, message }
+    }
+
+    pub fn unreadable(message: impl Into<String>) -> Self {
+        Self::new("archive_unreadable", message)
+    }
+
+    pub fn path_escape(shown: &str) -> Self {
+        let message = format!(
+            "the archive holds the path `{shown}`, which points out of it; pack the folder again with relative paths"
+        );
+        Self::new("path_escape", message)
+    }
+
+    pub fn too_many_entries(limits: &IngestLimits) -> Self {
+        let message = format!(
+            "the archive has more than {} entries; leave files out, or upload several datasets",
+            limits.max_entries
+        );
+        Self::new("too_many_entries", message)
+    }
+
+    pub fn too_large(limits: &IngestLimits) -> Self {
+        let message = format!(
+            "the archive expands to more than {} bytes; make its images smaller, or upload several datasets",
+            limits.max_expanded_bytes
+        );
+        Self::new("too_large", message)
+    }
+
+    pub fn expansion_ratio(shown: Option<&str>, limits: &IngestLimits) -> Self {
+        let what = shown.map_or("the archive".to_owned(), |path| {
+            format!("`{path}` in the archive")
+        });
+        let message = format!(
+            "{what} expands more than {} times, which no ordinary image does; leave it out, or store it as JPEG or PNG",
+            limits.max_expansion_ratio
+        );
+        Self::new("expansion_ratio", message)
+    }
+
+    pub fn into_error(self) -> DatasetError {
+        DatasetError {
+            code: self.code.to_owned(),
+            message: self.message,
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! Pictures and archives for tests. The zip writer is our own, because the tests need archives that a decent one refuses to write.
+
+use std::io::{Cursor, Write};
+
+use flate2::{Compression, Crc, write::DeflateEncoder, write::GzEncoder};
+use image::{ImageBuffer, ImageFormat, Rgb};
+use tar::{EntryType, Header};
+
+/// A file of an archive, with what its header says of it.
+#[derive(Clone)]
+pub struct File {
+    pub name: Vec<u8>,
+    pub data: Vec<u8>,
+    /// Unix mode with type bits; 0 says nothing.
+    pub mode: u32,
+    pub encrypted: bool,
+    /// None for what is true.
+    pub declared_bytes: Option<u32>,
+    /// 0 stored, 8 deflated; anything else is written as if stored.
+    pub method: u16,
+}
+
+impl File {
+    pub fn new(name: impl AsRef<[u8]>, data: impl Into<Vec<u8>>) -> Self {
+        Self {
+            name: name.as_ref().to_vec(),
+            data: data.into(),
+            mode: 0,
+            encrypted: false,
+            declared_bytes: None,
+            method: 8,
+        }
+    }
+
+    pub fn mode(mut self, mode: u32) -> Self {
+        self.mode = mode;
+        self
+    }
+}
+
+/// A picture that no other number gives: smooth, so that JPEG and PNG agree on it.
+fn picture(number: u8) -> ImageBuffer<Rgb<u8>, Vec<u8>> {
+    let width = 40 + u32::from(number % 7);
+    ImageBuffer::from_fn(width, 36, |x, y| Rgb([(x * 5) as u8, (y * 6) as u8, number]))
+}
+
+fn encoded(number: u8, format: ImageFormat) -> Vec<u8> {
+    let mut bytes = Cursor::new(Vec::new());
+    picture(number).write_to(&mut bytes, format).unwrap();
+    bytes.into_inner()
+}
+
+pub fn jpeg(number: u8) -> Vec<u8> {
+    encoded(number, ImageFormat::Jpeg)
+}
+
+pub fn png(number: u8) -> Vec<u8> {
+    encoded(number, ImageFormat::Png)
+}
+
+/// An uncompressed picture of `side · side · 3` bytes of zeros.
+pub fn black_bmp(side: u32) -> Vec<u8> {
+    let mut bytes = Cursor::new(Vec::new());
+    ImageBuffer::from_pixel(side, side, Rgb([0u8; 3]))
+        .write_to(&mut bytes, ImageFormat::Bmp)
+        .unwrap();
+    bytes.into_inner()
+}
+
+pub fn zip(files: &[File]) -> Vec<u8> {
+    let mut archive = Vec::new();
+    let mut table = Vec::new();
+    for file in files {
+        let offset = archive.len() as u32;
+        let packed = match file.method {
+            8 => deflate(&file.data),
+            _ => file.data.clone(),
+        };
+        let mut checksum = Crc::new();
+        checksum.update(&file.data);
+        let common = header_fields(file, checksum.sum(), packed.len() as u32);
+        archive.extend(b"PK\x03\x04");
+        archive.extend(&common);
+        archive.extend(&file.name);
+        archive.extend(packed);
+
+        table.extend(b"PK\x01\x02\x14\x03");
+        table.extend(common);
+        // Comment length, disk and internal attributes.
+        table.extend([0; 6]);
+        table.extend((file.mode << 16).to_le_bytes());
+        table.extend(offset.to_le_bytes());
+        table.extend(&file.name);
+    }
+    let (begins, length) = (archive.len() as u32, table.len() as u32);
+    archive.extend(table);
+    archive.extend(b"PK\x05\x06\0\0\0\0");
+    archive.extend((files.len() as u16).to_le_bytes());
+    archive.extend((files.len() as u16).to_le_bytes());
+    archive.extend(length.to_le_bytes());
+    archive.extend(begins.to_le_bytes());
+    archive.extend([0; 2]);
+    archive
+}
+
+/// The fields that the local header and the table share, "version needed" to "extra field length".
+fn header_fields(file: &File, checksum: u32, packed: u32) -> Vec<u8> {
+    let flags = u16::from(file.encrypted) | if file.name.is_ascii() { 0 } else { 0x800 };
+    let bytes = file.declared_bytes.unwrap_or(file.data.len() as u32);
+    let mut fields = vec![20, 0];
+    fields.extend(flags.to_le_bytes());
+    fields.extend(file.method.to_le_bytes());
+    fields.extend([0, 0, 0x21, 0]);
+    fields.extend(checksum.to_le_bytes());
+    fields.extend(packed.to_le_bytes());
+    fields.extend(bytes.to_le_bytes());
+    fields.extend((file.name.len() as u16).to_le_bytes());
+    fields.extend([0, 0]);
+    fields
+}
+
+fn deflate(data: &[u8]) -> Vec<u8> {
+    let mut encoder = DeflateEncoder::new(Vec::new(), Compression::default());
+    encoder.write_all(data).unwrap();
+    encoder.finish().unwrap()
+}
+
+pub fn gzip(data: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+    encoder.write_all(data).unwrap();
+    encoder.finish().unwrap()
+}
+
+pub fn tar(files: &[File]) -> Vec<u8> {
+    let typed: Vec<_> = files
+        .iter()
+        .map(|file| (EntryType::Regular, file.clone()))
+        .collect();
+    tar_of(&typed)
+}
+
+/// Names go into the header as they are.
+pub fn tar_of(files: &[(EntryType, File)]) -> Vec<u8> {
+    let mut builder = tar::Builder::new(Vec::new());
+    for (kind, file) in files {
+        let mut header = Header::new_gnu();
+        header.set_entry_type(*kind);
+        header.set_size(file.data.len() as u64);
+        header.set_mode(0o644);
+        header.as_gnu_mut().unwrap().name[..file.name.len()].copy_from_slice(&file.name);
+        header.set_cksum();
+        builder.append(&header, file.data.as_slice()).unwrap();
+    }
+    builder.into_inner().unwrap()
+}

@@ -1,0 +1,194 @@
+//! Gives a network under construction its tensors, by name: from weights that were read, or drawn anew.
+//!
+//! The network asks for every tensor with the name and shape that it must have. What does not fit is collected, so that one
+//! [`LoadFault`] names all of it; nothing is ever loaded in part.
+
+use std::{collections::BTreeSet, fmt};
+
+use tch::{Device, Kind, Tensor};
+
+use super::{initialise::Init, layers::channels_last};
+use crate::{domain::spec::Architecture, worker::state::StateDict};
+
+/// Hands out tensors and remembers them under their names.
+pub struct Binder<'a> {
+    source: Source<'a>,
+    device: Device,
+    state: StateDict,
+    missing: Vec<Missing>,
+    unusable: Vec<Unusable>,
+}
+
+enum Source<'a> {
+    Given(&'a StateDict),
+    Drawn { seed: u64 },
+}
+
+impl<'a> Binder<'a> {
+    /// Tensors come from here, whatever floating-point type they are stored in; each is copied.
+    pub fn given(state: &'a StateDict, device: Device) -> Self {
+        Self::new(Source::Given(state), device)
+    }
+
+    /// Tensors are drawn.
+    pub fn drawn(seed: u64, device: Device) -> Self {
+        Self::new(Source::Drawn { seed }, device)
+    }
+
+    fn new(source: Source<'a>, device: Device) -> Self {
+        Self {
+            source,
+            device,
+            state: StateDict::new(),
+            missing: Vec::new(),
+            unusable: Vec::new(),
+        }
+    }
+
+    /// A parameter or a running statistic: 32-bit floats on the device, channels-last where it has four dimensions.
+    pub fn floats(&mut self, name: String, shape: &[i64], init: Init) -> Tensor {
+        let found = match self.source {
+            Source::Drawn { seed } => Some(init.draw(seed, &name, shape)),
+            Source::Given(state) => self.find(state, &name, shape),
+        };
+        let Some(found) = found else {
+            return Tensor::new();
+        };
+        let placed = channels_last(&found.to_device(self.device).to_kind(Kind::Float));
+        // Training changes tensors in place; what was given must not change with them.
+        let own = if placed.data_ptr() == found.data_ptr() {
+            placed.copy()
+        } else {
+            placed
+        };
+        self.keep(name, own)
+    }
+
+    /// BatchNorm's counter. Weights from before torch 0.4.1 have none; it then starts at 0, as in torch.
+    pub fn counter(&mut self, name: String) -> Tensor {
+        let zero = Tensor::from(0i64);
+        let found = match self.source {
+            Source::Given(state) if state.contains_key(&name) => self.find(state, &name, &[]),
+            _ => Some(zero),
+        };
+        let own = found.map(|counter| counter.to_device(self.device).to_kind(Kind::Int64).copy());
+        own.map_or_else(Tensor::new, |counter| self.keep(name, counter))
+    }
+
+    /// All tensors, where all were drawn and nothing could be amiss.
+    pub fn into_drawn(self) -> StateDict {
+        self.state
+    }
+
+    fn find(&mut self, state: &StateDict, name: &str, shape: &[i64]) -> Option<Tensor> {
+        let Some(found) = state.get(name) else {
+            let (name, shape) = (name.to_owned(), shape.to_vec());
+            self.missing.push(Missing { name, shape });
+            return None;
+        };
+        let floating = matches!(
+            found.kind(),
+            Kind::Half | Kind::BFloat16 | Kind::Float | Kind::Double
+        );
+        let why = if found.size() != shape {
+            format!("is {:?} and should be {shape:?}", found.size())
+        } else if floating && found.isfinite().all().int64_value(&[]) == 0 {
+            "holds numbers that are not finite".to_owned()
+        } else {
+            return Some(found.shallow_clone());
+        };
+        let name = name.to_owned();
+        self.unusable.push(Unusable { name, why });
+        None
+    }
+
+    fn keep(&mut self, name: String, tensor: Tensor) -> Tensor {
+        let shared = tensor.shallow_clone();
+        self.state.insert(name, tensor);
+        shared
+    }
+}
+
+/// Ends the construction: all tensors by name, or everything that did not fit. `left_out` are names in the given weights that need
+/// not have been asked for.
+pub fn finish<'a>(
+    architecture: Architecture,
+    binders: impl IntoIterator<Item = Binder<'a>>,
+    left_out: &[&str],
+) -> Result<StateDict, LoadFault> {
+    let mut fault = LoadFault {
+        architecture,
+        missing: Vec::new(),
+        unusable: Vec::new(),
+        unexpected: Vec::new(),
+    };
+    let mut state = StateDict::new();
+    let mut given = BTreeSet::new();
+    for binder in binders {
+        if let Source::Given(weights) = binder.source {
+            given.extend(weights.keys());
+        }
+        fault.missing.extend(binder.missing);
+        fault.unusable.extend(binder.unusable);
+        state.extend(binder.state);
+    }
+    let asked_for =
+        |name: &str| state.contains_key(name) || fault.unusable.iter().any(|tensor| tensor.name == name);
+    let unexpected = given
+        .into_iter()
+        .filter(|name| !asked_for(name) && !left_out.contains(&name.as_str()));
+    fault.unexpected = unexpected.cloned().collect();
+    let fits = fault.missing.is_empty() && fault.unusable.is_empty() && fault.unexpected.is_empty();
+    if fits { Ok(state) } else { Err(fault) }
+}
+
+/// Weights that are not those of the network: everything that differs, by name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LoadFault {
+    pub architecture: Architecture,
+    /// What the network has and the weights lack.
+    pub missing: Vec<Missing>,
+    /// What the weights have and the network does not.
+    pub unexpected: Vec<String>,
+    pub unusable: Vec<Unusable>,
+}
+
+/// A tensor that was asked for in vain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Missing {
+    pub name: String,
+    pub shape: Vec<i64>,
+}
+
+/// A tensor of the right name with the wrong content.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unusable {
+    pub name: String,
+    /// Such as "is \[10, 512\] and should be \[2, 512\]".
+    pub why: String,
+}
+
+impl fmt::Display for LoadFault {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "the weights are not those of a {}:", self.architecture)?;
+        let missing = self.missing.iter().map(|it| format!("`{}`", it.name));
+        let unexpected = self.unexpected.iter().map(|name| format!("`{name}`"));
+        let unusable = self.unusable.iter().map(|it| format!("`{}` {}", it.name, it.why));
+        let kinds: [(&str, Vec<String>); 3] = [
+            ("missing", missing.collect()),
+            ("unexpected", unexpected.collect()),
+            ("unusable", unusable.collect()),
+        ];
+        let mut separator = "";
+        for (what, tensors) in kinds.iter().filter(|(_, tensors)| !tensors.is_empty()) {
+            const SHOWN: usize = 5;
+            let shown = tensors[..tensors.len().min(SHOWN)].join(", ");
+            write!(out, "{separator} {} {what} ({shown}", tensors.len())?;
+            out.write_str(if tensors.len() > SHOWN { ", …)" } else { ")" })?;
+            separator = ",";
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for LoadFault {}

@@ -1,0 +1,94 @@
+//! The layers that networks are made of: plain structs over tensors that the network's named state holds too.
+//!
+//! They compute; who learns, and which layers use batch statistics, the caller says with [`Mode`]. Pictures and activations are
+//! `[N, C, H, W]` in channels-last memory, which convolutions are faster in.
+
+use tch::Tensor;
+
+/// How BatchNorm behaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// It normalises with the batch's own statistics and moves its stored ones towards them.
+    Train,
+    /// It normalises with its stored statistics and leaves them as they are.
+    Eval,
+}
+
+/// The same values with channels innermost in memory; tensors that are not 4-dimensional stay as they are.
+/// tch has no call for memory formats; these strides are what libtorch recognises as one.
+pub fn channels_last(tensor: &Tensor) -> Tensor {
+    if tensor.dim() != 4 {
+        return tensor.shallow_clone();
+    }
+    tensor.permute([0, 2, 3, 1]).contiguous().permute([0, 3, 1, 2])
+}
+
+/// A convolution without bias. Weight: `[out, in / groups, kernel, kernel]`.
+#[derive(Debug)]
+pub struct Conv {
+    pub(super) weight: Tensor,
+    pub(super) stride: i64,
+    pub(super) padding: i64,
+    pub(super) groups: i64,
+}
+
+impl Conv {
+    pub fn forward(&self, input: &Tensor) -> Tensor {
+        let (stride, padding) = ([self.stride; 2], [self.padding; 2]);
+        input.conv2d(
+            &self.weight,
+            None::<&Tensor>,
+            stride,
+            padding,
+            [1, 1],
+            self.groups,
+        )
+    }
+}
+
+/// Batch normalisation over N, H and W (Ioffe and Szegedy 2015), with torch's epsilon and momentum. Every tensor but the counter: `[C]`.
+#[derive(Debug)]
+pub struct BatchNorm {
+    pub(super) weight: Tensor,
+    pub(super) bias: Tensor,
+    pub(super) running_mean: Tensor,
+    pub(super) running_var: Tensor,
+    /// A scalar of 64-bit integers. Nothing here reads it; other programs do.
+    pub(super) num_batches_tracked: Tensor,
+}
+
+impl BatchNorm {
+    const EPSILON: f64 = 1e-5;
+    /// Share of a batch's statistics that goes into the stored ones.
+    const MOMENTUM: f64 = 0.1;
+
+    pub fn forward(&self, input: &Tensor, mode: Mode) -> Tensor {
+        let training = mode == Mode::Train;
+        if training {
+            let _ = self.num_batches_tracked.shallow_clone().g_add_scalar_(1);
+        }
+        input.batch_norm(
+            Some(&self.weight),
+            Some(&self.bias),
+            Some(&self.running_mean),
+            Some(&self.running_var),
+            training,
+            Self::MOMENTUM,
+            Self::EPSILON,
+            true,
+        )
+    }
+}
+
+/// A fully connected layer, `[N, in]` to `[N, out]`. Weight: `[out, in]`.
+#[derive(Debug)]
+pub struct Linear {
+    pub(super) weight: Tensor,
+    pub(super) bias: Tensor,
+}
+
+impl Linear {
+    pub fn forward(&self, input: &Tensor) -> Tensor {
+        input.linear(&self.weight, Some(&self.bias))
+    }
+}

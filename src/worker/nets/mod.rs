@@ -1,0 +1,183 @@
+//! Networks: a backbone of named stages, a head, and the named tensors that both are made of.
+//!
+//! Used by training and by prediction. A network computes; it does not know optimisers, files or pictures. Tensor names and shapes are
+//! torchvision's, so that weights travel both ways. See [`Network`].
+
+mod binder;
+mod design;
+mod initialise;
+pub mod input;
+pub mod layers;
+mod resnet;
+
+#[cfg(test)]
+pub(crate) mod tests;
+
+use tch::{Device, Tensor};
+
+use self::{
+    binder::Binder,
+    design::Design,
+    layers::{Linear, Mode},
+};
+use crate::{
+    domain::spec::{Architecture, Stage},
+    worker::state::StateDict,
+};
+
+pub use self::binder::{LoadFault, Missing, Unusable};
+
+/// A network on a device. Its layers and its named state share their tensors: what changes in one changes in the other.
+#[derive(Debug)]
+pub struct Network {
+    architecture: Architecture,
+    backbone: resnet::ResNet,
+    head: Linear,
+    state: StateDict,
+}
+
+/// Where the head of a network for training came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HeadOrigin {
+    /// From the weights: they have one for as many classes.
+    Weights,
+    /// Drawn: the weights have none, or one for this many classes.
+    Drawn { left_out: Option<i64> },
+}
+
+/// A tensor that can learn.
+#[derive(Debug)]
+pub struct Parameter {
+    pub name: String,
+    /// None: it is the head's.
+    pub stage: Option<Stage>,
+    /// Shares its memory with the network.
+    pub tensor: Tensor,
+}
+
+impl Network {
+    /// A network with random weights.
+    pub fn drawn(architecture: Architecture, classes: usize, seed: u64, device: Device) -> Self {
+        let mut tensors = Binder::drawn(seed, device);
+        let (backbone, head) = build(architecture, classes, &mut tensors);
+        Self {
+            architecture,
+            backbone,
+            head,
+            state: tensors.into_drawn(),
+        }
+    }
+
+    /// A network with exactly these weights.
+    ///
+    /// # Errors
+    /// Everything that is missing, too much or of another shape.
+    pub fn loaded(
+        architecture: Architecture,
+        classes: usize,
+        weights: &StateDict,
+        device: Device,
+    ) -> Result<Self, LoadFault> {
+        let mut tensors = Binder::given(weights, device);
+        let (backbone, head) = build(architecture, classes, &mut tensors);
+        let state = binder::finish(architecture, [tensors], &[])?;
+        Ok(Self {
+            architecture,
+            backbone,
+            head,
+            state,
+        })
+    }
+
+    /// A network to go on training from these weights. Their head is kept where it is for as many classes, otherwise one is drawn.
+    ///
+    /// # Errors
+    /// As [`Network::loaded`], for all that is not the head.
+    pub fn fine_tuned(
+        architecture: Architecture,
+        classes: usize,
+        weights: &StateDict,
+        seed: u64,
+        device: Device,
+    ) -> Result<(Self, HeadOrigin), LoadFault> {
+        let [weight, bias] = ["weight", "bias"].map(|part| format!("{}.{part}", resnet::HEAD));
+        let outputs = weights
+            .get(&weight)
+            .and_then(|weight| weight.size().first().copied());
+        if outputs == Some(classes as i64) {
+            let network = Self::loaded(architecture, classes, weights, device)?;
+            return Ok((network, HeadOrigin::Weights));
+        }
+        let mut given = Binder::given(weights, device);
+        let mut drawn = Binder::drawn(seed, device);
+        let design = Design::of(architecture);
+        let backbone = resnet::ResNet::build(&design, &mut given);
+        let head = resnet::build_head(design.features(), classes as i64, &mut drawn);
+        let state = binder::finish(architecture, [given, drawn], &[&weight, &bias])?;
+        let network = Self {
+            architecture,
+            backbone,
+            head,
+            state,
+        };
+        Ok((network, HeadOrigin::Drawn { left_out: outputs }))
+    }
+
+    pub fn architecture(&self) -> Architecture {
+        self.architecture
+    }
+
+    /// All tensors by torchvision's names, as they are now: they share their memory with the network.
+    pub fn state(&self) -> &StateDict {
+        &self.state
+    }
+
+    /// Length of the feature vector that leaves the last stage.
+    pub fn features(&self) -> i64 {
+        Design::of(self.architecture).features()
+    }
+
+    /// Carries what left the stage `after` (where it is none: pictures `[N, 3, H, W]`, see [`input`]) through the stages up to and
+    /// with `last`. What leaves the last stage of all is the feature vector `[N, features]`.
+    pub fn stages(&self, input: &Tensor, after: Option<Stage>, last: Stage, mode: Mode) -> Tensor {
+        self.backbone.forward(input, after, last, mode)
+    }
+
+    /// Logits `[N, classes]` of feature vectors.
+    pub fn head(&self, features: &Tensor) -> Tensor {
+        self.head.forward(features)
+    }
+
+    /// Logits `[N, classes]` of pictures `[N, 3, H, W]`, without gradients, nothing in the network changing.
+    pub fn logits(&self, pictures: &Tensor) -> Tensor {
+        tch::no_grad(|| self.head(&self.stages(pictures, None, Stage::Layer4, Mode::Eval)))
+    }
+
+    /// What can learn, in the order of names.
+    pub fn parameters(&self) -> Vec<Parameter> {
+        let learns = |name: &str| !name.contains(".running_") && !name.ends_with(".num_batches_tracked");
+        let named = self.state.iter().filter(|(name, _)| learns(name));
+        named
+            .map(|(name, tensor)| Parameter {
+                name: name.clone(),
+                stage: resnet::stage_of(name),
+                tensor: tensor.shallow_clone(),
+            })
+            .collect()
+    }
+
+    /// Whether a tensor belongs to a stage after `frozen`, or to the head.
+    pub fn is_after(name: &str, frozen: Option<Stage>) -> bool {
+        match (resnet::stage_of(name), frozen) {
+            (Some(stage), Some(frozen)) => stage > frozen,
+            (None, _) | (_, None) => true,
+        }
+    }
+}
+
+fn build(architecture: Architecture, classes: usize, tensors: &mut Binder) -> (resnet::ResNet, Linear) {
+    let design = Design::of(architecture);
+    let backbone = resnet::ResNet::build(&design, tensors);
+    let head = resnet::build_head(design.features(), classes as i64, tensors);
+    (backbone, head)
+}

@@ -1,0 +1,225 @@
+//! Holds our networks to torchvision's numbers (`tests/golden/parity.json`, made by `scripts/parity`) and to their own promises.
+
+use std::{fs, path::Path};
+
+use serde::Deserialize;
+use tch::{Device, Kind, Tensor};
+
+use super::*;
+
+/// What torchvision computed.
+#[derive(Deserialize)]
+pub(crate) struct Golden {
+    pub classes: usize,
+    pub logits: std::collections::BTreeMap<String, Vec<Vec<f32>>>,
+    pub sgd: Vec<SgdCase>,
+    pub training: Vec<TrainingCase>,
+}
+
+#[derive(Deserialize)]
+pub(crate) struct SgdCase {
+    pub lr: f64,
+    pub momentum: f64,
+    pub nesterov: bool,
+    pub weight_decay: f64,
+    pub steps: usize,
+    pub end: Vec<f32>,
+}
+
+#[derive(Deserialize)]
+pub(crate) struct TrainingCase {
+    pub frozen: Option<Stage>,
+    pub lr: f64,
+    pub momentum: f64,
+    pub nesterov: bool,
+    pub weight_decay: f64,
+    pub backbone_lr_multiplier: f64,
+    pub losses: Vec<f32>,
+    pub logits: Vec<Vec<f32>>,
+    pub layer4_running_mean: Vec<f32>,
+}
+
+pub(crate) fn golden() -> Golden {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/parity.json");
+    serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
+}
+
+/// Numbers in [-1, 1) that depend on a name and a place: `values` of `scripts/parity`, as 64-bit floats.
+pub(crate) fn values(name: &str, shape: &[i64]) -> Tensor {
+    let low = 0xffff_ffffi64;
+    let start = name.bytes().fold(0x811c_9dc5i64, |hash, byte| {
+        ((hash ^ i64::from(byte)) * 0x0100_0193) & low
+    });
+    let count: i64 = shape.iter().product();
+    let masked = |x: Tensor| x.bitwise_and(low);
+    let shifted = |x: &Tensor, bits: i64| x.bitwise_xor_tensor(&x.bitwise_right_shift_tensor_scalar(bits));
+    let x = masked(Tensor::arange(count, (Kind::Int64, Device::Cpu)) * 0x9e37_79b1i64 + start);
+    let x = masked(shifted(&x, 16) * 0x85eb_ca6bi64);
+    let x = masked(shifted(&x, 13) * 0xc2b2_ae35i64);
+    let x = shifted(&x, 16);
+    (x.to_kind(Kind::Double) / f64::from(1u32 << 31) - 1.0).reshape(shape)
+}
+
+/// A tensor of a network: `formula` of `scripts/parity`.
+fn formula(name: &str, shape: &[i64]) -> Tensor {
+    let base = values(name, shape);
+    let scaled = match shape {
+        [_, inputs, height, width] => base * (6.0 / (inputs * height * width) as f64).sqrt(),
+        [_, _] => base * 0.1,
+        _ if name.ends_with("running_var") => base * 0.5 + 1.0,
+        _ if name.ends_with(".weight") => base * 0.25 + 0.6,
+        _ => base * 0.1,
+    };
+    scaled.to_kind(Kind::Float)
+}
+
+/// Weights whose every tensor the formula gives.
+fn weights_by_formula(architecture: Architecture, classes: usize) -> StateDict {
+    let fault = Network::loaded(architecture, classes, &StateDict::new(), Device::Cpu).unwrap_err();
+    let tensors = fault.missing.into_iter();
+    tensors
+        .map(|Missing { name, shape }| (name.clone(), formula(&name, &shape)))
+        .collect()
+}
+
+/// The network whose every tensor the formula gives.
+pub(crate) fn by_formula(architecture: Architecture, classes: usize) -> Network {
+    let weights = weights_by_formula(architecture, classes);
+    Network::loaded(architecture, classes, &weights, Device::Cpu).unwrap()
+}
+
+pub(crate) fn pictures(count: i64) -> Tensor {
+    let pictures = (values("pictures", &[count, 3, 64, 64]) * 2.0).to_kind(Kind::Float);
+    layers::channels_last(&pictures)
+}
+
+/// The largest difference between a tensor and numbers that it should hold.
+pub(crate) fn distance(tensor: &Tensor, numbers: &[f32]) -> f64 {
+    let flat = tensor.detach().to_kind(Kind::Double).flatten(0, -1);
+    let expected = Tensor::from_slice(numbers).to_kind(Kind::Double);
+    assert_eq!(flat.size(), expected.size());
+    (flat - expected).abs().max().double_value(&[])
+}
+
+#[test]
+fn every_architecture_computes_torchvisions_logits() {
+    let golden = golden();
+    for architecture in Architecture::ALL {
+        let network = by_formula(architecture, golden.classes);
+        let logits = network.logits(&pictures(2));
+        let off = distance(&logits, &golden.logits[architecture.as_str()].concat());
+        assert!(off <= 1e-4, "{architecture} is off by {off:e}");
+    }
+}
+
+#[test]
+fn stages_one_after_another_compute_what_the_whole_does() {
+    let network = by_formula(Architecture::Resnet18, 10);
+    let whole = network.logits(&pictures(2));
+    for cut in Stage::ALL {
+        let logits = tch::no_grad(|| {
+            let boundary = network.stages(&pictures(2), None, cut, Mode::Eval);
+            let features = match cut {
+                Stage::Layer4 => boundary,
+                cut => network.stages(&boundary, Some(cut), Stage::Layer4, Mode::Eval),
+            };
+            network.head(&features)
+        });
+        assert!(logits.equal(&whole), "cut after {cut:?}");
+    }
+}
+
+#[test]
+fn the_state_has_torchvisions_names_and_weights_are_channels_last() {
+    let network = Network::drawn(Architecture::Resnet50, 10, 7, Device::Cpu);
+    let state = network.state();
+    assert_eq!(state.len(), 320, "torchvision's resnet50 has as many");
+    assert_eq!(state["layer1.0.downsample.0.weight"].size(), [256, 64, 1, 1]);
+    assert_eq!(state["layer4.2.bn3.running_var"].size(), [2048]);
+    assert_eq!(state["bn1.num_batches_tracked"].kind(), Kind::Int64);
+    assert_eq!(state["conv1.weight"].stride(), [147, 1, 21, 3]);
+    let learning: usize = network.parameters().iter().map(|it| it.tensor.numel()).sum();
+    assert_eq!(
+        learning,
+        25_557_032 - 2049 * 990,
+        "torchvision's count, with 10 classes in place of 1000"
+    );
+}
+
+#[test]
+fn the_seed_draws_the_weights() {
+    let drawn = |seed| Network::drawn(Architecture::Resnet18, 3, seed, Device::Cpu);
+    let (one, same, other) = (drawn(1), drawn(1), drawn(2));
+    assert!(
+        one.state()
+            .iter()
+            .all(|(name, tensor)| tensor.equal(&same.state()[name]))
+    );
+    assert!(!one.state()["conv1.weight"].equal(&other.state()["conv1.weight"]));
+}
+
+#[test]
+fn weights_that_do_not_fit_are_refused_by_name() {
+    let mut weights = weights_by_formula(Architecture::Resnet18, 10);
+    weights.remove("bn1.weight");
+    weights.insert("layer9.weight".into(), Tensor::from(1.0));
+    weights.insert("fc.bias".into(), Tensor::from_slice(&[f32::NAN; 10]));
+    weights.insert("conv1.weight".into(), Tensor::from_slice(&[1f32, 2.0]));
+    let fault = Network::loaded(Architecture::Resnet18, 10, &weights, Device::Cpu).unwrap_err();
+    assert_eq!(
+        fault.to_string(),
+        "the weights are not those of a resnet18: 1 missing (`bn1.weight`), 1 unexpected (`layer9.weight`), \
+         2 unusable (`conv1.weight` is [2] and should be [64, 3, 7, 7], `fc.bias` holds numbers that are not finite)"
+    );
+    let smaller = weights_by_formula(Architecture::Resnet18, 10);
+    let fault = Network::loaded(Architecture::Resnet34, 10, &smaller, Device::Cpu).unwrap_err();
+    let names: Vec<_> = fault.missing.iter().map(|it| it.name.as_str()).collect();
+    assert!(
+        names.contains(&"layer3.5.bn2.weight") && fault.unexpected.is_empty(),
+        "{fault}"
+    );
+}
+
+#[test]
+fn a_head_for_other_classes_is_left_out_and_one_for_as_many_kept() {
+    let weights = weights_by_formula(Architecture::Resnet18, 10);
+    let tuned = |weights: &StateDict, classes| {
+        Network::fine_tuned(Architecture::Resnet18, classes, weights, 0, Device::Cpu).unwrap()
+    };
+    let (network, origin) = tuned(&weights, 3);
+    assert_eq!(origin, HeadOrigin::Drawn { left_out: Some(10) });
+    assert_eq!(network.state()["fc.weight"].size(), [3, 512]);
+    assert!(network.state()["layer4.0.conv2.weight"].equal(&weights["layer4.0.conv2.weight"]));
+    let (network, origin) = tuned(&weights, 10);
+    assert_eq!(origin, HeadOrigin::Weights);
+    assert!(network.state()["fc.weight"].equal(&weights["fc.weight"]));
+    let headless: StateDict = weights
+        .into_iter()
+        .filter(|(name, _)| !name.starts_with("fc."))
+        .collect();
+    assert_eq!(tuned(&headless, 3).1, HeadOrigin::Drawn { left_out: None });
+    assert!(Network::loaded(Architecture::Resnet18, 10, &headless, Device::Cpu).is_err());
+}
+
+#[test]
+fn half_precision_weights_become_single_and_what_was_given_stays_as_it_was() {
+    let mut weights = weights_by_formula(Architecture::Resnet18, 10);
+    let single = weights["layer1.0.bn1.bias"].shallow_clone();
+    for (name, kind) in [
+        ("layer1.0.bn1.bias", Kind::Half),
+        ("conv1.weight", Kind::BFloat16),
+    ] {
+        let half = weights[name].to_kind(kind);
+        weights.insert(name.into(), half);
+    }
+    let network = Network::loaded(Architecture::Resnet18, 10, &weights, Device::Cpu).unwrap();
+    let loaded = &network.state()["layer1.0.bn1.bias"];
+    assert_eq!(loaded.kind(), Kind::Float);
+    assert!((loaded - single).abs().max().double_value(&[]) < 1e-3);
+    for (name, tensor) in network.state() {
+        let _ = tensor.shallow_clone().zero_();
+        if let Some(given) = weights.get(name) {
+            assert_ne!(given.abs().sum(Kind::Double).double_value(&[]), 0.0, "{name}");
+        }
+    }
+}

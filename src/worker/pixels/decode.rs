@@ -1,0 +1,173 @@
+//! From an image file to upright RGB pixels, or a reason in words for people. The decoder's own words are never shown.
+
+use std::{
+    io::{Cursor, ErrorKind},
+    panic::{self, AssertUnwindSafe},
+};
+
+use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits, RgbImage};
+
+use super::{
+    Picture,
+    format::{Content, content},
+    jpeg,
+};
+
+/// Why a file gave no picture.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeFault {
+    #[error("this is not an image; JPEG, PNG, WebP, GIF, BMP and TIFF are taken")]
+    NotAnImage,
+    #[error("{0} images are not taken; save it as JPEG or PNG")]
+    UnsupportedFormat(&'static str),
+    #[error("the image has {width} x {height} pixels and at most {max_pixels} are taken; make it smaller")]
+    TooManyPixels {
+        width: u32,
+        height: u32,
+        max_pixels: u64,
+    },
+    #[error(
+        "the image needs too much memory to be read; save it with 8 bits per channel, or make it smaller"
+    )]
+    TooMuchMemory,
+    #[error("the image is cut short; the file is incomplete")]
+    Truncated,
+    #[error("the image uses a variant of its format that is not taken; save it as an ordinary JPEG or PNG")]
+    UnsupportedVariant,
+    #[error("the image is damaged and cannot be read")]
+    Undecodable,
+}
+
+impl DecodeFault {
+    /// Stable word for programs, as in a dataset's report.
+    pub fn code(&self) -> &'static str {
+        match self {
+            DecodeFault::NotAnImage => "not_an_image",
+            DecodeFault::UnsupportedFormat(_) | DecodeFault::UnsupportedVariant => "unsupported_format",
+            DecodeFault::TooManyPixels { .. } | DecodeFault::TooMuchMemory => "too_large",
+            DecodeFault::Truncated | DecodeFault::Undecodable => "undecodable",
+        }
+    }
+
+    /// Whether the file is of no kind that is taken (415), as opposed to one that is and cannot be read or is too large (422).
+    pub fn is_unsupported(&self) -> bool {
+        matches!(self, DecodeFault::NotAnImage | DecodeFault::UnsupportedFormat(_))
+    }
+}
+
+/// Bytes that a decoder may use for each pixel: 16-bit RGBA, the widest that is common.
+const MAX_BYTES_PER_PIXEL: u64 = 8;
+/// Bytes that a decoder may use besides: tables, profiles, metadata.
+const DECODER_OVERHEAD: u64 = 16 << 20;
+
+/// Reads JPEG, PNG, WebP, GIF (first frame), BMP or TIFF, told by content, and turns it upright as its EXIF data says.
+///
+/// Colour is what Pillow's `convert("RGB")` makes of it: grey is repeated, palettes are looked up, alpha is dropped, CMYK converted,
+/// no profile or gamma applied. 16 bits become 8 by dropping the lower ones, which is what Pillow does for colour; for 16-bit *grey*
+/// Pillow clips at 255 instead and makes nearly every such picture white, and in that one case we do not follow it.
+/// A JPEG without an end counts as cut short, as in Pillow. `max_pixels` is checked before anything is decoded.
+pub fn decode(bytes: &[u8], max_pixels: u64) -> Result<Picture, DecodeFault> {
+    // A decoder that panics on a hostile file costs that file, not the run.
+    panic::catch_unwind(AssertUnwindSafe(|| decode_upright(bytes, max_pixels)))
+        .unwrap_or(Err(DecodeFault::Undecodable))
+}
+
+/// Width and height as stored (not yet turned upright), from the header alone.
+pub fn dimensions(bytes: &[u8], max_pixels: u64) -> Result<(u32, u32), DecodeFault> {
+    panic::catch_unwind(AssertUnwindSafe(|| Ok(open(bytes, max_pixels)?.dimensions())))
+        .unwrap_or(Err(DecodeFault::Undecodable))
+}
+
+fn decode_upright(bytes: &[u8], max_pixels: u64) -> Result<Picture, DecodeFault> {
+    let mut decoder = open(bytes, max_pixels)?;
+    // Unreadable EXIF data is no reason to refuse a readable picture.
+    let orientation = decoder.orientation().ok();
+    let image = DynamicImage::from_decoder(decoder).map_err(fault)?;
+    let mut upright = DynamicImage::ImageRgb8(to_rgb(image));
+    if let Some(orientation) = orientation {
+        upright.apply_orientation(orientation);
+    }
+    let rgb = upright.into_rgb8();
+    Ok(Picture {
+        width: rgb.width(),
+        height: rgb.height(),
+        rgb: rgb.into_raw(),
+    })
+}
+
+fn open(bytes: &[u8], max_pixels: u64) -> Result<impl ImageDecoder, DecodeFault> {
+    let format = match content(bytes) {
+        Content::Image(format) => format,
+        Content::OtherImage(name) => return Err(DecodeFault::UnsupportedFormat(name)),
+        Content::NotAnImage => return Err(DecodeFault::NotAnImage),
+    };
+    if format == ImageFormat::Jpeg && !jpeg::reaches_its_end(bytes) {
+        return Err(DecodeFault::Truncated);
+    }
+    let mut limits = Limits::no_limits();
+    limits.max_alloc = Some(
+        max_pixels
+            .saturating_mul(MAX_BYTES_PER_PIXEL)
+            .saturating_add(DECODER_OVERHEAD),
+    );
+    let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
+    reader.limits(limits);
+    let decoder = reader.into_decoder().map_err(fault)?;
+    let (width, height) = decoder.dimensions();
+    if width == 0 || height == 0 {
+        return Err(DecodeFault::Undecodable);
+    }
+    if u64::from(width) * u64::from(height) > max_pixels {
+        return Err(DecodeFault::TooManyPixels {
+            width,
+            height,
+            max_pixels,
+        });
+    }
+    Ok(decoder)
+}
+
+fn fault(error: ImageError) -> DecodeFault {
+    match error {
+        ImageError::Limits(_) => DecodeFault::TooMuchMemory,
+        ImageError::Unsupported(_) => DecodeFault::UnsupportedVariant,
+        ImageError::IoError(error) if error.kind() == ErrorKind::UnexpectedEof => DecodeFault::Truncated,
+        _ => DecodeFault::Undecodable,
+    }
+}
+
+fn to_rgb(image: DynamicImage) -> RgbImage {
+    let (width, height) = (image.width(), image.height());
+    let rgb = match image {
+        DynamicImage::ImageRgb8(image) => return image,
+        DynamicImage::ImageLuma8(image) => repeat(image.as_raw(), 1, |value| value),
+        DynamicImage::ImageLumaA8(image) => repeat(image.as_raw(), 2, |value| value),
+        DynamicImage::ImageLuma16(image) => repeat(image.as_raw(), 1, high_byte),
+        DynamicImage::ImageLumaA16(image) => repeat(image.as_raw(), 2, high_byte),
+        DynamicImage::ImageRgba8(image) => first_three(image.as_raw(), 4, |value| value),
+        DynamicImage::ImageRgb16(image) => first_three(image.as_raw(), 3, high_byte),
+        DynamicImage::ImageRgba16(image) => first_three(image.as_raw(), 4, high_byte),
+        floating => return floating.into_rgb8(),
+    };
+    RgbImage::from_raw(width, height, rgb).expect("three bytes were made of each pixel")
+}
+
+fn high_byte(value: u16) -> u8 {
+    (value >> 8) as u8
+}
+
+/// Grey: the first of every `channels` values, three times.
+fn repeat<T: Copy>(values: &[T], channels: usize, to_byte: impl Fn(T) -> u8) -> Vec<u8> {
+    values
+        .chunks_exact(channels)
+        .flat_map(|pixel| [to_byte(pixel[0]); 3])
+        .collect()
+}
+
+/// Colour: the first three of every `channels` values.
+fn first_three<T: Copy>(values: &[T], channels: usize, to_byte: impl Fn(T) -> u8) -> Vec<u8> {
+    values
+        .chunks_exact(channels)
+        .flat_map(|pixel| [to_byte(pixel[0]), to_byte(pixel[1]), to_byte(pixel[2])])
+        .collect()
+}

@@ -1,0 +1,152 @@
+//! Resizing and cropping, pixel for pixel where torchvision puts them.
+
+use fast_image_resize::{
+    FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer,
+    images::{Image, ImageRef},
+};
+
+use super::{Picture, PictureView, byte_count};
+
+/// Longest side : shorter side that is kept of a strip. Beyond it only the middle is seen, which is more than any crop shows.
+pub const MAX_ASPECT: u32 = 20;
+
+/// Brings the shorter side to `side` pixels with antialiased bilinear interpolation, up or down; the longer side becomes
+/// `side · longer / shorter`, rounded down (torchvision `Resize(int)`, Pillow's `BILINEAR`, at most 1 level away).
+pub fn resize_shortest<'a>(picture: impl Into<PictureView<'a>>, side: u32) -> Picture {
+    let picture = picture.into();
+    let shorter = u64::from(picture.shorter());
+    let scaled = |length: u32| (u64::from(side) * u64::from(length) / shorter) as u32;
+    resize(picture, scaled(picture.width), scaled(picture.height))
+}
+
+fn resize(picture: PictureView<'_>, width: u32, height: u32) -> Picture {
+    if (width, height) == (picture.width, picture.height) {
+        return Picture {
+            width,
+            height,
+            rgb: picture.rgb.to_vec(),
+        };
+    }
+    let source = ImageRef::new(picture.width, picture.height, picture.rgb, PixelType::U8x3)
+        .expect("a view holds exactly its pixels");
+    let mut target = Image::new(width, height, PixelType::U8x3);
+    let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear));
+    Resizer::new()
+        .resize(&source, &mut target, &options)
+        .expect("both are of one pixel type and the whole source is taken");
+    Picture {
+        width,
+        height,
+        rgb: target.into_vec(),
+    }
+}
+
+/// Cuts `side × side` pixels out of the middle; where the picture is smaller, black fills up (torchvision `CenterCrop`).
+pub fn center_crop<'a>(picture: impl Into<PictureView<'a>>, side: u32) -> Picture {
+    let picture = picture.into();
+    cut(
+        picture,
+        centre(picture.width, side),
+        centre(picture.height, side),
+        side,
+        side,
+    )
+}
+
+/// Where a cut of `side` out of `length` begins; below 0 where it begins before the picture does.
+/// Python rounds a half to the even neighbour, `int(round((length - side) / 2.0))`, and pads with `(side - length) // 2`.
+fn centre(length: u32, side: u32) -> i64 {
+    let spare = i64::from(length) - i64::from(side);
+    if spare < 0 {
+        return -(-spare / 2);
+    }
+    let half = spare / 2;
+    if spare % 2 == 1 && half % 2 == 1 {
+        half + 1
+    } else {
+        half
+    }
+}
+
+/// Keeps the middle of a strip that is longer than [`MAX_ASPECT`] times its breadth.
+pub fn trim_strip(picture: Picture) -> Picture {
+    let longest = picture.view().shorter().saturating_mul(MAX_ASPECT);
+    let (width, height) = (picture.width.min(longest), picture.height.min(longest));
+    if (width, height) == (picture.width, picture.height) {
+        return picture;
+    }
+    let (left, top) = ((picture.width - width) / 2, (picture.height - height) / 2);
+    cut(picture.view(), i64::from(left), i64::from(top), width, height)
+}
+
+/// `width × height` pixels from (`left`, `top`) on; what lies outside of the picture is black.
+fn cut(picture: PictureView<'_>, left: i64, top: i64, width: u32, height: u32) -> Picture {
+    let mut rgb = vec![0; byte_count(width, height) as usize];
+    let inside = |start: i64, length: u32, size: u32| {
+        let first = start.clamp(0, i64::from(size));
+        let end = (start + i64::from(length)).clamp(first, i64::from(size));
+        (first as usize, end as usize)
+    };
+    let (first_column, end_column) = inside(left, width, picture.width);
+    let (first_row, end_row) = inside(top, height, picture.height);
+    let run = (end_column - first_column) * 3;
+    for row in first_row..end_row {
+        let from = (row * picture.width as usize + first_column) * 3;
+        let to_row = (row as i64 - top) as usize;
+        let to = (to_row * width as usize + (first_column as i64 - left) as usize) * 3;
+        rgb[to..to + run].copy_from_slice(&picture.rgb[from..from + run]);
+    }
+    Picture { width, height, rgb }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn numbered(width: u32, height: u32) -> Picture {
+        let rgb = (0..height)
+            .flat_map(|y| (0..width).flat_map(move |x| [x as u8, y as u8, 9]))
+            .collect();
+        Picture { width, height, rgb }
+    }
+
+    #[test]
+    fn crops_begin_where_python_rounds_to() {
+        let begins: Vec<i64> = [(10, 4), (11, 4), (9, 4), (13, 4), (4, 4), (3, 4), (1, 4)]
+            .map(|(length, side)| centre(length, side))
+            .into();
+        // int(round(3.0)), round(3.5) = 4, round(2.5) = 2, round(4.5) = 4, 0, then paddings of (4-3)//2 = 0 and (4-1)//2 = 1.
+        assert_eq!(begins, [3, 4, 2, 4, 0, 0, -1]);
+    }
+
+    #[test]
+    fn a_crop_is_the_middle_and_black_fills_up() {
+        let picture = numbered(6, 4);
+        let crop = center_crop(&picture, 2);
+        assert_eq!(crop.rgb, [2, 1, 9, 3, 1, 9, 2, 2, 9, 3, 2, 9]);
+        let padded = center_crop(&numbered(1, 2), 4);
+        assert_eq!(padded.rgb[3 * 5..3 * 6], [0, 0, 9]);
+        assert_eq!(padded.rgb.iter().filter(|&&value| value == 9).count(), 2);
+    }
+
+    #[test]
+    fn sizes_are_torchvision_s() {
+        let resized = |width, height, side| {
+            let picture = resize_shortest(&numbered(width, height), side);
+            (picture.width, picture.height)
+        };
+        assert_eq!(resized(500, 333, 256), (384, 256));
+        assert_eq!(resized(333, 500, 256), (256, 384));
+        assert_eq!(resized(341, 256, 256), (341, 256));
+        assert_eq!(resized(32, 32, 64), (64, 64));
+        assert_eq!(resized(3, 7, 4), (4, 9));
+    }
+
+    #[test]
+    fn a_strip_keeps_its_middle() {
+        let strip = trim_strip(numbered(2, 100));
+        assert_eq!((strip.width, strip.height), (2, 40));
+        assert_eq!(strip.rgb[1], 30);
+        assert_eq!(trim_strip(numbered(3, 60)), numbered(3, 60));
+    }
+}

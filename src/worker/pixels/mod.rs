@@ -1,0 +1,97 @@
+//! The one definition of what is done to a picture between its file and the network (`domain::preprocessing` carried out).
+//!
+//! Ingest packs with it, training and evaluation read its packs, prediction prepares with it: a model that was trained on one set of
+//! pixels is asked with the same. No tensors here: the last step, `(x - mean) / std`, belongs to whoever makes the tensor, which
+//! does it on the device. Everything is a pure function of its input; nothing here may print, log or touch a file.
+
+mod decode;
+mod format;
+mod geometry;
+mod jpeg;
+
+pub use decode::{DecodeFault, decode, dimensions};
+pub use format::{Content, EXTENSIONS, content};
+pub use geometry::{MAX_ASPECT, center_crop, resize_shortest};
+
+use crate::domain::preprocessing::{Preprocessing, Resize};
+
+/// A picture in memory: `height` rows of `width` pixels of 3 bytes, red, green, blue, upright.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Picture {
+    pub width: u32,
+    pub height: u32,
+    pub rgb: Vec<u8>,
+}
+
+/// The same, borrowed: from a [`Picture`], or straight out of a memory-mapped pack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PictureView<'a> {
+    pub width: u32,
+    pub height: u32,
+    pub rgb: &'a [u8],
+}
+
+impl<'a> PictureView<'a> {
+    /// None where `rgb` is not exactly `height` rows of `width` pixels, or the picture has none: a manifest that does not fit its
+    /// pack.
+    pub fn new(width: u32, height: u32, rgb: &'a [u8]) -> Option<Self> {
+        let fits = width > 0 && height > 0 && rgb.len() as u64 == byte_count(width, height);
+        fits.then_some(Self { width, height, rgb })
+    }
+
+    /// The shorter side, in pixels.
+    pub fn shorter(&self) -> u32 {
+        self.width.min(self.height)
+    }
+}
+
+impl Picture {
+    pub fn view(&self) -> PictureView<'_> {
+        PictureView {
+            width: self.width,
+            height: self.height,
+            rgb: &self.rgb,
+        }
+    }
+}
+
+impl<'a> From<&'a Picture> for PictureView<'a> {
+    fn from(picture: &'a Picture) -> Self {
+        picture.view()
+    }
+}
+
+/// Bytes of a picture of this size.
+pub fn byte_count(width: u32, height: u32) -> u64 {
+    u64::from(width) * u64::from(height) * 3
+}
+
+/// What ingest stores: the shorter side brought down to `side` where it is longer, the picture as it is where it is not. Of a strip
+/// longer than [`MAX_ASPECT`] times its breadth the middle is kept, so that no file can blow up when it is scaled.
+pub fn pack(picture: Picture, side: u32) -> Picture {
+    let picture = geometry::trim_strip(picture);
+    if picture.view().shorter() > side {
+        resize_shortest(&picture, side)
+    } else {
+        picture
+    }
+}
+
+/// From a file to the `crop × crop` pixels that the network sees.
+pub fn prepare(bytes: &[u8], recipe: &Preprocessing, max_pixels: u64) -> Result<Picture, DecodeFault> {
+    let packed = pack(decode(bytes, max_pixels)?, recipe.resize_to);
+    Ok(prepare_from_pack(&packed, recipe))
+}
+
+/// From packed pixels to the `crop × crop` pixels that the network sees. The very same bytes as [`prepare`] gives where the pack was
+/// made with `recipe.resize_to`; a pack of another side costs a second interpolation.
+pub fn prepare_from_pack<'a>(packed: impl Into<PictureView<'a>>, recipe: &Preprocessing) -> Picture {
+    let packed = packed.into();
+    match recipe.resize {
+        Resize::ShortestCrop if packed.shorter() == recipe.resize_to => center_crop(packed, recipe.crop),
+        Resize::ShortestCrop => center_crop(&resize_shortest(packed, recipe.resize_to), recipe.crop),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,107 @@
+//! Frames as bytes: requests read, replies written. What a frame is, `protocol::frames` says.
+
+use std::{
+    io::{self, BufReader, Read, Write},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Instant,
+};
+
+use anyhow::{Context, bail};
+use serde::Serialize;
+
+use super::Request;
+use crate::protocol::frames::{self, PREFIX, PredictOutcome, PredictReply, Ready};
+
+/// Reads requests until the input ends.
+///
+/// # Errors
+/// Where the two sides have lost each other: nothing after that can be understood.
+pub(super) fn read_all(input: impl Read, mut each: impl FnMut(Request)) -> anyhow::Result<()> {
+    let mut input = BufReader::with_capacity(256 << 10, input);
+    while let Some(request) = read_request(&mut input)? {
+        each(request);
+    }
+    Ok(())
+}
+
+fn read_request(input: &mut impl Read) -> anyhow::Result<Option<Request>> {
+    let mut prefix = [0; PREFIX];
+    if !read_whole(input, &mut prefix)? {
+        return Ok(None);
+    }
+    let Some((header, body)) = frames::lengths(prefix) else {
+        bail!("a request on stdin says that it is longer than any may be");
+    };
+    let (Some(header), Some(body)) = (read_part(input, header)?, read_part(input, body)?) else {
+        return Ok(None);
+    };
+    let header = serde_json::from_slice(&header).context("a request on stdin cannot be understood")?;
+    Ok(Some(Request {
+        header,
+        body,
+        arrived: Instant::now(),
+    }))
+}
+
+/// Whether the buffer could be filled; an end in the middle means, as any other, that the server is gone.
+fn read_whole(input: &mut impl Read, buffer: &mut [u8]) -> io::Result<bool> {
+    match input.read_exact(buffer) {
+        Ok(()) => Ok(true),
+        Err(fault) if fault.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
+        Err(fault) => Err(fault),
+    }
+}
+
+/// Memory grows with what comes, not with what was announced.
+fn read_part(input: &mut impl Read, length: usize) -> io::Result<Option<Vec<u8>>> {
+    let mut part = Vec::with_capacity(length.min(1 << 20));
+    let count = input.take(length as u64).read_to_end(&mut part)?;
+    Ok((count == length).then_some(part))
+}
+
+/// Where replies go, from any thread, each whole.
+pub(super) struct Replies {
+    out: Mutex<Box<dyn Write + Send>>,
+    unheard: AtomicBool,
+}
+
+impl Replies {
+    pub fn to(out: impl Write + Send + 'static) -> Self {
+        Self {
+            out: Mutex::new(Box::new(out)),
+            unheard: AtomicBool::new(false),
+        }
+    }
+
+    pub fn ready(&self, ready: &Ready) {
+        self.send(ready);
+    }
+
+    pub fn reply(&self, id: u64, outcome: PredictOutcome) {
+        self.send(&PredictReply { id, outcome });
+    }
+
+    /// Whether a reply could not be written: there is nobody left to answer.
+    pub fn unheard(&self) -> bool {
+        self.unheard.load(Ordering::SeqCst)
+    }
+
+    fn send(&self, header: &impl Serialize) {
+        let written = serde_json::to_vec(header)
+            .map_err(io::Error::from)
+            .and_then(|json| {
+                let mut frame = frames::prefix(json.len() as u32, 0).to_vec();
+                frame.extend(json);
+                let mut out = self.out.lock().unwrap_or_else(PoisonError::into_inner);
+                out.write_all(&frame).and_then(|()| out.flush())
+            });
+        if let Err(fault) = written
+            && !self.unheard.swap(true, Ordering::SeqCst)
+        {
+            tracing::warn!("replies cannot be written any more: {fault}");
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! A bounded queue between threads: full, it makes who fills it wait; ended, it still gives out what is in it.
+//!
+//! The standard library's channels cannot take out "everything for the same model"; that is why there is one of our own.
+
+use std::{
+    collections::VecDeque,
+    sync::{Condvar, Mutex, MutexGuard, PoisonError},
+};
+
+pub(super) struct Queue<T> {
+    state: Mutex<State<T>>,
+    changed: Condvar,
+    bound: usize,
+}
+
+struct State<T> {
+    items: VecDeque<T>,
+    closed: bool,
+}
+
+impl<T> Queue<T> {
+    pub fn bounded(bound: usize) -> Self {
+        Self {
+            state: Mutex::new(State {
+                items: VecDeque::new(),
+                closed: false,
+            }),
+            changed: Condvar::new(),
+            bound,
+        }
+    }
+
+    /// Waits for room. What comes after [`Queue::close`] is dropped.
+    pub fn push(&self, item: T) {
+        let mut state = self.lock();
+        while state.items.len() >= self.bound && !state.closed {
+            state = self.wait(state);
+        }
+        if !state.closed {
+            state.items.push_back(item);
+            self.changed.notify_all();
+        }
+    }
+
+    /// The oldest item; none once the queue has ended and is empty.
+    pub fn take(&self) -> Option<T> {
+        self.take_alike(1, |_, _| false)?.pop()
+    }
+
+    /// The oldest item and up to `most - 1` others like it, in their order; they are like it where `alike(oldest, other)`.
+    /// Because the oldest is always among them, no kind of item can keep another waiting for ever.
+    pub fn take_alike(&self, most: usize, alike: impl Fn(&T, &T) -> bool) -> Option<Vec<T>> {
+        let mut state = self.lock();
+        while state.items.is_empty() {
+            if state.closed {
+                return None;
+            }
+            state = self.wait(state);
+        }
+        let mut taken: Vec<T> = state.items.pop_front().into_iter().collect();
+        let mut index = 0;
+        while taken.len() < most && index < state.items.len() {
+            if alike(&taken[0], &state.items[index]) {
+                taken.extend(state.items.remove(index));
+            } else {
+                index += 1;
+            }
+        }
+        self.changed.notify_all();
+        Some(taken)
+    }
+
+    /// Nothing comes in any more.
+    pub fn close(&self) {
+        self.lock().closed = true;
+        self.changed.notify_all();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State<T>> {
+        // Nothing that could leave the state half-changed runs under the lock.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wait<'a>(&self, state: MutexGuard<'a, State<T>>) -> MutexGuard<'a, State<T>> {
+        self.changed.wait(state).unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::Arc, thread};
+
+    use super::*;
+
+    #[test]
+    fn a_batch_is_the_oldest_and_those_like_it() {
+        let queue = Queue::bounded(8);
+        for item in ["a1", "b1", "a2", "a3", "b2"] {
+            queue.push(item);
+        }
+        let alike = |a: &&str, b: &&str| a[..1] == b[..1];
+        assert_eq!(queue.take_alike(2, alike), Some(vec!["a1", "a2"]));
+        assert_eq!(queue.take_alike(9, alike), Some(vec!["b1", "b2"]));
+        queue.close();
+        assert_eq!(queue.take(), Some("a3"));
+        assert_eq!(queue.take(), None);
+    }
+
+    #[test]
+    fn a_full_queue_holds_back_until_something_is_taken() {
+        let queue = Arc::new(Queue::bounded(2));
+        let filling = queue.clone();
+        let filler = thread::spawn(move || {
+            (0..100).for_each(|item| filling.push(item));
+            filling.close();
+        });
+        let mut taken = Vec::new();
+        while let Some(item) = queue.take() {
+            assert!(queue.lock().items.len() <= 2);
+            taken.push(item);
+        }
+        filler.join().unwrap();
+        assert_eq!(taken, (0..100).collect::<Vec<_>>());
+    }
+}

@@ -1,0 +1,210 @@
+//! The state of training as one file: everything that the next step depends on, so that a run that was interrupted goes on as if it had
+//! not been.
+//!
+//! Written by rename and read with suspicion: a file counts only if its content has the hash that it names and it belongs to this very
+//! job. Nothing random is saved, because every draw is a pure function of seed, epoch and sample.
+
+use std::{collections::BTreeMap, path::Path};
+
+use serde::{Deserialize, Serialize};
+use tch::Tensor;
+
+use super::meter::Sums;
+use crate::{
+    digest::{self, Hasher},
+    domain::model::ModelMetrics,
+    protocol::TrainRun,
+    worker::state::{self, StateDict, StateFault},
+};
+
+/// The file's one key of metadata.
+const NOTE: &str = "finetuned";
+const FORMAT: u32 = 1;
+/// What tensors' names begin with.
+const MODEL: &str = "model.";
+const OPTIMIZER: &str = "optimizer.";
+const BEST: &str = "best.";
+
+/// A point between two steps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Position {
+    /// The epoch that goes on, from 1.
+    pub epoch: u32,
+    /// Steps of it that are done.
+    pub step_in_epoch: usize,
+    /// Steps since the job began.
+    pub step: u64,
+}
+
+impl Position {
+    pub const START: Position = Position {
+        epoch: 1,
+        step_in_epoch: 0,
+        step: 0,
+    };
+}
+
+/// What the bits of a run depend on besides its spec and its data.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Machine {
+    pub device: String,
+    pub threads: u32,
+    pub libtorch: String,
+}
+
+/// All of a checkpoint that is not a tensor, as JSON in its metadata. Floating-point numbers survive that way bit for bit.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Note {
+    format: u32,
+    /// See [`identity`].
+    job: String,
+    pub machine: Machine,
+    pub position: Position,
+    /// Of the epoch that goes on.
+    pub sums: Sums,
+    pub best: Option<ModelMetrics>,
+    /// The best weights are the model's own, and not in the file a second time.
+    best_is_model: bool,
+    pub base_weights: String,
+    /// Time used of `max_seconds`, by all attempts.
+    pub seconds_used: f64,
+    /// SHA-256 over all tensors.
+    content: String,
+}
+
+/// The state of training in memory. Tensors may share their memory with what they were taken from.
+#[derive(Debug)]
+pub struct Checkpoint {
+    pub job: String,
+    pub machine: Machine,
+    pub position: Position,
+    pub sums: Sums,
+    pub base_weights: String,
+    pub seconds_used: f64,
+    /// By the network's names.
+    pub model: StateDict,
+    /// As the optimiser names it.
+    pub optimizer: StateDict,
+    pub best: Option<SavedBest>,
+}
+
+/// The best epoch so far.
+#[derive(Debug)]
+pub struct SavedBest {
+    pub metrics: ModelMetrics,
+    /// Those of the network's tensors that can change; none where they are what the model has now.
+    pub weights: Option<StateDict>,
+}
+
+/// Why a checkpoint is not gone on from.
+#[derive(Debug, thiserror::Error)]
+pub enum CheckpointFault {
+    #[error(transparent)]
+    State(#[from] StateFault),
+    #[error("{0}")]
+    Damaged(String),
+}
+
+/// What tells the job of a checkpoint from every other: a digest of its spec and of its dataset.
+pub fn identity(run: &TrainRun) -> serde_json::Result<String> {
+    let parts =
+        serde_json::json!({"spec": run.spec, "dataset": run.dataset.lineage, "classes": run.dataset.classes});
+    Ok(digest::of_bytes(&serde_json::to_vec(&parts)?))
+}
+
+pub fn write(path: &Path, checkpoint: &Checkpoint) -> Result<(), CheckpointFault> {
+    let mut tensors = StateDict::new();
+    let best = checkpoint.best.as_ref();
+    let best_weights = best.and_then(|best| best.weights.as_ref());
+    let parts = [
+        (MODEL, Some(&checkpoint.model)),
+        (OPTIMIZER, Some(&checkpoint.optimizer)),
+        (BEST, best_weights),
+    ];
+    for (prefix, part) in parts {
+        for (name, tensor) in part.into_iter().flatten() {
+            tensors.insert(format!("{prefix}{name}"), tensor.shallow_clone());
+        }
+    }
+    let note = Note {
+        format: FORMAT,
+        job: checkpoint.job.clone(),
+        machine: checkpoint.machine.clone(),
+        position: checkpoint.position,
+        sums: checkpoint.sums.clone(),
+        best: best.map(|best| best.metrics.clone()),
+        best_is_model: best.is_some() && best_weights.is_none(),
+        base_weights: checkpoint.base_weights.clone(),
+        seconds_used: checkpoint.seconds_used,
+        content: content(&tensors)?,
+    };
+    let text = serde_json::to_string(&note).map_err(|fault| CheckpointFault::Damaged(fault.to_string()))?;
+    let metadata = BTreeMap::from([(NOTE.to_owned(), text)]);
+    Ok(state::write(path, &tensors, &metadata)?)
+}
+
+/// Reads a checkpoint of the job `job`.
+///
+/// # Errors
+/// A file that is absent, cut short, changed, of another format or of another job.
+pub fn read(path: &Path, job: &str) -> Result<Checkpoint, CheckpointFault> {
+    let damaged = |message: &str| Err(CheckpointFault::Damaged(message.to_owned()));
+    let metadata = state::read_metadata(path)?;
+    let Some(text) = metadata.get(NOTE) else {
+        return damaged("it is no checkpoint");
+    };
+    let note: Note =
+        serde_json::from_str(text).map_err(|fault| CheckpointFault::Damaged(fault.to_string()))?;
+    if note.format != FORMAT || note.job != job {
+        return damaged("it is of another job, or of another version of this program");
+    }
+    let tensors = state::read(path)?;
+    if content(&tensors)? != note.content {
+        return damaged("its content is not what it was when it was written");
+    }
+    let mut parts = [
+        (MODEL, StateDict::new()),
+        (OPTIMIZER, StateDict::new()),
+        (BEST, StateDict::new()),
+    ];
+    for (name, tensor) in tensors {
+        for (prefix, part) in &mut parts {
+            if let Some(rest) = name.strip_prefix(*prefix) {
+                part.insert(rest.to_owned(), tensor.shallow_clone());
+            }
+        }
+    }
+    let [(_, model), (_, optimizer), (_, best)] = parts;
+    let best_weights = (!note.best_is_model).then_some(best);
+    Ok(Checkpoint {
+        job: note.job,
+        machine: note.machine,
+        position: note.position,
+        sums: note.sums,
+        base_weights: note.base_weights,
+        seconds_used: note.seconds_used,
+        model,
+        optimizer,
+        best: note.best.map(|metrics| SavedBest {
+            metrics,
+            weights: best_weights,
+        }),
+    })
+}
+
+/// A digest of names, types, shapes and values.
+fn content(tensors: &StateDict) -> Result<String, CheckpointFault> {
+    let mut hasher = Hasher::new();
+    for (name, tensor) in tensors {
+        let bytes = bytes(tensor).map_err(StateFault::from)?;
+        hasher.update(format!("{name} {:?} {:?}\n", tensor.kind(), tensor.size()).as_bytes());
+        hasher.update(&bytes);
+    }
+    Ok(hasher.finish())
+}
+
+fn bytes(tensor: &Tensor) -> Result<Vec<u8>, tch::TchError> {
+    let mut bytes = vec![0; tensor.numel() * tensor.f_kind()?.elt_size_in_bytes()];
+    tensor.f_copy_data_u8(&mut bytes, tensor.numel())?;
+    Ok(bytes)
+}

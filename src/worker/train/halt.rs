@@ -1,0 +1,62 @@
+//! How a run can end before its model is made. Inside `train` only; [`super::run`] tells the rest of the worker.
+
+use std::io::{self, ErrorKind};
+
+use crate::{
+    domain::job::{FailureCode, JobError},
+    worker::{bundle::BundleFault, state::StateFault},
+};
+
+/// Why training ends without a model.
+#[derive(Debug)]
+pub enum Halt {
+    /// The server asked for it, and the state is saved.
+    Stopped,
+    /// The job cannot be done; trying again would not help.
+    Failed(JobError),
+    /// Our fault, or the machine's; another attempt may succeed.
+    Broken(anyhow::Error),
+}
+
+impl Halt {
+    pub fn failed(code: FailureCode, message: impl Into<String>) -> Self {
+        let message = message.into();
+        Halt::Failed(JobError { code, message })
+    }
+}
+
+impl From<JobError> for Halt {
+    fn from(error: JobError) -> Self {
+        Halt::Failed(error)
+    }
+}
+
+impl From<anyhow::Error> for Halt {
+    fn from(error: anyhow::Error) -> Self {
+        let full =
+            |error: &io::Error| matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded);
+        if error.chain().any(|cause| cause.downcast_ref().is_some_and(full)) {
+            let message = "the server's disk is full; delete datasets, jobs or models that are no longer needed and try again";
+            return Halt::failed(FailureCode::DiskFull, message);
+        }
+        Halt::Broken(error)
+    }
+}
+
+impl From<io::Error> for Halt {
+    fn from(error: io::Error) -> Self {
+        anyhow::Error::new(error).into()
+    }
+}
+
+impl From<StateFault> for Halt {
+    fn from(fault: StateFault) -> Self {
+        anyhow::Error::new(fault).into()
+    }
+}
+
+impl From<BundleFault> for Halt {
+    fn from(fault: BundleFault) -> Self {
+        anyhow::Error::new(fault).into()
+    }
+}

@@ -1,0 +1,143 @@
+//! Pictures ready to be cropped, out of a memory-mapped file: the dataset's own pack, or one made for this run where the dataset's has
+//! another size. Loader threads read it; nothing writes to it once it is open.
+
+use std::{
+    collections::BTreeSet,
+    fs::File,
+    io::{BufWriter, Write},
+    path::Path,
+};
+
+use anyhow::{Context, ensure};
+use memmap2::Mmap;
+use rayon::{ThreadPoolBuilder, prelude::*};
+
+use super::{data::Data, halt::Halt, pulse::Pulse};
+use crate::{
+    domain::preprocessing::Preprocessing,
+    protocol::{DatasetInput, ManifestImage},
+    worker::{
+        child::{RunDir, StopFlag},
+        pixels::{self, Picture, PictureView},
+    },
+};
+
+/// Name of a run's own pack in its directory.
+const LOCAL_PACK: &str = "pixels.pack";
+
+/// Packed pictures.
+pub struct Pack {
+    pixels: Mmap,
+    /// By place in [`Data::images`]; none where neither training nor validation needs it.
+    places: Vec<Option<Place>>,
+}
+
+#[derive(Clone, Copy)]
+struct Place {
+    offset: u64,
+    width: u32,
+    height: u32,
+}
+
+impl Pack {
+    /// Opens the dataset's pack.
+    pub fn open(input: &DatasetInput, data: &Data) -> anyhow::Result<Self> {
+        let place = |image: &ManifestImage| {
+            Some(Place {
+                offset: image.pack_offset,
+                width: image.pack_width,
+                height: image.pack_height,
+            })
+        };
+        let places = data.images.iter().map(place).collect();
+        let pixels = mapped(&input.pack).context("the dataset's pixel pack cannot be opened")?;
+        Ok(Self { pixels, places })
+    }
+
+    /// Makes a pack of the pictures that the run needs from the original files, on `threads` threads, a bounded number at a time.
+    pub fn make(
+        input: &DatasetInput,
+        data: &Data,
+        recipe: &Preprocessing,
+        dir: &RunDir,
+        threads: u32,
+        stop: &StopFlag,
+        pulse: &mut Pulse,
+    ) -> Result<Self, Halt> {
+        let originals = mapped(&input.images).context("the dataset's images cannot be opened")?;
+        let pool = ThreadPoolBuilder::new()
+            .num_threads(threads as usize)
+            .build()
+            .context("no threads")?;
+        let path = dir.file(LOCAL_PACK);
+        let mut file = BufWriter::new(File::create(&path)?);
+        let mut places = vec![None; data.images.len()];
+        let mut offset = 0;
+        let needed: BTreeSet<usize> = data
+            .train
+            .iter()
+            .chain(&data.val)
+            .map(|sample| sample.image)
+            .collect();
+        let needed: Vec<usize> = needed.into_iter().collect();
+        const AT_A_TIME: usize = 64;
+        for some in needed.chunks(AT_A_TIME) {
+            if stop.is_set() {
+                return Err(Halt::Stopped);
+            }
+            let resize = |image: &usize| resized(&originals, &data.images[*image], recipe);
+            let pictures: Vec<anyhow::Result<Picture>> =
+                pool.install(|| some.par_iter().map(resize).collect());
+            for (image, picture) in some.iter().zip(pictures) {
+                let Picture { width, height, rgb } = picture?;
+                file.write_all(&rgb)?;
+                places[*image] = Some(Place {
+                    offset,
+                    width,
+                    height,
+                });
+                offset += rgb.len() as u64;
+            }
+            pulse.beat();
+        }
+        file.into_inner().map_err(std::io::IntoInnerError::into_error)?;
+        let pixels = mapped(&path).context("the run's pixel pack cannot be opened")?;
+        Ok(Self { pixels, places })
+    }
+
+    /// A picture by its place in [`Data::images`].
+    pub fn picture(&self, image: usize) -> anyhow::Result<PictureView<'_>> {
+        let place = self.places.get(image).copied().flatten();
+        let view = place.and_then(|place| {
+            let start = usize::try_from(place.offset).ok()?;
+            let length = usize::try_from(pixels::byte_count(place.width, place.height)).ok()?;
+            let bytes = self.pixels.get(start..start.checked_add(length)?)?;
+            PictureView::new(place.width, place.height, bytes)
+        });
+        view.with_context(|| format!("picture {image} is not in the pixel pack; it may be cut short"))
+    }
+}
+
+fn resized(originals: &[u8], image: &ManifestImage, recipe: &Preprocessing) -> anyhow::Result<Picture> {
+    let start = usize::try_from(image.offset)?;
+    let bytes = originals
+        .get(start..)
+        .and_then(|rest| rest.get(..image.bytes as usize));
+    let bytes = bytes.with_context(|| format!("image {} is not in the images file", image.id))?;
+    let picture = pixels::decode(bytes, u64::from(image.width) * u64::from(image.height))
+        .map_err(|fault| anyhow::anyhow!("image {} no longer decodes: {fault}", image.id))?;
+    let packed = pixels::pack(picture, recipe.resize_to);
+    // Smaller pictures are brought up once, here, and not anew in every epoch.
+    Ok(if packed.view().shorter() == recipe.resize_to {
+        packed
+    } else {
+        pixels::resize_shortest(&packed, recipe.resize_to)
+    })
+}
+
+fn mapped(path: &Path) -> anyhow::Result<Mmap> {
+    let file = File::open(path)?;
+    ensure!(file.metadata()?.len() > 0, "the file is empty");
+    // SAFETY: the file belongs to this run or is an immutable blob of the server; nobody shortens or changes it.
+    Ok(unsafe { Mmap::map(&file)? })
+}

@@ -1,0 +1,334 @@
+//! The epoch loop: steps, validation, the best weights, checkpoints, in one straight line.
+
+use std::time::{Duration, Instant};
+
+use super::{
+    best::{self, Best},
+    checkpoint::{Checkpoint, Position, SavedBest},
+    halt::Halt,
+    keeper::Keeper,
+    learner::Learner,
+    loader::{Item, Loader},
+    meter::{self, Meter, Score, Sums},
+    pulse::Pulse,
+    setup::Ground,
+};
+use crate::{
+    domain::{event::EpochEvent, job::StopReason, model::ModelMetrics, preprocessing::Preprocessing},
+    protocol::{TrainRun, WorkerMessage},
+    worker::{
+        child::{Reporter, RunDir, StopFlag},
+        nets::input,
+        state::StateDict,
+    },
+};
+
+/// Where a session begins.
+pub struct Start {
+    pub position: Position,
+    pub sums: Sums,
+    pub best: Option<Best>,
+    pub base_weights: String,
+}
+
+impl Start {
+    pub fn at_the_beginning(base_weights: String) -> Self {
+        Self {
+            position: Position::START,
+            sums: Sums::default(),
+            best: None,
+            base_weights,
+        }
+    }
+}
+
+/// A run under way.
+pub struct Session<'a> {
+    run: &'a TrainRun,
+    ground: &'a Ground,
+    stop: &'a StopFlag,
+    reporter: Reporter,
+    recipe: Preprocessing,
+    learner: Learner,
+    position: Position,
+    meter: Meter,
+    best: Option<Best>,
+    base_weights: String,
+    keeper: Keeper,
+    pulse: Pulse,
+    began: Instant,
+}
+
+/// How an epoch's steps ended.
+enum Pass {
+    Whole,
+    /// `max_seconds` are over.
+    OutOfTime,
+}
+
+/// What a session leaves.
+pub struct Outcome {
+    pub reason: StopReason,
+    pub best: Best,
+    pub learner: Learner,
+    pub base_weights: String,
+}
+
+impl<'a> Session<'a> {
+    pub fn new(
+        run: &'a TrainRun,
+        ground: &'a Ground,
+        dir: &RunDir,
+        reporter: &Reporter,
+        stop: &'a StopFlag,
+        (learner, start): (Learner, Start),
+    ) -> Self {
+        let (position, lr) = (start.position, run.spec.optimizer.lr);
+        Self {
+            meter: Meter::new(
+                reporter.clone(),
+                &ground.plan,
+                lr,
+                position.step,
+                position.epoch,
+                start.sums,
+            ),
+            keeper: Keeper::new(dir, reporter),
+            pulse: Pulse::new(reporter.clone()),
+            recipe: run.spec.preprocessing(),
+            reporter: reporter.clone(),
+            best: start.best,
+            base_weights: start.base_weights,
+            began: Instant::now(),
+            run,
+            ground,
+            stop,
+            learner,
+            position,
+        }
+    }
+
+    /// Trains to the end.
+    pub fn train(mut self) -> Result<Outcome, Halt> {
+        let mut reason = StopReason::Completed;
+        while self.position.epoch <= self.ground.plan.epochs {
+            match self.steps()? {
+                Pass::Whole => {
+                    self.close_epoch()?;
+                    // After the last epoch the model itself follows at once.
+                    if self.position.epoch <= self.ground.plan.epochs && self.keeper.is_worth_it() {
+                        self.save()?;
+                    }
+                }
+                Pass::OutOfTime => {
+                    if self.best.is_none() {
+                        self.close_epoch()?;
+                    }
+                    reason = StopReason::Budget;
+                    break;
+                }
+            }
+        }
+        let best = self
+            .best
+            .ok_or_else(|| anyhow::anyhow!("training ended before its first epoch"))?;
+        Ok(Outcome {
+            reason,
+            best,
+            learner: self.learner,
+            base_weights: self.base_weights,
+        })
+    }
+
+    /// Takes the steps of the epoch that are left.
+    fn steps(&mut self) -> Result<Pass, Halt> {
+        let mut loader = self.training_batches();
+        let steps = self.ground.plan.steps_per_epoch();
+        self.meter.restart_clock();
+        let (mut before, mut waited) = (Instant::now(), Duration::ZERO);
+        while let Some(batch) = loader.next()? {
+            if self.stop.is_set() {
+                return Err(self.save_and_stop());
+            }
+            if self.is_out_of_time() && (self.position.step_in_epoch > 0 || self.best.is_some()) {
+                return Ok(Pass::OutOfTime);
+            }
+            let images = batch.labels.size()[0] as u64;
+            let pictures = input::normalised(&batch.pictures, &self.recipe, self.ground.device);
+            let labels = batch.labels.to_device(self.ground.device);
+            let boundary = self.learner.boundary(&pictures);
+            let outcome = self.learner.step(&boundary, &labels, self.run.spec.optimizer.lr);
+            self.position.step += 1;
+            self.position.step_in_epoch += 1;
+            self.mark_best_as_past();
+            self.meter
+                .count(outcome, images, self.position.step_in_epoch == steps)?;
+            self.meter.add_time(before.elapsed(), loader.waited() - waited);
+            if self.keeper.is_due() {
+                self.save()?;
+            }
+            (before, waited) = (Instant::now(), loader.waited());
+        }
+        Ok(Pass::Whole)
+    }
+
+    /// Validates, tells, and keeps the weights where they are the best.
+    fn close_epoch(&mut self) -> Result<(), Halt> {
+        let began = Instant::now();
+        let val = self.validate()?;
+        let sums = self.meter.settled()?.clone();
+        let images = sums.images.max(1) as f64;
+        let metrics = ModelMetrics {
+            epoch: self.position.epoch,
+            train_loss: sums.loss / images,
+            train_accuracy: sums.correct as f64 / images,
+            val_loss: val.map(|score| score.mean_loss()),
+            val_accuracy: val.map(|score| score.accuracy()),
+            train_images: self.ground.data.train.len() as u64,
+            val_images: self.ground.data.val.len() as u64,
+        };
+        let best = self
+            .best
+            .as_ref()
+            .is_none_or(|best| best::is_better(&metrics, &best.metrics));
+        let event = EpochEvent {
+            epoch: metrics.epoch,
+            step: self.position.step,
+            train_loss: metrics.train_loss,
+            train_accuracy: metrics.train_accuracy,
+            val_loss: metrics.val_loss,
+            val_accuracy: metrics.val_accuracy,
+            lr: self.run.spec.optimizer.lr,
+            seconds: sums.seconds + began.elapsed().as_secs_f64(),
+            data_wait: if sums.seconds > 0.0 {
+                sums.waited / sums.seconds
+            } else {
+                0.0
+            },
+            best,
+        };
+        let progress = self.meter.progress();
+        self.reporter.send(&WorkerMessage::Epoch { event, progress });
+        if best {
+            self.best = Some(Best::of(&self.learner, metrics));
+        }
+        self.position.epoch += 1;
+        self.position.step_in_epoch = 0;
+        self.meter.begin_epoch(self.position.epoch);
+        Ok(())
+    }
+
+    /// Loss and hits on the validation images; none where there are none.
+    fn validate(&mut self) -> Result<Option<Score>, Halt> {
+        if self.ground.data.val.is_empty() {
+            if !self.learner.is_finite() {
+                return Err(meter::diverged(self.position.step, self.position.epoch));
+            }
+            return Ok(None);
+        }
+        let mut loader = self.validation_batches();
+        let mut outcomes = Vec::new();
+        while let Some(batch) = loader.next()? {
+            if self.stop.is_set() {
+                return Err(self.save_and_stop());
+            }
+            let images = batch.labels.size()[0] as u64;
+            let pictures = input::normalised(&batch.pictures, &self.recipe, self.ground.device);
+            let labels = batch.labels.to_device(self.ground.device);
+            let boundary = self.learner.boundary(&pictures);
+            outcomes.push((self.learner.judge(&boundary, &labels), images));
+            self.pulse.beat();
+        }
+        let score: Score = Score::read(&outcomes).into_iter().sum();
+        if !score.loss.is_finite() {
+            return Err(meter::diverged(self.position.step, self.position.epoch));
+        }
+        Ok(Some(score))
+    }
+
+    /// The batches of the epoch from the current step on.
+    fn training_batches(&self) -> Loader {
+        let (plan, data, epoch) = (&self.ground.plan, &self.ground.data, self.position.epoch);
+        let order = plan.order(epoch);
+        let item = |place: &usize| {
+            let sample = data.train[*place];
+            Item {
+                image: sample.image,
+                class: sample.class,
+                mirrored: plan.mirrored(epoch, data.images[sample.image].id),
+            }
+        };
+        let steps = self.position.step_in_epoch..plan.steps_per_epoch();
+        let batches = steps.map(|step| order[plan.batch(step)].iter().map(item).collect());
+        self.loader(batches.collect())
+    }
+
+    fn validation_batches(&self) -> Loader {
+        let item = |sample: &super::data::Sample| Item {
+            image: sample.image,
+            class: sample.class,
+            mirrored: false,
+        };
+        let batches = self.ground.data.val.chunks(self.ground.plan.batch_size);
+        self.loader(batches.map(|batch| batch.iter().map(item).collect()).collect())
+    }
+
+    /// On a GPU host the loader has the processor to itself; on a CPU the steps need it.
+    fn loader(&self, batches: Vec<Vec<Item>>) -> Loader {
+        let threads = if self.ground.device.is_cuda() {
+            self.run.threads.clamp(1, 8)
+        } else {
+            1
+        };
+        Loader::start(&self.ground.pack, &self.recipe, batches, threads as usize)
+    }
+
+    fn is_out_of_time(&self) -> bool {
+        let limit = self.run.spec.max_seconds;
+        limit.is_some_and(|limit| self.seconds_used() >= limit as f64)
+    }
+
+    fn seconds_used(&self) -> f64 {
+        self.run.seconds_used + self.began.elapsed().as_secs_f64()
+    }
+
+    fn mark_best_as_past(&mut self) {
+        if let Some(best) = &mut self.best {
+            best.is_current = false;
+        }
+    }
+
+    fn save_and_stop(&mut self) -> Halt {
+        match self.save() {
+            Ok(()) => Halt::Stopped,
+            Err(halt) => halt,
+        }
+    }
+
+    fn save(&mut self) -> Result<(), Halt> {
+        let best = self.best.as_ref().map(|best| SavedBest {
+            metrics: best.metrics.clone(),
+            weights: (!best.is_current).then(|| shared(&best.weights)),
+        });
+        let checkpoint = Checkpoint {
+            job: self.ground.job.clone(),
+            machine: self.ground.machine.clone(),
+            position: self.position,
+            sums: self.meter.settled()?.clone(),
+            base_weights: self.base_weights.clone(),
+            seconds_used: self.seconds_used(),
+            model: shared(self.learner.network.state()),
+            optimizer: self.learner.optimizer.state(),
+            best,
+        };
+        self.keeper.write(&checkpoint)
+    }
+}
+
+/// The same tensors, not copies of them.
+fn shared(state: &StateDict) -> StateDict {
+    state
+        .iter()
+        .map(|(name, tensor)| (name.clone(), tensor.shallow_clone()))
+        .collect()
+}

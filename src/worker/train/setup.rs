@@ -1,0 +1,257 @@
+//! Everything before the first step: data, pixels, network, and the checkpoint to go on from, if any.
+
+use std::sync::Arc;
+
+use tch::Device;
+
+use super::{
+    best::Best,
+    checkpoint::{self, Checkpoint, Machine},
+    data::{self, Data},
+    halt::Halt,
+    learner::Learner,
+    pack::Pack,
+    plan::Plan,
+    pulse::Pulse,
+    session::Start,
+};
+use crate::{
+    domain::{
+        job::FailureCode,
+        spec::{JobSpec, Stage},
+    },
+    protocol::{TrainRun, WorkerMessage},
+    worker::{
+        child::{Reporter, RunDir, StopFlag},
+        device,
+        nets::{HeadOrigin, LoadFault, Network},
+        weights,
+    },
+};
+
+/// What training works with; nothing in it changes while it runs.
+pub struct Ground {
+    pub data: Data,
+    pub plan: Plan,
+    pub pack: Arc<Pack>,
+    pub device: Device,
+    pub machine: Machine,
+    /// See [`checkpoint::identity`].
+    pub job: String,
+}
+
+/// Reads the data and brings its pixels to the size that the spec asks for.
+pub fn ground(run: &TrainRun, dir: &RunDir, reporter: &Reporter, stop: &StopFlag) -> Result<Ground, Halt> {
+    let device = device::parse(&run.device).map_err(|message| anyhow::anyhow!(message))?;
+    let data = data::read(&run.dataset, &run.spec.split)?;
+    let plan = Plan::new(&run.spec, data.train.len());
+    check_batches(&run.spec, &plan)?;
+    warn(run, &data, reporter);
+    let recipe = run.spec.preprocessing();
+    let pack = if run.dataset.pack_side == recipe.resize_to {
+        Pack::open(&run.dataset, &data)?
+    } else {
+        let mut pulse = Pulse::new(reporter.clone());
+        Pack::make(&run.dataset, &data, &recipe, dir, run.threads, stop, &mut pulse)?
+    };
+    Ok(Ground {
+        data,
+        plan,
+        pack: Arc::new(pack),
+        device,
+        machine: Machine {
+            device: run.device.clone(),
+            threads: run.threads,
+            libtorch: device::LIBTORCH_VERSION.to_owned(),
+        },
+        job: checkpoint::identity(run).map_err(anyhow::Error::new)?,
+    })
+}
+
+/// The network and where to begin: a checkpoint that is whole, or base weights.
+pub fn start(run: &TrainRun, ground: &Ground, reporter: &Reporter) -> Result<(Learner, Start), Halt> {
+    if let Some(resumed) = resumed(run, ground, reporter) {
+        return Ok(resumed);
+    }
+    if run.attempt > 1 {
+        // What earlier attempts told of their steps no longer counts.
+        reporter.send(&WorkerMessage::Resumed { step: 0, epoch: 0 });
+    }
+    from_base(run, ground, reporter)
+}
+
+/// Goes on from the newest checkpoint that can be gone on from.
+fn resumed(run: &TrainRun, ground: &Ground, reporter: &Reporter) -> Option<(Learner, Start)> {
+    for path in &run.checkpoints {
+        let found = checkpoint::read(path, &ground.job)
+            .map_err(|fault| fault.to_string())
+            .and_then(|checkpoint| restored(run, ground, checkpoint));
+        match found {
+            Ok((learner, start, machine)) => {
+                reporter.send(&WorkerMessage::Resumed {
+                    step: start.position.step,
+                    epoch: start.position.epoch - 1,
+                });
+                warn_of_other_machine(&machine, &ground.machine, reporter);
+                return Some((learner, start));
+            }
+            Err(why) => {
+                let name = path.file_name().unwrap_or_default().to_string_lossy();
+                let message =
+                    format!("the checkpoint {name} cannot be used and the one before it is tried: {why}");
+                reporter.send(&WorkerMessage::warning("checkpoint_damaged", message));
+            }
+        }
+    }
+    None
+}
+
+fn restored(
+    run: &TrainRun,
+    ground: &Ground,
+    checkpoint: Checkpoint,
+) -> Result<(Learner, Start, Machine), String> {
+    let (architecture, classes) = (run.spec.backbone.architecture, run.dataset.classes.len());
+    let network = Network::loaded(architecture, classes, &checkpoint.model, ground.device)
+        .map_err(|fault| fault.to_string())?;
+    let mut learner = Learner::new(network, run.spec.freeze.last_frozen(), &run.spec.optimizer);
+    let misfit = |name: String| format!("`{name}` has another shape");
+    learner.optimizer.restore(&checkpoint.optimizer).map_err(misfit)?;
+    let position = checkpoint.position;
+    let epochs_before = u64::from(position.epoch.saturating_sub(1)) * ground.plan.steps_per_epoch() as u64;
+    let possible = position.epoch >= 1
+        && position.step_in_epoch <= ground.plan.steps_per_epoch()
+        && position.step == epochs_before + position.step_in_epoch as u64;
+    if !possible {
+        return Err("it is of a point that this job does not have".to_owned());
+    }
+    let start = Start {
+        position,
+        sums: checkpoint.sums,
+        best: match checkpoint.best {
+            Some(best) => Some(Best::restored(&learner, best.metrics, best.weights)?),
+            None => None,
+        },
+        base_weights: checkpoint.base_weights,
+    };
+    Ok((learner, start, checkpoint.machine))
+}
+
+fn warn_of_other_machine(then: &Machine, now: &Machine, reporter: &Reporter) {
+    if then == now {
+        return;
+    }
+    let told = |machine: &Machine| {
+        format!(
+            "{} with {} threads, libtorch {}",
+            machine.device, machine.threads, machine.libtorch
+        )
+    };
+    let message = format!(
+        "training began on {} and goes on on {}: the result will not have the same bits as that of an uninterrupted run",
+        told(then),
+        told(now)
+    );
+    reporter.send(&WorkerMessage::warning("resume_not_bit_exact", message));
+}
+
+fn from_base(run: &TrainRun, ground: &Ground, reporter: &Reporter) -> Result<(Learner, Start), Halt> {
+    let (architecture, classes) = (run.spec.backbone.architecture, run.dataset.classes.len());
+    let loaded = weights::obtain(&run.weights, architecture, reporter)?;
+    let (network, base_weights) = match loaded {
+        None => {
+            let network = Network::drawn(architecture, classes, run.spec.seed, ground.device);
+            (network, "none".to_owned())
+        }
+        Some(loaded) => {
+            let tuned =
+                Network::fine_tuned(architecture, classes, &loaded.state, run.spec.seed, ground.device);
+            let (network, head) = tuned.map_err(|fault| misfit(&loaded.origin, &fault))?;
+            reporter.send(&WorkerMessage::log(about_head(head, classes)));
+            (network, loaded.origin)
+        }
+    };
+    let learner = Learner::new(network, run.spec.freeze.last_frozen(), &run.spec.optimizer);
+    reporter.send(&WorkerMessage::log(about_run(run, ground, &base_weights)));
+    Ok((learner, Start::at_the_beginning(base_weights)))
+}
+
+fn misfit(origin: &str, fault: &LoadFault) -> Halt {
+    let message = format!(
+        "the weights `{origin}` cannot be used: {fault}. Name weights of this architecture in `backbone.weights`, or change \
+         `backbone.architecture`"
+    );
+    Halt::failed(FailureCode::WeightsUnavailable, message)
+}
+
+fn about_head(head: HeadOrigin, classes: usize) -> String {
+    match head {
+        HeadOrigin::Weights => {
+            format!("the head of the weights is kept: it is for {classes} classes, as the dataset's")
+        }
+        HeadOrigin::Drawn {
+            left_out: Some(outputs),
+        } => {
+            format!(
+                "the head of the weights, for {outputs} classes, is left out; a new one for {classes} is drawn"
+            )
+        }
+        HeadOrigin::Drawn { left_out: None } => {
+            format!("the weights have no head; a new one for {classes} classes is drawn")
+        }
+    }
+}
+
+fn about_run(run: &TrainRun, ground: &Ground, base_weights: &str) -> String {
+    let frozen = match run.spec.freeze.last_frozen() {
+        None => "everything learns".to_owned(),
+        Some(Stage::Layer4) => "only the head learns".to_owned(),
+        Some(stage) => format!("everything after {} learns", stage.as_str()),
+    };
+    format!(
+        "{} from weights `{base_weights}` on {}, {} threads: {} images train, {} validate; {frozen}",
+        run.spec.backbone.architecture,
+        run.device,
+        run.threads,
+        ground.data.train.len(),
+        ground.data.val.len()
+    )
+}
+
+/// At 32 pixels what reaches the last stage is a single pixel, and the variance of one value is no number.
+fn check_batches(spec: &JobSpec, plan: &Plan) -> Result<(), Halt> {
+    let norm_learns = spec.freeze.last_frozen() != Some(Stage::Layer4);
+    if norm_learns && plan.batch_size == 1 && spec.image.size <= 32 {
+        let message = "BatchNorm cannot learn from batches of one picture of 32 pixels; raise `batch_size` to 2 or more, or freeze the \
+                       whole backbone";
+        return Err(Halt::failed(FailureCode::InvalidData, message));
+    }
+    Ok(())
+}
+
+fn warn(run: &TrainRun, data: &Data, reporter: &Reporter) {
+    let warn = |code: &str, message: String| reporter.send(&WorkerMessage::warning(code, message));
+    if data.val.is_empty() {
+        let message = "there are no validation images: the last epoch's weights are kept, whether they are the best or not";
+        warn("no_validation", message.to_owned());
+    }
+    let shown = |class: usize| data.train.iter().any(|sample| sample.class as usize == class);
+    let classes = run.dataset.classes.iter().enumerate();
+    let unseen: Vec<_> = classes
+        .filter(|(class, _)| !shown(*class))
+        .map(|(_, name)| name.as_str())
+        .collect();
+    if !unseen.is_empty() {
+        warn(
+            "class_without_images",
+            format!("no training image shows {}", unseen.join(", ")),
+        );
+    }
+    if run.spec.batch_size as usize > data.train.len() {
+        let message = format!(
+            "there are {} training images, fewer than `batch_size`: each epoch is one step",
+            data.train.len()
+        );
+        warn("small_dataset", message);
+    }
+}

@@ -1,0 +1,230 @@
+//! A small dataset that the tests draw themselves, as the files that ingest leaves, and a run over it.
+
+use std::{
+    fs,
+    io::{self, Cursor, Write},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, OnceLock},
+};
+
+use serde_json::json;
+use tch::Device;
+use tempfile::TempDir;
+
+use crate::{
+    digest,
+    domain::{
+        model::DatasetLineage,
+        name::Name,
+        random::{Draws, Stream},
+        spec::{Architecture, JobSpec},
+        split::Split,
+    },
+    id::{DatasetId, JobId},
+    protocol::{DatasetInput, ManifestImage, RunResult, TrainRun, WeightsSource, WorkerMessage},
+    worker::{
+        child::{Reporter, RunDir, StopFlag},
+        nets::Network,
+        pixels, state,
+    },
+};
+
+pub const CLASSES: [&str; 3] = ["discs", "squares", "stripes"];
+/// Side of the pictures that the runs train on.
+pub const SIZE: u32 = 32;
+
+/// A dataset on disk.
+pub struct Drawn {
+    folder: TempDir,
+    pub input: DatasetInput,
+    pub images: Vec<ManifestImage>,
+}
+
+impl Drawn {
+    /// `count` pictures, class by class in turn, packed with the shorter side at `pack_side`; `part` says where each belongs.
+    pub fn new(count: u32, pack_side: u32, part: impl Fn(u32) -> Split) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut files, mut pack, mut images) = (Vec::new(), Vec::new(), Vec::new());
+        for id in 0..count {
+            let class = id % CLASSES.len() as u32;
+            let file = draw(id, class);
+            let picture = pixels::decode(&file, 1 << 20).unwrap();
+            let (width, height) = (picture.width, picture.height);
+            let packed = pixels::pack(picture, pack_side);
+            images.push(ManifestImage {
+                id,
+                path: format!("{}/{id}.png", CLASSES[class as usize]),
+                class: Some(class),
+                split: part(id),
+                sha256: digest::of_bytes(&file),
+                offset: files.len() as u64,
+                bytes: file.len() as u64,
+                width,
+                height,
+                pack_offset: pack.len() as u64,
+                pack_width: packed.width,
+                pack_height: packed.height,
+            });
+            files.extend(file);
+            pack.extend(packed.rgb);
+        }
+        let lines = images
+            .iter()
+            .map(|image| serde_json::to_string(image).unwrap() + "\n");
+        let write = |name: &str, bytes: &[u8]| -> PathBuf {
+            fs::write(folder.path().join(name), bytes).unwrap();
+            folder.path().join(name)
+        };
+        let input = DatasetInput {
+            lineage: DatasetLineage {
+                id: DatasetId::new(),
+                name: Name::parse("drawn").unwrap(),
+                version: 1,
+                sha256: "0".repeat(64),
+            },
+            classes: CLASSES.map(str::to_owned).to_vec(),
+            manifest: write("manifest.jsonl", lines.collect::<String>().as_bytes()),
+            images: write("images.bin", &files),
+            pack: write("pack.bin", &pack),
+            pack_side,
+        };
+        Self {
+            folder,
+            input,
+            images,
+        }
+    }
+
+    /// All pictures in one part, packed as the runs want them.
+    pub fn flat(count: u32) -> Self {
+        Self::new(count, resize_to(), |_| Split::Train)
+    }
+
+    /// The file of an image.
+    pub fn file(&self, image: &ManifestImage) -> Vec<u8> {
+        let files = fs::read(&self.input.images).unwrap();
+        files[image.offset as usize..][..image.bytes as usize].to_vec()
+    }
+
+    /// A run of a spec from base weights that all tests share; fields of `spec` override the defaults of these tests.
+    pub fn run(&self, spec: serde_json::Value) -> TrainRun {
+        let mut document = json!({
+            "dataset": "drawn", "image": {"size": SIZE}, "batch_size": 8, "epochs": 2, "freeze": "none",
+            "backbone": {"weights": "base.safetensors"}, "split": {"val": 0.25},
+            "optimizer": {"lr": 0.02, "backbone_lr_multiplier": 1.0},
+        });
+        for (field, value) in spec.as_object().unwrap() {
+            document[field] = value.clone();
+        }
+        TrainRun {
+            job: JobId::new(),
+            attempt: 1,
+            spec: JobSpec::parse(&document).unwrap(),
+            dataset: self.input.clone(),
+            weights: WeightsSource::File {
+                path: base_weights().to_owned(),
+                origin: "base.safetensors".into(),
+            },
+            device: "cpu".into(),
+            threads: 2,
+            checkpoints: Vec::new(),
+            seconds_used: 0.0,
+        }
+    }
+
+    pub fn dir(&self, name: &str) -> RunDir {
+        let path = self.folder.path().join(name);
+        fs::create_dir_all(&path).unwrap();
+        RunDir::new(path)
+    }
+}
+
+/// The side that a spec of these tests resizes to.
+pub fn resize_to() -> u32 {
+    SIZE * 256 / 224
+}
+
+/// What an attempt said and how it ended.
+pub struct Attempt {
+    pub messages: Vec<WorkerMessage>,
+    pub result: anyhow::Result<RunResult>,
+}
+
+/// Runs an attempt; `react` hears every message and may set the flag.
+pub fn attempt(
+    run: &TrainRun,
+    dir: &RunDir,
+    react: impl Fn(&WorkerMessage, &StopFlag) + Send + 'static,
+) -> Attempt {
+    let stop = StopFlag::default();
+    let messages = Arc::new(Mutex::new(Vec::new()));
+    let reporter = Reporter::to(Listener {
+        messages: Arc::clone(&messages),
+        stop: stop.clone(),
+        react,
+    });
+    let result = super::super::run(run, dir, &reporter, &stop);
+    let messages = messages.lock().unwrap().clone();
+    Attempt { messages, result }
+}
+
+pub fn uninterrupted(run: &TrainRun, dir: &RunDir) -> Attempt {
+    attempt(run, dir, |_, _| {})
+}
+
+struct Listener<F> {
+    messages: Arc<Mutex<Vec<WorkerMessage>>>,
+    stop: StopFlag,
+    react: F,
+}
+
+impl<F: Fn(&WorkerMessage, &StopFlag)> Write for Listener<F> {
+    /// The reporter writes one line at a time.
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let message = serde_json::from_slice(line)?;
+        (self.react)(&message, &self.stop);
+        self.messages.lock().unwrap().push(message);
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Random ResNet-18 weights with a head of ten classes, drawn once for all tests of the process.
+pub fn base_weights() -> &'static Path {
+    static FILE: OnceLock<(TempDir, PathBuf)> = OnceLock::new();
+    let (_, path) = FILE.get_or_init(|| {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("base.safetensors");
+        let network = Network::drawn(Architecture::Resnet18, 10, 1, Device::Cpu);
+        state::write(&path, network.state(), &Default::default()).unwrap();
+        (folder, path)
+    });
+    path
+}
+
+/// A disc, a square or stripes in a colour of its own, on noise, somewhere in a picture that is not square. PNG.
+fn draw(id: u32, class: u32) -> Vec<u8> {
+    let mut draws = Draws::at(3, Stream::SampleDataset, 0, u64::from(id));
+    let (width, height) = (40 + draws.below(12) as u32, 40);
+    let (x, y) = (draws.between(16.0, 24.0), draws.between(16.0, 24.0));
+    let mut picture = image::RgbImage::new(width, height);
+    for (column, row, pixel) in picture.enumerate_pixels_mut() {
+        let (across, down) = (f64::from(column) - x, f64::from(row) - y);
+        let inside = match class {
+            0 => across.hypot(down) < 12.0,
+            1 => across.abs().max(down.abs()) < 10.0,
+            _ => (column / 4) % 2 == 0,
+        };
+        for (channel, value) in pixel.0.iter_mut().enumerate() {
+            let colour = if channel == class as usize { 220.0 } else { 60.0 };
+            let base = if inside { colour } else { 110.0 };
+            *value = (base + draws.between(-30.0, 30.0)) as u8;
+        }
+    }
+    let mut file = Cursor::new(Vec::new());
+    picture.write_to(&mut file, image::ImageFormat::Png).unwrap();
+    file.into_inner()
+}

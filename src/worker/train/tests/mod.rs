@@ -1,0 +1,247 @@
+//! Training as the server sees it: files in, messages out, a model or a reason. On drawn pictures of 32 pixels.
+
+mod drawn;
+mod parity;
+mod resume;
+
+use serde_json::json;
+use tch::{Device, Tensor};
+
+use self::drawn::{Drawn, base_weights, resize_to, uninterrupted};
+use crate::{
+    domain::{
+        event::EpochEvent,
+        job::{FailureCode, StopReason},
+        model::ModelCard,
+        split::Split,
+    },
+    protocol::{DatasetInput, RunResult, TrainResult, TrainRun, WeightsSource, WorkerMessage},
+    worker::{
+        bundle,
+        child::RunDir,
+        nets::{Network, input},
+        pixels,
+        state::{self, StateDict},
+    },
+};
+
+fn trained(result: anyhow::Result<RunResult>) -> TrainResult {
+    match result.unwrap() {
+        RunResult::Trained(result) => *result,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn failed(result: anyhow::Result<RunResult>) -> (FailureCode, String) {
+    match result.unwrap() {
+        RunResult::Failed { error } => (error.code, error.message),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn epochs(messages: &[WorkerMessage]) -> Vec<EpochEvent> {
+    let epoch = |message: &WorkerMessage| match message {
+        WorkerMessage::Epoch { event, .. } => Some(event.clone()),
+        _ => None,
+    };
+    messages.iter().filter_map(epoch).collect()
+}
+
+fn warnings(messages: &[WorkerMessage]) -> Vec<String> {
+    let code = |message: &WorkerMessage| match message {
+        WorkerMessage::Warning { event } => Some(event.code.clone()),
+        _ => None,
+    };
+    messages.iter().filter_map(code).collect()
+}
+
+fn weights(dir: &RunDir, result: &TrainResult) -> StateDict {
+    bundle::read_weights(&dir.file(&result.weights.file), &result.weights.sha256).unwrap()
+}
+
+/// Share of the set's images of one part that a published model gets right, each picture prepared from its file as prediction does it.
+fn accuracy(set: &Drawn, part: Split, dir: &RunDir, result: &TrainResult) -> f64 {
+    let card: ModelCard = bundle::read_card(&dir.file(&result.card_file.file)).unwrap();
+    let network = Network::loaded(
+        card.architecture,
+        card.classes.len(),
+        &weights(dir, result),
+        Device::Cpu,
+    )
+    .unwrap();
+    let images: Vec<_> = set.images.iter().filter(|image| image.split == part).collect();
+    let right = images.iter().filter(|image| {
+        let picture = pixels::prepare(&set.file(image), &card.preprocessing, 1 << 20).unwrap();
+        let side = i64::from(card.preprocessing.crop);
+        let pictures = Tensor::from_slice(&picture.rgb).view([1, side, side, 3]);
+        let logits = network.logits(&input::normalised(&pictures, &card.preprocessing, Device::Cpu));
+        logits.argmax(1, false).int64_value(&[0]) == i64::from(image.class.unwrap())
+    });
+    right.count() as f64 / images.len() as f64
+}
+
+#[test]
+fn a_run_learns_tells_and_leaves_a_model_that_does_what_it_told() {
+    let part = |id| if id % 5 == 4 { Split::Val } else { Split::Train };
+    let set = Drawn::new(60, resize_to(), part);
+    let dir = set.dir("run");
+    let mut run = set.run(json!({
+        "backbone": {"weights": "none"}, "epochs": 3, "optimizer": {"lr": 0.002}, "augment": {"horizontal_flip": true},
+    }));
+    run.weights = WeightsSource::None;
+    let attempt = uninterrupted(&run, &dir);
+    let result = trained(attempt.result);
+
+    let epochs = epochs(&attempt.messages);
+    assert_eq!(
+        epochs.iter().map(|event| event.epoch).collect::<Vec<_>>(),
+        [1, 2, 3]
+    );
+    assert!(epochs[2].train_loss < epochs[0].train_loss);
+    let best = epochs.iter().rfind(|event| event.best).unwrap();
+    assert!(best.val_accuracy.unwrap() >= 0.9, "{epochs:?}");
+
+    assert_eq!(result.stop_reason, StopReason::Completed);
+    assert_eq!(result.card.metrics.epoch, best.epoch);
+    assert_eq!(result.card.metrics.val_accuracy, best.val_accuracy);
+    assert_eq!(
+        (result.card.metrics.train_images, result.card.metrics.val_images),
+        (48, 12)
+    );
+    assert_eq!(
+        accuracy(&set, Split::Val, &dir, &result),
+        best.val_accuracy.unwrap()
+    );
+
+    let last = attempt.messages.iter().rev().find_map(|message| match message {
+        WorkerMessage::Step { event, progress } => Some((event.step, progress.steps, progress.epochs)),
+        _ => None,
+    });
+    assert_eq!(
+        last,
+        Some((18, 18, 3)),
+        "the last step of an epoch is always told"
+    );
+    assert!(
+        attempt
+            .messages
+            .iter()
+            .any(|message| matches!(message, WorkerMessage::Checkpoint { .. }))
+    );
+}
+
+#[test]
+fn frozen_stages_keep_every_bit_and_the_others_learn() {
+    let set = Drawn::flat(16);
+    let dir = set.dir("run");
+    let run = set.run(json!({"freeze": {"until": "layer2"}, "epochs": 1, "split": {"val": 0.0}}));
+    let attempt = uninterrupted(&run, &dir);
+    let result = trained(attempt.result);
+    let (before, after) = (state::read(base_weights()).unwrap(), weights(&dir, &result));
+    for (name, tensor) in &after {
+        let frozen = ["conv1", "bn1", "layer1", "layer2"].contains(&name.split('.').next().unwrap());
+        let same = before[name].size() == tensor.size() && before[name].equal(tensor);
+        assert_eq!(same, frozen, "{name}");
+    }
+    assert_eq!(after["layer4.1.bn2.num_batches_tracked"].int64_value(&[]), 2);
+    assert_eq!(warnings(&attempt.messages), ["no_validation"]);
+    assert_eq!(result.card.metrics.val_accuracy, None);
+}
+
+#[test]
+fn only_the_head_learns_where_the_backbone_is_frozen() {
+    let set = Drawn::flat(16);
+    let dir = set.dir("run");
+    let run = set.run(json!({"freeze": "backbone", "epochs": 2, "optimizer": {"lr": 0.1}}));
+    let result = trained(uninterrupted(&run, &dir).result);
+    let (before, after) = (state::read(base_weights()).unwrap(), weights(&dir, &result));
+    let backbone = after.iter().filter(|(name, _)| !name.starts_with("fc."));
+    for (name, tensor) in backbone {
+        assert!(before[name].equal(tensor), "{name}");
+    }
+    assert_eq!(after["fc.weight"].size(), [3, 512]);
+}
+
+#[test]
+fn a_dataset_packed_at_another_size_gives_the_same_model() {
+    let one_epoch = json!({"epochs": 1, "freeze": {"until": "layer3"}});
+    let fits = Drawn::new(18, resize_to(), |_| Split::Train);
+    let mut model = Vec::new();
+    for pack_side in [resize_to(), 24] {
+        let set = Drawn::new(18, pack_side, |_| Split::Train);
+        let run = TrainRun {
+            dataset: DatasetInput {
+                lineage: fits.input.lineage.clone(),
+                ..set.input.clone()
+            },
+            ..set.run(one_epoch.clone())
+        };
+        let dir = set.dir("run");
+        model.push(trained(uninterrupted(&run, &dir).result).weights.sha256);
+    }
+    assert_eq!(model[0], model[1]);
+}
+
+#[test]
+fn a_loss_that_is_no_number_ends_the_job_with_the_step() {
+    let set = Drawn::flat(16);
+    let run =
+        set.run(json!({"optimizer": {"lr": 100.0, "momentum": 0.0, "weight_decay": 1.0}, "epochs": 50}));
+    let (code, message) = failed(uninterrupted(&run, &set.dir("run")).result);
+    assert_eq!(code, FailureCode::Diverged);
+    assert!(
+        message.contains("at step") && message.contains("optimizer.lr"),
+        "{message}"
+    );
+}
+
+#[test]
+fn data_that_cannot_train_is_refused_in_words() {
+    let refusal = |set: &Drawn, spec| failed(uninterrupted(&set.run(spec), &set.dir("run")).result);
+    let nothing = Drawn::new(6, resize_to(), |_| Split::Val);
+    let (code, message) = refusal(&nothing, json!({}));
+    assert_eq!(code, FailureCode::InvalidData);
+    assert!(message.contains("no training images"), "{message}");
+    let one_class = Drawn::new(6, resize_to(), |id| {
+        if id % 3 == 0 { Split::Train } else { Split::Val }
+    });
+    let (code, message) = refusal(&one_class, json!({}));
+    assert_eq!(code, FailureCode::InvalidData);
+    assert!(message.contains("discs"), "{message}");
+    let (code, message) = refusal(&Drawn::flat(6), json!({"batch_size": 1}));
+    assert_eq!(code, FailureCode::InvalidData);
+    assert!(message.contains("batch_size"), "{message}");
+}
+
+#[test]
+fn weights_of_another_architecture_are_refused_by_name() {
+    let set = Drawn::flat(6);
+    let backbone = json!({"architecture": "resnet34", "weights": "base.safetensors"});
+    let (code, message) =
+        failed(uninterrupted(&set.run(json!({"backbone": backbone})), &set.dir("run")).result);
+    assert_eq!(code, FailureCode::WeightsUnavailable);
+    assert!(
+        message.contains("resnet34") && message.contains("layer1.2.bn1.weight"),
+        "{message}"
+    );
+}
+
+#[test]
+fn when_the_time_is_over_the_best_epoch_so_far_is_the_model() {
+    let set = Drawn::flat(16);
+    let mut run = set.run(json!({"max_seconds": 100, "epochs": 9, "freeze": "backbone"}));
+    // Earlier attempts have used it all; a job still gets as far as one judged epoch, cut short after its first step.
+    run.seconds_used = 100.0;
+    let attempt = uninterrupted(&run, &set.dir("run"));
+    let result = trained(attempt.result);
+    assert_eq!(result.stop_reason, StopReason::Budget);
+    let epochs = epochs(&attempt.messages);
+    assert_eq!(
+        epochs
+            .iter()
+            .map(|event| (event.epoch, event.step))
+            .collect::<Vec<_>>(),
+        [(1, 1)]
+    );
+    assert!(epochs[0].val_accuracy.is_some());
+}

@@ -1,0 +1,135 @@
+//! Interrupted runs go on as if nothing had happened: stopped anywhere, with the newest checkpoint damaged, on another machine.
+
+use std::{fs, path::PathBuf};
+
+use serde_json::json;
+
+use super::{
+    drawn::{Attempt, Drawn, attempt, uninterrupted},
+    epochs, trained, warnings,
+};
+use crate::{
+    protocol::{TrainRun, WorkerMessage},
+    worker::{
+        child::{RunDir, Stopped},
+        train::checkpoint,
+    },
+};
+
+/// A run of two epochs of two steps in which some stages are frozen, others learn, and pictures are mirrored.
+fn run(set: &Drawn) -> TrainRun {
+    set.run(json!({"batch_size": 12, "freeze": {"until": "layer2"}, "augment": {"horizontal_flip": true}}))
+}
+
+fn is_stopped(attempt: &Attempt) -> bool {
+    attempt.result.as_ref().is_err_and(|error| error.is::<Stopped>())
+}
+
+/// Stops after the first step that is told.
+fn one_step(run: &TrainRun, dir: &RunDir) -> Attempt {
+    attempt(run, dir, |message, stop| {
+        if matches!(message, WorkerMessage::Step { .. }) {
+            stop.set();
+        }
+    })
+}
+
+/// Checkpoints of an attempt, newest first.
+fn checkpoints(attempt: &Attempt, dir: &RunDir) -> Vec<PathBuf> {
+    let file = |message: &WorkerMessage| match message {
+        WorkerMessage::Checkpoint { event } => Some(dir.file(&event.file)),
+        _ => None,
+    };
+    attempt.messages.iter().rev().filter_map(file).collect()
+}
+
+fn resumed(attempt: &Attempt) -> Option<(u64, u32)> {
+    attempt.messages.iter().find_map(|message| match message {
+        WorkerMessage::Resumed { step, epoch } => Some((*step, *epoch)),
+        _ => None,
+    })
+}
+
+#[test]
+fn a_run_stopped_after_every_step_ends_with_the_bits_of_one_that_was_not() {
+    let set = Drawn::flat(32);
+    let whole = uninterrupted(&run(&set), &set.dir("whole"));
+    let expected_epochs = epochs(&whole.messages);
+    let expected = trained(whole.result);
+
+    let mut run = run(&set);
+    let (mut told, mut points) = (Vec::new(), Vec::new());
+    let last = loop {
+        let dir = set.dir(&format!("attempt-{}", run.attempt));
+        let attempt = one_step(&run, &dir);
+        points.extend(resumed(&attempt));
+        told.extend(epochs(&attempt.messages));
+        assert!(
+            warnings(&attempt.messages).is_empty(),
+            "{:?}",
+            warnings(&attempt.messages)
+        );
+        if !is_stopped(&attempt) {
+            break attempt;
+        }
+        run.checkpoints = checkpoints(&attempt, &dir);
+        run.attempt += 1;
+    };
+    assert_eq!(points, [(1, 0), (2, 0), (3, 1), (4, 1)]);
+    let result = trained(last.result);
+    assert_eq!(result.weights.sha256, expected.weights.sha256);
+    assert_eq!(result.card, expected.card);
+    let numbers = |events: &[_]| -> Vec<_> {
+        let number = |event: &crate::domain::event::EpochEvent| {
+            (event.train_loss, event.train_accuracy, event.val_loss)
+        };
+        events.iter().map(number).collect()
+    };
+    assert_eq!(numbers(&told), numbers(&expected_epochs));
+}
+
+#[test]
+fn a_damaged_checkpoint_is_told_and_the_one_before_it_is_gone_on_from() {
+    let set = Drawn::flat(32);
+    let mut run = run(&set);
+    let (first_dir, second_dir) = (set.dir("first"), set.dir("second"));
+    let first = one_step(&run, &first_dir);
+    run.checkpoints = checkpoints(&first, &first_dir);
+    let second = one_step(&run, &second_dir);
+    let newest = checkpoints(&second, &second_dir).remove(0);
+    let mut bytes = fs::read(&newest).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&newest, &bytes).unwrap();
+    let cut = second_dir.file("cut.safetensors");
+    fs::write(&cut, &bytes[..middle]).unwrap();
+    run.checkpoints
+        .splice(0..0, [cut, newest, second_dir.file("absent.safetensors")]);
+    let third = one_step(&run, &set.dir("third"));
+    assert_eq!(resumed(&third), Some((1, 0)));
+    assert_eq!(warnings(&third.messages), ["checkpoint_damaged"; 3]);
+
+    run.spec.optimizer.lr *= 2.0;
+    let other = one_step(&run, &set.dir("other"));
+    assert_eq!(
+        resumed(&other),
+        None,
+        "a checkpoint of another job is not gone on from"
+    );
+}
+
+#[test]
+fn going_on_with_another_libtorch_is_told() {
+    let set = Drawn::flat(32);
+    let mut run = run(&set);
+    let dir = set.dir("first");
+    let first = one_step(&run, &dir);
+    let path = checkpoints(&first, &dir).remove(0);
+    let mut saved = checkpoint::read(&path, &checkpoint::identity(&run).unwrap()).unwrap();
+    saved.machine.libtorch = "2.10.0".into();
+    checkpoint::write(&path, &saved).unwrap();
+    run.checkpoints = vec![path];
+    let second = one_step(&run, &set.dir("second"));
+    assert_eq!(resumed(&second), Some((1, 0)));
+    assert_eq!(warnings(&second.messages), ["resume_not_bit_exact"]);
+}

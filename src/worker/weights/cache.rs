@@ -1,0 +1,168 @@
+//! Where fetched weights lie: `{cache}/{repository}/{revision}/model.safetensors`, shared by all jobs of the server.
+//!
+//! The file appears whole, by rename, after its checks. Beside it lie the part of a download that broke off, a note of what that part
+//! is of, and the lock of whoever is fetching. A crash at any point leaves something that the next job goes on from or overwrites.
+
+use std::{
+    fs::{self, File, TryLockError},
+    io,
+    path::{Path, PathBuf},
+    thread,
+    time::Duration,
+};
+
+use serde::{Deserialize, Serialize};
+
+use super::fault::HubFault;
+use crate::{
+    digest,
+    protocol::{HubSource, WorkerMessage},
+    worker::child::Reporter,
+};
+
+/// Name of the file on the hub and in the cache.
+pub(super) const FILE: &str = "model.safetensors";
+
+/// The place of one file in the cache.
+#[derive(Debug)]
+pub(super) struct Place {
+    folder: PathBuf,
+}
+
+/// What an unfinished download is of: it is only gone on with where the hub still has the same thing.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct PartNote {
+    /// Strong entity tag of the answer that the bytes came from (RFC 9110, 8.8.3).
+    pub validator: Option<String>,
+    /// SHA-256 that the hub told for the whole.
+    pub sha256: Option<String>,
+}
+
+impl Place {
+    /// # Errors
+    /// [`HubFault::Misnamed`] where repository or revision would leave the cache.
+    pub fn of(hub: &HubSource) -> Result<Self, HubFault> {
+        let folder = hub
+            .cache
+            .join(component(&hub.repository)?)
+            .join(component(&hub.revision)?);
+        Ok(Self { folder })
+    }
+
+    pub fn file(&self) -> PathBuf {
+        self.folder.join(FILE)
+    }
+
+    pub fn part(&self) -> PathBuf {
+        self.folder.join(format!("{FILE}.part"))
+    }
+
+    fn note(&self) -> PathBuf {
+        self.folder.join(format!("{FILE}.part.json"))
+    }
+
+    /// Whether the file is there and, as far as that is known beforehand, the right one.
+    ///
+    /// # Errors
+    /// [`HubFault::WrongHash`] or [`HubFault::WrongSize`] where it is there and another one.
+    pub fn check(&self, hub: &HubSource) -> Result<bool, HubFault> {
+        let bytes = match fs::metadata(self.file()) {
+            Ok(found) => found.len(),
+            Err(fault) if fault.kind() == io::ErrorKind::NotFound => return Ok(false),
+            Err(fault) => return Err(fault.into()),
+        };
+        check_size(hub.bytes, bytes)?;
+        if hub.sha256.is_some() {
+            check_hash(hub.sha256.as_deref(), &self.file())?;
+        }
+        Ok(true)
+    }
+
+    /// Makes the folder and waits until no other job is fetching the same file. The lock ends with the process that holds it.
+    pub fn lock(&self, reporter: &Reporter) -> io::Result<File> {
+        fs::create_dir_all(&self.folder)?;
+        let lock = File::create(self.folder.join(format!("{FILE}.lock")))?;
+        let mut waiting = false;
+        loop {
+            match lock.try_lock() {
+                Ok(()) => return Ok(lock),
+                Err(TryLockError::Error(fault)) => return Err(fault),
+                Err(TryLockError::WouldBlock) if waiting => reporter.send(&WorkerMessage::alive()),
+                Err(TryLockError::WouldBlock) => {
+                    waiting = true;
+                    let message = "waiting for another job that is fetching the same weights";
+                    reporter.send(&WorkerMessage::log(message));
+                }
+            }
+            // No system call waits for a lock and says on the way that it still waits.
+            thread::sleep(Duration::from_millis(200));
+        }
+    }
+
+    /// Length of the unfinished download and what it is of; nothing where there is none, or none that can be gone on with.
+    pub fn unfinished(&self) -> Option<(u64, PartNote)> {
+        let length = fs::metadata(self.part()).ok()?.len();
+        let note: PartNote = serde_json::from_slice(&fs::read(self.note()).ok()?).ok()?;
+        let known = note.validator.is_some() || note.sha256.is_some();
+        (length > 0 && known).then_some((length, note))
+    }
+
+    /// Notes what the bytes that follow are of; must come before them.
+    pub fn remember(&self, note: &PartNote) -> io::Result<()> {
+        fs::write(self.note(), serde_json::to_vec(note)?)
+    }
+
+    pub fn forget(&self) -> io::Result<()> {
+        for path in [self.note(), self.part()] {
+            match fs::remove_file(path) {
+                Err(fault) if fault.kind() != io::ErrorKind::NotFound => return Err(fault),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes the finished download the file, durable.
+    pub fn publish(&self) -> io::Result<()> {
+        File::open(self.part())?.sync_all()?;
+        fs::rename(self.part(), self.file())?;
+        File::open(&self.folder)?.sync_all()?;
+        self.forget()
+    }
+}
+
+pub(super) fn check_size(expected: Option<u64>, found: u64) -> Result<(), HubFault> {
+    match expected {
+        Some(expected) if expected != found => Err(HubFault::WrongSize { expected, found }),
+        _ => Ok(()),
+    }
+}
+
+pub(super) fn check_hash(expected: Option<&str>, path: &Path) -> Result<(), HubFault> {
+    let Some(expected) = expected else {
+        return Ok(());
+    };
+    let (found, _) = digest::of_file(path)?;
+    if found.eq_ignore_ascii_case(expected) {
+        return Ok(());
+    }
+    Err(HubFault::WrongHash {
+        expected: expected.to_owned(),
+        found,
+    })
+}
+
+/// A repository or revision as one folder name: `timm/resnet18.tv_in1k` becomes `timm--resnet18.tv_in1k`.
+fn component(name: &str) -> Result<String, HubFault> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "._-/".contains(c);
+    let parts_fit = name
+        .split('/')
+        .all(|part| !part.is_empty() && !part.starts_with('.'));
+    if name.len() <= 200 && parts_fit && name.chars().all(plain) {
+        return Ok(name.replace('/', "--"));
+    }
+    let shown: String = name.chars().filter(|c| !c.is_control()).take(80).collect();
+    Err(HubFault::Misnamed(format!(
+        "`{shown}` is no name of a repository or revision"
+    )))
+}

@@ -1,0 +1,340 @@
+//! From the hub into the cache: what is there is used, what broke off is gone on with, nothing is believed before it is checked.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{Read, Write},
+    path::PathBuf,
+    thread,
+    time::{Duration, Instant},
+};
+
+use reqwest::{StatusCode, Url, blocking::Response};
+
+use super::{
+    Pace,
+    cache::{self, PartNote, Place},
+    fault::HubFault,
+    request::{self, Answer, Hub, NoAnswer, Told},
+};
+use crate::{
+    protocol::{HubSource, WorkerMessage},
+    worker::{child::Reporter, state},
+};
+
+/// Largest file that is fetched. A ResNet-152 has 242 MB.
+const MAX_BYTES: u64 = 2 << 30;
+/// Shortest time between two messages about progress.
+const MESSAGE_EVERY: Duration = Duration::from_secs(1);
+
+/// The path of the file in the cache, fetched first where it is not there.
+pub(super) fn cached(source: &HubSource, pace: &Pace, reporter: &Reporter) -> Result<PathBuf, HubFault> {
+    let place = Place::of(source)?;
+    if source.offline {
+        let there = place.check(source)?;
+        return if there {
+            Ok(place.file())
+        } else {
+            Err(HubFault::Offline)
+        };
+    }
+    if matches!(place.check(source), Ok(true)) {
+        return Ok(place.file());
+    }
+    let _lock = place.lock(reporter)?;
+    if !matches!(place.check(source), Ok(true)) {
+        fetch(source, &place, pace, reporter)?;
+    }
+    Ok(place.file())
+}
+
+fn fetch(source: &HubSource, place: &Place, pace: &Pace, reporter: &Reporter) -> Result<(), HubFault> {
+    let hub = Hub::new(source, pace)?;
+    let address = hub.address(&source.repository, &source.revision, cache::FILE)?;
+    let mut download = Download {
+        source,
+        place,
+        hub,
+        address,
+        told: Told::default(),
+        progress: Progress::begin(source, reporter),
+    };
+    let gone_on_with = place.unfinished().is_some();
+    let mut outcome = download.run(pace).and_then(|()| download.check());
+    if gone_on_with
+        && matches!(
+            outcome,
+            Err(HubFault::WrongHash { .. } | HubFault::WrongSize { .. })
+        )
+    {
+        // What was left from before may have been of another file; the next try starts from nothing.
+        place.forget()?;
+        outcome = download.run(pace).and_then(|()| download.check());
+    }
+    if let Err(fault) = outcome {
+        if !matches!(fault, HubFault::Broken(_) | HubFault::Unreachable(_)) {
+            place.forget()?;
+        }
+        return Err(fault);
+    }
+    place.publish()?;
+    download.progress.end();
+    Ok(())
+}
+
+/// One file on its way.
+struct Download<'a> {
+    source: &'a HubSource,
+    place: &'a Place,
+    hub: Hub,
+    address: Url,
+    told: Told,
+    progress: Progress<'a>,
+}
+
+/// Why one try did not bring the whole file.
+enum Interruption {
+    Final(HubFault),
+    Transient(String),
+}
+
+impl From<HubFault> for Interruption {
+    fn from(fault: HubFault) -> Self {
+        Interruption::Final(fault)
+    }
+}
+
+impl From<std::io::Error> for Interruption {
+    fn from(fault: std::io::Error) -> Self {
+        Interruption::Final(fault.into())
+    }
+}
+
+impl Download<'_> {
+    /// Tries until the file is there, or until several tries in a row have brought nothing.
+    fn run(&mut self, pace: &Pace) -> Result<(), HubFault> {
+        let mut in_vain = 0;
+        loop {
+            self.progress.alive(pace);
+            let before = self.progress.here;
+            let reason = match self.once() {
+                Ok(()) => return Ok(()),
+                Err(Interruption::Final(fault)) => return Err(fault),
+                Err(Interruption::Transient(reason)) => reason,
+            };
+            in_vain = if self.progress.here > before {
+                1
+            } else {
+                in_vain + 1
+            };
+            if in_vain >= pace.tries {
+                return Err(HubFault::Broken(reason));
+            }
+            thread::sleep(pace.pause * 2u32.saturating_pow(in_vain - 1));
+        }
+    }
+
+    fn once(&mut self) -> Result<(), Interruption> {
+        let unfinished = self.place.unfinished();
+        let answer = self.hub.ask(&self.address, unfinished.as_ref());
+        let Answer { response, told } = answer.map_err(|none| match none {
+            NoAnswer::Final(fault) => Interruption::Final(fault),
+            NoAnswer::Transient(reason) => Interruption::Transient(reason),
+        })?;
+        self.told = told;
+        self.agree_on_hash()?;
+        let status = response.status();
+        let begin = match (status, &unfinished) {
+            (StatusCode::OK, _) => 0,
+            (StatusCode::PARTIAL_CONTENT, Some((length, note))) => {
+                let same_place =
+                    request::content_range(response.headers()).is_some_and(|(first, _)| first == *length);
+                let same_file =
+                    note.sha256.is_none() || self.told.sha256.is_none() || note.sha256 == self.told.sha256;
+                if !(same_place && same_file) {
+                    self.place.forget()?;
+                    return Err(Interruption::Transient(
+                        "it sent another part than was asked for".into(),
+                    ));
+                }
+                *length
+            }
+            (StatusCode::RANGE_NOT_SATISFIABLE, Some((length, _))) => {
+                // All of it was there already, or it is of another file.
+                if self.expected_bytes() == Some(*length) {
+                    return Ok(());
+                }
+                self.place.forget()?;
+                return Err(Interruption::Transient("it no longer has that part".into()));
+            }
+            _ => return Err(refusal(status)),
+        };
+        self.receive(response, begin)
+    }
+
+    /// Where the job's own expectation and the hub's word differ, no byte needs to be fetched to know it.
+    fn agree_on_hash(&self) -> Result<(), HubFault> {
+        match (&self.source.sha256, &self.told.sha256) {
+            (Some(expected), Some(found)) if !expected.eq_ignore_ascii_case(found) => {
+                Err(HubFault::WrongHash {
+                    expected: expected.clone(),
+                    found: found.clone(),
+                })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Writes the body behind the first `begin` bytes of the part.
+    fn receive(&mut self, mut response: Response, begin: u64) -> Result<(), Interruption> {
+        let whole = response.content_length().map(|rest| begin + rest);
+        let whole = self.expected_bytes().or(whole);
+        if whole.is_some_and(|whole| whole > MAX_BYTES) {
+            return Err(HubFault::TooLarge { limit: MAX_BYTES }.into());
+        }
+        let mut part = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(self.place.part())?;
+        part.set_len(begin)?;
+        self.place.remember(&PartNote {
+            validator: request::strong_validator(response.headers()),
+            sha256: self.told.sha256.clone().or_else(|| self.source.sha256.clone()),
+        })?;
+        std::io::Seek::seek(&mut part, std::io::SeekFrom::Start(begin))?;
+        self.progress.here = begin;
+        self.progress.whole = whole;
+        self.copy(&mut response, &mut part)?;
+        match whole {
+            Some(whole) if self.progress.here < whole => {
+                let message = format!("it ended after {} of {whole} bytes", self.progress.here);
+                Err(Interruption::Transient(message))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn copy(&mut self, response: &mut Response, part: &mut File) -> Result<(), Interruption> {
+        let mut chunk = vec![0; 256 << 10];
+        loop {
+            let count = match response.read(&mut chunk) {
+                Ok(0) => return Ok(()),
+                Ok(count) => count,
+                Err(fault) => return Err(Interruption::Transient(broken_body(fault))),
+            };
+            part.write_all(&chunk[..count])?;
+            self.progress.add(count as u64);
+            if self.progress.here > MAX_BYTES {
+                return Err(HubFault::TooLarge { limit: MAX_BYTES }.into());
+            }
+        }
+    }
+
+    fn expected_bytes(&self) -> Option<u64> {
+        self.source.bytes.or(self.told.bytes)
+    }
+
+    /// Holds the finished part to everything that is known about it.
+    fn check(&self) -> Result<(), HubFault> {
+        let part = self.place.part();
+        cache::check_size(self.expected_bytes(), std::fs::metadata(&part)?.len())?;
+        let expected = self.source.sha256.as_deref().or(self.told.sha256.as_deref());
+        cache::check_hash(expected, &part)?;
+        // A page of a proxy that came instead of the file must not get into the cache.
+        state::read_metadata(&part)?;
+        Ok(())
+    }
+}
+
+fn refusal(status: StatusCode) -> Interruption {
+    let transient = status.is_server_error()
+        || [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_MANY_REQUESTS].contains(&status);
+    let code = status.as_u16();
+    if transient {
+        return Interruption::Transient(format!("it answers {code}"));
+    }
+    Interruption::Final(match code {
+        401 | 403 => HubFault::Denied { status: code },
+        404 | 410 => HubFault::Missing { status: code },
+        _ => HubFault::Refused { status: code },
+    })
+}
+
+fn broken_body(fault: std::io::Error) -> String {
+    if fault.kind() == std::io::ErrorKind::TimedOut {
+        return "nothing more came in time".to_owned();
+    }
+    match fault.downcast::<reqwest::Error>() {
+        Ok(fault) => request::reason(fault),
+        Err(fault) => fault.to_string(),
+    }
+}
+
+/// Tells how far the download is, at most once a second.
+struct Progress<'a> {
+    reporter: &'a Reporter,
+    name: &'a str,
+    here: u64,
+    whole: Option<u64>,
+    begun: Instant,
+    told: Instant,
+}
+
+impl<'a> Progress<'a> {
+    fn begin(source: &'a HubSource, reporter: &'a Reporter) -> Self {
+        let name = source.repository.as_str();
+        let host = request::host_of(&source.endpoint);
+        reporter.send(&WorkerMessage::log(format!(
+            "fetching the weights {name} from {host}"
+        )));
+        let now = Instant::now();
+        Self {
+            reporter,
+            name,
+            here: 0,
+            whole: None,
+            begun: now,
+            told: now,
+        }
+    }
+
+    /// The longest silence that follows is a connection and an answer that both take as long as they may, on every redirect.
+    fn alive(&self, pace: &Pace) {
+        let longest = (pace.connect + pace.read) * 4 + pace.pause * 8;
+        self.reporter.send(&WorkerMessage::Alive {
+            deadline_seconds: Some(longest.as_secs().max(60)),
+        });
+    }
+
+    fn add(&mut self, bytes: u64) {
+        self.here += bytes;
+        if self.told.elapsed() < MESSAGE_EVERY {
+            return;
+        }
+        self.told = Instant::now();
+        let megabytes = |bytes: u64| bytes as f64 / 1e6;
+        let share = match self.whole {
+            Some(whole) if whole > 0 => {
+                let percent = 100 * self.here / whole;
+                format!(
+                    "{percent} % ({:.1} of {:.1} MB)",
+                    megabytes(self.here),
+                    megabytes(whole)
+                )
+            }
+            _ => format!("{:.1} MB", megabytes(self.here)),
+        };
+        let message = format!("fetching the weights {}: {share}", self.name);
+        self.reporter.send(&WorkerMessage::log(message));
+    }
+
+    fn end(&self) {
+        let seconds = self.begun.elapsed().as_secs_f64();
+        let megabytes = self.here as f64 / 1e6;
+        let message = format!(
+            "fetched the weights {} ({megabytes:.1} MB in {seconds:.1} s)",
+            self.name
+        );
+        self.reporter.send(&WorkerMessage::log(message));
+    }
+}

@@ -1,0 +1,68 @@
+//! What can go wrong between a hub and the cache, and what a person can do about each.
+
+use std::io;
+
+use crate::worker::state::StateFault;
+
+/// Why a file of the hub is not in the cache. Texts name no path and no address with secrets in it.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum HubFault {
+    #[error("the server is offline (`--offline`) and its cache does not have them")]
+    Offline,
+    #[error("{0}")]
+    Misnamed(String),
+    #[error("it cannot be reached ({0})")]
+    Unreachable(String),
+    #[error("the transfer broke off, and trying again did not help ({0})")]
+    Broken(String),
+    #[error("it answers {status}: the repository is gated or private, or its token is wrong")]
+    Denied { status: u16 },
+    #[error("it answers {status}: there is no such repository, revision or file")]
+    Missing { status: u16 },
+    #[error("it answers {status}")]
+    Refused { status: u16 },
+    #[error("it redirects in a way that is not followed ({0})")]
+    Redirect(String),
+    #[error("the file has the SHA-256 {found} and should have {expected}")]
+    WrongHash { expected: String, found: String },
+    #[error("the file has {found} bytes and should have {expected}")]
+    WrongSize { expected: u64, found: u64 },
+    #[error("the file is larger than {limit} bytes, the most that is fetched")]
+    TooLarge { limit: u64 },
+    #[error("what it sent is not weights: {0}")]
+    NotWeights(#[from] StateFault),
+    #[error("the cache cannot be written: {0}")]
+    Disk(#[from] io::Error),
+}
+
+impl HubFault {
+    /// The first thing to try, as the beginning of a sentence that goes on with what always helps.
+    pub fn advice(&self) -> &'static str {
+        match self {
+            HubFault::Offline => "Start the server without `--offline`",
+            HubFault::Misnamed(_) | HubFault::Missing { .. } => {
+                "Check the server's `--hub-endpoint` and `--hub-revision`"
+            }
+            HubFault::Denied { .. } => {
+                "Ask for access to the repository and give the server a `--hub-token` that has it"
+            }
+            HubFault::Disk(_) if self.is_full_disk() => "Free some space on the server's disk and try again",
+            HubFault::Disk(_) => "Check the server's cache folder",
+            HubFault::WrongHash { .. }
+            | HubFault::WrongSize { .. }
+            | HubFault::NotWeights(_)
+            | HubFault::TooLarge { .. } => {
+                "Check what stands between the server and its `--hub-endpoint` (a proxy or a mirror)"
+            }
+            HubFault::Unreachable(_)
+            | HubFault::Broken(_)
+            | HubFault::Refused { .. }
+            | HubFault::Redirect(_) => "Check the server's network and its `--hub-endpoint`",
+        }
+    }
+
+    pub fn is_full_disk(&self) -> bool {
+        let full = [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded];
+        matches!(self, HubFault::Disk(fault) if full.contains(&fault.kind()))
+    }
+}

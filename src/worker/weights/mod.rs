@@ -1,0 +1,122 @@
+//! Base weights for a network, from wherever the spec says: nothing, a file, or a hub in the manner of Hugging Face.
+//!
+//! Called once by a training child before its first step. Every failure is a sentence that says what to do; the job ends with it.
+//! What is loaded here is only tensors by name: whether they fit the network is for `nets` to say.
+
+mod cache;
+mod download;
+mod fault;
+#[cfg(test)]
+mod hub_server;
+mod request;
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+use crate::{
+    domain::{
+        job::{FailureCode, JobError},
+        spec::Architecture,
+    },
+    protocol::{HubSource, WeightsSource, WorkerMessage},
+    worker::{
+        child::Reporter,
+        state::{self, StateDict},
+    },
+};
+
+use fault::HubFault;
+
+/// Weights and where they came from, as the model's card will tell it.
+#[derive(Debug)]
+pub struct LoadedWeights {
+    pub state: StateDict,
+    pub origin: String,
+}
+
+/// Loads the weights that a network of `architecture` starts from; none where it starts from nothing.
+///
+/// # Errors
+/// `weights_unavailable`, or `disk_full` where the cache has no room, with a message for the person who sent the job.
+pub fn obtain(
+    source: &WeightsSource,
+    architecture: Architecture,
+    reporter: &Reporter,
+) -> Result<Option<LoadedWeights>, JobError> {
+    match source {
+        WeightsSource::None => Ok(None),
+        WeightsSource::Unavailable { message } => Err(unavailable(message.clone())),
+        WeightsSource::File { path, origin } => match state::read(path) {
+            Ok(state) => Ok(Some(LoadedWeights {
+                state,
+                origin: origin.clone(),
+            })),
+            Err(fault) => Err(unavailable(format!(
+                "the weights `{origin}` cannot be used: {fault}. Name another file or model, or start from random weights with \
+                 `\"weights\": \"none\"`"
+            ))),
+        },
+        WeightsSource::Hub(hub) => from_hub(hub, architecture, &Pace::DEFAULT, reporter).map(Some),
+    }
+}
+
+/// How patient a download is.
+#[derive(Clone, Debug)]
+struct Pace {
+    connect: Duration,
+    /// Longest wait for an answer, and for more of it.
+    read: Duration,
+    /// Before the second try; doubled before each one after it.
+    pause: Duration,
+    /// Tries in a row that bring nothing new.
+    tries: u32,
+}
+
+impl Pace {
+    const DEFAULT: Pace = Pace {
+        connect: Duration::from_secs(10),
+        read: Duration::from_secs(30),
+        pause: Duration::from_secs(1),
+        tries: 3,
+    };
+}
+
+fn from_hub(
+    hub: &HubSource,
+    architecture: Architecture,
+    pace: &Pace,
+    reporter: &Reporter,
+) -> Result<LoadedWeights, JobError> {
+    let path = download::cached(hub, pace, reporter).map_err(|fault| explain(&fault, hub, architecture))?;
+    reporter.send(&WorkerMessage::alive());
+    let state = state::read(&path).map_err(|fault| explain(&fault.into(), hub, architecture))?;
+    let origin = format!("{}@{}", hub.repository, hub.revision);
+    Ok(LoadedWeights { state, origin })
+}
+
+fn explain(fault: &HubFault, hub: &HubSource, architecture: Architecture) -> JobError {
+    let host = request::host_of(&hub.endpoint);
+    let what = format!(
+        "pretrained weights for {architecture} (`{}`) could not be had",
+        hub.repository
+    );
+    let advice = fault.advice();
+    if fault.is_full_disk() {
+        return JobError {
+            code: FailureCode::DiskFull,
+            message: format!("{what}: {fault}. {advice}"),
+        };
+    }
+    unavailable(format!(
+        "{what} from {host}: {fault}. {advice}, put such weights into `--weights-dir` as `{architecture}.safetensors`, or start from \
+         random weights with `\"weights\": \"none\"`"
+    ))
+}
+
+fn unavailable(message: String) -> JobError {
+    JobError {
+        code: FailureCode::WeightsUnavailable,
+        message,
+    }
+}

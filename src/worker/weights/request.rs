@@ -1,0 +1,203 @@
+//! One question to a hub: redirects followed by hand, the token kept to the hub's own address, what the hub tells about the file kept.
+//!
+//! Hugging Face answers with a redirect to its storage, and only that first answer (not the storage's) says the size and the SHA-256 of
+//! the file: `X-Linked-Size`, `X-Linked-ETag`. That is why redirects are not left to the HTTP library.
+
+use reqwest::{
+    StatusCode, Url,
+    blocking::{Client, Response},
+    header::{self, HeaderMap},
+    redirect::Policy,
+};
+
+use super::{Pace, cache::PartNote, fault::HubFault};
+use crate::{digest, protocol::HubSource};
+
+/// Most redirects that are followed.
+const MAX_REDIRECTS: usize = 10;
+
+/// A hub that files are asked of.
+pub(super) struct Hub {
+    client: Client,
+    endpoint: Url,
+    token: Option<String>,
+}
+
+/// What the hub itself says about the file, apart from its bytes.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Told {
+    pub sha256: Option<String>,
+    pub bytes: Option<u64>,
+}
+
+/// An answer that is not a redirect, of any status.
+pub(super) struct Answer {
+    pub response: Response,
+    pub told: Told,
+}
+
+/// Why there is no answer.
+pub(super) enum NoAnswer {
+    /// Trying again would not help.
+    Final(HubFault),
+    /// It might.
+    Transient(String),
+}
+
+impl Hub {
+    pub fn new(source: &HubSource, pace: &Pace) -> Result<Self, HubFault> {
+        let endpoint = Url::parse(source.endpoint.trim_end_matches('/'))
+            .ok()
+            .filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
+            .ok_or_else(|| HubFault::Misnamed("the hub's address is no http or https address".into()))?;
+        let client = client(&endpoint, pace).map_err(|fault| HubFault::Unreachable(reason(fault)))?;
+        Ok(Self {
+            client,
+            endpoint,
+            token: source.token.clone(),
+        })
+    }
+
+    /// The address of a file of a repository.
+    pub fn address(&self, repository: &str, revision: &str, file: &str) -> Result<Url, HubFault> {
+        let base = self.endpoint.as_str().trim_end_matches('/');
+        let revision = revision.replace('/', "%2F");
+        Url::parse(&format!("{base}/{repository}/resolve/{revision}/{file}"))
+            .map_err(|fault| HubFault::Misnamed(format!("its address cannot be written ({fault})")))
+    }
+
+    /// Asks for a file, or for what comes after the first bytes of it where `after` says how many of which file are there.
+    pub fn ask(&self, address: &Url, after: Option<&(u64, PartNote)>) -> Result<Answer, NoAnswer> {
+        let mut url = address.clone();
+        let mut told = Told::default();
+        for _ in 0..=MAX_REDIRECTS {
+            let response = self.send(&url, after)?;
+            if self.is_own(&url) {
+                told.add(response.headers(), response.status().is_redirection());
+            }
+            if !response.status().is_redirection() || response.status() == StatusCode::NOT_MODIFIED {
+                return Ok(Answer { response, told });
+            }
+            url = next(&url, response.headers()).map_err(NoAnswer::Final)?;
+        }
+        let message = format!("more than {MAX_REDIRECTS} times");
+        Err(NoAnswer::Final(HubFault::Redirect(message)))
+    }
+
+    fn send(&self, url: &Url, after: Option<&(u64, PartNote)>) -> Result<Response, NoAnswer> {
+        let mut request = self
+            .client
+            .get(url.clone())
+            .header(header::ACCEPT_ENCODING, "identity");
+        if let Some(token) = self.token.as_ref().filter(|_| self.is_own(url)) {
+            request = request.bearer_auth(token);
+        }
+        if let Some((length, note)) = after {
+            request = request.header(header::RANGE, format!("bytes={length}-"));
+            if let Some(validator) = &note.validator {
+                request = request.header(header::IF_RANGE, validator);
+            }
+        }
+        request.send().map_err(|fault| {
+            // Nobody there is an answer that a person should get at once; anything later may pass.
+            let unreachable = fault.is_connect() || fault.is_builder();
+            let reason = reason(fault);
+            if unreachable {
+                NoAnswer::Final(HubFault::Unreachable(reason))
+            } else {
+                NoAnswer::Transient(reason)
+            }
+        })
+    }
+
+    /// Whether an address is the hub's own: the token goes nowhere else, and nobody else is believed about the file.
+    fn is_own(&self, url: &Url) -> bool {
+        url.origin() == self.endpoint.origin()
+    }
+}
+
+impl Told {
+    fn add(&mut self, headers: &HeaderMap, redirects: bool) {
+        let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+        let linked = text("x-linked-etag");
+        let tag = linked.or_else(|| if redirects { None } else { text("etag") });
+        let digest = tag.map(|tag| tag.trim_start_matches("W/").trim_matches('"'));
+        if let Some(digest) = digest.filter(|digest| digest::is_digest(digest)) {
+            self.sha256 = Some(digest.to_owned());
+        }
+        if let Some(bytes) = text("x-linked-size").and_then(|size| size.parse().ok()) {
+            self.bytes = Some(bytes);
+        }
+    }
+}
+
+/// The entity tag of an answer where it is a strong one: only those may go into `If-Range` (RFC 9110, 13.1.5).
+pub(super) fn strong_validator(headers: &HeaderMap) -> Option<String> {
+    let tag = headers.get(header::ETAG)?.to_str().ok()?;
+    (tag.starts_with('"') && tag.len() > 2).then(|| tag.to_owned())
+}
+
+/// Where an answer's bytes begin, out of `Content-Range: bytes 100-199/200`, and the length of the whole.
+pub(super) fn content_range(headers: &HeaderMap) -> Option<(u64, Option<u64>)> {
+    let text = headers.get(header::CONTENT_RANGE)?.to_str().ok()?;
+    let (range, whole) = text.strip_prefix("bytes ")?.split_once('/')?;
+    let (first, _) = range.split_once('-')?;
+    Some((first.trim().parse().ok()?, whole.trim().parse().ok()))
+}
+
+/// Host and port of an address, for people.
+pub(super) fn host_of(endpoint: &str) -> String {
+    let url = Url::parse(endpoint).ok();
+    let host = url.as_ref().and_then(|url| {
+        let host = url.host_str()?;
+        Some(
+            url.port()
+                .map_or_else(|| host.to_owned(), |port| format!("{host}:{port}")),
+        )
+    });
+    host.unwrap_or_else(|| "the hub".to_owned())
+}
+
+fn client(endpoint: &Url, pace: &Pace) -> reqwest::Result<Client> {
+    let loopback = matches!(endpoint.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"));
+    let builder = || {
+        let builder = Client::builder()
+            .user_agent(concat!("finetuned/", env!("CARGO_PKG_VERSION")))
+            .redirect(Policy::none())
+            .connect_timeout(pace.connect)
+            .timeout(pace.read);
+        if loopback { builder.no_proxy() } else { builder }
+    };
+    match builder().build() {
+        // A host without certificate authorities can still use a hub of its own over plain http.
+        Err(_) if endpoint.scheme() == "http" => builder().tls_certs_only([]).build(),
+        built => built,
+    }
+}
+
+fn next(from: &Url, headers: &HeaderMap) -> Result<Url, HubFault> {
+    let location = headers
+        .get(header::LOCATION)
+        .and_then(|value| value.to_str().ok());
+    let url = location.and_then(|location| from.join(location).ok());
+    let Some(url) = url.filter(|url| matches!(url.scheme(), "http" | "https")) else {
+        return Err(HubFault::Redirect("without an address".into()));
+    };
+    if from.scheme() == "https" && url.scheme() == "http" {
+        return Err(HubFault::Redirect("from https to http".into()));
+    }
+    Ok(url)
+}
+
+/// The innermost cause, which is the one that says something, without the address: those of storage carry signatures.
+pub(super) fn reason(fault: reqwest::Error) -> String {
+    if fault.is_timeout() {
+        return "no answer in time".to_owned();
+    }
+    let fault = fault.without_url();
+    let mut cause: &dyn std::error::Error = &fault;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    cause.to_string()
+}

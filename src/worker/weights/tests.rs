@@ -1,0 +1,400 @@
+//! The hub's side of base weights, held to a small server of the same shape.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    net::TcpListener,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use tch::Tensor;
+
+use super::{
+    Pace, from_hub,
+    hub_server::{HubServer, Reply, Request},
+    obtain,
+};
+use crate::{
+    digest,
+    domain::{
+        job::{FailureCode, JobError},
+        spec::Architecture,
+    },
+    protocol::{HubSource, WeightsSource},
+    worker::{
+        child::Reporter,
+        state::{self, StateDict},
+    },
+};
+
+const QUICK: Pace = Pace {
+    connect: Duration::from_secs(5),
+    read: Duration::from_secs(5),
+    pause: Duration::ZERO,
+    tries: 3,
+};
+
+/// A file of weights, large enough to be cut in the middle.
+fn weights_file() -> Vec<u8> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("weights.safetensors");
+    let tensor = Tensor::arange(100_000, (tch::Kind::Float, tch::Device::Cpu));
+    state::write(
+        &path,
+        &StateDict::from([("fc.weight".to_owned(), tensor)]),
+        &BTreeMap::new(),
+    )
+    .unwrap();
+    fs::read(path).unwrap()
+}
+
+struct Setting {
+    hub: HubSource,
+    _cache: tempfile::TempDir,
+    messages: Arc<Mutex<Vec<u8>>>,
+    reporter: Reporter,
+}
+
+impl Setting {
+    fn new(endpoint: &str) -> Self {
+        let cache = tempfile::tempdir().unwrap();
+        let hub = HubSource {
+            endpoint: endpoint.to_owned(),
+            repository: HubSource::imagenet_repository(Architecture::Resnet18),
+            revision: "main".into(),
+            offline: false,
+            cache: cache.path().to_owned(),
+            sha256: None,
+            bytes: None,
+            token: None,
+        };
+        let messages = Arc::new(Mutex::new(Vec::new()));
+        let reporter = Reporter::to(Shared(messages.clone()));
+        Self {
+            hub,
+            _cache: cache,
+            messages,
+            reporter,
+        }
+    }
+
+    fn fetch(&self) -> Result<StateDict, JobError> {
+        self.fetch_at(&QUICK)
+    }
+
+    fn fetch_at(&self, pace: &Pace) -> Result<StateDict, JobError> {
+        from_hub(&self.hub, Architecture::Resnet18, pace, &self.reporter).map(|loaded| loaded.state)
+    }
+
+    fn failure(&self) -> String {
+        let error = self.fetch().unwrap_err();
+        assert_eq!(error.code, FailureCode::WeightsUnavailable);
+        assert!(
+            error.message.contains("\"weights\": \"none\""),
+            "{}",
+            error.message
+        );
+        let cache = self.hub.cache.to_str().unwrap();
+        assert!(!error.message.contains(cache), "{}", error.message);
+        error.message
+    }
+
+    /// Names of the files in the cache but for the lock.
+    fn cached(&self) -> Vec<String> {
+        let folder = self.hub.cache.join("timm--resnet18.tv_in1k/main");
+        let entries = fs::read_dir(folder).into_iter().flatten();
+        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let mut names: Vec<_> = names.filter(|name| !name.ends_with(".lock")).collect();
+        names.sort();
+        names
+    }
+
+    fn told(&self) -> String {
+        String::from_utf8(self.messages.lock().unwrap().clone()).unwrap()
+    }
+}
+
+struct Shared(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Shared {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+fn assert_whole(state: &StateDict) {
+    assert_eq!(state["fc.weight"].size(), [100_000]);
+    assert_eq!(state["fc.weight"].double_value(&[99_999]), 99_999.0);
+}
+
+#[test]
+fn weights_are_fetched_once_and_then_come_from_the_cache() {
+    let file = weights_file();
+    let server = HubServer::start(move |request| Reply::file(request, &file));
+    let setting = Setting::new(&server.endpoint());
+    let loaded = from_hub(&setting.hub, Architecture::Resnet18, &QUICK, &setting.reporter).unwrap();
+    assert_whole(&loaded.state);
+    assert_eq!(loaded.origin, "timm/resnet18.tv_in1k@main");
+    assert_eq!(
+        server.requests()[0].path,
+        "/timm/resnet18.tv_in1k/resolve/main/model.safetensors"
+    );
+    assert_eq!(setting.cached(), ["model.safetensors"]);
+    assert!(
+        setting.told().contains("fetched the weights"),
+        "{}",
+        setting.told()
+    );
+    assert_whole(&setting.fetch().unwrap());
+    assert_eq!(server.requests().len(), 1);
+}
+
+#[test]
+fn a_redirect_to_storage_is_followed_without_the_token_and_its_digest_is_checked() {
+    let file = weights_file();
+    let storage = {
+        let file = file.clone();
+        HubServer::start(move |request| Reply::file(request, &file).with("etag", "\"of-the-storage\""))
+    };
+    let linked = |file: &[u8], digest: String| {
+        let (to, bytes) = (format!("{}/object?signature=1", storage.endpoint()), file.len());
+        HubServer::start(move |_| {
+            Reply::redirect(to.clone())
+                .with("x-linked-size", bytes.to_string())
+                .with("x-linked-etag", format!("\"{digest}\""))
+        })
+    };
+    let hub = linked(&file, digest::of_bytes(&file));
+    let mut setting = Setting::new(&hub.endpoint());
+    setting.hub.token = Some("hf_secret".into());
+    assert_whole(&setting.fetch().unwrap());
+    let asked = hub.requests();
+    assert_eq!(asked[0].header("authorization"), Some("Bearer hf_secret"));
+    assert_eq!(storage.requests()[0].header("authorization"), None);
+
+    let lying = linked(&file, "ab".repeat(32));
+    let setting = Setting::new(&lying.endpoint());
+    let message = setting.failure();
+    assert!(message.contains("SHA-256"), "{message}");
+    assert!(!message.contains("signature"), "{message}");
+    assert!(setting.cached().is_empty(), "{:?}", setting.cached());
+}
+
+#[test]
+fn a_file_of_another_hash_or_size_than_the_known_one_is_refused() {
+    let file = weights_file();
+    let server = {
+        let file = file.clone();
+        HubServer::start(move |request| Reply::file(request, &file))
+    };
+    let mut setting = Setting::new(&server.endpoint());
+    setting.hub.sha256 = Some("0".repeat(64));
+    assert!(setting.failure().contains("SHA-256"));
+    setting.hub.sha256 = Some(digest::of_bytes(&file));
+    setting.hub.bytes = Some(12);
+    assert!(setting.failure().contains("12"));
+    assert!(setting.cached().is_empty(), "{:?}", setting.cached());
+    setting.hub.bytes = Some(file.len() as u64);
+    assert_whole(&setting.fetch().unwrap());
+}
+
+#[test]
+fn a_page_that_comes_instead_of_the_file_does_not_get_into_the_cache() {
+    let server = HubServer::start(|_| Reply::new(200, "<html>please log in to this network</html>"));
+    let setting = Setting::new(&server.endpoint());
+    assert!(setting.failure().contains("not weights"));
+    assert!(setting.cached().is_empty(), "{:?}", setting.cached());
+}
+
+#[test]
+fn a_file_beyond_the_limit_is_not_even_begun() {
+    let server = HubServer::start(|request| match request.path.as_str() {
+        "/huge" => Reply::new(200, "never asked for in full"),
+        _ => Reply::redirect("/huge").with("x-linked-size", (3u64 << 30).to_string()),
+    });
+    let setting = Setting::new(&server.endpoint());
+    assert!(setting.failure().contains("larger than"));
+    assert!(setting.cached().is_empty(), "{:?}", setting.cached());
+}
+
+/// Sends the first half of the file and breaks off, `cuts` times; after that whatever is asked for.
+fn breaking_off(file: Vec<u8>, cuts: usize) -> HubServer {
+    HubServer::start(move |request| {
+        let mut reply = Reply::file(request, &file).with("etag", "\"v1\"");
+        if request.number < cuts {
+            reply.cut_after = Some(reply.body.len() / 2);
+        }
+        reply
+    })
+}
+
+#[test]
+fn a_transfer_that_breaks_off_is_gone_on_with() {
+    let server = breaking_off(weights_file(), 2);
+    let setting = Setting::new(&server.endpoint());
+    assert_whole(&setting.fetch().unwrap());
+    let requests = server.requests();
+    assert_eq!(requests.len(), 3);
+    assert_eq!(requests[0].range_start(), None);
+    let starts: Vec<_> = requests[1..].iter().map(Request::range_start).collect();
+    assert!(starts[0] > Some(100_000) && starts[1] > starts[0], "{starts:?}");
+    assert_eq!(requests[1].header("if-range"), Some("\"v1\""));
+}
+
+#[test]
+fn a_later_job_goes_on_where_an_earlier_one_gave_up() {
+    let server = breaking_off(weights_file(), 1);
+    let setting = Setting::new(&server.endpoint());
+    let once = Pace { tries: 1, ..QUICK };
+    let error = setting.fetch_at(&once).unwrap_err();
+    assert!(error.message.contains("broke off"), "{}", error.message);
+    assert_eq!(
+        setting.cached(),
+        ["model.safetensors.part", "model.safetensors.part.json"]
+    );
+    assert_whole(&setting.fetch_at(&once).unwrap());
+    assert!(server.requests()[1].range_start() > Some(0));
+    assert_eq!(setting.cached(), ["model.safetensors"]);
+}
+
+#[test]
+fn what_was_left_of_another_file_is_thrown_away() {
+    let file = weights_file();
+    let old = {
+        let mut other = file.clone();
+        other.reverse();
+        breaking_off(other, 1)
+    };
+    let mut setting = Setting::new(&old.endpoint());
+    assert!(setting.fetch_at(&Pace { tries: 1, ..QUICK }).is_err());
+    // This hub has another file under the same tag: only the hash tells.
+    let new = HubServer::start({
+        let file = file.clone();
+        move |request| Reply::file(request, &file).with("etag", "\"v1\"")
+    });
+    setting.hub.endpoint = new.endpoint();
+    setting.hub.sha256 = Some(digest::of_bytes(&file));
+    assert_whole(&setting.fetch().unwrap());
+    assert!(new.requests()[0].range_start() > Some(0));
+    assert_eq!(new.requests()[1].range_start(), None);
+}
+
+#[test]
+fn a_hub_that_says_no_is_quoted_with_what_to_do() {
+    let denied = HubServer::start(|_| Reply::new(401, ""));
+    assert!(
+        Setting::new(&denied.endpoint())
+            .failure()
+            .contains("`--hub-token`")
+    );
+    assert_eq!(denied.requests().len(), 1);
+    let missing = HubServer::start(|_| Reply::new(404, ""));
+    assert!(
+        Setting::new(&missing.endpoint())
+            .failure()
+            .contains("no such repository")
+    );
+    assert_eq!(missing.requests().len(), 1);
+    let ill = HubServer::start(|_| Reply::new(503, ""));
+    assert!(Setting::new(&ill.endpoint()).failure().contains("503"));
+    assert_eq!(ill.requests().len(), 3, "a server's own trouble may pass");
+}
+
+#[test]
+fn a_redirect_without_end_is_given_up() {
+    let server = HubServer::start(|_| Reply::redirect("/again"));
+    assert!(Setting::new(&server.endpoint()).failure().contains("redirects"));
+    assert_eq!(server.requests().len(), 11);
+}
+
+#[test]
+fn nobody_there_and_nobody_answering_are_told_apart_from_each_other() {
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let message = Setting::new(&format!("http://{free}")).failure();
+    assert!(message.contains("cannot be reached"), "{message}");
+    assert!(message.contains(&free.to_string()), "{message}");
+
+    let silent = HubServer::start(|_| Reply {
+        hang: true,
+        ..Reply::new(200, "")
+    });
+    let setting = Setting::new(&silent.endpoint());
+    let impatient = Pace {
+        read: Duration::from_millis(100),
+        tries: 2,
+        ..QUICK
+    };
+    let error = setting.fetch_at(&impatient).unwrap_err();
+    assert!(error.message.contains("no answer in time"), "{}", error.message);
+    assert_eq!(silent.requests().len(), 2);
+}
+
+#[test]
+fn offline_uses_the_cache_and_nothing_else() {
+    let file = weights_file();
+    let server = HubServer::start(move |request| Reply::file(request, &file));
+    let mut setting = Setting::new(&server.endpoint());
+    setting.hub.offline = true;
+    assert!(setting.failure().contains("`--offline`"));
+    assert!(server.requests().is_empty());
+    setting.hub.offline = false;
+    setting.fetch().unwrap();
+    setting.hub.offline = true;
+    assert_whole(&setting.fetch().unwrap());
+    assert_eq!(server.requests().len(), 1);
+}
+
+#[test]
+fn two_jobs_at_once_fetch_one_file() {
+    let file = weights_file();
+    let server = HubServer::start(move |request| Reply::file(request, &file));
+    let setting = Setting::new(&server.endpoint());
+    let fetch = || {
+        let (hub, reporter) = (setting.hub.clone(), setting.reporter.clone());
+        move || from_hub(&hub, Architecture::Resnet18, &QUICK, &reporter).map(|_| ())
+    };
+    let jobs: Vec<_> = (0..4).map(|_| std::thread::spawn(fetch())).collect();
+    for job in jobs {
+        job.join().unwrap().unwrap();
+    }
+    assert_eq!(server.requests().len(), 1);
+}
+
+#[test]
+fn a_name_that_would_leave_the_cache_is_refused() {
+    let mut setting = Setting::new("http://127.0.0.1:9");
+    for repository in ["../../etc", "a//b", "/a", "a/..", ""] {
+        setting.hub.repository = repository.into();
+        assert!(
+            setting.failure().contains("no name of a repository"),
+            "{repository}"
+        );
+    }
+}
+
+#[test]
+fn the_other_sources_need_no_hub() {
+    let reporter = Reporter::to(std::io::sink());
+    let of = |source: &WeightsSource| obtain(source, Architecture::Resnet18, &reporter);
+    assert!(of(&WeightsSource::None).unwrap().is_none());
+    let message = "there is no model `x`".to_owned();
+    let gone = of(&WeightsSource::Unavailable {
+        message: message.clone(),
+    });
+    assert_eq!(gone.unwrap_err().message, message);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("own.safetensors");
+    let file = WeightsSource::File {
+        path: path.clone(),
+        origin: "own.safetensors".into(),
+    };
+    let missing = of(&file).unwrap_err();
+    assert!(missing.message.contains("own.safetensors"), "{}", missing.message);
+    fs::write(&path, weights_file()).unwrap();
+    assert_whole(&of(&file).unwrap().unwrap().state);
+}
