@@ -21,6 +21,10 @@ pub mod config;
 pub mod http;
 pub mod inference;
 pub mod jobs;
+pub mod process;
 pub mod store;
 
 pub mod worker;
+
+#[cfg(test)]
+mod fixtures;

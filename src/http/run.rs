@@ -47,8 +47,10 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationTo
     });
     let inference = Inference::start(InferenceContext {
         worker,
-        jobs: jobs.clone(),
-        config: config.clone(),
+        data_dir,
+        devices: jobs.known_devices(),
+        threads: config.predict_threads,
+        limits: config.limits.clone(),
         store: store.clone(),
         blobs: blobs.clone(),
         shutdown: stopping.clone(),
@@ -56,7 +58,7 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationTo
     let limits = config.limits.clone();
     let event_streams = Arc::new(Semaphore::new(limits.max_event_streams));
     let address = listener.local_addr()?;
-    info!(%address, data_dir = %data_dir.display(), version = env!("CARGO_PKG_VERSION"), "listening");
+    info!(%address, data_dir = %config.data_dir.display(), version = env!("CARGO_PKG_VERSION"), "listening");
     let app = App(Arc::new(Parts {
         config,
         store: store.clone(),

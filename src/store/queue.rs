@@ -73,7 +73,7 @@ impl Store {
         Ok(claimed)
     }
 
-    /// `running -> succeeded`, with its model. None when the job no longer belongs to this attempt.
+    /// `running -> succeeded`, with its model. None when the job no longer belongs to this attempt, or was asked to be cancelled.
     pub async fn complete_job(
         &self,
         id: JobId,
@@ -89,7 +89,7 @@ impl Store {
                     let mine = sqlx::query(
                         "update jobs
                         set status = 'succeeded', finished_at = $3, stop_reason = $4, best = $5
-                        where id = $1 and attempt = $2 and status = 'running'",
+                        where id = $1 and attempt = $2 and status = 'running' and cancel_requested = 0",
                     )
                     .bind(id.to_string())
                     .bind(attempt)
@@ -121,7 +121,7 @@ impl Store {
         Ok(made)
     }
 
-    /// `running -> failed`, for good. False when the job no longer belongs to this attempt.
+    /// `running -> failed`, for good. False when the job no longer belongs to this attempt, or was asked to be cancelled.
     pub async fn fail_job(&self, id: JobId, attempt: u32, error: JobError) -> Result<bool> {
         let failed = self
             .write(move |connection| Box::pin(async move { fail(connection, id, attempt, error).await }))
@@ -138,7 +138,7 @@ impl Store {
                     let done = sqlx::query(
                         "update jobs
                         set status = 'cancelled', finished_at = $3, stop_reason = '\"cancelled\"'
-                        where id = $1 and attempt = $2 and status = 'running'",
+                        where id = $1 and attempt = $2 and status = 'running' and cancel_requested = 1",
                     )
                     .bind(id.to_string())
                     .bind(attempt)
@@ -360,7 +360,7 @@ async fn fail(connection: &mut SqliteConnection, id: JobId, attempt: u32, error:
     let done = sqlx::query(
         "update jobs
         set status = 'failed', finished_at = $3, error = $4
-        where id = $1 and attempt = $2 and status = 'running'",
+        where id = $1 and attempt = $2 and status = 'running' and cancel_requested = 0",
     )
     .bind(id.to_string())
     .bind(attempt)

@@ -1,0 +1,158 @@
+//! Keeps a predict child at hand: starts it with the first request, and again after its death, with growing pauses while it only dies.
+//!
+//! During a pause requests are refused at once: a caller does better to come back than to wait for what may not come.
+
+use std::{ffi::OsStr, fs, io, path::Path, time::Duration};
+
+use tokio::{
+    sync::mpsc,
+    task::JoinHandle,
+    time::{Instant, sleep_until, timeout},
+};
+
+use super::{
+    InferenceContext,
+    session::{End, Refusal, Request, Session},
+    wire,
+};
+use crate::{
+    process::{self, ChildGroup, Pipes, log::Log},
+    protocol::Device,
+};
+
+/// Pause after the first death, after the second in a row, and so on. A child that had answered begins the row anew.
+const PAUSES: [Duration; 4] = [
+    Duration::ZERO,
+    Duration::from_secs(1),
+    Duration::from_secs(5),
+    Duration::from_secs(25),
+];
+/// How long the pipes of a child that is gone may stay open.
+const DRAIN: Duration = Duration::from_secs(1);
+
+pub struct Host {
+    context: InferenceContext,
+    log: Log,
+}
+
+impl Host {
+    pub fn new(context: InferenceContext) -> Self {
+        let path = context.data_dir.join("logs/predict.log");
+        Self {
+            log: Log::at(path, context.limits.max_log_bytes),
+            context,
+        }
+    }
+
+    /// Serves requests until the server stops.
+    pub async fn run(mut self, mut waiting: mpsc::Receiver<Request>) {
+        let mut deaths_in_a_row = 0;
+        loop {
+            let first = tokio::select! {
+                () = self.context.shutdown.cancelled() => break,
+                request = waiting.recv() => match request {
+                    Some(request) => request,
+                    None => break,
+                },
+            };
+            if first.reply.is_closed() {
+                continue;
+            }
+            let (why, worked) = match self.live(first, &mut waiting).await {
+                End::Shutdown => break,
+                End::Broken { why, worked } => (why, worked),
+            };
+            deaths_in_a_row = if worked { 1 } else { deaths_in_a_row + 1 };
+            let pause = PAUSES[(deaths_in_a_row - 1).min(PAUSES.len() - 1)];
+            tracing::error!(why, pause = pause.as_secs(), "the predict worker is gone");
+        }
+        waiting.close();
+        while let Some(request) = waiting.recv().await {
+            request.refuse(Refusal::ComeBack(Duration::ZERO));
+        }
+    }
+
+    /// One child, from its start to its end.
+    async fn live(&mut self, first: Request, waiting: &mut mpsc::Receiver<Request>) -> End {
+        let Some(device) = self.device().await else {
+            first.refuse(Refusal::ComeBack(Duration::ZERO));
+            return End::Shutdown;
+        };
+        let (child, pipes) = match self.spawn(&device) {
+            Ok(started) => started,
+            Err(error) => {
+                first.refuse(Refusal::ComeBack(Duration::ZERO));
+                return End::Broken {
+                    why: format!("it cannot be started: {error}"),
+                    worked: false,
+                };
+            }
+        };
+        let log = self.log.clone();
+        let errors = tokio::spawn(async move { log.copy(pipes.stderr).await });
+        let session = Session {
+            child,
+            frames: wire::read(pipes.stdout),
+            limits: &self.context.limits,
+            shutdown: &self.context.shutdown,
+        };
+        let end = session.run(wire::write(pipes.stdin), first, waiting).await;
+        match (end, last_line(errors).await) {
+            (End::Broken { why, worked }, Some(line)) => End::Broken {
+                why: format!("{why}; its last words: {line}"),
+                worked,
+            },
+            (end, _) => end,
+        }
+    }
+
+    fn spawn(&self, device: &str) -> io::Result<(ChildGroup, Pipes)> {
+        let dir = std::path::absolute(self.context.data_dir.join("predict"))?;
+        fs::create_dir_all(&dir)?;
+        let threads = process::threads(self.context.threads).to_string();
+        let arguments = ["predict", "--device", device, "--threads", &threads].map(OsStr::new);
+        process::spawn(Path::new(&self.context.worker), &arguments, &dir)
+    }
+
+    /// The device for predictions, as soon as it is known; none when the server stops first.
+    async fn device(&mut self) -> Option<String> {
+        let devices = &mut self.context.devices;
+        tokio::select! {
+            () = self.context.shutdown.cancelled() => None,
+            known = devices.wait_for(|devices| !devices.is_empty()) => {
+                let known = known.ok()?;
+                let is_gpu = |device: &&Device| device.name.starts_with("cuda:");
+                let device = known.iter().find(is_gpu).or(known.first())?;
+                Some(device.name.clone())
+            }
+        }
+    }
+
+    /// Refuses everybody for a while.
+    async fn pause(&self, pause: Duration, waiting: &mut mpsc::Receiver<Request>) {
+        if pause.is_zero() {
+            return;
+        }
+        let until = Instant::now() + pause;
+        loop {
+            tokio::select! {
+                () = self.context.shutdown.cancelled() => return,
+                () = sleep_until(until) => return,
+                request = waiting.recv() => match request {
+                    Some(request) => request.refuse(Refusal::ComeBack(until - Instant::now())),
+                    None => return,
+                },
+            }
+        }
+    }
+}
+
+async fn last_line(mut errors: JoinHandle<Option<String>>) -> Option<String> {
+    match timeout(DRAIN, &mut errors).await {
+        Ok(copied) => copied.ok().flatten(),
+        Err(_) => {
+            errors.abort();
+            None
+        }
+    }
+}

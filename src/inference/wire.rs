@@ -1,0 +1,71 @@
+//! Frames to and from the predict child, each way in a task of its own, so that neither pipe ever waits for the other.
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    process::{ChildStdin, ChildStdout},
+    sync::mpsc,
+};
+
+use bytes::Bytes;
+
+use crate::protocol::frames::{self, PredictRequest};
+
+/// Replies that are read ahead.
+const READ_AHEAD: usize = 64;
+
+/// The header of a frame, or why the child has lost the thread and must go.
+pub type Frame = Result<Vec<u8>, &'static str>;
+
+/// Begins to write requests. Dropping the sender closes the pipe after the last one, which asks the child to leave; so does an error of
+/// the pipe, whose reason the child's end will tell.
+pub fn write(mut stdin: ChildStdin) -> mpsc::Sender<(PredictRequest, Bytes)> {
+    let (sender, mut requests) = mpsc::channel::<(PredictRequest, Bytes)>(1);
+    tokio::spawn(async move {
+        while let Some((request, image)) = requests.recv().await {
+            let Ok(header) = serde_json::to_vec(&request) else {
+                continue;
+            };
+            let prefix = frames::prefix(header.len() as u32, image.len() as u32);
+            let head = [&prefix[..], &header].concat();
+            if stdin.write_all(&head).await.is_err()
+                || stdin.write_all(&image).await.is_err()
+                || stdin.flush().await.is_err()
+            {
+                return;
+            }
+        }
+    });
+    sender
+}
+
+/// Begins to read frames. The channel ends with the pipe.
+pub fn read(mut stdout: ChildStdout) -> mpsc::Receiver<Frame> {
+    let (sender, replies) = mpsc::channel(READ_AHEAD);
+    tokio::spawn(async move {
+        loop {
+            let frame = read_frame(&mut stdout).await;
+            let last = frame.is_err();
+            let Some(frame) = frame.transpose() else { return };
+            if sender.send(frame).await.is_err() || last {
+                return;
+            }
+        }
+    });
+    replies
+}
+
+/// The header of the next frame; none at the end of the pipe. The child's frames have no body.
+async fn read_frame(stdout: &mut ChildStdout) -> Result<Option<Vec<u8>>, &'static str> {
+    let mut prefix = [0; frames::PREFIX];
+    if stdout.read_exact(&mut prefix).await.is_err() {
+        return Ok(None);
+    }
+    let Some((header, 0)) = frames::lengths(prefix) else {
+        return Err("a frame begins with impossible lengths");
+    };
+    let mut text = vec![0; header];
+    match stdout.read_exact(&mut text).await {
+        Ok(_) => Ok(Some(text)),
+        Err(_) => Ok(None),
+    }
+}

@@ -1,0 +1,53 @@
+//! What every part of the background work shares.
+
+use std::path::PathBuf;
+
+use tokio::sync::Notify;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::{paths::Paths, slots::Slots};
+use crate::{blobs::Blobs, config::Config, process::log::Log, store::Store};
+
+/// What the background work needs of the server.
+pub struct JobsContext {
+    pub store: Store,
+    pub blobs: Blobs,
+    pub config: Config,
+    /// The worker program, see [`Config::worker_program`].
+    pub worker: PathBuf,
+    /// When it fires nothing new is begun, and children are asked to save their state and leave.
+    pub shutdown: CancellationToken,
+}
+
+pub struct Context {
+    pub store: Store,
+    pub blobs: Blobs,
+    pub config: Config,
+    pub worker: PathBuf,
+    pub shutdown: CancellationToken,
+    pub paths: Paths,
+    pub slots: Slots,
+    pub sweep: Notify,
+    pub tasks: TaskTracker,
+}
+
+impl Context {
+    pub fn new(given: JobsContext) -> Self {
+        Self {
+            paths: Paths::new(&given.config.data_dir),
+            store: given.store,
+            blobs: given.blobs,
+            config: given.config,
+            worker: given.worker,
+            shutdown: given.shutdown,
+            slots: Slots::default(),
+            sweep: Notify::new(),
+            tasks: TaskTracker::new(),
+        }
+    }
+
+    /// The log of a job, of a dataset, or of the list of devices.
+    pub fn log(&self, of: &impl std::fmt::Display) -> Log {
+        Log::at(self.paths.log(of), self.config.limits.max_log_bytes)
+    }
+}

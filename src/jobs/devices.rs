@@ -1,0 +1,85 @@
+//! Asks the worker once which devices there are. The server answers before it knows; only the claim loop waits.
+
+use std::{ffi::OsStr, fs, sync::Arc, time::Duration};
+
+use anyhow::{Context as _, bail};
+use tokio::io::AsyncReadExt;
+
+use super::context::Context;
+use crate::{domain::spec::DeviceChoice, process, protocol::Device};
+
+/// Loading the libraries of a card from a cold disk takes a while.
+const DEADLINE: Duration = Duration::from_secs(120);
+const LONGEST_LIST: u64 = 1 << 20;
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+
+pub async fn run(context: Arc<Context>) {
+    let mut wait = Duration::from_secs(1);
+    loop {
+        let answer = tokio::select! {
+            () = context.shutdown.cancelled() => return,
+            answer = tokio::time::timeout(DEADLINE, ask(&context)) => answer,
+        };
+        let answer = answer.unwrap_or_else(|_| Err(anyhow::anyhow!("no answer in {} s", DEADLINE.as_secs())));
+        match answer {
+            Ok(devices) => {
+                let names: Vec<_> = devices.iter().map(|device| device.name.as_str()).collect();
+                tracing::info!(devices = names.join(", "), "devices are known");
+                return context.slots.open(devices);
+            }
+            Err(error) => {
+                tracing::error!(
+                    error = format!("{error:#}"),
+                    retry_in = wait.as_secs(),
+                    "the worker does not list its devices; no job can start"
+                );
+            }
+        }
+        tokio::select! {
+            () = context.shutdown.cancelled() => return,
+            () = tokio::time::sleep(wait) => wait = (wait * 2).min(LONGEST_WAIT),
+        }
+    }
+}
+
+async fn ask(context: &Context) -> anyhow::Result<Vec<Device>> {
+    let dir = context.paths.runs();
+    fs::create_dir_all(&dir).context("cannot make the folder for runs")?;
+    let (mut child, pipes) = process::spawn(&context.worker, &[OsStr::new("devices")], &dir)
+        .context("cannot start the worker program")?;
+    let log = context.log(&"devices");
+    let mut list = Vec::new();
+    let mut output = pipes.stdout.take(LONGEST_LIST);
+    let (read, last_line, status) = tokio::join!(
+        output.read_to_end(&mut list),
+        log.copy(pipes.stderr),
+        child.wait()
+    );
+    drop(pipes.stdin);
+    read?;
+    let status = status?;
+    if !status.success() {
+        let last_line = last_line.unwrap_or_default();
+        bail!("{}: {last_line}", process::describe(status));
+    }
+    let devices: Vec<Device> = serde_json::from_slice(&list).context("its list cannot be read")?;
+    check(&devices)?;
+    Ok(devices)
+}
+
+/// The names go into rows and command lines.
+fn check(devices: &[Device]) -> anyhow::Result<()> {
+    if devices.is_empty() {
+        bail!("its list is empty");
+    }
+    for (place, device) in devices.iter().enumerate() {
+        let known = DeviceChoice::try_from(device.name.clone());
+        if !matches!(known, Ok(DeviceChoice::Cpu | DeviceChoice::Cuda(_))) {
+            bail!("it names a device that is neither `cpu` nor `cuda:N`");
+        }
+        if devices[..place].iter().any(|earlier| earlier.name == device.name) {
+            bail!("it names {} twice", device.name);
+        }
+    }
+    Ok(())
+}

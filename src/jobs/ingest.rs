@@ -1,0 +1,293 @@
+//! Reads uploaded archives, one after another: each in a child, at most three that die, and whatever it finds ends in the dataset's row.
+//!
+//! Woken by a signal of the store and now and then in any case. A dataset that is being read when the server stops is read again
+//! from the beginning at the next start: an archive has no checkpoints.
+
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use tokio::sync::mpsc;
+
+use super::{
+    context::Context,
+    failure,
+    insist::insist,
+    paths::absolute,
+    supervisor::{Outcome, Run, supervise},
+};
+use crate::{
+    blobs::Pin,
+    domain::{
+        dataset::{DatasetError, ReportSummary},
+        job::{FailureCode, JobError},
+    },
+    error::{Kind, Result},
+    id::DatasetId,
+    process::{self, log::Log},
+    protocol::{Artifact, IngestResult, IngestRun, RunResult, RunSpec, WorkerMessage},
+    store::{DatasetToIngest, Topic},
+};
+
+/// Shorter side of the pictures in a pixel pack: what the default size of 224 pixels is cut out of.
+const PACK_SIDE: u32 = 256;
+/// Children that may die over one archive.
+const MOST_ATTEMPTS: u32 = 3;
+/// Times that an archive's reading may be begun at all: a server that is stopped does not count as a death, but an archive that takes
+/// the server down with it must not do so for ever.
+const MOST_STARTS: u32 = 10;
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+
+enum Next {
+    Done,
+    Again,
+}
+
+enum Cause {
+    Shutdown,
+    Deleted,
+}
+
+pub async fn run(context: Arc<Context>) {
+    let mut uploads = context.store.signals().subscribe(Topic::Uploads);
+    let mut resting: HashMap<DatasetId, Instant> = HashMap::new();
+    while !context.shutdown.is_cancelled() {
+        resting.retain(|_, until| *until > Instant::now());
+        match context
+            .store
+            .claim_dataset(resting.keys().copied().collect())
+            .await
+        {
+            Ok(Some(dataset)) => {
+                let id = dataset.id;
+                let read = tokio::spawn(read(context.clone(), dataset)).await;
+                if let Err(error) = &read {
+                    tracing::error!(dataset = %id, %error, "the server failed while it looked after an archive");
+                }
+                if !matches!(read, Ok(Next::Done)) {
+                    resting.insert(id, Instant::now() + RETRY_AFTER);
+                }
+                continue;
+            }
+            Ok(None) => {}
+            Err(error) => tracing::error!(%error, "cannot look for archives to read"),
+        }
+        let rested = resting.values().min().copied();
+        let wait = rested.map_or(LOOK_EVERY, |until| {
+            until.saturating_duration_since(Instant::now())
+        });
+        tokio::select! {
+            () = context.shutdown.cancelled() => {}
+            Ok(()) = uploads.changed() => {}
+            () = tokio::time::sleep(wait) => {}
+        }
+    }
+}
+
+/// Runs one child over one archive until what came of it is written down.
+async fn read(context: Arc<Context>, dataset: DatasetToIngest) -> Next {
+    if dataset.attempt > MOST_STARTS {
+        let message =
+            format!("the reading of the archive was begun {MOST_STARTS} times and never came to an end");
+        let error = JobError::new(FailureCode::WorkerCrashed, message);
+        return fail(&context, &dataset, error).await;
+    }
+    tracing::info!(dataset = %dataset.id, attempt = dataset.attempt, "an archive is read");
+    let next = attempt(&context, &dataset).await;
+    let (paths, id) = (context.paths.clone(), dataset.id);
+    let removed = tokio::task::spawn_blocking(move || paths.forget(&id)).await;
+    if let Ok(Err(error)) = removed {
+        tracing::warn!(dataset = %id, %error, "cannot remove the folder of an archive's reader; the next sweep tries again");
+    }
+    next
+}
+
+async fn attempt(context: &Context, dataset: &DatasetToIngest) -> Next {
+    let spec = RunSpec::Ingest(IngestRun {
+        dataset: dataset.id,
+        archive: absolute(&context.blobs.path(&dataset.archive)),
+        limits: context.config.limits.ingest.clone(),
+        threads: process::threads(context.config.ingest_threads),
+        pack_side: PACK_SIDE,
+    });
+    let (paths, id, number) = (context.paths.clone(), dataset.id, dataset.attempt);
+    let begun = tokio::task::spawn_blocking(move || paths.begin(&id, number, &spec)).await;
+    let dir = match begun.map_err(std::io::Error::other).flatten() {
+        Ok(dir) => dir,
+        Err(error) => {
+            tracing::error!(dataset = %id, %error, "cannot make the folder of an archive's reader");
+            return died(context, dataset, failure::of_disk(&error)).await;
+        }
+    };
+    let log = context.log(&id);
+    log.note(&format!("attempt {number}")).await;
+    let run = Run {
+        program: &context.worker,
+        command: "ingest",
+        dir: &dir,
+        log: log.clone(),
+        limits: &context.config.limits,
+    };
+    let (sender, receiver) = mpsc::channel(16);
+    let (report, ()) = tokio::join!(
+        supervise(&run, sender, stop_cause(context, id)),
+        note_down(log, receiver)
+    );
+    let broken = failure::of_child(&report, context.paths.data_dir());
+    match report.outcome {
+        Outcome::Stopped {
+            cause: Cause::Deleted,
+            ..
+        } => Next::Done,
+        Outcome::Stopped {
+            result: Some(result), ..
+        }
+        | Outcome::Ended {
+            result: Some(result), ..
+        } => take_over(context, dataset, result, broken).await,
+        // The row still says `processing`: the next start of the server begins again.
+        Outcome::Stopped {
+            cause: Cause::Shutdown,
+            ..
+        } => Next::Done,
+        _ => died(context, dataset, broken).await,
+    }
+}
+
+/// Ready when the child is to be stopped.
+async fn stop_cause(context: &Context, dataset: DatasetId) -> Cause {
+    tokio::select! {
+        () = context.shutdown.cancelled() => Cause::Shutdown,
+        () = deleted(context, dataset) => Cause::Deleted,
+    }
+}
+
+async fn deleted(context: &Context, dataset: DatasetId) {
+    let mut changed = context.store.signals().subscribe(Topic::Dataset(dataset));
+    loop {
+        match context.store.dataset(&dataset.to_string()).await {
+            Err(error) if error.kind() == Kind::NotFound => return,
+            Err(error) => tracing::error!(%dataset, %error, "cannot look at a dataset that is being read"),
+            Ok(_) => {}
+        }
+        let _ = tokio::time::timeout(LOOK_EVERY, changed.changed()).await;
+    }
+}
+
+/// A dataset has no events: what the child tells goes into its log.
+async fn note_down(log: Log, mut messages: mpsc::Receiver<WorkerMessage>) {
+    while let Some(message) = messages.recv().await {
+        match message {
+            WorkerMessage::Log { event } => log.note(&event.message).await,
+            WorkerMessage::Warning { event } => log.note(&format!("warning: {}", event.message)).await,
+            _ => {}
+        }
+    }
+}
+
+async fn take_over(
+    context: &Context,
+    dataset: &DatasetToIngest,
+    result: RunResult,
+    broken: JobError,
+) -> Next {
+    let pin = context.blobs.pin().await;
+    let taken = match result {
+        RunResult::Ingested(result) => finish(context, dataset, result, &pin).await,
+        RunResult::Rejected {
+            error,
+            report,
+            report_entries,
+        } => reject(context, dataset, error, report, report_entries, &pin).await,
+        RunResult::Trained(_) | RunResult::Failed { .. } => return died(context, dataset, broken).await,
+    };
+    match taken {
+        Ok(()) => Next::Done,
+        Err(error) => {
+            tracing::error!(dataset = %dataset.id, %error, "cannot take over what an archive's reader made");
+            died(context, dataset, failure::of_adoption(&error)).await
+        }
+    }
+}
+
+async fn finish(context: &Context, dataset: &DatasetToIngest, result: IngestResult, pin: &Pin) -> Result<()> {
+    let artifacts = [
+        &result.manifest,
+        &result.images_file,
+        &result.pack,
+        &result.report_entries,
+    ];
+    let dir = context.paths.run_dir(&dataset.id, dataset.attempt);
+    for artifact in artifacts {
+        context.blobs.adopt(&dir, artifact, pin).await?;
+    }
+    let finish = || context.store.finish_dataset(dataset, result.clone(), PACK_SIDE);
+    let finished = insist(&context.shutdown, "write down that a dataset is ready", finish).await;
+    sweep_if_gone(context, finished);
+    Ok(())
+}
+
+async fn reject(
+    context: &Context,
+    dataset: &DatasetToIngest,
+    error: DatasetError,
+    report: Option<ReportSummary>,
+    entries: Option<Artifact>,
+    pin: &Pin,
+) -> Result<()> {
+    if let Some(entries) = &entries {
+        let dir = context.paths.run_dir(&dataset.id, dataset.attempt);
+        context.blobs.adopt(&dir, entries, pin).await?;
+    }
+    let entries = entries.map(|entries| entries.sha256);
+    let fail = || {
+        let (error, report, entries) = (error.clone(), report.clone(), entries.clone());
+        context.store.fail_dataset(dataset, error, report, entries)
+    };
+    let failed = insist(
+        &context.shutdown,
+        "write down that a dataset cannot be used",
+        fail,
+    )
+    .await;
+    sweep_if_gone(context, failed);
+    Ok(())
+}
+
+/// A dataset that was deleted in the last moment leaves blobs that no row names.
+fn sweep_if_gone(context: &Context, written: Option<bool>) {
+    if written == Some(false) {
+        context.sweep.notify_one();
+    }
+}
+
+/// Another try, unless there were enough, or none would help.
+async fn died(context: &Context, dataset: &DatasetToIngest, error: JobError) -> Next {
+    let hopeless = error.code == FailureCode::DiskFull;
+    if dataset.attempt < MOST_ATTEMPTS && !hopeless {
+        tracing::warn!(dataset = %dataset.id, attempt = dataset.attempt, reason = error.message, "an archive's reader died");
+        return Next::Again;
+    }
+    fail(context, dataset, error).await
+}
+
+async fn fail(context: &Context, dataset: &DatasetToIngest, error: JobError) -> Next {
+    let code = serde_json::to_value(error.code).ok();
+    let error = DatasetError {
+        code: code
+            .and_then(|code| code.as_str().map(str::to_owned))
+            .unwrap_or_default(),
+        message: error.message,
+    };
+    let fail = || context.store.fail_dataset(dataset, error.clone(), None, None);
+    insist(
+        &context.shutdown,
+        "write down that a dataset cannot be used",
+        fail,
+    )
+    .await;
+    Next::Done
+}

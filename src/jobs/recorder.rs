@@ -1,0 +1,160 @@
+//! Writes down what a training child tells: messages become events, progress and the best epoch so far, a few acts a second.
+//!
+//! Every act is guarded by the attempt. When the store says that the job is no longer this attempt's, nothing is written, nothing
+//! more is taken, and the child is to be stopped.
+
+use std::{mem, time::Duration};
+
+use tokio::{
+    sync::mpsc,
+    time::{Instant, sleep, sleep_until},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    domain::{event::EventKind, job::Best},
+    id::JobId,
+    protocol::WorkerMessage,
+    store::{JobUpdate, Store},
+};
+
+/// Messages that may wait for the database.
+pub const IN_FLIGHT: usize = 64;
+/// Longest time that an event waits for others to be written with; each act costs a flush of the disk.
+const LONGEST_WAIT: Duration = Duration::from_millis(250);
+/// Most events in one act.
+const MOST_EVENTS: usize = 64;
+/// Times that the last act of a child that is gone is tried again.
+const LAST_TRIES: u32 = 5;
+
+/// Writes for one attempt.
+pub struct Recorder {
+    pub store: Store,
+    pub job: JobId,
+    pub attempt: u32,
+    /// Fires when the job is no longer this attempt's.
+    pub lost: CancellationToken,
+    pub shutdown: CancellationToken,
+}
+
+impl Recorder {
+    /// Takes messages until the child is gone or the job is lost.
+    pub async fn run(self, mut messages: mpsc::Receiver<WorkerMessage>) {
+        let mut batch = Batch::new(self.attempt);
+        loop {
+            let due = batch.due;
+            tokio::select! {
+                message = messages.recv() => match message {
+                    Some(message) => batch.add(&message),
+                    None => break,
+                },
+                () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {}
+            }
+            if batch.is_due() && !self.write(batch.take(), &messages).await {
+                return;
+            }
+        }
+        if batch.due.is_some() {
+            self.write(batch.take(), &messages).await;
+        }
+    }
+
+    /// False when the job is lost. While the database cannot be written the child waits; what a child that is gone told last is given
+    /// up after some tries, because how its job ended matters more.
+    async fn write(&self, update: JobUpdate, messages: &mpsc::Receiver<WorkerMessage>) -> bool {
+        let mut failures = 0;
+        loop {
+            match self
+                .store
+                .update_job(self.job, self.attempt, update.clone())
+                .await
+            {
+                Ok(true) => return true,
+                Ok(false) => {
+                    tracing::warn!(job = %self.job, attempt = self.attempt, "another attempt has taken the job over");
+                    self.lost.cancel();
+                    return false;
+                }
+                Err(error) => {
+                    failures += 1;
+                    tracing::error!(job = %self.job, %error, "cannot write down what a worker tells; trying again");
+                }
+            }
+            let child_gone = messages.is_closed();
+            if self.shutdown.is_cancelled() || (child_gone && failures > LAST_TRIES) {
+                return true;
+            }
+            sleep(Duration::from_secs(1)).await;
+        }
+    }
+}
+
+/// What is to be written next.
+struct Batch {
+    update: JobUpdate,
+    /// When it is to be written; none while it is empty.
+    due: Option<Instant>,
+    /// A later attempt that begins at the beginning says so before it tells of its first step.
+    must_rewind: bool,
+}
+
+impl Batch {
+    fn new(attempt: u32) -> Self {
+        Self {
+            update: JobUpdate::default(),
+            due: None,
+            must_rewind: attempt > 1,
+        }
+    }
+
+    fn add(&mut self, message: &WorkerMessage) {
+        let now = Instant::now();
+        let mut urgent = false;
+        match message {
+            WorkerMessage::Alive { .. } => return,
+            WorkerMessage::Step { progress, .. } => {
+                self.rewind_to_start();
+                self.update.progress = Some(progress.clone());
+            }
+            WorkerMessage::Epoch { event, progress } => {
+                self.rewind_to_start();
+                self.update.progress = Some(progress.clone());
+                if event.best {
+                    self.update.best = Some(Best {
+                        epoch: event.epoch,
+                        val_loss: event.val_loss,
+                        val_accuracy: event.val_accuracy,
+                    });
+                }
+                urgent = true;
+            }
+            WorkerMessage::Resumed { .. } => {
+                self.must_rewind = false;
+                urgent = true;
+            }
+            WorkerMessage::Checkpoint { .. } | WorkerMessage::Warning { .. } => urgent = true,
+            WorkerMessage::Log { .. } => {}
+        }
+        self.update.events.extend(message.event());
+        let full = self.update.events.len() >= MOST_EVENTS;
+        let due = if urgent || full { now } else { now + LONGEST_WAIT };
+        self.due = Some(self.due.map_or(due, |earlier| earlier.min(due)));
+    }
+
+    fn rewind_to_start(&mut self) {
+        if mem::take(&mut self.must_rewind) {
+            let start = WorkerMessage::Resumed { step: 0, epoch: 0 };
+            debug_assert!(matches!(start.event(), Some((EventKind::Rewind, _))));
+            self.update.events.extend(start.event());
+        }
+    }
+
+    fn is_due(&self) -> bool {
+        self.due.is_some_and(|due| due <= Instant::now())
+    }
+
+    fn take(&mut self) -> JobUpdate {
+        self.due = None;
+        mem::take(&mut self.update)
+    }
+}

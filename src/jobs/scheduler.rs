@@ -1,0 +1,106 @@
+//! The claim loop: whenever a device is free and a job may have become ready, looks into the queue.
+//!
+//! Woken by a signal of the store, by a freed device, by the time of the next retry, and now and then in any case: a signal is a hint
+//! that may be missing, the queue in the database is the truth.
+
+use std::{sync::Arc, time::Duration};
+
+use super::{context::Context, insist::insist, train};
+use crate::{
+    domain::{
+        job::{FailureCode, JobError},
+        time::Timestamp,
+    },
+    store::{ClaimedJob, Interruption, Topic},
+};
+
+/// Longest time without a look at the queue.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+
+pub async fn run(context: Arc<Context>) {
+    recover(&context).await;
+    if !context.slots.opened(&context.shutdown).await {
+        return;
+    }
+    let mut queue = context.store.signals().subscribe(Topic::Queue);
+    while !context.shutdown.is_cancelled() {
+        claim_all(&context).await;
+        let wait = time_to_next_retry(&context).await;
+        tokio::select! {
+            () = context.shutdown.cancelled() => {}
+            () = context.slots.freed() => {}
+            Ok(()) = queue.changed() => {}
+            () = tokio::time::sleep(wait) => {}
+        }
+    }
+}
+
+/// Jobs that were running when the server last stopped go back into the queue, as jobs do that a shutdown interrupts. A worker of
+/// theirs that still lives finds its stdin ended and leaves; what it writes meanwhile lies where nobody looks.
+async fn recover(context: &Context) {
+    let store = &context.store;
+    let list = || store.running_jobs();
+    let Some(running) = insist(&context.shutdown, "list the running jobs", list).await else {
+        return;
+    };
+    for (job, attempt) in running {
+        tracing::warn!(%job, attempt, "the server stopped while this job ran; it goes back into the queue");
+        let interrupt = || store.interrupt_job(job, attempt, Interruption::Drained);
+        insist(&context.shutdown, "put a job back into the queue", interrupt).await;
+    }
+}
+
+/// Starts jobs until no free device has one.
+async fn claim_all(context: &Arc<Context>) {
+    while !context.shutdown.is_cancelled() {
+        let free = context.slots.free();
+        if free.is_empty() {
+            return;
+        }
+        match context.store.claim_job(free, context.slots.has_gpu()).await {
+            Ok(Some(job)) => start(context, job),
+            Ok(None) => return,
+            Err(error) => return tracing::error!(%error, "cannot look into the queue"),
+        }
+    }
+}
+
+fn start(context: &Arc<Context>, job: ClaimedJob) {
+    let slot = context.slots.take(&job.device, job.id);
+    let (id, attempt) = (job.id, job.attempt);
+    tracing::info!(job = %id, attempt, device = job.device, "a job starts");
+    let task = tokio::spawn(train::run(context.clone(), job));
+    let context = context.clone();
+    let tasks = context.tasks.clone();
+    tasks.spawn(async move {
+        // A fault of ours must cost the job an attempt, not the queue a device.
+        if let Err(error) = task.await {
+            tracing::error!(job = %id, attempt, %error, "the server failed while it looked after a job");
+            let died = JobError::new(
+                FailureCode::Internal,
+                "the server failed while it looked after the worker",
+            );
+            let interrupt = || {
+                let why = Interruption::Died(died.clone());
+                context.store.interrupt_job(id, attempt, why)
+            };
+            insist(&context.shutdown, "put a job back into the queue", interrupt).await;
+        }
+        drop(slot);
+    });
+}
+
+async fn time_to_next_retry(context: &Context) -> Duration {
+    match context.store.next_retry().await {
+        Ok(Some(time)) => {
+            let milliseconds = (time.0 - Timestamp::now().0).max(0) as u64;
+            // One more, because a job may be claimed when the time has come and not before.
+            Duration::from_millis(milliseconds + 1).min(LOOK_EVERY)
+        }
+        Ok(None) => LOOK_EVERY,
+        Err(error) => {
+            tracing::error!(%error, "cannot look into the queue");
+            LOOK_EVERY
+        }
+    }
+}

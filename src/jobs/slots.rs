@@ -1,0 +1,111 @@
+//! Devices, and which job is on which: one training child per device at a time.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use serde::Serialize;
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
+use utoipa::ToSchema;
+
+use crate::{id::JobId, protocol::Device};
+
+/// A device and the job on it.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+pub struct DeviceState {
+    #[serde(flatten)]
+    pub device: Device,
+    /// The job that runs on it; null while it is free.
+    pub job: Option<JobId>,
+}
+
+#[derive(Default)]
+pub struct Slots {
+    devices: watch::Sender<Vec<Device>>,
+    busy: Arc<Busy>,
+}
+
+#[derive(Default)]
+struct Busy {
+    jobs: Mutex<HashMap<String, JobId>>,
+    freed: Notify,
+}
+
+/// A device that belongs to a job until this is dropped.
+pub struct Slot {
+    busy: Arc<Busy>,
+    device: String,
+}
+
+impl Slots {
+    /// Says which devices there are, once.
+    pub fn open(&self, devices: Vec<Device>) {
+        self.devices.send_replace(devices);
+    }
+
+    pub fn known(&self) -> watch::Receiver<Vec<Device>> {
+        self.devices.subscribe()
+    }
+
+    /// Waits until the devices are known; false when the server stops first.
+    pub async fn opened(&self, shutdown: &CancellationToken) -> bool {
+        let mut devices = self.known();
+        tokio::select! {
+            () = shutdown.cancelled() => false,
+            known = devices.wait_for(|devices| !devices.is_empty()) => known.is_ok(),
+        }
+    }
+
+    pub fn has_gpu(&self) -> bool {
+        self.devices
+            .borrow()
+            .iter()
+            .any(|device| device.name.starts_with("cuda:"))
+    }
+
+    /// Names of the devices without a job.
+    pub fn free(&self) -> Vec<String> {
+        let devices = self.devices.borrow();
+        let jobs = self.busy.lock();
+        let free = devices.iter().filter(|device| !jobs.contains_key(&device.name));
+        free.map(|device| device.name.clone()).collect()
+    }
+
+    pub fn take(&self, device: &str, job: JobId) -> Slot {
+        self.busy.lock().insert(device.to_owned(), job);
+        Slot {
+            busy: self.busy.clone(),
+            device: device.to_owned(),
+        }
+    }
+
+    /// Returns when a device was freed since the last time.
+    pub async fn freed(&self) {
+        self.busy.freed.notified().await;
+    }
+
+    pub fn states(&self) -> Vec<DeviceState> {
+        let devices = self.devices.borrow();
+        let jobs = self.busy.lock();
+        let state = |device: &Device| DeviceState {
+            device: device.clone(),
+            job: jobs.get(&device.name).copied(),
+        };
+        devices.iter().map(state).collect()
+    }
+}
+
+impl Busy {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, JobId>> {
+        self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.busy.lock().remove(&self.device);
+        self.busy.freed.notify_one();
+    }
+}

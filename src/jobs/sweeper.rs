@@ -1,0 +1,103 @@
+//! Removes what no row needs any more: blobs, folders of ended attempts, logs of the deleted. At start, every hour, and when asked.
+//!
+//! Folders are listed before rows are read, so that what is made in between is never taken for a leftover.
+
+use std::{collections::HashSet, io, sync::Arc, time::Duration};
+
+use super::{context::Context, paths};
+use crate::{
+    domain::dataset::DatasetStatus,
+    error::{Error, Kind, Result},
+    id::{DatasetId, JobId},
+    process::log,
+};
+
+const EVERY: Duration = Duration::from_secs(3600);
+
+pub async fn run(context: Arc<Context>) {
+    loop {
+        if let Err(error) = sweep(&context).await {
+            tracing::error!(%error, "cannot sweep up; the next time is in an hour at the latest");
+        }
+        tokio::select! {
+            () = context.shutdown.cancelled() => return,
+            () = context.sweep.notified() => {}
+            () = tokio::time::sleep(EVERY) => {}
+        }
+    }
+}
+
+/// Sweeps once.
+pub async fn sweep(context: &Context) -> Result<()> {
+    sweep_runs(context).await?;
+    sweep_logs(context).await?;
+    let store = context.store.clone();
+    let removed = context
+        .blobs
+        .sweep(|| async move { store.referenced_blobs().await })
+        .await?;
+    if removed > 0 {
+        tracing::info!(removed, "blobs that nothing needs were removed");
+    }
+    Ok(())
+}
+
+/// Folders of jobs and datasets that are gone or have ended. What is not named by an id is not ours to remove.
+async fn sweep_runs(context: &Context) -> Result<()> {
+    let runs = context.paths.runs();
+    let names = blocking(move || Ok(paths::names(&runs))).await?;
+    let unfinished: HashSet<JobId> = context.store.unfinished_jobs().await?.into_iter().collect();
+    for name in names {
+        if let Ok(job) = name.parse::<JobId>()
+            && !unfinished.contains(&job)
+        {
+            let paths = context.paths.clone();
+            blocking(move || paths.forget(&job)).await?;
+        }
+        if let Ok(dataset) = name.parse::<DatasetId>()
+            && found(context.store.dataset(&name).await)?
+                .is_none_or(|dataset| dataset.status != DatasetStatus::Processing)
+        {
+            let paths = context.paths.clone();
+            blocking(move || paths.forget(&dataset)).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Logs of jobs and datasets that are gone.
+async fn sweep_logs(context: &Context) -> Result<()> {
+    let logs = context.paths.logs();
+    let names = blocking(move || Ok(paths::names(&logs))).await?;
+    for name in names {
+        let Some(id) = name.strip_suffix(".log") else {
+            continue;
+        };
+        let gone = if id.parse::<JobId>().is_ok() {
+            found(context.store.job(id).await)?.is_none()
+        } else if id.parse::<DatasetId>().is_ok() {
+            found(context.store.dataset(id).await)?.is_none()
+        } else {
+            false
+        };
+        if gone {
+            let path = context.paths.logs().join(name);
+            blocking(move || log::remove(&path)).await?;
+        }
+    }
+    Ok(())
+}
+
+fn found<T>(looked_up: Result<T>) -> Result<Option<T>> {
+    match looked_up {
+        Ok(row) => Ok(Some(row)),
+        Err(error) if error.kind() == Kind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+async fn blocking<T: Send + 'static>(act: impl FnOnce() -> io::Result<T> + Send + 'static) -> Result<T> {
+    Ok(tokio::task::spawn_blocking(act)
+        .await
+        .map_err(Error::internal)??)
+}

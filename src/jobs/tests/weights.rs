@@ -1,0 +1,101 @@
+//! Where base weights are looked for.
+
+use serde_json::json;
+
+use super::*;
+use crate::{
+    domain::spec::JobSpec,
+    jobs::{context::Context, weights::resolve},
+    protocol::WeightsSource,
+};
+
+async fn resolved(stand: &Stand, backbone: serde_json::Value) -> WeightsSource {
+    let spec = JobSpec::parse(&json!({"dataset": "flowers", "backbone": backbone})).unwrap();
+    let context = Context::new(JobsContext {
+        store: stand.store.clone(),
+        blobs: stand.blobs.clone(),
+        config: stand.config.clone(),
+        worker: "worker".into(),
+        shutdown: CancellationToken::new(),
+    });
+    resolve(&context, &spec).await.unwrap()
+}
+
+fn message(source: WeightsSource) -> String {
+    match source {
+        WeightsSource::Unavailable { message } => message,
+        other => panic!("it was found: {other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn imagenet_is_an_own_file_where_there_is_one_and_else_the_hubs() {
+    let mut stand = Stand::new().await;
+    stand.config.weights.hub_token = Some("token".to_owned());
+    let WeightsSource::Hub(hub) = resolved(&stand, json!({"architecture": "resnet34"})).await else {
+        panic!("it is not the hub");
+    };
+    assert_eq!(
+        (hub.repository.as_str(), hub.revision.as_str()),
+        ("timm/resnet34.tv_in1k", "main")
+    );
+    assert_eq!(hub.cache, stand.config.data_dir.join("weights"));
+    assert!(hub.offline);
+    assert_eq!(hub.token.as_deref(), Some("token"));
+
+    let folder = stand.beside("weights");
+    std::fs::create_dir(&folder).unwrap();
+    std::fs::write(folder.join("resnet34.safetensors"), b"weights").unwrap();
+    stand.config.weights.weights_dir = Some(folder.clone());
+    let WeightsSource::File { path, origin } = resolved(&stand, json!({"architecture": "resnet34"})).await
+    else {
+        panic!("it is not the file");
+    };
+    assert_eq!(
+        (path, origin.as_str()),
+        (folder.join("resnet34.safetensors"), "resnet34.safetensors")
+    );
+    assert!(matches!(
+        resolved(&stand, json!({"architecture": "resnet18"})).await,
+        WeightsSource::Hub(_)
+    ));
+    assert!(matches!(
+        resolved(&stand, json!({"weights": "none"})).await,
+        WeightsSource::None
+    ));
+}
+
+#[tokio::test]
+async fn a_file_of_weights_must_be_in_the_folder() {
+    let mut stand = Stand::new().await;
+    let backbone = json!({"weights": "own.safetensors"});
+    assert!(message(resolved(&stand, backbone.clone()).await).contains("--weights-dir"));
+    let folder = stand.beside("weights");
+    std::fs::create_dir(&folder).unwrap();
+    stand.config.weights.weights_dir = Some(folder.clone());
+    assert!(message(resolved(&stand, backbone.clone()).await).contains("there is no `own.safetensors`"));
+    std::fs::write(folder.join("own.safetensors"), b"weights").unwrap();
+    assert!(matches!(
+        resolved(&stand, backbone).await,
+        WeightsSource::File { .. }
+    ));
+}
+
+#[tokio::test]
+async fn a_model_is_its_blob_and_must_be_of_the_same_architecture() {
+    let stand = Stand::new().await;
+    let model = stand.model().await;
+    let backbone = json!({"architecture": "resnet18", "weights": "insects"});
+    let WeightsSource::File { path, origin } = resolved(&stand, backbone).await else {
+        panic!("it was not found");
+    };
+    assert_eq!(
+        (path, origin),
+        (stand.blobs.path(&model.sha256), model.id.to_string())
+    );
+    let other = resolved(&stand, json!({"architecture": "resnet50", "weights": "insects"})).await;
+    assert!(message(other).contains("is a resnet18, and the job asks for a resnet50"));
+    stand.store.delete_model(model.id).await.unwrap();
+    let gone = resolved(&stand, json!({"weights": "insects"})).await;
+    assert!(message(gone).contains("no model `insects` any more"));
+}

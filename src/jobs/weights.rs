@@ -1,0 +1,89 @@
+//! Where a job's base weights come from, as far as that can be told without opening them: the worker opens, checks and, if need be,
+//! fetches them. What is not there becomes a message that says what to do, and the job fails with it.
+
+use super::context::Context;
+use crate::{
+    config::Config,
+    domain::spec::{Architecture, JobSpec, Weights},
+    error::{Kind, Result},
+    jobs::paths::absolute,
+    protocol::{HubSource, WeightsSource},
+};
+
+/// # Errors
+/// The database cannot be read.
+pub async fn resolve(context: &Context, spec: &JobSpec) -> Result<WeightsSource> {
+    let architecture = spec.backbone.architecture;
+    match &spec.backbone.weights {
+        Weights::None => Ok(WeightsSource::None),
+        Weights::Imagenet => Ok(imagenet(&context.config, architecture)),
+        Weights::File(name) => Ok(file(&context.config, name)),
+        Weights::Model(reference) => model(context, architecture, reference).await,
+    }
+}
+
+/// An operator's own file goes before the hub.
+fn imagenet(config: &Config, architecture: Architecture) -> WeightsSource {
+    let name = format!("{architecture}.safetensors");
+    if let Some(folder) = &config.weights.weights_dir
+        && folder.join(&name).is_file()
+    {
+        return file(config, &name);
+    }
+    WeightsSource::Hub(HubSource {
+        endpoint: config.weights.hub_endpoint.clone(),
+        repository: HubSource::imagenet_repository(architecture),
+        revision: config.weights.hub_revision.clone(),
+        offline: config.weights.offline,
+        cache: absolute(&config.weights_cache()),
+        sha256: None,
+        bytes: None,
+        token: config.weights.hub_token.clone(),
+    })
+}
+
+fn file(config: &Config, name: &str) -> WeightsSource {
+    let Some(folder) = &config.weights.weights_dir else {
+        return unavailable(format!(
+            "`{name}` is a file of weights, and this server was started without --weights-dir; start it with the folder that has the \
+            file, or use other weights"
+        ));
+    };
+    let path = folder.join(name);
+    let plain = !name.contains(['/', '\\']) && !name.starts_with('.');
+    if !plain || !path.is_file() {
+        return unavailable(format!(
+            "there is no `{name}` in the server's folder of weights (--weights-dir); put the file there or use other weights"
+        ));
+    }
+    WeightsSource::File {
+        path: absolute(&path),
+        origin: name.to_owned(),
+    }
+}
+
+async fn model(context: &Context, architecture: Architecture, reference: &str) -> Result<WeightsSource> {
+    let model = match context.store.model(reference).await {
+        Ok(model) => model,
+        Err(error) if error.kind() == Kind::NotFound => {
+            return Ok(unavailable(format!(
+                "there is no model `{reference}` any more; train from another model or from `imagenet`"
+            )));
+        }
+        Err(error) => return Err(error),
+    };
+    if model.card.architecture != architecture {
+        return Ok(unavailable(format!(
+            "the model `{reference}` is a {}, and the job asks for a {architecture}; make them the same",
+            model.card.architecture
+        )));
+    }
+    Ok(WeightsSource::File {
+        path: absolute(&context.blobs.path(&model.sha256)),
+        origin: model.id.to_string(),
+    })
+}
+
+fn unavailable(message: String) -> WeightsSource {
+    WeightsSource::Unavailable { message }
+}

@@ -1,0 +1,151 @@
+//! Starting a worker and being rid of it again: a process group of its own, a cleared environment, three pipes.
+//!
+//! Used by `jobs` for one-shot children and by `inference` for the long-lived one. It never waits for a deadline itself; those who
+//! call it know theirs.
+
+pub mod lines;
+pub mod log;
+
+use std::{
+    ffi::{OsStr, OsString},
+    fs, io,
+    os::unix::process::ExitStatusExt,
+    path::Path,
+    process::{ExitStatus, Stdio},
+};
+
+use rustix::process::{Pid, Signal, kill_process_group};
+use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
+
+/// What a worker gets of the server's environment: where to find programs, libraries, cards, certificates and the way out. Everything
+/// else, above all whatever is secret, stays here.
+pub const PASSED_ON: &[&str] = &[
+    "PATH",
+    "LANG",
+    "TZ",
+    "LD_LIBRARY_PATH",
+    "CUDA_VISIBLE_DEVICES",
+    "CUDA_DEVICE_ORDER",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "ALL_PROXY",
+    "NO_PROXY",
+    "http_proxy",
+    "https_proxy",
+    "all_proxy",
+    "no_proxy",
+    "RUST_BACKTRACE",
+];
+const PASSED_ON_PREFIX: &str = "NVIDIA_";
+
+/// Added to a worker's badness, so that a host without memory loses the worker and not the server.
+const OUT_OF_MEMORY_SCORE: &str = "800";
+
+/// A child and everything that it started. Dropping it kills them all.
+pub struct ChildGroup {
+    child: Child,
+    /// None once the group was killed after its leader had gone: from then on the number may belong to somebody else.
+    group: Option<Pid>,
+}
+
+/// The server's ends of a child's pipes. Dropping `stdin` asks the child to leave.
+pub struct Pipes {
+    pub stdin: ChildStdin,
+    pub stdout: ChildStdout,
+    pub stderr: ChildStderr,
+}
+
+/// Starts `program` with `arguments` in the folder `dir`, which is also its folder for temporary files.
+///
+/// # Errors
+/// It cannot be started.
+pub fn spawn(program: &Path, arguments: &[&OsStr], dir: &Path) -> io::Result<(ChildGroup, Pipes)> {
+    let mut child = Command::new(program)
+        .args(arguments)
+        .current_dir(dir)
+        .env_clear()
+        .envs(passed_on())
+        .env("TMPDIR", dir)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .process_group(0)
+        .spawn()?;
+    let group = child.id().and_then(|id| Pid::from_raw(id as i32));
+    if let Some(id) = child.id() {
+        // Best effort: it needs Linux, and raising one's own child needs no privilege there.
+        let _ = fs::write(format!("/proc/{id}/oom_score_adj"), OUT_OF_MEMORY_SCORE);
+    }
+    let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+    let child = ChildGroup { child, group };
+    match pipes {
+        (Some(stdin), Some(stdout), Some(stderr)) => Ok((
+            child,
+            Pipes {
+                stdin,
+                stdout,
+                stderr,
+            },
+        )),
+        _ => Err(io::Error::other("the child has no pipes")),
+    }
+}
+
+impl ChildGroup {
+    /// Waits for the child itself, then kills what it left behind. May be dropped and called again.
+    pub async fn wait(&mut self) -> io::Result<ExitStatus> {
+        let status = self.child.wait().await?;
+        self.kill();
+        self.group = None;
+        Ok(status)
+    }
+
+    /// Kills the child and everything that it started; [`ChildGroup::wait`] then returns soon.
+    pub fn kill(&mut self) {
+        if let Some(group) = self.group {
+            // It fails when nobody is left, which is what was wanted.
+            let _ = kill_process_group(group, Signal::KILL);
+        }
+    }
+}
+
+impl Drop for ChildGroup {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// How a child ended, in words for a person: `signal 9 (killed, often because the host ran out of memory)`.
+pub fn describe(status: ExitStatus) -> String {
+    let Some(signal) = status.signal() else {
+        return format!("exit status {}", status.code().unwrap_or(-1));
+    };
+    let name = match signal {
+        4 => "illegal instruction",
+        6 => "aborted",
+        7 => "bus error",
+        8 => "arithmetic fault",
+        9 => "killed, often because the host ran out of memory",
+        11 => "segmentation fault",
+        15 => "asked to end",
+        _ => return format!("signal {signal}"),
+    };
+    format!("signal {signal} ({name})")
+}
+
+/// The number of threads that a setting means: 0 stands for all cores that this process may use.
+pub fn threads(setting: u32) -> u32 {
+    match setting {
+        0 => std::thread::available_parallelism().map_or(1, |cores| cores.get() as u32),
+        some => some,
+    }
+}
+
+fn passed_on() -> impl Iterator<Item = (OsString, OsString)> {
+    std::env::vars_os().filter(|(name, _)| {
+        name.to_str()
+            .is_some_and(|name| PASSED_ON.contains(&name) || name.starts_with(PASSED_ON_PREFIX))
+    })
+}
