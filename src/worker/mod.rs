@@ -7,6 +7,7 @@ pub mod device;
 pub mod fault;
 pub mod ingest;
 pub mod nets;
+pub mod one_shot;
 pub mod pixels;
 pub mod predict;
 pub mod state;

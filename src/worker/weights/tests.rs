@@ -315,9 +315,11 @@ fn a_redirect_without_end_is_given_up() {
 #[test]
 fn nobody_there_and_nobody_answering_are_told_apart_from_each_other() {
     let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let message = Setting::new(&format!("http://{free}")).failure();
-    assert!(message.contains("cannot be reached"), "{message}");
-    assert!(message.contains(&free.to_string()), "{message}");
+    for scheme in ["http", "https"] {
+        let message = Setting::new(&format!("{scheme}://{free}")).failure();
+        assert!(message.contains("cannot be reached"), "{message}");
+        assert!(message.contains(&free.to_string()), "{message}");
+    }
 
     let silent = HubServer::start(|_| Reply {
         hang: true,
