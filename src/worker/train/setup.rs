@@ -51,8 +51,8 @@ pub fn ground(run: &TrainRun, dir: &RunDir, reporter: &Reporter, stop: &StopFlag
     let pack = if run.dataset.pack_side == recipe.resize_to {
         Pack::open(&run.dataset, &data)?
     } else {
-        let mut pulse = Pulse::new(reporter.clone());
-        Pack::make(&run.dataset, &data, &recipe, dir, run.threads, stop, &mut pulse)?
+        let mut pulse = Pulse::new(reporter, stop);
+        Pack::make(&run.dataset, &data, &recipe, dir, run.threads, &mut pulse)?
     };
     Ok(Ground {
         data,
