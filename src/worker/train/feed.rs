@@ -165,7 +165,7 @@ mod tests {
             let run =
                 set.run(json!({"freeze": freeze, "augment": {"horizontal_flip": true}, "batch_size": 5}));
             let ground = setup::ground(&run, &set.dir("run"), &reporter, &stop).unwrap();
-            let (learner, start) = setup::start(&run, &ground, &reporter).unwrap();
+            let (learner, start) = setup::start(&run, &ground, &reporter, &stop).unwrap();
             let mut pulse = Pulse::new(&reporter, &stop);
             let kept = Feed::new(&run, &ground, &learner, &reporter, &mut pulse).unwrap();
             assert!(kept.views.is_some());
