@@ -4,3 +4,4 @@
 pub mod child;
 pub mod ingest;
 pub mod pixels;
+pub mod sample;
