@@ -1,3 +1,119 @@
-fn main() {
-    println!("{}", tch::Cuda::is_available());
+//! `finetuned-worker`: everything that touches an archive, an image or a tensor, as a child of the server.
+//!
+//! People rarely start it by hand. Its stdout speaks the protocol and nothing else; what people should read goes to stderr.
+//! The end of stdin means "save what you have and leave".
+
+use std::{
+    io::{self, Write},
+    panic,
+    path::{Path, PathBuf},
+    process::{ExitCode, exit},
+};
+
+use clap::{Parser, Subcommand};
+use finetuned::worker::{
+    child::{Reporter, StopFlag},
+    device, fault,
+    one_shot::{self, EXIT_INTERNAL, Kind},
+    predict,
+};
+
+/// Trains and predicts for `finetuned`, which starts it.
+#[derive(Parser)]
+#[command(version, about)]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Print the devices of this host as JSON
+    Devices,
+    /// Read an archive and leave a dataset in the run directory
+    Ingest {
+        #[arg(long)]
+        run_dir: PathBuf,
+    },
+    /// Train a model and leave it in the run directory
+    Train {
+        #[arg(long)]
+        run_dir: PathBuf,
+    },
+    /// Answer predictions, framed, until stdin ends
+    Predict {
+        /// `cpu` or `cuda:N`
+        #[arg(long, default_value = "cpu")]
+        device: String,
+        /// Threads of arithmetic, and as many that decode; 0 means all cores
+        #[arg(long, default_value_t = 0)]
+        threads: u32,
+        /// Most pictures that go through a network at once; by default 8 on the CPU, 32 on a card
+        #[arg(long)]
+        max_batch: Option<usize>,
+        /// Memory that loaded models may hold together; by default a share of the device's
+        #[arg(long)]
+        model_bytes: Option<u64>,
+    },
+}
+
+fn main() -> ExitCode {
+    let task = Arguments::parse().task;
+    tracing_subscriber::fmt()
+        .with_writer(io::stderr)
+        .with_ansi(false)
+        .with_target(false)
+        .init();
+    // libtorch's panics quote dozens of lines of C++; one line says it.
+    panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        eprintln!(
+            "finetuned-worker: {place}: {}",
+            fault::TorchFault::of_panic(panic.payload())
+        );
+    }));
+    one_shot::forbid_core_dumps();
+    let outcome = match task {
+        Task::Ingest { run_dir } => leave(Kind::Ingest, &run_dir),
+        Task::Train { run_dir } => leave(Kind::Train, &run_dir),
+        Task::Devices => print_devices(),
+        Task::Predict {
+            device,
+            threads,
+            max_batch,
+            model_bytes,
+        } => predict::run(
+            &predict::Options {
+                device,
+                threads,
+                max_batch,
+                model_bytes,
+            },
+            io::stdin(),
+            io::stdout(),
+        ),
+    };
+    if let Err(fault) = outcome {
+        eprintln!("finetuned-worker: {fault:#}");
+        exit(EXIT_INTERNAL);
+    }
+    ExitCode::SUCCESS
+}
+
+/// Ends the process without waiting for the thread that watches stdin.
+fn leave(kind: Kind, run_dir: &Path) -> ! {
+    one_shot::lower_priority();
+    exit(one_shot::run(
+        kind,
+        run_dir,
+        &Reporter::stdout(),
+        &StopFlag::from_stdin(),
+    ))
+}
+
+fn print_devices() -> anyhow::Result<()> {
+    let mut out = io::stdout().lock();
+    serde_json::to_writer(&mut out, &device::list())?;
+    writeln!(out)?;
+    Ok(())
 }

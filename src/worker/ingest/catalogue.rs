@@ -116,7 +116,7 @@ fn report(entries: &[Listed], classes: &[String], stored: &[ManifestImage]) -> V
         .filter_map(|entry| {
             let (outcome, codes, message) = match &entry.verdict {
                 Verdict::Folder => return None,
-                // Pass two has decided on every candidate.
+                // Pass two has decided on every candidate, so none is left.
                 Verdict::Used | Verdict::Candidate => {
                     let codes = marks.next().unwrap_or_default().codes();
                     (Outcome::Used, codes.map(str::to_owned).collect(), None)

@@ -1,7 +1,8 @@
 //! `finetuned-worker ingest`: reads an archive, understands it, leaves its images ready to train on.
 //!
 //! Two passes over the archive, both entry by entry: names first (`listing`, `layout`), pixels second (`pipeline`). Everything that is
-//! found wrong with one entry is said in the report and hurts no other; what makes the whole archive unusable is a [`Rejection`].
+//! found wrong with one entry is said in the report and hurts no other; what makes the whole archive unusable rejects it with one
+//! sentence.
 //! Entries are never written under their own names, and memory does not grow with the size of the images, only with their number.
 
 mod archive;
@@ -19,9 +20,9 @@ mod tests;
 mod twins;
 mod warnings;
 
-use std::{mem, time::Duration};
+use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 
 use self::{
     catalogue::{Catalogue, catalogue},
@@ -150,8 +151,13 @@ fn store_images(
         Ok(())
     })?;
     for (index, verdict) in verdicts {
-        let _ = mem::replace(&mut listing.entries[index].verdict, verdict);
+        listing.entries[index].verdict = verdict;
     }
+    let undecided = listing
+        .entries
+        .iter()
+        .any(|entry| entry.verdict == Verdict::Candidate);
+    ensure!(!undecided, "the archive changed while it was read");
     pulse.hold(SYNC);
     let images = images.finish().context("cannot write the images")?;
     let pack = pack.finish().context("cannot write the pixel pack")?;

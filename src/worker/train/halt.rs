@@ -4,7 +4,7 @@ use std::io::{self, ErrorKind};
 
 use crate::{
     domain::job::{FailureCode, JobError},
-    worker::{bundle::BundleFault, state::StateFault},
+    worker::{bundle::BundleFault, state::StateFault, weights::Unobtained},
 };
 
 /// Why training ends without a model.
@@ -25,9 +25,12 @@ impl Halt {
     }
 }
 
-impl From<JobError> for Halt {
-    fn from(error: JobError) -> Self {
-        Halt::Failed(error)
+impl From<Unobtained> for Halt {
+    fn from(unobtained: Unobtained) -> Self {
+        match unobtained {
+            Unobtained::Stopped => Halt::Stopped,
+            Unobtained::Failed(error) => Halt::Failed(error),
+        }
     }
 }
 

@@ -44,6 +44,11 @@ impl Learner {
         }
     }
 
+    /// Whether the boundary is not the pictures themselves.
+    pub fn has_frozen_stages(&self) -> bool {
+        self.frozen.is_some()
+    }
+
     /// Boundary activations of pictures `[N, 3, H, W]`; the pictures themselves where nothing is frozen.
     pub fn boundary(&self, pictures: &Tensor) -> Tensor {
         match self.frozen {

@@ -15,7 +15,7 @@ use std::{
 use anyhow::Context;
 use tch::Tensor;
 
-use super::pack::Pack;
+use super::{data::Sample, pack::Pack};
 use crate::{domain::preprocessing::Preprocessing, worker::pixels};
 
 /// One picture of a batch.
@@ -25,6 +25,16 @@ pub struct Item {
     pub image: usize,
     pub class: u32,
     pub mirrored: bool,
+}
+
+impl Item {
+    pub fn new(sample: Sample, mirrored: bool) -> Self {
+        Self {
+            image: sample.image,
+            class: sample.class,
+            mirrored,
+        }
+    }
 }
 
 /// Pictures and labels on the CPU.

@@ -1,12 +1,14 @@
 //! Fine-tuning: from a dataset version and base weights to a model, restartable at any step.
 //!
 //! [`run`] is what the train child does. Reading order: `setup` (data, pixels, network), `session` (the epoch loop) and what it uses:
-//! `plan` (what is trained on when), `loader`, `learner` and `sgd` (one step), `meter` (messages), `keeper` and `checkpoint`; last
-//! `publish`. Nothing here talks to the server except through its [`Reporter`], and nothing outlives the run but files in its directory.
+//! `plan` (what is trained on when), `feed`, `views` and `loader` (batches), `learner` and `sgd` (one step), `meter` (messages), `best`,
+//! `keeper` and `checkpoint`; last `publish`. Nothing here talks to the server except through its [`Reporter`], and nothing outlives the
+//! run but files in its directory.
 
 mod best;
 mod checkpoint;
 mod data;
+mod feed;
 mod halt;
 mod keeper;
 mod learner;
@@ -19,6 +21,7 @@ mod pulse;
 mod session;
 mod setup;
 mod sgd;
+mod views;
 
 #[cfg(test)]
 mod tests;
@@ -54,7 +57,7 @@ pub fn run(run: &TrainRun, dir: &RunDir, reporter: &Reporter, stop: &StopFlag) -
 fn train(run: &TrainRun, dir: &RunDir, reporter: &Reporter, stop: &StopFlag) -> Result<TrainResult, Halt> {
     tch::set_num_threads(run.threads.max(1) as i32);
     let ground = setup::ground(run, dir, reporter, stop)?;
-    let start = setup::start(run, &ground, reporter)?;
+    let start = setup::start(run, &ground, reporter, stop)?;
     let outcome = Session::new(run, &ground, dir, reporter, stop, start).train()?;
     publish::publish(run, &ground, dir, outcome)
 }

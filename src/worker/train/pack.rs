@@ -17,7 +17,7 @@ use crate::{
     domain::preprocessing::Preprocessing,
     protocol::{DatasetInput, ManifestImage},
     worker::{
-        child::{RunDir, StopFlag},
+        child::RunDir,
         pixels::{self, Picture, PictureView},
     },
 };
@@ -61,7 +61,6 @@ impl Pack {
         recipe: &Preprocessing,
         dir: &RunDir,
         threads: u32,
-        stop: &StopFlag,
         pulse: &mut Pulse,
     ) -> Result<Self, Halt> {
         let originals = mapped(&input.images).context("the dataset's images cannot be opened")?;
@@ -82,9 +81,7 @@ impl Pack {
         let needed: Vec<usize> = needed.into_iter().collect();
         const AT_A_TIME: usize = 64;
         for some in needed.chunks(AT_A_TIME) {
-            if stop.is_set() {
-                return Err(Halt::Stopped);
-            }
+            pulse.beat()?;
             let resize = |image: &usize| resized(&originals, &data.images[*image], recipe);
             let pictures: Vec<anyhow::Result<Picture>> =
                 pool.install(|| some.par_iter().map(resize).collect());
@@ -98,7 +95,6 @@ impl Pack {
                 });
                 offset += rgb.len() as u64;
             }
-            pulse.beat();
         }
         file.into_inner().map_err(std::io::IntoInnerError::into_error)?;
         let pixels = mapped(&path).context("the run's pixel pack cannot be opened")?;

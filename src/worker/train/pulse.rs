@@ -1,27 +1,52 @@
-//! Tells the server "I am getting on" during work that has no messages of its own, at most once a second.
+//! The tie to the server while long work goes on: "I am getting on" outwards, at most once a second, and "leave" inwards.
 
 use std::time::{Duration, Instant};
 
-use crate::{protocol::WorkerMessage, worker::child::Reporter};
+use super::halt::Halt;
+use crate::{
+    protocol::WorkerMessage,
+    worker::child::{Reporter, StopFlag},
+};
 
 pub struct Pulse {
     reporter: Reporter,
+    stop: StopFlag,
     last: Instant,
 }
 
 impl Pulse {
     const INTERVAL: Duration = Duration::from_secs(1);
 
-    pub fn new(reporter: Reporter) -> Self {
+    pub fn new(reporter: &Reporter, stop: &StopFlag) -> Self {
         reporter.send(&WorkerMessage::alive());
-        let last = Instant::now();
-        Self { reporter, last }
+        Self {
+            reporter: reporter.clone(),
+            stop: stop.clone(),
+            last: Instant::now(),
+        }
     }
 
-    pub fn beat(&mut self) {
+    /// To be called between two pieces of work that leave nothing to save.
+    ///
+    /// # Errors
+    /// [`Halt::Stopped`] where the server wants the child to leave.
+    pub fn beat(&mut self) -> Result<(), Halt> {
+        self.tell();
+        if self.is_stopped() {
+            return Err(Halt::Stopped);
+        }
+        Ok(())
+    }
+
+    /// As [`Pulse::beat`], for those who have something to save first.
+    pub fn tell(&mut self) {
         if self.last.elapsed() >= Self::INTERVAL {
             self.reporter.send(&WorkerMessage::alive());
             self.last = Instant::now();
         }
+    }
+
+    pub fn is_stopped(&self) -> bool {
+        self.stop.is_set()
     }
 }

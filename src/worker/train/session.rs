@@ -5,20 +5,19 @@ use std::time::{Duration, Instant};
 use super::{
     best::{self, Best},
     checkpoint::{Checkpoint, Position, SavedBest},
+    feed::Feed,
     halt::Halt,
     keeper::Keeper,
     learner::Learner,
-    loader::{Item, Loader},
     meter::{self, Meter, Score, Sums},
     pulse::Pulse,
     setup::Ground,
 };
 use crate::{
-    domain::{event::EpochEvent, job::StopReason, model::ModelMetrics, preprocessing::Preprocessing},
+    domain::{event::EpochEvent, job::StopReason, model::ModelMetrics},
     protocol::{TrainRun, WorkerMessage},
     worker::{
         child::{Reporter, RunDir, StopFlag},
-        nets::input,
         state::StateDict,
     },
 };
@@ -46,9 +45,7 @@ impl Start {
 pub struct Session<'a> {
     run: &'a TrainRun,
     ground: &'a Ground,
-    stop: &'a StopFlag,
     reporter: Reporter,
-    recipe: Preprocessing,
     learner: Learner,
     position: Position,
     meter: Meter,
@@ -80,7 +77,7 @@ impl<'a> Session<'a> {
         ground: &'a Ground,
         dir: &RunDir,
         reporter: &Reporter,
-        stop: &'a StopFlag,
+        stop: &StopFlag,
         (learner, start): (Learner, Start),
     ) -> Self {
         let (position, lr) = (start.position, run.spec.optimizer.lr);
@@ -94,15 +91,13 @@ impl<'a> Session<'a> {
                 start.sums,
             ),
             keeper: Keeper::new(dir, reporter),
-            pulse: Pulse::new(reporter.clone()),
-            recipe: run.spec.preprocessing(),
+            pulse: Pulse::new(reporter, stop),
             reporter: reporter.clone(),
             best: start.best,
             base_weights: start.base_weights,
             began: Instant::now(),
             run,
             ground,
-            stop,
             learner,
             position,
         }
@@ -110,11 +105,18 @@ impl<'a> Session<'a> {
 
     /// Trains to the end.
     pub fn train(mut self) -> Result<Outcome, Halt> {
+        let feed = Feed::new(
+            self.run,
+            self.ground,
+            &self.learner,
+            &self.reporter,
+            &mut self.pulse,
+        )?;
         let mut reason = StopReason::Completed;
         while self.position.epoch <= self.ground.plan.epochs {
-            match self.steps()? {
+            match self.steps(&feed)? {
                 Pass::Whole => {
-                    self.close_epoch()?;
+                    self.close_epoch(&feed)?;
                     // After the last epoch the model itself follows at once.
                     if self.position.epoch <= self.ground.plan.epochs && self.keeper.is_worth_it() {
                         self.save()?;
@@ -122,7 +124,7 @@ impl<'a> Session<'a> {
                 }
                 Pass::OutOfTime => {
                     if self.best.is_none() {
-                        self.close_epoch()?;
+                        self.close_epoch(&feed)?;
                     }
                     reason = StopReason::Budget;
                     break;
@@ -141,56 +143,42 @@ impl<'a> Session<'a> {
     }
 
     /// Takes the steps of the epoch that are left.
-    fn steps(&mut self) -> Result<Pass, Halt> {
-        let mut loader = self.training_batches();
+    fn steps(&mut self, feed: &Feed) -> Result<Pass, Halt> {
+        let mut batches = feed.training(self.position);
         let steps = self.ground.plan.steps_per_epoch();
         self.meter.restart_clock();
         let (mut before, mut waited) = (Instant::now(), Duration::ZERO);
-        while let Some(batch) = loader.next()? {
-            if self.stop.is_set() {
+        while let Some(batch) = batches.next(&self.learner)? {
+            if self.pulse.is_stopped() {
                 return Err(self.save_and_stop());
             }
             if self.is_out_of_time() && (self.position.step_in_epoch > 0 || self.best.is_some()) {
                 return Ok(Pass::OutOfTime);
             }
-            let images = batch.labels.size()[0] as u64;
-            let pictures = input::normalised(&batch.pictures, &self.recipe, self.ground.device);
-            let labels = batch.labels.to_device(self.ground.device);
-            let boundary = self.learner.boundary(&pictures);
-            let outcome = self.learner.step(&boundary, &labels, self.run.spec.optimizer.lr);
+            let lr = self.run.spec.optimizer.lr;
+            let outcome = self.learner.step(&batch.boundary, &batch.labels, lr);
             self.position.step += 1;
             self.position.step_in_epoch += 1;
             self.mark_best_as_past();
             self.meter
-                .count(outcome, images, self.position.step_in_epoch == steps)?;
-            self.meter.add_time(before.elapsed(), loader.waited() - waited);
+                .count(outcome, batch.images, self.position.step_in_epoch == steps)?;
+            self.meter.add_time(before.elapsed(), batches.waited() - waited);
             if self.keeper.is_due() {
                 self.save()?;
             }
-            (before, waited) = (Instant::now(), loader.waited());
+            (before, waited) = (Instant::now(), batches.waited());
         }
         Ok(Pass::Whole)
     }
 
     /// Validates, tells, and keeps the weights where they are the best.
-    fn close_epoch(&mut self) -> Result<(), Halt> {
+    fn close_epoch(&mut self, feed: &Feed) -> Result<(), Halt> {
         let began = Instant::now();
-        let val = self.validate()?;
+        let val = self.validate(feed)?;
         let sums = self.meter.settled()?.clone();
-        let images = sums.images.max(1) as f64;
-        let metrics = ModelMetrics {
-            epoch: self.position.epoch,
-            train_loss: sums.loss / images,
-            train_accuracy: sums.correct as f64 / images,
-            val_loss: val.map(|score| score.mean_loss()),
-            val_accuracy: val.map(|score| score.accuracy()),
-            train_images: self.ground.data.train.len() as u64,
-            val_images: self.ground.data.val.len() as u64,
-        };
-        let best = self
-            .best
-            .as_ref()
-            .is_none_or(|best| best::is_better(&metrics, &best.metrics));
+        let metrics = self.metrics(&sums, val);
+        let old = self.best.as_ref().map(|best| &best.metrics);
+        let best = old.is_none_or(|old| best::is_better(&metrics, old));
         let event = EpochEvent {
             epoch: metrics.epoch,
             step: self.position.step,
@@ -200,11 +188,7 @@ impl<'a> Session<'a> {
             val_accuracy: metrics.val_accuracy,
             lr: self.run.spec.optimizer.lr,
             seconds: sums.seconds + began.elapsed().as_secs_f64(),
-            data_wait: if sums.seconds > 0.0 {
-                sums.waited / sums.seconds
-            } else {
-                0.0
-            },
+            data_wait: sums.waited / sums.seconds.max(f64::MIN_POSITIVE),
             best,
         };
         let progress = self.meter.progress();
@@ -219,25 +203,22 @@ impl<'a> Session<'a> {
     }
 
     /// Loss and hits on the validation images; none where there are none.
-    fn validate(&mut self) -> Result<Option<Score>, Halt> {
+    fn validate(&mut self, feed: &Feed) -> Result<Option<Score>, Halt> {
         if self.ground.data.val.is_empty() {
             if !self.learner.is_finite() {
                 return Err(meter::diverged(self.position.step, self.position.epoch));
             }
             return Ok(None);
         }
-        let mut loader = self.validation_batches();
+        let mut batches = feed.validation();
         let mut outcomes = Vec::new();
-        while let Some(batch) = loader.next()? {
-            if self.stop.is_set() {
+        while let Some(batch) = batches.next(&self.learner)? {
+            if self.pulse.is_stopped() {
                 return Err(self.save_and_stop());
             }
-            let images = batch.labels.size()[0] as u64;
-            let pictures = input::normalised(&batch.pictures, &self.recipe, self.ground.device);
-            let labels = batch.labels.to_device(self.ground.device);
-            let boundary = self.learner.boundary(&pictures);
-            outcomes.push((self.learner.judge(&boundary, &labels), images));
-            self.pulse.beat();
+            let outcome = self.learner.judge(&batch.boundary, &batch.labels);
+            outcomes.push((outcome, batch.images));
+            self.pulse.tell();
         }
         let score: Score = Score::read(&outcomes).into_iter().sum();
         if !score.loss.is_finite() {
@@ -246,41 +227,17 @@ impl<'a> Session<'a> {
         Ok(Some(score))
     }
 
-    /// The batches of the epoch from the current step on.
-    fn training_batches(&self) -> Loader {
-        let (plan, data, epoch) = (&self.ground.plan, &self.ground.data, self.position.epoch);
-        let order = plan.order(epoch);
-        let item = |place: &usize| {
-            let sample = data.train[*place];
-            Item {
-                image: sample.image,
-                class: sample.class,
-                mirrored: plan.mirrored(epoch, data.images[sample.image].id),
-            }
-        };
-        let steps = self.position.step_in_epoch..plan.steps_per_epoch();
-        let batches = steps.map(|step| order[plan.batch(step)].iter().map(item).collect());
-        self.loader(batches.collect())
-    }
-
-    fn validation_batches(&self) -> Loader {
-        let item = |sample: &super::data::Sample| Item {
-            image: sample.image,
-            class: sample.class,
-            mirrored: false,
-        };
-        let batches = self.ground.data.val.chunks(self.ground.plan.batch_size);
-        self.loader(batches.map(|batch| batch.iter().map(item).collect()).collect())
-    }
-
-    /// On a GPU host the loader has the processor to itself; on a CPU the steps need it.
-    fn loader(&self, batches: Vec<Vec<Item>>) -> Loader {
-        let threads = if self.ground.device.is_cuda() {
-            self.run.threads.clamp(1, 8)
-        } else {
-            1
-        };
-        Loader::start(&self.ground.pack, &self.recipe, batches, threads as usize)
+    fn metrics(&self, sums: &Sums, val: Option<Score>) -> ModelMetrics {
+        let images = sums.images.max(1) as f64;
+        ModelMetrics {
+            epoch: self.position.epoch,
+            train_loss: sums.loss / images,
+            train_accuracy: sums.correct as f64 / images,
+            val_loss: val.map(|score| score.mean_loss()),
+            val_accuracy: val.map(|score| score.accuracy()),
+            train_images: self.ground.data.train.len() as u64,
+            val_images: self.ground.data.val.len() as u64,
+        }
     }
 
     fn is_out_of_time(&self) -> bool {

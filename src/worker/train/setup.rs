@@ -51,8 +51,8 @@ pub fn ground(run: &TrainRun, dir: &RunDir, reporter: &Reporter, stop: &StopFlag
     let pack = if run.dataset.pack_side == recipe.resize_to {
         Pack::open(&run.dataset, &data)?
     } else {
-        let mut pulse = Pulse::new(reporter.clone());
-        Pack::make(&run.dataset, &data, &recipe, dir, run.threads, stop, &mut pulse)?
+        let mut pulse = Pulse::new(reporter, stop);
+        Pack::make(&run.dataset, &data, &recipe, dir, run.threads, &mut pulse)?
     };
     Ok(Ground {
         data,
@@ -69,7 +69,12 @@ pub fn ground(run: &TrainRun, dir: &RunDir, reporter: &Reporter, stop: &StopFlag
 }
 
 /// The network and where to begin: a checkpoint that is whole, or base weights.
-pub fn start(run: &TrainRun, ground: &Ground, reporter: &Reporter) -> Result<(Learner, Start), Halt> {
+pub fn start(
+    run: &TrainRun,
+    ground: &Ground,
+    reporter: &Reporter,
+    stop: &StopFlag,
+) -> Result<(Learner, Start), Halt> {
     if let Some(resumed) = resumed(run, ground, reporter) {
         return Ok(resumed);
     }
@@ -77,7 +82,7 @@ pub fn start(run: &TrainRun, ground: &Ground, reporter: &Reporter) -> Result<(Le
         // What earlier attempts told of their steps no longer counts.
         reporter.send(&WorkerMessage::Resumed { step: 0, epoch: 0 });
     }
-    from_base(run, ground, reporter)
+    from_base(run, ground, reporter, stop)
 }
 
 /// Goes on from the newest checkpoint that can be gone on from.
@@ -155,9 +160,14 @@ fn warn_of_other_machine(then: &Machine, now: &Machine, reporter: &Reporter) {
     reporter.send(&WorkerMessage::warning("resume_not_bit_exact", message));
 }
 
-fn from_base(run: &TrainRun, ground: &Ground, reporter: &Reporter) -> Result<(Learner, Start), Halt> {
+fn from_base(
+    run: &TrainRun,
+    ground: &Ground,
+    reporter: &Reporter,
+    stop: &StopFlag,
+) -> Result<(Learner, Start), Halt> {
     let (architecture, classes) = (run.spec.backbone.architecture, run.dataset.classes.len());
-    let loaded = weights::obtain(&run.weights, architecture, reporter)?;
+    let loaded = weights::obtain(&run.weights, architecture, reporter, stop)?;
     let (network, base_weights) = match loaded {
         None => {
             let network = Network::drawn(architecture, classes, run.spec.seed, ground.device);

@@ -17,7 +17,7 @@ use super::fault::HubFault;
 use crate::{
     digest,
     protocol::{HubSource, WorkerMessage},
-    worker::child::Reporter,
+    worker::child::{Reporter, StopFlag},
 };
 
 /// Name of the file on the hub and in the cache.
@@ -79,14 +79,18 @@ impl Place {
     }
 
     /// Makes the folder and waits until no other job is fetching the same file. The lock ends with the process that holds it.
-    pub fn lock(&self, reporter: &Reporter) -> io::Result<File> {
+    ///
+    /// # Errors
+    /// [`HubFault::Stopped`] where `stop` was set meanwhile.
+    pub fn lock(&self, reporter: &Reporter, stop: &StopFlag) -> Result<File, HubFault> {
         fs::create_dir_all(&self.folder)?;
         let lock = File::create(self.folder.join(format!("{FILE}.lock")))?;
         let mut waiting = false;
         loop {
             match lock.try_lock() {
                 Ok(()) => return Ok(lock),
-                Err(TryLockError::Error(fault)) => return Err(fault),
+                Err(TryLockError::Error(fault)) => return Err(fault.into()),
+                Err(TryLockError::WouldBlock) if stop.is_set() => return Err(HubFault::Stopped),
                 Err(TryLockError::WouldBlock) if waiting => reporter.send(&WorkerMessage::alive()),
                 Err(TryLockError::WouldBlock) => {
                     waiting = true;

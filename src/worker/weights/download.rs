@@ -18,7 +18,10 @@ use super::{
 };
 use crate::{
     protocol::{HubSource, WorkerMessage},
-    worker::{child::Reporter, state},
+    worker::{
+        child::{Reporter, StopFlag},
+        state,
+    },
 };
 
 /// Largest file that is fetched. A ResNet-152 has 242 MB.
@@ -27,7 +30,12 @@ const MAX_BYTES: u64 = 2 << 30;
 const MESSAGE_EVERY: Duration = Duration::from_secs(1);
 
 /// The path of the file in the cache, fetched first where it is not there.
-pub(super) fn cached(source: &HubSource, pace: &Pace, reporter: &Reporter) -> Result<PathBuf, HubFault> {
+pub(super) fn cached(
+    source: &HubSource,
+    pace: &Pace,
+    reporter: &Reporter,
+    stop: &StopFlag,
+) -> Result<PathBuf, HubFault> {
     let place = Place::of(source)?;
     if source.offline {
         let there = place.check(source)?;
@@ -40,14 +48,20 @@ pub(super) fn cached(source: &HubSource, pace: &Pace, reporter: &Reporter) -> Re
     if matches!(place.check(source), Ok(true)) {
         return Ok(place.file());
     }
-    let _lock = place.lock(reporter)?;
+    let _lock = place.lock(reporter, stop)?;
     if !matches!(place.check(source), Ok(true)) {
-        fetch(source, &place, pace, reporter)?;
+        fetch(source, &place, pace, reporter, stop)?;
     }
     Ok(place.file())
 }
 
-fn fetch(source: &HubSource, place: &Place, pace: &Pace, reporter: &Reporter) -> Result<(), HubFault> {
+fn fetch(
+    source: &HubSource,
+    place: &Place,
+    pace: &Pace,
+    reporter: &Reporter,
+    stop: &StopFlag,
+) -> Result<(), HubFault> {
     let hub = Hub::new(source, pace)?;
     let address = hub.address(&source.repository, &source.revision, cache::FILE)?;
     let mut download = Download {
@@ -57,6 +71,7 @@ fn fetch(source: &HubSource, place: &Place, pace: &Pace, reporter: &Reporter) ->
         address,
         told: Told::default(),
         progress: Progress::begin(source, reporter),
+        stop,
     };
     let gone_on_with = place.unfinished().is_some();
     let mut outcome = download.run(pace).and_then(|()| download.check());
@@ -71,7 +86,11 @@ fn fetch(source: &HubSource, place: &Place, pace: &Pace, reporter: &Reporter) ->
         outcome = download.run(pace).and_then(|()| download.check());
     }
     if let Err(fault) = outcome {
-        if !matches!(fault, HubFault::Broken(_) | HubFault::Unreachable(_)) {
+        // Some of it may be there, and the next attempt goes on from it.
+        if !matches!(
+            fault,
+            HubFault::Stopped | HubFault::Broken(_) | HubFault::Unreachable(_)
+        ) {
             place.forget()?;
         }
         return Err(fault);
@@ -89,6 +108,7 @@ struct Download<'a> {
     address: Url,
     told: Told,
     progress: Progress<'a>,
+    stop: &'a StopFlag,
 }
 
 /// Why one try did not bring the whole file.
@@ -114,6 +134,9 @@ impl Download<'_> {
     fn run(&mut self, pace: &Pace) -> Result<(), HubFault> {
         let mut in_vain = 0;
         loop {
+            if self.stop.is_set() {
+                return Err(HubFault::Stopped);
+            }
             self.progress.alive(pace);
             let before = self.progress.here;
             let reason = match self.once() {
@@ -223,6 +246,9 @@ impl Download<'_> {
                 Err(fault) => return Err(Interruption::Transient(broken_body(fault))),
             };
             part.write_all(&chunk[..count])?;
+            if self.stop.is_set() {
+                return Err(HubFault::Stopped.into());
+            }
             self.progress.add(count as u64);
             if self.progress.here > MAX_BYTES {
                 return Err(HubFault::TooLarge { limit: MAX_BYTES }.into());

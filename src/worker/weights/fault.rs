@@ -7,6 +7,8 @@ use crate::worker::state::StateFault;
 /// Why a file of the hub is not in the cache. Texts name no path and no address with secrets in it.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum HubFault {
+    #[error("the job was asked to stop")]
+    Stopped,
     #[error("the server is offline (`--offline`) and its cache does not have them")]
     Offline,
     #[error("{0}")]
@@ -55,6 +57,7 @@ impl HubFault {
                 "Check what stands between the server and its `--hub-endpoint` (a proxy or a mirror)"
             }
             HubFault::Unreachable(_)
+            | HubFault::Stopped
             | HubFault::Broken(_)
             | HubFault::Refused { .. }
             | HubFault::Redirect(_) => "Check the server's network and its `--hub-endpoint`",

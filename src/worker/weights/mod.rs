@@ -21,7 +21,7 @@ use crate::{
     },
     protocol::{HubSource, WeightsSource, WorkerMessage},
     worker::{
-        child::Reporter,
+        child::{Reporter, StopFlag},
         state::{self, StateDict},
     },
 };
@@ -35,15 +35,25 @@ pub struct LoadedWeights {
     pub origin: String,
 }
 
+/// Why there are no weights.
+#[derive(Debug)]
+pub enum Unobtained {
+    /// The server asked to leave; what was fetched so far is kept for the next attempt.
+    Stopped,
+    /// The job fails with `weights_unavailable`, or `disk_full` where the cache has no room.
+    Failed(JobError),
+}
+
 /// Loads the weights that a network of `architecture` starts from; none where it starts from nothing.
 ///
 /// # Errors
-/// `weights_unavailable`, or `disk_full` where the cache has no room, with a message for the person who sent the job.
+/// [`Unobtained`], with a message for the person who sent the job.
 pub fn obtain(
     source: &WeightsSource,
     architecture: Architecture,
     reporter: &Reporter,
-) -> Result<Option<LoadedWeights>, JobError> {
+    stop: &StopFlag,
+) -> Result<Option<LoadedWeights>, Unobtained> {
     match source {
         WeightsSource::None => Ok(None),
         WeightsSource::Unavailable { message } => Err(unavailable(message.clone())),
@@ -57,7 +67,7 @@ pub fn obtain(
                  `\"weights\": \"none\"`"
             ))),
         },
-        WeightsSource::Hub(hub) => from_hub(hub, architecture, &Pace::DEFAULT, reporter).map(Some),
+        WeightsSource::Hub(hub) => from_hub(hub, architecture, &Pace::DEFAULT, reporter, stop).map(Some),
     }
 }
 
@@ -87,15 +97,20 @@ fn from_hub(
     architecture: Architecture,
     pace: &Pace,
     reporter: &Reporter,
-) -> Result<LoadedWeights, JobError> {
-    let path = download::cached(hub, pace, reporter).map_err(|fault| explain(&fault, hub, architecture))?;
+    stop: &StopFlag,
+) -> Result<LoadedWeights, Unobtained> {
+    let path =
+        download::cached(hub, pace, reporter, stop).map_err(|fault| explain(&fault, hub, architecture))?;
     reporter.send(&WorkerMessage::alive());
     let state = state::read(&path).map_err(|fault| explain(&fault.into(), hub, architecture))?;
     let origin = format!("{}@{}", hub.repository, hub.revision);
     Ok(LoadedWeights { state, origin })
 }
 
-fn explain(fault: &HubFault, hub: &HubSource, architecture: Architecture) -> JobError {
+fn explain(fault: &HubFault, hub: &HubSource, architecture: Architecture) -> Unobtained {
+    if matches!(fault, HubFault::Stopped) {
+        return Unobtained::Stopped;
+    }
     let host = request::host_of(&hub.endpoint);
     let what = format!(
         "pretrained weights for {architecture} (`{}`) could not be had",
@@ -103,10 +118,10 @@ fn explain(fault: &HubFault, hub: &HubSource, architecture: Architecture) -> Job
     );
     let advice = fault.advice();
     if fault.is_full_disk() {
-        return JobError {
+        return Unobtained::Failed(JobError {
             code: FailureCode::DiskFull,
             message: format!("{what}: {fault}. {advice}"),
-        };
+        });
     }
     unavailable(format!(
         "{what} from {host}: {fault}. {advice}, put such weights into `--weights-dir` as `{architecture}.safetensors`, or start from \
@@ -114,9 +129,9 @@ fn explain(fault: &HubFault, hub: &HubSource, architecture: Architecture) -> Job
     ))
 }
 
-fn unavailable(message: String) -> JobError {
-    JobError {
+fn unavailable(message: String) -> Unobtained {
+    Unobtained::Failed(JobError {
         code: FailureCode::WeightsUnavailable,
         message,
-    }
+    })
 }

@@ -11,7 +11,7 @@ use std::{
 use tch::Tensor;
 
 use super::{
-    Pace, from_hub,
+    Pace, Unobtained, from_hub,
     hub_server::{HubServer, Reply, Request},
     obtain,
 };
@@ -23,7 +23,7 @@ use crate::{
     },
     protocol::{HubSource, WeightsSource},
     worker::{
-        child::Reporter,
+        child::{Reporter, StopFlag},
         state::{self, StateDict},
     },
 };
@@ -54,6 +54,7 @@ struct Setting {
     _cache: tempfile::TempDir,
     messages: Arc<Mutex<Vec<u8>>>,
     reporter: Reporter,
+    stop: StopFlag,
 }
 
 impl Setting {
@@ -76,6 +77,7 @@ impl Setting {
             _cache: cache,
             messages,
             reporter,
+            stop: StopFlag::default(),
         }
     }
 
@@ -84,7 +86,15 @@ impl Setting {
     }
 
     fn fetch_at(&self, pace: &Pace) -> Result<StateDict, JobError> {
-        from_hub(&self.hub, Architecture::Resnet18, pace, &self.reporter).map(|loaded| loaded.state)
+        from_hub(
+            &self.hub,
+            Architecture::Resnet18,
+            pace,
+            &self.reporter,
+            &self.stop,
+        )
+        .map(|loaded| loaded.state)
+        .map_err(failed)
     }
 
     fn failure(&self) -> String {
@@ -127,6 +137,13 @@ impl std::io::Write for Shared {
     }
 }
 
+fn failed(unobtained: Unobtained) -> JobError {
+    match unobtained {
+        Unobtained::Failed(error) => error,
+        Unobtained::Stopped => panic!("nobody asked for that"),
+    }
+}
+
 fn assert_whole(state: &StateDict) {
     assert_eq!(state["fc.weight"].size(), [100_000]);
     assert_eq!(state["fc.weight"].double_value(&[99_999]), 99_999.0);
@@ -137,7 +154,10 @@ fn weights_are_fetched_once_and_then_come_from_the_cache() {
     let file = weights_file();
     let server = HubServer::start(move |request| Reply::file(request, &file));
     let setting = Setting::new(&server.endpoint());
-    let loaded = from_hub(&setting.hub, Architecture::Resnet18, &QUICK, &setting.reporter).unwrap();
+    let Setting {
+        hub, reporter, stop, ..
+    } = &setting;
+    let loaded = from_hub(hub, Architecture::Resnet18, &QUICK, reporter, stop).unwrap();
     assert_whole(&loaded.state);
     assert_eq!(loaded.origin, "timm/resnet18.tv_in1k@main");
     assert_eq!(
@@ -315,9 +335,11 @@ fn a_redirect_without_end_is_given_up() {
 #[test]
 fn nobody_there_and_nobody_answering_are_told_apart_from_each_other() {
     let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let message = Setting::new(&format!("http://{free}")).failure();
-    assert!(message.contains("cannot be reached"), "{message}");
-    assert!(message.contains(&free.to_string()), "{message}");
+    for scheme in ["http", "https"] {
+        let message = Setting::new(&format!("{scheme}://{free}")).failure();
+        assert!(message.contains("cannot be reached"), "{message}");
+        assert!(message.contains(&free.to_string()), "{message}");
+    }
 
     let silent = HubServer::start(|_| Reply {
         hang: true,
@@ -356,13 +378,39 @@ fn two_jobs_at_once_fetch_one_file() {
     let setting = Setting::new(&server.endpoint());
     let fetch = || {
         let (hub, reporter) = (setting.hub.clone(), setting.reporter.clone());
-        move || from_hub(&hub, Architecture::Resnet18, &QUICK, &reporter).map(|_| ())
+        let stop = setting.stop.clone();
+        move || from_hub(&hub, Architecture::Resnet18, &QUICK, &reporter, &stop).map(|_| ())
     };
     let jobs: Vec<_> = (0..4).map(|_| std::thread::spawn(fetch())).collect();
     for job in jobs {
         job.join().unwrap().unwrap();
     }
     assert_eq!(server.requests().len(), 1);
+}
+
+#[test]
+fn a_job_that_is_stopped_leaves_what_it_fetched_to_the_next() {
+    let (file, stop) = (weights_file(), StopFlag::default());
+    let server = {
+        let stop = stop.clone();
+        HubServer::start(move |request| {
+            // Set before the first byte is on its way: what arrives is still kept.
+            if request.number == 0 {
+                stop.set();
+            }
+            Reply::file(request, &file).with("etag", "\"v1\"")
+        })
+    };
+    let mut setting = Setting::new(&server.endpoint());
+    setting.stop = stop;
+    let Setting {
+        hub, reporter, stop, ..
+    } = &setting;
+    let stopped = from_hub(hub, Architecture::Resnet18, &QUICK, reporter, stop);
+    assert!(matches!(stopped, Err(Unobtained::Stopped)), "{stopped:?}");
+    setting.stop = StopFlag::default();
+    assert_whole(&setting.fetch().unwrap());
+    assert!(server.requests()[1].range_start() > Some(0));
 }
 
 #[test]
@@ -380,7 +428,9 @@ fn a_name_that_would_leave_the_cache_is_refused() {
 #[test]
 fn the_other_sources_need_no_hub() {
     let reporter = Reporter::to(std::io::sink());
-    let of = |source: &WeightsSource| obtain(source, Architecture::Resnet18, &reporter);
+    let stop = StopFlag::default();
+    let of =
+        |source: &WeightsSource| obtain(source, Architecture::Resnet18, &reporter, &stop).map_err(failed);
     assert!(of(&WeightsSource::None).unwrap().is_none());
     let message = "there is no model `x`".to_owned();
     let gone = of(&WeightsSource::Unavailable {

@@ -180,3 +180,22 @@ fn a_table_that_promises_more_entries_than_it_holds_is_refused() {
     archive[end + 8..end + 12].copy_from_slice(&[0xf0, 0xff, 0xf0, 0xff]);
     assert_eq!(rejection(&archive, IngestLimits::DEFAULT), "archive_unreadable");
 }
+
+#[test]
+fn damage_anywhere_is_the_archive_s_fault_and_never_ours() {
+    let files = ants_and_bees();
+    let plain = tar(&files);
+    for (what, whole) in [("zip", zip(&files)), ("tar.gz", gzip(&plain)), ("tar", plain)] {
+        for at in (0..whole.len()).step_by(whole.len() / 60) {
+            let mut flipped = whole.clone();
+            flipped[at] ^= 0xff;
+            for damaged in [&whole[..at], &flipped] {
+                match ingest(damaged).result {
+                    Ok(RunResult::Ingested(result)) => assert!(result.images <= 4, "{what} at {at}"),
+                    Ok(RunResult::Rejected { .. }) => {}
+                    other => panic!("{what} at {at}: {other:?}"),
+                }
+            }
+        }
+    }
+}

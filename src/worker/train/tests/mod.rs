@@ -1,6 +1,6 @@
 //! Training as the server sees it: files in, messages out, a model or a reason. On drawn pictures of 32 pixels.
 
-mod drawn;
+pub(crate) mod drawn;
 mod parity;
 mod resume;
 
@@ -150,7 +150,8 @@ fn frozen_stages_keep_every_bit_and_the_others_learn() {
 
 #[test]
 fn only_the_head_learns_where_the_backbone_is_frozen() {
-    let set = Drawn::flat(16);
+    let part = |id| if id % 4 == 3 { Split::Val } else { Split::Train };
+    let set = Drawn::new(16, resize_to(), part);
     let dir = set.dir("run");
     let run = set.run(json!({"freeze": "backbone", "epochs": 2, "optimizer": {"lr": 0.1}}));
     let result = trained(uninterrupted(&run, &dir).result);
@@ -160,6 +161,9 @@ fn only_the_head_learns_where_the_backbone_is_frozen() {
         assert!(before[name].equal(tensor), "{name}");
     }
     assert_eq!(after["fc.weight"].size(), [3, 512]);
+    // Trained on kept activations, judged on pictures.
+    let best = result.card.metrics.val_accuracy.unwrap();
+    assert_eq!(accuracy(&set, Split::Val, &dir, &result), best);
 }
 
 #[test]

@@ -1,0 +1,188 @@
+//! The life of a one-shot child (`ingest`, `train`): read what is wanted, do it, write the result last, leave with a status that says
+//! which of these came about.
+//!
+//! Statuses: 0 with a result file, [`EXIT_STOPPED`] without one because the server asked, [`EXIT_INTERNAL`] for anything that is
+//! nobody's input's fault; then one line on stderr says what.
+
+use std::{fs, io, path::Path};
+
+use anyhow::{Context, bail};
+use rustix::process::{self, Resource, Rlimit};
+
+use crate::{
+    domain::{
+        dataset::DatasetError,
+        job::{FailureCode, JobError},
+    },
+    protocol::{EXIT_STOPPED, IngestRun, RunResult, RunSpec},
+    worker::{
+        child::{Reporter, RunDir, StopFlag, Stopped},
+        device,
+        fault::{self, TorchFault},
+        ingest, train,
+    },
+};
+
+/// `EX_SOFTWARE`
+pub const EXIT_INTERNAL: i32 = 70;
+
+/// Which of the two a child was started as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Ingest,
+    Train,
+}
+
+/// Carries out what the run directory asks for and returns the status to leave with.
+pub fn run(kind: Kind, folder: &Path, reporter: &Reporter, stop: &StopFlag) -> i32 {
+    let dir = RunDir::new(folder);
+    let outcome = fault::caught(|| carry_out(kind, &dir, reporter, stop));
+    let outcome = outcome.unwrap_or_else(|fault| Err(fault.into()));
+    let result = match outcome {
+        Ok(result) => result,
+        Err(fault) if fault.is::<Stopped>() => return EXIT_STOPPED,
+        Err(fault) => match explained(kind, &fault) {
+            Some(result) => result,
+            None => {
+                eprintln!("finetuned-worker: {fault:#}");
+                return EXIT_INTERNAL;
+            }
+        },
+    };
+    match dir.finish(&result) {
+        Ok(()) => 0,
+        Err(fault) => {
+            eprintln!("finetuned-worker: the result cannot be written: {fault}");
+            EXIT_INTERNAL
+        }
+    }
+}
+
+fn carry_out(kind: Kind, dir: &RunDir, reporter: &Reporter, stop: &StopFlag) -> anyhow::Result<RunResult> {
+    let spec = dir.spec().context("the run file cannot be read")?;
+    match (kind, spec) {
+        (Kind::Ingest, RunSpec::Ingest(spec)) => {
+            bound_memory(&spec);
+            ingest::run(&spec, dir, reporter, stop)
+        }
+        (Kind::Train, RunSpec::Train(spec)) => {
+            device::prepare();
+            train::run(&spec, dir, reporter, stop)
+        }
+        (Kind::Ingest, _) => bail!("the run file does not ask for an ingest"),
+        (Kind::Train, _) => bail!("the run file does not ask for a training"),
+    }
+}
+
+/// Failures that a person can do something about, and that would come again if the same were tried again.
+fn explained(kind: Kind, fault: &anyhow::Error) -> Option<RunResult> {
+    let full = [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded];
+    let disk_full = fault
+        .chain()
+        .filter_map(|cause| cause.downcast_ref::<io::Error>())
+        .any(|cause| full.contains(&cause.kind()));
+    if disk_full {
+        let message =
+            "the server's disk is full; delete datasets or models that are no longer needed and try again";
+        return Some(failure(kind, FailureCode::DiskFull, "disk_full", message));
+    }
+    let out_of_memory = fault
+        .chain()
+        .any(|cause| matches!(TorchFault::read(&cause.to_string()), TorchFault::OutOfMemory(_)));
+    if out_of_memory {
+        let message = "memory does not suffice; choose a smaller `batch_size`, a smaller `image.size` or a smaller network";
+        return Some(failure(kind, FailureCode::OutOfMemory, "out_of_memory", message));
+    }
+    None
+}
+
+fn failure(kind: Kind, code: FailureCode, dataset_code: &str, message: &str) -> RunResult {
+    let message = message.to_owned();
+    match kind {
+        Kind::Train => RunResult::Failed {
+            error: JobError { code, message },
+        },
+        Kind::Ingest => RunResult::Rejected {
+            error: DatasetError {
+                code: dataset_code.to_owned(),
+                message,
+            },
+            report: None,
+            report_entries: None,
+        },
+    }
+}
+
+/// Work that nobody waits for by the second gives way to predictions, and to the server where the host runs out of memory.
+/// Neither is needed for the result, so that a host that forbids it is no reason to fail.
+pub fn lower_priority() {
+    if let Err(fault) = process::nice(5) {
+        tracing::debug!("the priority stays as it is: {fault}");
+    }
+    if let Err(fault) = fs::write("/proc/self/oom_score_adj", "500") {
+        tracing::debug!("the order in which the kernel ends processes stays as it is: {fault}");
+    }
+}
+
+/// An archive is a stranger's. `ingest` bounds what it has in its hands at once; this is for what a decoder could be made to do all the
+/// same. Memory-mapped files do not count towards it.
+fn bound_memory(spec: &IngestRun) {
+    const BASE: u64 = 3 << 30;
+    // One picture at the limit always has to fit: a decoder's own 8 bytes for each pixel and as many for the copies of it.
+    let picture = spec.limits.max_image_pixels.saturating_mul(16);
+    let file = spec.limits.max_file_bytes.saturating_mul(2);
+    limit(Resource::Data, BASE.saturating_add(picture).saturating_add(file));
+}
+
+/// No core dumps: they would hold people's pictures. For every child, before anything else.
+pub fn forbid_core_dumps() {
+    limit(Resource::Core, 0);
+}
+
+fn limit(resource: Resource, bytes: u64) {
+    let allowed = process::getrlimit(resource).maximum;
+    let bytes = allowed.map_or(bytes, |allowed| allowed.min(bytes));
+    let bound = Rlimit {
+        current: Some(bytes),
+        maximum: Some(bytes),
+    };
+    if let Err(fault) = process::setrlimit(resource, bound) {
+        tracing::warn!("a limit of the process cannot be set: {fault}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::anyhow;
+
+    use super::*;
+
+    #[test]
+    fn what_a_person_can_mend_becomes_a_result_and_the_rest_does_not() {
+        let full = anyhow::Error::from(io::Error::from(io::ErrorKind::StorageFull))
+            .context("writing the checkpoint");
+        let result = explained(Kind::Train, &full);
+        assert!(matches!(result, Some(RunResult::Failed { error }) if error.code == FailureCode::DiskFull));
+        let result = explained(Kind::Ingest, &full);
+        assert!(matches!(result, Some(RunResult::Rejected { error, .. }) if error.code == "disk_full"));
+        let memory = anyhow!("CUDA out of memory. Tried to allocate 2.00 GiB").context("step 12");
+        let result = explained(Kind::Train, &memory);
+        assert!(
+            matches!(result, Some(RunResult::Failed { error }) if error.code == FailureCode::OutOfMemory)
+        );
+        assert_eq!(explained(Kind::Train, &anyhow!("a bug")), None);
+    }
+
+    #[test]
+    fn a_directory_without_a_run_file_is_an_internal_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let status = run(
+            Kind::Train,
+            folder.path(),
+            &Reporter::to(io::sink()),
+            &StopFlag::default(),
+        );
+        assert_eq!(status, EXIT_INTERNAL);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+}

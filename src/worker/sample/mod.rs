@@ -1,0 +1,187 @@
+//! `make demo`'s dataset, drawn by the program itself: a zip of about 300 pictures in four classes, `CLASS/NNN.jpg` and `.png`.
+//!
+//! Colours, textures, sizes and places are drawn alike for all classes; only the outline tells them apart. A small network learns
+//! them from scratch in a minute or two, and cannot do so by looking at colours. The same seed gives the same file.
+
+mod canvas;
+mod scene;
+mod shape;
+
+use std::{
+    io::{Cursor, Seek, Write},
+    path::Path,
+};
+
+use anyhow::Context;
+use image::{ExtendedColorType, ImageEncoder, codecs::jpeg::JpegEncoder, codecs::png::PngEncoder};
+use rayon::prelude::*;
+use tempfile::NamedTempFile;
+use zip::{CompressionMethod, ZipWriter, write::SimpleFileOptions};
+
+use self::{scene::Scene, shape::Shape};
+use super::pixels::Picture;
+use crate::domain::random::{Draws, Stream};
+
+/// Pictures of each class.
+const PER_CLASS: u64 = 75;
+
+/// What was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SampleSummary {
+    pub images: u64,
+    pub classes: Vec<String>,
+    /// Size of the archive.
+    pub bytes: u64,
+}
+
+/// Draws the dataset and writes it to `out`, which appears whole or not at all. Errors: `out` cannot be written.
+pub fn write_sample_dataset(out: &Path, seed: u64) -> anyhow::Result<SampleSummary> {
+    let place = match out.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    };
+    let mut file = NamedTempFile::new_in(place)
+        .with_context(|| format!("cannot write to {}; is there such a folder?", place.display()))?;
+    write_archive(file.as_file_mut(), seed).context("cannot write the sample dataset")?;
+    let bytes = file.as_file().metadata()?.len();
+    file.persist(out)
+        .with_context(|| format!("cannot write {}", out.display()))?;
+    Ok(SampleSummary {
+        images: PER_CLASS * Shape::ALL.len() as u64,
+        classes: Shape::ALL.iter().map(|shape| shape.class().to_owned()).collect(),
+        bytes,
+    })
+}
+
+fn write_archive(out: impl Write + Seek, seed: u64) -> anyhow::Result<()> {
+    let numbers: Vec<u64> = (0..PER_CLASS * Shape::ALL.len() as u64).collect();
+    let files: Vec<(String, Vec<u8>)> = numbers
+        .par_iter()
+        .map(|&number| draw_file(seed, number))
+        .collect::<anyhow::Result<_>>()?;
+    let mut archive = ZipWriter::new(out);
+    // The pictures are compressed already.
+    let options = SimpleFileOptions::default().compression_method(CompressionMethod::Stored);
+    for (name, bytes) in files {
+        archive.start_file(name, options)?;
+        archive.write_all(&bytes)?;
+    }
+    archive.finish()?;
+    Ok(())
+}
+
+/// One picture: a function of the seed and its number. What is left of the draws decides how it is stored.
+fn draw(seed: u64, number: u64) -> (Shape, Picture, Draws) {
+    let shape = Shape::ALL[(number / PER_CLASS) as usize];
+    let mut draws = Draws::at(seed, Stream::SampleDataset, 0, number);
+    let picture = Scene::draw(shape, &mut draws).picture();
+    (shape, picture, draws)
+}
+
+/// Its name in the archive and its bytes.
+fn draw_file(seed: u64, number: u64) -> anyhow::Result<(String, Vec<u8>)> {
+    let (shape, picture, mut draws) = draw(seed, number);
+    let name = format!("{}/{:03}", shape.class(), number % PER_CLASS);
+    if draws.unit() < 0.7 {
+        let quality = draws.between(60.0, 96.0) as u8;
+        Ok((format!("{name}.jpg"), jpeg(&picture, quality)?))
+    } else {
+        Ok((format!("{name}.png"), png(&picture)?))
+    }
+}
+
+fn jpeg(picture: &Picture, quality: u8) -> anyhow::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    JpegEncoder::new_with_quality(&mut bytes, quality).write_image(
+        &picture.rgb,
+        picture.width,
+        picture.height,
+        ExtendedColorType::Rgb8,
+    )?;
+    Ok(bytes)
+}
+
+fn png(picture: &Picture) -> anyhow::Result<Vec<u8>> {
+    let mut bytes = Cursor::new(Vec::new());
+    PngEncoder::new(&mut bytes).write_image(
+        &picture.rgb,
+        picture.width,
+        picture.height,
+        ExtendedColorType::Rgb8,
+    )?;
+    Ok(bytes.into_inner())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeMap, fs};
+
+    use super::*;
+    use crate::worker::pixels;
+
+    #[test]
+    fn every_picture_decodes_and_the_seed_decides() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("sample.zip");
+        let summary = write_sample_dataset(&path, 7).unwrap();
+        assert_eq!(summary.bytes, fs::metadata(&path).unwrap().len());
+        assert_eq!(summary.images, 300);
+
+        let mut archive = zip::ZipArchive::new(fs::File::open(&path).unwrap()).unwrap();
+        let (mut classes, mut kinds) = (BTreeMap::new(), BTreeMap::new());
+        for index in 0..archive.len() {
+            let mut file = archive.by_index(index).unwrap();
+            let name = file.name().unwrap().into_owned();
+            let mut bytes = Vec::new();
+            std::io::Read::read_to_end(&mut file, &mut bytes).unwrap();
+            let picture = pixels::decode(&bytes, 320 * 320).unwrap();
+            assert!((96..=320).contains(&picture.width) && (96..=320).contains(&picture.height));
+            let (class, file_name) = name.split_once('/').unwrap();
+            *classes.entry(class.to_owned()).or_insert(0) += 1;
+            *kinds.entry(file_name[3..].to_owned()).or_insert(0) += 1;
+        }
+        assert!(summary.classes.iter().all(|class| classes[class] == 75));
+        assert!(kinds[".jpg"] > 100 && kinds[".png"] > 40, "{kinds:?}");
+
+        let first = |seed| draw_file(seed, 0).unwrap();
+        assert_eq!(first(7), first(7));
+        assert_ne!(first(7).1, first(8).1);
+    }
+
+    #[test]
+    fn a_folder_that_is_not_there_is_named() {
+        let error = write_sample_dataset(Path::new("/no/such/folder/sample.zip"), 0).unwrap_err();
+        assert!(error.to_string().contains("/no/such/folder"), "{error}");
+    }
+
+    #[test]
+    fn mean_colours_do_not_tell_the_classes_apart() {
+        // Nearest class by mean colour, each picture against the others: chance is 1 in 4.
+        let numbers = 0..Shape::ALL.len() as u64 * PER_CLASS;
+        let means: Vec<(Shape, [f64; 3])> = numbers
+            .into_par_iter()
+            .map(|number| {
+                let (shape, picture, _) = draw(3, number);
+                let small = pixels::resize_shortest(&picture, 8);
+                let mut sums = [0.0; 3];
+                for pixel in small.rgb.chunks_exact(3) {
+                    (0..3).for_each(|channel| sums[channel] += f64::from(pixel[channel]));
+                }
+                let count = f64::from(small.width * small.height);
+                (shape, sums.map(|sum| sum / count))
+            })
+            .collect();
+        let distance = |a: [f64; 3], b: [f64; 3]| (0..3).map(|i| (a[i] - b[i]).powi(2)).sum::<f64>();
+        let right = means.iter().enumerate().filter(|(index, (shape, mean))| {
+            let others = means.iter().enumerate().filter(|(other, _)| other != index);
+            let nearest =
+                others.min_by(|(_, a), (_, b)| distance(a.1, *mean).total_cmp(&distance(b.1, *mean)));
+            nearest.is_some_and(|(_, (nearest, _))| nearest == shape)
+        });
+        let share = right.count() as f64 / means.len() as f64;
+        assert!(
+            share < 0.4,
+            "{share} of the pictures are told by their mean colour"
+        );
+    }
+}

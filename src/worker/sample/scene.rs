@@ -1,0 +1,226 @@
+//! One picture: a background, some clutter, a few shapes of one class.
+
+use std::f64::consts::TAU;
+
+use super::{
+    canvas::{Canvas, Colour, blend, brightness},
+    shape::Shape,
+};
+use crate::{domain::random::Draws, worker::pixels::Picture};
+
+/// Smallest and largest side, in pixels.
+const SIDES: (u32, u32) = (96, 320);
+/// Least difference in brightness between a shape and the background.
+const CONTRAST: f64 = 60.0;
+
+pub struct Scene {
+    canvas: Canvas,
+    width: f64,
+    height: f64,
+    background: Colour,
+}
+
+impl Scene {
+    pub fn draw(shape: Shape, draws: &mut Draws) -> Self {
+        let mut scene = Self::background(draws);
+        for _ in 0..draws.below(7) {
+            scene.draw_line(draws);
+        }
+        let shapes = 1 + draws.below(3);
+        for place in scene.places(shapes, draws) {
+            scene.draw_shape(shape, place, draws);
+        }
+        for _ in 0..draws.below(5) {
+            scene.draw_speck(draws);
+        }
+        let noise = draws.between(0.0, 16.0);
+        scene.canvas.add_noise(noise, draws);
+        scene
+    }
+
+    pub fn picture(self) -> Picture {
+        self.canvas.into_picture()
+    }
+
+    /// Two colours that run into each other, and slow waves over them.
+    fn background(draws: &mut Draws) -> Self {
+        // Small sides are likelier than large ones.
+        let mut side = || SIDES.0 + ((SIDES.1 - SIDES.0) as f64 * draws.unit().powi(2)).round() as u32;
+        let (width, height) = (side(), side());
+        let from = any_colour(draws);
+        let to = blend(from, any_colour(draws), draws.between(0.0, 0.5));
+        let (sine, cosine) = draws.between(0.0, TAU).sin_cos();
+        let reach = f64::from(width) + f64::from(height);
+        let wave = draws.between(0.0, 14.0);
+        let mut waves = |size: u32| -> Vec<f64> {
+            let (length, phase) = (draws.between(18.0, 90.0), draws.between(0.0, TAU));
+            (0..size)
+                .map(|at| (f64::from(at) * TAU / length + phase).sin())
+                .collect()
+        };
+        let (across, down) = (waves(width), waves(height));
+        let canvas = Canvas::from_fn(width, height, |x, y| {
+            let along = (x as f64 * cosine + y as f64 * sine) / reach + 0.5;
+            let [red, green, blue] = blend(from, to, along);
+            let lift = wave * across[x] * down[y];
+            [red + lift, green + lift, blue + lift]
+        });
+        Self {
+            canvas,
+            width: f64::from(width),
+            height: f64::from(height),
+            background: blend(from, to, 0.5),
+        }
+    }
+
+    /// Centres and radii within the middle square, which is what a centre crop shows.
+    fn places(&self, shapes: usize, draws: &mut Draws) -> Vec<(f64, f64, f64)> {
+        let side = self.width.min(self.height);
+        let (left, top) = ((self.width - side) / 2.0, (self.height - side) / 2.0);
+        if shapes == 1 {
+            let radius = side * draws.between(0.27, 0.42);
+            let mut along = |start: f64| start + draws.between(radius, side - radius);
+            return vec![(along(left), along(top), radius)];
+        }
+        // Each in a quarter of its own.
+        let mut quarters = [(0.25, 0.25), (0.75, 0.25), (0.25, 0.75), (0.75, 0.75)];
+        draws.shuffle(&mut quarters);
+        quarters[..shapes]
+            .iter()
+            .map(|(x, y)| {
+                let radius = side * draws.between(0.17, 0.24);
+                let mut shift = || draws.between(-0.03, 0.03) * side;
+                (left + x * side + shift(), top + y * side + shift(), radius)
+            })
+            .collect()
+    }
+
+    fn draw_shape(&mut self, shape: Shape, (x, y, radius): (f64, f64, f64), draws: &mut Draws) {
+        let outline = shape.outline(draws);
+        let (sine, cosine) = draws.between(0.0, TAU).sin_cos();
+        let fill = Fill::draw(self.background, radius, draws);
+        self.canvas.paint((x, y), radius * 1.1 + 1.0, |x, y| {
+            let (turned_x, turned_y) = (x * cosine + y * sine, y * cosine - x * sine);
+            let distance = outline.distance(turned_x / radius, turned_y / radius) * radius;
+            fill.at(distance, turned_x, turned_y)
+        });
+    }
+
+    fn draw_line(&mut self, draws: &mut Draws) {
+        let centre = self.anywhere(draws);
+        let length = draws.between(0.1, 0.4) * self.width.min(self.height);
+        let thickness = draws.between(0.5, 2.0);
+        let (sine, cosine) = draws.between(0.0, TAU).sin_cos();
+        let (colour, cover) = (any_colour(draws), draws.between(0.3, 0.7));
+        self.canvas.paint(centre, length, |x, y| {
+            let along = (x * cosine + y * sine).abs() - length;
+            let across = (y * cosine - x * sine).abs() - thickness;
+            (colour, cover * coverage(along.max(across)))
+        });
+    }
+
+    fn draw_speck(&mut self, draws: &mut Draws) {
+        let centre = self.anywhere(draws);
+        let radius = draws.between(1.0, 4.0);
+        let (colour, cover) = (any_colour(draws), draws.between(0.4, 0.9));
+        self.canvas.paint(centre, radius + 1.0, |x, y| {
+            (colour, cover * coverage(x.hypot(y) - radius))
+        });
+    }
+
+    fn anywhere(&self, draws: &mut Draws) -> (f64, f64) {
+        (draws.between(0.0, self.width), draws.between(0.0, self.height))
+    }
+}
+
+/// What a shape is painted with, whatever its class.
+struct Fill {
+    colour: Colour,
+    other: Colour,
+    pattern: Pattern,
+    cover: f64,
+}
+
+/// How the two colours of a fill lie; lengths in pixels.
+enum Pattern {
+    Plain,
+    Gradient {
+        reach: f64,
+    },
+    Stripes {
+        period: f64,
+    },
+    Checks {
+        period: f64,
+    },
+    /// Only a rim of it is painted.
+    Rim {
+        breadth: f64,
+    },
+}
+
+impl Fill {
+    fn draw(background: Colour, radius: f64, draws: &mut Draws) -> Self {
+        let colour = contrasting(background, draws);
+        let other = blend(colour, contrasting(background, draws), 0.7);
+        let pattern = match draws.below(6) {
+            0 | 1 => Pattern::Plain,
+            2 => Pattern::Gradient { reach: radius },
+            3 => Pattern::Stripes {
+                period: radius * draws.between(0.25, 0.6),
+            },
+            4 => Pattern::Checks {
+                period: radius * draws.between(0.3, 0.7),
+            },
+            _ => Pattern::Rim {
+                breadth: radius * draws.between(0.18, 0.3),
+            },
+        };
+        Self {
+            colour,
+            other,
+            pattern,
+            cover: draws.between(0.85, 1.0),
+        }
+    }
+
+    /// Colour and cover at a distance from the outline and a place along the shape's own axes.
+    fn at(&self, distance: f64, x: f64, y: f64) -> (Colour, f64) {
+        let odd = |length: f64, period: f64| (length / period).floor().rem_euclid(2.0) > 0.5;
+        let share = match self.pattern {
+            Pattern::Plain | Pattern::Rim { .. } => 0.0,
+            Pattern::Gradient { reach } => (x / reach + 1.0) / 2.0,
+            Pattern::Stripes { period } => f64::from(odd(x, period)),
+            Pattern::Checks { period } => f64::from(odd(x, period) != odd(y, period)),
+        };
+        let distance = match self.pattern {
+            Pattern::Rim { breadth } => distance.max(-distance - breadth),
+            _ => distance,
+        };
+        (
+            blend(self.colour, self.other, share),
+            self.cover * coverage(distance),
+        )
+    }
+}
+
+/// How much of a pixel lies inside, by its signed distance in pixels.
+fn coverage(distance: f64) -> f64 {
+    (0.5 - distance).clamp(0.0, 1.0)
+}
+
+fn any_colour(draws: &mut Draws) -> Colour {
+    [0; 3].map(|_| draws.between(15.0, 240.0))
+}
+
+/// A colour that is told from the background by its brightness, too.
+fn contrasting(background: Colour, draws: &mut Draws) -> Colour {
+    let far = |colour: &Colour| (brightness(*colour) - brightness(background)).abs() >= CONTRAST;
+    // Nearly every second colour will do; should none come up, black or white does.
+    let drawn = (0..32).map(|_| any_colour(draws)).find(far);
+    drawn.unwrap_or(if brightness(background) > 127.0 {
+        [15.0; 3]
+    } else {
+        [240.0; 3]
+    })
+}

@@ -1,0 +1,57 @@
+//! Pictures and archives that the tests draw themselves.
+
+use std::{
+    fs::File,
+    io::{Cursor, Write},
+    path::Path,
+};
+
+use image::{ImageFormat, Rgb, RgbImage};
+use zip::{ZipWriter, write::SimpleFileOptions};
+
+/// Names of the classes that [`picture`] knows.
+pub const CLASSES: [&str; 2] = ["blue", "red"];
+
+/// A picture of a class; the seed varies everything but its colour.
+pub fn picture(class: usize, seed: u32) -> Vec<u8> {
+    let (width, height) = (36 + seed % 13, 34 + seed % 7);
+    let pixel = |x: u32, y: u32| {
+        let noise = (x.wrapping_mul(73 + seed) ^ y.wrapping_mul(151 + 3 * seed)) % 90;
+        let [strong, weak] = [150 + noise as u8, noise as u8];
+        if class == 0 {
+            Rgb([weak, weak / 2, strong])
+        } else {
+            Rgb([strong, weak / 2, weak])
+        }
+    };
+    let mut bytes = Vec::new();
+    let format = if seed.is_multiple_of(2) {
+        ImageFormat::Png
+    } else {
+        ImageFormat::Jpeg
+    };
+    RgbImage::from_fn(width, height, pixel)
+        .write_to(&mut Cursor::new(&mut bytes), format)
+        .unwrap();
+    bytes
+}
+
+/// A zip of class folders with this many pictures in each, and one file that is no picture.
+pub fn archive(path: &Path, pictures: u32) {
+    let mut zip = ZipWriter::new(File::create(path).unwrap());
+    let mut add = |name: String, bytes: &[u8]| {
+        zip.start_file(name, SimpleFileOptions::default()).unwrap();
+        zip.write_all(bytes).unwrap();
+    };
+    for (index, class) in CLASSES.iter().enumerate() {
+        for seed in 0..pictures {
+            let extension = if seed.is_multiple_of(2) { "png" } else { "jpg" };
+            add(
+                format!("{class}/{seed}.{extension}"),
+                &picture(index, seed + 1000 * index as u32),
+            );
+        }
+    }
+    add("red/broken.jpg".into(), b"\xff\xd8\xff\xe0 and nothing more");
+    zip.finish().unwrap();
+}

@@ -1,0 +1,274 @@
+//! `ingest` and `train` as the server starts them: a run directory, lines on stdout, stdin held open, a result file at the end.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use finetuned::worker::{nets::Network, state};
+use finetuned::{
+    domain::{
+        model::DatasetLineage,
+        name::Name,
+        spec::{Architecture, JobSpec},
+    },
+    id::{DatasetId, JobId},
+    limits::IngestLimits,
+    protocol::{
+        DatasetInput, EXIT_STOPPED, IngestResult, IngestRun, RESULT_FILE, RUN_FILE, RunResult, RunSpec,
+        TrainResult, TrainRun, WeightsSource, WorkerMessage, frames::ModelFiles,
+    },
+};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::{child::Worker, drawn, predict};
+
+const PACK_SIDE: u32 = 256;
+
+fn run_dir(spec: &RunSpec) -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join(RUN_FILE), serde_json::to_vec(spec).unwrap()).unwrap();
+    folder
+}
+
+fn start(task: &str, folder: &TempDir) -> Worker<String> {
+    Worker::with_lines([task.as_ref(), "--run-dir".as_ref(), folder.path().as_os_str()])
+}
+
+fn result_of(folder: &TempDir) -> RunResult {
+    serde_json::from_slice(&fs::read(folder.path().join(RESULT_FILE)).unwrap()).unwrap()
+}
+
+/// Runs a child to its end and returns what it said and its result.
+fn finished(task: &str, folder: &TempDir) -> (Vec<WorkerMessage>, RunResult) {
+    let (lines, status, errors) = start(task, folder).end();
+    assert_eq!(status.code(), Some(0), "{errors}");
+    (
+        lines.iter().map(|line| message(line)).collect(),
+        result_of(folder),
+    )
+}
+
+/// stdout is for the protocol alone: every line has to be a message.
+fn message(line: &str) -> WorkerMessage {
+    serde_json::from_str(line).unwrap_or_else(|fault| panic!("{fault}: {line}"))
+}
+
+fn ingest_run(archive: PathBuf) -> RunSpec {
+    RunSpec::Ingest(IngestRun {
+        dataset: DatasetId::new(),
+        archive,
+        limits: IngestLimits::DEFAULT,
+        threads: 2,
+        pack_side: PACK_SIDE,
+    })
+}
+
+/// A dataset of drawn pictures, read by the worker.
+struct Dataset {
+    folder: TempDir,
+    result: IngestResult,
+    lineage: DatasetLineage,
+    /// The one that trains on it, in as many attempts as it takes.
+    job: JobId,
+}
+
+fn ingested(pictures: u32) -> Dataset {
+    let uploads = tempfile::tempdir().unwrap();
+    let archive = uploads.path().join("drawn.zip");
+    drawn::archive(&archive, pictures);
+    let folder = run_dir(&ingest_run(archive));
+    match finished("ingest", &folder).1 {
+        RunResult::Ingested(result) => Dataset {
+            folder,
+            result,
+            lineage: DatasetLineage {
+                id: DatasetId::new(),
+                name: Name::parse("drawn").unwrap(),
+                version: 1,
+                sha256: "0".repeat(64),
+            },
+            job: JobId::new(),
+        },
+        other => panic!("{other:?}"),
+    }
+}
+
+impl Dataset {
+    fn input(&self) -> DatasetInput {
+        let file = |name: &str| self.folder.path().join(name);
+        DatasetInput {
+            lineage: self.lineage.clone(),
+            classes: self
+                .result
+                .classes
+                .iter()
+                .map(|class| class.name.clone())
+                .collect(),
+            manifest: file(&self.result.manifest.file),
+            images: file(&self.result.images_file.file),
+            pack: file(&self.result.pack.file),
+            pack_side: PACK_SIDE,
+        }
+    }
+
+    fn training(&self, spec: Value, attempt: u32, checkpoints: Vec<PathBuf>) -> TempDir {
+        run_dir(&RunSpec::Train(Box::new(TrainRun {
+            attempt,
+            checkpoints,
+            ..self.run(spec, WeightsSource::None)
+        })))
+    }
+
+    /// So few steps train no whole network; a head upon the features of a random one tells red from blue.
+    fn training_of_a_head(&self) -> TempDir {
+        let path = self.folder.path().join("base.safetensors");
+        let base = Network::drawn(Architecture::Resnet18, 10, 3, tch::Device::Cpu);
+        state::write(&path, base.state(), &BTreeMap::new()).unwrap();
+        let origin = "base.safetensors".to_owned();
+        let mut spec = spec(6);
+        spec["backbone"]["weights"] = json!(origin);
+        spec["freeze"] = json!("backbone");
+        let run = self.run(spec, WeightsSource::File { path, origin });
+        run_dir(&RunSpec::Train(Box::new(run)))
+    }
+
+    fn run(&self, spec: Value, weights: WeightsSource) -> TrainRun {
+        TrainRun {
+            job: self.job,
+            attempt: 1,
+            spec: JobSpec::parse(&spec).unwrap(),
+            dataset: self.input(),
+            weights,
+            device: "cpu".into(),
+            // One thread each: tests run side by side, and threads that wait for each other do badly on a machine that is full.
+            threads: 1,
+            checkpoints: Vec::new(),
+            seconds_used: 0.0,
+        }
+    }
+}
+
+fn spec(epochs: u32) -> Value {
+    json!({
+        "dataset": "drawn", "epochs": epochs, "batch_size": 4, "image": {"size": 32},
+        "backbone": {"weights": "none"}, "optimizer": {"lr": 0.002}, "augment": {"horizontal_flip": true},
+    })
+}
+
+fn trained(folder: &TempDir) -> (Vec<WorkerMessage>, TrainResult) {
+    match finished("train", folder) {
+        (messages, RunResult::Trained(result)) => (messages, *result),
+        (_, other) => panic!("{other:?}"),
+    }
+}
+
+fn model_of(folder: &Path, result: &TrainResult) -> ModelFiles {
+    ModelFiles {
+        sha256: result.weights.sha256.clone(),
+        weights: folder.join(&result.weights.file),
+        card: folder.join(&result.card_file.file),
+    }
+}
+
+#[test]
+fn an_archive_becomes_a_dataset_a_dataset_a_model_and_a_model_answers() {
+    let dataset = ingested(16);
+    let result = &dataset.result;
+    assert_eq!(result.images, 32);
+    assert_eq!((result.report.used, result.report.skipped), (32, 1));
+    let names: Vec<_> = result.classes.iter().map(|class| class.name.as_str()).collect();
+    assert_eq!(names, drawn::CLASSES);
+
+    let folder = dataset.training_of_a_head();
+    let (messages, result) = trained(&folder);
+    let epochs = messages
+        .iter()
+        .filter(|message| matches!(message, WorkerMessage::Epoch { .. }));
+    assert_eq!(epochs.count(), 6);
+    assert_eq!(result.card.architecture, Architecture::Resnet18);
+    assert_eq!(result.card.classes, drawn::CLASSES);
+
+    let mut child = predict::ready();
+    let model = model_of(folder.path(), &result);
+    for (class, name) in drawn::CLASSES.iter().enumerate() {
+        child.write(&predict::frame(class as u64, &model, &drawn::picture(class, 77)));
+        let reply = child.next().unwrap();
+        assert_eq!(reply["classes"][0]["label"], *name, "{reply}");
+    }
+}
+
+#[test]
+fn a_training_that_is_stopped_and_gone_on_with_ends_as_if_nothing_had_happened() {
+    let dataset = ingested(6);
+    let undisturbed = trained(&dataset.training(spec(2), 1, Vec::new())).1;
+
+    let first = dataset.training(spec(2), 1, Vec::new());
+    let mut child = start("train", &first);
+    let mut said = Vec::new();
+    let begun = |message: &WorkerMessage| matches!(message, WorkerMessage::Step { .. });
+    while !said.last().is_some_and(begun) {
+        said.push(message(&child.next().expect("it trains before it ends")));
+    }
+    child.close_stdin();
+    let (rest, status, errors) = child.end();
+    assert_eq!(status.code(), Some(EXIT_STOPPED), "{errors}");
+    assert!(!first.path().join(RESULT_FILE).exists());
+    said.extend(rest.iter().map(|line| message(line)));
+    let checkpoint = said.iter().rev().find_map(|message| match message {
+        WorkerMessage::Checkpoint { event } => Some(event.clone()),
+        _ => None,
+    });
+    let checkpoint = checkpoint.expect("a child that is told to leave saves its state");
+    let path = first.path().join(&checkpoint.file);
+    assert_eq!(finetuned::digest::of_file(&path).unwrap().0, checkpoint.sha256);
+
+    let second = dataset.training(spec(2), 2, vec![path]);
+    let (messages, result) = trained(&second);
+    let resumed = messages.iter().find_map(|message| match message {
+        WorkerMessage::Resumed { step, .. } => Some(*step),
+        _ => None,
+    });
+    assert_eq!(resumed, Some(checkpoint.step));
+    assert_eq!(result.weights.sha256, undisturbed.weights.sha256);
+}
+
+#[test]
+fn an_archive_without_images_is_rejected_with_a_reason() {
+    let uploads = tempfile::tempdir().unwrap();
+    let archive = uploads.path().join("empty.zip");
+    zip::ZipWriter::new(fs::File::create(&archive).unwrap())
+        .finish()
+        .unwrap();
+    let folder = run_dir(&ingest_run(archive));
+    match finished("ingest", &folder).1 {
+        RunResult::Rejected { error, .. } => assert_eq!(error.code, "no_images"),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn weights_that_cannot_be_had_fail_the_job_with_what_to_do() {
+    let dataset = ingested(4);
+    let message = "there is no model `x`; name another";
+    let unavailable = WeightsSource::Unavailable {
+        message: message.to_owned(),
+    };
+    let folder = run_dir(&RunSpec::Train(Box::new(dataset.run(spec(1), unavailable))));
+    match finished("train", &folder).1 {
+        RunResult::Failed { error } => assert_eq!(error.message, message),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_run_directory_for_something_else_is_an_internal_error_in_one_line() {
+    let folder = run_dir(&ingest_run("/nowhere.zip".into()));
+    let (lines, status, errors) = start("train", &folder).end();
+    assert_eq!(status.code(), Some(70));
+    assert!(lines.is_empty());
+    assert_eq!(errors.trim().lines().count(), 1, "{errors}");
+    assert!(!folder.path().join(RESULT_FILE).exists());
+}
