@@ -14,13 +14,18 @@ pub enum Mode {
     Eval,
 }
 
-/// The same values with channels innermost in memory; tensors that are not 4-dimensional stay as they are.
-/// tch has no call for memory formats; these strides are what libtorch recognises as one.
+/// A copy with channels innermost in memory; tensors that are not 4-dimensional are only shared.
+///
+/// tch has no call for memory formats; these strides are what libtorch recognises as one. They are written into fresh memory, because
+/// `contiguous()` would leave a 1×1 kernel as it is, with strides other than those that its gradient comes with.
 pub fn channels_last(tensor: &Tensor) -> Tensor {
     if tensor.dim() != 4 {
         return tensor.shallow_clone();
     }
-    tensor.permute([0, 2, 3, 1]).contiguous().permute([0, 3, 1, 2])
+    let innermost = tensor.permute([0, 2, 3, 1]);
+    let mut copy = Tensor::empty(innermost.size(), (tensor.kind(), tensor.device()));
+    copy.copy_(&innermost);
+    copy.permute([0, 3, 1, 2])
 }
 
 /// A convolution without bias. Weight: `[out, in / groups, kernel, kernel]`.

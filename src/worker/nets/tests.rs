@@ -138,6 +138,7 @@ fn the_state_has_torchvisions_names_and_weights_are_channels_last() {
     assert_eq!(state["layer4.2.bn3.running_var"].size(), [2048]);
     assert_eq!(state["bn1.num_batches_tracked"].kind(), Kind::Int64);
     assert_eq!(state["conv1.weight"].stride(), [147, 1, 21, 3]);
+    assert_eq!(state["layer1.0.conv1.weight"].stride(), [64, 1, 64, 64]);
     let learning: usize = network.parameters().iter().map(|it| it.tensor.numel()).sum();
     assert_eq!(
         learning,

@@ -42,6 +42,15 @@ impl Position {
         step_in_epoch: 0,
         step: 0,
     };
+
+    /// The epoch that the last step belongs to; 0 before the first.
+    pub fn epoch_of_last_step(&self) -> u32 {
+        if self.step_in_epoch == 0 {
+            self.epoch - 1
+        } else {
+            self.epoch
+        }
+    }
 }
 
 /// What the bits of a run depend on besides its spec and its data.

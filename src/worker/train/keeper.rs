@@ -61,7 +61,7 @@ impl Keeper {
         let artifact = self.dir.artifact(&file)?;
         let event = CheckpointEvent {
             step: position.step,
-            epoch: position.epoch,
+            epoch: position.epoch_of_last_step(),
             file: artifact.file,
             sha256: artifact.sha256,
             bytes: artifact.bytes,

@@ -55,7 +55,6 @@ pub fn run(run: &TrainRun, dir: &RunDir, reporter: &Reporter, stop: &StopFlag) -
 }
 
 fn train(run: &TrainRun, dir: &RunDir, reporter: &Reporter, stop: &StopFlag) -> Result<TrainResult, Halt> {
-    tch::set_num_threads(run.threads.max(1) as i32);
     let ground = setup::ground(run, dir, reporter, stop)?;
     let start = setup::start(run, &ground, reporter, stop)?;
     let outcome = Session::new(run, &ground, dir, reporter, stop, start).train()?;

@@ -28,6 +28,8 @@ pub struct Start {
     pub sums: Sums,
     pub best: Option<Best>,
     pub base_weights: String,
+    /// Of `max_seconds`, as a checkpoint knows it.
+    pub seconds_used: f64,
 }
 
 impl Start {
@@ -37,6 +39,7 @@ impl Start {
             sums: Sums::default(),
             best: None,
             base_weights,
+            seconds_used: 0.0,
         }
     }
 }
@@ -53,6 +56,8 @@ pub struct Session<'a> {
     base_weights: String,
     keeper: Keeper,
     pulse: Pulse,
+    /// Of `max_seconds`, before this attempt.
+    seconds_before: f64,
     began: Instant,
 }
 
@@ -95,6 +100,7 @@ impl<'a> Session<'a> {
             reporter: reporter.clone(),
             best: start.best,
             base_weights: start.base_weights,
+            seconds_before: run.seconds_used.max(start.seconds_used),
             began: Instant::now(),
             run,
             ground,
@@ -246,7 +252,7 @@ impl<'a> Session<'a> {
     }
 
     fn seconds_used(&self) -> f64 {
-        self.run.seconds_used + self.began.elapsed().as_secs_f64()
+        self.seconds_before + self.began.elapsed().as_secs_f64()
     }
 
     fn mark_best_as_past(&mut self) {

@@ -43,6 +43,8 @@ pub struct Ground {
 /// Reads the data and brings its pixels to the size that the spec asks for.
 pub fn ground(run: &TrainRun, dir: &RunDir, reporter: &Reporter, stop: &StopFlag) -> Result<Ground, Halt> {
     let device = device::parse(&run.device).map_err(|message| anyhow::anyhow!(message))?;
+    // Not before the device is known: CUDA has to be brought in before libtorch is first called.
+    tch::set_num_threads(run.threads.max(1) as i32);
     let data = data::read(&run.dataset, &run.spec.split)?;
     let plan = Plan::new(&run.spec, data.train.len());
     check_batches(&run.spec, &plan)?;
@@ -138,6 +140,7 @@ fn restored(
             None => None,
         },
         base_weights: checkpoint.base_weights,
+        seconds_used: checkpoint.seconds_used,
     };
     Ok((learner, start, checkpoint.machine))
 }

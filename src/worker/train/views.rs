@@ -55,10 +55,10 @@ impl Views {
                     let mut shape = activations.size();
                     shape[0] = items.len() as i64;
                     let bytes = shape.iter().product::<i64>() as u64 * 4;
+                    reporter.send(&WorkerMessage::log(about(items.len(), bytes)));
                     if bytes > Self::MAX_BYTES {
                         return Ok(None);
                     }
-                    reporter.send(&WorkerMessage::log(about(items.len(), bytes)));
                     rows.insert(Tensor::empty(&shape, (Kind::Float, ground.device)))
                 }
             };
@@ -114,6 +114,11 @@ fn channels_innermost(activations: &Tensor) -> Tensor {
 
 fn about(views: usize, bytes: u64) -> String {
     let megabytes = bytes.div_ceil(1 << 20);
+    if bytes > Views::MAX_BYTES {
+        return format!(
+            "the frozen stages are computed anew in each epoch: the activations of {views} views would take {megabytes} MiB"
+        );
+    }
     format!(
         "the frozen stages are computed once for {views} views; their activations are kept in memory ({megabytes} MiB)"
     )
