@@ -17,6 +17,7 @@ pub mod protocol;
 pub mod schema;
 
 pub mod blobs;
+pub mod client;
 pub mod config;
 pub mod http;
 pub mod inference;

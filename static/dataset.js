@@ -1,11 +1,11 @@
 // `#/datasets/ID`: what is in a dataset, what is odd about it, and on to training.
 
-import { call, get, path } from './api.js';
+import { get } from './api.js';
 import { announce, fill, h } from './dom.js';
 import { formatBytes, formatCount, formatTime, plural, words } from './format.js';
-import { bar, confirmed, heading, link, problemBox, statusBadge, tile } from './parts.js';
+import { bar, heading, link, problemBox, statusBadge, tile } from './parts.js';
 import { poll } from './poll.js';
-import { goTo } from './router.js';
+import { deleteButton } from './remove.js';
 
 const CLASSES_SHOWN = 30;
 
@@ -41,7 +41,7 @@ export function datasetView(outlet, { id }) {
       dataset.status === 'ready' && [counts(dataset), actions(dataset), classes(dataset)],
       dataset.report && findings(dataset.report),
       facts(dataset),
-      dataset.status === 'failed' && h('div', { class: 'actions' }, deleteButton(dataset)));
+      dataset.status === 'failed' && h('div', { class: 'actions' }, deletion(dataset)));
   }
   return () => watching.stop();
 }
@@ -74,25 +74,11 @@ function actions(dataset) {
     : dataset.classes.length < 2 ? 'Training needs at least two classes.' : null;
   const train = h('a', { class: 'button primary', 'data-testid': 'train', href: `#/jobs/new?${new URLSearchParams({ dataset: dataset.name })}` },
     'Train on this dataset');
-  return h('div', { class: 'actions' }, obstacle ? h('p', { class: 'quiet' }, obstacle) : train, deleteButton(dataset));
+  return h('div', { class: 'actions' }, obstacle ? h('p', { class: 'quiet' }, obstacle) : train, deletion(dataset));
 }
 
-function deleteButton(dataset) {
-  const problem = h('div', {});
-  const button = h('button', { type: 'button', class: 'quiet-button', 'data-testid': 'delete-dataset' }, 'Delete');
-  button.addEventListener('click', async () => {
-    if (!await confirmed(`Delete the dataset ${dataset.name}? Its images are removed from the server; models made from it stay.`, 'Delete')) return;
-    button.disabled = true;
-    try {
-      await call('DELETE', path('datasets', dataset.id));
-      announce('Dataset deleted');
-      goTo(['datasets']);
-    } catch (refusal) {
-      fill(problem, problemBox(refusal));
-      button.disabled = false;
-    }
-  });
-  return [button, problem];
+function deletion({ id, name }) {
+  return deleteButton('datasets', id, `Delete the dataset ${name}? Its images are removed from the server; models made from it stay.`);
 }
 
 function classes(dataset) {

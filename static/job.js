@@ -8,6 +8,7 @@ import { jobLog } from './job_log.js';
 import { followJob } from './live.js';
 import { confirmed, heading, link, problemBox, statusBadge } from './parts.js';
 import { poll } from './poll.js';
+import { deleteButton } from './remove.js';
 
 const ENDS = ['succeeded', 'failed', 'cancelled'];
 
@@ -169,6 +170,7 @@ function jobButtons() {
   const cancel = h('button', { type: 'button', class: 'danger', 'data-testid': 'cancel-job' }, 'Cancel the job');
   const again = h('a', { class: 'button' }, 'New job with these settings');
   const problem = h('div', {});
+  const removal = h('span', {});
   let job = null;
   let refresh = () => {};
   cancel.addEventListener('click', async () => {
@@ -184,11 +186,15 @@ function jobButtons() {
     refresh();
   });
   return {
-    node: h('div', {}, h('div', { class: 'actions' }, cancel, again), problem),
+    node: h('div', {}, h('div', { class: 'actions' }, cancel, again, removal), problem),
     show(next, refreshNow) {
       job = next;
       refresh = refreshNow;
-      cancel.hidden = ENDS.includes(next.status);
+      const ended = ENDS.includes(next.status);
+      cancel.hidden = ended;
+      if (ended && !removal.childElementCount) {
+        fill(removal, deleteButton('jobs', next.id, `Delete the job ${next.name}? Its curves go; a model that it made stays.`));
+      }
       again.href = `#/jobs/new?${new URLSearchParams({ from: next.id })}`;
     },
   };
@@ -205,5 +211,6 @@ function jobFacts(job) {
     ['Created', formatTime(job.created_at)],
     job.started_at && ['Ran', `${formatSeconds(secondsBetween(job.started_at, job.finished_at))}${job.device ? ` on ${job.device}` : ''}`],
     job.attempt > 1 && ['Attempts', job.attempt],
+    job.attempt > 0 && ['Worker', h('a', { href: path('jobs', job.id, 'logs'), target: '_blank', rel: 'noopener' }, 'its log')],
   ].filter(Boolean);
 }

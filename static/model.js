@@ -4,6 +4,7 @@ import { call, get, path, withQuery } from './api.js';
 import { announce, fill, h } from './dom.js';
 import { formatBytes, formatMilliseconds, formatShare, formatTime, plural } from './format.js';
 import { bar, copyLine, dropZone, heading, link, problemBox, tile } from './parts.js';
+import { deleteButton } from './remove.js';
 
 const TOP_K = 5;
 const CLASSES_SHOWN = 60;
@@ -19,7 +20,7 @@ export function modelView(outlet, { id }) {
   get('models', id, { signal: lifetime.signal }).then((model) => {
     document.title = `${model.name} · finetuned`;
     fill(title, model.name, h('span', { class: 'quiet' }, `@${model.version}`));
-    fill(body, tryIt(model, pictures, lifetime.signal), metrics(model), classes(model), facts(model));
+    fill(body, tryIt(model, pictures, lifetime.signal), metrics(model), classes(model), facts(model), h('div', { class: 'actions' }, deletion(model)));
   }).catch((problem) => lifetime.signal.aborted || fill(body, problemBox(problem)));
   return () => {
     lifetime.abort();
@@ -74,6 +75,10 @@ function predictionBars(file, { predictions, timing_ms: timing }, roundTrip) {
       bar(label, probability, formatShare(probability), { strong: i === 0 }))),
     h('p', { class: 'quiet', 'data-testid': 'timing' }, [...times, `${formatMilliseconds(roundTrip)} in all`].join(' · ')),
   ];
+}
+
+function deletion({ id, name, version }) {
+  return deleteButton('models', id, `Delete the model ${name}@${version}? Its weights are removed from the server.`);
 }
 
 function metrics({ card }) {

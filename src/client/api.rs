@@ -1,0 +1,288 @@
+//! Calls to a server: addresses, JSON in and out, and everything that can go wrong as one [`Failure`].
+
+use std::{fmt, io, net::IpAddr, time::Duration};
+
+use reqwest::{RequestBuilder, Response, StatusCode, Url, header};
+use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::Value;
+
+use super::output::printable;
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Why a command did not do what it was asked to.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// It was called wrongly.
+    #[error("{0}")]
+    Usage(String),
+    /// The server said no.
+    #[error("{0}")]
+    Refused(Box<Problem>),
+    /// No answer came.
+    #[error(
+        "the server at {server} cannot be reached: {reason}. Is `finetuned serve` running there? --server or FINETUNED_SERVER names another"
+    )]
+    Unreachable { server: String, reason: String },
+    /// An answer came that this program does not understand.
+    #[error(
+        "the server gave an answer that this program does not understand ({0}); is it another version, or no finetuned server?"
+    )]
+    Unexpected(String),
+    /// A file of ours cannot be read.
+    #[error("{path}: {source}")]
+    File { path: String, source: io::Error },
+    /// Nobody reads our output any more.
+    #[error("standard output is closed")]
+    OutputClosed,
+}
+
+/// An error of the server (RFC 9457).
+#[derive(Debug)]
+pub struct Problem {
+    pub status: StatusCode,
+    /// Seconds after which the server wants to be asked again.
+    pub retry_after: Option<u64>,
+    /// As it came.
+    pub raw: Value,
+    known: KnownProblem,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct KnownProblem {
+    title: String,
+    detail: String,
+    request_id: Option<String>,
+    errors: Vec<KnownFault>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct KnownFault {
+    pointer: String,
+    message: String,
+}
+
+impl Problem {
+    fn new(status: StatusCode, retry_after: Option<u64>, body: &[u8]) -> Self {
+        let raw = serde_json::from_slice(body).unwrap_or(Value::Null);
+        let known = KnownProblem::deserialize(&raw).unwrap_or_default();
+        Self {
+            status,
+            retry_after,
+            raw,
+            known,
+        }
+    }
+
+    /// The one sentence of it.
+    pub fn sentence(&self) -> String {
+        let text = [&self.known.detail, &self.known.title]
+            .into_iter()
+            .find(|text| !text.is_empty());
+        match text {
+            Some(text) => printable(text),
+            None => format!("the server answered {}", self.status),
+        }
+    }
+}
+
+impl fmt::Display for Problem {
+    /// The sentence, then a line for each wrong field, pointers aligned.
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{} ({})", self.sentence(), self.status.as_u16())?;
+        let errors = &self.known.errors;
+        let width = errors.iter().map(|error| error.pointer.chars().count()).max();
+        for error in errors {
+            let width = width.unwrap_or(0).min(40);
+            write!(
+                out,
+                "\n  {:width$}  {}",
+                printable(&error.pointer),
+                printable(&error.message)
+            )?;
+        }
+        match &self.known.request_id {
+            Some(id) if self.status.is_server_error() => write!(out, "\n  request {}", printable(id)),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A server to call.
+pub struct Api {
+    server: Url,
+    http: reqwest::Client,
+}
+
+impl Api {
+    pub fn new(server: &Url) -> Result<Self, Failure> {
+        let mut builder = reqwest::Client::builder().connect_timeout(CONNECT_TIMEOUT);
+        if server.scheme() == "http" {
+            // Plain HTTP must work where no certificates are installed; without this the client insists on finding some.
+            builder = builder.tls_certs_only([]);
+        }
+        if is_loopback(server) {
+            builder = builder.no_proxy();
+        }
+        let http = builder.build().map_err(|error| unreachable(server, &error))?;
+        Ok(Self {
+            server: server.clone(),
+            http,
+        })
+    }
+
+    /// The address of a resource: each segment is escaped.
+    pub fn url(&self, segments: &[&str]) -> Url {
+        let mut url = self.server.clone();
+        url.set_query(None);
+        url.set_fragment(None);
+        // Only addresses without a host cannot have segments, and such a server is refused where it is named.
+        if let Ok(mut path) = url.path_segments_mut() {
+            path.pop_if_empty().push("v1").extend(segments);
+        }
+        url
+    }
+
+    /// The page of a resource, for people.
+    pub fn page(&self, section: &str, id: &str) -> String {
+        let mut url = self.server.clone();
+        url.set_query(None);
+        url.set_fragment(Some(&format!("/{section}/{id}")));
+        url.to_string()
+    }
+
+    pub fn request(&self, method: reqwest::Method, url: Url) -> RequestBuilder {
+        self.http.request(method, url)
+    }
+
+    /// An object. With `wait` the server answers when the object has reached an end state or the seconds are up.
+    pub async fn get(&self, segments: &[&str], wait: Option<u64>) -> Result<Value, Failure> {
+        let mut url = self.url(segments);
+        if let Some(seconds) = wait {
+            url.query_pairs_mut().append_pair("wait", &seconds.to_string());
+        }
+        let timeout = ANSWER_TIMEOUT + Duration::from_secs(wait.unwrap_or(0));
+        let request = self.request(reqwest::Method::GET, url).timeout(timeout);
+        self.json(request).await
+    }
+
+    /// Sends a request whose answer is JSON.
+    pub async fn json(&self, request: RequestBuilder) -> Result<Value, Failure> {
+        let request = request.header(header::ACCEPT, "application/json");
+        let response = self.send(request).await?;
+        let body = response.bytes().await.map_err(|error| self.lost(&error))?;
+        serde_json::from_slice(&body).map_err(|error| Failure::Unexpected(error.to_string()))
+    }
+
+    /// Sends a request; every answer but a 2xx is a [`Failure::Refused`].
+    pub async fn send(&self, request: RequestBuilder) -> Result<Response, Failure> {
+        let response = request.send().await.map_err(|error| self.lost(&error))?;
+        let status = response.status();
+        if status.is_success() {
+            return Ok(response);
+        }
+        let retry_after = response
+            .headers()
+            .get(header::RETRY_AFTER)
+            .and_then(|value| value.to_str().ok()?.parse().ok());
+        let body = response.bytes().await.unwrap_or_default();
+        Err(Failure::Refused(Box::new(Problem::new(
+            status,
+            retry_after,
+            &body,
+        ))))
+    }
+
+    pub fn lost(&self, error: &reqwest::Error) -> Failure {
+        unreachable(&self.server, error)
+    }
+}
+
+/// Reads an object of the server as one of our types.
+pub fn read<T: DeserializeOwned>(value: &Value) -> Result<T, Failure> {
+    T::deserialize(value).map_err(|error| Failure::Unexpected(error.to_string()))
+}
+
+fn unreachable(server: &Url, error: &reqwest::Error) -> Failure {
+    // The outer layers say "error sending request"; what helps is at the bottom: "Connection refused".
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(deeper) = cause.source() {
+        cause = deeper;
+    }
+    let reason = if error.is_timeout() {
+        "no answer in time".to_owned()
+    } else {
+        printable(&cause.to_string())
+    };
+    Failure::Unreachable {
+        server: server.to_string(),
+        reason,
+    }
+}
+
+fn is_loopback(server: &Url) -> bool {
+    let host = server.host_str().unwrap_or_default();
+    let address = host
+        .trim_start_matches('[')
+        .trim_end_matches(']')
+        .parse::<IpAddr>();
+    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn api(server: &str) -> Api {
+        Api::new(&server.parse().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn addresses_are_escaped_and_keep_a_prefix() {
+        let plain = api("http://127.0.0.1:8080");
+        assert_eq!(
+            plain.url(&["models", "a b/../c", "predict"]).as_str(),
+            "http://127.0.0.1:8080/v1/models/a%20b%2F..%2Fc/predict"
+        );
+        let prefixed = api("https://host.example/finetuned/");
+        assert_eq!(
+            prefixed.url(&["jobs"]).as_str(),
+            "https://host.example/finetuned/v1/jobs"
+        );
+        assert_eq!(
+            prefixed.page("jobs", "job_1"),
+            "https://host.example/finetuned/#/jobs/job_1"
+        );
+    }
+
+    #[test]
+    fn a_problem_names_every_field() {
+        let body = br#"{"title":"Invalid","detail":"2 fields are wrong","request_id":"r",
+            "errors":[{"pointer":"/epochs","code":"range","message":"must be \u001b[31m > 0"},{"pointer":"/optimizer/lr","code":"type","message":"must be a number"}]}"#;
+        let problem = Problem::new(StatusCode::UNPROCESSABLE_ENTITY, None, body);
+        let expected = "2 fields are wrong (422)\n  /epochs        must be \u{fffd}[31m > 0\n  /optimizer/lr  must be a number";
+        assert_eq!(problem.to_string(), expected);
+    }
+
+    #[test]
+    fn an_answer_that_is_no_problem_is_told_by_its_status() {
+        let problem = Problem::new(StatusCode::BAD_GATEWAY, None, b"<html>");
+        assert_eq!(problem.to_string(), "the server answered 502 Bad Gateway (502)");
+    }
+
+    #[test]
+    fn only_this_machine_is_loopback() {
+        for (server, expected) in [
+            ("http://localhost:1", true),
+            ("http://127.9.9.9", true),
+            ("http://[::1]:80", true),
+            ("http://10.0.0.1", false),
+            ("http://localhost.example", false),
+        ] {
+            assert_eq!(is_loopback(&server.parse().unwrap()), expected, "{server}");
+        }
+    }
+}

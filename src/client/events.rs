@@ -1,0 +1,291 @@
+//! A job's events, each once and in order, over as many connections as that takes.
+
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
+
+use reqwest::{Method, Response, StatusCode, header};
+use serde_json::{Value, json};
+
+use super::{
+    api::{Api, Failure},
+    sse::{Message, Parser},
+};
+use crate::{domain::event::EventKind, id::JobId};
+
+/// A stream that is silent for longer is dead: the server sends a comment every 15 seconds.
+const SILENCE: Duration = Duration::from_secs(60);
+/// Without a wish of the server.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// A server that was there and cannot be reached for longer is given up.
+const GIVE_UP: Duration = Duration::from_secs(600);
+
+/// One event of the job.
+#[derive(Clone, Debug, PartialEq)]
+pub struct JobEvent {
+    pub seq: i64,
+    pub kind: EventKind,
+    pub data: Value,
+}
+
+impl JobEvent {
+    /// As the events list of the server has it.
+    pub fn to_json(&self) -> Value {
+        json!({"object": "event", "seq": self.seq, "kind": self.kind.as_str(), "data": self.data})
+    }
+
+    /// An event of a kind that this program does not know is none for it.
+    fn from_message(message: &Message) -> Option<Self> {
+        Some(Self {
+            seq: message.id.parse().ok()?,
+            kind: EventKind::parse(&message.event)?,
+            data: serde_json::from_str(&message.data).ok()?,
+        })
+    }
+}
+
+/// What [`EventStream::next`] brings.
+#[derive(Debug, PartialEq)]
+pub enum Next {
+    Event(JobEvent),
+    /// The connection is gone; the next call waits this long and tries again.
+    Lost(Duration),
+    /// There is nothing more to come.
+    Over,
+}
+
+/// A job's event stream with `Last-Event-ID` and growing pauses between attempts.
+pub struct EventStream<'a> {
+    api: &'a Api,
+    job: JobId,
+    last: i64,
+    parser: Parser,
+    response: Option<Response>,
+    ready: VecDeque<JobEvent>,
+    failures: u32,
+    wait: Option<Duration>,
+    heard: Option<Instant>,
+}
+
+impl<'a> EventStream<'a> {
+    pub fn new(api: &'a Api, job: JobId) -> Self {
+        Self {
+            api,
+            job,
+            last: 0,
+            parser: Parser::default(),
+            response: None,
+            ready: VecDeque::new(),
+            failures: 0,
+            wait: None,
+            heard: None,
+        }
+    }
+
+    /// # Errors
+    /// What the server refuses for good, and a server that could never be reached or not for ten minutes.
+    pub async fn next(&mut self) -> Result<Next, Failure> {
+        loop {
+            if let Some(event) = self.ready.pop_front() {
+                return Ok(Next::Event(event));
+            }
+            if let Some(pause) = self.wait.take() {
+                tokio::time::sleep(pause).await;
+            }
+            let Some(response) = &mut self.response else {
+                match self.connect().await {
+                    Ok(true) => continue,
+                    Ok(false) => return Ok(Next::Over),
+                    Err(failure) => return self.lost(failure),
+                }
+            };
+            let failure = match tokio::time::timeout(SILENCE, response.chunk()).await {
+                Ok(Ok(Some(bytes))) => {
+                    self.take(&bytes);
+                    continue;
+                }
+                Ok(Ok(None)) => self.unreachable("the server closed the event stream"),
+                Ok(Err(error)) => self.api.lost(&error),
+                Err(_) => self.unreachable("the event stream fell silent"),
+            };
+            return self.lost(failure);
+        }
+    }
+
+    /// Opens the stream after the last event seen; false where the server says that nothing comes after it.
+    async fn connect(&mut self) -> Result<bool, Failure> {
+        let url = self.api.url(&["jobs", &self.job.to_string(), "events"]);
+        let mut request = self
+            .api
+            .request(Method::GET, url)
+            .header(header::ACCEPT, "text/event-stream");
+        if self.last > 0 {
+            request = request.header("last-event-id", self.last);
+        }
+        let response = tokio::time::timeout(SILENCE, self.api.send(request))
+            .await
+            .unwrap_or_else(|_| Err(self.unreachable("no answer in time")))?;
+        if response.status() == StatusCode::NO_CONTENT {
+            return Ok(false);
+        }
+        self.heard = Some(Instant::now());
+        self.parser = Parser::default();
+        self.response = Some(response);
+        Ok(true)
+    }
+
+    fn take(&mut self, bytes: &[u8]) {
+        self.heard = Some(Instant::now());
+        for message in self.parser.push(bytes) {
+            let Some(event) = JobEvent::from_message(&message) else {
+                continue;
+            };
+            if event.seq > self.last {
+                self.last = event.seq;
+                self.failures = 0;
+                self.ready.push_back(event);
+            }
+        }
+    }
+
+    fn lost(&mut self, failure: Failure) -> Result<Next, Failure> {
+        self.response = None;
+        let asked_for = match &failure {
+            Failure::Unreachable { .. } => None,
+            Failure::Refused(problem) if may_pass(problem.status) => {
+                problem.retry_after.map(Duration::from_secs)
+            }
+            _ => return Err(failure),
+        };
+        if self.heard.is_none_or(|heard| heard.elapsed() >= GIVE_UP) {
+            return Err(failure);
+        }
+        let first = self
+            .parser
+            .retry_milliseconds
+            .map_or(FIRST_PAUSE, Duration::from_millis);
+        let grown = first.saturating_mul(2_u32.saturating_pow(self.failures));
+        self.failures += 1;
+        let pause = asked_for.unwrap_or(grown).min(LONGEST_PAUSE);
+        self.wait = Some(pause);
+        Ok(Next::Lost(pause))
+    }
+
+    fn unreachable(&self, reason: &str) -> Failure {
+        Failure::Unreachable {
+            server: self.api.url(&[]).to_string(),
+            reason: reason.to_owned(),
+        }
+    }
+}
+
+fn may_pass(status: StatusCode) -> bool {
+    status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error()
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpListener,
+    };
+
+    use super::*;
+
+    /// Answers one connection after the other with the given bytes; returns the heads of the requests.
+    async fn serve(listener: TcpListener, answers: Vec<String>) -> Vec<String> {
+        let mut heads = Vec::new();
+        for answer in answers {
+            let (mut socket, _) = listener.accept().await.unwrap();
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                head.push(socket.read_u8().await.unwrap());
+            }
+            heads.push(String::from_utf8(head).unwrap().to_lowercase());
+            socket.write_all(answer.as_bytes()).await.unwrap();
+            socket.shutdown().await.unwrap();
+        }
+        heads
+    }
+
+    fn stream_of(body: &str) -> String {
+        format!("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n{body}")
+    }
+
+    fn refusal(status: &str) -> String {
+        format!("HTTP/1.1 {status}\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{{}}")
+    }
+
+    fn log(seq: i64) -> String {
+        format!("id: {seq}\nevent: log\ndata: {{\"message\":\"{seq}\"}}\n\n")
+    }
+
+    async fn everything(answers: Vec<String>) -> (Vec<i64>, usize, Option<Failure>, Vec<String>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let server = format!("http://{}", listener.local_addr().unwrap());
+        let serving = tokio::spawn(serve(listener, answers));
+        let api = Api::new(&server.parse().unwrap()).unwrap();
+        let mut stream = EventStream::new(&api, JobId::new());
+        let (mut seen, mut lost) = (Vec::new(), 0);
+        let failure = loop {
+            match stream.next().await {
+                Ok(Next::Event(event)) => seen.push(event.seq),
+                Ok(Next::Lost(_)) => lost += 1,
+                Ok(Next::Over) => break None,
+                Err(failure) => break Some(failure),
+            }
+        };
+        (seen, lost, failure, serving.await.unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_cut_stream_goes_on_after_the_last_event_with_none_twice() {
+        let retry = "retry: 5\n\n";
+        let (seen, lost, failure, heads) = everything(vec![
+            stream_of(&format!("{retry}{}{}id: 3\nevent: log\nda", log(1), log(2))),
+            stream_of(&format!("{retry}{}{}", log(2), log(3))),
+            "HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n".to_owned(),
+        ])
+        .await;
+        assert_eq!((seen, lost), (vec![1, 2, 3], 2));
+        assert!(failure.is_none());
+        assert!(!heads[0].contains("last-event-id"), "{}", heads[0]);
+        assert!(heads[1].contains("last-event-id: 2\r\n"), "{}", heads[1]);
+        assert!(heads[2].contains("last-event-id: 3\r\n"), "{}", heads[2]);
+    }
+
+    #[tokio::test]
+    async fn a_server_that_is_busy_is_asked_again_and_one_that_refuses_is_not() {
+        let (seen, lost, failure, _) = everything(vec![
+            stream_of(&format!("retry: 5\n\n{}", log(1))),
+            refusal("503 Service Unavailable"),
+            stream_of(&log(2)),
+            refusal("404 Not Found"),
+        ])
+        .await;
+        assert_eq!((seen, lost), (vec![1, 2], 3));
+        assert!(matches!(failure, Some(Failure::Refused(problem)) if problem.status == 404));
+    }
+
+    #[tokio::test]
+    async fn a_server_that_was_never_there_is_told_at_once() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        drop(listener);
+        let api = Api::new(&format!("http://{address}").parse().unwrap()).unwrap();
+        let failure = EventStream::new(&api, JobId::new()).next().await.unwrap_err();
+        assert!(failure.to_string().contains("Connection refused"), "{failure}");
+    }
+
+    #[test]
+    fn events_of_a_later_version_are_skipped() {
+        let unknown = Message {
+            id: "4".into(),
+            event: "confetti".into(),
+            data: "{}".into(),
+        };
+        assert_eq!(JobEvent::from_message(&unknown), None);
+    }
+}

@@ -1,0 +1,151 @@
+//! The client commands of `finetuned`: a dataset up, a job in, its curve watched, a picture classified, with no curl.
+//!
+//! Mounted by `bin/finetuned.rs`. They speak to a server over HTTP as any other client does: nothing here knows the database, the
+//! blobs or the server's configuration. What a server says is shown to people with control characters replaced, because class and
+//! file names in it come from strangers' archives; `--json` passes the server's own objects on.
+
+mod api;
+mod curve;
+mod events;
+mod output;
+mod predict;
+mod progress;
+mod settings;
+mod sse;
+mod submit;
+mod upload;
+mod watch;
+
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+use reqwest::Url;
+
+use api::Failure;
+use output::Output;
+
+/// The commands that talk to a running server.
+#[derive(Debug, Subcommand)]
+pub enum ClientCommand {
+    /// Upload an archive of images as a dataset and wait until it is ready
+    Upload(upload::UploadArgs),
+    /// Submit a training job
+    Submit(submit::SubmitArgs),
+    /// Follow a job: progress, loss, accuracy, and how it ends
+    Watch(watch::WatchArgs),
+    /// Classify images with a model
+    Predict(predict::PredictArgs),
+}
+
+/// Which server, and for whom the output is.
+#[derive(Clone, Debug, Args)]
+pub struct ServerArgs {
+    /// Address of the server
+    #[arg(long, env = "FINETUNED_SERVER", default_value = "http://127.0.0.1:8080", value_parser = server_url)]
+    pub server: Url,
+    /// Print the server's own JSON objects, one a line, for scripts
+    #[arg(long)]
+    pub json: bool,
+}
+
+impl ClientCommand {
+    /// Runs the command. 0: it worked; 1: the server refused it, it failed, or no server was there; 2: it was called wrongly.
+    pub async fn run(self) -> ExitCode {
+        let json = self.server().json;
+        let mut output = Output::stdout();
+        let outcome = match &self {
+            ClientCommand::Upload(args) => upload::run(args, &mut output).await,
+            ClientCommand::Submit(args) => submit::run(args, &mut output).await,
+            ClientCommand::Watch(args) => watch::run(args, &mut output).await,
+            ClientCommand::Predict(args) => predict::run(args, &mut output).await,
+        };
+        match outcome {
+            Ok(true) => ExitCode::SUCCESS,
+            Ok(false) => ExitCode::from(1),
+            Err(failure) => report(&failure, json, &mut output),
+        }
+    }
+
+    fn server(&self) -> &ServerArgs {
+        match self {
+            ClientCommand::Upload(args) => &args.server,
+            ClientCommand::Submit(args) => &args.server,
+            ClientCommand::Watch(args) => &args.server,
+            ClientCommand::Predict(args) => &args.server,
+        }
+    }
+}
+
+fn report(failure: &Failure, json: bool, output: &mut Output) -> ExitCode {
+    match failure {
+        // Whoever read our output has enough of it (`| head`); there is nobody to tell.
+        Failure::OutputClosed => {}
+        Failure::Refused(problem) if json => {
+            let _ = output.line(&problem.raw.to_string());
+        }
+        _ => eprintln!("finetuned: {failure}"),
+    }
+    match failure {
+        Failure::Usage(_) => ExitCode::from(2),
+        _ => ExitCode::from(1),
+    }
+}
+
+fn server_url(text: &str) -> Result<Url, String> {
+    let url = Url::parse(text).map_err(|error| format!("{error}; write it as http://HOST:PORT"))?;
+    if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
+        return Err("write it as http://HOST:PORT".to_owned());
+    }
+    Ok(url)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Program {
+        #[command(subcommand)]
+        command: ClientCommand,
+    }
+
+    fn parse(line: &str) -> Result<ClientCommand, clap::Error> {
+        Program::try_parse_from(line.split_whitespace()).map(|program| program.command)
+    }
+
+    #[test]
+    fn commands_are_read() {
+        assert!(matches!(
+            parse("finetuned upload flowers.zip --name flowers"),
+            Ok(ClientCommand::Upload(_))
+        ));
+        assert!(matches!(
+            parse("finetuned submit --dataset d --set epochs=3 --watch"),
+            Ok(ClientCommand::Submit(_))
+        ));
+        assert!(matches!(
+            parse("finetuned watch job_1 --json"),
+            Ok(ClientCommand::Watch(_))
+        ));
+        assert!(matches!(
+            parse("finetuned predict insects a.jpg b.jpg --top-k 2"),
+            Ok(ClientCommand::Predict(_))
+        ));
+    }
+
+    #[test]
+    fn what_is_called_wrongly_is_refused() {
+        for line in [
+            "finetuned watch",
+            "finetuned predict insects",
+            "finetuned watch j --server ftp://host",
+            "finetuned watch j --server localhost:8080",
+            "finetuned submit --set epochs",
+            "finetuned predict insects a.jpg --top-k 0",
+        ] {
+            assert_eq!(parse(line).unwrap_err().exit_code(), 2, "{line}");
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! `finetuned upload`: an archive to the server, streamed, and then what its check found.
+
+use std::{
+    io::{IsTerminal, stderr},
+    path::{Path, PathBuf},
+};
+
+use clap::Args;
+use futures_util::TryStreamExt;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use reqwest::{Body, Method, header};
+use serde_json::Value;
+use tokio::fs::File;
+use tokio_util::io::ReaderStream;
+
+use super::{
+    ServerArgs,
+    api::{self, Api, Failure},
+    output::{Output, printable},
+};
+use crate::domain::{
+    dataset::{Dataset, DatasetStatus},
+    name::Name,
+};
+
+/// The server holds each question this long until the archive has been read.
+const WAIT_SECONDS: u64 = 60;
+const CHUNK: usize = 256 << 10;
+
+#[derive(Debug, Args)]
+pub struct UploadArgs {
+    /// zip, tar or tar.gz of images in class folders
+    pub archive: PathBuf,
+    /// Name of the dataset; by default the file's
+    #[arg(long, short)]
+    pub name: Option<String>,
+    /// Do not wait until the archive has been read
+    #[arg(long)]
+    pub no_wait: bool,
+    #[command(flatten)]
+    pub server: ServerArgs,
+}
+
+/// False where the archive turned out to be unusable.
+pub async fn run(args: &UploadArgs, output: &mut Output) -> Result<bool, Failure> {
+    let api = Api::new(&args.server.server)?;
+    let mut answer = send(&api, args).await?;
+    let mut dataset: Dataset = api::read(&answer)?;
+    while dataset.status == DatasetStatus::Processing && !args.no_wait {
+        let id = dataset.id.to_string();
+        answer = api.get(&["datasets", &id], Some(WAIT_SECONDS)).await?;
+        dataset = api::read(&answer)?;
+    }
+    if args.server.json {
+        output.line(&answer.to_string())?;
+    } else {
+        for line in dataset_lines(&dataset) {
+            output.line(&line)?;
+        }
+        if dataset.status != DatasetStatus::Failed {
+            eprintln!(
+                "  train on it:  finetuned submit --dataset {} --watch",
+                dataset.name
+            );
+        }
+    }
+    Ok(dataset.status != DatasetStatus::Failed)
+}
+
+async fn send(api: &Api, args: &UploadArgs) -> Result<Value, Failure> {
+    let failed = |source| Failure::File {
+        path: printable(&args.archive.display().to_string()),
+        source,
+    };
+    let file = File::open(&args.archive).await.map_err(failed)?;
+    let metadata = file.metadata().await.map_err(failed)?;
+    if metadata.is_dir() {
+        let shown = printable(&args.archive.display().to_string());
+        let advice = format!("{shown} is a folder; pack it first: tar czf pictures.tar.gz -C {shown} .");
+        return Err(Failure::Usage(advice));
+    }
+    let mut url = api.url(&["datasets"]);
+    let name = args.name.clone().unwrap_or_else(|| name_of(&args.archive));
+    url.query_pairs_mut().append_pair("name", &name);
+    let bar = upload_bar(metadata.len());
+    let counter = bar.clone();
+    let body =
+        ReaderStream::with_capacity(file, CHUNK).inspect_ok(move |chunk| counter.inc(chunk.len() as u64));
+    let request = api
+        .request(Method::PUT, url)
+        .header(header::CONTENT_TYPE, "application/octet-stream")
+        .header(header::CONTENT_LENGTH, metadata.len())
+        .body(Body::wrap_stream(body));
+    let answer = api.json(request).await;
+    bar.finish_and_clear();
+    answer
+}
+
+fn upload_bar(bytes: u64) -> ProgressBar {
+    let target = if stderr().is_terminal() {
+        ProgressDrawTarget::stderr()
+    } else {
+        ProgressDrawTarget::hidden()
+    };
+    let template = "{bar:30} {decimal_bytes} of {decimal_total_bytes}  {decimal_bytes_per_sec}  {eta} left";
+    let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    ProgressBar::with_draw_target(Some(bytes), target).with_style(style.progress_chars("=> "))
+}
+
+/// `pictures/My Flowers.tar.gz` becomes `My-Flowers`.
+fn name_of(archive: &Path) -> String {
+    let file = archive.file_name().unwrap_or_default().to_string_lossy();
+    let lower = file.to_ascii_lowercase();
+    let ending = [".tar.gz", ".tgz", ".tar", ".zip", ".gz"]
+        .into_iter()
+        .find(|ending| lower.ends_with(ending));
+    let stem = &file[..file.len() - ending.map_or(0, str::len)];
+    Name::from_any(stem, "dataset").to_string()
+}
+
+fn dataset_lines(dataset: &Dataset) -> Vec<String> {
+    let head = format!("{}  {}", dataset.id, dataset.name);
+    match (&dataset.error, dataset.status) {
+        (Some(error), _) => {
+            return vec![format!(
+                "{head}: it cannot be used ({}): {}",
+                printable(&error.code),
+                printable(&error.message)
+            )];
+        }
+        (None, DatasetStatus::Processing) => {
+            return vec![format!("{head}: uploaded; it is being read")];
+        }
+        _ => {}
+    }
+    let mut lines = vec![format!(
+        "{head}: {} images in {} classes",
+        dataset.images,
+        dataset.classes.len()
+    )];
+    if let Some(report) = &dataset.report {
+        if report.skipped > 0 {
+            lines.push(format!(
+                "  {} files could not be read as images and were skipped",
+                report.skipped
+            ));
+        }
+        for warning in &report.warnings {
+            lines.push(format!("  warning: {}", printable(&warning.message)));
+        }
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dataset_is_named_after_its_file() {
+        for (file, expected) in [
+            ("pictures/My Flowers.tar.gz", "My-Flowers"),
+            ("a.ZIP", "a"),
+            ("v1.2.tar", "v1.2"),
+            ("плодове.zip", "dataset"),
+            ("imagenet.zip", "dataset"),
+            ("plain", "plain"),
+        ] {
+            assert_eq!(name_of(Path::new(file)), expected, "{file}");
+        }
+    }
+}

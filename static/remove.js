@@ -1,0 +1,26 @@
+// A button that deletes an object of the server after asking, and shows why where it may not.
+
+import { call, path } from './api.js';
+import { announce, fill, h } from './dom.js';
+import { confirmed, problemBox } from './parts.js';
+import { goTo } from './router.js';
+
+/** Goes to the list of `kind` when `id` is gone. */
+export function deleteButton(kind, id, question) {
+  const problem = h('div', {});
+  const button = h('button', { type: 'button', class: 'quiet-button', 'data-testid': 'delete' }, 'Delete');
+  button.addEventListener('click', async () => {
+    if (!await confirmed(question, 'Delete')) return;
+    button.disabled = true;
+    fill(problem);
+    try {
+      await call('DELETE', path(kind, id));
+      announce('Deleted');
+      goTo([kind]);
+    } catch (refusal) {
+      fill(problem, problemBox(refusal));
+      button.disabled = false;
+    }
+  });
+  return [button, problem];
+}
