@@ -9,6 +9,7 @@ use std::{
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 use finetuned::{
+    client::ClientCommand,
     config::{Config, LogFormat},
     http,
 };
@@ -31,6 +32,8 @@ struct Arguments {
 enum Task {
     /// Run the server
     Serve(Box<Config>),
+    #[command(flatten)]
+    Client(ClientCommand),
     /// Print the description of the API (OpenAPI 3.1, YAML)
     Openapi,
     /// Draw a small dataset to try things with
@@ -49,6 +52,7 @@ enum Task {
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Task::Serve(config) => serve(*config),
+        Task::Client(command) => run_client(command),
         Task::Openapi => print_openapi(),
         Task::SampleDataset { out, seed, worker } => sample_dataset(out, seed, worker),
     };
@@ -108,6 +112,14 @@ async fn stop_on_signal(shutdown: CancellationToken) {
         }
         shutdown.cancel();
     }
+}
+
+/// One thread is enough to talk to a server.
+fn run_client(command: ClientCommand) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    Ok(runtime.block_on(command.run()))
 }
 
 fn print_openapi() -> anyhow::Result<ExitCode> {
