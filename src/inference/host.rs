@@ -65,6 +65,7 @@ impl Host {
             deaths_in_a_row = if worked { 1 } else { deaths_in_a_row + 1 };
             let pause = PAUSES[(deaths_in_a_row - 1).min(PAUSES.len() - 1)];
             tracing::error!(why, pause = pause.as_secs(), "the predict worker is gone");
+            self.pause(pause, &mut waiting).await;
         }
         waiting.close();
         while let Some(request) = waiting.recv().await {
