@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::{
-    Architecture, Augment, Backbone, DeviceChoice, Freeze, ImageSpec, JobKind, JobSpec, OptimizerName,
-    OptimizerSpec, Stage, Weights,
+    JobKind, JobSpec, augment, backbone, device,
     fields::{Faults, Fields},
+    freeze, image, optimizer,
 };
 use crate::{
-    domain::{name::Name, preprocessing::Resize, split::SplitSpec},
+    domain::{name::Name, split::SplitSpec},
     error::FieldError,
 };
 
@@ -26,16 +26,6 @@ const PLANNED: &[&str] = &[
     "domain_adaptation",
     "precision",
 ];
-const PLANNED_AUGMENT: &[&str] = &[
-    "vertical_flip",
-    "rotation_degrees",
-    "random_resized_crop",
-    "color_jitter",
-    "random_erasing",
-    "mixup",
-    "cutmix",
-];
-
 impl JobSpec {
     /// Checks a caller's spec and fills in its defaults.
     ///
@@ -44,20 +34,20 @@ impl JobSpec {
     pub fn parse(document: &Value) -> Result<JobSpec, Vec<FieldError>> {
         let faults = Faults::default();
         let mut root = Fields::root(document, &faults);
-        let backbone = parse_backbone(root.object("backbone"));
+        let backbone = backbone::parse(root.object("backbone"));
         let spec = JobSpec {
             kind: root.choice("kind", JobKind::Train, &[("train", JobKind::Train)]),
             name: parse_name(&mut root),
             dataset: parse_dataset(&mut root),
             metadata: parse_metadata(&mut root),
-            freeze: parse_freeze(&mut root, &backbone.weights),
-            image: parse_image(root.object("image")),
-            augment: parse_augment(root.object("augment")),
+            freeze: freeze::parse(&mut root, &backbone.weights),
+            image: image::parse(root.object("image")),
+            augment: augment::parse(root.object("augment")),
             split: parse_split(root.object("split")),
             epochs: root.integer("epochs", 10, 1, 10_000) as u32,
             batch_size: root.integer("batch_size", 32, 1, 4096) as u32,
-            optimizer: parse_optimizer(root.object("optimizer"), &backbone.weights),
-            device: parse_device(&mut root),
+            optimizer: optimizer::parse(root.object("optimizer"), &backbone.weights),
+            device: device::parse(&mut root),
             seed: root.integer("seed", 0, 0, i64::MAX) as u64,
             priority: root.integer("priority", 0, -100, 100) as i32,
             max_seconds: root
@@ -118,111 +108,6 @@ fn parse_metadata(root: &mut Fields) -> BTreeMap<String, String> {
     }
 }
 
-fn parse_backbone(mut fields: Fields) -> Backbone {
-    let architectures = Architecture::ALL.map(|architecture| (architecture.as_str(), architecture));
-    let architecture = fields.choice("architecture", Architecture::default(), &architectures);
-    let weights = match fields.text("weights") {
-        None => Weights::Imagenet,
-        Some(text) => parse_weights(text).unwrap_or_else(|rule| {
-            fields.fault("weights", "range", rule);
-            Weights::Imagenet
-        }),
-    };
-    fields.finish(&[]);
-    Backbone {
-        architecture,
-        weights,
-    }
-}
-
-fn parse_weights(text: &str) -> Result<Weights, &'static str> {
-    let weights = Weights::from(text.to_owned());
-    let plain = |name: &str| {
-        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-' | b'@');
-        (1..=200).contains(&name.len()) && !name.starts_with('.') && name.bytes().all(allowed)
-    };
-    match &weights {
-        Weights::File(name) if !plain(name) => {
-            Err("must be the plain name of a file in the server's weights folder")
-        }
-        Weights::Model(name) if !plain(name) => Err(
-            "must be `none`, `imagenet`, a model's id or name, or the name of a `.safetensors` file in the server's weights folder",
-        ),
-        _ => Ok(weights),
-    }
-}
-
-fn parse_freeze(root: &mut Fields, weights: &Weights) -> Freeze {
-    let default = if *weights == Weights::None {
-        Freeze::None
-    } else {
-        Freeze::Backbone
-    };
-    let Some(value) = root.raw("freeze") else {
-        return default;
-    };
-    let stage_of = |text: &str| Stage::ALL.into_iter().find(|stage| stage.as_str() == text);
-    let freeze = match value {
-        Value::String(text) if text == "backbone" => Some(Freeze::Backbone),
-        Value::String(text) if text == "none" => Some(Freeze::None),
-        Value::Object(object) if object.len() == 1 => object
-            .get("until")
-            .and_then(Value::as_str)
-            .and_then(stage_of)
-            .map(Freeze::Until),
-        _ => None,
-    };
-    if *weights == Weights::None && freeze.is_some_and(|freeze| freeze != Freeze::None) {
-        root.fault(
-            "freeze",
-            "conflict",
-            "layers that start from random weights must learn; use `none` or give weights",
-        );
-    }
-    freeze.unwrap_or_else(|| {
-        let stages: Vec<_> = Stage::ALL.iter().map(|stage| stage.as_str()).collect();
-        let rule = format!(
-            "must be `backbone`, `none` or {{\"until\": one of {}}}",
-            stages.join(", ")
-        );
-        root.fault("freeze", "range", rule);
-        default
-    })
-}
-
-fn parse_image(mut fields: Fields) -> ImageSpec {
-    let image = ImageSpec {
-        size: fields.integer("size", 224, 32, 1024) as u32,
-        resize: parse_resize(&mut fields),
-    };
-    fields.finish(&[]);
-    image
-}
-
-fn parse_resize(fields: &mut Fields) -> Resize {
-    if let Some(text @ ("squash" | "letterbox")) = fields.raw("resize").and_then(Value::as_str) {
-        fields.fault(
-            "resize",
-            "not_supported",
-            format!("this version cannot `{text}` yet; use `shortest_crop`"),
-        );
-        return Resize::ShortestCrop;
-    }
-    fields.choice(
-        "resize",
-        Resize::ShortestCrop,
-        &[("shortest_crop", Resize::ShortestCrop)],
-    )
-}
-
-fn parse_augment(mut fields: Fields) -> Augment {
-    let augment = Augment {
-        horizontal_flip: fields.boolean("horizontal_flip", false),
-    };
-    fields.finish(PLANNED_AUGMENT);
-    augment
-}
-
 fn parse_split(mut fields: Fields) -> SplitSpec {
     let rule = "must be from 0 to 0.9";
     let inside = |share: f64| (0.0..=0.9).contains(&share);
@@ -242,56 +127,14 @@ fn parse_split(mut fields: Fields) -> SplitSpec {
     split
 }
 
-fn parse_optimizer(mut fields: Fields, weights: &Weights) -> OptimizerSpec {
-    let share = |value: f64| (0.0..=1.0).contains(&value);
-    let slower_backbone = if *weights == Weights::None { 1.0 } else { 0.1 };
-    let optimizer = OptimizerSpec {
-        name: parse_optimizer_name(&mut fields),
-        lr: fields.number("lr", 0.001, "must be > 0 and at most 100", |lr| {
-            lr > 0.0 && lr <= 100.0
-        }),
-        momentum: fields.number("momentum", 0.9, "must be at least 0 and below 1", |m| {
-            (0.0..1.0).contains(&m)
-        }),
-        nesterov: fields.boolean("nesterov", false),
-        weight_decay: fields.number("weight_decay", 0.0, "must be from 0 to 1", share),
-        backbone_lr_multiplier: fields.number(
-            "backbone_lr_multiplier",
-            slower_backbone,
-            "must be from 0 to 1",
-            share,
-        ),
-    };
-    if optimizer.nesterov && optimizer.momentum == 0.0 {
-        fields.fault("nesterov", "conflict", "Nesterov's step needs a momentum above 0");
-    }
-    fields.finish(&["layer_decay"]);
-    optimizer
-}
-
-fn parse_optimizer_name(fields: &mut Fields) -> OptimizerName {
-    if fields.raw("name").and_then(Value::as_str) == Some("adamw") {
-        fields.fault("name", "not_supported", "this version has `sgd` only");
-        return OptimizerName::Sgd;
-    }
-    fields.choice("name", OptimizerName::Sgd, &[("sgd", OptimizerName::Sgd)])
-}
-
-fn parse_device(root: &mut Fields) -> DeviceChoice {
-    let Some(text) = root.text("device") else {
-        return DeviceChoice::Auto;
-    };
-    DeviceChoice::try_from(text.to_owned()).unwrap_or_else(|rule| {
-        root.fault("device", "range", rule);
-        DeviceChoice::Auto
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
-    use super::*;
+    use super::{
+        super::{Architecture, Freeze, Weights},
+        *,
+    };
 
     #[test]
     fn the_smallest_spec_gets_every_default() {
