@@ -4,7 +4,8 @@
 //! or an archive. `finetuned-worker` does all of that in supervised child processes that own nothing but a directory and a pipe.
 //!
 //! Reading order: [`domain`] (plain data and rules), [`protocol`] (what the two programs say to each other), then on the server's
-//! side [`store`], [`blobs`], [`jobs`], [`inference`], [`http`]; on the worker's side [`worker`].
+//! side [`store`], [`blobs`], [`jobs`], [`inference`], [`http`]. The worker's side, `src/worker`, is compiled into its own program and
+//! not into this library: so nothing of torch can get into the server, however the linker puts the pieces together.
 //! They depend on each other in one direction only: `http -> {jobs, inference} -> {store, blobs, protocol} -> domain`, and
 //! `worker -> {protocol, domain}`. A test reads the sources and holds them to it.
 
@@ -24,8 +25,6 @@ pub mod inference;
 pub mod jobs;
 pub mod process;
 pub mod store;
-
-pub mod worker;
 
 #[cfg(test)]
 mod fixtures;

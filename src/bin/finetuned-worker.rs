@@ -10,12 +10,20 @@ use std::{
     process::{ExitCode, exit},
 };
 
+#[path = "../worker/mod.rs"]
+mod worker;
+
 use clap::{Parser, Subcommand};
-use finetuned::worker::{
+// All that the worker knows of the library: its modules say `crate::domain` and so on, and there is nothing else to be reached.
+#[cfg(test)]
+use finetuned::id;
+use finetuned::{digest, domain, limits, protocol};
+
+use self::worker::{
     child::{Reporter, StopFlag},
     device, fault,
     one_shot::{self, EXIT_INTERNAL, Kind},
-    predict,
+    predict, sample,
 };
 
 /// Trains and predicts for `finetuned`, which starts it.
@@ -39,6 +47,13 @@ enum Task {
     Train {
         #[arg(long)]
         run_dir: PathBuf,
+    },
+    /// Draw a small dataset to try things with
+    SampleDataset {
+        /// The zip file to write
+        out: PathBuf,
+        #[arg(long, default_value_t = 0)]
+        seed: u64,
     },
     /// Answer predictions, framed, until stdin ends
     Predict {
@@ -77,6 +92,7 @@ fn main() -> ExitCode {
         Task::Ingest { run_dir } => leave(Kind::Ingest, &run_dir),
         Task::Train { run_dir } => leave(Kind::Train, &run_dir),
         Task::Devices => print_devices(),
+        Task::SampleDataset { out, seed } => draw(&out, seed),
         Task::Predict {
             device,
             threads,
@@ -109,6 +125,18 @@ fn leave(kind: Kind, run_dir: &Path) -> ! {
         &Reporter::stdout(),
         &StopFlag::from_stdin(),
     ))
+}
+
+fn draw(out: &Path, seed: u64) -> anyhow::Result<()> {
+    let drawn = sample::write_sample_dataset(out, seed)?;
+    println!(
+        "{}: {} pictures of {}, {} bytes",
+        out.display(),
+        drawn.images,
+        drawn.classes.join(", "),
+        drawn.bytes
+    );
+    Ok(())
 }
 
 fn print_devices() -> anyhow::Result<()> {

@@ -5,7 +5,7 @@
 use std::{
     fs::{self, File},
     io::{self, Read, Write},
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
@@ -91,10 +91,6 @@ impl RunDir {
 
     pub fn file(&self, name: &str) -> PathBuf {
         self.0.join(name)
-    }
-
-    pub fn path(&self) -> &Path {
-        &self.0
     }
 
     /// Reads what the server wants.

@@ -66,32 +66,32 @@ fn each_library_stays_behind_its_module() {
     only_within("clap", &["config.rs", "limits.rs", "client/", "bin/"]);
 }
 
+/// The worker is compiled into its own program, which brings in what its modules may name.
 #[test]
 fn the_worker_knows_only_the_protocol_and_the_domain() {
     let allowed = ["worker", "protocol", "domain", "digest", "id", "limits"];
-    let modules = [
-        "store",
-        "blobs",
-        "http",
-        "config",
-        "jobs",
-        "inference",
-        "client",
-        "error",
-        "process",
-        "schema",
-    ];
     for (file, line) in lines()
         .into_iter()
         .filter(|(file, _)| file.starts_with("worker/"))
     {
-        for module in modules.iter().filter(|module| !allowed.contains(module)) {
-            assert!(
-                !names(&line, &format!("crate::{module}")),
-                "{file} imports {module}: {line}"
-            );
-        }
+        assert!(
+            !names(&line, "finetuned"),
+            "{file} goes around its program: {line}"
+        );
     }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let program = fs::read_to_string(root.join("bin/finetuned-worker.rs")).unwrap();
+    let brought: Vec<_> = program
+        .lines()
+        .filter_map(|line| line.strip_prefix("use finetuned::"))
+        .flat_map(|names| names.trim_matches(['{', '}', ';']).split(", "))
+        .map(|name| name.trim_matches(['{', '}', ';']))
+        .collect();
+    assert!(brought.contains(&"protocol"), "{brought:?}");
+    let strays: Vec<_> = brought.iter().filter(|name| !allowed.contains(name)).collect();
+    assert!(strays.is_empty(), "the worker is given {strays:?}");
+    let library = fs::read_to_string(root.join("lib.rs")).unwrap();
+    assert!(!library.contains("mod worker"), "torch would get into the server");
 }
 
 #[test]

@@ -1,12 +1,10 @@
 //! `ingest` and `train` as the server starts them: a run directory, lines on stdout, stdin held open, a result file at the end.
 
 use std::{
-    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
 };
 
-use finetuned::worker::{nets::Network, state};
 use finetuned::{
     domain::{
         model::DatasetLineage,
@@ -124,15 +122,25 @@ impl Dataset {
 
     /// So few steps train no whole network; a head upon the features of a random one tells red from blue.
     fn training_of_a_head(&self) -> TempDir {
+        let base = self.nearly_random();
         let path = self.folder.path().join("base.safetensors");
-        let base = Network::drawn(Architecture::Resnet18, 10, 3, tch::Device::Cpu);
-        state::write(&path, base.state(), &BTreeMap::new()).unwrap();
+        fs::copy(base.1.weights, &path).unwrap();
         let origin = "base.safetensors".to_owned();
         let mut spec = spec(6);
         spec["backbone"]["weights"] = json!(origin);
         spec["freeze"] = json!("backbone");
         let run = self.run(spec, WeightsSource::File { path, origin });
         run_dir(&RunSpec::Train(Box::new(run)))
+    }
+
+    /// A model that is as it was drawn, but for one epoch of next to no learning.
+    fn nearly_random(&self) -> (TempDir, ModelFiles) {
+        let mut spec = spec(1);
+        spec["optimizer"]["lr"] = json!(1e-9);
+        let folder = self.training(spec, 1, Vec::new());
+        let (_, result) = trained(&folder);
+        let files = model_of(folder.path(), &result);
+        (folder, files)
     }
 
     fn run(&self, spec: Value, weights: WeightsSource) -> TrainRun {
@@ -163,6 +171,11 @@ fn trained(folder: &TempDir) -> (Vec<WorkerMessage>, TrainResult) {
         (messages, RunResult::Trained(result)) => (messages, *result),
         (_, other) => panic!("{other:?}"),
     }
+}
+
+/// A model of [`drawn::CLASSES`] that knows nothing, in a folder that has to be kept.
+pub fn random_model() -> (TempDir, ModelFiles) {
+    ingested(4).nearly_random()
 }
 
 fn model_of(folder: &Path, result: &TrainResult) -> ModelFiles {

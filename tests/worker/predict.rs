@@ -1,62 +1,9 @@
 //! `finetuned-worker predict` over real pipes, with a network of random weights.
 
-use std::path::Path;
-
-use finetuned::{
-    domain::{
-        model::{DatasetLineage, ModelCard, ModelMetrics},
-        name::Name,
-        spec::JobSpec,
-    },
-    id::DatasetId,
-    protocol::frames::{self, ModelFiles, PredictRequest},
-    worker::{bundle, child::RunDir, device, nets::Network},
-};
+use finetuned::protocol::frames::{self, ModelFiles, PredictRequest};
 use serde_json::{Value, json};
 
-use crate::{child::Worker, drawn};
-
-fn card() -> ModelCard {
-    let document = json!({"dataset": "drawn", "image": {"size": 32}, "backbone": {"weights": "none"}});
-    let spec = JobSpec::parse(&document).unwrap();
-    ModelCard {
-        format: ModelCard::FORMAT,
-        architecture: spec.backbone.architecture,
-        classes: drawn::CLASSES.map(str::to_owned).to_vec(),
-        preprocessing: spec.preprocessing(),
-        spec,
-        metrics: ModelMetrics {
-            epoch: 1,
-            train_loss: 1.0,
-            train_accuracy: 0.5,
-            val_loss: None,
-            val_accuracy: None,
-            train_images: 4,
-            val_images: 0,
-        },
-        dataset: DatasetLineage {
-            id: DatasetId::new(),
-            name: Name::parse("drawn").unwrap(),
-            version: 1,
-            sha256: "0".repeat(64),
-        },
-        base_weights: "none".into(),
-        program: "test".into(),
-        libtorch: device::LIBTORCH_VERSION.into(),
-    }
-}
-
-fn random_model(folder: &Path) -> ModelFiles {
-    let card = card();
-    let network = Network::drawn(card.architecture, card.classes.len(), 5, tch::Device::Cpu);
-    let dir = RunDir::new(folder);
-    let files = bundle::write(&dir, network.state(), &card).unwrap();
-    ModelFiles {
-        sha256: files.weights.sha256,
-        weights: dir.file(&files.weights.file),
-        card: dir.file(&files.card.file),
-    }
-}
+use crate::{child::Worker, drawn, jobs::random_model};
 
 /// A request as it goes over the pipe.
 pub fn frame(id: u64, model: &ModelFiles, body: &[u8]) -> Vec<u8> {
@@ -80,8 +27,7 @@ pub fn ready() -> Worker<Value> {
 
 #[test]
 fn every_request_gets_one_reply_and_a_bad_one_hurts_no_other() {
-    let folder = tempfile::tempdir().unwrap();
-    let model = random_model(folder.path());
+    let (folder, model) = random_model();
     let unknown = ModelFiles {
         sha256: "ab".repeat(32),
         weights: folder.path().join("unknown.safetensors"),
@@ -125,8 +71,7 @@ fn every_request_gets_one_reply_and_a_bad_one_hurts_no_other() {
 
 #[test]
 fn what_was_asked_before_stdin_ended_is_still_answered() {
-    let folder = tempfile::tempdir().unwrap();
-    let model = random_model(folder.path());
+    let (_folder, model) = random_model();
     let mut worker = ready();
     let frames: Vec<u8> = (0..6)
         .flat_map(|id| frame(id, &model, &drawn::picture(0, id as u32)))

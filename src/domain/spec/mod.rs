@@ -8,7 +8,7 @@ mod backbone;
 mod device;
 mod fields;
 mod freeze;
-mod image;
+mod image_spec;
 mod optimizer;
 mod parse;
 
@@ -22,7 +22,7 @@ pub use self::{
     backbone::{Architecture, Backbone, Weights},
     device::DeviceChoice,
     freeze::{Freeze, Stage},
-    image::ImageSpec,
+    image_spec::ImageSpec,
     optimizer::{OptimizerName, OptimizerSpec},
 };
 use super::{name::Name, preprocessing::Preprocessing, split::SplitSpec};

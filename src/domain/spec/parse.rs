@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::{
     JobKind, JobSpec, augment, backbone, device,
     fields::{Faults, Fields},
-    freeze, image, optimizer,
+    freeze, image_spec, optimizer,
 };
 use crate::{
     domain::{name::Name, split::SplitSpec},
@@ -41,7 +41,7 @@ impl JobSpec {
             dataset: parse_dataset(&mut root),
             metadata: parse_metadata(&mut root),
             freeze: freeze::parse(&mut root, &backbone.weights),
-            image: image::parse(root.object("image")),
+            image: image_spec::parse(root.object("image")),
             augment: augment::parse(root.object("augment")),
             split: parse_split(root.object("split")),
             epochs: root.integer("epochs", 10, 1, 10_000) as u32,

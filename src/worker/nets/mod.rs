@@ -25,7 +25,7 @@ use crate::{
     worker::state::StateDict,
 };
 
-pub use self::binder::{LoadFault, Missing, Unusable};
+pub use self::binder::LoadFault;
 
 /// A network on a device. Its layers and its named state share their tensors: what changes in one changes in the other.
 #[derive(Debug)]
@@ -130,11 +130,6 @@ impl Network {
     /// All tensors by torchvision's names, as they are now: they share their memory with the network.
     pub fn state(&self) -> &StateDict {
         &self.state
-    }
-
-    /// Length of the feature vector that leaves the last stage.
-    pub fn features(&self) -> i64 {
-        Design::of(self.architecture).features()
     }
 
     /// Carries what left the stage `after` (where it is none: pictures `[N, 3, H, W]`, see [`input`]) through the stages up to and

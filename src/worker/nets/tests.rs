@@ -78,7 +78,7 @@ fn weights_by_formula(architecture: Architecture, classes: usize) -> StateDict {
     let fault = Network::loaded(architecture, classes, &StateDict::new(), Device::Cpu).unwrap_err();
     let tensors = fault.missing.into_iter();
     tensors
-        .map(|Missing { name, shape }| (name.clone(), formula(&name, &shape)))
+        .map(|binder::Missing { name, shape }| (name.clone(), formula(&name, &shape)))
         .collect()
 }
 

@@ -11,7 +11,7 @@ mod jpeg;
 
 pub use decode::{DecodeFault, decode, dimensions};
 pub use format::{Content, EXTENSIONS, content};
-pub use geometry::{MAX_ASPECT, center_crop, resize_shortest};
+pub use geometry::{center_crop, resize_shortest};
 
 use crate::domain::preprocessing::{Preprocessing, Resize};
 
@@ -67,7 +67,7 @@ pub fn byte_count(width: u32, height: u32) -> u64 {
 }
 
 /// What ingest stores: the shorter side brought down to `side` where it is longer, the picture as it is where it is not. Of a strip
-/// longer than [`MAX_ASPECT`] times its breadth the middle is kept, so that no file can blow up when it is scaled.
+/// longer than [`geometry::MAX_ASPECT`] times its breadth the middle is kept, so that no file can blow up when it is scaled.
 pub fn pack(picture: Picture, side: u32) -> Picture {
     let picture = geometry::trim_strip(picture);
     if picture.view().shorter() > side {

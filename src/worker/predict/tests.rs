@@ -29,8 +29,9 @@ fn model(folder: &Path, seed: u64, change: impl FnOnce(&mut StateDict)) -> Model
         .map(|(name, tensor)| (name.clone(), tensor.copy()))
         .collect();
     change(&mut state);
-    let dir = RunDir::new(folder.join(seed.to_string()));
-    std::fs::create_dir(dir.path()).unwrap();
+    let folder = folder.join(seed.to_string());
+    std::fs::create_dir(&folder).unwrap();
+    let dir = RunDir::new(folder);
     let files = bundle::write(&dir, &state, &card(&["ants", "bees"])).unwrap();
     ModelFiles {
         sha256: files.weights.sha256,
