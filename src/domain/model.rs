@@ -61,10 +61,19 @@ pub struct ModelCard {
     /// Name and version of the program that made it.
     pub program: String,
     pub libtorch: String,
+    /// Probabilities are the softmax of the logits divided by it (Guo et al. 2017, temperature scaling); above 0. 1 where the validation
+    /// images do not determine one, where there are none, and in cards of before.
+    #[serde(default = "ModelCard::no_temperature")]
+    pub temperature: f64,
 }
 
 impl ModelCard {
     pub const FORMAT: u32 = 1;
+
+    /// The temperature that changes nothing.
+    pub fn no_temperature() -> f64 {
+        1.0
+    }
 }
 
 /// A model.

@@ -87,7 +87,7 @@ pub async fn with_job(spec: serde_json::Value) -> (Stand, Dataset, JobId) {
     let dataset = stand.dataset("flowers").await;
     let job = stand.submit(&dataset, spec).await;
     let row = stand.store.job(&job.to_string()).await.unwrap();
-    let card = serde_json::to_vec(&card(&row.spec, &dataset)).unwrap();
+    let card = serde_json::to_vec(&card(row.spec.training().unwrap(), &dataset)).unwrap();
     std::fs::write(stand.beside("card.json"), card).unwrap();
     (stand, dataset, job)
 }
