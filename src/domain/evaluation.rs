@@ -158,17 +158,17 @@ fn worst<'i>(
         b.loss.total_cmp(&a.loss).then(a_id.cmp(b_id))
     });
     wrong.truncate(Evaluation::MISTAKES);
-    let mistake = |((label, (plain, calibrated)), (image, path)): (
-        (&u32, (&Verdict, &Verdict)),
-        (u32, &str),
-    )| Mistake {
-        image,
-        path: path.to_owned(),
-        class: classes[*label as usize].clone(),
-        predicted: classes[plain.predicted].clone(),
-        probability: calibrated.confidence,
-        loss: plain.loss,
-    };
+    let mistake =
+        |((label, (plain, calibrated)), (image, path)): ((&u32, (&Verdict, &Verdict)), (u32, &str))| {
+            Mistake {
+                image,
+                path: path.to_owned(),
+                class: classes[*label as usize].clone(),
+                predicted: classes[plain.predicted].clone(),
+                probability: calibrated.confidence,
+                loss: plain.loss,
+            }
+        };
     wrong.into_iter().map(mistake).collect()
 }
 
@@ -201,7 +201,10 @@ mod tests {
             .iter()
             .map(|mistake| (mistake.image, mistake.path.as_str(), mistake.predicted.as_str()))
             .collect();
-        assert_eq!(told, [(7, "b.png", "bees"), (9, "d.png", "ants"), (8, "c.png", "bees")]);
+        assert_eq!(
+            told,
+            [(7, "b.png", "bees"), (9, "d.png", "ants"), (8, "c.png", "bees")]
+        );
         let sure = 1.0 / (1.0 + (-1.5f64).exp());
         assert!((evaluation.mistakes[0].probability - sure).abs() < 1e-12);
         assert!((evaluation.mistakes[0].loss - (3.0 + (-3f64).exp().ln_1p())).abs() < 1e-12);

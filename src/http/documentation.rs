@@ -109,7 +109,11 @@ fn request_schema() -> serde_json::Result<Value> {
 }
 
 /// The schema of a kind's resolved spec, its parts written in place, and nothing required but what has no default.
-fn kind_schema<T: ToSchema>(kind: JobKind, required: &[&str], description: &str) -> serde_json::Result<Value> {
+fn kind_schema<T: ToSchema>(
+    kind: JobKind,
+    required: &[&str],
+    description: &str,
+) -> serde_json::Result<Value> {
     let mut parts = Vec::new();
     T::schemas(&mut parts);
     let parts: Map<String, Value> = parts
@@ -120,7 +124,10 @@ fn kind_schema<T: ToSchema>(kind: JobKind, required: &[&str], description: &str)
     // Flattened parts come as `allOf`; one object can refuse what it does not know, several cannot.
     let mut properties = Map::new();
     gather(&schema, &parts, &mut properties);
-    properties.insert("kind".to_owned(), json!({"type": "string", "enum": [kind.as_str()]}));
+    properties.insert(
+        "kind".to_owned(),
+        json!({"type": "string", "enum": [kind.as_str()]}),
+    );
     schema = json!({"type": "object", "title": kind.as_str(), "description": description, "properties": properties});
     write_in_place(&mut schema, &parts);
     schema["required"] = json!(required);

@@ -56,11 +56,7 @@ pub async fn submit(
     headers: HeaderMap,
     body: JsonBody,
 ) -> Result<Response> {
-    let Submission {
-        spec,
-        name,
-        dataset,
-    } = submission::check(&app, &body.value).await?;
+    let Submission { spec, name, dataset } = submission::check(&app, &body.value).await?;
     if query.dry_run == Some(true) {
         return Ok(Json(spec).into_response());
     }

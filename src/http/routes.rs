@@ -13,7 +13,8 @@ use utoipa::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
-    App, curves, datasets, documentation, events, guard, jobs, models, pages, predict, problem, results, system,
+    App, curves, datasets, documentation, events, guard, jobs, models, pages, predict, problem, results,
+    system,
 };
 use crate::error::{Error, Kind};
 

@@ -39,11 +39,7 @@ pub async fn check(app: &App, document: &serde_json::Value) -> Result<Submission
         Spec::Evaluate(spec) => evaluation(app, spec, &found, &mut faults).await?,
     };
     match (name, found) {
-        (Some(name), Ok(dataset)) if faults.is_empty() => Ok(Submission {
-            spec,
-            name,
-            dataset,
-        }),
+        (Some(name), Ok(dataset)) if faults.is_empty() => Ok(Submission { spec, name, dataset }),
         (_, found) => {
             faults.extend(found.err());
             Err(refusal(faults))

@@ -28,9 +28,7 @@ pub async fn prepare(context: &Context, job: &ClaimedJob) -> Result<RunSpec, Ver
             train: training(context, job, &spec.train, dataset).await?,
             lr_find: spec.lr_find.clone(),
         })),
-        Spec::Evaluate(spec) => {
-            RunSpec::Evaluate(Box::new(evaluation(context, job, spec, dataset).await?))
-        }
+        Spec::Evaluate(spec) => RunSpec::Evaluate(Box::new(evaluation(context, job, spec, dataset).await?)),
     })
 }
 

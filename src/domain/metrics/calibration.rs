@@ -21,7 +21,10 @@ pub fn expected_calibration_error(labels: &[u32], verdicts: &[Verdict]) -> f64 {
         *confidence += verdict.confidence;
         *right += f64::from(u8::from(verdict.predicted == *label as usize));
     }
-    let off: f64 = bins.iter().map(|(confidence, right)| (confidence - right).abs()).sum();
+    let off: f64 = bins
+        .iter()
+        .map(|(confidence, right)| (confidence - right).abs())
+        .sum();
     off / verdicts.len().max(1) as f64
 }
 

@@ -81,7 +81,11 @@ mod tests {
 
     #[test]
     fn a_range_that_does_not_grow_is_refused() {
-        for range in [json!({"min_lr": 0.1, "max_lr": 0.1}), json!({"min_lr": 2}), json!({"steps": 3})] {
+        for range in [
+            json!({"min_lr": 0.1, "max_lr": 0.1}),
+            json!({"min_lr": 2}),
+            json!({"steps": 3}),
+        ] {
             let document = json!({"kind": "lr_find", "dataset": "d", "lr_find": range});
             assert_eq!(Spec::parse(&document).unwrap_err().len(), 1, "{range}");
         }
