@@ -2,6 +2,7 @@
 
 mod ends;
 mod ingest;
+mod kinds;
 mod queue;
 mod restarts;
 mod sweep;
@@ -47,6 +48,13 @@ const DEVICES: &str = r#"say '[{"name":"cpu","description":"a stand-in","threads
 /// The worker program whose `train` and `ingest` do this.
 pub fn worker(stand: &Stand, train: &str, ingest: &str) -> PathBuf {
     worker_with(stand, DEVICES, train, ingest)
+}
+
+/// The worker program where only this command is of interest.
+pub fn worker_doing(stand: &Stand, command: &str, script: &str) -> PathBuf {
+    let text =
+        format!("{PRELUDE}\ncase \"$1\" in\ndevices)\n{DEVICES}\n;;\n{command})\n{script}\n;;\nesac\n");
+    stand.script("worker", &text)
 }
 
 pub fn worker_with(stand: &Stand, devices: &str, train: &str, ingest: &str) -> PathBuf {

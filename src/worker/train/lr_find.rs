@@ -4,18 +4,12 @@
 use std::time::{Duration, Instant};
 
 use super::{
-    budget::Budget,
-    checkpoint::Position,
-    feed::Feed,
-    halt::Halt,
-    meter::{self, Score},
-    pulse::Pulse,
-    setup,
+    budget::Budget, checkpoint::Position, feed::Feed, halt::Halt, meter::Score, pulse::Pulse, setup,
 };
 use crate::{
     domain::{
         event::StepEvent,
-        job::Progress,
+        job::{FailureCode, Progress},
         lr_curve::{LrFindEnd, LrSearch},
     },
     protocol::{LrFindRun, RunResult, WorkerMessage},
@@ -66,7 +60,8 @@ pub fn find_lr(
         }
     }
     let Some(curve) = search.finish(end) else {
-        return Err(meter::diverged(1, 1));
+        let message = "the loss is no finite number at the first step already; lower `lr_find.min_lr`";
+        return Err(Halt::failed(FailureCode::Diverged, message));
     };
     dir.write_compact_json(CURVE_FILE, &curve)?;
     Ok(RunResult::LrFound {
