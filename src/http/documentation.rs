@@ -165,3 +165,30 @@ fn write_in_place(schema: &mut Value, parts: &Map<String, Value>) {
         _ => {}
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_spec_of_each_kind_is_as_described_and_fields_of_another_kind_are_not() {
+        let validator = jsonschema::validator_for(&request_schema().unwrap()).unwrap();
+        for right in [
+            json!({"dataset": "d", "epochs": 3}),
+            json!({"kind": "train", "dataset": "d"}),
+            json!({"kind": "evaluate", "model": "m", "dataset": "d", "split": "all"}),
+            json!({"kind": "lr_find", "dataset": "d", "epochs": 3, "lr_find": {"steps": 40}}),
+        ] {
+            assert!(validator.is_valid(&right), "{right}");
+        }
+        for wrong in [
+            json!({"epochs": 3}),
+            json!({"dataset": "d", "lr_find": {"steps": 40}}),
+            json!({"kind": "evaluate", "dataset": "d"}),
+            json!({"kind": "evaluate", "model": "m", "dataset": "d", "epochs": 3}),
+            json!({"kind": "lr_find", "dataset": "d", "lr_find": {"stepps": 40}}),
+        ] {
+            assert!(!validator.is_valid(&wrong), "{wrong}");
+        }
+    }
+}

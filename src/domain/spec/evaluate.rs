@@ -59,7 +59,6 @@ pub struct EvaluateSpec {
     /// Id or name of a dataset. Its classes are matched with the model's by their names; the model has to know all of them.
     pub dataset: String,
     /// `val` by default: of the dataset that the model was trained on these images did not teach it.
-    #[schema(inline, default = "val")]
     pub split: EvaluatedSplit,
     /// Up to 16 texts of the caller's own.
     pub metadata: BTreeMap<String, String>,
