@@ -4,6 +4,7 @@
 
 use super::{context::Context, paths::absolute};
 use crate::{
+    blobs::Pin,
     domain::job::DatasetVersion,
     error::Result,
     protocol::{KnownActivations, UsedActivations},
@@ -24,8 +25,14 @@ pub async fn known(context: &Context, dataset: &DatasetVersion) -> Vec<KnownActi
 }
 
 /// Keeps what an attempt computed, or notes that it used what was there. To be called while the attempt's folder is there.
-pub async fn keep(context: &Context, job: &ClaimedJob, dataset: DatasetVersion, used: UsedActivations) {
-    if let Err(error) = try_keep(context, job, dataset, used).await {
+pub async fn keep(
+    context: &Context,
+    job: &ClaimedJob,
+    dataset: DatasetVersion,
+    used: UsedActivations,
+    pin: &Pin,
+) {
+    if let Err(error) = try_keep(context, job, dataset, used, pin).await {
         tracing::error!(job = %job.id, %error, "cannot keep the activations of a job");
     }
 }
@@ -35,13 +42,13 @@ async fn try_keep(
     job: &ClaimedJob,
     dataset: DatasetVersion,
     used: UsedActivations,
+    pin: &Pin,
 ) -> Result<()> {
     let Some(file) = used.file else {
         return context.store.touch_activations(&used.key).await;
     };
-    let pin = context.blobs.pin().await;
     let dir = context.paths.run_dir(&job.id, job.attempt);
-    context.blobs.adopt(&dir, &file, &pin).await?;
+    context.blobs.adopt(&dir, &file, pin).await?;
     let new = NewActivations {
         key: used.key,
         dataset,

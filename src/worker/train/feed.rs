@@ -53,16 +53,10 @@ impl<'a> Feed<'a> {
         reporter: &Reporter,
         pulse: &mut Pulse,
     ) -> Result<Self, Halt> {
-        // On a GPU host the loader has the processor to itself; on a CPU the steps need it.
-        let loader_threads = if ground.device.is_cuda() {
-            run.threads.clamp(1, 8) as usize
-        } else {
-            1
-        };
         let mut feed = Self {
             ground,
             recipe: run.spec.preprocessing(),
-            loader_threads,
+            loader_threads: Loader::threads(ground.device, run.threads),
             views: None,
         };
         let source = views::Source {

@@ -2,6 +2,7 @@
 
 pub(crate) mod drawn;
 mod kept;
+mod measure;
 mod parity;
 mod resume;
 
