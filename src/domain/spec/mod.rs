@@ -19,12 +19,13 @@ use utoipa::ToSchema;
 
 pub use self::{
     augment::Augment,
-    backbone::{Architecture, Backbone, Weights},
+    backbone::{Backbone, Weights},
     device::DeviceChoice,
-    freeze::{Freeze, Stage},
+    freeze::Freeze,
     image_spec::ImageSpec,
     optimizer::{OptimizerName, OptimizerSpec},
 };
+pub use super::architecture::{Architecture, Stage};
 use super::{name::Name, preprocessing::Preprocessing, split::SplitSpec};
 
 /// What kind of work a job is.
@@ -73,11 +74,17 @@ pub struct JobSpec {
 }
 
 impl JobSpec {
-    /// What is done to every picture, in training and after.
+    /// What is done to every picture, in training and after. Networks for small pictures see the whole of them, as they were trained to.
     pub fn preprocessing(&self) -> Preprocessing {
+        let size = self.image.size;
+        let recipe = if self.backbone.architecture.sees_whole_pictures() {
+            Preprocessing::whole(size)
+        } else {
+            Preprocessing::for_size(size)
+        };
         Preprocessing {
             resize: self.image.resize,
-            ..Preprocessing::for_size(self.image.size)
+            ..recipe
         }
     }
 

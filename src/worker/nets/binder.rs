@@ -8,7 +8,7 @@ use std::{collections::BTreeSet, fmt};
 use tch::{Device, Kind, Tensor};
 
 use super::{initialise::Init, layers::channels_last};
-use crate::{domain::spec::Architecture, worker::state::StateDict};
+use crate::{domain::architecture::Architecture, worker::state::StateDict};
 
 /// Hands out tensors and remembers them under their names.
 pub struct Binder<'a> {
