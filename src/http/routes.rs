@@ -13,7 +13,8 @@ use utoipa::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
-    App, curves, datasets, documentation, events, guard, jobs, models, pages, predict, problem, system,
+    App, architectures, curves, datasets, documentation, events, guard, jobs, models, pages, predict,
+    problem, system,
 };
 use crate::error::{Error, Kind};
 
@@ -36,6 +37,7 @@ pub fn table() -> OpenApiRouter<App> {
         .routes(routes!(models::list))
         .routes(routes!(models::get, models::delete))
         .routes(routes!(predict::predict_post, predict::predict_put))
+        .routes(routes!(architectures::list))
         .routes(routes!(documentation::job_schema))
         .routes(routes!(system::system))
         .routes(routes!(system::healthz))

@@ -100,10 +100,18 @@ mod tests {
         for architecture in Architecture::ALL {
             let counted = &golden.architectures[architecture.as_str()];
             let multiply_adds = architecture.multiply_adds(counted.classes, architecture.native_size());
-            assert_eq!(architecture.parameters(counted.classes), counted.parameters, "{architecture}");
+            assert_eq!(
+                architecture.parameters(counted.classes),
+                counted.parameters,
+                "{architecture}"
+            );
             assert_eq!(multiply_adds, counted.multiply_adds, "{architecture}");
             let published = counted.published_gflops;
-            assert_eq!(published.is_none(), architecture.sees_whole_pictures(), "{architecture}");
+            assert_eq!(
+                published.is_none(),
+                architecture.sees_whole_pictures(),
+                "{architecture}"
+            );
             let off = published.map_or(0.0, |published| (multiply_adds as f64 / 1e9 - published).abs());
             assert!(off <= 0.002, "{architecture}: {multiply_adds} and {published:?}");
         }

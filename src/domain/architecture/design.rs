@@ -107,7 +107,10 @@ pub enum Shortcut {
     /// A 1×1 convolution (option B of He et al. 2015).
     Projection(Convolution),
     /// Every `stride`-th pixel, and channels of zeros, as many before as after (option A).
-    Padded { stride: u64, channels: u64 },
+    Padded {
+        stride: u64,
+        channels: u64,
+    },
 }
 
 impl Design {
@@ -219,7 +222,9 @@ impl Design {
                 let inner = width * self.group_width / 64 * self.groups;
                 vec![
                     Convolution::new(from, inner, 1),
-                    Convolution::new(inner, inner, 3).strided(stride).grouped(self.groups),
+                    Convolution::new(inner, inner, 3)
+                        .strided(stride)
+                        .grouped(self.groups),
                     Convolution::new(inner, to, 1),
                 ]
             }

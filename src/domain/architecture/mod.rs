@@ -14,11 +14,11 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use self::design::Design;
 pub use self::{
     description::{ArchitectureDescription, WeightsOrigin},
     stage::Stage,
 };
-use self::design::Design;
 
 /// A network, by torchvision's name where torchvision has it.
 ///
@@ -146,7 +146,10 @@ mod tests {
         for architecture in Architecture::ALL {
             let json = serde_json::to_value(architecture).unwrap();
             assert_eq!(json, architecture.as_str());
-            assert_eq!(serde_json::from_value::<Architecture>(json).unwrap(), architecture);
+            assert_eq!(
+                serde_json::from_value::<Architecture>(json).unwrap(),
+                architecture
+            );
         }
     }
 

@@ -156,11 +156,16 @@ mod tests {
 
     #[test]
     fn an_architecture_brings_defaults_and_stages_of_its_own() {
-        let spec = JobSpec::parse(&json!({"dataset": "d", "backbone": {"architecture": "resnet20"}})).unwrap();
+        let spec =
+            JobSpec::parse(&json!({"dataset": "d", "backbone": {"architecture": "resnet20"}})).unwrap();
         assert_eq!(spec.backbone.weights, Weights::None);
         assert_eq!((spec.freeze, spec.image.size), (Freeze::None, 32));
         let recipe = spec.preprocessing();
-        assert_eq!((recipe.resize_to, recipe.crop), (32, 32), "a picture of 32 pixels stays as it is");
+        assert_eq!(
+            (recipe.resize_to, recipe.crop),
+            (32, 32),
+            "a picture of 32 pixels stays as it is"
+        );
         let again = JobSpec::parse(&serde_json::to_value(&spec).unwrap()).unwrap();
         assert_eq!(spec, again);
 

@@ -10,6 +10,8 @@ pub mod layers;
 mod resnet;
 
 #[cfg(test)]
+mod published;
+#[cfg(test)]
 pub(crate) mod tests;
 
 use tch::{Device, Tensor};

@@ -133,9 +133,7 @@ impl Block {
 
 /// Every `stride`-th pixel of both directions, `channels` of zeros before and as many after (He et al. 2015, option A).
 fn padded(input: &Tensor, stride: i64, channels: i64) -> Tensor {
-    let fewer = input
-        .slice(2, None, None, stride)
-        .slice(3, None, None, stride);
+    let fewer = input.slice(2, None, None, stride).slice(3, None, None, stride);
     fewer.constant_pad_nd([0, 0, 0, 0, channels, channels])
 }
 
@@ -152,7 +150,11 @@ impl ConvNorm {
             [design.from, design.to, design.side, design.stride, design.groups].map(|size| size as i64);
         let init = Init::kaiming_fan_out(to, side);
         let conv = Conv {
-            weight: tensors.floats(format!("{prefix}{conv}.weight"), &[to, from / groups, side, side], init),
+            weight: tensors.floats(
+                format!("{prefix}{conv}.weight"),
+                &[to, from / groups, side, side],
+                init,
+            ),
             stride,
             padding: side / 2,
             groups,

@@ -209,11 +209,13 @@ fn weights_that_do_not_fit_are_refused_by_name() {
     weights.insert("layer9.weight".into(), Tensor::from(1.0));
     weights.insert("fc.bias".into(), Tensor::from_slice(&[f32::NAN; 10]));
     weights.insert("conv1.weight".into(), Tensor::from_slice(&[1f32, 2.0]));
+    weights.insert("bn1.bias".into(), Tensor::from_slice(&[1i64; 64]));
     let fault = Network::loaded(Architecture::Resnet18, 10, &weights, Device::Cpu).unwrap_err();
     assert_eq!(
         fault.to_string(),
         "the weights are not those of a resnet18: 1 missing (`bn1.weight`), 1 unexpected (`layer9.weight`), \
-         2 unusable (`conv1.weight` is [2] and should be [64, 3, 7, 7], `fc.bias` holds numbers that are not finite)"
+         3 unusable (`conv1.weight` is [2] and should be [64, 3, 7, 7], `bn1.bias` holds numbers of type Int64 and should hold \
+         floating-point ones, `fc.bias` holds numbers that are not finite)"
     );
     let smaller = weights_by_formula(Architecture::Resnet18, 10);
     let fault = Network::loaded(Architecture::Resnet34, 10, &smaller, Device::Cpu).unwrap_err();

@@ -118,7 +118,11 @@ fn restored(
     let (architecture, classes) = (run.spec.backbone.architecture, run.dataset.classes.len());
     let network = Network::loaded(architecture, classes, &checkpoint.model, ground.device)
         .map_err(|fault| fault.to_string())?;
-    let mut learner = Learner::new(network, run.spec.freeze.last_frozen(run.spec.backbone.architecture), &run.spec.optimizer);
+    let mut learner = Learner::new(
+        network,
+        run.spec.freeze.last_frozen(run.spec.backbone.architecture),
+        &run.spec.optimizer,
+    );
     let misfit = |name: String| format!("`{name}` has another shape");
     learner.optimizer.restore(&checkpoint.optimizer).map_err(misfit)?;
     let position = checkpoint.position;
@@ -181,7 +185,11 @@ fn from_base(
             (network, loaded.origin)
         }
     };
-    let learner = Learner::new(network, run.spec.freeze.last_frozen(run.spec.backbone.architecture), &run.spec.optimizer);
+    let learner = Learner::new(
+        network,
+        run.spec.freeze.last_frozen(run.spec.backbone.architecture),
+        &run.spec.optimizer,
+    );
     reporter.send(&WorkerMessage::log(about_run(run, ground, &base_weights)));
     Ok((learner, Start::at_the_beginning(base_weights)))
 }
