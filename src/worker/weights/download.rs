@@ -299,10 +299,8 @@ fn refusal(status: StatusCode) -> Interruption {
 }
 
 fn broken_body(fault: std::io::Error) -> String {
-    if fault.kind() == std::io::ErrorKind::TimedOut {
-        return "nothing more came in time".to_owned();
-    }
     match fault.downcast::<reqwest::Error>() {
+        Ok(fault) if fault.is_timeout() => "nothing more came in time".to_owned(),
         Ok(fault) => request::reason(fault),
         Err(fault) => fault.to_string(),
     }

@@ -123,6 +123,23 @@ fn every_type_shape_and_layout_that_pytorch_saves_is_read_to_the_last_bit() {
 }
 
 #[test]
+fn many_tensors_may_be_views_of_one_storage() {
+    let state = file::read(&golden("many.pth")).unwrap();
+    assert_eq!(state.len(), 42);
+    let whole = values("whole", &[6, 4]).to_kind(Kind::Float);
+    for index in 0..40 {
+        let expected = whole.double_value(&[index % 6, index % 4]);
+        assert_eq!(
+            state[&format!("layer.{index}")].double_value(&[]),
+            expected,
+            "{index}"
+        );
+    }
+    assert_eq!(state["wide"].size(), [0, 300]);
+    assert_eq!(state["wider"].size(), [0, 70_000]);
+}
+
+#[test]
 fn a_checkpoint_gives_its_state_dict_without_the_prefix_of_data_parallel() {
     let state = file::read(&golden("checkpoint.pth.tar")).unwrap();
     assert_eq!(state.keys().collect::<Vec<_>>(), ["half", "parameter"]);
