@@ -58,7 +58,7 @@ fn tuple(numbers: &[i64]) -> Vec<u8> {
 }
 
 fn text(text: &str) -> Vec<u8> {
-    [&[b'X'], &(text.len() as u32).to_le_bytes()[..], text.as_bytes()].concat()
+    [b"X", &(text.len() as u32).to_le_bytes()[..], text.as_bytes()].concat()
 }
 
 /// A dictionary of one tensor `a` of 32-bit floats in the storage `0`.
