@@ -171,7 +171,7 @@ pub struct ManifestImage {
 pub enum WeightsSource {
     /// Random initialisation.
     None,
-    /// A safetensors file with torchvision's names; a head of other classes is left out.
+    /// A file of safetensors or of `torch.save`, with torchvision's names; a head of other classes is left out.
     File { path: PathBuf, origin: String },
     /// A hub in the manner of Hugging Face.
     Hub(HubSource),

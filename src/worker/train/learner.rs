@@ -14,9 +14,6 @@ use crate::{
     },
 };
 
-/// Features leave the last stage of every network.
-const LAST: Stage = Stage::Layer4;
-
 /// A network and what makes it learn.
 pub struct Learner {
     pub network: Network,
@@ -126,9 +123,10 @@ impl Learner {
     }
 
     fn logits(&self, boundary: &Tensor, mode: Mode) -> Tensor {
+        let last = self.network.architecture().last_stage();
         let features = match self.frozen {
-            Some(LAST) => boundary.shallow_clone(),
-            frozen => self.network.stages(boundary, frozen, LAST, mode),
+            Some(frozen) if frozen == last => boundary.shallow_clone(),
+            frozen => self.network.stages(boundary, frozen, last, mode),
         };
         self.network.head(&features)
     }
