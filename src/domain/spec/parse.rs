@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::{
-    JobKind, JobSpec, augment, backbone, device,
+    JobKind, JobSpec, augment, backbone, device, early_stopping,
     fields::{Faults, Fields},
-    freeze, image_spec, optimizer,
+    freeze, head, image_spec, loss, optimizer, schedule,
 };
 use crate::{
     domain::{name::Name, split::SplitSpec},
@@ -15,17 +15,8 @@ use crate::{
 };
 
 /// Fields of the contract that are not built yet.
-const PLANNED: &[&str] = &[
-    "unfreeze_at_epoch",
-    "head",
-    "schedule",
-    "loss",
-    "clip_grad_norm",
-    "ema_decay",
-    "early_stopping",
-    "domain_adaptation",
-    "precision",
-];
+const PLANNED: &[&str] = &["domain_adaptation", "precision"];
+
 impl JobSpec {
     /// Checks a caller's spec and fills in its defaults.
     ///
@@ -35,18 +26,30 @@ impl JobSpec {
         let faults = Faults::default();
         let mut root = Fields::root(document, &faults);
         let backbone = backbone::parse(root.object("backbone"));
+        let epochs = root.integer("epochs", 10, 1, 10_000) as u32;
+        let freeze = freeze::parse(&mut root, &backbone.weights);
         let spec = JobSpec {
             kind: root.choice("kind", JobKind::Train, &[("train", JobKind::Train)]),
             name: parse_name(&mut root),
             dataset: parse_dataset(&mut root),
             metadata: parse_metadata(&mut root),
-            freeze: freeze::parse(&mut root, &backbone.weights),
+            freeze,
+            unfreeze_at_epoch: freeze::parse_unfreezing(&mut root, freeze, epochs),
+            head: head::parse(root.object("head")),
             image: image_spec::parse(root.object("image")),
             augment: augment::parse(root.object("augment")),
             split: parse_split(root.object("split")),
-            epochs: root.integer("epochs", 10, 1, 10_000) as u32,
+            epochs,
             batch_size: root.integer("batch_size", 32, 1, 4096) as u32,
+            gradient_accumulation_steps: root.integer("gradient_accumulation_steps", 1, 1, 1024) as u32,
             optimizer: optimizer::parse(root.object("optimizer"), &backbone.weights),
+            schedule: schedule::parse(root.object("schedule"), epochs),
+            loss: loss::parse(root.object("loss")),
+            clip_grad_norm: root.optional_number("clip_grad_norm", "must be > 0", |norm| norm > 0.0),
+            ema_decay: root.optional_number("ema_decay", "must be > 0 and below 1", |decay| {
+                decay > 0.0 && decay < 1.0
+            }),
+            early_stopping: early_stopping::parse(&mut root),
             device: device::parse(&mut root),
             seed: root.integer("seed", 0, 0, i64::MAX) as u64,
             priority: root.integer("priority", 0, -100, 100) as i32,
@@ -158,7 +161,7 @@ mod tests {
     fn all_faults_are_told_at_once_with_their_pointers() {
         let faults = JobSpec::parse(&json!({
             "dataset": 7, "epochs": 0, "batch_size": "many", "optimizer": {"lr": -1, "lrr": 2},
-            "image": {"size": 8}, "freeze": {"until": "layer9"}, "early_stopping": {"patience": 1}
+            "image": {"size": 8}, "freeze": {"until": "layer9"}, "domain_adaptation": {"method": "coral"}
         }))
         .unwrap_err();
         let told: Vec<_> = faults
@@ -173,7 +176,7 @@ mod tests {
             ("/optimizer/lrr", "unknown_field"),
             ("/image/size", "range"),
             ("/freeze", "range"),
-            ("/early_stopping", "not_supported"),
+            ("/domain_adaptation", "not_supported"),
         ] {
             assert!(told.contains(&expected), "{expected:?} is not in {told:?}");
         }
@@ -210,9 +213,13 @@ mod tests {
 
     #[test]
     fn a_resolved_spec_is_itself_a_spec() {
-        let spec =
-            JobSpec::parse(&json!({"dataset": "d", "freeze": {"until": "layer3"}, "device": "cuda:1"}))
-                .unwrap();
+        let spec = JobSpec::parse(&json!({
+            "dataset": "d", "freeze": {"until": "layer3"}, "unfreeze_at_epoch": 4, "device": "cuda:1", "head": {"dropout": 0.2},
+            "optimizer": {"name": "adamw", "layer_decay": 0.7}, "schedule": {"name": "plateau", "warmup_epochs": 0.5},
+            "loss": {"name": "focal", "imbalance": "balanced_sampler"}, "clip_grad_norm": 1, "ema_decay": 0.999,
+            "gradient_accumulation_steps": 2, "early_stopping": {"monitor": "val_accuracy"},
+        }))
+        .unwrap();
         let again = JobSpec::parse(&serde_json::to_value(&spec).unwrap()).unwrap();
         assert_eq!(spec, again);
     }

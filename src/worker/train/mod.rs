@@ -1,26 +1,33 @@
 //! Fine-tuning: from a dataset version and base weights to a model, restartable at any step.
 //!
 //! [`run`] is what the train child does. Reading order: `setup` (data, pixels, network), `session` (the epoch loop) and what it uses:
-//! `plan` (what is trained on when), `feed`, `views` and `loader` (batches), `learner` and `sgd` (one step), `meter` (messages), `best`,
-//! `keeper` and `checkpoint`; last `publish`. Nothing here talks to the server except through its [`Reporter`], and nothing outlives the
+//! `plan` and `balance` (what is trained on when), `schedule` and `history` (how fast, how long), `feed`, `views` and `loader` (batches),
+//! `learner` with `loss`, `dropout`, `optimizer` and `portion` (one step), `meter` (messages), `best`, `keeper` and `checkpoint`; last
+//! `publish`. Nothing here talks to the server except through its [`Reporter`], and nothing outlives the
 //! run but files in its directory.
 
+mod balance;
 mod best;
 mod checkpoint;
 mod data;
+mod dropout;
 mod feed;
 mod halt;
+mod history;
 mod keeper;
 mod learner;
 mod loader;
+mod loss;
 mod meter;
+mod optimizer;
 mod pack;
 mod plan;
+mod portion;
 mod publish;
 mod pulse;
+mod schedule;
 mod session;
 mod setup;
-mod sgd;
 mod views;
 
 #[cfg(test)]
@@ -48,7 +55,10 @@ pub fn run(run: &TrainRun, dir: &RunDir, reporter: &Reporter, stop: &StopFlag) -
         Ok(Ok(result)) => Ok(RunResult::Trained(Box::new(result))),
         Ok(Err(Halt::Failed(error))) => failed(error),
         Ok(Err(Halt::Stopped)) => Err(Stopped.into()),
-        Ok(Err(Halt::Broken(error))) => Err(error),
+        Ok(Err(Halt::Broken(error))) => match error.downcast_ref() {
+            Some(TorchFault::OutOfMemory(_)) => failed(out_of_memory(run)),
+            _ => Err(error),
+        },
         Err(TorchFault::OutOfMemory(_)) => failed(out_of_memory(run)),
         Err(fault) => Err(fault.into()),
     }

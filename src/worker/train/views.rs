@@ -1,4 +1,5 @@
-//! The frozen stages' activations of every view of every picture, computed once and kept for all epochs.
+//! The frozen stages' activations of every view of every picture, computed once and kept for all epochs in which the same stages are
+//! frozen.
 //!
 //! Exact: with BatchNorm in eval mode what leaves a frozen stage depends on the view alone. A view is a picture as training may see it:
 //! as it is, or mirrored. They are computed in an order and in batches that depend on the job only, so that a resumed run computes the
@@ -27,8 +28,9 @@ impl Views {
     /// Pictures that go through the frozen stages together.
     const AT_A_TIME: usize = 32;
 
-    /// Computes all activations where they are worth keeping; `feed` gives pixels.
+    /// Computes all activations where they are worth keeping for `epoch` and those with the same frozen stages; `feed` gives pixels.
     pub fn keep(
+        epoch: u32,
         feed: &Feed,
         run: &TrainRun,
         ground: &Ground,
@@ -38,7 +40,7 @@ impl Views {
     ) -> Result<Option<Self>, Halt> {
         let mirrored = run.spec.augment.horizontal_flip;
         let views_per_image = if mirrored { 2 } else { 1 };
-        if !learner.has_frozen_stages() || run.spec.epochs < views_per_image {
+        if learner.frozen().is_none() || run.spec.epochs_frozen_like(epoch) < views_per_image {
             return Ok(None);
         }
         let (items, first_row) = all_views(ground, mirrored);
