@@ -148,6 +148,12 @@ function progressText(job) {
   ].filter(Boolean).join(' · ');
 }
 
+const DONE = {
+  early_stopped: 'Done early: nothing became better any more',
+  budget: 'Done: the time was up, the best weights so far are kept',
+  diverged: 'Ended early: the loss stopped being a number, the best weights before that are kept',
+};
+
 function outcomeBox(job) {
   if (job.status === 'failed') {
     return h('div', { class: 'box box-bad', role: 'alert', 'data-testid': 'job-error' },
@@ -161,7 +167,7 @@ function outcomeBox(job) {
     ? `The best epoch was ${best.epoch}, with a validation accuracy of ${formatShare(best.val_accuracy)}.`
     : 'The model is ready.';
   return h('div', { class: 'box box-good' },
-    h('p', { class: 'box-title' }, job.stop_reason === 'budget' ? 'Done: the time was up, the best weights so far are kept' : 'Done'),
+    h('p', { class: 'box-title' }, DONE[job.stop_reason] ?? 'Done'),
     h('p', {}, reached),
     job.model && h('a', { class: 'button primary', 'data-testid': 'try-model', href: `#/models/${encodeURIComponent(job.model)}` }, 'Try the model'));
 }
@@ -200,9 +206,15 @@ function jobButtons() {
   };
 }
 
+function frozenStages({ freeze, unfreeze_at_epoch: unfreezeAtEpoch }) {
+  if (freeze.gradual) return `backbone at first, a stage less every ${freeze.gradual} epochs`;
+  const stages = freeze.until ? `up to ${freeze.until}` : freeze;
+  return unfreezeAtEpoch ? `${stages} until epoch ${unfreezeAtEpoch}` : stages;
+}
+
 function jobFacts(job) {
   const { spec } = job;
-  const frozen = typeof spec.freeze === 'object' ? `up to ${spec.freeze.until}` : spec.freeze;
+  const frozen = frozenStages(spec);
   return [
     ['Id', h('code', {}, job.id)],
     ['Dataset', link(['datasets', job.dataset.id], spec.dataset)],

@@ -115,6 +115,17 @@ fn a_run_learns_tells_and_leaves_a_model_that_does_what_it_told() {
         best.val_accuracy.unwrap()
     );
 
+    let left = std::fs::read_dir(dir.file("")).unwrap();
+    let checkpoints = left.filter(|entry| {
+        entry
+            .as_ref()
+            .unwrap()
+            .file_name()
+            .to_string_lossy()
+            .starts_with("checkpoint-")
+    });
+    assert!(checkpoints.count() <= 2, "only the last two are kept");
+
     let last = attempt.messages.iter().rev().find_map(|message| match message {
         WorkerMessage::Step { event, progress } => Some((event.step, progress.steps, progress.epochs)),
         _ => None,
