@@ -21,7 +21,7 @@ use crate::{
     worker::{
         child::RunDir,
         nets::{Network, tests::pictures},
-        state,
+        state::{self, StateDict},
         train::{
             checkpoint::{self, Checkpoint, SavedBest},
             learner::{Learner, Part},
@@ -260,8 +260,8 @@ fn after_a_useful_epoch_a_loss_that_is_no_number_keeps_that_epochs_model() {
     assert!(best.metrics.val_loss.unwrap() < 3f64.ln(), "{:?}", best.metrics);
     // As if a later step had gone wrong.
     let head = saved.model.iter().filter(|(name, _)| part(name) == "fc");
-    let good: state::StateDict = head.map(|(name, tensor)| (name.clone(), tensor.copy())).collect();
-    let _ = saved.model["fc.bias"].shallow_clone().fill_(f64::NAN);
+    let good: StateDict = head.map(|(name, tensor)| (name.clone(), tensor.copy())).collect();
+    let _ = saved.model["fc.weight"].shallow_clone().fill_(1e38);
     let path = dir.file("poisoned.safetensors");
     let expected = good["fc.weight"].copy();
     let mut poisoned = |useful: bool| {
