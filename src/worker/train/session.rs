@@ -219,10 +219,10 @@ impl<'a> Session<'a> {
             Err(Halt::Stopped) if self.position.step > 0 => Err(self.save_and_stop()),
             feed => {
                 let feed = feed?;
-                if let Some(used) = feed.used_activations() {
-                    if self.activations.iter().all(|earlier| earlier.key != used.key) {
-                        self.activations.push(used);
-                    }
+                if let Some(used) = feed.used_activations()
+                    && self.activations.iter().all(|earlier| earlier.key != used.key)
+                {
+                    self.activations.push(used);
                 }
                 Ok(feed)
             }
