@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 pub use self::{
-    augment::Augment,
+    augment::{Augment, RandAugment},
     backbone::{Architecture, Backbone, Weights},
     device::DeviceChoice,
     freeze::{Freeze, Stage},

@@ -56,6 +56,7 @@ impl JobSpec {
             max_attempts: root.integer("max_attempts", 3, 1, 10) as u32,
             backbone,
         };
+        augment::check_batch(&spec.augment, spec.batch_size, &root);
         root.finish(PLANNED);
         let faults = faults.into_inner();
         if faults.is_empty() { Ok(spec) } else { Err(faults) }
