@@ -5,7 +5,7 @@
 
 use tch::{Kind, Reduction, Tensor};
 
-use super::sgd::Sgd;
+use super::{mixing::Labels, sgd::Sgd};
 use crate::{
     domain::spec::{OptimizerSpec, Stage},
     worker::{
@@ -57,15 +57,15 @@ impl Learner {
         }
     }
 
-    /// Learns from one batch: boundary activations and labels `[N]` (64-bit integers). `lr` is the head's learning rate.
-    pub fn step(&mut self, boundary: &Tensor, labels: &Tensor, lr: f64) -> Outcome {
+    /// Learns from one batch: boundary activations and labels. `lr` is the head's learning rate.
+    pub fn step(&mut self, boundary: &Tensor, labels: &Labels, lr: f64) -> Outcome {
         let logits = self.logits(boundary, Mode::Train);
-        let loss = cross_entropy(&logits, labels);
+        let loss = labels.loss(|labels| cross_entropy(&logits, labels));
         self.optimizer.step(&loss, lr);
-        outcome(&logits, &loss, labels)
+        outcome(&logits, &loss, labels.predominant())
     }
 
-    /// Judges one batch, nothing changing.
+    /// Judges one batch, labels `[N]` (64-bit integers), nothing changing.
     pub fn judge(&self, boundary: &Tensor, labels: &Tensor) -> Outcome {
         tch::no_grad(|| {
             let logits = self.logits(boundary, Mode::Eval);

@@ -1,7 +1,7 @@
 //! Fine-tuning: from a dataset version and base weights to a model, restartable at any step.
 //!
 //! [`run`] is what the train child does. Reading order: `setup` (data, pixels, network), `session` (the epoch loop) and what it uses:
-//! `plan` (what is trained on when), `feed`, `views` and `loader` (batches), `learner` and `sgd` (one step), `meter` (messages), `best`,
+//! `plan` (what is trained on when), `feed`, `views`, `loader` and `mixing` (batches), `learner` and `sgd` (one step), `meter` (messages), `best`,
 //! `keeper` and `checkpoint`; last `publish`. Nothing here talks to the server except through its [`Reporter`], and nothing outlives the
 //! run but files in its directory.
 
@@ -14,6 +14,7 @@ mod keeper;
 mod learner;
 mod loader;
 mod meter;
+mod mixing;
 mod pack;
 mod plan;
 mod publish;

@@ -10,7 +10,7 @@ use super::{
     data::{self, Data},
     halt::Halt,
     learner::Learner,
-    pack::Pack,
+    pack::{Pack, Side},
     plan::Plan,
     pulse::Pulse,
     session::Start,
@@ -18,6 +18,7 @@ use super::{
 use crate::{
     domain::{
         job::FailureCode,
+        preprocessing::Resize,
         spec::{JobSpec, Stage},
     },
     protocol::{TrainRun, WorkerMessage},
@@ -54,7 +55,13 @@ pub fn ground(run: &TrainRun, dir: &RunDir, reporter: &Reporter, stop: &StopFlag
         Pack::open(&run.dataset, &data)?
     } else {
         let mut pulse = Pulse::new(reporter, stop);
-        Pack::make(&run.dataset, &data, &recipe, dir, run.threads, &mut pulse)?
+        let cropped_at_random = run.spec.augment.random_resized_crop.is_some();
+        let bring_up = recipe.resize == Resize::ShortestCrop && !cropped_at_random;
+        let side = Side {
+            pixels: recipe.resize_to,
+            bring_up,
+        };
+        Pack::make(&run.dataset, &data, side, dir, run.threads, &mut pulse)?
     };
     Ok(Ground {
         data,

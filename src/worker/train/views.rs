@@ -1,23 +1,27 @@
 //! The frozen stages' activations of every view of every picture, computed once and kept for all epochs.
 //!
-//! Exact: with BatchNorm in eval mode what leaves a frozen stage depends on the view alone. A view is a picture as training may see it:
-//! as it is, or mirrored. They are computed in an order and in batches that depend on the job only, so that a resumed run computes the
-//! same bits again. Kept where they fit into [`Views::MAX_BYTES`] and the epochs will use each view at least once on average.
+//! Exact: with BatchNorm in eval mode what leaves a frozen stage depends on the view alone. A view is a picture in one of the looks that
+//! training may give it. They are computed in an order and in batches that depend on the job only, so that a resumed run computes the
+//! same bits again. Kept where there is a fixed number of looks, where they fit into [`Views::MAX_BYTES`], and where the epochs will use
+//! each view at least once on average. Mixed pictures are never kept: what leaves the frozen stages is no mixture of what leaves them
+//! for each.
+
+use std::collections::HashMap;
 
 use tch::{Kind, Tensor};
 
 use super::{feed::Feed, halt::Halt, learner::Learner, loader::Item, pulse::Pulse, setup::Ground};
 use crate::{
     protocol::{TrainRun, WorkerMessage},
-    worker::child::Reporter,
+    worker::{augment::Look, child::Reporter},
 };
 
 /// Boundary activations by view.
 pub struct Views {
     /// `[views, H, W, C]`, or `[views, features]` where the whole backbone is frozen.
     rows: Tensor,
-    /// By place in the dataset's images: the row of the picture as it is; that of its mirror image, if there is one, follows.
-    first_row: Vec<Option<i64>>,
+    /// By place in the dataset's images, and look.
+    row: HashMap<(usize, Look), i64>,
 }
 
 impl Views {
@@ -36,12 +40,18 @@ impl Views {
         reporter: &Reporter,
         pulse: &mut Pulse,
     ) -> Result<Option<Self>, Halt> {
-        let mirrored = run.spec.augment.horizontal_flip;
-        let views_per_image = if mirrored { 2 } else { 1 };
-        if !learner.has_frozen_stages() || run.spec.epochs < views_per_image {
+        if !learner.has_frozen_stages() {
             return Ok(None);
         }
-        let (items, first_row) = all_views(ground, mirrored);
+        let looks = ground.plan.looks.all().filter(|_| !run.spec.augment.mixes());
+        let Some(looks) = looks else {
+            reporter.send(&WorkerMessage::log(ENDLESS));
+            return Ok(None);
+        };
+        if (run.spec.epochs as usize) < looks.len() {
+            return Ok(None);
+        }
+        let items = all_views(ground, &looks);
         let mut rows: Option<Tensor> = None;
         let mut filled = 0;
         let batches = items.chunks(Self::AT_A_TIME).map(<[Item]>::to_vec).collect();
@@ -65,15 +75,16 @@ impl Views {
             rows.narrow(0, filled, batch.images as i64).copy_(&activations);
             filled += batch.images as i64;
         }
-        Ok(rows.map(|rows| Self { rows, first_row }))
+        let row = |(item, row): (&Item, i64)| ((item.image, item.look), row);
+        Ok(rows.map(|rows| Self {
+            rows,
+            row: items.iter().zip(0..).map(row).collect(),
+        }))
     }
 
     /// Boundary activations of some views, in this order.
     pub fn of(&self, items: &[Item]) -> anyhow::Result<Tensor> {
-        let row = |item: &Item| {
-            let first = self.first_row.get(item.image).copied().flatten();
-            first.map(|first| first + i64::from(item.mirrored))
-        };
+        let row = |item: &Item| self.row.get(&(item.image, item.look)).copied();
         let rows: Option<Vec<i64>> = items.iter().map(row).collect();
         let rows = rows
             .ok_or_else(|| anyhow::anyhow!("a picture is asked for that no activations were computed for"))?;
@@ -87,23 +98,22 @@ impl Views {
     }
 }
 
-/// Every view that the run may see, in the order of the images, and the row of each image's first.
-fn all_views(ground: &Ground, mirrored: bool) -> (Vec<Item>, Vec<Option<i64>>) {
-    let train = ground.data.train.iter().map(|sample| (sample, mirrored));
-    let val = ground.data.val.iter().map(|sample| (sample, false));
+/// Every view that the run may see, in the order of the images.
+fn all_views(ground: &Ground, looks: &[Look]) -> Vec<Item> {
+    let train = ground.data.train.iter().map(|sample| (*sample, looks));
+    let val = ground.data.val.iter().map(|sample| (*sample, &[Look::PLAIN][..]));
     let mut samples: Vec<_> = train.chain(val).collect();
     samples.sort_by_key(|(sample, _)| sample.image);
-    let mut items = Vec::new();
-    let mut first_row = vec![None; ground.data.images.len()];
-    for (sample, mirrored) in samples {
-        first_row[sample.image] = Some(items.len() as i64);
-        items.push(Item::new(*sample, false));
-        if mirrored {
-            items.push(Item::new(*sample, true));
-        }
-    }
-    (items, first_row)
+    let views = samples.into_iter().flat_map(|(sample, looks)| {
+        let id = ground.data.images[sample.image].id;
+        looks.iter().map(move |look| Item::new(sample, id, *look))
+    });
+    views.collect()
 }
+
+/// Said where activations are not kept because no view comes twice.
+const ENDLESS: &str = "the frozen stages are computed anew in each epoch, because each has new pictures; `augment.views` would draw a \
+                       fixed number for each image, without mixing";
 
 fn channels_innermost(activations: &Tensor) -> Tensor {
     match activations.dim() {

@@ -9,7 +9,7 @@ use crate::{
             Parameter,
             tests::{by_formula, distance, golden, pictures, values},
         },
-        train::{learner::Learner, sgd::Sgd},
+        train::{learner::Learner, mixing::Labels, sgd::Sgd},
     },
 };
 
@@ -61,7 +61,7 @@ fn training_steps_with_frozen_stages_compute_torchs_losses_and_logits() {
             &spec,
         );
         let boundary = learner.boundary(&pictures(4));
-        let labels = Tensor::from_slice(&[0i64, 1, 2, 3]);
+        let labels = Labels::new(Tensor::from_slice(&[0i64, 1, 2, 3]), None);
         let losses: Vec<f64> = (0..case.losses.len())
             .map(|_| learner.step(&boundary, &labels, case.lr).loss.double_value(&[]))
             .collect();
