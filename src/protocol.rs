@@ -1,6 +1,6 @@
 //! Everything that the two programs say to each other. serde only: no I/O here.
 //!
-//! A one-shot child (`ingest`, `train`) gets a directory with [`RUN_FILE`] in it, tells [`WorkerMessage`]s as lines of JSON on its
+//! A one-shot child (`ingest`, `train`, `preview`) gets a directory with [`RUN_FILE`] in it, tells [`WorkerMessage`]s as lines of JSON on its
 //! stdout, writes whatever it makes into that directory, and last of all, by rename, [`RESULT_FILE`]. Its stdin carries nothing: its
 //! end means "checkpoint and leave". A `predict` child speaks [`frames`] both ways. `devices` prints a list of [`Device`]s.
 
@@ -17,7 +17,7 @@ use crate::{
         event::{CheckpointEvent, EpochEvent, EventKind, LogEvent, StepEvent, WarningEvent},
         job::{JobError, Progress, StopReason},
         model::{DatasetLineage, ModelCard},
-        spec::{Architecture, JobSpec},
+        spec::{Architecture, JobSpec, PreviewSpec},
         split::Split,
     },
     id::{DatasetId, JobId},
@@ -50,6 +50,7 @@ pub struct Device {
 pub enum RunSpec {
     Ingest(IngestRun),
     Train(Box<TrainRun>),
+    Preview(Box<PreviewRun>),
 }
 
 /// Read an archive, understand it, leave its images ready to train on.
@@ -79,6 +80,14 @@ pub struct TrainRun {
     pub checkpoints: Vec<PathBuf>,
     /// Time that earlier attempts have used of `max_seconds`.
     pub seconds_used: f64,
+}
+
+/// Draw what a job would train on.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PreviewRun {
+    pub spec: PreviewSpec,
+    pub dataset: DatasetInput,
+    pub threads: u32,
 }
 
 /// A dataset version as files.
@@ -251,6 +260,10 @@ pub struct Artifact {
 pub enum RunResult {
     Ingested(IngestResult),
     Trained(Box<TrainResult>),
+    /// A contact sheet, PNG.
+    Previewed {
+        sheet: Artifact,
+    },
     /// The dataset cannot be used.
     Rejected {
         error: DatasetError,

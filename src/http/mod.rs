@@ -10,6 +10,7 @@ mod jobs;
 mod models;
 mod pages;
 mod predict;
+mod preview;
 mod problem;
 mod routes;
 mod run;

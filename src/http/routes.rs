@@ -13,7 +13,8 @@ use utoipa::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
-    App, curves, datasets, documentation, events, guard, jobs, models, pages, predict, problem, system,
+    App, curves, datasets, documentation, events, guard, jobs, models, pages, predict, preview, problem,
+    system,
 };
 use crate::error::{Error, Kind};
 
@@ -27,6 +28,7 @@ pub fn table() -> OpenApiRouter<App> {
         ))
         .routes(routes!(datasets::get, datasets::delete))
         .routes(routes!(datasets::report))
+        .routes(routes!(preview::preview))
         .routes(routes!(jobs::list, jobs::submit))
         .routes(routes!(jobs::get, jobs::delete))
         .routes(routes!(jobs::cancel))

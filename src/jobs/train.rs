@@ -101,7 +101,8 @@ async fn prepare(context: &Context, job: &ClaimedJob) -> Result<TrainRun, Verdic
     })
 }
 
-fn dataset_input(context: &Context, dataset: Dataset, files: DatasetFiles) -> DatasetInput {
+/// A dataset's files, for a child.
+pub fn dataset_input(context: &Context, dataset: Dataset, files: DatasetFiles) -> DatasetInput {
     let blob = |digest: &str| absolute(&context.blobs.path(digest));
     DatasetInput {
         lineage: DatasetLineage {
@@ -207,7 +208,9 @@ fn verdict(context: &Context, job: &ClaimedJob, report: Report<Cause>) -> Verdic
         } => match result {
             RunResult::Trained(trained) => Verdict::Trained(trained),
             RunResult::Failed { error } => Verdict::Failed(error),
-            RunResult::Ingested(_) | RunResult::Rejected { .. } => Verdict::Died(broken),
+            RunResult::Ingested(_) | RunResult::Rejected { .. } | RunResult::Previewed { .. } => {
+                Verdict::Died(broken)
+            }
         },
         Outcome::Stopped {
             cause: Cause::Shutdown,

@@ -1,4 +1,4 @@
-//! The life of a one-shot child (`ingest`, `train`): read what is wanted, do it, write the result last, leave with a status that says
+//! The life of a one-shot child (`ingest`, `train`, `preview`): read what is wanted, do it, write the result last, leave with a status that says
 //! which of these came about.
 //!
 //! Statuses: 0 with a result file, [`EXIT_STOPPED`] without one because the server asked, [`EXIT_INTERNAL`] for anything that is
@@ -26,11 +26,12 @@ use crate::{
 /// `EX_SOFTWARE`
 pub const EXIT_INTERNAL: i32 = 70;
 
-/// Which of the two a child was started as.
+/// Which of these a child was started as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     Ingest,
     Train,
+    Preview,
 }
 
 /// Carries out what the run directory asks for and returns the status to leave with.
@@ -69,8 +70,10 @@ fn carry_out(kind: Kind, dir: &RunDir, reporter: &Reporter, stop: &StopFlag) -> 
             device::prepare();
             train::run(&spec, dir, reporter, stop)
         }
+        (Kind::Preview, RunSpec::Preview(spec)) => train::preview(&spec, dir, reporter, stop),
         (Kind::Ingest, _) => bail!("the run file does not ask for an ingest"),
         (Kind::Train, _) => bail!("the run file does not ask for a training"),
+        (Kind::Preview, _) => bail!("the run file does not ask for a preview"),
     }
 }
 
@@ -99,7 +102,7 @@ fn explained(kind: Kind, fault: &anyhow::Error) -> Option<RunResult> {
 fn failure(kind: Kind, code: FailureCode, dataset_code: &str, message: &str) -> RunResult {
     let message = message.to_owned();
     match kind {
-        Kind::Train => RunResult::Failed {
+        Kind::Train | Kind::Preview => RunResult::Failed {
             error: JobError { code, message },
         },
         Kind::Ingest => RunResult::Rejected {

@@ -12,5 +12,6 @@ mod events;
 mod jobs;
 mod models;
 mod predictions;
+mod preview;
 mod programs;
 mod story;

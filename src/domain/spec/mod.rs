@@ -11,6 +11,7 @@ mod freeze;
 mod image_spec;
 mod optimizer;
 mod parse;
+mod preview;
 
 use std::collections::BTreeMap;
 
@@ -24,6 +25,7 @@ pub use self::{
     freeze::{Freeze, Stage},
     image_spec::ImageSpec,
     optimizer::{OptimizerName, OptimizerSpec},
+    preview::PreviewSpec,
 };
 use super::{name::Name, preprocessing::Preprocessing, split::SplitSpec};
 

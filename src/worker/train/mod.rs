@@ -2,7 +2,8 @@
 //!
 //! [`run`] is what the train child does. Reading order: `setup` (data, pixels, network), `session` (the epoch loop) and what it uses:
 //! `plan` (what is trained on when), `feed`, `views`, `loader` and `mixing` (batches), `learner` and `sgd` (one step), `meter` (messages), `best`,
-//! `keeper` and `checkpoint`; last `publish`. Nothing here talks to the server except through its [`Reporter`], and nothing outlives the
+//! `keeper` and `checkpoint`; last `publish`. [`preview`] draws
+//! batches and trains on none. Nothing here talks to the server except through its [`Reporter`], and nothing outlives the
 //! run but files in its directory.
 
 mod best;
@@ -17,6 +18,7 @@ mod meter;
 mod mixing;
 mod pack;
 mod plan;
+mod preview;
 mod publish;
 mod pulse;
 mod session;
@@ -27,6 +29,7 @@ mod views;
 #[cfg(test)]
 mod tests;
 
+pub use self::preview::preview;
 use self::{halt::Halt, session::Session};
 use crate::{
     domain::job::{FailureCode, JobError},

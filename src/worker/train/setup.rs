@@ -21,7 +21,7 @@ use crate::{
         preprocessing::Resize,
         spec::{JobSpec, Stage},
     },
-    protocol::{TrainRun, WorkerMessage},
+    protocol::{DatasetInput, TrainRun, WorkerMessage},
     worker::{
         child::{Reporter, RunDir, StopFlag},
         device,
@@ -50,19 +50,8 @@ pub fn ground(run: &TrainRun, dir: &RunDir, reporter: &Reporter, stop: &StopFlag
     let plan = Plan::new(&run.spec, data.train.len());
     check_batches(&run.spec, &plan)?;
     warn(run, &data, reporter);
-    let recipe = run.spec.preprocessing();
-    let pack = if run.dataset.pack_side == recipe.resize_to {
-        Pack::open(&run.dataset, &data)?
-    } else {
-        let mut pulse = Pulse::new(reporter, stop);
-        let cropped_at_random = run.spec.augment.random_resized_crop.is_some();
-        let bring_up = recipe.resize == Resize::ShortestCrop && !cropped_at_random;
-        let side = Side {
-            pixels: recipe.resize_to,
-            bring_up,
-        };
-        Pack::make(&run.dataset, &data, side, dir, run.threads, &mut pulse)?
-    };
+    let mut pulse = Pulse::new(reporter, stop);
+    let pack = pack(&run.dataset, &data, &run.spec, dir, run.threads, &mut pulse)?;
     Ok(Ground {
         data,
         plan,
@@ -75,6 +64,27 @@ pub fn ground(run: &TrainRun, dir: &RunDir, reporter: &Reporter, stop: &StopFlag
         },
         job: checkpoint::identity(run).map_err(anyhow::Error::new)?,
     })
+}
+
+/// The pictures that a job needs, ready to be cropped: the dataset's own pack, or one made for this run where that has another size.
+pub fn pack(
+    input: &DatasetInput,
+    data: &Data,
+    spec: &JobSpec,
+    dir: &RunDir,
+    threads: u32,
+    pulse: &mut Pulse,
+) -> Result<Pack, Halt> {
+    let recipe = spec.preprocessing();
+    if input.pack_side == recipe.resize_to {
+        return Ok(Pack::open(input, data)?);
+    }
+    let cropped_at_random = spec.augment.random_resized_crop.is_some();
+    let side = Side {
+        pixels: recipe.resize_to,
+        bring_up: recipe.resize == Resize::ShortestCrop && !cropped_at_random,
+    };
+    Pack::make(input, data, side, dir, threads, pulse)
 }
 
 /// The network and where to begin: a checkpoint that is whole, or base weights.

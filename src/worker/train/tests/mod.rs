@@ -2,6 +2,7 @@
 
 pub(crate) mod drawn;
 mod parity;
+mod pictures;
 mod resume;
 
 use serde_json::json;

@@ -53,11 +53,22 @@ fn resumed(attempt: &Attempt) -> Option<(u64, u32)> {
 #[test]
 fn a_run_stopped_after_every_step_ends_with_the_bits_of_one_that_was_not() {
     let set = Drawn::flat(32);
-    let whole = uninterrupted(&run(&set), &set.dir("whole"));
+    stopped_after_every_step(&set, run(&set));
+}
+
+#[test]
+fn so_does_one_whose_pictures_are_augmented_and_mixed() {
+    let set = Drawn::flat(32);
+    let augment = json!({"random_resized_crop": [0.3, 1], "rand_augment": {}, "random_erasing": 0.5, "mixup": 0.4, "cutmix": 1});
+    let spec = json!({"batch_size": 12, "freeze": {"until": "layer2"}, "augment": augment});
+    stopped_after_every_step(&set, set.run(spec));
+}
+
+fn stopped_after_every_step(set: &Drawn, mut run: TrainRun) {
+    let whole = uninterrupted(&run, &set.dir("whole"));
     let expected_epochs = epochs(&whole.messages);
     let expected = trained(whole.result);
 
-    let mut run = run(&set);
     let (mut told, mut points) = (Vec::new(), Vec::new());
     let last = loop {
         let dir = set.dir(&format!("attempt-{}", run.attempt));
