@@ -2,6 +2,7 @@
 
 import contextlib
 import http.client
+import json
 import os
 import signal
 import subprocess
@@ -17,9 +18,9 @@ READY_SECONDS = 30
 class Server:
     """A running server; use it in `with`. `ready_seconds` is the time from its start to the first 200 of `GET /readyz`."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, *flags):
         self.log = open(Path(folder) / "server.log", "w")
-        command = [FINETUNED, "serve", "--listen", "127.0.0.1:0", "--data-dir", Path(folder) / "data"]
+        command = [FINETUNED, "serve", "--listen", "127.0.0.1:0", "--data-dir", Path(folder) / "data", *flags]
         started = time.perf_counter()
         # A group of its own, so that a worker that it started ends with it whatever happens.
         self.process = subprocess.Popen(
@@ -53,6 +54,18 @@ class Server:
 
     def connect(self):
         return http.client.HTTPConnection("127.0.0.1", self.port, timeout=600)
+
+    def request(self, method, path, body=None):
+        """The JSON that the server answers; anything but a 2xx is an error of the benchmark."""
+        connection = self.connect()
+        headers = {"content-type": "application/json"} if method == "POST" else {}
+        connection.request(method, path, body, headers)
+        answer = connection.getresponse()
+        text = answer.read()
+        connection.close()
+        if answer.status // 100 != 2:
+            raise RuntimeError(f"{method} {path}: {answer.status} {text.decode()}")
+        return json.loads(text)
 
     def resident_bytes(self):
         """Resident memory of the server alone, without its workers."""

@@ -24,8 +24,9 @@ class Table:
         self.rows.append((name, f"{value:,.1f} {unit}", f"≥ {target:,} {unit}", "met" if met else "MISSED"))
 
     def note(self, name, value, unit):
-        """A number without a target."""
-        self.rows.append((name, f"{value:,.1f} {unit}", "", ""))
+        """A number, or several, without a target."""
+        values = value if isinstance(value, tuple) else (value,)
+        self.rows.append((name, " / ".join(f"{value:,.1f}" for value in values) + f" {unit}", "", ""))
 
     def show(self):
         head = ("", "measured", "target", "verdict")

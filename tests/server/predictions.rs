@@ -18,7 +18,7 @@ async fn with_model() -> Server {
     server.api.upload("things", pictures::flat_archive(3, 24)).await;
     let spec = json!({
         "dataset": "things", "name": "thing", "backbone": {"weights": "none"}, "image": {"size": 32}, "epochs": 8, "batch_size": 8,
-        "optimizer": {"lr": 0.02}
+        "optimizer": {"lr": 0.005}
     });
     let job = server.api.finished(&server.api.submit(spec).await).await;
     assert_eq!(job["status"], "succeeded", "{job:#}");

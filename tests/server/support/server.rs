@@ -76,5 +76,8 @@ pub fn config(data_dir: PathBuf) -> Config {
     let mut config = Config::for_data_dir(data_dir);
     config.worker = Some(PathBuf::from(env!("CARGO_BIN_EXE_finetuned-worker")));
     config.limits.min_free_bytes = 0;
+    // One thread each: tests run side by side, and threads that wait for each other do badly on a machine that is full.
+    config.train_threads = 1;
+    config.predict_threads = 1;
     config
 }
