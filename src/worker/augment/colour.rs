@@ -82,11 +82,20 @@ fn turned([red, green, blue]: [u8; 3], turn: f32) -> [u8; 3] {
     } else {
         4.0 + apart(red, green)
     };
-    let sixth = (sixth + turn).rem_euclid(6.0);
-    let (sector, along) = (sixth.floor(), sixth.fract());
-    let part = |share: f32| (f32::from(least) + range * share).round() as u8;
+    // From -1 on, up to 11; `rem_euclid` and `round` would be calls of functions for every pixel.
+    let sixth = sixth + turn;
+    let sixth = if sixth < 0.0 {
+        sixth + 6.0
+    } else if sixth >= 6.0 {
+        sixth - 6.0
+    } else {
+        sixth
+    };
+    let sector = sixth as u8;
+    let along = sixth - f32::from(sector);
+    let part = |share: f32| (f32::from(least) + range * share + 0.5) as u8;
     let (rising, falling) = (part(along), part(1.0 - along));
-    match sector as u8 {
+    match sector {
         0 | 6 => [most, rising, least],
         1 => [falling, most, least],
         2 => [least, most, rising],
