@@ -80,6 +80,26 @@ pub struct TrainRun {
     pub checkpoints: Vec<PathBuf>,
     /// Time that earlier attempts have used of `max_seconds`.
     pub seconds_used: f64,
+    /// Activations of frozen stages that earlier jobs left, of this dataset version.
+    pub activations: Vec<KnownActivations>,
+    /// Most disk space that this run's own may take; 0: none are kept.
+    pub max_activation_bytes: u64,
+}
+
+/// Activations of frozen stages that an earlier job computed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KnownActivations {
+    /// Digest of everything that they depend on.
+    pub key: String,
+    pub path: PathBuf,
+}
+
+/// Activations that a run trained on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UsedActivations {
+    pub key: String,
+    /// The file that the run made; none where it took an earlier job's.
+    pub file: Option<Artifact>,
 }
 
 /// Draw what a job would train on.
@@ -302,4 +322,5 @@ pub struct TrainResult {
     pub weights: Artifact,
     /// `model.json`, which holds `card`.
     pub card_file: Artifact,
+    pub activations: Option<UsedActivations>,
 }

@@ -6,6 +6,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    activations,
     context::Context,
     failure,
     insist::insist,
@@ -17,7 +18,7 @@ use super::{
 use crate::{
     domain::{
         dataset::Dataset,
-        job::{FailureCode, JobError},
+        job::{DatasetVersion, FailureCode, JobError},
         model::DatasetLineage,
     },
     error::{Kind, Result},
@@ -84,6 +85,10 @@ async fn prepare(context: &Context, job: &ClaimedJob) -> Result<TrainRun, Verdic
         let unready = failure::internal("the dataset is not ready");
         return Err(Verdict::Died(unready));
     };
+    let version = DatasetVersion {
+        id: dataset.id,
+        version: dataset.version,
+    };
     let weights = weights::resolve(context, &job.spec).await.map_err(unreadable)?;
     let paths = context.paths.clone();
     let (id, attempt) = (job.id, job.attempt);
@@ -98,6 +103,8 @@ async fn prepare(context: &Context, job: &ClaimedJob) -> Result<TrainRun, Verdic
         threads: process::threads(context.config.train_threads),
         checkpoints: checkpoints.unwrap_or_default(),
         seconds_used: job.milliseconds_used as f64 / 1000.0,
+        activations: activations::known(context, &version).await,
+        max_activation_bytes: context.config.limits.max_activation_bytes,
     })
 }
 
@@ -282,7 +289,7 @@ async fn complete(context: &Context, job: &ClaimedJob, result: TrainResult) {
     let Some(row) = row else { return };
     let model = NewModel {
         name: row.name,
-        card: result.card,
+        card: result.card.clone(),
         sha256: result.weights.sha256,
         bytes: result.weights.bytes,
         card_blob: result.card_file.sha256,
@@ -291,6 +298,15 @@ async fn complete(context: &Context, job: &ClaimedJob, result: TrainResult) {
     let completed = insist(&context.shutdown, "write down a model", complete).await;
     if let Some(None) = completed {
         cancel_after_all(context, job).await;
+    }
+    // After the job's end: nobody waits for it.
+    if let Some(used) = result.activations {
+        let lineage = &result.card.dataset;
+        let version = DatasetVersion {
+            id: lineage.id,
+            version: lineage.version,
+        };
+        activations::keep(context, job, version, used).await;
     }
 }
 

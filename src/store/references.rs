@@ -15,7 +15,8 @@ impl Store {
             union select pack_blob from datasets
             union select report_blob from datasets
             union select sha256 from models
-            union select card_blob from models",
+            union select card_blob from models
+            union select blob from activations",
         )
         .fetch_all(&self.readers)
         .await?;

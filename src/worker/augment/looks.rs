@@ -2,6 +2,8 @@
 //!
 //! What frozen layers make of a look can be kept for as long as the same look comes again.
 
+use std::fmt;
+
 use super::Flips;
 use crate::domain::{
     random::{Draws, Stream},
@@ -15,6 +17,16 @@ pub enum Look {
     Flipped(Flips),
     /// As all augmentations of this number draw it: the epoch, or the view.
     Drawn(u32),
+}
+
+/// Stable: keys of kept activations are made of it.
+impl fmt::Display for Look {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Look::Flipped(Flips { horizontal, vertical }) => write!(out, "flipped {horizontal} {vertical}"),
+            Look::Drawn(number) => write!(out, "drawn {number}"),
+        }
+    }
 }
 
 impl Look {

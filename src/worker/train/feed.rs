@@ -14,13 +14,13 @@ use super::{
     mixing::{self, Labels},
     pulse::Pulse,
     setup::Ground,
-    views::Views,
+    views::{self, Views},
 };
 use crate::{
-    protocol::TrainRun,
+    protocol::{TrainRun, UsedActivations},
     worker::{
         augment::{Augmentation, Look},
-        child::Reporter,
+        child::{Reporter, RunDir},
         nets::input,
     },
 };
@@ -49,6 +49,7 @@ impl<'a> Feed<'a> {
     pub fn new(
         run: &TrainRun,
         ground: &'a Ground,
+        dir: &RunDir,
         learner: &Learner,
         reporter: &Reporter,
         pulse: &mut Pulse,
@@ -66,8 +67,21 @@ impl<'a> Feed<'a> {
             loader_threads,
             views: None,
         };
-        feed.views = Views::keep(&feed, run, ground, learner, reporter, pulse)?;
+        let source = views::Source {
+            feed: &feed,
+            run,
+            ground,
+            dir,
+            learner,
+            reporter,
+        };
+        feed.views = source.views(pulse)?;
         Ok(feed)
+    }
+
+    /// The kept activations, if any, as the server is to know of them.
+    pub fn used_activations(&self) -> Option<UsedActivations> {
+        self.views.as_ref().map(|views| views.used.clone())
     }
 
     /// The batches of the position's epoch that are still to come.
@@ -188,10 +202,11 @@ mod tests {
         let set = Drawn::flat(24);
         let (reporter, stop) = (Reporter::to(std::io::sink()), StopFlag::default());
         let run = set.run(json!({"freeze": freeze, "augment": augment, "batch_size": 5, "epochs": 5}));
-        let ground = setup::ground(&run, &set.dir("run"), &reporter, &stop).unwrap();
+        let dir = set.dir("run");
+        let ground = setup::ground(&run, &dir, &reporter, &stop).unwrap();
         let (learner, start) = setup::start(&run, &ground, &reporter, &stop).unwrap();
         let mut pulse = Pulse::new(&reporter, &stop);
-        let kept = Feed::new(&run, &ground, &learner, &reporter, &mut pulse).unwrap();
+        let kept = Feed::new(&run, &ground, &dir, &learner, &reporter, &mut pulse).unwrap();
         assert!(kept.views.is_some());
         let pixels = Feed {
             ground: &ground,
@@ -242,10 +257,11 @@ mod tests {
             (json!({"cutmix": 1.0, "horizontal_flip": true}), false),
         ] {
             let run = set.run(json!({"freeze": "backbone", "augment": augment, "epochs": 9}));
-            let ground = setup::ground(&run, &set.dir("run"), &reporter, &stop).unwrap();
+            let dir = set.dir("run");
+            let ground = setup::ground(&run, &dir, &reporter, &stop).unwrap();
             let (learner, _) = setup::start(&run, &ground, &reporter, &stop).unwrap();
             let mut pulse = Pulse::new(&reporter, &stop);
-            let feed = Feed::new(&run, &ground, &learner, &reporter, &mut pulse).unwrap();
+            let feed = Feed::new(&run, &ground, &dir, &learner, &reporter, &mut pulse).unwrap();
             assert_eq!(feed.views.is_some(), kept, "{augment}");
         }
     }

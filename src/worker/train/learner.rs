@@ -73,6 +73,15 @@ impl Learner {
         })
     }
 
+    /// All tensors of the frozen stages: those that training does not change.
+    pub fn staying(&self) -> StateDict {
+        let state = self.network.state().iter();
+        let staying = state.filter(|(name, _)| !Network::is_after(name, self.frozen));
+        staying
+            .map(|(name, tensor)| (name.clone(), tensor.shallow_clone()))
+            .collect()
+    }
+
     /// Copies of all tensors that training can change.
     pub fn changing(&self) -> StateDict {
         let state = self.network.state().iter();

@@ -28,5 +28,6 @@ pub fn publish(run: &TrainRun, ground: &Ground, dir: &RunDir, outcome: Outcome) 
         card,
         weights: files.weights,
         card_file: files.card,
+        activations: outcome.activations,
     })
 }

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     domain::{event::EpochEvent, job::StopReason, model::ModelMetrics},
-    protocol::{TrainRun, WorkerMessage},
+    protocol::{TrainRun, UsedActivations, WorkerMessage},
     worker::{
         child::{Reporter, RunDir, StopFlag},
         state::StateDict,
@@ -48,6 +48,7 @@ impl Start {
 pub struct Session<'a> {
     run: &'a TrainRun,
     ground: &'a Ground,
+    dir: RunDir,
     reporter: Reporter,
     learner: Learner,
     position: Position,
@@ -74,6 +75,7 @@ pub struct Outcome {
     pub best: Best,
     pub learner: Learner,
     pub base_weights: String,
+    pub activations: Option<UsedActivations>,
 }
 
 impl<'a> Session<'a> {
@@ -104,6 +106,7 @@ impl<'a> Session<'a> {
             began: Instant::now(),
             run,
             ground,
+            dir: dir.clone(),
             learner,
             position,
         }
@@ -114,6 +117,7 @@ impl<'a> Session<'a> {
         let feed = Feed::new(
             self.run,
             self.ground,
+            &self.dir,
             &self.learner,
             &self.reporter,
             &mut self.pulse,
@@ -143,6 +147,7 @@ impl<'a> Session<'a> {
         Ok(Outcome {
             reason,
             best,
+            activations: feed.used_activations(),
             learner: self.learner,
             base_weights: self.base_weights,
         })
