@@ -30,6 +30,12 @@ pub struct Limits {
     /// Longest time a prediction may take
     #[arg(long, env = "FINETUNED_PREDICT_DEADLINE_SECONDS", default_value_t = Limits::DEFAULT.predict_deadline_seconds)]
     pub predict_deadline_seconds: u64,
+    /// Most previews of augmentation being drawn at once; more are refused with 429
+    #[arg(long, env = "FINETUNED_MAX_PREVIEWS", default_value_t = Limits::DEFAULT.max_previews)]
+    pub max_previews: usize,
+    /// Longest time a preview may take
+    #[arg(long, env = "FINETUNED_PREVIEW_DEADLINE_SECONDS", default_value_t = Limits::DEFAULT.preview_deadline_seconds)]
+    pub preview_deadline_seconds: u64,
     /// Most jobs waiting in the queue; more are refused with 429
     #[arg(long, env = "FINETUNED_MAX_QUEUED_JOBS", default_value_t = Limits::DEFAULT.max_queued_jobs)]
     pub max_queued_jobs: i64,
@@ -105,6 +111,8 @@ impl Limits {
         max_predict_images: 64,
         max_predict_queue: 256,
         predict_deadline_seconds: 30,
+        max_previews: 2,
+        preview_deadline_seconds: 60,
         max_queued_jobs: 1000,
         upload_idle_seconds: 60,
         min_free_bytes: 1 << 30,
@@ -122,6 +130,10 @@ impl Limits {
 
     pub fn predict_deadline(&self) -> Duration {
         Duration::from_secs(self.predict_deadline_seconds)
+    }
+
+    pub fn preview_deadline(&self) -> Duration {
+        Duration::from_secs(self.preview_deadline_seconds)
     }
 
     pub fn load_deadline(&self) -> Duration {

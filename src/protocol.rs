@@ -1,6 +1,6 @@
 //! Everything that the two programs say to each other. serde only: no I/O here.
 //!
-//! A one-shot child (`ingest`, `train`, `evaluate`, `lr-find`) gets a directory with [`RUN_FILE`] in it, tells [`WorkerMessage`]s as lines of JSON on its
+//! A one-shot child (`ingest`, `train`, `evaluate`, `lr-find`, `preview`) gets a directory with [`RUN_FILE`] in it, tells [`WorkerMessage`]s as lines of JSON on its
 //! stdout, writes whatever it makes into that directory, and last of all, by rename, [`RESULT_FILE`]. Its stdin carries nothing: its
 //! end means "checkpoint and leave". A `predict` child speaks [`frames`] both ways. `devices` prints a list of [`Device`]s.
 
@@ -18,7 +18,7 @@ use crate::{
         event::{CheckpointEvent, EpochEvent, EventKind, LogEvent, StepEvent, WarningEvent},
         job::{JobError, Progress, StopReason},
         model::{DatasetLineage, ModelCard},
-        spec::{Architecture, EvaluateSpec, JobSpec, LrRange},
+        spec::{Architecture, EvaluateSpec, JobSpec, LrRange, PreviewSpec},
         split::Split,
     },
     id::{DatasetId, JobId},
@@ -53,6 +53,7 @@ pub enum RunSpec {
     Train(Box<TrainRun>),
     Evaluate(Box<EvaluateRun>),
     LrFind(Box<LrFindRun>),
+    Preview(Box<PreviewRun>),
 }
 
 /// Read an archive, understand it, leave its images ready to train on.
@@ -123,6 +124,14 @@ pub struct EvaluateRun {
 pub struct LrFindRun {
     pub train: TrainRun,
     pub lr_find: LrRange,
+}
+
+/// Draw what a job would train on.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PreviewRun {
+    pub spec: PreviewSpec,
+    pub dataset: DatasetInput,
+    pub threads: u32,
 }
 
 /// A dataset version as files.
@@ -307,6 +316,10 @@ pub enum RunResult {
     /// `lr_find.json`: an [`LrCurve`](crate::domain::lr_curve::LrCurve).
     LrFound {
         curve: Artifact,
+    },
+    /// A contact sheet, PNG.
+    Previewed {
+        sheet: Artifact,
     },
     /// The dataset cannot be used.
     Rejected {

@@ -33,14 +33,25 @@ export function withQuery(target, query) {
  * One call. `json` or `body` is sent; the answer's JSON comes back, `null` for 204.
  * Throws `Problem`, or `AbortError` where the caller's `signal` ended it.
  */
-export async function call(method, target, { json, body, signal, timeout = ORDINARY_TIMEOUT } = {}) {
-  const headers = { accept: 'application/json' };
+export async function call(method, target, options = {}) {
+  const response = await send(method, target, 'application/json', options);
+  return readAnswer(response.status, await response.text().catch(() => ''));
+}
+
+/** A picture that the server draws from `json`, as a `Blob`. Throws as `call` does. */
+export async function draw(target, options) {
+  const response = await send('POST', target, 'image/png', { timeout: 3 * ORDINARY_TIMEOUT, ...options });
+  if (response.ok) return response.blob().catch(() => { throw Problem.unreachable(); });
+  return readAnswer(response.status, await response.text().catch(() => ''));
+}
+
+async function send(method, target, accept, { json, body, signal, timeout = ORDINARY_TIMEOUT }) {
+  const headers = { accept };
   if (json !== undefined) headers['content-type'] = 'application/json';
   else if (body !== undefined) headers['content-type'] = 'application/octet-stream';
   const limit = AbortSignal.timeout(timeout);
-  let response;
   try {
-    response = await fetch(target, {
+    return await fetch(target, {
       method,
       headers,
       body: json === undefined ? body : JSON.stringify(json),
@@ -51,7 +62,6 @@ export async function call(method, target, { json, body, signal, timeout = ORDIN
     if (signal?.aborted) throw error;
     throw Problem.unreachable();
   }
-  return readAnswer(response.status, await response.text().catch(() => ''));
 }
 
 function readAnswer(status, text) {

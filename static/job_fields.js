@@ -3,7 +3,7 @@
 
 import { formatMillions } from './format.js';
 
-/** `kind`: `text`, `number`, `choice`, `flag`; `options` are `[value, label]`; an empty value means "not said". */
+/** `kind`: `text`, `number`, `pair` (two numbers), `choice`, `flag`; `options` are `[value, label]`; an empty value means "not said". */
 export const FIELDS = [
   { pointer: '/name', label: 'Model name', kind: 'text', example: 'dataset-architecture', hint: 'Models of one name are its versions 1, 2, …' },
   { pointer: '/backbone/architecture', label: 'Architecture', kind: 'choice', options: [] },
@@ -14,6 +14,20 @@ export const FIELDS = [
   { pointer: '/optimizer/lr', label: 'Learning rate', kind: 'number', example: '0.001' },
   { pointer: '/seed', label: 'Seed', kind: 'number', example: '0', hint: 'The same seed gives the same run' },
   { pointer: '/augment/horizontal_flip', label: 'Mirror images at random', kind: 'flag' },
+  { pointer: '/augment/vertical_flip', label: 'Turn images upside down at random', kind: 'flag', more: true },
+  { pointer: '/image/resize', label: 'From image to square', kind: 'choice', more: true, options: [
+    ['', 'Cut out the middle'],
+    ['squash', 'Squash the whole image'],
+    ['letterbox', 'Whole image between bars'],
+  ] },
+  { pointer: '/augment/random_resized_crop', label: 'Random crops, share of the area', kind: 'pair', example: 'off, or 0.08, 1', more: true },
+  { pointer: '/augment/rotation_degrees', label: 'Random rotation, degrees', kind: 'number', example: '0', more: true },
+  { pointer: '/augment/color_jitter', label: 'Random colours', kind: 'number', example: '0', more: true, hint: 'Brightness, contrast and saturation, 0 to 1' },
+  { pointer: '/augment/rand_augment/magnitude', label: 'RandAugment strength', kind: 'number', example: 'off', more: true, hint: '0 to 30; 9 is usual' },
+  { pointer: '/augment/random_erasing', label: 'Random erasing, probability', kind: 'number', example: '0', more: true },
+  { pointer: '/augment/mixup', label: 'Mixup α', kind: 'number', example: '0', more: true, hint: '0.2 is usual; 0 is off' },
+  { pointer: '/augment/cutmix', label: 'CutMix α', kind: 'number', example: '0', more: true, hint: '1 is usual; 0 is off' },
+  { pointer: '/augment/views', label: 'Views of each image', kind: 'number', example: 'a new one each epoch', more: true, hint: 'A fixed number is quicker where layers are frozen' },
   { pointer: '/optimizer/backbone_lr_multiplier', label: 'Learning rate of the backbone, relative', kind: 'number', example: '0.1', more: true },
   { pointer: '/optimizer/momentum', label: 'Momentum', kind: 'number', example: '0.9', more: true },
   { pointer: '/optimizer/weight_decay', label: 'Weight decay', kind: 'number', example: '0', more: true },
@@ -43,6 +57,10 @@ export function valueOf(field, control) {
   if (field.kind === 'flag') return control.checked ? true : undefined;
   const text = control.value.trim();
   if (text === '') return undefined;
+  if (field.kind === 'pair') {
+    const pair = text.split(',').map(Number);
+    return pair.every(Number.isFinite) ? pair : text;
+  }
   if (field.kind === 'number') {
     // What is no number goes as it is: the server says what it wants there, beside the field.
     const number = Number(text);
@@ -54,6 +72,7 @@ export function valueOf(field, control) {
 /** Puts a spec's value into a field's control. */
 export function showValue(field, control, value) {
   if (field.kind === 'flag') control.checked = value === true;
+  else if (Array.isArray(value)) control.value = value.join(', ');
   else if (value !== undefined && value !== null) control.value = value.until ? `until:${value.until}` : String(value);
 }
 

@@ -4,6 +4,7 @@ import { call, get, list, path } from './api.js';
 import { announce, fill, h, setAttribute, setText } from './dom.js';
 import { FIELDS, architectureOptions, freezeOptions, getAt, setAt, showValue, valueOf } from './job_fields.js';
 import { copyLine, emptyState, heading, link, problemBox, shellWord } from './parts.js';
+import { previewPart } from './preview.js';
 import { goTo } from './router.js';
 
 const DATASET = { pointer: '/dataset', label: 'Dataset', kind: 'choice', wide: true };
@@ -45,15 +46,21 @@ function jobForm({ datasets, models, architectures, spec }) {
   const refusal = h('div', {});
   const line = copyLine('');
   const start = h('button', { class: 'primary', 'data-testid': 'start-job' }, 'Start the job');
+  const collect = () => specOf(rows);
+  const collectAnew = () => {
+    clearFaults(rows, refusal);
+    return collect();
+  };
+  const preview = previewPart(collectAnew, (problem) => showFaults(problem, rows, refusal));
   const plain = rows.filter((row) => !row.field.more);
   const form = h('form', { class: 'card', novalidate: true, 'data-testid': 'job-form' },
     h('div', { class: 'fields' }, plain.map((row) => row.node)),
     h('details', { class: 'more-fields' }, h('summary', {}, 'More settings'),
       h('div', { class: 'fields' }, rows.filter((row) => row.field.more).map((row) => row.node))),
     refusal,
-    h('div', { class: 'actions' }, start),
+    h('div', { class: 'actions' }, start, preview.button),
+    preview.place,
     h('details', {}, h('summary', {}, 'The same with curl'), line.node));
-  const collect = () => specOf(rows);
   const showLine = () => line.set(curlLine(collect()));
   form.addEventListener('input', showLine);
   form.addEventListener('submit', async (event) => {
@@ -89,8 +96,7 @@ function offerArchitectures(architectures, rows, chosen) {
 }
 
 async function submit(spec, rows, refusal) {
-  fill(refusal);
-  for (const row of rows) row.fault(null);
+  clearFaults(rows, refusal);
   try {
     const job = await call('POST', path('jobs'), { json: spec });
     announce(`Job ${job.name} is ${job.status}`);
@@ -98,6 +104,11 @@ async function submit(spec, rows, refusal) {
   } catch (problem) {
     showFaults(problem, rows, refusal);
   }
+}
+
+function clearFaults(rows, refusal) {
+  fill(refusal);
+  for (const row of rows) row.fault(null);
 }
 
 /** Puts each fault beside its field; what has no field here is said above the button. */

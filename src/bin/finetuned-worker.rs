@@ -58,6 +58,11 @@ enum Task {
         #[arg(long)]
         run_dir: PathBuf,
     },
+    /// Draw augmented pictures of a dataset and leave a sheet of them in the run directory
+    Preview {
+        #[arg(long)]
+        run_dir: PathBuf,
+    },
     /// Draw a small dataset to try things with
     SampleDataset {
         /// The zip file to write
@@ -103,6 +108,7 @@ fn main() -> ExitCode {
         Task::Train { run_dir } => leave(Kind::Train, &run_dir),
         Task::Evaluate { run_dir } => leave(Kind::Evaluate, &run_dir),
         Task::LrFind { run_dir } => leave(Kind::LrFind, &run_dir),
+        Task::Preview { run_dir } => leave(Kind::Preview, &run_dir),
         Task::Devices => print_devices(),
         Task::SampleDataset { out, seed } => draw(&out, seed),
         Task::Predict {

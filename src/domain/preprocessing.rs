@@ -10,6 +10,12 @@ pub enum Resize {
     /// The shorter side is brought to `resize_to`, then the centre is cut out (torchvision's `Resize` + `CenterCrop`).
     #[default]
     ShortestCrop,
+    /// Both sides are brought to `crop`, whatever that does to the proportions (torchvision's `Resize((crop, crop))`): all of the picture
+    /// is seen.
+    Squash,
+    /// The longer side is brought to `crop`, and what is missing of the square is filled with the mean colour, half on each side: all of
+    /// the picture is seen, in its proportions.
+    Letterbox,
 }
 
 /// The whole way from an image file to the network's input `[3, crop, crop]`: EXIF orientation applied, colours as Pillow's
@@ -17,7 +23,8 @@ pub enum Resize {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Preprocessing {
     pub resize: Resize,
-    /// Length of the shorter side after resizing, in pixels.
+    /// Length of the shorter side after the first resizing, in pixels: that of the packed picture, which is made once. A smaller picture
+    /// is packed as it is. `shortest_crop` cuts out of it, the others resize once more, from there.
     pub resize_to: u32,
     /// Side of the square that the network sees, in pixels.
     pub crop: u32,
@@ -38,6 +45,12 @@ impl Preprocessing {
             resize_to: size,
             ..Self::for_size(size)
         }
+    }
+
+    /// The mean as a colour of 8 bits: what the network sees as 0, as torchvision's padding after normalisation.
+    pub fn mean_colour(&self) -> [u8; 3] {
+        self.mean
+            .map(|mean| (mean * 255.0).round().clamp(0.0, 255.0) as u8)
     }
 
     /// torchvision's recipe for a network that sees `size` pixels: the shorter side becomes `size · 256 / 224`, rounded down.

@@ -14,6 +14,8 @@ pub enum Stream {
     SampleDataset = 5,
     Dropout = 8,
     BalancedSampler = 9,
+    /// Which images of a batch are mixed, and in what shares.
+    Mix = 20,
 }
 
 /// A sequence of draws that begins at one point of (seed, stream, epoch, index).
@@ -31,6 +33,13 @@ impl Draws {
             state = mix(state ^ mix(part.wrapping_add(GOLDEN)));
         }
         Self { state }
+    }
+
+    /// A sequence of its own, so that what one use takes of it changes nothing for the next (the paper's `split`).
+    pub fn fork(&mut self) -> Self {
+        Self {
+            state: mix(self.next_u64()),
+        }
     }
 
     /// Uniform over all 64-bit numbers.

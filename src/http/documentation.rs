@@ -22,7 +22,7 @@ use crate::{
             WarningEvent,
         },
         job::Progress,
-        spec::{EvaluateSpec, JobKind, JobSpec, LrFindSpec},
+        spec::{EvaluateSpec, JobKind, JobSpec, LrFindSpec, PreviewSpec},
     },
     error::Error,
 };
@@ -87,6 +87,35 @@ impl PartialSchema for JobRequest {
 }
 
 impl ToSchema for JobRequest {}
+
+/// A preview as callers ask for it: those fields of a job that change its pictures, and how many of them; all optional.
+pub struct PreviewRequest;
+
+impl PartialSchema for PreviewRequest {
+    fn schema() -> RefOr<Schema> {
+        let schema = preview_schema().and_then(serde_json::from_value);
+        schema.unwrap_or_else(|_| utoipa::openapi::Object::new().into())
+    }
+}
+
+impl ToSchema for PreviewRequest {}
+
+fn preview_schema() -> serde_json::Result<Value> {
+    let job = kind_schema::<JobSpec>(JobKind::Train, &[], "")?;
+    let count = |default: u32, description: &str| json!({"type": "integer", "minimum": 1, "maximum": PreviewSpec::MOST, "default": default, "description": description});
+    let mut schema = json!({
+        "type": "object", "additionalProperties": false,
+        "description": "Fields of a job that change its pictures, as in its spec, and how many pictures to draw.",
+        "properties": {
+            "images": count(4, "Rows: training images, evenly spread over the dataset."),
+            "views": count(6, "Columns after the first: what the first epochs would train on."),
+        },
+    });
+    for field in PreviewSpec::OF_THE_JOB {
+        schema["properties"][field] = job["properties"][field].clone();
+    }
+    Ok(schema)
+}
 
 /// One schema for each kind.
 fn request_schema() -> serde_json::Result<Value> {

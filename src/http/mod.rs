@@ -11,6 +11,7 @@ mod jobs;
 mod models;
 mod pages;
 mod predict;
+mod preview;
 mod problem;
 mod results;
 mod routes;

@@ -14,7 +14,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     App, architectures, curves, datasets, documentation, events, guard, jobs, models, pages, predict,
-    problem, results, system,
+    preview, problem, results, system,
 };
 use crate::error::{Error, Kind};
 
@@ -28,6 +28,7 @@ pub fn table() -> OpenApiRouter<App> {
         ))
         .routes(routes!(datasets::get, datasets::delete))
         .routes(routes!(datasets::report))
+        .routes(routes!(preview::preview))
         .routes(routes!(jobs::list, jobs::submit))
         .routes(routes!(jobs::get, jobs::delete))
         .routes(routes!(jobs::cancel))

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{paths::Paths, slots::Slots};
@@ -28,6 +28,8 @@ pub struct Context {
     pub paths: Paths,
     pub slots: Slots,
     pub sweep: Notify,
+    /// Places for previews.
+    pub previews: Semaphore,
     pub tasks: TaskTracker,
 }
 
@@ -35,6 +37,7 @@ impl Context {
     pub fn new(given: JobsContext) -> Self {
         Self {
             paths: Paths::new(&given.config.data_dir),
+            previews: Semaphore::new(given.config.limits.max_previews.min(Semaphore::MAX_PERMITS)),
             store: given.store,
             blobs: given.blobs,
             config: given.config,

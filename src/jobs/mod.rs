@@ -13,6 +13,7 @@ mod ingest;
 mod insist;
 mod paths;
 mod prepare;
+mod preview;
 mod recorder;
 mod scheduler;
 mod settle;
@@ -30,6 +31,8 @@ use tokio::sync::watch;
 use self::context::Context;
 pub use self::{context::JobsContext, slots::DeviceState};
 use crate::{
+    domain::{dataset::Dataset, spec::PreviewSpec},
+    error::Result,
     id::{DatasetId, JobId},
     protocol::Device,
 };
@@ -65,6 +68,14 @@ impl Jobs {
     /// The devices as they become known: empty until the worker has told what there is, then fixed.
     pub fn known_devices(&self) -> watch::Receiver<Vec<Device>> {
         self.0.slots.known()
+    }
+
+    /// Draws pictures of a dataset as a job would train on them; a PNG.
+    ///
+    /// # Errors
+    /// Too many at once, too slow, or a failure of the worker.
+    pub async fn preview(&self, dataset: Dataset, spec: PreviewSpec) -> Result<Vec<u8>> {
+        preview::preview(&self.0, dataset, spec).await
     }
 
     /// The folder of an attempt. It is there while the job is unfinished.

@@ -8,7 +8,10 @@ use std::{
     io::{self, Write},
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
+    time::Duration,
 };
+
+use tempfile::TempDir;
 
 use crate::{
     id::JobId,
@@ -63,13 +66,7 @@ impl Paths {
         // What another attempt of this number left (the database came out of a backup) must not be taken for ours.
         remove(&dir)?;
         fs::create_dir_all(&dir)?;
-        // It may hold the token of the hub.
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(dir.join(RUN_FILE))?;
-        file.write_all(&serde_json::to_vec_pretty(run)?)?;
+        write_run(&dir, run)?;
         Ok(dir)
     }
 
@@ -96,6 +93,44 @@ impl Paths {
         }
         found.into_iter().map(|(_, _, path)| path).collect()
     }
+}
+
+/// Beginning of the names of folders of work that no row knows of.
+const PASSING: &str = "preview-";
+/// Age from which such a folder is one that a server left when it was killed.
+const FORGOTTEN: Duration = Duration::from_secs(3600);
+
+/// Makes a folder with the run file in it for work that nothing is to remember; it goes when it is dropped.
+pub fn begin_passing(runs: &Path, run: &RunSpec) -> io::Result<TempDir> {
+    fs::create_dir_all(runs)?;
+    let dir = tempfile::Builder::new().prefix(PASSING).tempdir_in(runs)?;
+    write_run(dir.path(), run)?;
+    Ok(dir)
+}
+
+/// Removes a folder of `runs` where it is of [`begin_passing`] and older than any such work can be.
+pub fn forget_passing(runs: &Path, name: &str) -> io::Result<()> {
+    let dir = runs.join(name);
+    let age = || {
+        fs::metadata(&dir)?
+            .modified()?
+            .elapsed()
+            .map_err(io::Error::other)
+    };
+    if name.starts_with(PASSING) && age()? > FORGOTTEN {
+        remove(&dir)?;
+    }
+    Ok(())
+}
+
+fn write_run(dir: &Path, run: &RunSpec) -> io::Result<()> {
+    // It may hold the token of the hub.
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(dir.join(RUN_FILE))?;
+    file.write_all(&serde_json::to_vec_pretty(run)?)
 }
 
 /// The path from the root, without asking the disk.
@@ -129,6 +164,24 @@ fn remove(dir: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_old_folders_of_passing_work_are_forgotten() {
+        let folder = tempfile::tempdir().unwrap();
+        let make = |name: &str, old: bool| {
+            let dir = folder.path().join(name);
+            fs::create_dir(&dir).unwrap();
+            if old {
+                let before = std::time::SystemTime::now() - 2 * FORGOTTEN;
+                fs::File::open(&dir).unwrap().set_modified(before).unwrap();
+            }
+            forget_passing(folder.path(), name).unwrap();
+            dir.exists()
+        };
+        assert!(make("preview-new", false));
+        assert!(!make("preview-old", true));
+        assert!(make("another", true));
+    }
 
     #[test]
     fn checkpoints_come_newest_first_and_old_ones_go() {

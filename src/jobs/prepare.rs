@@ -108,7 +108,8 @@ async fn dataset_input(
     Ok(as_files(context, dataset, files))
 }
 
-fn as_files(context: &Context, dataset: Dataset, files: DatasetFiles) -> DatasetInput {
+/// A dataset's files, for a child.
+pub fn as_files(context: &Context, dataset: Dataset, files: DatasetFiles) -> DatasetInput {
     let blob = |digest: &str| absolute(&context.blobs.path(digest));
     DatasetInput {
         lineage: DatasetLineage {

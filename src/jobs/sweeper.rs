@@ -48,6 +48,10 @@ async fn sweep_runs(context: &Context) -> Result<()> {
     let names = blocking(move || Ok(paths::names(&runs))).await?;
     let unfinished: HashSet<JobId> = context.store.unfinished_jobs().await?.into_iter().collect();
     for name in names {
+        let (runs, passing) = (context.paths.runs(), name.clone());
+        if let Err(error) = blocking(move || paths::forget_passing(&runs, &passing)).await {
+            tracing::debug!(%error, "a folder went while it was looked at");
+        }
         if let Ok(job) = name.parse::<JobId>()
             && !unfinished.contains(&job)
         {

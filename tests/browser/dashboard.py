@@ -131,6 +131,7 @@ class Session:
         self.open()
         self.upload()
         self.fields_that_are_wrong_are_named()
+        self.preview_shows_what_training_sees()
         first = self.start_job(self.name, epochs=self.options.epochs)
         self.curve_grows()
         self.reload_keeps_the_place()
@@ -217,6 +218,26 @@ class Session:
             network.select_option(name)
             expect(layers.locator("option").last).to_have_attribute("value", last)
             expect(weights).to_have_value(usual)
+
+    def preview_shows_what_training_sees(self):
+        """On the form that is open: a wrong field is named beside it, a right one drawn."""
+        page = self.page
+        page.get_by_text("More settings", exact=True).click()
+        rotation = page.get_by_label("Random rotation, degrees", exact=True)
+        rotation.fill("900")
+        self.watch.refusals_expected.add((422, f"/v1/datasets/{self.name}/preview"))
+        self.test_id("preview-button").click()
+        expect(self.test_id("error-augment-rotation_degrees")).not_to_be_empty()
+        self.watch.refusals_expected.clear()
+        rotation.fill("30")
+        page.get_by_label("Random crops, share of the area", exact=True).fill("0.3, 1")
+        self.test_id("preview-button").click()
+        sheet = self.test_id("preview").locator("img")
+        expect(sheet).to_be_visible(timeout=STEP_BOUND)
+        loaded = "() => document.querySelector('[data-testid=preview] img').naturalWidth > 100"
+        page.wait_for_function(loaded, timeout=STEP_BOUND)
+        expect(self.test_id("error-augment-rotation_degrees")).to_be_empty()
+        self.shoot("preview")
 
     def fill_form(self, name, epochs, lr="0.01"):
         page = self.page

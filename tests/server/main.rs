@@ -14,5 +14,6 @@ mod jobs;
 mod measure;
 mod models;
 mod predictions;
+mod preview;
 mod programs;
 mod story;

@@ -18,6 +18,7 @@ mod loss;
 mod lr_find;
 mod optimizer;
 mod parse;
+mod preview;
 mod schedule;
 
 use std::collections::BTreeMap;
@@ -26,7 +27,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 pub use self::{
-    augment::Augment,
+    augment::{Augment, RandAugment},
     backbone::{Backbone, Weights},
     device::DeviceChoice,
     early_stopping::{EarlyStopping, Monitor},
@@ -38,6 +39,7 @@ pub use self::{
     loss::{Imbalance, LossName, LossSpec},
     lr_find::{LrFindSpec, LrRange},
     optimizer::{OptimizerName, OptimizerSpec},
+    preview::PreviewSpec,
     schedule::{ScheduleName, ScheduleSpec},
 };
 pub use super::architecture::{Architecture, Stage};

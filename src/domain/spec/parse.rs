@@ -36,7 +36,7 @@ impl JobSpec {
         let backbone = backbone::parse(root.object("backbone"));
         let epochs = root.integer("epochs", 10, 1, 10_000) as u32;
         let freeze = freeze::parse(root, &backbone);
-        JobSpec {
+        let spec = JobSpec {
             name: parse_name(root),
             dataset: parse_dataset(root, "name the dataset to train on, by its id or its name"),
             metadata: parse_metadata(root),
@@ -63,7 +63,9 @@ impl JobSpec {
             max_seconds: parse_max_seconds(root),
             max_attempts: parse_max_attempts(root),
             backbone,
-        }
+        };
+        augment::check_batch(&spec.augment, spec.batch_size, root);
+        spec
     }
 }
 

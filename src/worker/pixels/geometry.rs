@@ -19,7 +19,10 @@ pub fn resize_shortest<'a>(picture: impl Into<PictureView<'a>>, side: u32) -> Pi
     resize(picture, scaled(picture.width), scaled(picture.height))
 }
 
-fn resize(picture: PictureView<'_>, width: u32, height: u32) -> Picture {
+/// Brings the picture to this size, whatever its proportions, with antialiased bilinear interpolation (torchvision
+/// `Resize((height, width))`).
+pub fn resize<'a>(picture: impl Into<PictureView<'a>>, width: u32, height: u32) -> Picture {
+    let picture = picture.into();
     if (width, height) == (picture.width, picture.height) {
         return Picture {
             width,
@@ -38,6 +41,27 @@ fn resize(picture: PictureView<'_>, width: u32, height: u32) -> Picture {
         width,
         height,
         rgb: target.into_vec(),
+    }
+}
+
+/// Brings the longer side to `side` pixels, the shorter in proportion, rounded down and at least 1, and fills up to a square with `fill`,
+/// half on each side; of an odd number of pixels the lower and right half gets one more.
+pub fn letterbox<'a>(picture: impl Into<PictureView<'a>>, side: u32, fill: [u8; 3]) -> Picture {
+    let picture = picture.into();
+    let longer = u64::from(picture.width.max(picture.height));
+    let scaled = |length: u32| (u64::from(side) * u64::from(length) / longer).max(1) as u32;
+    let inner = resize(picture, scaled(picture.width), scaled(picture.height));
+    let (left, top) = ((side - inner.width) / 2, (side - inner.height) / 2);
+    let mut rgb = fill.repeat((side * side) as usize);
+    let row_bytes = inner.width as usize * 3;
+    for (row, pixels) in inner.rgb.chunks_exact(row_bytes).enumerate() {
+        let to = ((top as usize + row) * side as usize + left as usize) * 3;
+        rgb[to..to + row_bytes].copy_from_slice(pixels);
+    }
+    Picture {
+        width: side,
+        height: side,
+        rgb,
     }
 }
 
@@ -80,7 +104,7 @@ pub fn trim_strip(picture: Picture) -> Picture {
 }
 
 /// `width × height` pixels from (`left`, `top`) on; what lies outside of the picture is black.
-fn cut(picture: PictureView<'_>, left: i64, top: i64, width: u32, height: u32) -> Picture {
+pub fn cut(picture: PictureView<'_>, left: i64, top: i64, width: u32, height: u32) -> Picture {
     let mut rgb = vec![0; byte_count(width, height) as usize];
     let inside = |start: i64, length: u32, size: u32| {
         let first = start.clamp(0, i64::from(size));
@@ -140,6 +164,20 @@ mod tests {
         assert_eq!(resized(341, 256, 256), (341, 256));
         assert_eq!(resized(32, 32, 64), (64, 64));
         assert_eq!(resized(3, 7, 4), (4, 9));
+    }
+
+    #[test]
+    fn a_letterbox_shows_all_of_the_picture_between_two_bars() {
+        let boxed = letterbox(&numbered(8, 4), 4, [1, 2, 3]);
+        assert_eq!((boxed.width, boxed.height), (4, 4));
+        let bar = [1, 2, 3].repeat(4);
+        assert_eq!((&boxed.rgb[..12], &boxed.rgb[36..]), (&bar[..], &bar[..]));
+        assert!(boxed.rgb[12..36].chunks_exact(3).all(|pixel| pixel[2] == 9));
+        let upright = letterbox(&numbered(2, 4), 4, [0; 3]);
+        assert_eq!(upright.rgb[..3], [0; 3]);
+        assert_eq!(upright.rgb[3..6], [0, 0, 9]);
+        let sliver = letterbox(&numbered(1, 40), 16, [0; 3]);
+        assert_eq!(sliver.rgb.iter().filter(|value| **value == 9).count(), 16);
     }
 
     #[test]

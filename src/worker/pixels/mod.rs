@@ -11,7 +11,7 @@ mod jpeg;
 
 pub use decode::{DecodeFault, decode, dimensions};
 pub use format::{Content, EXTENSIONS, content};
-pub use geometry::{center_crop, resize_shortest};
+pub use geometry::{center_crop, cut, letterbox, resize, resize_shortest};
 
 use crate::domain::preprocessing::{Preprocessing, Resize};
 
@@ -84,12 +84,14 @@ pub fn prepare(bytes: &[u8], recipe: &Preprocessing, max_pixels: u64) -> Result<
 }
 
 /// From packed pixels to the `crop × crop` pixels that the network sees. The very same bytes as [`prepare`] gives where the pack was
-/// made with `recipe.resize_to`; a pack of another side costs a second interpolation.
+/// made with `recipe.resize_to`; a pack of another side costs one more interpolation.
 pub fn prepare_from_pack<'a>(packed: impl Into<PictureView<'a>>, recipe: &Preprocessing) -> Picture {
     let packed = packed.into();
     match recipe.resize {
         Resize::ShortestCrop if packed.shorter() == recipe.resize_to => center_crop(packed, recipe.crop),
         Resize::ShortestCrop => center_crop(&resize_shortest(packed, recipe.resize_to), recipe.crop),
+        Resize::Squash => resize(packed, recipe.crop, recipe.crop),
+        Resize::Letterbox => letterbox(packed, recipe.crop, recipe.mean_colour()),
     }
 }
 

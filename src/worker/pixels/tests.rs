@@ -256,8 +256,13 @@ fn packed_pixels_give_the_very_same_bytes_as_the_file() {
         (30, 400, 32),
         (80, 80, 70),
     ] {
-        let recipe = Preprocessing::for_size(size);
-        for format in [ImageFormat::Jpeg, ImageFormat::Png] {
+        let modes = [Resize::ShortestCrop, Resize::Squash, Resize::Letterbox];
+        let kinds = modes.map(|resize| [(resize, ImageFormat::Jpeg), (resize, ImageFormat::Png)]);
+        for (resize, format) in kinds.concat() {
+            let recipe = Preprocessing {
+                resize,
+                ..Preprocessing::for_size(size)
+            };
             let bytes = encoded(&gradient(width, height), format);
             let direct = prepare(&bytes, &recipe, MANY).unwrap();
             let packed = pack(decode(&bytes, MANY).unwrap(), recipe.resize_to);
@@ -266,7 +271,7 @@ fn packed_pixels_give_the_very_same_bytes_as_the_file() {
             assert_eq!(
                 prepare_from_pack(view, &recipe),
                 direct,
-                "{width}x{height} at {size}"
+                "{width}x{height} at {size}, {resize:?}"
             );
             assert_eq!((direct.width, direct.height), (size, size));
         }
@@ -292,4 +297,29 @@ fn a_view_must_fit_its_pixels() {
     assert!(PictureView::new(2, 2, &[0; 12]).is_some());
     assert!(PictureView::new(2, 2, &[0; 11]).is_none());
     assert!(PictureView::new(0, 2, &[]).is_none());
+}
+
+#[test]
+fn squashed_and_letterboxed_pictures_show_all_of_it() {
+    let bytes = encoded(&gradient(300, 100), ImageFormat::Png);
+    let prepared = |resize| {
+        let recipe = Preprocessing {
+            resize,
+            ..Preprocessing::for_size(60)
+        };
+        prepare(&bytes, &recipe, MANY).unwrap()
+    };
+    let squashed = prepared(Resize::Squash);
+    assert!(near(pixel(&squashed, 0, 0), [2, 2, 40]));
+    assert!(near(pixel(&squashed, 59, 59), [252, 252, 40]));
+    let boxed = prepared(Resize::Letterbox);
+    let mean = Preprocessing::for_size(60).mean_colour();
+    assert_eq!(mean, [124, 116, 104]);
+    assert_eq!((pixel(&boxed, 5, 19), pixel(&boxed, 5, 40)), (mean, mean));
+    assert!(
+        near(pixel(&boxed, 0, 20), [2, 6, 40]),
+        "{:?}",
+        pixel(&boxed, 0, 20)
+    );
+    assert!(near(pixel(&boxed, 59, 39), [252, 250, 40]));
 }

@@ -141,7 +141,8 @@ fn invalid(message: &str) -> Halt {
     Halt::failed(FailureCode::InvalidData, message)
 }
 
-fn read_manifest(path: &Path) -> anyhow::Result<Vec<ManifestImage>> {
+/// All images of the dataset, in the order of their ids.
+pub fn read_manifest(path: &Path) -> anyhow::Result<Vec<ManifestImage>> {
     let file = File::open(path).context("the dataset's manifest cannot be opened")?;
     let mut images = Vec::new();
     for (number, line) in BufReader::new(file).lines().enumerate() {

@@ -14,6 +14,7 @@ use super::{
     halt::Halt,
     loader::{Item, Loader},
     outputs,
+    pack::Side,
     publish::EVALUATION_FILE,
     pulse::Pulse,
     setup,
@@ -24,9 +25,11 @@ use crate::{
         job::{FailureCode, Progress},
         metrics::Logits,
         model::ModelCard,
+        spec::Augment,
     },
     protocol::{EvaluateRun, RunResult, WorkerMessage},
     worker::{
+        augment::{Augmentation, Look},
         bundle,
         child::{Reporter, RunDir, StopFlag},
         device,
@@ -50,13 +53,16 @@ pub fn evaluate(
     let network = load(run, &card, device)?;
     reporter.send(&WorkerMessage::log(about(run, &card, &data)));
     let recipe = &card.preprocessing;
-    let pack = setup::pixels(&run.dataset, &data, recipe, dir, run.threads, &mut pulse)?;
+    let side = Side::of(recipe);
+    let pack = setup::pack(&run.dataset, &data, side, dir, run.threads, &mut pulse)?;
     let batches: Vec<&[Sample]> = data.val.chunks(run.spec.batch_size as usize).collect();
-    let items = |batch: &&[Sample]| batch.iter().map(|sample| Item::new(*sample, false)).collect();
+    let item = |sample: &Sample| Item::new(*sample, data.images[sample.image].id, Look::PLAIN);
+    let items = |batch: &&[Sample]| batch.iter().map(item).collect();
+    let plain = Arc::new(Augmentation::new(&Augment::default(), 0, recipe));
     let threads = Loader::threads(device, run.threads);
     let mut loader = Loader::start(
         &Arc::new(pack),
-        recipe,
+        &plain,
         batches.iter().map(items).collect(),
         threads,
     );

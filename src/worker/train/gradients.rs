@@ -28,13 +28,14 @@ pub fn add_up(
         let batch = batches.next(learner)?;
         let batch = batch.ok_or_else(|| anyhow::anyhow!("an epoch has fewer batches than it should"))?;
         let parts = portion.each(batch.images as usize, |rows: Range<usize>| {
-            let narrow = |tensor: &tch::Tensor| tensor.narrow(0, rows.start as i64, rows.len() as i64);
+            let (start, length) = (rows.start as i64, rows.len() as i64);
             let part = Part {
                 step: steps,
                 first_row: first_row + rows.start,
                 step_weight,
             };
-            learner.accumulate(&narrow(&batch.boundary), &narrow(&batch.labels), part)
+            let labels = batch.labels.narrow(start, length);
+            learner.accumulate(&batch.boundary.narrow(0, start, length), &labels, part)
         })?;
         outcomes.extend(parts);
         first_row += batch.images as usize;

@@ -10,6 +10,7 @@ use tch::{Kind, Tensor};
 use super::{
     dropout::Dropout,
     loss::{self, Loss},
+    mixing::Labels,
     optimizer::{Average, Optimizer},
     portion::Portion,
 };
@@ -100,15 +101,14 @@ impl Learner {
         Ok(joined(parts))
     }
 
-    /// Adds the gradients of some of a step's pictures: boundary activations and labels `[N]` (64-bit integers). The losses of all parts
-    /// add up to the step's.
+    /// Adds the gradients of some of a step's pictures: boundary activations and labels. The losses of all parts add up to the step's.
     ///
     /// # Errors
     /// Memory that does not suffice: then nothing has changed.
     pub fn accumulate(
         &mut self,
         boundary: &Tensor,
-        labels: &Tensor,
+        labels: &Labels,
         part: Part,
     ) -> Result<Outcome, TorchFault> {
         let statistics = Statistics::of(&self.network, self.frozen);
@@ -116,9 +116,10 @@ impl Learner {
             let features = self.features(&self.network, boundary, Mode::Train);
             let features = self.dropout.apply(&features, part.step, part.first_row);
             let logits = self.network.head(&features);
-            let loss = self.loss.of_each(&logits, labels).sum(Kind::Float) / part.step_weight;
+            let loss = labels.loss(|labels| self.loss.of_each(&logits, labels).sum(Kind::Float));
+            let loss = loss / part.step_weight;
             let outcome = Outcome {
-                correct: hits(&logits, labels),
+                correct: hits(&logits, labels.predominant()),
                 loss: loss.detach(),
             };
             self.optimizer.accumulate(&loss);

@@ -1,4 +1,4 @@
-//! Threads that cut and mirror pictures ahead of the step that needs them, a bounded number of batches.
+//! Threads that cut and augment pictures ahead of the step that needs them, a bounded number of batches.
 //!
 //! Thread `t` of `T` makes batches `t`, `t + T`, …, each into a channel of its own, so that batches come in order whichever thread is
 //! quicker. What a batch holds depends on nothing but its items.
@@ -16,23 +16,26 @@ use anyhow::Context;
 use tch::{Device, Tensor};
 
 use super::{data::Sample, pack::Pack};
-use crate::{domain::preprocessing::Preprocessing, worker::pixels};
+use crate::worker::augment::{Augmentation, Look};
 
 /// One picture of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Item {
     /// Place in the dataset's images.
     pub image: usize,
+    /// Its number in the manifest.
+    pub id: u32,
     pub class: u32,
-    pub mirrored: bool,
+    pub look: Look,
 }
 
 impl Item {
-    pub fn new(sample: Sample, mirrored: bool) -> Self {
+    pub fn new(sample: Sample, id: u32, look: Look) -> Self {
         Self {
             image: sample.image,
+            id,
             class: sample.class,
-            mirrored,
+            look,
         }
     }
 }
@@ -67,17 +70,23 @@ impl Loader {
         }
     }
 
-    pub fn start(pack: &Arc<Pack>, recipe: &Preprocessing, batches: Vec<Vec<Item>>, threads: usize) -> Self {
+    pub fn start(
+        pack: &Arc<Pack>,
+        augmentation: &Arc<Augmentation>,
+        batches: Vec<Vec<Item>>,
+        threads: usize,
+    ) -> Self {
         let count = batches.len();
         let batches = Arc::new(batches);
         let threads = threads.clamp(1, count.max(1));
         let (mut lanes, mut handles) = (Vec::new(), Vec::new());
         for first in 0..threads {
             let (sender, lane) = mpsc::sync_channel(Self::AHEAD);
-            let (pack, recipe, batches) = (Arc::clone(pack), recipe.clone(), Arc::clone(&batches));
+            let (pack, augmentation) = (Arc::clone(pack), Arc::clone(augmentation));
+            let batches = Arc::clone(&batches);
             let mine = (first..count).step_by(threads);
             handles.push(thread::spawn(move || {
-                work(&pack, &recipe, &batches, mine, &sender)
+                work(&pack, &augmentation, &batches, mine, &sender)
             }));
             lanes.push(lane);
         }
@@ -122,29 +131,26 @@ impl Drop for Loader {
 
 fn work(
     pack: &Pack,
-    recipe: &Preprocessing,
+    augmentation: &Augmentation,
     batches: &[Vec<Item>],
     mine: impl Iterator<Item = usize>,
     lane: &SyncSender<anyhow::Result<Batch>>,
 ) {
     for index in mine {
-        let batch = assemble(pack, recipe, &batches[index]);
+        let batch = assemble(pack, augmentation, &batches[index]);
         if lane.send(batch).is_err() {
             return;
         }
     }
 }
 
-fn assemble(pack: &Pack, recipe: &Preprocessing, items: &[Item]) -> anyhow::Result<Batch> {
-    let side = recipe.crop as usize;
+fn assemble(pack: &Pack, augmentation: &Augmentation, items: &[Item]) -> anyhow::Result<Batch> {
+    let side = augmentation.recipe().crop as usize;
     let mut bytes = Vec::with_capacity(items.len() * side * side * 3);
     let mut labels = Vec::with_capacity(items.len());
     for item in items {
-        let mut crop = pixels::prepare_from_pack(pack.picture(item.image)?, recipe);
-        if item.mirrored {
-            mirror(&mut crop.rgb, side);
-        }
-        bytes.extend_from_slice(&crop.rgb);
+        let picture = augmentation.picture(pack.picture(item.image)?, item.id, item.look);
+        bytes.extend_from_slice(&picture.rgb);
         labels.push(i64::from(item.class));
     }
     let shape = [items.len() as i64, side as i64, side as i64, 3];
@@ -154,21 +160,53 @@ fn assemble(pack: &Pack, recipe: &Preprocessing, items: &[Item]) -> anyhow::Resu
     })
 }
 
-/// Turns left and right of rows of `width` pixels of 3 bytes.
-fn mirror(rgb: &mut [u8], width: usize) {
-    for row in rgb.chunks_exact_mut(width * 3) {
-        row.as_chunks_mut::<3>().0.reverse();
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+    use crate::worker::train::{data, tests::drawn::Drawn};
 
     #[test]
-    fn mirroring_turns_each_row_and_keeps_colours() {
-        let mut rgb = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12];
-        mirror(&mut rgb, 2);
-        assert_eq!(rgb, [4, 5, 6, 1, 2, 3, 10, 11, 12, 7, 8, 9]);
+    fn a_picture_has_the_same_bytes_in_whatever_batch_and_thread() {
+        let set = Drawn::flat(12);
+        let augment = json!({"rotation_degrees": 30, "color_jitter": 0.4, "rand_augment": {}, "random_erasing": 0.5,
+            "random_resized_crop": [0.2, 1], "horizontal_flip": true});
+        let run = set.run(json!({"augment": augment}));
+        let data = data::read(&run.dataset, &run.spec.split).unwrap();
+        let pack = Arc::new(Pack::open(&run.dataset, &data).unwrap());
+        let augmentation = Augmentation::new(&run.spec.augment, run.spec.seed, &run.spec.preprocessing());
+        let augmentation = Arc::new(augmentation);
+        let item = |image: usize| Item {
+            image,
+            id: data.images[image].id,
+            class: 0,
+            look: Look::Drawn(3),
+        };
+        let pictures = |order: Vec<usize>, batch_size: usize, threads: usize| -> Vec<Tensor> {
+            let batches = order
+                .chunks(batch_size)
+                .map(|batch| batch.iter().copied().map(item).collect());
+            let mut loader = Loader::start(&pack, &augmentation, batches.collect(), threads);
+            let mut found: Vec<_> = (0..12).map(|_| Tensor::new()).collect();
+            let mut place = order.into_iter();
+            while let Some(batch) = loader.next().unwrap() {
+                for row in 0..batch.pictures.size()[0] {
+                    found[place.next().unwrap()] = batch.pictures.get(row);
+                }
+            }
+            found
+        };
+        let expected = pictures((0..12).collect(), 12, 1);
+        assert!(!expected[0].equal(&expected[1]));
+        for (batch_size, threads) in [(1, 3), (5, 2)] {
+            let got = pictures((0..12).rev().collect(), batch_size, threads);
+            for (got, expected) in got.iter().zip(&expected) {
+                assert!(
+                    got.equal(expected),
+                    "in batches of {batch_size} on {threads} threads"
+                );
+            }
+        }
     }
 }

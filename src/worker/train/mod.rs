@@ -1,10 +1,10 @@
 //! Fine-tuning: from a dataset version and base weights to a model, restartable at any step.
 //!
 //! [`run`] is what the train child does. Reading order: `setup` (data, pixels, network), `session` (the epoch loop) and what it uses:
-//! `plan` and `balance` (what is trained on when), `schedule` and `history` (how fast, how long), `feed`, `views` and `loader` (batches),
-//! `learner` with `loss`, `dropout`, `optimizer` and `portion` (one step), `meter` (messages), `best`, `keeper` and `checkpoint`; last
-//! `publish`. [`evaluate`] and [`find_lr`] are the shorter works of the other kinds of job. Nothing here talks to the server except
-//! through its [`Reporter`], and nothing outlives the
+//! `plan` and `balance` (what is trained on when), `schedule` and `history` (how fast, how long), `feed`, `views`, `loader` and `mixing`
+//! (batches), `learner` with `loss`, `dropout`, `optimizer` and `portion` (one step), `meter` (messages), `best`, `keeper` and `checkpoint`;
+//! last `publish`. [`evaluate`] and [`find_lr`] are the shorter works of the other kinds of job; [`preview`] draws batches and trains on
+//! none. Nothing here talks to the server except through its [`Reporter`], and nothing outlives the
 //! run but files in its directory.
 
 mod balance;
@@ -24,11 +24,13 @@ mod loader;
 mod loss;
 mod lr_find;
 mod meter;
+mod mixing;
 mod optimizer;
 mod outputs;
 mod pack;
 mod plan;
 mod portion;
+mod preview;
 mod publish;
 mod pulse;
 mod schedule;
@@ -39,6 +41,7 @@ mod views;
 #[cfg(test)]
 mod tests;
 
+pub use self::preview::preview;
 use self::{halt::Halt, session::Session};
 use crate::{
     domain::job::{FailureCode, JobError},

@@ -14,7 +14,7 @@ use rayon::{ThreadPoolBuilder, prelude::*};
 
 use super::{data::Data, halt::Halt, pulse::Pulse};
 use crate::{
-    domain::preprocessing::Preprocessing,
+    domain::preprocessing::{Preprocessing, Resize},
     protocol::{DatasetInput, ManifestImage},
     worker::{
         child::RunDir,
@@ -30,6 +30,26 @@ pub struct Pack {
     pixels: Mmap,
     /// By place in [`Data::images`]; none where neither training nor validation needs it.
     places: Vec<Option<Place>>,
+}
+
+/// How large the pictures of a run's own pack are.
+#[derive(Clone, Copy, Debug)]
+pub struct Side {
+    /// Length of the shorter side.
+    pub pixels: u32,
+    /// Bring smaller pictures up to it, once, here, and not anew in every epoch. Only for who does nothing else with them first: what
+    /// interpolates the packed picture itself has to get the one that prediction would get.
+    pub bring_up: bool,
+}
+
+impl Side {
+    /// Of pictures that only the recipe is carried out on.
+    pub fn of(recipe: &Preprocessing) -> Self {
+        Self {
+            pixels: recipe.resize_to,
+            bring_up: recipe.resize == Resize::ShortestCrop,
+        }
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -58,7 +78,7 @@ impl Pack {
     pub fn make(
         input: &DatasetInput,
         data: &Data,
-        recipe: &Preprocessing,
+        side: Side,
         dir: &RunDir,
         threads: u32,
         pulse: &mut Pulse,
@@ -82,7 +102,7 @@ impl Pack {
         const AT_A_TIME: usize = 64;
         for some in needed.chunks(AT_A_TIME) {
             pulse.beat()?;
-            let resize = |image: &usize| resized(&originals, &data.images[*image], recipe);
+            let resize = |image: &usize| resized(&originals, &data.images[*image], side);
             let pictures: Vec<anyhow::Result<Picture>> =
                 pool.install(|| some.par_iter().map(resize).collect());
             for (image, picture) in some.iter().zip(pictures) {
@@ -114,7 +134,7 @@ impl Pack {
     }
 }
 
-fn resized(originals: &[u8], image: &ManifestImage, recipe: &Preprocessing) -> anyhow::Result<Picture> {
+fn resized(originals: &[u8], image: &ManifestImage, side: Side) -> anyhow::Result<Picture> {
     let start = usize::try_from(image.offset)?;
     let bytes = originals
         .get(start..)
@@ -122,12 +142,11 @@ fn resized(originals: &[u8], image: &ManifestImage, recipe: &Preprocessing) -> a
     let bytes = bytes.with_context(|| format!("image {} is not in the images file", image.id))?;
     let picture = pixels::decode(bytes, u64::from(image.width) * u64::from(image.height))
         .map_err(|fault| anyhow::anyhow!("image {} no longer decodes: {fault}", image.id))?;
-    let packed = pixels::pack(picture, recipe.resize_to);
-    // Smaller pictures are brought up once, here, and not anew in every epoch.
-    Ok(if packed.view().shorter() == recipe.resize_to {
-        packed
+    let packed = pixels::pack(picture, side.pixels);
+    Ok(if side.bring_up && packed.view().shorter() < side.pixels {
+        pixels::resize_shortest(&packed, side.pixels)
     } else {
-        pixels::resize_shortest(&packed, recipe.resize_to)
+        packed
     })
 }
 

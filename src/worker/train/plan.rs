@@ -1,13 +1,16 @@
-//! What is trained on when: order, steps, batches and mirroring as pure functions of seed and epoch.
+//! What is trained on when: order, steps, batches, looks and mixes as pure functions of seed and epoch.
 //!
 //! Nothing here depends on what ran before, so that a resumed run sees exactly what an uninterrupted one would have seen.
 
 use std::ops::Range;
 
 use super::balance;
-use crate::domain::{
-    random::{Draws, Stream},
-    spec::{Imbalance, JobSpec},
+use crate::{
+    domain::{
+        random::{Draws, Stream},
+        spec::{Imbalance, JobSpec},
+    },
+    worker::augment::{Looks, Mixes},
 };
 
 /// The schedule of a run. Epochs count from 1, steps of an epoch from 0.
@@ -20,8 +23,11 @@ pub struct Plan {
     pub batch_size: usize,
     /// Pictures of a step.
     step_size: usize,
+    /// How each image is shown in each epoch.
+    pub looks: Looks,
+    /// Which pictures of a batch are mixed.
+    pub mixes: Mixes,
     seed: u64,
-    horizontal_flip: bool,
     /// The class of each training image, where epochs are to show all classes equally often.
     balanced: Option<Vec<u32>>,
 }
@@ -34,8 +40,9 @@ impl Plan {
             images: classes.len(),
             batch_size: spec.batch_size as usize,
             step_size: spec.batch_size as usize * spec.gradient_accumulation_steps as usize,
+            looks: Looks::new(&spec.augment, spec.seed),
+            mixes: Mixes::new(&spec.augment, spec.seed),
             seed: spec.seed,
-            horizontal_flip: spec.augment.horizontal_flip,
             balanced: (spec.loss.imbalance == Imbalance::BalancedSampler).then_some(classes),
         }
     }
@@ -69,12 +76,6 @@ impl Plan {
     pub fn batches(&self, rows: Range<usize>) -> impl Iterator<Item = Range<usize>> + use<> {
         parts(rows, self.batch_size)
     }
-
-    /// Whether an image is mirrored in an epoch.
-    pub fn mirrored(&self, epoch: u32, image: u32) -> bool {
-        let mut draws = Draws::at(self.seed, Stream::Augment, u64::from(epoch), u64::from(image));
-        self.horizontal_flip && draws.unit() < 0.5
-    }
 }
 
 /// Cuts rows into parts of this size, the last one taking what is left. A single row that would be left alone joins the part before it,
@@ -106,7 +107,7 @@ mod tests {
     use super::*;
 
     fn plan(images: usize, batch_size: usize) -> Plan {
-        let spec = json!({"dataset": "d", "batch_size": batch_size, "seed": 5, "augment": {"horizontal_flip": true}});
+        let spec = json!({"dataset": "d", "batch_size": batch_size, "seed": 5});
         Plan::new(&JobSpec::parse(&spec).unwrap(), vec![0; images])
     }
 
@@ -145,17 +146,9 @@ mod tests {
     }
 
     #[test]
-    fn each_epoch_has_an_order_and_mirrors_of_its_own() {
+    fn each_epoch_has_an_order_of_its_own() {
         let plan = plan(200, 4);
         assert_eq!(plan.order(3), plan.order(3));
         assert_ne!(plan.order(3), plan.order(4));
-        let mirrors = |epoch| {
-            (0..200)
-                .filter(|&image| plan.mirrored(epoch, image))
-                .collect::<Vec<_>>()
-        };
-        assert_eq!(mirrors(1), mirrors(1));
-        assert_ne!(mirrors(1), mirrors(2));
-        assert!((70..130).contains(&mirrors(1).len()), "{}", mirrors(1).len());
     }
 }

@@ -335,7 +335,7 @@ impl<'a> Session<'a> {
             if self.pulse.is_stopped() {
                 return Err(self.save_and_stop());
             }
-            let outcome = self.learner.judge(&batch.boundary, &batch.labels)?;
+            let outcome = self.learner.judge(&batch.boundary, &batch.labels.own)?;
             outcomes.push((outcome, batch.images));
             self.pulse.tell();
         }

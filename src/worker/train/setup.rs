@@ -11,7 +11,7 @@ use super::{
     halt::Halt,
     learner::Learner,
     loss::Loss,
-    pack::Pack,
+    pack::{Pack, Side},
     plan::Plan,
     pulse::Pulse,
     session::Start,
@@ -19,7 +19,6 @@ use super::{
 use crate::{
     domain::{
         job::FailureCode,
-        preprocessing::Preprocessing,
         spec::{Architecture, JobSpec, ScheduleName, Stage},
     },
     protocol::{DatasetInput, TrainRun, WorkerMessage},
@@ -52,9 +51,8 @@ pub fn ground(run: &TrainRun, dir: &RunDir, reporter: &Reporter, stop: &StopFlag
     check_batches(&run.spec, &plan)?;
     check_validation(&run.spec, &data)?;
     warn(run, &data, reporter);
-    let recipe = run.spec.preprocessing();
     let mut pulse = Pulse::new(reporter, stop);
-    let pack = pixels(&run.dataset, &data, &recipe, dir, run.threads, &mut pulse)?;
+    let pack = pack(&run.dataset, &data, side(&run.spec), dir, run.threads, &mut pulse)?;
     Ok(Ground {
         data,
         plan,
@@ -69,19 +67,28 @@ pub fn ground(run: &TrainRun, dir: &RunDir, reporter: &Reporter, stop: &StopFlag
     })
 }
 
-/// The dataset's own pixels, or ones made for this run where those have another size.
-pub fn pixels(
+/// The size in which a job wants its pictures packed.
+pub fn side(spec: &JobSpec) -> Side {
+    let side = Side::of(&spec.preprocessing());
+    Side {
+        bring_up: side.bring_up && spec.augment.random_resized_crop.is_none(),
+        ..side
+    }
+}
+
+/// Pictures ready to be cropped: the dataset's own pack, or one made for this run where that has another size.
+pub fn pack(
     input: &DatasetInput,
     data: &Data,
-    recipe: &Preprocessing,
+    side: Side,
     dir: &RunDir,
     threads: u32,
     pulse: &mut Pulse,
 ) -> Result<Pack, Halt> {
-    if input.pack_side == recipe.resize_to {
+    if input.pack_side == side.pixels {
         return Ok(Pack::open(input, data)?);
     }
-    Pack::make(input, data, recipe, dir, threads, pulse)
+    Pack::make(input, data, side, dir, threads, pulse)
 }
 
 /// The network and where to begin: a checkpoint that is whole, or base weights.

@@ -1,9 +1,13 @@
 //! The frozen stages' activations of every view of every picture, computed once and kept for all epochs in which the same stages are
 //! frozen, and for later jobs.
 //!
-//! Exact: with BatchNorm in eval mode what leaves a frozen stage depends on the view alone. A view is a picture as training may see it:
-//! as it is, or mirrored. They are computed in an order and in batches that depend on the job only, so that a resumed run, and a later
-//! one, has the same bits. Kept in a file within `max_activation_bytes`, where the epochs will use each view at least once on average.
+//! Exact: with BatchNorm in eval mode what leaves a frozen stage depends on the view alone. A view is a picture in one of the looks that
+//! training may give it. They are computed in an order and in batches that depend on the job only, so that a resumed run, and a later
+//! one, has the same bits. Kept in a file within `max_activation_bytes`, where there is a fixed number of looks and the epochs will use
+//! each view at least once on average. Mixed pictures are never kept: what leaves the frozen stages is no mixture of what leaves them
+//! for each.
+
+use std::collections::HashMap;
 
 use tch::Tensor;
 
@@ -14,13 +18,14 @@ use crate::{
     digest::Hasher,
     protocol::{TrainRun, UsedActivations, WorkerMessage},
     worker::{
+        augment::Look,
         child::{Reporter, RunDir},
         rows::{Rows, RowsWriter},
     },
 };
 
-/// Part of every key: another way of computing, or of storing, takes another number.
-const FORMAT: u32 = 1;
+/// Part of every key: another way of computing (augmentation too), or of storing, takes another number.
+const FORMAT: u32 = 2;
 
 /// Boundary activations by view.
 pub struct Views {
@@ -28,8 +33,8 @@ pub struct Views {
     rows: Rows,
     /// The same on a card, where they have room there.
     on_device: Option<Tensor>,
-    /// By place in the dataset's images: the row of the picture as it is; that of its mirror image, if there is one, follows.
-    first_row: Vec<Option<usize>>,
+    /// By place in the dataset's images, and look.
+    row: HashMap<(usize, Look), usize>,
     /// What the server is to know of them.
     pub used: UsedActivations,
 }
@@ -43,10 +48,7 @@ impl Views {
 
     /// Boundary activations of some views, in this order.
     pub fn of(&self, items: &[Item]) -> anyhow::Result<Tensor> {
-        let row = |item: &Item| {
-            let first = self.first_row.get(item.image).copied().flatten();
-            first.map(|first| first + usize::from(item.mirrored))
-        };
+        let row = |item: &Item| self.row.get(&(item.image, item.look)).copied();
         let rows: Option<Vec<usize>> = items.iter().map(row).collect();
         let rows = rows
             .ok_or_else(|| anyhow::anyhow!("a picture is asked for that no activations were computed for"))?;
@@ -82,13 +84,18 @@ impl Source<'_> {
     /// # Errors
     /// [`Halt::Stopped`] where that takes too long for whoever set the flag.
     pub fn views(&self, pulse: &mut Pulse) -> Result<Option<Views>, Halt> {
-        let mirrored = self.run.spec.augment.horizontal_flip;
-        let views_per_image = if mirrored { 2 } else { 1 };
-        let used_often = self.run.spec.epochs_frozen_like(self.epoch) >= views_per_image;
-        if self.learner.frozen().is_none() || !used_often || self.run.max_activation_bytes == 0 {
+        if self.learner.frozen().is_none() || self.run.max_activation_bytes == 0 {
             return Ok(None);
         }
-        let (items, first_row) = all_views(self.ground, mirrored);
+        let spec = &self.run.spec;
+        let Some(looks) = self.ground.plan.looks.all().filter(|_| !spec.augment.mixes()) else {
+            self.reporter.send(&WorkerMessage::log(ENDLESS));
+            return Ok(None);
+        };
+        if (spec.epochs_frozen_like(self.epoch) as usize) < looks.len() {
+            return Ok(None);
+        }
+        let items = all_views(self.ground, &looks);
         let key = self.key(&items)?;
         let (rows, file) = if let Some(rows) = self.known(&key) {
             (rows, None)
@@ -103,7 +110,11 @@ impl Source<'_> {
         Ok(Some(Views {
             on_device: if fits { Some(rows.on(device)?) } else { None },
             rows,
-            first_row,
+            row: items
+                .iter()
+                .enumerate()
+                .map(|(row, item)| ((item.image, item.look), row))
+                .collect(),
             used: UsedActivations { key, file },
         }))
     }
@@ -166,6 +177,11 @@ impl Source<'_> {
     /// machine.
     fn key(&self, items: &[Item]) -> anyhow::Result<String> {
         let run = self.run;
+        let is_drawn = |item: &Item| matches!(item.look, Look::Drawn(_));
+        let drawn_by = items
+            .iter()
+            .any(is_drawn)
+            .then_some((&run.spec.augment, run.spec.seed));
         let mut hasher = Hasher::new();
         let about = serde_json::json!({
             "format": FORMAT,
@@ -175,11 +191,12 @@ impl Source<'_> {
             "architecture": run.spec.backbone.architecture,
             "frozen": self.learner.frozen(),
             "machine": self.ground.machine,
+            "drawn_by": drawn_by,
         });
         hasher.update(&serde_json::to_vec(&about)?);
         hasher.update(checkpoint::content(&self.learner.staying())?.as_bytes());
         for item in items {
-            hasher.update(format!("{} {}\n", item.image, item.mirrored).as_bytes());
+            hasher.update(format!("{} {}\n", item.image, item.look).as_bytes());
         }
         Ok(hasher.finish())
     }
@@ -190,23 +207,22 @@ fn file_name(key: &str) -> String {
     format!("activations-{}.safetensors", &key[..16])
 }
 
-/// Every view that the run may see, in the order of the images, and the row of each image's first.
-fn all_views(ground: &Ground, mirrored: bool) -> (Vec<Item>, Vec<Option<usize>>) {
-    let train = ground.data.train.iter().map(|sample| (sample, mirrored));
-    let val = ground.data.val.iter().map(|sample| (sample, false));
+/// Every view that the run may see, in the order of the images.
+fn all_views(ground: &Ground, looks: &[Look]) -> Vec<Item> {
+    let train = ground.data.train.iter().map(|sample| (*sample, looks));
+    let val = ground.data.val.iter().map(|sample| (*sample, &[Look::PLAIN][..]));
     let mut samples: Vec<_> = train.chain(val).collect();
     samples.sort_by_key(|(sample, _)| sample.image);
-    let mut items = Vec::new();
-    let mut first_row = vec![None; ground.data.images.len()];
-    for (sample, mirrored) in samples {
-        first_row[sample.image] = Some(items.len());
-        items.push(Item::new(*sample, false));
-        if mirrored {
-            items.push(Item::new(*sample, true));
-        }
-    }
-    (items, first_row)
+    let views = samples.into_iter().flat_map(|(sample, looks)| {
+        let id = ground.data.images[sample.image].id;
+        looks.iter().map(move |look| Item::new(sample, id, *look))
+    });
+    views.collect()
 }
+
+/// Said where activations are not kept because no view comes twice.
+const ENDLESS: &str = "the frozen stages are computed anew in each epoch, because each has new pictures; `augment.views` would draw a \
+                       fixed number for each image, without mixing";
 
 fn channels_innermost(activations: &Tensor) -> Tensor {
     match activations.dim() {

@@ -60,6 +60,25 @@ fn a_second_job_over_the_same_pictures_starts_from_the_first_ones_activations_wi
 }
 
 #[test]
+fn drawn_views_are_taken_over_by_jobs_that_draw_the_same() {
+    let set = Drawn::flat(12);
+    let spec = |seed: u64, strength: f64, lr: f64| {
+        let augment = json!({"rotation_degrees": 20, "color_jitter": strength, "views": 2});
+        json!({"freeze": "backbone", "augment": augment, "seed": seed, "optimizer": {"lr": lr}})
+    };
+    let (first, ..) = run(&set, "first", spec(1, 0.2, 0.01), &[]);
+    let left = known(&set, "first", &first);
+    let (alone, ..) = run(&set, "alone", spec(1, 0.2, 0.03), &[]);
+    let (second, used, _) = run(&set, "second", spec(1, 0.2, 0.03), std::slice::from_ref(&left));
+    assert!(used);
+    assert_eq!(second.weights.sha256, alone.weights.sha256);
+    for (name, other) in [("seed", spec(2, 0.2, 0.01)), ("strength", spec(1, 0.3, 0.01))] {
+        let (_, used, _) = run(&set, name, other, std::slice::from_ref(&left));
+        assert!(!used, "another {name} draws other views");
+    }
+}
+
+#[test]
 fn activations_that_are_damaged_are_computed_anew() {
     let set = Drawn::flat(24);
     let spec = json!({"freeze": "backbone"});

@@ -26,6 +26,7 @@ use crate::{
             checkpoint::{self, Checkpoint, SavedBest},
             learner::{Learner, Part},
             loss::Loss,
+            mixing::Labels,
         },
     },
 };
@@ -144,7 +145,11 @@ fn frozen_stages_have_no_gradients_and_a_step_that_fails_leaves_no_trace() {
         step_weight: 4.0,
     };
     // Class 7 of 3 is found out by the loss, when BatchNorm has moved its statistics already.
-    let fault = learner.accumulate(&boundary, &Tensor::from_slice(&[0i64, 1, 2, 7]), part);
+    let fault = learner.accumulate(
+        &boundary,
+        &Labels::new(Tensor::from_slice(&[0i64, 1, 2, 7]), None),
+        part,
+    );
     assert!(fault.is_err());
     for (name, tensor) in &before {
         assert!(tensor.equal(&learner.network.state()[name]), "{name}");

@@ -6,6 +6,7 @@ mod kept;
 mod learning;
 mod measure;
 mod parity;
+mod pictures;
 mod resume;
 
 use std::{fs, path::Path};

@@ -13,6 +13,7 @@ use crate::{
         train::{
             learner::{Learner, Part},
             loss::Loss,
+            mixing::Labels,
             optimizer::Optimizer,
         },
     },
@@ -60,7 +61,7 @@ fn training_steps_with_frozen_stages_compute_torchs_losses_and_logits() {
         let loss = Loss::new(&LossSpec::default(), &[], golden.classes, Device::Cpu);
         let mut learner = Learner::new(network, &spec, loss, 1).unwrap();
         let boundary = learner.boundary(&pictures(4)).unwrap();
-        let labels = Tensor::from_slice(&[0i64, 1, 2, 3]);
+        let labels = Labels::new(Tensor::from_slice(&[0i64, 1, 2, 3]), None);
         let mut step = |step| {
             let part = Part {
                 step,

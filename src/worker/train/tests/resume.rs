@@ -50,6 +50,14 @@ fn resumed(attempt: &Attempt) -> Option<(u64, u32)> {
     })
 }
 
+#[test]
+fn so_does_one_whose_pictures_are_augmented_and_mixed() {
+    let set = Drawn::flat(32);
+    let augment = json!({"random_resized_crop": [0.3, 1], "rand_augment": {}, "random_erasing": 0.5, "mixup": 0.4, "cutmix": 1});
+    let spec = json!({"batch_size": 12, "freeze": {"until": "layer2"}, "augment": augment});
+    stopped_after_every_step(&set, set.run(spec));
+}
+
 /// Runs to the end, and again stopped after every step: both must have the same bits. Returns where attempts went on from.
 fn stopped_after_every_step(set: &Drawn, mut run: TrainRun) -> Vec<(u64, u32)> {
     let whole = uninterrupted(&run, &set.dir("whole"));

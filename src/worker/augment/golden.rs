@@ -1,0 +1,142 @@
+//! Holds the pixels to what torchvision makes of the same picture (`tests/golden/pixels.json`, made by `scripts/parity-pixels`).
+
+use std::collections::BTreeMap;
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use serde::Deserialize;
+
+use super::{
+    affine, colour,
+    crop::{self, Rectangle},
+    rand_augment::Operation,
+    tone,
+};
+use crate::worker::pixels::{self, Picture};
+
+#[derive(Deserialize)]
+struct Golden {
+    width: u32,
+    height: u32,
+    fill: [u8; 3],
+    cases: Vec<Case>,
+    /// By strength, then by operation: how strong it is for a picture of 331 pixels.
+    rand_augment: BTreeMap<u32, BTreeMap<String, f64>>,
+}
+
+#[derive(Deserialize)]
+struct Case {
+    operation: String,
+    arguments: Vec<f64>,
+    width: u32,
+    height: u32,
+    rgb: String,
+}
+
+fn golden() -> Golden {
+    serde_json::from_str(include_str!("../../../tests/golden/pixels.json")).unwrap()
+}
+
+/// As the script's `picture`.
+fn picture(width: u32, height: u32) -> Picture {
+    let pixel = |x: u32, y: u32| {
+        let chequer = if (x / 5 + y / 4) % 2 == 1 { 210 } else { 30 };
+        [
+            (x * 255 / (width - 1)) as u8,
+            (y * 200 / (height - 1) + 20) as u8,
+            chequer,
+        ]
+    };
+    let rgb = (0..height).flat_map(|y| (0..width).flat_map(move |x| pixel(x, y)));
+    Picture {
+        width,
+        height,
+        rgb: rgb.collect(),
+    }
+}
+
+fn carried_out(case: &Case, mut picture: Picture, fill: [u8; 3]) -> Picture {
+    let argument = |place: usize| case.arguments[place];
+    let whole = |place: usize| case.arguments[place] as u32;
+    match case.operation.as_str() {
+        "rotate" => return affine::rotate(&picture, argument(0), fill),
+        "shear_x" => return affine::shear_x(&picture, argument(0), fill),
+        "shear_y" => return affine::shear_y(&picture, argument(0), fill),
+        "translate" => return affine::translate(&picture, argument(0) as i32, argument(1) as i32, fill),
+        "brightness" => colour::adjust_brightness(&mut picture, argument(0)),
+        "contrast" => colour::adjust_contrast(&mut picture, argument(0)),
+        "saturation" => colour::adjust_saturation(&mut picture, argument(0)),
+        "sharpness" => tone::adjust_sharpness(&mut picture, argument(0)),
+        "hue" => colour::adjust_hue(&mut picture, argument(0)),
+        "posterize" => tone::posterize(&mut picture, whole(0)),
+        "solarize" => tone::solarize(&mut picture, argument(0)),
+        "autocontrast" => tone::autocontrast(&mut picture),
+        "equalize" => tone::equalize(&mut picture),
+        "resized_crop" => {
+            let place = Rectangle {
+                left: whole(0),
+                top: whole(1),
+                width: whole(2),
+                height: whole(3),
+            };
+            return crop::resized_crop(picture.view(), place, case.width);
+        }
+        "squash" => return pixels::resize(&picture, case.width, case.height),
+        other => panic!("{other} is not known here"),
+    }
+    picture
+}
+
+#[test]
+fn pixels_are_torchvision_s() {
+    let golden = golden();
+    for case in &golden.cases {
+        let ours = carried_out(case, picture(golden.width, golden.height), golden.fill);
+        let theirs = STANDARD.decode(&case.rgb).unwrap();
+        let name = format!("{}{:?}", case.operation, case.arguments);
+        assert_eq!((ours.width, ours.height), (case.width, case.height), "{name}");
+        let distances = ours.rgb.iter().zip(&theirs).map(|(a, b)| a.abs_diff(*b));
+        let (worst, at) = distances.zip(0..).max().unwrap();
+        // Tables and formulas are the same; interpolation and hue round elsewhere.
+        let allowed = match case.operation.as_str() {
+            "rotate" | "shear_x" | "shear_y" => 2,
+            "hue" | "resized_crop" | "squash" => 1,
+            _ => 0,
+        };
+        assert!(worst <= allowed, "{name}: {worst} levels off at byte {at}");
+    }
+    assert!(golden.cases.len() > 30);
+}
+
+#[test]
+fn rand_augment_is_as_strong_as_torchvision_s() {
+    use Operation::*;
+    for (magnitude, table) in golden().rand_augment {
+        for operation in super::rand_augment::tests::operations(magnitude) {
+            let (name, strength) = match operation {
+                Identity => ("Identity", 0.0),
+                ShearX(amount) => ("ShearX", amount.abs()),
+                ShearY(amount) => ("ShearY", amount.abs()),
+                TranslateX(right) => ("TranslateX", f64::from(right.abs())),
+                TranslateY(down) => ("TranslateY", f64::from(down.abs())),
+                Rotate(degrees) => ("Rotate", degrees.abs()),
+                Brightness(factor) => ("Brightness", (factor - 1.0).abs()),
+                Color(factor) => ("Color", (factor - 1.0).abs()),
+                Contrast(factor) => ("Contrast", (factor - 1.0).abs()),
+                Sharpness(factor) => ("Sharpness", (factor - 1.0).abs()),
+                Posterize(bits) => ("Posterize", f64::from(bits)),
+                Solarize(threshold) => ("Solarize", threshold),
+                AutoContrast => ("AutoContrast", 0.0),
+                Equalize => ("Equalize", 0.0),
+            };
+            let mut theirs = table[name];
+            if name.starts_with("Translate") {
+                theirs = theirs.trunc();
+            }
+            assert!(
+                (strength - theirs).abs() < 1e-4,
+                "{name} at {magnitude}: {strength} {theirs}"
+            );
+        }
+        assert_eq!(table.len(), 14);
+    }
+}

@@ -1,0 +1,121 @@
+//! Which look a picture has in which epoch: new in each, one of a fixed number, or merely mirrored.
+//!
+//! What frozen layers make of a look can be kept for as long as the same look comes again.
+
+use std::fmt;
+
+use super::Flips;
+use crate::domain::{
+    random::{Draws, Stream},
+    spec::Augment,
+};
+
+/// How a picture is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Look {
+    /// As prediction would see it, or that mirrored.
+    Flipped(Flips),
+    /// As all augmentations of this number draw it: the epoch, or the view.
+    Drawn(u32),
+}
+
+/// Stable: keys of kept activations are made of it.
+impl fmt::Display for Look {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Look::Flipped(Flips { horizontal, vertical }) => write!(out, "flipped {horizontal} {vertical}"),
+            Look::Drawn(number) => write!(out, "drawn {number}"),
+        }
+    }
+}
+
+impl Look {
+    /// As prediction would see it.
+    pub const PLAIN: Self = Look::Flipped(Flips::NONE);
+}
+
+/// The looks of a job's training pictures.
+#[derive(Clone, Debug)]
+pub struct Looks {
+    seed: u64,
+    augment: Augment,
+}
+
+impl Looks {
+    pub fn new(augment: &Augment, seed: u64) -> Self {
+        Self {
+            seed,
+            augment: augment.clone(),
+        }
+    }
+
+    /// How an image is shown in an epoch. `id` is its number in the manifest.
+    pub fn at(&self, epoch: u32, id: u32) -> Look {
+        let number = match self.augment.views {
+            Some(views) => epoch % views,
+            None => epoch,
+        };
+        if self.augment.has_endless_views() {
+            return Look::Drawn(number);
+        }
+        let mut draws = Draws::at(self.seed, Stream::Augment, u64::from(number), u64::from(id));
+        Look::Flipped(Flips::draw(&self.augment, &mut draws))
+    }
+
+    /// Every look that a picture can have; none where each epoch has a new one.
+    pub fn all(&self) -> Option<Vec<Look>> {
+        if self.augment.has_endless_views() {
+            return Some((0..self.augment.views?).map(Look::Drawn).collect());
+        }
+        Some(Flips::all(&self.augment).into_iter().map(Look::Flipped).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn looks(augment: Augment) -> Looks {
+        Looks::new(&augment, 5)
+    }
+
+    #[test]
+    fn each_epoch_draws_its_own_mirrors() {
+        let looks = looks(Augment {
+            horizontal_flip: true,
+            ..Augment::default()
+        });
+        let mirrored = |epoch| -> Vec<u32> {
+            (0..200)
+                .filter(|&id| looks.at(epoch, id) != Look::PLAIN)
+                .collect()
+        };
+        assert_eq!(mirrored(1), mirrored(1));
+        assert_ne!(mirrored(1), mirrored(2));
+        assert!((70..130).contains(&mirrored(1).len()), "{}", mirrored(1).len());
+        assert_eq!(looks.all().unwrap().len(), 2);
+    }
+
+    #[test]
+    fn views_come_again_and_without_them_each_epoch_is_new() {
+        let mut augment = Augment {
+            color_jitter: 0.4,
+            ..Augment::default()
+        };
+        assert_eq!(looks(augment.clone()).all(), None);
+        assert_ne!(looks(augment.clone()).at(1, 7), looks(augment.clone()).at(4, 7));
+        augment.views = Some(3);
+        let looks = looks(augment);
+        assert_eq!(looks.at(1, 7), looks.at(4, 7));
+        let all = looks.all().unwrap();
+        assert_eq!(all.len(), 3);
+        assert!((1..10).all(|epoch| all.contains(&looks.at(epoch, 7))));
+    }
+
+    #[test]
+    fn without_augmentation_there_is_one_look() {
+        let looks = looks(Augment::default());
+        assert_eq!(looks.all(), Some(vec![Look::PLAIN]));
+        assert_eq!(looks.at(3, 3), Look::PLAIN);
+    }
+}

@@ -1,0 +1,101 @@
+//! Random changes to training pictures, on bytes: what a picture of the pack looks like in an epoch.
+//!
+//! The loader's threads call it, and the preview. Everything is a function of (seed, epoch or view, image): no state, no order, no
+//! thread. Reading order: `looks` (which look a picture has when), `crop`, `flips`, `affine`, `rand_augment`, `colour`, `tone`,
+//! `erasing` (the pixels), `mixing` (what batches mix; the mixing itself is arithmetic of tensors, in `train`).
+
+mod affine;
+mod colour;
+mod crop;
+mod erasing;
+mod flips;
+#[cfg(test)]
+mod golden;
+mod looks;
+mod mixing;
+mod rand_augment;
+#[cfg(test)]
+mod tests;
+mod tone;
+
+#[cfg(test)]
+pub use self::mixing::Region;
+pub use self::{
+    flips::Flips,
+    looks::{Look, Looks},
+    mixing::{Mix, Mixes},
+};
+use crate::{
+    domain::{
+        preprocessing::Preprocessing,
+        random::{Draws, Stream},
+        spec::Augment,
+    },
+    worker::pixels::{self, Picture, PictureView},
+};
+
+/// How pictures of a job are prepared and changed.
+#[derive(Clone, Debug)]
+pub struct Augmentation {
+    spec: Augment,
+    seed: u64,
+    recipe: Preprocessing,
+}
+
+impl Augmentation {
+    pub fn new(spec: &Augment, seed: u64, recipe: &Preprocessing) -> Self {
+        Self {
+            spec: spec.clone(),
+            seed,
+            recipe: recipe.clone(),
+        }
+    }
+
+    pub fn recipe(&self) -> &Preprocessing {
+        &self.recipe
+    }
+
+    /// From packed pixels to the `crop × crop` pixels that the network sees in this look. `id` is the image's in its manifest.
+    pub fn picture(&self, packed: PictureView<'_>, id: u32, look: Look) -> Picture {
+        match look {
+            Look::Flipped(flips) => {
+                let mut picture = pixels::prepare_from_pack(packed, &self.recipe);
+                flips.turn(&mut picture);
+                picture
+            }
+            Look::Drawn(number) => {
+                let draws = Draws::at(self.seed, Stream::Augment, u64::from(number), u64::from(id));
+                self.drawn(packed, draws)
+            }
+        }
+    }
+
+    /// Each change has draws of its own, so that switching one on leaves the others as they were.
+    fn drawn(&self, packed: PictureView<'_>, mut draws: Draws) -> Picture {
+        let spec = &self.spec;
+        let flips = Flips::draw(spec, &mut draws);
+        let [
+            mut cropping,
+            mut rotating,
+            mut choosing,
+            mut colouring,
+            mut erasing,
+        ] = [(); 5].map(|()| draws.fork());
+        let fill = self.recipe.mean_colour();
+        let mut picture = match spec.random_resized_crop {
+            Some(scale) => crop::random_resized_crop(packed, scale, self.recipe.crop, &mut cropping),
+            None => pixels::prepare_from_pack(packed, &self.recipe),
+        };
+        flips.turn(&mut picture);
+        if spec.rotation_degrees > 0.0 {
+            let degrees = rotating.between(-spec.rotation_degrees, spec.rotation_degrees);
+            picture = affine::rotate(&picture, degrees, fill);
+        }
+        if let Some(list) = &spec.rand_augment {
+            picture = rand_augment::apply(picture, list, fill, &mut choosing);
+        }
+        colour::jitter(&mut picture, spec.color_jitter, spec.hue_jitter, &mut colouring);
+        erasing::erase(&mut picture, spec.random_erasing, fill, &mut erasing);
+        picture
+    }
+}

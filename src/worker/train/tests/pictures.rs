@@ -1,0 +1,125 @@
+//! What training sees is what prediction would see, and does not depend on which pack it comes from; previews show the same.
+
+use serde_json::{Value, json};
+
+use super::drawn::{Drawn, resize_to};
+use crate::{
+    domain::{spec::PreviewSpec, split::Split},
+    protocol::{PreviewRun, RunResult},
+    worker::{
+        augment::{Augmentation, Look},
+        child::{Reporter, RunDir, StopFlag},
+        pixels::{self, Picture},
+        train::{preview, setup},
+    },
+};
+
+const MANY: u64 = 1 << 20;
+
+/// Every picture of a dataset in some looks, through the pack that a run of this spec takes.
+fn pictures(set: &Drawn, spec: &Value, looks: &[Look]) -> Vec<Picture> {
+    let run = set.run(spec.clone());
+    let (reporter, stop) = (Reporter::to(std::io::sink()), StopFlag::default());
+    let ground = setup::ground(&run, &set.dir("run"), &reporter, &stop).unwrap();
+    let augmentation = Augmentation::new(&run.spec.augment, run.spec.seed, &run.spec.preprocessing());
+    let places = 0..set.images.len();
+    let shown = places.flat_map(|image| looks.iter().map(move |look| (image, *look)));
+    shown
+        .map(|(image, look)| augmentation.picture(ground.pack.picture(image).unwrap(), image as u32, look))
+        .collect()
+}
+
+#[test]
+fn from_whatever_pack_training_sees_what_prediction_sees() {
+    // Larger and smaller than the drawn pictures, whose shorter side is 40 pixels.
+    for size in [32u32, 64] {
+        for spec in [
+            json!({"image": {"size": size}}),
+            json!({"image": {"size": size, "resize": "squash"}}),
+            json!({"image": {"size": size, "resize": "letterbox"}, "augment": {"rotation_degrees": 10}}),
+            json!({"image": {"size": size}, "augment": {"random_resized_crop": [0.2, 1]}}),
+        ] {
+            let sides = [size * 256 / 224, 24];
+            let [own, made] = sides.map(|side| {
+                let set = Drawn::new(6, side, |_| Split::Train);
+                pictures(&set, &spec, &[Look::PLAIN, Look::Drawn(1)])
+            });
+            assert!(own == made, "{spec}");
+            let set = Drawn::flat(6);
+            let recipe = set.run(spec.clone()).spec.preprocessing();
+            for (image, plain) in set.images.iter().zip(own.iter().step_by(2)) {
+                let predicted = pixels::prepare(&set.file(image), &recipe, MANY).unwrap();
+                assert!(*plain == predicted, "{spec}");
+            }
+        }
+    }
+}
+
+fn sheet(set: &Drawn, dir: &RunDir, wish: Value) -> Picture {
+    let run = PreviewRun {
+        spec: PreviewSpec::parse(&wish, "drawn").unwrap(),
+        dataset: set.input.clone(),
+        threads: 2,
+    };
+    let reporter = Reporter::to(std::io::sink());
+    match preview(&run, dir, &reporter, &StopFlag::default()).unwrap() {
+        RunResult::Previewed { sheet } => {
+            pixels::decode(&std::fs::read(dir.file(&sheet.file)).unwrap(), MANY).unwrap()
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+/// A cell of a sheet of pictures of 32 pixels.
+fn cell(sheet: &Picture, row: u32, column: u32) -> Picture {
+    pixels::cut(sheet.view(), i64::from(column * 36), i64::from(row * 36), 32, 32)
+}
+
+#[test]
+fn a_preview_shows_what_training_sees() {
+    let set = Drawn::new(
+        9,
+        resize_to(),
+        |id| if id < 3 { Split::Val } else { Split::Train },
+    );
+    let spec = json!({"image": {"size": 32}, "seed": 4, "augment":
+        {"horizontal_flip": true, "rotation_degrees": 30, "color_jitter": 0.5, "random_resized_crop": [0.3, 1]}});
+    let mut wish = spec.clone();
+    (wish["images"], wish["views"]) = (json!(3), json!(2));
+    let drawn = sheet(&set, &set.dir("preview"), wish.clone());
+    assert_eq!((drawn.width, drawn.height), (3 * 36 - 4, 3 * 36 - 4));
+    let expected = pictures(&set, &spec, &[Look::PLAIN, Look::Drawn(1), Look::Drawn(2)]);
+    // Of the six training images, which come after the first three, every second.
+    for (row, image) in [3, 5, 7].into_iter().enumerate() {
+        for column in 0..3 {
+            assert_eq!(
+                cell(&drawn, row as u32, column as u32),
+                expected[image * 3 + column]
+            );
+        }
+    }
+    assert_eq!(sheet(&set, &set.dir("again"), wish.clone()), drawn);
+    wish["seed"] = json!(5);
+    assert_ne!(sheet(&set, &set.dir("other"), wish), drawn);
+}
+
+#[test]
+fn a_preview_mixes_as_training_does() {
+    let set = Drawn::flat(6);
+    let wish = json!({"image": {"size": 32}, "images": 2, "views": 3, "augment": {"cutmix": 1}});
+    let drawn = sheet(&set, &set.dir("preview"), wish);
+    let plain = [cell(&drawn, 0, 0), cell(&drawn, 1, 0)];
+    let mut pasted = 0;
+    for column in 1..4 {
+        let mixed = cell(&drawn, 0, column);
+        let pixels = mixed
+            .rgb
+            .chunks_exact(3)
+            .zip(plain[0].rgb.chunks_exact(3).zip(plain[1].rgb.chunks_exact(3)));
+        for (pixel, (own, partner)) in pixels {
+            assert!(pixel == own || pixel == partner, "a pixel is of neither picture");
+            pasted += usize::from(pixel != own);
+        }
+    }
+    assert!(pasted > 0);
+}
