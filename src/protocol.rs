@@ -82,6 +82,26 @@ pub struct TrainRun {
     pub checkpoints: Vec<PathBuf>,
     /// Time that earlier attempts have used of `max_seconds`.
     pub seconds_used: f64,
+    /// Activations of frozen stages that earlier jobs left, of this dataset version.
+    pub activations: Vec<KnownActivations>,
+    /// Most disk space that this run's own may take; 0: none are kept.
+    pub max_activation_bytes: u64,
+}
+
+/// Activations of frozen stages that an earlier job computed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KnownActivations {
+    /// Digest of everything that they depend on.
+    pub key: String,
+    pub path: PathBuf,
+}
+
+/// Activations that a run trained on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UsedActivations {
+    pub key: String,
+    /// The file that the run made; none where it took an earlier job's.
+    pub file: Option<Artifact>,
 }
 
 /// Measure a model.
@@ -151,7 +171,7 @@ pub struct ManifestImage {
 pub enum WeightsSource {
     /// Random initialisation.
     None,
-    /// A safetensors file with torchvision's names; a head of other classes is left out.
+    /// A file of safetensors or of `torch.save`, with torchvision's names; a head of other classes is left out.
     File { path: PathBuf, origin: String },
     /// A hub in the manner of Hugging Face.
     Hub(HubSource),
@@ -326,6 +346,7 @@ pub struct TrainResult {
     pub weights: Artifact,
     /// `model.json`, which holds `card`.
     pub card_file: Artifact,
+    pub activations: Option<UsedActivations>,
     /// `evaluation.json`: an [`Evaluation`](crate::domain::evaluation::Evaluation) on the validation images; none where there are none.
     #[serde(default)]
     pub evaluation: Option<Artifact>,

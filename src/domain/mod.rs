@@ -2,6 +2,7 @@
 //!
 //! Nothing here reads a file, a clock (except [`time::Timestamp::now`]) or a socket, and nothing is async.
 
+pub mod architecture;
 pub mod archive;
 pub mod dataset;
 pub mod evaluation;

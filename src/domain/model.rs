@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
-    job::Best,
+    job::{Best, DatasetVersion},
     name::Name,
     preprocessing::Preprocessing,
     spec::{Architecture, JobSpec},
@@ -20,6 +20,15 @@ pub struct DatasetLineage {
     pub version: u32,
     /// SHA-256 of the archive, hexadecimal.
     pub sha256: String,
+}
+
+impl DatasetLineage {
+    pub fn version_of(&self) -> DatasetVersion {
+        DatasetVersion {
+            id: self.id,
+            version: self.version,
+        }
+    }
 }
 
 /// What a model reached, in the epoch whose weights it has.

@@ -1,5 +1,6 @@
 //! The network side: the only place with axum. One file per resource; `problem.rs` turns errors into answers, `routes.rs` is the table.
 
+mod architectures;
 mod curves;
 mod datasets;
 mod documentation;

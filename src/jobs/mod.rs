@@ -4,6 +4,7 @@
 //! `attempt` (with `prepare` and `settle`) and `ingest` say what a child is to do and what its end means, `supervisor` watches one child, `recorder` writes down
 //! what it tells. Nothing here opens an archive or a tensor, and no state here outlives the process: the database has it all.
 
+mod activations;
 mod attempt;
 mod context;
 mod devices;

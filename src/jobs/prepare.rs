@@ -1,6 +1,6 @@
 //! What the child of a claimed job is to do, by the kind of the job: everything that the job names, looked up and checked again.
 
-use super::{attempt::Verdict, context::Context, failure, paths::absolute, weights};
+use super::{activations, attempt::Verdict, context::Context, failure, paths::absolute, weights};
 use crate::{
     domain::{
         dataset::Dataset,
@@ -40,6 +40,7 @@ async fn training(
 ) -> Result<TrainRun, Verdict> {
     refuse(dataset.faults_for(spec))?;
     let dataset = dataset_input(context, job, dataset).await?;
+    let version = dataset.lineage.version_of();
     let weights = weights::resolve(context, spec).await;
     let paths = context.paths.clone();
     let (id, attempt) = (job.id, job.attempt);
@@ -54,6 +55,8 @@ async fn training(
         threads: process::threads(context.config.train_threads),
         checkpoints: checkpoints.unwrap_or_default(),
         seconds_used: seconds_used(job),
+        activations: activations::known(context, &version).await,
+        max_activation_bytes: context.config.limits.max_activation_bytes,
     })
 }
 

@@ -1,6 +1,6 @@
 //! The end of an attempt as rows: a model, a result, a failure, a place in the queue.
 
-use super::{attempt::Verdict, context::Context, failure, insist::insist};
+use super::{activations, attempt::Verdict, context::Context, failure, insist::insist};
 use crate::{
     blobs::Pin,
     domain::job::{FailureCode, JobError},
@@ -42,6 +42,7 @@ async fn complete(context: &Context, job: &ClaimedJob, result: TrainResult) {
     let id = job.id.to_string();
     let row = insist(&context.shutdown, "read a job's row", || store.job(&id)).await;
     let Some(row) = row else { return };
+    let dataset = result.card.dataset.version_of();
     let model = NewModel {
         name: row.name,
         card: result.card,
@@ -54,6 +55,10 @@ async fn complete(context: &Context, job: &ClaimedJob, result: TrainResult) {
     let completed = insist(&context.shutdown, "write down a model", complete).await;
     if let Some(None) = completed {
         cancel_after_all(context, job).await;
+    }
+    // After the job's end: nobody waits for it.
+    if let Some(used) = result.activations {
+        activations::keep(context, job, dataset, used, &pin).await;
     }
 }
 

@@ -16,6 +16,7 @@ impl Store {
             union select report_blob from datasets
             union select sha256 from models
             union select card_blob from models
+            union select blob from activations
             union select evaluation_blob from models
             union select result_blob from jobs",
         )

@@ -199,6 +199,7 @@ class Session:
     def fields_that_are_wrong_are_named(self):
         self.test_id("train").click()
         expect(self.page.get_by_label("Dataset", exact=True)).to_have_value(self.name)
+        self.a_network_brings_its_own_choices()
         self.fill_form("wrong", epochs=0, lr="much")
         self.watch.refusals_expected.add((422, "/v1/jobs"))
         self.test_id("start-job").click()
@@ -207,6 +208,15 @@ class Session:
         expect(self.page.get_by_label("Epochs", exact=True)).to_be_focused()
         self.shoot("fields-refused")
         self.watch.refusals_expected.clear()
+
+    def a_network_brings_its_own_choices(self):
+        network = self.page.get_by_label("Architecture", exact=True)
+        layers = self.page.get_by_label("Layers that do not learn", exact=True)
+        weights = self.page.get_by_label("Starting weights", exact=True)
+        for name, last, usual in (("resnet20", "until:layer3", "none"), ("resnet18", "until:layer4", "imagenet")):
+            network.select_option(name)
+            expect(layers.locator("option").last).to_have_attribute("value", last)
+            expect(weights).to_have_value(usual)
 
     def fill_form(self, name, epochs, lr="0.01"):
         page = self.page

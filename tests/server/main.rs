@@ -3,6 +3,7 @@
 mod support;
 
 mod architecture;
+mod architectures;
 mod commands;
 mod dashboard;
 mod datasets;

@@ -4,39 +4,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::{backbone::Weights, fields::Fields};
-
-/// A part of the network between its input and its head, in order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Stage {
-    /// `conv1`, `bn1` and the pooling after them.
-    Stem,
-    Layer1,
-    Layer2,
-    Layer3,
-    Layer4,
-}
-
-impl Stage {
-    pub const ALL: [Stage; 5] = [
-        Stage::Stem,
-        Stage::Layer1,
-        Stage::Layer2,
-        Stage::Layer3,
-        Stage::Layer4,
-    ];
-
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Stage::Stem => "stem",
-            Stage::Layer1 => "layer1",
-            Stage::Layer2 => "layer2",
-            Stage::Layer3 => "layer3",
-            Stage::Layer4 => "layer4",
-        }
-    }
-}
+use super::{
+    backbone::{Backbone, Weights},
+    fields::Fields,
+};
+use crate::domain::architecture::{Architecture, Stage};
 
 /// Which stages do not learn. Their BatchNorm uses its stored statistics and does not change them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -51,17 +23,18 @@ pub enum Freeze {
 }
 
 impl Freeze {
-    /// The last stage that does not learn.
-    pub fn last_frozen(self) -> Option<Stage> {
+    /// The last stage of this architecture that does not learn. There is always a head that does.
+    pub fn last_frozen(self, architecture: Architecture) -> Option<Stage> {
         match self {
-            Freeze::Backbone => Some(Stage::Layer4),
+            Freeze::Backbone => Some(architecture.last_stage()),
             Freeze::None => None,
             Freeze::Until(stage) => Some(stage),
         }
     }
 }
 
-pub(super) fn parse(root: &mut Fields, weights: &Weights) -> Freeze {
+pub(super) fn parse(root: &mut Fields, backbone: &Backbone) -> Freeze {
+    let (architecture, weights) = (backbone.architecture, &backbone.weights);
     let default = if *weights == Weights::None {
         Freeze::None
     } else {
@@ -70,7 +43,8 @@ pub(super) fn parse(root: &mut Fields, weights: &Weights) -> Freeze {
     let Some(value) = root.raw("freeze") else {
         return default;
     };
-    let stage_of = |text: &str| Stage::ALL.into_iter().find(|stage| stage.as_str() == text);
+    let stages = architecture.stages();
+    let stage_of = |text: &str| stages.iter().copied().find(|stage| stage.as_str() == text);
     let freeze = match value {
         Value::String(text) if text == "backbone" => Some(Freeze::Backbone),
         Value::String(text) if text == "none" => Some(Freeze::None),
@@ -89,10 +63,10 @@ pub(super) fn parse(root: &mut Fields, weights: &Weights) -> Freeze {
         );
     }
     freeze.unwrap_or_else(|| {
-        let stages: Vec<_> = Stage::ALL.iter().map(|stage| stage.as_str()).collect();
+        let names: Vec<_> = stages.iter().map(|stage| stage.as_str()).collect();
         let rule = format!(
-            "must be `backbone`, `none` or {{\"until\": one of {}}}",
-            stages.join(", ")
+            "must be `backbone`, `none` or {{\"until\": one of {}}}, the stages of {architecture}",
+            names.join(", ")
         );
         root.fault("freeze", "range", rule);
         default

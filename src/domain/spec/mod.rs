@@ -23,15 +23,16 @@ use utoipa::ToSchema;
 
 pub use self::{
     augment::Augment,
-    backbone::{Architecture, Backbone, Weights},
+    backbone::{Backbone, Weights},
     device::DeviceChoice,
     evaluate::{EvaluateSpec, EvaluatedSplit},
-    freeze::{Freeze, Stage},
+    freeze::Freeze,
     image_spec::ImageSpec,
     kind::{JobKind, Spec},
     lr_find::{LrFindSpec, LrRange},
     optimizer::{OptimizerName, OptimizerSpec},
 };
+pub use super::architecture::{Architecture, Stage};
 use super::{name::Name, preprocessing::Preprocessing, split::SplitSpec};
 
 /// A checked spec of a training with its defaults filled in. The smallest spec that a caller can send is `{"dataset": "flowers"}`.
@@ -71,11 +72,17 @@ pub struct JobSpec {
 }
 
 impl JobSpec {
-    /// What is done to every picture, in training and after.
+    /// What is done to every picture, in training and after. Networks for small pictures see the whole of them, as they were trained to.
     pub fn preprocessing(&self) -> Preprocessing {
+        let size = self.image.size;
+        let recipe = if self.backbone.architecture.sees_whole_pictures() {
+            Preprocessing::whole(size)
+        } else {
+            Preprocessing::for_size(size)
+        };
         Preprocessing {
             resize: self.image.resize,
-            ..Preprocessing::for_size(self.image.size)
+            ..recipe
         }
     }
 

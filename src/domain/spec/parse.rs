@@ -48,8 +48,8 @@ impl JobSpec {
             name: parse_name(root),
             dataset: parse_dataset(root, "name the dataset to train on, by its id or its name"),
             metadata: parse_metadata(root),
-            freeze: freeze::parse(root, &backbone.weights),
-            image: image_spec::parse(root.object("image")),
+            freeze: freeze::parse(root, &backbone),
+            image: image_spec::parse(root.object("image"), backbone.architecture),
             augment: augment::parse(root.object("augment")),
             split: parse_split(root.object("split")),
             epochs: root.integer("epochs", 10, 1, 10_000) as u32,
@@ -154,7 +154,7 @@ mod tests {
     use serde_json::json;
 
     use super::{
-        super::{Architecture, Freeze, Weights},
+        super::{Architecture, Freeze, Stage, Weights},
         *,
     };
 
@@ -174,6 +174,48 @@ mod tests {
         let spec = JobSpec::parse(&json!({"dataset": "d", "backbone": {"weights": "none"}})).unwrap();
         assert_eq!(spec.freeze, Freeze::None);
         assert_eq!(spec.optimizer.backbone_lr_multiplier, 1.0);
+    }
+
+    #[test]
+    fn an_architecture_brings_defaults_and_stages_of_its_own() {
+        let spec =
+            JobSpec::parse(&json!({"dataset": "d", "backbone": {"architecture": "resnet20"}})).unwrap();
+        assert_eq!(spec.backbone.weights, Weights::None);
+        assert_eq!((spec.freeze, spec.image.size), (Freeze::None, 32));
+        let recipe = spec.preprocessing();
+        assert_eq!(
+            (recipe.resize_to, recipe.crop),
+            (32, 32),
+            "a picture of 32 pixels stays as it is"
+        );
+        let again = JobSpec::parse(&serde_json::to_value(&spec).unwrap()).unwrap();
+        assert_eq!(spec, again);
+
+        let faults = JobSpec::parse(&json!({
+            "dataset": "d", "freeze": {"until": "layer4"}, "backbone": {"architecture": "resnet56", "weights": "imagenet"}
+        }))
+        .unwrap_err();
+        let message = |pointer: &str| {
+            let fault = faults.iter().find(|fault| fault.pointer == pointer);
+            fault.map_or("", |fault| fault.message.as_str())
+        };
+        assert!(
+            message("/backbone/weights").contains("no ImageNet weights for resnet56; use `none`"),
+            "{faults:?}"
+        );
+        let stages = "one of stem, layer1, layer2, layer3}, the stages of resnet56";
+        assert!(message("/freeze").contains(stages), "{faults:?}");
+    }
+
+    #[test]
+    fn freezing_all_but_the_head_means_the_last_stage_of_the_architecture() {
+        for (architecture, last) in [("resnet18", Stage::Layer4), ("resnet20", Stage::Layer3)] {
+            let spec = json!({
+                "dataset": "d", "freeze": "backbone", "backbone": {"architecture": architecture, "weights": "own.pth"}
+            });
+            let spec = JobSpec::parse(&spec).unwrap();
+            assert_eq!(spec.freeze.last_frozen(spec.backbone.architecture), Some(last));
+        }
     }
 
     #[test]
@@ -225,9 +267,10 @@ mod tests {
             let spec = json!({"dataset": "d", "backbone": {"weights": weights}});
             assert!(JobSpec::parse(&spec).is_err(), "{weights:?}");
         }
-        let spec =
-            JobSpec::parse(&json!({"dataset": "d", "backbone": {"weights": "r18.safetensors"}})).unwrap();
-        assert_eq!(spec.backbone.weights, Weights::File("r18.safetensors".into()));
+        for name in ["r18.safetensors", "r18.pth", "r18.pt", "best.pth.tar"] {
+            let spec = JobSpec::parse(&json!({"dataset": "d", "backbone": {"weights": name}})).unwrap();
+            assert_eq!(spec.backbone.weights, Weights::File(name.into()));
+        }
     }
 
     #[test]

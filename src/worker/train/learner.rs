@@ -14,9 +14,6 @@ use crate::{
     },
 };
 
-/// Features leave the last stage of every network.
-const LAST: Stage = Stage::Layer4;
-
 /// A network and what makes it learn.
 pub struct Learner {
     pub network: Network,
@@ -73,6 +70,15 @@ impl Learner {
         })
     }
 
+    /// All tensors of the frozen stages: those that training does not change.
+    pub fn staying(&self) -> StateDict {
+        let state = self.network.state().iter();
+        let staying = state.filter(|(name, _)| !Network::is_after(name, self.frozen));
+        staying
+            .map(|(name, tensor)| (name.clone(), tensor.shallow_clone()))
+            .collect()
+    }
+
     /// Logits of one batch, `[N, classes]`, nothing changing.
     pub fn outputs(&self, boundary: &Tensor) -> Tensor {
         tch::no_grad(|| self.logits(boundary, Mode::Eval))
@@ -117,9 +123,10 @@ impl Learner {
     }
 
     fn logits(&self, boundary: &Tensor, mode: Mode) -> Tensor {
+        let last = self.network.architecture().last_stage();
         let features = match self.frozen {
-            Some(LAST) => boundary.shallow_clone(),
-            frozen => self.network.stages(boundary, frozen, LAST, mode),
+            Some(frozen) if frozen == last => boundary.shallow_clone(),
+            frozen => self.network.stages(boundary, frozen, last, mode),
         };
         self.network.head(&features)
     }

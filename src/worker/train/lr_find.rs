@@ -30,7 +30,7 @@ pub fn find_lr(
     let ground = setup::ground(train, dir, reporter, stop)?;
     let (mut learner, _) = setup::start(train, &ground, reporter, stop)?;
     let mut pulse = Pulse::new(reporter, stop);
-    let feed = Feed::new(train, &ground, &learner, reporter, &mut pulse)?;
+    let feed = Feed::new(train, &ground, dir, &learner, reporter, &mut pulse)?;
     let steps_per_epoch = ground.plan.steps_per_epoch().max(1) as u32;
     let mut teller = Teller::new(reporter, range.steps, steps_per_epoch);
     let mut search = LrSearch::default();

@@ -53,6 +53,7 @@ pub fn publish(run: &TrainRun, ground: &Ground, dir: &RunDir, outcome: Outcome) 
         card,
         weights: files.weights,
         card_file: files.card,
+        activations: outcome.activations,
         evaluation,
     })
 }

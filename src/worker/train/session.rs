@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     domain::{event::EpochEvent, job::StopReason, metrics::Logits, model::ModelMetrics},
-    protocol::{TrainRun, WorkerMessage},
+    protocol::{TrainRun, UsedActivations, WorkerMessage},
     worker::{
         child::{Reporter, RunDir, StopFlag},
         state::StateDict,
@@ -49,6 +49,7 @@ impl Start {
 pub struct Session<'a> {
     run: &'a TrainRun,
     ground: &'a Ground,
+    dir: RunDir,
     reporter: Reporter,
     learner: Learner,
     position: Position,
@@ -75,6 +76,7 @@ pub struct Outcome {
     pub best: Best,
     pub learner: Learner,
     pub base_weights: String,
+    pub activations: Option<UsedActivations>,
     /// Of the best weights for the validation images; none where there are none.
     pub logits: Option<Logits>,
 }
@@ -107,6 +109,7 @@ impl<'a> Session<'a> {
             began: Instant::now(),
             run,
             ground,
+            dir: dir.clone(),
             learner,
             position,
         }
@@ -117,6 +120,7 @@ impl<'a> Session<'a> {
         let feed = Feed::new(
             self.run,
             self.ground,
+            &self.dir,
             &self.learner,
             &self.reporter,
             &mut self.pulse,
@@ -147,6 +151,7 @@ impl<'a> Session<'a> {
         Ok(Outcome {
             reason,
             best,
+            activations: feed.used_activations(),
             learner: self.learner,
             base_weights: self.base_weights,
             logits,

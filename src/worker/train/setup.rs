@@ -16,11 +16,7 @@ use super::{
     session::Start,
 };
 use crate::{
-    domain::{
-        job::FailureCode,
-        preprocessing::Preprocessing,
-        spec::{JobSpec, Stage},
-    },
+    domain::{job::FailureCode, preprocessing::Preprocessing, spec::JobSpec},
     protocol::{DatasetInput, TrainRun, WorkerMessage},
     worker::{
         child::{Reporter, RunDir, StopFlag},
@@ -133,7 +129,11 @@ fn restored(
     let (architecture, classes) = (run.spec.backbone.architecture, run.dataset.classes.len());
     let network = Network::loaded(architecture, classes, &checkpoint.model, ground.device)
         .map_err(|fault| fault.to_string())?;
-    let mut learner = Learner::new(network, run.spec.freeze.last_frozen(), &run.spec.optimizer);
+    let mut learner = Learner::new(
+        network,
+        run.spec.freeze.last_frozen(run.spec.backbone.architecture),
+        &run.spec.optimizer,
+    );
     let misfit = |name: String| format!("`{name}` has another shape");
     learner.optimizer.restore(&checkpoint.optimizer).map_err(misfit)?;
     let position = checkpoint.position;
@@ -196,7 +196,11 @@ fn from_base(
             (network, loaded.origin)
         }
     };
-    let learner = Learner::new(network, run.spec.freeze.last_frozen(), &run.spec.optimizer);
+    let learner = Learner::new(
+        network,
+        run.spec.freeze.last_frozen(run.spec.backbone.architecture),
+        &run.spec.optimizer,
+    );
     reporter.send(&WorkerMessage::log(about_run(run, ground, &base_weights)));
     Ok((learner, Start::at_the_beginning(base_weights)))
 }
@@ -228,14 +232,14 @@ fn about_head(head: HeadOrigin, classes: usize) -> String {
 }
 
 fn about_run(run: &TrainRun, ground: &Ground, base_weights: &str) -> String {
-    let frozen = match run.spec.freeze.last_frozen() {
+    let architecture = run.spec.backbone.architecture;
+    let frozen = match run.spec.freeze.last_frozen(architecture) {
         None => "everything learns".to_owned(),
-        Some(Stage::Layer4) => "only the head learns".to_owned(),
+        Some(stage) if stage == architecture.last_stage() => "only the head learns".to_owned(),
         Some(stage) => format!("everything after {} learns", stage.as_str()),
     };
     format!(
-        "{} from weights `{base_weights}` on {}, {} threads: {} images train, {} validate; {frozen}",
-        run.spec.backbone.architecture,
+        "{architecture} from weights `{base_weights}` on {}, {} threads: {} images train, {} validate; {frozen}",
         run.device,
         run.threads,
         ground.data.train.len(),
@@ -243,12 +247,16 @@ fn about_run(run: &TrainRun, ground: &Ground, base_weights: &str) -> String {
     )
 }
 
-/// At 32 pixels what reaches the last stage is a single pixel, and the variance of one value is no number.
+/// Where what reaches the last stage is a single pixel, as at 32 pixels in most networks, the variance of one value is no number.
 fn check_batches(spec: &JobSpec, plan: &Plan) -> Result<(), Halt> {
-    let norm_learns = spec.freeze.last_frozen() != Some(Stage::Layer4);
-    if norm_learns && plan.batch_size == 1 && spec.image.size <= 32 {
-        let message = "BatchNorm cannot learn from batches of one picture of 32 pixels; raise `batch_size` to 2 or more, or freeze the \
-                       whole backbone";
+    let architecture = spec.backbone.architecture;
+    let norm_learns = spec.freeze.last_frozen(architecture) != Some(architecture.last_stage());
+    if norm_learns && plan.batch_size == 1 && spec.image.size <= architecture.total_stride() {
+        let message = format!(
+            "the BatchNorm of {architecture} cannot learn from batches of one picture of {} pixels; raise `batch_size` to 2 or more, or \
+             freeze the whole backbone",
+            spec.image.size
+        );
         return Err(Halt::failed(FailureCode::InvalidData, message));
     }
     Ok(())
