@@ -11,7 +11,7 @@ const MISTAKES_SHOWN = 10;
 export function evaluationCard(evaluation) {
   const { dataset, split, images } = evaluation;
   const part = split === 'all' ? 'all' : `the ${{ val: 'validation', train: 'training', test: 'test' }[split]}`;
-  return h('section', { class: 'card', 'data-testid': 'evaluation' },
+  return h('section', { class: 'card found', 'data-testid': 'evaluation' },
     h('h2', {}, 'Evaluation'),
     h('p', { class: 'quiet' }, `Measured on ${part} images of `, h('bdi', {}, dataset.name), `, ${plural(images, 'image')}.`),
     numbers(evaluation), calibration(evaluation), classTable(evaluation), confusionMatrix(evaluation), mistakes(evaluation));

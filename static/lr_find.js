@@ -6,12 +6,12 @@ import { tile } from './parts.js';
 
 export function lrFindCard({ end, suggestion, points }) {
   const why = end === 'diverged' ? 'then the loss blew up' : 'all that were asked for';
-  return h('section', { class: 'card', 'data-testid': 'lr-find' },
+  return h('section', { class: 'card found', 'data-testid': 'lr-find' },
     h('h2', {}, 'Learning rate'),
     suggestion
       ? h('dl', { class: 'tiles' }, [
         tile('Steepest fall of the loss', formatNumber(suggestion.steepest), 'lr-steepest').node,
-        tile('A tenth of the lowest loss’s', formatNumber(suggestion.minimum_tenth), 'lr-minimum').node,
+        tile('A tenth of the lowest loss’s rate', formatNumber(suggestion.minimum_tenth), 'lr-minimum').node,
       ])
       : h('p', {}, 'The loss falls nowhere on this curve: nothing can be suggested. Try more steps, or other bounds.'),
     h('p', { class: 'quiet' }, `${plural(points.length, 'step')} from ${formatNumber(points[0].lr)} to ${formatNumber(points.at(-1).lr)}, ${why}.`),

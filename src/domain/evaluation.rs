@@ -150,26 +150,23 @@ fn worst<'i>(
     calibrated: &[Verdict],
     images: impl Iterator<Item = (u32, &'i str)>,
 ) -> Vec<Mistake> {
-    let judged = labels.iter().zip(plain.iter().zip(calibrated)).zip(images);
-    let mut wrong: Vec<_> = judged
-        .filter(|((label, (plain, _)), _)| plain.predicted != **label as usize)
-        .collect();
-    wrong.sort_by(|((_, (a, _)), (a_id, _)), ((_, (b, _)), (b_id, _))| {
-        b.loss.total_cmp(&a.loss).then(a_id.cmp(b_id))
-    });
-    wrong.truncate(Evaluation::MISTAKES);
-    let mistake =
-        |((label, (plain, calibrated)), (image, path)): ((&u32, (&Verdict, &Verdict)), (u32, &str))| {
-            Mistake {
+    let mut wrong = Vec::new();
+    for (place, (image, path)) in images.enumerate() {
+        let (truth, verdict) = (labels[place] as usize, plain[place]);
+        if verdict.predicted != truth {
+            wrong.push(Mistake {
                 image,
                 path: path.to_owned(),
-                class: classes[*label as usize].clone(),
-                predicted: classes[plain.predicted].clone(),
-                probability: calibrated.confidence,
-                loss: plain.loss,
-            }
-        };
-    wrong.into_iter().map(mistake).collect()
+                class: classes[truth].clone(),
+                predicted: classes[verdict.predicted].clone(),
+                probability: calibrated[place].confidence,
+                loss: verdict.loss,
+            });
+        }
+    }
+    wrong.sort_by(|a, b| b.loss.total_cmp(&a.loss).then(a.image.cmp(&b.image)));
+    wrong.truncate(Evaluation::MISTAKES);
+    wrong
 }
 
 #[cfg(test)]
