@@ -5,8 +5,11 @@
 pub mod architecture;
 pub mod archive;
 pub mod dataset;
+pub mod evaluation;
 pub mod event;
 pub mod job;
+pub mod lr_curve;
+pub mod metrics;
 pub mod model;
 pub mod name;
 pub mod page;

@@ -139,6 +139,8 @@ class Session:
         model = self.job_succeeds(first)
         self.cancel(second)
         self.predict(model)
+        self.evaluation_is_shown(model)
+        self.other_kinds_of_jobs_show_what_they_found(model)
         self.watch.check(self.page, "end")
 
     def open(self):
@@ -323,6 +325,37 @@ class Session:
         expect(self.test_id("timing")).to_contain_text("forward")
         self.shoot("predicted")
         print(f"ok: {image.name} is {' '.join(rows[0].split())}", flush=True)
+
+    def evaluation_is_shown(self, model):
+        self.page.goto(f"{self.options.base_url}/#/models/{model}")
+        expect(self.test_id("evaluation-accuracy")).to_contain_text("%")
+        expect(self.test_id("calibration")).to_contain_text("error")
+        classes = self.test_id("class-scores").locator("tbody tr").count()
+        require(classes >= 2, f"{classes} classes have scores")
+        cells = self.test_id("confusion").locator("tbody td").count()
+        require(cells == classes**2, f"the confusion matrix of {classes} classes has {cells} cells")
+        self.shoot("model-measured")
+
+    def other_kinds_of_jobs_show_what_they_found(self, model):
+        training = {"backbone": {"weights": self.options.weights}, "image": {"size": self.options.image_size}}
+        kinds = (
+            ({"kind": "evaluate", "model": model, "dataset": self.name, "split": "all"}, "evaluation"),
+            ({"kind": "lr_find", "dataset": self.name, "batch_size": 8, "lr_find": {"steps": 20}, **training}, "lr-find"),
+        )
+        for spec, card in kinds:
+            job = self.page.evaluate(
+                """async (spec) => {
+                    const headers = { 'content-type': 'application/json' };
+                    const answer = await fetch('/v1/jobs', { method: 'POST', headers, body: JSON.stringify(spec) });
+                    return (await answer.json()).id;
+                }""",
+                spec,
+            )
+            self.page.goto(f"{self.options.base_url}/#/jobs/{job}")
+            found = self.test_id(card).or_(self.test_id("job-error"))
+            expect(found).to_be_visible(timeout=TRAINING_BOUND)
+            require(self.test_id(card).count() == 1, f"{spec['kind']}: {found.inner_text()}")
+            self.shoot(f"job-{card}")
 
 
 def read_options():

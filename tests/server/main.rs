@@ -11,6 +11,7 @@ mod durability;
 mod errors;
 mod events;
 mod jobs;
+mod measure;
 mod models;
 mod predictions;
 mod programs;

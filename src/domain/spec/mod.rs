@@ -1,14 +1,18 @@
-//! The job spec: what a caller asks for, with every default filled in and every value in range.
+//! The spec of a job: what a caller asks for, with every default filled in and every value in range.
 //!
-//! A [`JobSpec`] can only come from [`JobSpec::parse`] (or from our own database), so later code never checks again.
+//! A [`Spec`] can only come from [`Spec::parse`] (or from our own database), so later code never checks again. Its kind decides which
+//! fields there are: those of a training are a [`JobSpec`].
 //! What is planned and not built is refused by name (`not_supported`), never accepted and ignored.
 
 mod augment;
 mod backbone;
 mod device;
+mod evaluate;
 mod fields;
 mod freeze;
 mod image_spec;
+mod kind;
+mod lr_find;
 mod optimizer;
 mod parse;
 
@@ -21,25 +25,19 @@ pub use self::{
     augment::Augment,
     backbone::{Backbone, Weights},
     device::DeviceChoice,
+    evaluate::{EvaluateSpec, EvaluatedSplit},
     freeze::Freeze,
     image_spec::ImageSpec,
+    kind::{JobKind, Spec},
+    lr_find::{LrFindSpec, LrRange},
     optimizer::{OptimizerName, OptimizerSpec},
 };
 pub use super::architecture::{Architecture, Stage};
 use super::{name::Name, preprocessing::Preprocessing, split::SplitSpec};
 
-/// What kind of work a job is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum JobKind {
-    #[default]
-    Train,
-}
-
-/// A checked job spec with its defaults filled in. The smallest spec that a caller can send is `{"dataset": "flowers"}`.
+/// A checked spec of a training with its defaults filled in. The smallest spec that a caller can send is `{"dataset": "flowers"}`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct JobSpec {
-    pub kind: JobKind,
     /// Name of the model that the job makes; by default the dataset's and the architecture's.
     pub name: Option<Name>,
     /// Id or name of the dataset.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::{
-    JobKind, JobSpec, augment, backbone, device,
+    JobSpec, augment, backbone, device,
     fields::{Faults, Fields},
     freeze, image_spec, optimizer,
 };
@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Fields of the contract that are not built yet.
-const PLANNED: &[&str] = &[
+pub(super) const PLANNED: &[&str] = &[
     "unfreeze_at_epoch",
     "head",
     "schedule",
@@ -26,63 +26,85 @@ const PLANNED: &[&str] = &[
     "domain_adaptation",
     "precision",
 ];
+
 impl JobSpec {
-    /// Checks a caller's spec and fills in its defaults.
+    /// Checks a caller's spec of a training and fills in its defaults.
     ///
     /// # Errors
     /// Every fault of the document, in the order of its fields.
     pub fn parse(document: &Value) -> Result<JobSpec, Vec<FieldError>> {
         let faults = Faults::default();
         let mut root = Fields::root(document, &faults);
+        root.choice("kind", (), &[("train", ())]);
+        let spec = Self::read(&mut root);
+        root.finish(PLANNED);
+        checked(spec, faults)
+    }
+
+    /// Reads the fields of a training; `kind` and the end of the object are the caller's.
+    pub(super) fn read(root: &mut Fields) -> JobSpec {
         let backbone = backbone::parse(root.object("backbone"));
-        let spec = JobSpec {
-            kind: root.choice("kind", JobKind::Train, &[("train", JobKind::Train)]),
-            name: parse_name(&mut root),
-            dataset: parse_dataset(&mut root),
-            metadata: parse_metadata(&mut root),
-            freeze: freeze::parse(&mut root, &backbone),
+        JobSpec {
+            name: parse_name(root),
+            dataset: parse_dataset(root, "name the dataset to train on, by its id or its name"),
+            metadata: parse_metadata(root),
+            freeze: freeze::parse(root, &backbone),
             image: image_spec::parse(root.object("image"), backbone.architecture),
             augment: augment::parse(root.object("augment")),
             split: parse_split(root.object("split")),
             epochs: root.integer("epochs", 10, 1, 10_000) as u32,
-            batch_size: root.integer("batch_size", 32, 1, 4096) as u32,
+            batch_size: parse_batch_size(root),
             optimizer: optimizer::parse(root.object("optimizer"), &backbone.weights),
-            device: device::parse(&mut root),
+            device: device::parse(root),
             seed: root.integer("seed", 0, 0, i64::MAX) as u64,
-            priority: root.integer("priority", 0, -100, 100) as i32,
-            max_seconds: root
-                .optional_integer("max_seconds", 1, 365 * 86_400)
-                .map(|seconds| seconds as u64),
-            max_attempts: root.integer("max_attempts", 3, 1, 10) as u32,
+            priority: parse_priority(root),
+            max_seconds: parse_max_seconds(root),
+            max_attempts: parse_max_attempts(root),
             backbone,
-        };
-        root.finish(PLANNED);
-        let faults = faults.into_inner();
-        if faults.is_empty() { Ok(spec) } else { Err(faults) }
+        }
     }
 }
 
-fn parse_name(root: &mut Fields) -> Option<Name> {
+/// The spec, or everything that is wrong with it.
+pub(super) fn checked<T>(spec: T, faults: Faults) -> Result<T, Vec<FieldError>> {
+    let faults = faults.into_inner();
+    if faults.is_empty() { Ok(spec) } else { Err(faults) }
+}
+
+pub(super) fn parse_batch_size(root: &mut Fields) -> u32 {
+    root.integer("batch_size", 32, 1, 4096) as u32
+}
+
+pub(super) fn parse_priority(root: &mut Fields) -> i32 {
+    root.integer("priority", 0, -100, 100) as i32
+}
+
+pub(super) fn parse_max_seconds(root: &mut Fields) -> Option<u64> {
+    root.optional_integer("max_seconds", 1, 365 * 86_400)
+        .map(|seconds| seconds as u64)
+}
+
+pub(super) fn parse_max_attempts(root: &mut Fields) -> u32 {
+    root.integer("max_attempts", 3, 1, 10) as u32
+}
+
+pub(super) fn parse_name(root: &mut Fields) -> Option<Name> {
     let text = root.text("name")?;
     Name::parse(text)
         .inspect_err(|fault| root.fault("name", "range", fault.to_string()))
         .ok()
 }
 
-fn parse_dataset(root: &mut Fields) -> String {
+pub(super) fn parse_dataset(root: &mut Fields, missing: &str) -> String {
     match root.raw("dataset") {
-        None => root.fault(
-            "dataset",
-            "missing",
-            "name the dataset to train on, by its id or its name",
-        ),
+        None => root.fault("dataset", "missing", missing),
         Some(Value::String(text)) if (1..=Name::MAX).contains(&text.len()) => return text.clone(),
         Some(_) => root.fault("dataset", "type", "must be the id or the name of a dataset"),
     }
     String::new()
 }
 
-fn parse_metadata(root: &mut Fields) -> BTreeMap<String, String> {
+pub(super) fn parse_metadata(root: &mut Fields) -> BTreeMap<String, String> {
     let Some(value) = root.raw("metadata") else {
         return BTreeMap::new();
     };

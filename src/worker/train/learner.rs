@@ -70,6 +70,31 @@ impl Learner {
         })
     }
 
+    /// All tensors of the frozen stages: those that training does not change.
+    pub fn staying(&self) -> StateDict {
+        let state = self.network.state().iter();
+        let staying = state.filter(|(name, _)| !Network::is_after(name, self.frozen));
+        staying
+            .map(|(name, tensor)| (name.clone(), tensor.shallow_clone()))
+            .collect()
+    }
+
+    /// Logits of one batch, `[N, classes]`, nothing changing.
+    pub fn outputs(&self, boundary: &Tensor) -> Tensor {
+        tch::no_grad(|| self.logits(boundary, Mode::Eval))
+    }
+
+    /// Takes tensors that training can change back from where [`Learner::changing`] copied them to.
+    pub fn take_back(&mut self, weights: &StateDict) {
+        tch::no_grad(|| {
+            for (name, own) in self.network.state() {
+                if let Some(saved) = weights.get(name) {
+                    own.shallow_clone().copy_(saved);
+                }
+            }
+        });
+    }
+
     /// Copies of all tensors that training can change.
     pub fn changing(&self) -> StateDict {
         let state = self.network.state().iter();

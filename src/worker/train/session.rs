@@ -10,12 +10,13 @@ use super::{
     keeper::Keeper,
     learner::Learner,
     meter::{self, Meter, Score, Sums},
+    outputs,
     pulse::Pulse,
     setup::Ground,
 };
 use crate::{
-    domain::{event::EpochEvent, job::StopReason, model::ModelMetrics},
-    protocol::{TrainRun, WorkerMessage},
+    domain::{event::EpochEvent, job::StopReason, metrics::Logits, model::ModelMetrics},
+    protocol::{TrainRun, UsedActivations, WorkerMessage},
     worker::{
         child::{Reporter, RunDir, StopFlag},
         state::StateDict,
@@ -48,6 +49,7 @@ impl Start {
 pub struct Session<'a> {
     run: &'a TrainRun,
     ground: &'a Ground,
+    dir: RunDir,
     reporter: Reporter,
     learner: Learner,
     position: Position,
@@ -74,6 +76,9 @@ pub struct Outcome {
     pub best: Best,
     pub learner: Learner,
     pub base_weights: String,
+    pub activations: Option<UsedActivations>,
+    /// Of the best weights for the validation images; none where there are none.
+    pub logits: Option<Logits>,
 }
 
 impl<'a> Session<'a> {
@@ -104,6 +109,7 @@ impl<'a> Session<'a> {
             began: Instant::now(),
             run,
             ground,
+            dir: dir.clone(),
             learner,
             position,
         }
@@ -114,6 +120,7 @@ impl<'a> Session<'a> {
         let feed = Feed::new(
             self.run,
             self.ground,
+            &self.dir,
             &self.learner,
             &self.reporter,
             &mut self.pulse,
@@ -137,14 +144,17 @@ impl<'a> Session<'a> {
                 }
             }
         }
+        let logits = self.measure_best(&feed)?;
         let best = self
             .best
             .ok_or_else(|| anyhow::anyhow!("training ended before its first epoch"))?;
         Ok(Outcome {
             reason,
             best,
+            activations: feed.used_activations(),
             learner: self.learner,
             base_weights: self.base_weights,
+            logits,
         })
     }
 
@@ -231,6 +241,25 @@ impl<'a> Session<'a> {
             return Err(meter::diverged(self.position.step, self.position.epoch));
         }
         Ok(Some(score))
+    }
+
+    /// Outputs of the best weights for the validation images, in their order; none where there are none.
+    fn measure_best(&mut self, feed: &Feed) -> Result<Option<Logits>, Halt> {
+        let Some(best) = self.best.as_ref().filter(|_| !self.ground.data.val.is_empty()) else {
+            return Ok(None);
+        };
+        let latest = (!best.is_current).then(|| self.learner.changing());
+        if latest.is_some() {
+            self.learner.take_back(&best.weights);
+        }
+        let measured = outputs::of_validation(&self.learner, feed, &self.ground.data, &mut self.pulse);
+        if let Some(latest) = latest {
+            self.learner.take_back(&latest);
+        }
+        match measured {
+            Err(Halt::Stopped) => Err(self.save_and_stop()),
+            measured => measured.map(Some),
+        }
     }
 
     fn metrics(&self, sums: &Sums, val: Option<Score>) -> ModelMetrics {

@@ -16,8 +16,8 @@ use super::{
     session::Start,
 };
 use crate::{
-    domain::{job::FailureCode, spec::JobSpec},
-    protocol::{TrainRun, WorkerMessage},
+    domain::{job::FailureCode, preprocessing::Preprocessing, spec::JobSpec},
+    protocol::{DatasetInput, TrainRun, WorkerMessage},
     worker::{
         child::{Reporter, RunDir, StopFlag},
         device,
@@ -47,12 +47,8 @@ pub fn ground(run: &TrainRun, dir: &RunDir, reporter: &Reporter, stop: &StopFlag
     check_batches(&run.spec, &plan)?;
     warn(run, &data, reporter);
     let recipe = run.spec.preprocessing();
-    let pack = if run.dataset.pack_side == recipe.resize_to {
-        Pack::open(&run.dataset, &data)?
-    } else {
-        let mut pulse = Pulse::new(reporter, stop);
-        Pack::make(&run.dataset, &data, &recipe, dir, run.threads, &mut pulse)?
-    };
+    let mut pulse = Pulse::new(reporter, stop);
+    let pack = pixels(&run.dataset, &data, &recipe, dir, run.threads, &mut pulse)?;
     Ok(Ground {
         data,
         plan,
@@ -65,6 +61,21 @@ pub fn ground(run: &TrainRun, dir: &RunDir, reporter: &Reporter, stop: &StopFlag
         },
         job: checkpoint::identity(run).map_err(anyhow::Error::new)?,
     })
+}
+
+/// The dataset's own pixels, or ones made for this run where those have another size.
+pub fn pixels(
+    input: &DatasetInput,
+    data: &Data,
+    recipe: &Preprocessing,
+    dir: &RunDir,
+    threads: u32,
+    pulse: &mut Pulse,
+) -> Result<Pack, Halt> {
+    if input.pack_side == recipe.resize_to {
+        return Ok(Pack::open(input, data)?);
+    }
+    Pack::make(input, data, recipe, dir, threads, pulse)
 }
 
 /// The network and where to begin: a checkpoint that is whole, or base weights.

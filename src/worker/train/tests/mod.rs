@@ -1,6 +1,8 @@
 //! Training as the server sees it: files in, messages out, a model or a reason. On drawn pictures of 32 pixels.
 
 pub(crate) mod drawn;
+mod kept;
+mod measure;
 mod parity;
 mod resume;
 
