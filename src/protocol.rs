@@ -346,7 +346,9 @@ pub struct TrainResult {
     pub weights: Artifact,
     /// `model.json`, which holds `card`.
     pub card_file: Artifact,
-    pub activations: Option<UsedActivations>,
+    /// Of frozen stages, which the server keeps for later jobs.
+    #[serde(default)]
+    pub activations: Vec<UsedActivations>,
     /// `evaluation.json`: an [`Evaluation`](crate::domain::evaluation::Evaluation) on the validation images; none where there are none.
     #[serde(default)]
     pub evaluation: Option<Artifact>,

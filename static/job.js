@@ -179,6 +179,12 @@ function progressText(job) {
   ].filter(Boolean).join(' · ');
 }
 
+const DONE = {
+  early_stopped: 'Done early: nothing became better any more',
+  budget: 'Done: the time was up, the best weights so far are kept',
+  diverged: 'Ended early: the loss stopped being a number, the best weights before that are kept',
+};
+
 function outcomeBox(job) {
   if (job.status === 'failed') {
     return h('div', { class: 'box box-bad', role: 'alert', 'data-testid': 'job-error' },
@@ -193,7 +199,7 @@ function outcomeBox(job) {
     ? `The best epoch was ${best.epoch}, with a validation accuracy of ${formatShare(best.val_accuracy)}.`
     : 'The model is ready.';
   return h('div', { class: 'box box-good' },
-    h('p', { class: 'box-title' }, job.stop_reason === 'budget' ? 'Done: the time was up, the best weights so far are kept' : 'Done'),
+    h('p', { class: 'box-title' }, DONE[job.stop_reason] ?? 'Done'),
     h('p', {}, reached),
     job.model && h('a', { class: 'button primary', 'data-testid': 'try-model', href: `#/models/${encodeURIComponent(job.model)}` }, 'Try the model'));
 }
@@ -233,6 +239,12 @@ function jobButtons() {
   };
 }
 
+function frozenStages({ freeze, unfreeze_at_epoch: unfreezeAtEpoch }) {
+  if (freeze.gradual) return `backbone at first, a stage less every ${freeze.gradual} epochs`;
+  const stages = freeze.until ? `up to ${freeze.until}` : freeze;
+  return unfreezeAtEpoch ? `${stages} until epoch ${unfreezeAtEpoch}` : stages;
+}
+
 function jobFacts(job) {
   return [
     ['Id', h('code', {}, job.id)],
@@ -253,12 +265,11 @@ function evaluationFacts({ spec }) {
 }
 
 function trainingFacts({ kind, spec }) {
-  const frozen = typeof spec.freeze === 'object' ? `up to ${spec.freeze.until}` : spec.freeze;
   const work = kind === 'lr_find'
     ? `${spec.lr_find.steps} steps with learning rates from ${spec.lr_find.min_lr} to ${spec.lr_find.max_lr}`
     : `${spec.epochs} epochs, learning rate ${spec.optimizer.lr}`;
   return [
-    ['Network', `${spec.backbone.architecture}, weights ${spec.backbone.weights}, frozen ${frozen}`],
+    ['Network', `${spec.backbone.architecture}, weights ${spec.backbone.weights}, frozen ${frozenStages(spec)}`],
     [kind === 'lr_find' ? 'Search' : 'Training', `${spec.image.size} px, ${work}, batches of ${spec.batch_size}, seed ${spec.seed}`],
   ];
 }

@@ -62,7 +62,7 @@ pub enum FailureCode {
     /// The base weights could not be had.
     WeightsUnavailable,
     OutOfMemory,
-    /// The loss stopped being a number.
+    /// The loss or the gradients stopped being numbers before any epoch was better than guessing.
     Diverged,
     /// The worker ended without a result, too often.
     WorkerCrashed,
@@ -103,7 +103,7 @@ pub struct Progress {
     pub eta_seconds: Option<f64>,
 }
 
-/// The epoch whose weights are kept: highest validation accuracy, then lowest validation loss.
+/// The epoch whose weights are kept: the best by `early_stopping.monitor`, or else highest validation accuracy, then lowest validation loss.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Best {
     pub epoch: u32,
@@ -117,8 +117,13 @@ pub struct Best {
 pub enum StopReason {
     /// Everything was done: every epoch of a training.
     Completed,
+    /// `early_stopping` saw nothing better for long enough; the best weights became the model.
+    EarlyStopped,
     /// `max_seconds` were over; the best weights so far became the model.
     Budget,
+    /// The loss or the gradients stopped being numbers after an epoch that was better than guessing; the best weights so far became the
+    /// model. A warning says at which step. Without such an epoch the job fails.
+    Diverged,
     Cancelled,
 }
 

@@ -12,6 +12,8 @@ pub enum Stream {
     Augment = 3,
     Initialise = 4,
     SampleDataset = 5,
+    Dropout = 8,
+    BalancedSampler = 9,
 }
 
 /// A sequence of draws that begins at one point of (seed, stream, epoch, index).

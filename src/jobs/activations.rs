@@ -28,7 +28,7 @@ pub async fn known(context: &Context, dataset: &DatasetVersion) -> Vec<KnownActi
 pub async fn keep(
     context: &Context,
     job: &ClaimedJob,
-    dataset: DatasetVersion,
+    dataset: &DatasetVersion,
     used: UsedActivations,
     pin: &Pin,
 ) {
@@ -40,7 +40,7 @@ pub async fn keep(
 async fn try_keep(
     context: &Context,
     job: &ClaimedJob,
-    dataset: DatasetVersion,
+    dataset: &DatasetVersion,
     used: UsedActivations,
     pin: &Pin,
 ) -> Result<()> {
@@ -51,7 +51,7 @@ async fn try_keep(
     context.blobs.adopt(&dir, &file, pin).await?;
     let new = NewActivations {
         key: used.key,
-        dataset,
+        dataset: dataset.clone(),
         blob: file.sha256,
         bytes: file.bytes,
     };

@@ -57,8 +57,8 @@ async fn complete(context: &Context, job: &ClaimedJob, result: TrainResult) {
         cancel_after_all(context, job).await;
     }
     // After the job's end: nobody waits for it.
-    if let Some(used) = result.activations {
-        activations::keep(context, job, dataset, used, &pin).await;
+    for used in result.activations {
+        activations::keep(context, job, &dataset, used, &pin).await;
     }
 }
 

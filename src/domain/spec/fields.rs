@@ -50,6 +50,12 @@ impl<'a> Fields<'a> {
         Fields::new(self.pointer_to(name), value, self.faults)
     }
 
+    /// A nested object that may be left out.
+    pub fn optional_object(&mut self, name: &'static str) -> Option<Fields<'a>> {
+        let value = self.raw(name)?;
+        Some(Fields::new(self.pointer_to(name), Some(value), self.faults))
+    }
+
     /// The value of a field; null counts as absent.
     pub fn raw(&mut self, name: &'static str) -> Option<&'a Value> {
         self.known.push(name);
@@ -119,6 +125,18 @@ impl<'a> Fields<'a> {
             return default;
         }
         number
+    }
+
+    /// As [`Fields::number`], where there is no default.
+    pub fn optional_number(
+        &mut self,
+        name: &'static str,
+        rule: &str,
+        allowed: impl Fn(f64) -> bool,
+    ) -> Option<f64> {
+        self.raw(name)?;
+        let number = self.number(name, f64::NAN, rule, allowed);
+        (!number.is_nan()).then_some(number)
     }
 
     /// One of a fixed set of words.

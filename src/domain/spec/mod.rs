@@ -7,14 +7,18 @@
 mod augment;
 mod backbone;
 mod device;
+mod early_stopping;
 mod evaluate;
 mod fields;
 mod freeze;
+mod head;
 mod image_spec;
 mod kind;
+mod loss;
 mod lr_find;
 mod optimizer;
 mod parse;
+mod schedule;
 
 use std::collections::BTreeMap;
 
@@ -25,12 +29,16 @@ pub use self::{
     augment::Augment,
     backbone::{Backbone, Weights},
     device::DeviceChoice,
+    early_stopping::{EarlyStopping, Monitor},
     evaluate::{EvaluateSpec, EvaluatedSplit},
     freeze::Freeze,
+    head::HeadSpec,
     image_spec::ImageSpec,
     kind::{JobKind, Spec},
+    loss::{Imbalance, LossName, LossSpec},
     lr_find::{LrFindSpec, LrRange},
     optimizer::{OptimizerName, OptimizerSpec},
+    schedule::{ScheduleName, ScheduleSpec},
 };
 pub use super::architecture::{Architecture, Stage};
 use super::{name::Name, preprocessing::Preprocessing, split::SplitSpec};
@@ -47,16 +55,43 @@ pub struct JobSpec {
     pub backbone: Backbone,
     /// By default `backbone` with pretrained weights and `none` with `"weights": "none"`.
     pub freeze: Freeze,
+    /// From this epoch on (2 to `epochs`) everything learns, whatever `freeze` says.
+    #[serde(default)]
+    #[schema(minimum = 2, maximum = 10000)]
+    pub unfreeze_at_epoch: Option<u32>,
+    #[serde(default)]
+    pub head: HeadSpec,
     pub image: ImageSpec,
     pub augment: Augment,
     pub split: SplitSpec,
     /// 1 to 10000.
     #[schema(minimum = 1, maximum = 10000, default = 10)]
     pub epochs: u32,
-    /// Images per step, 1 to 4096.
+    /// Images that go through the network together, 1 to 4096.
     #[schema(minimum = 1, maximum = 4096, default = 32)]
     pub batch_size: u32,
+    /// Batches whose gradients make one step, 1 to 1024: a step then is one over `batch_size` times so many images, except that BatchNorm
+    /// sees one batch at a time. The last step of an epoch takes what is left and is the mean over that.
+    #[serde(default = "one")]
+    #[schema(minimum = 1, maximum = 1024, default = 1)]
+    pub gradient_accumulation_steps: u32,
     pub optimizer: OptimizerSpec,
+    #[serde(default)]
+    pub schedule: ScheduleSpec,
+    #[serde(default)]
+    pub loss: LossSpec,
+    /// Gradients are scaled down to this norm over all of them where theirs is larger (Pascanu et al. 2013, as
+    /// torch.nn.utils.clip_grad_norm_), above 0.
+    #[serde(default)]
+    #[schema(exclusive_minimum = 0.0)]
+    pub clip_grad_norm: Option<f64>,
+    /// Decay of an exponential moving average of the weights, above 0, below 1. Validation and the model use the average. After n steps the
+    /// decay is at most (1 + n) / (10 + n), so that short runs do not end with the weights that they began with (as TensorFlow does it).
+    #[serde(default)]
+    #[schema(exclusive_minimum = 0.0, exclusive_maximum = 1.0)]
+    pub ema_decay: Option<f64>,
+    #[serde(default)]
+    pub early_stopping: Option<EarlyStopping>,
     pub device: DeviceChoice,
     /// Of initialisation, shuffling and augmentation.
     #[schema(default = 0)]
@@ -69,6 +104,10 @@ pub struct JobSpec {
     /// Times that a worker may die or hang before the job fails, 1 to 10.
     #[schema(minimum = 1, maximum = 10, default = 3)]
     pub max_attempts: u32,
+}
+
+fn one() -> u32 {
+    1
 }
 
 impl JobSpec {

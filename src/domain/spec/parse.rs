@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::{
-    JobSpec, augment, backbone, device,
+    JobSpec, augment, backbone, device, early_stopping,
     fields::{Faults, Fields},
-    freeze, image_spec, optimizer,
+    freeze, head, image_spec, loss, optimizer, schedule,
 };
 use crate::{
     domain::{name::Name, split::SplitSpec},
@@ -15,17 +15,7 @@ use crate::{
 };
 
 /// Fields of the contract that are not built yet.
-pub(super) const PLANNED: &[&str] = &[
-    "unfreeze_at_epoch",
-    "head",
-    "schedule",
-    "loss",
-    "clip_grad_norm",
-    "ema_decay",
-    "early_stopping",
-    "domain_adaptation",
-    "precision",
-];
+pub(super) const PLANNED: &[&str] = &["domain_adaptation", "precision"];
 
 impl JobSpec {
     /// Checks a caller's spec of a training and fills in its defaults.
@@ -44,17 +34,29 @@ impl JobSpec {
     /// Reads the fields of a training; `kind` and the end of the object are the caller's.
     pub(super) fn read(root: &mut Fields) -> JobSpec {
         let backbone = backbone::parse(root.object("backbone"));
+        let epochs = root.integer("epochs", 10, 1, 10_000) as u32;
+        let freeze = freeze::parse(root, &backbone);
         JobSpec {
             name: parse_name(root),
             dataset: parse_dataset(root, "name the dataset to train on, by its id or its name"),
             metadata: parse_metadata(root),
-            freeze: freeze::parse(root, &backbone),
+            freeze,
+            unfreeze_at_epoch: freeze::parse_unfreezing(root, freeze, epochs),
+            head: head::parse(root.object("head")),
             image: image_spec::parse(root.object("image"), backbone.architecture),
             augment: augment::parse(root.object("augment")),
             split: parse_split(root.object("split")),
-            epochs: root.integer("epochs", 10, 1, 10_000) as u32,
+            epochs,
             batch_size: parse_batch_size(root),
+            gradient_accumulation_steps: root.integer("gradient_accumulation_steps", 1, 1, 1024) as u32,
             optimizer: optimizer::parse(root.object("optimizer"), &backbone.weights),
+            schedule: schedule::parse(root.object("schedule"), epochs),
+            loss: loss::parse(root.object("loss")),
+            clip_grad_norm: root.optional_number("clip_grad_norm", "must be > 0", |norm| norm > 0.0),
+            ema_decay: root.optional_number("ema_decay", "must be > 0 and below 1", |decay| {
+                decay > 0.0 && decay < 1.0
+            }),
+            early_stopping: early_stopping::parse(root),
             device: device::parse(root),
             seed: root.integer("seed", 0, 0, i64::MAX) as u64,
             priority: parse_priority(root),
@@ -214,7 +216,7 @@ mod tests {
                 "dataset": "d", "freeze": "backbone", "backbone": {"architecture": architecture, "weights": "own.pth"}
             });
             let spec = JobSpec::parse(&spec).unwrap();
-            assert_eq!(spec.freeze.last_frozen(spec.backbone.architecture), Some(last));
+            assert_eq!(spec.last_frozen(1), Some(last));
         }
     }
 
@@ -222,7 +224,7 @@ mod tests {
     fn all_faults_are_told_at_once_with_their_pointers() {
         let faults = JobSpec::parse(&json!({
             "dataset": 7, "epochs": 0, "batch_size": "many", "optimizer": {"lr": -1, "lrr": 2},
-            "image": {"size": 8}, "freeze": {"until": "layer9"}, "early_stopping": {"patience": 1}
+            "image": {"size": 8}, "freeze": {"until": "layer9"}, "domain_adaptation": {"method": "coral"}
         }))
         .unwrap_err();
         let told: Vec<_> = faults
@@ -237,7 +239,7 @@ mod tests {
             ("/optimizer/lrr", "unknown_field"),
             ("/image/size", "range"),
             ("/freeze", "range"),
-            ("/early_stopping", "not_supported"),
+            ("/domain_adaptation", "not_supported"),
         ] {
             assert!(told.contains(&expected), "{expected:?} is not in {told:?}");
         }
@@ -275,9 +277,13 @@ mod tests {
 
     #[test]
     fn a_resolved_spec_is_itself_a_spec() {
-        let spec =
-            JobSpec::parse(&json!({"dataset": "d", "freeze": {"until": "layer3"}, "device": "cuda:1"}))
-                .unwrap();
+        let spec = JobSpec::parse(&json!({
+            "dataset": "d", "freeze": {"until": "layer3"}, "unfreeze_at_epoch": 4, "device": "cuda:1", "head": {"dropout": 0.2},
+            "optimizer": {"name": "adamw", "layer_decay": 0.7}, "schedule": {"name": "plateau", "warmup_epochs": 0.5},
+            "loss": {"name": "focal", "imbalance": "balanced_sampler"}, "clip_grad_norm": 1, "ema_decay": 0.999,
+            "gradient_accumulation_steps": 2, "early_stopping": {"monitor": "val_accuracy"},
+        }))
+        .unwrap();
         let again = JobSpec::parse(&serde_json::to_value(&spec).unwrap()).unwrap();
         assert_eq!(spec, again);
     }

@@ -1,7 +1,10 @@
 //! The best epoch so far: which one it is, and copies of its weights.
 
 use super::learner::Learner;
-use crate::{domain::model::ModelMetrics, worker::state::StateDict};
+use crate::{
+    domain::{model::ModelMetrics, spec::Monitor},
+    worker::state::StateDict,
+};
 
 /// An epoch that may become the model.
 #[derive(Debug)]
@@ -45,12 +48,25 @@ impl Best {
     }
 }
 
-/// Highest validation accuracy, then lowest validation loss; without validation images the later one.
-pub fn is_better(new: &ModelMetrics, old: &ModelMetrics) -> bool {
-    let (Some(new_accuracy), Some(old_accuracy)) = (new.val_accuracy, old.val_accuracy) else {
+/// By the monitored value where one is named, otherwise by accuracy; where that is the same, by the other value; without validation images
+/// the later one.
+pub fn is_better(new: &ModelMetrics, old: &ModelMetrics, monitor: Option<Monitor>) -> bool {
+    let values = |metrics: &ModelMetrics| Some((metrics.val_loss?, metrics.val_accuracy?));
+    let (Some((new_loss, new_accuracy)), Some((old_loss, old_accuracy))) = (values(new), values(old)) else {
         return true;
     };
-    new_accuracy > old_accuracy || (new_accuracy == old_accuracy && new.val_loss < old.val_loss)
+    let more_accurate = new_accuracy.total_cmp(&old_accuracy);
+    let less_lost = old_loss.total_cmp(&new_loss);
+    let order = match monitor {
+        None | Some(Monitor::ValAccuracy) => more_accurate.then(less_lost),
+        Some(Monitor::ValLoss) => less_lost.then(more_accurate),
+    };
+    order.is_gt()
+}
+
+/// Whether a model is better than guessing: its validation loss is below that of giving every class the same probability.
+pub fn is_useful(metrics: &ModelMetrics, classes: usize) -> bool {
+    metrics.val_loss.is_some_and(|loss| loss < (classes as f64).ln())
 }
 
 #[cfg(test)]
@@ -72,10 +88,24 @@ mod tests {
     #[test]
     fn accuracy_decides_then_loss_then_time() {
         let reached = |accuracy, loss| metrics(Some(accuracy), Some(loss));
-        assert!(is_better(&reached(0.9, 5.0), &reached(0.8, 0.1)));
-        assert!(is_better(&reached(0.9, 0.1), &reached(0.9, 0.2)));
-        assert!(!is_better(&reached(0.9, 0.2), &reached(0.9, 0.2)));
-        assert!(!is_better(&reached(0.8, 0.1), &reached(0.9, 0.2)));
-        assert!(is_better(&metrics(None, None), &metrics(None, None)));
+        for monitor in [None, Some(Monitor::ValAccuracy)] {
+            let is_better = |new, old| is_better(&new, &old, monitor);
+            assert!(is_better(reached(0.9, 5.0), reached(0.8, 0.1)));
+            assert!(is_better(reached(0.9, 0.1), reached(0.9, 0.2)));
+            assert!(!is_better(reached(0.9, 0.2), reached(0.9, 0.2)));
+            assert!(!is_better(reached(0.8, 0.1), reached(0.9, 0.2)));
+            assert!(is_better(metrics(None, None), metrics(None, None)));
+        }
+    }
+
+    #[test]
+    fn the_monitored_loss_decides_before_accuracy() {
+        let is_better = |new: (f64, f64), old: (f64, f64)| {
+            let [new, old] = [new, old].map(|(accuracy, loss)| metrics(Some(accuracy), Some(loss)));
+            is_better(&new, &old, Some(Monitor::ValLoss))
+        };
+        assert!(is_better((0.8, 0.1), (0.9, 0.2)));
+        assert!(is_better((0.9, 0.2), (0.8, 0.2)));
+        assert!(!is_better((0.9, 0.2), (0.9, 0.2)));
     }
 }

@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, path::Path};
 use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
-use super::meter::Sums;
+use super::{history::Judged, meter::Sums};
 use crate::{
     digest::{self, Hasher},
     domain::model::ModelMetrics,
@@ -19,10 +19,11 @@ use crate::{
 
 /// The file's one key of metadata.
 const NOTE: &str = "finetuned";
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 /// What tensors' names begin with.
 const MODEL: &str = "model.";
 const OPTIMIZER: &str = "optimizer.";
+const AVERAGE: &str = "average.";
 const BEST: &str = "best.";
 
 /// A point between two steps.
@@ -71,12 +72,15 @@ pub struct Note {
     pub position: Position,
     /// Of the epoch that goes on.
     pub sums: Sums,
+    /// Of the epochs before.
+    history: Vec<Judged>,
     pub best: Option<ModelMetrics>,
     /// The best weights are the model's own, and not in the file a second time.
     best_is_model: bool,
     pub base_weights: String,
     /// Time used of `max_seconds`, by all attempts.
     pub seconds_used: f64,
+    batch_limit: usize,
     /// SHA-256 over all tensors.
     content: String,
 }
@@ -88,10 +92,16 @@ pub struct Checkpoint {
     pub machine: Machine,
     pub position: Position,
     pub sums: Sums,
+    /// Of the epochs before.
+    pub history: Vec<Judged>,
     pub base_weights: String,
     pub seconds_used: f64,
+    /// Most pictures that memory has sufficed for.
+    pub batch_limit: usize,
     /// By the network's names.
     pub model: StateDict,
+    /// The moving average, as far as it can change; empty where there is none.
+    pub average: StateDict,
     /// As the optimiser names it.
     pub optimizer: StateDict,
     pub best: Option<SavedBest>,
@@ -128,6 +138,7 @@ pub fn write(path: &Path, checkpoint: &Checkpoint) -> Result<(), CheckpointFault
     let parts = [
         (MODEL, Some(&checkpoint.model)),
         (OPTIMIZER, Some(&checkpoint.optimizer)),
+        (AVERAGE, Some(&checkpoint.average)),
         (BEST, best_weights),
     ];
     for (prefix, part) in parts {
@@ -141,10 +152,12 @@ pub fn write(path: &Path, checkpoint: &Checkpoint) -> Result<(), CheckpointFault
         machine: checkpoint.machine.clone(),
         position: checkpoint.position,
         sums: checkpoint.sums.clone(),
+        history: checkpoint.history.clone(),
         best: best.map(|best| best.metrics.clone()),
         best_is_model: best.is_some() && best_weights.is_none(),
         base_weights: checkpoint.base_weights.clone(),
         seconds_used: checkpoint.seconds_used,
+        batch_limit: checkpoint.batch_limit,
         content: content(&tensors)?,
     };
     let text = serde_json::to_string(&note).map_err(|fault| CheckpointFault::Damaged(fault.to_string()))?;
@@ -174,6 +187,7 @@ pub fn read(path: &Path, job: &str) -> Result<Checkpoint, CheckpointFault> {
     let mut parts = [
         (MODEL, StateDict::new()),
         (OPTIMIZER, StateDict::new()),
+        (AVERAGE, StateDict::new()),
         (BEST, StateDict::new()),
     ];
     for (name, tensor) in tensors {
@@ -183,16 +197,19 @@ pub fn read(path: &Path, job: &str) -> Result<Checkpoint, CheckpointFault> {
             }
         }
     }
-    let [(_, model), (_, optimizer), (_, best)] = parts;
+    let [(_, model), (_, optimizer), (_, average), (_, best)] = parts;
     let best_weights = (!note.best_is_model).then_some(best);
     Ok(Checkpoint {
         job: note.job,
         machine: note.machine,
         position: note.position,
         sums: note.sums,
+        history: note.history,
         base_weights: note.base_weights,
         seconds_used: note.seconds_used,
+        batch_limit: note.batch_limit,
         model,
+        average,
         optimizer,
         best: note.best.map(|metrics| SavedBest {
             metrics,

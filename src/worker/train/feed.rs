@@ -41,11 +41,13 @@ pub struct Ready {
 }
 
 impl<'a> Feed<'a> {
-    /// Computes the frozen stages' activations for all views at once where they are to be kept.
+    /// For `epoch` and those with the same frozen stages. Computes the frozen stages' activations for all views at once where they are to
+    /// be kept.
     ///
     /// # Errors
     /// [`Halt::Stopped`] where that takes too long for whoever set the flag.
     pub fn new(
+        epoch: u32,
         run: &TrainRun,
         ground: &'a Ground,
         dir: &RunDir,
@@ -60,6 +62,7 @@ impl<'a> Feed<'a> {
             views: None,
         };
         let source = views::Source {
+            epoch,
             feed: &feed,
             run,
             ground,
@@ -85,8 +88,9 @@ impl<'a> Feed<'a> {
             let image = data.images[sample.image].id;
             Item::new(sample, plan.mirrored(epoch, image))
         };
-        let steps = position.step_in_epoch..plan.steps_per_epoch();
-        let batches = steps.map(|step| order[plan.batch(step)].iter().map(item).collect());
+        let steps = plan.step_rows().skip(position.step_in_epoch);
+        let batches = steps.flat_map(|rows| plan.batches(rows));
+        let batches = batches.map(|batch| order[batch].iter().map(item).collect());
         self.batches(batches.collect())
     }
 
@@ -132,7 +136,7 @@ impl Batches<'_> {
                     return Ok(None);
                 };
                 let pictures = input::normalised(&batch.pictures, &self.feed.recipe, device);
-                (learner.boundary(&pictures), batch.labels)
+                (learner.boundary(&pictures)?, batch.labels)
             }
             Source::Kept(views, batches) => {
                 let Some(items) = batches.next() else {
@@ -179,14 +183,14 @@ mod tests {
             let ground = setup::ground(&run, &dir, &reporter, &stop).unwrap();
             let (learner, start) = setup::start(&run, &ground, &reporter, &stop).unwrap();
             let mut pulse = Pulse::new(&reporter, &stop);
-            let kept = Feed::new(&run, &ground, &dir, &learner, &reporter, &mut pulse).unwrap();
+            let kept = Feed::new(1, &run, &ground, &dir, &learner, &reporter, &mut pulse).unwrap();
             assert!(kept.views.is_some());
             let pixels = Feed {
                 views: None,
                 recipe: kept.recipe.clone(),
                 ..kept
             };
-            let kept = Feed::new(&run, &ground, &dir, &learner, &reporter, &mut pulse).unwrap();
+            let kept = Feed::new(1, &run, &ground, &dir, &learner, &reporter, &mut pulse).unwrap();
             let both = [
                 (kept.training(start.position), pixels.training(start.position)),
                 (kept.validation(), pixels.validation()),

@@ -4,7 +4,9 @@ use std::io::{self, ErrorKind};
 
 use crate::{
     domain::job::{FailureCode, JobError},
-    worker::{bundle::BundleFault, state::StateFault, weights::Unobtained},
+    worker::{
+        bundle::BundleFault, fault::TorchFault, nets::LoadFault, state::StateFault, weights::Unobtained,
+    },
 };
 
 /// Why training ends without a model.
@@ -60,6 +62,18 @@ impl From<StateFault> for Halt {
 
 impl From<BundleFault> for Halt {
     fn from(fault: BundleFault) -> Self {
+        anyhow::Error::new(fault).into()
+    }
+}
+
+impl From<TorchFault> for Halt {
+    fn from(fault: TorchFault) -> Self {
+        anyhow::Error::new(fault).into()
+    }
+}
+
+impl From<LoadFault> for Halt {
+    fn from(fault: LoadFault) -> Self {
         anyhow::Error::new(fault).into()
     }
 }

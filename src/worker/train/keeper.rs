@@ -77,3 +77,24 @@ impl Keeper {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_is_due_after_a_minute_but_never_for_more_than_a_twentieth_of_the_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let reporter = Reporter::to(std::io::sink());
+        let mut keeper = Keeper::new(&RunDir::new(folder.path()), &reporter);
+        assert!(!keeper.is_due());
+        assert!(keeper.is_worth_it(), "the first always is");
+        let ago = |seconds| Instant::now() - Duration::from_secs(seconds);
+        keeper.last = ago(61);
+        assert!(keeper.is_due());
+        keeper.cost = Some(Duration::from_secs(10));
+        assert!(!keeper.is_due() && !keeper.is_worth_it());
+        keeper.last = ago(201);
+        assert!(keeper.is_due() && keeper.is_worth_it());
+    }
+}

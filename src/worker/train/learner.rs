@@ -3,13 +3,21 @@
 //! The frozen stages are a function of the picture alone (their BatchNorm is in eval mode), so that what leaves them, the boundary
 //! activations, may be computed once and used often. Everything else here begins at that boundary.
 
-use tch::{Kind, Reduction, Tensor};
+use std::cell::Cell;
 
-use super::sgd::Sgd;
+use tch::{Kind, Tensor};
+
+use super::{
+    dropout::Dropout,
+    loss::{self, Loss},
+    optimizer::{Average, Optimizer},
+    portion::Portion,
+};
 use crate::{
-    domain::spec::{OptimizerSpec, Stage},
+    domain::spec::{JobSpec, Stage},
     worker::{
-        nets::{Network, layers::Mode},
+        fault::{self, TorchFault},
+        nets::{LoadFault, Network, layers::Mode},
         state::StateDict,
     },
 };
@@ -17,56 +25,124 @@ use crate::{
 /// A network and what makes it learn.
 pub struct Learner {
     pub network: Network,
-    pub optimizer: Sgd,
+    pub optimizer: Optimizer,
+    /// What validation and the model use in place of the network, where it was asked for.
+    pub average: Option<Average>,
+    pub loss: Loss,
+    dropout: Dropout,
     frozen: Option<Stage>,
+    /// Stages up to and with this one never learn in this run.
+    always_frozen: Option<Stage>,
+    /// For work without gradients, whose result does not depend on how it is cut.
+    portion: Cell<Portion>,
 }
 
-/// Loss and hits of one batch, still on the device: reading them waits for the device.
+/// Loss and hits of pictures, still on the device: reading them waits for the device.
 pub struct Outcome {
-    /// Mean cross entropy over the batch, a scalar.
+    /// A scalar: training's loss, or the mean cross entropy where they were judged.
     pub loss: Tensor,
     /// Pictures whose likeliest class is the right one, a scalar of 64-bit integers.
     pub correct: Tensor,
 }
 
+/// A part of a step's pictures.
+#[derive(Clone, Copy, Debug)]
+pub struct Part {
+    /// Steps before this one.
+    pub step: u64,
+    /// Its first picture among the step's.
+    pub first_row: usize,
+    /// What all of the step's pictures count, see [`Loss::weight`].
+    pub step_weight: f64,
+}
+
 impl Learner {
-    /// Stages up to and with `frozen` do not learn.
-    pub fn new(network: Network, frozen: Option<Stage>, spec: &OptimizerSpec) -> Self {
-        let mut parameters = network.parameters();
-        parameters.retain(|parameter| Network::is_after(&parameter.name, frozen));
-        Self {
-            optimizer: Sgd::new(parameters, spec),
+    /// Begins before an epoch (from 1) of a run of `spec`.
+    ///
+    /// # Errors
+    /// None that a network's own weights could cause.
+    pub fn new(network: Network, spec: &JobSpec, loss: Loss, epoch: u32) -> Result<Self, LoadFault> {
+        let average = spec.ema_decay.map(|decay| Average::of(&network, decay));
+        let mut learner = Self {
+            optimizer: Optimizer::new(spec),
+            average: average.transpose()?,
+            loss,
+            dropout: Dropout::new(spec.head.dropout, spec.seed),
+            frozen: None,
+            always_frozen: spec.last_frozen(spec.epochs),
+            portion: Cell::new(Portion::new(usize::MAX, 1)),
             network,
-            frozen,
-        }
+        };
+        learner.freeze(spec.last_frozen(epoch));
+        Ok(learner)
     }
 
-    /// Whether the boundary is not the pictures themselves.
-    pub fn has_frozen_stages(&self) -> bool {
-        self.frozen.is_some()
+    /// From now on the stages up to and with `frozen` do not learn. What begins to learn has a fresh optimiser's state.
+    pub fn freeze(&mut self, frozen: Option<Stage>) {
+        let mut parameters = self.network.parameters();
+        parameters.retain(|parameter| Network::is_after(&parameter.name, frozen));
+        self.optimizer.learn(parameters);
+        self.frozen = frozen;
+    }
+
+    pub fn frozen(&self) -> Option<Stage> {
+        self.frozen
     }
 
     /// Boundary activations of pictures `[N, 3, H, W]`; the pictures themselves where nothing is frozen.
-    pub fn boundary(&self, pictures: &Tensor) -> Tensor {
-        match self.frozen {
-            None => pictures.shallow_clone(),
-            Some(last) => tch::no_grad(|| self.network.stages(pictures, None, last, Mode::Eval)),
-        }
+    pub fn boundary(&self, pictures: &Tensor) -> Result<Tensor, TorchFault> {
+        let Some(last) = self.frozen else {
+            return Ok(pictures.shallow_clone());
+        };
+        let parts = self.in_portions(pictures, |part| {
+            tch::no_grad(|| self.network.stages(part, None, last, Mode::Eval))
+        })?;
+        Ok(joined(parts))
     }
 
-    /// Learns from one batch: boundary activations and labels `[N]` (64-bit integers). `lr` is the head's learning rate.
-    pub fn step(&mut self, boundary: &Tensor, labels: &Tensor, lr: f64) -> Outcome {
-        let logits = self.logits(boundary, Mode::Train);
-        let loss = cross_entropy(&logits, labels);
-        self.optimizer.step(&loss, lr);
-        outcome(&logits, &loss, labels)
+    /// Adds the gradients of some of a step's pictures: boundary activations and labels `[N]` (64-bit integers). The losses of all parts
+    /// add up to the step's.
+    ///
+    /// # Errors
+    /// Memory that does not suffice: then nothing has changed.
+    pub fn accumulate(
+        &mut self,
+        boundary: &Tensor,
+        labels: &Tensor,
+        part: Part,
+    ) -> Result<Outcome, TorchFault> {
+        let statistics = Statistics::of(&self.network, self.frozen);
+        let result = fault::caught(|| {
+            let features = self.features(&self.network, boundary, Mode::Train);
+            let features = self.dropout.apply(&features, part.step, part.first_row);
+            let logits = self.network.head(&features);
+            let loss = self.loss.of_each(&logits, labels).sum(Kind::Float) / part.step_weight;
+            let outcome = Outcome {
+                correct: hits(&logits, labels),
+                loss: loss.detach(),
+            };
+            self.optimizer.accumulate(&loss);
+            outcome
+        });
+        result.inspect_err(|_| statistics.put_back())
+    }
+
+    /// Takes the step for which gradients were added up, after `steps` others, the head at the rate `lr`. Returns the norm of the
+    /// gradients, a scalar on the device.
+    pub fn step(&mut self, lr: f64, steps: u64) -> Tensor {
+        let norm = self.optimizer.step(lr);
+        if let Some(average) = &mut self.average {
+            average.follow(&self.network, self.frozen, steps);
+        }
+        norm
     }
 
     /// Judges one batch, nothing changing.
-    pub fn judge(&self, boundary: &Tensor, labels: &Tensor) -> Outcome {
-        tch::no_grad(|| {
-            let logits = self.logits(boundary, Mode::Eval);
-            outcome(&logits, &cross_entropy(&logits, labels), labels)
+    pub fn judge(&self, boundary: &Tensor, labels: &Tensor) -> Result<Outcome, TorchFault> {
+        let logits = self.outputs(boundary)?;
+        Ok(Outcome {
+            loss: loss::cross_entropy(&logits, labels),
+            correct: hits(&logits, labels),
         })
     }
 
@@ -79,15 +155,19 @@ impl Learner {
             .collect()
     }
 
-    /// Logits of one batch, `[N, classes]`, nothing changing.
-    pub fn outputs(&self, boundary: &Tensor) -> Tensor {
-        tch::no_grad(|| self.logits(boundary, Mode::Eval))
+    /// Logits of one batch, `[N, classes]`, of the network that is judged, nothing changing.
+    pub fn outputs(&self, boundary: &Tensor) -> Result<Tensor, TorchFault> {
+        let network = self.judged();
+        let logits = self.in_portions(boundary, |part| {
+            tch::no_grad(|| network.head(&self.features(network, part, Mode::Eval)))
+        })?;
+        Ok(joined(logits))
     }
 
-    /// Takes tensors that training can change back from where [`Learner::changing`] copied them to.
+    /// Takes tensors that training can change back, into the network that is judged, from where [`Learner::changing`] copied them to.
     pub fn take_back(&mut self, weights: &StateDict) {
         tch::no_grad(|| {
-            for (name, own) in self.network.state() {
+            for (name, own) in self.judged().state() {
                 if let Some(saved) = weights.get(name) {
                     own.shallow_clone().copy_(saved);
                 }
@@ -95,12 +175,19 @@ impl Learner {
         });
     }
 
-    /// Copies of all tensors that training can change.
+    /// Copies of all tensors that training can change, of the network that is judged.
     pub fn changing(&self) -> StateDict {
-        let state = self.network.state().iter();
-        let changing = state.filter(|(name, _)| Network::is_after(name, self.frozen));
-        changing
-            .map(|(name, tensor)| (name.clone(), tensor.detach().copy()))
+        let copied = |(name, tensor): (&String, &Tensor)| (name.clone(), tensor.detach().copy());
+        self.changeable(self.judged()).map(copied).collect()
+    }
+
+    /// What of the average can change; empty where there is none. The tensors are its own.
+    pub fn averaged(&self) -> StateDict {
+        let networks = self.average.iter().map(|average| &average.network);
+        let shared = |(name, tensor): (&String, &Tensor)| (name.clone(), tensor.shallow_clone());
+        networks
+            .flat_map(|network| self.changeable(network))
+            .map(shared)
             .collect()
     }
 
@@ -114,33 +201,111 @@ impl Learner {
 
     /// Whether every tensor that can change holds numbers only.
     pub fn is_finite(&self) -> bool {
-        let mut tensors = self
-            .network
-            .state()
-            .iter()
-            .filter(|(name, _)| Network::is_after(name, self.frozen));
-        tensors.all(|(_, tensor)| tensor.isfinite().all().int64_value(&[]) != 0)
+        self.changeable(self.judged())
+            .all(|(_, tensor)| tensor.isfinite().all().int64_value(&[]) != 0)
     }
 
-    fn logits(&self, boundary: &Tensor, mode: Mode) -> Tensor {
-        let last = self.network.architecture().last_stage();
-        let features = match self.frozen {
+    fn judged(&self) -> &Network {
+        self.average
+            .as_ref()
+            .map_or(&self.network, |average| &average.network)
+    }
+
+    fn changeable<'a>(
+        &self,
+        network: &'a Network,
+    ) -> impl Iterator<Item = (&'a String, &'a Tensor)> + use<'a> {
+        let frozen = self.always_frozen;
+        let state = network.state().iter();
+        state.filter(move |(name, _)| Network::is_after(name, frozen))
+    }
+
+    fn features(&self, network: &Network, boundary: &Tensor, mode: Mode) -> Tensor {
+        let last = network.architecture().last_stage();
+        match self.frozen {
             Some(frozen) if frozen == last => boundary.shallow_clone(),
-            frozen => self.network.stages(boundary, frozen, last, mode),
-        };
-        self.network.head(&features)
+            frozen => network.stages(boundary, frozen, last, mode),
+        }
+    }
+
+    fn in_portions(
+        &self,
+        rows: &Tensor,
+        work: impl Fn(&Tensor) -> Tensor,
+    ) -> Result<Vec<Tensor>, TorchFault> {
+        let mut portion = self.portion.get();
+        let parts = portion.each(rows.size()[0] as usize, |part| {
+            let rows = rows.narrow(0, part.start as i64, part.len() as i64);
+            fault::caught(|| work(&rows))
+        });
+        self.portion.set(portion);
+        parts
     }
 }
 
-fn cross_entropy(logits: &Tensor, labels: &Tensor) -> Tensor {
-    let ignored_label = -100;
-    logits.cross_entropy_loss(labels, None::<&Tensor>, Reduction::Mean, ignored_label, 0.0)
+/// BatchNorm's statistics as they were before a batch, in two tensors, so that keeping them costs a GPU two calls.
+struct Statistics {
+    /// Of the network: they share its memory.
+    own: Vec<Tensor>,
+    /// By type: floats and counters.
+    before: Vec<(Kind, Tensor)>,
 }
 
-fn outcome(logits: &Tensor, loss: &Tensor, labels: &Tensor) -> Outcome {
-    let hits = logits.detach().argmax(1, false).eq_tensor(labels);
-    Outcome {
-        loss: loss.detach(),
-        correct: hits.sum(Kind::Int64),
+impl Statistics {
+    fn of(network: &Network, frozen: Option<Stage>) -> Self {
+        let changes = |name: &str| {
+            (name.contains(".running_") || name.ends_with(".num_batches_tracked"))
+                && Network::is_after(name, frozen)
+        };
+        let state = network.state().iter();
+        let own: Vec<_> = state
+            .filter(|(name, _)| changes(name))
+            .map(|(_, tensor)| tensor.shallow_clone())
+            .collect();
+        let before = [Kind::Float, Kind::Int64].into_iter().filter_map(|kind| {
+            let of_kind = own.iter().filter(|tensor| tensor.kind() == kind);
+            let flat: Vec<_> = of_kind.map(|tensor| tensor.reshape([-1])).collect();
+            (!flat.is_empty()).then(|| (kind, Tensor::cat(&flat, 0)))
+        });
+        let before = before.collect();
+        Self { own, before }
+    }
+
+    fn put_back(&self) {
+        for (kind, before) in &self.before {
+            let mut at = 0;
+            for tensor in self.own.iter().filter(|tensor| tensor.kind() == *kind) {
+                let count = tensor.numel() as i64;
+                tensor
+                    .shallow_clone()
+                    .copy_(&before.narrow(0, at, count).reshape(tensor.size()));
+                at += count;
+            }
+        }
+    }
+}
+
+impl Outcome {
+    /// Of a step whose parts these are.
+    pub fn sum(parts: Vec<Outcome>) -> Option<Outcome> {
+        parts.into_iter().reduce(|sum, part| Outcome {
+            loss: sum.loss + part.loss,
+            correct: sum.correct + part.correct,
+        })
+    }
+}
+
+fn hits(logits: &Tensor, labels: &Tensor) -> Tensor {
+    logits
+        .detach()
+        .argmax(1, false)
+        .eq_tensor(labels)
+        .sum(Kind::Int64)
+}
+
+fn joined(mut parts: Vec<Tensor>) -> Tensor {
+    match parts.len() {
+        1 => parts.remove(0),
+        _ => Tensor::cat(&parts, 0),
     }
 }

@@ -4,7 +4,8 @@
 use std::time::{Duration, Instant};
 
 use super::{
-    budget::Budget, checkpoint::Position, feed::Feed, halt::Halt, meter::Score, pulse::Pulse, setup,
+    budget::Budget, checkpoint::Position, feed::Feed, gradients, halt::Halt, meter::Score, portion::Portion,
+    pulse::Pulse, setup,
 };
 use crate::{
     domain::{
@@ -28,27 +29,38 @@ pub fn find_lr(
     let (train, range) = (&run.train, &run.lr_find);
     let budget = Budget::new(train.spec.max_seconds, train.seconds_used);
     let ground = setup::ground(train, dir, reporter, stop)?;
-    let (mut learner, _) = setup::start(train, &ground, reporter, stop)?;
+    let (mut learner, start) = setup::start(train, &ground, reporter, stop)?;
+    let mut portion = Portion::new(start.batch_limit, setup::smallest_batch(&train.spec));
     let mut pulse = Pulse::new(reporter, stop);
-    let feed = Feed::new(train, &ground, dir, &learner, reporter, &mut pulse)?;
+    let feed = Feed::new(1, train, &ground, dir, &learner, reporter, &mut pulse)?;
     let steps_per_epoch = ground.plan.steps_per_epoch().max(1) as u32;
     let mut teller = Teller::new(reporter, range.steps, steps_per_epoch);
     let mut search = LrSearch::default();
     let mut end = LrFindEnd::Completed;
     let mut step = 0;
     'search: while step < range.steps {
-        let epoch = Position {
+        let mut epoch = Position {
             epoch: step / steps_per_epoch + 1,
             step_in_epoch: 0,
             step: u64::from(step),
         };
         let mut batches = feed.training(epoch);
-        while let Some(batch) = batches.next(&learner)? {
+        let order = ground.plan.order(epoch.epoch);
+        for rows in ground.plan.step_rows() {
             pulse.beat()?;
             budget.check()?;
-            let lr = range.lr(step);
-            let outcome = learner.step(&batch.boundary, &batch.labels, lr);
-            let score: Score = Score::read(&[(outcome, batch.images)]).into_iter().sum();
+            let (lr, places) = (range.lr(step), &order[rows]);
+            let outcome = gradients::add_up(
+                &mut learner,
+                &mut portion,
+                &ground.data,
+                &mut batches,
+                places,
+                epoch.step,
+            )?;
+            let _norm = learner.step(lr, epoch.step);
+            epoch.step += 1;
+            let score: Score = Score::read(&[(outcome, places.len() as u64)]).into_iter().sum();
             step += 1;
             if !search.add(lr, score.mean_loss()) {
                 end = LrFindEnd::Diverged;

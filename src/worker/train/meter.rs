@@ -83,18 +83,30 @@ impl std::iter::Sum for Score {
     }
 }
 
+/// A step that was taken, as far as the device is with it.
+pub struct Step {
+    pub outcome: Outcome,
+    pub images: u64,
+    /// Of the gradients, before clipping; a scalar.
+    pub norm: Tensor,
+    pub lr: f64,
+}
+
 /// Follows the steps of a run.
 pub struct Meter {
     reporter: Reporter,
     epochs: u32,
     steps: u64,
+    /// Of the last step.
     lr: f64,
     /// Steps since the job began, of all attempts.
     step: u64,
     epoch: u32,
     sums: Sums,
-    /// Outcomes that are still on the device, of the steps up to `step`.
+    /// Outcomes that are still on the device, of the steps up to `step`, with the pictures of each.
     pending: Vec<(Outcome, u64)>,
+    /// The norms of their gradients.
+    norms: Vec<Tensor>,
     /// Since the step message before.
     window: Score,
     window_started: Instant,
@@ -108,17 +120,18 @@ impl Meter {
     const INTERVAL: Duration = Duration::from_millis(100);
 
     /// Begins after `step` steps, in an epoch of which `sums` are known.
-    pub fn new(reporter: Reporter, plan: &Plan, lr: f64, step: u64, epoch: u32, sums: Sums) -> Self {
+    pub fn new(reporter: Reporter, plan: &Plan, step: u64, epoch: u32, sums: Sums) -> Self {
         let now = Instant::now();
         Self {
             reporter,
             epochs: plan.epochs,
             steps: plan.steps(),
-            lr,
+            lr: 0.0,
             step,
             epoch,
             sums,
             pending: Vec::new(),
+            norms: Vec::new(),
             window: Score::default(),
             window_started: now,
             last_message: None,
@@ -141,9 +154,11 @@ impl Meter {
     /// Counts a step; tells of it where a message is due, and always where it is the last of its epoch.
     ///
     /// # Errors
-    /// `diverged` where a loss that was read is no number.
-    pub fn count(&mut self, outcome: Outcome, images: u64, last_of_epoch: bool) -> Result<(), Halt> {
-        self.pending.push((outcome, images));
+    /// `diverged` where a loss or a gradient that was read is no number.
+    pub fn count(&mut self, step: Step, last_of_epoch: bool) -> Result<(), Halt> {
+        self.pending.push((step.outcome, step.images));
+        self.norms.push(step.norm);
+        self.lr = step.lr;
         self.step += 1;
         let due = self
             .last_message
@@ -193,10 +208,18 @@ impl Meter {
     }
 
     fn settle(&mut self) -> Result<(), Halt> {
+        if self.pending.is_empty() {
+            return Ok(());
+        }
         let first = self.step - self.pending.len() as u64 + 1;
-        for (step, score) in (first..).zip(Score::read(&self.pending)) {
+        let norms: Vec<f64> =
+            Vec::try_from(Tensor::stack(&self.norms, 0).to_kind(Kind::Double)).unwrap_or_default();
+        for ((step, score), norm) in (first..).zip(Score::read(&self.pending)).zip(norms) {
             if !score.loss.is_finite() {
-                return Err(diverged(step, self.epoch));
+                return Err(diverged("loss", step, self.epoch));
+            }
+            if !norm.is_finite() {
+                return Err(diverged("gradient", step, self.epoch));
             }
             self.sums.loss += score.loss;
             self.sums.correct += score.correct;
@@ -204,6 +227,7 @@ impl Meter {
             self.window = [self.window, score].into_iter().sum();
         }
         self.pending.clear();
+        self.norms.clear();
         Ok(())
     }
 
@@ -223,12 +247,13 @@ impl Meter {
     }
 }
 
-/// The loss is infinite or no number.
-pub fn diverged(step: u64, epoch: u32) -> Halt {
+/// The loss or the gradient is infinite or no number.
+pub fn diverged(what: &str, step: u64, epoch: u32) -> Halt {
     Halt::failed(
         FailureCode::Diverged,
         format!(
-            "the loss stopped being a finite number at step {step} (epoch {epoch}); lower `optimizer.lr`, or freeze more of the network"
+            "the {what} stopped being a finite number at step {step} (epoch {epoch}); lower `optimizer.lr`, set `clip_grad_norm`, or freeze \
+             more of the network"
         ),
     )
 }

@@ -1,30 +1,39 @@
 //! Fine-tuning: from a dataset version and base weights to a model, restartable at any step.
 //!
 //! [`run`] is what the train child does. Reading order: `setup` (data, pixels, network), `session` (the epoch loop) and what it uses:
-//! `plan` (what is trained on when), `feed`, `views` and `loader` (batches), `learner` and `sgd` (one step), `meter` (messages), `best`,
-//! `keeper` and `checkpoint`; last `publish`. [`evaluate`] and [`find_lr`] are the shorter works of the other kinds of job. Nothing here talks to the server except through its [`Reporter`], and nothing outlives the
+//! `plan` and `balance` (what is trained on when), `schedule` and `history` (how fast, how long), `feed`, `views` and `loader` (batches),
+//! `learner` with `loss`, `dropout`, `optimizer` and `portion` (one step), `meter` (messages), `best`, `keeper` and `checkpoint`; last
+//! `publish`. [`evaluate`] and [`find_lr`] are the shorter works of the other kinds of job. Nothing here talks to the server except
+//! through its [`Reporter`], and nothing outlives the
 //! run but files in its directory.
 
+mod balance;
 mod best;
 mod budget;
 mod checkpoint;
 mod data;
+mod dropout;
 mod evaluate;
 mod feed;
+mod gradients;
 mod halt;
+mod history;
 mod keeper;
 mod learner;
 mod loader;
+mod loss;
 mod lr_find;
 mod meter;
+mod optimizer;
 mod outputs;
 mod pack;
 mod plan;
+mod portion;
 mod publish;
 mod pulse;
+mod schedule;
 mod session;
 mod setup;
-mod sgd;
 mod views;
 
 #[cfg(test)]
@@ -90,14 +99,16 @@ fn told(
     work: impl FnOnce() -> Result<RunResult, Halt>,
     out_of_memory: impl FnOnce() -> JobError,
 ) -> anyhow::Result<RunResult> {
+    let failed = |error| Ok(RunResult::Failed { error });
     match fault::caught(work) {
         Ok(Ok(result)) => Ok(result),
-        Ok(Err(Halt::Failed(error))) => Ok(RunResult::Failed { error }),
+        Ok(Err(Halt::Failed(error))) => failed(error),
         Ok(Err(Halt::Stopped)) => Err(Stopped.into()),
-        Ok(Err(Halt::Broken(error))) => Err(error),
-        Err(TorchFault::OutOfMemory(_)) => Ok(RunResult::Failed {
-            error: out_of_memory(),
-        }),
+        Ok(Err(Halt::Broken(error))) => match error.downcast_ref() {
+            Some(TorchFault::OutOfMemory(_)) => failed(out_of_memory()),
+            _ => Err(error),
+        },
+        Err(TorchFault::OutOfMemory(_)) => failed(out_of_memory()),
         Err(fault) => Err(fault.into()),
     }
 }

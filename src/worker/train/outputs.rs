@@ -21,7 +21,7 @@ pub fn of_validation(learner: &Learner, feed: &Feed, data: &Data, pulse: &mut Pu
     let mut samples = data.val.as_slice();
     while let Some(batch) = batches.next(learner)? {
         pulse.beat()?;
-        let outputs = learner.outputs(&batch.boundary);
+        let outputs = learner.outputs(&batch.boundary)?;
         let (judged, rest) = samples.split_at(samples.len().min(batch.images as usize));
         let logits = logits.get_or_insert_with(|| Logits::new(classes_of(&outputs)));
         append(logits, &outputs, judged)?;

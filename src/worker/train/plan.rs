@@ -1,12 +1,13 @@
-//! What is trained on when: order, batches and mirroring as pure functions of seed and epoch.
+//! What is trained on when: order, steps, batches and mirroring as pure functions of seed and epoch.
 //!
 //! Nothing here depends on what ran before, so that a resumed run sees exactly what an uninterrupted one would have seen.
 
 use std::ops::Range;
 
+use super::balance;
 use crate::domain::{
     random::{Draws, Stream},
-    spec::JobSpec,
+    spec::{Imbalance, JobSpec},
 };
 
 /// The schedule of a run. Epochs count from 1, steps of an epoch from 0.
@@ -15,31 +16,33 @@ pub struct Plan {
     pub epochs: u32,
     /// Training images.
     pub images: usize,
+    /// Pictures that go through the network together.
     pub batch_size: usize,
+    /// Pictures of a step.
+    step_size: usize,
     seed: u64,
     horizontal_flip: bool,
+    /// The class of each training image, where epochs are to show all classes equally often.
+    balanced: Option<Vec<u32>>,
 }
 
 impl Plan {
-    pub fn new(spec: &JobSpec, images: usize) -> Self {
+    /// `classes` is the class of each training image.
+    pub fn new(spec: &JobSpec, classes: Vec<u32>) -> Self {
         Self {
             epochs: spec.epochs,
-            images,
+            images: classes.len(),
             batch_size: spec.batch_size as usize,
+            step_size: spec.batch_size as usize * spec.gradient_accumulation_steps as usize,
             seed: spec.seed,
             horizontal_flip: spec.augment.horizontal_flip,
+            balanced: (spec.loss.imbalance == Imbalance::BalancedSampler).then_some(classes),
         }
     }
 
-    /// The last batch of an epoch takes what is left; a single picture that would be left alone joins the batch before it, because
-    /// BatchNorm cannot learn from one.
+    /// The last step of an epoch takes what is left; a single picture that would be left alone joins the step before it.
     pub fn steps_per_epoch(&self) -> usize {
-        let whole = self.images / self.batch_size;
-        match self.images % self.batch_size {
-            0 => whole,
-            1 if whole > 0 => whole,
-            _ => whole + 1,
-        }
+        parts(0..self.images, self.step_size).count()
     }
 
     /// Steps of the whole run.
@@ -49,20 +52,22 @@ impl Plan {
 
     /// Places of the training images in the order in which an epoch takes them.
     pub fn order(&self, epoch: u32) -> Vec<usize> {
+        if let Some(classes) = &self.balanced {
+            return balance::balanced_order(classes, self.seed, epoch);
+        }
         let mut order: Vec<usize> = (0..self.images).collect();
         Draws::at(self.seed, Stream::Shuffle, u64::from(epoch), 0).shuffle(&mut order);
         order
     }
 
-    /// Which part of the order a step takes.
-    pub fn batch(&self, step: usize) -> Range<usize> {
-        let start = step * self.batch_size;
-        let last = step + 1 == self.steps_per_epoch();
-        start..if last {
-            self.images
-        } else {
-            start + self.batch_size
-        }
+    /// Which parts of the order the steps of an epoch take.
+    pub fn step_rows(&self) -> impl Iterator<Item = Range<usize>> + use<> {
+        parts(0..self.images, self.step_size)
+    }
+
+    /// The batches that a step's rows come in.
+    pub fn batches(&self, rows: Range<usize>) -> impl Iterator<Item = Range<usize>> + use<> {
+        parts(rows, self.batch_size)
     }
 
     /// Whether an image is mirrored in an epoch.
@@ -70,6 +75,28 @@ impl Plan {
         let mut draws = Draws::at(self.seed, Stream::Augment, u64::from(epoch), u64::from(image));
         self.horizontal_flip && draws.unit() < 0.5
     }
+}
+
+/// Cuts rows into parts of this size, the last one taking what is left. A single row that would be left alone joins the part before it,
+/// because BatchNorm cannot learn from one.
+pub fn parts(rows: Range<usize>, size: usize) -> impl Iterator<Item = Range<usize>> + use<> {
+    let mut rest = rows;
+    std::iter::from_fn(move || {
+        let part = (!rest.is_empty()).then(|| first_part(rest.clone(), size))?;
+        rest.start = part.end;
+        Some(part)
+    })
+}
+
+/// The first of [`parts`].
+pub fn first_part(rows: Range<usize>, size: usize) -> Range<usize> {
+    let left = rows.len().saturating_sub(size);
+    let end = if left <= usize::from(size > 1) {
+        rows.end
+    } else {
+        rows.start + size
+    };
+    rows.start..end
 }
 
 #[cfg(test)]
@@ -80,7 +107,7 @@ mod tests {
 
     fn plan(images: usize, batch_size: usize) -> Plan {
         let spec = json!({"dataset": "d", "batch_size": batch_size, "seed": 5, "augment": {"horizontal_flip": true}});
-        Plan::new(&JobSpec::parse(&spec).unwrap(), images)
+        Plan::new(&JobSpec::parse(&spec).unwrap(), vec![0; images])
     }
 
     #[test]
@@ -93,9 +120,27 @@ mod tests {
             (2, 1, vec![1, 1]),
         ] {
             let plan = plan(images, batch_size);
-            let batches: Vec<_> = (0..plan.steps_per_epoch()).map(|step| plan.batch(step)).collect();
+            let batches: Vec<_> = plan.step_rows().collect();
+            assert_eq!(plan.steps_per_epoch(), batches.len());
             assert_eq!(batches.iter().map(Range::len).collect::<Vec<_>>(), sizes);
             assert!(batches.into_iter().flatten().eq(0..images));
+        }
+    }
+
+    #[test]
+    fn a_step_gathers_batches_and_the_last_one_takes_what_is_left() {
+        for (images, sizes) in [
+            (12, vec![vec![3, 3], vec![3, 3]]),
+            (14, vec![vec![3, 3], vec![3, 3], vec![2]]),
+            (13, vec![vec![3, 3], vec![3, 4]]),
+            (16, vec![vec![3, 3], vec![3, 3], vec![4]]),
+            (5, vec![vec![3, 2]]),
+        ] {
+            let spec = json!({"dataset": "d", "batch_size": 3, "gradient_accumulation_steps": 2});
+            let plan = Plan::new(&JobSpec::parse(&spec).unwrap(), vec![0; images]);
+            let batches = |rows| plan.batches(rows).map(|batch| batch.len()).collect::<Vec<_>>();
+            assert_eq!(plan.step_rows().map(batches).collect::<Vec<_>>(), sizes);
+            assert_eq!(plan.steps(), 10 * sizes.len() as u64);
         }
     }
 

@@ -5,17 +5,26 @@ use std::time::{Duration, Instant};
 use super::{
     best::{self, Best},
     checkpoint::{Checkpoint, Position, SavedBest},
-    feed::Feed,
+    feed::{Batches, Feed},
+    gradients,
     halt::Halt,
+    history::{self, Judged},
     keeper::Keeper,
-    learner::Learner,
-    meter::{self, Meter, Score, Sums},
+    learner::{Learner, Outcome as Learned},
+    meter::{self, Meter, Score, Step, Sums},
     outputs,
+    portion::Portion,
     pulse::Pulse,
-    setup::Ground,
+    schedule::Schedule,
+    setup::{self, Ground},
 };
 use crate::{
-    domain::{event::EpochEvent, job::StopReason, metrics::Logits, model::ModelMetrics},
+    domain::{
+        event::EpochEvent,
+        job::{FailureCode, JobError, StopReason},
+        metrics::Logits,
+        model::ModelMetrics,
+    },
     protocol::{TrainRun, UsedActivations, WorkerMessage},
     worker::{
         child::{Reporter, RunDir, StopFlag},
@@ -27,17 +36,23 @@ use crate::{
 pub struct Start {
     pub position: Position,
     pub sums: Sums,
+    /// Of the epochs before.
+    pub history: Vec<Judged>,
     pub best: Option<Best>,
     pub base_weights: String,
     /// Of `max_seconds`, as a checkpoint knows it.
     pub seconds_used: f64,
+    /// Most pictures that go through the network together in training.
+    pub batch_limit: usize,
 }
 
 impl Start {
-    pub fn at_the_beginning(base_weights: String) -> Self {
+    pub fn at_the_beginning(base_weights: String, batch_size: usize) -> Self {
         Self {
             position: Position::START,
             sums: Sums::default(),
+            history: Vec::new(),
+            batch_limit: batch_size,
             best: None,
             base_weights,
             seconds_used: 0.0,
@@ -52,12 +67,16 @@ pub struct Session<'a> {
     dir: RunDir,
     reporter: Reporter,
     learner: Learner,
+    schedule: Schedule,
     position: Position,
     meter: Meter,
+    history: Vec<Judged>,
+    portion: Portion,
     best: Option<Best>,
     base_weights: String,
     keeper: Keeper,
     pulse: Pulse,
+    activations: Vec<UsedActivations>,
     /// Of `max_seconds`, before this attempt.
     seconds_before: f64,
     began: Instant,
@@ -76,7 +95,7 @@ pub struct Outcome {
     pub best: Best,
     pub learner: Learner,
     pub base_weights: String,
-    pub activations: Option<UsedActivations>,
+    pub activations: Vec<UsedActivations>,
     /// Of the best weights for the validation images; none where there are none.
     pub logits: Option<Logits>,
 }
@@ -90,18 +109,21 @@ impl<'a> Session<'a> {
         stop: &StopFlag,
         (learner, start): (Learner, Start),
     ) -> Self {
-        let (position, lr) = (start.position, run.spec.optimizer.lr);
+        let position = start.position;
         Self {
+            schedule: Schedule::new(&run.spec, ground.plan.steps_per_epoch()),
             meter: Meter::new(
                 reporter.clone(),
                 &ground.plan,
-                lr,
                 position.step,
                 position.epoch,
                 start.sums,
             ),
+            history: start.history,
+            portion: Portion::new(start.batch_limit, setup::smallest_batch(&run.spec)),
             keeper: Keeper::new(dir, reporter),
             pulse: Pulse::new(reporter, stop),
+            activations: Vec::new(),
             reporter: reporter.clone(),
             best: start.best,
             base_weights: start.base_weights,
@@ -115,35 +137,17 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Trains to the end.
+    /// Trains to the end. Where the loss or the gradients stop being numbers after a useful epoch, that epoch's weights are the result, as
+    /// they are when the time is up.
     pub fn train(mut self) -> Result<Outcome, Halt> {
-        let feed = Feed::new(
-            self.run,
-            self.ground,
-            &self.dir,
-            &self.learner,
-            &self.reporter,
-            &mut self.pulse,
-        )?;
-        let mut reason = StopReason::Completed;
-        while self.position.epoch <= self.ground.plan.epochs {
-            match self.steps(&feed)? {
-                Pass::Whole => {
-                    self.close_epoch(&feed)?;
-                    // After the last epoch the model itself follows at once.
-                    if self.position.epoch <= self.ground.plan.epochs && self.keeper.is_worth_it() {
-                        self.save()?;
-                    }
-                }
-                Pass::OutOfTime => {
-                    if self.best.is_none() {
-                        self.close_epoch(&feed)?;
-                    }
-                    reason = StopReason::Budget;
-                    break;
-                }
+        let mut feed = self.feed()?;
+        let reason = match self.epochs(&mut feed) {
+            Err(Halt::Failed(error)) if self.is_worth_keeping(&error) => {
+                self.tell_of_divergence(error);
+                StopReason::Diverged
             }
-        }
+            ended => ended?,
+        };
         let logits = self.measure_best(&feed)?;
         let best = self
             .best
@@ -151,33 +155,108 @@ impl<'a> Session<'a> {
         Ok(Outcome {
             reason,
             best,
-            activations: feed.used_activations(),
+            activations: self.activations,
             learner: self.learner,
             base_weights: self.base_weights,
             logits,
         })
     }
 
+    fn epochs(&mut self, feed: &mut Feed<'a>) -> Result<StopReason, Halt> {
+        loop {
+            if let Some(reason) = self.end() {
+                return Ok(reason);
+            }
+            let frozen = self.run.spec.last_frozen(self.position.epoch);
+            if frozen != self.learner.frozen() {
+                self.learner.freeze(frozen);
+                self.tell_what_learns();
+                *feed = self.feed()?;
+            }
+            match self.steps(feed)? {
+                Pass::Whole => {
+                    self.close_epoch(feed)?;
+                    // After the last epoch the model itself follows at once.
+                    if self.end().is_none() && self.keeper.is_worth_it() {
+                        self.save()?;
+                    }
+                }
+                Pass::OutOfTime => {
+                    if self.best.is_none() {
+                        self.close_epoch(feed)?;
+                    }
+                    return Ok(StopReason::Budget);
+                }
+            }
+        }
+    }
+
+    /// Why no other epoch follows, if so.
+    fn end(&self) -> Option<StopReason> {
+        let early = self.run.spec.early_stopping.as_ref();
+        if self.position.epoch > self.ground.plan.epochs {
+            Some(StopReason::Completed)
+        } else if early.is_some_and(|early| history::is_patience_over(early, &self.history)) {
+            Some(StopReason::EarlyStopped)
+        } else {
+            None
+        }
+    }
+
+    /// Batches for the stages that are frozen now.
+    fn feed(&mut self) -> Result<Feed<'a>, Halt> {
+        let feed = Feed::new(
+            self.position.epoch,
+            self.run,
+            self.ground,
+            &self.dir,
+            &self.learner,
+            &self.reporter,
+            &mut self.pulse,
+        );
+        match feed {
+            // Steps of this attempt may not be in any checkpoint yet.
+            Err(Halt::Stopped) if self.position.step > 0 => Err(self.save_and_stop()),
+            feed => {
+                let feed = feed?;
+                if let Some(used) = feed.used_activations()
+                    && self.activations.iter().all(|earlier| earlier.key != used.key)
+                {
+                    self.activations.push(used);
+                }
+                Ok(feed)
+            }
+        }
+    }
+
     /// Takes the steps of the epoch that are left.
     fn steps(&mut self, feed: &Feed) -> Result<Pass, Halt> {
         let mut batches = feed.training(self.position);
-        let steps = self.ground.plan.steps_per_epoch();
+        let order = self.ground.plan.order(self.position.epoch);
+        let steps = self.ground.plan.step_rows().enumerate();
+        let last = self.ground.plan.steps_per_epoch();
         self.meter.restart_clock();
         let (mut before, mut waited) = (Instant::now(), Duration::ZERO);
-        while let Some(batch) = batches.next(&self.learner)? {
+        for (_, rows) in steps.skip(self.position.step_in_epoch) {
             if self.pulse.is_stopped() {
                 return Err(self.save_and_stop());
             }
             if self.is_out_of_time() && (self.position.step_in_epoch > 0 || self.best.is_some()) {
                 return Ok(Pass::OutOfTime);
             }
-            let lr = self.run.spec.optimizer.lr;
-            let outcome = self.learner.step(&batch.boundary, &batch.labels, lr);
+            let lr = self.schedule.lr(self.position.step, &self.history);
+            let outcome = self.gradients(&mut batches, &order[rows.clone()])?;
+            let norm = self.learner.step(lr, self.position.step);
             self.position.step += 1;
             self.position.step_in_epoch += 1;
             self.mark_best_as_past();
-            self.meter
-                .count(outcome, batch.images, self.position.step_in_epoch == steps)?;
+            let step = Step {
+                outcome,
+                images: rows.len() as u64,
+                norm,
+                lr,
+            };
+            self.meter.count(step, self.position.step_in_epoch == last)?;
             self.meter.add_time(before.elapsed(), batches.waited() - waited);
             if self.keeper.is_due() {
                 self.save()?;
@@ -187,6 +266,23 @@ impl<'a> Session<'a> {
         Ok(Pass::Whole)
     }
 
+    /// Adds up the gradients of a step's pictures, places among the training images.
+    fn gradients(&mut self, batches: &mut Batches, places: &[usize]) -> Result<Learned, Halt> {
+        let limit = self.portion.limit();
+        let outcome = gradients::add_up(
+            &mut self.learner,
+            &mut self.portion,
+            &self.ground.data,
+            batches,
+            places,
+            self.position.step,
+        )?;
+        if self.portion.limit() < limit {
+            self.tell_of_halving();
+        }
+        Ok(outcome)
+    }
+
     /// Validates, tells, and keeps the weights where they are the best.
     fn close_epoch(&mut self, feed: &Feed) -> Result<(), Halt> {
         let began = Instant::now();
@@ -194,7 +290,8 @@ impl<'a> Session<'a> {
         let sums = self.meter.settled()?.clone();
         let metrics = self.metrics(&sums, val);
         let old = self.best.as_ref().map(|best| &best.metrics);
-        let best = old.is_none_or(|old| best::is_better(&metrics, old));
+        let monitor = self.run.spec.early_stopping.as_ref().map(|early| early.monitor);
+        let best = old.is_none_or(|old| best::is_better(&metrics, old, monitor));
         let event = EpochEvent {
             epoch: metrics.epoch,
             step: self.position.step,
@@ -202,13 +299,19 @@ impl<'a> Session<'a> {
             train_accuracy: metrics.train_accuracy,
             val_loss: metrics.val_loss,
             val_accuracy: metrics.val_accuracy,
-            lr: self.run.spec.optimizer.lr,
+            lr: self
+                .schedule
+                .lr(self.position.step.saturating_sub(1), &self.history),
             seconds: sums.seconds + began.elapsed().as_secs_f64(),
             data_wait: sums.waited / sums.seconds.max(f64::MIN_POSITIVE),
             best,
         };
         let progress = self.meter.progress();
         self.reporter.send(&WorkerMessage::Epoch { event, progress });
+        self.history.push(Judged {
+            val_loss: metrics.val_loss,
+            val_accuracy: metrics.val_accuracy,
+        });
         if best {
             self.best = Some(Best::of(&self.learner, metrics));
         }
@@ -222,7 +325,7 @@ impl<'a> Session<'a> {
     fn validate(&mut self, feed: &Feed) -> Result<Option<Score>, Halt> {
         if self.ground.data.val.is_empty() {
             if !self.learner.is_finite() {
-                return Err(meter::diverged(self.position.step, self.position.epoch));
+                return Err(meter::diverged("loss", self.position.step, self.position.epoch));
             }
             return Ok(None);
         }
@@ -232,13 +335,13 @@ impl<'a> Session<'a> {
             if self.pulse.is_stopped() {
                 return Err(self.save_and_stop());
             }
-            let outcome = self.learner.judge(&batch.boundary, &batch.labels);
+            let outcome = self.learner.judge(&batch.boundary, &batch.labels)?;
             outcomes.push((outcome, batch.images));
             self.pulse.tell();
         }
         let score: Score = Score::read(&outcomes).into_iter().sum();
         if !score.loss.is_finite() {
-            return Err(meter::diverged(self.position.step, self.position.epoch));
+            return Err(meter::diverged("loss", self.position.step, self.position.epoch));
         }
         Ok(Some(score))
     }
@@ -275,6 +378,39 @@ impl<'a> Session<'a> {
         }
     }
 
+    /// Whether this failure leaves a model that is better than none.
+    fn is_worth_keeping(&self, error: &JobError) -> bool {
+        let useful = |best: &Best| best::is_useful(&best.metrics, self.run.dataset.classes.len());
+        error.code == FailureCode::Diverged && self.best.as_ref().is_some_and(useful)
+    }
+
+    fn tell_of_divergence(&self, error: JobError) {
+        let epoch = self.best.as_ref().map_or(0, |best| best.metrics.epoch);
+        let message = format!(
+            "{}. Training ends here; the model has the weights of epoch {epoch}, the best so far",
+            error.message
+        );
+        self.reporter.send(&WorkerMessage::warning("diverged", message));
+    }
+
+    fn tell_of_halving(&self) {
+        let message = format!(
+            "memory does not suffice for batches of {}: from step {} on at most {} pictures go through the network together. A step still is \
+             over as many pictures as before; only BatchNorm sees fewer at a time, so that results differ a little from those on a larger device",
+            self.ground.plan.batch_size,
+            self.position.step + 1,
+            self.portion.limit()
+        );
+        self.reporter
+            .send(&WorkerMessage::warning("batch_halved", message));
+    }
+
+    fn tell_what_learns(&self) {
+        let learns = setup::about_learning(self.run.spec.backbone.architecture, self.learner.frozen());
+        let message = format!("from epoch {} on {learns}", self.position.epoch);
+        self.reporter.send(&WorkerMessage::log(message));
+    }
+
     fn is_out_of_time(&self) -> bool {
         let limit = self.run.spec.max_seconds;
         limit.is_some_and(|limit| self.seconds_used() >= limit as f64)
@@ -307,9 +443,12 @@ impl<'a> Session<'a> {
             machine: self.ground.machine.clone(),
             position: self.position,
             sums: self.meter.settled()?.clone(),
+            history: self.history.clone(),
             base_weights: self.base_weights.clone(),
             seconds_used: self.seconds_used(),
+            batch_limit: self.portion.limit(),
             model: shared(self.learner.network.state()),
+            average: self.learner.averaged(),
             optimizer: self.learner.optimizer.state(),
             best,
         };

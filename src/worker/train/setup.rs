@@ -10,13 +10,18 @@ use super::{
     data::{self, Data},
     halt::Halt,
     learner::Learner,
+    loss::Loss,
     pack::Pack,
     plan::Plan,
     pulse::Pulse,
     session::Start,
 };
 use crate::{
-    domain::{job::FailureCode, preprocessing::Preprocessing, spec::JobSpec},
+    domain::{
+        job::FailureCode,
+        preprocessing::Preprocessing,
+        spec::{Architecture, JobSpec, ScheduleName, Stage},
+    },
     protocol::{DatasetInput, TrainRun, WorkerMessage},
     worker::{
         child::{Reporter, RunDir, StopFlag},
@@ -43,8 +48,9 @@ pub fn ground(run: &TrainRun, dir: &RunDir, reporter: &Reporter, stop: &StopFlag
     // Not before the device is known: CUDA has to be brought in before libtorch is first called.
     tch::set_num_threads(run.threads.max(1) as i32);
     let data = data::read(&run.dataset, &run.spec.split)?;
-    let plan = Plan::new(&run.spec, data.train.len());
+    let plan = Plan::new(&run.spec, data.train.iter().map(|sample| sample.class).collect());
     check_batches(&run.spec, &plan)?;
+    check_validation(&run.spec, &data)?;
     warn(run, &data, reporter);
     let recipe = run.spec.preprocessing();
     let mut pulse = Pulse::new(reporter, stop);
@@ -129,14 +135,14 @@ fn restored(
     let (architecture, classes) = (run.spec.backbone.architecture, run.dataset.classes.len());
     let network = Network::loaded(architecture, classes, &checkpoint.model, ground.device)
         .map_err(|fault| fault.to_string())?;
-    let mut learner = Learner::new(
-        network,
-        run.spec.freeze.last_frozen(run.spec.backbone.architecture),
-        &run.spec.optimizer,
-    );
-    let misfit = |name: String| format!("`{name}` has another shape");
-    learner.optimizer.restore(&checkpoint.optimizer).map_err(misfit)?;
     let position = checkpoint.position;
+    let mut learner = Learner::new(network, &run.spec, loss(run, ground), position.epoch)
+        .map_err(|fault| fault.to_string())?;
+    let misfit = |name: String| format!("`{name}` does not fit");
+    learner.optimizer.restore(&checkpoint.optimizer).map_err(misfit)?;
+    if let Some(average) = &mut learner.average {
+        average.restore(&checkpoint.average).map_err(misfit)?;
+    }
     let epochs_before = u64::from(position.epoch.saturating_sub(1)) * ground.plan.steps_per_epoch() as u64;
     let possible = position.epoch >= 1
         && position.step_in_epoch <= ground.plan.steps_per_epoch()
@@ -147,6 +153,8 @@ fn restored(
     let start = Start {
         position,
         sums: checkpoint.sums,
+        history: checkpoint.history,
+        batch_limit: checkpoint.batch_limit,
         best: match checkpoint.best {
             Some(best) => Some(Best::restored(&learner, best.metrics, best.weights)?),
             None => None,
@@ -196,13 +204,10 @@ fn from_base(
             (network, loaded.origin)
         }
     };
-    let learner = Learner::new(
-        network,
-        run.spec.freeze.last_frozen(run.spec.backbone.architecture),
-        &run.spec.optimizer,
-    );
+    let learner = Learner::new(network, &run.spec, loss(run, ground), 1)?;
     reporter.send(&WorkerMessage::log(about_run(run, ground, &base_weights)));
-    Ok((learner, Start::at_the_beginning(base_weights)))
+    let start = Start::at_the_beginning(base_weights, ground.plan.batch_size);
+    Ok((learner, start))
 }
 
 fn misfit(origin: &str, fault: &LoadFault) -> Halt {
@@ -231,15 +236,16 @@ fn about_head(head: HeadOrigin, classes: usize) -> String {
     }
 }
 
+fn loss(run: &TrainRun, ground: &Ground) -> Loss {
+    let classes: Vec<u32> = ground.data.train.iter().map(|sample| sample.class).collect();
+    Loss::new(&run.spec.loss, &classes, run.dataset.classes.len(), ground.device)
+}
+
 fn about_run(run: &TrainRun, ground: &Ground, base_weights: &str) -> String {
     let architecture = run.spec.backbone.architecture;
-    let frozen = match run.spec.freeze.last_frozen(architecture) {
-        None => "everything learns".to_owned(),
-        Some(stage) if stage == architecture.last_stage() => "only the head learns".to_owned(),
-        Some(stage) => format!("everything after {} learns", stage.as_str()),
-    };
+    let learns = about_learning(architecture, run.spec.last_frozen(1));
     format!(
-        "{architecture} from weights `{base_weights}` on {}, {} threads: {} images train, {} validate; {frozen}",
+        "{architecture} from weights `{base_weights}` on {}, {} threads: {} images train, {} validate; {learns}",
         run.device,
         run.threads,
         ground.data.train.len(),
@@ -247,19 +253,57 @@ fn about_run(run: &TrainRun, ground: &Ground, base_weights: &str) -> String {
     )
 }
 
-/// Where what reaches the last stage is a single pixel, as at 32 pixels in most networks, the variance of one value is no number.
+/// What learns where stages up to and with this one are frozen.
+pub fn about_learning(architecture: Architecture, frozen: Option<Stage>) -> String {
+    match frozen {
+        None => "everything learns".to_owned(),
+        Some(stage) if stage == architecture.last_stage() => "only the head learns".to_owned(),
+        Some(stage) => format!("everything after {} learns", stage.as_str()),
+    }
+}
+
 fn check_batches(spec: &JobSpec, plan: &Plan) -> Result<(), Halt> {
-    let architecture = spec.backbone.architecture;
-    let norm_learns = spec.freeze.last_frozen(architecture) != Some(architecture.last_stage());
-    if norm_learns && plan.batch_size == 1 && spec.image.size <= architecture.total_stride() {
+    if plan.batch_size < smallest_batch(spec) {
         let message = format!(
-            "the BatchNorm of {architecture} cannot learn from batches of one picture of {} pixels; raise `batch_size` to 2 or more, or \
-             freeze the whole backbone",
-            spec.image.size
+            "the BatchNorm of {} cannot learn from batches of one picture of {} pixels; raise `batch_size` to 2 or more, or freeze the \
+             whole backbone",
+            spec.backbone.architecture, spec.image.size
         );
         return Err(Halt::failed(FailureCode::InvalidData, message));
     }
     Ok(())
+}
+
+/// The fewest pictures that a batch of training may have: where what reaches the last stage is a single pixel, as at 32 pixels in most
+/// networks, the variance of one value is no number.
+pub fn smallest_batch(spec: &JobSpec) -> usize {
+    let architecture = spec.backbone.architecture;
+    let norm_learns = spec.last_frozen(spec.epochs) != Some(architecture.last_stage());
+    if norm_learns && spec.image.size <= architecture.total_stride() {
+        2
+    } else {
+        1
+    }
+}
+
+/// What follows validation needs images to validate on.
+fn check_validation(spec: &JobSpec, data: &Data) -> Result<(), Halt> {
+    let follows = [
+        ("early_stopping", spec.early_stopping.is_some()),
+        (
+            "schedule.name` = `plateau",
+            spec.schedule.name == ScheduleName::Plateau,
+        ),
+    ];
+    match follows.into_iter().find(|(_, is_set)| *is_set) {
+        Some((field, _)) if data.val.is_empty() => {
+            let message = format!(
+                "`{field}` follows the validation images, and there are none; raise `split.val`, or leave `{field}` out"
+            );
+            Err(Halt::failed(FailureCode::InvalidData, message))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn warn(run: &TrainRun, data: &Data, reporter: &Reporter) {

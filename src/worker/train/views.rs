@@ -1,4 +1,5 @@
-//! The frozen stages' activations of every view of every picture, computed once and kept for all epochs, and for later jobs.
+//! The frozen stages' activations of every view of every picture, computed once and kept for all epochs in which the same stages are
+//! frozen, and for later jobs.
 //!
 //! Exact: with BatchNorm in eval mode what leaves a frozen stage depends on the view alone. A view is a picture as training may see it:
 //! as it is, or mirrored. They are computed in an order and in batches that depend on the job only, so that a resumed run, and a later
@@ -18,8 +19,6 @@ use crate::{
     },
 };
 
-/// Name of the file in the run directory.
-const FILE: &str = "activations.safetensors";
 /// Part of every key: another way of computing, or of storing, takes another number.
 const FORMAT: u32 = 1;
 
@@ -67,6 +66,8 @@ impl Views {
 
 /// What it takes to come by the activations.
 pub struct Source<'a> {
+    /// They are for this epoch and those with the same frozen stages.
+    pub epoch: u32,
     pub feed: &'a Feed<'a>,
     pub run: &'a TrainRun,
     pub ground: &'a Ground,
@@ -83,8 +84,8 @@ impl Source<'_> {
     pub fn views(&self, pulse: &mut Pulse) -> Result<Option<Views>, Halt> {
         let mirrored = self.run.spec.augment.horizontal_flip;
         let views_per_image = if mirrored { 2 } else { 1 };
-        let used_often = self.run.spec.epochs >= views_per_image;
-        if !self.learner.has_frozen_stages() || !used_often || self.run.max_activation_bytes == 0 {
+        let used_often = self.run.spec.epochs_frozen_like(self.epoch) >= views_per_image;
+        if self.learner.frozen().is_none() || !used_often || self.run.max_activation_bytes == 0 {
             return Ok(None);
         }
         let (items, first_row) = all_views(self.ground, mirrored);
@@ -93,7 +94,7 @@ impl Source<'_> {
             (rows, None)
         } else {
             match self.compute(&items, &key, pulse)? {
-                Some(rows) => (rows, Some(self.dir.artifact(FILE)?)),
+                Some(rows) => (rows, Some(self.dir.artifact(&file_name(&key))?)),
                 None => return Ok(None),
             }
         };
@@ -145,7 +146,12 @@ impl Source<'_> {
                     if bytes > self.run.max_activation_bytes {
                         return Ok(None);
                     }
-                    file.insert(RowsWriter::create(self.dir.file(FILE), key, items.len(), row)?)
+                    file.insert(RowsWriter::create(
+                        self.dir.file(&file_name(key)),
+                        key,
+                        items.len(),
+                        row,
+                    )?)
                 }
             };
             file.push(&activations)?;
@@ -167,7 +173,7 @@ impl Source<'_> {
             "pack_side": run.dataset.pack_side,
             "recipe": run.spec.preprocessing(),
             "architecture": run.spec.backbone.architecture,
-            "frozen": run.spec.freeze,
+            "frozen": self.learner.frozen(),
             "machine": self.ground.machine,
         });
         hasher.update(&serde_json::to_vec(&about)?);
@@ -177,6 +183,11 @@ impl Source<'_> {
         }
         Ok(hasher.finish())
     }
+}
+
+/// In the run directory. When the boundary moves there is another file, while the one before is still in use.
+fn file_name(key: &str) -> String {
+    format!("activations-{}.safetensors", &key[..16])
 }
 
 /// Every view that the run may see, in the order of the images, and the row of each image's first.

@@ -1,7 +1,9 @@
 //! Training as the server sees it: files in, messages out, a model or a reason. On drawn pictures of 32 pixels.
 
 pub(crate) mod drawn;
+mod golden;
 mod kept;
+mod learning;
 mod measure;
 mod parity;
 mod resume;
@@ -116,6 +118,17 @@ fn a_run_learns_tells_and_leaves_a_model_that_does_what_it_told() {
         accuracy(&set, Split::Val, &dir, &result),
         best.val_accuracy.unwrap()
     );
+
+    let left = std::fs::read_dir(dir.file("")).unwrap();
+    let checkpoints = left.filter(|entry| {
+        entry
+            .as_ref()
+            .unwrap()
+            .file_name()
+            .to_string_lossy()
+            .starts_with("checkpoint-")
+    });
+    assert!(checkpoints.count() <= 2, "only the last two are kept");
 
     let last = attempt.messages.iter().rev().find_map(|message| match message {
         WorkerMessage::Step { event, progress } => Some((event.step, progress.steps, progress.epochs)),

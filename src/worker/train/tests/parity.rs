@@ -1,15 +1,20 @@
 //! Holds optimiser and learner to what torch computes (`tests/golden/parity.json`, made by `scripts/parity`).
 
-use tch::{Kind, Tensor};
+use serde_json::json;
+use tch::{Device, Kind, Tensor};
 
 use crate::{
-    domain::spec::{Architecture, OptimizerName, OptimizerSpec},
+    domain::spec::{Architecture, JobSpec, LossSpec},
     worker::{
         nets::{
             Parameter,
             tests::{by_formula, distance, golden, pictures, values},
         },
-        train::{learner::Learner, sgd::Sgd},
+        train::{
+            learner::{Learner, Part},
+            loss::Loss,
+            optimizer::Optimizer,
+        },
     },
 };
 
@@ -25,18 +30,14 @@ fn fifty_steps_of_sgd_end_where_torchs_do() {
             tensor: float("start"),
         };
         let tensor = parameter.tensor.shallow_clone();
-        let spec = OptimizerSpec {
-            name: OptimizerName::Sgd,
-            lr: case.lr,
-            momentum: case.momentum,
-            nesterov: case.nesterov,
-            weight_decay: case.weight_decay,
-            backbone_lr_multiplier: 1.0,
-        };
-        let mut optimizer = Sgd::new(vec![parameter], &spec);
+        let document = json!({"dataset": "d", "optimizer": {
+            "lr": case.lr, "momentum": case.momentum, "nesterov": case.nesterov, "weight_decay": case.weight_decay,
+        }});
+        let mut optimizer = Optimizer::new(&JobSpec::parse(&document).unwrap());
+        optimizer.learn(vec![parameter]);
         for _ in 0..case.steps {
-            let loss = ((&tensor - &goal).square() * &slope * 0.5).sum(Kind::Float);
-            optimizer.step(&loss, case.lr);
+            optimizer.accumulate(&((&tensor - &goal).square() * &slope * 0.5).sum(Kind::Float));
+            let _ = optimizer.step(case.lr);
         }
         let off = distance(&tensor, &case.end);
         assert!(off <= 1e-6, "off by {off:e}");
@@ -47,24 +48,30 @@ fn fifty_steps_of_sgd_end_where_torchs_do() {
 fn training_steps_with_frozen_stages_compute_torchs_losses_and_logits() {
     let golden = golden();
     for case in golden.training {
-        let spec = OptimizerSpec {
-            name: OptimizerName::Sgd,
-            lr: case.lr,
-            momentum: case.momentum,
-            nesterov: case.nesterov,
-            weight_decay: case.weight_decay,
-            backbone_lr_multiplier: case.backbone_lr_multiplier,
-        };
-        let mut learner = Learner::new(
-            by_formula(Architecture::Resnet18, golden.classes),
-            case.frozen,
-            &spec,
-        );
-        let boundary = learner.boundary(&pictures(4));
+        let freeze = case
+            .frozen
+            .map_or(json!("none"), |stage| json!({"until": stage.as_str()}));
+        let document = json!({"dataset": "d", "freeze": freeze, "optimizer": {
+            "lr": case.lr, "momentum": case.momentum, "nesterov": case.nesterov, "weight_decay": case.weight_decay,
+            "backbone_lr_multiplier": case.backbone_lr_multiplier,
+        }});
+        let spec = JobSpec::parse(&document).unwrap();
+        let network = by_formula(Architecture::Resnet18, golden.classes);
+        let loss = Loss::new(&LossSpec::default(), &[], golden.classes, Device::Cpu);
+        let mut learner = Learner::new(network, &spec, loss, 1).unwrap();
+        let boundary = learner.boundary(&pictures(4)).unwrap();
         let labels = Tensor::from_slice(&[0i64, 1, 2, 3]);
-        let losses: Vec<f64> = (0..case.losses.len())
-            .map(|_| learner.step(&boundary, &labels, case.lr).loss.double_value(&[]))
-            .collect();
+        let mut step = |step| {
+            let part = Part {
+                step,
+                first_row: 0,
+                step_weight: 4.0,
+            };
+            let outcome = learner.accumulate(&boundary, &labels, part).unwrap();
+            let _ = learner.step(case.lr, step);
+            outcome.loss.double_value(&[])
+        };
+        let losses: Vec<f64> = (0..case.losses.len() as u64).map(&mut step).collect();
         let logits = learner.network.logits(&pictures(4));
         let moved = learner.network.state()["layer4.1.bn2.running_mean"].narrow(0, 0, 8);
         for (ours, torchs) in losses.iter().zip(&case.losses) {

@@ -50,14 +50,12 @@ fn resumed(attempt: &Attempt) -> Option<(u64, u32)> {
     })
 }
 
-#[test]
-fn a_run_stopped_after_every_step_ends_with_the_bits_of_one_that_was_not() {
-    let set = Drawn::flat(32);
-    let whole = uninterrupted(&run(&set), &set.dir("whole"));
+/// Runs to the end, and again stopped after every step: both must have the same bits. Returns where attempts went on from.
+fn stopped_after_every_step(set: &Drawn, mut run: TrainRun) -> Vec<(u64, u32)> {
+    let whole = uninterrupted(&run, &set.dir("whole"));
     let expected_epochs = epochs(&whole.messages);
     let expected = trained(whole.result);
 
-    let mut run = run(&set);
     let (mut told, mut points) = (Vec::new(), Vec::new());
     let last = loop {
         let dir = set.dir(&format!("attempt-{}", run.attempt));
@@ -72,20 +70,47 @@ fn a_run_stopped_after_every_step_ends_with_the_bits_of_one_that_was_not() {
         if !is_stopped(&attempt) {
             break attempt;
         }
+        for path in &run.checkpoints {
+            fs::remove_file(path).unwrap();
+        }
         run.checkpoints = checkpoints(&attempt, &dir);
         run.attempt += 1;
     };
-    assert_eq!(points, [(1, 0), (2, 0), (3, 1), (4, 1)]);
     let result = trained(last.result);
     assert_eq!(result.weights.sha256, expected.weights.sha256);
     assert_eq!(result.card, expected.card);
     let numbers = |events: &[_]| -> Vec<_> {
         let number = |event: &crate::domain::event::EpochEvent| {
-            (event.train_loss, event.train_accuracy, event.val_loss)
+            (event.train_loss, event.train_accuracy, event.val_loss, event.lr)
         };
         events.iter().map(number).collect()
     };
     assert_eq!(numbers(&told), numbers(&expected_epochs));
+    points
+}
+
+#[test]
+fn a_run_stopped_after_every_step_ends_with_the_bits_of_one_that_was_not() {
+    let set = Drawn::flat(32);
+    let points = stopped_after_every_step(&set, run(&set));
+    assert_eq!(points, [(1, 0), (2, 0), (3, 1), (4, 1)]);
+}
+
+/// Sixty steps of an epoch of four each; in the last epoch a stage thaws.
+#[test]
+fn everything_that_a_step_depends_on_survives_a_stop_after_any_step() {
+    let set = Drawn::flat(20);
+    let run = set.run(json!({
+        "epochs": 15, "freeze": {"gradual": 14}, "batch_size": 2, "gradient_accumulation_steps": 2, "head": {"dropout": 0.2},
+        "optimizer": {"name": "adamw", "lr": 0.01, "weight_decay": 0.1}, "schedule": {"name": "one_cycle"}, "clip_grad_norm": 1.0,
+        "ema_decay": 0.9, "augment": {"horizontal_flip": true}, "loss": {"label_smoothing": 0.1, "imbalance": "balanced_sampler"},
+        "early_stopping": {"patience": 20},
+    }));
+    let points = stopped_after_every_step(&set, run);
+    assert_eq!(
+        points.iter().map(|(step, _)| *step).collect::<Vec<_>>(),
+        (1..=60).collect::<Vec<_>>()
+    );
 }
 
 #[test]

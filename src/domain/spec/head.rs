@@ -1,0 +1,24 @@
+//! The layer that tells the classes.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::fields::Fields;
+
+/// The layer that tells the classes.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct HeadSpec {
+    /// Share of the features that each training image does without, 0 up to, not including, 1 (Srivastava et al. 2014, as torch.nn.Dropout).
+    #[schema(minimum = 0.0, exclusive_maximum = 1.0, default = 0.0)]
+    pub dropout: f64,
+}
+
+pub(super) fn parse(mut fields: Fields) -> HeadSpec {
+    let head = HeadSpec {
+        dropout: fields.number("dropout", 0.0, "must be at least 0 and below 1", |share| {
+            (0.0..1.0).contains(&share)
+        }),
+    };
+    fields.finish(&[]);
+    head
+}

@@ -1,0 +1,120 @@
+//! What training makes small, and what it does about rare classes.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::fields::Fields;
+
+/// What training makes small.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LossName {
+    #[default]
+    CrossEntropy,
+    /// Cross entropy times (1 - p)^`gamma`, p being the probability of the right class: what is known already counts little (Lin et al.
+    /// 2017, "Focal Loss for Dense Object Detection").
+    Focal,
+}
+
+/// What is done about classes with few images.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Imbalance {
+    #[default]
+    None,
+    /// The loss of an image counts in inverse proportion to the training images of its class (scikit-learn's `balanced`).
+    ClassWeights,
+    /// Each epoch shows every class equally often: images of rare classes come several times, of frequent ones not all.
+    BalancedSampler,
+}
+
+/// What training makes small. Validation always tells the plain mean cross entropy, so that curves of different jobs can be compared.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct LossSpec {
+    pub name: LossName,
+    /// Of `cross_entropy`: share of the target that is spread evenly over all classes, 0 up to, not including, 1 (Szegedy et al. 2016, as in
+    /// torch.nn.CrossEntropyLoss).
+    #[schema(minimum = 0.0, exclusive_maximum = 1.0, default = 0.0)]
+    pub label_smoothing: f64,
+    /// Of `focal`: 0 to 10; by default 2.
+    #[schema(minimum = 0.0, maximum = 10.0)]
+    pub gamma: Option<f64>,
+    pub imbalance: Imbalance,
+}
+
+pub(super) fn parse(mut fields: Fields) -> LossSpec {
+    let names = [
+        ("cross_entropy", LossName::CrossEntropy),
+        ("focal", LossName::Focal),
+    ];
+    let name = fields.choice("name", LossName::CrossEntropy, &names);
+    let smoothing_rule = "must be at least 0 and below 1";
+    let label_smoothing = fields.number("label_smoothing", 0.0, smoothing_rule, |share| {
+        (0.0..1.0).contains(&share)
+    });
+    if name == LossName::Focal && label_smoothing > 0.0 {
+        let rule = "is of `cross_entropy`; leave it out, or choose that `name`";
+        fields.fault("label_smoothing", "conflict", rule);
+    }
+    let gamma = match name {
+        LossName::Focal => Some(fields.number("gamma", 2.0, "must be from 0 to 10", |gamma| {
+            (0.0..=10.0).contains(&gamma)
+        })),
+        LossName::CrossEntropy => {
+            if fields.raw("gamma").is_some() {
+                let rule = "is of `focal`; leave it out, or choose that `name`";
+                fields.fault("gamma", "conflict", rule);
+            }
+            None
+        }
+    };
+    let imbalance = [
+        ("none", Imbalance::None),
+        ("class_weights", Imbalance::ClassWeights),
+        ("balanced_sampler", Imbalance::BalancedSampler),
+    ];
+    let imbalance = fields.choice("imbalance", Imbalance::None, &imbalance);
+    fields.finish(&[]);
+    LossSpec {
+        name,
+        label_smoothing,
+        gamma,
+        imbalance,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::{super::JobSpec, *};
+
+    #[test]
+    fn each_loss_has_settings_of_its_own() {
+        let parsed = |loss: &Value| JobSpec::parse(&json!({"dataset": "d", "loss": loss}));
+        let focal = parsed(&json!({"name": "focal", "imbalance": "class_weights"}))
+            .unwrap()
+            .loss;
+        assert_eq!(
+            (focal.gamma, focal.imbalance),
+            (Some(2.0), Imbalance::ClassWeights)
+        );
+        assert_eq!(
+            parsed(&serde_json::to_value(&focal).unwrap()).unwrap().loss,
+            focal
+        );
+        for (loss, pointer) in [
+            (json!({"gamma": 2}), "/loss/gamma"),
+            (
+                json!({"name": "focal", "label_smoothing": 0.1}),
+                "/loss/label_smoothing",
+            ),
+            (json!({"label_smoothing": 1.0}), "/loss/label_smoothing"),
+            (json!({"imbalance": "oversample"}), "/loss/imbalance"),
+        ] {
+            let faults = parsed(&loss).unwrap_err();
+            assert_eq!(faults.len(), 1);
+            assert_eq!(faults[0].pointer, pointer);
+        }
+    }
+}

@@ -1,0 +1,23 @@
+//! Keeping gradients small: scaled down together where their norm is too large, as torch.nn.utils.clip_grad_norm_ does it (Pascanu et al.
+//! 2013, "On the difficulty of training recurrent neural networks"). Nothing here waits for the device.
+
+use tch::{Kind, Tensor};
+
+/// The Euclidean norm over all gradients, a scalar; no number where one of them is none.
+pub fn norm<'a>(gradients: impl Iterator<Item = &'a Tensor>) -> Tensor {
+    let norms: Vec<_> = gradients.map(Tensor::norm).collect();
+    match norms.as_slice() {
+        [] => Tensor::from(0.0f32),
+        norms => Tensor::stack(norms, 0).norm(),
+    }
+}
+
+/// Scales gradients of this norm down to `max_norm` where it is larger.
+pub fn scale<'a>(gradients: impl Iterator<Item = &'a mut Tensor>, norm: &Tensor, max_norm: f64) {
+    let factor = ((norm + 1e-6).reciprocal() * max_norm)
+        .clamp_max(1.0)
+        .to_kind(Kind::Float);
+    for gradient in gradients {
+        let _ = gradient.g_mul_(&factor);
+    }
+}

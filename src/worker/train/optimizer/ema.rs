@@ -1,0 +1,114 @@
+//! An exponential moving average of the weights: a second network that follows the one that learns (Polyak and Juditsky 1992; as
+//! torch.optim.swa_utils.AveragedModel with BatchNorm's statistics copied). Validation and the model use it.
+
+use tch::{Device, Tensor};
+
+use crate::{
+    domain::spec::Stage,
+    worker::{
+        nets::{LoadFault, Network},
+        state::StateDict,
+    },
+};
+
+/// The average.
+pub struct Average {
+    pub network: Network,
+    decay: f64,
+}
+
+impl Average {
+    /// Begins with the weights that the network has.
+    ///
+    /// # Errors
+    /// None that a network's own weights could cause.
+    pub fn of(network: &Network, decay: f64) -> Result<Self, LoadFault> {
+        let state = network.state();
+        // Both tensors of the head have as many rows as there are classes.
+        let head = network
+            .parameters()
+            .into_iter()
+            .find(|parameter| parameter.stage.is_none());
+        let classes = head.map_or(0, |parameter| parameter.tensor.size()[0] as usize);
+        let device = state.values().next().map_or(Device::Cpu, Tensor::device);
+        let copy = tch::no_grad(|| Network::loaded(network.architecture(), classes, state, device))?;
+        Ok(Self { network: copy, decay })
+    }
+
+    /// Follows by one step: the network's, with `frozen` stages, which has taken `steps` before this one. The decay begins small, so that
+    /// the first weights are soon forgotten: min(decay, (1 + n) / (10 + n)) as in TensorFlow's ExponentialMovingAverage.
+    pub fn follow(&mut self, network: &Network, frozen: Option<Stage>, steps: u64) {
+        let steps = steps as f64;
+        let decay = self.decay.min((1.0 + steps) / (10.0 + steps));
+        tch::no_grad(|| {
+            for (name, average) in self.network.state() {
+                let (Some(now), true) = (network.state().get(name), Network::is_after(name, frozen)) else {
+                    continue;
+                };
+                let mut average = average.shallow_clone();
+                if is_learned(name) {
+                    let _ = average.lerp_(now, 1.0 - decay);
+                } else {
+                    average.copy_(now);
+                }
+            }
+        });
+    }
+
+    /// Takes back tensors of a checkpoint.
+    ///
+    /// # Errors
+    /// The name of a tensor that does not fit, or is not one of the network's.
+    pub fn restore(&mut self, state: &StateDict) -> Result<(), String> {
+        for (name, saved) in state {
+            let own = self.network.state().get(name);
+            match own.filter(|own| own.size() == saved.size() && own.kind() == saved.kind()) {
+                Some(own) => own.shallow_clone().copy_(saved),
+                None => return Err(name.clone()),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Not one of the statistics that BatchNorm keeps.
+fn is_learned(name: &str) -> bool {
+    !name.contains(".running_") && !name.ends_with(".num_batches_tracked")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::spec::Architecture;
+
+    #[test]
+    fn weights_are_averaged_and_statistics_copied() {
+        let network = Network::drawn(Architecture::Resnet18, 3, 1, Device::Cpu);
+        let mut average = Average::of(&network, 0.9).unwrap();
+        let first = |network: &Network, name: &str| network.state()[name].flatten(0, -1).double_value(&[0]);
+        let set = |name: &str, value: f64| {
+            let _ = tch::no_grad(|| network.state()[name].shallow_clone().fill_(value));
+        };
+        let mut expected = first(&network, "fc.bias");
+        for (step, value) in [3.0, -1.0, 2.0].into_iter().enumerate() {
+            set("fc.bias", value);
+            set("bn1.bias", value);
+            set("bn1.running_mean", value);
+            set("layer1.0.bn1.running_mean", value);
+            average.follow(&network, Some(Stage::Stem), step as u64);
+            let decay = (1.0 + step as f64) / (10.0 + step as f64);
+            expected = expected * decay + value * (1.0 - decay);
+            assert!((first(&average.network, "fc.bias") - expected).abs() < 1e-6);
+            assert_eq!(first(&average.network, "layer1.0.bn1.running_mean"), value);
+        }
+        // Frozen: not even looked at.
+        assert_eq!(first(&average.network, "bn1.bias"), 0.0);
+        assert_eq!(first(&average.network, "bn1.running_mean"), 0.0);
+        set("fc.bias", 0.0);
+        average.follow(&network, Some(Stage::Stem), 1_000_000);
+        assert!(
+            (first(&average.network, "fc.bias") - expected * 0.9).abs() < 1e-6,
+            "at most the decay asked for"
+        );
+    }
+}

@@ -1,0 +1,89 @@
+//! At which rate each parameter learns, and how strongly it decays.
+
+use std::collections::BTreeSet;
+
+use crate::{
+    domain::spec::{OptimizerSpec, Stage},
+    worker::nets::Parameter,
+};
+
+/// What the parameters of a part of the network have in common.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Group {
+    /// Relative to the head's rate.
+    pub lr_multiplier: f64,
+    pub weight_decay: f64,
+}
+
+/// The group of each parameter. `parameters` must hold layers whole: a normalisation is told by the one dimension of its weight.
+pub fn of(parameters: &[Parameter], spec: &OptimizerSpec) -> Vec<Group> {
+    let layer = |name: &str| name.rsplit_once('.').map_or("", |(layer, _)| layer).to_owned();
+    let vectors = parameters.iter().filter(|parameter| parameter.tensor.dim() == 1);
+    let norms: BTreeSet<String> = vectors
+        .filter(|parameter| parameter.name.ends_with(".weight"))
+        .map(|parameter| layer(&parameter.name))
+        .collect();
+    let group = |parameter: &Parameter| Group {
+        lr_multiplier: parameter.stage.map_or(1.0, |stage| stage_multiplier(stage, spec)),
+        weight_decay: if norms.contains(&layer(&parameter.name)) {
+            spec.norm_weight_decay
+        } else if parameter.tensor.dim() <= 1 {
+            spec.bias_weight_decay
+        } else {
+            spec.weight_decay
+        },
+    };
+    parameters.iter().map(group).collect()
+}
+
+/// The last stage is one away from the head.
+fn stage_multiplier(stage: Stage, spec: &OptimizerSpec) -> f64 {
+    let from_head = Stage::ALL
+        .iter()
+        .rev()
+        .take_while(|later| **later >= stage)
+        .count();
+    spec.backbone_lr_multiplier * spec.layer_decay.powi(from_head as i32)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use tch::{Device, Kind, Tensor};
+
+    use super::*;
+    use crate::domain::spec::JobSpec;
+
+    #[test]
+    fn rates_fall_from_the_head_down_and_each_kind_of_parameter_decays_by_itself() {
+        let document = json!({"dataset": "d", "optimizer": {
+            "backbone_lr_multiplier": 0.5, "layer_decay": 0.8, "weight_decay": 0.1, "norm_weight_decay": 0.2, "bias_weight_decay": 0.3,
+        }});
+        let spec = JobSpec::parse(&document).unwrap().optimizer;
+        let parameter = |name: &str, stage, shape: &[i64]| Parameter {
+            name: name.into(),
+            stage,
+            tensor: Tensor::zeros(shape, (Kind::Float, Device::Cpu)),
+        };
+        let parameters = [
+            parameter("fc.weight", None, &[3, 8]),
+            parameter("fc.bias", None, &[3]),
+            parameter("layer4.0.bn1.bias", Some(Stage::Layer4), &[8]),
+            parameter("layer4.0.bn1.weight", Some(Stage::Layer4), &[8]),
+            parameter("layer3.0.conv1.weight", Some(Stage::Layer3), &[8, 8, 1, 1]),
+            parameter("conv1.weight", Some(Stage::Stem), &[8, 3, 7, 7]),
+        ];
+        let expected = [
+            (1.0, 0.1),
+            (1.0, 0.3),
+            (0.5 * 0.8, 0.2),
+            (0.5 * 0.8, 0.2),
+            (0.5 * 0.64, 0.1),
+            (0.5 * 0.8f64.powi(5), 0.1),
+        ];
+        for (group, (lr_multiplier, weight_decay)) in of(&parameters, &spec).into_iter().zip(expected) {
+            assert!((group.lr_multiplier - lr_multiplier).abs() < 1e-12, "{group:?}");
+            assert_eq!(group.weight_decay, weight_decay);
+        }
+    }
+}

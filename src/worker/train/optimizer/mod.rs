@@ -1,0 +1,221 @@
+//! From gradients to new weights: which rule, at which rate each parameter follows, what is remembered from step to step.
+//!
+//! Ours, because all of it has to go into the checkpoint: tch's own optimisers cannot be saved. The learner adds up gradients and
+//! applies them once a step. Reading order: `Optimizer`, the rules `sgd` and `adamw`, `groups`, `clip`; `ema` follows the weights.
+
+mod adamw;
+mod clip;
+mod ema;
+mod groups;
+mod sgd;
+
+use tch::Tensor;
+
+pub use self::ema::Average;
+use self::{
+    adamw::{AdamW, Moments},
+    groups::Group,
+    sgd::Sgd,
+};
+use crate::{
+    domain::spec::{JobSpec, OptimizerName, OptimizerSpec},
+    worker::{nets::Parameter, state::StateDict},
+};
+
+/// What the names of saved tensors begin with; the parameter's name follows.
+const MOMENTUM: &str = "momentum.";
+const MEAN: &str = "mean.";
+const SQUARE: &str = "square.";
+const STEPS: &str = "steps.";
+
+/// Parameters that learn, and how.
+pub struct Optimizer {
+    rule: Rule,
+    spec: OptimizerSpec,
+    max_norm: Option<f64>,
+    /// In the order of names, whenever they came in: sums over all of them must have the same bits after a resume.
+    slots: Vec<Slot>,
+}
+
+enum Rule {
+    Sgd(Sgd),
+    AdamW(AdamW),
+}
+
+/// A parameter, the sum of its gradients since the step before, and what the rule remembers of it.
+struct Slot {
+    name: String,
+    parameter: Tensor,
+    group: Group,
+    gradient: Option<Tensor>,
+    memory: Memory,
+}
+
+enum Memory {
+    /// Before the first step; with SGD without momentum always.
+    Nothing,
+    Momentum(Tensor),
+    Moments(Moments),
+}
+
+impl Optimizer {
+    pub fn new(spec: &JobSpec) -> Self {
+        let optimizer = &spec.optimizer;
+        Self {
+            rule: match optimizer.name {
+                OptimizerName::Sgd => Rule::Sgd(Sgd::new(optimizer)),
+                OptimizerName::Adamw => Rule::AdamW(AdamW::new(optimizer)),
+            },
+            max_norm: spec.clip_grad_norm,
+            spec: optimizer.clone(),
+            slots: Vec::new(),
+        }
+    }
+
+    /// Takes on parameters that have not learned before; those that learn already stay as they are.
+    pub fn learn(&mut self, parameters: Vec<Parameter>) {
+        let groups = groups::of(&parameters, &self.spec);
+        for (parameter, group) in parameters.into_iter().zip(groups) {
+            if self.slots.iter().all(|slot| slot.name != parameter.name) {
+                self.slots.push(Slot {
+                    name: parameter.name,
+                    parameter: parameter.tensor.set_requires_grad(true),
+                    group,
+                    gradient: None,
+                    memory: Memory::Nothing,
+                });
+            }
+        }
+        self.slots.sort_by(|a, b| a.name.cmp(&b.name));
+    }
+
+    /// Adds the gradients of `loss` to those since the step before. Where it panics for want of memory, nothing has been added.
+    pub fn accumulate(&mut self, loss: &Tensor) {
+        let parameters: Vec<_> = self.slots.iter().map(|slot| &slot.parameter).collect();
+        let gradients = Tensor::run_backward(&[loss], &parameters, false, false);
+        tch::no_grad(|| {
+            let parts = self.slots.iter().zip(gradients);
+            let gradients: Vec<_> = parts
+                .map(|(slot, gradient)| laid_out_like(&slot.parameter, gradient))
+                .collect();
+            for (slot, gradient) in self.slots.iter_mut().zip(gradients) {
+                slot.gradient = Some(match slot.gradient.take() {
+                    None => gradient,
+                    Some(mut sum) => sum.g_add_(&gradient),
+                });
+            }
+        });
+    }
+
+    /// Moves every parameter by its gradients, the head at the rate `lr`, and forgets them. Returns the norm over all gradients before
+    /// clipping, a scalar on the device.
+    pub fn step(&mut self, lr: f64) -> Tensor {
+        tch::no_grad(|| {
+            let mut gradients: Vec<_> = self.slots.iter_mut().map(|slot| slot.gradient.take()).collect();
+            let norm = clip::norm(gradients.iter().flatten());
+            if let Some(max_norm) = self.max_norm {
+                clip::scale(gradients.iter_mut().flatten(), &norm, max_norm);
+            }
+            for (slot, gradient) in self.slots.iter_mut().zip(gradients) {
+                if let Some(gradient) = gradient {
+                    slot.step(gradient, lr, &self.rule);
+                }
+            }
+            norm
+        })
+    }
+
+    /// What the next step depends on, by name. The tensors share their memory with the optimiser.
+    pub fn state(&self) -> StateDict {
+        let mut state = StateDict::new();
+        for slot in &self.slots {
+            let mut put = |kind: &str, tensor: &Tensor| {
+                state.insert(format!("{kind}{}", slot.name), tensor.shallow_clone());
+            };
+            match &slot.memory {
+                Memory::Nothing => {}
+                Memory::Momentum(momentum) => put(MOMENTUM, momentum),
+                Memory::Moments(moments) => {
+                    put(MEAN, &moments.mean);
+                    put(SQUARE, &moments.square);
+                    put(STEPS, &Tensor::from(moments.steps as i64));
+                }
+            }
+        }
+        state
+    }
+
+    /// Takes back what [`Optimizer::state`] gave.
+    ///
+    /// # Errors
+    /// The name of a tensor whose shape does not fit.
+    pub fn restore(&mut self, state: &StateDict) -> Result<(), String> {
+        for slot in &mut self.slots {
+            let get = |kind: &str| saved(state, kind, &slot.name, &slot.parameter);
+            slot.memory = match &self.rule {
+                Rule::Sgd(_) => get(MOMENTUM)?.map_or(Memory::Nothing, Memory::Momentum),
+                Rule::AdamW(_) => match (get(MEAN)?, get(SQUARE)?, steps(state, &slot.name)) {
+                    (Some(mean), Some(square), Some(steps)) => {
+                        Memory::Moments(Moments { mean, square, steps })
+                    }
+                    _ => Memory::Nothing,
+                },
+            };
+        }
+        Ok(())
+    }
+}
+
+impl Slot {
+    fn step(&mut self, gradient: Tensor, lr: f64, rule: &Rule) {
+        let memory = std::mem::replace(&mut self.memory, Memory::Nothing);
+        let rate = lr * self.group.lr_multiplier;
+        let decay = self.group.weight_decay;
+        self.memory = match (rule, memory) {
+            (Rule::Sgd(sgd), memory) => {
+                let momentum = match memory {
+                    Memory::Momentum(momentum) => Some(momentum),
+                    _ => None,
+                };
+                let momentum = sgd.step(&mut self.parameter, gradient, rate, decay, momentum);
+                momentum.map_or(Memory::Nothing, Memory::Momentum)
+            }
+            (Rule::AdamW(adamw), memory) => {
+                let moments = match memory {
+                    Memory::Moments(moments) => moments,
+                    _ => Moments::before(&self.parameter),
+                };
+                Memory::Moments(adamw.step(&mut self.parameter, &gradient, rate, decay, moments))
+            }
+        };
+    }
+}
+
+fn saved(state: &StateDict, kind: &str, name: &str, parameter: &Tensor) -> Result<Option<Tensor>, String> {
+    let name = format!("{kind}{name}");
+    match state.get(&name) {
+        None => Ok(None),
+        Some(saved) if saved.size() != parameter.size() => Err(name),
+        Some(saved) => Ok(Some(copied_like(parameter, saved))),
+    }
+}
+
+fn steps(state: &StateDict, name: &str) -> Option<u64> {
+    let steps = i64::try_from(state.get(&format!("{STEPS}{name}"))?).ok()?;
+    u64::try_from(steps).ok()
+}
+
+/// Another memory layout would be slower, and might round differently after a resume than before it.
+fn laid_out_like(parameter: &Tensor, gradient: Tensor) -> Tensor {
+    if gradient.stride() == parameter.stride() {
+        gradient
+    } else {
+        copied_like(parameter, &gradient)
+    }
+}
+
+fn copied_like(parameter: &Tensor, values: &Tensor) -> Tensor {
+    let mut copy = parameter.detach().empty_like();
+    copy.copy_(values);
+    copy
+}
