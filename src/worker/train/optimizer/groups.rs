@@ -23,8 +23,13 @@ pub fn of(parameters: &[Parameter], spec: &OptimizerSpec) -> Vec<Group> {
         .filter(|parameter| parameter.name.ends_with(".weight"))
         .map(|parameter| layer(&parameter.name))
         .collect();
+    // What is frozen is frozen from the input on: where a stage learns, the network's last one does.
+    let last = parameters.iter().filter_map(|parameter| parameter.stage).max();
     let group = |parameter: &Parameter| Group {
-        lr_multiplier: parameter.stage.map_or(1.0, |stage| stage_multiplier(stage, spec)),
+        lr_multiplier: match (parameter.stage, last) {
+            (Some(stage), Some(last)) => stage_multiplier(stage, last, spec),
+            _ => 1.0,
+        },
         weight_decay: if norms.contains(&layer(&parameter.name)) {
             spec.norm_weight_decay
         } else if parameter.tensor.dim() <= 1 {
@@ -37,12 +42,9 @@ pub fn of(parameters: &[Parameter], spec: &OptimizerSpec) -> Vec<Group> {
 }
 
 /// The last stage is one away from the head.
-fn stage_multiplier(stage: Stage, spec: &OptimizerSpec) -> f64 {
-    let from_head = Stage::ALL
-        .iter()
-        .rev()
-        .take_while(|later| **later >= stage)
-        .count();
+fn stage_multiplier(stage: Stage, last: Stage, spec: &OptimizerSpec) -> f64 {
+    let between = |other: &&Stage| (stage..=last).contains(*other);
+    let from_head = Stage::ALL.iter().filter(between).count();
     spec.backbone_lr_multiplier * spec.layer_decay.powi(from_head as i32)
 }
 
@@ -85,5 +87,16 @@ mod tests {
             assert!((group.lr_multiplier - lr_multiplier).abs() < 1e-12, "{group:?}");
             assert_eq!(group.weight_decay, weight_decay);
         }
+        // In a network without that stage, the third is the last one.
+        let without_layer4: Vec<_> = parameters
+            .into_iter()
+            .filter(|parameter| parameter.stage != Some(Stage::Layer4))
+            .collect();
+        let rates: Vec<f64> = of(&without_layer4, &spec)
+            .iter()
+            .map(|group| group.lr_multiplier)
+            .collect();
+        assert!((rates[2] - 0.4).abs() < 1e-12, "{rates:?}");
+        assert!((rates[3] - 0.5 * 0.8f64.powi(4)).abs() < 1e-12, "{rates:?}");
     }
 }

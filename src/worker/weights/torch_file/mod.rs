@@ -63,7 +63,7 @@ impl From<ZipError> for TorchFileFault {
     fn from(fault: ZipError) -> Self {
         match fault {
             ZipError::Io(fault) => of_reading(fault),
-            other => TorchFileFault::Damaged(other.to_string()),
+            _ => TorchFileFault::Damaged("its table of contents is missing or damaged".to_owned()),
         }
     }
 }
@@ -72,7 +72,9 @@ impl From<ZipError> for TorchFileFault {
 fn of_reading(fault: io::Error) -> TorchFileFault {
     use io::ErrorKind::{InvalidData, InvalidInput, Other, UnexpectedEof};
     match fault.kind() {
-        InvalidData | InvalidInput | Other | UnexpectedEof => TorchFileFault::Damaged(fault.to_string()),
+        InvalidData | InvalidInput | Other | UnexpectedEof => {
+            TorchFileFault::Damaged("some of its bytes are missing or changed".to_owned())
+        }
         _ => TorchFileFault::Io(fault),
     }
 }

@@ -5,9 +5,17 @@
 //! other global ends the reading, by name. What is put together lies in tables that the values point into: a pickle may nest deeply or
 //! contain itself, and nothing here follows it on the way.
 
+mod global;
+mod input;
+
 use std::collections::HashMap;
 
 use tch::Kind;
+
+use self::{
+    global::Global,
+    input::{Input, malformed},
+};
 
 /// Most bytes of a pickle. A ResNet-152 with the state of its optimiser has 300 KB; what a byte can make us keep is below 64.
 pub const MAX_BYTES: u64 = 4 << 20;
@@ -83,34 +91,6 @@ enum Value {
     Tensor(usize),
 }
 
-/// What may be asked for.
-#[derive(Clone, Copy)]
-enum Global {
-    OrderedDict,
-    RebuildTensor,
-    RebuildParameter,
-    Storage(Kind),
-}
-
-impl Global {
-    fn find(module: &str, name: &str) -> Outcome<Self> {
-        Ok(match (module, name) {
-            ("collections", "OrderedDict") => Global::OrderedDict,
-            ("torch._utils", "_rebuild_tensor_v2") => Global::RebuildTensor,
-            ("torch._utils", "_rebuild_parameter") => Global::RebuildParameter,
-            ("torch", "FloatStorage") => Global::Storage(Kind::Float),
-            ("torch", "HalfStorage") => Global::Storage(Kind::Half),
-            ("torch", "BFloat16Storage") => Global::Storage(Kind::BFloat16),
-            ("torch", "DoubleStorage") => Global::Storage(Kind::Double),
-            ("torch", "LongStorage") => Global::Storage(Kind::Int64),
-            ("torch", "IntStorage") => Global::Storage(Kind::Int),
-            ("torch", "ByteStorage") => Global::Storage(Kind::Uint8),
-            ("torch", "BoolStorage") => Global::Storage(Kind::Bool),
-            _ => return Err(PickleFault::Forbidden(shown(&format!("{module}.{name}")))),
-        })
-    }
-}
-
 struct Machine<'a> {
     input: Input<'a>,
     stack: Vec<Value>,
@@ -143,7 +123,7 @@ impl<'a> Machine<'a> {
                 b'J' => Value::Int(i32::from_le_bytes(self.input.array()?).into()),
                 b'K' => Value::Int(self.input.byte()?.into()),
                 b'M' => Value::Int(u16::from_le_bytes(self.input.array()?).into()),
-                0x8a => self.input.long()?,
+                0x8a => self.input.long()?.map_or(Value::Other, Value::Int),
                 b'X' => self.text()?,
                 b']' => Value::List,
                 b'a' => {
@@ -394,58 +374,6 @@ impl<'a> Machine<'a> {
         }
         Ok(Dictionary { entries })
     }
-}
-
-/// What is left of the bytes.
-struct Input<'a> {
-    rest: &'a [u8],
-}
-
-impl<'a> Input<'a> {
-    fn take(&mut self, count: usize) -> Outcome<&'a [u8]> {
-        let Some((taken, rest)) = self.rest.split_at_checked(count) else {
-            return malformed("is cut short");
-        };
-        self.rest = rest;
-        Ok(taken)
-    }
-
-    fn array<const N: usize>(&mut self) -> Outcome<[u8; N]> {
-        let mut array = [0; N];
-        array.copy_from_slice(self.take(N)?);
-        Ok(array)
-    }
-
-    fn byte(&mut self) -> Outcome<u8> {
-        self.array().map(|[byte]| byte)
-    }
-
-    /// A text up to the end of its line, which is taken too.
-    fn line(&mut self) -> Outcome<&'a str> {
-        let Some(end) = self.rest.iter().position(|byte| *byte == b'\n') else {
-            return malformed("is cut short");
-        };
-        let line = str::from_utf8(self.take(end)?).or_else(|_| malformed("holds a name that is none"))?;
-        self.take(1)?;
-        Ok(line)
-    }
-
-    /// A whole number of its own length in bytes, two's complement, the lowest byte first.
-    fn long(&mut self) -> Outcome<Value> {
-        let length = self.byte()?.into();
-        let bytes = self.take(length)?;
-        let negative = bytes.last().is_some_and(|highest| highest & 0x80 != 0);
-        let mut wide = [if negative { 0xff } else { 0 }; 8];
-        let Some(low) = wide.get_mut(..length) else {
-            return Ok(Value::Other);
-        };
-        low.copy_from_slice(bytes);
-        Ok(Value::Int(i64::from_le_bytes(wide)))
-    }
-}
-
-fn malformed<T>(how: impl Into<String>) -> Outcome<T> {
-    Err(PickleFault::Malformed(how.into()))
 }
 
 /// A name out of a file, for people.
