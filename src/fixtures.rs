@@ -21,7 +21,7 @@ use crate::{
         job::{Job, StopReason},
         model::{DatasetLineage, Model, ModelCard, ModelMetrics},
         name::Name,
-        spec::JobSpec,
+        spec::{JobSpec, Spec},
     },
     id::{DatasetId, JobId},
     limits::Limits,
@@ -136,9 +136,13 @@ impl Stand {
     /// Submits a job; `spec` is what a caller would send, less its dataset.
     pub async fn submit(&self, dataset: &Dataset, mut spec: serde_json::Value) -> JobId {
         spec["dataset"] = json!(dataset.id.to_string());
-        let spec = JobSpec::parse(&spec).unwrap();
+        let spec = Spec::parse(&spec).unwrap();
+        let name = match spec.training() {
+            Some(training) => training.model_name(&dataset.name),
+            None => Name::parse("measured").unwrap(),
+        };
         let new = NewJob {
-            name: spec.model_name(&dataset.name),
+            name,
             spec,
             dataset: crate::domain::job::DatasetVersion {
                 id: dataset.id,
@@ -199,10 +203,11 @@ impl Stand {
         assert_eq!(claimed.id, job);
         let new = NewModel {
             name: Name::parse("insects").unwrap(),
-            card: card(&claimed.spec, &dataset),
+            card: card(claimed.spec.training().unwrap(), &dataset),
             sha256: digest::of_bytes(b"weights"),
             bytes: 7,
             card_blob: digest::of_bytes(b"card"),
+            evaluation_blob: None,
         };
         let completed = self.store.complete_job(job, 1, new, StopReason::Completed).await;
         let id = completed.unwrap().unwrap();
@@ -261,6 +266,7 @@ pub fn card(spec: &JobSpec, dataset: &Dataset) -> ModelCard {
         base_weights: "none".to_owned(),
         program: "a stand-in".to_owned(),
         libtorch: "none".to_owned(),
+        temperature: 1.0,
     }
 }
 

@@ -39,6 +39,9 @@ pub struct Limits {
     /// Disk space that is kept free: below it uploads and jobs are refused with 507
     #[arg(long, env = "FINETUNED_MIN_FREE_BYTES", default_value_t = Limits::DEFAULT.min_free_bytes)]
     pub min_free_bytes: u64,
+    /// Disk space for activations of frozen stages, which later jobs over the same pictures start from; 0 keeps none
+    #[arg(long, env = "FINETUNED_MAX_ACTIVATION_BYTES", default_value_t = Limits::DEFAULT.max_activation_bytes)]
+    pub max_activation_bytes: u64,
     /// Most bytes kept of a job's log
     #[arg(long, env = "FINETUNED_MAX_LOG_BYTES", default_value_t = Limits::DEFAULT.max_log_bytes)]
     pub max_log_bytes: u64,
@@ -105,6 +108,7 @@ impl Limits {
         max_queued_jobs: 1000,
         upload_idle_seconds: 60,
         min_free_bytes: 1 << 30,
+        max_activation_bytes: 16 << 30,
         max_log_bytes: 1 << 20,
         load_deadline_seconds: 600,
         step_deadline_seconds: 120,

@@ -1,6 +1,6 @@
 //! Everything that the two programs say to each other. serde only: no I/O here.
 //!
-//! A one-shot child (`ingest`, `train`) gets a directory with [`RUN_FILE`] in it, tells [`WorkerMessage`]s as lines of JSON on its
+//! A one-shot child (`ingest`, `train`, `evaluate`, `lr-find`) gets a directory with [`RUN_FILE`] in it, tells [`WorkerMessage`]s as lines of JSON on its
 //! stdout, writes whatever it makes into that directory, and last of all, by rename, [`RESULT_FILE`]. Its stdin carries nothing: its
 //! end means "checkpoint and leave". A `predict` child speaks [`frames`] both ways. `devices` prints a list of [`Device`]s.
 
@@ -11,13 +11,14 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use self::frames::ModelFiles;
 use crate::{
     domain::{
         dataset::{Class, DatasetError, Layout, ReportSummary, SplitCounts},
         event::{CheckpointEvent, EpochEvent, EventKind, LogEvent, StepEvent, WarningEvent},
         job::{JobError, Progress, StopReason},
         model::{DatasetLineage, ModelCard},
-        spec::{Architecture, JobSpec},
+        spec::{Architecture, EvaluateSpec, JobSpec, LrRange},
         split::Split,
     },
     id::{DatasetId, JobId},
@@ -50,6 +51,8 @@ pub struct Device {
 pub enum RunSpec {
     Ingest(IngestRun),
     Train(Box<TrainRun>),
+    Evaluate(Box<EvaluateRun>),
+    LrFind(Box<LrFindRun>),
 }
 
 /// Read an archive, understand it, leave its images ready to train on.
@@ -79,6 +82,47 @@ pub struct TrainRun {
     pub checkpoints: Vec<PathBuf>,
     /// Time that earlier attempts have used of `max_seconds`.
     pub seconds_used: f64,
+    /// Activations of frozen stages that earlier jobs left, of this dataset version.
+    pub activations: Vec<KnownActivations>,
+    /// Most disk space that this run's own may take; 0: none are kept.
+    pub max_activation_bytes: u64,
+}
+
+/// Activations of frozen stages that an earlier job computed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KnownActivations {
+    /// Digest of everything that they depend on.
+    pub key: String,
+    pub path: PathBuf,
+}
+
+/// Activations that a run trained on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UsedActivations {
+    pub key: String,
+    /// The file that the run made; none where it took an earlier job's.
+    pub file: Option<Artifact>,
+}
+
+/// Measure a model.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct EvaluateRun {
+    pub job: JobId,
+    pub spec: EvaluateSpec,
+    pub model: ModelFiles,
+    pub dataset: DatasetInput,
+    /// `cpu` or `cuda:N`.
+    pub device: String,
+    pub threads: u32,
+    /// Time that earlier attempts have used of `max_seconds`.
+    pub seconds_used: f64,
+}
+
+/// Look for a learning rate for a training. It begins anew with every attempt.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct LrFindRun {
+    pub train: TrainRun,
+    pub lr_find: LrRange,
 }
 
 /// A dataset version as files.
@@ -127,7 +171,7 @@ pub struct ManifestImage {
 pub enum WeightsSource {
     /// Random initialisation.
     None,
-    /// A safetensors file with torchvision's names; a head of other classes is left out.
+    /// A file of safetensors or of `torch.save`, with torchvision's names; a head of other classes is left out.
     File { path: PathBuf, origin: String },
     /// A hub in the manner of Hugging Face.
     Hub(HubSource),
@@ -177,6 +221,10 @@ pub enum WorkerMessage {
         event: EpochEvent,
         progress: Progress,
     },
+    /// Progress of work that has no losses to tell.
+    Progress {
+        progress: Progress,
+    },
     Checkpoint {
         event: CheckpointEvent,
     },
@@ -223,6 +271,7 @@ impl WorkerMessage {
             WorkerMessage::Alive { .. } => return None,
             WorkerMessage::Step { event, .. } => (EventKind::Step, serde_json::to_value(event)),
             WorkerMessage::Epoch { event, .. } => (EventKind::Epoch, serde_json::to_value(event)),
+            WorkerMessage::Progress { progress } => (EventKind::Progress, serde_json::to_value(progress)),
             WorkerMessage::Checkpoint { event } => (EventKind::Checkpoint, serde_json::to_value(event)),
             WorkerMessage::Log { event } => (EventKind::Log, serde_json::to_value(event)),
             WorkerMessage::Warning { event } => (EventKind::Warning, serde_json::to_value(event)),
@@ -251,6 +300,14 @@ pub struct Artifact {
 pub enum RunResult {
     Ingested(IngestResult),
     Trained(Box<TrainResult>),
+    /// `evaluation.json`: an [`Evaluation`](crate::domain::evaluation::Evaluation).
+    Evaluated {
+        evaluation: Artifact,
+    },
+    /// `lr_find.json`: an [`LrCurve`](crate::domain::lr_curve::LrCurve).
+    LrFound {
+        curve: Artifact,
+    },
     /// The dataset cannot be used.
     Rejected {
         error: DatasetError,
@@ -289,4 +346,8 @@ pub struct TrainResult {
     pub weights: Artifact,
     /// `model.json`, which holds `card`.
     pub card_file: Artifact,
+    pub activations: Option<UsedActivations>,
+    /// `evaluation.json`: an [`Evaluation`](crate::domain::evaluation::Evaluation) on the validation images; none where there are none.
+    #[serde(default)]
+    pub evaluation: Option<Artifact>,
 }

@@ -15,6 +15,13 @@ export function plural(value, one, many = `${one}s`) {
   return `${formatCount(value)} ${value === 1 ? one : many}`;
 }
 
+/** In millions: `11.7 M`, `0.27 M` */
+export function formatMillions(value) {
+  if (!isNumber(value)) return NONE;
+  const millions = value / 1e6;
+  return `${millions < 9.995 ? millions.toFixed(2) : millions.toFixed(1)} M`;
+}
+
 /** Bytes, in powers of 1000: `11.2 MB` */
 export function formatBytes(bytes) {
   if (!isNumber(bytes)) return NONE;

@@ -2,10 +2,12 @@
 
 import { call, get, path } from './api.js';
 import { announce, fill, h, setText } from './dom.js';
+import { evaluationCard } from './evaluation.js';
 import { formatCount, formatRemaining, formatSeconds, formatShare, formatTime, secondsBetween, words } from './format.js';
 import { JobCurves } from './job_curves.js';
 import { jobLog } from './job_log.js';
 import { followJob } from './live.js';
+import { lrFindCard } from './lr_find.js';
 import { confirmed, heading, link, problemBox, statusBadge } from './parts.js';
 import { poll } from './poll.js';
 import { deleteButton } from './remove.js';
@@ -74,6 +76,7 @@ function epochAnnouncer(wanted) {
 /** The parts of the view below its heading, and how they follow the job and its events. */
 function jobPage() {
   const outcome = h('div', {});
+  const found = resultPanel();
   const progress = progressPanel();
   const curves = new JobCurves();
   const log = jobLog();
@@ -83,12 +86,13 @@ function jobPage() {
   const curveCard = h('section', { class: 'card' },
     h('div', { class: 'row' }, h('h2', {}, 'Curves'), h('span', { class: 'grow' }), connection), curves.node);
   const node = h('div', { class: 'stack', hidden: true },
-    outcome, progress.node, buttons.node, curveCard, log.node, facts);
+    outcome, found.node, progress.node, buttons.node, curveCard, log.node, facts);
   return {
     node,
     show(job, refresh) {
       node.hidden = false;
       fill(outcome, outcomeBox(job));
+      found.show(job);
       progress.show(job);
       buttons.show(job, refresh);
       fill(facts, jobFacts(job).map(([name, value]) => h('div', {}, h('dt', {}, name), h('dd', {}, value))));
@@ -102,7 +106,34 @@ function jobPage() {
       setText(connection, { live: 'live', waiting: 'connection lost, trying again …', ended: '' }[state]);
       curveCard.hidden = state === 'ended' && curves.isEmpty;
     },
-    destroy: () => curves.destroy(),
+    destroy: () => {
+      found.destroy();
+      curves.destroy();
+    },
+  };
+}
+
+/** What a job found that makes no model; asked for once, when the job has succeeded. */
+function resultPanel() {
+  const lifetime = new AbortController();
+  const node = h('div', {});
+  let asked = false;
+  const read = async (job, part, card) => {
+    try {
+      fill(node, card(await call('GET', path('jobs', job.id, part), { signal: lifetime.signal })));
+    } catch (problem) {
+      if (!lifetime.signal.aborted) fill(node, problemBox(problem));
+    }
+  };
+  return {
+    node,
+    show(job) {
+      if (asked || job.status !== 'succeeded' || job.kind === 'train') return;
+      asked = true;
+      if (job.kind === 'evaluate') read(job, 'evaluation', evaluationCard);
+      if (job.kind === 'lr_find') read(job, 'lr_find', lrFindCard);
+    },
+    destroy: () => lifetime.abort(),
   };
 }
 
@@ -126,7 +157,7 @@ function progressPanel() {
       draw();
     },
     event(kind, data) {
-      if (kind === 'step') live = data.step;
+      if (kind === 'step' || kind === 'progress') live = data.step;
       else if (kind === 'rewind') [told, live] = [0, data.to_step];
       else return;
       draw();
@@ -141,7 +172,7 @@ function progressText(job) {
   const { progress } = job;
   if (!progress) return 'Starting: loading weights and data';
   return [
-    `Epoch ${progress.epoch} of ${progress.epochs}`,
+    job.kind === 'train' ? `Epoch ${progress.epoch} of ${progress.epochs}` : null,
     `step ${formatCount(progress.step)} of ${formatCount(progress.steps)}`,
     typeof progress.images_per_second === 'number' ? `${formatCount(Math.round(progress.images_per_second))} images/s` : null,
     formatRemaining(progress.eta_seconds),
@@ -160,8 +191,9 @@ function outcomeBox(job) {
       h('p', { class: 'box-title' }, job.error ? words(job.error.code) : 'The job failed'),
       h('p', {}, job.error?.message));
   }
-  if (job.status === 'cancelled') return h('div', { class: 'box' }, h('p', {}, 'Cancelled. It made no model.'));
+  if (job.status === 'cancelled') return h('div', { class: 'box' }, h('p', {}, job.kind === 'train' ? 'Cancelled. It made no model.' : 'Cancelled.'));
   if (job.status !== 'succeeded') return null;
+  if (job.kind !== 'train') return null;
   const { best } = job;
   const reached = typeof best?.val_accuracy === 'number'
     ? `The best epoch was ${best.epoch}, with a validation accuracy of ${formatShare(best.val_accuracy)}.`
@@ -180,7 +212,7 @@ function jobButtons() {
   let job = null;
   let refresh = () => {};
   cancel.addEventListener('click', async () => {
-    if (!await confirmed(`Cancel the job ${job.name}? What it has learnt so far is lost.`, 'Cancel the job')) return;
+    if (!await confirmed(`Cancel the job ${job.name}? What it has done so far is lost.`, 'Cancel the job')) return;
     cancel.disabled = true;
     fill(problem);
     try {
@@ -201,6 +233,7 @@ function jobButtons() {
       if (ended && !removal.childElementCount) {
         fill(removal, deleteButton('jobs', next.id, `Delete the job ${next.name}? Its curves go; a model that it made stays.`));
       }
+      again.hidden = next.kind === 'evaluate';
       again.href = `#/jobs/new?${new URLSearchParams({ from: next.id })}`;
     },
   };
@@ -213,16 +246,31 @@ function frozenStages({ freeze, unfreeze_at_epoch: unfreezeAtEpoch }) {
 }
 
 function jobFacts(job) {
-  const { spec } = job;
-  const frozen = frozenStages(spec);
   return [
     ['Id', h('code', {}, job.id)],
-    ['Dataset', link(['datasets', job.dataset.id], spec.dataset)],
-    ['Network', `${spec.backbone.architecture}, weights ${spec.backbone.weights}, frozen ${frozen}`],
-    ['Training', `${spec.image.size} px, ${spec.epochs} epochs of batches of ${spec.batch_size}, learning rate ${spec.optimizer.lr}, seed ${spec.seed}`],
+    ['Dataset', link(['datasets', job.dataset.id], job.spec.dataset)],
+    ...(job.kind === 'evaluate' ? evaluationFacts(job) : trainingFacts(job)),
     ['Created', formatTime(job.created_at)],
     job.started_at && ['Ran', `${formatSeconds(secondsBetween(job.started_at, job.finished_at))}${job.device ? ` on ${job.device}` : ''}`],
     job.attempt > 1 && ['Attempts', job.attempt],
     job.attempt > 0 && ['Worker', h('a', { href: path('jobs', job.id, 'logs'), target: '_blank', rel: 'noopener' }, 'its log')],
   ].filter(Boolean);
+}
+
+function evaluationFacts({ spec }) {
+  return [
+    ['Model', link(['models', spec.model], spec.model)],
+    ['Evaluation', `part ${spec.split}, batches of ${spec.batch_size}`],
+  ];
+}
+
+function trainingFacts({ kind, spec }) {
+  const frozen = frozenStages(spec);
+  const work = kind === 'lr_find'
+    ? `${spec.lr_find.steps} steps with learning rates from ${spec.lr_find.min_lr} to ${spec.lr_find.max_lr}`
+    : `${spec.epochs} epochs, learning rate ${spec.optimizer.lr}`;
+  return [
+    ['Network', `${spec.backbone.architecture}, weights ${spec.backbone.weights}, frozen ${frozen}`],
+    [kind === 'lr_find' ? 'Search' : 'Training', `${spec.image.size} px, ${work}, batches of ${spec.batch_size}, seed ${spec.seed}`],
+  ];
 }

@@ -1,18 +1,13 @@
 // The fields of the job form, each by the JSON pointer that the server names it with, and the way from a form to a spec and back.
 // A field that is left empty is left out of the spec, so that the server's default applies: no default is repeated here except as a hint.
 
-const RESNETS = ['resnet18', 'resnet34', 'resnet50', 'resnet101', 'resnet152'];
+import { formatMillions } from './format.js';
 
 /** `kind`: `text`, `number`, `choice`, `flag`; `options` are `[value, label]`; an empty value means "not said". */
 export const FIELDS = [
   { pointer: '/name', label: 'Model name', kind: 'text', example: 'dataset-architecture', hint: 'Models of one name are its versions 1, 2, …' },
-  { pointer: '/backbone/architecture', label: 'Architecture', kind: 'choice', options: RESNETS.map((name) => [name, name.replace('resnet', 'ResNet-')]) },
-  { pointer: '/freeze', label: 'Layers that do not learn', kind: 'choice', options: [
-    ['', 'Automatic'],
-    ['backbone', 'All but the head'],
-    ['none', 'None: train everything'],
-    ...['stem', 'layer1', 'layer2', 'layer3', 'layer4'].map((stage) => [`until:${stage}`, `Up to ${stage}`]),
-  ], hint: 'Automatic: all but the head with pretrained weights, none from scratch' },
+  { pointer: '/backbone/architecture', label: 'Architecture', kind: 'choice', options: [] },
+  { pointer: '/freeze', label: 'Layers that do not learn', kind: 'choice', options: [], hint: 'Automatic: all but the head with pretrained weights, none from scratch' },
   { pointer: '/image/size', label: 'Image size', kind: 'number', example: '224', hint: 'Pixels, 32 to 1024; smaller is faster' },
   { pointer: '/epochs', label: 'Epochs', kind: 'number', example: '10' },
   { pointer: '/batch_size', label: 'Batch size', kind: 'number', example: '32' },
@@ -26,6 +21,22 @@ export const FIELDS = [
   { pointer: '/device', label: 'Device', kind: 'text', example: 'auto', more: true, hint: 'auto, cpu or cuda:0' },
   { pointer: '/max_seconds', label: 'Time limit in seconds', kind: 'number', example: 'none', more: true },
 ];
+
+/** The networks that the server has, as options. */
+export function architectureOptions(architectures) {
+  return architectures.map(({ name, parameters, input_size: size }) => (
+    [name, `${name} (${formatMillions(parameters)} parameters, for ${size} px)`]));
+}
+
+/** What can be frozen of a network with these stages, as options. */
+export function freezeOptions(stages) {
+  return [
+    ['', 'Automatic'],
+    ['backbone', 'All but the head'],
+    ['none', 'None: train everything'],
+    ...stages.map((stage) => [`until:${stage}`, `Up to ${stage}`]),
+  ];
+}
 
 /** What a field's control says, as JSON; undefined where it says nothing. */
 export function valueOf(field, control) {

@@ -2,7 +2,7 @@
 
 import { call, get, list, path } from './api.js';
 import { announce, fill, h, setAttribute, setText } from './dom.js';
-import { FIELDS, getAt, setAt, showValue, valueOf } from './job_fields.js';
+import { FIELDS, architectureOptions, freezeOptions, getAt, setAt, showValue, valueOf } from './job_fields.js';
 import { copyLine, emptyState, heading, link, problemBox, shellWord } from './parts.js';
 import { goTo } from './router.js';
 
@@ -20,24 +20,27 @@ export function jobFormView(outlet, { query }) {
   return () => lifetime.abort();
 }
 
-/** The datasets and models to choose from, and the spec to begin with. */
+/** The datasets, models and networks to choose from, and the spec to begin with. */
 async function load(query, signal) {
-  const [datasets, models, from] = await Promise.all([
+  const [datasets, models, architectures, from] = await Promise.all([
     list('datasets', { wanted: 100, signal }),
     list('models', { wanted: 100, signal }),
+    call('GET', path('architectures'), { signal }),
     query.get('from') ? get('jobs', query.get('from'), { signal }) : null,
   ]);
   const spec = from ? structuredClone(from.spec) : {};
   if (query.get('dataset')) spec.dataset = query.get('dataset');
-  return { datasets: datasets.data.filter((dataset) => dataset.status !== 'failed'), models: models.data, spec };
+  const usable = datasets.data.filter((dataset) => dataset.status !== 'failed');
+  return { datasets: usable, models: models.data, architectures: architectures.data, spec };
 }
 
 function nothingToTrainOn() {
   return emptyState('There is no dataset to train on yet.', h('a', { class: 'button primary', href: '#/datasets' }, 'Upload one'));
 }
 
-function jobForm({ datasets, models, spec }) {
+function jobForm({ datasets, models, architectures, spec }) {
   const rows = [datasetRow(datasets, spec), weightsRow(models), ...FIELDS.map((field) => fieldRow(field))];
+  offerArchitectures(architectures, rows, getAt(spec, '/backbone/architecture'));
   for (const row of rows) row.show(getAt(spec, row.field.pointer));
   const refusal = h('div', {});
   const line = copyLine('');
@@ -61,6 +64,28 @@ function jobForm({ datasets, models, spec }) {
   });
   showLine();
   return form;
+}
+
+/** Offers the networks; the chosen one says which stages can be frozen, its usual size of picture, and which weights there are. */
+function offerArchitectures(architectures, rows, chosen) {
+  const [network, freeze, size, weights] = ['/backbone/architecture', '/freeze', '/image/size', WEIGHTS.pointer]
+    .map((pointer) => rows.find((row) => row.field.pointer === pointer));
+  fill(network.control, options(architectureOptions(architectures)));
+  network.show(chosen);
+  const follow = () => {
+    const architecture = architectures.find((each) => each.name === network.control.value);
+    if (!architecture) return;
+    const frozen = freeze.control.value;
+    fill(freeze.control, options(freezeOptions(architecture.stages)));
+    freeze.control.value = frozen;
+    // A stage that this network does not have.
+    if (freeze.control.selectedIndex < 0) freeze.control.value = '';
+    size.control.placeholder = String(architecture.input_size);
+    weights.offer(architecture.weights);
+  };
+  // Before the form hears of it, and shows the spec as a line of curl.
+  network.control.addEventListener('input', follow);
+  follow();
 }
 
 async function submit(spec, rows, refusal) {
@@ -152,20 +177,32 @@ function datasetRow(datasets, spec) {
 
 /** Starting weights: the usual ones, the server's own models, or the name of a file on the server. */
 function weightsRow(models) {
-  const file = h('input', { 'aria-label': 'File name', placeholder: 'FILE.safetensors', hidden: true, autocomplete: 'off', spellcheck: 'false' });
+  const file = h('input', { 'aria-label': 'File name', placeholder: 'FILE.safetensors or FILE.pth', hidden: true, autocomplete: 'off', spellcheck: 'false' });
   const own = models.map((model) => `${model.name}@${model.version}`);
   const control = h('select', { name: WEIGHTS.pointer },
     options([['imagenet', 'ImageNet'], ['none', 'None: from scratch']]),
     own.length > 0 && h('optgroup', { label: 'Models of this server' }, options(own.map((name) => [name, name]))),
     options([[OTHER, 'A file in the weights folder …']]));
   const reveal = () => { file.hidden = control.value !== OTHER; };
-  control.addEventListener('change', reveal);
+  let said = false;
+  control.addEventListener('change', () => {
+    said = true;
+    reveal();
+  });
   const row = fieldRow(WEIGHTS, control, file);
   return {
     ...row,
     value: () => (control.value === OTHER ? file.value.trim() : control.value),
+    /** Takes the kinds of weights that a network has, the usual one first, which is chosen where nobody has said another. */
+    offer: (origins) => {
+      const imagenet = [...control.options].find((option) => option.value === 'imagenet');
+      imagenet.disabled = !origins.includes('imagenet');
+      if (!said || (imagenet.disabled && imagenet.selected)) control.value = origins[0];
+      reveal();
+    },
     show: (value) => {
       if (value === undefined) return;
+      said = true;
       const known = [...control.options].some((option) => option.value === value);
       control.value = known ? value : OTHER;
       if (!known) file.value = value;

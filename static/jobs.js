@@ -7,6 +7,7 @@ import { emptyState, heading, link, problemBox, statusBadge } from './parts.js';
 import { poll } from './poll.js';
 
 const ACTIVE = ['queued', 'running'];
+const KINDS = { evaluate: 'evaluation', lr_find: 'search for a learning rate' };
 
 export function jobsView(outlet) {
   const rows = h('ul', { class: 'list', 'data-testid': 'jobs' });
@@ -17,7 +18,7 @@ export function jobsView(outlet) {
   fill(outlet,
     h('div', { class: 'row' }, heading('Jobs'), h('span', { class: 'grow' }),
       h('a', { class: 'button primary', href: '#/jobs/new' }, 'New job')),
-    h('p', { class: 'lead' }, 'A job fine-tunes a network on a dataset and leaves a model.'),
+    h('p', { class: 'lead' }, 'A job fine-tunes a network on a dataset and leaves a model, measures a model, or looks for a learning rate.'),
     state, rows, more);
   const refreshing = poll(5, async (signal) => {
     let page;
@@ -52,7 +53,7 @@ function jobRow(job) {
       badge.set(next.status);
       meter.hidden = next.status !== 'running';
       meter.value = doneShare(next);
-      setText(facts, jobFacts(next));
+      setText(facts, [next.kind !== 'train' && KINDS[next.kind], jobFacts(next)].filter(Boolean).join(' · '));
       setText(when, formatAgo(next.created_at));
     },
   };
@@ -68,7 +69,7 @@ function jobFacts(job) {
   switch (job.status) {
     case 'queued': return job.queue_position > 0 ? `${job.queue_position} before it` : 'next in the queue';
     case 'running': return progress
-      ? [`epoch ${progress.epoch} of ${progress.epochs}`, formatRemaining(progress.eta_seconds)].filter(Boolean).join(' · ')
+      ? [job.kind === 'train' ? `epoch ${progress.epoch} of ${progress.epochs}` : null, formatRemaining(progress.eta_seconds)].filter(Boolean).join(' · ')
       : 'starting';
     case 'succeeded': return typeof best?.val_accuracy === 'number' ? `validation accuracy ${formatShare(best.val_accuracy)}` : '';
     case 'failed': return job.error ? `${words(job.error.code)}: ${job.error.message}` : '';

@@ -5,7 +5,7 @@
 
 import { path, withQuery } from './api.js';
 
-const KINDS = ['status', 'step', 'epoch', 'checkpoint', 'log', 'warning', 'rewind', 'end'];
+const KINDS = ['status', 'step', 'epoch', 'progress', 'checkpoint', 'log', 'warning', 'rewind', 'end'];
 const LONGEST_PAUSE = 30;
 
 /**

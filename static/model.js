@@ -1,7 +1,8 @@
-// `#/models/ID`: drop pictures on a model and read what it sees in them.
+// `#/models/ID`: drop pictures on a model and read what it sees in them, and how good it is.
 
 import { call, get, path, withQuery } from './api.js';
 import { announce, fill, h } from './dom.js';
+import { evaluationCard } from './evaluation.js';
 import { formatBytes, formatMilliseconds, formatShare, formatTime, plural } from './format.js';
 import { bar, copyLine, dropZone, heading, link, problemBox, tile } from './parts.js';
 import { deleteButton } from './remove.js';
@@ -20,12 +21,24 @@ export function modelView(outlet, { id }) {
   get('models', id, { signal: lifetime.signal }).then((model) => {
     document.title = `${model.name} · finetuned`;
     fill(title, model.name, h('span', { class: 'quiet' }, `@${model.version}`));
-    fill(body, tryIt(model, pictures, lifetime.signal), metrics(model), classes(model), facts(model), h('div', { class: 'actions' }, deletion(model)));
+    const measured = h('div', {});
+    showEvaluation(model, measured, lifetime.signal);
+    fill(body, tryIt(model, pictures, lifetime.signal), metrics(model), measured, classes(model), facts(model), h('div', { class: 'actions' }, deletion(model)));
   }).catch((problem) => lifetime.signal.aborted || fill(body, problemBox(problem)));
   return () => {
     lifetime.abort();
     pictures.forEach((url) => URL.revokeObjectURL(url));
   };
+}
+
+/** The evaluation comes by itself: it may be large, and the page is of use without it. */
+async function showEvaluation(model, place, signal) {
+  if (model.card.metrics.val_images === 0) return;
+  try {
+    fill(place, evaluationCard(await call('GET', path('models', model.id, 'evaluation'), { signal })));
+  } catch (problem) {
+    if (!signal.aborted && problem.status !== 404) fill(place, problemBox(problem));
+  }
 }
 
 function tryIt(model, pictures, signal) {

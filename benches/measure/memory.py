@@ -7,7 +7,7 @@ from pathlib import Path
 class Peak:
     """Samples the proportional set size (`smaps_rollup`) of a process tree until `stop`; `bytes` is the highest sum seen."""
 
-    EVERY_SECONDS = 0.1
+    EVERY_SECONDS = 0.25
 
     def __init__(self, pid):
         self.pid, self.bytes = pid, 0

@@ -48,6 +48,16 @@ enum Task {
         #[arg(long)]
         run_dir: PathBuf,
     },
+    /// Measure a model and leave an evaluation in the run directory
+    Evaluate {
+        #[arg(long)]
+        run_dir: PathBuf,
+    },
+    /// Try growing learning rates and leave their losses in the run directory
+    LrFind {
+        #[arg(long)]
+        run_dir: PathBuf,
+    },
     /// Draw a small dataset to try things with
     SampleDataset {
         /// The zip file to write
@@ -91,6 +101,8 @@ fn main() -> ExitCode {
     let outcome = match task {
         Task::Ingest { run_dir } => leave(Kind::Ingest, &run_dir),
         Task::Train { run_dir } => leave(Kind::Train, &run_dir),
+        Task::Evaluate { run_dir } => leave(Kind::Evaluate, &run_dir),
+        Task::LrFind { run_dir } => leave(Kind::LrFind, &run_dir),
         Task::Devices => print_devices(),
         Task::SampleDataset { out, seed } => draw(&out, seed),
         Task::Predict {

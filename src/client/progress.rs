@@ -53,7 +53,7 @@ impl<'a> JobView<'a> {
             output,
             bar,
             name: job.name.to_string(),
-            epochs: job.spec.epochs,
+            epochs: job.spec.training().map_or(1, |spec| spec.epochs),
             losses: Losses::default(),
             images_per_second: None,
             remaining: None,
@@ -72,8 +72,20 @@ impl<'a> JobView<'a> {
             self.bar
                 .set_style(style("{msg}\n{bar:24} {percent:>3} %  {prefix}"));
         }
+        self.epochs = progress.epochs;
         self.bar.set_length(progress.steps);
         self.remaining = progress.eta_seconds.map(|seconds| (seconds, Instant::now()));
+    }
+
+    /// Work without losses has come so far.
+    pub fn progressed(&mut self, progress: &Progress) {
+        self.progress(progress);
+        self.bar.set_position(progress.step);
+        let left = self.seconds_left();
+        self.bar.set_prefix(
+            left.map(|seconds| format!("{} left", duration(seconds)))
+                .unwrap_or_default(),
+        );
     }
 
     pub fn status(&mut self, event: &StatusEvent) -> Result<(), Failure> {

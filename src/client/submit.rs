@@ -13,7 +13,7 @@ use super::{
     settings::{Setting, parse_setting},
     watch,
 };
-use crate::domain::job::Job;
+use crate::domain::{job::Job, spec::JobKind};
 
 #[derive(Debug, Args)]
 pub struct SubmitArgs {
@@ -93,8 +93,13 @@ fn hints(api: &Api, job: &Job, watching: bool) -> String {
         Some(before) => format!(", {before} before it"),
     };
     let mut lines = vec![format!(
-        "{}{waiting}; it makes the model {}",
+        "{}{waiting}; it {} {}",
         job.status.as_str(),
+        match job.kind {
+            JobKind::Train => "makes the model",
+            JobKind::Evaluate => "measures the model",
+            JobKind::LrFind => "looks for a learning rate for",
+        },
         printable(job.name.as_str())
     )];
     if !watching {

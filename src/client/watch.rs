@@ -82,6 +82,10 @@ fn show(view: &mut JobView, event: &JobEvent) -> Result<(), Failure> {
             view.step(&api::read(data)?);
             Ok(())
         }
+        EventKind::Progress => {
+            view.progressed(&api::read(data)?);
+            Ok(())
+        }
         EventKind::Epoch => view.epoch(&api::read(data)?),
         EventKind::Log => view.log(&api::read(data)?),
         EventKind::Warning => view.warning(&api::read(data)?),

@@ -135,19 +135,11 @@ impl Dataset {
     /// A dataset that is still being read has no faults yet; the same question is asked again when its job starts.
     pub fn faults_for(&self, spec: &JobSpec) -> Vec<FieldError> {
         let fault = |code, message: String| vec![FieldError::new("/dataset", code, message)];
-        match self.status {
-            DatasetStatus::Processing => return Vec::new(),
-            DatasetStatus::Failed => {
-                let why = self.error.as_ref().map_or("", |error| error.message.as_str());
-                return fault("dataset_failed", format!("the dataset cannot be used: {why}"));
-            }
-            DatasetStatus::Ready => {}
+        if self.status == DatasetStatus::Processing {
+            return Vec::new();
         }
-        if self.layout == Some(Layout::Unlabelled) {
-            return fault(
-                "unlabelled",
-                "the dataset has no classes; training needs images in class folders".into(),
-            );
+        if let Some(unusable) = self.unusable("training") {
+            return vec![unusable];
         }
         if self.classes.len() < 2 {
             let names: Vec<_> = self.classes.iter().map(|class| class.name.as_str()).collect();
@@ -167,5 +159,53 @@ impl Dataset {
             return vec![FieldError::new("/split", "range", message)];
         }
         Vec::new()
+    }
+
+    /// What keeps a model of these classes from being measured on this dataset, as [`Dataset::faults_for`] tells it.
+    pub fn faults_for_evaluation(&self, known: &[String]) -> Vec<FieldError> {
+        if self.status == DatasetStatus::Processing {
+            return Vec::new();
+        }
+        if let Some(unusable) = self.unusable("an evaluation") {
+            return vec![unusable];
+        }
+        let unknown: Vec<_> = self
+            .classes
+            .iter()
+            .filter(|class| !known.contains(&class.name))
+            .map(|class| class.name.as_str())
+            .collect();
+        if unknown.is_empty() {
+            return Vec::new();
+        }
+        let message = format!(
+            "the model does not know these classes of the dataset: {}; it knows {}",
+            listed(&unknown),
+            listed(known)
+        );
+        vec![FieldError::new("/dataset", "unknown_classes", message)]
+    }
+
+    fn unusable(&self, purpose: &str) -> Option<FieldError> {
+        let fault = |code, message| Some(FieldError::new("/dataset", code, message));
+        if self.status == DatasetStatus::Failed {
+            let why = self.error.as_ref().map_or("", |error| error.message.as_str());
+            return fault("dataset_failed", format!("the dataset cannot be used: {why}"));
+        }
+        if self.layout == Some(Layout::Unlabelled) {
+            let message = format!("the dataset has no classes; {purpose} needs images in class folders");
+            return fault("unlabelled", message);
+        }
+        None
+    }
+}
+
+/// Names for people, not more of them than anybody reads.
+fn listed(names: &[impl AsRef<str>]) -> String {
+    const SHOWN: usize = 20;
+    let shown: Vec<_> = names.iter().take(SHOWN).map(AsRef::as_ref).collect();
+    match names.len().saturating_sub(SHOWN) {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
     }
 }

@@ -15,6 +15,8 @@ pub enum EventKind {
     Step,
     /// [`EpochEvent`]
     Epoch,
+    /// [`Progress`](super::job::Progress) of work that has no losses to tell.
+    Progress,
     /// [`CheckpointEvent`]
     Checkpoint,
     /// [`LogEvent`]
@@ -28,10 +30,11 @@ pub enum EventKind {
 }
 
 impl EventKind {
-    pub const ALL: [EventKind; 8] = [
+    pub const ALL: [EventKind; 9] = [
         EventKind::Status,
         EventKind::Step,
         EventKind::Epoch,
+        EventKind::Progress,
         EventKind::Checkpoint,
         EventKind::Log,
         EventKind::Warning,
@@ -44,6 +47,7 @@ impl EventKind {
             EventKind::Status => "status",
             EventKind::Step => "step",
             EventKind::Epoch => "epoch",
+            EventKind::Progress => "progress",
             EventKind::Checkpoint => "checkpoint",
             EventKind::Log => "log",
             EventKind::Warning => "warning",

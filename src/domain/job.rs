@@ -3,7 +3,11 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{name::Name, spec::JobKind, spec::JobSpec, time::Timestamp};
+use super::{
+    name::Name,
+    spec::{JobKind, Spec},
+    time::Timestamp,
+};
 use crate::id::{DatasetId, JobId, ModelId};
 
 /// `queued -> running -> succeeded | failed | cancelled`, and `running -> queued` when an attempt is interrupted.
@@ -111,7 +115,7 @@ pub struct Best {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum StopReason {
-    /// Every epoch was trained.
+    /// Everything was done: every epoch of a training.
     Completed,
     /// `early_stopping` saw nothing better for long enough; the best weights became the model.
     EarlyStopped,
@@ -138,12 +142,13 @@ pub struct Job {
     #[schema(example = "job")]
     pub object: String,
     pub kind: JobKind,
-    /// The name of the model that it makes.
+    /// The name of the model that it makes, or by default that of the model that it measures.
     pub name: Name,
     pub status: JobStatus,
     /// The resolved spec, defaults filled in.
-    pub spec: JobSpec,
+    pub spec: Spec,
     pub dataset: DatasetVersion,
+    /// The model that it made; jobs of kind `evaluate` and `lr_find` make none.
     pub model: Option<ModelId>,
     pub created_at: Timestamp,
     pub started_at: Option<Timestamp>,

@@ -2,10 +2,14 @@
 //!
 //! Nothing here reads a file, a clock (except [`time::Timestamp::now`]) or a socket, and nothing is async.
 
+pub mod architecture;
 pub mod archive;
 pub mod dataset;
+pub mod evaluation;
 pub mod event;
 pub mod job;
+pub mod lr_curve;
+pub mod metrics;
 pub mod model;
 pub mod name;
 pub mod page;

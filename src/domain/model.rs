@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
-    job::Best,
+    job::{Best, DatasetVersion},
     name::Name,
     preprocessing::Preprocessing,
     spec::{Architecture, JobSpec},
@@ -20,6 +20,15 @@ pub struct DatasetLineage {
     pub version: u32,
     /// SHA-256 of the archive, hexadecimal.
     pub sha256: String,
+}
+
+impl DatasetLineage {
+    pub fn version_of(&self) -> DatasetVersion {
+        DatasetVersion {
+            id: self.id,
+            version: self.version,
+        }
+    }
 }
 
 /// What a model reached, in the epoch whose weights it has.
@@ -61,10 +70,19 @@ pub struct ModelCard {
     /// Name and version of the program that made it.
     pub program: String,
     pub libtorch: String,
+    /// Probabilities are the softmax of the logits divided by it (Guo et al. 2017, temperature scaling); above 0. 1 where the validation
+    /// images do not determine one, where there are none, and in cards of before.
+    #[serde(default = "ModelCard::no_temperature")]
+    pub temperature: f64,
 }
 
 impl ModelCard {
     pub const FORMAT: u32 = 1;
+
+    /// The temperature that changes nothing.
+    pub fn no_temperature() -> f64 {
+        1.0
+    }
 }
 
 /// A model.

@@ -31,6 +31,15 @@ impl Preprocessing {
     pub const IMAGENET_MEAN: [f32; 3] = [0.485, 0.456, 0.406];
     pub const IMAGENET_STD: [f32; 3] = [0.229, 0.224, 0.225];
 
+    /// The recipe of networks for small pictures: the shorter side becomes `size`, and no margin is cut off. A square of `size` pixels
+    /// stays as it is.
+    pub fn whole(size: u32) -> Self {
+        Self {
+            resize_to: size,
+            ..Self::for_size(size)
+        }
+    }
+
     /// torchvision's recipe for a network that sees `size` pixels: the shorter side becomes `size · 256 / 224`, rounded down.
     pub fn for_size(size: u32) -> Self {
         Self {

@@ -21,7 +21,8 @@ use crate::{
             CheckpointEvent, EndEvent, EpochEvent, LogEvent, RewindEvent, StatusEvent, StepEvent,
             WarningEvent,
         },
-        spec::JobSpec,
+        job::Progress,
+        spec::{EvaluateSpec, JobKind, JobSpec, LrFindSpec},
     },
     error::Error,
 };
@@ -36,13 +37,14 @@ use crate::{
     ),
     tags(
         (name = "datasets", description = "Archives of labelled images"),
-        (name = "jobs", description = "Fine-tuning"),
+        (name = "jobs", description = "Fine-tuning, evaluation, and the search for a learning rate"),
         (name = "models", description = "What jobs make, and predictions"),
         (name = "system"),
         (name = "dashboard"),
     ),
     components(schemas(
-        Problem, StatusEvent, StepEvent, EpochEvent, CheckpointEvent, LogEvent, WarningEvent, RewindEvent, EndEvent
+        Problem, StatusEvent, StepEvent, EpochEvent, CheckpointEvent, LogEvent, WarningEvent, RewindEvent, EndEvent,
+        Progress
     ))
 )]
 pub struct Description;
@@ -74,7 +76,7 @@ pub async fn job_schema() -> Result<Json<Value>, Error> {
     Ok(Json(schema))
 }
 
-/// A job spec as callers send it: [`JobSpec`] with everything but the dataset optional.
+/// A job spec as callers send it: [`Spec`](crate::domain::spec::Spec) with everything that has a default optional.
 pub struct JobRequest;
 
 impl PartialSchema for JobRequest {
@@ -86,33 +88,73 @@ impl PartialSchema for JobRequest {
 
 impl ToSchema for JobRequest {}
 
-/// The schema of the resolved spec, its parts written in place, and nothing required but the dataset.
+/// One schema for each kind.
 fn request_schema() -> serde_json::Result<Value> {
+    let train = kind_schema::<JobSpec>(
+        JobKind::Train,
+        &["dataset"],
+        "What to train, on what, how. Everything but the dataset has a default.",
+    )?;
+    let evaluate = kind_schema::<EvaluateSpec>(
+        JobKind::Evaluate,
+        &["kind", "model", "dataset"],
+        "Which model to measure, on which images.",
+    )?;
+    let lr_find = kind_schema::<LrFindSpec>(
+        JobKind::LrFind,
+        &["kind", "dataset"],
+        "The training to find a learning rate for, and which rates to try.",
+    )?;
+    Ok(json!({"oneOf": [train, evaluate, lr_find]}))
+}
+
+/// The schema of a kind's resolved spec, its parts written in place, and nothing required but what has no default.
+fn kind_schema<T: ToSchema>(
+    kind: JobKind,
+    required: &[&str],
+    description: &str,
+) -> serde_json::Result<Value> {
     let mut parts = Vec::new();
-    JobSpec::schemas(&mut parts);
+    T::schemas(&mut parts);
     let parts: Map<String, Value> = parts
         .into_iter()
         .map(|(name, schema)| Ok((name, serde_json::to_value(schema)?)))
         .collect::<serde_json::Result<_>>()?;
-    let mut schema = serde_json::to_value(JobSpec::schema())?;
+    let mut schema = serde_json::to_value(T::schema())?;
+    // Flattened parts come as `allOf`; one object can refuse what it does not know, several cannot.
+    let mut properties = Map::new();
+    gather(&schema, &parts, &mut properties);
+    properties.insert(
+        "kind".to_owned(),
+        json!({"type": "string", "enum": [kind.as_str()]}),
+    );
+    schema = json!({"type": "object", "title": kind.as_str(), "description": description, "properties": properties});
     write_in_place(&mut schema, &parts);
-    schema["required"] = json!(["dataset"]);
-    schema["description"] = json!("What to train, on what, how. Everything but the dataset has a default.");
+    schema["required"] = json!(required);
     Ok(schema)
 }
 
+fn gather(schema: &Value, parts: &Map<String, Value>, properties: &mut Map<String, Value>) {
+    if let Some(part) = referred(schema, parts) {
+        gather(part, parts, properties);
+    }
+    for part in schema["allOf"].as_array().into_iter().flatten() {
+        gather(part, parts, properties);
+    }
+    let own = schema["properties"].as_object().into_iter().flatten();
+    properties.extend(own.map(|(name, value)| (name.clone(), value.clone())));
+}
+
+fn referred<'a>(schema: &Value, parts: &'a Map<String, Value>) -> Option<&'a Value> {
+    parts.get(schema.get("$ref")?.as_str()?.rsplit('/').next()?)
+}
+
 fn write_in_place(schema: &mut Value, parts: &Map<String, Value>) {
+    if let Some(part) = referred(schema, parts) {
+        *schema = part.clone();
+    }
     match schema {
         Value::Object(object) => {
-            if let Some(name) = object
-                .get("$ref")
-                .and_then(Value::as_str)
-                .and_then(|path| path.rsplit('/').next())
-                && let Some(part) = parts.get(name)
-            {
-                *schema = part.clone();
-                return write_in_place(schema, parts);
-            }
             if object.contains_key("properties") {
                 object.remove("required");
                 object.insert("additionalProperties".to_owned(), json!(false));
@@ -121,5 +163,32 @@ fn write_in_place(schema: &mut Value, parts: &Map<String, Value>) {
         }
         Value::Array(values) => values.iter_mut().for_each(|value| write_in_place(value, parts)),
         _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_spec_of_each_kind_is_as_described_and_fields_of_another_kind_are_not() {
+        let validator = jsonschema::validator_for(&request_schema().unwrap()).unwrap();
+        for right in [
+            json!({"dataset": "d", "epochs": 3}),
+            json!({"kind": "train", "dataset": "d"}),
+            json!({"kind": "evaluate", "model": "m", "dataset": "d", "split": "all"}),
+            json!({"kind": "lr_find", "dataset": "d", "epochs": 3, "lr_find": {"steps": 40}}),
+        ] {
+            assert!(validator.is_valid(&right), "{right}");
+        }
+        for wrong in [
+            json!({"epochs": 3}),
+            json!({"dataset": "d", "lr_find": {"steps": 40}}),
+            json!({"kind": "evaluate", "dataset": "d"}),
+            json!({"kind": "evaluate", "model": "m", "dataset": "d", "epochs": 3}),
+            json!({"kind": "lr_find", "dataset": "d", "lr_find": {"stepps": 40}}),
+        ] {
+            assert!(!validator.is_valid(&wrong), "{wrong}");
+        }
     }
 }

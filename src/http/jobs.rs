@@ -14,17 +14,17 @@ use super::{
     datasets::WaitQuery,
     extract::{JsonBody, PageQuery, Query},
     problem::Problems,
+    submission::{self, Submission},
     waiting,
 };
 use crate::{
     digest,
     domain::{
-        dataset::Dataset,
         job::{DatasetVersion, Job, JobStatus},
         page::{Order, Page},
-        spec::{JobSpec, Weights},
+        spec::Spec,
     },
-    error::{Error, FieldError, Kind, Result},
+    error::{Error, Kind, Result},
     store::{CreatedJob, IdempotencyKey, JobFilter, NewJob, Topic},
 };
 
@@ -38,14 +38,15 @@ pub struct SubmitQuery {
 
 /// Submit a job
 ///
-/// The smallest spec is `{"dataset": "flowers"}`. A dataset that is still being read is fine: the job waits for it. With the header
+/// The smallest spec is `{"dataset": "flowers"}`, of kind `train`. A job of kind `evaluate` measures a model on a labelled dataset, one of
+/// kind `lr_find` looks for a learning rate for a training; neither makes a model. A dataset that is still being read is fine: the job waits for it. With the header
 /// `Idempotency-Key` a request that is sent again makes no second job.
 #[utoipa::path(
     post, path = "/v1/jobs", tag = "jobs", params(SubmitQuery, ("idempotency-key" = Option<String>, Header)),
     request_body = super::documentation::JobRequest,
     responses(
         (status = 201, body = Job, headers(("location" = String))),
-        (status = 200, description = "`dry_run`: the resolved spec", body = JobSpec),
+        (status = 200, description = "`dry_run`: the resolved spec", body = Spec),
         Problems
     )
 )]
@@ -55,13 +56,13 @@ pub async fn submit(
     headers: HeaderMap,
     body: JsonBody,
 ) -> Result<Response> {
-    let (spec, dataset) = check(&app, &body.value).await?;
+    let Submission { spec, name, dataset } = submission::check(&app, &body.value).await?;
     if query.dry_run == Some(true) {
         return Ok(Json(spec).into_response());
     }
     app.check_disk(0)?;
     let new = NewJob {
-        name: spec.model_name(&dataset.name),
+        name,
         dataset: DatasetVersion {
             id: dataset.id,
             version: dataset.version,
@@ -78,77 +79,6 @@ pub async fn submit(
         Json(job),
     )
         .into_response())
-}
-
-/// From a caller's JSON to a spec that can run as far as anyone can tell now, and the dataset that it names.
-async fn check(app: &App, document: &serde_json::Value) -> Result<(JobSpec, Dataset)> {
-    let refuse = |faults: Vec<FieldError>| {
-        let count = faults.len();
-        Error::fields(
-            format!(
-                "the job spec has {count} wrong field{}",
-                if count == 1 { "" } else { "s" }
-            ),
-            faults,
-        )
-    };
-    let mut spec = match JobSpec::parse(document) {
-        Ok(spec) => spec,
-        Err(mut faults) => {
-            // A dataset that is not there is named together with everything else.
-            if let Some(name) = document.get("dataset").and_then(|name| name.as_str()) {
-                faults.extend(find_dataset(app, name).await?.err());
-            }
-            return Err(refuse(faults));
-        }
-    };
-    let mut faults = Vec::new();
-    if let Weights::Model(reference) = &spec.backbone.weights {
-        match app.store().model(reference).await {
-            // Pinned: a newer model of this name changes nothing for this job.
-            Ok(model) if model.card.architecture == spec.backbone.architecture => {
-                spec.backbone.weights = Weights::Model(model.id.to_string());
-            }
-            Ok(model) => {
-                let message = format!(
-                    "this model is a {}; ask for that architecture",
-                    model.card.architecture
-                );
-                faults.push(FieldError::new("/backbone/weights", "conflict", message));
-            }
-            Err(error) if error.kind() == Kind::NotFound => {
-                let message = "there is no such model; use its id or name, `none`, `imagenet` or a `.safetensors` file's name";
-                faults.push(FieldError::new("/backbone/weights", "not_found", message));
-            }
-            Err(error) => return Err(error),
-        }
-    }
-    match find_dataset(app, &spec.dataset).await? {
-        Ok(dataset) => {
-            faults.extend(dataset.faults_for(&spec));
-            if faults.is_empty() {
-                Ok((spec, dataset))
-            } else {
-                Err(refuse(faults))
-            }
-        }
-        Err(fault) => {
-            faults.push(fault);
-            Err(refuse(faults))
-        }
-    }
-}
-
-async fn find_dataset(app: &App, reference: &str) -> Result<Result<Dataset, FieldError>> {
-    match app.store().dataset(reference).await {
-        Ok(dataset) => Ok(Ok(dataset)),
-        Err(error) if error.kind() == Kind::NotFound => Ok(Err(FieldError::new(
-            "/dataset",
-            "not_found",
-            "there is no dataset of this id or name; upload it first",
-        ))),
-        Err(error) => Err(error),
-    }
 }
 
 /// The header of that name (draft-ietf-httpapi-idempotency-key-header), quoted or bare.
@@ -186,7 +116,7 @@ pub struct JobsQuery {
     status: Option<JobStatus>,
     /// Id or name of a dataset.
     dataset: Option<String>,
-    /// Name of the model that a job makes.
+    /// Name of a job, which is that of the model that it makes or measures.
     name: Option<String>,
 }
 

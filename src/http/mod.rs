@@ -1,5 +1,6 @@
 //! The network side: the only place with axum. One file per resource; `problem.rs` turns errors into answers, `routes.rs` is the table.
 
+mod architectures;
 mod curves;
 mod datasets;
 mod documentation;
@@ -11,9 +12,11 @@ mod models;
 mod pages;
 mod predict;
 mod problem;
+mod results;
 mod routes;
 mod run;
 mod serve;
+mod submission;
 mod system;
 mod upload;
 mod waiting;

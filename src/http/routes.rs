@@ -13,7 +13,8 @@ use utoipa::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
-    App, curves, datasets, documentation, events, guard, jobs, models, pages, predict, problem, system,
+    App, architectures, curves, datasets, documentation, events, guard, jobs, models, pages, predict,
+    problem, results, system,
 };
 use crate::error::{Error, Kind};
 
@@ -33,9 +34,13 @@ pub fn table() -> OpenApiRouter<App> {
         .routes(routes!(jobs::logs))
         .routes(routes!(events::events))
         .routes(routes!(curves::metrics))
+        .routes(routes!(results::job_evaluation))
+        .routes(routes!(results::job_lr_find))
         .routes(routes!(models::list))
         .routes(routes!(models::get, models::delete))
+        .routes(routes!(results::model_evaluation))
         .routes(routes!(predict::predict_post, predict::predict_put))
+        .routes(routes!(architectures::list))
         .routes(routes!(documentation::job_schema))
         .routes(routes!(system::system))
         .routes(routes!(system::healthz))

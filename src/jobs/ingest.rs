@@ -202,7 +202,8 @@ async fn take_over(
             report,
             report_entries,
         } => reject(context, dataset, error, report, report_entries, &pin).await,
-        RunResult::Trained(_) | RunResult::Failed { .. } => return died(context, dataset, broken).await,
+        // A result of another kind of work.
+        _ => return died(context, dataset, broken).await,
     };
     match taken {
         Ok(()) => Next::Done,

@@ -1,23 +1,26 @@
 //! Work in the background: the queue's claim loop, the reading of uploaded archives, the sweeping up, all in supervised children.
 //!
 //! `bin/finetuned.rs` starts it, `http` asks it for what only it knows (devices, logs). Reading order: `scheduler` claims jobs,
-//! `train` and `ingest` say what a child is to do and what its end means, `supervisor` watches one child, `recorder` writes down
+//! `attempt` (with `prepare` and `settle`) and `ingest` say what a child is to do and what its end means, `supervisor` watches one child, `recorder` writes down
 //! what it tells. Nothing here opens an archive or a tensor, and no state here outlives the process: the database has it all.
 
+mod activations;
+mod attempt;
 mod context;
 mod devices;
 mod failure;
 mod ingest;
 mod insist;
 mod paths;
+mod prepare;
 mod recorder;
 mod scheduler;
+mod settle;
 mod slots;
 mod supervisor;
 mod sweeper;
 #[cfg(test)]
 mod tests;
-mod train;
 mod weights;
 
 use std::{future::Future, path::PathBuf, sync::Arc};

@@ -1,4 +1,4 @@
-//! Writes down what a training child tells: messages become events, progress and the best epoch so far, a few acts a second.
+//! Writes down what the child of a job tells: messages become events, progress and the best epoch so far, a few acts a second.
 //!
 //! Every act is guarded by the attempt. When the store says that the job is no longer this attempt's, nothing is written, nothing
 //! more is taken, and the child is to be stopped.
@@ -116,6 +116,7 @@ impl Batch {
                 self.rewind_to_start();
                 self.update.progress = Some(progress.clone());
             }
+            WorkerMessage::Progress { progress } => self.update.progress = Some(progress.clone()),
             WorkerMessage::Epoch { event, progress } => {
                 self.rewind_to_start();
                 self.update.progress = Some(progress.clone());

@@ -5,7 +5,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{context::Context, insist::insist, train};
+use super::{attempt, context::Context, insist::insist};
 use crate::{
     domain::{
         job::{FailureCode, JobError},
@@ -69,7 +69,7 @@ fn start(context: &Arc<Context>, job: ClaimedJob) {
     let slot = context.slots.take(&job.device, job.id);
     let (id, attempt) = (job.id, job.attempt);
     tracing::info!(job = %id, attempt, device = job.device, "a job starts");
-    let task = tokio::spawn(train::run(context.clone(), job));
+    let task = tokio::spawn(attempt::run(context.clone(), job));
     let context = context.clone();
     let tasks = context.tasks.clone();
     tasks.spawn(async move {

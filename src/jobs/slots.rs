@@ -1,4 +1,4 @@
-//! Devices, and which job is on which: one training child per device at a time.
+//! Devices, and which job is on which: one child of a job per device at a time.
 
 use std::{
     collections::HashMap,

@@ -1,6 +1,8 @@
 //! Where a job's base weights come from, as far as that can be told without opening them: the worker opens, checks and, if need be,
 //! fetches them. What is not there becomes a message that says what to do, and the job fails with it.
 
+use std::{fs, path::Path};
+
 use super::context::Context;
 use crate::{
     config::Config,
@@ -24,11 +26,19 @@ pub async fn resolve(context: &Context, spec: &JobSpec) -> Result<WeightsSource>
 
 /// An operator's own file goes before the hub.
 fn imagenet(config: &Config, architecture: Architecture) -> WeightsSource {
-    let name = format!("{architecture}.safetensors");
-    if let Some(folder) = &config.weights.weights_dir
-        && folder.join(&name).is_file()
-    {
-        return file(config, &name);
+    if let Some(folder) = &config.weights.weights_dir {
+        let own = own_imagenet(folder, architecture);
+        match own.as_slice() {
+            [] => {}
+            [name] => return file(config, name),
+            several => {
+                return unavailable(format!(
+                    "the server's folder of weights (--weights-dir) has several files that could be the ImageNet weights of a {architecture} \
+                     ({}); name one of them as `backbone.weights`, or leave one",
+                    several.join(", ")
+                ));
+            }
+        }
     }
     WeightsSource::Hub(HubSource {
         endpoint: config.weights.hub_endpoint.clone(),
@@ -40,6 +50,31 @@ fn imagenet(config: &Config, architecture: Architecture) -> WeightsSource {
         bytes: None,
         token: config.weights.hub_token.clone(),
     })
+}
+
+/// Names of files that stand for the ImageNet weights of an architecture: the one called as the architecture is, in safetensors or
+/// else of `torch.save`; or else those that torchvision fetched, `resnet18-f37072fd.pth`.
+fn own_imagenet(folder: &Path, architecture: Architecture) -> Vec<String> {
+    for ending in ["safetensors", "pth"] {
+        let name = format!("{architecture}.{ending}");
+        if folder.join(&name).is_file() {
+            return vec![name];
+        }
+    }
+    let is_fetched = |name: &str| {
+        let hash = name
+            .strip_prefix(architecture.as_str())
+            .and_then(|rest| rest.strip_prefix('-'))
+            .and_then(|rest| rest.strip_suffix(".pth"));
+        hash.is_some_and(|hash| hash.len() == 8 && hash.bytes().all(|byte| byte.is_ascii_hexdigit()))
+    };
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+    let mut fetched: Vec<_> = names
+        .filter(|name| is_fetched(name) && folder.join(name).is_file())
+        .collect();
+    fetched.sort();
+    fetched
 }
 
 fn file(config: &Config, name: &str) -> WeightsSource {
@@ -67,7 +102,7 @@ async fn model(context: &Context, architecture: Architecture, reference: &str) -
         Ok(model) => model,
         Err(error) if error.kind() == Kind::NotFound => {
             return Ok(unavailable(format!(
-                "there is no model `{reference}` any more; train from another model or from `imagenet`"
+                "there is no model `{reference}` any more; train from another model or from other weights"
             )));
         }
         Err(error) => return Err(error),

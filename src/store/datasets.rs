@@ -3,7 +3,7 @@
 use sqlx::{Row, sqlite::SqliteRow};
 
 use super::{
-    Store, Topic,
+    Store, Topic, activations,
     row::{count, json, optional_json, parsed, to_json, word},
 };
 use crate::{
@@ -246,6 +246,7 @@ impl Store {
                         format!("{needed} unfinished job(s) need this dataset; cancel them or wait for them");
                     return Err(Error::new(Kind::Conflict, "dataset-in-use", detail));
                 }
+                activations::forget_of_dataset(connection, &id.to_string()).await?;
                 let done = sqlx::query("delete from datasets where id = $1")
                     .bind(id.to_string())
                     .execute(connection)

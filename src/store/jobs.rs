@@ -13,7 +13,7 @@ use crate::{
         job::{DatasetVersion, Job, JobStatus},
         name::Name,
         page::{Order, Page, PageRequest},
-        spec::JobSpec,
+        spec::Spec,
         time::Timestamp,
     },
     error::{Error, Kind, Result},
@@ -26,8 +26,8 @@ const KEY_LIFE_MILLISECONDS: i64 = 24 * 3600 * 1000;
 /// A job whose spec is checked and whose dataset is known.
 #[derive(Clone, Debug)]
 pub struct NewJob {
-    pub spec: JobSpec,
-    /// Of the model that it makes.
+    pub spec: Spec,
+    /// Of the model that it makes or measures.
     pub name: Name,
     pub dataset: DatasetVersion,
     /// Most jobs that may wait in the queue.
@@ -117,6 +117,15 @@ impl Store {
         Ok(Page::from_rows(jobs, page.limit))
     }
 
+    /// Digest of the file with what a job found, if it has found something.
+    pub async fn job_result(&self, id: JobId) -> Result<Option<String>> {
+        let digest = sqlx::query_scalar("select result_blob from jobs where id = $1")
+            .bind(id.to_string())
+            .fetch_optional(&self.readers)
+            .await?;
+        digest.ok_or_else(|| Error::not_found("job", &id.to_string()))
+    }
+
     /// How many jobs are queued and how many run.
     pub async fn job_counts(&self) -> Result<(u64, u64)> {
         let row = sqlx::query(
@@ -187,14 +196,14 @@ async fn insert_job(connection: &mut SqliteConnection, new: NewJob) -> Result<Cr
         values ($1, $2, $3, 'queued', $4, $5, $6, $7, $8, $9, 0, $10, 0, 0, 0, 0)",
     )
     .bind(id.to_string())
-    .bind("train")
+    .bind(new.spec.kind().as_str())
     .bind(new.name.as_str())
     .bind(to_json(&new.spec)?)
     .bind(new.dataset.id.to_string())
     .bind(new.dataset.version)
-    .bind(String::from(new.spec.device))
-    .bind(new.spec.priority)
-    .bind(new.spec.max_attempts)
+    .bind(String::from(new.spec.device()))
+    .bind(new.spec.priority())
+    .bind(new.spec.max_attempts())
     .bind(now.0)
     .execute(&mut *connection)
     .await?;

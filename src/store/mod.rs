@@ -3,6 +3,7 @@
 //! One connection writes, several read. A write runs in a task of its own, so that a client that goes away in the middle cannot leave
 //! half a transaction behind. The file is opened in WAL with `synchronous=FULL`: what a method has returned is on disk.
 
+mod activations;
 mod datasets;
 mod events;
 mod jobs;
@@ -21,6 +22,7 @@ use sqlx::{
 };
 
 pub use self::{
+    activations::NewActivations,
     datasets::{CreatedDataset, DatasetFiles, DatasetToIngest, NewDataset},
     events::{JobUpdate, MetricPoint},
     jobs::{CreatedJob, IdempotencyKey, JobFilter, NewJob},

@@ -27,6 +27,8 @@ pub struct NewModel {
     pub bytes: u64,
     /// Digest of `model.json`.
     pub card_blob: String,
+    /// Digest of `evaluation.json`, if there is one.
+    pub evaluation_blob: Option<String>,
 }
 
 /// Digests of a model's files.
@@ -34,6 +36,7 @@ pub struct NewModel {
 pub struct ModelBlobs {
     pub weights: String,
     pub card: String,
+    pub evaluation: Option<String>,
 }
 
 impl Store {
@@ -81,7 +84,7 @@ impl Store {
     }
 
     pub async fn model_blobs(&self, id: ModelId) -> Result<ModelBlobs> {
-        let row = sqlx::query("select sha256, card_blob from models where id = $1")
+        let row = sqlx::query("select sha256, card_blob, evaluation_blob from models where id = $1")
             .bind(id.to_string())
             .fetch_optional(&self.readers)
             .await?;
@@ -89,6 +92,7 @@ impl Store {
         Ok(ModelBlobs {
             weights: row.try_get("sha256")?,
             card: row.try_get("card_blob")?,
+            evaluation: row.try_get("evaluation_blob")?,
         })
     }
 
@@ -128,8 +132,8 @@ pub(super) async fn insert_model(
     .await?;
     let id = ModelId::new();
     sqlx::query(
-        "insert into models (id, name, version, job_id, created_at, sha256, bytes, card_blob, card)
-        values ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+        "insert into models (id, name, version, job_id, created_at, sha256, bytes, card_blob, evaluation_blob, card)
+        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
     )
     .bind(id.to_string())
     .bind(new.name.as_str())
@@ -139,6 +143,7 @@ pub(super) async fn insert_model(
     .bind(new.sha256)
     .bind(new.bytes as i64)
     .bind(new.card_blob)
+    .bind(new.evaluation_blob)
     .bind(to_json(&new.card)?)
     .execute(connection)
     .await?;

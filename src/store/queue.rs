@@ -15,7 +15,7 @@ use crate::{
     domain::{
         event::{EndEvent, EventKind, StatusEvent},
         job::{JobError, JobStatus, StopReason},
-        spec::{DeviceChoice, JobSpec},
+        spec::{DeviceChoice, Spec},
         time::Timestamp,
     },
     error::{Error, Kind, Result},
@@ -31,7 +31,7 @@ pub struct ClaimedJob {
     pub id: JobId,
     /// From 1.
     pub attempt: u32,
-    pub spec: JobSpec,
+    pub spec: Spec,
     pub dataset: DatasetId,
     pub device: String,
     /// Time that earlier attempts have used.
@@ -86,25 +86,15 @@ impl Store {
                 Box::pin(async move {
                     let now = Timestamp::now();
                     let best = to_json(&model.card.metrics.best())?;
-                    let mine = sqlx::query(
-                        "update jobs
-                        set status = 'succeeded', finished_at = $3, stop_reason = $4, best = $5
-                        where id = $1 and attempt = $2 and status = 'running' and cancel_requested = 0",
-                    )
-                    .bind(id.to_string())
-                    .bind(attempt)
-                    .bind(now.0)
-                    .bind(to_json(&stop_reason)?)
-                    .bind(best)
-                    .execute(&mut *connection)
-                    .await?;
-                    if mine.rows_affected() == 0 {
+                    let result = model.evaluation_blob.clone();
+                    if !succeed(connection, id, attempt, now, stop_reason, result).await? {
                         return Ok(None);
                     }
                     let model = insert_model(connection, id, model, now).await?;
-                    sqlx::query("update jobs set model_id = $2 where id = $1")
+                    sqlx::query("update jobs set model_id = $2, best = $3 where id = $1")
                         .bind(id.to_string())
                         .bind(model.to_string())
+                        .bind(best)
                         .execute(&mut *connection)
                         .await?;
                     let end = EndEvent {
@@ -119,6 +109,26 @@ impl Store {
             .await?;
         self.signals.notify(Topic::Job(id));
         Ok(made)
+    }
+
+    /// `running -> succeeded` of a job that makes no model, with the digest of what it found. False when the job no longer belongs to
+    /// this attempt, or was asked to be cancelled.
+    pub async fn complete_job_without_model(&self, id: JobId, attempt: u32, result: String) -> Result<bool> {
+        let completed = self
+            .write(move |connection| {
+                Box::pin(async move {
+                    let now = Timestamp::now();
+                    let reason = StopReason::Completed;
+                    if !succeed(connection, id, attempt, now, reason, Some(result)).await? {
+                        return Ok(false);
+                    }
+                    append_end(connection, id, JobStatus::Succeeded, None).await?;
+                    Ok(true)
+                })
+            })
+            .await?;
+        self.signals.notify(Topic::Job(id));
+        Ok(completed)
     }
 
     /// `running -> failed`, for good. False when the job no longer belongs to this attempt, or was asked to be cancelled.
@@ -288,6 +298,29 @@ async fn take(
     };
     append(connection, id, now, EventKind::Status, &status).await?;
     Ok(claimed)
+}
+
+async fn succeed(
+    connection: &mut SqliteConnection,
+    id: JobId,
+    attempt: u32,
+    now: Timestamp,
+    reason: StopReason,
+    result: Option<String>,
+) -> Result<bool> {
+    let done = sqlx::query(
+        "update jobs
+        set status = 'succeeded', finished_at = $3, stop_reason = $4, result_blob = $5
+        where id = $1 and attempt = $2 and status = 'running' and cancel_requested = 0",
+    )
+    .bind(id.to_string())
+    .bind(attempt)
+    .bind(now.0)
+    .bind(to_json(&reason)?)
+    .bind(result)
+    .execute(connection)
+    .await?;
+    Ok(done.rows_affected() == 1)
 }
 
 async fn interrupt(

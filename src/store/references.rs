@@ -15,7 +15,10 @@ impl Store {
             union select pack_blob from datasets
             union select report_blob from datasets
             union select sha256 from models
-            union select card_blob from models",
+            union select card_blob from models
+            union select blob from activations
+            union select evaluation_blob from models
+            union select result_blob from jobs",
         )
         .fetch_all(&self.readers)
         .await?;

@@ -121,6 +121,9 @@ fn check_card(card: &ModelCard) -> Result<(), BundleFault> {
     if !usable {
         return fault("its mean or standard deviation is not a usable number");
     }
+    if !(card.temperature.is_finite() && card.temperature > 0.0) {
+        return fault("its temperature is not a usable number");
+    }
     Ok(())
 }
 
@@ -169,6 +172,7 @@ pub(crate) mod tests {
             base_weights: "none".into(),
             program: "finetuned test".into(),
             libtorch: crate::worker::device::LIBTORCH_VERSION.into(),
+            temperature: 1.0,
         }
     }
 
@@ -206,5 +210,18 @@ pub(crate) mod tests {
         let mut silly = card(&["a", "b"]);
         silly.preprocessing.std[1] = 0.0;
         assert!(refusal(&serde_json::to_string(&silly).unwrap()).contains("standard deviation"));
+        let mut cold = card(&["a", "b"]);
+        cold.temperature = 0.0;
+        assert!(refusal(&serde_json::to_string(&cold).unwrap()).contains("temperature"));
+    }
+
+    #[test]
+    fn a_card_of_before_has_no_temperature() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.json");
+        let mut old = serde_json::to_value(card(&["a", "b"])).unwrap();
+        old.as_object_mut().unwrap().remove("temperature");
+        fs::write(&path, old.to_string()).unwrap();
+        assert_eq!(read_card(&path).unwrap().temperature, 1.0);
     }
 }

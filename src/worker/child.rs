@@ -1,6 +1,6 @@
 //! A one-shot child's ends of the pipes: messages out, "leave" in, the result file last.
 //!
-//! Used by `ingest` and `train`. Nothing else in the worker prints to stdout or reads stdin.
+//! Used by `ingest`, `train`, `evaluate` and `lr-find`. Nothing else in the worker prints to stdout or reads stdin.
 
 use std::{
     fs::{self, File},
@@ -104,11 +104,20 @@ impl RunDir {
         File::open(&self.0)?.sync_all()
     }
 
-    /// Writes a JSON file, durable, by rename.
+    /// Writes a JSON file for people, durable, by rename.
     pub fn write_json(&self, name: &str, value: &impl Serialize) -> io::Result<()> {
+        self.write(name, &serde_json::to_vec_pretty(value)?)
+    }
+
+    /// The same in as few bytes as it takes.
+    pub fn write_compact_json(&self, name: &str, value: &impl Serialize) -> io::Result<()> {
+        self.write(name, &serde_json::to_vec(value)?)
+    }
+
+    fn write(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
         let partial = self.file(&format!("{name}.partial"));
         let mut file = File::create(&partial)?;
-        file.write_all(&serde_json::to_vec_pretty(value)?)?;
+        file.write_all(bytes)?;
         file.sync_all()?;
         fs::rename(partial, self.file(name))
     }

@@ -10,6 +10,7 @@ pub mod nets;
 pub mod one_shot;
 pub mod pixels;
 pub mod predict;
+pub mod rows;
 pub mod sample;
 pub mod state;
 pub mod train;

@@ -1,4 +1,4 @@
-//! The life of a one-shot child (`ingest`, `train`): read what is wanted, do it, write the result last, leave with a status that says
+//! The life of a one-shot child (`ingest`, `train`, `evaluate`, `lr-find`): read what is wanted, do it, write the result last, leave with a status that says
 //! which of these came about.
 //!
 //! Statuses: 0 with a result file, [`EXIT_STOPPED`] without one because the server asked, [`EXIT_INTERNAL`] for anything that is
@@ -26,11 +26,13 @@ use crate::{
 /// `EX_SOFTWARE`
 pub const EXIT_INTERNAL: i32 = 70;
 
-/// Which of the two a child was started as.
+/// Which of them a child was started as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     Ingest,
     Train,
+    Evaluate,
+    LrFind,
 }
 
 /// Carries out what the run directory asks for and returns the status to leave with.
@@ -69,8 +71,18 @@ fn carry_out(kind: Kind, dir: &RunDir, reporter: &Reporter, stop: &StopFlag) -> 
             device::prepare();
             train::run(&spec, dir, reporter, stop)
         }
+        (Kind::Evaluate, RunSpec::Evaluate(spec)) => {
+            device::prepare();
+            train::evaluate(&spec, dir, reporter, stop)
+        }
+        (Kind::LrFind, RunSpec::LrFind(spec)) => {
+            device::prepare();
+            train::find_lr(&spec, dir, reporter, stop)
+        }
         (Kind::Ingest, _) => bail!("the run file does not ask for an ingest"),
         (Kind::Train, _) => bail!("the run file does not ask for a training"),
+        (Kind::Evaluate, _) => bail!("the run file does not ask for an evaluation"),
+        (Kind::LrFind, _) => bail!("the run file does not ask for a search for a learning rate"),
     }
 }
 
@@ -99,7 +111,7 @@ fn explained(kind: Kind, fault: &anyhow::Error) -> Option<RunResult> {
 fn failure(kind: Kind, code: FailureCode, dataset_code: &str, message: &str) -> RunResult {
     let message = message.to_owned();
     match kind {
-        Kind::Train => RunResult::Failed {
+        Kind::Train | Kind::Evaluate | Kind::LrFind => RunResult::Failed {
             error: JobError { code, message },
         },
         Kind::Ingest => RunResult::Rejected {

@@ -217,7 +217,8 @@ fn bytes_of(tensor: &Tensor) -> &[u8] {
     unsafe { slice::from_raw_parts(tensor.data_ptr().cast(), length) }
 }
 
-fn bytes_mut(tensor: &mut Tensor) -> &mut [u8] {
+/// The memory of a contiguous CPU tensor that nothing else shares.
+pub fn bytes_mut(tensor: &mut Tensor) -> &mut [u8] {
     let length = tensor.numel() * tensor.kind().elt_size_in_bytes();
     if length == 0 {
         return &mut [];

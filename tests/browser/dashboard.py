@@ -139,6 +139,8 @@ class Session:
         model = self.job_succeeds(first)
         self.cancel(second)
         self.predict(model)
+        self.evaluation_is_shown(model)
+        self.other_kinds_of_jobs_show_what_they_found(model)
         self.watch.check(self.page, "end")
 
     def open(self):
@@ -197,6 +199,7 @@ class Session:
     def fields_that_are_wrong_are_named(self):
         self.test_id("train").click()
         expect(self.page.get_by_label("Dataset", exact=True)).to_have_value(self.name)
+        self.a_network_brings_its_own_choices()
         self.fill_form("wrong", epochs=0, lr="much")
         self.watch.refusals_expected.add((422, "/v1/jobs"))
         self.test_id("start-job").click()
@@ -205,6 +208,15 @@ class Session:
         expect(self.page.get_by_label("Epochs", exact=True)).to_be_focused()
         self.shoot("fields-refused")
         self.watch.refusals_expected.clear()
+
+    def a_network_brings_its_own_choices(self):
+        network = self.page.get_by_label("Architecture", exact=True)
+        layers = self.page.get_by_label("Layers that do not learn", exact=True)
+        weights = self.page.get_by_label("Starting weights", exact=True)
+        for name, last, usual in (("resnet20", "until:layer3", "none"), ("resnet18", "until:layer4", "imagenet")):
+            network.select_option(name)
+            expect(layers.locator("option").last).to_have_attribute("value", last)
+            expect(weights).to_have_value(usual)
 
     def fill_form(self, name, epochs, lr="0.01"):
         page = self.page
@@ -313,6 +325,37 @@ class Session:
         expect(self.test_id("timing")).to_contain_text("forward")
         self.shoot("predicted")
         print(f"ok: {image.name} is {' '.join(rows[0].split())}", flush=True)
+
+    def evaluation_is_shown(self, model):
+        self.page.goto(f"{self.options.base_url}/#/models/{model}")
+        expect(self.test_id("evaluation-accuracy")).to_contain_text("%")
+        expect(self.test_id("calibration")).to_contain_text("error")
+        classes = self.test_id("class-scores").locator("tbody tr").count()
+        require(classes >= 2, f"{classes} classes have scores")
+        cells = self.test_id("confusion").locator("tbody td").count()
+        require(cells == classes**2, f"the confusion matrix of {classes} classes has {cells} cells")
+        self.shoot("model-measured")
+
+    def other_kinds_of_jobs_show_what_they_found(self, model):
+        training = {"backbone": {"weights": self.options.weights}, "image": {"size": self.options.image_size}}
+        kinds = (
+            ({"kind": "evaluate", "model": model, "dataset": self.name, "split": "all"}, "evaluation"),
+            ({"kind": "lr_find", "dataset": self.name, "batch_size": 8, "lr_find": {"steps": 20}, **training}, "lr-find"),
+        )
+        for spec, card in kinds:
+            job = self.page.evaluate(
+                """async (spec) => {
+                    const headers = { 'content-type': 'application/json' };
+                    const answer = await fetch('/v1/jobs', { method: 'POST', headers, body: JSON.stringify(spec) });
+                    return (await answer.json()).id;
+                }""",
+                spec,
+            )
+            self.page.goto(f"{self.options.base_url}/#/jobs/{job}")
+            found = self.test_id(card).or_(self.test_id("job-error"))
+            expect(found).to_be_visible(timeout=TRAINING_BOUND)
+            require(self.test_id(card).count() == 1, f"{spec['kind']}: {found.inner_text()}")
+            self.shoot(f"job-{card}")
 
 
 def read_options():

@@ -3,6 +3,7 @@
 mod support;
 
 mod architecture;
+mod architectures;
 mod commands;
 mod dashboard;
 mod datasets;
@@ -10,6 +11,7 @@ mod durability;
 mod errors;
 mod events;
 mod jobs;
+mod measure;
 mod models;
 mod predictions;
 mod programs;

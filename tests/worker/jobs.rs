@@ -156,6 +156,8 @@ impl Dataset {
             threads: 1,
             checkpoints: Vec::new(),
             seconds_used: 0.0,
+            activations: Vec::new(),
+            max_activation_bytes: 1 << 30,
         }
     }
 }

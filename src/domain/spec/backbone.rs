@@ -1,49 +1,10 @@
 //! Which network, and what it starts from.
 
-use std::fmt;
-
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::fields::Fields;
-
-/// A network (He et al. 2015, "Deep Residual Learning for Image Recognition"), with torchvision's parameter names.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Architecture {
-    #[default]
-    Resnet18,
-    Resnet34,
-    Resnet50,
-    Resnet101,
-    Resnet152,
-}
-
-impl Architecture {
-    pub const ALL: [Architecture; 5] = [
-        Architecture::Resnet18,
-        Architecture::Resnet34,
-        Architecture::Resnet50,
-        Architecture::Resnet101,
-        Architecture::Resnet152,
-    ];
-
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Architecture::Resnet18 => "resnet18",
-            Architecture::Resnet34 => "resnet34",
-            Architecture::Resnet50 => "resnet50",
-            Architecture::Resnet101 => "resnet101",
-            Architecture::Resnet152 => "resnet152",
-        }
-    }
-}
-
-impl fmt::Display for Architecture {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str(self.as_str())
-    }
-}
+use crate::domain::architecture::{Architecture, WeightsOrigin};
 
 /// Where the base weights come from, as the spec says it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,7 +14,7 @@ pub enum Weights {
     None,
     /// Trained on ImageNet, from the configured hub or from `--weights-dir`.
     Imagenet,
-    /// A file of `--weights-dir`: its name, ending in `.safetensors`.
+    /// A file of `--weights-dir`: its name, ending in one of [`Weights::FILE_ENDINGS`].
     File(String),
     /// A finished model of this server: its id, name or `name@version`.
     Model(String),
@@ -61,12 +22,17 @@ pub enum Weights {
 
 crate::text_schema!(Weights, "^[A-Za-z0-9][A-Za-z0-9._@-]*$", "imagenet");
 
+impl Weights {
+    /// What the names of files of weights end in: safetensors, and what PyTorch's `torch.save` is given as a name.
+    pub const FILE_ENDINGS: [&str; 4] = [".safetensors", ".pth", ".pt", ".pth.tar"];
+}
+
 impl From<String> for Weights {
     fn from(text: String) -> Self {
         match text.as_str() {
             "none" => Weights::None,
             "imagenet" => Weights::Imagenet,
-            _ if text.ends_with(".safetensors") => Weights::File(text),
+            _ if Weights::FILE_ENDINGS.iter().any(|ending| text.ends_with(ending)) => Weights::File(text),
             _ => Weights::Model(text),
         }
     }
@@ -86,19 +52,33 @@ impl From<Weights> for String {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Backbone {
     pub architecture: Architecture,
-    /// `none`, `imagenet`, a model of this server, or a file of `--weights-dir`.
+    /// `none`, `imagenet`, a model of this server, or a file of `--weights-dir`. By default `imagenet`, and `none` for the networks that
+    /// are made for pictures of 32 pixels.
     pub weights: Weights,
 }
 
 pub(super) fn parse(mut fields: Fields) -> Backbone {
     let architectures = Architecture::ALL.map(|architecture| (architecture.as_str(), architecture));
     let architecture = fields.choice("architecture", Architecture::default(), &architectures);
-    let weights = match fields.text("weights") {
-        None => Weights::Imagenet,
-        Some(text) => parse_weights(text).unwrap_or_else(|rule| {
+    let default = match architecture.weights() {
+        [WeightsOrigin::Imagenet, ..] => Weights::Imagenet,
+        _ => Weights::None,
+    };
+    let weights = match fields.text("weights").map(parse_weights) {
+        None => default,
+        Some(Ok(Weights::Imagenet)) if !architecture.weights().contains(&WeightsOrigin::Imagenet) => {
+            let message = format!(
+                "there are no ImageNet weights for {architecture}; use `none`, a model of this server, or a file of the server's weights \
+                 folder"
+            );
+            fields.fault("weights", "conflict", message);
+            default
+        }
+        Some(Ok(weights)) => weights,
+        Some(Err(rule)) => {
             fields.fault("weights", "range", rule);
-            Weights::Imagenet
-        }),
+            default
+        }
     };
     fields.finish(&[]);
     Backbone {
@@ -118,7 +98,8 @@ fn parse_weights(text: &str) -> Result<Weights, &'static str> {
             Err("must be the plain name of a file in the server's weights folder")
         }
         Weights::Model(name) if !plain(name) => Err(
-            "must be `none`, `imagenet`, a model's id or name, or the name of a `.safetensors` file in the server's weights folder",
+            "must be `none`, `imagenet`, a model's id or name, or the name of a file in the server's weights folder \
+             (`.safetensors`, `.pth`, `.pt` or `.pth.tar`)",
         ),
         _ => Ok(weights),
     }

@@ -4,39 +4,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::{JobSpec, backbone::Weights, fields::Fields};
-
-/// A part of the network between its input and its head, in order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Stage {
-    /// `conv1`, `bn1` and the pooling after them.
-    Stem,
-    Layer1,
-    Layer2,
-    Layer3,
-    Layer4,
-}
-
-impl Stage {
-    pub const ALL: [Stage; 5] = [
-        Stage::Stem,
-        Stage::Layer1,
-        Stage::Layer2,
-        Stage::Layer3,
-        Stage::Layer4,
-    ];
-
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Stage::Stem => "stem",
-            Stage::Layer1 => "layer1",
-            Stage::Layer2 => "layer2",
-            Stage::Layer3 => "layer3",
-            Stage::Layer4 => "layer4",
-        }
-    }
-}
+use super::{
+    JobSpec,
+    backbone::{Backbone, Weights},
+    fields::Fields,
+};
+use crate::domain::architecture::Stage;
 
 /// Which stages do not learn. Their BatchNorm uses its stored statistics and does not change them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -54,18 +27,20 @@ pub enum Freeze {
 }
 
 impl JobSpec {
-    /// The last stage that does not learn in an epoch (from 1). From epoch to epoch it never moves towards the head.
+    /// The last stage that does not learn in an epoch (from 1). From epoch to epoch it never moves towards the head, and there is always a
+    /// head that learns.
     pub fn last_frozen(&self, epoch: u32) -> Option<Stage> {
         if self.unfreeze_at_epoch.is_some_and(|first| epoch >= first) {
             return None;
         }
+        let architecture = self.backbone.architecture;
         match self.freeze {
-            Freeze::Backbone => Stage::ALL.last().copied(),
+            Freeze::Backbone => Some(architecture.last_stage()),
             Freeze::None => None,
             Freeze::Until(stage) => Some(stage),
             Freeze::Gradual(epochs_per_stage) => {
                 let learning = (epoch.max(1) - 1) / epochs_per_stage.max(1);
-                Stage::ALL.iter().rev().nth(learning as usize).copied()
+                architecture.stages().into_iter().rev().nth(learning as usize)
             }
         }
     }
@@ -77,7 +52,8 @@ impl JobSpec {
     }
 }
 
-pub(super) fn parse(root: &mut Fields, weights: &Weights) -> Freeze {
+pub(super) fn parse(root: &mut Fields, backbone: &Backbone) -> Freeze {
+    let (architecture, weights) = (backbone.architecture, &backbone.weights);
     let default = if *weights == Weights::None {
         Freeze::None
     } else {
@@ -86,7 +62,8 @@ pub(super) fn parse(root: &mut Fields, weights: &Weights) -> Freeze {
     let Some(value) = root.raw("freeze") else {
         return default;
     };
-    let stage_of = |text: &str| Stage::ALL.into_iter().find(|stage| stage.as_str() == text);
+    let stages = architecture.stages();
+    let stage_of = |text: &str| stages.iter().copied().find(|stage| stage.as_str() == text);
     let epochs = |value: &Value| value.as_u64().filter(|epochs| (1..=10_000).contains(epochs));
     let freeze = match value {
         Value::String(text) if text == "backbone" => Some(Freeze::Backbone),
@@ -107,10 +84,10 @@ pub(super) fn parse(root: &mut Fields, weights: &Weights) -> Freeze {
         );
     }
     freeze.unwrap_or_else(|| {
-        let stages: Vec<_> = Stage::ALL.iter().map(|stage| stage.as_str()).collect();
+        let names: Vec<_> = stages.iter().map(|stage| stage.as_str()).collect();
         let rule = format!(
-            "must be `backbone`, `none`, {{\"until\": one of {}}} or {{\"gradual\": epochs for each stage}}",
-            stages.join(", ")
+            "must be `backbone`, `none`, {{\"until\": one of {}}}, the stages of {architecture}, or {{\"gradual\": epochs for each stage}}",
+            names.join(", ")
         );
         root.fault("freeze", "range", rule);
         default

@@ -5,20 +5,20 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::fields::Fields;
-use crate::domain::preprocessing::Resize;
+use crate::domain::{architecture::Architecture, preprocessing::Resize};
 
 /// The size of picture that the network sees.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ImageSpec {
-    /// Side of the square, in pixels, 32 to 1024.
+    /// Side of the square, in pixels, 32 to 1024. The networks that are made for pictures of 32 pixels have 32 as their default.
     #[schema(minimum = 32, maximum = 1024, default = 224)]
     pub size: u32,
     pub resize: Resize,
 }
 
-pub(super) fn parse(mut fields: Fields) -> ImageSpec {
+pub(super) fn parse(mut fields: Fields, architecture: Architecture) -> ImageSpec {
     let image = ImageSpec {
-        size: fields.integer("size", 224, 32, 1024) as u32,
+        size: fields.integer("size", architecture.native_size().into(), 32, 1024) as u32,
         resize: parse_resize(&mut fields),
     };
     fields.finish(&[]);

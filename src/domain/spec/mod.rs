@@ -1,17 +1,21 @@
-//! The job spec: what a caller asks for, with every default filled in and every value in range.
+//! The spec of a job: what a caller asks for, with every default filled in and every value in range.
 //!
-//! A [`JobSpec`] can only come from [`JobSpec::parse`] (or from our own database), so later code never checks again.
+//! A [`Spec`] can only come from [`Spec::parse`] (or from our own database), so later code never checks again. Its kind decides which
+//! fields there are: those of a training are a [`JobSpec`].
 //! What is planned and not built is refused by name (`not_supported`), never accepted and ignored.
 
 mod augment;
 mod backbone;
 mod device;
 mod early_stopping;
+mod evaluate;
 mod fields;
 mod freeze;
 mod head;
 mod image_spec;
+mod kind;
 mod loss;
+mod lr_find;
 mod optimizer;
 mod parse;
 mod schedule;
@@ -23,30 +27,25 @@ use utoipa::ToSchema;
 
 pub use self::{
     augment::Augment,
-    backbone::{Architecture, Backbone, Weights},
+    backbone::{Backbone, Weights},
     device::DeviceChoice,
     early_stopping::{EarlyStopping, Monitor},
-    freeze::{Freeze, Stage},
+    evaluate::{EvaluateSpec, EvaluatedSplit},
+    freeze::Freeze,
     head::HeadSpec,
     image_spec::ImageSpec,
+    kind::{JobKind, Spec},
     loss::{Imbalance, LossName, LossSpec},
+    lr_find::{LrFindSpec, LrRange},
     optimizer::{OptimizerName, OptimizerSpec},
     schedule::{ScheduleName, ScheduleSpec},
 };
+pub use super::architecture::{Architecture, Stage};
 use super::{name::Name, preprocessing::Preprocessing, split::SplitSpec};
 
-/// What kind of work a job is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum JobKind {
-    #[default]
-    Train,
-}
-
-/// A checked job spec with its defaults filled in. The smallest spec that a caller can send is `{"dataset": "flowers"}`.
+/// A checked spec of a training with its defaults filled in. The smallest spec that a caller can send is `{"dataset": "flowers"}`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct JobSpec {
-    pub kind: JobKind,
     /// Name of the model that the job makes; by default the dataset's and the architecture's.
     pub name: Option<Name>,
     /// Id or name of the dataset.
@@ -112,11 +111,17 @@ fn one() -> u32 {
 }
 
 impl JobSpec {
-    /// What is done to every picture, in training and after.
+    /// What is done to every picture, in training and after. Networks for small pictures see the whole of them, as they were trained to.
     pub fn preprocessing(&self) -> Preprocessing {
+        let size = self.image.size;
+        let recipe = if self.backbone.architecture.sees_whole_pictures() {
+            Preprocessing::whole(size)
+        } else {
+            Preprocessing::for_size(size)
+        };
         Preprocessing {
             resize: self.image.resize,
-            ..Preprocessing::for_size(self.image.size)
+            ..recipe
         }
     }
 

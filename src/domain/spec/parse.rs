@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::{
-    JobKind, JobSpec, augment, backbone, device, early_stopping,
+    JobSpec, augment, backbone, device, early_stopping,
     fields::{Faults, Fields},
     freeze, head, image_spec, loss, optimizer, schedule,
 };
@@ -15,32 +15,39 @@ use crate::{
 };
 
 /// Fields of the contract that are not built yet.
-const PLANNED: &[&str] = &["domain_adaptation", "precision"];
+pub(super) const PLANNED: &[&str] = &["domain_adaptation", "precision"];
 
 impl JobSpec {
-    /// Checks a caller's spec and fills in its defaults.
+    /// Checks a caller's spec of a training and fills in its defaults.
     ///
     /// # Errors
     /// Every fault of the document, in the order of its fields.
     pub fn parse(document: &Value) -> Result<JobSpec, Vec<FieldError>> {
         let faults = Faults::default();
         let mut root = Fields::root(document, &faults);
+        root.choice("kind", (), &[("train", ())]);
+        let spec = Self::read(&mut root);
+        root.finish(PLANNED);
+        checked(spec, faults)
+    }
+
+    /// Reads the fields of a training; `kind` and the end of the object are the caller's.
+    pub(super) fn read(root: &mut Fields) -> JobSpec {
         let backbone = backbone::parse(root.object("backbone"));
         let epochs = root.integer("epochs", 10, 1, 10_000) as u32;
-        let freeze = freeze::parse(&mut root, &backbone.weights);
-        let spec = JobSpec {
-            kind: root.choice("kind", JobKind::Train, &[("train", JobKind::Train)]),
-            name: parse_name(&mut root),
-            dataset: parse_dataset(&mut root),
-            metadata: parse_metadata(&mut root),
+        let freeze = freeze::parse(root, &backbone);
+        JobSpec {
+            name: parse_name(root),
+            dataset: parse_dataset(root, "name the dataset to train on, by its id or its name"),
+            metadata: parse_metadata(root),
             freeze,
-            unfreeze_at_epoch: freeze::parse_unfreezing(&mut root, freeze, epochs),
+            unfreeze_at_epoch: freeze::parse_unfreezing(root, freeze, epochs),
             head: head::parse(root.object("head")),
-            image: image_spec::parse(root.object("image")),
+            image: image_spec::parse(root.object("image"), backbone.architecture),
             augment: augment::parse(root.object("augment")),
             split: parse_split(root.object("split")),
             epochs,
-            batch_size: root.integer("batch_size", 32, 1, 4096) as u32,
+            batch_size: parse_batch_size(root),
             gradient_accumulation_steps: root.integer("gradient_accumulation_steps", 1, 1, 1024) as u32,
             optimizer: optimizer::parse(root.object("optimizer"), &backbone.weights),
             schedule: schedule::parse(root.object("schedule"), epochs),
@@ -49,43 +56,57 @@ impl JobSpec {
             ema_decay: root.optional_number("ema_decay", "must be > 0 and below 1", |decay| {
                 decay > 0.0 && decay < 1.0
             }),
-            early_stopping: early_stopping::parse(&mut root),
-            device: device::parse(&mut root),
+            early_stopping: early_stopping::parse(root),
+            device: device::parse(root),
             seed: root.integer("seed", 0, 0, i64::MAX) as u64,
-            priority: root.integer("priority", 0, -100, 100) as i32,
-            max_seconds: root
-                .optional_integer("max_seconds", 1, 365 * 86_400)
-                .map(|seconds| seconds as u64),
-            max_attempts: root.integer("max_attempts", 3, 1, 10) as u32,
+            priority: parse_priority(root),
+            max_seconds: parse_max_seconds(root),
+            max_attempts: parse_max_attempts(root),
             backbone,
-        };
-        root.finish(PLANNED);
-        let faults = faults.into_inner();
-        if faults.is_empty() { Ok(spec) } else { Err(faults) }
+        }
     }
 }
 
-fn parse_name(root: &mut Fields) -> Option<Name> {
+/// The spec, or everything that is wrong with it.
+pub(super) fn checked<T>(spec: T, faults: Faults) -> Result<T, Vec<FieldError>> {
+    let faults = faults.into_inner();
+    if faults.is_empty() { Ok(spec) } else { Err(faults) }
+}
+
+pub(super) fn parse_batch_size(root: &mut Fields) -> u32 {
+    root.integer("batch_size", 32, 1, 4096) as u32
+}
+
+pub(super) fn parse_priority(root: &mut Fields) -> i32 {
+    root.integer("priority", 0, -100, 100) as i32
+}
+
+pub(super) fn parse_max_seconds(root: &mut Fields) -> Option<u64> {
+    root.optional_integer("max_seconds", 1, 365 * 86_400)
+        .map(|seconds| seconds as u64)
+}
+
+pub(super) fn parse_max_attempts(root: &mut Fields) -> u32 {
+    root.integer("max_attempts", 3, 1, 10) as u32
+}
+
+pub(super) fn parse_name(root: &mut Fields) -> Option<Name> {
     let text = root.text("name")?;
     Name::parse(text)
         .inspect_err(|fault| root.fault("name", "range", fault.to_string()))
         .ok()
 }
 
-fn parse_dataset(root: &mut Fields) -> String {
+pub(super) fn parse_dataset(root: &mut Fields, missing: &str) -> String {
     match root.raw("dataset") {
-        None => root.fault(
-            "dataset",
-            "missing",
-            "name the dataset to train on, by its id or its name",
-        ),
+        None => root.fault("dataset", "missing", missing),
         Some(Value::String(text)) if (1..=Name::MAX).contains(&text.len()) => return text.clone(),
         Some(_) => root.fault("dataset", "type", "must be the id or the name of a dataset"),
     }
     String::new()
 }
 
-fn parse_metadata(root: &mut Fields) -> BTreeMap<String, String> {
+pub(super) fn parse_metadata(root: &mut Fields) -> BTreeMap<String, String> {
     let Some(value) = root.raw("metadata") else {
         return BTreeMap::new();
     };
@@ -135,7 +156,7 @@ mod tests {
     use serde_json::json;
 
     use super::{
-        super::{Architecture, Freeze, Weights},
+        super::{Architecture, Freeze, Stage, Weights},
         *,
     };
 
@@ -155,6 +176,48 @@ mod tests {
         let spec = JobSpec::parse(&json!({"dataset": "d", "backbone": {"weights": "none"}})).unwrap();
         assert_eq!(spec.freeze, Freeze::None);
         assert_eq!(spec.optimizer.backbone_lr_multiplier, 1.0);
+    }
+
+    #[test]
+    fn an_architecture_brings_defaults_and_stages_of_its_own() {
+        let spec =
+            JobSpec::parse(&json!({"dataset": "d", "backbone": {"architecture": "resnet20"}})).unwrap();
+        assert_eq!(spec.backbone.weights, Weights::None);
+        assert_eq!((spec.freeze, spec.image.size), (Freeze::None, 32));
+        let recipe = spec.preprocessing();
+        assert_eq!(
+            (recipe.resize_to, recipe.crop),
+            (32, 32),
+            "a picture of 32 pixels stays as it is"
+        );
+        let again = JobSpec::parse(&serde_json::to_value(&spec).unwrap()).unwrap();
+        assert_eq!(spec, again);
+
+        let faults = JobSpec::parse(&json!({
+            "dataset": "d", "freeze": {"until": "layer4"}, "backbone": {"architecture": "resnet56", "weights": "imagenet"}
+        }))
+        .unwrap_err();
+        let message = |pointer: &str| {
+            let fault = faults.iter().find(|fault| fault.pointer == pointer);
+            fault.map_or("", |fault| fault.message.as_str())
+        };
+        assert!(
+            message("/backbone/weights").contains("no ImageNet weights for resnet56; use `none`"),
+            "{faults:?}"
+        );
+        let stages = "one of stem, layer1, layer2, layer3}, the stages of resnet56";
+        assert!(message("/freeze").contains(stages), "{faults:?}");
+    }
+
+    #[test]
+    fn freezing_all_but_the_head_means_the_last_stage_of_the_architecture() {
+        for (architecture, last) in [("resnet18", Stage::Layer4), ("resnet20", Stage::Layer3)] {
+            let spec = json!({
+                "dataset": "d", "freeze": "backbone", "backbone": {"architecture": architecture, "weights": "own.pth"}
+            });
+            let spec = JobSpec::parse(&spec).unwrap();
+            assert_eq!(spec.last_frozen(1), Some(last));
+        }
     }
 
     #[test]
@@ -206,9 +269,10 @@ mod tests {
             let spec = json!({"dataset": "d", "backbone": {"weights": weights}});
             assert!(JobSpec::parse(&spec).is_err(), "{weights:?}");
         }
-        let spec =
-            JobSpec::parse(&json!({"dataset": "d", "backbone": {"weights": "r18.safetensors"}})).unwrap();
-        assert_eq!(spec.backbone.weights, Weights::File("r18.safetensors".into()));
+        for name in ["r18.safetensors", "r18.pth", "r18.pt", "best.pth.tar"] {
+            let spec = JobSpec::parse(&json!({"dataset": "d", "backbone": {"weights": name}})).unwrap();
+            assert_eq!(spec.backbone.weights, Weights::File(name.into()));
+        }
     }
 
     #[test]

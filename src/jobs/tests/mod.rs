@@ -2,6 +2,7 @@
 
 mod ends;
 mod ingest;
+mod kinds;
 mod queue;
 mod restarts;
 mod sweep;
@@ -49,6 +50,13 @@ pub fn worker(stand: &Stand, train: &str, ingest: &str) -> PathBuf {
     worker_with(stand, DEVICES, train, ingest)
 }
 
+/// The worker program where only this command is of interest.
+pub fn worker_doing(stand: &Stand, command: &str, script: &str) -> PathBuf {
+    let text =
+        format!("{PRELUDE}\ncase \"$1\" in\ndevices)\n{DEVICES}\n;;\n{command})\n{script}\n;;\nesac\n");
+    stand.script("worker", &text)
+}
+
 pub fn worker_with(stand: &Stand, devices: &str, train: &str, ingest: &str) -> PathBuf {
     let text = format!(
         "{PRELUDE}\ncase \"$1\" in\ndevices)\n{devices}\n;;\ntrain)\n{train}\n;;\ningest)\n{ingest}\n;;\nesac\n"
@@ -87,7 +95,7 @@ pub async fn with_job(spec: serde_json::Value) -> (Stand, Dataset, JobId) {
     let dataset = stand.dataset("flowers").await;
     let job = stand.submit(&dataset, spec).await;
     let row = stand.store.job(&job.to_string()).await.unwrap();
-    let card = serde_json::to_vec(&card(&row.spec, &dataset)).unwrap();
+    let card = serde_json::to_vec(&card(row.spec.training().unwrap(), &dataset)).unwrap();
     std::fs::write(stand.beside("card.json"), card).unwrap();
     (stand, dataset, job)
 }

@@ -75,10 +75,11 @@ async fn a_job_that_is_being_cancelled_gets_no_other_end() {
     stand.store.cancel_job(job).await.unwrap();
     let model = NewModel {
         name: dataset.name.clone(),
-        card: card(&claimed.spec, &dataset),
+        card: card(claimed.spec.training().unwrap(), &dataset),
         sha256: dataset.sha256.clone(),
         bytes: 1,
         card_blob: dataset.sha256.clone(),
+        evaluation_blob: None,
     };
     let completed = stand
         .store

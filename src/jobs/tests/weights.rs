@@ -66,6 +66,45 @@ async fn imagenet_is_an_own_file_where_there_is_one_and_else_the_hubs() {
 }
 
 #[tokio::test]
+async fn files_of_pytorch_stand_for_imagenet_where_there_is_no_safetensors_file() {
+    let mut stand = Stand::new().await;
+    let folder = stand.beside("weights");
+    std::fs::create_dir(&folder).unwrap();
+    stand.config.weights.weights_dir = Some(folder.clone());
+    let put = |name: &str| std::fs::write(folder.join(name), b"weights").unwrap();
+    let backbone = json!({"architecture": "resnet50"});
+    // Of other networks, or not as torchvision names them.
+    for name in [
+        "wide_resnet50_2-9ba9bcbe.pth",
+        "resnet50-own.pth",
+        "resnet50-0676ba61.pt",
+        "resnet18.pth",
+    ] {
+        put(name);
+    }
+    assert!(matches!(
+        resolved(&stand, backbone.clone()).await,
+        WeightsSource::Hub(_)
+    ));
+    let found = async |stand: &Stand| match resolved(stand, json!({"architecture": "resnet50"})).await {
+        WeightsSource::File { origin, .. } => origin,
+        other => panic!("it is not a file: {other:?}"),
+    };
+    put("resnet50-0676ba61.pth");
+    assert_eq!(found(&stand).await, "resnet50-0676ba61.pth");
+    put("resnet50-11ad3fa6.pth");
+    let several = message(resolved(&stand, backbone).await);
+    assert!(
+        several.contains("resnet50-0676ba61.pth, resnet50-11ad3fa6.pth"),
+        "{several}"
+    );
+    for name in ["resnet50.pth", "resnet50.safetensors"] {
+        put(name);
+        assert_eq!(found(&stand).await, name);
+    }
+}
+
+#[tokio::test]
 async fn a_file_of_weights_must_be_in_the_folder() {
     let mut stand = Stand::new().await;
     let backbone = json!({"weights": "own.safetensors"});

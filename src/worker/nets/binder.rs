@@ -8,7 +8,7 @@ use std::{collections::BTreeSet, fmt};
 use tch::{Device, Kind, Tensor};
 
 use super::{initialise::Init, layers::channels_last};
-use crate::{domain::spec::Architecture, worker::state::StateDict};
+use crate::{domain::architecture::Architecture, worker::state::StateDict};
 
 /// Hands out tensors and remembers them under their names.
 pub struct Binder<'a> {
@@ -49,7 +49,7 @@ impl<'a> Binder<'a> {
     pub fn floats(&mut self, name: String, shape: &[i64], init: Init) -> Tensor {
         let found = match self.source {
             Source::Drawn { seed } => Some(init.draw(seed, &name, shape)),
-            Source::Given(state) => self.find(state, &name, shape),
+            Source::Given(state) => self.find(state, &name, shape, true),
         };
         let Some(found) = found else {
             return Tensor::new();
@@ -68,7 +68,7 @@ impl<'a> Binder<'a> {
     pub fn counter(&mut self, name: String) -> Tensor {
         let zero = Tensor::from(0i64);
         let found = match self.source {
-            Source::Given(state) if state.contains_key(&name) => self.find(state, &name, &[]),
+            Source::Given(state) if state.contains_key(&name) => self.find(state, &name, &[], false),
             _ => Some(zero),
         };
         let own = found.map(|counter| counter.to_device(self.device).to_kind(Kind::Int64).copy());
@@ -80,7 +80,7 @@ impl<'a> Binder<'a> {
         self.state
     }
 
-    fn find(&mut self, state: &StateDict, name: &str, shape: &[i64]) -> Option<Tensor> {
+    fn find(&mut self, state: &StateDict, name: &str, shape: &[i64], fractions: bool) -> Option<Tensor> {
         let Some(found) = state.get(name) else {
             let (name, shape) = (name.to_owned(), shape.to_vec());
             self.missing.push(Missing { name, shape });
@@ -92,6 +92,11 @@ impl<'a> Binder<'a> {
         );
         let why = if found.size() != shape {
             format!("is {:?} and should be {shape:?}", found.size())
+        } else if fractions && !floating {
+            format!(
+                "holds numbers of type {:?} and should hold floating-point ones",
+                found.kind()
+            )
         } else if floating && found.isfinite().all().int64_value(&[]) == 0 {
             "holds numbers that are not finite".to_owned()
         } else {

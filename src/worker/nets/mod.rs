@@ -4,12 +4,13 @@
 //! torchvision's, so that weights travel both ways. See [`Network`].
 
 mod binder;
-mod design;
 mod initialise;
 pub mod input;
 pub mod layers;
 mod resnet;
 
+#[cfg(test)]
+mod published;
 #[cfg(test)]
 pub(crate) mod tests;
 
@@ -17,11 +18,12 @@ use tch::{Device, Tensor};
 
 use self::{
     binder::Binder,
-    design::Design,
+    initialise::Init,
     layers::{Linear, Mode},
+    resnet::ResNet,
 };
 use crate::{
-    domain::spec::{Architecture, Stage},
+    domain::architecture::{Architecture, Stage, design::Design},
     worker::state::StateDict,
 };
 
@@ -31,7 +33,7 @@ pub use self::binder::LoadFault;
 #[derive(Debug)]
 pub struct Network {
     architecture: Architecture,
-    backbone: resnet::ResNet,
+    backbone: ResNet,
     head: Linear,
     state: StateDict,
 }
@@ -100,7 +102,7 @@ impl Network {
         seed: u64,
         device: Device,
     ) -> Result<(Self, HeadOrigin), LoadFault> {
-        let [weight, bias] = ["weight", "bias"].map(|part| format!("{}.{part}", resnet::HEAD));
+        let [weight, bias] = ["weight", "bias"].map(|part| format!("{}.{part}", architecture.head()));
         let outputs = weights
             .get(&weight)
             .and_then(|weight| weight.size().first().copied());
@@ -110,9 +112,8 @@ impl Network {
         }
         let mut given = Binder::given(weights, device);
         let mut drawn = Binder::drawn(seed, device);
-        let design = Design::of(architecture);
-        let backbone = resnet::ResNet::build(&design, &mut given);
-        let head = resnet::build_head(design.features(), classes as i64, &mut drawn);
+        let backbone = ResNet::build(&Design::of(architecture), &mut given);
+        let head = build_head(architecture, classes, &mut drawn);
         let state = binder::finish(architecture, [given, drawn], &[&weight, &bias])?;
         let network = Self {
             architecture,
@@ -145,7 +146,7 @@ impl Network {
 
     /// Logits `[N, classes]` of pictures `[N, 3, H, W]`, without gradients, nothing in the network changing.
     pub fn logits(&self, pictures: &Tensor) -> Tensor {
-        tch::no_grad(|| self.head(&self.stages(pictures, None, Stage::Layer4, Mode::Eval)))
+        tch::no_grad(|| self.head(&self.stages(pictures, None, self.architecture.last_stage(), Mode::Eval)))
     }
 
     /// What can learn, in the order of names.
@@ -170,9 +171,22 @@ impl Network {
     }
 }
 
-fn build(architecture: Architecture, classes: usize, tensors: &mut Binder) -> (resnet::ResNet, Linear) {
-    let design = Design::of(architecture);
-    let backbone = resnet::ResNet::build(&design, tensors);
-    let head = resnet::build_head(design.features(), classes as i64, tensors);
+fn build(architecture: Architecture, classes: usize, tensors: &mut Binder) -> (ResNet, Linear) {
+    let backbone = ResNet::build(&Design::of(architecture), tensors);
+    let head = build_head(architecture, classes, tensors);
     (backbone, head)
+}
+
+/// The layer that makes logits of features.
+fn build_head(architecture: Architecture, classes: usize, tensors: &mut Binder) -> Linear {
+    let (name, features, classes) = (
+        architecture.head(),
+        architecture.features() as i64,
+        classes as i64,
+    );
+    let init = Init::linear(features);
+    Linear {
+        weight: tensors.floats(format!("{name}.weight"), &[classes, features], init),
+        bias: tensors.floats(format!("{name}.bias"), &[classes], init),
+    }
 }

@@ -7,35 +7,34 @@ use tch::Tensor;
 
 use super::{
     binder::Binder,
-    design::{BlockKind, Design, StageDesign},
     initialise::Init,
-    layers::{BatchNorm, Conv, Linear, Mode},
+    layers::{BatchNorm, Conv, Mode},
 };
-use crate::domain::spec::Stage;
+use crate::domain::architecture::{
+    Stage,
+    design::{self, Convolution, Design},
+};
 
 /// The stages, from the pictures to the feature vector.
 #[derive(Debug)]
 pub struct ResNet {
     stem: ConvNorm,
+    pooling: bool,
     stages: Vec<(Stage, Vec<Block>)>,
 }
 
 impl ResNet {
     pub fn build(design: &Design, tensors: &mut Binder) -> Self {
-        let stem = ConvNorm::build(
-            tensors,
-            "",
-            "conv1",
-            "bn1",
-            [3, design.stem_width],
-            Kernel::strided(7, 2),
-        );
-        let mut channels = design.stem_width;
-        let mut stages = Vec::new();
-        for stage in &design.stages {
-            stages.push((stage.stage, build_stage(design, stage, &mut channels, tensors)));
+        let stem = design.stem();
+        Self {
+            stem: ConvNorm::build(tensors, "", ["conv1", "bn1"], &stem.convolution),
+            pooling: stem.pooling,
+            stages: design
+                .blocks()
+                .into_iter()
+                .map(|(stage, blocks)| (stage, build_stage(stage, &blocks, tensors)))
+                .collect(),
         }
-        Self { stem, stages }
     }
 
     /// Carries what left the stage `after` (pictures where it is none) through all stages up to and with `last`.
@@ -43,7 +42,9 @@ impl ResNet {
         let mut activations = input.shallow_clone();
         if after.is_none() {
             activations = self.stem.forward(&activations, mode).relu_();
-            activations = activations.max_pool2d([3, 3], [2, 2], [1, 1], [1, 1], false);
+            if self.pooling {
+                activations = activations.max_pool2d([3, 3], [2, 2], [1, 1], [1, 1], false);
+            }
         }
         let wanted = |stage: Stage| after.is_none_or(|after| stage > after) && stage <= last;
         for (stage, blocks) in self.stages.iter().filter(|(stage, _)| wanted(*stage)) {
@@ -71,77 +72,46 @@ pub fn stage_of(name: &str) -> Option<Stage> {
     }
 }
 
-/// Name of the head's layer.
-pub const HEAD: &str = "fc";
-
-/// The layer that makes logits of features.
-pub fn build_head(features: i64, classes: i64, tensors: &mut Binder) -> Linear {
-    let init = Init::linear(features);
-    Linear {
-        weight: tensors.floats(format!("{HEAD}.weight"), &[classes, features], init),
-        bias: tensors.floats(format!("{HEAD}.bias"), &[classes], init),
-    }
+fn build_stage(stage: Stage, blocks: &[design::Block], tensors: &mut Binder) -> Vec<Block> {
+    let named = blocks.iter().enumerate();
+    named
+        .map(|(index, block)| Block::build(block, &format!("{}.{index}.", stage.as_str()), tensors))
+        .collect()
 }
 
-fn build_stage(design: &Design, stage: &StageDesign, channels: &mut i64, tensors: &mut Binder) -> Vec<Block> {
-    let mut blocks = Vec::with_capacity(stage.blocks);
-    for index in 0..stage.blocks {
-        let prefix = format!("{}.{index}.", stage.stage.as_str());
-        let stride = if index == 0 { stage.stride } else { 1 };
-        let sides = [*channels, stage.width * design.block.expansion()];
-        blocks.push(Block::build(design, &prefix, sides, stage.width, stride, tensors));
-        *channels = sides[1];
-    }
-    blocks
-}
-
-/// A residual block: a branch of convolutions whose result is added to the input, which passes through `downsample` where the shapes
-/// differ.
+/// A residual block: a branch of convolutions whose result is added to the input, which passes through the shortcut.
 #[derive(Debug)]
 struct Block {
     branch: Vec<ConvNorm>,
-    downsample: Option<ConvNorm>,
+    shortcut: Shortcut,
+}
+
+#[derive(Debug)]
+enum Shortcut {
+    Identity,
+    Projection(ConvNorm),
+    Padded { stride: i64, channels: i64 },
 }
 
 impl Block {
-    fn build(
-        design: &Design,
-        prefix: &str,
-        [from, to]: [i64; 2],
-        width: i64,
-        stride: i64,
-        tensors: &mut Binder,
-    ) -> Self {
-        let inner = design.inner_width(width);
-        // Stride 2 is in the 3×3 convolution (ResNet "V1.5", as in torchvision), not in the first 1×1 of the paper.
-        let layers = match design.block {
-            BlockKind::Basic => vec![
-                ([from, inner], Kernel::strided(3, stride)),
-                ([inner, to], Kernel::strided(3, 1)),
-            ],
-            BlockKind::Bottleneck => vec![
-                ([from, inner], Kernel::strided(1, 1)),
-                ([inner, inner], Kernel::strided(3, stride).grouped(design.groups)),
-                ([inner, to], Kernel::strided(1, 1)),
-            ],
-        };
-        let mut branch = Vec::with_capacity(layers.len());
-        for (index, (sides, kernel)) in layers.into_iter().enumerate() {
-            let (conv, norm) = (format!("conv{}", index + 1), format!("bn{}", index + 1));
-            branch.push(ConvNorm::build(tensors, prefix, &conv, &norm, sides, kernel));
+    fn build(design: &design::Block, prefix: &str, tensors: &mut Binder) -> Self {
+        let mut branch = Vec::with_capacity(design.branch.len());
+        for (number, convolution) in (1..).zip(&design.branch) {
+            let (conv, norm) = (format!("conv{number}"), format!("bn{number}"));
+            branch.push(ConvNorm::build(tensors, prefix, [&conv, &norm], convolution));
         }
-        let downsample = (stride != 1 || from != to).then(|| {
-            let kernel = Kernel::strided(1, stride);
-            ConvNorm::build(
-                tensors,
-                prefix,
-                "downsample.0",
-                "downsample.1",
-                [from, to],
-                kernel,
-            )
-        });
-        Self { branch, downsample }
+        let shortcut = match &design.shortcut {
+            design::Shortcut::Identity => Shortcut::Identity,
+            design::Shortcut::Projection(convolution) => {
+                let names = ["downsample.0", "downsample.1"];
+                Shortcut::Projection(ConvNorm::build(tensors, prefix, names, convolution))
+            }
+            design::Shortcut::Padded { stride, channels } => Shortcut::Padded {
+                stride: *stride as i64,
+                channels: *channels as i64,
+            },
+        };
+        Self { branch, shortcut }
     }
 
     fn forward(&self, input: &Tensor, mode: Mode) -> Tensor {
@@ -152,31 +122,19 @@ impl Block {
                 activations = activations.relu_();
             }
         }
-        let shortcut = match &self.downsample {
-            Some(downsample) => downsample.forward(input, mode),
-            None => input.shallow_clone(),
+        let shortcut = match &self.shortcut {
+            Shortcut::Identity => input.shallow_clone(),
+            Shortcut::Projection(projection) => projection.forward(input, mode),
+            Shortcut::Padded { stride, channels } => padded(input, *stride, *channels),
         };
         activations.g_add_(&shortcut).relu_()
     }
 }
 
-/// Side, stride and groups of a convolution; padded so that stride 1 keeps the size.
-#[derive(Clone, Copy)]
-struct Kernel {
-    side: i64,
-    stride: i64,
-    groups: i64,
-}
-
-impl Kernel {
-    fn strided(side: i64, stride: i64) -> Self {
-        let groups = 1;
-        Self { side, stride, groups }
-    }
-
-    fn grouped(self, groups: i64) -> Self {
-        Self { groups, ..self }
-    }
+/// Every `stride`-th pixel of both directions, `channels` of zeros before and as many after (He et al. 2015, option A).
+fn padded(input: &Tensor, stride: i64, channels: i64) -> Tensor {
+    let fewer = input.slice(2, None, None, stride).slice(3, None, None, stride);
+    fewer.constant_pad_nd([0, 0, 0, 0, channels, channels])
 }
 
 /// A convolution and the normalisation after it.
@@ -187,21 +145,19 @@ struct ConvNorm {
 }
 
 impl ConvNorm {
-    fn build(
-        tensors: &mut Binder,
-        prefix: &str,
-        conv: &str,
-        norm: &str,
-        [from, to]: [i64; 2],
-        kernel: Kernel,
-    ) -> Self {
-        let shape = [to, from / kernel.groups, kernel.side, kernel.side];
-        let init = Init::kaiming_fan_out(to, kernel.side);
+    fn build(tensors: &mut Binder, prefix: &str, [conv, norm]: [&str; 2], design: &Convolution) -> Self {
+        let [from, to, side, stride, groups] =
+            [design.from, design.to, design.side, design.stride, design.groups].map(|size| size as i64);
+        let init = Init::kaiming_fan_out(to, side);
         let conv = Conv {
-            weight: tensors.floats(format!("{prefix}{conv}.weight"), &shape, init),
-            stride: kernel.stride,
-            padding: kernel.side / 2,
-            groups: kernel.groups,
+            weight: tensors.floats(
+                format!("{prefix}{conv}.weight"),
+                &[to, from / groups, side, side],
+                init,
+            ),
+            stride,
+            padding: side / 2,
+            groups,
         };
         let mut vector = |part: &str, init| tensors.floats(format!("{prefix}{norm}.{part}"), &[to], init);
         let weight = vector("weight", Init::Ones);

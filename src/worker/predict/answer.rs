@@ -3,7 +3,7 @@
 use crate::domain::model::{ClassProbability, ModelCard};
 
 /// The `top_k` likeliest classes of one picture, likeliest first, equal ones in class order. Probabilities are the softmax of the
-/// logits, in 64 bits. None where the network gave something that is not a number: that is no answer.
+/// logits divided by the card's temperature, in 64 bits. None where the network gave something that is not a number: that is no answer.
 pub(super) fn likeliest(logits: &[f32], card: &ModelCard, top_k: u32) -> Option<Vec<ClassProbability>> {
     if logits.len() != card.classes.len() || logits.iter().any(|logit| !logit.is_finite()) {
         return None;
@@ -12,7 +12,7 @@ pub(super) fn likeliest(logits: &[f32], card: &ModelCard, top_k: u32) -> Option<
     let largest = f64::from(logits.iter().copied().fold(f32::NEG_INFINITY, f32::max));
     let exponentials: Vec<f64> = logits
         .iter()
-        .map(|logit| (f64::from(*logit) - largest).exp())
+        .map(|logit| ((f64::from(*logit) - largest) / card.temperature).exp())
         .collect();
     let sum: f64 = exponentials.iter().sum();
     let mut order: Vec<usize> = (0..logits.len()).collect();
@@ -43,6 +43,15 @@ mod tests {
         }
         assert_eq!(likeliest(&[0.0, 1.0, 0.5, 0.25], &card, 1).unwrap()[0].index, 1);
         assert_eq!(likeliest(&[0.0; 4], &card, 0).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn the_cards_temperature_makes_answers_more_modest() {
+        let mut card = card(&["a", "b"]);
+        card.temperature = 2.0;
+        let all = likeliest(&[0.0, 9f32.ln()], &card, 2).unwrap();
+        assert_eq!(all[0].label, "b");
+        assert!((all[0].probability - 0.75).abs() < 1e-7, "{all:?}");
     }
 
     #[test]

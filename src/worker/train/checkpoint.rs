@@ -219,7 +219,7 @@ pub fn read(path: &Path, job: &str) -> Result<Checkpoint, CheckpointFault> {
 }
 
 /// A digest of names, types, shapes and values.
-fn content(tensors: &StateDict) -> Result<String, CheckpointFault> {
+pub fn content(tensors: &StateDict) -> Result<String, CheckpointFault> {
     let mut hasher = Hasher::new();
     for (name, tensor) in tensors {
         let bytes = bytes(tensor).map_err(StateFault::from)?;

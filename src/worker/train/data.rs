@@ -1,4 +1,4 @@
-//! Which pictures train and which validate: the dataset's own parts, or a stratified share where it has none.
+//! Which pictures train, which validate, which are measured on: the dataset's own parts, or a stratified share where it has none.
 
 use std::{
     collections::BTreeSet,
@@ -13,6 +13,7 @@ use super::halt::Halt;
 use crate::{
     domain::{
         job::FailureCode,
+        spec::EvaluatedSplit,
         split::{self, Split, SplitSpec},
     },
     protocol::{DatasetInput, ManifestImage},
@@ -40,33 +41,63 @@ pub struct Data {
 /// # Errors
 /// `invalid_data` where the training part is empty or shows fewer than two classes.
 pub fn read(input: &DatasetInput, spec: &SplitSpec) -> Result<Data, Halt> {
+    let (images, labels, parts) = read_divided(input, spec)?;
+    let data = Data {
+        train: chosen(&labels, &parts, |part| part == Split::Train),
+        val: chosen(&labels, &parts, |part| part == Split::Val),
+        images,
+    };
+    check(&data, &input.classes)?;
+    Ok(data)
+}
+
+/// Reads the manifest and takes the pictures of one part as [`Data::val`], with nothing to train on.
+///
+/// # Errors
+/// `invalid_data` where the part is empty.
+pub fn read_part(input: &DatasetInput, spec: &SplitSpec, wanted: EvaluatedSplit) -> Result<Data, Halt> {
+    let (images, labels, parts) = read_divided(input, spec)?;
+    let val = chosen(&labels, &parts, |part| wanted.includes(part));
+    if val.is_empty() {
+        let message = format!(
+            "the dataset has no images in its part `{}`; choose another `split`, such as `all`",
+            wanted.as_str()
+        );
+        return Err(invalid(&message));
+    }
+    Ok(Data {
+        images,
+        train: Vec::new(),
+        val,
+    })
+}
+
+/// The pictures, the class of each, and the part that each belongs to.
+type Divided = (Vec<ManifestImage>, Vec<u32>, Vec<Split>);
+
+fn read_divided(input: &DatasetInput, spec: &SplitSpec) -> Result<Divided, Halt> {
     let images = read_manifest(&input.manifest)?;
     let classes = input.classes.len();
     let mut labels = Vec::with_capacity(images.len());
     for image in &images {
         let class = image
             .class
-            .ok_or_else(|| invalid("the dataset has no classes; training needs images in class folders"))?;
+            .ok_or_else(|| invalid("the dataset has no classes; its images have to lie in class folders"))?;
         if class as usize >= classes {
             return Err(anyhow::anyhow!("image {} has class {class} of {classes}", image.id).into());
         }
         labels.push(class);
     }
     let parts = divide(&images, &labels, classes, spec);
-    let of = |wanted: Split| {
-        let chosen = parts.iter().zip(&labels).enumerate();
-        let chosen = chosen.filter(|(_, (part, _))| **part == wanted);
-        chosen
-            .map(|(image, (_, class))| Sample { image, class: *class })
-            .collect()
-    };
-    let data = Data {
-        train: of(Split::Train),
-        val: of(Split::Val),
-        images,
-    };
-    check(&data, &input.classes)?;
-    Ok(data)
+    Ok((images, labels, parts))
+}
+
+fn chosen(labels: &[u32], parts: &[Split], wanted: impl Fn(Split) -> bool) -> Vec<Sample> {
+    let places = parts.iter().zip(labels).enumerate();
+    let places = places.filter(|(_, (part, _))| wanted(**part));
+    places
+        .map(|(image, (_, class))| Sample { image, class: *class })
+        .collect()
 }
 
 /// A part that the dataset brings itself is taken as it is; what is missing is cut from the training part.

@@ -12,12 +12,15 @@ use super::{
     loader::{Item, Loader},
     pulse::Pulse,
     setup::Ground,
-    views::Views,
+    views::{self, Views},
 };
 use crate::{
     domain::preprocessing::Preprocessing,
-    protocol::TrainRun,
-    worker::{child::Reporter, nets::input},
+    protocol::{TrainRun, UsedActivations},
+    worker::{
+        child::{Reporter, RunDir},
+        nets::input,
+    },
 };
 
 /// Where batches come from. What it gives depends on the position only.
@@ -47,24 +50,33 @@ impl<'a> Feed<'a> {
         epoch: u32,
         run: &TrainRun,
         ground: &'a Ground,
+        dir: &RunDir,
         learner: &Learner,
         reporter: &Reporter,
         pulse: &mut Pulse,
     ) -> Result<Self, Halt> {
-        // On a GPU host the loader has the processor to itself; on a CPU the steps need it.
-        let loader_threads = if ground.device.is_cuda() {
-            run.threads.clamp(1, 8) as usize
-        } else {
-            1
-        };
         let mut feed = Self {
             ground,
             recipe: run.spec.preprocessing(),
-            loader_threads,
+            loader_threads: Loader::threads(ground.device, run.threads),
             views: None,
         };
-        feed.views = Views::keep(epoch, &feed, run, ground, learner, reporter, pulse)?;
+        let source = views::Source {
+            epoch,
+            feed: &feed,
+            run,
+            ground,
+            dir,
+            learner,
+            reporter,
+        };
+        feed.views = source.views(pulse)?;
         Ok(feed)
+    }
+
+    /// The kept activations, if any, as the server is to know of them.
+    pub fn used_activations(&self) -> Option<UsedActivations> {
+        self.views.as_ref().map(|views| views.used.clone())
     }
 
     /// The batches of the position's epoch that are still to come.
@@ -167,17 +179,18 @@ mod tests {
         for freeze in [json!("backbone"), json!({"until": "layer1"})] {
             let run =
                 set.run(json!({"freeze": freeze, "augment": {"horizontal_flip": true}, "batch_size": 5}));
-            let ground = setup::ground(&run, &set.dir("run"), &reporter, &stop).unwrap();
+            let dir = set.dir("run");
+            let ground = setup::ground(&run, &dir, &reporter, &stop).unwrap();
             let (learner, start) = setup::start(&run, &ground, &reporter, &stop).unwrap();
             let mut pulse = Pulse::new(&reporter, &stop);
-            let kept = Feed::new(1, &run, &ground, &learner, &reporter, &mut pulse).unwrap();
+            let kept = Feed::new(1, &run, &ground, &dir, &learner, &reporter, &mut pulse).unwrap();
             assert!(kept.views.is_some());
             let pixels = Feed {
                 views: None,
                 recipe: kept.recipe.clone(),
                 ..kept
             };
-            let kept = Feed::new(1, &run, &ground, &learner, &reporter, &mut pulse).unwrap();
+            let kept = Feed::new(1, &run, &ground, &dir, &learner, &reporter, &mut pulse).unwrap();
             let both = [
                 (kept.training(start.position), pixels.training(start.position)),
                 (kept.validation(), pixels.validation()),

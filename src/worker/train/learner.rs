@@ -22,9 +22,6 @@ use crate::{
     },
 };
 
-/// Features leave the last stage of every network.
-const LAST: Stage = Stage::Layer4;
-
 /// A network and what makes it learn.
 pub struct Learner {
     pub network: Network,
@@ -140,17 +137,64 @@ impl Learner {
         norm
     }
 
+    /// Takes a whole step, after `step` others, from one batch.
+    ///
+    /// # Errors
+    /// As [`Learner::accumulate`].
+    pub fn learn(
+        &mut self,
+        boundary: &Tensor,
+        labels: &Tensor,
+        lr: f64,
+        step: u64,
+    ) -> Result<Outcome, TorchFault> {
+        let classes: Vec<i64> = Vec::try_from(labels).unwrap_or_default();
+        let part = Part {
+            step,
+            first_row: 0,
+            step_weight: self.loss.weight(classes.into_iter().map(|class| class as u32)),
+        };
+        let outcome = self.accumulate(boundary, labels, part)?;
+        let _ = self.step(lr, step);
+        Ok(outcome)
+    }
+
     /// Judges one batch, nothing changing.
     pub fn judge(&self, boundary: &Tensor, labels: &Tensor) -> Result<Outcome, TorchFault> {
-        let network = self.judged();
-        let logits = self.in_portions(boundary, |part| {
-            tch::no_grad(|| network.head(&self.features(network, part, Mode::Eval)))
-        })?;
-        let logits = joined(logits);
+        let logits = self.outputs(boundary)?;
         Ok(Outcome {
             loss: loss::cross_entropy(&logits, labels),
             correct: hits(&logits, labels),
         })
+    }
+
+    /// All tensors of the frozen stages: those that training does not change.
+    pub fn staying(&self) -> StateDict {
+        let state = self.network.state().iter();
+        let staying = state.filter(|(name, _)| !Network::is_after(name, self.frozen));
+        staying
+            .map(|(name, tensor)| (name.clone(), tensor.shallow_clone()))
+            .collect()
+    }
+
+    /// Logits of one batch, `[N, classes]`, nothing changing.
+    pub fn outputs(&self, boundary: &Tensor) -> Result<Tensor, TorchFault> {
+        let network = self.judged();
+        let logits = self.in_portions(boundary, |part| {
+            tch::no_grad(|| network.head(&self.features(network, part, Mode::Eval)))
+        })?;
+        Ok(joined(logits))
+    }
+
+    /// Takes tensors that training can change back from where [`Learner::changing`] copied them to.
+    pub fn take_back(&mut self, weights: &StateDict) {
+        tch::no_grad(|| {
+            for (name, own) in self.judged().state() {
+                if let Some(saved) = weights.get(name) {
+                    own.shallow_clone().copy_(saved);
+                }
+            }
+        });
     }
 
     /// Copies of all tensors that training can change, of the network that is judged.
@@ -199,9 +243,10 @@ impl Learner {
     }
 
     fn features(&self, network: &Network, boundary: &Tensor, mode: Mode) -> Tensor {
+        let last = network.architecture().last_stage();
         match self.frozen {
-            Some(LAST) => boundary.shallow_clone(),
-            frozen => network.stages(boundary, frozen, LAST, mode),
+            Some(frozen) if frozen == last => boundary.shallow_clone(),
+            frozen => network.stages(boundary, frozen, last, mode),
         }
     }
 

@@ -13,7 +13,7 @@ use std::{
 };
 
 use anyhow::Context;
-use tch::Tensor;
+use tch::{Device, Tensor};
 
 use super::{data::Sample, pack::Pack};
 use crate::{domain::preprocessing::Preprocessing, worker::pixels};
@@ -57,6 +57,15 @@ pub struct Loader {
 impl Loader {
     /// Batches that a thread has ready at most.
     const AHEAD: usize = 2;
+
+    /// On a GPU host the loader has the processor to itself; on a CPU the network needs it.
+    pub fn threads(device: Device, threads: u32) -> usize {
+        if device.is_cuda() {
+            threads.clamp(1, 8) as usize
+        } else {
+            1
+        }
+    }
 
     pub fn start(pack: &Arc<Pack>, recipe: &Preprocessing, batches: Vec<Vec<Item>>, threads: usize) -> Self {
         let count = batches.len();

@@ -3,14 +3,17 @@
 //! [`run`] is what the train child does. Reading order: `setup` (data, pixels, network), `session` (the epoch loop) and what it uses:
 //! `plan` and `balance` (what is trained on when), `schedule` and `history` (how fast, how long), `feed`, `views` and `loader` (batches),
 //! `learner` with `loss`, `dropout`, `optimizer` and `portion` (one step), `meter` (messages), `best`, `keeper` and `checkpoint`; last
-//! `publish`. Nothing here talks to the server except through its [`Reporter`], and nothing outlives the
+//! `publish`. [`evaluate`] and [`find_lr`] are the shorter works of the other kinds of job. Nothing here talks to the server except
+//! through its [`Reporter`], and nothing outlives the
 //! run but files in its directory.
 
 mod balance;
 mod best;
+mod budget;
 mod checkpoint;
 mod data;
 mod dropout;
+mod evaluate;
 mod feed;
 mod halt;
 mod history;
@@ -18,8 +21,10 @@ mod keeper;
 mod learner;
 mod loader;
 mod loss;
+mod lr_find;
 mod meter;
 mod optimizer;
+mod outputs;
 mod pack;
 mod plan;
 mod portion;
@@ -36,7 +41,7 @@ mod tests;
 use self::{halt::Halt, session::Session};
 use crate::{
     domain::job::{FailureCode, JobError},
-    protocol::{RunResult, TrainResult, TrainRun},
+    protocol::{EvaluateRun, LrFindRun, RunResult, TrainResult, TrainRun},
     worker::{
         child::{Reporter, RunDir, StopFlag, Stopped},
         fault::{self, TorchFault},
@@ -50,16 +55,62 @@ use crate::{
 /// [`Stopped`] once `stop` is set and the state is saved; anything else is a failure of ours or of the machine, worth another attempt.
 /// What the person who sent the job can do something about is no error but [`RunResult::Failed`].
 pub fn run(run: &TrainRun, dir: &RunDir, reporter: &Reporter, stop: &StopFlag) -> anyhow::Result<RunResult> {
-    let failed = |error| Ok(RunResult::Failed { error });
-    match fault::caught(|| train(run, dir, reporter, stop)) {
-        Ok(Ok(result)) => Ok(RunResult::Trained(Box::new(result))),
-        Ok(Err(Halt::Failed(error))) => failed(error),
+    told(
+        || train(run, dir, reporter, stop).map(|result| RunResult::Trained(Box::new(result))),
+        || out_of_memory(run),
+    )
+}
+
+/// Measures a model as `run` says and leaves the evaluation in `dir`; otherwise as [`run`].
+pub fn evaluate(
+    run: &EvaluateRun,
+    dir: &RunDir,
+    reporter: &Reporter,
+    stop: &StopFlag,
+) -> anyhow::Result<RunResult> {
+    told(
+        || evaluate::evaluate(run, dir, reporter, stop),
+        || {
+            let message = format!(
+                "the memory of {} does not suffice for batches of {} pictures; lower `batch_size`",
+                run.device, run.spec.batch_size
+            );
+            JobError::new(FailureCode::OutOfMemory, message)
+        },
+    )
+}
+
+/// Looks for a learning rate as `run` says and leaves the curve in `dir`; otherwise as [`run`].
+pub fn find_lr(
+    run: &LrFindRun,
+    dir: &RunDir,
+    reporter: &Reporter,
+    stop: &StopFlag,
+) -> anyhow::Result<RunResult> {
+    told(
+        || lr_find::find_lr(run, dir, reporter, stop),
+        || out_of_memory(&run.train),
+    )
+}
+
+/// How work ended, in the terms of the rest of the worker.
+fn told(
+    work: impl FnOnce() -> Result<RunResult, Halt>,
+    out_of_memory: impl FnOnce() -> JobError,
+) -> anyhow::Result<RunResult> {
+    match fault::caught(work) {
+        Ok(Ok(result)) => Ok(result),
+        Ok(Err(Halt::Failed(error))) => Ok(RunResult::Failed { error }),
         Ok(Err(Halt::Stopped)) => Err(Stopped.into()),
         Ok(Err(Halt::Broken(error))) => match error.downcast_ref() {
-            Some(TorchFault::OutOfMemory(_)) => failed(out_of_memory(run)),
+            Some(TorchFault::OutOfMemory(_)) => Ok(RunResult::Failed {
+                error: out_of_memory(),
+            }),
             _ => Err(error),
         },
-        Err(TorchFault::OutOfMemory(_)) => failed(out_of_memory(run)),
+        Err(TorchFault::OutOfMemory(_)) => Ok(RunResult::Failed {
+            error: out_of_memory(),
+        }),
         Err(fault) => Err(fault.into()),
     }
 }

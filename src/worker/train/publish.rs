@@ -1,15 +1,25 @@
-//! From the best weights to a model bundle, the last act of a run.
+//! From the best weights to a model bundle and its evaluation, the last act of a training.
 
-use super::{halt::Halt, session::Outcome, setup::Ground};
+use super::{halt::Halt, outputs, session::Outcome, setup::Ground};
 use crate::{
-    domain::model::ModelCard,
+    domain::{
+        evaluation::{Evaluation, Subject},
+        metrics,
+        model::ModelCard,
+        spec::EvaluatedSplit,
+    },
     protocol::{TrainResult, TrainRun},
     worker::{bundle, child::RunDir},
 };
 
-/// Writes `model.safetensors` and `model.json`.
+/// Name of the evaluation in the run directory.
+pub const EVALUATION_FILE: &str = "evaluation.json";
+
+/// Writes `model.safetensors`, `model.json` and, where there are validation images, `evaluation.json`.
 pub fn publish(run: &TrainRun, ground: &Ground, dir: &RunDir, outcome: Outcome) -> Result<TrainResult, Halt> {
     let weights = outcome.learner.with(&outcome.best.weights);
+    let fitted = outcome.logits.as_ref().and_then(metrics::fit_temperature);
+    let temperature = fitted.unwrap_or_else(ModelCard::no_temperature);
     let card = ModelCard {
         format: ModelCard::FORMAT,
         architecture: run.spec.backbone.architecture,
@@ -21,6 +31,21 @@ pub fn publish(run: &TrainRun, ground: &Ground, dir: &RunDir, outcome: Outcome) 
         base_weights: outcome.base_weights,
         program: concat!(env!("CARGO_PKG_NAME"), " ", env!("CARGO_PKG_VERSION")).to_owned(),
         libtorch: ground.machine.libtorch.clone(),
+        temperature,
+    };
+    let evaluation = match &outcome.logits {
+        None => None,
+        Some(logits) => {
+            let subject = Subject {
+                dataset: card.dataset.clone(),
+                split: EvaluatedSplit::Val,
+                classes: &card.classes,
+                temperature,
+            };
+            let evaluation = Evaluation::of(&subject, logits, outputs::images_of(&ground.data));
+            dir.write_compact_json(EVALUATION_FILE, &evaluation)?;
+            Some(dir.artifact(EVALUATION_FILE)?)
+        }
     };
     let files = bundle::write(dir, &weights, &card)?;
     Ok(TrainResult {
@@ -28,5 +53,7 @@ pub fn publish(run: &TrainRun, ground: &Ground, dir: &RunDir, outcome: Outcome) 
         card,
         weights: files.weights,
         card_file: files.card,
+        activations: outcome.activations,
+        evaluation,
     })
 }

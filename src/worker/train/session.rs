@@ -14,6 +14,7 @@ use super::{
     keeper::Keeper,
     learner::{Learner, Outcome as Learned, Part},
     meter::{self, Meter, Score, Step, Sums},
+    outputs,
     portion::Portion,
     pulse::Pulse,
     schedule::Schedule,
@@ -23,9 +24,10 @@ use crate::{
     domain::{
         event::EpochEvent,
         job::{FailureCode, JobError, StopReason},
+        metrics::Logits,
         model::ModelMetrics,
     },
-    protocol::{TrainRun, WorkerMessage},
+    protocol::{TrainRun, UsedActivations, WorkerMessage},
     worker::{
         child::{Reporter, RunDir, StopFlag},
         state::StateDict,
@@ -64,6 +66,7 @@ impl Start {
 pub struct Session<'a> {
     run: &'a TrainRun,
     ground: &'a Ground,
+    dir: RunDir,
     reporter: Reporter,
     learner: Learner,
     schedule: Schedule,
@@ -93,6 +96,9 @@ pub struct Outcome {
     pub best: Best,
     pub learner: Learner,
     pub base_weights: String,
+    pub activations: Option<UsedActivations>,
+    /// Of the best weights for the validation images; none where there are none.
+    pub logits: Option<Logits>,
 }
 
 impl<'a> Session<'a> {
@@ -125,6 +131,7 @@ impl<'a> Session<'a> {
             began: Instant::now(),
             run,
             ground,
+            dir: dir.clone(),
             learner,
             position,
         }
@@ -133,26 +140,29 @@ impl<'a> Session<'a> {
     /// Trains to the end. Where the loss or the gradients stop being numbers after a useful epoch, that epoch's weights are the result, as
     /// they are when the time is up.
     pub fn train(mut self) -> Result<Outcome, Halt> {
-        let reason = match self.epochs() {
+        let mut feed = self.feed()?;
+        let reason = match self.epochs(&mut feed) {
             Err(Halt::Failed(error)) if self.is_worth_keeping(&error) => {
                 self.tell_of_divergence(error);
                 StopReason::Diverged
             }
             ended => ended?,
         };
+        let logits = self.measure_best(&feed)?;
         let best = self
             .best
             .ok_or_else(|| anyhow::anyhow!("training ended before its first epoch"))?;
         Ok(Outcome {
             reason,
             best,
+            activations: feed.used_activations(),
             learner: self.learner,
             base_weights: self.base_weights,
+            logits,
         })
     }
 
-    fn epochs(&mut self) -> Result<StopReason, Halt> {
-        let mut feed = self.feed()?;
+    fn epochs(&mut self, feed: &mut Feed<'a>) -> Result<StopReason, Halt> {
         loop {
             if let Some(reason) = self.end() {
                 return Ok(reason);
@@ -161,11 +171,11 @@ impl<'a> Session<'a> {
             if frozen != self.learner.frozen() {
                 self.learner.freeze(frozen);
                 self.tell_what_learns();
-                feed = self.feed()?;
+                *feed = self.feed()?;
             }
-            match self.steps(&feed)? {
+            match self.steps(feed)? {
                 Pass::Whole => {
-                    self.close_epoch(&feed)?;
+                    self.close_epoch(feed)?;
                     // After the last epoch the model itself follows at once.
                     if self.end().is_none() && self.keeper.is_worth_it() {
                         self.save()?;
@@ -173,7 +183,7 @@ impl<'a> Session<'a> {
                 }
                 Pass::OutOfTime => {
                     if self.best.is_none() {
-                        self.close_epoch(&feed)?;
+                        self.close_epoch(feed)?;
                     }
                     return Ok(StopReason::Budget);
                 }
@@ -199,6 +209,7 @@ impl<'a> Session<'a> {
             self.position.epoch,
             self.run,
             self.ground,
+            &self.dir,
             &self.learner,
             &self.reporter,
             &mut self.pulse,
@@ -342,6 +353,25 @@ impl<'a> Session<'a> {
         Ok(Some(score))
     }
 
+    /// Outputs of the best weights for the validation images, in their order; none where there are none.
+    fn measure_best(&mut self, feed: &Feed) -> Result<Option<Logits>, Halt> {
+        let Some(best) = self.best.as_ref().filter(|_| !self.ground.data.val.is_empty()) else {
+            return Ok(None);
+        };
+        let latest = (!best.is_current).then(|| self.learner.changing());
+        if latest.is_some() {
+            self.learner.take_back(&best.weights);
+        }
+        let measured = outputs::of_validation(&self.learner, feed, &self.ground.data, &mut self.pulse);
+        if let Some(latest) = latest {
+            self.learner.take_back(&latest);
+        }
+        match measured {
+            Err(Halt::Stopped) => Err(self.save_and_stop()),
+            measured => measured.map(Some),
+        }
+    }
+
     fn metrics(&self, sums: &Sums, val: Option<Score>) -> ModelMetrics {
         let images = sums.images.max(1) as f64;
         ModelMetrics {
@@ -383,7 +413,7 @@ impl<'a> Session<'a> {
     }
 
     fn tell_what_learns(&self) {
-        let learns = setup::about_learning(self.learner.frozen());
+        let learns = setup::about_learning(self.run.spec.backbone.architecture, self.learner.frozen());
         let message = format!("from epoch {} on {learns}", self.position.epoch);
         self.reporter.send(&WorkerMessage::log(message));
     }

@@ -19,9 +19,10 @@ use super::{
 use crate::{
     domain::{
         job::FailureCode,
-        spec::{JobSpec, ScheduleName, Stage},
+        preprocessing::Preprocessing,
+        spec::{Architecture, JobSpec, ScheduleName, Stage},
     },
-    protocol::{TrainRun, WorkerMessage},
+    protocol::{DatasetInput, TrainRun, WorkerMessage},
     worker::{
         child::{Reporter, RunDir, StopFlag},
         device,
@@ -52,12 +53,8 @@ pub fn ground(run: &TrainRun, dir: &RunDir, reporter: &Reporter, stop: &StopFlag
     check_validation(&run.spec, &data)?;
     warn(run, &data, reporter);
     let recipe = run.spec.preprocessing();
-    let pack = if run.dataset.pack_side == recipe.resize_to {
-        Pack::open(&run.dataset, &data)?
-    } else {
-        let mut pulse = Pulse::new(reporter, stop);
-        Pack::make(&run.dataset, &data, &recipe, dir, run.threads, &mut pulse)?
-    };
+    let mut pulse = Pulse::new(reporter, stop);
+    let pack = pixels(&run.dataset, &data, &recipe, dir, run.threads, &mut pulse)?;
     Ok(Ground {
         data,
         plan,
@@ -70,6 +67,21 @@ pub fn ground(run: &TrainRun, dir: &RunDir, reporter: &Reporter, stop: &StopFlag
         },
         job: checkpoint::identity(run).map_err(anyhow::Error::new)?,
     })
+}
+
+/// The dataset's own pixels, or ones made for this run where those have another size.
+pub fn pixels(
+    input: &DatasetInput,
+    data: &Data,
+    recipe: &Preprocessing,
+    dir: &RunDir,
+    threads: u32,
+    pulse: &mut Pulse,
+) -> Result<Pack, Halt> {
+    if input.pack_side == recipe.resize_to {
+        return Ok(Pack::open(input, data)?);
+    }
+    Pack::make(input, data, recipe, dir, threads, pulse)
 }
 
 /// The network and where to begin: a checkpoint that is whole, or base weights.
@@ -230,10 +242,10 @@ fn loss(run: &TrainRun, ground: &Ground) -> Loss {
 }
 
 fn about_run(run: &TrainRun, ground: &Ground, base_weights: &str) -> String {
-    let learns = about_learning(run.spec.last_frozen(1));
+    let architecture = run.spec.backbone.architecture;
+    let learns = about_learning(architecture, run.spec.last_frozen(1));
     format!(
-        "{} from weights `{base_weights}` on {}, {} threads: {} images train, {} validate; {learns}",
-        run.spec.backbone.architecture,
+        "{architecture} from weights `{base_weights}` on {}, {} threads: {} images train, {} validate; {learns}",
         run.device,
         run.threads,
         ground.data.train.len(),
@@ -242,19 +254,22 @@ fn about_run(run: &TrainRun, ground: &Ground, base_weights: &str) -> String {
 }
 
 /// What learns where stages up to and with this one are frozen.
-pub fn about_learning(frozen: Option<Stage>) -> String {
+pub fn about_learning(architecture: Architecture, frozen: Option<Stage>) -> String {
     match frozen {
         None => "everything learns".to_owned(),
-        Some(Stage::Layer4) => "only the head learns".to_owned(),
+        Some(stage) if stage == architecture.last_stage() => "only the head learns".to_owned(),
         Some(stage) => format!("everything after {} learns", stage.as_str()),
     }
 }
 
-/// At 32 pixels what reaches the last stage is a single pixel, and the variance of one value is no number.
+/// Where what reaches the last stage is a single pixel, as at 32 pixels in most networks, the variance of one value is no number.
 fn check_batches(spec: &JobSpec, plan: &Plan) -> Result<(), Halt> {
     if plan.batch_size < smallest_batch(spec) {
-        let message = "BatchNorm cannot learn from batches of one picture of 32 pixels; raise `batch_size` to 2 or more, or freeze the \
-                       whole backbone";
+        let message = format!(
+            "the BatchNorm of {} cannot learn from batches of one picture of {} pixels; raise `batch_size` to 2 or more, or freeze the \
+             whole backbone",
+            spec.backbone.architecture, spec.image.size
+        );
         return Err(Halt::failed(FailureCode::InvalidData, message));
     }
     Ok(())
@@ -262,8 +277,9 @@ fn check_batches(spec: &JobSpec, plan: &Plan) -> Result<(), Halt> {
 
 /// The fewest pictures that a batch of training may have.
 pub fn smallest_batch(spec: &JobSpec) -> usize {
-    let norm_learns = spec.last_frozen(spec.epochs) != Some(Stage::Layer4);
-    if norm_learns && spec.image.size <= 32 {
+    let architecture = spec.backbone.architecture;
+    let norm_learns = spec.last_frozen(spec.epochs) != Some(architecture.last_stage());
+    if norm_learns && spec.image.size <= architecture.total_stride() {
         2
     } else {
         1

@@ -71,6 +71,7 @@ fn fetch(
         address,
         told: Told::default(),
         progress: Progress::begin(source, reporter),
+        window: pace.window,
         stop,
     };
     let gone_on_with = place.unfinished().is_some();
@@ -89,7 +90,7 @@ fn fetch(
         // Some of it may be there, and the next attempt goes on from it.
         if !matches!(
             fault,
-            HubFault::Stopped | HubFault::Broken(_) | HubFault::Unreachable(_)
+            HubFault::Stopped | HubFault::Broken(_) | HubFault::Slow { .. } | HubFault::Unreachable(_)
         ) {
             place.forget()?;
         }
@@ -108,6 +109,8 @@ struct Download<'a> {
     address: Url,
     told: Told,
     progress: Progress<'a>,
+    /// See [`Pace::window`].
+    window: Duration,
     stop: &'a StopFlag,
 }
 
@@ -239,6 +242,7 @@ impl Download<'_> {
 
     fn copy(&mut self, response: &mut Response, part: &mut File) -> Result<(), Interruption> {
         let mut chunk = vec![0; 256 << 10];
+        let mut window = (Instant::now(), self.progress.here);
         loop {
             let count = match response.read(&mut chunk) {
                 Ok(0) => return Ok(()),
@@ -252,6 +256,14 @@ impl Download<'_> {
             self.progress.add(count as u64);
             if self.progress.here > MAX_BYTES {
                 return Err(HubFault::TooLarge { limit: MAX_BYTES }.into());
+            }
+            let (begun, bytes) = (window.0.elapsed(), self.progress.here - window.1);
+            if begun >= self.window {
+                let least = Pace::LEAST_RATE;
+                if (bytes as f64) < least * begun.as_secs_f64() {
+                    return Err(HubFault::Slow { least }.into());
+                }
+                window = (Instant::now(), self.progress.here);
             }
         }
     }
@@ -287,10 +299,8 @@ fn refusal(status: StatusCode) -> Interruption {
 }
 
 fn broken_body(fault: std::io::Error) -> String {
-    if fault.kind() == std::io::ErrorKind::TimedOut {
-        return "nothing more came in time".to_owned();
-    }
     match fault.downcast::<reqwest::Error>() {
+        Ok(fault) if fault.is_timeout() => "nothing more came in time".to_owned(),
         Ok(fault) => request::reason(fault),
         Err(fault) => fault.to_string(),
     }

@@ -17,6 +17,8 @@ pub(super) enum HubFault {
     Unreachable(String),
     #[error("the transfer broke off, and trying again did not help ({0})")]
     Broken(String),
+    #[error("it sends less than {least} bytes a second, and what is there already is kept for the next try")]
+    Slow { least: f64 },
     #[error("it answers {status}: the repository is gated or private, or its token is wrong")]
     Denied { status: u16 },
     #[error("it answers {status}: there is no such repository, revision or file")]
@@ -59,6 +61,7 @@ impl HubFault {
             HubFault::Unreachable(_)
             | HubFault::Stopped
             | HubFault::Broken(_)
+            | HubFault::Slow { .. }
             | HubFault::Refused { .. }
             | HubFault::Redirect(_) => "Check the server's network and its `--hub-endpoint`",
         }

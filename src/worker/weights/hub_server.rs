@@ -1,6 +1,6 @@
 //! A hub for tests: a few lines of HTTP/1.1 on a loopback port whose answers the test decides, request by request.
 //!
-//! Only tests use it. It can do what real servers rarely do on demand: break off in the middle, and never answer.
+//! Only tests use it. It can do what real servers rarely do on demand: break off in the middle, fall silent or slow, and never answer.
 
 use std::{
     collections::BTreeMap,
@@ -11,6 +11,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     thread::{self, JoinHandle},
+    time::Duration,
 };
 
 /// A request as it came; names of headers in lower case.
@@ -41,8 +42,10 @@ pub struct Reply {
     pub body: Vec<u8>,
     /// Bytes of the body after which the connection ends.
     pub cut_after: Option<usize>,
-    /// Send nothing at all, until the client gives up.
+    /// Send nothing more, after the body or the cut in it, until the client gives up; nothing at all of an empty body.
     pub hang: bool,
+    /// After the cut go on with a byte now and then, until the client gives up.
+    pub drip: bool,
 }
 
 impl Reply {
@@ -53,6 +56,7 @@ impl Reply {
             body: body.into(),
             cut_after: None,
             hang: false,
+            drip: false,
         }
     }
 
@@ -159,7 +163,7 @@ fn serve(
         request
     };
     let reply = answer(&request);
-    if reply.hang {
+    if reply.hang && reply.body.is_empty() {
         let _ = stream.read(&mut [0]);
         return Ok(());
     }
@@ -174,5 +178,15 @@ fn serve(
     stream.write_all(head.as_bytes())?;
     stream.write_all(b"\r\n")?;
     let end = reply.cut_after.unwrap_or(reply.body.len());
-    stream.write_all(&reply.body[..end])
+    stream.write_all(&reply.body[..end])?;
+    if reply.drip {
+        for byte in &reply.body[end..] {
+            stream.write_all(&[*byte])?;
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+    if reply.hang {
+        let _ = stream.read(&mut [0]);
+    }
+    Ok(())
 }

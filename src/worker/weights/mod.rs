@@ -6,11 +6,13 @@
 mod cache;
 mod download;
 mod fault;
+mod file;
 #[cfg(test)]
 mod hub_server;
 mod request;
 #[cfg(test)]
 mod tests;
+mod torch_file;
 
 use std::time::Duration;
 
@@ -57,7 +59,7 @@ pub fn obtain(
     match source {
         WeightsSource::None => Ok(None),
         WeightsSource::Unavailable { message } => Err(unavailable(message.clone())),
-        WeightsSource::File { path, origin } => match state::read(path) {
+        WeightsSource::File { path, origin } => match file::read(path) {
             Ok(state) => Ok(Some(LoadedWeights {
                 state,
                 origin: origin.clone(),
@@ -81,6 +83,8 @@ struct Pace {
     pause: Duration,
     /// Tries in a row that bring nothing new.
     tries: u32,
+    /// Time over which a transfer is held to [`Pace::LEAST_RATE`].
+    window: Duration,
 }
 
 impl Pace {
@@ -89,7 +93,10 @@ impl Pace {
         read: Duration::from_secs(30),
         pause: Duration::from_secs(1),
         tries: 3,
+        window: Duration::from_secs(60),
     };
+    /// Bytes a second. A ResNet-50 takes three hours at this rate; what is slower would occupy a device for days.
+    const LEAST_RATE: f64 = 10_000.0;
 }
 
 fn from_hub(
@@ -124,8 +131,8 @@ fn explain(fault: &HubFault, hub: &HubSource, architecture: Architecture) -> Uno
         });
     }
     unavailable(format!(
-        "{what} from {host}: {fault}. {advice}, put such weights into `--weights-dir` as `{architecture}.safetensors`, or start from \
-         random weights with `\"weights\": \"none\"`"
+        "{what} from {host}: {fault}. {advice}, put such weights into `--weights-dir` as `{architecture}.safetensors` or \
+         `{architecture}.pth`, or start from random weights with `\"weights\": \"none\"`"
     ))
 }
 

@@ -33,6 +33,7 @@ const QUICK: Pace = Pace {
     read: Duration::from_secs(5),
     pause: Duration::ZERO,
     tries: 3,
+    window: Duration::from_secs(60),
 };
 
 /// A file of weights, large enough to be cut in the middle.
@@ -264,6 +265,40 @@ fn a_transfer_that_breaks_off_is_gone_on_with() {
     let starts: Vec<_> = requests[1..].iter().map(Request::range_start).collect();
     assert!(starts[0] > Some(100_000) && starts[1] > starts[0], "{starts:?}");
     assert_eq!(requests[1].header("if-range"), Some("\"v1\""));
+}
+
+#[test]
+fn a_hub_that_falls_silent_or_slow_in_the_middle_is_given_up_and_what_came_is_kept() {
+    let impatient = Pace {
+        read: Duration::from_secs(1),
+        window: Duration::from_millis(100),
+        tries: 2,
+        ..QUICK
+    };
+    for (drip, told) in [
+        (false, "nothing more came in time"),
+        (true, "less than 10000 bytes a second"),
+    ] {
+        let file = weights_file();
+        let server = HubServer::start(move |request| {
+            let mut reply = Reply::file(request, &file).with("etag", "\"v1\"");
+            reply.cut_after = Some(if request.number == 0 {
+                reply.body.len() / 2
+            } else {
+                0
+            });
+            (reply.hang, reply.drip) = (!drip, drip);
+            reply
+        });
+        let setting = Setting::new(&server.endpoint());
+        let error = setting.fetch_at(&impatient).unwrap_err();
+        assert_eq!(error.code, FailureCode::WeightsUnavailable);
+        assert!(error.message.contains(told), "{}", error.message);
+        assert_eq!(
+            setting.cached(),
+            ["model.safetensors.part", "model.safetensors.part.json"]
+        );
+    }
 }
 
 #[test]

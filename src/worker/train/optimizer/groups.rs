@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::{
-    domain::spec::{OptimizerSpec, Stage},
+    domain::spec::{Architecture, OptimizerSpec, Stage},
     worker::nets::Parameter,
 };
 
@@ -16,7 +16,7 @@ pub struct Group {
 }
 
 /// The group of each parameter. `parameters` must hold layers whole: a normalisation is told by the one dimension of its weight.
-pub fn of(parameters: &[Parameter], spec: &OptimizerSpec) -> Vec<Group> {
+pub fn of(parameters: &[Parameter], spec: &OptimizerSpec, architecture: Architecture) -> Vec<Group> {
     let layer = |name: &str| name.rsplit_once('.').map_or("", |(layer, _)| layer).to_owned();
     let vectors = parameters.iter().filter(|parameter| parameter.tensor.dim() == 1);
     let norms: BTreeSet<String> = vectors
@@ -24,7 +24,9 @@ pub fn of(parameters: &[Parameter], spec: &OptimizerSpec) -> Vec<Group> {
         .map(|parameter| layer(&parameter.name))
         .collect();
     let group = |parameter: &Parameter| Group {
-        lr_multiplier: parameter.stage.map_or(1.0, |stage| stage_multiplier(stage, spec)),
+        lr_multiplier: parameter
+            .stage
+            .map_or(1.0, |stage| stage_multiplier(stage, spec, architecture)),
         weight_decay: if norms.contains(&layer(&parameter.name)) {
             spec.norm_weight_decay
         } else if parameter.tensor.dim() <= 1 {
@@ -37,11 +39,11 @@ pub fn of(parameters: &[Parameter], spec: &OptimizerSpec) -> Vec<Group> {
 }
 
 /// The last stage is one away from the head.
-fn stage_multiplier(stage: Stage, spec: &OptimizerSpec) -> f64 {
-    let from_head = Stage::ALL
-        .iter()
-        .rev()
-        .take_while(|later| **later >= stage)
+fn stage_multiplier(stage: Stage, spec: &OptimizerSpec, architecture: Architecture) -> f64 {
+    let from_head = architecture
+        .stages()
+        .into_iter()
+        .filter(|later| *later >= stage)
         .count();
     spec.backbone_lr_multiplier * spec.layer_decay.powi(from_head as i32)
 }
@@ -81,7 +83,10 @@ mod tests {
             (0.5 * 0.64, 0.1),
             (0.5 * 0.8f64.powi(5), 0.1),
         ];
-        for (group, (lr_multiplier, weight_decay)) in of(&parameters, &spec).into_iter().zip(expected) {
+        for (group, (lr_multiplier, weight_decay)) in of(&parameters, &spec, Architecture::Resnet18)
+            .into_iter()
+            .zip(expected)
+        {
             assert!((group.lr_multiplier - lr_multiplier).abs() < 1e-12, "{group:?}");
             assert_eq!(group.weight_decay, weight_decay);
         }

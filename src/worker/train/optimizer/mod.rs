@@ -18,7 +18,7 @@ use self::{
     sgd::Sgd,
 };
 use crate::{
-    domain::spec::{JobSpec, OptimizerName, OptimizerSpec},
+    domain::spec::{Architecture, JobSpec, OptimizerName, OptimizerSpec},
     worker::{nets::Parameter, state::StateDict},
 };
 
@@ -32,6 +32,7 @@ const STEPS: &str = "steps.";
 pub struct Optimizer {
     rule: Rule,
     spec: OptimizerSpec,
+    architecture: Architecture,
     max_norm: Option<f64>,
     /// In the order of names, whenever they came in: sums over all of them must have the same bits after a resume.
     slots: Vec<Slot>,
@@ -68,13 +69,14 @@ impl Optimizer {
             },
             max_norm: spec.clip_grad_norm,
             spec: optimizer.clone(),
+            architecture: spec.backbone.architecture,
             slots: Vec::new(),
         }
     }
 
     /// Takes on parameters that have not learned before; those that learn already stay as they are.
     pub fn learn(&mut self, parameters: Vec<Parameter>) {
-        let groups = groups::of(&parameters, &self.spec);
+        let groups = groups::of(&parameters, &self.spec, self.architecture);
         for (parameter, group) in parameters.into_iter().zip(groups) {
             if self.slots.iter().all(|slot| slot.name != parameter.name) {
                 self.slots.push(Slot {

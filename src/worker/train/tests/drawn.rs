@@ -129,6 +129,8 @@ impl Drawn {
             threads: 2,
             checkpoints: Vec::new(),
             seconds_used: 0.0,
+            activations: Vec::new(),
+            max_activation_bytes: 1 << 30,
         }
     }
 

@@ -2,14 +2,18 @@
 
 pub(crate) mod drawn;
 mod golden;
+mod kept;
 mod learning;
+mod measure;
 mod parity;
 mod resume;
+
+use std::{fs, path::Path};
 
 use serde_json::json;
 use tch::{Device, Tensor};
 
-use self::drawn::{Drawn, base_weights, resize_to, uninterrupted};
+use self::drawn::{Drawn, SIZE, base_weights, resize_to, uninterrupted};
 use crate::{
     domain::{
         event::EpochEvent,
@@ -231,16 +235,75 @@ fn data_that_cannot_train_is_refused_in_words() {
 }
 
 #[test]
-fn weights_of_another_architecture_are_refused_by_name() {
+fn weights_that_cannot_be_used_are_refused_by_name_and_leave_no_model() {
     let set = Drawn::flat(6);
-    let backbone = json!({"architecture": "resnet34", "weights": "base.safetensors"});
-    let (code, message) =
-        failed(uninterrupted(&set.run(json!({"backbone": backbone})), &set.dir("run")).result);
-    assert_eq!(code, FailureCode::WeightsUnavailable);
+    let refusal = |architecture: &str, path: &Path| {
+        let dir = set.dir(architecture);
+        let backbone = json!({"architecture": architecture, "weights": "base.safetensors"});
+        let mut run = set.run(json!({"backbone": backbone}));
+        run.weights = WeightsSource::File {
+            path: path.to_owned(),
+            origin: "base.safetensors".into(),
+        };
+        let (code, message) = failed(uninterrupted(&run, &dir).result);
+        assert_eq!(code, FailureCode::WeightsUnavailable);
+        assert!(!dir.file(bundle::WEIGHTS_FILE).exists() && !dir.file(bundle::CARD_FILE).exists());
+        message
+    };
+    let deeper = refusal("resnet34", base_weights());
     assert!(
-        message.contains("resnet34") && message.contains("layer1.2.bn1.weight"),
-        "{message}"
+        deeper.contains("resnet34")
+            && deeper.contains("layer1.2.bn1.weight")
+            && deeper.contains("80 missing (")
+            && deeper.contains(", …)"),
+        "{deeper}"
     );
+    let wider = refusal("wide_resnet50_2", base_weights());
+    let kernel = "`layer1.0.conv1.weight` is [64, 64, 3, 3] and should be [128, 64, 1, 1]";
+    assert!(wider.contains(kernel), "{wider}");
+    let small = refusal("resnet20", base_weights());
+    assert!(
+        small.contains("`conv1.weight` is [64, 3, 7, 7] and should be [16, 3, 3, 3]")
+            && small.contains("backbone.architecture"),
+        "{small}"
+    );
+    let cut = tempfile::NamedTempFile::new().unwrap();
+    let whole = fs::read(base_weights()).unwrap();
+    fs::write(cut.path(), &whole[..whole.len() / 2]).unwrap();
+    let cut = refusal("resnet18", cut.path());
+    assert!(
+        cut.contains("`base.safetensors` cannot be used") && cut.contains("bytes of data"),
+        "{cut}"
+    );
+}
+
+#[test]
+fn a_network_for_small_pictures_trains_from_its_own_stages() {
+    let set = Drawn::new(24, SIZE, |_| Split::Train);
+    let backbone = json!({"architecture": "resnet20", "weights": "none"});
+    let mut run = set.run(json!({"backbone": backbone, "epochs": 3, "image": {}, "split": {"val": 0.0}}));
+    run.weights = WeightsSource::None;
+    let attempt = uninterrupted(&run, &set.dir("first"));
+    let first = trained(attempt.result);
+    assert_eq!(
+        (first.card.preprocessing.resize_to, first.card.preprocessing.crop),
+        (SIZE, SIZE)
+    );
+    let told = epochs(&attempt.messages);
+    assert!(told[2].train_loss < told[0].train_loss, "{told:?}");
+
+    let base = weights(&set.dir("first"), &first);
+    let backbone = json!({"architecture": "resnet20", "weights": "own.safetensors"});
+    let mut run = set.run(json!({"backbone": backbone, "epochs": 1, "image": {}, "freeze": "backbone"}));
+    run.weights = WeightsSource::File {
+        path: set.dir("first").file(&first.weights.file),
+        origin: "own.safetensors".into(),
+    };
+    let second = trained(uninterrupted(&run, &set.dir("second")).result);
+    let after = weights(&set.dir("second"), &second);
+    for (name, tensor) in &after {
+        assert_eq!(base[name].equal(tensor), !name.starts_with("linear."), "{name}");
+    }
 }
 
 #[test]

@@ -1,0 +1,214 @@
+//! How good a model is on labelled images: `evaluation.json`, as the worker writes it and the API answers it.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::{
+    metrics::{self, BINS, Confusion, Logits, Verdict},
+    model::DatasetLineage,
+    spec::EvaluatedSplit,
+};
+
+/// A model measured on labelled images.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Evaluation {
+    /// Always `evaluation`.
+    #[schema(example = "evaluation")]
+    pub object: String,
+    pub dataset: DatasetLineage,
+    /// The part of the dataset that was measured on.
+    pub split: EvaluatedSplit,
+    pub images: u64,
+    /// Mean cross entropy of the softmax of the logits, before calibration.
+    pub loss: f64,
+    /// Share of images whose likeliest class is the right one, 0 to 1.
+    pub accuracy: f64,
+    /// Share of images whose class is among the five likeliest, or among all where there are fewer classes.
+    pub top5_accuracy: f64,
+    /// Mean F1 over the classes that occur among the images or the predictions, as scikit-learn's `f1_score(average="macro",
+    /// zero_division=0)`.
+    pub macro_f1: f64,
+    pub calibration: Calibration,
+    /// The model's classes, in the order of its outputs.
+    pub classes: Vec<ClassReport>,
+    /// Counts of images: a row for each class that they show, a column for each class that they were taken for, in the order of
+    /// `classes`.
+    pub confusion_matrix: Vec<Vec<u64>>,
+    /// Images that were taken for another class, highest loss first, at most 50.
+    pub mistakes: Vec<Mistake>,
+}
+
+/// Whether the model is as sure as it is right (Guo et al. 2017, "On Calibration of Modern Neural Networks").
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Calibration {
+    /// Predictions are the softmax of the logits divided by it. Fitted on the validation images of the training by the lowest loss; 1
+    /// where these do not determine one, as when every one of them is right.
+    pub temperature: f64,
+    /// Expected calibration error over 15 bins of equal width, without the temperature and with it, 0 to 1.
+    pub ece_before: f64,
+    pub ece_after: f64,
+    /// Mean cross entropy with the temperature.
+    pub loss_after: f64,
+    /// Bins of the expected calibration error.
+    #[schema(example = 15)]
+    pub bins: u32,
+}
+
+/// Scores of one class; a share of nothing is 0.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ClassReport {
+    pub name: String,
+    pub index: u32,
+    /// Of the images taken for it, the share that show it, 0 to 1.
+    pub precision: f64,
+    /// Of the images that show it, the share that were taken for it, 0 to 1.
+    pub recall: f64,
+    /// Harmonic mean of precision and recall.
+    pub f1: f64,
+    /// Images that show it.
+    pub support: u64,
+}
+
+/// An image that was taken for another class.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Mistake {
+    /// Id of the image in its dataset version.
+    pub image: u32,
+    /// As in the archive.
+    pub path: String,
+    /// What it shows.
+    pub class: String,
+    /// What it was taken for.
+    pub predicted: String,
+    /// How sure the model was of that, with its temperature, 0 to 1.
+    pub probability: f64,
+    /// Cross entropy, without the temperature.
+    pub loss: f64,
+}
+
+/// What was measured, besides the numbers.
+pub struct Subject<'a> {
+    pub dataset: DatasetLineage,
+    pub split: EvaluatedSplit,
+    /// Names of the model's classes in the order of its outputs.
+    pub classes: &'a [String],
+    pub temperature: f64,
+}
+
+impl Evaluation {
+    /// Most mistakes that are named.
+    pub const MISTAKES: usize = 50;
+
+    /// Measures `logits`, whose rows are of `images`: each one's id and path. There is at least one.
+    pub fn of<'i>(
+        subject: &Subject,
+        logits: &Logits,
+        images: impl Iterator<Item = (u32, &'i str)>,
+    ) -> Evaluation {
+        let (plain, calibrated) = (logits.verdicts(1.0), logits.verdicts(subject.temperature));
+        let confusion = Confusion::of(logits.labels(), &plain, logits.classes());
+        Evaluation {
+            object: "evaluation".to_owned(),
+            dataset: subject.dataset.clone(),
+            split: subject.split,
+            images: logits.images() as u64,
+            loss: metrics::mean_loss(&plain),
+            accuracy: confusion.accuracy(),
+            top5_accuracy: logits.top_k_accuracy(5),
+            macro_f1: confusion.macro_f1(),
+            calibration: Calibration {
+                temperature: subject.temperature,
+                ece_before: metrics::expected_calibration_error(logits.labels(), &plain),
+                ece_after: metrics::expected_calibration_error(logits.labels(), &calibrated),
+                loss_after: metrics::mean_loss(&calibrated),
+                bins: BINS as u32,
+            },
+            classes: reports(subject.classes, &confusion),
+            mistakes: worst(subject.classes, logits.labels(), &plain, &calibrated, images),
+            confusion_matrix: confusion.counts,
+        }
+    }
+}
+
+fn reports(classes: &[String], confusion: &Confusion) -> Vec<ClassReport> {
+    let scores = (0..).zip(classes.iter().zip(confusion.scores()));
+    let report = |(index, (name, scores)): (u32, (&String, metrics::ClassScores))| ClassReport {
+        name: name.clone(),
+        index,
+        precision: scores.precision,
+        recall: scores.recall,
+        f1: scores.f1,
+        support: scores.support,
+    };
+    scores.map(report).collect()
+}
+
+fn worst<'i>(
+    classes: &[String],
+    labels: &[u32],
+    plain: &[Verdict],
+    calibrated: &[Verdict],
+    images: impl Iterator<Item = (u32, &'i str)>,
+) -> Vec<Mistake> {
+    let judged = labels.iter().zip(plain.iter().zip(calibrated)).zip(images);
+    let mut wrong: Vec<_> = judged
+        .filter(|((label, (plain, _)), _)| plain.predicted != **label as usize)
+        .collect();
+    wrong.sort_by(|((_, (a, _)), (a_id, _)), ((_, (b, _)), (b_id, _))| {
+        b.loss.total_cmp(&a.loss).then(a_id.cmp(b_id))
+    });
+    wrong.truncate(Evaluation::MISTAKES);
+    let mistake =
+        |((label, (plain, calibrated)), (image, path)): ((&u32, (&Verdict, &Verdict)), (u32, &str))| {
+            Mistake {
+                image,
+                path: path.to_owned(),
+                class: classes[*label as usize].clone(),
+                predicted: classes[plain.predicted].clone(),
+                probability: calibrated.confidence,
+                loss: plain.loss,
+            }
+        };
+    wrong.into_iter().map(mistake).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{domain::name::Name, id::DatasetId};
+
+    #[test]
+    fn the_worst_mistakes_come_first_and_name_their_images() {
+        let mut logits = Logits::new(2);
+        let rows: Vec<f32> = vec![1.0, 0.0, 0.0, 3.0, 0.0, 1.0, 2.0, 0.0];
+        logits.extend(&rows, &[0, 0, 0, 1]).unwrap();
+        let classes = ["ants".to_owned(), "bees".to_owned()];
+        let subject = Subject {
+            dataset: DatasetLineage {
+                id: DatasetId::new(),
+                name: Name::parse("insects").unwrap(),
+                version: 1,
+                sha256: "0".repeat(64),
+            },
+            split: EvaluatedSplit::Val,
+            classes: &classes,
+            temperature: 2.0,
+        };
+        let paths = [(4, "a.png"), (7, "b.png"), (8, "c.png"), (9, "d.png")];
+        let evaluation = Evaluation::of(&subject, &logits, paths.into_iter());
+        let told: Vec<_> = evaluation
+            .mistakes
+            .iter()
+            .map(|mistake| (mistake.image, mistake.path.as_str(), mistake.predicted.as_str()))
+            .collect();
+        assert_eq!(
+            told,
+            [(7, "b.png", "bees"), (9, "d.png", "ants"), (8, "c.png", "bees")]
+        );
+        let sure = 1.0 / (1.0 + (-1.5f64).exp());
+        assert!((evaluation.mistakes[0].probability - sure).abs() < 1e-12);
+        assert!((evaluation.mistakes[0].loss - (3.0 + (-3f64).exp().ln_1p())).abs() < 1e-12);
+        assert_eq!(evaluation.confusion_matrix, [[1, 2], [1, 0]]);
+        assert_eq!((evaluation.accuracy, evaluation.top5_accuracy), (0.25, 1.0));
+    }
+}

@@ -1,0 +1,109 @@
+//! The spec of an evaluation: which model is measured on which images.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::{DeviceChoice, device, fields::Fields, parse};
+use crate::domain::{name::Name, split::Split};
+
+/// The part of a dataset that a model is measured on. A part that the dataset does not bring itself is cut from its training images as
+/// the model's own training would have cut it: with the shares and the seed of its spec.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum EvaluatedSplit {
+    Train,
+    #[default]
+    Val,
+    Test,
+    /// Every image.
+    All,
+}
+
+impl EvaluatedSplit {
+    pub const ALL: [EvaluatedSplit; 4] = [
+        EvaluatedSplit::Train,
+        EvaluatedSplit::Val,
+        EvaluatedSplit::Test,
+        EvaluatedSplit::All,
+    ];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            EvaluatedSplit::Train => "train",
+            EvaluatedSplit::Val => "val",
+            EvaluatedSplit::Test => "test",
+            EvaluatedSplit::All => "all",
+        }
+    }
+
+    /// Whether an image of this part is measured on.
+    pub fn includes(self, part: Split) -> bool {
+        match self {
+            EvaluatedSplit::Train => part == Split::Train,
+            EvaluatedSplit::Val => part == Split::Val,
+            EvaluatedSplit::Test => part == Split::Test,
+            EvaluatedSplit::All => true,
+        }
+    }
+}
+
+/// A checked spec of an evaluation. The smallest one is `{"kind": "evaluate", "model": "insects", "dataset": "flowers"}`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct EvaluateSpec {
+    /// Name of the job; by default the model's.
+    pub name: Option<Name>,
+    /// Id or name of a model, or `name@version`; in a job it is the id.
+    pub model: String,
+    /// Id or name of a dataset. Its classes are matched with the model's by their names; the model has to know all of them.
+    pub dataset: String,
+    /// `val` by default: of the dataset that the model was trained on these images did not teach it.
+    pub split: EvaluatedSplit,
+    /// Up to 16 texts of the caller's own.
+    pub metadata: BTreeMap<String, String>,
+    /// Images that go through the network together, 1 to 4096.
+    #[schema(minimum = 1, maximum = 4096, default = 32)]
+    pub batch_size: u32,
+    pub device: DeviceChoice,
+    /// Jobs of higher priority start first, -100 to 100.
+    #[schema(minimum = -100, maximum = 100, default = 0)]
+    pub priority: i32,
+    /// The job fails after this many seconds.
+    pub max_seconds: Option<u64>,
+    /// Times that a worker may die or hang before the job fails, 1 to 10.
+    #[schema(minimum = 1, maximum = 10, default = 3)]
+    pub max_attempts: u32,
+}
+
+impl EvaluateSpec {
+    pub(super) fn read(root: &mut Fields) -> EvaluateSpec {
+        let splits = EvaluatedSplit::ALL.map(|split| (split.as_str(), split));
+        EvaluateSpec {
+            name: parse::parse_name(root),
+            model: parse_model(root),
+            dataset: parse::parse_dataset(root, "name the dataset to measure on, by its id or its name"),
+            split: root.choice("split", EvaluatedSplit::default(), &splits),
+            metadata: parse::parse_metadata(root),
+            batch_size: parse::parse_batch_size(root),
+            device: device::parse(root),
+            priority: parse::parse_priority(root),
+            max_seconds: parse::parse_max_seconds(root),
+            max_attempts: parse::parse_max_attempts(root),
+        }
+    }
+}
+
+fn parse_model(root: &mut Fields) -> String {
+    let longest = Name::MAX + 12;
+    match root.raw("model") {
+        None => root.fault(
+            "model",
+            "missing",
+            "name the model to measure, by its id or its name",
+        ),
+        Some(serde_json::Value::String(text)) if (1..=longest).contains(&text.len()) => return text.clone(),
+        Some(_) => root.fault("model", "type", "must be the id or the name of a model"),
+    }
+    String::new()
+}

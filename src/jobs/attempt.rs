@@ -1,0 +1,197 @@
+//! One attempt at a job of any kind: its child's life, when it is to be stopped, and what its end means for the job. What the child is
+//! to do is for `prepare` to say, what is written down about its end for `settle`.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    context::Context,
+    failure,
+    prepare::prepare,
+    recorder::{self, Recorder},
+    settle::settle,
+    supervisor::{Outcome, Report, Run, supervise},
+};
+use crate::{
+    domain::{
+        job::{FailureCode, JobError},
+        spec::JobKind,
+    },
+    protocol::{Artifact, RunResult, RunSpec, TrainResult},
+    store::{ClaimedJob, Topic},
+};
+
+/// How often a running job is looked at although nobody said that it changed.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+
+/// What becomes of the job after this attempt.
+#[derive(Debug)]
+pub enum Verdict {
+    Trained(Box<TrainResult>),
+    /// It found something, and made no model.
+    Found(Artifact),
+    Failed(JobError),
+    Died(JobError),
+    Drained,
+    Cancelled,
+    /// It belongs to another attempt, or to nobody: nothing more is done.
+    Lost,
+}
+
+impl Verdict {
+    pub fn word(&self) -> &'static str {
+        match self {
+            Verdict::Trained(_) => "trained",
+            Verdict::Found(_) => "found",
+            Verdict::Failed(_) => "failed",
+            Verdict::Died(_) => "died",
+            Verdict::Drained => "drained",
+            Verdict::Cancelled => "cancelled",
+            Verdict::Lost => "lost",
+        }
+    }
+}
+
+/// Why a child is stopped.
+#[derive(Debug)]
+enum Cause {
+    Shutdown,
+    /// Cancelled by a person, or no longer ours: the store knows which.
+    Asked,
+    Lost,
+    TimeLimit,
+}
+
+/// Runs one attempt of a claimed job until what came of it is written down.
+pub async fn run(context: Arc<Context>, job: ClaimedJob) {
+    let verdict = match prepare(&context, &job).await {
+        Ok(run) if !context.shutdown.is_cancelled() => attempt(&context, &job, run).await,
+        Ok(_) => Verdict::Drained,
+        Err(verdict) => verdict,
+    };
+    settle(&context, &job, verdict).await;
+}
+
+async fn attempt(context: &Context, job: &ClaimedJob, run: RunSpec) -> Verdict {
+    let (paths, id, number) = (context.paths.clone(), job.id, job.attempt);
+    let begun = tokio::task::spawn_blocking(move || paths.begin(&id, number, &run)).await;
+    let dir = match begun.map_err(std::io::Error::other).flatten() {
+        Ok(dir) => dir,
+        Err(error) => {
+            tracing::error!(job = %job.id, %error, "cannot make the folder of an attempt");
+            return Verdict::Died(failure::of_disk(&error));
+        }
+    };
+    let log = context.log(&job.id);
+    log.note(&format!("attempt {number} on {}", job.device)).await;
+    let (sender, receiver) = mpsc::channel(recorder::IN_FLIGHT);
+    let recorder = Recorder {
+        store: context.store.clone(),
+        job: job.id,
+        attempt: job.attempt,
+        lost: CancellationToken::new(),
+        shutdown: context.shutdown.clone(),
+    };
+    let stop = stop_cause(context, job, recorder.lost.clone());
+    let run = Run {
+        program: &context.worker,
+        command: command(job.spec.kind()),
+        dir: &dir,
+        log,
+        limits: &context.config.limits,
+    };
+    let (report, ()) = tokio::join!(supervise(&run, sender, stop), recorder.run(receiver));
+    verdict(context, job, report)
+}
+
+/// What the worker program is asked to do.
+fn command(kind: JobKind) -> &'static str {
+    match kind {
+        JobKind::Train => "train",
+        JobKind::Evaluate => "evaluate",
+        JobKind::LrFind => "lr-find",
+    }
+}
+
+/// Ready when the child is to be stopped.
+async fn stop_cause(context: &Context, job: &ClaimedJob, lost: CancellationToken) -> Cause {
+    let time_left = async {
+        match time_left(context, job) {
+            Some(time) => tokio::time::sleep(time).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        () = context.shutdown.cancelled() => Cause::Shutdown,
+        () = lost.cancelled() => Cause::Lost,
+        () = asked_to_stop(context, job) => Cause::Asked,
+        () = time_left => Cause::TimeLimit,
+    }
+}
+
+/// The worker itself keeps to `max_seconds`; this is for one that does not. It gets the time of one step and of leaving on top.
+fn time_left(context: &Context, job: &ClaimedJob) -> Option<Duration> {
+    let limits = &context.config.limits;
+    let allowed = Duration::from_secs(job.spec.max_seconds()?) + limits.step_deadline() + limits.stop_grace();
+    let used = Duration::from_millis(job.milliseconds_used.max(0) as u64);
+    Some(allowed.saturating_sub(used))
+}
+
+async fn asked_to_stop(context: &Context, job: &ClaimedJob) {
+    let mut changed = context.store.signals().subscribe(Topic::Job(job.id));
+    loop {
+        match context.store.must_stop(job.id, job.attempt).await {
+            Ok(true) => return,
+            Ok(false) => {}
+            Err(error) => tracing::error!(job = %job.id, %error, "cannot look at a running job"),
+        }
+        // A signal or the time, whichever comes first.
+        let _ = tokio::time::timeout(LOOK_EVERY, changed.changed()).await;
+    }
+}
+
+fn verdict(context: &Context, job: &ClaimedJob, report: Report<Cause>) -> Verdict {
+    let broken = failure::of_child(&report, context.paths.data_dir());
+    match report.outcome {
+        Outcome::NotStarted(_) => Verdict::Failed(broken),
+        // A person who was told that the job is being cancelled finds it cancelled, whether or not the child was done first.
+        Outcome::Stopped {
+            cause: Cause::Asked, ..
+        } => Verdict::Cancelled,
+        Outcome::Stopped {
+            cause: Cause::Lost, ..
+        } => Verdict::Lost,
+        Outcome::Stopped {
+            result: Some(result), ..
+        }
+        | Outcome::Ended {
+            result: Some(result), ..
+        } => match (job.spec.kind(), result) {
+            (JobKind::Train, RunResult::Trained(trained)) => Verdict::Trained(trained),
+            (JobKind::Evaluate, RunResult::Evaluated { evaluation: found })
+            | (JobKind::LrFind, RunResult::LrFound { curve: found }) => Verdict::Found(found),
+            (_, RunResult::Failed { error }) => Verdict::Failed(error),
+            // A result of another kind of work.
+            _ => Verdict::Died(broken),
+        },
+        Outcome::Stopped {
+            cause: Cause::Shutdown,
+            ..
+        } => Verdict::Drained,
+        Outcome::Stopped {
+            cause: Cause::TimeLimit,
+            ..
+        } => Verdict::Failed(out_of_time(job)),
+        Outcome::Ended { .. } | Outcome::Stalled(_) | Outcome::Unknown(_) => Verdict::Died(broken),
+    }
+}
+
+fn out_of_time(job: &ClaimedJob) -> JobError {
+    let allowed = job.spec.max_seconds().unwrap_or_default();
+    let message = format!(
+        "the worker did not come to an end within `max_seconds` ({allowed}) and was stopped; allow more time, or ask for less work"
+    );
+    JobError::new(FailureCode::TimeLimit, message)
+}

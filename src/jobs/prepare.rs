@@ -1,0 +1,147 @@
+//! What the child of a claimed job is to do, by the kind of the job: everything that the job names, looked up and checked again.
+
+use super::{activations, attempt::Verdict, context::Context, failure, paths::absolute, weights};
+use crate::{
+    domain::{
+        dataset::Dataset,
+        job::{FailureCode, JobError},
+        model::{DatasetLineage, Model},
+        spec::{EvaluateSpec, JobSpec, Spec},
+    },
+    error::{Error, FieldError, Kind, Result},
+    process,
+    protocol::{DatasetInput, EvaluateRun, LrFindRun, RunSpec, TrainRun, frames::ModelFiles},
+    store::{ClaimedJob, DatasetFiles},
+};
+
+/// The run file of this attempt, or what becomes of the job where there can be none.
+pub async fn prepare(context: &Context, job: &ClaimedJob) -> Result<RunSpec, Verdict> {
+    let dataset = match context.store.dataset(&job.dataset.to_string()).await {
+        Err(error) if error.kind() == Kind::NotFound => {
+            return Err(invalid("the job's dataset was deleted"));
+        }
+        dataset => dataset.map_err(|error| unreadable(job, &error))?,
+    };
+    Ok(match &job.spec {
+        Spec::Train(spec) => RunSpec::Train(Box::new(training(context, job, spec, dataset).await?)),
+        Spec::LrFind(spec) => RunSpec::LrFind(Box::new(LrFindRun {
+            train: training(context, job, &spec.train, dataset).await?,
+            lr_find: spec.lr_find.clone(),
+        })),
+        Spec::Evaluate(spec) => RunSpec::Evaluate(Box::new(evaluation(context, job, spec, dataset).await?)),
+    })
+}
+
+async fn training(
+    context: &Context,
+    job: &ClaimedJob,
+    spec: &JobSpec,
+    dataset: Dataset,
+) -> Result<TrainRun, Verdict> {
+    refuse(dataset.faults_for(spec))?;
+    let dataset = dataset_input(context, job, dataset).await?;
+    let version = dataset.lineage.version_of();
+    let weights = weights::resolve(context, spec).await;
+    let paths = context.paths.clone();
+    let (id, attempt) = (job.id, job.attempt);
+    let checkpoints = tokio::task::spawn_blocking(move || paths.checkpoints(id, attempt)).await;
+    Ok(TrainRun {
+        job: job.id,
+        attempt: job.attempt,
+        spec: spec.clone(),
+        dataset,
+        weights: weights.map_err(|error| unreadable(job, &error))?,
+        device: job.device.clone(),
+        threads: process::threads(context.config.train_threads),
+        checkpoints: checkpoints.unwrap_or_default(),
+        seconds_used: seconds_used(job),
+        activations: activations::known(context, &version).await,
+        max_activation_bytes: context.config.limits.max_activation_bytes,
+    })
+}
+
+async fn evaluation(
+    context: &Context,
+    job: &ClaimedJob,
+    spec: &EvaluateSpec,
+    dataset: Dataset,
+) -> Result<EvaluateRun, Verdict> {
+    let model = match context.store.model(&spec.model).await {
+        Err(error) if error.kind() == Kind::NotFound => {
+            return Err(invalid("the job's model was deleted"));
+        }
+        model => model.map_err(|error| unreadable(job, &error))?,
+    };
+    refuse(dataset.faults_for_evaluation(&model.card.classes))?;
+    Ok(EvaluateRun {
+        job: job.id,
+        spec: spec.clone(),
+        model: model_files(context, job, model).await?,
+        dataset: dataset_input(context, job, dataset).await?,
+        device: job.device.clone(),
+        threads: process::threads(context.config.train_threads),
+        seconds_used: seconds_used(job),
+    })
+}
+
+async fn model_files(context: &Context, job: &ClaimedJob, model: Model) -> Result<ModelFiles, Verdict> {
+    let blobs = context.store.model_blobs(model.id).await;
+    let blobs = blobs.map_err(|error| unreadable(job, &error))?;
+    Ok(ModelFiles {
+        weights: absolute(&context.blobs.path(&blobs.weights)),
+        card: absolute(&context.blobs.path(&blobs.card)),
+        sha256: blobs.weights,
+    })
+}
+
+async fn dataset_input(
+    context: &Context,
+    job: &ClaimedJob,
+    dataset: Dataset,
+) -> Result<DatasetInput, Verdict> {
+    let files = context.store.dataset_files(dataset.id).await;
+    let files = files.map_err(|error| unreadable(job, &error))?;
+    let Some(files) = files else {
+        let unready = failure::internal("the dataset is not ready");
+        return Err(Verdict::Died(unready));
+    };
+    Ok(as_files(context, dataset, files))
+}
+
+fn as_files(context: &Context, dataset: Dataset, files: DatasetFiles) -> DatasetInput {
+    let blob = |digest: &str| absolute(&context.blobs.path(digest));
+    DatasetInput {
+        lineage: DatasetLineage {
+            id: dataset.id,
+            name: dataset.name,
+            version: dataset.version,
+            sha256: dataset.sha256,
+        },
+        classes: dataset.classes.into_iter().map(|class| class.name).collect(),
+        manifest: blob(&files.manifest),
+        images: blob(&files.images),
+        pack: blob(&files.pack),
+        pack_side: files.pack_side,
+    }
+}
+
+fn seconds_used(job: &ClaimedJob) -> f64 {
+    job.milliseconds_used as f64 / 1000.0
+}
+
+fn refuse(faults: Vec<FieldError>) -> Result<(), Verdict> {
+    if faults.is_empty() {
+        return Ok(());
+    }
+    let messages: Vec<_> = faults.into_iter().map(|fault| fault.message).collect();
+    Err(invalid(&messages.join("; ")))
+}
+
+fn invalid(message: &str) -> Verdict {
+    Verdict::Failed(JobError::new(FailureCode::InvalidData, message))
+}
+
+fn unreadable(job: &ClaimedJob, error: &Error) -> Verdict {
+    tracing::error!(job = %job.id, %error, "cannot prepare a job");
+    Verdict::Died(failure::internal("the server could not prepare the job"))
+}

@@ -1,0 +1,132 @@
+//! The end of an attempt as rows: a model, a result, a failure, a place in the queue.
+
+use super::{activations, attempt::Verdict, context::Context, failure, insist::insist};
+use crate::{
+    blobs::Pin,
+    domain::job::{FailureCode, JobError},
+    error::Kind,
+    protocol::{Artifact, TrainResult},
+    store::{ClaimedJob, Interruption, NewModel},
+};
+
+/// Writes down what became of the job, and removes its folder if that was its end.
+pub async fn settle(context: &Context, job: &ClaimedJob, verdict: Verdict) {
+    tracing::info!(job = %job.id, attempt = job.attempt, verdict = verdict.word(), "an attempt is over");
+    let store = &context.store;
+    match verdict {
+        Verdict::Trained(result) => complete(context, job, *result).await,
+        Verdict::Found(found) => complete_without_model(context, job, found).await,
+        Verdict::Failed(error) => fail(context, job, error).await,
+        Verdict::Died(error) => interrupt(context, job, Interruption::Died(error)).await,
+        Verdict::Drained => interrupt(context, job, Interruption::Drained).await,
+        Verdict::Cancelled => {
+            let cancel = || store.finish_cancelled(job.id, job.attempt);
+            insist(&context.shutdown, "write down that a job was cancelled", cancel).await;
+        }
+        Verdict::Lost => {}
+    }
+    forget_if_ended(context, job).await;
+}
+
+/// Takes the model's files over, then makes its row and ends the job in one act.
+async fn complete(context: &Context, job: &ClaimedJob, result: TrainResult) {
+    let store = &context.store;
+    let pin = context.blobs.pin().await;
+    let files: Vec<&Artifact> = [&result.weights, &result.card_file]
+        .into_iter()
+        .chain(&result.evaluation)
+        .collect();
+    if !adopt(context, job, &files, &pin).await {
+        return;
+    }
+    let id = job.id.to_string();
+    let row = insist(&context.shutdown, "read a job's row", || store.job(&id)).await;
+    let Some(row) = row else { return };
+    let dataset = result.card.dataset.version_of();
+    let model = NewModel {
+        name: row.name,
+        card: result.card,
+        sha256: result.weights.sha256,
+        bytes: result.weights.bytes,
+        card_blob: result.card_file.sha256,
+        evaluation_blob: result.evaluation.map(|evaluation| evaluation.sha256),
+    };
+    let complete = || store.complete_job(job.id, job.attempt, model.clone(), result.stop_reason);
+    let completed = insist(&context.shutdown, "write down a model", complete).await;
+    if let Some(None) = completed {
+        cancel_after_all(context, job).await;
+    }
+    // After the job's end: nobody waits for it.
+    if let Some(used) = result.activations {
+        activations::keep(context, job, dataset, used, &pin).await;
+    }
+}
+
+/// The same for a job that makes no model.
+async fn complete_without_model(context: &Context, job: &ClaimedJob, found: Artifact) {
+    let pin = context.blobs.pin().await;
+    if !adopt(context, job, &[&found], &pin).await {
+        return;
+    }
+    let digest = found.sha256;
+    let complete = || {
+        context
+            .store
+            .complete_job_without_model(job.id, job.attempt, digest.clone())
+    };
+    let completed = insist(&context.shutdown, "write down what a job found", complete).await;
+    if completed == Some(false) {
+        cancel_after_all(context, job).await;
+    }
+}
+
+/// Takes over what the worker made. Where that cannot be done the job is told of it, and this is false.
+async fn adopt(context: &Context, job: &ClaimedJob, artifacts: &[&Artifact], pin: &Pin) -> bool {
+    let dir = context.paths.run_dir(&job.id, job.attempt);
+    for artifact in artifacts {
+        if let Err(error) = context.blobs.adopt(&dir, artifact, pin).await {
+            tracing::error!(job = %job.id, file = artifact.file, %error, "cannot take over what a worker made");
+            match failure::of_adoption(&error) {
+                full if full.code == FailureCode::DiskFull => fail(context, job, full).await,
+                crashed => interrupt(context, job, Interruption::Died(crashed)).await,
+            }
+            return false;
+        }
+    }
+    true
+}
+
+async fn fail(context: &Context, job: &ClaimedJob, error: JobError) {
+    let fail = || context.store.fail_job(job.id, job.attempt, error.clone());
+    let failed = insist(&context.shutdown, "write down that a job failed", fail).await;
+    if failed == Some(false) {
+        cancel_after_all(context, job).await;
+    }
+}
+
+async fn interrupt(context: &Context, job: &ClaimedJob, why: Interruption) {
+    let interrupt = || context.store.interrupt_job(job.id, job.attempt, why.clone());
+    insist(&context.shutdown, "put a job back into the queue", interrupt).await;
+}
+
+/// A job that could not be given its end was cancelled while its child finished, or is no longer ours; then this changes nothing.
+async fn cancel_after_all(context: &Context, job: &ClaimedJob) {
+    let cancel = || context.store.finish_cancelled(job.id, job.attempt);
+    insist(&context.shutdown, "write down that a job was cancelled", cancel).await;
+}
+
+/// While a job is unfinished its folder stays, because its next attempt goes on from the checkpoints there.
+async fn forget_if_ended(context: &Context, job: &ClaimedJob) {
+    let ended = match context.store.job(&job.id.to_string()).await {
+        Ok(row) => row.status.is_end(),
+        Err(error) => error.kind() == Kind::NotFound,
+    };
+    if !ended {
+        return;
+    }
+    let (paths, id) = (context.paths.clone(), job.id);
+    let removed = tokio::task::spawn_blocking(move || paths.forget(&id)).await;
+    if let Ok(Err(error)) = removed {
+        tracing::warn!(job = %job.id, %error, "cannot remove the folder of a job; the next sweep tries again");
+    }
+}

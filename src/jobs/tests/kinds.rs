@@ -1,0 +1,121 @@
+//! Jobs of kinds that make no model go the same way as trainings, and leave a file.
+
+use serde_json::json;
+
+use super::{Running, copied_run, events, worker_doing};
+use crate::{
+    domain::{
+        job::{FailureCode, JobStatus, StopReason},
+        spec::JobKind,
+    },
+    fixtures::Stand,
+};
+
+#[tokio::test]
+async fn an_evaluation_leaves_a_result_and_no_model() {
+    let stand = Stand::new().await;
+    let model = stand.model().await;
+    let dataset = stand.dataset("flowers").await;
+    let spec = json!({"kind": "evaluate", "model": model.id.to_string(), "split": "all"});
+    let job = stand.submit(&dataset, spec).await;
+    let script = r#"
+        cp run.json "$here/run.json"
+        say '{"message":"progress",'"$(progress 1 3)"'}'
+        printf '{"accuracy":1}' > evaluation.json
+        result '{"outcome":"evaluated","evaluation":'"$(artifact evaluation.json)"'}'
+    "#;
+    let running = Running::start(&stand, worker_doing(&stand, "evaluate", script));
+    let row = stand.until(job, |job| job.status.is_end()).await;
+    assert_eq!((row.status, row.error), (JobStatus::Succeeded, None));
+    assert_eq!((row.kind, row.model), (JobKind::Evaluate, None));
+    assert_eq!(row.stop_reason, Some(StopReason::Completed));
+    assert_eq!(row.progress.unwrap().step, 3);
+    running.stop().await;
+
+    let digest = stand.store.job_result(job).await.unwrap().unwrap();
+    let text = std::fs::read_to_string(stand.blobs.path(&digest)).unwrap();
+    assert_eq!(text, r#"{"accuracy":1}"#);
+    assert!(stand.store.referenced_blobs().await.unwrap().contains(&digest));
+    let told = events(&stand, job).await;
+    let kinds: Vec<_> = told.iter().map(|event| event.kind.as_str()).collect();
+    assert_eq!(kinds, ["status", "status", "progress", "end"]);
+
+    let run = copied_run(&stand);
+    assert_eq!(
+        (&run["kind"], &run["spec"]["split"]),
+        (&json!("evaluate"), &json!("all"))
+    );
+    assert_eq!(run["model"]["sha256"], model.sha256);
+    assert!(run["model"]["weights"].as_str().unwrap().starts_with('/'));
+    assert_eq!(run["dataset"]["lineage"]["name"], "flowers");
+}
+
+#[tokio::test]
+async fn a_search_for_a_learning_rate_is_tried_again_and_does_not_go_on_from_checkpoints() {
+    let stand = Stand::new().await;
+    let dataset = stand.dataset("flowers").await;
+    let job = stand
+        .submit(&dataset, json!({"kind": "lr_find", "lr_find": {"steps": 30}}))
+        .await;
+    let script = r#"
+        cp run.json "$here/run.json"
+        step "$attempt"
+        [ "$attempt" = 1 ] && exit 9
+        printf '{}' > lr_find.json
+        result '{"outcome":"lr_found","curve":'"$(artifact lr_find.json)"'}'
+    "#;
+    let running = Running::start(&stand, worker_doing(&stand, "lr-find", script));
+    let row = stand.until(job, |job| job.status.is_end()).await;
+    assert_eq!(
+        (row.status, row.attempt, row.model),
+        (JobStatus::Succeeded, 2, None)
+    );
+    running.stop().await;
+    let run = copied_run(&stand);
+    assert_eq!(
+        (&run["kind"], &run["lr_find"]["steps"]),
+        (&json!("lr_find"), &json!(30))
+    );
+    assert_eq!(run["train"]["checkpoints"], json!([]));
+    assert_eq!(super::steps(&stand, job).await, [1, -1, 2]);
+}
+
+#[tokio::test]
+async fn a_result_of_another_kind_is_none() {
+    let stand = Stand::new().await;
+    let dataset = stand.dataset("flowers").await;
+    let job = stand
+        .submit(&dataset, json!({"kind": "lr_find", "max_attempts": 1}))
+        .await;
+    let script = r#"
+        printf '{}' > evaluation.json
+        result '{"outcome":"evaluated","evaluation":'"$(artifact evaluation.json)"'}'
+    "#;
+    let running = Running::start(&stand, worker_doing(&stand, "lr-find", script));
+    let row = stand.until(job, |job| job.status.is_end()).await;
+    assert_eq!(row.error.unwrap().code, FailureCode::WorkerCrashed);
+    assert_eq!(stand.store.job_result(job).await.unwrap(), None);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn an_evaluation_of_what_is_gone_or_unknown_fails_with_a_reason() {
+    let stand = Stand::new().await;
+    let model = stand.model().await;
+    let foreign = stand.dataset_of("foreign", &["ants", "wasps"]).await;
+    let spec = || json!({"kind": "evaluate", "model": model.id.to_string()});
+    let unknown = stand.submit(&foreign, spec()).await;
+    let running = Running::start(&stand, worker_doing(&stand, "evaluate", "exit 1"));
+    let row = stand.until(unknown, |job| job.status.is_end()).await;
+    let error = row.error.unwrap();
+    assert_eq!(error.code, FailureCode::InvalidData);
+    assert!(error.message.contains("wasps"), "{}", error.message);
+
+    stand.store.delete_model(model.id).await.unwrap();
+    let gone = stand.submit(&foreign, spec()).await;
+    let row = stand.until(gone, |job| job.status.is_end()).await;
+    let error = row.error.unwrap();
+    assert_eq!(error.code, FailureCode::InvalidData);
+    assert!(error.message.contains("model was deleted"), "{}", error.message);
+    running.stop().await;
+}

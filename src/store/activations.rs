@@ -1,0 +1,165 @@
+//! Rows of activations that jobs left for later ones: a cache on disk, within a budget, the least recently used gone first.
+
+use sqlx::{Row, SqliteConnection};
+
+use super::Store;
+use crate::{
+    domain::{job::DatasetVersion, time::Timestamp},
+    error::Result,
+};
+
+/// Most files of one dataset version that a job is told of.
+const MOST: i64 = 1000;
+
+/// Activations whose file is a blob already.
+#[derive(Clone, Debug)]
+pub struct NewActivations {
+    pub key: String,
+    pub dataset: DatasetVersion,
+    pub blob: String,
+    pub bytes: u64,
+}
+
+impl Store {
+    /// Key and blob of what earlier jobs over this dataset version left, most recently used first.
+    pub async fn activations(&self, dataset: &DatasetVersion) -> Result<Vec<(String, String)>> {
+        let rows = sqlx::query(
+            "select key, blob
+            from activations
+            where dataset_id = $1 and dataset_version = $2
+            order by used_at desc
+            limit $3",
+        )
+        .bind(dataset.id.to_string())
+        .bind(dataset.version)
+        .bind(MOST)
+        .fetch_all(&self.readers)
+        .await?;
+        rows.iter()
+            .map(|row| Ok((row.try_get("key")?, row.try_get("blob")?)))
+            .collect()
+    }
+
+    /// Remembers activations, and forgets the least recently used as long as all together are over `budget` bytes. The blobs of those
+    /// go with the next sweep. True where some were forgotten.
+    pub async fn keep_activations(&self, new: NewActivations, budget: u64) -> Result<bool> {
+        self.write(move |connection| {
+            Box::pin(async move {
+                let now = now(connection).await?;
+                sqlx::query(
+                    "insert into activations (key, dataset_id, dataset_version, blob, bytes, used_at)
+                    select $1, $2, $3, $4, $5, $6
+                    where exists (select 1 from datasets where id = $2)
+                    on conflict (key) do update set blob = excluded.blob, bytes = excluded.bytes, used_at = excluded.used_at",
+                )
+                .bind(new.key)
+                .bind(new.dataset.id.to_string())
+                .bind(new.dataset.version)
+                .bind(new.blob)
+                .bind(i64::try_from(new.bytes).unwrap_or(i64::MAX))
+                .bind(now)
+                .execute(&mut *connection)
+                .await?;
+                forget_over(connection, budget).await
+            })
+        })
+        .await
+    }
+
+    /// These were used again.
+    pub async fn touch_activations(&self, key: &str) -> Result<()> {
+        let key = key.to_owned();
+        self.write(move |connection| {
+            Box::pin(async move {
+                let now = now(connection).await?;
+                sqlx::query("update activations set used_at = $2 where key = $1")
+                    .bind(key)
+                    .bind(now)
+                    .execute(connection)
+                    .await?;
+                Ok(())
+            })
+        })
+        .await
+    }
+}
+
+/// The time, later than any that is written down: two uses of one millisecond have an order too.
+async fn now(connection: &mut SqliteConnection) -> Result<i64> {
+    let last: i64 = sqlx::query_scalar("select coalesce(max(used_at), 0) from activations")
+        .fetch_one(connection)
+        .await?;
+    Ok(Timestamp::now().0.max(last + 1))
+}
+
+async fn forget_over(connection: &mut SqliteConnection, budget: u64) -> Result<bool> {
+    let forgotten = sqlx::query(
+        "delete from activations
+        where key in (
+            select key
+            from (select key, sum(bytes) over (order by used_at desc, key) as with_newer from activations) as sums
+            where with_newer > $1
+        )",
+    )
+    .bind(i64::try_from(budget).unwrap_or(i64::MAX))
+    .execute(connection)
+    .await?;
+    Ok(forgotten.rows_affected() > 0)
+}
+
+/// Forgets what jobs over a dataset left, in the transaction that deletes it.
+pub(super) async fn forget_of_dataset(connection: &mut SqliteConnection, dataset: &str) -> Result<()> {
+    sqlx::query("delete from activations where dataset_id = $1")
+        .bind(dataset)
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixtures::Stand;
+
+    #[tokio::test]
+    async fn the_least_recently_used_are_forgotten_when_there_is_too_little_room() {
+        let stand = Stand::new().await;
+        let dataset = stand.dataset("pictures").await;
+        let store = &stand.store;
+        let version = DatasetVersion {
+            id: dataset.id,
+            version: dataset.version,
+        };
+        let keep = async |key: &str, bytes| {
+            let new = NewActivations {
+                key: key.to_owned(),
+                dataset: version.clone(),
+                blob: key.repeat(64),
+                bytes,
+            };
+            store.keep_activations(new, 100).await.unwrap()
+        };
+        let keys = async || -> Vec<String> {
+            let known = store.activations(&version).await.unwrap();
+            known.into_iter().map(|(key, _)| key).collect()
+        };
+        assert!(!keep("a", 40).await);
+        assert!(!keep("b", 40).await);
+        store.touch_activations("a").await.unwrap();
+        assert!(keep("c", 40).await);
+        assert_eq!(keys().await, ["c", "a"]);
+        assert!(keep("d", 101).await, "what alone is too much is not kept");
+        assert_eq!(keys().await, [""; 0]);
+
+        keep("e", 10).await;
+        assert!(store.referenced_blobs().await.unwrap().contains(&"e".repeat(64)));
+        store.delete_dataset(dataset.id).await.unwrap();
+        assert_eq!(keys().await, [""; 0]);
+        assert!(!keep("f", 10).await);
+        assert_eq!(
+            keys().await,
+            [""; 0],
+            "nothing is kept for a dataset that is gone"
+        );
+    }
+}

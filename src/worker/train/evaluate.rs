@@ -1,0 +1,165 @@
+//! A job of kind `evaluate`: a model's outputs for one part of a labelled dataset, and what they are worth. Begins anew with every
+//! attempt; it takes seconds where a training takes hours.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use tch::Device;
+
+use super::{
+    budget::Budget,
+    data::{self, Data, Sample},
+    halt::Halt,
+    loader::{Item, Loader},
+    outputs,
+    publish::EVALUATION_FILE,
+    pulse::Pulse,
+    setup,
+};
+use crate::{
+    domain::{
+        evaluation::{Evaluation, Subject},
+        job::{FailureCode, Progress},
+        metrics::Logits,
+        model::ModelCard,
+    },
+    protocol::{EvaluateRun, RunResult, WorkerMessage},
+    worker::{
+        bundle,
+        child::{Reporter, RunDir, StopFlag},
+        device,
+        nets::{Network, input},
+    },
+};
+
+pub fn evaluate(
+    run: &EvaluateRun,
+    dir: &RunDir,
+    reporter: &Reporter,
+    stop: &StopFlag,
+) -> Result<RunResult, Halt> {
+    let budget = Budget::new(run.spec.max_seconds, run.seconds_used);
+    let device = device::parse(&run.device).map_err(anyhow::Error::msg)?;
+    // Not before the device is known: CUDA has to be brought in before libtorch is first called.
+    tch::set_num_threads(run.threads.max(1) as i32);
+    let card = bundle::read_card(&run.model.card)?;
+    let data = read_data(run, &card)?;
+    let mut pulse = Pulse::new(reporter, stop);
+    let network = load(run, &card, device)?;
+    reporter.send(&WorkerMessage::log(about(run, &card, &data)));
+    let recipe = &card.preprocessing;
+    let pack = setup::pixels(&run.dataset, &data, recipe, dir, run.threads, &mut pulse)?;
+    let batches: Vec<&[Sample]> = data.val.chunks(run.spec.batch_size as usize).collect();
+    let items = |batch: &&[Sample]| batch.iter().map(|sample| Item::new(*sample, false)).collect();
+    let threads = Loader::threads(device, run.threads);
+    let mut loader = Loader::start(
+        &Arc::new(pack),
+        recipe,
+        batches.iter().map(items).collect(),
+        threads,
+    );
+    let mut logits = Logits::new(card.classes.len());
+    let mut teller = Teller::new(reporter, batches.len());
+    for samples in batches {
+        pulse.beat()?;
+        budget.check()?;
+        let Some(batch) = loader.next()? else { break };
+        let pictures = input::normalised(&batch.pictures, recipe, device);
+        let outputs = tch::no_grad(|| network.logits(&pictures));
+        outputs::append(&mut logits, &outputs, samples)?;
+        teller.count(samples.len());
+    }
+    let subject = Subject {
+        dataset: run.dataset.lineage.clone(),
+        split: run.spec.split,
+        classes: &card.classes,
+        temperature: card.temperature,
+    };
+    let evaluation = Evaluation::of(&subject, &logits, outputs::images_of(&data));
+    dir.write_compact_json(EVALUATION_FILE, &evaluation)?;
+    Ok(RunResult::Evaluated {
+        evaluation: dir.artifact(EVALUATION_FILE)?,
+    })
+}
+
+/// The pictures to measure on, their classes those of the model.
+fn read_data(run: &EvaluateRun, card: &ModelCard) -> Result<Data, Halt> {
+    let mut data = data::read_part(&run.dataset, &card.spec.split, run.spec.split)?;
+    let place = |name: &String| card.classes.iter().position(|known| known == name);
+    let places: Vec<Option<usize>> = run.dataset.classes.iter().map(place).collect();
+    for sample in &mut data.val {
+        let Some(class) = places[sample.class as usize] else {
+            let name = &run.dataset.classes[sample.class as usize];
+            let message = format!("the model does not know the dataset's class {name}");
+            return Err(Halt::failed(FailureCode::InvalidData, message));
+        };
+        sample.class = class as u32;
+    }
+    Ok(data)
+}
+
+fn load(run: &EvaluateRun, card: &ModelCard, device: Device) -> Result<Network, Halt> {
+    let weights = bundle::read_weights(&run.model.weights, &run.model.sha256)?;
+    let network = Network::loaded(card.architecture, card.classes.len(), &weights, device);
+    Ok(network.map_err(anyhow::Error::new)?)
+}
+
+fn about(run: &EvaluateRun, card: &ModelCard, data: &Data) -> String {
+    format!(
+        "a {} for {} classes is measured on {} images (`{}`) of {} on {}",
+        card.architecture,
+        card.classes.len(),
+        data.val.len(),
+        run.spec.split.as_str(),
+        run.dataset.lineage.name,
+        run.device
+    )
+}
+
+/// Tells how far it has come, a few times a second.
+struct Teller {
+    reporter: Reporter,
+    began: Instant,
+    last: Option<Instant>,
+    images: usize,
+    step: usize,
+    steps: usize,
+}
+
+impl Teller {
+    const INTERVAL: Duration = Duration::from_millis(250);
+
+    fn new(reporter: &Reporter, steps: usize) -> Self {
+        Self {
+            reporter: reporter.clone(),
+            began: Instant::now(),
+            last: None,
+            images: 0,
+            step: 0,
+            steps,
+        }
+    }
+
+    fn count(&mut self, images: usize) {
+        self.images += images;
+        self.step += 1;
+        let due = self.last.is_none_or(|last| last.elapsed() >= Self::INTERVAL);
+        if !due && self.step < self.steps {
+            return;
+        }
+        let seconds = self.began.elapsed().as_secs_f64();
+        let per_step = seconds / self.step as f64;
+        let progress = Progress {
+            epoch: 1,
+            epochs: 1,
+            step: self.step as u64,
+            steps: self.steps as u64,
+            images_per_second: (seconds > 0.0).then(|| self.images as f64 / seconds),
+            eta_seconds: Some(per_step * (self.steps - self.step) as f64),
+        };
+        self.reporter.send(&WorkerMessage::Progress { progress });
+        self.last = Some(Instant::now());
+    }
+}

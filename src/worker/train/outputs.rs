@@ -1,0 +1,61 @@
+//! What a network gives for the pictures that it is measured on, read back from the device batch by batch.
+
+use tch::{Device, Kind, Tensor};
+
+use super::{
+    data::{Data, Sample},
+    feed::Feed,
+    halt::Halt,
+    learner::Learner,
+    pulse::Pulse,
+};
+use crate::domain::{job::FailureCode, metrics::Logits};
+
+/// Logits for the validation pictures, in their order.
+///
+/// # Errors
+/// [`Halt::Stopped`] where the server wants the child to leave.
+pub fn of_validation(learner: &Learner, feed: &Feed, data: &Data, pulse: &mut Pulse) -> Result<Logits, Halt> {
+    let mut batches = feed.validation();
+    let mut logits: Option<Logits> = None;
+    let mut samples = data.val.as_slice();
+    while let Some(batch) = batches.next(learner)? {
+        pulse.beat()?;
+        let outputs = learner.outputs(&batch.boundary)?;
+        let (judged, rest) = samples.split_at(samples.len().min(batch.images as usize));
+        let logits = logits.get_or_insert_with(|| Logits::new(classes_of(&outputs)));
+        append(logits, &outputs, judged)?;
+        samples = rest;
+    }
+    logits.ok_or_else(|| anyhow::anyhow!("there are no validation images").into())
+}
+
+/// Adds the outputs of a batch, `[N, classes]`, for these samples.
+pub fn append(logits: &mut Logits, outputs: &Tensor, samples: &[Sample]) -> Result<(), Halt> {
+    let rows = outputs
+        .to_device(Device::Cpu)
+        .to_kind(Kind::Float)
+        .contiguous()
+        .view(-1);
+    let rows: Vec<f32> = Vec::try_from(rows).map_err(anyhow::Error::new)?;
+    let labels: Vec<u32> = samples.iter().map(|sample| sample.class).collect();
+    let added = logits.extend(&rows, &labels);
+    added.map_err(|fault| {
+        Halt::failed(
+            FailureCode::Diverged,
+            format!("the model cannot be measured: {fault}"),
+        )
+    })
+}
+
+/// Id and path of the pictures that are measured on, in their order.
+pub fn images_of(data: &Data) -> impl Iterator<Item = (u32, &str)> {
+    data.val.iter().map(|sample| {
+        let image = &data.images[sample.image];
+        (image.id, image.path.as_str())
+    })
+}
+
+fn classes_of(outputs: &Tensor) -> usize {
+    outputs.size().last().map_or(0, |classes| *classes as usize)
+}

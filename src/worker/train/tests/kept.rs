@@ -1,0 +1,92 @@
+//! Activations of frozen stages that one job leaves and the next one starts from.
+
+use std::fs;
+
+use serde_json::{Value, json};
+
+use super::{drawn::*, trained, warnings, weights};
+use crate::{
+    domain::event::LogEvent,
+    protocol::{KnownActivations, TrainResult, WorkerMessage},
+};
+
+/// A run with what earlier ones left, and whether it said that it used it.
+fn run(set: &Drawn, name: &str, spec: Value, known: &[KnownActivations]) -> (TrainResult, bool, Vec<String>) {
+    let mut run = set.run(spec);
+    run.activations = known.to_vec();
+    let attempt = uninterrupted(&run, &set.dir(name));
+    let said = |message: &WorkerMessage| matches!(message, WorkerMessage::Log { event: LogEvent { message } } if message.contains("an earlier job computed"));
+    let used = attempt.messages.iter().any(said);
+    let warned = warnings(&attempt.messages);
+    (trained(attempt.result), used, warned)
+}
+
+fn known(set: &Drawn, name: &str, result: &TrainResult) -> KnownActivations {
+    let used = result.activations.clone().unwrap();
+    KnownActivations {
+        key: used.key,
+        path: set.dir(name).file(&used.file.unwrap().file),
+    }
+}
+
+#[test]
+fn a_second_job_over_the_same_pictures_starts_from_the_first_ones_activations_with_the_same_bits() {
+    let set = Drawn::flat(24);
+    for (stage, freeze) in [("all", json!("backbone")), ("some", json!({"until": "layer2"}))] {
+        let spec = |lr: f64| json!({"freeze": freeze, "augment": {"horizontal_flip": true}, "optimizer": {"lr": lr}});
+        let named = |job: &str| format!("{stage}-{job}");
+        let (first, used, _) = run(&set, &named("first"), spec(0.01), &[]);
+        assert!(!used);
+        let left = known(&set, &named("first"), &first);
+
+        let (alone, used, _) = run(&set, &named("alone"), spec(0.03), &[]);
+        assert!(!used);
+        let (second, used, warned) = run(&set, &named("second"), spec(0.03), std::slice::from_ref(&left));
+        assert!(used && warned.is_empty(), "{warned:?}");
+        let activations = second.activations.clone().unwrap();
+        assert_eq!((activations.key, activations.file), (left.key.clone(), None));
+        assert_eq!(second.weights.sha256, alone.weights.sha256);
+
+        // Of another size they are others.
+        let (other, used, _) = run(
+            &set,
+            &named("other"),
+            json!({"freeze": freeze, "image": {"size": 48}}),
+            std::slice::from_ref(&left),
+        );
+        assert!(!used);
+        assert_ne!(other.activations.unwrap().key, left.key);
+    }
+}
+
+#[test]
+fn activations_that_are_damaged_are_computed_anew() {
+    let set = Drawn::flat(24);
+    let spec = json!({"freeze": "backbone"});
+    let (first, ..) = run(&set, "first", spec.clone(), &[]);
+    let left = known(&set, "first", &first);
+    let whole = fs::read(&left.path).unwrap();
+    fs::write(&left.path, &whole[..whole.len() / 2]).unwrap();
+    let (second, used, warned) = run(&set, "second", spec, &[left]);
+    assert!(!used);
+    assert_eq!(warned, ["activations_damaged"]);
+    assert_eq!(second.weights.sha256, first.weights.sha256);
+}
+
+#[test]
+fn without_room_for_activations_every_epoch_computes_them_and_comes_to_the_same() {
+    let set = Drawn::flat(24);
+    let kept = set.run(json!({"freeze": "backbone"}));
+    let mut anew = kept.clone();
+    anew.max_activation_bytes = 1000;
+    let [kept, anew] = [("kept", kept), ("anew", anew)].map(|(name, run)| {
+        let dir = set.dir(name);
+        let result = trained(uninterrupted(&run, &dir).result);
+        (weights(&dir, &result), result)
+    });
+    assert!(kept.1.activations.is_some() && anew.1.activations.is_none());
+    for (name, tensor) in &kept.0 {
+        let apart = (tensor - &anew.0[name]).abs().max().double_value(&[]);
+        assert!(apart <= 1e-4, "{name}: {apart:e}");
+    }
+}

@@ -1,0 +1,454 @@
+//! Reads a pickle as far as tensors need it, and runs nothing: no class is looked up and no function called.
+//!
+//! A pickle is a program for a stack machine (Python's `pickletools` documents it). Here are only the instructions that `torch.save`
+//! writes for tensors by name; of globals only those that put tensors together are known, and they are known as what to *describe*. Any
+//! other global ends the reading, by name. What is put together lies in tables that the values point into: a pickle may nest deeply or
+//! contain itself, and nothing here follows it on the way.
+
+use std::collections::HashMap;
+
+use tch::Kind;
+
+/// Most bytes of a pickle. A ResNet-152 with the state of its optimiser has 300 KB; what a byte can make us keep is below 64.
+pub const MAX_BYTES: u64 = 4 << 20;
+
+/// Why a pickle is not read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PickleFault {
+    #[error("it asks for `{0}`, and only tensors are read here, never code")]
+    Forbidden(String),
+    #[error("its pickle {0}")]
+    Malformed(String),
+}
+
+type Outcome<T> = Result<T, PickleFault>;
+
+/// Where a tensor's numbers lie: a file of the archive.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Storage {
+    pub key: String,
+    pub kind: Kind,
+    pub count: i64,
+}
+
+/// What is to be made of a storage. Nothing in it was checked against the storage or against itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Described {
+    pub storage: Storage,
+    pub offset: i64,
+    pub shape: Vec<i64>,
+    pub strides: Vec<i64>,
+}
+
+/// The dictionary that a pickle holds: its keys, those of the `state_dict` in it where there is one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dictionary {
+    /// What is no tensor has none.
+    pub entries: Vec<(String, Option<Described>)>,
+}
+
+/// Reads the dictionary.
+///
+/// # Errors
+/// [`PickleFault`] for whatever is no pickle of tensors in a dictionary.
+pub fn read(bytes: &[u8]) -> Outcome<Dictionary> {
+    let mut machine = Machine {
+        input: Input { rest: bytes },
+        stack: Vec::new(),
+        marks: Vec::new(),
+        memo: HashMap::new(),
+        texts: Vec::new(),
+        tuples: Vec::new(),
+        dictionaries: Vec::new(),
+        storages: Vec::new(),
+        tensors: Vec::new(),
+    };
+    let top = machine.run()?;
+    machine.dictionary(top)
+}
+
+/// A value, or where it lies in the machine's tables.
+#[derive(Clone, Copy)]
+enum Value {
+    /// Of no use here: none, truth values, fractions, numbers beyond 64 bits.
+    Other,
+    Int(i64),
+    Text(usize),
+    Tuple(usize),
+    /// What lists hold is of no use here.
+    List,
+    Dictionary(usize),
+    Global(Global),
+    Storage(usize),
+    Tensor(usize),
+}
+
+/// What may be asked for.
+#[derive(Clone, Copy)]
+enum Global {
+    OrderedDict,
+    RebuildTensor,
+    RebuildParameter,
+    Storage(Kind),
+}
+
+impl Global {
+    fn find(module: &str, name: &str) -> Outcome<Self> {
+        Ok(match (module, name) {
+            ("collections", "OrderedDict") => Global::OrderedDict,
+            ("torch._utils", "_rebuild_tensor_v2") => Global::RebuildTensor,
+            ("torch._utils", "_rebuild_parameter") => Global::RebuildParameter,
+            ("torch", "FloatStorage") => Global::Storage(Kind::Float),
+            ("torch", "HalfStorage") => Global::Storage(Kind::Half),
+            ("torch", "BFloat16Storage") => Global::Storage(Kind::BFloat16),
+            ("torch", "DoubleStorage") => Global::Storage(Kind::Double),
+            ("torch", "LongStorage") => Global::Storage(Kind::Int64),
+            ("torch", "IntStorage") => Global::Storage(Kind::Int),
+            ("torch", "ByteStorage") => Global::Storage(Kind::Uint8),
+            ("torch", "BoolStorage") => Global::Storage(Kind::Bool),
+            _ => return Err(PickleFault::Forbidden(shown(&format!("{module}.{name}")))),
+        })
+    }
+}
+
+struct Machine<'a> {
+    input: Input<'a>,
+    stack: Vec<Value>,
+    /// Heights of the stack: what lies above the last of them is the next tuple, list or run of items.
+    marks: Vec<usize>,
+    memo: HashMap<u32, Value>,
+    texts: Vec<&'a str>,
+    tuples: Vec<Vec<Value>>,
+    dictionaries: Vec<Vec<(Value, Value)>>,
+    storages: Vec<Storage>,
+    tensors: Vec<Described>,
+}
+
+impl<'a> Machine<'a> {
+    /// Follows the instructions up to the last one and returns what it leaves.
+    fn run(&mut self) -> Outcome<Value> {
+        loop {
+            let value = match self.input.byte()? {
+                b'.' => return self.pop(),
+                0x80 => match self.input.byte()? {
+                    2 => continue,
+                    other => return malformed(format!("has protocol {other}, and `torch.save` writes 2")),
+                },
+                b'(' => {
+                    self.marks.push(self.stack.len());
+                    continue;
+                }
+                b'N' | 0x88 | 0x89 => Value::Other,
+                b'G' => self.input.take(8).map(|_| Value::Other)?,
+                b'J' => Value::Int(i32::from_le_bytes(self.input.array()?).into()),
+                b'K' => Value::Int(self.input.byte()?.into()),
+                b'M' => Value::Int(u16::from_le_bytes(self.input.array()?).into()),
+                0x8a => self.input.long()?,
+                b'X' => self.text()?,
+                b']' => Value::List,
+                b'a' => {
+                    self.pop()?;
+                    self.list()?
+                }
+                b'e' => {
+                    self.pop_to_mark()?;
+                    self.list()?
+                }
+                b'}' => self.new_dictionary(),
+                b's' => {
+                    let (value, key) = (self.pop()?, self.pop()?);
+                    self.set_items(vec![key, value])?
+                }
+                b'u' => {
+                    let items = self.pop_to_mark()?;
+                    self.set_items(items)?
+                }
+                b')' => self.tuple(Vec::new()),
+                0x85 => self.short_tuple(1)?,
+                0x86 => self.short_tuple(2)?,
+                0x87 => self.short_tuple(3)?,
+                b't' => {
+                    let parts = self.pop_to_mark()?;
+                    self.tuple(parts)
+                }
+                b'c' => {
+                    let (module, name) = (self.input.line()?, self.input.line()?);
+                    Value::Global(Global::find(module, name)?)
+                }
+                b'R' => {
+                    let (arguments, global) = (self.pop()?, self.pop()?);
+                    self.put_together(global, arguments)?
+                }
+                b'b' => {
+                    // Attributes of the dictionary, such as the versions of its modules.
+                    self.pop()?;
+                    match self.pop()? {
+                        dictionary @ Value::Dictionary(_) => dictionary,
+                        _ => return malformed("gives attributes to something that is no dictionary"),
+                    }
+                }
+                b'Q' => {
+                    let id = self.pop()?;
+                    self.storage(id)?
+                }
+                b'q' => {
+                    let place = self.input.byte()?.into();
+                    self.remember(place)?;
+                    continue;
+                }
+                b'r' => {
+                    let place = u32::from_le_bytes(self.input.array()?);
+                    self.remember(place)?;
+                    continue;
+                }
+                b'h' => {
+                    let place = self.input.byte()?.into();
+                    self.remembered(place)?
+                }
+                b'j' => {
+                    let place = u32::from_le_bytes(self.input.array()?);
+                    self.remembered(place)?
+                }
+                other => {
+                    return malformed(format!("has the instruction {other:#04x}, which no tensor needs"));
+                }
+            };
+            self.stack.push(value);
+        }
+    }
+
+    fn pop(&mut self) -> Outcome<Value> {
+        let floor = self.marks.last().copied().unwrap_or(0);
+        match self.stack.pop() {
+            Some(value) if self.stack.len() >= floor => Ok(value),
+            _ => malformed("takes more than there is"),
+        }
+    }
+
+    fn pop_to_mark(&mut self) -> Outcome<Vec<Value>> {
+        let floor = self.marks.pop();
+        match floor.filter(|floor| *floor <= self.stack.len()) {
+            Some(floor) => Ok(self.stack.split_off(floor)),
+            None => malformed("ends something that was not begun"),
+        }
+    }
+
+    fn remember(&mut self, place: u32) -> Outcome<()> {
+        let value = self.pop()?;
+        self.stack.push(value);
+        self.memo.insert(place, value);
+        Ok(())
+    }
+
+    fn remembered(&self, place: u32) -> Outcome<Value> {
+        let value = self.memo.get(&place).copied();
+        value.map_or_else(|| malformed("goes back to something that is not there"), Ok)
+    }
+
+    fn text(&mut self) -> Outcome<Value> {
+        let length = u32::from_le_bytes(self.input.array()?);
+        let bytes = self.input.take(length as usize)?;
+        let Ok(text) = str::from_utf8(bytes) else {
+            return malformed("holds a text that is none");
+        };
+        self.texts.push(text);
+        Ok(Value::Text(self.texts.len() - 1))
+    }
+
+    fn tuple(&mut self, parts: Vec<Value>) -> Value {
+        self.tuples.push(parts);
+        Value::Tuple(self.tuples.len() - 1)
+    }
+
+    fn short_tuple(&mut self, count: usize) -> Outcome<Value> {
+        let mut parts = Vec::with_capacity(count);
+        for _ in 0..count {
+            parts.push(self.pop()?);
+        }
+        parts.reverse();
+        Ok(self.tuple(parts))
+    }
+
+    /// The list below what was just taken from the stack.
+    fn list(&mut self) -> Outcome<Value> {
+        match self.pop()? {
+            Value::List => Ok(Value::List),
+            _ => malformed("adds to something that is no list"),
+        }
+    }
+
+    fn new_dictionary(&mut self) -> Value {
+        self.dictionaries.push(Vec::new());
+        Value::Dictionary(self.dictionaries.len() - 1)
+    }
+
+    /// Keys and values in turn, for the dictionary below them.
+    fn set_items(&mut self, items: Vec<Value>) -> Outcome<Value> {
+        let Value::Dictionary(place) = self.pop()? else {
+            return malformed("puts items into something that is no dictionary");
+        };
+        let (pairs, rest) = items.as_chunks::<2>();
+        if !rest.is_empty() {
+            return malformed("has a key without a value");
+        }
+        self.dictionaries[place].extend(pairs.iter().map(|[key, value]| (*key, *value)));
+        Ok(Value::Dictionary(place))
+    }
+
+    fn put_together(&mut self, global: Value, arguments: Value) -> Outcome<Value> {
+        let (Value::Global(global), Value::Tuple(place)) = (global, arguments) else {
+            return malformed("puts together something that is nothing");
+        };
+        let arguments = self.tuples[place].as_slice();
+        match (global, arguments) {
+            (Global::OrderedDict, []) => Ok(self.new_dictionary()),
+            (
+                Global::RebuildTensor,
+                [
+                    Value::Storage(storage),
+                    Value::Int(offset),
+                    Value::Tuple(shape),
+                    Value::Tuple(strides),
+                    ..,
+                ],
+            ) => {
+                let described = Described {
+                    storage: self.storages[*storage].clone(),
+                    offset: *offset,
+                    shape: self.numbers(*shape)?,
+                    strides: self.numbers(*strides)?,
+                };
+                self.tensors.push(described);
+                Ok(Value::Tensor(self.tensors.len() - 1))
+            }
+            // A parameter is a tensor and whether it learns, which is not for a file to say.
+            (Global::RebuildParameter, [tensor @ Value::Tensor(_), ..]) => Ok(*tensor),
+            _ => malformed("puts a tensor together from other parts than a tensor has"),
+        }
+    }
+
+    fn numbers(&self, tuple: usize) -> Outcome<Vec<i64>> {
+        let number = |value: &Value| match value {
+            Value::Int(number) => Some(*number),
+            _ => None,
+        };
+        let numbers: Option<Vec<i64>> = self.tuples[tuple].iter().map(number).collect();
+        numbers.map_or_else(|| malformed("has a shape that is none"), Ok)
+    }
+
+    /// `("storage", type, key, place it was at, count)`.
+    fn storage(&mut self, id: Value) -> Outcome<Value> {
+        let parts = match id {
+            Value::Tuple(place) => self.tuples[place].as_slice(),
+            _ => &[],
+        };
+        let [
+            Value::Text(tag),
+            Value::Global(Global::Storage(kind)),
+            Value::Text(key),
+            Value::Text(_),
+            Value::Int(count),
+        ] = parts
+        else {
+            return malformed("names a storage as `torch.save` does not");
+        };
+        if self.texts[*tag] != "storage" {
+            return malformed("names something outside of it that is no storage");
+        }
+        let key = self.texts[*key];
+        if key.len() > 64 {
+            return malformed("names a storage at too great length");
+        }
+        self.storages.push(Storage {
+            key: key.to_owned(),
+            kind: *kind,
+            count: *count,
+        });
+        Ok(Value::Storage(self.storages.len() - 1))
+    }
+
+    fn dictionary(&self, top: Value) -> Outcome<Dictionary> {
+        let Value::Dictionary(place) = top else {
+            return malformed("holds no dictionary of tensors");
+        };
+        let nested = self.dictionaries[place]
+            .iter()
+            .find_map(|(key, value)| match (key, value) {
+                (Value::Text(key), Value::Dictionary(inner)) if self.texts[*key] == "state_dict" => {
+                    Some(*inner)
+                }
+                _ => None,
+            });
+        let mut entries = Vec::new();
+        for (key, value) in &self.dictionaries[nested.unwrap_or(place)] {
+            let name = match key {
+                Value::Text(key) => self.texts[*key].to_owned(),
+                Value::Int(number) => number.to_string(),
+                _ => return malformed("has a dictionary whose keys are no names"),
+            };
+            let described = match value {
+                Value::Tensor(tensor) => Some(self.tensors[*tensor].clone()),
+                _ => None,
+            };
+            entries.push((name, described));
+        }
+        Ok(Dictionary { entries })
+    }
+}
+
+/// What is left of the bytes.
+struct Input<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Input<'a> {
+    fn take(&mut self, count: usize) -> Outcome<&'a [u8]> {
+        let Some((taken, rest)) = self.rest.split_at_checked(count) else {
+            return malformed("is cut short");
+        };
+        self.rest = rest;
+        Ok(taken)
+    }
+
+    fn array<const N: usize>(&mut self) -> Outcome<[u8; N]> {
+        let mut array = [0; N];
+        array.copy_from_slice(self.take(N)?);
+        Ok(array)
+    }
+
+    fn byte(&mut self) -> Outcome<u8> {
+        self.array().map(|[byte]| byte)
+    }
+
+    /// A text up to the end of its line, which is taken too.
+    fn line(&mut self) -> Outcome<&'a str> {
+        let Some(end) = self.rest.iter().position(|byte| *byte == b'\n') else {
+            return malformed("is cut short");
+        };
+        let line = str::from_utf8(self.take(end)?).or_else(|_| malformed("holds a name that is none"))?;
+        self.take(1)?;
+        Ok(line)
+    }
+
+    /// A whole number of its own length in bytes, two's complement, the lowest byte first.
+    fn long(&mut self) -> Outcome<Value> {
+        let length = self.byte()?.into();
+        let bytes = self.take(length)?;
+        let negative = bytes.last().is_some_and(|highest| highest & 0x80 != 0);
+        let mut wide = [if negative { 0xff } else { 0 }; 8];
+        let Some(low) = wide.get_mut(..length) else {
+            return Ok(Value::Other);
+        };
+        low.copy_from_slice(bytes);
+        Ok(Value::Int(i64::from_le_bytes(wide)))
+    }
+}
+
+fn malformed<T>(how: impl Into<String>) -> Outcome<T> {
+    Err(PickleFault::Malformed(how.into()))
+}
+
+/// A name out of a file, for people.
+pub fn shown(name: &str) -> String {
+    name.chars().filter(|c| !c.is_control()).take(80).collect()
+}
