@@ -86,7 +86,7 @@ pub(super) fn parse(root: &mut Fields, backbone: &Backbone) -> Freeze {
     freeze.unwrap_or_else(|| {
         let names: Vec<_> = stages.iter().map(|stage| stage.as_str()).collect();
         let rule = format!(
-            "must be `backbone`, `none`, {{\"until\": one of {}}} (the stages of {architecture}) or {{\"gradual\": epochs for each stage}}",
+            "must be `backbone`, `none`, {{\"until\": one of {}}}, the stages of {architecture}, or {{\"gradual\": epochs for each stage}}",
             names.join(", ")
         );
         root.fault("freeze", "range", rule);

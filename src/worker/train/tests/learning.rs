@@ -113,7 +113,7 @@ fn everything_learns_from_an_epoch_on_with_its_pixels_carried_through_anew() {
     let attempt = uninterrupted(&run, &dir);
     let told = logs(&attempt.messages);
     assert!(
-        told.contains("are kept in memory") && told.contains("from epoch 2 on everything learns"),
+        told.contains("activations are kept") && told.contains("from epoch 2 on everything learns"),
         "{told}"
     );
     let result = trained(attempt.result);
