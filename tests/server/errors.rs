@@ -11,7 +11,7 @@ async fn a_spec_with_wrong_fields_names_each_of_them_and_makes_nothing() {
     server.api.upload("things", pictures::flat_archive(2, 3)).await;
     let spec = json!({
         "dataset": "nothing", "epochs": 0, "batch_size": "many", "optimizer": {"lr": -1}, "image": {"size": 8},
-        "freeze": {"until": "layer9"}, "colour": "red", "early_stopping": {"patience": 2}
+        "freeze": {"until": "layer9"}, "colour": "red", "early_stopping": {"patience": 0}
     });
     let problem = server.api.post("/v1/jobs", spec).await.problem(422, "invalid");
     let mut pointers: Vec<_> = problem["errors"]
@@ -25,7 +25,7 @@ async fn a_spec_with_wrong_fields_names_each_of_them_and_makes_nothing() {
         "/batch_size",
         "/colour",
         "/dataset",
-        "/early_stopping",
+        "/early_stopping/patience",
         "/epochs",
         "/freeze",
         "/image/size",
@@ -43,7 +43,7 @@ async fn a_spec_with_wrong_fields_names_each_of_them_and_makes_nothing() {
 async fn what_is_not_built_yet_is_refused_and_not_ignored() {
     let server = Server::start().await;
     server.api.upload("things", pictures::flat_archive(2, 3)).await;
-    let spec = json!({"dataset": "things", "augment": {"mixup": 0.2}, "precision": "bf16"});
+    let spec = json!({"dataset": "things", "domain_adaptation": {"method": "coral"}, "precision": "bf16"});
     let problem = server
         .api
         .post("/v1/jobs", spec)

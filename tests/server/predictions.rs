@@ -144,23 +144,17 @@ async fn a_killed_predict_child_costs_a_moment_and_no_wrong_answer() {
     server.stop().await;
 }
 
-/// Process ids of this server's predict children: they know its data directory by their environment or arguments only through this
-/// test process, so they are found as its children.
-fn predict_children(_server: &Server) -> Vec<i32> {
-    let mine = std::process::id().to_string();
+/// Process ids of this server's predict children: those that run in its data directory. Other tests' servers have some too.
+fn predict_children(server: &Server) -> Vec<i32> {
+    let folder = server.data_dir();
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc").unwrap().flatten() {
         let Ok(pid) = entry.file_name().to_string_lossy().parse::<i32>() else {
             continue;
         };
-        let status = fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
-        let parent = status
-            .rsplit(')')
-            .next()
-            .and_then(|rest| rest.split_whitespace().nth(1))
-            .unwrap_or_default();
+        let runs_in = fs::read_link(entry.path().join("cwd")).unwrap_or_default();
         let command = fs::read_to_string(entry.path().join("cmdline")).unwrap_or_default();
-        if parent == mine && command.split('\0').any(|argument| argument == "predict") {
+        if runs_in.starts_with(&folder) && command.split('\0').any(|argument| argument == "predict") {
             found.push(pid);
         }
     }
