@@ -25,20 +25,7 @@ pub struct Worker<T> {
 impl Worker<String> {
     /// A worker that speaks lines.
     pub fn with_lines(arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Self {
-        Self::speaking_lines(worker(arguments))
-    }
-
-    /// A worker that speaks lines and gets no more than this much address space: allocations beyond it fail, as on a device that is full.
-    pub fn with_lines_within(bytes: u64, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Self {
-        let mut command = Command::new("/bin/sh");
-        let script = format!("ulimit -v {}; exec \"$@\"", bytes / 1024);
-        let program = env!("CARGO_BIN_EXE_finetuned-worker");
-        command.args(["-c", &script, "sh", program]).args(arguments);
-        Self::speaking_lines(command)
-    }
-
-    fn speaking_lines(command: Command) -> Self {
-        Self::start(command, |stdout, said| {
+        Self::start(arguments, |stdout, said| {
             for line in BufReader::new(stdout).lines() {
                 said(line.unwrap());
             }
@@ -46,16 +33,10 @@ impl Worker<String> {
     }
 }
 
-fn worker(arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_finetuned-worker"));
-    command.args(arguments);
-    command
-}
-
 impl Worker<serde_json::Value> {
     /// A worker that speaks frames; their headers are what it says.
     pub fn with_frames(arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Self {
-        Self::start(worker(arguments), |mut stdout, said| {
+        Self::start(arguments, |mut stdout, said| {
             let mut prefix = [0; frames::PREFIX];
             while stdout.read_exact(&mut prefix).is_ok() {
                 let (header, body) = frames::lengths(prefix).unwrap();
@@ -69,8 +50,12 @@ impl Worker<serde_json::Value> {
 }
 
 impl<T: Send + 'static> Worker<T> {
-    fn start(mut command: Command, listen: impl FnOnce(ChildStdout, &dyn Fn(T)) + Send + 'static) -> Self {
-        let mut process = command
+    fn start(
+        arguments: impl IntoIterator<Item = impl AsRef<OsStr>>,
+        listen: impl FnOnce(ChildStdout, &dyn Fn(T)) + Send + 'static,
+    ) -> Self {
+        let mut process = Command::new(env!("CARGO_BIN_EXE_finetuned-worker"))
+            .args(arguments)
             .env_clear()
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -105,16 +90,6 @@ impl<T: Send + 'static> Worker<T> {
             Err(mpsc::RecvTimeoutError::Disconnected) => None,
             Err(mpsc::RecvTimeoutError::Timeout) => panic!("the worker says nothing"),
         }
-    }
-
-    /// The most address space that it has had so far.
-    pub fn peak_bytes(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();
-        let line = status
-            .lines()
-            .find_map(|line| line.strip_prefix("VmPeak:"))
-            .unwrap();
-        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
     }
 
     pub fn write(&mut self, bytes: &[u8]) {

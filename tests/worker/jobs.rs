@@ -251,61 +251,6 @@ fn a_training_that_is_stopped_and_gone_on_with_ends_as_if_nothing_had_happened()
     assert_eq!(result.weights.sha256, undisturbed.weights.sha256);
 }
 
-/// Address space is what stands in for a device's memory: libtorch's allocator really fails.
-#[test]
-fn a_batch_that_does_not_fit_is_halved_and_one_picture_that_does_not_fails_the_job() {
-    let dataset = ingested(160);
-    let spec = |batch_size: u32, size: u32| {
-        let mut spec = spec(1);
-        spec["batch_size"] = json!(batch_size);
-        spec["image"]["size"] = json!(size);
-        spec
-    };
-    let small = dataset.training(spec(8, 64), 1, Vec::new());
-    let child = start("train", &small);
-    while !matches!(message(&child.next().unwrap()), WorkerMessage::Step { .. }) {}
-    let limit = child.peak_bytes() + (200 << 20);
-    drop(child);
-
-    // A batch of 256 pictures of 64 pixels takes some 450 MB.
-    let large = dataset.training(spec(256, 64), 1, Vec::new());
-    let arguments = |folder: &TempDir| {
-        [
-            "train".into(),
-            "--run-dir".into(),
-            folder.path().as_os_str().to_owned(),
-        ]
-    };
-    let (lines, status, errors) = Worker::with_lines_within(limit, arguments(&large)).end();
-    assert_eq!(status.code(), Some(0), "{errors}");
-    let told: Vec<_> = lines.iter().map(|line| message(line)).collect();
-    let halved = told.iter().find_map(|message| match message {
-        WorkerMessage::Warning { event } if event.code == "batch_halved" => Some(event.message.clone()),
-        _ => None,
-    });
-    assert!(halved.expect("it says so").contains("BatchNorm"));
-    assert!(matches!(result_of(&large), RunResult::Trained(_)));
-    // 256 of 320 pictures train, in one step as before.
-    let steps = told.iter().filter_map(|message| match message {
-        WorkerMessage::Epoch { event, .. } => Some(event.step),
-        _ => None,
-    });
-    assert_eq!(steps.collect::<Vec<_>>(), [1]);
-
-    // One picture of 1024 pixels takes some 450 MB as well.
-    let few = ingested(4);
-    let huge = few.training(spec(2, 1024), 1, Vec::new());
-    let (_, status, errors) = Worker::with_lines_within(limit, arguments(&huge)).end();
-    assert_eq!(status.code(), Some(0), "{errors}");
-    match result_of(&huge) {
-        RunResult::Failed { error } => {
-            assert_eq!(error.code, FailureCode::OutOfMemory);
-            assert!(error.message.contains("image.size"), "{}", error.message);
-        }
-        other => panic!("{other:?}"),
-    }
-}
-
 #[test]
 fn an_archive_without_images_is_rejected_with_a_reason() {
     let uploads = tempfile::tempdir().unwrap();
