@@ -1,0 +1,86 @@
+#!/usr/bin/env python3
+"""Whether transfer works: few pictures learnt by the head alone, by all layers, and from scratch, on real photographs.
+
+20 pictures of each class of hymenoptera train, its own validation part judges, at 64 pixels; base weights are a ResNet-18 trained on
+CIFAR-10. Best epoch of 15, mean of 5 seeds, each with other pictures. Needs `hymenoptera.zip` and `resnet18-cifar10-64.safetensors`
+in `data/` and `weights/` of the folder that `FINETUNED_BENCH_SHARED` names (by default `../shared` beside the repository).
+"""
+
+import json
+import os
+import random
+import statistics
+import sys
+import zipfile
+from pathlib import Path
+
+from measure.server import Server, scratch
+from measure.table import Table
+
+SHARED = Path(os.environ.get("FINETUNED_BENCH_SHARED") or Path(__file__).resolve().parent.parent.parent / "shared")
+WEIGHTS = "resnet18-cifar10-64.safetensors"
+SEEDS, EACH, EPOCHS = 5, 20, 15
+WAYS = {
+    "head only": {"backbone": {"weights": WEIGHTS}, "freeze": "backbone", "optimizer": {"lr": 0.01}},
+    "all layers": {
+        "backbone": {"weights": WEIGHTS},
+        "freeze": "none",
+        "optimizer": {"lr": 0.01, "backbone_lr_multiplier": 0.1},
+    },
+    "from scratch": {"backbone": {"weights": "none"}, "freeze": "none", "optimizer": {"lr": 0.01}},
+}
+
+
+def main():
+    source = SHARED / "data/hymenoptera.zip"
+    if not source.exists() or not (SHARED / "weights" / WEIGHTS).exists():
+        print(f"\nTransfer: skipped, {source} or its weights are not there")
+        return
+    reached = {way: [] for way in WAYS}
+    with scratch() as folder, Server(folder, "--weights-dir", SHARED / "weights") as server:
+        for seed in range(SEEDS):
+            archive = few(source, Path(folder) / f"few-{seed}.zip", seed)
+            server.request("PUT", f"/v1/datasets?name=few-{seed}", archive.read_bytes())
+            for way, spec in WAYS.items():
+                reached[way].append(100 * best(server, {**spec, "dataset": f"few-{seed}", "seed": seed}))
+    table = Table(f"Transfer, validation accuracy, best of {EPOCHS} epochs, mean of {SEEDS} seeds")
+    means = {way: statistics.mean(values) for way, values in reached.items()}
+    for way, values in reached.items():
+        table.note(f"{way} ({', '.join(f'{value:.1f}' for value in values)})", means[way], "%")
+    table.at_least("head only above scratch", means["head only"] - means["from scratch"], 4, "points")
+    table.show()
+    sys.exit(0 if table.met else 1)
+
+
+def few(source, out, seed):
+    """A dataset with `EACH` training pictures of each class, and all validation pictures."""
+    with zipfile.ZipFile(source) as files, zipfile.ZipFile(out, "w") as target:
+        names = sorted(name for name in files.namelist() if not name.endswith("/"))
+        classes = {name.split("/")[1] for name in names}
+        chosen = [name for name in names if name.startswith("val/")]
+        for kind in sorted(classes):
+            of_class = [name for name in names if name.startswith(f"train/{kind}/")]
+            chosen += random.Random(f"{seed} {kind}").sample(of_class, EACH)
+        for name in chosen:
+            target.writestr(name, files.read(name))
+    return out
+
+
+def best(server, spec):
+    spec = {
+        **spec,
+        "image": {"size": 64},
+        "epochs": EPOCHS,
+        "batch_size": 16,
+        "augment": {"horizontal_flip": True},
+        "name": "few",
+    }
+    job = server.request("POST", "/v1/jobs", json.dumps(spec).encode())
+    while job["status"] in ("queued", "running"):
+        job = server.request("GET", f"/v1/jobs/{job['id']}?wait=600")
+    assert job["status"] == "succeeded", job
+    return job["best"]["val_accuracy"]
+
+
+if __name__ == "__main__":
+    main()
