@@ -7,7 +7,6 @@ use std::{
 
 use finetuned::{
     domain::{
-        job::FailureCode,
         model::DatasetLineage,
         name::Name,
         spec::{Architecture, JobSpec},
