@@ -1,7 +1,7 @@
 //! `make demo`'s dataset, drawn by the program itself: a zip of about 300 pictures in four classes, `CLASS/NNN.jpg` and `.png`.
 //!
-//! Colours, textures, sizes and places are drawn alike for all classes; only the outline tells them apart. A small network learns
-//! them from scratch in a minute or two, and cannot do so by looking at colours. The same seed gives the same file.
+//! Backgrounds, clutter, sizes and places are drawn alike for all classes; outlines, patterns and a leaning to a colour tell them apart.
+//! A small network learns them from scratch in a minute or two. The same seed gives the same file.
 
 mod canvas;
 mod scene;
@@ -152,36 +152,5 @@ mod tests {
     fn a_folder_that_is_not_there_is_named() {
         let error = write_sample_dataset(Path::new("/no/such/folder/sample.zip"), 0).unwrap_err();
         assert!(error.to_string().contains("/no/such/folder"), "{error}");
-    }
-
-    #[test]
-    fn mean_colours_do_not_tell_the_classes_apart() {
-        // Nearest class by mean colour, each picture against the others: chance is 1 in 4.
-        let numbers = 0..Shape::ALL.len() as u64 * PER_CLASS;
-        let means: Vec<(Shape, [f64; 3])> = numbers
-            .into_par_iter()
-            .map(|number| {
-                let (shape, picture, _) = draw(3, number);
-                let small = pixels::resize_shortest(&picture, 8);
-                let mut sums = [0.0; 3];
-                for pixel in small.rgb.chunks_exact(3) {
-                    (0..3).for_each(|channel| sums[channel] += f64::from(pixel[channel]));
-                }
-                let count = f64::from(small.width * small.height);
-                (shape, sums.map(|sum| sum / count))
-            })
-            .collect();
-        let distance = |a: [f64; 3], b: [f64; 3]| (0..3).map(|i| (a[i] - b[i]).powi(2)).sum::<f64>();
-        let right = means.iter().enumerate().filter(|(index, (shape, mean))| {
-            let others = means.iter().enumerate().filter(|(other, _)| other != index);
-            let nearest =
-                others.min_by(|(_, a), (_, b)| distance(a.1, *mean).total_cmp(&distance(b.1, *mean)));
-            nearest.is_some_and(|(_, (nearest, _))| nearest == shape)
-        });
-        let share = right.count() as f64 / means.len() as f64;
-        assert!(
-            share < 0.4,
-            "{share} of the pictures are told by their mean colour"
-        );
     }
 }

@@ -98,7 +98,7 @@ impl Scene {
     fn draw_shape(&mut self, shape: Shape, (x, y, radius): (f64, f64, f64), draws: &mut Draws) {
         let outline = shape.outline(draws);
         let (sine, cosine) = draws.between(0.0, TAU).sin_cos();
-        let fill = Fill::draw(self.background, radius, draws);
+        let fill = Fill::draw(shape, self.background, radius, draws);
         self.canvas.paint((x, y), radius * 1.1 + 1.0, |x, y| {
             let (turned_x, turned_y) = (x * cosine + y * sine, y * cosine - x * sine);
             let distance = outline.distance(turned_x / radius, turned_y / radius) * radius;
@@ -133,7 +133,7 @@ impl Scene {
     }
 }
 
-/// What a shape is painted with, whatever its class.
+/// What a shape is painted with: a pattern that is its class's own, in colours of which one leans to its class.
 struct Fill {
     colour: Colour,
     other: Colour,
@@ -160,21 +160,21 @@ enum Pattern {
 }
 
 impl Fill {
-    fn draw(background: Colour, radius: f64, draws: &mut Draws) -> Self {
-        let colour = contrasting(background, draws);
-        let other = blend(colour, contrasting(background, draws), 0.7);
-        let pattern = match draws.below(6) {
-            0 | 1 => Pattern::Plain,
-            2 => Pattern::Gradient { reach: radius },
-            3 => Pattern::Stripes {
-                period: radius * draws.between(0.25, 0.6),
+    fn draw(shape: Shape, background: Colour, radius: f64, draws: &mut Draws) -> Self {
+        let colour = leaning(shape, background, draws);
+        let other = blend(colour, contrasting(colour, draws), 0.6);
+        let pattern = match shape {
+            Shape::Circle => Pattern::Rim {
+                breadth: radius * draws.between(0.2, 0.35),
             },
-            4 => Pattern::Checks {
-                period: radius * draws.between(0.3, 0.7),
+            Shape::Square => Pattern::Checks {
+                period: radius * draws.between(0.3, 0.6),
             },
-            _ => Pattern::Rim {
-                breadth: radius * draws.between(0.18, 0.3),
+            Shape::Star => Pattern::Stripes {
+                period: radius * draws.between(0.2, 0.4),
             },
+            Shape::Triangle if draws.unit() < 0.5 => Pattern::Plain,
+            Shape::Triangle => Pattern::Gradient { reach: radius },
         };
         Self {
             colour,
@@ -213,7 +213,21 @@ fn any_colour(draws: &mut Draws) -> Colour {
     [0; 3].map(|_| draws.between(15.0, 240.0))
 }
 
-/// A colour that is told from the background by its brightness, too.
+/// A colour near the one that its class has most often, if possible of another brightness than the background.
+fn leaning(shape: Shape, background: Colour, draws: &mut Draws) -> Colour {
+    let usual = match shape {
+        Shape::Circle => [215.0, 60.0, 50.0],
+        Shape::Square => [60.0, 180.0, 80.0],
+        Shape::Star => [235.0, 205.0, 60.0],
+        Shape::Triangle => [70.0, 90.0, 220.0],
+    };
+    let mut drawn = || blend(usual, any_colour(draws), draws.between(0.0, 0.2));
+    let far = |colour: &Colour| (brightness(*colour) - brightness(background)).abs() >= CONTRAST;
+    let first = drawn();
+    (0..32).map(|_| drawn()).find(far).unwrap_or(first)
+}
+
+/// A colour that is told from this one by its brightness, too.
 fn contrasting(background: Colour, draws: &mut Draws) -> Colour {
     let far = |colour: &Colour| (brightness(*colour) - brightness(background)).abs() >= CONTRAST;
     // Nearly every second colour will do; should none come up, black or white does.
