@@ -3,17 +3,19 @@
 //! The worker is linked with the CPU half of libtorch only. [`prepare`] loads the CUDA half at run time and must come before every other
 //! call into libtorch: its operators register themselves while it is loaded.
 
+mod driver;
+
 use std::{
-    ffi::{CStr, c_char, c_int, c_uint},
     fs,
     path::{Path, PathBuf},
     sync::OnceLock,
     thread,
 };
 
-use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_LOCAL, RTLD_NOW};
+use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
 use tch::Cuda;
 
+use self::driver::Driver;
 use crate::protocol::Device;
 
 /// The libtorch that this program is built for; torch-sys refuses to build with any other.
@@ -74,6 +76,14 @@ pub fn parse(name: &str) -> Result<tch::Device, String> {
     ))
 }
 
+/// Compute capability of a card, major and minor; none for the processor.
+pub fn compute_capability(device: tch::Device) -> Option<(u32, u32)> {
+    match device {
+        tch::Device::Cuda(index) => Driver::open()?.compute_capability(index),
+        _ => None,
+    }
+}
+
 fn load_cuda() -> bool {
     let beside = libtorch_folder().map(|folder| folder.join(CUDA_LIBRARY));
     let beside = beside.filter(|path| path.exists());
@@ -114,44 +124,6 @@ fn describe_card(index: usize, driver: Option<&Driver>) -> Device {
         description,
         threads: cpu_threads(),
         memory_bytes,
-    }
-}
-
-/// The few calls of the CUDA driver (libcuda.so.1) that tell a card's name and memory; libtorch has none for it.
-/// It counts cards as libtorch does, `CUDA_VISIBLE_DEVICES` included.
-struct Driver {
-    library: Library,
-}
-
-impl Driver {
-    fn open() -> Option<Self> {
-        // SAFETY: the driver's library is already in the process wherever libtorch found a card.
-        let library = unsafe { Library::open(Some("libcuda.so.1"), RTLD_NOW | RTLD_LOCAL) }.ok()?;
-        let driver = Self { library };
-        type Init = unsafe extern "C" fn(c_uint) -> c_int;
-        // SAFETY: the signature is `CUresult cuInit(unsigned int)`.
-        let status = unsafe { driver.library.get::<Init>(c"cuInit").ok()?(0) };
-        (status == 0).then_some(driver)
-    }
-
-    /// Name and bytes of memory of a card.
-    fn card(&self, index: usize) -> Option<(String, u64)> {
-        type Get = unsafe extern "C" fn(*mut c_int, c_int) -> c_int;
-        type Name = unsafe extern "C" fn(*mut c_char, c_int, c_int) -> c_int;
-        type Memory = unsafe extern "C" fn(*mut usize, c_int) -> c_int;
-        let mut handle: c_int = 0;
-        let mut name = [0 as c_char; 256];
-        let mut memory: usize = 0;
-        // SAFETY: the signatures are those of cuda.h (cuDeviceGet, cuDeviceGetName, cuDeviceTotalMem_v2), which are stable; every
-        // pointer is to a local of the right type, and the name's length is given.
-        let found = unsafe {
-            self.library.get::<Get>(c"cuDeviceGet").ok()?(&mut handle, index as c_int) == 0
-                && self.library.get::<Name>(c"cuDeviceGetName").ok()?(name.as_mut_ptr(), 255, handle) == 0
-                && self.library.get::<Memory>(c"cuDeviceTotalMem_v2").ok()?(&mut memory, handle) == 0
-        };
-        // SAFETY: the array was zeroed and its last byte never written, so it ends in a zero.
-        let name = unsafe { CStr::from_ptr(name.as_ptr()) };
-        found.then(|| (name.to_string_lossy().into_owned(), memory as u64))
     }
 }
 

@@ -18,6 +18,7 @@ mod loss;
 mod lr_find;
 mod optimizer;
 mod parse;
+mod precision;
 mod preview;
 mod schedule;
 
@@ -39,6 +40,7 @@ pub use self::{
     loss::{Imbalance, LossName, LossSpec},
     lr_find::{LrFindSpec, LrRange},
     optimizer::{OptimizerName, OptimizerSpec},
+    precision::Precision,
     preview::PreviewSpec,
     schedule::{ScheduleName, ScheduleSpec},
 };
@@ -94,6 +96,8 @@ pub struct JobSpec {
     pub ema_decay: Option<f64>,
     #[serde(default)]
     pub early_stopping: Option<EarlyStopping>,
+    #[serde(default)]
+    pub precision: Precision,
     pub device: DeviceChoice,
     /// Of initialisation, shuffling and augmentation.
     #[schema(default = 0)]

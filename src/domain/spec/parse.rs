@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::{
     JobSpec, augment, backbone, device, early_stopping,
     fields::{Faults, Fields},
-    freeze, head, image_spec, loss, optimizer, schedule,
+    freeze, head, image_spec, loss, optimizer, precision, schedule,
 };
 use crate::{
     domain::{name::Name, split::SplitSpec},
@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Fields of the contract that are not built yet.
-pub(super) const PLANNED: &[&str] = &["domain_adaptation", "precision"];
+pub(super) const PLANNED: &[&str] = &["domain_adaptation"];
 
 impl JobSpec {
     /// Checks a caller's spec of a training and fills in its defaults.
@@ -57,6 +57,7 @@ impl JobSpec {
                 decay > 0.0 && decay < 1.0
             }),
             early_stopping: early_stopping::parse(root),
+            precision: precision::parse(root),
             device: device::parse(root),
             seed: root.integer("seed", 0, 0, i64::MAX) as u64,
             priority: parse_priority(root),

@@ -28,7 +28,8 @@ pub fn channels_last(tensor: &Tensor) -> Tensor {
     copy.permute([0, 3, 1, 2])
 }
 
-/// A convolution without bias. Weight: `[out, in / groups, kernel, kernel]`.
+/// A convolution without bias. Weight: `[out, in / groups, kernel, kernel]`, 32-bit floats; it computes in the numbers that its input
+/// comes in, with a copy of the weight in these, through which the weight still learns.
 #[derive(Debug)]
 pub struct Conv {
     pub(super) weight: Tensor,
@@ -41,7 +42,7 @@ impl Conv {
     pub fn forward(&self, input: &Tensor) -> Tensor {
         let (stride, padding) = ([self.stride; 2], [self.padding; 2]);
         input.conv2d(
-            &self.weight,
+            &self.weight.to_kind(input.kind()),
             None::<&Tensor>,
             stride,
             padding,
@@ -51,7 +52,8 @@ impl Conv {
     }
 }
 
-/// Batch normalisation over N, H and W (Ioffe and Szegedy 2015), with torch's epsilon and momentum. Every tensor but the counter: `[C]`.
+/// Batch normalisation over N, H and W (Ioffe and Szegedy 2015), with torch's epsilon and momentum. Every tensor but the counter: `[C]`,
+/// 32-bit floats, in which the statistics of inputs of 16 bits are computed too.
 #[derive(Debug)]
 pub struct BatchNorm {
     pub(super) weight: Tensor,

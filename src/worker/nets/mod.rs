@@ -14,7 +14,7 @@ mod published;
 #[cfg(test)]
 pub(crate) mod tests;
 
-use tch::{Device, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use self::{
     binder::Binder,
@@ -36,6 +36,8 @@ pub struct Network {
     backbone: ResNet,
     head: Linear,
     state: StateDict,
+    /// What convolutions compute in.
+    kind: Kind,
 }
 
 /// Where the head of a network for training came from.
@@ -67,6 +69,7 @@ impl Network {
             backbone,
             head,
             state: tensors.into_drawn(),
+            kind: Kind::Float,
         }
     }
 
@@ -88,6 +91,7 @@ impl Network {
             backbone,
             head,
             state,
+            kind: Kind::Float,
         })
     }
 
@@ -120,8 +124,20 @@ impl Network {
             backbone,
             head,
             state,
+            kind: Kind::Float,
         };
         Ok((network, HeadOrigin::Drawn { left_out: outputs }))
+    }
+
+    /// The same network with convolutions that compute in floats of this kind. Its tensors, the head, and what leaves its stages, are
+    /// 32-bit floats in any case.
+    pub fn computing_in(self, kind: Kind) -> Self {
+        Self { kind, ..self }
+    }
+
+    /// What convolutions compute in.
+    pub fn kind(&self) -> Kind {
+        self.kind
     }
 
     pub fn architecture(&self) -> Architecture {
@@ -136,7 +152,10 @@ impl Network {
     /// Carries what left the stage `after` (where it is none: pictures `[N, 3, H, W]`, see [`input`]) through the stages up to and
     /// with `last`. What leaves the last stage of all is the feature vector `[N, features]`.
     pub fn stages(&self, input: &Tensor, after: Option<Stage>, last: Stage, mode: Mode) -> Tensor {
-        self.backbone.forward(input, after, last, mode)
+        let output = self
+            .backbone
+            .forward(&input.to_kind(self.kind), after, last, mode);
+        output.to_kind(Kind::Float)
     }
 
     /// Logits `[N, classes]` of feature vectors.

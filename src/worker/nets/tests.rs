@@ -269,3 +269,26 @@ fn half_precision_weights_become_single_and_what_was_given_stays_as_it_was() {
         }
     }
 }
+
+#[test]
+fn in_16_bits_a_network_says_nearly_the_same_and_its_weights_learn_in_32() {
+    for (kind, most) in [(Kind::BFloat16, 0.05), (Kind::Half, 0.01)] {
+        let full = Network::drawn(Architecture::Resnet18, 4, 1, Device::Cpu);
+        let half = Network::drawn(Architecture::Resnet18, 4, 1, Device::Cpu).computing_in(kind);
+        let (expected, got) = (full.logits(&pictures(3)), half.logits(&pictures(3)));
+        assert_eq!(got.kind(), Kind::Float);
+        let off = (&got - &expected).abs().max().double_value(&[]) / expected.abs().max().double_value(&[]);
+        assert!(off > 0.0 && off < most, "{kind:?}: {off}");
+
+        let weight = half.state()["layer3.0.conv1.weight"].set_requires_grad(true);
+        let features = half.stages(&pictures(3), None, Stage::Layer4, Mode::Train);
+        half.head(&features).square().mean(Kind::Float).backward();
+        let gradient = weight.grad();
+        assert_eq!(
+            (gradient.kind(), gradient.stride()),
+            (Kind::Float, weight.stride())
+        );
+        assert!(gradient.norm().double_value(&[]) > 0.0);
+        assert!(half.state().values().all(|tensor| tensor.kind() != kind));
+    }
+}

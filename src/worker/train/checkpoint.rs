@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, path::Path};
 use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
-use super::{history::Judged, meter::Sums};
+use super::{history::Judged, meter::Sums, precision::LossScale};
 use crate::{
     digest::{self, Hasher},
     domain::model::ModelMetrics,
@@ -19,7 +19,7 @@ use crate::{
 
 /// The file's one key of metadata.
 const NOTE: &str = "finetuned";
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 /// What tensors' names begin with.
 const MODEL: &str = "model.";
 const OPTIMIZER: &str = "optimizer.";
@@ -60,6 +60,8 @@ pub struct Machine {
     pub device: String,
     pub threads: u32,
     pub libtorch: String,
+    /// `fp32`, `bf16` or `fp16`.
+    pub precision: String,
 }
 
 /// All of a checkpoint that is not a tensor, as JSON in its metadata. Floating-point numbers survive that way bit for bit.
@@ -81,6 +83,7 @@ pub struct Note {
     /// Time used of `max_seconds`, by all attempts.
     pub seconds_used: f64,
     batch_limit: usize,
+    loss_scale: Option<LossScale>,
     /// SHA-256 over all tensors.
     content: String,
 }
@@ -98,6 +101,7 @@ pub struct Checkpoint {
     pub seconds_used: f64,
     /// Most pictures that memory has sufficed for.
     pub batch_limit: usize,
+    pub loss_scale: Option<LossScale>,
     /// By the network's names.
     pub model: StateDict,
     /// The moving average, as far as it can change; empty where there is none.
@@ -158,6 +162,7 @@ pub fn write(path: &Path, checkpoint: &Checkpoint) -> Result<(), CheckpointFault
         base_weights: checkpoint.base_weights.clone(),
         seconds_used: checkpoint.seconds_used,
         batch_limit: checkpoint.batch_limit,
+        loss_scale: checkpoint.loss_scale,
         content: content(&tensors)?,
     };
     let text = serde_json::to_string(&note).map_err(|fault| CheckpointFault::Damaged(fault.to_string()))?;
@@ -208,6 +213,7 @@ pub fn read(path: &Path, job: &str) -> Result<Checkpoint, CheckpointFault> {
         base_weights: note.base_weights,
         seconds_used: note.seconds_used,
         batch_limit: note.batch_limit,
+        loss_scale: note.loss_scale,
         model,
         average,
         optimizer,

@@ -65,6 +65,7 @@ pub fn evaluate(
         &plain,
         batches.iter().map(items).collect(),
         threads,
+        device,
     );
     let mut logits = Logits::new(card.classes.len());
     let mut teller = Teller::new(reporter, batches.len());

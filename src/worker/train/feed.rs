@@ -3,7 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tch::Tensor;
+use tch::{Device, Tensor};
 
 use super::{
     checkpoint::Position,
@@ -117,6 +117,7 @@ impl<'a> Feed<'a> {
                 &self.augmentation,
                 items,
                 self.loader_threads,
+                self.ground.device,
             )),
         };
         Batches {
@@ -125,6 +126,11 @@ impl<'a> Feed<'a> {
             next_batch: None,
         }
     }
+}
+
+/// The same on the device. Where it lies in page-locked memory nobody waits for that: the device does it in turn.
+fn sent(tensor: &Tensor, device: Device) -> Tensor {
+    tensor.to_device_(device, tensor.kind(), true, false)
 }
 
 /// Batches in order.
@@ -155,7 +161,7 @@ impl Batches<'_> {
                 let Some(batch) = loader.next()? else {
                     return Ok(None);
                 };
-                let mut pictures = batch.pictures.to_device(device);
+                let mut pictures = sent(&batch.pictures, device);
                 if let Some(mix) = &mix {
                     pictures = mixing::mixed(&pictures, mix);
                 }
@@ -174,7 +180,7 @@ impl Batches<'_> {
         Ok(Some(Ready {
             boundary,
             images: labels.size()[0] as u64,
-            labels: Labels::new(labels.to_device(device), mix.as_ref()),
+            labels: Labels::new(sent(&labels, device), mix.as_ref()),
         }))
     }
 

@@ -13,6 +13,7 @@ use super::{
     mixing::Labels,
     optimizer::{Average, Optimizer},
     portion::Portion,
+    precision::LossScale,
 };
 use crate::{
     domain::spec::{JobSpec, Stage},
@@ -30,6 +31,8 @@ pub struct Learner {
     /// What validation and the model use in place of the network, where it was asked for.
     pub average: Option<Average>,
     pub loss: Loss,
+    /// Where the network computes in fp16.
+    pub loss_scale: Option<LossScale>,
     dropout: Dropout,
     frozen: Option<Stage>,
     /// Stages up to and with this one never learn in this run.
@@ -68,6 +71,7 @@ impl Learner {
             optimizer: Optimizer::new(spec),
             average: average.transpose()?,
             loss,
+            loss_scale: LossScale::of(network.kind()),
             dropout: Dropout::new(spec.head.dropout, spec.seed),
             frozen: None,
             always_frozen: spec.last_frozen(spec.epochs),
@@ -122,15 +126,27 @@ impl Learner {
                 correct: hits(&logits, labels.predominant()),
                 loss: loss.detach(),
             };
-            self.optimizer.accumulate(&loss);
+            match &self.loss_scale {
+                Some(scale) => self.optimizer.accumulate(&(loss * scale.factor())),
+                None => self.optimizer.accumulate(&loss),
+            }
             outcome
         });
         result.inspect_err(|_| statistics.put_back())
     }
 
     /// Takes the step for which gradients were added up, after `steps` others, the head at the rate `lr`. Returns the norm of the
-    /// gradients, a scalar on the device.
+    /// gradients, a scalar on the device: 0 where the step was left out because the loss was scaled too far, infinite where no scale is
+    /// small enough.
     pub fn step(&mut self, lr: f64, steps: u64) -> Tensor {
+        if let Some(scale) = &mut self.loss_scale {
+            let finite = self.optimizer.divide_gradients(scale.factor());
+            let goes_on = scale.follow(finite);
+            if !finite {
+                self.optimizer.forget_gradients();
+                return Tensor::from(if goes_on { 0.0f32 } else { f32::INFINITY });
+            }
+        }
         let norm = self.optimizer.step(lr);
         if let Some(average) = &mut self.average {
             average.follow(&self.network, self.frozen, steps);

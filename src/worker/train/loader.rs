@@ -40,12 +40,25 @@ impl Item {
     }
 }
 
-/// Pictures and labels on the CPU.
+/// Pictures and labels on the CPU; for a card in memory that it copies from by itself.
 pub struct Batch {
     /// `[N, H, W, 3]`, u8, red, green, blue.
     pub pictures: Tensor,
     /// `[N]`, 64-bit integers.
     pub labels: Tensor,
+}
+
+impl Batch {
+    /// Page-locked memory is what a card can copy from while the processor goes on.
+    fn pinned_for(self, device: Device) -> anyhow::Result<Self> {
+        if !device.is_cuda() {
+            return Ok(self);
+        }
+        Ok(Self {
+            pictures: self.pictures.f_pin_memory(device)?,
+            labels: self.labels.f_pin_memory(device)?,
+        })
+    }
 }
 
 /// Batches in order.
@@ -70,11 +83,13 @@ impl Loader {
         }
     }
 
+    /// Batches of these items, made by so many threads, for this device.
     pub fn start(
         pack: &Arc<Pack>,
         augmentation: &Arc<Augmentation>,
         batches: Vec<Vec<Item>>,
         threads: usize,
+        device: Device,
     ) -> Self {
         let count = batches.len();
         let batches = Arc::new(batches);
@@ -86,7 +101,7 @@ impl Loader {
             let batches = Arc::clone(&batches);
             let mine = (first..count).step_by(threads);
             handles.push(thread::spawn(move || {
-                work(&pack, &augmentation, &batches, mine, &sender)
+                work(&pack, &augmentation, &batches, device, mine, &sender)
             }));
             lanes.push(lane);
         }
@@ -133,11 +148,12 @@ fn work(
     pack: &Pack,
     augmentation: &Augmentation,
     batches: &[Vec<Item>],
+    device: Device,
     mine: impl Iterator<Item = usize>,
     lane: &SyncSender<anyhow::Result<Batch>>,
 ) {
     for index in mine {
-        let batch = assemble(pack, augmentation, &batches[index]);
+        let batch = assemble(pack, augmentation, &batches[index]).and_then(|batch| batch.pinned_for(device));
         if lane.send(batch).is_err() {
             return;
         }
@@ -187,7 +203,7 @@ mod tests {
             let batches = order
                 .chunks(batch_size)
                 .map(|batch| batch.iter().copied().map(item).collect());
-            let mut loader = Loader::start(&pack, &augmentation, batches.collect(), threads);
+            let mut loader = Loader::start(&pack, &augmentation, batches.collect(), threads, Device::Cpu);
             let mut found: Vec<_> = (0..12).map(|_| Tensor::new()).collect();
             let mut place = order.into_iter();
             while let Some(batch) = loader.next().unwrap() {

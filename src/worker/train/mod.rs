@@ -2,7 +2,7 @@
 //!
 //! [`run`] is what the train child does. Reading order: `setup` (data, pixels, network), `session` (the epoch loop) and what it uses:
 //! `plan` and `balance` (what is trained on when), `schedule` and `history` (how fast, how long), `feed`, `views`, `loader` and `mixing`
-//! (batches), `learner` with `loss`, `dropout`, `optimizer` and `portion` (one step), `meter` (messages), `best`, `keeper` and `checkpoint`;
+//! (batches), `learner` with `loss`, `dropout`, `precision`, `optimizer` and `portion` (one step), `meter` (messages), `best`, `keeper` and `checkpoint`;
 //! last `publish`. [`evaluate()`] and [`find_lr`] are the shorter works of the other kinds of job; [`preview()`] draws batches and trains on
 //! none. Nothing here talks to the server except through its [`Reporter`], and nothing outlives the
 //! run but files in its directory.
@@ -30,6 +30,7 @@ mod outputs;
 mod pack;
 mod plan;
 mod portion;
+mod precision;
 mod preview;
 mod publish;
 mod pulse;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use image::{ExtendedColorType, ImageEncoder, codecs::png::PngEncoder};
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use super::{
     data::{self, Data, Sample},
@@ -69,7 +69,13 @@ fn draw(run: &PreviewRun, dir: &RunDir, pulse: &mut Pulse) -> Result<Artifact, H
     columns.extend((1..=run.spec.views).map(|epoch| column(&|id| plan.looks.at(epoch, id))));
     let augmentation = Arc::new(Augmentation::new(&job.augment, job.seed, &recipe));
     let mut sheet = Sheet::new(data.train.len() as u32, columns.len() as u32, recipe.crop);
-    let mut loader = Loader::start(&Arc::new(pack), &augmentation, columns, run.threads as usize);
+    let mut loader = Loader::start(
+        &Arc::new(pack),
+        &augmentation,
+        columns,
+        run.threads as usize,
+        Device::Cpu,
+    );
     let mut column = 0;
     while let Some(batch) = loader.next()? {
         pulse.beat()?;

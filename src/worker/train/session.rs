@@ -447,6 +447,7 @@ impl<'a> Session<'a> {
             base_weights: self.base_weights.clone(),
             seconds_used: self.seconds_used(),
             batch_limit: self.portion.limit(),
+            loss_scale: self.learner.loss_scale,
             model: shared(self.learner.network.state()),
             average: self.learner.averaged(),
             optimizer: self.learner.optimizer.state(),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tch::Device;
+use tch::{Device, Kind};
 
 use super::{
     best::Best,
@@ -13,6 +13,7 @@ use super::{
     loss::Loss,
     pack::{Pack, Side},
     plan::Plan,
+    precision,
     pulse::Pulse,
     session::Start,
 };
@@ -36,6 +37,8 @@ pub struct Ground {
     pub plan: Plan,
     pub pack: Arc<Pack>,
     pub device: Device,
+    /// What convolutions compute in.
+    pub kind: Kind,
     pub machine: Machine,
     /// See [`checkpoint::identity`].
     pub job: String,
@@ -51,6 +54,11 @@ pub fn ground(run: &TrainRun, dir: &RunDir, reporter: &Reporter, stop: &StopFlag
     check_batches(&run.spec, &plan)?;
     check_validation(&run.spec, &data)?;
     warn(run, &data, reporter);
+    if device.is_cuda() {
+        // All batches but the last of an epoch have one size: trying cuDNN's algorithms once pays.
+        tch::Cuda::cudnn_set_benchmark(true);
+    }
+    let kind = precision::kind(run.spec.precision, device);
     let mut pulse = Pulse::new(reporter, stop);
     let pack = pack(&run.dataset, &data, side(&run.spec), dir, run.threads, &mut pulse)?;
     Ok(Ground {
@@ -58,10 +66,12 @@ pub fn ground(run: &TrainRun, dir: &RunDir, reporter: &Reporter, stop: &StopFlag
         plan,
         pack: Arc::new(pack),
         device,
+        kind,
         machine: Machine {
             device: run.device.clone(),
             threads: run.threads,
             libtorch: device::LIBTORCH_VERSION.to_owned(),
+            precision: precision::name(kind).to_owned(),
         },
         job: checkpoint::identity(run).map_err(anyhow::Error::new)?,
     })
@@ -141,10 +151,14 @@ fn restored(
 ) -> Result<(Learner, Start, Machine), String> {
     let (architecture, classes) = (run.spec.backbone.architecture, run.dataset.classes.len());
     let network = Network::loaded(architecture, classes, &checkpoint.model, ground.device)
-        .map_err(|fault| fault.to_string())?;
+        .map_err(|fault| fault.to_string())?
+        .computing_in(ground.kind);
     let position = checkpoint.position;
     let mut learner = Learner::new(network, &run.spec, loss(run, ground), position.epoch)
         .map_err(|fault| fault.to_string())?;
+    if learner.loss_scale.is_some() && checkpoint.loss_scale.is_some() {
+        learner.loss_scale = checkpoint.loss_scale;
+    }
     let misfit = |name: String| format!("`{name}` does not fit");
     learner.optimizer.restore(&checkpoint.optimizer).map_err(misfit)?;
     if let Some(average) = &mut learner.average {
@@ -178,8 +192,8 @@ fn warn_of_other_machine(then: &Machine, now: &Machine, reporter: &Reporter) {
     }
     let told = |machine: &Machine| {
         format!(
-            "{} with {} threads, libtorch {}",
-            machine.device, machine.threads, machine.libtorch
+            "{} with {} threads in {}, libtorch {}",
+            machine.device, machine.threads, machine.precision, machine.libtorch
         )
     };
     let message = format!(
@@ -211,6 +225,7 @@ fn from_base(
             (network, loaded.origin)
         }
     };
+    let network = network.computing_in(ground.kind);
     let learner = Learner::new(network, &run.spec, loss(run, ground), 1)?;
     reporter.send(&WorkerMessage::log(about_run(run, ground, &base_weights)));
     let start = Start::at_the_beginning(base_weights, ground.plan.batch_size);
@@ -252,8 +267,9 @@ fn about_run(run: &TrainRun, ground: &Ground, base_weights: &str) -> String {
     let architecture = run.spec.backbone.architecture;
     let learns = about_learning(architecture, run.spec.last_frozen(1));
     format!(
-        "{architecture} from weights `{base_weights}` on {}, {} threads: {} images train, {} validate; {learns}",
+        "{architecture} from weights `{base_weights}` on {} in {}, {} threads: {} images train, {} validate; {learns}",
         run.device,
+        precision::name(ground.kind),
         run.threads,
         ground.data.train.len(),
         ground.data.val.len()

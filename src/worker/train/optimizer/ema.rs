@@ -32,7 +32,10 @@ impl Average {
         let classes = head.map_or(0, |parameter| parameter.tensor.size()[0] as usize);
         let device = state.values().next().map_or(Device::Cpu, Tensor::device);
         let copy = tch::no_grad(|| Network::loaded(network.architecture(), classes, state, device))?;
-        Ok(Self { network: copy, decay })
+        Ok(Self {
+            network: copy.computing_in(network.kind()),
+            decay,
+        })
     }
 
     /// Follows by one step: the network's, with `frozen` stages, which has taken `steps` before this one. The decay begins small, so that

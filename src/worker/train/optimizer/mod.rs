@@ -107,6 +107,22 @@ impl Optimizer {
         });
     }
 
+    /// Divides the gradients since the step before by `factor` and says whether all of them are numbers. Waits for the device.
+    pub fn divide_gradients(&mut self, factor: f64) -> bool {
+        tch::no_grad(|| {
+            for gradient in self.slots.iter_mut().filter_map(|slot| slot.gradient.as_mut()) {
+                let _ = gradient.g_div_scalar_(factor);
+            }
+            let gradients = self.slots.iter().filter_map(|slot| slot.gradient.as_ref());
+            clip::norm(gradients).double_value(&[]).is_finite()
+        })
+    }
+
+    /// Forgets the gradients since the step before.
+    pub fn forget_gradients(&mut self) {
+        self.slots.iter_mut().for_each(|slot| slot.gradient = None);
+    }
+
     /// Moves every parameter by its gradients, the head at the rate `lr`, and forgets them. Returns the norm over all gradients before
     /// clipping, a scalar on the device.
     pub fn step(&mut self, lr: f64) -> Tensor {

@@ -1,9 +1,10 @@
 //! A small dataset that the tests draw themselves, as the files that ingest leaves, and a run over it.
 
 use std::{
+    collections::BTreeSet,
     fs,
     io::{self, Cursor, Write},
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{Arc, Mutex, OnceLock},
 };
 
@@ -17,7 +18,7 @@ use crate::{
         model::DatasetLineage,
         name::Name,
         random::{Draws, Stream},
-        spec::{Architecture, JobSpec},
+        spec::{Architecture, JobSpec, Weights},
         split::Split,
     },
     id::{DatasetId, JobId},
@@ -116,15 +117,20 @@ impl Drawn {
         for (field, value) in spec.as_object().unwrap() {
             document[field] = value.clone();
         }
+        let spec = JobSpec::parse(&document).unwrap();
+        let weights = match spec.backbone.weights {
+            Weights::None => WeightsSource::None,
+            _ => WeightsSource::File {
+                path: base_weights_of(spec.backbone.architecture),
+                origin: "base.safetensors".into(),
+            },
+        };
         TrainRun {
             job: JobId::new(),
             attempt: 1,
-            spec: JobSpec::parse(&document).unwrap(),
+            spec,
             dataset: self.input.clone(),
-            weights: WeightsSource::File {
-                path: base_weights().to_owned(),
-                origin: "base.safetensors".into(),
-            },
+            weights,
             device: "cpu".into(),
             threads: 2,
             checkpoints: Vec::new(),
@@ -194,16 +200,22 @@ impl<F: Fn(&WorkerMessage, &StopFlag)> Write for Listener<F> {
     }
 }
 
-/// Random ResNet-18 weights with a head of ten classes, drawn once for all tests of the process.
-pub fn base_weights() -> &'static Path {
-    static FILE: OnceLock<(TempDir, PathBuf)> = OnceLock::new();
-    let (_, path) = FILE.get_or_init(|| {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("base.safetensors");
-        let network = Network::drawn(Architecture::Resnet18, 10, 1, Device::Cpu);
+/// Random ResNet-18 weights with a head of ten classes.
+pub fn base_weights() -> PathBuf {
+    base_weights_of(Architecture::Resnet18)
+}
+
+/// The same of another architecture; drawn once for all tests of the process.
+fn base_weights_of(architecture: Architecture) -> PathBuf {
+    static FILES: OnceLock<(TempDir, Mutex<BTreeSet<PathBuf>>)> = OnceLock::new();
+    let (folder, files) = FILES.get_or_init(|| (tempfile::tempdir().unwrap(), Mutex::default()));
+    let path = folder.path().join(format!("{architecture}.safetensors"));
+    // Whoever comes second waits for the file to be whole.
+    let mut files = files.lock().unwrap();
+    if files.insert(path.clone()) {
+        let network = Network::drawn(architecture, 10, 1, Device::Cpu);
         state::write(&path, network.state(), &Default::default()).unwrap();
-        (folder, path)
-    });
+    }
     path
 }
 

@@ -3,7 +3,7 @@
 use std::fs;
 
 use serde_json::{Value, json};
-use tch::{Device, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use super::{
     accuracy,
@@ -72,7 +72,7 @@ fn stages_thaw_one_by_one_and_what_is_frozen_keeps_every_bit() {
     let (attempt, saved) = first_checkpoint(&run, &dir);
     let told = logs(&attempt.messages);
     let (before, after) = (
-        state::read(base_weights()).unwrap(),
+        state::read(&base_weights()).unwrap(),
         weights(&dir, &trained(attempt.result)),
     );
     for (name, tensor) in &after {
@@ -117,7 +117,7 @@ fn everything_learns_from_an_epoch_on_with_its_pixels_carried_through_anew() {
         "{told}"
     );
     let result = trained(attempt.result);
-    let (before, after) = (state::read(base_weights()).unwrap(), weights(&dir, &result));
+    let (before, after) = (state::read(&base_weights()).unwrap(), weights(&dir, &result));
     let best = result.card.metrics.epoch;
     assert_eq!(before["conv1.weight"].equal(&after["conv1.weight"]), best == 1);
     // The model is that of the best epoch, whichever stages it has changed.
@@ -161,6 +161,55 @@ fn frozen_stages_have_no_gradients_and_a_step_that_fails_leaves_no_trace() {
     for (name, tensor) in &before {
         assert!(tensor.equal(&learner.network.state()[name]), "{name}");
     }
+}
+
+#[test]
+fn a_step_whose_gradients_are_too_large_for_fp16_is_left_out_and_the_next_is_scaled_less() {
+    let spec = json!({"dataset": "d", "backbone": {"architecture": "resnet20"}, "precision": "fp16"});
+    let spec = JobSpec::parse(&spec).unwrap();
+    let network = Network::drawn(spec.backbone.architecture, 3, 1, Device::Cpu).computing_in(Kind::Half);
+    let mut learner = Learner::new(
+        network,
+        &spec,
+        Loss::new(&LossSpec::default(), &[], 3, Device::Cpu),
+        1,
+    )
+    .unwrap();
+    let labels = Labels::new(Tensor::from_slice(&[0i64, 1, 2, 0]), None);
+    let part = Part {
+        step: 0,
+        first_row: 0,
+        step_weight: 4.0,
+    };
+    let before = learner.changing();
+    let (mut left_out, mut norm) = (0, 0.0);
+    // Scaled so far that gradients overflow.
+    while learner.loss_scale.unwrap().factor() < 1e9 {
+        (0..2000).for_each(|_| assert!(learner.loss_scale.as_mut().unwrap().follow(true)));
+    }
+    while norm == 0.0 {
+        learner.accumulate(&pictures(4), &labels, part).unwrap();
+        norm = learner.step(0.1, 0).double_value(&[]);
+        let weights = learner.network.parameters();
+        let same = weights
+            .iter()
+            .all(|parameter| parameter.tensor.equal(&before[&parameter.name]));
+        assert_eq!(same, norm == 0.0);
+        left_out += usize::from(same);
+    }
+    assert!(left_out > 0 && norm.is_finite(), "{left_out} {norm}");
+    // What was learned in the end is what 32 bits would have learned, nearly.
+    let network = Network::drawn(spec.backbone.architecture, 3, 1, Device::Cpu);
+    let mut full = Learner::new(
+        network,
+        &spec,
+        Loss::new(&LossSpec::default(), &[], 3, Device::Cpu),
+        1,
+    )
+    .unwrap();
+    full.accumulate(&pictures(4), &labels, part).unwrap();
+    let expected = full.step(0.1, 0).double_value(&[]);
+    assert!((norm - expected).abs() < 0.02 * expected, "{norm} {expected}");
 }
 
 #[test]

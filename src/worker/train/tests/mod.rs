@@ -155,7 +155,7 @@ fn frozen_stages_keep_every_bit_and_the_others_learn() {
     let run = set.run(json!({"freeze": {"until": "layer2"}, "epochs": 1, "split": {"val": 0.0}}));
     let attempt = uninterrupted(&run, &dir);
     let result = trained(attempt.result);
-    let (before, after) = (state::read(base_weights()).unwrap(), weights(&dir, &result));
+    let (before, after) = (state::read(&base_weights()).unwrap(), weights(&dir, &result));
     for (name, tensor) in &after {
         let frozen = ["conv1", "bn1", "layer1", "layer2"].contains(&name.split('.').next().unwrap());
         let same = before[name].size() == tensor.size() && before[name].equal(tensor);
@@ -173,7 +173,7 @@ fn only_the_head_learns_where_the_backbone_is_frozen() {
     let dir = set.dir("run");
     let run = set.run(json!({"freeze": "backbone", "epochs": 2, "optimizer": {"lr": 0.1}}));
     let result = trained(uninterrupted(&run, &dir).result);
-    let (before, after) = (state::read(base_weights()).unwrap(), weights(&dir, &result));
+    let (before, after) = (state::read(&base_weights()).unwrap(), weights(&dir, &result));
     let backbone = after.iter().filter(|(name, _)| !name.starts_with("fc."));
     for (name, tensor) in backbone {
         assert!(before[name].equal(tensor), "{name}");
@@ -251,7 +251,7 @@ fn weights_that_cannot_be_used_are_refused_by_name_and_leave_no_model() {
         assert!(!dir.file(bundle::WEIGHTS_FILE).exists() && !dir.file(bundle::CARD_FILE).exists());
         message
     };
-    let deeper = refusal("resnet34", base_weights());
+    let deeper = refusal("resnet34", &base_weights());
     assert!(
         deeper.contains("resnet34")
             && deeper.contains("layer1.2.bn1.weight")
@@ -259,10 +259,10 @@ fn weights_that_cannot_be_used_are_refused_by_name_and_leave_no_model() {
             && deeper.contains(", …)"),
         "{deeper}"
     );
-    let wider = refusal("wide_resnet50_2", base_weights());
+    let wider = refusal("wide_resnet50_2", &base_weights());
     let kernel = "`layer1.0.conv1.weight` is [64, 64, 3, 3] and should be [128, 64, 1, 1]";
     assert!(wider.contains(kernel), "{wider}");
-    let small = refusal("resnet20", base_weights());
+    let small = refusal("resnet20", &base_weights());
     assert!(
         small.contains("`conv1.weight` is [64, 3, 7, 7] and should be [16, 3, 3, 3]")
             && small.contains("backbone.architecture"),

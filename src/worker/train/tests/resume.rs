@@ -58,6 +58,17 @@ fn so_does_one_whose_pictures_are_augmented_and_mixed() {
     stopped_after_every_step(&set, set.run(spec));
 }
 
+#[test]
+fn so_does_one_in_16_bits_whose_loss_is_scaled() {
+    let set = Drawn::flat(32);
+    for precision in ["bf16", "fp16"] {
+        let run = set.run(json!({
+            "backbone": {"architecture": "resnet20", "weights": "none"}, "freeze": "none", "batch_size": 12, "precision": precision,
+        }));
+        stopped_after_every_step(&set, run);
+    }
+}
+
 /// Runs to the end, and again stopped after every step: both must have the same bits. Returns where attempts went on from.
 fn stopped_after_every_step(set: &Drawn, mut run: TrainRun) -> Vec<(u64, u32)> {
     let whole = uninterrupted(&run, &set.dir("whole"));
@@ -109,7 +120,7 @@ fn a_run_stopped_after_every_step_ends_with_the_bits_of_one_that_was_not() {
 fn everything_that_a_step_depends_on_survives_a_stop_after_any_step() {
     let set = Drawn::flat(20);
     let run = set.run(json!({
-        "epochs": 15, "freeze": {"gradual": 14}, "batch_size": 2, "gradient_accumulation_steps": 2, "head": {"dropout": 0.2},
+        "backbone": {"architecture": "resnet20", "weights": "base.safetensors"}, "epochs": 15, "freeze": {"gradual": 14}, "batch_size": 2, "gradient_accumulation_steps": 2, "head": {"dropout": 0.2},
         "optimizer": {"name": "adamw", "lr": 0.01, "weight_decay": 0.1}, "schedule": {"name": "one_cycle"}, "clip_grad_norm": 1.0,
         "ema_decay": 0.9, "augment": {"horizontal_flip": true}, "loss": {"label_smoothing": 0.1, "imbalance": "balanced_sampler"},
         "early_stopping": {"patience": 20},

@@ -1,0 +1,51 @@
+//! In which numbers a job computes.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::fields::Fields;
+
+/// In which numbers convolutions compute while training. Weights, BatchNorm's statistics, the head, the loss and the optimiser are 32-bit
+/// floats in any case, and so is the model (mixed precision: Micikevicius et al. 2018, as torch.autocast).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Precision {
+    /// `bf16` on cards that compute with it (compute capability 8.0 and up), `fp16` on older ones with tensor cores (7.0 and up), `fp32`
+    /// elsewhere: on processors the others are slower as a rule.
+    #[default]
+    Auto,
+    Fp32,
+    Bf16,
+    /// With the loss scaled up as far as the gradients allow (as torch.amp.GradScaler).
+    Fp16,
+}
+
+pub(super) fn parse(root: &mut Fields) -> Precision {
+    let choices = [
+        ("auto", Precision::Auto),
+        ("fp32", Precision::Fp32),
+        ("bf16", Precision::Bf16),
+        ("fp16", Precision::Fp16),
+    ];
+    root.choice("precision", Precision::Auto, &choices)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::{super::JobSpec, *};
+
+    #[test]
+    fn a_precision_is_one_of_four_and_auto_by_default() {
+        let parsed = |precision| JobSpec::parse(&json!({"dataset": "d", "precision": precision}));
+        assert_eq!(parsed(json!("bf16")).unwrap().precision, Precision::Bf16);
+        assert_eq!(
+            JobSpec::parse(&json!({"dataset": "d"})).unwrap().precision,
+            Precision::Auto
+        );
+        let faults = parsed(json!("fp8")).unwrap_err();
+        assert_eq!(faults[0].pointer, "/precision");
+        assert!(faults[0].message.contains("bf16"), "{}", faults[0].message);
+    }
+}

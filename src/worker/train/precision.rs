@@ -1,0 +1,116 @@
+//! Training with convolutions in 16 bits (Micikevicius et al. 2018): which kind a run computes in, and how far its loss is scaled up so
+//! that small gradients are not lost.
+
+use serde::{Deserialize, Serialize};
+use tch::{Device, Kind};
+
+use crate::{domain::spec::Precision, worker::device};
+
+/// What convolutions compute in.
+pub fn kind(precision: Precision, device: Device) -> Kind {
+    match precision {
+        Precision::Fp32 => Kind::Float,
+        Precision::Bf16 => Kind::BFloat16,
+        Precision::Fp16 => Kind::Half,
+        Precision::Auto => best_of(device::compute_capability(device)),
+    }
+}
+
+/// Of a card with this compute capability; of a processor where it is none.
+fn best_of(compute_capability: Option<(u32, u32)>) -> Kind {
+    match compute_capability {
+        Some((8.., _)) => Kind::BFloat16,
+        Some((7, _)) => Kind::Half,
+        _ => Kind::Float,
+    }
+}
+
+/// Its name in specs.
+pub fn name(kind: Kind) -> &'static str {
+    match kind {
+        Kind::BFloat16 => "bf16",
+        Kind::Half => "fp16",
+        _ => "fp32",
+    }
+}
+
+/// By how much the loss is multiplied before gradients are taken. fp16 has no numbers below 6e-8: gradients that would be smaller survive
+/// by it. Where they became too large instead, the step is left out and the factor halved; after enough good steps it is doubled
+/// (as torch.amp.GradScaler, with its numbers).
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LossScale {
+    factor: f64,
+    /// Since the factor last changed.
+    good_steps: u32,
+}
+
+impl LossScale {
+    const START: f64 = 65536.0;
+    const GROWTH_INTERVAL: u32 = 2000;
+    /// Gradients that are too large even so are no matter of scale.
+    const SMALLEST: f64 = 1.0 / 65536.0;
+
+    /// None where the kind has the range of 32-bit floats.
+    pub fn of(kind: Kind) -> Option<Self> {
+        let start = LossScale {
+            factor: Self::START,
+            good_steps: 0,
+        };
+        (kind == Kind::Half).then_some(start)
+    }
+
+    pub fn factor(&self) -> f64 {
+        self.factor
+    }
+
+    /// Takes note of a step whose gradients were numbers, or were not. False where no smaller factor is worth a try.
+    pub fn follow(&mut self, finite: bool) -> bool {
+        if !finite {
+            self.factor /= 2.0;
+            self.good_steps = 0;
+            return self.factor >= Self::SMALLEST;
+        }
+        self.good_steps += 1;
+        if self.good_steps == Self::GROWTH_INTERVAL {
+            self.factor *= 2.0;
+            self.good_steps = 0;
+        }
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn auto_means_what_the_device_is_good_at() {
+        assert_eq!(kind(Precision::Auto, Device::Cpu), Kind::Float);
+        for (capability, best) in [
+            ((6, 1), Kind::Float),
+            ((7, 5), Kind::Half),
+            ((8, 0), Kind::BFloat16),
+            ((9, 0), Kind::BFloat16),
+            ((12, 0), Kind::BFloat16),
+        ] {
+            assert_eq!(best_of(Some(capability)), best, "{capability:?}");
+        }
+        assert_eq!(kind(Precision::Bf16, Device::Cpu), Kind::BFloat16);
+    }
+
+    #[test]
+    fn the_scale_is_halved_at_once_and_doubled_after_many_good_steps() {
+        assert_eq!(LossScale::of(Kind::BFloat16), None);
+        let mut scale = LossScale::of(Kind::Half).unwrap();
+        assert!(scale.follow(false));
+        assert_eq!(scale.factor(), 32768.0);
+        for _ in 0..LossScale::GROWTH_INTERVAL - 1 {
+            assert!(scale.follow(true));
+        }
+        assert_eq!(scale.factor(), 32768.0);
+        assert!(scale.follow(true));
+        assert_eq!(scale.factor(), 65536.0);
+        let tries = (1..).find(|_| !scale.follow(false));
+        assert_eq!(tries, Some(33));
+    }
+}
