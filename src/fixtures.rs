@@ -102,6 +102,7 @@ impl Stand {
             name: (*name).to_owned(),
             index: index as u32,
             images: 10,
+            splits: None,
         };
         let result = IngestResult {
             layout: Layout::Flat,
