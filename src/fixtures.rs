@@ -102,6 +102,7 @@ impl Stand {
             name: (*name).to_owned(),
             index: index as u32,
             images: 10,
+            splits: None,
         };
         let result = IngestResult {
             layout: Layout::Flat,
@@ -256,6 +257,7 @@ pub fn card(spec: &JobSpec, dataset: &Dataset) -> ModelCard {
             val_accuracy: Some(0.875),
             train_images: 16,
             val_images: 4,
+            test_images: 0,
         },
         dataset: DatasetLineage {
             id: dataset.id,

@@ -103,6 +103,7 @@ function findings(report) {
     [report.ignored, 'ignored: hidden files, texts and the like'],
     [report.duplicates, 'duplicates'],
     [report.leaks, 'of these in another split than their twin'],
+    [report.near_duplicates ?? 0, 'near duplicates: they look like another image'],
   ].filter(([number], i) => number > 0 || i === 0);
   return h('section', { class: 'card' }, h('h2', {}, 'What the check found'),
     h('ul', { class: 'plain', 'data-testid': 'report' }, tallies.map(([number, what]) => h('li', {}, h('strong', {}, formatCount(number)), ` ${what}`))),
@@ -118,13 +119,19 @@ function warning({ code, message, count, examples }) {
       h('ul', { class: 'paths' }, examples.map((example) => h('li', {}, h('code', {}, example))))));
 }
 
+/** How the paths were read: `Splits: flowers/{split}/{class}/…`. */
+function layout({ layout: kind, report }) {
+  const pattern = report?.structure?.pattern;
+  return pattern ? [`${words(kind)}: `, h('code', {}, pattern)] : words(kind);
+}
+
 function facts(dataset) {
   const pairs = [
     ['Id', h('code', {}, dataset.id)],
     ['Uploaded', formatTime(dataset.created_at)],
     ['Archive', formatBytes(dataset.bytes)],
     ['SHA-256', h('code', {}, dataset.sha256)],
-    dataset.layout && ['Layout', words(dataset.layout)],
+    dataset.layout && ['Layout', layout(dataset)],
     ['Version', dataset.version],
   ].filter(Boolean);
   return h('dl', { class: 'facts quiet' }, pairs.map(([name, value]) => h('div', {}, h('dt', {}, name), h('dd', {}, value))));

@@ -32,6 +32,7 @@ export const FIELDS = [
   { pointer: '/optimizer/momentum', label: 'Momentum', kind: 'number', example: '0.9', more: true },
   { pointer: '/optimizer/weight_decay', label: 'Weight decay', kind: 'number', example: '0', more: true },
   { pointer: '/split/val', label: 'Share for validation', kind: 'number', example: '0.2', more: true, hint: 'Where the dataset has no validation images of its own' },
+  { pointer: '/split/group_by/parts', label: 'Keep files together, parts of the name', kind: 'number', example: 'off', more: true, hint: '2 keeps patient_001_a.png and patient_001_b.png on one side' },
   { pointer: '/device', label: 'Device', kind: 'text', example: 'auto', more: true, hint: 'auto, cpu or cuda:0' },
   { pointer: '/max_seconds', label: 'Time limit in seconds', kind: 'number', example: 'none', more: true },
 ];

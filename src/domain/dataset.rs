@@ -21,14 +21,39 @@ pub enum DatasetStatus {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Layout {
-    /// `train/CLASS/…`, `val/CLASS/…`, `test/CLASS/…`
+    /// `train/CLASS/…`, `val/CLASS/…`, `test/CLASS/…`, or the other way round, `CLASS/train/…`
     Splits,
     /// `CLASS/…`
     Flat,
     /// One of the two inside one or more folders of their own.
     Wrapped,
+    /// A table, `file,label[,split]`, says what the images are.
+    Manifest,
     /// Images without class folders.
     Unlabelled,
+}
+
+/// What the paths of the archive were taken to mean.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Structure {
+    /// How a path was read.
+    #[schema(example = "flowers/{split}/{class}/…")]
+    pub pattern: String,
+    /// Folders around everything else, from the outermost on.
+    pub wrapping: Vec<String>,
+    /// Folders that were read as splits, also those that hold no image.
+    pub split_folders: Vec<SplitFolder>,
+    /// Tables that say what the images are, by their path in the archive.
+    pub manifests: Vec<String>,
+}
+
+/// A folder that was read as a split.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SplitFolder {
+    /// As it is written in the archive.
+    #[schema(example = "Validation")]
+    pub name: String,
+    pub split: Split,
 }
 
 /// A class of a dataset; its index is its place in the sorted list of names.
@@ -37,6 +62,9 @@ pub struct Class {
     pub name: String,
     pub index: u32,
     pub images: u64,
+    /// How its images are divided by the dataset itself; null in datasets that were read before this was counted.
+    #[serde(default)]
+    pub splits: Option<SplitCounts>,
 }
 
 /// Images in each part, as the dataset itself divides them; all in `train` where it does not.
@@ -45,6 +73,28 @@ pub struct SplitCounts {
     pub train: u64,
     pub val: u64,
     pub test: u64,
+}
+
+impl SplitCounts {
+    pub fn of(&self, split: Split) -> u64 {
+        match split {
+            Split::Train => self.train,
+            Split::Val => self.val,
+            Split::Test => self.test,
+        }
+    }
+
+    pub fn add(&mut self, split: Split) {
+        match split {
+            Split::Train => self.train += 1,
+            Split::Val => self.val += 1,
+            Split::Test => self.test += 1,
+        }
+    }
+
+    pub fn total(&self) -> u64 {
+        self.train + self.val + self.test
+    }
 }
 
 /// Something about a dataset that a person should know and that does not stop it.
@@ -72,6 +122,12 @@ pub struct ReportSummary {
     pub duplicates: u64,
     /// Of these, how many lie in another split than their twin.
     pub leaks: u64,
+    /// Used images that look like another used image, whose bytes are others: saved anew, in another size or format.
+    #[serde(default)]
+    pub near_duplicates: u64,
+    /// What the paths were taken to mean; null in datasets that were read before this was kept.
+    #[serde(default)]
+    pub structure: Option<Structure>,
     pub warnings: Vec<DatasetWarning>,
 }
 
@@ -92,7 +148,8 @@ pub struct ReportEntry {
     pub outcome: Outcome,
     pub class: Option<String>,
     pub split: Option<Split>,
-    /// Such as `undecodable`, `too_large`, `duplicate`, `contradictory_label`, `not_an_image`, `hidden`.
+    /// Such as `undecodable`, `truncated`, `too_large`, `duplicate`, `near_duplicate`, `contradictory_label`, `not_an_image`, `hidden`;
+    /// `missing_file` is said of a file that a manifest names and the archive lacks.
     pub codes: Vec<String>,
     pub message: Option<String>,
 }
@@ -150,7 +207,22 @@ impl Dataset {
             return fault("one_class", message);
         }
         if self.splits.train == 0 {
-            return fault("empty_split", "the dataset's training split is empty".into());
+            let message = "the dataset's training split is empty; training needs images in it";
+            return fault("empty_split", message.into());
+        }
+        let taught = |class: &&Class| class.splits.is_none_or(|splits| splits.train > 0);
+        let taught: Vec<_> = self
+            .classes
+            .iter()
+            .filter(taught)
+            .map(|class| class.name.as_str())
+            .collect();
+        if taught.len() < 2 {
+            let message = format!(
+                "the dataset's training split shows one class only ({}); training needs at least two",
+                taught.join(", ")
+            );
+            return fault("one_class", message);
         }
         let brings_val = self.splits.val > 0;
         let shares = spec.split.val + spec.split.test;

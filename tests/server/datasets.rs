@@ -146,7 +146,7 @@ async fn an_unreadable_image_is_skipped_counted_and_named() {
             .as_array()
             .unwrap()
             .iter()
-            .any(|code| code == "undecodable"),
+            .any(|code| code == "truncated"),
         "{skipped:#}"
     );
     let page = server
@@ -275,6 +275,79 @@ async fn a_dataset_that_cannot_train_is_refused_when_a_job_asks_for_it() {
         .await
         .problem(422, "invalid");
     assert_eq!(refused["errors"][0]["code"], "unlabelled", "{refused:#}");
+    for (name, paths, code) in [
+        (
+            "no-training",
+            ["val/a/1.png", "val/b/2.png", "test/a/3.png"],
+            "empty_split",
+        ),
+        (
+            "one-taught",
+            ["train/a/1.png", "val/a/2.png", "val/b/3.png"],
+            "one_class",
+        ),
+    ] {
+        let files = paths
+            .iter()
+            .zip(1..)
+            .map(|(path, number)| (*path, pictures::png(number, number, 40)));
+        let dataset = api.upload(name, pictures::zip(files)).await;
+        assert_eq!(dataset["status"], "ready", "{dataset:#}");
+        let refused = api
+            .post("/v1/jobs", json!({"dataset": name}))
+            .await
+            .problem(422, "invalid");
+        assert_eq!(refused["errors"][0]["code"], code, "{refused:#}");
+        assert!(
+            refused["errors"][0]["message"]
+                .as_str()
+                .unwrap()
+                .contains("training split"),
+            "{refused:#}"
+        );
+    }
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_of_labels_makes_a_dataset_and_the_layout_is_told() {
+    let server = Server::start().await;
+    let mut files: Vec<(String, Vec<u8>)> = (0..6)
+        .map(|i| (format!("photos/{i}.png"), pictures::png(i % 2, i, 40)))
+        .collect();
+    let lines: Vec<_> = (0..7)
+        .map(|i| format!("photos/{i}.png,{}\n", ["cat", "dog"][i % 2]))
+        .collect();
+    files.push((
+        "labels.csv".to_owned(),
+        format!("file,label\n{}", lines.concat()).into_bytes(),
+    ));
+    let archive = pictures::zip(files.iter().map(|(name, bytes)| (name.as_str(), bytes.clone())));
+    let dataset = server.api.upload("by-table", archive).await;
+    assert_eq!(dataset["layout"], "manifest", "{dataset:#}");
+    assert_eq!(dataset["report"]["structure"]["manifests"], json!(["labels.csv"]));
+    assert_eq!(
+        dataset["classes"][1],
+        json!({"name": "dog", "index": 1, "images": 3, "splits": {"train": 3, "val": 0, "test": 0}})
+    );
+    let warnings = dataset["report"]["warnings"].as_array().unwrap();
+    let missing = warnings
+        .iter()
+        .find(|warning| warning["code"] == "missing_file")
+        .unwrap();
+    assert_eq!(missing["examples"], json!(["photos/6.png"]));
+    let spec = json!({"dataset": "by-table", "split": {"group_by": {"parts": 2}}});
+    let checked = server
+        .api
+        .post("/v1/jobs?dry_run=true", spec)
+        .await
+        .expect(200)
+        .json();
+    assert_eq!(
+        checked["split"]["group_by"],
+        json!({"separator": "_", "parts": 2}),
+        "{checked:#}"
+    );
     server.stop().await;
 }
 

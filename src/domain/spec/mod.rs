@@ -21,6 +21,7 @@ mod parse;
 mod precision;
 mod preview;
 mod schedule;
+mod split;
 
 use std::collections::BTreeMap;
 

@@ -1,18 +1,26 @@
 //! What the dataset is, once every image has been seen: its classes, its manifest, its report.
 
 use super::{
-    layout::Plan,
+    checks,
     listing::{Listed, Listing, Verdict},
-    twins::{self, Identity},
-    warnings,
+    manifest::Missing,
+    path, warnings,
 };
 use crate::{
-    domain::{
-        dataset::{Class, Layout, Outcome, ReportEntry, ReportSummary, SplitCounts},
-        split::Split,
-    },
+    domain::dataset::{Class, Layout, Outcome, ReportEntry, ReportSummary, SplitCounts},
     protocol::ManifestImage,
+    worker::pixels::{Fingerprint, Mode},
 };
+
+/// An image that was stored, and what was seen of it.
+pub struct Stored {
+    pub image: ManifestImage,
+    pub mode: Mode,
+    pub fingerprint: Fingerprint,
+}
+
+/// Characters of a missing file's name that are shown.
+const MISSING_SHOWN: usize = 512;
 
 /// A dataset that was read.
 pub struct Catalogue {
@@ -28,20 +36,21 @@ pub struct Catalogue {
 
 /// Puts together what was listed and what was stored. `stored` are the used images in the order of the archive, their `class` the
 /// listing's; classes without a usable image drop out here.
-pub fn catalogue(listing: Listing, mut stored: Vec<ManifestImage>) -> Catalogue {
+pub fn catalogue(listing: Listing, mut stored: Vec<Stored>) -> Catalogue {
     let Listing {
         entries,
-        plan,
+        layout,
+        structure,
+        missing,
+        tables_not_used,
         classes: listed_classes,
         mut empty_folders,
     } = listing;
     let used = used_per_class(&stored, listed_classes.len());
     let mut renumbered = vec![None; listed_classes.len()];
     let mut classes = Vec::new();
-    let mut counts = Vec::new();
     for (number, (name, counted)) in listed_classes.iter().zip(used).enumerate() {
-        let images = counted.train + counted.val + counted.test;
-        if images == 0 {
+        if counted.total() == 0 {
             empty_folders.push(name.clone());
             continue;
         }
@@ -49,68 +58,56 @@ pub fn catalogue(listing: Listing, mut stored: Vec<ManifestImage>) -> Catalogue 
         classes.push(Class {
             name: name.clone(),
             index: classes.len() as u32,
-            images,
+            images: counted.total(),
+            splits: Some(counted),
         });
-        counts.push(counted);
     }
-    for image in &mut stored {
+    for Stored { image, .. } in &mut stored {
         image.class = image.class.and_then(|class| renumbered[class as usize]);
     }
-    let splits = sum(stored.iter().map(|image| image.split));
-    let report = report(&entries, &listed_classes, &stored);
+    let mut splits = SplitCounts::default();
+    stored.iter().for_each(|stored| splits.add(stored.image.split));
+    let mut report = report(&entries, &listed_classes, checks::codes(&stored));
+    report.extend(missing.iter().map(|missing| missing_entry(missing, &entries)));
+
     let mut summary = summary(&report);
-    summary.warnings = warnings::about_entries(&report);
-    let about_classes = warnings::about_classes(&classes, &counts, &splits, &empty_folders);
-    summary.warnings.extend(about_classes);
-    stored.sort_by(|a, b| a.path.cmp(&b.path));
-    for (id, image) in (0..).zip(&mut stored) {
+    summary.warnings = [
+        warnings::about_entries(&report),
+        warnings::about_modes(&stored).into_iter().collect(),
+        warnings::about_tables(&tables_not_used).into_iter().collect(),
+        warnings::about_classes(&classes, &splits, &empty_folders),
+        warnings::about_splits(&structure, &entries, &splits),
+    ]
+    .concat();
+    summary.structure = Some(structure);
+    let mut images: Vec<ManifestImage> = stored.into_iter().map(|stored| stored.image).collect();
+    images.sort_by(|a, b| a.path.cmp(&b.path));
+    for (id, image) in (0..).zip(&mut images) {
         image.id = id;
     }
     Catalogue {
-        layout: Plan::layout(&plan),
+        layout,
         classes,
         splits,
-        images: stored,
+        images,
         report,
         summary,
     }
 }
 
-fn used_per_class(images: &[ManifestImage], classes: usize) -> Vec<SplitCounts> {
+fn used_per_class(stored: &[Stored], classes: usize) -> Vec<SplitCounts> {
     let mut counts = vec![SplitCounts::default(); classes];
-    for image in images {
+    for Stored { image, .. } in stored {
         if let Some(class) = image.class {
-            count(&mut counts[class as usize], image.split);
+            counts[class as usize].add(image.split);
         }
     }
     counts
 }
 
-fn sum(splits: impl Iterator<Item = Split>) -> SplitCounts {
-    let mut counts = SplitCounts::default();
-    splits.for_each(|split| count(&mut counts, split));
-    counts
-}
-
-fn count(counts: &mut SplitCounts, split: Split) {
-    match split {
-        Split::Train => counts.train += 1,
-        Split::Val => counts.val += 1,
-        Split::Test => counts.test += 1,
-    }
-}
-
-/// Every entry but the folders. `stored` is still in the order of the archive.
-fn report(entries: &[Listed], classes: &[String], stored: &[ManifestImage]) -> Vec<ReportEntry> {
-    let identities: Vec<Identity<'_>> = stored
-        .iter()
-        .map(|image| Identity {
-            sha256: &image.sha256,
-            class: image.class,
-            split: image.split,
-        })
-        .collect();
-    let mut marks = twins::marks(&identities).into_iter();
+/// Every entry but the folders. `codes` are those of the used images, in the order of the archive.
+fn report(entries: &[Listed], classes: &[String], codes: Vec<Vec<&'static str>>) -> Vec<ReportEntry> {
+    let mut codes = codes.into_iter();
     entries
         .iter()
         .filter_map(|entry| {
@@ -118,8 +115,12 @@ fn report(entries: &[Listed], classes: &[String], stored: &[ManifestImage]) -> V
                 Verdict::Folder => return None,
                 // Pass two has decided on every candidate, so none is left.
                 Verdict::Used | Verdict::Candidate => {
-                    let codes = marks.next().unwrap_or_default().codes();
-                    (Outcome::Used, codes.map(str::to_owned).collect(), None)
+                    let codes = codes.next().unwrap_or_default();
+                    (
+                        Outcome::Used,
+                        codes.into_iter().map(str::to_owned).collect(),
+                        None,
+                    )
                 }
                 Verdict::Settled(settled) => (
                     settled.outcome,
@@ -139,6 +140,22 @@ fn report(entries: &[Listed], classes: &[String], stored: &[ManifestImage]) -> V
         .collect()
 }
 
+/// A file that a table names and the archive does not hold. It is no entry, but whoever wrote the table meant it as one.
+fn missing_entry(missing: &Missing, entries: &[Listed]) -> ReportEntry {
+    let message = format!(
+        "line {} of `{}` names it, and the archive does not hold it under this path",
+        missing.line, entries[missing.table].path
+    );
+    ReportEntry {
+        path: path::shown(&missing.file, MISSING_SHOWN),
+        outcome: Outcome::Skipped,
+        class: None,
+        split: None,
+        codes: vec!["missing_file".to_owned()],
+        message: Some(message),
+    }
+}
+
 fn summary(report: &[ReportEntry]) -> ReportSummary {
     let mut summary = ReportSummary::default();
     for entry in report {
@@ -150,6 +167,7 @@ fn summary(report: &[ReportEntry]) -> ReportSummary {
         let has = |code: &str| u64::from(entry.codes.iter().any(|known| known == code));
         summary.duplicates += has("duplicate");
         summary.leaks += has("leak");
+        summary.near_duplicates += has("near_duplicate");
     }
     summary
 }

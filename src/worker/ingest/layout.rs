@@ -1,93 +1,40 @@
 //! Which folders are splits and which are classes, found out from the paths alone. Pure: paths in, a plan out.
 
+mod tree;
+mod words;
+
 use std::collections::BTreeMap;
 
-use icu_normalizer::ComposingNormalizerBorrowed;
-
-use crate::domain::{dataset, split::Split};
-
-/// Images that lie beside the class folders are strays as long as they are at most one in ten; where they are more, the folder they
-/// lie in is itself what holds the images.
-const STRAYS_ONE_IN: u64 = 10;
-
-/// Names of a lone folder that say nothing about what is in it: its images have no class.
-const SAYS_NOTHING: &[&str] = &[
-    "all",
-    "data",
-    "dataset",
-    "files",
-    "frames",
-    "image",
-    "images",
-    "img",
-    "imgs",
-    "input",
-    "inputs",
-    "jpeg",
-    "jpegs",
-    "jpg",
-    "photo",
-    "photos",
-    "pics",
-    "pictures",
-    "png",
-    "pngs",
-    "raw",
-    "samples",
-    "unknown",
-    "unlabeled",
-    "unlabelled",
-];
-
-/// Folders of an archive and how many images lie in them.
-#[derive(Debug, Default)]
-pub struct Tree {
-    folders: BTreeMap<String, Tree>,
-    /// Images in this very folder.
-    direct: u64,
-    /// Images in it and below it.
-    total: u64,
-}
-
-impl Tree {
-    /// Counts an image; `parts` are its folders and its own name.
-    pub fn add_image(&mut self, parts: &[String]) {
-        self.total += 1;
-        match parts {
-            [folder, rest @ ..] if !rest.is_empty() => {
-                self.folders.entry(folder.clone()).or_default().add_image(rest);
-            }
-            _ => self.direct += 1,
-        }
-    }
-
-    fn with_images(&self) -> impl Iterator<Item = (&String, &Tree)> {
-        self.folders.iter().filter(|(_, folder)| folder.total > 0)
-    }
-
-    /// The only folder in it that holds images.
-    fn only(&self) -> Option<(&String, &Tree)> {
-        let mut folders = self.with_images();
-        folders.next().filter(|_| folders.next().is_none())
-    }
-
-    /// Whether its images lie in folders of their own, but for a few strays.
-    fn is_divided(&self) -> bool {
-        self.total > self.direct && self.direct * STRAYS_ONE_IN <= self.total
-    }
-
-    fn holds_splits_only(&self) -> bool {
-        self.is_divided() && self.with_images().all(|(name, _)| split_of(name).is_some())
-    }
-}
+use self::words::says_nothing;
+pub use self::{
+    tree::Tree,
+    words::{class_name, split_of},
+};
+use crate::domain::{
+    dataset::{self, SplitFolder, Structure},
+    split::Split,
+};
 
 /// How the folders of an archive are to be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
     /// Folders around everything else.
     wrapping: Vec<String>,
-    has_splits: bool,
+    order: Order,
+    /// Every folder that was read as a split, and what it holds around everything else.
+    split_folders: BTreeMap<String, Vec<String>>,
     has_classes: bool,
+}
+
+/// Where the splits are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Order {
+    /// `CLASS/…`
+    NoSplits,
+    /// `train/CLASS/…`
+    SplitFirst,
+    /// `CLASS/train/…`
+    ClassFirst,
 }
 
 /// Where an image belongs.
@@ -112,32 +59,42 @@ impl Plan {
         let mut wrapping = Vec::new();
         let mut here = tree;
         loop {
-            let plan = |has_splits, has_classes| Plan {
+            let plan = |order, split_folders, has_classes| Plan {
                 wrapping: wrapping.clone(),
-                has_splits,
+                order,
+                split_folders,
                 has_classes,
             };
             if !here.is_divided() && here.direct * 2 >= here.total {
-                return plan(false, false);
+                return plan(Order::NoSplits, BTreeMap::new(), false);
             }
             if has_splits(here) {
-                let labelled = here
-                    .with_images()
-                    .any(|(name, folder)| split_of(name).is_some() && is_labelled(folder));
-                return plan(true, labelled);
+                let splits = here.with_images().filter(|(name, _)| split_of(name).is_some());
+                let inner: Vec<_> = splits
+                    .map(|(name, folder)| (name.clone(), within(name, folder)))
+                    .collect();
+                let labelled = inner.iter().any(|(_, (_, holds_classes))| *holds_classes);
+                let folders = inner.into_iter().map(|(name, (inner, _))| (name, inner));
+                return plan(Order::SplitFirst, folders.collect(), labelled);
+            }
+            if classes_hold_splits(here) {
+                let names = here.with_images().flat_map(|(_, class)| class.with_images());
+                let folders = names.map(|(name, _)| (name.clone(), Vec::new()));
+                return plan(Order::ClassFirst, folders.collect(), true);
             }
             match here.only() {
                 Some((name, folder)) if folder.is_divided() || says_nothing(name) => {
                     wrapping.push(name.clone());
                     here = folder;
                 }
-                _ => return plan(false, true),
+                _ => return plan(Order::NoSplits, BTreeMap::new(), true),
             }
         }
     }
 
     pub fn layout(&self) -> dataset::Layout {
-        match (self.has_classes, self.wrapping.is_empty(), self.has_splits) {
+        let has_splits = self.order != Order::NoSplits;
+        match (self.has_classes, self.wrapping.is_empty(), has_splits) {
             (false, _, _) => dataset::Layout::Unlabelled,
             (true, false, _) => dataset::Layout::Wrapped,
             (true, true, true) => dataset::Layout::Splits,
@@ -145,30 +102,69 @@ impl Plan {
         }
     }
 
+    pub fn has_classes(&self) -> bool {
+        self.has_classes
+    }
+
+    /// The plan in words; `folders` are those that the archive lists without an image in them.
+    pub fn structure<'a>(&self, folders: impl Iterator<Item = &'a [String]>) -> Structure {
+        let mut names: Vec<&str> = self.split_folders.keys().map(String::as_str).collect();
+        for folder in folders {
+            if let Some([name]) = folder.strip_prefix(self.wrapping.as_slice())
+                && self.order == Order::SplitFirst
+                && split_of(name).is_some()
+            {
+                names.push(name);
+            }
+        }
+        names.sort_unstable();
+        names.dedup();
+        let split_folders = names.into_iter().filter_map(|name| {
+            let name = name.to_owned();
+            split_of(&name).map(|split| SplitFolder { name, split })
+        });
+        let mut pattern = self.wrapping.clone();
+        let class = self.has_classes.then_some("{class}");
+        let split = (self.order != Order::NoSplits).then_some("{split}");
+        let levels = match self.order {
+            Order::ClassFirst => [class, split],
+            _ => [split, class],
+        };
+        pattern.extend(levels.into_iter().flatten().map(str::to_owned));
+        pattern.push("…".to_owned());
+        Structure {
+            pattern: pattern.join("/"),
+            wrapping: self.wrapping.clone(),
+            split_folders: split_folders.collect(),
+            manifests: Vec::new(),
+        }
+    }
+
     /// Where an image belongs; `parts` are its folders and its own name.
     pub fn place(&self, parts: &[String]) -> Result<Place, Stray> {
-        let stray = if self.has_splits {
-            Stray::OutsideSplits
-        } else {
-            Stray::NoClass
-        };
+        let unlabelled = |split| Ok(Place { class: None, split });
         let Some(inside) = parts.strip_prefix(self.wrapping.as_slice()) else {
             // Beside the wrapping folders: a logo, a preview. In an unlabelled dataset every image counts.
-            return if self.has_splits || self.has_classes {
-                Err(stray)
-            } else {
-                Ok(unlabelled(Split::Train))
+            return match (self.order, self.has_classes) {
+                (Order::NoSplits, false) => unlabelled(Split::Train),
+                (Order::NoSplits, true) => Err(Stray::NoClass),
+                _ => Err(Stray::OutsideSplits),
             };
         };
-        let (split, inside) = match inside {
-            [folder, rest @ ..] if self.has_splits && !rest.is_empty() => {
-                (split_of(folder).ok_or(stray)?, rest)
+        let (split, class) = match (self.order, inside) {
+            (Order::NoSplits, _) => (Split::Train, inside),
+            (Order::SplitFirst, [folder, rest @ ..]) if !rest.is_empty() => {
+                let split = split_of(folder).ok_or(Stray::OutsideSplits)?;
+                let inner = self.split_folders.get(folder).map_or(&[][..], Vec::as_slice);
+                (split, rest.strip_prefix(inner).unwrap_or(&[]))
             }
-            _ if self.has_splits => return Err(stray),
-            _ => (Split::Train, inside),
+            (Order::ClassFirst, [_, folder, rest @ ..]) if !rest.is_empty() => {
+                (split_of(folder).ok_or(Stray::OutsideSplits)?, inside)
+            }
+            _ => return Err(Stray::OutsideSplits),
         };
-        match inside {
-            _ if !self.has_classes => Ok(unlabelled(split)),
+        match class {
+            _ if !self.has_classes => unlabelled(split),
             [class, _, ..] => Ok(Place {
                 class: Some(class_name(class)),
                 split,
@@ -177,64 +173,78 @@ impl Plan {
         }
     }
 
-    /// How many folders lead to a class's own, that one included.
-    pub fn class_depth(&self) -> usize {
-        self.wrapping.len() + usize::from(self.has_splits) + 1
+    /// How many folders of a path lead to its class's own, that one included.
+    pub fn class_depth(&self, parts: &[String]) -> usize {
+        let inside = self.wrapping.len();
+        match self.order {
+            Order::NoSplits | Order::ClassFirst => inside + 1,
+            Order::SplitFirst => {
+                let folder = parts.get(inside).and_then(|name| self.split_folders.get(name));
+                inside + 1 + folder.map_or(0, Vec::len) + 1
+            }
+        }
     }
 
     /// Whether a folder is that of a class: an empty one is worth a word.
     pub fn is_class_folder(&self, parts: &[String]) -> bool {
+        if !self.has_classes || parts.len() != self.class_depth(parts) {
+            return false;
+        }
         let mut image = parts.to_vec();
+        if self.order == Order::ClassFirst {
+            return parts.starts_with(&self.wrapping);
+        }
         image.push(String::new());
-        let place = self.place(&image);
-        parts.len() == self.class_depth() && place.is_ok_and(|place| place.class.is_some())
-    }
-}
-
-fn unlabelled(split: Split) -> Place {
-    Place { class: None, split }
-}
-
-/// The split that a folder's name stands for.
-fn split_of(name: &str) -> Option<Split> {
-    match name.to_ascii_lowercase().as_str() {
-        "train" | "training" => Some(Split::Train),
-        "val" | "valid" | "validation" => Some(Split::Val),
-        "test" | "testing" => Some(Split::Test),
-        _ => None,
+        self.place(&image).is_ok_and(|place| place.class.is_some())
     }
 }
 
 /// Whether the folders here are splits. A class may be named "train" too, so a split beside other folders of images counts only
-/// where it is itself divided into classes, or is not alone.
+/// where it is for training and itself divided into classes, or is not alone.
 fn has_splits(here: &Tree) -> bool {
     let (splits, others): (Vec<_>, Vec<_>) =
         here.with_images().partition(|(name, _)| split_of(name).is_some());
+    let trains = |(name, _): &(&String, &Tree)| split_of(name) == Some(Split::Train);
     match (splits.as_slice(), others.as_slice()) {
         ([], _) => false,
         // A wrapping folder that happens to be called "test".
         ([(_, only)], []) => !only.holds_splits_only(),
         (_, []) => true,
-        ([(name, only)], _) => split_of(name) == Some(Split::Train) && only.is_divided(),
-        _ => true,
+        ([only], _) => trains(only) && only.1.is_divided(),
+        (several, _) => several.iter().any(trains),
     }
 }
 
-/// Whether a split's images lie in class folders. A lone folder whose name says nothing is none.
-fn is_labelled(split: &Tree) -> bool {
-    split.is_divided() && split.only().is_none_or(|(name, _)| !says_nothing(name))
+/// Whether the folders here are classes that are each divided into splits: all of them are, and training is among their splits.
+fn classes_hold_splits(here: &Tree) -> bool {
+    let classes: Vec<_> = here.with_images().map(|(_, folder)| folder).collect();
+    let names = || classes.iter().flat_map(|class| class.with_images());
+    let has = |wanted: Split| names().any(|(name, _)| split_of(name) == Some(wanted));
+    classes.len() > 1
+        && here.is_divided()
+        && classes.iter().all(|class| class.holds_splits_only())
+        && has(Split::Train)
+        && (has(Split::Val) || has(Split::Test))
 }
 
-fn says_nothing(name: &str) -> bool {
-    SAYS_NOTHING.contains(&name.to_ascii_lowercase().as_str())
+/// The folders around everything in a split, such as `images` in `train/images/CLASS/…`, and whether class folders lie in them. A lone
+/// folder whose name says nothing is no class.
+fn within(split: &str, folder: &Tree) -> (Vec<String>, bool) {
+    let mut inner = Vec::new();
+    let mut here = folder;
+    while let Some((name, folder)) = here.only()
+        && here.is_divided()
+        && folder.is_divided()
+        && (says_nothing(name) || split_of(name).is_some_and(|again| split_of(split) == Some(again)))
+    {
+        inner.push(name.clone());
+        here = folder;
+    }
+    let labelled = here.is_divided() && here.only().is_none_or(|(name, _)| !says_nothing(name));
+    (inner, labelled)
 }
 
-/// One name, one class: some systems write `é` as one character and some as two (Unicode normal form C is what is kept).
-pub fn class_name(folder: &str) -> String {
-    ComposingNormalizerBorrowed::new_nfc()
-        .normalize(folder)
-        .into_owned()
-}
-
+#[cfg(test)]
+mod properties;
 #[cfg(test)]
 mod tests;

@@ -3,21 +3,22 @@
 //! The layout can be told only once all paths are known, and a tar.gz cannot be gone back in; so names come first, pixels second
 //! (`pipeline`). Files whose name does not say "image" are asked by their first bytes.
 
-use std::{
-    borrow::Cow,
-    collections::{BTreeSet, HashMap, HashSet},
-    path::Path,
-};
+use std::{borrow::Cow, collections::HashMap, path::Path};
 
 use super::{
-    archive::{self, Entry, Gauge, Kind},
-    layout::{Place, Plan, Stray, Tree},
+    archive::{self, Contents, Entry, Gauge, Kind},
+    arrange::arrange,
+    manifest::Missing,
     path::{self, PathFault},
     pulse::Pulse,
     rejection::Rejection,
+    tables::Tables,
 };
 use crate::{
-    domain::{dataset::Outcome, split::Split},
+    domain::{
+        dataset::{Layout, Outcome, Structure},
+        split::Split,
+    },
     limits::IngestLimits,
     worker::pixels::{self, Content},
 };
@@ -74,7 +75,12 @@ pub struct Listed {
 /// The whole archive, by name.
 pub struct Listing {
     pub entries: Vec<Listed>,
-    pub plan: Plan,
+    pub layout: Layout,
+    pub structure: Structure,
+    /// Lines of manifests whose file is not there.
+    pub missing: Vec<Missing>,
+    /// Tables that could be manifests and are none, because the folders say more, as they may be shown.
+    pub tables_not_used: Vec<String>,
     /// Names of all class folders that hold or should hold images, sorted. Those of which no image can be used drop out later.
     pub classes: Vec<String>,
     /// Class folders that hold nothing that looks like an image, as they may be shown.
@@ -84,21 +90,29 @@ pub struct Listing {
 /// Reads the names. Errors: a [`Rejection`], or a failing disk.
 pub fn list(archive: &Path, limits: &IngestLimits, pulse: &Pulse<'_>) -> anyhow::Result<Listing> {
     let mut entries = Vec::new();
+    let mut tables = Tables::new(limits);
     let gauge = Gauge::new(limits, pulse);
     archive::visit(archive, &gauge, &mut |entry| {
-        entries.push(Listed {
+        let listed = Listed {
             path: path::shown(entry.name, limits.max_path_bytes),
             class: None,
             split: None,
-            verdict: verdict(entry, limits)?,
-        });
+            verdict: verdict(entry, limits, &mut |bytes| tables.add(entries.len(), bytes))?,
+        };
+        entries.push(listed);
         Ok(())
     })?;
     settle_replaced(&mut entries);
-    arrange(entries, limits)
+    let tables = tables.candidates(&entries);
+    arrange(entries, &tables, limits)
 }
 
-fn verdict(entry: &mut Entry<'_>, limits: &IngestLimits) -> anyhow::Result<Verdict> {
+/// `table` is given what may be a table, whole.
+fn verdict(
+    entry: &mut Entry<'_>,
+    limits: &IngestLimits,
+    table: &mut dyn FnMut(&[u8]),
+) -> anyhow::Result<Verdict> {
     let skipped = |code, message: &'static str| Ok(Verdict::Settled(Settled::skipped(code, message)));
     let parts = match path::parts(entry.name, limits.max_path_bytes) {
         Ok(parts) => parts,
@@ -125,11 +139,26 @@ fn verdict(entry: &mut Entry<'_>, limits: &IngestLimits) -> anyhow::Result<Verdi
         Kind::Damaged => return skipped("damaged", DAMAGED),
         Kind::File => {}
     }
-    let named_as_image = parts
-        .last()
-        .is_some_and(|name| pixels::EXTENSIONS.contains(&path::extension(name).as_str()));
-    if named_as_image || pixels::content(&entry.head()?) != Content::NotAnImage {
+    let extension = parts.last().map(|name| path::extension(name)).unwrap_or_default();
+    if pixels::EXTENSIONS.contains(&extension.as_str()) {
         return Ok(Verdict::Candidate);
+    }
+    let may_be_table = Tables::EXTENSIONS.contains(&extension.as_str());
+    let bytes = match may_be_table {
+        false => entry.head()?,
+        true => match entry.contents()? {
+            Contents::Whole(bytes) => bytes,
+            Contents::TooLarge => {
+                return skipped("too_large", "the table is too large to be read; divide it");
+            }
+            Contents::Damaged => return skipped("damaged", DAMAGED),
+        },
+    };
+    if pixels::content(&bytes) != Content::NotAnImage {
+        return Ok(Verdict::Candidate);
+    }
+    if may_be_table {
+        table(&bytes);
     }
     Ok(Verdict::Settled(Settled::ignored("not_an_image", "not an image")))
 }
@@ -151,90 +180,6 @@ fn settle_replaced(entries: &mut [Listed]) {
 }
 
 /// Candidates have paths that were found good, and showing them changes no separator.
-fn parts_of(shown: &str) -> Vec<String> {
+pub fn parts_of(shown: &str) -> Vec<String> {
     path::parts(shown, usize::MAX).unwrap_or_default()
-}
-
-/// Finds the layout and gives every candidate its place.
-fn arrange(mut entries: Vec<Listed>, limits: &IngestLimits) -> anyhow::Result<Listing> {
-    let mut tree = Tree::default();
-    for entry in entries.iter().filter(|entry| entry.verdict == Verdict::Candidate) {
-        tree.add_image(&parts_of(&entry.path));
-    }
-    let plan = Plan::of(&tree);
-    // Classes are numbered as they come, then once more in the order of their names.
-    let mut numbers: HashMap<String, u32> = HashMap::new();
-    for entry in &mut entries {
-        if entry.verdict != Verdict::Candidate {
-            continue;
-        }
-        match plan.place(&parts_of(&entry.path)) {
-            Err(stray) => entry.verdict = Verdict::Settled(stray_entry(stray)),
-            Ok(Place { class, split }) => {
-                entry.split = Some(split);
-                let next = numbers.len() as u32;
-                entry.class = class.map(|name| *numbers.entry(name).or_insert(next));
-            }
-        }
-    }
-    if numbers.len() > limits.max_classes {
-        let message = format!(
-            "the archive has {} class folders and at most {} are taken; merge some, or upload several datasets",
-            numbers.len(),
-            limits.max_classes
-        );
-        return Err(Rejection::new("too_many_classes", message).into());
-    }
-    let classes = number_by_name(numbers, &mut entries);
-    let empty_folders = empty_folders(&entries, &plan);
-    Ok(Listing {
-        entries,
-        plan,
-        classes,
-        empty_folders,
-    })
-}
-
-fn stray_entry(stray: Stray) -> Settled {
-    match stray {
-        Stray::NoClass => Settled::skipped("no_class", "lies in no class folder; move it into one"),
-        Stray::OutsideSplits => Settled::skipped(
-            "outside_splits",
-            "lies beside the folders for training, validation and test; move it into one",
-        ),
-    }
-}
-
-fn number_by_name(numbers: HashMap<String, u32>, entries: &mut [Listed]) -> Vec<String> {
-    let mut named: Vec<(String, u32)> = numbers.into_iter().collect();
-    named.sort_unstable();
-    let mut renumbered = vec![0; named.len()];
-    for (index, (_, number)) in (0..).zip(&named) {
-        renumbered[*number as usize] = index;
-    }
-    for entry in entries {
-        entry.class = entry.class.map(|number| renumbered[number as usize]);
-    }
-    named.into_iter().map(|(name, _)| name).collect()
-}
-
-/// Class folders that the archive names and that hold no candidate, each split's own.
-fn empty_folders(entries: &[Listed], plan: &Plan) -> Vec<String> {
-    let filled: HashSet<Vec<String>> = entries
-        .iter()
-        .filter(|entry| entry.class.is_some())
-        .map(|entry| {
-            let mut parts = parts_of(&entry.path);
-            parts.truncate(plan.class_depth());
-            parts
-        })
-        .collect();
-    let mut empty = BTreeSet::new();
-    for entry in entries.iter().filter(|entry| entry.verdict == Verdict::Folder) {
-        let parts = parts_of(&entry.path);
-        if plan.is_class_folder(&parts) && !path::is_hidden(&parts) && !filled.contains(&parts) {
-            empty.insert(parts.join("/"));
-        }
-    }
-    empty.into_iter().collect()
 }

@@ -6,15 +6,21 @@
 //! Entries are never written under their own names, and memory does not grow with the size of the images, only with their number.
 
 mod archive;
+mod arrange;
 mod budget;
 mod catalogue;
+mod checks;
 mod layout;
 mod listing;
+mod manifest;
+mod near;
 mod output;
 mod path;
 mod pipeline;
 mod pulse;
 mod rejection;
+mod sentences;
+mod tables;
 #[cfg(test)]
 mod tests;
 mod twins;
@@ -25,7 +31,7 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 
 use self::{
-    catalogue::{Catalogue, catalogue},
+    catalogue::{Catalogue, Stored, catalogue},
     listing::{Listing, Verdict},
     output::HashedFile,
     pipeline::{Decoded, Pipeline},
@@ -119,7 +125,7 @@ fn store_images(
     dir: &RunDir,
     pulse: &Pulse<'_>,
     listing: &mut Listing,
-) -> anyhow::Result<(Vec<ManifestImage>, Artifact, Artifact)> {
+) -> anyhow::Result<(Vec<Stored>, Artifact, Artifact)> {
     let mut images = HashedFile::create(dir, IMAGES_FILE).context("cannot write the images")?;
     let mut pack = HashedFile::create(dir, PACK_FILE).context("cannot write the pixel pack")?;
     let mut stored = Vec::new();
@@ -138,12 +144,11 @@ fn store_images(
             Err(settled) => Verdict::Settled(settled),
             Ok(image) => {
                 let entry = &listing.entries[index];
-                stored.push(ManifestImage {
-                    path: entry.path.clone(),
-                    class: entry.class,
-                    split: entry.split.unwrap_or(Split::Train),
-                    ..store(image, &mut images, &mut pack)?
-                });
+                let mut kept = store(image, &mut images, &mut pack)?;
+                kept.image.path = entry.path.clone();
+                kept.image.class = entry.class;
+                kept.image.split = entry.split.unwrap_or(Split::Train);
+                stored.push(kept);
                 Verdict::Used
             }
         };
@@ -165,8 +170,8 @@ fn store_images(
 }
 
 /// Appends one image to the two files; who it is, the caller knows.
-fn store(image: Decoded, images: &mut HashedFile, pack: &mut HashedFile) -> anyhow::Result<ManifestImage> {
-    Ok(ManifestImage {
+fn store(image: Decoded, images: &mut HashedFile, pack: &mut HashedFile) -> anyhow::Result<Stored> {
+    let manifest = ManifestImage {
         id: 0,
         path: String::new(),
         class: None,
@@ -181,6 +186,11 @@ fn store(image: Decoded, images: &mut HashedFile, pack: &mut HashedFile) -> anyh
             .context("cannot write the pixel pack")?,
         pack_width: image.packed.width,
         pack_height: image.packed.height,
+    };
+    Ok(Stored {
+        image: manifest,
+        mode: image.mode,
+        fingerprint: image.fingerprint,
     })
 }
 

@@ -28,7 +28,7 @@ use super::{
 use crate::{
     digest,
     limits::IngestLimits,
-    worker::pixels::{self, DecodeFault, Picture},
+    worker::pixels::{self, DecodeFault, Fingerprint, Mode, Picture},
 };
 
 /// Images on their way, for each thread.
@@ -51,6 +51,8 @@ pub struct Decoded {
     pub height: u32,
     /// What goes into the pack.
     pub packed: Picture,
+    pub mode: Mode,
+    pub fingerprint: Fingerprint,
 }
 
 /// What became of a candidate.
@@ -173,13 +175,15 @@ impl Pipeline<'_> {
         let needed = u64::from(width) * u64::from(height) * DECODING_BYTES_PER_PIXEL;
         // This budget is never closed: who holds a part of it waits for nothing else and gives it back.
         let _ = memory.take(needed);
-        let decoded = pixels::decode(&bytes, most).map(|picture| {
+        let decoded = pixels::decode_with_mode(&bytes, most).map(|(picture, mode)| {
             let (width, height) = (picture.width, picture.height);
-            (width, height, pixels::pack(picture, self.pack_side))
+            (width, height, pixels::pack(picture, self.pack_side), mode)
         });
         memory.give_back(needed);
-        let (width, height, packed) = decoded?;
+        let (width, height, packed, mode) = decoded?;
         Ok(Decoded {
+            fingerprint: Fingerprint::of(&packed),
+            mode,
             sha256: digest::of_bytes(&bytes),
             bytes,
             width,

@@ -2,9 +2,18 @@
 
 use std::collections::BTreeMap;
 
-use crate::domain::{
-    dataset::{Class, DatasetWarning, Outcome, ReportEntry, SplitCounts},
-    split::Split,
+use super::{
+    catalogue::Stored,
+    checks,
+    listing::{Listed, Verdict},
+    sentences::sentences,
+};
+use crate::{
+    domain::{
+        dataset::{Class, DatasetWarning, Outcome, ReportEntry, SplitCounts, Structure},
+        split::Split,
+    },
+    worker::pixels::Mode,
 };
 
 /// A few are enough to find the rest in the report.
@@ -48,8 +57,17 @@ impl Found {
 /// About single entries: those that were skipped, by code, then twins.
 pub fn about_entries(report: &[ReportEntry]) -> Vec<DatasetWarning> {
     let mut by_code: BTreeMap<&str, Found> = BTreeMap::new();
+    let modes = [
+        Mode::Colour,
+        Mode::Grey,
+        Mode::Transparent,
+        Mode::Cmyk,
+        Mode::Deep,
+    ]
+    .map(Mode::code);
     for entry in report.iter().filter(|entry| entry.outcome != Outcome::Ignored) {
-        for code in &entry.codes {
+        // Modes are told of together.
+        for code in entry.codes.iter().filter(|code| !modes.contains(&code.as_str())) {
             by_code.entry(code).or_default().add(&entry.path);
         }
     }
@@ -62,69 +80,65 @@ pub fn about_entries(report: &[ReportEntry]) -> Vec<DatasetWarning> {
         .collect()
 }
 
-fn sentences(code: &str) -> (&str, &'static str, &'static str) {
-    let (one, many) = match code {
-        "undecodable" => (
-            "1 image is damaged or cut short and was left out",
-            "{} images are damaged or cut short and were left out",
-        ),
-        "damaged" => (
-            "1 file is damaged inside the archive and was left out",
-            "{} files are damaged inside the archive and were left out",
-        ),
-        "too_large" => (
-            "1 image is too large and was left out",
-            "{} images are too large and were left out",
-        ),
-        "unsupported_format" => (
-            "1 image is of a format that is not taken and was left out; save it as JPEG or PNG",
-            "{} images are of formats that are not taken and were left out; save them as JPEG or PNG",
-        ),
-        "not_an_image" => (
-            "1 file is named like an image, is none, and was left out",
-            "{} files are named like images, are none, and were left out",
-        ),
-        "encrypted" => (
-            "1 file is encrypted and was left out; pack without a password",
-            "{} files are encrypted and were left out; pack without a password",
-        ),
-        "no_class" => (
-            "1 image lies in no class folder and was left out",
-            "{} images lie in no class folder and were left out",
-        ),
-        "outside_splits" => (
-            "1 image lies beside the folders for training, validation and test and was left out",
-            "{} images lie beside the folders for training, validation and test and were left out",
-        ),
-        "duplicate" => {
-            let many = "{} images have the same bytes as another one";
-            return ("duplicates", many, many);
-        }
-        "leak" => {
-            let many =
-                "{} images are in two splits at once: results measured on them look better than they are";
-            return ("leaks", many, many);
-        }
-        "contradictory_label" => {
-            let many =
-                "{} images have the same bytes as one of another class: some of their labels are wrong";
-            return ("contradictory_label", many, many);
-        }
-        _ => (
-            "1 entry could not be used and was left out; the report says why",
-            "{} entries could not be used and were left out; the report says why",
-        ),
-    };
-    (code, one, many)
+/// Images that keep their colours otherwise than most.
+pub fn about_modes(stored: &[Stored]) -> Option<DatasetWarning> {
+    let usual = checks::usual_mode(stored)?;
+    let others = stored.iter().filter(|stored| stored.mode != usual);
+    let mut counts: BTreeMap<Mode, u64> = BTreeMap::new();
+    others
+        .clone()
+        .for_each(|other| *counts.entry(other.mode).or_default() += 1);
+    let mut warning =
+        Found::of(others.map(|other| other.image.path.as_str())).warning("mixed_modes", "", "")?;
+    let counted: Vec<_> = counts
+        .iter()
+        .map(|(mode, count)| format!("{count} {}", mode.in_words()))
+        .collect();
+    warning.message = format!(
+        "most images are {}, and others are not: {}; all become RGB, but a class that is kept otherwise than the rest may be told apart \
+         by that alone",
+        usual.in_words(),
+        counted.join(", ")
+    );
+    Some(warning)
 }
 
-/// About classes and how the images are spread over them. `counts[class][split]`; `empty` are class folders without a usable image.
-pub fn about_classes(
-    classes: &[Class],
-    counts: &[SplitCounts],
-    splits: &SplitCounts,
-    empty: &[String],
-) -> Vec<DatasetWarning> {
+/// Tables that name images and that the class folders went before.
+pub fn about_tables(tables: &[String]) -> Option<DatasetWarning> {
+    Found::of(tables.iter().map(String::as_str)).warning(
+        "manifest_not_used",
+        "1 table names some of the images only; their folders were read as classes instead",
+        "{} tables name some of the images only; their folders were read as classes instead",
+    )
+}
+
+/// Splits that the archive has and that hold nothing that can be used.
+pub fn about_splits(structure: &Structure, entries: &[Listed], splits: &SplitCounts) -> Vec<DatasetWarning> {
+    [Split::Train, Split::Val, Split::Test]
+        .into_iter()
+        .filter(|split| splits.of(*split) == 0)
+        .filter_map(|split| {
+            let folders = structure
+                .split_folders
+                .iter()
+                .filter(|folder| folder.split == split);
+            let names: Vec<&str> = folders.map(|folder| folder.name.as_str()).collect();
+            let meant = |entry: &&Listed| entry.split == Some(split) && entry.verdict != Verdict::Folder;
+            let left_out = entries.iter().filter(meant).map(|entry| entry.path.as_str());
+            let examples: Vec<&str> = names.iter().copied().chain(left_out).collect();
+            let name = in_words(split);
+            let then = match split {
+                Split::Train => "nothing can be trained on this dataset",
+                Split::Val | Split::Test => "jobs cut one from the training images where they need it",
+            };
+            let sentence = format!("the dataset's {name} split holds no usable image; {then}");
+            Found::of(examples).warning("empty_split", &sentence, &sentence)
+        })
+        .collect()
+}
+
+/// About classes and how the images are spread over them; `empty` are class folders without a usable image.
+pub fn about_classes(classes: &[Class], splits: &SplitCounts, empty: &[String]) -> Vec<DatasetWarning> {
     let empty_class = Found::of(empty.iter().map(String::as_str)).warning(
         "empty_class",
         "1 class folder holds no usable image and is no class of the dataset",
@@ -144,7 +158,7 @@ pub fn about_classes(
     ]
     .into_iter()
     .flatten()
-    .chain(missing(classes, counts, splits))
+    .chain(missing(classes, splits))
     .collect()
 }
 
@@ -177,34 +191,36 @@ fn imbalance(classes: &[Class]) -> Option<DatasetWarning> {
     Some(warning)
 }
 
-/// A class that one of the splits does not have, for each split that has any.
-fn missing(classes: &[Class], counts: &[SplitCounts], splits: &SplitCounts) -> Vec<DatasetWarning> {
+/// Classes that one of the splits does not have, for each split that has any. What training does not show nobody can learn, so that
+/// has a code of its own.
+fn missing(classes: &[Class], splits: &SplitCounts) -> Vec<DatasetWarning> {
     [Split::Train, Split::Val, Split::Test]
         .into_iter()
-        .filter(|&split| of(splits, split) > 0)
+        .filter(|&split| splits.of(split) > 0)
         .filter_map(|split| {
-            let without = classes
-                .iter()
-                .zip(counts)
-                .filter(|(_, counts)| of(counts, split) == 0);
-            let name = match split {
-                Split::Train => "training",
-                Split::Val => "validation",
-                Split::Test => "test",
-            };
-            Found::of(without.map(|(class, _)| class.name.as_str())).warning(
-                "missing_class_in_split",
-                &format!("1 class has no {name} images"),
-                &format!("{{}} classes have no {name} images"),
-            )
+            let lacks = |class: &&Class| class.splits.is_some_and(|splits| splits.of(split) == 0);
+            let found = Found::of(classes.iter().filter(lacks).map(|class| class.name.as_str()));
+            let name = in_words(split);
+            match split {
+                Split::Train => found.warning(
+                    "unknown_class_in_split",
+                    "1 class of the validation or test images has no training images: it cannot be learned",
+                    "{} classes of the validation or test images have no training images: they cannot be learned",
+                ),
+                Split::Val | Split::Test => found.warning(
+                    "missing_class_in_split",
+                    &format!("1 class has no {name} images"),
+                    &format!("{{}} classes have no {name} images"),
+                ),
+            }
         })
         .collect()
 }
 
-fn of(counts: &SplitCounts, split: Split) -> u64 {
+fn in_words(split: Split) -> &'static str {
     match split {
-        Split::Train => counts.train,
-        Split::Val => counts.val,
-        Split::Test => counts.test,
+        Split::Train => "training",
+        Split::Val => "validation",
+        Split::Test => "test",
     }
 }

@@ -5,12 +5,16 @@ use std::{
     panic::{self, AssertUnwindSafe},
 };
 
-use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits, RgbImage};
+use image::{
+    DynamicImage, ExtendedColorType, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits, RgbImage,
+};
 
 use super::{
     Picture,
     format::{Content, content},
-    jpeg,
+    gif, jpeg,
+    mode::Mode,
+    tiff,
 };
 
 /// Why a file gave no picture.
@@ -45,7 +49,8 @@ impl DecodeFault {
             DecodeFault::NotAnImage => "not_an_image",
             DecodeFault::UnsupportedFormat(_) | DecodeFault::UnsupportedVariant => "unsupported_format",
             DecodeFault::TooManyPixels { .. } | DecodeFault::TooMuchMemory => "too_large",
-            DecodeFault::Truncated | DecodeFault::Undecodable => "undecodable",
+            DecodeFault::Truncated => "truncated",
+            DecodeFault::Undecodable => "undecodable",
         }
     }
 
@@ -67,6 +72,11 @@ const DECODER_OVERHEAD: u64 = 16 << 20;
 /// Pillow clips at 255 instead and makes nearly every such picture white, and in that one case we do not follow it.
 /// A JPEG without an end counts as cut short, as in Pillow. `max_pixels` is checked before anything is decoded.
 pub fn decode(bytes: &[u8], max_pixels: u64) -> Result<Picture, DecodeFault> {
+    decode_with_mode(bytes, max_pixels).map(|(picture, _)| picture)
+}
+
+/// As [`decode`], and how the file kept its colours.
+pub fn decode_with_mode(bytes: &[u8], max_pixels: u64) -> Result<(Picture, Mode), DecodeFault> {
     // A decoder that panics on a hostile file costs that file, not the run.
     panic::catch_unwind(AssertUnwindSafe(|| decode_upright(bytes, max_pixels)))
         .unwrap_or(Err(DecodeFault::Undecodable))
@@ -78,24 +88,67 @@ pub fn dimensions(bytes: &[u8], max_pixels: u64) -> Result<(u32, u32), DecodeFau
         .unwrap_or(Err(DecodeFault::Undecodable))
 }
 
-fn decode_upright(bytes: &[u8], max_pixels: u64) -> Result<Picture, DecodeFault> {
-    let mut decoder = open(bytes, max_pixels)?;
-    // Unreadable EXIF data is no reason to refuse a readable picture.
-    let orientation = decoder.orientation().ok();
-    let image = DynamicImage::from_decoder(decoder).map_err(fault)?;
-    let mut upright = DynamicImage::ImageRgb8(to_rgb(image));
+fn decode_upright(bytes: &[u8], max_pixels: u64) -> Result<(Picture, Mode), DecodeFault> {
+    let (image, orientation, is_cmyk) = match open(bytes, max_pixels)? {
+        Opened::Tiff(mut rest) => {
+            let orientation = rest.orientation();
+            (rest.read().ok_or(DecodeFault::Undecodable)?, orientation, false)
+        }
+        Opened::Usual(mut decoder) => {
+            // Unreadable EXIF data is no reason to refuse a readable picture.
+            let orientation = decoder.orientation().ok();
+            let is_cmyk = jpeg::components(bytes) == Some(4)
+                || matches!(
+                    decoder.original_color_type(),
+                    ExtendedColorType::Cmyk8 | ExtendedColorType::Cmyk16
+                );
+            (
+                DynamicImage::from_decoder(decoder).map_err(fault)?,
+                orientation,
+                is_cmyk,
+            )
+        }
+    };
+    let is_gif = content(bytes) == Content::Image(ImageFormat::Gif);
+    let mode = match is_cmyk {
+        true => Mode::Cmyk,
+        // A GIF has a palette, and transparent values of it are no sign of anything.
+        false if is_gif => Mode::Colour,
+        false => Mode::of(&image),
+    };
+    let mut rgb = to_rgb(image);
+    if is_gif {
+        gif::paint_around(bytes, &mut rgb);
+    }
+    let mut upright = DynamicImage::ImageRgb8(rgb);
     if let Some(orientation) = orientation {
         upright.apply_orientation(orientation);
     }
     let rgb = upright.into_rgb8();
-    Ok(Picture {
+    let picture = Picture {
         width: rgb.width(),
         height: rgb.height(),
         rgb: rgb.into_raw(),
-    })
+    };
+    Ok((picture, mode))
 }
 
-fn open(bytes: &[u8], max_pixels: u64) -> Result<impl ImageDecoder, DecodeFault> {
+/// A picture whose header was read.
+enum Opened<'a> {
+    Usual(Box<dyn ImageDecoder + 'a>),
+    Tiff(Box<tiff::Rest>),
+}
+
+impl Opened<'_> {
+    fn dimensions(&self) -> (u32, u32) {
+        match self {
+            Opened::Usual(decoder) => decoder.dimensions(),
+            Opened::Tiff(rest) => (rest.width, rest.height),
+        }
+    }
+}
+
+fn open(bytes: &[u8], max_pixels: u64) -> Result<Opened<'_>, DecodeFault> {
     let format = match content(bytes) {
         Content::Image(format) => format,
         Content::OtherImage(name) => return Err(DecodeFault::UnsupportedFormat(name)),
@@ -104,16 +157,21 @@ fn open(bytes: &[u8], max_pixels: u64) -> Result<impl ImageDecoder, DecodeFault>
     if format == ImageFormat::Jpeg && !jpeg::reaches_its_end(bytes) {
         return Err(DecodeFault::Truncated);
     }
+    let max_bytes = max_pixels
+        .saturating_mul(MAX_BYTES_PER_PIXEL)
+        .saturating_add(DECODER_OVERHEAD);
     let mut limits = Limits::no_limits();
-    limits.max_alloc = Some(
-        max_pixels
-            .saturating_mul(MAX_BYTES_PER_PIXEL)
-            .saturating_add(DECODER_OVERHEAD),
-    );
+    limits.max_alloc = Some(max_bytes);
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
     reader.limits(limits);
-    let decoder = reader.into_decoder().map_err(fault)?;
-    let (width, height) = decoder.dimensions();
+    let opened = match reader.into_decoder().map_err(fault) {
+        Ok(decoder) => Opened::Usual(Box::new(decoder)),
+        Err(fault) if format == ImageFormat::Tiff => {
+            Opened::Tiff(Box::new(tiff::Rest::open(bytes, max_bytes).ok_or(fault)?))
+        }
+        Err(fault) => return Err(fault),
+    };
+    let (width, height) = opened.dimensions();
     if width == 0 || height == 0 {
         return Err(DecodeFault::Undecodable);
     }
@@ -124,7 +182,7 @@ fn open(bytes: &[u8], max_pixels: u64) -> Result<impl ImageDecoder, DecodeFault>
             max_pixels,
         });
     }
-    Ok(decoder)
+    Ok(opened)
 }
 
 fn fault(error: ImageError) -> DecodeFault {

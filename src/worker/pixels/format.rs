@@ -27,7 +27,8 @@ pub fn content(head: &[u8]) -> Content {
         [0x89, b'P', b'N', b'G', b'\r', b'\n', 0x1a, b'\n', ..] => Image(ImageFormat::Png),
         [b'G', b'I', b'F', b'8', b'7' | b'9', b'a', ..] => Image(ImageFormat::Gif),
         [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => Image(ImageFormat::WebP),
-        [b'I', b'I', 42, 0, ..] | [b'M', b'M', 0, 42, ..] => Image(ImageFormat::Tiff),
+        // 43 is BigTIFF, with offsets of 64 bits.
+        [b'I', b'I', 42 | 43, 0, ..] | [b'M', b'M', 0, 42 | 43, ..] => Image(ImageFormat::Tiff),
         _ if is_bmp(head) => Image(ImageFormat::Bmp),
         [_, _, _, _, b'f', b't', b'y', b'p', brand @ ..] => iso_media(brand),
         [0xff, 0x0a, ..] | [0, 0, 0, 12, b'J', b'X', b'L', b' ', ..] => OtherImage("JPEG XL"),

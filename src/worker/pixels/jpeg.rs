@@ -22,6 +22,28 @@ pub fn reaches_its_end(bytes: &[u8]) -> bool {
     }
 }
 
+/// How many components the image has: 1 is grey, 3 colour, 4 CMYK. None where this is no JPEG, or is one without a frame.
+pub fn components(bytes: &[u8]) -> Option<u8> {
+    if !bytes.starts_with(&[0xff, 0xd8]) {
+        return None;
+    }
+    let mut at = 2;
+    loop {
+        match next_marker(bytes, &mut at)? {
+            // The frames, among which lie the tables of Huffman codes, JPG and arithmetic coding.
+            0xc0..=0xc3 | 0xc5..=0xc7 | 0xc9..=0xcb | 0xcd..=0xcf => return bytes.get(at + 7).copied(),
+            0x01 | 0xd0..=0xd8 => {}
+            0xd9 | 0xda => return None,
+            _ => {
+                let &[high, low] = bytes.get(at..at + 2)? else {
+                    return None;
+                };
+                at += usize::from(u16::from_be_bytes([high, low])).max(2);
+            }
+        }
+    }
+}
+
 /// The next marker's code, with `at` moved behind it. Whatever lies before it is coded data (or junk, which decoders skip too);
 /// within coded data `FF 00` is a stuffed byte, and any number of `FF` may precede a marker.
 fn next_marker(bytes: &[u8], at: &mut usize) -> Option<u8> {

@@ -5,13 +5,19 @@
 //! does it on the device. Everything is a pure function of its input; nothing here may print, log or touch a file.
 
 mod decode;
+mod fingerprint;
 mod format;
 mod geometry;
+mod gif;
 mod jpeg;
+mod mode;
+mod tiff;
 
-pub use decode::{DecodeFault, decode, dimensions};
+pub use decode::{DecodeFault, decode, decode_with_mode, dimensions};
+pub use fingerprint::Fingerprint;
 pub use format::{Content, EXTENSIONS, content};
 pub use geometry::{center_crop, cut, letterbox, resize, resize_shortest};
+pub use mode::Mode;
 
 use crate::domain::preprocessing::{Preprocessing, Resize};
 
@@ -95,5 +101,7 @@ pub fn prepare_from_pack<'a>(packed: impl Into<PictureView<'a>>, recipe: &Prepro
     }
 }
 
+#[cfg(test)]
+mod golden;
 #[cfg(test)]
 mod tests;

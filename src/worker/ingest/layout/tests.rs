@@ -191,3 +191,85 @@ fn composed_and_decomposed_names_are_one_class() {
         ],
     );
 }
+
+#[test]
+fn splits_in_other_words() {
+    for (word, split) in [
+        ("Train_Set", "train"),
+        ("trainset", "train"),
+        ("training data", "train"),
+        ("DEV", "val"),
+        ("eval", "val"),
+        ("test-images", "test"),
+    ] {
+        let path = format!("{word}/ants/1.jpg");
+        check(
+            Layout::Splits,
+            &[
+                ("train/ants/1.jpg", "train/ants"),
+                ("train/bees/1.jpg", "train/bees"),
+                (&path, &format!("{split}/ants")),
+            ],
+        );
+    }
+}
+
+#[test]
+fn splits_inside_of_classes() {
+    check(
+        Layout::Splits,
+        &[
+            ("ants/train/1.jpg", "train/ants"),
+            ("ants/val/near/2.jpg", "val/ants"),
+            ("bees/train/3.jpg", "train/bees"),
+            ("bees/Test/4.jpg", "test/bees"),
+        ],
+    );
+    check(
+        Layout::Wrapped,
+        &[
+            ("w/ants/train/1.jpg", "train/ants"),
+            ("w/ants/val/2.jpg", "val/ants"),
+            ("w/bees/train/3.jpg", "train/bees"),
+        ],
+    );
+    // Folders of a class that happen to be called so in one class only.
+    check(
+        Layout::Flat,
+        &[
+            ("ants/train/1.jpg", "train/ants"),
+            ("ants/val/2.jpg", "train/ants"),
+            ("bees/near/3.jpg", "train/bees"),
+        ],
+    );
+}
+
+#[test]
+fn folders_around_the_classes_of_a_split() {
+    check(
+        Layout::Splits,
+        &[
+            ("train/images/ants/1.jpg", "train/ants"),
+            ("train/images/bees/2.jpg", "train/bees"),
+            ("test/test/ants/3.jpg", "test/ants"),
+            ("test/test/bees/4.jpg", "test/bees"),
+            ("val/ants/5.jpg", "val/ants"),
+            ("val/bees/6.jpg", "val/bees"),
+        ],
+    );
+    let plan = plan(&["train/images/ants/1.jpg", "train/images/bees/2.jpg"]);
+    assert!(plan.is_class_folder(&parts("train/images/wasps")));
+    assert!(!plan.is_class_folder(&parts("train/wasps")));
+}
+
+#[test]
+fn classes_that_sound_like_splits_without_one_for_training() {
+    check(
+        Layout::Flat,
+        &[
+            ("valid/1.jpg", "train/valid"),
+            ("test/2.jpg", "train/test"),
+            ("void/3.jpg", "train/void"),
+        ],
+    );
+}

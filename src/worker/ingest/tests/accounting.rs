@@ -45,7 +45,7 @@ fn every_entry_is_accounted_for_by_name() {
     for (path, expected, code) in [
         ("ants/1.jpg", Outcome::Used, ""),
         ("bees/no-extension", Outcome::Used, ""),
-        ("ants/cut.jpg", Outcome::Skipped, "undecodable"),
+        ("ants/cut.jpg", Outcome::Skipped, "truncated"),
         ("ants/text.jpg", Outcome::Skipped, "not_an_image"),
         ("ants/empty.png", Outcome::Skipped, "not_an_image"),
         ("bees/photo.heic", Outcome::Skipped, "unsupported_format"),
@@ -63,7 +63,7 @@ fn every_entry_is_accounted_for_by_name() {
     let summary = &run.ingested().report;
     assert_eq!((summary.used, summary.skipped, summary.ignored), (5, 8, 4));
     assert_eq!(run.ingested().images, 5);
-    assert_eq!(run.warning("undecodable").examples, ["ants/cut.jpg"]);
+    assert_eq!(run.warning("truncated").examples, ["ants/cut.jpg"]);
     let cut = run.entry("ants/cut.jpg");
     assert_eq!(cut.class.as_deref(), Some("ants"));
     assert_eq!(

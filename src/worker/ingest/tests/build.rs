@@ -6,6 +6,8 @@ use flate2::{Compression, Crc, write::DeflateEncoder, write::GzEncoder};
 use image::{ImageBuffer, ImageFormat, Rgb};
 use tar::{EntryType, Header};
 
+use crate::domain::random::{Draws, Stream};
+
 /// A file of an archive, with what its header says of it.
 #[derive(Clone)]
 pub struct File {
@@ -38,10 +40,18 @@ impl File {
     }
 }
 
-/// A picture that no other number gives: smooth, so that JPEG and PNG agree on it.
-fn picture(number: u8) -> ImageBuffer<Rgb<u8>, Vec<u8>> {
+/// A picture that looks like that of no other number: blocks of colours, as large as JPEG's own.
+pub fn picture(number: u8) -> ImageBuffer<Rgb<u8>, Vec<u8>> {
     let width = 40 + u32::from(number % 7);
-    ImageBuffer::from_fn(width, 36, |x, y| Rgb([(x * 5) as u8, (y * 6) as u8, number]))
+    ImageBuffer::from_fn(width, 36, |x, y| {
+        let mut draws = Draws::at(
+            number.into(),
+            Stream::SampleDataset,
+            u64::from(x / 8),
+            u64::from(y / 8),
+        );
+        Rgb(std::array::from_fn(|_| draws.below(256) as u8))
+    })
 }
 
 fn encoded(number: u8, format: ImageFormat) -> Vec<u8> {

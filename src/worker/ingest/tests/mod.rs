@@ -2,8 +2,10 @@
 
 mod accounting;
 mod build;
+mod findings;
 mod hostile;
 mod layouts;
+mod tables;
 
 use std::{fs, path::PathBuf};
 

@@ -1,0 +1,65 @@
+//! What the names of folders mean.
+
+use icu_normalizer::ComposingNormalizerBorrowed;
+
+use crate::domain::split::Split;
+
+/// Names of a lone folder that say nothing about what is in it: its images have no class.
+const SAYS_NOTHING: &[&str] = &[
+    "all",
+    "data",
+    "dataset",
+    "files",
+    "frames",
+    "image",
+    "images",
+    "img",
+    "imgs",
+    "input",
+    "inputs",
+    "jpeg",
+    "jpegs",
+    "jpg",
+    "photo",
+    "photos",
+    "pics",
+    "pictures",
+    "png",
+    "pngs",
+    "raw",
+    "samples",
+    "unknown",
+    "unlabeled",
+    "unlabelled",
+];
+
+pub fn says_nothing(name: &str) -> bool {
+    SAYS_NOTHING.contains(&name.to_ascii_lowercase().as_str())
+}
+
+/// The split that a name stands for, in any case, also with `set`, `data` or `images` behind it: `Training`, `valid`, `test_set`.
+pub fn split_of(name: &str) -> Option<Split> {
+    let name = name.trim().to_ascii_lowercase();
+    let words: Vec<&str> = name
+        .split(['_', '-', ' ', '.'])
+        .filter(|word| !word.is_empty())
+        .collect();
+    let word = match words.as_slice() {
+        [word] => word.strip_suffix("set").unwrap_or(word),
+        [word, "set" | "data" | "images" | "imgs" | "split"] => word,
+        _ => return None,
+    };
+    match word {
+        "train" | "training" => Some(Split::Train),
+        "val" | "valid" | "validation" | "dev" | "eval" | "evaluation" => Some(Split::Val),
+        "test" | "testing" => Some(Split::Test),
+        _ => None,
+    }
+}
+
+/// One name, one class: some systems write `é` as one character and some as two (Unicode normal form C is what is kept).
+pub fn class_name(folder: &str) -> String {
+    ComposingNormalizerBorrowed::new_nfc()
+        .normalize(folder)
+        .into_owned()
+}

@@ -1,0 +1,136 @@
+//! Tables that say what the images are: `file,label[,split]` as CSV, with other separators too, with a header or without.
+//!
+//! `table` reads one; here its lines are matched with the images of the archive. Nothing is guessed silently: a line whose file is not
+//! there, and an image that no line names, are both told by name.
+
+mod find;
+mod table;
+
+use std::collections::HashMap;
+
+use self::find::Images;
+pub use self::table::Table;
+use super::{
+    layout::{class_name, split_of},
+    listing::Settled,
+};
+use crate::domain::split::Split;
+
+/// A table of the archive.
+#[derive(Debug)]
+pub struct Candidate {
+    /// Place of its entry.
+    pub entry: usize,
+    /// Its folders and its own name.
+    pub parts: Vec<String>,
+    pub table: Table,
+}
+
+/// What a table says of an image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Label {
+    pub class: String,
+    /// None where it says nothing of splits.
+    pub split: Option<Split>,
+}
+
+/// A line that leads nowhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Missing {
+    /// The file as the line names it.
+    pub file: String,
+    /// Line of the table, from 1 on, and the table's entry.
+    pub line: u64,
+    pub table: usize,
+}
+
+/// What all tables say together.
+#[derive(Debug, Default)]
+pub struct Manifest {
+    /// Entries of the tables that were used.
+    pub tables: Vec<usize>,
+    /// By the entry of the image; an error is why it is left out.
+    pub labels: HashMap<usize, Result<Label, Settled>>,
+    pub missing: Vec<Missing>,
+}
+
+impl Manifest {
+    /// Matches tables with images, given as entry and parts. A table with a header that names the columns counts where it names any
+    /// image, one without where at least half of its lines do. None where no table counts.
+    pub fn of(tables: &[Candidate], images: &[(usize, Vec<String>)]) -> Option<Self> {
+        if tables.is_empty() {
+            return None;
+        }
+        let images = Images::new(images);
+        let mut manifest = Self::default();
+        for candidate in tables {
+            manifest.add(candidate, &images);
+        }
+        (!manifest.tables.is_empty()).then_some(manifest)
+    }
+
+    fn add(&mut self, candidate: &Candidate, images: &Images<'_>) {
+        let (name, folder) = candidate
+            .parts
+            .split_last()
+            .map_or(("", &[][..]), |(n, f)| (n.as_str(), f));
+        let rows = &candidate.table.rows;
+        let found: Vec<Option<usize>> = rows.iter().map(|row| images.find(folder, &row.file)).collect();
+        let matched = found.iter().flatten().count();
+        if matched == 0 || (!candidate.table.has_header && matched * 2 < rows.len()) {
+            return;
+        }
+        self.tables.push(candidate.entry);
+        // `train.csv` and `test.csv`, where no column says it.
+        let of_table = split_of(name.rsplit_once('.').map_or(name, |(stem, _)| stem));
+        for (row, found) in rows.iter().zip(found) {
+            match found {
+                None => self.missing.push(Missing {
+                    file: row.file.clone(),
+                    line: row.line,
+                    table: candidate.entry,
+                }),
+                Some(image) => self.tell(image, label(row, of_table)),
+            }
+        }
+    }
+
+    fn tell(&mut self, image: usize, label: Result<Label, Settled>) {
+        self.labels
+            .entry(image)
+            .and_modify(|earlier| {
+                if *earlier != label && earlier.is_ok() {
+                    let message =
+                        "the table names it more than once and says different things; keep one line for it";
+                    *earlier = Err(Settled::skipped("listed_twice", message));
+                }
+            })
+            .or_insert(label);
+    }
+}
+
+fn label(row: &table::Row, of_table: Option<Split>) -> Result<Label, Settled> {
+    if row.label.is_empty() {
+        return Err(Settled::skipped(
+            "no_label",
+            "the table has no label for it; add one to its line",
+        ));
+    }
+    let split = match row.split.as_str() {
+        "" => of_table,
+        word => match split_of(word) {
+            Some(split) => Some(split),
+            None => {
+                let message = "its line in the table has a split that is none of train, val and test";
+                return Err(Settled::skipped("unknown_split", message));
+            }
+        },
+    };
+    Ok(Label {
+        class: class_name(&row.label),
+        split,
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,44 @@
+//! The tables of an archive while it is listed, within bounds.
+
+use super::{
+    listing::{Listed, parts_of},
+    manifest::{Candidate, Table},
+};
+use crate::limits::IngestLimits;
+
+/// Tables that were met, within bounds.
+pub struct Tables {
+    read: Vec<(usize, Table)>,
+    /// How many lines are still taken.
+    rows_left: usize,
+}
+
+impl Tables {
+    const MOST: usize = 16;
+    pub const EXTENSIONS: &[&str] = &["csv", "tsv"];
+
+    pub fn new(limits: &IngestLimits) -> Self {
+        Self {
+            read: Vec::new(),
+            rows_left: limits.max_entries as usize,
+        }
+    }
+
+    pub fn add(&mut self, entry: usize, bytes: &[u8]) {
+        if self.read.len() < Self::MOST
+            && let Some(table) = Table::read(bytes, self.rows_left)
+        {
+            self.rows_left -= table.rows.len();
+            self.read.push((entry, table));
+        }
+    }
+
+    pub fn candidates(self, entries: &[Listed]) -> Vec<Candidate> {
+        let with_parts = |(entry, table): (usize, Table)| Candidate {
+            parts: parts_of(&entries[entry].path),
+            entry,
+            table,
+        };
+        self.read.into_iter().map(with_parts).collect()
+    }
+}

@@ -1,0 +1,119 @@
+//! Archives whose labels stand in a table.
+
+use super::*;
+
+fn pictures(paths: &[&str]) -> Vec<File> {
+    (1..)
+        .zip(paths)
+        .map(|(number, path)| File::new(path, jpeg(number)))
+        .collect()
+}
+
+fn with_table(paths: &[&str], name: &str, table: &str) -> Run {
+    let mut files = pictures(paths);
+    files.push(File::new(name, table));
+    ingest(&zip(&files))
+}
+
+#[test]
+fn a_table_says_class_and_split_of_each_image() {
+    let run = with_table(
+        &[
+            "w/pictures/1.jpg",
+            "w/pictures/2.jpg",
+            "w/pictures/3.jpg",
+            "w/pictures/4.jpg",
+            "w/pictures/5.jpg",
+        ],
+        "w/labels.csv",
+        "\u{feff}file;label;split\r\npictures/1.jpg;no;train\r\npictures/2.jpg;yes;train\r\n3.jpg;10;val\r\n4.jpg;2;Test\r\n\
+         \"pictures/gone; \"\"away\"\".jpg\";no;train\r\n",
+    );
+    let result = run.ingested();
+    assert_eq!(result.layout, Layout::Manifest);
+    assert_eq!(run.classes(), ["10:1", "2:1", "no:1", "yes:1"], "sorted as names");
+    assert_eq!(run.splits(), [2, 1, 1]);
+    assert_eq!(
+        result.report.structure.as_ref().unwrap().manifests,
+        ["w/labels.csv"]
+    );
+    assert_eq!(run.entry("w/labels.csv").codes, ["manifest"]);
+
+    assert_eq!(run.entry("w/pictures/5.jpg").codes, ["not_listed"]);
+    assert_eq!(run.warning("not_listed").examples, ["w/pictures/5.jpg"]);
+    let missing = run.entry("pictures/gone; \"away\".jpg");
+    assert_eq!(
+        (missing.outcome, &missing.codes[..]),
+        (Outcome::Skipped, &["missing_file".to_owned()][..])
+    );
+    assert!(
+        missing
+            .message
+            .unwrap()
+            .starts_with("line 6 of `w/labels.csv` names it")
+    );
+    assert_eq!(run.warning("missing_file").count, 1);
+    let report = &result.report;
+    assert_eq!((report.used, report.skipped, report.ignored), (4, 2, 1));
+}
+
+#[test]
+fn without_a_header_the_first_columns_are_file_and_label() {
+    let run = with_table(
+        &["1.jpg", "2.jpg", "3.jpg"],
+        "classes.tsv",
+        "1.jpg\tcat\n2.jpg\tbig dog\n3.jpg\tcat\n",
+    );
+    assert_eq!(run.classes(), ["big dog:1", "cat:2"]);
+    assert_eq!(run.ingested().layout, Layout::Manifest);
+}
+
+#[test]
+fn tables_of_the_splits_and_folders_of_the_splits_say_which_is_which() {
+    let mut files = pictures(&["train/1.jpg", "train/2.jpg", "test/3.jpg", "test/4.jpg"]);
+    files.push(File::new("train.csv", "id,class\n1,cat\n2,dog\n"));
+    files.push(File::new("test.csv", "id,class\n3,cat\n4,dog\n"));
+    assert_eq!(ingest(&zip(&files)).splits(), [2, 0, 2]);
+
+    let table = "path,label\ntrain/1.jpg,cat\ntrain/2.jpg,dog\nval/3.jpg,cat\nval/4.jpg,dog\n";
+    let run = with_table(
+        &["train/1.jpg", "train/2.jpg", "val/3.jpg", "val/4.jpg"],
+        "labels.csv",
+        table,
+    );
+    assert_eq!(run.splits(), [2, 2, 0]);
+}
+
+#[test]
+fn a_table_about_a_few_images_does_not_undo_class_folders() {
+    let run = with_table(
+        &["cats/1.jpg", "cats/2.jpg", "dogs/3.jpg", "dogs/4.jpg"],
+        "bad_ones.csv",
+        "file,label\ncats/1.jpg,blurred\n",
+    );
+    assert_eq!(run.classes(), ["cats:2", "dogs:2"]);
+    assert_eq!(run.warning("manifest_not_used").examples, ["bad_ones.csv"]);
+    assert_eq!(run.entry("bad_ones.csv").outcome, Outcome::Ignored);
+
+    let run = with_table(
+        &["cats/1.jpg", "dogs/2.jpg"],
+        "sizes.csv",
+        "file,width\ncats/1.jpg,40\ndogs/2.jpg,40\n",
+    );
+    assert_eq!(run.classes(), ["cats:1", "dogs:1"]);
+}
+
+#[test]
+fn a_class_that_only_validation_has_shifts_no_index() {
+    let table = "file,label,split\n1.jpg,bees,train\n2.jpg,wasps,train\n3.jpg,ants,val\n4.jpg,bees,val\n";
+    let run = with_table(&["1.jpg", "2.jpg", "3.jpg", "4.jpg"], "labels.csv", table);
+    assert_eq!(run.classes(), ["ants:1", "bees:2", "wasps:1"]);
+    assert_eq!(run.warning("unknown_class_in_split").examples, ["ants"]);
+    assert_eq!(run.warning("missing_class_in_split").examples, ["wasps"]);
+    let by_path: Vec<_> = run
+        .manifest()
+        .into_iter()
+        .map(|image| image.class.unwrap())
+        .collect();
+    assert_eq!(by_path, [1, 2, 0, 1]);
+}
