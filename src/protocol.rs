@@ -141,6 +141,27 @@ pub struct DatasetInput {
     pub classes: Vec<String>,
     /// [`ManifestImage`]s, a line each.
     pub manifest: PathBuf,
+    /// Every segment that the manifest names, in the order of their numbers.
+    pub segments: Vec<Segment>,
+}
+
+impl DatasetInput {
+    /// Shorter side of the packed pictures, where it is the same in every segment.
+    pub fn pack_side(&self) -> Option<u32> {
+        let side = self.segments.first()?.pack_side;
+        self.segments
+            .iter()
+            .all(|segment| segment.pack_side == side)
+            .then_some(side)
+    }
+}
+
+/// The images that came into a dataset at one time, as two files that never change. Versions share them: what an image is labelled with
+/// is only in a version's manifest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Segment {
+    /// Within its dataset, from 0.
+    pub number: u32,
     /// The original image files, one after another.
     pub images: PathBuf,
     /// Packed pixels, see [`ManifestImage::pack_offset`].
@@ -152,8 +173,11 @@ pub struct DatasetInput {
 /// One image of a dataset version: a line of its manifest, in the order of `id`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ManifestImage {
-    /// From 0.
+    /// From 0, and the same in every version of the dataset.
     pub id: u32,
+    /// Number of the segment that it lies in; manifests of before have only the one.
+    #[serde(default)]
+    pub segment: u32,
     /// As in the archive.
     pub path: String,
     /// Index of its class; none in an unlabelled dataset.
@@ -162,13 +186,13 @@ pub struct ManifestImage {
     pub split: Split,
     /// SHA-256 of the file, hexadecimal.
     pub sha256: String,
-    /// Where the file begins in the images file, and its length.
+    /// Where the file begins in its segment's images, and its length.
     pub offset: u64,
     pub bytes: u64,
     /// Size of the picture, upright.
     pub width: u32,
     pub height: u32,
-    /// Where its pixels begin in the pack: `pack_height` rows of `pack_width` pixels of 3 bytes, red, green, blue.
+    /// Where its pixels begin in its segment's pack: `pack_height` rows of `pack_width` pixels of 3 bytes, red, green, blue.
     pub pack_offset: u64,
     pub pack_width: u32,
     pub pack_height: u32,
@@ -340,6 +364,8 @@ pub struct IngestResult {
     pub images: u64,
     pub classes: Vec<Class>,
     pub splits: SplitCounts,
+    /// See [`ContentDigest`](crate::domain::content::ContentDigest).
+    pub content_sha256: String,
     pub report: ReportSummary,
     /// [`ManifestImage`]s, a line each.
     pub manifest: Artifact,

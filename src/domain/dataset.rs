@@ -37,6 +37,9 @@ pub struct Class {
     pub name: String,
     pub index: u32,
     pub images: u64,
+    /// Its images in each part.
+    #[serde(default)]
+    pub splits: SplitCounts,
 }
 
 /// Images in each part, as the dataset itself divides them; all in `train` where it does not.
@@ -45,6 +48,24 @@ pub struct SplitCounts {
     pub train: u64,
     pub val: u64,
     pub test: u64,
+}
+
+impl SplitCounts {
+    pub fn count(&mut self, split: Split) {
+        match split {
+            Split::Train => self.train += 1,
+            Split::Val => self.val += 1,
+            Split::Test => self.test += 1,
+        }
+    }
+
+    pub fn of(&self, split: Split) -> u64 {
+        match split {
+            Split::Train => self.train,
+            Split::Val => self.val,
+            Split::Test => self.test,
+        }
+    }
 }
 
 /// Something about a dataset that a person should know and that does not stop it.
@@ -114,18 +135,24 @@ pub struct Dataset {
     pub object: String,
     pub name: Name,
     pub status: DatasetStatus,
+    /// The version that this is about: the newest, unless another one was asked for.
     pub version: u32,
+    /// The newest.
+    pub latest_version: u32,
     pub created_at: Timestamp,
     /// SHA-256 of the uploaded archive, hexadecimal.
     pub sha256: String,
     /// Size of the uploaded archive.
     pub bytes: u64,
+    /// What the version holds, as one SHA-256: files, labels and parts. The same content has the same one, whatever the archive was.
+    /// Null until the archive has been read.
+    pub content_sha256: Option<String>,
     pub images: u64,
     pub classes: Vec<Class>,
     pub splits: SplitCounts,
     /// Null until the archive has been read.
     pub layout: Option<Layout>,
-    /// Null until the archive has been read.
+    /// What became of the uploaded archive. Null until it has been read.
     pub report: Option<ReportSummary>,
     pub error: Option<DatasetError>,
 }

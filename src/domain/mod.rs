@@ -4,6 +4,7 @@
 
 pub mod architecture;
 pub mod archive;
+pub mod content;
 pub mod dataset;
 pub mod evaluation;
 pub mod event;
@@ -18,3 +19,4 @@ pub mod random;
 pub mod spec;
 pub mod split;
 pub mod time;
+pub mod version;

@@ -22,6 +22,7 @@ mod supervisor;
 mod sweeper;
 #[cfg(test)]
 mod tests;
+mod upgrade;
 mod weights;
 
 use std::{future::Future, path::PathBuf, sync::Arc};
@@ -48,6 +49,7 @@ pub fn start(context: JobsContext) -> Jobs {
     spawn(&context, scheduler::run);
     spawn(&context, ingest::run);
     spawn(&context, sweeper::run);
+    spawn(&context, upgrade::run);
     context.tasks.close();
     Jobs(context)
 }

@@ -8,6 +8,7 @@ use super::{
 };
 use crate::{
     domain::{
+        content::ContentDigest,
         dataset::{Class, Layout, Outcome, ReportEntry, ReportSummary, SplitCounts},
         split::Split,
     },
@@ -19,6 +20,7 @@ pub struct Catalogue {
     pub layout: Layout,
     pub classes: Vec<Class>,
     pub splits: SplitCounts,
+    pub content_sha256: String,
     /// In the order of their paths; `id` is the place in it.
     pub images: Vec<ManifestImage>,
     /// In the order of the archive.
@@ -50,6 +52,7 @@ pub fn catalogue(listing: Listing, mut stored: Vec<ManifestImage>) -> Catalogue 
             name: name.clone(),
             index: classes.len() as u32,
             images,
+            splits: counted,
         });
         counts.push(counted);
     }
@@ -68,6 +71,7 @@ pub fn catalogue(listing: Listing, mut stored: Vec<ManifestImage>) -> Catalogue 
     }
     Catalogue {
         layout: Plan::layout(&plan),
+        content_sha256: content_sha256(&classes, &stored),
         classes,
         splits,
         images: stored,
@@ -76,11 +80,20 @@ pub fn catalogue(listing: Listing, mut stored: Vec<ManifestImage>) -> Catalogue 
     }
 }
 
+fn content_sha256(classes: &[Class], images: &[ManifestImage]) -> String {
+    let mut content = ContentDigest::default();
+    for image in images {
+        let class = image.class.map(|class| classes[class as usize].name.as_str());
+        content.add(class, image.split, &image.sha256);
+    }
+    content.finish()
+}
+
 fn used_per_class(images: &[ManifestImage], classes: usize) -> Vec<SplitCounts> {
     let mut counts = vec![SplitCounts::default(); classes];
     for image in images {
         if let Some(class) = image.class {
-            count(&mut counts[class as usize], image.split);
+            counts[class as usize].count(image.split);
         }
     }
     counts
@@ -88,16 +101,8 @@ fn used_per_class(images: &[ManifestImage], classes: usize) -> Vec<SplitCounts> 
 
 fn sum(splits: impl Iterator<Item = Split>) -> SplitCounts {
     let mut counts = SplitCounts::default();
-    splits.for_each(|split| count(&mut counts, split));
+    splits.for_each(|split| counts.count(split));
     counts
-}
-
-fn count(counts: &mut SplitCounts, split: Split) {
-    match split {
-        Split::Train => counts.train += 1,
-        Split::Val => counts.val += 1,
-        Split::Test => counts.test += 1,
-    }
 }
 
 /// Every entry but the folders. `stored` is still in the order of the archive.
