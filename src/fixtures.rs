@@ -262,6 +262,7 @@ pub fn card(spec: &JobSpec, dataset: &Dataset) -> ModelCard {
             val_accuracy: Some(0.875),
             train_images: 16,
             val_images: 4,
+            test_images: 0,
         },
         dataset: DatasetLineage {
             id: dataset.id,

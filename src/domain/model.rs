@@ -55,6 +55,9 @@ pub struct ModelMetrics {
     pub val_accuracy: Option<f64>,
     pub train_images: u64,
     pub val_images: u64,
+    /// Images that were kept for testing: they neither trained nor chose the epoch.
+    #[serde(default)]
+    pub test_images: u64,
 }
 
 impl ModelMetrics {

@@ -162,6 +162,7 @@ pub(crate) mod tests {
                 val_accuracy: Some(1.0),
                 train_images: 8,
                 val_images: 2,
+                test_images: 0,
             },
             dataset: DatasetLineage {
                 id: DatasetId::new(),

@@ -20,6 +20,7 @@ mod optimizer;
 mod parse;
 mod preview;
 mod schedule;
+mod split;
 
 use std::collections::BTreeMap;
 

@@ -7,12 +7,9 @@ use serde_json::Value;
 use super::{
     JobSpec, augment, backbone, device, early_stopping,
     fields::{Faults, Fields},
-    freeze, head, image_spec, loss, optimizer, schedule,
+    freeze, head, image_spec, loss, optimizer, schedule, split,
 };
-use crate::{
-    domain::{name::Name, split::SplitSpec},
-    error::FieldError,
-};
+use crate::{domain::name::Name, error::FieldError};
 
 /// Fields of the contract that are not built yet.
 pub(super) const PLANNED: &[&str] = &["domain_adaptation", "precision"];
@@ -45,7 +42,7 @@ impl JobSpec {
             head: head::parse(root.object("head")),
             image: image_spec::parse(root.object("image"), backbone.architecture),
             augment: augment::parse(root.object("augment")),
-            split: parse_split(root.object("split")),
+            split: split::parse(root.object("split")),
             epochs,
             batch_size: parse_batch_size(root),
             gradient_accumulation_steps: root.integer("gradient_accumulation_steps", 1, 1, 1024) as u32,
@@ -132,25 +129,6 @@ pub(super) fn parse_metadata(root: &mut Fields) -> BTreeMap<String, String> {
             BTreeMap::new()
         }
     }
-}
-
-fn parse_split(mut fields: Fields) -> SplitSpec {
-    let rule = "must be from 0 to 0.9";
-    let inside = |share: f64| (0.0..=0.9).contains(&share);
-    let split = SplitSpec {
-        val: fields.number("val", 0.2, rule, inside),
-        test: fields.number("test", 0.0, rule, inside),
-        seed: fields.integer("seed", 0, 0, i64::MAX) as u64,
-    };
-    if split.val + split.test > 0.95 {
-        fields.fault(
-            "test",
-            "range",
-            "`val` and `test` together must leave at least 0.05 to train on",
-        );
-    }
-    fields.finish(&[]);
-    split
 }
 
 #[cfg(test)]

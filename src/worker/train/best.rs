@@ -82,6 +82,7 @@ mod tests {
             val_accuracy,
             train_images: 1,
             val_images: 1,
+            test_images: 0,
         }
     }
 

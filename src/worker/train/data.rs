@@ -14,7 +14,7 @@ use crate::{
     domain::{
         job::FailureCode,
         spec::EvaluatedSplit,
-        split::{self, Split, SplitSpec},
+        split::{self, Shares, Split, SplitSpec},
     },
     protocol::{DatasetInput, ManifestImage},
 };
@@ -34,6 +34,8 @@ pub struct Data {
     pub train: Vec<Sample>,
     /// Empty where there is nothing to validate on.
     pub val: Vec<Sample>,
+    /// How many images are kept for testing.
+    pub test: usize,
 }
 
 /// Reads the manifest and divides the pictures.
@@ -45,9 +47,10 @@ pub fn read(input: &DatasetInput, spec: &SplitSpec) -> Result<Data, Halt> {
     let data = Data {
         train: chosen(&labels, &parts, |part| part == Split::Train),
         val: chosen(&labels, &parts, |part| part == Split::Val),
+        test: parts.iter().filter(|part| **part == Split::Test).count(),
         images,
     };
-    check(&data, &input.classes)?;
+    check(&data, spec, &input.classes)?;
     Ok(data)
 }
 
@@ -69,6 +72,7 @@ pub fn read_part(input: &DatasetInput, spec: &SplitSpec, wanted: EvaluatedSplit)
         images,
         train: Vec::new(),
         val,
+        test: 0,
     })
 }
 
@@ -88,7 +92,7 @@ fn read_divided(input: &DatasetInput, spec: &SplitSpec) -> Result<Divided, Halt>
         }
         labels.push(class);
     }
-    let parts = divide(&images, &labels, classes, spec);
+    let parts = divide(&images, &labels, spec);
     Ok((images, labels, parts))
 }
 
@@ -101,26 +105,28 @@ fn chosen(labels: &[u32], parts: &[Split], wanted: impl Fn(Split) -> bool) -> Ve
 }
 
 /// A part that the dataset brings itself is taken as it is; what is missing is cut from the training part.
-fn divide(images: &[ManifestImage], labels: &[u32], classes: usize, spec: &SplitSpec) -> Vec<Split> {
+fn divide(images: &[ManifestImage], labels: &[u32], spec: &SplitSpec) -> Vec<Split> {
     let mut parts: Vec<Split> = images.iter().map(|image| image.split).collect();
     let share = |part: Split, share: f64| if parts.contains(&part) { 0.0 } else { share };
-    let spec = SplitSpec {
+    let shares = Shares {
         val: share(Split::Val, spec.val),
         test: share(Split::Test, spec.test),
-        seed: spec.seed,
     };
     let train: Vec<usize> = (0..parts.len())
         .filter(|&image| parts[image] == Split::Train)
         .collect();
     let train_labels: Vec<u32> = train.iter().map(|&image| labels[image]).collect();
-    let cut = split::stratified(&train_labels, classes, &spec);
+    let named = train.iter().map(|&image| &images[image]);
+    let named = named.map(|image| (image.path.as_str(), image.sha256.as_str()));
+    let groups = split::groups(named, spec.group_by.as_ref());
+    let cut = split::stratified(&train_labels, &groups, shares, spec.seed);
     for (image, part) in train.into_iter().zip(cut) {
         parts[image] = part;
     }
     parts
 }
 
-fn check(data: &Data, classes: &[String]) -> Result<(), Halt> {
+fn check(data: &Data, spec: &SplitSpec, classes: &[String]) -> Result<(), Halt> {
     if data.train.is_empty() {
         return Err(invalid("the dataset has no training images"));
     }
@@ -132,6 +138,18 @@ fn check(data: &Data, classes: &[String]) -> Result<(), Halt> {
             .collect();
         let message =
             format!("the training images show one class only ({names:?}); training needs at least two");
+        return Err(invalid(&message));
+    }
+    if let Some(group_by) = spec
+        .group_by
+        .as_ref()
+        .filter(|_| spec.val > 0.0 && data.val.is_empty())
+    {
+        let message = format!(
+            "with `split.group_by` no image is left to validate on: the names of the files, up to `{}` number {}, tie all images of \
+             each class together; raise `split.group_by.parts`, or leave `split.group_by` out",
+            group_by.separator, group_by.parts
+        );
         return Err(invalid(&message));
     }
     Ok(())
@@ -157,6 +175,7 @@ pub fn read_manifest(path: &Path) -> anyhow::Result<Vec<ManifestImage>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::split::GroupBy;
 
     fn image(id: u32, class: u32, split: Split) -> ManifestImage {
         ManifestImage {
@@ -165,7 +184,7 @@ mod tests {
             path: format!("{id}.png"),
             class: Some(class),
             split,
-            sha256: "0".repeat(64),
+            sha256: format!("{id:064x}"),
             offset: 0,
             bytes: 0,
             width: 1,
@@ -176,13 +195,23 @@ mod tests {
         }
     }
 
-    fn parts(own: &[Split], val: f64, test: f64) -> Vec<Split> {
-        let images: Vec<_> = (0..)
-            .zip(own)
-            .map(|(id, split)| image(id, id % 2, *split))
-            .collect();
+    fn images(own: &[Split]) -> Vec<ManifestImage> {
+        let each = (0..).zip(own);
+        each.map(|(id, split)| image(id, id % 2, *split)).collect()
+    }
+
+    fn divided(images: &[ManifestImage], spec: &SplitSpec) -> Vec<Split> {
         let labels: Vec<_> = images.iter().filter_map(|image| image.class).collect();
-        divide(&images, &labels, 2, &SplitSpec { val, test, seed: 0 })
+        divide(images, &labels, spec)
+    }
+
+    fn parts(own: &[Split], val: f64, test: f64) -> Vec<Split> {
+        let spec = SplitSpec {
+            val,
+            test,
+            ..SplitSpec::default()
+        };
+        divided(&images(own), &spec)
     }
 
     fn count(parts: &[Split], wanted: Split) -> usize {
@@ -206,5 +235,67 @@ mod tests {
         let with_test = parts(&own, 0.5, 0.25);
         assert_eq!(with_test[..8], own[..8]);
         assert_eq!(count(&with_test, Split::Test), 8);
+    }
+    #[test]
+    fn twins_and_groups_stay_on_one_side() {
+        let mut images = images(&[Split::Train; 40]);
+        for image in &mut images {
+            // Four images of each class have the same bytes, and every eight images are of one patient.
+            let bytes = if image.id < 8 { image.id % 2 } else { image.id };
+            image.sha256 = format!("{bytes:064x}");
+            image.path = format!("patient_{}_{}.png", image.id / 8, image.id);
+        }
+        let mut spec = SplitSpec::default();
+        for seed in 0..20 {
+            spec.seed = seed;
+            spec.group_by = None;
+            let parts = divided(&images, &spec);
+            assert_eq!(count(&parts, Split::Val), 8, "seed {seed}");
+            let twins = (0..8).step_by(2).map(|id| parts[id]);
+            assert!(
+                twins.clone().eq(std::iter::repeat_n(parts[0], 4)),
+                "seed {seed}: {parts:?}"
+            );
+
+            spec.group_by = Some(GroupBy {
+                separator: "_".into(),
+                parts: 2,
+            });
+            let parts = divided(&images, &spec);
+            assert_eq!(count(&parts, Split::Val), 8, "seed {seed}");
+            for patient in parts.chunks(8) {
+                assert!(
+                    patient.iter().all(|part| *part == patient[0]),
+                    "seed {seed}: {parts:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_grouping_that_leaves_nothing_to_validate_on_is_an_error() {
+        let spec = SplitSpec {
+            group_by: Some(GroupBy {
+                separator: "_".into(),
+                parts: 1,
+            }),
+            ..SplitSpec::default()
+        };
+        let data = Data {
+            images: Vec::new(),
+            train: vec![Sample { image: 0, class: 0 }, Sample { image: 1, class: 1 }],
+            val: Vec::new(),
+            test: 0,
+        };
+        let names = ["ants".to_owned(), "bees".to_owned()];
+        assert!(check(&data, &SplitSpec::default(), &names).is_ok());
+        let Err(Halt::Failed(error)) = check(&data, &spec, &names) else {
+            panic!("it was let through");
+        };
+        assert!(
+            error.message.contains("raise `split.group_by.parts`"),
+            "{}",
+            error.message
+        );
     }
 }

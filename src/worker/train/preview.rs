@@ -117,6 +117,7 @@ fn chosen(run: &PreviewRun) -> Result<Data, Halt> {
     Ok(Data {
         train: (0..count).map(sample).collect(),
         val: Vec::new(),
+        test: 0,
         images,
     })
 }

@@ -375,6 +375,7 @@ impl<'a> Session<'a> {
             val_accuracy: val.map(|score| score.accuracy()),
             train_images: self.ground.data.train.len() as u64,
             val_images: self.ground.data.val.len() as u64,
+            test_images: self.ground.data.test as u64,
         }
     }
 

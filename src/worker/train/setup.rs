@@ -252,11 +252,12 @@ fn about_run(run: &TrainRun, ground: &Ground, base_weights: &str) -> String {
     let architecture = run.spec.backbone.architecture;
     let learns = about_learning(architecture, run.spec.last_frozen(1));
     format!(
-        "{architecture} from weights `{base_weights}` on {}, {} threads: {} images train, {} validate; {learns}",
+        "{architecture} from weights `{base_weights}` on {}, {} threads: {} images train, {} validate, {} are kept for testing; {learns}",
         run.device,
         run.threads,
         ground.data.train.len(),
-        ground.data.val.len()
+        ground.data.val.len(),
+        ground.data.test
     )
 }
 
