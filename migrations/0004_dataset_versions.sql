@@ -22,10 +22,12 @@ create table dataset_versions (
     -- JSON: how it differs from the version before
     change text not null,
     images bigint not null,
-    -- JSON: [{name, index, images, splits}]
+    -- JSON: [{name, index, images}]
     classes text not null,
     -- JSON: {train, val, test}
     splits text not null,
+    -- JSON: the same for each class; null like the digest
+    class_splits text,
     -- of what it holds; null in versions of before, until the server has read their manifests
     content_sha256 text,
     manifest_blob text not null,

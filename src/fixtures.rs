@@ -102,10 +102,6 @@ impl Stand {
             name: (*name).to_owned(),
             index: index as u32,
             images: 10,
-            splits: SplitCounts {
-                train: 10,
-                ..SplitCounts::default()
-            },
         };
         let result = IngestResult {
             layout: Layout::Flat,
@@ -115,6 +111,13 @@ impl Stand {
                 train: 10 * classes.len() as u64,
                 ..SplitCounts::default()
             },
+            class_splits: vec![
+                SplitCounts {
+                    train: 10,
+                    ..SplitCounts::default()
+                };
+                classes.len()
+            ],
             content_sha256: digest::of_bytes(classes.concat().as_bytes()),
             report: ReportSummary::default(),
             manifest: artifact("manifest"),

@@ -1,6 +1,6 @@
 //! Everything that the two programs say to each other. serde only: no I/O here.
 //!
-//! A one-shot child (`ingest`, `train`, `evaluate`, `lr-find`, `preview`) gets a directory with [`RUN_FILE`] in it, tells [`WorkerMessage`]s as lines of JSON on its
+//! A one-shot child (`ingest`, `train`, `evaluate`, `lr-find`, `preview`, `thumbnails`) gets a directory with [`RUN_FILE`] in it, tells [`WorkerMessage`]s as lines of JSON on its
 //! stdout, writes whatever it makes into that directory, and last of all, by rename, [`RESULT_FILE`]. Its stdin carries nothing: its
 //! end means "checkpoint and leave". A `predict` child speaks [`frames`] both ways. `devices` prints a list of [`Device`]s.
 
@@ -54,6 +54,7 @@ pub enum RunSpec {
     Evaluate(Box<EvaluateRun>),
     LrFind(Box<LrFindRun>),
     Preview(Box<PreviewRun>),
+    Thumbnails(ThumbnailsRun),
 }
 
 /// Read an archive, understand it, leave its images ready to train on.
@@ -132,6 +133,27 @@ pub struct PreviewRun {
     pub spec: PreviewSpec,
     pub dataset: DatasetInput,
     pub threads: u32,
+}
+
+/// Make packed pictures small.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ThumbnailsRun {
+    /// See [`Segment::pack`].
+    pub pack: PathBuf,
+    pub pictures: Vec<PackedPicture>,
+    /// Most pixels of a thumbnail's longer side.
+    pub side: u32,
+    pub threads: u32,
+}
+
+/// Where the pixels of an image lie in a pack, see [`ManifestImage::pack_offset`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PackedPicture {
+    /// Id of the image.
+    pub image: u32,
+    pub offset: u64,
+    pub width: u32,
+    pub height: u32,
 }
 
 /// A dataset version as files.
@@ -345,6 +367,10 @@ pub enum RunResult {
     Previewed {
         sheet: Artifact,
     },
+    /// A line of JSON, `[[image, offset, bytes], …]`, and after it JPEGs.
+    Drawn {
+        thumbnails: Artifact,
+    },
     /// The dataset cannot be used.
     Rejected {
         error: DatasetError,
@@ -364,6 +390,8 @@ pub struct IngestResult {
     pub images: u64,
     pub classes: Vec<Class>,
     pub splits: SplitCounts,
+    /// For each class.
+    pub class_splits: Vec<SplitCounts>,
     /// See [`ContentDigest`](crate::domain::content::ContentDigest).
     pub content_sha256: String,
     pub report: ReportSummary,

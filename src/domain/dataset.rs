@@ -37,9 +37,6 @@ pub struct Class {
     pub name: String,
     pub index: u32,
     pub images: u64,
-    /// Its images in each part.
-    #[serde(default)]
-    pub splits: SplitCounts,
 }
 
 /// Images in each part, as the dataset itself divides them; all in `train` where it does not.
@@ -150,6 +147,8 @@ pub struct Dataset {
     pub images: u64,
     pub classes: Vec<Class>,
     pub splits: SplitCounts,
+    /// The same for each class, in the order of `classes`.
+    pub class_splits: Vec<SplitCounts>,
     /// Null until the archive has been read.
     pub layout: Option<Layout>,
     /// What became of the uploaded archive. Null until it has been read.

@@ -72,6 +72,8 @@ pub struct Version {
     pub images: u64,
     pub classes: Vec<Class>,
     pub splits: SplitCounts,
+    /// The same for each class, in the order of `classes`.
+    pub class_splits: Vec<SplitCounts>,
     /// Of what it holds: files, labels and parts. Null for a moment after the server was updated from a program without versions.
     pub content_sha256: Option<String>,
 }

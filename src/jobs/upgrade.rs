@@ -27,12 +27,12 @@ async fn complete(context: &Context) -> Result<()> {
             Ok(found) => {
                 let Summary {
                     content_sha256,
-                    classes,
+                    class_splits,
                     ..
                 } = found;
                 context
                     .store
-                    .complete_version(dataset, version, content_sha256, classes)
+                    .complete_version(dataset, version, content_sha256, class_splits)
                     .await?;
             }
             Err(error) => tracing::error!(%dataset, version, %error, "cannot read a dataset's manifest"),

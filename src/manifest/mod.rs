@@ -3,6 +3,8 @@
 //!
 //! Line by line, and by halves of the file where one image is wanted: memory does not grow with the dataset. Blocking calls.
 
+pub mod revision;
+
 use std::{
     fs::File,
     io::{BufRead, BufReader, Seek, SeekFrom},
@@ -90,6 +92,7 @@ fn parse<T: for<'a> Deserialize<'a>>(line: &[u8]) -> Result<T> {
 pub struct Tally {
     classes: Vec<Class>,
     splits: SplitCounts,
+    class_splits: Vec<SplitCounts>,
     images: u64,
     content: ContentDigest,
 }
@@ -100,6 +103,7 @@ pub struct Summary {
     pub images: u64,
     pub classes: Vec<Class>,
     pub splits: SplitCounts,
+    pub class_splits: Vec<SplitCounts>,
     pub content_sha256: String,
 }
 
@@ -110,10 +114,11 @@ impl Tally {
             name,
             index,
             images: 0,
-            splits: SplitCounts::default(),
         };
+        let classes: Vec<Class> = (0..).zip(classes).map(class).collect();
         Self {
-            classes: (0..).zip(classes).map(class).collect(),
+            class_splits: vec![SplitCounts::default(); classes.len()],
+            classes,
             ..Self::default()
         }
     }
@@ -127,7 +132,7 @@ impl Tally {
                     Error::internal(anyhow::anyhow!("image {} has class {index}", image.id))
                 })?;
                 class.images += 1;
-                class.splits.count(image.split);
+                self.class_splits[index as usize].count(image.split);
                 Some(class.name.as_str())
             }
         };
@@ -142,6 +147,7 @@ impl Tally {
             images: self.images,
             classes: self.classes,
             splits: self.splits,
+            class_splits: self.class_splits,
             content_sha256: self.content.finish(),
         }
     }
@@ -214,7 +220,8 @@ mod tests {
         let counts: Vec<_> = summary
             .classes
             .iter()
-            .map(|class| (class.images, class.splits.of(Split::Train)))
+            .zip(&summary.class_splits)
+            .map(|(class, splits)| (class.images, splits.of(Split::Train)))
             .collect();
         assert_eq!(counts, [(3, 3), (2, 2)]);
     }

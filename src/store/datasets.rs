@@ -46,7 +46,8 @@ pub struct DatasetToIngest {
 }
 
 /// A dataset's own, and what of it is in the version that is `shown`.
-const COLUMNS: &str = "datasets.*, shown.version as shown_version, shown.images, shown.classes, shown.splits, shown.content_sha256";
+const COLUMNS: &str = "datasets.*, shown.version as shown_version, shown.images, shown.classes, shown.splits, shown.class_splits,
+    shown.content_sha256";
 
 impl Store {
     /// Adds a dataset in state `processing`. The same name with the same bytes is the one that is there; a failed dataset gives its
@@ -316,6 +317,7 @@ fn read_dataset(row: &SqliteRow) -> Result<Dataset> {
         images: row.try_get::<Option<i64>, _>("images")?.unwrap_or(0).max(0) as u64,
         classes: optional_json(row, "classes")?.unwrap_or_default(),
         splits: optional_json(row, "splits")?.unwrap_or_default(),
+        class_splits: optional_json(row, "class_splits")?.unwrap_or_default(),
         layout: optional_json(row, "layout")?,
         report: optional_json(row, "report")?,
         error: optional_json(row, "error")?,

@@ -42,6 +42,7 @@ pub use self::{
     optimizer::{OptimizerName, OptimizerSpec},
     preview::PreviewSpec,
     schedule::{ScheduleName, ScheduleSpec},
+    split::parse_split,
 };
 pub use super::architecture::{Architecture, Stage};
 use super::{name::Name, preprocessing::Preprocessing, split::SplitSpec};

@@ -7,7 +7,7 @@ use crate::{domain::dataset::DatasetStatus, id::DatasetId};
 
 const READY: &str = r#"
     for file in manifest images pack report; do printf "$file of $(basename "$(dirname "$PWD")")" > $file; done
-    result '{"outcome":"ingested","layout":"flat","images":2,"content_sha256":"c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0",
+    result '{"outcome":"ingested","layout":"flat","images":2,"class_splits":[{"train":1,"val":0,"test":0},{"train":1,"val":0,"test":0}],"content_sha256":"c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0",
         "classes":[{"name":"ants","index":0,"images":1},{"name":"bees","index":1,"images":1}],
         "splits":{"train":2,"val":0,"test":0},
         "report":{"used":2,"skipped":0,"ignored":0,"duplicates":0,"leaks":0,"warnings":[]},

@@ -20,6 +20,7 @@ pub struct Catalogue {
     pub layout: Layout,
     pub classes: Vec<Class>,
     pub splits: SplitCounts,
+    pub class_splits: Vec<SplitCounts>,
     pub content_sha256: String,
     /// In the order of their paths; `id` is the place in it.
     pub images: Vec<ManifestImage>,
@@ -52,7 +53,6 @@ pub fn catalogue(listing: Listing, mut stored: Vec<ManifestImage>) -> Catalogue 
             name: name.clone(),
             index: classes.len() as u32,
             images,
-            splits: counted,
         });
         counts.push(counted);
     }
@@ -74,6 +74,7 @@ pub fn catalogue(listing: Listing, mut stored: Vec<ManifestImage>) -> Catalogue 
         content_sha256: content_sha256(&classes, &stored),
         classes,
         splits,
+        class_splits: counts,
         images: stored,
         report,
         summary,
