@@ -7,7 +7,7 @@
 use std::{
     collections::HashSet,
     fs::{self, File, OpenOptions},
-    io::{self, Write},
+    io::{self, BufWriter, Write},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -81,6 +81,31 @@ impl Blobs {
             let _ = done.send(result);
         });
         SpoolWriter { chunks, outcome }
+    }
+
+    /// Writes a file into the spool, at once. Blocking; what fails leaves nothing.
+    pub fn write<T>(&self, fill: impl FnOnce(&mut dyn Write) -> Result<T>) -> Result<(Spooled, T)> {
+        let path = self.spool.join(Uuid::now_v7().simple().to_string());
+        let file = OpenOptions::new().write(true).create_new(true).open(&path)?;
+        // From here on the file goes when this is dropped.
+        let mut spooled = Spooled {
+            path,
+            sha256: String::new(),
+            bytes: 0,
+        };
+        let mut out = BufWriter::with_capacity(
+            1 << 18,
+            Hashing {
+                file,
+                hasher: Hasher::new(),
+            },
+        );
+        let filled = fill(&mut out)?;
+        let Hashing { file, hasher } = out.into_inner().map_err(io::IntoInnerError::into_error)?;
+        file.sync_all()?;
+        spooled.bytes = hasher.bytes();
+        spooled.sha256 = hasher.finish();
+        Ok((spooled, filled))
     }
 
     /// Puts a spooled file in its place.
@@ -183,6 +208,24 @@ impl Drop for Spooled {
     /// A file that was not kept goes; one that was kept is no longer here.
     fn drop(&mut self) {
         let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// A file and the hash of what was written to it.
+struct Hashing {
+    file: File,
+    hasher: Hasher,
+}
+
+impl Write for Hashing {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.file.write(bytes)?;
+        self.hasher.update(&bytes[..written]);
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
     }
 }
 

@@ -22,6 +22,8 @@ pub enum Kind {
     NotFound,
     /// It contradicts what is already there; look at the state first.
     Conflict,
+    /// What the caller has seen of it is no longer so; look again.
+    Precondition,
     /// The body came too slowly.
     TooSlow,
     /// It is bigger than the limit.

@@ -102,7 +102,10 @@ impl Stand {
             name: (*name).to_owned(),
             index: index as u32,
             images: 10,
-            splits: None,
+            splits: Some(SplitCounts {
+                train: 10,
+                ..SplitCounts::default()
+            }),
         };
         let result = IngestResult {
             layout: Layout::Flat,
@@ -112,6 +115,7 @@ impl Stand {
                 train: 10 * classes.len() as u64,
                 ..SplitCounts::default()
             },
+            content_sha256: digest::of_bytes(classes.concat().as_bytes()),
             report: ReportSummary::default(),
             manifest: artifact("manifest"),
             images_file: artifact("images"),
@@ -148,6 +152,7 @@ impl Stand {
             dataset: crate::domain::job::DatasetVersion {
                 id: dataset.id,
                 version: dataset.version,
+                content_sha256: dataset.content_sha256.clone(),
             },
             max_queued: 100,
             key: None,
@@ -264,6 +269,7 @@ pub fn card(spec: &JobSpec, dataset: &Dataset) -> ModelCard {
             name: dataset.name.clone(),
             version: dataset.version,
             sha256: dataset.sha256.clone(),
+            content_sha256: dataset.content_sha256.clone(),
         },
         base_weights: "none".to_owned(),
         program: "a stand-in".to_owned(),

@@ -23,6 +23,7 @@ pub mod config;
 pub mod http;
 pub mod inference;
 pub mod jobs;
+pub mod manifest;
 pub mod process;
 pub mod store;
 

@@ -36,6 +36,12 @@ pub struct Limits {
     /// Longest time a preview may take
     #[arg(long, env = "FINETUNED_PREVIEW_DEADLINE_SECONDS", default_value_t = Limits::DEFAULT.preview_deadline_seconds)]
     pub preview_deadline_seconds: u64,
+    /// Most downloads of datasets going on at once; more are refused with 429
+    #[arg(long, env = "FINETUNED_MAX_DOWNLOADS", default_value_t = Limits::DEFAULT.max_downloads)]
+    pub max_downloads: usize,
+    /// Disk space for thumbnails, which are drawn again where there is too little
+    #[arg(long, env = "FINETUNED_MAX_THUMBNAIL_BYTES", default_value_t = Limits::DEFAULT.max_thumbnail_bytes)]
+    pub max_thumbnail_bytes: u64,
     /// Most jobs waiting in the queue; more are refused with 429
     #[arg(long, env = "FINETUNED_MAX_QUEUED_JOBS", default_value_t = Limits::DEFAULT.max_queued_jobs)]
     pub max_queued_jobs: i64,
@@ -113,6 +119,8 @@ impl Limits {
         predict_deadline_seconds: 30,
         max_previews: 2,
         preview_deadline_seconds: 60,
+        max_downloads: 8,
+        max_thumbnail_bytes: 1 << 30,
         max_queued_jobs: 1000,
         upload_idle_seconds: 60,
         min_free_bytes: 1 << 30,

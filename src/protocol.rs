@@ -1,6 +1,6 @@
 //! Everything that the two programs say to each other. serde only: no I/O here.
 //!
-//! A one-shot child (`ingest`, `train`, `evaluate`, `lr-find`, `preview`) gets a directory with [`RUN_FILE`] in it, tells [`WorkerMessage`]s as lines of JSON on its
+//! A one-shot child (`ingest`, `train`, `evaluate`, `lr-find`, `preview`, `thumbnails`) gets a directory with [`RUN_FILE`] in it, tells [`WorkerMessage`]s as lines of JSON on its
 //! stdout, writes whatever it makes into that directory, and last of all, by rename, [`RESULT_FILE`]. Its stdin carries nothing: its
 //! end means "checkpoint and leave". A `predict` child speaks [`frames`] both ways. `devices` prints a list of [`Device`]s.
 
@@ -54,6 +54,7 @@ pub enum RunSpec {
     Evaluate(Box<EvaluateRun>),
     LrFind(Box<LrFindRun>),
     Preview(Box<PreviewRun>),
+    Thumbnails(ThumbnailsRun),
 }
 
 /// Read an archive, understand it, leave its images ready to train on.
@@ -134,6 +135,27 @@ pub struct PreviewRun {
     pub threads: u32,
 }
 
+/// Make packed pictures small.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ThumbnailsRun {
+    /// See [`Segment::pack`].
+    pub pack: PathBuf,
+    pub pictures: Vec<PackedPicture>,
+    /// Most pixels of a thumbnail's longer side.
+    pub side: u32,
+    pub threads: u32,
+}
+
+/// Where the pixels of an image lie in a pack, see [`ManifestImage::pack_offset`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PackedPicture {
+    /// Id of the image.
+    pub image: u32,
+    pub offset: u64,
+    pub width: u32,
+    pub height: u32,
+}
+
 /// A dataset version as files.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct DatasetInput {
@@ -141,6 +163,27 @@ pub struct DatasetInput {
     pub classes: Vec<String>,
     /// [`ManifestImage`]s, a line each.
     pub manifest: PathBuf,
+    /// Every segment that the manifest names, in the order of their numbers.
+    pub segments: Vec<Segment>,
+}
+
+impl DatasetInput {
+    /// Shorter side of the packed pictures, where it is the same in every segment.
+    pub fn pack_side(&self) -> Option<u32> {
+        let side = self.segments.first()?.pack_side;
+        self.segments
+            .iter()
+            .all(|segment| segment.pack_side == side)
+            .then_some(side)
+    }
+}
+
+/// The images that came into a dataset at one time, as two files that never change. Versions share them: what an image is labelled with
+/// is only in a version's manifest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Segment {
+    /// Within its dataset, from 0.
+    pub number: u32,
     /// The original image files, one after another.
     pub images: PathBuf,
     /// Packed pixels, see [`ManifestImage::pack_offset`].
@@ -152,8 +195,11 @@ pub struct DatasetInput {
 /// One image of a dataset version: a line of its manifest, in the order of `id`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ManifestImage {
-    /// From 0.
+    /// From 0, and the same in every version of the dataset.
     pub id: u32,
+    /// Number of the segment that it lies in; manifests of before have only the one.
+    #[serde(default)]
+    pub segment: u32,
     /// As in the archive.
     pub path: String,
     /// Index of its class; none in an unlabelled dataset.
@@ -162,13 +208,13 @@ pub struct ManifestImage {
     pub split: Split,
     /// SHA-256 of the file, hexadecimal.
     pub sha256: String,
-    /// Where the file begins in the images file, and its length.
+    /// Where the file begins in its segment's images, and its length.
     pub offset: u64,
     pub bytes: u64,
     /// Size of the picture, upright.
     pub width: u32,
     pub height: u32,
-    /// Where its pixels begin in the pack: `pack_height` rows of `pack_width` pixels of 3 bytes, red, green, blue.
+    /// Where its pixels begin in its segment's pack: `pack_height` rows of `pack_width` pixels of 3 bytes, red, green, blue.
     pub pack_offset: u64,
     pub pack_width: u32,
     pub pack_height: u32,
@@ -321,6 +367,10 @@ pub enum RunResult {
     Previewed {
         sheet: Artifact,
     },
+    /// A line of JSON, `[[image, offset, bytes], …]`, and after it JPEGs.
+    Drawn {
+        thumbnails: Artifact,
+    },
     /// The dataset cannot be used.
     Rejected {
         error: DatasetError,
@@ -340,6 +390,8 @@ pub struct IngestResult {
     pub images: u64,
     pub classes: Vec<Class>,
     pub splits: SplitCounts,
+    /// See [`ContentDigest`](crate::domain::content::ContentDigest).
+    pub content_sha256: String,
     pub report: ReportSummary,
     /// [`ManifestImage`]s, a line each.
     pub manifest: Artifact,

@@ -1,6 +1,8 @@
 // `#/datasets/ID`: what is in a dataset, what is odd about it, and on to training.
 
 import { get } from './api.js';
+import { imagesCard } from './dataset_images.js';
+import { versionsCard } from './dataset_versions.js';
 import { announce, fill, h } from './dom.js';
 import { formatBytes, formatCount, formatTime, plural, words } from './format.js';
 import { bar, heading, link, problemBox, statusBadge, tile } from './parts.js';
@@ -38,7 +40,7 @@ export function datasetView(outlet, { id }) {
     fill(body,
       dataset.error && failure(dataset),
       dataset.status === 'processing' && processing(dataset),
-      dataset.status === 'ready' && [counts(dataset), actions(dataset), classes(dataset)],
+      dataset.status === 'ready' && [counts(dataset), actions(dataset), classes(dataset), imagesCard(dataset, show), versionsCard(dataset)],
       dataset.report && findings(dataset.report),
       facts(dataset),
       dataset.status === 'failed' && h('div', { class: 'actions' }, deletion(dataset)));
@@ -133,6 +135,7 @@ function facts(dataset) {
     ['SHA-256', h('code', {}, dataset.sha256)],
     dataset.layout && ['Layout', layout(dataset)],
     ['Version', dataset.version],
+    dataset.content_sha256 && ['Content', h('code', {}, dataset.content_sha256)],
   ].filter(Boolean);
   return h('dl', { class: 'facts quiet' }, pairs.map(([name, value]) => h('div', {}, h('dt', {}, name), h('dd', {}, value))));
 }

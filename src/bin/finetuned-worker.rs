@@ -63,6 +63,11 @@ enum Task {
         #[arg(long)]
         run_dir: PathBuf,
     },
+    /// Make packed pictures small and leave them in the run directory
+    Thumbnails {
+        #[arg(long)]
+        run_dir: PathBuf,
+    },
     /// Draw a small dataset to try things with
     SampleDataset {
         /// The zip file to write
@@ -109,6 +114,7 @@ fn main() -> ExitCode {
         Task::Evaluate { run_dir } => leave(Kind::Evaluate, &run_dir),
         Task::LrFind { run_dir } => leave(Kind::LrFind, &run_dir),
         Task::Preview { run_dir } => leave(Kind::Preview, &run_dir),
+        Task::Thumbnails { run_dir } => leave(Kind::Thumbnails, &run_dir),
         Task::Devices => print_devices(),
         Task::SampleDataset { out, seed } => draw(&out, seed),
         Task::Predict {

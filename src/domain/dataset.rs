@@ -171,18 +171,24 @@ pub struct Dataset {
     pub object: String,
     pub name: Name,
     pub status: DatasetStatus,
+    /// The version that this is about: the newest, unless another one was asked for.
     pub version: u32,
+    /// The newest.
+    pub latest_version: u32,
     pub created_at: Timestamp,
     /// SHA-256 of the uploaded archive, hexadecimal.
     pub sha256: String,
     /// Size of the uploaded archive.
     pub bytes: u64,
+    /// What the version holds, as one SHA-256: files, labels and parts. The same content has the same one, whatever the archive was.
+    /// Null until the archive has been read.
+    pub content_sha256: Option<String>,
     pub images: u64,
     pub classes: Vec<Class>,
     pub splits: SplitCounts,
     /// Null until the archive has been read.
     pub layout: Option<Layout>,
-    /// Null until the archive has been read.
+    /// What became of the uploaded archive. Null until it has been read.
     pub report: Option<ReportSummary>,
     pub error: Option<DatasetError>,
 }

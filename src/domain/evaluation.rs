@@ -186,6 +186,7 @@ mod tests {
                 name: Name::parse("insects").unwrap(),
                 version: 1,
                 sha256: "0".repeat(64),
+                content_sha256: None,
             },
             split: EvaluatedSplit::Val,
             classes: &classes,

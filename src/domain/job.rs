@@ -132,6 +132,8 @@ pub enum StopReason {
 pub struct DatasetVersion {
     pub id: DatasetId,
     pub version: u32,
+    /// What the version holds, as one SHA-256. Null while the dataset is being read.
+    pub content_sha256: Option<String>,
 }
 
 /// A job.

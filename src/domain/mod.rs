@@ -4,9 +4,12 @@
 
 pub mod architecture;
 pub mod archive;
+pub mod class_name;
+pub mod content;
 pub mod dataset;
 pub mod evaluation;
 pub mod event;
+pub mod image_folder;
 pub mod job;
 pub mod lr_curve;
 pub mod metrics;
@@ -18,3 +21,4 @@ pub mod random;
 pub mod spec;
 pub mod split;
 pub mod time;
+pub mod version;

@@ -20,13 +20,27 @@ pub struct DatasetLineage {
     pub version: u32,
     /// SHA-256 of the archive, hexadecimal.
     pub sha256: String,
+    /// What the version holds, whatever the archive was: files, labels and parts, as one SHA-256. Not in what was made before there
+    /// were versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content_sha256: Option<String>,
 }
 
 impl DatasetLineage {
+    /// What tells the version from every other. A version never changes, so its digest is not needed for that, and what was computed
+    /// before there was one can still be used.
+    pub fn identity(&self) -> Self {
+        Self {
+            content_sha256: None,
+            ..self.clone()
+        }
+    }
+
     pub fn version_of(&self) -> DatasetVersion {
         DatasetVersion {
             id: self.id,
             version: self.version,
+            content_sha256: self.content_sha256.clone(),
         }
     }
 }

@@ -18,6 +18,7 @@ use utoipa::IntoParams;
 use super::{
     App,
     extract::{PageQuery, Query},
+    precondition::etag,
     problem::Problems,
     upload, waiting,
 };
@@ -149,17 +150,37 @@ pub struct WaitQuery {
     pub wait: Option<u64>,
 }
 
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct DatasetQuery {
+    /// Seconds to wait for an end state before answering, at most 3600.
+    wait: Option<u64>,
+    /// By default the newest.
+    version: Option<u32>,
+}
+
 /// A dataset
+///
+/// At its newest version, or at the one that is asked for. The answer's `ETag` stands for the version: a change that says `If-Match` is
+/// made only if there is no newer one.
 #[utoipa::path(
-    get, path = "/v1/datasets/{dataset}", tag = "datasets", params(("dataset" = String, Path, description = "Id or name"), WaitQuery),
-    responses((status = 200, body = Dataset), Problems)
+    get, path = "/v1/datasets/{dataset}", tag = "datasets",
+    params(("dataset" = String, Path, description = "Id or name; `flowers@2` is version 2"), DatasetQuery),
+    responses((status = 200, body = Dataset, headers(("etag" = String))), Problems)
 )]
 pub async fn get(
     State(app): State<App>,
     Path(reference): Path<String>,
-    Query(query): Query<WaitQuery>,
-) -> Result<Json<Dataset>> {
-    let dataset = app.store().dataset(&reference).await?;
+    Query(query): Query<DatasetQuery>,
+) -> Result<Response> {
+    let dataset = match query.version {
+        Some(_) => app.store().dataset_at(&reference, query.version).await?,
+        None => app.store().dataset(&reference).await?,
+    };
+    if dataset.status != DatasetStatus::Processing {
+        return Ok((etag(&dataset), Json(dataset)).into_response());
+    }
     let changed = app.store().signals().subscribe(Topic::Dataset(dataset.id));
     let id = dataset.id.to_string();
     let ended = |dataset: &Dataset| dataset.status != DatasetStatus::Processing;
@@ -167,20 +188,24 @@ pub async fn get(
         changed,
         query.wait,
         app.stopping(),
-        || app.store().dataset(&id),
+        || app.store().dataset_at(&id, query.version),
         ended,
     )
     .await
-    .map(Json)
+    .map(|dataset| (etag(&dataset), Json(dataset)).into_response())
 }
 
-/// Delete a dataset
+/// Delete a dataset with all of its versions
 #[utoipa::path(
     delete, path = "/v1/datasets/{dataset}", tag = "datasets", params(("dataset" = String, Path, description = "Id or name")),
     responses((status = 204), Problems)
 )]
 pub async fn delete(State(app): State<App>, Path(reference): Path<String>) -> Result<StatusCode> {
     let dataset = app.store().dataset(&reference).await?;
+    if reference.contains('@') {
+        let detail = "a dataset is deleted with all of its versions; name it without `@`";
+        return Err(Error::new(Kind::Invalid, "version-not-deletable", detail));
+    }
     app.store().delete_dataset(dataset.id).await?;
     app.jobs().sweep_soon();
     Ok(StatusCode::NO_CONTENT)

@@ -66,6 +66,7 @@ pub async fn submit(
         dataset: DatasetVersion {
             id: dataset.id,
             version: dataset.version,
+            content_sha256: dataset.content_sha256,
         },
         max_queued: app.limits().max_queued_jobs,
         key: idempotency_key(&headers, &body.bytes)?,

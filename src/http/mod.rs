@@ -2,14 +2,21 @@
 
 mod architectures;
 mod curves;
+mod dataset_archive;
+mod dataset_split;
 mod datasets;
 mod documentation;
 mod events;
 mod extract;
 mod guard;
+mod images;
+mod images_add;
+mod images_edit;
 mod jobs;
 mod models;
+mod one_image;
 mod pages;
+mod precondition;
 mod predict;
 mod preview;
 mod problem;
@@ -20,7 +27,9 @@ mod serve;
 mod submission;
 mod system;
 mod upload;
+mod versions;
 mod waiting;
+mod zip_stream;
 
 use std::sync::Arc;
 
@@ -43,6 +52,8 @@ struct Parts {
     /// Fires when the server begins to stop: nothing new is accepted, and what waits stops waiting.
     stopping: CancellationToken,
     event_streams: Arc<Semaphore>,
+    /// Places for downloads of datasets.
+    downloads: Arc<Semaphore>,
 }
 
 impl App {
@@ -72,6 +83,10 @@ impl App {
 
     fn stopping(&self) -> &CancellationToken {
         &self.0.stopping
+    }
+
+    fn downloads(&self) -> &Arc<Semaphore> {
+        &self.0.downloads
     }
 
     fn event_streams(&self) -> &Arc<Semaphore> {

@@ -13,8 +13,9 @@ use utoipa::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
-    App, architectures, curves, datasets, documentation, events, guard, jobs, models, pages, predict,
-    preview, problem, results, system,
+    App, architectures, curves, dataset_archive, dataset_split, datasets, documentation, events, guard,
+    images, images_add, images_edit, jobs, models, one_image, pages, predict, preview, problem, results,
+    system, versions,
 };
 use crate::error::{Error, Kind};
 
@@ -28,6 +29,16 @@ pub fn table() -> OpenApiRouter<App> {
         ))
         .routes(routes!(datasets::get, datasets::delete))
         .routes(routes!(datasets::report))
+        .routes(routes!(images::list, images_add::add, images_edit::edit))
+        .routes(routes!(
+            one_image::thumbnail,
+            one_image::relabel,
+            one_image::remove
+        ))
+        .routes(routes!(dataset_split::split))
+        .routes(routes!(dataset_archive::archive))
+        .routes(routes!(versions::list))
+        .routes(routes!(versions::get))
         .routes(routes!(preview::preview))
         .routes(routes!(jobs::list, jobs::submit))
         .routes(routes!(jobs::get, jobs::delete))

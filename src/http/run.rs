@@ -56,6 +56,7 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationTo
         shutdown: stopping.clone(),
     });
     let limits = config.limits.clone();
+    let downloads = Arc::new(Semaphore::new(limits.max_downloads.min(Semaphore::MAX_PERMITS)));
     let event_streams = Arc::new(Semaphore::new(limits.max_event_streams));
     let address = listener.local_addr()?;
     info!(%address, data_dir = %config.data_dir.display(), version = env!("CARGO_PKG_VERSION"), "listening");
@@ -67,6 +68,7 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationTo
         inference: inference.clone(),
         stopping: stopping.clone(),
         event_streams,
+        downloads,
     }));
     serve::serve(listener, routes::service(app), &limits, stopping.clone()).await;
     // Also when the socket failed: nothing goes on without it.

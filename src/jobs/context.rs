@@ -5,8 +5,12 @@ use std::path::PathBuf;
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{paths::Paths, slots::Slots};
-use crate::{blobs::Blobs, config::Config, process::log::Log, store::Store};
+use super::{locks::Locks, paths::Paths, slots::Slots};
+use crate::{blobs::Blobs, config::Config, id::DatasetId, process::log::Log, store::Store};
+
+/// So many at once leave the machine to others.
+const READINGS: usize = 2;
+const EASELS: usize = 2;
 
 /// What the background work needs of the server.
 pub struct JobsContext {
@@ -30,6 +34,14 @@ pub struct Context {
     pub sweep: Notify,
     /// Places for previews.
     pub previews: Semaphore,
+    /// Changes of a dataset are made one after another.
+    pub changes: Locks<DatasetId>,
+    /// Of thumbnails nobody draws what somebody else is drawing: a dataset's, by the name of their file.
+    pub drawings: Locks<(DatasetId, String)>,
+    /// Places for children that read added images while a caller waits.
+    pub readings: Semaphore,
+    /// Places for children that draw thumbnails: these are quick, and do not wait for the others.
+    pub easels: Semaphore,
     pub tasks: TaskTracker,
 }
 
@@ -45,6 +57,10 @@ impl Context {
             shutdown: given.shutdown,
             slots: Slots::default(),
             sweep: Notify::new(),
+            changes: Locks::new(),
+            drawings: Locks::new(),
+            readings: Semaphore::new(READINGS),
+            easels: Semaphore::new(EASELS),
             tasks: TaskTracker::new(),
         }
     }

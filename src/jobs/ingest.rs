@@ -32,7 +32,7 @@ use crate::{
 };
 
 /// Shorter side of the pictures in a pixel pack: what the default size of 224 pixels is cut out of.
-const PACK_SIDE: u32 = 256;
+pub const PACK_SIDE: u32 = 256;
 /// Children that may die over one archive.
 const MOST_ATTEMPTS: u32 = 3;
 /// Times that an archive's reading may be begun at all: a server that is stopped does not count as a death, but an archive that takes

@@ -5,16 +5,20 @@
 //! what it tells. Nothing here opens an archive or a tensor, and no state here outlives the process: the database has it all.
 
 mod activations;
+mod adding;
 mod attempt;
+mod batch;
 mod context;
 mod devices;
 mod failure;
 mod ingest;
 mod insist;
+mod locks;
 mod paths;
 mod prepare;
 mod preview;
 mod recorder;
+mod revise;
 mod scheduler;
 mod settle;
 mod slots;
@@ -22,19 +26,29 @@ mod supervisor;
 mod sweeper;
 #[cfg(test)]
 mod tests;
+mod thumbnails;
+mod upgrade;
 mod weights;
 
 use std::{future::Future, path::PathBuf, sync::Arc};
 
 use tokio::sync::watch;
 
-use self::context::Context;
-pub use self::{context::JobsContext, slots::DeviceState};
+pub use self::{
+    adding::{Added, Labels},
+    batch::{Batch, Packed},
+    context::JobsContext,
+    revise::{Revised, Target},
+    slots::DeviceState,
+};
+use self::{context::Context, revise::Wish};
 use crate::{
-    domain::{dataset::Dataset, spec::PreviewSpec},
-    error::Result,
+    domain::{dataset::Dataset, spec::PreviewSpec, split::SplitSpec},
+    error::{Error, Result},
     id::{DatasetId, JobId},
+    manifest::revision::ImageEdit,
     protocol::Device,
+    store::SegmentFiles,
 };
 
 /// The running background work of a server. Cheap to clone.
@@ -48,6 +62,7 @@ pub fn start(context: JobsContext) -> Jobs {
     spawn(&context, scheduler::run);
     spawn(&context, ingest::run);
     spawn(&context, sweeper::run);
+    spawn(&context, upgrade::run);
     context.tasks.close();
     Jobs(context)
 }
@@ -76,6 +91,65 @@ impl Jobs {
     /// Too many at once, too slow, or a failure of the worker.
     pub async fn preview(&self, dataset: Dataset, spec: PreviewSpec) -> Result<Vec<u8>> {
         preview::preview(&self.0, dataset, spec).await
+    }
+
+    /// A thumbnail of an image, JPEG, its longer side at most `side` pixels long. `segment` is the one that the image lies in.
+    ///
+    /// # Errors
+    /// Failures of the worker and of the disk.
+    pub async fn thumbnail(
+        &self,
+        dataset: DatasetId,
+        segment: SegmentFiles,
+        image: u32,
+        side: u32,
+    ) -> Result<Vec<u8>> {
+        thumbnails::thumbnail(&self.0, dataset, segment, image, side).await
+    }
+
+    /// Labels images anew, moves them or takes them out: the dataset at the version that this makes.
+    ///
+    /// # Errors
+    /// `version-changed`, `dataset-not-ready`, and what is wrong with the edits.
+    pub async fn edit_images(&self, target: Target, edits: Vec<(u32, ImageEdit)>) -> Result<Dataset> {
+        let pin = self.0.blobs.pin().await;
+        Ok(revise::revise(&self.0, target, Wish::Edit(edits), &pin)
+            .await?
+            .dataset)
+    }
+
+    /// Gives every image its part anew; the dataset after it, and whether there is a new version.
+    ///
+    /// # Errors
+    /// `version-changed`, `dataset-not-ready`.
+    pub async fn divide(&self, target: Target, spec: SplitSpec) -> Result<(Dataset, bool)> {
+        let pin = self.0.blobs.pin().await;
+        let revised = revise::revise(&self.0, target, Wish::Split(spec), &pin).await?;
+        Ok((revised.dataset, revised.changed))
+    }
+
+    /// Refuses images that could not be added, before they are sent.
+    ///
+    /// # Errors
+    /// As [`Jobs::add_images`].
+    pub fn check_addition(&self, dataset: &Dataset, target: &Target, labels: &Labels) -> Result<()> {
+        revise::check_target(dataset, target)?;
+        revise::check_labels(dataset, labels.class.as_deref())
+    }
+
+    /// Where images go on their way to [`Jobs::add_images`].
+    pub async fn begin_batch(&self) -> Result<Batch> {
+        let runs = self.0.paths.runs();
+        let dir = tokio::task::spawn_blocking(move || paths::passing(&runs)).await;
+        Ok(Batch::begin(dir.map_err(Error::internal)??).await?)
+    }
+
+    /// Reads images and adds those that can be used.
+    ///
+    /// # Errors
+    /// `version-changed`, `dataset-not-ready`, and what is wrong with the labels.
+    pub async fn add_images(&self, target: Target, packed: Packed, labels: Labels) -> Result<Added> {
+        adding::add(&self.0, target, packed, labels).await
     }
 
     /// The folder of an attempt. It is there while the job is unfinished.

@@ -96,16 +96,21 @@ impl Paths {
 }
 
 /// Beginning of the names of folders of work that no row knows of.
-const PASSING: &str = "preview-";
+const PASSING: &str = "passing-";
 /// Age from which such a folder is one that a server left when it was killed.
-const FORGOTTEN: Duration = Duration::from_secs(3600);
+const FORGOTTEN: Duration = Duration::from_secs(24 * 3600);
 
 /// Makes a folder with the run file in it for work that nothing is to remember; it goes when it is dropped.
 pub fn begin_passing(runs: &Path, run: &RunSpec) -> io::Result<TempDir> {
-    fs::create_dir_all(runs)?;
-    let dir = tempfile::Builder::new().prefix(PASSING).tempdir_in(runs)?;
+    let dir = passing(runs)?;
     write_run(dir.path(), run)?;
     Ok(dir)
+}
+
+/// The same without a run file.
+pub fn passing(runs: &Path) -> io::Result<TempDir> {
+    fs::create_dir_all(runs)?;
+    tempfile::Builder::new().prefix(PASSING).tempdir_in(runs)
 }
 
 /// Removes a folder of `runs` where it is of [`begin_passing`] and older than any such work can be.
@@ -123,7 +128,7 @@ pub fn forget_passing(runs: &Path, name: &str) -> io::Result<()> {
     Ok(())
 }
 
-fn write_run(dir: &Path, run: &RunSpec) -> io::Result<()> {
+pub fn write_run(dir: &Path, run: &RunSpec) -> io::Result<()> {
     // It may hold the token of the hub.
     let mut file = OpenOptions::new()
         .write(true)
@@ -178,8 +183,8 @@ mod tests {
             forget_passing(folder.path(), name).unwrap();
             dir.exists()
         };
-        assert!(make("preview-new", false));
-        assert!(!make("preview-old", true));
+        assert!(make("passing-new", false));
+        assert!(!make("passing-old", true));
         assert!(make("another", true));
     }
 

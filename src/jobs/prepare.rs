@@ -10,13 +10,18 @@ use crate::{
     },
     error::{Error, FieldError, Kind, Result},
     process,
-    protocol::{DatasetInput, EvaluateRun, LrFindRun, RunSpec, TrainRun, frames::ModelFiles},
-    store::{ClaimedJob, DatasetFiles},
+    protocol::{DatasetInput, EvaluateRun, LrFindRun, RunSpec, Segment, TrainRun, frames::ModelFiles},
+    store::{ClaimedJob, SegmentFiles, VersionFiles},
 };
 
 /// The run file of this attempt, or what becomes of the job where there can be none.
 pub async fn prepare(context: &Context, job: &ClaimedJob) -> Result<RunSpec, Verdict> {
-    let dataset = match context.store.dataset(&job.dataset.to_string()).await {
+    let pinned = &job.dataset;
+    let dataset = context
+        .store
+        .dataset_at(&pinned.id.to_string(), Some(pinned.version))
+        .await;
+    let dataset = match dataset {
         Err(error) if error.kind() == Kind::NotFound => {
             return Err(invalid("the job's dataset was deleted"));
         }
@@ -99,7 +104,7 @@ async fn dataset_input(
     job: &ClaimedJob,
     dataset: Dataset,
 ) -> Result<DatasetInput, Verdict> {
-    let files = context.store.dataset_files(dataset.id).await;
+    let files = context.store.version_files(dataset.id, dataset.version).await;
     let files = files.map_err(|error| unreadable(job, &error))?;
     let Some(files) = files else {
         let unready = failure::internal("the dataset is not ready");
@@ -108,21 +113,26 @@ async fn dataset_input(
     Ok(as_files(context, dataset, files))
 }
 
-/// A dataset's files, for a child.
-pub fn as_files(context: &Context, dataset: Dataset, files: DatasetFiles) -> DatasetInput {
+/// The files of the version that `dataset` shows, for a child.
+pub fn as_files(context: &Context, dataset: Dataset, files: VersionFiles) -> DatasetInput {
     let blob = |digest: &str| absolute(&context.blobs.path(digest));
+    let segment = |files: &SegmentFiles| Segment {
+        number: files.number,
+        images: blob(&files.images),
+        pack: blob(&files.pack),
+        pack_side: files.pack_side,
+    };
     DatasetInput {
         lineage: DatasetLineage {
             id: dataset.id,
             name: dataset.name,
             version: dataset.version,
             sha256: dataset.sha256,
+            content_sha256: dataset.content_sha256,
         },
         classes: dataset.classes.into_iter().map(|class| class.name).collect(),
         manifest: blob(&files.manifest),
-        images: blob(&files.images),
-        pack: blob(&files.pack),
-        pack_side: files.pack_side,
+        segments: files.segments.iter().map(segment).collect(),
     }
 }
 

@@ -37,7 +37,8 @@ enum Cause {
 /// `previews-busy`, `preview-timeout`, `dataset-not-ready`, and failures of the worker.
 pub async fn preview(context: &Context, dataset: Dataset, spec: PreviewSpec) -> Result<Vec<u8>> {
     let _place = context.previews.try_acquire().map_err(|_| busy())?;
-    let Some(files) = context.store.dataset_files(dataset.id).await? else {
+    let files = context.store.version_files(dataset.id, dataset.version).await?;
+    let Some(files) = files else {
         let detail = "the dataset is not ready; wait for it with ?wait=60";
         return Err(Error::new(Kind::Conflict, "dataset-not-ready", detail));
     };

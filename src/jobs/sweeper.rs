@@ -4,7 +4,7 @@
 
 use std::{collections::HashSet, io, sync::Arc, time::Duration};
 
-use super::{context::Context, paths};
+use super::{context::Context, paths, thumbnails};
 use crate::{
     domain::dataset::DatasetStatus,
     error::{Error, Kind, Result},
@@ -31,6 +31,7 @@ pub async fn run(context: Arc<Context>) {
 pub async fn sweep(context: &Context) -> Result<()> {
     sweep_runs(context).await?;
     sweep_logs(context).await?;
+    thumbnails::sweep(context).await?;
     let store = context.store.clone();
     let removed = context
         .blobs

@@ -129,6 +129,7 @@ mod tests {
         let version = DatasetVersion {
             id: dataset.id,
             version: dataset.version,
+            content_sha256: None,
         };
         let keep = async |key: &str, bytes| {
             let new = NewActivations {

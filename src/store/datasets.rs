@@ -4,7 +4,8 @@ use sqlx::{Row, sqlite::SqliteRow};
 
 use super::{
     Store, Topic, activations,
-    row::{count, json, optional_json, parsed, to_json, word},
+    row::{count, optional_json, parsed, to_json, word},
+    versions::{self, NewVersion},
 };
 use crate::{
     domain::{
@@ -44,15 +45,9 @@ pub struct DatasetToIngest {
     pub attempt: u32,
 }
 
-/// Digests of what ingest made of a dataset.
-#[derive(Clone, Debug)]
-pub struct DatasetFiles {
-    pub manifest: String,
-    pub images: String,
-    pub pack: String,
-    pub pack_side: u32,
-    pub report: String,
-}
+/// A dataset's own, and what of it is in the version that is `shown`.
+const COLUMNS: &str = "datasets.*, shown.version as shown_version, shown.images, shown.classes, shown.splits,
+    shown.content_sha256";
 
 impl Store {
     /// Adds a dataset in state `processing`. The same name with the same bytes is the one that is there; a failed dataset gives its
@@ -77,8 +72,8 @@ impl Store {
                     }
                     let id = DatasetId::new();
                     sqlx::query(
-                        "insert into datasets (id, name, status, version, created_at, sha256, bytes, attempt, images, classes, splits)
-                        values ($1, $2, 'processing', 1, $3, $4, $5, 0, 0, '[]', '{\"train\":0,\"val\":0,\"test\":0}')",
+                        "insert into datasets (id, name, status, version, created_at, sha256, bytes, attempt)
+                        values ($1, $2, 'processing', 1, $3, $4, $5, 0)",
                     )
                     .bind(id.to_string())
                     .bind(new.name.as_str())
@@ -95,27 +90,57 @@ impl Store {
         Ok(created)
     }
 
-    /// The dataset of this id or name.
+    /// The dataset of this id or name at its newest version, or version n for `name@n`.
     pub async fn dataset(&self, reference: &str) -> Result<Dataset> {
-        let row = sqlx::query(
-            "select * from datasets
-            where id = $1 or name = $1
-            order by (id = $1) desc, (status <> 'failed') desc, id desc
-            limit 1",
-        )
-        .bind(reference)
-        .fetch_optional(&self.readers)
-        .await?;
-        let row = row.ok_or_else(|| Error::not_found("dataset", reference))?;
-        read_dataset(&row)
+        let (dataset, version) = match reference.rsplit_once('@') {
+            Some((dataset, digits)) => match digits.parse() {
+                Ok(version) => (dataset, Some(version)),
+                Err(_) => return Err(Error::not_found("dataset", reference)),
+            },
+            None => (reference, None),
+        };
+        self.dataset_at(dataset, version).await
     }
 
+    /// The dataset of this id or name at this version, by default its newest.
+    pub async fn dataset_at(&self, reference: &str, version: Option<u32>) -> Result<Dataset> {
+        let sql = format!(
+            "select {COLUMNS}
+            from datasets
+            left join dataset_versions as shown on shown.dataset_id = id and shown.version = coalesce($2, datasets.version)
+            where id = $1 or name = $1
+            order by (id = $1) desc, (status <> 'failed') desc, id desc
+            limit 1"
+        );
+        let row = sqlx::query(sqlx::AssertSqlSafe(sql))
+            .bind(reference)
+            .bind(version)
+            .fetch_optional(&self.readers)
+            .await?;
+        let row = row.ok_or_else(|| Error::not_found("dataset", reference))?;
+        let dataset = read_dataset(&row)?;
+        if version.is_some_and(|version| version != dataset.version) {
+            let which = format!("{reference}@{}", version.unwrap_or_default());
+            return Err(Error::not_found("dataset version", &which));
+        }
+        Ok(dataset)
+    }
+
+    /// Datasets, each at its newest version.
     pub async fn datasets(&self, page: &PageRequest) -> Result<Page<Dataset>> {
-        let sql = match page.order {
-            Order::Desc => "select * from datasets where ($1 is null or id < $1) order by id desc limit $2",
-            Order::Asc => "select * from datasets where ($1 is null or id > $1) order by id limit $2",
+        let (comparison, direction) = match page.order {
+            Order::Desc => ("<", "desc"),
+            Order::Asc => (">", "asc"),
         };
-        let rows = sqlx::query(sql)
+        let sql = format!(
+            "select {COLUMNS}
+            from datasets
+            left join dataset_versions as shown on shown.dataset_id = id and shown.version = datasets.version
+            where $1 is null or id {comparison} $1
+            order by id {direction}
+            limit $2"
+        );
+        let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
             .bind(&page.after)
             .bind(page.limit + 1)
             .fetch_all(&self.readers)
@@ -156,7 +181,7 @@ impl Store {
         .await
     }
 
-    /// `processing -> ready`; false when the dataset is no longer there to be finished.
+    /// `processing -> ready`, with its first version; false when the dataset is no longer there to be finished.
     pub async fn finish_dataset(
         &self,
         dataset: &DatasetToIngest,
@@ -169,25 +194,21 @@ impl Store {
                 Box::pin(async move {
                     let done = sqlx::query(
                         "update datasets
-                        set status = 'ready', images = $3, classes = $4, splits = $5, layout = $6, report = $7,
-                            manifest_blob = $8, images_blob = $9, pack_blob = $10, pack_side = $11, report_blob = $12
+                        set status = 'ready', layout = $3, report = $4, report_blob = $5
                         where id = $1 and attempt = $2 and status = 'processing'",
                     )
                     .bind(id.to_string())
                     .bind(attempt)
-                    .bind(result.images as i64)
-                    .bind(to_json(&result.classes)?)
-                    .bind(to_json(&result.splits)?)
                     .bind(to_json(&result.layout)?)
                     .bind(to_json(&result.report)?)
-                    .bind(result.manifest.sha256)
-                    .bind(result.images_file.sha256)
-                    .bind(result.pack.sha256)
-                    .bind(pack_side)
-                    .bind(result.report_entries.sha256)
-                    .execute(connection)
+                    .bind(&result.report_entries.sha256)
+                    .execute(&mut *connection)
                     .await?;
-                    Ok(done.rows_affected() == 1)
+                    if done.rows_affected() == 0 {
+                        return Ok(false);
+                    }
+                    versions::insert(connection, NewVersion::first(id, result, pack_side)).await?;
+                    Ok(true)
                 })
             })
             .await?;
@@ -262,26 +283,6 @@ impl Store {
         Ok(())
     }
 
-    /// What ingest made of a ready dataset.
-    pub async fn dataset_files(&self, id: DatasetId) -> Result<Option<DatasetFiles>> {
-        let row = sqlx::query(
-            "select manifest_blob, images_blob, pack_blob, pack_side, report_blob
-            from datasets
-            where id = $1 and status = 'ready'",
-        )
-        .bind(id.to_string())
-        .fetch_optional(&self.readers)
-        .await?;
-        let Some(row) = row else { return Ok(None) };
-        Ok(Some(DatasetFiles {
-            manifest: row.try_get("manifest_blob")?,
-            images: row.try_get("images_blob")?,
-            pack: row.try_get("pack_blob")?,
-            pack_side: row.try_get("pack_side")?,
-            report: row.try_get("report_blob")?,
-        }))
-    }
-
     /// Digest of the full report; none before there is one.
     pub async fn report_blob(&self, id: DatasetId) -> Result<Option<String>> {
         let digest = sqlx::query_scalar("select report_blob from datasets where id = $1")
@@ -292,25 +293,30 @@ impl Store {
     }
 
     /// Jobs that wait for a dataset may now be claimed.
-    fn dataset_changed(&self, id: DatasetId) {
+    pub(super) fn dataset_changed(&self, id: DatasetId) {
         self.signals.notify(Topic::Dataset(id));
         self.signals.notify(Topic::Queue);
     }
 }
 
 fn read_dataset(row: &SqliteRow) -> Result<Dataset> {
+    let latest = row.try_get("version")?;
+    // None where it has no version yet: nothing is known of its images.
+    let shown: Option<u32> = row.try_get("shown_version")?;
     Ok(Dataset {
         id: parsed(row, "id")?,
         object: "dataset".to_owned(),
         name: word(row, "name")?,
         status: word(row, "status")?,
-        version: row.try_get("version")?,
+        version: shown.unwrap_or(latest),
+        latest_version: latest,
         created_at: Timestamp(row.try_get("created_at")?),
         sha256: row.try_get("sha256")?,
         bytes: count(row, "bytes")?,
-        images: count(row, "images")?,
-        classes: json(row, "classes")?,
-        splits: json(row, "splits")?,
+        content_sha256: row.try_get("content_sha256")?,
+        images: row.try_get::<Option<i64>, _>("images")?.unwrap_or(0).max(0) as u64,
+        classes: optional_json(row, "classes")?.unwrap_or_default(),
+        splits: optional_json(row, "splits")?.unwrap_or_default(),
         layout: optional_json(row, "layout")?,
         report: optional_json(row, "report")?,
         error: optional_json(row, "error")?,

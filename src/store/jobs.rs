@@ -191,9 +191,9 @@ async fn insert_job(connection: &mut SqliteConnection, new: NewJob) -> Result<Cr
     }
     let id = JobId::new();
     sqlx::query(
-        "insert into jobs (id, kind, name, status, spec, dataset_id, dataset_version, device_choice, priority, max_attempts,
+        "insert into jobs (id, kind, name, status, spec, dataset_id, dataset_version, dataset_sha256, device_choice, priority, max_attempts,
             not_before, created_at, attempt, deaths, milliseconds_used, cancel_requested)
-        values ($1, $2, $3, 'queued', $4, $5, $6, $7, $8, $9, 0, $10, 0, 0, 0, 0)",
+        values ($1, $2, $3, 'queued', $4, $5, $6, $7, $8, $9, $10, 0, $11, 0, 0, 0, 0)",
     )
     .bind(id.to_string())
     .bind(new.spec.kind().as_str())
@@ -201,6 +201,7 @@ async fn insert_job(connection: &mut SqliteConnection, new: NewJob) -> Result<Cr
     .bind(to_json(&new.spec)?)
     .bind(new.dataset.id.to_string())
     .bind(new.dataset.version)
+    .bind(new.dataset.content_sha256)
     .bind(String::from(new.spec.device()))
     .bind(new.spec.priority())
     .bind(new.spec.max_attempts())
@@ -262,6 +263,7 @@ pub(super) fn read_job(row: &SqliteRow) -> Result<Job> {
         dataset: DatasetVersion {
             id: parsed(row, "dataset_id")?,
             version: row.try_get("dataset_version")?,
+            content_sha256: row.try_get("dataset_sha256")?,
         },
         model: optional_parsed(row, "model_id")?,
         created_at: Timestamp(row.try_get("created_at")?),

@@ -12,6 +12,7 @@ mod queue;
 mod references;
 mod row;
 pub mod signals;
+mod versions;
 
 use std::{future::Future, path::Path, pin::Pin, sync::Arc, time::Duration};
 
@@ -23,12 +24,13 @@ use sqlx::{
 
 pub use self::{
     activations::NewActivations,
-    datasets::{CreatedDataset, DatasetFiles, DatasetToIngest, NewDataset},
+    datasets::{CreatedDataset, DatasetToIngest, NewDataset},
     events::{JobUpdate, MetricPoint},
     jobs::{CreatedJob, IdempotencyKey, JobFilter, NewJob},
     models::{ModelBlobs, NewModel},
     queue::{CancelOutcome, ClaimedJob, Interruption},
     signals::{Signals, Topic},
+    versions::{NewSegment, NewVersion, SegmentFiles, VersionFiles},
 };
 use crate::error::{Error, Result};
 

@@ -14,12 +14,12 @@ use super::{
 use crate::{
     domain::{
         event::{EndEvent, EventKind, StatusEvent},
-        job::{JobError, JobStatus, StopReason},
+        job::{DatasetVersion, JobError, JobStatus, StopReason},
         spec::{DeviceChoice, Spec},
         time::Timestamp,
     },
     error::{Error, Kind, Result},
-    id::{DatasetId, JobId, ModelId},
+    id::{JobId, ModelId},
 };
 
 /// How long a job waits after its first, second and later deaths.
@@ -32,7 +32,8 @@ pub struct ClaimedJob {
     /// From 1.
     pub attempt: u32,
     pub spec: Spec,
-    pub dataset: DatasetId,
+    /// Whatever becomes of the dataset in the meantime, it is about this version.
+    pub dataset: DatasetVersion,
     pub device: String,
     /// Time that earlier attempts have used.
     pub milliseconds_used: i64,
@@ -272,9 +273,14 @@ async fn take(
     let row = sqlx::query(
         "update jobs
         set status = 'running', attempt = attempt + 1, device = $2, attempt_started_at = $3,
-            started_at = coalesce(started_at, $3)
+            started_at = coalesce(started_at, $3),
+            dataset_sha256 = coalesce(dataset_sha256, (
+                select content_sha256
+                from dataset_versions
+                where dataset_versions.dataset_id = jobs.dataset_id and dataset_versions.version = jobs.dataset_version
+            ))
         where id = $1 and status = 'queued'
-        returning attempt, spec, dataset_id, milliseconds_used",
+        returning attempt, spec, dataset_id, dataset_version, dataset_sha256, milliseconds_used",
     )
     .bind(id.to_string())
     .bind(&device)
@@ -286,7 +292,11 @@ async fn take(
         id,
         attempt,
         spec: json(&row, "spec")?,
-        dataset: parsed(&row, "dataset_id")?,
+        dataset: DatasetVersion {
+            id: parsed(&row, "dataset_id")?,
+            version: row.try_get("dataset_version")?,
+            content_sha256: row.try_get("dataset_sha256")?,
+        },
         device: device.clone(),
         milliseconds_used: row.try_get("milliseconds_used")?,
     };

@@ -10,10 +10,10 @@ impl Store {
     pub async fn referenced_blobs(&self) -> Result<HashSet<String>> {
         let digests: Vec<Option<String>> = sqlx::query_scalar(
             "select sha256 from datasets
-            union select manifest_blob from datasets
-            union select images_blob from datasets
-            union select pack_blob from datasets
             union select report_blob from datasets
+            union select manifest_blob from dataset_versions
+            union select images_blob from segments
+            union select pack_blob from segments
             union select sha256 from models
             union select card_blob from models
             union select blob from activations

@@ -169,6 +169,7 @@ pub(crate) mod tests {
                 name: Name::parse("drawn").unwrap(),
                 version: 1,
                 sha256: "0".repeat(64),
+                content_sha256: None,
             },
             base_weights: "none".into(),
             program: "finetuned test".into(),

@@ -14,5 +14,6 @@ pub mod predict;
 pub mod rows;
 pub mod sample;
 pub mod state;
+pub mod thumbnails;
 pub mod train;
 pub mod weights;

@@ -130,6 +130,7 @@ class Session:
     def run(self):
         self.open()
         self.upload()
+        self.an_image_is_labelled_anew()
         self.fields_that_are_wrong_are_named()
         self.preview_shows_what_training_sees()
         first = self.start_job(self.name, epochs=self.options.epochs)
@@ -196,6 +197,25 @@ class Session:
         expect(status).to_have_text("Ready")
         require(self.test_id("classes").get_by_role("listitem").count() >= 2, "fewer than two classes are shown")
         self.shoot("dataset-ready")
+
+    def an_image_is_labelled_anew(self):
+        grid = self.test_id("images")
+        expect(grid.get_by_role("img").first).to_be_visible()
+        drawn = "[...document.querySelectorAll('.thumbnails img')].slice(0, 8).every((each) => each.naturalWidth > 0)"
+        self.page.wait_for_function(drawn, timeout=INGEST_BOUND)
+        label = grid.locator("bdi").first
+        before = label.text_content()
+        # What an archive could be full of is text and nothing else.
+        for version, name in ((2, "<img src=x onerror=alert(1)>"), (3, before)):
+            grid.get_by_role("checkbox").first.check()
+            self.test_id("new-class").fill(name)
+            if version == 2:
+                self.shoot("image-chosen")
+            self.test_id("relabel").click()
+            expect(self.test_id("versions").get_by_role("listitem")).to_have_count(version)
+            expect(label).to_have_text(name)
+        require(self.test_id("classes").get_by_role("listitem").count() >= 2, "a class is missing")
+        self.shoot("labelled-anew")
 
     def fields_that_are_wrong_are_named(self):
         self.test_id("train").click()

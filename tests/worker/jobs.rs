@@ -15,7 +15,7 @@ use finetuned::{
     limits::IngestLimits,
     protocol::{
         DatasetInput, EXIT_STOPPED, IngestResult, IngestRun, RESULT_FILE, RUN_FILE, RunResult, RunSpec,
-        TrainResult, TrainRun, WeightsSource, WorkerMessage, frames::ModelFiles,
+        Segment, TrainResult, TrainRun, WeightsSource, WorkerMessage, frames::ModelFiles,
     },
 };
 use serde_json::{Value, json};
@@ -87,6 +87,7 @@ fn ingested(pictures: u32) -> Dataset {
                 name: Name::parse("drawn").unwrap(),
                 version: 1,
                 sha256: "0".repeat(64),
+                content_sha256: None,
             },
             job: JobId::new(),
         },
@@ -106,9 +107,12 @@ impl Dataset {
                 .map(|class| class.name.clone())
                 .collect(),
             manifest: file(&self.result.manifest.file),
-            images: file(&self.result.images_file.file),
-            pack: file(&self.result.pack.file),
-            pack_side: PACK_SIDE,
+            segments: vec![Segment {
+                number: 0,
+                images: file(&self.result.images_file.file),
+                pack: file(&self.result.pack.file),
+                pack_side: PACK_SIDE,
+            }],
         }
     }
 

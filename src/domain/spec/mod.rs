@@ -44,6 +44,7 @@ pub use self::{
     precision::Precision,
     preview::PreviewSpec,
     schedule::{ScheduleName, ScheduleSpec},
+    split::parse_split,
 };
 pub use super::architecture::{Architecture, Stage};
 use super::{name::Name, preprocessing::Preprocessing, split::SplitSpec};

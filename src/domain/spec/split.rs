@@ -1,7 +1,23 @@
 //! How a dataset is divided: shares, seed, and what stays together.
 
-use super::fields::Fields;
-use crate::domain::split::{GroupBy, SplitSpec};
+use serde_json::Value;
+
+use super::fields::{Faults, Fields};
+use crate::{
+    domain::split::{GroupBy, SplitSpec},
+    error::FieldError,
+};
+
+/// Checks a wish to divide a dataset for good, which has the same fields as a job's.
+///
+/// # Errors
+/// Every fault of the document.
+pub fn parse_split(document: &Value) -> Result<SplitSpec, Vec<FieldError>> {
+    let faults = Faults::default();
+    let split = parse(Fields::root(document, &faults));
+    let faults = faults.into_inner();
+    if faults.is_empty() { Ok(split) } else { Err(faults) }
+}
 
 pub(super) fn parse(mut fields: Fields) -> SplitSpec {
     let rule = "must be from 0 to 0.9";

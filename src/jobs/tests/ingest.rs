@@ -7,7 +7,7 @@ use crate::{domain::dataset::DatasetStatus, id::DatasetId};
 
 const READY: &str = r#"
     for file in manifest images pack report; do printf "$file of $(basename "$(dirname "$PWD")")" > $file; done
-    result '{"outcome":"ingested","layout":"flat","images":2,
+    result '{"outcome":"ingested","layout":"flat","images":2,"content_sha256":"c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0",
         "classes":[{"name":"ants","index":0,"images":1},{"name":"bees","index":1,"images":1}],
         "splits":{"train":2,"val":0,"test":0},
         "report":{"used":2,"skipped":0,"ignored":0,"duplicates":0,"leaks":0,"warnings":[]},
@@ -43,7 +43,7 @@ async fn an_archive_becomes_a_dataset() {
         (row.status, row.images, row.classes.len()),
         (DatasetStatus::Ready, 2, 2)
     );
-    let files = stand.store.dataset_files(first).await.unwrap().unwrap();
+    let files = stand.store.version_files(first, 1).await.unwrap().unwrap();
     let manifest = std::fs::read_to_string(stand.blobs.path(&files.manifest)).unwrap();
     assert_eq!(manifest, format!("manifest of {first}"));
     assert_eq!(
@@ -52,7 +52,7 @@ async fn an_archive_becomes_a_dataset() {
     );
     let run = copied_run(&stand);
     assert_eq!((&run["kind"], &run["pack_side"]), (&json!("ingest"), &json!(256)));
-    assert_eq!(files.pack_side, 256);
+    assert_eq!(files.segments[0].pack_side, 256);
     // The next one needs a signal, not a restart.
     let second = uploaded(&stand, "trees").await;
     stand

@@ -7,7 +7,10 @@ use super::{
     path, warnings,
 };
 use crate::{
-    domain::dataset::{Class, Layout, Outcome, ReportEntry, ReportSummary, SplitCounts},
+    domain::{
+        content::ContentDigest,
+        dataset::{Class, Layout, Outcome, ReportEntry, ReportSummary, SplitCounts},
+    },
     protocol::ManifestImage,
     worker::pixels::{Fingerprint, Mode},
 };
@@ -27,6 +30,7 @@ pub struct Catalogue {
     pub layout: Layout,
     pub classes: Vec<Class>,
     pub splits: SplitCounts,
+    pub content_sha256: String,
     /// In the order of their paths; `id` is the place in it.
     pub images: Vec<ManifestImage>,
     /// In the order of the archive.
@@ -87,12 +91,22 @@ pub fn catalogue(listing: Listing, mut stored: Vec<Stored>) -> Catalogue {
     }
     Catalogue {
         layout,
+        content_sha256: content_sha256(&classes, &images),
         classes,
         splits,
         images,
         report,
         summary,
     }
+}
+
+fn content_sha256(classes: &[Class], images: &[ManifestImage]) -> String {
+    let mut content = ContentDigest::default();
+    for image in images {
+        let class = image.class.map(|class| classes[class as usize].name.as_str());
+        content.add(class, image.split, &image.sha256);
+    }
+    content.finish()
 }
 
 fn used_per_class(stored: &[Stored], classes: usize) -> Vec<SplitCounts> {

@@ -83,6 +83,7 @@ fn ingest(spec: &IngestRun, dir: &RunDir, pulse: &Pulse<'_>) -> anyhow::Result<R
         layout,
         classes,
         splits,
+        content_sha256,
         images,
         report,
         summary,
@@ -111,6 +112,7 @@ fn ingest(spec: &IngestRun, dir: &RunDir, pulse: &Pulse<'_>) -> anyhow::Result<R
         images: images.len() as u64,
         classes,
         splits,
+        content_sha256,
         report: summary,
         manifest: manifest.finish().context("cannot write the manifest")?,
         images_file,
@@ -173,6 +175,7 @@ fn store_images(
 fn store(image: Decoded, images: &mut HashedFile, pack: &mut HashedFile) -> anyhow::Result<Stored> {
     let manifest = ManifestImage {
         id: 0,
+        segment: 0,
         path: String::new(),
         class: None,
         split: Split::Train,

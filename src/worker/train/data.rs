@@ -180,6 +180,7 @@ mod tests {
     fn image(id: u32, class: u32, split: Split) -> ManifestImage {
         ManifestImage {
             id,
+            segment: 0,
             path: format!("{id}.png"),
             class: Some(class),
             split,

@@ -15,7 +15,7 @@ use rayon::{ThreadPoolBuilder, prelude::*};
 use super::{data::Data, halt::Halt, pulse::Pulse};
 use crate::{
     domain::preprocessing::{Preprocessing, Resize},
-    protocol::{DatasetInput, ManifestImage},
+    protocol::{DatasetInput, ManifestImage, Segment},
     worker::{
         child::RunDir,
         pixels::{self, Picture, PictureView},
@@ -27,7 +27,8 @@ const LOCAL_PACK: &str = "pixels.pack";
 
 /// Packed pictures.
 pub struct Pack {
-    pixels: Mmap,
+    /// One for each segment, or the run's own alone.
+    files: Vec<Mmap>,
     /// By place in [`Data::images`]; none where neither training nor validation needs it.
     places: Vec<Option<Place>>,
 }
@@ -54,6 +55,8 @@ impl Side {
 
 #[derive(Clone, Copy)]
 struct Place {
+    /// Which of [`Pack::files`].
+    file: usize,
     offset: u64,
     width: u32,
     height: u32,
@@ -62,16 +65,19 @@ struct Place {
 impl Pack {
     /// Opens the dataset's pack.
     pub fn open(input: &DatasetInput, data: &Data) -> anyhow::Result<Self> {
+        let segments = Segments::of(input);
         let place = |image: &ManifestImage| {
-            Some(Place {
+            Ok(Some(Place {
+                file: segments.of_image(image)?,
                 offset: image.pack_offset,
                 width: image.pack_width,
                 height: image.pack_height,
-            })
+            }))
         };
-        let places = data.images.iter().map(place).collect();
-        let pixels = mapped(&input.pack).context("the dataset's pixel pack cannot be opened")?;
-        Ok(Self { pixels, places })
+        let places = data.images.iter().map(place).collect::<anyhow::Result<_>>()?;
+        let files = segments.map(|segment| &segment.pack);
+        let files = files.context("the dataset's pixel pack cannot be opened")?;
+        Ok(Self { files, places })
     }
 
     /// Makes a pack of the pictures that the run needs from the original files, on `threads` threads, a bounded number at a time.
@@ -83,7 +89,9 @@ impl Pack {
         threads: u32,
         pulse: &mut Pulse,
     ) -> Result<Self, Halt> {
-        let originals = mapped(&input.images).context("the dataset's images cannot be opened")?;
+        let segments = Segments::of(input);
+        let originals = segments.map(|segment| &segment.images);
+        let originals = originals.context("the dataset's images cannot be opened")?;
         let pool = ThreadPoolBuilder::new()
             .num_threads(threads as usize)
             .build()
@@ -102,13 +110,17 @@ impl Pack {
         const AT_A_TIME: usize = 64;
         for some in needed.chunks(AT_A_TIME) {
             pulse.beat()?;
-            let resize = |image: &usize| resized(&originals, &data.images[*image], side);
+            let resize = |image: &usize| {
+                let image = &data.images[*image];
+                resized(&originals[segments.of_image(image)?], image, side)
+            };
             let pictures: Vec<anyhow::Result<Picture>> =
                 pool.install(|| some.par_iter().map(resize).collect());
             for (image, picture) in some.iter().zip(pictures) {
                 let Picture { width, height, rgb } = picture?;
                 file.write_all(&rgb)?;
                 places[*image] = Some(Place {
+                    file: 0,
                     offset,
                     width,
                     height,
@@ -118,7 +130,8 @@ impl Pack {
         }
         file.into_inner().map_err(std::io::IntoInnerError::into_error)?;
         let pixels = mapped(&path).context("the run's pixel pack cannot be opened")?;
-        Ok(Self { pixels, places })
+        let files = vec![pixels];
+        Ok(Self { files, places })
     }
 
     /// A picture by its place in [`Data::images`].
@@ -127,10 +140,41 @@ impl Pack {
         let view = place.and_then(|place| {
             let start = usize::try_from(place.offset).ok()?;
             let length = usize::try_from(pixels::byte_count(place.width, place.height)).ok()?;
-            let bytes = self.pixels.get(start..start.checked_add(length)?)?;
+            let bytes = self
+                .files
+                .get(place.file)?
+                .get(start..start.checked_add(length)?)?;
             PictureView::new(place.width, place.height, bytes)
         });
         view.with_context(|| format!("picture {image} is not in the pixel pack; it may be cut short"))
+    }
+}
+
+/// The segments of a dataset version, found by their numbers.
+struct Segments<'a>(&'a [Segment]);
+
+impl<'a> Segments<'a> {
+    fn of(input: &'a DatasetInput) -> Self {
+        Self(&input.segments)
+    }
+
+    /// Place of the segment that an image lies in.
+    fn of_image(&self, image: &ManifestImage) -> anyhow::Result<usize> {
+        let found = self
+            .0
+            .binary_search_by_key(&image.segment, |segment| segment.number);
+        found.map_err(|_| {
+            anyhow::anyhow!(
+                "image {} lies in segment {}, which is not there",
+                image.id,
+                image.segment
+            )
+        })
+    }
+
+    /// A file of each segment, mapped.
+    fn map(&self, file: impl Fn(&Segment) -> &Path) -> anyhow::Result<Vec<Mmap>> {
+        self.0.iter().map(|segment| mapped(file(segment))).collect()
     }
 }
 

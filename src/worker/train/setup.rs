@@ -95,7 +95,7 @@ pub fn pack(
     threads: u32,
     pulse: &mut Pulse,
 ) -> Result<Pack, Halt> {
-    if input.pack_side == side.pixels {
+    if input.pack_side() == Some(side.pixels) {
         return Ok(Pack::open(input, data)?);
     }
     Pack::make(input, data, side, dir, threads, pulse)

@@ -22,7 +22,7 @@ use crate::{
         split::Split,
     },
     id::{DatasetId, JobId},
-    protocol::{DatasetInput, ManifestImage, RunResult, TrainRun, WeightsSource, WorkerMessage},
+    protocol::{DatasetInput, ManifestImage, RunResult, Segment, TrainRun, WeightsSource, WorkerMessage},
     worker::{
         child::{Reporter, RunDir, StopFlag},
         nets::Network,
@@ -54,6 +54,7 @@ impl Drawn {
             let packed = pixels::pack(picture, pack_side);
             images.push(ManifestImage {
                 id,
+                segment: 0,
                 path: format!("{}/{id}.png", CLASSES[class as usize]),
                 class: Some(class),
                 split: part(id),
@@ -82,12 +83,16 @@ impl Drawn {
                 name: Name::parse("drawn").unwrap(),
                 version: 1,
                 sha256: "0".repeat(64),
+                content_sha256: None,
             },
             classes: CLASSES.map(str::to_owned).to_vec(),
             manifest: write("manifest.jsonl", lines.collect::<String>().as_bytes()),
-            images: write("images.bin", &files),
-            pack: write("pack.bin", &pack),
-            pack_side,
+            segments: vec![Segment {
+                number: 0,
+                images: write("images.bin", &files),
+                pack: write("pack.bin", &pack),
+                pack_side,
+            }],
         };
         Self {
             folder,
@@ -103,7 +108,7 @@ impl Drawn {
 
     /// The file of an image.
     pub fn file(&self, image: &ManifestImage) -> Vec<u8> {
-        let files = fs::read(&self.input.images).unwrap();
+        let files = fs::read(&self.input.segments[0].images).unwrap();
         files[image.offset as usize..][..image.bytes as usize].to_vec()
     }
 

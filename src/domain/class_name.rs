@@ -1,0 +1,61 @@
+//! Names of classes that callers give, as opposed to those that an archive's folders have.
+//!
+//! A class becomes a folder again when a dataset is downloaded, so a name is what every system takes as a folder's.
+
+use icu_normalizer::ComposingNormalizerBorrowed;
+
+/// Longest name, in bytes.
+pub const MAX: usize = 255;
+
+/// The name as it is kept: composed (NFC), without spaces around it. Spaces within, capitals and every script are fine.
+///
+/// # Errors
+/// What a name has to be.
+pub fn parse(text: &str) -> Result<String, &'static str> {
+    let name = ComposingNormalizerBorrowed::new_nfc()
+        .normalize(text.trim())
+        .into_owned();
+    if name.is_empty() || name.len() > MAX {
+        return Err("a class's name has 1 to 255 bytes");
+    }
+    if name.contains(['/', '\\']) || name.chars().any(char::is_control) {
+        return Err("a class's name has no slashes, line breaks or other control characters");
+    }
+    if name.starts_with('.') || name == "__MACOSX" {
+        return Err(
+            "a class's name does not begin with a dot: such folders are hidden, and left out of datasets",
+        );
+    }
+    Ok(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_composed_and_trimmed() {
+        for name in ["roses", "yes", "no", "two words", "Ünï", "<b>", "日本", "-1"] {
+            assert_eq!(parse(name).unwrap(), name);
+        }
+        assert_eq!(parse(" cafe\u{301} ").unwrap(), "caf\u{e9}");
+    }
+
+    #[test]
+    fn what_is_no_folder_is_refused() {
+        for name in [
+            "",
+            "  ",
+            "a/b",
+            "a\\b",
+            "..",
+            ".hidden",
+            "a\nb",
+            "a\0",
+            "\u{1b}[31m",
+            &"x".repeat(256),
+        ] {
+            assert!(parse(name).is_err(), "{name:?}");
+        }
+    }
+}

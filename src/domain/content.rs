@@ -1,0 +1,64 @@
+//! What a dataset version holds, as one digest: two versions have the same one exactly when they hold the same files under the same labels
+//! in the same parts, whatever the files are called, in whatever order and through whichever changes they came in.
+
+use super::split::Split;
+use crate::digest::{self, Hasher};
+
+/// Takes images in any order.
+#[derive(Default)]
+pub struct ContentDigest {
+    /// Of each image's line.
+    lines: Vec<String>,
+}
+
+impl ContentDigest {
+    /// `class` is the class's name, none where the dataset has no classes; `sha256` the digest of the file.
+    pub fn add(&mut self, class: Option<&str>, split: Split, sha256: &str) {
+        // As JSON, so that no name can pass for the end of its line.
+        let line = serde_json::json!([sha256, split, class]).to_string();
+        self.lines.push(digest::of_bytes(line.as_bytes()));
+    }
+
+    /// The digest, hexadecimal.
+    pub fn finish(mut self) -> String {
+        self.lines.sort_unstable();
+        let mut hasher = Hasher::new();
+        for line in &self.lines {
+            hasher.update(line.as_bytes());
+        }
+        hasher.finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(images: &[(Option<&str>, Split, &str)]) -> String {
+        let mut content = ContentDigest::default();
+        for (class, split, sha256) in images {
+            content.add(*class, *split, sha256);
+        }
+        content.finish()
+    }
+
+    #[test]
+    fn the_order_changes_nothing_and_everything_else_does() {
+        let (a, b) = (
+            (Some("ants"), Split::Train, "a"),
+            (Some("bees"), Split::Train, "b"),
+        );
+        let whole = of(&[a, b]);
+        assert_eq!(whole, of(&[b, a]));
+        for other in [
+            vec![a],
+            vec![a, a, b],
+            vec![a, (Some("wasps"), Split::Train, "b")],
+            vec![a, (Some("bees"), Split::Val, "b")],
+            vec![a, (None, Split::Train, "b")],
+            vec![a, (Some("bees"), Split::Train, "c")],
+        ] {
+            assert_ne!(whole, of(&other), "{other:?}");
+        }
+    }
+}

@@ -1,0 +1,252 @@
+//! Adds images to a dataset: an ingest child reads them as it reads an archive, and what it makes becomes a segment of the next version.
+//!
+//! The caller waits for it. One that leaves takes the child along, and nothing has happened; until the new version is there the dataset
+//! is what it was.
+
+use std::{
+    collections::HashMap,
+    fs::File,
+    io::{self, BufRead, BufReader},
+    path::Path,
+    time::Duration,
+};
+
+use tokio::sync::mpsc;
+
+use super::{
+    batch::{Packed, place_of},
+    context::Context,
+    failure,
+    ingest::PACK_SIDE,
+    paths,
+    revise::{Addition, Revised, Target, Wish, revise},
+    supervisor::{Outcome, Run, supervise},
+};
+use crate::{
+    domain::{
+        dataset::{Outcome as Found, ReportEntry},
+        split::Split,
+    },
+    error::{Error, Kind, Result},
+    id::DatasetId,
+    manifest::revision::AddedImage,
+    process,
+    protocol::{Artifact, IngestResult, IngestRun, ManifestImage, RunResult, RunSpec},
+    store::NewSegment,
+};
+
+/// What all images of a request show, and where they go.
+#[derive(Clone, Debug)]
+pub struct Labels {
+    pub class: Option<String>,
+    pub split: Split,
+}
+
+/// What came of a request.
+#[derive(Debug)]
+pub struct Added {
+    /// None where the dataset has nothing new.
+    pub revised: Option<Revised>,
+    /// Files that were left out, and why.
+    pub skipped: Vec<ReportEntry>,
+}
+
+/// Reads the files and adds what can be used.
+///
+/// # Errors
+/// `version-changed`, `dataset-not-ready`, and what is wrong with the labels.
+pub async fn add(context: &Context, target: Target, packed: Packed, labels: Labels) -> Result<Added> {
+    let read = read(context, target.dataset, &packed).await?;
+    let entries = {
+        let (path, names) = (read.report(&packed), packed.names.clone());
+        blocking(move || skipped(&path, &names)).await?
+    };
+    let Read::Images(result) = read else {
+        return Ok(Added {
+            revised: None,
+            skipped: entries,
+        });
+    };
+    let pin = context.blobs.pin().await;
+    for artifact in [&result.images_file, &result.pack] {
+        context.blobs.adopt(packed.dir.path(), artifact, &pin).await?;
+    }
+    let (manifest, names) = (
+        packed.dir.path().join(&result.manifest.file),
+        packed.names.clone(),
+    );
+    let images = blocking(move || added(&manifest, &names, &labels)).await?;
+    let files: HashMap<usize, (String, Option<String>, Split)> = images
+        .iter()
+        .enumerate()
+        .map(|(place, added)| {
+            (
+                place,
+                (added.image.path.clone(), added.class.clone(), added.image.split),
+            )
+        })
+        .collect();
+    let addition = Addition {
+        segment: NewSegment {
+            number: 0,
+            images: result.images_file.sha256,
+            pack: result.pack.sha256,
+            pack_side: PACK_SIDE,
+        },
+        images,
+    };
+    let revised = revise(context, target, Wish::Add(addition), &pin).await;
+    drop(pin);
+    if !revised.as_ref().is_ok_and(|revised| revised.changed) {
+        context.sweep.notify_one();
+    }
+    let revised = revised?;
+    let mut skipped = entries;
+    for (place, id) in &revised.known {
+        let Some((path, class, split)) = files.get(place) else {
+            continue;
+        };
+        skipped.push(ReportEntry {
+            path: path.clone(),
+            outcome: Found::Skipped,
+            class: class.clone(),
+            split: Some(*split),
+            codes: vec!["duplicate".to_owned()],
+            message: Some(format!("the dataset has this very file already, as image {id}")),
+        });
+    }
+    Ok(Added {
+        revised: Some(revised),
+        skipped,
+    })
+}
+
+/// What the child found.
+enum Read {
+    Images(Box<IngestResult>),
+    /// Nothing that can be used.
+    Nothing {
+        report: Option<Artifact>,
+    },
+}
+
+impl Read {
+    fn report(&self, packed: &Packed) -> Option<std::path::PathBuf> {
+        let artifact = match self {
+            Read::Images(result) => Some(&result.report_entries),
+            Read::Nothing { report } => report.as_ref(),
+        };
+        let plain = artifact.filter(|artifact| !artifact.file.contains('/'))?;
+        Some(packed.dir.path().join(&plain.file))
+    }
+}
+
+async fn read(context: &Context, dataset: DatasetId, packed: &Packed) -> Result<Read> {
+    let _place = context.readings.acquire().await.map_err(Error::internal)?;
+    let run = RunSpec::Ingest(IngestRun {
+        dataset,
+        archive: packed.archive.clone(),
+        limits: context.config.limits.ingest.clone(),
+        threads: process::threads(context.config.ingest_threads),
+        pack_side: PACK_SIDE,
+    });
+    let dir = packed.dir.path().to_owned();
+    blocking(move || Ok(paths::write_run(&dir, &run)?)).await?;
+    let child = Run {
+        program: &context.worker,
+        command: "ingest",
+        dir: packed.dir.path(),
+        log: context.log(&dataset),
+        limits: &context.config.limits,
+    };
+    let (sender, mut messages) = mpsc::channel(16);
+    let nobody_listens = async { while messages.recv().await.is_some() {} };
+    let (report, ()) = tokio::join!(
+        supervise(&child, sender, context.shutdown.cancelled()),
+        nobody_listens
+    );
+    let broken = failure::of_child(&report, context.paths.data_dir());
+    match report.outcome {
+        Outcome::Ended {
+            result: Some(RunResult::Ingested(result)),
+            ..
+        } => Ok(Read::Images(Box::new(result))),
+        Outcome::Ended {
+            result:
+                Some(RunResult::Rejected {
+                    error,
+                    report_entries,
+                    ..
+                }),
+            ..
+        } => match error.code.as_str() {
+            "no_images" => Ok(Read::Nothing {
+                report: report_entries,
+            }),
+            "disk_full" => Err(Error::new(Kind::DiskFull, "insufficient-storage", error.message)),
+            _ => Err(Error::new(Kind::Invalid, "images-unusable", error.message)),
+        },
+        Outcome::Stopped { .. } => {
+            let detail = "the server is stopping; try again when it is back";
+            Err(Error::new(Kind::Unavailable, "shutting-down", detail).retry_after(Duration::from_secs(10)))
+        }
+        _ => Err(Error::internal(anyhow::anyhow!(
+            "adding images: {}",
+            broken.message
+        ))),
+    }
+}
+
+/// The new images, under the names that their sender gave them.
+fn added(manifest: &Path, names: &[String], labels: &Labels) -> Result<Vec<AddedImage>> {
+    let mut images = Vec::new();
+    for image in crate::manifest::images(manifest)? {
+        let image = image?;
+        let name = name_of(&image.path, names)?;
+        let path = match &labels.class {
+            Some(class) => format!("{class}/{name}"),
+            None => name.to_owned(),
+        };
+        images.push(AddedImage {
+            image: ManifestImage {
+                path,
+                class: None,
+                split: labels.split,
+                ..image
+            },
+            class: labels.class.clone(),
+        });
+    }
+    Ok(images)
+}
+
+/// Entries of the child's report about files that cannot be used.
+fn skipped(report: &Option<std::path::PathBuf>, names: &[String]) -> Result<Vec<ReportEntry>> {
+    let Some(path) = report else {
+        return Ok(Vec::new());
+    };
+    let mut skipped = Vec::new();
+    for line in BufReader::new(File::open(path)?).lines() {
+        let entry: ReportEntry = serde_json::from_str(&line?).map_err(Error::internal)?;
+        if entry.outcome != Found::Used {
+            let path = name_of(&entry.path, names)?.to_owned();
+            skipped.push(ReportEntry {
+                path,
+                class: None,
+                split: None,
+                ..entry
+            });
+        }
+    }
+    Ok(skipped)
+}
+
+fn name_of<'a>(entry: &str, names: &'a [String]) -> Result<&'a str> {
+    let name = place_of(entry).and_then(|place| names.get(place));
+    let name = name.ok_or_else(|| Error::internal(anyhow::anyhow!("a file was read that nobody sent")))?;
+    Ok(name)
+}
+
+async fn blocking<T: Send + 'static>(act: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    tokio::task::spawn_blocking(act).await.map_err(io::Error::other)?
+}

@@ -1,0 +1,155 @@
+//! Images that a request brings, on their way to an ingest child: packed into a tar file under names of ours, one after another, as they
+//! come. The server looks at none of them.
+
+use std::{
+    io::{self, SeekFrom},
+    path::PathBuf,
+};
+
+use tempfile::TempDir;
+use tokio::{
+    fs::File,
+    io::{AsyncSeekExt, AsyncWriteExt, BufWriter},
+};
+
+/// Size of the blocks that a tar file consists of, and of the header that stands before each file in it.
+const BLOCK: usize = 512;
+
+/// The files of one request; they go when it is dropped.
+pub struct Batch {
+    dir: TempDir,
+    out: BufWriter<File>,
+    /// What the caller calls each file.
+    names: Vec<String>,
+    /// Where the header of the file that is being written stands.
+    header_at: u64,
+    /// Bytes of that file so far.
+    file_bytes: u64,
+    written: u64,
+}
+
+/// A batch that is complete.
+pub struct Packed {
+    pub dir: TempDir,
+    pub archive: PathBuf,
+    pub names: Vec<String>,
+}
+
+impl Batch {
+    /// Begins one in a folder that is its own.
+    pub async fn begin(dir: TempDir) -> io::Result<Self> {
+        let file = File::create_new(dir.path().join("images.tar")).await?;
+        Ok(Self {
+            dir,
+            out: BufWriter::with_capacity(1 << 18, file),
+            names: Vec::new(),
+            header_at: 0,
+            file_bytes: 0,
+            written: 0,
+        })
+    }
+
+    pub fn files(&self) -> usize {
+        self.names.len()
+    }
+
+    /// Bytes of the file that is being written so far.
+    pub fn file_bytes(&self) -> u64 {
+        self.file_bytes
+    }
+
+    /// Bytes of the whole.
+    pub fn bytes(&self) -> u64 {
+        self.written
+    }
+
+    /// Begins the next file. How long it is, is written into its header when it is there.
+    pub async fn begin_file(&mut self, name: &str) -> io::Result<()> {
+        self.names.push(name.to_owned());
+        self.header_at = self.written;
+        self.file_bytes = 0;
+        self.put(&[0; BLOCK]).await
+    }
+
+    pub async fn write(&mut self, chunk: &[u8]) -> io::Result<()> {
+        self.file_bytes += chunk.len() as u64;
+        self.put(chunk).await
+    }
+
+    pub async fn end_file(&mut self) -> io::Result<()> {
+        let padding = self.written.next_multiple_of(BLOCK as u64) - self.written;
+        self.put(&[0; BLOCK][..padding as usize]).await?;
+        let mut header = tar::Header::new_ustar();
+        header.set_path(entry_name(self.names.len() - 1))?;
+        header.set_size(self.file_bytes);
+        header.set_mode(0o600);
+        header.set_entry_type(tar::EntryType::Regular);
+        header.set_cksum();
+        self.out.seek(SeekFrom::Start(self.header_at)).await?;
+        self.out.write_all(header.as_bytes()).await?;
+        self.out.seek(SeekFrom::Start(self.written)).await?;
+        Ok(())
+    }
+
+    /// Ends the tar file, with two blocks of nothing.
+    pub async fn finish(mut self) -> io::Result<Packed> {
+        self.put(&[0; 2 * BLOCK]).await?;
+        self.out.flush().await?;
+        Ok(Packed {
+            archive: self.dir.path().join("images.tar"),
+            dir: self.dir,
+            names: self.names,
+        })
+    }
+
+    async fn put(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.out.write_all(bytes).await?;
+        self.written += bytes.len() as u64;
+        Ok(())
+    }
+}
+
+/// What a file is called in the tar file: never what its sender calls it.
+fn entry_name(place: usize) -> String {
+    format!("{place:08}.jpg")
+}
+
+/// The place of a file that is called so.
+pub fn place_of(entry: &str) -> Option<usize> {
+    entry.strip_suffix(".jpg")?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn any_reader_of_tar_finds_the_files() {
+        let mut batch = Batch::begin(tempfile::tempdir().unwrap()).await.unwrap();
+        let files: Vec<Vec<u8>> = [0, 1, 511, 512, 513, 300_000]
+            .map(|length| vec![length as u8; length])
+            .into();
+        for (place, file) in files.iter().enumerate() {
+            batch.begin_file(&format!("../{place}\n")).await.unwrap();
+            for chunk in file.chunks(70_000) {
+                batch.write(chunk).await.unwrap();
+            }
+            batch.end_file().await.unwrap();
+        }
+        let packed = batch.finish().await.unwrap();
+        assert_eq!(packed.names[1], "../1\n");
+        let mut archive = tar::Archive::new(std::fs::File::open(&packed.archive).unwrap());
+        let mut found = Vec::new();
+        for entry in archive.entries().unwrap() {
+            let mut entry = entry.unwrap();
+            let place = place_of(&entry.path().unwrap().to_string_lossy()).unwrap();
+            let mut bytes = Vec::new();
+            entry.read_to_end(&mut bytes).unwrap();
+            assert_eq!(bytes, files[place]);
+            found.push(place);
+        }
+        assert_eq!(found, (0..files.len()).collect::<Vec<_>>());
+    }
+}

@@ -1,0 +1,50 @@
+//! Completes what an older program left: versions of datasets that have no digest of their contents yet. Once, at the start.
+
+use std::sync::Arc;
+
+use super::context::Context;
+use crate::{
+    domain::dataset::Class,
+    error::{Error, Result},
+    manifest::{self, Summary, Tally},
+};
+
+pub async fn run(context: Arc<Context>) {
+    if let Err(error) = complete(&context).await {
+        tracing::error!(%error, "cannot complete what an older version of the program left; the next start tries again");
+    }
+}
+
+async fn complete(context: &Context) -> Result<()> {
+    for (dataset, version, manifest, classes) in context.store.versions_without_digest().await? {
+        if context.shutdown.is_cancelled() {
+            break;
+        }
+        let path = context.blobs.path(&manifest);
+        let read = tokio::task::spawn_blocking(move || summary(&path, classes));
+        // One that cannot be read must not keep the others from it.
+        match read.await.map_err(Error::internal)? {
+            Ok(found) => {
+                let Summary {
+                    content_sha256,
+                    classes,
+                    ..
+                } = found;
+                context
+                    .store
+                    .complete_version(dataset, version, content_sha256, classes)
+                    .await?;
+            }
+            Err(error) => tracing::error!(%dataset, version, %error, "cannot read a dataset's manifest"),
+        }
+    }
+    Ok(())
+}
+
+fn summary(path: &std::path::Path, classes: Vec<Class>) -> Result<Summary> {
+    let mut tally = Tally::new(classes.into_iter().map(|class| class.name));
+    for image in manifest::images(path)? {
+        tally.count(&image?)?;
+    }
+    Ok(tally.finish())
+}

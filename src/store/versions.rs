@@ -1,0 +1,312 @@
+//! Rows of dataset versions and of the segments that they share. Neither is ever changed; they go with their dataset.
+
+#[cfg(test)]
+mod tests;
+
+use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
+
+use super::{
+    Store,
+    row::{count, json, parsed, to_json},
+};
+use crate::{
+    domain::{
+        dataset::{Class, SplitCounts},
+        page::{Order, Page, PageRequest},
+        time::Timestamp,
+        version::{Change, ChangeKind, Version},
+    },
+    error::Result,
+    id::DatasetId,
+    protocol::IngestResult,
+};
+
+/// A version whose files are blobs already.
+#[derive(Clone, Debug)]
+pub struct NewVersion {
+    pub dataset: DatasetId,
+    pub version: u32,
+    pub change: Change,
+    pub images: u64,
+    pub classes: Vec<Class>,
+    pub splits: SplitCounts,
+    pub content_sha256: String,
+    /// Digest of the manifest.
+    pub manifest: String,
+    /// Numbers of the segments that its manifest names.
+    pub segments: Vec<u32>,
+    /// The one among them that comes with it.
+    pub new_segment: Option<NewSegment>,
+    /// The id that the next image of the dataset gets.
+    pub next_image: u32,
+}
+
+/// Digests of a segment's files.
+#[derive(Clone, Debug)]
+pub struct NewSegment {
+    pub number: u32,
+    pub images: String,
+    pub pack: String,
+    pub pack_side: u32,
+}
+
+/// Digests of a version's files.
+#[derive(Clone, Debug)]
+pub struct VersionFiles {
+    pub manifest: String,
+    /// Those that its manifest names, in the order of their numbers.
+    pub segments: Vec<SegmentFiles>,
+}
+
+/// Digests of a segment's files.
+#[derive(Clone, Debug)]
+pub struct SegmentFiles {
+    pub number: u32,
+    /// The version that it came with, whose manifest names every image in it.
+    pub version: u32,
+    pub images: String,
+    pub pack: String,
+    pub pack_side: u32,
+}
+
+impl NewVersion {
+    /// What ingest made of a dataset's archive.
+    pub fn first(dataset: DatasetId, result: IngestResult, pack_side: u32) -> Self {
+        Self {
+            dataset,
+            version: 1,
+            change: Change {
+                added: result.images,
+                ..Change::of(ChangeKind::Upload)
+            },
+            images: result.images,
+            classes: result.classes,
+            splits: result.splits,
+            content_sha256: result.content_sha256,
+            manifest: result.manifest.sha256,
+            segments: vec![0],
+            new_segment: Some(NewSegment {
+                number: 0,
+                images: result.images_file.sha256,
+                pack: result.pack.sha256,
+                pack_side,
+            }),
+            next_image: result.images as u32,
+        }
+    }
+}
+
+impl Store {
+    /// Adds the version after the newest one. False when another change was faster, or the dataset has gone.
+    pub async fn add_version(&self, new: NewVersion) -> Result<bool> {
+        let dataset = new.dataset;
+        let added = self
+            .write(move |connection| {
+                Box::pin(async move {
+                    let before: Option<u32> =
+                        sqlx::query_scalar("select version from datasets where id = $1 and status = 'ready'")
+                            .bind(new.dataset.to_string())
+                            .fetch_optional(&mut *connection)
+                            .await?;
+                    if before.map(|before| before + 1) != Some(new.version) {
+                        return Ok(false);
+                    }
+                    insert(connection, new).await?;
+                    Ok(true)
+                })
+            })
+            .await?;
+        self.dataset_changed(dataset);
+        Ok(added)
+    }
+
+    /// Versions of a dataset; a page goes on after a version's number.
+    pub async fn versions(&self, dataset: DatasetId, page: &PageRequest) -> Result<Page<Version>> {
+        let (comparison, direction) = match page.order {
+            Order::Desc => ("<", "desc"),
+            Order::Asc => (">", "asc"),
+        };
+        let sql = format!(
+            "select * from dataset_versions
+            where dataset_id = $1 and ($2 is null or version {comparison} cast($2 as integer))
+            order by version {direction}
+            limit $3"
+        );
+        let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
+            .bind(dataset.to_string())
+            .bind(&page.after)
+            .bind(page.limit + 1)
+            .fetch_all(&self.readers)
+            .await?;
+        let versions = rows.iter().map(read_version).collect::<Result<Vec<_>>>()?;
+        Ok(Page::from_rows(versions, page.limit))
+    }
+
+    /// A version of a dataset, if there is this one.
+    pub async fn version(&self, dataset: DatasetId, version: u32) -> Result<Option<Version>> {
+        let row = sqlx::query("select * from dataset_versions where dataset_id = $1 and version = $2")
+            .bind(dataset.to_string())
+            .bind(version)
+            .fetch_optional(&self.readers)
+            .await?;
+        row.as_ref().map(read_version).transpose()
+    }
+
+    /// The files of a version, if there is this one.
+    pub async fn version_files(&self, dataset: DatasetId, version: u32) -> Result<Option<VersionFiles>> {
+        let manifest: Option<String> = sqlx::query_scalar(
+            "select manifest_blob from dataset_versions where dataset_id = $1 and version = $2",
+        )
+        .bind(dataset.to_string())
+        .bind(version)
+        .fetch_optional(&self.readers)
+        .await?;
+        let Some(manifest) = manifest else { return Ok(None) };
+        let rows = sqlx::query(
+            "select segments.*
+            from version_segments
+            join segments on segments.dataset_id = version_segments.dataset_id and segments.number = version_segments.segment
+            where version_segments.dataset_id = $1 and version_segments.version = $2
+            order by number",
+        )
+        .bind(dataset.to_string())
+        .bind(version)
+        .fetch_all(&self.readers)
+        .await?;
+        let segments = rows.iter().map(read_segment).collect::<Result<Vec<_>>>()?;
+        Ok(Some(VersionFiles { manifest, segments }))
+    }
+
+    /// The id that the next image of a dataset gets, and the number that its next segment gets.
+    pub async fn next_of_dataset(&self, dataset: DatasetId) -> Result<(u32, u32)> {
+        let row = sqlx::query(
+            "select next_image, (select coalesce(max(number), -1) + 1 from segments where dataset_id = id) as next_segment
+            from datasets
+            where id = $1",
+        )
+        .bind(dataset.to_string())
+        .fetch_one(&self.readers)
+        .await?;
+        Ok((row.try_get("next_image")?, row.try_get("next_segment")?))
+    }
+
+    /// Versions that were made before there were digests of their contents, each with its manifest and the names of its classes.
+    pub async fn versions_without_digest(&self) -> Result<Vec<(DatasetId, u32, String, Vec<Class>)>> {
+        let rows = sqlx::query(
+            "select * from dataset_versions where content_sha256 is null order by dataset_id, version",
+        )
+        .fetch_all(&self.readers)
+        .await?;
+        rows.iter()
+            .map(|row| {
+                let (version, manifest) = (row.try_get("version")?, row.try_get("manifest_blob")?);
+                Ok((
+                    parsed(row, "dataset_id")?,
+                    version,
+                    manifest,
+                    json(row, "classes")?,
+                ))
+            })
+            .collect()
+    }
+
+    /// Writes down what was missing of such a version: its digest, and the counts of its classes' parts.
+    pub async fn complete_version(
+        &self,
+        dataset: DatasetId,
+        version: u32,
+        content_sha256: String,
+        classes: Vec<Class>,
+    ) -> Result<()> {
+        self.write(move |connection| {
+            Box::pin(async move {
+                sqlx::query(
+                    "update dataset_versions
+                    set content_sha256 = $3, classes = $4
+                    where dataset_id = $1 and version = $2 and content_sha256 is null",
+                )
+                .bind(dataset.to_string())
+                .bind(version)
+                .bind(content_sha256)
+                .bind(to_json(&classes)?)
+                .execute(connection)
+                .await?;
+                Ok(())
+            })
+        })
+        .await
+    }
+}
+
+/// Adds the rows of a version and makes it its dataset's newest.
+pub(super) async fn insert(connection: &mut SqliteConnection, new: NewVersion) -> Result<()> {
+    let dataset = new.dataset.to_string();
+    if let Some(segment) = &new.new_segment {
+        sqlx::query(
+            "insert into segments (dataset_id, number, version, images_blob, pack_blob, pack_side)
+            values ($1, $2, $3, $4, $5, $6)",
+        )
+        .bind(&dataset)
+        .bind(segment.number)
+        .bind(new.version)
+        .bind(&segment.images)
+        .bind(&segment.pack)
+        .bind(segment.pack_side)
+        .execute(&mut *connection)
+        .await?;
+    }
+    sqlx::query(
+        "insert into dataset_versions (dataset_id, version, created_at, change, images, classes, splits, content_sha256, manifest_blob)
+        values ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+    )
+    .bind(&dataset)
+    .bind(new.version)
+    .bind(Timestamp::now().0)
+    .bind(to_json(&new.change)?)
+    .bind(new.images as i64)
+    .bind(to_json(&new.classes)?)
+    .bind(to_json(&new.splits)?)
+    .bind(new.content_sha256)
+    .bind(new.manifest)
+    .execute(&mut *connection)
+    .await?;
+    for segment in new.segments {
+        sqlx::query("insert into version_segments (dataset_id, version, segment) values ($1, $2, $3)")
+            .bind(&dataset)
+            .bind(new.version)
+            .bind(segment)
+            .execute(&mut *connection)
+            .await?;
+    }
+    sqlx::query("update datasets set version = $2, next_image = $3 where id = $1")
+        .bind(&dataset)
+        .bind(new.version)
+        .bind(new.next_image)
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+fn read_version(row: &SqliteRow) -> Result<Version> {
+    Ok(Version {
+        object: "dataset_version".to_owned(),
+        dataset: parsed(row, "dataset_id")?,
+        version: row.try_get("version")?,
+        created_at: Timestamp(row.try_get("created_at")?),
+        change: json(row, "change")?,
+        images: count(row, "images")?,
+        classes: json(row, "classes")?,
+        splits: json(row, "splits")?,
+        content_sha256: row.try_get("content_sha256")?,
+    })
+}
+
+fn read_segment(row: &SqliteRow) -> Result<SegmentFiles> {
+    Ok(SegmentFiles {
+        number: row.try_get("number")?,
+        version: row.try_get("version")?,
+        images: row.try_get("images_blob")?,
+        pack: row.try_get("pack_blob")?,
+        pack_side: row.try_get("pack_side")?,
+    })
+}

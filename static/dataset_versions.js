@@ -1,0 +1,38 @@
+// The versions of a dataset: what made each of them, and each as a download.
+
+import { call, path, withQuery } from './api.js';
+import { fill, h } from './dom.js';
+import { formatCount, formatTime, plural } from './format.js';
+import { problemBox } from './parts.js';
+
+export function versionsCard(dataset) {
+  const rows = h('ul', { class: 'plain', 'data-testid': 'versions' });
+  const state = h('div', {});
+  show();
+  return h('section', { class: 'card' }, h('h2', {}, 'Versions'), state, rows);
+
+  async function show() {
+    try {
+      const page = await call('GET', path('datasets', dataset.id, 'versions'));
+      fill(rows, page.data.map(row));
+    } catch (refusal) {
+      fill(state, problemBox(refusal));
+    }
+  }
+
+  function row(version) {
+    const target = withQuery(path('datasets', dataset.id, 'archive'), { version: version.version });
+    return h('li', {}, h('strong', {}, `Version ${version.version}`), ` · ${told(version)} · `,
+      h('span', { class: 'quiet' }, formatTime(version.created_at)), ' · ', h('a', { href: target, download: true }, 'zip'));
+  }
+}
+
+function told({ change, images }) {
+  const parts = [
+    [change.added, 'added'],
+    [change.removed, 'taken out'],
+    [change.relabelled, 'labelled anew'],
+    [change.moved, change.kind === 'split' ? 'divided anew' : 'moved'],
+  ].filter(([count]) => count > 0).map(([count, what]) => `${formatCount(count)} ${what}`);
+  return change.kind === 'upload' ? plural(images, 'image') : `${plural(images, 'image')}: ${parts.join(', ')}`;
+}
