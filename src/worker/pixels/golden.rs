@@ -58,9 +58,6 @@ fn files_of_every_kind_become_what_pillow_makes_of_them() {
                 let away = picture.rgb.iter().zip(&expected.rgb).map(|(a, b)| a.abs_diff(*b));
                 let most = away.clone().max().unwrap_or(0);
                 println!("{}: {most}", case.name);
-                if std::env::var("SHOW").is_ok() {
-                    println!("{} {most}", case.name);
-                }
                 if most > allowed(&case.name) {
                     let differ = away.filter(|away| *away > 0).count();
                     wrong.push(format!(
