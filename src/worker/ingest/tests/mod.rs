@@ -2,8 +2,10 @@
 
 mod accounting;
 mod build;
+mod crafted;
 mod hostile;
 mod layouts;
+mod peers;
 
 use std::{fs, path::PathBuf};
 
@@ -50,6 +52,7 @@ fn spec(dir: &TempDir, archive: &[u8], limits: IngestLimits, threads: u32) -> In
         dataset: DatasetId::new(),
         archive: path,
         limits,
+        min_free_bytes: 0,
         threads,
         pack_side: 32,
     }
