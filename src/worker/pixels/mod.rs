@@ -11,7 +11,7 @@ mod jpeg;
 
 pub use decode::{DecodeFault, decode, dimensions};
 pub use format::{Content, EXTENSIONS, content};
-pub use geometry::{center_crop, cut, letterbox, resize, resize_shortest};
+pub use geometry::{MAX_ASPECT, center_crop, cut, letterbox, resize, resize_shortest};
 
 use crate::domain::preprocessing::{Preprocessing, Resize};
 
