@@ -10,6 +10,7 @@ mod datasets;
 mod durability;
 mod errors;
 mod events;
+mod hostile;
 mod jobs;
 mod measure;
 mod models;
