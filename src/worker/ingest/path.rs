@@ -18,8 +18,7 @@ pub enum PathFault {
 /// The folders and the file of a path. `/` and `\` both separate (old Windows programs pack with the latter); empty parts and `.`
 /// mean nothing and are dropped.
 pub fn parts(raw: &str, max_bytes: usize) -> Result<Vec<String>, PathFault> {
-    let drive = matches!(raw.as_bytes(), [letter, b':', ..] if letter.is_ascii_alphabetic());
-    if drive || raw.starts_with(['/', '\\']) || raw.split(['/', '\\']).any(climbs) {
+    if begins_with_a_drive(raw) || raw.starts_with(['/', '\\']) || raw.split(['/', '\\']).any(climbs) {
         return Err(PathFault::Escape);
     }
     if raw.chars().any(char::is_control) {
@@ -46,6 +45,14 @@ pub fn parts(raw: &str, max_bytes: usize) -> Result<Vec<String>, PathFault> {
         });
     }
     Ok(parts)
+}
+
+/// `C:`, also behind what is dropped.
+fn begins_with_a_drive(raw: &str) -> bool {
+    let first = raw
+        .split(['/', '\\'])
+        .find(|part| !part.is_empty() && *part != ".");
+    first.is_some_and(|first| matches!(first.as_bytes(), [letter, b':', ..] if letter.is_ascii_alphabetic()))
 }
 
 /// `..`, also as Windows understands it: spaces and dots at the end of a name do not count there.
@@ -119,6 +126,8 @@ mod tests {
             "C:\\Windows\\a.jpg",
             "c:/a.jpg",
             "C:a.jpg",
+            "./C:/a.jpg",
+            ".\\.\\c:a.jpg",
             "..\\a.jpg",
             "ants\\..\\..\\a.jpg",
             "\\a.jpg",
@@ -219,7 +228,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(2000))]
+        #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
 
         /// Nobody does so; but if somebody did, the file would lie below the folder that he chose, on any system.
         #[test]

@@ -13,6 +13,7 @@ const ESCAPES: &[&str] = &[
     "C:\\a.jpg",
     "c:/a.jpg",
     "c:a.jpg",
+    "./c:/a.jpg",
     "..\\a.jpg",
     "ants\\..\\..\\a.jpg",
     "\\a.jpg",
@@ -27,7 +28,7 @@ const ESCAPES: &[&str] = &[
 const PLAIN: &[&str] = &[
     "%2e%2e/a.jpg",
     "ants/x%2f..%2f..%2fa.jpg",
-    "ants/..%5ca.jpg",
+    "ants/x%5c..%5ca.jpg",
     "\u{ff0e}\u{ff0e}/a.jpg",
     "\u{2025}/a.jpg",
     "ants/\u{2215}etc\u{2215}a.jpg",
