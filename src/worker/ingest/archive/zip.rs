@@ -68,7 +68,7 @@ fn visit_entry(
     })
     .into_owned();
     let shown = path::shown(&name, gauge.limits.max_path_bytes);
-    let (packed, begins) = (entry.compressed_size(), entry.header_start());
+    let (packed, declared, begins) = (entry.compressed_size(), entry.size(), entry.header_start());
     let mut kind = kind(&entry);
     if kind == Kind::File && !headers_agree(bodies.get_ref(), &entry)? {
         kind = Kind::Damaged;
@@ -95,7 +95,7 @@ fn visit_entry(
     each(&mut Entry {
         name: &name,
         kind,
-        body: &mut GaugedEntry::new(body, gauge, packed, &shown),
+        body: &mut GaugedEntry::new(body, gauge, [packed, declared], &shown),
         gauge,
         stands_alone: true,
     })
