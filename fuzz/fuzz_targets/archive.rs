@@ -5,7 +5,7 @@
 use finetuned_fuzz::{limits::IngestLimits, run};
 use libfuzzer_sys::fuzz_target;
 
-fuzz_target!(|bytes: &[u8]| {
+fuzz_target!(init: run::let_panics_be_caught(), |bytes: &[u8]| {
     run::checked(
         bytes,
         IngestLimits {

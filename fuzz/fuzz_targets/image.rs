@@ -2,14 +2,14 @@
 
 #![no_main]
 
-use finetuned_fuzz::worker::pixels;
+use finetuned_fuzz::{run, worker::pixels};
 use libfuzzer_sys::fuzz_target;
 
 /// Small, so that time goes into odd headers and not into pixels.
 const MAX_PIXELS: u64 = 1 << 20;
 const PACK_SIDE: u32 = 64;
 
-fuzz_target!(|bytes: &[u8]| {
+fuzz_target!(init: run::let_panics_be_caught(), |bytes: &[u8]| {
     let size = pixels::dimensions(bytes, MAX_PIXELS);
     let Ok(picture) = pixels::decode(bytes, MAX_PIXELS) else {
         return;

@@ -6,6 +6,6 @@
 use finetuned_fuzz::{limits::IngestLimits, run};
 use libfuzzer_sys::fuzz_target;
 
-fuzz_target!(|names: &str| {
+fuzz_target!(init: run::let_panics_be_caught(), |names: &str| {
     run::checked(&run::archive_of(names), IngestLimits::DEFAULT);
 });

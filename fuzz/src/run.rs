@@ -5,6 +5,7 @@ use std::{
     collections::HashSet,
     fs,
     io::{self, Cursor, Write},
+    panic,
     path::Path,
 };
 
@@ -25,6 +26,12 @@ use crate::{
 const PICTURE: &[u8] =
     b"BM\x3a\0\0\0\0\0\0\0\x36\0\0\0\x28\0\0\0\x01\0\0\0\x01\0\0\0\x01\0\x18\0\0\0\0\0\x04\0\0\0\
     \0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x80\x80\x80\0";
+
+/// A decoder that panics over a file costs the worker that file and no more, so it is no find. By itself libFuzzer ends with any panic;
+/// with this only one that nobody catches ends it.
+pub fn let_panics_be_caught() {
+    panic::set_hook(Box::new(|panic| eprintln!("{panic}")));
+}
 
 /// A zip of one picture for each line of `names`, of the first hundred.
 pub fn archive_of(names: &str) -> Vec<u8> {
