@@ -8,7 +8,7 @@ RELEASE := --release --locked
 ARGS :=
 
 .DEFAULT_GOAL := help
-.PHONY: help presumed libtorch build serve demo test check audit bench clean
+.PHONY: help presumed libtorch build serve demo test check audit bench fuzz clean
 MAKEFLAGS += --no-print-directory
 
 # cargo takes libtorch by the link .libtorch and by nothing else: with any other value it would compile torch-sys again. What the
@@ -52,6 +52,9 @@ audit: presumed ## Known vulnerabilities of the dependencies (needs the advisory
 
 bench: build ## Measure, and hold the numbers to their targets
 	@status=0; for bench in benches/*.py; do python3 -B $$bench || status=1; done; exit $$status
+
+fuzz: presumed ## Give strangers' archives and images a minute each to break their readers (needs a C++ compiler, no libtorch)
+	@scripts/fuzz
 
 clean: ## Remove what was built (what was fetched stays in the user's cache)
 	$(CARGO) clean

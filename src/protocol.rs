@@ -63,6 +63,8 @@ pub struct IngestRun {
     pub dataset: DatasetId,
     pub archive: PathBuf,
     pub limits: IngestLimits,
+    /// Disk space that is to stay free.
+    pub min_free_bytes: u64,
     pub threads: u32,
     /// Shorter side of the pictures in the pixel pack.
     pub pack_side: u32,

@@ -53,19 +53,21 @@ class Server:
         raise RuntimeError(f"the server was not ready after {READY_SECONDS} s")
 
     def connect(self):
-        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=600)
+        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=600, blocksize=1 << 18)
 
     def request(self, method, path, body=None):
         """The JSON that the server answers; anything but a 2xx is an error of the benchmark."""
         connection = self.connect()
         headers = {"content-type": "application/json"} if method == "POST" else {}
+        if hasattr(body, "fileno"):
+            headers["content-length"] = str(os.fstat(body.fileno()).st_size)
         connection.request(method, path, body, headers)
         answer = connection.getresponse()
         text = answer.read()
         connection.close()
         if answer.status // 100 != 2:
             raise RuntimeError(f"{method} {path}: {answer.status} {text.decode()}")
-        return json.loads(text)
+        return json.loads(text) if text else None
 
     def resident_bytes(self):
         """Resident memory of the server alone, without its workers."""

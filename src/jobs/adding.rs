@@ -149,6 +149,7 @@ async fn read(context: &Context, dataset: DatasetId, packed: &Packed) -> Result<
         limits: context.config.limits.ingest.clone(),
         threads: process::threads(context.config.ingest_threads),
         pack_side: PACK_SIDE,
+        min_free_bytes: context.config.limits.min_free_bytes,
     });
     let dir = packed.dir.path().to_owned();
     blocking(move || Ok(paths::write_run(&dir, &run)?)).await?;

@@ -110,6 +110,7 @@ async fn attempt(context: &Context, dataset: &DatasetToIngest) -> Next {
         dataset: dataset.id,
         archive: absolute(&context.blobs.path(&dataset.archive)),
         limits: context.config.limits.ingest.clone(),
+        min_free_bytes: context.config.limits.min_free_bytes,
         threads: process::threads(context.config.ingest_threads),
         pack_side: PACK_SIDE,
     });

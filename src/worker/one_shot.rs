@@ -19,7 +19,7 @@ use crate::{
         child::{Reporter, RunDir, StopFlag, Stopped},
         device,
         fault::{self, TorchFault},
-        ingest, thumbnails, train,
+        ingest, pixels, thumbnails, train,
     },
 };
 
@@ -66,7 +66,7 @@ fn carry_out(kind: Kind, dir: &RunDir, reporter: &Reporter, stop: &StopFlag) -> 
     let spec = dir.spec().context("the run file cannot be read")?;
     match (kind, spec) {
         (Kind::Ingest, RunSpec::Ingest(spec)) => {
-            bound_memory(&spec);
+            bound_resources(&spec);
             ingest::run(&spec, dir, reporter, stop)
         }
         (Kind::Train, RunSpec::Train(spec)) => {
@@ -143,13 +143,27 @@ pub fn lower_priority() {
 }
 
 /// An archive is a stranger's. `ingest` bounds what it has in its hands at once; this is for what a decoder could be made to do all the
-/// same. Memory-mapped files do not count towards it.
-fn bound_memory(spec: &IngestRun) {
+/// same. Memory-mapped files do not count towards the memory: libtorch is one, and nothing in an archive can map another.
+fn bound_resources(spec: &IngestRun) {
     const BASE: u64 = 3 << 30;
     // One picture at the limit always has to fit: a decoder's own 8 bytes for each pixel and as many for the copies of it.
     let picture = spec.limits.max_image_pixels.saturating_mul(16);
     let file = spec.limits.max_file_bytes.saturating_mul(2);
     limit(Resource::Data, BASE.saturating_add(picture).saturating_add(file));
+    limit(Resource::Fsize, largest_file(spec));
+    // The archive three times, the files of the run, the pipes.
+    limit(Resource::Nofile, 64);
+}
+
+/// All images or all packed pictures lie in one file; how long the report is, the limits on entries and paths say.
+fn largest_file(spec: &IngestRun) -> u64 {
+    let side = u64::from(spec.pack_side);
+    let packed_picture = side * side * u64::from(pixels::MAX_ASPECT) * 3;
+    let packed = spec.limits.max_entries.saturating_mul(packed_picture);
+    let described = spec.limits.max_path_bytes as u64 + 4096;
+    packed
+        .max(spec.limits.max_expanded_bytes)
+        .max(spec.limits.max_entries.saturating_mul(described))
 }
 
 /// No core dumps: they would hold people's pictures. For every child, before anything else.

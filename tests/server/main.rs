@@ -11,6 +11,7 @@ mod downloads;
 mod durability;
 mod errors;
 mod events;
+mod hostile;
 mod jobs;
 mod measure;
 mod models;
@@ -19,3 +20,6 @@ mod preview;
 mod programs;
 mod story;
 mod versions;
+
+// What the worker's builders of archives, which `hostile` takes in, know by this name.
+use finetuned::domain;

@@ -59,6 +59,7 @@ fn ingest_run(archive: PathBuf) -> RunSpec {
         dataset: DatasetId::new(),
         archive,
         limits: IngestLimits::DEFAULT,
+        min_free_bytes: 0,
         threads: 2,
         pack_side: PACK_SIDE,
     })

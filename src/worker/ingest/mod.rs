@@ -89,7 +89,8 @@ fn ingest(spec: &IngestRun, dir: &RunDir, pulse: &Pulse<'_>) -> anyhow::Result<R
         summary,
     } = catalogue(listing, stored);
 
-    let mut report_file = HashedFile::create(dir, REPORT_FILE).context("cannot write the report")?;
+    let mut report_file =
+        HashedFile::create(dir, REPORT_FILE, spec.min_free_bytes).context("cannot write the report")?;
     for entry in &report {
         report_file
             .append_line(entry)
@@ -103,7 +104,8 @@ fn ingest(spec: &IngestRun, dir: &RunDir, pulse: &Pulse<'_>) -> anyhow::Result<R
             report_entries: Some(report_entries),
         });
     }
-    let mut manifest = HashedFile::create(dir, MANIFEST_FILE).context("cannot write the manifest")?;
+    let mut manifest =
+        HashedFile::create(dir, MANIFEST_FILE, spec.min_free_bytes).context("cannot write the manifest")?;
     for image in &images {
         manifest.append_line(image).context("cannot write the manifest")?;
     }
@@ -128,8 +130,10 @@ fn store_images(
     pulse: &Pulse<'_>,
     listing: &mut Listing,
 ) -> anyhow::Result<(Vec<Stored>, Artifact, Artifact)> {
-    let mut images = HashedFile::create(dir, IMAGES_FILE).context("cannot write the images")?;
-    let mut pack = HashedFile::create(dir, PACK_FILE).context("cannot write the pixel pack")?;
+    let mut images =
+        HashedFile::create(dir, IMAGES_FILE, spec.min_free_bytes).context("cannot write the images")?;
+    let mut pack =
+        HashedFile::create(dir, PACK_FILE, spec.min_free_bytes).context("cannot write the pixel pack")?;
     let mut stored = Vec::new();
     // The pipeline looks at the entries while their verdicts come in.
     let mut verdicts = Vec::new();

@@ -18,8 +18,7 @@ pub enum PathFault {
 /// The folders and the file of a path. `/` and `\` both separate (old Windows programs pack with the latter); empty parts and `.`
 /// mean nothing and are dropped.
 pub fn parts(raw: &str, max_bytes: usize) -> Result<Vec<String>, PathFault> {
-    let drive = matches!(raw.as_bytes(), [letter, b':', ..] if letter.is_ascii_alphabetic());
-    if drive || raw.starts_with(['/', '\\']) || raw.split(['/', '\\']).any(climbs) {
+    if begins_with_a_drive(raw) || raw.starts_with(['/', '\\']) || raw.split(['/', '\\']).any(climbs) {
         return Err(PathFault::Escape);
     }
     if raw.chars().any(char::is_control) {
@@ -48,6 +47,14 @@ pub fn parts(raw: &str, max_bytes: usize) -> Result<Vec<String>, PathFault> {
     Ok(parts)
 }
 
+/// `C:`, also behind what is dropped.
+fn begins_with_a_drive(raw: &str) -> bool {
+    let first = raw
+        .split(['/', '\\'])
+        .find(|part| !part.is_empty() && *part != ".");
+    first.is_some_and(|first| matches!(first.as_bytes(), [letter, b':', ..] if letter.is_ascii_alphabetic()))
+}
+
 /// `..`, also as Windows understands it: spaces and dots at the end of a name do not count there.
 fn climbs(part: &str) -> bool {
     let dots = part.chars().filter(|&character| character == '.').count();
@@ -70,11 +77,11 @@ pub fn is_hidden(parts: &[String]) -> bool {
         .any(|part| part.starts_with('.') || LEFT_BEHIND.contains(&part.to_ascii_lowercase().as_str()))
 }
 
-/// A path as it may be shown: control characters, and those that turn the direction of writing, become `U+FFFD`; of an absurdly long
-/// one the first `max_characters` are enough.
+/// A path as it may be shown: control characters, ends of lines and paragraphs, and what turns the direction of writing become `U+FFFD`;
+/// of an absurdly long one the first `max_characters` are enough.
 pub fn shown(raw: &str, max_characters: usize) -> String {
     let harmful = |character: char| {
-        character.is_control() || matches!(character, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        character.is_control() || matches!(character, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
     };
     raw.chars()
         .take(max_characters)
@@ -99,6 +106,10 @@ pub fn extension(name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::path::{Component, Path};
+
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -115,6 +126,8 @@ mod tests {
             "C:\\Windows\\a.jpg",
             "c:/a.jpg",
             "C:a.jpg",
+            "./C:/a.jpg",
+            ".\\.\\c:a.jpg",
             "..\\a.jpg",
             "ants\\..\\..\\a.jpg",
             "\\a.jpg",
@@ -172,5 +185,88 @@ mod tests {
             "a\u{fffd}[31m\u{fffd}gpj.exe\u{fffd}"
         );
         assert_eq!(shown("abcdef", 3), "abc");
+    }
+
+    /// Pieces that paths which mean harm are made of, and harmless ones between them.
+    fn piece() -> impl Strategy<Value = String> {
+        let known = [
+            "..",
+            ".",
+            "",
+            " ",
+            "ants",
+            "C:",
+            "%2e%2e",
+            "\u{ff0e}\u{ff0e}",
+            "...",
+            ".. ",
+            "a.jpg",
+            "\0",
+            "\n",
+            "\u{202e}",
+            "?",
+            "~",
+        ];
+        prop_oneof![
+            proptest::sample::select(known.to_vec()).prop_map(str::to_owned),
+            "\\PC{0,12}",
+            any::<String>(),
+        ]
+    }
+
+    fn path() -> impl Strategy<Value = String> {
+        proptest::collection::vec(
+            (piece(), proptest::sample::select(vec!["/", "\\", "//", ""])),
+            0..8,
+        )
+        .prop_map(|pieces| {
+            pieces
+                .into_iter()
+                .map(|(piece, between)| piece + between)
+                .collect()
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+
+        /// Nobody does so; but if somebody did, the file would lie below the folder that he chose, on any system.
+        #[test]
+        fn what_is_taken_lies_inside_wherever_it_were_unpacked(raw in path()) {
+            let Ok(parts) = parts(&raw, 512) else {
+                return Ok(());
+            };
+            prop_assert!(!parts.is_empty() && raw.len() <= 512);
+            for part in &parts {
+                prop_assert!(!part.is_empty() && part != "." && !climbs(part), "{part:?}");
+                prop_assert!(!part.contains(['/', '\\']) && !part.chars().any(char::is_control), "{part:?}");
+            }
+            let joined = parts.join("/");
+            let inside = Path::new(&joined).components().all(|part| matches!(part, Component::Normal(_)));
+            prop_assert!(inside, "{joined:?}");
+            prop_assert_eq!(super::parts(&joined, 512), Ok(parts));
+        }
+
+        #[test]
+        fn a_part_that_climbs_is_found_wherever_it_is(
+            before in path(), dots in "[.][ ]{0,2}[.][. ]{0,3}", slash in "[/\\\\]", after in path(),
+        ) {
+            let separated = before.is_empty() || before.ends_with(['/', '\\']);
+            let before = if separated { before } else { before + "/" };
+            prop_assert_eq!(parts(&format!("{before}{dots}{slash}{after}"), 512), Err(PathFault::Escape));
+        }
+
+        #[test]
+        fn what_begins_at_a_root_or_a_drive_is_found(root in "[/\\\\]|[A-Za-z]:", rest in path()) {
+            prop_assert_eq!(parts(&(root + &rest), 512), Err(PathFault::Escape));
+        }
+
+        #[test]
+        fn whatever_is_shown_is_one_short_line(raw in any::<String>(), most in 0_usize..40) {
+            let shown = shown(&raw, most);
+            prop_assert!(shown.chars().count() <= most);
+            prop_assert!(!shown.chars().any(char::is_control) && shown.lines().count() <= 1);
+            prop_assert_eq!(super::shown(&shown, most), shown);
+        }
     }
 }

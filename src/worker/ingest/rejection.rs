@@ -53,6 +53,12 @@ impl Rejection {
         Self::new("expansion_ratio", message)
     }
 
+    pub fn overlapping_entries() -> Self {
+        let message =
+            "several files of the zip archive share the same bytes, as in a zip bomb; pack the folder again";
+        Self::new("overlapping_entries", message)
+    }
+
     pub fn into_error(self) -> DatasetError {
         DatasetError {
             code: self.code.to_owned(),

@@ -16,7 +16,7 @@ mod tiff;
 pub use decode::{DecodeFault, decode, decode_with_mode, dimensions};
 pub use fingerprint::Fingerprint;
 pub use format::{Content, EXTENSIONS, content};
-pub use geometry::{center_crop, cut, letterbox, resize, resize_shortest};
+pub use geometry::{MAX_ASPECT, center_crop, cut, letterbox, resize, resize_shortest};
 pub use mode::Mode;
 
 use crate::domain::preprocessing::{Preprocessing, Resize};

@@ -3,6 +3,7 @@
 pub mod api;
 pub mod hub;
 pub mod pictures;
+pub mod program;
 pub mod server;
 pub mod shared;
 pub mod stream;

@@ -70,16 +70,19 @@ pub struct GaugedEntry<'a, R> {
     pub gauge: &'a Gauge<'a>,
     /// Bytes that the entry takes in the archive.
     pub packed: u64,
+    /// Bytes that it has unpacked, as the archive says.
+    pub declared: u64,
     pub shown: &'a str,
     expanded: u64,
 }
 
 impl<'a, R: Read> GaugedEntry<'a, R> {
-    pub fn new(inner: R, gauge: &'a Gauge<'a>, packed: u64, shown: &'a str) -> Self {
+    pub fn new(inner: R, gauge: &'a Gauge<'a>, [packed, declared]: [u64; 2], shown: &'a str) -> Self {
         Self {
             inner,
             gauge,
             packed,
+            declared,
             shown,
             expanded: 0,
         }
@@ -93,6 +96,9 @@ impl<R: Read> Read for GaugedEntry<'_, R> {
         self.gauge.count(count as u64)?;
         self.gauge
             .check_ratio(self.expanded, self.packed, Some(self.shown))?;
+        if count == 0 && !buffer.is_empty() && self.expanded != self.declared {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
         Ok(count)
     }
 }

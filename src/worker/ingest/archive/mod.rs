@@ -2,7 +2,10 @@
 //!
 //! The kind is told by content. Both passes of ingest come through [`visit`]; limits hold for the bytes that really come out.
 
+mod described;
 mod gauge;
+mod gzip;
+mod spans;
 mod tar;
 mod zip;
 

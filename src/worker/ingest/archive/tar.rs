@@ -1,4 +1,5 @@
-//! Tar archives, plain or in gzip (one member or several): a stream, read from front to end.
+//! Tar archives, plain or in gzip: a stream, read from front to end. The tar crate finds the headers, `described` reads what headers say
+//! of the entry after them: what may be believed of that is a question of safety.
 
 use std::{
     cell::Cell,
@@ -6,17 +7,19 @@ use std::{
     io::{self, BufReader, Cursor, Read},
 };
 
-use flate2::read::MultiGzDecoder;
-use tar::EntryType;
+use tar::{EntryType, Header};
 
 use super::{
     Entry, Kind,
+    described::{Described, Fault},
     gauge::{Counted, Gauge, GaugedStream},
+    gzip::Members,
     is_damage,
 };
 use crate::worker::ingest::{path, rejection::Rejection};
 
 const BLOCK: usize = 512;
+const CUT_SHORT: &str = "the archive is damaged or cut short; upload it again as a whole";
 /// Most bytes that may describe one entry: long names and such are read into memory.
 const MAX_DESCRIPTION: u64 = 1 << 20;
 
@@ -52,7 +55,7 @@ pub fn visit_compressed(
         inner: file,
         bytes: &packed,
     };
-    let mut inside = MultiGzDecoder::new(BufReader::with_capacity(1 << 16, counted));
+    let mut inside = Members::new(BufReader::with_capacity(1 << 16, counted), gauge.pulse);
     let mut head = Vec::new();
     (&mut inside)
         .take(BLOCK as u64)
@@ -81,14 +84,20 @@ fn visit_stream(
         allowance: &allowance,
     });
     let mut entries = 0;
-    for entry in archive.entries().map_err(unreadable)? {
+    let mut described = Described::default();
+    for entry in archive.entries().map_err(unreadable)?.raw(true) {
         let mut entry = entry.map_err(unreadable)?;
-        let end = end_of(&entry).map_err(unreadable)?;
-        let name = entry.path_bytes().into_owned();
-        let Some(kind) = kind(entry.header().entry_type(), &name) else {
-            allow(&allowance, end, gauge);
+        if described.take_in(&mut entry).map_err(refused)? {
             continue;
+        }
+        let described = std::mem::take(&mut described);
+        described.check(entry.header()).map_err(refused)?;
+        let end = end_of(&entry);
+        let name = match described.name {
+            Some(name) => name,
+            None => entry.header().path_bytes().into_owned(),
         };
+        let kind = kind(entry.header(), &name, described.sparse);
         entries += 1;
         if entries > gauge.limits.max_entries {
             return Err(Rejection::too_many_entries(gauge.limits).into());
@@ -107,6 +116,9 @@ fn visit_stream(
         })?;
         allow(&allowance, end, gauge);
     }
+    if described != Described::default() {
+        return Err(Rejection::unreadable(CUT_SHORT).into());
+    }
     // A compressed stream tells only at its very end whether it was whole.
     allowance.set(u64::MAX);
     io::copy(&mut archive.into_inner(), &mut io::sink()).map_err(unreadable)?;
@@ -114,14 +126,9 @@ fn visit_stream(
 }
 
 /// Where the entry's bytes end in the archive, padding included.
-fn end_of<R: Read>(entry: &tar::Entry<'_, R>) -> io::Result<u64> {
-    // A sparse file is longer when it is read than it is in the archive.
-    let bytes = match entry.header().entry_type() {
-        EntryType::GNUSparse => entry.header().entry_size()?,
-        _ => entry.size(),
-    };
-    let padded = bytes.saturating_add(BLOCK as u64);
-    Ok(entry.raw_file_position().saturating_add(padded))
+fn end_of<R: Read>(entry: &tar::Entry<'_, R>) -> u64 {
+    let padded = entry.size().saturating_add(BLOCK as u64);
+    entry.raw_file_position().saturating_add(padded)
 }
 
 /// Lets the rest of an entry pass, and the description of the next one after it.
@@ -130,16 +137,24 @@ fn allow(allowance: &Cell<u64>, end: u64, gauge: &Gauge<'_>) {
     allowance.set(rest.saturating_add(MAX_DESCRIPTION));
 }
 
-/// None for what describes the archive and is no entry of it.
-fn kind(entry: EntryType, name: &[u8]) -> Option<Kind> {
-    Some(match entry {
+fn kind(header: &Header, name: &[u8], sparse: bool) -> Kind {
+    match header.entry_type() {
+        _ if sparse => Kind::NotAFile,
         // Old programs mark folders by the slash alone.
         EntryType::Regular | EntryType::Continuous if name.ends_with(b"/") => Kind::Folder,
         EntryType::Regular | EntryType::Continuous => Kind::File,
         EntryType::Directory => Kind::Folder,
-        EntryType::XGlobalHeader => return None,
         _ => Kind::NotAFile,
-    })
+    }
+}
+
+fn refused(fault: Fault) -> anyhow::Error {
+    match fault {
+        Fault::Unreadable(error) => unreadable(error),
+        Fault::Contradictory(what) => {
+            Rejection::unreadable(format!("the tar archive {what}; pack it again and upload that")).into()
+        }
+    }
 }
 
 /// Wrong bytes reject the archive; a failing disk does not.
@@ -147,5 +162,5 @@ fn unreadable(error: io::Error) -> anyhow::Error {
     if !is_damage(&error) {
         return error.into();
     }
-    Rejection::unreadable("the archive is damaged or cut short; upload it again as a whole").into()
+    Rejection::unreadable(CUT_SHORT).into()
 }

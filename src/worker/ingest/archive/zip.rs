@@ -4,6 +4,7 @@
 use std::{
     fs::File,
     io::{self, BufReader, Read},
+    os::unix::fs::FileExt,
     path::Path,
 };
 
@@ -19,6 +20,7 @@ use super::{
     Entry, Kind,
     gauge::{Gauge, GaugedEntry},
     is_damage,
+    spans::Spans,
 };
 use crate::worker::ingest::{path, rejection::Rejection};
 
@@ -37,10 +39,17 @@ pub fn visit(
     if archive.len() as u64 > gauge.limits.max_entries {
         return Err(Rejection::too_many_entries(gauge.limits).into());
     }
+    let mut spans = Spans::default();
+    let mut table_begins = u64::MAX;
     for entry in archive.files().map_err(unreadable)? {
         let entry = entry.map_err(unreadable)?;
         gauge.pulse.beat()?;
-        visit_entry(entry, &mut bodies, gauge, each)?;
+        table_begins = table_begins.min(entry.central_header_start());
+        visit_entry(entry, &mut bodies, &mut spans, gauge, each)?;
+    }
+    // The first pass reads no more than the beginnings, so this comes before anything is unpacked.
+    if spans.overlap(table_begins) {
+        return Err(Rejection::overlapping_entries().into());
     }
     Ok(())
 }
@@ -48,6 +57,7 @@ pub fn visit(
 fn visit_entry(
     entry: ZipFileEntry<'_>,
     bodies: &mut BufReader<File>,
+    spans: &mut Spans,
     gauge: &Gauge<'_>,
     each: &mut dyn FnMut(&mut Entry<'_>) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
@@ -58,12 +68,19 @@ fn visit_entry(
     })
     .into_owned();
     let shown = path::shown(&name, gauge.limits.max_path_bytes);
-    let packed = entry.compressed_size();
+    let (packed, declared, begins) = (entry.compressed_size(), entry.size(), entry.header_start());
     let mut kind = kind(&entry);
+    if kind == Kind::File && !headers_agree(bodies.get_ref(), &entry)? {
+        kind = Kind::Damaged;
+    }
     let mut opened = None;
     if kind == Kind::File {
         match entry.with_reader(bodies, ZipReadOptions::new()) {
-            Ok(file) => opened = Some(file),
+            Ok(file) => {
+                let ends = file.data_start().unwrap_or(begins).saturating_add(packed);
+                spans.add(begins..ends);
+                opened = Some(file);
+            }
             Err(ZipError::Io(error)) if !is_damage(&error) => return Err(error.into()),
             Err(ZipError::UnsupportedArchive(_) | ZipError::CompressionMethodNotSupported(_)) => {
                 kind = Kind::UnsupportedCompression;
@@ -78,7 +95,7 @@ fn visit_entry(
     each(&mut Entry {
         name: &name,
         kind,
-        body: &mut GaugedEntry::new(body, gauge, packed, &shown),
+        body: &mut GaugedEntry::new(body, gauge, [packed, declared], &shown),
         gauge,
         stands_alone: true,
     })
@@ -102,6 +119,55 @@ fn kind(entry: &ZipFileEntry<'_>) -> Kind {
         }
         0 | FILE => Kind::File,
         _ => Kind::NotAFile,
+    }
+}
+
+/// Whether a file's own header names the same file, packed in the same way, as the table does: some programs believe the one and some
+/// the other, and an archive can be made that shows them different files.
+fn headers_agree(file: &File, entry: &ZipFileEntry<'_>) -> io::Result<bool> {
+    let table = described(file, entry.central_header_start(), 46, 8, 28)?;
+    let own = described(file, entry.header_start(), 30, 6, 26)?;
+    Ok(own.is_some() && own == table)
+}
+
+/// Whether encrypted, how packed, and what called: of a header of so many bytes, its name behind it. None where there is no such header.
+fn described(
+    file: &File,
+    begins: u64,
+    bytes: usize,
+    flags_at: usize,
+    length_at: usize,
+) -> io::Result<Option<(bool, u16, Vec<u8>)>> {
+    let mut header = [0; 46];
+    let header = &mut header[..bytes];
+    let number = |header: &[u8], at: usize| u16::from_le_bytes([header[at], header[at + 1]]);
+    let Some(name_begins) = begins.checked_add(bytes as u64) else {
+        return Ok(None);
+    };
+    if !is_there(file.read_exact_at(header, begins))? {
+        return Ok(None);
+    }
+    let mut name = vec![0; usize::from(number(header, length_at))];
+    if !is_there(file.read_exact_at(&mut name, name_begins))? {
+        return Ok(None);
+    }
+    let encrypted = number(header, flags_at) & 1 == 1;
+    Ok(Some((encrypted, number(header, flags_at + 2), name)))
+}
+
+/// False where the archive has ended. An offset that no file can have is one behind its end.
+fn is_there(read: io::Result<()>) -> io::Result<bool> {
+    match read {
+        Ok(()) => Ok(true),
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidInput
+            ) =>
+        {
+            Ok(false)
+        }
+        Err(error) => Err(error),
     }
 }
 

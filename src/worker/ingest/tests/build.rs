@@ -20,6 +20,14 @@ pub struct File {
     pub declared_bytes: Option<u32>,
     /// 0 stored, 8 deflated; anything else is written as if stored.
     pub method: u16,
+    /// What the file's own header calls it; None for the same as the table.
+    pub local_name: Option<Vec<u8>>,
+    /// None for the right one.
+    pub checksum: Option<u32>,
+    /// None for the true size of the packed bytes; only the table says anything else.
+    pub declared_packed: Option<u32>,
+    /// Bytes that are there already: the table leads to them and nothing is written.
+    pub at: Option<u32>,
 }
 
 impl File {
@@ -31,7 +39,16 @@ impl File {
             encrypted: false,
             declared_bytes: None,
             method: 8,
+            local_name: None,
+            checksum: None,
+            declared_packed: None,
+            at: None,
         }
+    }
+
+    pub fn stored(mut self) -> Self {
+        self.method = 0;
+        self
     }
 
     pub fn mode(mut self, mode: u32) -> Self {
@@ -81,21 +98,28 @@ pub fn zip(files: &[File]) -> Vec<u8> {
     let mut archive = Vec::new();
     let mut table = Vec::new();
     for file in files {
-        let offset = archive.len() as u32;
+        let offset = file.at.unwrap_or(archive.len() as u32);
         let packed = match file.method {
             8 => deflate(&file.data),
             _ => file.data.clone(),
         };
         let mut checksum = Crc::new();
         checksum.update(&file.data);
-        let common = header_fields(file, checksum.sum(), packed.len() as u32);
-        archive.extend(b"PK\x03\x04");
-        archive.extend(&common);
-        archive.extend(&file.name);
-        archive.extend(packed);
+        let checksum = file.checksum.unwrap_or(checksum.sum());
+        let fields = |name: &[u8], packed: u32| header_fields(file, name, checksum, packed);
+        if file.at.is_none() {
+            let name = file.local_name.as_ref().unwrap_or(&file.name);
+            archive.extend(b"PK\x03\x04");
+            archive.extend(fields(name, packed.len() as u32));
+            archive.extend(name);
+            archive.extend(&packed);
+        }
 
         table.extend(b"PK\x01\x02\x14\x03");
-        table.extend(common);
+        table.extend(fields(
+            &file.name,
+            file.declared_packed.unwrap_or(packed.len() as u32),
+        ));
         // Comment length, disk and internal attributes.
         table.extend([0; 6]);
         table.extend((file.mode << 16).to_le_bytes());
@@ -114,7 +138,7 @@ pub fn zip(files: &[File]) -> Vec<u8> {
 }
 
 /// The fields that the local header and the table share, "version needed" to "extra field length".
-fn header_fields(file: &File, checksum: u32, packed: u32) -> Vec<u8> {
+fn header_fields(file: &File, name: &[u8], checksum: u32, packed: u32) -> Vec<u8> {
     let flags = u16::from(file.encrypted) | if file.name.is_ascii() { 0 } else { 0x800 };
     let bytes = file.declared_bytes.unwrap_or(file.data.len() as u32);
     let mut fields = vec![20, 0];
@@ -124,7 +148,7 @@ fn header_fields(file: &File, checksum: u32, packed: u32) -> Vec<u8> {
     fields.extend(checksum.to_le_bytes());
     fields.extend(packed.to_le_bytes());
     fields.extend(bytes.to_le_bytes());
-    fields.extend((file.name.len() as u16).to_le_bytes());
+    fields.extend((name.len() as u16).to_le_bytes());
     fields.extend([0, 0]);
     fields
 }

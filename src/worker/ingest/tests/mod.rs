@@ -2,9 +2,11 @@
 
 mod accounting;
 mod build;
+mod crafted;
 mod findings;
 mod hostile;
 mod layouts;
+mod peers;
 mod tables;
 
 use std::{fs, path::PathBuf};
@@ -52,6 +54,7 @@ fn spec(dir: &TempDir, archive: &[u8], limits: IngestLimits, threads: u32) -> In
         dataset: DatasetId::new(),
         archive: path,
         limits,
+        min_free_bytes: 0,
         threads,
         pack_side: 32,
     }

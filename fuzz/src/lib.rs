@@ -1,0 +1,28 @@
+//! The worker's reading of strangers' bytes, compiled without libtorch: the sources are those of the server and the worker, brought in
+//! by path as the worker's own program does it. The targets are in `fuzz_targets`, what they begin with is in `seeds`.
+
+#![allow(dead_code, unused_imports)]
+
+pub mod run;
+
+/// Of the library what the worker knows.
+#[path = "../../src"]
+mod library {
+    pub mod digest;
+    pub mod domain;
+    pub mod error;
+    pub mod id;
+    pub mod limits;
+    pub mod protocol;
+    pub mod schema;
+}
+
+/// Of the worker what reads archives and images.
+#[path = "../../src/worker"]
+pub mod worker {
+    pub mod child;
+    pub mod ingest;
+    pub mod pixels;
+}
+
+pub use library::{digest, domain, error, id, limits, protocol, schema};

@@ -1,0 +1,192 @@
+//! Zip files that lie about what is in them, and entries that are no files.
+
+use super::{build::*, *};
+
+pub fn crafted() -> Vec<Crafted> {
+    [special_files(), headers(), tables()]
+        .into_iter()
+        .flatten()
+        .collect()
+}
+
+fn special_files() -> Vec<Crafted> {
+    let mut all = Vec::new();
+    for (what, mode) in [
+        ("symlink", 0o120_777),
+        ("device of characters", 0o020_666),
+        ("device of blocks", 0o060_666),
+        ("pipe", 0o010_644),
+        ("socket", 0o140_755),
+    ] {
+        let file = File::new("ants/special.jpg", "/etc/passwd").mode(mode);
+        all.push(left_out(
+            format!("zip, {what}"),
+            zip_with([file]),
+            "ants/special.jpg",
+            "not_a_file",
+        ));
+    }
+    // Through the link it would lie outside.
+    let chain = [
+        File::new("ants/up", "../..").mode(0o120_777),
+        File::new("ants/up/evil.jpg", jpeg(9)),
+    ];
+    all.push(Crafted {
+        what: "zip, a file through a link".to_owned(),
+        archive: zip_with(chain),
+        expected: Expected::Inert(5, vec![("ants/up".to_owned(), "not_a_file")]),
+    });
+    let setuid = File::new("ants/setuid.jpg", jpeg(9)).mode(0o104_755);
+    all.push(used("zip, setuid", zip_with([setuid])));
+    all
+}
+
+fn headers() -> Vec<Crafted> {
+    let bad = |file: File, code| {
+        let path = String::from_utf8_lossy(&file.name).into_owned();
+        left_out(format!("zip, {path}"), zip_with([file]), &path, code)
+    };
+    let file = |name: &str| File::new(format!("ants/{name}.jpg"), jpeg(9));
+    vec![
+        bad(
+            File {
+                encrypted: true,
+                ..file("encrypted")
+            },
+            "encrypted",
+        ),
+        bad(
+            File {
+                checksum: Some(0),
+                ..file("bad-checksum")
+            },
+            "damaged",
+        ),
+        bad(
+            File {
+                declared_bytes: Some(1),
+                ..file("says-short")
+            },
+            "damaged",
+        ),
+        bad(
+            File {
+                declared_bytes: Some(u32::MAX - 1),
+                ..file("says-long")
+            },
+            "damaged",
+        ),
+        bad(
+            File {
+                declared_packed: Some(3),
+                ..file("packed-says-short")
+            },
+            "damaged",
+        ),
+        bad(
+            File {
+                local_name: Some(b"ants/another.jpg".to_vec()),
+                ..file("two-names")
+            },
+            "damaged",
+        ),
+        bad(
+            File {
+                local_name: Some(b"../../up.jpg".to_vec()),
+                ..file("another-escapes")
+            },
+            "damaged",
+        ),
+        bad(
+            File {
+                at: Some(7),
+                ..file("no-header-there")
+            },
+            "damaged",
+        ),
+        bad(
+            File {
+                at: Some(u32::MAX - 1),
+                ..file("behind-the-end")
+            },
+            "damaged",
+        ),
+        bad(
+            File {
+                method: 12,
+                ..file("bzip2")
+            },
+            "unsupported_compression",
+        ),
+        bad(
+            File {
+                method: 14,
+                ..file("lzma")
+            },
+            "unsupported_compression",
+        ),
+        bad(
+            File {
+                method: 93,
+                ..file("zstd")
+            },
+            "unsupported_compression",
+        ),
+        bad(
+            File {
+                method: 9,
+                ..file("deflate64")
+            },
+            "unsupported_compression",
+        ),
+        bad(
+            File {
+                method: 777,
+                ..file("unknown")
+            },
+            "unsupported_compression",
+        ),
+    ]
+}
+
+fn tables() -> Vec<Crafted> {
+    let whole = build::zip(&good());
+    let end = whole.len() - 22;
+    let mut promises = whole.clone();
+    promises[end + 8..end + 12].copy_from_slice(&[0xf0, 0xff, 0xf0, 0xff]);
+    let mut parts = whole.clone();
+    parts[end + 4] = 1;
+    let mut flipped = zip_with([File::new("ants/flipped.jpg", jpeg(9))]);
+    // Before the table lie the last file's packed bytes.
+    let table = flipped
+        .windows(4)
+        .position(|bytes| bytes == b"PK\x01\x02")
+        .unwrap();
+    flipped[table - 60] ^= 0x10;
+    // A leftover of another archive in front, with a table of its own: the last table counts, as everywhere.
+    let other = build::zip(&[File::new("../hidden.jpg", jpeg(9))]);
+    vec![
+        rejected(
+            "zip, cut at the end",
+            whole[..whole.len() - 30].to_vec(),
+            "archive_unreadable",
+        ),
+        rejected(
+            "zip, first half",
+            whole[..whole.len() / 2].to_vec(),
+            "archive_unreadable",
+        ),
+        rejected(
+            "zip, more entries promised than there are",
+            promises,
+            "archive_unreadable",
+        ),
+        rejected("zip, in several parts", parts, "archive_unreadable"),
+        left_out("zip, a bit flipped", flipped, "ants/flipped.jpg", "damaged"),
+        Crafted {
+            what: "zip, behind another".to_owned(),
+            archive: [other, whole].concat(),
+            expected: Expected::Inert(4, Vec::new()),
+        },
+    ]
+}
