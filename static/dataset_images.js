@@ -75,7 +75,7 @@ export function imagesCard(dataset, onChanged) {
       },
     }, 'Take out');
     const count = h('span', { class: 'quiet' });
-    const node = h('div', { class: 'actions', hidden: true, 'data-testid': 'edit-images' },
+    const node = h('div', { class: 'actions image-tools', hidden: true, 'data-testid': 'edit-images' },
       count, labelled && [name, known, relabel], part, move, remove);
     return {
       node,
@@ -101,7 +101,7 @@ export function imagesCard(dataset, onChanged) {
 
   reload();
   return h('section', { class: 'card' }, h('h2', {}, 'Images'),
-    h('div', { class: 'actions' }, classFilter, splitFilter, total), editing.node, problem, grid, more);
+    h('div', { class: 'actions image-tools' }, classFilter, splitFilter, total), editing.node, problem, grid, more);
 }
 
 function select(label, options, onchange = () => {}) {

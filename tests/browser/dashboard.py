@@ -201,7 +201,7 @@ class Session:
     def an_image_is_labelled_anew(self):
         grid = self.test_id("images")
         expect(grid.get_by_role("img").first).to_be_visible()
-        drawn = "[...document.querySelectorAll('.thumbnails img')].slice(0, 8).every((each) => each.naturalWidth > 0)"
+        drawn = "() => [...document.querySelectorAll('.thumbnails img')].slice(0, 8).every((each) => each.naturalWidth > 0)"
         self.page.wait_for_function(drawn, timeout=INGEST_BOUND)
         label = grid.locator("bdi").first
         before = label.text_content()
