@@ -42,6 +42,15 @@ pub struct Limits {
     /// Longest silence of an upload before it is given up
     #[arg(long, env = "FINETUNED_UPLOAD_IDLE_SECONDS", default_value_t = Limits::DEFAULT.upload_idle_seconds)]
     pub upload_idle_seconds: u64,
+    /// Most uploads being received at once; more are refused with 429
+    #[arg(long, env = "FINETUNED_MAX_RECEIVING_UPLOADS", default_value_t = Limits::DEFAULT.max_receiving_uploads)]
+    pub max_receiving_uploads: usize,
+    /// Most resumable uploads that are unfinished; more are refused with 429
+    #[arg(long, env = "FINETUNED_MAX_UNFINISHED_UPLOADS", default_value_t = Limits::DEFAULT.max_unfinished_uploads)]
+    pub max_unfinished_uploads: u32,
+    /// Time after which a resumable upload is removed when nothing more comes
+    #[arg(long, env = "FINETUNED_UPLOAD_EXPIRY_SECONDS", default_value_t = Limits::DEFAULT.upload_expiry_seconds)]
+    pub upload_expiry_seconds: u64,
     /// Disk space that is kept free: below it uploads and jobs are refused with 507
     #[arg(long, env = "FINETUNED_MIN_FREE_BYTES", default_value_t = Limits::DEFAULT.min_free_bytes)]
     pub min_free_bytes: u64,
@@ -115,6 +124,9 @@ impl Limits {
         preview_deadline_seconds: 60,
         max_queued_jobs: 1000,
         upload_idle_seconds: 60,
+        max_receiving_uploads: 32,
+        max_unfinished_uploads: 100,
+        upload_expiry_seconds: 24 * 3600,
         min_free_bytes: 1 << 30,
         max_activation_bytes: 16 << 30,
         max_log_bytes: 1 << 20,

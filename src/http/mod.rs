@@ -3,6 +3,7 @@
 mod architectures;
 mod curves;
 mod datasets;
+mod digests;
 mod documentation;
 mod events;
 mod extract;
@@ -19,7 +20,9 @@ mod run;
 mod serve;
 mod submission;
 mod system;
+mod tus;
 mod upload;
+mod uploads;
 mod waiting;
 
 use std::sync::Arc;
@@ -28,7 +31,10 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 pub use self::{documentation::openapi, run::run};
-use crate::{blobs::Blobs, config::Config, inference::Inference, jobs::Jobs, limits::Limits, store::Store};
+use crate::{
+    blobs::Blobs, config::Config, inference::Inference, jobs::Jobs, limits::Limits, store::Store,
+    uploads::Uploads,
+};
 
 /// What handlers work with. Cheap to clone.
 #[derive(Clone)]
@@ -40,6 +46,9 @@ struct Parts {
     blobs: Blobs,
     jobs: Jobs,
     inference: Inference,
+    uploads: Uploads,
+    /// Uploads of any kind that bring bytes now.
+    receiving: Arc<Semaphore>,
     /// Fires when the server begins to stop: nothing new is accepted, and what waits stops waiting.
     stopping: CancellationToken,
     event_streams: Arc<Semaphore>,
@@ -68,6 +77,14 @@ impl App {
 
     fn inference(&self) -> &Inference {
         &self.0.inference
+    }
+
+    fn uploads(&self) -> &Uploads {
+        &self.0.uploads
+    }
+
+    fn receiving(&self) -> &Arc<Semaphore> {
+        &self.0.receiving
     }
 
     fn stopping(&self) -> &CancellationToken {

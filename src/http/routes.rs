@@ -14,7 +14,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     App, architectures, curves, datasets, documentation, events, guard, jobs, models, pages, predict,
-    preview, problem, results, system,
+    preview, problem, results, system, tus, uploads,
 };
 use crate::error::{Error, Kind};
 
@@ -29,6 +29,14 @@ pub fn table() -> OpenApiRouter<App> {
         .routes(routes!(datasets::get, datasets::delete))
         .routes(routes!(datasets::report))
         .routes(routes!(preview::preview))
+        .routes(routes!(uploads::options, uploads::create, uploads::list))
+        .routes(routes!(
+            uploads::head,
+            uploads::get,
+            uploads::patch,
+            uploads::overridden,
+            uploads::delete
+        ))
         .routes(routes!(jobs::list, jobs::submit))
         .routes(routes!(jobs::get, jobs::delete))
         .routes(routes!(jobs::cancel))
@@ -68,6 +76,7 @@ pub fn service(app: App) -> Router {
         .layer(middleware::from_fn_with_state(app.clone(), guard::host))
         .layer(CatchPanicLayer::custom(panicked))
         .layer(middleware::from_fn(problem::finish))
+        .layer(middleware::from_fn(tus::say_version))
         .layer(middleware::from_fn(guard::headers))
         .with_state(app)
 }

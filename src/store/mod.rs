@@ -13,6 +13,7 @@ mod references;
 mod row;
 pub mod signals;
 mod versions;
+mod uploads;
 
 use std::{future::Future, path::Path, pin::Pin, sync::Arc, time::Duration};
 
@@ -31,6 +32,7 @@ pub use self::{
     queue::{CancelOutcome, ClaimedJob, Interruption},
     signals::{Signals, Topic},
     versions::{NewSegment, NewVersion, SegmentFiles, VersionFiles},
+    uploads::NewUpload,
 };
 use crate::error::{Error, Result};
 

@@ -1,17 +1,15 @@
 //! What was acknowledged is never lost: not by a stop, not by a kill, not by a second server.
 
-use std::{
-    io::{BufRead, BufReader},
-    path::Path,
-    process::{Child, Command, Stdio},
-};
-
 use finetuned::http;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::support::{Api, Server, pictures, server::config, stream::Stream};
+use crate::support::{
+    Api, Server, pictures,
+    server::{Program, config},
+    stream::Stream,
+};
 
 fn long_spec() -> Value {
     json!({
@@ -80,50 +78,6 @@ async fn a_stopped_server_goes_on_where_it_was_with_the_same_bits() {
         "the model is not the uninterrupted one"
     );
     server.stop().await;
-}
-
-/// The program itself, so that it can be killed.
-struct Program {
-    child: Child,
-    api: Api,
-}
-
-impl Program {
-    fn start(data_dir: &Path) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_finetuned"))
-            .args([
-                "serve",
-                "--listen",
-                "127.0.0.1:0",
-                "--offline",
-                "--min-free-bytes",
-                "0",
-                "--data-dir",
-            ])
-            .arg(data_dir)
-            .env("FINETUNED_WORKER", env!("CARGO_BIN_EXE_finetuned-worker"))
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap())
-            .read_line(&mut line)
-            .unwrap();
-        let base = line
-            .trim()
-            .strip_prefix("listening on ")
-            .unwrap_or_else(|| panic!("it says {line:?}"));
-        Self {
-            api: Api::new(base),
-            child,
-        }
-    }
-
-    fn kill(mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

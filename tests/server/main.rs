@@ -17,3 +17,4 @@ mod predictions;
 mod preview;
 mod programs;
 mod story;
+mod uploads;

@@ -1,6 +1,11 @@
 //! A server in this process, on a free port and an own data directory, stopped at the end of its test.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    io::{BufRead, BufReader},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
 
 use finetuned::{config::Config, http};
 use tempfile::TempDir;
@@ -80,4 +85,48 @@ pub fn config(data_dir: PathBuf) -> Config {
     config.train_threads = 1;
     config.predict_threads = 1;
     config
+}
+
+/// The program itself, so that it can be killed.
+pub struct Program {
+    child: Child,
+    pub api: Api,
+}
+
+impl Program {
+    pub fn start(data_dir: &Path) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_finetuned"))
+            .args([
+                "serve",
+                "--listen",
+                "127.0.0.1:0",
+                "--offline",
+                "--min-free-bytes",
+                "0",
+                "--data-dir",
+            ])
+            .arg(data_dir)
+            .env("FINETUNED_WORKER", env!("CARGO_BIN_EXE_finetuned-worker"))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap())
+            .read_line(&mut line)
+            .unwrap();
+        let base = line
+            .trim()
+            .strip_prefix("listening on ")
+            .unwrap_or_else(|| panic!("it says {line:?}"));
+        Self {
+            api: Api::new(base),
+            child,
+        }
+    }
+
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
 }
