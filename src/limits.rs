@@ -57,6 +57,9 @@ pub struct Limits {
     /// Disk space for activations of frozen stages, which later jobs over the same pictures start from; 0 keeps none
     #[arg(long, env = "FINETUNED_MAX_ACTIVATION_BYTES", default_value_t = Limits::DEFAULT.max_activation_bytes)]
     pub max_activation_bytes: u64,
+    /// Disk space for pixels of images at other sizes than ingest packs, which later jobs at that size start from; 0 keeps none
+    #[arg(long, env = "FINETUNED_MAX_PACK_BYTES", default_value_t = Limits::DEFAULT.max_pack_bytes)]
+    pub max_pack_bytes: u64,
     /// Most bytes kept of a job's log
     #[arg(long, env = "FINETUNED_MAX_LOG_BYTES", default_value_t = Limits::DEFAULT.max_log_bytes)]
     pub max_log_bytes: u64,
@@ -129,6 +132,7 @@ impl Limits {
         upload_expiry_seconds: 24 * 3600,
         min_free_bytes: 1 << 30,
         max_activation_bytes: 16 << 30,
+        max_pack_bytes: 32 << 30,
         max_log_bytes: 1 << 20,
         load_deadline_seconds: 600,
         step_deadline_seconds: 120,

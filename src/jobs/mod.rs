@@ -11,6 +11,7 @@ mod devices;
 mod failure;
 mod ingest;
 mod insist;
+mod packs;
 mod paths;
 mod prepare;
 mod preview;
