@@ -4,32 +4,37 @@
 //! A crash therefore leaves at worst a file that no row names, and [`Blobs::sweep`] removes it. Paths are built here and nowhere else.
 //! (`object_store` is not used for the local disk: it does not sync what it writes, and a finished file cannot be moved into it.)
 
+mod partial;
+mod spool;
+mod writer;
+
 use std::{
     collections::HashSet,
-    fs::{self, File, OpenOptions},
-    io::{self, BufWriter, Write},
+    fs::{self, File},
+    io,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
-use bytes::Bytes;
-use tokio::sync::{OwnedRwLockReadGuard, RwLock, mpsc, oneshot};
-use uuid::Uuid;
+use tokio::sync::{OwnedRwLockReadGuard, RwLock};
 
+pub use self::{
+    partial::{Continuation, Grown},
+    spool::Spooled,
+    writer::Writer,
+};
 use crate::{
-    digest::{self, Hasher},
+    digest,
     error::{Error, Result},
     protocol::Artifact,
 };
-
-/// Chunks of an upload that may wait for the disk; with chunks of at most a few hundred KiB this bounds an upload's memory.
-const CHUNKS_IN_FLIGHT: usize = 8;
 
 /// The blob folder of a data directory. Cheap to clone.
 #[derive(Clone)]
 pub struct Blobs {
     blobs: PathBuf,
     spool: PathBuf,
+    partials: PathBuf,
     /// Held for reading between a blob's appearance and its row's commit, for writing by the sweep.
     unswept: Arc<RwLock<()>>,
 }
@@ -37,23 +42,17 @@ pub struct Blobs {
 /// While it is held, no blob is swept: take it before a blob is put in place and keep it until the row that names it is committed.
 pub struct Pin(#[allow(dead_code)] OwnedRwLockReadGuard<()>);
 
-/// A file in the spool, whole and synced.
-#[derive(Debug)]
-pub struct Spooled {
-    path: PathBuf,
-    pub sha256: String,
-    pub bytes: u64,
-}
-
 impl Blobs {
     /// Opens the folder; what an interrupted run left in the spool is removed.
     pub fn open(data_dir: &Path) -> io::Result<Self> {
         let blobs = Self {
             blobs: data_dir.join("blobs"),
             spool: data_dir.join("spool"),
+            partials: data_dir.join("uploads"),
             unswept: Arc::default(),
         };
         fs::create_dir_all(&blobs.blobs)?;
+        fs::create_dir_all(&blobs.partials)?;
         if blobs.spool.exists() {
             fs::remove_dir_all(&blobs.spool)?;
         }
@@ -71,47 +70,10 @@ impl Blobs {
         Pin(self.unswept.clone().read_owned().await)
     }
 
-    /// Begins a file in the spool. Chunks go to a thread that writes and hashes them; dropping the writer removes the file.
-    pub fn spool(&self) -> SpoolWriter {
-        let path = self.spool.join(Uuid::now_v7().simple().to_string());
-        let (chunks, receiver) = mpsc::channel(CHUNKS_IN_FLIGHT);
-        let (done, outcome) = oneshot::channel();
-        tokio::task::spawn_blocking(move || {
-            let result = write_spool(&path, receiver);
-            let _ = done.send(result);
-        });
-        SpoolWriter { chunks, outcome }
-    }
-
-    /// Writes a file into the spool, at once. Blocking; what fails leaves nothing.
-    pub fn write<T>(&self, fill: impl FnOnce(&mut dyn Write) -> Result<T>) -> Result<(Spooled, T)> {
-        let path = self.spool.join(Uuid::now_v7().simple().to_string());
-        let file = OpenOptions::new().write(true).create_new(true).open(&path)?;
-        // From here on the file goes when this is dropped.
-        let mut spooled = Spooled {
-            path,
-            sha256: String::new(),
-            bytes: 0,
-        };
-        let mut out = BufWriter::with_capacity(
-            1 << 18,
-            Hashing {
-                file,
-                hasher: Hasher::new(),
-            },
-        );
-        let filled = fill(&mut out)?;
-        let Hashing { file, hasher } = out.into_inner().map_err(io::IntoInnerError::into_error)?;
-        file.sync_all()?;
-        spooled.bytes = hasher.bytes();
-        spooled.sha256 = hasher.finish();
-        Ok((spooled, filled))
-    }
-
     /// Puts a spooled file in its place.
     pub async fn keep(&self, spooled: Spooled, _pin: &Pin) -> Result<()> {
         let blobs = self.clone();
-        blocking(move || blobs.place(&spooled.path, &spooled.sha256)).await
+        blocking(move || blobs.place(spooled.path(), &spooled.sha256)).await
     }
 
     /// Takes a file that a child made: checks that it is what the child says, and puts it in its place.
@@ -174,88 +136,6 @@ impl Blobs {
     }
 }
 
-/// The writing end of a file in the spool.
-pub struct SpoolWriter {
-    chunks: mpsc::Sender<Option<Bytes>>,
-    outcome: oneshot::Receiver<io::Result<Option<Spooled>>>,
-}
-
-impl SpoolWriter {
-    /// Waits for room and hands the chunk over. An error of the disk comes back here or from [`SpoolWriter::finish`].
-    pub async fn write(&mut self, chunk: Bytes) -> Result<()> {
-        if self.chunks.send(Some(chunk)).await.is_ok() {
-            return Ok(());
-        }
-        match (&mut self.outcome).await {
-            Ok(Err(error)) => Err(error.into()),
-            _ => Err(Error::internal(anyhow::anyhow!("the spool writer has gone"))),
-        }
-    }
-
-    /// Waits until everything is on disk.
-    pub async fn finish(self) -> Result<Spooled> {
-        // None means "that was all": a writer that is merely dropped does not say it, and its file is removed.
-        let _ = self.chunks.send(None).await;
-        match self.outcome.await {
-            Ok(Ok(Some(spooled))) => Ok(spooled),
-            Ok(Err(error)) => Err(error.into()),
-            Ok(Ok(None)) | Err(_) => Err(Error::internal(anyhow::anyhow!("the spool writer has gone"))),
-        }
-    }
-}
-
-impl Drop for Spooled {
-    /// A file that was not kept goes; one that was kept is no longer here.
-    fn drop(&mut self) {
-        let _ = fs::remove_file(&self.path);
-    }
-}
-
-/// A file and the hash of what was written to it.
-struct Hashing {
-    file: File,
-    hasher: Hasher,
-}
-
-impl Write for Hashing {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let written = self.file.write(bytes)?;
-        self.hasher.update(&bytes[..written]);
-        Ok(written)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
-    }
-}
-
-fn write_spool(path: &Path, mut chunks: mpsc::Receiver<Option<Bytes>>) -> io::Result<Option<Spooled>> {
-    let outcome = write_chunks(path, &mut chunks);
-    if !matches!(outcome, Ok(Some(_))) {
-        let _ = fs::remove_file(path);
-    }
-    outcome
-}
-
-fn write_chunks(path: &Path, chunks: &mut mpsc::Receiver<Option<Bytes>>) -> io::Result<Option<Spooled>> {
-    let mut file = OpenOptions::new().write(true).create_new(true).open(path)?;
-    let mut hasher = Hasher::new();
-    while let Some(message) = chunks.blocking_recv() {
-        let Some(chunk) = message else {
-            file.sync_all()?;
-            let bytes = hasher.bytes();
-            return Ok(Some(Spooled {
-                path: path.to_owned(),
-                sha256: hasher.finish(),
-                bytes,
-            }));
-        };
-        hasher.update(&chunk);
-        file.write_all(&chunk)?;
-    }
-    Ok(None)
-}
-
 fn remove_others(blobs: &Path, keep: &HashSet<String>) -> io::Result<u64> {
     let mut removed = 0;
     for folder in fs::read_dir(blobs)? {
@@ -282,6 +162,8 @@ async fn blocking<T: Send + 'static>(act: impl FnOnce() -> io::Result<T> + Send 
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
 
     async fn spooled(blobs: &Blobs, contents: &'static [u8]) -> Spooled {
@@ -307,18 +189,6 @@ mod tests {
         assert_eq!(fs::read(blobs.path(&sha256)).unwrap(), b"abc");
         assert_eq!(blobs.sweep(|| async { Ok(HashSet::new()) }).await.unwrap(), 1);
         assert!(!blobs.path(&sha256).exists());
-    }
-
-    #[tokio::test]
-    async fn an_upload_that_breaks_off_leaves_nothing() {
-        let folder = tempfile::tempdir().unwrap();
-        let blobs = Blobs::open(folder.path()).unwrap();
-        let mut writer = blobs.spool();
-        writer.write(Bytes::from_static(b"half")).await.unwrap();
-        let SpoolWriter { chunks, outcome } = writer;
-        drop(chunks);
-        assert!(outcome.await.unwrap().unwrap().is_none());
-        assert_eq!(fs::read_dir(folder.path().join("spool")).unwrap().count(), 0);
     }
 
     #[tokio::test]

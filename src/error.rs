@@ -20,10 +20,18 @@ pub enum Kind {
     Forbidden,
     /// There is no such thing.
     NotFound,
+    /// There was such a thing, and it does not come back.
+    Gone,
     /// It contradicts what is already there; look at the state first.
     Conflict,
     /// What the caller has seen of it is no longer so; look again.
     Precondition,
+    /// Somebody else is at it; wait until they are done.
+    Locked,
+    /// The protocol's version is not spoken here.
+    UnspokenVersion,
+    /// What arrived is not what was sent; send it again.
+    ChecksumMismatch,
     /// The body came too slowly.
     TooSlow,
     /// It is bigger than the limit.

@@ -78,6 +78,10 @@ id_type!(
     /// A model: `mdl_` and 32 hexadecimal digits.
     ModelId, "mdl_"
 );
+id_type!(
+    /// An upload that comes in several requests: `upl_` and 32 hexadecimal digits.
+    UploadId, "upl_"
+);
 
 /// A text that is not an id of the wanted kind.
 #[derive(Debug, thiserror::Error)]
@@ -88,9 +92,14 @@ pub struct InvalidId {
 
 /// Whether a text begins as an id of any kind does. Names may not, so that an id can never be taken for a name.
 pub fn looks_like_id(text: &str) -> bool {
-    [DatasetId::PREFIX, JobId::PREFIX, ModelId::PREFIX]
-        .iter()
-        .any(|prefix| text.starts_with(prefix))
+    [
+        DatasetId::PREFIX,
+        JobId::PREFIX,
+        ModelId::PREFIX,
+        UploadId::PREFIX,
+    ]
+    .iter()
+    .any(|prefix| text.starts_with(prefix))
 }
 
 fn parse(text: &str, prefix: &'static str) -> Result<Uuid, InvalidId> {

@@ -4,11 +4,12 @@
 //! or an archive. `finetuned-worker` does all of that in supervised child processes that own nothing but a directory and a pipe.
 //!
 //! Reading order: [`domain`] (plain data and rules), [`protocol`] (what the two programs say to each other), then on the server's
-//! side [`store`], [`blobs`], [`jobs`], [`inference`], [`http`]. The worker's side, `src/worker`, is compiled into its own program and
+//! side [`store`], [`blobs`], [`uploads`], [`jobs`], [`inference`], [`http`]. The worker's side, `src/worker`, is compiled into its own program and
 //! not into this library: so nothing of torch can get into the server, however the linker puts the pieces together.
-//! They depend on each other in one direction only: `http -> {jobs, inference} -> {store, blobs, protocol} -> domain`, and
+//! They depend on each other in one direction only: `http -> {uploads, jobs, inference} -> {store, blobs, protocol} -> domain`, and
 //! `worker -> {protocol, domain}`. A test reads the sources and holds them to it.
 
+pub mod checksum;
 pub mod digest;
 pub mod domain;
 pub mod error;
@@ -26,6 +27,7 @@ pub mod jobs;
 pub mod manifest;
 pub mod process;
 pub mod store;
+pub mod uploads;
 
 #[cfg(test)]
 mod fixtures;

@@ -48,12 +48,24 @@ pub struct Limits {
     /// Longest silence of an upload before it is given up
     #[arg(long, env = "FINETUNED_UPLOAD_IDLE_SECONDS", default_value_t = Limits::DEFAULT.upload_idle_seconds)]
     pub upload_idle_seconds: u64,
+    /// Most uploads being received at once; more are refused with 429
+    #[arg(long, env = "FINETUNED_MAX_RECEIVING_UPLOADS", default_value_t = Limits::DEFAULT.max_receiving_uploads)]
+    pub max_receiving_uploads: usize,
+    /// Most resumable uploads that are unfinished; more are refused with 429
+    #[arg(long, env = "FINETUNED_MAX_UNFINISHED_UPLOADS", default_value_t = Limits::DEFAULT.max_unfinished_uploads)]
+    pub max_unfinished_uploads: u32,
+    /// Time after which a resumable upload is removed when nothing more comes
+    #[arg(long, env = "FINETUNED_UPLOAD_EXPIRY_SECONDS", default_value_t = Limits::DEFAULT.upload_expiry_seconds)]
+    pub upload_expiry_seconds: u64,
     /// Disk space that is kept free: below it uploads and jobs are refused with 507
     #[arg(long, env = "FINETUNED_MIN_FREE_BYTES", default_value_t = Limits::DEFAULT.min_free_bytes)]
     pub min_free_bytes: u64,
     /// Disk space for activations of frozen stages, which later jobs over the same pictures start from; 0 keeps none
     #[arg(long, env = "FINETUNED_MAX_ACTIVATION_BYTES", default_value_t = Limits::DEFAULT.max_activation_bytes)]
     pub max_activation_bytes: u64,
+    /// Disk space for pixels of images at other sizes than ingest packs, which later jobs at that size start from; 0 keeps none
+    #[arg(long, env = "FINETUNED_MAX_PACK_BYTES", default_value_t = Limits::DEFAULT.max_pack_bytes)]
+    pub max_pack_bytes: u64,
     /// Most bytes kept of a job's log
     #[arg(long, env = "FINETUNED_MAX_LOG_BYTES", default_value_t = Limits::DEFAULT.max_log_bytes)]
     pub max_log_bytes: u64,
@@ -123,8 +135,12 @@ impl Limits {
         max_thumbnail_bytes: 1 << 30,
         max_queued_jobs: 1000,
         upload_idle_seconds: 60,
+        max_receiving_uploads: 32,
+        max_unfinished_uploads: 100,
+        upload_expiry_seconds: 24 * 3600,
         min_free_bytes: 1 << 30,
         max_activation_bytes: 16 << 30,
+        max_pack_bytes: 32 << 30,
         max_log_bytes: 1 << 20,
         load_deadline_seconds: 600,
         step_deadline_seconds: 120,

@@ -29,6 +29,8 @@ use crate::{
 pub const RUN_FILE: &str = "run.json";
 /// What came of it: written by the child, last, by rename.
 pub const RESULT_FILE: &str = "result.json";
+/// Name of the list of packs in the run directory.
+pub const PACKS_FILE: &str = "packs.json";
 /// A child that leaves because its stdin ended, its state saved, exits with this status (`EX_TEMPFAIL`).
 pub const EXIT_STOPPED: i32 = 75;
 
@@ -167,6 +169,42 @@ pub struct DatasetInput {
     pub manifest: PathBuf,
     /// Every segment that the manifest names, in the order of their numbers.
     pub segments: Vec<Segment>,
+    /// What earlier runs packed of its images, at whatever size, most recently used first.
+    #[serde(default)]
+    pub packs: Vec<KnownPack>,
+}
+
+/// How large the pictures of a pack are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PackSize {
+    /// Length of the shorter side.
+    pub side: u32,
+    /// Whether smaller pictures are brought up to it.
+    pub bring_up: bool,
+}
+
+/// A pack that an earlier run made. It need not have every image, and it may have gone by now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KnownPack {
+    pub sha256: String,
+    pub size: PackSize,
+    pub path: PathBuf,
+}
+
+/// [`PACKS_FILE`]: which packs a run works with besides those of the segments. It is there before the work begins.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UsedPacks {
+    /// Digests of those that earlier runs made.
+    pub used: Vec<String>,
+    /// What the run made of the images that none of them has.
+    pub made: Option<MadePack>,
+}
+
+/// A pack that a run made. The file is not synced: it may be made again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MadePack {
+    pub file: Artifact,
+    pub size: PackSize,
 }
 
 impl DatasetInput {

@@ -52,6 +52,8 @@ pub struct Problem {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct KnownProblem {
+    #[serde(rename = "type")]
+    kind: String,
     title: String,
     detail: String,
     request_id: Option<String>,
@@ -75,6 +77,11 @@ impl Problem {
             raw,
             known,
         }
+    }
+
+    /// Whether it is the problem of this name.
+    pub fn is(&self, slug: &str) -> bool {
+        self.known.kind.rsplit(':').next() == Some(slug)
     }
 
     /// The one sentence of it.

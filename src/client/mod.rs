@@ -10,6 +10,7 @@ mod events;
 mod output;
 mod predict;
 mod progress;
+mod resume;
 mod settings;
 mod sse;
 mod submit;

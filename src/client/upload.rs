@@ -1,7 +1,7 @@
 //! `finetuned upload`: an archive to the server, streamed, and then what its check found.
 
 use std::{
-    io::{IsTerminal, stderr},
+    io::{self, IsTerminal, stderr},
     path::{Path, PathBuf},
 };
 
@@ -17,10 +17,14 @@ use super::{
     ServerArgs,
     api::{self, Api, Failure},
     output::{Output, printable},
+    resume::Sending,
 };
-use crate::domain::{
-    dataset::{Dataset, DatasetStatus},
-    name::Name,
+use crate::{
+    digest,
+    domain::{
+        dataset::{Dataset, DatasetStatus},
+        name::Name,
+    },
 };
 
 /// The server holds each question this long until the archive has been read.
@@ -34,6 +38,9 @@ pub struct UploadArgs {
     /// Name of the dataset; by default the file's
     #[arg(long, short)]
     pub name: Option<String>,
+    /// From this size on, in bytes, a broken connection is taken up again where it broke
+    #[arg(long, default_value_t = 16 << 20)]
+    pub resume_from: u64,
     /// Do not wait until the archive has been read
     #[arg(long)]
     pub no_wait: bool,
@@ -79,10 +86,15 @@ async fn send(api: &Api, args: &UploadArgs) -> Result<Value, Failure> {
         let advice = format!("{shown} is a folder; pack it first: tar czf pictures.tar.gz -C {shown} .");
         return Err(Failure::Usage(advice));
     }
-    let mut url = api.url(&["datasets"]);
     let name = args.name.clone().unwrap_or_else(|| name_of(&args.archive));
-    url.query_pairs_mut().append_pair("name", &name);
     let bar = upload_bar(metadata.len());
+    if metadata.len() >= args.resume_from {
+        let dataset = send_resumably(api, args, metadata.len(), &name, &bar).await;
+        bar.finish_and_clear();
+        return api.get(&["datasets", &dataset?], None).await;
+    }
+    let mut url = api.url(&["datasets"]);
+    url.query_pairs_mut().append_pair("name", &name);
     let counter = bar.clone();
     let body =
         ReaderStream::with_capacity(file, CHUNK).inspect_ok(move |chunk| counter.inc(chunk.len() as u64));
@@ -94,6 +106,32 @@ async fn send(api: &Api, args: &UploadArgs) -> Result<Value, Failure> {
     let answer = api.json(request).await;
     bar.finish_and_clear();
     answer
+}
+
+/// The digest goes ahead: it tells the server whether it has the file already under this name, and at the end whether it is intact.
+async fn send_resumably(
+    api: &Api,
+    args: &UploadArgs,
+    bytes: u64,
+    name: &str,
+    bar: &ProgressBar,
+) -> Result<String, Failure> {
+    let path = args.archive.clone();
+    let hashed = tokio::task::spawn_blocking(move || digest::of_file(&path)).await;
+    let hashed = hashed.map_err(io::Error::other).flatten();
+    let (sha256, _) = hashed.map_err(|source| Failure::File {
+        path: printable(&args.archive.display().to_string()),
+        source,
+    })?;
+    let sending = Sending {
+        api,
+        path: &args.archive,
+        bytes,
+        name,
+        sha256: &sha256,
+        bar,
+    };
+    sending.send().await
 }
 
 fn upload_bar(bytes: u64) -> ProgressBar {

@@ -21,4 +21,5 @@ pub mod random;
 pub mod spec;
 pub mod split;
 pub mod time;
+pub mod upload;
 pub mod version;

@@ -20,7 +20,7 @@ crate::text_schema!(Name, "^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$", "flowers");
 pub enum InvalidName {
     #[error("a name has 1 to 128 letters, digits, `.`, `_` or `-` and begins with a letter or a digit")]
     Characters,
-    #[error("a name may not begin with `ds_`, `job_` or `mdl_`: ids do")]
+    #[error("a name may not begin with `ds_`, `job_`, `mdl_` or `upl_`: ids do")]
     LooksLikeId,
     #[error("`none`, `imagenet` and names that end in `.safetensors` have a meaning of their own as weights")]
     Reserved,

@@ -21,6 +21,13 @@ impl Timestamp {
             Err(_) => String::from("1970-01-01T00:00:00.000Z"),
         }
     }
+
+    /// As HTTP's headers have it (RFC 9110): `Mon, 24 Nov 2025 16:00:00 GMT`
+    pub fn to_http_date(self) -> String {
+        let printer = jiff::fmt::rfc2822::DateTimePrinter::new();
+        let time = jiff::Timestamp::from_millisecond(self.0).unwrap_or_default();
+        printer.timestamp_to_rfc9110_string(&time).unwrap_or_default()
+    }
 }
 
 impl Serialize for Timestamp {
@@ -60,5 +67,6 @@ mod tests {
         let text = serde_json::to_string(&time).unwrap();
         assert_eq!(text, "\"2025-11-24T16:00:00.123Z\"");
         assert_eq!(serde_json::from_str::<Timestamp>(&text).unwrap(), time);
+        assert_eq!(time.to_http_date(), "Mon, 24 Nov 2025 16:00:00 GMT");
     }
 }

@@ -17,6 +17,7 @@ use utoipa::IntoParams;
 
 use super::{
     App,
+    digests::announced_digest,
     extract::{PageQuery, Query},
     precondition::etag,
     problem::Problems,
@@ -30,6 +31,7 @@ use crate::{
     },
     error::{Error, FieldError, Kind, Result},
     store::{CreatedDataset, NewDataset, Topic},
+    uploads::check_digest,
 };
 
 #[derive(Deserialize, IntoParams)]
@@ -48,7 +50,8 @@ pub struct UploadQuery {
 /// The body is the archive itself (zip, tar, tar.gz, told by content) or a form with a field `file`. The answer comes when its bytes
 /// are durable; what is in it is read afterwards: look at the dataset with `?wait=60`.
 #[utoipa::path(
-    post, path = "/v1/datasets", tag = "datasets", params(UploadQuery),
+    post, path = "/v1/datasets", tag = "datasets",
+    params(UploadQuery, ("Repr-Digest" = Option<String>, Header, description = "SHA-256 that the archive must have (RFC 9530)")),
     request_body(description = "The archive", content_type = "application/octet-stream"),
     responses((status = 201, body = Dataset, headers(("location" = String))), (status = 200, description = "It is there already", body = Dataset), Problems)
 )]
@@ -58,7 +61,8 @@ pub async fn upload_post(app: State<App>, query: Query<UploadQuery>, request: Re
 
 /// Upload an archive, as `curl -T` does
 #[utoipa::path(
-    put, path = "/v1/datasets", tag = "datasets", params(UploadQuery),
+    put, path = "/v1/datasets", tag = "datasets",
+    params(UploadQuery, ("Repr-Digest" = Option<String>, Header, description = "SHA-256 that the archive must have (RFC 9530)")),
     request_body(description = "The archive", content_type = "application/octet-stream"),
     responses((status = 201, body = Dataset, headers(("location" = String))), (status = 200, description = "It is there already", body = Dataset), Problems)
 )]
@@ -72,10 +76,11 @@ async fn create(
     request: Request,
 ) -> Result<Response> {
     let named = query.name.as_deref().map(parse_name).transpose()?;
+    let announced = announced_digest(request.headers(), query.sha256.as_deref())?;
     let upload = upload::receive(&app, request).await?;
     let name = match (named, upload.file_name.as_deref()) {
         (Some(name), _) => name,
-        (None, Some(file)) => Name::from_any(archive_stem(file), "dataset"),
+        (None, Some(file)) => name_of_file(file),
         (None, None) => {
             return Err(name_fault(
                 "missing",
@@ -83,13 +88,7 @@ async fn create(
             ));
         }
     };
-    if query
-        .sha256
-        .is_some_and(|wanted| !wanted.eq_ignore_ascii_case(&upload.file.sha256))
-    {
-        let detail = "the archive that arrived has another SHA-256 than the one announced; send it again";
-        return Err(Error::new(Kind::Malformed, "digest-mismatch", detail));
-    }
+    check_digest(announced.as_deref(), &upload.file.sha256)?;
     let new = NewDataset {
         name,
         sha256: upload.file.sha256.clone(),
@@ -115,15 +114,20 @@ async fn create(
     }
 }
 
-fn parse_name(text: &str) -> Result<Name> {
+pub(super) fn parse_name(text: &str) -> Result<Name> {
     Name::parse(text).map_err(|fault| name_fault("range", fault.to_string()))
 }
 
-fn name_fault(code: &str, message: impl Into<String>) -> Error {
+pub(super) fn name_fault(code: &str, message: impl Into<String>) -> Error {
     Error::fields(
         "the dataset's name is wrong",
         vec![FieldError::new("/name", code, message)],
     )
+}
+
+/// The name of a dataset that only its file names.
+pub(super) fn name_of_file(file: &str) -> Name {
+    Name::from_any(archive_stem(file), "dataset")
 }
 
 /// `flowers.tar.gz` → `flowers`
@@ -282,9 +286,6 @@ mod tests {
     fn a_forms_file_name_becomes_a_name() {
         assert_eq!(archive_stem("C:\\pictures\\flowers.tar.gz"), "flowers");
         assert_eq!(archive_stem("../cats & dogs.zip"), "cats & dogs");
-        assert_eq!(
-            Name::from_any(archive_stem("../cats & dogs.zip"), "dataset").as_str(),
-            "cats---dogs"
-        );
+        assert_eq!(name_of_file("../cats & dogs.zip").as_str(), "cats---dogs");
     }
 }

@@ -37,6 +37,7 @@ use crate::{
     ),
     tags(
         (name = "datasets", description = "Archives of labelled images"),
+        (name = "uploads", description = "Archives in several requests that may break off and go on (tus 1.0)"),
         (name = "jobs", description = "Fine-tuning, evaluation, and the search for a learning rate"),
         (name = "models", description = "What jobs make, and predictions"),
         (name = "system"),

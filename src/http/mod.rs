@@ -5,6 +5,7 @@ mod curves;
 mod dataset_archive;
 mod dataset_split;
 mod datasets;
+mod digests;
 mod documentation;
 mod events;
 mod extract;
@@ -26,7 +27,9 @@ mod run;
 mod serve;
 mod submission;
 mod system;
+mod tus;
 mod upload;
+mod uploads;
 mod versions;
 mod waiting;
 mod zip_stream;
@@ -37,7 +40,10 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 pub use self::{documentation::openapi, run::run};
-use crate::{blobs::Blobs, config::Config, inference::Inference, jobs::Jobs, limits::Limits, store::Store};
+use crate::{
+    blobs::Blobs, config::Config, inference::Inference, jobs::Jobs, limits::Limits, store::Store,
+    uploads::Uploads,
+};
 
 /// What handlers work with. Cheap to clone.
 #[derive(Clone)]
@@ -49,6 +55,9 @@ struct Parts {
     blobs: Blobs,
     jobs: Jobs,
     inference: Inference,
+    uploads: Uploads,
+    /// Uploads of any kind that bring bytes now.
+    receiving: Arc<Semaphore>,
     /// Fires when the server begins to stop: nothing new is accepted, and what waits stops waiting.
     stopping: CancellationToken,
     event_streams: Arc<Semaphore>,
@@ -79,6 +88,14 @@ impl App {
 
     fn inference(&self) -> &Inference {
         &self.0.inference
+    }
+
+    fn uploads(&self) -> &Uploads {
+        &self.0.uploads
+    }
+
+    fn receiving(&self) -> &Arc<Semaphore> {
+        &self.0.receiving
     }
 
     fn stopping(&self) -> &CancellationToken {

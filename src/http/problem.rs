@@ -76,8 +76,13 @@ fn status(kind: Kind) -> StatusCode {
         Kind::Malformed => StatusCode::BAD_REQUEST,
         Kind::Forbidden => StatusCode::FORBIDDEN,
         Kind::NotFound => StatusCode::NOT_FOUND,
+        Kind::Gone => StatusCode::GONE,
         Kind::Conflict => StatusCode::CONFLICT,
         Kind::Precondition => StatusCode::PRECONDITION_FAILED,
+        Kind::Locked => StatusCode::LOCKED,
+        Kind::UnspokenVersion => StatusCode::PRECONDITION_FAILED,
+        // Of tus alone; no registry of statuses has it.
+        Kind::ChecksumMismatch => StatusCode::from_u16(460).unwrap_or(StatusCode::BAD_REQUEST),
         Kind::TooSlow => StatusCode::REQUEST_TIMEOUT,
         Kind::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         Kind::UnsupportedMedia => StatusCode::UNSUPPORTED_MEDIA_TYPE,

@@ -15,7 +15,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use super::{
     App, architectures, curves, dataset_archive, dataset_split, datasets, documentation, events, guard,
     images, images_add, images_edit, jobs, models, one_image, pages, predict, preview, problem, results,
-    system, versions,
+    system, tus, uploads, versions,
 };
 use crate::error::{Error, Kind};
 
@@ -40,6 +40,14 @@ pub fn table() -> OpenApiRouter<App> {
         .routes(routes!(versions::list))
         .routes(routes!(versions::get))
         .routes(routes!(preview::preview))
+        .routes(routes!(uploads::options, uploads::create, uploads::list))
+        .routes(routes!(
+            uploads::head,
+            uploads::get,
+            uploads::patch,
+            uploads::overridden,
+            uploads::delete
+        ))
         .routes(routes!(jobs::list, jobs::submit))
         .routes(routes!(jobs::get, jobs::delete))
         .routes(routes!(jobs::cancel))
@@ -79,6 +87,7 @@ pub fn service(app: App) -> Router {
         .layer(middleware::from_fn_with_state(app.clone(), guard::host))
         .layer(CatchPanicLayer::custom(panicked))
         .layer(middleware::from_fn(problem::finish))
+        .layer(middleware::from_fn(tus::say_version))
         .layer(middleware::from_fn(guard::headers))
         .with_state(app)
 }

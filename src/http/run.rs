@@ -18,6 +18,7 @@ use crate::{
     inference::{Inference, InferenceContext},
     jobs::{self, JobsContext},
     store::Store,
+    uploads::Uploads,
 };
 
 /// Runs until `shutdown` fires and everything has come to rest: requests answered, workers checkpointed and gone, the database closed.
@@ -57,6 +58,10 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationTo
     });
     let limits = config.limits.clone();
     let downloads = Arc::new(Semaphore::new(limits.max_downloads.min(Semaphore::MAX_PERMITS)));
+    let uploads = Uploads::open(store.clone(), blobs.clone(), limits.clone(), stopping.clone()).await?;
+    let receiving = Arc::new(Semaphore::new(
+        limits.max_receiving_uploads.min(Semaphore::MAX_PERMITS),
+    ));
     let event_streams = Arc::new(Semaphore::new(limits.max_event_streams));
     let address = listener.local_addr()?;
     info!(%address, data_dir = %config.data_dir.display(), version = env!("CARGO_PKG_VERSION"), "listening");
@@ -66,6 +71,8 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationTo
         blobs,
         jobs: jobs.clone(),
         inference: inference.clone(),
+        uploads: uploads.clone(),
+        receiving,
         stopping: stopping.clone(),
         event_streams,
         downloads,
@@ -73,7 +80,7 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationTo
     serve::serve(listener, routes::service(app), &limits, stopping.clone()).await;
     // Also when the socket failed: nothing goes on without it.
     stopping.cancel();
-    tokio::join!(jobs.drained(), inference.drained());
+    tokio::join!(jobs.drained(), inference.drained(), uploads.drained());
     store.close().await;
     info!("stopped");
     Ok(())

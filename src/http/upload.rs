@@ -8,13 +8,13 @@ use axum::{
     http::{HeaderMap, header},
 };
 use futures_util::{StreamExt, TryStreamExt};
-use tokio::time::timeout;
+use tokio::{sync::OwnedSemaphorePermit, time::timeout};
 
 use super::App;
 use crate::{
-    blobs::{SpoolWriter, Spooled},
-    domain::archive::{ArchiveKind, ENOUGH},
+    blobs::{Spooled, Writer},
     error::{Error, Kind, Result},
+    uploads::{ArchiveHead, too_large, too_slow},
 };
 
 /// An archive that is whole and on disk.
@@ -28,8 +28,9 @@ pub struct Upload {
 ///
 /// # Errors
 /// `archive-unsupported` (415) for what is no archive by its first bytes, `too-large` (413), `insufficient-storage` (507),
-/// `body-too-slow` (408), `body-incomplete` (400).
+/// `body-too-slow` (408), `body-incomplete` (400), `too-many-uploads` (429).
 pub async fn receive(app: &App, request: Request) -> Result<Upload> {
+    let _place = app.begin_receiving()?;
     check_announced_size(app, request.headers())?;
     let kind = request
         .headers()
@@ -82,13 +83,7 @@ async fn receive_chunks(
     let mut receiving = Receiving::begin(app);
     let mut chunks = std::pin::pin!(chunks);
     loop {
-        let next = timeout(idle, chunks.next()).await.map_err(|_| {
-            let detail = format!(
-                "nothing came for {} seconds; send the archive again",
-                idle.as_secs()
-            );
-            Error::new(Kind::TooSlow, "body-too-slow", detail)
-        })?;
+        let next = timeout(idle, chunks.next()).await.map_err(|_| too_slow(idle))?;
         match next {
             Some(chunk) => receiving.take(chunk?).await?,
             None => return receiving.finish().await,
@@ -98,9 +93,8 @@ async fn receive_chunks(
 
 /// An archive that is on its way.
 struct Receiving {
-    writer: SpoolWriter,
-    /// The first bytes, until there are enough to tell what they begin.
-    head: Option<Vec<u8>>,
+    writer: Writer<Spooled>,
+    head: ArchiveHead,
     bytes: u64,
     limit: u64,
 }
@@ -109,7 +103,7 @@ impl Receiving {
     fn begin(app: &App) -> Self {
         Self {
             writer: app.blobs().spool(),
-            head: Some(Vec::new()),
+            head: ArchiveHead::default(),
             bytes: 0,
             limit: app.limits().max_archive_bytes,
         }
@@ -120,33 +114,14 @@ impl Receiving {
         if self.bytes > self.limit {
             return Err(too_large(self.limit));
         }
-        if let Some(head) = &mut self.head {
-            head.extend_from_slice(&chunk[..chunk.len().min(ENOUGH)]);
-            if head.len() >= ENOUGH {
-                check_kind(head)?;
-                self.head = None;
-            }
-        }
+        self.head.take(&chunk)?;
         self.writer.write(chunk).await
     }
 
-    async fn finish(self) -> Result<Spooled> {
-        if let Some(head) = &self.head {
-            check_kind(head)?;
-        }
+    async fn finish(mut self) -> Result<Spooled> {
+        self.head.finish()?;
         self.writer.finish().await
     }
-}
-
-fn check_kind(head: &[u8]) -> Result<()> {
-    if ArchiveKind::of(head).is_some() {
-        return Ok(());
-    }
-    let detail = format!(
-        "this is no archive of a kind that is taken: {}",
-        ArchiveKind::TAKEN
-    );
-    Err(Error::new(Kind::UnsupportedMedia, "archive-unsupported", detail))
 }
 
 /// Refuses before a byte is read what cannot end well.
@@ -161,15 +136,8 @@ fn check_announced_size(app: &App, headers: &HeaderMap) -> Result<()> {
     app.check_disk(announced)
 }
 
-fn too_large(limit: u64) -> Error {
-    Error::new(
-        Kind::TooLarge,
-        "too-large",
-        format!("the archive is larger than {limit} bytes, which is the server's limit"),
-    )
-}
-
-fn cut_short() -> Error {
+/// For a body whose connection ended too early.
+pub fn cut_short() -> Error {
     Error::new(
         Kind::Malformed,
         "body-incomplete",
@@ -178,6 +146,14 @@ fn cut_short() -> Error {
 }
 
 impl App {
+    /// A place among the uploads that are received at once; each keeps a thread busy.
+    pub(super) fn begin_receiving(&self) -> Result<OwnedSemaphorePermit> {
+        self.receiving().clone().try_acquire_owned().map_err(|_| {
+            let detail = "too many uploads are being received; try again in a moment";
+            Error::new(Kind::TooMany, "too-many-uploads", detail).retry_after(Duration::from_secs(5))
+        })
+    }
+
     /// Whether the disk has room for this many bytes more and its reserve.
     pub(super) fn check_disk(&self, bytes: u64) -> Result<()> {
         let free = self.blobs().free_bytes()?;

@@ -14,6 +14,7 @@ mod failure;
 mod ingest;
 mod insist;
 mod locks;
+mod packs;
 mod paths;
 mod prepare;
 mod preview;

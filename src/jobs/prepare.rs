@@ -1,6 +1,6 @@
 //! What the child of a claimed job is to do, by the kind of the job: everything that the job names, looked up and checked again.
 
-use super::{activations, attempt::Verdict, context::Context, failure, paths::absolute, weights};
+use super::{activations, attempt::Verdict, context::Context, failure, packs, paths::absolute, weights};
 use crate::{
     domain::{
         dataset::Dataset,
@@ -110,11 +110,11 @@ async fn dataset_input(
         let unready = failure::internal("the dataset is not ready");
         return Err(Verdict::Died(unready));
     };
-    Ok(as_files(context, dataset, files))
+    Ok(as_files(context, dataset, files).await)
 }
 
 /// The files of the version that `dataset` shows, for a child.
-pub fn as_files(context: &Context, dataset: Dataset, files: VersionFiles) -> DatasetInput {
+pub async fn as_files(context: &Context, dataset: Dataset, files: VersionFiles) -> DatasetInput {
     let blob = |digest: &str| absolute(&context.blobs.path(digest));
     let segment = |files: &SegmentFiles| Segment {
         number: files.number,
@@ -123,6 +123,7 @@ pub fn as_files(context: &Context, dataset: Dataset, files: VersionFiles) -> Dat
         pack_side: files.pack_side,
     };
     DatasetInput {
+        packs: packs::known(context, dataset.id).await,
         lineage: DatasetLineage {
             id: dataset.id,
             name: dataset.name,

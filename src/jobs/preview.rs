@@ -44,7 +44,7 @@ pub async fn preview(context: &Context, dataset: Dataset, spec: PreviewSpec) -> 
     };
     let run = RunSpec::Preview(Box::new(PreviewRun {
         spec,
-        dataset: as_files(context, dataset, files),
+        dataset: as_files(context, dataset, files).await,
         threads: process::threads(context.config.train_threads).min(THREADS),
     }));
     let runs = context.paths.runs();

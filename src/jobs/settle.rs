@@ -1,6 +1,6 @@
 //! The end of an attempt as rows: a model, a result, a failure, a place in the queue.
 
-use super::{activations, attempt::Verdict, context::Context, failure, insist::insist};
+use super::{activations, attempt::Verdict, context::Context, failure, insist::insist, packs};
 use crate::{
     blobs::Pin,
     domain::job::{FailureCode, JobError},
@@ -13,6 +13,13 @@ use crate::{
 pub async fn settle(context: &Context, job: &ClaimedJob, verdict: Verdict) {
     tracing::info!(job = %job.id, attempt = job.attempt, verdict = verdict.word(), "an attempt is over");
     let store = &context.store;
+    // Of an attempt that died they are kept before another can begin, which would make them again; otherwise after the job's end,
+    // because nobody waits for them. A server that is about to stop has no time for them.
+    let died = matches!(verdict, Verdict::Died(_));
+    let has_time = !matches!(verdict, Verdict::Drained | Verdict::Lost);
+    if died {
+        packs::keep(context, job).await;
+    }
     match verdict {
         Verdict::Trained(result) => complete(context, job, *result).await,
         Verdict::Found(found) => complete_without_model(context, job, found).await,
@@ -24,6 +31,9 @@ pub async fn settle(context: &Context, job: &ClaimedJob, verdict: Verdict) {
             insist(&context.shutdown, "write down that a job was cancelled", cancel).await;
         }
         Verdict::Lost => {}
+    }
+    if has_time && !died {
+        packs::keep(context, job).await;
     }
     forget_if_ended(context, job).await;
 }

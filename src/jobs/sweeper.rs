@@ -6,9 +6,9 @@ use std::{collections::HashSet, io, sync::Arc, time::Duration};
 
 use super::{context::Context, paths, thumbnails};
 use crate::{
-    domain::dataset::DatasetStatus,
+    domain::{dataset::DatasetStatus, time::Timestamp},
     error::{Error, Kind, Result},
-    id::{DatasetId, JobId},
+    id::{DatasetId, JobId, UploadId},
     process::log,
 };
 
@@ -32,6 +32,7 @@ pub async fn sweep(context: &Context) -> Result<()> {
     sweep_runs(context).await?;
     sweep_logs(context).await?;
     thumbnails::sweep(context).await?;
+    sweep_uploads(context).await?;
     let store = context.store.clone();
     let removed = context
         .blobs
@@ -65,6 +66,22 @@ async fn sweep_runs(context: &Context) -> Result<()> {
         {
             let paths = context.paths.clone();
             blocking(move || paths.forget(&dataset)).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Uploads of which nothing came for too long, and the files of those that are gone.
+async fn sweep_uploads(context: &Context) -> Result<()> {
+    let expired = context.store.forget_expired_uploads(Timestamp::now()).await?;
+    if expired > 0 {
+        tracing::info!(expired, "uploads of which nothing came for too long were removed");
+    }
+    let with_files = context.blobs.partials().await?;
+    let needed: HashSet<UploadId> = context.store.unfinished_uploads().await?.into_iter().collect();
+    for upload in with_files {
+        if !needed.contains(&upload) {
+            context.blobs.remove_partial(upload).await?;
         }
     }
     Ok(())

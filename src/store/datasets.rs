@@ -1,6 +1,6 @@
 //! Rows of datasets: made when an archive is durable, finished when an ingest child has read it.
 
-use sqlx::{Row, sqlite::SqliteRow};
+use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 
 use super::{
     Store, Topic, activations,
@@ -35,6 +35,14 @@ pub enum CreatedDataset {
     Existing(DatasetId),
 }
 
+impl CreatedDataset {
+    pub fn id(&self) -> DatasetId {
+        match *self {
+            CreatedDataset::Created(id) | CreatedDataset::Existing(id) => id,
+        }
+    }
+}
+
 /// A dataset that waits for its ingest child.
 #[derive(Clone, Debug)]
 pub struct DatasetToIngest {
@@ -57,34 +65,7 @@ impl Store {
     /// `name-taken` when the name belongs to other bytes.
     pub async fn create_dataset(&self, new: NewDataset) -> Result<CreatedDataset> {
         let created = self
-            .write(move |connection| {
-                Box::pin(async move {
-                    let existing = sqlx::query("select id, sha256 from datasets where name = $1 and status <> 'failed'")
-                        .bind(new.name.as_str())
-                        .fetch_optional(&mut *connection)
-                        .await?;
-                    if let Some(row) = existing {
-                        if row.try_get::<&str, _>("sha256")? == new.sha256 {
-                            return Ok(CreatedDataset::Existing(parsed(&row, "id")?));
-                        }
-                        let detail = format!("a dataset named `{}` with other contents is there; choose another name or delete it", new.name);
-                        return Err(Error::new(Kind::Conflict, "name-taken", detail));
-                    }
-                    let id = DatasetId::new();
-                    sqlx::query(
-                        "insert into datasets (id, name, status, version, created_at, sha256, bytes, attempt)
-                        values ($1, $2, 'processing', 1, $3, $4, $5, 0)",
-                    )
-                    .bind(id.to_string())
-                    .bind(new.name.as_str())
-                    .bind(Timestamp::now().0)
-                    .bind(new.sha256)
-                    .bind(new.bytes as i64)
-                    .execute(&mut *connection)
-                    .await?;
-                    Ok(CreatedDataset::Created(id))
-                })
-            })
+            .write(move |connection| Box::pin(create(connection, new)))
             .await?;
         self.signals.notify(Topic::Uploads);
         Ok(created)
@@ -297,6 +278,54 @@ impl Store {
         self.signals.notify(Topic::Dataset(id));
         self.signals.notify(Topic::Queue);
     }
+}
+
+/// Adds a dataset, in the transaction of whoever made its archive.
+pub(super) async fn create(connection: &mut SqliteConnection, new: NewDataset) -> Result<CreatedDataset> {
+    if let Some(id) = existing(connection, &new.name, Some(&new.sha256)).await? {
+        return Ok(CreatedDataset::Existing(id));
+    }
+    let id = DatasetId::new();
+    sqlx::query(
+        "insert into datasets (id, name, status, version, created_at, sha256, bytes, attempt)
+        values ($1, $2, 'processing', 1, $3, $4, $5, 0)",
+    )
+    .bind(id.to_string())
+    .bind(new.name.as_str())
+    .bind(Timestamp::now().0)
+    .bind(new.sha256)
+    .bind(new.bytes as i64)
+    .execute(connection)
+    .await?;
+    Ok(CreatedDataset::Created(id))
+}
+
+/// The dataset that has this name and these bytes already; a failed one has no name.
+///
+/// # Errors
+/// `name-taken` when the name belongs to other bytes, or where nobody said which bytes are to come.
+pub(super) async fn existing(
+    connection: &mut SqliteConnection,
+    name: &Name,
+    sha256: Option<&str>,
+) -> Result<Option<DatasetId>> {
+    let row = sqlx::query("select id, sha256 from datasets where name = $1 and status <> 'failed'")
+        .bind(name.as_str())
+        .fetch_optional(connection)
+        .await?;
+    let Some(row) = row else { return Ok(None) };
+    if sha256 == Some(row.try_get::<&str, _>("sha256")?) {
+        return Ok(Some(parsed(&row, "id")?));
+    }
+    let detail = match sha256 {
+        Some(_) => {
+            format!("a dataset named `{name}` with other contents is there; choose another name or delete it")
+        }
+        None => format!(
+            "a dataset named `{name}` is there; choose another name, or announce the SHA-256 if it is the same archive"
+        ),
+    };
+    Err(Error::new(Kind::Conflict, "name-taken", detail))
 }
 
 fn read_dataset(row: &SqliteRow) -> Result<Dataset> {

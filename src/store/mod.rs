@@ -8,10 +8,12 @@ mod datasets;
 mod events;
 mod jobs;
 mod models;
+mod packs;
 mod queue;
 mod references;
 mod row;
 pub mod signals;
+mod uploads;
 mod versions;
 
 use std::{future::Future, path::Path, pin::Pin, sync::Arc, time::Duration};
@@ -28,8 +30,10 @@ pub use self::{
     events::{JobUpdate, MetricPoint},
     jobs::{CreatedJob, IdempotencyKey, JobFilter, NewJob},
     models::{ModelBlobs, NewModel},
+    packs::NewPack,
     queue::{CancelOutcome, ClaimedJob, Interruption},
     signals::{Signals, Topic},
+    uploads::NewUpload,
     versions::{NewSegment, NewVersion, SegmentFiles, VersionFiles},
 };
 use crate::error::{Error, Result};

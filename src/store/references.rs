@@ -17,6 +17,8 @@ impl Store {
             union select sha256 from models
             union select card_blob from models
             union select blob from activations
+            union select blob from packs
+            union select sha256 from uploads where status = 'finishing'
             union select evaluation_blob from models
             union select result_blob from jobs",
         )

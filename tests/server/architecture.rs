@@ -131,7 +131,7 @@ fn dependencies_run_in_one_direction() {
             &["http", "jobs", "inference", "worker", "config", "client", "blobs"],
         ),
         (
-            "blobs.rs",
+            "blobs",
             &["http", "jobs", "inference", "worker", "config", "client", "store"],
         ),
         (
@@ -142,12 +142,14 @@ fn dependencies_run_in_one_direction() {
                 "http",
                 "jobs",
                 "inference",
+                "uploads",
                 "worker",
                 "config",
                 "client",
             ],
         ),
-        ("jobs/", &["http", "inference", "worker", "client"]),
+        ("uploads/", &["http", "jobs", "inference", "worker", "client"]),
+        ("jobs/", &["http", "inference", "uploads", "worker", "client"]),
         ("inference/", &["http", "worker", "client"]),
         ("http/", &["worker", "client"]),
         (

@@ -2,8 +2,13 @@
 
 use std::{fs, process::Stdio};
 
+use finetuned::digest;
 use serde_json::Value;
-use tokio::process::Command;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    process::Command,
+};
 
 use crate::support::{Server, pictures};
 
@@ -89,4 +94,79 @@ async fn a_refused_spec_is_told_field_by_field() {
         "{errors}"
     );
     server.stop().await;
+}
+
+/// Between the client and the server, and cuts the first connection that brings bytes of an upload.
+async fn cutting_proxy(server: &Server) -> String {
+    let target = server.api.base.strip_prefix("http://").unwrap().to_owned();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        let mut has_cut = false;
+        loop {
+            let (mut client, _) = listener.accept().await.unwrap();
+            let mut upstream = TcpStream::connect(&target).await.unwrap();
+            let mut buffer = vec![0; 4096];
+            let mut passed = 0;
+            // The creation is small and comes on the same connection as the bytes.
+            while !has_cut && passed < 20_000 {
+                tokio::select! {
+                    read = client.read(&mut buffer) => {
+                        let read = read.unwrap();
+                        upstream.write_all(&buffer[..read]).await.unwrap();
+                        passed += read;
+                        if read == 0 { break }
+                    }
+                    answered = upstream.readable() => {
+                        answered.unwrap();
+                        let mut answer = vec![0; 4096];
+                        if let Ok(read) = upstream.try_read(&mut answer) {
+                            client.write_all(&answer[..read]).await.unwrap();
+                            if read == 0 { break }
+                        }
+                    }
+                }
+            }
+            if passed >= 20_000 {
+                has_cut = true;
+                continue;
+            }
+            tokio::spawn(async move { tokio::io::copy_bidirectional(&mut client, &mut upstream).await });
+        }
+    });
+    address
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_that_breaks_off_goes_on_where_it_was() {
+    let server = Server::start().await;
+    let proxy = cutting_proxy(&server).await;
+    let folder = tempfile::tempdir().unwrap();
+    let archive = folder.path().join("My things.zip");
+    let bytes = pictures::flat_archive(2, 40);
+    assert!(bytes.len() > 40_000, "{}", bytes.len());
+    fs::write(&archive, &bytes).unwrap();
+    let upload = [
+        "upload",
+        archive.to_str().unwrap(),
+        "--resume-from",
+        "0",
+        "--json",
+    ];
+    let (code, out, errors) = finetuned(&server, &[&upload[..], &["--server", &proxy]].concat()).await;
+    assert_eq!(code, 0, "{errors}");
+    assert!(errors.contains("trying again"), "{errors}");
+    let dataset: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(
+        (&dataset["status"], &dataset["name"], &dataset["sha256"]),
+        (
+            &Value::from("ready"),
+            &Value::from("My-things"),
+            &Value::from(digest::of_bytes(&bytes))
+        )
+    );
+    let (code, out, errors) = finetuned(&server, &upload).await;
+    assert_eq!(code, 0, "{errors}");
+    let again: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(again["id"], dataset["id"]);
 }

@@ -192,6 +192,19 @@ async fn what_is_no_archive_is_refused_at_once_and_leaves_nothing() {
     api.put(&wrong, archive.clone())
         .await
         .problem(400, "digest-mismatch");
+    let digest_of_abc = "sha-256=:ungWv48Bz+pBQUDeXa4iI7ADYaOWF3qctBD/YfIAFa0=:";
+    let field = api
+        .request(Method::PUT, "/v1/datasets?name=wrong")
+        .header("repr-digest", digest_of_abc)
+        .body(archive.clone());
+    let refused = api.send(field).await.problem(400, "digest-mismatch");
+    let detail = refused["detail"].as_str().unwrap();
+    for digest in [digest::of_bytes(b"abc"), digest::of_bytes(&archive)] {
+        assert!(detail.contains(&digest), "{detail}");
+    }
+    api.put("/v1/datasets?name=wrong&sha256=abc", archive.clone())
+        .await
+        .problem(400, "digest-invalid");
     api.put("/v1/datasets?name=big", pictures::flat_archive(2, 60))
         .await
         .problem(413, "too-large");

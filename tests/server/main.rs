@@ -19,6 +19,7 @@ mod predictions;
 mod preview;
 mod programs;
 mod story;
+mod uploads;
 mod versions;
 
 // What the worker's builders of archives, which `hostile` takes in, know by this name.

@@ -114,6 +114,7 @@ impl Dataset {
                 pack: file(&self.result.pack.file),
                 pack_side: PACK_SIDE,
             }],
+            packs: Vec::new(),
         }
     }
 

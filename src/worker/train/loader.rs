@@ -181,7 +181,10 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::worker::train::{data, tests::drawn::Drawn};
+    use crate::worker::{
+        child::{Reporter, StopFlag},
+        train::{data, pulse::Pulse, setup, tests::drawn::Drawn},
+    };
 
     #[test]
     fn a_picture_has_the_same_bytes_in_whatever_batch_and_thread() {
@@ -190,7 +193,11 @@ mod tests {
             "random_resized_crop": [0.2, 1], "horizontal_flip": true});
         let run = set.run(json!({"augment": augment}));
         let data = data::read(&run.dataset, &run.spec.split).unwrap();
-        let pack = Arc::new(Pack::open(&run.dataset, &data).unwrap());
+        let (reporter, stop) = (Reporter::to(std::io::sink()), StopFlag::default());
+        let mut pulse = Pulse::new(&reporter, &stop);
+        let (side, dir) = (setup::side(&run.spec), set.dir("run"));
+        let pack = setup::pack(&run.dataset, &data, side, &dir, 1, &mut pulse);
+        let pack = Arc::new(pack.unwrap_or_else(|_| panic!("no pack")));
         let augmentation = Augmentation::new(&run.spec.augment, run.spec.seed, &run.spec.preprocessing());
         let augmentation = Arc::new(augmentation);
         let item = |image: usize| Item {

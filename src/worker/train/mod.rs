@@ -28,6 +28,7 @@ mod mixing;
 mod optimizer;
 mod outputs;
 mod pack;
+mod pack_file;
 mod plan;
 mod portion;
 mod precision;

@@ -1,21 +1,22 @@
-//! Pictures ready to be cropped, out of a memory-mapped file: the dataset's own pack, or one made for this run where the dataset's has
-//! another size. Loader threads read it; nothing writes to it once it is open.
+//! Pictures ready to be cropped, out of memory-mapped files: the dataset's own packs where they have the right size, then what earlier
+//! runs packed at that size, and for what is still missing a pack that this run makes, which the server keeps for later ones. Loader
+//! threads read them; nothing writes to them once they are open.
 
-use std::{
-    collections::BTreeSet,
-    fs::File,
-    io::{BufWriter, Write},
-    path::Path,
-};
+use std::{collections::BTreeSet, path::Path};
 
-use anyhow::{Context, ensure};
+use anyhow::Context;
 use memmap2::Mmap;
 use rayon::{ThreadPoolBuilder, prelude::*};
 
-use super::{data::Data, halt::Halt, pulse::Pulse};
+use super::{
+    data::Data,
+    halt::Halt,
+    pack_file::{PackFile, PackWriter, Place, mapped},
+    pulse::Pulse,
+};
 use crate::{
     domain::preprocessing::{Preprocessing, Resize},
-    protocol::{DatasetInput, ManifestImage, Segment},
+    protocol::{Artifact, DatasetInput, MadePack, ManifestImage, PackSize, Segment, UsedPacks},
     worker::{
         child::RunDir,
         pixels::{self, Picture, PictureView},
@@ -27,10 +28,9 @@ const LOCAL_PACK: &str = "pixels.pack";
 
 /// Packed pictures.
 pub struct Pack {
-    /// One for each segment, or the run's own alone.
     files: Vec<Mmap>,
-    /// By place in [`Data::images`]; none where neither training nor validation needs it.
-    places: Vec<Option<Place>>,
+    /// By place in [`Data::images`], each with the number of its file; none where neither training nor validation needs it.
+    places: Vec<Option<(usize, Place)>>,
 }
 
 /// How large the pictures of a run's own pack are.
@@ -53,42 +53,123 @@ impl Side {
     }
 }
 
-#[derive(Clone, Copy)]
-struct Place {
-    /// Which of [`Pack::files`].
-    file: usize,
-    offset: u64,
-    width: u32,
-    height: u32,
-}
-
 impl Pack {
-    /// Opens the dataset's pack.
-    pub fn open(input: &DatasetInput, data: &Data) -> anyhow::Result<Self> {
-        let segments = Segments::of(input);
-        let place = |image: &ManifestImage| {
-            Ok(Some(Place {
-                file: segments.of_image(image)?,
-                offset: image.pack_offset,
-                width: image.pack_width,
-                height: image.pack_height,
-            }))
-        };
-        let places = data.images.iter().map(place).collect::<anyhow::Result<_>>()?;
-        let files = segments.map(|segment| &segment.pack);
-        let files = files.context("the dataset's pixel pack cannot be opened")?;
-        Ok(Self { files, places })
-    }
-
-    /// Makes a pack of the pictures that the run needs from the original files, on `threads` threads, a bounded number at a time.
-    pub fn make(
+    /// Finds or makes the pictures that the run needs. What is made is made of the original files, on `threads` threads, a bounded number
+    /// at a time, and lies in `dir`.
+    pub fn obtain(
         input: &DatasetInput,
         data: &Data,
         side: Side,
         dir: &RunDir,
         threads: u32,
         pulse: &mut Pulse,
-    ) -> Result<Self, Halt> {
+    ) -> Result<(Self, UsedPacks), Halt> {
+        let mut pack = Self {
+            files: Vec::new(),
+            places: vec![None; data.images.len()],
+        };
+        let samples = data.train.iter().chain(&data.val);
+        let needed: BTreeSet<usize> = samples.map(|sample| sample.image).collect();
+        let own_size = input
+            .segments
+            .iter()
+            .any(|segment| segment.pack_side == side.pixels);
+        let size = PackSize {
+            side: side.pixels,
+            // Beside packs that ingest made the others are as those are.
+            bring_up: side.bring_up && !own_size,
+        };
+        let wanted = Wanted {
+            input,
+            data,
+            needed: needed.into_iter().collect(),
+            size,
+        };
+        pack.take_segments(&wanted)?;
+        let mut packs = UsedPacks {
+            used: pack.take_known(&wanted),
+            made: None,
+        };
+        if !pack.missing(&wanted).is_empty() {
+            let file = pack.make(&wanted, dir, threads, pulse)?;
+            packs.made = Some(MadePack { file, size });
+        }
+        Ok((pack, packs))
+    }
+
+    /// Takes the packs that came with the images, where they have the size.
+    fn take_segments(&mut self, wanted: &Wanted) -> anyhow::Result<()> {
+        let (input, data) = (wanted.input, wanted.data);
+        let segments = Segments::of(input);
+        let mut files = Vec::new();
+        for segment in &input.segments {
+            let fits = segment.pack_side == wanted.size.side && segment.pack.exists();
+            let file = fits.then(|| mapped(&segment.pack)).transpose();
+            let file = file.context("the dataset's pixel pack cannot be opened")?;
+            files.push(file.map(|file| self.add(file)));
+        }
+        for &image in &wanted.needed {
+            let Some(file) = files[segments.of_image(&data.images[image])?] else {
+                continue;
+            };
+            let ManifestImage {
+                pack_offset: offset,
+                pack_width: width,
+                pack_height: height,
+                ..
+            } = data.images[image];
+            let place = Place {
+                offset,
+                width,
+                height,
+            };
+            self.places[image] = Some((file, place));
+        }
+        Ok(())
+    }
+
+    /// Takes what earlier runs packed at this size; the digests of what is taken. One that has gone or is damaged is passed over.
+    fn take_known(&mut self, wanted: &Wanted) -> Vec<String> {
+        let mut used = Vec::new();
+        for known in wanted
+            .input
+            .packs
+            .iter()
+            .filter(|known| known.size == wanted.size)
+        {
+            let missing = self.missing(wanted);
+            if missing.is_empty() {
+                break;
+            }
+            let Ok(PackFile { pixels, places }) = PackFile::open(&known.path) else {
+                continue;
+            };
+            let found: Vec<(usize, Place)> = missing
+                .into_iter()
+                .filter_map(|image| Some((image, *places.get(&wanted.data.images[image].id)?)))
+                .collect();
+            if found.is_empty() {
+                continue;
+            }
+            let file = self.add(pixels);
+            for (image, place) in found {
+                self.places[image] = Some((file, place));
+            }
+            used.push(known.sha256.clone());
+        }
+        used
+    }
+
+    /// Packs what is missing.
+    fn make(
+        &mut self,
+        wanted: &Wanted,
+        dir: &RunDir,
+        threads: u32,
+        pulse: &mut Pulse,
+    ) -> Result<Artifact, Halt> {
+        let (input, data) = (wanted.input, wanted.data);
+        let missing = self.missing(wanted);
         let segments = Segments::of(input);
         let originals = segments.map(|segment| &segment.images);
         let originals = originals.context("the dataset's images cannot be opened")?;
@@ -97,57 +178,60 @@ impl Pack {
             .build()
             .context("no threads")?;
         let path = dir.file(LOCAL_PACK);
-        let mut file = BufWriter::new(File::create(&path)?);
-        let mut places = vec![None; data.images.len()];
-        let mut offset = 0;
-        let needed: BTreeSet<usize> = data
-            .train
-            .iter()
-            .chain(&data.val)
-            .map(|sample| sample.image)
-            .collect();
-        let needed: Vec<usize> = needed.into_iter().collect();
+        let mut writer = PackWriter::create(&path)?;
         const AT_A_TIME: usize = 64;
-        for some in needed.chunks(AT_A_TIME) {
+        for some in missing.chunks(AT_A_TIME) {
             pulse.beat()?;
             let resize = |image: &usize| {
                 let image = &data.images[*image];
-                resized(&originals[segments.of_image(image)?], image, side)
+                resized(&originals[segments.of_image(image)?], image, wanted.size)
             };
             let pictures: Vec<anyhow::Result<Picture>> =
                 pool.install(|| some.par_iter().map(resize).collect());
             for (image, picture) in some.iter().zip(pictures) {
-                let Picture { width, height, rgb } = picture?;
-                file.write_all(&rgb)?;
-                places[*image] = Some(Place {
-                    file: 0,
-                    offset,
-                    width,
-                    height,
-                });
-                offset += rgb.len() as u64;
+                writer.push(data.images[*image].id, &picture?)?;
             }
         }
-        file.into_inner().map_err(std::io::IntoInnerError::into_error)?;
-        let pixels = mapped(&path).context("the run's pixel pack cannot be opened")?;
-        let files = vec![pixels];
-        Ok(Self { files, places })
+        let artifact = writer.finish(LOCAL_PACK)?;
+        let PackFile { pixels, places } =
+            PackFile::open(&path).context("the run's pixel pack cannot be opened")?;
+        let file = self.add(pixels);
+        for image in missing {
+            let place = places.get(&data.images[image].id);
+            self.places[image] = place.map(|place| (file, *place));
+        }
+        Ok(artifact)
+    }
+
+    /// What is needed and has no place yet.
+    fn missing(&self, wanted: &Wanted) -> Vec<usize> {
+        let needed = wanted.needed.iter().copied();
+        needed.filter(|&image| self.places[image].is_none()).collect()
+    }
+
+    fn add(&mut self, file: Mmap) -> usize {
+        self.files.push(file);
+        self.files.len() - 1
     }
 
     /// A picture by its place in [`Data::images`].
     pub fn picture(&self, image: usize) -> anyhow::Result<PictureView<'_>> {
         let place = self.places.get(image).copied().flatten();
-        let view = place.and_then(|place| {
-            let start = usize::try_from(place.offset).ok()?;
-            let length = usize::try_from(pixels::byte_count(place.width, place.height)).ok()?;
-            let bytes = self
-                .files
-                .get(place.file)?
-                .get(start..start.checked_add(length)?)?;
+        let view = place.and_then(|(file, place)| {
+            let bytes = place.of(self.files.get(file)?)?;
             PictureView::new(place.width, place.height, bytes)
         });
         view.with_context(|| format!("picture {image} is not in the pixel pack; it may be cut short"))
     }
+}
+
+/// Which pictures a run needs, and how large.
+struct Wanted<'a> {
+    input: &'a DatasetInput,
+    data: &'a Data,
+    /// Places in [`Data::images`].
+    needed: Vec<usize>,
+    size: PackSize,
 }
 
 /// The segments of a dataset version, found by their numbers.
@@ -178,7 +262,7 @@ impl<'a> Segments<'a> {
     }
 }
 
-fn resized(originals: &[u8], image: &ManifestImage, side: Side) -> anyhow::Result<Picture> {
+fn resized(originals: &[u8], image: &ManifestImage, size: PackSize) -> anyhow::Result<Picture> {
     let start = usize::try_from(image.offset)?;
     let bytes = originals
         .get(start..)
@@ -186,17 +270,10 @@ fn resized(originals: &[u8], image: &ManifestImage, side: Side) -> anyhow::Resul
     let bytes = bytes.with_context(|| format!("image {} is not in the images file", image.id))?;
     let picture = pixels::decode(bytes, u64::from(image.width) * u64::from(image.height))
         .map_err(|fault| anyhow::anyhow!("image {} no longer decodes: {fault}", image.id))?;
-    let packed = pixels::pack(picture, side.pixels);
-    Ok(if side.bring_up && packed.view().shorter() < side.pixels {
-        pixels::resize_shortest(&packed, side.pixels)
+    let packed = pixels::pack(picture, size.side);
+    Ok(if size.bring_up && packed.view().shorter() < size.side {
+        pixels::resize_shortest(&packed, size.side)
     } else {
         packed
     })
-}
-
-fn mapped(path: &Path) -> anyhow::Result<Mmap> {
-    let file = File::open(path)?;
-    ensure!(file.metadata()?.len() > 0, "the file is empty");
-    // SAFETY: the file belongs to this run or is an immutable blob of the server; nobody shortens or changes it.
-    Ok(unsafe { Mmap::map(&file)? })
 }

@@ -22,7 +22,7 @@ use crate::{
         job::FailureCode,
         spec::{Architecture, JobSpec, ScheduleName, Stage},
     },
-    protocol::{DatasetInput, TrainRun, WorkerMessage},
+    protocol::{DatasetInput, PACKS_FILE, TrainRun, WorkerMessage},
     worker::{
         child::{Reporter, RunDir, StopFlag},
         device,
@@ -86,7 +86,7 @@ pub fn side(spec: &JobSpec) -> Side {
     }
 }
 
-/// Pictures ready to be cropped: the dataset's own pack, or one made for this run where that has another size.
+/// Pictures ready to be cropped, and the list of the packs that they come from written into the run's directory.
 pub fn pack(
     input: &DatasetInput,
     data: &Data,
@@ -95,10 +95,9 @@ pub fn pack(
     threads: u32,
     pulse: &mut Pulse,
 ) -> Result<Pack, Halt> {
-    if input.pack_side() == Some(side.pixels) {
-        return Ok(Pack::open(input, data)?);
-    }
-    Pack::make(input, data, side, dir, threads, pulse)
+    let (pack, packs) = Pack::obtain(input, data, side, dir, threads, pulse)?;
+    dir.write_compact_json(PACKS_FILE, &packs)?;
+    Ok(pack)
 }
 
 /// The network and where to begin: a checkpoint that is whole, or base weights.

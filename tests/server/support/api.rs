@@ -171,6 +171,9 @@ impl Answer {
                 self.asked,
                 self.text
             );
+            if method == "HEAD" {
+                return;
+            }
             self.check_body(&json!({"$ref": "#/components/schemas/Problem"}));
             return;
         }

@@ -93,6 +93,7 @@ impl Drawn {
                 pack: write("pack.bin", &pack),
                 pack_side,
             }],
+            packs: Vec::new(),
         };
         Self {
             folder,

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::drawn::{Drawn, resize_to};
 use crate::{
     domain::{spec::PreviewSpec, split::Split},
-    protocol::{PreviewRun, RunResult},
+    protocol::{KnownPack, ManifestImage, PACKS_FILE, PackSize, PreviewRun, RunResult, UsedPacks},
     worker::{
         augment::{Augmentation, Look},
         child::{Reporter, RunDir, StopFlag},
@@ -53,6 +53,80 @@ fn from_whatever_pack_training_sees_what_prediction_sees() {
             }
         }
     }
+}
+
+/// What a run of this spec works with: its list of packs, and every picture.
+fn packed(set: &Drawn, known: &[KnownPack], dir: &RunDir) -> (UsedPacks, Vec<Picture>) {
+    let mut run = set.run(json!({"image": {"size": 32}}));
+    run.dataset.packs = known.to_vec();
+    let (reporter, stop) = (Reporter::to(std::io::sink()), StopFlag::default());
+    let ground = setup::ground(&run, dir, &reporter, &stop).unwrap();
+    let packs = std::fs::read(dir.file(PACKS_FILE)).unwrap();
+    let pictures = (0..set.images.len())
+        .filter_map(|image| ground.pack.picture(image).ok())
+        .map(|view| Picture {
+            width: view.width,
+            height: view.height,
+            rgb: view.rgb.to_vec(),
+        });
+    (serde_json::from_slice(&packs).unwrap(), pictures.collect())
+}
+
+#[test]
+fn what_one_run_packs_the_next_goes_on_with() {
+    // Packed at a side that no job here asks for.
+    let set = Drawn::new(9, 24, |id| if id < 6 { Split::Train } else { Split::Test });
+    let dir = set.dir("first");
+    let (first, pictures) = packed(&set, &[], &dir);
+    assert_eq!((first.used.len(), pictures.len()), (0, 6));
+    let made = first.made.unwrap();
+    let known = KnownPack {
+        path: dir.file(&made.file.file),
+        sha256: made.file.sha256.clone(),
+        size: made.size,
+    };
+    let (second, same) = packed(&set, std::slice::from_ref(&known), &set.dir("second"));
+    assert_eq!((second.used, second.made), (vec![made.file.sha256.clone()], None));
+    assert!(same == pictures);
+
+    // Another size, a file that has gone and one that is cut short are passed over.
+    let other_size = KnownPack {
+        size: PackSize {
+            side: made.size.side + 1,
+            ..made.size
+        },
+        ..known.clone()
+    };
+    let gone = KnownPack {
+        path: dir.file("gone"),
+        ..known.clone()
+    };
+    let cut = KnownPack {
+        path: dir.file("cut"),
+        ..known.clone()
+    };
+    let bytes = std::fs::read(&known.path).unwrap();
+    std::fs::write(&cut.path, &bytes[..bytes.len() - 1]).unwrap();
+    let (third, same) = packed(&set, &[other_size, gone, cut], &set.dir("third"));
+    assert_eq!(third.used, [""; 0]);
+    assert_eq!(third.made.unwrap().file.sha256, made.file.sha256);
+    assert!(same == pictures);
+
+    // Only what is missing is decoded again: the same images in other parts.
+    let lines = set.images.iter().map(|image| {
+        let image = ManifestImage {
+            split: Split::Train,
+            ..image.clone()
+        };
+        serde_json::to_string(&image).unwrap() + "\n"
+    });
+    std::fs::write(&set.input.manifest, lines.collect::<String>()).unwrap();
+    let (fourth, all) = packed(&set, &[known], &set.dir("fourth"));
+    assert_eq!(fourth.used, [made.file.sha256]);
+    let rest = fourth.made.unwrap();
+    assert!(rest.file.bytes < made.file.bytes);
+    assert_eq!(all.len(), 9);
+    assert!(all[..6] == pictures);
 }
 
 fn sheet(set: &Drawn, dir: &RunDir, wish: Value) -> Picture {

@@ -1,0 +1,38 @@
+//! Digests that callers announce for an archive: `?sha256=` in hexadecimal, `Repr-Digest` as RFC 9530 has it.
+
+use axum::http::{HeaderMap, HeaderName};
+
+use super::tus;
+use crate::{checksum::parse_digest_field, digest, error::Result};
+
+pub const REPR_DIGEST: HeaderName = HeaderName::from_static("repr-digest");
+pub const CONTENT_DIGEST: HeaderName = HeaderName::from_static("content-digest");
+
+/// The SHA-256 that the whole archive must have, hexadecimal, where the caller says one; `named` is what it says outside the headers.
+///
+/// # Errors
+/// What is said is no SHA-256, or says two things.
+pub fn announced_digest(headers: &HeaderMap, named: Option<&str>) -> Result<Option<String>> {
+    let named = named.map(str::to_ascii_lowercase);
+    if let Some(named) = &named
+        && !digest::is_digest(named)
+    {
+        return Err(invalid("`sha256` must be 64 hexadecimal digits"));
+    }
+    let Some(text) = tus::text(headers, &REPR_DIGEST)? else {
+        return Ok(named);
+    };
+    let bytes = parse_digest_field(text)
+        .map_err(|fault| tus::wrong(&REPR_DIGEST, &format!("cannot be taken: {fault}")))?;
+    let told: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    match named {
+        Some(named) if named != told => Err(invalid(
+            "`sha256` and the header `repr-digest` are not the same digest",
+        )),
+        _ => Ok(Some(told)),
+    }
+}
+
+fn invalid(detail: &str) -> crate::error::Error {
+    crate::error::Error::new(crate::error::Kind::Malformed, "digest-invalid", detail)
+}

@@ -1,0 +1,78 @@
+//! Pixel packs from job to job: a child is told what earlier ones left, and what it packed itself is kept, whatever became of the job.
+//!
+//! All of it is a cache. A failure here is told to the operator and costs later jobs time, never this job its result.
+
+use std::io;
+
+use super::{context::Context, paths::absolute};
+use crate::{
+    error::{Error, Result},
+    id::DatasetId,
+    protocol::{KnownPack, PACKS_FILE, UsedPacks},
+    store::{ClaimedJob, NewPack},
+};
+
+/// Longest list that is taken from a child.
+const MAX_LIST: u64 = 1 << 20;
+
+/// What a child may take instead of decoding the originals.
+pub async fn known(context: &Context, dataset: DatasetId) -> Vec<KnownPack> {
+    let known = context.store.packs(dataset).await.unwrap_or_else(|error| {
+        tracing::error!(%error, "cannot read which packs there are");
+        Vec::new()
+    });
+    let known = known.into_iter().map(|(blob, size)| KnownPack {
+        path: absolute(&context.blobs.path(&blob)),
+        sha256: blob,
+        size,
+    });
+    known.collect()
+}
+
+/// Keeps what an attempt packed, and notes what it used of what was there. To be called while the attempt's folder is there.
+pub async fn keep(context: &Context, job: &ClaimedJob) {
+    if let Err(error) = try_keep(context, job).await {
+        tracing::error!(job = %job.id, %error, "cannot keep the pixels that a job packed");
+    }
+}
+
+async fn try_keep(context: &Context, job: &ClaimedJob) -> Result<()> {
+    let dir = context.paths.run_dir(&job.id, job.attempt);
+    let list = dir.join(PACKS_FILE);
+    let Some(packs) = tokio::task::spawn_blocking(move || read(&list))
+        .await
+        .map_err(Error::internal)??
+    else {
+        return Ok(());
+    };
+    let (store, dataset) = (&context.store, job.dataset.id);
+    for used in &packs.used {
+        store.touch_pack(dataset, used).await?;
+    }
+    let budget = context.config.limits.max_pack_bytes;
+    let Some(made) = packs.made.filter(|made| made.file.bytes <= budget) else {
+        return Ok(());
+    };
+    let pin = context.blobs.pin().await;
+    context.blobs.adopt(&dir, &made.file, &pin).await?;
+    let new = NewPack {
+        dataset,
+        blob: made.file.sha256,
+        size: made.size,
+        bytes: made.file.bytes,
+    };
+    if store.keep_pack(new, budget).await? {
+        context.sweep.notify_one();
+    }
+    Ok(())
+}
+
+/// None where the attempt did not come so far.
+fn read(list: &std::path::Path) -> io::Result<Option<UsedPacks>> {
+    match std::fs::metadata(list) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+        Ok(metadata) if metadata.len() > MAX_LIST => Err(io::Error::other("the list of packs is too long")),
+        Ok(_) => Ok(Some(serde_json::from_slice(&std::fs::read(list)?)?)),
+    }
+}

@@ -1,0 +1,178 @@
+//! A file of packed pictures that says where in it each of them lies: what a run makes, and what later runs over the dataset go on with.
+//!
+//! The pixels come first, picture after picture; then 20 bytes for each: id, width, height (32 bits each), where it begins (64 bits);
+//! last how many there are and a mark (64 bits each). Little-endian throughout.
+
+use std::{
+    collections::HashMap,
+    fs::File,
+    io::{self, BufWriter, Write},
+    path::Path,
+};
+
+use anyhow::{Context, ensure};
+use memmap2::Mmap;
+
+use crate::{
+    digest::Hasher,
+    protocol::Artifact,
+    worker::pixels::{self, Picture},
+};
+
+const MARK: [u8; 8] = *b"FTPACK\x00\x01";
+const ENTRY: usize = 20;
+const END: usize = 16;
+
+/// Where a picture lies in its file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    pub offset: u64,
+    pub width: u32,
+    pub height: u32,
+}
+
+impl Place {
+    /// The picture's bytes among those of its file.
+    pub fn of(self, pixels: &[u8]) -> Option<&[u8]> {
+        let start = usize::try_from(self.offset).ok()?;
+        let length = usize::try_from(pixels::byte_count(self.width, self.height)).ok()?;
+        pixels.get(start..start.checked_add(length)?)
+    }
+}
+
+/// A file that is being written.
+pub struct PackWriter {
+    out: BufWriter<File>,
+    hasher: Hasher,
+    index: Vec<u8>,
+    count: u64,
+}
+
+impl PackWriter {
+    pub fn create(path: &Path) -> io::Result<Self> {
+        Ok(Self {
+            out: BufWriter::with_capacity(1 << 20, File::create(path)?),
+            hasher: Hasher::new(),
+            index: Vec::new(),
+            count: 0,
+        })
+    }
+
+    /// Appends a picture; `id` is the image's in its manifest.
+    pub fn push(&mut self, id: u32, picture: &Picture) -> io::Result<()> {
+        let offset = self.hasher.bytes();
+        for number in [id, picture.width, picture.height] {
+            self.index.extend(number.to_le_bytes());
+        }
+        self.index.extend(offset.to_le_bytes());
+        self.count += 1;
+        self.write(&picture.rgb)
+    }
+
+    /// Ends the file; what it is as an artifact of this name.
+    pub fn finish(mut self, name: &str) -> io::Result<Artifact> {
+        let index = std::mem::take(&mut self.index);
+        self.write(&index)?;
+        self.write(&self.count.to_le_bytes())?;
+        self.write(&MARK)?;
+        self.out.flush()?;
+        let bytes = self.hasher.bytes();
+        Ok(Artifact {
+            file: name.to_owned(),
+            bytes,
+            sha256: self.hasher.finish(),
+        })
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.hasher.update(bytes);
+        self.out.write_all(bytes)
+    }
+}
+
+/// A file that is there.
+pub struct PackFile {
+    pub pixels: Mmap,
+    /// By the ids of the images.
+    pub places: HashMap<u32, Place>,
+}
+
+impl PackFile {
+    /// # Errors
+    /// It is no such file, or it is cut short.
+    pub fn open(path: &Path) -> anyhow::Result<Self> {
+        let pixels = mapped(path)?;
+        let places = read_index(&pixels).context("it is no pack of pictures, or cut short")?;
+        for place in places.values() {
+            ensure!(place.of(&pixels).is_some(), "a picture lies outside of it");
+        }
+        Ok(Self { pixels, places })
+    }
+}
+
+fn read_index(file: &[u8]) -> Option<HashMap<u32, Place>> {
+    let (rest, end) = file.split_at_checked(file.len().checked_sub(END)?)?;
+    if end[8..] != MARK {
+        return None;
+    }
+    let count = usize::try_from(u64::from_le_bytes(end[..8].try_into().ok()?)).ok()?;
+    let index = rest.get(rest.len().checked_sub(count.checked_mul(ENTRY)?)?..)?;
+    let number = |entry: &[u8], at: usize| Some(u32::from_le_bytes(entry.get(at..at + 4)?.try_into().ok()?));
+    index
+        .chunks_exact(ENTRY)
+        .map(|entry| {
+            let place = Place {
+                offset: u64::from_le_bytes(entry[12..].try_into().ok()?),
+                width: number(entry, 4)?,
+                height: number(entry, 8)?,
+            };
+            Some((number(entry, 0)?, place))
+        })
+        .collect()
+}
+
+/// A file as memory.
+pub fn mapped(path: &Path) -> anyhow::Result<Mmap> {
+    let file = File::open(path)?;
+    ensure!(file.metadata()?.len() > 0, "the file is empty");
+    // SAFETY: the file belongs to this run or is an immutable blob of the server; nobody shortens or changes it.
+    Ok(unsafe { Mmap::map(&file)? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::digest;
+
+    #[test]
+    fn pictures_are_found_by_their_ids_and_a_cut_file_is_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("pack");
+        let picture = |value: u8, width: u32| Picture {
+            width,
+            height: 2,
+            rgb: vec![value; 6 * width as usize],
+        };
+        let mut writer = PackWriter::create(&path).unwrap();
+        writer.push(7, &picture(1, 3)).unwrap();
+        writer.push(2, &picture(9, 5)).unwrap();
+        let artifact = writer.finish("pack").unwrap();
+        assert_eq!(digest::of_file(&path).unwrap(), (artifact.sha256, artifact.bytes));
+
+        let pack = PackFile::open(&path).unwrap();
+        assert_eq!(pack.places.len(), 2);
+        assert_eq!(pack.places[&2].of(&pack.pixels).unwrap(), picture(9, 5).rgb);
+        assert_eq!((pack.places[&7].width, pack.places[&7].height), (3, 2));
+        let bytes = std::fs::read(&path).unwrap();
+        for length in 1..bytes.len() {
+            std::fs::write(&path, &bytes[..length]).unwrap();
+            assert!(PackFile::open(&path).is_err(), "{length} bytes");
+        }
+        // As many pictures as the whole file has room for, and one more.
+        let mut lying = bytes.clone();
+        let at = bytes.len() - END;
+        lying[at] = (bytes.len() / ENTRY) as u8;
+        std::fs::write(&path, &lying).unwrap();
+        assert!(PackFile::open(&path).is_err());
+    }
+}
