@@ -39,6 +39,8 @@ use crate::{
         (name = "datasets", description = "Archives of labelled images"),
         (name = "jobs", description = "Fine-tuning, evaluation, and the search for a learning rate"),
         (name = "models", description = "What jobs make, and predictions"),
+        (name = "open inference protocol", description = "Predictions as KServe and Triton have them"),
+        (name = "torchserve", description = "Predictions as TorchServe has them"),
         (name = "system"),
         (name = "dashboard"),
     ),

@@ -13,8 +13,8 @@ use utoipa::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
-    App, architectures, curves, datasets, documentation, events, guard, jobs, models, pages, predict,
-    preview, problem, results, system,
+    App, architectures, curves, datasets, documentation, embeddings, events, explain, guard, jobs, models,
+    oip, pages, predict, preview, problem, results, system, torchserve,
 };
 use crate::error::{Error, Kind};
 
@@ -41,6 +41,12 @@ pub fn table() -> OpenApiRouter<App> {
         .routes(routes!(models::get, models::delete))
         .routes(routes!(results::model_evaluation))
         .routes(routes!(predict::predict_post, predict::predict_put))
+        .routes(routes!(embeddings::embeddings_post, embeddings::embeddings_put))
+        .routes(routes!(explain::explain_post, explain::explain_put))
+        .routes(routes!(torchserve::predictions_post, torchserve::predictions_put))
+        .routes(routes!(torchserve::predictions_of_version))
+        .routes(routes!(torchserve::ping))
+        .merge(oip::routes())
         .routes(routes!(architectures::list))
         .routes(routes!(documentation::job_schema))
         .routes(routes!(system::system))

@@ -16,4 +16,5 @@ mod models;
 mod predictions;
 mod preview;
 mod programs;
+mod protocols;
 mod story;
