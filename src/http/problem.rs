@@ -38,6 +38,9 @@ pub struct Problem {
     /// Every wrong field, all at once.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<FieldError>,
+    /// `detail` once more under `/v2`, where the Open Inference Protocol wants it under this name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
 }
 
 /// The answers that any call may give instead of its own.
@@ -98,13 +101,14 @@ fn status(kind: Kind) -> StatusCode {
 /// Outermost but for the panic catcher's wrapping: gives each request its id, turns every error into a problem, logs one line.
 pub async fn finish(request: Request, next: Next) -> Response {
     let request_id = request_id(&request);
+    let open_inference = matches!(request.uri().path().strip_prefix("/v2"), Some(rest) if rest.is_empty() || rest.starts_with('/'));
     let method = request.method().clone();
     let path = request.uri().path().to_owned();
     let span = info_span!("request", %request_id, %method, path = %path.escape_debug());
     let begun = Instant::now();
     async move {
         let response = next.run(request).await;
-        let mut response = written_out(response, &request_id);
+        let mut response = written_out(response, &request_id, open_inference);
         if let Ok(value) = HeaderValue::from_str(&request_id) {
             response.headers_mut().insert(REQUEST_ID, value);
         }
@@ -139,7 +143,7 @@ fn request_id(request: &Request) -> String {
         .map_or_else(|| Uuid::now_v7().simple().to_string(), str::to_owned)
 }
 
-fn written_out(response: Response, request_id: &str) -> Response {
+fn written_out(response: Response, request_id: &str, open_inference: bool) -> Response {
     if let Some(Pending(error)) = response.extensions().get::<Pending>() {
         log(error);
         let problem = Problem {
@@ -149,6 +153,7 @@ fn written_out(response: Response, request_id: &str) -> Response {
             detail: error.detail().to_owned(),
             request_id: request_id.to_owned(),
             errors: error.errors().to_vec(),
+            error: open_inference.then(|| error.detail().to_owned()),
         };
         return with_body(
             response.status(),
@@ -162,13 +167,13 @@ fn written_out(response: Response, request_id: &str) -> Response {
         .get(header::CONTENT_TYPE)
         .is_some_and(|kind| kind == "application/problem+json");
     if (status.is_client_error() || status.is_server_error()) && !is_problem {
-        return plain(response, request_id);
+        return plain(response, request_id, open_inference);
     }
     response
 }
 
 /// What the router or a library refused by itself.
-fn plain(response: Response, request_id: &str) -> Response {
+fn plain(response: Response, request_id: &str, open_inference: bool) -> Response {
     let status = response.status();
     let reason = status.canonical_reason().unwrap_or("Error");
     let detail = match status {
@@ -191,6 +196,7 @@ fn plain(response: Response, request_id: &str) -> Response {
         detail: detail.to_owned(),
         request_id: request_id.to_owned(),
         errors: Vec::new(),
+        error: open_inference.then(|| detail.to_owned()),
     };
     let mut answer = with_body(status, problem, None);
     if let Some(allow) = response.headers().get(header::ALLOW) {

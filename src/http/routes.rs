@@ -13,9 +13,9 @@ use utoipa::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
-    App, architectures, curves, dataset_archive, dataset_split, datasets, documentation, events, guard,
-    images, images_add, images_edit, jobs, models, one_image, pages, predict, preview, problem, results,
-    system, tus, uploads, versions,
+    App, architectures, curves, dataset_archive, dataset_split, datasets, documentation, embeddings, events,
+    explain, guard, images, images_add, images_edit, jobs, models, oip, one_image, pages, predict, preview,
+    problem, results, system, torchserve, tus, uploads, versions,
 };
 use crate::error::{Error, Kind};
 
@@ -60,6 +60,12 @@ pub fn table() -> OpenApiRouter<App> {
         .routes(routes!(models::get, models::delete))
         .routes(routes!(results::model_evaluation))
         .routes(routes!(predict::predict_post, predict::predict_put))
+        .routes(routes!(embeddings::embeddings_post, embeddings::embeddings_put))
+        .routes(routes!(explain::explain_post, explain::explain_put))
+        .routes(routes!(torchserve::predictions_post, torchserve::predictions_put))
+        .routes(routes!(torchserve::predictions_of_version))
+        .routes(routes!(torchserve::ping))
+        .merge(oip::routes())
         .routes(routes!(architectures::list))
         .routes(routes!(documentation::job_schema))
         .routes(routes!(system::system))

@@ -1,6 +1,6 @@
 //! The server's side of predictions: admission, deadlines, and the one long-lived child that has the models in memory.
 //!
-//! `http` calls [`Inference::predict`]. A request either gets a place at once or is refused at once; a caller that leaves frees its
+//! `http` calls [`Inference::predict`] and its likes. A request either gets a place at once or is refused at once; a caller that leaves frees its
 //! place, and its late answer goes nowhere. `host` starts the child with the first request and again after its death, `session`
 //! is the life of one child, `wire` its pipes. Nothing here looks into an image or a model.
 
@@ -21,7 +21,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use self::{
     host::Host,
-    session::{Refusal, Request},
+    session::{Answer, Refusal, Request},
 };
 use crate::{
     blobs::Blobs,
@@ -31,7 +31,7 @@ use crate::{
     process::log,
     protocol::{
         Device,
-        frames::{self, ModelFiles, PredictOutcome},
+        frames::{self, ModelFiles, PredictInput, PredictOutcome, PredictTask},
     },
     store::Store,
 };
@@ -78,6 +78,36 @@ pub struct Prediction {
     pub timing: PredictionTiming,
 }
 
+/// The feature vector of an image.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Embedding {
+    pub values: Vec<f32>,
+    pub timing: PredictionTiming,
+}
+
+/// Where a class is seen in an image.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Explanation {
+    pub class: ClassProbability,
+    pub png: Bytes,
+    pub timing: PredictionTiming,
+}
+
+/// What a model is asked about.
+#[derive(Clone, Debug)]
+pub enum Picture {
+    /// An image file.
+    File(Bytes),
+    /// What the network sees: `[3, crop, crop]`, 32-bit floats, little-endian, normalised as the model's card says.
+    Tensor(Bytes),
+}
+
+impl From<Bytes> for Picture {
+    fn from(file: Bytes) -> Self {
+        Picture::File(file)
+    }
+}
+
 impl Inference {
     /// Call it in a tokio runtime; the child itself is started with the first request.
     pub fn start(context: InferenceContext) -> Self {
@@ -97,12 +127,72 @@ impl Inference {
         Self(Arc::new(shared))
     }
 
-    /// Asks a model about one image file; the answer has at most `top_k` classes.
+    /// Asks a model about one picture; the answer has at most `top_k` classes.
     ///
     /// # Errors
     /// `inference-queue-full`, `inference-timeout`, `model-unavailable`, `model-unusable`, `image-unsupported`, `image-invalid`,
-    /// `too-large`, and what the store says of the model.
-    pub async fn predict(&self, model: &Model, image: Bytes, top_k: u32) -> Result<Prediction> {
+    /// `too-large`, and what the store says of the model. The same for all that is asked.
+    pub async fn predict(
+        &self,
+        model: &Model,
+        picture: impl Into<Picture>,
+        top_k: u32,
+    ) -> Result<Prediction> {
+        let task = PredictTask::Classify { top_k: top_k.max(1) };
+        match self.ask(model, picture.into(), task).await? {
+            (PredictOutcome::Predicted { classes, timing }, _) => Ok(Prediction { classes, timing }),
+            (other, _) => Err(no_answer(other)),
+        }
+    }
+
+    /// The feature vector of a picture, of length 1 where `normalize` says so.
+    pub async fn embed(
+        &self,
+        model: &Model,
+        picture: impl Into<Picture>,
+        normalize: bool,
+    ) -> Result<Embedding> {
+        let task = PredictTask::Embed { normalize };
+        match self.ask(model, picture.into(), task).await? {
+            (PredictOutcome::Embedded { timing }, body) => {
+                let words = body.chunks_exact(4);
+                let values = words.map(|word| f32::from_le_bytes([word[0], word[1], word[2], word[3]]));
+                Ok(Embedding {
+                    values: values.collect(),
+                    timing,
+                })
+            }
+            (other, _) => Err(no_answer(other)),
+        }
+    }
+
+    /// Where a class, or where it is none the likeliest one, is seen in an image file.
+    pub async fn explain(&self, model: &Model, image: Bytes, class: Option<u32>) -> Result<Explanation> {
+        match self
+            .ask(model, image.into(), PredictTask::Explain { class })
+            .await?
+        {
+            (PredictOutcome::Explained { class, timing }, png) => Ok(Explanation { class, png, timing }),
+            (other, _) => Err(no_answer(other)),
+        }
+    }
+
+    /// What a request would be told at once whose body has not been read yet: that it comes in vain.
+    ///
+    /// # Errors
+    /// `inference-queue-full`, `draining`.
+    pub fn has_room(&self) -> Result<()> {
+        let shared = &*self.0;
+        if shared.shutdown.is_cancelled() {
+            return Err(leaving());
+        }
+        match shared.places.available_permits() {
+            0 => Err(queue_full()),
+            _ => Ok(()),
+        }
+    }
+
+    async fn ask(&self, model: &Model, picture: Picture, task: PredictTask) -> Result<Answer> {
         let shared = &*self.0;
         if shared.shutdown.is_cancelled() {
             return Err(leaving());
@@ -111,12 +201,13 @@ impl Inference {
         let _place = shared.places.try_acquire().map_err(|_| queue_full())?;
         let deadline = Instant::now() + shared.limits.predict_deadline();
         let largest = (frames::MAX_BODY as usize).min(shared.limits.max_predict_bytes);
-        if image.len() > largest {
-            let detail = format!("an image may have {largest} bytes, this one has {}", image.len());
+        let (Picture::File(bytes) | Picture::Tensor(bytes)) = &picture;
+        if bytes.len() > largest {
+            let detail = format!("an image may have {largest} bytes, this one has {}", bytes.len());
             return Err(Error::new(Kind::TooLarge, "too-large", detail));
         }
-        match timeout_at(deadline, shared.ask(model, image, top_k, deadline)).await {
-            Ok(answer) => prediction(answer?),
+        match timeout_at(deadline, shared.ask(model, picture, task, deadline)).await {
+            Ok(answer) => answer,
             Err(_) => Err(too_late(shared.limits.predict_deadline())),
         }
     }
@@ -131,14 +222,18 @@ impl Shared {
     async fn ask(
         &self,
         model: &Model,
-        image: Bytes,
-        top_k: u32,
+        picture: Picture,
+        task: PredictTask,
         deadline: Instant,
-    ) -> Result<PredictOutcome> {
+    ) -> Result<Answer> {
         let blobs = self.store.model_blobs(model.id).await?;
         let path = |digest: &str| {
             let path = self.blobs.path(digest);
             std::path::absolute(&path).unwrap_or(path)
+        };
+        let (input, picture) = match picture {
+            Picture::File(bytes) => (PredictInput::Image, bytes),
+            Picture::Tensor(bytes) => (PredictInput::Tensor, bytes),
         };
         let (reply, answer) = oneshot::channel();
         let request = Request {
@@ -147,15 +242,16 @@ impl Shared {
                 card: path(&blobs.card),
                 sha256: blobs.weights,
             },
-            top_k: top_k.max(1),
+            task,
+            input,
             max_pixels: self.limits.ingest.max_image_pixels,
-            image,
+            picture,
             deadline,
             reply,
         };
         self.requests.send(request).await.map_err(|_| leaving())?;
         match answer.await {
-            Ok(Ok(outcome)) => Ok(outcome),
+            Ok(Ok(answer)) => Ok(answer),
             Ok(Err(Refusal::TooLate)) => Err(too_late(self.limits.predict_deadline())),
             Ok(Err(Refusal::ComeBack(delay))) => Err(unavailable(delay)),
             Err(_) => Err(leaving()),
@@ -163,22 +259,24 @@ impl Shared {
     }
 }
 
-fn prediction(outcome: PredictOutcome) -> Result<Prediction> {
+/// Why there is no answer, where the child says something else than what it was asked.
+fn no_answer(outcome: PredictOutcome) -> Error {
     match outcome {
-        PredictOutcome::Predicted { classes, timing } => Ok(Prediction { classes, timing }),
-        PredictOutcome::UnsupportedImage { message } => Err(Error::new(
-            Kind::UnsupportedMedia,
-            "image-unsupported",
-            detail(&message),
-        )),
+        PredictOutcome::UnsupportedImage { message } => {
+            Error::new(Kind::UnsupportedMedia, "image-unsupported", detail(&message))
+        }
         PredictOutcome::InvalidImage { message } => {
-            Err(Error::new(Kind::Invalid, "image-invalid", detail(&message)))
+            Error::new(Kind::Invalid, "image-invalid", detail(&message))
         }
         PredictOutcome::ModelUnusable { message } => {
             let detail =
                 "the model cannot be used on this server; its operator finds the reason in the server's log";
-            Err(Error::new(Kind::Unavailable, "model-unusable", detail)
-                .with_context(anyhow::anyhow!(message)))
+            Error::new(Kind::Unavailable, "model-unusable", detail).with_context(anyhow::anyhow!(message))
+        }
+        PredictOutcome::Predicted { .. }
+        | PredictOutcome::Embedded { .. }
+        | PredictOutcome::Explained { .. } => {
+            Error::internal(anyhow::anyhow!("the predict worker answers another question"))
         }
     }
 }

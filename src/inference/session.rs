@@ -15,22 +15,28 @@ use super::wire;
 use crate::{
     limits::Limits,
     process::{self, ChildGroup},
-    protocol::frames::{ModelFiles, PredictOutcome, PredictReply, PredictRequest, Ready},
+    protocol::frames::{
+        ModelFiles, PredictInput, PredictOutcome, PredictReply, PredictRequest, PredictTask, Ready,
+    },
 };
 
 /// How long a child that closed its pipes may take to end, and what it left in them is still read.
 const DRAIN: Duration = Duration::from_secs(1);
 
-/// One image and who waits for its classes.
+/// One picture and who waits for its answer.
 pub struct Request {
     pub model: ModelFiles,
-    pub top_k: u32,
+    pub task: PredictTask,
+    pub input: PredictInput,
     pub max_pixels: u64,
-    pub image: Bytes,
+    pub picture: Bytes,
     /// When its caller stops waiting.
     pub deadline: Instant,
-    pub reply: oneshot::Sender<Result<PredictOutcome, Refusal>>,
+    pub reply: oneshot::Sender<Result<Answer, Refusal>>,
 }
+
+/// What the child says, and the body that it comes with.
+pub type Answer = (PredictOutcome, Bytes);
 
 impl Request {
     /// Its caller may have left; then this does nothing.
@@ -88,7 +94,7 @@ impl Session<'_> {
         self.child.kill();
         let _ = timeout(DRAIN, self.child.wait()).await;
         while let Ok(Some(Ok(frame))) = timeout(DRAIN, self.frames.recv()).await {
-            let _ = in_flight.answer(&frame);
+            let _ = in_flight.answer(frame);
         }
         in_flight.refuse_all();
         match end {
@@ -108,7 +114,7 @@ impl Session<'_> {
             () = self.shutdown.cancelled() => Err(End::Shutdown),
             () = sleep_until(by) => Err(broken("it did not become ready in time".to_owned())),
             frame = self.frames.recv() => match frame {
-                Some(Ok(frame)) => match serde_json::from_slice::<Ready>(&frame) {
+                Some(Ok(frame)) => match serde_json::from_slice::<Ready>(&frame.header) {
                     Ok(ready) => {
                         tracing::info!(device = ready.device, "the predict worker is ready");
                         Ok(())
@@ -140,7 +146,7 @@ impl Session<'_> {
                 () = self.shutdown.cancelled() => {}
                 frame = self.frames.recv() => match frame {
                     Some(Ok(frame)) => {
-                        if let Err(why) = in_flight.answer(&frame) {
+                        if let Err(why) = in_flight.answer(frame) {
                             return Some(why.to_owned());
                         }
                     }
@@ -183,7 +189,11 @@ impl Session<'_> {
         loop {
             tokio::select! {
                 frame = self.frames.recv() => match frame {
-                    Some(Ok(frame)) if in_flight.answer(&frame).is_ok() => {}
+                    Some(Ok(frame)) => {
+                        if in_flight.answer(frame).is_err() {
+                            break;
+                        }
+                    }
                     _ => break,
                 },
                 () = sleep_until(by) => return,
@@ -218,7 +228,7 @@ struct InFlight {
 }
 
 struct Entry {
-    reply: oneshot::Sender<Result<PredictOutcome, Refusal>>,
+    reply: oneshot::Sender<Result<Answer, Refusal>>,
     deadline: Instant,
 }
 
@@ -245,18 +255,20 @@ impl InFlight {
         let header = PredictRequest {
             id,
             model: request.model,
-            top_k: request.top_k,
+            task: request.task,
+            input: request.input,
             max_pixels: request.max_pixels,
         };
-        (header, request.image)
+        (header, request.picture)
     }
 
     /// Gives a reply to whoever waits for it.
     ///
     /// # Errors
     /// It is no reply to anything that was asked.
-    fn answer(&mut self, frame: &[u8]) -> Result<(), &'static str> {
-        let reply: PredictReply = serde_json::from_slice(frame).map_err(|_| "a reply cannot be read")?;
+    fn answer(&mut self, frame: wire::Reply) -> Result<(), &'static str> {
+        let reply: PredictReply =
+            serde_json::from_slice(&frame.header).map_err(|_| "a reply cannot be read")?;
         if reply.id >= self.next_id {
             return Err("a reply is to a request that was never made");
         }
@@ -266,7 +278,7 @@ impl InFlight {
             tracing::error!(message, "a model cannot be used");
         }
         if let Some(entry) = self.entries.remove(&reply.id) {
-            let _ = entry.reply.send(Ok(reply.outcome));
+            let _ = entry.reply.send(Ok((reply.outcome, frame.body)));
         }
         self.forget_the_late();
         Ok(())

@@ -16,9 +16,9 @@ arguments = sys.argv[1:]
 with open(here + "/starts", "a") as starts:
     starts.write(" ".join(arguments) + "\n")
 
-def send(reply):
+def send(reply, body=b""):
     header = json.dumps(reply).encode()
-    sys.stdout.buffer.write(struct.pack("<II", len(header), 0) + header)
+    sys.stdout.buffer.write(struct.pack("<II", len(header), len(body)) + header + body)
     sys.stdout.buffer.flush()
 
 def receive():
@@ -28,9 +28,11 @@ def receive():
     header, body = struct.unpack("<II", prefix)
     return json.loads(sys.stdin.buffer.read(header)), sys.stdin.buffer.read(body).decode()
 
+TIMING = {"queue": 0.5, "decode": 1.0, "forward": 2.0}
+
 def predicted(id, label):
     classes = [{"label": label, "index": 0, "probability": 1.0}]
-    send({"id": id, "outcome": "predicted", "classes": classes, "timing": {"queue": 0.5, "decode": 1.0, "forward": 2.0}})
+    send({"id": id, "outcome": "predicted", "classes": classes, "timing": TIMING})
 
 line = os.path.exists(here + "/lifeline") and open(here + "/lifeline", "w")
 
@@ -52,6 +54,13 @@ while True:
             predicted(id, image.split(" ")[1])
         case "header":
             predicted(id, json.dumps(header))
+        case "vector":
+            assert header["task"] == "embed" and header["normalize"] and header["input"] == "image"
+            send({"id": id, "outcome": "embedded", "timing": TIMING}, struct.pack("<2f", 0.5, -2.0))
+        case "overlay":
+            assert header["task"] == "explain" and header["class"] == 3
+            best = {"label": "bees", "index": 3, "probability": 0.5}
+            send({"id": id, "outcome": "explained", "class": best, "timing": TIMING}, b"a PNG")
         case "die":
             os.kill(os.getpid(), signal.SIGKILL)
         case "hang":
@@ -193,6 +202,22 @@ async fn everybody_gets_the_answer_to_their_own_image() {
 }
 
 #[tokio::test]
+async fn vectors_and_pictures_come_back_as_they_were_sent() {
+    let server = Server::start(|_| {}).await;
+    let image = |text: &'static str| Bytes::from_static(text.as_bytes());
+    let embedding = server.inference.embed(&server.model, image("vector"), true);
+    assert_eq!(soon(embedding).await.unwrap().values, [0.5, -2.0]);
+    let explanation = server.inference.explain(&server.model, image("overlay"), Some(3));
+    let explanation = soon(explanation).await.unwrap();
+    assert_eq!(explanation.png, "a PNG");
+    assert_eq!(explanation.class.label, "bees");
+    // An answer to another question is a fault of the worker's, never an answer.
+    let crossed = server.inference.embed(&server.model, image("class bees"), true);
+    assert_eq!(soon(crossed).await.unwrap_err().kind(), Kind::Internal);
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn what_is_wrong_with_an_image_or_a_model_is_said_in_the_right_words() {
     let server = Server::start(|_| {}).await;
     for (image, kind, slug) in [
@@ -298,6 +323,10 @@ async fn whoever_comes_when_all_places_are_taken_is_sent_away_and_whoever_leaves
         until_read(first.as_mut(), &mut lifeline).await;
         let mut second = pin!(server.ask("hold"));
         until_read(second.as_mut(), &mut lifeline).await;
+        assert_eq!(
+            server.inference.has_room().unwrap_err().slug(),
+            "inference-queue-full"
+        );
         let refused = server.ask("class bees").now_or_never();
         let error = refused.expect("it was kept waiting").unwrap_err();
         assert_eq!(
@@ -306,6 +335,7 @@ async fn whoever_comes_when_all_places_are_taken_is_sent_away_and_whoever_leaves
         );
         assert_eq!(error.retry_delay(), Some(Duration::from_secs(1)));
     }
+    assert!(server.inference.has_room().is_ok());
     // Both have left; what the child answers to them goes nowhere.
     assert_eq!(server.label("release").await, "released");
     assert_eq!(server.label("class ants").await, "ants");

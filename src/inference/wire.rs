@@ -12,9 +12,17 @@ use crate::protocol::frames::{self, PredictRequest};
 
 /// Replies that are read ahead.
 const READ_AHEAD: usize = 64;
+/// Largest body of a reply, in bytes: an overlay of the largest picture that a network may see, which packs badly.
+const MAX_REPLY_BODY: usize = 64 << 20;
 
-/// The header of a frame, or why the child has lost the thread and must go.
-pub type Frame = Result<Vec<u8>, &'static str>;
+/// A frame of the child.
+pub struct Reply {
+    pub header: Vec<u8>,
+    pub body: Bytes,
+}
+
+/// A frame, or why the child has lost the thread and must go.
+pub type Frame = Result<Reply, &'static str>;
 
 /// Begins to write requests. Dropping the sender closes the pipe after the last one, which asks the child to leave; so does an error of
 /// the pipe, whose reason the child's end will tell.
@@ -54,18 +62,19 @@ pub fn read(mut stdout: ChildStdout) -> mpsc::Receiver<Frame> {
     replies
 }
 
-/// The header of the next frame; none at the end of the pipe. The child's frames have no body.
-async fn read_frame(stdout: &mut ChildStdout) -> Result<Option<Vec<u8>>, &'static str> {
+/// The next frame; none at the end of the pipe.
+async fn read_frame(stdout: &mut ChildStdout) -> Result<Option<Reply>, &'static str> {
     let mut prefix = [0; frames::PREFIX];
     if stdout.read_exact(&mut prefix).await.is_err() {
         return Ok(None);
     }
-    let Some((header, 0)) = frames::lengths(prefix) else {
+    let Some((header, body)) = frames::lengths(prefix).filter(|(_, body)| *body <= MAX_REPLY_BODY) else {
         return Err("a frame begins with impossible lengths");
     };
-    let mut text = vec![0; header];
-    match stdout.read_exact(&mut text).await {
-        Ok(_) => Ok(Some(text)),
-        Err(_) => Ok(None),
+    let mut bytes = vec![0; header + body];
+    if stdout.read_exact(&mut bytes).await.is_err() {
+        return Ok(None);
     }
+    let body = Bytes::from(bytes.split_off(header));
+    Ok(Some(Reply { header: bytes, body }))
 }

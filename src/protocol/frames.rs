@@ -32,15 +32,38 @@ pub fn lengths(prefix: [u8; PREFIX]) -> Option<(usize, usize)> {
     (header <= MAX_HEADER && body <= MAX_BODY).then_some((header as usize, body as usize))
 }
 
-/// Header of a request; the body is one image file.
+/// Header of a request; the body is one picture.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PredictRequest {
     pub id: u64,
     pub model: ModelFiles,
-    /// Most classes in the answer, from 1.
-    pub top_k: u32,
+    #[serde(flatten)]
+    pub task: PredictTask,
+    pub input: PredictInput,
     /// Most pixels of the image.
     pub max_pixels: u64,
+}
+
+/// What is wanted of the picture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "task", rename_all = "snake_case")]
+pub enum PredictTask {
+    /// Its likeliest classes, at most `top_k` (from 1).
+    Classify { top_k: u32 },
+    /// Its feature vector, what the network's head sees; of length 1 where `normalize` says so.
+    Embed { normalize: bool },
+    /// Where a class is seen in it; none: the likeliest class.
+    Explain { class: Option<u32> },
+}
+
+/// What the body of a request is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PredictInput {
+    /// An image file.
+    Image,
+    /// What the network sees, preprocessed by the caller: `[3, crop, crop]`, 32-bit floats, little-endian, normalised.
+    Tensor,
 }
 
 /// A model on disk. `sha256` of the weights identifies it: the child loads each once.
@@ -51,7 +74,7 @@ pub struct ModelFiles {
     pub card: PathBuf,
 }
 
-/// Header of a reply; it has no body.
+/// Header of a reply; what its body is, [`PredictOutcome`] says.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PredictReply {
     pub id: u64,
@@ -66,6 +89,13 @@ pub enum PredictOutcome {
     /// The likeliest classes, likeliest first.
     Predicted {
         classes: Vec<ClassProbability>,
+        timing: PredictionTiming,
+    },
+    /// The body is the feature vector: 32-bit floats, little-endian.
+    Embedded { timing: PredictionTiming },
+    /// The body is a PNG: what the network sees of the picture, and over it how much each place speaks for the class.
+    Explained {
+        class: ClassProbability,
         timing: PredictionTiming,
     },
     /// The body is not an image of a kind that is taken (415).

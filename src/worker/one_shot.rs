@@ -134,7 +134,7 @@ fn failure(kind: Kind, code: FailureCode, dataset_code: &str, message: &str) -> 
 /// Work that nobody waits for by the second gives way to predictions, and to the server where the host runs out of memory.
 /// Neither is needed for the result, so that a host that forbids it is no reason to fail.
 pub fn lower_priority() {
-    if let Err(fault) = process::nice(5) {
+    if let Err(fault) = process::nice(19) {
         tracing::debug!("the priority stays as it is: {fault}");
     }
     if let Err(fault) = fs::write("/proc/self/oom_score_adj", "500") {

@@ -18,6 +18,7 @@ mod models;
 mod predictions;
 mod preview;
 mod programs;
+mod protocols;
 mod story;
 mod uploads;
 mod versions;

@@ -13,11 +13,16 @@ use serde_json::{Value, json};
 use crate::support::{Server, pictures};
 
 /// A server with a model of three drawn classes that it has learnt.
-async fn with_model() -> Server {
+pub async fn with_model() -> Server {
+    with_model_of(32).await
+}
+
+/// The same, of pictures of this size.
+pub async fn with_model_of(size: u32) -> Server {
     let server = Server::start().await;
     server.api.upload("things", pictures::flat_archive(3, 24)).await;
     let spec = json!({
-        "dataset": "things", "name": "thing", "backbone": {"weights": "none"}, "image": {"size": 32}, "epochs": 8, "batch_size": 8,
+        "dataset": "things", "name": "thing", "backbone": {"weights": "none"}, "image": {"size": size}, "epochs": 8, "batch_size": 8,
         "optimizer": {"lr": 0.005}
     });
     let job = server.api.finished(&server.api.submit(spec).await).await;

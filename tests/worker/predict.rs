@@ -1,6 +1,6 @@
 //! `finetuned-worker predict` over real pipes, with a network of random weights.
 
-use finetuned::protocol::frames::{self, ModelFiles, PredictRequest};
+use finetuned::protocol::frames::{self, ModelFiles, PredictInput, PredictRequest, PredictTask};
 use serde_json::{Value, json};
 
 use crate::{child::Worker, drawn, jobs::random_model};
@@ -10,7 +10,8 @@ pub fn frame(id: u64, model: &ModelFiles, body: &[u8]) -> Vec<u8> {
     let request = PredictRequest {
         id,
         model: model.clone(),
-        top_k: 2,
+        task: PredictTask::Classify { top_k: 2 },
+        input: PredictInput::Image,
         max_pixels: 1_000_000,
     };
     let header = serde_json::to_vec(&request).unwrap();

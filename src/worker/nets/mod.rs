@@ -4,6 +4,7 @@
 //! torchvision's, so that weights travel both ways. See [`Network`].
 
 mod binder;
+pub mod folded;
 mod initialise;
 pub mod input;
 pub mod layers;

@@ -1,6 +1,77 @@
-//! From logits to the likeliest classes.
+//! From what the network says of a picture to the reply that was asked for.
 
-use crate::domain::model::{ClassProbability, ModelCard};
+use super::{decode::Picture, overlay};
+use crate::{
+    domain::model::{ClassProbability, ModelCard, PredictionTiming},
+    protocol::frames::{PredictOutcome, PredictTask},
+};
+
+/// What the network says of one picture.
+#[derive(Debug, Default)]
+pub(super) struct Computed {
+    pub logits: Vec<f32>,
+    /// The feature vector, where somebody wants one.
+    pub features: Vec<f32>,
+    /// How much each place speaks for a class, row by row, where the picture is to be explained.
+    pub evidence: Vec<Vec<f32>>,
+}
+
+impl Computed {
+    pub fn of_logits(logits: Vec<f32>) -> Self {
+        Self {
+            logits,
+            ..Self::default()
+        }
+    }
+
+    /// The likeliest class; the first of equal ones. None where the network gave no numbers.
+    pub fn best(&self) -> Option<u32> {
+        let finite = self.logits.iter().all(|logit| logit.is_finite());
+        let places = (0u32..).zip(&self.logits);
+        let best = places.reduce(|best, other| if other.1 > best.1 { other } else { best });
+        best.filter(|_| finite).map(|(index, _)| index)
+    }
+}
+
+/// The reply to one picture and its body.
+pub(super) fn answer(
+    picture: &Picture,
+    computed: Computed,
+    timing: PredictionTiming,
+) -> (PredictOutcome, Vec<u8>) {
+    let card = &picture.card;
+    let classes = |top_k| likeliest(&computed.logits, card, top_k);
+    let answer = match picture.task {
+        PredictTask::Classify { top_k } => {
+            classes(top_k).map(|classes| (PredictOutcome::Predicted { classes, timing }, Vec::new()))
+        }
+        PredictTask::Embed { normalize } => embedding(&computed.features, normalize)
+            .map(|vector| (PredictOutcome::Embedded { timing }, vector)),
+        PredictTask::Explain { class } => classes(card.classes.len() as u32).and_then(|classes| {
+            let of_class = |found: &&ClassProbability| class.is_none_or(|class| found.index == class);
+            let class = classes.iter().find(of_class)?.clone();
+            let png = overlay::draw(picture.rgb()?, card.preprocessing.crop, &computed.evidence)?;
+            Some((PredictOutcome::Explained { class, timing }, png))
+        }),
+    };
+    answer.unwrap_or_else(|| {
+        let message = "the network's output is not one finite number for each class of the card".into();
+        (PredictOutcome::ModelUnusable { message }, Vec::new())
+    })
+}
+
+/// A feature vector as bytes; where it is to be normalised, divided by its Euclidean length (one of zeros stays as it is). None where it
+/// holds something that is not a number.
+fn embedding(features: &[f32], normalize: bool) -> Option<Vec<u8>> {
+    if features.is_empty() || features.iter().any(|value| !value.is_finite()) {
+        return None;
+    }
+    let squares = features.iter().map(|value| f64::from(*value).powi(2));
+    let length = squares.sum::<f64>().sqrt();
+    let divisor = if normalize && length > 0.0 { length } else { 1.0 };
+    let values = features.iter().map(|value| (f64::from(*value) / divisor) as f32);
+    Some(values.flat_map(f32::to_le_bytes).collect())
+}
 
 /// The `top_k` likeliest classes of one picture, likeliest first, equal ones in class order. Probabilities are the softmax of the
 /// logits divided by the card's temperature, in 64 bits. None where the network gave something that is not a number: that is no answer.
@@ -52,6 +123,27 @@ mod tests {
         let all = likeliest(&[0.0, 9f32.ln()], &card, 2).unwrap();
         assert_eq!(all[0].label, "b");
         assert!((all[0].probability - 0.75).abs() < 1e-7, "{all:?}");
+    }
+
+    #[test]
+    fn an_embedding_is_normalised_where_it_is_asked_for() {
+        let floats = |bytes: Vec<u8>| -> Vec<f32> {
+            let words = bytes.chunks_exact(4);
+            words
+                .map(|word| f32::from_le_bytes(word.try_into().unwrap()))
+                .collect()
+        };
+        assert_eq!(floats(embedding(&[3.0, 4.0], false).unwrap()), [3.0, 4.0]);
+        assert_eq!(floats(embedding(&[3.0, 4.0], true).unwrap()), [0.6, 0.8]);
+        assert_eq!(floats(embedding(&[0.0, 0.0], true).unwrap()), [0.0, 0.0]);
+        assert_eq!(embedding(&[f32::NAN, 1.0], false), None);
+    }
+
+    #[test]
+    fn the_best_class_is_the_first_of_the_largest() {
+        let best = |logits: &[f32]| Computed::of_logits(logits.to_vec()).best();
+        assert_eq!(best(&[0.0, 2.0, 2.0]), Some(1));
+        assert_eq!(best(&[0.0, f32::NAN]), None);
     }
 
     #[test]

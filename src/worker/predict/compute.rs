@@ -1,88 +1,170 @@
-//! The device's thread: takes what has gathered, carries it through its network, answers.
+//! The device's lanes: each takes what has gathered, carries it through its network, answers.
+//!
+//! A GPU has one lane. A processor has several, because small batches side by side, each on one core, waste nothing on waiting for one
+//! another, as threads do that share a batch. The first lane has precedence and, while it is alone and nobody waits, all threads: a lone
+//! picture is answered as fast as the host can. That it is always the same one matters: libgomp keeps a pool of threads for each lane
+//! that ever had several, and where the pools together have more than there are cores, none of them spins, which costs at every layer.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::atomic::{AtomicUsize, Ordering},
+    thread,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, bail};
 use tch::{Device, Kind, Tensor};
 
-use super::{Options, Place, answer, decode::Picture, models::Models, pipe::Replies, queue::Queue};
+use super::{
+    Options, Place,
+    answer::{self, Computed},
+    decode::{Picture, Pixels},
+    models::Models,
+    pipe::Replies,
+    queue::Queue,
+    self_test,
+};
 use crate::{
     domain::model::PredictionTiming,
-    protocol::frames::PredictOutcome,
+    protocol::frames::{PredictOutcome, PredictTask},
     worker::{
         fault::{self, TorchFault},
-        nets::{Network, input},
+        nets::{folded::Folded, input},
     },
 };
 
 /// Gets the device ready, so that a child that says it can work does work.
 pub(super) fn start(options: &Options) -> anyhow::Result<Place> {
     let place = Place::of(options)?;
-    tch::set_num_threads(place.threads as i32);
-    Tensor::f_ones([1], (Kind::Float, place.device))
-        .and_then(|one| one.f_double_value(&[0]))
-        .with_context(|| format!("the device `{}` cannot compute", options.device))?;
+    // This thread shall not have a pool either.
+    tch::set_num_threads(1);
+    let tested = fault::caught(|| self_test::run(place.device));
+    tested
+        .map_err(anyhow::Error::from)
+        .and_then(|tested| tested.map_err(anyhow::Error::msg))
+        .with_context(|| format!("the device `{}` cannot be trusted", options.device))?;
     Ok(place)
 }
 
-/// Answers until no more pictures come or nobody listens.
-///
-/// # Errors
-/// Where the device is lost: a CUDA error stays for the life of a process, so this one has to end.
-pub(super) fn run(
-    place: &Place,
-    models: &mut Models,
-    pictures: &Queue<Picture>,
-    replies: &Replies,
-) -> anyhow::Result<()> {
-    while let Some(batch) = pictures.take_alike(place.max_batch, |a, b| a.model == b.model) {
-        if replies.unheard() {
-            break;
-        }
-        answer_all(place, models, &batch, replies)?;
-    }
-    Ok(())
+/// What the lanes share.
+pub(super) struct Lanes<'a> {
+    pub place: &'a Place,
+    pub models: &'a Models,
+    pub pictures: &'a Queue<Picture>,
+    pub replies: &'a Replies,
+    /// Lanes that compute.
+    pub busy: AtomicUsize,
 }
 
-fn answer_all(
-    place: &Place,
-    models: &mut Models,
-    batch: &[Picture],
-    replies: &Replies,
-) -> anyhow::Result<()> {
-    let begun = Instant::now();
-    match logits(place.device, models, batch) {
-        Ok(logits) => {
-            let timing = Timing {
-                begun,
-                forward: begun.elapsed(),
+impl Lanes<'_> {
+    /// Answers until no more pictures come or nobody listens.
+    ///
+    /// # Errors
+    /// Where the device is lost: a CUDA error stays for the life of a process, so this one has to end.
+    pub fn run(&self) -> anyhow::Result<()> {
+        thread::scope(|scope| {
+            let lane = |number: usize| {
+                let name = format!("lane-{number}");
+                thread::Builder::new()
+                    .name(name)
+                    .spawn_scoped(scope, move || self.lane(number))
             };
-            answer_each(batch, &logits, &timing, replies);
-            Ok(())
-        }
-        Err(Failure::Torch(TorchFault::OutOfMemory(_))) if batch.len() > 1 => {
-            // What did not fit together may fit in halves.
-            let (first, second) = batch.split_at(batch.len() / 2);
-            answer_all(place, models, first, replies)?;
-            answer_all(place, models, second, replies)
-        }
-        Err(failure) => {
-            let message = failure.message();
-            for picture in batch {
-                let message = message.clone();
-                replies.reply(picture.id, PredictOutcome::ModelUnusable { message });
+            let lanes: Result<Vec<_>, _> = (0..self.place.lanes).map(lane).collect();
+            if lanes.is_err() {
+                self.pictures.close();
             }
-            match failure {
-                Failure::Torch(TorchFault::DeviceLost(message)) => bail!("the device is lost: {message}"),
-                Failure::Torch(TorchFault::OutOfMemory(_)) => models.clear(),
-                _ => {}
+            let mut outcome = Ok(());
+            for lane in lanes.context("a thread of arithmetic cannot be started")? {
+                let ended = lane.join();
+                let ended = ended.unwrap_or_else(|_| bail!("a thread of arithmetic broke down"));
+                outcome = outcome.and(ended);
+            }
+            outcome
+        })
+    }
+
+    fn lane(&self, number: usize) -> anyhow::Result<()> {
+        // However this lane ends, the others must not go on without it.
+        let _closing = Closing(self.pictures);
+        tch::no_grad(|| {
+            let most = self.place.max_batch;
+            while let Some(batch) = self.pictures.take_alike(number, most, Picture::goes_with) {
+                if self.replies.unheard() {
+                    break;
+                }
+                let others = self.busy.fetch_add(1, Ordering::SeqCst);
+                let answered = self.answer_all(&batch, others);
+                self.busy.fetch_sub(1, Ordering::SeqCst);
+                answered?;
             }
             Ok(())
+        })
+    }
+
+    fn answer_all(&self, batch: &[Picture], others: usize) -> anyhow::Result<()> {
+        let begun = Instant::now();
+        let shared_by = others + 1 + usize::from(!self.pictures.is_empty());
+        let threads = self.place.threads / shared_by.min(self.place.lanes);
+        tch::set_num_threads(threads.max(1) as i32);
+        match self.compute(batch) {
+            Ok(computed) => {
+                let timing = Timing {
+                    begun,
+                    forward: begun.elapsed(),
+                };
+                self.answer_each(batch, computed, &timing);
+                Ok(())
+            }
+            Err(Failure::Torch(TorchFault::OutOfMemory(_))) if batch.len() > 1 => {
+                // What did not fit together may fit in halves.
+                let (first, second) = batch.split_at(batch.len() / 2);
+                self.answer_all(first, others)?;
+                self.answer_all(second, others)
+            }
+            // Nothing is said to those who wait: the end of this process tells the server that they may come back.
+            Err(Failure::Torch(TorchFault::DeviceLost(message))) => bail!("the device is lost: {message}"),
+            Err(failure) => {
+                let message = failure.message();
+                for picture in batch {
+                    let message = message.clone();
+                    self.replies
+                        .reply(picture.id, PredictOutcome::ModelUnusable { message });
+                }
+                if matches!(failure, Failure::Torch(TorchFault::OutOfMemory(_))) {
+                    self.models.clear();
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// What the network says of each picture. The batch is not empty, and all of it is for one model.
+    fn compute(&self, batch: &[Picture]) -> Result<Vec<Computed>, Failure> {
+        let first = &batch[0];
+        fault::caught(|| {
+            let network = self.models.network(&first.model, &first.card);
+            network.map(|network| forward(&network, self.place.device, batch))
+        })
+        .map_err(Failure::Torch)?
+        .map_err(Failure::Model)
+    }
+
+    fn answer_each(&self, batch: &[Picture], computed: Vec<Computed>, timing: &Timing) {
+        for (picture, computed) in batch.iter().zip(computed) {
+            let (outcome, body) = answer::answer(picture, computed, timing.of(picture));
+            self.replies.reply_with(picture.id, outcome, &body);
         }
     }
 }
 
-/// Why a batch has no logits.
+struct Closing<'a>(&'a Queue<Picture>);
+
+impl Drop for Closing<'_> {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
+/// Why a batch has no answers.
 enum Failure {
     Model(String),
     Torch(TorchFault),
@@ -97,31 +179,56 @@ impl Failure {
     }
 }
 
-/// One row of logits for each picture. The batch is not empty, and all of it is for one model.
-fn logits(device: Device, models: &mut Models, batch: &[Picture]) -> Result<Vec<Vec<f32>>, Failure> {
-    let first = &batch[0];
-    fault::caught(|| {
-        let network = models.network(&first.model, &first.card);
-        network.map(|network| forward(network, device, batch))
-    })
-    .map_err(Failure::Torch)?
-    .map_err(Failure::Model)
+/// Panics where libtorch fails.
+fn forward(network: &Folded, device: Device, batch: &[Picture]) -> Vec<Computed> {
+    let activations = network.activations(&input_of(batch, device));
+    let features = network.features(&activations);
+    let logits = rows(&network.head(&features));
+    let mut computed: Vec<Computed> = logits.into_iter().map(Computed::of_logits).collect();
+    let wants = |wanted: fn(&PredictTask) -> bool| batch.iter().any(|picture| wanted(&picture.task));
+    if wants(|task| matches!(task, PredictTask::Embed { .. })) {
+        for (computed, features) in computed.iter_mut().zip(rows(&features)) {
+            computed.features = features;
+        }
+    }
+    for (index, picture) in batch.iter().enumerate() {
+        if let PredictTask::Explain { class } = picture.task {
+            let class = class.or(computed[index].best()).unwrap_or(0);
+            let own = activations.narrow(0, index as i64, 1);
+            computed[index].evidence = rows(&network.evidence(&own, i64::from(class)).squeeze_dim(0));
+        }
+    }
+    computed
 }
 
-/// Panics where libtorch fails.
-fn forward(network: &Network, device: Device, batch: &[Picture]) -> Vec<Vec<f32>> {
+/// `[N, 3, crop, crop]`, as the network wants it.
+fn input_of(batch: &[Picture], device: Device) -> Tensor {
     let recipe = &batch[0].card.preprocessing;
-    let side = i64::from(recipe.crop);
-    let rows: Vec<&[u8]> = batch.iter().map(|picture| picture.rgb.as_slice()).collect();
-    let bytes = rows.concat();
-    let pictures = Tensor::from_data_size(&bytes, &[batch.len() as i64, side, side, 3], Kind::Uint8);
-    let logits = network.logits(&input::normalised(&pictures, recipe, device));
-    let logits = logits.to_device(Device::Cpu).to_kind(Kind::Float).contiguous();
-    let classes = logits.size()[1] as usize;
-    let mut values = vec![0f32; logits.numel()];
+    let (count, side) = (batch.len() as i64, i64::from(recipe.crop));
+    let mut bytes = Vec::new();
+    let mut floats = Vec::new();
+    for picture in batch {
+        match &picture.pixels {
+            Pixels::Rgb(rgb) => bytes.extend_from_slice(rgb),
+            Pixels::Normalised(values) => floats.extend_from_slice(values),
+        }
+    }
+    if floats.is_empty() {
+        let pictures = Tensor::from_data_size(&bytes, &[count, side, side, 3], Kind::Uint8);
+        return input::normalised(&pictures, recipe, device);
+    }
+    let pictures = Tensor::from_slice(&floats).view([count, 3, side, side]);
+    crate::worker::nets::layers::channels_last(&pictures)
+}
+
+/// The rows of a matrix on any device.
+fn rows(matrix: &Tensor) -> Vec<Vec<f32>> {
+    let matrix = matrix.to_device(Device::Cpu).to_kind(Kind::Float).contiguous();
+    let columns = matrix.size()[1] as usize;
+    let mut values = vec![0f32; matrix.numel()];
     let count = values.len();
-    logits.copy_data(&mut values, count);
-    values.chunks(classes).map(<[f32]>::to_vec).collect()
+    matrix.copy_data(&mut values, count);
+    values.chunks(columns).map(<[f32]>::to_vec).collect()
 }
 
 struct Timing {
@@ -138,20 +245,5 @@ impl Timing {
             decode: milliseconds(picture.decoding),
             forward: milliseconds(self.forward),
         }
-    }
-}
-
-fn answer_each(batch: &[Picture], logits: &[Vec<f32>], timing: &Timing, replies: &Replies) {
-    for (picture, logits) in batch.iter().zip(logits) {
-        let outcome = match answer::likeliest(logits, &picture.card, picture.top_k) {
-            Some(classes) => PredictOutcome::Predicted {
-                classes,
-                timing: timing.of(picture),
-            },
-            None => PredictOutcome::ModelUnusable {
-                message: "the network's output is not one finite number for each class of the card".into(),
-            },
-        };
-        replies.reply(picture.id, outcome);
     }
 }

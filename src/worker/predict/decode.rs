@@ -10,7 +10,7 @@ use std::{
 use super::{Request, lru::Lru, pipe::Replies, queue::Queue};
 use crate::{
     domain::model::ModelCard,
-    protocol::frames::{ModelFiles, PredictOutcome},
+    protocol::frames::{ModelFiles, PredictInput, PredictOutcome, PredictTask},
     worker::{bundle, pixels},
 };
 
@@ -22,13 +22,36 @@ pub(super) struct Picture {
     pub id: u64,
     pub model: ModelFiles,
     pub card: Arc<ModelCard>,
-    pub top_k: u32,
-    /// `crop` rows of `crop` pixels, red, green, blue.
-    pub rgb: Vec<u8>,
+    pub task: PredictTask,
+    pub pixels: Pixels,
     /// Before decoding.
     pub waited: Duration,
     pub decoding: Duration,
     pub decoded: Instant,
+}
+
+/// What a network is given of a picture.
+pub(super) enum Pixels {
+    /// `crop` rows of `crop` pixels, red, green, blue.
+    Rgb(Vec<u8>),
+    /// `[3, crop, crop]`, as the network sees it.
+    Normalised(Vec<f32>),
+}
+
+impl Picture {
+    /// Whether two pictures can go through a network together.
+    pub fn goes_with(&self, other: &Self) -> bool {
+        let same_kind = matches!(self.pixels, Pixels::Rgb(_)) == matches!(other.pixels, Pixels::Rgb(_));
+        same_kind && self.model == other.model
+    }
+
+    /// Its pixels, where it came as a picture.
+    pub fn rgb(&self) -> Option<&[u8]> {
+        match &self.pixels {
+            Pixels::Rgb(rgb) => Some(rgb),
+            Pixels::Normalised(_) => None,
+        }
+    }
 }
 
 /// Shared by the decoding threads; when the last lets go of it, no more pictures come.
@@ -74,20 +97,17 @@ impl Decoder {
             arrived,
         } = request;
         let card = self.card(&header.model.card)?;
-        let picture = pixels::prepare(&body, &card.preprocessing, header.max_pixels).map_err(|fault| {
-            let message = fault.to_string();
-            if fault.is_unsupported() {
-                PredictOutcome::UnsupportedImage { message }
-            } else {
-                PredictOutcome::InvalidImage { message }
-            }
-        })?;
+        check_task(header.task, header.input, &card)?;
+        let pixels = match header.input {
+            PredictInput::Image => Pixels::Rgb(decoded(&body, &card, header.max_pixels)?),
+            PredictInput::Tensor => Pixels::Normalised(tensor(&body, &card)?),
+        };
         Ok(Picture {
             id: header.id,
             model: header.model,
             card,
-            top_k: header.top_k,
-            rgb: picture.rgb,
+            task: header.task,
+            pixels,
             waited: begun - arrived,
             decoding: begun.elapsed(),
             decoded: Instant::now(),
@@ -105,6 +125,51 @@ impl Decoder {
         })?;
         Ok(cards.insert(key, Arc::new(card), 1).clone())
     }
+}
+
+fn decoded(body: &[u8], card: &ModelCard, max_pixels: u64) -> Result<Vec<u8>, PredictOutcome> {
+    let picture = pixels::prepare(body, &card.preprocessing, max_pixels);
+    picture.map(|picture| picture.rgb).map_err(|fault| {
+        let message = fault.to_string();
+        if fault.is_unsupported() {
+            PredictOutcome::UnsupportedImage { message }
+        } else {
+            PredictOutcome::InvalidImage { message }
+        }
+    })
+}
+
+/// Numbers that are not finite would come back as an answer that is none, and the model would seem to be at fault.
+fn tensor(body: &[u8], card: &ModelCard) -> Result<Vec<f32>, PredictOutcome> {
+    let side = card.preprocessing.crop as usize;
+    let words = body.chunks_exact(4);
+    let whole = words.remainder().is_empty() && words.len() == 3 * side * side;
+    let values: Vec<f32> = words
+        .map(|word| f32::from_le_bytes([word[0], word[1], word[2], word[3]]))
+        .collect();
+    if !whole {
+        let message = format!("the tensor is not of the shape [3, {side}, {side}] of 32-bit floats");
+        return Err(PredictOutcome::InvalidImage { message });
+    }
+    if values.iter().any(|value| !value.is_finite()) {
+        let message = "the tensor holds numbers that are not finite".to_owned();
+        return Err(PredictOutcome::InvalidImage { message });
+    }
+    Ok(values)
+}
+
+fn check_task(task: PredictTask, input: PredictInput, card: &ModelCard) -> Result<(), PredictOutcome> {
+    let PredictTask::Explain { class } = task else {
+        return Ok(());
+    };
+    let message = match class {
+        Some(class) if class as usize >= card.classes.len() => {
+            format!("the model has no class {class}")
+        }
+        _ if input == PredictInput::Tensor => "a tensor has no picture to draw on".to_owned(),
+        _ => return Ok(()),
+    };
+    Err(PredictOutcome::InvalidImage { message })
 }
 
 impl Drop for Decoder {

@@ -1,7 +1,7 @@
 //! The long-lived child that answers predictions: frames in on stdin, frames out on stdout, networks held in between.
 //!
 //! ```text
-//! stdin -> reader -> [requests] -> decoders -> [pictures] -> the device's thread -> stdout
+//! stdin -> reader -> [requests] -> decoders -> [pictures] -> the device's lanes -> stdout
 //! ```
 //! Both queues are bounded, so a server that asks faster than this host computes is held back by the pipe itself. While the device
 //! computes, pictures gather; the next batch is whatever has gathered, up to a limit. No timer: an idle device takes a lone picture at
@@ -12,14 +12,16 @@ mod compute;
 mod decode;
 mod lru;
 mod models;
+mod overlay;
 mod pipe;
 mod queue;
+mod self_test;
 #[cfg(test)]
 mod tests;
 
 use std::{
     io::{Read, Write},
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, atomic::AtomicUsize},
     thread,
     time::Instant,
 };
@@ -31,7 +33,7 @@ use crate::{
     worker::device,
 };
 
-use self::{decode::Decoder, models::Models, pipe::Replies, queue::Queue};
+use self::{compute::Lanes, decode::Decoder, models::Models, pipe::Replies, queue::Queue};
 
 /// What a predict child is started with.
 #[derive(Clone, Debug)]
@@ -45,6 +47,9 @@ pub struct Options {
     /// Memory that networks may hold together.
     pub model_bytes: Option<u64>,
 }
+
+/// Each lane holds the activations of a batch.
+const MAX_LANES: usize = 8;
 
 /// One request as it came.
 struct Request {
@@ -68,7 +73,9 @@ pub fn run(
         device: options.device.clone(),
     });
     let requests = Arc::new(Queue::bounded(place.threads));
-    let pictures = Arc::new(Queue::bounded(2 * place.max_batch));
+    let pictures = Arc::new(Queue::bounded(
+        (place.lanes * place.max_batch).max(2 * place.max_batch),
+    ));
     let broken = read_on_a_thread(input, requests.clone());
     let decoder = Arc::new(Decoder::new(requests.clone(), pictures.clone(), replies.clone()));
     for number in 0..place.threads {
@@ -80,8 +87,15 @@ pub fn run(
     }
     // The pictures' queue ends once the last decoder lets go of it.
     drop(decoder);
-    let mut models = Models::new(place.device, place.model_bytes);
-    let outcome = compute::run(&place, &mut models, &pictures, &replies);
+    let models = Models::new(place.device, place.model_bytes, place.max_batch);
+    let lanes = Lanes {
+        place: &place,
+        models: &models,
+        pictures: &pictures,
+        replies: &replies,
+        busy: AtomicUsize::new(0),
+    };
+    let outcome = lanes.run();
     // Where nobody listens any more, the other threads have nothing to wait for.
     requests.close();
     pictures.close();
@@ -112,6 +126,8 @@ fn read_on_a_thread(input: impl Read + Send + 'static, requests: Arc<Queue<Reque
 struct Place {
     device: tch::Device,
     threads: usize,
+    /// Batches that are computed side by side.
+    lanes: usize,
     max_batch: usize,
     model_bytes: u64,
 }
@@ -128,12 +144,19 @@ impl Place {
         let memory = known.map_or(0, |known| known.memory_bytes);
         // A card's memory is for networks and what runs through them; a host's is shared with everything else on it.
         let share = if device.is_cuda() { memory / 2 } else { memory / 4 };
+        let threads = threads.max(1) as usize;
         Ok(Self {
             device,
-            threads: threads.max(1) as usize,
+            threads,
+            lanes: if device.is_cuda() {
+                1
+            } else {
+                threads.min(MAX_LANES)
+            },
+            // A processor computes four pictures at once as fast as sixteen, and whoever waits waits less long.
             max_batch: options
                 .max_batch
-                .unwrap_or(if device.is_cuda() { 32 } else { 8 })
+                .unwrap_or(if device.is_cuda() { 32 } else { 4 })
                 .max(1),
             model_bytes: options.model_bytes.unwrap_or(share.max(1 << 30)),
         })

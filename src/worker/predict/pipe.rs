@@ -77,11 +77,16 @@ impl Replies {
     }
 
     pub fn ready(&self, ready: &Ready) {
-        self.send(ready);
+        self.send(ready, &[]);
     }
 
     pub fn reply(&self, id: u64, outcome: PredictOutcome) {
-        self.send(&PredictReply { id, outcome });
+        self.reply_with(id, outcome, &[]);
+    }
+
+    /// A reply that has a body.
+    pub fn reply_with(&self, id: u64, outcome: PredictOutcome, body: &[u8]) {
+        self.send(&PredictReply { id, outcome }, body);
     }
 
     /// Whether a reply could not be written: there is nobody left to answer.
@@ -89,12 +94,13 @@ impl Replies {
         self.unheard.load(Ordering::SeqCst)
     }
 
-    fn send(&self, header: &impl Serialize) {
+    fn send(&self, header: &impl Serialize, body: &[u8]) {
         let written = serde_json::to_vec(header)
             .map_err(io::Error::from)
             .and_then(|json| {
-                let mut frame = frames::prefix(json.len() as u32, 0).to_vec();
+                let mut frame = frames::prefix(json.len() as u32, body.len() as u32).to_vec();
                 frame.extend(json);
+                frame.extend(body);
                 let mut out = self.out.lock().unwrap_or_else(PoisonError::into_inner);
                 out.write_all(&frame).and_then(|()| out.flush())
             });

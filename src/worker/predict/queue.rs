@@ -16,6 +16,8 @@ pub(super) struct Queue<T> {
 struct State<T> {
     items: VecDeque<T>,
     closed: bool,
+    /// Whether the first of several takers is at work.
+    first_at_work: bool,
 }
 
 impl<T> Queue<T> {
@@ -24,6 +26,7 @@ impl<T> Queue<T> {
             state: Mutex::new(State {
                 items: VecDeque::new(),
                 closed: false,
+                first_at_work: false,
             }),
             changed: Condvar::new(),
             bound,
@@ -44,14 +47,20 @@ impl<T> Queue<T> {
 
     /// The oldest item; none once the queue has ended and is empty.
     pub fn take(&self) -> Option<T> {
-        self.take_alike(1, |_, _| false)?.pop()
+        self.take_alike(0, 1, |_, _| false)?.pop()
     }
 
     /// The oldest item and up to `most - 1` others like it, in their order; they are like it where `alike(oldest, other)`.
     /// Because the oldest is always among them, no kind of item can keep another waiting for ever.
-    pub fn take_alike(&self, most: usize, alike: impl Fn(&T, &T) -> bool) -> Option<Vec<T>> {
+    ///
+    /// Of several takers the one with the number 0 has precedence: the others get something only while it is at work, which it is until
+    /// it comes back.
+    pub fn take_alike(&self, number: usize, most: usize, alike: impl Fn(&T, &T) -> bool) -> Option<Vec<T>> {
         let mut state = self.lock();
-        while state.items.is_empty() {
+        if number == 0 {
+            state.first_at_work = false;
+        }
+        while state.items.is_empty() || (number > 0 && !state.first_at_work && !state.closed) {
             if state.closed {
                 return None;
             }
@@ -66,8 +75,15 @@ impl<T> Queue<T> {
                 index += 1;
             }
         }
+        if number == 0 {
+            state.first_at_work = true;
+        }
         self.changed.notify_all();
         Some(taken)
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.lock().items.is_empty()
     }
 
     /// Nothing comes in any more.
@@ -99,11 +115,40 @@ mod tests {
             queue.push(item);
         }
         let alike = |a: &&str, b: &&str| a[..1] == b[..1];
-        assert_eq!(queue.take_alike(2, alike), Some(vec!["a1", "a2"]));
-        assert_eq!(queue.take_alike(9, alike), Some(vec!["b1", "b2"]));
+        assert_eq!(queue.take_alike(0, 2, alike), Some(vec!["a1", "a2"]));
+        assert_eq!(queue.take_alike(0, 9, alike), Some(vec!["b1", "b2"]));
         queue.close();
         assert_eq!(queue.take(), Some("a3"));
         assert_eq!(queue.take(), None);
+    }
+
+    #[test]
+    fn the_others_take_only_while_the_first_is_at_work() {
+        let queue = Arc::new(Queue::bounded(8));
+        queue.push(1);
+        queue.push(2);
+        let other = queue.clone();
+        let second = thread::spawn(move || {
+            let taken = other.take_alike(1, 1, |_, _| false);
+            (taken, other.take_alike(1, 1, |_, _| false))
+        });
+        // Whatever the scheduler does, the first gets the older one: the other has to wait for it.
+        assert_eq!(queue.take(), Some(1));
+        queue.push(3);
+        while queue.lock().items.len() == 2 {
+            thread::yield_now();
+        }
+        queue.close();
+        let rest = queue.take();
+        let (taken, next) = second.join().unwrap();
+        assert_eq!(taken, Some(vec![2]));
+        assert_eq!(
+            [rest, next.map(|taken| taken[0])]
+                .into_iter()
+                .flatten()
+                .collect::<Vec<_>>(),
+            [3]
+        );
     }
 
     #[test]

@@ -11,11 +11,14 @@ use image::{ImageFormat, RgbImage};
 use super::{Options, run};
 use crate::{
     domain::{model::ClassProbability, spec::Architecture},
-    protocol::frames::{self, ModelFiles, PredictOutcome, PredictReply, PredictRequest},
+    protocol::frames::{
+        self, ModelFiles, PredictInput, PredictOutcome, PredictReply, PredictRequest, PredictTask,
+    },
     worker::{
         bundle::{self, tests::card},
         child::RunDir,
         nets::Network,
+        pixels,
         state::StateDict,
     },
 };
@@ -55,10 +58,16 @@ fn picture(seed: u32) -> Vec<u8> {
 }
 
 fn frame(id: u64, model: &ModelFiles, body: &[u8]) -> Vec<u8> {
+    let task = PredictTask::Classify { top_k: 2 };
+    frame_of(id, model, task, PredictInput::Image, body)
+}
+
+fn frame_of(id: u64, model: &ModelFiles, task: PredictTask, input: PredictInput, body: &[u8]) -> Vec<u8> {
     let request = PredictRequest {
         id,
         model: model.clone(),
-        top_k: 2,
+        task,
+        input,
         max_pixels: 1_000_000,
     };
     let header = serde_json::to_vec(&request).unwrap();
@@ -90,25 +99,35 @@ fn options(max_batch: usize) -> Options {
 
 /// Everything that the child says to this input, in the order of ids, after its first frame.
 fn replies_to(input: Vec<u8>, options: &Options) -> Vec<PredictReply> {
+    let replies = replies_with_bodies(input, options).into_iter();
+    replies
+        .map(|(reply, body)| {
+            assert_eq!(body, b"");
+            reply
+        })
+        .collect()
+}
+
+fn replies_with_bodies(input: Vec<u8>, options: &Options) -> Vec<(PredictReply, Vec<u8>)> {
     let output = Output::default();
     run(options, Cursor::new(input), output.clone()).unwrap();
     let bytes = output.0.lock().unwrap().clone();
     let mut rest = bytes.as_slice();
-    let mut headers = Vec::new();
+    let mut frames = Vec::new();
     while !rest.is_empty() {
         let mut prefix = [0; frames::PREFIX];
         rest.read_exact(&mut prefix).unwrap();
         let (header, body) = frames::lengths(prefix).unwrap();
-        assert_eq!(body, 0);
-        headers.push(serde_json::from_slice::<serde_json::Value>(&rest[..header]).unwrap());
-        rest = &rest[header..];
+        let text = serde_json::from_slice::<serde_json::Value>(&rest[..header]).unwrap();
+        frames.push((text, rest[header..header + body].to_vec()));
+        rest = &rest[header + body..];
     }
-    assert_eq!(headers.remove(0), serde_json::json!({"device": "cpu"}));
-    let replies = headers
+    assert_eq!(frames.remove(0).0, serde_json::json!({"device": "cpu"}));
+    let replies = frames
         .into_iter()
-        .map(|header| serde_json::from_value(header).unwrap());
-    let mut replies: Vec<PredictReply> = replies.collect();
-    replies.sort_by_key(|reply| reply.id);
+        .map(|(header, body)| (serde_json::from_value(header).unwrap(), body));
+    let mut replies: Vec<(PredictReply, Vec<u8>)> = replies.collect();
+    replies.sort_by_key(|(reply, _)| reply.id);
     replies
 }
 
@@ -150,6 +169,74 @@ fn an_answer_in_a_batch_is_the_answer_alone() {
 }
 
 #[test]
+fn questions_of_all_kinds_share_a_batch_and_each_gets_its_own_answer() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = model(folder.path(), 10, |_| {});
+    let picture = picture(1);
+    let recipe = card(&["ants", "bees"]).preprocessing;
+    let rgb = pixels::prepare(&picture, &recipe, 1_000_000).unwrap().rgb;
+    let side = recipe.crop as usize;
+    let normalised: Vec<u8> = (0..3)
+        .flat_map(|channel| {
+            let values = rgb.iter().skip(channel).step_by(3);
+            let scaled = move |byte: &u8| {
+                let value = f32::from(*byte) / 255.0;
+                (value - recipe.mean[channel]) / recipe.std[channel]
+            };
+            values.map(scaled).collect::<Vec<_>>()
+        })
+        .flat_map(f32::to_le_bytes)
+        .collect();
+    let classify = PredictTask::Classify { top_k: 2 };
+    let explain = |class| PredictTask::Explain { class };
+    let with_nan = [&f32::NAN.to_le_bytes(), &normalised[4..]].concat();
+    let (image, tensor) = (PredictInput::Image, PredictInput::Tensor);
+    let asked: [(PredictTask, PredictInput, &[u8]); 9] = [
+        (classify, image, &picture),
+        (classify, tensor, &normalised),
+        (PredictTask::Embed { normalize: false }, image, &picture),
+        (PredictTask::Embed { normalize: true }, tensor, &normalised),
+        (explain(None), image, &picture),
+        (explain(Some(9)), image, &picture),
+        (explain(None), tensor, &normalised),
+        (classify, tensor, &normalised[4..]),
+        (classify, tensor, &with_nan),
+    ];
+    let frames = asked.iter().zip(0..);
+    let frames = frames.map(|((task, input, body), id)| frame_of(id, &model, *task, *input, body));
+    let replies = replies_with_bodies(frames.flatten().collect(), &options(8));
+    let (by_picture, by_tensor) = (predicted(&replies[0].0), predicted(&replies[1].0));
+    assert!((by_picture[0].probability - by_tensor[0].probability).abs() < 1e-5);
+    let floats = |body: &[u8]| -> Vec<f32> {
+        let words = body.chunks_exact(4);
+        words
+            .map(|word| f32::from_le_bytes(word.try_into().unwrap()))
+            .collect()
+    };
+    let (plain, normal) = (floats(&replies[2].1), floats(&replies[3].1));
+    assert_eq!(plain.len(), 512);
+    let length = plain.iter().map(|value| value * value).sum::<f32>().sqrt();
+    for (plain, normal) in plain.iter().zip(&normal) {
+        assert!((plain / length - normal).abs() < 1e-5);
+    }
+    match &replies[4].0.outcome {
+        PredictOutcome::Explained { class, .. } => {
+            assert_eq!(class.label, by_picture[0].label);
+            assert!((class.probability - by_picture[0].probability).abs() < 1e-5);
+        }
+        other => panic!("{other:?}"),
+    }
+    let drawn = image::load_from_memory(&replies[4].1).unwrap();
+    assert_eq!(drawn.width() as usize, side);
+    for ((reply, _), word) in replies[5..].iter().zip(["class 9", "draw on", "shape", "finite"]) {
+        match &reply.outcome {
+            PredictOutcome::InvalidImage { message } => assert!(message.contains(word), "{message}"),
+            other => panic!("{word}: {other:?}"),
+        }
+    }
+}
+
+#[test]
 fn a_bad_picture_hurts_only_its_own_reply() {
     let folder = tempfile::tempdir().unwrap();
     let model = model(folder.path(), 2, |_| {});
@@ -157,7 +244,8 @@ fn a_bad_picture_hurts_only_its_own_reply() {
     let mut huge = PredictRequest {
         id: 4,
         model: model.clone(),
-        top_k: 1,
+        task: PredictTask::Classify { top_k: 1 },
+        input: PredictInput::Image,
         max_pixels: 100,
     };
     huge.max_pixels = 100;
@@ -260,6 +348,36 @@ fn a_model_that_could_not_be_loaded_is_tried_again() {
     std::fs::rename(&away, &model.weights).unwrap();
     server.write_all(&frame(1, &model, &picture(1))).unwrap();
     assert_eq!(read(), "predicted");
+    drop(server);
+    child.join().unwrap().unwrap();
+}
+
+#[test]
+fn a_model_is_loaded_once_however_many_ask() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = model(folder.path(), 11, |_| {});
+    let (input, mut server) = io::pipe().unwrap();
+    let (mut replies, output) = io::pipe().unwrap();
+    let child = std::thread::spawn(move || run(&options(1), input, output));
+    let mut read = || {
+        let mut prefix = [0; frames::PREFIX];
+        replies.read_exact(&mut prefix).unwrap();
+        let mut header = vec![0; frames::lengths(prefix).unwrap().0];
+        replies.read_exact(&mut header).unwrap();
+        serde_json::from_slice::<serde_json::Value>(&header).unwrap()["outcome"].clone()
+    };
+    assert!(read().is_null());
+    // Both lanes at once: one loads it, the other waits for that.
+    for id in 0..4 {
+        server.write_all(&frame(id, &model, &picture(1))).unwrap();
+    }
+    assert!((0..4).all(|_| read() == "predicted"));
+    // From now on it could not be loaded.
+    std::fs::remove_file(&model.weights).unwrap();
+    for id in 4..12 {
+        server.write_all(&frame(id, &model, &picture(2))).unwrap();
+    }
+    assert!((4..12).all(|_| read() == "predicted"));
     drop(server);
     child.join().unwrap().unwrap();
 }
