@@ -117,7 +117,7 @@ pub(super) fn folded(network: &Network, device: Device, side: i64) -> Result<Fol
 }
 
 fn warm_up(network: &Folded, batch: usize, side: i64) {
-    network.logits(&golden_picture(batch as i64, side));
+    let _only_to_warm_up = network.logits(&golden_picture(batch as i64, side));
 }
 
 /// A picture `[count, 3, side, side]` that is always the same, with values such as normalised pictures have.

@@ -1,9 +1,6 @@
 //! A server in this process, on a free port and an own data directory, stopped at the end of its test.
 
-use std::{
-    path::PathBuf,
-    time::Duration,
-};
+use std::{path::PathBuf, time::Duration};
 
 use finetuned::{config::Config, http};
 use tempfile::TempDir;
