@@ -13,8 +13,9 @@ pub use self::table::Table;
 use super::{
     layout::{class_name, split_of},
     listing::Settled,
+    path,
 };
-use crate::domain::split::Split;
+use crate::{domain::split::Split, worker::pixels::EXTENSIONS};
 
 /// A table of the archive.
 #[derive(Debug)]
@@ -56,7 +57,7 @@ pub struct Manifest {
 
 impl Manifest {
     /// Matches tables with images, given as entry and parts. A table with a header that names the columns counts where it names any
-    /// image, one without where at least half of its lines do. None where no table counts.
+    /// image, one without where its first line and at least half of its lines do. None where no table counts.
     pub fn of(tables: &[Candidate], images: &[(usize, Vec<String>)]) -> Option<Self> {
         if tables.is_empty() {
             return None;
@@ -77,7 +78,9 @@ impl Manifest {
         let rows = &candidate.table.rows;
         let found: Vec<Option<usize>> = rows.iter().map(|row| images.find(folder, &row.file)).collect();
         let matched = found.iter().flatten().count();
-        if matched == 0 || (!candidate.table.has_header && matched * 2 < rows.len()) {
+        // What looks like no file in the first line is a header that names other things.
+        let begins = || found[0].is_some() || EXTENSIONS.contains(&path::extension(&rows[0].file).as_str());
+        if matched == 0 || (!candidate.table.has_header && (matched * 2 < rows.len() || !begins())) {
             return;
         }
         self.tables.push(candidate.entry);

@@ -74,7 +74,7 @@ struct Columns {
 impl Table {
     /// None where the text is no such table: fewer than two columns, a header that names other things, more than `most_rows` lines.
     pub fn read(bytes: &[u8], most_rows: usize) -> Option<Self> {
-        let text = text(bytes);
+        let text = lines(&text(bytes));
         let text = text.trim_start_matches('\u{feff}');
         let separator = separator(text)?;
         let mut reader = ReaderBuilder::new()
@@ -103,8 +103,8 @@ impl Table {
             if rows.len() == most_rows {
                 return None;
             }
-            // Where the record ends: what is said of its beginning is where the one before ended.
-            rows.extend(columns.row(&record, reader.position().line()));
+            // The reader stands behind the record and the end of its line.
+            rows.extend(columns.row(&record, reader.position().line().saturating_sub(1)));
             there = reader.read_record(&mut record).ok()?;
         }
         Some(Self { has_header, rows })
@@ -164,6 +164,15 @@ fn separator(text: &str) -> Option<u8> {
     found
         .filter(|(columns, _)| *columns > 1)
         .map(|(_, separator)| *separator)
+}
+
+/// Every line with the one ending by which lines are counted.
+fn lines(text: &str) -> String {
+    let mut lines = text.replace("\r\n", "\n").replace('\r', "\n");
+    if !lines.ends_with('\n') {
+        lines.push('\n');
+    }
+    lines
 }
 
 /// UTF-8, or UTF-16 where its mark says so (spreadsheets' "Unicode text"); anything else is taken for Latin-1.
