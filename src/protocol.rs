@@ -393,7 +393,7 @@ pub struct Artifact {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "outcome", rename_all = "snake_case")]
 pub enum RunResult {
-    Ingested(IngestResult),
+    Ingested(Box<IngestResult>),
     Trained(Box<TrainResult>),
     /// `evaluation.json`: an [`Evaluation`](crate::domain::evaluation::Evaluation).
     Evaluated {

@@ -171,7 +171,7 @@ async fn read(context: &Context, dataset: DatasetId, packed: &Packed) -> Result<
         Outcome::Ended {
             result: Some(RunResult::Ingested(result)),
             ..
-        } => Ok(Read::Images(Box::new(result))),
+        } => Ok(Read::Images(result)),
         Outcome::Ended {
             result:
                 Some(RunResult::Rejected {

@@ -197,7 +197,7 @@ async fn take_over(
 ) -> Next {
     let pin = context.blobs.pin().await;
     let taken = match result {
-        RunResult::Ingested(result) => finish(context, dataset, result, &pin).await,
+        RunResult::Ingested(result) => finish(context, dataset, *result, &pin).await,
         RunResult::Rejected {
             error,
             report,

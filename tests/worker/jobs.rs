@@ -82,7 +82,7 @@ fn ingested(pictures: u32) -> Dataset {
     match finished("ingest", &folder).1 {
         RunResult::Ingested(result) => Dataset {
             folder,
-            result,
+            result: *result,
             lineage: DatasetLineage {
                 id: DatasetId::new(),
                 name: Name::parse("drawn").unwrap(),

@@ -109,7 +109,7 @@ fn ingest(spec: &IngestRun, dir: &RunDir, pulse: &Pulse<'_>) -> anyhow::Result<R
     for image in &images {
         manifest.append_line(image).context("cannot write the manifest")?;
     }
-    Ok(RunResult::Ingested(IngestResult {
+    Ok(RunResult::Ingested(Box::new(IngestResult {
         layout,
         images: images.len() as u64,
         classes,
@@ -120,7 +120,7 @@ fn ingest(spec: &IngestRun, dir: &RunDir, pulse: &Pulse<'_>) -> anyhow::Result<R
         images_file,
         pack,
         report_entries,
-    }))
+    })))
 }
 
 /// Pass two. What can be used is stored, in the order of the archive; what cannot is settled in the listing.
