@@ -414,7 +414,7 @@ pub enum RunResult {
     /// The dataset cannot be used.
     Rejected {
         error: DatasetError,
-        report: Option<ReportSummary>,
+        report: Option<Box<ReportSummary>>,
         report_entries: Option<Artifact>,
     },
     /// The job cannot be done, and trying again would not help.

@@ -202,7 +202,17 @@ async fn take_over(
             error,
             report,
             report_entries,
-        } => reject(context, dataset, error, report, report_entries, &pin).await,
+        } => {
+            reject(
+                context,
+                dataset,
+                error,
+                report.map(|report| *report),
+                report_entries,
+                &pin,
+            )
+            .await
+        }
         // A result of another kind of work.
         _ => return died(context, dataset, broken).await,
     };

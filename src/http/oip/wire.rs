@@ -239,7 +239,7 @@ fn split_strings(bytes: &Bytes) -> Result<Vec<Bytes>> {
 
 /// The floats of `pictures` pictures, as bytes: as many for each.
 fn split_floats(bytes: &Bytes, pictures: usize) -> Result<Vec<Bytes>> {
-    if pictures == 0 || bytes.is_empty() || bytes.len() % (4 * pictures) != 0 {
+    if pictures == 0 || bytes.is_empty() || !bytes.len().is_multiple_of(4 * pictures) {
         return Err(malformed("the tensor has not as many numbers as its shape says"));
     }
     let each = bytes.len() / pictures;

@@ -185,7 +185,11 @@ async fn a_worker_sees_nothing_of_the_servers_environment_that_it_does_not_need(
     let environment = std::fs::read_to_string(stand.beside("environment")).unwrap();
     assert!(environment.contains(&format!("TMPDIR={}\n", running.jobs.run_dir(job, 1).display())));
     // The last ones are the shell's own.
-    let allowed = [process::PASSED_ON, &["TMPDIR", "PWD", "OLDPWD", "SHLVL", "_"]].concat();
+    let allowed = [
+        process::PASSED_ON,
+        &["TMPDIR", "GLIBC_TUNABLES", "PWD", "OLDPWD", "SHLVL", "_"],
+    ]
+    .concat();
     for line in environment.lines() {
         let name = line.split('=').next().unwrap();
         assert!(allowed.contains(&name) || name.starts_with("NVIDIA_"), "{line}");

@@ -100,7 +100,7 @@ fn ingest(spec: &IngestRun, dir: &RunDir, pulse: &Pulse<'_>) -> anyhow::Result<R
     if images.is_empty() {
         return Ok(RunResult::Rejected {
             error: no_images(summary.skipped).into_error(),
-            report: Some(summary),
+            report: Some(Box::new(summary)),
             report_entries: Some(report_entries),
         });
     }

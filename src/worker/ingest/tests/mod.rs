@@ -70,7 +70,7 @@ impl Run {
 
     fn rejected(&self) -> (&DatasetError, Option<&ReportSummary>) {
         match self.result.as_ref().unwrap() {
-            RunResult::Rejected { error, report, .. } => (error, report.as_ref()),
+            RunResult::Rejected { error, report, .. } => (error, report.as_deref()),
             other => panic!("not rejected: {other:?}"),
         }
     }
