@@ -32,11 +32,11 @@ async fn three_commands_turn_a_folder_of_images_into_a_served_classifier() {
         assert_eq!(dataset["splits"], json!({"train": 244, "val": 153, "test": 0}));
         assert_eq!(
             dataset["classes"][0],
-            json!({"name": "ants", "index": 0, "images": 193})
+            json!({"name": "ants", "index": 0, "images": 193, "splits": {"train": 123, "val": 70, "test": 0}})
         );
         assert_eq!(
             dataset["classes"][1],
-            json!({"name": "bees", "index": 1, "images": 204})
+            json!({"name": "bees", "index": 1, "images": 204, "splits": {"train": 121, "val": 83, "test": 0}})
         );
     }
 
