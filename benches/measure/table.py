@@ -15,13 +15,13 @@ class Table:
         """A number that must not be larger than its target."""
         met = value <= target
         self.met &= met
-        self.rows.append((name, f"{value:,.1f} {unit}", f"≤ {target:,} {unit}", "met" if met else "MISSED"))
+        self.rows.append((name, shown(value, unit), f"≤ {target:,} {unit}", "met" if met else "MISSED"))
 
     def at_least(self, name, value, target, unit):
         """A number that must not be smaller than its target."""
         met = value >= target
         self.met &= met
-        self.rows.append((name, f"{value:,.1f} {unit}", f"≥ {target:,} {unit}", "met" if met else "MISSED"))
+        self.rows.append((name, shown(value, unit), f"≥ {target:,} {unit}", "met" if met else "MISSED"))
 
     def note(self, name, value, unit):
         """A number, or several, without a target."""
@@ -36,6 +36,11 @@ class Table:
             name, *cells = (cell.ljust(width) for cell, width in zip(row, widths))
             print("  " + "  ".join([name, *cells]).rstrip())
         print(flush=True)
+
+
+def shown(value, unit):
+    # A ratio of 1.26 is not one of 1.3.
+    return f"{value:,.2f} x" if unit == "x" else f"{value:,.1f} {unit}"
 
 
 def machine():
