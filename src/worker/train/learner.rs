@@ -154,15 +154,6 @@ impl Learner {
         norm
     }
 
-    /// Judges one batch, nothing changing.
-    pub fn judge(&self, boundary: &Tensor, labels: &Tensor) -> Result<Outcome, TorchFault> {
-        let logits = self.outputs(boundary)?;
-        Ok(Outcome {
-            loss: loss::cross_entropy(&logits, labels),
-            correct: hits(&logits, labels),
-        })
-    }
-
     /// All tensors of the frozen stages: those that training does not change.
     pub fn staying(&self) -> StateDict {
         let state = self.network.state().iter();
@@ -257,6 +248,14 @@ impl Learner {
         });
         self.portion.set(portion);
         parts
+    }
+}
+
+/// What the logits of one batch are worth, `[N, classes]`, by its labels.
+pub fn judged(logits: &Tensor, labels: &Tensor) -> Outcome {
+    Outcome {
+        loss: loss::cross_entropy(logits, labels),
+        correct: hits(logits, labels),
     }
 }
 

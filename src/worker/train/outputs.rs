@@ -17,17 +17,25 @@ use crate::domain::{job::FailureCode, metrics::Logits};
 /// [`Halt::Stopped`] where the server wants the child to leave.
 pub fn of_validation(learner: &Learner, feed: &Feed, data: &Data, pulse: &mut Pulse) -> Result<Logits, Halt> {
     let mut batches = feed.validation();
-    let mut logits: Option<Logits> = None;
-    let mut samples = data.val.as_slice();
+    let mut outputs = Vec::new();
     while let Some(batch) = batches.next(learner)? {
         pulse.beat()?;
-        let outputs = learner.outputs(&batch.boundary)?;
-        let (judged, rest) = samples.split_at(samples.len().min(batch.images as usize));
-        let logits = logits.get_or_insert_with(|| Logits::new(classes_of(&outputs)));
-        append(logits, &outputs, judged)?;
+        outputs.push(learner.outputs(&batch.boundary)?);
+    }
+    joined(&outputs, &data.val)
+}
+
+/// The outputs of batches, `[N, classes]` each, for the samples that they were cut out of, in their order.
+pub fn joined(outputs: &[Tensor], mut samples: &[Sample]) -> Result<Logits, Halt> {
+    let first = outputs.first();
+    let first = first.ok_or_else(|| anyhow::anyhow!("there are no validation images"))?;
+    let mut logits = Logits::new(classes_of(first));
+    for batch in outputs {
+        let (judged, rest) = samples.split_at(samples.len().min(batch.size()[0] as usize));
+        append(&mut logits, batch, judged)?;
         samples = rest;
     }
-    logits.ok_or_else(|| anyhow::anyhow!("there are no validation images").into())
+    Ok(logits)
 }
 
 /// Adds the outputs of a batch, `[N, classes]`, for these samples.

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use tch::Tensor;
+
 use super::{
     best::{self, Best},
     checkpoint::{Checkpoint, Position, SavedBest},
@@ -10,7 +12,7 @@ use super::{
     halt::Halt,
     history::{self, Judged},
     keeper::Keeper,
-    learner::{Learner, Outcome as Learned},
+    learner::{self, Learner, Outcome as Learned},
     meter::{self, Meter, Score, Step, Sums},
     outputs,
     portion::Portion,
@@ -24,6 +26,7 @@ use crate::{
         job::{FailureCode, JobError, StopReason},
         metrics::Logits,
         model::ModelMetrics,
+        spec::Stage,
     },
     protocol::{TrainRun, UsedActivations, WorkerMessage},
     worker::{
@@ -73,6 +76,8 @@ pub struct Session<'a> {
     history: Vec<Judged>,
     portion: Portion,
     best: Option<Best>,
+    /// What the best weights gave for the validation images, where it was measured in this attempt.
+    measured: Option<Measured>,
     base_weights: String,
     keeper: Keeper,
     pulse: Pulse,
@@ -80,6 +85,13 @@ pub struct Session<'a> {
     /// Of `max_seconds`, before this attempt.
     seconds_before: f64,
     began: Instant,
+}
+
+/// Logits of the best weights for the validation images, batch by batch, still on the device.
+struct Measured {
+    outputs: Vec<Tensor>,
+    /// The stages that were frozen then.
+    frozen: Option<Stage>,
 }
 
 /// How an epoch's steps ended.
@@ -126,6 +138,7 @@ impl<'a> Session<'a> {
             activations: Vec::new(),
             reporter: reporter.clone(),
             best: start.best,
+            measured: None,
             base_weights: start.base_weights,
             seconds_before: run.seconds_used.max(start.seconds_used),
             began: Instant::now(),
@@ -286,7 +299,7 @@ impl<'a> Session<'a> {
     /// Validates, tells, and keeps the weights where they are the best.
     fn close_epoch(&mut self, feed: &Feed) -> Result<(), Halt> {
         let began = Instant::now();
-        let val = self.validate(feed)?;
+        let (val, outputs) = self.validate(feed)?.unzip();
         let sums = self.meter.settled()?.clone();
         let metrics = self.metrics(&sums, val);
         let old = self.best.as_ref().map(|best| &best.metrics);
@@ -314,6 +327,10 @@ impl<'a> Session<'a> {
         });
         if best {
             self.best = Some(Best::of(&self.learner, metrics));
+            self.measured = outputs.map(|outputs| Measured {
+                outputs,
+                frozen: self.learner.frozen(),
+            });
         }
         self.position.epoch += 1;
         self.position.step_in_epoch = 0;
@@ -321,8 +338,8 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    /// Loss and hits on the validation images; none where there are none.
-    fn validate(&mut self, feed: &Feed) -> Result<Option<Score>, Halt> {
+    /// Loss and hits on the validation images, and the logits of each batch; none where there are none.
+    fn validate(&mut self, feed: &Feed) -> Result<Option<(Score, Vec<Tensor>)>, Halt> {
         if self.ground.data.val.is_empty() {
             if !self.learner.is_finite() {
                 return Err(meter::diverged("loss", self.position.step, self.position.epoch));
@@ -330,20 +347,21 @@ impl<'a> Session<'a> {
             return Ok(None);
         }
         let mut batches = feed.validation();
-        let mut outcomes = Vec::new();
+        let (mut outcomes, mut outputs) = (Vec::new(), Vec::new());
         while let Some(batch) = batches.next(&self.learner)? {
             if self.pulse.is_stopped() {
                 return Err(self.save_and_stop());
             }
-            let outcome = self.learner.judge(&batch.boundary, &batch.labels.own)?;
-            outcomes.push((outcome, batch.images));
+            let logits = self.learner.outputs(&batch.boundary)?;
+            outcomes.push((learner::judged(&logits, &batch.labels.own), batch.images));
+            outputs.push(logits);
             self.pulse.tell();
         }
         let score: Score = Score::read(&outcomes).into_iter().sum();
         if !score.loss.is_finite() {
             return Err(meter::diverged("loss", self.position.step, self.position.epoch));
         }
-        Ok(Some(score))
+        Ok(Some((score, outputs)))
     }
 
     /// Outputs of the best weights for the validation images, in their order; none where there are none.
@@ -351,6 +369,11 @@ impl<'a> Session<'a> {
         let Some(best) = self.best.as_ref().filter(|_| !self.ground.data.val.is_empty()) else {
             return Ok(None);
         };
+        // Other frozen stages mean other batches, and so a rounding that differs: that of an attempt which has to measure again.
+        let frozen = self.learner.frozen();
+        if let Some(measured) = self.measured.take().filter(|measured| measured.frozen == frozen) {
+            return outputs::joined(&measured.outputs, &self.ground.data.val).map(Some);
+        }
         let latest = (!best.is_current).then(|| self.learner.changing());
         if latest.is_some() {
             self.learner.take_back(&best.weights);
