@@ -10,7 +10,7 @@ const MAX_PIXELS: u64 = 1 << 20;
 const PACK_SIDE: u32 = 64;
 
 fuzz_target!(init: run::let_panics_be_caught(), |bytes: &[u8]| {
-    let size = pixels::dimensions(bytes, MAX_PIXELS);
+    let size = pixels::Header::read(bytes, MAX_PIXELS).map(|header| header.dimensions());
     let Ok(picture) = pixels::decode(bytes, MAX_PIXELS) else {
         return;
     };

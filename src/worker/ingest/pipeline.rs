@@ -32,7 +32,7 @@ use crate::{
 };
 
 /// Images on their way, for each thread.
-const IN_FLIGHT: usize = 4;
+const IN_FLIGHT: usize = 16;
 /// Most bytes of image files on their way.
 const MAX_FILE_BYTES: u64 = 128 << 20;
 /// Most bytes that decoders hold at once, estimated.
@@ -171,11 +171,12 @@ impl Pipeline<'_> {
 
     fn decode(&self, bytes: Vec<u8>, memory: &Budget) -> Result<Decoded, DecodeFault> {
         let most = self.limits.max_image_pixels;
-        let (width, height) = pixels::dimensions(&bytes, most)?;
+        let header = pixels::Header::read(&bytes, most)?;
+        let (width, height) = header.dimensions();
         let needed = u64::from(width) * u64::from(height) * DECODING_BYTES_PER_PIXEL;
         // This budget is never closed: who holds a part of it waits for nothing else and gives it back.
         let _ = memory.take(needed);
-        let decoded = pixels::decode_with_mode(&bytes, most).map(|(picture, mode)| {
+        let decoded = header.decode().map(|(picture, mode)| {
             let (width, height) = (picture.width, picture.height);
             (width, height, pixels::pack(picture, self.pack_side), mode)
         });

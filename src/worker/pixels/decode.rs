@@ -77,19 +77,39 @@ pub fn decode(bytes: &[u8], max_pixels: u64) -> Result<Picture, DecodeFault> {
 
 /// As [`decode`], and how the file kept its colours.
 pub fn decode_with_mode(bytes: &[u8], max_pixels: u64) -> Result<(Picture, Mode), DecodeFault> {
-    // A decoder that panics on a hostile file costs that file, not the run.
-    panic::catch_unwind(AssertUnwindSafe(|| decode_upright(bytes, max_pixels)))
-        .unwrap_or(Err(DecodeFault::Undecodable))
+    Header::read(bytes, max_pixels)?.decode()
 }
 
-/// Width and height as stored (not yet turned upright), from the header alone.
-pub fn dimensions(bytes: &[u8], max_pixels: u64) -> Result<(u32, u32), DecodeFault> {
-    panic::catch_unwind(AssertUnwindSafe(|| Ok(open(bytes, max_pixels)?.dimensions())))
-        .unwrap_or(Err(DecodeFault::Undecodable))
+/// An image file whose header was read, and nothing else yet: what it will take is known before it is taken.
+pub struct Header<'a> {
+    bytes: &'a [u8],
+    opened: Opened<'a>,
 }
 
-fn decode_upright(bytes: &[u8], max_pixels: u64) -> Result<(Picture, Mode), DecodeFault> {
-    let (image, orientation, is_cmyk) = match open(bytes, max_pixels)? {
+impl<'a> Header<'a> {
+    /// Refuses what has more than `max_pixels`.
+    pub fn read(bytes: &'a [u8], max_pixels: u64) -> Result<Self, DecodeFault> {
+        guarded(|| open(bytes, max_pixels)).map(|opened| Self { bytes, opened })
+    }
+
+    /// Width and height as stored, not yet turned upright.
+    pub fn dimensions(&self) -> (u32, u32) {
+        self.opened.dimensions()
+    }
+
+    /// See [`decode`].
+    pub fn decode(self) -> Result<(Picture, Mode), DecodeFault> {
+        guarded(|| decode_upright(self.bytes, self.opened))
+    }
+}
+
+/// A decoder that panics on a hostile file costs that file, not the run.
+fn guarded<T>(work: impl FnOnce() -> Result<T, DecodeFault>) -> Result<T, DecodeFault> {
+    panic::catch_unwind(AssertUnwindSafe(work)).unwrap_or(Err(DecodeFault::Undecodable))
+}
+
+fn decode_upright(bytes: &[u8], opened: Opened<'_>) -> Result<(Picture, Mode), DecodeFault> {
+    let (image, orientation, is_cmyk) = match opened {
         Opened::Tiff(mut rest) => {
             let orientation = rest.orientation();
             (rest.read().ok_or(DecodeFault::Undecodable)?, orientation, false)
@@ -157,7 +177,12 @@ fn open(bytes: &[u8], max_pixels: u64) -> Result<Opened<'_>, DecodeFault> {
     if format == ImageFormat::Jpeg && !jpeg::reaches_its_end(bytes) {
         return Err(DecodeFault::Truncated);
     }
-    let max_bytes = max_pixels
+    // A PNG may hold a packed profile that expands to any size, which its decoder reads with the header.
+    let most_pixels = match format {
+        ImageFormat::Png => png_pixels(bytes).min(max_pixels),
+        _ => max_pixels,
+    };
+    let max_bytes = most_pixels
         .saturating_mul(MAX_BYTES_PER_PIXEL)
         .saturating_add(DECODER_OVERHEAD);
     let mut limits = Limits::no_limits();
@@ -183,6 +208,15 @@ fn open(bytes: &[u8], max_pixels: u64) -> Result<Opened<'_>, DecodeFault> {
         });
     }
     Ok(opened)
+}
+
+/// Of its first chunk, which is always the header (PNG specification, 11.2.2).
+fn png_pixels(bytes: &[u8]) -> u64 {
+    let number = |at: usize| {
+        let bytes = bytes.get(at..at + 4).and_then(|bytes| bytes.try_into().ok());
+        bytes.map_or(0, |bytes| u64::from(u32::from_be_bytes(bytes)))
+    };
+    number(16).saturating_mul(number(20))
 }
 
 fn fault(error: ImageError) -> DecodeFault {

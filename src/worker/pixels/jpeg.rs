@@ -49,7 +49,7 @@ pub fn components(bytes: &[u8]) -> Option<u8> {
 fn next_marker(bytes: &[u8], at: &mut usize) -> Option<u8> {
     loop {
         let rest = bytes.get(*at..)?;
-        let found = rest.iter().position(|&byte| byte == 0xff)?;
+        let found = memchr::memchr(0xff, rest)?;
         *at += found + 1;
         while bytes.get(*at) == Some(&0xff) {
             *at += 1;

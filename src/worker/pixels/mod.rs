@@ -13,7 +13,7 @@ mod jpeg;
 mod mode;
 mod tiff;
 
-pub use decode::{DecodeFault, decode, decode_with_mode, dimensions};
+pub use decode::{DecodeFault, Header, decode};
 pub use fingerprint::Fingerprint;
 pub use format::{Content, EXTENSIONS, content};
 pub use geometry::{MAX_ASPECT, center_crop, cut, letterbox, resize, resize_shortest};
