@@ -9,12 +9,14 @@ use std::{
     time::{Duration, Instant},
 };
 
+use futures_util::future::try_join_all;
 use tokio::sync::mpsc;
 
 use super::{
     context::Context,
     failure,
     insist::insist,
+    packs,
     paths::absolute,
     supervisor::{Outcome, Run, supervise},
 };
@@ -233,12 +235,11 @@ async fn finish(context: &Context, dataset: &DatasetToIngest, result: IngestResu
         &result.report_entries,
     ];
     let dir = context.paths.run_dir(&dataset.id, dataset.attempt);
-    for artifact in artifacts {
-        context.blobs.adopt(&dir, artifact, pin).await?;
-    }
+    try_join_all(artifacts.map(|artifact| context.blobs.adopt(&dir, artifact, pin))).await?;
     let finish = || context.store.finish_dataset(dataset, result.clone(), PACK_SIDE);
     let finished = insist(&context.shutdown, "write down that a dataset is ready", finish).await;
     sweep_if_gone(context, finished);
+    packs::make_room(context).await;
     Ok(())
 }
 

@@ -1,9 +1,11 @@
-//! Files of the run directory that are hashed while they are written, so that gigabytes need not be read again, and that leave the
-//! server its share of the disk: it must be able to write down that there was no room.
+//! Files of the run directory that are hashed while they are written, so that gigabytes need not be read again, that go to the disk
+//! while the next ones come, and that leave the server its share of it: it must be able to write down that there was no room.
 
 use std::{
     fs::File,
     io::{self, BufWriter, Write},
+    sync::mpsc::{SyncSender, sync_channel},
+    thread::{self, JoinHandle},
 };
 
 use serde::Serialize;
@@ -12,6 +14,8 @@ use crate::{digest::Hasher, protocol::Artifact, worker::child::RunDir};
 
 /// Bytes between two looks at how much of the disk is free.
 const LOOK_EVERY: u64 = 32 << 20;
+/// Bytes between two times that what was written is made durable.
+const FLUSH_EVERY: u64 = 128 << 20;
 
 pub struct HashedFile {
     name: &'static str,
@@ -19,6 +23,38 @@ pub struct HashedFile {
     hasher: Hasher,
     min_free_bytes: u64,
     looked_at: u64,
+    flushed_at: u64,
+    /// From the first time on.
+    flusher: Option<Flusher>,
+}
+
+/// Makes a file durable bit by bit on a thread of its own, so that the end has little to wait for.
+struct Flusher {
+    wake: SyncSender<()>,
+    thread: JoinHandle<io::Result<()>>,
+}
+
+impl Flusher {
+    fn of(file: &File) -> io::Result<Self> {
+        let file = file.try_clone()?;
+        // One may wait: the disk is not to be asked for more than it does.
+        let (wake, woken) = sync_channel(1);
+        let thread =
+            thread::Builder::new().spawn(move || woken.iter().try_for_each(|()| file.sync_data()))?;
+        Ok(Self { wake, thread })
+    }
+
+    /// Does not wait. Where the thread has failed, [`Flusher::finish`] tells.
+    fn wake(&self) {
+        let _ = self.wake.try_send(());
+    }
+
+    fn finish(self) -> io::Result<()> {
+        drop(self.wake);
+        self.thread
+            .join()
+            .map_err(|_| io::Error::other("making a file durable failed unexpectedly"))?
+    }
 }
 
 impl HashedFile {
@@ -29,6 +65,8 @@ impl HashedFile {
             hasher: Hasher::new(),
             min_free_bytes,
             looked_at: 0,
+            flushed_at: 0,
+            flusher: None,
         };
         new.check_disk()?;
         Ok(new)
@@ -42,6 +80,14 @@ impl HashedFile {
         if self.hasher.bytes() - self.looked_at >= LOOK_EVERY {
             self.looked_at = self.hasher.bytes();
             self.check_disk()?;
+        }
+        if self.hasher.bytes() - self.flushed_at >= FLUSH_EVERY {
+            self.flushed_at = self.hasher.bytes();
+            let flusher = match self.flusher.take() {
+                Some(flusher) => flusher,
+                None => Flusher::of(self.file.get_ref())?,
+            };
+            self.flusher.insert(flusher).wake();
         }
         Ok(offset)
     }
@@ -64,10 +110,9 @@ impl HashedFile {
 
     /// Makes the file durable and describes it.
     pub fn finish(self) -> io::Result<Artifact> {
-        self.file
-            .into_inner()
-            .map_err(io::IntoInnerError::into_error)?
-            .sync_all()?;
+        let file = self.file.into_inner().map_err(io::IntoInnerError::into_error)?;
+        self.flusher.map_or(Ok(()), Flusher::finish)?;
+        file.sync_all()?;
         Ok(Artifact {
             file: self.name.to_owned(),
             bytes: self.hasher.bytes(),
