@@ -5,6 +5,7 @@
 
 mod binder;
 pub mod folded;
+mod fused;
 mod initialise;
 pub mod input;
 pub mod layers;

@@ -84,8 +84,9 @@ impl Models {
         self.slots().make_room(bytes);
         let network = Network::loaded(card.architecture, card.classes.len(), &weights, Device::Cpu)
             .map_err(|fault| fault.to_string())?;
-        let folded = folded(&network, self.device, i64::from(card.preprocessing.crop))?;
-        warm_up(&folded, self.max_batch, i64::from(card.preprocessing.crop));
+        let side = i64::from(card.preprocessing.crop);
+        let folded = folded(&network, self.device, self.max_batch as i64, side)?;
+        warm_up(&folded, self.max_batch, side);
         Ok((folded, bytes))
     }
 }
@@ -100,11 +101,11 @@ fn kinds(device: Device) -> &'static [(Kind, f64)] {
 }
 
 /// Folds a network in the fastest kind of numbers in which it still computes what it should.
-pub(super) fn folded(network: &Network, device: Device, side: i64) -> Result<Folded, String> {
+pub(super) fn folded(network: &Network, device: Device, batch: i64, side: i64) -> Result<Folded, String> {
     let golden = golden_picture(1, side);
     let mut apart = f64::NAN;
     for &(kind, allowed) in kinds(device) {
-        let folded = Folded::of(network, kind, device);
+        let folded = Folded::of(network, kind, device).packed_for(batch, side);
         match folded.distance_from(network, &golden) {
             Some(distance) if distance > allowed => apart = distance,
             // Where the network itself gives no numbers, every answer will be told to have none.
