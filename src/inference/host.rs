@@ -16,7 +16,7 @@ use super::{
     wire,
 };
 use crate::{
-    process::{self, ChildGroup, Pipes, log::Log},
+    process::{self, ChildGroup, FreedMemory, Pipes, log::Log},
     protocol::Device,
 };
 
@@ -112,7 +112,12 @@ impl Host {
         fs::create_dir_all(&dir)?;
         let threads = process::threads(self.context.threads).to_string();
         let arguments = ["predict", "--device", device, "--threads", &threads].map(OsStr::new);
-        process::spawn(Path::new(&self.context.worker), &arguments, &dir)
+        process::spawn(
+            Path::new(&self.context.worker),
+            &arguments,
+            &dir,
+            FreedMemory::Kept,
+        )
     }
 
     /// The device for predictions, as soon as it is known; none when the server stops first.

@@ -6,7 +6,11 @@ use anyhow::{Context as _, bail};
 use tokio::io::AsyncReadExt;
 
 use super::context::Context;
-use crate::{domain::spec::DeviceChoice, process, protocol::Device};
+use crate::{
+    domain::spec::DeviceChoice,
+    process::{self, FreedMemory},
+    protocol::Device,
+};
 
 /// Loading the libraries of a card from a cold disk takes a while.
 const DEADLINE: Duration = Duration::from_secs(120);
@@ -45,7 +49,8 @@ pub async fn run(context: Arc<Context>) {
 async fn ask(context: &Context) -> anyhow::Result<Vec<Device>> {
     let dir = context.paths.runs();
     fs::create_dir_all(&dir).context("cannot make the folder for runs")?;
-    let (mut child, pipes) = process::spawn(&context.worker, &[OsStr::new("devices")], &dir)
+    let arguments = [OsStr::new("devices")];
+    let (mut child, pipes) = process::spawn(&context.worker, &arguments, &dir, FreedMemory::GivenBack)
         .context("cannot start the worker program")?;
     let log = context.log(&"devices");
     let mut list = Vec::new();

@@ -22,7 +22,7 @@ use tokio::{
 
 use crate::{
     limits::Limits,
-    process::{self, ChildGroup, Pipes, lines::Lines, log::Log},
+    process::{self, ChildGroup, FreedMemory, Pipes, lines::Lines, log::Log},
     protocol::{RESULT_FILE, RunResult, WorkerMessage},
 };
 
@@ -89,7 +89,7 @@ pub async fn supervise<C>(
         OsStr::new("--run-dir"),
         run.dir.as_os_str(),
     ];
-    let (mut child, pipes) = match process::spawn(run.program, &arguments, run.dir) {
+    let (mut child, pipes) = match process::spawn(run.program, &arguments, run.dir, FreedMemory::GivenBack) {
         Ok(started) => started,
         Err(error) => {
             run.log.note(&format!("cannot start the worker: {error}")).await;
