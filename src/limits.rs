@@ -63,7 +63,7 @@ pub struct Limits {
     /// Disk space for activations of frozen stages, which later jobs over the same pictures start from; 0 keeps none
     #[arg(long, env = "FINETUNED_MAX_ACTIVATION_BYTES", default_value_t = Limits::DEFAULT.max_activation_bytes)]
     pub max_activation_bytes: u64,
-    /// Disk space for pixels of images at other sizes than ingest packs, which later jobs at that size start from; 0 keeps none
+    /// Disk space for decoded pixels of images, which jobs start from; the least recently used go first and are made again when needed
     #[arg(long, env = "FINETUNED_MAX_PACK_BYTES", default_value_t = Limits::DEFAULT.max_pack_bytes)]
     pub max_pack_bytes: u64,
     /// Most bytes kept of a job's log

@@ -139,25 +139,16 @@ pub struct PreviewRun {
     pub threads: u32,
 }
 
-/// Make packed pictures small.
+/// Make pictures of a segment small.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ThumbnailsRun {
-    /// See [`Segment::pack`].
-    pub pack: PathBuf,
-    pub pictures: Vec<PackedPicture>,
+    /// Where its pack has gone, the images are decoded.
+    pub segment: Segment,
+    /// All of the segment.
+    pub pictures: Vec<ManifestImage>,
     /// Most pixels of a thumbnail's longer side.
     pub side: u32,
     pub threads: u32,
-}
-
-/// Where the pixels of an image lie in a pack, see [`ManifestImage::pack_offset`].
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PackedPicture {
-    /// Id of the image.
-    pub image: u32,
-    pub offset: u64,
-    pub width: u32,
-    pub height: u32,
 }
 
 /// A dataset version as files.
@@ -226,7 +217,7 @@ pub struct Segment {
     pub number: u32,
     /// The original image files, one after another.
     pub images: PathBuf,
-    /// Packed pixels, see [`ManifestImage::pack_offset`].
+    /// Packed pixels, see [`ManifestImage::pack_offset`]. The file may have gone to make room.
     pub pack: PathBuf,
     /// Shorter side of the pictures in the pack; smaller pictures are packed as they are.
     pub pack_side: u32,

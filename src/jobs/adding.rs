@@ -18,7 +18,7 @@ use super::{
     context::Context,
     failure,
     ingest::PACK_SIDE,
-    paths,
+    packs, paths,
     revise::{Addition, Revised, Target, Wish, revise},
     supervisor::{Outcome, Run, supervise},
 };
@@ -91,12 +91,14 @@ pub async fn add(context: &Context, target: Target, packed: Packed, labels: Labe
             number: 0,
             images: result.images_file.sha256,
             pack: result.pack.sha256,
+            pack_bytes: result.pack.bytes,
             pack_side: PACK_SIDE,
         },
         images,
     };
     let revised = revise(context, target, Wish::Add(addition), &pin).await;
     drop(pin);
+    packs::make_room(context).await;
     if !revised.as_ref().is_ok_and(|revised| revised.changed) {
         context.sweep.notify_one();
     }

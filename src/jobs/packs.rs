@@ -1,4 +1,5 @@
-//! Pixel packs from job to job: a child is told what earlier ones left, and what it packed itself is kept, whatever became of the job.
+//! Pixel packs within their budget, and from job to job: a child is told what earlier ones left, and what it packed itself is kept,
+//! whatever became of the job.
 //!
 //! All of it is a cache. A failure here is told to the operator and costs later jobs time, never this job its result.
 
@@ -46,6 +47,7 @@ async fn try_keep(context: &Context, job: &ClaimedJob) -> Result<()> {
         return Ok(());
     };
     let (store, dataset) = (&context.store, job.dataset.id);
+    store.touch_segment_packs(dataset).await?;
     for used in &packs.used {
         store.touch_pack(dataset, used).await?;
     }
@@ -65,6 +67,19 @@ async fn try_keep(context: &Context, job: &ClaimedJob) -> Result<()> {
         context.sweep.notify_one();
     }
     Ok(())
+}
+
+/// Lets the least recently used packs go where a new one came with its images.
+pub async fn make_room(context: &Context) {
+    match context
+        .store
+        .forget_packs_over(context.config.limits.max_pack_bytes)
+        .await
+    {
+        Ok(true) => context.sweep.notify_one(),
+        Ok(false) => {}
+        Err(error) => tracing::error!(%error, "cannot make room among the pixel packs"),
+    }
 }
 
 /// None where the attempt did not come so far.

@@ -115,13 +115,7 @@ async fn dataset_input(
 
 /// The files of the version that `dataset` shows, for a child.
 pub async fn as_files(context: &Context, dataset: Dataset, files: VersionFiles) -> DatasetInput {
-    let blob = |digest: &str| absolute(&context.blobs.path(digest));
-    let segment = |files: &SegmentFiles| Segment {
-        number: files.number,
-        images: blob(&files.images),
-        pack: blob(&files.pack),
-        pack_side: files.pack_side,
-    };
+    let segment = |files: &SegmentFiles| segment_as_files(context, files);
     DatasetInput {
         packs: packs::known(context, dataset.id).await,
         lineage: DatasetLineage {
@@ -132,8 +126,19 @@ pub async fn as_files(context: &Context, dataset: Dataset, files: VersionFiles) 
             content_sha256: dataset.content_sha256,
         },
         classes: dataset.classes.into_iter().map(|class| class.name).collect(),
-        manifest: blob(&files.manifest),
+        manifest: absolute(&context.blobs.path(&files.manifest)),
         segments: files.segments.iter().map(segment).collect(),
+    }
+}
+
+/// A segment's files, for a child.
+pub fn segment_as_files(context: &Context, files: &SegmentFiles) -> Segment {
+    let blob = |digest: &str| absolute(&context.blobs.path(digest));
+    Segment {
+        number: files.number,
+        images: blob(&files.images),
+        pack: blob(&files.pack),
+        pack_side: files.pack_side,
     }
 }
 

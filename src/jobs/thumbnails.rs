@@ -1,4 +1,4 @@
-//! Small pictures of a dataset's images, drawn by a child from the pixel pack and kept on disk as long as there is room.
+//! Small pictures of a dataset's images, drawn by a child from its pixel packs and kept on disk as long as there is room.
 //!
 //! A page of a dashboard asks for dozens at once, so a child draws all images of a neighbourhood in one go and the others find theirs
 //! made: `thumbnails/{dataset}/{segment}-{neighbourhood}-{size}`, an index and then the files. An image never changes, so neither does
@@ -15,8 +15,8 @@ use tokio::sync::mpsc;
 
 use super::{
     context::Context,
-    failure,
-    paths::{self, absolute},
+    failure, paths,
+    prepare::segment_as_files,
     supervisor::{Outcome, Run, supervise},
 };
 use crate::{
@@ -24,7 +24,7 @@ use crate::{
     error::{Error, Kind, Result},
     id::DatasetId,
     manifest, process,
-    protocol::{Artifact, ManifestImage, PackedPicture, RunResult, RunSpec, ThumbnailsRun},
+    protocol::{Artifact, ManifestImage, RunResult, RunSpec, ThumbnailsRun},
     store::SegmentFiles,
 };
 
@@ -79,7 +79,7 @@ async fn draw(
     let number = segment.number;
     let pictures = blocking(move || neighbours(&manifest, neighbourhood, number)).await?;
     let run = RunSpec::Thumbnails(ThumbnailsRun {
-        pack: absolute(&context.blobs.path(&segment.pack)),
+        segment: segment_as_files(context, segment),
         pictures,
         side,
         threads: process::threads(context.config.ingest_threads).min(THREADS),
@@ -121,7 +121,7 @@ async fn draw(
 }
 
 /// Images of one file, all of one segment.
-fn neighbours(manifest: &Path, neighbourhood: u32, segment: u32) -> Result<Vec<PackedPicture>> {
+fn neighbours(manifest: &Path, neighbourhood: u32, segment: u32) -> Result<Vec<ManifestImage>> {
     let first = neighbourhood * NEIGHBOURHOOD;
     let mut pictures = Vec::new();
     for image in manifest::images_after(manifest, first.checked_sub(1))? {
@@ -130,12 +130,7 @@ fn neighbours(manifest: &Path, neighbourhood: u32, segment: u32) -> Result<Vec<P
             break;
         }
         if image.segment == segment {
-            pictures.push(PackedPicture {
-                image: image.id,
-                offset: image.pack_offset,
-                width: image.pack_width,
-                height: image.pack_height,
-            });
+            pictures.push(image);
         }
     }
     Ok(pictures)

@@ -2,11 +2,8 @@
 
 use sqlx::{Row, SqliteConnection};
 
-use super::Store;
-use crate::{
-    domain::{job::DatasetVersion, time::Timestamp},
-    error::Result,
-};
+use super::{Store, recency};
+use crate::{domain::job::DatasetVersion, error::Result};
 
 /// Most files of one dataset version that a job is told of.
 const MOST: i64 = 1000;
@@ -43,9 +40,12 @@ impl Store {
     /// Remembers activations, and forgets the least recently used as long as all together are over `budget` bytes. The blobs of those
     /// go with the next sweep. True where some were forgotten.
     pub async fn keep_activations(&self, new: NewActivations, budget: u64) -> Result<bool> {
+        if new.bytes > budget {
+            return Ok(true);
+        }
         self.write(move |connection| {
             Box::pin(async move {
-                let now = now(connection).await?;
+                let now = recency::now(connection).await?;
                 sqlx::query(
                     "insert into activations (key, dataset_id, dataset_version, blob, bytes, used_at)
                     select $1, $2, $3, $4, $5, $6
@@ -71,7 +71,7 @@ impl Store {
         let key = key.to_owned();
         self.write(move |connection| {
             Box::pin(async move {
-                let now = now(connection).await?;
+                let now = recency::now(connection).await?;
                 sqlx::query("update activations set used_at = $2 where key = $1")
                     .bind(key)
                     .bind(now)
@@ -82,14 +82,6 @@ impl Store {
         })
         .await
     }
-}
-
-/// The time, later than any that is written down: two uses of one millisecond have an order too.
-async fn now(connection: &mut SqliteConnection) -> Result<i64> {
-    let last: i64 = sqlx::query_scalar("select coalesce(max(used_at), 0) from activations")
-        .fetch_one(connection)
-        .await?;
-    Ok(Timestamp::now().0.max(last + 1))
 }
 
 async fn forget_over(connection: &mut SqliteConnection, budget: u64) -> Result<bool> {

@@ -10,6 +10,7 @@ mod jobs;
 mod models;
 mod packs;
 mod queue;
+mod recency;
 mod references;
 mod row;
 pub mod signals;

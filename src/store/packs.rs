@@ -1,10 +1,10 @@
-//! Rows of the pixel packs that jobs left for later ones: a cache on disk, within a budget, the least recently used gone first, but
-//! none of a dataset that a job is running over.
+//! Pixel packs, those that came with the images and those that jobs left for later ones: a cache on disk, within a budget, the least
+//! recently used gone first, but none of a dataset that a job is running over.
 
 use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 
-use super::{Store, row::count};
-use crate::{domain::time::Timestamp, error::Result, id::DatasetId, protocol::PackSize};
+use super::{Store, recency, row::count};
+use crate::{error::Result, id::DatasetId, protocol::PackSize};
 
 /// Most packs of one dataset that a job is told of.
 const MOST: i64 = 100;
@@ -51,7 +51,7 @@ impl Store {
         }
         self.write(move |connection| {
             Box::pin(async move {
-                let now = now(connection).await?;
+                let now = recency::now(connection).await?;
                 sqlx::query(
                     "insert into packs (dataset_id, blob, side, brought_up, bytes, used_at)
                     select $1, $2, $3, $4, $5, $6
@@ -72,12 +72,34 @@ impl Store {
         .await
     }
 
+    /// Forgets as [`Store::keep_pack`] does, after a segment came with its own.
+    pub async fn forget_packs_over(&self, budget: u64) -> Result<bool> {
+        self.write(move |connection| Box::pin(async move { forget_over(connection, budget).await }))
+            .await
+    }
+
+    /// A job worked over these images: the packs that came with them were of use, those that are still there.
+    pub async fn touch_segment_packs(&self, dataset: DatasetId) -> Result<()> {
+        self.write(move |connection| {
+            Box::pin(async move {
+                let now = recency::now(connection).await?;
+                sqlx::query("update segments set pack_used_at = $2 where dataset_id = $1")
+                    .bind(dataset.to_string())
+                    .bind(now)
+                    .execute(connection)
+                    .await?;
+                Ok(())
+            })
+        })
+        .await
+    }
+
     /// A job went on with this one.
     pub async fn touch_pack(&self, dataset: DatasetId, blob: &str) -> Result<()> {
         let blob = blob.to_owned();
         self.write(move |connection| {
             Box::pin(async move {
-                let now = now(connection).await?;
+                let now = recency::now(connection).await?;
                 sqlx::query("update packs set used_at = $3 where dataset_id = $1 and blob = $2")
                     .bind(dataset.to_string())
                     .bind(blob)
@@ -91,19 +113,15 @@ impl Store {
     }
 }
 
-/// The time, later than any that is written down: two uses of one millisecond have an order too.
-async fn now(connection: &mut SqliteConnection) -> Result<i64> {
-    let last: i64 = sqlx::query_scalar("select coalesce(max(used_at), 0) from packs")
-        .fetch_one(connection)
-        .await?;
-    Ok(Timestamp::now().0.max(last + 1))
-}
-
 /// What a running job was told of counts and stays: its next attempt would have to pack it again.
 async fn forget_over(connection: &mut SqliteConnection, budget: u64) -> Result<bool> {
     let rows = sqlx::query(
-        "select dataset_id, blob, bytes, dataset_id in (select dataset_id from jobs where status = 'running') as needed
-        from packs
+        "select dataset_id, segment, blob, bytes,
+            dataset_id in (select dataset_id from jobs where status = 'running') as needed
+        from (
+            select dataset_id, null as segment, blob, bytes, used_at from packs
+            union all select dataset_id, number, pack_blob, pack_bytes, pack_used_at from segments where pack_gone = 0
+        ) as all_packs
         order by needed desc, used_at desc",
     )
     .fetch_all(&mut *connection)
@@ -123,11 +141,24 @@ async fn forget_over(connection: &mut SqliteConnection, budget: u64) -> Result<b
 }
 
 async fn forget(connection: &mut SqliteConnection, row: &SqliteRow) -> Result<()> {
-    sqlx::query("delete from packs where dataset_id = $1 and blob = $2")
-        .bind(row.try_get::<&str, _>("dataset_id")?)
-        .bind(row.try_get::<&str, _>("blob")?)
-        .execute(connection)
-        .await?;
+    let dataset: &str = row.try_get("dataset_id")?;
+    let segment: Option<u32> = row.try_get("segment")?;
+    match segment {
+        Some(segment) => {
+            sqlx::query("update segments set pack_gone = 1 where dataset_id = $1 and number = $2")
+                .bind(dataset)
+                .bind(segment)
+                .execute(connection)
+                .await?
+        }
+        None => {
+            sqlx::query("delete from packs where dataset_id = $1 and blob = $2")
+                .bind(dataset)
+                .bind(row.try_get::<&str, _>("blob")?)
+                .execute(connection)
+                .await?
+        }
+    };
     Ok(())
 }
 
@@ -183,11 +214,36 @@ mod tests {
 
         assert!(store.referenced_blobs().await.unwrap().contains(&"a".repeat(64)));
         store.delete_dataset(second.id).await.unwrap();
-        assert!(!keep(second.id, "f", 10).await);
+        keep(second.id, "f", 10).await;
         assert_eq!(
             keys(second.id).await,
             [""; 0],
             "nothing is kept for a dataset that is gone"
         );
+    }
+
+    #[tokio::test]
+    async fn the_pack_that_came_with_the_images_goes_too_and_the_images_stay() {
+        let stand = Stand::new().await;
+        let store = &stand.store;
+        let (first, second) = (stand.dataset("pictures").await, stand.dataset("others").await);
+        let files = async |dataset: DatasetId| {
+            let files = store.version_files(dataset, 1).await.unwrap().unwrap();
+            files.segments.into_iter().next().unwrap()
+        };
+        let bytes = files(first.id).await.pack_bytes;
+        assert!(bytes > 0);
+        assert!(!store.forget_packs_over(2 * bytes).await.unwrap());
+        store.touch_segment_packs(first.id).await.unwrap();
+        assert!(store.forget_packs_over(2 * bytes - 1).await.unwrap());
+        let (kept, gone) = (files(first.id).await, files(second.id).await);
+        assert_eq!((kept.pack_gone, gone.pack_gone), (false, true));
+        let blobs = store.referenced_blobs().await.unwrap();
+        assert!(blobs.contains(&kept.pack) && blobs.contains(&gone.images));
+
+        stand.submit(&first, json!({})).await;
+        let claimed = store.claim_job(vec!["cpu".to_owned()], false).await.unwrap();
+        assert!(claimed.is_some());
+        assert!(!store.forget_packs_over(0).await.unwrap(), "a job needs it");
     }
 }

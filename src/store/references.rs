@@ -13,7 +13,7 @@ impl Store {
             union select report_blob from datasets
             union select manifest_blob from dataset_versions
             union select images_blob from segments
-            union select pack_blob from segments
+            union select pack_blob from segments where pack_gone = 0
             union select sha256 from models
             union select card_blob from models
             union select blob from activations

@@ -6,7 +6,7 @@ mod tests;
 use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 
 use super::{
-    Store,
+    Store, recency,
     row::{count, json, parsed, to_json},
 };
 use crate::{
@@ -47,6 +47,7 @@ pub struct NewSegment {
     pub number: u32,
     pub images: String,
     pub pack: String,
+    pub pack_bytes: u64,
     pub pack_side: u32,
 }
 
@@ -66,7 +67,10 @@ pub struct SegmentFiles {
     pub version: u32,
     pub images: String,
     pub pack: String,
+    pub pack_bytes: u64,
     pub pack_side: u32,
+    /// It was deleted to make room.
+    pub pack_gone: bool,
 }
 
 impl NewVersion {
@@ -89,6 +93,7 @@ impl NewVersion {
                 number: 0,
                 images: result.images_file.sha256,
                 pack: result.pack.sha256,
+                pack_bytes: result.pack.bytes,
                 pack_side,
             }),
             next_image: result.images as u32,
@@ -242,9 +247,10 @@ impl Store {
 pub(super) async fn insert(connection: &mut SqliteConnection, new: NewVersion) -> Result<()> {
     let dataset = new.dataset.to_string();
     if let Some(segment) = &new.new_segment {
+        let now = recency::now(connection).await?;
         sqlx::query(
-            "insert into segments (dataset_id, number, version, images_blob, pack_blob, pack_side)
-            values ($1, $2, $3, $4, $5, $6)",
+            "insert into segments (dataset_id, number, version, images_blob, pack_blob, pack_side, pack_bytes, pack_used_at)
+            values ($1, $2, $3, $4, $5, $6, $7, $8)",
         )
         .bind(&dataset)
         .bind(segment.number)
@@ -252,6 +258,8 @@ pub(super) async fn insert(connection: &mut SqliteConnection, new: NewVersion) -
         .bind(&segment.images)
         .bind(&segment.pack)
         .bind(segment.pack_side)
+        .bind(i64::try_from(segment.pack_bytes).unwrap_or(i64::MAX))
+        .bind(now)
         .execute(&mut *connection)
         .await?;
     }
@@ -307,6 +315,8 @@ fn read_segment(row: &SqliteRow) -> Result<SegmentFiles> {
         version: row.try_get("version")?,
         images: row.try_get("images_blob")?,
         pack: row.try_get("pack_blob")?,
+        pack_bytes: count(row, "pack_bytes")?,
+        pack_gone: row.try_get("pack_gone")?,
         pack_side: row.try_get("pack_side")?,
     })
 }

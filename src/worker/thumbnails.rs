@@ -1,7 +1,10 @@
-//! `finetuned-worker thumbnails`: makes pictures of a pixel pack small and encodes them. Nothing is decoded here, and nothing of the
-//! original files gets into what is made.
+//! `finetuned-worker thumbnails`: makes pictures of a segment small and encodes them: those of its pack, or where that has gone the
+//! originals, packed once more on the way, so that both give the same. Nothing of the original files gets into what is made.
 
-use std::{fs::File, io::Write};
+use std::{
+    fs::File,
+    io::{self, Write},
+};
 
 use anyhow::{Context, ensure};
 use image::{ExtendedColorType, codecs::jpeg::JpegEncoder};
@@ -10,9 +13,9 @@ use rayon::{ThreadPoolBuilder, prelude::*};
 
 use super::{
     child::{RunDir, StopFlag, Stopped},
-    pixels::{self, PictureView},
+    pixels::{self, Picture, PictureView},
 };
-use crate::protocol::{PackedPicture, RunResult, ThumbnailsRun};
+use crate::protocol::{ManifestImage, RunResult, Segment, ThumbnailsRun};
 
 /// Name within the run directory.
 const FILE: &str = "thumbnails.bin";
@@ -24,23 +27,24 @@ const QUALITY: u8 = 85;
 /// # Errors
 /// [`Stopped`] once `stop` is set; anything else is a failure of ours or of the machine.
 pub fn draw(run: &ThumbnailsRun, dir: &RunDir, stop: &StopFlag) -> anyhow::Result<RunResult> {
-    let file = File::open(&run.pack).context("the pixel pack cannot be opened")?;
-    // SAFETY: the file is an immutable blob of the server; nobody shortens or changes it.
-    let pack = unsafe { Mmap::map(&file)? };
+    let source = Source::open(&run.segment)?;
     let pool = ThreadPoolBuilder::new()
         .num_threads(run.threads as usize)
         .build()?;
     let drawn: anyhow::Result<Vec<Vec<u8>>> = pool.install(|| {
         let pictures = run.pictures.par_iter();
         pictures
-            .map(|picture| thumbnail(&pack, picture, run.side, stop))
+            .map(|image| {
+                ensure!(!stop.is_set(), Stopped);
+                source.thumbnail(image, run.side)
+            })
             .collect()
     });
     let drawn = drawn?;
     let mut index = Vec::new();
     let mut offset = 0;
-    for (picture, bytes) in run.pictures.iter().zip(&drawn) {
-        index.push((picture.image, offset, bytes.len()));
+    for (image, bytes) in run.pictures.iter().zip(&drawn) {
+        index.push((image.id, offset, bytes.len()));
         offset += bytes.len();
     }
     let mut out = File::create(dir.file(FILE))?;
@@ -53,14 +57,59 @@ pub fn draw(run: &ThumbnailsRun, dir: &RunDir, stop: &StopFlag) -> anyhow::Resul
     })
 }
 
-fn thumbnail(pack: &[u8], picture: &PackedPicture, side: u32, stop: &StopFlag) -> anyhow::Result<Vec<u8>> {
-    ensure!(!stop.is_set(), Stopped);
-    let start = usize::try_from(picture.offset)?;
-    let length = usize::try_from(pixels::byte_count(picture.width, picture.height))?;
-    let bytes = pack.get(start..).and_then(|rest| rest.get(..length));
-    let view = bytes.and_then(|bytes| PictureView::new(picture.width, picture.height, bytes));
-    let view = view.with_context(|| format!("picture {} is not in the pixel pack", picture.image))?;
-    let (width, height) = fitted(picture.width, picture.height, side);
+/// Where the pixels come from.
+enum Source {
+    Pack(Mmap),
+    Originals { files: Mmap, pack_side: u32 },
+}
+
+impl Source {
+    fn open(segment: &Segment) -> anyhow::Result<Self> {
+        // SAFETY: the files are immutable blobs of the server; nobody shortens or changes them.
+        let mapped = |file| unsafe { Mmap::map(&file) };
+        match File::open(&segment.pack) {
+            Ok(pack) => Ok(Self::Pack(mapped(pack)?)),
+            Err(fault) if fault.kind() == io::ErrorKind::NotFound => {
+                let images = File::open(&segment.images).context("the images cannot be opened")?;
+                Ok(Self::Originals {
+                    files: mapped(images)?,
+                    pack_side: segment.pack_side,
+                })
+            }
+            Err(fault) => Err(fault).context("the pixel pack cannot be opened"),
+        }
+    }
+
+    fn thumbnail(&self, image: &ManifestImage, side: u32) -> anyhow::Result<Vec<u8>> {
+        match self {
+            Self::Pack(pack) => {
+                let length = pixels::byte_count(image.pack_width, image.pack_height);
+                let view = part(pack, image.pack_offset, length)
+                    .and_then(|rgb| PictureView::new(image.pack_width, image.pack_height, rgb));
+                small(
+                    view.with_context(|| format!("image {} is not in the pixel pack", image.id))?,
+                    side,
+                )
+            }
+            Self::Originals { files, pack_side } => {
+                let bytes = part(files, image.offset, image.bytes);
+                let bytes = bytes.with_context(|| format!("image {} is not in the images file", image.id))?;
+                let picture: Picture =
+                    pixels::decode(bytes, u64::from(image.width) * u64::from(image.height))
+                        .with_context(|| format!("image {} no longer decodes", image.id))?;
+                small(pixels::pack(picture, *pack_side).view(), side)
+            }
+        }
+    }
+}
+
+fn part(file: &[u8], offset: u64, length: u64) -> Option<&[u8]> {
+    let start = usize::try_from(offset).ok()?;
+    file.get(start..)?.get(..usize::try_from(length).ok()?)
+}
+
+fn small(view: PictureView<'_>, side: u32) -> anyhow::Result<Vec<u8>> {
+    let (width, height) = fitted(view.width, view.height, side);
     let small = pixels::resize(view, width, height);
     let mut jpeg = Vec::new();
     JpegEncoder::new_with_quality(&mut jpeg, QUALITY)
@@ -85,7 +134,7 @@ fn fitted(width: u32, height: u32, side: u32) -> (u32, u32) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::worker::pixels::Picture;
+    use crate::domain::split::Split;
 
     #[test]
     fn pictures_keep_their_proportion_and_are_never_made_larger() {
@@ -94,30 +143,61 @@ mod tests {
         assert_eq!(fitted(5120, 256, 16), (16, 1));
     }
 
+    fn png(width: u32, height: u32, colour: [u8; 3]) -> Vec<u8> {
+        let mut bytes = io::Cursor::new(Vec::new());
+        image::RgbImage::from_pixel(width, height, image::Rgb(colour))
+            .write_to(&mut bytes, image::ImageFormat::Png)
+            .unwrap();
+        bytes.into_inner()
+    }
+
     #[test]
-    fn a_file_of_small_jpegs_is_left() {
+    fn a_file_of_small_jpegs_is_left_whether_or_not_the_pack_is_there() {
         let folder = tempfile::tempdir().unwrap();
         let dir = RunDir::new(folder.path());
-        let (red, wide): (Vec<u8>, Vec<u8>) =
-            ([200, 10, 10].repeat(64 * 64), [10, 10, 200].repeat(300 * 256));
-        let pack = folder.path().join("pack");
-        std::fs::write(&pack, [red, wide].concat()).unwrap();
-        let picture = |image, offset, width, height| PackedPicture {
-            image,
-            offset,
-            width,
-            height,
+        let (mut originals, mut packed, mut pictures) = (Vec::new(), Vec::new(), Vec::new());
+        for (id, width, height, colour) in [(7, 64, 64, [200, 10, 10]), (9, 600, 512, [10, 10, 200])] {
+            let file = png(width, height, colour);
+            let pack = pixels::pack(pixels::decode(&file, 1 << 20).unwrap(), 256);
+            pictures.push(ManifestImage {
+                id,
+                segment: 0,
+                path: String::new(),
+                class: None,
+                split: Split::Train,
+                sha256: String::new(),
+                offset: originals.len() as u64,
+                bytes: file.len() as u64,
+                width,
+                height,
+                pack_offset: packed.len() as u64,
+                pack_width: pack.width,
+                pack_height: pack.height,
+            });
+            originals.extend(file);
+            packed.extend(pack.rgb);
+        }
+        let segment = Segment {
+            number: 0,
+            images: folder.path().join("images"),
+            pack: folder.path().join("pack"),
+            pack_side: 256,
         };
+        std::fs::write(&segment.images, originals).unwrap();
+        std::fs::write(&segment.pack, packed).unwrap();
         let mut run = ThumbnailsRun {
-            pack,
-            pictures: vec![picture(7, 0, 64, 64), picture(9, 64 * 64 * 3, 300, 256)],
+            segment,
+            pictures,
             side: 100,
             threads: 2,
         };
-        let RunResult::Drawn { thumbnails } = draw(&run, &dir, &StopFlag::default()).unwrap() else {
-            panic!("no thumbnails");
+        let drawn = |run: &ThumbnailsRun| {
+            let RunResult::Drawn { thumbnails } = draw(run, &dir, &StopFlag::default()).unwrap() else {
+                panic!("no thumbnails");
+            };
+            std::fs::read(dir.file(&thumbnails.file)).unwrap()
         };
-        let bytes = std::fs::read(dir.file(&thumbnails.file)).unwrap();
+        let bytes = drawn(&run);
         let end = bytes.iter().position(|byte| *byte == b'\n').unwrap();
         let index: Vec<(u32, usize, usize)> = serde_json::from_slice(&bytes[..end]).unwrap();
         let decoded = |place: usize| -> Picture {
@@ -129,10 +209,11 @@ mod tests {
         assert_eq!((decoded(1).width, decoded(1).height), (100, 85));
         assert!(decoded(0).rgb[0] > 150 && decoded(1).rgb[2] > 150);
 
-        run.pictures.push(picture(10, 64 * 64 * 3, 300, 257));
-        assert!(
-            draw(&run, &dir, &StopFlag::default()).is_err(),
-            "past the end of the pack"
-        );
+        std::fs::remove_file(&run.segment.pack).unwrap();
+        assert!(drawn(&run) == bytes, "out of the originals");
+
+        run.pictures[1].bytes += 1;
+        let beyond = draw(&run, &dir, &StopFlag::default());
+        assert!(beyond.is_err(), "past the end of the file");
     }
 }

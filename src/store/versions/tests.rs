@@ -168,6 +168,7 @@ async fn of_two_changes_of_one_version_one_wins_and_old_versions_stay() {
         number: 1,
         images: digest::of_bytes(b"more images"),
         pack: digest::of_bytes(b"more pixels"),
+        pack_bytes: 11,
         pack_side: 256,
     });
     assert!(store.add_version(third).await.unwrap());

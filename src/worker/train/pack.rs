@@ -11,7 +11,7 @@ use rayon::{ThreadPoolBuilder, prelude::*};
 use super::{
     data::Data,
     halt::Halt,
-    pack_file::{PackFile, PackWriter, Place, mapped},
+    pack_file::{PackFile, PackWriter, Place, mapped, mapped_if_there},
     pulse::Pulse,
 };
 use crate::{
@@ -103,9 +103,11 @@ impl Pack {
         let segments = Segments::of(input);
         let mut files = Vec::new();
         for segment in &input.segments {
-            let fits = segment.pack_side == wanted.size.side && segment.pack.exists();
-            let file = fits.then(|| mapped(&segment.pack)).transpose();
-            let file = file.context("the dataset's pixel pack cannot be opened")?;
+            let fits = segment.pack_side == wanted.size.side;
+            let file = fits.then(|| mapped_if_there(&segment.pack)).transpose();
+            let file = file
+                .context("the dataset's pixel pack cannot be opened")?
+                .flatten();
             files.push(file.map(|file| self.add(file)));
         }
         for &image in &wanted.needed {

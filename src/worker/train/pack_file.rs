@@ -133,10 +133,21 @@ fn read_index(file: &[u8]) -> Option<HashMap<u32, Place>> {
 
 /// A file as memory.
 pub fn mapped(path: &Path) -> anyhow::Result<Mmap> {
-    let file = File::open(path)?;
+    of_file(&File::open(path)?)
+}
+
+/// The same, or none where the file is not there.
+pub fn mapped_if_there(path: &Path) -> anyhow::Result<Option<Mmap>> {
+    match File::open(path) {
+        Err(fault) if fault.kind() == io::ErrorKind::NotFound => Ok(None),
+        file => of_file(&file?).map(Some),
+    }
+}
+
+fn of_file(file: &File) -> anyhow::Result<Mmap> {
     ensure!(file.metadata()?.len() > 0, "the file is empty");
     // SAFETY: the file belongs to this run or is an immutable blob of the server; nobody shortens or changes it.
-    Ok(unsafe { Mmap::map(&file)? })
+    Ok(unsafe { Mmap::map(file)? })
 }
 
 #[cfg(test)]
