@@ -204,7 +204,7 @@ def beside_training(table, server, wires):
         idle = checked(closed(server.port, wires, clients, SECONDS))
         spec = {"dataset": "bench", "backbone": {"weights": "init.safetensors"}, "freeze": "none", "epochs": 1000}
         job = server.request("POST", "/v1/jobs", json.dumps(spec).encode())["id"]
-        while not server.request("GET", f"/v1/jobs/{job}")["progress"].get("step"):
+        while not (server.request("GET", f"/v1/jobs/{job}")["progress"] or {}).get("step"):
             time.sleep(0.2)
         busy = checked(closed(server.port, wires, clients, SECONDS))
         assert server.request("GET", f"/v1/jobs/{job}")["status"] == "running"

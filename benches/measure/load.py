@@ -58,6 +58,14 @@ class Connection:
         self.read.clear()
         self.write()
 
+    def is_closed(self):
+        try:
+            return not self.socket.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return False
+        except ConnectionError:
+            return True
+
     def write(self):
         """Whether everything is on its way."""
         try:
@@ -134,6 +142,10 @@ class Run:
 
     def begin(self, number, wire):
         connection = self.idle.pop()
+        if connection.is_closed():
+            # As every client does: a server lets go of connections on which nothing comes for a while.
+            connection.socket.close()
+            connection = Connection(self.port)
         connection.begin(number, wire)
         events = selectors.EVENT_READ | (selectors.EVENT_WRITE if connection.rest else 0)
         self.selector.register(connection.socket, events, connection)

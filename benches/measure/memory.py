@@ -1,6 +1,7 @@
 """Memory of a process and everything that it started, as one number that counts shared pages once."""
 
 import threading
+import time
 from pathlib import Path
 
 
@@ -50,3 +51,43 @@ def resident(pid):
     except OSError:
         pass
     return 0
+
+
+class ChildWatch:
+    """How long any child of a process was there, and the highest resident memory that one had, as the kernel counts it, until `stop`."""
+
+    EVERY_SECONDS = 0.01
+
+    def __init__(self, pid):
+        self.pid, self.peak_bytes = pid, 0
+        self.first_seen = self.last_seen = None
+        self.over = threading.Event()
+        self.thread = threading.Thread(target=self.watch, daemon=True)
+        self.thread.start()
+
+    @property
+    def seconds(self):
+        return self.last_seen - self.first_seen
+
+    def watch(self):
+        known = []
+        while not self.over.wait(self.EVERY_SECONDS):
+            known = [pid for pid in known if self.look(pid)] or tree(self.pid)[1:]
+            if known:
+                self.last_seen = time.perf_counter()
+                self.first_seen = self.first_seen or self.last_seen
+
+    def look(self, pid):
+        try:
+            status = Path(f"/proc/{pid}/status").read_text()
+        except OSError:
+            return False
+        for line in status.splitlines():
+            if line.startswith("VmHWM:"):
+                self.peak_bytes = max(self.peak_bytes, int(line.split()[1]) * 1024)
+                return True
+        return False
+
+    def stop(self):
+        self.over.set()
+        self.thread.join()
