@@ -15,7 +15,7 @@ use tokio::{
 use tokio_util::io::ReaderStream;
 
 use super::{App, precondition::is_known};
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 
 /// Bytes that are read at once.
 const CHUNK: usize = 64 << 10;
@@ -40,13 +40,16 @@ pub async fn answer(app: &App, about: &About, headers: &HeaderMap) -> Result<Res
     let common = [
         (header::ETAG, tag.clone()),
         (header::ACCEPT_RANGES, "bytes".to_owned()),
+        // What a name stands for may be another file next time.
+        (header::CACHE_CONTROL, "private, no-cache".to_owned()),
     ];
     let range = match asked_range(headers, &tag, size) {
         Asked::Whole => None,
         Asked::Part(range) => Some(range),
         Asked::Nothing => {
-            let size = [(header::CONTENT_RANGE, format!("bytes */{size}"))];
-            return Ok((StatusCode::RANGE_NOT_SATISFIABLE, common, size).into_response());
+            let detail = format!("the file has {size} bytes, and the range begins after them");
+            let refusal = Error::new(Kind::BeyondEnd, "range-not-satisfiable", detail);
+            return Ok(([(header::CONTENT_RANGE, format!("bytes */{size}"))], refusal).into_response());
         }
     };
     let (status, length) = match &range {
@@ -96,16 +99,17 @@ fn asked_range(headers: &HeaderMap, tag: &str, size: u64) -> Asked {
     else {
         return Asked::Whole;
     };
-    match (first.trim().parse::<u64>(), last.trim().parse::<u64>()) {
+    let number = |text: &str| text.parse::<u64>().ok().filter(|_| !text.starts_with('+'));
+    match (number(first), number(last)) {
         // The last so many bytes.
-        (Err(_), Ok(count)) if first.trim().is_empty() => match count.min(size) {
+        (None, Some(count)) if first.is_empty() => match count.min(size) {
             0 => Asked::Nothing,
             count => Asked::Part(size - count..=size - 1),
         },
-        (Ok(first), Ok(last)) if first > last => Asked::Whole,
-        (Ok(first), _) if first >= size => Asked::Nothing,
-        (Ok(first), Ok(last)) => Asked::Part(first..=last.min(size - 1)),
-        (Ok(first), Err(_)) if last.trim().is_empty() => Asked::Part(first..=size - 1),
+        (Some(first), Some(last)) if first > last => Asked::Whole,
+        (Some(first), Some(last)) if first < size => Asked::Part(first..=last.min(size - 1)),
+        (Some(first), None) if last.is_empty() && first < size => Asked::Part(first..=size - 1),
+        (Some(_), last_byte) if last_byte.is_some() || last.is_empty() => Asked::Nothing,
         _ => Asked::Whole,
     }
 }
@@ -135,6 +139,9 @@ mod tests {
             ("bytes=-0", Asked::Nothing),
             ("bytes=100-", Asked::Nothing),
             ("bytes=9-0", Asked::Whole),
+            ("bytes=9-x", Asked::Whole),
+            ("bytes=+1-2", Asked::Whole),
+            ("bytes=-", Asked::Whole),
             ("bytes=0-1,5-6", Asked::Whole),
             ("bytes=a-b", Asked::Whole),
             ("lines=0-9", Asked::Whole),

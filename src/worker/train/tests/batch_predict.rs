@@ -14,12 +14,7 @@ use super::{
     failed, trained,
 };
 use crate::{
-    domain::{
-        job::FailureCode,
-        predictions::PredictionRow,
-        spec::Spec,
-        split::Split,
-    },
+    domain::{job::FailureCode, predictions::PredictionRow, spec::Spec, split::Split},
     id::JobId,
     protocol::{
         BatchPredictRun, DatasetInput, ManifestImage, PredictedResult, RunResult, WorkerMessage,
@@ -102,12 +97,19 @@ fn changed(set: &Drawn, name: &str, change: impl Fn(&mut ManifestImage)) -> Data
 
 #[test]
 fn each_image_has_the_row_that_its_file_gives() {
-    let set = Drawn::new(19, resize_to(), |id| if id < 4 { Split::Val } else { Split::Train });
+    let set = Drawn::new(
+        19,
+        resize_to(),
+        |id| if id < 4 { Split::Val } else { Split::Train },
+    );
     let model = model_of(&set);
     let dir = set.dir("out");
     let result = predicted(&run(&model, &set.input, json!({})), &dir);
     assert_eq!((result.images, result.errors), (19, 0));
-    assert_eq!((result.jsonl.file.as_str(), result.csv.file.as_str()), ("predictions.jsonl", "predictions.csv"));
+    assert_eq!(
+        (result.jsonl.file.as_str(), result.csv.file.as_str()),
+        ("predictions.jsonl", "predictions.csv")
+    );
 
     // The unfolded network, each file by itself.
     let card = bundle::read_card(&model.card).unwrap();
@@ -116,7 +118,10 @@ fn each_image_has_the_row_that_its_file_gives() {
     let rows = rows(&dir);
     assert_eq!(rows.len(), 19);
     for (row, image) in rows.iter().zip(&set.images) {
-        assert_eq!((row.image, &row.path, row.split), (image.id, &image.path, image.split));
+        assert_eq!(
+            (row.image, &row.path, row.split),
+            (image.id, &image.path, image.split)
+        );
         assert_eq!(row.label.as_deref(), Some(CLASSES[image.class.unwrap() as usize]));
         let picture = pixels::prepare(&set.file(image), &card.preprocessing, 1 << 20).unwrap();
         let side = i64::from(SIZE);
@@ -129,7 +134,10 @@ fn each_image_has_the_row_that_its_file_gives() {
         assert_eq!(found.len(), 2);
         for (found, expected) in found.iter().zip(&expected) {
             assert_eq!((&found.label, found.index), (&expected.label, expected.index));
-            assert!((found.probability - expected.probability).abs() < 1e-5, "{found:?} {expected:?}");
+            assert!(
+                (found.probability - expected.probability).abs() < 1e-5,
+                "{found:?} {expected:?}"
+            );
         }
     }
 
@@ -137,15 +145,29 @@ fn each_image_has_the_row_that_its_file_gives() {
     let mut csv = csv::Reader::from_reader(Cursor::new(text));
     let header = csv.headers().unwrap().clone();
     let expected = [
-        "image", "path", "split", "label", "predicted", "probability", "label_2", "probability_2", "error",
+        "image",
+        "path",
+        "split",
+        "label",
+        "predicted",
+        "probability",
+        "label_2",
+        "probability_2",
+        "error",
     ];
     assert_eq!(header, expected.as_slice());
     let cells: Vec<_> = csv.records().map(Result::unwrap).collect();
     assert_eq!(cells.len(), 19);
     for (cells, row) in cells.iter().zip(&rows) {
         let found = row.predictions.as_ref().unwrap();
-        assert_eq!((&cells[0], &cells[1]), (row.image.to_string().as_str(), row.path.as_str()));
-        assert_eq!((&cells[4], &cells[6]), (found[0].label.as_str(), found[1].label.as_str()));
+        assert_eq!(
+            (&cells[0], &cells[1]),
+            (row.image.to_string().as_str(), row.path.as_str())
+        );
+        assert_eq!(
+            (&cells[4], &cells[6]),
+            (found[0].label.as_str(), found[1].label.as_str())
+        );
         assert_eq!(cells[5].parse(), Ok(found[0].probability));
         assert_eq!(&cells[8], "");
     }
@@ -205,7 +227,10 @@ fn an_image_that_cannot_be_read_has_its_reason_and_hurts_no_other() {
             assert!(close((best(row), best(whole))), "{place}");
             continue;
         }
-        assert_eq!((row.image, &row.path, &row.label), (whole.image, &whole.path, &whole.label));
+        assert_eq!(
+            (row.image, &row.path, &row.label),
+            (whole.image, &whole.path, &whole.label)
+        );
         assert!(row.predictions.is_none());
         let code = row.error.as_ref().unwrap().code.as_str();
         match place {
@@ -284,13 +309,22 @@ fn one_part_is_cut_as_the_training_cut_it() {
     assert_eq!((train.len(), val.len()), (27, 9));
     assert!(train.is_sorted() && val.is_sorted());
     assert!(train.iter().all(|(_, split)| *split == Split::Train));
-    assert!(val.iter().all(|(image, split)| *split == Split::Val && !train.contains(&(*image, Split::Train))));
+    assert!(
+        val.iter()
+            .all(|(image, split)| *split == Split::Val && !train.contains(&(*image, Split::Train)))
+    );
     let card = bundle::read_card(&model.card).unwrap();
     assert_eq!(card.metrics.val_images, 9);
 
-    let (code, message) = failed(carried_out(&run(&model, &set.input, json!({"split": "test"})), &dir));
+    let (code, message) = failed(carried_out(
+        &run(&model, &set.input, json!({"split": "test"})),
+        &dir,
+    ));
     assert_eq!(code, FailureCode::InvalidData);
-    assert!(message.contains("`test`") && message.contains("`all`"), "{message}");
+    assert!(
+        message.contains("`test`") && message.contains("`all`"),
+        "{message}"
+    );
     // Nothing can be cut of what has no classes.
     let bare = changed(&set, "bare", |image| image.class = None);
     let (code, _) = failed(carried_out(&run(&model, &bare, json!({"split": "val"})), &dir));
