@@ -25,8 +25,9 @@ use crate::{
     worker::child::{StopFlag, Stopped},
 };
 
-/// Images that a lane has in its hands at once.
+/// Most images that a lane has in its hands at once, and most bytes of what networks see of them.
 const GROUP: usize = 16;
+const GROUP_BYTES: usize = 4 << 20;
 /// Groups that wait for a lane, or for who takes them from it.
 const AHEAD: usize = 2;
 /// How often it is looked whether lanes still get on.
@@ -38,6 +39,15 @@ pub struct Work<'a> {
     /// Where the lanes compute.
     pub answers: Option<Answers>,
     pub stop: &'a StopFlag,
+}
+
+impl Work<'_> {
+    /// Images of a group: a matter of the model and the batch size alone, so that rows do not depend on the host.
+    fn group(&self) -> usize {
+        let most = self.answers.as_ref().map_or(GROUP, Answers::limit);
+        let fitting = GROUP_BYTES / self.pictures.bytes().max(1);
+        fitting.clamp(1, GROUP).min(most)
+    }
 }
 
 type Group = anyhow::Result<Vec<Item>>;
@@ -85,7 +95,7 @@ impl Lanes<'_> {
             let mut lanes = Lanes {
                 asked,
                 made,
-                group: GROUP.min(work.answers.as_ref().map_or(GROUP, Answers::limit)),
+                group: work.group(),
                 sent: 0,
                 taken: 0,
                 pulse,

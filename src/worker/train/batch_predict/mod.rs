@@ -45,14 +45,42 @@ pub fn batch_predict(
     reporter: &Reporter,
     stop: &StopFlag,
 ) -> Result<RunResult, Halt> {
-    let budget = Budget::new(run.spec.max_seconds, run.seconds_used);
     let device = device::parse(&run.device).map_err(anyhow::Error::msg)?;
+    classify(run, Place::of(device), dir, reporter, stop)
+}
+
+/// Where networks compute.
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
+    pub device: Device,
+    /// In the lanes side by side; otherwise one whole batch after another while the lanes make pixels.
+    pub in_lanes: bool,
+}
+
+impl Place {
+    fn of(device: Device) -> Self {
+        Self {
+            device,
+            in_lanes: !device.is_cuda(),
+        }
+    }
+}
+
+pub fn classify(
+    run: &BatchPredictRun,
+    place: Place,
+    dir: &RunDir,
+    reporter: &Reporter,
+    stop: &StopFlag,
+) -> Result<RunResult, Halt> {
+    let budget = Budget::new(run.spec.max_seconds, run.seconds_used);
     // Not before the device is known: CUDA has to be brought in before libtorch is first called. Lanes have a core each.
     tch::set_num_threads(1);
     let card = bundle::read_card(&run.model.card)?;
     let choice = Choice::of(run, &card)?;
     let mut pulse = Pulse::new(reporter, stop);
-    let mut answers = Answers::new(load(run, &card, device)?, &card, device, run.spec.batch_size);
+    let network = load(run, &card, place.device)?;
+    let mut answers = Answers::new(network, &card, place, run.spec.batch_size);
     reporter.send(&WorkerMessage::log(about(run, &card, choice.images)));
     let pictures = Pictures::open(&run.dataset, &card.preprocessing)?;
     let mut rows = Rows::create(
@@ -63,30 +91,32 @@ pub fn batch_predict(
     let mut teller = Teller::new(reporter, choice.images);
     let work = Work {
         pictures: &pictures,
-        answers: (!device.is_cuda()).then(|| answers.share()),
+        answers: place.in_lanes.then(|| answers.share()),
         stop,
     };
     let count = run.threads.max(1) as usize;
     Lanes::run(&work, count, &mut pulse, |lanes| {
         let mut images = choice.read(&run.dataset.manifest)?;
-        // On a card: pictures that wait for a whole batch.
+        // Where the lanes do not compute: pictures that wait for a whole batch.
         let mut waiting: Vec<Item> = Vec::new();
         loop {
             let ready = lanes.next(&mut images)?;
             budget.check()?;
             let is_last = ready.is_none();
             waiting.extend(ready.into_iter().flatten());
-            if device.is_cuda() && waiting.len() < run.spec.batch_size as usize && !is_last {
-                continue;
-            }
-            if device.is_cuda() {
-                answer_on_card(&mut answers, &mut waiting, reporter)?;
+            if !place.in_lanes {
+                if waiting.len() < run.spec.batch_size as usize && !is_last {
+                    continue;
+                }
+                answer_here(&mut answers, &mut waiting, reporter)?;
             }
             for item in &waiting {
                 rows.write(item, &card, choice.part(&item.image))?;
             }
-            teller.count(waiting.len(), waiting.len());
-            waiting.clear();
+            if !waiting.is_empty() {
+                teller.count(waiting.len(), waiting.len());
+                waiting.clear();
+            }
             if is_last {
                 return Ok(());
             }
@@ -107,7 +137,7 @@ pub fn batch_predict(
 }
 
 /// A smaller batch is tried where memory does not suffice, and told.
-fn answer_on_card(answers: &mut Answers, waiting: &mut [Item], reporter: &Reporter) -> Result<(), Halt> {
+fn answer_here(answers: &mut Answers, waiting: &mut [Item], reporter: &Reporter) -> Result<(), Halt> {
     let limit = answers.limit();
     answers.answer(waiting)?;
     if answers.limit() < limit {

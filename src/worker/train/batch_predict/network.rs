@@ -2,7 +2,7 @@
 
 use tch::{Device, Kind, Tensor};
 
-use super::super::portion::Portion;
+use super::{super::portion::Portion, Place};
 use crate::{
     domain::{model::ModelCard, predictions::RowError, preprocessing::Preprocessing},
     protocol::ManifestImage,
@@ -35,19 +35,18 @@ pub struct Answers {
 }
 
 impl Answers {
-    /// On a processor more pictures at once are not quicker.
-    const MOST_ON_A_PROCESSOR: u32 = 16;
+    /// On a core more pictures at once are not quicker.
+    const MOST_IN_A_LANE: u32 = 16;
 
-    pub fn new(network: Folded, card: &ModelCard, device: Device, batch_size: u32) -> Self {
-        let most = if device.is_cuda() {
-            batch_size
-        } else {
-            batch_size.min(Self::MOST_ON_A_PROCESSOR)
+    pub fn new(network: Folded, card: &ModelCard, place: Place, batch_size: u32) -> Self {
+        let most = match place.in_lanes {
+            true => batch_size.min(Self::MOST_IN_A_LANE),
+            false => batch_size,
         };
         Self {
             network,
             recipe: card.preprocessing.clone(),
-            device,
+            device: place.device,
             portion: Portion::new(most as usize, 1),
         }
     }

@@ -48,6 +48,11 @@ impl<'a> Pictures<'a> {
         })
     }
 
+    /// Bytes of what the network sees of one.
+    pub fn bytes(&self) -> usize {
+        pixels::byte_count(self.recipe.crop, self.recipe.crop) as usize
+    }
+
     /// `crop` rows of `crop` pixels, red, green, blue; or why this image has none.
     ///
     /// # Errors

@@ -24,7 +24,11 @@ use crate::{
         bundle,
         child::{Reporter, RunDir, StopFlag, Stopped},
         nets::{Network, input},
-        pixels, predict, train,
+        pixels, predict,
+        train::{
+            self,
+            batch_predict::{Place, classify},
+        },
     },
 };
 
@@ -187,6 +191,38 @@ fn rows_depend_neither_on_the_pack_nor_on_the_threads() {
         run.threads = threads;
         predicted(&run, &dir);
         assert!(jsonl(&dir) == expected, "on {threads} threads");
+    }
+}
+
+/// A card computes whole batches while the lanes make pixels; the same on the processor.
+#[test]
+fn batches_that_gather_from_the_lanes_give_the_same_rows() {
+    let set = Drawn::flat(37);
+    let model = model_of(&set);
+    let dir = set.dir("out");
+    predicted(&run(&model, &set.input, json!({})), &dir);
+    let expected = rows(&dir);
+    let place = Place {
+        device: Device::Cpu,
+        in_lanes: false,
+    };
+    for batch_size in [3, 20, 64] {
+        let run = run(&model, &set.input, json!({"batch_size": batch_size}));
+        let (reporter, stop) = (Reporter::to(std::io::sink()), StopFlag::default());
+        let result = classify(&run, place, &dir, &reporter, &stop);
+        assert!(matches!(result, Ok(RunResult::Predicted(predicted)) if predicted.images == 37));
+        let found = rows(&dir);
+        assert_eq!(found.len(), 37);
+        for (found, expected) in found.iter().zip(&expected) {
+            assert_eq!((found.image, &found.label), (expected.image, &expected.label));
+            let best = |row: &PredictionRow| row.predictions.as_ref().unwrap()[0].clone();
+            let (found, expected) = (best(found), best(expected));
+            assert_eq!(found.label, expected.label);
+            assert!(
+                (found.probability - expected.probability).abs() < 1e-5,
+                "{batch_size}"
+            );
+        }
     }
 }
 
