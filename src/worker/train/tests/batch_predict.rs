@@ -159,7 +159,7 @@ fn each_image_has_the_row_that_its_file_gives() {
         "probability_2",
         "error",
     ];
-    assert_eq!(header, expected.as_slice());
+    assert_eq!(header.iter().collect::<Vec<_>>(), expected);
     let cells: Vec<_> = csv.records().map(Result::unwrap).collect();
     assert_eq!(cells.len(), 19);
     for (cells, row) in cells.iter().zip(&rows) {
