@@ -5,7 +5,7 @@ use utoipa::ToSchema;
 
 use super::{
     name::Name,
-    predictions::Predictions,
+    predictions::BatchPredictions,
     spec::{JobKind, Spec},
     time::Timestamp,
 };
@@ -154,7 +154,7 @@ pub struct Job {
     /// The model that it made; only jobs of kind `train` make one.
     pub model: Option<ModelId>,
     /// What a job of kind `batch-predict` left.
-    pub predictions: Option<Predictions>,
+    pub predictions: Option<BatchPredictions>,
     pub created_at: Timestamp,
     pub started_at: Option<Timestamp>,
     pub finished_at: Option<Timestamp>,

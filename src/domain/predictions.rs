@@ -35,7 +35,7 @@ pub struct RowError {
 
 /// What a job of kind `batch-predict` left.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct Predictions {
+pub struct BatchPredictions {
     /// Where the rows are: `?format=jsonl` or `?format=csv`.
     #[schema(example = "/v1/jobs/job_0123456789abcdef0123456789abcdef/predictions")]
     pub href: String,
@@ -55,7 +55,7 @@ pub struct PredictionsFile {
     pub bytes: u64,
 }
 
-impl Predictions {
+impl BatchPredictions {
     pub fn href(job: JobId) -> String {
         format!("/v1/jobs/{job}/predictions")
     }

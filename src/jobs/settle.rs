@@ -5,7 +5,7 @@ use crate::{
     blobs::Pin,
     domain::{
         job::{FailureCode, JobError},
-        predictions::{Predictions, PredictionsFile},
+        predictions::{BatchPredictions, PredictionsFile},
     },
     error::Kind,
     protocol::{Artifact, PredictedResult, TrainResult},
@@ -81,8 +81,8 @@ async fn complete_predictions(context: &Context, job: &ClaimedJob, predicted: &P
         sha256: artifact.sha256.clone(),
         bytes: artifact.bytes,
     };
-    let predictions = Predictions {
-        href: Predictions::href(job.id),
+    let predictions = BatchPredictions {
+        href: BatchPredictions::href(job.id),
         images: predicted.images,
         errors: predicted.errors,
         jsonl: file(&predicted.jsonl),
@@ -97,7 +97,7 @@ async fn complete_without_model(
     context: &Context,
     job: &ClaimedJob,
     files: &[&Artifact],
-    predictions: Option<Predictions>,
+    predictions: Option<BatchPredictions>,
 ) {
     let pin = context.blobs.pin().await;
     if !adopt(context, job, files, &pin).await {

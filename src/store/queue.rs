@@ -15,7 +15,7 @@ use crate::{
     domain::{
         event::{EndEvent, EventKind, StatusEvent},
         job::{DatasetVersion, JobError, JobStatus, StopReason},
-        predictions::Predictions,
+        predictions::BatchPredictions,
         spec::{DeviceChoice, Spec},
         time::Timestamp,
     },
@@ -120,7 +120,7 @@ impl Store {
         id: JobId,
         attempt: u32,
         result: String,
-        predictions: Option<Predictions>,
+        predictions: Option<BatchPredictions>,
     ) -> Result<bool> {
         let completed = self
             .write(move |connection| {

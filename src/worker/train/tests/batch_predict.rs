@@ -369,7 +369,7 @@ fn one_part_is_cut_as_the_training_cut_it() {
 
 #[test]
 fn it_leaves_when_it_is_asked_to_or_when_its_time_is_over() {
-    let set = Drawn::flat(24);
+    let set = Drawn::flat(36);
     let model = model_of(&set);
     let dir = set.dir("out");
     let stop = StopFlag::default();
