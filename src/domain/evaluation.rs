@@ -41,7 +41,7 @@ pub struct Evaluation {
 /// Whether the model is as sure as it is right (Guo et al. 2017, "On Calibration of Modern Neural Networks").
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Calibration {
-    /// BatchPredictions are the softmax of the logits divided by it. Fitted on the validation images of the training by the lowest loss; 1
+    /// Predictions are the softmax of the logits divided by it. Fitted on the validation images of the training by the lowest loss; 1
     /// where these do not determine one, as when every one of them is right.
     pub temperature: f64,
     /// Expected calibration error over 15 bins of equal width, without the temperature and with it, 0 to 1.
