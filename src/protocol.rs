@@ -1,6 +1,6 @@
 //! Everything that the two programs say to each other. serde only: no I/O here.
 //!
-//! A one-shot child (`ingest`, `train`, `evaluate`, `lr-find`, `preview`, `thumbnails`) gets a directory with [`RUN_FILE`] in it, tells [`WorkerMessage`]s as lines of JSON on its
+//! A one-shot child (`ingest`, `train`, `evaluate`, `lr-find`, `batch-predict`, `preview`, `thumbnails`) gets a directory with [`RUN_FILE`] in it, tells [`WorkerMessage`]s as lines of JSON on its
 //! stdout, writes whatever it makes into that directory, and last of all, by rename, [`RESULT_FILE`]. Its stdin carries nothing: its
 //! end means "checkpoint and leave". A `predict` child speaks [`frames`] both ways. `devices` prints a list of [`Device`]s.
 
@@ -18,7 +18,7 @@ use crate::{
         event::{CheckpointEvent, EpochEvent, EventKind, LogEvent, StepEvent, WarningEvent},
         job::{JobError, Progress, StopReason},
         model::{DatasetLineage, ModelCard},
-        spec::{Architecture, EvaluateSpec, JobSpec, LrRange, PreviewSpec},
+        spec::{Architecture, BatchPredictSpec, EvaluateSpec, JobSpec, LrRange, PreviewSpec},
         split::Split,
     },
     id::{DatasetId, JobId},
@@ -55,6 +55,7 @@ pub enum RunSpec {
     Train(Box<TrainRun>),
     Evaluate(Box<EvaluateRun>),
     LrFind(Box<LrFindRun>),
+    BatchPredict(Box<BatchPredictRun>),
     Preview(Box<PreviewRun>),
     Thumbnails(ThumbnailsRun),
 }
@@ -129,6 +130,20 @@ pub struct EvaluateRun {
 pub struct LrFindRun {
     pub train: TrainRun,
     pub lr_find: LrRange,
+}
+
+/// Classify the images of a dataset. It begins anew with every attempt.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct BatchPredictRun {
+    pub job: JobId,
+    pub spec: BatchPredictSpec,
+    pub model: ModelFiles,
+    pub dataset: DatasetInput,
+    /// `cpu` or `cuda:N`.
+    pub device: String,
+    pub threads: u32,
+    /// Time that earlier attempts have used of `max_seconds`.
+    pub seconds_used: f64,
 }
 
 /// Draw what a job would train on.
@@ -394,6 +409,7 @@ pub enum RunResult {
     LrFound {
         curve: Artifact,
     },
+    Predicted(PredictedResult),
     /// A contact sheet, PNG.
     Previewed {
         sheet: Artifact,
@@ -431,6 +447,19 @@ pub struct IngestResult {
     pub pack: Artifact,
     /// [`crate::domain::dataset::ReportEntry`]s, a line each.
     pub report_entries: Artifact,
+}
+
+/// Images that were classified.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PredictedResult {
+    /// Rows in each of the files.
+    pub images: u64,
+    /// Rows with an error instead of predictions.
+    pub errors: u64,
+    /// [`PredictionRow`](crate::domain::predictions::PredictionRow)s, a line each.
+    pub jsonl: Artifact,
+    /// The same as CSV (RFC 4180).
+    pub csv: Artifact,
 }
 
 /// A model that was made.

@@ -10,6 +10,7 @@ import { followJob } from './live.js';
 import { lrFindCard } from './lr_find.js';
 import { confirmed, heading, link, problemBox, statusBadge } from './parts.js';
 import { poll } from './poll.js';
+import { predictionsCard } from './predictions.js';
 import { deleteButton } from './remove.js';
 
 const ENDS = ['succeeded', 'failed', 'cancelled'];
@@ -132,6 +133,7 @@ function resultPanel() {
       asked = true;
       if (job.kind === 'evaluate') read(job, 'evaluation', evaluationCard);
       if (job.kind === 'lr_find') read(job, 'lr_find', lrFindCard);
+      if (job.kind === 'batch-predict') fill(node, predictionsCard(job.predictions));
     },
     destroy: () => lifetime.abort(),
   };
@@ -173,7 +175,7 @@ function progressText(job) {
   if (!progress) return 'Starting: loading weights and data';
   return [
     job.kind === 'train' ? `Epoch ${progress.epoch} of ${progress.epochs}` : null,
-    `step ${formatCount(progress.step)} of ${formatCount(progress.steps)}`,
+    `${job.kind === 'batch-predict' ? 'image' : 'step'} ${formatCount(progress.step)} of ${formatCount(progress.steps)}`,
     typeof progress.images_per_second === 'number' ? `${formatCount(Math.round(progress.images_per_second))} images/s` : null,
     formatRemaining(progress.eta_seconds),
   ].filter(Boolean).join(' · ');
@@ -231,9 +233,9 @@ function jobButtons() {
       const ended = ENDS.includes(next.status);
       cancel.hidden = ended;
       if (ended && !removal.childElementCount) {
-        fill(removal, deleteButton('jobs', next.id, `Delete the job ${next.name}? Its curves go; a model that it made stays.`));
+        fill(removal, deleteButton('jobs', next.id, `Delete the job ${next.name}? Its curves and its files go; a model that it made stays.`));
       }
-      again.hidden = next.kind === 'evaluate';
+      again.hidden = !['train', 'lr_find'].includes(next.kind);
       again.href = `#/jobs/new?${new URLSearchParams({ from: next.id })}`;
     },
   };
@@ -249,7 +251,7 @@ function jobFacts(job) {
   return [
     ['Id', h('code', {}, job.id)],
     ['Dataset', link(['datasets', job.dataset.id], job.spec.dataset)],
-    ...(job.kind === 'evaluate' ? evaluationFacts(job) : trainingFacts(job)),
+    ...(FACTS[job.kind] ?? trainingFacts)(job),
     ['Created', formatTime(job.created_at)],
     job.started_at && ['Ran', `${formatSeconds(secondsBetween(job.started_at, job.finished_at))}${job.device ? ` on ${job.device}` : ''}`],
     job.attempt > 1 && ['Attempts', job.attempt],
@@ -263,6 +265,15 @@ function evaluationFacts({ spec }) {
     ['Evaluation', `part ${spec.split}, batches of ${spec.batch_size}`],
   ];
 }
+
+function predictionFacts({ spec }) {
+  return [
+    ['Model', link(['models', spec.model], spec.model)],
+    ['Prediction', `${spec.split === 'all' ? 'all images' : `part ${spec.split}`}, ${spec.top_k} likeliest classes, batches of ${spec.batch_size}`],
+  ];
+}
+
+const FACTS = { evaluate: evaluationFacts, 'batch-predict': predictionFacts };
 
 function trainingFacts({ kind, spec }) {
   const work = kind === 'lr_find'

@@ -7,7 +7,7 @@ import { emptyState, heading, link, problemBox, statusBadge } from './parts.js';
 import { poll } from './poll.js';
 
 const ACTIVE = ['queued', 'running'];
-const KINDS = { evaluate: 'evaluation', lr_find: 'search for a learning rate' };
+const KINDS = { evaluate: 'evaluation', lr_find: 'search for a learning rate', 'batch-predict': 'batch prediction' };
 
 export function jobsView(outlet) {
   const rows = h('ul', { class: 'list', 'data-testid': 'jobs' });
@@ -18,7 +18,7 @@ export function jobsView(outlet) {
   fill(outlet,
     h('div', { class: 'row' }, heading('Jobs'), h('span', { class: 'grow' }),
       h('a', { class: 'button primary', href: '#/jobs/new' }, 'New job')),
-    h('p', { class: 'lead' }, 'A job fine-tunes a network on a dataset and leaves a model, measures a model, or looks for a learning rate.'),
+    h('p', { class: 'lead' }, 'A job fine-tunes a network on a dataset and leaves a model, measures a model, classifies a dataset with one, or looks for a learning rate.'),
     state, rows, more);
   const refreshing = poll(5, async (signal) => {
     let page;

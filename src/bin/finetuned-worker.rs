@@ -58,6 +58,11 @@ enum Task {
         #[arg(long)]
         run_dir: PathBuf,
     },
+    /// Classify the images of a dataset and leave a row for each in the run directory
+    BatchPredict {
+        #[arg(long)]
+        run_dir: PathBuf,
+    },
     /// Draw augmented pictures of a dataset and leave a sheet of them in the run directory
     Preview {
         #[arg(long)]
@@ -113,6 +118,7 @@ fn main() -> ExitCode {
         Task::Train { run_dir } => leave(Kind::Train, &run_dir),
         Task::Evaluate { run_dir } => leave(Kind::Evaluate, &run_dir),
         Task::LrFind { run_dir } => leave(Kind::LrFind, &run_dir),
+        Task::BatchPredict { run_dir } => leave(Kind::BatchPredict, &run_dir),
         Task::Preview { run_dir } => leave(Kind::Preview, &run_dir),
         Task::Thumbnails { run_dir } => leave(Kind::Thumbnails, &run_dir),
         Task::Devices => print_devices(),

@@ -99,6 +99,7 @@ fn hints(api: &Api, job: &Job, watching: bool) -> String {
             JobKind::Train => "makes the model",
             JobKind::Evaluate => "measures the model",
             JobKind::LrFind => "looks for a learning rate for",
+            JobKind::BatchPredict => "classifies images with",
         },
         printable(job.name.as_str())
     )];

@@ -264,17 +264,27 @@ impl Dataset {
         vec![FieldError::new("/dataset", "unknown_classes", message)]
     }
 
+    /// What keeps any model from classifying this dataset's images.
+    pub fn faults_for_predictions(&self) -> Vec<FieldError> {
+        self.failure().into_iter().collect()
+    }
+
     fn unusable(&self, purpose: &str) -> Option<FieldError> {
-        let fault = |code, message| Some(FieldError::new("/dataset", code, message));
-        if self.status == DatasetStatus::Failed {
-            let why = self.error.as_ref().map_or("", |error| error.message.as_str());
-            return fault("dataset_failed", format!("the dataset cannot be used: {why}"));
-        }
-        if self.layout == Some(Layout::Unlabelled) {
+        let unlabelled = || {
             let message = format!("the dataset has no classes; {purpose} needs images in class folders");
-            return fault("unlabelled", message);
+            FieldError::new("/dataset", "unlabelled", message)
+        };
+        let is_unlabelled = self.layout == Some(Layout::Unlabelled);
+        self.failure().or_else(|| is_unlabelled.then(unlabelled))
+    }
+
+    fn failure(&self) -> Option<FieldError> {
+        if self.status != DatasetStatus::Failed {
+            return None;
         }
-        None
+        let why = self.error.as_ref().map_or("", |error| error.message.as_str());
+        let message = format!("the dataset cannot be used: {why}");
+        Some(FieldError::new("/dataset", "dataset_failed", message))
     }
 }
 

@@ -5,6 +5,7 @@ use utoipa::ToSchema;
 
 use super::{
     name::Name,
+    predictions::BatchPredictions,
     spec::{JobKind, Spec},
     time::Timestamp,
 };
@@ -97,7 +98,7 @@ pub struct Progress {
     pub epoch: u32,
     pub epochs: u32,
     pub step: u64,
-    /// Steps of the whole job.
+    /// Steps of the whole job. A step of a `batch-predict` is an image.
     pub steps: u64,
     pub images_per_second: Option<f64>,
     pub eta_seconds: Option<f64>,
@@ -144,14 +145,16 @@ pub struct Job {
     #[schema(example = "job")]
     pub object: String,
     pub kind: JobKind,
-    /// The name of the model that it makes, or by default that of the model that it measures.
+    /// The name of the model that it makes, or by default that of the model that it measures or predicts with.
     pub name: Name,
     pub status: JobStatus,
     /// The resolved spec, defaults filled in.
     pub spec: Spec,
     pub dataset: DatasetVersion,
-    /// The model that it made; jobs of kind `evaluate` and `lr_find` make none.
+    /// The model that it made; only jobs of kind `train` make one.
     pub model: Option<ModelId>,
+    /// What a job of kind `batch-predict` left.
+    pub predictions: Option<BatchPredictions>,
     pub created_at: Timestamp,
     pub started_at: Option<Timestamp>,
     pub finished_at: Option<Timestamp>,

@@ -16,6 +16,7 @@ pub mod metrics;
 pub mod model;
 pub mod name;
 pub mod page;
+pub mod predictions;
 pub mod preprocessing;
 pub mod random;
 pub mod spec;

@@ -22,7 +22,7 @@ use crate::{
             WarningEvent,
         },
         job::Progress,
-        spec::{EvaluateSpec, JobKind, JobSpec, LrFindSpec, PreviewSpec},
+        spec::{BatchPredictSpec, EvaluateSpec, JobKind, JobSpec, LrFindSpec, PreviewSpec},
     },
     error::Error,
 };
@@ -38,7 +38,7 @@ use crate::{
     tags(
         (name = "datasets", description = "Archives of labelled images"),
         (name = "uploads", description = "Archives in several requests that may break off and go on (tus 1.0)"),
-        (name = "jobs", description = "Fine-tuning, evaluation, and the search for a learning rate"),
+        (name = "jobs", description = "Fine-tuning, evaluation, batch prediction, and the search for a learning rate"),
         (name = "models", description = "What jobs make, and predictions"),
         (name = "open inference protocol", description = "Predictions as KServe and Triton have them"),
         (name = "torchserve", description = "Predictions as TorchServe has them"),
@@ -137,7 +137,12 @@ fn request_schema() -> serde_json::Result<Value> {
         &["kind", "dataset"],
         "The training to find a learning rate for, and which rates to try.",
     )?;
-    Ok(json!({"oneOf": [train, evaluate, lr_find]}))
+    let batch_predict = kind_schema::<BatchPredictSpec>(
+        JobKind::BatchPredict,
+        &["kind", "model", "dataset"],
+        "Which model classifies which images, and how many classes are named for each.",
+    )?;
+    Ok(json!({"oneOf": [train, evaluate, lr_find, batch_predict]}))
 }
 
 /// The schema of a kind's resolved spec, its parts written in place, and nothing required but what has no default.
@@ -210,6 +215,7 @@ mod tests {
             json!({"kind": "train", "dataset": "d"}),
             json!({"kind": "evaluate", "model": "m", "dataset": "d", "split": "all"}),
             json!({"kind": "lr_find", "dataset": "d", "epochs": 3, "lr_find": {"steps": 40}}),
+            json!({"kind": "batch-predict", "model": "m", "dataset": "d", "top_k": 3}),
         ] {
             assert!(validator.is_valid(&right), "{right}");
         }
@@ -219,6 +225,8 @@ mod tests {
             json!({"kind": "evaluate", "dataset": "d"}),
             json!({"kind": "evaluate", "model": "m", "dataset": "d", "epochs": 3}),
             json!({"kind": "lr_find", "dataset": "d", "lr_find": {"stepps": 40}}),
+            json!({"kind": "batch-predict", "dataset": "d"}),
+            json!({"kind": "batch-predict", "model": "m", "dataset": "d", "top_k": 0}),
         ] {
             assert!(!validator.is_valid(&wrong), "{wrong}");
         }

@@ -39,7 +39,8 @@ pub struct SubmitQuery {
 /// Submit a job
 ///
 /// The smallest spec is `{"dataset": "flowers"}`, of kind `train`. A job of kind `evaluate` measures a model on a labelled dataset, one of
-/// kind `lr_find` looks for a learning rate for a training; neither makes a model. A dataset that is still being read is fine: the job waits for it. With the header
+/// kind `lr_find` looks for a learning rate for a training, one of kind `batch-predict` classifies the images of a dataset; none of these
+/// makes a model. A dataset that is still being read is fine: the job waits for it. With the header
 /// `Idempotency-Key` a request that is sent again makes no second job.
 #[utoipa::path(
     post, path = "/v1/jobs", tag = "jobs", params(SubmitQuery, ("idempotency-key" = Option<String>, Header)),
@@ -117,7 +118,7 @@ pub struct JobsQuery {
     status: Option<JobStatus>,
     /// Id or name of a dataset.
     dataset: Option<String>,
-    /// Name of a job, which is that of the model that it makes or measures.
+    /// Name of a job, which is that of the model that it makes, measures or predicts with.
     name: Option<String>,
 }
 
@@ -190,7 +191,7 @@ pub async fn cancel(State(app): State<App>, Path(reference): Path<String>) -> Re
     Ok((status, Json(job)).into_response())
 }
 
-/// Delete an ended job, its events and its log; its model stays
+/// Delete an ended job, its events, its log and what it found; its model stays
 #[utoipa::path(delete, path = "/v1/jobs/{job}", tag = "jobs", params(("job" = String, Path)), responses((status = 204), Problems))]
 pub async fn delete(State(app): State<App>, Path(reference): Path<String>) -> Result<StatusCode> {
     let job = app.store().job(&reference).await?;

@@ -1,6 +1,7 @@
 //! The network side: the only place with axum. One file per resource; `problem.rs` turns errors into answers, `routes.rs` is the table.
 
 mod architectures;
+mod blob_file;
 mod curves;
 mod dataset_archive;
 mod dataset_split;
@@ -15,6 +16,7 @@ mod guard;
 mod images;
 mod images_add;
 mod images_edit;
+mod job_predictions;
 mod jobs;
 mod models;
 mod oip;

@@ -14,8 +14,8 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     App, architectures, curves, dataset_archive, dataset_split, datasets, documentation, embeddings, events,
-    explain, guard, images, images_add, images_edit, jobs, models, oip, one_image, pages, predict, preview,
-    problem, results, system, torchserve, tus, uploads, versions,
+    explain, guard, images, images_add, images_edit, job_predictions, jobs, models, oip, one_image, pages,
+    predict, preview, problem, results, system, torchserve, tus, uploads, versions,
 };
 use crate::error::{Error, Kind};
 
@@ -56,6 +56,7 @@ pub fn table() -> OpenApiRouter<App> {
         .routes(routes!(curves::metrics))
         .routes(routes!(results::job_evaluation))
         .routes(routes!(results::job_lr_find))
+        .routes(routes!(job_predictions::predictions))
         .routes(routes!(models::list))
         .routes(routes!(models::get, models::delete))
         .routes(routes!(results::model_evaluation))

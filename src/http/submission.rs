@@ -6,7 +6,7 @@ use crate::{
         dataset::Dataset,
         model::Model,
         name::Name,
-        spec::{EvaluateSpec, JobSpec, Spec, Weights},
+        spec::{JobSpec, Spec, Weights},
     },
     error::{Error, FieldError, Kind, Result},
 };
@@ -36,7 +36,20 @@ pub async fn check(app: &App, document: &serde_json::Value) -> Result<Submission
     let name = match &mut spec {
         Spec::Train(spec) => training(app, spec, &found, &mut faults).await?,
         Spec::LrFind(spec) => training(app, &mut spec.train, &found, &mut faults).await?,
-        Spec::Evaluate(spec) => evaluation(app, spec, &found, &mut faults).await?,
+        Spec::Evaluate(spec) => {
+            let model = pinned_model(app, &mut spec.model, &mut faults).await?;
+            if let (Some(model), Ok(dataset)) = (&model, &found) {
+                faults.extend(dataset.faults_for_evaluation(&model.card.classes));
+            }
+            spec.name.clone().or(model.map(|model| model.name))
+        }
+        Spec::BatchPredict(spec) => {
+            let model = pinned_model(app, &mut spec.model, &mut faults).await?;
+            if let Ok(dataset) = &found {
+                faults.extend(dataset.faults_for_predictions());
+            }
+            spec.name.clone().or(model.map(|model| model.name))
+        }
     };
     match (name, found) {
         (Some(name), Ok(dataset)) if faults.is_empty() => Ok(Submission { spec, name, dataset }),
@@ -79,23 +92,21 @@ async fn training(
     Ok(Some(spec.model_name(&dataset.name)))
 }
 
-/// The same for an evaluation, whose model is pinned too.
-async fn evaluation(
+/// The model that a job uses, pinned in its spec.
+async fn pinned_model(
     app: &App,
-    spec: &mut EvaluateSpec,
-    dataset: &Result<Dataset, FieldError>,
+    reference: &mut String,
     faults: &mut Vec<FieldError>,
-) -> Result<Option<Name>> {
-    let Some(model) = find_model(app, &spec.model).await? else {
-        let message = "there is no model of this id or name; GET /v1/models lists them";
-        faults.push(FieldError::new("/model", "not_found", message));
-        return Ok(None);
-    };
-    spec.model = model.id.to_string();
-    if let Ok(dataset) = dataset {
-        faults.extend(dataset.faults_for_evaluation(&model.card.classes));
+) -> Result<Option<Model>> {
+    let model = find_model(app, reference).await?;
+    match &model {
+        Some(model) => *reference = model.id.to_string(),
+        None => {
+            let message = "there is no model of this id or name; GET /v1/models lists them";
+            faults.push(FieldError::new("/model", "not_found", message));
+        }
     }
-    Ok(Some(spec.name.clone().unwrap_or(model.name)))
+    Ok(model)
 }
 
 fn refusal(faults: Vec<FieldError>) -> Error {

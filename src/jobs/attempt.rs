@@ -19,7 +19,7 @@ use crate::{
         job::{FailureCode, JobError},
         spec::JobKind,
     },
-    protocol::{Artifact, RunResult, RunSpec, TrainResult},
+    protocol::{Artifact, PredictedResult, RunResult, RunSpec, TrainResult},
     store::{ClaimedJob, Topic},
 };
 
@@ -32,6 +32,7 @@ pub enum Verdict {
     Trained(Box<TrainResult>),
     /// It found something, and made no model.
     Found(Artifact),
+    Predicted(PredictedResult),
     Failed(JobError),
     Died(JobError),
     Drained,
@@ -45,6 +46,7 @@ impl Verdict {
         match self {
             Verdict::Trained(_) => "trained",
             Verdict::Found(_) => "found",
+            Verdict::Predicted(_) => "predicted",
             Verdict::Failed(_) => "failed",
             Verdict::Died(_) => "died",
             Verdict::Drained => "drained",
@@ -112,6 +114,7 @@ fn command(kind: JobKind) -> &'static str {
         JobKind::Train => "train",
         JobKind::Evaluate => "evaluate",
         JobKind::LrFind => "lr-find",
+        JobKind::BatchPredict => "batch-predict",
     }
 }
 
@@ -172,6 +175,7 @@ fn verdict(context: &Context, job: &ClaimedJob, report: Report<Cause>) -> Verdic
             (JobKind::Train, RunResult::Trained(trained)) => Verdict::Trained(trained),
             (JobKind::Evaluate, RunResult::Evaluated { evaluation: found })
             | (JobKind::LrFind, RunResult::LrFound { curve: found }) => Verdict::Found(found),
+            (JobKind::BatchPredict, RunResult::Predicted(predicted)) => Verdict::Predicted(predicted),
             (_, RunResult::Failed { error }) => Verdict::Failed(error),
             // A result of another kind of work.
             _ => Verdict::Died(broken),

@@ -6,11 +6,13 @@ use crate::{
         dataset::Dataset,
         job::{FailureCode, JobError},
         model::{DatasetLineage, Model},
-        spec::{EvaluateSpec, JobSpec, Spec},
+        spec::{BatchPredictSpec, EvaluateSpec, JobSpec, Spec},
     },
     error::{Error, FieldError, Kind, Result},
     process,
-    protocol::{DatasetInput, EvaluateRun, LrFindRun, RunSpec, Segment, TrainRun, frames::ModelFiles},
+    protocol::{
+        BatchPredictRun, DatasetInput, EvaluateRun, LrFindRun, RunSpec, Segment, TrainRun, frames::ModelFiles,
+    },
     store::{ClaimedJob, SegmentFiles, VersionFiles},
 };
 
@@ -34,6 +36,9 @@ pub async fn prepare(context: &Context, job: &ClaimedJob) -> Result<RunSpec, Ver
             lr_find: spec.lr_find.clone(),
         })),
         Spec::Evaluate(spec) => RunSpec::Evaluate(Box::new(evaluation(context, job, spec, dataset).await?)),
+        Spec::BatchPredict(spec) => {
+            RunSpec::BatchPredict(Box::new(predictions(context, job, spec, dataset).await?))
+        }
     })
 }
 
@@ -71,12 +76,7 @@ async fn evaluation(
     spec: &EvaluateSpec,
     dataset: Dataset,
 ) -> Result<EvaluateRun, Verdict> {
-    let model = match context.store.model(&spec.model).await {
-        Err(error) if error.kind() == Kind::NotFound => {
-            return Err(invalid("the job's model was deleted"));
-        }
-        model => model.map_err(|error| unreadable(job, &error))?,
-    };
+    let model = find_model(context, job, &spec.model).await?;
     refuse(dataset.faults_for_evaluation(&model.card.classes))?;
     Ok(EvaluateRun {
         job: job.id,
@@ -87,6 +87,32 @@ async fn evaluation(
         threads: process::threads(context.config.train_threads),
         seconds_used: seconds_used(job),
     })
+}
+
+async fn predictions(
+    context: &Context,
+    job: &ClaimedJob,
+    spec: &BatchPredictSpec,
+    dataset: Dataset,
+) -> Result<BatchPredictRun, Verdict> {
+    let model = find_model(context, job, &spec.model).await?;
+    refuse(dataset.faults_for_predictions())?;
+    Ok(BatchPredictRun {
+        job: job.id,
+        spec: spec.clone(),
+        model: model_files(context, job, model).await?,
+        dataset: dataset_input(context, job, dataset).await?,
+        device: job.device.clone(),
+        threads: process::threads(context.config.train_threads),
+        seconds_used: seconds_used(job),
+    })
+}
+
+async fn find_model(context: &Context, job: &ClaimedJob, reference: &str) -> Result<Model, Verdict> {
+    match context.store.model(reference).await {
+        Err(error) if error.kind() == Kind::NotFound => Err(invalid("the job's model was deleted")),
+        model => model.map_err(|error| unreadable(job, &error)),
+    }
 }
 
 async fn model_files(context: &Context, job: &ClaimedJob, model: Model) -> Result<ModelFiles, Verdict> {

@@ -3,9 +3,12 @@
 use super::{activations, attempt::Verdict, context::Context, failure, insist::insist, packs};
 use crate::{
     blobs::Pin,
-    domain::job::{FailureCode, JobError},
+    domain::{
+        job::{FailureCode, JobError},
+        predictions::{BatchPredictions, PredictionsFile},
+    },
     error::Kind,
-    protocol::{Artifact, TrainResult},
+    protocol::{Artifact, PredictedResult, TrainResult},
     store::{ClaimedJob, Interruption, NewModel},
 };
 
@@ -22,7 +25,8 @@ pub async fn settle(context: &Context, job: &ClaimedJob, verdict: Verdict) {
     }
     match verdict {
         Verdict::Trained(result) => complete(context, job, *result).await,
-        Verdict::Found(found) => complete_without_model(context, job, found).await,
+        Verdict::Found(found) => complete_without_model(context, job, &[&found], None).await,
+        Verdict::Predicted(predicted) => complete_predictions(context, job, &predicted).await,
         Verdict::Failed(error) => fail(context, job, error).await,
         Verdict::Died(error) => interrupt(context, job, Interruption::Died(error)).await,
         Verdict::Drained => interrupt(context, job, Interruption::Drained).await,
@@ -72,17 +76,39 @@ async fn complete(context: &Context, job: &ClaimedJob, result: TrainResult) {
     }
 }
 
-/// The same for a job that makes no model.
-async fn complete_without_model(context: &Context, job: &ClaimedJob, found: Artifact) {
+async fn complete_predictions(context: &Context, job: &ClaimedJob, predicted: &PredictedResult) {
+    let file = |artifact: &Artifact| PredictionsFile {
+        sha256: artifact.sha256.clone(),
+        bytes: artifact.bytes,
+    };
+    let predictions = BatchPredictions {
+        href: BatchPredictions::href(job.id),
+        images: predicted.images,
+        errors: predicted.errors,
+        jsonl: file(&predicted.jsonl),
+        csv: file(&predicted.csv),
+    };
+    let files = [&predicted.jsonl, &predicted.csv];
+    complete_without_model(context, job, &files, Some(predictions)).await;
+}
+
+/// The same for a job that makes no model. The first file is what it found.
+async fn complete_without_model(
+    context: &Context,
+    job: &ClaimedJob,
+    files: &[&Artifact],
+    predictions: Option<BatchPredictions>,
+) {
     let pin = context.blobs.pin().await;
-    if !adopt(context, job, &[&found], &pin).await {
+    if !adopt(context, job, files, &pin).await {
         return;
     }
-    let digest = found.sha256;
+    let digest = &files[0].sha256;
     let complete = || {
+        let (digest, predictions) = (digest.clone(), predictions.clone());
         context
             .store
-            .complete_job_without_model(job.id, job.attempt, digest.clone())
+            .complete_job_without_model(job.id, job.attempt, digest, predictions)
     };
     let completed = insist(&context.shutdown, "write down what a job found", complete).await;
     if completed == Some(false) {

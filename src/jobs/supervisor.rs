@@ -42,7 +42,7 @@ const SHOWN_GARBAGE: u64 = 10;
 /// A child that is to be started.
 pub struct Run<'a> {
     pub program: &'a Path,
-    /// `ingest`, `train`, `evaluate` or `lr-find`.
+    /// `ingest`, `train`, `evaluate`, `lr-find` or `batch-predict`.
     pub command: &'a str,
     /// Its folder, with the run file in it.
     pub dir: &'a Path,

@@ -27,7 +27,7 @@ const KEY_LIFE_MILLISECONDS: i64 = 24 * 3600 * 1000;
 #[derive(Clone, Debug)]
 pub struct NewJob {
     pub spec: Spec,
-    /// Of the model that it makes or measures.
+    /// Of the model that it makes, measures or predicts with.
     pub name: Name,
     pub dataset: DatasetVersion,
     /// Most jobs that may wait in the queue.
@@ -266,6 +266,7 @@ pub(super) fn read_job(row: &SqliteRow) -> Result<Job> {
             content_sha256: row.try_get("dataset_sha256")?,
         },
         model: optional_parsed(row, "model_id")?,
+        predictions: optional_json(row, "predictions")?,
         created_at: Timestamp(row.try_get("created_at")?),
         started_at: time("started_at")?,
         finished_at: time("finished_at")?,

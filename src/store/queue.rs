@@ -15,6 +15,7 @@ use crate::{
     domain::{
         event::{EndEvent, EventKind, StatusEvent},
         job::{DatasetVersion, JobError, JobStatus, StopReason},
+        predictions::BatchPredictions,
         spec::{DeviceChoice, Spec},
         time::Timestamp,
     },
@@ -112,9 +113,15 @@ impl Store {
         Ok(made)
     }
 
-    /// `running -> succeeded` of a job that makes no model, with the digest of what it found. False when the job no longer belongs to
-    /// this attempt, or was asked to be cancelled.
-    pub async fn complete_job_without_model(&self, id: JobId, attempt: u32, result: String) -> Result<bool> {
+    /// `running -> succeeded` of a job that makes no model, with the digest of what it found and, where these are predictions, how many
+    /// there are. False when the job no longer belongs to this attempt, or was asked to be cancelled.
+    pub async fn complete_job_without_model(
+        &self,
+        id: JobId,
+        attempt: u32,
+        result: String,
+        predictions: Option<BatchPredictions>,
+    ) -> Result<bool> {
         let completed = self
             .write(move |connection| {
                 Box::pin(async move {
@@ -122,6 +129,14 @@ impl Store {
                     let reason = StopReason::Completed;
                     if !succeed(connection, id, attempt, now, reason, Some(result)).await? {
                         return Ok(false);
+                    }
+                    if let Some(predictions) = predictions {
+                        sqlx::query("update jobs set predictions = $2, csv_blob = $3 where id = $1")
+                            .bind(id.to_string())
+                            .bind(to_json(&predictions)?)
+                            .bind(predictions.csv.sha256)
+                            .execute(&mut *connection)
+                            .await?;
                     }
                     append_end(connection, id, JobStatus::Succeeded, None).await?;
                     Ok(true)

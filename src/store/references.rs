@@ -20,7 +20,8 @@ impl Store {
             union select blob from packs
             union select sha256 from uploads where status = 'finishing'
             union select evaluation_blob from models
-            union select result_blob from jobs",
+            union select result_blob from jobs
+            union select csv_blob from jobs",
         )
         .fetch_all(&self.readers)
         .await?;

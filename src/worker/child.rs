@@ -1,6 +1,6 @@
 //! A one-shot child's ends of the pipes: messages out, "leave" in, the result file last.
 //!
-//! Used by `ingest`, `train`, `evaluate` and `lr-find`. Nothing else in the worker prints to stdout or reads stdin.
+//! Used by `ingest`, `train`, `evaluate`, `lr-find` and `batch-predict`. Nothing else in the worker prints to stdout or reads stdin.
 
 use std::{
     fs::{self, File},

@@ -1,4 +1,4 @@
-//! The life of a one-shot child (`ingest`, `train`, `evaluate`, `lr-find`, `preview`, `thumbnails`): read what is wanted, do it, write the result last, leave with a status that says
+//! The life of a one-shot child (`ingest`, `train`, `evaluate`, `lr-find`, `batch-predict`, `preview`, `thumbnails`): read what is wanted, do it, write the result last, leave with a status that says
 //! which of these came about.
 //!
 //! Statuses: 0 with a result file, [`EXIT_STOPPED`] without one because the server asked, [`EXIT_INTERNAL`] for anything that is
@@ -33,6 +33,7 @@ pub enum Kind {
     Train,
     Evaluate,
     LrFind,
+    BatchPredict,
     Preview,
     Thumbnails,
 }
@@ -81,12 +82,17 @@ fn carry_out(kind: Kind, dir: &RunDir, reporter: &Reporter, stop: &StopFlag) -> 
             device::prepare();
             train::find_lr(&spec, dir, reporter, stop)
         }
+        (Kind::BatchPredict, RunSpec::BatchPredict(spec)) => {
+            device::prepare();
+            train::batch_predict(&spec, dir, reporter, stop)
+        }
         (Kind::Preview, RunSpec::Preview(spec)) => train::preview(&spec, dir, reporter, stop),
         (Kind::Thumbnails, RunSpec::Thumbnails(spec)) => thumbnails::draw(&spec, dir, stop),
         (Kind::Ingest, _) => bail!("the run file does not ask for an ingest"),
         (Kind::Train, _) => bail!("the run file does not ask for a training"),
         (Kind::Evaluate, _) => bail!("the run file does not ask for an evaluation"),
         (Kind::LrFind, _) => bail!("the run file does not ask for a search for a learning rate"),
+        (Kind::BatchPredict, _) => bail!("the run file does not ask for a batch prediction"),
         (Kind::Preview, _) => bail!("the run file does not ask for a preview"),
         (Kind::Thumbnails, _) => bail!("the run file does not ask for thumbnails"),
     }
@@ -117,7 +123,12 @@ fn explained(kind: Kind, fault: &anyhow::Error) -> Option<RunResult> {
 fn failure(kind: Kind, code: FailureCode, dataset_code: &str, message: &str) -> RunResult {
     let message = message.to_owned();
     match kind {
-        Kind::Train | Kind::Evaluate | Kind::LrFind | Kind::Preview | Kind::Thumbnails => RunResult::Failed {
+        Kind::Train
+        | Kind::Evaluate
+        | Kind::LrFind
+        | Kind::BatchPredict
+        | Kind::Preview
+        | Kind::Thumbnails => RunResult::Failed {
             error: JobError { code, message },
         },
         Kind::Ingest => RunResult::Rejected {

@@ -382,6 +382,7 @@ class Session:
         kinds = (
             ({"kind": "evaluate", "model": model, "dataset": self.name, "split": "all"}, "evaluation"),
             ({"kind": "lr_find", "dataset": self.name, "batch_size": 8, "lr_find": {"steps": 20}, **training}, "lr-find"),
+            ({"kind": "batch-predict", "model": model, "dataset": self.name}, "predictions"),
         )
         for spec, card in kinds:
             job = self.page.evaluate(
@@ -397,6 +398,10 @@ class Session:
             expect(found).to_be_visible(timeout=TRAINING_BOUND)
             require(self.test_id(card).count() == 1, f"{spec['kind']}: {found.inner_text()}")
             self.shoot(f"job-{card}")
+        with self.page.expect_download() as download:
+            self.test_id("predictions-csv").click()
+        rows = Path(download.value.path()).read_text().splitlines()
+        require(rows[0].startswith("image,path,split,label,predicted,probability"), f"the table begins with {rows[0]}")
 
 
 def read_options():

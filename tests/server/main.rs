@@ -4,6 +4,7 @@ mod support;
 
 mod architecture;
 mod architectures;
+mod batch_predict;
 mod commands;
 mod dashboard;
 mod datasets;

@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 use super::{DeviceChoice, device, fields::Fields, parse};
 use crate::domain::{name::Name, split::Split};
 
-/// The part of a dataset that a model is measured on. A part that the dataset does not bring itself is cut from its training images as
+/// The part of a dataset that a model is measured on, or classifies. A part that the dataset does not bring itself is cut from its training images as
 /// the model's own training would have cut it: with the shares and the seed of its spec.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
@@ -38,7 +38,7 @@ impl EvaluatedSplit {
         }
     }
 
-    /// Whether an image of this part is measured on.
+    /// Whether it has the images of this part.
     pub fn includes(self, part: Split) -> bool {
         match self {
             EvaluatedSplit::Train => part == Split::Train,
@@ -81,7 +81,7 @@ impl EvaluateSpec {
         let splits = EvaluatedSplit::ALL.map(|split| (split.as_str(), split));
         EvaluateSpec {
             name: parse::parse_name(root),
-            model: parse_model(root),
+            model: parse::parse_model(root, "name the model to measure, by its id or its name"),
             dataset: parse::parse_dataset(root, "name the dataset to measure on, by its id or its name"),
             split: root.choice("split", EvaluatedSplit::default(), &splits),
             metadata: parse::parse_metadata(root),
@@ -92,18 +92,4 @@ impl EvaluateSpec {
             max_attempts: parse::parse_max_attempts(root),
         }
     }
-}
-
-fn parse_model(root: &mut Fields) -> String {
-    let longest = Name::MAX + 12;
-    match root.raw("model") {
-        None => root.fault(
-            "model",
-            "missing",
-            "name the model to measure, by its id or its name",
-        ),
-        Some(serde_json::Value::String(text)) if (1..=longest).contains(&text.len()) => return text.clone(),
-        Some(_) => root.fault("model", "type", "must be the id or the name of a model"),
-    }
-    String::new()
 }

@@ -5,7 +5,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::{
-    DeviceChoice, EvaluateSpec, JobSpec, LrFindSpec,
+    BatchPredictSpec, DeviceChoice, EvaluateSpec, JobSpec, LrFindSpec,
     fields::{Faults, Fields},
     parse,
 };
@@ -22,16 +22,25 @@ pub enum JobKind {
     Evaluate,
     /// Looks for a learning rate for a training.
     LrFind,
+    /// Classifies the images of a dataset.
+    #[serde(rename = "batch-predict")]
+    BatchPredict,
 }
 
 impl JobKind {
-    pub const ALL: [JobKind; 3] = [JobKind::Train, JobKind::Evaluate, JobKind::LrFind];
+    pub const ALL: [JobKind; 4] = [
+        JobKind::Train,
+        JobKind::Evaluate,
+        JobKind::LrFind,
+        JobKind::BatchPredict,
+    ];
 
     pub fn as_str(self) -> &'static str {
         match self {
             JobKind::Train => "train",
             JobKind::Evaluate => "evaluate",
             JobKind::LrFind => "lr_find",
+            JobKind::BatchPredict => "batch-predict",
         }
     }
 }
@@ -43,6 +52,8 @@ pub enum Spec {
     Train(Box<JobSpec>),
     Evaluate(Box<EvaluateSpec>),
     LrFind(Box<LrFindSpec>),
+    #[serde(rename = "batch-predict")]
+    BatchPredict(Box<BatchPredictSpec>),
 }
 
 impl Spec {
@@ -61,6 +72,10 @@ impl Spec {
                 Spec::LrFind(Box::new(LrFindSpec::read(&mut root))),
                 parse::PLANNED,
             ),
+            JobKind::BatchPredict => (
+                Spec::BatchPredict(Box::new(BatchPredictSpec::read(&mut root))),
+                &[][..],
+            ),
         };
         root.finish(planned);
         parse::checked(spec, faults)
@@ -71,6 +86,7 @@ impl Spec {
             Spec::Train(_) => JobKind::Train,
             Spec::Evaluate(_) => JobKind::Evaluate,
             Spec::LrFind(_) => JobKind::LrFind,
+            Spec::BatchPredict(_) => JobKind::BatchPredict,
         }
     }
 
@@ -79,7 +95,7 @@ impl Spec {
         match self {
             Spec::Train(spec) => Some(spec),
             Spec::LrFind(spec) => Some(&spec.train),
-            Spec::Evaluate(_) => None,
+            Spec::Evaluate(_) | Spec::BatchPredict(_) => None,
         }
     }
 
@@ -89,6 +105,7 @@ impl Spec {
             Spec::Train(spec) => &spec.dataset,
             Spec::LrFind(spec) => &spec.train.dataset,
             Spec::Evaluate(spec) => &spec.dataset,
+            Spec::BatchPredict(spec) => &spec.dataset,
         }
     }
 
@@ -97,6 +114,7 @@ impl Spec {
             Spec::Train(spec) => spec.device,
             Spec::LrFind(spec) => spec.train.device,
             Spec::Evaluate(spec) => spec.device,
+            Spec::BatchPredict(spec) => spec.device,
         }
     }
 
@@ -105,6 +123,7 @@ impl Spec {
             Spec::Train(spec) => spec.priority,
             Spec::LrFind(spec) => spec.train.priority,
             Spec::Evaluate(spec) => spec.priority,
+            Spec::BatchPredict(spec) => spec.priority,
         }
     }
 
@@ -113,6 +132,7 @@ impl Spec {
             Spec::Train(spec) => spec.max_seconds,
             Spec::LrFind(spec) => spec.train.max_seconds,
             Spec::Evaluate(spec) => spec.max_seconds,
+            Spec::BatchPredict(spec) => spec.max_seconds,
         }
     }
 
@@ -121,6 +141,7 @@ impl Spec {
             Spec::Train(spec) => spec.max_attempts,
             Spec::LrFind(spec) => spec.train.max_attempts,
             Spec::Evaluate(spec) => spec.max_attempts,
+            Spec::BatchPredict(spec) => spec.max_attempts,
         }
     }
 }
@@ -149,6 +170,7 @@ mod tests {
         for document in [
             json!({"dataset": "d", "epochs": 3, "metadata": {"by": "me"}, "freeze": {"until": "layer3"}}),
             json!({"kind": "evaluate", "dataset": "d", "model": "m@2", "split": "all", "device": "cuda:1"}),
+            json!({"kind": "batch-predict", "dataset": "d", "model": "m", "split": "test", "top_k": 3, "name": "n"}),
             json!({"kind": "lr_find", "dataset": "d", "seed": 7, "lr_find": {"steps": 40}, "max_seconds": 9}),
         ] {
             let spec = Spec::parse(&document).unwrap();

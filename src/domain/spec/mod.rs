@@ -6,6 +6,7 @@
 
 mod augment;
 mod backbone;
+mod batch_predict;
 mod device;
 mod early_stopping;
 mod evaluate;
@@ -31,6 +32,7 @@ use utoipa::ToSchema;
 pub use self::{
     augment::{Augment, RandAugment},
     backbone::{Backbone, Weights},
+    batch_predict::BatchPredictSpec,
     device::DeviceChoice,
     early_stopping::{EarlyStopping, Monitor},
     evaluate::{EvaluateSpec, EvaluatedSplit},

@@ -106,6 +106,17 @@ pub(super) fn parse_dataset(root: &mut Fields, missing: &str) -> String {
     String::new()
 }
 
+pub(super) fn parse_model(root: &mut Fields, missing: &str) -> String {
+    // A name, `@` and a version.
+    let longest = Name::MAX + 12;
+    match root.raw("model") {
+        None => root.fault("model", "missing", missing),
+        Some(Value::String(text)) if (1..=longest).contains(&text.len()) => return text.clone(),
+        Some(_) => root.fault("model", "type", "must be the id or the name of a model"),
+    }
+    String::new()
+}
+
 pub(super) fn parse_metadata(root: &mut Fields) -> BTreeMap<String, String> {
     let Some(value) = root.raw("metadata") else {
         return BTreeMap::new();

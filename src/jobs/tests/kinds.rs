@@ -119,3 +119,87 @@ async fn an_evaluation_of_what_is_gone_or_unknown_fails_with_a_reason() {
     assert!(error.message.contains("model was deleted"), "{}", error.message);
     running.stop().await;
 }
+
+const PREDICTED: &str = r#"
+    cp run.json "$here/run.json"
+    say '{"message":"progress",'"$(progress 1 2)"'}'
+    printf '{"image":0}\n' > predictions.jsonl
+    printf 'image\r\n0\r\n' > predictions.csv
+    result '{"outcome":"predicted","images":1,"errors":0,"jsonl":'"$(artifact predictions.jsonl)"',"csv":'"$(artifact predictions.csv)"'}'
+"#;
+
+#[tokio::test]
+async fn a_batch_prediction_leaves_two_files_that_go_with_its_job() {
+    let stand = Stand::new().await;
+    let model = stand.model().await;
+    // Other classes than the model's are no hindrance.
+    let dataset = stand.dataset_of("foreign", &["wasps"]).await;
+    let spec = json!({"kind": "batch-predict", "model": model.id.to_string(), "top_k": 3});
+    let job = stand.submit(&dataset, spec).await;
+    let running = Running::start(&stand, worker_doing(&stand, "batch-predict", PREDICTED));
+    let row = stand.until(job, |job| job.status.is_end()).await;
+    assert_eq!((row.status, row.error), (JobStatus::Succeeded, None));
+    assert_eq!((row.kind, row.model), (JobKind::BatchPredict, None));
+    let predictions = row.predictions.unwrap();
+    assert_eq!(predictions.href, format!("/v1/jobs/{job}/predictions"));
+    assert_eq!((predictions.images, predictions.errors), (1, 0));
+    let files = [&predictions.jsonl, &predictions.csv];
+    let texts = files.map(|file| std::fs::read_to_string(stand.blobs.path(&file.sha256)).unwrap());
+    assert_eq!(texts, ["{\"image\":0}\n", "image\r\n0\r\n"]);
+    assert_eq!(files.map(|file| file.bytes), [12, 10]);
+
+    let run = copied_run(&stand);
+    assert_eq!(
+        (&run["kind"], &run["spec"]["top_k"], &run["spec"]["split"]),
+        (&json!("batch_predict"), &json!(3), &json!("all"))
+    );
+    assert_eq!(run["model"]["sha256"], model.sha256);
+    assert_eq!(run["dataset"]["lineage"]["name"], "foreign");
+
+    // While the job is there a sweep keeps both, and afterwards neither.
+    let referenced = stand.store.referenced_blobs().await.unwrap();
+    assert!(files.iter().all(|file| referenced.contains(&file.sha256)));
+    stand.store.delete_job(job).await.unwrap();
+    let referenced = stand.store.referenced_blobs().await.unwrap();
+    assert!(files.iter().all(|file| !referenced.contains(&file.sha256)));
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_batch_prediction_that_is_interrupted_begins_anew() {
+    let stand = Stand::new().await;
+    let model = stand.model().await;
+    let dataset = stand.dataset("flowers").await;
+    let spec = json!({"kind": "batch-predict", "model": model.id.to_string()});
+    let job = stand.submit(&dataset, spec).await;
+    let script = format!(
+        "[ \"$attempt\" = 1 ] && {{ : > predictions.jsonl; exit 9; }}\n[ -e predictions.jsonl ] && exit 8\n{PREDICTED}"
+    );
+    let running = Running::start(&stand, worker_doing(&stand, "batch-predict", &script));
+    let row = stand.until(job, |job| job.status.is_end()).await;
+    assert_eq!((row.status, row.attempt), (JobStatus::Succeeded, 2));
+    assert_eq!(row.predictions.unwrap().images, 1);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_batch_prediction_is_cancelled_without_a_trace_of_its_rows() {
+    let stand = Stand::new().await;
+    let model = stand.model().await;
+    let dataset = stand.dataset("flowers").await;
+    let spec = json!({"kind": "batch-predict", "model": model.id.to_string()});
+    let job = stand.submit(&dataset, spec).await;
+    let script = r#"
+        printf '{"image":0}\n' > predictions.jsonl
+        say '{"message":"progress",'"$(progress 1 2)"'}'
+        until_stdin_ends
+        exit 75
+    "#;
+    let running = Running::start(&stand, worker_doing(&stand, "batch-predict", script));
+    stand.until(job, |job| job.progress.is_some()).await;
+    stand.store.cancel_job(job).await.unwrap();
+    let row = stand.until(job, |job| job.status.is_end()).await;
+    assert_eq!((row.status, row.predictions), (JobStatus::Cancelled, None));
+    assert_eq!(stand.store.job_result(job).await.unwrap(), None);
+    running.stop().await;
+}

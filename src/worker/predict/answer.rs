@@ -75,7 +75,11 @@ fn embedding(features: &[f32], normalize: bool) -> Option<Vec<u8>> {
 
 /// The `top_k` likeliest classes of one picture, likeliest first, equal ones in class order. Probabilities are the softmax of the
 /// logits divided by the card's temperature, in 64 bits. None where the network gave something that is not a number: that is no answer.
-pub(super) fn likeliest(logits: &[f32], card: &ModelCard, top_k: u32) -> Option<Vec<ClassProbability>> {
+pub(in crate::worker) fn likeliest(
+    logits: &[f32],
+    card: &ModelCard,
+    top_k: u32,
+) -> Option<Vec<ClassProbability>> {
     if logits.len() != card.classes.len() || logits.iter().any(|logit| !logit.is_finite()) {
         return None;
     }

@@ -101,7 +101,12 @@ fn kinds(device: Device) -> &'static [(Kind, f64)] {
 }
 
 /// Folds a network in the fastest kind of numbers in which it still computes what it should.
-pub(super) fn folded(network: &Network, device: Device, batch: i64, side: i64) -> Result<Folded, String> {
+pub(in crate::worker) fn folded(
+    network: &Network,
+    device: Device,
+    batch: i64,
+    side: i64,
+) -> Result<Folded, String> {
     let golden = golden_picture(1, side);
     let mut apart = f64::NAN;
     for &(kind, allowed) in kinds(device) {

@@ -62,17 +62,24 @@ pub fn read_part(input: &DatasetInput, spec: &SplitSpec, wanted: EvaluatedSplit)
     let (images, labels, parts) = read_divided(input, spec)?;
     let val = chosen(&labels, &parts, |part| wanted.includes(part));
     if val.is_empty() {
-        let message = format!(
-            "the dataset has no images in its part `{}`; choose another `split`, such as `all`",
-            wanted.as_str()
-        );
-        return Err(invalid(&message));
+        return Err(empty_part(wanted));
     }
     Ok(Data {
         images,
         train: Vec::new(),
         val,
         test: 0,
+    })
+}
+
+/// The part that each image belongs to, in the order of the manifest. Of images without classes none is cut off: there is nothing to
+/// cut by.
+pub fn parts(input: &DatasetInput, spec: &SplitSpec) -> anyhow::Result<Vec<Split>> {
+    let images = read_manifest(&input.manifest)?;
+    let labels: Option<Vec<u32>> = images.iter().map(|image| image.class).collect();
+    Ok(match labels {
+        Some(labels) => divide(&images, &labels, spec),
+        None => images.iter().map(|image| image.split).collect(),
     })
 }
 
@@ -155,21 +162,32 @@ fn check(data: &Data, spec: &SplitSpec, classes: &[String]) -> Result<(), Halt> 
     Ok(())
 }
 
+/// There is nothing in the part that was asked for.
+pub fn empty_part(wanted: EvaluatedSplit) -> Halt {
+    let message = format!(
+        "the dataset has no images in its part `{}`; choose another `split`, such as `all`",
+        wanted.as_str()
+    );
+    invalid(&message)
+}
+
 fn invalid(message: &str) -> Halt {
     Halt::failed(FailureCode::InvalidData, message)
 }
 
 /// All images of the dataset, in the order of their ids.
 pub fn read_manifest(path: &Path) -> anyhow::Result<Vec<ManifestImage>> {
+    manifest(path)?.collect()
+}
+
+/// The same one by one, for those who cannot hold them all.
+pub fn manifest(path: &Path) -> anyhow::Result<impl Iterator<Item = anyhow::Result<ManifestImage>>> {
     let file = File::open(path).context("the dataset's manifest cannot be opened")?;
-    let mut images = Vec::new();
-    for (number, line) in BufReader::new(file).lines().enumerate() {
+    let lines = BufReader::new(file).lines().enumerate();
+    Ok(lines.map(|(number, line)| {
         let line = line.context("the dataset's manifest cannot be read")?;
-        let image =
-            serde_json::from_str(&line).with_context(|| format!("line {} of the manifest", number + 1))?;
-        images.push(image);
-    }
-    Ok(images)
+        serde_json::from_str(&line).with_context(|| format!("line {} of the manifest", number + 1))
+    }))
 }
 
 #[cfg(test)]

@@ -1,10 +1,7 @@
 //! A job of kind `evaluate`: a model's outputs for one part of a labelled dataset, and what they are worth. Begins anew with every
 //! attempt; it takes seconds where a training takes hours.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::sync::Arc;
 
 use tch::Device;
 
@@ -18,11 +15,12 @@ use super::{
     publish::EVALUATION_FILE,
     pulse::Pulse,
     setup,
+    teller::Teller,
 };
 use crate::{
     domain::{
         evaluation::{Evaluation, Subject},
-        job::{FailureCode, Progress},
+        job::FailureCode,
         metrics::Logits,
         model::ModelCard,
         spec::Augment,
@@ -76,7 +74,7 @@ pub fn evaluate(
         let pictures = input::normalised(&batch.pictures, recipe, device);
         let outputs = tch::no_grad(|| network.logits(&pictures));
         outputs::append(&mut logits, &outputs, samples)?;
-        teller.count(samples.len());
+        teller.count(samples.len(), 1);
     }
     let subject = Subject {
         dataset: run.dataset.lineage.clone(),
@@ -123,50 +121,4 @@ fn about(run: &EvaluateRun, card: &ModelCard, data: &Data) -> String {
         run.dataset.lineage.name,
         run.device
     )
-}
-
-/// Tells how far it has come, a few times a second.
-struct Teller {
-    reporter: Reporter,
-    began: Instant,
-    last: Option<Instant>,
-    images: usize,
-    step: usize,
-    steps: usize,
-}
-
-impl Teller {
-    const INTERVAL: Duration = Duration::from_millis(250);
-
-    fn new(reporter: &Reporter, steps: usize) -> Self {
-        Self {
-            reporter: reporter.clone(),
-            began: Instant::now(),
-            last: None,
-            images: 0,
-            step: 0,
-            steps,
-        }
-    }
-
-    fn count(&mut self, images: usize) {
-        self.images += images;
-        self.step += 1;
-        let due = self.last.is_none_or(|last| last.elapsed() >= Self::INTERVAL);
-        if !due && self.step < self.steps {
-            return;
-        }
-        let seconds = self.began.elapsed().as_secs_f64();
-        let per_step = seconds / self.step as f64;
-        let progress = Progress {
-            epoch: 1,
-            epochs: 1,
-            step: self.step as u64,
-            steps: self.steps as u64,
-            images_per_second: (seconds > 0.0).then(|| self.images as f64 / seconds),
-            eta_seconds: Some(per_step * (self.steps - self.step) as f64),
-        };
-        self.reporter.send(&WorkerMessage::Progress { progress });
-        self.last = Some(Instant::now());
-    }
 }

@@ -3,11 +3,12 @@
 //! [`run`] is what the train child does. Reading order: `setup` (data, pixels, network), `session` (the epoch loop) and what it uses:
 //! `plan` and `balance` (what is trained on when), `schedule` and `history` (how fast, how long), `feed`, `views`, `loader` and `mixing`
 //! (batches), `learner` with `loss`, `dropout`, `precision`, `optimizer` and `portion` (one step), `meter` (messages), `best`, `keeper` and `checkpoint`;
-//! last `publish`. [`evaluate()`] and [`find_lr`] are the shorter works of the other kinds of job; [`preview()`] draws batches and trains on
+//! last `publish`. [`evaluate()`], [`find_lr`] and [`batch_predict()`] are the shorter works of the other kinds of job; [`preview()`] draws batches and trains on
 //! none. Nothing here talks to the server except through its [`Reporter`], and nothing outlives the
 //! run but files in its directory.
 
 mod balance;
+mod batch_predict;
 mod best;
 mod budget;
 mod checkpoint;
@@ -38,6 +39,7 @@ mod pulse;
 mod schedule;
 mod session;
 mod setup;
+mod teller;
 mod views;
 
 #[cfg(test)]
@@ -47,7 +49,7 @@ pub use self::preview::preview;
 use self::{halt::Halt, session::Session};
 use crate::{
     domain::job::{FailureCode, JobError},
-    protocol::{EvaluateRun, LrFindRun, RunResult, TrainResult, TrainRun},
+    protocol::{BatchPredictRun, EvaluateRun, LrFindRun, RunResult, TrainResult, TrainRun},
     worker::{
         child::{Reporter, RunDir, StopFlag, Stopped},
         fault::{self, TorchFault},
@@ -76,13 +78,20 @@ pub fn evaluate(
 ) -> anyhow::Result<RunResult> {
     told(
         || evaluate::evaluate(run, dir, reporter, stop),
-        || {
-            let message = format!(
-                "the memory of {} does not suffice for batches of {} pictures; lower `batch_size`",
-                run.device, run.spec.batch_size
-            );
-            JobError::new(FailureCode::OutOfMemory, message)
-        },
+        || batch_too_large(&run.device, run.spec.batch_size),
+    )
+}
+
+/// Classifies pictures as `run` says and leaves a row for each in `dir`; otherwise as [`run`].
+pub fn batch_predict(
+    run: &BatchPredictRun,
+    dir: &RunDir,
+    reporter: &Reporter,
+    stop: &StopFlag,
+) -> anyhow::Result<RunResult> {
+    told(
+        || batch_predict::batch_predict(run, dir, reporter, stop),
+        || batch_too_large(&run.device, run.spec.batch_size),
     )
 }
 
@@ -123,6 +132,13 @@ fn train(run: &TrainRun, dir: &RunDir, reporter: &Reporter, stop: &StopFlag) -> 
     let start = setup::start(run, &ground, reporter, stop)?;
     let outcome = Session::new(run, &ground, dir, reporter, stop, start).train()?;
     publish::publish(run, &ground, dir, outcome)
+}
+
+fn batch_too_large(device: &str, batch_size: u32) -> JobError {
+    let message = format!(
+        "the memory of {device} does not suffice for batches of {batch_size} pictures; lower `batch_size`"
+    );
+    JobError::new(FailureCode::OutOfMemory, message)
 }
 
 fn out_of_memory(run: &TrainRun) -> JobError {

@@ -1,5 +1,6 @@
 //! Training as the server sees it: files in, messages out, a model or a reason. On drawn pictures of 32 pixels.
 
+mod batch_predict;
 pub(crate) mod drawn;
 mod golden;
 mod kept;

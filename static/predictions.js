@@ -1,0 +1,15 @@
+// What a batch prediction left: how many rows, and the two files with them.
+
+import { h } from './dom.js';
+import { formatBytes, formatCount, plural } from './format.js';
+
+export function predictionsCard({ href, images, errors, jsonl, csv }) {
+  const file = (format, name, { bytes }) => h('a', {
+    class: 'button', href: `${href}?${new URLSearchParams({ format })}`, download: true, 'data-testid': `predictions-${format}`,
+  }, `${name} (${formatBytes(bytes)})`);
+  return h('section', { class: 'card found', 'data-testid': 'predictions' },
+    h('h2', {}, 'Predictions'),
+    h('p', {}, `A row for each of ${plural(images, 'image')}.`,
+      errors > 0 && ` ${formatCount(errors)} could not be read; their rows say why.`),
+    h('p', { class: 'actions' }, file('csv', 'CSV', csv), file('jsonl', 'JSON Lines', jsonl)));
+}
