@@ -103,9 +103,9 @@ impl Lanes<'_> {
     fn answer_all(&self, batch: &[Picture], others: usize) -> anyhow::Result<()> {
         let begun = Instant::now();
         let shared_by = others + 1 + usize::from(!self.pictures.is_empty());
-        let threads = self.place.threads / shared_by.min(self.place.lanes);
-        tch::set_num_threads(threads.max(1) as i32);
-        match self.compute(batch) {
+        let threads = (self.place.threads / shared_by.min(self.place.lanes)).max(1);
+        tch::set_num_threads(threads as i32);
+        match self.compute(batch, threads) {
             Ok(computed) => {
                 let timing = Timing {
                     begun,
@@ -138,10 +138,11 @@ impl Lanes<'_> {
     }
 
     /// What the network says of each picture. The batch is not empty, and all of it is for one model.
-    fn compute(&self, batch: &[Picture]) -> Result<Vec<Computed>, Failure> {
+    fn compute(&self, batch: &[Picture], threads: usize) -> Result<Vec<Computed>, Failure> {
+        let alone = batch.len() == 1 && threads == self.place.threads;
         let first = &batch[0];
         fault::caught(|| {
-            let network = self.models.network(&first.model, &first.card);
+            let network = self.models.network(&first.model, &first.card, alone);
             network.map(|network| forward(&network, self.place.device, batch))
         })
         .map_err(Failure::Torch)?

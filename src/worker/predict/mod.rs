@@ -90,7 +90,7 @@ pub fn run(
     }
     // The pictures' queue ends once the last decoder lets go of it.
     drop(decoder);
-    let models = Models::new(place.device, place.model_bytes, place.max_batch);
+    let models = Models::new(place.device, place.model_bytes, place.max_batch, place.threads);
     let lanes = Lanes {
         place: &place,
         models: &models,

@@ -2,7 +2,11 @@
 //!
 //! Shared by the lanes. A network answers nobody before it has computed a golden input like the network that it was folded from.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{
+    panic,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    thread,
+};
 
 use tch::{Device, Kind, Tensor};
 
@@ -21,40 +25,56 @@ pub(super) struct Models {
     device: Device,
     /// Of a batch that is as large as one can be: what else a first request would wait for is done when a model is loaded.
     max_batch: usize,
+    /// That a picture has which comes alone.
+    threads: usize,
     /// By the SHA-256 of the weights.
     slots: Mutex<Lru<String, Arc<Slot>>>,
 }
 
 /// Empty while a network is loaded, which whoever else wants it waits for, and where that failed.
-type Slot = Mutex<Option<Folded>>;
+type Slot = Mutex<Option<Loaded>>;
+
+/// A network in memory. The order that oneDNN wants a kernel in depends on how many pictures and threads there are.
+struct Loaded {
+    /// For batches, each on a thread.
+    together: Folded,
+    /// For a picture that has all threads; none where there is but one, and on a card.
+    alone: Option<Folded>,
+}
 
 impl Models {
     /// `budget` in bytes of weights.
-    pub fn new(device: Device, budget: u64, max_batch: usize) -> Self {
+    pub fn new(device: Device, budget: u64, max_batch: usize, threads: usize) -> Self {
         Self {
             device,
             max_batch,
+            threads,
             slots: Mutex::new(Lru::new(budget)),
         }
     }
 
-    /// The network of a model, loaded where it is not. What could not be loaded is not remembered: the next request tries again.
+    /// The network of a model, loaded where it is not: for a picture `alone` with all threads, or for any other batch. What could not be loaded is not remembered: the next request tries again.
     ///
     /// # Errors
     /// A sentence for the operator.
-    pub fn network(&self, files: &ModelFiles, card: &ModelCard) -> Result<Folded, String> {
+    pub fn network(&self, files: &ModelFiles, card: &ModelCard, alone: bool) -> Result<Folded, String> {
         let slot = self.slot(&files.sha256);
         let mut loaded = slot.lock().unwrap_or_else(PoisonError::into_inner);
         if loaded.is_none() {
-            let (network, bytes) = self.load(files, card)?;
+            // On a thread of its own: the threads that libgomp keeps for it go with it, and leave the lanes theirs.
+            let load = || tch::no_grad(|| self.load(files, card));
+            let done = thread::scope(|scope| scope.spawn(load).join());
+            let (network, bytes) = done.unwrap_or_else(|fault| panic::resume_unwind(fault))?;
             *loaded = Some(network);
             // From now on it has its weight.
             self.slots().insert(files.sha256.clone(), slot.clone(), bytes);
         }
-        let network = loaded
-            .as_ref()
-            .filter(|network| network.architecture() == card.architecture);
+        let network = loaded.as_ref().map(|loaded| match &loaded.alone {
+            Some(network) if alone => network,
+            _ => &loaded.together,
+        });
         network
+            .filter(|network| network.architecture() == card.architecture)
             .map(Folded::share)
             .ok_or_else(|| format!("the model's weights are not those of a {}", card.architecture))
     }
@@ -77,17 +97,26 @@ impl Models {
     }
 
     /// A network and the bytes of its weights.
-    fn load(&self, files: &ModelFiles, card: &ModelCard) -> Result<(Folded, u64), String> {
+    fn load(&self, files: &ModelFiles, card: &ModelCard) -> Result<(Loaded, u64), String> {
         let weights =
             bundle::read_weights(&files.weights, &files.sha256).map_err(|fault| fault.to_string())?;
-        let bytes = weight_of(&weights);
+        let has_alone = self.device == Device::Cpu && self.threads > 1;
+        let bytes = weight_of(&weights) * (1 + u64::from(has_alone));
         self.slots().make_room(bytes);
         let network = Network::loaded(card.architecture, card.classes.len(), &weights, Device::Cpu)
             .map_err(|fault| fault.to_string())?;
         let side = i64::from(card.preprocessing.crop);
-        let folded = folded(&network, self.device, self.max_batch as i64, side)?;
-        warm_up(&folded, self.max_batch, side);
-        Ok((folded, bytes))
+        let prepared = |batch: usize, threads: usize| {
+            tch::set_num_threads(threads as i32);
+            let folded = folded(&network, self.device, batch as i64, side)?;
+            warm_up(&folded, batch, side);
+            Ok::<_, String>(folded)
+        };
+        let loaded = Loaded {
+            alone: has_alone.then(|| prepared(1, self.threads)).transpose()?,
+            together: prepared(self.max_batch, 1)?,
+        };
+        Ok((loaded, bytes))
     }
 }
 
