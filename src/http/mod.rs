@@ -1,5 +1,6 @@
 //! The network side: the only place with axum. One file per resource; `problem.rs` turns errors into answers, `routes.rs` is the table.
 
+mod aliases;
 mod architectures;
 mod curves;
 mod dataset_archive;
@@ -16,6 +17,9 @@ mod images;
 mod images_add;
 mod images_edit;
 mod jobs;
+mod lineage;
+mod model_edit;
+mod model_import;
 mod models;
 mod oip;
 mod one_image;

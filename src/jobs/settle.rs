@@ -3,7 +3,10 @@
 use super::{activations, attempt::Verdict, context::Context, failure, insist::insist, packs};
 use crate::{
     blobs::Pin,
-    domain::job::{FailureCode, JobError},
+    domain::{
+        job::{FailureCode, JobError},
+        model::DatasetLineage,
+    },
     error::Kind,
     protocol::{Artifact, TrainResult},
     store::{ClaimedJob, Interruption, NewModel},
@@ -52,7 +55,7 @@ async fn complete(context: &Context, job: &ClaimedJob, result: TrainResult) {
     let id = job.id.to_string();
     let row = insist(&context.shutdown, "read a job's row", || store.job(&id)).await;
     let Some(row) = row else { return };
-    let dataset = result.card.dataset.version_of();
+    let dataset = result.card.dataset.as_ref().map(DatasetLineage::version_of);
     let model = NewModel {
         name: row.name,
         card: result.card,
@@ -67,6 +70,7 @@ async fn complete(context: &Context, job: &ClaimedJob, result: TrainResult) {
         cancel_after_all(context, job).await;
     }
     // After the job's end: nobody waits for it.
+    let Some(dataset) = dataset else { return };
     for used in result.activations {
         activations::keep(context, job, &dataset, used, &pin).await;
     }
