@@ -20,6 +20,7 @@ mod jobs;
 mod lineage;
 mod model_edit;
 mod model_import;
+mod model_upload;
 mod models;
 mod oip;
 mod one_image;

@@ -384,3 +384,69 @@ async fn a_model_begins_with_the_metadata_of_its_job() {
     assert_eq!(model.metadata["ticket"], "42");
     assert_eq!((model.source, model.job), (ModelSource::Trained, Some(job)));
 }
+
+#[tokio::test]
+async fn a_database_of_before_the_registry_goes_on_working() {
+    let stand = Stand::new().await;
+    let dataset = stand.dataset("pictures").await;
+    let job = stand.submit(&dataset, json!({"name": "birds"})).await;
+    let spec = stand.store.job(&job.to_string()).await.unwrap().spec;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("finetuned.db");
+    let pool = sqlx::SqlitePool::connect_with(
+        sqlx::sqlite::SqliteConnectOptions::new()
+            .filename(&file)
+            .create_if_missing(true),
+    )
+    .await
+    .unwrap();
+    let mut migrator = sqlx::migrate!();
+    migrator.migrations = migrator.iter().filter(|step| step.version < 7).cloned().collect();
+    migrator.run(&pool).await.unwrap();
+    let id = ModelId::new();
+    let card = card(spec.training().unwrap(), &dataset);
+    sqlx::query(
+        "insert into models (id, name, version, job_id, created_at, sha256, bytes, card_blob, card, evaluation_blob)
+        values ($1, 'birds', 3, $2, 1000, $3, 7, $4, $5, $6)",
+    )
+    .bind(id.to_string())
+    .bind(job.to_string())
+    .bind(crate::digest::of_bytes(b"weights"))
+    .bind(crate::digest::of_bytes(b"card"))
+    .bind(to_json(&card).unwrap())
+    .bind(crate::digest::of_bytes(b"evaluation"))
+    .execute(&pool)
+    .await
+    .unwrap();
+    sqlx::query("insert into model_names (name, last_version) values ('birds', 5)")
+        .execute(&pool)
+        .await
+        .unwrap();
+    pool.close().await;
+
+    let store = Store::open(&file).await.unwrap();
+    let model = store.model("birds").await.unwrap();
+    assert_eq!(
+        (model.id, model.version, model.source, model.job),
+        (id, 3, ModelSource::Trained, Some(job))
+    );
+    assert_eq!(
+        (model.card, model.metadata.len(), model.aliases.len()),
+        (card, 0, 0)
+    );
+    let blobs = store.model_blobs(id).await.unwrap();
+    assert_eq!(blobs.evaluation, Some(crate::digest::of_bytes(b"evaluation")));
+    assert_eq!(store.referenced_blobs().await.unwrap().len(), 3);
+    let set = store
+        .set_alias(name("production"), id, Presumed::Nothing, BOUNDS)
+        .await
+        .unwrap();
+    assert_eq!(set, AliasSet::Created);
+    let rename = |text: &str| ModelEdit {
+        name: Some(name(text)),
+        ..ModelEdit::default()
+    };
+    store.edit_model(id, rename("owls")).await.unwrap();
+    store.edit_model(id, rename("birds")).await.unwrap();
+    assert_eq!(store.model("production").await.unwrap().version, 6);
+}
