@@ -11,6 +11,7 @@ use super::{
     name::Name,
     preprocessing::Preprocessing,
     spec::{Architecture, JobSpec},
+    split::SplitSpec,
     time::Timestamp,
 };
 use crate::id::{DatasetId, JobId, ModelId};
@@ -105,6 +106,13 @@ pub struct ModelCard {
 
 impl ModelCard {
     pub const FORMAT: u32 = 1;
+
+    /// How the parts of a dataset that has none were cut for it; by default where nobody knows.
+    pub fn split(&self) -> SplitSpec {
+        self.spec
+            .as_ref()
+            .map_or_else(SplitSpec::default, |spec| spec.split.clone())
+    }
 
     /// The temperature that changes nothing.
     pub fn no_temperature() -> f64 {

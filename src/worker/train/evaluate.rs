@@ -93,9 +93,7 @@ pub fn evaluate(
 
 /// The pictures to measure on, their classes those of the model.
 fn read_data(run: &EvaluateRun, card: &ModelCard) -> Result<Data, Halt> {
-    // Nothing is known of the training of imported weights: the parts are then cut as a training would by default.
-    let split = card.spec.as_ref().map(|spec| spec.split.clone());
-    let mut data = data::read_part(&run.dataset, &split.unwrap_or_default(), run.spec.split)?;
+    let mut data = data::read_part(&run.dataset, &card.split(), run.spec.split)?;
     let place = |name: &String| card.classes.iter().position(|known| known == name);
     let places: Vec<Option<usize>> = run.dataset.classes.iter().map(place).collect();
     for sample in &mut data.val {
