@@ -1,7 +1,6 @@
 //! For tests only: a data directory with rows in it, and shell or Python scripts that stand in for the worker program.
 
 use std::{
-    collections::BTreeMap,
     io::Write,
     path::PathBuf,
     process::{Command, Stdio},
@@ -250,11 +249,8 @@ pub fn card(spec: &JobSpec, dataset: &Dataset) -> ModelCard {
         architecture: spec.backbone.architecture,
         classes: dataset.classes.iter().map(|class| class.name.clone()).collect(),
         preprocessing: spec.preprocessing(),
-        spec: JobSpec {
-            metadata: BTreeMap::new(),
-            ..spec.clone()
-        },
-        metrics: ModelMetrics {
+        spec: Some(spec.clone()),
+        metrics: Some(ModelMetrics {
             epoch: 2,
             train_loss: 0.5,
             train_accuracy: 0.75,
@@ -263,15 +259,16 @@ pub fn card(spec: &JobSpec, dataset: &Dataset) -> ModelCard {
             train_images: 16,
             val_images: 4,
             test_images: 0,
-        },
-        dataset: DatasetLineage {
+        }),
+        dataset: Some(DatasetLineage {
             id: dataset.id,
             name: dataset.name.clone(),
             version: dataset.version,
             sha256: dataset.sha256.clone(),
             content_sha256: dataset.content_sha256.clone(),
-        },
+        }),
         base_weights: "none".to_owned(),
+        base_weights_sha256: None,
         program: "a stand-in".to_owned(),
         libtorch: "none".to_owned(),
         temperature: 1.0,

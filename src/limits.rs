@@ -42,6 +42,21 @@ pub struct Limits {
     /// Disk space for thumbnails, which are drawn again where there is too little
     #[arg(long, env = "FINETUNED_MAX_THUMBNAIL_BYTES", default_value_t = Limits::DEFAULT.max_thumbnail_bytes)]
     pub max_thumbnail_bytes: u64,
+    /// Largest file that a model may be imported from, and largest weights in it
+    #[arg(long, env = "FINETUNED_MAX_MODEL_BYTES", default_value_t = Limits::DEFAULT.max_model_bytes)]
+    pub max_model_bytes: u64,
+    /// Most models being imported at once; more are refused with 429
+    #[arg(long, env = "FINETUNED_MAX_IMPORTS", default_value_t = Limits::DEFAULT.max_imports)]
+    pub max_imports: usize,
+    /// Longest time that the checking of an imported model may take
+    #[arg(long, env = "FINETUNED_IMPORT_DEADLINE_SECONDS", default_value_t = Limits::DEFAULT.import_deadline_seconds)]
+    pub import_deadline_seconds: u64,
+    /// Most aliases of models
+    #[arg(long, env = "FINETUNED_MAX_ALIASES", default_value_t = Limits::DEFAULT.max_aliases)]
+    pub max_aliases: u32,
+    /// Most former models that an alias remembers, to go back to
+    #[arg(long, env = "FINETUNED_MAX_ALIAS_HISTORY", default_value_t = Limits::DEFAULT.max_alias_history)]
+    pub max_alias_history: u32,
     /// Most jobs waiting in the queue; more are refused with 429
     #[arg(long, env = "FINETUNED_MAX_QUEUED_JOBS", default_value_t = Limits::DEFAULT.max_queued_jobs)]
     pub max_queued_jobs: i64,
@@ -133,6 +148,11 @@ impl Limits {
         preview_deadline_seconds: 60,
         max_downloads: 8,
         max_thumbnail_bytes: 1 << 30,
+        max_model_bytes: 2 << 30,
+        max_imports: 2,
+        import_deadline_seconds: 300,
+        max_aliases: 1000,
+        max_alias_history: 50,
         max_queued_jobs: 1000,
         upload_idle_seconds: 60,
         max_receiving_uploads: 32,
@@ -158,6 +178,10 @@ impl Limits {
 
     pub fn preview_deadline(&self) -> Duration {
         Duration::from_secs(self.preview_deadline_seconds)
+    }
+
+    pub fn import_deadline(&self) -> Duration {
+        Duration::from_secs(self.import_deadline_seconds)
     }
 
     pub fn load_deadline(&self) -> Duration {

@@ -1,6 +1,6 @@
 //! Everything that the two programs say to each other. serde only: no I/O here.
 //!
-//! A one-shot child (`ingest`, `train`, `evaluate`, `lr-find`, `batch-predict`, `preview`, `thumbnails`) gets a directory with [`RUN_FILE`] in it, tells [`WorkerMessage`]s as lines of JSON on its
+//! A one-shot child (`ingest`, `train`, `evaluate`, `lr-find`, `batch-predict`, `preview`, `thumbnails`, `import`) gets a directory with [`RUN_FILE`] in it, tells [`WorkerMessage`]s as lines of JSON on its
 //! stdout, writes whatever it makes into that directory, and last of all, by rename, [`RESULT_FILE`]. Its stdin carries nothing: its
 //! end means "checkpoint and leave". A `predict` child speaks [`frames`] both ways. `devices` prints a list of [`Device`]s.
 
@@ -18,6 +18,7 @@ use crate::{
         event::{CheckpointEvent, EpochEvent, EventKind, LogEvent, StepEvent, WarningEvent},
         job::{JobError, Progress, StopReason},
         model::{DatasetLineage, ModelCard},
+        model_import::WeightsDescription,
         spec::{Architecture, BatchPredictSpec, EvaluateSpec, JobSpec, LrRange, PreviewSpec},
         split::Split,
     },
@@ -58,6 +59,7 @@ pub enum RunSpec {
     BatchPredict(Box<BatchPredictRun>),
     Preview(Box<PreviewRun>),
     Thumbnails(ThumbnailsRun),
+    Import(Box<ImportRun>),
 }
 
 /// Read an archive, understand it, leave its images ready to train on.
@@ -164,6 +166,26 @@ pub struct ThumbnailsRun {
     /// Most pixels of a thumbnail's longer side.
     pub side: u32,
     pub threads: u32,
+}
+
+/// Check a model from elsewhere and write it anew.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ImportRun {
+    /// What was uploaded.
+    pub file: PathBuf,
+    pub contents: ImportContents,
+    /// Largest weights.
+    pub max_bytes: u64,
+    pub max_classes: usize,
+    pub threads: u32,
+}
+
+/// What an uploaded model is, and what has to be told of it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "format", rename_all = "snake_case")]
+pub enum ImportContents {
+    Bundle,
+    Safetensors(WeightsDescription),
 }
 
 /// A dataset version as files.
@@ -418,6 +440,11 @@ pub enum RunResult {
     Drawn {
         thumbnails: Artifact,
     },
+    Imported(Box<ImportResult>),
+    /// What was uploaded is no model.
+    Unimportable {
+        error: ImportFault,
+    },
     /// The dataset cannot be used.
     Rejected {
         error: DatasetError,
@@ -477,4 +504,24 @@ pub struct TrainResult {
     /// `evaluation.json`: an [`Evaluation`](crate::domain::evaluation::Evaluation) on the validation images; none where there are none.
     #[serde(default)]
     pub evaluation: Option<Artifact>,
+}
+
+/// A model that was brought, as files of ours.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ImportResult {
+    pub card: ModelCard,
+    /// `model.safetensors`
+    pub weights: Artifact,
+    /// `model.json`, which holds `card`.
+    pub card_file: Artifact,
+}
+
+/// Why an uploaded file is no model.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImportFault {
+    /// Whether files of its kind are not taken at all.
+    pub unsupported: bool,
+    /// The field of the request that does not fit the file.
+    pub pointer: Option<String>,
+    pub message: String,
 }

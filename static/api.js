@@ -30,7 +30,7 @@ export function withQuery(target, query) {
 }
 
 /**
- * One call. `json` or `body` is sent; the answer's JSON comes back, `null` for 204.
+ * One call. `json` or `body` is sent, and `headers` with it; the answer's JSON comes back, `null` for 204.
  * Throws `Problem`, or `AbortError` where the caller's `signal` ended it.
  */
 export async function call(method, target, options = {}) {
@@ -45,8 +45,8 @@ export async function draw(target, options) {
   return readAnswer(response.status, await response.text().catch(() => ''));
 }
 
-async function send(method, target, accept, { json, body, signal, timeout = ORDINARY_TIMEOUT }) {
-  const headers = { accept };
+async function send(method, target, accept, { json, body, headers: more, signal, timeout = ORDINARY_TIMEOUT }) {
+  const headers = { accept, ...more };
   if (json !== undefined) headers['content-type'] = 'application/json';
   else if (body !== undefined) headers['content-type'] = 'application/octet-stream';
   const limit = AbortSignal.timeout(timeout);

@@ -1,5 +1,6 @@
 // `#/models/ID`: drop pictures on a model and read what it sees in them, and how good it is.
 
+import { aliasesCard } from './aliases.js';
 import { call, get, path, withQuery } from './api.js';
 import { announce, fill, h } from './dom.js';
 import { evaluationCard } from './evaluation.js';
@@ -23,7 +24,7 @@ export function modelView(outlet, { id }) {
     fill(title, model.name, h('span', { class: 'quiet' }, `@${model.version}`));
     const measured = h('div', {});
     showEvaluation(model, measured, lifetime.signal);
-    fill(body, tryIt(model, pictures, lifetime.signal), metrics(model), measured, classes(model), facts(model), h('div', { class: 'actions' }, deletion(model)));
+    fill(body, tryIt(model, pictures, lifetime.signal), metrics(model), measured, classes(model), aliasesCard(model, lifetime.signal), facts(model), h('div', { class: 'actions' }, deletion(model)));
   }).catch((problem) => lifetime.signal.aborted || fill(body, problemBox(problem)));
   return () => {
     lifetime.abort();
@@ -33,7 +34,7 @@ export function modelView(outlet, { id }) {
 
 /** The evaluation comes by itself: it may be large, and the page is of use without it. */
 async function showEvaluation(model, place, signal) {
-  if (model.card.metrics.val_images === 0) return;
+  if (!model.card.metrics?.val_images) return;
   try {
     fill(place, evaluationCard(await call('GET', path('models', model.id, 'evaluation'), { signal })));
   } catch (problem) {
@@ -95,14 +96,15 @@ function deletion({ id, name, version }) {
 }
 
 function metrics({ card }) {
+  // Of imported weights nobody knows what they reached.
   const { metrics: reached } = card;
-  const known = typeof reached.val_accuracy === 'number';
+  const known = typeof reached?.val_accuracy === 'number';
   return h('dl', { class: 'tiles' }, [
-    tile(known ? 'Validation accuracy' : 'Training accuracy', formatShare(known ? reached.val_accuracy : reached.train_accuracy)),
+    reached && tile(known ? 'Validation accuracy' : 'Training accuracy', formatShare(known ? reached.val_accuracy : reached.train_accuracy)),
     tile('Architecture', card.architecture),
     tile('Image size', `${card.preprocessing.crop} px`),
-    tile('Trained on', plural(reached.train_images, 'image')),
-  ].map((each) => each.node));
+    reached && tile('Trained on', plural(reached.train_images, 'image')),
+  ].filter(Boolean).map((each) => each.node));
 }
 
 function classes({ card }) {
@@ -113,13 +115,18 @@ function classes({ card }) {
 }
 
 function facts(model) {
-  const { card } = model;
+  const { card, imported_from: file } = model;
+  const dataset = card.dataset && `${card.dataset.name}, version ${card.dataset.version}`;
+  const made = model.job
+    ? h('span', {}, formatTime(model.created_at), ' by ', link(['jobs', model.job], 'its job'))
+    : h('span', {}, formatTime(model.created_at), ', imported', file.file_name && [' from ', h('bdi', {}, file.file_name)]);
   const pairs = [
     ['Id', h('code', {}, model.id)],
-    ['Made', h('span', {}, formatTime(model.created_at), ' by ', link(['jobs', model.job], 'its job'))],
-    ['Dataset', link(['datasets', card.dataset.id], `${card.dataset.name}, version ${card.dataset.version}`)],
+    ['Made', made],
+    dataset && ['Dataset', model.job ? link(['datasets', card.dataset.id], dataset) : dataset],
     ['Started from', card.base_weights],
+    ...Object.entries(model.metadata).map(([name, text]) => [name, h('bdi', {}, text)]),
     ['Weights', `${formatBytes(model.bytes)}, SHA-256 ${model.sha256}`],
   ];
-  return h('dl', { class: 'facts quiet' }, pairs.map(([name, value]) => h('div', {}, h('dt', {}, name), h('dd', {}, value))));
+  return h('dl', { class: 'facts quiet' }, pairs.filter(Boolean).map(([name, value]) => h('div', {}, h('dt', {}, name), h('dd', {}, value))));
 }

@@ -14,7 +14,7 @@ export function modelsView(outlet) {
   let wanted = 20;
   fill(outlet,
     heading('Models'),
-    h('p', { class: 'lead' }, 'Every model is served from the moment its job succeeds.'),
+    h('p', { class: 'lead' }, 'Every model is served from the moment its job succeeds, or it was imported.'),
     state, rows, more);
   const refreshing = poll(10, async (signal) => {
     let page;
@@ -35,13 +35,20 @@ export function modelsView(outlet) {
   return refreshing.stop;
 }
 
-function modelRow({ id, name, version, created_at: created, card }) {
-  const accuracy = card.metrics.val_accuracy;
-  const facts = [card.architecture, plural(card.classes.length, 'class', 'classes'), `from ${card.dataset.name}`];
+function modelRow({ id, name, version, created_at: created, source, card }) {
+  const accuracy = card.metrics?.val_accuracy;
+  const origin = source === 'imported' ? 'imported' : `from ${card.dataset.name}`;
+  const facts = [card.architecture, plural(card.classes.length, 'class', 'classes'), origin];
+  const aliases = h('span', { 'data-testid': 'named' });
   const when = h('span', { class: 'quiet when', title: formatTime(created) });
   const node = h('li', { class: 'list-row', 'data-id': id },
     link(['models', id], h('strong', {}, name), h('span', { class: 'quiet' }, `@${version}`)),
+    aliases,
     typeof accuracy === 'number' && h('span', { class: 'badge badge-plain' }, formatShare(accuracy)),
     h('span', { class: 'quiet' }, facts.join(' · ')), when);
-  return { node, update: (next) => setText(when, formatAgo(next.created_at)) };
+  const update = (next) => {
+    setText(when, formatAgo(next.created_at));
+    fill(aliases, next.aliases.map((alias) => h('span', { class: 'badge badge-plain' }, h('bdi', {}, alias))));
+  };
+  return { node, update };
 }

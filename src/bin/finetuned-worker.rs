@@ -73,6 +73,11 @@ enum Task {
         #[arg(long)]
         run_dir: PathBuf,
     },
+    /// Check a model from elsewhere and leave it in the run directory as one of ours
+    Import {
+        #[arg(long)]
+        run_dir: PathBuf,
+    },
     /// Draw a small dataset to try things with
     SampleDataset {
         /// The zip file to write
@@ -121,6 +126,7 @@ fn main() -> ExitCode {
         Task::BatchPredict { run_dir } => leave(Kind::BatchPredict, &run_dir),
         Task::Preview { run_dir } => leave(Kind::Preview, &run_dir),
         Task::Thumbnails { run_dir } => leave(Kind::Thumbnails, &run_dir),
+        Task::Import { run_dir } => leave(Kind::Import, &run_dir),
         Task::Devices => print_devices(),
         Task::SampleDataset { out, seed } => draw(&out, seed),
         Task::Predict {

@@ -23,7 +23,8 @@ pub struct Spooled {
 }
 
 impl Spooled {
-    pub(super) fn path(&self) -> &Path {
+    /// Where it lies until it is kept, for a child to read.
+    pub fn path(&self) -> &Path {
         &self.path
     }
 }

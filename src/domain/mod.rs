@@ -2,6 +2,7 @@
 //!
 //! Nothing here reads a file, a clock (except [`time::Timestamp::now`]) or a socket, and nothing is async.
 
+pub mod alias;
 pub mod architecture;
 pub mod archive;
 pub mod class_name;
@@ -11,9 +12,11 @@ pub mod evaluation;
 pub mod event;
 pub mod image_folder;
 pub mod job;
+pub mod lineage;
 pub mod lr_curve;
 pub mod metrics;
 pub mod model;
+pub mod model_import;
 pub mod name;
 pub mod page;
 pub mod predictions;

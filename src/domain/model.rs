@@ -1,13 +1,17 @@
 //! A model as callers see it, and the card (`model.json`) that travels with its weights.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
     job::{Best, DatasetVersion},
+    model_import::ImportedFile,
     name::Name,
     preprocessing::Preprocessing,
     spec::{Architecture, JobSpec},
+    split::SplitSpec,
     time::Timestamp,
 };
 use crate::id::{DatasetId, JobId, ModelId};
@@ -79,11 +83,18 @@ pub struct ModelCard {
     /// Names of the classes in the order of the network's outputs.
     pub classes: Vec<String>,
     pub preprocessing: Preprocessing,
-    pub spec: JobSpec,
-    pub metrics: ModelMetrics,
-    pub dataset: DatasetLineage,
-    /// Where the base weights came from: `none`, a model's id, a hub's repository and revision, a file's name and hash.
+    /// Of the job that trained it; not in the card of imported weights, of which nobody told. The same holds for metrics and dataset.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spec: Option<JobSpec>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metrics: Option<ModelMetrics>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dataset: Option<DatasetLineage>,
+    /// Where the base weights came from: `none`, a model's id, a hub's repository and revision, a file's name, `imported`.
     pub base_weights: String,
+    /// SHA-256 of the file that they were read from, hexadecimal. Not in cards of before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base_weights_sha256: Option<String>,
     /// Name and version of the program that made it.
     pub program: String,
     pub libtorch: String,
@@ -96,9 +107,39 @@ pub struct ModelCard {
 impl ModelCard {
     pub const FORMAT: u32 = 1;
 
+    /// How the parts of a dataset that has none were cut for it; by default where nobody knows.
+    pub fn split(&self) -> SplitSpec {
+        self.spec
+            .as_ref()
+            .map_or_else(SplitSpec::default, |spec| spec.split.clone())
+    }
+
     /// The temperature that changes nothing.
     pub fn no_temperature() -> f64 {
         1.0
+    }
+}
+
+/// How a model came to be on this server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ModelSource {
+    /// A job of this server trained it.
+    Trained,
+    /// Somebody brought it.
+    Imported,
+}
+
+/// Texts that people keep with a job or a model, by name.
+pub type Metadata = BTreeMap<String, String>;
+
+/// # Errors
+/// What metadata must be.
+pub fn check_metadata(metadata: &Metadata) -> Result<(), &'static str> {
+    let short = |(key, text): (&String, &String)| key.len() <= 64 && text.len() <= 512;
+    match metadata.len() <= 16 && metadata.iter().all(short) {
+        true => Ok(()),
+        false => Err("must be an object of up to 16 texts, names up to 64 bytes, texts up to 512"),
     }
 }
 
@@ -113,12 +154,23 @@ pub struct Model {
     /// Models of one name are versions 1, 2, …; the name alone means the newest, `name@2` the second.
     pub version: u32,
     pub created_at: Timestamp,
-    pub job: JobId,
+    pub source: ModelSource,
+    /// The job that trained it; null where it was imported.
+    pub job: Option<JobId>,
+    /// What it was imported from; null where a job trained it.
+    pub imported_from: Option<ImportedFile>,
+    /// Aliases that name it now: while there are any, it cannot be deleted.
+    pub aliases: Vec<Name>,
+    /// Texts of its owners, first those of the job that trained it.
+    pub metadata: Metadata,
     /// SHA-256 of `model.safetensors`, hexadecimal.
     pub sha256: String,
     /// Size of `model.safetensors`.
     pub bytes: u64,
     pub card: ModelCard,
+    /// Digest of `model.json`, for the server alone: whoever has a model can use its files, whatever becomes of its row.
+    #[serde(skip)]
+    pub card_blob: String,
 }
 
 /// A class and how sure the model is of it.

@@ -39,7 +39,7 @@ use crate::{
         (name = "datasets", description = "Archives of labelled images"),
         (name = "uploads", description = "Archives in several requests that may break off and go on (tus 1.0)"),
         (name = "jobs", description = "Fine-tuning, evaluation, batch prediction, and the search for a learning rate"),
-        (name = "models", description = "What jobs make, and predictions"),
+        (name = "models", description = "What jobs make and people bring, aliases for it, and predictions"),
         (name = "open inference protocol", description = "Predictions as KServe and Triton have them"),
         (name = "torchserve", description = "Predictions as TorchServe has them"),
         (name = "system"),

@@ -74,9 +74,9 @@ pub enum EmbeddingAnswer {
 /// for a classifier of one's own.
 #[utoipa::path(
     post, path = "/v1/models/{model}/embeddings", tag = "models",
-    params(("model" = String, Path, description = "Id, name (the newest) or name@version"), EmbeddingQuery),
+    params(("model" = String, Path, description = "Id, alias, name (the newest) or name@version"), EmbeddingQuery),
     request_body(content(("application/octet-stream"), ("multipart/form-data"), (ImagesBody = "application/json"))),
-    responses((status = 200, body = EmbeddingAnswer, headers(("server-timing" = String))), Problems)
+    responses((status = 200, body = EmbeddingAnswer, headers(("server-timing" = String), ("model-id" = String))), Problems)
 )]
 pub async fn embeddings_post(
     app: State<App>,
@@ -90,9 +90,9 @@ pub async fn embeddings_post(
 /// Feature vector of an image, as `curl -T` sends it
 #[utoipa::path(
     put, path = "/v1/models/{model}/embeddings", tag = "models",
-    params(("model" = String, Path, description = "Id, name (the newest) or name@version"), EmbeddingQuery),
+    params(("model" = String, Path, description = "Id, alias, name (the newest) or name@version"), EmbeddingQuery),
     request_body(content(("application/octet-stream"))),
-    responses((status = 200, body = EmbeddingAnswer, headers(("server-timing" = String))), Problems)
+    responses((status = 200, body = EmbeddingAnswer, headers(("server-timing" = String), ("model-id" = String))), Problems)
 )]
 pub async fn embeddings_put(
     app: State<App>,
@@ -116,7 +116,7 @@ async fn embeddings(
         Images::One(image) => {
             let answer = embed_one(&app, &model, image?, normalize).await?;
             let timing = [answer.timing_ms];
-            Ok(answered(begun, &timing, EmbeddingAnswer::One(answer)))
+            Ok(answered(begun, &model, &timing, EmbeddingAnswer::One(answer)))
         }
         Images::Several(images) => {
             let data = pictures::each(images, |image| embed_one(&app, &model, image, normalize)).await?;
@@ -127,7 +127,7 @@ async fn embeddings(
             });
             let data = data.collect();
             let answer = EmbeddingAnswer::Several(Embeddings { object: "list", data });
-            Ok(answered(begun, &timings, answer))
+            Ok(answered(begun, &model, &timings, answer))
         }
     }
 }

@@ -35,11 +35,11 @@ pub struct ExplainQuery {
 /// (Grad-CAM, Selvaraju et al. 2017). The headers `class-index` and `class-probability` tell which class it is about. The body is one image file, or a form with one field `file`.
 #[utoipa::path(
     post, path = "/v1/models/{model}/explain", tag = "models",
-    params(("model" = String, Path, description = "Id, name (the newest) or name@version"), ExplainQuery),
+    params(("model" = String, Path, description = "Id, alias, name (the newest) or name@version"), ExplainQuery),
     request_body(content(("application/octet-stream"), ("multipart/form-data"))),
     responses((
         status = 200, content_type = "image/png", body = Vec<u8>,
-        headers(("server-timing" = String), ("class-index" = u32), ("class-probability" = f64))
+        headers(("server-timing" = String), ("model-id" = String), ("class-index" = u32), ("class-probability" = f64))
     ), Problems)
 )]
 pub async fn explain_post(
@@ -54,11 +54,11 @@ pub async fn explain_post(
 /// Show where a class is seen in an image, as `curl -T` sends it
 #[utoipa::path(
     put, path = "/v1/models/{model}/explain", tag = "models",
-    params(("model" = String, Path, description = "Id, name (the newest) or name@version"), ExplainQuery),
+    params(("model" = String, Path, description = "Id, alias, name (the newest) or name@version"), ExplainQuery),
     request_body(content(("application/octet-stream"))),
     responses((
         status = 200, content_type = "image/png", body = Vec<u8>,
-        headers(("server-timing" = String), ("class-index" = u32), ("class-probability" = f64))
+        headers(("server-timing" = String), ("model-id" = String), ("class-index" = u32), ("class-probability" = f64))
     ), Problems)
 )]
 pub async fn explain_put(
@@ -85,7 +85,7 @@ async fn explain(
     };
     let explanation = app.inference().explain(&model, image?, class).await?;
     let timing = [explanation.timing];
-    let mut response = timed(begun, &timing, explanation.png.into_response());
+    let mut response = timed(begun, &model, &timing, explanation.png.into_response());
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("image/png"));
     headers.insert("class-index", HeaderValue::from(explanation.class.index));

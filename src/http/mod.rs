@@ -1,5 +1,6 @@
 //! The network side: the only place with axum. One file per resource; `problem.rs` turns errors into answers, `routes.rs` is the table.
 
+mod aliases;
 mod architectures;
 mod blob_file;
 mod curves;
@@ -18,6 +19,10 @@ mod images_add;
 mod images_edit;
 mod job_predictions;
 mod jobs;
+mod lineage;
+mod model_edit;
+mod model_import;
+mod model_upload;
 mod models;
 mod oip;
 mod one_image;

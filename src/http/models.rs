@@ -1,4 +1,4 @@
-//! `/v1/models`: look at models, delete them.
+//! `/v1/models`: look at models, delete them. They are changed in `model_edit.rs` and brought by `model_import.rs`.
 
 use axum::{
     Json,
@@ -51,7 +51,7 @@ pub async fn list(State(app): State<App>, Query(query): Query<ModelsQuery>) -> R
 
 /// A model
 #[utoipa::path(
-    get, path = "/v1/models/{model}", tag = "models", params(("model" = String, Path, description = "Id, name (the newest) or name@version")),
+    get, path = "/v1/models/{model}", tag = "models", params(("model" = String, Path, description = "Id, alias, name (the newest) or name@version")),
     responses((status = 200, body = Model), Problems)
 )]
 pub async fn get(State(app): State<App>, Path(reference): Path<String>) -> Result<Json<Model>> {
@@ -59,8 +59,10 @@ pub async fn get(State(app): State<App>, Path(reference): Path<String>) -> Resul
 }
 
 /// Delete a model
+///
+/// 409 `model-in-use` while an alias names it.
 #[utoipa::path(
-    delete, path = "/v1/models/{model}", tag = "models", params(("model" = String, Path, description = "Id, name (the newest) or name@version")),
+    delete, path = "/v1/models/{model}", tag = "models", params(("model" = String, Path, description = "Id, alias, name (the newest) or name@version")),
     responses((status = 204), Problems)
 )]
 pub async fn delete(State(app): State<App>, Path(reference): Path<String>) -> Result<StatusCode> {

@@ -19,7 +19,7 @@ use super::{
     extract::{discard, is_json, read_body},
 };
 use crate::{
-    domain::model::PredictionTiming,
+    domain::model::{Model, PredictionTiming},
     error::{Error, FieldError, Kind, Result},
 };
 
@@ -176,13 +176,23 @@ fn own_error(error: Error) -> Result<FailedImage> {
     }
 }
 
-/// JSON with Server-Timing (W3C): the slowest image's parts, and the whole.
-pub fn answered(begun: Instant, timings: &[PredictionTiming], answer: impl Serialize) -> Response {
-    timed(begun, timings, Json(answer))
+/// JSON with Server-Timing (W3C), the slowest image's parts and the whole; and with the id of the model, which an alias does not tell.
+pub fn answered(
+    begun: Instant,
+    model: &Model,
+    timings: &[PredictionTiming],
+    answer: impl Serialize,
+) -> Response {
+    timed(begun, model, timings, Json(answer))
 }
 
 /// As [`answered`], for any answer.
-pub fn timed(begun: Instant, timings: &[PredictionTiming], answer: impl IntoResponse) -> Response {
+pub fn timed(
+    begun: Instant,
+    model: &Model,
+    timings: &[PredictionTiming],
+    answer: impl IntoResponse,
+) -> Response {
     let most = |part: fn(&PredictionTiming) -> f64| timings.iter().map(part).fold(0.0, f64::max);
     let timing = format!(
         "decode;dur={:.2}, queue;dur={:.2}, forward;dur={:.2}, total;dur={:.2}",
@@ -194,6 +204,9 @@ pub fn timed(begun: Instant, timings: &[PredictionTiming], answer: impl IntoResp
     let mut response = answer.into_response();
     if let Ok(timing) = HeaderValue::from_str(&timing) {
         response.headers_mut().insert("server-timing", timing);
+    }
+    if let Ok(id) = HeaderValue::from_str(&model.id.to_string()) {
+        response.headers_mut().insert("model-id", id);
     }
     response
 }

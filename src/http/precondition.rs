@@ -1,5 +1,5 @@
-//! `ETag` and `If-Match` of datasets (RFC 9110, 13.1): a version's tag is its number, so that who changes a dataset can say which version
-//! they have seen.
+//! `ETag` and `If-Match` of datasets and aliases (RFC 9110, 13.1): a version's tag is its number, so that who changes something can say
+//! which version they have seen.
 
 use axum::http::{HeaderMap, HeaderName, header};
 
@@ -39,7 +39,7 @@ pub fn target(dataset: &Dataset, reference: &str, headers: &HeaderMap) -> Result
 }
 
 /// Versions whose tags the header lists; none without the header, and for `*`. Tags that are not of a version match nothing.
-fn if_match(headers: &HeaderMap) -> Result<Option<Vec<u32>>> {
+pub fn if_match(headers: &HeaderMap) -> Result<Option<Vec<u32>>> {
     let mut versions = Vec::new();
     let mut values = headers.get_all(header::IF_MATCH).iter().peekable();
     if values.peek().is_none() {
@@ -52,7 +52,7 @@ fn if_match(headers: &HeaderMap) -> Result<Option<Vec<u32>>> {
             }
             let quoted = tag.strip_prefix("W/").unwrap_or(tag);
             if quoted.len() < 2 || !quoted.starts_with('"') || !quoted.ends_with('"') {
-                let detail = "If-Match holds the dataset's ETag, in quotes, such as \"v2\"";
+                let detail = "If-Match holds the ETag of what is to be changed, in quotes, such as \"v2\"";
                 return Err(Error::new(Kind::Malformed, "if-match-invalid", detail));
             }
             // A weak tag never matches (RFC 9110, 13.1.1).

@@ -74,9 +74,9 @@ pub enum Answer {
 /// as the body or in a form is answered by one prediction; several, or JSON, by a list in which a bad image hurts no other.
 #[utoipa::path(
     post, path = "/v1/models/{model}/predict", tag = "models",
-    params(("model" = String, Path, description = "Id, name (the newest) or name@version"), PredictQuery),
+    params(("model" = String, Path, description = "Id, alias, name (the newest) or name@version"), PredictQuery),
     request_body(content(("application/octet-stream"), ("multipart/form-data"), (ImagesBody = "application/json"))),
-    responses((status = 200, body = Answer, headers(("server-timing" = String))), Problems)
+    responses((status = 200, body = Answer, headers(("server-timing" = String), ("model-id" = String))), Problems)
 )]
 pub async fn predict_post(
     app: State<App>,
@@ -90,9 +90,9 @@ pub async fn predict_post(
 /// Classify an image, as `curl -T` sends it
 #[utoipa::path(
     put, path = "/v1/models/{model}/predict", tag = "models",
-    params(("model" = String, Path, description = "Id, name (the newest) or name@version"), PredictQuery),
+    params(("model" = String, Path, description = "Id, alias, name (the newest) or name@version"), PredictQuery),
     request_body(content(("application/octet-stream"))),
-    responses((status = 200, body = Answer, headers(("server-timing" = String))), Problems)
+    responses((status = 200, body = Answer, headers(("server-timing" = String), ("model-id" = String))), Problems)
 )]
 pub async fn predict_put(
     app: State<App>,
@@ -120,7 +120,7 @@ async fn predict(
         Images::One(image) => {
             let answer = predict_one(&app, &model, image?, top_k).await?;
             let timing = [answer.timing_ms];
-            Ok(answered(begun, &timing, Answer::One(answer)))
+            Ok(answered(begun, &model, &timing, Answer::One(answer)))
         }
         Images::Several(images) => {
             let data = pictures::each(images, |image| predict_one(&app, &model, image, top_k)).await?;
@@ -131,7 +131,7 @@ async fn predict(
             });
             let data = data.collect();
             let answer = Answer::Several(Predictions { object: "list", data });
-            Ok(answered(begun, &timings, answer))
+            Ok(answered(begun, &model, &timings, answer))
         }
     }
 }

@@ -12,6 +12,7 @@ use crate::{
         evaluation::Evaluation,
         job::{Job, JobStatus},
         lr_curve::LrCurve,
+        model::ModelSource,
         spec::JobKind,
     },
     error::{Error, Kind, Result},
@@ -22,14 +23,18 @@ use crate::{
 /// 404 `no-evaluation` where there were none. A job of kind `evaluate` measures a model on any labelled dataset.
 #[utoipa::path(
     get, path = "/v1/models/{model}/evaluation", tag = "models",
-    params(("model" = String, Path, description = "Id, name (the newest) or name@version")),
+    params(("model" = String, Path, description = "Id, alias, name (the newest) or name@version")),
     responses((status = 200, body = Evaluation), Problems)
 )]
 pub async fn model_evaluation(State(app): State<App>, Path(reference): Path<String>) -> Result<Response> {
     let model = app.store().model(&reference).await?;
     match app.store().model_blobs(model.id).await?.evaluation {
         Some(digest) => file(&app, &digest).await,
-        None if model.card.metrics.val_images == 0 => Err(none(
+        None if model.source == ModelSource::Imported => Err(none(
+            "no-evaluation",
+            "the model was imported; a job of kind `evaluate` measures it on a labelled dataset",
+        )),
+        None if model.card.metrics.is_some_and(|metrics| metrics.val_images == 0) => Err(none(
             "no-evaluation",
             "the model was trained without validation images; a job of kind `evaluate` measures it on a labelled dataset",
         )),

@@ -13,9 +13,10 @@ use utoipa::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
-    App, architectures, curves, dataset_archive, dataset_split, datasets, documentation, embeddings, events,
-    explain, guard, images, images_add, images_edit, job_predictions, jobs, models, oip, one_image, pages,
-    predict, preview, problem, results, system, torchserve, tus, uploads, versions,
+    App, aliases, architectures, curves, dataset_archive, dataset_split, datasets, documentation, embeddings,
+    events, explain, guard, images, images_add, images_edit, job_predictions, jobs, lineage, model_edit,
+    model_import, models, oip, one_image, pages, predict, preview, problem, results, system, torchserve, tus,
+    uploads, versions,
 };
 use crate::error::{Error, Kind};
 
@@ -57,8 +58,16 @@ pub fn table() -> OpenApiRouter<App> {
         .routes(routes!(results::job_evaluation))
         .routes(routes!(results::job_lr_find))
         .routes(routes!(job_predictions::predictions))
-        .routes(routes!(models::list))
-        .routes(routes!(models::get, models::delete))
+        .routes(routes!(
+            models::list,
+            model_import::import_post,
+            model_import::import_put
+        ))
+        .routes(routes!(models::get, model_edit::edit, models::delete))
+        .routes(routes!(lineage::lineage))
+        .routes(routes!(aliases::list))
+        .routes(routes!(aliases::get, aliases::put, aliases::delete))
+        .routes(routes!(aliases::roll_back))
         .routes(routes!(results::model_evaluation))
         .routes(routes!(predict::predict_post, predict::predict_put))
         .routes(routes!(embeddings::embeddings_post, embeddings::embeddings_put))

@@ -52,7 +52,6 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationTo
         devices: jobs.known_devices(),
         threads: config.predict_threads,
         limits: config.limits.clone(),
-        store: store.clone(),
         blobs: blobs.clone(),
         shutdown: stopping.clone(),
     });

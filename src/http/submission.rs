@@ -34,7 +34,13 @@ pub async fn check(app: &App, document: &serde_json::Value) -> Result<Submission
     let mut faults = Vec::new();
     let found = find_dataset(app, spec.dataset()).await?;
     let name = match &mut spec {
-        Spec::Train(spec) => training(app, spec, &found, &mut faults).await?,
+        Spec::Train(spec) => {
+            let name = training(app, spec, &found, &mut faults).await?;
+            if let Some(name) = &name {
+                app.store().check_model_name(name).await?;
+            }
+            name
+        }
         Spec::LrFind(spec) => training(app, &mut spec.train, &found, &mut faults).await?,
         Spec::Evaluate(spec) => {
             let model = pinned_model(app, &mut spec.model, &mut faults).await?;

@@ -41,9 +41,9 @@ impl Serialize for Labels {
 /// The body is an image file, or a form with one field `data` or `file`. The answer holds the five likeliest classes, likeliest first.
 #[utoipa::path(
     post, path = "/predictions/{model}", tag = "torchserve",
-    params(("model" = String, Path, description = "Id, name (the newest) or name@version")),
+    params(("model" = String, Path, description = "Id, alias, name (the newest) or name@version")),
     request_body(content(("application/octet-stream"), ("multipart/form-data"))),
-    responses((status = 200, body = Labels, headers(("server-timing" = String))), Problems)
+    responses((status = 200, body = Labels, headers(("server-timing" = String), ("model-id" = String))), Problems)
 )]
 pub async fn predictions_post(
     State(app): State<App>,
@@ -56,9 +56,9 @@ pub async fn predictions_post(
 /// Classify an image, as TorchServe does, from `curl -T`
 #[utoipa::path(
     put, path = "/predictions/{model}", tag = "torchserve",
-    params(("model" = String, Path, description = "Id, name (the newest) or name@version")),
+    params(("model" = String, Path, description = "Id, alias, name (the newest) or name@version")),
     request_body(content(("application/octet-stream"))),
-    responses((status = 200, body = Labels, headers(("server-timing" = String))), Problems)
+    responses((status = 200, body = Labels, headers(("server-timing" = String), ("model-id" = String))), Problems)
 )]
 pub async fn predictions_put(
     State(app): State<App>,
@@ -73,7 +73,7 @@ pub async fn predictions_put(
     post, path = "/predictions/{model}/{version}", tag = "torchserve",
     params(("model" = String, Path, description = "Name"), ("version" = u32, Path, description = "Version")),
     request_body(content(("application/octet-stream"), ("multipart/form-data"))),
-    responses((status = 200, body = Labels, headers(("server-timing" = String))), Problems)
+    responses((status = 200, body = Labels, headers(("server-timing" = String), ("model-id" = String))), Problems)
 )]
 pub async fn predictions_of_version(
     State(app): State<App>,
@@ -91,7 +91,8 @@ async fn predictions(app: App, reference: &str, request: Request) -> Result<Resp
         return Err(Error::new(Kind::Malformed, "one-image", detail));
     };
     let prediction = app.inference().predict(&model, image?, TOP_K).await?;
-    Ok(answered(begun, &[prediction.timing], Labels(prediction.classes)))
+    let timing = [prediction.timing];
+    Ok(answered(begun, &model, &timing, Labels(prediction.classes)))
 }
 
 /// Whether the server is up.

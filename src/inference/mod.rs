@@ -33,11 +33,12 @@ use crate::{
         Device,
         frames::{self, ModelFiles, PredictInput, PredictOutcome, PredictTask},
     },
-    store::Store,
 };
 
 /// Longest text of the worker that a caller sees, in characters.
 const MAX_DETAIL: usize = 300;
+/// Models that are warmed up at once; others wait for their turn. Each needs memory that answers could use.
+const WARMING: usize = 2;
 
 /// What predictions need of the server.
 pub struct InferenceContext {
@@ -50,7 +51,6 @@ pub struct InferenceContext {
     /// Threads of arithmetic; 0 means all cores.
     pub threads: u32,
     pub limits: Limits,
-    pub store: Store,
     pub blobs: Blobs,
     /// When it fires new requests are refused, the child answers what it has, and leaves.
     pub shutdown: CancellationToken,
@@ -61,10 +61,10 @@ pub struct InferenceContext {
 pub struct Inference(Arc<Shared>);
 
 struct Shared {
-    store: Store,
     blobs: Blobs,
     limits: Limits,
     places: Semaphore,
+    warming: Semaphore,
     requests: mpsc::Sender<Request>,
     shutdown: CancellationToken,
     tasks: TaskTracker,
@@ -114,10 +114,10 @@ impl Inference {
         let places = context.limits.max_predict_queue;
         let (requests, waiting) = mpsc::channel(places.max(1));
         let shared = Shared {
-            store: context.store.clone(),
             blobs: context.blobs.clone(),
             limits: context.limits.clone(),
             places: Semaphore::new(places.min(Semaphore::MAX_PERMITS)),
+            warming: Semaphore::new(WARMING),
             requests,
             shutdown: context.shutdown.clone(),
             tasks: TaskTracker::new(),
@@ -177,6 +177,30 @@ impl Inference {
         }
     }
 
+    /// Has a model loaded and tried, so that the next who asks it does not wait for that. It takes no place from those who ask: a model
+    /// can be warmed up while as many wait as may.
+    ///
+    /// # Errors
+    /// As of any question: above all `model-unusable`, and `inference-timeout` where it is not loaded in time.
+    pub async fn warm_up(&self, model: &Model) -> Result<()> {
+        let shared = &*self.0;
+        if shared.shutdown.is_cancelled() {
+            return Err(leaving());
+        }
+        let deadline = Instant::now() + shared.limits.predict_deadline();
+        let warmed = timeout_at(deadline, async {
+            let _turn = shared.warming.acquire().await.map_err(|_| leaving())?;
+            let task = PredictTask::Classify { top_k: 1 };
+            shared.ask(model, blank(model), task, deadline).await
+        });
+        match warmed.await {
+            Ok(Ok((PredictOutcome::Predicted { .. }, _))) => Ok(()),
+            Ok(Ok((other, _))) => Err(no_answer(other)),
+            Ok(Err(error)) => Err(error),
+            Err(_) => Err(too_late(shared.limits.predict_deadline())),
+        }
+    }
+
     /// What a request would be told at once whose body has not been read yet: that it comes in vain.
     ///
     /// # Errors
@@ -226,7 +250,7 @@ impl Shared {
         task: PredictTask,
         deadline: Instant,
     ) -> Result<Answer> {
-        let blobs = self.store.model_blobs(model.id).await?;
+        // What was resolved once is asked, also where the model's row has gone meanwhile: an alias may have moved on from it.
         let path = |digest: &str| {
             let path = self.blobs.path(digest);
             std::path::absolute(&path).unwrap_or(path)
@@ -238,9 +262,9 @@ impl Shared {
         let (reply, answer) = oneshot::channel();
         let request = Request {
             model: ModelFiles {
-                weights: path(&blobs.weights),
-                card: path(&blobs.card),
-                sha256: blobs.weights,
+                weights: path(&model.sha256),
+                card: path(&model.card_blob),
+                sha256: model.sha256.clone(),
             },
             task,
             input,
@@ -257,6 +281,12 @@ impl Shared {
             Err(_) => Err(leaving()),
         }
     }
+}
+
+/// A picture of the mean colour, as a model sees it.
+fn blank(model: &Model) -> Picture {
+    let side = model.card.preprocessing.crop as usize;
+    Picture::Tensor(Bytes::from(vec![0; 3 * side * side * size_of::<f32>()]))
 }
 
 /// Why there is no answer, where the child says something else than what it was asked.

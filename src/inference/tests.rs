@@ -49,6 +49,14 @@ while True:
         break
     header, image = request
     id = header["id"]
+    if header["input"] == "tensor":
+        with open(here + "/warmed", "a") as warmed:
+            warmed.write(header["model"]["sha256"] + "\n")
+        if os.path.exists(here + "/unusable"):
+            send({"id": id, "outcome": "model_unusable", "message": "it is not what it says"})
+        else:
+            predicted(id, "blank")
+        continue
     match image.split(" ")[0]:
         case "class":
             predicted(id, image.split(" ")[1])
@@ -118,7 +126,6 @@ impl Server {
             devices,
             threads: 3,
             limits: stand.config.limits.clone(),
-            store: stand.store.clone(),
             blobs: stand.blobs.clone(),
             shutdown: shutdown.clone(),
         });
@@ -369,4 +376,27 @@ subprocess.Popen(["sleep", "600"], pass_fds=[line.fileno()])
     assert_eq!(hung.await.unwrap_err().slug(), "model-unavailable");
     server.stop().await;
     lifeline.ended().await;
+}
+
+#[tokio::test]
+async fn a_model_is_warmed_up_while_all_places_are_taken_and_what_fails_is_told() {
+    let server = Server::start(|limits| limits.max_predict_queue = 1).await;
+    let mut lifeline = server.stand.lifeline();
+    let warmed = || std::fs::read_to_string(server.stand.beside("warmed")).unwrap_or_default();
+    {
+        let mut held = pin!(server.ask("hold"));
+        until_read(held.as_mut(), &mut lifeline).await;
+        soon(server.inference.warm_up(&server.model)).await.unwrap();
+        assert_eq!(warmed(), format!("{}\n", server.model.sha256));
+    }
+    std::fs::write(server.stand.beside("unusable"), "").unwrap();
+    let refused = soon(server.inference.warm_up(&server.model)).await.unwrap_err();
+    assert_eq!(
+        (refused.kind(), refused.slug()),
+        (Kind::Unavailable, "model-unusable")
+    );
+    assert_eq!(server.label("release").await, "released");
+    server.stop().await;
+    let late = soon(server.inference.warm_up(&server.model)).await.unwrap_err();
+    assert_eq!(late.slug(), "draining");
 }

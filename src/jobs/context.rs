@@ -34,6 +34,8 @@ pub struct Context {
     pub sweep: Notify,
     /// Places for previews.
     pub previews: Semaphore,
+    /// Places for children that check imported models.
+    pub imports: Semaphore,
     /// Changes of a dataset are made one after another.
     pub changes: Locks<DatasetId>,
     /// Of thumbnails nobody draws what somebody else is drawing: a dataset's, by the name of their file.
@@ -50,6 +52,7 @@ impl Context {
         Self {
             paths: Paths::new(&given.config.data_dir),
             previews: Semaphore::new(given.config.limits.max_previews.min(Semaphore::MAX_PERMITS)),
+            imports: Semaphore::new(given.config.limits.max_imports.min(Semaphore::MAX_PERMITS)),
             store: given.store,
             blobs: given.blobs,
             config: given.config,

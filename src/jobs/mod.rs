@@ -11,6 +11,7 @@ mod batch;
 mod context;
 mod devices;
 mod failure;
+mod importing;
 mod ingest;
 mod insist;
 mod locks;
@@ -39,6 +40,7 @@ pub use self::{
     adding::{Added, Labels},
     batch::{Batch, Packed},
     context::JobsContext,
+    importing::Import,
     revise::{Revised, Target},
     slots::DeviceState,
 };
@@ -49,7 +51,7 @@ use crate::{
     id::{DatasetId, JobId},
     manifest::revision::ImageEdit,
     protocol::Device,
-    store::SegmentFiles,
+    store::{ImportedModel, SegmentFiles},
 };
 
 /// The running background work of a server. Cheap to clone.
@@ -151,6 +153,14 @@ impl Jobs {
     /// `version-changed`, `dataset-not-ready`, and what is wrong with the labels.
     pub async fn add_images(&self, target: Target, packed: Packed, labels: Labels) -> Result<Added> {
         adding::add(&self.0, target, packed, labels).await
+    }
+
+    /// Makes a model of a file that somebody brought, or says which one it is already.
+    ///
+    /// # Errors
+    /// What is wrong with the file; too many at once, too slow, or a failure of the worker.
+    pub async fn import_model(&self, import: Import<'_>) -> Result<ImportedModel> {
+        importing::import(&self.0, import).await
     }
 
     /// The folder of an attempt. It is there while the job is unfinished.

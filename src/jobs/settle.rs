@@ -5,6 +5,7 @@ use crate::{
     blobs::Pin,
     domain::{
         job::{FailureCode, JobError},
+        model::DatasetLineage,
         predictions::{BatchPredictions, PredictionsFile},
     },
     error::Kind,
@@ -56,7 +57,7 @@ async fn complete(context: &Context, job: &ClaimedJob, result: TrainResult) {
     let id = job.id.to_string();
     let row = insist(&context.shutdown, "read a job's row", || store.job(&id)).await;
     let Some(row) = row else { return };
-    let dataset = result.card.dataset.version_of();
+    let dataset = result.card.dataset.as_ref().map(DatasetLineage::version_of);
     let model = NewModel {
         name: row.name,
         card: result.card,
@@ -71,6 +72,7 @@ async fn complete(context: &Context, job: &ClaimedJob, result: TrainResult) {
         cancel_after_all(context, job).await;
     }
     // After the job's end: nobody waits for it.
+    let Some(dataset) = dataset else { return };
     for used in result.activations {
         activations::keep(context, job, &dataset, used, &pin).await;
     }

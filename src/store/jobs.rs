@@ -3,7 +3,7 @@
 use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 
 use super::{
-    Store, Topic,
+    Store, Topic, aliases,
     events::append,
     row::{json, optional_json, optional_parsed, parsed, to_json, word},
 };
@@ -13,7 +13,7 @@ use crate::{
         job::{DatasetVersion, Job, JobStatus},
         name::Name,
         page::{Order, Page, PageRequest},
-        spec::Spec,
+        spec::{JobKind, Spec},
         time::Timestamp,
     },
     error::{Error, Kind, Result},
@@ -69,7 +69,7 @@ impl Store {
     /// Puts a job into the queue, durable when this returns.
     ///
     /// # Errors
-    /// `queue-full`, `idempotency-mismatch`, or `not-found` when its dataset has gone in the meantime.
+    /// `queue-full`, `idempotency-mismatch`, `name-taken` when its model would have the name of an alias, or `not-found` when its dataset has gone in the meantime.
     pub async fn create_job(&self, new: NewJob) -> Result<CreatedJob> {
         let created = self
             .write(move |connection| Box::pin(insert_job(connection, new)))
@@ -188,6 +188,9 @@ async fn insert_job(connection: &mut SqliteConnection, new: NewJob) -> Result<Cr
         .await?;
     if dataset_there == 0 {
         return Err(Error::not_found("dataset", &new.dataset.id.to_string()));
+    }
+    if new.spec.kind() == JobKind::Train {
+        aliases::refuse_alias(&mut *connection, &new.name).await?;
     }
     let id = JobId::new();
     sqlx::query(

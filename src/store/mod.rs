@@ -4,6 +4,7 @@
 //! half a transaction behind. The file is opened in WAL with `synchronous=FULL`: what a method has returned is on disk.
 
 mod activations;
+mod aliases;
 mod datasets;
 mod events;
 mod jobs;
@@ -27,10 +28,11 @@ use sqlx::{
 
 pub use self::{
     activations::NewActivations,
+    aliases::{AliasBounds, AliasSet, Presumed},
     datasets::{CreatedDataset, DatasetToIngest, NewDataset},
     events::{JobUpdate, MetricPoint},
     jobs::{CreatedJob, IdempotencyKey, JobFilter, NewJob},
-    models::{ModelBlobs, NewModel},
+    models::{ImportedModel, ModelBlobs, ModelEdit, NewModel},
     packs::NewPack,
     queue::{CancelOutcome, ClaimedJob, Interruption},
     signals::{Signals, Topic},

@@ -1,19 +1,20 @@
-//! Rows of models. One is made only together with the end of its job, see `queue.rs`.
+//! Rows of models: made together with the end of a job, see `queue.rs`, or by an import.
 
 use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 
 use super::{
-    Store,
-    row::{count, json, parsed, to_json, word},
+    Store, aliases,
+    row::{count, json, optional_json, optional_parsed, parsed, to_json, word},
 };
 use crate::{
     domain::{
-        model::{Model, ModelCard},
+        model::{Metadata, Model, ModelCard},
+        model_import::ImportedFile,
         name::Name,
         page::{Order, Page, PageRequest},
         time::Timestamp,
     },
-    error::{Error, Result},
+    error::{Error, Kind, Result},
     id::{JobId, ModelId},
 };
 
@@ -31,6 +32,21 @@ pub struct NewModel {
     pub evaluation_blob: Option<String>,
 }
 
+/// Where a new model comes from.
+#[derive(Clone, Debug)]
+pub enum Origin {
+    Job(JobId),
+    Import(ImportedFile),
+}
+
+/// What importing a model came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ImportedModel {
+    Created(ModelId),
+    /// One of this name with the same files is there.
+    Existing(ModelId),
+}
+
 /// Digests of a model's files.
 #[derive(Clone, Debug)]
 pub struct ModelBlobs {
@@ -39,24 +55,38 @@ pub struct ModelBlobs {
     pub evaluation: Option<String>,
 }
 
+/// A change of a model: what is none stays as it is.
+#[derive(Clone, Debug, Default)]
+pub struct ModelEdit {
+    pub name: Option<Name>,
+    pub metadata: Option<Metadata>,
+}
+
+const COLUMNS: &str = "models.*,
+    (select json_group_array(name order by name) from aliases where model_id = models.id) as aliases";
+
 impl Store {
-    /// The model of this id, the newest of this name, or version n of `name@n`.
+    /// The one place where a reference becomes a model: an id, an alias, a name (its newest version), or `name@n`. It is one query, so
+    /// that a caller gets what an alias named before a move or after it, and nothing in between.
     pub async fn model(&self, reference: &str) -> Result<Model> {
         let (name, version) = match reference.rsplit_once('@') {
             Some((name, digits)) => (name, digits.parse::<u32>().ok()),
             None => (reference, None),
         };
-        let row = sqlx::query(
-            "select * from models
-            where id = $1 or (name = $2 and ($3 is null or version = $3))
-            order by (id = $1) desc, version desc
-            limit 1",
-        )
-        .bind(reference)
-        .bind(name)
-        .bind(version)
-        .fetch_optional(&self.readers)
-        .await?;
+        let sql = format!(
+            "select {COLUMNS} from models
+            where id = coalesce(
+                (select id from models where id = $1),
+                (select model_id from aliases where name = $1),
+                (select id from models where name = $2 and ($3 is null or version = $3) order by version desc limit 1)
+            )"
+        );
+        let row = sqlx::query(sqlx::AssertSqlSafe(sql))
+            .bind(reference)
+            .bind(name)
+            .bind(version)
+            .fetch_optional(&self.readers)
+            .await?;
         let malformed = reference.contains('@') && version.is_none();
         let row = row
             .filter(|_| !malformed)
@@ -65,15 +95,17 @@ impl Store {
     }
 
     pub async fn models(&self, name: Option<&str>, page: &PageRequest) -> Result<Page<Model>> {
-        let sql = match page.order {
-            Order::Desc => {
-                "select * from models where ($1 is null or id < $1) and ($2 is null or name = $2) order by id desc limit $3"
-            }
-            Order::Asc => {
-                "select * from models where ($1 is null or id > $1) and ($2 is null or name = $2) order by id limit $3"
-            }
+        let (comparison, direction) = match page.order {
+            Order::Desc => ("<", "desc"),
+            Order::Asc => (">", "asc"),
         };
-        let rows = sqlx::query(sql)
+        let sql = format!(
+            "select {COLUMNS} from models
+            where ($1 is null or id {comparison} $1) and ($2 is null or name = $2)
+            order by id {direction}
+            limit $3"
+        );
+        let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
             .bind(&page.after)
             .bind(name)
             .bind(page.limit + 1)
@@ -96,10 +128,91 @@ impl Store {
         })
     }
 
-    /// Deletes a model's row. Its blobs go with the next sweep.
+    /// Adds a model that somebody brought, as the next version of its name, unless the newest of that name is the same.
+    ///
+    /// # Errors
+    /// `name-taken` where the name is an alias.
+    pub async fn import_model(&self, new: NewModel, from: ImportedFile) -> Result<ImportedModel> {
+        self.write(move |connection| {
+            Box::pin(async move {
+                let same = sqlx::query(
+                    "select id from models
+                    where name = $1 and sha256 = $2 and card_blob = $3
+                    order by version desc
+                    limit 1",
+                )
+                .bind(new.name.as_str())
+                .bind(&new.sha256)
+                .bind(&new.card_blob)
+                .fetch_optional(&mut *connection)
+                .await?;
+                if let Some(row) = same {
+                    return Ok(ImportedModel::Existing(parsed(&row, "id")?));
+                }
+                aliases::refuse_alias(connection, &new.name).await?;
+                let id = insert_model(connection, Origin::Import(from), new, Timestamp::now()).await?;
+                Ok(ImportedModel::Created(id))
+            })
+        })
+        .await
+    }
+
+    /// Changes a model's name, which makes it the next version of that name, and its metadata.
+    ///
+    /// # Errors
+    /// `name-taken` where the name is an alias; `not-found` where the model has gone in the meantime.
+    pub async fn edit_model(&self, id: ModelId, edit: ModelEdit) -> Result<()> {
+        self.write(move |connection| {
+            Box::pin(async move {
+                let row = sqlx::query("select name from models where id = $1")
+                    .bind(id.to_string())
+                    .fetch_optional(&mut *connection)
+                    .await?;
+                let row = row.ok_or_else(|| Error::not_found("model", &id.to_string()))?;
+                let old: Name = word(&row, "name")?;
+                if let Some(name) = edit.name.filter(|name| *name != old) {
+                    aliases::refuse_alias(&mut *connection, &name).await?;
+                    let version = next_version(&mut *connection, &name).await?;
+                    sqlx::query("update models set name = $2, version = $3 where id = $1")
+                        .bind(id.to_string())
+                        .bind(name.as_str())
+                        .bind(version)
+                        .execute(&mut *connection)
+                        .await?;
+                }
+                if let Some(metadata) = edit.metadata {
+                    sqlx::query("update models set metadata = $2 where id = $1")
+                        .bind(id.to_string())
+                        .bind(to_json(&metadata)?)
+                        .execute(&mut *connection)
+                        .await?;
+                }
+                Ok(())
+            })
+        })
+        .await
+    }
+
+    /// Deletes a model's row, and it goes out of the histories of aliases. Its blobs go with the next sweep.
+    ///
+    /// # Errors
+    /// `model-in-use` while an alias names it.
     pub async fn delete_model(&self, id: ModelId) -> Result<()> {
         self.write(move |connection| {
             Box::pin(async move {
+                let names = aliases::names_of(&mut *connection, id).await?;
+                if !names.is_empty() {
+                    let shown: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+                    let (plural, them) = match names.len() {
+                        1 => ("the alias", "it"),
+                        _ => ("the aliases", "them"),
+                    };
+                    let detail = format!(
+                        "{plural} {} of this model would name nothing; move {them} to another model or delete {them} first",
+                        shown.join(", ")
+                    );
+                    return Err(Error::new(Kind::Conflict, "model-in-use", detail));
+                }
                 let done = sqlx::query("delete from models where id = $1")
                     .bind(id.to_string())
                     .execute(connection)
@@ -114,37 +227,52 @@ impl Store {
     }
 }
 
-/// Adds a model as the next version of its name.
-pub(super) async fn insert_model(
-    connection: &mut SqliteConnection,
-    job: JobId,
-    new: NewModel,
-    now: Timestamp,
-) -> Result<ModelId> {
-    let version: i64 = sqlx::query_scalar(
+/// The next version of a name, which nothing had before.
+async fn next_version(connection: &mut SqliteConnection, name: &Name) -> Result<i64> {
+    let version = sqlx::query_scalar(
         "insert into model_names (name, last_version)
         values ($1, 1)
         on conflict (name) do update set last_version = last_version + 1
         returning last_version",
     )
-    .bind(new.name.as_str())
-    .fetch_one(&mut *connection)
+    .bind(name.as_str())
+    .fetch_one(connection)
     .await?;
+    Ok(version)
+}
+
+/// Adds a model as the next version of its name.
+pub(super) async fn insert_model(
+    connection: &mut SqliteConnection,
+    origin: Origin,
+    new: NewModel,
+    now: Timestamp,
+) -> Result<ModelId> {
+    let version = next_version(&mut *connection, &new.name).await?;
     let id = ModelId::new();
+    let (source, job, import) = match origin {
+        Origin::Job(job) => ("trained", Some(job.to_string()), None),
+        Origin::Import(file) => ("imported", None, Some(to_json(&file)?)),
+    };
+    let metadata = new.card.spec.as_ref().map(|spec| spec.metadata.clone());
     sqlx::query(
-        "insert into models (id, name, version, job_id, created_at, sha256, bytes, card_blob, evaluation_blob, card)
-        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+        "insert into models (id, name, version, source, job_id, imported_from, created_at, sha256, bytes, card_blob, evaluation_blob,
+            card, metadata)
+        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
     )
     .bind(id.to_string())
     .bind(new.name.as_str())
     .bind(version)
-    .bind(job.to_string())
+    .bind(source)
+    .bind(job)
+    .bind(import)
     .bind(now.0)
     .bind(new.sha256)
     .bind(new.bytes as i64)
     .bind(new.card_blob)
     .bind(new.evaluation_blob)
     .bind(to_json(&new.card)?)
+    .bind(to_json(&metadata.unwrap_or_default())?)
     .execute(connection)
     .await?;
     Ok(id)
@@ -157,9 +285,14 @@ fn read_model(row: &SqliteRow) -> Result<Model> {
         name: word(row, "name")?,
         version: row.try_get("version")?,
         created_at: Timestamp(row.try_get("created_at")?),
-        job: parsed(row, "job_id")?,
+        source: word(row, "source")?,
+        job: optional_parsed(row, "job_id")?,
+        imported_from: optional_json(row, "imported_from")?,
+        aliases: json(row, "aliases")?,
+        metadata: json(row, "metadata")?,
         sha256: row.try_get("sha256")?,
         bytes: count(row, "bytes")?,
         card: json(row, "card")?,
+        card_blob: row.try_get("card_blob")?,
     })
 }

@@ -8,13 +8,14 @@ use sqlx::{Row, SqliteConnection};
 use super::{
     Store, Topic,
     events::append,
-    models::{NewModel, insert_model},
+    models::{NewModel, Origin, insert_model},
     row::{json, parsed, to_json},
 };
 use crate::{
     domain::{
         event::{EndEvent, EventKind, StatusEvent},
         job::{DatasetVersion, JobError, JobStatus, StopReason},
+        model::ModelMetrics,
         predictions::BatchPredictions,
         spec::{DeviceChoice, Spec},
         time::Timestamp,
@@ -87,12 +88,13 @@ impl Store {
             .write(move |connection| {
                 Box::pin(async move {
                     let now = Timestamp::now();
-                    let best = to_json(&model.card.metrics.best())?;
+                    let best = model.card.metrics.as_ref().map(ModelMetrics::best);
+                    let best = best.as_ref().map(to_json).transpose()?;
                     let result = model.evaluation_blob.clone();
                     if !succeed(connection, id, attempt, now, stop_reason, result).await? {
                         return Ok(None);
                     }
-                    let model = insert_model(connection, id, model, now).await?;
+                    let model = insert_model(connection, Origin::Job(id), model, now).await?;
                     sqlx::query("update jobs set model_id = $2, best = $3 where id = $1")
                         .bind(id.to_string())
                         .bind(model.to_string())

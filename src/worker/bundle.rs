@@ -153,8 +153,8 @@ pub(crate) mod tests {
             architecture: spec.backbone.architecture,
             classes: classes.iter().map(|class| class.to_string()).collect(),
             preprocessing: spec.preprocessing(),
-            spec,
-            metrics: ModelMetrics {
+            spec: Some(spec),
+            metrics: Some(ModelMetrics {
                 epoch: 1,
                 train_loss: 0.5,
                 train_accuracy: 0.75,
@@ -163,15 +163,16 @@ pub(crate) mod tests {
                 train_images: 8,
                 val_images: 2,
                 test_images: 0,
-            },
-            dataset: DatasetLineage {
+            }),
+            dataset: Some(DatasetLineage {
                 id: DatasetId::new(),
                 name: Name::parse("drawn").unwrap(),
                 version: 1,
                 sha256: "0".repeat(64),
                 content_sha256: None,
-            },
+            }),
             base_weights: "none".into(),
+            base_weights_sha256: None,
             program: "finetuned test".into(),
             libtorch: crate::worker::device::LIBTORCH_VERSION.into(),
             temperature: 1.0,

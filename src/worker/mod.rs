@@ -6,6 +6,7 @@ pub mod bundle;
 pub mod child;
 pub mod device;
 pub mod fault;
+pub mod import;
 pub mod ingest;
 pub mod nets;
 pub mod one_shot;

@@ -1,4 +1,4 @@
-//! The life of a one-shot child (`ingest`, `train`, `evaluate`, `lr-find`, `batch-predict`, `preview`, `thumbnails`): read what is wanted, do it, write the result last, leave with a status that says
+//! The life of a one-shot child (`ingest`, `train`, `evaluate`, `lr-find`, `batch-predict`, `preview`, `thumbnails`, `import`): read what is wanted, do it, write the result last, leave with a status that says
 //! which of these came about.
 //!
 //! Statuses: 0 with a result file, [`EXIT_STOPPED`] without one because the server asked, [`EXIT_INTERNAL`] for anything that is
@@ -14,12 +14,12 @@ use crate::{
         dataset::DatasetError,
         job::{FailureCode, JobError},
     },
-    protocol::{EXIT_STOPPED, IngestRun, RunResult, RunSpec},
+    protocol::{EXIT_STOPPED, ImportRun, IngestRun, RunResult, RunSpec},
     worker::{
         child::{Reporter, RunDir, StopFlag, Stopped},
         device,
         fault::{self, TorchFault},
-        ingest, pixels, thumbnails, train,
+        import, ingest, pixels, thumbnails, train,
     },
 };
 
@@ -36,6 +36,7 @@ pub enum Kind {
     BatchPredict,
     Preview,
     Thumbnails,
+    Import,
 }
 
 /// Carries out what the run directory asks for and returns the status to leave with.
@@ -88,6 +89,11 @@ fn carry_out(kind: Kind, dir: &RunDir, reporter: &Reporter, stop: &StopFlag) -> 
         }
         (Kind::Preview, RunSpec::Preview(spec)) => train::preview(&spec, dir, reporter, stop),
         (Kind::Thumbnails, RunSpec::Thumbnails(spec)) => thumbnails::draw(&spec, dir, stop),
+        (Kind::Import, RunSpec::Import(spec)) => {
+            bound_import(&spec);
+            import::run(&spec, dir, reporter, stop)
+        }
+        (Kind::Import, _) => bail!("the run file does not ask for an import"),
         (Kind::Ingest, _) => bail!("the run file does not ask for an ingest"),
         (Kind::Train, _) => bail!("the run file does not ask for a training"),
         (Kind::Evaluate, _) => bail!("the run file does not ask for an evaluation"),
@@ -128,7 +134,8 @@ fn failure(kind: Kind, code: FailureCode, dataset_code: &str, message: &str) -> 
         | Kind::LrFind
         | Kind::BatchPredict
         | Kind::Preview
-        | Kind::Thumbnails => RunResult::Failed {
+        | Kind::Thumbnails
+        | Kind::Import => RunResult::Failed {
             error: JobError { code, message },
         },
         Kind::Ingest => RunResult::Rejected {
@@ -163,6 +170,20 @@ fn bound_resources(spec: &IngestRun) {
     limit(Resource::Data, BASE.saturating_add(picture).saturating_add(file));
     limit(Resource::Fsize, largest_file(spec));
     // The archive three times, the files of the run, the pipes.
+    limit(Resource::Nofile, 64);
+}
+
+/// A model is a stranger's file as well: its bytes, its tensors and the network are in memory one after the other, two of them at once.
+fn bound_import(spec: &ImportRun) {
+    const BASE: u64 = 3 << 30;
+    limit(
+        Resource::Data,
+        BASE.saturating_add(spec.max_bytes.saturating_mul(3)),
+    );
+    limit(
+        Resource::Fsize,
+        spec.max_bytes.saturating_mul(2).saturating_add(64 << 20),
+    );
     limit(Resource::Nofile, 64);
 }
 

@@ -142,6 +142,7 @@ class Session:
         self.cancel(second)
         self.predict(model)
         self.evaluation_is_shown(model)
+        self.an_alias_is_promoted_and_taken_back(model)
         self.other_kinds_of_jobs_show_what_they_found(model)
         self.watch.check(self.page, "end")
 
@@ -377,22 +378,55 @@ class Session:
         require(cells == classes**2, f"the confusion matrix of {classes} classes has {cells} cells")
         self.shoot("model-measured")
 
+    def an_alias_is_promoted_and_taken_back(self, first):
+        spec = {"dataset": self.name, "name": f"{self.name}-second", "epochs": 1, **self.training()}
+        job = self.submit(spec)
+        second = self.page.evaluate("async (job) => (await (await fetch(`/v1/jobs/${job}?wait=600`)).json()).model", job)
+        alias = f"{self.name}-live"
+        row = self.test_id("aliases").locator(f"[data-alias='{alias}']")
+        for model in (first, second):
+            self.page.goto(f"{self.options.base_url}/#/models/{model}")
+            expect(self.test_id("alias-name")).to_be_visible()
+            expect(row).to_have_count(0)
+            self.test_id("alias-name").fill(alias)
+            self.test_id("promote").click()
+            expect(row).to_have_count(1, timeout=STEP_BOUND)
+        self.shoot("alias-promoted")
+        row.get_by_test_id("rollback").click()
+        expect(row).to_have_count(0, timeout=STEP_BOUND)
+        # A name that is none is refused in words.
+        self.watch.refusals_expected.add((422, "/v1/aliases/mdl_1"))
+        self.test_id("alias-name").fill("mdl_1")
+        self.test_id("promote").click()
+        expect(self.test_id("problem")).to_contain_text("ids do")
+        self.watch.refusals_expected.clear()
+        self.page.goto(f"{self.options.base_url}/#/models")
+        named = self.test_id("models").locator(f"[data-id='{first}']").get_by_test_id("named")
+        expect(named).to_have_text(alias)
+        self.shoot("alias-taken-back")
+
+    def training(self):
+        return {"backbone": {"weights": self.options.weights}, "image": {"size": self.options.image_size}}
+
+    def submit(self, spec):
+        return self.page.evaluate(
+            """async (spec) => {
+                const headers = { 'content-type': 'application/json' };
+                const answer = await fetch('/v1/jobs', { method: 'POST', headers, body: JSON.stringify(spec) });
+                return (await answer.json()).id;
+            }""",
+            spec,
+        )
+
     def other_kinds_of_jobs_show_what_they_found(self, model):
-        training = {"backbone": {"weights": self.options.weights}, "image": {"size": self.options.image_size}}
+        training = self.training()
         kinds = (
             ({"kind": "evaluate", "model": model, "dataset": self.name, "split": "all"}, "evaluation"),
             ({"kind": "lr_find", "dataset": self.name, "batch_size": 8, "lr_find": {"steps": 20}, **training}, "lr-find"),
             ({"kind": "batch-predict", "model": model, "dataset": self.name}, "predictions"),
         )
         for spec, card in kinds:
-            job = self.page.evaluate(
-                """async (spec) => {
-                    const headers = { 'content-type': 'application/json' };
-                    const answer = await fetch('/v1/jobs', { method: 'POST', headers, body: JSON.stringify(spec) });
-                    return (await answer.json()).id;
-                }""",
-                spec,
-            )
+            job = self.submit(spec)
             self.page.goto(f"{self.options.base_url}/#/jobs/{job}")
             found = self.test_id(card).or_(self.test_id("job-error"))
             expect(found).to_be_visible(timeout=TRAINING_BOUND)

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::support::{Api, Server, hub::Hub, pictures};
 
-async fn train(api: &Api, spec: Value) -> Value {
+pub async fn train(api: &Api, spec: Value) -> Value {
     let job = api.finished(&api.submit(spec).await).await;
     assert_eq!(job["status"], "succeeded", "{job:#}");
     api.get(&format!("/v1/models/{}", job["model"].as_str().unwrap()))
@@ -16,7 +16,7 @@ async fn train(api: &Api, spec: Value) -> Value {
         .json()
 }
 
-fn quick() -> Value {
+pub fn quick() -> Value {
     json!({
         "dataset": "things", "name": "thing", "backbone": {"weights": "none"}, "image": {"size": 32}, "epochs": 1, "batch_size": 8
     })

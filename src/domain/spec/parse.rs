@@ -9,7 +9,10 @@ use super::{
     fields::{Faults, Fields},
     freeze, head, image_spec, loss, optimizer, precision, schedule, split,
 };
-use crate::{domain::name::Name, error::FieldError};
+use crate::{
+    domain::{model::check_metadata, name::Name},
+    error::FieldError,
+};
 
 /// Fields of the contract that are not built yet.
 pub(super) const PLANNED: &[&str] = &["domain_adaptation"];
@@ -127,13 +130,7 @@ pub(super) fn parse_metadata(root: &mut Fields) -> BTreeMap<String, String> {
             .map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned())))
             .collect::<Option<BTreeMap<_, _>>>()
     });
-    let short = |pairs: &BTreeMap<String, String>| {
-        pairs.len() <= 16
-            && pairs
-                .iter()
-                .all(|(key, value)| key.len() <= 64 && value.len() <= 512)
-    };
-    match pairs.flatten().filter(short) {
+    match pairs.flatten().filter(|pairs| check_metadata(pairs).is_ok()) {
         Some(pairs) => pairs,
         None => {
             let rule = "must be an object of up to 16 texts, names up to 64 bytes, texts up to 512";

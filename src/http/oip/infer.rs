@@ -36,7 +36,7 @@ const JSON_LENGTH: &str = "inference-header-content-length";
 /// `[N, features]`). Both extensions that Triton's clients use are known: binary tensors and classification.
 #[utoipa::path(
     post, path = "/v2/models/{model}/infer", tag = "open inference protocol",
-    params(("model" = String, Path, description = "Id, name (the newest) or name@version")),
+    params(("model" = String, Path, description = "Id, alias, name (the newest) or name@version")),
     request_body(content((InferRequest = "application/json"), ("application/octet-stream"))),
     responses((status = 200, content((InferResponse = "application/json"), (Vec<u8> = "application/octet-stream"))), Problems)
 )]
@@ -90,7 +90,12 @@ async fn answer(app: App, reference: &str, request: Request) -> Result<Response>
     let timings: Vec<_> = timings
         .chain(embeddings.iter().map(|embedding| embedding.timing))
         .collect();
-    Ok(timed(begun, &timings, written(&model, &request, &outputs)))
+    Ok(timed(
+        begun,
+        &model,
+        &timings,
+        written(&model, &request, &outputs),
+    ))
 }
 
 async fn predictions(app: &App, model: &Model, pictures: &[Picture]) -> Result<Vec<Prediction>> {

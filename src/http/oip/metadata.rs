@@ -85,7 +85,7 @@ pub struct TensorMetadata {
 /// What a model takes and gives
 #[utoipa::path(
     get, path = "/v2/models/{model}", tag = "open inference protocol",
-    params(("model" = String, Path, description = "Id, name (the newest) or name@version")),
+    params(("model" = String, Path, description = "Id, alias, name (the newest) or name@version")),
     responses((status = 200, body = ModelMetadata), Problems)
 )]
 pub async fn model(State(app): State<App>, Path(model): Path<String>) -> Result<Json<ModelMetadata>> {
@@ -115,7 +115,7 @@ pub struct ModelReady {
 /// Whether a model takes requests
 #[utoipa::path(
     get, path = "/v2/models/{model}/ready", tag = "open inference protocol",
-    params(("model" = String, Path, description = "Id, name (the newest) or name@version")),
+    params(("model" = String, Path, description = "Id, alias, name (the newest) or name@version")),
     responses((status = 200, body = ModelReady), Problems)
 )]
 pub async fn model_ready(State(app): State<App>, Path(model): Path<String>) -> Result<Json<ModelReady>> {

@@ -5,7 +5,7 @@
 //! sentence.
 //! Entries are never written under their own names, and memory does not grow with the size of the images, only with their number.
 
-mod archive;
+pub mod archive;
 mod arrange;
 mod budget;
 mod catalogue;
@@ -17,8 +17,8 @@ mod near;
 mod output;
 mod path;
 mod pipeline;
-mod pulse;
-mod rejection;
+pub mod pulse;
+pub mod rejection;
 mod sentences;
 mod tables;
 #[cfg(test)]

@@ -14,7 +14,10 @@ use crate::{
     digest::{self, Hasher},
     domain::model::ModelMetrics,
     protocol::TrainRun,
-    worker::state::{self, StateDict, StateFault},
+    worker::{
+        state::{self, StateDict, StateFault},
+        weights::BaseWeights,
+    },
 };
 
 /// The file's one key of metadata.
@@ -80,6 +83,8 @@ pub struct Note {
     /// The best weights are the model's own, and not in the file a second time.
     best_is_model: bool,
     pub base_weights: String,
+    #[serde(default)]
+    base_weights_sha256: Option<String>,
     /// Time used of `max_seconds`, by all attempts.
     pub seconds_used: f64,
     batch_limit: usize,
@@ -97,7 +102,7 @@ pub struct Checkpoint {
     pub sums: Sums,
     /// Of the epochs before.
     pub history: Vec<Judged>,
-    pub base_weights: String,
+    pub base_weights: BaseWeights,
     pub seconds_used: f64,
     /// Most pictures that memory has sufficed for.
     pub batch_limit: usize,
@@ -159,7 +164,8 @@ pub fn write(path: &Path, checkpoint: &Checkpoint) -> Result<(), CheckpointFault
         history: checkpoint.history.clone(),
         best: best.map(|best| best.metrics.clone()),
         best_is_model: best.is_some() && best_weights.is_none(),
-        base_weights: checkpoint.base_weights.clone(),
+        base_weights: checkpoint.base_weights.name.clone(),
+        base_weights_sha256: checkpoint.base_weights.sha256.clone(),
         seconds_used: checkpoint.seconds_used,
         batch_limit: checkpoint.batch_limit,
         loss_scale: checkpoint.loss_scale,
@@ -210,7 +216,10 @@ pub fn read(path: &Path, job: &str) -> Result<Checkpoint, CheckpointFault> {
         position: note.position,
         sums: note.sums,
         history: note.history,
-        base_weights: note.base_weights,
+        base_weights: BaseWeights {
+            name: note.base_weights,
+            sha256: note.base_weights_sha256,
+        },
         seconds_used: note.seconds_used,
         batch_limit: note.batch_limit,
         loss_scale: note.loss_scale,

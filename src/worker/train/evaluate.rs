@@ -91,7 +91,7 @@ pub fn evaluate(
 
 /// The pictures to measure on, their classes those of the model.
 fn read_data(run: &EvaluateRun, card: &ModelCard) -> Result<Data, Halt> {
-    let mut data = data::read_part(&run.dataset, &card.spec.split, run.spec.split)?;
+    let mut data = data::read_part(&run.dataset, &card.split(), run.spec.split)?;
     let place = |name: &String| card.classes.iter().position(|known| known == name);
     let places: Vec<Option<usize>> = run.dataset.classes.iter().map(place).collect();
     for sample in &mut data.val {

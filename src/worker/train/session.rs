@@ -32,6 +32,7 @@ use crate::{
     worker::{
         child::{Reporter, RunDir, StopFlag},
         state::StateDict,
+        weights::BaseWeights,
     },
 };
 
@@ -42,7 +43,7 @@ pub struct Start {
     /// Of the epochs before.
     pub history: Vec<Judged>,
     pub best: Option<Best>,
-    pub base_weights: String,
+    pub base_weights: BaseWeights,
     /// Of `max_seconds`, as a checkpoint knows it.
     pub seconds_used: f64,
     /// Most pictures that go through the network together in training.
@@ -50,7 +51,7 @@ pub struct Start {
 }
 
 impl Start {
-    pub fn at_the_beginning(base_weights: String, batch_size: usize) -> Self {
+    pub fn at_the_beginning(base_weights: BaseWeights, batch_size: usize) -> Self {
         Self {
             position: Position::START,
             sums: Sums::default(),
@@ -78,7 +79,7 @@ pub struct Session<'a> {
     best: Option<Best>,
     /// What the best weights gave for the validation images, where it was measured in this attempt.
     measured: Option<Measured>,
-    base_weights: String,
+    base_weights: BaseWeights,
     keeper: Keeper,
     pulse: Pulse,
     activations: Vec<UsedActivations>,
@@ -106,7 +107,7 @@ pub struct Outcome {
     pub reason: StopReason,
     pub best: Best,
     pub learner: Learner,
-    pub base_weights: String,
+    pub base_weights: BaseWeights,
     pub activations: Vec<UsedActivations>,
     /// Of the best weights for the validation images; none where there are none.
     pub logits: Option<Logits>,

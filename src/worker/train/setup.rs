@@ -27,7 +27,7 @@ use crate::{
         child::{Reporter, RunDir, StopFlag},
         device,
         nets::{HeadOrigin, LoadFault, Network},
-        weights,
+        weights::{self, BaseWeights},
     },
 };
 
@@ -214,19 +214,19 @@ fn from_base(
     let (network, base_weights) = match loaded {
         None => {
             let network = Network::drawn(architecture, classes, run.spec.seed, ground.device);
-            (network, "none".to_owned())
+            (network, BaseWeights::none())
         }
         Some(loaded) => {
             let tuned =
                 Network::fine_tuned(architecture, classes, &loaded.state, run.spec.seed, ground.device);
-            let (network, head) = tuned.map_err(|fault| misfit(&loaded.origin, &fault))?;
+            let (network, head) = tuned.map_err(|fault| misfit(&loaded.origin.name, &fault))?;
             reporter.send(&WorkerMessage::log(about_head(head, classes)));
             (network, loaded.origin)
         }
     };
     let network = network.computing_in(ground.kind);
     let learner = Learner::new(network, &run.spec, loss(run, ground), 1)?;
-    reporter.send(&WorkerMessage::log(about_run(run, ground, &base_weights)));
+    reporter.send(&WorkerMessage::log(about_run(run, ground, &base_weights.name)));
     let start = Start::at_the_beginning(base_weights, ground.plan.batch_size);
     Ok((learner, start))
 }

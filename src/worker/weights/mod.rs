@@ -14,9 +14,10 @@ mod request;
 mod tests;
 mod torch_file;
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use crate::{
+    digest,
     domain::{
         job::{FailureCode, JobError},
         spec::Architecture,
@@ -30,11 +31,34 @@ use crate::{
 
 use fault::HubFault;
 
-/// Weights and where they came from, as the model's card will tell it.
+/// Weights and where they came from.
 #[derive(Debug)]
 pub struct LoadedWeights {
     pub state: StateDict,
-    pub origin: String,
+    pub origin: BaseWeights,
+}
+
+/// Where weights came from, as the model's card will tell it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BaseWeights {
+    pub name: String,
+    /// Of the file, hexadecimal; none where there is no file, and in checkpoints of before.
+    pub sha256: Option<String>,
+}
+
+impl BaseWeights {
+    pub fn none() -> Self {
+        Self {
+            name: "none".to_owned(),
+            sha256: None,
+        }
+    }
+
+    /// The digest is for the lineage alone: a file that was read and cannot be read again is no reason to fail.
+    fn of_file(name: String, path: &Path) -> Self {
+        let sha256 = digest::of_file(path).ok().map(|(sha256, _)| sha256);
+        Self { name, sha256 }
+    }
 }
 
 /// Why there are no weights.
@@ -62,7 +86,7 @@ pub fn obtain(
         WeightsSource::File { path, origin } => match file::read(path) {
             Ok(state) => Ok(Some(LoadedWeights {
                 state,
-                origin: origin.clone(),
+                origin: BaseWeights::of_file(origin.clone(), path),
             })),
             Err(fault) => Err(unavailable(format!(
                 "the weights `{origin}` cannot be used: {fault}. Name another file or model, or start from random weights with \
@@ -110,7 +134,7 @@ fn from_hub(
         download::cached(hub, pace, reporter, stop).map_err(|fault| explain(&fault, hub, architecture))?;
     reporter.send(&WorkerMessage::alive());
     let state = state::read(&path).map_err(|fault| explain(&fault.into(), hub, architecture))?;
-    let origin = format!("{}@{}", hub.repository, hub.revision);
+    let origin = BaseWeights::of_file(format!("{}@{}", hub.repository, hub.revision), &path);
     Ok(LoadedWeights { state, origin })
 }
 

@@ -160,7 +160,13 @@ fn weights_are_fetched_once_and_then_come_from_the_cache() {
     } = &setting;
     let loaded = from_hub(hub, Architecture::Resnet18, &QUICK, reporter, stop).unwrap();
     assert_whole(&loaded.state);
-    assert_eq!(loaded.origin, "timm/resnet18.tv_in1k@main");
+    assert_eq!(loaded.origin.name, "timm/resnet18.tv_in1k@main");
+    assert!(
+        loaded
+            .origin
+            .sha256
+            .is_some_and(|sha256| digest::is_digest(&sha256))
+    );
     assert_eq!(
         server.requests()[0].path,
         "/timm/resnet18.tv_in1k/resolve/main/model.safetensors"

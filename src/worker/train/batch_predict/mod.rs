@@ -189,7 +189,7 @@ impl Choice {
                 images: count_lines(&run.dataset.manifest)?,
             }
         } else {
-            let parts = data::parts(&run.dataset, &card.spec.split)?;
+            let parts = data::parts(&run.dataset, &card.split())?;
             let chosen: Vec<bool> = parts.into_iter().map(|part| wanted.includes(part)).collect();
             Self {
                 wanted,

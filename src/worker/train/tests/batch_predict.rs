@@ -350,7 +350,7 @@ fn one_part_is_cut_as_the_training_cut_it() {
             .all(|(image, split)| *split == Split::Val && !train.contains(&(*image, Split::Train)))
     );
     let card = bundle::read_card(&model.card).unwrap();
-    assert_eq!(card.metrics.val_images, 9);
+    assert_eq!(card.metrics.unwrap().val_images, 9);
 
     let (code, message) = failed(carried_out(
         &run(&model, &set.input, json!({"split": "test"})),

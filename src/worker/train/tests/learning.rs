@@ -118,10 +118,10 @@ fn everything_learns_from_an_epoch_on_with_its_pixels_carried_through_anew() {
     );
     let result = trained(attempt.result);
     let (before, after) = (state::read(&base_weights()).unwrap(), weights(&dir, &result));
-    let best = result.card.metrics.epoch;
+    let best = result.card.metrics.as_ref().unwrap().epoch;
     assert_eq!(before["conv1.weight"].equal(&after["conv1.weight"]), best == 1);
     // The model is that of the best epoch, whichever stages it has changed.
-    let reached = result.card.metrics.val_accuracy.unwrap();
+    let reached = result.card.metrics.as_ref().unwrap().val_accuracy.unwrap();
     assert_eq!(accuracy(&set, Split::Val, &dir, &result), reached);
 }
 
@@ -255,7 +255,7 @@ fn the_average_of_the_weights_is_what_is_validated_and_what_becomes_the_model() 
     let run = set.run(json!({"epochs": 2, "freeze": {"until": "layer3"}, "ema_decay": 0.9}));
     let (attempt, saved) = first_checkpoint(&run, &dir);
     let result = trained(attempt.result);
-    let reached = result.card.metrics.val_accuracy.unwrap();
+    let reached = result.card.metrics.as_ref().unwrap().val_accuracy.unwrap();
     assert_eq!(accuracy(&set, Split::Val, &dir, &result), reached);
     assert!(!saved.average["fc.weight"].equal(&saved.model["fc.weight"]));
     assert!(saved.average["layer4.1.bn2.running_mean"].equal(&saved.model["layer4.1.bn2.running_mean"]));
@@ -282,7 +282,10 @@ fn training_ends_when_nothing_becomes_better_and_the_best_epoch_is_the_model() {
     let lowest = events
         .iter()
         .min_by(|a, b| a.val_loss.unwrap().total_cmp(&b.val_loss.unwrap()));
-    assert_eq!(result.card.metrics.val_loss, lowest.unwrap().val_loss);
+    assert_eq!(
+        result.card.metrics.as_ref().unwrap().val_loss,
+        lowest.unwrap().val_loss
+    );
 }
 
 #[test]
@@ -341,7 +344,7 @@ fn after_a_useful_epoch_a_loss_that_is_no_number_keeps_that_epochs_model() {
     assert_eq!(warnings(&attempt.messages), ["diverged"]);
     let result = trained(attempt.result);
     assert_eq!(
-        (result.stop_reason, result.card.metrics.epoch),
+        (result.stop_reason, result.card.metrics.as_ref().unwrap().epoch),
         (StopReason::Diverged, 1)
     );
     assert!(weights(&second, &result)["fc.weight"].equal(&expected));

@@ -110,7 +110,7 @@ fn a_training_leaves_an_evaluation_of_its_best_weights() {
         past += usize::from(!last.best);
 
         let evaluation: Evaluation = read(&dir, result.evaluation.as_ref().unwrap());
-        let metrics = &result.card.metrics;
+        let metrics = result.card.metrics.as_ref().unwrap();
         assert_eq!(evaluation.images, metrics.val_images);
         assert_eq!(Some(evaluation.accuracy), metrics.val_accuracy);
         close(evaluation.loss, metrics.val_loss.unwrap());

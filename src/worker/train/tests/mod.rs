@@ -110,10 +110,16 @@ fn a_run_learns_tells_and_leaves_a_model_that_does_what_it_told() {
     assert!(best.val_accuracy.unwrap() >= 0.9, "{epochs:?}");
 
     assert_eq!(result.stop_reason, StopReason::Completed);
-    assert_eq!(result.card.metrics.epoch, best.epoch);
-    assert_eq!(result.card.metrics.val_accuracy, best.val_accuracy);
+    assert_eq!(result.card.metrics.as_ref().unwrap().epoch, best.epoch);
     assert_eq!(
-        (result.card.metrics.train_images, result.card.metrics.val_images),
+        result.card.metrics.as_ref().unwrap().val_accuracy,
+        best.val_accuracy
+    );
+    assert_eq!(
+        (
+            result.card.metrics.as_ref().unwrap().train_images,
+            result.card.metrics.as_ref().unwrap().val_images
+        ),
         (48, 12)
     );
     assert_eq!(
@@ -164,7 +170,7 @@ fn frozen_stages_keep_every_bit_and_the_others_learn() {
     }
     assert_eq!(after["layer4.1.bn2.num_batches_tracked"].int64_value(&[]), 2);
     assert_eq!(warnings(&attempt.messages), ["no_validation"]);
-    assert_eq!(result.card.metrics.val_accuracy, None);
+    assert_eq!(result.card.metrics.as_ref().unwrap().val_accuracy, None);
 }
 
 #[test]
@@ -181,7 +187,7 @@ fn only_the_head_learns_where_the_backbone_is_frozen() {
     }
     assert_eq!(after["fc.weight"].size(), [3, 512]);
     // Trained on kept activations, judged on pictures.
-    let best = result.card.metrics.val_accuracy.unwrap();
+    let best = result.card.metrics.as_ref().unwrap().val_accuracy.unwrap();
     assert_eq!(accuracy(&set, Split::Val, &dir, &result), best);
 }
 

@@ -1,0 +1,87 @@
+//! Aliases: names of one's own for models, such as `production`, that can be moved from model to model.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::{name::Name, spec::Weights, time::Timestamp};
+use crate::id::ModelId;
+
+/// A name that stands for one model at a time. It works wherever a model's does.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Alias {
+    /// Always `alias`.
+    #[schema(example = "alias")]
+    pub object: String,
+    #[schema(example = "production")]
+    pub name: Name,
+    /// The model that it names.
+    pub model: ModelId,
+    pub model_name: Name,
+    pub model_version: u32,
+    /// Grows with every move, and is never used twice for the same name; the `ETag` is made of it.
+    pub revision: u32,
+    pub created_at: Timestamp,
+    /// Since when it has named this model.
+    pub moved_at: Timestamp,
+    /// Models that it named before, the latest first: what rollbacks go back to. Deleted models are not among them.
+    pub history: Vec<FormerModel>,
+}
+
+/// A model that an alias named before.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct FormerModel {
+    pub model: ModelId,
+    pub model_name: Name,
+    pub model_version: u32,
+    /// Of the alias, when it began to name the model.
+    pub revision: u32,
+    pub moved_at: Timestamp,
+}
+
+impl Alias {
+    /// What a rollback goes back to: the latest of the former models that is not the one of now.
+    pub fn previous(&self) -> Option<&FormerModel> {
+        self.history.iter().find(|former| former.model != self.model)
+    }
+}
+
+/// A name for a model or an alias.
+///
+/// # Errors
+/// What a name has to be.
+pub fn parse_name(text: &str) -> Result<Name, String> {
+    let name = Name::parse(text).map_err(|fault| fault.to_string())?;
+    // As weights to begin with, it would be taken for a file.
+    match Weights::from(text.to_owned()) {
+        Weights::Model(_) => Ok(name),
+        _ => Err(format!(
+            "names that end in {} have a meaning of their own as weights",
+            Weights::FILE_ENDINGS
+                .map(|ending| format!("`{ending}`"))
+                .join(", ")
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_would_be_taken_for_something_else_is_none() {
+        assert_eq!(parse_name("production").unwrap().as_str(), "production");
+        for text in [
+            "",
+            "a b",
+            "mdl_1",
+            "none",
+            "imagenet",
+            "x.safetensors",
+            "x.pth",
+            "x.pt",
+            "prod@1",
+        ] {
+            assert!(parse_name(text).is_err(), "{text}");
+        }
+    }
+}

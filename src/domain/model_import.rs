@@ -1,0 +1,343 @@
+//! Models from elsewhere: what a file may be, what its owner says of it, and what that has to be.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::{
+    architecture::Architecture,
+    archive::ArchiveKind,
+    class_name,
+    preprocessing::{Preprocessing, Resize},
+};
+use crate::error::FieldError;
+
+/// How many of the first bytes are enough to tell what a file is.
+pub const ENOUGH: usize = super::archive::ENOUGH;
+
+/// What can be imported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ImportFormat {
+    /// An archive of `model.safetensors` and `model.json`, as an export makes it.
+    Bundle,
+    /// Weights with torchvision's names, in safetensors; whoever brings them says what they are.
+    Safetensors,
+}
+
+impl ImportFormat {
+    /// Tells the format from the first [`ENOUGH`] bytes, or all of them where there are fewer.
+    ///
+    /// # Errors
+    /// What to do with a file that is neither.
+    pub fn of(head: &[u8]) -> Result<Self, &'static str> {
+        match head {
+            // The length of a header, then the header, which is JSON.
+            [_, _, _, _, _, _, _, _, b'{', ..] => Ok(Self::Safetensors),
+            [0x80, 2..=5, ..] => Err(PICKLE),
+            _ if ArchiveKind::of(head).is_some() => Ok(Self::Bundle),
+            _ => Err(
+                "this is neither a safetensors file nor a bundle (zip, tar or tar.gz) of `model.safetensors` and `model.json`",
+            ),
+        }
+    }
+}
+
+/// What to do with what `torch.save` wrote.
+pub const PICKLE: &str = "this is a file of `torch.save`, which may hold code; save the weights with \
+    `safetensors.torch.save_file(model.state_dict(), …)` and send that";
+
+/// The file that a model was imported from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ImportedFile {
+    pub format: ImportFormat,
+    /// Of the file as it came, hexadecimal.
+    pub sha256: String,
+    pub bytes: u64,
+    /// What its owner called it, if anything.
+    pub file_name: Option<String>,
+}
+
+/// What the owner of weights says of them. Checked, except against the weights themselves.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WeightsDescription {
+    /// None: it is told from the tensors.
+    pub architecture: Option<Architecture>,
+    /// In the order of the network's outputs.
+    pub labels: Vec<String>,
+    pub image_size: Option<u32>,
+    pub resize: Resize,
+    /// Length of the shorter side before the centre is cut out.
+    pub resize_to: Option<u32>,
+    pub mean: [f32; 3],
+    pub std: [f32; 3],
+}
+
+impl WeightsDescription {
+    /// What is done to pictures before such a network sees them: by default as torchvision does it for networks of this size.
+    pub fn preprocessing(&self, architecture: Architecture) -> Preprocessing {
+        let size = self.image_size.unwrap_or(architecture.native_size());
+        let recipe = match architecture.sees_whole_pictures() {
+            true => Preprocessing::whole(size),
+            false => Preprocessing::for_size(size),
+        };
+        Preprocessing {
+            resize: self.resize,
+            resize_to: self.resize_to.unwrap_or(recipe.resize_to).max(size),
+            mean: self.mean,
+            std: self.std,
+            ..recipe
+        }
+    }
+}
+
+/// The fields of an import as they came: texts, none of them checked.
+#[derive(Clone, Debug, Default)]
+pub struct DescriptionFields {
+    pub labels: Option<String>,
+    pub architecture: Option<String>,
+    pub image_size: Option<String>,
+    pub resize: Option<String>,
+    pub resize_to: Option<String>,
+    pub mean: Option<String>,
+    pub std: Option<String>,
+}
+
+impl DescriptionFields {
+    /// Names of the fields that are there: a bundle says all of it itself.
+    pub fn given(&self) -> Vec<&'static str> {
+        let fields = [
+            ("labels", &self.labels),
+            ("architecture", &self.architecture),
+            ("image_size", &self.image_size),
+            ("resize", &self.resize),
+            ("resize_to", &self.resize_to),
+            ("mean", &self.mean),
+            ("std", &self.std),
+        ];
+        let given = fields.iter().filter(|(_, value)| value.is_some());
+        given.map(|(name, _)| *name).collect()
+    }
+
+    /// # Errors
+    /// Everything that is wrong, at once.
+    pub fn check(&self, max_classes: usize) -> Result<WeightsDescription, Vec<FieldError>> {
+        let mut faults = Vec::new();
+        let mut fault = |field: &str, code: &str, message: String| {
+            faults.push(FieldError::new(format!("/{field}"), code, message));
+        };
+        let labels = match self.labels.as_deref().map(|text| parse_labels(text, max_classes)) {
+            None => Err((
+                "missing",
+                "send the names of the classes, in the order of the network's outputs".to_owned(),
+            )),
+            Some(labels) => labels.map_err(|message| ("range", message)),
+        };
+        let labels = labels.unwrap_or_else(|(code, message)| {
+            fault("labels", code, message);
+            Vec::new()
+        });
+        let architecture = self.architecture.as_deref().and_then(|text| {
+            let known = Architecture::ALL.into_iter().find(|known| known.as_str() == text);
+            if known.is_none() {
+                let names = Architecture::ALL.map(Architecture::as_str).join(", ");
+                fault("architecture", "range", format!("must be one of {names}"));
+            }
+            known
+        });
+        let mut number = |field: &str, text: &Option<String>, from: u32, to: u32| {
+            let number = text
+                .as_ref()?
+                .trim()
+                .parse()
+                .ok()
+                .filter(|number| (from..=to).contains(number));
+            if number.is_none() {
+                fault(
+                    field,
+                    "range",
+                    format!("must be a whole number from {from} to {to}"),
+                );
+            }
+            number
+        };
+        let image_size = number("image_size", &self.image_size, 32, 1024);
+        let resize_to = number("resize_to", &self.resize_to, image_size.unwrap_or(32), 2048);
+        let resize = match self.resize.as_deref() {
+            None | Some("shortest_crop") => Resize::ShortestCrop,
+            Some("squash") => Resize::Squash,
+            Some("letterbox") => Resize::Letterbox,
+            Some(_) => {
+                fault(
+                    "resize",
+                    "range",
+                    "must be `shortest_crop`, `squash` or `letterbox`".to_owned(),
+                );
+                Resize::ShortestCrop
+            }
+        };
+        let mut channels = |field: &str, text: &Option<String>, default: [f32; 3], least: f32| {
+            let Some(text) = text else { return default };
+            let numbers = parse_channels(text).filter(|numbers| {
+                numbers
+                    .iter()
+                    .all(|number| number.is_finite() && *number >= least && *number <= 1000.0)
+            });
+            numbers.unwrap_or_else(|| {
+                let rule = "must be three numbers, of red, green and blue on the scale 0–1, such as [0.485, 0.456, 0.406]";
+                fault(field, "range", rule.to_owned());
+                default
+            })
+        };
+        let mean = channels("mean", &self.mean, Preprocessing::IMAGENET_MEAN, -1000.0);
+        let std = channels("std", &self.std, Preprocessing::IMAGENET_STD, 1e-6);
+        let described = WeightsDescription {
+            architecture,
+            labels,
+            image_size,
+            resize,
+            resize_to,
+            mean,
+            std,
+        };
+        if faults.is_empty() {
+            Ok(described)
+        } else {
+            Err(faults)
+        }
+    }
+}
+
+/// A JSON array of texts, or a line for each.
+fn parse_labels(text: &str, most: usize) -> Result<Vec<String>, String> {
+    let texts: Vec<String> = match text.trim_start().starts_with('[') {
+        true => serde_json::from_str(text)
+            .map_err(|_| "must be a JSON array of texts, or a text with a line for each class".to_owned())?,
+        false => text.trim_end().lines().map(str::to_owned).collect(),
+    };
+    if texts.is_empty() || texts.len() > most {
+        return Err(format!(
+            "must be 1 to {most} classes, and {} are there",
+            texts.len()
+        ));
+    }
+    let labels: Result<Vec<_>, String> = texts
+        .iter()
+        .enumerate()
+        .map(|(index, text)| class_name::parse(text).map_err(|rule| format!("class {index}: {rule}")))
+        .collect();
+    let labels = labels?;
+    match twice(&labels) {
+        Some(label) => Err(format!("the class `{label}` is there twice")),
+        None => Ok(labels),
+    }
+}
+
+/// A label that is there more than once.
+pub fn twice(labels: &[String]) -> Option<&String> {
+    let mut seen = std::collections::HashSet::new();
+    labels.iter().find(|label| !seen.insert(*label))
+}
+
+/// `[0.5, 0.5, 0.5]` or `0.5, 0.5, 0.5`
+fn parse_channels(text: &str) -> Option<[f32; 3]> {
+    let text = text.trim().trim_start_matches('[').trim_end_matches(']');
+    let numbers: Vec<f32> = text
+        .split(',')
+        .map(|number| number.trim().parse().ok())
+        .collect::<Option<_>>()?;
+    numbers.try_into().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fields(labels: &str) -> DescriptionFields {
+        DescriptionFields {
+            labels: Some(labels.to_owned()),
+            ..DescriptionFields::default()
+        }
+    }
+
+    #[test]
+    fn labels_come_as_json_or_as_lines() {
+        let labels = |text: &str| fields(text).check(3).map(|described| described.labels);
+        assert_eq!(
+            labels("[\"ants\", \"two words\"]").unwrap(),
+            ["ants", "two words"]
+        );
+        assert_eq!(labels("ants\nbees\r\n\n").unwrap(), ["ants", "bees"]);
+        for wrong in [
+            "",
+            "[]",
+            "[1]",
+            "[\"a\"",
+            "a\na",
+            "a\n\nb",
+            "a\nb\nc\nd",
+            "a/b",
+            "[\"a\\u0000\"]",
+        ] {
+            let faults = labels(wrong).unwrap_err();
+            assert_eq!(faults[0].pointer, "/labels", "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn all_wrong_fields_are_named_at_once() {
+        let wrong = DescriptionFields {
+            labels: None,
+            architecture: Some("vgg16".into()),
+            image_size: Some("7".into()),
+            resize: Some("stretch".into()),
+            resize_to: Some("-1".into()),
+            mean: Some("[0.5, 0.5]".into()),
+            std: Some("0, 1, 1".into()),
+        };
+        let faults = wrong.check(10).unwrap_err();
+        let pointers: Vec<_> = faults.iter().map(|fault| fault.pointer.as_str()).collect();
+        let all = [
+            "/labels",
+            "/architecture",
+            "/image_size",
+            "/resize_to",
+            "/resize",
+            "/mean",
+            "/std",
+        ];
+        assert_eq!(pointers, all);
+        assert_eq!(wrong.given().len(), 6);
+    }
+
+    #[test]
+    fn the_recipe_is_torchvisions_unless_somebody_says_otherwise() {
+        let described = fields("a\nb").check(10).unwrap();
+        let recipe = described.preprocessing(Architecture::Resnet18);
+        assert_eq!(recipe, Preprocessing::for_size(224));
+        assert_eq!(
+            described.preprocessing(Architecture::Resnet20),
+            Preprocessing::whole(32)
+        );
+        let newer = DescriptionFields {
+            resize_to: Some("232".into()),
+            mean: Some("0.5,0.5,0.5".into()),
+            ..fields("a\nb")
+        };
+        let recipe = newer.check(10).unwrap().preprocessing(Architecture::Resnet50);
+        assert_eq!((recipe.resize_to, recipe.crop, recipe.mean), (232, 224, [0.5; 3]));
+    }
+
+    #[test]
+    fn a_file_is_told_by_its_first_bytes() {
+        assert_eq!(
+            ImportFormat::of(b"\x10\0\0\0\0\0\0\0{\"a\""),
+            Ok(ImportFormat::Safetensors)
+        );
+        assert_eq!(ImportFormat::of(b"PK\x03\x04rest"), Ok(ImportFormat::Bundle));
+        assert_eq!(
+            ImportFormat::of(b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."),
+            Err(PICKLE)
+        );
+        assert!(ImportFormat::of(b"").is_err() && ImportFormat::of(b"<html>").is_err());
+    }
+}

@@ -1,0 +1,154 @@
+//! A model from elsewhere: a child checks the file and writes it anew while the caller waits; then its files become blobs and a row.
+//!
+//! A bounded number at once, the others wait for their turn, each with a deadline. A caller that leaves takes its child along. Until the
+//! row is there nothing knows of the model, and what was uploaded goes with the request.
+
+use std::{io, path::Path, time::Duration};
+
+use tempfile::TempDir;
+use tokio::{sync::mpsc, time::timeout};
+
+use super::{
+    context::Context,
+    failure,
+    paths::{self, absolute},
+    supervisor::{Outcome, Run, supervise},
+};
+use crate::{
+    domain::{job::FailureCode, model_import::ImportedFile, name::Name},
+    error::{Error, FieldError, Kind, Result},
+    process,
+    protocol::{ImportContents, ImportFault, ImportResult, ImportRun, RunResult, RunSpec},
+    store::{ImportedModel, NewModel},
+};
+
+/// Threads that check one model: it is a matter of a second, and jobs need the others.
+const THREADS: u32 = 2;
+
+/// A file that is whole and on disk, and what its owner says of it.
+pub struct Import<'a> {
+    pub file: &'a Path,
+    pub name: Name,
+    pub contents: ImportContents,
+    pub from: ImportedFile,
+}
+
+enum Cause {
+    Shutdown,
+    TooSlow,
+}
+
+/// Makes a model of a file, or says which one it is already.
+///
+/// # Errors
+/// `model-unsupported` (415), `model-invalid` and wrong fields (422), `name-taken` (409), `imports-busy` (429), `import-timeout` (504).
+pub async fn import(context: &Context, import: Import<'_>) -> Result<ImportedModel> {
+    let limits = &context.config.limits;
+    let turn = timeout(limits.import_deadline(), context.imports.acquire()).await;
+    let _turn = turn.map_err(|_| busy())?.map_err(Error::internal)?;
+    let run = RunSpec::Import(Box::new(ImportRun {
+        file: absolute(import.file),
+        contents: import.contents,
+        max_bytes: limits.max_model_bytes,
+        max_classes: limits.ingest.max_classes,
+        threads: process::threads(context.config.train_threads).min(THREADS),
+    }));
+    let runs = context.paths.runs();
+    let dir = tokio::task::spawn_blocking(move || paths::begin_passing(&runs, &run)).await;
+    let dir: TempDir = dir.map_err(io::Error::other).flatten()?;
+    let made = check(context, dir.path()).await?;
+    let pin = context.blobs.pin().await;
+    for artifact in [&made.weights, &made.card_file] {
+        context.blobs.adopt(dir.path(), artifact, &pin).await?;
+    }
+    let new = NewModel {
+        name: import.name,
+        card: made.card,
+        sha256: made.weights.sha256,
+        bytes: made.weights.bytes,
+        card_blob: made.card_file.sha256,
+        evaluation_blob: None,
+    };
+    let imported = context.store.import_model(new, import.from).await;
+    if imported.is_err() {
+        context.sweep.notify_one();
+    }
+    imported
+}
+
+/// Has a child look at the file.
+async fn check(context: &Context, dir: &Path) -> Result<ImportResult> {
+    let limits = &context.config.limits;
+    let child = Run {
+        program: &context.worker,
+        command: "import",
+        dir,
+        log: context.log(&"import"),
+        limits,
+    };
+    let stop = async {
+        tokio::select! {
+            () = context.shutdown.cancelled() => Cause::Shutdown,
+            () = tokio::time::sleep(limits.import_deadline()) => Cause::TooSlow,
+        }
+    };
+    let (sender, mut messages) = mpsc::channel(16);
+    let nobody_listens = async { while messages.recv().await.is_some() {} };
+    let (report, ()) = tokio::join!(supervise(&child, sender, stop), nobody_listens);
+    let broken = failure::of_child(&report, context.paths.data_dir());
+    match report.outcome {
+        Outcome::Ended {
+            result: Some(RunResult::Imported(made)),
+            ..
+        } => Ok(*made),
+        Outcome::Ended {
+            result: Some(RunResult::Unimportable { error }),
+            ..
+        } => Err(refusal(error)),
+        Outcome::Ended {
+            result: Some(RunResult::Failed { error }),
+            ..
+        } => Err(match error.code {
+            FailureCode::DiskFull => Error::new(Kind::DiskFull, "insufficient-storage", error.message),
+            FailureCode::OutOfMemory => {
+                let detail = "checking the model takes more memory than the server allows for one of `max_model_bytes`";
+                Error::new(Kind::Invalid, "model-invalid", detail)
+            }
+            _ => Error::internal(anyhow::anyhow!("an import: {}", error.message)),
+        }),
+        Outcome::Stopped {
+            cause: Cause::Shutdown,
+            ..
+        } => {
+            let detail = "the server is stopping; send the model again when it is back";
+            Err(Error::new(Kind::Unavailable, "shutting-down", detail).retry_after(Duration::from_secs(10)))
+        }
+        Outcome::Stopped {
+            cause: Cause::TooSlow,
+            ..
+        } => {
+            let seconds = limits.import_deadline_seconds;
+            let detail = format!(
+                "checking the model took longer than {seconds} s; try again when the server has less to do"
+            );
+            Err(Error::new(Kind::Timeout, "import-timeout", detail))
+        }
+        _ => Err(Error::internal(anyhow::anyhow!("an import: {}", broken.message))),
+    }
+}
+
+fn busy() -> Error {
+    let detail = "other models are being imported, and this one did not get its turn; try again in a moment";
+    Error::new(Kind::TooMany, "imports-busy", detail).retry_after(Duration::from_secs(10))
+}
+
+fn refusal(fault: ImportFault) -> Error {
+    match fault.pointer {
+        Some(pointer) => Error::fields(
+            "what was sent with the weights does not fit them",
+            vec![FieldError::new(pointer, "conflict", fault.message)],
+        ),
+        None if fault.unsupported => Error::new(Kind::UnsupportedMedia, "model-unsupported", fault.message),
+        None => Error::new(Kind::Invalid, "model-invalid", fault.message),
+    }
+}

@@ -1,0 +1,452 @@
+//! Aliases against a real database: moves, histories, preconditions, names.
+
+use serde_json::json;
+
+use super::*;
+use crate::{
+    domain::{
+        job::StopReason,
+        model::{Metadata, ModelSource},
+        model_import::{ImportFormat, ImportedFile},
+    },
+    fixtures::{Stand, card},
+    store::{ImportedModel, ModelEdit, NewModel},
+};
+
+const BOUNDS: AliasBounds = AliasBounds {
+    aliases: 3,
+    history: 4,
+};
+
+fn name(text: &str) -> Name {
+    Name::parse(text).unwrap()
+}
+
+/// A stand with a trained model and two imported ones of the same name.
+async fn with_models() -> (Stand, Vec<ModelId>) {
+    let stand = Stand::new().await;
+    let first = stand.model().await;
+    let mut models = vec![first.id];
+    for number in 2..=3 {
+        let new = NewModel {
+            name: first.name.clone(),
+            card: first.card.clone(),
+            sha256: crate::digest::of_bytes(&[number]),
+            bytes: 1,
+            card_blob: first.card_blob.clone(),
+            evaluation_blob: None,
+        };
+        let ImportedModel::Created(id) = stand.store.import_model(new, file()).await.unwrap() else {
+            panic!("it was not there");
+        };
+        models.push(id);
+    }
+    (stand, models)
+}
+
+fn file() -> ImportedFile {
+    ImportedFile {
+        format: ImportFormat::Bundle,
+        sha256: crate::digest::of_bytes(b"bundle"),
+        bytes: 6,
+        file_name: None,
+    }
+}
+
+async fn set(stand: &Stand, alias: &str, model: ModelId) -> Result<AliasSet> {
+    stand
+        .store
+        .set_alias(name(alias), model, Presumed::Nothing, BOUNDS)
+        .await
+}
+
+async fn roll_back(stand: &Stand, alias: &str) -> Option<ModelId> {
+    let seen = stand.store.alias(alias).await.unwrap();
+    let to = seen.previous()?.clone();
+    stand
+        .store
+        .roll_back_alias(name(alias), seen.revision, to.clone())
+        .await
+        .unwrap();
+    Some(to.model)
+}
+
+#[tokio::test]
+async fn an_alias_is_a_model_wherever_it_points() {
+    let (stand, models) = with_models().await;
+    assert_eq!(
+        set(&stand, "production", models[0]).await.unwrap(),
+        AliasSet::Created
+    );
+    assert_eq!(stand.store.model("production").await.unwrap().id, models[0]);
+    assert_eq!(
+        set(&stand, "production", models[0]).await.unwrap(),
+        AliasSet::Unchanged
+    );
+    assert_eq!(
+        set(&stand, "production", models[2]).await.unwrap(),
+        AliasSet::Moved
+    );
+    let model = stand.store.model("production").await.unwrap();
+    assert_eq!((model.id, model.aliases), (models[2], vec![name("production")]));
+    assert_eq!((model.source, model.job), (ModelSource::Imported, None));
+    assert!(stand.store.model("production@1").await.is_err());
+    // The name still means the newest.
+    assert_eq!(stand.store.model("insects").await.unwrap().id, models[2]);
+    assert_eq!(stand.store.model("insects@1").await.unwrap().id, models[0]);
+    let alias = stand.store.alias("production").await.unwrap();
+    assert_eq!(
+        (alias.revision, alias.model_version, alias.history.len()),
+        (2, 3, 1)
+    );
+    let unknown = set(&stand, "production", ModelId::new()).await.unwrap_err();
+    assert_eq!(unknown.slug(), "not-found");
+}
+
+#[tokio::test]
+async fn rollbacks_walk_back_and_deleted_models_are_skipped() {
+    let (stand, models) = with_models().await;
+    for model in [0, 1, 0, 2, 1] {
+        set(&stand, "production", models[model]).await.unwrap();
+    }
+    let history = |alias: Alias| {
+        alias
+            .history
+            .iter()
+            .map(|former| former.model)
+            .collect::<Vec<_>>()
+    };
+    let alias = stand.store.alias("production").await.unwrap();
+    assert_eq!(history(alias), [models[2], models[0], models[1], models[0]]);
+    // Another move, and the oldest is forgotten.
+    set(&stand, "production", models[0]).await.unwrap();
+    let alias = stand.store.alias("production").await.unwrap();
+    assert_eq!(history(alias), [models[1], models[2], models[0], models[1]]);
+    assert_eq!(roll_back(&stand, "production").await, Some(models[1]));
+    stand.store.delete_model(models[2]).await.unwrap();
+    assert_eq!(roll_back(&stand, "production").await, Some(models[0]));
+    assert_eq!(roll_back(&stand, "production").await, Some(models[1]));
+    assert_eq!(roll_back(&stand, "production").await, None);
+    // Without the model between them, two of the same are one step.
+    set(&stand, "production", models[0]).await.unwrap();
+    set(&stand, "production", models[1]).await.unwrap();
+    let alias = stand.store.alias("production").await.unwrap();
+    assert_eq!(alias.revision, 11);
+}
+
+#[tokio::test]
+async fn a_rollback_goes_back_to_another_model_than_the_one_of_now() {
+    let (stand, models) = with_models().await;
+    for model in [1, 0, 2, 0] {
+        set(&stand, "production", models[model]).await.unwrap();
+    }
+    stand.store.delete_model(models[2]).await.unwrap();
+    assert_eq!(roll_back(&stand, "production").await, Some(models[1]));
+    assert!(stand.store.alias("production").await.unwrap().history.is_empty());
+}
+
+#[tokio::test]
+async fn who_has_not_seen_the_last_move_moves_nothing() {
+    let (stand, models) = with_models().await;
+    let presuming = async |presumed| {
+        stand
+            .store
+            .set_alias(name("production"), models[1], presumed, BOUNDS)
+            .await
+    };
+    let refused = presuming(Presumed::At(Some(vec![1]))).await.unwrap_err();
+    assert_eq!(
+        (refused.kind(), refused.slug()),
+        (Kind::Precondition, "alias-changed")
+    );
+    assert_eq!(presuming(Presumed::Absent).await.unwrap(), AliasSet::Created);
+    assert_eq!(
+        presuming(Presumed::Absent).await.unwrap_err().slug(),
+        "alias-changed"
+    );
+    assert_eq!(
+        presuming(Presumed::At(Some(vec![7, 1]))).await.unwrap(),
+        AliasSet::Unchanged
+    );
+    set(&stand, "production", models[0]).await.unwrap();
+    assert_eq!(
+        presuming(Presumed::At(Some(vec![1]))).await.unwrap_err().slug(),
+        "alias-changed"
+    );
+    assert_eq!(presuming(Presumed::At(None)).await.unwrap(), AliasSet::Moved);
+    let seen = stand.store.alias("production").await.unwrap();
+    let to = seen.previous().unwrap().clone();
+    set(&stand, "production", models[2]).await.unwrap();
+    let late = stand
+        .store
+        .roll_back_alias(name("production"), seen.revision, to)
+        .await
+        .unwrap_err();
+    assert_eq!((late.kind(), late.slug()), (Kind::Conflict, "alias-changed"));
+    let delete = async |presumed| stand.store.delete_alias(name("production"), presumed).await;
+    assert_eq!(
+        delete(Presumed::At(Some(vec![3]))).await.unwrap_err().slug(),
+        "alias-changed"
+    );
+    delete(Presumed::At(Some(vec![4]))).await.unwrap();
+    assert_eq!(delete(Presumed::Nothing).await.unwrap_err().slug(), "not-found");
+    // What was seen of it before means nothing of the next one of this name.
+    set(&stand, "production", models[0]).await.unwrap();
+    assert_eq!(stand.store.alias("production").await.unwrap().revision, 5);
+}
+
+#[tokio::test]
+async fn a_name_is_a_models_or_an_aliass() {
+    let (stand, models) = with_models().await;
+    assert_eq!(
+        set(&stand, "insects", models[0]).await.unwrap_err().slug(),
+        "name-taken"
+    );
+    let dataset = stand.dataset("pictures").await;
+    stand.submit(&dataset, json!({"name": "birds"})).await;
+    assert_eq!(
+        set(&stand, "birds", models[0]).await.unwrap_err().slug(),
+        "name-taken"
+    );
+    set(&stand, "production", models[0]).await.unwrap();
+    let rename = |text: &str| {
+        let edit = ModelEdit {
+            name: Some(name(text)),
+            ..ModelEdit::default()
+        };
+        stand.store.edit_model(models[1], edit)
+    };
+    assert_eq!(rename("production").await.unwrap_err().slug(), "name-taken");
+    let model = stand.store.model(&models[1].to_string()).await.unwrap();
+    let new = NewModel {
+        name: name("production"),
+        card: model.card,
+        sha256: model.sha256,
+        bytes: 1,
+        card_blob: model.card_blob,
+        evaluation_blob: None,
+    };
+    assert_eq!(
+        stand.store.import_model(new, file()).await.unwrap_err().slug(),
+        "name-taken"
+    );
+    assert_eq!(
+        stand
+            .store
+            .check_model_name(&name("production"))
+            .await
+            .unwrap_err()
+            .slug(),
+        "name-taken"
+    );
+    rename("beetles").await.unwrap();
+    assert_eq!(
+        set(&stand, "beetles", models[0]).await.unwrap_err().slug(),
+        "name-taken"
+    );
+    set(&stand, "staging", models[0]).await.unwrap();
+    set(&stand, "canary", models[0]).await.unwrap();
+    assert_eq!(
+        set(&stand, "fourth", models[0]).await.unwrap_err().slug(),
+        "too-many-aliases"
+    );
+    let page = stand.store.aliases(None, 2).await.unwrap();
+    let names: Vec<_> = page.data.iter().map(|alias| alias.name.as_str()).collect();
+    assert_eq!(
+        (names.as_slice(), page.has_more),
+        (&["canary", "production"][..], true)
+    );
+    let rest = stand.store.aliases(Some("production"), 2).await.unwrap();
+    assert_eq!((rest.data[0].name.as_str(), rest.has_more), ("staging", false));
+}
+
+#[tokio::test]
+async fn a_training_cannot_be_named_as_an_alias_is() {
+    let (stand, models) = with_models().await;
+    set(&stand, "production", models[0]).await.unwrap();
+    let dataset = stand.dataset("pictures").await;
+    let spec =
+        crate::domain::spec::Spec::parse(&json!({"dataset": dataset.id, "name": "production"})).unwrap();
+    let job = crate::store::NewJob {
+        name: name("production"),
+        spec,
+        dataset: crate::domain::job::DatasetVersion {
+            id: dataset.id,
+            version: 1,
+            content_sha256: None,
+        },
+        max_queued: 9,
+        key: None,
+    };
+    assert_eq!(
+        stand.store.create_job(job).await.unwrap_err().slug(),
+        "name-taken"
+    );
+}
+
+#[tokio::test]
+async fn a_model_that_an_alias_names_stays() {
+    let (stand, models) = with_models().await;
+    set(&stand, "production", models[0]).await.unwrap();
+    set(&stand, "canary", models[0]).await.unwrap();
+    let refused = stand.store.delete_model(models[0]).await.unwrap_err();
+    assert_eq!((refused.kind(), refused.slug()), (Kind::Conflict, "model-in-use"));
+    assert!(refused.detail().contains("`canary`, `production`"), "{refused}");
+    set(&stand, "production", models[1]).await.unwrap();
+    stand
+        .store
+        .delete_alias(name("canary"), Presumed::Nothing)
+        .await
+        .unwrap();
+    stand.store.delete_model(models[0]).await.unwrap();
+    assert!(stand.store.alias("production").await.unwrap().history.is_empty());
+}
+
+#[tokio::test]
+async fn a_renamed_model_is_the_next_version_of_its_new_name() {
+    let (stand, models) = with_models().await;
+    let edit = |text: &str| ModelEdit {
+        name: Some(name(text)),
+        metadata: Some(Metadata::from([("stage".to_owned(), "tried".to_owned())])),
+    };
+    stand.store.edit_model(models[2], edit("insects")).await.unwrap();
+    assert_eq!(
+        stand.store.model(&models[2].to_string()).await.unwrap().version,
+        3
+    );
+    stand.store.edit_model(models[2], edit("bugs")).await.unwrap();
+    let model = stand.store.model("bugs").await.unwrap();
+    assert_eq!(
+        (model.id, model.version, model.metadata["stage"].as_str()),
+        (models[2], 1, "tried")
+    );
+    assert_eq!(stand.store.model("insects").await.unwrap().id, models[1]);
+    stand.store.edit_model(models[2], edit("insects")).await.unwrap();
+    assert_eq!(
+        stand.store.model("insects").await.unwrap().version,
+        4,
+        "3 is never used again"
+    );
+    let gone = stand
+        .store
+        .edit_model(ModelId::new(), edit("x"))
+        .await
+        .unwrap_err();
+    assert_eq!(gone.slug(), "not-found");
+}
+
+#[tokio::test]
+async fn importing_the_same_again_makes_no_second_model() {
+    let (stand, models) = with_models().await;
+    let model = stand.store.model(&models[1].to_string()).await.unwrap();
+    let again = |text: &str| NewModel {
+        name: name(text),
+        card: model.card.clone(),
+        sha256: model.sha256.clone(),
+        bytes: model.bytes,
+        card_blob: model.card_blob.clone(),
+        evaluation_blob: None,
+    };
+    let repeated = stand.store.import_model(again("insects"), file()).await.unwrap();
+    assert_eq!(repeated, ImportedModel::Existing(models[1]));
+    let renamed = stand.store.import_model(again("other"), file()).await.unwrap();
+    assert!(matches!(renamed, ImportedModel::Created(_)));
+}
+
+/// A job's metadata are the first of its model.
+#[tokio::test]
+async fn a_model_begins_with_the_metadata_of_its_job() {
+    let stand = Stand::new().await;
+    let dataset = stand.dataset("pictures").await;
+    let job = stand
+        .submit(&dataset, json!({"metadata": {"ticket": "42"}}))
+        .await;
+    let claimed = stand
+        .store
+        .claim_job(vec!["cpu".to_owned()], false)
+        .await
+        .unwrap()
+        .unwrap();
+    let new = NewModel {
+        name: name("birds"),
+        card: card(claimed.spec.training().unwrap(), &dataset),
+        sha256: dataset.sha256.clone(),
+        bytes: 1,
+        card_blob: dataset.sha256.clone(),
+        evaluation_blob: None,
+    };
+    let completed = stand
+        .store
+        .complete_job(job, 1, new, StopReason::Completed)
+        .await
+        .unwrap();
+    let model = stand.store.model(&completed.unwrap().to_string()).await.unwrap();
+    assert_eq!(model.metadata["ticket"], "42");
+    assert_eq!((model.source, model.job), (ModelSource::Trained, Some(job)));
+}
+
+#[tokio::test]
+async fn a_database_of_before_the_registry_goes_on_working() {
+    let stand = Stand::new().await;
+    let dataset = stand.dataset("pictures").await;
+    let job = stand.submit(&dataset, json!({"name": "birds"})).await;
+    let spec = stand.store.job(&job.to_string()).await.unwrap().spec;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("finetuned.db");
+    let pool = sqlx::SqlitePool::connect_with(
+        sqlx::sqlite::SqliteConnectOptions::new()
+            .filename(&file)
+            .create_if_missing(true),
+    )
+    .await
+    .unwrap();
+    let mut migrator = sqlx::migrate!();
+    migrator.migrations = migrator.iter().filter(|step| step.version < 7).cloned().collect();
+    migrator.run(&pool).await.unwrap();
+    let id = ModelId::new();
+    let card = card(spec.training().unwrap(), &dataset);
+    sqlx::query(
+        "insert into models (id, name, version, job_id, created_at, sha256, bytes, card_blob, card, evaluation_blob)
+        values ($1, 'birds', 3, $2, 1000, $3, 7, $4, $5, $6)",
+    )
+    .bind(id.to_string())
+    .bind(job.to_string())
+    .bind(crate::digest::of_bytes(b"weights"))
+    .bind(crate::digest::of_bytes(b"card"))
+    .bind(to_json(&card).unwrap())
+    .bind(crate::digest::of_bytes(b"evaluation"))
+    .execute(&pool)
+    .await
+    .unwrap();
+    sqlx::query("insert into model_names (name, last_version) values ('birds', 5)")
+        .execute(&pool)
+        .await
+        .unwrap();
+    pool.close().await;
+
+    let store = Store::open(&file).await.unwrap();
+    let model = store.model("birds").await.unwrap();
+    assert_eq!(
+        (model.id, model.version, model.source, model.job),
+        (id, 3, ModelSource::Trained, Some(job))
+    );
+    assert_eq!(
+        (model.card, model.metadata.len(), model.aliases.len()),
+        (card, 0, 0)
+    );
+    let blobs = store.model_blobs(id).await.unwrap();
+    assert_eq!(blobs.evaluation, Some(crate::digest::of_bytes(b"evaluation")));
+    assert_eq!(store.referenced_blobs().await.unwrap().len(), 3);
+    let set = store
+        .set_alias(name("production"), id, Presumed::Nothing, BOUNDS)
+        .await
+        .unwrap();
+    assert_eq!(set, AliasSet::Created);
+    let rename = |text: &str| ModelEdit {
+        name: Some(name(text)),
+        ..ModelEdit::default()
+    };
+    store.edit_model(id, rename("owls")).await.unwrap();
+    store.edit_model(id, rename("birds")).await.unwrap();
+    assert_eq!(store.model("production").await.unwrap().version, 6);
+}

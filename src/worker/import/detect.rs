@@ -1,0 +1,80 @@
+//! Which network some weights are of, told by the shapes of its convolutions: no two of the networks that are known share them.
+
+use crate::{
+    domain::{
+        architecture::design::{Design, Shortcut},
+        spec::Architecture,
+    },
+    worker::state::StateDict,
+};
+
+/// The network whose convolutions have exactly these shapes.
+pub fn architecture(weights: &StateDict) -> Option<Architecture> {
+    let mut found: Vec<Vec<i64>> = weights
+        .values()
+        .map(|tensor| tensor.size())
+        .filter(|size| size.len() == 4)
+        .collect();
+    found.sort_unstable();
+    Architecture::ALL
+        .into_iter()
+        .find(|architecture| convolutions(*architecture) == found)
+}
+
+/// Outputs of the head, where there is one.
+pub fn outputs(weights: &StateDict, architecture: Architecture) -> Option<i64> {
+    let weight = weights.get(&format!("{}.weight", architecture.head()))?;
+    weight.size().first().copied()
+}
+
+/// Shapes `[to, from / groups, side, side]` of all convolutions, sorted.
+fn convolutions(architecture: Architecture) -> Vec<Vec<i64>> {
+    let design = Design::of(architecture);
+    let blocks = design.blocks().into_iter().flat_map(|(_, blocks)| blocks);
+    let mut all = vec![design.stem().convolution];
+    for block in blocks {
+        all.extend(block.branch);
+        if let Shortcut::Projection(convolution) = block.shortcut {
+            all.push(convolution);
+        }
+    }
+    let shape = |it: &crate::domain::architecture::design::Convolution| {
+        [it.to, it.from / it.groups, it.side, it.side]
+            .map(|size| size as i64)
+            .to_vec()
+    };
+    let mut shapes: Vec<_> = all.iter().map(shape).collect();
+    shapes.sort_unstable();
+    shapes
+}
+
+#[cfg(test)]
+mod tests {
+    use tch::Device;
+
+    use super::*;
+    use crate::worker::nets::Network;
+
+    #[test]
+    fn every_network_is_told_by_its_own_weights_and_no_other() {
+        for one in Architecture::ALL {
+            for other in Architecture::ALL {
+                assert_eq!(
+                    convolutions(one) == convolutions(other),
+                    one == other,
+                    "{one}, {other}"
+                );
+            }
+        }
+        for known in [
+            Architecture::Resnet18,
+            Architecture::Resnext50,
+            Architecture::Resnet20,
+        ] {
+            let network = Network::drawn(known, 3, 0, Device::Cpu);
+            assert_eq!(architecture(network.state()), Some(known));
+            assert_eq!(outputs(network.state(), known), Some(3));
+        }
+        assert_eq!(architecture(&StateDict::new()), None);
+    }
+}

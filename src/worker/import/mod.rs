@@ -1,0 +1,215 @@
+//! Models from elsewhere: a stranger's file is checked down to its last number and written anew as a model of ours.
+//!
+//! What leaves here is what a training would have left: torchvision's names, 32-bit floats, a card. Files that say the same make the same
+//! bytes, so a bundle that went out comes back with its own digests. Nothing is loaded in part, and no code comes from data.
+
+mod detect;
+mod packed;
+mod refusal;
+#[cfg(test)]
+mod tests;
+
+use std::path::Path;
+
+use tch::{Device, Kind, Tensor};
+
+use self::refusal::Refusal;
+use super::{
+    bundle::{self, BundleFault},
+    child::{Reporter, RunDir, StopFlag, Stopped},
+    device,
+    nets::Network,
+    state::{self, StateDict},
+};
+use crate::{
+    digest,
+    domain::{
+        model::{ModelCard, check_metadata},
+        model_import::{WeightsDescription, twice},
+        preprocessing::Preprocessing,
+        spec::Architecture,
+    },
+    protocol::{ImportContents, ImportResult, ImportRun, RunResult},
+};
+
+/// Sides of pictures that a network may see, and the longest one that they are resized to before.
+const SIDES: std::ops::RangeInclusive<u32> = 32..=1024;
+const LONGEST_RESIZE: u32 = 2048;
+/// Longest text of a card that is for people alone, in bytes.
+const LONGEST_TEXT: usize = 512;
+const LONGEST_LABEL: usize = 255;
+
+/// Checks what was uploaded and leaves a model in the run directory, or says why it is none.
+pub fn run(
+    spec: &ImportRun,
+    dir: &RunDir,
+    reporter: &Reporter,
+    stop: &StopFlag,
+) -> anyhow::Result<RunResult> {
+    tch::set_num_threads(spec.threads.max(1) as i32);
+    match import(spec, dir, reporter, stop) {
+        Ok(result) => Ok(RunResult::Imported(Box::new(result))),
+        Err(fault) => match fault.downcast::<Refusal>() {
+            Ok(refusal) => Ok(RunResult::Unimportable {
+                error: refusal.into_fault(),
+            }),
+            Err(fault) => Err(fault),
+        },
+    }
+}
+
+fn import(
+    spec: &ImportRun,
+    dir: &RunDir,
+    reporter: &Reporter,
+    stop: &StopFlag,
+) -> anyhow::Result<ImportResult> {
+    let (weights, card) = match &spec.contents {
+        ImportContents::Safetensors(described) => {
+            let weights = read(&spec.file)?;
+            let card = described_card(&weights, described)?;
+            (weights, card)
+        }
+        ImportContents::Bundle => {
+            let files = packed::unpack(spec, dir, reporter, stop)?;
+            let card = bundle::read_card(&files.card).map_err(card_fault)?;
+            check_card(&card, spec.max_classes)?;
+            (read(&files.weights)?, card)
+        }
+    };
+    if stop.is_set() {
+        return Err(Stopped.into());
+    }
+    let network = checked(&weights, &card)?;
+    drop(weights);
+    let files = bundle::write(dir, network.state(), &card)?;
+    Ok(ImportResult {
+        card,
+        weights: files.weights,
+        card_file: files.card,
+    })
+}
+
+fn read(path: &Path) -> anyhow::Result<StateDict> {
+    state::read(path).map_err(refusal::of_state)
+}
+
+/// The network, with everything proven that can be without a picture: names, shapes, kinds, and that it computes numbers.
+fn checked(weights: &StateDict, card: &ModelCard) -> anyhow::Result<Network> {
+    let outputs = detect::outputs(weights, card.architecture);
+    if let Some(outputs) = outputs.filter(|outputs| *outputs != card.classes.len() as i64) {
+        let message = format!(
+            "the network has {outputs} outputs, and {} classes are named; each output needs its class",
+            card.classes.len()
+        );
+        return Err(Refusal::of("/labels", message).into());
+    }
+    let network = Network::loaded(card.architecture, card.classes.len(), weights, Device::Cpu)
+        .map_err(|fault| Refusal::new(fault.to_string()))?;
+    for (name, tensor) in network.state() {
+        // In 32 bits, which they need not have come in.
+        if tensor.kind() == Kind::Float && tensor.isfinite().all().int64_value(&[]) == 0 {
+            return Err(Refusal::new(format!("`{name}` holds numbers that are not finite")).into());
+        }
+        if name.ends_with(".running_var") && tensor.lt(0.0).any().int64_value(&[]) != 0 {
+            return Err(Refusal::new(format!("`{name}` holds variances below 0")).into());
+        }
+    }
+    let side = i64::from(card.preprocessing.crop);
+    let logits = network.logits(&Tensor::zeros([1, 3, side, side], (Kind::Float, Device::Cpu)));
+    if logits.isfinite().all().int64_value(&[]) == 0 {
+        let message = "the network computes no finite numbers for a plain picture; its weights are damaged";
+        return Err(Refusal::new(message).into());
+    }
+    Ok(network)
+}
+
+/// The card of weights that came without one.
+fn described_card(weights: &StateDict, described: &WeightsDescription) -> anyhow::Result<ModelCard> {
+    let architecture = match described.architecture {
+        Some(architecture) => architecture,
+        None => detect::architecture(weights).ok_or_else(|| {
+            let known = Architecture::ALL.map(Architecture::as_str).join(", ");
+            let message = format!("the tensors are those of no network that is known ({known})");
+            Refusal::of("/architecture", message)
+        })?,
+    };
+    let preprocessing = described.preprocessing(architecture);
+    check_recipe(&preprocessing)?;
+    Ok(ModelCard {
+        format: ModelCard::FORMAT,
+        architecture,
+        classes: described.labels.clone(),
+        preprocessing,
+        spec: None,
+        metrics: None,
+        dataset: None,
+        base_weights: "imported".to_owned(),
+        base_weights_sha256: None,
+        program: concat!(env!("CARGO_PKG_NAME"), " ", env!("CARGO_PKG_VERSION")).to_owned(),
+        libtorch: device::LIBTORCH_VERSION.to_owned(),
+        temperature: ModelCard::no_temperature(),
+    })
+}
+
+/// A card that came with a file is a stranger's too: what [`bundle::read_card`] presumes of our own is checked here.
+fn check_card(card: &ModelCard, max_classes: usize) -> anyhow::Result<()> {
+    let refuse = |message: String| Err(Refusal::new(format!("the bundle's model.json: {message}")).into());
+    if card.classes.len() > max_classes {
+        return refuse(format!(
+            "it names {} classes, and {max_classes} are the limit",
+            card.classes.len()
+        ));
+    }
+    let harmless =
+        |label: &String| (1..=LONGEST_LABEL).contains(&label.len()) && !label.chars().any(char::is_control);
+    if !card.classes.iter().all(harmless) {
+        return refuse(
+            "a class has no name, a longer one than 255 bytes, or control characters in it".to_owned(),
+        );
+    }
+    if let Some(label) = twice(&card.classes) {
+        return refuse(format!("the class `{label}` is there twice"));
+    }
+    let metadata = card.spec.as_ref().map(|spec| check_metadata(&spec.metadata));
+    if let Some(Err(rule)) = metadata {
+        return refuse(format!("the metadata {rule}"));
+    }
+    let digests = card
+        .dataset
+        .iter()
+        .flat_map(|dataset| [Some(&dataset.sha256), dataset.content_sha256.as_ref()]);
+    let mut digests = digests.chain([card.base_weights_sha256.as_ref()]).flatten();
+    if !digests.all(|text| digest::is_digest(text)) {
+        return refuse("a digest is none".to_owned());
+    }
+    let texts = [&card.base_weights, &card.program, &card.libtorch];
+    if texts
+        .iter()
+        .any(|text| text.len() > LONGEST_TEXT || text.chars().any(char::is_control))
+    {
+        return refuse("a text is too long".to_owned());
+    }
+    check_recipe(&card.preprocessing)
+}
+
+fn check_recipe(recipe: &Preprocessing) -> anyhow::Result<()> {
+    if !SIDES.contains(&recipe.crop) || !(recipe.crop..=LONGEST_RESIZE).contains(&recipe.resize_to) {
+        let message = format!(
+            "pictures of {} pixels, resized to {} before, are out of range: the network may see {} to {}",
+            recipe.crop,
+            recipe.resize_to,
+            SIDES.start(),
+            SIDES.end()
+        );
+        return Err(Refusal::new(message).into());
+    }
+    Ok(())
+}
+
+fn card_fault(fault: BundleFault) -> anyhow::Error {
+    match fault {
+        BundleFault::Card(message) => Refusal::new(format!("the bundle's model.json: {message}")).into(),
+        fault => fault.into(),
+    }
+}

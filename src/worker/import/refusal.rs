@@ -1,0 +1,63 @@
+//! Why a file is no model, for whoever sent it. Nothing of this is the server's fault, and trying again would not help.
+
+use crate::{
+    protocol::ImportFault,
+    worker::{fault::TorchFault, state::StateFault},
+};
+
+/// Longest message, in characters: names of tensors are a stranger's, and may be as long as the file.
+const LONGEST: usize = 600;
+
+#[derive(Debug, thiserror::Error)]
+#[error("{}", .0.message)]
+pub struct Refusal(ImportFault);
+
+impl Refusal {
+    /// The file is of a kind that is taken, and wrong.
+    pub fn new(message: impl Into<String>) -> Self {
+        Self::with(false, None, message.into())
+    }
+
+    /// A field of the request does not fit the file.
+    pub fn of(pointer: &str, message: impl Into<String>) -> Self {
+        Self::with(false, Some(pointer.to_owned()), message.into())
+    }
+
+    /// The file is of a kind that is not taken.
+    pub fn unsupported(message: impl Into<String>) -> Self {
+        Self::with(true, None, message.into())
+    }
+
+    fn with(unsupported: bool, pointer: Option<String>, message: String) -> Self {
+        let harmless = message.chars().map(|c| if c.is_control() { ' ' } else { c });
+        let mut shown: String = harmless.take(LONGEST).collect();
+        if shown.len() < message.len() {
+            shown.push('…');
+        }
+        Self(ImportFault {
+            unsupported,
+            pointer,
+            message: shown,
+        })
+    }
+
+    pub fn into_fault(self) -> ImportFault {
+        self.0
+    }
+}
+
+/// What is wrong with a safetensors file is its owner's to know; a failing disk or too little memory is not.
+pub fn of_state(fault: StateFault) -> anyhow::Error {
+    let ours = match &fault {
+        StateFault::Io(_) => true,
+        StateFault::Torch(fault) => {
+            matches!(TorchFault::read(&fault.to_string()), TorchFault::OutOfMemory(_))
+        }
+        StateFault::Invalid(_) | StateFault::UnsupportedType { .. } => false,
+    };
+    match fault {
+        fault if ours => fault.into(),
+        StateFault::Torch(_) => Refusal::new("a tensor's shape is absurd").into(),
+        fault => Refusal::new(fault.to_string()).into(),
+    }
+}
