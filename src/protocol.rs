@@ -1,6 +1,6 @@
 //! Everything that the two programs say to each other. serde only: no I/O here.
 //!
-//! A one-shot child (`ingest`, `train`, `evaluate`, `lr-find`, `preview`, `thumbnails`) gets a directory with [`RUN_FILE`] in it, tells [`WorkerMessage`]s as lines of JSON on its
+//! A one-shot child (`ingest`, `train`, `evaluate`, `lr-find`, `preview`, `thumbnails`, `export`) gets a directory with [`RUN_FILE`] in it, tells [`WorkerMessage`]s as lines of JSON on its
 //! stdout, writes whatever it makes into that directory, and last of all, by rename, [`RESULT_FILE`]. Its stdin carries nothing: its
 //! end means "checkpoint and leave". A `predict` child speaks [`frames`] both ways. `devices` prints a list of [`Device`]s.
 
@@ -16,6 +16,7 @@ use crate::{
     domain::{
         dataset::{Class, DatasetError, Layout, ReportSummary, SplitCounts},
         event::{CheckpointEvent, EpochEvent, EventKind, LogEvent, StepEvent, WarningEvent},
+        export::ExportSpec,
         job::{JobError, Progress, StopReason},
         model::{DatasetLineage, ModelCard},
         spec::{Architecture, EvaluateSpec, JobSpec, LrRange, PreviewSpec},
@@ -57,6 +58,7 @@ pub enum RunSpec {
     LrFind(Box<LrFindRun>),
     Preview(Box<PreviewRun>),
     Thumbnails(ThumbnailsRun),
+    Export(ExportRun),
 }
 
 /// Read an archive, understand it, leave its images ready to train on.
@@ -148,6 +150,15 @@ pub struct ThumbnailsRun {
     /// Most pixels of a thumbnail's longer side.
     pub side: u32,
     pub threads: u32,
+}
+
+/// Write a model as other programs take it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ExportRun {
+    pub model: ModelFiles,
+    /// What the file calls the model, such as `flowers@3`.
+    pub title: String,
+    pub spec: ExportSpec,
 }
 
 /// Where the pixels of an image lie in a pack, see [`ManifestImage::pack_offset`].
@@ -410,6 +421,10 @@ pub enum RunResult {
     /// A line of JSON, `[[image, offset, bytes], …]`, and after it JPEGs.
     Drawn {
         thumbnails: Artifact,
+    },
+    /// The model in the format that was asked for. The same model and wish always make the same bytes.
+    Exported {
+        file: Artifact,
     },
     /// The dataset cannot be used.
     Rejected {

@@ -9,6 +9,7 @@ pub mod content;
 pub mod dataset;
 pub mod evaluation;
 pub mod event;
+pub mod export;
 pub mod image_folder;
 pub mod job;
 pub mod lr_curve;

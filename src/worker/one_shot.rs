@@ -1,4 +1,4 @@
-//! The life of a one-shot child (`ingest`, `train`, `evaluate`, `lr-find`, `preview`, `thumbnails`): read what is wanted, do it, write the result last, leave with a status that says
+//! The life of a one-shot child (`ingest`, `train`, `evaluate`, `lr-find`, `preview`, `thumbnails`, `export`): read what is wanted, do it, write the result last, leave with a status that says
 //! which of these came about.
 //!
 //! Statuses: 0 with a result file, [`EXIT_STOPPED`] without one because the server asked, [`EXIT_INTERNAL`] for anything that is
@@ -17,7 +17,7 @@ use crate::{
     protocol::{EXIT_STOPPED, IngestRun, RunResult, RunSpec},
     worker::{
         child::{Reporter, RunDir, StopFlag, Stopped},
-        device,
+        device, export,
         fault::{self, TorchFault},
         ingest, pixels, thumbnails, train,
     },
@@ -35,6 +35,7 @@ pub enum Kind {
     LrFind,
     Preview,
     Thumbnails,
+    Export,
 }
 
 /// Carries out what the run directory asks for and returns the status to leave with.
@@ -83,12 +84,14 @@ fn carry_out(kind: Kind, dir: &RunDir, reporter: &Reporter, stop: &StopFlag) -> 
         }
         (Kind::Preview, RunSpec::Preview(spec)) => train::preview(&spec, dir, reporter, stop),
         (Kind::Thumbnails, RunSpec::Thumbnails(spec)) => thumbnails::draw(&spec, dir, stop),
+        (Kind::Export, RunSpec::Export(spec)) => export::run(&spec, dir, stop),
         (Kind::Ingest, _) => bail!("the run file does not ask for an ingest"),
         (Kind::Train, _) => bail!("the run file does not ask for a training"),
         (Kind::Evaluate, _) => bail!("the run file does not ask for an evaluation"),
         (Kind::LrFind, _) => bail!("the run file does not ask for a search for a learning rate"),
         (Kind::Preview, _) => bail!("the run file does not ask for a preview"),
         (Kind::Thumbnails, _) => bail!("the run file does not ask for thumbnails"),
+        (Kind::Export, _) => bail!("the run file does not ask for an export"),
     }
 }
 
@@ -117,9 +120,11 @@ fn explained(kind: Kind, fault: &anyhow::Error) -> Option<RunResult> {
 fn failure(kind: Kind, code: FailureCode, dataset_code: &str, message: &str) -> RunResult {
     let message = message.to_owned();
     match kind {
-        Kind::Train | Kind::Evaluate | Kind::LrFind | Kind::Preview | Kind::Thumbnails => RunResult::Failed {
-            error: JobError { code, message },
-        },
+        Kind::Train | Kind::Evaluate | Kind::LrFind | Kind::Preview | Kind::Thumbnails | Kind::Export => {
+            RunResult::Failed {
+                error: JobError { code, message },
+            }
+        }
         Kind::Ingest => RunResult::Rejected {
             error: DatasetError {
                 code: dataset_code.to_owned(),
