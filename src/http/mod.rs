@@ -7,6 +7,7 @@ mod dataset_split;
 mod datasets;
 mod digests;
 mod documentation;
+mod download;
 mod embeddings;
 mod events;
 mod explain;
