@@ -38,6 +38,8 @@ pub enum Kind {
     TooLarge,
     /// It is a kind of data that is not taken.
     UnsupportedMedia,
+    /// The part of it that is asked for is not there.
+    BeyondEnd,
     /// It was read and is wrong; `errors` names the fields where there are any.
     Invalid,
     /// Too many at once; come back later.

@@ -17,6 +17,7 @@ mod images;
 mod images_add;
 mod images_edit;
 mod jobs;
+mod model_export;
 mod models;
 mod oip;
 mod one_image;
@@ -26,6 +27,7 @@ mod precondition;
 mod predict;
 mod preview;
 mod problem;
+mod range;
 mod results;
 mod routes;
 mod run;
@@ -67,7 +69,7 @@ struct Parts {
     /// Fires when the server begins to stop: nothing new is accepted, and what waits stops waiting.
     stopping: CancellationToken,
     event_streams: Arc<Semaphore>,
-    /// Places for downloads of datasets.
+    /// Places for downloads of datasets and models.
     downloads: Arc<Semaphore>,
 }
 

@@ -89,6 +89,7 @@ fn status(kind: Kind) -> StatusCode {
         Kind::TooSlow => StatusCode::REQUEST_TIMEOUT,
         Kind::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         Kind::UnsupportedMedia => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        Kind::BeyondEnd => StatusCode::RANGE_NOT_SATISFIABLE,
         Kind::Invalid => StatusCode::UNPROCESSABLE_ENTITY,
         Kind::TooMany => StatusCode::TOO_MANY_REQUESTS,
         Kind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
@@ -155,11 +156,15 @@ fn written_out(response: Response, request_id: &str, open_inference: bool) -> Re
             errors: error.errors().to_vec(),
             error: open_inference.then(|| error.detail().to_owned()),
         };
-        return with_body(
+        let mut answer = with_body(
             response.status(),
             problem,
             error.retry_delay().map(|delay| delay.as_secs().max(1)),
         );
+        if let Some(range) = response.headers().get(header::CONTENT_RANGE) {
+            answer.headers_mut().insert(header::CONTENT_RANGE, range.clone());
+        }
+        return answer;
     }
     let status = response.status();
     let is_problem = response

@@ -14,8 +14,8 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     App, architectures, curves, dataset_archive, dataset_split, datasets, documentation, embeddings, events,
-    explain, guard, images, images_add, images_edit, jobs, models, oip, one_image, pages, predict, preview,
-    problem, results, system, torchserve, tus, uploads, versions,
+    explain, guard, images, images_add, images_edit, jobs, model_export, models, oip, one_image, pages,
+    predict, preview, problem, results, system, torchserve, tus, uploads, versions,
 };
 use crate::error::{Error, Kind};
 
@@ -59,6 +59,7 @@ pub fn table() -> OpenApiRouter<App> {
         .routes(routes!(models::list))
         .routes(routes!(models::get, models::delete))
         .routes(routes!(results::model_evaluation))
+        .routes(routes!(model_export::export))
         .routes(routes!(predict::predict_post, predict::predict_put))
         .routes(routes!(embeddings::embeddings_post, embeddings::embeddings_put))
         .routes(routes!(explain::explain_post, explain::explain_put))

@@ -11,6 +11,7 @@ mod downloads;
 mod durability;
 mod errors;
 mod events;
+mod exports;
 mod hostile;
 mod jobs;
 mod measure;
