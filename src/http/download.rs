@@ -40,9 +40,14 @@ impl App {
             _place: place,
         };
         tokio::task::spawn_blocking(move || {
-            if let Err(error) = send(&out) {
-                tracing::warn!(%error, "a download broke off");
-                let _ = out.put(Err(error));
+            match send(&out) {
+                Ok(()) => {}
+                // Nobody reads: the client has left, or wanted nothing but the headers.
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
+                Err(error) => {
+                    tracing::warn!(%error, "a download broke off");
+                    let _ = out.put(Err(error));
+                }
             }
         });
         Body::from_stream(futures_util::stream::poll_fn(move |context| {

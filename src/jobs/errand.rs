@@ -94,6 +94,7 @@ pub async fn send(
 pub fn refusal(slug: &'static str, error: JobError) -> Error {
     let kind = match error.code {
         FailureCode::DiskFull => Kind::DiskFull,
+        FailureCode::OutOfMemory => Kind::Unavailable,
         _ => Kind::Invalid,
     };
     Error::new(kind, slug, error.message)

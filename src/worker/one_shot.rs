@@ -111,7 +111,12 @@ fn explained(kind: Kind, fault: &anyhow::Error) -> Option<RunResult> {
         .chain()
         .any(|cause| matches!(TorchFault::read(&cause.to_string()), TorchFault::OutOfMemory(_)));
     if out_of_memory {
-        let message = "memory does not suffice; choose a smaller `batch_size`, a smaller `image.size` or a smaller network";
+        let message = match kind {
+            Kind::Export => "memory does not suffice; try again when the server has less to do",
+            _ => {
+                "memory does not suffice; choose a smaller `batch_size`, a smaller `image.size` or a smaller network"
+            }
+        };
         return Some(failure(kind, FailureCode::OutOfMemory, "out_of_memory", message));
     }
     None

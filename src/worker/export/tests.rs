@@ -178,6 +178,7 @@ fn safetensors_tell_labels_and_preprocessing() {
     );
     let recipe: Value = serde_json::from_str(&told["preprocessing"]).unwrap();
     assert_eq!(recipe["crop"], 32);
+    assert!(told["preprocessing"].contains("[0.485,0.456,0.406]"), "{told:?}");
     let model = model(Architecture::Resnet18);
     let state = state::read(&path).unwrap();
     assert!(state.keys().eq(model.state.keys()));

@@ -15,9 +15,8 @@ impl Model {
             ("model", self.title.clone()),
             (
                 "preprocessing",
-                serde_json::to_value(&card.preprocessing)
-                    .unwrap_or_default()
-                    .to_string(),
+                // Not by way of a `Value`: that has 64 bits, and 0.485 would get more digits.
+                serde_json::to_string(&card.preprocessing).unwrap_or_default(),
             ),
             ("program", card.program.clone()),
             ("temperature", card.temperature.to_string()),

@@ -9,6 +9,7 @@ use super::{Archive, Model};
 use crate::{
     domain::{
         architecture::design::Design,
+        model::ModelCard,
         preprocessing::{Preprocessing, Resize},
     },
     worker::{bundle, state},
@@ -78,31 +79,22 @@ fn decimal(value: f32) -> f64 {
 
 fn readme(model: &Model) -> String {
     let card = &model.card;
-    let (architecture, metrics) = (card.architecture, &card.metrics);
     let mut text = format!(
-        "---\nlibrary_name: timm\npipeline_tag: image-classification\ntags:\n- image-classification\n- timm\n---\n\n\
-        # {title}\n\n\
-        {architecture} for {count} classes, trained by {program} on the dataset `{dataset}` (version {version}), from the weights \
-        `{base}`.\n\n\
-        | images of training | validation accuracy | input |\n|---|---|---|\n| {images} | {accuracy} | {side} × {side} |\n\n\
-        ```python\nimport timm\n\nmodel = timm.create_model(\"local-dir:.\", pretrained=True).eval()\n\
+        "---\nlibrary_name: timm\npipeline_tag: image-classification\ntags:\n- image-classification\n- timm\n---\n\n# {}\n\n",
+        model.title
+    );
+    for (name, fact) in facts(card) {
+        let _ = writeln!(text, "- {name}: {fact}");
+    }
+    let _ = write!(
+        text,
+        "\n```python\nimport timm\n\nmodel = timm.create_model(\"local-dir:.\", pretrained=True).eval()\n\
         transform = timm.data.create_transform(**timm.data.resolve_model_data_config(model), is_training=False)\n\
-        probabilities = (model(transform(image).unsqueeze(0)) / {temperature}).softmax(1)\n\
+        probabilities = (model(transform(image).unsqueeze(0)) / {}).softmax(1)\n\
         labels = model.pretrained_cfg[\"label_names\"]\n```\n\n\
-        Pictures are turned as their EXIF orientation says before they go in. Logits are divided by the temperature that makes \
-        probabilities true on the validation images.\n\n## Classes\n\n",
-        title = model.title,
-        count = card.classes.len(),
-        program = card.program,
-        dataset = card.dataset.name,
-        version = card.dataset.version,
-        base = card.base_weights,
-        images = metrics.train_images,
-        accuracy = metrics
-            .val_accuracy
-            .map_or("not measured".to_owned(), |accuracy| format!("{accuracy:.4}")),
-        side = card.preprocessing.crop,
-        temperature = card.temperature,
+        Turn pictures as their EXIF orientation says before they go in (`PIL.ImageOps.exif_transpose`). The number that logits are divided \
+        by makes probabilities true on the validation images.\n\n## Classes\n\n",
+        card.temperature
     );
     for class in card.classes.iter().take(LISTED_CLASSES) {
         // A class is named by whoever made the dataset; as code it is only a text.
@@ -112,6 +104,28 @@ fn readme(model: &Model) -> String {
         let _ = writeln!(text, "- … all in `config.json`");
     }
     text
+}
+
+/// What is known of where the model comes from.
+fn facts(card: &ModelCard) -> Vec<(&'static str, String)> {
+    let side = card.preprocessing.crop;
+    let mut facts = vec![
+        ("Architecture", card.architecture.to_string()),
+        ("Input", format!("{side} × {side} pixels")),
+        ("Base weights", card.base_weights.clone()),
+        ("Made by", card.program.clone()),
+    ];
+    let dataset = &card.dataset;
+    facts.push((
+        "Dataset",
+        format!("{}, version {}", dataset.name, dataset.version),
+    ));
+    let metrics = &card.metrics;
+    facts.push(("Images of training", metrics.train_images.to_string()));
+    if let Some(accuracy) = metrics.val_accuracy {
+        facts.push(("Validation accuracy", format!("{accuracy:.4}")));
+    }
+    facts
 }
 
 #[cfg(test)]

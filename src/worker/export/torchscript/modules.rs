@@ -268,10 +268,8 @@ impl Module {
                 module.collect(classes);
             }
         }
-        let source = self.class_source();
-        match classes.iter().find(|(class, _)| *class == self.class) {
-            Some((class, known)) => debug_assert_eq!(*known, source, "{class} is two things"),
-            None => classes.push((self.class.clone(), source)),
+        if classes.iter().all(|(class, _)| *class != self.class) {
+            classes.push((self.class.clone(), self.class_source()));
         }
     }
 
