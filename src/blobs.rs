@@ -25,7 +25,7 @@ pub use self::{
 };
 use crate::{
     digest,
-    error::{Error, Result},
+    error::{Error, Kind, Result},
     protocol::Artifact,
 };
 
@@ -117,6 +117,19 @@ impl Blobs {
     pub fn free_bytes(&self) -> io::Result<u64> {
         let disk = rustix::fs::statvfs(&self.blobs)?;
         Ok(disk.f_bavail * disk.f_frsize)
+    }
+
+    /// Whether the disk has room for this many bytes more and for what is to stay free.
+    ///
+    /// # Errors
+    /// `insufficient-storage`
+    pub fn check_room(&self, bytes: u64, reserve: u64) -> Result<()> {
+        if self.free_bytes()? < bytes.saturating_add(reserve) {
+            let detail =
+                "the server's disk has no room for this; delete datasets or models that are no longer needed";
+            return Err(Error::new(Kind::DiskFull, "insufficient-storage", detail));
+        }
+        Ok(())
     }
 
     fn place(&self, from: &Path, sha256: &str) -> io::Result<()> {

@@ -95,6 +95,15 @@ pub fn parse_digest_field(header: &str) -> Result<[u8; 32], InvalidChecksum> {
     Err(InvalidChecksum::DigestAlgorithm)
 }
 
+/// `Repr-Digest` or `Content-Digest` of a SHA-256 in hexadecimal.
+pub fn digest_field(sha256: &str) -> String {
+    let pairs = (0..sha256.len()).step_by(2);
+    let bytes: Vec<u8> = pairs
+        .filter_map(|at| u8::from_str_radix(sha256.get(at..at + 2)?, 16).ok())
+        .collect();
+    format!("sha-256=:{}:", STANDARD.encode(bytes))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -130,6 +139,8 @@ mod tests {
             checksum.update(b"abc");
             assert!(checksum.holds(), "{header}");
         }
+        let abc = crate::digest::of_bytes(b"abc");
+        assert_eq!(digest_field(&abc), format!("sha-256=:{SHA256_OF_ABC}:"));
         for (header, fault) in [
             ("sha-256=:abc:", InvalidChecksum::Digest),
             ("sha-256=abc", InvalidChecksum::Digest),

@@ -36,7 +36,16 @@ pub struct Limits {
     /// Longest time a preview may take
     #[arg(long, env = "FINETUNED_PREVIEW_DEADLINE_SECONDS", default_value_t = Limits::DEFAULT.preview_deadline_seconds)]
     pub preview_deadline_seconds: u64,
-    /// Most downloads of datasets going on at once; more are refused with 429
+    /// Most exports of models being made at once; more are refused with 429
+    #[arg(long, env = "FINETUNED_MAX_EXPORTS", default_value_t = Limits::DEFAULT.max_exports)]
+    pub max_exports: usize,
+    /// Longest time that an export may take to be made
+    #[arg(long, env = "FINETUNED_EXPORT_DEADLINE_SECONDS", default_value_t = Limits::DEFAULT.export_deadline_seconds)]
+    pub export_deadline_seconds: u64,
+    /// Disk space for exports of models, which are made again where there is too little
+    #[arg(long, env = "FINETUNED_MAX_EXPORT_BYTES", default_value_t = Limits::DEFAULT.max_export_bytes)]
+    pub max_export_bytes: u64,
+    /// Most downloads of datasets and models going on at once; more are refused with 429
     #[arg(long, env = "FINETUNED_MAX_DOWNLOADS", default_value_t = Limits::DEFAULT.max_downloads)]
     pub max_downloads: usize,
     /// Disk space for thumbnails, which are drawn again where there is too little
@@ -146,6 +155,9 @@ impl Limits {
         predict_deadline_seconds: 30,
         max_previews: 2,
         preview_deadline_seconds: 60,
+        max_exports: 2,
+        export_deadline_seconds: 120,
+        max_export_bytes: 4 << 30,
         max_downloads: 8,
         max_thumbnail_bytes: 1 << 30,
         max_model_bytes: 2 << 30,
@@ -182,6 +194,10 @@ impl Limits {
 
     pub fn import_deadline(&self) -> Duration {
         Duration::from_secs(self.import_deadline_seconds)
+    }
+
+    pub fn export_deadline(&self) -> Duration {
+        Duration::from_secs(self.export_deadline_seconds)
     }
 
     pub fn load_deadline(&self) -> Duration {

@@ -1,6 +1,6 @@
 //! Everything that the two programs say to each other. serde only: no I/O here.
 //!
-//! A one-shot child (`ingest`, `train`, `evaluate`, `lr-find`, `batch-predict`, `preview`, `thumbnails`, `import`) gets a directory with [`RUN_FILE`] in it, tells [`WorkerMessage`]s as lines of JSON on its
+//! A one-shot child (`ingest`, `train`, `evaluate`, `lr-find`, `batch-predict`, `preview`, `thumbnails`, `import`, `export`) gets a directory with [`RUN_FILE`] in it, tells [`WorkerMessage`]s as lines of JSON on its
 //! stdout, writes whatever it makes into that directory, and last of all, by rename, [`RESULT_FILE`]. Its stdin carries nothing: its
 //! end means "checkpoint and leave". A `predict` child speaks [`frames`] both ways. `devices` prints a list of [`Device`]s.
 
@@ -16,6 +16,7 @@ use crate::{
     domain::{
         dataset::{Class, DatasetError, Layout, ReportSummary, SplitCounts},
         event::{CheckpointEvent, EpochEvent, EventKind, LogEvent, StepEvent, WarningEvent},
+        export::ExportSpec,
         job::{JobError, Progress, StopReason},
         model::{DatasetLineage, ModelCard},
         model_import::WeightsDescription,
@@ -60,6 +61,7 @@ pub enum RunSpec {
     Preview(Box<PreviewRun>),
     Thumbnails(ThumbnailsRun),
     Import(Box<ImportRun>),
+    Export(ExportRun),
 }
 
 /// Read an archive, understand it, leave its images ready to train on.
@@ -186,6 +188,15 @@ pub struct ImportRun {
 pub enum ImportContents {
     Bundle,
     Safetensors(WeightsDescription),
+}
+
+/// Write a model as other programs take it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ExportRun {
+    pub model: ModelFiles,
+    /// What the file calls the model, such as `flowers@3`.
+    pub title: String,
+    pub spec: ExportSpec,
 }
 
 /// A dataset version as files.
@@ -444,6 +455,10 @@ pub enum RunResult {
     /// What was uploaded is no model.
     Unimportable {
         error: ImportFault,
+    },
+    /// The model in the format that was asked for. The same model and wish always make the same bytes.
+    Exported {
+        file: Artifact,
     },
     /// The dataset cannot be used.
     Rejected {

@@ -78,6 +78,11 @@ enum Task {
         #[arg(long)]
         run_dir: PathBuf,
     },
+    /// Write a model as other programs take it and leave the file in the run directory
+    Export {
+        #[arg(long)]
+        run_dir: PathBuf,
+    },
     /// Draw a small dataset to try things with
     SampleDataset {
         /// The zip file to write
@@ -127,6 +132,7 @@ fn main() -> ExitCode {
         Task::Preview { run_dir } => leave(Kind::Preview, &run_dir),
         Task::Thumbnails { run_dir } => leave(Kind::Thumbnails, &run_dir),
         Task::Import { run_dir } => leave(Kind::Import, &run_dir),
+        Task::Export { run_dir } => leave(Kind::Export, &run_dir),
         Task::Devices => print_devices(),
         Task::SampleDataset { out, seed } => draw(&out, seed),
         Task::Predict {

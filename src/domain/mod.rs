@@ -10,6 +10,7 @@ pub mod content;
 pub mod dataset;
 pub mod evaluation;
 pub mod event;
+pub mod export;
 pub mod image_folder;
 pub mod job;
 pub mod lineage;

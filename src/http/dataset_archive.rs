@@ -1,22 +1,18 @@
-//! `GET /v1/datasets/{dataset}/archive`: a version as a zip file of class folders, sent as it is put together. Memory does not grow with
-//! the images, and a client that reads slowly keeps one thread and one place, not more.
+//! `GET /v1/datasets/{dataset}/archive`: a version as a zip file of class folders, sent as it is put together.
 
-use std::{
-    collections::HashMap, fs::File, io, os::unix::fs::FileExt, path::PathBuf, sync::Arc, time::Duration,
-};
+use std::{collections::HashMap, fs::File, io, os::unix::fs::FileExt, path::PathBuf, sync::Arc};
 
 use axum::{
-    body::{Body, Bytes},
     extract::{Path, State},
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use serde::Deserialize;
-use tokio::{runtime::Handle, sync::OwnedSemaphorePermit, sync::mpsc, time::timeout};
 use utoipa::IntoParams;
 
 use super::{
     App,
+    download::{CHUNK, Out},
     extract::Query,
     precondition::is_known,
     problem::Problems,
@@ -24,15 +20,11 @@ use super::{
 };
 use crate::{
     domain::{dataset::Dataset, image_folder::ImageFolder},
-    error::{Error, Kind, Result},
+    error::{Error, Result},
     manifest,
     protocol::ManifestImage,
     store::VersionFiles,
 };
-
-const CHUNK: usize = 256 << 10;
-/// Chunks that wait for the client.
-const CHUNKS_IN_FLIGHT: usize = 4;
 
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -66,30 +58,13 @@ pub async fn archive(
     if is_known(&headers, &tag) {
         return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, tag)]).into_response());
     }
-    let place = app.downloads().clone().try_acquire_owned().map_err(|_| {
-        let detail = "as many downloads as the server allows are going on; try again in a moment";
-        Error::new(Kind::TooMany, "downloads-busy", detail).retry_after(Duration::from_secs(5))
-    })?;
+    let place = app.download_place()?;
     let name = format!("{}-v{}.zip", dataset.name, dataset.version);
     let download = Arc::new(Download::new(&app, dataset, files));
     let measured = download.clone();
     let length = tokio::task::spawn_blocking(move || measured.length()).await;
     let length = length.map_err(Error::internal)??;
-    let (sender, mut receiver) = mpsc::channel(CHUNKS_IN_FLIGHT);
-    let out = Out {
-        sender,
-        patience: Duration::from_secs(app.limits().upload_idle_seconds),
-        runtime: Handle::current(),
-        _place: place,
-    };
-    tokio::task::spawn_blocking(move || {
-        if let Err(error) = download.send(&out) {
-            tracing::warn!(%error, "a download broke off");
-            // The client sees that there is less than was announced.
-            let _ = out.put(Err(error));
-        }
-    });
-    let stream = futures_util::stream::poll_fn(move |context| receiver.poll_recv(context));
+    let body = app.download(place, move |out| download.send(out));
     let about = [
         (header::CONTENT_TYPE, "application/zip".to_owned()),
         (header::CONTENT_LENGTH, length.to_string()),
@@ -100,7 +75,7 @@ pub async fn archive(
         ),
         (header::ETAG, tag),
     ];
-    Ok((about, Body::from_stream(stream)).into_response())
+    Ok((about, body).into_response())
 }
 
 /// A version that is being sent.
@@ -185,26 +160,4 @@ fn pieces(
         take(piece)?;
     }
     Ok(())
-}
-
-/// The way to the client.
-struct Out {
-    sender: mpsc::Sender<io::Result<Bytes>>,
-    /// How long a client may take nothing.
-    patience: Duration,
-    runtime: Handle,
-    _place: OwnedSemaphorePermit,
-}
-
-impl Out {
-    fn put(&self, chunk: io::Result<Bytes>) -> io::Result<()> {
-        let sent = self
-            .runtime
-            .block_on(timeout(self.patience, self.sender.send(chunk)));
-        match sent {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) => Err(io::ErrorKind::BrokenPipe.into()),
-            Err(_) => Err(io::ErrorKind::TimedOut.into()),
-        }
-    }
 }

@@ -9,6 +9,7 @@ mod dataset_split;
 mod datasets;
 mod digests;
 mod documentation;
+mod download;
 mod embeddings;
 mod events;
 mod explain;
@@ -21,6 +22,7 @@ mod job_predictions;
 mod jobs;
 mod lineage;
 mod model_edit;
+mod model_export;
 mod model_import;
 mod model_upload;
 mod models;
@@ -32,6 +34,7 @@ mod precondition;
 mod predict;
 mod preview;
 mod problem;
+mod range;
 mod results;
 mod routes;
 mod run;
@@ -73,7 +76,7 @@ struct Parts {
     /// Fires when the server begins to stop: nothing new is accepted, and what waits stops waiting.
     stopping: CancellationToken,
     event_streams: Arc<Semaphore>,
-    /// Places for downloads of datasets.
+    /// Places for downloads of datasets and models.
     downloads: Arc<Semaphore>,
 }
 

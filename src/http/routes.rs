@@ -15,8 +15,8 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use super::{
     App, aliases, architectures, curves, dataset_archive, dataset_split, datasets, documentation, embeddings,
     events, explain, guard, images, images_add, images_edit, job_predictions, jobs, lineage, model_edit,
-    model_import, models, oip, one_image, pages, predict, preview, problem, results, system, torchserve, tus,
-    uploads, versions,
+    model_export, model_import, models, oip, one_image, pages, predict, preview, problem, results, system,
+    torchserve, tus, uploads, versions,
 };
 use crate::error::{Error, Kind};
 
@@ -69,6 +69,7 @@ pub fn table() -> OpenApiRouter<App> {
         .routes(routes!(aliases::get, aliases::put, aliases::delete))
         .routes(routes!(aliases::roll_back))
         .routes(routes!(results::model_evaluation))
+        .routes(routes!(model_export::export))
         .routes(routes!(predict::predict_post, predict::predict_put))
         .routes(routes!(embeddings::embeddings_post, embeddings::embeddings_put))
         .routes(routes!(explain::explain_post, explain::explain_put))

@@ -156,12 +156,6 @@ impl App {
 
     /// Whether the disk has room for this many bytes more and its reserve.
     pub(super) fn check_disk(&self, bytes: u64) -> Result<()> {
-        let free = self.blobs().free_bytes()?;
-        if free < bytes.saturating_add(self.limits().min_free_bytes) {
-            let detail =
-                "the server's disk has no room for this; delete datasets or models that are no longer needed";
-            return Err(Error::new(Kind::DiskFull, "insufficient-storage", detail));
-        }
-        Ok(())
+        self.blobs().check_room(bytes, self.limits().min_free_bytes)
     }
 }

@@ -6,7 +6,13 @@ use tokio::sync::{Notify, Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{locks::Locks, paths::Paths, slots::Slots};
-use crate::{blobs::Blobs, config::Config, id::DatasetId, process::log::Log, store::Store};
+use crate::{
+    blobs::Blobs,
+    config::Config,
+    id::{DatasetId, ModelId},
+    process::log::Log,
+    store::Store,
+};
 
 /// So many at once leave the machine to others.
 const READINGS: usize = 2;
@@ -40,6 +46,10 @@ pub struct Context {
     pub changes: Locks<DatasetId>,
     /// Of thumbnails nobody draws what somebody else is drawing: a dataset's, by the name of their file.
     pub drawings: Locks<(DatasetId, String)>,
+    /// Places for children that write exports.
+    pub exports: Semaphore,
+    /// Of exports nobody makes what somebody else is making: a model's, by its key.
+    pub exporting: Locks<(ModelId, String)>,
     /// Places for children that read added images while a caller waits.
     pub readings: Semaphore,
     /// Places for children that draw thumbnails: these are quick, and do not wait for the others.
@@ -53,6 +63,8 @@ impl Context {
             paths: Paths::new(&given.config.data_dir),
             previews: Semaphore::new(given.config.limits.max_previews.min(Semaphore::MAX_PERMITS)),
             imports: Semaphore::new(given.config.limits.max_imports.min(Semaphore::MAX_PERMITS)),
+            exports: Semaphore::new(given.config.limits.max_exports.min(Semaphore::MAX_PERMITS)),
+            exporting: Locks::new(),
             store: given.store,
             blobs: given.blobs,
             config: given.config,

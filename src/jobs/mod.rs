@@ -10,10 +10,13 @@ mod attempt;
 mod batch;
 mod context;
 mod devices;
+mod errand;
+mod exports;
 mod failure;
 mod importing;
 mod ingest;
 mod insist;
+mod kept;
 mod locks;
 mod packs;
 mod paths;
@@ -40,13 +43,14 @@ pub use self::{
     adding::{Added, Labels},
     batch::{Batch, Packed},
     context::JobsContext,
+    exports::Exported,
     importing::Import,
     revise::{Revised, Target},
     slots::DeviceState,
 };
 use self::{context::Context, revise::Wish};
 use crate::{
-    domain::{dataset::Dataset, spec::PreviewSpec, split::SplitSpec},
+    domain::{dataset::Dataset, export::ExportSpec, model::Model, spec::PreviewSpec, split::SplitSpec},
     error::{Error, Result},
     id::{DatasetId, JobId},
     manifest::revision::ImageEdit,
@@ -108,6 +112,14 @@ impl Jobs {
         side: u32,
     ) -> Result<Vec<u8>> {
         thumbnails::thumbnail(&self.0, dataset, segment, image, side).await
+    }
+
+    /// A model as other programs take it.
+    ///
+    /// # Errors
+    /// Too many at once, too slow, no room, or a failure of the worker.
+    pub async fn export(&self, model: &Model, spec: ExportSpec) -> Result<Exported> {
+        exports::export(&self.0, model, spec).await
     }
 
     /// Labels images anew, moves them or takes them out: the dataset at the version that this makes.

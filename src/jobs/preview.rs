@@ -2,20 +2,16 @@
 //!
 //! A caller that leaves takes its child along: nothing of a preview outlives the call, and no row of the database knows of it.
 
-use std::{io, path::Path, time::Duration};
-
-use tempfile::TempDir;
-use tokio::sync::mpsc;
+use std::{path::Path, time::Duration};
 
 use super::{
     context::Context,
-    failure, paths,
+    errand::{self, Errand},
     prepare::as_files,
-    supervisor::{Outcome, Run, supervise},
 };
 use crate::{
     digest,
-    domain::{dataset::Dataset, job::FailureCode, spec::PreviewSpec},
+    domain::{dataset::Dataset, spec::PreviewSpec},
     error::{Error, Kind, Result},
     process,
     protocol::{Artifact, PreviewRun, RunResult, RunSpec},
@@ -25,11 +21,6 @@ use crate::{
 const MAX_SHEET: u64 = 64 << 20;
 /// Threads that draw one sheet: it is small, and jobs need the others.
 const THREADS: u32 = 2;
-
-enum Cause {
-    Shutdown,
-    TooSlow,
-}
 
 /// Draws pictures of a dataset as a job would train on them. The result is a PNG.
 ///
@@ -47,66 +38,29 @@ pub async fn preview(context: &Context, dataset: Dataset, spec: PreviewSpec) -> 
         dataset: as_files(context, dataset, files).await,
         threads: process::threads(context.config.train_threads).min(THREADS),
     }));
-    let runs = context.paths.runs();
-    let dir = tokio::task::spawn_blocking(move || paths::begin_passing(&runs, &run)).await;
-    let dir: TempDir = dir.map_err(io::Error::other).flatten()?;
     let limits = &context.config.limits;
-    let child = Run {
-        program: &context.worker,
+    let errand = Errand {
         command: "preview",
-        dir: dir.path(),
-        log: context.log(&"preview"),
-        limits,
+        run,
+        deadline: limits.preview_deadline(),
     };
-    let stop = async {
-        tokio::select! {
-            () = context.shutdown.cancelled() => Cause::Shutdown,
-            () = tokio::time::sleep(limits.preview_deadline()) => Cause::TooSlow,
-        }
+    let too_slow = || {
+        let seconds = limits.preview_deadline_seconds;
+        let detail = format!("the preview took longer than {seconds} s; ask for fewer images or views");
+        Error::new(Kind::Timeout, "preview-timeout", detail)
     };
-    let (sender, mut messages) = mpsc::channel(16);
-    let nobody_listens = async { while messages.recv().await.is_some() {} };
-    let (report, ()) = tokio::join!(supervise(&child, sender, stop), nobody_listens);
-    let broken = failure::of_child(&report, context.paths.data_dir());
-    match report.outcome {
-        Outcome::Ended {
-            result: Some(RunResult::Previewed { sheet }),
-            ..
-        } => take(dir.path(), &sheet).await,
-        Outcome::Ended {
-            result: Some(RunResult::Failed { error }),
-            ..
-        } => Err(refusal(error.code, error.message)),
-        Outcome::Stopped {
-            cause: Cause::Shutdown,
-            ..
-        } => {
-            let detail = "the server is stopping; try again when it is back";
-            Err(Error::new(Kind::Unavailable, "shutting-down", detail).retry_after(Duration::from_secs(10)))
-        }
-        Outcome::Stopped {
-            cause: Cause::TooSlow,
-            ..
-        } => {
-            let seconds = limits.preview_deadline_seconds;
-            let detail = format!("the preview took longer than {seconds} s; ask for fewer images or views");
-            Err(Error::new(Kind::Timeout, "preview-timeout", detail))
-        }
-        _ => Err(Error::internal(anyhow::anyhow!("a preview: {}", broken.message))),
+    let refused = |error| errand::refusal("preview-failed", error);
+    match errand::send(context, errand, too_slow, refused).await? {
+        (dir, RunResult::Previewed { sheet }) => take(dir.path(), &sheet).await,
+        _ => Err(Error::internal(anyhow::anyhow!(
+            "a preview brought something else"
+        ))),
     }
 }
 
 fn busy() -> Error {
     let detail = "as many previews as the server allows are being drawn; try again in a moment";
     Error::new(Kind::TooMany, "previews-busy", detail).retry_after(Duration::from_secs(2))
-}
-
-fn refusal(code: FailureCode, message: String) -> Error {
-    let kind = match code {
-        FailureCode::DiskFull => Kind::DiskFull,
-        _ => Kind::Invalid,
-    };
-    Error::new(kind, "preview-failed", message)
 }
 
 async fn take(dir: &Path, sheet: &Artifact) -> Result<Vec<u8>> {

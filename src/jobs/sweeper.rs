@@ -4,7 +4,7 @@
 
 use std::{collections::HashSet, io, sync::Arc, time::Duration};
 
-use super::{context::Context, paths, thumbnails};
+use super::{context::Context, exports, paths, thumbnails};
 use crate::{
     domain::{dataset::DatasetStatus, time::Timestamp},
     error::{Error, Kind, Result},
@@ -32,6 +32,7 @@ pub async fn sweep(context: &Context) -> Result<()> {
     sweep_runs(context).await?;
     sweep_logs(context).await?;
     thumbnails::sweep(context).await?;
+    exports::sweep(context).await?;
     sweep_uploads(context).await?;
     let store = context.store.clone();
     let removed = context

@@ -8,19 +8,15 @@ use std::{
     fs::{self, File},
     io::{self, BufRead, BufReader, Read, Seek, SeekFrom},
     path::{Path, PathBuf},
-    time::SystemTime,
 };
-
-use tokio::sync::mpsc;
 
 use super::{
     context::Context,
-    failure, paths,
+    errand::{self, Errand},
+    kept, paths,
     prepare::segment_as_files,
-    supervisor::{Outcome, Run, supervise},
 };
 use crate::{
-    digest,
     error::{Error, Kind, Result},
     id::DatasetId,
     manifest, process,
@@ -84,39 +80,22 @@ async fn draw(
         side,
         threads: process::threads(context.config.ingest_threads).min(THREADS),
     });
-    let runs = context.paths.runs();
-    let dir = blocking(move || Ok(paths::begin_passing(&runs, &run)?)).await?;
-    let child = Run {
-        program: &context.worker,
+    let errand = Errand {
         command: "thumbnails",
-        dir: dir.path(),
-        log: context.log(&"thumbnails"),
-        limits: &context.config.limits,
+        run,
+        deadline: context.config.limits.preview_deadline(),
     };
-    let (sender, mut messages) = mpsc::channel(16);
-    let nobody_listens = async { while messages.recv().await.is_some() {} };
-    let deadline = context.config.limits.preview_deadline();
-    let stop = async {
-        tokio::select! {
-            () = context.shutdown.cancelled() => {}
-            () = tokio::time::sleep(deadline) => {}
-        }
+    let too_slow = || {
+        let detail = "the thumbnails were not drawn in time; try again in a moment";
+        Error::new(Kind::Timeout, "preview-timeout", detail)
     };
-    let (report, ()) = tokio::join!(supervise(&child, sender, stop), nobody_listens);
-    let broken = failure::of_child(&report, context.paths.data_dir());
-    match report.outcome {
-        Outcome::Ended {
-            result: Some(RunResult::Drawn { thumbnails }),
-            ..
-        } => {
-            let (from, to) = (dir.path().to_owned(), path.to_owned());
-            blocking(move || take(&from, &thumbnails, &to)).await
+    let refused = |error| errand::refusal("thumbnails-failed", error);
+    match errand::send(context, errand, too_slow, refused).await? {
+        (dir, RunResult::Drawn { thumbnails }) => {
+            let to = path.to_owned();
+            blocking(move || take(dir.path(), &thumbnails, &to)).await
         }
-        Outcome::Stopped { .. } => {
-            let detail = "the thumbnails were not drawn in time; try again in a moment";
-            Err(Error::new(Kind::Timeout, "preview-timeout", detail))
-        }
-        _ => Err(Error::internal(anyhow::anyhow!("thumbnails: {}", broken.message))),
+        _ => Err(Error::internal(anyhow::anyhow!("thumbnails are something else"))),
     }
 }
 
@@ -138,19 +117,11 @@ fn neighbours(manifest: &Path, neighbourhood: u32, segment: u32) -> Result<Vec<M
 
 /// Puts a file that a child made in its place.
 fn take(dir: &Path, made: &Artifact, to: &Path) -> Result<()> {
-    let from = dir.join(&made.file);
-    if made.file.contains('/')
-        || made.bytes > MAX_FILE
-        || digest::of_file(&from)? != (made.sha256.clone(), made.bytes)
-    {
-        return Err(Error::internal(anyhow::anyhow!(
-            "thumbnails are not the file that their result says they are"
-        )));
-    }
+    errand::check(dir, made, MAX_FILE)?;
     if let Some(folder) = to.parent() {
         fs::create_dir_all(folder)?;
     }
-    fs::rename(from, to)?;
+    fs::rename(dir.join(&made.file), to)?;
     Ok(())
 }
 
@@ -161,7 +132,7 @@ async fn kept(path: &Path, image: u32) -> Result<Option<Vec<u8>>> {
 
 /// The picture of an image, out of a file of them.
 fn look_up(path: &Path, image: u32) -> io::Result<Option<Vec<u8>>> {
-    let Some(file) = there(File::open(path))? else {
+    let Some(file) = kept::there(File::open(path))? else {
         return Ok(None);
     };
     let mut reader = BufReader::new(file);
@@ -174,14 +145,7 @@ fn look_up(path: &Path, image: u32) -> io::Result<Option<Vec<u8>>> {
     reader.seek(SeekFrom::Start(index.len() as u64 + offset))?;
     let mut picture = vec![0; usize::try_from(bytes).map_err(io::Error::other)?];
     reader.read_exact(&mut picture)?;
-    // The least recently used go first.
-    reader
-        .get_ref()
-        .set_modified(SystemTime::now())
-        .or_else(|error| match error.kind() {
-            io::ErrorKind::PermissionDenied => Ok(()),
-            _ => Err(error),
-        })?;
+    kept::touch(reader.get_ref())?;
     Ok(Some(picture))
 }
 
@@ -192,39 +156,9 @@ fn folder(context: &Context) -> PathBuf {
 /// Deletes the least recently used files as long as all together are over the budget.
 async fn tidy(context: &Context) {
     let (folder, budget) = (folder(context), context.config.limits.max_thumbnail_bytes);
-    let tidied = blocking(move || Ok(keep_within(&folder, budget)?)).await;
+    let tidied = blocking(move || Ok(kept::keep_within(&folder, budget)?)).await;
     if let Err(error) = tidied {
         tracing::warn!(%error, "cannot make room among the thumbnails");
-    }
-}
-
-fn keep_within(folder: &Path, budget: u64) -> io::Result<()> {
-    let mut files = Vec::new();
-    for dataset in paths::names(folder) {
-        for name in paths::names(&folder.join(&dataset)) {
-            let path = folder.join(&dataset).join(name);
-            // Another request may have removed it by now.
-            let Some(about) = there(fs::metadata(&path))? else {
-                continue;
-            };
-            files.push((about.modified()?, about.len(), path));
-        }
-    }
-    files.sort_by(|one, other| other.cmp(one));
-    let mut bytes = 0;
-    for (_, length, path) in files {
-        bytes += length;
-        if bytes > budget {
-            there(fs::remove_file(path))?;
-        }
-    }
-    Ok(())
-}
-
-fn there<T>(found: io::Result<T>) -> io::Result<Option<T>> {
-    match found {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        found => found.map(Some),
     }
 }
 
@@ -256,35 +190,16 @@ async fn blocking<T: Send + 'static>(act: impl FnOnce() -> Result<T> + Send + 's
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]
-    fn a_picture_is_found_by_its_image_and_the_oldest_files_make_room() {
+    fn a_picture_is_found_by_its_image() {
         let folder = tempfile::tempdir().unwrap();
-        let dataset = folder.path().join("ds");
-        fs::create_dir(&dataset).unwrap();
-        let path = |name: &str| dataset.join(name);
-        for (name, age) in [("a", 30), ("b", 10), ("c", 20)] {
-            fs::write(path(name), "[[4,0,3],[9,3,2]]\nonetw").unwrap();
-            let then = SystemTime::now() - Duration::from_secs(age);
-            File::options()
-                .write(true)
-                .open(path(name))
-                .unwrap()
-                .set_modified(then)
-                .unwrap();
-        }
-        assert_eq!(look_up(&path("a"), 4).unwrap().unwrap(), b"one");
-        assert_eq!(look_up(&path("a"), 9).unwrap().unwrap(), b"tw");
-        assert_eq!(look_up(&path("a"), 5).unwrap(), None);
-        assert_eq!(look_up(&path("d"), 5).unwrap(), None);
-        // Of 23 bytes each; `a` was used just now.
-        keep_within(folder.path(), 50).unwrap();
-        assert_eq!(
-            ["a", "b", "c"].map(|name| path(name).exists()),
-            [true, true, false]
-        );
+        let path = folder.path().join("a");
+        fs::write(&path, "[[4,0,3],[9,3,2]]\nonetw").unwrap();
+        assert_eq!(look_up(&path, 4).unwrap().unwrap(), b"one");
+        assert_eq!(look_up(&path, 9).unwrap().unwrap(), b"tw");
+        assert_eq!(look_up(&path, 5).unwrap(), None);
+        assert_eq!(look_up(&folder.path().join("d"), 5).unwrap(), None);
     }
 }

@@ -1,4 +1,4 @@
-//! The life of a one-shot child (`ingest`, `train`, `evaluate`, `lr-find`, `batch-predict`, `preview`, `thumbnails`, `import`): read what is wanted, do it, write the result last, leave with a status that says
+//! The life of a one-shot child (`ingest`, `train`, `evaluate`, `lr-find`, `batch-predict`, `preview`, `thumbnails`, `import`, `export`): read what is wanted, do it, write the result last, leave with a status that says
 //! which of these came about.
 //!
 //! Statuses: 0 with a result file, [`EXIT_STOPPED`] without one because the server asked, [`EXIT_INTERNAL`] for anything that is
@@ -17,7 +17,7 @@ use crate::{
     protocol::{EXIT_STOPPED, ImportRun, IngestRun, RunResult, RunSpec},
     worker::{
         child::{Reporter, RunDir, StopFlag, Stopped},
-        device,
+        device, export,
         fault::{self, TorchFault},
         import, ingest, pixels, thumbnails, train,
     },
@@ -37,6 +37,7 @@ pub enum Kind {
     Preview,
     Thumbnails,
     Import,
+    Export,
 }
 
 /// Carries out what the run directory asks for and returns the status to leave with.
@@ -94,6 +95,7 @@ fn carry_out(kind: Kind, dir: &RunDir, reporter: &Reporter, stop: &StopFlag) -> 
             import::run(&spec, dir, reporter, stop)
         }
         (Kind::Import, _) => bail!("the run file does not ask for an import"),
+        (Kind::Export, RunSpec::Export(spec)) => export::run(&spec, dir, stop),
         (Kind::Ingest, _) => bail!("the run file does not ask for an ingest"),
         (Kind::Train, _) => bail!("the run file does not ask for a training"),
         (Kind::Evaluate, _) => bail!("the run file does not ask for an evaluation"),
@@ -101,6 +103,7 @@ fn carry_out(kind: Kind, dir: &RunDir, reporter: &Reporter, stop: &StopFlag) -> 
         (Kind::BatchPredict, _) => bail!("the run file does not ask for a batch prediction"),
         (Kind::Preview, _) => bail!("the run file does not ask for a preview"),
         (Kind::Thumbnails, _) => bail!("the run file does not ask for thumbnails"),
+        (Kind::Export, _) => bail!("the run file does not ask for an export"),
     }
 }
 
@@ -120,7 +123,12 @@ fn explained(kind: Kind, fault: &anyhow::Error) -> Option<RunResult> {
         .chain()
         .any(|cause| matches!(TorchFault::read(&cause.to_string()), TorchFault::OutOfMemory(_)));
     if out_of_memory {
-        let message = "memory does not suffice; choose a smaller `batch_size`, a smaller `image.size` or a smaller network";
+        let message = match kind {
+            Kind::Export => "memory does not suffice; try again when the server has less to do",
+            _ => {
+                "memory does not suffice; choose a smaller `batch_size`, a smaller `image.size` or a smaller network"
+            }
+        };
         return Some(failure(kind, FailureCode::OutOfMemory, "out_of_memory", message));
     }
     None
@@ -135,7 +143,8 @@ fn failure(kind: Kind, code: FailureCode, dataset_code: &str, message: &str) -> 
         | Kind::BatchPredict
         | Kind::Preview
         | Kind::Thumbnails
-        | Kind::Import => RunResult::Failed {
+        | Kind::Import
+        | Kind::Export => RunResult::Failed {
             error: JobError { code, message },
         },
         Kind::Ingest => RunResult::Rejected {

@@ -208,7 +208,7 @@ fn partial_path(path: &Path) -> PathBuf {
 }
 
 /// The memory of a contiguous CPU tensor. safetensors is little-endian, and so is every machine that libtorch is built for.
-fn bytes_of(tensor: &Tensor) -> &[u8] {
+pub fn bytes_of(tensor: &Tensor) -> &[u8] {
     let length = tensor.numel() * tensor.kind().elt_size_in_bytes();
     if length == 0 {
         return &[];

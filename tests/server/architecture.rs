@@ -64,6 +64,7 @@ fn each_library_stays_behind_its_module() {
     // What the server writes, its tests read back.
     only_within("zip", &["worker/", "http/zip_stream.rs"]);
     only_within("safetensors", &["worker/"]);
+    only_within("prost", &["worker/"]);
     only_within("clap", &["config.rs", "limits.rs", "client/", "bin/"]);
 }
 

@@ -12,6 +12,7 @@ mod downloads;
 mod durability;
 mod errors;
 mod events;
+mod exports;
 mod hostile;
 mod imports;
 mod jobs;

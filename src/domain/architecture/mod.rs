@@ -100,14 +100,19 @@ impl Architecture {
         Design::of(self).features()
     }
 
+    /// Which of the kinds of networks it is.
+    pub fn family(self) -> design::Family {
+        Design::of(self).family
+    }
+
     /// Name of the head's layer.
     pub fn head(self) -> &'static str {
-        Design::of(self).family.head()
+        self.family().head()
     }
 
     /// Side of the square pictures that it is made for, in pixels. It takes others too.
     pub fn native_size(self) -> u32 {
-        Design::of(self).family.native_size()
+        self.family().native_size()
     }
 
     /// Whether it is made for small pictures, of which it sees the whole: resized to what it sees, no margin cut off.
@@ -123,7 +128,7 @@ impl Architecture {
     /// Where its base weights can come from; the first is the default.
     pub fn weights(self) -> &'static [WeightsOrigin] {
         use WeightsOrigin::{File, Imagenet, Model, None};
-        match Design::of(self).family {
+        match self.family() {
             design::Family::Imagenet => &[Imagenet, Model, File, None],
             // Nobody has trained them on ImageNet: pictures of 32 pixels are what they are for.
             design::Family::Cifar => &[None, Model, File],

@@ -1,0 +1,153 @@
+//! A model as other programs take it: which formats there are, what each can be asked for, and how its file is called.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::{
+    architecture::{Architecture, design::Family},
+    name::Name,
+};
+use crate::error::FieldError;
+
+/// A kind of file that a model can be taken away in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ExportFormat {
+    /// Weights with torchvision's parameter names; labels and preprocessing in the file's metadata.
+    Safetensors,
+    /// A zip of the model's own two files, `model.json` and `model.safetensors`.
+    Bundle,
+    /// A zip of a folder that `timm.create_model("local-dir:…")` takes.
+    Timm,
+    /// A module for `torch.jit.load`, its parameters under torchvision's names.
+    Torchscript,
+    /// A graph of opset 17 for any number of pictures.
+    Onnx,
+}
+
+impl ExportFormat {
+    pub const ALL: [ExportFormat; 5] = [
+        ExportFormat::Safetensors,
+        ExportFormat::Bundle,
+        ExportFormat::Timm,
+        ExportFormat::Torchscript,
+        ExportFormat::Onnx,
+    ];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            ExportFormat::Safetensors => "safetensors",
+            ExportFormat::Bundle => "bundle",
+            ExportFormat::Timm => "timm",
+            ExportFormat::Torchscript => "torchscript",
+            ExportFormat::Onnx => "onnx",
+        }
+    }
+
+    pub fn media_type(self) -> &'static str {
+        match self {
+            ExportFormat::Bundle | ExportFormat::Timm => "application/zip",
+            ExportFormat::Safetensors | ExportFormat::Torchscript | ExportFormat::Onnx => {
+                "application/octet-stream"
+            }
+        }
+    }
+
+    /// Whether networks of this architecture can be had in it.
+    pub fn has(self, architecture: Architecture) -> bool {
+        // timm knows its networks by name, and the ResNets for pictures of 32 pixels are not among them.
+        self != ExportFormat::Timm || architecture.family() == Family::Imagenet
+    }
+}
+
+/// A checked wish. Only [`ExportSpec::check`] makes one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExportSpec {
+    pub format: ExportFormat,
+    /// The graph begins with the normalisation: its input is pixels on the scale 0–1.
+    pub normalize: bool,
+    /// The graph ends with the temperature and the softmax: its output is probabilities.
+    pub softmax: bool,
+}
+
+impl ExportSpec {
+    /// # Errors
+    /// Everything that does not go together.
+    pub fn check(
+        format: ExportFormat,
+        normalize: bool,
+        softmax: bool,
+        architecture: Architecture,
+    ) -> Result<Self, Vec<FieldError>> {
+        let mut faults = Vec::new();
+        if !format.has(architecture) {
+            let others = ExportFormat::ALL
+                .into_iter()
+                .filter(|other| other.has(architecture));
+            let others: Vec<String> = others.map(|other| format!("`{}`", other.as_str())).collect();
+            let message = format!(
+                "timm has no {architecture}; the formats of this model are {}",
+                others.join(", ")
+            );
+            faults.push(FieldError::new("/format", "not_supported", message));
+        }
+        for (asked, field) in [(normalize, "/normalize"), (softmax, "/softmax")] {
+            if asked && format != ExportFormat::Onnx {
+                let message = format!("`{}` has no such option; only `onnx` has", format.as_str());
+                faults.push(FieldError::new(field, "not_supported", message));
+            }
+        }
+        if !faults.is_empty() {
+            return Err(faults);
+        }
+        Ok(Self {
+            format,
+            normalize,
+            softmax,
+        })
+    }
+
+    /// What the file is called where it is saved. Neither name nor version needs escaping.
+    pub fn file_name(&self, name: &Name, version: u32) -> String {
+        let end = match self.format {
+            ExportFormat::Safetensors => ".safetensors",
+            ExportFormat::Bundle => "-bundle.zip",
+            ExportFormat::Timm => "-timm.zip",
+            ExportFormat::Torchscript => ".pt",
+            ExportFormat::Onnx => ".onnx",
+        };
+        let pixels = if self.normalize { "-pixels" } else { "" };
+        let probabilities = if self.softmax { "-probabilities" } else { "" };
+        format!("{name}-v{version}{pixels}{probabilities}{end}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_does_not_go_together_is_refused_and_the_way_out_is_named() {
+        let check = |format, normalize, softmax, architecture| {
+            ExportSpec::check(format, normalize, softmax, architecture).map_err(|faults| {
+                faults
+                    .into_iter()
+                    .map(|fault| format!("{}: {}", fault.pointer, fault.message))
+                    .collect::<Vec<_>>()
+            })
+        };
+        for format in ExportFormat::ALL {
+            assert!(check(format, false, false, Architecture::Resnet18).is_ok());
+        }
+        assert_eq!(
+            check(ExportFormat::Timm, false, true, Architecture::Resnet20).unwrap_err(),
+            [
+                "/format: timm has no resnet20; the formats of this model are `safetensors`, `bundle`, `torchscript`, `onnx`",
+                "/softmax: `timm` has no such option; only `onnx` has",
+            ]
+        );
+        let both = check(ExportFormat::Onnx, true, true, Architecture::Resnet20).unwrap();
+        let name = Name::parse("flowers").unwrap();
+        assert_eq!(both.file_name(&name, 3), "flowers-v3-pixels-probabilities.onnx");
+    }
+}

@@ -1,0 +1,206 @@
+//! Models as other programs take them, written by a child while the caller waits and kept on disk as long as there is room.
+//!
+//! `exports/{model}/{key}-{sha256}`: the key is a digest of everything that the file depends on, so what is found is what would be made.
+//! Two who ask for the same at once get the same file, made once. All of it is a cache: what is gone is made again.
+
+use std::{
+    fs::{self, File},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use super::{
+    context::Context,
+    errand::{self, Errand},
+    kept,
+    paths::{self, absolute},
+};
+use crate::{
+    digest,
+    domain::{export::ExportSpec, model::Model},
+    error::{Error, Kind, Result},
+    id::ModelId,
+    protocol::{Artifact, ExportRun, RunResult, RunSpec, frames::ModelFiles},
+    store::ModelBlobs,
+};
+
+/// To be counted up when the same model and wish come to make other bytes than they did in a version of the program.
+const REVISION: u32 = 1;
+/// Largest file that is taken from a child, as a multiple of the model's own and beyond it: labels, names, a graph.
+const MAX_GROWTH: u64 = 2;
+const MAX_OVERHEAD: u64 = 64 << 20;
+
+/// A file that was made. It can be read to its end also when it was removed in the meantime.
+#[derive(Debug)]
+pub struct Exported {
+    pub file: File,
+    pub bytes: u64,
+    /// Hexadecimal.
+    pub sha256: String,
+}
+
+/// The file of a model that a wish stands for.
+///
+/// # Errors
+/// `exports-busy`, `export-timeout`, `insufficient-storage`, and failures of the worker and of the disk.
+pub async fn export(context: &Context, model: &Model, spec: ExportSpec) -> Result<Exported> {
+    let blobs = context.store.model_blobs(model.id).await?;
+    let title = format!("{}@{}", model.name, model.version);
+    let key = key(&blobs, &title, &spec);
+    let folder = folder(context).join(model.id.to_string());
+    if let Some(found) = kept(&folder, &key).await? {
+        return Ok(found);
+    }
+    let _alone = context.exporting.hold((model.id, key.clone())).await;
+    if let Some(found) = kept(&folder, &key).await? {
+        return Ok(found);
+    }
+    let _place = context.exports.try_acquire().map_err(|_| busy())?;
+    context.blobs.check_room(
+        model.bytes.saturating_mul(MAX_GROWTH),
+        context.config.limits.min_free_bytes,
+    )?;
+    let path = |digest: &str| absolute(&context.blobs.path(digest));
+    let run = ExportRun {
+        model: ModelFiles {
+            weights: path(&blobs.weights),
+            card: path(&blobs.card),
+            sha256: blobs.weights,
+        },
+        title,
+        spec,
+    };
+    let most = model
+        .bytes
+        .saturating_mul(MAX_GROWTH)
+        .saturating_add(MAX_OVERHEAD);
+    let made = make(context, run, most, folder, key).await?;
+    tidy(context).await;
+    Ok(made)
+}
+
+/// Digest of everything that the bytes depend on.
+fn key(blobs: &ModelBlobs, title: &str, spec: &ExportSpec) -> String {
+    let parts = (
+        env!("CARGO_PKG_VERSION"),
+        REVISION,
+        &blobs.weights,
+        &blobs.card,
+        title,
+        spec,
+    );
+    // Strings and numbers: it cannot fail.
+    digest::of_bytes(&serde_json::to_vec(&parts).unwrap_or_default())
+}
+
+async fn make(
+    context: &Context,
+    run: ExportRun,
+    max_bytes: u64,
+    folder: PathBuf,
+    key: String,
+) -> Result<Exported> {
+    let limits = &context.config.limits;
+    let errand = Errand {
+        command: "export",
+        run: RunSpec::Export(run),
+        deadline: limits.export_deadline(),
+    };
+    let too_slow = || {
+        let seconds = limits.export_deadline_seconds;
+        let detail =
+            format!("the export took longer than {seconds} s; try again when the server has less to do");
+        Error::new(Kind::Timeout, "export-timeout", detail).retry_after(Duration::from_secs(30))
+    };
+    let refused = |error| errand::refusal("export-failed", error);
+    match errand::send(context, errand, too_slow, refused).await? {
+        (dir, RunResult::Exported { file }) => {
+            blocking(move || take(dir.path(), file, max_bytes, &folder, &key)).await
+        }
+        _ => Err(Error::internal(anyhow::anyhow!(
+            "an export brought something else"
+        ))),
+    }
+}
+
+fn busy() -> Error {
+    let detail = "as many exports as the server allows are being made; try again in a moment";
+    Error::new(Kind::TooMany, "exports-busy", detail).retry_after(Duration::from_secs(5))
+}
+
+/// Puts the file that a child made in its place.
+fn take(dir: &Path, made: Artifact, max_bytes: u64, folder: &Path, key: &str) -> Result<Exported> {
+    errand::check(dir, &made, max_bytes)?;
+    let from = dir.join(&made.file);
+    let file = File::open(&from)?;
+    fs::create_dir_all(folder)?;
+    fs::rename(from, folder.join(format!("{key}-{}", made.sha256)))?;
+    Ok(Exported {
+        file,
+        bytes: made.bytes,
+        sha256: made.sha256,
+    })
+}
+
+async fn kept(folder: &Path, key: &str) -> Result<Option<Exported>> {
+    let (folder, key) = (folder.to_owned(), key.to_owned());
+    blocking(move || look_up(&folder, &key)).await
+}
+
+fn look_up(folder: &Path, key: &str) -> Result<Option<Exported>> {
+    for name in paths::names(folder) {
+        let digest = name.strip_prefix(key).and_then(|rest| rest.strip_prefix('-'));
+        let Some(sha256) = digest.filter(|digest| digest::is_digest(digest)) else {
+            continue;
+        };
+        // Another request may have removed it by now.
+        if let Some(file) = kept::there(File::open(folder.join(&name)))? {
+            kept::touch(&file)?;
+            return Ok(Some(Exported {
+                bytes: file.metadata()?.len(),
+                file,
+                sha256: sha256.to_owned(),
+            }));
+        }
+    }
+    Ok(None)
+}
+
+fn folder(context: &Context) -> PathBuf {
+    context.paths.data_dir().join("exports")
+}
+
+/// Deletes the least recently used files as long as all together are over the budget.
+async fn tidy(context: &Context) {
+    let (folder, budget) = (folder(context), context.config.limits.max_export_bytes);
+    let tidied = blocking(move || Ok(kept::keep_within(&folder, budget)?)).await;
+    if let Err(error) = tidied {
+        tracing::warn!(%error, "cannot make room among the exports");
+    }
+}
+
+/// Removes what belongs to models that are gone.
+pub async fn sweep(context: &Context) -> Result<()> {
+    let folder = folder(context);
+    let listed = folder.clone();
+    for name in blocking(move || Ok(paths::names(&listed))).await? {
+        let Ok(id) = name.parse::<ModelId>() else {
+            continue;
+        };
+        match context.store.model_blobs(id).await {
+            Err(error) if error.kind() == Kind::NotFound => {
+                let gone = folder.join(name);
+                blocking(move || Ok(fs::remove_dir_all(gone)?)).await?;
+            }
+            found => {
+                found?;
+            }
+        }
+    }
+    tidy(context).await;
+    Ok(())
+}
+
+async fn blocking<T: Send + 'static>(act: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    tokio::task::spawn_blocking(act).await.map_err(Error::internal)?
+}

@@ -1,0 +1,104 @@
+//! `finetuned-worker export`: a model as other programs take it, one file.
+//!
+//! Every format is written from the same tensors, those that the network itself takes, in torchvision's names; what can be computed with
+//! here is held to the network's own logits before it is handed over ([`torchscript`]). Nothing in a file depends on when, where or how
+//! often it is made: the same model and wish make the same bytes.
+
+mod archive;
+mod onnx;
+#[cfg(test)]
+mod tests;
+mod texts;
+mod timm;
+mod torchscript;
+
+use std::path::Path;
+
+use anyhow::ensure;
+use tch::Device;
+
+use self::archive::Archive;
+use super::{
+    bundle,
+    child::{RunDir, StopFlag, Stopped},
+    nets::Network,
+    state::{self, StateDict},
+};
+use crate::{
+    domain::{export::ExportFormat, model::ModelCard},
+    protocol::{ExportRun, RunResult, frames::ModelFiles},
+};
+
+/// Name within the run directory.
+const FILE: &str = "export";
+/// Threads of arithmetic, for the comparison of two pictures.
+const THREADS: i32 = 2;
+
+/// Leaves one file in `dir`.
+///
+/// # Errors
+/// [`Stopped`] once `stop` is set; anything else is a failure of ours, of the model's files or of the machine.
+pub fn run(run: &ExportRun, dir: &RunDir, stop: &StopFlag) -> anyhow::Result<RunResult> {
+    tch::set_num_threads(THREADS);
+    let path = dir.file(FILE);
+    let card = bundle::read_card(&run.model.card)?;
+    if run.spec.format == ExportFormat::Bundle {
+        write_bundle(&path, &run.model)?;
+    } else {
+        let model = Model::read(run, card)?;
+        ensure!(!stop.is_set(), Stopped);
+        match run.spec.format {
+            ExportFormat::Onnx => onnx::write(&path, &model, &run.spec)?,
+            ExportFormat::Timm => timm::write(&path, &model)?,
+            ExportFormat::Torchscript => torchscript::write(&path, &model)?,
+            ExportFormat::Safetensors | ExportFormat::Bundle => {
+                state::write(&path, &model.state, &model.texts_of_torch())?;
+            }
+        }
+    }
+    ensure!(!stop.is_set(), Stopped);
+    Ok(RunResult::Exported {
+        file: dir.artifact(FILE)?,
+    })
+}
+
+/// A model that is read and fits its architecture.
+struct Model {
+    card: ModelCard,
+    /// What the files call it.
+    title: String,
+    network: Network,
+    /// The network's tensors, each in the order of its dimensions: 32-bit floats, and BatchNorm's counters.
+    state: StateDict,
+}
+
+impl Model {
+    fn read(run: &ExportRun, card: ModelCard) -> anyhow::Result<Self> {
+        let weights = bundle::read_weights(&run.model.weights, &run.model.sha256)?;
+        let network = Network::loaded(card.architecture, card.classes.len(), &weights, Device::Cpu)?;
+        Ok(Self::new(card, run.title.clone(), network))
+    }
+
+    fn new(card: ModelCard, title: String, network: Network) -> Self {
+        let tensors = network.state().iter();
+        let state = tensors.map(|(name, tensor)| (name.clone(), tensor.detach().contiguous()));
+        Self {
+            state: state.collect(),
+            card,
+            title,
+            network,
+        }
+    }
+}
+
+/// The model's files as they are.
+fn write_bundle(path: &Path, files: &ModelFiles) -> anyhow::Result<()> {
+    let mut archive = Archive::create(path)?;
+    archive.add_file(bundle::CARD_FILE, &files.card)?;
+    let found = archive.add_file(bundle::WEIGHTS_FILE, &files.weights)?;
+    ensure!(
+        found == files.sha256,
+        "the model's weights are not the ones that they should be"
+    );
+    archive.finish()
+}

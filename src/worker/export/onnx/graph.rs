@@ -1,0 +1,114 @@
+//! Nodes and initializers of a graph, one after another: what a node makes has the node's name, a weight has torchvision's.
+
+use bytes::Bytes;
+use tch::Tensor;
+
+use super::messages::{
+    ATTRIBUTE_FLOAT, ATTRIBUTE_INT, ATTRIBUTE_INTS, AttributeProto, FLOAT, INT64, NodeProto, TensorProto,
+};
+use crate::worker::state::{self, StateDict};
+
+/// A graph that is being built of a model's tensors.
+pub struct Graph<'a> {
+    state: &'a StateDict,
+    pub nodes: Vec<NodeProto>,
+    pub initializers: Vec<TensorProto>,
+}
+
+impl<'a> Graph<'a> {
+    pub fn new(state: &'a StateDict) -> Self {
+        Self {
+            state,
+            nodes: Vec::new(),
+            initializers: Vec::new(),
+        }
+    }
+
+    /// Adds a node and returns the name of what it makes.
+    pub fn node<const N: usize>(
+        &mut self,
+        operator: &str,
+        name: &str,
+        input: [&str; N],
+        attribute: Vec<AttributeProto>,
+    ) -> String {
+        self.nodes.push(NodeProto {
+            input: input.map(str::to_owned).into(),
+            output: vec![name.to_owned()],
+            name: name.to_owned(),
+            op_type: operator.to_owned(),
+            attribute,
+        });
+        name.to_owned()
+    }
+
+    /// Takes a tensor of the model in, and returns its name.
+    pub fn weight(&mut self, name: String) -> String {
+        let tensor = Owned(self.state[&name].shallow_clone());
+        self.initializers.push(TensorProto {
+            dims: tensor.0.size(),
+            data_type: FLOAT,
+            name: name.clone(),
+            // Without a copy: a large network is in memory often enough.
+            raw_data: Bytes::from_owner(tensor),
+        });
+        name
+    }
+
+    /// Floats that are none of the model's.
+    pub fn floats(&mut self, name: &str, dims: &[i64], values: &[f32]) -> String {
+        let bytes = values.iter().flat_map(|value| value.to_le_bytes());
+        self.constant(name, dims, FLOAT, bytes.collect())
+    }
+
+    pub fn integers(&mut self, name: &str, values: &[i64]) -> String {
+        let bytes = values.iter().flat_map(|value| value.to_le_bytes());
+        self.constant(name, &[values.len() as i64], INT64, bytes.collect())
+    }
+
+    fn constant(&mut self, name: &str, dims: &[i64], data_type: i32, bytes: Vec<u8>) -> String {
+        self.initializers.push(TensorProto {
+            dims: dims.to_vec(),
+            data_type,
+            name: name.to_owned(),
+            raw_data: bytes.into(),
+        });
+        name.to_owned()
+    }
+}
+
+/// The bytes of a contiguous tensor on the CPU, for as long as somebody holds it.
+struct Owned(Tensor);
+
+impl AsRef<[u8]> for Owned {
+    fn as_ref(&self) -> &[u8] {
+        state::bytes_of(&self.0)
+    }
+}
+
+pub fn float(name: &str, value: f32) -> AttributeProto {
+    AttributeProto {
+        name: name.to_owned(),
+        f: Some(value),
+        r#type: ATTRIBUTE_FLOAT,
+        ..AttributeProto::default()
+    }
+}
+
+pub fn integer(name: &str, value: i64) -> AttributeProto {
+    AttributeProto {
+        name: name.to_owned(),
+        i: Some(value),
+        r#type: ATTRIBUTE_INT,
+        ..AttributeProto::default()
+    }
+}
+
+pub fn integers(name: &str, values: &[i64]) -> AttributeProto {
+    AttributeProto {
+        name: name.to_owned(),
+        ints: values.to_vec(),
+        r#type: ATTRIBUTE_INTS,
+        ..AttributeProto::default()
+    }
+}

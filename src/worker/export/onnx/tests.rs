@@ -1,0 +1,209 @@
+//! Holds the graphs to ONNX's rules, and, computed node by node with libtorch, to the network's own logits. Other people's runtimes and
+//! checker are asked by `scripts/interop`.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tch::{Device, Kind, Tensor};
+
+use super::{messages::*, *};
+use crate::{
+    domain::{architecture::Architecture, export::ExportFormat},
+    worker::{
+        export::tests::{TEMPERATURE, model, pictures},
+        nets::Network,
+        state,
+    },
+};
+
+fn spec(normalize: bool, softmax: bool) -> ExportSpec {
+    ExportSpec::check(ExportFormat::Onnx, normalize, softmax, Architecture::Resnet18).unwrap()
+}
+
+fn written(model: &Model, spec: &ExportSpec) -> ModelProto {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.onnx");
+    write(&path, model, spec).unwrap();
+    ModelProto::decode(&*fs::read(&path).unwrap()).unwrap()
+}
+
+fn tensor_of(proto: &TensorProto) -> Tensor {
+    let kind = match proto.data_type {
+        FLOAT => Kind::Float,
+        INT64 => Kind::Int64,
+        other => panic!("{}: {other}", proto.name),
+    };
+    let mut tensor = Tensor::empty(&proto.dims, (kind, Device::Cpu));
+    let memory = state::bytes_mut(&mut tensor);
+    assert_eq!(memory.len(), proto.raw_data.len(), "{}", proto.name);
+    memory.copy_from_slice(&proto.raw_data);
+    tensor
+}
+
+/// Computes a graph with libtorch, one node after another.
+fn computed(graph: &GraphProto, input: &Tensor) -> Tensor {
+    let mut values: BTreeMap<&str, Tensor> = graph
+        .initializer
+        .iter()
+        .map(|proto| (proto.name.as_str(), tensor_of(proto)))
+        .collect();
+    values.insert(&graph.input[0].name, input.shallow_clone());
+    for node in &graph.node {
+        let inputs: Vec<&Tensor> = node.input.iter().map(|name| &values[name.as_str()]).collect();
+        let output = step(node, &inputs);
+        values.insert(&node.output[0], output);
+    }
+    values[graph.output[0].name.as_str()].shallow_clone()
+}
+
+fn step(node: &NodeProto, inputs: &[&Tensor]) -> Tensor {
+    let attribute = |name: &str| node.attribute.iter().find(|it| it.name == name).unwrap();
+    let list = |name: &str| attribute(name).ints.clone();
+    let numbers = |tensor: &Tensor| Vec::<i64>::try_from(tensor).unwrap();
+    // Pads come as begins and then ends; ours are the same.
+    let pads = || list("pads")[..2].to_vec();
+    match (node.op_type.as_str(), inputs) {
+        ("Conv", [x, weight]) => {
+            assert_eq!(list("kernel_shape"), weight.size()[2..]);
+            let group = attribute("group").i.unwrap();
+            x.conv2d(weight, None::<&Tensor>, list("strides"), pads(), [1, 1], group)
+        }
+        ("BatchNormalization", [x, scale, shift, mean, variance]) => {
+            let epsilon = f64::from(attribute("epsilon").f.unwrap());
+            x.batch_norm(
+                Some(*scale),
+                Some(*shift),
+                Some(*mean),
+                Some(*variance),
+                false,
+                0.0,
+                epsilon,
+                false,
+            )
+        }
+        ("Relu", [x]) => x.relu(),
+        ("MaxPool", [x]) => x.max_pool2d(list("kernel_shape"), list("strides"), pads(), [1, 1], false),
+        ("Add", [a, b]) => *a + *b,
+        ("Sub", [a, b]) => *a - *b,
+        ("Div", [a, b]) => *a / *b,
+        ("GlobalAveragePool", [x]) => x.adaptive_avg_pool2d([1, 1]),
+        ("Flatten", [x]) => x.flatten(attribute("axis").i.unwrap(), -1),
+        ("Gemm", [x, weight, bias]) => {
+            assert_eq!(attribute("transB").i, Some(1));
+            x.linear(weight, Some(*bias))
+        }
+        ("Softmax", [x]) => x.softmax(attribute("axis").i.unwrap(), Kind::Float),
+        ("Slice", [x, starts, ends, axes, steps]) => {
+            let bounds = [starts, ends, axes, steps].map(|tensor| numbers(tensor));
+            (0..2).fold(x.shallow_clone(), |x, place| {
+                let [start, end, axis, step] = [0, 1, 2, 3].map(|part| bounds[part][place]);
+                x.slice(axis, start, end, step)
+            })
+        }
+        ("Pad", [x, pads]) => {
+            let pads = numbers(pads);
+            assert_eq!(pads[2..5], [0, 0, 0]);
+            x.constant_pad_nd([0, 0, 0, 0, pads[1], pads[5]])
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+fn off(found: &Tensor, expected: &Tensor) -> f64 {
+    assert_eq!(found.size(), expected.size());
+    (found - expected).abs().max().double_value(&[]) / expected.abs().max().double_value(&[]).max(1.0)
+}
+
+#[test]
+fn every_architectures_graph_is_well_formed_and_computes_its_logits() {
+    for architecture in Architecture::ALL {
+        let model = model(architecture);
+        let proto = written(&model, &spec(false, false));
+        assert_eq!((proto.ir_version, proto.opset_import[0].version), (8, 17));
+        let graph = proto.graph.unwrap();
+
+        let mut known: BTreeSet<&str> = graph.initializer.iter().map(|it| it.name.as_str()).collect();
+        assert_eq!(known.len(), graph.initializer.len(), "no name is given twice");
+        assert!(known.insert(&graph.input[0].name));
+        let mut used = BTreeSet::new();
+        for node in &graph.node {
+            for input in &node.input {
+                assert!(
+                    known.contains(input.as_str()),
+                    "{}: {input} comes later",
+                    node.name
+                );
+                used.insert(input.as_str());
+            }
+            assert!(known.insert(&node.output[0]), "{} is made twice", node.output[0]);
+        }
+        used.insert(&graph.output[0].name);
+        assert_eq!(used, known, "{architecture}: nothing is made in vain");
+
+        let weights = graph
+            .initializer
+            .iter()
+            .filter(|it| model.state.contains_key(&it.name));
+        let learned = |name: &&String| !name.ends_with("num_batches_tracked");
+        assert_eq!(weights.count(), model.state.keys().filter(learned).count());
+        for it in &graph.initializer {
+            if let Some(tensor) = model.state.get(&it.name) {
+                assert_eq!(tensor.size(), it.dims, "{}", it.name);
+            }
+        }
+        let pictures = pictures(3, architecture);
+        let found = tch::no_grad(|| computed(&graph, &pictures));
+        let off = off(&found, &model.network.logits(&pictures));
+        assert!(off <= 1e-4, "{architecture} is off by {off:e}");
+    }
+}
+
+#[test]
+fn normalisation_and_softmax_are_in_the_graph_where_they_are_asked_for() {
+    let architecture = Architecture::Resnet20;
+    let model = model(architecture);
+    let pixels = (pictures(2, architecture) + 2.0) / 4.0;
+    let recipe = &model.card.preprocessing;
+    let channels = |values: &[f32; 3]| Tensor::from_slice(values).view([1, 3, 1, 1]);
+    let normalised = (&pixels - channels(&recipe.mean)) / channels(&recipe.std);
+    let logits = model.network.logits(&normalised);
+    let probabilities = (&logits / TEMPERATURE).softmax(1, Kind::Float);
+    for (wish, name, input, expected) in [
+        (spec(true, false), "logits", &pixels, &logits),
+        (spec(false, true), "probabilities", &normalised, &probabilities),
+        (spec(true, true), "probabilities", &pixels, &probabilities),
+    ] {
+        let proto = written(&model, &wish);
+        let told: BTreeMap<&str, &str> = proto
+            .metadata_props
+            .iter()
+            .map(|entry| (entry.key.as_str(), entry.value.as_str()))
+            .collect();
+        assert_eq!(told["labels"], r#"["ants","bees","cats"]"#);
+        assert_eq!(told["input"].contains("0 to 1"), wish.normalize);
+        let graph = proto.graph.unwrap();
+        assert_eq!(graph.output[0].name, name);
+        let found = tch::no_grad(|| computed(&graph, input));
+        assert!(off(&found, expected) <= 1e-4, "{name}");
+    }
+    let other = Network::drawn(architecture, 3, 5, Device::Cpu).logits(&normalised);
+    assert!(off(&other, &logits) > 1e-2, "another network is far from it");
+}
+
+#[test]
+fn the_batch_has_a_name_and_everything_else_a_number() {
+    let proto = written(&model(Architecture::Resnet18), &spec(false, false));
+    let graph = proto.graph.unwrap();
+    let shape = |value: &ValueInfoProto| {
+        let tensor = value.r#type.clone().unwrap().tensor_type.unwrap();
+        assert_eq!(tensor.elem_type, FLOAT);
+        let extents = tensor.shape.unwrap().dim.into_iter();
+        extents.map(|dim| dim.value.unwrap()).collect::<Vec<_>>()
+    };
+    let named = || Extent::Named("N".to_owned());
+    let [three, side] = [3, 32].map(Extent::Number);
+    assert_eq!(
+        shape(&graph.input[0]),
+        [named(), three.clone(), side.clone(), side]
+    );
+    assert_eq!(shape(&graph.output[0]), [named(), three]);
+}

@@ -1,0 +1,33 @@
+//! What a file says about its model in words: labels, preprocessing, architecture, in the metadata of formats that have such a thing.
+
+use std::collections::BTreeMap;
+
+use super::Model;
+
+impl Model {
+    /// Texts by name. Labels and preprocessing are JSON.
+    pub fn texts(&self) -> BTreeMap<String, String> {
+        let card = &self.card;
+        let labels = serde_json::Value::from(card.classes.clone());
+        let texts = [
+            ("architecture", card.architecture.to_string()),
+            ("labels", labels.to_string()),
+            ("model", self.title.clone()),
+            (
+                "preprocessing",
+                // Not by way of a `Value`: that has 64 bits, and 0.485 would get more digits.
+                serde_json::to_string(&card.preprocessing).unwrap_or_default(),
+            ),
+            ("program", card.program.clone()),
+            ("temperature", card.temperature.to_string()),
+        ];
+        texts.map(|(name, text)| (name.to_owned(), text)).into()
+    }
+
+    /// The same for PyTorch's readers of safetensors, who look for `format`.
+    pub fn texts_of_torch(&self) -> BTreeMap<String, String> {
+        let mut texts = self.texts();
+        texts.insert("format".to_owned(), "pt".to_owned());
+        texts
+    }
+}

@@ -1,0 +1,156 @@
+//! A folder for timm, zipped: `config.json`, `model.safetensors`, and a model card for people. `timm.create_model("local-dir:…")` makes
+//! the network of it, and `timm.data.create_transform` with the model's configuration the way from a picture to its input.
+
+use std::{fmt::Write, path::Path};
+
+use serde_json::{Value, json};
+
+use super::{Archive, Model};
+use crate::{
+    domain::{
+        architecture::design::Design,
+        model::ModelCard,
+        preprocessing::{Preprocessing, Resize},
+    },
+    worker::{bundle, state},
+};
+
+/// Most classes that the card for people lists.
+const LISTED_CLASSES: usize = 100;
+
+/// Writes the zip of a model whose architecture timm has under the same name.
+pub fn write(path: &Path, model: &Model) -> anyhow::Result<()> {
+    let weights = path.with_extension("weights");
+    state::write(&weights, &model.state, &model.texts_of_torch())?;
+    let mut archive = Archive::create(path)?;
+    archive.add("README.md", readme(model).as_bytes())?;
+    archive.add("config.json", &serde_json::to_vec_pretty(&config(model))?)?;
+    archive.add_file(bundle::WEIGHTS_FILE, &weights)?;
+    archive.finish()
+}
+
+fn config(model: &Model) -> Value {
+    let card = &model.card;
+    let recipe = &card.preprocessing;
+    let side = recipe.crop;
+    let pool = side.div_ceil(Design::of(card.architecture).total_stride());
+    let (crop_mode, crop_pct) = crop(recipe);
+    json!({
+        "architecture": card.architecture.as_str(),
+        "num_classes": card.classes.len(),
+        "num_features": card.architecture.features(),
+        "label_names": card.classes,
+        "pretrained_cfg": {
+            "tag": "finetuned",
+            "custom_load": false,
+            "input_size": [3, side, side],
+            "fixed_input_size": false,
+            "interpolation": "bilinear",
+            "crop_pct": crop_pct,
+            "crop_mode": crop_mode,
+            "mean": recipe.mean.map(decimal),
+            "std": recipe.std.map(decimal),
+            "num_classes": card.classes.len(),
+            "pool_size": [pool, pool],
+            "first_conv": "conv1",
+            "classifier": card.architecture.head(),
+        },
+    })
+}
+
+/// timm resizes to the input's size divided by `crop_pct`, rounded down.
+fn crop(recipe: &Preprocessing) -> (&'static str, f64) {
+    match recipe.resize {
+        Resize::Squash => ("squash", 1.0),
+        Resize::Letterbox => ("border", 1.0),
+        Resize::ShortestCrop => {
+            let (crop, resized) = (f64::from(recipe.crop), f64::from(recipe.resize_to));
+            let exact = crop / resized;
+            let reached = (crop / exact).floor() == resized;
+            ("center", if reached { exact } else { crop / (resized + 1e-6) })
+        }
+    }
+}
+
+/// The number that was written, not the digits that 32 bits turn it into.
+fn decimal(value: f32) -> f64 {
+    value.to_string().parse().unwrap_or(f64::from(value))
+}
+
+fn readme(model: &Model) -> String {
+    let card = &model.card;
+    let mut text = format!(
+        "---\nlibrary_name: timm\npipeline_tag: image-classification\ntags:\n- image-classification\n- timm\n---\n\n# {}\n\n",
+        model.title
+    );
+    for (name, fact) in facts(card) {
+        let _ = writeln!(text, "- {name}: {fact}");
+    }
+    let _ = write!(
+        text,
+        "\n```python\nimport timm\n\nmodel = timm.create_model(\"local-dir:.\", pretrained=True).eval()\n\
+        transform = timm.data.create_transform(**timm.data.resolve_model_data_config(model), is_training=False)\n\
+        probabilities = (model(transform(image).unsqueeze(0)) / {}).softmax(1)\n\
+        labels = model.pretrained_cfg[\"label_names\"]\n```\n\n\
+        Turn pictures as their EXIF orientation says before they go in (`PIL.ImageOps.exif_transpose`). The number that logits are divided \
+        by makes probabilities true on the validation images.\n\n## Classes\n\n",
+        card.temperature
+    );
+    for class in card.classes.iter().take(LISTED_CLASSES) {
+        // A class is named by whoever made the dataset; as code it is only a text.
+        let _ = writeln!(text, "- `{}`", class.replace('`', "'"));
+    }
+    if card.classes.len() > LISTED_CLASSES {
+        let _ = writeln!(text, "- … all in `config.json`");
+    }
+    text
+}
+
+/// What is known of where the model comes from.
+fn facts(card: &ModelCard) -> Vec<(&'static str, String)> {
+    let side = card.preprocessing.crop;
+    let mut facts = vec![
+        ("Architecture", card.architecture.to_string()),
+        ("Input", format!("{side} × {side} pixels")),
+        ("Base weights", card.base_weights.clone()),
+        ("Made by", card.program.clone()),
+    ];
+    // Of an imported model only what it came with is known.
+    if let Some(dataset) = &card.dataset {
+        let version = format!("{}, version {}", dataset.name, dataset.version);
+        facts.push(("Dataset", version));
+    }
+    if let Some(metrics) = &card.metrics {
+        facts.push(("Images of training", metrics.train_images.to_string()));
+        if let Some(accuracy) = metrics.val_accuracy {
+            facts.push(("Validation accuracy", format!("{accuracy:.4}")));
+        }
+    }
+    facts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timm_resizes_to_what_we_resize_to() {
+        for size in 16..=512 {
+            for recipe in [Preprocessing::for_size(size), Preprocessing::whole(size)] {
+                let (mode, share) = crop(&recipe);
+                let resized = (f64::from(recipe.crop) / share).floor();
+                assert_eq!((mode, resized), ("center", f64::from(recipe.resize_to)), "{size}");
+            }
+        }
+        let crop_of = |resize| {
+            crop(&Preprocessing {
+                resize,
+                ..Preprocessing::for_size(224)
+            })
+        };
+        assert_eq!(crop_of(Resize::ShortestCrop), ("center", 0.875));
+        assert_eq!(crop_of(Resize::Squash), ("squash", 1.0));
+        assert_eq!(crop_of(Resize::Letterbox), ("border", 1.0));
+        assert_eq!(decimal(0.485), 0.485);
+    }
+}

@@ -1,0 +1,72 @@
+//! TorchScript without tracing: the module as source, its tensors beside it, in the archive that `torch.jit.load` reads (torch's
+//! `serialization.md`, version 3).
+//!
+//! So parameters stay parameters under torchvision's names and can be moved or trained on, and any number of pictures of any size goes
+//! in. What is written is loaded again with libtorch and held to the network's own logits. `model.json` travels along as an extra file.
+
+mod modules;
+mod pickle;
+
+use std::path::Path;
+
+use anyhow::{Context, ensure};
+use tch::{CModule, Kind, Tensor};
+
+use self::modules::{Module, Slot};
+use super::{Archive, Model};
+use crate::worker::state;
+
+/// The folder that everything in the archive lies in; nobody looks at its name.
+const ROOT: &str = "model";
+/// Version of the format: the oldest that has all that is used, which newer programs read too.
+const VERSION: &[u8] = b"3\n";
+/// `()`, pickled: the source holds its constants itself.
+const NO_CONSTANTS: &[u8] = b"\x80\x02).";
+/// Largest difference of a logit, as a share of the largest (or of 1 where all are smaller).
+const TOLERANCE: f64 = 1e-4;
+/// Most pixels along a side of the pictures that are compared: enough to reach every layer.
+const COMPARED_SIDE: u32 = 64;
+
+/// Writes the module of a model.
+pub fn write(path: &Path, model: &Model) -> anyhow::Result<()> {
+    let root = modules::of(model.card.architecture);
+    let mut tensors = Vec::new();
+    let data = pickle::module(&root, &model.state, &mut tensors);
+    let mut archive = Archive::create(path)?;
+    let mut add = |name: &str, bytes: &[u8]| archive.add(&format!("{ROOT}/{name}"), bytes);
+    add("data.pkl", &data)?;
+    add(
+        &format!("code/__torch__/{}.py", modules::NAMESPACE),
+        root.source().as_bytes(),
+    )?;
+    add("constants.pkl", NO_CONSTANTS)?;
+    add("extra/model.json", &serde_json::to_vec_pretty(&model.card)?)?;
+    for (index, tensor) in tensors.into_iter().enumerate() {
+        add(&format!("data/{index}"), state::bytes_of(tensor))?;
+    }
+    add("version", VERSION)?;
+    add("byteorder", b"little")?;
+    archive.finish()?;
+    check(path, model)
+}
+
+/// Holds the written module to the network that it was made of.
+fn check(path: &Path, model: &Model) -> anyhow::Result<()> {
+    let module = CModule::load(path).context("the TorchScript module that was written cannot be loaded")?;
+    let side = i64::from(model.card.preprocessing.crop.min(COMPARED_SIDE));
+    let numbers = Tensor::arange(2 * 3 * side * side, (Kind::Float, tch::Device::Cpu));
+    let pictures = (numbers * 0.7).sin().view([2, 3, side, side]);
+    let expected = model.network.logits(&pictures);
+    let found = tch::no_grad(|| module.forward_ts(&[&pictures]))?;
+    ensure!(
+        found.size() == expected.size(),
+        "the TorchScript module gives another shape"
+    );
+    let scale = expected.abs().max().double_value(&[]).max(1.0);
+    let distance = (found - expected).abs().max().double_value(&[]);
+    ensure!(
+        distance <= TOLERANCE * scale,
+        "the TorchScript module computes something else: it is off by {distance:e}"
+    );
+    Ok(())
+}
