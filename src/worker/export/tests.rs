@@ -94,7 +94,7 @@ fn every_architecture_is_a_module_that_libtorch_loads_with_torchvisions_paramete
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("model.pt");
         torchscript::write(&path, &model).unwrap();
-        let module = CModule::load(&path).unwrap();
+        let module = torchscript::loaded(&path).unwrap();
         for count in [1, 3] {
             let pictures = pictures(count, architecture);
             let expected = model.network.logits(&pictures);
@@ -125,7 +125,7 @@ fn a_module_that_is_trained_on_moves_its_statistics() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.pt");
     torchscript::write(&path, &model).unwrap();
-    let mut module = CModule::load(&path).unwrap();
+    let mut module = torchscript::loaded(&path).unwrap();
     let pictures = pictures(4, Architecture::Resnet20);
     let forward = |module: &CModule| module.forward_ts(&[&pictures]).unwrap();
     let before = forward(&module);

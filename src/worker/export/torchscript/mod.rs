@@ -10,7 +10,7 @@ mod pickle;
 use std::path::Path;
 
 use anyhow::{Context, ensure};
-use tch::{CModule, Kind, Tensor};
+use tch::{CModule, Kind, TchError, Tensor};
 
 use self::modules::{Module, Slot};
 use super::{Archive, Model};
@@ -50,9 +50,18 @@ pub fn write(path: &Path, model: &Model) -> anyhow::Result<()> {
     check(path, model)
 }
 
+/// Loads a module that this process itself has just written, and never any other: loading one runs the source in it.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "it is our own file, to be held to the network before it is handed over"
+)]
+pub(super) fn loaded(path: &Path) -> Result<CModule, TchError> {
+    CModule::load(path)
+}
+
 /// Holds the written module to the network that it was made of.
 fn check(path: &Path, model: &Model) -> anyhow::Result<()> {
-    let module = CModule::load(path).context("the TorchScript module that was written cannot be loaded")?;
+    let module = loaded(path).context("the TorchScript module that was written cannot be loaded")?;
     let side = i64::from(model.card.preprocessing.crop.min(COMPARED_SIDE));
     let numbers = Tensor::arange(2 * 3 * side * side, (Kind::Float, tch::Device::Cpu));
     let pictures = (numbers * 0.7).sin().view([2, 3, side, side]);
