@@ -442,7 +442,7 @@ pub enum RunResult {
     LrFound {
         curve: Artifact,
     },
-    Predicted(PredictedResult),
+    Predicted(Box<PredictedResult>),
     /// A contact sheet, PNG.
     Previewed {
         sheet: Artifact,

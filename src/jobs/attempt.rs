@@ -32,7 +32,7 @@ pub enum Verdict {
     Trained(Box<TrainResult>),
     /// It found something, and made no model.
     Found(Artifact),
-    Predicted(PredictedResult),
+    Predicted(Box<PredictedResult>),
     Failed(JobError),
     Died(JobError),
     Drained,

@@ -128,12 +128,12 @@ pub fn classify(
         let message = format!("{errors} of {images} images have no prediction; their rows say why");
         reporter.send(&WorkerMessage::warning("images_without_prediction", message));
     }
-    Ok(RunResult::Predicted(PredictedResult {
+    Ok(RunResult::Predicted(Box::new(PredictedResult {
         images,
         errors,
         jsonl: dir.artifact(jsonl)?,
         csv: dir.artifact(csv)?,
-    }))
+    })))
 }
 
 /// A smaller batch is tried where memory does not suffice, and told.

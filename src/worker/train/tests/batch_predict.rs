@@ -69,7 +69,7 @@ fn carried_out(run: &BatchPredictRun, dir: &RunDir) -> anyhow::Result<RunResult>
 
 fn predicted(run: &BatchPredictRun, dir: &RunDir) -> PredictedResult {
     match carried_out(run, dir).unwrap() {
-        RunResult::Predicted(predicted) => predicted,
+        RunResult::Predicted(predicted) => *predicted,
         other => panic!("{other:?}"),
     }
 }
