@@ -208,7 +208,7 @@ mod tests {
             .await
             .unwrap()
             .unwrap();
-        assert!(keep(second.id, "e", 60).await);
+        assert!(keep(second.id, "e", 50).await);
         assert_eq!(keys(first.id).await, ["a"], "although it is the oldest");
         assert_eq!(keys(second.id).await, ["e"]);
 
