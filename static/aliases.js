@@ -59,7 +59,7 @@ function rollBack({ name, revision }) {
 function row(alias, onRollback) {
   const former = alias.history.find(({ model }) => model !== alias.model);
   const back = former && h('button', { type: 'button', class: 'quiet-button', 'data-testid': 'rollback', onclick: onRollback }, 'Roll back');
-  return h('li', { class: 'list-row', 'data-alias': alias.name },
+  return h('li', { class: 'row', 'data-alias': alias.name },
     h('strong', {}, h('bdi', {}, alias.name)),
     h('span', { class: 'quiet' }, `moved ${formatAgo(alias.moved_at)}`),
     former && h('span', { class: 'quiet' }, 'before: ', link(['models', former.model], `${former.model_name}@${former.model_version}`)),

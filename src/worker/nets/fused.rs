@@ -5,7 +5,7 @@
 //! one for each operator, is what this file makes, in memory. On processors whose libtorch has no such operators there is none.
 
 use std::{
-    io::{self, Cursor, Write},
+    io::{Cursor, Write},
     sync::OnceLock,
 };
 
@@ -111,6 +111,10 @@ fn call(method: &str, arguments: &[IValue]) -> Tensor {
 }
 
 /// The module, made when it is first asked for. Its methods hold nothing, so that all threads may use the one.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "what it runs is written here and nowhere else"
+)]
 fn operators() -> Option<&'static CModule> {
     static OPERATORS: OnceLock<Option<CModule>> = OnceLock::new();
     OPERATORS
@@ -170,7 +174,7 @@ fn archive() -> ZipResult<Vec<u8>> {
     ];
     for (name, bytes) in files {
         archive.start_file(format!("operators/{name}"), stored)?;
-        archive.write_all(bytes).map_err(io::Error::from)?;
+        archive.write_all(bytes)?;
     }
     Ok(archive.finish()?.into_inner())
 }
