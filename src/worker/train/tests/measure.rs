@@ -145,14 +145,10 @@ fn without_validation_images_there_is_no_evaluation_and_no_temperature() {
 #[test]
 fn a_training_that_is_stopped_while_it_measures_goes_on_to_the_same_files() {
     let set = Drawn::flat(24);
-    // At this rate the loss only grows: the best epoch is not the last, so that two sets of weights have to be told apart.
-    let mut run = set.run(json!({
-        "epochs": 3,
-        "optimizer": {"lr": 0.3, "backbone_lr_multiplier": 1.0},
-        "early_stopping": {"monitor": "val_loss", "patience": 3},
-    }));
+    // At this rate nothing is learnt, no epoch is better than the first, and so the best one is not the last.
+    let mut run = set.run(json!({"epochs": 3, "freeze": "backbone", "optimizer": {"lr": 1e-20}}));
     let expected = trained(uninterrupted(&run, &set.dir("expected")).result);
-    assert!(expected.card.metrics.as_ref().unwrap().epoch < 3);
+    assert_eq!(expected.card.metrics.as_ref().unwrap().epoch, 1);
     // What the best weights gave in an epoch before an interruption is measured again afterwards, and that is what is stopped here.
     for (number, last_epoch) in [(1, 2), (2, 3)] {
         let dir = set.dir(&format!("attempt-{number}"));
