@@ -1,4 +1,5 @@
-//! Rows of dataset versions and of the segments that they share. Neither is ever changed; they go with their dataset.
+//! Rows of dataset versions and of the segments that they share. They go with their dataset, and until then nothing of them changes but
+//! what `packs` notes of a segment's pack: when it was of use, and that it had to go.
 
 #[cfg(test)]
 mod tests;
