@@ -21,6 +21,7 @@ mod images_edit;
 mod job_predictions;
 mod jobs;
 mod lineage;
+mod lingering;
 mod model_edit;
 mod model_export;
 mod model_import;

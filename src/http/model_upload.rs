@@ -155,29 +155,14 @@ async fn receive_file(
         if head.len() < ENOUGH {
             let wanted = ENOUGH - head.len();
             head.extend_from_slice(&chunk[..chunk.len().min(wanted)]);
-            if head.len() >= ENOUGH
-                && let Err(refusal) = told(&head)
-            {
-                let _ = timeout(idle, pass_over(&mut chunks)).await;
-                return Err(refusal);
+            if head.len() >= ENOUGH {
+                told(&head)?;
             }
         }
         writer.write(chunk).await?;
     }
     let format = told(&head)?;
     Ok((writer.finish().await?, format))
-}
-
-/// Takes what is still on its way, up to a bound: a refusal before the end could get lost on its way to a client that is still sending.
-async fn pass_over(chunks: &mut (impl Stream<Item = Result<Bytes>> + Unpin)) {
-    const MOST: usize = 64 << 20;
-    let mut bytes = 0;
-    while let Some(Ok(chunk)) = chunks.next().await {
-        bytes += chunk.len();
-        if bytes > MOST {
-            return;
-        }
-    }
 }
 
 fn told(head: &[u8]) -> Result<ImportFormat> {

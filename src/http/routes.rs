@@ -14,9 +14,9 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     App, aliases, architectures, curves, dataset_archive, dataset_split, datasets, documentation, embeddings,
-    events, explain, guard, images, images_add, images_edit, job_predictions, jobs, lineage, model_edit,
-    model_export, model_import, models, oip, one_image, pages, predict, preview, problem, results, system,
-    torchserve, tus, uploads, versions,
+    events, explain, guard, images, images_add, images_edit, job_predictions, jobs, lineage, lingering,
+    model_edit, model_export, model_import, models, oip, one_image, pages, predict, preview, problem,
+    results, system, torchserve, tus, uploads, versions,
 };
 use crate::error::{Error, Kind};
 
@@ -106,6 +106,7 @@ pub fn service(app: App) -> Router {
         .layer(middleware::from_fn(problem::finish))
         .layer(middleware::from_fn(tus::say_version))
         .layer(middleware::from_fn(guard::headers))
+        .layer(middleware::from_fn(lingering::body))
         .with_state(app)
 }
 

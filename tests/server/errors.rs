@@ -2,6 +2,10 @@
 
 use reqwest::Method;
 use serde_json::json;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
 
 use crate::support::{Server, pictures};
 
@@ -150,5 +154,39 @@ async fn a_request_id_is_echoed_and_a_harmful_one_replaced() {
         32
     );
     assert_eq!(own.headers["x-content-type-options"], "nosniff");
+    server.stop().await;
+}
+
+/// Clients that read nothing before they have sent everything, as most do.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_reaches_a_client_that_is_still_sending() {
+    let server = Server::with(|config| config.limits.max_receiving_uploads = 0).await;
+    let address = server.api.base.strip_prefix("http://").unwrap().to_owned();
+    // More than the kernel holds for a server that does not read.
+    let bytes = vec![b'x'; 32 << 20];
+    for path in ["/v1/datasets?name=x", "/v1/models?name=x", "/nowhere"] {
+        let head = format!(
+            "PUT {path} HTTP/1.1\r\nhost: {address}\r\ncontent-length: {}\r\n\r\n",
+            bytes.len()
+        );
+        let mut connection = TcpStream::connect(&address).await.unwrap();
+        connection.write_all(head.as_bytes()).await.unwrap();
+        connection.write_all(&bytes).await.expect(path);
+        let mut answer = [0; 12];
+        connection.read_exact(&mut answer).await.expect(path);
+        assert!(answer.starts_with(b"HTTP/1.1 4"), "{path}: {answer:?}");
+    }
+    // One that asks first is told so without a byte of it.
+    let head = format!(
+        "PUT /v1/datasets?name=x HTTP/1.1\r\nhost: {address}\r\ncontent-length: 1000\r\nexpect: 100-continue\r\n\r\n"
+    );
+    let mut connection = TcpStream::connect(&address).await.unwrap();
+    connection.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    connection.read_to_string(&mut answer).await.unwrap();
+    assert!(
+        answer.starts_with("HTTP/1.1 429 ") && !answer.contains("HTTP/1.1 100 "),
+        "{answer}"
+    );
     server.stop().await;
 }

@@ -1,5 +1,7 @@
 //! Resumable uploads (tus 1.0): what a client may do, in which order it may fail, and that no acknowledged byte is sent twice.
 
+use std::time::Duration;
+
 use base64::{Engine, engine::general_purpose::STANDARD};
 use finetuned::{config::Config, digest};
 use reqwest::{Method, RequestBuilder};
@@ -7,6 +9,7 @@ use serde_json::json;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
+    time::timeout,
 };
 
 use crate::support::{Api, Server, api::Answer, pictures, program::Program};
@@ -394,11 +397,25 @@ async fn one_request_at_a_time_writes_and_a_silent_one_gives_way() {
     let archive = pictures::flat_archive(2, 3);
     let path = begin(api, archive.len(), &[("name", "things")]).await;
     let mut first = send_some(api, &path, 0, archive.len(), &archive[..1000]).await;
-    // Only what the server has read holds the upload; until then the second one would be let in.
-    let mut second = api.send(patch(api, &path, 0, b"")).await;
-    while second.status == 204 {
-        second = api.send(patch(api, &path, 0, b"")).await;
-    }
+    // Only what the server has read holds the upload; until then the second one is let in.
+    let second = async {
+        loop {
+            let second = api.send(patch(api, &path, 0, b"")).await;
+            if second.status != 204 {
+                return second;
+            }
+            // It may also have been in the first one's way, which has been answered then.
+            if timeout(Duration::from_millis(50), first.peek(&mut [0]))
+                .await
+                .is_ok()
+            {
+                first = send_some(api, &path, 0, archive.len(), &archive[..1000]).await;
+            }
+        }
+    };
+    let second = timeout(Duration::from_secs(60), second)
+        .await
+        .expect("nothing holds the upload");
     second.problem(423, "upload-locked");
     let deletion = api.send(asked(api, "DELETE", &path)).await;
     deletion.problem(423, "upload-locked");
@@ -410,14 +427,17 @@ async fn one_request_at_a_time_writes_and_a_silent_one_gives_way() {
                 return header(&answer, "upload-dataset").to_owned();
             }
             assert!([409, 423].contains(&answer.status), "{}", answer.text);
-            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+            tokio::time::sleep(Duration::from_millis(100)).await;
         }
     };
-    let dataset = tokio::time::timeout(std::time::Duration::from_secs(30), dataset)
+    let dataset = timeout(Duration::from_secs(30), dataset)
         .await
         .expect("a silent request holds its upload for ever");
     let mut refused = [0; 64];
-    let read = first.read(&mut refused).await.unwrap();
+    let read = timeout(Duration::from_secs(30), first.read(&mut refused))
+        .await
+        .expect("the silent one gets no answer")
+        .unwrap();
     let refused = String::from_utf8_lossy(&refused[..read]).into_owned();
     assert!(refused.starts_with("HTTP/1.1 423 "), "{refused}");
     let dataset = api

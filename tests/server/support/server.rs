@@ -1,6 +1,11 @@
 //! A server in this process, on a free port and an own data directory, stopped at the end of its test.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::PathBuf,
+    sync::mpsc::{self, RecvTimeoutError},
+    thread,
+    time::Duration,
+};
 
 use finetuned::{config::Config, http};
 use tempfile::TempDir;
@@ -11,12 +16,15 @@ use super::Api;
 
 /// How long a server may take to come to rest.
 const STOP: Duration = Duration::from_secs(60);
+/// How long a test may keep a server; the longest take a minute on a machine with nothing else to do.
+const LIFE: Duration = Duration::from_secs(15 * 60);
 
 pub struct Server {
     pub api: Api,
     data: Option<TempDir>,
     shutdown: CancellationToken,
     running: Option<JoinHandle<anyhow::Result<()>>>,
+    _watched: mpsc::Sender<()>,
 }
 
 impl Server {
@@ -43,6 +51,7 @@ impl Server {
             data: Some(data),
             shutdown,
             running: Some(running),
+            _watched: watch(),
         };
         server.api.get("/readyz").await.expect(200);
         server
@@ -69,6 +78,19 @@ impl Drop for Server {
     fn drop(&mut self) {
         self.shutdown.cancel();
     }
+}
+
+/// A test that hangs ends all of them, by name, instead of keeping whoever waits for them for ever.
+fn watch() -> mpsc::Sender<()> {
+    let test = thread::current().name().unwrap_or("a test").to_owned();
+    let (alive, ended) = mpsc::channel();
+    thread::spawn(move || {
+        if ended.recv_timeout(LIFE) == Err(RecvTimeoutError::Timeout) {
+            eprintln!("{test} did not end within {} seconds", LIFE.as_secs());
+            std::process::exit(101);
+        }
+    });
+    alive
 }
 
 /// Settings of a test's server: the real worker, no network.
