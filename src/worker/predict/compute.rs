@@ -92,7 +92,7 @@ impl Lanes<'_> {
                     break;
                 }
                 let others = self.busy.fetch_add(1, Ordering::SeqCst);
-                let answered = self.answer_all(&batch, others);
+                let answered = self.answer_all(&batch, self.threads(number, others));
                 self.busy.fetch_sub(1, Ordering::SeqCst);
                 answered?;
             }
@@ -100,10 +100,17 @@ impl Lanes<'_> {
         })
     }
 
-    fn answer_all(&self, batch: &[Picture], others: usize) -> anyhow::Result<()> {
+    /// How many threads a lane takes now, while so many others compute. The first one's pool is the only one that ever grows large.
+    fn threads(&self, number: usize, others: usize) -> usize {
+        let lanes = match number {
+            0 => (others + 1 + usize::from(!self.pictures.is_empty())).min(self.place.lanes),
+            _ => self.place.lanes,
+        };
+        (self.place.threads / lanes).max(1)
+    }
+
+    fn answer_all(&self, batch: &[Picture], threads: usize) -> anyhow::Result<()> {
         let begun = Instant::now();
-        let shared_by = others + 1 + usize::from(!self.pictures.is_empty());
-        let threads = (self.place.threads / shared_by.min(self.place.lanes)).max(1);
         tch::set_num_threads(threads as i32);
         match self.compute(batch, threads) {
             Ok(computed) => {
@@ -117,8 +124,8 @@ impl Lanes<'_> {
             Err(Failure::Torch(TorchFault::OutOfMemory(_))) if batch.len() > 1 => {
                 // What did not fit together may fit in halves.
                 let (first, second) = batch.split_at(batch.len() / 2);
-                self.answer_all(first, others)?;
-                self.answer_all(second, others)
+                self.answer_all(first, threads)?;
+                self.answer_all(second, threads)
             }
             // Nothing is said to those who wait: the end of this process tells the server that they may come back.
             Err(Failure::Torch(TorchFault::DeviceLost(message))) => bail!("the device is lost: {message}"),
