@@ -26,7 +26,7 @@ pub use self::{
 use crate::{
     digest,
     error::{Error, Kind, Result},
-    protocol::Artifact,
+    protocol::{Artifact, BulkFile},
 };
 
 /// The blob folder of a data directory. Cheap to clone.
@@ -83,23 +83,42 @@ impl Blobs {
     pub async fn adopt(&self, run_dir: &Path, artifact: &Artifact, _pin: &Pin) -> Result<()> {
         let (blobs, run_dir, artifact) = (self.clone(), run_dir.to_owned(), artifact.clone());
         blocking(move || {
-            let plain =
-                Path::new(&artifact.file).components().count() == 1 && !artifact.file.starts_with('.');
-            if !plain || !digest::is_digest(&artifact.sha256) {
-                return Err(io::Error::other("an artifact's name or digest is malformed"));
+            if !digest::is_digest(&artifact.sha256) {
+                return Err(io::Error::other("an artifact's digest is malformed"));
             }
-            let path = run_dir.join(&artifact.file);
-            let (sha256, bytes) = digest::of_file(&path)?;
-            if sha256 != artifact.sha256 || bytes != artifact.bytes {
-                return Err(io::Error::other(format!(
-                    "{} is not the file that the worker says it wrote",
-                    artifact.file
-                )));
-            }
-            File::open(&path)?.sync_all()?;
-            blobs.place(&path, &sha256)
+            blobs.take(&run_dir, &artifact.file, artifact.bytes, Some(&artifact.sha256))?;
+            Ok(())
         })
         .await
+    }
+
+    /// Takes a large file that a child made without hashing it, and says by which digest it is known from now on.
+    ///
+    /// # Errors
+    /// The file is not there or is not as long as the child says.
+    pub async fn adopt_bulk(&self, run_dir: &Path, file: &BulkFile, _pin: &Pin) -> Result<Artifact> {
+        let (blobs, run_dir, BulkFile { file, bytes }) = (self.clone(), run_dir.to_owned(), file.clone());
+        blocking(move || {
+            let sha256 = blobs.take(&run_dir, &file, bytes, None)?;
+            Ok(Artifact { file, sha256, bytes })
+        })
+        .await
+    }
+
+    fn take(&self, run_dir: &Path, file: &str, bytes: u64, sha256: Option<&str>) -> io::Result<String> {
+        if Path::new(file).components().count() != 1 || file.starts_with('.') {
+            return Err(io::Error::other("an artifact's name is malformed"));
+        }
+        let path = run_dir.join(file);
+        let (found, length) = digest::of_file(&path)?;
+        if sha256.is_some_and(|sha256| sha256 != found) || length != bytes {
+            return Err(io::Error::other(format!(
+                "{file} is not the file that the worker says it wrote"
+            )));
+        }
+        File::open(&path)?.sync_all()?;
+        self.place(&path, &found)?;
+        Ok(found)
     }
 
     /// Removes every blob that is not in `referenced`; the caller reads that set while it holds the lock that this takes.
@@ -221,5 +240,13 @@ mod tests {
             ..artifact
         };
         assert!(blobs.adopt(folder.path(), &outside, &pin).await.is_err());
+        let bulk = |bytes| BulkFile {
+            file: "model".into(),
+            bytes,
+        };
+        assert!(blobs.adopt_bulk(folder.path(), &bulk(4), &pin).await.is_err());
+        let known = blobs.adopt_bulk(folder.path(), &bulk(5), &pin).await.unwrap();
+        assert_eq!(known.sha256, digest::of_bytes(b"other"));
+        assert_eq!(fs::read(blobs.path(&known.sha256)).unwrap(), b"other");
     }
 }

@@ -24,8 +24,8 @@ use crate::{
     },
     id::{DatasetId, JobId},
     limits::Limits,
-    protocol::{Artifact, IngestResult},
-    store::{CreatedDataset, CreatedJob, NewDataset, NewJob, NewModel, Store, Topic},
+    protocol::{Artifact, BulkFile, IngestResult},
+    store::{CreatedDataset, CreatedJob, NewDataset, NewJob, NewModel, NewSegment, Store, Topic},
 };
 
 /// Longest time that a test waits for anything.
@@ -117,11 +117,23 @@ impl Stand {
             content_sha256: digest::of_bytes(classes.concat().as_bytes()),
             report: ReportSummary::default(),
             manifest: artifact("manifest"),
-            images_file: artifact("images"),
-            pack: artifact("pack"),
+            images_file: bulk_file("images"),
+            pack: bulk_file("pack"),
             report_entries: artifact("report"),
         };
-        assert!(self.store.finish_dataset(&claimed, result, 256).await.unwrap());
+        let segment = NewSegment {
+            number: 0,
+            images: artifact("images").sha256,
+            pack: artifact("pack").sha256,
+            pack_bytes: result.pack.bytes,
+            pack_side: 256,
+        };
+        assert!(
+            self.store
+                .finish_dataset(&claimed, result, segment)
+                .await
+                .unwrap()
+        );
         self.store.dataset(&id.to_string()).await.unwrap()
     }
 
@@ -272,6 +284,13 @@ pub fn card(spec: &JobSpec, dataset: &Dataset) -> ModelCard {
         program: "a stand-in".to_owned(),
         libtorch: "none".to_owned(),
         temperature: 1.0,
+    }
+}
+
+fn bulk_file(name: &str) -> BulkFile {
+    BulkFile {
+        file: name.to_owned(),
+        bytes: name.len() as u64,
     }
 }
 

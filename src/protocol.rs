@@ -428,6 +428,14 @@ pub struct Artifact {
     pub bytes: u64,
 }
 
+/// A large file that a child made: it is not hashed there, because the server hashes what it takes in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BulkFile {
+    /// Name within the run directory.
+    pub file: String,
+    pub bytes: u64,
+}
+
 /// [`RESULT_FILE`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "outcome", rename_all = "snake_case")]
@@ -485,8 +493,8 @@ pub struct IngestResult {
     /// [`ManifestImage`]s, a line each.
     pub manifest: Artifact,
     /// The original image files, one after another.
-    pub images_file: Artifact,
-    pub pack: Artifact,
+    pub images_file: BulkFile,
+    pub pack: BulkFile,
     /// [`crate::domain::dataset::ReportEntry`]s, a line each.
     pub report_entries: Artifact,
 }

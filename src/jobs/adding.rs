@@ -17,7 +17,7 @@ use super::{
     batch::{Packed, place_of},
     context::Context,
     failure,
-    ingest::PACK_SIDE,
+    ingest::{PACK_SIDE, adopt_segment},
     packs, paths,
     revise::{Addition, Revised, Target, Wish, revise},
     supervisor::{Outcome, Run, supervise},
@@ -32,7 +32,6 @@ use crate::{
     manifest::revision::AddedImage,
     process,
     protocol::{Artifact, IngestResult, IngestRun, ManifestImage, RunResult, RunSpec},
-    store::NewSegment,
 };
 
 /// What all images of a request show, and where they go.
@@ -68,9 +67,7 @@ pub async fn add(context: &Context, target: Target, packed: Packed, labels: Labe
         });
     };
     let pin = context.blobs.pin().await;
-    for artifact in [&result.images_file, &result.pack] {
-        context.blobs.adopt(packed.dir.path(), artifact, &pin).await?;
-    }
+    let segment = adopt_segment(context, packed.dir.path(), &result, &pin).await?;
     let (manifest, names) = (
         packed.dir.path().join(&result.manifest.file),
         packed.names.clone(),
@@ -86,16 +83,7 @@ pub async fn add(context: &Context, target: Target, packed: Packed, labels: Labe
             )
         })
         .collect();
-    let addition = Addition {
-        segment: NewSegment {
-            number: 0,
-            images: result.images_file.sha256,
-            pack: result.pack.sha256,
-            pack_bytes: result.pack.bytes,
-            pack_side: PACK_SIDE,
-        },
-        images,
-    };
+    let addition = Addition { segment, images };
     let revised = revise(context, target, Wish::Add(addition), &pin).await;
     drop(pin);
     packs::make_room(context).await;

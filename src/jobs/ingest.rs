@@ -5,12 +5,12 @@
 
 use std::{
     collections::HashMap,
+    path::Path,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use futures_util::future::try_join_all;
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, try_join};
 
 use super::{
     context::Context,
@@ -30,7 +30,7 @@ use crate::{
     id::DatasetId,
     process::{self, log::Log},
     protocol::{Artifact, IngestResult, IngestRun, RunResult, RunSpec, WorkerMessage},
-    store::{DatasetToIngest, Topic},
+    store::{DatasetToIngest, NewSegment, Topic},
 };
 
 /// Shorter side of the pictures in a pixel pack: what the default size of 224 pixels is cut out of.
@@ -228,19 +228,42 @@ async fn take_over(
 }
 
 async fn finish(context: &Context, dataset: &DatasetToIngest, result: IngestResult, pin: &Pin) -> Result<()> {
-    let artifacts = [
-        &result.manifest,
-        &result.images_file,
-        &result.pack,
-        &result.report_entries,
-    ];
     let dir = context.paths.run_dir(&dataset.id, dataset.attempt);
-    try_join_all(artifacts.map(|artifact| context.blobs.adopt(&dir, artifact, pin))).await?;
-    let finish = || context.store.finish_dataset(dataset, result.clone(), PACK_SIDE);
+    let (manifest, report) = (&result.manifest, &result.report_entries);
+    let ((), (), segment) = try_join!(
+        context.blobs.adopt(&dir, manifest, pin),
+        context.blobs.adopt(&dir, report, pin),
+        adopt_segment(context, &dir, &result, pin),
+    )?;
+    let finish = || {
+        context
+            .store
+            .finish_dataset(dataset, result.clone(), segment.clone())
+    };
     let finished = insist(&context.shutdown, "write down that a dataset is ready", finish).await;
     sweep_if_gone(context, finished);
     packs::make_room(context).await;
     Ok(())
+}
+
+/// Takes in the images that a child has read, and their pixels.
+pub(super) async fn adopt_segment(
+    context: &Context,
+    dir: &Path,
+    result: &IngestResult,
+    pin: &Pin,
+) -> Result<NewSegment> {
+    let (images, pack) = try_join!(
+        context.blobs.adopt_bulk(dir, &result.images_file, pin),
+        context.blobs.adopt_bulk(dir, &result.pack, pin),
+    )?;
+    Ok(NewSegment {
+        number: 0,
+        images: images.sha256,
+        pack: pack.sha256,
+        pack_bytes: pack.bytes,
+        pack_side: PACK_SIDE,
+    })
 }
 
 async fn reject(

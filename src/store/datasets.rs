@@ -5,7 +5,7 @@ use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 use super::{
     Store, Topic, activations,
     row::{count, optional_json, parsed, to_json, word},
-    versions::{self, NewVersion},
+    versions::{self, NewSegment, NewVersion},
 };
 use crate::{
     domain::{
@@ -167,7 +167,7 @@ impl Store {
         &self,
         dataset: &DatasetToIngest,
         result: IngestResult,
-        pack_side: u32,
+        segment: NewSegment,
     ) -> Result<bool> {
         let (id, attempt) = (dataset.id, dataset.attempt);
         let finished = self
@@ -188,7 +188,7 @@ impl Store {
                     if done.rows_affected() == 0 {
                         return Ok(false);
                     }
-                    versions::insert(connection, NewVersion::first(id, result, pack_side)).await?;
+                    versions::insert(connection, NewVersion::first(id, result, segment)).await?;
                     Ok(true)
                 })
             })

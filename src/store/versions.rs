@@ -76,7 +76,7 @@ pub struct SegmentFiles {
 
 impl NewVersion {
     /// What ingest made of a dataset's archive.
-    pub fn first(dataset: DatasetId, result: IngestResult, pack_side: u32) -> Self {
+    pub fn first(dataset: DatasetId, result: IngestResult, segment: NewSegment) -> Self {
         Self {
             dataset,
             version: 1,
@@ -89,14 +89,8 @@ impl NewVersion {
             splits: result.splits,
             content_sha256: result.content_sha256,
             manifest: result.manifest.sha256,
-            segments: vec![0],
-            new_segment: Some(NewSegment {
-                number: 0,
-                images: result.images_file.sha256,
-                pack: result.pack.sha256,
-                pack_bytes: result.pack.bytes,
-                pack_side,
-            }),
+            segments: vec![segment.number],
+            new_segment: Some(segment),
             next_image: result.images as u32,
         }
     }

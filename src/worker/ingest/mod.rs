@@ -26,14 +26,14 @@ mod tests;
 mod twins;
 mod warnings;
 
-use std::time::Duration;
+use std::{thread, time::Duration};
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, anyhow, ensure};
 
 use self::{
     catalogue::{Catalogue, Stored, catalogue},
     listing::{Listing, Verdict},
-    output::HashedFile,
+    output::{HashedFile, Output},
     pipeline::{Decoded, Pipeline},
     pulse::Pulse,
     rejection::Rejection,
@@ -41,7 +41,7 @@ use self::{
 use super::child::{Reporter, RunDir, StopFlag, Stopped};
 use crate::{
     domain::split::Split,
-    protocol::{Artifact, IngestResult, IngestRun, ManifestImage, RunResult},
+    protocol::{BulkFile, IngestResult, IngestRun, ManifestImage, RunResult},
 };
 
 /// Names within the run directory.
@@ -78,7 +78,10 @@ pub fn run(
 fn ingest(spec: &IngestRun, dir: &RunDir, pulse: &Pulse<'_>) -> anyhow::Result<RunResult> {
     pulse.beat()?;
     let mut listing = listing::list(&spec.archive, &spec.limits, pulse)?;
-    let (stored, images_file, pack) = store_images(spec, dir, pulse, &mut listing)?;
+    let (stored, outputs) = store_images(spec, dir, pulse, &mut listing)?;
+    pulse.hold(SYNC);
+    // Most of the time the disk has little left to do; what it has goes on while the images are compared.
+    let finishing = thread::spawn(move || outputs.finish());
     let Catalogue {
         layout,
         classes,
@@ -88,6 +91,9 @@ fn ingest(spec: &IngestRun, dir: &RunDir, pulse: &Pulse<'_>) -> anyhow::Result<R
         report,
         summary,
     } = catalogue(listing, stored);
+    let (images_file, pack) = finishing
+        .join()
+        .map_err(|_| anyhow!("making the images durable failed unexpectedly"))??;
 
     let mut report_file =
         HashedFile::create(dir, REPORT_FILE, spec.min_free_bytes).context("cannot write the report")?;
@@ -129,11 +135,8 @@ fn store_images(
     dir: &RunDir,
     pulse: &Pulse<'_>,
     listing: &mut Listing,
-) -> anyhow::Result<(Vec<Stored>, Artifact, Artifact)> {
-    let mut images =
-        HashedFile::create(dir, IMAGES_FILE, spec.min_free_bytes).context("cannot write the images")?;
-    let mut pack =
-        HashedFile::create(dir, PACK_FILE, spec.min_free_bytes).context("cannot write the pixel pack")?;
+) -> anyhow::Result<(Vec<Stored>, Outputs)> {
+    let mut outputs = Outputs::create(dir, spec.min_free_bytes)?;
     let mut stored = Vec::new();
     // The pipeline looks at the entries while their verdicts come in.
     let mut verdicts = Vec::new();
@@ -150,7 +153,7 @@ fn store_images(
             Err(settled) => Verdict::Settled(settled),
             Ok(image) => {
                 let entry = &listing.entries[index];
-                let mut kept = store(image, &mut images, &mut pack)?;
+                let mut kept = outputs.store(image)?;
                 kept.image.path = entry.path.clone();
                 kept.image.class = entry.class;
                 kept.image.split = entry.split.unwrap_or(Split::Train);
@@ -169,36 +172,54 @@ fn store_images(
         .iter()
         .any(|entry| entry.verdict == Verdict::Candidate);
     ensure!(!undecided, "the archive changed while it was read");
-    pulse.hold(SYNC);
-    let images = images.finish().context("cannot write the images")?;
-    let pack = pack.finish().context("cannot write the pixel pack")?;
-    Ok((stored, images, pack))
+    Ok((stored, outputs))
 }
 
-/// Appends one image to the two files; who it is, the caller knows.
-fn store(image: Decoded, images: &mut HashedFile, pack: &mut HashedFile) -> anyhow::Result<Stored> {
-    let manifest = ManifestImage {
-        id: 0,
-        segment: 0,
-        path: String::new(),
-        class: None,
-        split: Split::Train,
-        offset: images.append(&image.bytes).context("cannot write the images")?,
-        bytes: image.bytes.len() as u64,
-        sha256: image.sha256,
-        width: image.width,
-        height: image.height,
-        pack_offset: pack
-            .append(&image.packed.rgb)
-            .context("cannot write the pixel pack")?,
-        pack_width: image.packed.width,
-        pack_height: image.packed.height,
-    };
-    Ok(Stored {
-        image: manifest,
-        mode: image.mode,
-        fingerprint: image.fingerprint,
-    })
+/// The two files that hold the images: as they came, and their pixels.
+struct Outputs {
+    images: Output,
+    pack: Output,
+}
+
+impl Outputs {
+    fn create(dir: &RunDir, min_free_bytes: u64) -> anyhow::Result<Self> {
+        Ok(Self {
+            images: Output::create(dir, IMAGES_FILE, min_free_bytes).context("cannot write the images")?,
+            pack: Output::create(dir, PACK_FILE, min_free_bytes).context("cannot write the pixel pack")?,
+        })
+    }
+
+    /// Appends one image to both; who it is, the caller knows.
+    fn store(&mut self, image: Decoded) -> anyhow::Result<Stored> {
+        let offset = self.images.append(&image.bytes);
+        let pack_offset = self.pack.append(&image.packed.rgb);
+        let manifest = ManifestImage {
+            id: 0,
+            segment: 0,
+            path: String::new(),
+            class: None,
+            split: Split::Train,
+            offset: offset.context("cannot write the images")?,
+            bytes: image.bytes.len() as u64,
+            sha256: image.sha256,
+            width: image.width,
+            height: image.height,
+            pack_offset: pack_offset.context("cannot write the pixel pack")?,
+            pack_width: image.packed.width,
+            pack_height: image.packed.height,
+        };
+        Ok(Stored {
+            image: manifest,
+            mode: image.mode,
+            fingerprint: image.fingerprint,
+        })
+    }
+
+    fn finish(self) -> anyhow::Result<(BulkFile, BulkFile)> {
+        let images = self.images.finish().context("cannot write the images")?;
+        let pack = self.pack.finish().context("cannot write the pixel pack")?;
+        Ok((images, pack))
+    }
 }
 
 fn no_images(skipped: u64) -> Rejection {

@@ -1,5 +1,6 @@
-//! Files of the run directory that are hashed while they are written, so that gigabytes need not be read again, that go to the disk
-//! while the next ones come, and that leave the server its share of it: it must be able to write down that there was no room.
+//! Files of the run directory that go to the disk while they are written, so that the end has little to wait for, and that leave the
+//! server its share of it: it must be able to write down that there was no room. The small ones are hashed besides; the server hashes
+//! whatever it takes in, and the large ones need not be hashed twice.
 
 use std::{
     fs::File,
@@ -10,22 +11,33 @@ use std::{
 
 use serde::Serialize;
 
-use crate::{digest::Hasher, protocol::Artifact, worker::child::RunDir};
+use crate::{
+    digest::Hasher,
+    protocol::{Artifact, BulkFile},
+    worker::child::RunDir,
+};
 
 /// Bytes between two looks at how much of the disk is free.
 const LOOK_EVERY: u64 = 32 << 20;
 /// Bytes between two times that what was written is made durable.
-const FLUSH_EVERY: u64 = 128 << 20;
+const FLUSH_EVERY: u64 = 32 << 20;
 
-pub struct HashedFile {
+/// A file whose bytes are counted and nothing else.
+pub struct Output {
     name: &'static str,
     file: BufWriter<File>,
-    hasher: Hasher,
+    bytes: u64,
     min_free_bytes: u64,
     looked_at: u64,
     flushed_at: u64,
     /// From the first time on.
     flusher: Option<Flusher>,
+}
+
+/// A file whose digest is known as soon as it is written.
+pub struct HashedFile {
+    file: Output,
+    hasher: Hasher,
 }
 
 /// Makes a file durable bit by bit on a thread of its own, so that the end has little to wait for.
@@ -57,12 +69,12 @@ impl Flusher {
     }
 }
 
-impl HashedFile {
+impl Output {
     pub fn create(dir: &RunDir, name: &'static str, min_free_bytes: u64) -> io::Result<Self> {
         let new = Self {
             name,
             file: BufWriter::with_capacity(1 << 18, File::create(dir.file(name))?),
-            hasher: Hasher::new(),
+            bytes: 0,
             min_free_bytes,
             looked_at: 0,
             flushed_at: 0,
@@ -74,15 +86,15 @@ impl HashedFile {
 
     /// Appends, and tells where the bytes begin.
     pub fn append(&mut self, bytes: &[u8]) -> io::Result<u64> {
-        let offset = self.hasher.bytes();
+        let offset = self.bytes;
         self.file.write_all(bytes)?;
-        self.hasher.update(bytes);
-        if self.hasher.bytes() - self.looked_at >= LOOK_EVERY {
-            self.looked_at = self.hasher.bytes();
+        self.bytes += bytes.len() as u64;
+        if self.bytes - self.looked_at >= LOOK_EVERY {
+            self.looked_at = self.bytes;
             self.check_disk()?;
         }
-        if self.hasher.bytes() - self.flushed_at >= FLUSH_EVERY {
-            self.flushed_at = self.hasher.bytes();
+        if self.bytes - self.flushed_at >= FLUSH_EVERY {
+            self.flushed_at = self.bytes;
             let flusher = match self.flusher.take() {
                 Some(flusher) => flusher,
                 None => Flusher::of(self.file.get_ref())?,
@@ -101,21 +113,40 @@ impl HashedFile {
         Ok(())
     }
 
+    /// Makes the file durable.
+    pub fn finish(self) -> io::Result<BulkFile> {
+        let file = self.file.into_inner().map_err(io::IntoInnerError::into_error)?;
+        self.flusher.map_or(Ok(()), Flusher::finish)?;
+        file.sync_all()?;
+        Ok(BulkFile {
+            file: self.name.to_owned(),
+            bytes: self.bytes,
+        })
+    }
+}
+
+impl HashedFile {
+    pub fn create(dir: &RunDir, name: &'static str, min_free_bytes: u64) -> io::Result<Self> {
+        Ok(Self {
+            file: Output::create(dir, name, min_free_bytes)?,
+            hasher: Hasher::new(),
+        })
+    }
+
     /// Appends a line of JSON.
     pub fn append_line(&mut self, value: &impl Serialize) -> io::Result<()> {
         let mut line = serde_json::to_vec(value)?;
         line.push(b'\n');
-        self.append(&line).map(|_| ())
+        self.hasher.update(&line);
+        self.file.append(&line).map(|_| ())
     }
 
     /// Makes the file durable and describes it.
     pub fn finish(self) -> io::Result<Artifact> {
-        let file = self.file.into_inner().map_err(io::IntoInnerError::into_error)?;
-        self.flusher.map_or(Ok(()), Flusher::finish)?;
-        file.sync_all()?;
+        let BulkFile { file, bytes } = self.file.finish()?;
         Ok(Artifact {
-            file: self.name.to_owned(),
-            bytes: self.hasher.bytes(),
+            file,
+            bytes,
             sha256: self.hasher.finish(),
         })
     }
@@ -129,13 +160,11 @@ mod tests {
     fn the_disk_counts_as_full_when_the_server_s_share_is_all_that_is_left() {
         let folder = tempfile::tempdir().unwrap();
         let dir = RunDir::new(folder.path());
-        assert!(HashedFile::create(&dir, "file", 0).is_ok());
-        let refused = HashedFile::create(&dir, "file", u64::MAX)
-            .map(|_| ())
-            .unwrap_err();
+        assert!(Output::create(&dir, "file", 0).is_ok());
+        let refused = Output::create(&dir, "file", u64::MAX).map(|_| ()).unwrap_err();
         assert_eq!(refused.kind(), io::ErrorKind::StorageFull);
         // One that fills up while it is written.
-        let mut file = HashedFile::create(&dir, "file", 0).unwrap();
+        let mut file = Output::create(&dir, "file", 0).unwrap();
         file.min_free_bytes = u64::MAX;
         let block = vec![0; 1 << 20];
         let written = (0..100).take_while(|_| file.append(&block).is_ok()).count();

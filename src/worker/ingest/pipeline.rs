@@ -1,7 +1,7 @@
 //! Pass two: the images themselves. One thread reads the archive, several decode, the caller stores, in the order of the archive.
 //!
 //! ```text
-//! reader --jobs--> decoders            at most `threads` jobs wait
+//! reader --jobs--> decoders            at most WAITING x threads jobs wait
 //!    \--order--> caller <--result--/   at most IN_FLIGHT x threads images are on their way
 //! ```
 //! The order queue holds, for each image, the channel on which its result will come: so results are taken in order whoever finishes
@@ -31,8 +31,10 @@ use crate::{
     worker::pixels::{self, DecodeFault, Fingerprint, Mode, Picture},
 };
 
-/// Images on their way, for each thread.
-const IN_FLIGHT: usize = 16;
+/// Images on their way, and those of them that wait for a decoder, for each thread: so many that a thread that is kept waiting, by the
+/// disk say, does not stop the others.
+const IN_FLIGHT: usize = 32;
+const WAITING: usize = 8;
 /// Most bytes of image files on their way.
 const MAX_FILE_BYTES: u64 = 128 << 20;
 /// Most bytes that decoders hold at once, estimated.
@@ -85,7 +87,7 @@ impl Pipeline<'_> {
         let threads = self.threads.max(1);
         let files = Budget::new(MAX_FILE_BYTES);
         let decoding = Budget::new(MAX_DECODING_BYTES);
-        let (jobs, waiting_jobs) = sync_channel::<Job>(threads);
+        let (jobs, waiting_jobs) = sync_channel::<Job>(threads * WAITING);
         let (order, in_order) = sync_channel::<Pending>(threads * IN_FLIGHT);
         let waiting_jobs = Mutex::new(waiting_jobs);
         thread::scope(|scope| {
