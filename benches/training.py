@@ -4,7 +4,8 @@
 One run, one machine, the same initial weights, ResNet-18 at 224 pixels, batches of 32. The pictures are those of hymenoptera
 (`FINETUNED_BENCH_DATA`, by default `../shared/data/hymenoptera.zip` beside the repository), or else drawn ones. A peer's time is
 that of its process; ours is from the submission of the job to its model being published, by a server that is up, as it would be. What
-the server did before, once for the dataset, is in the table as well.
+the server did before, once for the dataset, is in the table as well. Where everything learns and nothing is kept from one job to the
+next, each is measured several times, in turns, and the fastest counts: a machine that is busy for a while shall not decide.
 """
 
 import json
@@ -31,6 +32,7 @@ JOBS = {
 AGAIN = "head only, 10 epochs, another rate"
 AGAIN_TARGETS = (40, 28)
 MEMORY_TARGET = 0.7
+ROUNDS_OF_EVERYTHING = 3
 
 
 def main():
@@ -46,9 +48,13 @@ def main():
         with Server(folder, "--weights-dir", weights) as server:
             table.note("reading the dataset, once", ingest(server, archive), "s")
             for name, (learns, epochs, freeze, *targets) in JOBS.items():
-                ours = train(server, freeze, epochs, 0.001)
-                again = train(server, freeze, epochs, 0.003) if learns == "head" else None
-                peers = [peer(python, data, weights, folder, learns, epochs, tuned) for tuned in (False, True)]
+                rounds = []
+                for _ in range(ROUNDS_OF_EVERYTHING if learns == "all" else 1):
+                    ours = train(server, freeze, epochs, 0.001)
+                    again = train(server, freeze, epochs, 0.003) if learns == "head" else None
+                    plain, tuned = (peer(python, data, weights, folder, learns, epochs, tuned) for tuned in (False, True))
+                    rounds.append((ours, plain, tuned))
+                ours, *peers = (min(runs, key=lambda run: run["seconds"]) for runs in zip(*rounds))
                 compare(table, name, ours, peers, targets)
                 if again:
                     for kind, theirs, target in zip(("plain", "tuned"), peers, AGAIN_TARGETS):
