@@ -111,7 +111,7 @@ async fn embeddings(
 ) -> Result<Response> {
     let begun = Instant::now();
     let normalize = query.normalize.unwrap_or(false);
-    let model = app.store().model(&reference).await?;
+    let model = pictures::model(&app, &reference).await?;
     match pictures::read(&app, request).await? {
         Images::One(image) => {
             let answer = embed_one(&app, &model, image?, normalize).await?;

@@ -77,7 +77,7 @@ async fn explain(
     request: Request,
 ) -> Result<Response> {
     let begun = Instant::now();
-    let model = app.store().model(&reference).await?;
+    let model = pictures::model(&app, &reference).await?;
     let class = query.class.map(|class| index_of(&model, &class)).transpose()?;
     let Images::One(image) = pictures::read(&app, request).await? else {
         let detail = "send one image: as the body, or as the field `file` of a form";

@@ -68,12 +68,6 @@ pub async fn read_body(body: Body, limit: usize) -> Result<Bytes> {
     }
 }
 
-/// Reads a body to its end, or to a limit, and keeps nothing of it.
-pub async fn discard(body: Body, limit: usize) {
-    let mut body = Limited::new(body, limit);
-    while let Some(Ok(_)) = body.frame().await {}
-}
-
 /// A query string; unknown parameters are refused.
 pub struct Query<T>(pub T);
 

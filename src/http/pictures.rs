@@ -16,7 +16,7 @@ use utoipa::ToSchema;
 
 use super::{
     App,
-    extract::{discard, is_json, read_body},
+    extract::{is_json, read_body},
 };
 use crate::{
     domain::model::{Model, PredictionTiming},
@@ -54,17 +54,22 @@ pub enum Images {
     Several(Vec<Result<Bytes>>),
 }
 
+/// The model that is asked. Where all places are taken nothing is looked up: a refusal has to cost little where there are many.
+///
+/// # Errors
+/// Those of [`Inference::has_room`](crate::inference::Inference::has_room), and `not-found`.
+pub async fn model(app: &App, reference: &str) -> Result<Model> {
+    app.inference().has_room()?;
+    app.store().model(reference).await
+}
+
 /// Reads the body: an image file, a form with fields `file`, or JSON with base64.
 ///
 /// # Errors
 /// Nothing of it can be read, or all places are taken: then it is not kept, whatever its size.
 pub async fn read(app: &App, request: Request) -> Result<Images> {
     let limit = app.limits().max_predict_bytes;
-    if let Err(full) = app.inference().has_room() {
-        // A refusal before the end of the body could get lost on its way to a client that is still sending.
-        discard(request.into_body(), limit).await;
-        return Err(full);
-    }
+    app.inference().has_room()?;
     let kind = request
         .headers()
         .get(header::CONTENT_TYPE)

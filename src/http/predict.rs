@@ -115,7 +115,7 @@ async fn predict(
         let fault = FieldError::new("/top_k", "range", "must be from 1 to 1000");
         return Err(Error::fields("the query is wrong", vec![fault]));
     }
-    let model = app.store().model(&reference).await?;
+    let model = pictures::model(&app, &reference).await?;
     match pictures::read(&app, request).await? {
         Images::One(image) => {
             let answer = predict_one(&app, &model, image?, top_k).await?;

@@ -85,7 +85,7 @@ pub async fn predictions_of_version(
 
 async fn predictions(app: App, reference: &str, request: Request) -> Result<Response, Error> {
     let begun = Instant::now();
-    let model = app.store().model(reference).await?;
+    let model = pictures::model(&app, reference).await?;
     let Images::One(image) = pictures::read(&app, request).await? else {
         let detail = "send one image: as the body, or as the field `data` of a form";
         return Err(Error::new(Kind::Malformed, "one-image", detail));

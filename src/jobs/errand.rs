@@ -1,5 +1,5 @@
-//! A child that works while its caller waits: previews, thumbnails, exports. It has a deadline, nothing it says is written down, and no row
-//! of the database knows of it; a caller that leaves takes it along.
+//! A child that works while its caller waits: previews, thumbnails, exports, imports. It has a deadline, nothing it says is written
+//! down, and no row of the database knows of it; a caller that leaves takes it along.
 
 use std::{path::Path, time::Duration};
 

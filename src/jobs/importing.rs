@@ -3,22 +3,24 @@
 //! A bounded number at once, the others wait for their turn, each with a deadline. A caller that leaves takes its child along. Until the
 //! row is there nothing knows of the model, and what was uploaded goes with the request.
 
-use std::{io, path::Path, time::Duration};
+use std::{path::Path, time::Duration};
 
-use tempfile::TempDir;
-use tokio::{sync::mpsc, time::timeout};
+use tokio::time::timeout;
 
 use super::{
     context::Context,
-    failure,
-    paths::{self, absolute},
-    supervisor::{Outcome, Run, supervise},
+    errand::{self, Errand},
+    paths::absolute,
 };
 use crate::{
-    domain::{job::FailureCode, model_import::ImportedFile, name::Name},
+    domain::{
+        job::{FailureCode, JobError},
+        model_import::ImportedFile,
+        name::Name,
+    },
     error::{Error, FieldError, Kind, Result},
     process,
-    protocol::{ImportContents, ImportFault, ImportResult, ImportRun, RunResult, RunSpec},
+    protocol::{ImportContents, ImportFault, ImportRun, RunResult, RunSpec},
     store::{ImportedModel, NewModel},
 };
 
@@ -31,11 +33,6 @@ pub struct Import<'a> {
     pub name: Name,
     pub contents: ImportContents,
     pub from: ImportedFile,
-}
-
-enum Cause {
-    Shutdown,
-    TooSlow,
 }
 
 /// Makes a model of a file, or says which one it is already.
@@ -53,10 +50,22 @@ pub async fn import(context: &Context, import: Import<'_>) -> Result<ImportedMod
         max_classes: limits.ingest.max_classes,
         threads: process::threads(context.config.train_threads).min(THREADS),
     }));
-    let runs = context.paths.runs();
-    let dir = tokio::task::spawn_blocking(move || paths::begin_passing(&runs, &run)).await;
-    let dir: TempDir = dir.map_err(io::Error::other).flatten()?;
-    let made = check(context, dir.path()).await?;
+    let errand = Errand {
+        command: "import",
+        run,
+        deadline: limits.import_deadline(),
+    };
+    let seconds = limits.import_deadline_seconds;
+    let (dir, brought) = errand::send(context, errand, || too_slow(seconds), not_checked).await?;
+    let made = match brought {
+        RunResult::Imported(made) => *made,
+        RunResult::Unimportable { error } => return Err(refusal(error)),
+        _ => {
+            return Err(Error::internal(anyhow::anyhow!(
+                "an import brought something else"
+            )));
+        }
+    };
     let pin = context.blobs.pin().await;
     for artifact in [&made.weights, &made.card_file] {
         context.blobs.adopt(dir.path(), artifact, &pin).await?;
@@ -76,65 +85,23 @@ pub async fn import(context: &Context, import: Import<'_>) -> Result<ImportedMod
     imported
 }
 
-/// Has a child look at the file.
-async fn check(context: &Context, dir: &Path) -> Result<ImportResult> {
-    let limits = &context.config.limits;
-    let child = Run {
-        program: &context.worker,
-        command: "import",
-        dir,
-        log: context.log(&"import"),
-        limits,
-    };
-    let stop = async {
-        tokio::select! {
-            () = context.shutdown.cancelled() => Cause::Shutdown,
-            () = tokio::time::sleep(limits.import_deadline()) => Cause::TooSlow,
+/// A failure that is not the file's.
+fn not_checked(error: JobError) -> Error {
+    match error.code {
+        FailureCode::DiskFull => Error::new(Kind::DiskFull, "insufficient-storage", error.message),
+        FailureCode::OutOfMemory => {
+            let detail =
+                "checking the model takes more memory than the server allows for one of `max_model_bytes`";
+            Error::new(Kind::Invalid, "model-invalid", detail)
         }
-    };
-    let (sender, mut messages) = mpsc::channel(16);
-    let nobody_listens = async { while messages.recv().await.is_some() {} };
-    let (report, ()) = tokio::join!(supervise(&child, sender, stop), nobody_listens);
-    let broken = failure::of_child(&report, context.paths.data_dir());
-    match report.outcome {
-        Outcome::Ended {
-            result: Some(RunResult::Imported(made)),
-            ..
-        } => Ok(*made),
-        Outcome::Ended {
-            result: Some(RunResult::Unimportable { error }),
-            ..
-        } => Err(refusal(error)),
-        Outcome::Ended {
-            result: Some(RunResult::Failed { error }),
-            ..
-        } => Err(match error.code {
-            FailureCode::DiskFull => Error::new(Kind::DiskFull, "insufficient-storage", error.message),
-            FailureCode::OutOfMemory => {
-                let detail = "checking the model takes more memory than the server allows for one of `max_model_bytes`";
-                Error::new(Kind::Invalid, "model-invalid", detail)
-            }
-            _ => Error::internal(anyhow::anyhow!("an import: {}", error.message)),
-        }),
-        Outcome::Stopped {
-            cause: Cause::Shutdown,
-            ..
-        } => {
-            let detail = "the server is stopping; send the model again when it is back";
-            Err(Error::new(Kind::Unavailable, "shutting-down", detail).retry_after(Duration::from_secs(10)))
-        }
-        Outcome::Stopped {
-            cause: Cause::TooSlow,
-            ..
-        } => {
-            let seconds = limits.import_deadline_seconds;
-            let detail = format!(
-                "checking the model took longer than {seconds} s; try again when the server has less to do"
-            );
-            Err(Error::new(Kind::Timeout, "import-timeout", detail))
-        }
-        _ => Err(Error::internal(anyhow::anyhow!("an import: {}", broken.message))),
+        _ => Error::internal(anyhow::anyhow!("an import: {}", error.message)),
     }
+}
+
+fn too_slow(seconds: u64) -> Error {
+    let detail =
+        format!("checking the model took longer than {seconds} s; try again when the server has less to do");
+    Error::new(Kind::Timeout, "import-timeout", detail)
 }
 
 fn busy() -> Error {

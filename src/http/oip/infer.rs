@@ -19,8 +19,8 @@ use crate::{
     error::{Error, Kind, Result},
     http::{
         App,
-        extract::{discard, read_body},
-        pictures::timed,
+        extract::read_body,
+        pictures::{self, timed},
         problem::Problems,
     },
     inference::{Embedding, Picture, Prediction},
@@ -61,12 +61,8 @@ pub async fn infer_version(
 
 async fn answer(app: App, reference: &str, request: Request) -> Result<Response> {
     let begun = Instant::now();
-    let model = app.store().model(reference).await?;
+    let model = pictures::model(&app, reference).await?;
     let limit = app.limits().max_predict_bytes;
-    if let Err(full) = app.inference().has_room() {
-        discard(request.into_body(), limit).await;
-        return Err(full);
-    }
     let json_length = json_length(request.headers())?;
     let body = read_body(request.into_body(), limit).await?;
     let wire::Inference { request, elements } = wire::read(&body, json_length)?;
