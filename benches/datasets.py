@@ -3,7 +3,8 @@
 
 The pictures to decode are those of hymenoptera (`FINETUNED_BENCH_DATA`, by default `../shared/data/hymenoptera.zip` beside the
 repository), or else drawn ones, many times over so that the start of a child does not count for much. Our time is the life of the child:
-its start, decoding, turning, resizing, packing, hashing, looking for duplicates, making all of it durable; that of the whole, from the
+its start, decoding, turning, resizing, packing, hashing each image, looking for duplicates, making all of it durable (the server hashes
+the pack as it takes it in); that of the whole, from the
 first byte of the upload until the dataset is ready, is told besides. The peer's is that of the better of two passes over the unpacked
 files, with its workers up; it decodes, resizes and keeps nothing. The many are drawn, 32 pixels a side.
 """
