@@ -28,6 +28,19 @@ pub fn channels_last(tensor: &Tensor) -> Tensor {
     copy.permute([0, 3, 1, 2])
 }
 
+/// The mean over H and W: `[N, C, H, W]` to `[N, C]`.
+pub fn pooled(activations: &Tensor) -> Tensor {
+    activations.adaptive_avg_pool2d([1, 1]).flatten(1, -1)
+}
+
+/// The same activations `[N, C, H, W]` in dense channels-last memory: shared where they are, otherwise a copy.
+pub fn contiguous_channels_last(activations: &Tensor) -> Tensor {
+    activations
+        .permute([0, 2, 3, 1])
+        .contiguous()
+        .permute([0, 3, 1, 2])
+}
+
 /// A convolution without bias. Weight: `[out, in / groups, kernel, kernel]`, 32-bit floats; it computes in the numbers that its input
 /// comes in, with a copy of the weight in these, through which the weight still learns.
 #[derive(Debug)]

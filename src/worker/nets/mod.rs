@@ -4,12 +4,14 @@
 //! torchvision's, so that weights travel both ways. See [`Network`].
 
 mod binder;
+pub mod eval;
 pub mod folded;
 mod fused;
 mod initialise;
 pub mod input;
 pub mod layers;
 mod resnet;
+pub mod winograd;
 
 #[cfg(test)]
 mod published;

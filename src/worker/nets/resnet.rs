@@ -8,7 +8,7 @@ use tch::Tensor;
 use super::{
     binder::Binder,
     initialise::Init,
-    layers::{BatchNorm, Conv, Mode},
+    layers::{self, BatchNorm, Conv, Mode},
 };
 use crate::domain::architecture::{
     Stage,
@@ -52,7 +52,7 @@ impl ResNet {
                 activations = block.forward(&activations, mode);
             }
             if *stage == self.last_stage() {
-                activations = activations.adaptive_avg_pool2d([1, 1]).flatten(1, -1);
+                activations = layers::pooled(&activations);
             }
         }
         activations

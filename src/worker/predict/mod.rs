@@ -36,7 +36,10 @@ use crate::{
 use self::{compute::Lanes, decode::Decoder, models::Models, pipe::Replies, queue::Queue};
 
 // Batch predictions answer as this child does.
-pub(in crate::worker) use self::{answer::likeliest, models::folded};
+pub(in crate::worker) use self::{
+    answer::likeliest,
+    models::{folded, packed},
+};
 
 /// What a predict child is started with.
 #[derive(Clone, Debug)]

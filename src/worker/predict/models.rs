@@ -101,22 +101,26 @@ impl Models {
         let weights =
             bundle::read_weights(&files.weights, &files.sha256).map_err(|fault| fault.to_string())?;
         let has_alone = self.device == Device::Cpu && self.threads > 1;
-        let bytes = weight_of(&weights) * (1 + u64::from(has_alone));
-        self.slots().make_room(bytes);
+        self.slots()
+            .make_room(weight_of(&weights) * (1 + u64::from(has_alone)));
         let network = Network::loaded(card.architecture, card.classes.len(), &weights, Device::Cpu)
             .map_err(|fault| fault.to_string())?;
         let side = i64::from(card.preprocessing.crop);
+        tch::set_num_threads(self.threads as i32);
+        let folded = folded(&network, self.device, side)?;
         let prepared = |batch: usize, threads: usize| {
             tch::set_num_threads(threads as i32);
-            let folded = folded(&network, self.device, batch as i64, side)?;
-            warm_up(&folded, batch, side);
-            Ok::<_, String>(folded)
+            let packed = packed(&folded, &network, batch as i64, side)?;
+            warm_up(&packed, batch, side);
+            Ok::<_, String>(packed)
         };
         let loaded = Loaded {
             alone: has_alone.then(|| prepared(1, self.threads)).transpose()?,
             together: prepared(self.max_batch, 1)?,
         };
-        Ok((loaded, bytes))
+        let (own, shared) = loaded.together.bytes();
+        let of_alone = loaded.alone.as_ref().map_or(0, |network| network.bytes().0);
+        Ok((loaded, own + shared + of_alone))
     }
 }
 
@@ -130,25 +134,40 @@ fn kinds(device: Device) -> &'static [(Kind, f64)] {
 }
 
 /// Folds a network in the fastest kind of numbers in which it still computes what it should.
-pub(in crate::worker) fn folded(
+pub(in crate::worker) fn folded(network: &Network, device: Device, side: i64) -> Result<Folded, String> {
+    let mut fault = String::new();
+    for &(kind, allowed) in kinds(device) {
+        match checked(Folded::of(network, kind, device), network, side, allowed) {
+            Ok(folded) => return Ok(folded),
+            Err(found) => fault = found,
+        }
+    }
+    Err(fault)
+}
+
+/// The same for batches of this size, if it still computes what it should.
+pub(in crate::worker) fn packed(
+    folded: &Folded,
     network: &Network,
-    device: Device,
     batch: i64,
     side: i64,
 ) -> Result<Folded, String> {
-    let golden = golden_picture(1, side);
-    let mut apart = f64::NAN;
-    for &(kind, allowed) in kinds(device) {
-        let folded = Folded::of(network, kind, device).packed_for(batch, side);
-        match folded.distance_from(network, &golden) {
-            Some(distance) if distance > allowed => apart = distance,
-            // Where the network itself gives no numbers, every answer will be told to have none.
-            _ => return Ok(folded),
-        }
+    let allowed = kinds(folded.device())
+        .iter()
+        .find(|(kind, _)| *kind == folded.kind());
+    let (_, allowed) = allowed.expect("it was folded in one of them");
+    checked(folded.packed_for(batch, side), network, side, *allowed)
+}
+
+/// Where the network itself gives no numbers, there is nothing to compare: every answer will be told to have none.
+fn checked(folded: Folded, network: &Network, side: i64, allowed: f64) -> Result<Folded, String> {
+    match folded.distance_from(network, &golden_picture(1, side)) {
+        Some(distance) if distance > allowed => Err(format!(
+            "on {:?} the network computes something else than it should: its answers to a known picture are {distance:.1e} apart",
+            folded.device()
+        )),
+        _ => Ok(folded),
     }
-    Err(format!(
-        "on {device:?} the network computes something else than it should: its answers to a known picture are {apart:.1e} apart"
-    ))
 }
 
 fn warm_up(network: &Folded, batch: usize, side: i64) {

@@ -5,7 +5,7 @@
 
 use tch::Device;
 
-use super::models::{folded, golden_picture};
+use super::models::{folded, golden_picture, packed};
 use crate::{domain::architecture::Architecture, worker::nets::Network};
 
 const SEED: u64 = 7;
@@ -17,7 +17,7 @@ const EXPECTED: [f64; 4] = [1.139109, 0.524120, -10.959131, -6.423995];
 /// A sentence for the operator.
 pub(super) fn run(device: Device) -> Result<(), String> {
     let network = Network::drawn(Architecture::Resnet20, EXPECTED.len(), SEED, Device::Cpu);
-    let folded = folded(&network, device, 1, SIDE)?;
+    let folded = packed(&folded(&network, device, SIDE)?, &network, 1, SIDE)?;
     let logits = folded.logits(&golden_picture(1, SIDE)).to_device(Device::Cpu);
     let found = [0, 1, 2, 3].map(|class| logits.double_value(&[0, class]));
     // Numbers of 16 bits have three digits, those of 32 bits seven, of which a few are lost on the way.

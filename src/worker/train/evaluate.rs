@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use tch::Device;
+use tch::{Device, Kind};
 
 use super::{
     budget::Budget,
@@ -31,7 +31,7 @@ use crate::{
         bundle,
         child::{Reporter, RunDir, StopFlag},
         device,
-        nets::{Network, input},
+        nets::{Network, folded::Folded, input},
     },
 };
 
@@ -72,7 +72,7 @@ pub fn evaluate(
         budget.check()?;
         let Some(batch) = loader.next()? else { break };
         let pictures = input::normalised(&batch.pictures, recipe, device);
-        let outputs = tch::no_grad(|| network.logits(&pictures));
+        let outputs = network.logits(&pictures);
         outputs::append(&mut logits, &outputs, samples)?;
         teller.count(samples.len(), 1);
     }
@@ -105,10 +105,11 @@ fn read_data(run: &EvaluateRun, card: &ModelCard) -> Result<Data, Halt> {
     Ok(data)
 }
 
-fn load(run: &EvaluateRun, card: &ModelCard, device: Device) -> Result<Network, Halt> {
+fn load(run: &EvaluateRun, card: &ModelCard, device: Device) -> Result<Folded, Halt> {
     let weights = bundle::read_weights(&run.model.weights, &run.model.sha256)?;
-    let network = Network::loaded(card.architecture, card.classes.len(), &weights, device);
-    Ok(network.map_err(anyhow::Error::new)?)
+    let network = Network::loaded(card.architecture, card.classes.len(), &weights, Device::Cpu)?;
+    let (batch, side) = (i64::from(run.spec.batch_size), i64::from(card.preprocessing.crop));
+    Ok(Folded::of(&network, Kind::Float, device).packed_for(batch, side))
 }
 
 fn about(run: &EvaluateRun, card: &ModelCard, data: &Data) -> String {

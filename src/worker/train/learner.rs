@@ -3,12 +3,13 @@
 //! The frozen stages are a function of the picture alone (their BatchNorm is in eval mode), so that what leaves them, the boundary
 //! activations, may be computed once and used often. Everything else here begins at that boundary.
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 
 use tch::{Kind, Tensor};
 
 use super::{
     dropout::Dropout,
+    judge::Judge,
     loss::{self, Loss},
     mixing::Labels,
     optimizer::{Average, Optimizer},
@@ -19,7 +20,7 @@ use crate::{
     domain::spec::{JobSpec, Stage},
     worker::{
         fault::{self, TorchFault},
-        nets::{LoadFault, Network, layers::Mode},
+        nets::{LoadFault, Network, eval::EvalStages, layers::Mode},
         state::StateDict,
     },
 };
@@ -35,6 +36,9 @@ pub struct Learner {
     pub loss_scale: Option<LossScale>,
     dropout: Dropout,
     frozen: Option<Stage>,
+    /// The frozen stages in the form that computes fastest, once they are asked for.
+    trunk: OnceCell<Option<EvalStages>>,
+    batch_size: i64,
     /// Stages up to and with this one never learn in this run.
     always_frozen: Option<Stage>,
     /// For work without gradients, whose result does not depend on how it is cut.
@@ -74,6 +78,8 @@ impl Learner {
             loss_scale: LossScale::of(network.kind()),
             dropout: Dropout::new(spec.head.dropout, spec.seed),
             frozen: None,
+            trunk: OnceCell::new(),
+            batch_size: spec.batch_size.into(),
             always_frozen: spec.last_frozen(spec.epochs),
             portion: Cell::new(Portion::new(usize::MAX, 1)),
             network,
@@ -88,6 +94,7 @@ impl Learner {
         parameters.retain(|parameter| Network::is_after(&parameter.name, frozen));
         self.optimizer.learn(parameters);
         self.frozen = frozen;
+        self.trunk = OnceCell::new();
     }
 
     pub fn frozen(&self) -> Option<Stage> {
@@ -99,10 +106,25 @@ impl Learner {
         let Some(last) = self.frozen else {
             return Ok(pictures.shallow_clone());
         };
-        let parts = self.in_portions(pictures, |part| {
-            tch::no_grad(|| self.network.stages(part, None, last, Mode::Eval))
-        })?;
-        Ok(joined(parts))
+        let trunk = match self.trunk.get() {
+            Some(trunk) => trunk,
+            None => {
+                let size = self.whole_batch(pictures);
+                let trunk = fault::caught(|| EvalStages::of(&self.network, None, last, size))?;
+                self.trunk.get_or_init(|| trunk)
+            }
+        };
+        self.in_portions(pictures, |part| match trunk {
+            Some(trunk) => trunk.forward(part),
+            None => self.network.stages(part, None, last, Mode::Eval),
+        })
+    }
+
+    /// The size of a batch that is not the last of an epoch, `[N, C, H, W]`, of what this batch has: what is computed must not depend on
+    /// which batch happens to come first.
+    pub(super) fn whole_batch(&self, batch: &Tensor) -> [i64; 4] {
+        let size = batch.size();
+        [self.batch_size, size[1], size[2], size[3]]
     }
 
     /// Adds the gradients of some of a step's pictures: boundary activations and labels. The losses of all parts add up to the step's.
@@ -117,7 +139,7 @@ impl Learner {
     ) -> Result<Outcome, TorchFault> {
         let statistics = Statistics::of(&self.network, self.frozen);
         let result = fault::caught(|| {
-            let features = self.features(&self.network, boundary, Mode::Train);
+            let features = self.features(boundary);
             let features = self.dropout.apply(&features, part.step, part.first_row);
             let logits = self.network.head(&features);
             let loss = labels.loss(|labels| self.loss.of_each(&logits, labels).sum(Kind::Float));
@@ -163,13 +185,9 @@ impl Learner {
             .collect()
     }
 
-    /// Logits of one batch, `[N, classes]`, of the network that is judged, nothing changing.
-    pub fn outputs(&self, boundary: &Tensor) -> Result<Tensor, TorchFault> {
-        let network = self.judged();
-        let logits = self.in_portions(boundary, |part| {
-            tch::no_grad(|| network.head(&self.features(network, part, Mode::Eval)))
-        })?;
-        Ok(joined(logits))
+    /// The network that is judged, as it is now.
+    pub fn judge(&self) -> Judge<'_> {
+        Judge::new(self, self.judged())
     }
 
     /// Takes tensors that training can change back, into the network that is judged, from where [`Learner::changing`] copied them to.
@@ -228,26 +246,27 @@ impl Learner {
         state.filter(move |(name, _)| Network::is_after(name, frozen))
     }
 
-    fn features(&self, network: &Network, boundary: &Tensor, mode: Mode) -> Tensor {
-        let last = network.architecture().last_stage();
+    fn features(&self, boundary: &Tensor) -> Tensor {
+        let last = self.network.architecture().last_stage();
         match self.frozen {
             Some(frozen) if frozen == last => boundary.shallow_clone(),
-            frozen => network.stages(boundary, frozen, last, mode),
+            frozen => self.network.stages(boundary, frozen, last, Mode::Train),
         }
     }
 
-    fn in_portions(
+    /// Work without gradients on as many rows together as memory has room for.
+    pub(super) fn in_portions(
         &self,
         rows: &Tensor,
         work: impl Fn(&Tensor) -> Tensor,
-    ) -> Result<Vec<Tensor>, TorchFault> {
+    ) -> Result<Tensor, TorchFault> {
         let mut portion = self.portion.get();
         let parts = portion.each(rows.size()[0] as usize, |part| {
             let rows = rows.narrow(0, part.start as i64, part.len() as i64);
-            fault::caught(|| work(&rows))
+            fault::caught(|| tch::no_grad(|| work(&rows)))
         });
         self.portion.set(portion);
-        parts
+        parts.map(joined)
     }
 }
 

@@ -19,6 +19,7 @@ mod feed;
 mod gradients;
 mod halt;
 mod history;
+mod judge;
 mod keeper;
 mod learner;
 mod loader;

@@ -4,25 +4,33 @@ use tch::{Device, Kind, Tensor};
 
 use super::{
     data::{Data, Sample},
-    feed::Feed,
+    feed::{Feed, Ready},
     halt::Halt,
     learner::Learner,
     pulse::Pulse,
 };
 use crate::domain::{job::FailureCode, metrics::Logits};
 
-/// Logits for the validation pictures, in their order.
+/// Logits of the network that is judged for the validation pictures, `[N, classes]` for each batch, still on the device. `each` sees a
+/// batch together with its logits.
 ///
 /// # Errors
 /// [`Halt::Stopped`] where the server wants the child to leave.
-pub fn of_validation(learner: &Learner, feed: &Feed, data: &Data, pulse: &mut Pulse) -> Result<Logits, Halt> {
-    let mut batches = feed.validation();
+pub fn of_validation(
+    learner: &Learner,
+    feed: &Feed,
+    pulse: &mut Pulse,
+    mut each: impl FnMut(&Ready, &Tensor),
+) -> Result<Vec<Tensor>, Halt> {
+    let (judge, mut batches) = (learner.judge(), feed.validation());
     let mut outputs = Vec::new();
     while let Some(batch) = batches.next(learner)? {
         pulse.beat()?;
-        outputs.push(learner.outputs(&batch.boundary)?);
+        let logits = judge.outputs(&batch.boundary)?;
+        each(&batch, &logits);
+        outputs.push(logits);
     }
-    joined(&outputs, &data.val)
+    Ok(outputs)
 }
 
 /// The outputs of batches, `[N, classes]` each, for the samples that they were cut out of, in their order.

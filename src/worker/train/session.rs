@@ -347,17 +347,11 @@ impl<'a> Session<'a> {
             }
             return Ok(None);
         }
-        let mut batches = feed.validation();
-        let (mut outcomes, mut outputs) = (Vec::new(), Vec::new());
-        while let Some(batch) = batches.next(&self.learner)? {
-            if self.pulse.is_stopped() {
-                return Err(self.save_and_stop());
-            }
-            let logits = self.learner.outputs(&batch.boundary)?;
-            outcomes.push((learner::judged(&logits, &batch.labels.own), batch.images));
-            outputs.push(logits);
-            self.pulse.tell();
-        }
+        let mut outcomes = Vec::new();
+        let outputs = outputs::of_validation(&self.learner, feed, &mut self.pulse, |batch, logits| {
+            outcomes.push((learner::judged(logits, &batch.labels.own), batch.images));
+        });
+        let outputs = self.saved_if_stopped(outputs)?;
         let score: Score = Score::read(&outcomes).into_iter().sum();
         if !score.loss.is_finite() {
             return Err(meter::diverged("loss", self.position.step, self.position.epoch));
@@ -379,14 +373,12 @@ impl<'a> Session<'a> {
         if latest.is_some() {
             self.learner.take_back(&best.weights);
         }
-        let measured = outputs::of_validation(&self.learner, feed, &self.ground.data, &mut self.pulse);
+        let outputs = outputs::of_validation(&self.learner, feed, &mut self.pulse, |_, _| {});
         if let Some(latest) = latest {
             self.learner.take_back(&latest);
         }
-        match measured {
-            Err(Halt::Stopped) => Err(self.save_and_stop()),
-            measured => measured.map(Some),
-        }
+        let outputs = self.saved_if_stopped(outputs)?;
+        outputs::joined(&outputs, &self.ground.data.val).map(Some)
     }
 
     fn metrics(&self, sums: &Sums, val: Option<Score>) -> ModelMetrics {
@@ -448,6 +440,13 @@ impl<'a> Session<'a> {
     fn mark_best_as_past(&mut self) {
         if let Some(best) = &mut self.best {
             best.is_current = false;
+        }
+    }
+
+    fn saved_if_stopped<T>(&mut self, result: Result<T, Halt>) -> Result<T, Halt> {
+        match result {
+            Err(Halt::Stopped) => Err(self.save_and_stop()),
+            result => result,
         }
     }
 

@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// Part of every key: another way of computing (augmentation too), or of storing, takes another number.
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 
 /// Boundary activations by view.
 pub struct Views {

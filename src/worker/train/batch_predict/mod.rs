@@ -155,7 +155,9 @@ fn load(run: &BatchPredictRun, card: &ModelCard, device: Device) -> Result<Folde
     let weights = bundle::read_weights(&run.model.weights, &run.model.sha256)?;
     let network = Network::loaded(card.architecture, card.classes.len(), &weights, Device::Cpu)?;
     let (batch, side) = (i64::from(run.spec.batch_size), i64::from(card.preprocessing.crop));
-    Ok(predict::folded(&network, device, batch, side).map_err(anyhow::Error::msg)?)
+    let packed = predict::folded(&network, device, side)
+        .and_then(|folded| predict::packed(&folded, &network, batch, side));
+    Ok(packed.map_err(anyhow::Error::msg)?)
 }
 
 fn about(run: &BatchPredictRun, card: &ModelCard, images: usize) -> String {

@@ -1,0 +1,225 @@
+//! Networks for answering: every BatchNorm folded into the convolution before it, nothing that learns, nothing that counts.
+//!
+//! Made of a [`Network`] by its design and its named tensors; `predict` computes with it, and holds each to the network that it was
+//! made of before it answers anybody ([`Folded::distance_from`]).
+
+mod block;
+mod conv;
+mod fold;
+mod stages;
+
+use tch::{Device, Kind, Tensor};
+
+use super::{Network, layers};
+use crate::domain::architecture::Architecture;
+
+pub use self::stages::FoldedStages;
+
+/// A network that only answers, on a device, in the numbers of one kind. The head computes in 32-bit floats whatever that kind is.
+#[derive(Debug)]
+pub struct Folded {
+    architecture: Architecture,
+    kind: Kind,
+    device: Device,
+    stages: FoldedStages,
+    head_weight: Tensor,
+    head_bias: Tensor,
+}
+
+impl Folded {
+    /// Folds in 64-bit floats, then rounds to `kind`. The network may be on another device.
+    pub fn of(network: &Network, kind: Kind, device: Device) -> Self {
+        let architecture = network.architecture();
+        let head = |part: &str| {
+            let name = format!("{}.{part}", architecture.head());
+            network.state()[&name].to_device(device).to_kind(Kind::Float)
+        };
+        let all = (None, architecture.last_stage());
+        Self {
+            architecture,
+            kind,
+            device,
+            stages: FoldedStages::of(architecture, network.state(), all, kind, device),
+            head_weight: head("weight"),
+            head_bias: head("bias"),
+        }
+    }
+
+    pub fn architecture(&self) -> Architecture {
+        self.architecture
+    }
+
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    pub fn device(&self) -> Device {
+        self.device
+    }
+
+    /// The same network, faster on a processor with pictures of this size; the results differ by rounding. On other devices it is the same.
+    pub fn packed_for(&self, batch: i64, side: i64) -> Self {
+        let network = self.share();
+        if self.device != Device::Cpu || self.kind != Kind::Float {
+            return network;
+        }
+        Self {
+            stages: self.stages.packed_for([batch, 3, side, side]),
+            ..network
+        }
+    }
+
+    /// Bytes of its own kernels, and of those that it shares with other networks packed from the same one.
+    pub fn bytes(&self) -> (u64, u64) {
+        self.stages.bytes()
+    }
+
+    /// The same network for another thread: its tensors are shared, not copied.
+    pub fn share(&self) -> Self {
+        Self {
+            architecture: self.architecture,
+            kind: self.kind,
+            device: self.device,
+            stages: self.stages.share(),
+            head_weight: self.head_weight.shallow_clone(),
+            head_bias: self.head_bias.shallow_clone(),
+        }
+    }
+
+    /// What leaves the last stage before it is pooled, `[N, features, h, w]`, of pictures `[N, 3, H, W]`.
+    pub fn activations(&self, pictures: &Tensor) -> Tensor {
+        self.stages
+            .forward(&pictures.to_device(self.device).to_kind(self.kind))
+    }
+
+    /// The feature vectors `[N, features]`, 32-bit floats, of what [`Folded::activations`] gives.
+    pub fn features(&self, activations: &Tensor) -> Tensor {
+        layers::pooled(&activations.to_kind(Kind::Float))
+    }
+
+    /// Logits `[N, classes]` of feature vectors.
+    pub fn head(&self, features: &Tensor) -> Tensor {
+        features.linear(&self.head_weight, Some(&self.head_bias))
+    }
+
+    /// Logits `[N, classes]` of pictures.
+    pub fn logits(&self, pictures: &Tensor) -> Tensor {
+        tch::no_grad(|| self.head(&self.features(&self.activations(pictures))))
+    }
+
+    /// How much each place of the activations speaks for a class, not below 0: `[N, h, w]` (Grad-CAM, Selvaraju et al. 2017). In a
+    /// network that ends with an average pooling and one linear layer, the gradient that weighs a channel is, up to a constant, that
+    /// layer's weight of the channel, so nothing has to be differentiated.
+    pub fn evidence(&self, activations: &Tensor, class: i64) -> Tensor {
+        let weights = self.head_weight.get(class).view([1, -1, 1, 1]);
+        let weighted = activations.to_kind(Kind::Float) * weights;
+        weighted
+            .sum_dim_intlist([1i64].as_slice(), false, Kind::Float)
+            .relu()
+    }
+
+    /// The largest difference between the logits of this network and of the one that it was made of, as a share of the largest logit
+    /// (or of 1 where all are smaller). None where the latter's are not finite, so that there is nothing to compare.
+    pub fn distance_from(&self, network: &Network, pictures: &Tensor) -> Option<f64> {
+        let expected = network.logits(pictures).to_device(Device::Cpu);
+        let largest = expected.abs().max().double_value(&[]);
+        if !largest.is_finite() {
+            return None;
+        }
+        let found = self.logits(pictures).to_device(Device::Cpu);
+        let distance = (found - expected).abs().max().double_value(&[]);
+        Some(
+            if distance.is_nan() {
+                f64::INFINITY
+            } else {
+                distance
+            } / largest.max(1.0),
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::worker::nets::{
+        layers::{Mode, channels_last},
+        tests,
+    };
+
+    fn pictures(side: i64) -> Tensor {
+        let pictures = (tests::values("folded", &[2, 3, side, side]) * 2.0).to_kind(Kind::Float);
+        channels_last(&pictures)
+    }
+
+    #[test]
+    fn every_architecture_computes_the_same_when_it_is_folded() {
+        for architecture in Architecture::ALL {
+            let network = tests::by_formula(architecture, 7);
+            let folded = Folded::of(&network, Kind::Float, Device::Cpu);
+            let distance = folded
+                .distance_from(&network, &pictures(64))
+                .expect("the logits are finite");
+            assert!(distance < 1e-4, "{architecture} is off by {distance:e}");
+            let shared = folded.share().logits(&pictures(64));
+            assert!(shared.equal(&folded.logits(&pictures(64))), "{architecture}");
+            let packed = folded.packed_for(4, 64);
+            for side in [32, 64, 70] {
+                let distance = packed
+                    .distance_from(&network, &pictures(side))
+                    .expect("the logits are finite");
+                assert!(
+                    distance < 1e-4,
+                    "{architecture}, {side} px: packed, it is off by {distance:e}"
+                );
+            }
+            let (once, again) = (packed.logits(&pictures(64)), packed.share().logits(&pictures(64)));
+            assert!(once.equal(&again), "{architecture}: packed");
+        }
+    }
+
+    #[test]
+    fn a_network_that_computes_something_else_is_far_from_it() {
+        let (one, other) = (1, 2);
+        let drawn = |seed| Network::drawn(Architecture::Resnet20, 5, seed, Device::Cpu);
+        let folded = Folded::of(&drawn(one), Kind::Float, Device::Cpu);
+        assert!(folded.distance_from(&drawn(one), &pictures(32)).unwrap() < 1e-4);
+        assert!(folded.distance_from(&drawn(other), &pictures(32)).unwrap() > 1e-2);
+    }
+
+    #[test]
+    fn the_feature_vector_is_the_networks_own() {
+        let network = tests::by_formula(Architecture::Resnet50, 3);
+        let folded = Folded::of(&network, Kind::Float, Device::Cpu);
+        let last = Architecture::Resnet50.last_stage();
+        let expected = tch::no_grad(|| network.stages(&pictures(64), None, last, Mode::Eval));
+        let features = folded.features(&folded.activations(&pictures(64)));
+        assert_eq!(features.size(), [2, 2048]);
+        let scale = expected.abs().max().double_value(&[]);
+        let off = (features - expected).abs().max().double_value(&[]) / scale;
+        assert!(off < 1e-4, "{off:e}");
+    }
+
+    #[test]
+    fn evidence_is_grad_cam_by_differentiation() {
+        let network = tests::by_formula(Architecture::Resnet18, 4);
+        let folded = Folded::of(&network, Kind::Float, Device::Cpu);
+        let activations = folded.activations(&pictures(96)).set_requires_grad(true);
+        let class = 2;
+        let logit = folded
+            .head(&folded.features(&activations))
+            .select(1, class)
+            .sum(Kind::Float);
+        let gradient = Tensor::run_backward(&[logit], &[&activations], false, false).remove(0);
+        // Selvaraju et al. 2017, equations 1 and 2.
+        let alpha = gradient.mean_dim([2i64, 3].as_slice(), true, Kind::Float);
+        let expected = (alpha * activations.detach())
+            .sum_dim_intlist([1i64].as_slice(), false, Kind::Float)
+            .relu();
+        let found = folded.evidence(&activations.detach(), class);
+        assert_eq!(found.size(), [2, 3, 3]);
+        let scaled = |map: &Tensor| map / map.max();
+        let off = (scaled(&found) - scaled(&expected)).abs().max().double_value(&[]);
+        assert!(off < 1e-4, "{off:e}");
+        assert!(expected.max().double_value(&[]) > 0.0);
+    }
+}

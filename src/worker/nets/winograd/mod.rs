@@ -1,0 +1,142 @@
+//! Convolutions of 3 × 3 with a quarter of the multiplications: Winograd's minimal filtering F(4×4, 3×3), after Lavin and Gray 2015,
+//! "Fast Algorithms for Convolutional Neural Networks". On a processor that is two to three times as fast as oneDNN's direct convolution,
+//! which these are most of a ResNet-18's work in.
+//!
+//! Pictures are cut into tiles of 4 × 4 pixels, each seen with one pixel more around. A tile and the kernel are brought into a form of
+//! 6 × 6 numbers for each pair of channels ([`transform`]), where the convolution is a product of matrices for each of the 36 places
+//! ([`tiles`]). What comes out differs from the direct convolution by rounding, about a hundred-thousandth of the largest value, and does not
+//! depend on what else is in the batch, nor on the number of threads.
+
+mod product;
+mod threads;
+mod tiles;
+mod transform;
+
+use std::slice;
+
+use fearless_simd::{Level, dispatch, prelude::*};
+use tch::{Device, Kind, Tensor};
+
+use self::{threads::Threads, tiles::Tiles};
+use super::{
+    fused::{After, Shape},
+    layers::contiguous_channels_last,
+};
+
+/// A kernel in Winograd's form.
+#[derive(Debug)]
+pub struct Winograd {
+    /// See [`transform::Kernel`].
+    kernel: Vec<f32>,
+    from: usize,
+    to: usize,
+    level: Level,
+    threads: Threads,
+}
+
+impl Winograd {
+    /// Of a picture: fewer are not worth fetching the kernel for, which is four times as large in this form.
+    const FEWEST_TILES: i64 = 12;
+
+    /// Of a kernel `[out, in, 3, 3]`. None where it does not pay or cannot be: other shapes, strides and groups, few channels, other
+    /// numbers than 32-bit floats on a processor with wide registers, no libgomp.
+    pub fn new(kernel: &Tensor, shape: Shape) -> Option<Self> {
+        Self::on(Level::new(), kernel, shape)
+    }
+
+    fn on(level: Level, kernel: &Tensor, shape: Shape) -> Option<Self> {
+        let lanes = dispatch!(level, simd => lanes(simd));
+        let (to, from, height, width) = kernel.size4().ok()?;
+        let fits = (height, width, shape.stride, shape.padding, shape.groups) == (3, 3, 1, 1, 1)
+            && kernel.device() == Device::Cpu
+            && kernel.kind() == Kind::Float
+            && lanes >= 8;
+        let (to, from) = (usize::try_from(to).ok()?, usize::try_from(from).ok()?);
+        if !fits || !from.is_multiple_of(lanes) || !to.is_multiple_of(product::columns(lanes)) {
+            return None;
+        }
+        let threads = Threads::of_libtorch()?;
+        let direct = kernel.contiguous();
+        let kernel = transform::kernel(level, threads, floats(&direct), from, to);
+        Some(Self {
+            kernel,
+            from,
+            to,
+            level,
+            threads,
+        })
+    }
+
+    /// Whether it pays for activations of this size, `[N, C, H, W]`. How many pictures there are does not count, so that what a picture is
+    /// answered does not depend on its company.
+    pub fn pays_for(activations: &[i64]) -> bool {
+        let [_, _, height, width] = activations else {
+            return false;
+        };
+        let tiles = |length: i64| (length + 3) / 4;
+        tiles(*height) * tiles(*width) >= Self::FEWEST_TILES
+    }
+
+    /// The convolution of `input`, `[N, in, H, W]`, and a bias `[out]`: `[N, out, H, W]`, channels-last.
+    pub fn forward(&self, input: &Tensor, bias: Option<&Tensor>, after: After) -> Tensor {
+        let (count, _, height, width) = input.size4().expect("activations have four dimensions");
+        let output = Tensor::empty([count, height, width, self.to as i64], (Kind::Float, Device::Cpu));
+        let output = output.permute([0, 3, 1, 2]);
+        self.compute(input, bias, after, &output, false);
+        output
+    }
+
+    /// `relu(convolution(input) + shortcut)`, written over `shortcut`, `[N, out, H, W]`.
+    pub fn forward_into(&self, shortcut: &Tensor, input: &Tensor, bias: Option<&Tensor>) -> Tensor {
+        let output = contiguous_channels_last(shortcut);
+        self.compute(input, bias, After::Relu, &output, true);
+        output
+    }
+
+    /// Bytes of memory.
+    pub fn bytes(&self) -> u64 {
+        size_of_val(self.kernel.as_slice()) as u64
+    }
+
+    fn compute(&self, input: &Tensor, bias: Option<&Tensor>, after: After, output: &Tensor, adds: bool) {
+        let input = contiguous_channels_last(input);
+        let (count, from, height, width) = input.size4().expect("activations have four dimensions");
+        let expected = [count, self.to as i64, height, width];
+        assert_eq!(from, self.from as i64, "the kernel is for other channels");
+        assert_eq!(output.size(), expected, "the output has another size");
+        let bias = bias.map(Tensor::contiguous);
+        let tiles = Tiles {
+            input: floats(&input),
+            kernel: &self.kernel,
+            bias: bias.as_ref().map(floats),
+            relu: after == After::Relu,
+            adds,
+            output: tiles::Output::new(output),
+            count: count as usize,
+            height: height as usize,
+            width: width as usize,
+            from: self.from,
+            to: self.to,
+        };
+        tiles.compute(self.level, self.threads, tch::get_num_threads().max(1) as usize);
+    }
+}
+
+/// The numbers of a dense tensor of 32-bit floats in memory order.
+fn floats(tensor: &Tensor) -> &[f32] {
+    assert_eq!((tensor.kind(), tensor.device()), (Kind::Float, Device::Cpu));
+    match tensor.numel() {
+        0 => &[],
+        // SAFETY: all callers have dense tensors, which are borrowed for as long as the numbers are.
+        count => unsafe { slice::from_raw_parts(tensor.data_ptr().cast(), count) },
+    }
+}
+
+/// How many numbers fit into a register.
+#[inline(always)]
+fn lanes<S: Simd>(_: S) -> usize {
+    S::f32s::LEN
+}
+
+#[cfg(test)]
+mod tests;
