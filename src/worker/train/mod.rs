@@ -37,6 +37,7 @@ mod precision;
 mod preview;
 mod publish;
 mod pulse;
+mod remarks;
 mod schedule;
 mod session;
 mod setup;

@@ -17,6 +17,7 @@ use super::{
     outputs,
     portion::Portion,
     pulse::Pulse,
+    remarks,
     schedule::Schedule,
     setup::{self, Ground},
 };
@@ -157,7 +158,8 @@ impl<'a> Session<'a> {
         let mut feed = self.feed()?;
         let reason = match self.epochs(&mut feed) {
             Err(Halt::Failed(error)) if self.is_worth_keeping(&error) => {
-                self.tell_of_divergence(error);
+                let epoch = self.best.as_ref().map_or(0, |best| best.metrics.epoch);
+                self.reporter.send(&remarks::divergence(&error, epoch));
                 StopReason::Diverged
             }
             ended => ended?,
@@ -184,7 +186,9 @@ impl<'a> Session<'a> {
             let frozen = self.run.spec.last_frozen(self.position.epoch);
             if frozen != self.learner.frozen() {
                 self.learner.freeze(frozen);
-                self.tell_what_learns();
+                let architecture = self.run.spec.backbone.architecture;
+                let remark = remarks::what_learns(architecture, frozen, self.position.epoch);
+                self.reporter.send(&remark);
                 *feed = self.feed()?;
             }
             match self.steps(feed)? {
@@ -292,7 +296,9 @@ impl<'a> Session<'a> {
             self.position.step,
         )?;
         if self.portion.limit() < limit {
-            self.tell_of_halving();
+            let (whole, step) = (self.ground.plan.batch_size, self.position.step + 1);
+            self.reporter
+                .send(&remarks::halving(whole, self.portion.limit(), step));
         }
         Ok(outcome)
     }
@@ -399,33 +405,6 @@ impl<'a> Session<'a> {
     fn is_worth_keeping(&self, error: &JobError) -> bool {
         let useful = |best: &Best| best::is_useful(&best.metrics, self.run.dataset.classes.len());
         error.code == FailureCode::Diverged && self.best.as_ref().is_some_and(useful)
-    }
-
-    fn tell_of_divergence(&self, error: JobError) {
-        let epoch = self.best.as_ref().map_or(0, |best| best.metrics.epoch);
-        let message = format!(
-            "{}. Training ends here; the model has the weights of epoch {epoch}, the best so far",
-            error.message
-        );
-        self.reporter.send(&WorkerMessage::warning("diverged", message));
-    }
-
-    fn tell_of_halving(&self) {
-        let message = format!(
-            "memory does not suffice for batches of {}: from step {} on at most {} pictures go through the network together. A step still is \
-             over as many pictures as before; only BatchNorm sees fewer at a time, so that results differ a little from those on a larger device",
-            self.ground.plan.batch_size,
-            self.position.step + 1,
-            self.portion.limit()
-        );
-        self.reporter
-            .send(&WorkerMessage::warning("batch_halved", message));
-    }
-
-    fn tell_what_learns(&self) {
-        let learns = setup::about_learning(self.run.spec.backbone.architecture, self.learner.frozen());
-        let message = format!("from epoch {} on {learns}", self.position.epoch);
-        self.reporter.send(&WorkerMessage::log(message));
     }
 
     fn is_out_of_time(&self) -> bool {

@@ -1,13 +1,15 @@
 //! Convolutions of 3 × 3 with a quarter of the multiplications: Winograd's minimal filtering F(4×4, 3×3), after Lavin and Gray 2015,
-//! "Fast Algorithms for Convolutional Neural Networks". On a processor that is two to three times as fast as oneDNN's direct convolution,
-//! which these are most of a ResNet-18's work in.
+//! "Fast Algorithms for Convolutional Neural Networks". On a processor they are computed two to three times as fast as oneDNN's direct ones,
+//! and they are most of a ResNet-18's work.
 //!
 //! Pictures are cut into tiles of 4 × 4 pixels, each seen with one pixel more around. A tile and the kernel are brought into a form of
 //! 6 × 6 numbers for each pair of channels ([`transform`]), where the convolution is a product of matrices for each of the 36 places
 //! ([`tiles`]). What comes out differs from the direct convolution by rounding, about a hundred-thousandth of the largest value, and does not
 //! depend on what else is in the batch, nor on the number of threads.
 
+mod block;
 mod product;
+mod shared;
 mod threads;
 mod tiles;
 mod transform;
@@ -17,7 +19,7 @@ use std::slice;
 use fearless_simd::{Level, dispatch, prelude::*};
 use tch::{Device, Kind, Tensor};
 
-use self::{threads::Threads, tiles::Tiles};
+use self::{shared::Shared, threads::Threads, tiles::Tiles};
 use super::{
     fused::{After, Shape},
     layers::contiguous_channels_last,
@@ -26,7 +28,7 @@ use super::{
 /// A kernel in Winograd's form.
 #[derive(Debug)]
 pub struct Winograd {
-    /// See [`transform::Kernel`].
+    /// See [`transform::kernel`].
     kernel: Vec<f32>,
     from: usize,
     to: usize,
@@ -111,7 +113,7 @@ impl Winograd {
             bias: bias.as_ref().map(floats),
             relu: after == After::Relu,
             adds,
-            output: tiles::Output::new(output),
+            output: Shared::of(output),
             count: count as usize,
             height: height as usize,
             width: width as usize,

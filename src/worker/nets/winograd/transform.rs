@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use fearless_simd::{Level, dispatch, prelude::*};
 
-use super::{product, threads::Threads, tiles::Shared};
+use super::{product, shared::Shared, threads::Threads};
 
 /// Numbers of a tile, and of a kernel, in this form.
 pub(super) const PLACES: usize = 36;
@@ -79,7 +79,7 @@ pub(super) fn kernel(level: Level, threads: Threads, direct: &[f32], from: usize
 /// A share of a kernel's panels: those that nobody else has taken.
 struct Kernel<'a> {
     direct: &'a [f32],
-    panels: &'a Shared,
+    panels: &'a Shared<'a>,
     next: &'a AtomicUsize,
     from: usize,
     to: usize,

@@ -1,0 +1,91 @@
+//! The elements of tensors, in JSON and in the bytes of the binary extension.
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use bytes::Bytes;
+use serde_json::{Value, json};
+
+use super::{Values, malformed};
+use crate::error::Result;
+
+impl Values {
+    pub(super) fn to_bytes(&self) -> Vec<u8> {
+        match self {
+            Values::Floats(values) => values.iter().copied().flat_map(f32::to_le_bytes).collect(),
+            Values::Strings(values) => {
+                let framed = values
+                    .iter()
+                    .map(|text| [&(text.len() as u32).to_le_bytes(), text.as_bytes()].concat());
+                framed.flatten().collect()
+            }
+        }
+    }
+
+    pub(super) fn to_json(&self) -> Value {
+        match self {
+            Values::Floats(values) => json!(values),
+            Values::Strings(values) => json!(values),
+        }
+    }
+}
+
+/// Each after its length.
+pub(super) fn split_strings(bytes: &Bytes) -> Result<Vec<Bytes>> {
+    let cut = || malformed("the binary strings are cut short");
+    let mut strings = Vec::new();
+    let mut at = 0;
+    while at < bytes.len() {
+        let length = bytes.get(at..at + 4).ok_or_else(cut)?;
+        let length = u32::from_le_bytes([length[0], length[1], length[2], length[3]]) as usize;
+        at += 4;
+        if length > bytes.len() - at {
+            return Err(cut());
+        }
+        strings.push(bytes.slice(at..at + length));
+        at += length;
+    }
+    Ok(strings)
+}
+
+/// The floats of `pictures` pictures, as bytes: as many for each.
+pub(super) fn split_floats(bytes: &Bytes, pictures: usize) -> Result<Vec<Bytes>> {
+    if pictures == 0 || bytes.is_empty() || !bytes.len().is_multiple_of(4 * pictures) {
+        return Err(malformed("the tensor has not as many numbers as its shape says"));
+    }
+    let each = bytes.len() / pictures;
+    Ok((0..pictures)
+        .map(|index| bytes.slice(index * each..(index + 1) * each))
+        .collect())
+}
+
+pub(super) fn strings_of(data: &Value) -> Result<Vec<Bytes>> {
+    let mut strings = Vec::new();
+    flatten(data, &mut |value| {
+        let text = value
+            .as_str()
+            .ok_or_else(|| malformed("BYTES are strings of base64"))?;
+        let bytes = STANDARD
+            .decode(text)
+            .map_err(|_| malformed("an image is no valid base64"))?;
+        strings.push(Bytes::from(bytes));
+        Ok(())
+    })?;
+    Ok(strings)
+}
+
+pub(super) fn floats_of(data: &Value) -> Result<Bytes> {
+    let mut bytes = Vec::new();
+    flatten(data, &mut |value| {
+        let number = value.as_f64().ok_or_else(|| malformed("FP32 data are numbers"))?;
+        bytes.extend((number as f32).to_le_bytes());
+        Ok(())
+    })?;
+    Ok(bytes.into())
+}
+
+/// serde_json bounds how deep the nesting can be.
+fn flatten(data: &Value, each: &mut impl FnMut(&Value) -> Result<()>) -> Result<()> {
+    match data {
+        Value::Array(values) => values.iter().try_for_each(|value| flatten(value, each)),
+        value => each(value),
+    }
+}

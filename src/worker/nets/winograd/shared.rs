@@ -1,0 +1,51 @@
+//! Memory that several threads write to, each in other places.
+
+use std::{marker::PhantomData, slice};
+
+use fearless_simd::prelude::*;
+use tch::{Device, Kind, Tensor};
+
+/// Numbers that whoever has a reference may write to, a register at a time.
+pub(super) struct Shared<'a> {
+    first: *mut f32,
+    count: usize,
+    owner: PhantomData<&'a mut [f32]>,
+}
+
+// SAFETY: whoever writes keeps to places that nobody else reads or writes meanwhile.
+unsafe impl Sync for Shared<'_> {}
+
+impl<'a> Shared<'a> {
+    pub fn new(numbers: &'a mut [f32]) -> Self {
+        Self {
+            first: numbers.as_mut_ptr(),
+            count: numbers.len(),
+            owner: PhantomData,
+        }
+    }
+
+    /// The numbers of a dense tensor of 32-bit floats, in memory order, that nobody else uses meanwhile.
+    pub fn of(tensor: &'a Tensor) -> Self {
+        assert_eq!((tensor.kind(), tensor.device()), (Kind::Float, Device::Cpu));
+        Self {
+            first: tensor.data_ptr().cast(),
+            count: tensor.numel(),
+            owner: PhantomData,
+        }
+    }
+
+    #[inline(always)]
+    pub fn write<S: Simd>(&self, at: usize, values: S::f32s) {
+        assert!(at + S::f32s::LEN <= self.count);
+        // SAFETY: it is within, and nobody else has this place.
+        values.store_slice(unsafe { slice::from_raw_parts_mut(self.first.add(at), S::f32s::LEN) });
+    }
+
+    #[inline(always)]
+    pub fn read<S: Simd>(&self, simd: S, at: usize) -> S::f32s {
+        assert!(at + S::f32s::LEN <= self.count);
+        // SAFETY: as in `write`.
+        let numbers = unsafe { slice::from_raw_parts(self.first.add(at), S::f32s::LEN) };
+        S::f32s::from_slice(simd, numbers)
+    }
+}
