@@ -166,6 +166,7 @@ fn assemble(pack: &Pack, augmentation: &Augmentation, items: &[Item]) -> anyhow:
     let mut labels = Vec::with_capacity(items.len());
     for item in items {
         let picture = augmentation.picture(pack.picture(item.image)?, item.id, item.look);
+        pack.put_back(item.image);
         bytes.extend_from_slice(&picture.rgb);
         labels.push(i64::from(item.class));
     }

@@ -5,7 +5,7 @@
 use std::{collections::BTreeSet, path::Path};
 
 use anyhow::Context;
-use memmap2::Mmap;
+use memmap2::{Mmap, UncheckedAdvice};
 use rayon::{ThreadPoolBuilder, prelude::*};
 
 use super::{
@@ -224,6 +224,24 @@ impl Pack {
             PictureView::new(place.width, place.height, bytes)
         });
         view.with_context(|| format!("picture {image} is not in the pixel pack; it may be cut short"))
+    }
+
+    /// Says that a picture was read: its pages no longer count as this process's memory. The system keeps them as long as it has room, so
+    /// that the next epoch finds them, and a training takes no more memory the more pictures there are.
+    pub fn put_back(&self, image: usize) {
+        let Some((file, place)) = self.places.get(image).copied().flatten() else {
+            return;
+        };
+        let bytes = self
+            .files
+            .get(file)
+            .and_then(|file| Some((file, place.of(file)?)));
+        if let Some((file, bytes)) = bytes {
+            // SAFETY: pages of a file that is only read come back from the file with the next access. Advice is not always taken.
+            let _ = unsafe {
+                file.unchecked_advise_range(UncheckedAdvice::DontNeed, place.offset as usize, bytes.len())
+            };
+        }
     }
 }
 
