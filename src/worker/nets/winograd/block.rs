@@ -98,17 +98,15 @@ impl<S: Simd> Block<'_, S> {
             let (rows, columns) = (SIDE.min(tiles.height - top), SIDE.min(tiles.width - left));
             for register in 0..registers {
                 let bias = tiles.bias.map_or(zero, |bias| taken(bias, register * lanes));
-                let mut half = [[zero; 6]; SIDE];
-                for column in 0..6 {
+                let mut half = [[zero; SIDE]; 6];
+                for (column, done) in half.iter_mut().enumerate() {
                     let place =
                         |row: usize| ((row * 6 + column) * room + number) * tiles.to + register * lanes;
                     let products = std::array::from_fn(|row| taken(self.product, place(row)));
-                    let done = transform::output(simd, products);
-                    for (row, value) in done.into_iter().enumerate() {
-                        half[row][column] = value;
-                    }
+                    *done = transform::output(simd, products);
                 }
-                for (row, line) in half.into_iter().enumerate().take(rows) {
+                let lines: [_; SIDE] = std::array::from_fn(|row| half.map(|column| column[row]));
+                for (row, line) in lines.into_iter().enumerate().take(rows) {
                     let line_at = (picture * tiles.height + top + row) * tiles.width + left;
                     for (column, value) in transform::output(simd, line)
                         .into_iter()
@@ -118,7 +116,7 @@ impl<S: Simd> Block<'_, S> {
                         let at = (line_at + column) * tiles.to + register * lanes;
                         let mut value = value + bias;
                         if tiles.adds {
-                            value = value + output.read(simd, at);
+                            value += output.read(simd, at);
                         }
                         if tiles.relu {
                             // In this order: of a NaN it gives the NaN.

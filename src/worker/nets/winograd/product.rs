@@ -25,7 +25,7 @@ pub(super) fn multiply<S: Simd>(
     let mut done = 0;
     macro_rules! groups_of {
         ($size:literal) => {
-            while done + $size <= count {
+            while count - done >= $size {
                 let group = &rows[done * depth..(done + $size) * depth];
                 some::<S, $size>(
                     simd,
