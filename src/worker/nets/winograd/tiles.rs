@@ -15,7 +15,7 @@ pub(super) const SIDE: usize = 4;
 /// What is to be computed. Activations are `[N, H, W, C]`, dense.
 pub(super) struct Tiles<'a> {
     pub input: &'a [f32],
-    /// See [`transform::kernel`].
+    /// See [`super::transform::kernel`].
     pub kernel: &'a [f32],
     pub bias: Option<&'a [f32]>,
     pub relu: bool,
