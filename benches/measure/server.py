@@ -70,6 +70,13 @@ class Server:
             raise RuntimeError(f"{method} {path}: {answer.status} {text.decode()}")
         return json.loads(text) if text else None
 
+    def devices(self):
+        """The devices by name. A worker finds them while the server is up already, a card's libraries in a few seconds."""
+        end = time.perf_counter() + READY_SECONDS
+        while not (found := self.request("GET", "/v1/system")["devices"]) and time.perf_counter() < end:
+            time.sleep(0.05)
+        return {device["name"]: device for device in found}
+
     def resident_bytes(self):
         """Resident memory of the server alone, without its workers."""
         return self.memory("VmRSS")
