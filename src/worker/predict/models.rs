@@ -43,7 +43,7 @@ struct Loaded {
 }
 
 impl Models {
-    /// `budget` in bytes of weights.
+    /// `budget` in bytes of weights, in every form in which they are kept to compute with.
     pub fn new(device: Device, budget: u64, max_batch: usize, threads: usize) -> Self {
         Self {
             device,

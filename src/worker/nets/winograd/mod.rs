@@ -69,8 +69,8 @@ impl Winograd {
         })
     }
 
-    /// Whether it pays for activations of this size, `[N, C, H, W]`. How many pictures there are does not count, so that what a picture is
-    /// answered does not depend on its company.
+    /// Whether it pays for activations of this size, `[N, C, H, W]`. How many pictures there are does not count, so that what it gives
+    /// for a picture does not depend on the others.
     pub fn pays_for(activations: &[i64]) -> bool {
         let [_, _, height, width] = activations else {
             return false;
