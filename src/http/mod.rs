@@ -40,6 +40,7 @@ mod results;
 mod routes;
 mod run;
 mod serve;
+mod spooling;
 mod submission;
 mod system;
 mod torchserve;

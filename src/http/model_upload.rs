@@ -7,10 +7,10 @@ use axum::{
     extract::{FromRequest, Multipart, Request, multipart::Field},
     http::{HeaderMap, header},
 };
-use futures_util::{Stream, StreamExt, TryStreamExt};
+use futures_util::{Stream, TryStreamExt};
 use tokio::time::timeout;
 
-use super::App;
+use super::{App, spooling::Intake};
 use crate::{
     blobs::Spooled,
     domain::model_import::{DescriptionFields, ENOUGH, ImportFormat},
@@ -140,29 +140,27 @@ async fn receive_file(
     app: &App,
     chunks: impl Stream<Item = Result<Bytes>>,
 ) -> Result<(Spooled, ImportFormat)> {
-    let idle = Duration::from_secs(app.limits().upload_idle_seconds);
-    let limit = app.limits().max_model_bytes;
-    let mut writer = app.blobs().spool();
+    let intake = Intake {
+        blobs: app.blobs(),
+        idle: Duration::from_secs(app.limits().upload_idle_seconds),
+        limit: app.limits().max_model_bytes,
+        too_large,
+    };
     let mut head = Vec::new();
-    let mut bytes = 0;
-    let mut chunks = std::pin::pin!(chunks);
-    while let Some(chunk) = timeout(idle, chunks.next()).await.map_err(|_| too_slow(idle))? {
-        let chunk = chunk?;
-        bytes += chunk.len() as u64;
-        if bytes > limit {
-            return Err(too_large(limit));
+    let look = |chunk: &[u8]| {
+        let wanted = ENOUGH.saturating_sub(head.len());
+        if wanted == 0 {
+            return Ok(());
         }
+        head.extend_from_slice(&chunk[..chunk.len().min(wanted)]);
         if head.len() < ENOUGH {
-            let wanted = ENOUGH - head.len();
-            head.extend_from_slice(&chunk[..chunk.len().min(wanted)]);
-            if head.len() >= ENOUGH {
-                told(&head)?;
-            }
+            return Ok(());
         }
-        writer.write(chunk).await?;
-    }
+        told(&head).map(drop)
+    };
+    let spooled = intake.take(chunks, look).await?;
     let format = told(&head)?;
-    Ok((writer.finish().await?, format))
+    Ok((spooled, format))
 }
 
 fn told(head: &[u8]) -> Result<ImportFormat> {

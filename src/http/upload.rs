@@ -7,14 +7,14 @@ use axum::{
     extract::{FromRequest, Multipart, Request, multipart::Field},
     http::{HeaderMap, header},
 };
-use futures_util::{StreamExt, TryStreamExt};
-use tokio::{sync::OwnedSemaphorePermit, time::timeout};
+use futures_util::{Stream, TryStreamExt};
+use tokio::sync::OwnedSemaphorePermit;
 
-use super::App;
+use super::{App, spooling::Intake};
 use crate::{
-    blobs::{Spooled, Writer},
+    blobs::Spooled,
     error::{Error, Kind, Result},
-    uploads::{ArchiveHead, too_large, too_slow},
+    uploads::{ArchiveHead, too_large},
 };
 
 /// An archive that is whole and on disk.
@@ -75,53 +75,17 @@ async fn receive_field(app: &App, field: Field<'_>) -> Result<Upload> {
     Ok(Upload { file, file_name })
 }
 
-async fn receive_chunks(
-    app: &App,
-    chunks: impl futures_util::Stream<Item = Result<Bytes>>,
-) -> Result<Spooled> {
-    let idle = Duration::from_secs(app.limits().upload_idle_seconds);
-    let mut receiving = Receiving::begin(app);
-    let mut chunks = std::pin::pin!(chunks);
-    loop {
-        let next = timeout(idle, chunks.next()).await.map_err(|_| too_slow(idle))?;
-        match next {
-            Some(chunk) => receiving.take(chunk?).await?,
-            None => return receiving.finish().await,
-        }
-    }
-}
-
-/// An archive that is on its way.
-struct Receiving {
-    writer: Writer<Spooled>,
-    head: ArchiveHead,
-    bytes: u64,
-    limit: u64,
-}
-
-impl Receiving {
-    fn begin(app: &App) -> Self {
-        Self {
-            writer: app.blobs().spool(),
-            head: ArchiveHead::default(),
-            bytes: 0,
-            limit: app.limits().max_archive_bytes,
-        }
-    }
-
-    async fn take(&mut self, chunk: Bytes) -> Result<()> {
-        self.bytes += chunk.len() as u64;
-        if self.bytes > self.limit {
-            return Err(too_large(self.limit));
-        }
-        self.head.take(&chunk)?;
-        self.writer.write(chunk).await
-    }
-
-    async fn finish(mut self) -> Result<Spooled> {
-        self.head.finish()?;
-        self.writer.finish().await
-    }
+async fn receive_chunks(app: &App, chunks: impl Stream<Item = Result<Bytes>>) -> Result<Spooled> {
+    let intake = Intake {
+        blobs: app.blobs(),
+        idle: Duration::from_secs(app.limits().upload_idle_seconds),
+        limit: app.limits().max_archive_bytes,
+        too_large,
+    };
+    let mut head = ArchiveHead::default();
+    let file = intake.take(chunks, |chunk| head.take(chunk)).await?;
+    head.finish()?;
+    Ok(file)
 }
 
 /// Refuses before a byte is read what cannot end well.
