@@ -1,40 +1,85 @@
 //! Stages in eval mode, for many batches with the same weights: what leaves frozen stages, and validation.
 
+use std::cell::OnceCell;
+
 use tch::{Device, Kind, Tensor};
 
-use super::{Network, folded::FoldedStages, layers};
-use crate::domain::architecture::Stage;
+use super::{
+    Network,
+    folded::FoldedStages,
+    layers::{self, Mode},
+};
+use crate::{
+    domain::architecture::Stage,
+    worker::fault::{self, TorchFault},
+};
 
-/// Stages of a network as they were when this was made. They give what [`Network::stages`] gives in eval mode, up to rounding, and are
-/// faster.
+/// The stages after `after` up to and with `last` of a network that does not change. They give what [`Network::stages`] gives in eval
+/// mode, up to rounding, and are faster where only processors compute, with 32-bit floats: elsewhere they are the network's own.
 #[derive(Debug)]
 pub struct EvalStages {
-    stages: FoldedStages,
-    /// The last of them is the last of all, whose activations are pooled.
-    pools: bool,
+    after: Option<Stage>,
+    last: Stage,
+    /// Once the size of what they get is known.
+    folded: OnceCell<Option<FoldedStages>>,
 }
 
 impl EvalStages {
-    /// The stages after `after` up to and with `last`, for batches of this size, `[N, C, H, W]`; others give the same, only slower. None
-    /// where [`Network::stages`] is to be taken itself: only processors, and only with 32-bit floats, are known to gain.
-    pub fn of(network: &Network, after: Option<Stage>, last: Stage, size: [i64; 4]) -> Option<Self> {
+    pub fn new(after: Option<Stage>, last: Stage) -> Self {
+        Self {
+            after,
+            last,
+            folded: OnceCell::new(),
+        }
+    }
+
+    /// Ready for batches of this size, `[N, C, H, W]`; others give the same, only slower. The first call decides on the weights: the
+    /// network must be as it is then in all others.
+    pub fn ready<'a>(&'a self, network: &'a Network, size: [i64; 4]) -> Result<ReadyStages<'a>, TorchFault> {
+        let folded = match self.folded.get() {
+            Some(folded) => folded,
+            None => {
+                let folded = fault::caught(|| self.fold(network, size))?;
+                self.folded.get_or_init(|| folded)
+            }
+        };
+        Ok(ReadyStages {
+            of: self,
+            network,
+            folded: folded.as_ref(),
+        })
+    }
+
+    /// None where folding is not known to gain anything.
+    fn fold(&self, network: &Network, size: [i64; 4]) -> Option<FoldedStages> {
         let state = network.state();
         let device = state.values().next()?.device();
         if device != Device::Cpu || network.kind() != Kind::Float {
             return None;
         }
-        let architecture = network.architecture();
-        let stages = FoldedStages::of(architecture, state, (after, last), Kind::Float, device);
-        Some(Self {
-            stages: stages.packed_for(size),
-            pools: last == architecture.last_stage(),
-        })
+        let range = (self.after, self.last);
+        let stages = FoldedStages::of(network.architecture(), state, range, Kind::Float, device);
+        Some(stages.packed_for(size))
     }
+}
 
-    /// `input` stays as it is.
+/// See [`EvalStages::ready`].
+#[derive(Clone, Copy, Debug)]
+pub struct ReadyStages<'a> {
+    of: &'a EvalStages,
+    network: &'a Network,
+    folded: Option<&'a FoldedStages>,
+}
+
+impl ReadyStages<'_> {
+    /// What leaves the last of them; pooled, `[N, C]`, where it is the last of all. `input` stays as it is.
     pub fn forward(&self, input: &Tensor) -> Tensor {
-        let activations = self.stages.forward(input);
-        match self.pools {
+        let EvalStages { after, last, .. } = *self.of;
+        let Some(folded) = self.folded else {
+            return self.network.stages(input, after, last, Mode::Eval);
+        };
+        let activations = folded.forward(input);
+        match last == self.network.architecture().last_stage() {
             true => layers::pooled(&activations),
             false => activations,
         }
@@ -46,10 +91,7 @@ mod tests {
     use super::*;
     use crate::{
         domain::architecture::Architecture,
-        worker::nets::{
-            layers::{Mode, channels_last},
-            tests,
-        },
+        worker::nets::{layers::channels_last, tests},
     };
 
     #[test]
@@ -63,12 +105,13 @@ mod tests {
             let pictures = tests::values("eval", &[3, 3, 64, 64]).to_kind(Kind::Float);
             let pictures = channels_last(&pictures);
             let last = architecture.last_stage();
-            let middle = [Stage::Layer1, Stage::Layer2].map(Some);
+            // An identity stands at the beginning of ResNet-18's and ResNet-20's first layer: it would write over its input.
             for (after, last) in [
                 (None, Stage::Layer1),
                 (None, last),
-                (middle[0], last),
-                (middle[1], last),
+                (Some(Stage::Stem), last),
+                (Some(Stage::Layer1), last),
+                (Some(Stage::Layer2), last),
             ] {
                 let (input, expected) = tch::no_grad(|| {
                     let input = after.map(|after| network.stages(&pictures, None, after, Mode::Eval));
@@ -79,8 +122,10 @@ mod tests {
                 let before = input.copy();
                 // Fewer than they are packed for, as the last of a validation's batches.
                 let size = input.size4().unwrap();
-                let stages = EvalStages::of(&network, after, last, (8, size.1, size.2, size.3).into());
-                let found = tch::no_grad(|| stages.unwrap().forward(&input));
+                let stages = EvalStages::new(after, last);
+                let ready = stages.ready(&network, [8, size.1, size.2, size.3]).unwrap();
+                assert!(ready.folded.is_some());
+                let found = tch::no_grad(|| ready.forward(&input));
                 assert_eq!(found.size(), expected.size());
                 assert!(
                     input.equal(&before),
@@ -96,6 +141,13 @@ mod tests {
     #[test]
     fn numbers_of_16_bits_are_left_to_the_network() {
         let network = tests::by_formula(Architecture::Resnet20, 2).computing_in(Kind::BFloat16);
-        assert!(EvalStages::of(&network, None, Stage::Layer1, [1, 3, 32, 32]).is_none());
+        let stages = EvalStages::new(None, Stage::Layer1);
+        let ready = stages.ready(&network, [1, 3, 32, 32]).unwrap();
+        assert!(ready.folded.is_none());
+        let pictures = tests::values("eval", &[1, 3, 32, 32]).to_kind(Kind::Float);
+        tch::no_grad(|| {
+            let own = network.stages(&pictures, None, Stage::Layer1, Mode::Eval);
+            assert!(ready.forward(&pictures).equal(&own));
+        });
     }
 }

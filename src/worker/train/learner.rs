@@ -3,7 +3,7 @@
 //! The frozen stages are a function of the picture alone (their BatchNorm is in eval mode), so that what leaves them, the boundary
 //! activations, may be computed once and used often. Everything else here begins at that boundary.
 
-use std::cell::{Cell, OnceCell};
+use std::cell::Cell;
 
 use tch::{Kind, Tensor};
 
@@ -36,8 +36,8 @@ pub struct Learner {
     pub loss_scale: Option<LossScale>,
     dropout: Dropout,
     frozen: Option<Stage>,
-    /// The frozen stages in the form that computes fastest, once they are asked for.
-    trunk: OnceCell<Option<EvalStages>>,
+    /// The frozen stages, where there are any, in the form that computes fastest.
+    trunk: Option<EvalStages>,
     batch_size: i64,
     /// Stages up to and with this one never learn in this run.
     always_frozen: Option<Stage>,
@@ -78,7 +78,7 @@ impl Learner {
             loss_scale: LossScale::of(network.kind()),
             dropout: Dropout::new(spec.head.dropout, spec.seed),
             frozen: None,
-            trunk: OnceCell::new(),
+            trunk: None,
             batch_size: spec.batch_size.into(),
             always_frozen: spec.last_frozen(spec.epochs),
             portion: Cell::new(Portion::new(usize::MAX, 1)),
@@ -94,7 +94,7 @@ impl Learner {
         parameters.retain(|parameter| Network::is_after(&parameter.name, frozen));
         self.optimizer.learn(parameters);
         self.frozen = frozen;
-        self.trunk = OnceCell::new();
+        self.trunk = frozen.map(|last| EvalStages::new(None, last));
     }
 
     pub fn frozen(&self) -> Option<Stage> {
@@ -103,21 +103,11 @@ impl Learner {
 
     /// Boundary activations of pictures `[N, 3, H, W]`; the pictures themselves where nothing is frozen.
     pub fn boundary(&self, pictures: &Tensor) -> Result<Tensor, TorchFault> {
-        let Some(last) = self.frozen else {
+        let Some(trunk) = &self.trunk else {
             return Ok(pictures.shallow_clone());
         };
-        let trunk = match self.trunk.get() {
-            Some(trunk) => trunk,
-            None => {
-                let size = self.whole_batch(pictures);
-                let trunk = fault::caught(|| EvalStages::of(&self.network, None, last, size))?;
-                self.trunk.get_or_init(|| trunk)
-            }
-        };
-        self.in_portions(pictures, |part| match trunk {
-            Some(trunk) => trunk.forward(part),
-            None => self.network.stages(part, None, last, Mode::Eval),
-        })
+        let trunk = trunk.ready(&self.network, self.whole_batch(pictures))?;
+        self.in_portions(pictures, |part| trunk.forward(part))
     }
 
     /// The size of a batch that is not the last of an epoch, `[N, C, H, W]`, of what this batch has: what is computed must not depend on

@@ -297,3 +297,59 @@ fn resized(originals: &[u8], image: &ManifestImage, size: PackSize) -> anyhow::R
         packed
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, fs::File};
+
+    use super::*;
+
+    /// Pixels of a side, and what a picture takes.
+    const SIDE: u32 = 1024;
+    const BYTES: u64 = SIDE as u64 * SIDE as u64 * 3;
+
+    /// Bytes of this process's memory that a mapped file takes.
+    fn resident(file: &Mmap) -> u64 {
+        let begins = format!("{:x}-", file.as_ptr() as usize);
+        let all = fs::read_to_string("/proc/self/smaps").unwrap();
+        let mapping = all.lines().skip_while(|line| !line.starts_with(&begins));
+        let size = mapping
+            .filter_map(|line| line.strip_prefix("Rss:"))
+            .next()
+            .unwrap();
+        let kilobytes: u64 = size.trim().trim_end_matches(" kB").parse().unwrap();
+        kilobytes << 10
+    }
+
+    #[test]
+    fn a_picture_that_was_put_back_takes_no_memory_and_can_be_read_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("pixels");
+        fs::write(&path, [7, 9].map(|pixel| vec![pixel; BYTES as usize]).concat()).unwrap();
+        // SAFETY: nobody else knows the file.
+        let file = unsafe { Mmap::map(&File::open(&path).unwrap()).unwrap() };
+        let place = |offset| Place {
+            offset,
+            width: SIDE,
+            height: SIDE,
+        };
+        let pack = Pack {
+            files: vec![file],
+            places: [0, BYTES].map(|offset| Some((0, place(offset)))).to_vec(),
+        };
+        // Pages that are mapped with their neighbours. Huge ones that belong to both pictures go with the first.
+        let little = 256 << 10;
+        for _ in 0..2 {
+            for (image, pixel) in [(0, 7), (1, 9)] {
+                let view = pack.picture(image).unwrap();
+                assert!(view.rgb.iter().all(|&value| value == pixel));
+            }
+            assert!(resident(&pack.files[0]) >= 2 * BYTES - little);
+            pack.put_back(0);
+            let left = resident(&pack.files[0]);
+            assert!(left <= BYTES + little, "{left}");
+            pack.put_back(1);
+            assert!(resident(&pack.files[0]) <= little);
+        }
+    }
+}
