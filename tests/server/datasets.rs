@@ -9,7 +9,7 @@ use reqwest::{
 };
 use serde_json::json;
 
-use crate::support::{Server, pictures, shared};
+use crate::support::{Server, patience::wait_until, pictures, shared};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_same_name_with_the_same_bytes_is_the_same_dataset_and_with_others_a_conflict() {
@@ -393,21 +393,13 @@ async fn a_dataset_is_kept_while_a_job_needs_it_and_its_files_go_with_it() {
     // The start sweeps; so after a restart nothing of the dataset is left.
     let server = Server::on(server.stop().await, |_| {}).await;
     let blob = server.data_dir().join("blobs");
-    let swept = async {
-        loop {
-            let left: usize = std::fs::read_dir(&blob)
-                .unwrap()
-                .map(|f| std::fs::read_dir(f.unwrap().path()).unwrap().count())
-                .sum();
-            if left == 0 {
-                break;
-            }
-            tokio::task::yield_now().await;
-        }
+    let left = || -> usize {
+        let folders = std::fs::read_dir(&blob).unwrap();
+        folders
+            .map(|folder| std::fs::read_dir(folder.unwrap().path()).unwrap().count())
+            .sum()
     };
-    tokio::time::timeout(std::time::Duration::from_secs(20), swept)
-        .await
-        .expect("blobs of a deleted dataset stay");
+    wait_until("blobs of a deleted dataset go", async || left() == 0).await;
     server.stop().await;
 }
 

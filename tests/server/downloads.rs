@@ -8,7 +8,7 @@ use std::{
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::support::{Api, Server, pictures};
+use crate::support::{Api, Server, patience::wait_until, pictures};
 
 struct Picture {
     status: u16,
@@ -132,14 +132,7 @@ async fn thumbnails_of_all_versions_are_there_and_go_with_their_dataset() {
         .join(dataset["id"].as_str().unwrap());
     assert!(folder.is_dir());
     api.delete("/v1/datasets/things").await.expect(204);
-    let gone = async {
-        while folder.exists() {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(std::time::Duration::from_secs(20), gone)
-        .await
-        .expect("thumbnails of a deleted dataset stay");
+    wait_until("thumbnails of a deleted dataset go", async || !folder.exists()).await;
     server.stop().await;
 }
 

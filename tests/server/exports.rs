@@ -4,7 +4,6 @@ use std::{
     collections::BTreeMap,
     fs,
     io::{Cursor, Read},
-    time::Duration,
 };
 
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -12,7 +11,11 @@ use finetuned::{digest, limits::Limits};
 use reqwest::{Method, header::HeaderMap};
 use serde_json::{Value, json};
 
-use crate::support::{Api, Server, pictures};
+use crate::support::{
+    Api, Server,
+    patience::{wait_until, wait_until_no_work_is_left},
+    pictures,
+};
 
 struct Download {
     status: u16,
@@ -127,15 +130,7 @@ async fn a_model_comes_in_every_format_with_its_name_and_digest() {
     tags.sort();
     tags.dedup();
     assert_eq!(tags.len(), 6, "each is another file");
-    let left: Vec<_> = fs::read_dir(server.data_dir().join("runs")).unwrap().collect();
-    assert!(left.iter().all(|entry| {
-        !entry
-            .as_ref()
-            .unwrap()
-            .file_name()
-            .to_string_lossy()
-            .starts_with("passing")
-    }));
+    wait_until_no_work_is_left(&server).await;
     server.stop().await;
 }
 
@@ -212,14 +207,7 @@ async fn a_download_that_broke_off_goes_on_and_what_is_there_is_not_made_again()
     assert_eq!(again.header("etag"), tag);
     assert!(folder.is_dir());
     api.delete("/v1/models/thing").await.expect(204);
-    let gone = async {
-        while folder.exists() {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(20), gone)
-        .await
-        .expect("exports of a deleted model stay");
+    wait_until("exports of a deleted model go", async || !folder.exists()).await;
     server.stop().await;
 }
 

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::support::{Api, Server, pictures, program::Program};
+use crate::support::{Api, Server, patience::wait_until_no_work_is_left, pictures, program::Program};
 
 /// What the worker's own tests draw archives with, and the archives that they have crafted: here they come over the network.
 #[path = "../../src/worker/ingest/tests/build.rs"]
@@ -66,7 +66,7 @@ async fn a_server_that_is_sent_every_crafted_archive_answers_throughout() {
     assert!(longest < ANSWERS_WITHIN, "the server was silent for {longest:?}");
     assert_eq!(fs::read(&outside).unwrap(), b"untouched");
     fs::remove_file(outside).unwrap();
-    assert_eq!(fs::read_dir(server.data_dir().join("runs")).unwrap().count(), 0);
+    wait_until_no_work_is_left(&server).await;
     // And it still does its work.
     let ready = api.upload("good", pictures::flat_archive(2, 3)).await;
     assert_eq!(ready["status"], "ready", "{ready:#}");

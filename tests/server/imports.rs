@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::{
     models::{quick, train},
-    support::{Api, Server, api::Answer, pictures},
+    support::{Api, Server, api::Answer, patience::wait_until_no_work_is_left, pictures},
 };
 
 /// A server with a small trained model, the model, its weights and its bundle.
@@ -222,6 +222,7 @@ fn files(data: &Path) -> BTreeSet<String> {
 async fn what_is_no_model_is_refused_and_leaves_nothing() {
     let (server, model, weights, bundle_file) = with_model().await;
     let api = &server.api;
+    wait_until_no_work_is_left(&server).await;
     let before = files(&server.data_dir());
     let labels = ("labels", "[\"a\", \"b\"]");
     api.put(

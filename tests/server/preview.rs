@@ -3,7 +3,7 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::support::{Server, pictures};
+use crate::support::{Server, patience::wait_until_no_work_is_left, pictures};
 
 /// The sheet that a server draws.
 async fn sheet(server: &Server, body: Value) -> image::RgbImage {
@@ -44,10 +44,7 @@ async fn a_preview_is_a_sheet_of_pictures_and_leaves_nothing_behind() {
         .post("/v1/datasets/things/preview", json!({}))
         .await
         .expect(200);
-    let left: Vec<_> = std::fs::read_dir(server.data_dir().join("runs"))
-        .unwrap()
-        .collect();
-    assert!(left.is_empty(), "{left:?}");
+    wait_until_no_work_is_left(&server).await;
     server.stop().await;
 }
 

@@ -12,7 +12,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::support::{Api, Server, api::Answer, pictures, program::Program};
+use crate::support::{Api, Server, api::Answer, patience::wait_until, pictures, program::Program};
 
 const BYTES: &str = "application/offset+octet-stream";
 
@@ -301,14 +301,10 @@ async fn a_broken_connection_and_a_restart_cost_only_what_was_not_acknowledged()
     let connection = send_some(&server.api, &path, 0, archive.len(), &archive[..third]).await;
     drop(connection);
     // What had arrived counts as soon as the server has noticed.
-    let noticed = async {
-        while offset(&server.api, &path).await < third {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(std::time::Duration::from_secs(20), noticed)
-        .await
-        .expect("what came before the connection broke is lost");
+    wait_until("what came before the connection broke counts", async || {
+        offset(&server.api, &path).await >= third
+    })
+    .await;
 
     let server = Server::on(server.stop().await, |_| {}).await;
     assert_eq!(offset(&server.api, &path).await, third);
@@ -362,14 +358,10 @@ async fn a_killed_server_goes_on_from_what_it_acknowledged() {
     )
     .await;
     // Long before the request ends some of it counts.
-    let counted = async {
-        while offset(&program.api, &path).await <= part {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(std::time::Duration::from_secs(60), counted)
-        .await
-        .expect("nothing counts before the request ends");
+    wait_until("some of it counts before the request ends", async || {
+        offset(&program.api, &path).await > part
+    })
+    .await;
     let acknowledged = offset(&program.api, &path).await;
     program.kill();
 
@@ -537,24 +529,13 @@ async fn an_upload_that_is_given_up_or_forgotten_leaves_nothing() {
         .await
         .expect(204);
     assert_eq!(files_of_uploads(&server), 1);
-    let gone = async {
-        while head(api, &path).await.status != 410 {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(std::time::Duration::from_secs(20), gone)
-        .await
-        .expect("it does not expire");
+    wait_until("it expires", async || head(api, &path).await.status == 410).await;
     // The start sweeps.
     let server = Server::on(server.stop().await, at_once).await;
-    let swept = async {
-        while files_of_uploads(&server) > 0 {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(std::time::Duration::from_secs(20), swept)
-        .await
-        .expect("the file of an upload that has expired stays");
+    wait_until("the file of an upload that has expired goes", async || {
+        files_of_uploads(&server) == 0
+    })
+    .await;
     assert_eq!(head(&server.api, &path).await.status, 404);
     server.stop().await;
 }

@@ -6,7 +6,12 @@ use reqwest::{
 };
 use serde_json::{Value, json};
 
-use crate::support::{Api, Server, api::Answer, pictures};
+use crate::support::{
+    Api, Server,
+    api::Answer,
+    patience::{wait_until, wait_until_no_work_is_left},
+    pictures,
+};
 
 /// The pages of a version's images, as one list.
 async fn images(api: &Api, query: &str) -> Vec<Value> {
@@ -487,10 +492,7 @@ async fn images_are_added_and_stored_once() {
         api.get("/v1/datasets/things").await.expect(200).json()["version"],
         4
     );
-    let left: Vec<_> = std::fs::read_dir(server.data_dir().join("runs"))
-        .unwrap()
-        .collect();
-    assert!(left.is_empty(), "{left:?}");
+    wait_until_no_work_is_left(&server).await;
     server.stop().await;
 }
 
@@ -507,14 +509,10 @@ fn blobs_of(server: &Server) -> Vec<String> {
 
 /// Waits until the blobs are these.
 async fn swept(server: &Server, blobs: &[String]) {
-    let swept = async {
-        while blobs_of(server) != blobs {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(std::time::Duration::from_secs(20), swept)
-        .await
-        .expect("blobs that no version names stay");
+    wait_until("blobs that no version names go", async || {
+        blobs_of(server) == blobs
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,6 +2,7 @@
 
 pub mod api;
 pub mod hub;
+pub mod patience;
 pub mod pictures;
 pub mod program;
 pub mod server;
