@@ -23,7 +23,7 @@ export function aliasesCard(model, signal) {
     const own = data.filter((alias) => alias.model === model.id);
     fill(rows, own.length
       ? own.map((alias) => row(alias, () => act(() => rollBack(alias), `${alias.name} was taken back`)))
-      : h('li', { class: 'quiet' }, 'No alias names this model.'));
+      : h('li', { class: 'row quiet' }, 'No alias names this model.'));
   };
   const act = async (action, said) => {
     button.disabled = true;
