@@ -6,7 +6,7 @@
 use std::{
     collections::HashMap,
     fs::File,
-    io::{self, BufRead, BufReader},
+    io::{BufRead, BufReader},
     path::Path,
     time::Duration,
 };
@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 
 use super::{
     batch::{Packed, place_of},
+    blocking::blocking,
     context::Context,
     failure,
     ingest::{PACK_SIDE, adopt_segment},
@@ -236,8 +237,4 @@ fn name_of<'a>(entry: &str, names: &'a [String]) -> Result<&'a str> {
     let name = place_of(entry).and_then(|place| names.get(place));
     let name = name.ok_or_else(|| Error::internal(anyhow::anyhow!("a file was read that nobody sent")))?;
     Ok(name)
-}
-
-async fn blocking<T: Send + 'static>(act: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    tokio::task::spawn_blocking(act).await.map_err(io::Error::other)?
 }

@@ -10,9 +10,10 @@ use std::{
 };
 
 use super::{
+    blocking::blocking,
     context::Context,
     errand::{self, Errand},
-    kept,
+    kept::{self, Cache},
     paths::{self, absolute},
 };
 use crate::{
@@ -47,7 +48,7 @@ pub async fn export(context: &Context, model: &Model, spec: ExportSpec) -> Resul
     let blobs = context.store.model_blobs(model.id).await?;
     let title = format!("{}@{}", model.name, model.version);
     let key = key(&blobs, &title, &spec);
-    let folder = folder(context).join(model.id.to_string());
+    let folder = cache(context).folder.join(model.id.to_string());
     if let Some(found) = kept(&folder, &key).await? {
         return Ok(found);
     }
@@ -75,7 +76,7 @@ pub async fn export(context: &Context, model: &Model, spec: ExportSpec) -> Resul
         .saturating_mul(MAX_GROWTH)
         .saturating_add(MAX_OVERHEAD);
     let made = make(context, run, most, folder, key).await?;
-    tidy(context).await;
+    cache(context).tidy().await;
     Ok(made)
 }
 
@@ -166,41 +167,16 @@ fn look_up(folder: &Path, key: &str) -> Result<Option<Exported>> {
     Ok(None)
 }
 
-fn folder(context: &Context) -> PathBuf {
-    context.paths.data_dir().join("exports")
-}
-
-/// Deletes the least recently used files as long as all together are over the budget.
-async fn tidy(context: &Context) {
-    let (folder, budget) = (folder(context), context.config.limits.max_export_bytes);
-    let tidied = blocking(move || Ok(kept::keep_within(&folder, budget)?)).await;
-    if let Err(error) = tidied {
-        tracing::warn!(%error, "cannot make room among the exports");
+fn cache(context: &Context) -> Cache {
+    Cache {
+        what: "exports",
+        folder: context.paths.data_dir().join("exports"),
+        budget: context.config.limits.max_export_bytes,
     }
 }
 
 /// Removes what belongs to models that are gone.
 pub async fn sweep(context: &Context) -> Result<()> {
-    let folder = folder(context);
-    let listed = folder.clone();
-    for name in blocking(move || Ok(paths::names(&listed))).await? {
-        let Ok(id) = name.parse::<ModelId>() else {
-            continue;
-        };
-        match context.store.model_blobs(id).await {
-            Err(error) if error.kind() == Kind::NotFound => {
-                let gone = folder.join(name);
-                blocking(move || Ok(fs::remove_dir_all(gone)?)).await?;
-            }
-            found => {
-                found?;
-            }
-        }
-    }
-    tidy(context).await;
-    Ok(())
-}
-
-async fn blocking<T: Send + 'static>(act: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    tokio::task::spawn_blocking(act).await.map_err(Error::internal)?
+    let store = &context.store;
+    cache(context).sweep(|id: ModelId| store.model_blobs(id)).await
 }

@@ -1,14 +1,59 @@
 //! Files that can be made again, in a folder for each thing that they belong to: kept as long as there is room, the least recently used go
-//! first. Blocking calls.
+//! first. What is not of [`Cache`] blocks.
 
 use std::{
     fs::{self, File},
     io,
-    path::Path,
+    path::{Path, PathBuf},
+    str::FromStr,
     time::SystemTime,
 };
 
-use super::paths;
+use super::{blocking::blocking, paths};
+use crate::error::{Kind, Result};
+
+/// The folders of one kind of such files.
+pub struct Cache {
+    /// In words, for the log.
+    pub what: &'static str,
+    /// Holds a folder for each thing, named by its id.
+    pub folder: PathBuf,
+    /// Bytes that all files together may have.
+    pub budget: u64,
+}
+
+impl Cache {
+    /// Makes room, where it is needed.
+    pub async fn tidy(&self) {
+        let (folder, budget) = (self.folder.clone(), self.budget);
+        let tidied = blocking(move || Ok(keep_within(&folder, budget)?)).await;
+        if let Err(error) = tidied {
+            tracing::warn!(%error, what = self.what, "cannot make room among files that can be made again");
+        }
+    }
+
+    /// Removes the folders of things that `look_up` does not find, and makes room. What is not named by an id is not ours to remove.
+    pub async fn sweep<I: FromStr, F, T>(&self, look_up: impl Fn(I) -> F) -> Result<()>
+    where
+        F: Future<Output = Result<T>>,
+    {
+        let folder = self.folder.clone();
+        for name in blocking(move || Ok(paths::names(&folder))).await? {
+            let Ok(id) = name.parse() else { continue };
+            match look_up(id).await {
+                Err(error) if error.kind() == Kind::NotFound => {
+                    let gone = self.folder.join(name);
+                    blocking(move || Ok(fs::remove_dir_all(gone)?)).await?;
+                }
+                found => {
+                    found?;
+                }
+            }
+        }
+        self.tidy().await;
+        Ok(())
+    }
+}
 
 /// Notes that a file was used now.
 pub fn touch(file: &File) -> io::Result<()> {
@@ -56,6 +101,33 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::error::Error;
+
+    #[tokio::test]
+    async fn what_belongs_to_things_that_are_gone_goes_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["1", "2", "not-ours"] {
+            fs::create_dir(folder.path().join(name)).unwrap();
+            fs::write(folder.path().join(name).join("file"), "made").unwrap();
+        }
+        let cache = Cache {
+            what: "things",
+            folder: folder.path().to_owned(),
+            budget: 100,
+        };
+        let there = |name: &str| folder.path().join(name).join("file").exists();
+        let out_of_order = |_: u32| async { Err::<(), _>(Error::internal(anyhow::anyhow!("out of order"))) };
+        assert!(cache.sweep(out_of_order).await.is_err());
+        assert_eq!(["1", "2", "not-ours"].map(there), [true, true, true]);
+        let look_up = |id: u32| async move {
+            match id {
+                1 => Ok(()),
+                id => Err(Error::not_found("thing", &id.to_string())),
+            }
+        };
+        cache.sweep(look_up).await.unwrap();
+        assert_eq!(["1", "2", "not-ours"].map(there), [true, false, true]);
+    }
 
     #[test]
     fn the_least_recently_used_files_make_room() {

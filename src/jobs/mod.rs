@@ -8,6 +8,7 @@ mod activations;
 mod adding;
 mod attempt;
 mod batch;
+mod blocking;
 mod context;
 mod devices;
 mod errand;
@@ -48,10 +49,10 @@ pub use self::{
     revise::{Revised, Target},
     slots::DeviceState,
 };
-use self::{context::Context, revise::Wish};
+use self::{blocking::blocking, context::Context, revise::Wish};
 use crate::{
     domain::{dataset::Dataset, export::ExportSpec, model::Model, spec::PreviewSpec, split::SplitSpec},
-    error::{Error, Result},
+    error::Result,
     id::{DatasetId, JobId},
     manifest::revision::ImageEdit,
     protocol::Device,
@@ -155,8 +156,8 @@ impl Jobs {
     /// Where images go on their way to [`Jobs::add_images`].
     pub async fn begin_batch(&self) -> Result<Batch> {
         let runs = self.0.paths.runs();
-        let dir = tokio::task::spawn_blocking(move || paths::passing(&runs)).await;
-        Ok(Batch::begin(dir.map_err(Error::internal)??).await?)
+        let dir = blocking(move || Ok(paths::passing(&runs)?)).await?;
+        Ok(Batch::begin(dir).await?)
     }
 
     /// Reads images and adds those that can be used.

@@ -2,12 +2,12 @@
 //!
 //! Folders are listed before rows are read, so that what is made in between is never taken for a leftover.
 
-use std::{collections::HashSet, io, sync::Arc, time::Duration};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
-use super::{context::Context, exports, paths, thumbnails};
+use super::{blocking::blocking, context::Context, exports, paths, thumbnails};
 use crate::{
     domain::{dataset::DatasetStatus, time::Timestamp},
-    error::{Error, Kind, Result},
+    error::{Kind, Result},
     id::{DatasetId, JobId, UploadId},
     process::log,
 };
@@ -52,21 +52,21 @@ async fn sweep_runs(context: &Context) -> Result<()> {
     let unfinished: HashSet<JobId> = context.store.unfinished_jobs().await?.into_iter().collect();
     for name in names {
         let (runs, passing) = (context.paths.runs(), name.clone());
-        if let Err(error) = blocking(move || paths::forget_passing(&runs, &passing)).await {
+        if let Err(error) = blocking(move || Ok(paths::forget_passing(&runs, &passing)?)).await {
             tracing::debug!(%error, "a folder went while it was looked at");
         }
         if let Ok(job) = name.parse::<JobId>()
             && !unfinished.contains(&job)
         {
             let paths = context.paths.clone();
-            blocking(move || paths.forget(&job)).await?;
+            blocking(move || Ok(paths.forget(&job)?)).await?;
         }
         if let Ok(dataset) = name.parse::<DatasetId>()
             && found(context.store.dataset(&name).await)?
                 .is_none_or(|dataset| dataset.status != DatasetStatus::Processing)
         {
             let paths = context.paths.clone();
-            blocking(move || paths.forget(&dataset)).await?;
+            blocking(move || Ok(paths.forget(&dataset)?)).await?;
         }
     }
     Ok(())
@@ -105,7 +105,7 @@ async fn sweep_logs(context: &Context) -> Result<()> {
         };
         if gone {
             let path = context.paths.logs().join(name);
-            blocking(move || log::remove(&path)).await?;
+            blocking(move || Ok(log::remove(&path)?)).await?;
         }
     }
     Ok(())
@@ -117,10 +117,4 @@ fn found<T>(looked_up: Result<T>) -> Result<Option<T>> {
         Err(error) if error.kind() == Kind::NotFound => Ok(None),
         Err(error) => Err(error),
     }
-}
-
-async fn blocking<T: Send + 'static>(act: impl FnOnce() -> io::Result<T> + Send + 'static) -> Result<T> {
-    Ok(tokio::task::spawn_blocking(act)
-        .await
-        .map_err(Error::internal)??)
 }

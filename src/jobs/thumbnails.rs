@@ -7,13 +7,14 @@
 use std::{
     fs::{self, File},
     io::{self, BufRead, BufReader, Read, Seek, SeekFrom},
-    path::{Path, PathBuf},
+    path::Path,
 };
 
 use super::{
+    blocking::blocking,
     context::Context,
     errand::{self, Errand},
-    kept, paths,
+    kept::{self, Cache},
     prepare::segment_as_files,
 };
 use crate::{
@@ -44,7 +45,7 @@ pub async fn thumbnail(
 ) -> Result<Vec<u8>> {
     let neighbourhood = image / NEIGHBOURHOOD;
     let name = format!("{}-{neighbourhood}-{side}", segment.number);
-    let path = folder(context).join(dataset.to_string()).join(&name);
+    let path = cache(context).folder.join(dataset.to_string()).join(&name);
     if let Some(bytes) = kept(&path, image).await? {
         return Ok(bytes);
     }
@@ -53,7 +54,7 @@ pub async fn thumbnail(
         return Ok(bytes);
     }
     draw(context, dataset, &segment, neighbourhood, side, &path).await?;
-    tidy(context).await;
+    cache(context).tidy().await;
     kept(&path, image)
         .await?
         .ok_or_else(|| Error::not_found("image", &image.to_string()))
@@ -149,43 +150,20 @@ fn look_up(path: &Path, image: u32) -> io::Result<Option<Vec<u8>>> {
     Ok(Some(picture))
 }
 
-fn folder(context: &Context) -> PathBuf {
-    context.paths.data_dir().join("thumbnails")
-}
-
-/// Deletes the least recently used files as long as all together are over the budget.
-async fn tidy(context: &Context) {
-    let (folder, budget) = (folder(context), context.config.limits.max_thumbnail_bytes);
-    let tidied = blocking(move || Ok(kept::keep_within(&folder, budget)?)).await;
-    if let Err(error) = tidied {
-        tracing::warn!(%error, "cannot make room among the thumbnails");
+fn cache(context: &Context) -> Cache {
+    Cache {
+        what: "thumbnails",
+        folder: context.paths.data_dir().join("thumbnails"),
+        budget: context.config.limits.max_thumbnail_bytes,
     }
 }
 
 /// Removes what belongs to datasets that are gone.
 pub async fn sweep(context: &Context) -> Result<()> {
-    let folder = folder(context);
-    let listed = folder.clone();
-    for name in blocking(move || Ok(paths::names(&listed))).await? {
-        let Ok(id) = name.parse::<DatasetId>() else {
-            continue;
-        };
-        match context.store.dataset(&id.to_string()).await {
-            Err(error) if error.kind() == Kind::NotFound => {
-                let gone = folder.join(name);
-                blocking(move || Ok(fs::remove_dir_all(gone)?)).await?;
-            }
-            found => {
-                found?;
-            }
-        }
-    }
-    tidy(context).await;
-    Ok(())
-}
-
-async fn blocking<T: Send + 'static>(act: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    tokio::task::spawn_blocking(act).await.map_err(Error::internal)?
+    let store = &context.store;
+    cache(context)
+        .sweep(|id: DatasetId| async move { store.dataset(&id.to_string()).await })
+        .await
 }
 
 #[cfg(test)]
