@@ -58,14 +58,6 @@ class Connection:
         self.read.clear()
         self.write()
 
-    def is_closed(self):
-        try:
-            return not self.socket.recv(1, socket.MSG_PEEK)
-        except BlockingIOError:
-            return False
-        except ConnectionError:
-            return True
-
     def write(self):
         """Whether everything is on its way."""
         try:
@@ -98,7 +90,7 @@ def closed(port, wires, clients, seconds=None):
     """So many clients, each asking again once it is answered: for a time, or through `wires` once. Numbers are places in `wires`."""
     run = Run(port)
     for _ in range(clients):
-        run.idle.append(Connection(port))
+        run.connect()
     number, began = 0, time.perf_counter()
     while True:
         now = time.perf_counter()
@@ -123,7 +115,7 @@ def open_loop(port, wires, per_second, seconds):
         now = time.perf_counter() - began
         while number < min(now, seconds) * per_second:
             if not run.idle:
-                run.idle.append(Connection(port))
+                run.connect()
             run.begin(number % len(wires), wires[number % len(wires)])
             number += 1
         if now >= seconds and not run.busy:
@@ -140,20 +132,27 @@ class Run:
         self.idle, self.busy = [], set()
         self.began, self.cpu_began, self.last = time.perf_counter(), time.process_time(), time.perf_counter()
 
+    def connect(self):
+        """A connection is watched from its first moment to its last: what the kernel need not be told again costs nothing."""
+        connection = Connection(self.port)
+        self.selector.register(connection.socket, selectors.EVENT_READ, connection)
+        self.idle.append(connection)
+
     def begin(self, number, wire):
         connection = self.idle.pop()
-        if connection.is_closed():
-            # As every client does: a server lets go of connections on which nothing comes for a while.
-            connection.socket.close()
-            connection = Connection(self.port)
         connection.begin(number, wire)
-        events = selectors.EVENT_READ | (selectors.EVENT_WRITE if connection.rest else 0)
-        self.selector.register(connection.socket, events, connection)
+        if connection.rest:
+            self.selector.modify(connection.socket, selectors.EVENT_READ | selectors.EVENT_WRITE, connection)
         self.busy.add(connection)
 
     def step(self, timeout):
         for key, events in self.selector.select(timeout):
             connection = key.data
+            if connection not in self.busy:
+                # A server lets go of connections on which nothing comes for a while.
+                self.idle.remove(connection)
+                self.close(connection)
+                continue
             if events & selectors.EVENT_WRITE and connection.write():
                 self.selector.modify(connection.socket, selectors.EVENT_READ, connection)
             if events & selectors.EVENT_READ:
@@ -161,18 +160,19 @@ class Run:
                     answer = connection.answer()
                 except ConnectionError:
                     self.load.unanswered += 1
-                    self.release(connection)
-                    self.idle.append(Connection(self.port))
+                    self.busy.discard(connection)
+                    self.close(connection)
+                    self.connect()
                     continue
                 if answer:
                     self.last = time.perf_counter()
                     self.load.answers.append(answer)
-                    self.release(connection)
+                    self.busy.discard(connection)
                     self.idle.append(connection)
 
-    def release(self, connection):
+    def close(self, connection):
         self.selector.unregister(connection.socket)
-        self.busy.discard(connection)
+        connection.socket.close()
 
     def progressing(self):
         return time.perf_counter() - self.last < PATIENCE_SECONDS
