@@ -2,9 +2,11 @@
 //! thrown away.
 //!
 //! Most clients read no answer before they have sent everything. If the server stopped reading at its refusal, the kernel would reset
-//! the connection and the client would see that instead of the reason (RFC 9112, section 9.6).
+//! the connection and the client would see that instead of the reason (RFC 9112, section 9.6). What is here already, as most bodies
+//! are, goes at once and on the connection's own task: under overload there are a great many refusals, and each must cost little.
 
 use std::{
+    mem,
     pin::Pin,
     task::{Context, Poll},
     time::Duration,
@@ -20,8 +22,10 @@ use axum::{
 };
 use http_body_util::BodyExt;
 use hyper::body::{Frame, SizeHint};
-use tokio::{runtime::Handle, time::timeout};
+use tokio::{runtime::Handle, sync::oneshot, task::yield_now, time::timeout};
 
+/// How often an answer looks in vain for more of a body that nobody wants, before it goes out.
+const LOOKS: u32 = 2;
 /// How long a client that goes on sending after its answer is listened to: about as long as stopping waits for connections.
 const LONGEST: Duration = Duration::from_secs(8);
 /// How long one that sends nothing is waited for.
@@ -29,20 +33,35 @@ const QUIET: Duration = Duration::from_secs(2);
 
 /// Lets the handlers leave any body unread.
 pub async fn body(request: Request, next: Next) -> Response {
+    if request.body().is_end_stream() {
+        return next.run(request).await;
+    }
     let asked_first = request.headers().contains_key(header::EXPECT);
+    let (leave, mut left) = oneshot::channel();
     let request = request.map(|body| {
         Body::new(Lingering {
             body,
             awaited: !asked_first,
+            leave: Some(leave),
         })
     });
-    next.run(request).await
+    let response = next.run(request).await;
+    // Whatever still holds the body works on without an answer waiting for it.
+    left.close();
+    if let Ok(mut body) = left.try_recv()
+        && !is_here(&mut body).await
+    {
+        linger(body);
+    }
+    response
 }
 
 struct Lingering {
     body: Body,
     /// Whether the client sends without being told to: one that asks first (`Expect: 100-continue`) must not be told to send in vain.
     awaited: bool,
+    /// To where the answer is given out; none once it was taken.
+    leave: Option<oneshot::Sender<Body>>,
 }
 
 impl HttpBody for Lingering {
@@ -71,13 +90,34 @@ impl Drop for Lingering {
         if !self.awaited || self.body.is_end_stream() {
             return;
         }
-        let body = std::mem::take(&mut self.body);
-        if let Ok(runtime) = Handle::try_current() {
-            runtime.spawn(timeout(LONGEST, pass_over(body)));
+        let body = mem::take(&mut self.body);
+        if let Some(Err(body)) = self.leave.take().map(|leave| leave.send(body)) {
+            linger(body);
         }
     }
 }
 
-async fn pass_over(mut body: Body) {
-    while let Ok(Some(Ok(_))) = timeout(QUIET, body.frame()).await {}
+/// Takes what has come of a body; whether that was all.
+async fn is_here(body: &mut Body) -> bool {
+    let mut looks = 0;
+    while looks < LOOKS {
+        tokio::select! {
+            biased;
+            frame = body.frame() => match frame {
+                Some(Ok(_)) => looks = 0,
+                _ => return true,
+            },
+            // The connection reads on while this waits for its turn.
+            () = yield_now() => looks += 1,
+        }
+    }
+    false
+}
+
+/// Takes the rest of a body whose request is answered.
+fn linger(mut body: Body) {
+    if let Ok(runtime) = Handle::try_current() {
+        let rest = async move { while let Ok(Some(Ok(_))) = timeout(QUIET, body.frame()).await {} };
+        runtime.spawn(timeout(LONGEST, rest));
+    }
 }

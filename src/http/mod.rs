@@ -36,6 +36,7 @@ mod predict;
 mod preview;
 mod problem;
 mod range;
+mod refusals;
 mod results;
 mod routes;
 mod run;

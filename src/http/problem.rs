@@ -12,10 +12,11 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
-use tracing::{Instrument, error, info, info_span};
+use tracing::{Instrument, debug, error, info, info_span};
 use utoipa::{IntoResponses, ToSchema};
 use uuid::Uuid;
 
+use super::refusals;
 use crate::error::{Error, FieldError, Kind};
 
 const REQUEST_ID: &str = "x-request-id";
@@ -113,13 +114,14 @@ pub async fn finish(request: Request, next: Next) -> Response {
         if let Ok(value) = HeaderValue::from_str(&request_id) {
             response.headers_mut().insert(REQUEST_ID, value);
         }
-        let quiet = matches!(path.as_str(), "/healthz" | "/readyz");
-        if !quiet {
-            info!(
-                status = response.status().as_u16(),
-                milliseconds = begun.elapsed().as_millis() as u64,
-                "answered"
-            );
+        let status = response.status();
+        let refused = status == StatusCode::TOO_MANY_REQUESTS;
+        refusals::note(refused);
+        let (status, milliseconds) = (status.as_u16(), begun.elapsed().as_millis() as u64);
+        if refused || matches!(path.as_str(), "/healthz" | "/readyz") {
+            debug!(status, milliseconds, "answered");
+        } else {
+            info!(status, milliseconds, "answered");
         }
         response
     }

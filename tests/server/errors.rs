@@ -1,10 +1,13 @@
 //! Every error is a problem (RFC 9457) that says what to do, whoever raised it.
 
+use std::time::Duration;
+
 use reqwest::Method;
 use serde_json::json;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
+    time::timeout,
 };
 
 use crate::support::{Server, pictures};
@@ -157,6 +160,25 @@ async fn a_request_id_is_echoed_and_a_harmful_one_replaced() {
     server.stop().await;
 }
 
+/// An answer with its body, which the connection survives.
+async fn one_answer(connection: &mut TcpStream) -> String {
+    let mut answer = String::new();
+    loop {
+        if let Some((head, body)) = answer.split_once("\r\n\r\n") {
+            let length = head
+                .lines()
+                .find_map(|line| line.strip_prefix("content-length: "));
+            if body.len() == length.unwrap().parse::<usize>().unwrap() {
+                return answer;
+            }
+        }
+        let mut some = [0; 4096];
+        let count = connection.read(&mut some).await.unwrap();
+        assert!(count > 0, "the connection ended: {answer}");
+        answer.push_str(std::str::from_utf8(&some[..count]).unwrap());
+    }
+}
+
 /// Clients that read nothing before they have sent everything, as most do.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refusal_reaches_a_client_that_is_still_sending() {
@@ -175,6 +197,17 @@ async fn a_refusal_reaches_a_client_that_is_still_sending() {
         let mut answer = [0; 12];
         connection.read_exact(&mut answer).await.expect(path);
         assert!(answer.starts_with(b"HTTP/1.1 4"), "{path}: {answer:?}");
+    }
+    // A small body is gone with its answer, and the next request comes on the same connection; the last of them does not come at all.
+    let mut connection = TcpStream::connect(&address).await.unwrap();
+    for body in [&bytes[..40_000], &bytes[..40_000], b""] {
+        let head =
+            format!("PUT /v1/datasets?name=x HTTP/1.1\r\nhost: {address}\r\ncontent-length: 40000\r\n\r\n");
+        connection.write_all(head.as_bytes()).await.unwrap();
+        connection.write_all(body).await.unwrap();
+        let answer = timeout(Duration::from_secs(5), one_answer(&mut connection)).await;
+        let answer = answer.expect("a refusal waits for a body that does not come");
+        assert!(answer.starts_with("HTTP/1.1 429 "), "{answer}");
     }
     // One that asks first is told so without a byte of it.
     let head = format!(
