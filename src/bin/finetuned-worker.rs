@@ -98,7 +98,7 @@ enum Task {
         /// Threads of arithmetic, and as many that decode; 0 means all cores
         #[arg(long, default_value_t = 0)]
         threads: u32,
-        /// Most pictures that go through a network at once; by default 4 on the CPU, 32 on a card
+        /// Most pictures that go through a network at once; by default 4 on the CPU, 8 where many wait, and 32 on a card
         #[arg(long)]
         max_batch: Option<usize>,
         /// Memory that loaded models may hold together; by default a share of the device's

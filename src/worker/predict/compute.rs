@@ -86,7 +86,7 @@ impl Lanes<'_> {
         // However this lane ends, the others must not go on without it.
         let _closing = Closing(self.pictures);
         tch::no_grad(|| {
-            let most = self.place.max_batch;
+            let most = |waiting| self.place.batch_size.now(waiting, self.place.lanes);
             while let Some(batch) = self.pictures.take_alike(number, most, Picture::goes_with) {
                 if self.replies.unheard() {
                     break;

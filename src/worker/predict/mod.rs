@@ -79,9 +79,7 @@ pub fn run(
         device: options.device.clone(),
     });
     let requests = Arc::new(Queue::bounded(place.threads));
-    let pictures = Arc::new(Queue::bounded(
-        (place.lanes * place.max_batch).max(2 * place.max_batch),
-    ));
+    let pictures = Arc::new(Queue::bounded(place.lanes.max(2) * place.batch_size.most));
     let broken = read_on_a_thread(input, requests.clone());
     let decoder = Arc::new(Decoder::new(requests.clone(), pictures.clone(), replies.clone()));
     for number in 0..place.threads {
@@ -93,7 +91,12 @@ pub fn run(
     }
     // The pictures' queue ends once the last decoder lets go of it.
     drop(decoder);
-    let models = Models::new(place.device, place.model_bytes, place.max_batch, place.threads);
+    let models = Models::new(
+        place.device,
+        place.model_bytes,
+        place.batch_size.most,
+        place.threads,
+    );
     let lanes = Lanes {
         place: &place,
         models: &models,
@@ -134,8 +137,31 @@ struct Place {
     threads: usize,
     /// Batches that are computed side by side.
     lanes: usize,
-    max_batch: usize,
+    batch_size: BatchSize,
     model_bytes: u64,
+}
+
+/// How many pictures go through a network at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct BatchSize {
+    /// A processor computes four pictures at once nearly as fast as more, and whoever waits waits less long.
+    usual: usize,
+    /// Where so many wait that one more batch makes no difference to them, those few per cent count.
+    most: usize,
+}
+
+impl BatchSize {
+    fn up_to(most: usize) -> Self {
+        Self { usual: most, most }
+    }
+
+    /// While `waiting` pictures are ready, for as many lanes.
+    fn now(self, waiting: usize, lanes: usize) -> usize {
+        match waiting >= lanes * self.most {
+            true => self.most,
+            false => self.usual,
+        }
+    }
 }
 
 impl Place {
@@ -151,6 +177,11 @@ impl Place {
         // A card's memory is for networks and what runs through them; a host's is shared with everything else on it.
         let share = if device.is_cuda() { memory / 2 } else { memory / 4 };
         let threads = threads.max(1) as usize;
+        let batch_size = match options.max_batch {
+            Some(most) => BatchSize::up_to(most.max(1)),
+            None if device.is_cuda() => BatchSize::up_to(32),
+            None => BatchSize { usual: 4, most: 8 },
+        };
         Ok(Self {
             device,
             threads,
@@ -159,11 +190,7 @@ impl Place {
             } else {
                 threads.min(MAX_LANES)
             },
-            // A processor computes four pictures at once as fast as sixteen, and whoever waits waits less long.
-            max_batch: options
-                .max_batch
-                .unwrap_or(if device.is_cuda() { 32 } else { 4 })
-                .max(1),
+            batch_size,
             model_bytes: options.model_bytes.unwrap_or(share.max(1 << 30)),
         })
     }

@@ -47,15 +47,21 @@ impl<T> Queue<T> {
 
     /// The oldest item; none once the queue has ended and is empty.
     pub fn take(&self) -> Option<T> {
-        self.take_alike(0, 1, |_, _| false)?.pop()
+        self.take_alike(0, |_| 1, |_, _| false)?.pop()
     }
 
-    /// The oldest item and up to `most - 1` others like it, in their order; they are like it where `alike(oldest, other)`.
+    /// The oldest item and others like it, in their order; they are like it where `alike(oldest, other)`. All together they are at most as
+    /// many as `most` says of the number of items that there are.
     /// Because the oldest is always among them, no kind of item can keep another waiting for ever.
     ///
     /// Of several takers the one with the number 0 has precedence: the others get something only while it is at work, which it is until
     /// it comes back.
-    pub fn take_alike(&self, number: usize, most: usize, alike: impl Fn(&T, &T) -> bool) -> Option<Vec<T>> {
+    pub fn take_alike(
+        &self,
+        number: usize,
+        most: impl Fn(usize) -> usize,
+        alike: impl Fn(&T, &T) -> bool,
+    ) -> Option<Vec<T>> {
         let mut state = self.lock();
         if number == 0 {
             state.first_at_work = false;
@@ -66,6 +72,7 @@ impl<T> Queue<T> {
             }
             state = self.wait(state);
         }
+        let most = most(state.items.len());
         let mut taken: Vec<T> = state.items.pop_front().into_iter().collect();
         let mut index = 0;
         while taken.len() < most && index < state.items.len() {
@@ -115,8 +122,11 @@ mod tests {
             queue.push(item);
         }
         let alike = |a: &&str, b: &&str| a[..1] == b[..1];
-        assert_eq!(queue.take_alike(0, 2, alike), Some(vec!["a1", "a2"]));
-        assert_eq!(queue.take_alike(0, 9, alike), Some(vec!["b1", "b2"]));
+        assert_eq!(
+            queue.take_alike(0, |waiting| waiting - 3, alike),
+            Some(vec!["a1", "a2"])
+        );
+        assert_eq!(queue.take_alike(0, |_| 9, alike), Some(vec!["b1", "b2"]));
         queue.close();
         assert_eq!(queue.take(), Some("a3"));
         assert_eq!(queue.take(), None);
@@ -129,8 +139,8 @@ mod tests {
         queue.push(2);
         let other = queue.clone();
         let second = thread::spawn(move || {
-            let taken = other.take_alike(1, 1, |_, _| false);
-            (taken, other.take_alike(1, 1, |_, _| false))
+            let taken = other.take_alike(1, |_| 1, |_, _| false);
+            (taken, other.take_alike(1, |_| 1, |_, _| false))
         });
         // Whatever the scheduler does, the first gets the older one: the other has to wait for it.
         assert_eq!(queue.take(), Some(1));

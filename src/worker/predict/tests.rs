@@ -8,7 +8,7 @@ use std::{
 
 use image::{ImageFormat, RgbImage};
 
-use super::{Options, run};
+use super::{BatchSize, Options, run};
 use crate::{
     domain::{model::ClassProbability, spec::Architecture},
     protocol::frames::{
@@ -427,4 +427,12 @@ fn nobody_listening_ends_the_child() {
     // The pipe may break while this writes; what counts is that the child leaves although its input goes on.
     let _ = server.write_all(&frame(0, &model, &picture(0)));
     child.join().unwrap().unwrap();
+}
+
+#[test]
+fn batches_are_large_only_where_many_wait() {
+    let size = BatchSize { usual: 4, most: 8 };
+    let sizes = [1, 4, 15, 16, 40].map(|waiting| size.now(waiting, 2));
+    assert_eq!(sizes, [4, 4, 4, 8, 8]);
+    assert_eq!(BatchSize::up_to(3).now(100, 1), 3);
 }
