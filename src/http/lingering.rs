@@ -24,7 +24,9 @@ use http_body_util::BodyExt;
 use hyper::body::{Frame, SizeHint};
 use tokio::{runtime::Handle, sync::oneshot, task::yield_now, time::timeout};
 
-/// How often an answer looks in vain for more of a body that nobody wants, before it goes out.
+/// Most bytes of a body that nobody wants which an answer waits for.
+const AT_ONCE: u64 = 256 << 10;
+/// How often it looks for more of them in vain before it goes out.
 const LOOKS: u32 = 2;
 /// How long a client that goes on sending after its answer is listened to: about as long as stopping waits for connections.
 const LONGEST: Duration = Duration::from_secs(8);
@@ -97,14 +99,20 @@ impl Drop for Lingering {
     }
 }
 
-/// Takes what has come of a body; whether that was all.
+/// Takes what has come of a small body; whether that was all.
 async fn is_here(body: &mut Body) -> bool {
-    let mut looks = 0;
-    while looks < LOOKS {
+    if body.size_hint().lower() > AT_ONCE {
+        return false;
+    }
+    let (mut bytes, mut looks) = (0, 0);
+    while bytes <= AT_ONCE && looks < LOOKS {
         tokio::select! {
             biased;
             frame = body.frame() => match frame {
-                Some(Ok(_)) => looks = 0,
+                Some(Ok(frame)) => {
+                    bytes += frame.data_ref().map_or(0, Bytes::len) as u64;
+                    looks = 0;
+                }
                 _ => return true,
             },
             // The connection reads on while this waits for its turn.
