@@ -149,9 +149,10 @@ class Run:
         for key, events in self.selector.select(timeout):
             connection = key.data
             if connection not in self.busy:
-                # A server lets go of connections on which nothing comes for a while.
+                # A server lets go of connections on which nothing comes for a while; there are as many clients as before.
                 self.idle.remove(connection)
                 self.close(connection)
+                self.connect()
                 continue
             if events & selectors.EVENT_WRITE and connection.write():
                 self.selector.modify(connection.socket, selectors.EVENT_READ, connection)

@@ -100,7 +100,8 @@ fn status(kind: Kind) -> StatusCode {
     }
 }
 
-/// Outermost but for the panic catcher's wrapping: gives each request its id, turns every error into a problem, logs one line.
+/// Outermost but for the panic catcher's wrapping: gives each request its id, turns every error into a problem, logs one line, but for a
+/// flood of refusals ([`refusals`]).
 pub async fn finish(request: Request, next: Next) -> Response {
     let request_id = request_id(&request);
     let open_inference = matches!(request.uri().path().strip_prefix("/v2"), Some(rest) if rest.is_empty() || rest.starts_with('/'));

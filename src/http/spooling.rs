@@ -80,16 +80,20 @@ mod tests {
         Error::new(Kind::Malformed, code, "refused")
     }
 
+    fn intake(blobs: &Blobs, limit: u64) -> Intake<'_> {
+        Intake {
+            blobs,
+            idle: Duration::from_secs(60),
+            limit,
+            too_large: |_| refusal("too-large"),
+        }
+    }
+
     #[tokio::test(flavor = "multi_thread")]
     async fn a_refused_file_is_gone_when_its_refusal_is_there() {
         let folder = tempfile::tempdir().unwrap();
         let blobs = Blobs::open(folder.path()).unwrap();
-        let intake = Intake {
-            blobs: &blobs,
-            idle: Duration::from_secs(60),
-            limit: 2 << 20,
-            too_large: |_| refusal("too-large"),
-        };
+        let intake = intake(&blobs, 2 << 20);
         let chunk = || Ok(Bytes::from(vec![7; 64 << 10]));
         // Often, because a file that is removed a moment later is mostly gone as well.
         for round in 0..100 {
@@ -113,12 +117,7 @@ mod tests {
     async fn a_file_is_taken_as_it_is() {
         let folder = tempfile::tempdir().unwrap();
         let blobs = Blobs::open(folder.path()).unwrap();
-        let intake = Intake {
-            blobs: &blobs,
-            idle: Duration::from_secs(60),
-            limit: 6,
-            too_large: |_| refusal("too-large"),
-        };
+        let intake = intake(&blobs, 6);
         let chunks = [b"abc", b"def"].map(|chunk| Ok(Bytes::from_static(chunk)));
         let mut seen = Vec::new();
         let look = |chunk: &[u8]| {
