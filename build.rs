@@ -1,23 +1,42 @@
 //! Gives `finetuned-worker` (and the tests) the run path of the libtorch that it is linked with, so that it starts without any
-//! environment variable. `finetuned` calls no torch symbol, so the linker leaves libtorch out of it. Fetches nothing: that is
-//! what `scripts/libtorch` is for.
+//! environment variable, and compiles the one piece of C++ in it. `finetuned` calls no torch symbol, so the linker leaves libtorch out of
+//! it. Fetches nothing: that is what `scripts/libtorch` is for.
 
-use std::{env, fs, path::PathBuf};
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+};
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-env-changed=LIBTORCH");
-    let Some(libtorch) = env::var_os("LIBTORCH").map(PathBuf::from) else {
-        return;
-    };
+    // Without it torch-sys takes the system's own, too.
+    let libtorch = env::var_os("LIBTORCH").map_or_else(|| PathBuf::from("/usr"), PathBuf::from);
     // The folder and not a file in it: for a folder cargo looks at the link's own time too, and so notices that it leads
     // elsewhere now, however old the files there are.
     println!("cargo::rerun-if-changed={}", libtorch.display());
     match fs::canonicalize(libtorch.join("lib")) {
-        Ok(lib) => println!("cargo::rustc-link-arg=-Wl,-rpath,{}", lib.display()),
+        Ok(lib) => {
+            println!("cargo::rustc-link-arg=-Wl,-rpath,{}", lib.display());
+            compile_function(&libtorch.join("include"));
+        }
         Err(_) => println!(
             "cargo::error=there is no libtorch in {}: run `make libtorch`, or set LIBTORCH to a libtorch 2.11.0",
             libtorch.display()
         ),
     }
+}
+
+/// A function with gradients of its own, which tch cannot make.
+fn compile_function(headers: &Path) {
+    const SOURCE: &str = "src/worker/nets/winograd/function.cpp";
+    println!("cargo::rerun-if-changed={SOURCE}");
+    cc::Build::new()
+        .cpp(true)
+        .std("c++17")
+        // Their warnings are not ours.
+        .flag("-isystem")
+        .flag(headers)
+        .file(SOURCE)
+        .compile("finetuned-function");
 }

@@ -5,12 +5,16 @@
 
 use tch::Tensor;
 
-/// How BatchNorm behaves.
+use super::{fused::Shape, winograd};
+
+/// What the layers are to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// It normalises with the batch's own statistics and moves its stored ones towards them.
+    /// Learn: BatchNorm normalises with the batch's own statistics and moves its stored ones towards them; convolutions are computed in
+    /// the form that is fastest with their gradients.
     Train,
-    /// It normalises with its stored statistics and leaves them as they are.
+    /// Stay: BatchNorm normalises with its stored statistics and leaves them as they are; convolutions are libtorch's own, which all
+    /// faster forms are held to (see [`super::folded`]).
     Eval,
 }
 
@@ -52,7 +56,20 @@ pub struct Conv {
 }
 
 impl Conv {
-    pub fn forward(&self, input: &Tensor) -> Tensor {
+    pub fn forward(&self, input: &Tensor, mode: Mode) -> Tensor {
+        let shape = Shape {
+            stride: self.stride,
+            padding: self.padding,
+            groups: self.groups,
+        };
+        let fast = match mode {
+            Mode::Train => winograd::convolution(input, &self.weight, shape),
+            Mode::Eval => None,
+        };
+        fast.unwrap_or_else(|| self.direct(input))
+    }
+
+    fn direct(&self, input: &Tensor) -> Tensor {
         let (stride, padding) = ([self.stride; 2], [self.padding; 2]);
         input.conv2d(
             &self.weight.to_kind(input.kind()),

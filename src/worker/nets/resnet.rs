@@ -176,6 +176,6 @@ impl ConvNorm {
     }
 
     fn forward(&self, input: &Tensor, mode: Mode) -> Tensor {
-        self.norm.forward(&self.conv.forward(input), mode)
+        self.norm.forward(&self.conv.forward(input, mode), mode)
     }
 }

@@ -65,6 +65,10 @@ pub struct Machine {
     pub libtorch: String,
     /// `fp32`, `bf16` or `fp16`.
     pub precision: String,
+    /// How the convolutions that are not libtorch's are computed, see [`crate::worker::nets::winograd::form`]; empty where there are none,
+    /// and in checkpoints from before there were any.
+    #[serde(default)]
+    pub convolutions: String,
 }
 
 /// All of a checkpoint that is not a tensor, as JSON in its metadata. Floating-point numbers survive that way bit for bit.

@@ -26,7 +26,7 @@ use crate::{
     worker::{
         child::{Reporter, RunDir, StopFlag},
         device,
-        nets::{HeadOrigin, LoadFault, Network},
+        nets::{HeadOrigin, LoadFault, Network, winograd},
         weights::{self, BaseWeights},
     },
 };
@@ -72,6 +72,7 @@ pub fn ground(run: &TrainRun, dir: &RunDir, reporter: &Reporter, stop: &StopFlag
             threads: run.threads,
             libtorch: device::LIBTORCH_VERSION.to_owned(),
             precision: precision::name(kind).to_owned(),
+            convolutions: winograd::form(device, kind),
         },
         job: checkpoint::identity(run).map_err(anyhow::Error::new)?,
     })
@@ -191,8 +192,15 @@ fn warn_of_other_machine(then: &Machine, now: &Machine, reporter: &Reporter) {
     }
     let told = |machine: &Machine| {
         format!(
-            "{} with {} threads in {}, libtorch {}",
-            machine.device, machine.threads, machine.precision, machine.libtorch
+            "{} with {} threads in {}, libtorch {}, {}",
+            machine.device,
+            machine.threads,
+            machine.precision,
+            machine.libtorch,
+            match machine.convolutions.as_str() {
+                "" => "its convolutions only",
+                own => own,
+            }
         )
     };
     let message = format!(

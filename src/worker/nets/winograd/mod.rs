@@ -5,21 +5,30 @@
 //! Pictures are cut into tiles of 4 × 4 pixels, each seen with one pixel more around. A tile and the kernel are brought into a form of
 //! 6 × 6 numbers for each pair of channels ([`transform`]), where the convolution is a product of matrices for each of the 36 places
 //! ([`tiles`]). What comes out differs from the direct convolution by rounding, about a hundred-thousandth of the largest value, and does not
-//! depend on what else is in the batch, nor on the number of threads.
+//! depend on what else is in the batch, nor on the number of threads. The same holds of its gradients ([`training`]), but that a kernel's
+//! is of all pictures together.
 
 mod block;
+mod gradient;
+mod grid;
+mod memory;
 mod product;
 mod shared;
 mod threads;
 mod tiles;
+mod training;
 mod transform;
+
+#[cfg(test)]
+pub(crate) use self::training::tests::left_to_libtorch;
+pub use self::training::{convolution, form};
 
 use std::slice;
 
 use fearless_simd::{Level, dispatch, prelude::*};
 use tch::{Device, Kind, Tensor};
 
-use self::{shared::Shared, threads::Threads, tiles::Tiles};
+use self::{grid::Grid, shared::Shared, threads::Threads, tiles::Tiles, transform::Direct};
 use super::{
     fused::{After, Shape},
     layers::contiguous_channels_last,
@@ -47,7 +56,7 @@ impl Winograd {
     }
 
     fn on(level: Level, kernel: &Tensor, shape: Shape) -> Option<Self> {
-        let lanes = dispatch!(level, simd => lanes(simd));
+        let lanes = lanes_of(level);
         let (to, from, height, width) = kernel.size4().ok()?;
         let fits = (height, width, shape.stride, shape.padding, shape.groups) == (3, 3, 1, 1, 1)
             && kernel.device() == Device::Cpu
@@ -58,8 +67,14 @@ impl Winograd {
             return None;
         }
         let threads = Threads::of_libtorch()?;
-        let direct = kernel.contiguous();
-        let kernel = transform::kernel(level, threads, floats(&direct), from, to);
+        let kernel = contiguous_channels_last(kernel);
+        let direct = Direct {
+            numbers: floats(&kernel),
+            out: to,
+            input: from,
+            turned: false,
+        };
+        let kernel = transform::kernel(level, threads, direct);
         Some(Self {
             kernel,
             from,
@@ -114,13 +129,15 @@ impl Winograd {
             relu: after == After::Relu,
             adds,
             output: Shared::of(output),
-            count: count as usize,
-            height: height as usize,
-            width: width as usize,
+            grid: Grid {
+                count: count as usize,
+                height: height as usize,
+                width: width as usize,
+            },
             from: self.from,
             to: self.to,
         };
-        tiles.compute(self.level, self.threads, tch::get_num_threads().max(1) as usize);
+        tiles.compute(self.level, self.threads);
     }
 }
 
@@ -135,9 +152,12 @@ fn floats(tensor: &Tensor) -> &[f32] {
 }
 
 /// How many numbers fit into a register.
-#[inline(always)]
-fn lanes<S: Simd>(_: S) -> usize {
-    S::f32s::LEN
+fn lanes_of(level: Level) -> usize {
+    #[inline(always)]
+    fn lanes<S: Simd>(_: S) -> usize {
+        S::f32s::LEN
+    }
+    dispatch!(level, simd => lanes(simd))
 }
 
 #[cfg(test)]

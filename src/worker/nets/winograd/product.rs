@@ -78,3 +78,64 @@ fn some<S: Simd, const ROWS: usize>(
         sums[1].store_slice(second);
     }
 }
+
+/// Adds to `sums`, `[left, columns]`, the products of each number of a row of `lefts`, `[depth, left]`, with the first of a row of
+/// `rights`, whose rows are `right` numbers apart.
+#[inline(always)]
+pub(super) fn add_outer<S: Simd>(
+    simd: S,
+    lefts: &[f32],
+    left: usize,
+    rights: &[f32],
+    right: usize,
+    sums: &mut [f32],
+) {
+    let columns = columns(S::f32s::LEN);
+    let mut done = 0;
+    macro_rules! groups_of {
+        ($size:literal) => {
+            while left - done >= $size {
+                let sums = &mut sums[done * columns..][..$size * columns];
+                outer::<S, $size>(simd, &lefts[done..], left, rights, right, sums);
+                done += $size;
+            }
+        };
+    }
+    if S::f32s::LEN >= 16 {
+        groups_of!(12);
+    }
+    groups_of!(6);
+    groups_of!(4);
+    groups_of!(1);
+}
+
+#[inline(always)]
+fn outer<S: Simd, const LEFTS: usize>(
+    simd: S,
+    lefts: &[f32],
+    left: usize,
+    rights: &[f32],
+    right: usize,
+    sums: &mut [f32],
+) {
+    let lanes = S::f32s::LEN;
+    // From zero on, and not from the sums: the fewer numbers are added one after the other, the less is lost by rounding.
+    let mut added = [[S::f32s::splat(simd, 0.0); 2]; LEFTS];
+    for (lefts, rights) in lefts.chunks(left).zip(rights.chunks(right)) {
+        let (first, second) = rights[..columns(lanes)].split_at(lanes);
+        let (first, second) = (
+            S::f32s::from_slice(simd, first),
+            S::f32s::from_slice(simd, second),
+        );
+        for (factor, added) in lefts[..LEFTS].iter().zip(&mut added) {
+            let factor = S::f32s::splat(simd, *factor);
+            added[0] = factor.mul_add(first, added[0]);
+            added[1] = factor.mul_add(second, added[1]);
+        }
+    }
+    for (added, sums) in added.into_iter().zip(sums.chunks_exact_mut(columns(lanes))) {
+        for (added, sums) in added.into_iter().zip(sums.chunks_exact_mut(lanes)) {
+            (added + S::f32s::from_slice(simd, sums)).store_slice(sums);
+        }
+    }
+}

@@ -24,6 +24,16 @@ impl<'a> Shared<'a> {
         }
     }
 
+    /// # Safety
+    /// There are so many numbers, which nobody else uses for as long as this lives.
+    pub unsafe fn at(first: *mut f32, count: usize) -> Self {
+        Self {
+            first,
+            count,
+            owner: PhantomData,
+        }
+    }
+
     /// The numbers of a dense tensor of 32-bit floats, in memory order, that nobody else uses meanwhile.
     pub fn of(tensor: &'a Tensor) -> Self {
         assert_eq!((tensor.kind(), tensor.device()), (Kind::Float, Device::Cpu));
@@ -32,6 +42,15 @@ impl<'a> Shared<'a> {
             count: tensor.numel(),
             owner: PhantomData,
         }
+    }
+
+    /// # Safety
+    /// Nobody else uses these numbers meanwhile.
+    #[expect(clippy::mut_from_ref, reason = "that is what this type is for")]
+    pub unsafe fn part(&self, at: usize, count: usize) -> &mut [f32] {
+        assert!(at + count <= self.count);
+        // SAFETY: it is within, and the caller's alone.
+        unsafe { slice::from_raw_parts_mut(self.first.add(at), count) }
     }
 
     #[inline(always)]

@@ -3,7 +3,10 @@
 
 use std::{
     ffi::{c_uint, c_void},
-    sync::OnceLock,
+    sync::{
+        OnceLock,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use libloading::os::unix::Library;
@@ -29,9 +32,24 @@ impl Threads {
         PARALLEL.get_or_init(find).map(Self)
     }
 
-    /// Does the work on so many threads at once, each of which is to take a part of it, and returns when all have. A panic of `work` ends
-    /// the process.
-    pub fn each(self, count: usize, work: &(dyn Fn() + Sync)) {
+    /// Does the work for each of the numbers below `end`, on as many threads as libtorch computes with: each takes the next number that
+    /// nobody has taken yet. A panic of `work` ends the process.
+    pub fn each(self, end: usize, work: &(dyn Fn(usize) + Sync)) {
+        let next = AtomicUsize::new(0);
+        let count = tch::get_num_threads().max(1) as usize;
+        self.at_once(count.min(end), &|| {
+            loop {
+                let number = next.fetch_add(1, Ordering::Relaxed);
+                if number >= end {
+                    return;
+                }
+                work(number);
+            }
+        });
+    }
+
+    /// Does the work on so many threads at once, and returns when all have.
+    fn at_once(self, count: usize, work: &(dyn Fn() + Sync)) {
         if count <= 1 {
             return work();
         }
@@ -43,7 +61,7 @@ impl Threads {
 }
 
 extern "C" fn body(data: *mut c_void) {
-    // SAFETY: `each` passes exactly this.
+    // SAFETY: `at_once` passes exactly this.
     let work = unsafe { &*data.cast::<&(dyn Fn() + Sync)>() };
     work();
 }

@@ -163,17 +163,24 @@ fn a_damaged_checkpoint_is_told_and_the_one_before_it_is_gone_on_from() {
 }
 
 #[test]
-fn going_on_with_another_libtorch_is_told() {
+fn going_on_with_another_libtorch_or_other_convolutions_is_told() {
     let set = Drawn::flat(32);
     let mut run = run(&set);
     let dir = set.dir("first");
     let first = one_step(&run, &dir);
     let path = checkpoints(&first, &dir).remove(0);
-    let mut saved = checkpoint::read(&path, &checkpoint::identity(&run).unwrap()).unwrap();
-    saved.machine.libtorch = "2.10.0".into();
-    checkpoint::write(&path, &saved).unwrap();
-    run.checkpoints = vec![path];
-    let second = one_step(&run, &set.dir("second"));
-    assert_eq!(resumed(&second), Some((1, 0)));
-    assert_eq!(warnings(&second.messages), ["resume_not_bit_exact"]);
+    let saved = checkpoint::read(&path, &checkpoint::identity(&run).unwrap()).unwrap();
+    let (mut libtorch, mut convolutions) = (saved.machine.clone(), saved.machine.clone());
+    libtorch.libtorch = "2.10.0".into();
+    convolutions.convolutions.clear();
+    for (name, other) in [("libtorch", libtorch), ("convolutions", convolutions)] {
+        let mut saved = checkpoint::read(&path, &checkpoint::identity(&run).unwrap()).unwrap();
+        saved.machine = other;
+        let other = dir.file(name);
+        checkpoint::write(&other, &saved).unwrap();
+        run.checkpoints = vec![other];
+        let second = one_step(&run, &set.dir(&format!("after-{name}")));
+        assert_eq!(resumed(&second), Some((1, 0)));
+        assert_eq!(warnings(&second.messages), ["resume_not_bit_exact"]);
+    }
 }
