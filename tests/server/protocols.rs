@@ -224,6 +224,10 @@ async fn an_explanation_is_a_picture_of_where_the_class_was_seen() {
     let api = &server.api;
     let picture = pictures::png(1, 700, 80);
     let expected = probabilities(&server, &picture).await;
+    // Whichever it is: a few steps of training need not have got it right.
+    let likeliest = (0..3)
+        .max_by(|one, other| expected[*one].total_cmp(&expected[*other]))
+        .unwrap();
     let explain = async |query: &str| {
         let path = format!("/v1/models/thing/explain{query}");
         let answer = api
@@ -235,16 +239,21 @@ async fn an_explanation_is_a_picture_of_where_the_class_was_seen() {
     };
     let best = explain("").await;
     assert_eq!(best.headers()["content-type"], "image/png");
-    assert_eq!(best.headers()["class-index"], "1");
+    assert_eq!(best.headers()["class-index"], likeliest.to_string());
     let header = |name: &str| best.headers()[name].to_str().unwrap().parse::<f64>().unwrap();
-    assert_close(&[header("class-probability")], &expected[1..2]);
+    assert_close(&[header("class-probability")], &expected[likeliest..=likeliest]);
     let best = best.bytes().await.unwrap();
     let drawn = image::load_from_memory(&best).unwrap();
     assert_eq!((drawn.width(), drawn.height()), (64, 64));
-    let named = explain("?class=class-1").await.bytes().await.unwrap();
+    let named = explain(&format!("?class=class-{likeliest}"))
+        .await
+        .bytes()
+        .await
+        .unwrap();
     assert_eq!(best, named);
-    let other = explain("?class=0").await;
-    assert_eq!(other.headers()["class-index"], "0");
+    let unlikely = (likeliest + 1) % 3;
+    let other = explain(&format!("?class={unlikely}")).await;
+    assert_eq!(other.headers()["class-index"], unlikely.to_string());
     assert_ne!(best, other.bytes().await.unwrap());
     api.put("/v1/models/thing/explain?class=bees", picture.clone())
         .await
