@@ -34,6 +34,8 @@ fn compile_function(headers: &Path) {
     cc::Build::new()
         .cpp(true)
         .std("c++17")
+        // Line tables of libtorch's headers would be 7 MB.
+        .debug(false)
         // Their warnings are not ours.
         .flag("-isystem")
         .flag(headers)
