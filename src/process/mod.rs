@@ -49,9 +49,9 @@ const OUT_OF_MEMORY_SCORE: &str = "800";
 pub enum FreedMemory {
     /// From 3 MiB on each piece has pages of its own, which are given back, where the heap would be left with holes. Measured with
     /// ResNet-18 at 224 pixels, batches of 32, on two cores, where the last layer's activations are just above that: two epochs of
-    /// training took 1.12 GB; with 8 MiB, which large pieces in the heap's holes and small ones behind them grew out of, 1.4 GB in the
-    /// same time; with glibc's own settings a sixth more than that, and six times the page faults. What is smaller stays, up to 128 MiB
-    /// at the end of the heap: reading 3,176 photographs took 0.5 s of the kernel's time instead of 0.85 s, and training no more memory.
+    /// training took 1.12 GB, and 1.4 GB in the same time with 8 MiB, because glibc fills the heap's holes with larger pieces, too. That
+    /// had been a quarter less than with glibc's own settings, with a sixth of the page faults. What is smaller stays, up to 128 MiB at
+    /// the end of the heap: reading 3,176 photographs took 0.5 s of the kernel's time instead of 0.85 s, and training no more memory.
     GivenBack,
     /// It stays, for the next batch, which is as large as the one before. Measured with ResNet-18 at 224 pixels, 16 clients, two cores:
     /// 45 answers a second where giving back left 40.
