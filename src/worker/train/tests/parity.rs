@@ -52,9 +52,14 @@ fn training_steps_with_frozen_stages_compute_torchs_losses_and_logits() {
     for case in &golden.training {
         let direct = winograd::left_to_libtorch(|| Trained::like(case, golden.classes));
         direct.is_within(1e-4, 1e-4, case);
-        // Winograd's form rounds ten times as coarsely, which four steps with statistics over sixteen numbers make more of: they bring the
-        // loss from 2.8 to 0.02.
-        Trained::like(case, golden.classes).is_within(1e-4, 1e-3, case);
+        // Only layer1 has pictures that are large enough for Winograd's form.
+        let fast = Trained::like(case, golden.classes);
+        assert_eq!(fast.logits.equal(&direct.logits), case.frozen.is_some());
+        if case.frozen.is_none() {
+            // It rounds ten times as coarsely, which four steps with statistics over sixteen numbers make more of: they bring the loss
+            // from 2.8 to 0.02. Off by 5e-4 with AVX-512.
+            fast.is_within(1e-4, 1e-3, case);
+        }
     }
 }
 
