@@ -41,7 +41,10 @@ pub struct Stand {
 
 impl Stand {
     pub async fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        Self::in_folder(tempfile::tempdir().unwrap()).await
+    }
+
+    pub async fn in_folder(folder: TempDir) -> Self {
         let data_dir = folder.path().join("data");
         let blobs = Blobs::open(&data_dir).unwrap();
         let store = Store::open(&data_dir.join("finetuned.db")).await.unwrap();

@@ -162,7 +162,7 @@ impl Store {
     /// # Errors
     /// `alias-changed` (409) where it was moved or deleted, or the model deleted, in the meantime.
     pub async fn roll_back_alias(&self, name: Name, seen: u32, to: FormerModel) -> Result<()> {
-        self.write(move |connection| {
+        self.write_even_if_full(move |connection| {
             Box::pin(async move {
                 let moved = || {
                     let detail = "the alias was moved or deleted at the same moment; look at it again";
@@ -196,7 +196,7 @@ impl Store {
     /// # Errors
     /// `not-found`, `alias-changed`.
     pub async fn delete_alias(&self, name: Name, presumed: Presumed) -> Result<()> {
-        self.write(move |connection| {
+        self.write_even_if_full(move |connection| {
             Box::pin(async move {
                 let current = current(&mut *connection, &name).await?;
                 if current.is_none() && presumed == Presumed::Nothing {

@@ -171,7 +171,7 @@ impl Store {
     ) -> Result<bool> {
         let (id, attempt) = (dataset.id, dataset.attempt);
         let finished = self
-            .write(move |connection| {
+            .write_even_if_full(move |connection| {
                 Box::pin(async move {
                     let done = sqlx::query(
                         "update datasets
@@ -207,7 +207,7 @@ impl Store {
     ) -> Result<bool> {
         let (id, attempt) = (dataset.id, dataset.attempt);
         let failed = self
-            .write(move |connection| {
+            .write_even_if_full(move |connection| {
                 Box::pin(async move {
                     let report = report.as_ref().map(to_json).transpose()?;
                     let done = sqlx::query(
@@ -235,7 +235,7 @@ impl Store {
     /// # Errors
     /// `dataset-in-use` while an unfinished job needs it.
     pub async fn delete_dataset(&self, id: DatasetId) -> Result<()> {
-        self.write(move |connection| {
+        self.write_even_if_full(move |connection| {
             Box::pin(async move {
                 let needed: i64 = sqlx::query_scalar(
                     "select count(*) from jobs where dataset_id = $1 and status in ('queued', 'running')",
@@ -337,6 +337,7 @@ fn read_dataset(row: &SqliteRow) -> Result<Dataset> {
         object: "dataset".to_owned(),
         name: word(row, "name")?,
         status: word(row, "status")?,
+        waiting: None,
         version: shown.unwrap_or(latest),
         latest_version: latest,
         created_at: Timestamp(row.try_get("created_at")?),

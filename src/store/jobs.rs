@@ -148,7 +148,7 @@ impl Store {
     /// # Errors
     /// `job-state` while it is not ended.
     pub async fn delete_job(&self, id: JobId) -> Result<()> {
-        self.write(move |connection| {
+        self.write_even_if_full(move |connection| {
             Box::pin(async move {
                 let done = sqlx::query(
                     "delete from jobs where id = $1 and status in ('succeeded', 'failed', 'cancelled')",

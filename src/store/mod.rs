@@ -1,12 +1,15 @@
 //! The database: the only place with SQL. Each method is one whole act; no transaction and no sqlx type leaves this module.
 //!
-//! One connection writes, several read. A write runs in a task of its own, so that a client that goes away in the middle cannot leave
-//! half a transaction behind. The file is opened in WAL with `synchronous=FULL`: what a method has returned is on disk.
+//! One connection writes (`write.rs`), several read. The file is opened in WAL with `synchronous=FULL`: what a method has returned is
+//! on disk.
 
 mod activations;
 mod aliases;
+mod ballast;
 mod datasets;
 mod events;
+#[cfg(test)]
+mod faulty_disk;
 mod jobs;
 mod models;
 mod packs;
@@ -17,18 +20,25 @@ mod row;
 pub mod signals;
 mod uploads;
 mod versions;
+mod write;
 
-use std::{future::Future, path::Path, pin::Pin, sync::Arc, time::Duration};
+use std::{
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, bail};
 use sqlx::{
-    SqliteConnection, SqlitePool,
+    SqlitePool,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
+use tokio::sync::Mutex;
 
 pub use self::{
     activations::NewActivations,
     aliases::{AliasBounds, AliasSet, Presumed},
+    ballast::Ballast,
     datasets::{CreatedDataset, DatasetToIngest, NewDataset},
     events::{JobUpdate, MetricPoint},
     jobs::{CreatedJob, IdempotencyKey, JobFilter, NewJob},
@@ -44,6 +54,15 @@ use crate::error::{Error, Result};
 /// Before 3.51.3 a race between two connections could corrupt a WAL database.
 const OLDEST_SQLITE: [u32; 3] = [3, 51, 3];
 const READERS: u32 = 4;
+/// Whoever asks more often whether the database takes writes is told what was so a moment ago: asking must not wear out the disk.
+const CHECK_EVERY: Duration = Duration::from_secs(1);
+
+const SQLITE_BUSY: u32 = 5;
+const SQLITE_LOCKED: u32 = 6;
+const SQLITE_NOMEM: u32 = 7;
+const SQLITE_IOERR: u32 = 10;
+const SQLITE_FULL: u32 = 13;
+const SQLITE_CANTOPEN: u32 = 14;
 
 /// The database of one data directory. Cheap to clone.
 #[derive(Clone)]
@@ -51,10 +70,10 @@ pub struct Store {
     writer: SqlitePool,
     readers: SqlitePool,
     signals: Arc<Signals>,
+    ballast: Option<Arc<Ballast>>,
+    /// When [`Store::check_writable`] last wrote.
+    written_at: Arc<Mutex<Option<Instant>>>,
 }
-
-/// A future that borrows the writing connection.
-type Act<'c, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'c>>;
 
 impl Store {
     /// Opens the database file, made and migrated where needed.
@@ -91,6 +110,8 @@ impl Store {
             writer,
             readers,
             signals: Arc::default(),
+            ballast: None,
+            written_at: Arc::default(),
         })
     }
 
@@ -99,39 +120,41 @@ impl Store {
         &self.signals
     }
 
-    /// Whether the database takes writes, for the readiness check.
+    /// The same with space that is held back for what has to be written on a full disk too.
+    pub fn with_ballast(self, ballast: Ballast) -> Self {
+        Self {
+            ballast: Some(Arc::new(ballast)),
+            ..self
+        }
+    }
+
+    /// Space that is held back, if any is.
+    pub fn ballast(&self) -> Option<&Ballast> {
+        self.ballast.as_deref()
+    }
+
+    /// Whether the database takes writes, for the readiness check: a page of it is written and synced, at most once a second.
     pub async fn check_writable(&self) -> Result<()> {
+        let mut written_at = self.written_at.lock().await;
+        if written_at.is_some_and(|at| at.elapsed() < CHECK_EVERY) {
+            return Ok(());
+        }
         self.write(|connection| {
             Box::pin(async move {
-                sqlx::query("update model_names set last_version = last_version where name = ''")
-                    .execute(connection)
-                    .await?;
+                // A number that nothing else uses; setting it writes the first page, whatever it was before.
+                sqlx::query("pragma user_version = 1").execute(connection).await?;
                 Ok(())
             })
         })
-        .await
+        .await?;
+        *written_at = Some(Instant::now());
+        Ok(())
     }
 
     /// Closes both pools after what is being written is written.
     pub async fn close(&self) {
         self.readers.close().await;
         self.writer.close().await;
-    }
-
-    /// Runs one act in a transaction that takes the write lock at its beginning, commits it, and only then returns.
-    async fn write<T, F>(&self, act: F) -> Result<T>
-    where
-        T: Send + 'static,
-        F: for<'c> FnOnce(&'c mut SqliteConnection) -> Act<'c, T> + Send + 'static,
-    {
-        let writer = self.writer.clone();
-        let task = tokio::spawn(async move {
-            let mut transaction = writer.begin_with("begin immediate").await?;
-            let outcome = act(&mut transaction).await?;
-            transaction.commit().await?;
-            Ok(outcome)
-        });
-        task.await.map_err(Error::internal)?
     }
 }
 
@@ -166,15 +189,25 @@ impl From<sqlx::Error> for Error {
         let code = error
             .as_database_error()
             .and_then(|error| error.code().map(|code| code.into_owned()));
-        match code.as_deref() {
-            Some("13") => {
+        // The lower eight bits are the kind of failure, the others its details (https://www.sqlite.org/rescode.html).
+        let kind = code
+            .and_then(|code| code.parse::<u32>().ok())
+            .map(|code| code & 0xff);
+        match kind {
+            Some(SQLITE_FULL) => {
                 let detail = "the server's disk is full; delete datasets or models that are no longer needed and try again";
                 Error::new(crate::error::Kind::DiskFull, "insufficient-storage", detail).with_context(error)
             }
-            Some("5" | "6" | "261" | "517") => {
+            Some(SQLITE_BUSY | SQLITE_LOCKED) => {
                 let detail = "the database is busy; try again in a moment";
                 Error::new(crate::error::Kind::Unavailable, "storage-busy", detail)
                     .retry_after(Duration::from_secs(1))
+                    .with_context(error)
+            }
+            Some(SQLITE_NOMEM | SQLITE_IOERR | SQLITE_CANTOPEN) => {
+                let detail = "the server cannot read or write its database at the moment; its log says more";
+                Error::new(crate::error::Kind::Unavailable, "storage-failed", detail)
+                    .retry_after(Duration::from_secs(5))
                     .with_context(error)
             }
             _ => Error::internal(error),

@@ -198,7 +198,7 @@ impl Store {
     /// # Errors
     /// `model-in-use` while an alias names it.
     pub async fn delete_model(&self, id: ModelId) -> Result<()> {
-        self.write(move |connection| {
+        self.write_even_if_full(move |connection| {
             Box::pin(async move {
                 let names = aliases::names_of(&mut *connection, id).await?;
                 if !names.is_empty() {

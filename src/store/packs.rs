@@ -74,8 +74,10 @@ impl Store {
 
     /// Forgets as [`Store::keep_pack`] does, after a segment came with its own.
     pub async fn forget_packs_over(&self, budget: u64) -> Result<bool> {
-        self.write(move |connection| Box::pin(async move { forget_over(connection, budget).await }))
-            .await
+        self.write_even_if_full(move |connection| {
+            Box::pin(async move { forget_over(connection, budget).await })
+        })
+        .await
     }
 
     /// A job worked over these images: the packs that came with them were of use, those that are still there.

@@ -85,7 +85,7 @@ impl Store {
         stop_reason: StopReason,
     ) -> Result<Option<ModelId>> {
         let made = self
-            .write(move |connection| {
+            .write_even_if_full(move |connection| {
                 Box::pin(async move {
                     let now = Timestamp::now();
                     let best = model.card.metrics.as_ref().map(ModelMetrics::best);
@@ -125,7 +125,7 @@ impl Store {
         predictions: Option<BatchPredictions>,
     ) -> Result<bool> {
         let completed = self
-            .write(move |connection| {
+            .write_even_if_full(move |connection| {
                 Box::pin(async move {
                     let now = Timestamp::now();
                     let reason = StopReason::Completed;
@@ -152,7 +152,9 @@ impl Store {
     /// `running -> failed`, for good. False when the job no longer belongs to this attempt, or was asked to be cancelled.
     pub async fn fail_job(&self, id: JobId, attempt: u32, error: JobError) -> Result<bool> {
         let failed = self
-            .write(move |connection| Box::pin(async move { fail(connection, id, attempt, error).await }))
+            .write_even_if_full(move |connection| {
+                Box::pin(async move { fail(connection, id, attempt, error).await })
+            })
             .await?;
         self.signals.notify(Topic::Job(id));
         Ok(failed)
@@ -161,7 +163,7 @@ impl Store {
     /// `running -> cancelled`, after its worker was stopped because of [`Store::cancel_job`].
     pub async fn finish_cancelled(&self, id: JobId, attempt: u32) -> Result<bool> {
         let cancelled = self
-            .write(move |connection| {
+            .write_even_if_full(move |connection| {
                 Box::pin(async move {
                     let done = sqlx::query(
                         "update jobs
@@ -189,7 +191,9 @@ impl Store {
     /// False when the job no longer belongs to this attempt.
     pub async fn interrupt_job(&self, id: JobId, attempt: u32, why: Interruption) -> Result<bool> {
         let mine = self
-            .write(move |connection| Box::pin(async move { interrupt(connection, id, attempt, why).await }))
+            .write_even_if_full(move |connection| {
+                Box::pin(async move { interrupt(connection, id, attempt, why).await })
+            })
             .await?;
         self.signals.notify(Topic::Job(id));
         self.signals.notify(Topic::Queue);
@@ -202,7 +206,7 @@ impl Store {
     /// `job-state` when it has ended already.
     pub async fn cancel_job(&self, id: JobId) -> Result<CancelOutcome> {
         let outcome = self
-            .write(move |connection| Box::pin(async move { cancel(connection, id).await }))
+            .write_even_if_full(move |connection| Box::pin(async move { cancel(connection, id).await }))
             .await?;
         self.signals.notify(Topic::Job(id));
         self.signals.notify(Topic::Queue);

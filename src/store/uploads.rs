@@ -165,7 +165,7 @@ impl Store {
 
     /// It cannot become a dataset.
     pub async fn fail_upload(&self, id: UploadId, error: DatasetError) -> Result<()> {
-        self.write(move |connection| {
+        self.write_even_if_full(move |connection| {
             Box::pin(async move {
                 sqlx::query(
                     "update uploads
@@ -184,7 +184,7 @@ impl Store {
 
     /// Deletes an upload's row; what it has become stays.
     pub async fn delete_upload(&self, id: UploadId) -> Result<()> {
-        self.write(move |connection| {
+        self.write_even_if_full(move |connection| {
             Box::pin(async move {
                 let done = sqlx::query("delete from uploads where id = $1")
                     .bind(id.to_string())
@@ -198,7 +198,7 @@ impl Store {
 
     /// Deletes the rows of uploads that have expired. How many those were.
     pub async fn forget_expired_uploads(&self, now: Timestamp) -> Result<u64> {
-        self.write(move |connection| {
+        self.write_even_if_full(move |connection| {
             Box::pin(async move {
                 let done = sqlx::query("delete from uploads where expires_at < $1 and status <> 'finishing'")
                     .bind(now.0)

@@ -1,0 +1,83 @@
+//! Writing: one act, one transaction, one connection, and what becomes of that connection when the disk fails.
+//!
+//! SQLite rolls back by itself on a full disk, an I/O error or a lack of memory, and sqlx does not learn of it: it goes on counting a
+//! transaction that is gone, and every later `begin` on that connection fails. So a connection on which anything but the act's own
+//! refusal went wrong is closed, and the next act opens another. A healthy one is never closed.
+
+use std::{future::Future, pin::Pin};
+
+use sqlx::{Connection, SqliteConnection, SqlitePool};
+
+use super::Store;
+use crate::error::{Error, Kind, Result};
+
+/// A future that borrows the writing connection.
+pub(super) type Act<'c, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'c>>;
+
+impl Store {
+    /// Runs one act in a transaction that takes the write lock at its beginning, commits it, and only then returns. It runs in a task of
+    /// its own: a client that goes away in the middle cannot leave half a transaction behind.
+    pub(super) async fn write<T, F>(&self, act: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: for<'c> FnOnce(&'c mut SqliteConnection) -> Act<'c, T> + Send + 'static,
+    {
+        let writer = self.writer.clone();
+        tokio::spawn(transact(writer, act))
+            .await
+            .map_err(Error::internal)?
+    }
+
+    /// The same for what has to work on a full disk too: cancelling, deleting, writing down how something ended. It may use the space
+    /// that the [`Ballast`](super::Ballast) holds back.
+    pub(super) async fn write_even_if_full<T, F>(&self, act: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: for<'c> FnOnce(&'c mut SqliteConnection) -> Act<'c, T> + Send + 'static,
+    {
+        let Some(ballast) = &self.ballast else {
+            return self.write(act).await;
+        };
+        ballast.drop_if_full();
+        let outcome = self.write(act).await;
+        if outcome
+            .as_ref()
+            .is_err_and(|error| error.kind() == Kind::DiskFull)
+        {
+            // A quota, say, which does not show as a full disk. The next try has room.
+            ballast.drop_now();
+        }
+        outcome
+    }
+}
+
+async fn transact<T, F>(writer: SqlitePool, act: F) -> Result<T>
+where
+    F: for<'c> FnOnce(&'c mut SqliteConnection) -> Act<'c, T>,
+{
+    let mut connection = writer.acquire().await?;
+    let outcome = in_transaction(&mut connection, act).await;
+    if outcome.as_ref().is_err_and(is_failure) {
+        // Whether closing succeeds does not matter: the connection is not used again in any case.
+        let _ = connection.close().await;
+    }
+    outcome
+}
+
+async fn in_transaction<T, F>(connection: &mut SqliteConnection, act: F) -> Result<T>
+where
+    F: for<'c> FnOnce(&'c mut SqliteConnection) -> Act<'c, T>,
+{
+    let mut transaction = connection.begin_with("begin immediate").await?;
+    let outcome = act(&mut transaction).await?;
+    transaction.commit().await?;
+    Ok(outcome)
+}
+
+/// Whether the database failed, as opposed to an act that refused what it was asked for.
+fn is_failure(error: &Error) -> bool {
+    matches!(error.kind(), Kind::DiskFull | Kind::Unavailable | Kind::Internal)
+}
+
+#[cfg(test)]
+mod tests;
