@@ -17,7 +17,7 @@ use crate::{
         dataset::{Class, DatasetError, Layout, ReportSummary, SplitCounts},
         event::{CheckpointEvent, EpochEvent, EventKind, LogEvent, StepEvent, WarningEvent},
         export::ExportSpec,
-        job::{JobError, Progress, StopReason},
+        job::{JobError, Progress, StopReason, WaitingFor},
         model::{DatasetLineage, ModelCard},
         model_import::WeightsDescription,
         spec::{Architecture, BatchPredictSpec, EvaluateSpec, JobSpec, LrRange, PreviewSpec},
@@ -64,6 +64,17 @@ pub enum RunSpec {
     Export(ExportRun),
 }
 
+impl RunSpec {
+    /// Whether the child waits where the disk is full. Where somebody waits for an answer, it is told at once instead.
+    pub fn waits_for_disk(&self) -> bool {
+        match self {
+            RunSpec::Train(_) | RunSpec::Evaluate(_) | RunSpec::LrFind(_) | RunSpec::BatchPredict(_) => true,
+            RunSpec::Ingest(run) => run.waits_for_disk,
+            RunSpec::Preview(_) | RunSpec::Thumbnails(_) | RunSpec::Import(_) | RunSpec::Export(_) => false,
+        }
+    }
+}
+
 /// Read an archive, understand it, leave its images ready to train on.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct IngestRun {
@@ -72,6 +83,9 @@ pub struct IngestRun {
     pub limits: IngestLimits,
     /// Disk space that is to stay free.
     pub min_free_bytes: u64,
+    /// Whether the child waits where the disk is full, or gives up because a caller waits for it.
+    #[serde(default)]
+    pub waits_for_disk: bool,
     pub threads: u32,
     /// Shorter side of the pictures in the pixel pack.
     pub pack_side: u32,
@@ -368,6 +382,10 @@ pub enum WorkerMessage {
     Warning {
         event: WarningEvent,
     },
+    /// The child cannot get on, or, with none, can again. Moves the deadline, is not stored.
+    Waiting {
+        waiting: Option<WaitingFor>,
+    },
     /// Training goes on from a checkpoint of an earlier attempt.
     Resumed {
         step: u64,
@@ -402,7 +420,7 @@ impl WorkerMessage {
     /// The row of the events table that it becomes, if any.
     pub fn event(&self) -> Option<(EventKind, serde_json::Value)> {
         let (kind, data) = match self {
-            WorkerMessage::Alive { .. } => return None,
+            WorkerMessage::Alive { .. } | WorkerMessage::Waiting { .. } => return None,
             WorkerMessage::Step { event, .. } => (EventKind::Step, serde_json::to_value(event)),
             WorkerMessage::Epoch { event, .. } => (EventKind::Epoch, serde_json::to_value(event)),
             WorkerMessage::Progress { progress } => (EventKind::Progress, serde_json::to_value(progress)),

@@ -50,7 +50,9 @@ export function datasetView(outlet, { id }) {
 
 function processing(dataset) {
   return h('div', { class: 'card' },
-    h('p', {}, `${formatBytes(dataset.bytes)} have arrived. Every image is being opened and checked.`),
+    h('p', {}, dataset.waiting === 'disk'
+      ? `${formatBytes(dataset.bytes)} have arrived. The server's disk is full: reading goes on by itself once datasets or models were deleted.`
+      : `${formatBytes(dataset.bytes)} have arrived. Every image is being opened and checked.`),
     h('progress', { 'aria-label': 'Reading the archive' }));
 }
 

@@ -167,11 +167,14 @@ function progressPanel() {
   };
 }
 
+const WAITS_FOR_DISK = "Waiting: the server's disk is full. The job goes on by itself once datasets or models were deleted.";
+
 function progressText(job) {
   if (job.status === 'queued') {
     return job.queue_position > 0 ? `Waiting; ${formatCount(job.queue_position)} before it` : 'Waiting; next in the queue';
   }
   const { progress } = job;
+  if (progress?.waiting === 'disk') return WAITS_FOR_DISK;
   if (!progress) return 'Starting: loading weights and data';
   return [
     job.kind === 'train' ? `Epoch ${progress.epoch} of ${progress.epochs}` : null,

@@ -68,7 +68,8 @@ function jobFacts(job) {
   const { progress, best } = job;
   switch (job.status) {
     case 'queued': return job.queue_position > 0 ? `${job.queue_position} before it` : 'next in the queue';
-    case 'running': return progress
+    case 'running': if (progress?.waiting === 'disk') return "waiting: the server's disk is full";
+      return progress
       ? [job.kind === 'train' ? `epoch ${progress.epoch} of ${progress.epochs}` : null, formatRemaining(progress.eta_seconds)].filter(Boolean).join(' · ')
       : 'starting';
     case 'succeeded': return typeof best?.val_accuracy === 'number' ? `validation accuracy ${formatShare(best.val_accuracy)}` : '';

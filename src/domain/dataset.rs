@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{name::Name, spec::JobSpec, split::Split, time::Timestamp};
+use super::{job::WaitingFor, name::Name, spec::JobSpec, split::Split, time::Timestamp};
 use crate::{error::FieldError, id::DatasetId};
 
 /// How far a dataset has come.
@@ -171,6 +171,8 @@ pub struct Dataset {
     pub object: String,
     pub name: Name,
     pub status: DatasetStatus,
+    /// What the reading of the archive waits for; null while it gets on. It goes on by itself.
+    pub waiting: Option<WaitingFor>,
     /// The version that this is about: the newest, unless another one was asked for.
     pub version: u32,
     /// The newest.

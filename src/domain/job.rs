@@ -102,6 +102,30 @@ pub struct Progress {
     pub steps: u64,
     pub images_per_second: Option<f64>,
     pub eta_seconds: Option<f64>,
+    /// What the job waits for; null while it gets on. It goes on by itself.
+    #[serde(default)]
+    pub waiting: Option<WaitingFor>,
+}
+
+impl Progress {
+    /// Of a job that has not told anything yet.
+    pub const NONE: Progress = Progress {
+        epoch: 0,
+        epochs: 0,
+        step: 0,
+        steps: 0,
+        images_per_second: None,
+        eta_seconds: None,
+        waiting: None,
+    };
+}
+
+/// What work waits for that cannot get on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum WaitingFor {
+    /// The server's disk is full: delete what is no longer needed, or make room in another way.
+    Disk,
 }
 
 /// The epoch whose weights are kept: the best by `early_stopping.monitor`, or else highest validation accuracy, then lowest validation loss.

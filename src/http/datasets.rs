@@ -143,7 +143,13 @@ fn archive_stem(file: &str) -> &str {
 /// List datasets
 #[utoipa::path(get, path = "/v1/datasets", tag = "datasets", params(PageQuery), responses((status = 200, body = Page<Dataset>), Problems))]
 pub async fn list(State(app): State<App>, Query(page): Query<PageQuery>) -> Result<Json<Page<Dataset>>> {
-    Ok(Json(app.store().datasets(&page.check()?).await?))
+    let mut datasets = app.store().datasets(&page.check()?).await?;
+    datasets.data = datasets
+        .data
+        .into_iter()
+        .map(|dataset| shown(&app, dataset))
+        .collect();
+    Ok(Json(datasets))
 }
 
 #[derive(Deserialize, IntoParams)]
@@ -196,7 +202,15 @@ pub async fn get(
         ended,
     )
     .await
-    .map(|dataset| (etag(&dataset), Json(dataset)).into_response())
+    .map(|dataset| (etag(&dataset), Json(shown(&app, dataset))).into_response())
+}
+
+/// A dataset with what its reading waits for at this moment, which only the running server knows.
+fn shown(app: &App, mut dataset: Dataset) -> Dataset {
+    if dataset.status == DatasetStatus::Processing {
+        dataset.waiting = app.jobs().waiting_for(&dataset.id);
+    }
+    dataset
 }
 
 /// Delete a dataset with all of its versions

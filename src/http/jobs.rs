@@ -20,7 +20,7 @@ use super::{
 use crate::{
     digest,
     domain::{
-        job::{DatasetVersion, Job, JobStatus},
+        job::{DatasetVersion, Job, JobStatus, Progress},
         page::{Order, Page},
         spec::Spec,
     },
@@ -74,7 +74,7 @@ pub async fn submit(
         spec,
     };
     let (CreatedJob::Created(id) | CreatedJob::Repeated(id)) = app.store().create_job(new).await?;
-    let job = app.store().job(&id.to_string()).await?;
+    let job = shown(&app, app.store().job(&id.to_string()).await?);
     Ok((
         StatusCode::CREATED,
         [(header::LOCATION, format!("/v1/jobs/{id}"))],
@@ -144,7 +144,9 @@ pub async fn list(State(app): State<App>, Query(query): Query<JobsQuery>) -> Res
         dataset,
         name: query.name,
     };
-    Ok(Json(app.store().jobs(&filter, &page).await?))
+    let mut jobs = app.store().jobs(&filter, &page).await?;
+    jobs.data = jobs.data.into_iter().map(|job| shown(&app, job)).collect();
+    Ok(Json(jobs))
 }
 
 /// A job
@@ -169,7 +171,17 @@ pub async fn get(
         ended,
     )
     .await
-    .map(Json)
+    .map(|job| Json(shown(&app, job)))
+}
+
+/// A job with what it waits for at this moment, which only the running server knows.
+fn shown(app: &App, mut job: Job) -> Job {
+    if job.status == JobStatus::Running
+        && let Some(waiting) = app.jobs().waiting_for(&job.id)
+    {
+        job.progress.get_or_insert(Progress::NONE).waiting = Some(waiting);
+    }
+    job
 }
 
 /// Cancel a job
@@ -182,7 +194,7 @@ pub async fn get(
 pub async fn cancel(State(app): State<App>, Path(reference): Path<String>) -> Result<Response> {
     let job = app.store().job(&reference).await?;
     app.store().cancel_job(job.id).await?;
-    let job = app.store().job(&job.id.to_string()).await?;
+    let job = shown(&app, app.store().job(&job.id.to_string()).await?);
     let status = if job.status.is_end() {
         StatusCode::OK
     } else {

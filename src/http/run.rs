@@ -17,7 +17,7 @@ use crate::{
     config::Config,
     inference::{Inference, InferenceContext},
     jobs::{self, JobsContext},
-    store::Store,
+    store::{Ballast, Store},
     uploads::Uploads,
 };
 
@@ -36,7 +36,12 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationTo
         ..config
     };
     let _lock = lock(&data_dir)?;
-    let store = Store::open(&data_dir.join("finetuned.db")).await?;
+    let ballast = Ballast::new(data_dir.join("ballast"), config.limits.ballast_bytes);
+    // Opening the database makes files beside it.
+    ballast.drop_if_full();
+    let store = Store::open(&data_dir.join("finetuned.db"))
+        .await?
+        .with_ballast(ballast);
     let blobs = Blobs::open(&data_dir)?;
     let stopping = shutdown.child_token();
     let jobs = jobs::start(JobsContext {

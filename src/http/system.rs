@@ -1,5 +1,7 @@
 //! Health, readiness, and what the server is and has.
 
+use std::time::Duration;
+
 use axum::{Json, extract::State};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -10,6 +12,9 @@ use crate::{
     id::JobId,
     limits::Limits,
 };
+
+/// With less free space than this beside the reserve, the disk counts as full.
+const NEARLY_FULL: u64 = 1 << 20;
 
 /// Whether the process is alive.
 #[derive(Serialize, ToSchema)]
@@ -52,12 +57,19 @@ pub async fn healthz() -> Json<Health> {
     Json(Health { status: "ok" })
 }
 
-/// Whether the server can do its work: the database takes writes, and it is not stopping
+/// Whether the server can do its work: the disk has room, the database takes writes, and it is not stopping
+///
+/// Predictions go on when the disk is full: whoever sends only these looks at `/v2/health/ready`.
 #[utoipa::path(get, path = "/readyz", tag = "system", responses((status = 200, body = Health), Problems))]
 pub async fn readyz(State(app): State<App>) -> Result<Json<Health>> {
     if app.stopping().is_cancelled() {
         let error = Error::new(Kind::Unavailable, "draining", "the server is stopping");
-        return Err(error.retry_after(std::time::Duration::from_secs(30)));
+        return Err(error.retry_after(Duration::from_secs(30)));
+    }
+    if app.check_disk(NEARLY_FULL).is_err() {
+        let detail = "the disk is full: uploads and new jobs are refused and running jobs may wait for room; predictions go on";
+        let error = Error::new(Kind::Unavailable, "disk-full", detail);
+        return Err(error.retry_after(Duration::from_secs(5)));
     }
     app.store().check_writable().await?;
     Ok(Json(Health { status: "ok" }))

@@ -14,6 +14,7 @@ use super::{App, spooling::Intake};
 use crate::{
     blobs::Spooled,
     error::{Error, Kind, Result},
+    store::Ballast,
     uploads::{ArchiveHead, too_large},
 };
 
@@ -118,8 +119,10 @@ impl App {
         })
     }
 
-    /// Whether the disk has room for this many bytes more and its reserve.
+    /// Whether the disk has room for this many bytes more and its reserve. Space that was held back and is used is not free.
     pub(super) fn check_disk(&self, bytes: u64) -> Result<()> {
-        self.blobs().check_room(bytes, self.limits().min_free_bytes)
+        let given_away = self.store().ballast().map_or(0, Ballast::missing);
+        let reserve = self.limits().min_free_bytes.saturating_add(given_away);
+        self.blobs().check_room(bytes, reserve)
     }
 }

@@ -141,6 +141,7 @@ async fn read(context: &Context, dataset: DatasetId, packed: &Packed) -> Result<
         threads: process::threads(context.config.ingest_threads),
         pack_side: PACK_SIDE,
         min_free_bytes: context.config.limits.min_free_bytes,
+        waits_for_disk: false,
     });
     let dir = packed.dir.path().to_owned();
     blocking(move || Ok(paths::write_run(&dir, &run)?)).await?;

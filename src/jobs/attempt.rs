@@ -7,8 +7,9 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    blocking::blocking,
     context::Context,
-    failure,
+    disk, failure,
     prepare::prepare,
     recorder::{self, Recorder},
     settle::settle,
@@ -36,6 +37,8 @@ pub enum Verdict {
     Failed(JobError),
     Died(JobError),
     Drained,
+    /// The disk was full, and it could not wait for room itself.
+    DiskFull,
     Cancelled,
     /// It belongs to another attempt, or to nobody: nothing more is done.
     Lost,
@@ -50,6 +53,7 @@ impl Verdict {
             Verdict::Failed(_) => "failed",
             Verdict::Died(_) => "died",
             Verdict::Drained => "drained",
+            Verdict::DiskFull => "disk full",
             Verdict::Cancelled => "cancelled",
             Verdict::Lost => "lost",
         }
@@ -77,17 +81,22 @@ pub async fn run(context: Arc<Context>, job: ClaimedJob) {
 }
 
 async fn attempt(context: &Context, job: &ClaimedJob, run: RunSpec) -> Verdict {
-    let (paths, id, number) = (context.paths.clone(), job.id, job.attempt);
-    let begun = tokio::task::spawn_blocking(move || paths.begin(&id, number, &run)).await;
-    let dir = match begun.map_err(std::io::Error::other).flatten() {
-        Ok(dir) => dir,
-        Err(error) => {
+    let begin = || {
+        let (paths, id, number, run) = (context.paths.clone(), job.id, job.attempt, run.clone());
+        blocking(move || Ok(paths.begin(&id, number, &run)?))
+    };
+    let dir = match disk::when_there_is_room(context, &job.id, stopped(context, job), begin).await {
+        Some(Ok(dir)) => dir,
+        Some(Err(error)) => {
             tracing::error!(job = %job.id, %error, "cannot make the folder of an attempt");
-            return Verdict::Died(failure::of_disk(&error));
+            return Verdict::Died(failure::internal("the server could not make the job's folder"));
         }
+        None if context.shutdown.is_cancelled() => return Verdict::Drained,
+        None => return Verdict::Cancelled,
     };
     let log = context.log(&job.id);
-    log.note(&format!("attempt {number} on {}", job.device)).await;
+    log.note(&format!("attempt {} on {}", job.attempt, job.device))
+        .await;
     let (sender, receiver) = mpsc::channel(recorder::IN_FLIGHT);
     let recorder = Recorder {
         store: context.store.clone(),
@@ -95,6 +104,7 @@ async fn attempt(context: &Context, job: &ClaimedJob, run: RunSpec) -> Verdict {
         attempt: job.attempt,
         lost: CancellationToken::new(),
         shutdown: context.shutdown.clone(),
+        waits: context.waits.clone(),
     };
     let stop = stop_cause(context, job, recorder.lost.clone());
     let run = Run {
@@ -120,26 +130,39 @@ fn command(kind: JobKind) -> &'static str {
 
 /// Ready when the child is to be stopped.
 async fn stop_cause(context: &Context, job: &ClaimedJob, lost: CancellationToken) -> Cause {
-    let time_left = async {
-        match time_left(context, job) {
-            Some(time) => tokio::time::sleep(time).await,
-            None => std::future::pending().await,
-        }
-    };
     tokio::select! {
         () = context.shutdown.cancelled() => Cause::Shutdown,
         () = lost.cancelled() => Cause::Lost,
         () = asked_to_stop(context, job) => Cause::Asked,
-        () = time_left => Cause::TimeLimit,
+        () = out_of_time(context, job) => Cause::TimeLimit,
     }
 }
 
-/// The worker itself keeps to `max_seconds`; this is for one that does not. It gets the time of one step and of leaving on top.
-fn time_left(context: &Context, job: &ClaimedJob) -> Option<Duration> {
+/// The worker itself keeps to `max_seconds`; this is for one that does not. It gets the time of one step and of leaving on top. Time in
+/// which it waits for the disk is not its own.
+async fn out_of_time(context: &Context, job: &ClaimedJob) {
+    const TICK: Duration = Duration::from_secs(1);
+    let Some(seconds) = job.spec.max_seconds() else {
+        return std::future::pending().await;
+    };
     let limits = &context.config.limits;
-    let allowed = Duration::from_secs(job.spec.max_seconds()?) + limits.step_deadline() + limits.stop_grace();
-    let used = Duration::from_millis(job.milliseconds_used.max(0) as u64);
-    Some(allowed.saturating_sub(used))
+    let allowed = Duration::from_secs(seconds) + limits.step_deadline() + limits.stop_grace();
+    let mut left = allowed.saturating_sub(Duration::from_millis(job.milliseconds_used.max(0) as u64));
+    while !left.is_zero() {
+        let tick = TICK.min(left);
+        tokio::time::sleep(tick).await;
+        if !context.waits.contains(&job.id) {
+            left -= tick;
+        }
+    }
+}
+
+/// Ready when the server stops, or when the job is to be stopped.
+pub async fn stopped(context: &Context, job: &ClaimedJob) {
+    tokio::select! {
+        () = context.shutdown.cancelled() => {}
+        () = asked_to_stop(context, job) => {}
+    }
 }
 
 async fn asked_to_stop(context: &Context, job: &ClaimedJob) {
@@ -176,6 +199,7 @@ fn verdict(context: &Context, job: &ClaimedJob, report: Report<Cause>) -> Verdic
             (JobKind::Evaluate, RunResult::Evaluated { evaluation: found })
             | (JobKind::LrFind, RunResult::LrFound { curve: found }) => Verdict::Found(found),
             (JobKind::BatchPredict, RunResult::Predicted(predicted)) => Verdict::Predicted(predicted),
+            (_, RunResult::Failed { error }) if error.code == FailureCode::DiskFull => Verdict::DiskFull,
             (_, RunResult::Failed { error }) => Verdict::Failed(error),
             // A result of another kind of work.
             _ => Verdict::Died(broken),
@@ -187,12 +211,12 @@ fn verdict(context: &Context, job: &ClaimedJob, report: Report<Cause>) -> Verdic
         Outcome::Stopped {
             cause: Cause::TimeLimit,
             ..
-        } => Verdict::Failed(out_of_time(job)),
+        } => Verdict::Failed(over_its_time(job)),
         Outcome::Ended { .. } | Outcome::Stalled(_) | Outcome::Unknown(_) => Verdict::Died(broken),
     }
 }
 
-fn out_of_time(job: &ClaimedJob) -> JobError {
+fn over_its_time(job: &ClaimedJob) -> JobError {
     let allowed = job.spec.max_seconds().unwrap_or_default();
     let message = format!(
         "the worker did not come to an end within `max_seconds` ({allowed}) and was stopped; allow more time, or ask for less work"

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{locks::Locks, paths::Paths, slots::Slots};
+use super::{disk::DiskWaits, locks::Locks, paths::Paths, slots::Slots};
 use crate::{
     blobs::Blobs,
     config::Config,
@@ -37,6 +37,8 @@ pub struct Context {
     pub shutdown: CancellationToken,
     pub paths: Paths,
     pub slots: Slots,
+    /// Who waits for room on the disk.
+    pub waits: DiskWaits,
     pub sweep: Notify,
     /// Places for previews.
     pub previews: Semaphore,
@@ -71,6 +73,7 @@ impl Context {
             worker: given.worker,
             shutdown: given.shutdown,
             slots: Slots::default(),
+            waits: DiskWaits::default(),
             sweep: Notify::new(),
             changes: Locks::new(),
             drawings: Locks::new(),

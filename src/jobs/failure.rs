@@ -1,11 +1,10 @@
 //! What the end of a child means, in words for the person whose job it was.
 
-use std::{io, path::Path, time::Duration};
+use std::{path::Path, time::Duration};
 
 use super::supervisor::{Outcome, Report};
 use crate::{
     domain::job::{FailureCode, JobError},
-    error::{Error, Kind},
     process,
 };
 
@@ -52,29 +51,11 @@ fn crashed<C>(how: &str, report: &Report<C>, data_dir: &Path) -> JobError {
     )
 }
 
-/// A file that the server itself could not write or read.
-pub fn of_disk(error: &io::Error) -> JobError {
-    match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => disk_full(),
-        _ => internal("the server could not make the job's folder"),
-    }
-}
-
-/// The server could not take over what a child made. Only a full disk is certain not to be the child's fault.
-pub fn of_adoption(error: &Error) -> JobError {
-    match error.kind() {
-        Kind::DiskFull => disk_full(),
-        _ => JobError::new(
-            FailureCode::WorkerCrashed,
-            "the files that the worker left are not what its result says they are; the server's log has the details",
-        ),
-    }
-}
-
-pub fn disk_full() -> JobError {
+/// The server could not take over what a child made.
+pub fn of_adoption() -> JobError {
     JobError::new(
-        FailureCode::DiskFull,
-        "the server's disk is full; delete datasets or models that are no longer needed and try again",
+        FailureCode::WorkerCrashed,
+        "the files that the worker left are not what its result says they are; the server's log has the details",
     )
 }
 

@@ -13,8 +13,9 @@ use std::{
 use tokio::{sync::mpsc, try_join};
 
 use super::{
+    blocking::blocking,
     context::Context,
-    failure,
+    disk, failure,
     insist::insist,
     packs,
     paths::absolute,
@@ -40,8 +41,10 @@ const MOST_ATTEMPTS: u32 = 3;
 /// Times that an archive's reading may be begun at all: a server that is stopped does not count as a death, but an archive that takes
 /// the server down with it must not do so for ever.
 const MOST_STARTS: u32 = 10;
+/// How the child says that the disk is full.
+const DISK_FULL: &str = "disk_full";
 const RETRY_AFTER: Duration = Duration::from_secs(1);
-const LOOK_EVERY: Duration = Duration::from_secs(5);
+const LOOK_EVERY: Duration = Duration::from_secs(2);
 
 enum Next {
     Done,
@@ -113,17 +116,24 @@ async fn attempt(context: &Context, dataset: &DatasetToIngest) -> Next {
         archive: absolute(&context.blobs.path(&dataset.archive)),
         limits: context.config.limits.ingest.clone(),
         min_free_bytes: context.config.limits.min_free_bytes,
+        waits_for_disk: true,
         threads: process::threads(context.config.ingest_threads),
         pack_side: PACK_SIDE,
     });
-    let (paths, id, number) = (context.paths.clone(), dataset.id, dataset.attempt);
-    let begun = tokio::task::spawn_blocking(move || paths.begin(&id, number, &spec)).await;
-    let dir = match begun.map_err(std::io::Error::other).flatten() {
-        Ok(dir) => dir,
-        Err(error) => {
+    let (id, number) = (dataset.id, dataset.attempt);
+    let begin = || {
+        let (paths, spec) = (context.paths.clone(), spec.clone());
+        blocking(move || Ok(paths.begin(&id, number, &spec)?))
+    };
+    let dir = match disk::when_there_is_room(context, &id, stopped(context, id), begin).await {
+        Some(Ok(dir)) => dir,
+        Some(Err(error)) => {
             tracing::error!(dataset = %id, %error, "cannot make the folder of an archive's reader");
-            return died(context, dataset, failure::of_disk(&error)).await;
+            let error = failure::internal("the server could not make the folder of the archive's reader");
+            return died(context, dataset, error).await;
         }
+        // Deleted, or read at the next start of the server.
+        None => return Next::Done,
     };
     let log = context.log(&id);
     log.note(&format!("attempt {number}")).await;
@@ -158,6 +168,10 @@ async fn attempt(context: &Context, dataset: &DatasetToIngest) -> Next {
         } => Next::Done,
         _ => died(context, dataset, broken).await,
     }
+}
+
+async fn stopped(context: &Context, dataset: DatasetId) {
+    stop_cause(context, dataset).await;
 }
 
 /// Ready when the child is to be stopped.
@@ -200,6 +214,8 @@ async fn take_over(
     let pin = context.blobs.pin().await;
     let taken = match result {
         RunResult::Ingested(result) => finish(context, dataset, *result, &pin).await,
+        // It waits for room by itself; this is one that was stopped meanwhile.
+        RunResult::Rejected { error, .. } if error.code == DISK_FULL => return again(context, dataset).await,
         RunResult::Rejected {
             error,
             report,
@@ -218,11 +234,13 @@ async fn take_over(
         // A result of another kind of work.
         _ => return died(context, dataset, broken).await,
     };
+    drop(pin);
     match taken {
         Ok(()) => Next::Done,
+        Err(error) if error.kind() == Kind::DiskFull => again(context, dataset).await,
         Err(error) => {
             tracing::error!(dataset = %dataset.id, %error, "cannot take over what an archive's reader made");
-            died(context, dataset, failure::of_adoption(&error)).await
+            died(context, dataset, failure::of_adoption()).await
         }
     }
 }
@@ -235,13 +253,14 @@ async fn finish(context: &Context, dataset: &DatasetToIngest, result: IngestResu
         context.blobs.adopt(&dir, report, pin),
         adopt_segment(context, &dir, &result, pin),
     )?;
-    let finish = || {
-        context
+    let finish = async || {
+        let finished = context
             .store
-            .finish_dataset(dataset, result.clone(), segment.clone())
+            .finish_dataset(dataset, result.clone(), segment.clone());
+        disk::full_apart(finished.await)
     };
-    let finished = insist(&context.shutdown, "write down that a dataset is ready", finish).await;
-    sweep_if_gone(context, finished);
+    let finished = insist(context, &dataset.id, "write down that a dataset is ready", finish).await;
+    sweep_if_gone(context, finished.transpose()?);
     packs::make_room(context).await;
     Ok(())
 }
@@ -279,17 +298,18 @@ async fn reject(
         context.blobs.adopt(&dir, entries, pin).await?;
     }
     let entries = entries.map(|entries| entries.sha256);
-    let fail = || {
+    let fail = async || {
         let (error, report, entries) = (error.clone(), report.clone(), entries.clone());
-        context.store.fail_dataset(dataset, error, report, entries)
+        disk::full_apart(context.store.fail_dataset(dataset, error, report, entries).await)
     };
     let failed = insist(
-        &context.shutdown,
+        context,
+        &dataset.id,
         "write down that a dataset cannot be used",
         fail,
     )
     .await;
-    sweep_if_gone(context, failed);
+    sweep_if_gone(context, failed.transpose()?);
     Ok(())
 }
 
@@ -300,10 +320,15 @@ fn sweep_if_gone(context: &Context, written: Option<bool>) {
     }
 }
 
-/// Another try, unless there were enough, or none would help.
+/// Another try once the disk has more room than now.
+async fn again(context: &Context, dataset: &DatasetToIngest) -> Next {
+    disk::until_there_is_more_room(context, &dataset.id, stopped(context, dataset.id)).await;
+    Next::Again
+}
+
+/// Another try, unless there were enough.
 async fn died(context: &Context, dataset: &DatasetToIngest, error: JobError) -> Next {
-    let hopeless = error.code == FailureCode::DiskFull;
-    if dataset.attempt < MOST_ATTEMPTS && !hopeless {
+    if dataset.attempt < MOST_ATTEMPTS {
         tracing::warn!(dataset = %dataset.id, attempt = dataset.attempt, reason = error.message, "an archive's reader died");
         return Next::Again;
     }
@@ -320,7 +345,8 @@ async fn fail(context: &Context, dataset: &DatasetToIngest, error: JobError) -> 
     };
     let fail = || context.store.fail_dataset(dataset, error.clone(), None, None);
     insist(
-        &context.shutdown,
+        context,
+        &dataset.id,
         "write down that a dataset cannot be used",
         fail,
     )

@@ -11,6 +11,7 @@ mod batch;
 mod blocking;
 mod context;
 mod devices;
+mod disk;
 mod errand;
 mod exports;
 mod failure;
@@ -36,7 +37,7 @@ mod thumbnails;
 mod upgrade;
 mod weights;
 
-use std::{future::Future, path::PathBuf, sync::Arc};
+use std::{fmt::Display, future::Future, path::PathBuf, sync::Arc};
 
 use tokio::sync::watch;
 
@@ -51,7 +52,10 @@ pub use self::{
 };
 use self::{blocking::blocking, context::Context, revise::Wish};
 use crate::{
-    domain::{dataset::Dataset, export::ExportSpec, model::Model, spec::PreviewSpec, split::SplitSpec},
+    domain::{
+        dataset::Dataset, export::ExportSpec, job::WaitingFor, model::Model, spec::PreviewSpec,
+        split::SplitSpec,
+    },
     error::Result,
     id::{DatasetId, JobId},
     manifest::revision::ImageEdit,
@@ -71,6 +75,7 @@ pub fn start(context: JobsContext) -> Jobs {
     spawn(&context, ingest::run);
     spawn(&context, sweeper::run);
     spawn(&context, upgrade::run);
+    spawn(&context, disk::run);
     context.tasks.close();
     Jobs(context)
 }
@@ -174,6 +179,11 @@ impl Jobs {
     /// What is wrong with the file; too many at once, too slow, or a failure of the worker.
     pub async fn import_model(&self, import: Import<'_>) -> Result<ImportedModel> {
         importing::import(&self.0, import).await
+    }
+
+    /// What a job or a dataset (by its id) waits for, if it does.
+    pub fn waiting_for(&self, who: &impl Display) -> Option<WaitingFor> {
+        self.0.waits.contains(who).then_some(WaitingFor::Disk)
     }
 
     /// The folder of an attempt. It is there while the job is unfinished.

@@ -11,8 +11,13 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
+use super::disk::{DiskWait, DiskWaits};
 use crate::{
-    domain::{event::EventKind, job::Best},
+    domain::{
+        event::EventKind,
+        job::{Best, WaitingFor},
+    },
+    error::Kind,
     id::JobId,
     protocol::WorkerMessage,
     store::{JobUpdate, Store},
@@ -35,16 +40,24 @@ pub struct Recorder {
     /// Fires when the job is no longer this attempt's.
     pub lost: CancellationToken,
     pub shutdown: CancellationToken,
+    /// Where it is noted when the child, or this, waits for the disk.
+    pub waits: DiskWaits,
 }
 
 impl Recorder {
     /// Takes messages until the child is gone or the job is lost.
     pub async fn run(self, mut messages: mpsc::Receiver<WorkerMessage>) {
         let mut batch = Batch::new(self.attempt);
+        // As long as the child says that it waits.
+        let mut child_waits: Option<DiskWait> = None;
         loop {
             let due = batch.due;
             tokio::select! {
                 message = messages.recv() => match message {
+                    Some(WorkerMessage::Waiting { waiting: Some(WaitingFor::Disk) }) => {
+                        child_waits.get_or_insert_with(|| self.waits.begin(&self.job));
+                    }
+                    Some(WorkerMessage::Waiting { waiting: None }) => child_waits = None,
                     Some(message) => batch.add(&message),
                     None => break,
                 },
@@ -63,6 +76,7 @@ impl Recorder {
     /// up after some tries, because how its job ended matters more.
     async fn write(&self, update: JobUpdate, messages: &mpsc::Receiver<WorkerMessage>) -> bool {
         let mut failures = 0;
+        let mut wait: Option<DiskWait> = None;
         loop {
             match self
                 .store
@@ -76,7 +90,11 @@ impl Recorder {
                     return false;
                 }
                 Err(error) => {
-                    failures += 1;
+                    if error.kind() == Kind::DiskFull {
+                        wait.get_or_insert_with(|| self.waits.begin(&self.job));
+                    } else {
+                        failures += 1;
+                    }
                     tracing::error!(job = %self.job, %error, "cannot write down what a worker tells; trying again");
                 }
             }
@@ -111,7 +129,7 @@ impl Batch {
         let now = Instant::now();
         let mut urgent = false;
         match message {
-            WorkerMessage::Alive { .. } => return,
+            WorkerMessage::Alive { .. } | WorkerMessage::Waiting { .. } => return,
             WorkerMessage::Step { progress, .. } => {
                 self.rewind_to_start();
                 self.update.progress = Some(progress.clone());

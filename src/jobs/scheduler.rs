@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Longest time without a look at the queue.
-const LOOK_EVERY: Duration = Duration::from_secs(5);
+const LOOK_EVERY: Duration = Duration::from_secs(2);
 
 pub async fn run(context: Arc<Context>) {
     recover(&context).await;
@@ -40,13 +40,13 @@ pub async fn run(context: Arc<Context>) {
 async fn recover(context: &Context) {
     let store = &context.store;
     let list = || store.running_jobs();
-    let Some(running) = insist(&context.shutdown, "list the running jobs", list).await else {
+    let Some(running) = insist(context, &"the queue", "list the running jobs", list).await else {
         return;
     };
     for (job, attempt) in running {
         tracing::warn!(%job, attempt, "the server stopped while this job ran; it goes back into the queue");
         let interrupt = || store.interrupt_job(job, attempt, Interruption::Drained);
-        insist(&context.shutdown, "put a job back into the queue", interrupt).await;
+        insist(context, &job, "put a job back into the queue", interrupt).await;
     }
 }
 
@@ -84,7 +84,7 @@ fn start(context: &Arc<Context>, job: ClaimedJob) {
                 let why = Interruption::Died(died.clone());
                 context.store.interrupt_job(id, attempt, why)
             };
-            insist(&context.shutdown, "put a job back into the queue", interrupt).await;
+            insist(&context, &id, "put a job back into the queue", interrupt).await;
         }
         drop(slot);
     });

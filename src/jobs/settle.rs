@@ -1,14 +1,21 @@
 //! The end of an attempt as rows: a model, a result, a failure, a place in the queue.
 
-use super::{activations, attempt::Verdict, context::Context, failure, insist::insist, packs};
+use super::{
+    activations,
+    attempt::{self, Verdict},
+    context::Context,
+    disk, failure,
+    insist::insist,
+    packs,
+};
 use crate::{
     blobs::Pin,
     domain::{
-        job::{FailureCode, JobError},
+        job::JobError,
         model::DatasetLineage,
         predictions::{BatchPredictions, PredictionsFile},
     },
-    error::Kind,
+    error::{Error, Kind, Result},
     protocol::{Artifact, PredictedResult, TrainResult},
     store::{ClaimedJob, Interruption, NewModel},
 };
@@ -20,7 +27,7 @@ pub async fn settle(context: &Context, job: &ClaimedJob, verdict: Verdict) {
     // Of an attempt that died they are kept before another can begin, which would make them again; otherwise after the job's end,
     // because nobody waits for them. A server that is about to stop has no time for them.
     let died = matches!(verdict, Verdict::Died(_));
-    let has_time = !matches!(verdict, Verdict::Drained | Verdict::Lost);
+    let has_time = !matches!(verdict, Verdict::Drained | Verdict::DiskFull | Verdict::Lost);
     if died {
         packs::keep(context, job).await;
     }
@@ -31,9 +38,10 @@ pub async fn settle(context: &Context, job: &ClaimedJob, verdict: Verdict) {
         Verdict::Failed(error) => fail(context, job, error).await,
         Verdict::Died(error) => interrupt(context, job, Interruption::Died(error)).await,
         Verdict::Drained => interrupt(context, job, Interruption::Drained).await,
+        Verdict::DiskFull => try_again_with_more_room(context, job).await,
         Verdict::Cancelled => {
             let cancel = || store.finish_cancelled(job.id, job.attempt);
-            insist(&context.shutdown, "write down that a job was cancelled", cancel).await;
+            insist(context, &job.id, "write down that a job was cancelled", cancel).await;
         }
         Verdict::Lost => {}
     }
@@ -46,16 +54,20 @@ pub async fn settle(context: &Context, job: &ClaimedJob, verdict: Verdict) {
 /// Takes the model's files over, then makes its row and ends the job in one act.
 async fn complete(context: &Context, job: &ClaimedJob, result: TrainResult) {
     let store = &context.store;
+    if !has_room(context, job).await {
+        return;
+    }
     let pin = context.blobs.pin().await;
     let files: Vec<&Artifact> = [&result.weights, &result.card_file]
         .into_iter()
         .chain(&result.evaluation)
         .collect();
-    if !adopt(context, job, &files, &pin).await {
-        return;
+    if let Err(error) = adopt(context, job, &files, &pin).await {
+        drop(pin);
+        return not_adopted(context, job, error).await;
     }
     let id = job.id.to_string();
-    let row = insist(&context.shutdown, "read a job's row", || store.job(&id)).await;
+    let row = insist(context, &job.id, "read a job's row", || store.job(&id)).await;
     let Some(row) = row else { return };
     let dataset = result.card.dataset.as_ref().map(DatasetLineage::version_of);
     let model = NewModel {
@@ -66,10 +78,17 @@ async fn complete(context: &Context, job: &ClaimedJob, result: TrainResult) {
         card_blob: result.card_file.sha256,
         evaluation_blob: result.evaluation.map(|evaluation| evaluation.sha256),
     };
-    let complete = || store.complete_job(job.id, job.attempt, model.clone(), result.stop_reason);
-    let completed = insist(&context.shutdown, "write down a model", complete).await;
-    if let Some(None) = completed {
-        cancel_after_all(context, job).await;
+    let complete = async || {
+        let completed = store.complete_job(job.id, job.attempt, model.clone(), result.stop_reason);
+        disk::full_apart(completed.await)
+    };
+    match insist(context, &job.id, "write down a model", complete).await {
+        Some(Ok(None)) => cancel_after_all(context, job).await,
+        Some(Err(full)) => {
+            drop(pin);
+            return not_adopted(context, job, full).await;
+        }
+        _ => {}
     }
     // After the job's end: nobody waits for it.
     let Some(dataset) = dataset else { return };
@@ -101,42 +120,81 @@ async fn complete_without_model(
     files: &[&Artifact],
     predictions: Option<BatchPredictions>,
 ) {
-    let pin = context.blobs.pin().await;
-    if !adopt(context, job, files, &pin).await {
+    if !has_room(context, job).await {
         return;
     }
+    let pin = context.blobs.pin().await;
+    if let Err(error) = adopt(context, job, files, &pin).await {
+        drop(pin);
+        return not_adopted(context, job, error).await;
+    }
     let digest = &files[0].sha256;
-    let complete = || {
+    let complete = async || {
         let (digest, predictions) = (digest.clone(), predictions.clone());
-        context
+        let completed = context
             .store
-            .complete_job_without_model(job.id, job.attempt, digest, predictions)
+            .complete_job_without_model(job.id, job.attempt, digest, predictions);
+        disk::full_apart(completed.await)
     };
-    let completed = insist(&context.shutdown, "write down what a job found", complete).await;
-    if completed == Some(false) {
-        cancel_after_all(context, job).await;
+    match insist(context, &job.id, "write down what a job found", complete).await {
+        Some(Ok(false)) => cancel_after_all(context, job).await,
+        Some(Err(full)) => {
+            drop(pin);
+            not_adopted(context, job, full).await;
+        }
+        _ => {}
     }
 }
 
-/// Takes over what the worker made. Where that cannot be done the job is told of it, and this is false.
-async fn adopt(context: &Context, job: &ClaimedJob, artifacts: &[&Artifact], pin: &Pin) -> bool {
-    let dir = context.paths.run_dir(&job.id, job.attempt);
-    for artifact in artifacts {
-        if let Err(error) = context.blobs.adopt(&dir, artifact, pin).await {
-            tracing::error!(job = %job.id, file = artifact.file, %error, "cannot take over what a worker made");
-            match failure::of_adoption(&error) {
-                full if full.code == FailureCode::DiskFull => fail(context, job, full).await,
-                crashed => interrupt(context, job, Interruption::Died(crashed)).await,
-            }
-            return false;
+/// Waits until the database can be written, before anything is pinned. False where the job was given its end meanwhile, or the server
+/// stops: then its next attempt goes on from its last checkpoint.
+async fn has_room(context: &Context, job: &ClaimedJob) -> bool {
+    let stop = attempt::stopped(context, job);
+    let probe = || context.store.check_writable();
+    match disk::when_there_is_room(context, &job.id, stop, probe).await {
+        // What else is wrong with the database shows with the act itself.
+        Some(_) => true,
+        None if context.shutdown.is_cancelled() => {
+            interrupt(context, job, Interruption::Drained).await;
+            false
+        }
+        None => {
+            cancel_after_all(context, job).await;
+            false
         }
     }
-    true
+}
+
+/// Takes over what the worker made.
+async fn adopt(context: &Context, job: &ClaimedJob, artifacts: &[&Artifact], pin: &Pin) -> Result<()> {
+    let dir = context.paths.run_dir(&job.id, job.attempt);
+    for artifact in artifacts {
+        context.blobs.adopt(&dir, artifact, pin).await?;
+    }
+    Ok(())
+}
+
+/// What the worker made could not be taken over. Nothing may be pinned now, because this may wait.
+async fn not_adopted(context: &Context, job: &ClaimedJob, error: Error) {
+    tracing::error!(job = %job.id, %error, "cannot take over what a worker made");
+    match error.kind() {
+        Kind::DiskFull => try_again_with_more_room(context, job).await,
+        _ => {
+            let crashed = failure::of_adoption();
+            interrupt(context, job, Interruption::Died(crashed)).await;
+        }
+    }
+}
+
+/// The job begins another attempt, from its last checkpoint, once the disk has more room than now. That is not counted as a death.
+async fn try_again_with_more_room(context: &Context, job: &ClaimedJob) {
+    disk::until_there_is_more_room(context, &job.id, attempt::stopped(context, job)).await;
+    interrupt(context, job, Interruption::Drained).await;
 }
 
 async fn fail(context: &Context, job: &ClaimedJob, error: JobError) {
     let fail = || context.store.fail_job(job.id, job.attempt, error.clone());
-    let failed = insist(&context.shutdown, "write down that a job failed", fail).await;
+    let failed = insist(context, &job.id, "write down that a job failed", fail).await;
     if failed == Some(false) {
         cancel_after_all(context, job).await;
     }
@@ -144,13 +202,13 @@ async fn fail(context: &Context, job: &ClaimedJob, error: JobError) {
 
 async fn interrupt(context: &Context, job: &ClaimedJob, why: Interruption) {
     let interrupt = || context.store.interrupt_job(job.id, job.attempt, why.clone());
-    insist(&context.shutdown, "put a job back into the queue", interrupt).await;
+    insist(context, &job.id, "put a job back into the queue", interrupt).await;
 }
 
 /// A job that could not be given its end was cancelled while its child finished, or is no longer ours; then this changes nothing.
 async fn cancel_after_all(context: &Context, job: &ClaimedJob) {
     let cancel = || context.store.finish_cancelled(job.id, job.attempt);
-    insist(&context.shutdown, "write down that a job was cancelled", cancel).await;
+    insist(context, &job.id, "write down that a job was cancelled", cancel).await;
 }
 
 /// While a job is unfinished its folder stays, because its next attempt goes on from the checkpoints there.

@@ -56,7 +56,7 @@ pub fn write(dir: &RunDir, weights: &StateDict, card: &ModelCard) -> Result<Bund
     check_card(card)?;
     // `format` is what other readers of safetensors (transformers, timm) look for.
     let metadata = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);
-    state::write(&dir.file(WEIGHTS_FILE), weights, &metadata)?;
+    dir.patiently(|| state::write(&dir.file(WEIGHTS_FILE), weights, &metadata))?;
     dir.write_json(CARD_FILE, card)?;
     Ok(BundleFiles {
         weights: dir.artifact(WEIGHTS_FILE)?,

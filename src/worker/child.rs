@@ -3,6 +3,7 @@
 //! Used by `ingest`, `train`, `evaluate`, `lr-find` and `batch-predict`. Nothing else in the worker prints to stdout or reads stdin.
 
 use std::{
+    error::Error,
     fs::{self, File},
     io::{self, Read, Write},
     path::PathBuf,
@@ -11,11 +12,13 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     thread,
+    time::Duration,
 };
 
 use crate::{
     digest,
     protocol::{Artifact, RESULT_FILE, RUN_FILE, RunResult, RunSpec, WorkerMessage},
+    worker::disk::{self, OutputFile, Patience},
 };
 use serde::Serialize;
 
@@ -80,17 +83,49 @@ impl StopFlag {
     }
 }
 
-/// The directory of one attempt.
-#[derive(Clone, Debug)]
-pub struct RunDir(PathBuf);
+/// The directory of one attempt. What is written there goes through [`RunDir::create`] or [`RunDir::patiently`].
+#[derive(Clone)]
+pub struct RunDir {
+    path: PathBuf,
+    /// None where a full disk is an error.
+    patience: Option<Patience>,
+}
 
 impl RunDir {
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self(path.into())
+        Self {
+            path: path.into(),
+            patience: None,
+        }
+    }
+
+    /// The same for a run that waits where the disk is full.
+    pub fn waiting_for_room(self, reporter: &Reporter, stop: &StopFlag) -> Self {
+        Self {
+            patience: Some(Patience::new(reporter, stop)),
+            ..self
+        }
     }
 
     pub fn file(&self, name: &str) -> PathBuf {
-        self.0.join(name)
+        self.path.join(name)
+    }
+
+    /// Begins a file.
+    pub fn create(&self, name: &str) -> io::Result<OutputFile> {
+        let path = self.file(name);
+        let file = self.patiently(|| File::create(&path))?;
+        Ok(OutputFile::new(file, self.patience.clone()))
+    }
+
+    /// Repeats `act` while the disk is full, where this run waits for room. It has to leave nothing half done behind.
+    pub fn patiently<T, E: Error + 'static>(&self, act: impl FnMut() -> Result<T, E>) -> Result<T, E> {
+        disk::retry(self.patience.as_ref(), act)
+    }
+
+    /// Time that was spent waiting for room.
+    pub fn waited(&self) -> Duration {
+        self.patience.as_ref().map_or(Duration::ZERO, Patience::waited)
     }
 
     /// Reads what the server wants.
@@ -101,7 +136,7 @@ impl RunDir {
     /// Writes the result, durable, by rename: its being there means that everything it names is there.
     pub fn finish(&self, result: &RunResult) -> io::Result<()> {
         self.write_json(RESULT_FILE, result)?;
-        File::open(&self.0)?.sync_all()
+        File::open(&self.path)?.sync_all()
     }
 
     /// Writes a JSON file for people, durable, by rename.
@@ -116,10 +151,12 @@ impl RunDir {
 
     fn write(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
         let partial = self.file(&format!("{name}.partial"));
-        let mut file = File::create(&partial)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(partial, self.file(name))
+        self.patiently(|| {
+            let mut file = File::create(&partial)?;
+            file.write_all(bytes)?;
+            file.sync_all()?;
+            fs::rename(&partial, self.file(name))
+        })
     }
 
     /// Makes a finished file durable and describes it.

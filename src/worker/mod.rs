@@ -5,6 +5,7 @@ pub mod augment;
 pub mod bundle;
 pub mod child;
 pub mod device;
+pub mod disk;
 pub mod export;
 pub mod fault;
 pub mod import;

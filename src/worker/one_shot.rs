@@ -4,7 +4,7 @@
 //! Statuses: 0 with a result file, [`EXIT_STOPPED`] without one because the server asked, [`EXIT_INTERNAL`] for anything that is
 //! nobody's input's fault; then one line on stderr says what.
 
-use std::{fs, io, path::Path};
+use std::{fs, path::Path};
 
 use anyhow::{Context, bail};
 use rustix::process::{self, Resource, Rlimit};
@@ -17,7 +17,7 @@ use crate::{
     protocol::{EXIT_STOPPED, ImportRun, IngestRun, RunResult, RunSpec},
     worker::{
         child::{Reporter, RunDir, StopFlag, Stopped},
-        device, export,
+        device, disk, export,
         fault::{self, TorchFault},
         import, ingest, pixels, thumbnails, train,
     },
@@ -43,7 +43,12 @@ pub enum Kind {
 /// Carries out what the run directory asks for and returns the status to leave with.
 pub fn run(kind: Kind, folder: &Path, reporter: &Reporter, stop: &StopFlag) -> i32 {
     let dir = RunDir::new(folder);
-    let outcome = fault::caught(|| carry_out(kind, &dir, reporter, stop));
+    let spec = dir.spec().context("the run file cannot be read");
+    let dir = match &spec {
+        Ok(spec) if spec.waits_for_disk() => dir.waiting_for_room(reporter, stop),
+        _ => dir,
+    };
+    let outcome = fault::caught(|| carry_out(kind, spec?, &dir, reporter, stop));
     let outcome = outcome.unwrap_or_else(|fault| Err(fault.into()));
     let result = match outcome {
         Ok(result) => result,
@@ -65,8 +70,13 @@ pub fn run(kind: Kind, folder: &Path, reporter: &Reporter, stop: &StopFlag) -> i
     }
 }
 
-fn carry_out(kind: Kind, dir: &RunDir, reporter: &Reporter, stop: &StopFlag) -> anyhow::Result<RunResult> {
-    let spec = dir.spec().context("the run file cannot be read")?;
+fn carry_out(
+    kind: Kind,
+    spec: RunSpec,
+    dir: &RunDir,
+    reporter: &Reporter,
+    stop: &StopFlag,
+) -> anyhow::Result<RunResult> {
     match (kind, spec) {
         (Kind::Ingest, RunSpec::Ingest(spec)) => {
             bound_resources(&spec);
@@ -109,12 +119,7 @@ fn carry_out(kind: Kind, dir: &RunDir, reporter: &Reporter, stop: &StopFlag) -> 
 
 /// Failures that a person can do something about, and that would come again if the same were tried again.
 fn explained(kind: Kind, fault: &anyhow::Error) -> Option<RunResult> {
-    let full = [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded];
-    let disk_full = fault
-        .chain()
-        .filter_map(|cause| cause.downcast_ref::<io::Error>())
-        .any(|cause| full.contains(&cause.kind()));
-    if disk_full {
+    if fault.chain().any(disk::is_disk_full) {
         let message =
             "the server's disk is full; delete datasets or models that are no longer needed and try again";
         return Some(failure(kind, FailureCode::DiskFull, "disk_full", message));
@@ -226,6 +231,8 @@ fn limit(resource: Resource, bytes: u64) {
 
 #[cfg(test)]
 mod tests {
+    use std::io;
+
     use anyhow::anyhow;
 
     use super::*;

@@ -17,6 +17,8 @@ use safetensors::{Dtype, SafeTensors};
 use serde_json::json;
 use tch::{Device, Kind, Tensor};
 
+use crate::worker::{child::RunDir, disk::OutputFile};
+
 /// Name of the tensor.
 const ROWS: &str = "rows";
 /// Name of the text.
@@ -26,14 +28,14 @@ const FLOAT: usize = size_of::<f32>();
 /// A file that is being written.
 pub struct RowsWriter {
     path: PathBuf,
-    out: BufWriter<File>,
+    out: BufWriter<OutputFile>,
     shape: Vec<i64>,
     written: i64,
 }
 
 impl RowsWriter {
     /// Begins a file of `rows` rows of this shape.
-    pub fn create(path: PathBuf, key: &str, rows: usize, row: &[i64]) -> anyhow::Result<Self> {
+    pub fn create(dir: &RunDir, name: &str, key: &str, rows: usize, row: &[i64]) -> anyhow::Result<Self> {
         let shape = [&[rows as i64], row].concat();
         let bytes = shape.iter().product::<i64>() as usize * FLOAT;
         let mut header = serde_json::to_vec(&json!({
@@ -42,11 +44,11 @@ impl RowsWriter {
         }))?;
         // Floats begin at a multiple of their size, as the mapping itself does.
         header.resize(header.len().next_multiple_of(8), b' ');
-        let mut out = BufWriter::with_capacity(1 << 20, File::create(&path)?);
+        let mut out = BufWriter::with_capacity(1 << 20, dir.create(name)?);
         out.write_all(&(header.len() as u64).to_le_bytes())?;
         out.write_all(&header)?;
         Ok(Self {
-            path,
+            path: dir.file(name),
             out,
             shape,
             written: 0,
@@ -154,8 +156,9 @@ mod tests {
 
     fn written(folder: &Path) -> (PathBuf, Tensor) {
         let values = Tensor::arange(5 * 6, (Kind::Float, Device::Cpu)).view([5, 2, 3]) / 7.0;
-        let path = folder.join("rows.safetensors");
-        let mut writer = RowsWriter::create(path.clone(), "this", 5, &[2, 3]).unwrap();
+        let (dir, name) = (RunDir::new(folder), "rows.safetensors");
+        let path = dir.file(name);
+        let mut writer = RowsWriter::create(&dir, name, "this", 5, &[2, 3]).unwrap();
         writer.push(&values.narrow(0, 0, 3)).unwrap();
         assert!(writer.push(&values.narrow(1, 0, 1)).is_err(), "of another shape");
         writer.push(&values.narrow(0, 3, 2)).unwrap();
@@ -189,7 +192,7 @@ mod tests {
     #[test]
     fn a_file_with_rows_missing_is_not_finished() {
         let folder = tempfile::tempdir().unwrap();
-        let writer = RowsWriter::create(folder.path().join("rows"), "this", 5, &[2]).unwrap();
+        let writer = RowsWriter::create(&RunDir::new(folder.path()), "rows", "this", 5, &[2]).unwrap();
         assert!(writer.finish("this").is_err());
     }
 }

@@ -75,17 +75,27 @@ pub fn write(path: &Path, state: &StateDict, metadata: &BTreeMap<String, String>
     let entries = layout(state)?;
     let header = header_bytes(&entries, metadata)?;
     let partial = partial_path(path);
-    let mut out = BufWriter::with_capacity(1 << 20, File::create(&partial)?);
+    let written = write_partial(&partial, &entries, &header);
+    if written.is_err() {
+        // On a full disk it would keep the room that everybody waits for.
+        let _ = fs::remove_file(&partial);
+    }
+    written?;
+    fs::rename(&partial, path)?;
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()?;
+    Ok(())
+}
+
+fn write_partial(partial: &Path, entries: &[Entry<'_>], header: &[u8]) -> Result<(), StateFault> {
+    let mut out = BufWriter::with_capacity(1 << 20, File::create(partial)?);
     out.write_all(&(header.len() as u64).to_le_bytes())?;
-    out.write_all(&header)?;
-    for entry in &entries {
+    out.write_all(header)?;
+    for entry in entries {
         write_tensor(&mut out, entry.tensor)?;
     }
     let file = out.into_inner().map_err(io::IntoInnerError::into_error)?;
     file.sync_all()?;
-    fs::rename(&partial, path)?;
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()?;
     Ok(())
 }
 

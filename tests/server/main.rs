@@ -13,6 +13,7 @@ mod durability;
 mod errors;
 mod events;
 mod exports;
+mod full_disk;
 mod hostile;
 mod imports;
 mod jobs;

@@ -60,6 +60,7 @@ fn ingest_run(archive: PathBuf) -> RunSpec {
         archive,
         limits: IngestLimits::DEFAULT,
         min_free_bytes: 0,
+        waits_for_disk: false,
         threads: 2,
         pack_side: PACK_SIDE,
     })

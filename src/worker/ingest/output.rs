@@ -14,7 +14,7 @@ use serde::Serialize;
 use crate::{
     digest::Hasher,
     protocol::{Artifact, BulkFile},
-    worker::child::RunDir,
+    worker::{child::RunDir, disk::OutputFile},
 };
 
 /// Bytes between two looks at how much of the disk is free.
@@ -25,7 +25,7 @@ const FLUSH_EVERY: u64 = 32 << 20;
 /// A file whose bytes are counted and nothing else.
 pub struct Output {
     name: &'static str,
-    file: BufWriter<File>,
+    file: BufWriter<OutputFile>,
     bytes: u64,
     min_free_bytes: u64,
     looked_at: u64,
@@ -73,7 +73,7 @@ impl Output {
     pub fn create(dir: &RunDir, name: &'static str, min_free_bytes: u64) -> io::Result<Self> {
         let new = Self {
             name,
-            file: BufWriter::with_capacity(1 << 18, File::create(dir.file(name))?),
+            file: BufWriter::with_capacity(1 << 18, dir.create(name)?),
             bytes: 0,
             min_free_bytes,
             looked_at: 0,
@@ -97,7 +97,7 @@ impl Output {
             self.flushed_at = self.bytes;
             let flusher = match self.flusher.take() {
                 Some(flusher) => flusher,
-                None => Flusher::of(self.file.get_ref())?,
+                None => Flusher::of(self.file.get_ref().file())?,
             };
             self.flusher.insert(flusher).wake();
         }
@@ -106,18 +106,21 @@ impl Output {
 
     /// The disk counts as full before it is.
     fn check_disk(&self) -> io::Result<()> {
-        let disk = rustix::fs::fstatvfs(self.file.get_ref())?;
-        if disk.f_bavail.saturating_mul(disk.f_frsize) < self.min_free_bytes {
-            return Err(io::ErrorKind::StorageFull.into());
-        }
-        Ok(())
+        let file = self.file.get_ref();
+        file.patiently(|| {
+            let disk = rustix::fs::fstatvfs(file.file())?;
+            if disk.f_bavail.saturating_mul(disk.f_frsize) < self.min_free_bytes {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            Ok(())
+        })
     }
 
     /// Makes the file durable.
     pub fn finish(self) -> io::Result<BulkFile> {
         let file = self.file.into_inner().map_err(io::IntoInnerError::into_error)?;
         self.flusher.map_or(Ok(()), Flusher::finish)?;
-        file.sync_all()?;
+        file.file().sync_all()?;
         Ok(BulkFile {
             file: self.name.to_owned(),
             bytes: self.bytes,

@@ -1,11 +1,11 @@
 //! How a run can end before its model is made. Inside `train` only; [`super::run`] tells the rest of the worker.
 
-use std::io::{self, ErrorKind};
+use std::io;
 
 use crate::{
     domain::job::{FailureCode, JobError},
     worker::{
-        bundle::BundleFault, fault::TorchFault, nets::LoadFault, state::StateFault, weights::Unobtained,
+        bundle::BundleFault, disk, fault::TorchFault, nets::LoadFault, state::StateFault, weights::Unobtained,
     },
 };
 
@@ -38,9 +38,7 @@ impl From<Unobtained> for Halt {
 
 impl From<anyhow::Error> for Halt {
     fn from(error: anyhow::Error) -> Self {
-        let full =
-            |error: &io::Error| matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded);
-        if error.chain().any(|cause| cause.downcast_ref().is_some_and(full)) {
+        if error.chain().any(disk::is_disk_full) {
             let message = "the server's disk is full; delete datasets, jobs or models that are no longer needed and try again";
             return Halt::failed(FailureCode::DiskFull, message);
         }

@@ -54,10 +54,13 @@ impl Keeper {
     }
 
     pub fn write(&mut self, checkpoint: &Checkpoint) -> Result<(), Halt> {
-        let began = Instant::now();
+        let (began, waited) = (Instant::now(), self.dir.waited());
         let position = checkpoint.position;
         let file = format!("checkpoint-{}.safetensors", position.step);
-        checkpoint::write(&self.dir.file(&file), checkpoint).map_err(anyhow::Error::new)?;
+        let path = self.dir.file(&file);
+        self.dir
+            .patiently(|| checkpoint::write(&path, checkpoint))
+            .map_err(anyhow::Error::new)?;
         let artifact = self.dir.artifact(&file)?;
         let event = CheckpointEvent {
             step: position.step,
@@ -72,7 +75,7 @@ impl Keeper {
         while self.files.len() > Self::KEPT {
             fs::remove_file(self.dir.file(&self.files.remove(0)))?;
         }
-        self.cost = Some(began.elapsed());
+        self.cost = Some(began.elapsed().saturating_sub(self.dir.waited() - waited));
         self.last = Instant::now();
         Ok(())
     }

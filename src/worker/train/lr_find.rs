@@ -145,6 +145,7 @@ impl Teller {
             steps: u64::from(self.steps),
             images_per_second: Some(speed),
             eta_seconds: Some(per_step * f64::from(self.steps - self.step)),
+            waiting: None,
         }
     }
 

@@ -195,6 +195,7 @@ impl Meter {
             steps: self.steps,
             images_per_second: self.speed(),
             eta_seconds: eta,
+            waiting: None,
         }
     }
 

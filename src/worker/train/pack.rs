@@ -180,7 +180,7 @@ impl Pack {
             .build()
             .context("no threads")?;
         let path = dir.file(LOCAL_PACK);
-        let mut writer = PackWriter::create(&path)?;
+        let mut writer = PackWriter::new(dir.create(LOCAL_PACK)?);
         const AT_A_TIME: usize = 64;
         for some in missing.chunks(AT_A_TIME) {
             pulse.beat()?;

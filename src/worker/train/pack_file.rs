@@ -16,7 +16,10 @@ use memmap2::Mmap;
 use crate::{
     digest::Hasher,
     protocol::Artifact,
-    worker::pixels::{self, Picture},
+    worker::{
+        disk::OutputFile,
+        pixels::{self, Picture},
+    },
 };
 
 const MARK: [u8; 8] = *b"FTPACK\x00\x01";
@@ -42,20 +45,20 @@ impl Place {
 
 /// A file that is being written.
 pub struct PackWriter {
-    out: BufWriter<File>,
+    out: BufWriter<OutputFile>,
     hasher: Hasher,
     index: Vec<u8>,
     count: u64,
 }
 
 impl PackWriter {
-    pub fn create(path: &Path) -> io::Result<Self> {
-        Ok(Self {
-            out: BufWriter::with_capacity(1 << 20, File::create(path)?),
+    pub fn new(file: OutputFile) -> Self {
+        Self {
+            out: BufWriter::with_capacity(1 << 20, file),
             hasher: Hasher::new(),
             index: Vec::new(),
             count: 0,
-        })
+        }
     }
 
     /// Appends a picture; `id` is the image's in its manifest.
@@ -164,7 +167,7 @@ mod tests {
             height: 2,
             rgb: vec![value; 6 * width as usize],
         };
-        let mut writer = PackWriter::create(&path).unwrap();
+        let mut writer = PackWriter::new(OutputFile::new(File::create(&path).unwrap(), None));
         writer.push(7, &picture(1, 3)).unwrap();
         writer.push(2, &picture(9, 5)).unwrap();
         let artifact = writer.finish("pack").unwrap();

@@ -412,8 +412,10 @@ impl<'a> Session<'a> {
         limit.is_some_and(|limit| self.seconds_used() >= limit as f64)
     }
 
+    /// Waiting for room on the disk is not the job's doing.
     fn seconds_used(&self) -> f64 {
-        self.seconds_before + self.began.elapsed().as_secs_f64()
+        let working = self.began.elapsed().saturating_sub(self.dir.waited());
+        self.seconds_before + working.as_secs_f64()
     }
 
     fn mark_best_as_past(&mut self) {

@@ -45,6 +45,7 @@ impl Teller {
             steps: self.steps as u64,
             images_per_second: (seconds > 0.0).then(|| self.images as f64 / seconds),
             eta_seconds: Some(per_step * self.steps.saturating_sub(self.step) as f64),
+            waiting: None,
         };
         self.reporter.send(&WorkerMessage::Progress { progress });
         self.last = Some(Instant::now());

@@ -158,7 +158,8 @@ impl Source<'_> {
                         return Ok(None);
                     }
                     file.insert(RowsWriter::create(
-                        self.dir.file(&file_name(key)),
+                        self.dir,
+                        &file_name(key),
                         key,
                         items.len(),
                         row,

@@ -2,7 +2,7 @@
 
 use std::{
     io::{BufRead, BufReader},
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
 };
 
@@ -30,6 +30,32 @@ impl Program {
         ]);
         shell.arg(env!("CARGO_BIN_EXE_finetuned"));
         Self::run(shell, data_dir)
+    }
+
+    /// A server whose data directory is a disk of its own, so many bytes large, that only it and [`Program::sees`] reach.
+    pub fn on_a_disk_of(bytes: u64, data_dir: &Path) -> Self {
+        let mut unshare = Command::new("unshare");
+        // Mounting takes a privilege: root has it, anybody else in a namespace of users of their own.
+        if !rustix::process::geteuid().is_root() {
+            unshare.args(["--user", "--map-root-user"]);
+        }
+        unshare.args([
+            "--mount",
+            "sh",
+            "-c",
+            r#"mount -t tmpfs -o size="$1",mode=700 disk "$2" && shift 2 && exec "$@""#,
+            "sh",
+            &bytes.to_string(),
+        ]);
+        unshare.arg(data_dir).arg(env!("CARGO_BIN_EXE_finetuned"));
+        unshare.env("FINETUNED_BALLAST_BYTES", (4 << 20).to_string());
+        Self::run(unshare, data_dir)
+    }
+
+    /// A path as this server sees it.
+    pub fn sees(&self, path: &Path) -> PathBuf {
+        let root = PathBuf::from(format!("/proc/{}/root", self.child.id()));
+        root.join(path.strip_prefix("/").unwrap())
     }
 
     fn run(mut command: Command, data_dir: &Path) -> Self {

@@ -55,6 +55,7 @@ fn spec(dir: &TempDir, archive: &[u8], limits: IngestLimits, threads: u32) -> In
         archive: path,
         limits,
         min_free_bytes: 0,
+        waits_for_disk: false,
         threads,
         pack_side: 32,
     }

@@ -3,10 +3,7 @@
 //! A cell of a table that begins like a formula is one to a spreadsheet, and names of files and classes come from strangers. As OWASP
 //! recommends ("CSV Injection"), an apostrophe goes before such a text. The JSON Lines have every text as it is.
 
-use std::{
-    fs::File,
-    io::{self, BufWriter, Write},
-};
+use std::io::{self, BufWriter, Write};
 
 use csv::{Terminator, WriterBuilder};
 
@@ -17,7 +14,7 @@ use crate::{
         predictions::{PredictionRow, RowError},
         split::Split,
     },
-    worker::{child::RunDir, predict},
+    worker::{child::RunDir, disk::OutputFile, predict},
 };
 
 /// Names within the run directory.
@@ -25,8 +22,8 @@ const JSONL_FILE: &str = "predictions.jsonl";
 const CSV_FILE: &str = "predictions.csv";
 
 pub struct Rows<'a> {
-    jsonl: BufWriter<File>,
-    csv: csv::Writer<File>,
+    jsonl: BufWriter<OutputFile>,
+    csv: csv::Writer<OutputFile>,
     /// Names of the dataset's classes.
     labels: &'a [String],
     top_k: u32,
@@ -37,10 +34,10 @@ pub struct Rows<'a> {
 impl<'a> Rows<'a> {
     /// `top_k` is at most the number of the model's classes.
     pub fn create(dir: &RunDir, labels: &'a [String], top_k: u32) -> io::Result<Self> {
-        let mut csv = writer(File::create(dir.file(CSV_FILE))?);
+        let mut csv = writer(dir.create(CSV_FILE)?);
         csv.write_record(header(top_k))?;
         Ok(Self {
-            jsonl: BufWriter::with_capacity(1 << 18, File::create(dir.file(JSONL_FILE))?),
+            jsonl: BufWriter::with_capacity(1 << 18, dir.create(JSONL_FILE)?),
             csv,
             labels,
             top_k,

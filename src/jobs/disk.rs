@@ -1,0 +1,157 @@
+//! A full disk is a state, not a failure: what cannot be written is tried again until it can, and whoever asks is told who waits.
+//!
+//! `attempt`, `settle`, `ingest` and `recorder` wait here for the server's own writing; a child waits by itself and says so, and then the
+//! recorder notes it down here. All of it is forgotten with the process: the next start finds out anew.
+
+use std::{
+    collections::HashMap,
+    fmt::Display,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use super::context::Context;
+use crate::error::{Kind, Result};
+
+/// Time between two tries.
+const RETRY_EVERY: Duration = Duration::from_secs(1);
+/// Time between two looks at whether held-back space can be taken again.
+const REFILL_EVERY: Duration = Duration::from_secs(5);
+
+/// Who waits for the disk: jobs and datasets, by their ids.
+#[derive(Clone, Default)]
+pub struct DiskWaits(Arc<Mutex<HashMap<String, u32>>>);
+
+/// As long as this is there, somebody waits.
+pub struct DiskWait {
+    waits: DiskWaits,
+    id: String,
+}
+
+impl DiskWaits {
+    pub fn begin(&self, who: &impl Display) -> DiskWait {
+        let id = who.to_string();
+        tracing::warn!(%id, "the disk is full: this waits until there is room");
+        *self.counts().entry(id.clone()).or_default() += 1;
+        DiskWait {
+            waits: self.clone(),
+            id,
+        }
+    }
+
+    pub fn contains(&self, who: &impl Display) -> bool {
+        self.counts().contains_key(&who.to_string())
+    }
+
+    fn counts(&self) -> std::sync::MutexGuard<'_, HashMap<String, u32>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for DiskWait {
+    fn drop(&mut self) {
+        let mut counts = self.waits.counts();
+        if let Some(count) = counts.get_mut(&self.id) {
+            *count -= 1;
+            if *count == 0 {
+                counts.remove(&self.id);
+                tracing::info!(id = self.id, "there is room on the disk again: this goes on");
+            }
+        }
+    }
+}
+
+/// Repeats `act` for as long as it fails only because the disk is full. None when `stop` is ready first.
+pub async fn when_there_is_room<T, F>(
+    context: &Context,
+    who: &impl Display,
+    stop: impl Future<Output = ()>,
+    mut act: impl FnMut() -> F,
+) -> Option<Result<T>>
+where
+    F: Future<Output = Result<T>>,
+{
+    let mut stop = std::pin::pin!(stop);
+    let mut wait = None;
+    loop {
+        let outcome = act().await;
+        match &outcome {
+            Err(error) if error.kind() == Kind::DiskFull => {
+                wait.get_or_insert_with(|| context.waits.begin(who));
+            }
+            _ => return Some(outcome),
+        }
+        tokio::select! {
+            () = &mut stop => return None,
+            () = tokio::time::sleep(RETRY_EVERY) => {}
+        }
+    }
+}
+
+/// A full disk as an outcome of its own, for those who must not wait: whoever holds a [`Pin`](crate::blobs::Pin) holds up the sweep, and
+/// so the very deletions that make room.
+pub fn full_apart<T>(outcome: Result<T>) -> Result<Result<T>> {
+    match outcome {
+        Err(error) if error.kind() == Kind::DiskFull => Ok(Err(error)),
+        outcome => outcome.map(Ok),
+    }
+}
+
+/// Waits until the disk has more room than now, or a while: for work that would begin anew and may come to the same end.
+pub async fn until_there_is_more_room(context: &Context, who: &impl Display, stop: impl Future<Output = ()>) {
+    /// What a small deletion frees at least.
+    const MORE: u64 = 1 << 20;
+    const LONGEST: Duration = Duration::from_secs(60);
+    let _wait = context.waits.begin(who);
+    let before = context.blobs.free_bytes().unwrap_or(u64::MAX);
+    let more = async {
+        while context
+            .blobs
+            .free_bytes()
+            .is_ok_and(|free| free < before.saturating_add(MORE))
+        {
+            tokio::time::sleep(RETRY_EVERY).await;
+        }
+    };
+    tokio::select! {
+        () = stop => {}
+        () = more => {}
+        () = tokio::time::sleep(LONGEST) => {}
+    }
+}
+
+/// Keeps the space that the store holds back, and takes it again when it was given away and the disk is no longer full.
+pub async fn run(context: Arc<Context>) {
+    let mut failed = false;
+    loop {
+        let store = context.store.clone();
+        let reserve = context.config.limits.min_free_bytes;
+        let filled =
+            tokio::task::spawn_blocking(move || store.ballast().map_or(Ok(()), |it| it.fill(reserve)));
+        if let Ok(Err(error)) = filled.await
+            && !std::mem::replace(&mut failed, true)
+        {
+            tracing::warn!(%error, "no space can be held back for the database; deleting may fail on a full disk");
+        }
+        tokio::select! {
+            () = context.shutdown.cancelled() => return,
+            () = tokio::time::sleep(REFILL_EVERY) => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_waits_is_known_until_the_last_reason_has_gone() {
+        let waits = DiskWaits::default();
+        let (first, second) = (waits.begin(&"job"), waits.begin(&"job"));
+        assert!(waits.contains(&"job") && !waits.contains(&"another"));
+        drop(first);
+        assert!(waits.contains(&"job"));
+        drop(second);
+        assert!(!waits.contains(&"job"));
+    }
+}
