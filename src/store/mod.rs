@@ -9,7 +9,7 @@ mod ballast;
 mod datasets;
 mod events;
 #[cfg(test)]
-mod faulty_disk;
+pub mod faulty_disk;
 mod jobs;
 mod models;
 mod packs;

@@ -1,5 +1,6 @@
 //! The background work as a whole, with a shell script in the worker's place: it gets the same arguments and the same pipes.
 
+mod disk;
 mod ends;
 mod ingest;
 mod kinds;
