@@ -3,12 +3,12 @@
 
 use std::{path::Path, time::Duration};
 
-use tempfile::TempDir;
 use tokio::sync::mpsc;
 
 use super::{
     context::Context,
-    failure, paths,
+    failure,
+    paths::Passing,
     supervisor::{Outcome, Run, supervise},
 };
 use crate::{
@@ -41,10 +41,10 @@ pub async fn send(
     errand: Errand,
     too_slow: impl FnOnce() -> Error,
     refused: impl FnOnce(JobError) -> Error,
-) -> Result<(TempDir, RunResult)> {
+) -> Result<(Passing, RunResult)> {
     let runs = context.paths.runs();
     let run = errand.run;
-    let dir = tokio::task::spawn_blocking(move || paths::begin_passing(&runs, &run)).await;
+    let dir = tokio::task::spawn_blocking(move || Passing::begin(&runs, &run)).await;
     let dir = dir.map_err(Error::internal)??;
     let child = Run {
         program: &context.worker,

@@ -49,7 +49,7 @@ pub use self::{
     revise::{Revised, Target},
     slots::DeviceState,
 };
-use self::{blocking::blocking, context::Context, revise::Wish};
+use self::{blocking::blocking, context::Context, paths::Passing, revise::Wish};
 use crate::{
     domain::{dataset::Dataset, export::ExportSpec, model::Model, spec::PreviewSpec, split::SplitSpec},
     error::Result,
@@ -156,7 +156,7 @@ impl Jobs {
     /// Where images go on their way to [`Jobs::add_images`].
     pub async fn begin_batch(&self) -> Result<Batch> {
         let runs = self.0.paths.runs();
-        let dir = blocking(move || Ok(paths::passing(&runs)?)).await?;
+        let dir = blocking(move || Ok(Passing::new(&runs)?)).await?;
         Ok(Batch::begin(dir).await?)
     }
 

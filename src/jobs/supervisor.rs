@@ -22,7 +22,7 @@ use tokio::{
 
 use crate::{
     limits::Limits,
-    process::{self, ChildGroup, FreedMemory, Pipes, lines::Lines, log::Log},
+    process::{self, ChildGroup, FreedMemory, Pipes, lines::Lines, lock, log::Log},
     protocol::{RESULT_FILE, RunResult, WorkerMessage},
 };
 
@@ -89,7 +89,8 @@ pub async fn supervise<C>(
         OsStr::new("--run-dir"),
         run.dir.as_os_str(),
     ];
-    let (mut child, pipes) = match process::spawn(run.program, &arguments, run.dir, FreedMemory::GivenBack) {
+    let started = process::spawn(run.program, &arguments, run.dir, FreedMemory::GivenBack).await;
+    let (mut child, pipes) = match started {
         Ok(started) => started,
         Err(error) => {
             run.log.note(&format!("cannot start the worker: {error}")).await;
@@ -109,6 +110,10 @@ pub async fn supervise<C>(
     let mut errors = tokio::spawn(async move { log.copy(stderr).await });
     let mut talk = Talk::new(run, stdout, messages);
     let end = watch(run, &mut child, stdin, &mut talk, stop).await;
+    // Who left the child's process group was not killed with it.
+    if let Err(error) = lock::vacate(run.dir, lock::PATIENCE).await {
+        tracing::error!(dir = %run.dir.display(), %error, "a worker is gone and what it started is not");
+    }
     talk.drain().await;
     let last_line = match timeout(DRAIN, &mut errors).await {
         Ok(copied) => copied.unwrap_or_default(),
