@@ -21,7 +21,7 @@ use super::{
     ingest::{PACK_SIDE, adopt_segment},
     packs, paths,
     revise::{Addition, Revised, Target, Wish, revise},
-    supervisor::{Outcome, Run, supervise},
+    supervisor::{Outcome, Run, Stop, supervise},
 };
 use crate::{
     domain::{
@@ -153,10 +153,11 @@ async fn read(context: &Context, dataset: DatasetId, packed: &Packed) -> Result<
     };
     let (sender, mut messages) = mpsc::channel(16);
     let nobody_listens = async { while messages.recv().await.is_some() {} };
-    let (report, ()) = tokio::join!(
-        supervise(&child, sender, context.shutdown.cancelled()),
-        nobody_listens
-    );
+    let stop = async {
+        context.shutdown.cancelled().await;
+        Stop::at_once((), &context.config.limits)
+    };
+    let (report, ()) = tokio::join!(supervise(&child, sender, stop), nobody_listens);
     let broken = failure::of_child(&report, context.paths.data_dir());
     match report.outcome {
         Outcome::Ended {

@@ -12,7 +12,7 @@ use super::{
     prepare::prepare,
     recorder::{self, Recorder},
     settle::settle,
-    supervisor::{Outcome, Report, Run, supervise},
+    supervisor::{Outcome, Report, Run, Stop, supervise},
 };
 use crate::{
     domain::{
@@ -119,18 +119,23 @@ fn command(kind: JobKind) -> &'static str {
 }
 
 /// Ready when the child is to be stopped.
-async fn stop_cause(context: &Context, job: &ClaimedJob, lost: CancellationToken) -> Cause {
+async fn stop_cause(context: &Context, job: &ClaimedJob, lost: CancellationToken) -> Stop<Cause> {
     let time_left = async {
         match time_left(context, job) {
             Some(time) => tokio::time::sleep(time).await,
             None => std::future::pending().await,
         }
     };
-    tokio::select! {
+    let cause = tokio::select! {
         () = context.shutdown.cancelled() => Cause::Shutdown,
         () = lost.cancelled() => Cause::Lost,
         () = asked_to_stop(context, job) => Cause::Asked,
         () = time_left => Cause::TimeLimit,
+    };
+    let limits = &context.config.limits;
+    match cause {
+        Cause::Shutdown | Cause::TimeLimit => Stop::with_time_to_save(cause, limits),
+        Cause::Lost | Cause::Asked => Stop::at_once(cause, limits),
     }
 }
 

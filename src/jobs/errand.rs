@@ -9,7 +9,7 @@ use super::{
     context::Context,
     failure,
     paths::Passing,
-    supervisor::{Outcome, Run, supervise},
+    supervisor::{Outcome, Run, Stop, supervise},
 };
 use crate::{
     digest,
@@ -54,10 +54,11 @@ pub async fn send(
         limits: &context.config.limits,
     };
     let stop = async {
-        tokio::select! {
+        let cause = tokio::select! {
             () = context.shutdown.cancelled() => Cause::Shutdown,
             () = tokio::time::sleep(errand.deadline) => Cause::TooSlow,
-        }
+        };
+        Stop::at_once(cause, &context.config.limits)
     };
     let (sender, mut messages) = mpsc::channel(16);
     let nobody_listens = async { while messages.recv().await.is_some() {} };

@@ -18,7 +18,7 @@ use super::{
     insist::insist,
     packs,
     paths::absolute,
-    supervisor::{Outcome, Run, supervise},
+    supervisor::{Outcome, Run, Stop, supervise},
 };
 use crate::{
     blobs::Pin,
@@ -161,10 +161,11 @@ async fn attempt(context: &Context, dataset: &DatasetToIngest) -> Next {
 }
 
 /// Ready when the child is to be stopped.
-async fn stop_cause(context: &Context, dataset: DatasetId) -> Cause {
+async fn stop_cause(context: &Context, dataset: DatasetId) -> Stop<Cause> {
+    let limits = &context.config.limits;
     tokio::select! {
-        () = context.shutdown.cancelled() => Cause::Shutdown,
-        () = deleted(context, dataset) => Cause::Deleted,
+        () = context.shutdown.cancelled() => Stop::with_time_to_save(Cause::Shutdown, limits),
+        () = deleted(context, dataset) => Stop::at_once(Cause::Deleted, limits),
     }
 }
 
