@@ -34,8 +34,8 @@ enum Cause {
 /// Sends a child and waits for what it brings: its result, and the folder that it made its files in, which goes when it is dropped.
 ///
 /// # Errors
-/// `too_slow` after the deadline, what `refused` makes of a failure that a person can do something about, `shutting-down`, and failures
-/// of the worker.
+/// `too_slow` after the deadline, what `refused` makes of a failure that a person can do something about, `shutting-down`, `worker-lost`,
+/// and failures of the worker.
 pub async fn send(
     context: &Context,
     errand: Errand,
@@ -63,7 +63,7 @@ pub async fn send(
     let (sender, mut messages) = mpsc::channel(16);
     let nobody_listens = async { while messages.recv().await.is_some() {} };
     let (report, ()) = tokio::join!(supervise(&child, sender, stop), nobody_listens);
-    let broken = failure::of_child(&report, context.paths.data_dir());
+    let data_dir = context.paths.data_dir();
     match report.outcome {
         Outcome::Ended {
             result: Some(RunResult::Failed { error }),
@@ -75,19 +75,13 @@ pub async fn send(
         Outcome::Stopped {
             cause: Cause::Shutdown,
             ..
-        } => {
-            let detail = "the server is stopping; try again when it is back";
-            Err(Error::new(Kind::Unavailable, "shutting-down", detail).retry_after(Duration::from_secs(10)))
-        }
+        } => Err(failure::shutting_down()),
         Outcome::Stopped {
             cause: Cause::TooSlow,
             ..
-        } => Err(too_slow()),
-        _ => Err(Error::internal(anyhow::anyhow!(
-            "{}: {}",
-            errand.command,
-            broken.message
-        ))),
+        }
+        | Outcome::Stalled(_) => Err(too_slow()),
+        _ => Err(failure::to_caller(errand.command, &report, data_dir)),
     }
 }
 
@@ -98,7 +92,11 @@ pub fn refusal(slug: &'static str, error: JobError) -> Error {
         FailureCode::OutOfMemory => Kind::Unavailable,
         _ => Kind::Invalid,
     };
-    Error::new(kind, slug, error.message)
+    let error = Error::new(kind, slug, error.message);
+    match kind {
+        Kind::Unavailable => error.retry_after(failure::COME_BACK),
+        _ => error,
+    }
 }
 
 /// Whether a file in the child's folder is what the child says that it is.
