@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::{Notify, Semaphore, SetOnce};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{locks::Locks, paths::Paths, slots::Slots};
@@ -37,6 +37,8 @@ pub struct Context {
     pub shutdown: CancellationToken,
     pub paths: Paths,
     pub slots: Slots,
+    /// Set once nothing of an earlier server is in the way.
+    pub cleared: SetOnce<()>,
     pub sweep: Notify,
     /// Places for previews.
     pub previews: Semaphore,
@@ -71,12 +73,21 @@ impl Context {
             worker: given.worker,
             shutdown: given.shutdown,
             slots: Slots::default(),
+            cleared: SetOnce::new(),
             sweep: Notify::new(),
             changes: Locks::new(),
             drawings: Locks::new(),
             readings: Semaphore::new(READINGS),
             easels: Semaphore::new(EASELS),
             tasks: TaskTracker::new(),
+        }
+    }
+
+    /// Waits until nothing of an earlier server is in the way; false when the server stops first.
+    pub async fn may_begin(&self) -> bool {
+        tokio::select! {
+            () = self.shutdown.cancelled() => false,
+            () = self.cleared.wait() => true,
         }
     }
 

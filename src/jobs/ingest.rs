@@ -54,6 +54,9 @@ enum Cause {
 }
 
 pub async fn run(context: Arc<Context>) {
+    if !context.may_begin().await {
+        return;
+    }
     let mut uploads = context.store.signals().subscribe(Topic::Uploads);
     let mut resting: HashMap<DatasetId, Instant> = HashMap::new();
     while !context.shutdown.is_cancelled() {

@@ -56,6 +56,11 @@ impl Paths {
         self.attempts(of).join(attempt.to_string())
     }
 
+    /// The folder of the child that predicts.
+    pub fn predictions(&self) -> PathBuf {
+        self.data_dir.join("predict")
+    }
+
     pub fn logs(&self) -> PathBuf {
         self.data_dir.join("logs")
     }
@@ -124,7 +129,7 @@ fn keep_only(dir: &Path, kept: &[PathBuf]) {
 }
 
 /// Beginning of the names of folders of work that no row knows of.
-const PASSING: &str = "passing-";
+pub const PASSING: &str = "passing-";
 /// Age from which such a folder is of nobody any more.
 const FORGOTTEN: Duration = Duration::from_secs(24 * 3600);
 
@@ -214,7 +219,7 @@ fn checkpoint_step(file: &str) -> Option<u64> {
 }
 
 /// Removes a folder in which nobody lives.
-fn remove(dir: &Path) -> io::Result<()> {
+pub fn remove(dir: &Path) -> io::Result<()> {
     for inner in names(dir).into_iter().map(|name| dir.join(name)) {
         if inner.is_dir() && lock::is_held(&inner)? {
             return Err(inhabited());

@@ -3,6 +3,7 @@
 mod ends;
 mod ingest;
 mod kinds;
+mod leftovers;
 mod packs;
 mod queue;
 mod restarts;
