@@ -102,9 +102,12 @@ pub struct Limits {
     /// Longest time between two signs of progress of a running worker
     #[arg(long, env = "FINETUNED_STEP_DEADLINE_SECONDS", default_value_t = Limits::DEFAULT.step_deadline_seconds)]
     pub step_deadline_seconds: u64,
-    /// Time between asking a worker to stop and killing its process group
+    /// Time between asking a worker to stop and killing its process group, where it has something to save
     #[arg(long, env = "FINETUNED_STOP_GRACE_SECONDS", default_value_t = Limits::DEFAULT.stop_grace_seconds)]
     pub stop_grace_seconds: u64,
+    /// The same where nobody wants its work any more, as after a cancel
+    #[arg(long, env = "FINETUNED_CANCEL_GRACE_SECONDS", default_value_t = Limits::DEFAULT.cancel_grace_seconds)]
+    pub cancel_grace_seconds: u64,
     /// Time between two comments on a quiet event stream
     #[arg(long, env = "FINETUNED_SSE_HEARTBEAT_SECONDS", default_value_t = Limits::DEFAULT.sse_heartbeat_seconds)]
     pub sse_heartbeat_seconds: u64,
@@ -181,6 +184,7 @@ impl Limits {
         load_deadline_seconds: 600,
         step_deadline_seconds: 120,
         stop_grace_seconds: 20,
+        cancel_grace_seconds: 3,
         sse_heartbeat_seconds: 15,
         max_event_streams: 256,
         max_connections: 1024,
@@ -214,6 +218,10 @@ impl Limits {
 
     pub fn stop_grace(&self) -> Duration {
         Duration::from_secs(self.stop_grace_seconds)
+    }
+
+    pub fn cancel_grace(&self) -> Duration {
+        Duration::from_secs(self.cancel_grace_seconds)
     }
 }
 

@@ -1,7 +1,7 @@
 //! `finetuned-worker`: everything that touches an archive, an image or a tensor, as a child of the server.
 //!
 //! People rarely start it by hand. Its stdout speaks the protocol and nothing else; what people should read goes to stderr.
-//! The end of stdin means "save what you have and leave".
+//! The end of stdin means "save what you have and leave"; the end of whoever started it, "leave now".
 
 use std::{
     io::{self, Write},
@@ -23,7 +23,7 @@ use self::worker::{
     child::{Reporter, StopFlag},
     device, fault,
     one_shot::{self, EXIT_INTERNAL, Kind},
-    predict, sample,
+    parent, predict, sample,
 };
 
 /// Trains and predicts for `finetuned`, which starts it.
@@ -123,6 +123,7 @@ fn main() -> ExitCode {
         );
     }));
     one_shot::forbid_core_dumps();
+    parent::leave_with_parent();
     let outcome = match task {
         Task::Ingest { run_dir } => leave(Kind::Ingest, &run_dir),
         Task::Train { run_dir } => leave(Kind::Train, &run_dir),

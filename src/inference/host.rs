@@ -79,7 +79,7 @@ impl Host {
             first.refuse(Refusal::ComeBack(Duration::ZERO));
             return End::Shutdown;
         };
-        let (child, pipes) = match self.spawn(&device) {
+        let (child, pipes) = match self.spawn(&device).await {
             Ok(started) => started,
             Err(error) => {
                 first.refuse(Refusal::ComeBack(Duration::ZERO));
@@ -107,7 +107,7 @@ impl Host {
         }
     }
 
-    fn spawn(&self, device: &str) -> io::Result<(ChildGroup, Pipes)> {
+    async fn spawn(&self, device: &str) -> io::Result<(ChildGroup, Pipes)> {
         let dir = std::path::absolute(self.context.data_dir.join("predict"))?;
         fs::create_dir_all(&dir)?;
         let threads = process::threads(self.context.threads).to_string();
@@ -118,6 +118,7 @@ impl Host {
             &dir,
             FreedMemory::Kept,
         )
+        .await
     }
 
     /// The device for predictions, as soon as it is known; none when the server stops first.

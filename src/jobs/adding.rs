@@ -8,7 +8,6 @@ use std::{
     fs::File,
     io::{BufRead, BufReader},
     path::Path,
-    time::Duration,
 };
 
 use tokio::sync::mpsc;
@@ -21,7 +20,7 @@ use super::{
     ingest::{PACK_SIDE, adopt_segment},
     packs, paths,
     revise::{Addition, Revised, Target, Wish, revise},
-    supervisor::{Outcome, Run, supervise},
+    supervisor::{Outcome, Run, Stop, supervise},
 };
 use crate::{
     domain::{
@@ -154,11 +153,11 @@ async fn read(context: &Context, dataset: DatasetId, packed: &Packed) -> Result<
     };
     let (sender, mut messages) = mpsc::channel(16);
     let nobody_listens = async { while messages.recv().await.is_some() {} };
-    let (report, ()) = tokio::join!(
-        supervise(&child, sender, context.shutdown.cancelled()),
-        nobody_listens
-    );
-    let broken = failure::of_child(&report, context.paths.data_dir());
+    let stop = async {
+        context.shutdown.cancelled().await;
+        Stop::at_once((), &context.config.limits)
+    };
+    let (report, ()) = tokio::join!(supervise(&child, sender, stop), nobody_listens);
     match report.outcome {
         Outcome::Ended {
             result: Some(RunResult::Ingested(result)),
@@ -179,14 +178,12 @@ async fn read(context: &Context, dataset: DatasetId, packed: &Packed) -> Result<
             "disk_full" => Err(Error::new(Kind::DiskFull, "insufficient-storage", error.message)),
             _ => Err(Error::new(Kind::Invalid, "images-unusable", error.message)),
         },
-        Outcome::Stopped { .. } => {
-            let detail = "the server is stopping; try again when it is back";
-            Err(Error::new(Kind::Unavailable, "shutting-down", detail).retry_after(Duration::from_secs(10)))
-        }
-        _ => Err(Error::internal(anyhow::anyhow!(
-            "adding images: {}",
-            broken.message
-        ))),
+        Outcome::Stopped { .. } => Err(failure::shutting_down()),
+        _ => Err(failure::to_caller(
+            "adding images",
+            &report,
+            context.paths.data_dir(),
+        )),
     }
 }
 

@@ -13,7 +13,7 @@ use super::{
     prepare::prepare,
     recorder::{self, Recorder},
     settle::settle,
-    supervisor::{Outcome, Report, Run, supervise},
+    supervisor::{Outcome, Report, Run, Stop, supervise},
 };
 use crate::{
     domain::{
@@ -129,12 +129,17 @@ fn command(kind: JobKind) -> &'static str {
 }
 
 /// Ready when the child is to be stopped.
-async fn stop_cause(context: &Context, job: &ClaimedJob, lost: CancellationToken) -> Cause {
-    tokio::select! {
+async fn stop_cause(context: &Context, job: &ClaimedJob, lost: CancellationToken) -> Stop<Cause> {
+    let cause = tokio::select! {
         () = context.shutdown.cancelled() => Cause::Shutdown,
         () = lost.cancelled() => Cause::Lost,
         () = asked_to_stop(context, job) => Cause::Asked,
         () = out_of_time(context, job) => Cause::TimeLimit,
+    };
+    let limits = &context.config.limits;
+    match cause {
+        Cause::Shutdown | Cause::TimeLimit => Stop::with_time_to_save(cause, limits),
+        Cause::Lost | Cause::Asked => Stop::at_once(cause, limits),
     }
 }
 

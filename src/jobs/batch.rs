@@ -6,18 +6,19 @@ use std::{
     path::PathBuf,
 };
 
-use tempfile::TempDir;
 use tokio::{
     fs::File,
     io::{AsyncSeekExt, AsyncWriteExt, BufWriter},
 };
+
+use super::paths::Passing;
 
 /// Size of the blocks that a tar file consists of, and of the header that stands before each file in it.
 const BLOCK: usize = 512;
 
 /// The files of one request; they go when it is dropped.
 pub struct Batch {
-    dir: TempDir,
+    dir: Passing,
     out: BufWriter<File>,
     /// What the caller calls each file.
     names: Vec<String>,
@@ -30,14 +31,14 @@ pub struct Batch {
 
 /// A batch that is complete.
 pub struct Packed {
-    pub dir: TempDir,
+    pub dir: Passing,
     pub archive: PathBuf,
     pub names: Vec<String>,
 }
 
 impl Batch {
     /// Begins one in a folder that is its own.
-    pub async fn begin(dir: TempDir) -> io::Result<Self> {
+    pub async fn begin(dir: Passing) -> io::Result<Self> {
         let file = File::create_new(dir.path().join("images.tar")).await?;
         Ok(Self {
             dir,
@@ -127,7 +128,9 @@ mod tests {
 
     #[tokio::test]
     async fn any_reader_of_tar_finds_the_files() {
-        let mut batch = Batch::begin(tempfile::tempdir().unwrap()).await.unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let dir = Passing::new(folder.path()).unwrap();
+        let mut batch = Batch::begin(dir).await.unwrap();
         let files: Vec<Vec<u8>> = [0, 1, 511, 512, 513, 300_000]
             .map(|length| vec![length as u8; length])
             .into();

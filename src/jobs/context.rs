@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::{Notify, Semaphore, SetOnce};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{disk::DiskWaits, locks::Locks, paths::Paths, slots::Slots};
@@ -39,6 +39,8 @@ pub struct Context {
     pub slots: Slots,
     /// Who waits for room on the disk.
     pub waits: DiskWaits,
+    /// Set once nothing of an earlier server is in the way.
+    pub cleared: SetOnce<()>,
     pub sweep: Notify,
     /// Places for previews.
     pub previews: Semaphore,
@@ -74,12 +76,21 @@ impl Context {
             shutdown: given.shutdown,
             slots: Slots::default(),
             waits: DiskWaits::default(),
+            cleared: SetOnce::new(),
             sweep: Notify::new(),
             changes: Locks::new(),
             drawings: Locks::new(),
             readings: Semaphore::new(READINGS),
             easels: Semaphore::new(EASELS),
             tasks: TaskTracker::new(),
+        }
+    }
+
+    /// Waits until nothing of an earlier server is in the way; false when the server stops first.
+    pub async fn may_begin(&self) -> bool {
+        tokio::select! {
+            () = self.shutdown.cancelled() => false,
+            () = self.cleared.wait() => true,
         }
     }
 

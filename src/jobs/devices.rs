@@ -1,11 +1,11 @@
 //! Asks the worker once which devices there are. The server answers before it knows; only the claim loop waits.
 
-use std::{ffi::OsStr, fs, sync::Arc, time::Duration};
+use std::{ffi::OsStr, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, bail};
 use tokio::io::AsyncReadExt;
 
-use super::context::Context;
+use super::{blocking::blocking, context::Context, paths::Passing};
 use crate::{
     domain::spec::DeviceChoice,
     process::{self, FreedMemory},
@@ -47,10 +47,12 @@ pub async fn run(context: Arc<Context>) {
 }
 
 async fn ask(context: &Context) -> anyhow::Result<Vec<Device>> {
-    let dir = context.paths.runs();
-    fs::create_dir_all(&dir).context("cannot make the folder for runs")?;
+    let runs = context.paths.runs();
+    let dir = blocking(move || Ok(Passing::new(&runs)?)).await;
+    let dir = dir.context("cannot make the folder for runs")?;
     let arguments = [OsStr::new("devices")];
-    let (mut child, pipes) = process::spawn(&context.worker, &arguments, &dir, FreedMemory::GivenBack)
+    let (mut child, pipes) = process::spawn(&context.worker, &arguments, dir.path(), FreedMemory::GivenBack)
+        .await
         .context("cannot start the worker program")?;
     let log = context.log(&"devices");
     let mut list = Vec::new();

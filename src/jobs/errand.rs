@@ -3,13 +3,13 @@
 
 use std::{path::Path, time::Duration};
 
-use tempfile::TempDir;
 use tokio::sync::mpsc;
 
 use super::{
     context::Context,
-    failure, paths,
-    supervisor::{Outcome, Run, supervise},
+    failure,
+    paths::Passing,
+    supervisor::{Outcome, Run, Stop, supervise},
 };
 use crate::{
     digest,
@@ -34,17 +34,17 @@ enum Cause {
 /// Sends a child and waits for what it brings: its result, and the folder that it made its files in, which goes when it is dropped.
 ///
 /// # Errors
-/// `too_slow` after the deadline, what `refused` makes of a failure that a person can do something about, `shutting-down`, and failures
-/// of the worker.
+/// `too_slow` after the deadline, what `refused` makes of a failure that a person can do something about, `shutting-down`, `worker-lost`,
+/// and failures of the worker.
 pub async fn send(
     context: &Context,
     errand: Errand,
     too_slow: impl FnOnce() -> Error,
     refused: impl FnOnce(JobError) -> Error,
-) -> Result<(TempDir, RunResult)> {
+) -> Result<(Passing, RunResult)> {
     let runs = context.paths.runs();
     let run = errand.run;
-    let dir = tokio::task::spawn_blocking(move || paths::begin_passing(&runs, &run)).await;
+    let dir = tokio::task::spawn_blocking(move || Passing::begin(&runs, &run)).await;
     let dir = dir.map_err(Error::internal)??;
     let child = Run {
         program: &context.worker,
@@ -54,15 +54,16 @@ pub async fn send(
         limits: &context.config.limits,
     };
     let stop = async {
-        tokio::select! {
+        let cause = tokio::select! {
             () = context.shutdown.cancelled() => Cause::Shutdown,
             () = tokio::time::sleep(errand.deadline) => Cause::TooSlow,
-        }
+        };
+        Stop::at_once(cause, &context.config.limits)
     };
     let (sender, mut messages) = mpsc::channel(16);
     let nobody_listens = async { while messages.recv().await.is_some() {} };
     let (report, ()) = tokio::join!(supervise(&child, sender, stop), nobody_listens);
-    let broken = failure::of_child(&report, context.paths.data_dir());
+    let data_dir = context.paths.data_dir();
     match report.outcome {
         Outcome::Ended {
             result: Some(RunResult::Failed { error }),
@@ -74,19 +75,13 @@ pub async fn send(
         Outcome::Stopped {
             cause: Cause::Shutdown,
             ..
-        } => {
-            let detail = "the server is stopping; try again when it is back";
-            Err(Error::new(Kind::Unavailable, "shutting-down", detail).retry_after(Duration::from_secs(10)))
-        }
+        } => Err(failure::shutting_down()),
         Outcome::Stopped {
             cause: Cause::TooSlow,
             ..
-        } => Err(too_slow()),
-        _ => Err(Error::internal(anyhow::anyhow!(
-            "{}: {}",
-            errand.command,
-            broken.message
-        ))),
+        }
+        | Outcome::Stalled(_) => Err(too_slow()),
+        _ => Err(failure::to_caller(errand.command, &report, data_dir)),
     }
 }
 
@@ -97,7 +92,11 @@ pub fn refusal(slug: &'static str, error: JobError) -> Error {
         FailureCode::OutOfMemory => Kind::Unavailable,
         _ => Kind::Invalid,
     };
-    Error::new(kind, slug, error.message)
+    let error = Error::new(kind, slug, error.message);
+    match kind {
+        Kind::Unavailable => error.retry_after(failure::COME_BACK),
+        _ => error,
+    }
 }
 
 /// Whether a file in the child's folder is what the child says that it is.

@@ -2,11 +2,16 @@
 
 use std::{path::Path, time::Duration};
 
+use anyhow::anyhow;
+
 use super::supervisor::{Outcome, Report};
 use crate::{
     domain::job::{FailureCode, JobError},
     process,
 };
+
+/// When a caller may find the host with more room.
+pub const COME_BACK: Duration = Duration::from_secs(5);
 
 /// A child that ended without being of use: did the machine fail it, did it break down, did it hang?
 pub fn of_child<C>(report: &Report<C>, data_dir: &Path) -> JobError {
@@ -49,6 +54,36 @@ fn crashed<C>(how: &str, report: &Report<C>, data_dir: &Path) -> JobError {
         FailureCode::WorkerCrashed,
         format!("{message} (the log has more)"),
     )
+}
+
+/// The same for a caller who waits for the child. One that was taken away, or could not be started, can be had again; one that breaks down
+/// over what it is to do would do so again.
+pub fn to_caller<C>(command: &str, report: &Report<C>, data_dir: &Path) -> Error {
+    let context = anyhow!("{command}: {}", of_child(report, data_dir).message);
+    let lost = match &report.outcome {
+        Outcome::NotStarted(_) | Outcome::Unknown(_) => true,
+        Outcome::Ended { status, .. } => process::was_ended_by_others(*status),
+        Outcome::Stalled(_) => {
+            let detail = "the worker that was to do this made no progress and was ended; try again when the server has less to do";
+            return Error::new(Kind::Timeout, "worker-stalled", detail).with_context(context);
+        }
+        Outcome::Stopped { .. } => false,
+    };
+    if !lost {
+        return Error::internal(context);
+    }
+    tracing::warn!("{context}");
+    let detail = "the worker that was to do this was ended before it was done, or could not be started, as happens on a host without \
+        memory to spare; try again in a moment";
+    Error::new(Kind::Unavailable, "worker-lost", detail)
+        .retry_after(COME_BACK)
+        .with_context(context)
+}
+
+/// For a caller whose child leaves because the server does.
+pub fn shutting_down() -> Error {
+    let detail = "the server is stopping; try again when it is back";
+    Error::new(Kind::Unavailable, "shutting-down", detail).retry_after(Duration::from_secs(10))
 }
 
 /// The server could not take over what a child made.

@@ -19,7 +19,7 @@ use super::{
     insist::insist,
     packs,
     paths::absolute,
-    supervisor::{Outcome, Run, supervise},
+    supervisor::{Outcome, Run, Stop, supervise},
 };
 use crate::{
     blobs::Pin,
@@ -57,6 +57,9 @@ enum Cause {
 }
 
 pub async fn run(context: Arc<Context>) {
+    if !context.may_begin().await {
+        return;
+    }
     let mut uploads = context.store.signals().subscribe(Topic::Uploads);
     let mut resting: HashMap<DatasetId, Instant> = HashMap::new();
     while !context.shutdown.is_cancelled() {
@@ -175,10 +178,11 @@ async fn stopped(context: &Context, dataset: DatasetId) {
 }
 
 /// Ready when the child is to be stopped.
-async fn stop_cause(context: &Context, dataset: DatasetId) -> Cause {
+async fn stop_cause(context: &Context, dataset: DatasetId) -> Stop<Cause> {
+    let limits = &context.config.limits;
     tokio::select! {
-        () = context.shutdown.cancelled() => Cause::Shutdown,
-        () = deleted(context, dataset) => Cause::Deleted,
+        () = context.shutdown.cancelled() => Stop::with_time_to_save(Cause::Shutdown, limits),
+        () = deleted(context, dataset) => Stop::at_once(Cause::Deleted, limits),
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! `bin/finetuned.rs` starts it, `http` asks it for what only it knows (devices, logs). Reading order: `scheduler` claims jobs,
 //! `attempt` (with `prepare` and `settle`) and `ingest` say what a child is to do and what its end means, `supervisor` watches one child, `recorder` writes down
-//! what it tells. Nothing here opens an archive or a tensor, and no state here outlives the process: the database has it all.
+//! what it tells. `leftovers` goes before all of it. Nothing here opens an archive or a tensor, and no state here outlives the process: the
+//! database has it all.
 
 mod activations;
 mod adding;
@@ -19,6 +20,7 @@ mod importing;
 mod ingest;
 mod insist;
 mod kept;
+mod leftovers;
 mod locks;
 mod packs;
 mod paths;
@@ -50,7 +52,7 @@ pub use self::{
     revise::{Revised, Target},
     slots::DeviceState,
 };
-use self::{blocking::blocking, context::Context, revise::Wish};
+use self::{blocking::blocking, context::Context, leftovers::Leftovers, paths::Passing, revise::Wish};
 use crate::{
     domain::{
         dataset::Dataset, export::ExportSpec, job::WaitingFor, model::Model, spec::PreviewSpec,
@@ -70,6 +72,9 @@ pub struct Jobs(Arc<Context>);
 /// Starts everything and returns at once; call it in a tokio runtime. It runs until the context's `shutdown` fires.
 pub fn start(context: JobsContext) -> Jobs {
     let context = Arc::new(Context::new(context));
+    // Before anything of this server's can lie there.
+    let leftovers = Leftovers::find(&context.paths);
+    spawn(&context, |context| leftovers.clear(context));
     spawn(&context, devices::run);
     spawn(&context, scheduler::run);
     spawn(&context, ingest::run);
@@ -161,7 +166,7 @@ impl Jobs {
     /// Where images go on their way to [`Jobs::add_images`].
     pub async fn begin_batch(&self) -> Result<Batch> {
         let runs = self.0.paths.runs();
-        let dir = blocking(move || Ok(paths::passing(&runs)?)).await?;
+        let dir = blocking(move || Ok(Passing::new(&runs)?)).await?;
         Ok(Batch::begin(dir).await?)
     }
 

@@ -1,8 +1,10 @@
 //! Where attempts and logs lie in the data directory, and what is in them. Blocking calls, all of them small.
 //!
-//! `runs/{job or dataset}/{attempt}/` belongs to one child; nobody else ever writes there after it was made. Paths are built from ids only.
+//! `runs/{job or dataset}/{attempt}/` belongs to one child; nobody else ever writes there after it was made, and it is not removed while
+//! anybody lives in it. Paths are built from ids only.
 
 use std::{
+    collections::HashSet,
     fmt::Display,
     fs::{self, OpenOptions},
     io::{self, Write},
@@ -12,9 +14,11 @@ use std::{
 };
 
 use tempfile::TempDir;
+use tokio::runtime::Handle;
 
 use crate::{
     id::JobId,
+    process::lock,
     protocol::{RUN_FILE, RunSpec},
 };
 
@@ -52,6 +56,11 @@ impl Paths {
         self.attempts(of).join(attempt.to_string())
     }
 
+    /// The folder of the child that predicts.
+    pub fn predictions(&self) -> PathBuf {
+        self.data_dir.join("predict")
+    }
+
     pub fn logs(&self) -> PathBuf {
         self.data_dir.join("logs")
     }
@@ -75,45 +84,95 @@ impl Paths {
         remove(&self.attempts(of))
     }
 
-    /// Checkpoints that earlier attempts of a job left, newest first. Only the newest few stay on disk.
+    /// Checkpoints that attempts of a job before this one left, newest first. Only the newest few stay on disk, and of all else that those
+    /// attempts left nothing does.
     pub fn checkpoints(&self, job: JobId, attempt: u32) -> Vec<PathBuf> {
         let mut found: Vec<(u64, u32, PathBuf)> = Vec::new();
-        for earlier in 1..attempt {
-            let dir = self.run_dir(&job, earlier);
+        let mut earlier: Vec<u32> = names(&self.attempts(&job))
+            .iter()
+            .filter_map(|name| name.parse().ok())
+            .collect();
+        earlier.retain(|earlier| *earlier < attempt);
+        for earlier in &earlier {
+            let dir = self.run_dir(&job, *earlier);
             for file in names(&dir) {
                 if let Some(step) = checkpoint_step(&file) {
-                    found.push((step, earlier, dir.join(file)));
+                    found.push((step, *earlier, dir.join(file)));
                 }
             }
         }
         found.sort_by_key(|(step, attempt, _)| std::cmp::Reverse((*step, *attempt)));
-        for (_, _, old) in found.drain(found.len().min(KEPT_CHECKPOINTS)..) {
-            // One that cannot be removed now is removed with its job.
-            let _ = fs::remove_file(old);
+        found.truncate(KEPT_CHECKPOINTS);
+        let kept: Vec<PathBuf> = found.into_iter().map(|(_, _, path)| path).collect();
+        for earlier in earlier {
+            keep_only(&self.run_dir(&job, earlier), &kept);
         }
-        found.into_iter().map(|(_, _, path)| path).collect()
+        kept
+    }
+}
+
+/// Removes everything of an attempt that is over but these files. One that cannot be removed now is removed with its job.
+fn keep_only(dir: &Path, kept: &[PathBuf]) {
+    if lock::is_held(dir).unwrap_or(true) {
+        return;
+    }
+    let kept: HashSet<&Path> = kept.iter().map(PathBuf::as_path).collect();
+    for name in names(dir) {
+        let path = dir.join(&name);
+        if name != lock::FILE && !kept.contains(path.as_path()) {
+            let _ = match path.is_dir() {
+                true => fs::remove_dir_all(path),
+                false => fs::remove_file(path),
+            };
+        }
     }
 }
 
 /// Beginning of the names of folders of work that no row knows of.
-const PASSING: &str = "passing-";
-/// Age from which such a folder is one that a server left when it was killed.
+pub const PASSING: &str = "passing-";
+/// Age from which such a folder is of nobody any more.
 const FORGOTTEN: Duration = Duration::from_secs(24 * 3600);
 
-/// Makes a folder with the run file in it for work that nothing is to remember; it goes when it is dropped.
-pub fn begin_passing(runs: &Path, run: &RunSpec) -> io::Result<TempDir> {
-    let dir = passing(runs)?;
-    write_run(dir.path(), run)?;
-    Ok(dir)
+/// A folder of work that nothing is to remember: when this is dropped it goes, as soon as nobody lives in it.
+pub struct Passing(Option<TempDir>);
+
+impl Passing {
+    /// Makes one.
+    pub fn new(runs: &Path) -> io::Result<Self> {
+        fs::create_dir_all(runs)?;
+        let dir = tempfile::Builder::new().prefix(PASSING).tempdir_in(runs)?;
+        Ok(Self(Some(dir)))
+    }
+
+    /// Makes one with the run file in it.
+    pub fn begin(runs: &Path, run: &RunSpec) -> io::Result<Self> {
+        let dir = Self::new(runs)?;
+        write_run(dir.path(), run)?;
+        Ok(dir)
+    }
+
+    pub fn path(&self) -> &Path {
+        self.0.as_ref().map_or(Path::new(""), TempDir::path)
+    }
 }
 
-/// The same without a run file.
-pub fn passing(runs: &Path) -> io::Result<TempDir> {
-    fs::create_dir_all(runs)?;
-    tempfile::Builder::new().prefix(PASSING).tempdir_in(runs)
+impl Drop for Passing {
+    fn drop(&mut self) {
+        let Some(dir) = self.0.take() else { return };
+        // A caller that left takes its child along, which takes a moment.
+        let held = lock::is_held(dir.path()).unwrap_or(true);
+        if let (true, Ok(runtime)) = (held, Handle::try_current()) {
+            runtime.spawn(async move {
+                if let Err(error) = lock::vacate(dir.path(), lock::PATIENCE).await {
+                    tracing::error!(dir = %dir.path().display(), %error, "the folder of passing work stays");
+                    let _ = dir.keep();
+                }
+            });
+        }
+    }
 }
 
-/// Removes a folder of `runs` where it is of [`begin_passing`] and older than any such work can be.
+/// Removes a folder of `runs` where it is one of [`Passing`] and older than any such work can be.
 pub fn forget_passing(runs: &Path, name: &str) -> io::Result<()> {
     let dir = runs.join(name);
     let age = || {
@@ -159,11 +218,27 @@ fn checkpoint_step(file: &str) -> Option<u64> {
     digits.parse().ok()
 }
 
-fn remove(dir: &Path) -> io::Result<()> {
+/// Removes a folder in which nobody lives.
+pub fn remove(dir: &Path) -> io::Result<()> {
+    for inner in names(dir).into_iter().map(|name| dir.join(name)) {
+        if inner.is_dir() && lock::is_held(&inner)? {
+            return Err(inhabited());
+        }
+    }
+    if lock::is_held(dir)? {
+        return Err(inhabited());
+    }
     match fs::remove_dir_all(dir) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
     }
+}
+
+fn inhabited() -> io::Error {
+    io::Error::new(
+        io::ErrorKind::ResourceBusy,
+        "a worker still lives in the folder that was to be removed",
+    )
 }
 
 #[cfg(test)]
@@ -205,7 +280,25 @@ mod tests {
         make(2, "checkpoint-101.safetensors.partial");
         make(2, "model.safetensors");
         make(3, "checkpoint-200.safetensors");
+        let torn = paths.run_dir(&job, 2).join("checkpoint-101.safetensors.partial");
+        let unfinished = paths.run_dir(&job, 3).join("checkpoint-200.safetensors");
         assert_eq!(paths.checkpoints(job, 3), [newest, second]);
-        assert!(!oldest.exists());
+        assert!(!oldest.exists() && !torn.exists());
+        assert!(unfinished.exists(), "of the attempt itself nothing is touched");
+    }
+
+    #[tokio::test]
+    async fn a_folder_is_not_removed_while_somebody_lives_in_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let paths = Paths::new(folder.path());
+        let job = JobId::new();
+        fs::create_dir_all(paths.run_dir(&job, 1)).unwrap();
+        let held = lock::claim(&paths.run_dir(&job, 1)).await.unwrap();
+        for kind in [paths.forget(&job), remove(&paths.run_dir(&job, 1))] {
+            assert_eq!(kind.unwrap_err().kind(), io::ErrorKind::ResourceBusy);
+        }
+        drop(held);
+        paths.forget(&job).unwrap();
+        assert!(!paths.attempts(&job).exists());
     }
 }

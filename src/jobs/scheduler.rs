@@ -18,6 +18,9 @@ use crate::{
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 
 pub async fn run(context: Arc<Context>) {
+    if !context.may_begin().await {
+        return;
+    }
     recover(&context).await;
     if !context.slots.opened(&context.shutdown).await {
         return;
@@ -35,8 +38,8 @@ pub async fn run(context: Arc<Context>) {
     }
 }
 
-/// Jobs that were running when the server last stopped go back into the queue, as jobs do that a shutdown interrupts. A worker of
-/// theirs that still lives finds its stdin ended and leaves; what it writes meanwhile lies where nobody looks.
+/// Jobs that were running when the server last stopped go back into the queue, as jobs do that a shutdown interrupts. Their workers are
+/// gone, see `leftovers`.
 async fn recover(context: &Context) {
     let store = &context.store;
     let list = || store.running_jobs();

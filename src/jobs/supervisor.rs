@@ -1,7 +1,8 @@
 //! Watches one one-shot child from its start until it and everything it started is gone.
 //!
 //! Death is seen from the kernel, a hang from missing progress. Stopping is one act: its stdin ends, and after a grace period its process
-//! group is killed. What the child did is only reported here; what that means for a job or a dataset is for the callers to say.
+//! group is killed: a long one where the child has something to save, a short one where nobody wants it any more. What the child did is
+//! only reported here; what that means for a job or a dataset is for the callers to say.
 
 use std::{
     ffi::OsStr,
@@ -22,7 +23,7 @@ use tokio::{
 
 use crate::{
     limits::Limits,
-    process::{self, ChildGroup, FreedMemory, Pipes, lines::Lines, log::Log},
+    process::{self, ChildGroup, FreedMemory, Pipes, lines::Lines, lock, log::Log},
     protocol::{RESULT_FILE, RunResult, WorkerMessage},
 };
 
@@ -48,6 +49,27 @@ pub struct Run<'a> {
     pub dir: &'a Path,
     pub log: Log,
     pub limits: &'a Limits,
+}
+
+/// The wish that a child leaves. `C` says why.
+pub struct Stop<C> {
+    pub cause: C,
+    /// How long it may take before it is killed.
+    grace: Duration,
+}
+
+impl<C> Stop<C> {
+    /// What it has so far counts: it may save it, or come to its end.
+    pub fn with_time_to_save(cause: C, limits: &Limits) -> Self {
+        let grace = limits.stop_grace();
+        Self { cause, grace }
+    }
+
+    /// Nothing of it is wanted any more.
+    pub fn at_once(cause: C, limits: &Limits) -> Self {
+        let grace = limits.cancel_grace().min(limits.stop_grace());
+        Self { cause, grace }
+    }
 }
 
 /// What came of a child. `C` says why it was stopped.
@@ -82,14 +104,15 @@ pub struct Report<C> {
 pub async fn supervise<C>(
     run: &Run<'_>,
     messages: mpsc::Sender<WorkerMessage>,
-    stop: impl Future<Output = C>,
+    stop: impl Future<Output = Stop<C>>,
 ) -> Report<C> {
     let arguments = [
         OsStr::new(run.command),
         OsStr::new("--run-dir"),
         run.dir.as_os_str(),
     ];
-    let (mut child, pipes) = match process::spawn(run.program, &arguments, run.dir, FreedMemory::GivenBack) {
+    let started = process::spawn(run.program, &arguments, run.dir, FreedMemory::GivenBack).await;
+    let (mut child, pipes) = match started {
         Ok(started) => started,
         Err(error) => {
             run.log.note(&format!("cannot start the worker: {error}")).await;
@@ -108,7 +131,11 @@ pub async fn supervise<C>(
     let log = run.log.clone();
     let mut errors = tokio::spawn(async move { log.copy(stderr).await });
     let mut talk = Talk::new(run, stdout, messages);
-    let end = watch(run, &mut child, stdin, &mut talk, stop).await;
+    let end = watch(&mut child, stdin, &mut talk, stop).await;
+    // Who left the child's process group was not killed with it.
+    if let Err(error) = lock::vacate(run.dir, lock::PATIENCE).await {
+        tracing::error!(dir = %run.dir.display(), %error, "a worker is gone and what it started is not");
+    }
     talk.drain().await;
     let last_line = match timeout(DRAIN, &mut errors).await {
         Ok(copied) => copied.unwrap_or_default(),
@@ -140,11 +167,10 @@ struct End<C> {
 
 /// Returns when the child is gone.
 async fn watch<C>(
-    run: &Run<'_>,
     child: &mut ChildGroup,
     stdin: impl Sized,
     talk: &mut Talk,
-    stop: impl Future<Output = C>,
+    stop: impl Future<Output = Stop<C>>,
 ) -> End<C> {
     let mut stdin = Some(stdin);
     let mut stop = pin!(stop);
@@ -157,10 +183,10 @@ async fn watch<C>(
         // In this order: what was asked for comes first, and a message that is there already counts before the deadline that it meets.
         let stalled = tokio::select! {
             biased;
-            cause = &mut stop, if running => {
+            Stop { cause, grace } = &mut stop, if running => {
                 ending = Ending::Stopped(cause);
                 stdin.take();
-                kill_at = Some(Instant::now() + run.limits.stop_grace());
+                kill_at = Some(Instant::now() + grace);
                 false
             }
             () = sleep_until(kill_at.unwrap_or(deadline)), if kill_at.is_some() => {

@@ -15,6 +15,9 @@ use crate::{
 const EVERY: Duration = Duration::from_secs(3600);
 
 pub async fn run(context: Arc<Context>) {
+    if !context.may_begin().await {
+        return;
+    }
     loop {
         if let Err(error) = sweep(&context).await {
             tracing::error!(%error, "cannot sweep up; the next time is in an hour at the latest");

@@ -16,6 +16,8 @@ use super::lines::{Line, Lines};
 
 /// Longest line that is kept whole, in bytes.
 const MAX_LINE: usize = 8 << 10;
+/// A log that is being written anew.
+const PARTIAL: &str = "log.partial";
 /// Bytes that are gathered before they are written, where lines come fast.
 const BATCH: usize = 64 << 10;
 /// Longest last line that [`Log::copy`] gives back, in characters.
@@ -109,7 +111,7 @@ impl LogFile {
         file.take(kept).read_to_end(&mut newest)?;
         newest.extend_from_slice(text.as_bytes());
         let newest = newest_lines(&newest, kept as usize);
-        let partial = self.path.with_extension("log.partial");
+        let partial = self.path.with_extension(PARTIAL);
         let mut file = File::create(&partial)?;
         file.write_all(LEFT_OUT.as_bytes())?;
         file.write_all(newest)?;
@@ -127,6 +129,11 @@ fn newest_lines(text: &[u8], max: usize) -> &[u8] {
         Some(end) => &tail[end + 1..],
         None => tail,
     }
+}
+
+/// Whether a file among the logs is one that was being written when the server was killed.
+pub fn is_half_written(name: &str) -> bool {
+    name.strip_suffix(PARTIAL).is_some_and(|rest| rest.ends_with('.'))
 }
 
 /// Removes the log of somebody who is gone.

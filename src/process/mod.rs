@@ -1,21 +1,30 @@
-//! Starting a worker and being rid of it again: a process group of its own, a cleared environment, three pipes.
+//! Starting a worker and being rid of it again: a process group of its own, a cleared environment, three pipes, the lock of its folder.
 //!
 //! Used by `jobs` for one-shot children and by `inference` for the long-lived one. It never waits for a deadline itself; those who
-//! call it know theirs.
+//! call it know theirs. No child outlives the server: the kernel kills it with us, and what it started itself is found by the lock.
 
 pub mod lines;
+pub mod lock;
 pub mod log;
+mod parent;
+#[cfg(test)]
+mod tests;
 
 use std::{
     ffi::{OsStr, OsString},
     fs, io,
-    os::unix::process::ExitStatusExt,
+    os::{fd::OwnedFd, unix::process::ExitStatusExt},
     path::Path,
     process::{ExitStatus, Stdio},
 };
 
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::{
+    io::{Errno, FdFlags, fcntl_setfd},
+    process::{Pid, Signal, getpid, getppid, kill_process_group, set_parent_process_death_signal},
+};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
+
+use self::parent::Parent;
 
 /// What a worker gets of the server's environment: where to find programs, libraries, cards, certificates and the way out. Everything
 /// else, above all whatever is secret, stays here.
@@ -78,6 +87,8 @@ pub struct ChildGroup {
     child: Child,
     /// None once the group was killed after its leader had gone: from then on the number may belong to somebody else.
     group: Option<Pid>,
+    /// The kernel kills the child when this is dropped.
+    _parent: Parent,
 }
 
 /// The server's ends of a child's pipes. Dropping `stdin` asks the child to leave.
@@ -87,17 +98,20 @@ pub struct Pipes {
     pub stderr: ChildStderr,
 }
 
-/// Starts `program` with `arguments` in the folder `dir`, which is also its folder for temporary files.
+/// Starts `program` with `arguments` in the folder `dir`, which is also its folder for temporary files and has the lock that it holds.
+/// Who lives there of an earlier time is ended first.
 ///
 /// # Errors
 /// It cannot be started.
-pub fn spawn(
+pub async fn spawn(
     program: &Path,
     arguments: &[&OsStr],
     dir: &Path,
     freed: FreedMemory,
 ) -> io::Result<(ChildGroup, Pipes)> {
-    let mut child = Command::new(program)
+    let lock = lock::claim(dir).await?;
+    let mut command = Command::new(program);
+    command
         .args(arguments)
         .current_dir(dir)
         .env_clear()
@@ -107,15 +121,43 @@ pub fn spawn(
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
-        .process_group(0)
-        .spawn()?;
+        .process_group(0);
+    tie(&mut command, lock);
+    parent::have_started(move |parent| start(command, parent)).await
+}
+
+/// Has the kernel kill the child with its parent, and the child inherit its folder's lock, which the command holds until it is dropped.
+fn tie(command: &mut Command, lock: OwnedFd) {
+    let server = getpid();
+    let at_its_beginning = move || {
+        set_parent_process_death_signal(Some(Signal::KILL))?;
+        if getppid() != Some(server) {
+            // The server was gone before that line.
+            return Err(Errno::SRCH.into());
+        }
+        fcntl_setfd(&lock, FdFlags::empty())?;
+        Ok(())
+    };
+    // SAFETY: it runs between fork and exec, where only what is safe in a signal handler is allowed: no memory, no locks. These are
+    // three system calls on values that were there before.
+    unsafe {
+        command.pre_exec(at_its_beginning);
+    }
+}
+
+fn start(mut command: Command, parent: Parent) -> io::Result<(ChildGroup, Pipes)> {
+    let mut child = command.spawn()?;
     let group = child.id().and_then(|id| Pid::from_raw(id as i32));
     if let Some(id) = child.id() {
         // Best effort: it needs Linux, and raising one's own child needs no privilege there.
         let _ = fs::write(format!("/proc/{id}/oom_score_adj"), OUT_OF_MEMORY_SCORE);
     }
     let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
-    let child = ChildGroup { child, group };
+    let child = ChildGroup {
+        child,
+        group,
+        _parent: parent,
+    };
     match pipes {
         (Some(stdin), Some(stdout), Some(stderr)) => Ok((
             child,
@@ -169,6 +211,14 @@ pub fn describe(status: ExitStatus) -> String {
         _ => return format!("signal {signal}"),
     };
     format!("signal {signal} ({name})")
+}
+
+/// Whether somebody else ended a child: the kernel for want of memory, or a person. Other signals are how a program breaks down by itself.
+pub fn was_ended_by_others(status: ExitStatus) -> bool {
+    let from_outside = [Signal::KILL, Signal::TERM, Signal::INT, Signal::HUP, Signal::QUIT];
+    status
+        .signal()
+        .is_some_and(|signal| from_outside.iter().any(|outside| outside.as_raw() == signal))
 }
 
 /// The number of threads that a setting means: 0 stands for all cores that this process may use.

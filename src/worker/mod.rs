@@ -12,6 +12,7 @@ pub mod import;
 pub mod ingest;
 pub mod nets;
 pub mod one_shot;
+pub mod parent;
 pub mod pixels;
 pub mod predict;
 pub mod rows;

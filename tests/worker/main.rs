@@ -4,4 +4,5 @@ mod child;
 mod devices;
 mod drawn;
 mod jobs;
+mod parent;
 mod predict;

@@ -4,6 +4,7 @@ mod disk;
 mod ends;
 mod ingest;
 mod kinds;
+mod leftovers;
 mod packs;
 mod queue;
 mod restarts;
