@@ -16,6 +16,7 @@ pub mod predict;
 pub mod rows;
 pub mod sample;
 pub mod state;
+pub mod stored;
 pub mod thumbnails;
 pub mod train;
 pub mod weights;

@@ -15,6 +15,7 @@ mod events;
 mod exports;
 mod hostile;
 mod imports;
+mod integrity;
 mod jobs;
 mod measure;
 mod models;

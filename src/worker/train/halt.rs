@@ -5,7 +5,8 @@ use std::io::{self, ErrorKind};
 use crate::{
     domain::job::{FailureCode, JobError},
     worker::{
-        bundle::BundleFault, fault::TorchFault, nets::LoadFault, state::StateFault, weights::Unobtained,
+        bundle::BundleFault, fault::TorchFault, nets::LoadFault, state::StateFault, stored::damage_in,
+        weights::Unobtained,
     },
 };
 
@@ -43,6 +44,9 @@ impl From<anyhow::Error> for Halt {
         if error.chain().any(|cause| cause.downcast_ref().is_some_and(full)) {
             let message = "the server's disk is full; delete datasets, jobs or models that are no longer needed and try again";
             return Halt::failed(FailureCode::DiskFull, message);
+        }
+        if let Some(damaged) = damage_in(&error) {
+            return Halt::failed(FailureCode::DataDamaged, damaged.to_string());
         }
         Halt::Broken(error)
     }
