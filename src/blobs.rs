@@ -4,6 +4,7 @@
 //! A crash therefore leaves at worst a file that no row names, and [`Blobs::sweep`] removes it. Paths are built here and nowhere else.
 //! (`object_store` is not used for the local disk: it does not sync what it writes, and a finished file cannot be moved into it.)
 
+mod check;
 mod partial;
 mod spool;
 mod writer;
@@ -37,6 +38,7 @@ pub struct Blobs {
     partials: PathBuf,
     /// Held for reading between a blob's appearance and its row's commit, for writing by the sweep.
     unswept: Arc<RwLock<()>>,
+    looks: Arc<check::Looks>,
 }
 
 /// While it is held, no blob is swept: take it before a blob is put in place and keep it until the row that names it is committed.
@@ -50,6 +52,7 @@ impl Blobs {
             spool: data_dir.join("spool"),
             partials: data_dir.join("uploads"),
             unswept: Arc::default(),
+            looks: Arc::default(),
         };
         fs::create_dir_all(&blobs.blobs)?;
         fs::create_dir_all(&blobs.partials)?;
@@ -153,7 +156,7 @@ impl Blobs {
 
     fn place(&self, from: &Path, sha256: &str) -> io::Result<()> {
         let target = self.path(sha256);
-        if target.exists() {
+        if check::is_there(&target, sha256)? {
             return fs::remove_file(from);
         }
         let folder = target.parent().unwrap_or(&self.blobs);

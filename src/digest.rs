@@ -73,6 +73,19 @@ pub fn of_file(path: &Path) -> io::Result<(String, u64)> {
     Ok((hasher.finish(), bytes))
 }
 
+/// Whether a file has this digest. One that is not there, or that the disk cannot read, has it not.
+pub fn holds(path: &Path, sha256: &str) -> io::Result<bool> {
+    match of_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound || is_lost(&error) => Ok(false),
+        found => Ok(found?.0 == sha256),
+    }
+}
+
+/// Whether the disk has lost what was to be read.
+pub fn is_lost(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error())
+}
+
 /// Whether a text is a digest: 64 lower-case hexadecimal digits.
 pub fn is_digest(text: &str) -> bool {
     text.len() == 64 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))

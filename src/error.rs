@@ -8,6 +8,8 @@ use std::{fmt, time::Duration};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::domain::damage::Damaged;
+
 /// Result with [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -50,6 +52,8 @@ pub enum Kind {
     Timeout,
     /// The disk is full.
     DiskFull,
+    /// What it is about is damaged on the server's disk, and trying again does not help.
+    Damaged,
     /// Our fault.
     Internal,
 }
@@ -181,6 +185,12 @@ impl fmt::Display for Error {
 }
 
 impl std::error::Error for Error {}
+
+impl From<Damaged> for Error {
+    fn from(damaged: Damaged) -> Self {
+        Error::new(Kind::Damaged, Damaged::SLUG, damaged.to_string())
+    }
+}
 
 impl From<std::io::Error> for Error {
     /// A full disk is a state that the caller can do something about; every other failure of the disk is ours.

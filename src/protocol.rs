@@ -80,6 +80,8 @@ impl RunSpec {
 pub struct IngestRun {
     pub dataset: DatasetId,
     pub archive: PathBuf,
+    /// SHA-256 of the archive, hexadecimal; none where it was written a moment ago.
+    pub sha256: Option<String>,
     pub limits: IngestLimits,
     /// Disk space that is to stay free.
     pub min_free_bytes: u64,
@@ -220,6 +222,8 @@ pub struct DatasetInput {
     pub classes: Vec<String>,
     /// [`ManifestImage`]s, a line each.
     pub manifest: PathBuf,
+    /// Of the manifest, hexadecimal.
+    pub manifest_sha256: String,
     /// Every segment that the manifest names, in the order of their numbers.
     pub segments: Vec<Segment>,
     /// What earlier runs packed of its images, at whatever size, most recently used first.
@@ -249,6 +253,9 @@ pub struct KnownPack {
 pub struct UsedPacks {
     /// Digests of those that earlier runs made.
     pub used: Vec<String>,
+    /// Digests of those, the segments' among them, that turned out to be damaged, also later while the run goes on.
+    #[serde(default)]
+    pub damaged: Vec<String>,
     /// What the run made of the images that none of them has.
     pub made: Option<MadePack>,
 }
@@ -281,6 +288,8 @@ pub struct Segment {
     pub images: PathBuf,
     /// Packed pixels, see [`ManifestImage::pack_offset`]. The file may have gone to make room.
     pub pack: PathBuf,
+    /// Of the pack, hexadecimal.
+    pub pack_sha256: String,
     /// Shorter side of the pictures in the pack; smaller pictures are packed as they are.
     pub pack_side: u32,
 }
@@ -311,6 +320,9 @@ pub struct ManifestImage {
     pub pack_offset: u64,
     pub pack_width: u32,
     pub pack_height: u32,
+    /// CRC-32 (ISO-HDLC, as in zip) of these pixels; none in manifests of before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pack_crc32: Option<u32>,
 }
 
 /// Base weights, resolved as far as the server can without opening them.
@@ -320,7 +332,12 @@ pub enum WeightsSource {
     /// Random initialisation.
     None,
     /// A file of safetensors or of `torch.save`, with torchvision's names; a head of other classes is left out.
-    File { path: PathBuf, origin: String },
+    File {
+        path: PathBuf,
+        origin: String,
+        /// Of the file, hexadecimal, where it is the server's own.
+        sha256: Option<String>,
+    },
     /// A hub in the manner of Hugging Face.
     Hub(HubSource),
     /// What was asked for is not there: the job fails with this message.
@@ -473,7 +490,7 @@ pub enum RunResult {
     Previewed {
         sheet: Artifact,
     },
-    /// A line of JSON, `[[image, offset, bytes], …]`, and after it JPEGs.
+    /// A line of JSON, `[[image, offset, bytes, sha256], …]`, a line with the SHA-256 of that line (without its end), and after them JPEGs.
     Drawn {
         thumbnails: Artifact,
     },

@@ -23,6 +23,7 @@ pub mod worker {
     pub mod child;
     pub mod ingest;
     pub mod pixels;
+    pub mod stored;
 }
 
 pub use library::{digest, domain, error, id, limits, protocol, schema};

@@ -64,6 +64,7 @@ pub fn checked(archive: &[u8], limits: IngestLimits) {
         let spec = IngestRun {
             dataset: DatasetId::new(),
             archive: path,
+            sha256: None,
             limits,
             min_free_bytes: 0,
             threads: 1,

@@ -73,6 +73,8 @@ pub enum FailureCode {
     WorkerLost,
     TimeLimit,
     DiskFull,
+    /// Something that the job reads is damaged on the server's disk and cannot be made again.
+    DataDamaged,
     Internal,
 }
 

@@ -35,7 +35,11 @@ pub async fn answer(app: &App, about: &About, headers: &HeaderMap) -> Result<Res
     if is_known(headers, &tag) {
         return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, tag)]).into_response());
     }
-    let mut file = File::open(app.blobs().path(&about.digest)).await?;
+    // Also for a part of it: whoever puts parts together has the whole under this digest.
+    let path = app
+        .blobs()
+        .sound(&about.digest, || format!("the file `{}`", about.file_name));
+    let mut file = File::open(path.await?).await?;
     let size = file.metadata().await?.len();
     let common = [
         (header::ETAG, tag.clone()),

@@ -14,16 +14,19 @@ use super::{
     App,
     download::{CHUNK, Out},
     extract::Query,
+    images::manifest_of,
     precondition::is_known,
     problem::Problems,
     zip_stream::{ZipHeaders, ZipLength},
 };
 use crate::{
-    domain::{dataset::Dataset, image_folder::ImageFolder},
+    blobs::Blobs,
+    digest::Hasher,
+    domain::{damage::Damaged, dataset::Dataset, image_folder::ImageFolder},
     error::{Error, Result},
     manifest,
     protocol::ManifestImage,
-    store::VersionFiles,
+    store::{SegmentFiles, VersionFiles},
 };
 
 #[derive(Deserialize, IntoParams)]
@@ -37,7 +40,8 @@ pub struct ArchiveQuery {
 /// Download a dataset
 ///
 /// A zip of the original image files in class folders, within `train`, `val` and `test` where it is divided. Torchvision's `ImageFolder`
-/// reads it with the same classes in the same order, and an upload of it is a dataset with the same content.
+/// reads it with the same classes in the same order, and an upload of it is a dataset with the same content. Each file is held to its
+/// digest before it is sent: where one is damaged on the server's disk the download breaks off, and from then on is 500 `data-damaged`.
 #[utoipa::path(
     get, path = "/v1/datasets/{dataset}/archive", tag = "datasets",
     params(("dataset" = String, Path, description = "Id or name"), ArchiveQuery, ("if-none-match" = Option<String>, Header)),
@@ -59,8 +63,17 @@ pub async fn archive(
         return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, tag)]).into_response());
     }
     let place = app.download_place()?;
+    let manifest = app
+        .blobs()
+        .sound(&files.manifest, || manifest_of(&dataset))
+        .await?;
+    let known_damaged = |segment: &SegmentFiles| app.blobs().is_known_damaged(&segment.images);
+    if files.segments.iter().any(known_damaged) {
+        let what = format!("an image's file of the dataset `{}`", dataset.name);
+        return Err(Damaged::new(what).into());
+    }
     let name = format!("{}-v{}.zip", dataset.name, dataset.version);
-    let download = Arc::new(Download::new(&app, dataset, files));
+    let download = Arc::new(Download::new(&app, dataset, manifest, &files));
     let measured = download.clone();
     let length = tokio::task::spawn_blocking(move || measured.length()).await;
     let length = length.map_err(Error::internal)??;
@@ -82,20 +95,21 @@ pub async fn archive(
 struct Download {
     dataset: Dataset,
     manifest: PathBuf,
-    /// Images files by the numbers of their segments.
-    segments: HashMap<u32, PathBuf>,
+    blobs: Blobs,
+    /// Digests of the images files by the numbers of their segments.
+    segments: HashMap<u32, String>,
 }
 
 impl Download {
-    fn new(app: &App, dataset: Dataset, files: VersionFiles) -> Self {
-        let path = |digest: &str| app.blobs().path(digest);
+    fn new(app: &App, dataset: Dataset, manifest: PathBuf, files: &VersionFiles) -> Self {
         Self {
             dataset,
-            manifest: path(&files.manifest),
+            manifest,
+            blobs: app.blobs().clone(),
             segments: files
                 .segments
                 .iter()
-                .map(|segment| (segment.number, path(&segment.images)))
+                .map(|segment| (segment.number, segment.images.clone()))
                 .collect(),
         }
     }
@@ -125,19 +139,26 @@ impl Download {
     fn send(&self, out: &Out) -> io::Result<()> {
         let mut headers = ZipHeaders::default();
         let mut open = HashMap::new();
-        for (number, path) in &self.segments {
-            open.insert(*number, File::open(path)?);
+        for (number, images) in &self.segments {
+            open.insert(*number, File::open(self.blobs.path(images))?);
         }
         self.visit(|image, path| {
             let file = open
                 .get(&image.segment)
                 .ok_or_else(|| io::Error::other("a segment is not there"))?;
-            // Read twice, the second time out of memory: the checksum stands before the bytes.
-            let mut crc = flate2::Crc::new();
-            pieces(file, image, |piece| {
+            // Read twice, the second time out of memory: the checksum stands before the bytes. What is damaged is not sent: the download
+            // breaks off, and the next one is refused at once.
+            let (mut crc, mut hasher) = (flate2::Crc::new(), Hasher::new());
+            let read = pieces(file, image, |piece| {
                 crc.update(&piece);
+                hasher.update(&piece);
                 Ok(())
-            })?;
+            });
+            if hasher.finish() != image.sha256 {
+                self.blobs.note_damage(&self.segments[&image.segment]);
+                return Err(io::Error::other(Damaged::image(image.id, &image.path)));
+            }
+            read?;
             let bytes = u32::try_from(image.bytes).map_err(io::Error::other)?;
             out.put(Ok(headers.file(path, bytes, crc.sum()).into()))?;
             pieces(file, image, |piece| out.put(Ok(piece.into())))

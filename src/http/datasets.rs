@@ -263,7 +263,10 @@ pub async fn report(
     let Some(blob) = app.store().report_blob(dataset.id).await? else {
         return Ok(Json(Page::from_rows(Vec::new(), PageRequest::DEFAULT_LIMIT)));
     };
-    let path = app.blobs().path(&blob);
+    let path = app
+        .blobs()
+        .sound_lately(&blob, || format!("the report of the dataset `{}`", dataset.name));
+    let path = path.await?;
     let read = tokio::task::spawn_blocking(move || read_entries(&path, &query, limit));
     Ok(Json(Page::from_rows(
         read.await.map_err(Error::internal)??,

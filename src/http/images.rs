@@ -1,5 +1,7 @@
 //! `/v1/datasets/{dataset}/images`: the images of a version.
 
+use std::path::PathBuf;
+
 use axum::{
     Json,
     extract::{Path, State},
@@ -123,7 +125,7 @@ pub async fn list(
         (Some(class), Some(split)) => class.splits.map_or(0, |splits| splits.of(split)),
     };
     let (index, classes) = (class.map(|class| class.index), dataset.classes.clone());
-    let path = app.blobs().path(&files.manifest);
+    let path = app.manifest(&dataset, &files).await?;
     let read = tokio::task::spawn_blocking(move || -> Result<Vec<ManifestImage>> {
         let fits = |image: &ManifestImage| {
             index.is_none_or(|index| image.class == Some(index))
@@ -160,6 +162,14 @@ fn class_of<'a>(dataset: &'a Dataset, name: &str) -> Result<&'a Class> {
     })
 }
 
+/// What a version's manifest is called.
+pub(super) fn manifest_of(dataset: &Dataset) -> String {
+    format!(
+        "the manifest of the dataset `{}` (version {})",
+        dataset.name, dataset.version
+    )
+}
+
 impl App {
     /// A version of a dataset and its files.
     ///
@@ -183,6 +193,15 @@ impl App {
         }
     }
 
+    /// The manifest of a version, for what is shown of it.
+    ///
+    /// # Errors
+    /// `data-damaged`
+    pub(super) async fn manifest(&self, dataset: &Dataset, files: &VersionFiles) -> Result<PathBuf> {
+        let what = || manifest_of(dataset);
+        self.blobs().sound_lately(&files.manifest, what).await
+    }
+
     /// An image of a version, with its dataset and its files.
     pub(super) async fn image(
         &self,
@@ -193,7 +212,7 @@ impl App {
         let (dataset, files) = self.version(reference, version).await?;
         let absent = || Error::not_found("image", image);
         let id: u32 = image.parse().map_err(|_| absent())?;
-        let path = self.blobs().path(&files.manifest);
+        let path = self.manifest(&dataset, &files).await?;
         let found = tokio::task::spawn_blocking(move || manifest::find(&path, id)).await;
         let found = found.map_err(Error::internal)??.ok_or_else(absent)?;
         Ok((dataset, files, found))

@@ -93,7 +93,8 @@ fn status(kind: Kind) -> StatusCode {
         Kind::BeyondEnd => StatusCode::RANGE_NOT_SATISFIABLE,
         Kind::Invalid => StatusCode::UNPROCESSABLE_ENTITY,
         Kind::TooMany => StatusCode::TOO_MANY_REQUESTS,
-        Kind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        // Not 503: it does not pass by itself, and whoever came back would come in vain.
+        Kind::Internal | Kind::Damaged => StatusCode::INTERNAL_SERVER_ERROR,
         Kind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
         Kind::Timeout => StatusCode::GATEWAY_TIMEOUT,
         Kind::DiskFull => StatusCode::INSUFFICIENT_STORAGE,
@@ -239,6 +240,8 @@ fn title(status: StatusCode, slug: &str) -> String {
 fn log(error: &Error) {
     match (error.kind(), error.context()) {
         (Kind::Internal, Some(context)) => error!("{context:#}"),
+        (Kind::Damaged, Some(context)) => error!("{}: {context:#}", error.detail()),
+        (Kind::Damaged, None) => error!("{}", error.detail()),
         (Kind::Internal, None) => error!("{error}"),
         (_, Some(context)) => info!(slug = error.slug(), detail = error.detail(), "{context:#}"),
         (_, None) => info!(slug = error.slug(), detail = error.detail(), "refused"),

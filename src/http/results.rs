@@ -1,5 +1,7 @@
 //! What jobs found besides models: evaluations and searches for a learning rate. The files are answered as the worker wrote them.
 
+use std::io::ErrorKind;
+
 use axum::{
     extract::{Path, State},
     http::header,
@@ -8,7 +10,9 @@ use axum::{
 
 use super::{App, problem::Problems};
 use crate::{
+    digest,
     domain::{
+        damage::Damaged,
         evaluation::Evaluation,
         job::{Job, JobStatus},
         lr_curve::LrCurve,
@@ -29,7 +33,14 @@ use crate::{
 pub async fn model_evaluation(State(app): State<App>, Path(reference): Path<String>) -> Result<Response> {
     let model = app.store().model(&reference).await?;
     match app.store().model_blobs(model.id).await?.evaluation {
-        Some(digest) => file(&app, &digest).await,
+        Some(digest) => {
+            file(
+                &app,
+                &digest,
+                format!("the evaluation of the model `{reference}`"),
+            )
+            .await
+        }
         None if model.source == ModelSource::Imported => Err(none(
             "no-evaluation",
             "the model was imported; a job of kind `evaluate` measures it on a labelled dataset",
@@ -95,7 +106,7 @@ async fn result(
         return Err(none(slug, message));
     }
     match app.store().job_result(job.id).await? {
-        Some(digest) => file(app, &digest).await,
+        Some(digest) => file(app, &digest, format!("the result of the job `{}`", job.id)).await,
         None if job.status == JobStatus::Succeeded => Err(none(slug, nothing)),
         None if job.status.is_end() => Err(none(slug, "the job ended without a result")),
         None => Err(none(
@@ -109,7 +120,13 @@ fn none(slug: &'static str, detail: impl Into<String>) -> Error {
     Error::new(Kind::NotFound, slug, detail)
 }
 
-async fn file(app: &App, digest: &str) -> Result<Response> {
-    let json = tokio::fs::read(app.blobs().path(digest)).await?;
+async fn file(app: &App, sha256: &str, what: String) -> Result<Response> {
+    let json = match tokio::fs::read(app.blobs().path(sha256)).await {
+        Err(error) if error.kind() == ErrorKind::NotFound || digest::is_lost(&error) => Vec::new(),
+        json => json?,
+    };
+    if digest::of_bytes(&json) != sha256 {
+        return Err(Damaged::new(what).into());
+    }
     Ok(([(header::CONTENT_TYPE, "application/json")], json).into_response())
 }

@@ -25,7 +25,10 @@ use self::{
 };
 use crate::{
     blobs::Blobs,
-    domain::model::{ClassProbability, Model, PredictionTiming},
+    domain::{
+        damage::Damaged,
+        model::{ClassProbability, Model, PredictionTiming},
+    },
     error::{Error, Kind, Result},
     limits::Limits,
     process::log,
@@ -130,7 +133,7 @@ impl Inference {
     /// Asks a model about one picture; the answer has at most `top_k` classes.
     ///
     /// # Errors
-    /// `inference-queue-full`, `inference-timeout`, `model-unavailable`, `model-unusable`, `image-unsupported`, `image-invalid`,
+    /// `inference-queue-full`, `inference-timeout`, `model-unavailable`, `model-unusable`, `data-damaged`, `image-unsupported`, `image-invalid`,
     /// `too-large`, and what the store says of the model. The same for all that is asked.
     pub async fn predict(
         &self,
@@ -141,7 +144,7 @@ impl Inference {
         let task = PredictTask::Classify { top_k: top_k.max(1) };
         match self.ask(model, picture.into(), task).await? {
             (PredictOutcome::Predicted { classes, timing }, _) => Ok(Prediction { classes, timing }),
-            (other, _) => Err(no_answer(other)),
+            (other, _) => Err(no_answer(model, other)),
         }
     }
 
@@ -162,7 +165,7 @@ impl Inference {
                     timing,
                 })
             }
-            (other, _) => Err(no_answer(other)),
+            (other, _) => Err(no_answer(model, other)),
         }
     }
 
@@ -173,7 +176,7 @@ impl Inference {
             .await?
         {
             (PredictOutcome::Explained { class, timing }, png) => Ok(Explanation { class, png, timing }),
-            (other, _) => Err(no_answer(other)),
+            (other, _) => Err(no_answer(model, other)),
         }
     }
 
@@ -195,7 +198,7 @@ impl Inference {
         });
         match warmed.await {
             Ok(Ok((PredictOutcome::Predicted { .. }, _))) => Ok(()),
-            Ok(Ok((other, _))) => Err(no_answer(other)),
+            Ok(Ok((other, _))) => Err(no_answer(model, other)),
             Ok(Err(error)) => Err(error),
             Err(_) => Err(too_late(shared.limits.predict_deadline())),
         }
@@ -265,6 +268,7 @@ impl Shared {
                 weights: path(&model.sha256),
                 card: path(&model.card_blob),
                 sha256: model.sha256.clone(),
+                card_sha256: model.card_blob.clone(),
             },
             task,
             input,
@@ -290,7 +294,7 @@ fn blank(model: &Model) -> Picture {
 }
 
 /// Why there is no answer, where the child says something else than what it was asked.
-fn no_answer(outcome: PredictOutcome) -> Error {
+fn no_answer(model: &Model, outcome: PredictOutcome) -> Error {
     match outcome {
         PredictOutcome::UnsupportedImage { message } => {
             Error::new(Kind::UnsupportedMedia, "image-unsupported", detail(&message))
@@ -302,6 +306,10 @@ fn no_answer(outcome: PredictOutcome) -> Error {
             let detail =
                 "the model cannot be used on this server; its operator finds the reason in the server's log";
             Error::new(Kind::Unavailable, "model-unusable", detail).with_context(anyhow::anyhow!(message))
+        }
+        PredictOutcome::ModelDamaged { message } => {
+            let what = format!("a file of the model `{}@{}`", model.name, model.version);
+            Error::from(Damaged::new(what)).with_context(anyhow::anyhow!(message))
         }
         PredictOutcome::Predicted { .. }
         | PredictOutcome::Embedded { .. }

@@ -274,7 +274,9 @@ impl InFlight {
         }
         self.last_answer = Instant::now();
         self.answered += 1;
-        if let PredictOutcome::ModelUnusable { message } = &reply.outcome {
+        if let PredictOutcome::ModelUnusable { message } | PredictOutcome::ModelDamaged { message } =
+            &reply.outcome
+        {
             tracing::error!(message, "a model cannot be used");
         }
         if let Some(entry) = self.entries.remove(&reply.id) {

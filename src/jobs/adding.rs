@@ -136,6 +136,7 @@ async fn read(context: &Context, dataset: DatasetId, packed: &Packed) -> Result<
     let run = RunSpec::Ingest(IngestRun {
         dataset,
         archive: packed.archive.clone(),
+        sha256: None,
         limits: context.config.limits.ingest.clone(),
         threads: process::threads(context.config.ingest_threads),
         pack_side: PACK_SIDE,

@@ -13,7 +13,10 @@ use super::{
 };
 use crate::{
     digest,
-    domain::job::{FailureCode, JobError},
+    domain::{
+        damage::Damaged,
+        job::{FailureCode, JobError},
+    },
     error::{Error, Kind, Result},
     protocol::{Artifact, RunResult, RunSpec},
 };
@@ -87,6 +90,9 @@ pub async fn send(
 
 /// What a failure that the child explains is to the caller.
 pub fn refusal(slug: &'static str, error: JobError) -> Error {
+    if error.code == FailureCode::DataDamaged {
+        return Error::new(Kind::Damaged, Damaged::SLUG, error.message);
+    }
     let kind = match error.code {
         FailureCode::DiskFull => Kind::DiskFull,
         FailureCode::OutOfMemory => Kind::Unavailable,

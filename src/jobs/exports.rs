@@ -67,6 +67,7 @@ pub async fn export(context: &Context, model: &Model, spec: ExportSpec) -> Resul
             weights: path(&blobs.weights),
             card: path(&blobs.card),
             sha256: blobs.weights,
+            card_sha256: blobs.card,
         },
         title,
         spec,
@@ -156,6 +157,11 @@ fn look_up(folder: &Path, key: &str) -> Result<Option<Exported>> {
         };
         // Another request may have removed it by now.
         if let Some(file) = kept::there(File::open(folder.join(&name)))? {
+            // Of every part of a download again: a tenth of a second for the largest models.
+            if !digest::holds(&folder.join(&name), sha256)? {
+                kept::discard(&folder.join(&name), "an export")?;
+                continue;
+            }
             kept::touch(&file)?;
             return Ok(Some(Exported {
                 bytes: file.metadata()?.len(),

@@ -117,6 +117,7 @@ async fn attempt(context: &Context, dataset: &DatasetToIngest) -> Next {
     let spec = RunSpec::Ingest(IngestRun {
         dataset: dataset.id,
         archive: absolute(&context.blobs.path(&dataset.archive)),
+        sha256: Some(dataset.archive.clone()),
         limits: context.config.limits.ingest.clone(),
         min_free_bytes: context.config.limits.min_free_bytes,
         waits_for_disk: true,

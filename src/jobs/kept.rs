@@ -88,6 +88,15 @@ pub fn keep_within(folder: &Path, budget: u64) -> io::Result<()> {
     Ok(())
 }
 
+/// Removes a file that is no longer what was kept: it is made again.
+pub fn discard(path: &Path, what: &str) -> io::Result<()> {
+    tracing::warn!(
+        path = %path.display(),
+        "{what} that was kept is damaged on the disk; it is removed and made again"
+    );
+    there(fs::remove_file(path)).map(|_| ())
+}
+
 /// None where there is no such file.
 pub fn there<T>(found: io::Result<T>) -> io::Result<Option<T>> {
     match found {

@@ -51,6 +51,12 @@ async fn try_keep(context: &Context, job: &ClaimedJob) -> Result<()> {
     for used in &packs.used {
         store.touch_pack(dataset, used).await?;
     }
+    for damaged in &packs.damaged {
+        tracing::error!(%dataset, sha256 = damaged, "a pixel pack is damaged on the disk; it is forgotten and made again when it is needed");
+        if store.forget_pack(damaged).await? {
+            context.sweep.notify_one();
+        }
+    }
     let budget = context.config.limits.max_pack_bytes;
     let Some(made) = packs.made.filter(|made| made.file.bytes <= budget) else {
         return Ok(());

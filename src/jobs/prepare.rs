@@ -122,6 +122,7 @@ async fn model_files(context: &Context, job: &ClaimedJob, model: Model) -> Resul
         weights: absolute(&context.blobs.path(&blobs.weights)),
         card: absolute(&context.blobs.path(&blobs.card)),
         sha256: blobs.weights,
+        card_sha256: blobs.card,
     })
 }
 
@@ -153,6 +154,7 @@ pub async fn as_files(context: &Context, dataset: Dataset, files: VersionFiles) 
         },
         classes: dataset.classes.into_iter().map(|class| class.name).collect(),
         manifest: absolute(&context.blobs.path(&files.manifest)),
+        manifest_sha256: files.manifest,
         segments: files.segments.iter().map(segment).collect(),
     }
 }
@@ -164,6 +166,7 @@ pub fn segment_as_files(context: &Context, files: &SegmentFiles) -> Segment {
         number: files.number,
         images: blob(&files.images),
         pack: blob(&files.pack),
+        pack_sha256: files.pack.clone(),
         pack_side: files.pack_side,
     }
 }

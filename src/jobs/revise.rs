@@ -76,7 +76,13 @@ pub async fn revise(context: &Context, target: Target, wish: Wish, pin: &Pin) ->
     let files = context.store.version_files(dataset.id, dataset.version).await?;
     let files = files.ok_or_else(|| Error::internal(anyhow::anyhow!("a ready dataset has no files")))?;
     let (next_image, next_segment) = context.store.next_of_dataset(dataset.id).await?;
-    let before = context.blobs.path(&files.manifest);
+    let before = context.blobs.sound(&files.manifest, || {
+        format!(
+            "the manifest of the dataset `{}` (version {})",
+            dataset.name, dataset.version
+        )
+    });
+    let before = before.await?;
     let limits = context.config.limits.ingest.clone();
     let blobs = context.blobs.clone();
     let shown = dataset.clone();

@@ -18,6 +18,7 @@ use super::{
     prepare::segment_as_files,
 };
 use crate::{
+    digest,
     error::{Error, Kind, Result},
     id::DatasetId,
     manifest, process,
@@ -72,7 +73,10 @@ async fn draw(
     // The version that the segment came with names all of its images, also those that later versions do not have.
     let files = context.store.version_files(dataset, segment.version).await?;
     let files = files.ok_or_else(|| Error::not_found("dataset", &dataset.to_string()))?;
-    let manifest = context.blobs.path(&files.manifest);
+    let manifest = context.blobs.sound_lately(&files.manifest, || {
+        format!("the manifest of the dataset's version {}", segment.version)
+    });
+    let manifest = manifest.await?;
     let number = segment.number;
     let pictures = blocking(move || neighbours(&manifest, neighbourhood, number)).await?;
     let run = RunSpec::Thumbnails(ThumbnailsRun {
@@ -128,26 +132,50 @@ fn take(dir: &Path, made: &Artifact, to: &Path) -> Result<()> {
 
 async fn kept(path: &Path, image: u32) -> Result<Option<Vec<u8>>> {
     let path = path.to_owned();
-    blocking(move || Ok(look_up(&path, image)?)).await
+    blocking(move || match look_up(&path, image)? {
+        Found::Picture(picture) => Ok(Some(picture)),
+        Found::Nothing => Ok(None),
+        Found::Damage => {
+            kept::discard(&path, "a file of thumbnails")?;
+            Ok(None)
+        }
+    })
+    .await
 }
 
-/// The picture of an image, out of a file of them.
-fn look_up(path: &Path, image: u32) -> io::Result<Option<Vec<u8>>> {
+#[derive(Debug, PartialEq)]
+enum Found {
+    Picture(Vec<u8>),
+    Nothing,
+    /// The file is not what a child made: its disk has lost something, or an older version of the program made it.
+    Damage,
+}
+
+/// The picture of an image, out of a file of them. Only what is read is held to its digest: the index, and the picture.
+fn look_up(path: &Path, image: u32) -> io::Result<Found> {
     let Some(file) = kept::there(File::open(path))? else {
-        return Ok(None);
+        return Ok(Found::Nothing);
     };
     let mut reader = BufReader::new(file);
-    let mut index = String::new();
-    reader.read_line(&mut index)?;
-    let entries: Vec<(u32, u64, u64)> = serde_json::from_str(&index)?;
-    let Some((_, offset, bytes)) = entries.into_iter().find(|(id, _, _)| *id == image) else {
-        return Ok(None);
+    let (mut index, mut sha256) = (Vec::new(), Vec::new());
+    reader.read_until(b'\n', &mut index)?;
+    reader.by_ref().take(65).read_until(b'\n', &mut sha256)?;
+    index.pop();
+    if sha256.pop() != Some(b'\n') || *digest::of_bytes(&index).as_bytes() != *sha256 {
+        return Ok(Found::Damage);
+    }
+    let entries: Vec<(u32, u64, u64, String)> = serde_json::from_slice(&index)?;
+    let Some((_, offset, bytes, sha256)) = entries.into_iter().find(|(id, ..)| *id == image) else {
+        return Ok(Found::Nothing);
     };
-    reader.seek(SeekFrom::Start(index.len() as u64 + offset))?;
-    let mut picture = vec![0; usize::try_from(bytes).map_err(io::Error::other)?];
-    reader.read_exact(&mut picture)?;
+    reader.seek(SeekFrom::Start(index.len() as u64 + 66 + offset))?;
+    let mut picture = Vec::new();
+    reader.by_ref().take(bytes).read_to_end(&mut picture)?;
+    if digest::of_bytes(&picture) != sha256 {
+        return Ok(Found::Damage);
+    }
     kept::touch(reader.get_ref())?;
-    Ok(Some(picture))
+    Ok(Found::Picture(picture))
 }
 
 fn cache(context: &Context) -> Cache {
@@ -171,13 +199,33 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_picture_is_found_by_its_image() {
+    fn a_picture_is_found_by_its_image_and_damage_wherever_it_is() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a");
-        fs::write(&path, "[[4,0,3],[9,3,2]]\nonetw").unwrap();
-        assert_eq!(look_up(&path, 4).unwrap().unwrap(), b"one");
-        assert_eq!(look_up(&path, 9).unwrap().unwrap(), b"tw");
-        assert_eq!(look_up(&path, 5).unwrap(), None);
-        assert_eq!(look_up(&folder.path().join("d"), 5).unwrap(), None);
+        let index = serde_json::json!([
+            [4, 0, 3, digest::of_bytes(b"one")],
+            [9, 3, 2, digest::of_bytes(b"tw")]
+        ]);
+        let index = index.to_string();
+        let whole = format!("{index}\n{}\nonetw", digest::of_bytes(index.as_bytes())).into_bytes();
+        fs::write(&path, &whole).unwrap();
+        assert_eq!(look_up(&path, 4).unwrap(), Found::Picture(b"one".to_vec()));
+        assert_eq!(look_up(&path, 9).unwrap(), Found::Picture(b"tw".to_vec()));
+        assert_eq!(look_up(&path, 5).unwrap(), Found::Nothing);
+        assert_eq!(look_up(&folder.path().join("d"), 5).unwrap(), Found::Nothing);
+        for place in 0..whole.len() {
+            let mut flipped = whole.clone();
+            flipped[place] ^= 1 << (place % 8);
+            fs::write(&path, &flipped).unwrap();
+            let [four, nine] = [4, 9].map(|image| look_up(&path, image).unwrap());
+            assert!(
+                [&four, &nine].contains(&&Found::Damage),
+                "{place}: {four:?} {nine:?}"
+            );
+        }
+        fs::write(&path, "[[4,0,3]]\none of before").unwrap();
+        assert_eq!(look_up(&path, 4).unwrap(), Found::Damage);
+        fs::write(&path, &whole[..whole.len() - 1]).unwrap();
+        assert_eq!(look_up(&path, 9).unwrap(), Found::Damage);
     }
 }

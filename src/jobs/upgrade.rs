@@ -20,10 +20,15 @@ async fn complete(context: &Context) -> Result<()> {
         if context.shutdown.is_cancelled() {
             break;
         }
-        let path = context.blobs.path(&manifest);
-        let read = tokio::task::spawn_blocking(move || summary(&path, classes));
+        let what = || format!("the manifest of the dataset {dataset} (version {version})");
+        let read = match context.blobs.sound(&manifest, what).await {
+            Ok(path) => tokio::task::spawn_blocking(move || summary(&path, classes))
+                .await
+                .map_err(Error::internal)?,
+            Err(damaged) => Err(damaged),
+        };
         // One that cannot be read must not keep the others from it.
-        match read.await.map_err(Error::internal)? {
+        match read {
             Ok(found) => {
                 let Summary {
                     content_sha256,

@@ -94,6 +94,7 @@ fn file(config: &Config, name: &str) -> WeightsSource {
     WeightsSource::File {
         path: absolute(&path),
         origin: name.to_owned(),
+        sha256: None,
     }
 }
 
@@ -116,6 +117,7 @@ async fn model(context: &Context, architecture: Architecture, reference: &str) -
     Ok(WeightsSource::File {
         path: absolute(&context.blobs.path(&model.sha256)),
         origin: model.id.to_string(),
+        sha256: Some(model.sha256),
     })
 }
 

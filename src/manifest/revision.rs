@@ -197,6 +197,7 @@ mod tests {
             pack_offset: 0,
             pack_width: 1,
             pack_height: 1,
+            pack_crc32: None,
         }
     }
 

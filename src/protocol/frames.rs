@@ -72,6 +72,7 @@ pub struct ModelFiles {
     pub sha256: String,
     pub weights: PathBuf,
     pub card: PathBuf,
+    pub card_sha256: String,
 }
 
 /// Header of a reply; what its body is, [`PredictOutcome`] says.
@@ -104,6 +105,8 @@ pub enum PredictOutcome {
     InvalidImage { message: String },
     /// The model cannot be used; the message is for the operator.
     ModelUnusable { message: String },
+    /// Its files are not those that were stored; the message is for the operator.
+    ModelDamaged { message: String },
 }
 
 /// The first frame that a child sends, once it can work.

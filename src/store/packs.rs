@@ -80,6 +80,26 @@ impl Store {
         .await
     }
 
+    /// This one is damaged, whichever datasets share it: who needs it makes another of the images. True where it was known.
+    pub async fn forget_pack(&self, blob: &str) -> Result<bool> {
+        let blob = blob.to_owned();
+        self.write(move |connection| {
+            Box::pin(async move {
+                let segments =
+                    sqlx::query("update segments set pack_gone = 1 where pack_blob = $1 and pack_gone = 0")
+                        .bind(&blob)
+                        .execute(&mut *connection)
+                        .await?;
+                let packs = sqlx::query("delete from packs where blob = $1")
+                    .bind(&blob)
+                    .execute(connection)
+                    .await?;
+                Ok(segments.rows_affected() + packs.rows_affected() > 0)
+            })
+        })
+        .await
+    }
+
     /// A job worked over these images: the packs that came with them were of use, those that are still there.
     pub async fn touch_segment_packs(&self, dataset: DatasetId) -> Result<()> {
         self.write(move |connection| {
@@ -222,6 +242,40 @@ mod tests {
             [""; 0],
             "nothing is kept for a dataset that is gone"
         );
+    }
+
+    #[tokio::test]
+    async fn a_damaged_pack_is_forgotten_whoever_made_it() {
+        let stand = Stand::new().await;
+        let store = &stand.store;
+        let dataset = stand.dataset("pictures").await.id;
+        let new = NewPack {
+            dataset,
+            blob: "a".repeat(64),
+            size: PackSize {
+                side: 128,
+                bring_up: true,
+            },
+            bytes: 40,
+        };
+        store.keep_pack(new, 100).await.unwrap();
+        let segment = async || {
+            store
+                .version_files(dataset, 1)
+                .await
+                .unwrap()
+                .unwrap()
+                .segments
+                .remove(0)
+        };
+        let own = segment().await.pack;
+        assert!(!store.forget_pack(&"b".repeat(64)).await.unwrap());
+        for blob in ["a".repeat(64), own.clone()] {
+            assert!(store.forget_pack(&blob).await.unwrap());
+            assert!(!store.forget_pack(&blob).await.unwrap(), "it is forgotten");
+        }
+        assert!(store.packs(dataset).await.unwrap().is_empty() && segment().await.pack_gone);
+        assert!(!store.referenced_blobs().await.unwrap().contains(&own));
     }
 
     #[tokio::test]

@@ -14,8 +14,8 @@ use serde::Deserialize;
 
 use crate::{
     digest,
-    domain::model::ModelCard,
-    protocol::Artifact,
+    domain::{damage::Damaged, model::ModelCard},
+    protocol::{Artifact, frames::ModelFiles},
     worker::{
         child::RunDir,
         state::{self, StateDict, StateFault},
@@ -43,10 +43,8 @@ pub enum BundleFault {
     Weights(#[from] StateFault),
     #[error("the model's files cannot be read or written: {0}")]
     Io(#[from] io::Error),
-    #[error(
-        "the model's weights are not the ones that they should be: their SHA-256 is {found}, not {expected}"
-    )]
-    WrongHash { expected: String, found: String },
+    #[error("{0}")]
+    Damaged(#[from] Damaged),
     #[error("the model's card cannot be used: {0}")]
     Card(String),
 }
@@ -64,20 +62,32 @@ pub fn write(dir: &RunDir, weights: &StateDict, card: &ModelCard) -> Result<Bund
     })
 }
 
-/// Reads weights whose SHA-256 (hexadecimal) is known.
-pub fn read_weights(path: &Path, sha256: &str) -> Result<StateDict, BundleFault> {
-    let (found, _) = digest::of_file(path)?;
-    if found != sha256 {
-        return Err(BundleFault::WrongHash {
-            expected: sha256.to_owned(),
-            found,
-        });
+/// Reads a model's weights, once they are what they should be.
+pub fn read_weights(files: &ModelFiles) -> Result<StateDict, BundleFault> {
+    if !digest::holds(&files.weights, &files.sha256)? {
+        return Err(weights_damaged().into());
     }
-    Ok(state::read(path)?)
+    Ok(state::read(&files.weights)?)
 }
 
-/// Reads a card and checks that this program understands it.
-pub fn read_card(path: &Path) -> Result<ModelCard, BundleFault> {
+/// Reads a model's card, once it is what it should be and if this program understands it.
+pub fn read_card(files: &ModelFiles) -> Result<ModelCard, BundleFault> {
+    if !digest::holds(&files.card, &files.card_sha256)? {
+        return Err(card_damaged().into());
+    }
+    read_any_card(&files.card)
+}
+
+pub fn weights_damaged() -> Damaged {
+    Damaged::new("the file of the model's weights")
+}
+
+pub fn card_damaged() -> Damaged {
+    Damaged::new("the model's card")
+}
+
+/// Reads a card that nothing is known of and checks that this program understands it.
+pub fn read_any_card(path: &Path) -> Result<ModelCard, BundleFault> {
     let mut text = Vec::new();
     File::open(path)?.take(MAX_CARD + 1).read_to_end(&mut text)?;
     if text.len() as u64 > MAX_CARD {
@@ -141,7 +151,20 @@ pub(crate) mod tests {
             spec::JobSpec,
         },
         id::DatasetId,
+        worker::stored::tests::flipping,
     };
+
+    impl BundleFiles {
+        /// As the server would name them.
+        pub(crate) fn at(&self, dir: &RunDir) -> ModelFiles {
+            ModelFiles {
+                sha256: self.weights.sha256.clone(),
+                weights: dir.file(&self.weights.file),
+                card: dir.file(&self.card.file),
+                card_sha256: self.card.sha256.clone(),
+            }
+        }
+    }
 
     /// A card of a model with these classes that sees 32 pixels.
     pub(crate) fn card(classes: &[&str]) -> ModelCard {
@@ -190,13 +213,33 @@ pub(crate) mod tests {
         let card = card(&["ants", "bees"]);
         let files = write(&dir, &weights(), &card).unwrap();
         assert_eq!(files.weights.file, "model.safetensors");
-        assert_eq!(read_card(&dir.file(&files.card.file)).unwrap(), card);
-        let path = dir.file(&files.weights.file);
-        assert_eq!(state::read_metadata(&path).unwrap()["format"], "pt");
-        let back = read_weights(&path, &files.weights.sha256).unwrap();
+        let files = files.at(&dir);
+        assert_eq!(read_card(&files).unwrap(), card);
+        assert_eq!(state::read_metadata(&files.weights).unwrap()["format"], "pt");
+        let back = read_weights(&files).unwrap();
         assert!(back["fc.bias"].equal(&weights()["fc.bias"]));
-        let wrong = read_weights(&path, &"0".repeat(64)).unwrap_err();
-        assert!(matches!(wrong, BundleFault::WrongHash { .. }), "{wrong}");
+    }
+
+    #[test]
+    fn a_model_with_a_flipped_bit_is_not_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = RunDir::new(folder.path());
+        let files = write(&dir, &weights(), &card(&["ants", "bees"]))
+            .unwrap()
+            .at(&dir);
+        let is_damage = |fault: BundleFault| matches!(fault, BundleFault::Damaged(_));
+        flipping(&files.weights, 7, || {
+            assert!(is_damage(read_weights(&files).unwrap_err()))
+        });
+        flipping(&files.card, 7, || {
+            assert!(is_damage(read_card(&files).unwrap_err()))
+        });
+        fs::remove_file(&files.card).unwrap();
+        assert!(
+            is_damage(read_card(&files).unwrap_err()),
+            "one that is gone is no better"
+        );
+        assert!(read_weights(&files).is_ok());
     }
 
     #[test]
@@ -205,7 +248,7 @@ pub(crate) mod tests {
         let path = folder.path().join("model.json");
         let refusal = |text: &str| {
             fs::write(&path, text).unwrap();
-            read_card(&path).unwrap_err().to_string()
+            read_any_card(&path).unwrap_err().to_string()
         };
         assert!(refusal(r#"{"format": 2, "novelty": true}"#).contains("format 2"));
         assert!(refusal("{").contains("card"));
@@ -225,6 +268,6 @@ pub(crate) mod tests {
         let mut old = serde_json::to_value(card(&["a", "b"])).unwrap();
         old.as_object_mut().unwrap().remove("temperature");
         fs::write(&path, old.to_string()).unwrap();
-        assert_eq!(read_card(&path).unwrap().temperature, 1.0);
+        assert_eq!(read_any_card(&path).unwrap().temperature, 1.0);
     }
 }

@@ -18,6 +18,7 @@ pub mod predict;
 pub mod rows;
 pub mod sample;
 pub mod state;
+pub mod stored;
 pub mod thumbnails;
 pub mod train;
 pub mod weights;

@@ -11,6 +11,7 @@ use rustix::process::{self, Resource, Rlimit};
 
 use crate::{
     domain::{
+        damage::Damaged,
         dataset::DatasetError,
         job::{FailureCode, JobError},
     },
@@ -19,7 +20,9 @@ use crate::{
         child::{Reporter, RunDir, StopFlag, Stopped},
         device, disk, export,
         fault::{self, TorchFault},
-        import, ingest, pixels, thumbnails, train,
+        import, ingest, pixels,
+        stored::damage_in,
+        thumbnails, train,
     },
 };
 
@@ -123,6 +126,10 @@ fn explained(kind: Kind, fault: &anyhow::Error) -> Option<RunResult> {
         let message =
             "the server's disk is full; delete datasets or models that are no longer needed and try again";
         return Some(failure(kind, FailureCode::DiskFull, "disk_full", message));
+    }
+    if let Some(damaged) = damage_in(fault) {
+        let message = damaged.to_string();
+        return Some(failure(kind, FailureCode::DataDamaged, Damaged::CODE, &message));
     }
     let out_of_memory = fault
         .chain()
@@ -243,6 +250,11 @@ mod tests {
             .context("writing the checkpoint");
         let result = explained(Kind::Train, &full);
         assert!(matches!(result, Some(RunResult::Failed { error }) if error.code == FailureCode::DiskFull));
+        let damaged = anyhow::Error::from(Damaged::new("it")).context("reading it");
+        let result = explained(Kind::Export, &damaged);
+        assert!(
+            matches!(result, Some(RunResult::Failed { error }) if error.code == FailureCode::DataDamaged)
+        );
         let result = explained(Kind::Ingest, &full);
         assert!(matches!(result, Some(RunResult::Rejected { error, .. }) if error.code == "disk_full"));
         let memory = anyhow!("CUDA out of memory. Tried to allocate 2.00 GiB").context("step 12");

@@ -1,8 +1,8 @@
 //! Rows of 32-bit floats in a file: written one after another, then mapped into memory, so that they may be more than memory holds and
 //! another process may go on with them.
 //!
-//! The file is safetensors with one tensor, `rows`, and one text, the key that tells what the rows are. Training keeps the activations
-//! of frozen stages so.
+//! The file is safetensors with two tensors, `rows` and the CRC-32 of each, `sums`, and one text, the key that tells what the rows are.
+//! Training keeps the activations of frozen stages so.
 
 use std::{
     fs::File,
@@ -17,19 +17,24 @@ use safetensors::{Dtype, SafeTensors};
 use serde_json::json;
 use tch::{Device, Kind, Tensor};
 
-use crate::worker::{child::RunDir, disk::OutputFile};
+use super::{child::RunDir, disk::OutputFile, state, stored::crc32};
 
 /// Name of the tensor.
 const ROWS: &str = "rows";
+/// Name of the tensor of their CRC-32s, `[rows]`, 32 bits each.
+const SUMS: &str = "sums";
 /// Name of the text.
 const KEY: &str = "key";
 const FLOAT: usize = size_of::<f32>();
+const SUM: usize = size_of::<u32>();
 
 /// A file that is being written.
 pub struct RowsWriter {
     path: PathBuf,
     out: BufWriter<OutputFile>,
     shape: Vec<i64>,
+    /// Of the rows that were written.
+    sums: Vec<u8>,
     written: i64,
 }
 
@@ -41,6 +46,7 @@ impl RowsWriter {
         let mut header = serde_json::to_vec(&json!({
             "__metadata__": {KEY: key},
             ROWS: {"dtype": "F32", "shape": shape, "data_offsets": [0, bytes]},
+            SUMS: {"dtype": "U32", "shape": [rows], "data_offsets": [bytes, bytes + rows * SUM]},
         }))?;
         // Floats begin at a multiple of their size, as the mapping itself does.
         header.resize(header.len().next_multiple_of(8), b' ');
@@ -51,6 +57,7 @@ impl RowsWriter {
             path: dir.file(name),
             out,
             shape,
+            sums: Vec::with_capacity(rows * SUM),
             written: 0,
         })
     }
@@ -63,17 +70,19 @@ impl RowsWriter {
             .split_first()
             .map_or((0, vec![]), |(n, row)| (*n, row.to_vec()));
         ensure!(row == self.shape[1..], "rows of another shape");
-        let values: Vec<f32> = Vec::try_from(&rows.view(-1))?;
-        for value in values {
-            self.out.write_all(&value.to_le_bytes())?;
+        let length = row.iter().product::<i64>() as usize * FLOAT;
+        for row in state::bytes_of(&rows).chunks_exact(length.max(1)) {
+            self.sums.extend(crc32(row).to_le_bytes());
+            self.out.write_all(row)?;
         }
         self.written += count;
         Ok(())
     }
 
     /// Ends the file and opens it for reading.
-    pub fn finish(self, key: &str) -> anyhow::Result<Rows> {
+    pub fn finish(mut self, key: &str) -> anyhow::Result<Rows> {
         ensure!(self.written == self.shape[0], "rows are missing");
+        self.out.write_all(&self.sums)?;
         self.out
             .into_inner()
             .map_err(std::io::IntoInnerError::into_error)?;
@@ -85,6 +94,7 @@ impl RowsWriter {
 pub struct Rows {
     map: Mmap,
     data: Range<usize>,
+    sums: Range<usize>,
     /// Of one row.
     shape: Vec<i64>,
     count: usize,
@@ -94,7 +104,8 @@ impl Rows {
     /// Opens a file whose rows are those of `key`.
     ///
     /// # Errors
-    /// It is no such file, it is cut short, or its rows are others.
+    /// It is no such file, it is cut short, its rows are others, or one of them is damaged: all are looked at, and so are in memory for
+    /// the first epoch.
     pub fn open(path: &Path, key: &str) -> anyhow::Result<Self> {
         let file = File::open(path)?;
         ensure!(file.metadata()?.len() > 0, "the file is empty");
@@ -112,26 +123,43 @@ impl Rows {
         let rows = tensors.tensor(ROWS)?;
         ensure!(rows.dtype() == Dtype::F32, "the rows are no 32-bit floats");
         let (count, row) = rows.shape().split_first().context("the rows have no shape")?;
+        let sums = tensors.tensor(SUMS)?;
+        ensure!(
+            sums.dtype() == Dtype::U32 && sums.shape() == [*count],
+            "the rows have no sums"
+        );
         let begin = 8 + header;
         let data = begin..begin + rows.data().len();
+        let sums = data.end..data.end + sums.data().len();
         let (count, shape) = (*count, row.iter().map(|&side| side as i64).collect());
-        Ok(Self {
+        let rows = Self {
             map,
             data,
+            sums,
             shape,
             count,
-        })
+        };
+        (0..count).try_for_each(|number| rows.row(number).map(|_| ()))?;
+        Ok(rows)
+    }
+
+    /// The bytes of a row, if they are those that were written.
+    fn row(&self, number: usize) -> anyhow::Result<&[u8]> {
+        ensure!(number < self.count, "there is no row {number}");
+        let length = self.shape.iter().product::<i64>() as usize * FLOAT;
+        let row = &self.map[self.data.clone()][number * length..][..length];
+        let sum = &self.map[self.sums.clone()][number * SUM..][..SUM];
+        ensure!(crc32(row).to_le_bytes() == sum, "row {number} is damaged");
+        Ok(row)
     }
 
     /// Rows by their numbers, in this order: `[N, …row]` on the CPU.
     pub fn take(&self, numbers: impl ExactSizeIterator<Item = usize>) -> anyhow::Result<Tensor> {
         let row = self.shape.iter().product::<i64>() as usize * FLOAT;
-        let data = &self.map[self.data.clone()];
         let shape = [&[numbers.len() as i64], &self.shape[..]].concat();
         let mut bytes = Vec::with_capacity(numbers.len() * row);
         for number in numbers {
-            ensure!(number < self.count, "there is no row {number}");
-            bytes.extend_from_slice(&data[number * row..][..row]);
+            bytes.extend_from_slice(self.row(number)?);
         }
         Ok(Tensor::f_from_data_size(&bytes, &shape, Kind::Float)?)
     }
@@ -153,6 +181,7 @@ mod tests {
     use std::fs;
 
     use super::*;
+    use crate::worker::stored::tests::flipping;
 
     fn written(folder: &Path) -> (PathBuf, Tensor) {
         let values = Tensor::arange(5 * 6, (Kind::Float, Device::Cpu)).view([5, 2, 3]) / 7.0;
@@ -187,6 +216,15 @@ mod tests {
             fs::write(&path, &whole[..length]).unwrap();
             assert!(Rows::open(&path, "this").is_err(), "{length}");
         }
+    }
+
+    #[test]
+    fn a_flipped_bit_is_found_wherever_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, _) = written(folder.path());
+        let length = fs::metadata(&path).unwrap().len() as usize;
+        flipping(&path, 2 * length, || assert!(Rows::open(&path, "this").is_err()));
+        assert!(Rows::open(&path, "this").is_ok());
     }
 
     #[test]

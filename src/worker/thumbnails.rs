@@ -1,5 +1,5 @@
-//! `finetuned-worker thumbnails`: makes pictures of a segment small and encodes them: those of its pack, or where that has gone the
-//! originals, packed once more on the way, so that both give the same. Nothing of the original files gets into what is made.
+//! `finetuned-worker thumbnails`: makes pictures of a segment small and encodes them: those of its pack, or where that has gone or is
+//! damaged the originals, packed once more on the way, so that both give the same. Nothing of the original files gets into what is made.
 
 use std::{
     fs::File,
@@ -14,15 +14,20 @@ use rayon::{ThreadPoolBuilder, prelude::*};
 use super::{
     child::{RunDir, StopFlag, Stopped},
     pixels::{self, Picture, PictureView},
+    stored::{self, crc32},
 };
-use crate::protocol::{ManifestImage, RunResult, Segment, ThumbnailsRun};
+use crate::{
+    digest,
+    domain::damage::Damaged,
+    protocol::{ManifestImage, RunResult, Segment, ThumbnailsRun},
+};
 
 /// Name within the run directory.
 const FILE: &str = "thumbnails.bin";
 /// Of the JPEGs, 1 to 100: small files, and nothing to be seen of it at this size.
 const QUALITY: u8 = 85;
 
-/// Leaves one file in `dir`: a line of JSON, `[[image, offset, bytes], …]`, and after it the pictures.
+/// Leaves one file in `dir`: a line of JSON, `[[image, offset, bytes, sha256], …]`, a line with the SHA-256 of that one, and the pictures.
 ///
 /// # Errors
 /// [`Stopped`] once `stop` is set; anything else is a failure of ours or of the machine.
@@ -44,11 +49,12 @@ pub fn draw(run: &ThumbnailsRun, dir: &RunDir, stop: &StopFlag) -> anyhow::Resul
     let mut index = Vec::new();
     let mut offset = 0;
     for (image, bytes) in run.pictures.iter().zip(&drawn) {
-        index.push((image.id, offset, bytes.len()));
+        index.push((image.id, offset, bytes.len(), digest::of_bytes(bytes)));
         offset += bytes.len();
     }
+    let index = serde_json::to_string(&index)?;
     let mut out = File::create(dir.file(FILE))?;
-    writeln!(out, "{}", serde_json::to_string(&index)?)?;
+    writeln!(out, "{index}\n{}", digest::of_bytes(index.as_bytes()))?;
     for bytes in &drawn {
         out.write_all(bytes)?;
     }
@@ -58,49 +64,52 @@ pub fn draw(run: &ThumbnailsRun, dir: &RunDir, stop: &StopFlag) -> anyhow::Resul
 }
 
 /// Where the pixels come from.
-enum Source {
-    Pack(Mmap),
-    Originals { files: Mmap, pack_side: u32 },
+struct Source<'a> {
+    segment: &'a Segment,
+    /// None where it has gone.
+    pack: Option<Mmap>,
 }
 
-impl Source {
-    fn open(segment: &Segment) -> anyhow::Result<Self> {
-        // SAFETY: the files are immutable blobs of the server; nobody shortens or changes them.
-        let mapped = |file| unsafe { Mmap::map(&file) };
-        match File::open(&segment.pack) {
-            Ok(pack) => Ok(Self::Pack(mapped(pack)?)),
-            Err(fault) if fault.kind() == io::ErrorKind::NotFound => {
-                let images = File::open(&segment.images).context("the images cannot be opened")?;
-                Ok(Self::Originals {
-                    files: mapped(images)?,
-                    pack_side: segment.pack_side,
-                })
+impl<'a> Source<'a> {
+    fn open(segment: &'a Segment) -> anyhow::Result<Self> {
+        let pack = match File::open(&segment.pack) {
+            Err(fault) if fault.kind() == io::ErrorKind::NotFound => None,
+            file => {
+                let file = file.context("the pixel pack cannot be opened")?;
+                // SAFETY: the file is an immutable blob of the server; nobody shortens or changes it.
+                Some(unsafe { Mmap::map(&file)? })
             }
-            Err(fault) => Err(fault).context("the pixel pack cannot be opened"),
-        }
+        };
+        Ok(Self { segment, pack })
     }
 
     fn thumbnail(&self, image: &ManifestImage, side: u32) -> anyhow::Result<Vec<u8>> {
-        match self {
-            Self::Pack(pack) => {
-                let length = pixels::byte_count(image.pack_width, image.pack_height);
-                let view = part(pack, image.pack_offset, length)
-                    .and_then(|rgb| PictureView::new(image.pack_width, image.pack_height, rgb));
-                small(
-                    view.with_context(|| format!("image {} is not in the pixel pack", image.id))?,
-                    side,
-                )
-            }
-            Self::Originals { files, pack_side } => {
-                let bytes = part(files, image.offset, image.bytes);
-                let bytes = bytes.with_context(|| format!("image {} is not in the images file", image.id))?;
-                let picture: Picture =
-                    pixels::decode(bytes, u64::from(image.width) * u64::from(image.height))
-                        .with_context(|| format!("image {} no longer decodes", image.id))?;
-                small(pixels::pack(picture, *pack_side).view(), side)
-            }
+        if let Some(packed) = self.pack.as_ref().and_then(|pack| packed(pack, image)) {
+            return small(packed, side);
         }
+        let originals = File::open(&self.segment.images).map_err(|fault| match fault.kind() {
+            io::ErrorKind::NotFound => Damaged::image(image.id, &image.path).into(),
+            _ => anyhow::Error::new(fault).context("the images cannot be opened"),
+        })?;
+        let bytes = stored::read_original(&originals, image)?;
+        let picture: Picture = pixels::decode(&bytes, u64::from(image.width) * u64::from(image.height))
+            .with_context(|| format!("image {} no longer decodes", image.id))?;
+        small(pixels::pack(picture, self.segment.pack_side).view(), side)
     }
+}
+
+/// A packed picture, if it is what was written. One without a sum, of before, is not believed.
+fn packed<'a>(pack: &'a [u8], image: &ManifestImage) -> Option<PictureView<'a>> {
+    let length = pixels::byte_count(image.pack_width, image.pack_height);
+    let rgb = part(pack, image.pack_offset, length)?;
+    if image.pack_crc32 != Some(crc32(rgb)) {
+        tracing::warn!(
+            image = image.id,
+            "its packed pixels are damaged or have no sum; its file is taken"
+        );
+        return None;
+    }
+    PictureView::new(image.pack_width, image.pack_height, rgb)
 }
 
 fn part(file: &[u8], offset: u64, length: u64) -> Option<&[u8]> {
@@ -134,7 +143,7 @@ fn fitted(width: u32, height: u32, side: u32) -> (u32, u32) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::split::Split;
+    use crate::{domain::split::Split, worker::stored::tests::flipping};
 
     #[test]
     fn pictures_keep_their_proportion_and_are_never_made_larger() {
@@ -165,7 +174,7 @@ mod tests {
                 path: String::new(),
                 class: None,
                 split: Split::Train,
-                sha256: String::new(),
+                sha256: digest::of_bytes(&file),
                 offset: originals.len() as u64,
                 bytes: file.len() as u64,
                 width,
@@ -173,6 +182,7 @@ mod tests {
                 pack_offset: packed.len() as u64,
                 pack_width: pack.width,
                 pack_height: pack.height,
+                pack_crc32: Some(crc32(&pack.rgb)),
             });
             originals.extend(file);
             packed.extend(pack.rgb);
@@ -181,6 +191,7 @@ mod tests {
             number: 0,
             images: folder.path().join("images"),
             pack: folder.path().join("pack"),
+            pack_sha256: digest::of_bytes(&packed),
             pack_side: 256,
         };
         std::fs::write(&segment.images, originals).unwrap();
@@ -199,21 +210,36 @@ mod tests {
         };
         let bytes = drawn(&run);
         let end = bytes.iter().position(|byte| *byte == b'\n').unwrap();
-        let index: Vec<(u32, usize, usize)> = serde_json::from_slice(&bytes[..end]).unwrap();
+        let index: Vec<(u32, usize, usize, String)> = serde_json::from_slice(&bytes[..end]).unwrap();
+        assert_eq!(
+            bytes[end + 1..][..64],
+            *digest::of_bytes(&bytes[..end]).as_bytes()
+        );
         let decoded = |place: usize| -> Picture {
-            let (_, offset, length) = index[place];
-            pixels::decode(&bytes[end + 1 + offset..][..length], 1 << 20).unwrap()
+            let (_, offset, length, sha256) = &index[place];
+            let jpeg = &bytes[end + 66 + offset..][..*length];
+            assert_eq!(*sha256, digest::of_bytes(jpeg));
+            pixels::decode(jpeg, 1 << 20).unwrap()
         };
         assert_eq!((index[0].0, index[1].0), (7, 9));
         assert_eq!((decoded(0).width, decoded(0).height), (64, 64));
         assert_eq!((decoded(1).width, decoded(1).height), (100, 85));
         assert!(decoded(0).rgb[0] > 150 && decoded(1).rgb[2] > 150);
 
+        flipping(&run.segment.pack, 10, || {
+            assert!(drawn(&run) == bytes, "out of the originals")
+        });
         std::fs::remove_file(&run.segment.pack).unwrap();
         assert!(drawn(&run) == bytes, "out of the originals");
 
+        let fault = |run: &ThumbnailsRun| draw(run, &dir, &StopFlag::default()).unwrap_err();
+        flipping(&run.segment.images, 10, || {
+            assert!(stored::damage_in(&fault(&run)).is_some())
+        });
         run.pictures[1].bytes += 1;
-        let beyond = draw(&run, &dir, &StopFlag::default());
-        assert!(beyond.is_err(), "past the end of the file");
+        assert!(
+            stored::damage_in(&fault(&run)).is_some(),
+            "past the end of the file"
+        );
     }
 }

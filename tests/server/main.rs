@@ -16,6 +16,7 @@ mod exports;
 mod full_disk;
 mod hostile;
 mod imports;
+mod integrity;
 mod jobs;
 mod measure;
 mod models;

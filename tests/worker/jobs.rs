@@ -6,6 +6,7 @@ use std::{
 };
 
 use finetuned::{
+    digest,
     domain::{
         model::DatasetLineage,
         name::Name,
@@ -57,6 +58,7 @@ fn message(line: &str) -> WorkerMessage {
 fn ingest_run(archive: PathBuf) -> RunSpec {
     RunSpec::Ingest(IngestRun {
         dataset: DatasetId::new(),
+        sha256: Some(digest::of_file(&archive).unwrap().0),
         archive,
         limits: IngestLimits::DEFAULT,
         min_free_bytes: 0,
@@ -109,10 +111,12 @@ impl Dataset {
                 .map(|class| class.name.clone())
                 .collect(),
             manifest: file(&self.result.manifest.file),
+            manifest_sha256: self.result.manifest.sha256.clone(),
             segments: vec![Segment {
                 number: 0,
                 images: file(&self.result.images_file.file),
                 pack: file(&self.result.pack.file),
+                pack_sha256: digest::of_file(&file(&self.result.pack.file)).unwrap().0,
                 pack_side: PACK_SIDE,
             }],
             packs: Vec::new(),
@@ -136,7 +140,14 @@ impl Dataset {
         let mut spec = spec(6);
         spec["backbone"]["weights"] = json!(origin);
         spec["freeze"] = json!("backbone");
-        let run = self.run(spec, WeightsSource::File { path, origin });
+        let run = self.run(
+            spec,
+            WeightsSource::File {
+                path,
+                origin,
+                sha256: None,
+            },
+        );
         run_dir(&RunSpec::Train(Box::new(run)))
     }
 
@@ -192,6 +203,7 @@ fn model_of(folder: &Path, result: &TrainResult) -> ModelFiles {
         sha256: result.weights.sha256.clone(),
         weights: folder.join(&result.weights.file),
         card: folder.join(&result.card_file.file),
+        card_sha256: result.card_file.sha256.clone(),
     }
 }
 

@@ -33,12 +33,13 @@ fn every_request_gets_one_reply_and_a_bad_one_hurts_no_other() {
         sha256: "ab".repeat(32),
         weights: folder.path().join("unknown.safetensors"),
         card: folder.path().join("unknown.json"),
+        card_sha256: "ab".repeat(32),
     };
     let mut worker = ready();
     let expected = |id: u64| match id {
         7 => "unsupported_image",
         11 => "invalid_image",
-        13 => "model_unusable",
+        13 => "model_damaged",
         _ => "predicted",
     };
     for id in 0..40 {

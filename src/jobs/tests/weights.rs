@@ -47,7 +47,8 @@ async fn imagenet_is_an_own_file_where_there_is_one_and_else_the_hubs() {
     std::fs::create_dir(&folder).unwrap();
     std::fs::write(folder.join("resnet34.safetensors"), b"weights").unwrap();
     stand.config.weights.weights_dir = Some(folder.clone());
-    let WeightsSource::File { path, origin } = resolved(&stand, json!({"architecture": "resnet34"})).await
+    let WeightsSource::File { path, origin, .. } =
+        resolved(&stand, json!({"architecture": "resnet34"})).await
     else {
         panic!("it is not the file");
     };
@@ -125,7 +126,7 @@ async fn a_model_is_its_blob_and_must_be_of_the_same_architecture() {
     let stand = Stand::new().await;
     let model = stand.model().await;
     let backbone = json!({"architecture": "resnet18", "weights": "insects"});
-    let WeightsSource::File { path, origin } = resolved(&stand, backbone).await else {
+    let WeightsSource::File { path, origin, .. } = resolved(&stand, backbone).await else {
         panic!("it was not found");
     };
     assert_eq!(

@@ -41,7 +41,7 @@ const THREADS: i32 = 2;
 pub fn run(run: &ExportRun, dir: &RunDir, stop: &StopFlag) -> anyhow::Result<RunResult> {
     tch::set_num_threads(THREADS);
     let path = dir.file(FILE);
-    let card = bundle::read_card(&run.model.card)?;
+    let card = bundle::read_card(&run.model)?;
     if run.spec.format == ExportFormat::Bundle {
         write_bundle(&path, &run.model)?;
     } else {
@@ -74,7 +74,7 @@ struct Model {
 
 impl Model {
     fn read(run: &ExportRun, card: ModelCard) -> anyhow::Result<Self> {
-        let weights = bundle::read_weights(&run.model.weights, &run.model.sha256)?;
+        let weights = bundle::read_weights(&run.model)?;
         let network = Network::loaded(card.architecture, card.classes.len(), &weights, Device::Cpu)?;
         Ok(Self::new(card, run.title.clone(), network))
     }
@@ -94,11 +94,9 @@ impl Model {
 /// The model's files as they are.
 fn write_bundle(path: &Path, files: &ModelFiles) -> anyhow::Result<()> {
     let mut archive = Archive::create(path)?;
-    archive.add_file(bundle::CARD_FILE, &files.card)?;
-    let found = archive.add_file(bundle::WEIGHTS_FILE, &files.weights)?;
-    ensure!(
-        found == files.sha256,
-        "the model's weights are not the ones that they should be"
-    );
+    let card = archive.add_file(bundle::CARD_FILE, &files.card)?;
+    ensure!(card == files.card_sha256, bundle::card_damaged());
+    let weights = archive.add_file(bundle::WEIGHTS_FILE, &files.weights)?;
+    ensure!(weights == files.sha256, bundle::weights_damaged());
     archive.finish()
 }

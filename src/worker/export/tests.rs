@@ -64,11 +64,7 @@ fn run_of(dir: &RunDir, architecture: Architecture, format: ExportFormat) -> Exp
     let network = by_formula(architecture, CLASSES.len());
     let files = bundle::write(dir, network.state(), &card(architecture)).unwrap();
     ExportRun {
-        model: ModelFiles {
-            sha256: files.weights.sha256,
-            weights: dir.file(&files.weights.file),
-            card: dir.file(&files.card.file),
-        },
+        model: files.at(dir),
         title: "insects@2".to_owned(),
         spec: ExportSpec::check(format, false, false, architecture).unwrap(),
     }

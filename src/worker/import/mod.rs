@@ -72,7 +72,7 @@ fn import(
         }
         ImportContents::Bundle => {
             let files = packed::unpack(spec, dir, reporter, stop)?;
-            let card = bundle::read_card(&files.card).map_err(card_fault)?;
+            let card = bundle::read_any_card(&files.card).map_err(card_fault)?;
             check_card(&card, spec.max_classes)?;
             (read(&files.weights)?, card)
         }
@@ -152,7 +152,7 @@ fn described_card(weights: &StateDict, described: &WeightsDescription) -> anyhow
     })
 }
 
-/// A card that came with a file is a stranger's too: what [`bundle::read_card`] presumes of our own is checked here.
+/// A card that came with a file is a stranger's too: what [`bundle::read_any_card`] presumes of our own is checked here.
 fn check_card(card: &ModelCard, max_classes: usize) -> anyhow::Result<()> {
     let refuse = |message: String| Err(Refusal::new(format!("the bundle's model.json: {message}")).into());
     if card.classes.len() > max_classes {

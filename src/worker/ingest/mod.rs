@@ -26,7 +26,12 @@ mod tests;
 mod twins;
 mod warnings;
 
-use std::{thread, time::Duration};
+use std::{
+    fs,
+    io::{self, Read as _},
+    thread,
+    time::Duration,
+};
 
 use anyhow::{Context, anyhow, ensure};
 
@@ -38,9 +43,13 @@ use self::{
     pulse::Pulse,
     rejection::Rejection,
 };
-use super::child::{Reporter, RunDir, StopFlag, Stopped};
+use super::{
+    child::{Reporter, RunDir, StopFlag, Stopped},
+    stored::crc32,
+};
 use crate::{
-    domain::split::Split,
+    digest::{self, Hasher},
+    domain::{damage::Damaged, split::Split},
     protocol::{BulkFile, IngestResult, IngestRun, ManifestImage, RunResult},
 };
 
@@ -63,16 +72,47 @@ pub fn run(
     stop: &StopFlag,
 ) -> anyhow::Result<RunResult> {
     let pulse = Pulse::new(reporter, stop);
-    match ingest(spec, dir, &pulse) {
+    let (read, sound) = thread::scope(|scope| {
+        // Beside the reading, which has the archive in memory then.
+        let sound = scope.spawn(|| archive_is_sound(spec, stop));
+        let read = ingest(spec, dir, &pulse);
+        pulse.hold(SYNC);
+        (read, sound.join())
+    });
+    // However the stop made itself felt.
+    if read.is_err() && stop.is_set() {
+        return Err(Stopped.into());
+    }
+    let sound = sound.map_err(|_| anyhow!("hashing the archive failed unexpectedly"))??;
+    // Whatever was found in it, it is not what was uploaded.
+    ensure!(sound, Damaged::new("the dataset's archive"));
+    match read {
         Ok(result) => Ok(result),
-        // However the stop made itself felt.
-        Err(_) if stop.is_set() => Err(Stopped.into()),
         Err(error) => Ok(RunResult::Rejected {
             error: error.downcast::<Rejection>()?.into_error(),
             report: None,
             report_entries: None,
         }),
     }
+}
+
+/// Whether the archive is still the one that was uploaded. When the run is to stop, nobody wants to know any more.
+fn archive_is_sound(spec: &IngestRun, stop: &StopFlag) -> io::Result<bool> {
+    let Some(sha256) = &spec.sha256 else {
+        return Ok(true);
+    };
+    let mut hasher = Hasher::new();
+    let mut archive = fs::File::open(&spec.archive)?;
+    let mut piece = vec![0; 1 << 20];
+    while !stop.is_set() {
+        match archive.read(&mut piece) {
+            Ok(0) => return Ok(hasher.finish() == *sha256),
+            Ok(count) => hasher.update(&piece[..count]),
+            Err(error) if digest::is_lost(&error) => return Ok(false),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(true)
 }
 
 fn ingest(spec: &IngestRun, dir: &RunDir, pulse: &Pulse<'_>) -> anyhow::Result<RunResult> {
@@ -207,6 +247,7 @@ impl Outputs {
             pack_offset: pack_offset.context("cannot write the pixel pack")?,
             pack_width: image.packed.width,
             pack_height: image.packed.height,
+            pack_crc32: Some(crc32(&image.packed.rgb)),
         };
         Ok(Stored {
             image: manifest,

@@ -35,7 +35,11 @@ fn shared(name: &str) -> Option<PathBuf> {
 
 fn base_weights(path: PathBuf, architecture: Architecture) -> StateDict {
     let origin = "published.safetensors".to_owned();
-    let source = WeightsSource::File { path, origin };
+    let source = WeightsSource::File {
+        path,
+        origin,
+        sha256: None,
+    };
     let reporter = Reporter::to(std::io::sink());
     let loaded = weights::obtain(&source, architecture, &reporter, &StopFlag::default());
     loaded.unwrap().unwrap().state

@@ -18,7 +18,7 @@ use super::{
     Options, Place,
     answer::{self, Computed},
     decode::{Picture, Pixels},
-    models::Models,
+    models::{Models, Unloadable},
     pipe::Replies,
     queue::Queue,
     self_test,
@@ -130,13 +130,12 @@ impl Lanes<'_> {
             // Nothing is said to those who wait: the end of this process tells the server that they may come back.
             Err(Failure::Torch(TorchFault::DeviceLost(message))) => bail!("the device is lost: {message}"),
             Err(failure) => {
-                let message = failure.message();
+                let out_of_memory = matches!(failure, Failure::Torch(TorchFault::OutOfMemory(_)));
+                let outcome = PredictOutcome::from(failure);
                 for picture in batch {
-                    let message = message.clone();
-                    self.replies
-                        .reply(picture.id, PredictOutcome::ModelUnusable { message });
+                    self.replies.reply(picture.id, outcome.clone());
                 }
-                if matches!(failure, Failure::Torch(TorchFault::OutOfMemory(_))) {
+                if out_of_memory {
                     self.models.clear();
                 }
                 Ok(())
@@ -174,15 +173,17 @@ impl Drop for Closing<'_> {
 
 /// Why a batch has no answers.
 enum Failure {
-    Model(String),
+    Model(Unloadable),
     Torch(TorchFault),
 }
 
-impl Failure {
-    fn message(&self) -> String {
-        match self {
-            Failure::Model(message) => message.clone(),
-            Failure::Torch(fault) => format!("the network could not be computed: {fault}"),
+impl From<Failure> for PredictOutcome {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Model(fault) => fault.into(),
+            Failure::Torch(fault) => PredictOutcome::ModelUnusable {
+                message: format!("the network could not be computed: {fault}"),
+            },
         }
     }
 }

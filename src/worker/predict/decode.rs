@@ -2,12 +2,12 @@
 
 use std::{
     panic::{self, AssertUnwindSafe},
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
-use super::{Request, lru::Lru, pipe::Replies, queue::Queue};
+use super::{Request, lru::Lru, models::Unloadable, pipe::Replies, queue::Queue};
 use crate::{
     domain::model::ModelCard,
     protocol::frames::{ModelFiles, PredictInput, PredictOutcome, PredictTask},
@@ -96,7 +96,7 @@ impl Decoder {
             body,
             arrived,
         } = request;
-        let card = self.card(&header.model.card)?;
+        let card = self.card(&header.model)?;
         check_task(header.task, header.input, &card)?;
         let pixels = match header.input {
             PredictInput::Image => Pixels::Rgb(decoded(&body, &card, header.max_pixels)?),
@@ -114,15 +114,13 @@ impl Decoder {
         })
     }
 
-    fn card(&self, path: &Path) -> Result<Arc<ModelCard>, PredictOutcome> {
+    fn card(&self, files: &ModelFiles) -> Result<Arc<ModelCard>, PredictOutcome> {
         let mut cards = self.cards.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = path.to_owned();
+        let key = files.card.clone();
         if let Some(card) = cards.get(&key) {
             return Ok(card.clone());
         }
-        let card = bundle::read_card(path).map_err(|fault| PredictOutcome::ModelUnusable {
-            message: fault.to_string(),
-        })?;
+        let card = bundle::read_card(files).map_err(Unloadable::from)?;
         Ok(cards.insert(key, Arc::new(card), 1).clone())
     }
 }

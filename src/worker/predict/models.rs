@@ -13,9 +13,9 @@ use tch::{Device, Kind, Tensor};
 use super::lru::Lru;
 use crate::{
     domain::model::ModelCard,
-    protocol::frames::ModelFiles,
+    protocol::frames::{ModelFiles, PredictOutcome},
     worker::{
-        bundle,
+        bundle::{self, BundleFault},
         nets::{Network, folded::Folded, layers::channels_last},
         state::StateDict,
     },
@@ -33,6 +33,38 @@ pub(super) struct Models {
 
 /// Empty while a network is loaded, which whoever else wants it waits for, and where that failed.
 type Slot = Mutex<Option<Loaded>>;
+
+/// Why a model cannot be used, in a sentence for the operator.
+pub(super) enum Unloadable {
+    /// Its files are not those that were stored.
+    Damaged(String),
+    Unusable(String),
+}
+
+impl From<BundleFault> for Unloadable {
+    fn from(fault: BundleFault) -> Self {
+        let message = fault.to_string();
+        match fault {
+            BundleFault::Damaged(_) => Self::Damaged(message),
+            _ => Self::Unusable(message),
+        }
+    }
+}
+
+impl From<String> for Unloadable {
+    fn from(message: String) -> Self {
+        Self::Unusable(message)
+    }
+}
+
+impl From<Unloadable> for PredictOutcome {
+    fn from(fault: Unloadable) -> Self {
+        match fault {
+            Unloadable::Damaged(message) => PredictOutcome::ModelDamaged { message },
+            Unloadable::Unusable(message) => PredictOutcome::ModelUnusable { message },
+        }
+    }
+}
 
 /// A network in memory. The order that oneDNN wants a kernel in depends on how many pictures and threads there are.
 struct Loaded {
@@ -55,9 +87,7 @@ impl Models {
 
     /// The network of a model, loaded where it is not: for a picture `alone` with all threads, or for any other batch. What could not be loaded is not remembered: the next request tries again.
     ///
-    /// # Errors
-    /// A sentence for the operator.
-    pub fn network(&self, files: &ModelFiles, card: &ModelCard, alone: bool) -> Result<Folded, String> {
+    pub fn network(&self, files: &ModelFiles, card: &ModelCard, alone: bool) -> Result<Folded, Unloadable> {
         let slot = self.slot(&files.sha256);
         let mut loaded = slot.lock().unwrap_or_else(PoisonError::into_inner);
         if loaded.is_none() {
@@ -76,7 +106,7 @@ impl Models {
         network
             .filter(|network| network.architecture() == card.architecture)
             .map(Folded::share)
-            .ok_or_else(|| format!("the model's weights are not those of a {}", card.architecture))
+            .ok_or_else(|| format!("the model's weights are not those of a {}", card.architecture).into())
     }
 
     /// Forgets everything that is loaded, so that the device has its memory back.
@@ -97,9 +127,8 @@ impl Models {
     }
 
     /// A network and the bytes of its weights.
-    fn load(&self, files: &ModelFiles, card: &ModelCard) -> Result<(Loaded, u64), String> {
-        let weights =
-            bundle::read_weights(&files.weights, &files.sha256).map_err(|fault| fault.to_string())?;
+    fn load(&self, files: &ModelFiles, card: &ModelCard) -> Result<(Loaded, u64), Unloadable> {
+        let weights = bundle::read_weights(files)?;
         let has_alone = self.device == Device::Cpu && self.threads > 1;
         self.slots()
             .make_room(weight_of(&weights) * (1 + u64::from(has_alone)));

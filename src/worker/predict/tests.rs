@@ -35,12 +35,9 @@ fn model(folder: &Path, seed: u64, change: impl FnOnce(&mut StateDict)) -> Model
     let folder = folder.join(seed.to_string());
     std::fs::create_dir(&folder).unwrap();
     let dir = RunDir::new(folder);
-    let files = bundle::write(&dir, &state, &card(&["ants", "bees"])).unwrap();
-    ModelFiles {
-        sha256: files.weights.sha256,
-        weights: dir.file(&files.weights.file),
-        card: dir.file(&files.card.file),
-    }
+    bundle::write(&dir, &state, &card(&["ants", "bees"]))
+        .unwrap()
+        .at(&dir)
 }
 
 /// A picture in which everything depends on the seed.
@@ -317,10 +314,16 @@ fn models_that_cannot_be_used_are_told_and_hurt_no_other() {
     predicted(&replies[6]);
     for (reply, word) in replies[1..6]
         .iter()
-        .zip(["read", "read", "SHA-256", "finite", "layer3.0.conv1"])
+        .zip(["weights", "card", "weights", "finite", "layer3.0.conv1"])
     {
         match &reply.outcome {
-            PredictOutcome::ModelUnusable { message } => assert!(message.contains(word), "{message}"),
+            PredictOutcome::ModelDamaged { message } => {
+                assert!(message.contains(word) && message.contains("damaged"), "{message}");
+                assert!(reply.id < 4, "{message}");
+            }
+            PredictOutcome::ModelUnusable { message } => {
+                assert!(message.contains(word) && reply.id >= 4, "{message}");
+            }
             other => panic!("{word}: {other:?}"),
         }
     }

@@ -20,9 +20,10 @@ use crate::{
     },
 };
 
-/// The file's one key of metadata.
+/// The file's keys of metadata: the note and its digest, which covers all that [`Note::content`] does not.
 const NOTE: &str = "finetuned";
-const FORMAT: u32 = 3;
+const NOTE_SHA256: &str = "finetuned_sha256";
+const FORMAT: u32 = 4;
 /// What tensors' names begin with.
 const MODEL: &str = "model.";
 const OPTIMIZER: &str = "optimizer.";
@@ -176,7 +177,10 @@ pub fn write(path: &Path, checkpoint: &Checkpoint) -> Result<(), CheckpointFault
         content: content(&tensors)?,
     };
     let text = serde_json::to_string(&note).map_err(|fault| CheckpointFault::Damaged(fault.to_string()))?;
-    let metadata = BTreeMap::from([(NOTE.to_owned(), text)]);
+    let metadata = BTreeMap::from([
+        (NOTE_SHA256.to_owned(), digest::of_bytes(text.as_bytes())),
+        (NOTE.to_owned(), text),
+    ]);
     Ok(state::write(path, &tensors, &metadata)?)
 }
 
@@ -194,6 +198,9 @@ pub fn read(path: &Path, job: &str) -> Result<Checkpoint, CheckpointFault> {
         serde_json::from_str(text).map_err(|fault| CheckpointFault::Damaged(fault.to_string()))?;
     if note.format != FORMAT || note.job != job {
         return damaged("it is of another job, or of another version of this program");
+    }
+    if metadata.get(NOTE_SHA256) != Some(&digest::of_bytes(text.as_bytes())) {
+        return damaged("what it says of itself is not what was written");
     }
     let tensors = state::read(path)?;
     if content(&tensors)? != note.content {

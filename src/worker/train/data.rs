@@ -5,6 +5,7 @@ use std::{
     fs::File,
     io::{BufRead, BufReader},
     path::Path,
+    sync::Arc,
 };
 
 use anyhow::Context;
@@ -17,6 +18,7 @@ use crate::{
         split::{self, Shares, Split, SplitSpec},
     },
     protocol::{DatasetInput, ManifestImage},
+    worker::stored,
 };
 
 /// A picture and what it shows.
@@ -30,7 +32,7 @@ pub struct Sample {
 /// The pictures of a dataset version, divided.
 #[derive(Debug)]
 pub struct Data {
-    pub images: Vec<ManifestImage>,
+    pub images: Arc<Vec<ManifestImage>>,
     pub train: Vec<Sample>,
     /// Empty where there is nothing to validate on.
     pub val: Vec<Sample>,
@@ -48,7 +50,7 @@ pub fn read(input: &DatasetInput, spec: &SplitSpec) -> Result<Data, Halt> {
         train: chosen(&labels, &parts, |part| part == Split::Train),
         val: chosen(&labels, &parts, |part| part == Split::Val),
         test: parts.iter().filter(|part| **part == Split::Test).count(),
-        images,
+        images: Arc::new(images),
     };
     check(&data, spec, &input.classes)?;
     Ok(data)
@@ -65,7 +67,7 @@ pub fn read_part(input: &DatasetInput, spec: &SplitSpec, wanted: EvaluatedSplit)
         return Err(empty_part(wanted));
     }
     Ok(Data {
-        images,
+        images: Arc::new(images),
         train: Vec::new(),
         val,
         test: 0,
@@ -75,7 +77,7 @@ pub fn read_part(input: &DatasetInput, spec: &SplitSpec, wanted: EvaluatedSplit)
 /// The part that each image belongs to, in the order of the manifest. Of images without classes none is cut off: there is nothing to
 /// cut by.
 pub fn parts(input: &DatasetInput, spec: &SplitSpec) -> anyhow::Result<Vec<Split>> {
-    let images = read_manifest(&input.manifest)?;
+    let images = read_manifest(input)?;
     let labels: Option<Vec<u32>> = images.iter().map(|image| image.class).collect();
     Ok(match labels {
         Some(labels) => divide(&images, &labels, spec),
@@ -87,7 +89,7 @@ pub fn parts(input: &DatasetInput, spec: &SplitSpec) -> anyhow::Result<Vec<Split
 type Divided = (Vec<ManifestImage>, Vec<u32>, Vec<Split>);
 
 fn read_divided(input: &DatasetInput, spec: &SplitSpec) -> Result<Divided, Halt> {
-    let images = read_manifest(&input.manifest)?;
+    let images = read_manifest(input)?;
     let classes = input.classes.len();
     let mut labels = Vec::with_capacity(images.len());
     for image in &images {
@@ -176,11 +178,23 @@ fn invalid(message: &str) -> Halt {
 }
 
 /// All images of the dataset, in the order of their ids.
-pub fn read_manifest(path: &Path) -> anyhow::Result<Vec<ManifestImage>> {
-    manifest(path)?.collect()
+pub fn read_manifest(input: &DatasetInput) -> anyhow::Result<Vec<ManifestImage>> {
+    check_manifest(input)?;
+    manifest(&input.manifest)?.collect()
 }
 
-/// The same one by one, for those who cannot hold them all.
+/// Holds the manifest to its digest, before anything in it counts.
+pub fn check_manifest(input: &DatasetInput) -> anyhow::Result<()> {
+    let lineage = &input.lineage;
+    stored::check(&input.manifest, &input.manifest_sha256, || {
+        format!(
+            "the manifest of the dataset `{}` (version {})",
+            lineage.name, lineage.version
+        )
+    })
+}
+
+/// The same one by one, for those who cannot hold them all and have checked the manifest.
 pub fn manifest(path: &Path) -> anyhow::Result<impl Iterator<Item = anyhow::Result<ManifestImage>>> {
     let file = File::open(path).context("the dataset's manifest cannot be opened")?;
     let lines = BufReader::new(file).lines().enumerate();
@@ -210,6 +224,7 @@ mod tests {
             pack_offset: 0,
             pack_width: 1,
             pack_height: 1,
+            pack_crc32: None,
         }
     }
 
@@ -300,7 +315,7 @@ mod tests {
             ..SplitSpec::default()
         };
         let data = Data {
-            images: Vec::new(),
+            images: Arc::default(),
             train: vec![Sample { image: 0, class: 0 }, Sample { image: 1, class: 1 }],
             val: Vec::new(),
             test: 0,

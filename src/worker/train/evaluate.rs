@@ -45,7 +45,7 @@ pub fn evaluate(
     let device = device::parse(&run.device).map_err(anyhow::Error::msg)?;
     // Not before the device is known: CUDA has to be brought in before libtorch is first called.
     tch::set_num_threads(run.threads.max(1) as i32);
-    let card = bundle::read_card(&run.model.card)?;
+    let card = bundle::read_card(&run.model)?;
     let data = read_data(run, &card)?;
     let mut pulse = Pulse::new(reporter, stop);
     let network = load(run, &card, device)?;
@@ -106,7 +106,7 @@ fn read_data(run: &EvaluateRun, card: &ModelCard) -> Result<Data, Halt> {
 }
 
 fn load(run: &EvaluateRun, card: &ModelCard, device: Device) -> Result<Folded, Halt> {
-    let weights = bundle::read_weights(&run.model.weights, &run.model.sha256)?;
+    let weights = bundle::read_weights(&run.model)?;
     let network = Network::loaded(card.architecture, card.classes.len(), &weights, Device::Cpu)?;
     let (batch, side) = (i64::from(run.spec.batch_size), i64::from(card.preprocessing.crop));
     Ok(Folded::of(&network, Kind::Float, device).packed_for(batch, side))

@@ -5,7 +5,8 @@ use std::io;
 use crate::{
     domain::job::{FailureCode, JobError},
     worker::{
-        bundle::BundleFault, disk, fault::TorchFault, nets::LoadFault, state::StateFault, weights::Unobtained,
+        bundle::BundleFault, disk, fault::TorchFault, nets::LoadFault, state::StateFault, stored::damage_in,
+        weights::Unobtained,
     },
 };
 
@@ -41,6 +42,9 @@ impl From<anyhow::Error> for Halt {
         if error.chain().any(disk::is_disk_full) {
             let message = "the server's disk is full; delete datasets, jobs or models that are no longer needed and try again";
             return Halt::failed(FailureCode::DiskFull, message);
+        }
+        if let Some(damaged) = damage_in(&error) {
+            return Halt::failed(FailureCode::DataDamaged, damaged.to_string());
         }
         Halt::Broken(error)
     }

@@ -165,7 +165,8 @@ fn assemble(pack: &Pack, augmentation: &Augmentation, items: &[Item]) -> anyhow:
     let mut bytes = Vec::with_capacity(items.len() * side * side * 3);
     let mut labels = Vec::with_capacity(items.len());
     for item in items {
-        let picture = augmentation.picture(pack.picture(item.image)?, item.id, item.look);
+        let packed = pack.picture(item.image)?;
+        let picture = augmentation.picture(packed.view(), item.id, item.look);
         pack.put_back(item.image);
         bytes.extend_from_slice(&picture.rgb);
         labels.push(i64::from(item.class));

@@ -12,6 +12,7 @@ mod batch_predict;
 mod best;
 mod budget;
 mod checkpoint;
+mod damages;
 mod data;
 mod dropout;
 mod evaluate;

@@ -1,36 +1,68 @@
 //! Pictures ready to be cropped, out of memory-mapped files: the dataset's own packs where they have the right size, then what earlier
 //! runs packed at that size, and for what is still missing a pack that this run makes, which the server keeps for later ones. Loader
-//! threads read them; nothing writes to them once they are open.
+//! threads read them; nothing writes to them once they are open. Each picture is held to its CRC-32 whenever it is read, and one that is
+//! damaged is made again of its file.
 
-use std::{collections::BTreeSet, path::Path};
+use std::{collections::BTreeSet, fs::File, io, sync::Arc};
 
 use anyhow::Context;
 use memmap2::{Mmap, UncheckedAdvice};
 use rayon::{ThreadPoolBuilder, prelude::*};
 
 use super::{
+    damages::Damages,
     data::Data,
     halt::Halt,
-    pack_file::{PackFile, PackWriter, Place, mapped, mapped_if_there},
+    pack_file::{PackFile, PackWriter, Place, mapped_if_there},
     pulse::Pulse,
 };
 use crate::{
-    domain::preprocessing::{Preprocessing, Resize},
+    digest,
+    domain::{
+        damage::Damaged,
+        preprocessing::{Preprocessing, Resize},
+    },
     protocol::{Artifact, DatasetInput, MadePack, ManifestImage, PackSize, Segment, UsedPacks},
     worker::{
         child::RunDir,
         pixels::{self, Picture, PictureView},
+        stored,
     },
 };
 
 /// Name of a run's own pack in its directory.
 const LOCAL_PACK: &str = "pixels.pack";
+/// Bytes of a file that are hashed in a second, at least: for how long a run may be silent meanwhile.
+const HASHED_A_SECOND: u64 = 50 << 20;
 
 /// Packed pictures.
 pub struct Pack {
-    files: Vec<Mmap>,
+    files: Vec<Packed>,
     /// By place in [`Data::images`], each with the number of its file; none where neither training nor validation needs it.
     places: Vec<Option<(usize, Place)>>,
+    mender: Mender,
+}
+
+/// A file of packed pictures.
+struct Packed {
+    pixels: Mmap,
+    /// As the server names it; none where the run made it itself.
+    sha256: Option<String>,
+}
+
+/// A packed picture, out of its file or made again.
+pub enum PackedPicture<'a> {
+    Mapped(PictureView<'a>),
+    Mended(Picture),
+}
+
+impl PackedPicture<'_> {
+    pub fn view(&self) -> PictureView<'_> {
+        match self {
+            Self::Mapped(view) => *view,
+            Self::Mended(picture) => picture.view(),
+        }
+    }
 }
 
 /// How large the pictures of a run's own pack are.
@@ -63,11 +95,7 @@ impl Pack {
         dir: &RunDir,
         threads: u32,
         pulse: &mut Pulse,
-    ) -> Result<(Self, UsedPacks), Halt> {
-        let mut pack = Self {
-            files: Vec::new(),
-            places: vec![None; data.images.len()],
-        };
+    ) -> Result<Self, Halt> {
         let samples = data.train.iter().chain(&data.val);
         let needed: BTreeSet<usize> = samples.map(|sample| sample.image).collect();
         let own_size = input
@@ -85,30 +113,41 @@ impl Pack {
             needed: needed.into_iter().collect(),
             size,
         };
-        pack.take_segments(&wanted)?;
+        let mut pack = Self {
+            files: Vec::new(),
+            places: vec![None; data.images.len()],
+            mender: Mender {
+                images: Arc::clone(&data.images),
+                segments: input.segments.clone(),
+                size,
+                damages: Damages::new(dir, pulse.reporter()),
+            },
+        };
+        pack.take_segments(&wanted, pulse)?;
         let mut packs = UsedPacks {
-            used: pack.take_known(&wanted),
-            made: None,
+            used: pack.take_known(&wanted)?,
+            ..UsedPacks::default()
         };
         if !pack.missing(&wanted).is_empty() {
             let file = pack.make(&wanted, dir, threads, pulse)?;
             packs.made = Some(MadePack { file, size });
         }
-        Ok((pack, packs))
+        pack.mender.damages.begin(packs)?;
+        Ok(pack)
     }
 
     /// Takes the packs that came with the images, where they have the size.
-    fn take_segments(&mut self, wanted: &Wanted) -> anyhow::Result<()> {
+    fn take_segments(&mut self, wanted: &Wanted, pulse: &mut Pulse) -> anyhow::Result<()> {
         let (input, data) = (wanted.input, wanted.data);
         let segments = Segments::of(input);
         let mut files = Vec::new();
         for segment in &input.segments {
             let fits = segment.pack_side == wanted.size.side;
-            let file = fits.then(|| mapped_if_there(&segment.pack)).transpose();
-            let file = file
-                .context("the dataset's pixel pack cannot be opened")?
-                .flatten();
-            files.push(file.map(|file| self.add(file)));
+            files.push(if fits {
+                self.take_segment(segment, wanted, pulse)?
+            } else {
+                None
+            });
         }
         for &image in &wanted.needed {
             let Some(file) = files[segments.of_image(&data.images[image])?] else {
@@ -118,20 +157,44 @@ impl Pack {
                 pack_offset: offset,
                 pack_width: width,
                 pack_height: height,
+                pack_crc32: crc32,
                 ..
             } = data.images[image];
             let place = Place {
                 offset,
                 width,
                 height,
+                crc32,
             };
             self.places[image] = Some((file, place));
         }
         Ok(())
     }
 
+    /// The number of a segment's pack among the files; none where it has gone or is damaged.
+    fn take_segment(
+        &mut self,
+        segment: &Segment,
+        wanted: &Wanted,
+        pulse: &mut Pulse,
+    ) -> anyhow::Result<Option<usize>> {
+        let file = mapped_if_there(&segment.pack).context("the dataset's pixel pack cannot be opened")?;
+        let Some(pixels) = file else { return Ok(None) };
+        let images = wanted.needed.iter().map(|&image| &wanted.data.images[image]);
+        let mut own = images.filter(|image| image.segment == segment.number);
+        // From before pictures had sums: all of it or nothing.
+        if own.any(|image| image.pack_crc32.is_none()) {
+            pulse.hold(pixels.len() as u64 / HASHED_A_SECOND);
+            if !digest::holds(&segment.pack, &segment.pack_sha256)? {
+                self.mender.damages.note(&segment.pack_sha256)?;
+                return Ok(None);
+            }
+        }
+        Ok(Some(self.add(pixels, Some(&segment.pack_sha256))))
+    }
+
     /// Takes what earlier runs packed at this size; the digests of what is taken. One that has gone or is damaged is passed over.
-    fn take_known(&mut self, wanted: &Wanted) -> Vec<String> {
+    fn take_known(&mut self, wanted: &Wanted) -> anyhow::Result<Vec<String>> {
         let mut used = Vec::new();
         for known in wanted
             .input
@@ -143,8 +206,13 @@ impl Pack {
             if missing.is_empty() {
                 break;
             }
-            let Ok(PackFile { pixels, places }) = PackFile::open(&known.path) else {
-                continue;
+            let PackFile { pixels, places } = match PackFile::open(&known.path) {
+                Ok(pack) => pack,
+                Err(_) if known.path.exists() => {
+                    self.mender.damages.note(&known.sha256)?;
+                    continue;
+                }
+                Err(_) => continue,
             };
             let found: Vec<(usize, Place)> = missing
                 .into_iter()
@@ -153,13 +221,13 @@ impl Pack {
             if found.is_empty() {
                 continue;
             }
-            let file = self.add(pixels);
+            let file = self.add(pixels, Some(&known.sha256));
             for (image, place) in found {
                 self.places[image] = Some((file, place));
             }
             used.push(known.sha256.clone());
         }
-        used
+        Ok(used)
     }
 
     /// Packs what is missing.
@@ -173,8 +241,7 @@ impl Pack {
         let (input, data) = (wanted.input, wanted.data);
         let missing = self.missing(wanted);
         let segments = Segments::of(input);
-        let originals = segments.map(|segment| &segment.images);
-        let originals = originals.context("the dataset's images cannot be opened")?;
+        let originals = segments.map_originals()?;
         let pool = ThreadPoolBuilder::new()
             .num_threads(threads as usize)
             .build()
@@ -186,7 +253,8 @@ impl Pack {
             pulse.beat()?;
             let resize = |image: &usize| {
                 let image = &data.images[*image];
-                resized(&originals[segments.of_image(image)?], image, wanted.size)
+                let file = stored::original(&originals[segments.of_image(image)?], image)?;
+                resized(file, image, wanted.size)
             };
             let pictures: Vec<anyhow::Result<Picture>> =
                 pool.install(|| some.par_iter().map(resize).collect());
@@ -197,7 +265,7 @@ impl Pack {
         let artifact = writer.finish(LOCAL_PACK)?;
         let PackFile { pixels, places } =
             PackFile::open(&path).context("the run's pixel pack cannot be opened")?;
-        let file = self.add(pixels);
+        let file = self.add(pixels, None);
         for image in missing {
             let place = places.get(&data.images[image].id);
             self.places[image] = place.map(|place| (file, *place));
@@ -211,19 +279,29 @@ impl Pack {
         needed.filter(|&image| self.places[image].is_none()).collect()
     }
 
-    fn add(&mut self, file: Mmap) -> usize {
-        self.files.push(file);
+    fn add(&mut self, pixels: Mmap, sha256: Option<&str>) -> usize {
+        let sha256 = sha256.map(str::to_owned);
+        self.files.push(Packed { pixels, sha256 });
         self.files.len() - 1
     }
 
     /// A picture by its place in [`Data::images`].
-    pub fn picture(&self, image: usize) -> anyhow::Result<PictureView<'_>> {
+    ///
+    /// # Errors
+    /// [`Damaged`] where its pixels are damaged and its file is too.
+    pub fn picture(&self, image: usize) -> anyhow::Result<PackedPicture<'_>> {
         let place = self.places.get(image).copied().flatten();
-        let view = place.and_then(|(file, place)| {
-            let bytes = place.of(self.files.get(file)?)?;
-            PictureView::new(place.width, place.height, bytes)
-        });
-        view.with_context(|| format!("picture {image} is not in the pixel pack; it may be cut short"))
+        let found = place.and_then(|(file, place)| Some((self.files.get(file)?, place)));
+        let (file, place) = found.with_context(|| format!("picture {image} was not packed"))?;
+        let view = place
+            .sound(&file.pixels)
+            .and_then(|bytes| PictureView::new(place.width, place.height, bytes));
+        match view {
+            Some(view) => Ok(PackedPicture::Mapped(view)),
+            None => Ok(PackedPicture::Mended(
+                self.mender.mend(image, file.sha256.as_deref())?,
+            )),
+        }
     }
 
     /// Says that a picture was read: its pages no longer count as this process's memory. The system keeps them as long as it has room, so
@@ -235,13 +313,37 @@ impl Pack {
         let bytes = self
             .files
             .get(file)
-            .and_then(|file| Some((file, place.of(file)?)));
+            .and_then(|file| Some((&file.pixels, place.of(&file.pixels)?)));
         if let Some((file, bytes)) = bytes {
             // SAFETY: pages of a file that is only read come back from the file with the next access. Advice is not always taken.
             let _ = unsafe {
                 file.unchecked_advise_range(UncheckedAdvice::DontNeed, place.offset as usize, bytes.len())
             };
         }
+    }
+}
+
+/// Makes pictures again whose packed pixels are damaged.
+struct Mender {
+    images: Arc<Vec<ManifestImage>>,
+    segments: Vec<Segment>,
+    size: PackSize,
+    damages: Damages,
+}
+
+impl Mender {
+    fn mend(&self, image: usize, pack_sha256: Option<&str>) -> anyhow::Result<Picture> {
+        if let Some(sha256) = pack_sha256 {
+            self.damages.note(sha256)?;
+        }
+        let image = &self.images[image];
+        let segments = Segments(&self.segments);
+        let originals = &self.segments[segments.of_image(image)?].images;
+        let originals = File::open(originals).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => Damaged::image(image.id, &image.path).into(),
+            _ => anyhow::Error::new(error).context("the dataset's images cannot be opened"),
+        })?;
+        resized(&stored::read_original(&originals, image)?, image, self.size)
     }
 }
 
@@ -276,18 +378,24 @@ impl<'a> Segments<'a> {
         })
     }
 
-    /// A file of each segment, mapped.
-    fn map(&self, file: impl Fn(&Segment) -> &Path) -> anyhow::Result<Vec<Mmap>> {
-        self.0.iter().map(|segment| mapped(file(segment))).collect()
+    /// The originals of each segment, mapped.
+    fn map_originals(&self) -> anyhow::Result<Vec<Mmap>> {
+        let map = |segment: &Segment| {
+            let file = mapped_if_there(&segment.images).context("the dataset's images cannot be opened")?;
+            let gone = || {
+                Damaged::new(format!(
+                    "the file of the dataset's images (segment {})",
+                    segment.number
+                ))
+            };
+            Ok(file.ok_or_else(gone)?)
+        };
+        self.0.iter().map(map).collect()
     }
 }
 
-fn resized(originals: &[u8], image: &ManifestImage, size: PackSize) -> anyhow::Result<Picture> {
-    let start = usize::try_from(image.offset)?;
-    let bytes = originals
-        .get(start..)
-        .and_then(|rest| rest.get(..image.bytes as usize));
-    let bytes = bytes.with_context(|| format!("image {} is not in the images file", image.id))?;
+/// An image's file as a packed picture.
+fn resized(bytes: &[u8], image: &ManifestImage, size: PackSize) -> anyhow::Result<Picture> {
     let picture = pixels::decode(bytes, u64::from(image.width) * u64::from(image.height))
         .map_err(|fault| anyhow::anyhow!("image {} no longer decodes: {fault}", image.id))?;
     let packed = pixels::pack(picture, size.side);
@@ -332,24 +440,40 @@ mod tests {
             offset,
             width: SIDE,
             height: SIDE,
+            crc32: None,
         };
         let pack = Pack {
-            files: vec![file],
+            files: vec![Packed {
+                pixels: file,
+                sha256: None,
+            }],
             places: [0, BYTES].map(|offset| Some((0, place(offset)))).to_vec(),
+            mender: Mender {
+                images: Arc::default(),
+                segments: Vec::new(),
+                size: PackSize {
+                    side: SIDE,
+                    bring_up: false,
+                },
+                damages: Damages::new(
+                    &RunDir::new(folder.path()),
+                    &crate::worker::child::Reporter::to(std::io::sink()),
+                ),
+            },
         };
         // Pages that are mapped with their neighbours. Huge ones that belong to both pictures go with the first.
         let little = 256 << 10;
         for _ in 0..2 {
             for (image, pixel) in [(0, 7), (1, 9)] {
-                let view = pack.picture(image).unwrap();
-                assert!(view.rgb.iter().all(|&value| value == pixel));
+                let picture = pack.picture(image).unwrap();
+                assert!(picture.view().rgb.iter().all(|&value| value == pixel));
             }
-            assert!(resident(&pack.files[0]) >= 2 * BYTES - little);
+            assert!(resident(&pack.files[0].pixels) >= 2 * BYTES - little);
             pack.put_back(0);
-            let left = resident(&pack.files[0]);
+            let left = resident(&pack.files[0].pixels);
             assert!(left <= BYTES + little, "{left}");
             pack.put_back(1);
-            assert!(resident(&pack.files[0]) <= little);
+            assert!(resident(&pack.files[0].pixels) <= little);
         }
     }
 }

@@ -1,7 +1,8 @@
 //! A file of packed pictures that says where in it each of them lies: what a run makes, and what later runs over the dataset go on with.
 //!
-//! The pixels come first, picture after picture; then 20 bytes for each: id, width, height (32 bits each), where it begins (64 bits);
-//! last how many there are and a mark (64 bits each). Little-endian throughout.
+//! The pixels come first, picture after picture; then 24 bytes for each: id, width, height (32 bits each), where it begins (64 bits), the
+//! CRC-32 of its pixels; last how many there are (64 bits), the CRC-32 of all that follows the pixels so far, and a mark (96 bits).
+//! Little-endian throughout.
 
 use std::{
     collections::HashMap,
@@ -19,12 +20,15 @@ use crate::{
     worker::{
         disk::OutputFile,
         pixels::{self, Picture},
+        stored::crc32,
     },
 };
 
-const MARK: [u8; 8] = *b"FTPACK\x00\x01";
-const ENTRY: usize = 20;
-const END: usize = 16;
+/// The last byte grows with the format: a file of an earlier one is none, and is made again.
+const MARK: [u8; 12] = *b"FTPACK\x00\x00\x00\x00\x00\x02";
+const ENTRY: usize = 24;
+const COUNT: usize = 8;
+const SUM: usize = 4;
 
 /// Where a picture lies in its file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,9 +36,17 @@ pub struct Place {
     pub offset: u64,
     pub width: u32,
     pub height: u32,
+    /// CRC-32 of its pixels; none where the whole file was held to its digest instead.
+    pub crc32: Option<u32>,
 }
 
 impl Place {
+    /// The picture's bytes among those of its file, if they are those that were written.
+    pub fn sound(self, pixels: &[u8]) -> Option<&[u8]> {
+        let bytes = self.of(pixels)?;
+        self.crc32.is_none_or(|sum| crc32(bytes) == sum).then_some(bytes)
+    }
+
     /// The picture's bytes among those of its file.
     pub fn of(self, pixels: &[u8]) -> Option<&[u8]> {
         let start = usize::try_from(self.offset).ok()?;
@@ -68,16 +80,18 @@ impl PackWriter {
             self.index.extend(number.to_le_bytes());
         }
         self.index.extend(offset.to_le_bytes());
+        self.index.extend(crc32(&picture.rgb).to_le_bytes());
         self.count += 1;
         self.write(&picture.rgb)
     }
 
     /// Ends the file; what it is as an artifact of this name.
     pub fn finish(mut self, name: &str) -> io::Result<Artifact> {
-        let index = std::mem::take(&mut self.index);
-        self.write(&index)?;
-        self.write(&self.count.to_le_bytes())?;
-        self.write(&MARK)?;
+        let mut end = std::mem::take(&mut self.index);
+        end.extend(self.count.to_le_bytes());
+        end.extend(crc32(&end).to_le_bytes());
+        end.extend(MARK);
+        self.write(&end)?;
         self.out.flush()?;
         let bytes = self.hasher.bytes();
         Ok(Artifact {
@@ -102,7 +116,7 @@ pub struct PackFile {
 
 impl PackFile {
     /// # Errors
-    /// It is no such file, or it is cut short.
+    /// It is no such file, it is cut short, or what it says of its pictures is damaged. Its pixels are looked at with each picture.
     pub fn open(path: &Path) -> anyhow::Result<Self> {
         let pixels = mapped(path)?;
         let places = read_index(&pixels).context("it is no pack of pictures, or cut short")?;
@@ -114,20 +128,23 @@ impl PackFile {
 }
 
 fn read_index(file: &[u8]) -> Option<HashMap<u32, Place>> {
-    let (rest, end) = file.split_at_checked(file.len().checked_sub(END)?)?;
-    if end[8..] != MARK {
+    let rest = file.strip_suffix(&MARK)?;
+    let (rest, sum) = rest.split_at_checked(rest.len().checked_sub(SUM)?)?;
+    let entries = rest.len().checked_sub(COUNT)?;
+    let count = usize::try_from(u64::from_le_bytes(rest[entries..].try_into().ok()?)).ok()?;
+    let begin = entries.checked_sub(count.checked_mul(ENTRY)?)?;
+    if crc32(&rest[begin..]).to_le_bytes() != sum {
         return None;
     }
-    let count = usize::try_from(u64::from_le_bytes(end[..8].try_into().ok()?)).ok()?;
-    let index = rest.get(rest.len().checked_sub(count.checked_mul(ENTRY)?)?..)?;
     let number = |entry: &[u8], at: usize| Some(u32::from_le_bytes(entry.get(at..at + 4)?.try_into().ok()?));
-    index
+    rest[begin..entries]
         .chunks_exact(ENTRY)
         .map(|entry| {
             let place = Place {
-                offset: u64::from_le_bytes(entry[12..].try_into().ok()?),
+                offset: u64::from_le_bytes(entry.get(12..20)?.try_into().ok()?),
                 width: number(entry, 4)?,
                 height: number(entry, 8)?,
+                crc32: Some(number(entry, 20)?),
             };
             Some((number(entry, 0)?, place))
         })
@@ -148,7 +165,6 @@ pub fn mapped_if_there(path: &Path) -> anyhow::Result<Option<Mmap>> {
 }
 
 fn of_file(file: &File) -> anyhow::Result<Mmap> {
-    ensure!(file.metadata()?.len() > 0, "the file is empty");
     // SAFETY: the file belongs to this run or is an immutable blob of the server; nobody shortens or changes it.
     Ok(unsafe { Mmap::map(file)? })
 }
@@ -156,7 +172,7 @@ fn of_file(file: &File) -> anyhow::Result<Mmap> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::digest;
+    use crate::{digest, worker::stored::tests::flipping};
 
     #[test]
     fn pictures_are_found_by_their_ids_and_a_cut_file_is_none() {
@@ -184,9 +200,15 @@ mod tests {
         }
         // As many pictures as the whole file has room for, and one more.
         let mut lying = bytes.clone();
-        let at = bytes.len() - END;
-        lying[at] = (bytes.len() / ENTRY) as u8;
+        let at = bytes.len() - COUNT - SUM - MARK.len();
+        lying[at] = (bytes.len() / ENTRY) as u8 + 1;
         std::fs::write(&path, &lying).unwrap();
         assert!(PackFile::open(&path).is_err());
+        std::fs::write(&path, &bytes).unwrap();
+        flipping(&path, 4 * bytes.len(), || {
+            let Ok(pack) = PackFile::open(&path) else { return };
+            let [seven, two] = [7, 2].map(|id| pack.places[&id].sound(&pack.pixels));
+            assert!(seven.is_none() != two.is_none(), "it is one bit of one picture");
+        });
     }
 }

@@ -102,7 +102,7 @@ fn draw(run: &PreviewRun, dir: &RunDir, pulse: &mut Pulse) -> Result<Artifact, H
 /// As many pictures as are asked for, evenly spread over the dataset's training images (its images are sorted by class), or over all
 /// where it has none.
 fn chosen(run: &PreviewRun) -> Result<Data, Halt> {
-    let images = data::read_manifest(&run.dataset.manifest)?;
+    let images = data::read_manifest(&run.dataset)?;
     let part = |wanted: Option<Split>| -> Vec<usize> {
         let fits = |image: &usize| wanted.is_none_or(|wanted| images[*image].split == wanted);
         (0..images.len()).filter(fits).collect()
@@ -124,7 +124,7 @@ fn chosen(run: &PreviewRun) -> Result<Data, Halt> {
         train: (0..count).map(sample).collect(),
         val: Vec::new(),
         test: 0,
-        images,
+        images: Arc::new(images),
     })
 }
 

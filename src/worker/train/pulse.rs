@@ -16,6 +16,8 @@ pub struct Pulse {
 
 impl Pulse {
     const INTERVAL: Duration = Duration::from_secs(1);
+    /// Seconds on top of what held work is said to take.
+    const HELD: u64 = 120;
 
     pub fn new(reporter: &Reporter, stop: &StopFlag) -> Self {
         reporter.send(&WorkerMessage::alive());
@@ -44,6 +46,17 @@ impl Pulse {
             self.reporter.send(&WorkerMessage::alive());
             self.last = Instant::now();
         }
+    }
+
+    /// Announces work that cannot tell of itself for so many seconds.
+    pub fn hold(&mut self, seconds: u64) {
+        self.reporter.send(&WorkerMessage::Alive {
+            deadline_seconds: Some(seconds + Self::HELD),
+        });
+    }
+
+    pub fn reporter(&self) -> &Reporter {
+        &self.reporter
     }
 
     pub fn is_stopped(&self) -> bool {

@@ -22,7 +22,7 @@ use crate::{
         job::FailureCode,
         spec::{Architecture, JobSpec, ScheduleName, Stage},
     },
-    protocol::{DatasetInput, PACKS_FILE, TrainRun, WorkerMessage},
+    protocol::{DatasetInput, TrainRun, WorkerMessage},
     worker::{
         child::{Reporter, RunDir, StopFlag},
         device,
@@ -96,9 +96,7 @@ pub fn pack(
     threads: u32,
     pulse: &mut Pulse,
 ) -> Result<Pack, Halt> {
-    let (pack, packs) = Pack::obtain(input, data, side, dir, threads, pulse)?;
-    dir.write_compact_json(PACKS_FILE, &packs)?;
-    Ok(pack)
+    Pack::obtain(input, data, side, dir, threads, pulse)
 }
 
 /// The network and where to begin: a checkpoint that is whole, or base weights.

@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// Part of every key: another way of computing (augmentation too), or of storing, takes another number.
-const FORMAT: u32 = 3;
+const FORMAT: u32 = 4;
 
 /// Boundary activations by view.
 pub struct Views {

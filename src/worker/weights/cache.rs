@@ -1,11 +1,11 @@
 //! Where fetched weights lie: `{cache}/{repository}/{revision}/model.safetensors`, shared by all jobs of the server.
 //!
-//! The file appears whole, by rename, after its checks. Beside it lie the part of a download that broke off, a note of what that part
+//! The file appears whole, by rename, after its checks. Beside it lie its digest, to which it is held whenever it is used, the part of a download that broke off, a note of what that part
 //! is of, and the lock of whoever is fetching. A crash at any point leaves something that the next job goes on from or overwrites.
 
 use std::{
     fs::{self, File, TryLockError},
-    io,
+    io::{self, Write},
     path::{Path, PathBuf},
     thread,
     time::Duration,
@@ -61,10 +61,15 @@ impl Place {
         self.folder.join(format!("{FILE}.part.json"))
     }
 
-    /// Whether the file is there and, as far as that is known beforehand, the right one.
+    /// What `sha256sum` would write about the file.
+    fn sum(&self) -> PathBuf {
+        self.folder.join(format!("{FILE}.sha256"))
+    }
+
+    /// Whether the file is there and still what it was, and, as far as that is known beforehand, the right one.
     ///
     /// # Errors
-    /// [`HubFault::WrongHash`] or [`HubFault::WrongSize`] where it is there and another one.
+    /// [`HubFault::Damaged`], or [`HubFault::WrongHash`] or [`HubFault::WrongSize`] where it is there and another one.
     pub fn check(&self, hub: &HubSource) -> Result<bool, HubFault> {
         let bytes = match fs::metadata(self.file()) {
             Ok(found) => found.len(),
@@ -72,10 +77,35 @@ impl Place {
             Err(fault) => return Err(fault.into()),
         };
         check_size(hub.bytes, bytes)?;
-        if hub.sha256.is_some() {
-            check_hash(hub.sha256.as_deref(), &self.file())?;
+        let (found, _) = digest::of_file(&self.file())?;
+        match self.known_digest() {
+            Some(known) if known != found => return Err(HubFault::Damaged),
+            Some(_) => {}
+            // From a version that did not write it down: what is there is taken for what was fetched.
+            // A cache that cannot be written to is used as it is.
+            None => drop(self.write_down(&found)),
         }
-        Ok(true)
+        match &hub.sha256 {
+            Some(expected) if !found.eq_ignore_ascii_case(expected) => Err(HubFault::WrongHash {
+                expected: expected.clone(),
+                found,
+            }),
+            _ => Ok(true),
+        }
+    }
+
+    fn known_digest(&self) -> Option<String> {
+        let text = fs::read_to_string(self.sum()).ok()?;
+        let word = text.split_whitespace().next()?.to_owned();
+        digest::is_digest(&word).then_some(word)
+    }
+
+    fn write_down(&self, sha256: &str) -> io::Result<()> {
+        let partial = self.folder.join(format!("{FILE}.sha256.partial"));
+        let mut file = File::create(&partial)?;
+        writeln!(file, "{sha256}  {FILE}")?;
+        file.sync_all()?;
+        fs::rename(partial, self.sum())
     }
 
     /// Makes the folder and waits until no other job is fetching the same file. The lock ends with the process that holds it.
@@ -129,6 +159,8 @@ impl Place {
     /// Makes the finished download the file, durable.
     pub fn publish(&self) -> io::Result<()> {
         File::open(self.part())?.sync_all()?;
+        // The digest comes first: a crash in between leaves one that does not hold, and the file is fetched again.
+        self.write_down(&digest::of_file(&self.part())?.0)?;
         fs::rename(self.part(), self.file())?;
         File::open(&self.folder)?.sync_all()?;
         self.forget()

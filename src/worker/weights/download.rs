@@ -45,8 +45,13 @@ pub(super) fn cached(
             Err(HubFault::Offline)
         };
     }
-    if matches!(place.check(source), Ok(true)) {
-        return Ok(place.file());
+    match place.check(source) {
+        Ok(true) => return Ok(place.file()),
+        Err(HubFault::Damaged) => {
+            let message = format!("{}; it is fetched again", HubFault::Damaged);
+            reporter.send(&WorkerMessage::warning("weights_damaged", message));
+        }
+        _ => {}
     }
     let _lock = place.lock(reporter, stop)?;
     if !matches!(place.check(source), Ok(true)) {

@@ -27,6 +27,8 @@ pub(super) enum HubFault {
     Refused { status: u16 },
     #[error("it redirects in a way that is not followed ({0})")]
     Redirect(String),
+    #[error("the file in the server's cache is damaged: it is not what was fetched")]
+    Damaged,
     #[error("the file has the SHA-256 {found} and should have {expected}")]
     WrongHash { expected: String, found: String },
     #[error("the file has {found} bytes and should have {expected}")]
@@ -44,6 +46,9 @@ impl HubFault {
     pub fn advice(&self) -> &'static str {
         match self {
             HubFault::Offline => "Start the server without `--offline`",
+            HubFault::Damaged => {
+                "Start the server without `--offline`, so that it is fetched again, or remove it from the server's folder of fetched weights"
+            }
             HubFault::Misnamed(_) | HubFault::Missing { .. } => {
                 "Check the server's `--hub-endpoint` and `--hub-revision`"
             }

@@ -14,11 +14,12 @@ mod request;
 mod tests;
 mod torch_file;
 
-use std::{path::Path, time::Duration};
+use std::{fs, path::Path, time::Duration};
 
 use crate::{
     digest,
     domain::{
+        damage::Damaged,
         job::{FailureCode, JobError},
         spec::Architecture,
     },
@@ -83,18 +84,42 @@ pub fn obtain(
     match source {
         WeightsSource::None => Ok(None),
         WeightsSource::Unavailable { message } => Err(unavailable(message.clone())),
-        WeightsSource::File { path, origin } => match file::read(path) {
-            Ok(state) => Ok(Some(LoadedWeights {
-                state,
-                origin: BaseWeights::of_file(origin.clone(), path),
-            })),
-            Err(fault) => Err(unavailable(format!(
-                "the weights `{origin}` cannot be used: {fault}. Name another file or model, or start from random weights with \
-                 `\"weights\": \"none\"`"
-            ))),
-        },
+        WeightsSource::File { path, origin, sha256 } => of_file(path, origin, sha256.as_deref()).map(Some),
         WeightsSource::Hub(hub) => from_hub(hub, architecture, &Pace::DEFAULT, reporter, stop).map(Some),
     }
+}
+
+/// A finished model, whose digest is known, or an operator's own file, whose digest may stand beside it.
+fn of_file(path: &Path, origin: &str, sha256: Option<&str>) -> Result<LoadedWeights, Unobtained> {
+    let named = match sha256 {
+        Some(sha256) => Some((
+            sha256.to_owned(),
+            format!("the file of the weights of the model `{origin}`"),
+        )),
+        None => digest_beside(path).map(|sha256| (sha256, format!("the file of weights `{origin}`"))),
+    };
+    if let Some((sha256, what)) = named
+        && !digest::holds(path, &sha256).unwrap_or(false)
+    {
+        return Err(damaged(&Damaged::new(what)));
+    }
+    match file::read(path) {
+        Ok(state) => Ok(LoadedWeights {
+            state,
+            origin: BaseWeights::of_file(origin.to_owned(), path),
+        }),
+        Err(fault) => Err(unavailable(format!(
+            "the weights `{origin}` cannot be used: {fault}. Name another file or model, or start from random weights with \
+             `\"weights\": \"none\"`"
+        ))),
+    }
+}
+
+/// What `sha256sum` has written into a file of the same name with `.sha256` after it.
+fn digest_beside(path: &Path) -> Option<String> {
+    let text = fs::read_to_string(path.with_added_extension("sha256")).ok()?;
+    let word = text.split_whitespace().next()?.to_ascii_lowercase();
+    digest::is_digest(&word).then_some(word)
 }
 
 /// How patient a download is.
@@ -154,10 +179,23 @@ fn explain(fault: &HubFault, hub: &HubSource, architecture: Architecture) -> Uno
             message: format!("{what}: {fault}. {advice}"),
         });
     }
+    if matches!(fault, HubFault::Damaged) {
+        return Unobtained::Failed(JobError {
+            code: FailureCode::DataDamaged,
+            message: format!("{what}: {fault}. {advice}"),
+        });
+    }
     unavailable(format!(
         "{what} from {host}: {fault}. {advice}, put such weights into `--weights-dir` as `{architecture}.safetensors` or \
          `{architecture}.pth`, or start from random weights with `\"weights\": \"none\"`"
     ))
+}
+
+fn damaged(damaged: &Damaged) -> Unobtained {
+    Unobtained::Failed(JobError {
+        code: FailureCode::DataDamaged,
+        message: damaged.to_string(),
+    })
 }
 
 fn unavailable(message: String) -> Unobtained {

@@ -25,6 +25,7 @@ use crate::{
     worker::{
         child::{Reporter, StopFlag},
         state::{self, StateDict},
+        stored::tests::flipping,
     },
 };
 
@@ -111,12 +112,14 @@ impl Setting {
         error.message
     }
 
-    /// Names of the files in the cache but for the lock.
+    /// Names of the files in the cache but for the lock and the digest.
     fn cached(&self) -> Vec<String> {
         let folder = self.hub.cache.join("timm--resnet18.tv_in1k/main");
         let entries = fs::read_dir(folder).into_iter().flatten();
         let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
-        let mut names: Vec<_> = names.filter(|name| !name.ends_with(".lock")).collect();
+        let mut names: Vec<_> = names
+            .filter(|name| !name.ends_with(".lock") && !name.ends_with(".sha256"))
+            .collect();
         names.sort();
         names
     }
@@ -413,6 +416,61 @@ fn offline_uses_the_cache_and_nothing_else() {
 }
 
 #[test]
+fn a_cached_file_with_a_flipped_bit_is_fetched_again_and_offline_it_is_an_error() {
+    let file = weights_file();
+    let served = file.clone();
+    let server = HubServer::start(move |request| Reply::file(request, &served));
+    let mut setting = Setting::new(&server.endpoint());
+    setting.fetch().unwrap();
+    let path = setting
+        .hub
+        .cache
+        .join("timm--resnet18.tv_in1k/main/model.safetensors");
+    let mut fetched = 1;
+    flipping(&path, 5, || {
+        setting.hub.offline = true;
+        let error = setting.fetch().unwrap_err();
+        assert_eq!(error.code, FailureCode::DataDamaged, "{}", error.message);
+        setting.hub.offline = false;
+        assert_whole(&setting.fetch().unwrap());
+        fetched += 1;
+        assert_eq!(server.requests().len(), fetched);
+        assert!(fs::read(&path).unwrap() == file);
+    });
+    assert!(setting.told().contains("weights_damaged"), "{}", setting.told());
+}
+
+#[test]
+fn a_file_that_is_not_what_is_known_of_it_is_not_trained_from() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("own.safetensors");
+    fs::write(&path, weights_file()).unwrap();
+    let sha256 = digest::of_bytes(&weights_file());
+    let (reporter, stop) = (Reporter::to(std::io::sink()), StopFlag::default());
+    let of = |sha256: Option<&str>| {
+        let source = WeightsSource::File {
+            path: path.clone(),
+            origin: "mdl_1".into(),
+            sha256: sha256.map(str::to_owned),
+        };
+        obtain(&source, Architecture::Resnet18, &reporter, &stop).map_err(failed)
+    };
+    assert_whole(&of(Some(&sha256)).unwrap().unwrap().state);
+    flipping(&path, 5, || {
+        let error = of(Some(&sha256)).unwrap_err();
+        assert_eq!(error.code, FailureCode::DataDamaged);
+        assert!(error.message.contains("`mdl_1`"), "{}", error.message);
+    });
+    // An operator's own file, with a digest beside it as `sha256sum` writes it.
+    let beside = folder.path().join("own.safetensors.sha256");
+    fs::write(beside, format!("{sha256}  own.safetensors\n")).unwrap();
+    assert!(of(None).is_ok());
+    flipping(&path, 5, || {
+        assert_eq!(of(None).unwrap_err().code, FailureCode::DataDamaged)
+    });
+}
+
+#[test]
 fn two_jobs_at_once_fetch_one_file() {
     let file = weights_file();
     let server = HubServer::start(move |request| Reply::file(request, &file));
@@ -481,6 +539,7 @@ fn the_other_sources_need_no_hub() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("own.safetensors");
     let file = WeightsSource::File {
+        sha256: None,
         path: path.clone(),
         origin: "own.safetensors".into(),
     };

@@ -1,7 +1,7 @@
 use std::io::{self, Write};
 
 use super::*;
-use crate::{digest, worker::pixels};
+use crate::worker::{pixels, stored::tests::flipping};
 
 #[test]
 fn every_entry_is_accounted_for_by_name() {
@@ -254,4 +254,24 @@ fn a_file_that_cannot_be_written_is_our_fault_and_not_the_archive_s() {
     let archive = zip(&ants_and_bees());
     let result = run_in(&dir, &archive, IngestLimits::DEFAULT, 1);
     assert_eq!(result.unwrap_err().to_string(), "cannot write the pixel pack");
+}
+
+#[test]
+fn an_archive_that_is_no_longer_what_was_uploaded_makes_no_dataset() {
+    let dir = tempfile::tempdir().unwrap();
+    let spec = spec(&dir, &zip(&ants_and_bees()), IngestLimits::DEFAULT, 2);
+    let read = || {
+        let dir = tempfile::tempdir().unwrap();
+        run(
+            &spec,
+            &RunDir::new(dir.path()),
+            &Reporter::to(io::sink()),
+            &StopFlag::default(),
+        )
+    };
+    assert!(matches!(read(), Ok(RunResult::Ingested(_))));
+    flipping(&spec.archive, 20, || {
+        let error = read().unwrap_err();
+        assert!(error.is::<Damaged>(), "{error}");
+    });
 }

@@ -53,6 +53,7 @@ fn spec(dir: &TempDir, archive: &[u8], limits: IngestLimits, threads: u32) -> In
     IngestRun {
         dataset: DatasetId::new(),
         archive: path,
+        sha256: Some(digest::of_bytes(archive)),
         limits,
         min_free_bytes: 0,
         waits_for_disk: false,

@@ -3,7 +3,6 @@
 use std::{collections::BTreeMap, path::Path, process::Command};
 
 use super::*;
-use crate::digest;
 
 /// Zips, and as many tars, of three formats, half of them in gzip.
 const EACH: u32 = 100;

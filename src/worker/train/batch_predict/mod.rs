@@ -26,7 +26,7 @@ use self::{
     pictures::Pictures,
     rows::Rows,
 };
-use super::{budget::Budget, data, halt::Halt, pulse::Pulse, teller::Teller};
+use super::{budget::Budget, damages::Damages, data, halt::Halt, pulse::Pulse, teller::Teller};
 use crate::{
     domain::{model::ModelCard, spec::EvaluatedSplit, split::Split},
     protocol::{BatchPredictRun, ManifestImage, PredictedResult, RunResult, WorkerMessage},
@@ -76,13 +76,15 @@ pub fn classify(
     let budget = Budget::new(run.spec.max_seconds, run.seconds_used);
     // Not before the device is known: CUDA has to be brought in before libtorch is first called. Lanes have a core each.
     tch::set_num_threads(1);
-    let card = bundle::read_card(&run.model.card)?;
+    let card = bundle::read_card(&run.model)?;
+    data::check_manifest(&run.dataset)?;
     let choice = Choice::of(run, &card)?;
     let mut pulse = Pulse::new(reporter, stop);
     let network = load(run, &card, place.device)?;
     let mut answers = Answers::new(network, &card, place, run.spec.batch_size);
     reporter.send(&WorkerMessage::log(about(run, &card, choice.images)));
-    let pictures = Pictures::open(&run.dataset, &card.preprocessing)?;
+    let damages = Damages::new(dir, reporter);
+    let pictures = Pictures::open(&run.dataset, &card.preprocessing, &damages)?;
     let mut rows = Rows::create(
         dir,
         &run.dataset.classes,
@@ -152,7 +154,7 @@ fn answer_here(answers: &mut Answers, waiting: &mut [Item], reporter: &Reporter)
 
 /// The network as `predict` has it: folded, and held to the one that it was made of.
 fn load(run: &BatchPredictRun, card: &ModelCard, device: Device) -> Result<Folded, Halt> {
-    let weights = bundle::read_weights(&run.model.weights, &run.model.sha256)?;
+    let weights = bundle::read_weights(&run.model)?;
     let network = Network::loaded(card.architecture, card.classes.len(), &weights, Device::Cpu)?;
     let (batch, side) = (i64::from(run.spec.batch_size), i64::from(card.preprocessing.crop));
     let packed = predict::folded(&network, device, side)

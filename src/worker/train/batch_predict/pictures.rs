@@ -1,50 +1,55 @@
-//! From an image of a dataset to the bytes that the network sees: out of the pack that came with it where it has the right size, otherwise
-//! from the original file. Either way they are those that `predict` makes of the file.
+//! From an image of a dataset to the bytes that the network sees: out of the pack that came with it where it has the right size and is
+//! sound, otherwise from the original file. Either way they are those that `predict` makes of the file.
 
-use std::{
-    fs::File,
-    io::{self, ErrorKind},
-    os::unix::fs::FileExt,
-    panic,
-};
+use std::{fs::File, io, panic, path::PathBuf, sync::OnceLock};
 
 use anyhow::Context;
 
+use super::super::damages::Damages;
 use crate::{
-    domain::{predictions::RowError, preprocessing::Preprocessing},
+    digest,
+    domain::{damage::Damaged, predictions::RowError, preprocessing::Preprocessing},
     protocol::{DatasetInput, ManifestImage, Segment},
-    worker::pixels::{self, DecodeFault, Picture},
+    worker::{
+        pixels::{self, DecodeFault, Picture},
+        stored::{self, crc32},
+    },
 };
 
 /// The files of a dataset version. Read, not mapped: what passes by once shall not fill the memory.
 pub struct Pictures<'a> {
     segments: Vec<Files>,
     recipe: &'a Preprocessing,
+    damages: &'a Damages,
 }
 
 struct Files {
     number: u32,
     images: File,
     /// Where its pictures have the size.
-    pack: Option<File>,
+    pack: Option<Pack>,
+}
+
+struct Pack {
+    file: File,
+    path: PathBuf,
+    sha256: String,
+    /// Whether all of it is sound: asked where pictures have no sums, once.
+    whole: OnceLock<bool>,
 }
 
 impl<'a> Pictures<'a> {
-    pub fn open(input: &DatasetInput, recipe: &'a Preprocessing) -> anyhow::Result<Self> {
-        let open = |segment: &Segment| {
-            let fits = segment.pack_side == recipe.resize_to && segment.pack.exists();
-            Ok(Files {
-                number: segment.number,
-                images: File::open(&segment.images).context("the dataset's images cannot be opened")?,
-                pack: fits
-                    .then(|| File::open(&segment.pack))
-                    .transpose()
-                    .context("the dataset's pixel pack cannot be opened")?,
-            })
-        };
+    pub fn open(
+        input: &DatasetInput,
+        recipe: &'a Preprocessing,
+        damages: &'a Damages,
+    ) -> anyhow::Result<Self> {
+        let segments = input.segments.iter();
+        let segments = segments.map(|segment| Files::open(segment, recipe.resize_to));
         Ok(Self {
-            segments: input.segments.iter().map(open).collect::<anyhow::Result<_>>()?,
+            segments: segments.collect::<anyhow::Result<_>>()?,
             recipe,
+            damages,
         })
     }
 
@@ -65,18 +70,18 @@ impl<'a> Pictures<'a> {
                 image.id, image.segment
             )
         })?;
-        if let Some(pack) = &files.pack {
-            let (width, height) = (image.pack_width, image.pack_height);
-            let rgb = read(pack, image.pack_offset, pixels::byte_count(width, height))?;
-            let rgb = rgb.with_context(|| format!("image {} is not in the pixel pack", image.id))?;
-            let packed = Picture { width, height, rgb };
+        if let Some(packed) = self.packed(files, image)? {
             return Ok(Ok(pixels::prepare_from_pack(&packed, self.recipe).rgb));
         }
-        let Some(bytes) = read(&files.images, image.offset, image.bytes)? else {
-            return Ok(Err(RowError {
-                code: "truncated".to_owned(),
-                message: "the image's file is not there to its end".to_owned(),
-            }));
+        let bytes = match stored::read_original(&files.images, image) {
+            Err(error) => {
+                let damaged: Damaged = error.downcast()?;
+                return Ok(Err(RowError {
+                    code: Damaged::CODE.to_owned(),
+                    message: damaged.to_string(),
+                }));
+            }
+            Ok(bytes) => bytes,
         };
         // What ingest has let through: the limit of today may be another.
         let max_pixels = u64::from(image.width) * u64::from(image.height);
@@ -88,13 +93,55 @@ impl<'a> Pictures<'a> {
             message: fault.to_string(),
         }))
     }
+
+    /// Its packed pixels, where there are any and they are those that were written.
+    fn packed(&self, files: &Files, image: &ManifestImage) -> anyhow::Result<Option<Picture>> {
+        let Some(pack) = &files.pack else {
+            return Ok(None);
+        };
+        let (width, height) = (image.pack_width, image.pack_height);
+        let found = stored::read(&pack.file, image.pack_offset, pixels::byte_count(width, height))?;
+        let sound = found.filter(|rgb| match image.pack_crc32 {
+            Some(sum) => crc32(rgb) == sum,
+            None => pack.is_whole(),
+        });
+        if sound.is_none() {
+            self.damages.note(&pack.sha256)?;
+        }
+        Ok(sound.map(|rgb| Picture { width, height, rgb }))
+    }
 }
 
-/// None where the file ends before that.
-fn read(file: &File, offset: u64, bytes: u64) -> io::Result<Option<Vec<u8>>> {
-    let mut buffer = vec![0; usize::try_from(bytes).map_err(io::Error::other)?];
-    match file.read_exact_at(&mut buffer, offset) {
-        Err(error) if error.kind() == ErrorKind::UnexpectedEof => Ok(None),
-        outcome => outcome.map(|()| Some(buffer)),
+impl Files {
+    fn open(segment: &Segment, side: u32) -> anyhow::Result<Self> {
+        let pack = match File::open(&segment.pack) {
+            _ if segment.pack_side != side => None,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            file => Some(file.context("the dataset's pixel pack cannot be opened")?),
+        };
+        let images = File::open(&segment.images).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => {
+                let what = format!("the file of the dataset's images (segment {})", segment.number);
+                Damaged::new(what).into()
+            }
+            _ => anyhow::Error::new(error).context("the dataset's images cannot be opened"),
+        })?;
+        Ok(Self {
+            number: segment.number,
+            images,
+            pack: pack.map(|file| Pack {
+                file,
+                path: segment.pack.clone(),
+                sha256: segment.pack_sha256.clone(),
+                whole: OnceLock::new(),
+            }),
+        })
+    }
+}
+
+impl Pack {
+    fn is_whole(&self) -> bool {
+        let look = || digest::holds(&self.path, &self.sha256).unwrap_or(false);
+        *self.whole.get_or_init(look)
     }
 }

@@ -11,9 +11,10 @@ use tch::{Device, Kind, Tensor};
 
 use super::{
     drawn::{CLASSES, Drawn, SIZE, resize_to, uninterrupted},
-    failed, trained,
+    failed, files_of, trained,
 };
 use crate::{
+    digest,
     domain::{job::FailureCode, predictions::PredictionRow, spec::Spec, split::Split},
     id::JobId,
     protocol::{
@@ -36,11 +37,7 @@ use crate::{
 fn model_of(set: &Drawn) -> ModelFiles {
     let dir = set.dir("model");
     let result = trained(uninterrupted(&set.run(json!({"epochs": 1})), &dir).result);
-    ModelFiles {
-        sha256: result.weights.sha256.clone(),
-        weights: dir.file(&result.weights.file),
-        card: dir.file(&result.card_file.file),
-    }
+    files_of(&dir, &result)
 }
 
 fn run(model: &ModelFiles, dataset: &DatasetInput, more: Value) -> BatchPredictRun {
@@ -92,9 +89,11 @@ fn changed(set: &Drawn, name: &str, change: impl Fn(&mut ManifestImage)) -> Data
         serde_json::to_string(&image).unwrap() + "\n"
     };
     let manifest = set.dir(name).file("manifest.jsonl");
-    fs::write(&manifest, set.images.iter().map(line).collect::<String>()).unwrap();
+    let lines = set.images.iter().map(line).collect::<String>();
+    fs::write(&manifest, &lines).unwrap();
     DatasetInput {
         manifest,
+        manifest_sha256: digest::of_bytes(lines.as_bytes()),
         ..set.input.clone()
     }
 }
@@ -116,8 +115,8 @@ fn each_image_has_the_row_that_its_file_gives() {
     );
 
     // The unfolded network, each file by itself.
-    let card = bundle::read_card(&model.card).unwrap();
-    let weights = bundle::read_weights(&model.weights, &model.sha256).unwrap();
+    let card = bundle::read_card(&model).unwrap();
+    let weights = bundle::read_weights(&model).unwrap();
     let network = Network::loaded(card.architecture, 3, &weights, Device::Cpu).unwrap();
     let rows = rows(&dir);
     assert_eq!(rows.len(), 19);
@@ -349,7 +348,7 @@ fn one_part_is_cut_as_the_training_cut_it() {
         val.iter()
             .all(|(image, split)| *split == Split::Val && !train.contains(&(*image, Split::Train)))
     );
-    let card = bundle::read_card(&model.card).unwrap();
+    let card = bundle::read_card(&model).unwrap();
     assert_eq!(card.metrics.unwrap().val_images, 9);
 
     let (code, message) = failed(carried_out(

@@ -27,6 +27,7 @@ use crate::{
         child::{Reporter, RunDir, StopFlag},
         nets::Network,
         pixels, state,
+        stored::crc32,
     },
 };
 
@@ -66,6 +67,7 @@ impl Drawn {
                 pack_offset: pack.len() as u64,
                 pack_width: packed.width,
                 pack_height: packed.height,
+                pack_crc32: Some(crc32(&packed.rgb)),
             });
             files.extend(file);
             pack.extend(packed.rgb);
@@ -73,6 +75,7 @@ impl Drawn {
         let lines = images
             .iter()
             .map(|image| serde_json::to_string(image).unwrap() + "\n");
+        let lines: String = lines.collect();
         let write = |name: &str, bytes: &[u8]| -> PathBuf {
             fs::write(folder.path().join(name), bytes).unwrap();
             folder.path().join(name)
@@ -86,11 +89,13 @@ impl Drawn {
                 content_sha256: None,
             },
             classes: CLASSES.map(str::to_owned).to_vec(),
-            manifest: write("manifest.jsonl", lines.collect::<String>().as_bytes()),
+            manifest: write("manifest.jsonl", lines.as_bytes()),
+            manifest_sha256: digest::of_bytes(lines.as_bytes()),
             segments: vec![Segment {
                 number: 0,
                 images: write("images.bin", &files),
                 pack: write("pack.bin", &pack),
+                pack_sha256: digest::of_bytes(&pack),
                 pack_side,
             }],
             packs: Vec::new(),
@@ -129,6 +134,7 @@ impl Drawn {
             _ => WeightsSource::File {
                 path: base_weights_of(spec.backbone.architecture),
                 origin: "base.safetensors".into(),
+                sha256: None,
             },
         };
         TrainRun {

@@ -11,9 +11,10 @@ use serde_json::json;
 
 use super::{
     drawn::{CLASSES, Drawn, attempt, resize_to, uninterrupted},
-    epochs, failed, trained,
+    epochs, failed, files_of, trained,
 };
 use crate::{
+    digest,
     domain::{
         evaluation::Evaluation,
         job::FailureCode,
@@ -24,7 +25,7 @@ use crate::{
     id::JobId,
     protocol::{
         Artifact, DatasetInput, EvaluateRun, LrFindRun, ManifestImage, RunResult, TrainResult, TrainRun,
-        WorkerMessage, frames::ModelFiles,
+        WorkerMessage,
     },
     worker::{
         child::{Reporter, RunDir, StopFlag, Stopped},
@@ -58,11 +59,7 @@ fn measure(
     let run = EvaluateRun {
         job: JobId::new(),
         spec: *spec,
-        model: ModelFiles {
-            sha256: result.weights.sha256.clone(),
-            weights: trained.file(&result.weights.file),
-            card: trained.file(&result.card_file.file),
-        },
+        model: files_of(trained, result),
         dataset: dataset.clone(),
         device: "cpu".into(),
         threads: 2,
@@ -89,8 +86,10 @@ fn reordered(set: &Drawn, order: [&str; 3], file: &Path) -> DatasetInput {
         };
         serde_json::to_string(&image).unwrap() + "\n"
     };
-    fs::write(file, set.images.iter().map(line).collect::<String>()).unwrap();
+    let lines = set.images.iter().map(line).collect::<String>();
+    fs::write(file, &lines).unwrap();
     DatasetInput {
+        manifest_sha256: digest::of_bytes(lines.as_bytes()),
         classes: order.map(str::to_owned).to_vec(),
         manifest: file.to_owned(),
         ..set.input.clone()

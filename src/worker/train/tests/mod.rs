@@ -23,7 +23,9 @@ use crate::{
         model::ModelCard,
         split::Split,
     },
-    protocol::{DatasetInput, RunResult, TrainResult, TrainRun, WeightsSource, WorkerMessage},
+    protocol::{
+        DatasetInput, RunResult, TrainResult, TrainRun, WeightsSource, WorkerMessage, frames::ModelFiles,
+    },
     worker::{
         bundle,
         child::RunDir,
@@ -63,13 +65,23 @@ fn warnings(messages: &[WorkerMessage]) -> Vec<String> {
     messages.iter().filter_map(code).collect()
 }
 
+/// What a training left in its directory, as the server would name it.
+fn files_of(dir: &RunDir, result: &TrainResult) -> ModelFiles {
+    ModelFiles {
+        sha256: result.weights.sha256.clone(),
+        weights: dir.file(&result.weights.file),
+        card: dir.file(&result.card_file.file),
+        card_sha256: result.card_file.sha256.clone(),
+    }
+}
+
 fn weights(dir: &RunDir, result: &TrainResult) -> StateDict {
-    bundle::read_weights(&dir.file(&result.weights.file), &result.weights.sha256).unwrap()
+    bundle::read_weights(&files_of(dir, result)).unwrap()
 }
 
 /// Share of the set's images of one part that a published model gets right, each picture prepared from its file as prediction does it.
 fn accuracy(set: &Drawn, part: Split, dir: &RunDir, result: &TrainResult) -> f64 {
-    let card: ModelCard = bundle::read_card(&dir.file(&result.card_file.file)).unwrap();
+    let card: ModelCard = bundle::read_card(&files_of(dir, result)).unwrap();
     let network = Network::loaded(
         card.architecture,
         card.classes.len(),
@@ -252,6 +264,7 @@ fn weights_that_cannot_be_used_are_refused_by_name_and_leave_no_model() {
         run.weights = WeightsSource::File {
             path: path.to_owned(),
             origin: "base.safetensors".into(),
+            sha256: None,
         };
         let (code, message) = failed(uninterrupted(&run, &dir).result);
         assert_eq!(code, FailureCode::WeightsUnavailable);
@@ -306,6 +319,7 @@ fn a_network_for_small_pictures_trains_from_its_own_stages() {
     run.weights = WeightsSource::File {
         path: set.dir("first").file(&first.weights.file),
         origin: "own.safetensors".into(),
+        sha256: Some(first.weights.sha256.clone()),
     };
     let second = trained(uninterrupted(&run, &set.dir("second")).result);
     let after = weights(&set.dir("second"), &second);

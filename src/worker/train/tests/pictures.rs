@@ -2,14 +2,19 @@
 
 use serde_json::{Value, json};
 
-use super::drawn::{Drawn, resize_to};
+use super::{
+    drawn::{Drawn, resize_to, uninterrupted},
+    failed,
+};
 use crate::{
-    domain::{spec::PreviewSpec, split::Split},
+    digest,
+    domain::{job::FailureCode, spec::PreviewSpec, split::Split},
     protocol::{KnownPack, ManifestImage, PACKS_FILE, PackSize, PreviewRun, RunResult, UsedPacks},
     worker::{
         augment::{Augmentation, Look},
         child::{Reporter, RunDir, StopFlag},
         pixels::{self, Picture},
+        stored::tests::flipping,
         train::{preview, setup},
     },
 };
@@ -25,7 +30,9 @@ fn pictures(set: &Drawn, spec: &Value, looks: &[Look]) -> Vec<Picture> {
     let places = 0..set.images.len();
     let shown = places.flat_map(|image| looks.iter().map(move |look| (image, *look)));
     shown
-        .map(|(image, look)| augmentation.picture(ground.pack.picture(image).unwrap(), image as u32, look))
+        .map(|(image, look)| {
+            augmentation.picture(ground.pack.picture(image).unwrap().view(), image as u32, look)
+        })
         .collect()
 }
 
@@ -64,10 +71,10 @@ fn packed(set: &Drawn, known: &[KnownPack], dir: &RunDir) -> (UsedPacks, Vec<Pic
     let packs = std::fs::read(dir.file(PACKS_FILE)).unwrap();
     let pictures = (0..set.images.len())
         .filter_map(|image| ground.pack.picture(image).ok())
-        .map(|view| Picture {
-            width: view.width,
-            height: view.height,
-            rgb: view.rgb.to_vec(),
+        .map(|picture| Picture {
+            width: picture.view().width,
+            height: picture.view().height,
+            rgb: picture.view().rgb.to_vec(),
         });
     (serde_json::from_slice(&packs).unwrap(), pictures.collect())
 }
@@ -75,7 +82,7 @@ fn packed(set: &Drawn, known: &[KnownPack], dir: &RunDir) -> (UsedPacks, Vec<Pic
 #[test]
 fn what_one_run_packs_the_next_goes_on_with() {
     // Packed at a side that no job here asks for.
-    let set = Drawn::new(9, 24, |id| if id < 6 { Split::Train } else { Split::Test });
+    let mut set = Drawn::new(9, 24, |id| if id < 6 { Split::Train } else { Split::Test });
     let dir = set.dir("first");
     let (first, pictures) = packed(&set, &[], &dir);
     assert_eq!((first.used.len(), pictures.len()), (0, 6));
@@ -120,13 +127,99 @@ fn what_one_run_packs_the_next_goes_on_with() {
         };
         serde_json::to_string(&image).unwrap() + "\n"
     });
-    std::fs::write(&set.input.manifest, lines.collect::<String>()).unwrap();
+    let lines: String = lines.collect();
+    std::fs::write(&set.input.manifest, &lines).unwrap();
+    set.input.manifest_sha256 = digest::of_bytes(lines.as_bytes());
     let (fourth, all) = packed(&set, &[known], &set.dir("fourth"));
     assert_eq!(fourth.used, [made.file.sha256]);
     let rest = fourth.made.unwrap();
     assert!(rest.file.bytes < made.file.bytes);
     assert_eq!(all.len(), 9);
     assert!(all[..6] == pictures);
+}
+
+#[test]
+fn a_picture_with_a_flipped_bit_is_made_again_and_its_pack_is_told() {
+    let set = Drawn::new(9, 24, |_| Split::Train);
+    let dir = set.dir("first");
+    let (first, pictures) = packed(&set, &[], &dir);
+    let made = first.made.unwrap();
+    let known = KnownPack {
+        path: dir.file(&made.file.file),
+        sha256: made.file.sha256.clone(),
+        size: made.size,
+    };
+    let (mut mended, mut anew) = (0, 0);
+    flipping(&known.path, 20, || {
+        let again = set.dir("again");
+        let (packs, same) = packed(&set, std::slice::from_ref(&known), &again);
+        assert!(same == pictures);
+        // The list says so once the picture was met.
+        let packs_after: UsedPacks =
+            serde_json::from_slice(&std::fs::read(again.file(PACKS_FILE)).unwrap()).unwrap();
+        assert_eq!(packs_after.damaged, [known.sha256.clone()]);
+        match packs.made {
+            None => mended += 1,
+            Some(_) => anew += 1,
+        }
+    });
+    assert!(
+        mended > 0 && anew > 0,
+        "of a picture, and of the list of them: {mended} {anew}"
+    );
+
+    // The pack that came with the images, whose sums the manifest has.
+    let set = Drawn::flat(9);
+    let pack = set.input.segments[0].pack.clone();
+    let (_, pictures) = packed(&set, &[], &set.dir("own"));
+    flipping(&pack, 20, || {
+        let again = set.dir("again");
+        let (_, same) = packed(&set, &[], &again);
+        assert!(same == pictures);
+        let packs: UsedPacks =
+            serde_json::from_slice(&std::fs::read(again.file(PACKS_FILE)).unwrap()).unwrap();
+        assert_eq!(packs.damaged, [set.input.segments[0].pack_sha256.clone()]);
+    });
+    // Of before there were sums: it is passed over as a whole.
+    let mut old = set;
+    let lines = old.images.iter().map(|image| {
+        let image = ManifestImage {
+            pack_crc32: None,
+            ..image.clone()
+        };
+        serde_json::to_string(&image).unwrap() + "\n"
+    });
+    let lines: String = lines.collect();
+    assert!(!lines.contains("crc"));
+    std::fs::write(&old.input.manifest, &lines).unwrap();
+    old.input.manifest_sha256 = digest::of_bytes(lines.as_bytes());
+    let (packs, same) = packed(&old, &[], &old.dir("sound"));
+    assert!(same == pictures && packs.damaged.is_empty() && packs.made.is_none());
+    flipping(&pack, 3, || {
+        let (packs, same) = packed(&old, &[], &old.dir("again"));
+        assert!(same == pictures && packs.damaged.len() == 1 && packs.made.is_some());
+    });
+}
+
+#[test]
+fn what_cannot_be_made_again_fails_the_run_and_says_what_it_is() {
+    let set = Drawn::new(9, 24, |_| Split::Train);
+    let originals = set.input.segments[0].images.clone();
+    let run = set.run(json!({"image": {"size": 32}}));
+    flipping(&originals, 5, || {
+        let (code, message) = failed(uninterrupted(&run, &set.dir("run")).result);
+        assert_eq!(code, FailureCode::DataDamaged);
+        assert!(message.starts_with("the file of image "), "{message}");
+    });
+    flipping(&set.input.manifest, 5, || {
+        let (code, message) = failed(uninterrupted(&run, &set.dir("run")).result);
+        assert_eq!(code, FailureCode::DataDamaged);
+        assert!(
+            message.starts_with("the manifest of the dataset `drawn`"),
+            "{message}"
+        );
+    });
+    assert!(uninterrupted(&run, &set.dir("run")).result.is_ok());
 }
 
 fn sheet(set: &Drawn, dir: &RunDir, wish: Value) -> Picture {

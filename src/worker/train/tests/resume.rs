@@ -12,6 +12,7 @@ use crate::{
     protocol::{TrainRun, WorkerMessage},
     worker::{
         child::{RunDir, Stopped},
+        stored::tests::flipping,
         train::checkpoint,
     },
 };
@@ -160,6 +161,28 @@ fn a_damaged_checkpoint_is_told_and_the_one_before_it_is_gone_on_from() {
         None,
         "a checkpoint of another job is not gone on from"
     );
+}
+
+/// What it says of itself lies in its first kilobytes, most of the rest are tensors.
+#[test]
+fn a_flipped_bit_anywhere_in_a_checkpoint_is_found() {
+    let set = Drawn::flat(32);
+    let mut run = run(&set);
+    let (first_dir, second_dir) = (set.dir("first"), set.dir("second"));
+    run.checkpoints = checkpoints(&one_step(&run, &first_dir), &first_dir);
+    let path = run.checkpoints[0].clone();
+    let job = checkpoint::identity(&run).unwrap();
+    flipping(&path, 20, || assert!(checkpoint::read(&path, &job).is_err()));
+    let whole = fs::read(&path).unwrap();
+    let note = whole.windows(6).position(|bytes| bytes == b"epoch\\").unwrap();
+    for place in [0, 7, 8, 30, note, note + 9, note + 60, note + 200] {
+        let mut flipped = whole.clone();
+        flipped[place] ^= 1;
+        fs::write(&path, flipped).unwrap();
+        assert!(checkpoint::read(&path, &job).is_err(), "{place}");
+    }
+    fs::write(&path, whole).unwrap();
+    assert_eq!(resumed(&one_step(&run, &second_dir)), Some((1, 0)));
 }
 
 #[test]
