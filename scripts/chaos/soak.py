@@ -180,11 +180,11 @@ def fields(path):
 
 def slope(samples, value):
     """Growth in 10 minutes as a share of the mean, by least squares."""
-    values = [value(sample) for sample in samples]
-    if len(set(values)) < 2:
-        return 0.0
-    fit = statistics.linear_regression([sample.minute for sample in samples], values)
-    return 10 * fit.slope / statistics.mean(values)
+    values, minutes = [value(one) for one in samples], [one.minute for one in samples]
+    mean, middle = statistics.mean(values), statistics.mean(minutes)
+    spread = sum((minute - middle) ** 2 for minute in minutes)
+    growth = sum((minute - middle) * (held - mean) for minute, held in zip(minutes, values)) / spread
+    return 10 * growth / mean
 
 
 def run(argv):
