@@ -8,6 +8,7 @@ that `make test` runs, a few seconds to half a minute each.
 import importlib
 import sys
 import time
+import traceback
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -20,6 +21,7 @@ def main(argv):
     parser = options.parser(__doc__)
     parser.add_argument("scenarios", nargs="*", help="only these; all of them by default")
     chosen = parser.parse_args(argv)
+    options.end_in_order()
     there_are = sorted(path.stem for path in HERE.glob("*.py") if not path.stem.startswith("_"))
     unknown = [name for name in chosen.scenarios if name not in there_are]
     if unknown:
@@ -46,8 +48,6 @@ def tried(name, argv):
         print(f"{name} cannot run: {reason}", flush=True)
         held = False
     except Exception as fault:  # A scenario's own fault is a miss of that scenario.
-        import traceback
-
         traceback.print_exc()
         print(f"{name} broke off: {fault}", flush=True)
         held = False

@@ -23,7 +23,7 @@ REQUESTS, SHORT_REQUESTS = 60, 15
 KINDS = ("upload", "submit", "cancel", "delete", "publish")
 CALLS = "fsync,fdatasync,rename,renameat,renameat2,pwrite64,pwritev,write,writev,sendto,sendmsg,recvfrom"
 LINE = re.compile(r"^(?P<thread>\d+) +(?P<time>[\d.]+) (?P<rest>.*)$")
-RESUMED = re.compile(r"^<\.\.\. (?P<call>\w+) resumed>")
+RESUMED = re.compile(r"^<\.\.\. (?P<call>\w+) resumed>(?P<arguments>.*)$")
 CALL = re.compile(r"^(?P<call>\w+)\((?P<arguments>.*)$")
 
 
@@ -58,8 +58,12 @@ def calls(trace):
         if not parts:
             continue
         thread, rest = parts["thread"], parts["rest"]
-        if RESUMED.match(rest):
+        resumed = RESUMED.match(rest)
+        if resumed:
             call = open_ones.pop(thread, None)
+            if call:
+                # What a call brings is known when it ends.
+                call.arguments += resumed["arguments"]
         else:
             begins = CALL.match(rest)
             if not begins:
@@ -94,11 +98,11 @@ class Order:
         return None
 
     def log_synced(self, after, before):
-        """Whether the log is written and then synced between two places of the trace."""
+        """Whether the log is written and then synced between two places of the trace. Another write may begin before the answer goes."""
         log = f"{self.data}/finetuned.db-wal"
         written = [call for call in self.calls if call.name.startswith("pwrite") and call.path() == log and after < call.begin and call.end < before]
         synced = [call for call in self.calls if call.syncs and call.path() == log and call.end < before]
-        return bool(written) and any(sync.begin > written[-1].end for sync in synced)
+        return bool(written) and any(sync.begin > written[0].end for sync in synced)
 
     def files(self, after, before):
         """Renames into the blobs between two places of the trace."""

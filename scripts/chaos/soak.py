@@ -165,7 +165,6 @@ class Sample:
         status = fields(Path(f"/proc/{pid}/status"))
         self.resident, self.anonymous = status["VmRSS"] * 1024, status["RssAnon"] * 1024
         self.threads = status["Threads"]
-        self.shared_out = fields(Path(f"/proc/{pid}/smaps_rollup"))["Pss"] * 1024
         self.descriptors = len(list(Path(f"/proc/{pid}/fd").iterdir()))
 
 
@@ -212,12 +211,12 @@ def sample(server, began, minutes, to):
     every = min(SAMPLE_SECONDS, minutes * 60 / 10)
     out = open(to, "w") if to else None
     if out:
-        print("minute,rss_mb,anonymous_mb,pss_mb,descriptors,threads", file=out, flush=True)
+        print("minute,resident_mb,anonymous_mb,descriptors,threads", file=out, flush=True)
     while time.monotonic() - began < minutes * 60:
         one = Sample(server.pid, began)
         samples.append(one)
         if out:
-            sizes = ",".join(f"{size / MB:.2f}" for size in (one.resident, one.anonymous, one.shared_out))
+            sizes = f"{one.resident / MB:.2f},{one.anonymous / MB:.2f}"
             print(f"{one.minute:.2f},{sizes},{one.descriptors},{one.threads}", file=out, flush=True)
         time.sleep(every)
     if out:
@@ -232,7 +231,7 @@ def tell(table, load, samples, minutes):
     warm = [one for one in samples if one.minute >= WARM_MINUTES] if minutes > 2 * WARM_MINUTES else []
     measures = {
         "resident memory": lambda one: one.resident / MB,
-        "proportional memory": lambda one: one.shared_out / MB,
+        "of it its own, no file's": lambda one: one.anonymous / MB,
         "descriptors": lambda one: one.descriptors,
         "threads": lambda one: one.threads,
     }

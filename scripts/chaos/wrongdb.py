@@ -31,16 +31,10 @@ def fill(chosen, folder, data_dir, first, count):
 
 
 class Database:
-    """The database of a stopped server: kept, replaced by something else, and put back."""
+    """The database of a stopped server, and what may stand in its place."""
 
     def __init__(self, data):
-        self.data, self.kept = data, data.parent / "kept"
-        self.copy_to(self.kept)
-
-    def copy_to(self, folder):
-        folder.mkdir()
-        for file in self.data.glob(f"{DATABASE}*"):
-            shutil.copy2(file, folder)
+        self.data = data
 
     def remove(self):
         for file in self.data.glob(f"{DATABASE}*"):
@@ -68,26 +62,25 @@ def run(argv):
     chosen = options.parse(options.parser(__doc__), argv)
     table = Table("A database that does not fit the blobs", chosen.slack)
     with options.scratch(chosen) as folder:
-        data, other = folder / "data", folder / "other"
-        fill(chosen, folder, data, 0, EARLY)
-        early = folder / "early"
-        Database(data).copy_to(early)
-        shutil.rmtree(folder / "kept")
-        fill(chosen, folder, data, EARLY, DATASETS - EARLY)
+        whole, early, other = folder / "whole", folder / "early", folder / "other"
+        fill(chosen, folder, whole, 0, EARLY)
+        shutil.copytree(whole, early)
+        fill(chosen, folder, whole, EARLY, DATASETS - EARLY)
         fill(chosen, folder, other, 100, EARLY)
-        database = Database(data)
         wrong = {
-            "missing": database.remove,
-            "empty": database.empty,
-            "older": lambda: database.replace(early),
-            "newer": database.age,
-            "of another directory": lambda: database.replace(other),
+            "missing": Database.remove,
+            "empty": Database.empty,
+            "older": lambda database: database.replace(early),
+            "newer": Database.age,
+            "of another directory": lambda database: database.replace(other),
         }
-        for name, make_wrong in wrong.items():
-            make_wrong()
+        for number, (name, make_wrong) in enumerate(wrong.items()):
+            # A directory of its own for each: what one try deletes must not hide what the next one would.
+            data = folder / f"data-{number}"
+            shutil.copytree(whole, data)
+            make_wrong(Database(data))
             refuse(table, chosen, folder, data, name)
-            database.replace(database.kept)
-            # What a try on the wrong one deleted must not count against the next.
+            Database(data).replace(whole)
             go_on(table, chosen, folder, data, name)
     return table.show()
 

@@ -3,6 +3,8 @@
 import argparse
 import contextlib
 import random
+import shutil
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -46,14 +48,18 @@ def scratch(chosen):
         if chosen.keep:
             print(f"  the scenario's folder is {folder}", flush=True)
         else:
-            import shutil
-
             stack.callback(shutil.rmtree, folder, ignore_errors=True)
         yield Path(folder)
 
 
+def end_in_order():
+    """Asked to end, a scenario still ends what it started."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+
+
 def main(run, argv):
     """A scenario as a program: status 0 where everything held, 1 where something did not or where it could not run."""
+    end_in_order()
     try:
         return 0 if run(argv) else 1
     except Unable as reason:

@@ -32,7 +32,9 @@ class Server:
 
     def command(self):
         where = ["--listen", "127.0.0.1:0", "--data-dir", str(self.data), "--worker", str(self.worker), "--offline"]
-        return [str(self.chosen.server), "serve", *where, *self.flags]
+        # One thread of arithmetic: two that wait for each other at every step are slow where others use the cores, too.
+        threads = ["--train-threads", "1", "--predict-threads", "1"]
+        return [str(self.chosen.server), "serve", *where, *threads, *self.flags]
 
     def start(self, wrapper=(), ready=True):
         """Seconds from the start until `/readyz` says 200."""
