@@ -239,7 +239,9 @@ class Trial:
         there_are = self.count()
         numbers = range(1, MOST_STEPS)
         if self.chosen.short:
-            numbers = sorted(self.chosen.random.sample(range(1, there_are + 1), min(SHORT_STEPS, there_are)))
+            # The first is there in any case; others may have been somebody else's.
+            others = range(2, there_are + 1)
+            numbers = [1, *sorted(self.chosen.random.sample(others, min(SHORT_STEPS - 1, len(others))))]
         for number in numbers:
             if not self.once(number):
                 break

@@ -74,5 +74,6 @@ def named(path):
     for place in ("blobs", "spool", "runs", "uploads", "logs", "exports", "thumbnails"):
         if place in parts:
             # What a run leaves is known by its name, the others by their place.
-            return parts[-1] if place == "runs" else place
+            last = "a run's folder" if parts[-1].isdigit() else parts[-1]
+            return last if place == "runs" else place
     return parts[-1] if parts else "?"
