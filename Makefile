@@ -4,11 +4,11 @@
 
 CARGO := cargo
 RELEASE := --release --locked
-# Flags for `finetuned serve` in `make serve` (the FINETUNED_* variables of the environment count too).
+# Flags for `finetuned serve` in `make serve` (the FINETUNED_* variables of the environment count too), or for `make chaos`.
 ARGS :=
 
 .DEFAULT_GOAL := help
-.PHONY: help presumed libtorch build serve demo test check audit bench fuzz clean
+.PHONY: help presumed libtorch build serve demo test check audit bench chaos fuzz clean
 MAKEFLAGS += --no-print-directory
 
 # cargo takes libtorch by the link .libtorch and by nothing else: with any other value it would compile torch-sys again. What the
@@ -40,6 +40,7 @@ demo: build ## Train a classifier on drawn pictures and ask it; the dashboard st
 test: libtorch ## Install what the tests need and run every test
 	python3 -B -m unittest discover -s scripts/tests
 	settings=$$(scripts/browser) && eval "$$settings" && $(CARGO) test $(RELEASE)
+	python3 -B scripts/chaos --short --slack 4
 
 check: libtorch ## Formatting, lints, documentation, licences of the dependencies
 	$(CARGO) fmt --check
@@ -52,6 +53,9 @@ audit: presumed ## Known vulnerabilities of the dependencies (needs the advisory
 
 bench: build ## Measure, and hold the numbers to their targets
 	@status=0; for bench in benches/*.py; do python3 -B $$bench || status=1; done; exit $$status
+
+chaos: build ## Kill, stop, fill, lock and corrupt, for hours (flags and scenarios in ARGS: `ARGS='--seed 7 kills'`)
+	python3 -B scripts/chaos $(ARGS)
 
 fuzz: presumed ## Give strangers' archives and images a minute each to break their readers (needs a C++ compiler, no libtorch)
 	@scripts/fuzz

@@ -63,6 +63,7 @@ fn main() -> ExitCode {
 }
 
 fn serve(config: Config) -> anyhow::Result<ExitCode> {
+    share_heaps();
     start_log(&config)?;
     config.check()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -90,6 +91,20 @@ fn serve(config: Config) -> anyhow::Result<ExitCode> {
 fn threads_of_the_server() -> usize {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     (cores / 2).max(1)
+}
+
+/// glibc's malloc would give each of the first eight threads per core a heap of its own, and each keeps the most that it ever held: with
+/// two cores, after minutes of mixed load, 23 MB of which 5 MB were in use, more with every further thread that the pool for files had at
+/// once. Two heaps are enough for a server that does little but wait; small pieces come from each thread's cache in any case. Buffers of
+/// files, of 1 MiB, get pages of their own that go back at once: without a fixed threshold the first one freed would raise it above them.
+fn share_heaps() {
+    const HEAPS: libc::c_int = 2;
+    const OWN_PAGES_BYTES: libc::c_int = 1 << 20;
+    // SAFETY: it must not run beside other calls of malloc's family, and there is only this thread yet.
+    unsafe {
+        libc::mallopt(libc::M_ARENA_MAX, HEAPS);
+        libc::mallopt(libc::M_MMAP_THRESHOLD, OWN_PAGES_BYTES);
+    }
 }
 
 fn start_log(config: &Config) -> anyhow::Result<()> {

@@ -2,6 +2,10 @@
 
 use std::{fs, path::Path, process::Command};
 
+use futures_util::future::join_all;
+
+use crate::support::{pictures, program::Program};
+
 fn run(program: &str, arguments: &[&str]) -> (bool, String, String) {
     let output = Command::new(program)
         .args(arguments)
@@ -77,4 +81,20 @@ fn a_missing_worker_is_said_in_one_line() {
     ];
     let (ok, _, errors) = run(env!("CARGO_BIN_EXE_finetuned"), &arguments);
     assert!(!ok && errors.contains("make build"), "{errors}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_uploads_at_once_leave_no_heap_for_each_thread() {
+    let data = tempfile::tempdir().unwrap();
+    let program = Program::start(data.path());
+    let archive = pictures::flat_archive(2, 2);
+    // Each is written and hashed by a thread of its own, and then refused, so that nothing is read.
+    let path = format!("/v1/datasets?name=things&sha256={}", "0".repeat(64));
+    let uploads = (0..24).map(|_| program.api.put(&path, archive.clone()));
+    for answer in join_all(uploads).await {
+        answer.expect(400);
+    }
+    let heaps = program.further_heaps();
+    assert!(heaps <= 2, "{heaps} heaps besides the first one");
+    program.kill();
 }

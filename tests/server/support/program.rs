@@ -89,6 +89,20 @@ impl Program {
         }
     }
 
+    /// Heaps that glibc's malloc has besides the first one: 64 MiB each, aligned to that, of which little is in use.
+    pub fn further_heaps(&self) -> usize {
+        const HEAP: usize = 64 << 20;
+        let maps = std::fs::read_to_string(format!("/proc/{}/maps", self.child.id())).unwrap();
+        let starts = maps.lines().filter(|line| {
+            let mut fields = line.split_whitespace();
+            let start = fields.next().and_then(|range| range.split('-').next());
+            let start = start.and_then(|start| usize::from_str_radix(start, 16).ok());
+            let anonymous = fields.next() == Some("rw-p") && fields.count() == 3;
+            anonymous && start.is_some_and(|start| start % HEAP == 0)
+        });
+        starts.count()
+    }
+
     pub fn kill(mut self) {
         self.end();
     }
