@@ -84,6 +84,10 @@ pub struct Limits {
     /// Disk space that is kept free: below it uploads and jobs are refused with 507
     #[arg(long, env = "FINETUNED_MIN_FREE_BYTES", default_value_t = Limits::DEFAULT.min_free_bytes)]
     pub min_free_bytes: u64,
+    /// Time for which files that nothing needs any more are kept aside, so that a mistake can be mended; where the disk is nearly full
+    /// they go sooner
+    #[arg(long, env = "FINETUNED_BLOB_GRACE_SECONDS", default_value_t = Limits::DEFAULT.blob_grace_seconds)]
+    pub blob_grace_seconds: u64,
     /// Disk space for activations of frozen stages, which later jobs over the same pictures start from; 0 keeps none
     #[arg(long, env = "FINETUNED_MAX_ACTIVATION_BYTES", default_value_t = Limits::DEFAULT.max_activation_bytes)]
     pub max_activation_bytes: u64,
@@ -171,6 +175,7 @@ impl Limits {
         max_unfinished_uploads: 100,
         upload_expiry_seconds: 24 * 3600,
         min_free_bytes: 1 << 30,
+        blob_grace_seconds: 24 * 3600,
         max_activation_bytes: 16 << 30,
         max_pack_bytes: 32 << 30,
         max_log_bytes: 1 << 20,

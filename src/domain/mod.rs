@@ -7,6 +7,7 @@ pub mod architecture;
 pub mod archive;
 pub mod class_name;
 pub mod content;
+pub mod data_directory;
 pub mod dataset;
 pub mod evaluation;
 pub mod event;

@@ -1,6 +1,6 @@
 //! Asks the worker once which devices there are. The server answers before it knows; only the claim loop waits.
 
-use std::{ffi::OsStr, fs, sync::Arc, time::Duration};
+use std::{ffi::OsStr, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, bail};
 use tokio::io::AsyncReadExt;
@@ -8,6 +8,7 @@ use tokio::io::AsyncReadExt;
 use super::context::Context;
 use crate::{
     domain::spec::DeviceChoice,
+    private,
     process::{self, FreedMemory},
     protocol::Device,
 };
@@ -48,7 +49,7 @@ pub async fn run(context: Arc<Context>) {
 
 async fn ask(context: &Context) -> anyhow::Result<Vec<Device>> {
     let dir = context.paths.runs();
-    fs::create_dir_all(&dir).context("cannot make the folder for runs")?;
+    private::create_dir_all(&dir).context("cannot make the folder for runs")?;
     let arguments = [OsStr::new("devices")];
     let (mut child, pipes) = process::spawn(&context.worker, &arguments, &dir, FreedMemory::GivenBack)
         .context("cannot start the worker program")?;

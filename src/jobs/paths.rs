@@ -4,9 +4,8 @@
 
 use std::{
     fmt::Display,
-    fs::{self, OpenOptions},
+    fs,
     io::{self, Write},
-    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -15,6 +14,7 @@ use tempfile::TempDir;
 
 use crate::{
     id::JobId,
+    private,
     protocol::{RUN_FILE, RunSpec},
 };
 
@@ -65,7 +65,7 @@ impl Paths {
         let dir = self.run_dir(of, attempt);
         // What another attempt of this number left (the database came out of a backup) must not be taken for ours.
         remove(&dir)?;
-        fs::create_dir_all(&dir)?;
+        private::create_dir_all(&dir)?;
         write_run(&dir, run)?;
         Ok(dir)
     }
@@ -109,7 +109,7 @@ pub fn begin_passing(runs: &Path, run: &RunSpec) -> io::Result<TempDir> {
 
 /// The same without a run file.
 pub fn passing(runs: &Path) -> io::Result<TempDir> {
-    fs::create_dir_all(runs)?;
+    private::create_dir_all(runs)?;
     tempfile::Builder::new().prefix(PASSING).tempdir_in(runs)
 }
 
@@ -130,10 +130,9 @@ pub fn forget_passing(runs: &Path, name: &str) -> io::Result<()> {
 
 pub fn write_run(dir: &Path, run: &RunSpec) -> io::Result<()> {
     // It may hold the token of the hub.
-    let mut file = OpenOptions::new()
+    let mut file = private::options()
         .write(true)
         .create_new(true)
-        .mode(0o600)
         .open(dir.join(RUN_FILE))?;
     file.write_all(&serde_json::to_vec_pretty(run)?)
 }

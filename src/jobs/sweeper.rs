@@ -1,11 +1,15 @@
 //! Removes what no row needs any more: blobs, folders of ended attempts, logs of the deleted. At start, every hour, and when asked.
 //!
+//! Blobs go to the trash first, and from there when their time is up. Those that the database knows nothing of stay where they are, if
+//! they are too many: the database may be the wrong one.
+//!
 //! Folders are listed before rows are read, so that what is made in between is never taken for a leftover.
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use super::{blocking::blocking, context::Context, exports, paths, thumbnails};
 use crate::{
+    blobs::{Grace, Swept},
     domain::{dataset::DatasetStatus, time::Timestamp},
     error::{Kind, Result},
     id::{DatasetId, JobId, UploadId},
@@ -13,36 +17,89 @@ use crate::{
 };
 
 const EVERY: Duration = Duration::from_secs(3600);
+/// A blob whose time is up in less than this waits with those that come after it.
+const SHORTEST: Duration = Duration::from_secs(1);
 
 pub async fn run(context: Arc<Context>) {
     loop {
-        if let Err(error) = sweep(&context).await {
-            tracing::error!(%error, "cannot sweep up; the next time is in an hour at the latest");
-        }
+        let next = match sweep(&context).await {
+            Ok(next) => next.unwrap_or(EVERY),
+            Err(error) => {
+                tracing::error!(%error, "cannot sweep up; the next time is in an hour at the latest");
+                EVERY
+            }
+        };
         tokio::select! {
             () = context.shutdown.cancelled() => return,
             () = context.sweep.notified() => {}
-            () = tokio::time::sleep(EVERY) => {}
+            () = tokio::time::sleep(next.clamp(SHORTEST, EVERY)) => {}
         }
     }
 }
 
-/// Sweeps once.
-pub async fn sweep(context: &Context) -> Result<()> {
-    sweep_runs(context).await?;
-    sweep_logs(context).await?;
-    thumbnails::sweep(context).await?;
-    exports::sweep(context).await?;
-    sweep_uploads(context).await?;
+/// Sweeps once. When the next blob's time of grace is up.
+///
+/// # Errors
+/// The first, after everything was tried: on a full disk rows cannot be written, and just then blobs have to go.
+pub async fn sweep(context: &Context) -> Result<Option<Duration>> {
+    let first = [
+        sweep_runs(context).await,
+        sweep_logs(context).await,
+        thumbnails::sweep(context).await,
+        exports::sweep(context).await,
+        sweep_uploads(context).await,
+    ];
+    let next = sweep_blobs(context).await?;
+    first.into_iter().collect::<Result<()>>()?;
+    Ok(next)
+}
+
+async fn sweep_blobs(context: &Context) -> Result<Option<Duration>> {
+    let limits = &context.config.limits;
+    let grace = Grace {
+        time: Duration::from_secs(limits.blob_grace_seconds),
+        reserve: limits.min_free_bytes,
+    };
     let store = context.store.clone();
-    let removed = context
+    let swept = context
         .blobs
-        .sweep(|| async move { store.referenced_blobs().await })
+        .sweep(grace, || async move { store.ledger().await })
         .await?;
-    if removed > 0 {
-        tracing::info!(removed, "blobs that nothing needs were removed");
+    tell(&swept);
+    context.store.forget_released(swept.done).await?;
+    Ok(swept.next)
+}
+
+fn tell(swept: &Swept) {
+    if swept.discarded > 0 {
+        tracing::info!(
+            blobs = swept.discarded,
+            "blobs that nothing needs were moved to the trash"
+        );
     }
-    Ok(())
+    if swept.strays > 0 {
+        tracing::warn!(blobs = swept.strays, "some of those the database knew nothing of");
+    }
+    let removed = swept.removed + swept.expired + swept.expired_early;
+    if removed > 0 {
+        tracing::info!(
+            removed,
+            early = swept.expired_early,
+            "blobs that nothing needs were removed"
+        );
+    }
+    if swept.put_back > 0 {
+        tracing::warn!(
+            blobs = swept.put_back,
+            "blobs that the database names were put back from the trash"
+        );
+    }
+    if let Some(doubt) = &swept.doubt {
+        tracing::error!(
+            "{doubt}: they stay where they are, and the next start will refuse; `finetuned fsck` says more, and `finetuned adopt`, \
+            with the server stopped, moves them to the trash"
+        );
+    }
 }
 
 /// Folders of jobs and datasets that are gone or have ended. What is not named by an id is not ours to remove.
