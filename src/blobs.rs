@@ -51,12 +51,15 @@ pub struct Blobs {
 
 /// While it is held, no blob is swept: take it before a blob is put in place and keep it until the row that names it is committed.
 pub struct Pin {
-    _unswept: OwnedRwLockReadGuard<()>,
+    /// None while it is dropped.
+    unswept: Option<OwnedRwLockReadGuard<()>>,
     changed: Arc<Notify>,
 }
 
 impl Drop for Pin {
     fn drop(&mut self) {
+        // In this order: who is told finds nobody who adds.
+        drop(self.unswept.take());
         self.changed.notify_one();
     }
 }
@@ -96,7 +99,7 @@ impl Blobs {
 
     pub async fn pin(&self) -> Pin {
         Pin {
-            _unswept: self.unswept.clone().read_owned().await,
+            unswept: Some(self.unswept.clone().read_owned().await),
             changed: self.changed.clone(),
         }
     }

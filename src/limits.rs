@@ -84,8 +84,7 @@ pub struct Limits {
     /// Disk space that is kept free: below it uploads and jobs are refused with 507
     #[arg(long, env = "FINETUNED_MIN_FREE_BYTES", default_value_t = Limits::DEFAULT.min_free_bytes)]
     pub min_free_bytes: u64,
-    /// Time for which files that nothing needs any more are kept aside, so that a mistake can be mended; where the disk is nearly full
-    /// they go sooner
+    /// Time for which files that nothing needs any more are kept aside; where the disk is nearly full they go sooner
     #[arg(long, env = "FINETUNED_BLOB_GRACE_SECONDS", default_value_t = Limits::DEFAULT.blob_grace_seconds)]
     pub blob_grace_seconds: u64,
     /// Disk space for activations of frozen stages, which later jobs over the same pictures start from; 0 keeps none

@@ -1,5 +1,5 @@
-//! A list of the blobs that were put in place since the last sweep, in a file. A crash may come between a blob and its row: what is on the
-//! list and named by no row is such a leaving, however many there are. It is a hint, and never synced.
+//! A list of the blobs that were put in place lately, in a file. A crash may come between a blob and its row: what is on the list and named
+//! by no row is such a leaving, however many there are. It is a hint, and never synced.
 
 use std::{
     collections::HashSet,
@@ -39,6 +39,22 @@ impl Placed {
             .collect())
     }
 
+    /// Strikes out those that rows name by now.
+    pub fn strike(&self, named: &HashSet<String>) -> io::Result<()> {
+        let left: Vec<String> = self.read()?.difference(named).cloned().collect();
+        if left.is_empty() {
+            return self.clear();
+        }
+        let partial = self.0.with_extension("partial");
+        let mut file = private::options()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .open(&partial)?;
+        file.write_all(format!("{}\n", left.join("\n")).as_bytes())?;
+        fs::rename(partial, &self.0)
+    }
+
     /// A sweep has looked at all of them.
     pub fn clear(&self) -> io::Result<()> {
         match fs::remove_file(&self.0) {
@@ -65,7 +81,14 @@ mod tests {
             .unwrap();
         file.write_all(b"\n0123").unwrap();
         placed.note(&second).unwrap();
-        assert_eq!(placed.read().unwrap(), HashSet::from([first, second]));
+        assert_eq!(
+            placed.read().unwrap(),
+            HashSet::from([first.clone(), second.clone()])
+        );
+        placed.strike(&HashSet::from([first])).unwrap();
+        assert_eq!(placed.read().unwrap(), HashSet::from([second.clone()]));
+        placed.strike(&HashSet::from([second])).unwrap();
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
         placed.clear().unwrap();
         placed.clear().unwrap();
         assert!(placed.read().unwrap().is_empty());

@@ -56,8 +56,24 @@ impl Blobs {
         Ok(swept)
     }
 
-    /// The same without a lock, where no server runs.
-    pub fn sweep_now(&self, grace: Grace, ledger: &Ledger) -> io::Result<Swept> {
+    /// Notes which of the blobs that were put in place lately have their rows by now: from then on they are no leavings of a crash. Does
+    /// nothing while somebody adds blobs, and makes nobody wait.
+    pub async fn settle<F>(&self, named: impl FnOnce() -> F) -> Result<()>
+    where
+        F: Future<Output = Result<HashSet<String>>>,
+    {
+        let Ok(_nobody_adds) = self.unswept.try_write() else {
+            return Ok(());
+        };
+        let placed = self.placed.clone();
+        if blocking(move || placed.read()).await?.is_empty() {
+            return Ok(());
+        }
+        let (placed, named) = (self.placed.clone(), named().await?);
+        blocking(move || placed.strike(&named)).await
+    }
+
+    fn sweep_now(&self, grace: Grace, ledger: &Ledger) -> io::Result<Swept> {
         let mut swept = Swept {
             put_back: self.put_back(&ledger.named)?,
             ..Swept::default()
@@ -144,6 +160,12 @@ impl Blobs {
     /// Makes the folder of the trash where it is not there.
     pub fn make_trash(&self) -> io::Result<()> {
         self.trash.create()
+    }
+
+    /// Empties the trash as far as the disk needs it. How many blobs went.
+    pub async fn make_room(&self, reserve: u64) -> Result<u64> {
+        let blobs = self.clone();
+        blocking(move || blobs.keep_free(reserve)).await
     }
 
     /// Empties the trash, the oldest first, until so much is free and a little more; it is not kept at the cost of work.

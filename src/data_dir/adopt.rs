@@ -1,7 +1,7 @@
 //! `finetuned adopt`: goes on with the database that is there. Nothing is removed: what it does not name goes to the trash, from where the
 //! server takes it when its time of grace is up.
 
-use std::{fmt, path::Path};
+use std::{fmt, fs, path::Path};
 
 use anyhow::{Context, bail};
 
@@ -49,6 +49,7 @@ pub async fn adopt(path: &Path) -> anyhow::Result<Adopted> {
     }
     make_private(&path);
     if is_new {
+        set_log_aside(&path)?;
         private::options()
             .create(true)
             .append(true)
@@ -59,6 +60,16 @@ pub async fn adopt(path: &Path) -> anyhow::Result<Adopted> {
     let adopted = take(&path, &store, is_new).await;
     store.close().await;
     adopted
+}
+
+/// SQLite would remove the writes of a database that is gone, and they may be all that is left of it.
+fn set_log_aside(path: &Path) -> anyhow::Result<()> {
+    let log = path.join("finetuned.db-wal");
+    if fs::metadata(&log).is_ok_and(|log| log.len() > 0) {
+        Blobs::at(path).make_trash()?;
+        fs::rename(log, path.join("trash/finetuned.db-wal"))?;
+    }
+    Ok(())
 }
 
 async fn take(path: &Path, store: &Store, is_new: bool) -> anyhow::Result<Adopted> {

@@ -95,14 +95,12 @@ impl Generations {
     /// To be called when nothing adds blobs any more and the database is still open.
     pub async fn end(mut self) {
         if let Err(error) = self.move_on().await {
-            tracing::debug!(
-                error = format!("{error:#}"),
-                "the last generation was not written down"
-            );
+            let error = format!("{error:#}");
+            tracing::debug!(error, "the last generation was not written down");
         }
     }
 
-    /// Once and not every few seconds. It is tried again after the next pause.
+    /// Says so, once and not every few seconds. It is tried again after the next pause.
     fn tell(&mut self, error: anyhow::Error) {
         if !self.is_stuck {
             let error = format!("{error:#}");
@@ -121,7 +119,13 @@ impl Generations {
             self.store.set_identity(next.clone()).await?;
             self.identity = next;
         }
-        self.write_file().await
+        self.write_file().await?;
+        // Blobs that have their rows by now are no leavings of a crash.
+        let store = self.store.clone();
+        self.blobs
+            .settle(|| async move { store.referenced_blobs().await })
+            .await?;
+        Ok(())
     }
 
     async fn write_file(&mut self) -> anyhow::Result<()> {

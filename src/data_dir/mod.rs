@@ -68,7 +68,6 @@ impl DataDir {
         let lock = Lock::take(&path)?;
         let (database, file) = look(&path).await?;
         let standing = stand(&path, &database, &file)?;
-        make_private(&path);
         if standing == Standing::New {
             // SQLite would make it for everybody to read.
             private::options()
@@ -99,6 +98,7 @@ impl DataDir {
         if let Some(misfit) = Blobs::at(path).check(&ledger)? {
             bail!(refusal(path, &misfit));
         }
+        make_private(path);
         let blobs = Blobs::open(path)?;
         let back = blobs.put_back(&ledger.named)?;
         if back > 0 {
@@ -130,10 +130,21 @@ fn stand(path: &Path, database: &FoundDatabase, file: &FoundFile) -> anyhow::Res
     if matches!(database, FoundDatabase::Ours { migration, .. } if *migration > Store::newest_migration()) {
         return Ok(Standing::Fits);
     }
-    match data_directory::judge(database, file, is_used(path)?) {
+    match judge(path, database, file)? {
         Ok(standing) => Ok(standing),
         Err(misfit) => bail!(refusal(path, &misfit)),
     }
+}
+
+fn judge(
+    path: &Path,
+    database: &FoundDatabase,
+    file: &FoundFile,
+) -> std::io::Result<Result<Standing, Misfit>> {
+    // Only then does it matter, and there may be many to look through.
+    let is_without = matches!(database, FoundDatabase::Missing | FoundDatabase::Empty);
+    let is_used = is_without && is_used(path)?;
+    Ok(data_directory::judge(database, file, is_used))
 }
 
 /// Whether files lie there that rows would name, or writes of a database that is not there.

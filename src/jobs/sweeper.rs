@@ -7,6 +7,8 @@
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
+use tokio::time::{Instant, sleep, sleep_until};
+
 use super::{blocking::blocking, context::Context, exports, paths, thumbnails};
 use crate::{
     blobs::{Grace, Swept},
@@ -19,21 +21,43 @@ use crate::{
 const EVERY: Duration = Duration::from_secs(3600);
 /// A blob whose time is up in less than this waits with those that come after it.
 const SHORTEST: Duration = Duration::from_secs(1);
+/// How often the disk is looked at while there is something to make room with.
+const GLANCE: Duration = Duration::from_secs(2);
 
 pub async fn run(context: Arc<Context>) {
     loop {
-        let next = match sweep(&context).await {
-            Ok(next) => next.unwrap_or(EVERY),
+        let (next, is_watching) = match sweep(&context).await {
+            Ok(next) => (next, next.is_some()),
             Err(error) => {
                 tracing::error!(%error, "cannot sweep up; the next time is in an hour at the latest");
-                EVERY
+                (None, true)
             }
         };
-        tokio::select! {
-            () = context.shutdown.cancelled() => return,
-            () = context.sweep.notified() => {}
-            () = tokio::time::sleep(next.clamp(SHORTEST, EVERY)) => {}
+        let due = Instant::now() + next.unwrap_or(EVERY).clamp(SHORTEST, EVERY);
+        loop {
+            tokio::select! {
+                () = context.shutdown.cancelled() => return,
+                () = context.sweep.notified() => break,
+                () = sleep_until(due) => break,
+                // While anything may be in the trash: workers fill the disk, and cannot empty it.
+                () = sleep(GLANCE), if is_watching => make_room(&context).await,
+            }
         }
+    }
+}
+
+async fn make_room(context: &Context) {
+    match context
+        .blobs
+        .make_room(context.config.limits.min_free_bytes)
+        .await
+    {
+        Ok(0) => {}
+        Ok(removed) => tracing::info!(
+            removed,
+            "the disk is nearly full: blobs went before their time of grace was up"
+        ),
+        Err(error) => tracing::error!(%error, "cannot empty the trash"),
     }
 }
 

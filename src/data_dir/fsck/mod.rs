@@ -89,10 +89,8 @@ fn misfit(path: &Path, database: &FoundDatabase, file: &FoundFile) -> Option<Str
     if migration(database).is_some_and(|migration| migration > Store::newest_migration()) {
         return Some("finetuned.db was made by a newer version of finetuned".to_owned());
     }
-    match super::is_used(path) {
-        Ok(is_used) => crate::domain::data_directory::judge(database, file, is_used)
-            .err()
-            .map(|misfit| misfit.to_string()),
+    match super::judge(path, database, file) {
+        Ok(judged) => judged.err().map(|misfit| misfit.to_string()),
         Err(error) => Some(error.to_string()),
     }
 }
