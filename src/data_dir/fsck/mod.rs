@@ -11,7 +11,7 @@ use anyhow::Context;
 use tempfile::TempDir;
 
 pub use self::report::Report;
-use self::report::{Deep, Files, Identities, Sized};
+use self::report::{Amount, Deep, Files, Identities};
 use super::{DATABASE, Lock, OURS, identity_file};
 use crate::{
     blobs::Blobs,
@@ -48,8 +48,8 @@ pub async fn fsck(path: &Path, deep: bool) -> anyhow::Result<Report> {
         _ => None,
     };
     count_blobs(&blobs, ledger.as_ref(), &mut report)?;
-    report.trash = Sized::of(&path.join("trash"))?;
-    report.spool = Sized::of(&path.join("spool"))?;
+    report.trash = Amount::of(&path.join("trash"))?;
+    report.spool = Amount::of(&path.join("spool"))?;
     report.open_to_others = OURS
         .iter()
         .map(|name| path.join(name))
@@ -173,13 +173,13 @@ fn count_blobs(blobs: &Blobs, ledger: Option<&Ledger>, report: &mut Report) -> a
     let present = blobs.present()?;
     let bytes = |sha256: &String| fs::metadata(blobs.path(sha256)).map_or(0, |file| file.len());
     let Some(ledger) = ledger else {
-        report.blobs.unknown = Sized::sum(present.iter().map(bytes));
+        report.blobs.unknown = Amount::sum(present.iter().map(bytes));
         return Ok(());
     };
     let (named, unnamed): (Vec<_>, Vec<_>) =
         present.iter().partition(|sha256| ledger.named.contains(*sha256));
-    report.blobs.present = Sized::sum(named.into_iter().map(bytes));
-    report.blobs.unreferenced = Sized::sum(unnamed.into_iter().map(bytes));
+    report.blobs.present = Amount::sum(named.into_iter().map(bytes));
+    report.blobs.unreferenced = Amount::sum(unnamed.into_iter().map(bytes));
     report.blobs.missing = super::missing(ledger, blobs)?;
     let in_trash = blobs.discarded()?;
     report.blobs.missing_in_trash = report

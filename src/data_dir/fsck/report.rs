@@ -22,9 +22,9 @@ pub struct Report {
     pub misfit: Option<String>,
     pub blobs: BlobReport,
     /// Blobs that are kept for a while.
-    pub trash: Sized,
+    pub trash: Amount,
     /// Files of requests: the next start removes what is here.
-    pub spool: Sized,
+    pub spool: Amount,
     /// Of unfinished uploads.
     pub uploads: Files,
     /// Folders of unfinished jobs and of datasets that are being read.
@@ -52,19 +52,19 @@ pub struct Identities {
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct BlobReport {
     /// Named by rows.
-    pub present: Sized,
+    pub present: Amount,
     /// Named by no row: the next sweep moves them to the trash.
-    pub unreferenced: Sized,
+    pub unreferenced: Amount,
     /// Digests that rows name and that are not in their place.
     pub missing: Vec<String>,
     /// Of those, the ones in the trash: the next start puts them back.
     pub missing_in_trash: u64,
     /// Where the rows cannot be read.
-    pub unknown: Sized,
+    pub unknown: Amount,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Sized {
+pub struct Amount {
     pub count: u64,
     pub bytes: u64,
 }
@@ -72,8 +72,8 @@ pub struct Sized {
 /// Entries of a folder that rows know of, and the others.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub struct Files {
-    pub known: Sized,
-    pub unknown: Sized,
+    pub known: Amount,
+    pub unknown: Amount,
 }
 
 /// What reading every blob found.
@@ -95,8 +95,8 @@ impl Report {
             identity: Identities::default(),
             misfit: None,
             blobs: BlobReport::default(),
-            trash: Sized::default(),
-            spool: Sized::default(),
+            trash: Amount::default(),
+            spool: Amount::default(),
             uploads: Files::default(),
             runs: Files::default(),
             open_to_others: 0,
@@ -142,7 +142,7 @@ impl Identities {
     }
 }
 
-impl Sized {
+impl Amount {
     pub(super) fn sum(sizes: impl Iterator<Item = u64>) -> Self {
         sizes.fold(Self::default(), |sum, bytes| sum.and(bytes))
     }
@@ -290,7 +290,7 @@ impl fmt::Display for BlobReport {
     }
 }
 
-impl fmt::Display for Sized {
+impl fmt::Display for Amount {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.count {
             0 => write!(out, "0"),
