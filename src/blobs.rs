@@ -1,32 +1,38 @@
 //! Content-addressed files: archives, what ingest made of them, models. A blob is named by the SHA-256 of its bytes and never changes.
 //!
 //! Written once: into the spool with a running hash, synced, renamed to its name, the folder synced; only then may a row point to it.
-//! A crash therefore leaves at worst a file that no row names, and [`Blobs::sweep`] removes it. Paths are built here and nowhere else.
+//! A crash therefore leaves at worst a file that no row names, and [`Blobs::sweep`] takes it away: into the trash, where it stays for a
+//! while. Paths are built here and nowhere else.
 //! (`object_store` is not used for the local disk: it does not sync what it writes, and a finished file cannot be moved into it.)
 
 mod check;
 mod partial;
+mod placed;
 mod spool;
+mod sweep;
+mod trash;
 mod writer;
 
 use std::{
-    collections::HashSet,
     fs::{self, File},
     io,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
-use tokio::sync::{OwnedRwLockReadGuard, RwLock};
+use tokio::sync::{Notify, OwnedRwLockReadGuard, RwLock};
 
 pub use self::{
     partial::{Continuation, Grown},
     spool::Spooled,
+    sweep::{Grace, Swept},
     writer::Writer,
 };
+use self::{placed::Placed, trash::Trash};
 use crate::{
     digest,
     error::{Error, Kind, Result},
+    private,
     protocol::{Artifact, BulkFile},
 };
 
@@ -36,31 +42,56 @@ pub struct Blobs {
     blobs: PathBuf,
     spool: PathBuf,
     partials: PathBuf,
+    trash: Trash,
+    placed: Placed,
+    /// Told when blobs may have been added, with their rows, or taken away.
+    changed: Arc<Notify>,
     /// Held for reading between a blob's appearance and its row's commit, for writing by the sweep.
     unswept: Arc<RwLock<()>>,
     looks: Arc<check::Looks>,
 }
 
 /// While it is held, no blob is swept: take it before a blob is put in place and keep it until the row that names it is committed.
-pub struct Pin(#[allow(dead_code)] OwnedRwLockReadGuard<()>);
+pub struct Pin {
+    /// None while it is dropped.
+    unswept: Option<OwnedRwLockReadGuard<()>>,
+    changed: Arc<Notify>,
+}
+
+impl Drop for Pin {
+    fn drop(&mut self) {
+        // In this order: who is told finds nobody who adds.
+        drop(self.unswept.take());
+        self.changed.notify_one();
+    }
+}
 
 impl Blobs {
     /// Opens the folder; what an interrupted run left in the spool is removed.
     pub fn open(data_dir: &Path) -> io::Result<Self> {
-        let blobs = Self {
-            blobs: data_dir.join("blobs"),
-            spool: data_dir.join("spool"),
-            partials: data_dir.join("uploads"),
-            unswept: Arc::default(),
-            looks: Arc::default(),
-        };
-        fs::create_dir_all(&blobs.blobs)?;
-        fs::create_dir_all(&blobs.partials)?;
+        let blobs = Self::at(data_dir);
+        private::create_dir_all(&blobs.blobs)?;
+        private::create_dir_all(&blobs.partials)?;
+        blobs.trash.create()?;
         if blobs.spool.exists() {
             fs::remove_dir_all(&blobs.spool)?;
         }
-        fs::create_dir_all(&blobs.spool)?;
+        private::create_dir_all(&blobs.spool)?;
         Ok(blobs)
+    }
+
+    /// The folder as it is, to look at: nothing is made and nothing removed.
+    pub fn at(data_dir: &Path) -> Self {
+        Self {
+            blobs: data_dir.join("blobs"),
+            spool: data_dir.join("spool"),
+            partials: data_dir.join("uploads"),
+            trash: Trash::of(data_dir),
+            placed: Placed::of(data_dir),
+            changed: Arc::default(),
+            looks: Arc::default(),
+            unswept: Arc::default(),
+        }
     }
 
     /// Where the blob of this digest is, or would be.
@@ -70,7 +101,20 @@ impl Blobs {
     }
 
     pub async fn pin(&self) -> Pin {
-        Pin(self.unswept.clone().read_owned().await)
+        Pin {
+            unswept: Some(self.unswept.clone().read_owned().await),
+            changed: self.changed.clone(),
+        }
+    }
+
+    /// As if blobs had changed.
+    pub fn expect_change(&self) {
+        self.changed.notify_one();
+    }
+
+    /// Waits until blobs may have been added or taken away since the last call.
+    pub async fn changed(&self) {
+        self.changed.notified().await;
     }
 
     /// Puts a spooled file in its place.
@@ -124,29 +168,22 @@ impl Blobs {
         Ok(found)
     }
 
-    /// Removes every blob that is not in `referenced`; the caller reads that set while it holds the lock that this takes.
-    pub async fn sweep<F>(&self, referenced: impl FnOnce() -> F) -> Result<u64>
-    where
-        F: Future<Output = Result<HashSet<String>>>,
-    {
-        let _nobody_adds = self.unswept.write().await;
-        let keep = referenced().await?;
-        let blobs = self.blobs.clone();
-        blocking(move || remove_others(&blobs, &keep)).await
-    }
-
     /// Free space of the disk that the data directory is on, in bytes.
     pub fn free_bytes(&self) -> io::Result<u64> {
         let disk = rustix::fs::statvfs(&self.blobs)?;
         Ok(disk.f_bavail * disk.f_frsize)
     }
 
-    /// Whether the disk has room for this many bytes more and for what is to stay free.
+    /// Whether the disk has room for this many bytes more and for what is to stay free. What lies in the trash gives way.
     ///
     /// # Errors
     /// `insufficient-storage`
     pub fn check_room(&self, bytes: u64, reserve: u64) -> Result<()> {
-        if self.free_bytes()? < bytes.saturating_add(reserve) {
+        let needed = bytes.saturating_add(reserve);
+        if self.free_bytes()? < needed && self.free_at_least(needed)? > 0 {
+            tracing::info!("the disk is nearly full: blobs went before their time of grace was up");
+        }
+        if self.free_bytes()? < needed {
             let detail =
                 "the server's disk has no room for this; delete datasets or models that are no longer needed";
             return Err(Error::new(Kind::DiskFull, "insufficient-storage", detail));
@@ -159,34 +196,23 @@ impl Blobs {
         if check::is_there(&target, sha256)? {
             return fs::remove_file(from);
         }
-        let folder = target.parent().unwrap_or(&self.blobs);
-        let new_folder = !folder.exists();
-        fs::create_dir_all(folder)?;
+        private::close_one(from)?;
+        self.placed.note(sha256)?;
+        self.make_folder_of(&target)?;
         fs::rename(from, &target)?;
-        File::open(folder)?.sync_all()?;
-        if new_folder {
+        File::open(target.parent().unwrap_or(&self.blobs))?.sync_all()?;
+        self.trash.forget(sha256)
+    }
+
+    /// Makes the folder that a blob lies in.
+    fn make_folder_of(&self, blob: &Path) -> io::Result<()> {
+        let folder = blob.parent().unwrap_or(&self.blobs);
+        if !folder.exists() {
+            private::create_dir_all(folder)?;
             File::open(&self.blobs)?.sync_all()?;
         }
         Ok(())
     }
-}
-
-fn remove_others(blobs: &Path, keep: &HashSet<String>) -> io::Result<u64> {
-    let mut removed = 0;
-    for folder in fs::read_dir(blobs)? {
-        let folder = folder?.path();
-        if !folder.is_dir() {
-            continue;
-        }
-        for blob in fs::read_dir(&folder)? {
-            let blob = blob?;
-            if !blob.file_name().to_str().is_some_and(|name| keep.contains(name)) {
-                fs::remove_file(blob.path())?;
-                removed += 1;
-            }
-        }
-    }
-    Ok(removed)
 }
 
 async fn blocking<T: Send + 'static>(act: impl FnOnce() -> io::Result<T> + Send + 'static) -> Result<T> {
@@ -197,9 +223,20 @@ async fn blocking<T: Send + 'static>(act: impl FnOnce() -> io::Result<T> + Send 
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        collections::{HashMap, HashSet},
+        time::Duration,
+    };
+
     use bytes::Bytes;
 
     use super::*;
+    use crate::domain::data_directory::{Ledger, Misfit};
+
+    const GRACE: Grace = Grace {
+        time: Duration::from_secs(60),
+        reserve: 0,
+    };
 
     async fn spooled(blobs: &Blobs, contents: &'static [u8]) -> Spooled {
         let mut writer = blobs.spool();
@@ -219,11 +256,113 @@ mod tests {
         let pin = blobs.pin().await;
         blobs.keep(file, &pin).await.unwrap();
         drop(pin);
-        let kept = HashSet::from([sha256.clone()]);
-        assert_eq!(blobs.sweep(|| async { Ok(kept) }).await.unwrap(), 0);
+        let kept = Ledger {
+            named: HashSet::from([sha256.clone()]),
+            ..Ledger::default()
+        };
+        let swept = blobs.sweep(GRACE, || async { Ok(kept.clone()) }).await.unwrap();
+        assert_eq!(swept, Swept::default());
         assert_eq!(fs::read(blobs.path(&sha256)).unwrap(), b"abc");
-        assert_eq!(blobs.sweep(|| async { Ok(HashSet::new()) }).await.unwrap(), 1);
+        let swept = blobs
+            .sweep(GRACE, || async { Ok(Ledger::default()) })
+            .await
+            .unwrap();
+        assert_eq!((swept.discarded, swept.strays, swept.doubt), (1, 1, None));
+        assert!(swept.next.is_some_and(|next| next <= GRACE.time));
         assert!(!blobs.path(&sha256).exists());
+        // A row names it again: the database was put back.
+        let swept = blobs.sweep(GRACE, || async { Ok(kept) }).await.unwrap();
+        assert_eq!((swept.put_back, swept.next), (1, None));
+        assert_eq!(fs::read(blobs.path(&sha256)).unwrap(), b"abc");
+        let over = Grace {
+            time: Duration::ZERO,
+            ..GRACE
+        };
+        let swept = blobs
+            .sweep(over, || async { Ok(Ledger::default()) })
+            .await
+            .unwrap();
+        assert_eq!((swept.discarded, swept.expired), (1, 1));
+        assert!(!blobs.path(&sha256).exists() && blobs.trash.names().unwrap().is_empty());
+    }
+
+    /// Blobs without rows, put in place by others than this program.
+    fn strangers(blobs: &Blobs, count: usize) -> Vec<String> {
+        let digests: Vec<_> = (0..count)
+            .map(|index| digest::of_bytes(format!("stranger {index}").as_bytes()))
+            .collect();
+        for sha256 in &digests {
+            fs::create_dir_all(blobs.path(sha256).parent().unwrap()).unwrap();
+            fs::write(blobs.path(sha256), "bytes").unwrap();
+        }
+        digests
+    }
+
+    #[tokio::test]
+    async fn a_database_that_does_not_know_the_blobs_moves_none_of_them_but_those_that_were_let_go() {
+        let folder = tempfile::tempdir().unwrap();
+        let blobs = Blobs::open(folder.path()).unwrap();
+        let digests = strangers(&blobs, 5);
+        let ledger = Ledger {
+            released: HashMap::from([(digests[0].clone(), false), (digests[1].clone(), true)]),
+            ..Ledger::default()
+        };
+        let swept = blobs.sweep(GRACE, || async { Ok(ledger) }).await.unwrap();
+        assert_eq!(swept.doubt, Some(Misfit::Strays { strays: 3, blobs: 5 }));
+        assert_eq!((swept.discarded, swept.removed, swept.strays), (1, 1, 0));
+        assert_eq!(swept.done.len(), 2);
+        assert_eq!(blobs.present().unwrap().len(), 3);
+        assert_eq!(blobs.trash.names().unwrap(), HashSet::from([digests[0].clone()]));
+    }
+
+    #[tokio::test]
+    async fn what_was_put_in_place_since_the_last_sweep_is_a_leaving_of_a_crash_however_much_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let blobs = Blobs::open(folder.path()).unwrap();
+        let pin = blobs.pin().await;
+        for text in [&b"one"[..], b"two", b"three", b"four"] {
+            blobs.keep(spooled(&blobs, text).await, &pin).await.unwrap();
+        }
+        drop(pin);
+        // Another start of the server.
+        let blobs = Blobs::open(folder.path()).unwrap();
+        assert_eq!(blobs.check(&Ledger::default()).unwrap(), None);
+        let swept = blobs
+            .sweep(GRACE, || async { Ok(Ledger::default()) })
+            .await
+            .unwrap();
+        assert_eq!((swept.discarded, swept.strays, swept.doubt), (4, 0, None));
+        // One of them comes again: it need not be kept twice.
+        let pin = blobs.pin().await;
+        let again = spooled(&blobs, b"one").await;
+        let sha256 = again.sha256.clone();
+        blobs.keep(again, &pin).await.unwrap();
+        assert!(blobs.path(&sha256).exists());
+        assert_eq!(blobs.trash.names().unwrap().len(), 3);
+    }
+
+    #[tokio::test]
+    async fn little_room_empties_the_trash_before_anybody_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let blobs = Blobs::open(folder.path()).unwrap();
+        strangers(&blobs, 2);
+        let swept = blobs
+            .sweep(GRACE, || async { Ok(Ledger::default()) })
+            .await
+            .unwrap();
+        assert_eq!((swept.strays, swept.expired_early), (2, 0));
+        blobs.check_room(1, 0).unwrap();
+        assert_eq!(blobs.trash.names().unwrap().len(), 2);
+        let refused = blobs.check_room(u64::MAX, 0).unwrap_err();
+        assert_eq!(refused.slug(), "insufficient-storage");
+        assert!(blobs.trash.names().unwrap().is_empty());
+        strangers(&blobs, 2);
+        let nearly_full = Grace {
+            reserve: u64::MAX,
+            ..GRACE
+        };
+        let swept = blobs.sweep(nearly_full, || async { Ok(Ledger::default()) }).await;
+        assert_eq!(swept.unwrap().expired_early, 2);
     }
 
     #[tokio::test]

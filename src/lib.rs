@@ -4,9 +4,9 @@
 //! or an archive. `finetuned-worker` does all of that in supervised child processes that own nothing but a directory and a pipe.
 //!
 //! Reading order: [`domain`] (plain data and rules), [`protocol`] (what the two programs say to each other), then on the server's
-//! side [`store`], [`blobs`], [`uploads`], [`jobs`], [`inference`], [`http`]. The worker's side, `src/worker`, is compiled into its own program and
+//! side [`store`], [`blobs`], [`data_dir`], [`uploads`], [`jobs`], [`inference`], [`http`]. The worker's side, `src/worker`, is compiled into its own program and
 //! not into this library: so nothing of torch can get into the server, however the linker puts the pieces together.
-//! They depend on each other in one direction only: `http -> {uploads, jobs, inference} -> {store, blobs, protocol} -> domain`, and
+//! They depend on each other in one direction only: `http -> {uploads, jobs, inference, data_dir} -> {store, blobs, protocol} -> domain`, and
 //! `worker -> {protocol, domain}`. A test reads the sources and holds them to it.
 
 pub mod checksum;
@@ -15,12 +15,14 @@ pub mod domain;
 pub mod error;
 pub mod id;
 pub mod limits;
+pub mod private;
 pub mod protocol;
 pub mod schema;
 
 pub mod blobs;
 pub mod client;
 pub mod config;
+pub mod data_dir;
 pub mod http;
 pub mod inference;
 pub mod jobs;

@@ -87,6 +87,9 @@ pub struct Limits {
     /// Disk space that is held back in a file, so that cancelling and deleting work when the disk is full; 0 holds none back
     #[arg(long, env = "FINETUNED_BALLAST_BYTES", default_value_t = Limits::DEFAULT.ballast_bytes)]
     pub ballast_bytes: u64,
+    /// Time for which files that nothing needs any more are kept aside; where the disk is nearly full they go sooner
+    #[arg(long, env = "FINETUNED_BLOB_GRACE_SECONDS", default_value_t = Limits::DEFAULT.blob_grace_seconds)]
+    pub blob_grace_seconds: u64,
     /// Disk space for activations of frozen stages, which later jobs over the same pictures start from; 0 keeps none
     #[arg(long, env = "FINETUNED_MAX_ACTIVATION_BYTES", default_value_t = Limits::DEFAULT.max_activation_bytes)]
     pub max_activation_bytes: u64,
@@ -178,6 +181,7 @@ impl Limits {
         upload_expiry_seconds: 24 * 3600,
         min_free_bytes: 1 << 30,
         ballast_bytes: 16 << 20,
+        blob_grace_seconds: 24 * 3600,
         max_activation_bytes: 16 << 30,
         max_pack_bytes: 32 << 30,
         max_log_bytes: 1 << 20,

@@ -2,7 +2,7 @@
 
 use std::{
     io::{self, IsTerminal, Write},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Command, ExitCode},
 };
 
@@ -11,8 +11,9 @@ use clap::{Parser, Subcommand};
 use finetuned::{
     client::ClientCommand,
     config::{Config, LogFormat},
-    http,
+    data_dir, http,
 };
+use rustix::{fs::Mode, process::umask};
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
@@ -36,6 +37,24 @@ enum Task {
     Client(ClientCommand),
     /// Print the description of the API (OpenAPI 3.1, YAML)
     Openapi,
+    /// Go on with the database that lies in the data directory, whatever the server says of it; nothing is removed
+    Adopt {
+        /// Folder for the database, datasets and models; no server may be running on it
+        #[arg(long, env = "FINETUNED_DATA_DIR", default_value = "./data")]
+        data_dir: PathBuf,
+    },
+    /// Say what lies where in the data directory, and what is wrong; nothing is changed
+    Fsck {
+        /// Folder for the database, datasets and models
+        #[arg(long, env = "FINETUNED_DATA_DIR", default_value = "./data")]
+        data_dir: PathBuf,
+        /// Read every file and compare it with the digest that it is named by
+        #[arg(long)]
+        deep: bool,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Draw a small dataset to try things with
     SampleDataset {
         /// The zip file to write
@@ -54,6 +73,8 @@ fn main() -> ExitCode {
         Task::Serve(config) => serve(*config),
         Task::Client(command) => run_client(command),
         Task::Openapi => print_openapi(),
+        Task::Adopt { data_dir } => adopt(&data_dir),
+        Task::Fsck { data_dir, deep, json } => fsck(&data_dir, deep, json),
         Task::SampleDataset { out, seed, worker } => sample_dataset(out, seed, worker),
     };
     outcome.unwrap_or_else(|error| {
@@ -64,6 +85,7 @@ fn main() -> ExitCode {
 
 fn serve(config: Config) -> anyhow::Result<ExitCode> {
     share_heaps();
+    keep_to_the_owner();
     start_log(&config)?;
     config.check()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -74,15 +96,23 @@ fn serve(config: Config) -> anyhow::Result<ExitCode> {
         let listener = TcpListener::bind(config.listen)
             .await
             .with_context(|| format!("cannot listen on {}", config.listen))?;
-        let address = listener.local_addr()?;
         let shutdown = CancellationToken::new();
         tokio::spawn(stop_on_signal(shutdown.clone()));
         // For scripts and for people: the address, also when the port was chosen by the system.
-        println!("listening on http://{address}");
-        io::stdout().flush()?;
-        http::run(config, listener, shutdown).await
+        let tell = |address| {
+            let mut out = io::stdout().lock();
+            writeln!(out, "listening on http://{address}")?;
+            out.flush()
+        };
+        http::run_telling(config, listener, shutdown, tell).await
     })?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// What is made from here on, by workers too, is its owner's alone. The other commands write where people want their files, and leave
+/// their modes to them.
+fn keep_to_the_owner() {
+    umask(Mode::RWXG | Mode::RWXO);
 }
 
 /// The cores belong to the children that compute. Here little is done but to wait, and every thread that wakes another one for a request
@@ -140,12 +170,34 @@ async fn stop_on_signal(shutdown: CancellationToken) {
     }
 }
 
-/// One thread is enough to talk to a server.
+/// One thread is enough to talk to a server, or to look at what it left.
+fn one_thread() -> io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()
+}
+
 fn run_client(command: ClientCommand) -> anyhow::Result<ExitCode> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    Ok(runtime.block_on(command.run()))
+    Ok(one_thread()?.block_on(command.run()))
+}
+
+fn adopt(data_dir: &Path) -> anyhow::Result<ExitCode> {
+    keep_to_the_owner();
+    let adopted = one_thread()?.block_on(data_dir::adopt(data_dir))?;
+    print!("{adopted}");
+    Ok(ExitCode::SUCCESS)
+}
+
+fn fsck(data_dir: &Path, deep: bool, json: bool) -> anyhow::Result<ExitCode> {
+    let report = one_thread()?.block_on(data_dir::fsck(data_dir, deep))?;
+    if json {
+        println!("{}", serde_json::to_string_pretty(&report)?);
+    } else {
+        println!("{report}");
+    }
+    Ok(if report.ok {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 fn print_openapi() -> anyhow::Result<ExitCode> {

@@ -2,7 +2,7 @@
 //! there and the file becomes a blob. How much of a file counts is in the upload's row; what lies behind that is cut off.
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{self, File},
     io::{self, Read, Seek, SeekFrom},
     path::{Path, PathBuf},
 };
@@ -16,6 +16,7 @@ use crate::{
     digest::{self, Hasher},
     error::Result,
     id::UploadId,
+    private,
 };
 
 /// Where an upload goes on.
@@ -132,7 +133,7 @@ fn grow(path: &Path, continuation: Continuation, chunks: Receiver) -> io::Result
 
 /// Opens an upload's file and cuts off what does not count: it was written and never acknowledged.
 fn open(path: &Path, length: u64) -> io::Result<File> {
-    let file = OpenOptions::new()
+    let file = private::options()
         .read(true)
         .write(true)
         .create(length == 0)

@@ -1,7 +1,7 @@
 //! Files of one request: written and hashed while their bytes come, and gone with the request unless they are kept.
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{self, File},
     io::{self, BufWriter, Write},
     path::{Path, PathBuf},
 };
@@ -12,7 +12,7 @@ use super::{
     Blobs,
     writer::{Receiver, Writer},
 };
-use crate::{digest::Hasher, error::Result};
+use crate::{digest::Hasher, error::Result, private};
 
 /// A file in the spool, whole and synced.
 #[derive(Debug)]
@@ -52,7 +52,7 @@ impl Blobs {
     /// Writes a file into the spool, at once. Blocking; what fails leaves nothing.
     pub fn write<T>(&self, fill: impl FnOnce(&mut dyn Write) -> Result<T>) -> Result<(Spooled, T)> {
         let path = self.spool.join(Uuid::now_v7().simple().to_string());
-        let file = OpenOptions::new().write(true).create_new(true).open(&path)?;
+        let file = private::options().write(true).create_new(true).open(&path)?;
         // From here on the file goes when this is dropped.
         let mut spooled = Spooled {
             path,
@@ -89,7 +89,7 @@ impl Write for Hashing {
 }
 
 fn write(path: &Path, chunks: Receiver) -> io::Result<Spooled> {
-    let file = OpenOptions::new().write(true).create_new(true).open(path)?;
+    let file = private::options().write(true).create_new(true).open(path)?;
     let mut hasher = Hasher::new();
     if !chunks.write_to(&file, 0, |chunk| hasher.update(chunk))? {
         return Err(io::ErrorKind::UnexpectedEof.into());

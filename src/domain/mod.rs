@@ -8,6 +8,7 @@ pub mod archive;
 pub mod class_name;
 pub mod content;
 pub mod damage;
+pub mod data_directory;
 pub mod dataset;
 pub mod evaluation;
 pub mod event;

@@ -57,7 +57,10 @@ use std::sync::Arc;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-pub use self::{documentation::openapi, run::run};
+pub use self::{
+    documentation::openapi,
+    run::{run, run_telling},
+};
 use crate::{
     blobs::Blobs, config::Config, inference::Inference, jobs::Jobs, limits::Limits, store::Store,
     uploads::Uploads,

@@ -2,7 +2,7 @@
 //!
 //! During a pause requests are refused at once: a caller does better to come back than to wait for what may not come.
 
-use std::{ffi::OsStr, fs, io, path::Path, time::Duration};
+use std::{ffi::OsStr, io, path::Path, time::Duration};
 
 use tokio::{
     sync::mpsc,
@@ -16,6 +16,7 @@ use super::{
     wire,
 };
 use crate::{
+    private,
     process::{self, ChildGroup, FreedMemory, Pipes, log::Log},
     protocol::Device,
 };
@@ -109,7 +110,7 @@ impl Host {
 
     async fn spawn(&self, device: &str) -> io::Result<(ChildGroup, Pipes)> {
         let dir = std::path::absolute(self.context.data_dir.join("predict"))?;
-        fs::create_dir_all(&dir)?;
+        private::create_dir_all(&dir)?;
         let threads = process::threads(self.context.threads).to_string();
         let arguments = ["predict", "--device", device, "--threads", &threads].map(OsStr::new);
         process::spawn(

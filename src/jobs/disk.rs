@@ -122,20 +122,17 @@ pub async fn until_there_is_more_room(context: &Context, who: &impl Display, sto
 
 /// Keeps the space that the store holds back, and takes it again when it was given away and the disk is no longer full.
 pub async fn run(context: Arc<Context>) {
-    let mut failed = false;
     loop {
-        let store = context.store.clone();
-        let reserve = context.config.limits.min_free_bytes;
-        let filled =
-            tokio::task::spawn_blocking(move || store.ballast().map_or(Ok(()), |it| it.fill(reserve)));
-        if let Ok(Err(error)) = filled.await
-            && !std::mem::replace(&mut failed, true)
-        {
-            tracing::warn!(%error, "no space can be held back for the database; deleting may fail on a full disk");
-        }
         tokio::select! {
             () = context.shutdown.cancelled() => return,
             () = tokio::time::sleep(REFILL_EVERY) => {}
+        }
+        let store = context.store.clone();
+        let reserve = context.config.limits.min_free_bytes;
+        let fill = move || store.ballast().map_or(Ok(()), |ballast| ballast.fill(reserve));
+        if let Ok(Err(error)) = tokio::task::spawn_blocking(fill).await {
+            // It was said at the start where it cannot be done at all.
+            tracing::debug!(%error, "space that was given away cannot be held back again yet");
         }
     }
 }

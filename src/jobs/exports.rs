@@ -21,6 +21,7 @@ use crate::{
     domain::{export::ExportSpec, model::Model},
     error::{Error, Kind, Result},
     id::ModelId,
+    private,
     protocol::{Artifact, ExportRun, RunResult, RunSpec, frames::ModelFiles},
     store::ModelBlobs,
 };
@@ -135,7 +136,7 @@ fn take(dir: &Path, made: Artifact, max_bytes: u64, folder: &Path, key: &str) ->
     errand::check(dir, &made, max_bytes)?;
     let from = dir.join(&made.file);
     let file = File::open(&from)?;
-    fs::create_dir_all(folder)?;
+    private::create_dir_all(folder)?;
     fs::rename(from, folder.join(format!("{key}-{}", made.sha256)))?;
     Ok(Exported {
         file,

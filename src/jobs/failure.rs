@@ -7,6 +7,7 @@ use anyhow::anyhow;
 use super::supervisor::{Outcome, Report};
 use crate::{
     domain::job::{FailureCode, JobError},
+    error::{Error, Kind},
     process,
 };
 

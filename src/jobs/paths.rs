@@ -6,9 +6,8 @@
 use std::{
     collections::HashSet,
     fmt::Display,
-    fs::{self, OpenOptions},
+    fs,
     io::{self, Write},
-    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -18,6 +17,7 @@ use tokio::runtime::Handle;
 
 use crate::{
     id::JobId,
+    private,
     process::lock,
     protocol::{RUN_FILE, RunSpec},
 };
@@ -74,7 +74,7 @@ impl Paths {
         let dir = self.run_dir(of, attempt);
         // What another attempt of this number left (the database came out of a backup) must not be taken for ours.
         remove(&dir)?;
-        fs::create_dir_all(&dir)?;
+        private::create_dir_all(&dir)?;
         write_run(&dir, run)?;
         Ok(dir)
     }
@@ -139,7 +139,7 @@ pub struct Passing(Option<TempDir>);
 impl Passing {
     /// Makes one.
     pub fn new(runs: &Path) -> io::Result<Self> {
-        fs::create_dir_all(runs)?;
+        private::create_dir_all(runs)?;
         let dir = tempfile::Builder::new().prefix(PASSING).tempdir_in(runs)?;
         Ok(Self(Some(dir)))
     }
@@ -189,10 +189,9 @@ pub fn forget_passing(runs: &Path, name: &str) -> io::Result<()> {
 
 pub fn write_run(dir: &Path, run: &RunSpec) -> io::Result<()> {
     // It may hold the token of the hub.
-    let mut file = OpenOptions::new()
+    let mut file = private::options()
         .write(true)
         .create_new(true)
-        .mode(0o600)
         .open(dir.join(RUN_FILE))?;
     file.write_all(&serde_json::to_vec_pretty(run)?)
 }

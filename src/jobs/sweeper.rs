@@ -1,11 +1,17 @@
 //! Removes what no row needs any more: blobs, folders of ended attempts, logs of the deleted. At start, every hour, and when asked.
 //!
+//! Blobs go to the trash first, and from there when their time is up. Those that the database knows nothing of stay where they are, if
+//! they are too many: the database may be the wrong one.
+//!
 //! Folders are listed before rows are read, so that what is made in between is never taken for a leftover.
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
+use tokio::time::{Instant, sleep, sleep_until};
+
 use super::{blocking::blocking, context::Context, exports, paths, thumbnails};
 use crate::{
+    blobs::{Grace, Swept},
     domain::{dataset::DatasetStatus, time::Timestamp},
     error::{Kind, Result},
     id::{DatasetId, JobId, UploadId},
@@ -13,39 +19,114 @@ use crate::{
 };
 
 const EVERY: Duration = Duration::from_secs(3600);
+/// A blob whose time is up in less than this waits with those that come after it.
+const SHORTEST: Duration = Duration::from_secs(1);
+/// How often the disk is looked at while there is something to make room with.
+const GLANCE: Duration = Duration::from_secs(2);
 
 pub async fn run(context: Arc<Context>) {
     if !context.may_begin().await {
         return;
     }
     loop {
-        if let Err(error) = sweep(&context).await {
-            tracing::error!(%error, "cannot sweep up; the next time is in an hour at the latest");
-        }
-        tokio::select! {
-            () = context.shutdown.cancelled() => return,
-            () = context.sweep.notified() => {}
-            () = tokio::time::sleep(EVERY) => {}
+        let (next, is_watching) = match sweep(&context).await {
+            Ok(next) => (next, next.is_some()),
+            Err(error) => {
+                tracing::error!(%error, "cannot sweep up; the next time is in an hour at the latest");
+                (None, true)
+            }
+        };
+        let due = Instant::now() + next.unwrap_or(EVERY).clamp(SHORTEST, EVERY);
+        loop {
+            tokio::select! {
+                () = context.shutdown.cancelled() => return,
+                () = context.sweep.notified() => break,
+                () = sleep_until(due) => break,
+                // While anything may be in the trash: workers fill the disk, and cannot empty it.
+                () = sleep(GLANCE), if is_watching => make_room(&context).await,
+            }
         }
     }
 }
 
-/// Sweeps once.
-pub async fn sweep(context: &Context) -> Result<()> {
-    sweep_runs(context).await?;
-    sweep_logs(context).await?;
-    thumbnails::sweep(context).await?;
-    exports::sweep(context).await?;
-    sweep_uploads(context).await?;
-    let store = context.store.clone();
-    let removed = context
+async fn make_room(context: &Context) {
+    match context
         .blobs
-        .sweep(|| async move { store.referenced_blobs().await })
-        .await?;
-    if removed > 0 {
-        tracing::info!(removed, "blobs that nothing needs were removed");
+        .make_room(context.config.limits.min_free_bytes)
+        .await
+    {
+        Ok(0) => {}
+        Ok(removed) => tracing::info!(
+            removed,
+            "the disk is nearly full: blobs went before their time of grace was up"
+        ),
+        Err(error) => tracing::error!(%error, "cannot empty the trash"),
     }
-    Ok(())
+}
+
+/// Sweeps once. When the next blob's time of grace is up.
+///
+/// # Errors
+/// The first, after everything was tried: on a full disk rows cannot be written, and just then blobs have to go.
+pub async fn sweep(context: &Context) -> Result<Option<Duration>> {
+    let first = [
+        sweep_runs(context).await,
+        sweep_logs(context).await,
+        thumbnails::sweep(context).await,
+        exports::sweep(context).await,
+        sweep_uploads(context).await,
+    ];
+    let next = sweep_blobs(context).await?;
+    first.into_iter().collect::<Result<()>>()?;
+    Ok(next)
+}
+
+async fn sweep_blobs(context: &Context) -> Result<Option<Duration>> {
+    let limits = &context.config.limits;
+    let grace = Grace {
+        time: Duration::from_secs(limits.blob_grace_seconds),
+        reserve: limits.min_free_bytes,
+    };
+    let store = context.store.clone();
+    let swept = context
+        .blobs
+        .sweep(grace, || async move { store.ledger().await })
+        .await?;
+    tell(&swept);
+    context.store.forget_released(swept.done).await?;
+    Ok(swept.next)
+}
+
+fn tell(swept: &Swept) {
+    if swept.discarded > 0 {
+        tracing::info!(
+            blobs = swept.discarded,
+            "blobs that nothing needs were moved to the trash"
+        );
+    }
+    if swept.strays > 0 {
+        tracing::warn!(blobs = swept.strays, "some of those the database knew nothing of");
+    }
+    let removed = swept.removed + swept.expired + swept.expired_early;
+    if removed > 0 {
+        tracing::info!(
+            removed,
+            early = swept.expired_early,
+            "blobs that nothing needs were removed"
+        );
+    }
+    if swept.put_back > 0 {
+        tracing::warn!(
+            blobs = swept.put_back,
+            "blobs that the database names were put back from the trash"
+        );
+    }
+    if let Some(doubt) = &swept.doubt {
+        tracing::error!(
+            "{doubt}: they stay where they are, and the next start will refuse; `finetuned fsck` says more, and `finetuned adopt`, \
+            with the server stopped, moves them to the trash"
+        );
+    }
 }
 
 /// Folders of jobs and datasets that are gone or have ended. What is not named by an id is not ours to remove.

@@ -21,7 +21,7 @@ use crate::{
     digest,
     error::{Error, Kind, Result},
     id::DatasetId,
-    manifest, process,
+    manifest, private, process,
     protocol::{Artifact, ManifestImage, RunResult, RunSpec, ThumbnailsRun},
     store::SegmentFiles,
 };
@@ -124,7 +124,7 @@ fn neighbours(manifest: &Path, neighbourhood: u32, segment: u32) -> Result<Vec<M
 fn take(dir: &Path, made: &Artifact, to: &Path) -> Result<()> {
     errand::check(dir, made, MAX_FILE)?;
     if let Some(folder) = to.parent() {
-        fs::create_dir_all(folder)?;
+        private::create_dir_all(folder)?;
     }
     fs::rename(dir.join(&made.file), to)?;
     Ok(())

@@ -4,7 +4,7 @@
 //! in a terminal does nothing to the terminal. A log that cannot be written never hurts the job: it is said once, and that is all.
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{self, File},
     io::{self, Read, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
@@ -13,6 +13,7 @@ use std::{
 use tokio::io::AsyncRead;
 
 use super::lines::{Line, Lines};
+use crate::private;
 
 /// Longest line that is kept whole, in bytes.
 const MAX_LINE: usize = 8 << 10;
@@ -89,9 +90,9 @@ impl Log {
 impl LogFile {
     fn append(&self, text: &str) -> io::Result<()> {
         if let Some(folder) = self.path.parent() {
-            fs::create_dir_all(folder)?;
+            private::create_dir_all(folder)?;
         }
-        let mut file = OpenOptions::new()
+        let mut file = private::options()
             .create(true)
             .append(true)
             .read(true)
@@ -112,7 +113,11 @@ impl LogFile {
         newest.extend_from_slice(text.as_bytes());
         let newest = newest_lines(&newest, kept as usize);
         let partial = self.path.with_extension(PARTIAL);
-        let mut file = File::create(&partial)?;
+        let mut file = private::options()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .open(&partial)?;
         file.write_all(LEFT_OUT.as_bytes())?;
         file.write_all(newest)?;
         fs::rename(&partial, &self.path)

@@ -2,7 +2,7 @@
 
 use sqlx::{Row, SqliteConnection};
 
-use super::{Store, recency};
+use super::{Store, recency, references};
 use crate::{domain::job::DatasetVersion, error::Result};
 
 /// Most files of one dataset version that a job is told of.
@@ -46,6 +46,15 @@ impl Store {
         self.write(move |connection| {
             Box::pin(async move {
                 let now = recency::now(connection).await?;
+                let replaced: Option<String> =
+                    sqlx::query_scalar("select blob from activations where key = $1 and blob <> $2")
+                        .bind(&new.key)
+                        .bind(&new.blob)
+                        .fetch_optional(&mut *connection)
+                        .await?;
+                if let Some(blob) = replaced {
+                    references::release_cache(connection, &blob).await?;
+                }
                 sqlx::query(
                     "insert into activations (key, dataset_id, dataset_version, blob, bytes, used_at)
                     select $1, $2, $3, $4, $5, $6
@@ -85,18 +94,22 @@ impl Store {
 }
 
 async fn forget_over(connection: &mut SqliteConnection, budget: u64) -> Result<bool> {
-    let forgotten = sqlx::query(
+    let forgotten: Vec<String> = sqlx::query_scalar(
         "delete from activations
         where key in (
             select key
             from (select key, sum(bytes) over (order by used_at desc, key) as with_newer from activations) as sums
             where with_newer > $1
-        )",
+        )
+        returning blob",
     )
     .bind(i64::try_from(budget).unwrap_or(i64::MAX))
-    .execute(connection)
+    .fetch_all(&mut *connection)
     .await?;
-    Ok(forgotten.rows_affected() > 0)
+    for blob in &forgotten {
+        references::release_cache(connection, blob).await?;
+    }
+    Ok(!forgotten.is_empty())
 }
 
 /// Forgets what jobs over a dataset left, in the transaction that deletes it.

@@ -3,7 +3,7 @@
 use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 
 use super::{
-    Store, Topic, activations,
+    Store, Topic, activations, references,
     row::{count, optional_json, parsed, to_json, word},
     versions::{self, NewSegment, NewVersion},
 };
@@ -248,6 +248,7 @@ impl Store {
                         format!("{needed} unfinished job(s) need this dataset; cancel them or wait for them");
                     return Err(Error::new(Kind::Conflict, "dataset-in-use", detail));
                 }
+                references::release(connection, references::OF_DATASET, &id.to_string()).await?;
                 activations::forget_of_dataset(connection, &id.to_string()).await?;
                 let done = sqlx::query("delete from datasets where id = $1")
                     .bind(id.to_string())
@@ -262,6 +263,14 @@ impl Store {
         .await?;
         self.signals.notify(Topic::Dataset(id));
         Ok(())
+    }
+
+    /// Datasets that are being read, or wait for it.
+    pub async fn processing_datasets(&self) -> Result<Vec<DatasetId>> {
+        let rows = sqlx::query("select id from datasets where status = 'processing'")
+            .fetch_all(&self.readers)
+            .await?;
+        rows.iter().map(|row| parsed(row, "id")).collect()
     }
 
     /// Digest of the full report; none before there is one.

@@ -5,6 +5,7 @@ use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 use super::{
     Store, Topic, aliases,
     events::append,
+    references,
     row::{json, optional_json, optional_parsed, parsed, to_json, word},
 };
 use crate::{
@@ -150,6 +151,7 @@ impl Store {
     pub async fn delete_job(&self, id: JobId) -> Result<()> {
         self.write_even_if_full(move |connection| {
             Box::pin(async move {
+                references::release(connection, references::OF_JOB, &id.to_string()).await?;
                 let done = sqlx::query(
                     "delete from jobs where id = $1 and status in ('succeeded', 'failed', 'cancelled')",
                 )

@@ -10,6 +10,7 @@ mod datasets;
 mod events;
 #[cfg(test)]
 pub mod faulty_disk;
+mod identity;
 mod jobs;
 mod models;
 mod packs;
@@ -31,6 +32,7 @@ use std::{
 use anyhow::{Context, bail};
 use sqlx::{
     SqlitePool,
+    migrate::MigrateError,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 use tokio::sync::Mutex;
@@ -96,11 +98,12 @@ impl Store {
             .connect_with(options.clone())
             .await
             .context("cannot open the database")?;
-        assert_sound(&writer).await?;
-        sqlx::migrate!()
-            .run(&writer)
-            .await
-            .context("cannot bring the database up to date")?;
+        let prepared = prepare(&writer).await;
+        if prepared.is_err() {
+            // In order, so that nothing stays beside the file.
+            writer.close().await;
+        }
+        prepared?;
         let readers = SqlitePoolOptions::new()
             .max_connections(READERS)
             .connect_with(options.read_only(true).pragma("query_only", "on"))
@@ -113,6 +116,33 @@ impl Store {
             ballast: None,
             written_at: Arc::default(),
         })
+    }
+
+    /// Opens the database file of this version to be looked at: nothing is written, and what would write fails.
+    ///
+    /// # Errors
+    /// It cannot be opened.
+    pub async fn open_to_read(file: &Path) -> anyhow::Result<Self> {
+        let readers = SqlitePoolOptions::new()
+            .max_connections(1)
+            .connect_with(identity::reading(file).pragma("query_only", "on"))
+            .await
+            .context("cannot open the database for reading")?;
+        Ok(Self {
+            writer: readers.clone(),
+            readers,
+            signals: Arc::default(),
+            ballast: None,
+            written_at: Arc::default(),
+        })
+    }
+
+    /// What SQLite finds wrong with the whole of the file, the first hundred faults; slow where it is large.
+    pub async fn faults(&self) -> Result<Vec<String>> {
+        let told: Vec<String> = sqlx::query_scalar("pragma integrity_check(100)")
+            .fetch_all(&self.readers)
+            .await?;
+        Ok(told.into_iter().filter(|line| line != "ok").collect())
     }
 
     /// Wake-ups for those who wait for a row to change. They are hints: look again, do not trust.
@@ -155,6 +185,25 @@ impl Store {
     pub async fn close(&self) {
         self.readers.close().await;
         self.writer.close().await;
+    }
+}
+
+/// Looks at the database, and brings it up to date.
+async fn prepare(writer: &SqlitePool) -> anyhow::Result<()> {
+    assert_sound(writer).await?;
+    match sqlx::migrate!().run(writer).await {
+        Ok(()) => Ok(()),
+        Err(MigrateError::VersionMissing(_)) => {
+            let newest: i64 = sqlx::query_scalar("select max(version) from _sqlx_migrations")
+                .fetch_one(writer)
+                .await?;
+            bail!(
+                "the database was made by a newer version of finetuned (migration {newest}; this one knows those up to {}): start \
+                that version, or put back a database of this one",
+                Store::newest_migration()
+            )
+        }
+        Err(error) => Err(error).context("cannot bring the database up to date"),
     }
 }
 

@@ -3,7 +3,7 @@
 use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 
 use super::{
-    Store, aliases,
+    Store, aliases, references,
     row::{count, json, optional_json, optional_parsed, parsed, to_json, word},
 };
 use crate::{
@@ -213,6 +213,7 @@ impl Store {
                     );
                     return Err(Error::new(Kind::Conflict, "model-in-use", detail));
                 }
+                references::release(connection, references::OF_MODEL, &id.to_string()).await?;
                 let done = sqlx::query("delete from models where id = $1")
                     .bind(id.to_string())
                     .execute(connection)

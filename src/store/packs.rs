@@ -3,7 +3,7 @@
 
 use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 
-use super::{Store, recency, row::count};
+use super::{Store, recency, references, row::count};
 use crate::{error::Result, id::DatasetId, protocol::PackSize};
 
 /// Most packs of one dataset that a job is told of.
@@ -165,6 +165,7 @@ async fn forget_over(connection: &mut SqliteConnection, budget: u64) -> Result<b
 async fn forget(connection: &mut SqliteConnection, row: &SqliteRow) -> Result<()> {
     let dataset: &str = row.try_get("dataset_id")?;
     let segment: Option<u32> = row.try_get("segment")?;
+    references::release_cache(connection, row.try_get("blob")?).await?;
     match segment {
         Some(segment) => {
             sqlx::query("update segments set pack_gone = 1 where dataset_id = $1 and number = $2")

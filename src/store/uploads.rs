@@ -5,7 +5,7 @@
 use sqlx::{Row, sqlite::SqliteRow};
 
 use super::{
-    Store, Topic, datasets,
+    Store, Topic, datasets, references,
     row::{count, optional_json, optional_parsed, parsed, to_json, word},
 };
 use crate::{
@@ -167,6 +167,7 @@ impl Store {
     pub async fn fail_upload(&self, id: UploadId, error: DatasetError) -> Result<()> {
         self.write_even_if_full(move |connection| {
             Box::pin(async move {
+                references::release(connection, references::OF_UPLOAD, &id.to_string()).await?;
                 sqlx::query(
                     "update uploads
                     set status = 'failed', error = $2
@@ -186,6 +187,7 @@ impl Store {
     pub async fn delete_upload(&self, id: UploadId) -> Result<()> {
         self.write_even_if_full(move |connection| {
             Box::pin(async move {
+                references::release(connection, references::OF_UPLOAD, &id.to_string()).await?;
                 let done = sqlx::query("delete from uploads where id = $1")
                     .bind(id.to_string())
                     .execute(connection)

@@ -129,11 +129,41 @@ fn dependencies_run_in_one_direction() {
         ),
         (
             "store/",
-            &["http", "jobs", "inference", "worker", "config", "client", "blobs"],
+            &[
+                "http",
+                "jobs",
+                "inference",
+                "worker",
+                "config",
+                "client",
+                "blobs",
+                "data_dir",
+            ],
         ),
         (
             "blobs",
-            &["http", "jobs", "inference", "worker", "config", "client", "store"],
+            &[
+                "http",
+                "jobs",
+                "inference",
+                "worker",
+                "config",
+                "client",
+                "store",
+                "data_dir",
+            ],
+        ),
+        (
+            "data_dir/",
+            &[
+                "http",
+                "jobs",
+                "inference",
+                "uploads",
+                "worker",
+                "config",
+                "client",
+            ],
         ),
         (
             "manifest/",

@@ -7,6 +7,7 @@ mod architectures;
 mod batch_predict;
 mod commands;
 mod dashboard;
+mod data_directory;
 mod datasets;
 mod downloads;
 mod durability;

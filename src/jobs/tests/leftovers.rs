@@ -191,6 +191,7 @@ async fn a_caller_who_leaves_takes_the_child_and_then_its_folder_along() {
         number: 0,
         images: "/nowhere".into(),
         pack: "/nowhere".into(),
+        pack_sha256: String::new(),
         pack_side: 1,
     };
     let errand = errand::Errand {

@@ -1,0 +1,401 @@
+//! Which database belongs to which data directory, and which of its blobs may go: the rules alone, without a file or a row.
+//!
+//! The database holds an [`Identity`], the file beside it a [`Beside`]. The database is written first. So the file is of the same
+//! generation or, after a crash between the two, one behind; a database out of a backup is the one that is behind, and is noticed.
+
+use std::{
+    collections::{HashMap, HashSet},
+    fmt,
+};
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// What a database says of itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Identity {
+    /// Of the data directory, drawn once.
+    pub id: String,
+    /// From 1.
+    pub generation: u64,
+    /// Drawn with each generation.
+    pub mark: String,
+    /// Of the generation before.
+    pub mark_before: Option<String>,
+}
+
+/// What the file beside the database says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Beside {
+    pub id: String,
+    pub generation: u64,
+    pub mark: String,
+}
+
+/// The file beside the database, as it was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FoundFile {
+    Absent,
+    /// It is there and cannot be read.
+    Damaged,
+    Whole(Beside),
+}
+
+/// The database, as it was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FoundDatabase {
+    Missing,
+    /// A file without anything in it.
+    Empty,
+    /// Something else than a database of this program.
+    Foreign,
+    Ours {
+        /// The newest migration that it went through.
+        migration: i64,
+        /// None before it has one: it is new, or of a version that did not know of this.
+        identity: Option<Identity>,
+    },
+}
+
+/// How a database and a directory stand to each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// Nothing is there yet.
+    New,
+    /// Neither side says anything: what the rows name has to show whether they belong together.
+    Unmarked,
+    Fits,
+}
+
+/// Why a database does not belong to the files that it lies beside.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Misfit {
+    Missing,
+    Empty,
+    Foreign,
+    /// It says nothing of a directory that knows itself.
+    Unmarked,
+    OtherDirectory,
+    Older {
+        database: u64,
+        directory: u64,
+    },
+    Newer {
+        database: u64,
+        directory: u64,
+    },
+    /// A copy went its own way.
+    Diverged,
+    /// The directory does not say that it is the one which the database means.
+    NoFile,
+    DamagedFile,
+    /// So many of the blobs are named by no row, and nobody let them go.
+    Strays {
+        strays: usize,
+        blobs: usize,
+    },
+}
+
+impl Identity {
+    /// Of a directory that has none.
+    pub fn first() -> Self {
+        Self {
+            id: draw(),
+            generation: 1,
+            mark: draw(),
+            mark_before: None,
+        }
+    }
+
+    /// Of the next generation.
+    pub fn next(&self) -> Self {
+        Self {
+            id: self.id.clone(),
+            generation: self.generation + 1,
+            mark: draw(),
+            mark_before: Some(self.mark.clone()),
+        }
+    }
+
+    pub fn beside(&self) -> Beside {
+        Beside {
+            id: self.id.clone(),
+            generation: self.generation,
+            mark: self.mark.clone(),
+        }
+    }
+}
+
+fn draw() -> String {
+    Uuid::now_v7().simple().to_string()
+}
+
+/// Compares. `is_used` says that files lie there which rows would name.
+pub fn judge(database: &FoundDatabase, file: &FoundFile, is_used: bool) -> Result<Standing, Misfit> {
+    let identity = match database {
+        FoundDatabase::Missing | FoundDatabase::Empty if *file == FoundFile::Absent && !is_used => {
+            return Ok(Standing::New);
+        }
+        FoundDatabase::Missing => return Err(Misfit::Missing),
+        FoundDatabase::Empty => return Err(Misfit::Empty),
+        FoundDatabase::Foreign => return Err(Misfit::Foreign),
+        FoundDatabase::Ours { identity, .. } => identity,
+    };
+    match (identity, file) {
+        (_, FoundFile::Damaged) => Err(Misfit::DamagedFile),
+        (None, FoundFile::Absent) => Ok(Standing::Unmarked),
+        // The first of all is written into the database before there is a file.
+        (Some(identity), FoundFile::Absent) if identity.generation == 1 => Ok(Standing::Unmarked),
+        (Some(_), FoundFile::Absent) => Err(Misfit::NoFile),
+        (None, FoundFile::Whole(_)) => Err(Misfit::Unmarked),
+        (Some(identity), FoundFile::Whole(beside)) => compare(identity, beside),
+    }
+}
+
+fn compare(identity: &Identity, beside: &Beside) -> Result<Standing, Misfit> {
+    if identity.id != beside.id {
+        return Err(Misfit::OtherDirectory);
+    }
+    if identity.mark == beside.mark || identity.mark_before.as_ref() == Some(&beside.mark) {
+        return Ok(Standing::Fits);
+    }
+    let (database, directory) = (identity.generation, beside.generation);
+    Err(match database.cmp(&directory) {
+        std::cmp::Ordering::Less => Misfit::Older { database, directory },
+        std::cmp::Ordering::Greater => Misfit::Newer { database, directory },
+        std::cmp::Ordering::Equal => Misfit::Diverged,
+    })
+}
+
+impl fmt::Display for Misfit {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Missing => write!(
+                out,
+                "finetuned.db is missing although the directory has been used"
+            ),
+            Self::Empty => write!(out, "finetuned.db is empty although the directory has been used"),
+            Self::Foreign => write!(out, "finetuned.db is not a database of finetuned"),
+            Self::Unmarked => write!(
+                out,
+                "finetuned.db knows nothing of this directory: it is new, or out of a backup from before the directory had an identity"
+            ),
+            Self::OtherDirectory => write!(out, "finetuned.db is that of another data directory"),
+            Self::Older { database, directory } => write!(
+                out,
+                "finetuned.db is older than the files beside it, as one out of a backup is (it is of generation {database}, the \
+                directory of {directory})"
+            ),
+            Self::Newer { database, directory } => write!(
+                out,
+                "finetuned.db is newer than the files beside it (it is of generation {database}, the directory of {directory})"
+            ),
+            Self::Diverged => write!(
+                out,
+                "finetuned.db is that of a copy of this directory which has gone its own way since"
+            ),
+            Self::NoFile => write!(
+                out,
+                "IDENTITY.json, which says that finetuned.db belongs here, is missing"
+            ),
+            Self::DamagedFile => write!(
+                out,
+                "IDENTITY.json, which says that finetuned.db belongs here, cannot be read"
+            ),
+            Self::Strays { strays, blobs } => write!(
+                out,
+                "finetuned.db knows nothing of {strays} of the {blobs} files in blobs/"
+            ),
+        }
+    }
+}
+
+/// What the database says of blobs.
+#[derive(Clone, Debug, Default)]
+pub struct Ledger {
+    /// Digests that rows name.
+    pub named: HashSet<String>,
+    /// Digests that an act let go, and whether they can be made again.
+    pub released: HashMap<String, bool>,
+}
+
+/// Blobs that no row names.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Unnamed {
+    /// Those that an act let go, or that were put in place so lately that a crash may have come before their row; sorted.
+    pub explained: Vec<String>,
+    /// Those of which nobody knows anything; sorted.
+    pub strays: Vec<String>,
+}
+
+/// So many strays may be the leavings of a power failure.
+const FEW: usize = 2;
+/// And so may one in so many blobs.
+const ONE_IN: usize = 20;
+
+impl Ledger {
+    /// Sorts out the blobs that no row names. `placed` are those that were put in place since the last sweep.
+    pub fn unnamed<'a>(
+        &self,
+        present: impl IntoIterator<Item = &'a String>,
+        placed: &HashSet<String>,
+    ) -> Unnamed {
+        let mut unnamed = Unnamed::default();
+        for blob in present {
+            if self.named.contains(blob) {
+                continue;
+            }
+            let is_explained = self.released.contains_key(blob) || placed.contains(blob);
+            let list = if is_explained {
+                &mut unnamed.explained
+            } else {
+                &mut unnamed.strays
+            };
+            list.push(blob.clone());
+        }
+        unnamed.explained.sort();
+        unnamed.strays.sort();
+        unnamed
+    }
+}
+
+impl Unnamed {
+    /// Refuses to take a database at its word that does not know a good part of what is there.
+    pub fn check(&self, blobs: usize) -> Result<(), Misfit> {
+        let strays = self.strays.len();
+        if strays > FEW && strays.saturating_mul(ONE_IN) > blobs {
+            return Err(Misfit::Strays { strays, blobs });
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ours(identity: Option<Identity>) -> FoundDatabase {
+        FoundDatabase::Ours {
+            migration: 10,
+            identity,
+        }
+    }
+
+    /// The two sides, and every write of theirs one after another: after each there may be a crash.
+    #[test]
+    fn no_crash_between_the_two_writes_makes_a_healthy_directory_refuse() {
+        let (mut database, mut file) = (FoundDatabase::Missing, FoundFile::Absent);
+        assert_eq!(judge(&database, &file, false), Ok(Standing::New));
+        database = FoundDatabase::Empty;
+        assert_eq!(judge(&database, &file, false), Ok(Standing::New));
+        database = ours(None);
+        assert_eq!(judge(&database, &file, true), Ok(Standing::Unmarked));
+        let mut identity = Identity::first();
+        database = ours(Some(identity.clone()));
+        assert_eq!(judge(&database, &file, true), Ok(Standing::Unmarked));
+        file = FoundFile::Whole(identity.beside());
+        for _ in 0..5 {
+            assert_eq!(judge(&database, &file, true), Ok(Standing::Fits));
+            identity = identity.next();
+            database = ours(Some(identity.clone()));
+            assert_eq!(judge(&database, &file, true), Ok(Standing::Fits));
+            file = FoundFile::Whole(identity.beside());
+        }
+        assert_eq!(identity.generation, 6);
+    }
+
+    #[test]
+    fn any_older_database_is_noticed_and_so_is_any_that_is_too_new() {
+        let mut generations = vec![Identity::first()];
+        for _ in 0..4 {
+            generations.push(generations.last().unwrap().next());
+        }
+        for (old, database) in generations.iter().enumerate() {
+            for (new, beside) in generations.iter().enumerate() {
+                let judged = judge(
+                    &ours(Some(database.clone())),
+                    &FoundFile::Whole(beside.beside()),
+                    true,
+                );
+                let (in_database, in_directory) = (old as u64 + 1, new as u64 + 1);
+                let expected = match old.checked_sub(new) {
+                    Some(0 | 1) => Ok(Standing::Fits),
+                    Some(_) => Err(Misfit::Newer {
+                        database: in_database,
+                        directory: in_directory,
+                    }),
+                    None => Err(Misfit::Older {
+                        database: in_database,
+                        directory: in_directory,
+                    }),
+                };
+                assert_eq!(
+                    judged, expected,
+                    "database {in_database}, directory {in_directory}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn databases_that_belong_elsewhere_are_refused_and_so_is_none_where_there_was_one() {
+        let here = Identity::first();
+        let file = FoundFile::Whole(here.beside());
+        let other = ours(Some(Identity::first()));
+        assert_eq!(judge(&other, &file, true), Err(Misfit::OtherDirectory));
+        assert_eq!(judge(&ours(None), &file, false), Err(Misfit::Unmarked));
+        // Two copies of the directory went on: they count alike.
+        let copy = FoundFile::Whole(here.next().beside());
+        assert_eq!(
+            judge(&ours(Some(here.next())), &copy, true),
+            Err(Misfit::Diverged)
+        );
+        let later = ours(Some(here.next()));
+        assert_eq!(judge(&later, &FoundFile::Absent, true), Err(Misfit::NoFile));
+        assert_eq!(judge(&later, &FoundFile::Damaged, true), Err(Misfit::DamagedFile));
+        for (database, misfit) in [
+            (FoundDatabase::Missing, Misfit::Missing),
+            (FoundDatabase::Empty, Misfit::Empty),
+            (FoundDatabase::Foreign, Misfit::Foreign),
+        ] {
+            assert_eq!(judge(&database, &file, false), Err(misfit.clone()));
+            assert_eq!(judge(&database, &FoundFile::Absent, true), Err(misfit));
+        }
+    }
+
+    #[test]
+    fn blobs_that_were_let_go_or_just_put_in_place_are_no_strays() {
+        let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        let ledger = Ledger {
+            named: HashSet::from_iter(names(&["a", "b"])),
+            released: HashMap::from([("c".to_owned(), false), ("a".to_owned(), true)]),
+        };
+        let placed = HashSet::from_iter(names(&["d", "b"]));
+        let present = names(&["e", "a", "d", "c", "b"]);
+        let unnamed = ledger.unnamed(&present, &placed);
+        assert_eq!(
+            (unnamed.explained, unnamed.strays),
+            (names(&["c", "d"]), names(&["e"]))
+        );
+    }
+
+    #[test]
+    fn a_few_strays_are_swept_and_more_than_a_small_share_is_refused() {
+        let with = |strays: usize| Unnamed {
+            explained: vec!["let go".to_owned(); 50],
+            strays: vec!["stray".to_owned(); strays],
+        };
+        for (strays, blobs, fits) in [
+            (0, 50, true),
+            (1, 51, true),
+            (2, 2, true),
+            (3, 3, false),
+            (3, 59, false),
+            (3, 60, true),
+            (50, 1000, true),
+            (51, 1000, false),
+        ] {
+            assert_eq!(with(strays).check(blobs).is_ok(), fits, "{strays} of {blobs}");
+        }
+    }
+}
