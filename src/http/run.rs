@@ -7,19 +7,27 @@ use std::{
 };
 
 use anyhow::{Context, bail};
-use tokio::{net::TcpListener, sync::Semaphore};
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{info, warn};
 
-use super::{App, Parts, routes, serve};
+use super::{
+    App, Parts,
+    connections::{Places, Rules, allow_descriptors},
+    health, routes, serve,
+};
 use crate::{
     blobs::Blobs,
     config::Config,
     inference::{Inference, InferenceContext},
     jobs::{self, JobsContext},
+    limits::Limits,
     store::Store,
     uploads::Uploads,
 };
+
+/// Descriptors that are kept for everything but connections: the database, files on their way, children.
+const FILES: usize = 512;
 
 /// Runs until `shutdown` fires and everything has come to rest: requests answered, workers checkpointed and gone, the database closed.
 ///
@@ -31,10 +39,12 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationTo
     fs::create_dir_all(&config.data_dir)
         .with_context(|| format!("cannot make the data directory {}", config.data_dir.display()))?;
     let data_dir = config.data_dir.canonicalize()?;
-    let config = Config {
+    let mut config = Config {
         data_dir: data_dir.clone(),
         ..config
     };
+    fit_connections(&mut config.limits);
+    let health_listener = health::listen(&config).await?;
     let _lock = lock(&data_dir)?;
     let store = Store::open(&data_dir.join("finetuned.db")).await?;
     let blobs = Blobs::open(&data_dir)?;
@@ -56,12 +66,9 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationTo
         shutdown: stopping.clone(),
     });
     let limits = config.limits.clone();
-    let downloads = Arc::new(Semaphore::new(limits.max_downloads.min(Semaphore::MAX_PERMITS)));
+    let places = |most| Places::new(most, limits.max_address_share_percent);
     let uploads = Uploads::open(store.clone(), blobs.clone(), limits.clone(), stopping.clone()).await?;
-    let receiving = Arc::new(Semaphore::new(
-        limits.max_receiving_uploads.min(Semaphore::MAX_PERMITS),
-    ));
-    let event_streams = Arc::new(Semaphore::new(limits.max_event_streams));
+    let rules = Rules::of(&limits, &config.trusted_proxies);
     let address = listener.local_addr()?;
     info!(%address, data_dir = %config.data_dir.display(), version = env!("CARGO_PKG_VERSION"), "listening");
     let app = App(Arc::new(Parts {
@@ -71,18 +78,39 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationTo
         jobs: jobs.clone(),
         inference: inference.clone(),
         uploads: uploads.clone(),
-        receiving,
+        receiving: places(limits.max_receiving_uploads),
         stopping: stopping.clone(),
-        event_streams,
-        downloads,
+        event_streams: places(limits.max_event_streams),
+        downloads: places(limits.max_downloads),
     }));
-    serve::serve(listener, routes::service(app), &limits, stopping.clone()).await;
+    let over = CancellationToken::new();
+    let _over = over.clone().drop_guard();
+    let health = health_listener.map(|listener| health::answer(listener, app.clone(), over.clone()));
+    serve::serve(listener, routes::service(app), rules, stopping.clone()).await;
     // Also when the socket failed: nothing goes on without it.
     stopping.cancel();
     tokio::join!(jobs.drained(), inference.drained(), uploads.drained());
+    over.cancel();
+    if let Some(health) = health {
+        let _ = health.await;
+    }
     store.close().await;
     info!("stopped");
     Ok(())
+}
+
+/// No more connections than the system lets this process open beside its files: beyond that neither would go.
+fn fit_connections(limits: &mut Limits) {
+    let allowed = usize::try_from(allow_descriptors()).unwrap_or(usize::MAX);
+    let most = allowed.saturating_sub(FILES).max(allowed / 4);
+    if limits.max_connections > most {
+        warn!(
+            asked = limits.max_connections,
+            taken = most,
+            "the system does not allow as many open files as connections are asked for; raise its limit (ulimit -n, LimitNOFILE)"
+        );
+        limits.max_connections = most;
+    }
 }
 
 /// Two servers on one directory would corrupt each other. The lock goes with the process, however it ends.
