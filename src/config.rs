@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
 
-use crate::limits::Limits;
+use crate::{limits::Limits, network::Network};
 
 /// Settings of the server.
 #[derive(Clone, Debug, Args)]
@@ -28,6 +28,17 @@ pub struct Config {
     /// Host names, besides addresses and `localhost`, that requests may be made to (several: separated by commas)
     #[arg(long = "allowed-host", env = "FINETUNED_ALLOWED_HOSTS", value_delimiter = ',')]
     pub allowed_hosts: Vec<String>,
+    /// Addresses, or ranges such as 10.0.0.0/8, of proxies that stand for many clients (several: separated by commas): they are held to no
+    /// share of one address, and `X-Forwarded-For` of theirs says who asks
+    #[arg(
+        long = "trusted-proxy",
+        env = "FINETUNED_TRUSTED_PROXIES",
+        value_delimiter = ','
+    )]
+    pub trusted_proxies: Vec<Network>,
+    /// Another address that answers /healthz and /readyz, and nothing else, however busy the first one is
+    #[arg(long, env = "FINETUNED_HEALTH_LISTEN")]
+    pub health_listen: Option<SocketAddr>,
     #[command(flatten)]
     pub weights: WeightsConfig,
     /// Threads of arithmetic for training on the CPU; 0 means all cores
@@ -93,6 +104,8 @@ impl Config {
             worker: None,
             allow_unauthenticated: false,
             allowed_hosts: Vec::new(),
+            trusted_proxies: Vec::new(),
+            health_listen: None,
             weights: WeightsConfig {
                 hub_endpoint: "https://huggingface.co".to_owned(),
                 hub_revision: "main".to_owned(),

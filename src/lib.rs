@@ -27,6 +27,7 @@ pub mod http;
 pub mod inference;
 pub mod jobs;
 pub mod manifest;
+pub mod network;
 pub mod process;
 pub mod store;
 pub mod uploads;

@@ -117,12 +117,24 @@ pub struct Limits {
     /// Most event streams open at once
     #[arg(long, env = "FINETUNED_MAX_EVENT_STREAMS", default_value_t = Limits::DEFAULT.max_event_streams)]
     pub max_event_streams: usize,
-    /// Most connections open at once
+    /// Most connections open at once; for one more, the idlest of the address with the most of them is closed
     #[arg(long, env = "FINETUNED_MAX_CONNECTIONS", default_value_t = Limits::DEFAULT.max_connections)]
     pub max_connections: usize,
-    /// Longest time a client may take to send its request's head
+    /// Largest part of all connections, and of the uploads, downloads and event streams at once, that one address may have, in percent
+    #[arg(long, env = "FINETUNED_MAX_ADDRESS_SHARE_PERCENT", default_value_t = Limits::DEFAULT.max_address_share_percent, value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub max_address_share_percent: u32,
+    /// Longest time for a connection's first byte, and from a request's first byte for its head
     #[arg(long, env = "FINETUNED_HEADER_SECONDS", default_value_t = Limits::DEFAULT.header_seconds)]
     pub header_seconds: u64,
+    /// Longest time between two requests of a connection
+    #[arg(long, env = "FINETUNED_KEEP_ALIVE_SECONDS", default_value_t = Limits::DEFAULT.keep_alive_seconds)]
+    pub keep_alive_seconds: u64,
+    /// Slowest that a client may send a body or take an answer while the server waits for it; 0 for no such limit
+    #[arg(long, env = "FINETUNED_MIN_BYTES_PER_SECOND", default_value_t = Limits::DEFAULT.min_bytes_per_second)]
+    pub min_bytes_per_second: u64,
+    /// Time over which --min-bytes-per-second is the average
+    #[arg(long, env = "FINETUNED_PACE_SECONDS", default_value_t = Limits::DEFAULT.pace_seconds)]
+    pub pace_seconds: u64,
     #[command(flatten)]
     pub ingest: IngestLimits,
 }
@@ -167,7 +179,7 @@ impl Limits {
         max_exports: 2,
         export_deadline_seconds: 120,
         max_export_bytes: 4 << 30,
-        max_downloads: 8,
+        max_downloads: 16,
         max_thumbnail_bytes: 1 << 30,
         max_model_bytes: 2 << 30,
         max_imports: 2,
@@ -176,7 +188,7 @@ impl Limits {
         max_alias_history: 50,
         max_queued_jobs: 1000,
         upload_idle_seconds: 60,
-        max_receiving_uploads: 32,
+        max_receiving_uploads: 64,
         max_unfinished_uploads: 100,
         upload_expiry_seconds: 24 * 3600,
         min_free_bytes: 1 << 30,
@@ -190,9 +202,13 @@ impl Limits {
         stop_grace_seconds: 20,
         cancel_grace_seconds: 3,
         sse_heartbeat_seconds: 15,
-        max_event_streams: 256,
-        max_connections: 1024,
+        max_event_streams: 512,
+        max_connections: 2048,
+        max_address_share_percent: 50,
         header_seconds: 10,
+        keep_alive_seconds: 60,
+        min_bytes_per_second: 1024,
+        pace_seconds: 30,
         ingest: IngestLimits::DEFAULT,
     };
 

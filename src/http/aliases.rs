@@ -12,7 +12,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::{
     App,
-    extract::{JsonBody, PageQuery, Query},
+    extract::{JsonBody, PageLimit, PageQuery, Query},
     precondition::{if_match, version_tag},
     problem::Problems,
 };
@@ -31,8 +31,8 @@ use crate::{
 #[into_params(parameter_in = Query)]
 pub struct AliasesQuery {
     /// 1 to 100.
-    #[param(minimum = 1, maximum = 100, default = 20)]
-    limit: Option<u32>,
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 100, default = 20)]
+    limit: Option<PageLimit>,
     /// Name of the last alias of the page before.
     after: Option<String>,
 }
@@ -57,7 +57,7 @@ pub async fn list(State(app): State<App>, Query(query): Query<AliasesQuery>) -> 
         after: query.after,
         order: None,
     }
-    .check()?;
+    .check();
     Ok(Json(
         app.store().aliases(page.after.as_deref(), page.limit).await?,
     ))

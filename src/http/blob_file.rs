@@ -8,13 +8,14 @@ use axum::{
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
+use futures_util::StreamExt;
 use tokio::{
     fs::File,
     io::{AsyncReadExt, AsyncSeekExt},
 };
 use tokio_util::io::ReaderStream;
 
-use super::{App, precondition::is_known, range::Asked};
+use super::{App, connections::Caller, precondition::is_known, range::Asked};
 use crate::error::Result;
 
 /// Bytes that are read at once.
@@ -30,11 +31,15 @@ pub struct About {
 }
 
 /// Answers a GET (or, without its body, a HEAD) of the blob.
-pub async fn answer(app: &App, about: &About, headers: &HeaderMap) -> Result<Response> {
+///
+/// # Errors
+/// `downloads-busy`
+pub async fn answer(app: &App, about: &About, caller: Caller, headers: &HeaderMap) -> Result<Response> {
     let tag = format!("\"{}\"", about.digest);
     if is_known(headers, &tag) {
         return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, tag)]).into_response());
     }
+    let place = app.download_place(caller)?;
     // Also for a part of it: whoever puts parts together has the whole under this digest.
     let path = app
         .blobs()
@@ -62,7 +67,10 @@ pub async fn answer(app: &App, about: &About, headers: &HeaderMap) -> Result<Res
             format!("attachment; filename=\"{}\"", about.file_name),
         ),
     ];
-    let body = Body::from_stream(ReaderStream::with_capacity(file.take(length), CHUNK));
+    let bytes = ReaderStream::with_capacity(file.take(length), CHUNK);
+    let body = Body::from_stream(bytes.inspect(move |_| {
+        let _while_it_lasts = &place;
+    }));
     let mut response = (status, common, about, body).into_response();
     if status == StatusCode::PARTIAL_CONTENT
         && let Ok(value) = format!("bytes {}-{}/{size}", part.start, part.end - 1).parse()

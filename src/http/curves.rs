@@ -11,7 +11,7 @@ use axum::{
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::{App, extract::Query, problem::Problems};
+use super::{App, extract::Query, problem::Problems, whole::Whole};
 use crate::{
     domain::event::EventKind,
     error::{Error, FieldError, Result},
@@ -54,6 +54,8 @@ pub struct Curves {
     pub series: BTreeMap<String, Vec<Point>>,
 }
 
+type Points = Whole<2, 10_000>;
+
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
@@ -62,8 +64,8 @@ pub struct CurvesQuery {
     #[param(example = "train_loss,val_loss")]
     series: Option<String>,
     /// Most points of a curve, 2 to 10000, 500 by default. Highs and lows of what is left out are kept.
-    #[param(minimum = 2, maximum = 10_000, default = 500)]
-    points: Option<usize>,
+    #[param(value_type = Option<usize>, minimum = 2, maximum = 10_000, default = 500)]
+    points: Option<Points>,
 }
 
 /// A job's curves
@@ -78,11 +80,7 @@ pub async fn metrics(
     headers: HeaderMap,
 ) -> Result<Response> {
     let wanted = wanted_series(query.series.as_deref())?;
-    let most = query.points.unwrap_or(500);
-    if !(2..=10_000).contains(&most) {
-        let fault = FieldError::new("/points", "range", "must be from 2 to 10000");
-        return Err(Error::fields("the query is wrong", vec![fault]));
-    }
+    let most = query.points.map_or(500, Whole::get);
     let job = app.store().job(&reference).await?;
     let mut series = draw(&app.store().metric_points(job.id).await?);
     series.retain(|name, _| wanted.contains(&name.as_str()));

@@ -12,11 +12,13 @@ use utoipa::IntoParams;
 
 use super::{
     App,
+    connections::Caller,
     download::{CHUNK, Out},
     extract::Query,
     images::manifest_of,
     precondition::is_known,
     problem::Problems,
+    whole::{Natural, Whole},
     zip_stream::{ZipHeaders, ZipLength},
 };
 use crate::{
@@ -34,7 +36,8 @@ use crate::{
 #[into_params(parameter_in = Query)]
 pub struct ArchiveQuery {
     /// By default the newest.
-    version: Option<u32>,
+    #[param(value_type = Option<u32>)]
+    version: Option<Natural>,
 }
 
 /// Download a dataset
@@ -55,14 +58,15 @@ pub async fn archive(
     State(app): State<App>,
     Path(reference): Path<String>,
     Query(query): Query<ArchiveQuery>,
+    caller: Caller,
     headers: HeaderMap,
 ) -> Result<Response> {
-    let (dataset, files) = app.version(&reference, query.version).await?;
+    let (dataset, files) = app.version(&reference, query.version.map(Whole::get)).await?;
     let tag = format!("\"{}-v{}-zip\"", dataset.id, dataset.version);
     if is_known(&headers, &tag) {
         return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, tag)]).into_response());
     }
-    let place = app.download_place()?;
+    let place = app.download_place(caller)?;
     let manifest = app
         .blobs()
         .sound(&files.manifest, || manifest_of(&dataset))

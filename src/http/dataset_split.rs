@@ -8,7 +8,7 @@ use axum::{
 };
 
 use super::{
-    App,
+    App, documentation,
     extract::JsonBody,
     precondition::{target, version_tag},
     problem::Problems,
@@ -41,8 +41,12 @@ pub async fn split(
     headers: HeaderMap,
     body: JsonBody,
 ) -> Result<Response> {
-    let spec =
-        spec::parse_split(&body.value).map_err(|faults| Error::fields("the split is wrong", faults))?;
+    let wrong = |faults| Error::fields("the split is wrong", faults);
+    let nulls = documentation::nulls_in_split(&body.value)?;
+    let spec = spec::parse_split(&body.value).map_err(wrong)?;
+    if !nulls.is_empty() {
+        return Err(wrong(nulls));
+    }
     let dataset = app.store().dataset(&reference).await?;
     let target = target(&dataset, &reference, &headers)?;
     app.check_disk(0)?;

@@ -21,7 +21,9 @@ use super::{
     extract::{PageQuery, Query},
     precondition::etag,
     problem::Problems,
-    upload, waiting,
+    upload,
+    waiting::{self, MAX_WAIT},
+    whole::{Natural, Whole},
 };
 use crate::{
     domain::{
@@ -143,7 +145,7 @@ fn archive_stem(file: &str) -> &str {
 /// List datasets
 #[utoipa::path(get, path = "/v1/datasets", tag = "datasets", params(PageQuery), responses((status = 200, body = Page<Dataset>), Problems))]
 pub async fn list(State(app): State<App>, Query(page): Query<PageQuery>) -> Result<Json<Page<Dataset>>> {
-    let mut datasets = app.store().datasets(&page.check()?).await?;
+    let mut datasets = app.store().datasets(&page.check()).await?;
     datasets.data = datasets
         .data
         .into_iter()
@@ -152,12 +154,15 @@ pub async fn list(State(app): State<App>, Query(page): Query<PageQuery>) -> Resu
     Ok(Json(datasets))
 }
 
+type Seconds = Whole<0, MAX_WAIT>;
+
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct WaitQuery {
     /// Seconds to wait for an end state before answering, at most 3600.
-    pub wait: Option<u64>,
+    #[param(value_type = Option<u64>, minimum = 0, maximum = 3600)]
+    pub wait: Option<Seconds>,
 }
 
 #[derive(Deserialize, IntoParams)]
@@ -165,9 +170,11 @@ pub struct WaitQuery {
 #[into_params(parameter_in = Query)]
 pub struct DatasetQuery {
     /// Seconds to wait for an end state before answering, at most 3600.
-    wait: Option<u64>,
+    #[param(value_type = Option<u64>, minimum = 0, maximum = 3600)]
+    wait: Option<Seconds>,
     /// By default the newest.
-    version: Option<u32>,
+    #[param(value_type = Option<u32>)]
+    version: Option<Natural>,
 }
 
 /// A dataset
@@ -184,8 +191,9 @@ pub async fn get(
     Path(reference): Path<String>,
     Query(query): Query<DatasetQuery>,
 ) -> Result<Response> {
-    let dataset = match query.version {
-        Some(_) => app.store().dataset_at(&reference, query.version).await?,
+    let version = query.version.map(Whole::get);
+    let dataset = match version {
+        Some(_) => app.store().dataset_at(&reference, version).await?,
         None => app.store().dataset(&reference).await?,
     };
     if dataset.status != DatasetStatus::Processing {
@@ -196,9 +204,9 @@ pub async fn get(
     let ended = |dataset: &Dataset| dataset.status != DatasetStatus::Processing;
     waiting::until(
         changed,
-        query.wait,
+        query.wait.map(Whole::get),
         app.stopping(),
-        || app.store().dataset_at(&id, query.version),
+        || app.store().dataset_at(&id, version),
         ended,
     )
     .await
@@ -229,6 +237,9 @@ pub async fn delete(State(app): State<App>, Path(reference): Path<String>) -> Re
     Ok(StatusCode::NO_CONTENT)
 }
 
+type Limit = Whole<1, 1000>;
+type Count = Whole<0, { i64::MAX }>;
+
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
@@ -237,10 +248,11 @@ pub struct ReportQuery {
     #[param(inline)]
     outcome: Option<Outcome>,
     /// 1 to 1000, 100 by default.
-    #[param(minimum = 1, maximum = 1000, default = 100)]
-    limit: Option<u32>,
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 1000, default = 100)]
+    limit: Option<Limit>,
     /// How many entries (of this outcome) to pass over: those of the pages before.
-    after: Option<usize>,
+    #[param(value_type = Option<usize>)]
+    after: Option<Count>,
 }
 
 /// What became of every entry of the archive
@@ -254,11 +266,7 @@ pub async fn report(
     Path(reference): Path<String>,
     Query(query): Query<ReportQuery>,
 ) -> Result<Json<Page<ReportEntry>>> {
-    let limit = query.limit.unwrap_or(100);
-    if !(1..=1000).contains(&limit) {
-        let fault = FieldError::new("/limit", "range", "must be from 1 to 1000");
-        return Err(Error::fields("the page is wrong", vec![fault]));
-    }
+    let limit: u32 = query.limit.map_or(100, Whole::get);
     let dataset = app.store().dataset(&reference).await?;
     let Some(blob) = app.store().report_blob(dataset.id).await? else {
         return Ok(Json(Page::from_rows(Vec::new(), PageRequest::DEFAULT_LIMIT)));
@@ -277,7 +285,7 @@ pub async fn report(
 /// One entry more than the page holds, so that the page knows whether there is more.
 fn read_entries(path: &FilePath, query: &ReportQuery, limit: u32) -> Result<Vec<ReportEntry>> {
     let mut entries = Vec::new();
-    let mut to_pass = query.after.unwrap_or(0);
+    let mut to_pass = query.after.map_or(0, Whole::get::<u64>);
     for line in BufReader::new(File::open(path)?).lines() {
         let entry: ReportEntry = serde_json::from_str(&line?).map_err(Error::internal)?;
         if query.outcome.is_some_and(|outcome| outcome != entry.outcome) {

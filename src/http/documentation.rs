@@ -1,5 +1,7 @@
 //! The API's description: made from the handlers themselves, so that a route exists only with it.
 
+use std::sync::LazyLock;
+
 use axum::{
     Json,
     http::header,
@@ -12,6 +14,7 @@ use utoipa::{
 };
 
 use super::{
+    nulls,
     problem::{Problem, Problems},
     routes,
 };
@@ -23,8 +26,9 @@ use crate::{
         },
         job::Progress,
         spec::{BatchPredictSpec, EvaluateSpec, JobKind, JobSpec, LrFindSpec, PreviewSpec},
+        split::SplitSpec,
     },
-    error::Error,
+    error::{Error, FieldError},
 };
 
 #[derive(OpenApi)]
@@ -120,6 +124,35 @@ fn preview_schema() -> serde_json::Result<Value> {
     Ok(schema)
 }
 
+/// Fields of a job spec that are null although the schema of its kind has no null there.
+pub fn nulls_in_job(document: &Value) -> Result<Vec<FieldError>, Error> {
+    static SCHEMA: LazyLock<serde_json::Result<Value>> = LazyLock::new(request_schema);
+    let kinds = known(&SCHEMA)?["oneOf"].as_array().into_iter().flatten();
+    let kind = document.get("kind").and_then(Value::as_str);
+    let kind = kind.unwrap_or(JobKind::Train.as_str());
+    let mut of_kind = kinds.filter(|schema| schema["properties"]["kind"]["enum"][0] == kind);
+    Ok(of_kind
+        .next()
+        .map_or(Vec::new(), |schema| nulls::faults(document, schema)))
+}
+
+/// The same of a preview.
+pub fn nulls_in_preview(document: &Value) -> Result<Vec<FieldError>, Error> {
+    static SCHEMA: LazyLock<serde_json::Result<Value>> = LazyLock::new(preview_schema);
+    Ok(nulls::faults(document, known(&SCHEMA)?))
+}
+
+/// The same of a split.
+pub fn nulls_in_split(document: &Value) -> Result<Vec<FieldError>, Error> {
+    static SCHEMA: LazyLock<serde_json::Result<Value>> = LazyLock::new(schema_in_place::<SplitSpec>);
+    Ok(nulls::faults(document, known(&SCHEMA)?))
+}
+
+fn known(schema: &'static serde_json::Result<Value>) -> Result<&'static Value, Error> {
+    let unwritable = |fault| Error::internal(anyhow::anyhow!("a schema cannot be written: {fault}"));
+    schema.as_ref().map_err(unwritable)
+}
+
 /// One schema for each kind.
 fn request_schema() -> serde_json::Result<Value> {
     let train = kind_schema::<JobSpec>(
@@ -145,18 +178,29 @@ fn request_schema() -> serde_json::Result<Value> {
     Ok(json!({"oneOf": [train, evaluate, lr_find, batch_predict]}))
 }
 
+/// A type's schema, its parts written in place.
+fn schema_in_place<T: ToSchema>() -> serde_json::Result<Value> {
+    let mut schema = serde_json::to_value(T::schema())?;
+    write_in_place(&mut schema, &parts_of::<T>()?);
+    Ok(schema)
+}
+
+fn parts_of<T: ToSchema>() -> serde_json::Result<Map<String, Value>> {
+    let mut parts = Vec::new();
+    T::schemas(&mut parts);
+    let parts = parts.into_iter();
+    parts
+        .map(|(name, schema)| Ok((name, serde_json::to_value(schema)?)))
+        .collect()
+}
+
 /// The schema of a kind's resolved spec, its parts written in place, and nothing required but what has no default.
 fn kind_schema<T: ToSchema>(
     kind: JobKind,
     required: &[&str],
     description: &str,
 ) -> serde_json::Result<Value> {
-    let mut parts = Vec::new();
-    T::schemas(&mut parts);
-    let parts: Map<String, Value> = parts
-        .into_iter()
-        .map(|(name, schema)| Ok((name, serde_json::to_value(schema)?)))
-        .collect::<serde_json::Result<_>>()?;
+    let parts = parts_of::<T>()?;
     let mut schema = serde_json::to_value(T::schema())?;
     // Flattened parts come as `allOf`; one object can refuse what it does not know, several cannot.
     let mut properties = Map::new();

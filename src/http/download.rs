@@ -4,9 +4,12 @@
 use std::{io, time::Duration};
 
 use axum::body::{Body, Bytes};
-use tokio::{runtime::Handle, sync::OwnedSemaphorePermit, sync::mpsc, time::timeout};
+use tokio::{runtime::Handle, sync::mpsc, time::timeout};
 
-use super::App;
+use super::{
+    App,
+    connections::{Caller, Place},
+};
 use crate::error::{Error, Kind, Result};
 
 /// Bytes that are read at once.
@@ -19,9 +22,9 @@ impl App {
     ///
     /// # Errors
     /// `downloads-busy`
-    pub(super) fn download_place(&self) -> Result<OwnedSemaphorePermit> {
-        self.downloads().clone().try_acquire_owned().map_err(|_| {
-            let detail = "as many downloads as the server allows are going on; try again in a moment";
+    pub(super) fn download_place(&self, caller: Caller) -> Result<Place> {
+        self.downloads().take(caller.0).map_err(|_| {
+            let detail = "as many downloads as the server allows, in all or from one address, are going on; try again in a moment";
             Error::new(Kind::TooMany, "downloads-busy", detail).retry_after(Duration::from_secs(5))
         })
     }
@@ -29,7 +32,7 @@ impl App {
     /// A body that `send` writes, on a thread of its own, while the client reads. Where it fails the client sees less than was announced.
     pub(super) fn download(
         &self,
-        place: OwnedSemaphorePermit,
+        place: Place,
         send: impl FnOnce(&Out) -> io::Result<()> + Send + 'static,
     ) -> Body {
         let (sender, mut receiver) = mpsc::channel(CHUNKS_IN_FLIGHT);
@@ -62,7 +65,7 @@ pub struct Out {
     /// How long a client may take nothing.
     patience: Duration,
     runtime: Handle,
-    _place: OwnedSemaphorePermit,
+    _place: Place,
 }
 
 impl Out {

@@ -16,18 +16,24 @@ use axum::{
 };
 use futures_util::{Stream, StreamExt, stream};
 use serde::Deserialize;
-use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::sync::watch;
 use tracing::warn;
 use utoipa::IntoParams;
 
-use super::{App, extract::Query, problem::Problems};
+use super::{
+    App,
+    connections::{Caller, Place},
+    extract::Query,
+    problem::Problems,
+    whole::Whole,
+};
 use crate::{
     domain::{
         event::{Event, EventKind},
         job::Job,
         page::Page,
     },
-    error::{Error, FieldError, Kind, Result},
+    error::{Error, Kind, Result},
     id::JobId,
     store::Topic,
 };
@@ -36,16 +42,19 @@ use crate::{
 const PAGE: u32 = 256;
 const RECONNECT: Duration = Duration::from_millis(3000);
 
+type Sequence = Whole<0, { i64::MAX }>;
+type Limit = Whole<1, 1000>;
+
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct EventsQuery {
     /// Only events after this one; the header `Last-Event-ID` of a stream wins over it.
-    #[param(minimum = 0, default = 0)]
-    after: Option<i64>,
+    #[param(value_type = Option<i64>, minimum = 0, default = 0)]
+    after: Option<Sequence>,
     /// Of a list: 1 to 1000, 100 by default.
-    #[param(minimum = 1, maximum = 1000, default = 100)]
-    limit: Option<u32>,
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 1000, default = 100)]
+    limit: Option<Limit>,
 }
 
 /// A job's events
@@ -65,19 +74,16 @@ pub async fn events(
     State(app): State<App>,
     Path(reference): Path<String>,
     Query(query): Query<EventsQuery>,
+    caller: Caller,
     headers: HeaderMap,
 ) -> Result<Response> {
     let job = app.store().job(&reference).await?;
-    let after = query.after.unwrap_or(0).max(0);
+    let after = query.after.map_or(0, Whole::get);
     if wants_stream(&headers) {
         let seen = last_event_id(&headers).unwrap_or(after);
-        return open_stream(app, job, seen).await;
+        return open_stream(app, job, seen, caller).await;
     }
-    let limit = query.limit.unwrap_or(100);
-    if !(1..=1000).contains(&limit) {
-        let fault = FieldError::new("/limit", "range", "must be from 1 to 1000");
-        return Err(Error::fields("the page is wrong", vec![fault]));
-    }
+    let limit: u32 = query.limit.map_or(100, Whole::get);
     let events = app.store().events(job.id, after, limit + 1).await?;
     Ok(Json(Page::from_rows(events, limit)).into_response())
 }
@@ -104,14 +110,11 @@ fn last_event_id(headers: &HeaderMap) -> Option<i64> {
         .filter(|seq| *seq >= 0)
 }
 
-async fn open_stream(app: App, job: Job, seen: i64) -> Result<Response> {
-    let permit = app.event_streams().clone().try_acquire_owned().map_err(|_| {
-        Error::new(
-            Kind::Unavailable,
-            "too-many-streams",
-            "too many event streams are open; close some or come back later",
-        )
-        .retry_after(Duration::from_secs(5))
+async fn open_stream(app: App, job: Job, seen: i64, caller: Caller) -> Result<Response> {
+    let place = app.event_streams().take(caller.0).map_err(|_| {
+        let detail =
+            "too many event streams are open, in all or from one address; close some or come back later";
+        Error::new(Kind::Unavailable, "too-many-streams", detail).retry_after(Duration::from_secs(5))
     })?;
     let changed = app.store().signals().subscribe(Topic::Job(job.id));
     // An id from the future (of a database that was restored, say) means: from the beginning.
@@ -129,7 +132,7 @@ async fn open_stream(app: App, job: Job, seen: i64) -> Result<Response> {
         page: page.into(),
         changed,
         ended: false,
-        _permit: permit,
+        _place: place,
     };
     let first = stream::once(async { Ok(SseEvent::default().retry(RECONNECT)) });
     let mut response = Sse::new(first.chain(reader.into_stream()))
@@ -149,7 +152,7 @@ struct Reader {
     page: VecDeque<Event>,
     changed: watch::Receiver<()>,
     ended: bool,
-    _permit: OwnedSemaphorePermit,
+    _place: Place,
 }
 
 impl Reader {

@@ -9,7 +9,10 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::{Deserialize, de::DeserializeOwned};
 use utoipa::IntoParams;
 
-use super::App;
+use super::{
+    App, json,
+    whole::{OUT_OF_BOUNDS, Whole},
+};
 use crate::{
     domain::page::{Order, PageRequest},
     error::{Error, FieldError, Kind, Result},
@@ -30,14 +33,7 @@ impl FromRequest<App> for JsonBody {
             return Err(Error::new(Kind::UnsupportedMedia, "json-expected", detail));
         }
         let bytes = read_body(request.into_body(), app.limits().max_json_bytes).await?;
-        let value = serde_json::from_slice(&bytes).map_err(|error| {
-            let detail = format!(
-                "the body is no valid JSON: line {}, column {}",
-                error.line(),
-                error.column()
-            );
-            Error::new(Kind::Malformed, "json-invalid", detail)
-        })?;
+        let value = json::parse(&bytes)?;
         Ok(Self { value, bytes })
     }
 }
@@ -68,7 +64,7 @@ pub async fn read_body(body: Body, limit: usize) -> Result<Bytes> {
     }
 }
 
-/// A query string; unknown parameters are refused.
+/// A query string; unknown parameters are refused, and so are numbers out of their bounds ([`Whole`]).
 pub struct Query<T>(pub T);
 
 impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
@@ -82,6 +78,12 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
                 let reason = text
                     .rsplit_once("string: ")
                     .map_or(text.as_str(), |(_, reason)| reason);
+                if let Some((name, rule)) = reason.split_once(": ")
+                    && rule.starts_with(OUT_OF_BOUNDS)
+                {
+                    let fault = FieldError::new(format!("/{name}"), "range", rule);
+                    return Err(Error::fields("the query is wrong", vec![fault]));
+                }
                 Err(Error::new(
                     Kind::Malformed,
                     "query-invalid",
@@ -92,13 +94,16 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
     }
 }
 
+/// How many objects a page has.
+pub type PageLimit = Whole<1, { PageRequest::MAX_LIMIT as i64 }>;
+
 /// Which page of a list.
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct PageQuery {
     /// 1 to 100.
-    #[param(minimum = 1, maximum = 100, default = 20)]
-    pub limit: Option<u32>,
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 100, default = 20)]
+    pub limit: Option<PageLimit>,
     /// Id of the last object of the page before.
     pub after: Option<String>,
     /// `desc` (newest first) or `asc`.
@@ -107,16 +112,11 @@ pub struct PageQuery {
 }
 
 impl PageQuery {
-    pub fn check(self) -> Result<PageRequest> {
-        let limit = self.limit.unwrap_or(PageRequest::DEFAULT_LIMIT);
-        if !(1..=PageRequest::MAX_LIMIT).contains(&limit) {
-            let fault = FieldError::new("/limit", "range", "must be from 1 to 100");
-            return Err(Error::fields("the page is wrong", vec![fault]));
-        }
-        Ok(PageRequest {
-            limit,
+    pub fn check(self) -> PageRequest {
+        PageRequest {
+            limit: self.limit.map_or(PageRequest::DEFAULT_LIMIT, Whole::get),
             after: self.after,
             order: self.order.unwrap_or_default(),
-        })
+        }
     }
 }

@@ -10,7 +10,13 @@ use axum::{
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::{App, extract::Query, precondition::etag, problem::Problems};
+use super::{
+    App,
+    extract::{PageLimit, Query},
+    precondition::etag,
+    problem::Problems,
+    whole::{Natural, Whole},
+};
 use crate::{
     domain::{
         dataset::{Class, Dataset},
@@ -88,12 +94,14 @@ pub struct ImagesQuery {
     #[param(inline)]
     split: Option<Split>,
     /// 1 to 100.
-    #[param(minimum = 1, maximum = 100, default = 20)]
-    limit: Option<u32>,
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 100, default = 20)]
+    limit: Option<PageLimit>,
     /// Id of the last image of the page before.
-    after: Option<u32>,
+    #[param(value_type = Option<u32>)]
+    after: Option<Natural>,
     /// By default the newest.
-    version: Option<u32>,
+    #[param(value_type = Option<u32>)]
+    version: Option<Natural>,
 }
 
 /// List images
@@ -107,12 +115,9 @@ pub async fn list(
     Path(reference): Path<String>,
     Query(query): Query<ImagesQuery>,
 ) -> Result<Response> {
-    let limit = query.limit.unwrap_or(PageRequest::DEFAULT_LIMIT);
-    if !(1..=PageRequest::MAX_LIMIT).contains(&limit) {
-        let fault = FieldError::new("/limit", "range", "must be from 1 to 100");
-        return Err(Error::fields("the page is wrong", vec![fault]));
-    }
-    let (dataset, files) = app.version(&reference, query.version).await?;
+    let limit: u32 = query.limit.map_or(PageRequest::DEFAULT_LIMIT, Whole::get);
+    let version = query.version.map(Whole::get);
+    let (dataset, files) = app.version(&reference, version).await?;
     let class = query
         .class
         .as_deref()
@@ -131,7 +136,7 @@ pub async fn list(
             index.is_none_or(|index| image.class == Some(index))
                 && query.split.is_none_or(|split| image.split == split)
         };
-        let images = manifest::images_after(&path, query.after)?;
+        let images = manifest::images_after(&path, query.after.map(Whole::get))?;
         let images = images.filter(|image| image.as_ref().map_or(true, fits));
         images.take(limit as usize + 1).collect()
     });

@@ -16,6 +16,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::{
     App,
+    connections::Caller,
     extract::Query,
     images::Image,
     precondition::{target, version_tag},
@@ -105,8 +106,10 @@ pub async fn add(
     let target = target(&dataset, &reference, request.headers())?;
     app.jobs().check_addition(&dataset, &target, &labels)?;
     check_announced_size(&app, request.headers())?;
+    let place = app.begin_receiving(Caller::of(&app, request.headers(), request.extensions()))?;
     let batch = receive(&app, request, query.name.as_deref()).await?;
     let packed = batch.finish().await?;
+    drop(place);
     let added = app.jobs().add_images(target, packed, labels).await?;
     let Some(revised) = added.revised else {
         return Err(unusable(&added.skipped));

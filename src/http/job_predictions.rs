@@ -11,6 +11,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::{
     App,
     blob_file::{self, About},
+    connections::Caller,
     extract::Query,
     problem::Problems,
 };
@@ -67,6 +68,7 @@ pub async fn predictions(
     State(app): State<App>,
     Path(reference): Path<String>,
     Query(query): Query<PredictionsQuery>,
+    caller: Caller,
     headers: HeaderMap,
 ) -> Result<Response> {
     let job = app.store().job(&reference).await?;
@@ -86,7 +88,7 @@ pub async fn predictions(
         media_type,
         file_name: format!("{}-predictions.{extension}", job.name),
     };
-    let mut response = blob_file::answer(&app, &about, &headers).await?;
+    let mut response = blob_file::answer(&app, &about, caller, &headers).await?;
     response
         .headers_mut()
         .insert(header::VARY, HeaderValue::from_static("accept"));

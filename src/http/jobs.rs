@@ -12,10 +12,11 @@ use utoipa::IntoParams;
 use super::{
     App,
     datasets::WaitQuery,
-    extract::{JsonBody, PageQuery, Query},
+    extract::{JsonBody, PageLimit, PageQuery, Query},
     problem::Problems,
     submission::{self, Submission},
     waiting,
+    whole::Whole,
 };
 use crate::{
     digest,
@@ -107,8 +108,8 @@ fn idempotency_key(headers: &HeaderMap, body: &[u8]) -> Result<Option<Idempotenc
 #[into_params(parameter_in = Query)]
 pub struct JobsQuery {
     /// 1 to 100.
-    #[param(minimum = 1, maximum = 100, default = 20)]
-    limit: Option<u32>,
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 100, default = 20)]
+    limit: Option<PageLimit>,
     /// Id of the last job of the page before.
     after: Option<String>,
     /// `desc` (newest first) or `asc`.
@@ -130,7 +131,7 @@ pub async fn list(State(app): State<App>, Query(query): Query<JobsQuery>) -> Res
         after: query.after,
         order: query.order,
     }
-    .check()?;
+    .check();
     let dataset = match &query.dataset {
         // An id also finds the jobs of a dataset that is gone.
         Some(reference) => Some(match reference.parse() {
@@ -165,7 +166,7 @@ pub async fn get(
     let ended = |job: &Job| job.status.is_end();
     waiting::until(
         changed,
-        query.wait,
+        query.wait.map(Whole::get),
         app.stopping(),
         || app.store().job(&id),
         ended,
@@ -212,13 +213,15 @@ pub async fn delete(State(app): State<App>, Path(reference): Path<String>) -> Re
     Ok(StatusCode::NO_CONTENT)
 }
 
+type Lines = Whole<1, 100_000>;
+
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct LogsQuery {
     /// Only so many of the last lines.
-    #[param(minimum = 1, maximum = 100_000)]
-    tail: Option<usize>,
+    #[param(value_type = Option<usize>, minimum = 1, maximum = 100_000)]
+    tail: Option<Lines>,
 }
 
 /// The worker's log
@@ -238,7 +241,7 @@ pub async fn logs(
         Err(error) => return Err(error.into()),
     };
     let text = String::from_utf8_lossy(&bytes);
-    let shown = match query.tail {
+    let shown = match query.tail.map(Whole::get::<usize>) {
         Some(count) => {
             let lines: Vec<&str> = text.split_inclusive('\n').collect();
             lines[lines.len().saturating_sub(count)..].concat()

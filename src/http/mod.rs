@@ -1,8 +1,10 @@
 //! The network side: the only place with axum. One file per resource; `problem.rs` turns errors into answers, `routes.rs` is the table.
 
+mod admission;
 mod aliases;
 mod architectures;
 mod blob_file;
+mod connections;
 mod curves;
 mod dataset_archive;
 mod dataset_split;
@@ -15,11 +17,13 @@ mod events;
 mod explain;
 mod extract;
 mod guard;
+mod health;
 mod images;
 mod images_add;
 mod images_edit;
 mod job_predictions;
 mod jobs;
+mod json;
 mod lineage;
 mod lingering;
 mod model_edit;
@@ -27,6 +31,7 @@ mod model_export;
 mod model_import;
 mod model_upload;
 mod models;
+mod nulls;
 mod oip;
 mod one_image;
 mod pages;
@@ -50,13 +55,14 @@ mod upload;
 mod uploads;
 mod versions;
 mod waiting;
+mod whole;
 mod zip_stream;
 
 use std::sync::Arc;
 
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+use self::connections::Places;
 pub use self::{
     documentation::openapi,
     run::{run, run_telling},
@@ -78,12 +84,12 @@ struct Parts {
     inference: Inference,
     uploads: Uploads,
     /// Uploads of any kind that bring bytes now.
-    receiving: Arc<Semaphore>,
+    receiving: Places,
     /// Fires when the server begins to stop: nothing new is accepted, and what waits stops waiting.
     stopping: CancellationToken,
-    event_streams: Arc<Semaphore>,
+    event_streams: Places,
     /// Places for downloads of datasets and models.
-    downloads: Arc<Semaphore>,
+    downloads: Places,
 }
 
 impl App {
@@ -115,7 +121,7 @@ impl App {
         &self.0.uploads
     }
 
-    fn receiving(&self) -> &Arc<Semaphore> {
+    fn receiving(&self) -> &Places {
         &self.0.receiving
     }
 
@@ -123,11 +129,11 @@ impl App {
         &self.0.stopping
     }
 
-    fn downloads(&self) -> &Arc<Semaphore> {
+    fn downloads(&self) -> &Places {
         &self.0.downloads
     }
 
-    fn event_streams(&self) -> &Arc<Semaphore> {
+    fn event_streams(&self) -> &Places {
         &self.0.event_streams
     }
 }

@@ -12,6 +12,7 @@ use utoipa::IntoParams;
 
 use super::{
     App,
+    connections::Caller,
     digests::REPR_DIGEST,
     download::{CHUNK, Out},
     extract::Query,
@@ -82,11 +83,12 @@ pub async fn export(
     State(app): State<App>,
     Path(reference): Path<String>,
     Query(query): Query<ExportQuery>,
+    caller: Caller,
     headers: HeaderMap,
 ) -> Result<Response> {
     let model = app.store().model(&reference).await?;
     let spec = check(&query, &model)?;
-    let place = app.download_place()?;
+    let place = app.download_place(caller)?;
     let made = app.jobs().export(&model, spec).await?;
     let tag = format!("\"{}\"", made.sha256);
     // What a name stands for may be another model next time.

@@ -9,7 +9,7 @@ use axum::{
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 
-use super::{App, extract::Query, model_upload, problem::Problems};
+use super::{App, connections::Caller, extract::Query, model_upload, problem::Problems};
 use crate::{
     domain::{
         alias,
@@ -89,7 +89,7 @@ async fn import(
     request: Request,
 ) -> Result<Response> {
     let named = query.name.as_deref().map(parse_name).transpose()?;
-    let _place = app.begin_receiving()?;
+    let _place = app.begin_receiving(Caller::of(&app, request.headers(), request.extensions()))?;
     let sent = model_upload::receive(&app, request).await?;
     let name = match (named, sent.name.as_deref().map(parse_name).transpose()?) {
         (Some(name), _) | (None, Some(name)) => name,

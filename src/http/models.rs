@@ -10,7 +10,7 @@ use utoipa::IntoParams;
 
 use super::{
     App,
-    extract::{PageQuery, Query},
+    extract::{PageLimit, PageQuery, Query},
     problem::Problems,
 };
 use crate::{
@@ -26,8 +26,8 @@ use crate::{
 #[into_params(parameter_in = Query)]
 pub struct ModelsQuery {
     /// 1 to 100.
-    #[param(minimum = 1, maximum = 100, default = 20)]
-    limit: Option<u32>,
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 100, default = 20)]
+    limit: Option<PageLimit>,
     /// Id of the last model of the page before.
     after: Option<String>,
     /// `desc` (newest first) or `asc`.
@@ -45,7 +45,7 @@ pub async fn list(State(app): State<App>, Query(query): Query<ModelsQuery>) -> R
         after: query.after,
         order: query.order,
     }
-    .check()?;
+    .check();
     Ok(Json(app.store().models(query.name.as_deref(), &page).await?))
 }
 

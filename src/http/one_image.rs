@@ -16,15 +16,16 @@ use super::{
     images_edit::{ImageChange, parse_change},
     precondition::{etag, is_known, target},
     problem::Problems,
+    whole::{Natural, Whole},
 };
 use crate::{
     domain::dataset::Dataset,
-    error::{Error, FieldError, Result},
+    error::{Error, Result},
     manifest::revision::ImageEdit,
 };
 
 /// Sides of a thumbnail, in pixels: below it nothing is to be seen, above it the pixel pack has no more.
-const SIDES: std::ops::RangeInclusive<u32> = 16..=256;
+type Side = Whole<16, 256>;
 const DEFAULT_SIDE: u32 = 160;
 
 #[derive(Deserialize, IntoParams)]
@@ -32,10 +33,11 @@ const DEFAULT_SIDE: u32 = 160;
 #[into_params(parameter_in = Query)]
 pub struct ThumbnailQuery {
     /// Most pixels of the longer side.
-    #[param(minimum = 16, maximum = 256, default = 160)]
-    size: Option<u32>,
+    #[param(value_type = Option<u32>, minimum = 16, maximum = 256, default = 160)]
+    size: Option<Side>,
     /// By default the newest.
-    version: Option<u32>,
+    #[param(value_type = Option<u32>)]
+    version: Option<Natural>,
 }
 
 /// Look at an image
@@ -59,12 +61,9 @@ pub async fn thumbnail(
     Query(query): Query<ThumbnailQuery>,
     headers: HeaderMap,
 ) -> Result<Response> {
-    let side = query.size.unwrap_or(DEFAULT_SIDE);
-    if !SIDES.contains(&side) {
-        let fault = FieldError::new("/size", "range", "must be from 16 to 256");
-        return Err(Error::fields("the thumbnail's size is wrong", vec![fault]));
-    }
-    let (dataset, files, image) = app.image(&reference, query.version, &image).await?;
+    let side = query.size.map_or(DEFAULT_SIDE, Whole::get);
+    let version = query.version.map(Whole::get);
+    let (dataset, files, image) = app.image(&reference, version, &image).await?;
     let tag = format!("\"{}-{side}\"", &image.sha256);
     let about = [
         (header::ETAG, tag.clone()),

@@ -17,6 +17,7 @@ use utoipa::ToSchema;
 use super::{
     App,
     extract::{is_json, read_body},
+    json,
 };
 use crate::{
     domain::model::{Model, PredictionTiming},
@@ -78,18 +79,12 @@ pub async fn read(app: &App, request: Request) -> Result<Images> {
     if kind.to_ascii_lowercase().starts_with("multipart/form-data") {
         return read_form(app, request).await;
     }
-    let json = !kind.is_empty() && is_json(request.headers());
+    let is_json = !kind.is_empty() && is_json(request.headers());
     let body = read_body(request.into_body(), limit).await?;
-    if !json {
+    if !is_json {
         return Ok(Images::One(Ok(body)));
     }
-    let body: ImagesBody = serde_json::from_slice(&body).map_err(|_| {
-        Error::new(
-            Kind::Malformed,
-            "json-invalid",
-            "the body must be JSON of the form {\"images\": [\"<base64>\", …]}",
-        )
-    })?;
+    let body: ImagesBody = json::parse_as(&body, "of the form {\"images\": [\"<base64>\", …]}")?;
     check_count(app, body.images.len())?;
     let decode = |text: String| {
         STANDARD

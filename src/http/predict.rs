@@ -15,20 +15,23 @@ use super::{
     extract::Query,
     pictures::{self, FailedImage, Images, ImagesBody, answered},
     problem::Problems,
+    whole::Whole,
 };
 use crate::{
     domain::model::{ClassProbability, Model, PredictionTiming},
-    error::{Error, FieldError, Result},
+    error::Result,
     id::ModelId,
 };
+
+type TopK = Whole<1, 1000>;
 
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct PredictQuery {
     /// Most classes in the answer, 1 to 1000.
-    #[param(minimum = 1, maximum = 1000, default = 5)]
-    top_k: Option<u32>,
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 1000, default = 5)]
+    top_k: Option<TopK>,
 }
 
 /// What a model says of an image.
@@ -110,11 +113,7 @@ async fn predict(
     request: Request,
 ) -> Result<Response> {
     let begun = Instant::now();
-    let top_k = query.top_k.unwrap_or(5);
-    if !(1..=1000).contains(&top_k) {
-        let fault = FieldError::new("/top_k", "range", "must be from 1 to 1000");
-        return Err(Error::fields("the query is wrong", vec![fault]));
-    }
+    let top_k = query.top_k.map_or(5, Whole::get);
     let model = pictures::model(&app, &reference).await?;
     match pictures::read(&app, request).await? {
         Images::One(image) => {

@@ -6,13 +6,18 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
-use super::{App, documentation::PreviewRequest, extract::JsonBody, problem::Problems};
+use super::{
+    App,
+    documentation::{self, PreviewRequest},
+    extract::JsonBody,
+    problem::Problems,
+};
 use crate::{
     domain::{
         dataset::{Dataset, DatasetStatus},
         spec::PreviewSpec,
     },
-    error::{Error, Kind, Result},
+    error::{Error, FieldError, Kind, Result},
 };
 
 /// Draw augmented pictures
@@ -30,11 +35,16 @@ pub async fn preview(
     body: JsonBody,
 ) -> Result<Response> {
     let dataset = app.store().dataset(&reference).await?;
-    let spec = PreviewSpec::parse(&body.value, dataset.name.as_str()).map_err(|faults| {
+    let wrong = |faults: Vec<FieldError>| {
         let count = faults.len();
         let plural = if count == 1 { "" } else { "s" };
         Error::fields(format!("the preview has {count} wrong field{plural}"), faults)
-    })?;
+    };
+    let nulls = documentation::nulls_in_preview(&body.value)?;
+    let spec = PreviewSpec::parse(&body.value, dataset.name.as_str()).map_err(wrong)?;
+    if !nulls.is_empty() {
+        return Err(wrong(nulls));
+    }
     check_ready(&dataset)?;
     app.check_disk(0)?;
     let png = app.jobs().preview(dataset, spec).await?;

@@ -165,8 +165,10 @@ fn written_out(response: Response, request_id: &str, open_inference: bool) -> Re
             problem,
             error.retry_delay().map(|delay| delay.as_secs().max(1)),
         );
-        if let Some(range) = response.headers().get(header::CONTENT_RANGE) {
-            answer.headers_mut().insert(header::CONTENT_RANGE, range.clone());
+        for name in [header::CONTENT_RANGE, header::ACCEPT_ENCODING] {
+            if let Some(value) = response.headers().get(&name) {
+                answer.headers_mut().insert(name, value.clone());
+            }
         }
         return answer;
     }

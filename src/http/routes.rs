@@ -13,10 +13,10 @@ use utoipa::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
-    App, aliases, architectures, curves, dataset_archive, dataset_split, datasets, documentation, embeddings,
-    events, explain, guard, images, images_add, images_edit, job_predictions, jobs, lineage, lingering,
-    model_edit, model_export, model_import, models, oip, one_image, pages, predict, preview, problem,
-    results, system, torchserve, tus, uploads, versions,
+    App, admission, aliases, architectures, curves, dataset_archive, dataset_split, datasets, documentation,
+    embeddings, events, explain, guard, images, images_add, images_edit, job_predictions, jobs, lineage,
+    lingering, model_edit, model_export, model_import, models, oip, one_image, pages, predict, preview,
+    problem, results, system, torchserve, tus, uploads, versions,
 };
 use crate::error::{Error, Kind};
 
@@ -103,6 +103,7 @@ pub fn service(app: App) -> Router {
         .layer(CsrfLayer::new())
         .layer(middleware::from_fn_with_state(app.clone(), guard::host))
         .layer(CatchPanicLayer::custom(panicked))
+        .layer(middleware::from_fn(admission::admit))
         .layer(middleware::from_fn(problem::finish))
         .layer(middleware::from_fn(tus::say_version))
         .layer(middleware::from_fn(guard::headers))

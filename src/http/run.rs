@@ -2,18 +2,26 @@
 
 use std::{io, net::SocketAddr, sync::Arc};
 
-use tokio::{net::TcpListener, sync::Semaphore};
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{info, warn};
 
-use super::{App, Parts, routes, serve};
+use super::{
+    App, Parts,
+    connections::{Places, Rules, allow_descriptors},
+    health, routes, serve,
+};
 use crate::{
     config::Config,
     data_dir::DataDir,
     inference::{Inference, InferenceContext},
     jobs::{self, JobsContext},
+    limits::Limits,
     uploads::Uploads,
 };
+
+/// Descriptors that are kept for everything but connections: the database, files on their way, children.
+const FILES: usize = 512;
 
 /// Runs until `shutdown` fires and everything has come to rest: requests answered, workers checkpointed and gone, the database closed.
 ///
@@ -44,10 +52,12 @@ pub async fn run_telling(
         generations,
         lock: _lock,
     } = opened;
-    let config = Config {
+    let mut config = Config {
         data_dir: data_dir.clone(),
         ..config
     };
+    fit_connections(&mut config.limits);
+    let health_listener = health::listen(&config).await?;
     let stopping = shutdown.child_token();
     let generations = tokio::spawn(generations.run(stopping.clone()));
     let jobs = jobs::start(JobsContext {
@@ -67,12 +77,9 @@ pub async fn run_telling(
         shutdown: stopping.clone(),
     });
     let limits = config.limits.clone();
-    let downloads = Arc::new(Semaphore::new(limits.max_downloads.min(Semaphore::MAX_PERMITS)));
+    let places = |most| Places::new(most, limits.max_address_share_percent);
     let uploads = Uploads::open(store.clone(), blobs.clone(), limits.clone(), stopping.clone()).await?;
-    let receiving = Arc::new(Semaphore::new(
-        limits.max_receiving_uploads.min(Semaphore::MAX_PERMITS),
-    ));
-    let event_streams = Arc::new(Semaphore::new(limits.max_event_streams));
+    let rules = Rules::of(&limits, &config.trusted_proxies);
     let address = listener.local_addr()?;
     info!(%address, data_dir = %config.data_dir.display(), version = env!("CARGO_PKG_VERSION"), "listening");
     let app = App(Arc::new(Parts {
@@ -82,20 +89,41 @@ pub async fn run_telling(
         jobs: jobs.clone(),
         inference: inference.clone(),
         uploads: uploads.clone(),
-        receiving,
+        receiving: places(limits.max_receiving_uploads),
         stopping: stopping.clone(),
-        event_streams,
-        downloads,
+        event_streams: places(limits.max_event_streams),
+        downloads: places(limits.max_downloads),
     }));
+    let over = CancellationToken::new();
+    let _over = over.clone().drop_guard();
+    let health = health_listener.map(|listener| health::answer(listener, app.clone(), over.clone()));
     let told = listening(address);
     if told.is_ok() {
-        serve::serve(listener, routes::service(app), &limits, stopping.clone()).await;
+        serve::serve(listener, routes::service(app), rules, stopping.clone()).await;
     }
     // Also when the socket failed: nothing goes on without it.
     stopping.cancel();
     tokio::join!(jobs.drained(), inference.drained(), uploads.drained());
+    over.cancel();
+    if let Some(health) = health {
+        let _ = health.await;
+    }
     generations.await?.end().await;
     store.close().await;
     info!("stopped");
     Ok(told?)
+}
+
+/// No more connections than the system lets this process open beside its files: beyond that neither would go.
+fn fit_connections(limits: &mut Limits) {
+    let allowed = usize::try_from(allow_descriptors()).unwrap_or(usize::MAX);
+    let most = allowed.saturating_sub(FILES).max(allowed / 4);
+    if limits.max_connections > most {
+        warn!(
+            asked = limits.max_connections,
+            taken = most,
+            "the system does not allow as many open files as connections are asked for; raise its limit (ulimit -n, LimitNOFILE)"
+        );
+        limits.max_connections = most;
+    }
 }

@@ -1,6 +1,6 @@
 //! From a caller's JSON to a job that can run as far as anyone can tell now: the spec itself, and everything that it names.
 
-use super::App;
+use super::{App, documentation};
 use crate::{
     domain::{
         dataset::Dataset,
@@ -21,9 +21,12 @@ pub struct Submission {
 /// # Errors
 /// Every fault of the spec at once, or what keeps the database from being asked.
 pub async fn check(app: &App, document: &serde_json::Value) -> Result<Submission> {
+    let nulls = documentation::nulls_in_job(document)?;
     let mut spec = match Spec::parse(document) {
-        Ok(spec) => spec,
-        Err(mut faults) => {
+        Ok(spec) if nulls.is_empty() => spec,
+        parsed => {
+            let mut faults = parsed.err().unwrap_or_default();
+            faults.extend(nulls);
             // A dataset that is not there is named together with everything else.
             if let Some(name) = document.get("dataset").and_then(|name| name.as_str()) {
                 faults.extend(find_dataset(app, name).await?.err());

@@ -8,9 +8,12 @@ use axum::{
     http::{HeaderMap, header},
 };
 use futures_util::{Stream, TryStreamExt};
-use tokio::sync::OwnedSemaphorePermit;
 
-use super::{App, spooling::Intake};
+use super::{
+    App,
+    connections::{Caller, Place},
+    spooling::Intake,
+};
 use crate::{
     blobs::Spooled,
     error::{Error, Kind, Result},
@@ -31,7 +34,7 @@ pub struct Upload {
 /// `archive-unsupported` (415) for what is no archive by its first bytes, `too-large` (413), `insufficient-storage` (507),
 /// `body-too-slow` (408), `body-incomplete` (400), `too-many-uploads` (429).
 pub async fn receive(app: &App, request: Request) -> Result<Upload> {
-    let _place = app.begin_receiving()?;
+    let _place = app.begin_receiving(Caller::of(app, request.headers(), request.extensions()))?;
     check_announced_size(app, request.headers())?;
     let kind = request
         .headers()
@@ -112,9 +115,10 @@ pub fn cut_short() -> Error {
 
 impl App {
     /// A place among the uploads that are received at once; each keeps a thread busy.
-    pub(super) fn begin_receiving(&self) -> Result<OwnedSemaphorePermit> {
-        self.receiving().clone().try_acquire_owned().map_err(|_| {
-            let detail = "too many uploads are being received; try again in a moment";
+    pub(super) fn begin_receiving(&self, caller: Caller) -> Result<Place> {
+        self.receiving().take(caller.0).map_err(|_| {
+            let detail =
+                "too many uploads are being received, in all or from one address; try again in a moment";
             Error::new(Kind::TooMany, "too-many-uploads", detail).retry_after(Duration::from_secs(5))
         })
     }

@@ -11,7 +11,9 @@ use axum::{
 use futures_util::TryStreamExt;
 
 use super::{
-    App, datasets,
+    App,
+    connections::Caller,
+    datasets,
     digests::announced_digest,
     extract::{PageQuery, Query},
     problem::Problems,
@@ -72,8 +74,9 @@ pub async fn create(State(app): State<App>, _: Spoken, request: Request) -> Resu
     let name = name(&metadata)?;
     let announced = announced_digest(headers, metadata.get("sha256"))?;
     app.check_disk(bytes)?;
+    let caller = Caller::of(&app, headers, request.extensions());
     let incoming = match brings_bytes(headers) {
-        true => Some((app.begin_receiving()?, incoming(request, 0)?)),
+        true => Some((app.begin_receiving(caller)?, incoming(request, 0)?)),
         false => None,
     };
     let mut upload = app.uploads().create(name, bytes, metadata.raw, announced).await?;
@@ -148,9 +151,10 @@ pub async fn patch(
         return Err(Error::new(Kind::UnsupportedMedia, "bytes-expected", detail));
     }
     let offset = needed(number(headers, &tus::OFFSET)?, &tus::OFFSET)?;
+    let caller = Caller::of(&app, headers, request.extensions());
     let incoming = incoming(request, offset)?;
     app.check_disk(incoming.length.unwrap_or(0))?;
-    let _place = app.begin_receiving()?;
+    let _place = app.begin_receiving(caller)?;
     let upload = app.uploads().receive(parse_id(&id)?, incoming).await?;
     let headers = vec![(tus::OFFSET, upload.received.to_string())];
     Ok(answer(StatusCode::NO_CONTENT, &upload, headers))
@@ -216,7 +220,7 @@ pub async fn get(State(app): State<App>, Path(id): Path<String>) -> Result<Json<
 /// List uploads
 #[utoipa::path(get, path = "/v1/uploads", tag = "uploads", params(PageQuery), responses((status = 200, body = Page<Upload>), Problems))]
 pub async fn list(State(app): State<App>, Query(page): Query<PageQuery>) -> Result<Json<Page<Upload>>> {
-    Ok(Json(app.store().uploads(&page.check()?).await?))
+    Ok(Json(app.store().uploads(&page.check()).await?))
 }
 
 fn parse_id(id: &str) -> Result<UploadId> {

@@ -5,33 +5,57 @@ use axum::{
     extract::{Path, State},
     response::{IntoResponse, Response},
 };
+use serde::Deserialize;
+use utoipa::IntoParams;
 
 use super::{
     App,
-    extract::{PageQuery, Query},
+    extract::{PageLimit, PageQuery, Query},
     precondition::version_tag,
     problem::Problems,
+    whole::Natural,
 };
 use crate::{
-    domain::{page::Page, version::Version},
+    domain::{
+        page::{Order, Page},
+        version::Version,
+    },
     error::{Error, Result},
 };
 
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct VersionsQuery {
+    /// 1 to 100.
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 100, default = 20)]
+    limit: Option<PageLimit>,
+    /// Number of the last version of the page before.
+    #[param(value_type = Option<u32>)]
+    after: Option<Natural>,
+    /// `desc` (newest first) or `asc`.
+    #[param(inline)]
+    order: Option<Order>,
+}
+
 /// List the versions of a dataset
-///
-/// A page goes on after a version's number.
 #[utoipa::path(
     get, path = "/v1/datasets/{dataset}/versions", tag = "datasets",
-    params(("dataset" = String, Path, description = "Id or name"), PageQuery),
+    params(("dataset" = String, Path, description = "Id or name"), VersionsQuery),
     responses((status = 200, body = Page<Version>), Problems)
 )]
 pub async fn list(
     State(app): State<App>,
     Path(reference): Path<String>,
-    Query(page): Query<PageQuery>,
+    Query(query): Query<VersionsQuery>,
 ) -> Result<Json<Page<Version>>> {
     let dataset = app.store().dataset(&reference).await?;
-    Ok(Json(app.store().versions(dataset.id, &page.check()?).await?))
+    let page = PageQuery {
+        limit: query.limit,
+        after: query.after.map(|version| version.get::<u32>().to_string()),
+        order: query.order,
+    };
+    Ok(Json(app.store().versions(dataset.id, &page.check()).await?))
 }
 
 /// A version of a dataset

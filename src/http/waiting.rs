@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::error::Result;
 
 /// Longest wait, in seconds.
-pub const MAX_WAIT: u64 = 3600;
+pub const MAX_WAIT: i64 = 3600;
 
 /// Looks until `done` holds, the time is up, or the server stops; gives back what was seen last.
 pub async fn until<T, F>(
@@ -24,7 +24,7 @@ pub async fn until<T, F>(
 where
     F: Future<Output = Result<T>>,
 {
-    let end = Instant::now() + Duration::from_secs(wait_seconds.unwrap_or(0).min(MAX_WAIT));
+    let end = Instant::now() + Duration::from_secs(wait_seconds.unwrap_or(0));
     loop {
         changed.mark_unchanged();
         let seen = look().await?;

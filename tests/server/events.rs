@@ -76,7 +76,11 @@ async fn a_quiet_stream_breathes_and_ends_when_the_server_stops() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn streams_are_counted() {
-    let server = Server::with(|config| config.limits.max_event_streams = 2).await;
+    let server = Server::with(|config| {
+        config.limits.max_event_streams = 2;
+        config.limits.max_address_share_percent = 100;
+    })
+    .await;
     let api = &server.api;
     api.upload("things", pictures::flat_archive(2, 3)).await;
     let job = api

@@ -104,9 +104,13 @@ async fn what_is_no_image_is_refused_and_hurts_nobody() {
     api.post(path, json!({"images": []}))
         .await
         .problem(422, "invalid");
-    api.post(path, json!({"pictures": ["x"]}))
-        .await
-        .problem(400, "json-invalid");
+    for wrong in [
+        json!({"pictures": ["x"]}),
+        json!({"images": null}),
+        json!({"images": [null]}),
+    ] {
+        api.post(path, wrong).await.problem(422, "invalid");
+    }
     api.put(&format!("{path}?top_k=0"), picture.clone())
         .await
         .problem(422, "invalid");

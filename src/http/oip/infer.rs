@@ -112,10 +112,6 @@ async fn embeddings(app: &App, model: &Model, pictures: &[Picture]) -> Result<Ve
 }
 
 fn json_length(headers: &HeaderMap) -> Result<Option<usize>> {
-    if headers.contains_key(header::CONTENT_ENCODING) {
-        let detail = "send the body as it is, without `content-encoding`";
-        return Err(Error::new(Kind::UnsupportedMedia, "encoding-unsupported", detail));
-    }
     let Some(length) = headers.get(JSON_LENGTH) else {
         return Ok(None);
     };

@@ -5,6 +5,7 @@ pub mod hub;
 pub mod patience;
 pub mod pictures;
 pub mod program;
+pub mod raw;
 pub mod server;
 pub mod shared;
 pub mod stream;

@@ -9,7 +9,10 @@ use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 
 use self::elements::{floats_of, split_floats, split_strings, strings_of};
-use crate::error::{Error, Kind, Result};
+use crate::{
+    error::{Error, Kind, Result},
+    http::json,
+};
 
 /// The two kinds of tensors that are taken and given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -28,7 +31,7 @@ pub struct InferRequest {
     /// Comes back with the answer.
     #[serde(default)]
     pub id: Option<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "json::object")]
     #[schema(value_type = Object)]
     pub parameters: Map<String, Value>,
     pub inputs: Vec<InputTensor>,
@@ -42,11 +45,11 @@ pub struct InputTensor {
     pub name: String,
     pub shape: Vec<i64>,
     pub datatype: Datatype,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "json::object")]
     #[schema(value_type = Object)]
     pub parameters: Map<String, Value>,
     /// Flat or nested; none where the tensor is binary (`binary_data_size`).
-    #[serde(default)]
+    #[serde(default, deserialize_with = "json::any")]
     #[schema(value_type = Option<Vec<Value>>)]
     pub data: Option<Value>,
 }
@@ -55,7 +58,7 @@ pub struct InputTensor {
 pub struct OutputRequest {
     pub name: String,
     /// `binary_data`: whether the tensor shall come as bytes. `classification`: that many classes as `probability:index:label`.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "json::object")]
     #[schema(value_type = Object)]
     pub parameters: Map<String, Value>,
 }

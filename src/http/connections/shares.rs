@@ -1,0 +1,126 @@
+//! Places of one kind (for uploads, event streams, downloads): so many in all, and of those so many for one address.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use super::Peer;
+
+/// Cheap to clone.
+#[derive(Clone)]
+pub struct Places(Arc<Parts>);
+
+struct Parts {
+    most: usize,
+    share: usize,
+    taken: Mutex<Taken>,
+}
+
+#[derive(Default)]
+struct Taken {
+    all: usize,
+    by_peer: HashMap<Peer, usize>,
+}
+
+/// A place, until it is dropped.
+pub struct Place {
+    places: Places,
+    peer: Peer,
+}
+
+/// Why there is no place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoPlace {
+    /// The caller has its share.
+    Share,
+    /// All are taken.
+    All,
+}
+
+impl Places {
+    pub fn new(most: usize, share_percent: u32) -> Self {
+        Self(Arc::new(Parts {
+            most,
+            share: share_of(most, share_percent),
+            taken: Mutex::default(),
+        }))
+    }
+
+    /// A place for a caller, if it may have one more and there is one.
+    pub fn take(&self, peer: Peer) -> Result<Place, NoPlace> {
+        let mut taken = self.0.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        if taken.all >= self.0.most {
+            return Err(NoPlace::All);
+        }
+        let own = taken.by_peer.entry(peer).or_default();
+        if *own >= self.0.share && !peer.is_proxy() {
+            return Err(NoPlace::Share);
+        }
+        *own += 1;
+        taken.all += 1;
+        drop(taken);
+        Ok(Place {
+            places: self.clone(),
+            peer,
+        })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let parts = &self.places.0;
+        let mut taken = parts.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        taken.all -= 1;
+        if let Some(own) = taken.by_peer.get_mut(&self.peer) {
+            *own -= 1;
+            if *own == 0 {
+                taken.by_peer.remove(&self.peer);
+            }
+        }
+    }
+}
+
+/// What one address may have of `most`: rounded up, so that a single place can be had.
+pub fn share_of(most: usize, percent: u32) -> usize {
+    let share = most as u128 * u128::from(percent);
+    share.div_ceil(100).min(most as u128) as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_has_more_than_a_share_but_a_proxy() {
+        let peer = |address: &str| Peer::of(address.parse().unwrap(), &["10.0.0.1".parse().unwrap()]);
+        let (one, other, proxy) = (peer("127.0.0.1"), peer("127.0.0.2"), peer("10.0.0.1"));
+        let places = Places::new(6, 50);
+        let held: Vec<_> = (0..3).map(|_| places.take(one).unwrap()).collect();
+        assert_eq!(places.take(one).err(), Some(NoPlace::Share));
+        let others = [other, proxy, proxy].map(|peer| places.take(peer).unwrap());
+        assert_eq!(places.take(other).err(), Some(NoPlace::All));
+        drop(others);
+        drop(held);
+        assert!((0..3).map(|_| places.take(one)).all(|place| place.is_ok()));
+        let proxied: Vec<_> = (0..6).map(|_| places.take(proxy).unwrap()).collect();
+        assert_eq!(places.take(proxy).err(), Some(NoPlace::All));
+        drop(proxied);
+        assert!(places.0.taken.lock().unwrap().by_peer.is_empty());
+    }
+
+    #[test]
+    fn a_share_is_never_nothing() {
+        assert_eq!(
+            [
+                share_of(1, 50),
+                share_of(3, 50),
+                share_of(8, 50),
+                share_of(8, 100)
+            ],
+            [1, 2, 4, 8]
+        );
+        assert_eq!(share_of(0, 50), 0);
+        assert_eq!(share_of(usize::MAX, 100), usize::MAX);
+    }
+}

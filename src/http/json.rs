@@ -1,0 +1,229 @@
+//! JSON that callers send, read so that it means one thing: an object that has a field twice is refused, however deep it lies, because
+//! the next reader could take the other one (RFC 8259, section 4).
+
+use std::fmt;
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{DeserializeOwned, Error as _, MapAccess, SeqAccess, Visitor},
+};
+use serde_json::{Map, Value};
+
+use crate::error::{Error, FieldError, Kind, Result};
+
+/// What is told of a field that is there twice.
+const TWICE: &str = "an object has a field twice";
+
+/// Reads a document.
+///
+/// # Errors
+/// `json-invalid`.
+pub fn parse(bytes: &[u8]) -> Result<Value> {
+    let document = serde_json::from_slice(bytes).map(|Unambiguous(document)| document);
+    document.map_err(|error| unreadable(&error))
+}
+
+/// Reads a document of a form of its own, which `form` tells of.
+///
+/// # Errors
+/// `json-invalid`, or `invalid` for one of another form.
+pub fn parse_as<T: DeserializeOwned>(bytes: &[u8], form: &str) -> Result<T> {
+    serde_json::from_slice(bytes).map_err(|error| {
+        if error.is_data() && !is_twice(&error) {
+            let fault = FieldError::new("", "type", format!("must be {form}"));
+            return Error::fields("the body is wrong", vec![fault]);
+        }
+        unreadable(&error)
+    })
+}
+
+/// Of a field that holds any JSON: null is as if it were not there. For `#[serde(deserialize_with)]`.
+pub fn any<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
+    let Unambiguous(value) = Unambiguous::deserialize(deserializer)?;
+    Ok(Some(value).filter(|value| !value.is_null()))
+}
+
+/// Of a field that holds any object. For `#[serde(deserialize_with)]`.
+pub fn object<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Map<String, Value>, D::Error> {
+    match Unambiguous::deserialize(deserializer)? {
+        Unambiguous(Value::Object(object)) => Ok(object),
+        _ => Err(D::Error::custom("an object is expected")),
+    }
+}
+
+fn is_twice(error: &serde_json::Error) -> bool {
+    let text = error.to_string();
+    // The second is what serde itself says of a field that it knows.
+    text.starts_with(TWICE) || text.starts_with("duplicate field")
+}
+
+fn unreadable(error: &serde_json::Error) -> Error {
+    let what = match is_twice(error) {
+        true => TWICE,
+        false => "the body is no valid JSON",
+    };
+    let detail = format!("{what}: line {}, column {}", error.line(), error.column());
+    Error::new(Kind::Malformed, "json-invalid", detail)
+}
+
+/// As serde_json reads it, but for fields that are there twice.
+struct Unambiguous(Value);
+
+impl<'de> Deserialize<'de> for Unambiguous {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Reader).map(Self)
+    }
+}
+
+struct Reader;
+
+impl<'de> Visitor<'de> for Reader {
+    type Value = Value;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
+        formatter.write_str("JSON")
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_string<E>(self, value: String) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Value, A::Error> {
+        let mut list = Vec::new();
+        while let Some(Unambiguous(element)) = elements.next_element()? {
+            list.push(element);
+        }
+        Ok(Value::Array(list))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Value, A::Error> {
+        let mut object = Map::new();
+        while let Some(name) = fields.next_key::<String>()? {
+            let Unambiguous(value) = fields.next_value()?;
+            if object.insert(name, value).is_some() {
+                return Err(A::Error::custom(TWICE));
+            }
+        }
+        Ok(Value::Object(object))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_field_that_is_there_twice_is_refused_however_deep() {
+        for twice in [
+            r#"{"a": 1, "a": 2}"#,
+            r#"{"a": 1, "\u0061": 1}"#,
+            r#"{"a": {"b": null, "b": null}}"#,
+            r#"[[{"x": [{"y": 1, "z": 1, "y": 1}]}]]"#,
+        ] {
+            let refused = parse(twice.as_bytes()).unwrap_err();
+            assert_eq!(
+                (refused.kind(), refused.slug()),
+                (Kind::Malformed, "json-invalid")
+            );
+            assert!(refused.detail().starts_with(TWICE), "{}", refused.detail());
+        }
+        assert!(parse(br#"{"a": {"a": {"a": 1}}, "b": {"a": 1}}"#).is_ok());
+    }
+
+    #[test]
+    fn what_is_no_json_is_refused_with_its_place() {
+        for wrong in [
+            "",
+            "{",
+            "nul",
+            "{\"a\": 1,}",
+            "1 2",
+            "\"\u{1}\"",
+            &"[".repeat(1000),
+        ] {
+            let refused = parse(wrong.as_bytes()).unwrap_err();
+            assert!(
+                refused.detail().starts_with("the body is no valid JSON: line"),
+                "{}",
+                refused.detail()
+            );
+        }
+    }
+
+    #[test]
+    fn another_form_is_another_fault_than_no_json() {
+        #[derive(Debug, Deserialize)]
+        struct Form {
+            #[serde(default, deserialize_with = "super::object")]
+            _parameters: Map<String, Value>,
+            #[serde(default, deserialize_with = "super::any")]
+            _data: Option<Value>,
+        }
+        let kind = |text: &str| parse_as::<Form>(text.as_bytes(), "a form").map_err(|error| error.kind());
+        assert!(kind("{}").is_ok() && kind(r#"{"_parameters": {"a": null}, "_data": null}"#).is_ok());
+        for other in ["[1]", "null", r#"{"_parameters": null}"#, r#"{"_parameters": 1}"#] {
+            assert_eq!(kind(other).unwrap_err(), Kind::Invalid, "{other}");
+        }
+        for unreadable in [
+            "{",
+            r#"{"_data": 1, "_data": 1}"#,
+            r#"{"_data": [{"a": 1, "a": 1}]}"#,
+            r#"{"_parameters": {"a": {"b": 1, "b": 1}}}"#,
+        ] {
+            assert_eq!(kind(unreadable).unwrap_err(), Kind::Malformed, "{unreadable}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn everything_else_is_read_as_serde_json_reads_it(document in documents()) {
+            let text = document.to_string();
+            let expected: Value = serde_json::from_str(&text).unwrap();
+            prop_assert_eq!(parse(text.as_bytes()).unwrap(), expected);
+        }
+    }
+
+    fn documents() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            prop::arbitrary::any::<bool>().prop_map(Value::from),
+            prop::arbitrary::any::<i64>().prop_map(Value::from),
+            prop::arbitrary::any::<u64>().prop_map(Value::from),
+            prop::arbitrary::any::<f64>().prop_map(Value::from),
+            prop::arbitrary::any::<String>().prop_map(Value::from),
+        ];
+        leaf.prop_recursive(4, 40, 6, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..6).prop_map(Value::from),
+                prop::collection::btree_map(prop::arbitrary::any::<String>(), inner, 0..6)
+                    .prop_map(|fields| Value::Object(fields.into_iter().collect())),
+            ]
+        })
+    }
+}
