@@ -261,6 +261,7 @@ async fn a_backup_made_while_the_server_ran_is_known_for_older_after_a_kill_too(
         .put("/v1/datasets?name=late", pictures::flat_archive(2, 4))
         .await
         .expect(201);
+    program.api.get("/v1/datasets/late?wait=60").await.expect(200);
     wait_until("the generation moves on", async || generation() > before).await;
     program.kill();
     put_database(data.path(), &backup_bytes);
