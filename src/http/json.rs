@@ -38,7 +38,7 @@ pub fn parse_as<T: DeserializeOwned>(bytes: &[u8], form: &str) -> Result<T> {
 }
 
 /// Of a field that holds any JSON: null is as if it were not there. For `#[serde(deserialize_with)]`.
-pub fn any<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
+pub fn value<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
     let Unambiguous(value) = Unambiguous::deserialize(deserializer)?;
     Ok(Some(value).filter(|value| !value.is_null()))
 }
@@ -182,7 +182,7 @@ mod tests {
         struct Form {
             #[serde(default, deserialize_with = "object")]
             _parameters: Map<String, Value>,
-            #[serde(default, deserialize_with = "any")]
+            #[serde(default, deserialize_with = "value")]
             _data: Option<Value>,
         }
         let kind = |text: &str| parse_as::<Form>(text.as_bytes(), "a form").map_err(|error| error.kind());
