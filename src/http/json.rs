@@ -38,7 +38,7 @@ pub fn parse_as<T: DeserializeOwned>(bytes: &[u8], form: &str) -> Result<T> {
 }
 
 /// Of a field that holds any JSON: null is as if it were not there. For `#[serde(deserialize_with)]`.
-pub fn any<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
+pub fn value<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
     let Unambiguous(value) = Unambiguous::deserialize(deserializer)?;
     Ok(Some(value).filter(|value| !value.is_null()))
 }
@@ -180,9 +180,9 @@ mod tests {
     fn another_form_is_another_fault_than_no_json() {
         #[derive(Debug, Deserialize)]
         struct Form {
-            #[serde(default, deserialize_with = "super::object")]
+            #[serde(default, deserialize_with = "object")]
             _parameters: Map<String, Value>,
-            #[serde(default, deserialize_with = "super::any")]
+            #[serde(default, deserialize_with = "value")]
             _data: Option<Value>,
         }
         let kind = |text: &str| parse_as::<Form>(text.as_bytes(), "a form").map_err(|error| error.kind());
@@ -212,16 +212,16 @@ mod tests {
     fn documents() -> impl Strategy<Value = Value> {
         let leaf = prop_oneof![
             Just(Value::Null),
-            prop::arbitrary::any::<bool>().prop_map(Value::from),
-            prop::arbitrary::any::<i64>().prop_map(Value::from),
-            prop::arbitrary::any::<u64>().prop_map(Value::from),
-            prop::arbitrary::any::<f64>().prop_map(Value::from),
-            prop::arbitrary::any::<String>().prop_map(Value::from),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            any::<u64>().prop_map(Value::from),
+            any::<f64>().prop_map(Value::from),
+            any::<String>().prop_map(Value::from),
         ];
         leaf.prop_recursive(4, 40, 6, |inner| {
             prop_oneof![
                 prop::collection::vec(inner.clone(), 0..6).prop_map(Value::from),
-                prop::collection::btree_map(prop::arbitrary::any::<String>(), inner, 0..6)
+                prop::collection::btree_map(any::<String>(), inner, 0..6)
                     .prop_map(|fields| Value::Object(fields.into_iter().collect())),
             ]
         })

@@ -60,6 +60,7 @@ struct State {
     /// Whether the kernel takes no more.
     blocked: bool,
     closing: bool,
+    stopping: bool,
 }
 
 /// What happens next on a connection.
@@ -91,6 +92,7 @@ impl Connection {
             answer: Pace::default(),
             blocked: false,
             closing: false,
+            stopping: false,
         };
         Arc::new(Self {
             peer,
@@ -169,6 +171,9 @@ impl Connection {
     pub(super) fn wait_for_body(&self, waker: &Waker) -> Result<(), BodyFault> {
         let now = Instant::now();
         let mut state = self.state();
+        if state.stopping && state.turn == Turn::Answer {
+            state.body_fault = Some(BodyFault::Stopping);
+        }
         if let Some(fault) = state.body_fault {
             return Err(fault);
         }
@@ -263,7 +268,7 @@ impl Connection {
     /// The server stops. Whether the connection can end at once, because it carries no request that is complete.
     pub(super) fn stop(&self) -> bool {
         let mut state = self.state();
-        state.closing = true;
+        (state.closing, state.stopping) = (true, true);
         match state.turn {
             Turn::Quiet | Turn::Head => !state.blocked,
             Turn::Body => {
@@ -387,7 +392,17 @@ mod tests {
         assert!(case.connection.stop());
         case.connection.request_begins();
         assert!(!case.connection.stop());
-        assert_eq!(case.connection.body_fault(), None);
+        assert_eq!(
+            case.connection.body_fault(),
+            None,
+            "it may need no more of its body"
+        );
+        assert_eq!(
+            case.connection.wait_for_body(Waker::noop()),
+            Err(BodyFault::Stopping)
+        );
+        let case = Case::new();
+        case.connection.request_begins();
         case.connection.wait_for_body(Waker::noop()).unwrap();
         assert!(!case.connection.stop());
         assert_eq!(case.connection.body_fault(), Some(BodyFault::Stopping));

@@ -49,7 +49,7 @@ pub struct InputTensor {
     #[schema(value_type = Object)]
     pub parameters: Map<String, Value>,
     /// Flat or nested; none where the tensor is binary (`binary_data_size`).
-    #[serde(default, deserialize_with = "json::any")]
+    #[serde(default, deserialize_with = "json::value")]
     #[schema(value_type = Option<Vec<Value>>)]
     pub data: Option<Value>,
 }
