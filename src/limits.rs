@@ -108,7 +108,7 @@ pub struct Limits {
     /// Time between asking a worker to stop and killing its process group, where it has something to save
     #[arg(long, env = "FINETUNED_STOP_GRACE_SECONDS", default_value_t = Limits::DEFAULT.stop_grace_seconds)]
     pub stop_grace_seconds: u64,
-    /// The same where nobody wants its work any more, as after a cancel
+    /// Time between asking a worker to stop and killing its process group, where nobody wants its work any more
     #[arg(long, env = "FINETUNED_CANCEL_GRACE_SECONDS", default_value_t = Limits::DEFAULT.cancel_grace_seconds)]
     pub cancel_grace_seconds: u64,
     /// Time between two comments on a quiet event stream

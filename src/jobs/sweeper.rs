@@ -5,7 +5,7 @@
 //!
 //! Folders are listed before rows are read, so that what is made in between is never taken for a leftover.
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{collections::HashSet, fmt::Display, sync::Arc, time::Duration};
 
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -142,18 +142,24 @@ async fn sweep_runs(context: &Context) -> Result<()> {
         if let Ok(job) = name.parse::<JobId>()
             && !unfinished.contains(&job)
         {
-            let paths = context.paths.clone();
-            blocking(move || Ok(paths.forget(&job)?)).await?;
+            forget(context, job).await;
         }
         if let Ok(dataset) = name.parse::<DatasetId>()
             && found(context.store.dataset(&name).await)?
                 .is_none_or(|dataset| dataset.status != DatasetStatus::Processing)
         {
-            let paths = context.paths.clone();
-            blocking(move || Ok(paths.forget(&dataset)?)).await?;
+            forget(context, dataset).await;
         }
     }
     Ok(())
+}
+
+/// Somebody may still live there who cannot be ended; that must not keep the rest.
+async fn forget(context: &Context, of: impl Display + Send + 'static) {
+    let paths = context.paths.clone();
+    if let Err(error) = blocking(move || Ok(paths.forget(&of)?)).await {
+        tracing::error!(%error, "cannot remove the folder of a job or a dataset that is over");
+    }
 }
 
 /// Uploads of which nothing came for too long, and the files of those that are gone.

@@ -5,6 +5,7 @@ mod support;
 mod architecture;
 mod architectures;
 mod batch_predict;
+mod children;
 mod commands;
 mod connections;
 mod dashboard;

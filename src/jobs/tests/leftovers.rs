@@ -79,6 +79,7 @@ async fn an_archive_is_read_again_only_after_its_old_reader_is_gone() {
     let spooled = writer.finish().await.unwrap();
     let (sha256, pin) = (spooled.sha256.clone(), stand.blobs.pin().await);
     stand.blobs.keep(spooled, &pin).await.unwrap();
+    drop(pin);
     let dataset = stand.upload("flowers", sha256).await;
     drop(pin);
     stand.store.claim_dataset(Vec::new()).await.unwrap().unwrap();

@@ -8,6 +8,8 @@ use std::{
 
 use super::Api;
 
+const WORKER: &str = "FINETUNED_WORKER";
+
 /// A server that can be killed.
 pub struct Program {
     pub api: Api,
@@ -17,6 +19,13 @@ pub struct Program {
 impl Program {
     pub fn start(data_dir: &Path) -> Self {
         Self::run(Command::new(env!("CARGO_BIN_EXE_finetuned")), data_dir)
+    }
+
+    /// A server with another program in the worker's place.
+    pub fn with_worker(worker: &Path, data_dir: &Path) -> Self {
+        let mut server = Command::new(env!("CARGO_BIN_EXE_finetuned"));
+        server.env(WORKER, worker);
+        Self::run(server, data_dir)
     }
 
     /// A server that, as all that it starts, may have so much memory of its own.
@@ -59,6 +68,10 @@ impl Program {
     }
 
     fn run(mut command: Command, data_dir: &Path) -> Self {
+        let has_worker = command.get_envs().any(|(name, _)| name == WORKER);
+        if !has_worker {
+            command.env(WORKER, env!("CARGO_BIN_EXE_finetuned-worker"));
+        }
         let mut child = command
             .args([
                 "serve",
@@ -70,7 +83,6 @@ impl Program {
                 "--data-dir",
             ])
             .arg(data_dir)
-            .env("FINETUNED_WORKER", env!("CARGO_BIN_EXE_finetuned-worker"))
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
