@@ -103,9 +103,10 @@ class World:
             self.lost.append(f"{name} is {dataset['status']}: {dataset['error']}")
 
     def checkpoint(self, number):
-        spare = self.api.expect("POST", "/v1/jobs", {**spec(f"spare-{number}"), "priority": -5})
         dataset = self.api.upload(f"spare-{number}", images.archive(40_000 + 10 * number, 3))
         job = self.submitted(f"checkpoint-{number}")
+        # Behind the other one, so that it is there to be cancelled.
+        spare = self.api.expect("POST", "/v1/jobs", {**spec(f"spare-{number}"), "priority": -5})
         self.until_epoch(job, 1 + self.random.randrange(EPOCHS // 3))
 
         def meanwhile():
@@ -134,9 +135,11 @@ class World:
         began = time.monotonic()
         try:
             until("a job goes on", lambda: self.moves(job, before), 60)
-        except Failed as fault:
-            self.note(place, fault)
-        self.went_on.setdefault(place, []).append(time.monotonic() - began)
+        except Failed:
+            self.lost.append(f"{place}: {job} does not go on within a minute after there is room")
+            return
+        finally:
+            self.went_on.setdefault(place, []).append(time.monotonic() - began)
         ended = self.api.finished(job)
         if ended["status"] != "succeeded":
             self.lost.append(f"{place}: {job} is {ended['status']}: {ended['error']}")
