@@ -54,7 +54,7 @@ audit: presumed ## Known vulnerabilities of the dependencies (needs the advisory
 bench: build ## Measure, and hold the numbers to their targets
 	@status=0; for bench in benches/*.py; do python3 -B $$bench || status=1; done; exit $$status
 
-chaos: build ## Kill, stop, fill, lock and corrupt, for hours (flags and scenarios in ARGS: `ARGS='--seed 7 kills'`)
+chaos: build ## Kill, stop, fill and lock, and look at what is left (two hours; flags and scenarios in ARGS)
 	python3 -B scripts/chaos $(ARGS)
 
 fuzz: presumed ## Give strangers' archives and images a minute each to break their readers (needs a C++ compiler, no libtorch)

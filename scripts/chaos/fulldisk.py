@@ -26,18 +26,18 @@ FULL_SECONDS = 3
 # How long it may take until a job says that it waits: a checkpoint comes when it comes.
 WAITING_SECONDS = 30
 GOES_ON_SECONDS = 5
-EPOCHS = 40
+EPOCHS, SHORT_EPOCHS = 40, 20
 FULL = 507
 
 
-def spec(name, epochs=EPOCHS):
+def spec(name, epochs):
     return {"dataset": "base", "name": name, "backbone": {"architecture": "resnet20"}, "epochs": epochs, "batch_size": 8}
 
 
 class World:
     def __init__(self, chosen, disk, server):
         self.chosen, self.disk, self.server, self.api = chosen, disk, server, Api(server)
-        self.random = chosen.random
+        self.random, self.epochs = chosen.random, SHORT_EPOCHS if chosen.short else EPOCHS
         self.acknowledged, self.lost, self.wrong, self.went_on, self.told = [], [], [], {}, {}
         self.bits, self.waited, self.restarts = [], [], 0
 
@@ -45,7 +45,7 @@ class World:
         self.api.upload("base", images.archive(0, 16))
         self.api.upload("labelled", images.archive(30_000, 4))
         self.server.wait_devices()
-        model = self.api.train(spec("golden"))
+        model = self.api.train(spec("golden", self.epochs))
         self.golden, self.model = model["sha256"], model["id"]
         self.bundle = self.api.expect("GET", f"/v1/models/{self.model}/export?format=bundle").body
         # So that the predict child is there, as it is in life.
@@ -103,10 +103,11 @@ class World:
             self.lost.append(f"{name} is {dataset['status']}: {dataset['error']}")
 
     def checkpoint(self, number):
-        spare = self.api.expect("POST", "/v1/jobs", {**spec(f"spare-{number}"), "priority": -5})
         dataset = self.api.upload(f"spare-{number}", images.archive(40_000 + 10 * number, 3))
         job = self.submitted(f"checkpoint-{number}")
-        self.until_epoch(job, 1 + self.random.randrange(EPOCHS // 3))
+        # Behind the other one, so that it is there to be cancelled.
+        spare = self.api.expect("POST", "/v1/jobs", {**spec(f"spare-{number}", self.epochs), "priority": -5})
+        self.until_epoch(job, 1 + self.random.randrange(self.epochs // 3))
 
         def meanwhile():
             self.while_full("checkpoint", number)
@@ -134,9 +135,11 @@ class World:
         began = time.monotonic()
         try:
             until("a job goes on", lambda: self.moves(job, before), 60)
-        except Failed as fault:
-            self.note(place, fault)
-        self.went_on.setdefault(place, []).append(time.monotonic() - began)
+        except Failed:
+            self.lost.append(f"{place}: {job} does not go on within a minute after there is room")
+            return
+        finally:
+            self.went_on.setdefault(place, []).append(time.monotonic() - began)
         ended = self.api.finished(job)
         if ended["status"] != "succeeded":
             self.lost.append(f"{place}: {job} is {ended['status']}: {ended['error']}")
@@ -144,7 +147,7 @@ class World:
             self.bits.append(self.api.get(f"/v1/models/{ended['model']}")["sha256"] == self.golden)
 
     def submitted(self, name):
-        job = self.api.expect("POST", "/v1/jobs", {**spec(name), "priority": 5}).json["id"]
+        job = self.api.expect("POST", "/v1/jobs", {**spec(name, self.epochs), "priority": 5}).json["id"]
         self.acknowledged.append(("job", job))
         return job
 

@@ -19,7 +19,7 @@ from harness.api import BROKEN, Api, Failed
 from harness.server import Server
 from harness.table import Table
 
-MINUTES, SHORT_SECONDS = 60, 20
+MINUTES, SHORT_SECONDS = 60, 15
 WARM_MINUTES = 5
 SAMPLE_SECONDS = 5
 KEPT = 12

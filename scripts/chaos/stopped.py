@@ -18,7 +18,7 @@ from harness.table import Table
 ROUNDS, SHORT_ROUNDS = 10, 1
 GONE_SECONDS = 5
 CANCEL_SECONDS = 5
-SERVER_STOPPED_SECONDS = 5
+SERVER_STOPPED_SECONDS, SHORT_STOPPED_SECONDS = 5, 2
 EPOCHS = 30
 
 
@@ -82,7 +82,7 @@ def cancel_stopped_worker(server, times):
     processes.send(worker, signal.SIGKILL)
 
 
-def stop_server(server, times, golden, number):
+def stop_server(server, times, golden, number, seconds):
     """Clients wait meanwhile; what it had acknowledged and what it is asked for afterwards is there."""
     job = server.api.expect("POST", "/v1/jobs", spec("through")).json["id"]
     trainer(server, job)
@@ -99,7 +99,7 @@ def stop_server(server, times, golden, number):
     processes.send(me, signal.SIGSTOP)
     client = threading.Thread(target=upload)
     client.start()
-    time.sleep(SERVER_STOPPED_SECONDS)
+    time.sleep(seconds)
     processes.send(me, signal.SIGCONT)
     began = time.monotonic()
     server.wait_ready(began)
@@ -120,6 +120,7 @@ def run(argv):
     chosen = options.parse(parser, argv)
     rounds = chosen.rounds or (SHORT_ROUNDS if chosen.short else ROUNDS)
     table = Table(f"Stopped processes, {rounds} rounds", chosen.slack)
+    stopped = SHORT_STOPPED_SECONDS if chosen.short else SERVER_STOPPED_SECONDS
     times = Times()
     with options.scratch(chosen) as folder, Server(chosen, folder) as server:
         server.start()
@@ -129,12 +130,12 @@ def run(argv):
         for number in range(rounds):
             stop_worker_kill_server(server, chosen, times, golden)
             cancel_stopped_worker(server, times)
-            stop_server(server, times, golden, number)
+            stop_server(server, times, golden, number, stopped)
         server.stop()
         table.within("a stopped worker whose server was killed is gone after the next start", times.gone, GONE_SECONDS)
         table.none("two workers of one job at once", times.both)
         table.within("cancel of a stopped worker", times.cancelled, CANCEL_SECONDS)
-        table.within(f"ready again after the server was stopped for {SERVER_STOPPED_SECONDS} s", times.back, 5)
+        table.within(f"ready again after the server was stopped for {stopped} s", times.back, 5)
         table.none("lost or ended otherwise", times.lost)
         table.all("trainings with the golden bits", sum(times.bits), len(times.bits))
         with Left(server.data) as left:

@@ -72,12 +72,12 @@ def locked(server, seconds):
     return time.monotonic()
 
 
-def beside_a_lock(server, model, seconds):
+def beside_a_lock(server, model, seconds, afterwards):
     """(answers, when the lock was released)."""
     writers = Writers(server, model)
     time.sleep(0.5)
     released = locked(server, seconds)
-    time.sleep(HEALED_SECONDS + 1)
+    time.sleep(afterwards)
     return writers.stop(), released
 
 
@@ -110,11 +110,12 @@ def run(argv):
         spec = {"dataset": "base", "name": "first", "backbone": {"architecture": "resnet20"}, "epochs": 1}
         model = server.api.train(spec)["id"]
 
-        answers, _ = beside_a_lock(server, model, SHORT_LOCK_SECONDS)
+        afterwards = 2 if chosen.short else HEALED_SECONDS + 1
+        answers, _ = beside_a_lock(server, model, SHORT_LOCK_SECONDS, afterwards)
         table.count(f"writes beside a lock of {SHORT_LOCK_SECONDS} s", len(answers))
         table.none("of these, not done", [one[4] for one in answers if one[2] != 200])
 
-        answers, released = beside_a_lock(server, model, LONG_LOCK_SECONDS)
+        answers, released = beside_a_lock(server, model, LONG_LOCK_SECONDS, afterwards)
         refused = [one for one in answers if one[2] == 503]
         table.count(f"writes beside a lock of {LONG_LOCK_SECONDS} s", len(answers))
         table.count("of these, told to come back", len(refused))
