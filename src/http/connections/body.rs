@@ -16,8 +16,19 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// The body of a request: it ends with an error where it comes too slowly.
 pub struct Awaited {
-    pub body: Incoming,
-    pub connection: Arc<Connection>,
+    body: Incoming,
+    connection: Arc<Connection>,
+    gave_up: bool,
+}
+
+impl Awaited {
+    pub fn new(body: Incoming, connection: Arc<Connection>) -> Self {
+        Self {
+            body,
+            connection,
+            gave_up: false,
+        }
+    }
 }
 
 impl HttpBody for Awaited {
@@ -29,9 +40,16 @@ impl HttpBody for Awaited {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(context) else {
+            // Whoever listens on after the fault was told, so that the client can read its answer, has a bound of its own.
+            if self.gave_up {
+                return Poll::Pending;
+            }
             return match self.connection.wait_for_body(context.waker()) {
                 Ok(()) => Poll::Pending,
-                Err(fault) => Poll::Ready(Some(Err(fault.into()))),
+                Err(fault) => {
+                    self.gave_up = fault == BodyFault::TooSlow;
+                    Poll::Ready(Some(Err(fault.into())))
+                }
             };
         };
         let data = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref());

@@ -29,10 +29,7 @@ impl Service<Request<Incoming>> for Served {
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let connection = self.connection.clone();
         connection.request_begins();
-        let mut request = request.map(|body| Awaited {
-            body,
-            connection: connection.clone(),
-        });
+        let mut request = request.map(|body| Awaited::new(body, connection.clone()));
         request.extensions_mut().insert(connection.clone());
         let answer = self.router.clone().oneshot(request);
         Box::pin(async move {
