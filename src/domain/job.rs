@@ -54,7 +54,7 @@ impl JobStatus {
     }
 }
 
-/// Why a job failed.
+/// Why a job failed. `data_damaged`: something that it reads is damaged on the server's disk and cannot be made again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum FailureCode {

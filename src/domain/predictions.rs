@@ -28,7 +28,8 @@ pub struct PredictionRow {
 /// Why an image has no prediction.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct RowError {
-    /// As in a dataset's report, such as `undecodable`, `truncated`, `too_large`; `no_answer` where the network gave no numbers.
+    /// As in a dataset's report, such as `undecodable`, `truncated`, `too_large`; `no_answer` where the network gave no numbers,
+    /// `data_damaged` where the file is no longer what was stored.
     pub code: String,
     pub message: String,
 }

@@ -36,7 +36,8 @@ use crate::{
     info(
         title = "finetuned",
         description = "Turns a folder of labelled images into a served classifier: upload an archive, submit a job, watch its loss curve, \
-                       post an image. Every error is a problem (RFC 9457). Wherever an id is taken, a unique name is taken too.",
+                       post an image. Every error is a problem (RFC 9457). Wherever an id is taken, a unique name is taken too. What is damaged on \
+                       the server's disk and cannot be made again is 500 `data-damaged` wherever it is read, and trying again does not help.",
         license(name = "MIT OR Apache-2.0")
     ),
     tags(
