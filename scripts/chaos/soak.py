@@ -23,6 +23,9 @@ MINUTES, SHORT_SECONDS = 60, 15
 WARM_MINUTES = 5
 SAMPLE_SECONDS = 5
 KEPT = 12
+# Threads for files end when they had nothing to do for 10 s.
+REST_SECONDS = 15
+MORE_DESCRIPTORS, MORE_THREADS = 2, 1
 MB = 1e6
 # What a client sends that should not be.
 REFUSED = [
@@ -46,6 +49,8 @@ class Load:
     def __init__(self, server, chosen):
         self.server, self.chosen, self.api = server, chosen, Api(server)
         self.over, self.done, self.faults, self.lock = threading.Event(), {}, [], threading.Lock()
+        self.going, self.busy = threading.Event(), 0
+        self.going.set()
         self.images = [images.png(number % 2, 9000 + number) for number in range(32)]
 
     def prepare(self):
@@ -65,6 +70,9 @@ class Load:
         draws = type(self.chosen.random)(f"{self.chosen.seed} {act.__name__}")
         number = 0
         while not self.over.is_set():
+            self.going.wait()
+            with self.lock:
+                self.busy += 1
             try:
                 act(number, draws)
             except (*BROKEN, Failed) as fault:
@@ -73,7 +81,19 @@ class Load:
                 self.over.wait(1)
             with self.lock:
                 self.done[act.__name__] = self.done.get(act.__name__, 0) + 1
+                self.busy -= 1
             number += 1
+
+    def at_rest(self, began):
+        """What the server holds while nothing is asked of it: what belongs to requests under way is not counted."""
+        self.going.clear()
+        end = time.monotonic() + 300
+        while self.busy and time.monotonic() < end:
+            time.sleep(0.1)
+        time.sleep(REST_SECONDS)
+        resting = Sample(self.server.pid, began)
+        self.going.set()
+        return resting
 
     def stop(self):
         self.over.set()
@@ -199,18 +219,25 @@ def run(argv):
         load.prepare()
         began = time.monotonic()
         load.begin()
-        samples = sample(server, began, minutes, chosen.samples)
+        resting = []
+        if minutes > 2 * WARM_MINUTES:
+            samples = sample(server, began, WARM_MINUTES, chosen.samples)
+            resting.append(load.at_rest(began))
+            samples += sample(server, began, minutes, chosen.samples)
+            resting.append(load.at_rest(began))
+        else:
+            samples = sample(server, began, minutes, chosen.samples)
         load.stop()
         server.stop()
-    tell(table, load, samples, minutes)
+    tell(table, load, samples, resting)
     return table.show()
 
 
 def sample(server, began, minutes, to):
     samples = []
     every = min(SAMPLE_SECONDS, minutes * 60 / 10)
-    out = open(to, "w") if to else None
-    if out:
+    out = open(to, "a") if to else None
+    if out and not out.tell():
         print("minute,resident_mb,anonymous_mb,descriptors,threads", file=out, flush=True)
     while time.monotonic() - began < minutes * 60:
         one = Sample(server.pid, began)
@@ -224,24 +251,28 @@ def sample(server, began, minutes, to):
     return samples
 
 
-def tell(table, load, samples, minutes):
+def tell(table, load, samples, resting):
     table.count("requests and what belongs to them, by kind", sum(load.done.values()))
     table.rows.append(("", ", ".join(f"{name} {count}" for name, count in sorted(load.done.items())), "", ""))
     table.none("what failed", load.faults)
-    warm = [one for one in samples if one.minute >= WARM_MINUTES] if minutes > 2 * WARM_MINUTES else []
+    warm = [one for one in samples if one.minute >= WARM_MINUTES] if resting else []
     measures = {
-        "resident memory": lambda one: one.resident / MB,
-        "of it its own, no file's": lambda one: one.anonymous / MB,
+        "resident memory, MB": lambda one: one.resident / MB,
+        "of it its own, no file's, MB": lambda one: one.anonymous / MB,
         "descriptors": lambda one: one.descriptors,
         "threads": lambda one: one.threads,
     }
     for name, value in measures.items():
         seen = [value(one) for one in warm or samples]
         table.note(f"{name}: first, median, highest, last", (seen[0], statistics.median(seen), max(seen), seen[-1]), "")
-        if warm:
-            table.at_most(f"{name} grows in 10 minutes by", 100 * slope(warm, value), 1, "%")
-    if not warm:
-        table.row(f"samples (growth is judged from {2 * WARM_MINUTES} minutes on)", str(len(samples)), "> 0", bool(samples))
+    if not resting:
+        table.row(f"samples (growth is judged in more than {2 * WARM_MINUTES} minutes)", str(len(samples)), "> 0", bool(samples))
+        return
+    for name in list(measures)[:2]:
+        table.at_most(f"{name.partition(',')[0]}: grows in 10 minutes by", 100 * slope(warm, measures[name]), 1, "%")
+    before, after = resting
+    table.at_most("descriptors at rest, more than after the first minutes", after.descriptors - before.descriptors, MORE_DESCRIPTORS, "")
+    table.at_most("threads at rest, more than after the first minutes", after.threads - before.threads, MORE_THREADS, "")
 
 
 if __name__ == "__main__":

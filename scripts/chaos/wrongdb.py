@@ -87,7 +87,7 @@ def run(argv):
 
 def refuse(table, chosen, folder, data, name):
     before = left.blobs(data)
-    status, said = refused(chosen, folder, data, seconds=10)
+    status, said = refused(chosen, folder, data, seconds=10 * chosen.slack)
     removed = before - left.blobs(data)
     lines = [line for line in said.splitlines() if line.startswith("finetuned: ")]
     clear = len(lines) == 1 and len(lines[0]) <= LONGEST_LINE and "panicked" not in said
