@@ -216,7 +216,7 @@ pub async fn get(
 /// A dataset with what its reading waits for at this moment, which only the running server knows.
 fn shown(app: &App, mut dataset: Dataset) -> Dataset {
     if dataset.status == DatasetStatus::Processing {
-        dataset.waiting = app.jobs().waiting_for(&dataset.id);
+        dataset.waiting = app.jobs().reading_waits_for(&dataset.id);
     }
     dataset
 }

@@ -15,7 +15,8 @@ use tokio::{sync::mpsc, try_join};
 use super::{
     blocking::blocking,
     context::Context,
-    disk, failure,
+    disk::{self, DiskWait},
+    failure,
     insist::insist,
     packs,
     paths::absolute,
@@ -43,6 +44,8 @@ const MOST_ATTEMPTS: u32 = 3;
 const MOST_STARTS: u32 = 10;
 /// How the child says that the disk is full.
 const DISK_FULL: &str = "disk_full";
+/// Who waits where no archive can be claimed.
+pub const ARCHIVES: &str = "archives";
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 
@@ -62,6 +65,8 @@ pub async fn run(context: Arc<Context>) {
     }
     let mut uploads = context.store.signals().subscribe(Topic::Uploads);
     let mut resting: HashMap<DatasetId, Instant> = HashMap::new();
+    // As long as the disk is so full that not even the claim of an archive can be written.
+    let mut full: Option<DiskWait> = None;
     while !context.shutdown.is_cancelled() {
         resting.retain(|_, until| *until > Instant::now());
         match context
@@ -70,6 +75,7 @@ pub async fn run(context: Arc<Context>) {
             .await
         {
             Ok(Some(dataset)) => {
+                full = None;
                 let id = dataset.id;
                 let read = tokio::spawn(read(context.clone(), dataset)).await;
                 if let Err(error) = &read {
@@ -80,8 +86,13 @@ pub async fn run(context: Arc<Context>) {
                 }
                 continue;
             }
-            Ok(None) => {}
-            Err(error) => tracing::error!(%error, "cannot look for archives to read"),
+            Ok(None) => full = None,
+            Err(error) => {
+                if error.kind() == Kind::DiskFull {
+                    full.get_or_insert_with(|| context.waits.begin(&ARCHIVES));
+                }
+                tracing::error!(%error, "cannot look for archives to read");
+            }
         }
         let rested = resting.values().min().copied();
         let wait = rested.map_or(LOOK_EVERY, |until| {

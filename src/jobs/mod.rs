@@ -39,7 +39,7 @@ mod thumbnails;
 mod upgrade;
 mod weights;
 
-use std::{fmt::Display, future::Future, path::PathBuf, sync::Arc};
+use std::{future::Future, path::PathBuf, sync::Arc};
 
 use tokio::sync::watch;
 
@@ -186,9 +186,15 @@ impl Jobs {
         importing::import(&self.0, import).await
     }
 
-    /// What a job or a dataset (by its id) waits for, if it does.
-    pub fn waiting_for(&self, who: &impl Display) -> Option<WaitingFor> {
-        self.0.waits.contains(who).then_some(WaitingFor::Disk)
+    /// What a running job waits for, if it does.
+    pub fn waiting_for(&self, job: &JobId) -> Option<WaitingFor> {
+        self.0.waits.contains(job).then_some(WaitingFor::Disk)
+    }
+
+    /// What the reading of a dataset's archive waits for, if it does.
+    pub fn reading_waits_for(&self, dataset: &DatasetId) -> Option<WaitingFor> {
+        let waits = &self.0.waits;
+        (waits.contains(dataset) || waits.contains(&ingest::ARCHIVES)).then_some(WaitingFor::Disk)
     }
 
     /// The folder of an attempt. It is there while the job is unfinished.

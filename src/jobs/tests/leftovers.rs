@@ -81,7 +81,6 @@ async fn an_archive_is_read_again_only_after_its_old_reader_is_gone() {
     stand.blobs.keep(spooled, &pin).await.unwrap();
     drop(pin);
     let dataset = stand.upload("flowers", sha256).await;
-    drop(pin);
     stand.store.claim_dataset(Vec::new()).await.unwrap().unwrap();
     let old = paths(&stand).run_dir(&dataset, 1);
     let mut lifeline = stand.lifeline();

@@ -53,7 +53,7 @@ impl Server {
             running: Some(running),
             _watched: watch(),
         };
-        server.api.get("/readyz").await.expect(200);
+        server.api.get("/healthz").await.expect(200);
         server
     }
 
