@@ -550,10 +550,10 @@ async fn a_model_that_cannot_be_loaded_is_not_promoted() {
     std::fs::write(&blob, b"not what it was").unwrap();
     promote(api, "production", id(&second))
         .await
-        .problem(503, "model-unusable");
+        .problem(500, "data-damaged");
     promote(api, "canary", id(&second))
         .await
-        .problem(503, "model-unusable");
+        .problem(500, "data-damaged");
     api.get("/v1/aliases/canary").await.problem(404, "not-found");
     let alias = api.get("/v1/aliases/production").await.expect(200).json();
     assert_eq!((&alias["model"], &alias["history"]), (&first["id"], &json!([])));
