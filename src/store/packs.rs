@@ -92,9 +92,13 @@ impl Store {
                         .await?;
                 let packs = sqlx::query("delete from packs where blob = $1")
                     .bind(&blob)
-                    .execute(connection)
+                    .execute(&mut *connection)
                     .await?;
-                Ok(segments.rows_affected() + packs.rows_affected() > 0)
+                let was_known = segments.rows_affected() + packs.rows_affected() > 0;
+                if was_known {
+                    references::release_cache(connection, &blob).await?;
+                }
+                Ok(was_known)
             })
         })
         .await
