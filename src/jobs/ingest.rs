@@ -37,8 +37,8 @@ use crate::{
 
 /// Shorter side of the pictures in a pixel pack: what the default size of 224 pixels is cut out of.
 pub const PACK_SIDE: u32 = 256;
-/// Children that may die over one archive.
-const MOST_ATTEMPTS: u32 = 3;
+/// Children that may die over one archive. One that a killed server took along does not count.
+const MOST_DEATHS: u32 = 3;
 /// Times that an archive's reading may be begun at all: a server that is stopped does not count as a death, but an archive that takes
 /// the server down with it must not do so for ever.
 const MOST_STARTS: u32 = 10;
@@ -344,11 +344,23 @@ async fn again(context: &Context, dataset: &DatasetToIngest) -> Next {
 
 /// Another try, unless there were enough.
 async fn died(context: &Context, dataset: &DatasetToIngest, error: JobError) -> Next {
-    if dataset.attempt < MOST_ATTEMPTS {
-        tracing::warn!(dataset = %dataset.id, attempt = dataset.attempt, reason = error.message, "an archive's reader died");
-        return Next::Again;
+    let count = || context.store.count_reader_death(dataset);
+    match insist(
+        context,
+        &dataset.id,
+        "count the death of an archive's reader",
+        count,
+    )
+    .await
+    {
+        Some(Some(deaths)) if deaths < MOST_DEATHS => {
+            tracing::warn!(dataset = %dataset.id, deaths, reason = error.message, "an archive's reader died");
+            Next::Again
+        }
+        Some(Some(_)) => fail(context, dataset, error).await,
+        // Deleted meanwhile, or the server stops: then the next one begins again.
+        _ => Next::Done,
     }
-    fail(context, dataset, error).await
 }
 
 async fn fail(context: &Context, dataset: &DatasetToIngest, error: JobError) -> Next {

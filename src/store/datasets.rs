@@ -162,6 +162,27 @@ impl Store {
         .await
     }
 
+    /// Counts a reader that died by itself; how many there were, or none when the dataset is no longer there to be read.
+    pub async fn count_reader_death(&self, dataset: &DatasetToIngest) -> Result<Option<u32>> {
+        let (id, attempt) = (dataset.id, dataset.attempt);
+        self.write_even_if_full(move |connection| {
+            Box::pin(async move {
+                let deaths = sqlx::query_scalar(
+                    "update datasets
+                    set deaths = deaths + 1
+                    where id = $1 and attempt = $2 and status = 'processing'
+                    returning deaths",
+                )
+                .bind(id.to_string())
+                .bind(attempt)
+                .fetch_optional(connection)
+                .await?;
+                Ok(deaths)
+            })
+        })
+        .await
+    }
+
     /// `processing -> ready`, with its first version; false when the dataset is no longer there to be finished.
     pub async fn finish_dataset(
         &self,

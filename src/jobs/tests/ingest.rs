@@ -150,3 +150,20 @@ async fn an_archive_whose_reading_a_shutdown_interrupts_is_read_again() {
         .await;
     second.stop().await;
 }
+
+#[tokio::test]
+async fn an_archive_is_not_given_up_for_what_happened_to_the_server() {
+    let stand = Stand::new().await;
+    let id = uploaded(&stand, "flowers").await;
+    // A server that was killed while it was read, again and again.
+    for _ in 0..4 {
+        stand.store.claim_dataset(Vec::new()).await.unwrap().unwrap();
+    }
+    let ingest = format!(r#"[ -e "$here/died" ] || {{ touch "$here/died"; exit 3; }}; {READY}"#);
+    let running = Running::start(&stand, worker(&stand, "", &ingest));
+    let row = stand
+        .until_dataset(id, |row| row.status != DatasetStatus::Processing)
+        .await;
+    assert_eq!((row.status, row.error), (DatasetStatus::Ready, None));
+    running.stop().await;
+}
