@@ -26,7 +26,7 @@ use crate::{
     blobs::Pin,
     domain::{
         dataset::{DatasetError, ReportSummary},
-        job::{FailureCode, JobError},
+        job::{FailureCode, JobError, WaitingFor},
     },
     error::{Kind, Result},
     id::DatasetId,
@@ -162,7 +162,7 @@ async fn attempt(context: &Context, dataset: &DatasetToIngest) -> Next {
     let (sender, receiver) = mpsc::channel(16);
     let (report, ()) = tokio::join!(
         supervise(&run, sender, stop_cause(context, id)),
-        note_down(log, receiver)
+        note_down(context, id, log, receiver)
     );
     let broken = failure::of_child(&report, context.paths.data_dir());
     match report.outcome {
@@ -210,10 +210,22 @@ async fn deleted(context: &Context, dataset: DatasetId) {
     }
 }
 
-/// A dataset has no events: what the child tells goes into its log.
-async fn note_down(log: Log, mut messages: mpsc::Receiver<WorkerMessage>) {
+/// A dataset has no events: what the child tells goes into its log, and that it waits where those find it who ask.
+async fn note_down(
+    context: &Context,
+    dataset: DatasetId,
+    log: Log,
+    mut messages: mpsc::Receiver<WorkerMessage>,
+) {
+    let mut wait: Option<DiskWait> = None;
     while let Some(message) = messages.recv().await {
         match message {
+            WorkerMessage::Waiting {
+                waiting: Some(WaitingFor::Disk),
+            } => {
+                wait.get_or_insert_with(|| context.waits.begin(&dataset));
+            }
+            WorkerMessage::Waiting { waiting: None } => wait = None,
             WorkerMessage::Log { event } => log.note(&event.message).await,
             WorkerMessage::Warning { event } => log.note(&format!("warning: {}", event.message)).await,
             _ => {}

@@ -350,7 +350,7 @@ async fn who_waits_for_a_child_that_is_killed_is_asked_to_come_back() {
         .await
         .unwrap();
     assert_eq!(again.status(), 200);
-    add_an_image(api).await.expect(200);
+    add_an_image(api).await.expect(201);
     wait_until_no_work_is_left(&server).await;
     server.stop().await;
 }

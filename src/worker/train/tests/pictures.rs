@@ -157,7 +157,7 @@ fn a_picture_with_a_flipped_bit_is_made_again_and_its_pack_is_told() {
         // The list says so once the picture was met.
         let packs_after: UsedPacks =
             serde_json::from_slice(&std::fs::read(again.file(PACKS_FILE)).unwrap()).unwrap();
-        assert_eq!(packs_after.damaged, [known.sha256.clone()]);
+        assert_eq!(packs_after.damaged, std::slice::from_ref(&known.sha256));
         match packs.made {
             None => mended += 1,
             Some(_) => anew += 1,
