@@ -35,6 +35,8 @@ pub const RESULT_FILE: &str = "result.json";
 pub const PACKS_FILE: &str = "packs.json";
 /// A child that leaves because its stdin ended, its state saved, exits with this status (`EX_TEMPFAIL`).
 pub const EXIT_STOPPED: i32 = 75;
+/// A child that cannot even write its result, because the disk is full, exits with this status (`EX_CANTCREAT`).
+pub const EXIT_DISK_FULL: i32 = 73;
 
 /// A device that can train or predict, as `finetuned-worker devices` lists them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]

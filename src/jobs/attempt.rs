@@ -217,6 +217,7 @@ fn verdict(context: &Context, job: &ClaimedJob, report: Report<Cause>) -> Verdic
             cause: Cause::TimeLimit,
             ..
         } => Verdict::Failed(over_its_time(job)),
+        Outcome::Ended { .. } if broken.code == FailureCode::DiskFull => Verdict::DiskFull,
         Outcome::Ended { .. } | Outcome::Stalled(_) | Outcome::Unknown(_) => Verdict::Died(broken),
     }
 }

@@ -9,7 +9,11 @@ use crate::{
     domain::job::{FailureCode, JobError},
     error::{Error, Kind},
     process,
+    protocol::EXIT_DISK_FULL,
 };
+
+const DISK_FULL: &str =
+    "the server's disk is full; delete datasets or models that are no longer needed and try again";
 
 /// When a caller may find the host with more room.
 pub const COME_BACK: Duration = Duration::from_secs(5);
@@ -26,6 +30,9 @@ pub fn of_child<C>(report: &Report<C>, data_dir: &Path) -> JobError {
             ),
         ),
         Outcome::Stalled(allowed) => stalled(*allowed),
+        Outcome::Ended { status, .. } if status.code() == Some(EXIT_DISK_FULL) => {
+            JobError::new(FailureCode::DiskFull, DISK_FULL)
+        }
         Outcome::Ended { status, .. } if status.success() => crashed("without a result", report, data_dir),
         Outcome::Ended { status, .. } => {
             crashed(&format!("with {}", process::describe(*status)), report, data_dir)
@@ -60,7 +67,11 @@ fn crashed<C>(how: &str, report: &Report<C>, data_dir: &Path) -> JobError {
 /// The same for a caller who waits for the child. One that was taken away, or could not be started, can be had again; one that breaks down
 /// over what it is to do would do so again.
 pub fn to_caller<C>(command: &str, report: &Report<C>, data_dir: &Path) -> Error {
-    let context = anyhow!("{command}: {}", of_child(report, data_dir).message);
+    let of_child = of_child(report, data_dir);
+    if of_child.code == FailureCode::DiskFull {
+        return Error::new(Kind::DiskFull, "insufficient-storage", of_child.message);
+    }
+    let context = anyhow!("{command}: {}", of_child.message);
     let lost = match &report.outcome {
         Outcome::NotStarted(_) | Outcome::Unknown(_) => true,
         Outcome::Ended { status, .. } => process::was_ended_by_others(*status),

@@ -356,6 +356,9 @@ async fn again(context: &Context, dataset: &DatasetToIngest) -> Next {
 
 /// Another try, unless there were enough.
 async fn died(context: &Context, dataset: &DatasetToIngest, error: JobError) -> Next {
+    if error.code == FailureCode::DiskFull {
+        return again(context, dataset).await;
+    }
     let count = || context.store.count_reader_death(dataset);
     match insist(
         context,

@@ -1,8 +1,8 @@
 //! The life of a one-shot child (`ingest`, `train`, `evaluate`, `lr-find`, `batch-predict`, `preview`, `thumbnails`, `import`, `export`): read what is wanted, do it, write the result last, leave with a status that says
 //! which of these came about.
 //!
-//! Statuses: 0 with a result file, [`EXIT_STOPPED`] without one because the server asked, [`EXIT_INTERNAL`] for anything that is
-//! nobody's input's fault; then one line on stderr says what.
+//! Statuses: 0 with a result file, [`EXIT_STOPPED`] without one because the server asked, [`EXIT_DISK_FULL`] where it has no room,
+//! [`EXIT_INTERNAL`] for anything that is nobody's input's fault; then one line on stderr says what.
 
 use std::{fs, path::Path};
 
@@ -15,7 +15,7 @@ use crate::{
         dataset::DatasetError,
         job::{FailureCode, JobError},
     },
-    protocol::{EXIT_STOPPED, ImportRun, IngestRun, RunResult, RunSpec},
+    protocol::{EXIT_DISK_FULL, EXIT_STOPPED, ImportRun, IngestRun, RunResult, RunSpec},
     worker::{
         child::{Reporter, RunDir, StopFlag, Stopped},
         device, disk, export,
@@ -68,7 +68,11 @@ pub fn run(kind: Kind, folder: &Path, reporter: &Reporter, stop: &StopFlag) -> i
         Ok(()) => 0,
         Err(fault) => {
             eprintln!("finetuned-worker: the result cannot be written: {fault}");
-            EXIT_INTERNAL
+            if disk::is_disk_full(&fault) {
+                EXIT_DISK_FULL
+            } else {
+                EXIT_INTERNAL
+            }
         }
     }
 }

@@ -97,3 +97,14 @@ async fn a_job_that_waits_for_the_disk_can_be_cancelled() {
     assert_eq!(row.status, JobStatus::Cancelled);
     running.stop().await;
 }
+
+#[tokio::test]
+async fn a_child_that_cannot_even_say_that_the_disk_is_full_fails_no_job() {
+    let (stand, _, job) = with_job(json!({"max_attempts": 1})).await;
+    let train = format!("exit {}", crate::protocol::EXIT_DISK_FULL);
+    let running = Running::start(&stand, worker(&stand, &train, ""));
+    until_waiting(&running.jobs, job, Some(WaitingFor::Disk)).await;
+    running.stop().await;
+    let row = stand.store.job(&job.to_string()).await.unwrap();
+    assert_eq!((row.status, row.error), (JobStatus::Queued, None));
+}
