@@ -61,6 +61,8 @@ def held_in(scenario, argv):
     try:
         return not scenario.main(argv)
     except SystemExit as end:
+        if isinstance(end.code, str):
+            print(end.code, flush=True)
         return not end.code
 
 
