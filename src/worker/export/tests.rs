@@ -229,7 +229,7 @@ fn a_model_whose_weights_are_not_its_own_is_not_exported() {
         let mut run = run_of(&dir, Architecture::Resnet20, format);
         run.model.sha256 = "0".repeat(64);
         let fault = super::run(&run, &dir, &StopFlag::default()).unwrap_err();
-        assert!(fault.to_string().contains("not the ones"), "{fault}");
+        assert!(fault.to_string().contains("is damaged"), "{fault}");
     }
 }
 

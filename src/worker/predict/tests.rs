@@ -347,7 +347,7 @@ fn a_model_that_could_not_be_loaded_is_tried_again() {
     };
     assert!(read().is_null(), "the first frame says that the child is ready");
     server.write_all(&frame(0, &model, &picture(1))).unwrap();
-    assert_eq!(read(), "model_unusable");
+    assert_eq!(read(), "model_damaged");
     std::fs::rename(&away, &model.weights).unwrap();
     server.write_all(&frame(1, &model, &picture(1))).unwrap();
     assert_eq!(read(), "predicted");

@@ -51,13 +51,14 @@ fn training_steps_with_frozen_stages_compute_torchs_losses_and_logits() {
     let golden = golden();
     for case in &golden.training {
         let direct = winograd::left_to_libtorch(|| Trained::like(case, golden.classes));
-        direct.is_within(1e-4, 1e-4, case);
+        // The golden numbers were computed on an AMD EPYC. Off by less than 1e-4 there, and by 2e-4 on an Intel Xeon, for which libtorch
+        // takes other kernels: four steps with statistics over sixteen numbers make more of how these round.
+        direct.is_within(1e-4, 5e-4, case);
         // Only layer1 has pictures that are large enough for Winograd's form.
         let fast = Trained::like(case, golden.classes);
         assert_eq!(fast.logits.equal(&direct.logits), case.frozen.is_some());
         if case.frozen.is_none() {
-            // It rounds ten times as coarsely, which four steps with statistics over sixteen numbers make more of: they bring the loss
-            // from 2.8 to 0.02. Off by 5e-4 with AVX-512.
+            // It rounds ten times as coarsely, and these steps bring the loss from 2.8 to 0.02. Off by 5e-4 with AVX-512.
             fast.is_within(1e-4, 1e-3, case);
         }
     }
