@@ -237,7 +237,8 @@ async fn a_stopped_worker_of_a_killed_server_is_ended_before_its_job_goes_on() {
     let beside = tempfile::tempdir().unwrap();
     let program = Program::with_worker(&script(beside.path(), r#""$REAL" "$@"; exit $?"#), data.path());
     let mut spec = small();
-    spec["epochs"] = json!(20);
+    // Enough to be stopped in the middle.
+    spec["epochs"] = json!(300);
     let job = program.api.submit(spec).await;
     let path = format!("/v1/jobs/{}", job["id"].as_str().unwrap());
     let mut stream = Stream::of(program.api.open_stream(&format!("{path}/events"), None).await);
