@@ -246,12 +246,11 @@ async fn a_stopped_worker_of_a_killed_server_is_ended_before_its_job_goes_on() {
     let old = worker_of(data.path(), "runs");
     old.send("-STOP");
     program.kill();
-    // Its parent is gone by then, and it has heard of nothing.
-    wait_until("only the stopped one is left", async || {
-        Inhabitant::of(data.path()).len() == 1
+    // The stopped one hears of nothing, unless the kernel wakes it: it ends a stopped process whose group has lost its last parent.
+    wait_until("at most the stopped one is left", async || {
+        Inhabitant::of(data.path()).len() <= 1
     })
     .await;
-    assert!(old.is_there());
 
     let program = Program::start(data.path());
     wait_until("the job goes on", async || {
