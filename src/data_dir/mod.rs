@@ -22,7 +22,10 @@ pub use self::{
 };
 use crate::{
     blobs::Blobs,
-    domain::data_directory::{self, FoundDatabase, FoundFile, Ledger, Misfit, Standing},
+    domain::{
+        data_directory::{self, FoundDatabase, FoundFile, Misfit, Standing},
+        ledger::Ledger,
+    },
     private,
     store::{Ballast, Store},
 };

@@ -1,12 +1,9 @@
-//! Which database belongs to which data directory, and which of its blobs may go: the rules alone, without a file or a row.
+//! Which database belongs to which data directory: the rules alone, without a file or a row.
 //!
 //! The database holds an [`Identity`], the file beside it a [`Beside`]. The database is written first. So the file is of the same
 //! generation or, after a crash between the two, one behind; a database out of a backup is the one that is behind, and is noticed.
 
-use std::{
-    collections::{HashMap, HashSet},
-    fmt,
-};
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -210,66 +207,6 @@ impl fmt::Display for Misfit {
     }
 }
 
-/// What the database says of blobs.
-#[derive(Clone, Debug, Default)]
-pub struct Ledger {
-    /// Digests that rows name.
-    pub named: HashSet<String>,
-    /// Digests that an act let go, and whether they can be made again.
-    pub released: HashMap<String, bool>,
-}
-
-/// Blobs that no row names.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Unnamed {
-    /// Those that an act let go, or that were put in place so lately that a crash may have come before their row; sorted.
-    pub explained: Vec<String>,
-    /// Those of which nobody knows anything; sorted.
-    pub strays: Vec<String>,
-}
-
-/// So many strays may be the leavings of a power failure.
-const FEW: usize = 2;
-/// And so may one in so many blobs.
-const ONE_IN: usize = 20;
-
-impl Ledger {
-    /// Sorts out the blobs that no row names. `placed` are those that were put in place since the last sweep.
-    pub fn unnamed<'a>(
-        &self,
-        present: impl IntoIterator<Item = &'a String>,
-        placed: &HashSet<String>,
-    ) -> Unnamed {
-        let mut unnamed = Unnamed::default();
-        for blob in present {
-            if self.named.contains(blob) {
-                continue;
-            }
-            let is_explained = self.released.contains_key(blob) || placed.contains(blob);
-            let list = if is_explained {
-                &mut unnamed.explained
-            } else {
-                &mut unnamed.strays
-            };
-            list.push(blob.clone());
-        }
-        unnamed.explained.sort();
-        unnamed.strays.sort();
-        unnamed
-    }
-}
-
-impl Unnamed {
-    /// Refuses to take a database at its word that does not know a good part of what is there.
-    pub fn check(&self, blobs: usize) -> Result<(), Misfit> {
-        let strays = self.strays.len();
-        if strays > FEW && strays.saturating_mul(ONE_IN) > blobs {
-            return Err(Misfit::Strays { strays, blobs });
-        }
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -360,42 +297,6 @@ mod tests {
         ] {
             assert_eq!(judge(&database, &file, false), Err(misfit.clone()));
             assert_eq!(judge(&database, &FoundFile::Absent, true), Err(misfit));
-        }
-    }
-
-    #[test]
-    fn blobs_that_were_let_go_or_just_put_in_place_are_no_strays() {
-        let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
-        let ledger = Ledger {
-            named: HashSet::from_iter(names(&["a", "b"])),
-            released: HashMap::from([("c".to_owned(), false), ("a".to_owned(), true)]),
-        };
-        let placed = HashSet::from_iter(names(&["d", "b"]));
-        let present = names(&["e", "a", "d", "c", "b"]);
-        let unnamed = ledger.unnamed(&present, &placed);
-        assert_eq!(
-            (unnamed.explained, unnamed.strays),
-            (names(&["c", "d"]), names(&["e"]))
-        );
-    }
-
-    #[test]
-    fn a_few_strays_are_swept_and_more_than_a_small_share_is_refused() {
-        let with = |strays: usize| Unnamed {
-            explained: vec!["let go".to_owned(); 50],
-            strays: vec!["stray".to_owned(); strays],
-        };
-        for (strays, blobs, fits) in [
-            (0, 50, true),
-            (1, 51, true),
-            (2, 2, true),
-            (3, 3, false),
-            (3, 59, false),
-            (3, 60, true),
-            (50, 1000, true),
-            (51, 1000, false),
-        ] {
-            assert_eq!(with(strays).check(blobs).is_ok(), fits, "{strays} of {blobs}");
         }
     }
 }

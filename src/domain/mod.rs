@@ -15,6 +15,7 @@ pub mod event;
 pub mod export;
 pub mod image_folder;
 pub mod job;
+pub mod ledger;
 pub mod lineage;
 pub mod lr_curve;
 pub mod metrics;

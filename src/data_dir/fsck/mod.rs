@@ -16,7 +16,10 @@ use super::{DATABASE, Lock, OURS, identity_file};
 use crate::{
     blobs::Blobs,
     digest,
-    domain::data_directory::{FoundDatabase, FoundFile, Ledger},
+    domain::{
+        data_directory::{FoundDatabase, FoundFile},
+        ledger::Ledger,
+    },
     id::{DatasetId, JobId, UploadId},
     private,
     store::Store,
