@@ -16,7 +16,7 @@ import time
 from harness import images, options, processes
 from harness.api import BROKEN, Api, Failed, until
 from harness.disk import SmallDisk
-from harness.left import Left
+from harness.left import Left, lies
 from harness.server import Server
 from harness.table import Table
 
@@ -121,7 +121,7 @@ class World:
         run = self.server.data / "runs" / job
         end = time.monotonic() + 120
         looked_for = self.random.choice(["*/model.safetensors*", "*/evaluation.json*", "*/result.json*"])
-        while not any(run.glob(looked_for)) and time.monotonic() < end:
+        while not lies(run, looked_for) and time.monotonic() < end:
             if self.api.get(f"/v1/jobs/{job}")["status"] not in ("queued", "running"):
                 break
             time.sleep(0.001)

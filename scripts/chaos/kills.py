@@ -16,7 +16,7 @@ import time
 
 from harness import images, options, processes
 from harness.api import BROKEN, Api, Failed
-from harness.left import Left
+from harness.left import Left, lies
 from harness.server import Server
 from harness.table import Table
 
@@ -193,9 +193,9 @@ class Killer:
             return self.count("any")
         aim = self.random.choice(["checkpoint", "result", "blob"])
         looks = {
-            "checkpoint": lambda: any(self.server.data.glob("runs/*/*/checkpoint-*.partial")),
-            "result": lambda: any(self.server.data.glob("runs/*/*/result.json")),
-            "blob": lambda: any(self.server.data.glob("spool/*")),
+            "checkpoint": lambda: lies(self.server.data, "runs/*/*/checkpoint-*.partial"),
+            "result": lambda: lies(self.server.data, "runs/*/*/result.json"),
+            "blob": lambda: lies(self.server.data, "spool/*"),
         }
         end = time.monotonic() + 4
         while time.monotonic() < end:

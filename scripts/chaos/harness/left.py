@@ -1,6 +1,7 @@
 """What lies in a data directory whose server has stopped: rows of the database held against each other and against the blobs."""
 
 import contextlib
+import glob
 import hashlib
 import sqlite3
 from pathlib import Path
@@ -87,3 +88,8 @@ class Left:
 def blobs(data):
     """Digests of all blobs that lie in a data directory."""
     return {path.name for path in (Path(data) / "blobs").glob("*/*")}
+
+
+def lies(data, pattern):
+    """Whether something of that pattern lies in the data directory of a running server, which may take folders away meanwhile."""
+    return bool(glob.glob(pattern, root_dir=data))
