@@ -46,7 +46,9 @@ impl Lock {
                     "another finetuned server uses the data directory {}; stop it or choose another with --data-dir",
                     data_dir.display()
                 ),
-                Err(TryLockError::Error(error)) => return Err(error).context("cannot lock the data directory"),
+                Err(TryLockError::Error(error)) => {
+                    return Err(error).context("cannot lock the data directory");
+                }
             }
         }
     }
@@ -76,7 +78,10 @@ mod tests {
         let Err(refused) = Lock::take_by(folder.path(), Instant::now() + 3 * LOOK_EVERY) else {
             panic!("two hold one lock");
         };
-        assert!(refused.to_string().contains("another finetuned server"), "{refused}");
+        assert!(
+            refused.to_string().contains("another finetuned server"),
+            "{refused}"
+        );
         let (path, end) = (folder.path().to_owned(), Instant::now() + Duration::from_secs(30));
         let waiting = thread::spawn(move || Lock::take_by(&path, end).is_ok());
         thread::sleep(3 * LOOK_EVERY);

@@ -14,7 +14,6 @@ mod budget;
 mod checkpoint;
 mod damages;
 mod data;
-mod dropout;
 mod evaluate;
 mod feed;
 mod gradients;
