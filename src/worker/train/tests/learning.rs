@@ -336,7 +336,7 @@ fn after_a_useful_epoch_a_loss_that_is_no_number_keeps_that_epochs_model() {
         });
         checkpoint::write(&path, &saved).unwrap();
         run.checkpoints = vec![path.clone()];
-        run.attempt = 2;
+        run.common.attempt = 2;
         let dir = set.dir("second");
         (uninterrupted(&run, &dir), dir)
     };
@@ -351,9 +351,7 @@ fn after_a_useful_epoch_a_loss_that_is_no_number_keeps_that_epochs_model() {
 
     // A model that is worse than guessing is none.
     let (attempt, _) = poisoned(false);
-    assert!(
-        matches!(&attempt.result, Ok(RunResult::Failed { error }) if error.code == FailureCode::Diverged)
-    );
+    assert!(matches!(&attempt.result, Ok(RunResult::Failed(error)) if error.code == FailureCode::Diverged));
     let (_, message) = failed(attempt.result);
     assert!(message.contains("at step 10 "), "{message}");
 }
