@@ -10,9 +10,9 @@ use super::{
     resnet::{self, BOTTLENECK, Block},
 };
 
-/// Makes the type of rows `Variant = "name": design`.
+/// Makes the type of rows `Variant = "name": design`. The name is a token and no `literal`, because utoipa does not look into one of those.
 macro_rules! architectures {
-    ($(#[$doc:meta])* $($variant:ident = $name:literal: $design:expr;)+) => {
+    ($(#[$doc:meta])* $($variant:ident = $name:tt: $design:expr;)+) => {
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
         pub enum Architecture {
