@@ -24,6 +24,12 @@ async fn a_new_job_with_the_settings_of_another_has_all_of_them() {
     play("again.py", &[archive(&folder, 2, 20)]).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn an_alias_is_moved_and_deleted_only_after_a_question() {
+    let folder = tempfile::tempdir().unwrap();
+    play("aliases.py", &[archive(&folder, 2, 20), archive(&folder, 3, 20)]).await;
+}
+
 /// An archive with so many classes of so many pictures.
 fn archive(folder: &TempDir, classes: usize, each: usize) -> PathBuf {
     let path = folder.path().join(format!("{classes}-classes.zip"));
