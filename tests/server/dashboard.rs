@@ -30,6 +30,12 @@ async fn an_alias_is_moved_and_deleted_only_after_a_question() {
     play("aliases.py", &[archive(&folder, 2, 20), archive(&folder, 3, 20)]).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn many_windows_share_the_few_connections_of_a_browser() {
+    let folder = tempfile::tempdir().unwrap();
+    play("windows.py", &[archive(&folder, 2, 20)]).await;
+}
+
 /// An archive with so many classes of so many pictures.
 fn archive(folder: &TempDir, classes: usize, each: usize) -> PathBuf {
     let path = folder.path().join(format!("{classes}-classes.zip"));
