@@ -1,12 +1,15 @@
-// The aliases of a model: which name it now, giving it one, and taking one back to the model that it named before.
+// The aliases of a model: which name it now, giving it one, taking one back to the model that it named before, and deleting one. Whoever
+// moves an alias is shown first what changes for those who ask it, and moves only what was shown.
 
-import { call, path } from './api.js';
+import { call, get, path, withQuery } from './api.js';
 import { announce, fill, h } from './dom.js';
 import { formatAgo } from './format.js';
-import { link, problemBox } from './parts.js';
+import { confirmed, link, problemBox } from './parts.js';
+import { comparison, modelName } from './promotion.js';
 
-/** More aliases than these are for the API. */
-const SHOWN = 100;
+const PAGE = 100;
+/** A model is loaded and tried before an alias names it. */
+const MOVE_TIMEOUT = 60_000;
 
 /** A card for a model's page. */
 export function aliasesCard(model, signal) {
@@ -14,23 +17,24 @@ export function aliasesCard(model, signal) {
   const problem = h('div', {});
   const known = h('datalist', { id: 'known-aliases' });
   const name = h('input', { id: 'alias', required: true, maxlength: '128', list: 'known-aliases', autocomplete: 'off', placeholder: 'production', 'data-testid': 'alias-name' });
-  const button = h('button', { 'data-testid': 'promote' }, 'Promote');
+  const button = h('button', { 'data-testid': 'promote' }, 'Promote …');
   const form = h('form', { class: 'actions' }, h('label', { for: 'alias' }, 'Alias'), name, known, button);
 
   const show = async () => {
-    const { data } = await call('GET', `/v1/aliases?limit=${SHOWN}`, { signal });
-    fill(known, data.map((alias) => h('option', { value: alias.name })));
-    const own = data.filter((alias) => alias.model === model.id);
+    const aliases = await allAliases(signal);
+    fill(known, aliases.map((alias) => h('option', { value: alias.name })));
+    const own = aliases.filter((alias) => alias.model === model.id);
     fill(rows, own.length
-      ? own.map((alias) => row(alias, () => act(() => rollBack(alias), `${alias.name} was taken back`)))
+      ? own.map((alias) => row(alias, { onRollback: () => act(() => rollBack(alias, model, signal)), onDelete: () => act(() => remove(alias)) }))
       : h('li', { class: 'row quiet' }, 'No alias names this model.'));
   };
-  const act = async (action, said) => {
+  /** `action` gives what it did in words, or null where nothing was done. While the button is off, Enter does nothing either. */
+  const act = async (action) => {
     button.disabled = true;
     fill(problem);
     try {
-      await action();
-      announce(said);
+      const said = await action();
+      if (said) announce(said);
     } catch (refusal) {
       if (!signal.aborted) fill(problem, problemBox(refusal));
     }
@@ -39,11 +43,11 @@ export function aliasesCard(model, signal) {
   };
   form.addEventListener('submit', (event) => {
     event.preventDefault();
-    const alias = name.value.trim();
     act(async () => {
-      await call('PUT', path('aliases', alias), { json: { model: model.id }, signal, timeout: 60_000 });
-      name.value = '';
-    }, `${alias} names this model`);
+      const said = await promote(name.value.trim(), model, signal);
+      if (said) name.value = '';
+      return said;
+    });
   });
   show().catch((refusal) => signal.aborted || fill(problem, problemBox(refusal)));
   return h('section', { class: 'card' }, h('h2', {}, 'Aliases'),
@@ -51,17 +55,61 @@ export function aliasesCard(model, signal) {
     rows, form, problem);
 }
 
-/** Only what was seen is taken back: the alias may have been moved since. */
-function rollBack({ name, revision }) {
-  return call('POST', path('aliases', name, 'rollback'), { headers: { 'if-match': `"v${revision}"` }, timeout: 60_000 });
+/** All of them, over as many pages as that takes. To ask for one that is not there would be an error in the browser's console. */
+async function allAliases(signal) {
+  const aliases = [];
+  let page;
+  do {
+    page = await call('GET', withQuery(path('aliases'), { limit: PAGE, after: aliases.at(-1)?.name }), { signal });
+    aliases.push(...page.data);
+  } while (page.has_more && page.data.length > 0);
+  return aliases;
 }
 
-function row(alias, onRollback) {
-  const former = alias.history.find(({ model }) => model !== alias.model);
-  const back = former && h('button', { type: 'button', class: 'quiet-button', 'data-testid': 'rollback', onclick: onRollback }, 'Roll back');
+async function promote(name, model, signal) {
+  const alias = (await allAliases(signal)).find((each) => each.name === name);
+  if (alias?.model === model.id) return `${name} names this model already`;
+  const before = alias ? await get('models', alias.model, { signal }) : null;
+  const question = alias ? `Move ${name} from ${modelName(before)} to ${modelName(model)}?` : `Make ${name} an alias of ${modelName(model)}?`;
+  const answer = { details: comparison(before, model), keep: 'Cancel', danger: false };
+  if (!await confirmed(question, alias ? 'Move the alias' : 'Create the alias', answer) || signal.aborted) return null;
+  const headers = alias ? seen(alias) : { 'if-none-match': '*' };
+  await call('PUT', path('aliases', name), { json: { model: model.id }, headers, timeout: MOVE_TIMEOUT });
+  return `${name} names this model`;
+}
+
+async function rollBack(alias, model, signal) {
+  const former = await get('models', formerModel(alias).model, { signal });
+  const question = `Take ${alias.name} back from ${modelName(model)} to ${modelName(former)}?`;
+  const answer = { details: comparison(model, former), keep: 'Cancel', danger: false };
+  if (!await confirmed(question, 'Roll back', answer) || signal.aborted) return null;
+  await call('POST', path('aliases', alias.name, 'rollback'), { headers: seen(alias), timeout: MOVE_TIMEOUT });
+  return `${alias.name} was taken back`;
+}
+
+async function remove(alias) {
+  const named = `${alias.model_name}@${alias.model_version}`;
+  const question = `Delete the alias ${alias.name}? Whoever asks it is told that there is no such model, and its history is lost. The model ${named} stays.`;
+  if (!await confirmed(question, 'Delete')) return null;
+  await call('DELETE', path('aliases', alias.name), { headers: seen(alias) });
+  return `The alias ${alias.name} was deleted`;
+}
+
+/** Somebody else may have moved it since it was shown. */
+function seen({ revision }) {
+  return { 'if-match': `"v${revision}"` };
+}
+
+function formerModel(alias) {
+  return alias.history.find(({ model }) => model !== alias.model);
+}
+
+function row(alias, { onRollback, onDelete }) {
+  const former = formerModel(alias);
   return h('li', { class: 'row', 'data-alias': alias.name },
     h('strong', {}, h('bdi', {}, alias.name)),
     h('span', { class: 'quiet' }, `moved ${formatAgo(alias.moved_at)}`),
     former && h('span', { class: 'quiet' }, 'before: ', link(['models', former.model], `${former.model_name}@${former.model_version}`)),
-    back);
+    former && h('button', { type: 'button', class: 'quiet-button', 'data-testid': 'rollback', onclick: onRollback }, 'Roll back …'),
+    h('button', { type: 'button', class: 'quiet-button', 'data-testid': 'delete-alias', onclick: onDelete }, 'Delete'));
 }

@@ -1,4 +1,4 @@
-// The only module that speaks HTTP (the event stream is in live.js): calls, lists, uploads, and the server's errors as `Problem`.
+// The only module that speaks HTTP (the event stream is in live_feed.js): calls, lists, uploads, and the server's errors as `Problem`.
 
 const ORDINARY_TIMEOUT = 30_000;
 
@@ -88,10 +88,9 @@ export async function list(kind, { wanted = 20, signal } = {}) {
   return { data, has_more: more };
 }
 
-/** An object, once; with `wait` the answer comes when it has reached an end state or the seconds are up. */
-export function get(kind, id, { wait, signal } = {}) {
-  const timeout = ORDINARY_TIMEOUT + (wait ?? 0) * 1000;
-  return call('GET', withQuery(path(kind, id), { wait }), { signal, timeout });
+/** An object. */
+export function get(kind, id, { signal } = {}) {
+  return call('GET', path(kind, id), { signal });
 }
 
 /**

@@ -18,15 +18,14 @@ export function datasetView(outlet, { id }) {
   let status = null;
   const watching = poll(1, async (signal) => {
     try {
-      // The first answer comes at once; after that the server holds the call until the archive has been read.
-      const dataset = await get('datasets', id, { wait: status ? 60 : undefined, signal });
+      // Short calls: one that waits for the archive to be read would keep one of the few connections of all windows together.
+      const dataset = await get('datasets', id, { signal });
       if (dataset.status !== status) {
         if (status) announce(`Dataset ${dataset.name}: ${dataset.status}`);
         show(dataset);
       }
       status = dataset.status;
       if (status !== 'processing') watching.stop();
-      return 0.2;
     } catch (problem) {
       if (!signal.aborted && !status) fill(body, problemBox(problem));
       if (problem.status === 404) watching.stop();

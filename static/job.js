@@ -212,6 +212,7 @@ function outcomeBox(job) {
 function jobButtons() {
   const cancel = h('button', { type: 'button', class: 'danger', 'data-testid': 'cancel-job' }, 'Cancel the job');
   const again = h('a', { class: 'button' }, 'New job with these settings');
+  const train = h('a', { class: 'button' }, 'Train with these settings');
   const problem = h('div', {});
   const removal = h('span', {});
   let job = null;
@@ -229,7 +230,7 @@ function jobButtons() {
     refresh();
   });
   return {
-    node: h('div', {}, h('div', { class: 'actions' }, cancel, again, removal), problem),
+    node: h('div', {}, h('div', { class: 'actions' }, cancel, again, train, removal), problem),
     show(next, refreshNow) {
       job = next;
       refresh = refreshNow;
@@ -238,8 +239,9 @@ function jobButtons() {
       if (ended && !removal.childElementCount) {
         fill(removal, deleteButton('jobs', next.id, `Delete the job ${next.name}? Its curves and its files go; a model that it made stays.`));
       }
-      again.hidden = !['train', 'lr_find'].includes(next.kind);
       again.href = `#/jobs/new?${new URLSearchParams({ from: next.id })}`;
+      train.hidden = next.kind !== 'lr_find';
+      train.href = `#/jobs/new?${new URLSearchParams({ from: next.id, kind: 'train' })}`;
     },
   };
 }

@@ -1,29 +1,50 @@
-// The fields of the job form, each by the JSON pointer that the server names it with, and the way from a form to a spec and back.
+// The fields of the job form, each by the JSON pointer that the server names it with, and the way from a control to a value and back.
 // A field that is left empty is left out of the spec, so that the server's default applies: no default is repeated here except as a hint.
 
-import { formatMillions } from './format.js';
+import { formatMillions, plural } from './format.js';
 
-/** `kind`: `text`, `number`, `pair` (two numbers), `choice`, `flag`; `options` are `[value, label]`; an empty value means "not said". */
-export const FIELDS = [
+/** What jobs other than trainings are called. */
+export const KINDS = { evaluate: 'evaluation', lr_find: 'search for a learning rate', 'batch-predict': 'batch prediction' };
+
+const DATASET = { pointer: '/dataset', label: 'Dataset', kind: 'choice', wide: true };
+const JOB_NAME = { pointer: '/name', label: 'Job name', kind: 'text', example: "the model's" };
+const MODEL = { pointer: '/model', label: 'Model', kind: 'choice', options: [], wide: true };
+const BATCH_SIZE = { pointer: '/batch_size', label: 'Batch size', kind: 'number', example: '32' };
+const PART = { pointer: '/split', label: 'Part of the dataset', kind: 'choice', options: [
+  ['all', 'All images'],
+  ['val', 'Validation images'],
+  ['test', 'Test images'],
+  ['train', 'Training images'],
+] };
+const DEVICE = { pointer: '/device', label: 'Device', kind: 'text', example: 'auto', more: true, hint: 'auto, cpu or cuda:0' };
+const MAX_SECONDS = { pointer: '/max_seconds', label: 'Time limit in seconds', kind: 'number', example: 'none', more: true };
+
+/**
+ * `kind`: `text`, `number`, `pair` (two numbers), `choice`, `flag`; `options` are `[value, label]`; an empty value means "not said".
+ * `whole` is what goes with a field that is emptied: the object that it switches on.
+ */
+const TRAIN = [
+  DATASET,
+  { pointer: '/backbone/weights', label: 'Starting weights', kind: 'choice' },
   { pointer: '/name', label: 'Model name', kind: 'text', example: 'dataset-architecture', hint: 'Models of one name are its versions 1, 2, …' },
   { pointer: '/backbone/architecture', label: 'Architecture', kind: 'choice', options: [] },
   { pointer: '/freeze', label: 'Layers that do not learn', kind: 'choice', options: [], hint: 'Automatic: all but the head with pretrained weights, none from scratch' },
   { pointer: '/image/size', label: 'Image size', kind: 'number', example: '224', hint: 'Pixels, 32 to 1024; smaller is faster' },
   { pointer: '/epochs', label: 'Epochs', kind: 'number', example: '10' },
-  { pointer: '/batch_size', label: 'Batch size', kind: 'number', example: '32' },
+  BATCH_SIZE,
   { pointer: '/optimizer/lr', label: 'Learning rate', kind: 'number', example: '0.001' },
   { pointer: '/seed', label: 'Seed', kind: 'number', example: '0', hint: 'The same seed gives the same run' },
   { pointer: '/augment/horizontal_flip', label: 'Mirror images at random', kind: 'flag' },
   { pointer: '/augment/vertical_flip', label: 'Turn images upside down at random', kind: 'flag', more: true },
   { pointer: '/image/resize', label: 'From image to square', kind: 'choice', more: true, options: [
-    ['', 'Cut out the middle'],
+    ['shortest_crop', 'Cut out the middle'],
     ['squash', 'Squash the whole image'],
     ['letterbox', 'Whole image between bars'],
   ] },
   { pointer: '/augment/random_resized_crop', label: 'Random crops, share of the area', kind: 'pair', example: 'off, or 0.08, 1', more: true },
   { pointer: '/augment/rotation_degrees', label: 'Random rotation, degrees', kind: 'number', example: '0', more: true },
   { pointer: '/augment/color_jitter', label: 'Random colours', kind: 'number', example: '0', more: true, hint: 'Brightness, contrast and saturation, 0 to 1' },
-  { pointer: '/augment/rand_augment/magnitude', label: 'RandAugment strength', kind: 'number', example: 'off', more: true, hint: '0 to 30; 9 is usual' },
+  { pointer: '/augment/rand_augment/magnitude', label: 'RandAugment strength', kind: 'number', example: 'off', more: true, hint: '0 to 30; 9 is usual', whole: '/augment/rand_augment' },
   { pointer: '/augment/random_erasing', label: 'Random erasing, probability', kind: 'number', example: '0', more: true },
   { pointer: '/augment/mixup', label: 'Mixup α', kind: 'number', example: '0', more: true, hint: '0.2 is usual; 0 is off' },
   { pointer: '/augment/cutmix', label: 'CutMix α', kind: 'number', example: '0', more: true, hint: '1 is usual; 0 is off' },
@@ -32,10 +53,31 @@ export const FIELDS = [
   { pointer: '/optimizer/momentum', label: 'Momentum', kind: 'number', example: '0.9', more: true },
   { pointer: '/optimizer/weight_decay', label: 'Weight decay', kind: 'number', example: '0', more: true },
   { pointer: '/split/val', label: 'Share for validation', kind: 'number', example: '0.2', more: true, hint: 'Where the dataset has no validation images of its own' },
-  { pointer: '/split/group_by/parts', label: 'Keep files together, parts of the name', kind: 'number', example: 'off', more: true, hint: '2 keeps patient_001_a.png and patient_001_b.png on one side' },
-  { pointer: '/device', label: 'Device', kind: 'text', example: 'auto', more: true, hint: 'auto, cpu or cuda:0' },
-  { pointer: '/max_seconds', label: 'Time limit in seconds', kind: 'number', example: 'none', more: true },
+  { pointer: '/split/group_by/parts', label: 'Keep files together, parts of the name', kind: 'number', example: 'off', more: true, hint: '2 keeps patient_001_a.png and patient_001_b.png on one side', whole: '/split/group_by' },
+  DEVICE,
+  MAX_SECONDS,
 ];
+
+/** A search begins as the training does that it is for; how that goes on does not touch it. */
+const LR_FIND = [
+  ...TRAIN.map((field) => (['/epochs', '/optimizer/lr'].includes(field.pointer)
+    ? { ...field, more: true, hint: 'Of the training; no effect on the search' }
+    : field)),
+  { pointer: '/lr_find/min_lr', label: 'First learning rate', kind: 'number', example: '0.000001' },
+  { pointer: '/lr_find/max_lr', label: 'Last learning rate', kind: 'number', example: '1' },
+  { pointer: '/lr_find/steps', label: 'Steps', kind: 'number', example: '100', hint: '20 to 10000' },
+];
+
+const EVALUATE = [MODEL, DATASET, JOB_NAME, PART, BATCH_SIZE, DEVICE, MAX_SECONDS];
+const TOP_K = { pointer: '/top_k', label: 'Classes named for each image', kind: 'number', example: '5' };
+
+/** The fields of each kind of job. */
+export const FIELDS = {
+  train: TRAIN,
+  lr_find: LR_FIND,
+  evaluate: EVALUATE,
+  'batch-predict': EVALUATE.flatMap((field) => (field === PART ? [PART, TOP_K] : [field])),
+};
 
 /** The networks that the server has, as options. */
 export function architectureOptions(architectures) {
@@ -53,6 +95,14 @@ export function freezeOptions(stages) {
   ];
 }
 
+/** A choice that is not among `freezeOptions`: of another network, or one that only a spec can make. */
+export function freezeLabel(choice, architecture) {
+  const [way, detail] = choice.split(':');
+  return way === 'gradual'
+    ? `All but the head at first, then a stage less every ${plural(Number(detail), 'epoch')}`
+    : `Up to ${detail}, which ${architecture} does not have`;
+}
+
 /** What a field's control says, as JSON; undefined where it says nothing. */
 export function valueOf(field, control) {
   if (field.kind === 'flag') return control.checked ? true : undefined;
@@ -62,31 +112,23 @@ export function valueOf(field, control) {
     const pair = text.split(',').map(Number);
     return pair.every(Number.isFinite) ? pair : text;
   }
-  if (field.kind === 'number') {
-    // What is no number goes as it is: the server says what it wants there, beside the field.
-    const number = Number(text);
-    return Number.isFinite(number) ? number : text;
-  }
-  return text.startsWith('until:') ? { until: text.slice('until:'.length) } : text;
+  // What is no number goes as it is: the server says what it wants there, beside the field.
+  if (field.kind === 'number') return isExact(Number(text)) ? Number(text) : text;
+  const [way, detail] = field.pointer === '/freeze' ? text.split(':') : [];
+  if (way === 'until') return { until: detail };
+  if (way === 'gradual') return { gradual: Number(detail) };
+  return text;
 }
 
-/** Puts a spec's value into a field's control. */
-export function showValue(field, control, value) {
-  if (field.kind === 'flag') control.checked = value === true;
-  else if (Array.isArray(value)) control.value = value.join(', ');
-  else if (value !== undefined && value !== null) control.value = value.until ? `until:${value.until}` : String(value);
+/** What a control says for a value of a spec. */
+export function textOf(value) {
+  if (Array.isArray(value)) return value.join(', ');
+  if (value.until) return `until:${value.until}`;
+  if (value.gradual) return `gradual:${value.gradual}`;
+  return String(value);
 }
 
-/** Sets the value at a JSON pointer, making the objects on the way. */
-export function setAt(document, pointer, value) {
-  const names = pointer.slice(1).split('/');
-  const last = names.pop();
-  let place = document;
-  for (const name of names) place = place[name] ??= {};
-  place[last] = value;
-}
-
-/** The value at a JSON pointer, or undefined. */
-export function getAt(document, pointer) {
-  return pointer.slice(1).split('/').reduce((place, name) => place?.[name], document);
+/** Large integers lose their last digits here: another seed than the one that was meant must not go out in silence. */
+export function isExact(number) {
+  return Number.isFinite(number) && (!Number.isInteger(number) || Number.isSafeInteger(number));
 }

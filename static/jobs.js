@@ -3,11 +3,11 @@
 import { list } from './api.js';
 import { fill, h, keyedList, setText } from './dom.js';
 import { formatAgo, formatRemaining, formatShare, formatTime, words } from './format.js';
+import { KINDS } from './job_fields.js';
 import { emptyState, heading, link, problemBox, statusBadge } from './parts.js';
 import { poll } from './poll.js';
 
 const ACTIVE = ['queued', 'running'];
-const KINDS = { evaluate: 'evaluation', lr_find: 'search for a learning rate', 'batch-predict': 'batch prediction' };
 
 export function jobsView(outlet) {
   const rows = h('ul', { class: 'list', 'data-testid': 'jobs' });

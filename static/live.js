@@ -1,12 +1,9 @@
-// A job's event stream. The browser reconnects by itself with `Last-Event-ID`; what it gives up on (an answer that is no stream)
-// is tried again here, going on after the last event seen. Nothing is delivered twice.
+// A job's events as they come, for a page. All windows of a browser share the stream that brings them (live_link.js); this is one view's
+// end of it: it says where to go on, and delivers nothing twice.
 //
-// A hidden page lets go of its stream and catches up later: a browser has six connections to a server for all its tabs together.
+// A hidden page lets go and catches up later.
 
-import { path, withQuery } from './api.js';
-
-const KINDS = ['status', 'step', 'epoch', 'progress', 'checkpoint', 'log', 'warning', 'rewind', 'end'];
-const LONGEST_PAUSE = 30;
+import { follow } from './live_link.js';
 
 /**
  * Follows a job until its `end` event or `close()`.
@@ -14,57 +11,40 @@ const LONGEST_PAUSE = 30;
  */
 export function followJob(jobId, { onEvent, onConnection }) {
   const lifetime = new AbortController();
-  let source = null;
+  let leave = null;
   let last = 0;
-  let pause = 1;
-  let timer = 0;
   let ended = false;
 
-  function open() {
-    clearTimeout(timer);
-    if (source || ended || lifetime.signal.aborted || document.hidden) return;
-    source = new EventSource(withQuery(path('jobs', jobId, 'events'), { after: last || undefined }));
-    source.onopen = () => {
-      pause = 1;
-      onConnection('live');
-    };
-    source.onerror = () => {
-      onConnection('waiting');
-      if (source?.readyState === EventSource.CLOSED) openLater();
-    };
-    for (const kind of KINDS) source.addEventListener(kind, (message) => take(kind, message));
+  function attach() {
+    if (leave || ended || lifetime.signal.aborted || document.hidden) return;
+    leave = follow(jobId, () => last, receive);
   }
 
-  function openLater() {
-    letGo();
-    timer = setTimeout(open, pause * 1000);
-    pause = Math.min(LONGEST_PAUSE, pause * 2);
-  }
-
-  function take(kind, message) {
-    const seq = Number(message.lastEventId);
-    if (seq <= last) return;
-    last = seq;
-    onEvent(kind, JSON.parse(message.data));
-    if (kind !== 'end') return;
-    ended = true;
-    letGo();
-    onConnection('ended');
+  function receive({ events = [], state }) {
+    for (const { seq, kind, data } of events) {
+      if (ended || seq <= last) continue;
+      last = seq;
+      onEvent(kind, data);
+      ended = kind === 'end';
+    }
+    if (ended) {
+      letGo();
+      onConnection('ended');
+    } else if (state) onConnection(state);
   }
 
   function letGo() {
-    source?.close();
-    source = null;
+    leave?.();
+    leave = null;
   }
 
-  document.addEventListener('visibilitychange', () => (document.hidden ? letGo() : open()), {
+  document.addEventListener('visibilitychange', () => (document.hidden ? letGo() : attach()), {
     signal: lifetime.signal,
   });
-  open();
+  attach();
   return {
     close: () => {
       lifetime.abort();
-      clearTimeout(timer);
       letGo();
     },
   };

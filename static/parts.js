@@ -109,8 +109,11 @@ export function dropZone({ text, button, accept, multiple = false, testId, onFil
   return zone;
 }
 
-/** Asks before something that cannot be taken back; resolves to whether it was confirmed. */
-export function confirmed(question, action) {
+/**
+ * Asks before something that is not easily undone; resolves to whether it was confirmed. The focus is on the way out, `keep`, so that
+ * one Enter too many changes nothing. `details` is what to know before answering.
+ */
+export function confirmed(question, action, { details = null, keep = 'Keep it', danger = true } = {}) {
   return new Promise((resolve) => {
     const answer = (yes) => {
       dialog.close();
@@ -118,10 +121,11 @@ export function confirmed(question, action) {
       resolve(yes);
     };
     const dialog = h('dialog', { 'aria-label': question, oncancel: () => answer(false) },
-      h('p', {}, question),
+      h('p', { class: details ? 'question' : null }, question),
+      details,
       h('div', { class: 'actions' },
-        h('button', { type: 'button', class: 'danger', 'data-testid': 'confirm', onclick: () => answer(true) }, action),
-        h('button', { type: 'button', autofocus: true, onclick: () => answer(false) }, 'Keep it')));
+        h('button', { type: 'button', class: danger ? 'danger' : null, 'data-testid': 'confirm', onclick: () => answer(true) }, action),
+        h('button', { type: 'button', autofocus: true, 'data-testid': 'keep', onclick: () => answer(false) }, keep)));
     document.body.append(dialog);
     dialog.showModal();
   });

@@ -16,72 +16,16 @@ import re
 import sys
 import time
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from playwright.sync_api import Error as BrowserError
 from playwright.sync_api import expect, sync_playwright
 
-SECOND = 1000
+from browsing import BROWSER_FLAGS, SECOND, Failed, Watch, require
+
 INGEST_BOUND = 120 * SECOND
 TRAINING_BOUND = 600 * SECOND
 STEP_BOUND = 180 * SECOND
-BROWSER_FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-# Violations of the content security policy, as the page itself is told of them.
-RECORD_VIOLATIONS = """
-    window.policyViolations = [];
-    addEventListener('securitypolicyviolation', (event) =>
-        window.policyViolations.push(`${event.effectiveDirective} ${event.blockedURI}`));
-"""
 POINTS = """({ line, above }) => Number(document.querySelector(`[data-line="${line}"]`)?.dataset.points ?? 0) > above"""
-
-
-class Failed(Exception):
-    """Something that should hold does not."""
-
-
-def require(holds, message):
-    if not holds:
-        raise Failed(message)
-
-
-class Watch:
-    """Everything that the browser complains about and every host that it talks to."""
-
-    def __init__(self, page, base_url):
-        self.host = urlsplit(base_url).netloc
-        self.complaints = []
-        self.refusals_expected = set()
-        page.add_init_script(RECORD_VIOLATIONS)
-        page.on("console", self.on_console)
-        page.on("pageerror", lambda error: self.complaints.append(f"uncaught: {error}"))
-        page.on("request", self.on_request)
-
-    def on_console(self, message):
-        if message.type not in ("error", "warning"):
-            return
-        refusal = re.search(r"responded with a status of (\d+)", message.text)
-        place = urlsplit(message.location.get("url", "")).path
-        if refusal and (int(refusal.group(1)), place) in self.refusals_expected:
-            return
-        self.complaints.append(f"console {message.type}: {message.text} ({place})")
-
-    def on_request(self, request):
-        parts = urlsplit(request.url)
-        if parts.scheme in ("http", "https", "ws", "wss") and parts.netloc != self.host:
-            self.complaints.append(f"request to another host: {request.url}")
-
-    def check(self, page, where):
-        violations = page.evaluate("window.policyViolations")
-        require(not violations, f"{where}: content security policy violated: {violations}")
-        require(not self.complaints, f"{where}: {self.complaints}")
 
 
 class Session:
@@ -390,14 +334,17 @@ class Session:
             expect(row).to_have_count(0)
             self.test_id("alias-name").fill(alias)
             self.test_id("promote").click()
+            self.test_id("confirm").click()
             expect(row).to_have_count(1, timeout=STEP_BOUND)
         self.shoot("alias-promoted")
         row.get_by_test_id("rollback").click()
+        self.test_id("confirm").click()
         expect(row).to_have_count(0, timeout=STEP_BOUND)
         # A name that is none is refused in words.
         self.watch.refusals_expected.add((422, "/v1/aliases/mdl_1"))
         self.test_id("alias-name").fill("mdl_1")
         self.test_id("promote").click()
+        self.test_id("confirm").click()
         expect(self.test_id("problem")).to_contain_text("ids do")
         self.watch.refusals_expected.clear()
         self.page.goto(f"{self.options.base_url}/#/models")

@@ -1,30 +1,61 @@
-//! The dashboard in a real browser, as a person uses it. The script that plays the person is `tests/browser/dashboard.py`.
+//! The dashboard in a real browser, as a person uses it. The scripts that play the person are in `tests/browser`.
 
-use std::{env, fs, path::Path};
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+};
 
+use tempfile::TempDir;
 use tokio::process::Command;
 
 use crate::support::{Server, pictures};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_person_does_the_whole_job_in_a_browser() {
+    let folder = tempfile::tempdir().unwrap();
+    let picture = folder.path().join("picture.png");
+    fs::write(&picture, pictures::png(1, 77, 40)).unwrap();
+    play("dashboard.py", &[archive(&folder, 2, 40), picture]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_job_with_the_settings_of_another_has_all_of_them() {
+    let folder = tempfile::tempdir().unwrap();
+    play("again.py", &[archive(&folder, 2, 20)]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_alias_is_moved_and_deleted_only_after_a_question() {
+    let folder = tempfile::tempdir().unwrap();
+    play("aliases.py", &[archive(&folder, 2, 20), archive(&folder, 3, 20)]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_windows_share_the_few_connections_of_a_browser() {
+    let folder = tempfile::tempdir().unwrap();
+    play("windows.py", &[archive(&folder, 2, 20)]).await;
+}
+
+/// An archive with so many classes of so many pictures.
+fn archive(folder: &TempDir, classes: usize, each: usize) -> PathBuf {
+    let path = folder.path().join(format!("{classes}-classes.zip"));
+    fs::write(&path, pictures::flat_archive(classes, each)).unwrap();
+    path
+}
+
+/// Runs a script of `tests/browser` on a server of its own.
+async fn play(script: &str, files: &[PathBuf]) {
     let python = env::var("FINETUNED_BROWSER_PYTHON").expect(
         "FINETUNED_BROWSER_PYTHON names a Python with Playwright: `make test` sets it up and runs this",
     );
     let server = Server::start().await;
-    let folder = tempfile::tempdir().unwrap();
-    let (archive, picture) = (
-        folder.path().join("things.zip"),
-        folder.path().join("picture.png"),
-    );
-    fs::write(&archive, pictures::flat_archive(2, 40)).unwrap();
-    fs::write(&picture, pictures::png(1, 77, 40)).unwrap();
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/browser/dashboard.py");
+    let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/browser");
     let output = Command::new(python)
-        .arg(script)
+        // Without compiled copies of what the scripts share, in the sources' folder.
+        .arg("-B")
+        .arg(scripts.join(script))
         .arg(&server.api.base)
-        .arg(&archive)
-        .arg(&picture)
+        .args(files)
         .output()
         .await
         .unwrap();

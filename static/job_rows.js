@@ -1,0 +1,151 @@
+// The rows of the job form: a field's control with its label, its hint and a place for what the server says against it.
+
+import { h, setAttribute, setText } from './dom.js';
+import { architectureOptions, freezeLabel, freezeOptions, textOf, valueOf } from './job_fields.js';
+
+const OTHER = 'other';
+const WEIGHT_FILE = /\.(safetensors|pth|pt|pth\.tar)$/;
+
+/**
+ * The row of a field: `value()` is what it says, as JSON, `show(value)` puts a spec's value there, `fault(message)` says what is
+ * wrong with it. `extra` comes below the control.
+ */
+export function fieldRow(field, control = controlFor(field), extra = null) {
+  const id = `field${field.pointer.replaceAll('/', '-')}`;
+  const error = h('span', { class: 'error', id: `${id}-error`, 'data-testid': `error${field.pointer.replaceAll('/', '-')}` });
+  const hint = field.hint && h('span', { class: 'hint', id: `${id}-hint` }, field.hint);
+  control.id = id;
+  setAttribute(control, 'aria-describedby', hint ? `${id}-error ${id}-hint` : `${id}-error`);
+  const label = h('label', { for: id }, field.label);
+  const shape = field.kind === 'flag' ? 'field field-flag' : field.wide ? 'field field-wide' : 'field';
+  const node = h('div', { class: shape }, label, control, extra, error, hint);
+  return {
+    field, control, node,
+    pointer: field.pointer,
+    value: () => valueOf(field, control),
+    show: (value) => showValue(field, control, value),
+    fault: (message) => {
+      setText(error, message ?? '');
+      setAttribute(control, 'aria-invalid', message ? 'true' : null);
+    },
+  };
+}
+
+/** A dataset's row; `datasets` are those to choose from. */
+export function datasetRow(field, datasets) {
+  const control = controlFor({ ...field, options: datasets.map((dataset) => [dataset.name, datasetLabel(dataset)]) });
+  return {
+    ...fieldRow(field, control),
+    show: (value) => {
+      const named = datasets.find(({ id, name }) => value === id || value === name);
+      if (value !== undefined) choose(control, value, named && datasetLabel(named));
+    },
+  };
+}
+
+function datasetLabel(dataset) {
+  return dataset.status === 'processing'
+    ? `${dataset.name} (being read)`
+    : `${dataset.name} (${dataset.images} images, ${dataset.classes.length} classes)`;
+}
+
+/** A model's row; `models` are those to choose from. */
+export function modelRow(field, models) {
+  const control = controlFor({ ...field, options: models.map((model) => [versioned(model), versioned(model)]) });
+  return {
+    ...fieldRow(field, control),
+    show: (value) => { if (value !== undefined) choose(control, value, modelLabel(models, value)); },
+  };
+}
+
+/** Starting weights: the usual ones, the server's own models, or the name of a file on the server. */
+export function weightsRow(field, models) {
+  const file = h('input', { 'aria-label': 'File name', placeholder: 'FILE.safetensors or FILE.pth', hidden: true, autocomplete: 'off', spellcheck: 'false' });
+  const own = models.map((model) => versioned(model));
+  const control = h('select', { name: field.pointer },
+    options([['imagenet', 'ImageNet'], ['none', 'None: from scratch']]),
+    own.length > 0 && h('optgroup', { label: 'Models of this server' }, options(own.map((name) => [name, name]))),
+    options([[OTHER, 'A file in the weights folder …']]));
+  const reveal = () => { file.hidden = control.value !== OTHER; };
+  let said = false;
+  control.addEventListener('change', () => {
+    said = true;
+    reveal();
+  });
+  return {
+    ...fieldRow(field, control, file),
+    value: () => (control.value === OTHER ? file.value.trim() : control.value),
+    /**
+     * Takes the kinds of weights that a network has, the usual one first, which is chosen where nobody has said another. What was said
+     * stays, though the network may not have it: the server then says so.
+     */
+    offer: (origins) => {
+      [...control.options].find((option) => option.value === 'imagenet').disabled = !origins.includes('imagenet');
+      if (!said) control.value = origins[0];
+      reveal();
+    },
+    show: (value) => {
+      if (value === undefined) return;
+      said = true;
+      if (WEIGHT_FILE.test(value)) [control.value, file.value] = [OTHER, value];
+      else choose(control, value, modelLabel(models, value));
+      reveal();
+    },
+  };
+}
+
+/** Offers the networks; the chosen one says which stages can be frozen, its usual size of picture, and which weights there are. */
+export function offerArchitectures(architectures, rows) {
+  const [network, freeze, size, weights] = ['/backbone/architecture', '/freeze', '/image/size', '/backbone/weights']
+    .map((pointer) => rows.find((row) => row.pointer === pointer));
+  network.control.replaceChildren(...options(architectureOptions(architectures)));
+  const follow = () => {
+    const architecture = architectures.find((each) => each.name === network.control.value);
+    if (!architecture) return;
+    const frozen = freeze.control.value;
+    freeze.control.replaceChildren(...options(freezeOptions(architecture.stages)));
+    choose(freeze.control, frozen, freezeLabel(frozen, architecture.name));
+    size.control.placeholder = String(architecture.input_size);
+    weights.offer(architecture.weights);
+  };
+  // Before the form hears of it, and shows the spec as a line of curl.
+  network.control.addEventListener('input', follow);
+  return follow;
+}
+
+/** Chooses `value`, which is added where it is not on offer: what a job said is not lost because this page would not have said it. */
+function choose(control, value, label = value) {
+  const known = [...control.options].find((option) => option.value === value || option.textContent === label);
+  // The same by its id instead of its name, which is then what is sent.
+  if (known) known.value = value;
+  else control.append(...options([[value, label]]));
+  control.value = value;
+}
+
+function showValue(field, control, value) {
+  if (field.kind === 'flag') control.checked = value === true;
+  else if (value === undefined) return;
+  else if (field.kind === 'choice') choose(control, textOf(value));
+  else control.value = textOf(value);
+}
+
+function controlFor(field) {
+  if (field.kind === 'choice') return h('select', { name: field.pointer }, options(field.options));
+  if (field.kind === 'flag') return h('input', { type: 'checkbox', name: field.pointer });
+  const mode = field.kind === 'number' ? 'decimal' : 'text';
+  return h('input', { name: field.pointer, inputmode: mode, autocomplete: 'off', spellcheck: 'false', placeholder: field.example });
+}
+
+function options(pairs) {
+  return pairs.map(([value, label]) => h('option', { value }, label));
+}
+
+function versioned({ name, version }) {
+  return `${name}@${version}`;
+}
+
+/** A job names models by their ids. */
+function modelLabel(models, reference) {
+  const model = models.find(({ id }) => id === reference);
+  return model && versioned(model);
+}

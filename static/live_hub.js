@@ -1,0 +1,63 @@
+// Follows jobs for every window of a browser that asks, each job once: a browser has six connections to a server for all of its windows,
+// and a stream keeps one of them. Lives in a shared worker or in a page.
+//
+// Windows die without a word, so following is a lease: whoever does not renew it is forgotten.
+
+import { Feed } from './live_feed.js';
+
+/** The other half of the six connections stays free for everything else; jobs beyond these are asked for again and again. */
+export const MOST_STREAMS = 3;
+const LEASE = 75_000;
+const SWEEP = 20_000;
+
+export class Hub {
+  #followers = new Map();
+  #feeds = new Map();
+  #streams;
+  #sweeping;
+
+  constructor(mostStreams) {
+    this.#streams = { free: mostStreams };
+    this.#sweeping = setInterval(() => this.#sweep(), SWEEP);
+  }
+
+  /**
+   * `{id, job, after}` follows a job from its event `after` on, or renews that; `{id, leave: true}` ends it. `send` takes the answers:
+   * `{id, events: [{seq, kind, data}], state}`, each of which may lack everything but the id.
+   */
+  take({ id, job, after, leave }, send) {
+    if (leave) {
+      this.#drop(id);
+      return;
+    }
+    const known = this.#followers.get(id);
+    if (known) known.renewed = performance.now();
+    else this.#follow(id, job, after, send);
+    send({ id });
+  }
+
+  close() {
+    clearInterval(this.#sweeping);
+    for (const id of [...this.#followers.keys()]) this.#drop(id);
+  }
+
+  #follow(id, job, after, send) {
+    if (!this.#feeds.has(job)) this.#feeds.set(job, new Feed(job, this.#streams));
+    this.#followers.set(id, { job, renewed: performance.now() });
+    this.#feeds.get(job).join(id, after, (answer) => send({ id, ...answer }));
+  }
+
+  #drop(id) {
+    const follower = this.#followers.get(id);
+    if (!follower) return;
+    this.#followers.delete(id);
+    const feed = this.#feeds.get(follower.job);
+    feed.leave(id);
+    if (feed.isEmpty) this.#feeds.delete(follower.job);
+  }
+
+  #sweep() {
+    const oldest = performance.now() - LEASE;
+    for (const [id, { renewed }] of [...this.#followers]) if (renewed < oldest) this.#drop(id);
+  }
+}
