@@ -7,6 +7,7 @@ use std::{
     process::Command,
 };
 
+use finetuned::config::Config;
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
@@ -167,7 +168,7 @@ struct Base {
 async fn base() -> &'static Base {
     static BASE: OnceCell<Base> = OnceCell::const_new();
     BASE.get_or_init(|| async {
-        let server = Server::start().await;
+        let server = Server::with(patient).await;
         let api = &server.api;
         api.upload("flowers", flowers()).await;
         train(api, "none").await;
@@ -201,7 +202,19 @@ async fn with_weights() -> Server {
     let folder = data.path().join("own-weights");
     fs::create_dir(&folder).unwrap();
     fs::write(folder.join("resnet18.safetensors"), &base.weights).unwrap();
-    Server::on(data, |config| config.weights.weights_dir = Some(folder)).await
+    Server::on(data, |config| {
+        config.weights.weights_dir = Some(folder);
+        patient(config);
+    })
+    .await
+}
+
+/// Many of these tests at once keep a machine busy, and none of them is about how long an answer takes.
+fn patient(config: &mut Config) {
+    config.limits.predict_deadline_seconds = 240;
+    config.limits.export_deadline_seconds = 240;
+    config.limits.import_deadline_seconds = 240;
+    config.limits.preview_deadline_seconds = 240;
 }
 
 /// A server with the dataset `flowers`, and with two versions of the model `flowers`.

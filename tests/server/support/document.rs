@@ -86,8 +86,8 @@ impl Document {
         let mut lines = prose.into_iter().skip_while(|line| *line != heading);
         assert!(lines.next().is_some(), "{}: no `{heading}`", self.path);
         let ends = |line: &&str| {
-            line.find(' ')
-                .is_some_and(|at| at <= level && line[..at].bytes().all(|byte| byte == b'#'))
+            let mark = line.split(' ').next().unwrap();
+            (1..=level).contains(&mark.len()) && mark.bytes().all(|byte| byte == b'#')
         };
         let rows = lines
             .take_while(|line| !ends(line))
