@@ -241,7 +241,7 @@ class Killer:
             self.random.shuffle(ones)
             for one in ones:
                 words = processes.command(one[0])
-                work = words[1] if len(words) > 1 else ""
+                work = processes.work(words)
                 of, attempt = words[-1].split("/")[-2:] if "--run-dir" in words else (work, "1")
                 if not work or work == "devices" or (work != "predict" and self.deaths.get(of, 0) >= DEATHS_OF_ONE):
                     continue

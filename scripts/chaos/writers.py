@@ -87,7 +87,7 @@ def beside_a_reader(server, model):
     reader = sqlite3.connect(f"file:{server.data / 'finetuned.db'}?mode=ro", uri=True, isolation_level=None)
     reader.execute("begin")
     reader.execute("select count(*) from models").fetchone()
-    writers = Writers(server, model, text=1000)
+    writers = Writers(server, model, text=512)
     end = time.monotonic() + GROWING_SECONDS
     while log.stat().st_size < LOG_GROWS_TO and time.monotonic() < end:
         time.sleep(0.05)

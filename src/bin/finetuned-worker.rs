@@ -22,7 +22,7 @@ use finetuned::{digest, domain, limits, protocol};
 use self::worker::{
     child::{Reporter, StopFlag},
     device, fault,
-    one_shot::{self, EXIT_INTERNAL, Kind},
+    one_shot::{self, EXIT_INTERNAL},
     parent, predict, sample,
 };
 
@@ -38,48 +38,8 @@ struct Arguments {
 enum Task {
     /// Print the devices of this host as JSON
     Devices,
-    /// Read an archive and leave a dataset in the run directory
-    Ingest {
-        #[arg(long)]
-        run_dir: PathBuf,
-    },
-    /// Train a model and leave it in the run directory
-    Train {
-        #[arg(long)]
-        run_dir: PathBuf,
-    },
-    /// Measure a model and leave an evaluation in the run directory
-    Evaluate {
-        #[arg(long)]
-        run_dir: PathBuf,
-    },
-    /// Try growing learning rates and leave their losses in the run directory
-    LrFind {
-        #[arg(long)]
-        run_dir: PathBuf,
-    },
-    /// Classify the images of a dataset and leave a row for each in the run directory
-    BatchPredict {
-        #[arg(long)]
-        run_dir: PathBuf,
-    },
-    /// Draw augmented pictures of a dataset and leave a sheet of them in the run directory
-    Preview {
-        #[arg(long)]
-        run_dir: PathBuf,
-    },
-    /// Make packed pictures small and leave them in the run directory
-    Thumbnails {
-        #[arg(long)]
-        run_dir: PathBuf,
-    },
-    /// Check a model from elsewhere and leave it in the run directory as one of ours
-    Import {
-        #[arg(long)]
-        run_dir: PathBuf,
-    },
-    /// Write a model as other programs take it and leave the file in the run directory
-    Export {
+    /// Do what the run file of a directory asks for, and leave what comes of it there
+    Run {
         #[arg(long)]
         run_dir: PathBuf,
     },
@@ -125,15 +85,7 @@ fn main() -> ExitCode {
     one_shot::forbid_core_dumps();
     parent::leave_with_parent();
     let outcome = match task {
-        Task::Ingest { run_dir } => leave(Kind::Ingest, &run_dir),
-        Task::Train { run_dir } => leave(Kind::Train, &run_dir),
-        Task::Evaluate { run_dir } => leave(Kind::Evaluate, &run_dir),
-        Task::LrFind { run_dir } => leave(Kind::LrFind, &run_dir),
-        Task::BatchPredict { run_dir } => leave(Kind::BatchPredict, &run_dir),
-        Task::Preview { run_dir } => leave(Kind::Preview, &run_dir),
-        Task::Thumbnails { run_dir } => leave(Kind::Thumbnails, &run_dir),
-        Task::Import { run_dir } => leave(Kind::Import, &run_dir),
-        Task::Export { run_dir } => leave(Kind::Export, &run_dir),
+        Task::Run { run_dir } => leave(&run_dir),
         Task::Devices => print_devices(),
         Task::SampleDataset { out, seed } => draw(&out, seed),
         Task::Predict {
@@ -160,10 +112,9 @@ fn main() -> ExitCode {
 }
 
 /// Ends the process without waiting for the thread that watches stdin.
-fn leave(kind: Kind, run_dir: &Path) -> ! {
+fn leave(run_dir: &Path) -> ! {
     one_shot::lower_priority();
     exit(one_shot::run(
-        kind,
         run_dir,
         &Reporter::stdout(),
         &StopFlag::from_stdin(),

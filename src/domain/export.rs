@@ -3,10 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{
-    architecture::{Architecture, design::Family},
-    name::Name,
-};
+use super::{architecture::Architecture, name::Name};
 use crate::error::FieldError;
 
 /// A kind of file that a model can be taken away in.
@@ -56,7 +53,7 @@ impl ExportFormat {
     /// Whether networks of this architecture can be had in it.
     pub fn has(self, architecture: Architecture) -> bool {
         // timm knows its networks by name, and the ResNets for pictures of 32 pixels are not among them.
-        self != ExportFormat::Timm || architecture.family() == Family::Imagenet
+        self != ExportFormat::Timm || architecture.design().in_timm
     }
 }
 

@@ -10,17 +10,14 @@ use std::{
     path::Path,
 };
 
-use tokio::sync::mpsc;
-
 use super::{
     batch::{Packed, place_of},
     blocking::blocking,
     context::Context,
-    failure,
     ingest::{PACK_SIDE, adopt_segment},
     packs, paths,
     revise::{Addition, Revised, Target, Wish, revise},
-    supervisor::{Outcome, Run, Stop, supervise},
+    waited,
 };
 use crate::{
     domain::{
@@ -143,48 +140,20 @@ async fn read(context: &Context, dataset: DatasetId, packed: &Packed) -> Result<
         min_free_bytes: context.config.limits.min_free_bytes,
         waits_for_disk: false,
     });
+    let kind = run.kind();
     let dir = packed.dir.path().to_owned();
     blocking(move || Ok(paths::write_run(&dir, &run)?)).await?;
-    let child = Run {
-        program: &context.worker,
-        command: "ingest",
-        dir: packed.dir.path(),
-        log: context.log(&dataset),
-        limits: &context.config.limits,
-    };
-    let (sender, mut messages) = mpsc::channel(16);
-    let nobody_listens = async { while messages.recv().await.is_some() {} };
-    let stop = async {
-        context.shutdown.cancelled().await;
-        Stop::at_once((), &context.config.limits)
-    };
-    let (report, ()) = tokio::join!(supervise(&child, sender, stop), nobody_listens);
-    match report.outcome {
-        Outcome::Ended {
-            result: Some(RunResult::Ingested(result)),
-            ..
-        } => Ok(Read::Images(result)),
-        Outcome::Ended {
-            result:
-                Some(RunResult::Rejected {
-                    error,
-                    report_entries,
-                    ..
-                }),
-            ..
-        } => match error.code.as_str() {
-            "no_images" => Ok(Read::Nothing {
-                report: report_entries,
-            }),
-            "disk_full" => Err(Error::new(Kind::DiskFull, "insufficient-storage", error.message)),
-            _ => Err(Error::new(Kind::Invalid, "images-unusable", error.message)),
-        },
-        Outcome::Stopped { .. } => Err(failure::shutting_down()),
-        _ => Err(failure::to_caller(
-            "adding images",
-            &report,
-            context.paths.data_dir(),
-        )),
+    let log = context.log(&dataset);
+    match waited::in_folder(context, kind, packed.dir.path(), log, None).await? {
+        Some(RunResult::Ingested(result)) => Ok(Read::Images(result)),
+        Some(RunResult::Refused(refused)) if refused.code == "no_images" => Ok(Read::Nothing {
+            report: refused.report_entries,
+        }),
+        Some(RunResult::Refused(refused)) => {
+            Err(Error::new(Kind::Invalid, "images-unusable", refused.message))
+        }
+        Some(RunResult::Failed(error)) => Err(waited::refusal("images-unusable", error)),
+        _ => Err(waited::of_another_kind(kind)),
     }
 }
 

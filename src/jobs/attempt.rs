@@ -3,17 +3,17 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::{
     blocking::blocking,
+    child::{self, End},
     context::Context,
     disk, failure,
     prepare::prepare,
-    recorder::{self, Recorder},
+    recorder::Recorder,
     settle::settle,
-    supervisor::{Outcome, Report, Run, Stop, supervise},
+    supervisor::Stop,
 };
 use crate::{
     domain::{
@@ -97,7 +97,6 @@ async fn attempt(context: &Context, job: &ClaimedJob, run: RunSpec) -> Verdict {
     let log = context.log(&job.id);
     log.note(&format!("attempt {} on {}", job.attempt, job.device))
         .await;
-    let (sender, receiver) = mpsc::channel(recorder::IN_FLIGHT);
     let recorder = Recorder {
         store: context.store.clone(),
         job: job.id,
@@ -107,25 +106,9 @@ async fn attempt(context: &Context, job: &ClaimedJob, run: RunSpec) -> Verdict {
         waits: context.waits.clone(),
     };
     let stop = stop_cause(context, job, recorder.lost.clone());
-    let run = Run {
-        program: &context.worker,
-        command: command(job.spec.kind()),
-        dir: &dir,
-        log,
-        limits: &context.config.limits,
-    };
-    let (report, ()) = tokio::join!(supervise(&run, sender, stop), recorder.run(receiver));
-    verdict(context, job, report)
-}
-
-/// What the worker program is asked to do.
-fn command(kind: JobKind) -> &'static str {
-    match kind {
-        JobKind::Train => "train",
-        JobKind::Evaluate => "evaluate",
-        JobKind::LrFind => "lr-find",
-        JobKind::BatchPredict => "batch-predict",
-    }
+    let hear = |messages| recorder.run(messages);
+    let end = child::run(context, &dir, log, hear, stop).await;
+    verdict(job, end)
 }
 
 /// Ready when the child is to be stopped.
@@ -183,42 +166,40 @@ async fn asked_to_stop(context: &Context, job: &ClaimedJob) {
     }
 }
 
-fn verdict(context: &Context, job: &ClaimedJob, report: Report<Cause>) -> Verdict {
-    let broken = failure::of_child(&report, context.paths.data_dir());
-    match report.outcome {
-        Outcome::NotStarted(_) => Verdict::Failed(broken),
+fn verdict(job: &ClaimedJob, end: End<Cause>) -> Verdict {
+    match end {
         // A person who was told that the job is being cancelled finds it cancelled, whether or not the child was done first.
-        Outcome::Stopped {
+        End::Stopped {
             cause: Cause::Asked, ..
         } => Verdict::Cancelled,
-        Outcome::Stopped {
+        End::Stopped {
             cause: Cause::Lost, ..
         } => Verdict::Lost,
-        Outcome::Stopped {
+        End::Stopped {
             result: Some(result), ..
         }
-        | Outcome::Ended {
-            result: Some(result), ..
-        } => match (job.spec.kind(), result) {
+        | End::Done(result) => match (job.spec.kind(), result) {
             (JobKind::Train, RunResult::Trained(trained)) => Verdict::Trained(trained),
             (JobKind::Evaluate, RunResult::Evaluated { evaluation: found })
             | (JobKind::LrFind, RunResult::LrFound { curve: found }) => Verdict::Found(found),
             (JobKind::BatchPredict, RunResult::Predicted(predicted)) => Verdict::Predicted(predicted),
-            (_, RunResult::Failed { error }) if error.code == FailureCode::DiskFull => Verdict::DiskFull,
-            (_, RunResult::Failed { error }) => Verdict::Failed(error),
-            // A result of another kind of work.
-            _ => Verdict::Died(broken),
+            (_, RunResult::Failed(error)) if error.code == FailureCode::DiskFull => Verdict::DiskFull,
+            (_, RunResult::Failed(error)) => Verdict::Failed(error),
+            _ => Verdict::Died(failure::of_another_kind()),
         },
-        Outcome::Stopped {
+        End::Stopped {
             cause: Cause::Shutdown,
             ..
         } => Verdict::Drained,
-        Outcome::Stopped {
+        End::Stopped {
             cause: Cause::TimeLimit,
             ..
         } => Verdict::Failed(over_its_time(job)),
-        Outcome::Ended { .. } if broken.code == FailureCode::DiskFull => Verdict::DiskFull,
-        Outcome::Ended { .. } | Outcome::Stalled(_) | Outcome::Unknown(_) => Verdict::Died(broken),
+        End::Broken(broken) => match broken.to_job() {
+            error if broken.never_began() => Verdict::Failed(error),
+            error if error.code == FailureCode::DiskFull => Verdict::DiskFull,
+            error => Verdict::Died(error),
+        },
     }
 }
 

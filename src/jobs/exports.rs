@@ -12,9 +12,9 @@ use std::{
 use super::{
     blocking::blocking,
     context::Context,
-    errand::{self, Errand},
     kept::{self, Cache},
     paths::{self, absolute},
+    waited::{self, WaitedRun},
 };
 use crate::{
     digest,
@@ -104,8 +104,7 @@ async fn make(
     key: String,
 ) -> Result<Exported> {
     let limits = &context.config.limits;
-    let errand = Errand {
-        command: "export",
+    let waited = WaitedRun {
         run: RunSpec::Export(run),
         deadline: limits.export_deadline(),
     };
@@ -115,14 +114,12 @@ async fn make(
             format!("the export took longer than {seconds} s; try again when the server has less to do");
         Error::new(Kind::Timeout, "export-timeout", detail).retry_after(Duration::from_secs(30))
     };
-    let refused = |error| errand::refusal("export-failed", error);
-    match errand::send(context, errand, too_slow, refused).await? {
+    let refused = |error| waited::refusal("export-failed", error);
+    match waited::run(context, waited, too_slow, refused).await? {
         (dir, RunResult::Exported { file }) => {
             blocking(move || take(dir.path(), file, max_bytes, &folder, &key)).await
         }
-        _ => Err(Error::internal(anyhow::anyhow!(
-            "an export brought something else"
-        ))),
+        _ => Err(waited::of_another_kind("export")),
     }
 }
 
@@ -133,7 +130,7 @@ fn busy() -> Error {
 
 /// Puts the file that a child made in its place.
 fn take(dir: &Path, made: Artifact, max_bytes: u64, folder: &Path, key: &str) -> Result<Exported> {
-    errand::check(dir, &made, max_bytes)?;
+    waited::check(dir, &made, max_bytes)?;
     let from = dir.join(&made.file);
     let file = File::open(&from)?;
     private::create_dir_all(folder)?;

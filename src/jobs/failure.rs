@@ -92,6 +92,11 @@ pub fn to_caller<C>(command: &str, report: &Report<C>, data_dir: &Path) -> Error
         .with_context(context)
 }
 
+/// A child that brought what it was not asked for.
+pub fn of_another_kind() -> JobError {
+    internal("the worker brought a result of another kind of work")
+}
+
 /// For a caller whose child leaves because the server does.
 pub fn shutting_down() -> Error {
     let detail = "the server is stopping; try again when it is back";

@@ -9,8 +9,8 @@ use tokio::time::timeout;
 
 use super::{
     context::Context,
-    errand::{self, Errand},
     paths::absolute,
+    waited::{self, WaitedRun},
 };
 use crate::{
     domain::{
@@ -20,7 +20,7 @@ use crate::{
     },
     error::{Error, FieldError, Kind, Result},
     process,
-    protocol::{ImportContents, ImportFault, ImportRun, RunResult, RunSpec},
+    protocol::{ImportContents, ImportRun, Refusal, RunResult, RunSpec},
     store::{ImportedModel, NewModel},
 };
 
@@ -50,21 +50,16 @@ pub async fn import(context: &Context, import: Import<'_>) -> Result<ImportedMod
         max_classes: limits.ingest.max_classes,
         threads: process::threads(context.config.train_threads).min(THREADS),
     }));
-    let errand = Errand {
-        command: "import",
+    let waited = WaitedRun {
         run,
         deadline: limits.import_deadline(),
     };
     let seconds = limits.import_deadline_seconds;
-    let (dir, brought) = errand::send(context, errand, || too_slow(seconds), not_checked).await?;
+    let (dir, brought) = waited::run(context, waited, || too_slow(seconds), not_checked).await?;
     let made = match brought {
         RunResult::Imported(made) => *made,
-        RunResult::Unimportable { error } => return Err(refusal(error)),
-        _ => {
-            return Err(Error::internal(anyhow::anyhow!(
-                "an import brought something else"
-            )));
-        }
+        RunResult::Refused(refused) => return Err(refusal(refused)),
+        _ => return Err(waited::of_another_kind("import")),
     };
     let pin = context.blobs.pin().await;
     for artifact in [&made.weights, &made.card_file] {
@@ -109,13 +104,15 @@ fn busy() -> Error {
     Error::new(Kind::TooMany, "imports-busy", detail).retry_after(Duration::from_secs(10))
 }
 
-fn refusal(fault: ImportFault) -> Error {
-    match fault.pointer {
+fn refusal(refused: Refusal) -> Error {
+    match refused.pointer {
         Some(pointer) => Error::fields(
             "what was sent with the weights does not fit them",
-            vec![FieldError::new(pointer, "conflict", fault.message)],
+            vec![FieldError::new(pointer, "conflict", refused.message)],
         ),
-        None if fault.unsupported => Error::new(Kind::UnsupportedMedia, "model-unsupported", fault.message),
-        None => Error::new(Kind::Invalid, "model-invalid", fault.message),
+        None if refused.code == Refusal::UNSUPPORTED => {
+            Error::new(Kind::UnsupportedMedia, "model-unsupported", refused.message)
+        }
+        None => Error::new(Kind::Invalid, "model-invalid", refused.message),
     }
 }

@@ -14,24 +14,25 @@ use tokio::{sync::mpsc, try_join};
 
 use super::{
     blocking::blocking,
+    child::{self, End},
     context::Context,
     disk::{self, DiskWait},
     failure,
     insist::insist,
     packs,
     paths::absolute,
-    supervisor::{Outcome, Run, Stop, supervise},
+    supervisor::Stop,
 };
 use crate::{
     blobs::Pin,
     domain::{
-        dataset::{DatasetError, ReportSummary},
+        dataset::DatasetError,
         job::{FailureCode, JobError, WaitingFor},
     },
     error::{Kind, Result},
     id::DatasetId,
     process::{self, log::Log},
-    protocol::{Artifact, IngestResult, IngestRun, RunResult, RunSpec, WorkerMessage},
+    protocol::{IngestResult, IngestRun, Refusal, RunResult, RunSpec, WorkerMessage},
     store::{DatasetToIngest, NewSegment, Topic},
 };
 
@@ -42,8 +43,6 @@ const MOST_DEATHS: u32 = 3;
 /// Times that an archive's reading may be begun at all: a server that is stopped does not count as a death, but an archive that takes
 /// the server down with it must not do so for ever.
 const MOST_STARTS: u32 = 10;
-/// How the child says that the disk is full.
-const DISK_FULL: &str = "disk_full";
 /// Who waits where no archive can be claimed.
 pub const ARCHIVES: &str = "archives";
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -152,36 +151,22 @@ async fn attempt(context: &Context, dataset: &DatasetToIngest) -> Next {
     };
     let log = context.log(&id);
     log.note(&format!("attempt {number}")).await;
-    let run = Run {
-        program: &context.worker,
-        command: "ingest",
-        dir: &dir,
-        log: log.clone(),
-        limits: &context.config.limits,
-    };
-    let (sender, receiver) = mpsc::channel(16);
-    let (report, ()) = tokio::join!(
-        supervise(&run, sender, stop_cause(context, id)),
-        note_down(context, id, log, receiver)
-    );
-    let broken = failure::of_child(&report, context.paths.data_dir());
-    match report.outcome {
-        Outcome::Stopped {
+    let hear = |messages| note_down(context, id, log.clone(), messages);
+    match child::run(context, &dir, log.clone(), hear, stop_cause(context, id)).await {
+        End::Stopped {
             cause: Cause::Deleted,
             ..
         } => Next::Done,
-        Outcome::Stopped {
+        End::Stopped {
             result: Some(result), ..
         }
-        | Outcome::Ended {
-            result: Some(result), ..
-        } => take_over(context, dataset, result, broken).await,
+        | End::Done(result) => take_over(context, dataset, result).await,
         // The row still says `processing`: the next start of the server begins again.
-        Outcome::Stopped {
+        End::Stopped {
             cause: Cause::Shutdown,
             ..
         } => Next::Done,
-        _ => died(context, dataset, broken).await,
+        End::Broken(broken) => died(context, dataset, broken.to_job()).await,
     }
 }
 
@@ -233,34 +218,17 @@ async fn note_down(
     }
 }
 
-async fn take_over(
-    context: &Context,
-    dataset: &DatasetToIngest,
-    result: RunResult,
-    broken: JobError,
-) -> Next {
+async fn take_over(context: &Context, dataset: &DatasetToIngest, result: RunResult) -> Next {
     let pin = context.blobs.pin().await;
     let taken = match result {
         RunResult::Ingested(result) => finish(context, dataset, *result, &pin).await,
+        RunResult::Refused(refused) => refuse(context, dataset, refused, &pin).await,
         // It waits for room by itself; this is one that was stopped meanwhile.
-        RunResult::Rejected { error, .. } if error.code == DISK_FULL => return again(context, dataset).await,
-        RunResult::Rejected {
-            error,
-            report,
-            report_entries,
-        } => {
-            reject(
-                context,
-                dataset,
-                error,
-                report.map(|report| *report),
-                report_entries,
-                &pin,
-            )
-            .await
+        RunResult::Failed(error) if error.code == FailureCode::DiskFull => {
+            return again(context, dataset).await;
         }
-        // A result of another kind of work.
-        _ => return died(context, dataset, broken).await,
+        RunResult::Failed(error) => return fail(context, dataset, error).await,
+        _ => return died(context, dataset, failure::of_another_kind()).await,
     };
     drop(pin);
     match taken {
@@ -313,14 +281,16 @@ pub(super) async fn adopt_segment(
     })
 }
 
-async fn reject(
-    context: &Context,
-    dataset: &DatasetToIngest,
-    error: DatasetError,
-    report: Option<ReportSummary>,
-    entries: Option<Artifact>,
-    pin: &Pin,
-) -> Result<()> {
+async fn refuse(context: &Context, dataset: &DatasetToIngest, refused: Refusal, pin: &Pin) -> Result<()> {
+    let Refusal {
+        code,
+        message,
+        report,
+        report_entries: entries,
+        ..
+    } = refused;
+    let error = DatasetError { code, message };
+    let report = report.map(|report| *report);
     if let Some(entries) = &entries {
         let dir = context.paths.run_dir(&dataset.id, dataset.attempt);
         context.blobs.adopt(&dir, entries, pin).await?;

@@ -11,7 +11,8 @@ use crate::{
     error::{Error, FieldError, Kind, Result},
     process,
     protocol::{
-        BatchPredictRun, DatasetInput, EvaluateRun, LrFindRun, RunSpec, Segment, TrainRun, frames::ModelFiles,
+        BatchPredictRun, DatasetInput, EvaluateRun, JobRun, LrFindRun, RunSpec, Segment, TrainRun,
+        frames::ModelFiles,
     },
     store::{ClaimedJob, SegmentFiles, VersionFiles},
 };
@@ -56,15 +57,10 @@ async fn training(
     let (id, attempt) = (job.id, job.attempt);
     let checkpoints = tokio::task::spawn_blocking(move || paths.checkpoints(id, attempt)).await;
     Ok(TrainRun {
-        job: job.id,
-        attempt: job.attempt,
+        common: common(context, job, dataset),
         spec: spec.clone(),
-        dataset,
         weights: weights.map_err(|error| unreadable(job, &error))?,
-        device: job.device.clone(),
-        threads: process::threads(context.config.train_threads),
         checkpoints: checkpoints.unwrap_or_default(),
-        seconds_used: seconds_used(job),
         activations: activations::known(context, &version).await,
         max_activation_bytes: context.config.limits.max_activation_bytes,
     })
@@ -79,13 +75,9 @@ async fn evaluation(
     let model = find_model(context, job, &spec.model).await?;
     refuse(dataset.faults_for_evaluation(&model.card.classes))?;
     Ok(EvaluateRun {
-        job: job.id,
+        common: common(context, job, dataset_input(context, job, dataset).await?),
         spec: spec.clone(),
         model: model_files(context, job, model).await?,
-        dataset: dataset_input(context, job, dataset).await?,
-        device: job.device.clone(),
-        threads: process::threads(context.config.train_threads),
-        seconds_used: seconds_used(job),
     })
 }
 
@@ -98,13 +90,9 @@ async fn predictions(
     let model = find_model(context, job, &spec.model).await?;
     refuse(dataset.faults_for_predictions())?;
     Ok(BatchPredictRun {
-        job: job.id,
+        common: common(context, job, dataset_input(context, job, dataset).await?),
         spec: spec.clone(),
         model: model_files(context, job, model).await?,
-        dataset: dataset_input(context, job, dataset).await?,
-        device: job.device.clone(),
-        threads: process::threads(context.config.train_threads),
-        seconds_used: seconds_used(job),
     })
 }
 
@@ -171,8 +159,15 @@ pub fn segment_as_files(context: &Context, files: &SegmentFiles) -> Segment {
     }
 }
 
-fn seconds_used(job: &ClaimedJob) -> f64 {
-    job.milliseconds_used as f64 / 1000.0
+fn common(context: &Context, job: &ClaimedJob, dataset: DatasetInput) -> JobRun {
+    JobRun {
+        job: job.id,
+        attempt: job.attempt,
+        dataset,
+        device: job.device.clone(),
+        threads: process::threads(context.config.train_threads),
+        seconds_used: job.milliseconds_used as f64 / 1000.0,
+    }
 }
 
 fn refuse(faults: Vec<FieldError>) -> Result<(), Verdict> {

@@ -6,8 +6,8 @@ use std::{path::Path, time::Duration};
 
 use super::{
     context::Context,
-    errand::{self, Errand},
     prepare::as_files,
+    waited::{self, WaitedRun},
 };
 use crate::{
     digest,
@@ -39,8 +39,7 @@ pub async fn preview(context: &Context, dataset: Dataset, spec: PreviewSpec) -> 
         threads: process::threads(context.config.train_threads).min(THREADS),
     }));
     let limits = &context.config.limits;
-    let errand = Errand {
-        command: "preview",
+    let waited = WaitedRun {
         run,
         deadline: limits.preview_deadline(),
     };
@@ -49,12 +48,10 @@ pub async fn preview(context: &Context, dataset: Dataset, spec: PreviewSpec) -> 
         let detail = format!("the preview took longer than {seconds} s; ask for fewer images or views");
         Error::new(Kind::Timeout, "preview-timeout", detail)
     };
-    let refused = |error| errand::refusal("preview-failed", error);
-    match errand::send(context, errand, too_slow, refused).await? {
+    let refused = |error| waited::refusal("preview-failed", error);
+    match waited::run(context, waited, too_slow, refused).await? {
         (dir, RunResult::Previewed { sheet }) => take(dir.path(), &sheet).await,
-        _ => Err(Error::internal(anyhow::anyhow!(
-            "a preview brought something else"
-        ))),
+        _ => Err(waited::of_another_kind("preview")),
     }
 }
 

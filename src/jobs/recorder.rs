@@ -23,8 +23,6 @@ use crate::{
     store::{JobUpdate, Store},
 };
 
-/// Messages that may wait for the database.
-pub const IN_FLIGHT: usize = 64;
 /// Longest time that an event waits for others to be written with; each act costs a flush of the disk.
 const LONGEST_WAIT: Duration = Duration::from_millis(250);
 /// Most events in one act.

@@ -43,8 +43,6 @@ const SHOWN_GARBAGE: u64 = 10;
 /// A child that is to be started.
 pub struct Run<'a> {
     pub program: &'a Path,
-    /// `ingest`, `train`, `evaluate`, `lr-find` or `batch-predict`.
-    pub command: &'a str,
     /// Its folder, with the run file in it.
     pub dir: &'a Path,
     pub log: Log,
@@ -106,11 +104,7 @@ pub async fn supervise<C>(
     messages: mpsc::Sender<WorkerMessage>,
     stop: impl Future<Output = Stop<C>>,
 ) -> Report<C> {
-    let arguments = [
-        OsStr::new(run.command),
-        OsStr::new("--run-dir"),
-        run.dir.as_os_str(),
-    ];
+    let arguments = [OsStr::new("run"), OsStr::new("--run-dir"), run.dir.as_os_str()];
     let started = process::spawn(run.program, &arguments, run.dir, FreedMemory::GivenBack).await;
     let (mut child, pipes) = match started {
         Ok(started) => started,

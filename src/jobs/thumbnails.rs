@@ -13,9 +13,9 @@ use std::{
 use super::{
     blocking::blocking,
     context::Context,
-    errand::{self, Errand},
     kept::{self, Cache},
     prepare::segment_as_files,
+    waited::{self, WaitedRun},
 };
 use crate::{
     digest,
@@ -85,8 +85,7 @@ async fn draw(
         side,
         threads: process::threads(context.config.ingest_threads).min(THREADS),
     });
-    let errand = Errand {
-        command: "thumbnails",
+    let waited = WaitedRun {
         run,
         deadline: context.config.limits.preview_deadline(),
     };
@@ -94,13 +93,13 @@ async fn draw(
         let detail = "the thumbnails were not drawn in time; try again in a moment";
         Error::new(Kind::Timeout, "preview-timeout", detail)
     };
-    let refused = |error| errand::refusal("thumbnails-failed", error);
-    match errand::send(context, errand, too_slow, refused).await? {
+    let refused = |error| waited::refusal("thumbnails-failed", error);
+    match waited::run(context, waited, too_slow, refused).await? {
         (dir, RunResult::Drawn { thumbnails }) => {
             let to = path.to_owned();
             blocking(move || take(dir.path(), &thumbnails, &to)).await
         }
-        _ => Err(Error::internal(anyhow::anyhow!("thumbnails are something else"))),
+        _ => Err(waited::of_another_kind("thumbnails")),
     }
 }
 
@@ -122,7 +121,7 @@ fn neighbours(manifest: &Path, neighbourhood: u32, segment: u32) -> Result<Vec<M
 
 /// Puts a file that a child made in its place.
 fn take(dir: &Path, made: &Artifact, to: &Path) -> Result<()> {
-    errand::check(dir, made, MAX_FILE)?;
+    waited::check(dir, made, MAX_FILE)?;
     if let Some(folder) = to.parent() {
         private::create_dir_all(folder)?;
     }

@@ -1,4 +1,4 @@
-//! The life of a one-shot child (`ingest`, `train`, `evaluate`, `lr-find`, `batch-predict`, `preview`, `thumbnails`, `import`, `export`): read what is wanted, do it, write the result last, leave with a status that says
+//! The life of a one-shot child (`finetuned-worker run`): read what is wanted, do it, write the result last, leave with a status that says
 //! which of these came about.
 //!
 //! Statuses: 0 with a result file, [`EXIT_STOPPED`] without one because the server asked, [`EXIT_DISK_FULL`] where it has no room,
@@ -6,15 +6,11 @@
 
 use std::{fs, path::Path};
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use rustix::process::{self, Resource, Rlimit};
 
 use crate::{
-    domain::{
-        damage::Damaged,
-        dataset::DatasetError,
-        job::{FailureCode, JobError},
-    },
+    domain::job::{FailureCode, JobError},
     protocol::{EXIT_DISK_FULL, EXIT_STOPPED, ImportRun, IngestRun, RunResult, RunSpec},
     worker::{
         child::{Reporter, RunDir, StopFlag, Stopped},
@@ -29,35 +25,22 @@ use crate::{
 /// `EX_SOFTWARE`
 pub const EXIT_INTERNAL: i32 = 70;
 
-/// Which of them a child was started as.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    Ingest,
-    Train,
-    Evaluate,
-    LrFind,
-    BatchPredict,
-    Preview,
-    Thumbnails,
-    Import,
-    Export,
-}
-
 /// Carries out what the run directory asks for and returns the status to leave with.
-pub fn run(kind: Kind, folder: &Path, reporter: &Reporter, stop: &StopFlag) -> i32 {
+pub fn run(folder: &Path, reporter: &Reporter, stop: &StopFlag) -> i32 {
     let dir = RunDir::new(folder);
     let spec = dir.spec().context("the run file cannot be read");
     let dir = match &spec {
         Ok(spec) if spec.waits_for_disk() => dir.waiting_for_room(reporter, stop),
         _ => dir,
     };
-    let outcome = fault::caught(|| carry_out(kind, spec?, &dir, reporter, stop));
+    let is_export = matches!(spec, Ok(RunSpec::Export(_)));
+    let outcome = fault::caught(|| carry_out(spec?, &dir, reporter, stop));
     let outcome = outcome.unwrap_or_else(|fault| Err(fault.into()));
     let result = match outcome {
         Ok(result) => result,
         Err(fault) if fault.is::<Stopped>() => return EXIT_STOPPED,
-        Err(fault) => match explained(kind, &fault) {
-            Some(result) => result,
+        Err(fault) => match explained(&fault, is_export) {
+            Some(error) => RunResult::Failed(error),
             None => {
                 eprintln!("finetuned-worker: {fault:#}");
                 return EXIT_INTERNAL;
@@ -77,101 +60,60 @@ pub fn run(kind: Kind, folder: &Path, reporter: &Reporter, stop: &StopFlag) -> i
     }
 }
 
-fn carry_out(
-    kind: Kind,
-    spec: RunSpec,
-    dir: &RunDir,
-    reporter: &Reporter,
-    stop: &StopFlag,
-) -> anyhow::Result<RunResult> {
-    match (kind, spec) {
-        (Kind::Ingest, RunSpec::Ingest(spec)) => {
+fn carry_out(spec: RunSpec, dir: &RunDir, reporter: &Reporter, stop: &StopFlag) -> anyhow::Result<RunResult> {
+    match spec {
+        RunSpec::Ingest(spec) => {
             bound_resources(&spec);
             ingest::run(&spec, dir, reporter, stop)
         }
-        (Kind::Train, RunSpec::Train(spec)) => {
+        RunSpec::Train(spec) => {
             device::prepare();
             train::run(&spec, dir, reporter, stop)
         }
-        (Kind::Evaluate, RunSpec::Evaluate(spec)) => {
+        RunSpec::Evaluate(spec) => {
             device::prepare();
             train::evaluate(&spec, dir, reporter, stop)
         }
-        (Kind::LrFind, RunSpec::LrFind(spec)) => {
+        RunSpec::LrFind(spec) => {
             device::prepare();
             train::find_lr(&spec, dir, reporter, stop)
         }
-        (Kind::BatchPredict, RunSpec::BatchPredict(spec)) => {
+        RunSpec::BatchPredict(spec) => {
             device::prepare();
             train::batch_predict(&spec, dir, reporter, stop)
         }
-        (Kind::Preview, RunSpec::Preview(spec)) => train::preview(&spec, dir, reporter, stop),
-        (Kind::Thumbnails, RunSpec::Thumbnails(spec)) => thumbnails::draw(&spec, dir, stop),
-        (Kind::Import, RunSpec::Import(spec)) => {
+        RunSpec::Preview(spec) => train::preview(&spec, dir, reporter, stop),
+        RunSpec::Thumbnails(spec) => thumbnails::draw(&spec, dir, stop),
+        RunSpec::Import(spec) => {
             bound_import(&spec);
             import::run(&spec, dir, reporter, stop)
         }
-        (Kind::Import, _) => bail!("the run file does not ask for an import"),
-        (Kind::Export, RunSpec::Export(spec)) => export::run(&spec, dir, stop),
-        (Kind::Ingest, _) => bail!("the run file does not ask for an ingest"),
-        (Kind::Train, _) => bail!("the run file does not ask for a training"),
-        (Kind::Evaluate, _) => bail!("the run file does not ask for an evaluation"),
-        (Kind::LrFind, _) => bail!("the run file does not ask for a search for a learning rate"),
-        (Kind::BatchPredict, _) => bail!("the run file does not ask for a batch prediction"),
-        (Kind::Preview, _) => bail!("the run file does not ask for a preview"),
-        (Kind::Thumbnails, _) => bail!("the run file does not ask for thumbnails"),
-        (Kind::Export, _) => bail!("the run file does not ask for an export"),
+        RunSpec::Export(spec) => export::run(&spec, dir, stop),
     }
 }
 
 /// Failures that a person can do something about, and that would come again if the same were tried again.
-fn explained(kind: Kind, fault: &anyhow::Error) -> Option<RunResult> {
+fn explained(fault: &anyhow::Error, is_export: bool) -> Option<JobError> {
     if fault.chain().any(disk::is_disk_full) {
         let message =
             "the server's disk is full; delete datasets or models that are no longer needed and try again";
-        return Some(failure(kind, FailureCode::DiskFull, "disk_full", message));
+        return Some(JobError::new(FailureCode::DiskFull, message));
     }
     if let Some(damaged) = damage_in(fault) {
-        let message = damaged.to_string();
-        return Some(failure(kind, FailureCode::DataDamaged, Damaged::CODE, &message));
+        return Some(JobError::new(FailureCode::DataDamaged, damaged.to_string()));
     }
     let out_of_memory = fault
         .chain()
         .any(|cause| matches!(TorchFault::read(&cause.to_string()), TorchFault::OutOfMemory(_)));
-    if out_of_memory {
-        let message = match kind {
-            Kind::Export => "memory does not suffice; try again when the server has less to do",
-            _ => {
+    out_of_memory.then(|| {
+        let message = match is_export {
+            true => "memory does not suffice; try again when the server has less to do",
+            false => {
                 "memory does not suffice; choose a smaller `batch_size`, a smaller `image.size` or a smaller network"
             }
         };
-        return Some(failure(kind, FailureCode::OutOfMemory, "out_of_memory", message));
-    }
-    None
-}
-
-fn failure(kind: Kind, code: FailureCode, dataset_code: &str, message: &str) -> RunResult {
-    let message = message.to_owned();
-    match kind {
-        Kind::Train
-        | Kind::Evaluate
-        | Kind::LrFind
-        | Kind::BatchPredict
-        | Kind::Preview
-        | Kind::Thumbnails
-        | Kind::Import
-        | Kind::Export => RunResult::Failed {
-            error: JobError { code, message },
-        },
-        Kind::Ingest => RunResult::Rejected {
-            error: DatasetError {
-                code: dataset_code.to_owned(),
-                message,
-            },
-            report: None,
-            report_entries: None,
-        },
-    }
+        JobError::new(FailureCode::OutOfMemory, message)
+    })
 }
 
 /// Work that nobody waits for by the second gives way to predictions, and to the server where the host runs out of memory.
@@ -247,37 +189,25 @@ mod tests {
     use anyhow::anyhow;
 
     use super::*;
+    use crate::domain::damage::Damaged;
 
     #[test]
     fn what_a_person_can_mend_becomes_a_result_and_the_rest_does_not() {
         let full = anyhow::Error::from(io::Error::from(io::ErrorKind::StorageFull))
             .context("writing the checkpoint");
-        let result = explained(Kind::Train, &full);
-        assert!(matches!(result, Some(RunResult::Failed { error }) if error.code == FailureCode::DiskFull));
+        let code = |fault: &anyhow::Error| explained(fault, false).map(|error| error.code);
+        assert_eq!(code(&full), Some(FailureCode::DiskFull));
         let damaged = anyhow::Error::from(Damaged::new("it")).context("reading it");
-        let result = explained(Kind::Export, &damaged);
-        assert!(
-            matches!(result, Some(RunResult::Failed { error }) if error.code == FailureCode::DataDamaged)
-        );
-        let result = explained(Kind::Ingest, &full);
-        assert!(matches!(result, Some(RunResult::Rejected { error, .. }) if error.code == "disk_full"));
+        assert_eq!(code(&damaged), Some(FailureCode::DataDamaged));
         let memory = anyhow!("CUDA out of memory. Tried to allocate 2.00 GiB").context("step 12");
-        let result = explained(Kind::Train, &memory);
-        assert!(
-            matches!(result, Some(RunResult::Failed { error }) if error.code == FailureCode::OutOfMemory)
-        );
-        assert_eq!(explained(Kind::Train, &anyhow!("a bug")), None);
+        assert_eq!(code(&memory), Some(FailureCode::OutOfMemory));
+        assert_eq!(code(&anyhow!("a bug")), None);
     }
 
     #[test]
     fn a_directory_without_a_run_file_is_an_internal_error() {
         let folder = tempfile::tempdir().unwrap();
-        let status = run(
-            Kind::Train,
-            folder.path(),
-            &Reporter::to(io::sink()),
-            &StopFlag::default(),
-        );
+        let status = run(folder.path(), &Reporter::to(io::sink()), &StopFlag::default());
         assert_eq!(status, EXIT_INTERNAL);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
     }

@@ -282,9 +282,11 @@ async fn before_its_end_a_job_has_no_predictions_yet() {
     let folder = tempfile::tempdir().unwrap();
     let worker = folder.path().join("worker");
     let script = r#"#!/bin/sh
-case "$1" in
+task=$1
+[ "$task" = run ] && task=$(sed -n 's/^  "kind": "\([a-z_]*\)".*/\1/p;T;q' run.json)
+case "$task" in
 devices) echo '[{"name":"cpu","description":"a stand-in","threads":1,"memory_bytes":1}]' ;;
-batch-predict)
+batch_predict)
     echo '{"message":"progress","progress":{"epoch":1,"epochs":1,"step":3,"steps":24,"images_per_second":9.5,"eta_seconds":2}}'
     cat > /dev/null
     exit 75 ;;

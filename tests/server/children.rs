@@ -119,6 +119,8 @@ async fn expect_nobody(data_dir: &Path, within: Duration) {
 /// A program in the worker's place. Another process writes it: while one of ours held it open, a child that another test starts in this
 /// moment would hold it too, and then the kernel refuses to run it.
 fn script(folder: &Path, text: &str) -> PathBuf {
+    const TASK: &str = r#"task=$1
+[ "$task" = run ] && task=$(sed -n 's/^  "kind": "\([a-z_]*\)".*/\1/p;T;q' run.json)"#;
     let path = folder.join("worker");
     let devices = r#"[ "$1" = devices ] && exec "$REAL" devices"#;
     let real = env!("CARGO_BIN_EXE_finetuned-worker");
@@ -129,7 +131,7 @@ fn script(folder: &Path, text: &str) -> PathBuf {
         .spawn()
         .unwrap();
     let mut stdin = writer.stdin.take().unwrap();
-    write!(stdin, "#!/bin/sh\nREAL='{real}'\n{devices}\n{text}\n").unwrap();
+    write!(stdin, "#!/bin/sh\nREAL='{real}'\n{devices}\n{TASK}\n{text}\n").unwrap();
     drop(stdin);
     assert!(writer.wait().unwrap().success());
     path
@@ -309,7 +311,7 @@ async fn add_an_image(api: &Api) -> crate::support::api::Answer {
 async fn who_waits_for_a_child_that_is_killed_is_asked_to_come_back() {
     let (data, bundle) = prepared().await;
     let beside = tempfile::tempdir().unwrap();
-    let once = r#"mkdir "$(dirname "$0")/killed-$1" 2> /dev/null && kill -KILL $$; exec "$REAL" "$@""#;
+    let once = r#"mkdir "$(dirname "$0")/killed-$task" 2> /dev/null && kill -KILL $$; exec "$REAL" "$@""#;
     let worker = script(beside.path(), once);
     let server = Server::on(data, |config| config.worker = Some(worker)).await;
     let api = &server.api;
@@ -359,7 +361,7 @@ async fn who_waits_for_a_child_that_is_killed_is_asked_to_come_back() {
 async fn a_child_that_breaks_down_by_itself_is_our_fault() {
     let (data, _) = prepared().await;
     let beside = tempfile::tempdir().unwrap();
-    let worker = script(beside.path(), r#"[ "$1" = export ] && exit 70; kill -SEGV $$"#);
+    let worker = script(beside.path(), r#"[ "$task" = export ] && exit 70; kill -SEGV $$"#);
     let server = Server::on(data, |config| config.worker = Some(worker)).await;
     server
         .api

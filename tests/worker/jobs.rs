@@ -15,8 +15,8 @@ use finetuned::{
     id::{DatasetId, JobId},
     limits::IngestLimits,
     protocol::{
-        DatasetInput, EXIT_STOPPED, IngestResult, IngestRun, RESULT_FILE, RUN_FILE, RunResult, RunSpec,
-        Segment, TrainResult, TrainRun, WeightsSource, WorkerMessage, frames::ModelFiles,
+        DatasetInput, EXIT_STOPPED, IngestResult, IngestRun, JobRun, RESULT_FILE, RUN_FILE, RunResult,
+        RunSpec, Segment, TrainResult, TrainRun, WeightsSource, WorkerMessage, frames::ModelFiles,
     },
 };
 use serde_json::{Value, json};
@@ -32,8 +32,8 @@ fn run_dir(spec: &RunSpec) -> TempDir {
     folder
 }
 
-fn start(task: &str, folder: &TempDir) -> Worker<String> {
-    Worker::with_lines([task.as_ref(), "--run-dir".as_ref(), folder.path().as_os_str()])
+fn start(folder: &TempDir) -> Worker<String> {
+    Worker::with_lines(["run".as_ref(), "--run-dir".as_ref(), folder.path().as_os_str()])
 }
 
 fn result_of(folder: &TempDir) -> RunResult {
@@ -41,8 +41,8 @@ fn result_of(folder: &TempDir) -> RunResult {
 }
 
 /// Runs a child to its end and returns what it said and its result.
-fn finished(task: &str, folder: &TempDir) -> (Vec<WorkerMessage>, RunResult) {
-    let (lines, status, errors) = start(task, folder).end();
+fn finished(folder: &TempDir) -> (Vec<WorkerMessage>, RunResult) {
+    let (lines, status, errors) = start(folder).end();
     assert_eq!(status.code(), Some(0), "{errors}");
     (
         lines.iter().map(|line| message(line)).collect(),
@@ -82,7 +82,7 @@ fn ingested(pictures: u32) -> Dataset {
     let archive = uploads.path().join("drawn.zip");
     drawn::archive(&archive, pictures);
     let folder = run_dir(&ingest_run(archive));
-    match finished("ingest", &folder).1 {
+    match finished(&folder).1 {
         RunResult::Ingested(result) => Dataset {
             folder,
             result: *result,
@@ -124,11 +124,10 @@ impl Dataset {
     }
 
     fn training(&self, spec: Value, attempt: u32, checkpoints: Vec<PathBuf>) -> TempDir {
-        run_dir(&RunSpec::Train(Box::new(TrainRun {
-            attempt,
-            checkpoints,
-            ..self.run(spec, WeightsSource::None)
-        })))
+        let mut run = self.run(spec, WeightsSource::None);
+        run.common.attempt = attempt;
+        run.checkpoints = checkpoints;
+        run_dir(&RunSpec::Train(Box::new(run)))
     }
 
     /// So few steps train no whole network; a head upon the features of a random one tells red from blue.
@@ -163,16 +162,18 @@ impl Dataset {
 
     fn run(&self, spec: Value, weights: WeightsSource) -> TrainRun {
         TrainRun {
-            job: self.job,
-            attempt: 1,
+            common: JobRun {
+                job: self.job,
+                attempt: 1,
+                dataset: self.input(),
+                device: "cpu".into(),
+                // One thread each: tests run side by side, and threads that wait for each other do badly on a machine that is full.
+                threads: 1,
+                seconds_used: 0.0,
+            },
             spec: JobSpec::parse(&spec).unwrap(),
-            dataset: self.input(),
             weights,
-            device: "cpu".into(),
-            // One thread each: tests run side by side, and threads that wait for each other do badly on a machine that is full.
-            threads: 1,
             checkpoints: Vec::new(),
-            seconds_used: 0.0,
             activations: Vec::new(),
             max_activation_bytes: 1 << 30,
         }
@@ -187,7 +188,7 @@ fn spec(epochs: u32) -> Value {
 }
 
 fn trained(folder: &TempDir) -> (Vec<WorkerMessage>, TrainResult) {
-    match finished("train", folder) {
+    match finished(folder) {
         (messages, RunResult::Trained(result)) => (messages, *result),
         (_, other) => panic!("{other:?}"),
     }
@@ -240,7 +241,7 @@ fn a_training_that_is_stopped_and_gone_on_with_ends_as_if_nothing_had_happened()
     let undisturbed = trained(&dataset.training(spec(2), 1, Vec::new())).1;
 
     let first = dataset.training(spec(2), 1, Vec::new());
-    let mut child = start("train", &first);
+    let mut child = start(&first);
     let mut said = Vec::new();
     let begun = |message: &WorkerMessage| matches!(message, WorkerMessage::Step { .. });
     while !said.last().is_some_and(begun) {
@@ -277,8 +278,8 @@ fn an_archive_without_images_is_rejected_with_a_reason() {
         .finish()
         .unwrap();
     let folder = run_dir(&ingest_run(archive));
-    match finished("ingest", &folder).1 {
-        RunResult::Rejected { error, .. } => assert_eq!(error.code, "no_images"),
+    match finished(&folder).1 {
+        RunResult::Refused(error) => assert_eq!(error.code, "no_images"),
         other => panic!("{other:?}"),
     }
 }
@@ -291,8 +292,8 @@ fn weights_that_cannot_be_had_fail_the_job_with_what_to_do() {
         message: message.to_owned(),
     };
     let folder = run_dir(&RunSpec::Train(Box::new(dataset.run(spec(1), unavailable))));
-    match finished("train", &folder).1 {
-        RunResult::Failed { error } => assert_eq!(error.message, message),
+    match finished(&folder).1 {
+        RunResult::Failed(error) => assert_eq!(error.message, message),
         other => panic!("{other:?}"),
     }
 }
@@ -303,7 +304,7 @@ fn a_run_directory_for_something_else_is_an_internal_error_in_one_line() {
     let archive = elsewhere.path().join("archive.zip");
     std::fs::write(&archive, b"nothing that is read").unwrap();
     let folder = run_dir(&ingest_run(archive));
-    let (lines, status, errors) = start("train", &folder).end();
+    let (lines, status, errors) = start(&folder).end();
     assert_eq!(status.code(), Some(70));
     assert!(lines.is_empty());
     assert_eq!(errors.trim().lines().count(), 1, "{errors}");

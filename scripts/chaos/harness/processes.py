@@ -1,5 +1,6 @@
 """Processes by number *and* start time: a number alone may belong to somebody else a moment later."""
 
+import json
 import os
 import signal
 import threading
@@ -38,6 +39,16 @@ def command(pid):
         return Path(f"/proc/{pid}/cmdline").read_bytes().rstrip(b"\0").decode(errors="replace").split("\0")
     except OSError:
         return []
+
+
+def work(words):
+    """What a worker of this command line does: the kind in its run file, else its command."""
+    if len(words) < 2 or words[1] != "run":
+        return words[1] if len(words) > 1 else ""
+    try:
+        return json.loads((Path(words[-1]) / "run.json").read_text())["kind"]
+    except (OSError, ValueError):
+        return ""
 
 
 def send(one, number):

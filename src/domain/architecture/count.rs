@@ -1,71 +1,24 @@
-//! How large a network is: parameters and multiply-adds, summed over the layers of its design.
+//! How large a network is: parameters and multiply-adds, summed over its layers.
 
-use super::{
-    Architecture,
-    design::{Convolution, Design, Shortcut},
-};
+use super::{Architecture, layer::Layer, shape::Shape};
 
 impl Architecture {
-    /// Numbers that can learn, with a head of `classes`: weights of convolutions, scale and shift of BatchNorm, weights and biases of the
-    /// head. PyTorch counts the same with `sum(p.numel() for p in model.parameters())`.
+    /// Numbers that can learn, with a head of `classes`. PyTorch counts the same with `sum(p.numel() for p in model.parameters())`.
     pub fn parameters(self, classes: u64) -> u64 {
-        let design = Design::of(self);
-        let (mut sum, side) = (0, u64::from(self.native_size()));
-        each_convolution(&design, side, |convolution, _| {
-            sum += convolution.weights() + 2 * convolution.to;
-        });
-        sum + (design.features() + 1) * classes
+        let tensors = self.design().tensors(classes).into_iter();
+        let learning = tensors.filter(|(_, _, tensor)| tensor.learns());
+        learning.map(|(_, _, tensor)| tensor.numbers()).sum()
     }
 
-    /// Multiplications, each with its addition, for one picture of `side × side` pixels: of convolutions and the head, which is what
-    /// torchvision publishes as GFLOPS. BatchNorm, pooling and additions are not counted.
+    /// Multiplications, each with its addition, for one picture of `side × side` pixels: of convolutions, linear layers and attention,
+    /// which is what torchvision publishes as GFLOPS. Normalisation, pooling and additions are not counted.
     pub fn multiply_adds(self, classes: u64, side: u32) -> u64 {
-        let design = Design::of(self);
+        let design = self.design();
         let mut sum = 0;
-        each_convolution(&design, side.into(), |convolution, places| {
-            sum += convolution.weights() * places;
-        });
-        sum + design.features() * classes
-    }
-}
-
-impl Convolution {
-    fn weights(&self) -> u64 {
-        self.to * (self.from / self.groups) * self.side * self.side
-    }
-
-    /// Side of what leaves it.
-    fn shrink(&self, side: u64) -> u64 {
-        shrunk(side, self.side, self.stride)
-    }
-}
-
-/// Side of what leaves a window that is padded by half of its own side.
-fn shrunk(side: u64, window: u64, stride: u64) -> u64 {
-    (side + 2 * (window / 2)).saturating_sub(window) / stride + 1
-}
-
-/// Calls `each` with every convolution and the number of places that it computes in a picture of `side × side`.
-fn each_convolution(design: &Design, mut side: u64, mut each: impl FnMut(&Convolution, u64)) {
-    let mut visit = |convolution: &Convolution, side: u64| {
-        let after = convolution.shrink(side);
-        each(convolution, after * after);
-        after
-    };
-    let stem = design.stem();
-    side = visit(&stem.convolution, side);
-    if stem.pooling {
-        side = shrunk(side, 3, 2);
-    }
-    for (_, blocks) in design.blocks() {
-        for block in blocks {
-            if let Shortcut::Projection(projection) = &block.shortcut {
-                visit(projection, side);
-            }
-            for convolution in &block.branch {
-                side = visit(convolution, side);
-            }
-        }
+        let mut count = |layer: &Layer, _, input: Shape| sum += layer.op.multiply_adds(input);
+        let (_, features) = design.follow(side, &mut count);
+        design.head(classes).follow("", features, &mut count);
+        sum
     }
 }
 

@@ -78,7 +78,7 @@ async fn a_job_whose_events_find_the_disk_full_tells_each_of_them_once_there_is_
 #[tokio::test]
 async fn a_child_that_finds_the_disk_full_and_leaves_fails_no_job() {
     let (stand, _, job) = with_job(json!({"max_attempts": 1})).await;
-    let train = r#"result '{"outcome":"failed","error":{"code":"disk_full","message":"it is full"}}'"#;
+    let train = r#"result '{"outcome":"failed","code":"disk_full","message":"it is full"}'"#;
     let running = Running::start(&stand, worker(&stand, train, ""));
     until_waiting(&running.jobs, job, Some(WaitingFor::Disk)).await;
     running.stop().await;
@@ -89,7 +89,7 @@ async fn a_child_that_finds_the_disk_full_and_leaves_fails_no_job() {
 #[tokio::test]
 async fn a_job_that_waits_for_the_disk_can_be_cancelled() {
     let (stand, _, job) = with_job(json!({})).await;
-    let train = r#"result '{"outcome":"failed","error":{"code":"disk_full","message":"it is full"}}'"#;
+    let train = r#"result '{"outcome":"failed","code":"disk_full","message":"it is full"}'"#;
     let running = Running::start(&stand, worker(&stand, train, ""));
     until_waiting(&running.jobs, job, Some(WaitingFor::Disk)).await;
     stand.store.cancel_job(job).await.unwrap();

@@ -74,8 +74,7 @@ async fn a_model_that_is_not_what_its_result_says_is_not_taken() {
 #[tokio::test]
 async fn what_a_worker_says_of_its_failure_is_what_the_job_says() {
     let (stand, _, job) = with_job(json!({})).await;
-    let train =
-        r#"result '{"outcome":"failed","error":{"code":"out_of_memory","message":"use batches of 16"}}'"#;
+    let train = r#"result '{"outcome":"failed","code":"out_of_memory","message":"use batches of 16"}'"#;
     let running = Running::start(&stand, worker(&stand, train, ""));
     let row = stand.until(job, |job| job.status.is_end()).await;
     assert_eq!((row.status, row.attempt), (JobStatus::Failed, 1));

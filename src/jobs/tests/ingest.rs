@@ -69,7 +69,7 @@ async fn what_cannot_be_used_says_why_and_keeps_its_report() {
     let id = uploaded(&stand, "flowers").await;
     let ingest = r#"
         printf 'entries' > report
-        result '{"outcome":"rejected","error":{"code":"no_images","message":"there is no image in it"},
+        result '{"outcome":"refused","code":"no_images","message":"there is no image in it",
             "report":{"used":0,"skipped":3,"ignored":0,"duplicates":0,"leaks":0,"warnings":[]},"report_entries":'"$(artifact report)"'}'
     "#;
     let running = Running::start(&stand, worker(&stand, "", ingest));

@@ -64,7 +64,7 @@ async fn a_search_for_a_learning_rate_is_tried_again_and_does_not_go_on_from_che
         printf '{}' > lr_find.json
         result '{"outcome":"lr_found","curve":'"$(artifact lr_find.json)"'}'
     "#;
-    let running = Running::start(&stand, worker_doing(&stand, "lr-find", script));
+    let running = Running::start(&stand, worker_doing(&stand, "lr_find", script));
     let row = stand.until(job, |job| job.status.is_end()).await;
     assert_eq!(
         (row.status, row.attempt, row.model),
@@ -91,7 +91,7 @@ async fn a_result_of_another_kind_is_none() {
         printf '{}' > evaluation.json
         result '{"outcome":"evaluated","evaluation":'"$(artifact evaluation.json)"'}'
     "#;
-    let running = Running::start(&stand, worker_doing(&stand, "lr-find", script));
+    let running = Running::start(&stand, worker_doing(&stand, "lr_find", script));
     let row = stand.until(job, |job| job.status.is_end()).await;
     assert_eq!(row.error.unwrap().code, FailureCode::WorkerCrashed);
     assert_eq!(stand.store.job_result(job).await.unwrap(), None);
@@ -136,7 +136,7 @@ async fn a_batch_prediction_leaves_two_files_that_go_with_its_job() {
     let dataset = stand.dataset_of("foreign", &["wasps"]).await;
     let spec = json!({"kind": "batch-predict", "model": model.id.to_string(), "top_k": 3});
     let job = stand.submit(&dataset, spec).await;
-    let running = Running::start(&stand, worker_doing(&stand, "batch-predict", PREDICTED));
+    let running = Running::start(&stand, worker_doing(&stand, "batch_predict", PREDICTED));
     let row = stand.until(job, |job| job.status.is_end()).await;
     assert_eq!((row.status, row.error), (JobStatus::Succeeded, None));
     assert_eq!((row.kind, row.model), (JobKind::BatchPredict, None));
@@ -175,7 +175,7 @@ async fn a_batch_prediction_that_is_interrupted_begins_anew() {
     let script = format!(
         "[ \"$attempt\" = 1 ] && {{ : > predictions.jsonl; exit 9; }}\n[ -e predictions.jsonl ] && exit 8\n{PREDICTED}"
     );
-    let running = Running::start(&stand, worker_doing(&stand, "batch-predict", &script));
+    let running = Running::start(&stand, worker_doing(&stand, "batch_predict", &script));
     let row = stand.until(job, |job| job.status.is_end()).await;
     assert_eq!((row.status, row.attempt), (JobStatus::Succeeded, 2));
     assert_eq!(row.predictions.unwrap().images, 1);
@@ -195,7 +195,7 @@ async fn a_batch_prediction_is_cancelled_without_a_trace_of_its_rows() {
         until_stdin_ends
         exit 75
     "#;
-    let running = Running::start(&stand, worker_doing(&stand, "batch-predict", script));
+    let running = Running::start(&stand, worker_doing(&stand, "batch_predict", script));
     stand.until(job, |job| job.progress.is_some()).await;
     stand.store.cancel_job(job).await.unwrap();
     let row = stand.until(job, |job| job.status.is_end()).await;

@@ -9,7 +9,7 @@ use super::*;
 use crate::{
     domain::{dataset::DatasetStatus, job::JobStatus},
     fixtures::Lifeline,
-    jobs::{context::Context, errand, paths::Paths},
+    jobs::{context::Context, paths::Paths, waited},
     process::{FreedMemory, lock},
     protocol::{RunSpec, Segment, ThumbnailsRun},
 };
@@ -87,7 +87,7 @@ async fn an_archive_is_read_again_only_after_its_old_reader_is_gone() {
     live_in(&old, &mut lifeline, &stand).await;
     let ingest = r#"
         [ -e ../1 ] && echo "the old folder is still there" >&2 && exit 1
-        result '{"outcome":"rejected","error":{"code":"no_images","message":"there is none"}}'
+        result '{"outcome":"refused","code":"no_images","message":"there is none"}'
     "#;
     let running = Running::start(&stand, worker(&stand, "", ingest));
     lifeline.ended().await;
@@ -195,8 +195,7 @@ async fn a_caller_who_leaves_takes_the_child_and_then_its_folder_along() {
         pack_sha256: String::new(),
         pack_side: 1,
     };
-    let errand = errand::Errand {
-        command: "thumbnails",
+    let thumbnails = waited::WaitedRun {
         run: RunSpec::Thumbnails(ThumbnailsRun {
             segment,
             pictures: Vec::new(),
@@ -205,10 +204,10 @@ async fn a_caller_who_leaves_takes_the_child_and_then_its_folder_along() {
         }),
         deadline: std::time::Duration::from_secs(3600),
     };
-    let refused = |error| errand::refusal("thumbnails-failed", error);
+    let refused = |error| waited::refusal("thumbnails-failed", error);
     let too_slow = || unreachable!("it has an hour");
     tokio::select! {
-        _ = errand::send(&context, errand, too_slow, refused) => panic!("it never ends"),
+        _ = waited::run(&context, thumbnails, too_slow, refused) => panic!("it never ends"),
         () = lifeline.begun() => {}
     }
     lifeline.ended().await;

@@ -28,10 +28,13 @@ use crate::{
     process,
 };
 
-/// What stands at the beginning of every stand-in. `$here` is the folder that it shares with the test, `$attempt` counts from 1.
+/// What stands at the beginning of every stand-in. `$here` is the folder that it shares with the test, `$attempt` counts from 1, `$task`
+/// is the kind of the run, or `devices`.
 const PRELUDE: &str = r#"#!/bin/sh
 here=$(dirname "$0")
 attempt=$(basename "$PWD")
+task=$1
+[ "$task" = run ] && task=$(sed -n 's/^  "kind": "\([a-z_]*\)".*/\1/p;T;q' run.json)
 say() { printf '%s\n' "$1"; }
 progress() { printf '"progress":{"epoch":%s,"epochs":2,"step":%s,"steps":4,"images_per_second":9.5,"eta_seconds":null}' "$1" "$2"; }
 step() { say '{"message":"step","event":{"step":'$1',"epoch":1,"train_loss":0.5,"lr":0.1,"images_per_second":9.5},'"$(progress 1 $1)"'}'; }
@@ -53,16 +56,16 @@ pub fn worker(stand: &Stand, train: &str, ingest: &str) -> PathBuf {
     worker_with(stand, DEVICES, train, ingest)
 }
 
-/// The worker program where only this command is of interest.
-pub fn worker_doing(stand: &Stand, command: &str, script: &str) -> PathBuf {
+/// The worker program where only this kind of run is of interest.
+pub fn worker_doing(stand: &Stand, kind: &str, script: &str) -> PathBuf {
     let text =
-        format!("{PRELUDE}\ncase \"$1\" in\ndevices)\n{DEVICES}\n;;\n{command})\n{script}\n;;\nesac\n");
+        format!("{PRELUDE}\ncase \"$task\" in\ndevices)\n{DEVICES}\n;;\n{kind})\n{script}\n;;\nesac\n");
     stand.script("worker", &text)
 }
 
 pub fn worker_with(stand: &Stand, devices: &str, train: &str, ingest: &str) -> PathBuf {
     let text = format!(
-        "{PRELUDE}\ncase \"$1\" in\ndevices)\n{devices}\n;;\ntrain)\n{train}\n;;\ningest)\n{ingest}\n;;\nesac\n"
+        "{PRELUDE}\ncase \"$task\" in\ndevices)\n{devices}\n;;\ntrain)\n{train}\n;;\ningest)\n{ingest}\n;;\nesac\n"
     );
     stand.script("worker", &text)
 }

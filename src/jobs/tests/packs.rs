@@ -20,7 +20,7 @@ async fn what_an_attempt_packed_is_kept_although_it_died() {
     let stand = Stand::new().await;
     let dataset = stand.dataset("flowers").await;
     let job = stand.submit(&dataset, json!({"kind": "lr_find"})).await;
-    let running = Running::start(&stand, worker_doing(&stand, "lr-find", SCRIPT));
+    let running = Running::start(&stand, worker_doing(&stand, "lr_find", SCRIPT));
     let row = stand.until(job, |job| job.status.is_end()).await;
     assert_eq!((row.status, row.attempt), (JobStatus::Succeeded, 2));
     running.stop().await;
@@ -44,7 +44,7 @@ async fn without_room_for_packs_none_is_kept() {
     stand.config.limits.max_pack_bytes = 5;
     let dataset = stand.dataset("flowers").await;
     let job = stand.submit(&dataset, json!({"kind": "lr_find"})).await;
-    let running = Running::start(&stand, worker_doing(&stand, "lr-find", SCRIPT));
+    let running = Running::start(&stand, worker_doing(&stand, "lr_find", SCRIPT));
     stand.until(job, |job| job.status.is_end()).await;
     running.stop().await;
     assert!(stand.store.packs(dataset.id).await.unwrap().is_empty());

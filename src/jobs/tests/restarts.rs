@@ -82,7 +82,7 @@ async fn a_result_that_lies_in_the_folder_of_an_attempt_before_it_begins_does_no
     let (stand, _, job) = with_job(json!({"max_attempts": 1})).await;
     let folder = super::super::paths::Paths::new(&stand.config.data_dir).run_dir(&job, 1);
     std::fs::create_dir_all(&folder).unwrap();
-    let result = r#"{"outcome":"failed","error":{"code":"diverged","message":"of another time"}}"#;
+    let result = r#"{"outcome":"failed","code":"diverged","message":"of another time"}"#;
     std::fs::write(folder.join("result.json"), result).unwrap();
     let running = Running::start(&stand, worker(&stand, "exit 0", ""));
     let row = stand.until(job, |job| job.status.is_end()).await;

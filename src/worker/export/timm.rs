@@ -8,7 +8,6 @@ use serde_json::{Value, json};
 use super::{Archive, Model};
 use crate::{
     domain::{
-        architecture::design::Design,
         model::ModelCard,
         preprocessing::{Preprocessing, Resize},
     },
@@ -33,7 +32,7 @@ fn config(model: &Model) -> Value {
     let card = &model.card;
     let recipe = &card.preprocessing;
     let side = recipe.crop;
-    let pool = side.div_ceil(Design::of(card.architecture).total_stride());
+    let pool = side.div_ceil(card.architecture.total_stride());
     let (crop_mode, crop_pct) = crop(recipe);
     json!({
         "architecture": card.architecture.as_str(),

@@ -1,12 +1,6 @@
 //! Which network some weights are of, told by the shapes of its convolutions: no two of the networks that are known share them.
 
-use crate::{
-    domain::{
-        architecture::design::{Design, Shortcut},
-        spec::Architecture,
-    },
-    worker::state::StateDict,
-};
+use crate::{domain::spec::Architecture, worker::state::StateDict};
 
 /// The network whose convolutions have exactly these shapes.
 pub fn architecture(weights: &StateDict) -> Option<Architecture> {
@@ -29,21 +23,13 @@ pub fn outputs(weights: &StateDict, architecture: Architecture) -> Option<i64> {
 
 /// Shapes `[to, from / groups, side, side]` of all convolutions, sorted.
 fn convolutions(architecture: Architecture) -> Vec<Vec<i64>> {
-    let design = Design::of(architecture);
-    let blocks = design.blocks().into_iter().flat_map(|(_, blocks)| blocks);
-    let mut all = vec![design.stem().convolution];
-    for block in blocks {
-        all.extend(block.branch);
-        if let Shortcut::Projection(convolution) = block.shortcut {
-            all.push(convolution);
-        }
-    }
-    let shape = |it: &crate::domain::architecture::design::Convolution| {
-        [it.to, it.from / it.groups, it.side, it.side]
-            .map(|size| size as i64)
-            .to_vec()
-    };
-    let mut shapes: Vec<_> = all.iter().map(shape).collect();
+    let tensors = architecture.design().tensors(0).into_iter();
+    let shapes = tensors
+        .map(|(_, _, tensor)| tensor.shape)
+        .filter(|shape| shape.len() == 4);
+    let mut shapes: Vec<Vec<i64>> = shapes
+        .map(|shape| shape.into_iter().map(|length| length as i64).collect())
+        .collect();
     shapes.sort_unstable();
     shapes
 }

@@ -50,9 +50,7 @@ pub fn run(
     match import(spec, dir, reporter, stop) {
         Ok(result) => Ok(RunResult::Imported(Box::new(result))),
         Err(fault) => match fault.downcast::<Refusal>() {
-            Ok(refusal) => Ok(RunResult::Unimportable {
-                error: refusal.into_fault(),
-            }),
+            Ok(refused) => Ok(RunResult::Refused(refused.into_refusal())),
             Err(fault) => Err(fault),
         },
     }

@@ -1,7 +1,7 @@
 //! Why a file is no model, for whoever sent it. Nothing of this is the server's fault, and trying again would not help.
 
 use crate::{
-    protocol::ImportFault,
+    protocol,
     worker::{fault::TorchFault, state::StateFault},
 };
 
@@ -10,38 +10,37 @@ const LONGEST: usize = 600;
 
 #[derive(Debug, thiserror::Error)]
 #[error("{}", .0.message)]
-pub struct Refusal(ImportFault);
+pub struct Refusal(protocol::Refusal);
 
 impl Refusal {
     /// The file is of a kind that is taken, and wrong.
     pub fn new(message: impl Into<String>) -> Self {
-        Self::with(false, None, message.into())
+        Self::with("invalid", None, message.into())
     }
 
     /// A field of the request does not fit the file.
     pub fn of(pointer: &str, message: impl Into<String>) -> Self {
-        Self::with(false, Some(pointer.to_owned()), message.into())
+        Self::with("conflict", Some(pointer.to_owned()), message.into())
     }
 
     /// The file is of a kind that is not taken.
     pub fn unsupported(message: impl Into<String>) -> Self {
-        Self::with(true, None, message.into())
+        Self::with(protocol::Refusal::UNSUPPORTED, None, message.into())
     }
 
-    fn with(unsupported: bool, pointer: Option<String>, message: String) -> Self {
+    fn with(code: &str, pointer: Option<String>, message: String) -> Self {
         let harmless = message.chars().map(|c| if c.is_control() { ' ' } else { c });
         let mut shown: String = harmless.take(LONGEST).collect();
         if shown.len() < message.len() {
             shown.push('…');
         }
-        Self(ImportFault {
-            unsupported,
+        Self(protocol::Refusal {
             pointer,
-            message: shown,
+            ..protocol::Refusal::new(code, shown)
         })
     }
 
-    pub fn into_fault(self) -> ImportFault {
+    pub fn into_refusal(self) -> protocol::Refusal {
         self.0
     }
 }

@@ -16,7 +16,7 @@ use crate::{
         model_import::{DescriptionFields, ImportFormat},
         spec::JobSpec,
     },
-    protocol::ImportFault,
+    protocol,
     worker::bundle::{CARD_FILE, WEIGHTS_FILE},
 };
 
@@ -50,7 +50,7 @@ fn described(labels: &[&str]) -> DescriptionFields {
 }
 
 /// What becomes of a file, and the folder that it was left in.
-fn imported(file: &[u8], contents: ImportContents) -> (TempDir, Result<ImportResult, ImportFault>) {
+fn imported(file: &[u8], contents: ImportContents) -> (TempDir, Result<ImportResult, protocol::Refusal>) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("upload");
     fs::write(&path, file).unwrap();
@@ -67,13 +67,13 @@ fn imported(file: &[u8], contents: ImportContents) -> (TempDir, Result<ImportRes
     let reporter = Reporter::to(std::io::sink());
     let result = match run(&spec, &dir, &reporter, &StopFlag::default()).unwrap() {
         RunResult::Imported(result) => Ok(*result),
-        RunResult::Unimportable { error } => Err(error),
+        RunResult::Refused(refused) => Err(refused),
         other => panic!("{other:?}"),
     };
     (folder, result)
 }
 
-fn as_weights(file: &[u8], fields: &DescriptionFields) -> (TempDir, Result<ImportResult, ImportFault>) {
+fn as_weights(file: &[u8], fields: &DescriptionFields) -> (TempDir, Result<ImportResult, protocol::Refusal>) {
     imported(file, ImportContents::Safetensors(fields.check(10).unwrap()))
 }
 
@@ -81,7 +81,7 @@ fn made(folder: &TempDir, name: &str) -> PathBuf {
     folder.path().join("run").join(name)
 }
 
-fn refusal(file: &[u8]) -> ImportFault {
+fn refusal(file: &[u8]) -> protocol::Refusal {
     as_weights(file, &described(&CLASSES)).1.unwrap_err()
 }
 
@@ -265,7 +265,7 @@ fn a_bundle_that_is_none_says_what_is_wrong() {
     let twice = [("a/model.json", &b"{}"[..]), ("b/model.json", b"{}")];
     assert!(refused(&twice).message.contains("two files"));
     let torch = refused(&[("archive/data.pkl", b"\x80\x02."), ("archive/data/0", b"")]);
-    assert!(torch.unsupported && torch.message.contains("torch.save"));
+    assert!(torch.code == protocol::Refusal::UNSUPPORTED && torch.message.contains("torch.save"));
     let zeros = vec![0; 7 << 20];
     assert!(refused(&[(WEIGHTS_FILE, &zeros)]).message.contains("expands"));
     let large = tar_of(&[(WEIGHTS_FILE, &vec![0; 9 << 20]), (CARD_FILE, b"{}")]);
@@ -386,7 +386,10 @@ fn files_that_lie_are_refused_and_messages_stay_short() {
         (with_header("{}", &[]), "nothing"),
     ] {
         let fault = refusal(&file);
-        assert!(!fault.unsupported && !fault.message.is_empty(), "{what}");
+        assert!(
+            fault.code != protocol::Refusal::UNSUPPORTED && !fault.message.is_empty(),
+            "{what}"
+        );
     }
     let name = "n\u{1b}".repeat(100_000);
     let state = StateDict::from([(name, Tensor::from(1.0))]);

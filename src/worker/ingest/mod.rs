@@ -50,7 +50,7 @@ use super::{
 use crate::{
     digest::{self, Hasher},
     domain::{damage::Damaged, split::Split},
-    protocol::{BulkFile, IngestResult, IngestRun, ManifestImage, RunResult},
+    protocol::{BulkFile, IngestResult, IngestRun, ManifestImage, Refusal, RunResult},
 };
 
 /// Names within the run directory.
@@ -63,7 +63,7 @@ const SYNC: Duration = Duration::from_secs(900);
 
 /// Reads the archive and leaves the dataset's files in `dir`; the caller writes the result file.
 ///
-/// `Ok` holds what is the archive's own doing, [`RunResult::Rejected`] included. Errors are ours: [`Stopped`] where `stop` was set,
+/// `Ok` holds what is the archive's own doing, [`RunResult::Refused`] included. Errors are ours: [`Stopped`] where `stop` was set,
 /// otherwise a failing disk. For one archive the files are the same, byte for byte, whatever the number of threads.
 pub fn run(
     spec: &IngestRun,
@@ -88,11 +88,7 @@ pub fn run(
     ensure!(sound, Damaged::new("the dataset's archive"));
     match read {
         Ok(result) => Ok(result),
-        Err(error) => Ok(RunResult::Rejected {
-            error: error.downcast::<Rejection>()?.into_error(),
-            report: None,
-            report_entries: None,
-        }),
+        Err(error) => Ok(RunResult::Refused(error.downcast::<Rejection>()?.into_refusal())),
     }
 }
 
@@ -144,11 +140,12 @@ fn ingest(spec: &IngestRun, dir: &RunDir, pulse: &Pulse<'_>) -> anyhow::Result<R
     }
     let report_entries = report_file.finish().context("cannot write the report")?;
     if images.is_empty() {
-        return Ok(RunResult::Rejected {
-            error: no_images(summary.skipped).into_error(),
-            report: Some(Box::new(summary)),
+        let refused = no_images(summary.skipped).into_refusal();
+        return Ok(RunResult::Refused(Refusal {
             report_entries: Some(report_entries),
-        });
+            report: Some(Box::new(summary)),
+            ..refused
+        }));
     }
     let mut manifest =
         HashedFile::create(dir, MANIFEST_FILE, spec.min_free_bytes).context("cannot write the manifest")?;

@@ -1,6 +1,6 @@
 //! The whole archive cannot be used: a word for programs and a sentence for whoever packed it.
 
-use crate::{domain::dataset::DatasetError, limits::IngestLimits};
+use crate::{limits::IngestLimits, protocol::Refusal};
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
@@ -59,10 +59,7 @@ impl Rejection {
         Self::new("overlapping_entries", message)
     }
 
-    pub fn into_error(self) -> DatasetError {
-        DatasetError {
-            code: self.code.to_owned(),
-            message: self.message,
-        }
+    pub fn into_refusal(self) -> Refusal {
+        Refusal::new(self.code, self.message)
     }
 }

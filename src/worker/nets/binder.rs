@@ -7,8 +7,15 @@ use std::{collections::BTreeSet, fmt};
 
 use tch::{Device, Kind, Tensor};
 
-use super::{initialise::Init, layers::channels_last};
-use crate::{domain::architecture::Architecture, worker::state::StateDict};
+use super::{initialise, layers::channels_last};
+use crate::{
+    domain::architecture::{
+        Architecture,
+        init::Init,
+        tensors::{Role, TensorDesign},
+    },
+    worker::state::StateDict,
+};
 
 /// Hands out tensors and remembers them under their names.
 pub struct Binder<'a> {
@@ -45,10 +52,19 @@ impl<'a> Binder<'a> {
         }
     }
 
-    /// A parameter or a running statistic: 32-bit floats on the device, channels-last where it has four dimensions.
-    pub fn floats(&mut self, name: String, shape: &[i64], init: Init) -> Tensor {
+    /// A tensor by its whole name: 32-bit floats on the device, channels-last where it has four dimensions; a counter is an integer of 64
+    /// bits.
+    pub fn tensor(&mut self, name: String, design: &TensorDesign) -> Tensor {
+        let shape: Vec<i64> = design.shape.iter().map(|length| *length as i64).collect();
+        match design.role {
+            Role::Parameter(init) | Role::Statistic(init) => self.floats(name, &shape, init),
+            Role::Counter => self.counter(name),
+        }
+    }
+
+    fn floats(&mut self, name: String, shape: &[i64], init: Init) -> Tensor {
         let found = match self.source {
-            Source::Drawn { seed } => Some(init.draw(seed, &name, shape)),
+            Source::Drawn { seed } => Some(initialise::draw(init, seed, &name, shape)),
             Source::Given(state) => self.find(state, &name, shape, true),
         };
         let Some(found) = found else {
@@ -64,8 +80,8 @@ impl<'a> Binder<'a> {
         self.keep(name, own)
     }
 
-    /// BatchNorm's counter. Weights from before torch 0.4.1 have none; it then starts at 0, as in torch.
-    pub fn counter(&mut self, name: String) -> Tensor {
+    /// Weights from before torch 0.4.1 have no counters; they then start at 0, as in torch.
+    fn counter(&mut self, name: String) -> Tensor {
         let zero = Tensor::from(0i64);
         let found = match self.source {
             Source::Given(state) if state.contains_key(&name) => self.find(state, &name, &[], false),

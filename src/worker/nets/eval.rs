@@ -4,11 +4,7 @@ use std::cell::OnceCell;
 
 use tch::{Device, Kind, Tensor};
 
-use super::{
-    Network,
-    folded::FoldedStages,
-    layers::{self, Mode},
-};
+use super::{Network, folded::FoldedStages, layers::Mode};
 use crate::{
     domain::architecture::Stage,
     worker::fault::{self, TorchFault},
@@ -21,7 +17,14 @@ pub struct EvalStages {
     after: Option<Stage>,
     last: Stage,
     /// Once the size of what they get is known.
-    folded: OnceCell<Option<FoldedStages>>,
+    folded: OnceCell<Option<Folded>>,
+}
+
+#[derive(Debug)]
+struct Folded {
+    stages: FoldedStages,
+    /// Where they end with the last of all.
+    pooling: Option<FoldedStages>,
 }
 
 impl EvalStages {
@@ -51,15 +54,21 @@ impl EvalStages {
     }
 
     /// None where folding is not known to gain anything.
-    fn fold(&self, network: &Network, size: [i64; 4]) -> Option<FoldedStages> {
+    fn fold(&self, network: &Network, size: [i64; 4]) -> Option<Folded> {
         let state = network.state();
         let device = state.values().next()?.device();
         if device != Device::Cpu || network.kind() != Kind::Float {
             return None;
         }
         let range = (self.after, self.last);
-        let stages = FoldedStages::of(network.architecture(), state, range, Kind::Float, device);
-        Some(stages.packed_for(size))
+        let architecture = network.architecture();
+        let stages = FoldedStages::of(architecture.design(), state, range, Kind::Float, device);
+        let pooling = (self.last == architecture.last_stage())
+            .then(|| FoldedStages::pooling(architecture.design(), state, Kind::Float, device));
+        Some(Folded {
+            stages: stages.packed_for(size),
+            pooling,
+        })
     }
 }
 
@@ -68,7 +77,7 @@ impl EvalStages {
 pub struct ReadyStages<'a> {
     of: &'a EvalStages,
     network: &'a Network,
-    folded: Option<&'a FoldedStages>,
+    folded: Option<&'a Folded>,
 }
 
 impl ReadyStages<'_> {
@@ -78,10 +87,10 @@ impl ReadyStages<'_> {
         let Some(folded) = self.folded else {
             return self.network.stages(input, after, last, Mode::Eval);
         };
-        let activations = folded.forward(input);
-        match last == self.network.architecture().last_stage() {
-            true => layers::pooled(&activations),
-            false => activations,
+        let activations = folded.stages.forward(input);
+        match &folded.pooling {
+            Some(pooling) => pooling.forward(&activations),
+            None => activations,
         }
     }
 }

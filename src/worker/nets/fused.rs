@@ -12,12 +12,32 @@ use std::{
 use tch::{CModule, IValue, Tensor};
 use zip::{CompressionMethod, ZipWriter, result::ZipResult, write::SimpleFileOptions};
 
+use crate::domain::architecture::layer::Conv2d;
+
 /// What of a convolution is not in its tensors.
 #[derive(Clone, Copy, Debug)]
 pub struct Shape {
     pub stride: i64,
+    /// Zeros on each side; what is not the same on all sides is put there before the convolution.
     pub padding: i64,
+    pub dilation: i64,
     pub groups: i64,
+}
+
+impl Shape {
+    pub fn of(design: &Conv2d) -> Self {
+        Self {
+            stride: design.stride as i64,
+            padding: design.even_padding().unwrap_or(0) as i64,
+            dilation: design.dilation as i64,
+            groups: design.groups as i64,
+        }
+    }
+
+    /// Whether it is that of the convolutions that Winograd's filtering is for.
+    pub fn is_plain(self) -> bool {
+        (self.stride, self.padding, self.dilation, self.groups) == (1, 1, 1, 1)
+    }
 }
 
 /// What is done with the result at once.
@@ -44,6 +64,7 @@ impl Packed {
             IValue::Tensor(kernel.shallow_clone()),
             pair(shape.padding),
             pair(shape.stride),
+            pair(shape.dilation),
             IValue::Int(shape.groups),
             IValue::IntList(input.to_vec()),
         ];
@@ -91,6 +112,7 @@ impl Packed {
             IValue::Tensor(self.bias.shallow_clone()),
             pair(self.shape.padding),
             pair(self.shape.stride),
+            pair(self.shape.dilation),
             IValue::Int(self.shape.groups),
         ]
     }
@@ -133,29 +155,32 @@ const SOURCE: &str = r#"class Operators(Module):
     kernel: Tensor,
     padding: List[int],
     stride: List[int],
+    dilation: List[int],
     groups: int,
     input_size: List[int]) -> Tensor:
-    return ops.mkldnn._reorder_convolution_weight(kernel, padding, stride, [1, 1], groups, input_size)
+    return ops.mkldnn._reorder_convolution_weight(kernel, padding, stride, dilation, groups, input_size)
   def convolution(self: __torch__.Operators,
     input: Tensor,
     kernel: Tensor,
     bias: Tensor,
     padding: List[int],
     stride: List[int],
+    dilation: List[int],
     groups: int,
     after: str) -> Tensor:
     scalars = annotate(List[Optional[number]], [])
-    return ops.mkldnn._convolution_pointwise(input, kernel, bias, padding, stride, [1, 1], groups, after, scalars, None)
+    return ops.mkldnn._convolution_pointwise(input, kernel, bias, padding, stride, dilation, groups, after, scalars, None)
   def sum(self: __torch__.Operators,
     input: Tensor,
     kernel: Tensor,
     bias: Tensor,
     padding: List[int],
     stride: List[int],
+    dilation: List[int],
     groups: int,
     other: Tensor) -> Tensor:
     scalars = annotate(List[Optional[number]], [])
-    return ops.mkldnn._convolution_pointwise_(other, input, kernel, bias, padding, stride, [1, 1], groups, "add", 1., "relu", scalars, None)
+    return ops.mkldnn._convolution_pointwise_(other, input, kernel, bias, padding, stride, dilation, groups, "add", 1., "relu", scalars, None)
 "#;
 /// An instance of the class whose one attribute, `training`, is false: protocol 2, the class, an empty tuple, a new object, its state.
 const OBJECT: &[u8] = b"\x80\x02c__torch__\nOperators\n)\x81}X\x08\x00\x00\x00training\x89sb.";
@@ -201,6 +226,7 @@ mod tests {
             let shape = Shape {
                 stride,
                 padding: side / 2,
+                dilation: 1,
                 groups,
             };
             let plain = input.conv2d(&kernel, Some(&bias), [stride; 2], [side / 2; 2], [1, 1], groups);
@@ -225,6 +251,7 @@ mod tests {
         let shape = Shape {
             stride: 1,
             padding: 1,
+            dilation: 1,
             groups: 1,
         };
         let packed = Packed::new(&kernel, &bias, shape, [1, 16, 8, 8]).expect("x86 has them");

@@ -1,33 +1,41 @@
 //! Networks: a backbone of named stages, a head, and the named tensors that both are made of.
 //!
-//! Used by training and by prediction. A network computes; it does not know optimisers, files or pictures. Tensor names and shapes are
-//! torchvision's, so that weights travel both ways. See [`Network`].
+//! Used by training and by prediction. A network computes; it does not know optimisers, files or pictures. What it is made of is written down
+//! in [`crate::domain::architecture`], with torchvision's names and shapes of tensors, so that weights travel both ways. See [`Network`].
 
+mod attention;
 mod binder;
+pub mod dropout;
 pub mod eval;
 pub mod folded;
 mod fused;
 mod initialise;
 pub mod input;
 pub mod layers;
-mod resnet;
+mod leaf;
+mod tree;
 pub mod winograd;
 
 #[cfg(test)]
 mod published;
 #[cfg(test)]
 pub(crate) mod tests;
+#[cfg(test)]
+pub(crate) mod vocabulary;
+
+use std::collections::BTreeMap;
 
 use tch::{Device, Kind, Tensor};
 
 use self::{
     binder::Binder,
-    initialise::Init,
-    layers::{Linear, Mode},
-    resnet::ResNet,
+    layers::Mode,
+    tree::{Tree, sequence},
 };
 use crate::{
-    domain::architecture::{Architecture, Stage, design::Design},
+    domain::architecture::{
+        Architecture, Stage, layer::Layer, network::NetworkDesign, tensors::TensorDesign,
+    },
     worker::state::StateDict,
 };
 
@@ -37,11 +45,20 @@ pub use self::binder::LoadFault;
 #[derive(Debug)]
 pub struct Network {
     architecture: Architecture,
-    backbone: ResNet,
-    head: Linear,
+    backbone: Backbone,
+    head: Tree,
     state: StateDict,
+    tensors: BTreeMap<String, Tag>,
     /// What convolutions compute in.
     kind: Kind,
+}
+
+/// What is known of a tensor besides its numbers.
+#[derive(Clone, Copy, Debug)]
+struct Tag {
+    /// None: it is the head's.
+    stage: Option<Stage>,
+    learns: bool,
 }
 
 /// Where the head of a network for training came from.
@@ -67,14 +84,9 @@ impl Network {
     /// A network with random weights.
     pub fn drawn(architecture: Architecture, classes: usize, seed: u64, device: Device) -> Self {
         let mut tensors = Binder::drawn(seed, device);
-        let (backbone, head) = build(architecture, classes, &mut tensors);
-        Self {
-            architecture,
-            backbone,
-            head,
-            state: tensors.into_drawn(),
-            kind: Kind::Float,
-        }
+        let backbone = Backbone::build(architecture.design(), &mut tensors);
+        let head = build_head(architecture, classes, &mut tensors);
+        Self::new(architecture, classes, backbone, head, tensors.into_drawn())
     }
 
     /// A network with exactly these weights.
@@ -88,15 +100,10 @@ impl Network {
         device: Device,
     ) -> Result<Self, LoadFault> {
         let mut tensors = Binder::given(weights, device);
-        let (backbone, head) = build(architecture, classes, &mut tensors);
+        let backbone = Backbone::build(architecture.design(), &mut tensors);
+        let head = build_head(architecture, classes, &mut tensors);
         let state = binder::finish(architecture, [tensors], &[])?;
-        Ok(Self {
-            architecture,
-            backbone,
-            head,
-            state,
-            kind: Kind::Float,
-        })
+        Ok(Self::new(architecture, classes, backbone, head, state))
     }
 
     /// A network to go on training from these weights. Their head is kept where it is for as many classes, otherwise one is drawn.
@@ -120,17 +127,33 @@ impl Network {
         }
         let mut given = Binder::given(weights, device);
         let mut drawn = Binder::drawn(seed, device);
-        let backbone = ResNet::build(&Design::of(architecture), &mut given);
+        let backbone = Backbone::build(architecture.design(), &mut given);
         let head = build_head(architecture, classes, &mut drawn);
         let state = binder::finish(architecture, [given, drawn], &[&weight, &bias])?;
-        let network = Self {
+        let network = Self::new(architecture, classes, backbone, head, state);
+        Ok((network, HeadOrigin::Drawn { left_out: outputs }))
+    }
+
+    fn new(
+        architecture: Architecture,
+        classes: usize,
+        backbone: Backbone,
+        head: Tree,
+        state: StateDict,
+    ) -> Self {
+        let tensors = architecture.design().tensors(classes as u64).into_iter();
+        let tag = |(stage, name, tensor): (_, _, TensorDesign)| {
+            let learns = tensor.learns();
+            (name, Tag { stage, learns })
+        };
+        Self {
             architecture,
             backbone,
             head,
             state,
+            tensors: tensors.map(tag).collect(),
             kind: Kind::Float,
-        };
-        Ok((network, HeadOrigin::Drawn { left_out: outputs }))
+        }
     }
 
     /// The same network with convolutions that compute in floats of this kind. Its tensors, the head, and what leaves its stages, are
@@ -164,7 +187,7 @@ impl Network {
 
     /// Logits `[N, classes]` of feature vectors.
     pub fn head(&self, features: &Tensor) -> Tensor {
-        self.head.forward(features)
+        self.head.forward(features, Mode::Eval)
     }
 
     /// Logits `[N, classes]` of pictures `[N, 3, H, W]`, without gradients, nothing in the network changing.
@@ -174,42 +197,69 @@ impl Network {
 
     /// What can learn, in the order of names.
     pub fn parameters(&self) -> Vec<Parameter> {
-        let learns = |name: &str| !name.contains(".running_") && !name.ends_with(".num_batches_tracked");
-        let named = self.state.iter().filter(|(name, _)| learns(name));
+        let named = self.state.iter().filter(|(name, _)| self.learns(name));
         named
             .map(|(name, tensor)| Parameter {
                 name: name.clone(),
-                stage: resnet::stage_of(name),
+                stage: self.stage_of(name),
                 tensor: tensor.shallow_clone(),
             })
             .collect()
     }
 
+    /// Whether a tensor can learn, and is not a statistic of the batches that passed.
+    pub fn learns(&self, name: &str) -> bool {
+        self.tensors.get(name).is_some_and(|tag| tag.learns)
+    }
+
     /// Whether a tensor belongs to a stage after `frozen`, or to the head.
-    pub fn is_after(name: &str, frozen: Option<Stage>) -> bool {
-        match (resnet::stage_of(name), frozen) {
+    pub fn is_after(&self, name: &str, frozen: Option<Stage>) -> bool {
+        match (self.stage_of(name), frozen) {
             (Some(stage), Some(frozen)) => stage > frozen,
             (None, _) | (_, None) => true,
         }
     }
+
+    fn stage_of(&self, name: &str) -> Option<Stage> {
+        self.tensors.get(name).and_then(|tag| tag.stage)
+    }
 }
 
-fn build(architecture: Architecture, classes: usize, tensors: &mut Binder) -> (ResNet, Linear) {
-    let backbone = ResNet::build(&Design::of(architecture), tensors);
-    let head = build_head(architecture, classes, tensors);
-    (backbone, head)
+/// The stages, from the pictures to the feature vector.
+#[derive(Debug)]
+struct Backbone {
+    stages: Vec<(Stage, Vec<Tree>)>,
+    pooling: Vec<Tree>,
+}
+
+impl Backbone {
+    fn build(design: &NetworkDesign, tensors: &mut Binder) -> Self {
+        let mut trees = |layers: &[Layer]| Tree::build_all(layers, "", tensors);
+        Self {
+            stages: design
+                .stages
+                .iter()
+                .map(|(stage, layers)| (*stage, trees(layers)))
+                .collect(),
+            pooling: trees(&design.pooling),
+        }
+    }
+
+    /// Carries what left the stage `after` (pictures where it is none) through all stages up to and with `last`.
+    fn forward(&self, input: &Tensor, after: Option<Stage>, last: Stage, mode: Mode) -> Tensor {
+        let wanted = |stage: Stage| after.is_none_or(|after| stage > after) && stage <= last;
+        let mut activations = input.shallow_clone();
+        for (_, trees) in self.stages.iter().filter(|(stage, _)| wanted(*stage)) {
+            activations = sequence(trees, &activations, mode);
+        }
+        match self.stages.last() {
+            Some((end, _)) if *end == last => sequence(&self.pooling, &activations, mode),
+            _ => activations,
+        }
+    }
 }
 
 /// The layer that makes logits of features.
-fn build_head(architecture: Architecture, classes: usize, tensors: &mut Binder) -> Linear {
-    let (name, features, classes) = (
-        architecture.head(),
-        architecture.features() as i64,
-        classes as i64,
-    );
-    let init = Init::linear(features);
-    Linear {
-        weight: tensors.floats(format!("{name}.weight"), &[classes, features], init),
-        bias: tensors.floats(format!("{name}.bias"), &[classes], init),
-    }
+fn build_head(architecture: Architecture, classes: usize, tensors: &mut Binder) -> Tree {
+    Tree::build(&architecture.design().head(classes as u64), "", tensors)
 }

@@ -140,7 +140,7 @@ pub enum CheckpointFault {
 
 /// What tells the job of a checkpoint from every other: a digest of its spec and of its dataset.
 pub fn identity(run: &TrainRun) -> serde_json::Result<String> {
-    let (dataset, classes) = (run.dataset.lineage.identity(), &run.dataset.classes);
+    let (dataset, classes) = (run.common.dataset.lineage.identity(), &run.common.dataset.classes);
     let parts = serde_json::json!({"spec": run.spec, "dataset": dataset, "classes": classes});
     Ok(digest::of_bytes(&serde_json::to_vec(&parts)?))
 }

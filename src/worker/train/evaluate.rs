@@ -41,10 +41,10 @@ pub fn evaluate(
     reporter: &Reporter,
     stop: &StopFlag,
 ) -> Result<RunResult, Halt> {
-    let budget = Budget::new(run.spec.max_seconds, run.seconds_used);
-    let device = device::parse(&run.device).map_err(anyhow::Error::msg)?;
+    let budget = Budget::new(run.spec.max_seconds, run.common.seconds_used);
+    let device = device::parse(&run.common.device).map_err(anyhow::Error::msg)?;
     // Not before the device is known: CUDA has to be brought in before libtorch is first called.
-    tch::set_num_threads(run.threads.max(1) as i32);
+    tch::set_num_threads(run.common.threads.max(1) as i32);
     let card = bundle::read_card(&run.model)?;
     let data = read_data(run, &card)?;
     let mut pulse = Pulse::new(reporter, stop);
@@ -52,12 +52,19 @@ pub fn evaluate(
     reporter.send(&WorkerMessage::log(about(run, &card, &data)));
     let recipe = &card.preprocessing;
     let side = Side::of(recipe);
-    let pack = setup::pack(&run.dataset, &data, side, dir, run.threads, &mut pulse)?;
+    let pack = setup::pack(
+        &run.common.dataset,
+        &data,
+        side,
+        dir,
+        run.common.threads,
+        &mut pulse,
+    )?;
     let batches: Vec<&[Sample]> = data.val.chunks(run.spec.batch_size as usize).collect();
     let item = |sample: &Sample| Item::new(*sample, data.images[sample.image].id, Look::PLAIN);
     let items = |batch: &&[Sample]| batch.iter().map(item).collect();
     let plain = Arc::new(Augmentation::new(&Augment::default(), 0, recipe));
-    let threads = Loader::threads(device, run.threads);
+    let threads = Loader::threads(device, run.common.threads);
     let mut loader = Loader::start(
         &Arc::new(pack),
         &plain,
@@ -77,7 +84,7 @@ pub fn evaluate(
         teller.count(samples.len(), 1);
     }
     let subject = Subject {
-        dataset: run.dataset.lineage.clone(),
+        dataset: run.common.dataset.lineage.clone(),
         split: run.spec.split,
         classes: &card.classes,
         temperature: card.temperature,
@@ -91,12 +98,12 @@ pub fn evaluate(
 
 /// The pictures to measure on, their classes those of the model.
 fn read_data(run: &EvaluateRun, card: &ModelCard) -> Result<Data, Halt> {
-    let mut data = data::read_part(&run.dataset, &card.split(), run.spec.split)?;
+    let mut data = data::read_part(&run.common.dataset, &card.split(), run.spec.split)?;
     let place = |name: &String| card.classes.iter().position(|known| known == name);
-    let places: Vec<Option<usize>> = run.dataset.classes.iter().map(place).collect();
+    let places: Vec<Option<usize>> = run.common.dataset.classes.iter().map(place).collect();
     for sample in &mut data.val {
         let Some(class) = places[sample.class as usize] else {
-            let name = &run.dataset.classes[sample.class as usize];
+            let name = &run.common.dataset.classes[sample.class as usize];
             let message = format!("the model does not know the dataset's class {name}");
             return Err(Halt::failed(FailureCode::InvalidData, message));
         };
@@ -119,7 +126,7 @@ fn about(run: &EvaluateRun, card: &ModelCard, data: &Data) -> String {
         card.classes.len(),
         data.val.len(),
         run.spec.split.as_str(),
-        run.dataset.lineage.name,
-        run.device
+        run.common.dataset.lineage.name,
+        run.common.device
     )
 }

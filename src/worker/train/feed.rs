@@ -60,7 +60,7 @@ impl<'a> Feed<'a> {
         let mut feed = Self {
             ground,
             augmentation: Arc::new(Augmentation::new(&spec.augment, spec.seed, &recipe)),
-            loader_threads: Loader::threads(ground.device, run.threads),
+            loader_threads: Loader::threads(ground.device, run.common.threads),
             views: None,
         };
         let source = views::Source {

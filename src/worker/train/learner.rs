@@ -8,7 +8,6 @@ use std::cell::Cell;
 use tch::{Kind, Tensor};
 
 use super::{
-    dropout::Dropout,
     judge::Judge,
     loss::{self, Loss},
     mixing::Labels,
@@ -20,7 +19,12 @@ use crate::{
     domain::spec::{JobSpec, Stage},
     worker::{
         fault::{self, TorchFault},
-        nets::{LoadFault, Network, eval::EvalStages, layers::Mode},
+        nets::{
+            LoadFault, Network,
+            dropout::{Chance, Dropout},
+            eval::EvalStages,
+            layers::Mode,
+        },
         state::StateDict,
     },
 };
@@ -35,6 +39,7 @@ pub struct Learner {
     /// Where the network computes in fp16.
     pub loss_scale: Option<LossScale>,
     dropout: Dropout,
+    seed: u64,
     frozen: Option<Stage>,
     /// The frozen stages, where there are any, in the form that computes fastest.
     trunk: Option<EvalStages>,
@@ -76,7 +81,8 @@ impl Learner {
             average: average.transpose()?,
             loss,
             loss_scale: LossScale::of(network.kind()),
-            dropout: Dropout::new(spec.head.dropout, spec.seed),
+            dropout: Dropout::new(spec.head.dropout),
+            seed: spec.seed,
             frozen: None,
             trunk: None,
             batch_size: spec.batch_size.into(),
@@ -91,7 +97,7 @@ impl Learner {
     /// From now on the stages up to and with `frozen` do not learn. What begins to learn has a fresh optimiser's state.
     pub fn freeze(&mut self, frozen: Option<Stage>) {
         let mut parameters = self.network.parameters();
-        parameters.retain(|parameter| Network::is_after(&parameter.name, frozen));
+        parameters.retain(|parameter| self.network.is_after(&parameter.name, frozen));
         self.optimizer.learn(parameters);
         self.frozen = frozen;
         self.trunk = frozen.map(|last| EvalStages::new(None, last));
@@ -129,8 +135,13 @@ impl Learner {
     ) -> Result<Outcome, TorchFault> {
         let statistics = Statistics::of(&self.network, self.frozen);
         let result = fault::caught(|| {
-            let features = self.features(boundary);
-            let features = self.dropout.apply(&features, part.step, part.first_row);
+            let chance = Chance {
+                seed: self.seed,
+                step: part.step,
+                first_row: part.first_row,
+            };
+            let features = self.features(boundary, chance);
+            let features = self.dropout.apply(&features, chance);
             let logits = self.network.head(&features);
             let loss = labels.loss(|labels| self.loss.of_each(&logits, labels).sum(Kind::Float));
             let loss = loss / part.step_weight;
@@ -169,7 +180,7 @@ impl Learner {
     /// All tensors of the frozen stages: those that training does not change.
     pub fn staying(&self) -> StateDict {
         let state = self.network.state().iter();
-        let staying = state.filter(|(name, _)| !Network::is_after(name, self.frozen));
+        let staying = state.filter(|(name, _)| !self.network.is_after(name, self.frozen));
         staying
             .map(|(name, tensor)| (name.clone(), tensor.shallow_clone()))
             .collect()
@@ -233,14 +244,14 @@ impl Learner {
     ) -> impl Iterator<Item = (&'a String, &'a Tensor)> + use<'a> {
         let frozen = self.always_frozen;
         let state = network.state().iter();
-        state.filter(move |(name, _)| Network::is_after(name, frozen))
+        state.filter(move |(name, _)| network.is_after(name, frozen))
     }
 
-    fn features(&self, boundary: &Tensor) -> Tensor {
+    fn features(&self, boundary: &Tensor, chance: Chance) -> Tensor {
         let last = self.network.architecture().last_stage();
         match self.frozen {
             Some(frozen) if frozen == last => boundary.shallow_clone(),
-            frozen => self.network.stages(boundary, frozen, last, Mode::Train),
+            frozen => self.network.stages(boundary, frozen, last, Mode::Train(chance)),
         }
     }
 
@@ -278,10 +289,7 @@ struct Statistics {
 
 impl Statistics {
     fn of(network: &Network, frozen: Option<Stage>) -> Self {
-        let changes = |name: &str| {
-            (name.contains(".running_") || name.ends_with(".num_batches_tracked"))
-                && Network::is_after(name, frozen)
-        };
+        let changes = |name: &str| !network.learns(name) && network.is_after(name, frozen);
         let state = network.state().iter();
         let own: Vec<_> = state
             .filter(|(name, _)| changes(name))

@@ -194,11 +194,11 @@ mod tests {
         let augment = json!({"rotation_degrees": 30, "color_jitter": 0.4, "rand_augment": {}, "random_erasing": 0.5,
             "random_resized_crop": [0.2, 1], "horizontal_flip": true});
         let run = set.run(json!({"augment": augment}));
-        let data = data::read(&run.dataset, &run.spec.split).unwrap();
+        let data = data::read(&run.common.dataset, &run.spec.split).unwrap();
         let (reporter, stop) = (Reporter::to(std::io::sink()), StopFlag::default());
         let mut pulse = Pulse::new(&reporter, &stop);
         let (side, dir) = (setup::side(&run.spec), set.dir("run"));
-        let pack = setup::pack(&run.dataset, &data, side, &dir, 1, &mut pulse);
+        let pack = setup::pack(&run.common.dataset, &data, side, &dir, 1, &mut pulse);
         let pack = Arc::new(pack.unwrap_or_else(|_| panic!("no pack")));
         let augmentation = Augmentation::new(&run.spec.augment, run.spec.seed, &run.spec.preprocessing());
         let augmentation = Arc::new(augmentation);

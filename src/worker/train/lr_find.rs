@@ -27,7 +27,7 @@ pub fn find_lr(
     stop: &StopFlag,
 ) -> Result<RunResult, Halt> {
     let (train, range) = (&run.train, &run.lr_find);
-    let budget = Budget::new(train.spec.max_seconds, train.seconds_used);
+    let budget = Budget::new(train.spec.max_seconds, train.common.seconds_used);
     let ground = setup::ground(train, dir, reporter, stop)?;
     let (mut learner, start) = setup::start(train, &ground, reporter, stop)?;
     let mut portion = Portion::new(start.batch_limit, setup::smallest_batch(&train.spec));

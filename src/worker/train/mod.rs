@@ -14,7 +14,6 @@ mod budget;
 mod checkpoint;
 mod damages;
 mod data;
-mod dropout;
 mod evaluate;
 mod feed;
 mod gradients;
@@ -60,7 +59,7 @@ use crate::{
 };
 
 /// Trains a model as `run` says and leaves it, and its checkpoints, in `dir`. Gives up the thread's and libtorch's number of threads to
-/// `run.threads`.
+/// `run.common.threads`.
 ///
 /// # Errors
 /// [`Stopped`] once `stop` is set and the state is saved; anything else is a failure of ours or of the machine, worth another attempt.
@@ -81,7 +80,7 @@ pub fn evaluate(
 ) -> anyhow::Result<RunResult> {
     told(
         || evaluate::evaluate(run, dir, reporter, stop),
-        || batch_too_large(&run.device, run.spec.batch_size),
+        || batch_too_large(&run.common.device, run.spec.batch_size),
     )
 }
 
@@ -94,7 +93,7 @@ pub fn batch_predict(
 ) -> anyhow::Result<RunResult> {
     told(
         || batch_predict::batch_predict(run, dir, reporter, stop),
-        || batch_too_large(&run.device, run.spec.batch_size),
+        || batch_too_large(&run.common.device, run.spec.batch_size),
     )
 }
 
@@ -116,7 +115,7 @@ fn told(
     work: impl FnOnce() -> Result<RunResult, Halt>,
     out_of_memory: impl FnOnce() -> JobError,
 ) -> anyhow::Result<RunResult> {
-    let failed = |error| Ok(RunResult::Failed { error });
+    let failed = |error| Ok(RunResult::Failed(error));
     match fault::caught(work) {
         Ok(Ok(result)) => Ok(result),
         Ok(Err(Halt::Failed(error))) => failed(error),
@@ -151,7 +150,7 @@ fn out_of_memory(run: &TrainRun) -> JobError {
         message: format!(
             "the memory of {} does not suffice for batches of {batch_size} pictures of {size} pixels; lower `batch_size` or \
              `image.size`, freeze more of the network, or take a smaller architecture",
-            run.device
+            run.common.device
         ),
     }
 }

@@ -47,7 +47,7 @@ pub fn preview(
     tch::set_num_threads(run.threads.max(1) as i32);
     match draw(run, dir, &mut Pulse::new(reporter, stop)) {
         Ok(sheet) => Ok(RunResult::Previewed { sheet }),
-        Err(Halt::Failed(error)) => Ok(RunResult::Failed { error }),
+        Err(Halt::Failed(error)) => Ok(RunResult::Failed(error)),
         Err(Halt::Stopped) => Err(Stopped.into()),
         Err(Halt::Broken(error)) => Err(error),
     }

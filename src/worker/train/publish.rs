@@ -23,11 +23,11 @@ pub fn publish(run: &TrainRun, ground: &Ground, dir: &RunDir, outcome: Outcome) 
     let card = ModelCard {
         format: ModelCard::FORMAT,
         architecture: run.spec.backbone.architecture,
-        classes: run.dataset.classes.clone(),
+        classes: run.common.dataset.classes.clone(),
         preprocessing: run.spec.preprocessing(),
         spec: Some(run.spec.clone()),
         metrics: Some(outcome.best.metrics),
-        dataset: Some(run.dataset.lineage.clone()),
+        dataset: Some(run.common.dataset.lineage.clone()),
         base_weights: outcome.base_weights.name,
         base_weights_sha256: outcome.base_weights.sha256,
         program: concat!(env!("CARGO_PKG_NAME"), " ", env!("CARGO_PKG_VERSION")).to_owned(),
@@ -38,7 +38,7 @@ pub fn publish(run: &TrainRun, ground: &Ground, dir: &RunDir, outcome: Outcome) 
         None => None,
         Some(logits) => {
             let subject = Subject {
-                dataset: run.dataset.lineage.clone(),
+                dataset: run.common.dataset.lineage.clone(),
                 split: EvaluatedSplit::Val,
                 classes: &card.classes,
                 temperature,

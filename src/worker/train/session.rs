@@ -142,7 +142,7 @@ impl<'a> Session<'a> {
             best: start.best,
             measured: None,
             base_weights: start.base_weights,
-            seconds_before: run.seconds_used.max(start.seconds_used),
+            seconds_before: run.common.seconds_used.max(start.seconds_used),
             began: Instant::now(),
             run,
             ground,
@@ -403,7 +403,7 @@ impl<'a> Session<'a> {
 
     /// Whether this failure leaves a model that is better than none.
     fn is_worth_keeping(&self, error: &JobError) -> bool {
-        let useful = |best: &Best| best::is_useful(&best.metrics, self.run.dataset.classes.len());
+        let useful = |best: &Best| best::is_useful(&best.metrics, self.run.common.dataset.classes.len());
         error.code == FailureCode::Diverged && self.best.as_ref().is_some_and(useful)
     }
 

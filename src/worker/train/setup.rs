@@ -46,10 +46,10 @@ pub struct Ground {
 
 /// Reads the data and brings its pixels to the size that the spec asks for.
 pub fn ground(run: &TrainRun, dir: &RunDir, reporter: &Reporter, stop: &StopFlag) -> Result<Ground, Halt> {
-    let device = device::parse(&run.device).map_err(|message| anyhow::anyhow!(message))?;
+    let device = device::parse(&run.common.device).map_err(|message| anyhow::anyhow!(message))?;
     // Not before the device is known: CUDA has to be brought in before libtorch is first called.
-    tch::set_num_threads(run.threads.max(1) as i32);
-    let data = data::read(&run.dataset, &run.spec.split)?;
+    tch::set_num_threads(run.common.threads.max(1) as i32);
+    let data = data::read(&run.common.dataset, &run.spec.split)?;
     let plan = Plan::new(&run.spec, data.train.iter().map(|sample| sample.class).collect());
     check_batches(&run.spec, &plan)?;
     check_validation(&run.spec, &data)?;
@@ -60,7 +60,14 @@ pub fn ground(run: &TrainRun, dir: &RunDir, reporter: &Reporter, stop: &StopFlag
     }
     let kind = precision::kind(run.spec.precision, device);
     let mut pulse = Pulse::new(reporter, stop);
-    let pack = pack(&run.dataset, &data, side(&run.spec), dir, run.threads, &mut pulse)?;
+    let pack = pack(
+        &run.common.dataset,
+        &data,
+        side(&run.spec),
+        dir,
+        run.common.threads,
+        &mut pulse,
+    )?;
     Ok(Ground {
         data,
         plan,
@@ -68,8 +75,8 @@ pub fn ground(run: &TrainRun, dir: &RunDir, reporter: &Reporter, stop: &StopFlag
         device,
         kind,
         machine: Machine {
-            device: run.device.clone(),
-            threads: run.threads,
+            device: run.common.device.clone(),
+            threads: run.common.threads,
             libtorch: device::LIBTORCH_VERSION.to_owned(),
             precision: precision::name(kind).to_owned(),
             convolutions: winograd::form(device, kind),
@@ -109,7 +116,7 @@ pub fn start(
     if let Some(resumed) = resumed(run, ground, reporter) {
         return Ok(resumed);
     }
-    if run.attempt > 1 {
+    if run.common.attempt > 1 {
         // What earlier attempts told of their steps no longer counts.
         reporter.send(&WorkerMessage::Resumed { step: 0, epoch: 0 });
     }
@@ -147,7 +154,7 @@ fn restored(
     ground: &Ground,
     checkpoint: Checkpoint,
 ) -> Result<(Learner, Start, Machine), String> {
-    let (architecture, classes) = (run.spec.backbone.architecture, run.dataset.classes.len());
+    let (architecture, classes) = (run.spec.backbone.architecture, run.common.dataset.classes.len());
     let network = Network::loaded(architecture, classes, &checkpoint.model, ground.device)
         .map_err(|fault| fault.to_string())?
         .computing_in(ground.kind);
@@ -215,7 +222,7 @@ fn from_base(
     reporter: &Reporter,
     stop: &StopFlag,
 ) -> Result<(Learner, Start), Halt> {
-    let (architecture, classes) = (run.spec.backbone.architecture, run.dataset.classes.len());
+    let (architecture, classes) = (run.spec.backbone.architecture, run.common.dataset.classes.len());
     let loaded = weights::obtain(&run.weights, architecture, reporter, stop)?;
     let (network, base_weights) = match loaded {
         None => {
@@ -265,7 +272,12 @@ fn about_head(head: HeadOrigin, classes: usize) -> String {
 
 fn loss(run: &TrainRun, ground: &Ground) -> Loss {
     let classes: Vec<u32> = ground.data.train.iter().map(|sample| sample.class).collect();
-    Loss::new(&run.spec.loss, &classes, run.dataset.classes.len(), ground.device)
+    Loss::new(
+        &run.spec.loss,
+        &classes,
+        run.common.dataset.classes.len(),
+        ground.device,
+    )
 }
 
 fn about_run(run: &TrainRun, ground: &Ground, base_weights: &str) -> String {
@@ -273,9 +285,9 @@ fn about_run(run: &TrainRun, ground: &Ground, base_weights: &str) -> String {
     let learns = about_learning(architecture, run.spec.last_frozen(1));
     format!(
         "{architecture} from weights `{base_weights}` on {} in {}, {} threads: {} images train, {} validate, {} are kept for testing; {learns}",
-        run.device,
+        run.common.device,
         precision::name(ground.kind),
-        run.threads,
+        run.common.threads,
         ground.data.train.len(),
         ground.data.val.len(),
         ground.data.test
@@ -342,7 +354,7 @@ fn warn(run: &TrainRun, data: &Data, reporter: &Reporter) {
         warn("no_validation", message.to_owned());
     }
     let shown = |class: usize| data.train.iter().any(|sample| sample.class as usize == class);
-    let classes = run.dataset.classes.iter().enumerate();
+    let classes = run.common.dataset.classes.iter().enumerate();
     let unseen: Vec<_> = classes
         .filter(|(class, _)| !shown(*class))
         .map(|(_, name)| name.as_str())

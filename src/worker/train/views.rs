@@ -186,8 +186,8 @@ impl Source<'_> {
         let mut hasher = Hasher::new();
         let about = serde_json::json!({
             "format": FORMAT,
-            "dataset": run.dataset.lineage.identity(),
-            "pack_side": run.dataset.pack_side(),
+            "dataset": run.common.dataset.lineage.identity(),
+            "pack_side": run.common.dataset.pack_side(),
             "recipe": run.spec.preprocessing(),
             "architecture": run.spec.backbone.architecture,
             "frozen": self.learner.frozen(),

@@ -25,15 +25,15 @@ impl<'a> Graph<'a> {
     }
 
     /// Adds a node and returns the name of what it makes.
-    pub fn node<const N: usize>(
+    pub fn node(
         &mut self,
         operator: &str,
         name: &str,
-        input: [&str; N],
+        input: impl IntoIterator<Item = impl AsRef<str>>,
         attribute: Vec<AttributeProto>,
     ) -> String {
         self.nodes.push(NodeProto {
-            input: input.map(str::to_owned).into(),
+            input: input.into_iter().map(|name| name.as_ref().to_owned()).collect(),
             output: vec![name.to_owned()],
             name: name.to_owned(),
             op_type: operator.to_owned(),
@@ -59,6 +59,11 @@ impl<'a> Graph<'a> {
     pub fn floats(&mut self, name: &str, dims: &[i64], values: &[f32]) -> String {
         let bytes = values.iter().flat_map(|value| value.to_le_bytes());
         self.constant(name, dims, FLOAT, bytes.collect())
+    }
+
+    /// One integer, a scalar.
+    pub fn integer(&mut self, name: &str, value: i64) -> String {
+        self.constant(name, &[], INT64, value.to_le_bytes().to_vec())
     }
 
     pub fn integers(&mut self, name: &str, values: &[i64]) -> String {

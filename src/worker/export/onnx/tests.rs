@@ -10,8 +10,8 @@ use crate::{
     domain::{architecture::Architecture, export::ExportFormat},
     worker::{
         export::tests::{TEMPERATURE, model, pictures},
-        nets::Network,
-        state,
+        nets::{Network, vocabulary},
+        state::{self, StateDict},
     },
 };
 
@@ -56,16 +56,23 @@ fn computed(graph: &GraphProto, input: &Tensor) -> Tensor {
 }
 
 fn step(node: &NodeProto, inputs: &[&Tensor]) -> Tensor {
-    let attribute = |name: &str| node.attribute.iter().find(|it| it.name == name).unwrap();
+    let find = |name: &str| node.attribute.iter().find(|it| it.name == name);
+    let attribute = |name: &str| find(name).unwrap_or_else(|| panic!("{}: no {name}", node.name));
     let list = |name: &str| attribute(name).ints.clone();
+    let number = |name: &str| attribute(name).i.unwrap();
     let numbers = |tensor: &Tensor| Vec::<i64>::try_from(tensor).unwrap();
-    // Pads come as begins and then ends; ours are the same.
-    let pads = || list("pads")[..2].to_vec();
+    // Pads come as begins and then ends.
+    let around = |x: &Tensor| match list("pads").as_slice() {
+        [top, left, bottom, right] => x.constant_pad_nd([*left, *right, *top, *bottom]),
+        other => panic!("{other:?}"),
+    };
+    let even = || list("pads")[..2].to_vec();
     match (node.op_type.as_str(), inputs) {
-        ("Conv", [x, weight]) => {
+        ("Conv", [x, weight, bias @ ..]) => {
             assert_eq!(list("kernel_shape"), weight.size()[2..]);
-            let group = attribute("group").i.unwrap();
-            x.conv2d(weight, None::<&Tensor>, list("strides"), pads(), [1, 1], group)
+            let dilations = find("dilations").map_or(vec![1, 1], |it| it.ints.clone());
+            let bias = bias.first().copied();
+            around(x).conv2d(weight, bias, list("strides"), [0, 0], dilations, number("group"))
         }
         ("BatchNormalization", [x, scale, shift, mean, variance]) => {
             let epsilon = f64::from(attribute("epsilon").f.unwrap());
@@ -80,18 +87,58 @@ fn step(node: &NodeProto, inputs: &[&Tensor]) -> Tensor {
                 false,
             )
         }
+        ("LayerNormalization", [x, scale, shift]) => {
+            assert_eq!(number("axis"), -1);
+            let epsilon = f64::from(attribute("epsilon").f.unwrap());
+            x.layer_norm(scale.size(), Some(*scale), Some(*shift), epsilon, false)
+        }
         ("Relu", [x]) => x.relu(),
-        ("MaxPool", [x]) => x.max_pool2d(list("kernel_shape"), list("strides"), pads(), [1, 1], false),
+        ("Clip", [x, least, most]) => x.clamp(least.double_value(&[]), most.double_value(&[])),
+        ("Sigmoid", [x]) => x.sigmoid(),
+        ("HardSwish", [x]) => x.hardswish(),
+        ("HardSigmoid", [x]) => {
+            let [slope, shift] = ["alpha", "beta"].map(|name| f64::from(attribute(name).f.unwrap()));
+            (*x * slope + shift).clamp(0.0, 1.0)
+        }
+        ("Erf", [x]) => x.erf(),
+        ("MaxPool", [x]) => {
+            let ceil = find("ceil_mode").is_some();
+            x.max_pool2d(list("kernel_shape"), list("strides"), even(), [1, 1], ceil)
+        }
+        ("AveragePool", [x]) => {
+            let padding = find("pads").map_or(vec![0, 0], |_| even());
+            x.avg_pool2d(list("kernel_shape"), list("strides"), padding, false, true, None)
+        }
         ("Add", [a, b]) => *a + *b,
         ("Sub", [a, b]) => *a - *b,
+        ("Mul", [a, b]) => *a * *b,
         ("Div", [a, b]) => *a / *b,
+        ("MatMul", [a, b]) => a.matmul(b),
+        ("Transpose", [x]) => x.permute(list("perm")).contiguous(),
+        ("Reshape", [x, size]) => {
+            let own = x.size();
+            // 0 is the input's own.
+            let size = numbers(size).into_iter().enumerate();
+            let size: Vec<i64> = size
+                .map(|(place, length)| if length == 0 { own[place] } else { length })
+                .collect();
+            x.reshape(size)
+        }
+        ("Gather", [x, index]) => {
+            assert_eq!(index.dim(), 0);
+            x.select(number("axis"), index.int64_value(&[]))
+        }
+        ("Shape", [x]) => Tensor::from_slice(&x.size()[..number("end") as usize]),
+        ("Concat", all) => Tensor::cat(all, number("axis")),
+        ("Expand", [x, size]) => x.expand(numbers(size), false),
+        ("ReduceMean", [x]) => x.mean_dim(list("axes").as_slice(), number("keepdims") != 0, Kind::Float),
         ("GlobalAveragePool", [x]) => x.adaptive_avg_pool2d([1, 1]),
-        ("Flatten", [x]) => x.flatten(attribute("axis").i.unwrap(), -1),
+        ("Flatten", [x]) => x.flatten(number("axis"), -1),
         ("Gemm", [x, weight, bias]) => {
-            assert_eq!(attribute("transB").i, Some(1));
+            assert_eq!(number("transB"), 1);
             x.linear(weight, Some(*bias))
         }
-        ("Softmax", [x]) => x.softmax(attribute("axis").i.unwrap(), Kind::Float),
+        ("Softmax", [x]) => x.softmax(number("axis"), Kind::Float),
         ("Slice", [x, starts, ends, axes, steps]) => {
             let bounds = [starts, ends, axes, steps].map(|tensor| numbers(tensor));
             (0..2).fold(x.shallow_clone(), |x, place| {
@@ -120,7 +167,17 @@ fn every_architectures_graph_is_well_formed_and_computes_its_logits() {
         let proto = written(&model, &spec(false, false));
         assert_eq!((proto.ir_version, proto.opset_import[0].version), (8, 17));
         let graph = proto.graph.unwrap();
+        is_well_formed(&graph, &model.state);
+        let pictures = pictures(3, architecture);
+        let found = tch::no_grad(|| computed(&graph, &pictures));
+        let off = off(&found, &model.network.logits(&pictures));
+        assert!(off <= 1e-4, "{architecture} is off by {off:e}");
+    }
+}
 
+/// Every value is made once, before it is used, and nothing in vain; every weight is there as it is.
+fn is_well_formed(graph: &GraphProto, state: &StateDict) {
+    {
         let mut known: BTreeSet<&str> = graph.initializer.iter().map(|it| it.name.as_str()).collect();
         assert_eq!(known.len(), graph.initializer.len(), "no name is given twice");
         assert!(known.insert(&graph.input[0].name));
@@ -137,23 +194,40 @@ fn every_architectures_graph_is_well_formed_and_computes_its_logits() {
             assert!(known.insert(&node.output[0]), "{} is made twice", node.output[0]);
         }
         used.insert(&graph.output[0].name);
-        assert_eq!(used, known, "{architecture}: nothing is made in vain");
+        assert_eq!(used, known, "nothing is made in vain");
 
-        let weights = graph
-            .initializer
-            .iter()
-            .filter(|it| model.state.contains_key(&it.name));
+        let weights = graph.initializer.iter().filter(|it| state.contains_key(&it.name));
         let learned = |name: &&String| !name.ends_with("num_batches_tracked");
-        assert_eq!(weights.count(), model.state.keys().filter(learned).count());
+        assert_eq!(weights.count(), state.keys().filter(learned).count());
         for it in &graph.initializer {
-            if let Some(tensor) = model.state.get(&it.name) {
+            if let Some(tensor) = state.get(&it.name) {
                 assert_eq!(tensor.size(), it.dims, "{}", it.name);
             }
         }
-        let pictures = pictures(3, architecture);
+    }
+}
+
+#[test]
+fn every_word_of_the_vocabulary_is_computed_as_it_is_trained() {
+    for design in vocabulary::networks() {
+        let tensors = vocabulary::state(&design).into_iter();
+        let state: StateDict = tensors
+            .map(|(name, tensor)| (name, tensor.contiguous()))
+            .collect();
+        let mut graph = Graph::new(&state);
+        let output = logits(&mut graph, &design, INPUT.to_owned(), vocabulary::SIDE as u32);
+        let graph = GraphProto {
+            node: graph.nodes,
+            name: "vocabulary".to_owned(),
+            initializer: graph.initializers,
+            input: vec![tensor(INPUT, &[3, vocabulary::SIDE, vocabulary::SIDE])],
+            output: vec![tensor(&output, &[vocabulary::CLASSES as i64])],
+        };
+        is_well_formed(&graph, &state);
+        let pictures = vocabulary::pictures(3);
         let found = tch::no_grad(|| computed(&graph, &pictures));
-        let off = off(&found, &model.network.logits(&pictures));
-        assert!(off <= 1e-4, "{architecture} is off by {off:e}");
+        let off = off(&found, &vocabulary::logits(&design, &pictures));
+        assert!(off <= 1e-4, "off by {off:e}");
     }
 }
 

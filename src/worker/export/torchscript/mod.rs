@@ -4,6 +4,7 @@
 //! So parameters stay parameters under torchvision's names and can be moved or trained on, and any number of pictures of any size goes
 //! in. What is written is loaded again with libtorch and held to the network's own logits. `model.json` travels along as an extra file.
 
+mod layers;
 mod modules;
 mod pickle;
 
@@ -14,7 +15,7 @@ use tch::{CModule, Kind, TchError, Tensor};
 
 use self::modules::{Module, Slot};
 use super::{Archive, Model};
-use crate::worker::state;
+use crate::worker::state::{self, StateDict};
 
 /// The folder that everything in the archive lies in; nobody looks at its name.
 const ROOT: &str = "model";
@@ -29,9 +30,15 @@ const COMPARED_SIDE: u32 = 64;
 
 /// Writes the module of a model.
 pub fn write(path: &Path, model: &Model) -> anyhow::Result<()> {
-    let root = modules::of(model.card.architecture);
+    let (design, classes) = (model.card.architecture.design(), model.card.classes.len());
+    let card = serde_json::to_vec_pretty(&model.card)?;
+    write_module(path, &modules::of(design, classes as u64), &model.state, &card)?;
+    check(path, model)
+}
+
+fn write_module(path: &Path, root: &Module, state: &StateDict, card: &[u8]) -> anyhow::Result<()> {
     let mut tensors = Vec::new();
-    let data = pickle::module(&root, &model.state, &mut tensors);
+    let data = pickle::module(root, state, &mut tensors);
     let mut archive = Archive::create(path)?;
     let mut add = |name: &str, bytes: &[u8]| archive.add(&format!("{ROOT}/{name}"), bytes);
     add("data.pkl", &data)?;
@@ -40,14 +47,13 @@ pub fn write(path: &Path, model: &Model) -> anyhow::Result<()> {
         root.source().as_bytes(),
     )?;
     add("constants.pkl", NO_CONSTANTS)?;
-    add("extra/model.json", &serde_json::to_vec_pretty(&model.card)?)?;
+    add("extra/model.json", card)?;
     for (index, tensor) in tensors.into_iter().enumerate() {
         add(&format!("data/{index}"), state::bytes_of(tensor))?;
     }
     add("version", VERSION)?;
     add("byteorder", b"little")?;
-    archive.finish()?;
-    check(path, model)
+    archive.finish()
 }
 
 /// Loads a module that this process itself has just written, and never any other: loading one runs the source in it.
@@ -78,4 +84,44 @@ fn check(path: &Path, model: &Model) -> anyhow::Result<()> {
         "the TorchScript module computes something else: it is off by {distance:e}"
     );
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::worker::nets::vocabulary;
+
+    #[test]
+    fn every_word_of_the_vocabulary_is_computed_as_it_is_trained() {
+        for design in vocabulary::networks() {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("model.pt");
+            let root = modules::of(&design, vocabulary::CLASSES);
+            let tensors = vocabulary::state(&design).into_iter();
+            let state: StateDict = tensors
+                .map(|(name, tensor)| (name, tensor.contiguous()))
+                .collect();
+            write_module(&path, &root, &state, b"{}").unwrap();
+            let module = loaded(&path).unwrap();
+            let pictures = vocabulary::pictures(3);
+            let expected = vocabulary::logits(&design, &pictures);
+            let found = tch::no_grad(|| module.forward_ts(&[&pictures])).unwrap();
+            let scale = expected.abs().max().double_value(&[]);
+            let off = (found - expected).abs().max().double_value(&[]) / scale;
+            assert!(off <= 1e-4, "off by {off:e}");
+            let mut names: Vec<String> = module
+                .named_parameters()
+                .unwrap()
+                .into_iter()
+                .map(|it| it.0)
+                .collect();
+            names.sort();
+            let learning = design.tensors(vocabulary::CLASSES).into_iter();
+            let mut expected: Vec<String> = learning
+                .filter_map(|(_, name, tensor)| tensor.learns().then_some(name))
+                .collect();
+            expected.sort();
+            assert_eq!(names, expected);
+        }
+    }
 }

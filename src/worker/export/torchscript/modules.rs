@@ -3,17 +3,13 @@
 //! Sizes that differ from layer to layer are attributes, so that one class serves all convolutions. The words of the source are those of
 //! torch's own writer, which leaves nothing to infer: every attribute is annotated, every call is positional.
 
-use crate::domain::architecture::{
-    Architecture,
-    design::{Block, Convolution, Design, Shortcut},
-};
+use super::layers;
+use crate::domain::architecture::network::NetworkDesign;
 
 /// The classes are `__torch__.finetuned.…`.
 pub const NAMESPACE: &str = "finetuned";
-
-/// BatchNorm's, as torch has them and as its own writer writes them.
-const MOMENTUM: &str = "0.10000000000000001";
-const EPSILON: &str = "1.0000000000000001e-05";
+/// The argument of every `forward`.
+pub const INPUT: &str = "input";
 
 /// A module and everything below it.
 pub struct Module {
@@ -34,160 +30,18 @@ pub enum Slot {
 }
 
 /// The module of a whole network: `[N, 3, H, W]` to logits `[N, classes]`.
-pub fn of(architecture: Architecture) -> Module {
-    let design = Design::of(architecture);
-    let stem = design.stem();
-    let mut root = Builder::new("ResNet");
-    root.module("conv1", conv("conv1", &stem.convolution));
-    root.module("bn1", norm("bn1"));
-    let value = root.call("conv1", "input");
-    let value = root.call("bn1", &value);
-    let mut value = root.value(&format!("torch.relu_({value})"));
-    if stem.pooling {
-        value = root.value(&format!(
-            "torch.max_pool2d({value}, [3, 3], [2, 2], [1, 1], [1, 1], False)"
-        ));
-    }
-    for (stage, blocks) in design.blocks() {
-        let name = stage.as_str();
-        root.module(name, sequence(name, &blocks));
-        value = root.call(name, &value);
-    }
-    let head = architecture.head();
-    root.module(head, linear(head));
-    let value = root.value(&format!("torch.adaptive_avg_pool2d({value}, [1, 1])"));
-    let value = root.value(&format!("torch.flatten({value}, 1)"));
-    let logits = root.call(head, &value);
-    root.returning(&logits)
-}
-
-/// The blocks of a stage, one after another.
-fn sequence(stage: &str, blocks: &[Block]) -> Module {
-    let class = format!("{}{}", stage[..1].to_uppercase(), &stage[1..]);
-    let mut sequence = Builder::new(&class);
-    let mut value = "input".to_owned();
-    for (index, block) in blocks.iter().enumerate() {
-        let name = index.to_string();
-        sequence.module(&name, residual(&format!("{stage}.{index}."), block));
-        value = sequence.call(&name, &value);
-    }
-    sequence.returning(&value)
-}
-
-fn residual(prefix: &str, block: &Block) -> Module {
-    let class = match block.shortcut {
-        Shortcut::Identity => "Block",
-        Shortcut::Projection(_) => "BlockWithProjection",
-        Shortcut::Padded { .. } => "BlockWithPadding",
-    };
-    let mut module = Builder::new(class);
-    let mut value = "input".to_owned();
-    for (number, convolution) in (1..).zip(&block.branch) {
-        let (conv_name, norm_name) = (format!("conv{number}"), format!("bn{number}"));
-        module.module(&conv_name, conv(&format!("{prefix}{conv_name}"), convolution));
-        module.module(&norm_name, norm(&format!("{prefix}{norm_name}")));
-        value = module.call(&conv_name, &value);
-        value = module.call(&norm_name, &value);
-        if number < block.branch.len() {
-            value = module.value(&format!("torch.relu_({value})"));
-        }
-    }
-    let shortcut = match &block.shortcut {
-        Shortcut::Identity => "input".to_owned(),
-        Shortcut::Projection(convolution) => {
-            module.module(
-                "downsample",
-                projection(&format!("{prefix}downsample."), convolution),
-            );
-            module.call("downsample", "input")
-        }
-        Shortcut::Padded { stride, channels } => {
-            module.integer("stride", *stride);
-            module.integer("channels", *channels);
-            let [stride, channels] = ["stride", "channels"].map(|name| module.attribute(name));
-            let end = i64::MAX;
-            let rows = module.value(&format!("torch.slice(input, 2, 0, {end}, {stride})"));
-            let fewer = module.value(&format!("torch.slice({rows}, 3, 0, {end}, {stride})"));
-            module.value(&format!(
-                "torch.constant_pad_nd({fewer}, [0, 0, 0, 0, {channels}, {channels}], 0)"
-            ))
-        }
-    };
-    let sum = module.value(&format!("torch.add_({value}, {shortcut})"));
-    let output = module.value(&format!("torch.relu_({sum})"));
-    module.returning(&output)
-}
-
-fn projection(prefix: &str, convolution: &Convolution) -> Module {
-    let mut module = Builder::new("Downsample");
-    module.module("0", conv(&format!("{prefix}0"), convolution));
-    module.module("1", norm(&format!("{prefix}1")));
-    let value = module.call("0", "input");
-    let value = module.call("1", &value);
-    module.returning(&value)
-}
-
-fn conv(name: &str, design: &Convolution) -> Module {
-    let mut module = Builder::new("Conv2d");
-    module.parameter("weight", name);
-    let sizes = [
-        ("stride", design.stride),
-        ("padding", design.side / 2),
-        ("groups", design.groups),
-    ];
-    for (size, value) in sizes {
-        module.integer(size, value);
-    }
-    let [weight, stride, padding, groups] =
-        ["weight", "stride", "padding", "groups"].map(|name| module.attribute(name));
-    let value = module.value(&format!(
-        "torch.conv2d(input, {weight}, None, [{stride}, {stride}], [{padding}, {padding}], [1, 1], {groups})"
-    ));
-    module.returning(&value)
-}
-
-/// As `torch.nn.BatchNorm2d`, also where the module is trained on.
-fn norm(name: &str) -> Module {
-    let mut module = Builder::new("BatchNorm2d");
-    for parameter in ["weight", "bias"] {
-        module.parameter(parameter, name);
-    }
-    for buffer in ["running_mean", "running_var", "num_batches_tracked"] {
-        module.buffer(buffer, name);
-    }
-    let parts = [
-        "weight",
-        "bias",
-        "running_mean",
-        "running_var",
-        "num_batches_tracked",
-        "training",
-    ];
-    let [weight, bias, mean, variance, counter, training] = parts.map(|name| module.attribute(name));
-    module.forward.extend([
-        format!("if {training}:"),
-        format!("  _ = torch.add_({counter}, 1)"),
-        "else:".to_owned(),
-        "  pass".to_owned(),
-    ]);
-    let value = module.value(&format!(
-        "torch.batch_norm(input, {weight}, {bias}, {mean}, {variance}, {training}, {MOMENTUM}, {EPSILON}, True)"
-    ));
-    module.returning(&value)
-}
-
-fn linear(name: &str) -> Module {
-    let mut module = Builder::new("Linear");
-    for parameter in ["weight", "bias"] {
-        module.parameter(parameter, name);
-    }
-    let [weight, bias] = ["weight", "bias"].map(|name| module.attribute(name));
-    let value = module.value(&format!("torch.linear(input, {weight}, {bias})"));
-    module.returning(&value)
+pub fn of(design: &NetworkDesign, classes: u64) -> Module {
+    let head = design.head(classes);
+    let mut root = Builder::new("Network");
+    let all = design.backbone().chain([&head]);
+    let value = layers::sequence(&mut root, all, "", INPUT);
+    let mut root = root.returning(&value);
+    root.name_classes(&mut Vec::new());
+    root
 }
 
 /// A module whose `forward` is being written; every value gets a name of its own.
-struct Builder {
+pub struct Builder {
     class: String,
     slots: Vec<(String, Slot)>,
     forward: Vec<String>,
@@ -195,7 +49,7 @@ struct Builder {
 }
 
 impl Builder {
-    fn new(class: &str) -> Self {
+    pub fn new(class: &str) -> Self {
         Self {
             class: class.to_owned(),
             slots: Vec::new(),
@@ -204,47 +58,57 @@ impl Builder {
         }
     }
 
-    fn parameter(&mut self, part: &str, of: &str) {
-        let slot = Slot::Parameter(format!("{of}.{part}"));
-        self.slots.push((part.to_owned(), slot));
+    /// An attribute that learns, the tensor of this whole name.
+    pub fn parameter(&mut self, slot: &str, tensor: String) -> String {
+        self.slots.push((slot.to_owned(), Slot::Parameter(tensor)));
+        self.attribute(slot)
     }
 
-    fn buffer(&mut self, part: &str, of: &str) {
-        let slot = Slot::Buffer(format!("{of}.{part}"));
-        self.slots.push((part.to_owned(), slot));
+    /// An attribute that does not learn.
+    pub fn buffer(&mut self, slot: &str, tensor: String) -> String {
+        self.slots.push((slot.to_owned(), Slot::Buffer(tensor)));
+        self.attribute(slot)
     }
 
-    fn integer(&mut self, name: &str, value: u64) {
-        self.slots.push((name.to_owned(), Slot::Integer(value)));
+    pub fn integer(&mut self, slot: &str, value: u64) -> String {
+        self.slots.push((slot.to_owned(), Slot::Integer(value)));
+        self.attribute(slot)
     }
 
-    fn module(&mut self, name: &str, module: Module) {
-        self.slots.push((name.to_owned(), Slot::Module(module)));
+    /// A module below, called with `input`.
+    pub fn module(&mut self, slot: &str, module: Module, input: &str) -> String {
+        self.slots.push((slot.to_owned(), Slot::Module(module)));
+        let module = self.attribute(slot);
+        self.value(&format!("({module}).forward({input}, )"))
     }
 
     /// A line that computes something, and the name of what it computes.
-    fn value(&mut self, expression: &str) -> String {
+    pub fn value(&mut self, expression: &str) -> String {
         let name = format!("_{}", self.values);
         self.values += 1;
         self.forward.push(format!("{name} = {expression}"));
         name
     }
 
+    /// Whether the module is trained on.
+    pub fn training(&mut self) -> String {
+        self.attribute("training")
+    }
+
+    /// Lines that compute nothing.
+    pub fn lines(&mut self, lines: impl IntoIterator<Item = String>) {
+        self.forward.extend(lines);
+    }
+
     fn attribute(&mut self, name: &str) -> String {
-        self.value(&format!("self.{name}"))
+        let named_by_number = name.starts_with(|first: char| first.is_ascii_digit());
+        self.value(&match named_by_number {
+            true => format!("getattr(self, \"{name}\")"),
+            false => format!("self.{name}"),
+        })
     }
 
-    fn call(&mut self, module: &str, input: &str) -> String {
-        let named_by_number = module.starts_with(|first: char| first.is_ascii_digit());
-        let module = if named_by_number {
-            self.value(&format!("getattr(self, \"{module}\")"))
-        } else {
-            self.attribute(module)
-        };
-        self.value(&format!("({module}).forward({input}, )"))
-    }
-
-    fn returning(mut self, value: &str) -> Module {
+    pub fn returning(mut self, value: &str) -> Module {
         self.forward.push(format!("return {value}"));
         Module {
             class: self.class,
@@ -255,7 +119,32 @@ impl Builder {
 }
 
 impl Module {
-    /// The classes of all modules, each once.
+    /// Gives the modules whose source is the same one class, and those whose is not different ones. `known`: names of classes with the
+    /// source that each has.
+    fn name_classes(&mut self, known: &mut Vec<(String, String)>) {
+        for (_, slot) in &mut self.slots {
+            if let Slot::Module(module) = slot {
+                module.name_classes(known);
+            }
+        }
+        let wanted = self.class.clone();
+        for number in 1.. {
+            if number > 1 {
+                self.class = format!("{wanted}{number}");
+            }
+            let source = self.class_source();
+            match known.iter().find(|(class, _)| *class == self.class) {
+                Some((_, same)) if *same == source => return,
+                Some(_) => {}
+                None => {
+                    known.push((self.class.clone(), source));
+                    return;
+                }
+            }
+        }
+    }
+
+    /// The classes of all modules, each once, those below first.
     pub fn source(&self) -> String {
         let mut classes: Vec<(String, String)> = Vec::new();
         self.collect(&mut classes);

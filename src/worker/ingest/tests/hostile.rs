@@ -40,11 +40,11 @@ fn fault(case: &Crafted) -> Option<String> {
     }
     let (expected, result) = (&case.expected, &run.result);
     match (expected, result) {
-        (Expected::NotTaken, Ok(RunResult::Rejected { error, .. })) => {
+        (Expected::NotTaken, Ok(RunResult::Refused(error))) => {
             let said = error.code == "archive_unreadable" && error.message.contains("upload");
             (!said).then(|| format!("{error:?}"))
         }
-        (Expected::Rejected(code), Ok(RunResult::Rejected { error, .. })) => {
+        (Expected::Rejected(code), Ok(RunResult::Refused(error))) => {
             (error.code != *code).then(|| format!("{error:?}, not {code}"))
         }
         (Expected::Inert(images, left_out), Ok(RunResult::Ingested(result))) => {
@@ -130,7 +130,7 @@ fn damage_anywhere_is_the_archive_s_fault_and_never_ours() {
             for damaged in [&whole[..at], &flipped] {
                 match ingest(damaged).result {
                     Ok(RunResult::Ingested(result)) => assert!(result.images <= 4, "{what} at {at}"),
-                    Ok(RunResult::Rejected { .. }) => {}
+                    Ok(RunResult::Refused(_)) => {}
                     other => panic!("{what} at {at}: {other:?}"),
                 }
             }

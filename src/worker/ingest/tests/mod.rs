@@ -16,7 +16,7 @@ use tempfile::TempDir;
 use self::build::*;
 use super::*;
 use crate::{
-    domain::dataset::{DatasetError, DatasetWarning, Layout, Outcome, ReportEntry, ReportSummary},
+    domain::dataset::{DatasetWarning, Layout, Outcome, ReportEntry, ReportSummary},
     id::DatasetId,
     limits::IngestLimits,
 };
@@ -70,9 +70,9 @@ impl Run {
         }
     }
 
-    fn rejected(&self) -> (&DatasetError, Option<&ReportSummary>) {
+    fn rejected(&self) -> (&Refusal, Option<&ReportSummary>) {
         match self.result.as_ref().unwrap() {
-            RunResult::Rejected { error, report, .. } => (error, report.as_deref()),
+            RunResult::Refused(refused) => (refused, refused.report.as_deref()),
             other => panic!("not rejected: {other:?}"),
         }
     }

@@ -4,16 +4,24 @@ use std::sync::{Arc, OnceLock};
 
 use tch::Tensor;
 
-use crate::worker::nets::{
-    fused::{After, Packed, Shape},
-    winograd::Winograd,
+use super::tree::Size;
+use crate::{
+    domain::architecture::{
+        layer::{Conv2d, Op},
+        shape,
+    },
+    worker::nets::{
+        fused::{After, Packed, Shape},
+        leaf::padded,
+        winograd::Winograd,
+    },
 };
 
 #[derive(Debug)]
 pub(super) struct Conv {
     arithmetic: Arithmetic,
     bias: Tensor,
-    shape: Shape,
+    design: Conv2d,
     /// Numbers of the kernel.
     numbers: u64,
 }
@@ -30,46 +38,55 @@ enum Arithmetic {
 
 impl Conv {
     /// Of a kernel `[out, in / groups, side, side]`, channels-last, and a bias `[out]`.
-    pub fn new(kernel: Tensor, bias: Tensor, shape: Shape) -> Self {
+    pub fn new(kernel: Tensor, bias: Tensor, design: Conv2d) -> Self {
         Self {
             numbers: kernel.numel() as u64,
             arithmetic: Arithmetic::Plain(kernel, OnceLock::new()),
             bias,
-            shape,
+            design,
         }
     }
 
-    /// The same in the form that is fastest for inputs of this size, `[N, C, H, W]`, and the size of what comes out. What two forms of one
-    /// convolution have in common is in memory once.
-    pub fn packed_for(&self, size: [i64; 4]) -> (Self, [i64; 4]) {
-        let Arithmetic::Plain(kernel, winograd) = &self.arithmetic else {
-            return (self.share(), size);
+    /// See [`super::tree::Tree::packed_for`].
+    pub fn packed_for(&self, (count, input): Size) -> (Self, shape::Shape) {
+        let output = Op::Conv2d(self.design).output(input);
+        let (
+            Arithmetic::Plain(kernel, winograd),
+            shape::Shape::Map {
+                channels,
+                height,
+                width,
+            },
+        ) = (&self.arithmetic, input)
+        else {
+            return (self.share(), output);
         };
-        let (channels, side) = (kernel.size()[0], kernel.size()[2]);
-        let Shape { stride, padding, .. } = self.shape;
-        let length = |length: i64| (length + 2 * padding - side) / stride + 1;
-        let output = [size[0], channels, length(size[2]), length(size[3])];
+        let around = |length: u64| match self.design.even_padding() {
+            Some(_) => length,
+            None => length + self.design.padded(length).iter().sum::<u64>(),
+        };
+        let size = [
+            count,
+            channels as i64,
+            around(height) as i64,
+            around(width) as i64,
+        ];
+        let shape = Shape::of(&self.design);
         let mut packed = self.share();
         let winograd = Winograd::pays_for(&size)
-            .then(|| winograd.get_or_init(|| Winograd::new(kernel, self.shape).map(Arc::new)))
+            .then(|| winograd.get_or_init(|| Winograd::new(kernel, shape).map(Arc::new)))
             .and_then(Option::as_ref);
         if let Some(winograd) = winograd {
             packed.arithmetic = Arithmetic::Winograd(winograd.clone(), kernel.shallow_clone());
-        } else if let Some(direct) = Packed::new(kernel, &self.bias, self.shape, size) {
+        } else if let Some(direct) = Packed::new(kernel, &self.bias, shape, size) {
             packed.arithmetic = Arithmetic::Packed(direct);
         }
         (packed, output)
     }
 
-    pub fn forward(&self, input: &Tensor) -> Tensor {
-        self.then(input, After::Nothing)
-    }
-
-    pub fn forward_relu(&self, input: &Tensor) -> Tensor {
-        self.then(input, After::Relu)
-    }
-
-    fn then(&self, input: &Tensor, after: After) -> Tensor {
+    /// The convolution of `input`, and what is to be done with it at once.
+    pub fn then(&self, input: &Tensor, after: After) -> Tensor {
+        let input = &padded(input, &self.design);
         match (&self.arithmetic, after) {
             (Arithmetic::Packed(packed), after) => packed.forward(input, after),
             (Arithmetic::Winograd(winograd, _), after) if Winograd::pays_for(&input.size()) => {
@@ -86,6 +103,7 @@ impl Conv {
 
     /// `relu(convolution(input) + shortcut)`; `shortcut` may be written over.
     pub fn forward_sum_relu(&self, input: &Tensor, shortcut: &Tensor) -> Tensor {
+        let input = &padded(input, &self.design);
         match &self.arithmetic {
             Arithmetic::Packed(packed) => packed.forward_into(shortcut, input),
             Arithmetic::Winograd(winograd, _) if Winograd::pays_for(&input.size()) => {
@@ -110,7 +128,7 @@ impl Conv {
                 }
             },
             bias: self.bias.shallow_clone(),
-            shape: self.shape,
+            design: self.design,
             numbers: self.numbers,
         }
     }
@@ -125,18 +143,14 @@ impl Conv {
     }
 
     fn plain(&self, input: &Tensor, kernel: &Tensor) -> Tensor {
-        let Shape {
-            stride,
-            padding,
-            groups,
-        } = self.shape;
+        let shape = Shape::of(&self.design);
         input.conv2d(
             kernel,
             Some(&self.bias),
-            [stride; 2],
-            [padding; 2],
-            [1, 1],
-            groups,
+            [shape.stride; 2],
+            [shape.padding; 2],
+            [shape.dilation; 2],
+            shape.groups,
         )
     }
 }

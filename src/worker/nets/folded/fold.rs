@@ -1,66 +1,171 @@
-//! How BatchNorms go into the convolutions before them.
+//! How layers become those that answer: which ones are done at once, and how a BatchNorm goes into the convolution before it.
 
 use tch::{Device, Kind, Tensor};
 
-use super::{
-    block::{Block, Shortcut},
-    conv::Conv,
-};
+use super::{conv::Conv, tree::Tree};
 use crate::{
-    domain::architecture::design::{self, Convolution},
+    domain::architecture::layer::{Activation, BatchNorm2d, Conv2d, Layer, Op, joined},
     worker::{
-        nets::{fused::Shape, layers::channels_last},
+        nets::{fused::After, layers::channels_last, leaf::Leaf},
         state::StateDict,
     },
 };
 
-/// BatchNorm's, as torch has it.
-const EPSILON: f64 = 1e-5;
-
-/// Makes convolutions out of the tensors of a network, for a device, in floats of one kind.
+/// Makes layers out of the tensors of a network, for a device, in floats of one kind.
 pub(super) struct Fold<'a> {
     pub state: &'a StateDict,
     pub kind: Kind,
     pub device: Device,
 }
 
+/// A layer that is no sequence, and its whole name.
+struct Step<'a> {
+    name: String,
+    /// Of what is below it, where it is a composition.
+    prefix: String,
+    op: &'a Op,
+}
+
 impl Fold<'_> {
-    pub fn block(&self, prefix: &str, design: &design::Block) -> Block {
-        let branch = (1..).zip(&design.branch).map(|(number, convolution)| {
-            self.conv(
-                prefix,
-                [&format!("conv{number}"), &format!("bn{number}")],
-                convolution,
-            )
-        });
-        Block {
-            branch: branch.collect(),
-            shortcut: match &design.shortcut {
-                design::Shortcut::Identity => Shortcut::Identity,
-                design::Shortcut::Projection(convolution) => {
-                    Shortcut::Projection(self.conv(prefix, ["downsample.0", "downsample.1"], convolution))
-                }
-                design::Shortcut::Padded { stride, channels } => Shortcut::Padded {
-                    stride: *stride as i64,
-                    channels: *channels as i64,
+    /// Layers one after another.
+    pub fn layers<'b>(&self, layers: impl IntoIterator<Item = &'b Layer>) -> Vec<Tree> {
+        let mut steps = Vec::new();
+        for layer in layers {
+            flatten(layer, "", &mut steps);
+        }
+        self.steps(&steps)
+    }
+
+    fn steps(&self, mut steps: &[Step]) -> Vec<Tree> {
+        let mut trees = Vec::new();
+        while let Some((step, rest)) = steps.split_first() {
+            if let Some((conv, rest)) = self.conv(steps) {
+                let (after, rest) = relu(rest);
+                trees.push(Tree::Conv(conv, after));
+                steps = rest;
+            } else if let Some(residual) = self.residual(step, rest) {
+                trees.push(residual);
+                steps = &rest[1..];
+            } else {
+                trees.push(self.one(step));
+                steps = rest;
+            }
+        }
+        trees
+    }
+
+    /// The convolution that the steps begin with, with the BatchNorm after it, and the steps after both.
+    fn conv<'s, 'b>(&self, steps: &'s [Step<'b>]) -> Option<(Conv, &'s [Step<'b>])> {
+        let (step, rest) = steps.split_first()?;
+        let Op::Conv2d(design) = step.op else {
+            return None;
+        };
+        match rest.split_first() {
+            Some((
+                Step {
+                    op: Op::BatchNorm2d(norm),
+                    name,
+                    ..
                 },
-            },
+                rest,
+            )) => Some((self.folded(&step.name, design, Some((name, norm))), rest)),
+            _ => Some((self.folded(&step.name, design, None), rest)),
+        }
+    }
+
+    /// A sum of two branches, the first of which ends with a convolution, and the ReLU after it.
+    fn residual(&self, step: &Step, rest: &[Step]) -> Option<Tree> {
+        let Op::Sum(branches) = step.op else {
+            return None;
+        };
+        let [branch, shortcut] = branches.as_slice() else {
+            return None;
+        };
+        if relu(rest).0 != After::Relu {
+            return None;
+        }
+        let [mut branch, shortcut] = [branch, shortcut].map(|layer| {
+            let mut steps = Vec::new();
+            flatten(layer, &step.prefix, &mut steps);
+            self.steps(&steps)
+        });
+        let Some(Tree::Conv(last, After::Nothing)) =
+            branch.pop_if(|tree| matches!(tree, Tree::Conv(_, After::Nothing)))
+        else {
+            return None;
+        };
+        Some(Tree::Residual {
+            branch,
+            last,
+            shortcut,
+        })
+    }
+
+    fn one(&self, step: &Step) -> Tree {
+        let branches = |layers: &[Layer]| {
+            let branch = |layer| {
+                let mut steps = Vec::new();
+                flatten(layer, &step.prefix, &mut steps);
+                self.steps(&steps)
+            };
+            layers.iter().map(branch).collect()
+        };
+        match step.op {
+            Op::Sum(layers) => Tree::Sum(branches(layers)),
+            Op::Concat(layers) => Tree::Concat(branches(layers)),
+            Op::Product(layers) => Tree::Product(branches(layers)),
+            op => Tree::Leaf(Leaf::new(op, &step.name, |tensor| {
+                let whole = &self.state[&joined(&step.name, tensor.name)];
+                // They are few, and no less exact in 32 bits; each is turned into what its layer computes in.
+                whole.detach().to_device(self.device).copy()
+            })),
         }
     }
 
     /// `y = (conv(x) - mean) / sqrt(var + epsilon) * weight + bias` as one convolution with a bias, in 64-bit floats and then rounded.
-    pub fn conv(&self, prefix: &str, [conv, norm]: [&str; 2], design: &Convolution) -> Conv {
+    fn folded(&self, name: &str, design: &Conv2d, norm: Option<(&String, &BatchNorm2d)>) -> Conv {
         let tensor = |name: String| self.state[&name].to_device(Device::Cpu).to_kind(Kind::Double);
-        let of_norm = |part: &str| tensor(format!("{prefix}{norm}.{part}"));
-        let factor = of_norm("weight") / (of_norm("running_var") + EPSILON).sqrt();
-        let weight = tensor(format!("{prefix}{conv}.weight")) * factor.view([-1, 1, 1, 1]);
-        let bias = of_norm("bias") - of_norm("running_mean") * factor;
-        let placed = |tensor: Tensor| tensor.to_kind(self.kind).to_device(self.device);
-        let shape = Shape {
-            stride: design.stride as i64,
-            padding: (design.side / 2) as i64,
-            groups: design.groups as i64,
+        let own_bias = design.bias.then(|| tensor(joined(name, "bias")));
+        let weight = tensor(joined(name, "weight"));
+        let (weight, bias) = match norm {
+            Some((norm, BatchNorm2d { epsilon, .. })) => {
+                let of_norm = |part: &str| tensor(joined(norm, part));
+                let factor = of_norm("weight") / (of_norm("running_var") + *epsilon).sqrt();
+                let mean = match own_bias {
+                    Some(bias) => of_norm("running_mean") - bias,
+                    None => of_norm("running_mean"),
+                };
+                let bias = of_norm("bias") - mean * &factor;
+                (weight * factor.view([-1, 1, 1, 1]), bias)
+            }
+            None => {
+                let zeros = || Tensor::zeros([design.to as i64], (Kind::Double, Device::Cpu));
+                (weight, own_bias.unwrap_or_else(zeros))
+            }
         };
-        Conv::new(channels_last(&placed(weight)), placed(bias), shape)
+        let placed = |tensor: Tensor| tensor.to_kind(self.kind).to_device(self.device);
+        Conv::new(channels_last(&placed(weight)), placed(bias), *design)
     }
+}
+
+/// What the steps begin with where it can be done with what is before them, and the steps after it.
+fn relu<'s, 'b>(steps: &'s [Step<'b>]) -> (After, &'s [Step<'b>]) {
+    match steps.split_first() {
+        Some((step, rest)) if *step.op == Op::Activation(Activation::Relu) => (After::Relu, rest),
+        _ => (After::Nothing, steps),
+    }
+}
+
+/// The layers of sequences, and of sequences in these, one after another.
+fn flatten<'a>(layer: &'a Layer, prefix: &str, steps: &mut Vec<Step<'a>>) {
+    let below = layer.prefix(prefix);
+    if let Op::Sequence(layers) = &layer.op {
+        layers.iter().for_each(|layer| flatten(layer, &below, steps));
+        return;
+    }
+    steps.push(Step {
+        name: joined(prefix, &layer.name),
+        prefix: below,
+        op: &layer.op,
+    });
 }

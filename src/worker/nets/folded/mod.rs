@@ -3,14 +3,14 @@
 //! Made of a [`Network`] by its design and its named tensors; `predict` computes with it, and holds each to the network that it was
 //! made of before it answers anybody ([`Folded::distance_from`]).
 
-mod block;
 mod conv;
 mod fold;
 mod stages;
+mod tree;
 
 use tch::{Device, Kind, Tensor};
 
-use super::{Network, layers};
+use super::Network;
 use crate::domain::architecture::Architecture;
 
 pub use self::stages::FoldedStages;
@@ -22,6 +22,7 @@ pub struct Folded {
     kind: Kind,
     device: Device,
     stages: FoldedStages,
+    pooling: FoldedStages,
     head_weight: Tensor,
     head_bias: Tensor,
 }
@@ -39,7 +40,8 @@ impl Folded {
             architecture,
             kind,
             device,
-            stages: FoldedStages::of(architecture, network.state(), all, kind, device),
+            stages: FoldedStages::of(architecture.design(), network.state(), all, kind, device),
+            pooling: FoldedStages::pooling(architecture.design(), network.state(), Kind::Float, device),
             head_weight: head("weight"),
             head_bias: head("bias"),
         }
@@ -81,6 +83,7 @@ impl Folded {
             kind: self.kind,
             device: self.device,
             stages: self.stages.share(),
+            pooling: self.pooling.share(),
             head_weight: self.head_weight.shallow_clone(),
             head_bias: self.head_bias.shallow_clone(),
         }
@@ -94,7 +97,7 @@ impl Folded {
 
     /// The feature vectors `[N, features]`, 32-bit floats, of what [`Folded::activations`] gives.
     pub fn features(&self, activations: &Tensor) -> Tensor {
-        layers::pooled(&activations.to_kind(Kind::Float))
+        self.pooling.forward(&activations.to_kind(Kind::Float))
     }
 
     /// Logits `[N, classes]` of feature vectors.

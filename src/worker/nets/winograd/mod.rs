@@ -58,7 +58,8 @@ impl Winograd {
     fn on(level: Level, kernel: &Tensor, shape: Shape) -> Option<Self> {
         let lanes = lanes_of(level);
         let (to, from, height, width) = kernel.size4().ok()?;
-        let fits = (height, width, shape.stride, shape.padding, shape.groups) == (3, 3, 1, 1, 1)
+        let fits = (height, width) == (3, 3)
+            && shape.is_plain()
             && kernel.device() == Device::Cpu
             && kernel.kind() == Kind::Float
             && lanes >= 8;

@@ -6,6 +6,7 @@ use crate::worker::nets::{layers::channels_last, tests};
 const SHAPE: Shape = Shape {
     stride: 1,
     padding: 1,
+    dilation: 1,
     groups: 1,
 };
 

@@ -53,7 +53,7 @@ fn fits(input: &Tensor, kernel: &Tensor, shape: Shape) -> bool {
         return false;
     };
     let even = |channels: i64| (channels as usize).is_multiple_of(columns);
-    (shape.stride, shape.padding, shape.groups) == (1, 1, 1)
+    shape.is_plain()
         && plain(input)
         && plain(kernel)
         && columns >= product::columns(8)

@@ -45,7 +45,7 @@ pub fn batch_predict(
     reporter: &Reporter,
     stop: &StopFlag,
 ) -> Result<RunResult, Halt> {
-    let device = device::parse(&run.device).map_err(anyhow::Error::msg)?;
+    let device = device::parse(&run.common.device).map_err(anyhow::Error::msg)?;
     classify(run, Place::of(device), dir, reporter, stop)
 }
 
@@ -73,21 +73,21 @@ pub fn classify(
     reporter: &Reporter,
     stop: &StopFlag,
 ) -> Result<RunResult, Halt> {
-    let budget = Budget::new(run.spec.max_seconds, run.seconds_used);
+    let budget = Budget::new(run.spec.max_seconds, run.common.seconds_used);
     // Not before the device is known: CUDA has to be brought in before libtorch is first called. Lanes have a core each.
     tch::set_num_threads(1);
     let card = bundle::read_card(&run.model)?;
-    data::check_manifest(&run.dataset)?;
+    data::check_manifest(&run.common.dataset)?;
     let choice = Choice::of(run, &card)?;
     let mut pulse = Pulse::new(reporter, stop);
     let network = load(run, &card, place.device)?;
     let mut answers = Answers::new(network, &card, place, run.spec.batch_size);
     reporter.send(&WorkerMessage::log(about(run, &card, choice.images)));
     let damages = Damages::new(dir, reporter);
-    let pictures = Pictures::open(&run.dataset, &card.preprocessing, &damages)?;
+    let pictures = Pictures::open(&run.common.dataset, &card.preprocessing, &damages)?;
     let mut rows = Rows::create(
         dir,
-        &run.dataset.classes,
+        &run.common.dataset.classes,
         run.spec.top_k.min(card.classes.len() as u32),
     )?;
     let mut teller = Teller::new(reporter, choice.images);
@@ -96,9 +96,9 @@ pub fn classify(
         answers: place.in_lanes.then(|| answers.share()),
         stop,
     };
-    let count = run.threads.max(1) as usize;
+    let count = run.common.threads.max(1) as usize;
     Lanes::run(&work, count, &mut pulse, |lanes| {
-        let mut images = choice.read(&run.dataset.manifest)?;
+        let mut images = choice.read(&run.common.dataset.manifest)?;
         // Where the lanes do not compute: pictures that wait for a whole batch.
         let mut waiting: Vec<Item> = Vec::new();
         loop {
@@ -168,8 +168,8 @@ fn about(run: &BatchPredictRun, card: &ModelCard, images: usize) -> String {
         card.architecture,
         card.classes.len(),
         run.spec.split.as_str(),
-        run.dataset.lineage.name,
-        run.device
+        run.common.dataset.lineage.name,
+        run.common.device
     )
 }
 
@@ -190,10 +190,10 @@ impl Choice {
             Self {
                 wanted,
                 chosen: None,
-                images: count_lines(&run.dataset.manifest)?,
+                images: count_lines(&run.common.dataset.manifest)?,
             }
         } else {
-            let parts = data::parts(&run.dataset, &card.split())?;
+            let parts = data::parts(&run.common.dataset, &card.split())?;
             let chosen: Vec<bool> = parts.into_iter().map(|part| wanted.includes(part)).collect();
             Self {
                 wanted,

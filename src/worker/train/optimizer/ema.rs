@@ -45,11 +45,11 @@ impl Average {
         let decay = self.decay.min((1.0 + steps) / (10.0 + steps));
         tch::no_grad(|| {
             for (name, average) in self.network.state() {
-                let (Some(now), true) = (network.state().get(name), Network::is_after(name, frozen)) else {
+                let (Some(now), true) = (network.state().get(name), network.is_after(name, frozen)) else {
                     continue;
                 };
                 let mut average = average.shallow_clone();
-                if is_learned(name) {
+                if network.learns(name) {
                     let _ = average.lerp_(now, 1.0 - decay);
                 } else {
                     average.copy_(now);
@@ -72,11 +72,6 @@ impl Average {
         }
         Ok(())
     }
-}
-
-/// Not one of the statistics that BatchNorm keeps.
-fn is_learned(name: &str) -> bool {
-    !name.contains(".running_") && !name.ends_with(".num_batches_tracked")
 }
 
 #[cfg(test)]

@@ -16,7 +16,6 @@ use super::{
 use crate::{
     digest,
     domain::{job::FailureCode, predictions::PredictionRow, spec::Spec, split::Split},
-    id::JobId,
     protocol::{
         BatchPredictRun, DatasetInput, ManifestImage, PredictedResult, RunResult, WorkerMessage,
         frames::ModelFiles,
@@ -50,13 +49,9 @@ fn run(model: &ModelFiles, dataset: &DatasetInput, more: Value) -> BatchPredictR
         panic!("it is of another kind");
     };
     BatchPredictRun {
-        job: JobId::new(),
+        common: super::drawn::common(dataset.clone()),
         spec: *spec,
         model: model.clone(),
-        dataset: dataset.clone(),
-        device: "cpu".into(),
-        threads: 2,
-        seconds_used: 0.0,
     }
 }
 
@@ -187,7 +182,7 @@ fn rows_depend_neither_on_the_pack_nor_on_the_threads() {
     let other = Drawn::new(37, 24, |_| Split::Train);
     for (dataset, threads) in [(&set.input, 1), (&set.input, 5), (&other.input, 3)] {
         let mut run = run(&model, dataset, json!({}));
-        run.threads = threads;
+        run.common.threads = threads;
         predicted(&run, &dir);
         assert!(jsonl(&dir) == expected, "on {threads} threads");
     }
@@ -383,10 +378,8 @@ fn it_leaves_when_it_is_asked_to_or_when_its_time_is_over() {
     let run = run(&model, &set.input, json!({"max_seconds": 100}));
     let stopped = train::batch_predict(&run, &dir, &Reporter::to(std::io::sink()), &stop);
     assert!(stopped.unwrap_err().is::<Stopped>());
-    let late = BatchPredictRun {
-        seconds_used: 100.0,
-        ..run
-    };
+    let mut late = run;
+    late.common.seconds_used = 100.0;
     let (code, message) = failed(carried_out(&late, &dir));
     assert_eq!(code, FailureCode::TimeLimit);
     assert!(message.contains("max_seconds"), "{message}");

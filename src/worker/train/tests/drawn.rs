@@ -22,7 +22,9 @@ use crate::{
         split::Split,
     },
     id::{DatasetId, JobId},
-    protocol::{DatasetInput, ManifestImage, RunResult, Segment, TrainRun, WeightsSource, WorkerMessage},
+    protocol::{
+        DatasetInput, JobRun, ManifestImage, RunResult, Segment, TrainRun, WeightsSource, WorkerMessage,
+    },
     worker::{
         child::{Reporter, RunDir, StopFlag},
         nets::Network,
@@ -138,15 +140,10 @@ impl Drawn {
             },
         };
         TrainRun {
-            job: JobId::new(),
-            attempt: 1,
+            common: common(self.input.clone()),
             spec,
-            dataset: self.input.clone(),
             weights,
-            device: "cpu".into(),
-            threads: 2,
             checkpoints: Vec::new(),
-            seconds_used: 0.0,
             activations: Vec::new(),
             max_activation_bytes: 1 << 30,
         }
@@ -253,4 +250,16 @@ fn draw(id: u32, class: u32) -> Vec<u8> {
     let mut file = Cursor::new(Vec::new());
     picture.write_to(&mut file, image::ImageFormat::Png).unwrap();
     file.into_inner()
+}
+
+/// A first attempt on two threads.
+pub fn common(dataset: DatasetInput) -> JobRun {
+    JobRun {
+        job: JobId::new(),
+        attempt: 1,
+        dataset: dataset,
+        device: "cpu".into(),
+        threads: 2,
+        seconds_used: 0.0,
+    }
 }

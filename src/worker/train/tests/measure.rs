@@ -22,7 +22,6 @@ use crate::{
         spec::Spec,
         split::Split,
     },
-    id::JobId,
     protocol::{
         Artifact, DatasetInput, EvaluateRun, LrFindRun, ManifestImage, RunResult, TrainResult, TrainRun,
         WorkerMessage,
@@ -57,13 +56,9 @@ fn measure(
         panic!("it is of another kind");
     };
     let run = EvaluateRun {
-        job: JobId::new(),
+        common: super::drawn::common(dataset.clone()),
         spec: *spec,
         model: files_of(trained, result),
-        dataset: dataset.clone(),
-        device: "cpu".into(),
-        threads: 2,
-        seconds_used: 0.0,
     };
     train::evaluate(&run, dir, &Reporter::to(std::io::sink()), &StopFlag::default())
 }
@@ -162,7 +157,7 @@ fn a_training_that_is_stopped_while_it_measures_goes_on_to_the_same_files() {
             _ => None,
         });
         run.checkpoints = vec![newest.unwrap()];
-        run.attempt = number + 1;
+        run.common.attempt = number + 1;
     }
     let second = uninterrupted(&run, &set.dir("second"));
     assert_eq!(epochs(&second.messages).len(), 0, "nothing is trained again");

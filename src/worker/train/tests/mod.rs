@@ -23,9 +23,7 @@ use crate::{
         model::ModelCard,
         split::Split,
     },
-    protocol::{
-        DatasetInput, RunResult, TrainResult, TrainRun, WeightsSource, WorkerMessage, frames::ModelFiles,
-    },
+    protocol::{RunResult, TrainResult, WeightsSource, WorkerMessage, frames::ModelFiles},
     worker::{
         bundle,
         child::RunDir,
@@ -44,7 +42,7 @@ fn trained(result: anyhow::Result<RunResult>) -> TrainResult {
 
 fn failed(result: anyhow::Result<RunResult>) -> (FailureCode, String) {
     match result.unwrap() {
-        RunResult::Failed { error } => (error.code, error.message),
+        RunResult::Failed(error) => (error.code, error.message),
         other => panic!("{other:?}"),
     }
 }
@@ -210,13 +208,8 @@ fn a_dataset_packed_at_another_size_gives_the_same_model() {
     let mut model = Vec::new();
     for pack_side in [resize_to(), 24] {
         let set = Drawn::new(18, pack_side, |_| Split::Train);
-        let run = TrainRun {
-            dataset: DatasetInput {
-                lineage: fits.input.lineage.clone(),
-                ..set.input.clone()
-            },
-            ..set.run(one_epoch.clone())
-        };
+        let mut run = set.run(one_epoch.clone());
+        run.common.dataset.lineage = fits.input.lineage.clone();
         let dir = set.dir("run");
         model.push(trained(uninterrupted(&run, &dir).result).weights.sha256);
     }
@@ -333,7 +326,7 @@ fn when_the_time_is_over_the_best_epoch_so_far_is_the_model() {
     let set = Drawn::flat(16);
     let mut run = set.run(json!({"max_seconds": 100, "epochs": 9, "freeze": "backbone"}));
     // Earlier attempts have used it all; a job still gets as far as one judged epoch, cut short after its first step.
-    run.seconds_used = 100.0;
+    run.common.seconds_used = 100.0;
     let attempt = uninterrupted(&run, &set.dir("run"));
     let result = trained(attempt.result);
     assert_eq!(result.stop_reason, StopReason::Budget);

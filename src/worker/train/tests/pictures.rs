@@ -65,7 +65,7 @@ fn from_whatever_pack_training_sees_what_prediction_sees() {
 /// What a run of this spec works with: its list of packs, and every picture.
 fn packed(set: &Drawn, known: &[KnownPack], dir: &RunDir) -> (UsedPacks, Vec<Picture>) {
     let mut run = set.run(json!({"image": {"size": 32}}));
-    run.dataset.packs = known.to_vec();
+    run.common.dataset.packs = known.to_vec();
     let (reporter, stop) = (Reporter::to(std::io::sink()), StopFlag::default());
     let ground = setup::ground(&run, dir, &reporter, &stop).unwrap();
     let packs = std::fs::read(dir.file(PACKS_FILE)).unwrap();

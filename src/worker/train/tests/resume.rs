@@ -78,7 +78,7 @@ fn stopped_after_every_step(set: &Drawn, mut run: TrainRun) -> Vec<(u64, u32)> {
 
     let (mut told, mut points) = (Vec::new(), Vec::new());
     let last = loop {
-        let dir = set.dir(&format!("attempt-{}", run.attempt));
+        let dir = set.dir(&format!("attempt-{}", run.common.attempt));
         let attempt = one_step(&run, &dir);
         points.extend(resumed(&attempt));
         told.extend(epochs(&attempt.messages));
@@ -94,7 +94,7 @@ fn stopped_after_every_step(set: &Drawn, mut run: TrainRun) -> Vec<(u64, u32)> {
             fs::remove_file(path).unwrap();
         }
         run.checkpoints = checkpoints(&attempt, &dir);
-        run.attempt += 1;
+        run.common.attempt += 1;
     };
     let result = trained(last.result);
     assert_eq!(result.weights.sha256, expected.weights.sha256);

@@ -9,6 +9,7 @@ use crate::worker::{
 const SHAPE: Shape = Shape {
     stride: 1,
     padding: 1,
+    dilation: 1,
     groups: 1,
 };
 

@@ -1,0 +1,26 @@
+//! How a tensor starts where no weights are given.
+
+/// A distribution.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Init {
+    Zeros,
+    Ones,
+    /// Every number is this one.
+    Constant(f64),
+    /// Normal with this standard deviation.
+    Normal(f64),
+    /// Uniform in ± this bound.
+    Uniform(f64),
+}
+
+impl Init {
+    /// He et al. 2015, "Delving Deep into Rectifiers": keeps the variance of gradients through a convolution and its ReLU (`fan_out`).
+    pub fn kaiming_fan_out(out_channels: u64, side: u64) -> Self {
+        Init::Normal((2.0 / (out_channels * side * side) as f64).sqrt())
+    }
+
+    /// What `torch.nn.Linear` starts from, weights and bias alike.
+    pub fn linear(in_features: u64) -> Self {
+        Init::Uniform((1.0 / in_features as f64).sqrt())
+    }
+}

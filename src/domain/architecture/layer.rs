@@ -1,0 +1,274 @@
+//! What networks are made of: layers, as plain data.
+//!
+//! A network is written down once, in these words, and everything else follows: the form that trains, the folded form that answers, the
+//! ONNX graph, the TorchScript module, the names and shapes of its tensors, its size. Whoever walks over layers matches on [`Op`], so a
+//! new one is not forgotten anywhere.
+//!
+//! What passes through is `[N, C, H, W]`, tokens `[N, T, C]` or vectors `[N, C]` (see [`super::shape`]).
+
+use super::init::Init;
+
+/// A layer, and its name among its siblings.
+///
+/// A tensor's name is the names of all sequences around it, that of its layer and its own, joined by dots. A sequence without a name adds
+/// nothing; the names of other compositions, and of layers without tensors, only tell nodes of a graph apart.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Layer {
+    pub name: String,
+    pub op: Op,
+}
+
+/// What a layer does.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Op {
+    Conv2d(Conv2d),
+    BatchNorm2d(BatchNorm2d),
+    LayerNorm(LayerNorm),
+    Linear(Linear),
+    Attention(Attention),
+    /// Puts a learned token before all others (Dosovitskiy et al. 2021).
+    ClassToken {
+        features: u64,
+    },
+    /// Adds a learned vector to each token (Dosovitskiy et al. 2021).
+    PositionEmbedding {
+        tokens: u64,
+        features: u64,
+    },
+    /// Multiplies each channel by a learned number, `initial` at first (Touvron et al. 2021, "Going deeper with Image Transformers").
+    LayerScale {
+        features: u64,
+        initial: f64,
+        over: Channels,
+    },
+    Activation(Activation),
+    MaxPool2d(Pool),
+    /// As torch's with `count_include_pad`: the padding counts as zeros.
+    AvgPool2d(Pool),
+    /// The mean over each of `side × side` equal areas: `[N, C, H, W]` to `[N, C, side, side]`.
+    AdaptiveAvgPool2d {
+        side: u64,
+    },
+    /// `[N, C, H, W]` to `[N, C · H · W]`.
+    Flatten,
+    /// `[N, C, H, W]` to a token for each place, row by row: `[N, H · W, C]`.
+    ToTokens,
+    /// `[N, T, C]` to the first token, `[N, C]`.
+    FirstToken,
+    /// `[N, T, C]` to the mean of all tokens, `[N, C]`.
+    MeanToken,
+    /// Every `stride`-th place of both directions.
+    Subsample {
+        stride: u64,
+    },
+    /// Channels of zeros, so many before and as many after.
+    PadChannels {
+        channels: u64,
+    },
+    /// Each number is 0 with this probability while the network trains; the others make up for it (Srivastava et al. 2014).
+    Dropout {
+        probability: f64,
+    },
+    /// The same with all numbers of an image together (Huang et al. 2016).
+    StochasticDepth {
+        probability: f64,
+        over: Channels,
+    },
+    /// One after another; without layers, what comes in.
+    Sequence(Vec<Layer>),
+    /// The sum of what its layers make of the same input.
+    Sum(Vec<Layer>),
+    /// What its layers make of the same input, one behind another along the channels.
+    Concat(Vec<Layer>),
+    /// The product of what its layers make of the same input, `[N, C, 1, 1]` counting for all places. With [`Layer::identity`] and
+    /// a branch that ends in a sigmoid: squeeze and excitation (Hu et al. 2018).
+    Product(Vec<Layer>),
+}
+
+/// A convolution. Weight: `[to, from / groups, side, side]`; bias: `[to]`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Conv2d {
+    /// Channels that come in and that go out.
+    pub from: u64,
+    pub to: u64,
+    /// Of the square kernel.
+    pub side: u64,
+    pub stride: u64,
+    pub padding: Padding,
+    /// Places from one number of the kernel to the next; 1 is dense.
+    pub dilation: u64,
+    /// As many as channels: depthwise.
+    pub groups: u64,
+    pub bias: bool,
+    pub init: Init,
+}
+
+/// What a window sees beyond the edge: zeros.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Padding {
+    /// So many places on each side.
+    Each(u64),
+    /// TensorFlow's `SAME`: as many as it takes for `ceil(length / stride)` places to come out, the odd one at the end.
+    Same,
+}
+
+/// Batch normalisation over N, H and W (Ioffe and Szegedy 2015). Every tensor but the counter: `[channels]`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct BatchNorm2d {
+    pub channels: u64,
+    pub epsilon: f64,
+    /// Share of a batch's statistics that goes into the stored ones.
+    pub momentum: f64,
+}
+
+/// Normalisation over the channels of each place or token (Ba et al. 2016). Weight and bias: `[features]`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LayerNorm {
+    pub features: u64,
+    pub epsilon: f64,
+    pub over: Channels,
+}
+
+/// Where the channels of an activation are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Channels {
+    /// `[N, C, H, W]`
+    Second,
+    /// `[N, T, C]`, `[N, C]`
+    Last,
+}
+
+/// A fully connected layer. Weight: `[to, from]`; bias: `[to]`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Linear {
+    pub from: u64,
+    pub to: u64,
+    pub bias: bool,
+    pub init: Init,
+}
+
+/// Multi-head self-attention (Vaswani et al. 2017) with timm's names: `qkv`, queries, keys and values in this order, and `proj`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Attention {
+    pub features: u64,
+    pub heads: u64,
+    /// Of queries, keys and values.
+    pub bias: bool,
+    pub init: Init,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Activation {
+    Relu,
+    Relu6,
+    Silu,
+    /// By the error function, not its approximation.
+    Gelu,
+    Sigmoid,
+    HardSwish,
+    HardSigmoid,
+}
+
+/// A pooling of `side × side` places.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pool {
+    pub side: u64,
+    pub stride: u64,
+    /// On each side; no number of the padding is ever a maximum.
+    pub padding: u64,
+    /// Whether a window that reaches beyond the end makes one place more (torch's `ceil_mode`).
+    pub ceil: bool,
+}
+
+impl Layer {
+    pub fn new(name: impl Into<String>, op: Op) -> Self {
+        let name = name.into();
+        Self { name, op }
+    }
+
+    /// Layers one after another, their tensors below `name`.
+    pub fn sequence(name: impl Into<String>, layers: Vec<Layer>) -> Self {
+        Self::new(name, Op::Sequence(layers))
+    }
+
+    /// What comes in.
+    pub fn identity() -> Self {
+        Self::sequence("", Vec::new())
+    }
+
+    pub fn activation(name: impl Into<String>, activation: Activation) -> Self {
+        Self::new(name, Op::Activation(activation))
+    }
+
+    /// Whether what it gives may be written over: it is neither its input, nor needed for its own gradients.
+    pub fn gives_its_own(&self) -> bool {
+        match &self.op {
+            Op::Conv2d(_) | Op::BatchNorm2d(_) | Op::Linear(_) => true,
+            Op::Sequence(layers) => layers.last().is_some_and(Layer::gives_its_own),
+            Op::Sum(layers) => layers.len() > 1,
+            _ => false,
+        }
+    }
+
+    pub fn is_relu(&self) -> bool {
+        self.op == Op::Activation(Activation::Relu)
+    }
+
+    /// With torch's epsilon and momentum.
+    pub fn batch_norm(name: impl Into<String>, channels: u64) -> Self {
+        let norm = BatchNorm2d {
+            channels,
+            epsilon: 1e-5,
+            momentum: 0.1,
+        };
+        Self::new(name, Op::BatchNorm2d(norm))
+    }
+}
+
+impl Conv2d {
+    /// Dense, without bias, padded by half of its side so that it keeps the size, and drawn as torchvision draws it.
+    pub fn new(from: u64, to: u64, side: u64) -> Self {
+        Self {
+            from,
+            to,
+            side,
+            stride: 1,
+            padding: Padding::Each(side / 2),
+            dilation: 1,
+            groups: 1,
+            bias: false,
+            init: Init::kaiming_fan_out(to, side),
+        }
+    }
+
+    pub fn strided(self, stride: u64) -> Self {
+        Self { stride, ..self }
+    }
+
+    pub fn grouped(self, groups: u64) -> Self {
+        Self { groups, ..self }
+    }
+
+    /// Zeros on each side, where they are as many on all sides whatever the size of what comes in.
+    pub fn even_padding(&self) -> Option<u64> {
+        match self.padding {
+            Padding::Each(places) => Some(places),
+            Padding::Same if self.stride == 1 && self.reach() % 2 == 1 => Some(self.reach() / 2),
+            Padding::Same => None,
+        }
+    }
+
+    /// Places from one end of the kernel to the other.
+    pub fn reach(&self) -> u64 {
+        (self.side - 1) * self.dilation + 1
+    }
+}
+
+/// The name of what is called `name` below `prefix`.
+pub fn joined(prefix: &str, name: &str) -> String {
+    match (prefix, name) {
+        ("", name) => name.to_owned(),
+        (prefix, "") => prefix.to_owned(),
+        _ => format!("{prefix}.{name}"),
+    }
+}

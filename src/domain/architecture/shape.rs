@@ -1,0 +1,201 @@
+//! How large what passes through a network is.
+
+use super::layer::{Conv2d, Layer, Op, Padding, Pool};
+
+/// Of one image's activations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// `[C, H, W]`
+    Map { channels: u64, height: u64, width: u64 },
+    /// `[T, C]`
+    Tokens { count: u64, features: u64 },
+    /// `[C]`
+    Vector { features: u64 },
+}
+
+impl Shape {
+    /// Of an image of `side × side` pixels.
+    pub fn image(side: u64) -> Self {
+        Shape::Map {
+            channels: 3,
+            height: side,
+            width: side,
+        }
+    }
+
+    /// Of what a layer gets where each of its places holds so many channels.
+    pub fn channels(self) -> u64 {
+        match self {
+            Shape::Map { channels, .. } => channels,
+            Shape::Tokens { features, .. } | Shape::Vector { features } => features,
+        }
+    }
+
+    /// Places, or tokens; 1 of a vector.
+    pub fn places(self) -> u64 {
+        match self {
+            Shape::Map { height, width, .. } => height * width,
+            Shape::Tokens { count, .. } => count,
+            Shape::Vector { .. } => 1,
+        }
+    }
+
+    /// Of the sum or product of several, made of `input`: what is one number for a channel counts for all places.
+    pub fn largest(input: Self, several: &[Self]) -> Self {
+        let largest = several.iter().copied().max_by_key(|shape| shape.places());
+        largest.unwrap_or(input)
+    }
+
+    /// Of several one behind another along the channels, made of `input`.
+    pub fn stacked(input: Self, several: &[Self]) -> Self {
+        let channels = several.iter().map(|shape| shape.channels()).sum();
+        Self::largest(input, several).with_channels(channels)
+    }
+
+    fn with_channels(self, channels: u64) -> Self {
+        match self {
+            Shape::Map { height, width, .. } => Shape::Map {
+                channels,
+                height,
+                width,
+            },
+            Shape::Tokens { count, .. } => Shape::Tokens {
+                count,
+                features: channels,
+            },
+            Shape::Vector { .. } => Shape::Vector { features: channels },
+        }
+    }
+
+    /// The same with other extents of a map; tokens and vectors have none.
+    fn resized(self, length: impl Fn(u64) -> u64) -> Self {
+        match self {
+            Shape::Map {
+                channels,
+                height,
+                width,
+            } => Shape::Map {
+                channels,
+                height: length(height),
+                width: length(width),
+            },
+            other => other,
+        }
+    }
+}
+
+impl Layer {
+    /// What leaves it. Calls `each` with every layer in and below it that is no composition, its whole name, and what it gets.
+    pub fn follow(&self, prefix: &str, input: Shape, each: &mut impl FnMut(&Layer, String, Shape)) -> Shape {
+        let Some(layers) = self.op.layers() else {
+            each(self, super::layer::joined(prefix, &self.name), input);
+            return self.op.output(input);
+        };
+        let prefix = self.prefix(prefix);
+        if let Op::Sequence(_) = self.op {
+            return layers
+                .iter()
+                .fold(input, |shape, layer| layer.follow(&prefix, shape, each));
+        }
+        let outputs: Vec<Shape> = layers
+            .iter()
+            .map(|layer| layer.follow(&prefix, input, each))
+            .collect();
+        match self.op {
+            Op::Concat(_) => Shape::stacked(input, &outputs),
+            _ => Shape::largest(input, &outputs),
+        }
+    }
+}
+
+impl Op {
+    /// What leaves a layer that is no composition.
+    pub fn output(&self, input: Shape) -> Shape {
+        match *self {
+            Op::Conv2d(conv) => input.resized(|length| conv.length(length)).with_channels(conv.to),
+            Op::Linear(linear) => input.with_channels(linear.to),
+            Op::MaxPool2d(pool) | Op::AvgPool2d(pool) => input.resized(|length| pool.length(length)),
+            Op::AdaptiveAvgPool2d { side } => input.resized(|_| side),
+            Op::Flatten => Shape::Vector {
+                features: input.channels() * input.places(),
+            },
+            Op::ToTokens => Shape::Tokens {
+                count: input.places(),
+                features: input.channels(),
+            },
+            Op::ClassToken { features } => Shape::Tokens {
+                count: input.places() + 1,
+                features,
+            },
+            Op::FirstToken | Op::MeanToken => Shape::Vector {
+                features: input.channels(),
+            },
+            Op::Subsample { stride } => input.resized(|length| length.div_ceil(stride)),
+            Op::PadChannels { channels } => input.with_channels(input.channels() + 2 * channels),
+            Op::BatchNorm2d(_)
+            | Op::LayerNorm(_)
+            | Op::Attention(_)
+            | Op::PositionEmbedding { .. }
+            | Op::LayerScale { .. }
+            | Op::Activation(_)
+            | Op::Dropout { .. }
+            | Op::StochasticDepth { .. }
+            | Op::Sequence(_)
+            | Op::Sum(_)
+            | Op::Concat(_)
+            | Op::Product(_) => input,
+        }
+    }
+
+    /// Multiplications, each with its addition, that it does for one image: of convolutions, linear layers and attention, which is what
+    /// torchvision publishes as FLOPS.
+    pub fn multiply_adds(&self, input: Shape) -> u64 {
+        match *self {
+            Op::Conv2d(conv) => conv.weights() * self.output(input).places(),
+            Op::Linear(linear) => linear.from * linear.to * input.places(),
+            Op::Attention(attention) => {
+                let (features, tokens) = (attention.features, input.places());
+                4 * features * features * tokens + 2 * tokens * tokens * features
+            }
+            _ => 0,
+        }
+    }
+}
+
+impl Conv2d {
+    fn weights(&self) -> u64 {
+        self.to * (self.from / self.groups) * self.side * self.side
+    }
+
+    /// Zeros before and after a row or column of so many places.
+    pub fn padded(&self, length: u64) -> [u64; 2] {
+        match self.padding {
+            Padding::Each(places) => [places; 2],
+            Padding::Same => {
+                let seen = (length.div_ceil(self.stride) - 1) * self.stride + self.reach();
+                let all = seen.saturating_sub(length);
+                [all / 2, all - all / 2]
+            }
+        }
+    }
+
+    /// Places that come out of so many.
+    pub fn length(&self, length: u64) -> u64 {
+        let [before, after] = self.padded(length);
+        (length + before + after).saturating_sub(self.reach()) / self.stride + 1
+    }
+}
+
+impl Pool {
+    /// Places that come out of so many.
+    pub fn length(&self, length: u64) -> u64 {
+        let room = (length + 2 * self.padding).saturating_sub(self.side);
+        if !self.ceil {
+            return room / self.stride + 1;
+        }
+        let places = room.div_ceil(self.stride) + 1;
+        // As in torch: the last window begins in the input or in the padding before it.
+        let beyond = (places - 1) * self.stride >= length + self.padding;
+        places - u64::from(beyond)
+    }
+}

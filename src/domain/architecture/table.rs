@@ -1,0 +1,88 @@
+//! The table of all networks: a row each.
+
+use std::{fmt, sync::OnceLock};
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::{
+    network::NetworkDesign,
+    resnet::{self, BOTTLENECK, Block},
+};
+
+/// Makes the type of rows `Variant = "name": design`.
+macro_rules! architectures {
+    ($(#[$doc:meta])* $($variant:ident = $name:literal: $design:expr;)+) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+        pub enum Architecture {
+            $(#[serde(rename = $name)] $variant,)+
+        }
+
+        impl Architecture {
+            pub const ALL: [Architecture; [$($name),+].len()] = [$(Architecture::$variant),+];
+
+            pub fn as_str(self) -> &'static str {
+                match self { $(Architecture::$variant => $name,)+ }
+            }
+
+            /// Its layers, written down when somebody first asks for them.
+            pub fn design(self) -> &'static NetworkDesign {
+                match self {
+                    $(Architecture::$variant => {
+                        static DESIGN: OnceLock<NetworkDesign> = OnceLock::new();
+                        DESIGN.get_or_init(|| $design)
+                    })+
+                }
+            }
+        }
+    };
+}
+
+architectures! {
+    /// A network, by torchvision's name where torchvision has it.
+    ///
+    /// ResNet-18 to 152: He et al. 2015, "Deep Residual Learning for Image Recognition", table 1. Wide ResNet-50-2: Zagoruyko and
+    /// Komodakis 2016. ResNeXt-50 (32×4d): Xie et al. 2017. `resnet20` to `resnet56`: the ResNets for pictures of 32 pixels of He et al.
+    /// 2015, section 4.2.
+    Resnet18 = "resnet18": resnet::imagenet(Block::Basic, [2, 2, 2, 2]);
+    Resnet34 = "resnet34": resnet::imagenet(Block::Basic, [3, 4, 6, 3]);
+    Resnet50 = "resnet50": resnet::imagenet(BOTTLENECK, [3, 4, 6, 3]);
+    Resnet101 = "resnet101": resnet::imagenet(BOTTLENECK, [3, 4, 23, 3]);
+    Resnet152 = "resnet152": resnet::imagenet(BOTTLENECK, [3, 8, 36, 3]);
+    WideResnet50x2 = "wide_resnet50_2": resnet::imagenet(resnet::bottleneck(1, 128), [3, 4, 6, 3]);
+    Resnext50 = "resnext50_32x4d": resnet::imagenet(resnet::bottleneck(32, 4), [3, 4, 6, 3]);
+    Resnet20 = "resnet20": resnet::cifar(3);
+    Resnet32 = "resnet32": resnet::cifar(5);
+    Resnet44 = "resnet44": resnet::cifar(7);
+    Resnet56 = "resnet56": resnet::cifar(9);
+}
+
+impl Default for Architecture {
+    fn default() -> Self {
+        Architecture::Resnet18
+    }
+}
+
+impl fmt::Display for Architecture {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_the_same_everywhere() {
+        for architecture in Architecture::ALL {
+            let json = serde_json::to_value(architecture).unwrap();
+            assert_eq!(json, architecture.as_str());
+            assert_eq!(
+                serde_json::from_value::<Architecture>(json).unwrap(),
+                architecture
+            );
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! The tensors of layers: what they are called, how large they are, and how they start.
+
+use super::{
+    init::Init,
+    layer::{Layer, Op, joined},
+};
+
+/// A tensor of a layer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TensorDesign {
+    /// Below its layer; empty where it is called as its layer is.
+    pub name: &'static str,
+    pub shape: Vec<u64>,
+    pub role: Role,
+}
+
+/// What a tensor is for.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Role {
+    /// Learns; 32-bit floats that start like this.
+    Parameter(Init),
+    /// Follows the batches; 32-bit floats that start like this.
+    Statistic(Init),
+    /// Counts the batches: one integer of 64 bits. Nothing here reads it; other programs do.
+    Counter,
+}
+
+impl TensorDesign {
+    pub fn numbers(&self) -> u64 {
+        self.shape.iter().product()
+    }
+
+    pub fn learns(&self) -> bool {
+        matches!(self.role, Role::Parameter(_))
+    }
+}
+
+impl Op {
+    /// The tensors that it has itself, in torch's order; a composition has none.
+    pub fn tensors(&self) -> Vec<TensorDesign> {
+        let parameter = |name, shape: &[u64], init| TensorDesign {
+            name,
+            shape: shape.to_vec(),
+            role: Role::Parameter(init),
+        };
+        match *self {
+            Op::Conv2d(conv) => {
+                let inputs = conv.from / conv.groups;
+                let mut tensors = vec![parameter(
+                    "weight",
+                    &[conv.to, inputs, conv.side, conv.side],
+                    conv.init,
+                )];
+                if conv.bias {
+                    tensors.push(parameter("bias", &[conv.to], Init::Zeros));
+                }
+                tensors
+            }
+            Op::BatchNorm2d(norm) => {
+                let channels = [norm.channels];
+                let statistic = |name, init| TensorDesign {
+                    name,
+                    shape: channels.to_vec(),
+                    role: Role::Statistic(init),
+                };
+                vec![
+                    parameter("weight", &channels, Init::Ones),
+                    parameter("bias", &channels, Init::Zeros),
+                    statistic("running_mean", Init::Zeros),
+                    statistic("running_var", Init::Ones),
+                    TensorDesign {
+                        name: "num_batches_tracked",
+                        shape: Vec::new(),
+                        role: Role::Counter,
+                    },
+                ]
+            }
+            Op::LayerNorm(norm) => vec![
+                parameter("weight", &[norm.features], Init::Ones),
+                parameter("bias", &[norm.features], Init::Zeros),
+            ],
+            Op::Linear(linear) => {
+                let mut tensors = vec![parameter("weight", &[linear.to, linear.from], linear.init)];
+                if linear.bias {
+                    let bias = match linear.init {
+                        // Weight and bias alike, as torch.nn.Linear.
+                        Init::Uniform(_) => linear.init,
+                        _ => Init::Zeros,
+                    };
+                    tensors.push(parameter("bias", &[linear.to], bias));
+                }
+                tensors
+            }
+            Op::Attention(attention) => {
+                let features = attention.features;
+                let mut tensors = vec![parameter("qkv.weight", &[3 * features, features], attention.init)];
+                if attention.bias {
+                    tensors.push(parameter("qkv.bias", &[3 * features], Init::Zeros));
+                }
+                tensors.push(parameter("proj.weight", &[features, features], attention.init));
+                tensors.push(parameter("proj.bias", &[features], Init::Zeros));
+                tensors
+            }
+            Op::ClassToken { features } => vec![parameter("", &[1, 1, features], Init::Normal(1e-6))],
+            Op::PositionEmbedding { tokens, features } => {
+                vec![parameter("", &[1, tokens, features], Init::Normal(0.02))]
+            }
+            Op::LayerScale {
+                features, initial, ..
+            } => vec![parameter("", &[features], Init::Constant(initial))],
+            Op::Activation(_)
+            | Op::MaxPool2d(_)
+            | Op::AvgPool2d(_)
+            | Op::AdaptiveAvgPool2d { .. }
+            | Op::Flatten
+            | Op::ToTokens
+            | Op::FirstToken
+            | Op::MeanToken
+            | Op::Subsample { .. }
+            | Op::PadChannels { .. }
+            | Op::Dropout { .. }
+            | Op::StochasticDepth { .. }
+            | Op::Sequence(_)
+            | Op::Sum(_)
+            | Op::Concat(_)
+            | Op::Product(_) => Vec::new(),
+        }
+    }
+
+    /// The layers that a composition is made of.
+    pub fn layers(&self) -> Option<&[Layer]> {
+        match self {
+            Op::Sequence(layers) | Op::Sum(layers) | Op::Concat(layers) | Op::Product(layers) => Some(layers),
+            _ => None,
+        }
+    }
+}
+
+impl Layer {
+    /// What the layers in a composition are called below: see [`Layer`].
+    pub fn prefix(&self, prefix: &str) -> String {
+        match self.op {
+            Op::Sequence(_) => joined(prefix, &self.name),
+            _ => prefix.to_owned(),
+        }
+    }
+
+    /// Calls `each` with every tensor in and below it, and its whole name.
+    pub fn each_tensor(&self, prefix: &str, each: &mut impl FnMut(String, TensorDesign)) {
+        if let Some(layers) = self.op.layers() {
+            let prefix = self.prefix(prefix);
+            layers.iter().for_each(|layer| layer.each_tensor(&prefix, each));
+        }
+        let layer = joined(prefix, &self.name);
+        for tensor in self.op.tensors() {
+            each(joined(&layer, tensor.name), tensor);
+        }
+    }
+
+    /// Whether anything in or below it has tensors.
+    pub fn has_tensors(&self) -> bool {
+        let mut found = false;
+        self.each_tensor("", &mut |_, _| found = true);
+        found
+    }
+}

@@ -1,0 +1,135 @@
+//! A worker run whose caller waits: previews, thumbnails, exports, imports, images that are added. Nothing it says is written down, and no
+//! row of the database knows of it; a caller that leaves takes it along.
+
+use std::{path::Path, time::Duration};
+
+use super::{
+    blocking::blocking,
+    child::{self, End},
+    context::Context,
+    failure,
+    paths::Passing,
+    supervisor::Stop,
+};
+use crate::{
+    digest,
+    domain::{
+        damage::Damaged,
+        job::{FailureCode, JobError},
+    },
+    error::{Error, Kind, Result},
+    process::log::Log,
+    protocol::{Artifact, RunResult, RunSpec},
+};
+
+/// What a child is to do by when.
+pub struct WaitedRun {
+    pub run: RunSpec,
+    pub deadline: Duration,
+}
+
+enum Cause {
+    Shutdown,
+    TooSlow,
+}
+
+/// Starts a child and waits for what it brings: its result, and the folder that it made its files in, which goes when it is dropped.
+///
+/// # Errors
+/// `too_slow` after the deadline, what `refused` makes of a failure that a person can do something about, and those of [`in_folder`].
+pub async fn run(
+    context: &Context,
+    waited: WaitedRun,
+    too_slow: impl FnOnce() -> Error,
+    refused: impl FnOnce(JobError) -> Error,
+) -> Result<(Passing, RunResult)> {
+    let WaitedRun { run, deadline } = waited;
+    let kind = run.kind();
+    let runs = context.paths.runs();
+    let dir = blocking(move || Ok(Passing::begin(&runs, &run)?)).await?;
+    let log = context.log(&kind);
+    match in_folder(context, kind, dir.path(), log, Some(deadline)).await? {
+        None => Err(too_slow()),
+        Some(RunResult::Failed(error)) => Err(refused(error)),
+        Some(result) => Ok((dir, result)),
+    }
+}
+
+/// The same in a folder that the caller has, with the run file in it; a failure that the child explains is a result. None where there is a
+/// deadline and the child did not keep it; without one it may take as long as it gets on.
+///
+/// # Errors
+/// `shutting-down`, `worker-lost`, `worker-stalled`, and failures of the worker.
+pub async fn in_folder(
+    context: &Context,
+    kind: &str,
+    dir: &Path,
+    log: Log,
+    deadline: Option<Duration>,
+) -> Result<Option<RunResult>> {
+    let too_slow = async {
+        match deadline {
+            Some(deadline) => tokio::time::sleep(deadline).await,
+            None => std::future::pending().await,
+        }
+    };
+    let stop = async {
+        let cause = tokio::select! {
+            () = context.shutdown.cancelled() => Cause::Shutdown,
+            () = too_slow => Cause::TooSlow,
+        };
+        Stop::at_once(cause, &context.config.limits)
+    };
+    match child::run(context, dir, log, child::nobody, stop).await {
+        End::Done(result) => Ok(Some(result)),
+        End::Stopped {
+            cause: Cause::Shutdown,
+            ..
+        } => Err(failure::shutting_down()),
+        End::Stopped {
+            cause: Cause::TooSlow,
+            ..
+        } => Ok(None),
+        End::Broken(broken) if broken.is_stalled() && deadline.is_some() => Ok(None),
+        End::Broken(broken) => Err(broken.to_caller(kind)),
+    }
+}
+
+/// A result that was not asked for.
+pub fn of_another_kind(kind: &str) -> Error {
+    Error::internal(anyhow::anyhow!("{kind}: a result of another kind of work"))
+}
+
+/// What a failure that the child explains is to the caller.
+pub fn refusal(slug: &'static str, error: JobError) -> Error {
+    if error.code == FailureCode::DataDamaged {
+        return Error::new(Kind::Damaged, Damaged::SLUG, error.message);
+    }
+    let kind = match error.code {
+        FailureCode::DiskFull => Kind::DiskFull,
+        FailureCode::OutOfMemory => Kind::Unavailable,
+        _ => Kind::Invalid,
+    };
+    let error = Error::new(kind, slug, error.message);
+    match kind {
+        Kind::Unavailable => error.retry_after(failure::COME_BACK),
+        _ => error,
+    }
+}
+
+/// Whether a file in the child's folder is what the child says that it is.
+///
+/// # Errors
+/// It is not, or it is larger than `max_bytes`.
+pub fn check(dir: &Path, made: &Artifact, max_bytes: u64) -> Result<()> {
+    let known = !made.file.contains('/')
+        && made.bytes <= max_bytes
+        && digest::of_file(&dir.join(&made.file))? == (made.sha256.clone(), made.bytes);
+    if known {
+        return Ok(());
+    }
+    Err(Error::internal(anyhow::anyhow!(
+        "{} is not the file that the worker says it is",
+        made.file
+    )))
+}

@@ -1,0 +1,92 @@
+//! What a child tells while it works.
+
+use serde::{Deserialize, Serialize};
+
+use crate::domain::{
+    event::{CheckpointEvent, EpochEvent, EventKind, LogEvent, StepEvent, WarningEvent},
+    job::{Progress, WaitingFor},
+};
+
+/// One line of a one-shot child's stdout.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "message", rename_all = "snake_case")]
+pub enum WorkerMessage {
+    /// "I am alive and getting on": moves the deadline, is not stored. `deadline_seconds` overrides the server's own for the time
+    /// until the next message (loading and checkpointing take longer than a step).
+    Alive {
+        deadline_seconds: Option<u64>,
+    },
+    Step {
+        event: StepEvent,
+        progress: Progress,
+    },
+    Epoch {
+        event: EpochEvent,
+        progress: Progress,
+    },
+    /// Progress of work that has no losses to tell.
+    Progress {
+        progress: Progress,
+    },
+    Checkpoint {
+        event: CheckpointEvent,
+    },
+    Log {
+        event: LogEvent,
+    },
+    Warning {
+        event: WarningEvent,
+    },
+    /// The child cannot get on, or, with none, can again. Moves the deadline, is not stored.
+    Waiting {
+        waiting: Option<WaitingFor>,
+    },
+    /// Training goes on from a checkpoint of an earlier attempt.
+    Resumed {
+        step: u64,
+        epoch: u32,
+    },
+}
+
+impl WorkerMessage {
+    pub fn alive() -> Self {
+        WorkerMessage::Alive {
+            deadline_seconds: None,
+        }
+    }
+
+    pub fn log(message: impl Into<String>) -> Self {
+        WorkerMessage::Log {
+            event: LogEvent {
+                message: message.into(),
+            },
+        }
+    }
+
+    pub fn warning(code: impl Into<String>, message: impl Into<String>) -> Self {
+        WorkerMessage::Warning {
+            event: WarningEvent {
+                code: code.into(),
+                message: message.into(),
+            },
+        }
+    }
+
+    /// The row of the events table that it becomes, if any.
+    pub fn event(&self) -> Option<(EventKind, serde_json::Value)> {
+        let (kind, data) = match self {
+            WorkerMessage::Alive { .. } | WorkerMessage::Waiting { .. } => return None,
+            WorkerMessage::Step { event, .. } => (EventKind::Step, serde_json::to_value(event)),
+            WorkerMessage::Epoch { event, .. } => (EventKind::Epoch, serde_json::to_value(event)),
+            WorkerMessage::Progress { progress } => (EventKind::Progress, serde_json::to_value(progress)),
+            WorkerMessage::Checkpoint { event } => (EventKind::Checkpoint, serde_json::to_value(event)),
+            WorkerMessage::Log { event } => (EventKind::Log, serde_json::to_value(event)),
+            WorkerMessage::Warning { event } => (EventKind::Warning, serde_json::to_value(event)),
+            WorkerMessage::Resumed { step, epoch } => (
+                EventKind::Rewind,
+                Ok(serde_json::json!({"to_step": step, "to_epoch": epoch})),
+            ),
+        };
+        data.ok().map(|data| (kind, data))
+    }
+}

@@ -1,0 +1,158 @@
+//! What came of a child's work: the result file.
+
+use serde::{Deserialize, Serialize};
+
+use crate::domain::{
+    dataset::{Class, Layout, ReportSummary, SplitCounts},
+    job::{JobError, StopReason},
+    model::ModelCard,
+};
+
+/// A file that a child made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Artifact {
+    /// Name within the run directory.
+    pub file: String,
+    /// SHA-256, hexadecimal.
+    pub sha256: String,
+    pub bytes: u64,
+}
+
+/// A large file that a child made: it is not hashed there, because the server hashes what it takes in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BulkFile {
+    /// Name within the run directory.
+    pub file: String,
+    pub bytes: u64,
+}
+
+/// [`RESULT_FILE`](super::RESULT_FILE).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "outcome", rename_all = "snake_case")]
+pub enum RunResult {
+    Ingested(Box<IngestResult>),
+    Trained(Box<TrainResult>),
+    /// `evaluation.json`: an [`Evaluation`](crate::domain::evaluation::Evaluation).
+    Evaluated {
+        evaluation: Artifact,
+    },
+    /// `lr_find.json`: an [`LrCurve`](crate::domain::lr_curve::LrCurve).
+    LrFound {
+        curve: Artifact,
+    },
+    Predicted(Box<PredictedResult>),
+    /// A contact sheet, PNG.
+    Previewed {
+        sheet: Artifact,
+    },
+    /// A line of JSON, `[[image, offset, bytes, sha256], …]`, a line with the SHA-256 of that line (without its end), and after them JPEGs.
+    Drawn {
+        thumbnails: Artifact,
+    },
+    Imported(Box<ImportResult>),
+    /// The model in the format that was asked for. The same model and wish always make the same bytes.
+    Exported {
+        file: Artifact,
+    },
+    /// What was brought cannot be used.
+    Refused(Refusal),
+    /// The work cannot be done for a reason that a person can do something about.
+    Failed(JobError),
+}
+
+/// Activations that a run trained on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UsedActivations {
+    pub key: String,
+    /// The file that the run made; none where it took an earlier job's.
+    pub file: Option<Artifact>,
+}
+
+/// A dataset that was understood.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct IngestResult {
+    pub layout: Layout,
+    pub images: u64,
+    pub classes: Vec<Class>,
+    pub splits: SplitCounts,
+    /// See [`ContentDigest`](crate::domain::content::ContentDigest).
+    pub content_sha256: String,
+    pub report: ReportSummary,
+    /// [`ManifestImage`](super::dataset::ManifestImage)s, a line each.
+    pub manifest: Artifact,
+    /// The original image files, one after another.
+    pub images_file: BulkFile,
+    pub pack: BulkFile,
+    /// [`crate::domain::dataset::ReportEntry`]s, a line each.
+    pub report_entries: Artifact,
+}
+
+/// Images that were classified.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PredictedResult {
+    /// Rows in each of the files.
+    pub images: u64,
+    /// Rows with an error instead of predictions.
+    pub errors: u64,
+    /// [`PredictionRow`](crate::domain::predictions::PredictionRow)s, a line each.
+    pub jsonl: Artifact,
+    /// The same as CSV (RFC 4180).
+    pub csv: Artifact,
+}
+
+/// A model that was made.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TrainResult {
+    pub stop_reason: StopReason,
+    pub card: ModelCard,
+    /// `model.safetensors`
+    pub weights: Artifact,
+    /// `model.json`, which holds `card`.
+    pub card_file: Artifact,
+    /// Of frozen stages, which the server keeps for later jobs.
+    #[serde(default)]
+    pub activations: Vec<UsedActivations>,
+    /// `evaluation.json`: an [`Evaluation`](crate::domain::evaluation::Evaluation) on the validation images; none where there are none.
+    #[serde(default)]
+    pub evaluation: Option<Artifact>,
+}
+
+/// A model that was brought, as files of ours.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ImportResult {
+    pub card: ModelCard,
+    /// `model.safetensors`
+    pub weights: Artifact,
+    /// `model.json`, which holds `card`.
+    pub card_file: Artifact,
+}
+
+/// Why what was brought cannot be used: an archive that is no dataset, a file that is no model. Trying again would not help.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Refusal {
+    pub code: String,
+    pub message: String,
+    /// The field of the request that does not fit the file.
+    #[serde(default)]
+    pub pointer: Option<String>,
+    /// What was found in an archive, and its entries, where it was read to its end.
+    #[serde(default)]
+    pub report: Option<Box<ReportSummary>>,
+    #[serde(default)]
+    pub report_entries: Option<Artifact>,
+}
+
+impl Refusal {
+    /// Of a file that is of no kind that is taken.
+    pub const UNSUPPORTED: &str = "unsupported";
+
+    pub fn new(code: impl Into<String>, message: impl Into<String>) -> Self {
+        Self {
+            code: code.into(),
+            message: message.into(),
+            pointer: None,
+            report: None,
+            report_entries: None,
+        }
+    }
+}

@@ -1,0 +1,343 @@
+//! Layers as nodes of a graph: what each [`Op`] is in ONNX's opset 17.
+//!
+//! A node, and what it makes, has its layer's whole name; where a layer takes several nodes, the last one has it, and the others have it
+//! with a word behind.
+
+use super::graph::{Graph, float, integer, integers};
+use crate::domain::architecture::{
+    layer::{Activation, Attention, BatchNorm2d, Channels, Conv2d, Layer, LayerNorm, Op, Pool, joined},
+    shape::Shape,
+};
+
+/// A value of the graph, and how large it is for one image.
+pub struct Place {
+    pub value: String,
+    pub shape: Shape,
+}
+
+/// Adds a layer and all below it after `input`.
+pub fn layer(graph: &mut Graph, layer: &Layer, prefix: &str, input: Place) -> Place {
+    let below = layer.prefix(prefix);
+    let name = joined(prefix, &layer.name);
+    match &layer.op {
+        Op::Sequence(layers) => sequence(graph, layers, &below, input),
+        Op::Sum(layers) => several(graph, layers, &below, input, &name, "Add"),
+        Op::Product(layers) => several(graph, layers, &below, input, &name, "Mul"),
+        Op::Concat(layers) => {
+            let (values, shapes) = each(graph, layers, &below, &input);
+            let axis = vec![integer("axis", 1)];
+            Place {
+                value: graph.node("Concat", &name, &values, axis),
+                shape: Shape::stacked(input.shape, &shapes),
+            }
+        }
+        op => Place {
+            value: one(graph, op, &name, &input),
+            shape: op.output(input.shape),
+        },
+    }
+}
+
+fn sequence(graph: &mut Graph, layers: &[Layer], below: &str, input: Place) -> Place {
+    layers
+        .iter()
+        .fold(input, |place, next| layer(graph, next, below, place))
+}
+
+/// What each of several layers makes of the same input.
+fn each(graph: &mut Graph, layers: &[Layer], below: &str, input: &Place) -> (Vec<String>, Vec<Shape>) {
+    let branch = |branch| {
+        let input = Place {
+            value: input.value.clone(),
+            shape: input.shape,
+        };
+        let output = layer(graph, branch, below, input);
+        (output.value, output.shape)
+    };
+    layers.iter().map(branch).unzip()
+}
+
+/// Several joined, two at a time; the last node has the name.
+fn several(
+    graph: &mut Graph,
+    layers: &[Layer],
+    below: &str,
+    input: Place,
+    name: &str,
+    operator: &str,
+) -> Place {
+    let (values, shapes) = each(graph, layers, below, &input);
+    let count = values.len();
+    let mut joined = input.value;
+    for (number, value) in values.into_iter().enumerate() {
+        joined = match number {
+            0 => value,
+            _ if number + 1 == count => graph.node(operator, name, [&*joined, &*value], Vec::new()),
+            _ => graph.node(
+                operator,
+                &format!("{name}.{number}"),
+                [&*joined, &*value],
+                Vec::new(),
+            ),
+        };
+    }
+    Place {
+        value: joined,
+        shape: Shape::largest(input.shape, &shapes),
+    }
+}
+
+/// A layer that is no composition.
+fn one(graph: &mut Graph, op: &Op, name: &str, input: &Place) -> String {
+    let value = input.value.as_str();
+    let part = |word: &str| joined(name, word);
+    match op {
+        Op::Conv2d(design) => conv2d(graph, design, name, input),
+        Op::BatchNorm2d(BatchNorm2d { epsilon, .. }) => {
+            let parts = ["weight", "bias", "running_mean", "running_var"];
+            let [scale, shift, mean, variance] = parts.map(|tensor| graph.weight(part(tensor)));
+            let epsilon = vec![float("epsilon", *epsilon as f32)];
+            let inputs = [value, &scale, &shift, &mean, &variance];
+            graph.node("BatchNormalization", name, inputs, epsilon)
+        }
+        Op::LayerNorm(design) => layer_norm(graph, design, name, value),
+        Op::Linear(design) => {
+            let product = match design.bias {
+                true => part("product"),
+                false => name.to_owned(),
+            };
+            let product = multiplied(graph, value, &part("weight"), &product);
+            match design.bias {
+                true => plus(graph, &product, &part("bias"), name),
+                false => product,
+            }
+        }
+        Op::Attention(design) => attention(graph, design, name, value),
+        Op::ClassToken { features } => class_token(graph, *features, name, value),
+        Op::PositionEmbedding { .. } => plus(graph, value, name, &part("sum")),
+        Op::LayerScale { features, over, .. } => {
+            let mut gamma = graph.weight(name.to_owned());
+            if *over == Channels::Second {
+                let size = graph.integers(&part("size"), &[1, *features as i64, 1, 1]);
+                gamma = graph.node("Reshape", &part("reshaped"), [&*gamma, &*size], Vec::new());
+            }
+            graph.node("Mul", &part("scaled"), [value, &*gamma], Vec::new())
+        }
+        Op::Activation(activation) => activated(graph, *activation, name, value),
+        Op::MaxPool2d(pool) => graph.node("MaxPool", name, [value], window(*pool)),
+        Op::AvgPool2d(pool) => {
+            let mut window = window(*pool);
+            window.push(integer("count_include_pad", 1));
+            graph.node("AveragePool", name, [value], window)
+        }
+        Op::AdaptiveAvgPool2d { side: 1 } => graph.node("GlobalAveragePool", name, [value], Vec::new()),
+        Op::AdaptiveAvgPool2d { side } => adaptive(graph, *side, name, input),
+        Op::Flatten => graph.node("Flatten", name, [value], vec![integer("axis", 1)]),
+        Op::ToTokens => {
+            let size = graph.integers(&part("size"), &[0, 0, -1]);
+            let flat = graph.node("Reshape", &part("flat"), [value, &*size], Vec::new());
+            graph.node("Transpose", name, [&*flat], vec![integers("perm", &[0, 2, 1])])
+        }
+        Op::FirstToken => {
+            let index = graph.integer(&part("index"), 0);
+            graph.node("Gather", name, [value, &*index], vec![integer("axis", 1)])
+        }
+        Op::MeanToken => {
+            let axes = vec![integers("axes", &[1]), integer("keepdims", 0)];
+            graph.node("ReduceMean", name, [value], axes)
+        }
+        Op::Subsample { stride } => {
+            let starts = graph.integers(&part("starts"), &[0, 0]);
+            let ends = graph.integers(&part("ends"), &[i64::MAX; 2]);
+            let axes = graph.integers(&part("axes"), &[2, 3]);
+            let steps = graph.integers(&part("steps"), &[*stride as i64; 2]);
+            graph.node("Slice", name, [value, &starts, &ends, &axes, &steps], Vec::new())
+        }
+        Op::PadChannels { channels } => {
+            let channels = *channels as i64;
+            let pads = graph.integers(&part("pads"), &[0, channels, 0, 0, 0, channels, 0, 0]);
+            graph.node("Pad", name, [value, &*pads], Vec::new())
+        }
+        // Only while training.
+        Op::Dropout { .. } | Op::StochasticDepth { .. } => value.to_owned(),
+        Op::Sequence(_) | Op::Sum(_) | Op::Concat(_) | Op::Product(_) => {
+            unreachable!("a composition is more than one node")
+        }
+    }
+}
+
+fn conv2d(graph: &mut Graph, design: &Conv2d, name: &str, input: &Place) -> String {
+    let [side, stride, dilation, groups] =
+        [design.side, design.stride, design.dilation, design.groups].map(|size| size as i64);
+    let weight = graph.weight(joined(name, "weight"));
+    let mut inputs = vec![input.value.clone(), weight];
+    if design.bias {
+        inputs.push(graph.weight(joined(name, "bias")));
+    }
+    let mut window = vec![
+        integers("kernel_shape", &[side; 2]),
+        integers("strides", &[stride; 2]),
+        integers("pads", &pads(design, input.shape)),
+        integer("group", groups),
+    ];
+    if dilation != 1 {
+        window.push(integers("dilations", &[dilation; 2]));
+    }
+    graph.node("Conv", name, &inputs, window)
+}
+
+/// Begins of both directions, then ends, for an input of this size: the graph's images have one.
+fn pads(design: &Conv2d, input: Shape) -> [i64; 4] {
+    let Shape::Map { height, width, .. } = input else {
+        unreachable!("a convolution gets a map");
+    };
+    let [[top, bottom], [left, right]] = [height, width].map(|length| design.padded(length));
+    [top, left, bottom, right].map(|places| places as i64)
+}
+
+fn window(pool: Pool) -> Vec<super::messages::AttributeProto> {
+    let mut window = vec![
+        integers("kernel_shape", &[pool.side as i64; 2]),
+        integers("strides", &[pool.stride as i64; 2]),
+        integers("pads", &[pool.padding as i64; 4]),
+    ];
+    if pool.ceil {
+        window.push(integer("ceil_mode", 1));
+    }
+    window
+}
+
+/// Equal areas, where the size is a multiple; the description of a network says so.
+fn adaptive(graph: &mut Graph, side: u64, name: &str, input: &Place) -> String {
+    let Shape::Map { height, width, .. } = input.shape else {
+        unreachable!("a pooling gets a map");
+    };
+    let [height, width] = [height, width].map(|length| (length / side) as i64);
+    let window = vec![
+        integers("kernel_shape", &[height, width]),
+        integers("strides", &[height, width]),
+    ];
+    graph.node("AveragePool", name, [&*input.value], window)
+}
+
+/// Times a weight `[to, from]`.
+fn multiplied(graph: &mut Graph, value: &str, weight: &str, name: &str) -> String {
+    let weight = graph.weight(weight.to_owned());
+    let turned = vec![integers("perm", &[1, 0])];
+    let turned = graph.node("Transpose", &format!("{weight}.transposed"), [&*weight], turned);
+    graph.node("MatMul", name, [value, &*turned], Vec::new())
+}
+
+fn plus(graph: &mut Graph, value: &str, weight: &str, name: &str) -> String {
+    let weight = graph.weight(weight.to_owned());
+    graph.node("Add", name, [value, &*weight], Vec::new())
+}
+
+/// ONNX normalises over the last dimensions, so channels that are the second go there and back.
+fn layer_norm(graph: &mut Graph, design: &LayerNorm, name: &str, value: &str) -> String {
+    let part = |word: &str| joined(name, word);
+    let [weight, bias] = ["weight", "bias"].map(|tensor| graph.weight(part(tensor)));
+    let attributes = || vec![integer("axis", -1), float("epsilon", design.epsilon as f32)];
+    match design.over {
+        Channels::Last => graph.node("LayerNormalization", name, [value, &weight, &bias], attributes()),
+        Channels::Second => {
+            let there = vec![integers("perm", &[0, 2, 3, 1])];
+            let last = graph.node("Transpose", &part("last"), [value], there);
+            let inputs = [&*last, &*weight, &*bias];
+            let normalised = graph.node("LayerNormalization", &part("normalised"), inputs, attributes());
+            graph.node(
+                "Transpose",
+                name,
+                [&*normalised],
+                vec![integers("perm", &[0, 3, 1, 2])],
+            )
+        }
+    }
+}
+
+fn attention(graph: &mut Graph, design: &Attention, name: &str, value: &str) -> String {
+    let part = |word: &str| joined(name, word);
+    let (heads, size) = (design.heads as i64, (design.features / design.heads) as i64);
+    let mut qkv = multiplied(graph, value, &part("qkv.weight"), &part("qkv.product"));
+    if design.bias {
+        qkv = plus(graph, &qkv, &part("qkv.bias"), &part("qkv"));
+    }
+    let parts = graph.integers(&part("parts"), &[0, 0, 3, heads, size]);
+    let parted = graph.node("Reshape", &part("parted"), [&*qkv, &*parts], Vec::new());
+    let order = vec![integers("perm", &[2, 0, 3, 1, 4])];
+    let parted = graph.node("Transpose", &part("ordered"), [&*parted], order);
+    let mut take = |word: &str, place| {
+        let index = graph.integer(&part(&format!("{word}.index")), place);
+        graph.node(
+            "Gather",
+            &part(word),
+            [&*parted, &*index],
+            vec![integer("axis", 0)],
+        )
+    };
+    let [queries, keys, values] =
+        [("queries", 0), ("keys", 1), ("values", 2)].map(|(word, at)| take(word, at));
+    let turned = vec![integers("perm", &[0, 1, 3, 2])];
+    let keys = graph.node("Transpose", &part("keys.transposed"), [&*keys], turned);
+    let scores = graph.node("MatMul", &part("scores"), [&*queries, &*keys], Vec::new());
+    let scale = graph.floats(&part("scale"), &[], &[1.0 / (size as f32).sqrt()]);
+    let scores = graph.node("Mul", &part("scores.scaled"), [&*scores, &*scale], Vec::new());
+    let shares = graph.node("Softmax", &part("shares"), [&*scores], vec![integer("axis", -1)]);
+    let mixed = graph.node("MatMul", &part("mixed"), [&*shares, &*values], Vec::new());
+    let back = vec![integers("perm", &[0, 2, 1, 3])];
+    let mixed = graph.node("Transpose", &part("mixed.ordered"), [&*mixed], back);
+    let whole = graph.integers(&part("whole"), &[0, 0, design.features as i64]);
+    let mixed = graph.node("Reshape", &part("mixed.whole"), [&*mixed, &*whole], Vec::new());
+    let projected = multiplied(graph, &mixed, &part("proj.weight"), &part("proj.product"));
+    plus(graph, &projected, &part("proj.bias"), name)
+}
+
+/// The token once for each image, before all others.
+fn class_token(graph: &mut Graph, features: u64, name: &str, value: &str) -> String {
+    let part = |word: &str| joined(name, word);
+    let token = graph.weight(name.to_owned());
+    let shape = graph.node("Shape", &part("shape"), [value], vec![integer("end", 1)]);
+    let rest = graph.integers(&part("rest"), &[1, features as i64]);
+    let size = [&*shape, &*rest];
+    let size = graph.node("Concat", &part("size"), size, vec![integer("axis", 0)]);
+    let tokens = graph.node("Expand", &part("expanded"), [&*token, &*size], Vec::new());
+    graph.node(
+        "Concat",
+        &part("tokens"),
+        [&*tokens, value],
+        vec![integer("axis", 1)],
+    )
+}
+
+/// Opset 17 has no SiLU, and GELU only from 20 on.
+fn activated(graph: &mut Graph, activation: Activation, name: &str, value: &str) -> String {
+    let part = |word: &str| joined(name, word);
+    match activation {
+        Activation::Relu => graph.node("Relu", name, [value], Vec::new()),
+        Activation::Relu6 => {
+            let [least, most] =
+                [("least", 0.0), ("most", 6.0)].map(|(word, bound)| graph.floats(&part(word), &[], &[bound]));
+            graph.node("Clip", name, [value, &*least, &*most], Vec::new())
+        }
+        Activation::Silu => {
+            let sigmoid = graph.node("Sigmoid", &part("sigmoid"), [value], Vec::new());
+            graph.node("Mul", name, [value, &*sigmoid], Vec::new())
+        }
+        Activation::Gelu => {
+            let root = graph.floats(&part("root"), &[], &[std::f32::consts::SQRT_2]);
+            let [one, half] =
+                [("one", 1.0), ("half", 0.5)].map(|(word, number)| graph.floats(&part(word), &[], &[number]));
+            let divided = graph.node("Div", &part("divided"), [value, &*root], Vec::new());
+            let error = graph.node("Erf", &part("erf"), [&*divided], Vec::new());
+            let share = graph.node("Add", &part("share"), [&*error, &*one], Vec::new());
+            let whole = graph.node("Mul", &part("product"), [value, &*share], Vec::new());
+            graph.node("Mul", name, [&*whole, &*half], Vec::new())
+        }
+        Activation::Sigmoid => graph.node("Sigmoid", name, [value], Vec::new()),
+        Activation::HardSwish => graph.node("HardSwish", name, [value], Vec::new()),
+        Activation::HardSigmoid => {
+            let slope = vec![float("alpha", 1.0 / 6.0), float("beta", 0.5)];
+            graph.node("HardSigmoid", name, [value], slope)
+        }
+    }
+}

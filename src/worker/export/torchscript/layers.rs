@@ -1,0 +1,323 @@
+//! Layers as modules and as lines of the `forward` of the module around them: what each [`Op`] is in TorchScript.
+//!
+//! Layers with tensors are modules of their own, so that tensors have the names that they have in the model; all others are lines.
+
+use super::modules::{Builder, INPUT, Module};
+use crate::domain::architecture::layer::{
+    Activation, Attention, BatchNorm2d, Channels, Conv2d, Layer, LayerNorm, Linear, Op, Pool, joined,
+};
+
+/// Adds a layer that is given `value`; the name of what it makes of it.
+fn layer(around: &mut Builder, layer: &Layer, prefix: &str, value: &str) -> String {
+    let below = layer.prefix(prefix);
+    let name = joined(prefix, &layer.name);
+    match &layer.op {
+        Op::Sequence(layers) if layer.name.is_empty() || !layer.has_tensors() => {
+            sequence(around, layers, &below, value)
+        }
+        Op::Sequence(layers) => {
+            let mut module = Builder::new(&class_of(&layer.name));
+            let output = sequence(&mut module, layers, &below, INPUT);
+            around.module(&layer.name, module.returning(&output), value)
+        }
+        Op::Sum(layers) => several(around, layers, &below, value, "add_", "add"),
+        Op::Product(layers) => several(around, layers, &below, value, "mul", "mul"),
+        Op::Concat(layers) => {
+            let values = each(around, layers, &below, value).join(", ");
+            around.value(&format!("torch.cat([{values}], 1)"))
+        }
+        Op::Conv2d(design) => around.module(&layer.name, conv2d(&name, design), value),
+        Op::BatchNorm2d(design) => around.module(&layer.name, batch_norm(&name, design), value),
+        Op::LayerNorm(design) => around.module(&layer.name, layer_norm(&name, design), value),
+        Op::Linear(design) => around.module(&layer.name, linear(&name, design), value),
+        Op::Attention(design) => around.module(&layer.name, attention(&name, design), value),
+        Op::ClassToken { features } => {
+            let token = around.parameter(&layer.name, name);
+            let count = around.value(&format!("torch.size({value}, 0)"));
+            let tokens = around.value(&format!("torch.expand({token}, [{count}, 1, {features}])"));
+            around.value(&format!("torch.cat([{tokens}, {value}], 1)"))
+        }
+        Op::PositionEmbedding { .. } => {
+            let positions = around.parameter(&layer.name, name);
+            around.value(&format!("torch.add({value}, {positions})"))
+        }
+        Op::LayerScale { over, .. } => {
+            let mut gamma = around.parameter(&layer.name, name);
+            if *over == Channels::Second {
+                gamma = around.value(&format!("torch.view({gamma}, [1, -1, 1, 1])"));
+            }
+            around.value(&format!("torch.mul({value}, {gamma})"))
+        }
+        op => line(around, op, value),
+    }
+}
+
+/// Layers that come one after another.
+pub fn sequence<'a>(
+    around: &mut Builder,
+    layers: impl IntoIterator<Item = &'a Layer>,
+    prefix: &str,
+    value: &str,
+) -> String {
+    let mut value = value.to_owned();
+    let mut is_own = false;
+    for next in layers {
+        value = match next.is_relu() && is_own {
+            true => around.value(&format!("torch.relu_({value})")),
+            false => layer(around, next, prefix, &value),
+        };
+        is_own = next.gives_its_own();
+    }
+    value
+}
+
+/// What each of several layers makes of the same value.
+fn each(around: &mut Builder, layers: &[Layer], prefix: &str, value: &str) -> Vec<String> {
+    layers
+        .iter()
+        .map(|branch| layer(around, branch, prefix, value))
+        .collect()
+}
+
+/// Several joined, two at a time; the first two by the operator that writes over its first, where that is nobody else's.
+fn several(
+    around: &mut Builder,
+    layers: &[Layer],
+    prefix: &str,
+    value: &str,
+    own: &str,
+    other: &str,
+) -> String {
+    let values = each(around, layers, prefix, value);
+    let is_own = layers.first().is_some_and(Layer::gives_its_own);
+    let mut joined = values.first().map_or(value, String::as_str).to_owned();
+    for next in values.iter().skip(1) {
+        let operator = if is_own { own } else { other };
+        joined = around.value(&format!("torch.{operator}({joined}, {next})"));
+    }
+    joined
+}
+
+/// The class of a sequence of this name.
+fn class_of(name: &str) -> String {
+    match name.chars().next() {
+        Some(first) if first.is_ascii_alphabetic() => {
+            format!("{}{}", first.to_ascii_uppercase(), &name[1..])
+        }
+        _ => "Block".to_owned(),
+    }
+}
+
+fn conv2d(name: &str, design: &Conv2d) -> Module {
+    let mut module = Builder::new("Conv2d");
+    let weight = module.parameter("weight", joined(name, "weight"));
+    let bias = match design.bias {
+        true => module.parameter("bias", joined(name, "bias")),
+        false => "None".to_owned(),
+    };
+    let stride = module.integer("stride", design.stride);
+    let dilation = module.integer("dilation", design.dilation);
+    let groups = module.integer("groups", design.groups);
+    let (input, padding) = match design.even_padding() {
+        Some(padding) => (INPUT.to_owned(), module.integer("padding", padding)),
+        None => {
+            let reach = module.integer("reach", design.reach());
+            (padded(&mut module, &stride, &reach), "0".to_owned())
+        }
+    };
+    let value = module.value(&format!(
+        "torch.conv2d({input}, {weight}, {bias}, [{stride}, {stride}], [{padding}, {padding}], [{dilation}, {dilation}], {groups})"
+    ));
+    module.returning(&value)
+}
+
+/// The input with as many zeros around it as TensorFlow's `SAME` takes, the odd one at the end.
+fn padded(module: &mut Builder, stride: &str, reach: &str) -> String {
+    let mut around = |dimension: u64| {
+        let length = module.value(&format!("torch.size({INPUT}, {dimension})"));
+        let up = module.value(&format!("torch.sub(torch.add({length}, {stride}), 1)"));
+        let steps = module.value(&format!("torch.sub(torch.floordiv({up}, {stride}), 1)"));
+        let seen = module.value(&format!("torch.add(torch.mul({steps}, {stride}), {reach})"));
+        let all = module.value(&format!("ops.prim.max(torch.sub({seen}, {length}), 0)"));
+        let before = module.value(&format!("torch.floordiv({all}, 2)"));
+        let after = module.value(&format!("torch.sub({all}, {before})"));
+        [before, after]
+    };
+    let [[top, bottom], [left, right]] = [around(2), around(3)];
+    module.value(&format!(
+        "torch.constant_pad_nd({INPUT}, [{left}, {right}, {top}, {bottom}], 0)"
+    ))
+}
+
+/// As `torch.nn.BatchNorm2d`, also where the module is trained on.
+fn batch_norm(name: &str, design: &BatchNorm2d) -> Module {
+    let mut module = Builder::new("BatchNorm2d");
+    let [weight, bias] = ["weight", "bias"].map(|slot| module.parameter(slot, joined(name, slot)));
+    let [mean, variance, counter] = ["running_mean", "running_var", "num_batches_tracked"]
+        .map(|slot| module.buffer(slot, joined(name, slot)));
+    let training = module.training();
+    module.lines([
+        format!("if {training}:"),
+        format!("  _ = torch.add_({counter}, 1)"),
+        "else:".to_owned(),
+        "  pass".to_owned(),
+    ]);
+    let (momentum, epsilon) = (decimal(design.momentum), decimal(design.epsilon));
+    let value = module.value(&format!(
+        "torch.batch_norm({INPUT}, {weight}, {bias}, {mean}, {variance}, {training}, {momentum}, {epsilon}, True)"
+    ));
+    module.returning(&value)
+}
+
+fn layer_norm(name: &str, design: &LayerNorm) -> Module {
+    let mut module = Builder::new("LayerNorm");
+    let [weight, bias] = ["weight", "bias"].map(|slot| module.parameter(slot, joined(name, slot)));
+    let features = module.integer("features", design.features);
+    let epsilon = decimal(design.epsilon);
+    let normalised = |module: &mut Builder, value: &str| {
+        module.value(&format!(
+            "torch.layer_norm({value}, [{features}], {weight}, {bias}, {epsilon}, True)"
+        ))
+    };
+    let value = match design.over {
+        Channels::Last => normalised(&mut module, INPUT),
+        Channels::Second => {
+            let last = module.value(&format!("torch.permute({INPUT}, [0, 2, 3, 1])"));
+            let value = normalised(&mut module, &last);
+            module.value(&format!("torch.permute({value}, [0, 3, 1, 2])"))
+        }
+    };
+    module.returning(&value)
+}
+
+fn linear(name: &str, design: &Linear) -> Module {
+    let mut module = Builder::new("Linear");
+    let value = product(&mut module, name, "", design.bias, INPUT);
+    module.returning(&value)
+}
+
+/// A linear layer's arithmetic, its tensors below `slot` where that has a name.
+fn product(module: &mut Builder, name: &str, slot: &str, bias: bool, value: &str) -> String {
+    if !slot.is_empty() {
+        let mut inner = Builder::new("Linear");
+        let output = product(&mut inner, &joined(name, slot), "", bias, INPUT);
+        return module.module(slot, inner.returning(&output), value);
+    }
+    let weight = module.parameter("weight", joined(name, "weight"));
+    let bias = match bias {
+        true => module.parameter("bias", joined(name, "bias")),
+        false => "None".to_owned(),
+    };
+    module.value(&format!("torch.linear({value}, {weight}, {bias})"))
+}
+
+fn attention(name: &str, design: &Attention) -> Module {
+    let mut module = Builder::new("Attention");
+    let (heads, size) = (design.heads, design.features / design.heads);
+    let qkv = product(&mut module, name, "qkv", design.bias, INPUT);
+    let [count, tokens] = [0, 1].map(|dimension| module.value(&format!("torch.size({INPUT}, {dimension})")));
+    let parted = module.value(&format!(
+        "torch.view({qkv}, [{count}, {tokens}, 3, {heads}, {size}])"
+    ));
+    let parted = module.value(&format!("torch.permute({parted}, [2, 0, 3, 1, 4])"));
+    let [queries, keys, values] =
+        [0, 1, 2].map(|place| module.value(&format!("torch.select({parted}, 0, {place})")));
+    let keys = module.value(&format!("torch.transpose({keys}, 2, 3)"));
+    let scale = decimal(1.0 / (size as f64).sqrt());
+    let scores = module.value(&format!("torch.mul(torch.matmul({queries}, {keys}), {scale})"));
+    let mixed = module.value(&format!("torch.matmul(torch.softmax({scores}, -1), {values})"));
+    let mixed = module.value(&format!(
+        "torch.reshape(torch.transpose({mixed}, 1, 2), [{count}, {tokens}, {}])",
+        design.features
+    ));
+    let value = product(&mut module, name, "proj", true, &mixed);
+    module.returning(&value)
+}
+
+/// A layer without tensors.
+fn line(around: &mut Builder, op: &Op, value: &str) -> String {
+    let expression = match *op {
+        Op::Activation(activation) => activated(activation, value),
+        Op::MaxPool2d(pool) => {
+            let [side, stride, padding] = sizes(pool);
+            let ceil = boolean(pool.ceil);
+            format!("torch.max_pool2d({value}, {side}, {stride}, {padding}, [1, 1], {ceil})")
+        }
+        Op::AvgPool2d(pool) => {
+            let [side, stride, padding] = sizes(pool);
+            let ceil = boolean(pool.ceil);
+            format!("torch.avg_pool2d({value}, {side}, {stride}, {padding}, {ceil}, True, None)")
+        }
+        Op::AdaptiveAvgPool2d { side } => format!("torch.adaptive_avg_pool2d({value}, [{side}, {side}])"),
+        Op::Flatten => format!("torch.flatten({value}, 1)"),
+        Op::ToTokens => format!("torch.transpose(torch.flatten({value}, 2), 1, 2)"),
+        Op::FirstToken => format!("torch.select({value}, 1, 0)"),
+        Op::MeanToken => format!("torch.mean({value}, [1])"),
+        Op::Subsample { stride } => {
+            let end = i64::MAX;
+            let rows = around.value(&format!("torch.slice({value}, 2, 0, {end}, {stride})"));
+            format!("torch.slice({rows}, 3, 0, {end}, {stride})")
+        }
+        Op::PadChannels { channels } => {
+            format!("torch.constant_pad_nd({value}, [0, 0, 0, 0, {channels}, {channels}], 0)")
+        }
+        Op::Dropout { probability } => {
+            let training = around.training();
+            format!("torch.dropout({value}, {}, {training})", decimal(probability))
+        }
+        Op::StochasticDepth { probability, over } => {
+            let training = around.training();
+            let dimensions = match over {
+                Channels::Second => "[1, 2, 3]",
+                Channels::Last => "[1, 2]",
+            };
+            let ones = around.value(&format!(
+                "torch.ones_like(torch.mean({value}, {dimensions}, True))"
+            ));
+            let kept = around.value(&format!(
+                "torch.dropout({ones}, {}, {training})",
+                decimal(probability)
+            ));
+            format!("torch.mul({value}, {kept})")
+        }
+        Op::Conv2d(_)
+        | Op::BatchNorm2d(_)
+        | Op::LayerNorm(_)
+        | Op::Linear(_)
+        | Op::Attention(_)
+        | Op::ClassToken { .. }
+        | Op::PositionEmbedding { .. }
+        | Op::LayerScale { .. }
+        | Op::Sequence(_)
+        | Op::Sum(_)
+        | Op::Concat(_)
+        | Op::Product(_) => unreachable!("{op:?} has tensors or is a composition"),
+    };
+    around.value(&expression)
+}
+
+fn activated(activation: Activation, value: &str) -> String {
+    let operator = match activation {
+        Activation::Relu => "relu",
+        Activation::Relu6 => "relu6",
+        Activation::Silu => "silu",
+        Activation::Gelu => "gelu",
+        Activation::Sigmoid => "sigmoid",
+        Activation::HardSwish => "hardswish",
+        Activation::HardSigmoid => "hardsigmoid",
+    };
+    format!("torch.{operator}({value})")
+}
+
+fn sizes(pool: Pool) -> [String; 3] {
+    [pool.side, pool.stride, pool.padding].map(|size| format!("[{size}, {size}]"))
+}
+
+fn boolean(value: bool) -> &'static str {
+    if value { "True" } else { "False" }
+}
+
+/// With a point or an exponent, so that it is read as a float.
+fn decimal(value: f64) -> String {
+    format!("{value:?}")
+}

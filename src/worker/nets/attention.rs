@@ -1,0 +1,31 @@
+//! Multi-head self-attention over tokens (Vaswani et al. 2017).
+
+use tch::Tensor;
+
+use crate::domain::architecture::layer::Attention;
+
+/// Of tokens `[N, T, features]`, with the tensors `qkv` and `proj`, each a weight and, where there is one, a bias.
+pub fn forward(input: &Tensor, design: &Attention, (qkv, proj): (&[Tensor], &[Tensor])) -> Tensor {
+    let (count, tokens, features) = input.size3().expect("tokens have three dimensions");
+    let heads = design.heads as i64;
+    let linear = |input: &Tensor, tensors: &[Tensor]| {
+        let kind = input.kind();
+        let bias = tensors.get(1).map(|bias| bias.to_kind(kind));
+        input.linear(&tensors[0].to_kind(kind), bias.as_ref())
+    };
+    let parted = linear(input, qkv)
+        .view([count, tokens, 3, heads, features / heads])
+        .permute([2, 0, 3, 1, 4]);
+    let [queries, keys, values] = [0, 1, 2].map(|place| parted.get(place));
+    let mixed = Tensor::scaled_dot_product_attention(
+        &queries,
+        &keys,
+        &values,
+        None::<&Tensor>,
+        0.0,
+        false,
+        None::<f64>,
+        false,
+    );
+    linear(&mixed.transpose(1, 2).reshape([count, tokens, features]), proj)
+}

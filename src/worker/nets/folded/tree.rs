@@ -1,0 +1,214 @@
+//! Layers for answering: as they are written down, but each BatchNorm in the convolution before it, and ReLUs and sums done with what they
+//! come after.
+
+use tch::Tensor;
+
+use super::conv::Conv;
+use crate::{
+    domain::architecture::shape::Shape,
+    worker::nets::{
+        fused::After,
+        layers::{self, Mode},
+        leaf::Leaf,
+    },
+};
+
+/// A layer, or several that are done at once.
+#[derive(Debug)]
+pub(super) enum Tree {
+    Conv(Conv, After),
+    /// `relu(last(branch(input)) + shortcut(input))`
+    Residual {
+        branch: Vec<Tree>,
+        last: Conv,
+        shortcut: Vec<Tree>,
+    },
+    Leaf(Leaf),
+    /// Branches, each of layers one after another, and what becomes of what they give.
+    Sum(Vec<Vec<Tree>>),
+    Concat(Vec<Vec<Tree>>),
+    Product(Vec<Vec<Tree>>),
+}
+
+/// Activations, and whether they may be written over: nobody else needs them.
+pub(super) struct Carried {
+    pub tensor: Tensor,
+    pub own: bool,
+}
+
+/// Of how many images, and of one image's activations.
+pub(super) type Size = (i64, Shape);
+
+/// One after another.
+pub(super) fn sequence(trees: &[Tree], input: Carried) -> Carried {
+    trees.iter().fold(input, |carried, tree| tree.forward(carried))
+}
+
+/// See [`Tree::packed_for`].
+pub(super) fn packed(trees: &[Tree], mut size: Size) -> (Vec<Tree>, Size) {
+    let mut all = Vec::with_capacity(trees.len());
+    for tree in trees {
+        let (packed, after) = tree.packed_for(size);
+        all.push(packed);
+        size = after;
+    }
+    (all, size)
+}
+
+pub(super) fn share(trees: &[Tree]) -> Vec<Tree> {
+    trees.iter().map(Tree::share).collect()
+}
+
+impl Tree {
+    fn forward(&self, input: Carried) -> Carried {
+        let own = |tensor| Carried { tensor, own: true };
+        match self {
+            Tree::Conv(conv, after) => own(conv.then(&input.tensor, *after)),
+            Tree::Residual {
+                branch,
+                last,
+                shortcut,
+            } => own(residual(branch, last, shortcut, input)),
+            Tree::Leaf(leaf) => {
+                let tensor = leaf.forward(&input.tensor, Mode::Eval);
+                // A view of what came in is in its memory.
+                let own = input.own || tensor.data_ptr() != input.tensor.data_ptr();
+                Carried { tensor, own }
+            }
+            Tree::Sum(branches) => joined(branches, input, |sum, next| sum + next),
+            Tree::Product(branches) => joined(branches, input, |product, next| product * next),
+            Tree::Concat(branches) => own(Tensor::cat(&each(branches, &input.tensor), 1)),
+        }
+    }
+
+    /// The same in the form that is fastest on a processor with 32-bit floats of this size, and the size of what comes out. What two forms
+    /// of one convolution have in common is in memory once.
+    pub fn packed_for(&self, size: Size) -> (Self, Size) {
+        let (count, shape) = size;
+        let all = |branches: &[Vec<Tree>]| -> (Vec<Vec<Tree>>, Vec<Shape>) {
+            let packed = branches.iter().map(|branch| packed(branch, size));
+            packed.map(|(trees, (_, shape))| (trees, shape)).unzip()
+        };
+        match self {
+            Tree::Conv(conv, after) => {
+                let (conv, shape) = conv.packed_for(size);
+                (Tree::Conv(conv, *after), (count, shape))
+            }
+            Tree::Residual {
+                branch,
+                last,
+                shortcut,
+            } => {
+                let (branch, inner) = packed(branch, size);
+                let (last, shape) = last.packed_for(inner);
+                let (shortcut, _) = packed(shortcut, size);
+                let residual = Tree::Residual {
+                    branch,
+                    last,
+                    shortcut,
+                };
+                (residual, (count, shape))
+            }
+            Tree::Leaf(leaf) => (Tree::Leaf(leaf.share()), (count, leaf.op().output(shape))),
+            Tree::Sum(branches) => {
+                let (branches, shapes) = all(branches);
+                (Tree::Sum(branches), (count, Shape::largest(shape, &shapes)))
+            }
+            Tree::Product(branches) => {
+                let (branches, shapes) = all(branches);
+                (Tree::Product(branches), (count, Shape::largest(shape, &shapes)))
+            }
+            Tree::Concat(branches) => {
+                let (branches, shapes) = all(branches);
+                (Tree::Concat(branches), (count, Shape::stacked(shape, &shapes)))
+            }
+        }
+    }
+
+    /// For another thread: the tensors are shared.
+    pub fn share(&self) -> Self {
+        let all = |branches: &[Vec<Tree>]| branches.iter().map(|branch| share(branch)).collect();
+        match self {
+            Tree::Conv(conv, after) => Tree::Conv(conv.share(), *after),
+            Tree::Residual {
+                branch,
+                last,
+                shortcut,
+            } => Tree::Residual {
+                branch: share(branch),
+                last: last.share(),
+                shortcut: share(shortcut),
+            },
+            Tree::Leaf(leaf) => Tree::Leaf(leaf.share()),
+            Tree::Sum(branches) => Tree::Sum(all(branches)),
+            Tree::Concat(branches) => Tree::Concat(all(branches)),
+            Tree::Product(branches) => Tree::Product(all(branches)),
+        }
+    }
+
+    /// Bytes of its own tensors, and of those that it shares with its other packed forms.
+    pub fn bytes(&self) -> (u64, u64) {
+        match self {
+            Tree::Conv(conv, _) => conv.bytes(),
+            Tree::Residual {
+                branch,
+                last,
+                shortcut,
+            } => total(
+                branch
+                    .iter()
+                    .chain(shortcut)
+                    .map(Tree::bytes)
+                    .chain([last.bytes()]),
+            ),
+            Tree::Leaf(leaf) => (0, leaf.numbers() * size_of::<f32>() as u64),
+            Tree::Sum(branches) | Tree::Concat(branches) | Tree::Product(branches) => {
+                total(branches.iter().flatten().map(Tree::bytes))
+            }
+        }
+    }
+}
+
+pub(super) fn total(all: impl Iterator<Item = (u64, u64)>) -> (u64, u64) {
+    all.fold((0, 0), |sum, each| (sum.0 + each.0, sum.1 + each.1))
+}
+
+fn residual(branch: &[Tree], last: &Conv, shortcut: &[Tree], input: Carried) -> Tensor {
+    let shared = |tensor: &Tensor| Carried {
+        tensor: tensor.shallow_clone(),
+        own: false,
+    };
+    let activations = sequence(branch, shared(&input.tensor)).tensor;
+    match shortcut.last() {
+        // Not what the convolution still reads.
+        None if input.own && activations.data_ptr() != input.tensor.data_ptr() => {
+            last.forward_sum_relu(&activations, &input.tensor)
+        }
+        None => last.forward_sum_relu(&activations, &layers::channels_last(&input.tensor)),
+        Some(Tree::Conv(..)) => {
+            let shortcut = sequence(shortcut, shared(&input.tensor)).tensor;
+            last.forward_sum_relu(&activations, &shortcut)
+        }
+        Some(_) => {
+            let shortcut = sequence(shortcut, shared(&input.tensor)).tensor;
+            last.then(&activations, After::Nothing).g_add_(&shortcut).relu_()
+        }
+    }
+}
+
+fn each(branches: &[Vec<Tree>], input: &Tensor) -> Vec<Tensor> {
+    let branch = |branch: &Vec<Tree>| {
+        let tensor = input.shallow_clone();
+        sequence(branch, Carried { tensor, own: false }).tensor
+    };
+    branches.iter().map(branch).collect()
+}
+
+fn joined(branches: &[Vec<Tree>], input: Carried, two: impl Fn(Tensor, Tensor) -> Tensor) -> Carried {
+    let own = input.own || branches.len() > 1;
+    let tensor = each(branches, &input.tensor).into_iter().reduce(two);
+    Carried {
+        tensor: tensor.unwrap_or(input.tensor),
+        own,
+    }
+}

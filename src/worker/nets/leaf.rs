@@ -1,0 +1,216 @@
+//! A layer that is no composition, with its tensors: what [`Op`] says, computed.
+//!
+//! Both forms of a network are made of these: the one that trains ([`super::tree`]) of nothing else, the folded one of those that it has no
+//! faster form for. Activations `[N, C, H, W]` are in channels-last memory, which convolutions are faster in.
+
+use tch::{Kind, Tensor};
+
+use super::{
+    attention,
+    dropout::{self, Dropout},
+    fused::Shape,
+    layers::Mode,
+    winograd,
+};
+use crate::domain::architecture::{
+    layer::{Activation, BatchNorm2d, Channels, Conv2d, LayerNorm, Op, Pool},
+    tensors::TensorDesign,
+};
+
+#[derive(Debug)]
+pub struct Leaf {
+    op: Op,
+    /// In the order of [`Op::tensors`].
+    tensors: Vec<Tensor>,
+    /// Tells its dropout from that of other layers.
+    salt: u64,
+}
+
+impl Leaf {
+    /// `tensor` gives each of its tensors, by design. `name` is the layer's.
+    pub fn new(op: &Op, name: &str, tensor: impl FnMut(&TensorDesign) -> Tensor) -> Self {
+        Self {
+            tensors: op.tensors().iter().map(tensor).collect(),
+            op: op.clone(),
+            salt: dropout::salt(name),
+        }
+    }
+
+    pub fn op(&self) -> &Op {
+        &self.op
+    }
+
+    /// For another thread: the tensors are shared.
+    pub fn share(&self) -> Self {
+        Self {
+            op: self.op.clone(),
+            tensors: self.tensors.iter().map(Tensor::shallow_clone).collect(),
+            salt: self.salt,
+        }
+    }
+
+    /// Numbers of its tensors.
+    pub fn numbers(&self) -> u64 {
+        self.tensors.iter().map(|tensor| tensor.numel() as u64).sum()
+    }
+
+    pub fn forward(&self, input: &Tensor, mode: Mode) -> Tensor {
+        match (&self.op, self.tensors.as_slice()) {
+            (Op::Conv2d(design), [weight, bias @ ..]) => conv2d(input, design, weight, bias.first(), mode),
+            (Op::BatchNorm2d(design), tensors) => batch_norm(input, design, tensors, mode),
+            (Op::LayerNorm(design), [weight, bias]) => layer_norm(input, design, weight, bias),
+            (Op::Linear(_), [weight, bias @ ..]) => linear(input, weight, bias.first()),
+            (Op::Attention(design), tensors) => {
+                attention::forward(input, design, tensors.split_at(tensors.len() - 2))
+            }
+            (Op::ClassToken { features }, [token]) => {
+                let first = token.to_kind(input.kind());
+                Tensor::cat(
+                    &[
+                        &first.expand([input.size()[0], 1, *features as i64], false),
+                        input,
+                    ],
+                    1,
+                )
+            }
+            (Op::PositionEmbedding { .. }, [positions]) => input + positions.to_kind(input.kind()),
+            (Op::LayerScale { over, .. }, [gamma]) => {
+                let gamma = gamma.to_kind(input.kind());
+                match over {
+                    Channels::Second => input * gamma.view([1, -1, 1, 1]),
+                    Channels::Last => input * gamma,
+                }
+            }
+            (Op::Dropout { probability }, _) => match mode {
+                Mode::Train(chance) => Dropout::salted(*probability, self.salt).apply(input, chance),
+                Mode::Eval => input.shallow_clone(),
+            },
+            (Op::StochasticDepth { probability, .. }, _) => match mode {
+                Mode::Train(chance) => Dropout::salted(*probability, self.salt).apply_to_rows(input, chance),
+                Mode::Eval => input.shallow_clone(),
+            },
+            (op, _) => without_tensors(op, input),
+        }
+    }
+}
+
+/// What has neither tensors nor chance.
+fn without_tensors(op: &Op, input: &Tensor) -> Tensor {
+    match *op {
+        Op::Activation(activation) => activated(input, activation),
+        Op::MaxPool2d(pool) => {
+            let [side, stride, padding] = sizes(pool);
+            input.max_pool2d(side, stride, padding, [1, 1], pool.ceil)
+        }
+        Op::AvgPool2d(pool) => {
+            let [side, stride, padding] = sizes(pool);
+            input.avg_pool2d(side, stride, padding, pool.ceil, true, None)
+        }
+        Op::AdaptiveAvgPool2d { side } => input.adaptive_avg_pool2d([side as i64; 2]),
+        Op::Flatten => input.flatten(1, -1),
+        Op::ToTokens => input.flatten(2, 3).transpose(1, 2),
+        Op::FirstToken => input.select(1, 0),
+        Op::MeanToken => input.mean_dim([1i64].as_slice(), false, None::<Kind>),
+        Op::Subsample { stride } => {
+            let stride = stride as i64;
+            input.slice(2, None, None, stride).slice(3, None, None, stride)
+        }
+        Op::PadChannels { channels } => {
+            let channels = channels as i64;
+            input.constant_pad_nd([0, 0, 0, 0, channels, channels])
+        }
+        _ => unreachable!("{op:?} has tensors or is a composition"),
+    }
+}
+
+fn sizes(pool: Pool) -> [[i64; 2]; 3] {
+    [pool.side, pool.stride, pool.padding].map(|size| [size as i64; 2])
+}
+
+fn activated(input: &Tensor, activation: Activation) -> Tensor {
+    match activation {
+        Activation::Relu => input.relu(),
+        Activation::Relu6 => input.relu6(),
+        Activation::Silu => input.silu(),
+        Activation::Gelu => input.gelu("none"),
+        Activation::Sigmoid => input.sigmoid(),
+        Activation::HardSwish => input.hardswish(),
+        Activation::HardSigmoid => input.hardsigmoid(),
+    }
+}
+
+/// The weight is of 32-bit floats; it computes in the numbers that its input comes in, with a copy of the weight in these, through which the
+/// weight still learns.
+fn conv2d(input: &Tensor, design: &Conv2d, weight: &Tensor, bias: Option<&Tensor>, mode: Mode) -> Tensor {
+    let shape = Shape::of(design);
+    let fast = match (mode, design.even_padding()) {
+        (Mode::Train(_), Some(_)) => winograd::convolution(input, weight, shape),
+        _ => None,
+    };
+    match (fast, bias) {
+        (Some(fast), Some(bias)) => fast + bias.view([1, -1, 1, 1]),
+        (Some(fast), None) => fast,
+        (None, bias) => {
+            let kind = input.kind();
+            let bias = bias.map(|bias| bias.to_kind(kind));
+            padded(input, design).conv2d(
+                &weight.to_kind(kind),
+                bias.as_ref(),
+                [shape.stride; 2],
+                [shape.padding; 2],
+                [shape.dilation; 2],
+                shape.groups,
+            )
+        }
+    }
+}
+
+/// The input with the zeros around it that are not the same on all sides; where they are, the convolution itself puts them there.
+pub fn padded(input: &Tensor, design: &Conv2d) -> Tensor {
+    if design.even_padding().is_some() {
+        return input.shallow_clone();
+    }
+    let size = input.size();
+    let around = |length: i64| design.padded(length as u64).map(|places| places as i64);
+    let [[top, bottom], [left, right]] = [around(size[2]), around(size[3])];
+    input.constant_pad_nd([left, right, top, bottom])
+}
+
+/// Statistics are 32-bit floats, in which those of inputs of 16 bits are computed too.
+fn batch_norm(input: &Tensor, design: &BatchNorm2d, tensors: &[Tensor], mode: Mode) -> Tensor {
+    let [weight, bias, mean, variance, counter] = tensors else {
+        unreachable!("BatchNorm has five tensors");
+    };
+    let training = matches!(mode, Mode::Train(_));
+    if training {
+        let _ = counter.shallow_clone().g_add_scalar_(1);
+    }
+    input.batch_norm(
+        Some(weight),
+        Some(bias),
+        Some(mean),
+        Some(variance),
+        training,
+        design.momentum,
+        design.epsilon,
+        true,
+    )
+}
+
+fn layer_norm(input: &Tensor, design: &LayerNorm, weight: &Tensor, bias: &Tensor) -> Tensor {
+    let [weight, bias] = [weight, bias].map(|tensor| tensor.to_kind(input.kind()));
+    let over_last = |input: &Tensor| {
+        let features = [design.features as i64];
+        input.layer_norm(features, Some(&weight), Some(&bias), design.epsilon, true)
+    };
+    match design.over {
+        Channels::Last => over_last(input),
+        Channels::Second => over_last(&input.permute([0, 2, 3, 1])).permute([0, 3, 1, 2]),
+    }
+}
+
+fn linear(input: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Tensor {
+    let kind = input.kind();
+    let bias = bias.map(|bias| bias.to_kind(kind));
+    input.linear(&weight.to_kind(kind), bias.as_ref())
+}

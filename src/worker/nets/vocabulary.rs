@@ -1,0 +1,486 @@
+//! Networks that nobody trains, in which every word of the vocabulary occurs: each form of a network is held to the one that trains.
+
+use tch::{Device, Kind, Tensor};
+
+use super::{
+    Backbone,
+    binder::Binder,
+    dropout::Chance,
+    folded::FoldedStages,
+    layers::{Mode, channels_last},
+    tests::{formula, values},
+    tree::Tree,
+};
+use crate::{
+    domain::architecture::{
+        Stage,
+        init::Init,
+        layer::{
+            Activation, Attention, BatchNorm2d, Channels, Conv2d, Layer, LayerNorm, Linear, Op, Padding, Pool,
+        },
+        network::NetworkDesign,
+        shape::Shape,
+    },
+    worker::state::StateDict,
+};
+
+/// Side of the images that they are for, in pixels.
+pub const SIDE: i64 = 32;
+pub const CLASSES: u64 = 5;
+
+/// Every word: a convolutional network and a transformer.
+pub fn networks() -> [NetworkDesign; 2] {
+    [convolutional(), transformer()]
+}
+
+fn conv(name: &str, conv: Conv2d) -> Layer {
+    Layer::new(name, Op::Conv2d(conv))
+}
+
+fn activation(activation: Activation) -> Layer {
+    Layer::activation("act", activation)
+}
+
+fn pool(name: &str, side: u64, stride: u64, padding: u64, ceil: bool, op: fn(Pool) -> Op) -> Layer {
+    let pool = Pool {
+        side,
+        stride,
+        padding,
+        ceil,
+    };
+    Layer::new(name, op(pool))
+}
+
+fn named_by_number(layers: Vec<Layer>) -> Vec<Layer> {
+    let numbered = layers.into_iter().enumerate();
+    numbered
+        .map(|(number, layer)| Layer::new(format!("{}{number}", layer.name), layer.op))
+        .collect()
+}
+
+fn convolutional() -> NetworkDesign {
+    let same = |conv: Conv2d| Conv2d {
+        padding: Padding::Same,
+        ..conv
+    };
+    let biased = |conv: Conv2d| Conv2d { bias: true, ..conv };
+    let norm = BatchNorm2d {
+        channels: 16,
+        epsilon: 1e-3,
+        momentum: 0.01,
+    };
+    let stem = vec![
+        conv("conv_stem", same(biased(Conv2d::new(3, 16, 3).strided(2)))),
+        Layer::new("bn1", Op::BatchNorm2d(norm)),
+        activation(Activation::HardSwish),
+    ];
+    let squeeze = Layer::sequence(
+        "se",
+        vec![
+            Layer::new("squeeze", Op::AdaptiveAvgPool2d { side: 1 }),
+            conv("fc1", biased(Conv2d::new(16, 4, 1))),
+            Layer::activation("relu", Activation::Relu),
+            conv("fc2", biased(Conv2d::new(4, 16, 1))),
+            Layer::activation("gate", Activation::Sigmoid),
+        ],
+    );
+    let inverted = Layer::sequence(
+        "",
+        vec![
+            conv("conv_dw", same(Conv2d::new(16, 16, 5).grouped(16))),
+            Layer::batch_norm("bn1", 16),
+            Layer::activation("silu", Activation::Silu),
+            Layer::new("gated", Op::Product(vec![Layer::identity(), squeeze])),
+            conv("conv_pwl", Conv2d::new(16, 16, 1)),
+            Layer::batch_norm("bn2", 16),
+            Layer::new(
+                "drop_path",
+                Op::StochasticDepth {
+                    probability: 0.25,
+                    over: Channels::Second,
+                },
+            ),
+        ],
+    );
+    let residual = Layer::sequence(
+        "",
+        vec![
+            conv("conv1", Conv2d::new(16, 16, 3)),
+            Layer::batch_norm("bn3", 16),
+            Layer::activation("relu1", Activation::Relu),
+            conv("conv2", Conv2d::new(16, 16, 3)),
+            Layer::batch_norm("bn4", 16),
+        ],
+    );
+    let branches = vec![
+        Layer::sequence(
+            "branch1",
+            vec![
+                conv("conv", Conv2d::new(16, 8, 1)),
+                Layer::batch_norm("bn", 8),
+                Layer::activation("branch1.relu", Activation::Relu),
+                // The first of a branch: it must leave what all branches get alone.
+                Layer::new(
+                    "branch1.add",
+                    Op::Sum(vec![conv("again", Conv2d::new(8, 8, 3)), Layer::identity()]),
+                ),
+                Layer::activation("branch1.relu2", Activation::Relu),
+            ],
+        ),
+        Layer::sequence(
+            "branch2",
+            vec![
+                pool("avg", 3, 1, 1, false, Op::AvgPool2d),
+                conv("conv", biased(Conv2d::new(16, 8, 1))),
+            ],
+        ),
+        Layer::sequence(
+            "",
+            vec![
+                Layer::new(
+                    "branch3.add",
+                    Op::Sum(vec![
+                        conv("branch3_conv", Conv2d::new(16, 16, 1)),
+                        Layer::identity(),
+                    ]),
+                ),
+                Layer::activation("branch3.relu", Activation::Relu),
+                pool("branch3.max", 3, 1, 1, false, Op::MaxPool2d),
+            ],
+        ),
+    ];
+    let scale = Op::LayerScale {
+        features: 32,
+        initial: 1e-6,
+        over: Channels::Second,
+    };
+    let layer_norm = LayerNorm {
+        features: 32,
+        epsilon: 1e-6,
+        over: Channels::Second,
+    };
+    let dilated = Conv2d {
+        dilation: 2,
+        padding: Padding::Each(2),
+        ..Conv2d::new(32, 32, 3)
+    };
+    let body = vec![
+        Layer::new("add", Op::Sum(vec![inverted, Layer::identity()])),
+        Layer::new("residual", Op::Sum(vec![residual, Layer::identity()])),
+        Layer::activation("relu", Activation::Relu),
+        Layer::new("concat", Op::Concat(branches)),
+        Layer::new("norm", Op::LayerNorm(layer_norm)),
+        activation(Activation::Gelu),
+        Layer::new("gamma", scale),
+        conv("dilated", dilated),
+        activation(Activation::Relu6),
+        Layer::batch_norm("alone", 32),
+        activation(Activation::HardSigmoid),
+        conv("down", same(Conv2d::new(32, 32, 5).strided(2))),
+        pool("max", 3, 2, 0, true, Op::MaxPool2d),
+        Layer::new("slice", Op::Subsample { stride: 2 }),
+        Layer::new("pad", Op::PadChannels { channels: 3 }),
+    ];
+    let head = Linear {
+        from: 38 * 4,
+        to: 12,
+        bias: true,
+        init: Init::linear(38 * 4),
+    };
+    NetworkDesign {
+        stages: vec![
+            (Stage::Stem, stem),
+            (
+                Stage::Layer1,
+                vec![Layer::sequence("blocks", named_by_number(body))],
+            ),
+        ],
+        pooling: vec![
+            Layer::new("avgpool", Op::AdaptiveAvgPool2d { side: 2 }),
+            Layer::new("flat", Op::Flatten),
+            Layer::new("pre_logits", Op::Linear(head)),
+            Layer::activation("last_relu", Activation::Relu),
+            Layer::new("dropout", Op::Dropout { probability: 0.25 }),
+        ],
+        head: "classifier.1",
+        native_size: SIDE as u32,
+        in_timm: false,
+    }
+}
+
+fn transformer() -> NetworkDesign {
+    const FEATURES: u64 = 24;
+    let patches = Conv2d {
+        stride: 8,
+        padding: Padding::Each(0),
+        bias: true,
+        ..Conv2d::new(3, FEATURES, 8)
+    };
+    let norm = |name: &str| {
+        let norm = LayerNorm {
+            features: FEATURES,
+            epsilon: 1e-6,
+            over: Channels::Last,
+        };
+        Layer::new(name, Op::LayerNorm(norm))
+    };
+    let linear = |name: &str, from, to| {
+        let linear = Linear {
+            from,
+            to,
+            bias: to > from,
+            init: Init::Normal(0.02),
+        };
+        Layer::new(name, Op::Linear(linear))
+    };
+    let block = |number: u64| {
+        let attention = Attention {
+            features: FEATURES,
+            heads: 3,
+            bias: number == 0,
+            init: Init::Normal(0.02),
+        };
+        let scale = Op::LayerScale {
+            features: FEATURES,
+            initial: 1e-5,
+            over: Channels::Last,
+        };
+        let attended = vec![
+            norm("norm1"),
+            Layer::new("attn", Op::Attention(attention)),
+            Layer::sequence("ls1", vec![Layer::new("gamma", scale)]),
+            Layer::new(
+                "drop_path",
+                Op::StochasticDepth {
+                    probability: 0.1,
+                    over: Channels::Last,
+                },
+            ),
+        ];
+        let widened = vec![
+            norm("norm2"),
+            Layer::sequence(
+                "mlp",
+                vec![
+                    linear("fc1", FEATURES, 2 * FEATURES),
+                    Layer::activation("gelu", Activation::Gelu),
+                    linear("fc2", 2 * FEATURES, FEATURES),
+                ],
+            ),
+        ];
+        let added = |name: &str, layers| {
+            let branches = vec![Layer::sequence("", layers), Layer::identity()];
+            Layer::new(format!("blocks.{number}.{name}"), Op::Sum(branches))
+        };
+        Layer::sequence(
+            number.to_string(),
+            vec![added("add1", attended), added("add2", widened)],
+        )
+    };
+    NetworkDesign {
+        stages: vec![
+            (
+                Stage::Stem,
+                vec![
+                    Layer::sequence(
+                        "patch_embed",
+                        vec![conv("proj", patches), Layer::new("tokens", Op::ToTokens)],
+                    ),
+                    Layer::new("cls_token", Op::ClassToken { features: FEATURES }),
+                    Layer::new(
+                        "pos_embed",
+                        Op::PositionEmbedding {
+                            tokens: 17,
+                            features: FEATURES,
+                        },
+                    ),
+                ],
+            ),
+            (
+                Stage::Layer1,
+                vec![Layer::sequence("blocks", vec![block(0), block(1)])],
+            ),
+        ],
+        // The class token's vector beside the mean of all.
+        pooling: vec![
+            norm("norm"),
+            Layer::new(
+                "both",
+                Op::Concat(vec![
+                    Layer::new("first", Op::FirstToken),
+                    Layer::new("mean", Op::MeanToken),
+                ]),
+            ),
+        ],
+        head: "head",
+        native_size: SIDE as u32,
+        in_timm: false,
+    }
+}
+
+/// Every tensor of a network by a formula.
+pub fn state(design: &NetworkDesign) -> StateDict {
+    let named = design.tensors(CLASSES).into_iter().map(|(_, name, tensor)| {
+        let shape: Vec<i64> = tensor.shape.iter().map(|length| *length as i64).collect();
+        let numbers = match tensor.shape.is_empty() {
+            true => Tensor::from(0i64),
+            false => formula(&name, &shape),
+        };
+        (name, numbers)
+    });
+    named.collect()
+}
+
+pub fn pictures(count: i64) -> Tensor {
+    let pictures = values("vocabulary", &[count, 3, SIDE, SIDE]) * 2.0;
+    channels_last(&pictures.to_kind(Kind::Float))
+}
+
+/// What trains, and its tensors.
+struct Trained {
+    backbone: Backbone,
+    head: Tree,
+    state: StateDict,
+}
+
+fn trained(design: &NetworkDesign) -> Trained {
+    let state = state(design);
+    let mut binder = Binder::given(&state, Device::Cpu);
+    let backbone = Backbone::build(design, &mut binder);
+    let head = Tree::build(&design.head(CLASSES), "", &mut binder);
+    let taken = binder.into_drawn();
+    assert!(taken.keys().eq(state.keys()), "every tensor that is written down");
+    Trained {
+        backbone,
+        head,
+        state: taken,
+    }
+}
+
+/// Logits of the form that trains.
+pub fn logits(design: &NetworkDesign, pictures: &Tensor) -> Tensor {
+    let trained = trained(design);
+    tch::no_grad(|| logits_of(&trained, design, pictures, Mode::Eval))
+}
+
+fn logits_of(trained: &Trained, design: &NetworkDesign, pictures: &Tensor, mode: Mode) -> Tensor {
+    let features = trained
+        .backbone
+        .forward(pictures, None, design.last_stage(), mode);
+    trained.head.forward(&features, mode)
+}
+
+fn off(found: &Tensor, expected: &Tensor) -> f64 {
+    assert_eq!(found.size(), expected.size());
+    let scale = expected.abs().max().double_value(&[]);
+    (found - expected).abs().max().double_value(&[]) / scale.max(1e-3)
+}
+
+#[test]
+fn what_answers_computes_what_trains() {
+    for design in networks() {
+        let expected = logits(&design, &pictures(3));
+        assert_eq!(expected.size(), [3, CLASSES as i64]);
+        let spread = expected.std(false).double_value(&[]);
+        assert!(spread > 1e-3 && spread.is_finite(), "{expected:?}");
+        let trained = trained(&design);
+        let all = (None, design.last_stage());
+        let stages = FoldedStages::of(&design, &trained.state, all, Kind::Float, Device::Cpu);
+        let pooling = FoldedStages::pooling(&design, &trained.state, Kind::Float, Device::Cpu);
+        let packed = stages.packed_for([3, 3, SIDE, SIDE]);
+        for (form, stages) in [("folded", &stages), ("packed", &packed)] {
+            let input = pictures(3);
+            let found = tch::no_grad(|| {
+                let features = pooling.forward(&stages.forward(&input));
+                trained.head.forward(&features, Mode::Eval)
+            });
+            assert!(input.equal(&pictures(3)), "{form}: the input has changed");
+            assert!(
+                off(&found, &expected) < 1e-4,
+                "{form}: {}",
+                off(&found, &expected)
+            );
+        }
+    }
+}
+
+#[test]
+fn what_passes_through_has_the_shape_that_is_written_down() {
+    for design in networks() {
+        for side in [SIDE, SIDE + 16] {
+            let (mut activations, mut shape) = (pictures(2), Shape::image(SIDE as u64));
+            let has_positions = design.tensors(1).iter().any(|(_, name, _)| name == "pos_embed");
+            if side != SIDE && !has_positions {
+                activations =
+                    channels_last(&activations.upsample_bilinear2d([side, side], false, None, None));
+                shape = Shape::image(side as u64);
+            }
+            let state = state(&design);
+            let mut binder = Binder::given(&state, Device::Cpu);
+            for layer in design.backbone() {
+                let tree = Tree::build(layer, "", &mut binder);
+                activations = tch::no_grad(|| tree.forward(&activations, Mode::Eval));
+                shape = layer.follow("", shape, &mut |_, _, _| {});
+                let expected = match shape {
+                    Shape::Map {
+                        channels,
+                        height,
+                        width,
+                    } => vec![2, channels, height, width],
+                    Shape::Tokens { count, features } => vec![2, count, features],
+                    Shape::Vector { features } => vec![2, features],
+                };
+                let found: Vec<u64> = activations
+                    .size()
+                    .into_iter()
+                    .map(|length| length as u64)
+                    .collect();
+                assert_eq!(found, expected, "{}", layer.name);
+            }
+        }
+    }
+}
+
+#[test]
+fn everything_that_can_learn_learns_and_a_step_can_be_repeated() {
+    for design in networks() {
+        let gradients = |step| {
+            let trained = trained(&design);
+            let learning: Vec<String> = design
+                .tensors(CLASSES)
+                .into_iter()
+                .filter_map(|(_, name, tensor)| tensor.learns().then_some(name))
+                .collect();
+            for name in &learning {
+                let _ = trained.state[name].set_requires_grad(true);
+            }
+            let chance = Chance {
+                seed: 3,
+                step,
+                first_row: 0,
+            };
+            let logits = logits_of(&trained, &design, &pictures(8), Mode::Train(chance));
+            logits.square().mean(Kind::Float).backward();
+            learning
+                .into_iter()
+                .map(|name| {
+                    let gradient = trained.state[&name].grad();
+                    assert!(gradient.defined(), "{name} has no gradient");
+                    (name, gradient)
+                })
+                .collect::<Vec<_>>()
+        };
+        let first = gradients(1);
+        for (name, gradient) in &first {
+            assert!(gradient.isfinite().all().int64_value(&[]) != 0, "{name}");
+        }
+        let learning = first
+            .iter()
+            .filter(|(_, gradient)| gradient.norm().double_value(&[]) > 0.0);
+        assert!(learning.count() * 10 > first.len() * 9);
+        let same =
+            |other: Vec<(String, Tensor)>| first.iter().zip(&other).all(|(one, two)| one.1.equal(&two.1));
+        assert!(same(gradients(1)), "the same chance");
+        assert!(!same(gradients(2)), "another chance");
+    }
+}
