@@ -11,6 +11,7 @@ mod connections;
 mod dashboard;
 mod data_directory;
 mod datasets;
+mod documentation;
 mod downloads;
 mod durability;
 mod errors;

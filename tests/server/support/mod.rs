@@ -1,6 +1,7 @@
 //! What the tests stand on: a real server on a port of its own, a client that holds every answer to the API's description, pictures.
 
 pub mod api;
+pub mod document;
 pub mod hub;
 pub mod patience;
 pub mod pictures;
@@ -8,6 +9,7 @@ pub mod program;
 pub mod raw;
 pub mod server;
 pub mod shared;
+pub mod shell;
 pub mod stream;
 
 pub use self::{api::Api, server::Server};
