@@ -12,11 +12,11 @@ use super::{
 
 /// Makes the type of rows `Variant = "name": design`. The name is a token and no `literal`, because utoipa does not look into one of those.
 macro_rules! architectures {
-    ($(#[$doc:meta])* $($variant:ident = $name:tt: $design:expr;)+) => {
+    ($(#[$doc:meta])* enum Architecture; $($(#[$attribute:meta])* $variant:ident = $name:tt: $design:expr;)+) => {
         $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
         pub enum Architecture {
-            $(#[serde(rename = $name)] $variant,)+
+            $($(#[$attribute])* #[serde(rename = $name)] $variant,)+
         }
 
         impl Architecture {
@@ -45,6 +45,9 @@ architectures! {
     /// ResNet-18 to 152: He et al. 2015, "Deep Residual Learning for Image Recognition", table 1. Wide ResNet-50-2: Zagoruyko and
     /// Komodakis 2016. ResNeXt-50 (32×4d): Xie et al. 2017. `resnet20` to `resnet56`: the ResNets for pictures of 32 pixels of He et al.
     /// 2015, section 4.2.
+    enum Architecture;
+
+    #[default]
     Resnet18 = "resnet18": resnet::imagenet(Block::Basic, [2, 2, 2, 2]);
     Resnet34 = "resnet34": resnet::imagenet(Block::Basic, [3, 4, 6, 3]);
     Resnet50 = "resnet50": resnet::imagenet(BOTTLENECK, [3, 4, 6, 3]);
@@ -56,12 +59,6 @@ architectures! {
     Resnet32 = "resnet32": resnet::cifar(5);
     Resnet44 = "resnet44": resnet::cifar(7);
     Resnet56 = "resnet56": resnet::cifar(9);
-}
-
-impl Default for Architecture {
-    fn default() -> Self {
-        Architecture::Resnet18
-    }
 }
 
 impl fmt::Display for Architecture {

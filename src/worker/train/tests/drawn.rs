@@ -257,7 +257,7 @@ pub fn common(dataset: DatasetInput) -> JobRun {
     JobRun {
         job: JobId::new(),
         attempt: 1,
-        dataset: dataset,
+        dataset,
         device: "cpu".into(),
         threads: 2,
         seconds_used: 0.0,
