@@ -82,10 +82,23 @@ def held(chosen, folder):
             flooded.run()
             during = server.resident()
             told = flood.told()
-        return show(chosen, idle, flooded, (before, during, sockets), told)
+    elsewhere = None if chosen.short else flooded_elsewhere(chosen, folder)
+    return show(chosen, idle, flooded, elsewhere, (before, during, sockets), told)
 
 
-def show(chosen, idle, flooded, memory, told):
+def flooded_elsewhere(chosen, folder):
+    """What the other address sees of a server without a flood, while another one on the same machine has it: what the flood costs by
+    taking the processors' time, and not by what the server makes of it."""
+    (folder / "one").mkdir()
+    (folder / "other").mkdir()
+    with Server(chosen, folder / "one") as server, Server(chosen, folder / "other") as other:
+        with flooding(chosen, other.port, waiting_job(other.port)):
+            measured = Measured(server.port, FLOOD_SECONDS)
+            measured.run()
+    return measured
+
+
+def show(chosen, idle, flooded, elsewhere, memory, told):
     met, rows = True, []
 
     def row(name, value, must="", holds=True):
@@ -106,6 +119,9 @@ def show(chosen, idle, flooded, memory, told):
         count = len(getattr(flooded, name))
         row(f"another address {what}, p99 idle", f"{quiet:.2f} ms")
         row(f"another address {what}, p99 of {count:,} under the flood", f"{loud:.2f} ms", f"≤ {limit:.2f} ms", loud <= limit)
+        if elsewhere:
+            value = percentile(getattr(elsewhere, name), 99) * 1000
+            row(f"another address {what}, p99 while the flood is another server's", f"{value:.2f} ms")
         row(f"another address {what}, p50 idle / flood", " / ".join(f"{percentile(getattr(m, name), 50) * 1000:.2f}" for m in (idle, flooded)) + " ms")
     faults = idle.faults + flooded.faults
     row("requests that were not answered with 200", f"{len(faults):,}", "0", not faults)

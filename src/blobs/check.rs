@@ -18,10 +18,19 @@ use crate::{digest, domain::damage::Damaged, error::Result};
 const COUNTS_FOR: Duration = Duration::from_secs(60);
 /// Most files that a look is remembered of.
 const MOST: usize = 10_000;
+/// Looks that no longer count are forgotten when there are twice as many as counted the last time, and not below this number.
+const FEW: usize = 64;
 
 /// What was seen of blobs, by their digests.
 #[derive(Default)]
-pub(super) struct Looks(Mutex<HashMap<String, Look>>);
+pub(super) struct Looks(Mutex<Table>);
+
+#[derive(Default)]
+struct Table {
+    looks: HashMap<String, Look>,
+    /// How many there were after the last ones were forgotten.
+    left: usize,
+}
 
 #[derive(Clone, Copy)]
 struct Look {
@@ -117,22 +126,32 @@ impl Blobs {
 
 impl Looks {
     fn of(&self, sha256: &str) -> Option<Look> {
-        self.all().get(sha256).copied()
+        self.table().looks.get(sha256).copied()
     }
 
     fn remember(&self, sha256: &str, file: Appearance, sound: bool) {
-        let mut all = self.all();
-        if all.len() >= MOST {
-            all.retain(|_, look| look.at.elapsed() < COUNTS_FOR);
-        }
-        if all.len() < MOST {
-            let at = Instant::now();
-            all.insert(sha256.to_owned(), Look { file, at, sound });
-        }
+        let at = Instant::now();
+        self.table().remember(sha256, Look { file, at, sound });
     }
 
-    fn all(&self) -> MutexGuard<'_, HashMap<String, Look>> {
+    fn table(&self) -> MutexGuard<'_, Table> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Table {
+    fn remember(&mut self, sha256: &str, look: Look) {
+        if self.looks.len() >= (2 * self.left).max(FEW) {
+            let now = look.at;
+            // What was found damaged stays known.
+            self.looks
+                .retain(|_, look| !look.sound || now.duration_since(look.at) < COUNTS_FOR);
+            self.looks.shrink_to(2 * self.looks.len());
+            self.left = self.looks.len();
+        }
+        if self.looks.len() < MOST {
+            self.looks.insert(sha256.to_owned(), look);
+        }
     }
 }
 
@@ -163,6 +182,22 @@ mod tests {
         let mut bytes = fs::read(path).unwrap();
         bytes[place] ^= 1;
         fs::write(path, bytes).unwrap();
+    }
+
+    #[test]
+    fn looks_that_no_longer_count_are_forgotten_and_damage_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = Appearance::from(folder.path().metadata().unwrap());
+        let begun = Instant::now();
+        let mut table = Table::default();
+        for number in 0..100 * FEW as u64 {
+            let at = begun + Duration::from_secs(number);
+            let sound = number != 7;
+            table.remember(&number.to_string(), Look { file, at, sound });
+            assert!(table.looks.len() <= 3 * FEW, "{number}");
+        }
+        assert!(!table.looks["7"].sound);
+        assert!(!table.looks.contains_key("8"));
     }
 
     #[tokio::test]

@@ -90,6 +90,9 @@ impl Store {
             .synchronous(SqliteSynchronous::Full)
             .busy_timeout(Duration::from_secs(10))
             .pragma("journal_size_limit", "67108864")
+            // KiB of each connection: the kernel has the file's pages as well, and the server's memory is to stay as it is while the
+            // database grows.
+            .pragma("cache_size", "-512")
             .foreign_keys(true);
         let writer = SqlitePoolOptions::new()
             .max_connections(1)
