@@ -94,7 +94,10 @@ pub fn to_caller<C>(command: &str, report: &Report<C>, data_dir: &Path) -> Error
 
 /// A child that brought what it was not asked for.
 pub fn of_another_kind() -> JobError {
-    internal("the worker brought a result of another kind of work")
+    JobError::new(
+        FailureCode::WorkerCrashed,
+        "the worker brought a result of another kind of work; the server's log has the details",
+    )
 }
 
 /// For a caller whose child leaves because the server does.
