@@ -299,11 +299,9 @@ fn weights_that_cannot_be_had_fail_the_job_with_what_to_do() {
 }
 
 #[test]
-fn a_run_directory_for_something_else_is_an_internal_error_in_one_line() {
-    let elsewhere = tempfile::tempdir().unwrap();
-    let archive = elsewhere.path().join("archive.zip");
-    std::fs::write(&archive, b"nothing that is read").unwrap();
-    let folder = run_dir(&ingest_run(archive));
+fn a_run_file_that_asks_for_what_is_not_known_is_an_internal_error_in_one_line() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join(RUN_FILE), br#"{"kind":"dance"}"#).unwrap();
     let (lines, status, errors) = start(&folder).end();
     assert_eq!(status.code(), Some(70));
     assert!(lines.is_empty());
