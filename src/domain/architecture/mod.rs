@@ -1,7 +1,7 @@
 //! The networks that there are, as plain data: what the server tells about them, the spec checks against, and the worker builds.
 //!
 //! To everything outside of its family's file a network is its [`Architecture`], and that is a [`network::NetworkDesign`]: layers in named
-//! stages ([`layer`]). A further network of a family is a row in [`table`], a further family a file like [`resnet`].
+//! stages ([`layer`]). A further network of a family is a row in `table.rs`, a further family a file like `resnet.rs`.
 
 mod count;
 mod description;
