@@ -219,16 +219,22 @@ async fn note_down(
 }
 
 async fn take_over(context: &Context, dataset: &DatasetToIngest, result: RunResult) -> Next {
+    // Nobody waits while blobs are held.
+    if let RunResult::Failed(error) = result {
+        return match error.code {
+            // It waits for room by itself; this is one that was stopped meanwhile.
+            FailureCode::DiskFull => again(context, dataset).await,
+            _ => fail(context, dataset, error).await,
+        };
+    }
     let pin = context.blobs.pin().await;
     let taken = match result {
         RunResult::Ingested(result) => finish(context, dataset, *result, &pin).await,
         RunResult::Refused(refused) => refuse(context, dataset, refused, &pin).await,
-        // It waits for room by itself; this is one that was stopped meanwhile.
-        RunResult::Failed(error) if error.code == FailureCode::DiskFull => {
-            return again(context, dataset).await;
+        _ => {
+            drop(pin);
+            return died(context, dataset, failure::of_another_kind()).await;
         }
-        RunResult::Failed(error) => return fail(context, dataset, error).await,
-        _ => return died(context, dataset, failure::of_another_kind()).await,
     };
     drop(pin);
     match taken {
