@@ -13,7 +13,7 @@ use super::{
 pub struct NetworkDesign {
     /// From the images on, in order: what can be frozen.
     pub stages: Vec<(Stage, Vec<Layer>)>,
-    /// From what leaves the last stage to the feature vector `[N, features]`. The last stage's name counts these in.
+    /// From what leaves the last stage to the feature vector `[N, features]`. They belong to the last stage: freezing it freezes them.
     pub pooling: Vec<Layer>,
     /// Name of the linear layer that makes logits of feature vectors.
     pub head: &'static str,

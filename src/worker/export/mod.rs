@@ -1,4 +1,4 @@
-//! `finetuned-worker export`: a model as other programs take it, one file.
+//! Runs of kind `export`: a model as other programs take it, one file.
 //!
 //! Every format is written from the same tensors, those that the network itself takes, in torchvision's names; what can be computed with
 //! here is held to the network's own logits before it is handed over ([`torchscript`]). Nothing in a file depends on when, where or how

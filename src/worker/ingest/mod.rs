@@ -1,4 +1,4 @@
-//! `finetuned-worker ingest`: reads an archive, understands it, leaves its images ready to train on.
+//! Runs of kind `ingest`: reads an archive, understands it, leaves its images ready to train on.
 //!
 //! Two passes over the archive, both entry by entry: names first (`listing`, `layout`), pixels second (`pipeline`). Everything that is
 //! found wrong with one entry is said in the report and hurts no other; what makes the whole archive unusable rejects it with one

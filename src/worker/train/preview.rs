@@ -1,4 +1,4 @@
-//! `finetuned-worker preview`: a contact sheet of what a job would train on, drawn by the very code that training draws with.
+//! Runs of kind `preview`: a contact sheet of what a job would train on, drawn by the very code that training draws with.
 //!
 //! A row for each picture: as prediction would see it, then as the first epochs of the job would. Nothing learns here.
 
