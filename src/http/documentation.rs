@@ -14,8 +14,8 @@ use utoipa::{
 };
 
 use super::{
-    nulls,
-    problem::{Problem, Problems},
+    requests::nulls,
+    responses::problem::{Problem, Problems},
     routes,
 };
 use crate::{

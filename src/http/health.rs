@@ -6,7 +6,7 @@ use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use super::{App, connections::Rules, guard, problem, serve::serve, system};
+use super::{App, connections::Rules, requests::guard, responses::problem, serve::serve, system};
 use crate::{
     config::Config,
     error::{Error, Kind},
@@ -44,7 +44,7 @@ pub fn answer(listener: TcpListener, app: App, over: CancellationToken) -> JoinH
             let detail = "here are only /healthz and /readyz; everything else is at the server's own address";
             Error::new(Kind::NotFound, "not-found", detail)
         })
-        .layer(middleware::from_fn(super::admission::admit))
+        .layer(middleware::from_fn(super::requests::admission::admit))
         .layer(middleware::from_fn(problem::finish))
         .layer(middleware::from_fn(guard::headers))
         .with_state(app);

@@ -7,7 +7,7 @@ use axum::{
 };
 use rust_embed::RustEmbed;
 
-use super::problem::Problems;
+use super::responses::problem::Problems;
 use crate::error::Error;
 
 #[derive(RustEmbed)]

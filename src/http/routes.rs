@@ -13,57 +13,56 @@ use utoipa::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
-    App, admission, aliases, architectures, curves, dataset_archive, dataset_split, datasets, documentation,
-    embeddings, events, explain, guard, images, images_add, images_edit, job_predictions, jobs, lineage,
-    lingering, model_edit, model_export, model_import, models, oip, one_image, pages, predict, preview,
-    problem, results, system, torchserve, tus, uploads, versions,
+    App,
+    datasets::{archive, dataset, division, image, images, images_add, images_edit, preview, versions},
+    documentation,
+    jobs::{curves, events, job, predictions, results},
+    models::{aliases, architectures, lineage, model, model_edit, model_export, model_import},
+    pages,
+    predictions::{embeddings, explain, oip, predict, torchserve},
+    requests::{admission, guard, lingering},
+    responses::problem,
+    system,
+    uploads::{tus, upload},
 };
 use crate::error::{Error, Kind};
 
 /// All routes and their descriptions.
 pub fn table() -> OpenApiRouter<App> {
     OpenApiRouter::with_openapi(documentation::Description::openapi())
-        .routes(routes!(
-            datasets::list,
-            datasets::upload_post,
-            datasets::upload_put
-        ))
-        .routes(routes!(datasets::get, datasets::delete))
-        .routes(routes!(datasets::report))
+        .routes(routes!(dataset::list, dataset::upload_post, dataset::upload_put))
+        .routes(routes!(dataset::get, dataset::delete))
+        .routes(routes!(dataset::report))
         .routes(routes!(images::list, images_add::add, images_edit::edit))
-        .routes(routes!(
-            one_image::thumbnail,
-            one_image::relabel,
-            one_image::remove
-        ))
-        .routes(routes!(dataset_split::split))
-        .routes(routes!(dataset_archive::archive))
+        .routes(routes!(image::thumbnail, image::relabel, image::remove))
+        .routes(routes!(division::split))
+        .routes(routes!(archive::archive))
         .routes(routes!(versions::list))
         .routes(routes!(versions::get))
         .routes(routes!(preview::preview))
-        .routes(routes!(uploads::options, uploads::create, uploads::list))
+        .routes(routes!(upload::options, upload::create, upload::list))
         .routes(routes!(
-            uploads::head,
-            uploads::get,
-            uploads::patch,
-            uploads::overridden,
-            uploads::delete
+            upload::head,
+            upload::get,
+            upload::patch,
+            upload::overridden,
+            upload::delete
         ))
-        .routes(routes!(jobs::list, jobs::submit))
-        .routes(routes!(jobs::get, jobs::delete))
-        .routes(routes!(jobs::cancel))
-        .routes(routes!(jobs::logs))
+        .routes(routes!(job::list, job::submit))
+        .routes(routes!(job::get, job::delete))
+        .routes(routes!(job::cancel))
+        .routes(routes!(job::logs))
         .routes(routes!(events::events))
         .routes(routes!(curves::metrics))
         .routes(routes!(results::job_evaluation))
         .routes(routes!(results::job_lr_find))
-        .routes(routes!(job_predictions::predictions))
+        .routes(routes!(predictions::predictions))
         .routes(routes!(
-            models::list,
+            model::list,
             model_import::import_post,
             model_import::import_put
         ))
-        .routes(routes!(models::get, model_edit::edit, models::delete))
+        .routes(routes!(model::get, model_edit::edit, model::delete))
         .routes(routes!(lineage::lineage))
         .routes(routes!(aliases::list))
         .routes(routes!(aliases::get, aliases::put, aliases::delete))

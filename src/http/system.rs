@@ -6,7 +6,7 @@ use axum::{Json, extract::State};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{App, problem::Problems};
+use super::{App, responses::problem::Problems};
 use crate::{
     error::{Error, Kind, Result},
     id::JobId,

@@ -1,0 +1,317 @@
+//! `/v1/datasets`: upload, look, read the report, delete.
+
+use std::{
+    fs::File,
+    io::{BufRead, BufReader},
+    path::Path as FilePath,
+};
+
+use axum::{
+    Json,
+    extract::{Path, Request, State},
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use serde::Deserialize;
+use utoipa::IntoParams;
+
+use crate::{
+    domain::{
+        dataset::{Dataset, DatasetStatus, Outcome, ReportEntry},
+        name::Name,
+        page::{Page, PageRequest},
+    },
+    error::{Error, FieldError, Kind, Result},
+    http::{
+        App,
+        requests::{
+            extract::{PageQuery, Query},
+            precondition::etag,
+            waiting::{self, MAX_WAIT},
+            whole::{Natural, Whole},
+        },
+        responses::problem::Problems,
+        uploads::{body, digests::announced_digest},
+    },
+    store::{CreatedDataset, NewDataset, Topic},
+    uploads::check_digest,
+};
+
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct UploadQuery {
+    /// Name of the dataset; where the archive comes in a form, the file's name by default.
+    #[param(value_type = Option<Name>)]
+    name: Option<String>,
+    /// Digest that the archive must have, hexadecimal.
+    sha256: Option<String>,
+}
+
+/// Upload an archive
+///
+/// The body is the archive itself (zip, tar, tar.gz, told by content) or a form with a field `file`. The answer comes when its bytes
+/// are durable; what is in it is read afterwards: look at the dataset with `?wait=60`.
+#[utoipa::path(
+    post, path = "/v1/datasets", tag = "datasets",
+    params(UploadQuery, ("Repr-Digest" = Option<String>, Header, description = "SHA-256 that the archive must have (RFC 9530)")),
+    request_body(description = "The archive", content_type = "application/octet-stream"),
+    responses((status = 201, body = Dataset, headers(("location" = String))), (status = 200, description = "It is there already", body = Dataset), Problems)
+)]
+pub async fn upload_post(app: State<App>, query: Query<UploadQuery>, request: Request) -> Result<Response> {
+    create(app, query, request).await
+}
+
+/// Upload an archive, as `curl -T` does
+#[utoipa::path(
+    put, path = "/v1/datasets", tag = "datasets",
+    params(UploadQuery, ("Repr-Digest" = Option<String>, Header, description = "SHA-256 that the archive must have (RFC 9530)")),
+    request_body(description = "The archive", content_type = "application/octet-stream"),
+    responses((status = 201, body = Dataset, headers(("location" = String))), (status = 200, description = "It is there already", body = Dataset), Problems)
+)]
+pub async fn upload_put(app: State<App>, query: Query<UploadQuery>, request: Request) -> Result<Response> {
+    create(app, query, request).await
+}
+
+async fn create(
+    State(app): State<App>,
+    Query(query): Query<UploadQuery>,
+    request: Request,
+) -> Result<Response> {
+    let named = query.name.as_deref().map(parse_name).transpose()?;
+    let announced = announced_digest(request.headers(), query.sha256.as_deref())?;
+    let upload = body::receive(&app, request).await?;
+    let name = match (named, upload.file_name.as_deref()) {
+        (Some(name), _) => name,
+        (None, Some(file)) => name_of_file(file),
+        (None, None) => {
+            return Err(name_fault(
+                "missing",
+                "name the dataset: add ?name=flowers to the address",
+            ));
+        }
+    };
+    check_digest(announced.as_deref(), &upload.file.sha256)?;
+    let new = NewDataset {
+        name,
+        sha256: upload.file.sha256.clone(),
+        bytes: upload.file.bytes,
+    };
+    let pin = app.blobs().pin().await;
+    app.blobs().keep(upload.file, &pin).await?;
+    let created = app.store().create_dataset(new).await;
+    drop(pin);
+    match created {
+        Ok(CreatedDataset::Created(id)) => {
+            let dataset = app.store().dataset(&id.to_string()).await?;
+            let location = [(header::LOCATION, format!("/v1/datasets/{id}"))];
+            Ok((StatusCode::CREATED, location, Json(dataset)).into_response())
+        }
+        Ok(CreatedDataset::Existing(id)) => {
+            Ok(Json(app.store().dataset(&id.to_string()).await?).into_response())
+        }
+        Err(error) => {
+            app.jobs().sweep_soon();
+            Err(error)
+        }
+    }
+}
+
+pub(in crate::http) fn parse_name(text: &str) -> Result<Name> {
+    Name::parse(text).map_err(|fault| name_fault("range", fault.to_string()))
+}
+
+pub(in crate::http) fn name_fault(code: &str, message: impl Into<String>) -> Error {
+    Error::fields(
+        "the dataset's name is wrong",
+        vec![FieldError::new("/name", code, message)],
+    )
+}
+
+/// The name of a dataset that only its file names.
+pub(in crate::http) fn name_of_file(file: &str) -> Name {
+    Name::from_any(archive_stem(file), "dataset")
+}
+
+/// `flowers.tar.gz` → `flowers`
+fn archive_stem(file: &str) -> &str {
+    let file = file.rsplit(['/', '\\']).next().unwrap_or(file);
+    let endings = [".tar.gz", ".tgz", ".tar", ".zip"];
+    endings
+        .iter()
+        .find_map(|ending| file.strip_suffix(ending))
+        .unwrap_or(file)
+}
+
+/// List datasets
+#[utoipa::path(get, path = "/v1/datasets", tag = "datasets", params(PageQuery), responses((status = 200, body = Page<Dataset>), Problems))]
+pub async fn list(State(app): State<App>, Query(page): Query<PageQuery>) -> Result<Json<Page<Dataset>>> {
+    let mut datasets = app.store().datasets(&page.check()).await?;
+    datasets.data = datasets
+        .data
+        .into_iter()
+        .map(|dataset| shown(&app, dataset))
+        .collect();
+    Ok(Json(datasets))
+}
+
+type Seconds = Whole<0, MAX_WAIT>;
+
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct WaitQuery {
+    /// Seconds to wait for an end state before answering, at most 3600.
+    #[param(value_type = Option<u64>, minimum = 0, maximum = 3600)]
+    pub wait: Option<Seconds>,
+}
+
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct DatasetQuery {
+    /// Seconds to wait for an end state before answering, at most 3600.
+    #[param(value_type = Option<u64>, minimum = 0, maximum = 3600)]
+    wait: Option<Seconds>,
+    /// By default the newest.
+    #[param(value_type = Option<u32>)]
+    version: Option<Natural>,
+}
+
+/// A dataset
+///
+/// At its newest version, or at the one that is asked for. The answer's `ETag` stands for the version: a change that says `If-Match` is
+/// made only if there is no newer one.
+#[utoipa::path(
+    get, path = "/v1/datasets/{dataset}", tag = "datasets",
+    params(("dataset" = String, Path, description = "Id or name; `flowers@2` is version 2"), DatasetQuery),
+    responses((status = 200, body = Dataset, headers(("etag" = String))), Problems)
+)]
+pub async fn get(
+    State(app): State<App>,
+    Path(reference): Path<String>,
+    Query(query): Query<DatasetQuery>,
+) -> Result<Response> {
+    let version = query.version.map(Whole::get);
+    let dataset = match version {
+        Some(_) => app.store().dataset_at(&reference, version).await?,
+        None => app.store().dataset(&reference).await?,
+    };
+    if dataset.status != DatasetStatus::Processing {
+        return Ok((etag(&dataset), Json(dataset)).into_response());
+    }
+    let changed = app.store().signals().subscribe(Topic::Dataset(dataset.id));
+    let id = dataset.id.to_string();
+    let ended = |dataset: &Dataset| dataset.status != DatasetStatus::Processing;
+    waiting::until(
+        changed,
+        query.wait.map(Whole::get),
+        app.stopping(),
+        || app.store().dataset_at(&id, version),
+        ended,
+    )
+    .await
+    .map(|dataset| (etag(&dataset), Json(shown(&app, dataset))).into_response())
+}
+
+/// A dataset with what its reading waits for at this moment, which only the running server knows.
+fn shown(app: &App, mut dataset: Dataset) -> Dataset {
+    if dataset.status == DatasetStatus::Processing {
+        dataset.waiting = app.jobs().reading_waits_for(&dataset.id);
+    }
+    dataset
+}
+
+/// Delete a dataset with all of its versions
+#[utoipa::path(
+    delete, path = "/v1/datasets/{dataset}", tag = "datasets", params(("dataset" = String, Path, description = "Id or name")),
+    responses((status = 204), Problems)
+)]
+pub async fn delete(State(app): State<App>, Path(reference): Path<String>) -> Result<StatusCode> {
+    let dataset = app.store().dataset(&reference).await?;
+    if reference.contains('@') {
+        let detail = "a dataset is deleted with all of its versions; name it without `@`";
+        return Err(Error::new(Kind::Invalid, "version-not-deletable", detail));
+    }
+    app.store().delete_dataset(dataset.id).await?;
+    app.jobs().sweep_soon();
+    Ok(StatusCode::NO_CONTENT)
+}
+
+type Limit = Whole<1, 1000>;
+type Count = Whole<0, { i64::MAX }>;
+
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct ReportQuery {
+    /// Only entries with this outcome.
+    #[param(inline)]
+    outcome: Option<Outcome>,
+    /// 1 to 1000, 100 by default.
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 1000, default = 100)]
+    limit: Option<Limit>,
+    /// How many entries (of this outcome) to pass over: those of the pages before.
+    #[param(value_type = Option<usize>)]
+    after: Option<Count>,
+}
+
+/// What became of every entry of the archive
+#[utoipa::path(
+    get, path = "/v1/datasets/{dataset}/report", tag = "datasets",
+    params(("dataset" = String, Path, description = "Id or name"), ReportQuery),
+    responses((status = 200, body = Page<ReportEntry>), Problems)
+)]
+pub async fn report(
+    State(app): State<App>,
+    Path(reference): Path<String>,
+    Query(query): Query<ReportQuery>,
+) -> Result<Json<Page<ReportEntry>>> {
+    let limit: u32 = query.limit.map_or(100, Whole::get);
+    let dataset = app.store().dataset(&reference).await?;
+    let Some(blob) = app.store().report_blob(dataset.id).await? else {
+        return Ok(Json(Page::from_rows(Vec::new(), PageRequest::DEFAULT_LIMIT)));
+    };
+    let path = app
+        .blobs()
+        .sound_lately(&blob, || format!("the report of the dataset `{}`", dataset.name));
+    let path = path.await?;
+    let read = tokio::task::spawn_blocking(move || read_entries(&path, &query, limit));
+    Ok(Json(Page::from_rows(
+        read.await.map_err(Error::internal)??,
+        limit,
+    )))
+}
+
+/// One entry more than the page holds, so that the page knows whether there is more.
+fn read_entries(path: &FilePath, query: &ReportQuery, limit: u32) -> Result<Vec<ReportEntry>> {
+    let mut entries = Vec::new();
+    let mut to_pass = query.after.map_or(0, Whole::get::<u64>);
+    for line in BufReader::new(File::open(path)?).lines() {
+        let entry: ReportEntry = serde_json::from_str(&line?).map_err(Error::internal)?;
+        if query.outcome.is_some_and(|outcome| outcome != entry.outcome) {
+            continue;
+        }
+        if to_pass > 0 {
+            to_pass -= 1;
+            continue;
+        }
+        entries.push(entry);
+        if entries.len() > limit as usize {
+            break;
+        }
+    }
+    Ok(entries)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_forms_file_name_becomes_a_name() {
+        assert_eq!(archive_stem("C:\\pictures\\flowers.tar.gz"), "flowers");
+        assert_eq!(archive_stem("../cats & dogs.zip"), "cats & dogs");
+        assert_eq!(name_of_file("../cats & dogs.zip").as_str(), "cats---dogs");
+    }
+}

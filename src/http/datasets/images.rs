@@ -1,0 +1,227 @@
+//! `/v1/datasets/{dataset}/images`: the images of a version.
+
+use std::path::PathBuf;
+
+use axum::{
+    Json,
+    extract::{Path, State},
+    response::{IntoResponse, Response},
+};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use crate::{
+    domain::{
+        dataset::{Class, Dataset},
+        page::PageRequest,
+        split::Split,
+    },
+    error::{Error, FieldError, Kind, Result},
+    http::{
+        App,
+        requests::{
+            extract::{PageLimit, Query},
+            precondition::etag,
+            whole::{Natural, Whole},
+        },
+        responses::problem::Problems,
+    },
+    manifest,
+    protocol::ManifestImage,
+    store::VersionFiles,
+};
+
+/// An image of a dataset.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Image {
+    /// The same in all versions of the dataset, and never another image's.
+    pub id: u32,
+    /// Always `image`.
+    #[schema(example = "image")]
+    pub object: &'static str,
+    /// As in the archive, or as it was called when it was added.
+    pub path: String,
+    /// Null where the dataset has no classes.
+    pub class: Option<String>,
+    pub split: Split,
+    /// SHA-256 of the file, hexadecimal.
+    pub sha256: String,
+    /// Size of the picture, upright.
+    pub width: u32,
+    pub height: u32,
+    /// Size of the file.
+    pub bytes: u64,
+}
+
+impl Image {
+    pub fn of(image: ManifestImage, classes: &[Class]) -> Self {
+        let class = image.class.and_then(|class| classes.get(class as usize));
+        Self {
+            id: image.id,
+            object: "image",
+            path: image.path,
+            class: class.map(|class| class.name.clone()),
+            split: image.split,
+            sha256: image.sha256,
+            width: image.width,
+            height: image.height,
+            bytes: image.bytes,
+        }
+    }
+}
+
+/// One page of a version's images.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ImagePage {
+    /// Always `list`.
+    #[schema(example = "list")]
+    pub object: &'static str,
+    /// In the order of their ids.
+    pub data: Vec<Image>,
+    /// Whether there is more after the last one.
+    pub has_more: bool,
+    /// How many images there are of this class in this part.
+    pub total: u64,
+    /// The version that these are of.
+    pub version: u32,
+}
+
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct ImagesQuery {
+    /// Only images of this class.
+    class: Option<String>,
+    /// Only images of this part.
+    #[param(inline)]
+    split: Option<Split>,
+    /// 1 to 100.
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 100, default = 20)]
+    limit: Option<PageLimit>,
+    /// Id of the last image of the page before.
+    #[param(value_type = Option<u32>)]
+    after: Option<Natural>,
+    /// By default the newest.
+    #[param(value_type = Option<u32>)]
+    version: Option<Natural>,
+}
+
+/// List images
+#[utoipa::path(
+    get, path = "/v1/datasets/{dataset}/images", tag = "datasets",
+    params(("dataset" = String, Path, description = "Id or name"), ImagesQuery),
+    responses((status = 200, body = ImagePage, headers(("etag" = String, description = "Of the version, for `If-Match`"))), Problems)
+)]
+pub async fn list(
+    State(app): State<App>,
+    Path(reference): Path<String>,
+    Query(query): Query<ImagesQuery>,
+) -> Result<Response> {
+    let limit: u32 = query.limit.map_or(PageRequest::DEFAULT_LIMIT, Whole::get);
+    let version = query.version.map(Whole::get);
+    let (dataset, files) = app.version(&reference, version).await?;
+    let class = query
+        .class
+        .as_deref()
+        .map(|name| class_of(&dataset, name))
+        .transpose()?;
+    let total = match (class, query.split) {
+        (None, None) => dataset.images,
+        (None, Some(split)) => dataset.splits.of(split),
+        (Some(class), None) => class.images,
+        (Some(class), Some(split)) => class.splits.map_or(0, |splits| splits.of(split)),
+    };
+    let (index, classes) = (class.map(|class| class.index), dataset.classes.clone());
+    let path = app.manifest(&dataset, &files).await?;
+    let read = tokio::task::spawn_blocking(move || -> Result<Vec<ManifestImage>> {
+        let fits = |image: &ManifestImage| {
+            index.is_none_or(|index| image.class == Some(index))
+                && query.split.is_none_or(|split| image.split == split)
+        };
+        let images = manifest::images_after(&path, query.after.map(Whole::get))?;
+        let images = images.filter(|image| image.as_ref().map_or(true, fits));
+        images.take(limit as usize + 1).collect()
+    });
+    let mut images = read.await.map_err(Error::internal)??;
+    let has_more = images.len() > limit as usize;
+    images.truncate(limit as usize);
+    let page = ImagePage {
+        object: "list",
+        data: images
+            .into_iter()
+            .map(|image| Image::of(image, &classes))
+            .collect(),
+        has_more,
+        total,
+        version: dataset.version,
+    };
+    Ok((etag(&dataset), Json(page)).into_response())
+}
+
+fn class_of<'a>(dataset: &'a Dataset, name: &str) -> Result<&'a Class> {
+    let class = dataset.classes.iter().find(|class| class.name == name);
+    class.ok_or_else(|| {
+        let message = "this version of the dataset has no class of this name";
+        Error::fields(
+            "there are no such images",
+            vec![FieldError::new("/class", "not_found", message)],
+        )
+    })
+}
+
+/// What a version's manifest is called.
+pub(in crate::http) fn manifest_of(dataset: &Dataset) -> String {
+    format!(
+        "the manifest of the dataset `{}` (version {})",
+        dataset.name, dataset.version
+    )
+}
+
+impl App {
+    /// A version of a dataset and its files.
+    ///
+    /// # Errors
+    /// `dataset-not-ready` where it has no versions yet, or never will have.
+    pub(in crate::http) async fn version(
+        &self,
+        reference: &str,
+        version: Option<u32>,
+    ) -> Result<(Dataset, VersionFiles)> {
+        let dataset = match version {
+            Some(_) => self.store().dataset_at(reference, version).await?,
+            None => self.store().dataset(reference).await?,
+        };
+        match self.store().version_files(dataset.id, dataset.version).await? {
+            Some(files) => Ok((dataset, files)),
+            None => {
+                let detail = "the dataset is not ready: wait for it with ?wait=60, or read its `error`";
+                Err(Error::new(Kind::Conflict, "dataset-not-ready", detail))
+            }
+        }
+    }
+
+    /// The manifest of a version, for what is shown of it.
+    ///
+    /// # Errors
+    /// `data-damaged`
+    pub(in crate::http) async fn manifest(&self, dataset: &Dataset, files: &VersionFiles) -> Result<PathBuf> {
+        let what = || manifest_of(dataset);
+        self.blobs().sound_lately(&files.manifest, what).await
+    }
+
+    /// An image of a version, with its dataset and its files.
+    pub(in crate::http) async fn image(
+        &self,
+        reference: &str,
+        version: Option<u32>,
+        image: &str,
+    ) -> Result<(Dataset, VersionFiles, ManifestImage)> {
+        let (dataset, files) = self.version(reference, version).await?;
+        let absent = || Error::not_found("image", image);
+        let id: u32 = image.parse().map_err(|_| absent())?;
+        let path = self.manifest(&dataset, &files).await?;
+        let found = tokio::task::spawn_blocking(move || manifest::find(&path, id)).await;
+        let found = found.map_err(Error::internal)??.ok_or_else(absent)?;
+        Ok((dataset, files, found))
+    }
+}

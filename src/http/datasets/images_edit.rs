@@ -1,0 +1,272 @@
+//! `PATCH /v1/datasets/{dataset}/images`: many images labelled anew, moved or taken out, in one version.
+
+use std::collections::HashSet;
+
+use axum::{
+    Json,
+    extract::{Path, State},
+    http::HeaderMap,
+    response::{IntoResponse, Response},
+};
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use utoipa::ToSchema;
+
+use crate::{
+    domain::{class_name, dataset::Dataset, split::Split},
+    error::{Error, FieldError, Result},
+    http::{
+        App,
+        requests::{
+            extract::JsonBody,
+            precondition::{etag, target},
+        },
+        responses::problem::Problems,
+    },
+    manifest::revision::ImageEdit,
+};
+
+/// What is to become of an image; at least one of the two.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[allow(dead_code)]
+pub struct ImageChange {
+    /// What it shows. A class that is not there yet is made.
+    class: Option<String>,
+    split: Option<Split>,
+}
+
+/// What is to become of images.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[allow(dead_code)]
+pub struct ImageChanges {
+    images: Vec<ImageChangeOf>,
+}
+
+/// What is to become of one image.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[allow(dead_code)]
+pub struct ImageChangeOf {
+    id: u32,
+    /// What it shows. A class that is not there yet is made.
+    class: Option<String>,
+    split: Option<Split>,
+    /// True takes it out.
+    remove: Option<bool>,
+}
+
+/// Label many images anew
+///
+/// `{"images": [{"id": 7, "class": "roses"}, {"id": 8, "split": "val"}, {"id": 9, "remove": true}]}` makes one version, or none where
+/// everything is as it should be already. It is done for all of them or for none.
+#[utoipa::path(
+    patch, path = "/v1/datasets/{dataset}/images", tag = "datasets",
+    params(
+        ("dataset" = String, Path, description = "Id or name"),
+        ("if-match" = Option<String>, Header, description = "Only if this is the newest version's ETag")
+    ),
+    request_body = ImageChanges,
+    responses((status = 200, body = Dataset, headers(("etag" = String))), Problems)
+)]
+pub async fn edit(
+    State(app): State<App>,
+    Path(reference): Path<String>,
+    headers: HeaderMap,
+    body: JsonBody,
+) -> Result<Response> {
+    let edits = parse_changes(&body.value)?;
+    let dataset = app.store().dataset(&reference).await?;
+    let target = target(&dataset, &reference, &headers)?;
+    app.check_disk(0)?;
+    let dataset = app.jobs().edit_images(target, edits).await?;
+    Ok((etag(&dataset), Json(dataset)).into_response())
+}
+
+/// The change of one image that an address names.
+pub fn parse_change(body: &Value) -> Result<ImageEdit> {
+    let mut faults = Vec::new();
+    let edit = match body {
+        Value::Object(fields) => change(fields, "", &["class", "split"], &mut faults),
+        _ => {
+            faults.push(FieldError::new("", "type", "must be an object"));
+            None
+        }
+    };
+    edit.filter(|_| faults.is_empty()).ok_or_else(|| wrong(faults))
+}
+
+fn parse_changes(body: &Value) -> Result<Vec<(u32, ImageEdit)>> {
+    let mut faults = Vec::new();
+    let listed = body.get("images").and_then(Value::as_array);
+    for field in body.as_object().into_iter().flat_map(Map::keys) {
+        if field != "images" {
+            faults.push(unknown("", field));
+        }
+    }
+    let Some(listed) = listed.filter(|listed| !listed.is_empty()) else {
+        let message = "must be a list of at least one `{\"id\": …, \"class\": …}`";
+        faults.push(FieldError::new("/images", "missing", message));
+        return Err(wrong(faults));
+    };
+    let mut edits = Vec::new();
+    let mut seen = HashSet::new();
+    for (place, item) in listed.iter().enumerate() {
+        let pointer = format!("/images/{place}");
+        let Some(fields) = item.as_object() else {
+            faults.push(FieldError::new(pointer, "type", "must be an object"));
+            continue;
+        };
+        let id = fields
+            .get("id")
+            .and_then(Value::as_u64)
+            .and_then(|id| u32::try_from(id).ok());
+        let edit = change(fields, &pointer, &["id", "class", "split", "remove"], &mut faults);
+        match id {
+            None => faults.push(FieldError::new(
+                format!("{pointer}/id"),
+                "type",
+                "must be an image's id",
+            )),
+            Some(id) if !seen.insert(id) => {
+                let message = "this image is in the list twice";
+                faults.push(FieldError::new(format!("{pointer}/id"), "conflict", message));
+            }
+            Some(id) => edits.extend(edit.map(|edit| (id, edit))),
+        }
+    }
+    if faults.is_empty() {
+        Ok(edits)
+    } else {
+        Err(wrong(faults))
+    }
+}
+
+fn change(
+    fields: &Map<String, Value>,
+    pointer: &str,
+    known: &[&str],
+    faults: &mut Vec<FieldError>,
+) -> Option<ImageEdit> {
+    let before = faults.len();
+    faults.extend(
+        fields
+            .keys()
+            .filter(|field| !known.contains(&field.as_str()))
+            .map(|field| unknown(pointer, field)),
+    );
+    let given = |field: &str| fields.get(field).filter(|value| !value.is_null());
+    let class = given("class").and_then(|value| {
+        let name = value.as_str().ok_or("must be a text").and_then(class_name::parse);
+        name.map_err(|message| faults.push(FieldError::new(format!("{pointer}/class"), "range", message)))
+            .ok()
+    });
+    let split = given("split").and_then(|value| {
+        let split = serde_json::from_value::<Split>(value.clone());
+        let message = "must be `train`, `val` or `test`";
+        split
+            .map_err(|_| faults.push(FieldError::new(format!("{pointer}/split"), "range", message)))
+            .ok()
+    });
+    let remove = match given("remove") {
+        None => false,
+        Some(Value::Bool(remove)) => *remove,
+        Some(_) => {
+            faults.push(FieldError::new(
+                format!("{pointer}/remove"),
+                "type",
+                "must be true or false",
+            ));
+            false
+        }
+    };
+    if faults.len() > before {
+        return None;
+    }
+    match (remove, class, split) {
+        (true, None, None) => Some(ImageEdit::Remove),
+        (true, ..) => {
+            let message = "what is taken out has no class and no part";
+            faults.push(FieldError::new(format!("{pointer}/remove"), "conflict", message));
+            None
+        }
+        (false, None, None) => {
+            faults.push(FieldError::new(
+                pointer,
+                "missing",
+                "say the `class`, the `split` or both",
+            ));
+            None
+        }
+        (false, class, split) => Some(ImageEdit::Change { class, split }),
+    }
+}
+
+fn unknown(pointer: &str, field: &str) -> FieldError {
+    let escaped = field.replace('~', "~0").replace('/', "~1");
+    FieldError::new(
+        format!("{pointer}/{escaped}"),
+        "unknown_field",
+        "there is no such field",
+    )
+}
+
+fn wrong(faults: Vec<FieldError>) -> Error {
+    Error::fields("the changes are wrong", faults)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn pointers(body: Value) -> Vec<String> {
+        let error = parse_changes(&body).unwrap_err();
+        error.errors().iter().map(|fault| fault.pointer.clone()).collect()
+    }
+
+    #[test]
+    fn every_wrong_field_is_named() {
+        let good = json!({"images": [{"id": 7, "class": " roses "}, {"id": 8, "split": "val"}, {"id": 9, "remove": true}]});
+        let edits = parse_changes(&good).unwrap();
+        let expected = [
+            (
+                7,
+                ImageEdit::Change {
+                    class: Some("roses".into()),
+                    split: None,
+                },
+            ),
+            (
+                8,
+                ImageEdit::Change {
+                    class: None,
+                    split: Some(Split::Val),
+                },
+            ),
+            (9, ImageEdit::Remove),
+        ];
+        assert_eq!(edits, expected);
+        assert_eq!(pointers(json!({})), ["/images"]);
+        assert_eq!(pointers(json!({"images": [], "x/y": 1})), ["/x~1y", "/images"]);
+        let wrong = json!({"images": [
+            1, {"id": -1, "class": "a"}, {"id": 2, "class": "a/b"}, {"id": 2, "split": "vla"}, {"id": 3},
+            {"id": 4, "class": "a", "remove": true}, {"id": 5, "klass": "a"}
+        ]});
+        let named = [
+            "/images/0",
+            "/images/1/id",
+            "/images/2/class",
+            "/images/3/split",
+            "/images/3/id",
+            "/images/4",
+            "/images/5/remove",
+            "/images/6/klass",
+        ];
+        assert_eq!(pointers(wrong), named);
+        assert!(parse_change(&json!({"remove": true})).is_err());
+        assert!(parse_change(&json!([])).is_err());
+    }
+}

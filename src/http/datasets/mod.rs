@@ -1,0 +1,11 @@
+//! `/v1/datasets`: what is uploaded, its images, its versions.
+
+pub mod archive;
+pub mod dataset;
+pub mod division;
+pub mod image;
+pub mod images;
+pub mod images_add;
+pub mod images_edit;
+pub mod preview;
+pub mod versions;

@@ -1,0 +1,61 @@
+//! `/v1/datasets/{dataset}/preview`: what augmentation makes of a dataset's pictures, to look at before a job is sent.
+
+use axum::{
+    extract::{Path, State},
+    http::header,
+    response::{IntoResponse, Response},
+};
+
+use crate::{
+    domain::{
+        dataset::{Dataset, DatasetStatus},
+        spec::PreviewSpec,
+    },
+    error::{Error, FieldError, Kind, Result},
+    http::{
+        App,
+        documentation::{self, PreviewRequest},
+        requests::extract::JsonBody,
+        responses::problem::Problems,
+    },
+};
+
+/// Draw augmented pictures
+///
+/// A contact sheet: a row for each of some training images of the dataset, first as prediction would see it, then as the first epochs of
+/// a job with these fields would train on it. `{}` draws what a job with defaults would see.
+#[utoipa::path(
+    post, path = "/v1/datasets/{dataset}/preview", tag = "datasets", params(("dataset" = String, Path, description = "Id or name")),
+    request_body = PreviewRequest,
+    responses((status = 200, description = "The sheet", body = [u8], content_type = "image/png"), Problems)
+)]
+pub async fn preview(
+    State(app): State<App>,
+    Path(reference): Path<String>,
+    body: JsonBody,
+) -> Result<Response> {
+    let dataset = app.store().dataset(&reference).await?;
+    let wrong = |faults: Vec<FieldError>| {
+        let count = faults.len();
+        let plural = if count == 1 { "" } else { "s" };
+        Error::fields(format!("the preview has {count} wrong field{plural}"), faults)
+    };
+    let nulls = documentation::nulls_in_preview(&body.value)?;
+    let spec = PreviewSpec::parse(&body.value, dataset.name.as_str()).map_err(wrong)?;
+    if !nulls.is_empty() {
+        return Err(wrong(nulls));
+    }
+    check_ready(&dataset)?;
+    app.check_disk(0)?;
+    let png = app.jobs().preview(dataset, spec).await?;
+    Ok(([(header::CONTENT_TYPE, "image/png")], png).into_response())
+}
+
+fn check_ready(dataset: &Dataset) -> Result<()> {
+    let detail = match dataset.status {
+        DatasetStatus::Ready => return Ok(()),
+        DatasetStatus::Processing => "the dataset is still being read; wait for it with ?wait=60",
+        DatasetStatus::Failed => "the dataset cannot be used; its `error` says why",
+    };
+    Err(Error::new(Kind::Conflict, "dataset-not-ready", detail))
+}

@@ -1,0 +1,81 @@
+//! `/v1/datasets/{dataset}/versions`: what a dataset was, from the beginning.
+
+use axum::{
+    Json,
+    extract::{Path, State},
+    response::{IntoResponse, Response},
+};
+use serde::Deserialize;
+use utoipa::IntoParams;
+
+use crate::{
+    domain::{
+        page::{Order, Page},
+        version::Version,
+    },
+    error::{Error, Result},
+    http::{
+        App,
+        requests::{
+            extract::{PageLimit, PageQuery, Query},
+            precondition::version_tag,
+            whole::Natural,
+        },
+        responses::problem::Problems,
+    },
+};
+
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct VersionsQuery {
+    /// 1 to 100.
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 100, default = 20)]
+    limit: Option<PageLimit>,
+    /// Number of the last version of the page before.
+    #[param(value_type = Option<u32>)]
+    after: Option<Natural>,
+    /// `desc` (newest first) or `asc`.
+    #[param(inline)]
+    order: Option<Order>,
+}
+
+/// List the versions of a dataset
+#[utoipa::path(
+    get, path = "/v1/datasets/{dataset}/versions", tag = "datasets",
+    params(("dataset" = String, Path, description = "Id or name"), VersionsQuery),
+    responses((status = 200, body = Page<Version>), Problems)
+)]
+pub async fn list(
+    State(app): State<App>,
+    Path(reference): Path<String>,
+    Query(query): Query<VersionsQuery>,
+) -> Result<Json<Page<Version>>> {
+    let dataset = app.store().dataset(&reference).await?;
+    let page = PageQuery {
+        limit: query.limit,
+        after: query.after.map(|version| version.get::<u32>().to_string()),
+        order: query.order,
+    };
+    Ok(Json(app.store().versions(dataset.id, &page.check()).await?))
+}
+
+/// A version of a dataset
+#[utoipa::path(
+    get, path = "/v1/datasets/{dataset}/versions/{version}", tag = "datasets",
+    params(("dataset" = String, Path, description = "Id or name"), ("version" = u32, Path)),
+    responses((status = 200, body = Version, headers(("etag" = String))), Problems)
+)]
+pub async fn get(
+    State(app): State<App>,
+    Path((reference, version)): Path<(String, String)>,
+) -> Result<Response> {
+    let dataset = app.store().dataset(&reference).await?;
+    let found = match version.parse() {
+        Ok(number) => app.store().version(dataset.id, number).await?,
+        Err(_) => None,
+    };
+    let found = found.ok_or_else(|| Error::not_found("dataset version", &version))?;
+    let tag = [(axum::http::header::ETAG, version_tag(found.version))];
+    Ok((tag, Json(found)).into_response())
+}

@@ -1,0 +1,254 @@
+//! `/v1/jobs`: submit, look, cancel, delete, read the log.
+
+use axum::{
+    Json,
+    extract::{Path, State},
+    http::{HeaderMap, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use serde::Deserialize;
+use utoipa::IntoParams;
+
+use super::submission::{self, Submission};
+use crate::{
+    digest,
+    domain::{
+        job::{DatasetVersion, Job, JobStatus, Progress},
+        page::{Order, Page},
+        spec::Spec,
+    },
+    error::{Error, Kind, Result},
+    http::{
+        App,
+        datasets::dataset::WaitQuery,
+        requests::{
+            extract::{JsonBody, PageLimit, PageQuery, Query},
+            waiting,
+            whole::Whole,
+        },
+        responses::problem::Problems,
+    },
+    store::{CreatedJob, IdempotencyKey, JobFilter, NewJob, Topic},
+};
+
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct SubmitQuery {
+    /// Only check the spec, and answer it with its defaults filled in.
+    dry_run: Option<bool>,
+}
+
+/// Submit a job
+///
+/// The smallest spec is `{"dataset": "flowers"}`, of kind `train`. A job of kind `evaluate` measures a model on a labelled dataset, one of
+/// kind `lr_find` looks for a learning rate for a training, one of kind `batch-predict` classifies the images of a dataset; none of these
+/// makes a model. A dataset that is still being read is fine: the job waits for it. With the header
+/// `Idempotency-Key` a request that is sent again makes no second job.
+#[utoipa::path(
+    post, path = "/v1/jobs", tag = "jobs", params(SubmitQuery, ("idempotency-key" = Option<String>, Header)),
+    request_body = crate::http::documentation::JobRequest,
+    responses(
+        (status = 201, body = Job, headers(("location" = String))),
+        (status = 200, description = "`dry_run`: the resolved spec", body = Spec),
+        Problems
+    )
+)]
+pub async fn submit(
+    State(app): State<App>,
+    Query(query): Query<SubmitQuery>,
+    headers: HeaderMap,
+    body: JsonBody,
+) -> Result<Response> {
+    let Submission { spec, name, dataset } = submission::check(&app, &body.value).await?;
+    if query.dry_run == Some(true) {
+        return Ok(Json(spec).into_response());
+    }
+    app.check_disk(0)?;
+    let new = NewJob {
+        name,
+        dataset: DatasetVersion {
+            id: dataset.id,
+            version: dataset.version,
+            content_sha256: dataset.content_sha256,
+        },
+        max_queued: app.limits().max_queued_jobs,
+        key: idempotency_key(&headers, &body.bytes)?,
+        spec,
+    };
+    let (CreatedJob::Created(id) | CreatedJob::Repeated(id)) = app.store().create_job(new).await?;
+    let job = shown(&app, app.store().job(&id.to_string()).await?);
+    Ok((
+        StatusCode::CREATED,
+        [(header::LOCATION, format!("/v1/jobs/{id}"))],
+        Json(job),
+    )
+        .into_response())
+}
+
+/// The header of that name (draft-ietf-httpapi-idempotency-key-header), quoted or bare.
+fn idempotency_key(headers: &HeaderMap, body: &[u8]) -> Result<Option<IdempotencyKey>> {
+    let Some(value) = headers.get("idempotency-key") else {
+        return Ok(None);
+    };
+    let key = value.to_str().map(|text| text.trim_matches('"')).unwrap_or("");
+    if !(1..=255).contains(&key.len()) {
+        return Err(Error::new(
+            Kind::Malformed,
+            "idempotency-key-invalid",
+            "the Idempotency-Key has 1 to 255 visible characters",
+        ));
+    }
+    Ok(Some(IdempotencyKey {
+        key: key.to_owned(),
+        sha256: digest::of_bytes(body),
+    }))
+}
+
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct JobsQuery {
+    /// 1 to 100.
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 100, default = 20)]
+    limit: Option<PageLimit>,
+    /// Id of the last job of the page before.
+    after: Option<String>,
+    /// `desc` (newest first) or `asc`.
+    #[param(inline)]
+    order: Option<Order>,
+    #[param(inline)]
+    status: Option<JobStatus>,
+    /// Id or name of a dataset.
+    dataset: Option<String>,
+    /// Name of a job, which is that of the model that it makes, measures or predicts with.
+    name: Option<String>,
+}
+
+/// List jobs
+#[utoipa::path(get, path = "/v1/jobs", tag = "jobs", params(JobsQuery), responses((status = 200, body = Page<Job>), Problems))]
+pub async fn list(State(app): State<App>, Query(query): Query<JobsQuery>) -> Result<Json<Page<Job>>> {
+    let page = PageQuery {
+        limit: query.limit,
+        after: query.after,
+        order: query.order,
+    }
+    .check();
+    let dataset = match &query.dataset {
+        // An id also finds the jobs of a dataset that is gone.
+        Some(reference) => Some(match reference.parse() {
+            Ok(id) => id,
+            Err(_) => app.store().dataset(reference).await?.id,
+        }),
+        None => None,
+    };
+    let filter = JobFilter {
+        status: query.status,
+        dataset,
+        name: query.name,
+    };
+    let mut jobs = app.store().jobs(&filter, &page).await?;
+    jobs.data = jobs.data.into_iter().map(|job| shown(&app, job)).collect();
+    Ok(Json(jobs))
+}
+
+/// A job
+#[utoipa::path(
+    get, path = "/v1/jobs/{job}", tag = "jobs", params(("job" = String, Path, description = "Id, or the name of the newest"), WaitQuery),
+    responses((status = 200, body = Job), Problems)
+)]
+pub async fn get(
+    State(app): State<App>,
+    Path(reference): Path<String>,
+    Query(query): Query<WaitQuery>,
+) -> Result<Json<Job>> {
+    let job = app.store().job(&reference).await?;
+    let changed = app.store().signals().subscribe(Topic::Job(job.id));
+    let id = job.id.to_string();
+    let ended = |job: &Job| job.status.is_end();
+    waiting::until(
+        changed,
+        query.wait.map(Whole::get),
+        app.stopping(),
+        || app.store().job(&id),
+        ended,
+    )
+    .await
+    .map(|job| Json(shown(&app, job)))
+}
+
+/// A job with what it waits for at this moment, which only the running server knows.
+fn shown(app: &App, mut job: Job) -> Job {
+    if job.status == JobStatus::Running
+        && let Some(waiting) = app.jobs().waiting_for(&job.id)
+    {
+        job.progress.get_or_insert(Progress::NONE).waiting = Some(waiting);
+    }
+    job
+}
+
+/// Cancel a job
+///
+/// A queued job ends at once; a running one when its worker has stopped.
+#[utoipa::path(
+    post, path = "/v1/jobs/{job}/cancel", tag = "jobs", params(("job" = String, Path)),
+    responses((status = 200, description = "It is cancelled", body = Job), (status = 202, description = "It is being stopped", body = Job), Problems)
+)]
+pub async fn cancel(State(app): State<App>, Path(reference): Path<String>) -> Result<Response> {
+    let job = app.store().job(&reference).await?;
+    app.store().cancel_job(job.id).await?;
+    let job = shown(&app, app.store().job(&job.id.to_string()).await?);
+    let status = if job.status.is_end() {
+        StatusCode::OK
+    } else {
+        StatusCode::ACCEPTED
+    };
+    Ok((status, Json(job)).into_response())
+}
+
+/// Delete an ended job, its events, its log and what it found; its model stays
+#[utoipa::path(delete, path = "/v1/jobs/{job}", tag = "jobs", params(("job" = String, Path)), responses((status = 204), Problems))]
+pub async fn delete(State(app): State<App>, Path(reference): Path<String>) -> Result<StatusCode> {
+    let job = app.store().job(&reference).await?;
+    app.store().delete_job(job.id).await?;
+    app.jobs().sweep_soon();
+    Ok(StatusCode::NO_CONTENT)
+}
+
+type Lines = Whole<1, 100_000>;
+
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct LogsQuery {
+    /// Only so many of the last lines.
+    #[param(value_type = Option<usize>, minimum = 1, maximum = 100_000)]
+    tail: Option<Lines>,
+}
+
+/// The worker's log
+#[utoipa::path(
+    get, path = "/v1/jobs/{job}/logs", tag = "jobs", params(("job" = String, Path), LogsQuery),
+    responses((status = 200, body = String, content_type = "text/plain"), Problems)
+)]
+pub async fn logs(
+    State(app): State<App>,
+    Path(reference): Path<String>,
+    Query(query): Query<LogsQuery>,
+) -> Result<Response> {
+    let job = app.store().job(&reference).await?;
+    let bytes = match tokio::fs::read(app.jobs().log_path(job.id)).await {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+        Err(error) => return Err(error.into()),
+    };
+    let text = String::from_utf8_lossy(&bytes);
+    let shown = match query.tail.map(Whole::get::<usize>) {
+        Some(count) => {
+            let lines: Vec<&str> = text.split_inclusive('\n').collect();
+            lines[lines.len().saturating_sub(count)..].concat()
+        }
+        None => text.into_owned(),
+    };
+    Ok(([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], shown).into_response())
+}

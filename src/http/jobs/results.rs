@@ -1,0 +1,132 @@
+//! What jobs found besides models: evaluations and searches for a learning rate. The files are answered as the worker wrote them.
+
+use std::io::ErrorKind;
+
+use axum::{
+    extract::{Path, State},
+    http::header,
+    response::{IntoResponse, Response},
+};
+
+use crate::{
+    digest,
+    domain::{
+        damage::Damaged,
+        evaluation::Evaluation,
+        job::{Job, JobStatus},
+        lr_curve::LrCurve,
+        model::ModelSource,
+        spec::JobKind,
+    },
+    error::{Error, Kind, Result},
+    http::{App, responses::problem::Problems},
+};
+
+/// How good a model is on the validation images of its training
+///
+/// 404 `no-evaluation` where there were none. A job of kind `evaluate` measures a model on any labelled dataset.
+#[utoipa::path(
+    get, path = "/v1/models/{model}/evaluation", tag = "models",
+    params(("model" = String, Path, description = "Id, alias, name (the newest) or name@version")),
+    responses((status = 200, body = Evaluation), Problems)
+)]
+pub async fn model_evaluation(State(app): State<App>, Path(reference): Path<String>) -> Result<Response> {
+    let model = app.store().model(&reference).await?;
+    match app.store().model_blobs(model.id).await?.evaluation {
+        Some(digest) => {
+            file(
+                &app,
+                &digest,
+                format!("the evaluation of the model `{reference}`"),
+            )
+            .await
+        }
+        None if model.source == ModelSource::Imported => Err(none(
+            "no-evaluation",
+            "the model was imported; a job of kind `evaluate` measures it on a labelled dataset",
+        )),
+        None if model.card.metrics.is_some_and(|metrics| metrics.val_images == 0) => Err(none(
+            "no-evaluation",
+            "the model was trained without validation images; a job of kind `evaluate` measures it on a labelled dataset",
+        )),
+        None => Err(none(
+            "no-evaluation",
+            "the model was made by a version that did not evaluate; a job of kind `evaluate` measures it on a labelled dataset",
+        )),
+    }
+}
+
+/// What an evaluation measured
+///
+/// Of a job of kind `evaluate`, or of a training: that of its model on its validation images. 404 `no-evaluation` where there is none.
+#[utoipa::path(
+    get, path = "/v1/jobs/{job}/evaluation", tag = "jobs", params(("job" = String, Path, description = "Id, or the name of the newest")),
+    responses((status = 200, body = Evaluation), Problems)
+)]
+pub async fn job_evaluation(State(app): State<App>, Path(reference): Path<String>) -> Result<Response> {
+    let job = app.store().job(&reference).await?;
+    result(
+        &app,
+        &job,
+        "no-evaluation",
+        &[JobKind::Evaluate, JobKind::Train],
+        "a training without validation images has no evaluation",
+    )
+    .await
+}
+
+/// What a search for a learning rate found
+///
+/// The loss of every step and suggestions. 404 `no-lr-find` where there is none.
+#[utoipa::path(
+    get, path = "/v1/jobs/{job}/lr_find", tag = "jobs", params(("job" = String, Path, description = "Id, or the name of the newest")),
+    responses((status = 200, body = LrCurve), Problems)
+)]
+pub async fn job_lr_find(State(app): State<App>, Path(reference): Path<String>) -> Result<Response> {
+    let job = app.store().job(&reference).await?;
+    result(
+        &app,
+        &job,
+        "no-lr-find",
+        &[JobKind::LrFind],
+        "the search left no curve",
+    )
+    .await
+}
+
+async fn result(
+    app: &App,
+    job: &Job,
+    slug: &'static str,
+    kinds: &[JobKind],
+    nothing: &str,
+) -> Result<Response> {
+    if !kinds.contains(&job.kind) {
+        let message = format!("a job of kind `{}` has no such result", job.kind.as_str());
+        return Err(none(slug, message));
+    }
+    match app.store().job_result(job.id).await? {
+        Some(digest) => file(app, &digest, format!("the result of the job `{}`", job.id)).await,
+        None if job.status == JobStatus::Succeeded => Err(none(slug, nothing)),
+        None if job.status.is_end() => Err(none(slug, "the job ended without a result")),
+        None => Err(none(
+            slug,
+            "the job has not ended; GET /v1/jobs/{job}?wait=60 waits for it",
+        )),
+    }
+}
+
+fn none(slug: &'static str, detail: impl Into<String>) -> Error {
+    Error::new(Kind::NotFound, slug, detail)
+}
+
+async fn file(app: &App, sha256: &str, what: String) -> Result<Response> {
+    let json = match tokio::fs::read(app.blobs().path(sha256)).await {
+        Err(error) if error.kind() == ErrorKind::NotFound || digest::is_lost(&error) => Vec::new(),
+        json => json?,
+    };
+    if digest::of_bytes(&json) != sha256 {
+        return Err(Damaged::new(what).into());
+    }
+    Ok(([(header::CONTENT_TYPE, "application/json")], json).into_response())
+}

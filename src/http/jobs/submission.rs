@@ -1,0 +1,145 @@
+//! From a caller's JSON to a job that can run as far as anyone can tell now: the spec itself, and everything that it names.
+
+use crate::{
+    domain::{
+        dataset::Dataset,
+        model::Model,
+        name::Name,
+        spec::{JobSpec, Spec, Weights},
+    },
+    error::{Error, FieldError, Kind, Result},
+    http::{App, documentation},
+};
+
+/// What a caller asked for, checked.
+pub struct Submission {
+    pub spec: Spec,
+    pub name: Name,
+    pub dataset: Dataset,
+}
+
+/// # Errors
+/// Every fault of the spec at once, or what keeps the database from being asked.
+pub async fn check(app: &App, document: &serde_json::Value) -> Result<Submission> {
+    let nulls = documentation::nulls_in_job(document)?;
+    let mut spec = match Spec::parse(document) {
+        Ok(spec) if nulls.is_empty() => spec,
+        parsed => {
+            let mut faults = parsed.err().unwrap_or_default();
+            faults.extend(nulls);
+            // A dataset that is not there is named together with everything else.
+            if let Some(name) = document.get("dataset").and_then(|name| name.as_str()) {
+                faults.extend(find_dataset(app, name).await?.err());
+            }
+            return Err(refusal(faults));
+        }
+    };
+    let mut faults = Vec::new();
+    let found = find_dataset(app, spec.dataset()).await?;
+    let name = match &mut spec {
+        Spec::Train(spec) => {
+            let name = training(app, spec, &found, &mut faults).await?;
+            if let Some(name) = &name {
+                app.store().check_model_name(name).await?;
+            }
+            name
+        }
+        Spec::LrFind(spec) => training(app, &mut spec.train, &found, &mut faults).await?,
+        Spec::Evaluate(spec) => {
+            let model = pinned_model(app, &mut spec.model, &mut faults).await?;
+            if let (Some(model), Ok(dataset)) = (&model, &found) {
+                faults.extend(dataset.faults_for_evaluation(&model.card.classes));
+            }
+            spec.name.clone().or(model.map(|model| model.name))
+        }
+        Spec::BatchPredict(spec) => {
+            let model = pinned_model(app, &mut spec.model, &mut faults).await?;
+            if let Ok(dataset) = &found {
+                faults.extend(dataset.faults_for_predictions());
+            }
+            spec.name.clone().or(model.map(|model| model.name))
+        }
+    };
+    match (name, found) {
+        (Some(name), Ok(dataset)) if faults.is_empty() => Ok(Submission { spec, name, dataset }),
+        (_, found) => {
+            faults.extend(found.err());
+            Err(refusal(faults))
+        }
+    }
+}
+
+/// Checks what a training names, and gives the job its name. A model to begin with is pinned: a newer one of its name changes nothing
+/// for this job.
+async fn training(
+    app: &App,
+    spec: &mut JobSpec,
+    dataset: &Result<Dataset, FieldError>,
+    faults: &mut Vec<FieldError>,
+) -> Result<Option<Name>> {
+    if let Weights::Model(reference) = &spec.backbone.weights {
+        let fault = |code, message| FieldError::new("/backbone/weights", code, message);
+        match find_model(app, reference).await? {
+            Some(model) if model.card.architecture == spec.backbone.architecture => {
+                spec.backbone.weights = Weights::Model(model.id.to_string());
+            }
+            Some(model) => {
+                let other = model.card.architecture;
+                let message = format!("this model is a {other}; ask for that architecture");
+                faults.push(fault("conflict", message));
+            }
+            None => {
+                let message = "there is no such model; use its id or name, `none`, `imagenet` or a `.safetensors` file's name";
+                faults.push(fault("not_found", message.to_owned()));
+            }
+        }
+    }
+    let Ok(dataset) = dataset else {
+        return Ok(None);
+    };
+    faults.extend(dataset.faults_for(spec));
+    Ok(Some(spec.model_name(&dataset.name)))
+}
+
+/// The model that a job uses, pinned in its spec.
+async fn pinned_model(
+    app: &App,
+    reference: &mut String,
+    faults: &mut Vec<FieldError>,
+) -> Result<Option<Model>> {
+    let model = find_model(app, reference).await?;
+    match &model {
+        Some(model) => *reference = model.id.to_string(),
+        None => {
+            let message = "there is no model of this id or name; GET /v1/models lists them";
+            faults.push(FieldError::new("/model", "not_found", message));
+        }
+    }
+    Ok(model)
+}
+
+fn refusal(faults: Vec<FieldError>) -> Error {
+    let count = faults.len();
+    let plural = if count == 1 { "" } else { "s" };
+    Error::fields(format!("the job spec has {count} wrong field{plural}"), faults)
+}
+
+async fn find_model(app: &App, reference: &str) -> Result<Option<Model>> {
+    match app.store().model(reference).await {
+        Ok(model) => Ok(Some(model)),
+        Err(error) if error.kind() == Kind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+async fn find_dataset(app: &App, reference: &str) -> Result<Result<Dataset, FieldError>> {
+    match app.store().dataset(reference).await {
+        Ok(dataset) => Ok(Ok(dataset)),
+        Err(error) if error.kind() == Kind::NotFound => Ok(Err(FieldError::new(
+            "/dataset",
+            "not_found",
+            "there is no dataset of this id or name; upload it first",
+        ))),
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,248 @@
+//! `/v1/aliases`: names of one's own for models, moved from model to model while they are asked.
+
+use axum::{
+    Json,
+    extract::{Path, State},
+    http::{HeaderMap, HeaderName, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use serde::Deserialize;
+use serde_json::Value;
+use utoipa::{IntoParams, ToSchema};
+
+use crate::{
+    domain::{
+        alias::{self, Alias},
+        name::Name,
+        page::Page,
+    },
+    error::{Error, FieldError, Kind, Result},
+    http::{
+        App,
+        requests::{
+            extract::{JsonBody, PageLimit, PageQuery, Query},
+            precondition::{if_match, version_tag},
+        },
+        responses::problem::Problems,
+    },
+    store::{AliasBounds, AliasSet, Presumed},
+};
+
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct AliasesQuery {
+    /// 1 to 100.
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 100, default = 20)]
+    limit: Option<PageLimit>,
+    /// Name of the last alias of the page before.
+    after: Option<String>,
+}
+
+/// What an alias is to name.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[allow(dead_code)]
+pub struct AliasTarget {
+    /// Id, name (the newest), `name@version`, or another alias: the model that it names now.
+    #[schema(example = "insects@2")]
+    model: String,
+}
+
+/// List aliases
+///
+/// In the order of their names.
+#[utoipa::path(get, path = "/v1/aliases", tag = "models", params(AliasesQuery), responses((status = 200, body = Page<Alias>), Problems))]
+pub async fn list(State(app): State<App>, Query(query): Query<AliasesQuery>) -> Result<Json<Page<Alias>>> {
+    let page = PageQuery {
+        limit: query.limit,
+        after: query.after,
+        order: None,
+    }
+    .check();
+    Ok(Json(
+        app.store().aliases(page.after.as_deref(), page.limit).await?,
+    ))
+}
+
+/// An alias
+///
+/// With the model that it names and those that it named before. The `ETag` stands for its revision.
+#[utoipa::path(
+    get, path = "/v1/aliases/{alias}", tag = "models", params(("alias" = String, Path, description = "Name of the alias")),
+    responses((status = 200, body = Alias, headers(("etag" = String))), Problems)
+)]
+pub async fn get(State(app): State<App>, Path(name): Path<String>) -> Result<Response> {
+    let alias = app.store().alias(&name).await?;
+    Ok((etag(&alias), Json(alias)).into_response())
+}
+
+/// Make an alias name a model
+///
+/// Creates the alias, or moves it (a promotion). The model is loaded and tried first: who asks the alias right after does not wait for
+/// that, and where it cannot be loaded the alias stays as it was. The move itself is one step: a request that began before it is answered
+/// by the model of before, one that begins after it by the new one. `If-Match` with an `ETag` moves only what nobody has moved since;
+/// `If-None-Match: *` only creates.
+#[utoipa::path(
+    put, path = "/v1/aliases/{alias}", tag = "models",
+    params(
+        ("alias" = String, Path, description = "1 to 128 letters, digits, `.`, `_`, `-`; no name of a model"),
+        ("if-match" = Option<String>, Header, description = "Only if this is the alias's ETag"),
+        ("if-none-match" = Option<String>, Header, description = "`*`: only if there is no such alias")
+    ),
+    request_body = AliasTarget,
+    responses(
+        (status = 201, body = Alias, headers(("location" = String), ("etag" = String))),
+        (status = 200, description = "It was moved, or named this model already", body = Alias, headers(("etag" = String))),
+        Problems
+    )
+)]
+pub async fn put(
+    State(app): State<App>,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+    body: JsonBody,
+) -> Result<Response> {
+    let name = parse_name(&name)?;
+    let reference = parse_target(&body.value)?;
+    let presumed = presumed(&headers)?;
+    let model = match app.store().model(reference).await {
+        Err(error) if error.kind() == Kind::NotFound => {
+            let message = "there is no model of this id, name or alias; GET /v1/models lists them";
+            return Err(wrong(FieldError::new("/model", "not_found", message)));
+        }
+        model => model?,
+    };
+    app.inference().warm_up(&model).await?;
+    let bounds = AliasBounds {
+        aliases: app.limits().max_aliases,
+        history: app.limits().max_alias_history,
+    };
+    let set = app
+        .store()
+        .set_alias(name.clone(), model.id, presumed, bounds)
+        .await?;
+    let alias = app.store().alias(name.as_str()).await?;
+    Ok(match set {
+        AliasSet::Created => {
+            let location = [(header::LOCATION, format!("/v1/aliases/{name}"))];
+            (StatusCode::CREATED, location, etag(&alias), Json(alias)).into_response()
+        }
+        AliasSet::Moved | AliasSet::Unchanged => (etag(&alias), Json(alias)).into_response(),
+    })
+}
+
+/// Take an alias back to the model that it named before
+///
+/// The latest model of its history that is another than the one of now; that one and what came after it leave the history, so that further
+/// rollbacks go further back. The model that it is taken back from is not kept: to name it again, name it. Deleted models are passed
+/// over. As with a promotion, the model is loaded and tried first. 409 `no-former-model` where there is none.
+#[utoipa::path(
+    post, path = "/v1/aliases/{alias}/rollback", tag = "models",
+    params(
+        ("alias" = String, Path, description = "Name of the alias"),
+        ("if-match" = Option<String>, Header, description = "Only if this is the alias's ETag")
+    ),
+    responses((status = 200, body = Alias, headers(("etag" = String))), Problems)
+)]
+pub async fn roll_back(
+    State(app): State<App>,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+) -> Result<Response> {
+    let seen = app.store().alias(&name).await?;
+    if let Some(tags) = if_match(&headers)?
+        && !tags.contains(&seen.revision)
+    {
+        let detail = format!(
+            "the alias is at revision {}; look at what it names now",
+            seen.revision
+        );
+        return Err(Error::new(Kind::Precondition, "alias-changed", detail));
+    }
+    let Some(former) = seen.previous() else {
+        let detail = "the alias has named no other model that is still there; name one with PUT";
+        return Err(Error::new(Kind::Conflict, "no-former-model", detail));
+    };
+    let model = app.store().model(&former.model.to_string()).await?;
+    app.inference().warm_up(&model).await?;
+    let rolled = app
+        .store()
+        .roll_back_alias(seen.name.clone(), seen.revision, former.clone());
+    rolled.await?;
+    let alias = app.store().alias(&name).await?;
+    Ok((etag(&alias), Json(alias)).into_response())
+}
+
+/// Delete an alias
+///
+/// With its history; models stay.
+#[utoipa::path(
+    delete, path = "/v1/aliases/{alias}", tag = "models",
+    params(
+        ("alias" = String, Path, description = "Name of the alias"),
+        ("if-match" = Option<String>, Header, description = "Only if this is the alias's ETag")
+    ),
+    responses((status = 204), Problems)
+)]
+pub async fn delete(
+    State(app): State<App>,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+) -> Result<StatusCode> {
+    let presumed = presumed(&headers)?;
+    let alias = Name::parse(&name).map_err(|_| Error::not_found("alias", &name))?;
+    app.store().delete_alias(alias, presumed).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// The header that tells at which revision an alias is.
+fn etag(alias: &Alias) -> [(HeaderName, String); 1] {
+    [(header::ETAG, version_tag(alias.revision))]
+}
+
+/// What the headers say of the alias. `If-None-Match` has no use here but to create.
+fn presumed(headers: &HeaderMap) -> Result<Presumed> {
+    if headers.contains_key(header::IF_MATCH) {
+        return Ok(Presumed::At(if_match(headers)?));
+    }
+    match headers.get(header::IF_NONE_MATCH).map(|value| value.as_bytes()) {
+        None => Ok(Presumed::Nothing),
+        Some(b"*") => Ok(Presumed::Absent),
+        Some(_) => {
+            let detail = "If-None-Match is only taken as `*`: create the alias if there is none";
+            Err(Error::new(Kind::Malformed, "if-none-match-invalid", detail))
+        }
+    }
+}
+
+fn parse_name(text: &str) -> Result<Name> {
+    alias::parse_name(text).map_err(|rule| wrong(FieldError::new("/alias", "range", rule)))
+}
+
+fn parse_target(body: &Value) -> Result<&str> {
+    let unknown = body
+        .as_object()
+        .and_then(|fields| fields.keys().find(|name| *name != "model"));
+    if let Some(name) = unknown {
+        let pointer = format!("/{}", name.replace('~', "~0").replace('/', "~1"));
+        return Err(wrong(FieldError::new(
+            pointer,
+            "unknown_field",
+            "there is no such field; `model` is the only one",
+        )));
+    }
+    match body.get("model").map(Value::as_str) {
+        Some(Some(reference)) => Ok(reference),
+        Some(None) => Err(wrong(FieldError::new("/model", "type", "must be a text"))),
+        None => Err(wrong(FieldError::new(
+            "/model",
+            "missing",
+            "name the model: `{\"model\": \"insects\"}`",
+        ))),
+    }
+}
+
+fn wrong(fault: FieldError) -> Error {
+    Error::fields("the alias is wrong", vec![fault])
+}

@@ -1,0 +1,23 @@
+//! `/v1/architectures`: the networks that jobs can train.
+
+use axum::Json;
+
+use crate::{
+    domain::{
+        architecture::{Architecture, ArchitectureDescription},
+        page::Page,
+    },
+    http::responses::problem::Problems,
+};
+
+/// The networks that jobs can train: size, cost, stages, sources of weights
+#[utoipa::path(
+    get, path = "/v1/architectures", tag = "jobs", responses((status = 200, body = Page<ArchitectureDescription>), Problems)
+)]
+pub async fn list() -> Json<Page<ArchitectureDescription>> {
+    Json(Page {
+        object: "list",
+        data: Architecture::ALL.map(Architecture::describe).to_vec(),
+        has_more: false,
+    })
+}

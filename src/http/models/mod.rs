@@ -1,0 +1,10 @@
+//! `/v1/models`, `/v1/aliases`, `/v1/architectures`: what was trained or imported, under which names it is served.
+
+pub mod aliases;
+pub mod architectures;
+pub mod lineage;
+pub mod model;
+pub mod model_edit;
+pub mod model_export;
+pub mod model_import;
+pub mod model_upload;

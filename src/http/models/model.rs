@@ -1,0 +1,73 @@
+//! `/v1/models`: look at models, delete them. They are changed in `model_edit.rs` and brought by `model_import.rs`.
+
+use axum::{
+    Json,
+    extract::{Path, State},
+    http::StatusCode,
+};
+use serde::Deserialize;
+use utoipa::IntoParams;
+
+use crate::{
+    domain::{
+        model::Model,
+        page::{Order, Page},
+    },
+    error::Result,
+    http::{
+        App,
+        requests::extract::{PageLimit, PageQuery, Query},
+        responses::problem::Problems,
+    },
+};
+
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct ModelsQuery {
+    /// 1 to 100.
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 100, default = 20)]
+    limit: Option<PageLimit>,
+    /// Id of the last model of the page before.
+    after: Option<String>,
+    /// `desc` (newest first) or `asc`.
+    #[param(inline)]
+    order: Option<Order>,
+    /// Only versions of this name.
+    name: Option<String>,
+}
+
+/// List models
+#[utoipa::path(get, path = "/v1/models", tag = "models", params(ModelsQuery), responses((status = 200, body = Page<Model>), Problems))]
+pub async fn list(State(app): State<App>, Query(query): Query<ModelsQuery>) -> Result<Json<Page<Model>>> {
+    let page = PageQuery {
+        limit: query.limit,
+        after: query.after,
+        order: query.order,
+    }
+    .check();
+    Ok(Json(app.store().models(query.name.as_deref(), &page).await?))
+}
+
+/// A model
+#[utoipa::path(
+    get, path = "/v1/models/{model}", tag = "models", params(("model" = String, Path, description = "Id, alias, name (the newest) or name@version")),
+    responses((status = 200, body = Model), Problems)
+)]
+pub async fn get(State(app): State<App>, Path(reference): Path<String>) -> Result<Json<Model>> {
+    Ok(Json(app.store().model(&reference).await?))
+}
+
+/// Delete a model
+///
+/// 409 `model-in-use` while an alias names it.
+#[utoipa::path(
+    delete, path = "/v1/models/{model}", tag = "models", params(("model" = String, Path, description = "Id, alias, name (the newest) or name@version")),
+    responses((status = 204), Problems)
+)]
+pub async fn delete(State(app): State<App>, Path(reference): Path<String>) -> Result<StatusCode> {
+    let model = app.store().model(&reference).await?;
+    app.store().delete_model(model.id).await?;
+    app.jobs().sweep_soon();
+    Ok(StatusCode::NO_CONTENT)
+}

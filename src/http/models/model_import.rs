@@ -1,0 +1,189 @@
+//! `POST /v1/models`: a model from elsewhere, as a bundle or as weights with a description.
+
+use axum::{
+    Json,
+    extract::{Request, State},
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use serde::Deserialize;
+use utoipa::{IntoParams, ToSchema};
+
+use super::model_upload;
+use crate::{
+    domain::{
+        alias,
+        model::Model,
+        model_import::{DescriptionFields, ImportFormat, ImportedFile},
+        name::Name,
+    },
+    error::{Error, FieldError, Result},
+    http::{App, connections::Caller, requests::extract::Query, responses::problem::Problems},
+    jobs::Import,
+    protocol::ImportContents,
+    store::ImportedModel,
+};
+
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct ImportQuery {
+    /// Name of the model, where it is not in the form; by default the file's.
+    #[param(value_type = Option<Name>)]
+    name: Option<String>,
+}
+
+/// A model from elsewhere, as a form.
+#[derive(ToSchema)]
+#[allow(dead_code)]
+pub struct ImportForm {
+    /// A bundle (an archive of `model.safetensors` and `model.json`), or weights in safetensors with torchvision's names.
+    #[schema(value_type = String, format = Binary)]
+    file: Vec<u8>,
+    /// By default the file's name, without its ending. Models of one name are versions.
+    name: Option<Name>,
+    /// Names of the classes in the order of the network's outputs: a JSON array, or a line for each. For weights, not for a bundle; so
+    /// are all others.
+    labels: Option<String>,
+    /// By default told from the tensors.
+    architecture: Option<String>,
+    /// Side of the square that the network sees, 32 to 1024 pixels; by default what the architecture is made for.
+    image_size: Option<u32>,
+    /// `shortest_crop` (by default), `squash` or `letterbox`.
+    resize: Option<String>,
+    /// Length of the shorter side before the middle is cut out, up to 2048 pixels; by default as torchvision has it, 256 for 224.
+    resize_to: Option<u32>,
+    /// Of red, green and blue on the scale 0–1: `[0.485, 0.456, 0.406]` by default.
+    mean: Option<String>,
+    /// The same: `[0.229, 0.224, 0.225]` by default.
+    std: Option<String>,
+}
+
+/// Import a model
+///
+/// A bundle, as an export makes it, as the body or as the field `file` of a form; or a form with weights in safetensors, in torchvision's
+/// names, and `labels`. Everything is checked before the answer comes: names, shapes and kinds of the tensors, that all numbers are
+/// finite, that each output has its class. The model is served at once. Sending the same again under the same name makes no second
+/// one: 200.
+#[utoipa::path(
+    post, path = "/v1/models", tag = "models", params(ImportQuery),
+    request_body(content((ImportForm = "multipart/form-data"), ("application/octet-stream"))),
+    responses((status = 201, body = Model, headers(("location" = String))), (status = 200, description = "It is there already", body = Model), Problems)
+)]
+pub async fn import_post(app: State<App>, query: Query<ImportQuery>, request: Request) -> Result<Response> {
+    import(app, query, request).await
+}
+
+/// Import a bundle, as `curl -T` sends it
+#[utoipa::path(
+    put, path = "/v1/models", tag = "models", params(ImportQuery),
+    request_body(content(("application/octet-stream"))),
+    responses((status = 201, body = Model, headers(("location" = String))), (status = 200, description = "It is there already", body = Model), Problems)
+)]
+pub async fn import_put(app: State<App>, query: Query<ImportQuery>, request: Request) -> Result<Response> {
+    import(app, query, request).await
+}
+
+async fn import(
+    State(app): State<App>,
+    Query(query): Query<ImportQuery>,
+    request: Request,
+) -> Result<Response> {
+    let named = query.name.as_deref().map(parse_name).transpose()?;
+    let _place = app.begin_receiving(Caller::of(&app, request.headers(), request.extensions()))?;
+    let sent = model_upload::receive(&app, request).await?;
+    let name = match (named, sent.name.as_deref().map(parse_name).transpose()?) {
+        (Some(name), _) | (None, Some(name)) => name,
+        (None, None) => name_of_file(sent.file.file_name.as_deref())?,
+    };
+    let contents = contents(&app, sent.file.format, &sent.fields)?;
+    app.store().check_model_name(&name).await?;
+    let import = Import {
+        file: sent.file.spooled.path(),
+        name,
+        contents,
+        from: ImportedFile {
+            format: sent.file.format,
+            sha256: sent.file.spooled.sha256.clone(),
+            bytes: sent.file.spooled.bytes,
+            file_name: sent.file.file_name.clone(),
+        },
+    };
+    let imported = app.jobs().import_model(import).await?;
+    let (ImportedModel::Created(id) | ImportedModel::Existing(id)) = imported;
+    let model = app.store().model(&id.to_string()).await?;
+    Ok(match imported {
+        ImportedModel::Created(_) => {
+            let location = [(header::LOCATION, format!("/v1/models/{id}"))];
+            (StatusCode::CREATED, location, Json(model)).into_response()
+        }
+        ImportedModel::Existing(_) => Json(model).into_response(),
+    })
+}
+
+/// What has to be told of the file, checked as far as that goes without it.
+fn contents(app: &App, format: ImportFormat, fields: &DescriptionFields) -> Result<ImportContents> {
+    let wrong = |faults| Error::fields("the description of the model is wrong", faults);
+    match format {
+        ImportFormat::Safetensors => {
+            let described = fields.check(app.limits().ingest.max_classes);
+            Ok(ImportContents::Safetensors(described.map_err(wrong)?))
+        }
+        ImportFormat::Bundle => {
+            let given = fields.given().into_iter();
+            let faults: Vec<_> = given
+                .map(|field| {
+                    FieldError::new(
+                        format!("/{field}"),
+                        "conflict",
+                        "a bundle says this itself; leave it out",
+                    )
+                })
+                .collect();
+            match faults.is_empty() {
+                true => Ok(ImportContents::Bundle),
+                false => Err(wrong(faults)),
+            }
+        }
+    }
+}
+
+fn name_of_file(file: Option<&str>) -> Result<Name> {
+    let file = file.unwrap_or("");
+    let stem = [".safetensors", ".tar.gz", ".tgz", ".tar", ".zip"]
+        .iter()
+        .find_map(|ending| file.strip_suffix(ending));
+    let stem = stem.unwrap_or(file);
+    let kept = Name::from_any(stem, "model");
+    match stem.is_empty() {
+        true => Err(name_fault(
+            "missing",
+            "name the model: add ?name=insects to the address, or a field `name`",
+        )),
+        false => parse_name(kept.as_str()),
+    }
+}
+
+fn parse_name(text: &str) -> Result<Name> {
+    alias::parse_name(text).map_err(|rule| name_fault("range", &rule))
+}
+
+fn name_fault(code: &str, message: &str) -> Error {
+    Error::fields(
+        "the model's name is wrong",
+        vec![FieldError::new("/name", code, message)],
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_names_its_model() {
+        let name = |file: &str| name_of_file(Some(file)).map(|name| name.to_string());
+        assert_eq!(name("resnet18-flowers.safetensors").unwrap(), "resnet18-flowers");
+        assert_eq!(name("my model.tar.gz").unwrap(), "my-model");
+        assert!(name("").is_err() && name_of_file(None).is_err());
+    }
+}

@@ -1,0 +1,223 @@
+//! Taking a model in: as a form or as it is, told by its first bytes, counted, hashed, never in memory as a whole.
+
+use std::time::Duration;
+
+use axum::{
+    body::Bytes,
+    extract::{FromRequest, Multipart, Request, multipart::Field},
+    http::{HeaderMap, header},
+};
+use futures_util::{Stream, TryStreamExt};
+use tokio::time::timeout;
+
+use crate::{
+    blobs::Spooled,
+    domain::model_import::{DescriptionFields, ENOUGH, ImportFormat},
+    error::{Error, Kind, Result},
+    http::{App, uploads::spooling::Intake},
+    uploads::too_slow,
+};
+
+/// Longest file name that is kept, in characters.
+const LONGEST_FILE_NAME: usize = 255;
+
+/// What a request brought.
+pub struct Sent {
+    pub file: SentFile,
+    /// Of the form, where it was one that names the model.
+    pub name: Option<String>,
+    pub fields: DescriptionFields,
+}
+
+pub struct SentFile {
+    pub spooled: Spooled,
+    pub format: ImportFormat,
+    /// What the form called it, if it was a form.
+    pub file_name: Option<String>,
+}
+
+/// Receives the model that a request carries.
+///
+/// # Errors
+/// `model-unsupported` (415) for what is no model by its first bytes, `too-large` (413), `insufficient-storage` (507), `body-too-slow`
+/// (408), `form-invalid` and `body-incomplete` (400).
+pub async fn receive(app: &App, request: Request) -> Result<Sent> {
+    check_announced_size(app, request.headers())?;
+    let kind = request.headers().get(header::CONTENT_TYPE);
+    let kind = kind.and_then(|value| value.to_str().ok()).unwrap_or("");
+    if kind.to_ascii_lowercase().starts_with("multipart/form-data") {
+        return receive_form(app, request).await;
+    }
+    let chunks = request.into_body().into_data_stream().map_err(|_| cut_short());
+    let (spooled, format) = receive_file(app, chunks).await?;
+    Ok(Sent {
+        file: SentFile {
+            spooled,
+            format,
+            file_name: None,
+        },
+        name: None,
+        fields: DescriptionFields::default(),
+    })
+}
+
+async fn receive_form(app: &App, request: Request) -> Result<Sent> {
+    let idle = Duration::from_secs(app.limits().upload_idle_seconds);
+    let mut form = Multipart::from_request(request, &())
+        .await
+        .map_err(|_| malformed("the form cannot be read"))?;
+    let mut file = None;
+    let mut name = None;
+    let mut fields = DescriptionFields::default();
+    let mut room = app.limits().max_json_bytes;
+    loop {
+        let next = timeout(idle, form.next_field())
+            .await
+            .map_err(|_| too_slow(idle))?;
+        let Some(field) = next.map_err(|_| malformed("the form cannot be read"))? else {
+            break;
+        };
+        let called = field.name().unwrap_or("").to_owned();
+        if called == "file" {
+            if file.is_some() {
+                return Err(malformed("the form has two fields `file`"));
+            }
+            let file_name = field.file_name().map(harmless_file_name);
+            let (spooled, format) = receive_file(app, field.map_err(|_| cut_short())).await?;
+            file = Some(SentFile {
+                spooled,
+                format,
+                file_name,
+            });
+            continue;
+        }
+        let place = match called.as_str() {
+            "name" => &mut name,
+            "labels" => &mut fields.labels,
+            "architecture" => &mut fields.architecture,
+            "image_size" => &mut fields.image_size,
+            "resize" => &mut fields.resize,
+            "resize_to" => &mut fields.resize_to,
+            "mean" => &mut fields.mean,
+            "std" => &mut fields.std,
+            _ => {
+                return Err(malformed(
+                    "a field of the form is not known; there are file, name, labels, architecture, image_size, resize, resize_to, mean, std",
+                ));
+            }
+        };
+        let text = receive_text(field, idle, &mut room).await?;
+        if place.replace(text).is_some() {
+            return Err(malformed("a field of the form is there twice"));
+        }
+    }
+    let file = file.ok_or_else(|| malformed("the form has no field named `file`"))?;
+    Ok(Sent { file, name, fields })
+}
+
+/// A field of the form that is no file; all of them together have `room` bytes.
+async fn receive_text(mut field: Field<'_>, idle: Duration, room: &mut usize) -> Result<String> {
+    let mut text = Vec::new();
+    loop {
+        let next = timeout(idle, field.chunk()).await.map_err(|_| too_slow(idle))?;
+        let Some(chunk) = next.map_err(|_| cut_short())? else {
+            break;
+        };
+        *room = room.checked_sub(chunk.len()).ok_or_else(|| {
+            Error::new(
+                Kind::TooLarge,
+                "too-large",
+                "the fields of the form besides `file` are too large",
+            )
+        })?;
+        text.extend_from_slice(&chunk);
+    }
+    String::from_utf8(text).map_err(|_| malformed("a field of the form is no text in UTF-8"))
+}
+
+/// Spools the file. What it cannot be by its first bytes is refused before the rest comes.
+async fn receive_file(
+    app: &App,
+    chunks: impl Stream<Item = Result<Bytes>>,
+) -> Result<(Spooled, ImportFormat)> {
+    let intake = Intake {
+        blobs: app.blobs(),
+        idle: Duration::from_secs(app.limits().upload_idle_seconds),
+        limit: app.limits().max_model_bytes,
+        too_large,
+    };
+    let mut head = Vec::new();
+    let look = |chunk: &[u8]| {
+        let wanted = ENOUGH.saturating_sub(head.len());
+        if wanted == 0 {
+            return Ok(());
+        }
+        head.extend_from_slice(&chunk[..chunk.len().min(wanted)]);
+        if head.len() < ENOUGH {
+            return Ok(());
+        }
+        told(&head).map(drop)
+    };
+    let spooled = intake.take(chunks, look).await?;
+    let format = told(&head)?;
+    Ok((spooled, format))
+}
+
+fn told(head: &[u8]) -> Result<ImportFormat> {
+    ImportFormat::of(head).map_err(|why| Error::new(Kind::UnsupportedMedia, "model-unsupported", why))
+}
+
+/// Refuses before a byte is read what cannot end well.
+fn check_announced_size(app: &App, headers: &HeaderMap) -> Result<()> {
+    let announced = headers.get(header::CONTENT_LENGTH);
+    let announced = announced
+        .and_then(|value| value.to_str().ok()?.parse::<u64>().ok())
+        .unwrap_or(0);
+    let limit = app.limits().max_model_bytes;
+    // A form is a little more than its file.
+    if announced
+        > limit
+            .saturating_add(app.limits().max_json_bytes as u64)
+            .saturating_add(1 << 16)
+    {
+        return Err(too_large(limit));
+    }
+    // What is uploaded, and what is made of it.
+    app.check_disk(announced.saturating_mul(2))
+}
+
+/// What stands behind the last slash, without what could harm a terminal.
+fn harmless_file_name(name: &str) -> String {
+    let name = name.rsplit(['/', '\\']).next().unwrap_or(name);
+    name.chars()
+        .filter(|c| !c.is_control())
+        .take(LONGEST_FILE_NAME)
+        .collect()
+}
+
+fn malformed(detail: &str) -> Error {
+    Error::new(Kind::Malformed, "form-invalid", detail)
+}
+
+fn cut_short() -> Error {
+    let detail = "the model ended before it was complete; send it again";
+    Error::new(Kind::Malformed, "body-incomplete", detail)
+}
+
+fn too_large(limit: u64) -> Error {
+    let detail = format!("a model may have {limit} bytes, and this one is larger");
+    Error::new(Kind::TooLarge, "too-large", detail)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_files_name_is_kept_without_its_folders_and_what_is_not_text() {
+        assert_eq!(
+            harmless_file_name("C:\\weights\\a\u{1b}[31m.safetensors"),
+            "a[31m.safetensors"
+        );
+    }
+}

@@ -1,0 +1,214 @@
+//! Images in requests, and what came of each: the parts that classifying, embedding and explaining share.
+
+use std::time::Instant;
+
+use axum::{
+    Json,
+    body::Bytes,
+    extract::{FromRequest, Multipart, Request},
+    http::{HeaderValue, header},
+    response::{IntoResponse, Response},
+};
+use base64::{Engine, engine::general_purpose::STANDARD};
+use futures_util::future::join_all;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::{
+    domain::model::{Model, PredictionTiming},
+    error::{Error, FieldError, Kind, Result},
+    http::{
+        App,
+        requests::{
+            extract::{is_json, read_body},
+            json,
+        },
+    },
+};
+
+/// Images in JSON.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ImagesBody {
+    /// Image files, base64 (RFC 4648, with padding).
+    images: Vec<String>,
+}
+
+/// One of several images that has no answer.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct FailedImage {
+    /// Always `error`.
+    #[schema(example = "error")]
+    object: &'static str,
+    error: ImageError,
+}
+
+/// What is wrong with an image.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ImageError {
+    /// The same word that a problem's `type` ends with.
+    code: String,
+    message: String,
+}
+
+/// The images of a request; what is wrong with one of several is in its place.
+pub enum Images {
+    One(Result<Bytes>),
+    Several(Vec<Result<Bytes>>),
+}
+
+/// The model that is asked. Where all places are taken nothing is looked up: a refusal has to cost little where there are many.
+///
+/// # Errors
+/// Those of [`Inference::has_room`](crate::inference::Inference::has_room), and `not-found`.
+pub async fn model(app: &App, reference: &str) -> Result<Model> {
+    app.inference().has_room()?;
+    app.store().model(reference).await
+}
+
+/// Reads the body: an image file, a form with fields `file`, or JSON with base64.
+///
+/// # Errors
+/// Nothing of it can be read, or all places are taken: then it is not kept, whatever its size.
+pub async fn read(app: &App, request: Request) -> Result<Images> {
+    let limit = app.limits().max_predict_bytes;
+    app.inference().has_room()?;
+    let kind = request
+        .headers()
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or("");
+    if kind.to_ascii_lowercase().starts_with("multipart/form-data") {
+        return read_form(app, request).await;
+    }
+    let is_json = !kind.is_empty() && is_json(request.headers());
+    let body = read_body(request.into_body(), limit).await?;
+    if !is_json {
+        return Ok(Images::One(Ok(body)));
+    }
+    let body: ImagesBody = json::parse_as(&body, "of the form {\"images\": [\"<base64>\", …]}")?;
+    check_count(app, body.images.len())?;
+    let decode = |text: String| {
+        STANDARD
+            .decode(text)
+            .map(Bytes::from)
+            .map_err(|_| Error::new(Kind::Invalid, "base64-invalid", "this is no valid base64"))
+    };
+    Ok(Images::Several(body.images.into_iter().map(decode).collect()))
+}
+
+async fn read_form(app: &App, request: Request) -> Result<Images> {
+    let malformed = || Error::new(Kind::Malformed, "form-invalid", "the form cannot be read");
+    let limit = app.limits().max_predict_bytes;
+    let mut form = Multipart::from_request(request, &())
+        .await
+        .map_err(|_| malformed())?;
+    let mut images = Vec::new();
+    let mut bytes = 0;
+    while let Some(mut field) = form.next_field().await.map_err(|_| malformed())? {
+        if !matches!(field.name(), Some("file" | "data")) {
+            continue;
+        }
+        check_count(app, images.len() + 1)?;
+        let mut image = Vec::new();
+        while let Some(chunk) = field.chunk().await.map_err(|_| malformed())? {
+            bytes += chunk.len();
+            if bytes > limit {
+                return Err(Error::new(
+                    Kind::TooLarge,
+                    "too-large",
+                    format!("the body is larger than {limit} bytes"),
+                ));
+            }
+            image.extend_from_slice(&chunk);
+        }
+        images.push(Ok(Bytes::from(image)));
+    }
+    match images.len() {
+        0 => Err(Error::new(
+            Kind::Malformed,
+            "form-invalid",
+            "the form has no field named `file`",
+        )),
+        1 => Ok(Images::One(images.remove(0))),
+        _ => Ok(Images::Several(images)),
+    }
+}
+
+fn check_count(app: &App, count: usize) -> Result<()> {
+    let limit = app.limits().max_predict_images;
+    if (1..=limit).contains(&count) {
+        return Ok(());
+    }
+    let fault = FieldError::new("/images", "range", format!("must be 1 to {limit} images"));
+    Err(Error::fields("the number of images is wrong", vec![fault]))
+}
+
+/// Asks about every image at once; the outcomes are in the order of the images.
+///
+/// # Errors
+/// What is wrong with one image stands in its place; what is wrong with the server fails the request.
+pub async fn each<T, F>(
+    images: Vec<Result<Bytes>>,
+    ask: impl Fn(Bytes) -> F,
+) -> Result<Vec<Result<T, FailedImage>>>
+where
+    F: Future<Output = Result<T>>,
+{
+    let asked = images.into_iter().map(|image| async { ask(image?).await });
+    let outcomes = join_all(asked).await.into_iter();
+    outcomes
+        .map(|outcome| match outcome {
+            Ok(answer) => Ok(Ok(answer)),
+            Err(error) => own_error(error).map(Err),
+        })
+        .collect()
+}
+
+fn own_error(error: Error) -> Result<FailedImage> {
+    match error.kind() {
+        Kind::UnsupportedMedia | Kind::Invalid | Kind::TooLarge => Ok(FailedImage {
+            object: "error",
+            error: ImageError {
+                code: error.slug().to_owned(),
+                message: error.detail().to_owned(),
+            },
+        }),
+        _ => Err(error),
+    }
+}
+
+/// JSON with Server-Timing (W3C), the slowest image's parts and the whole; and with the id of the model, which an alias does not tell.
+pub fn answered(
+    begun: Instant,
+    model: &Model,
+    timings: &[PredictionTiming],
+    answer: impl Serialize,
+) -> Response {
+    timed(begun, model, timings, Json(answer))
+}
+
+/// As [`answered`], for any answer.
+pub fn timed(
+    begun: Instant,
+    model: &Model,
+    timings: &[PredictionTiming],
+    answer: impl IntoResponse,
+) -> Response {
+    let most = |part: fn(&PredictionTiming) -> f64| timings.iter().map(part).fold(0.0, f64::max);
+    let timing = format!(
+        "decode;dur={:.2}, queue;dur={:.2}, forward;dur={:.2}, total;dur={:.2}",
+        most(|timing| timing.decode),
+        most(|timing| timing.queue),
+        most(|timing| timing.forward),
+        begun.elapsed().as_secs_f64() * 1000.0
+    );
+    let mut response = answer.into_response();
+    if let Ok(timing) = HeaderValue::from_str(&timing) {
+        response.headers_mut().insert("server-timing", timing);
+    }
+    if let Ok(id) = HeaderValue::from_str(&model.id.to_string()) {
+        response.headers_mut().insert("model-id", id);
+    }
+    response
+}

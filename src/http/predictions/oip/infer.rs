@@ -1,0 +1,285 @@
+//! `POST /v2/models/{model}/infer`: pictures in a tensor, what the model says of them in tensors.
+
+use std::time::Instant;
+
+use axum::{
+    extract::{Path, Request, State},
+    http::{HeaderMap, HeaderValue, header},
+    response::{IntoResponse, Response},
+};
+use futures_util::future::try_join_all;
+use serde_json::{Map, Value};
+
+use super::{
+    EMBEDDING, IMAGE, LABEL, PROBABILITIES, TENSOR, of_version,
+    wire::{self, Datatype, InferRequest, InferResponse, OutputRequest, OutputTensor, Values, malformed},
+};
+use crate::{
+    domain::model::Model,
+    error::{Error, Kind, Result},
+    http::{
+        App,
+        predictions::images::{self, timed},
+        requests::extract::read_body,
+        responses::problem::Problems,
+    },
+    inference::{Embedding, Picture, Prediction},
+};
+
+/// The length of the JSON before the binary tensors, in requests and answers.
+const JSON_LENGTH: &str = "inference-header-content-length";
+
+/// Ask a model, in the Open Inference Protocol
+///
+/// One input: `image` (BYTES `[N]`: image files; in JSON as base64) or `input` (FP32 `[N, 3, side, side]`: preprocessed as the model's
+/// card says). Outputs: `probabilities` (FP32 `[N, classes]`), `label` (BYTES `[N]`) and, only where it is asked for, `embedding` (FP32
+/// `[N, features]`). Both extensions that Triton's clients use are known: binary tensors and classification.
+#[utoipa::path(
+    post, path = "/v2/models/{model}/infer", tag = "open inference protocol",
+    params(("model" = String, Path, description = "Id, alias, name (the newest) or name@version")),
+    request_body(content((InferRequest = "application/json"), ("application/octet-stream"))),
+    responses((status = 200, content((InferResponse = "application/json"), (Vec<u8> = "application/octet-stream"))), Problems)
+)]
+pub async fn infer(State(app): State<App>, Path(model): Path<String>, request: Request) -> Result<Response> {
+    answer(app, &model, request).await
+}
+
+/// Ask a version of a model, in the Open Inference Protocol
+#[utoipa::path(
+    post, path = "/v2/models/{model}/versions/{version}/infer", tag = "open inference protocol",
+    params(("model" = String, Path, description = "Name"), ("version" = String, Path, description = "Version")),
+    request_body(content((InferRequest = "application/json"), ("application/octet-stream"))),
+    responses((status = 200, content((InferResponse = "application/json"), (Vec<u8> = "application/octet-stream"))), Problems)
+)]
+pub async fn infer_version(
+    State(app): State<App>,
+    Path((model, version)): Path<(String, String)>,
+    request: Request,
+) -> Result<Response> {
+    answer(app, &of_version(&model, &version), request).await
+}
+
+async fn answer(app: App, reference: &str, request: Request) -> Result<Response> {
+    let begun = Instant::now();
+    let model = images::model(&app, reference).await?;
+    let limit = app.limits().max_predict_bytes;
+    let json_length = json_length(request.headers())?;
+    let body = read_body(request.into_body(), limit).await?;
+    let wire::Inference { request, elements } = wire::read(&body, json_length)?;
+    let pictures = pictures(&app, &model, &request, elements)?;
+    let wanted = Wanted::of(&request)?;
+    let predictions = if wanted.classes() {
+        predictions(&app, &model, &pictures).await?
+    } else {
+        Vec::new()
+    };
+    let embeddings = if wanted.embedding() {
+        embeddings(&app, &model, &pictures).await?
+    } else {
+        Vec::new()
+    };
+    let outputs = wanted.outputs.iter();
+    let outputs: Vec<OutputTensor> = outputs
+        .map(|output| output.tensor(&predictions, &embeddings))
+        .collect();
+    let timings = predictions.iter().map(|prediction| prediction.timing);
+    let timings: Vec<_> = timings
+        .chain(embeddings.iter().map(|embedding| embedding.timing))
+        .collect();
+    Ok(timed(
+        begun,
+        &model,
+        &timings,
+        written(&model, &request, &outputs),
+    ))
+}
+
+async fn predictions(app: &App, model: &Model, pictures: &[Picture]) -> Result<Vec<Prediction>> {
+    let classes = model.card.classes.len() as u32;
+    let asked = pictures.iter().enumerate().map(|(index, picture)| async move {
+        let prediction = app.inference().predict(model, picture.clone(), classes).await;
+        prediction.map_err(|error| own_error(index, error))
+    });
+    try_join_all(asked).await
+}
+
+async fn embeddings(app: &App, model: &Model, pictures: &[Picture]) -> Result<Vec<Embedding>> {
+    let asked = pictures.iter().enumerate().map(|(index, picture)| async move {
+        let embedding = app.inference().embed(model, picture.clone(), false).await;
+        embedding.map_err(|error| own_error(index, error))
+    });
+    try_join_all(asked).await
+}
+
+fn json_length(headers: &HeaderMap) -> Result<Option<usize>> {
+    let Some(length) = headers.get(JSON_LENGTH) else {
+        return Ok(None);
+    };
+    let length = length.to_str().ok().and_then(|length| length.parse().ok());
+    length
+        .map(Some)
+        .ok_or_else(|| malformed(format!("the header `{JSON_LENGTH}` is no length")))
+}
+
+fn pictures(
+    app: &App,
+    model: &Model,
+    request: &InferRequest,
+    elements: Vec<bytes::Bytes>,
+) -> Result<Vec<Picture>> {
+    let limit = app.limits().max_predict_images;
+    if elements.len() > limit {
+        return Err(malformed(format!("at most {limit} pictures are taken at once")));
+    }
+    let input = &request.inputs[0];
+    let side = i64::from(model.card.preprocessing.crop);
+    match (input.name.as_str(), input.datatype) {
+        (IMAGE, Datatype::Bytes) => Ok(elements.into_iter().map(Picture::File).collect()),
+        (TENSOR, Datatype::Fp32) if input.shape[1..] == [3, side, side] => {
+            Ok(elements.into_iter().map(Picture::Tensor).collect())
+        }
+        _ => Err(malformed(format!(
+            "the model takes `{IMAGE}`, BYTES of shape [N], or `{TENSOR}`, FP32 of shape [N, 3, {side}, {side}]"
+        ))),
+    }
+}
+
+/// A request fails as a whole; what is wrong with one of several pictures says which.
+fn own_error(index: usize, error: Error) -> Error {
+    match error.kind() {
+        Kind::UnsupportedMedia | Kind::Invalid | Kind::TooLarge => {
+            let detail = format!("picture {index}: {}", error.detail());
+            Error::new(error.kind(), error.slug(), detail)
+        }
+        _ => error,
+    }
+}
+
+/// The outputs of an answer, in order.
+struct Wanted {
+    outputs: Vec<Output>,
+}
+
+struct Output {
+    name: &'static str,
+    binary: bool,
+    /// Instead of the tensor, that many classes of each picture as text.
+    classification: Option<usize>,
+}
+
+impl Wanted {
+    fn of(request: &InferRequest) -> Result<Self> {
+        let flag = |parameters: &Map<String, Value>, name: &str| {
+            parameters.get(name).and_then(Value::as_bool).unwrap_or(false)
+        };
+        let all_binary = flag(&request.parameters, "binary_data_output");
+        if request.outputs.is_empty() {
+            let both = [PROBABILITIES, LABEL].map(|name| Output {
+                name,
+                binary: all_binary,
+                classification: None,
+            });
+            return Ok(Self { outputs: both.into() });
+        }
+        let one = |output: &OutputRequest| {
+            let known = [PROBABILITIES, LABEL, EMBEDDING];
+            let name = known.into_iter().find(|name| *name == output.name);
+            let name = name.ok_or_else(|| malformed(format!("the outputs are {}", known.join(", "))))?;
+            let classes = output.parameters.get("classification").and_then(Value::as_u64);
+            let classes = classes.filter(|count| *count > 0 && name == PROBABILITIES);
+            let named = output.parameters.contains_key("binary_data");
+            Ok(Output {
+                name,
+                binary: if named {
+                    flag(&output.parameters, "binary_data")
+                } else {
+                    all_binary
+                },
+                classification: classes.map(|count| count as usize),
+            })
+        };
+        let outputs = request.outputs.iter().map(one).collect::<Result<_>>()?;
+        Ok(Self { outputs })
+    }
+
+    fn classes(&self) -> bool {
+        self.outputs.iter().any(|output| output.name != EMBEDDING)
+    }
+
+    fn embedding(&self) -> bool {
+        self.outputs.iter().any(|output| output.name == EMBEDDING)
+    }
+}
+
+impl Output {
+    fn tensor(&self, predictions: &[Prediction], embeddings: &[Embedding]) -> OutputTensor {
+        let (rows, values) = match (self.name, self.classification) {
+            (EMBEDDING, _) => {
+                let rows = embeddings.iter().map(|embedding| embedding.values.as_slice());
+                (
+                    embeddings.len(),
+                    Values::Floats(rows.collect::<Vec<_>>().concat()),
+                )
+            }
+            (LABEL, _) => {
+                let best = predictions.iter().filter_map(|found| found.classes.first());
+                let labels: Vec<String> = best.map(|class| class.label.clone()).collect();
+                (predictions.len(), Values::Strings(labels))
+            }
+            (_, Some(count)) => {
+                let texts = predictions.iter().flat_map(|found| {
+                    let classes = found.classes.iter().take(count);
+                    classes.map(|class| format!("{:.6}:{}:{}", class.probability, class.index, class.label))
+                });
+                (predictions.len(), Values::Strings(texts.collect()))
+            }
+            (_, None) => {
+                let rows = predictions.iter().flat_map(in_order_of_classes);
+                (predictions.len(), Values::Floats(rows.collect()))
+            }
+        };
+        let length = match &values {
+            Values::Floats(values) => values.len(),
+            Values::Strings(values) => values.len(),
+        };
+        let mut shape = vec![rows];
+        if self.name != LABEL {
+            shape.push(length / rows.max(1));
+        }
+        OutputTensor {
+            name: self.name.to_owned(),
+            shape,
+            values,
+            binary: self.binary,
+        }
+    }
+}
+
+fn in_order_of_classes(prediction: &Prediction) -> Vec<f32> {
+    let mut row = vec![0.0; prediction.classes.len()];
+    for class in &prediction.classes {
+        if let Some(place) = row.get_mut(class.index as usize) {
+            *place = class.probability as f32;
+        }
+    }
+    row
+}
+
+fn written(model: &Model, request: &InferRequest, outputs: &[OutputTensor]) -> Response {
+    let (name, version) = (model.name.to_string(), model.version.to_string());
+    let (body, json_length) = wire::write(name, version, request.id.clone(), outputs);
+    let mut response = body.into_response();
+    let kind = match json_length {
+        Some(length) => {
+            response
+                .headers_mut()
+                .insert(JSON_LENGTH, HeaderValue::from(length));
+            "application/octet-stream"
+        }
+        None => "application/json",
+    };
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    response
+}

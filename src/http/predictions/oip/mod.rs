@@ -1,0 +1,38 @@
+//! The Open Inference Protocol, version 2 (KServe's and Triton's), under `/v2`: health, metadata, inference.
+//!
+//! A model has one input out of two: `image` (BYTES, image files) or `input` (FP32, `[N, 3, side, side]`, preprocessed by the caller). It
+//! has the outputs `probabilities`, `label` and `embedding`. `wire` is the format, `infer` the answering. Errors have the member `error`
+//! that the protocol asks for, beside those of a problem.
+
+mod infer;
+mod metadata;
+mod wire;
+
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use crate::http::App;
+
+/// Names of inputs and outputs.
+const IMAGE: &str = "image";
+const TENSOR: &str = "input";
+const PROBABILITIES: &str = "probabilities";
+const LABEL: &str = "label";
+const EMBEDDING: &str = "embedding";
+
+pub fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(metadata::server))
+        .routes(routes!(metadata::live))
+        .routes(routes!(metadata::ready))
+        .routes(routes!(metadata::model))
+        .routes(routes!(metadata::model_ready))
+        .routes(routes!(metadata::version))
+        .routes(routes!(metadata::version_ready))
+        .routes(routes!(infer::infer))
+        .routes(routes!(infer::infer_version))
+}
+
+/// The reference of a version of a model.
+fn of_version(model: &str, version: &str) -> String {
+    format!("{model}@{version}")
+}

@@ -1,0 +1,145 @@
+//! `/v1/models/{model}/predict`: an image in, classes out. Takes the file itself, a form with files, or JSON with base64.
+
+use std::time::Instant;
+
+use axum::{
+    body::Bytes,
+    extract::{Path, Request, State},
+    response::Response,
+};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::images::{self, FailedImage, Images, ImagesBody, answered};
+use crate::{
+    domain::model::{ClassProbability, Model, PredictionTiming},
+    error::Result,
+    http::{
+        App,
+        requests::{extract::Query, whole::Whole},
+        responses::problem::Problems,
+    },
+    id::ModelId,
+};
+
+type TopK = Whole<1, 1000>;
+
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct PredictQuery {
+    /// Most classes in the answer, 1 to 1000.
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 1000, default = 5)]
+    top_k: Option<TopK>,
+}
+
+/// What a model says of an image.
+#[derive(Serialize, ToSchema)]
+pub struct Prediction {
+    /// Always `prediction`.
+    #[schema(example = "prediction")]
+    object: &'static str,
+    model: ModelId,
+    /// The likeliest classes, likeliest first.
+    predictions: Vec<ClassProbability>,
+    timing_ms: PredictionTiming,
+}
+
+/// What came of one of several images.
+#[derive(Serialize, ToSchema)]
+#[serde(untagged)]
+pub enum PredictionOrError {
+    Prediction(Prediction),
+    Error(FailedImage),
+}
+
+/// Predictions in the order of the images.
+#[derive(Serialize, ToSchema)]
+pub struct Predictions {
+    /// Always `list`.
+    #[schema(example = "list")]
+    object: &'static str,
+    data: Vec<PredictionOrError>,
+}
+
+/// One image as it was sent, or several.
+#[derive(Serialize, ToSchema)]
+#[serde(untagged)]
+pub enum Answer {
+    One(Prediction),
+    Several(Predictions),
+}
+
+/// Classify images
+///
+/// The body is an image file (`curl -T cat.jpg`), a form with one or more fields `file`, or JSON `{"images": ["<base64>"]}`. One image
+/// as the body or in a form is answered by one prediction; several, or JSON, by a list in which a bad image hurts no other.
+#[utoipa::path(
+    post, path = "/v1/models/{model}/predict", tag = "models",
+    params(("model" = String, Path, description = "Id, alias, name (the newest) or name@version"), PredictQuery),
+    request_body(content(("application/octet-stream"), ("multipart/form-data"), (ImagesBody = "application/json"))),
+    responses((status = 200, body = Answer, headers(("server-timing" = String), ("model-id" = String))), Problems)
+)]
+pub async fn predict_post(
+    app: State<App>,
+    model: Path<String>,
+    query: Query<PredictQuery>,
+    request: Request,
+) -> Result<Response> {
+    predict(app, model, query, request).await
+}
+
+/// Classify an image, as `curl -T` sends it
+#[utoipa::path(
+    put, path = "/v1/models/{model}/predict", tag = "models",
+    params(("model" = String, Path, description = "Id, alias, name (the newest) or name@version"), PredictQuery),
+    request_body(content(("application/octet-stream"))),
+    responses((status = 200, body = Answer, headers(("server-timing" = String), ("model-id" = String))), Problems)
+)]
+pub async fn predict_put(
+    app: State<App>,
+    model: Path<String>,
+    query: Query<PredictQuery>,
+    request: Request,
+) -> Result<Response> {
+    predict(app, model, query, request).await
+}
+
+async fn predict(
+    State(app): State<App>,
+    Path(reference): Path<String>,
+    Query(query): Query<PredictQuery>,
+    request: Request,
+) -> Result<Response> {
+    let begun = Instant::now();
+    let top_k = query.top_k.map_or(5, Whole::get);
+    let model = images::model(&app, &reference).await?;
+    match images::read(&app, request).await? {
+        Images::One(image) => {
+            let answer = predict_one(&app, &model, image?, top_k).await?;
+            let timing = [answer.timing_ms];
+            Ok(answered(begun, &model, &timing, Answer::One(answer)))
+        }
+        Images::Several(images) => {
+            let data = images::each(images, |image| predict_one(&app, &model, image, top_k)).await?;
+            let timings: Vec<_> = data.iter().flatten().map(|answer| answer.timing_ms).collect();
+            let data = data.into_iter().map(|outcome| match outcome {
+                Ok(prediction) => PredictionOrError::Prediction(prediction),
+                Err(error) => PredictionOrError::Error(error),
+            });
+            let data = data.collect();
+            let answer = Answer::Several(Predictions { object: "list", data });
+            Ok(answered(begun, &model, &timings, answer))
+        }
+    }
+}
+
+async fn predict_one(app: &App, model: &Model, image: Bytes, top_k: u32) -> Result<Prediction> {
+    let prediction = app.inference().predict(model, image, top_k).await?;
+    Ok(Prediction {
+        object: "prediction",
+        model: model.id,
+        predictions: prediction.classes,
+        timing_ms: prediction.timing,
+    })
+}

@@ -1,0 +1,78 @@
+//! What no route sees: requests that cannot be told apart safely, bodies in an encoding, and everything but health on connections beyond
+//! the limit. And what a route says of a body that broke off is put right: why it did.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    body::HttpBody,
+    extract::Request,
+    http::{HeaderMap, HeaderValue, header},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+
+use crate::{
+    error::{Error, Kind},
+    http::connections::{BodyFault, Connection},
+};
+
+/// Addresses that are answered however full the server is.
+const HEALTH: [&str; 2] = ["/healthz", "/readyz"];
+
+pub async fn admit(request: Request, next: Next) -> Response {
+    let connection = request.extensions().get::<Arc<Connection>>().cloned();
+    if let Some(connection) = &connection
+        && let Some(refusal) = refused(connection, request.uri().path())
+    {
+        connection.close_after_answer();
+        return refusal.into_response();
+    }
+    if !request.body().is_end_stream() && is_encoded(request.headers()) {
+        return not_decoded();
+    }
+    let response = next.run(request).await;
+    let fault = connection.and_then(|connection| connection.body_fault());
+    match fault {
+        Some(fault) if !response.status().is_success() => broken_off(fault).into_response(),
+        _ => response,
+    }
+}
+
+fn refused(connection: &Connection, path: &str) -> Option<Error> {
+    if let Some(fault) = connection.framing_fault() {
+        return Some(Error::new(Kind::Malformed, "framing-invalid", fault.detail()));
+    }
+    if connection.is_reserved() && !HEALTH.contains(&path) {
+        let detail = "as many connections as the server takes are open; try again in a moment";
+        let error = Error::new(Kind::Unavailable, "connections-busy", detail);
+        return Some(error.retry_after(Duration::from_secs(5)));
+    }
+    None
+}
+
+fn is_encoded(headers: &HeaderMap) -> bool {
+    let mut encodings = headers.get_all(header::CONTENT_ENCODING).iter();
+    encodings.any(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity"))
+}
+
+/// An archive that is compressed is a file like any other and needs no such header.
+fn not_decoded() -> Response {
+    let detail = "send the body as it is, without `content-encoding`; a `.tar.gz` is uploaded without it too";
+    let mut response = Error::new(Kind::UnsupportedMedia, "encoding-unsupported", detail).into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    response
+}
+
+fn broken_off(fault: BodyFault) -> Error {
+    match fault {
+        BodyFault::TooSlow => {
+            let detail = "the body came too slowly and is not waited for any more";
+            Error::new(Kind::TooSlow, "body-too-slow", detail)
+        }
+        BodyFault::Stopping => {
+            let detail = "the server is stopping; send the request again when it is there again";
+            Error::new(Kind::Unavailable, "draining", detail).retry_after(Duration::from_secs(30))
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! What handlers answer with: problems, files, parts of files.
+
+pub mod blob_file;
+pub mod download;
+pub mod problem;
+pub mod range;
+pub mod refusals;
+pub mod zip_stream;

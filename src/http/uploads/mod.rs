@@ -1,0 +1,7 @@
+//! Archives on their way in: in one request, or in several (tus).
+
+pub mod body;
+pub mod digests;
+pub mod spooling;
+pub mod tus;
+pub mod upload;

@@ -1,0 +1,195 @@
+//! The headers of tus 1.0 (<https://tus.io/protocols/resumable-upload>): which version is spoken, what the server can do, what a
+//! client says of its upload. [`super::upload`] has the calls.
+
+use std::collections::BTreeMap;
+
+use axum::{
+    extract::{FromRequestParts, Request},
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, request::Parts},
+    middleware::Next,
+    response::Response,
+};
+use base64::{Engine, engine::general_purpose::STANDARD};
+
+use crate::error::{Error, Kind, Result};
+
+/// Where uploads are.
+pub const ADDRESS: &str = "/v1/uploads";
+/// The only version that is spoken.
+pub const VERSION: &str = "1.0.0";
+pub const EXTENSIONS: &str = "creation,creation-with-upload,checksum,expiration,termination";
+
+pub const RESUMABLE: HeaderName = HeaderName::from_static("tus-resumable");
+pub const TUS_VERSION: HeaderName = HeaderName::from_static("tus-version");
+pub const TUS_EXTENSION: HeaderName = HeaderName::from_static("tus-extension");
+pub const TUS_MAX_SIZE: HeaderName = HeaderName::from_static("tus-max-size");
+pub const TUS_CHECKSUM_ALGORITHM: HeaderName = HeaderName::from_static("tus-checksum-algorithm");
+pub const OFFSET: HeaderName = HeaderName::from_static("upload-offset");
+pub const LENGTH: HeaderName = HeaderName::from_static("upload-length");
+pub const DEFER_LENGTH: HeaderName = HeaderName::from_static("upload-defer-length");
+pub const METADATA: HeaderName = HeaderName::from_static("upload-metadata");
+pub const EXPIRES: HeaderName = HeaderName::from_static("upload-expires");
+pub const CHECKSUM: HeaderName = HeaderName::from_static("upload-checksum");
+/// Of our own: the dataset that a complete upload has become.
+pub const DATASET: HeaderName = HeaderName::from_static("upload-dataset");
+pub const METHOD_OVERRIDE: HeaderName = HeaderName::from_static("x-http-method-override");
+
+/// Media type of the bytes of an upload.
+pub const BYTES: &str = "application/offset+octet-stream";
+/// Longest `Upload-Metadata`.
+const MAX_METADATA: usize = 4096;
+
+/// Proof that the client speaks our version.
+pub struct Spoken;
+
+impl<S: Send + Sync> FromRequestParts<S> for Spoken {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self> {
+        check_version(&parts.headers).map(|()| Self)
+    }
+}
+
+/// Refuses requests in other versions.
+///
+/// # Errors
+/// `tus-version`.
+pub fn check_version(headers: &HeaderMap) -> Result<()> {
+    if text(headers, &RESUMABLE)? == Some(VERSION) {
+        return Ok(());
+    }
+    let detail = format!("uploads are taken by tus {VERSION}; send the header `Tus-Resumable: {VERSION}`");
+    Err(Error::new(Kind::UnspokenVersion, "tus-version", detail))
+}
+
+/// Every answer about uploads says which version it is in, those that refuse too.
+pub async fn say_version(request: Request, next: Next) -> Response {
+    let ours = request.uri().path().starts_with(ADDRESS);
+    let mut response = next.run(request).await;
+    if ours {
+        let headers = response.headers_mut();
+        headers.insert(RESUMABLE, HeaderValue::from_static(VERSION));
+        if response.status() == StatusCode::PRECONDITION_FAILED {
+            response
+                .headers_mut()
+                .insert(TUS_VERSION, HeaderValue::from_static(VERSION));
+        }
+    }
+    response
+}
+
+/// A header that is a text, where there is one.
+pub fn text<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<Option<&'h str>> {
+    let Some(value) = headers.get(name) else {
+        return Ok(None);
+    };
+    value
+        .to_str()
+        .map(|text| Some(text.trim()))
+        .map_err(|_| wrong(name, "is no text"))
+}
+
+/// A header that is a number of bytes, where there is one.
+pub fn number(headers: &HeaderMap, name: &HeaderName) -> Result<Option<u64>> {
+    let Some(text) = text(headers, name)? else {
+        return Ok(None);
+    };
+    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let number = digits.then(|| text.parse().ok()).flatten();
+    number
+        .map(Some)
+        .ok_or_else(|| wrong(name, "is no number of bytes"))
+}
+
+/// A header that has to be there.
+pub fn needed<T>(value: Option<T>, name: &HeaderName) -> Result<T> {
+    value.ok_or_else(|| wrong(name, "is missing"))
+}
+
+/// For a header that cannot be taken.
+pub fn wrong(name: &HeaderName, what: &str) -> Error {
+    Error::new(
+        Kind::Malformed,
+        "header-invalid",
+        format!("the header `{name}` {what}"),
+    )
+}
+
+/// What a client says of its upload.
+#[derive(Debug, Default, PartialEq)]
+pub struct Metadata {
+    /// As it came.
+    pub raw: String,
+    values: BTreeMap<String, String>,
+}
+
+impl Metadata {
+    /// Reads `Upload-Metadata`: pairs of a key and a value in base64, separated by commas; a value may be missing.
+    pub fn of(headers: &HeaderMap) -> Result<Self> {
+        let Some(raw) = text(headers, &METADATA)? else {
+            return Ok(Self::default());
+        };
+        let malformed = || {
+            wrong(
+                &METADATA,
+                "must be pairs of a key and a value in base64, at most 4096 bytes together",
+            )
+        };
+        if raw.len() > MAX_METADATA {
+            return Err(malformed());
+        }
+        let mut values = BTreeMap::new();
+        for pair in raw.split(',').map(str::trim).filter(|pair| !pair.is_empty()) {
+            let (key, value) = pair.split_once(' ').unwrap_or((pair, ""));
+            let value = STANDARD.decode(value.trim()).map_err(|_| malformed())?;
+            let value = String::from_utf8(value).map_err(|_| malformed())?;
+            if values.insert(key.to_owned(), value).is_some() {
+                return Err(wrong(&METADATA, "has a key twice"));
+            }
+        }
+        Ok(Self {
+            raw: raw.to_owned(),
+            values,
+        })
+    }
+
+    /// A value that is not empty.
+    pub fn get(&self, key: &str) -> Option<&str> {
+        let value = self.values.get(key)?;
+        (!value.is_empty()).then_some(value)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(name: HeaderName, value: &str) -> HeaderMap {
+        HeaderMap::from_iter([(name, value.parse().unwrap())])
+    }
+
+    #[test]
+    fn metadata_is_pairs_in_base64() {
+        let metadata = Metadata::of(&headers(
+            METADATA,
+            "filename Zmxvd2Vycy56aXA=,is_private, name ZsO8cg==",
+        ))
+        .unwrap();
+        assert_eq!(metadata.get("filename"), Some("flowers.zip"));
+        assert_eq!(metadata.get("name"), Some("für"));
+        assert_eq!((metadata.get("is_private"), metadata.get("other")), (None, None));
+        assert_eq!(Metadata::of(&HeaderMap::new()).unwrap(), Metadata::default());
+        for wrong in ["name !", "name /w==", "name YQ==,name YQ==", &"x,".repeat(2049)] {
+            assert!(Metadata::of(&headers(METADATA, wrong)).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_number_of_bytes_is_digits_only() {
+        assert_eq!(number(&headers(OFFSET, "70"), &OFFSET).unwrap(), Some(70));
+        assert_eq!(number(&HeaderMap::new(), &OFFSET).unwrap(), None);
+        for wrong in ["-1", "+1", "1.5", "", "0x1", "99999999999999999999999"] {
+            assert!(number(&headers(OFFSET, wrong), &OFFSET).is_err(), "{wrong}");
+        }
+    }
+}

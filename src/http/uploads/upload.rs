@@ -1,0 +1,291 @@
+//! `/v1/uploads`: archives that come in several requests, by tus 1.0, so that a broken connection costs little. The last byte makes
+//! the dataset, by the same rules as `PUT /v1/datasets`.
+
+use axum::{
+    Json,
+    body::Body,
+    extract::{Path, Request, State},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use futures_util::TryStreamExt;
+
+use super::{
+    body::cut_short,
+    digests::announced_digest,
+    tus::{self, Metadata, Spoken, needed, number},
+};
+use crate::{
+    checksum::{Checksum, parse_digest_field},
+    domain::{name::Name, page::Page, upload::Upload},
+    error::{Error, Kind, Result},
+    http::{
+        App,
+        connections::Caller,
+        datasets::dataset,
+        requests::extract::{PageQuery, Query},
+        responses::problem::Problems,
+    },
+    id::UploadId,
+    uploads::Incoming,
+};
+
+/// What the server can do
+///
+/// Extensions: creation, creation-with-upload, checksum (sha1, sha256), expiration, termination.
+#[utoipa::path(
+    options, path = "/v1/uploads", tag = "uploads",
+    responses((status = 204, headers(("tus-version" = String), ("tus-extension" = String), ("tus-max-size" = u64), ("tus-checksum-algorithm" = String))), Problems)
+)]
+pub async fn options(State(app): State<App>) -> impl IntoResponse {
+    let headers = [
+        (tus::TUS_VERSION, tus::VERSION.to_owned()),
+        (tus::TUS_EXTENSION, tus::EXTENSIONS.to_owned()),
+        (tus::TUS_MAX_SIZE, app.limits().max_archive_bytes.to_string()),
+        (tus::TUS_CHECKSUM_ALGORITHM, Checksum::ALGORITHMS.to_owned()),
+    ];
+    (StatusCode::NO_CONTENT, headers)
+}
+
+/// Begin a resumable upload (tus 1.0)
+///
+/// Send its bytes to the address in `Location` with `PATCH`. Keys of `Upload-Metadata`: `name` (of the dataset), `filename` (names it
+/// where there is no `name`), `sha256` (hexadecimal; checked at the end). The first bytes may come along as the body.
+#[utoipa::path(
+    post, path = "/v1/uploads", tag = "uploads",
+    params(
+        ("Tus-Resumable" = String, Header, description = "1.0.0"),
+        ("Upload-Length" = u64, Header, description = "Size of the archive"),
+        ("Upload-Metadata" = Option<String>, Header, description = "Pairs of a key and a value in base64, separated by commas"),
+        ("Upload-Checksum" = Option<String>, Header, description = "Of the body"),
+        ("Repr-Digest" = Option<String>, Header, description = "Of the whole archive (RFC 9530)"),
+    ),
+    request_body(description = "The first bytes, or nothing", content_type = "application/offset+octet-stream"),
+    responses((status = 201, description = "Begun", headers(("location" = String), ("upload-offset" = u64), ("upload-expires" = String), ("upload-dataset" = String))), Problems)
+)]
+pub async fn create(State(app): State<App>, _: Spoken, request: Request) -> Result<Response> {
+    let headers = request.headers();
+    if headers.contains_key(tus::DEFER_LENGTH) {
+        return Err(tus::wrong(
+            &tus::DEFER_LENGTH,
+            "is not taken: the size must be announced in `Upload-Length`",
+        ));
+    }
+    let bytes = needed(number(headers, &tus::LENGTH)?, &tus::LENGTH)?;
+    let metadata = Metadata::of(headers)?;
+    let name = name(&metadata)?;
+    let announced = announced_digest(headers, metadata.get("sha256"))?;
+    app.check_disk(bytes)?;
+    let caller = Caller::of(&app, headers, request.extensions());
+    let incoming = match brings_bytes(headers) {
+        true => Some((app.begin_receiving(caller)?, incoming(request, 0)?)),
+        false => None,
+    };
+    let mut upload = app.uploads().create(name, bytes, metadata.raw, announced).await?;
+    let location = format!("{}/{}", tus::ADDRESS, upload.id);
+    let mut headers = vec![(header::LOCATION, location)];
+    if let Some((_place, incoming)) = incoming {
+        upload = app.uploads().receive(upload.id, incoming).await?;
+        headers.push((tus::OFFSET, upload.received.to_string()));
+    }
+    Ok(answer(StatusCode::CREATED, &upload, headers))
+}
+
+/// The dataset's name, out of what the client says of its file.
+fn name(metadata: &Metadata) -> Result<Name> {
+    match (metadata.get("name"), metadata.get("filename")) {
+        (Some(name), _) => dataset::parse_name(name),
+        (None, Some(file)) => Ok(dataset::name_of_file(file)),
+        (None, None) => Err(dataset::name_fault(
+            "missing",
+            "name the dataset: put `name` or `filename` into Upload-Metadata",
+        )),
+    }
+}
+
+/// How far an upload is
+#[utoipa::path(
+    head, path = "/v1/uploads/{upload}", tag = "uploads",
+    params(("upload" = UploadId, Path), ("Tus-Resumable" = String, Header, description = "1.0.0")),
+    responses((
+        status = 200, description = "It goes on at Upload-Offset",
+        headers(("upload-offset" = u64), ("upload-length" = u64), ("upload-metadata" = String), ("upload-expires" = String), ("upload-dataset" = String))
+    ), Problems)
+)]
+pub async fn head(State(app): State<App>, Path(id): Path<String>, _: Spoken) -> Result<Response> {
+    let upload = app.uploads().existing(parse_id(&id)?).await?;
+    let mut headers = vec![
+        (tus::OFFSET, upload.received.to_string()),
+        (tus::LENGTH, upload.bytes.to_string()),
+        (header::CACHE_CONTROL, "no-store".to_owned()),
+    ];
+    if !upload.metadata.is_empty() {
+        headers.push((tus::METADATA, upload.metadata.clone()));
+    }
+    Ok(answer(StatusCode::OK, &upload, headers))
+}
+
+/// Send bytes of an upload
+///
+/// They are on the server's disk when the answer comes. With the last of them the upload becomes a dataset, whose id is in
+/// `Upload-Dataset`.
+#[utoipa::path(
+    patch, path = "/v1/uploads/{upload}", tag = "uploads",
+    params(
+        ("upload" = UploadId, Path), ("Tus-Resumable" = String, Header, description = "1.0.0"),
+        ("Upload-Offset" = u64, Header, description = "Where the bytes belong; where the upload stands"),
+        ("Upload-Checksum" = Option<String>, Header, description = "Of these bytes: `sha1` or `sha256`, and the hash in base64"),
+        ("Content-Digest" = Option<String>, Header, description = "Of these bytes (RFC 9530)"),
+        ("Repr-Digest" = Option<String>, Header, description = "Of the whole archive (RFC 9530)"),
+    ),
+    request_body(description = "The next bytes", content_type = "application/offset+octet-stream"),
+    responses((status = 204, headers(("upload-offset" = u64), ("upload-expires" = String), ("upload-dataset" = String))), Problems)
+)]
+pub async fn patch(
+    State(app): State<App>,
+    Path(id): Path<String>,
+    _: Spoken,
+    request: Request,
+) -> Result<Response> {
+    let headers = request.headers();
+    if !brings_bytes(headers) {
+        let detail = format!("send the bytes with the header `content-type: {}`", tus::BYTES);
+        return Err(Error::new(Kind::UnsupportedMedia, "bytes-expected", detail));
+    }
+    let offset = needed(number(headers, &tus::OFFSET)?, &tus::OFFSET)?;
+    let caller = Caller::of(&app, headers, request.extensions());
+    let incoming = incoming(request, offset)?;
+    app.check_disk(incoming.length.unwrap_or(0))?;
+    let _place = app.begin_receiving(caller)?;
+    let upload = app.uploads().receive(parse_id(&id)?, incoming).await?;
+    let headers = vec![(tus::OFFSET, upload.received.to_string())];
+    Ok(answer(StatusCode::NO_CONTENT, &upload, headers))
+}
+
+/// What `PATCH` and `DELETE` do, for clients that cannot send those
+#[utoipa::path(
+    post, path = "/v1/uploads/{upload}", tag = "uploads",
+    params(
+        ("upload" = UploadId, Path), ("Tus-Resumable" = String, Header, description = "1.0.0"),
+        ("X-HTTP-Method-Override" = String, Header, description = "`PATCH` or `DELETE`"),
+    ),
+    request_body(description = "The next bytes", content_type = "application/offset+octet-stream"),
+    responses((status = 204, headers(("upload-offset" = u64), ("upload-expires" = String), ("upload-dataset" = String))), Problems)
+)]
+pub async fn overridden(
+    app: State<App>,
+    id: Path<String>,
+    spoken: Spoken,
+    request: Request,
+) -> Result<Response> {
+    match tus::text(request.headers(), &tus::METHOD_OVERRIDE)? {
+        Some("PATCH") => patch(app, id, spoken, request).await,
+        Some("DELETE") => delete(app, id, request.headers().clone())
+            .await
+            .map(IntoResponse::into_response),
+        _ => Err(tus::wrong(
+            &tus::METHOD_OVERRIDE,
+            "must be `PATCH` or `DELETE`; bytes are sent with PATCH",
+        )),
+    }
+}
+
+/// Give an upload up
+///
+/// Its bytes are removed. The dataset that it has become stays.
+#[utoipa::path(
+    delete, path = "/v1/uploads/{upload}", tag = "uploads", params(("upload" = UploadId, Path)),
+    responses((status = 204), Problems)
+)]
+pub async fn delete(
+    State(app): State<App>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Result<StatusCode> {
+    // People with curl need not know tus; who says a version must mean ours.
+    if headers.contains_key(tus::RESUMABLE) {
+        tus::check_version(&headers)?;
+    }
+    app.uploads().terminate(parse_id(&id)?).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// An upload, and what it has become
+#[utoipa::path(
+    get, path = "/v1/uploads/{upload}", tag = "uploads", params(("upload" = UploadId, Path)),
+    responses((status = 200, body = Upload), Problems)
+)]
+pub async fn get(State(app): State<App>, Path(id): Path<String>) -> Result<Json<Upload>> {
+    Ok(Json(app.store().upload(parse_id(&id)?).await?))
+}
+
+/// List uploads
+#[utoipa::path(get, path = "/v1/uploads", tag = "uploads", params(PageQuery), responses((status = 200, body = Page<Upload>), Problems))]
+pub async fn list(State(app): State<App>, Query(page): Query<PageQuery>) -> Result<Json<Page<Upload>>> {
+    Ok(Json(app.store().uploads(&page.check()).await?))
+}
+
+fn parse_id(id: &str) -> Result<UploadId> {
+    id.parse().map_err(|_| Error::not_found("upload", id))
+}
+
+fn brings_bytes(headers: &HeaderMap) -> bool {
+    let kind = headers.get(header::CONTENT_TYPE);
+    kind.is_some_and(|kind| kind.as_bytes().eq_ignore_ascii_case(tus::BYTES.as_bytes()))
+}
+
+type Chunks = std::pin::Pin<Box<dyn futures_util::Stream<Item = Result<bytes::Bytes>> + Send>>;
+
+fn incoming(request: Request, offset: u64) -> Result<Incoming<Chunks>> {
+    let (parts, body) = request.into_parts();
+    let headers = &parts.headers;
+    // A creation's digest of the whole was stored with the upload; its checksum is that of the body.
+    let sha256 = match parts.method {
+        Method::POST if offset == 0 => None,
+        _ => announced_digest(headers, None)?,
+    };
+    Ok(Incoming {
+        offset,
+        length: number(headers, &header::CONTENT_LENGTH)?,
+        checksum: checksum(headers)?,
+        sha256,
+        chunks: chunks(body),
+    })
+}
+
+fn chunks(body: Body) -> Chunks {
+    Box::pin(body.into_data_stream().map_err(|_| cut_short()))
+}
+
+/// The hash of this request's bytes, said in either way.
+fn checksum(headers: &HeaderMap) -> Result<Option<Checksum>> {
+    let refused = |name| {
+        move |fault: crate::checksum::InvalidChecksum| tus::wrong(name, &format!("cannot be taken: {fault}"))
+    };
+    if let Some(text) = tus::text(headers, &tus::CHECKSUM)? {
+        return Checksum::parse_tus(text)
+            .map(Some)
+            .map_err(refused(&tus::CHECKSUM));
+    }
+    let Some(text) = tus::text(headers, &super::digests::CONTENT_DIGEST)? else {
+        return Ok(None);
+    };
+    let digest = parse_digest_field(text).map_err(refused(&super::digests::CONTENT_DIGEST))?;
+    Ok(Some(Checksum::sha256(digest)))
+}
+
+/// An answer without a body: when an upload that is not complete goes, or what a complete one has become, and these headers.
+fn answer(status: StatusCode, upload: &Upload, headers: Vec<(HeaderName, String)>) -> Response {
+    let state = match upload.dataset {
+        Some(dataset) => (tus::DATASET, dataset.to_string()),
+        None => (tus::EXPIRES, upload.expires_at.to_http_date()),
+    };
+    let mut answer = status.into_response();
+    for (name, value) in headers.into_iter().chain([state]) {
+        // All of them are ASCII: numbers, ids, dates, and metadata that came in a header.
+        if let Ok(value) = HeaderValue::from_str(&value) {
+            answer.headers_mut().insert(name, value);
+        }
+    }
+    answer
+}
