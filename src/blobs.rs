@@ -231,7 +231,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::domain::{data_directory::Misfit, ledger::Ledger};
+    use crate::domain::{data_directory::Misfit, jobs::ledger::Ledger};
 
     const GRACE: Grace = Grace {
         time: Duration::from_secs(60),

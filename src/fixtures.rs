@@ -16,13 +16,13 @@ use crate::{
     config::Config,
     digest,
     domain::{
-        dataset::{Class, Dataset, Layout, ReportSummary, SplitCounts},
-        job::{Job, StopReason},
-        model::{DatasetLineage, Model, ModelCard, ModelMetrics},
+        datasets::dataset::{Class, Dataset, Layout, ReportSummary, SplitCounts},
+        id::{DatasetId, JobId},
+        jobs::job::{Job, StopReason},
+        models::model::{DatasetLineage, Model, ModelCard, ModelMetrics},
         name::Name,
         spec::{JobSpec, Spec},
     },
-    id::{DatasetId, JobId},
     limits::Limits,
     protocol::{Artifact, BulkFile, IngestResult},
     store::{CreatedDataset, CreatedJob, NewDataset, NewJob, NewModel, NewSegment, Store, Topic},
@@ -163,7 +163,7 @@ impl Stand {
         let new = NewJob {
             name,
             spec,
-            dataset: crate::domain::job::DatasetVersion {
+            dataset: crate::domain::jobs::job::DatasetVersion {
                 id: dataset.id,
                 version: dataset.version,
                 content_sha256: dataset.content_sha256.clone(),

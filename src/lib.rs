@@ -13,7 +13,6 @@ pub mod checksum;
 pub mod digest;
 pub mod domain;
 pub mod error;
-pub mod id;
 pub mod limits;
 pub mod private;
 pub mod protocol;

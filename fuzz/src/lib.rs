@@ -11,7 +11,6 @@ mod library {
     pub mod digest;
     pub mod domain;
     pub mod error;
-    pub mod id;
     pub mod limits;
     pub mod protocol;
     pub mod schema;
@@ -26,4 +25,4 @@ pub mod worker {
     pub mod stored;
 }
 
-pub use library::{digest, domain, error, id, limits, protocol, schema};
+pub use library::{digest, domain, error, limits, protocol, schema};

@@ -16,7 +16,7 @@ mod worker;
 use clap::{Parser, Subcommand};
 // All that the worker knows of the library: its modules say `crate::domain` and so on, and there is nothing else to be reached.
 #[cfg(test)]
-use finetuned::id;
+use crate::domain::id;
 use finetuned::{digest, domain, limits, protocol};
 
 use self::worker::{

@@ -14,8 +14,8 @@ use super::{
 use crate::{
     checksum::Checksum,
     digest::{self, Hasher},
+    domain::id::UploadId,
     error::Result,
-    id::UploadId,
     private,
 };
 

@@ -5,7 +5,7 @@ use std::{collections::HashSet, fs, io, path::Path, time::Duration};
 use super::{Blobs, blocking};
 use crate::{
     digest,
-    domain::{data_directory::Misfit, ledger::Ledger},
+    domain::{data_directory::Misfit, jobs::ledger::Ledger},
     error::Result,
 };
 

@@ -12,7 +12,7 @@ use super::{
     api::{Api, Failure},
     sse::{Message, Parser},
 };
-use crate::{domain::event::EventKind, id::JobId};
+use crate::domain::{id::JobId, jobs::event::EventKind};
 
 /// A stream that is silent for longer is dead: the server sends a comment every 15 seconds.
 const SILENCE: Duration = Duration::from_secs(60);

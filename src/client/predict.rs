@@ -16,7 +16,7 @@ use super::{
     api::{self, Api, Failure},
     output::{Output, percent, printable},
 };
-use crate::domain::model::{ClassProbability, PredictionTiming};
+use crate::domain::models::model::{ClassProbability, PredictionTiming};
 
 const TIMEOUT: Duration = Duration::from_secs(120);
 

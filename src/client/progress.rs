@@ -14,7 +14,7 @@ use super::{
     curve::Losses,
     output::{Output, duration, number, percent, printable},
 };
-use crate::domain::{
+use crate::domain::jobs::{
     event::{EndEvent, EpochEvent, LogEvent, RewindEvent, StatusEvent, StepEvent, WarningEvent},
     job::{Job, JobStatus, Progress},
 };
@@ -249,9 +249,9 @@ fn end_line(event: &EndEvent, best: Option<&EpochEvent>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        domain::job::{FailureCode, JobError},
+    use crate::domain::{
         id::ModelId,
+        jobs::job::{FailureCode, JobError},
     };
 
     fn epoch(number: u32) -> EpochEvent {

@@ -13,7 +13,7 @@ use super::{
     settings::{Setting, parse_setting},
     watch,
 };
-use crate::domain::{job::Job, spec::JobKind};
+use crate::domain::{jobs::job::Job, spec::JobKind};
 
 #[derive(Debug, Args)]
 pub struct SubmitArgs {

@@ -22,7 +22,7 @@ use super::{
 use crate::{
     digest,
     domain::{
-        dataset::{Dataset, DatasetStatus},
+        datasets::dataset::{Dataset, DatasetStatus},
         name::Name,
     },
 };

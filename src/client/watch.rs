@@ -12,7 +12,7 @@ use super::{
     output::Output,
     progress::JobView,
 };
-use crate::domain::{
+use crate::domain::jobs::{
     event::{EndEvent, EventKind},
     job::{Job, JobStatus},
 };

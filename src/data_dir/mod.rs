@@ -24,7 +24,7 @@ use crate::{
     blobs::Blobs,
     domain::{
         data_directory::{self, FoundDatabase, FoundFile, Misfit, Standing},
-        ledger::Ledger,
+        jobs::ledger::Ledger,
     },
     private,
     store::{Ballast, Store},

@@ -6,7 +6,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::id;
+use super::id;
 
 /// 1 to 128 letters, digits, `.`, `_`, `-`, beginning with a letter or digit, and not looking like an id.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

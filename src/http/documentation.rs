@@ -20,13 +20,15 @@ use super::{
 };
 use crate::{
     domain::{
-        event::{
-            CheckpointEvent, EndEvent, EpochEvent, LogEvent, RewindEvent, StatusEvent, StepEvent,
-            WarningEvent,
+        datasets::split::SplitSpec,
+        jobs::{
+            event::{
+                CheckpointEvent, EndEvent, EpochEvent, LogEvent, RewindEvent, StatusEvent, StepEvent,
+                WarningEvent,
+            },
+            job::Progress,
         },
-        job::Progress,
         spec::{BatchPredictSpec, EvaluateSpec, JobKind, JobSpec, LrFindSpec, PreviewSpec},
-        split::SplitSpec,
     },
     error::{Error, FieldError},
 };

@@ -8,8 +8,8 @@ use utoipa::ToSchema;
 
 use super::{App, responses::problem::Problems};
 use crate::{
+    domain::id::JobId,
     error::{Error, Kind, Result},
-    id::JobId,
     limits::Limits,
 };
 

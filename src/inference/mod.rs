@@ -27,7 +27,7 @@ use crate::{
     blobs::Blobs,
     domain::{
         damage::Damaged,
-        model::{ClassProbability, Model, PredictionTiming},
+        models::model::{ClassProbability, Model, PredictionTiming},
     },
     error::{Error, Kind, Result},
     limits::Limits,

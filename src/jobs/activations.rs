@@ -5,7 +5,7 @@
 use super::{context::Context, paths::absolute};
 use crate::{
     blobs::Pin,
-    domain::job::DatasetVersion,
+    domain::jobs::job::DatasetVersion,
     error::Result,
     protocol::{KnownActivations, UsedActivations},
     store::{ClaimedJob, NewActivations},

@@ -21,11 +21,13 @@ use super::{
 };
 use crate::{
     domain::{
-        dataset::{Outcome as Found, ReportEntry},
-        split::Split,
+        datasets::{
+            dataset::{Outcome as Found, ReportEntry},
+            split::Split,
+        },
+        id::DatasetId,
     },
     error::{Error, Kind, Result},
-    id::DatasetId,
     manifest::revision::AddedImage,
     process,
     protocol::{Artifact, IngestResult, IngestRun, ManifestImage, RunResult, RunSpec},

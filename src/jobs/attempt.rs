@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     domain::{
-        job::{FailureCode, JobError},
+        jobs::job::{FailureCode, JobError},
         spec::JobKind,
     },
     protocol::{Artifact, PredictedResult, RunResult, RunSpec, TrainResult},

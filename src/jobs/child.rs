@@ -11,7 +11,7 @@ use super::{
     supervisor::{Outcome, Report, Run, Stop, supervise},
 };
 use crate::{
-    domain::job::JobError,
+    domain::jobs::job::JobError,
     error::Error,
     process::log::Log,
     protocol::{RunResult, WorkerMessage},

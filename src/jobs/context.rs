@@ -9,7 +9,7 @@ use super::{disk::DiskWaits, locks::Locks, paths::Paths, slots::Slots};
 use crate::{
     blobs::Blobs,
     config::Config,
-    id::{DatasetId, ModelId},
+    domain::id::{DatasetId, ModelId},
     process::log::Log,
     store::Store,
 };

@@ -18,9 +18,11 @@ use super::{
 };
 use crate::{
     digest,
-    domain::{export::ExportSpec, model::Model},
+    domain::{
+        id::ModelId,
+        models::{export::ExportSpec, model::Model},
+    },
     error::{Error, Kind, Result},
-    id::ModelId,
     private,
     protocol::{Artifact, ExportRun, RunResult, RunSpec, frames::ModelFiles},
     store::ModelBlobs,

@@ -6,7 +6,7 @@ use anyhow::anyhow;
 
 use super::supervisor::{Outcome, Report};
 use crate::{
-    domain::job::{FailureCode, JobError},
+    domain::jobs::job::{FailureCode, JobError},
     error::{Error, Kind},
     process,
     protocol::EXIT_DISK_FULL,

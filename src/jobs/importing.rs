@@ -14,8 +14,8 @@ use super::{
 };
 use crate::{
     domain::{
-        job::{FailureCode, JobError},
-        model_import::ImportedFile,
+        jobs::job::{FailureCode, JobError},
+        models::model_import::ImportedFile,
         name::Name,
     },
     error::{Error, FieldError, Kind, Result},

@@ -26,11 +26,11 @@ use super::{
 use crate::{
     blobs::Pin,
     domain::{
-        dataset::DatasetError,
-        job::{FailureCode, JobError, WaitingFor},
+        datasets::dataset::DatasetError,
+        id::DatasetId,
+        jobs::job::{FailureCode, JobError, WaitingFor},
     },
     error::{Kind, Result},
-    id::DatasetId,
     process::{self, log::Log},
     protocol::{IngestResult, IngestRun, Refusal, RunResult, RunSpec, WorkerMessage},
     store::{DatasetToIngest, NewSegment, Topic},

@@ -19,8 +19,8 @@ use super::{
     paths::{self, PASSING, Paths},
 };
 use crate::{
+    domain::id::{DatasetId, JobId},
     error::Result,
-    id::{DatasetId, JobId},
     process::{lock, log},
 };
 

@@ -56,11 +56,13 @@ pub use self::{
 use self::{blocking::blocking, context::Context, leftovers::Leftovers, paths::Passing, revise::Wish};
 use crate::{
     domain::{
-        dataset::Dataset, export::ExportSpec, job::WaitingFor, model::Model, spec::PreviewSpec,
-        split::SplitSpec,
+        datasets::{dataset::Dataset, split::SplitSpec},
+        id::{DatasetId, JobId},
+        jobs::job::WaitingFor,
+        models::{export::ExportSpec, model::Model},
+        spec::PreviewSpec,
     },
     error::Result,
-    id::{DatasetId, JobId},
     manifest::revision::ImageEdit,
     protocol::Device,
     store::{ImportedModel, SegmentFiles},

@@ -7,8 +7,8 @@ use std::io;
 
 use super::{context::Context, paths::absolute};
 use crate::{
+    domain::id::DatasetId,
     error::{Error, Result},
-    id::DatasetId,
     protocol::{KnownPack, PACKS_FILE, UsedPacks},
     store::{ClaimedJob, NewPack},
 };

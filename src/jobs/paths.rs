@@ -16,7 +16,7 @@ use tempfile::TempDir;
 use tokio::runtime::Handle;
 
 use crate::{
-    id::JobId,
+    domain::id::JobId,
     private,
     process::lock,
     protocol::{RUN_FILE, RunSpec},

@@ -3,9 +3,9 @@
 use super::{activations, attempt::Verdict, context::Context, failure, packs, paths::absolute, weights};
 use crate::{
     domain::{
-        dataset::Dataset,
-        job::{FailureCode, JobError},
-        model::{DatasetLineage, Model},
+        datasets::dataset::Dataset,
+        jobs::job::{FailureCode, JobError},
+        models::model::{DatasetLineage, Model},
         spec::{BatchPredictSpec, EvaluateSpec, JobSpec, Spec},
     },
     error::{Error, FieldError, Kind, Result},

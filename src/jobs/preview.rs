@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     digest,
-    domain::{dataset::Dataset, spec::PreviewSpec},
+    domain::{datasets::dataset::Dataset, spec::PreviewSpec},
     error::{Error, Kind, Result},
     process,
     protocol::{Artifact, PreviewRun, RunResult, RunSpec},

@@ -14,11 +14,13 @@ use tokio_util::sync::CancellationToken;
 use super::disk::{DiskWait, DiskWaits};
 use crate::{
     domain::{
-        event::EventKind,
-        job::{Best, WaitingFor},
+        id::JobId,
+        jobs::{
+            event::EventKind,
+            job::{Best, WaitingFor},
+        },
     },
     error::Kind,
-    id::JobId,
     protocol::WorkerMessage,
     store::{JobUpdate, Store},
 };

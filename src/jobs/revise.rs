@@ -12,12 +12,14 @@ use super::context::Context;
 use crate::{
     blobs::Pin,
     domain::{
-        dataset::{Dataset, DatasetStatus, Layout},
-        split::{self, Split, SplitSpec},
-        version::ChangeKind,
+        datasets::{
+            dataset::{Dataset, DatasetStatus, Layout},
+            split::{self, Split, SplitSpec},
+            version::ChangeKind,
+        },
+        id::DatasetId,
     },
     error::{Error, FieldError, Kind, Result},
-    id::DatasetId,
     limits::IngestLimits,
     manifest::{
         self,

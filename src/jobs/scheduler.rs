@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 use super::{attempt, context::Context, insist::insist};
 use crate::{
     domain::{
-        job::{FailureCode, JobError},
+        jobs::job::{FailureCode, JobError},
         time::Timestamp,
     },
     store::{ClaimedJob, Interruption, Topic},

@@ -11,9 +11,11 @@ use super::{
 use crate::{
     blobs::Pin,
     domain::{
-        job::JobError,
-        model::DatasetLineage,
-        predictions::{BatchPredictions, PredictionsFile},
+        jobs::{
+            job::JobError,
+            predictions::{BatchPredictions, PredictionsFile},
+        },
+        models::model::DatasetLineage,
     },
     error::{Error, Kind, Result},
     protocol::{Artifact, PredictedResult, TrainResult},

@@ -10,7 +10,7 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use utoipa::ToSchema;
 
-use crate::{id::JobId, protocol::Device};
+use crate::{domain::id::JobId, protocol::Device};
 
 /// A device and the job on it.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]

@@ -12,9 +12,12 @@ use tokio::time::{Instant, sleep, sleep_until};
 use super::{blocking::blocking, context::Context, exports, paths, thumbnails};
 use crate::{
     blobs::{Grace, Swept},
-    domain::{dataset::DatasetStatus, time::Timestamp},
+    domain::{
+        datasets::dataset::DatasetStatus,
+        id::{DatasetId, JobId, UploadId},
+        time::Timestamp,
+    },
     error::{Kind, Result},
-    id::{DatasetId, JobId, UploadId},
     process::log,
 };
 

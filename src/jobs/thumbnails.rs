@@ -19,8 +19,8 @@ use super::{
 };
 use crate::{
     digest,
+    domain::id::DatasetId,
     error::{Error, Kind, Result},
-    id::DatasetId,
     manifest, private, process,
     protocol::{Artifact, ManifestImage, RunResult, RunSpec, ThumbnailsRun},
     store::SegmentFiles,

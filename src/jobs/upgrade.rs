@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::context::Context;
 use crate::{
-    domain::dataset::Class,
+    domain::datasets::dataset::Class,
     error::{Error, Result},
     manifest::{self, Summary, Tally},
 };

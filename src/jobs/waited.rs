@@ -15,7 +15,7 @@ use crate::{
     digest,
     domain::{
         damage::Damaged,
-        job::{FailureCode, JobError},
+        jobs::job::{FailureCode, JobError},
     },
     error::{Error, Kind, Result},
     process::log::Log,

@@ -14,7 +14,7 @@ use std::{
 use serde::Deserialize;
 
 use crate::{
-    domain::{
+    domain::datasets::{
         content::ContentDigest,
         dataset::{Class, SplitCounts},
     },
@@ -153,7 +153,7 @@ impl Tally {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::split::Split;
+    use crate::domain::datasets::split::Split;
 
     fn image(id: u32) -> ManifestImage {
         ManifestImage {

@@ -8,7 +8,7 @@ use std::{
 
 use super::{Summary, Tally, images};
 use crate::{
-    domain::{
+    domain::datasets::{
         split::Split,
         version::{Change, ChangeKind},
     },

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::result::Artifact;
-use crate::domain::{model::DatasetLineage, split::Split};
+use crate::domain::{datasets::split::Split, models::model::DatasetLineage};
 
 /// A dataset version as files.
 #[derive(Clone, Debug, Serialize, Deserialize)]

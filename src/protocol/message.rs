@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::{
+use crate::domain::jobs::{
     event::{CheckpointEvent, EpochEvent, EventKind, LogEvent, StepEvent, WarningEvent},
     job::{Progress, WaitingFor},
 };

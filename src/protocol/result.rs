@@ -3,9 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use crate::domain::{
-    dataset::{Class, Layout, ReportSummary, SplitCounts},
-    job::{JobError, StopReason},
-    model::ModelCard,
+    datasets::dataset::{Class, Layout, ReportSummary, SplitCounts},
+    jobs::job::{JobError, StopReason},
+    models::model::ModelCard,
 };
 
 /// A file that a child made.
@@ -32,11 +32,11 @@ pub struct BulkFile {
 pub enum RunResult {
     Ingested(Box<IngestResult>),
     Trained(Box<TrainResult>),
-    /// `evaluation.json`: an [`Evaluation`](crate::domain::evaluation::Evaluation).
+    /// `evaluation.json`: an [`Evaluation`](crate::domain::jobs::evaluation::Evaluation).
     Evaluated {
         evaluation: Artifact,
     },
-    /// `lr_find.json`: an [`LrCurve`](crate::domain::lr_curve::LrCurve).
+    /// `lr_find.json`: an [`LrCurve`](crate::domain::jobs::lr_curve::LrCurve).
     LrFound {
         curve: Artifact,
     },
@@ -75,7 +75,7 @@ pub struct IngestResult {
     pub images: u64,
     pub classes: Vec<Class>,
     pub splits: SplitCounts,
-    /// See [`ContentDigest`](crate::domain::content::ContentDigest).
+    /// See [`ContentDigest`](crate::domain::datasets::content::ContentDigest).
     pub content_sha256: String,
     pub report: ReportSummary,
     /// [`ManifestImage`](super::dataset::ManifestImage)s, a line each.
@@ -83,7 +83,7 @@ pub struct IngestResult {
     /// The original image files, one after another.
     pub images_file: BulkFile,
     pub pack: BulkFile,
-    /// [`crate::domain::dataset::ReportEntry`]s, a line each.
+    /// [`crate::domain::datasets::dataset::ReportEntry`]s, a line each.
     pub report_entries: Artifact,
 }
 
@@ -94,7 +94,7 @@ pub struct PredictedResult {
     pub images: u64,
     /// Rows with an error instead of predictions.
     pub errors: u64,
-    /// [`PredictionRow`](crate::domain::predictions::PredictionRow)s, a line each.
+    /// [`PredictionRow`](crate::domain::jobs::predictions::PredictionRow)s, a line each.
     pub jsonl: Artifact,
     /// The same as CSV (RFC 4180).
     pub csv: Artifact,
@@ -112,7 +112,7 @@ pub struct TrainResult {
     /// Of frozen stages, which the server keeps for later jobs.
     #[serde(default)]
     pub activations: Vec<UsedActivations>,
-    /// `evaluation.json`: an [`Evaluation`](crate::domain::evaluation::Evaluation) on the validation images; none where there are none.
+    /// `evaluation.json`: an [`Evaluation`](crate::domain::jobs::evaluation::Evaluation) on the validation images; none where there are none.
     #[serde(default)]
     pub evaluation: Option<Artifact>,
 }

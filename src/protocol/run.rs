@@ -11,11 +11,10 @@ use super::{
 };
 use crate::{
     domain::{
-        export::ExportSpec,
-        model_import::WeightsDescription,
+        id::{DatasetId, JobId},
+        models::{export::ExportSpec, model_import::WeightsDescription},
         spec::{BatchPredictSpec, EvaluateSpec, JobSpec, LrRange, PreviewSpec},
     },
-    id::{DatasetId, JobId},
     limits::IngestLimits,
 };
 

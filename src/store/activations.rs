@@ -3,7 +3,7 @@
 use sqlx::{Row, SqliteConnection};
 
 use super::{Store, recency, references};
-use crate::{domain::job::DatasetVersion, error::Result};
+use crate::{domain::jobs::job::DatasetVersion, error::Result};
 
 /// Most files of one dataset version that a job is told of.
 const MOST: i64 = 1000;

@@ -12,13 +12,13 @@ use super::{
 };
 use crate::{
     domain::{
-        alias::{Alias, FormerModel},
+        id::ModelId,
+        models::alias::{Alias, FormerModel},
         name::Name,
         page::Page,
         time::Timestamp,
     },
     error::{Error, Kind, Result},
-    id::ModelId,
 };
 
 /// What a caller presumes of an alias (`If-Match`, `If-None-Match`).

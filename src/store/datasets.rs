@@ -9,13 +9,13 @@ use super::{
 };
 use crate::{
     domain::{
-        dataset::{Dataset, DatasetError, ReportSummary},
+        datasets::dataset::{Dataset, DatasetError, ReportSummary},
+        id::DatasetId,
         name::Name,
         page::{Order, Page, PageRequest},
         time::Timestamp,
     },
     error::{Error, Kind, Result},
-    id::DatasetId,
     protocol::IngestResult,
 };
 

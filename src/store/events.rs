@@ -9,12 +9,14 @@ use super::{
 };
 use crate::{
     domain::{
-        event::{Event, EventKind},
-        job::{Best, Progress},
+        id::JobId,
+        jobs::{
+            event::{Event, EventKind},
+            job::{Best, Progress},
+        },
         time::Timestamp,
     },
     error::Result,
-    id::JobId,
 };
 
 /// What an attempt has told since the last time, stored as one act.

@@ -10,15 +10,17 @@ use super::{
 };
 use crate::{
     domain::{
-        event::{EventKind, StatusEvent},
-        job::{DatasetVersion, Job, JobStatus},
+        id::{DatasetId, JobId},
+        jobs::{
+            event::{EventKind, StatusEvent},
+            job::{DatasetVersion, Job, JobStatus},
+        },
         name::Name,
         page::{Order, Page, PageRequest},
         spec::{JobKind, Spec},
         time::Timestamp,
     },
     error::{Error, Kind, Result},
-    id::{DatasetId, JobId},
 };
 
 /// How long an `Idempotency-Key` is remembered.

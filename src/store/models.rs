@@ -8,14 +8,16 @@ use super::{
 };
 use crate::{
     domain::{
-        model::{Metadata, Model, ModelCard},
-        model_import::ImportedFile,
+        id::{JobId, ModelId},
+        models::{
+            model::{Metadata, Model, ModelCard},
+            model_import::ImportedFile,
+        },
         name::Name,
         page::{Order, Page, PageRequest},
         time::Timestamp,
     },
     error::{Error, Kind, Result},
-    id::{JobId, ModelId},
 };
 
 /// A model whose files are blobs already.

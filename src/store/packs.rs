@@ -4,7 +4,7 @@
 use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 
 use super::{Store, recency, references, row::count};
-use crate::{error::Result, id::DatasetId, protocol::PackSize};
+use crate::{domain::id::DatasetId, error::Result, protocol::PackSize};
 
 /// Most packs of one dataset that a job is told of.
 const MOST: i64 = 100;

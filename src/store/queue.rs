@@ -13,15 +13,17 @@ use super::{
 };
 use crate::{
     domain::{
-        event::{EndEvent, EventKind, StatusEvent},
-        job::{DatasetVersion, JobError, JobStatus, StopReason},
-        model::ModelMetrics,
-        predictions::BatchPredictions,
+        id::{JobId, ModelId},
+        jobs::{
+            event::{EndEvent, EventKind, StatusEvent},
+            job::{DatasetVersion, JobError, JobStatus, StopReason},
+            predictions::BatchPredictions,
+        },
+        models::model::ModelMetrics,
         spec::{DeviceChoice, Spec},
         time::Timestamp,
     },
     error::{Error, Kind, Result},
-    id::{JobId, ModelId},
 };
 
 /// How long a job waits after its first, second and later deaths.

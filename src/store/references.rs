@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use sqlx::{Row, SqliteConnection};
 
 use super::Store;
-use crate::{domain::ledger::Ledger, error::Result};
+use crate::{domain::jobs::ledger::Ledger, error::Result};
 
 impl Store {
     /// Digests of all blobs that a row names.

@@ -7,7 +7,7 @@ use std::{collections::HashMap, sync::Mutex};
 
 use tokio::sync::watch;
 
-use crate::id::{DatasetId, JobId};
+use crate::domain::id::{DatasetId, JobId};
 
 /// What may have changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

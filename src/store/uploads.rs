@@ -10,14 +10,13 @@ use super::{
 };
 use crate::{
     domain::{
-        dataset::DatasetError,
+        datasets::{dataset::DatasetError, upload::Upload},
+        id::UploadId,
         name::Name,
         page::{Order, Page, PageRequest},
         time::Timestamp,
-        upload::Upload,
     },
     error::{Error, Kind, Result},
-    id::UploadId,
     store::{CreatedDataset, NewDataset},
 };
 

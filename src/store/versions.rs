@@ -12,13 +12,15 @@ use super::{
 };
 use crate::{
     domain::{
-        dataset::{Class, SplitCounts},
+        datasets::{
+            dataset::{Class, SplitCounts},
+            version::{Change, ChangeKind, Version},
+        },
+        id::DatasetId,
         page::{Order, Page, PageRequest},
         time::Timestamp,
-        version::{Change, ChangeKind, Version},
     },
     error::Result,
-    id::DatasetId,
     protocol::IngestResult,
 };
 

@@ -1,7 +1,7 @@
 //! The first bytes of an archive, kept until they tell what it is: what cannot be one is refused before the rest has come.
 
 use crate::{
-    domain::archive::{ArchiveKind, ENOUGH},
+    domain::datasets::archive::{ArchiveKind, ENOUGH},
     error::{Error, Kind, Result},
 };
 

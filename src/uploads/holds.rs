@@ -11,8 +11,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     digest::Hasher,
+    domain::id::UploadId,
     error::{Error, Kind, Result},
-    id::UploadId,
 };
 
 /// Running hashes that are kept; without one a file is read again.

@@ -20,13 +20,15 @@ pub use self::{
 use crate::{
     blobs::Blobs,
     domain::{
-        dataset::DatasetError,
+        datasets::{
+            dataset::DatasetError,
+            upload::{Upload, UploadStatus},
+        },
+        id::UploadId,
         name::Name,
         time::Timestamp,
-        upload::{Upload, UploadStatus},
     },
     error::{Error, Kind, Result},
-    id::UploadId,
     limits::Limits,
     store::{CreatedDataset, NewUpload, Store},
 };

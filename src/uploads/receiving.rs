@@ -11,7 +11,7 @@ use crate::{
     blobs::{Continuation, Grown, Writer},
     checksum::Checksum,
     digest::Hasher,
-    domain::{archive::ENOUGH, upload::Upload},
+    domain::datasets::{archive::ENOUGH, upload::Upload},
     error::{Error, Kind, Result},
 };
 

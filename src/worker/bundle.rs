@@ -14,7 +14,7 @@ use serde::Deserialize;
 
 use crate::{
     digest,
-    domain::{damage::Damaged, model::ModelCard},
+    domain::{damage::Damaged, models::model::ModelCard},
     protocol::{Artifact, frames::ModelFiles},
     worker::{
         child::RunDir,
@@ -146,11 +146,11 @@ pub(crate) mod tests {
     use super::*;
     use crate::{
         domain::{
-            model::{DatasetLineage, ModelMetrics},
+            id::DatasetId,
+            models::model::{DatasetLineage, ModelMetrics},
             name::Name,
             spec::JobSpec,
         },
-        id::DatasetId,
         worker::stored::tests::flipping,
     };
 

@@ -17,7 +17,7 @@ use std::{
 };
 
 use crate::{
-    domain::job::WaitingFor,
+    domain::jobs::job::WaitingFor,
     protocol::WorkerMessage,
     worker::child::{Reporter, StopFlag},
 };

@@ -10,7 +10,7 @@ use anyhow::Context;
 use rustix::process::{self, Resource, Rlimit};
 
 use crate::{
-    domain::job::{FailureCode, JobError},
+    domain::jobs::job::{FailureCode, JobError},
     protocol::{EXIT_DISK_FULL, EXIT_STOPPED, ImportRun, IngestRun, RunResult, RunSpec},
     worker::{
         child::{Reporter, RunDir, StopFlag, Stopped},

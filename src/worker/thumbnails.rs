@@ -143,7 +143,7 @@ fn fitted(width: u32, height: u32, side: u32) -> (u32, u32) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{domain::split::Split, worker::stored::tests::flipping};
+    use crate::{domain::datasets::split::Split, worker::stored::tests::flipping};
 
     #[test]
     fn pictures_keep_their_proportion_and_are_never_made_larger() {

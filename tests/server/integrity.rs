@@ -5,11 +5,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use finetuned::{digest, domain::job::DatasetVersion, store::Store};
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::support::{Api, Server, patience::wait_until, pictures};
+use finetuned::{digest, domain::jobs::job::DatasetVersion, store::Store};
 
 /// Flips one bit in the middle of a file and gives back what puts it right.
 struct Flipped {

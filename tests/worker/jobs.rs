@@ -5,24 +5,24 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::{child::Worker, drawn, predict};
 use finetuned::{
     digest,
     domain::{
-        model::DatasetLineage,
+        id::{DatasetId, JobId},
+        models::model::DatasetLineage,
         name::Name,
         spec::{Architecture, JobSpec},
     },
-    id::{DatasetId, JobId},
     limits::IngestLimits,
     protocol::{
         DatasetInput, EXIT_STOPPED, IngestResult, IngestRun, JobRun, RESULT_FILE, RUN_FILE, RunResult,
         RunSpec, Segment, TrainResult, TrainRun, WeightsSource, WorkerMessage, frames::ModelFiles,
     },
 };
-use serde_json::{Value, json};
-use tempfile::TempDir;
-
-use crate::{child::Worker, drawn, predict};
 
 const PACK_SIDE: u32 = 256;
 

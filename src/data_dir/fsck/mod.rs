@@ -18,9 +18,9 @@ use crate::{
     digest,
     domain::{
         data_directory::{FoundDatabase, FoundFile},
-        ledger::Ledger,
+        id::{DatasetId, JobId, UploadId},
+        jobs::ledger::Ledger,
     },
-    id::{DatasetId, JobId, UploadId},
     private,
     store::Store,
 };

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{DeviceChoice, device, fields::Fields, parse};
-use crate::domain::{name::Name, split::Split};
+use crate::domain::{datasets::split::Split, name::Name};
 
 /// The part of a dataset that a model is measured on, or classifies. A part that the dataset does not bring itself is cut from its training images as
 /// the model's own training would have cut it: with the shares and the seed of its spec.

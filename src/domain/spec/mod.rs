@@ -4,25 +4,16 @@
 //! fields there are: those of a training are a [`JobSpec`].
 //! What is planned and not built is refused by name (`not_supported`), never accepted and ignored.
 
-mod augment;
-mod backbone;
 mod batch_predict;
 mod device;
-mod early_stopping;
 mod evaluate;
 mod fields;
-mod freeze;
-mod head;
-mod image_spec;
 mod kind;
-mod loss;
 mod lr_find;
-mod optimizer;
 mod parse;
-mod precision;
 mod preview;
-mod schedule;
 mod split;
+mod training;
 
 use std::collections::BTreeMap;
 
@@ -30,26 +21,28 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 pub use self::{
-    augment::{Augment, RandAugment},
-    backbone::{Backbone, Weights},
     batch_predict::BatchPredictSpec,
     device::DeviceChoice,
-    early_stopping::{EarlyStopping, Monitor},
     evaluate::{EvaluateSpec, EvaluatedSplit},
-    freeze::Freeze,
-    head::HeadSpec,
-    image_spec::ImageSpec,
     kind::{JobKind, Spec},
-    loss::{Imbalance, LossName, LossSpec},
     lr_find::{LrFindSpec, LrRange},
-    optimizer::{OptimizerName, OptimizerSpec},
-    precision::Precision,
     preview::PreviewSpec,
-    schedule::{ScheduleName, ScheduleSpec},
     split::parse_split,
+    training::{
+        augment::{Augment, RandAugment},
+        backbone::{Backbone, Weights},
+        early_stopping::{EarlyStopping, Monitor},
+        freeze::Freeze,
+        head::HeadSpec,
+        image_spec::ImageSpec,
+        loss::{Imbalance, LossName, LossSpec},
+        optimizer::{OptimizerName, OptimizerSpec},
+        precision::Precision,
+        schedule::{ScheduleName, ScheduleSpec},
+    },
 };
 pub use super::architecture::{Architecture, Stage};
-use super::{name::Name, preprocessing::Preprocessing, split::SplitSpec};
+use super::{datasets::split::SplitSpec, models::preprocessing::Preprocessing, name::Name};
 
 /// A checked spec of a training with its defaults filled in. The smallest spec that a caller can send is `{"dataset": "flowers"}`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]

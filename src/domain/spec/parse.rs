@@ -5,12 +5,15 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::{
-    JobSpec, augment, backbone, device, early_stopping,
+    JobSpec, device,
     fields::{Faults, Fields},
-    freeze, head, image_spec, loss, optimizer, precision, schedule, split,
+    split,
+    training::{
+        augment, backbone, early_stopping, freeze, head, image_spec, loss, optimizer, precision, schedule,
+    },
 };
 use crate::{
-    domain::{model::check_metadata, name::Name},
+    domain::{models::model::check_metadata, name::Name},
     error::FieldError,
 };
 

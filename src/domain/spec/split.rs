@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::fields::{Faults, Fields};
 use crate::{
-    domain::split::{GroupBy, SplitSpec},
+    domain::datasets::split::{GroupBy, SplitSpec},
     error::FieldError,
 };
 

@@ -14,7 +14,10 @@ use super::images::manifest_of;
 use crate::{
     blobs::Blobs,
     digest::Hasher,
-    domain::{damage::Damaged, dataset::Dataset, image_folder::ImageFolder},
+    domain::{
+        damage::Damaged,
+        datasets::{dataset::Dataset, image_folder::ImageFolder},
+    },
     error::{Error, Result},
     http::{
         App,

@@ -17,7 +17,7 @@ use utoipa::IntoParams;
 
 use crate::{
     domain::{
-        dataset::{Dataset, DatasetStatus, Outcome, ReportEntry},
+        datasets::dataset::{Dataset, DatasetStatus, Outcome, ReportEntry},
         name::Name,
         page::{Page, PageRequest},
     },

@@ -8,7 +8,10 @@ use axum::{
 };
 
 use crate::{
-    domain::{dataset::Dataset, spec, split::SplitSpec},
+    domain::{
+        datasets::{dataset::Dataset, split::SplitSpec},
+        spec,
+    },
     error::{Error, Result},
     http::{
         App, documentation,

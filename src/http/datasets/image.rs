@@ -12,7 +12,7 @@ use utoipa::IntoParams;
 
 use super::images_edit::{ImageChange, parse_change};
 use crate::{
-    domain::dataset::Dataset,
+    domain::datasets::dataset::Dataset,
     error::{Error, Result},
     http::{
         App,

@@ -12,9 +12,11 @@ use utoipa::{IntoParams, ToSchema};
 
 use crate::{
     domain::{
-        dataset::{Class, Dataset},
+        datasets::{
+            dataset::{Class, Dataset},
+            split::Split,
+        },
         page::PageRequest,
-        split::Split,
     },
     error::{Error, FieldError, Kind, Result},
     http::{

@@ -16,7 +16,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::images::Image;
 use crate::{
-    domain::{
+    domain::datasets::{
         class_name,
         dataset::{Dataset, ReportEntry},
         split::Split,

@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use crate::{
-    domain::{class_name, dataset::Dataset, split::Split},
+    domain::datasets::{class_name, dataset::Dataset, split::Split},
     error::{Error, FieldError, Result},
     http::{
         App,

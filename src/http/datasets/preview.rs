@@ -8,7 +8,7 @@ use axum::{
 
 use crate::{
     domain::{
-        dataset::{Dataset, DatasetStatus},
+        datasets::dataset::{Dataset, DatasetStatus},
         spec::PreviewSpec,
     },
     error::{Error, FieldError, Kind, Result},

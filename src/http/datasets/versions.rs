@@ -10,8 +10,8 @@ use utoipa::IntoParams;
 
 use crate::{
     domain::{
+        datasets::version::Version,
         page::{Order, Page},
-        version::Version,
     },
     error::{Error, Result},
     http::{

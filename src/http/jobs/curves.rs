@@ -12,14 +12,13 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::{
-    domain::event::EventKind,
+    domain::{id::JobId, jobs::event::EventKind},
     error::{Error, FieldError, Result},
     http::{
         App,
         requests::{extract::Query, whole::Whole},
         responses::problem::Problems,
     },
-    id::JobId,
     store::MetricPoint,
 };
 

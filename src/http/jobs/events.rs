@@ -22,8 +22,11 @@ use utoipa::IntoParams;
 
 use crate::{
     domain::{
-        event::{Event, EventKind},
-        job::Job,
+        id::JobId,
+        jobs::{
+            event::{Event, EventKind},
+            job::Job,
+        },
         page::Page,
     },
     error::{Error, Kind, Result},
@@ -33,7 +36,6 @@ use crate::{
         requests::{extract::Query, whole::Whole},
         responses::problem::Problems,
     },
-    id::JobId,
     store::Topic,
 };
 

@@ -13,7 +13,7 @@ use super::submission::{self, Submission};
 use crate::{
     digest,
     domain::{
-        job::{DatasetVersion, Job, JobStatus, Progress},
+        jobs::job::{DatasetVersion, Job, JobStatus, Progress},
         page::{Order, Page},
         spec::Spec,
     },

@@ -9,7 +9,10 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::{
-    domain::{job::Job, predictions::PredictionRow, spec::JobKind},
+    domain::{
+        jobs::{job::Job, predictions::PredictionRow},
+        spec::JobKind,
+    },
     error::{Error, Kind, Result},
     http::{
         App,

@@ -12,10 +12,12 @@ use crate::{
     digest,
     domain::{
         damage::Damaged,
-        evaluation::Evaluation,
-        job::{Job, JobStatus},
-        lr_curve::LrCurve,
-        model::ModelSource,
+        jobs::{
+            evaluation::Evaluation,
+            job::{Job, JobStatus},
+            lr_curve::LrCurve,
+        },
+        models::model::ModelSource,
         spec::JobKind,
     },
     error::{Error, Kind, Result},

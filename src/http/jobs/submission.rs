@@ -2,8 +2,8 @@
 
 use crate::{
     domain::{
-        dataset::Dataset,
-        model::Model,
+        datasets::dataset::Dataset,
+        models::model::Model,
         name::Name,
         spec::{JobSpec, Spec, Weights},
     },

@@ -12,7 +12,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use crate::{
     domain::{
-        alias::{self, Alias},
+        models::alias::{self, Alias},
         name::Name,
         page::Page,
     },

@@ -6,7 +6,7 @@ use axum::{
 };
 
 use crate::{
-    domain::{
+    domain::models::{
         lineage::{BaseWeights, Lineage, LineageDataset, LineageJob, LineageStep, MOST_STEPS},
         model::Model,
     },

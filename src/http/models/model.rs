@@ -10,7 +10,7 @@ use utoipa::IntoParams;
 
 use crate::{
     domain::{
-        model::Model,
+        models::model::Model,
         page::{Order, Page},
     },
     error::Result,

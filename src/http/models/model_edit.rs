@@ -12,8 +12,10 @@ use utoipa::ToSchema;
 
 use crate::{
     domain::{
-        alias,
-        model::{Metadata, Model, check_metadata},
+        models::{
+            alias,
+            model::{Metadata, Model, check_metadata},
+        },
         name::Name,
     },
     error::{Error, FieldError, Result},

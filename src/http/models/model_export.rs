@@ -12,7 +12,7 @@ use utoipa::IntoParams;
 
 use crate::{
     checksum,
-    domain::{
+    domain::models::{
         export::{ExportFormat, ExportSpec},
         model::Model,
     },

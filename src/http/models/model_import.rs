@@ -12,9 +12,11 @@ use utoipa::{IntoParams, ToSchema};
 use super::model_upload;
 use crate::{
     domain::{
-        alias,
-        model::Model,
-        model_import::{DescriptionFields, ImportFormat, ImportedFile},
+        models::{
+            alias,
+            model::Model,
+            model_import::{DescriptionFields, ImportFormat, ImportedFile},
+        },
         name::Name,
     },
     error::{Error, FieldError, Result},

@@ -12,7 +12,7 @@ use tokio::time::timeout;
 
 use crate::{
     blobs::Spooled,
-    domain::model_import::{DescriptionFields, ENOUGH, ImportFormat},
+    domain::models::model_import::{DescriptionFields, ENOUGH, ImportFormat},
     error::{Error, Kind, Result},
     http::{App, uploads::spooling::Intake},
     uploads::too_slow,

@@ -12,10 +12,12 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::images::{self, FailedImage, Images, ImagesBody, answered};
 use crate::{
-    domain::model::{Model, PredictionTiming},
+    domain::{
+        id::ModelId,
+        models::model::{Model, PredictionTiming},
+    },
     error::Result,
     http::{App, requests::extract::Query, responses::problem::Problems},
-    id::ModelId,
 };
 
 #[derive(Deserialize, IntoParams)]

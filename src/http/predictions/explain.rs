@@ -12,7 +12,7 @@ use utoipa::IntoParams;
 
 use super::images::{self, Images, timed};
 use crate::{
-    domain::model::Model,
+    domain::models::model::Model,
     error::{Error, FieldError, Kind, Result},
     http::{App, requests::extract::Query, responses::problem::Problems},
 };

@@ -12,14 +12,16 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::images::{self, FailedImage, Images, ImagesBody, answered};
 use crate::{
-    domain::model::{ClassProbability, Model, PredictionTiming},
+    domain::{
+        id::ModelId,
+        models::model::{ClassProbability, Model, PredictionTiming},
+    },
     error::Result,
     http::{
         App,
         requests::{extract::Query, whole::Whole},
         responses::problem::Problems,
     },
-    id::ModelId,
 };
 
 type TopK = Whole<1, 1000>;

@@ -14,7 +14,7 @@ use utoipa::ToSchema;
 
 use super::images::{self, Images, answered};
 use crate::{
-    domain::model::ClassProbability,
+    domain::models::model::ClassProbability,
     error::{Error, Kind},
     http::{App, responses::problem::Problems},
 };

@@ -4,7 +4,7 @@
 use axum::http::{HeaderMap, HeaderName, header};
 
 use crate::{
-    domain::dataset::Dataset,
+    domain::datasets::dataset::Dataset,
     error::{Error, Kind, Result},
     jobs::Target,
 };

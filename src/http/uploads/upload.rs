@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     checksum::{Checksum, parse_digest_field},
-    domain::{name::Name, page::Page, upload::Upload},
+    domain::{datasets::upload::Upload, id::UploadId, name::Name, page::Page},
     error::{Error, Kind, Result},
     http::{
         App,
@@ -26,7 +26,6 @@ use crate::{
         requests::extract::{PageQuery, Query},
         responses::problem::Problems,
     },
-    id::UploadId,
     uploads::Incoming,
 };
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::{
-    domain::job::{JobStatus, WaitingFor},
+    domain::jobs::job::{JobStatus, WaitingFor},
     store::faulty_disk::{FULL, FaultyDisk},
 };
 

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::*;
-use crate::domain::job::{FailureCode, JobStatus};
+use crate::domain::jobs::job::{FailureCode, JobStatus};
 
 /// Everybody whom this script starts holds the lifeline too.
 const LIVE: &str = r#"exec 9> "$here/lifeline"; echo >&9; sleep 600 &"#;

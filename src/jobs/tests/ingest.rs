@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::*;
-use crate::{domain::dataset::DatasetStatus, id::DatasetId};
+use crate::domain::{datasets::dataset::DatasetStatus, id::DatasetId};
 
 const READY: &str = r#"
     for file in manifest images pack report; do printf "$file of $(basename "$(dirname "$PWD")")" > $file; done

@@ -5,7 +5,7 @@ use serde_json::json;
 use super::{Running, copied_run, events, worker_doing};
 use crate::{
     domain::{
-        job::{FailureCode, JobStatus, StopReason},
+        jobs::job::{FailureCode, JobStatus, StopReason},
         spec::JobKind,
     },
     fixtures::Stand,

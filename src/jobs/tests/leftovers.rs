@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::*;
 use crate::{
-    domain::{dataset::DatasetStatus, job::JobStatus},
+    domain::{datasets::dataset::DatasetStatus, jobs::job::JobStatus},
     fixtures::Lifeline,
     jobs::{context::Context, paths::Paths, waited},
     process::{FreedMemory, lock},

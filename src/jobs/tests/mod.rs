@@ -20,11 +20,11 @@ use tokio_util::sync::CancellationToken;
 use super::{Jobs, JobsContext, start};
 use crate::{
     domain::{
-        dataset::Dataset,
-        event::{Event, EventKind},
+        datasets::dataset::Dataset,
+        id::JobId,
+        jobs::event::{Event, EventKind},
     },
     fixtures::{Stand, card, soon},
-    id::JobId,
     process,
 };
 

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::*;
 use crate::{
-    domain::job::{FailureCode, JobError, JobStatus, StopReason},
+    domain::jobs::job::{FailureCode, JobError, JobStatus, StopReason},
     store::NewModel,
 };
 

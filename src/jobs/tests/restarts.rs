@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::*;
-use crate::domain::job::JobStatus;
+use crate::domain::jobs::job::JobStatus;
 
 #[tokio::test]
 async fn a_job_that_a_shutdown_interrupts_goes_on_from_its_checkpoint() {

@@ -7,9 +7,10 @@ use serde_json::json;
 use super::*;
 use crate::{
     digest,
-    domain::job::FailureCode,
-    domain::job::JobError,
-    id::DatasetId,
+    domain::{
+        id::DatasetId,
+        jobs::job::{FailureCode, JobError},
+    },
     jobs::{context::Context, sweeper},
 };
 

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::*;
-use crate::{domain::job::JobStatus, store::Interruption};
+use crate::{domain::jobs::job::JobStatus, store::Interruption};
 
 #[tokio::test]
 async fn garbage_on_stdout_is_counted_and_hurts_nothing() {

@@ -5,9 +5,11 @@ use serde_json::json;
 use super::*;
 use crate::{
     domain::{
-        job::StopReason,
-        model::{Metadata, ModelSource},
-        model_import::{ImportFormat, ImportedFile},
+        jobs::job::StopReason,
+        models::{
+            model::{Metadata, ModelSource},
+            model_import::{ImportFormat, ImportedFile},
+        },
     },
     fixtures::{Stand, card},
     store::{ImportedModel, ModelEdit, NewModel},
@@ -270,7 +272,7 @@ async fn a_training_cannot_be_named_as_an_alias_is() {
     let job = crate::store::NewJob {
         name: name("production"),
         spec,
-        dataset: crate::domain::job::DatasetVersion {
+        dataset: crate::domain::jobs::job::DatasetVersion {
             id: dataset.id,
             version: 1,
             content_sha256: None,

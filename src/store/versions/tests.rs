@@ -7,7 +7,7 @@ use sqlx::{SqlitePool, migrate::Migrator, sqlite::SqliteConnectOptions};
 use super::*;
 use crate::{
     digest,
-    domain::{dataset::DatasetStatus, split::Split},
+    domain::datasets::{dataset::DatasetStatus, split::Split},
     fixtures::Stand,
 };
 
@@ -48,7 +48,7 @@ async fn database_of_before(file: &Path) -> (DatasetId, DatasetId, String) {
     .execute(&pool)
     .await
     .unwrap();
-    let job = crate::id::JobId::new().to_string();
+    let job = crate::domain::id::JobId::new().to_string();
     sqlx::query(
         "insert into jobs (id, kind, name, status, spec, dataset_id, dataset_version, device_choice, priority, max_attempts,
             not_before, created_at, attempt, deaths, milliseconds_used, cancel_requested)

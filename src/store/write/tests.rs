@@ -7,8 +7,8 @@ use serde_json::json;
 use super::*;
 use crate::{
     domain::{
-        dataset::DatasetError,
-        job::{FailureCode, JobError, JobStatus, StopReason},
+        datasets::dataset::DatasetError,
+        jobs::job::{FailureCode, JobError, JobStatus, StopReason},
         name::Name,
         time::Timestamp,
     },
@@ -97,7 +97,7 @@ async fn every_write_heals(code: i32) {
     let before = store.last_event(job).await.unwrap();
     let told = JobUpdate {
         events: vec![(
-            crate::domain::event::EventKind::Log,
+            crate::domain::jobs::event::EventKind::Log,
             json!({"message": "x".repeat(9000)}),
         )],
         ..JobUpdate::default()

@@ -27,7 +27,7 @@ pub use self::{
 };
 use crate::{
     domain::{
-        preprocessing::Preprocessing,
+        models::preprocessing::Preprocessing,
         random::{Draws, Stream},
         spec::Augment,
     },

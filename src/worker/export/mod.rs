@@ -25,7 +25,7 @@ use super::{
     state::{self, StateDict},
 };
 use crate::{
-    domain::{export::ExportFormat, model::ModelCard},
+    domain::models::{export::ExportFormat, model::ModelCard},
     protocol::{ExportRun, RunResult, frames::ModelFiles},
 };
 

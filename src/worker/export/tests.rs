@@ -15,7 +15,7 @@ use super::*;
 use crate::{
     domain::{
         architecture::Architecture,
-        export::{ExportFormat, ExportSpec},
+        models::export::{ExportFormat, ExportSpec},
     },
     worker::nets::{
         layers::channels_last,

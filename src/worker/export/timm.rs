@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{Archive, Model};
 use crate::{
-    domain::{
+    domain::models::{
         model::ModelCard,
         preprocessing::{Preprocessing, Resize},
     },

@@ -24,9 +24,11 @@ use super::{
 use crate::{
     digest,
     domain::{
-        model::{ModelCard, check_metadata},
-        model_import::{WeightsDescription, twice},
-        preprocessing::Preprocessing,
+        models::{
+            model::{ModelCard, check_metadata},
+            model_import::{WeightsDescription, twice},
+            preprocessing::Preprocessing,
+        },
         spec::Architecture,
     },
     protocol::{ImportContents, ImportResult, ImportRun, RunResult},

@@ -6,7 +6,7 @@ use std::{fs, path::PathBuf};
 
 use super::refusal::Refusal;
 use crate::{
-    domain::model_import::PICKLE,
+    domain::models::model_import::PICKLE,
     limits::IngestLimits,
     protocol::ImportRun,
     worker::{

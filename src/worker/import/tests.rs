@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::{
     domain::{
-        model_import::{DescriptionFields, ImportFormat},
+        models::model_import::{DescriptionFields, ImportFormat},
         spec::JobSpec,
     },
     protocol,

@@ -10,7 +10,7 @@ use super::{
     rejection::Rejection,
 };
 use crate::{
-    domain::{dataset::Layout, split::Split},
+    domain::datasets::{dataset::Layout, split::Split},
     limits::IngestLimits,
 };
 

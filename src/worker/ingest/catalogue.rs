@@ -7,7 +7,7 @@ use super::{
     path, warnings,
 };
 use crate::{
-    domain::{
+    domain::datasets::{
         content::ContentDigest,
         dataset::{Class, Layout, Outcome, ReportEntry, ReportSummary, SplitCounts},
     },

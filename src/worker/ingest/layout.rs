@@ -10,7 +10,7 @@ pub use self::{
     tree::Tree,
     words::{class_name, split_of},
 };
-use crate::domain::{
+use crate::domain::datasets::{
     dataset::{self, SplitFolder, Structure},
     split::Split,
 };

@@ -15,7 +15,7 @@ use super::{
     tables::Tables,
 };
 use crate::{
-    domain::{
+    domain::datasets::{
         dataset::{Layout, Outcome, Structure},
         split::Split,
     },

@@ -15,7 +15,7 @@ use super::{
     listing::Settled,
     path,
 };
-use crate::{domain::split::Split, worker::pixels::EXTENSIONS};
+use crate::{domain::datasets::split::Split, worker::pixels::EXTENSIONS};
 
 /// A table of the archive.
 #[derive(Debug)]

@@ -49,7 +49,7 @@ use super::{
 };
 use crate::{
     digest::{self, Hasher},
-    domain::{damage::Damaged, split::Split},
+    domain::{damage::Damaged, datasets::split::Split},
     protocol::{BulkFile, IngestResult, IngestRun, ManifestImage, Refusal, RunResult},
 };
 

@@ -6,7 +6,7 @@
 
 use std::collections::HashSet;
 
-use crate::{domain::split::Split, worker::pixels::Fingerprint};
+use crate::{domain::datasets::split::Split, worker::pixels::Fingerprint};
 
 /// Most bits of 64 in which the hashes of two pictures that look alike differ.
 const MOST_BITS: u32 = 8;

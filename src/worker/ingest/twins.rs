@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::domain::split::Split;
+use crate::domain::datasets::split::Split;
 
 /// What the check looks at.
 #[derive(Clone, Debug)]

@@ -9,7 +9,7 @@ use super::{
     sentences::sentences,
 };
 use crate::{
-    domain::{
+    domain::datasets::{
         dataset::{Class, DatasetWarning, Outcome, ReportEntry, SplitCounts, Structure},
         split::Split,
     },

@@ -4,7 +4,7 @@
 
 use tch::{Device, Kind, Tensor};
 
-use crate::domain::preprocessing::Preprocessing;
+use crate::domain::models::preprocessing::Preprocessing;
 
 /// From pictures `[N, H, W, 3]`, u8, red, green, blue, to `[N, 3, H, W]`, 32-bit floats on the device, scaled to 0–1 and then
 /// `(x - mean) / std` per channel; in channels-last memory. The bytes travel to the device, not the floats.

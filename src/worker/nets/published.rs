@@ -14,7 +14,7 @@ use tch::{Device, Tensor};
 
 use super::{HeadOrigin, Network, input};
 use crate::{
-    domain::{architecture::Architecture, preprocessing::Preprocessing, spec::JobSpec},
+    domain::{architecture::Architecture, models::preprocessing::Preprocessing, spec::JobSpec},
     protocol::WeightsSource,
     worker::{
         child::{Reporter, StopFlag},

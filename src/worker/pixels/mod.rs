@@ -19,7 +19,7 @@ pub use format::{Content, EXTENSIONS, content};
 pub use geometry::{MAX_ASPECT, center_crop, cut, letterbox, resize, resize_shortest};
 pub use mode::Mode;
 
-use crate::domain::preprocessing::{Preprocessing, Resize};
+use crate::domain::models::preprocessing::{Preprocessing, Resize};
 
 /// A picture in memory: `height` rows of `width` pixels of 3 bytes, red, green, blue, upright.
 #[derive(Clone, Debug, PartialEq, Eq)]

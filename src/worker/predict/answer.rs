@@ -2,7 +2,7 @@
 
 use super::{decode::Picture, overlay};
 use crate::{
-    domain::model::{ClassProbability, ModelCard, PredictionTiming},
+    domain::models::model::{ClassProbability, ModelCard, PredictionTiming},
     protocol::frames::{PredictOutcome, PredictTask},
 };
 

@@ -24,7 +24,7 @@ use super::{
     self_test,
 };
 use crate::{
-    domain::model::PredictionTiming,
+    domain::models::model::PredictionTiming,
     protocol::frames::{PredictOutcome, PredictTask},
     worker::{
         fault::{self, TorchFault},

@@ -9,7 +9,7 @@ use std::{
 
 use super::{Request, lru::Lru, models::Unloadable, pipe::Replies, queue::Queue};
 use crate::{
-    domain::model::ModelCard,
+    domain::models::model::ModelCard,
     protocol::frames::{ModelFiles, PredictInput, PredictOutcome, PredictTask},
     worker::{bundle, pixels},
 };

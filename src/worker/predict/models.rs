@@ -12,7 +12,7 @@ use tch::{Device, Kind, Tensor};
 
 use super::lru::Lru;
 use crate::{
-    domain::model::ModelCard,
+    domain::models::model::ModelCard,
     protocol::frames::{ModelFiles, PredictOutcome},
     worker::{
         bundle::{self, BundleFault},

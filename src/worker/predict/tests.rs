@@ -10,7 +10,7 @@ use image::{ImageFormat, RgbImage};
 
 use super::{BatchSize, Options, run};
 use crate::{
-    domain::{model::ClassProbability, spec::Architecture},
+    domain::{models::model::ClassProbability, spec::Architecture},
     protocol::frames::{
         self, ModelFiles, PredictInput, PredictOutcome, PredictReply, PredictRequest, PredictTask,
     },

@@ -2,7 +2,7 @@
 
 use super::learner::Learner;
 use crate::{
-    domain::{model::ModelMetrics, spec::Monitor},
+    domain::{models::model::ModelMetrics, spec::Monitor},
     worker::state::StateDict,
 };
 

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::halt::Halt;
-use crate::domain::job::FailureCode;
+use crate::domain::jobs::job::FailureCode;
 
 pub struct Budget {
     max_seconds: Option<u64>,

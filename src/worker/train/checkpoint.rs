@@ -12,7 +12,7 @@ use tch::Tensor;
 use super::{history::Judged, meter::Sums, precision::LossScale};
 use crate::{
     digest::{self, Hasher},
-    domain::model::ModelMetrics,
+    domain::models::model::ModelMetrics,
     protocol::TrainRun,
     worker::{
         state::{self, StateDict, StateFault},

@@ -13,9 +13,9 @@ use anyhow::Context;
 use super::halt::Halt;
 use crate::{
     domain::{
-        job::FailureCode,
+        datasets::split::{self, Shares, Split, SplitSpec},
+        jobs::job::FailureCode,
         spec::EvaluatedSplit,
-        split::{self, Shares, Split, SplitSpec},
     },
     protocol::{DatasetInput, ManifestImage},
     worker::stored,
@@ -207,7 +207,7 @@ pub fn manifest(path: &Path) -> anyhow::Result<impl Iterator<Item = anyhow::Resu
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::split::GroupBy;
+    use crate::domain::datasets::split::GroupBy;
 
     fn image(id: u32, class: u32, split: Split) -> ManifestImage {
         ManifestImage {

@@ -19,10 +19,12 @@ use super::{
 };
 use crate::{
     domain::{
-        evaluation::{Evaluation, Subject},
-        job::FailureCode,
+        jobs::{
+            evaluation::{Evaluation, Subject},
+            job::FailureCode,
+        },
         metrics::Logits,
-        model::ModelCard,
+        models::model::ModelCard,
         spec::Augment,
     },
     protocol::{EvaluateRun, RunResult, WorkerMessage},

@@ -3,7 +3,7 @@
 use std::io;
 
 use crate::{
-    domain::job::{FailureCode, JobError},
+    domain::jobs::job::{FailureCode, JobError},
     worker::{
         bundle::BundleFault, disk, fault::TorchFault, nets::LoadFault, state::StateFault, stored::damage_in,
         weights::Unobtained,

@@ -10,7 +10,7 @@ use super::{
     halt::Halt,
 };
 use crate::{
-    domain::event::CheckpointEvent,
+    domain::jobs::event::CheckpointEvent,
     protocol::WorkerMessage,
     worker::child::{Reporter, RunDir},
 };

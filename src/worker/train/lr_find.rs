@@ -8,7 +8,7 @@ use super::{
     pulse::Pulse, setup,
 };
 use crate::{
-    domain::{
+    domain::jobs::{
         event::StepEvent,
         job::{FailureCode, Progress},
         lr_curve::{LrFindEnd, LrSearch},

@@ -10,7 +10,7 @@ use tch::{Kind, Tensor};
 
 use super::{halt::Halt, learner::Outcome, plan::Plan};
 use crate::{
-    domain::{
+    domain::jobs::{
         event::StepEvent,
         job::{FailureCode, Progress},
     },

@@ -50,7 +50,7 @@ mod tests;
 pub use self::preview::preview;
 use self::{halt::Halt, session::Session};
 use crate::{
-    domain::job::{FailureCode, JobError},
+    domain::jobs::job::{FailureCode, JobError},
     protocol::{BatchPredictRun, EvaluateRun, LrFindRun, RunResult, TrainResult, TrainRun},
     worker::{
         child::{Reporter, RunDir, StopFlag, Stopped},

@@ -9,7 +9,7 @@ use super::{
     learner::Learner,
     pulse::Pulse,
 };
-use crate::domain::{job::FailureCode, metrics::Logits};
+use crate::domain::{jobs::job::FailureCode, metrics::Logits};
 
 /// Logits of the network that is judged for the validation pictures, `[N, classes]` for each batch, still on the device. `each` sees a
 /// batch together with its logits.

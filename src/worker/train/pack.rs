@@ -20,7 +20,7 @@ use crate::{
     digest,
     domain::{
         damage::Damaged,
-        preprocessing::{Preprocessing, Resize},
+        models::preprocessing::{Preprocessing, Resize},
     },
     protocol::{Artifact, DatasetInput, MadePack, ManifestImage, PackSize, Segment, UsedPacks},
     worker::{

@@ -18,7 +18,7 @@ use super::{
     setup,
 };
 use crate::{
-    domain::{job::FailureCode, split::Split},
+    domain::{datasets::split::Split, jobs::job::FailureCode},
     protocol::{Artifact, PreviewRun, RunResult},
     worker::{
         augment::{Augmentation, Look},

@@ -3,9 +3,9 @@
 use super::{halt::Halt, outputs, session::Outcome, setup::Ground};
 use crate::{
     domain::{
-        evaluation::{Evaluation, Subject},
+        jobs::evaluation::{Evaluation, Subject},
         metrics,
-        model::ModelCard,
+        models::model::ModelCard,
         spec::EvaluatedSplit,
     },
     protocol::{TrainResult, TrainRun},

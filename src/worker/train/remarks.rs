@@ -2,7 +2,7 @@
 
 use super::setup;
 use crate::{
-    domain::{architecture::Architecture, job::JobError, spec::Stage},
+    domain::{architecture::Architecture, jobs::job::JobError, spec::Stage},
     protocol::WorkerMessage,
 };
 

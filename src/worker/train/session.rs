@@ -23,10 +23,12 @@ use super::{
 };
 use crate::{
     domain::{
-        event::EpochEvent,
-        job::{FailureCode, JobError, StopReason},
+        jobs::{
+            event::EpochEvent,
+            job::{FailureCode, JobError, StopReason},
+        },
         metrics::Logits,
-        model::ModelMetrics,
+        models::model::ModelMetrics,
         spec::Stage,
     },
     protocol::{TrainRun, UsedActivations, WorkerMessage},

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     domain::{
-        job::FailureCode,
+        jobs::job::FailureCode,
         spec::{Architecture, JobSpec, ScheduleName, Stage},
     },
     protocol::{DatasetInput, TrainRun, WorkerMessage},

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::{domain::job::Progress, protocol::WorkerMessage, worker::child::Reporter};
+use crate::{domain::jobs::job::Progress, protocol::WorkerMessage, worker::child::Reporter};
 
 /// Tells how far it has come, a few times a second.
 pub struct Teller {

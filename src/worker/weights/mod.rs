@@ -20,7 +20,7 @@ use crate::{
     digest,
     domain::{
         damage::Damaged,
-        job::{FailureCode, JobError},
+        jobs::job::{FailureCode, JobError},
         spec::Architecture,
     },
     protocol::{HubSource, WeightsSource, WorkerMessage},
@@ -29,7 +29,6 @@ use crate::{
         state::{self, StateDict},
     },
 };
-
 use fault::HubFault;
 
 /// Weights and where they came from.

@@ -18,7 +18,7 @@ use super::{
 use crate::{
     digest,
     domain::{
-        job::{FailureCode, JobError},
+        jobs::job::{FailureCode, JobError},
         spec::Architecture,
     },
     protocol::{HubSource, WeightsSource},

@@ -15,7 +15,7 @@ use super::{
     wire::{self, Datatype, InferRequest, InferResponse, OutputRequest, OutputTensor, Values, malformed},
 };
 use crate::{
-    domain::model::Model,
+    domain::models::model::Model,
     error::{Error, Kind, Result},
     http::{
         App,

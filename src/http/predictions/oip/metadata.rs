@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 
 use super::{EMBEDDING, IMAGE, LABEL, PROBABILITIES, TENSOR, of_version, wire::Datatype};
 use crate::{
-    domain::{model::Model, name::Name},
+    domain::{models::model::Model, name::Name},
     error::{Error, Kind, Result},
     http::{App, responses::problem::Problems},
 };

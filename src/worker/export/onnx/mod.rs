@@ -24,8 +24,7 @@ use self::{
 use super::Model;
 use crate::domain::{
     architecture::{network::NetworkDesign, shape::Shape},
-    export::ExportSpec,
-    preprocessing::Preprocessing,
+    models::{export::ExportSpec, preprocessing::Preprocessing},
 };
 
 /// Opset 17 belongs to version 8 of the format: ONNX 1.12 and newer, onnxruntime 1.12 and newer.

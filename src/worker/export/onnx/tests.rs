@@ -7,7 +7,7 @@ use tch::{Device, Kind, Tensor};
 
 use super::{messages::*, *};
 use crate::{
-    domain::{architecture::Architecture, export::ExportFormat},
+    domain::{architecture::Architecture, models::export::ExportFormat},
     worker::{
         export::tests::{TEMPERATURE, model, pictures},
         nets::{Network, vocabulary},

@@ -1,5 +1,5 @@
 use super::*;
-use crate::domain::dataset::Layout;
+use crate::domain::datasets::dataset::Layout;
 
 fn parts(path: &str) -> Vec<String> {
     path.split('/').map(str::to_owned).collect()

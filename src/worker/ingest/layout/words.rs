@@ -2,7 +2,7 @@
 
 use icu_normalizer::ComposingNormalizerBorrowed;
 
-use crate::domain::split::Split;
+use crate::domain::datasets::split::Split;
 
 /// Names of a lone folder that say nothing about what is in it: its images have no class.
 const SAYS_NOTHING: &[&str] = &[

@@ -16,8 +16,10 @@ use tempfile::TempDir;
 use self::build::*;
 use super::*;
 use crate::{
-    domain::dataset::{DatasetWarning, Layout, Outcome, ReportEntry, ReportSummary},
-    id::DatasetId,
+    domain::{
+        datasets::dataset::{DatasetWarning, Layout, Outcome, ReportEntry, ReportSummary},
+        id::DatasetId,
+    },
     limits::IngestLimits,
 };
 

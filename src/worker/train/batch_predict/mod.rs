@@ -28,7 +28,7 @@ use self::{
 };
 use super::{budget::Budget, damages::Damages, data, halt::Halt, pulse::Pulse, teller::Teller};
 use crate::{
-    domain::{model::ModelCard, spec::EvaluatedSplit, split::Split},
+    domain::{datasets::split::Split, models::model::ModelCard, spec::EvaluatedSplit},
     protocol::{BatchPredictRun, ManifestImage, PredictedResult, RunResult, WorkerMessage},
     worker::{
         bundle,

@@ -4,7 +4,10 @@ use tch::{Device, Kind, Tensor};
 
 use super::{super::portion::Portion, Place};
 use crate::{
-    domain::{model::ModelCard, predictions::RowError, preprocessing::Preprocessing},
+    domain::{
+        jobs::predictions::RowError,
+        models::{model::ModelCard, preprocessing::Preprocessing},
+    },
     protocol::ManifestImage,
     worker::{
         fault::{self, TorchFault},

@@ -8,7 +8,7 @@ use anyhow::Context;
 use super::super::damages::Damages;
 use crate::{
     digest,
-    domain::{damage::Damaged, predictions::RowError, preprocessing::Preprocessing},
+    domain::{damage::Damaged, jobs::predictions::RowError, models::preprocessing::Preprocessing},
     protocol::{DatasetInput, ManifestImage, Segment},
     worker::{
         pixels::{self, DecodeFault, Picture},

@@ -10,9 +10,9 @@ use csv::{Terminator, WriterBuilder};
 use super::network::{Item, Seen};
 use crate::{
     domain::{
-        model::{ClassProbability, ModelCard},
-        predictions::{PredictionRow, RowError},
-        split::Split,
+        datasets::split::Split,
+        jobs::predictions::{PredictionRow, RowError},
+        models::model::{ClassProbability, ModelCard},
     },
     worker::{child::RunDir, disk::OutputFile, predict},
 };

@@ -15,7 +15,11 @@ use super::{
 };
 use crate::{
     digest,
-    domain::{job::FailureCode, predictions::PredictionRow, spec::Spec, split::Split},
+    domain::{
+        datasets::split::Split,
+        jobs::{job::FailureCode, predictions::PredictionRow},
+        spec::Spec,
+    },
     protocol::{
         BatchPredictRun, DatasetInput, ManifestImage, PredictedResult, RunResult, WorkerMessage,
         frames::ModelFiles,

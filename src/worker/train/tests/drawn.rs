@@ -15,13 +15,13 @@ use tempfile::TempDir;
 use crate::{
     digest,
     domain::{
-        model::DatasetLineage,
+        datasets::split::Split,
+        id::{DatasetId, JobId},
+        models::model::DatasetLineage,
         name::Name,
         random::{Draws, Stream},
         spec::{Architecture, JobSpec, Weights},
-        split::Split,
     },
-    id::{DatasetId, JobId},
     protocol::{
         DatasetInput, JobRun, ManifestImage, RunResult, Segment, TrainRun, WeightsSource, WorkerMessage,
     },

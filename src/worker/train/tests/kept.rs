@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{drawn::*, trained, warnings, weights};
 use crate::{
-    domain::event::LogEvent,
+    domain::jobs::event::LogEvent,
     protocol::{KnownActivations, TrainResult, WorkerMessage},
 };
 

@@ -12,10 +12,12 @@ use super::{
 };
 use crate::{
     domain::{
-        event::LogEvent,
-        job::{FailureCode, StopReason},
+        datasets::split::Split,
+        jobs::{
+            event::LogEvent,
+            job::{FailureCode, StopReason},
+        },
         spec::{JobSpec, LossSpec, Stage},
-        split::Split,
     },
     protocol::{RunResult, TrainRun, WorkerMessage},
     worker::{

@@ -16,11 +16,13 @@ use super::{
 use crate::{
     digest,
     domain::{
-        evaluation::Evaluation,
-        job::FailureCode,
-        lr_curve::{LrCurve, LrFindEnd},
+        datasets::split::Split,
+        jobs::{
+            evaluation::Evaluation,
+            job::FailureCode,
+            lr_curve::{LrCurve, LrFindEnd},
+        },
         spec::Spec,
-        split::Split,
     },
     protocol::{
         Artifact, DatasetInput, EvaluateRun, LrFindRun, ManifestImage, RunResult, TrainResult, TrainRun,

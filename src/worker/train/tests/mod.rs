@@ -18,10 +18,12 @@ use tch::{Device, Tensor};
 use self::drawn::{Drawn, SIZE, base_weights, resize_to, uninterrupted};
 use crate::{
     domain::{
-        event::EpochEvent,
-        job::{FailureCode, StopReason},
-        model::ModelCard,
-        split::Split,
+        datasets::split::Split,
+        jobs::{
+            event::EpochEvent,
+            job::{FailureCode, StopReason},
+        },
+        models::model::ModelCard,
     },
     protocol::{RunResult, TrainResult, WeightsSource, WorkerMessage, frames::ModelFiles},
     worker::{

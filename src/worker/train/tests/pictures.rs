@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     digest,
-    domain::{job::FailureCode, spec::PreviewSpec, split::Split},
+    domain::{datasets::split::Split, jobs::job::FailureCode, spec::PreviewSpec},
     protocol::{KnownPack, ManifestImage, PACKS_FILE, PackSize, PreviewRun, RunResult, UsedPacks},
     worker::{
         augment::{Augmentation, Look},

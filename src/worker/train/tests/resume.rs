@@ -100,7 +100,7 @@ fn stopped_after_every_step(set: &Drawn, mut run: TrainRun) -> Vec<(u64, u32)> {
     assert_eq!(result.weights.sha256, expected.weights.sha256);
     assert_eq!(result.card, expected.card);
     let numbers = |events: &[_]| -> Vec<_> {
-        let number = |event: &crate::domain::event::EpochEvent| {
+        let number = |event: &crate::domain::jobs::event::EpochEvent| {
             (event.train_loss, event.train_accuracy, event.val_loss, event.lr)
         };
         events.iter().map(number).collect()

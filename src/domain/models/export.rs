@@ -3,8 +3,10 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{architecture::Architecture, name::Name};
-use crate::error::FieldError;
+use crate::{
+    domain::{architecture::Architecture, name::Name},
+    error::FieldError,
+};
 
 /// A kind of file that a model can be taken away in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]

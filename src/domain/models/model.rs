@@ -5,16 +5,15 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{
-    job::{Best, DatasetVersion},
-    model_import::ImportedFile,
+use super::{model_import::ImportedFile, preprocessing::Preprocessing};
+use crate::domain::{
+    datasets::split::SplitSpec,
+    id::{DatasetId, JobId, ModelId},
+    jobs::job::{Best, DatasetVersion},
     name::Name,
-    preprocessing::Preprocessing,
     spec::{Architecture, JobSpec},
-    split::SplitSpec,
     time::Timestamp,
 };
-use crate::id::{DatasetId, JobId, ModelId};
 
 /// The dataset that a model was trained on.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]

@@ -3,8 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::fields::Fields;
-use crate::domain::{architecture::Architecture, preprocessing::Resize};
+use crate::domain::{architecture::Architecture, models::preprocessing::Resize, spec::fields::Fields};
 
 /// The size of picture that the network sees.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -25,7 +24,7 @@ impl Default for ImageSpec {
     }
 }
 
-pub(super) fn parse(mut fields: Fields, architecture: Architecture) -> ImageSpec {
+pub(in crate::domain::spec) fn parse(mut fields: Fields, architecture: Architecture) -> ImageSpec {
     let image = ImageSpec {
         size: fields.integer("size", architecture.native_size().into(), 32, 1024) as u32,
         resize: fields.choice(

@@ -3,16 +3,17 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{
-    architecture::Architecture,
-    archive::ArchiveKind,
-    class_name,
-    preprocessing::{Preprocessing, Resize},
+use super::preprocessing::{Preprocessing, Resize};
+use crate::{
+    domain::{
+        architecture::Architecture,
+        datasets::{archive::ArchiveKind, class_name},
+    },
+    error::FieldError,
 };
-use crate::error::FieldError;
 
 /// How many of the first bytes are enough to tell what a file is.
-pub const ENOUGH: usize = super::archive::ENOUGH;
+pub const ENOUGH: usize = crate::domain::datasets::archive::ENOUGH;
 
 /// What can be imported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

@@ -3,9 +3,9 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{
+use crate::domain::{
     metrics::{self, BINS, Confusion, Logits, Verdict},
-    model::DatasetLineage,
+    models::model::DatasetLineage,
     spec::EvaluatedSplit,
 };
 
@@ -172,7 +172,7 @@ fn worst<'i>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{domain::name::Name, id::DatasetId};
+    use crate::domain::{id::DatasetId, name::Name};
 
     #[test]
     fn the_worst_mistakes_come_first_and_name_their_images() {

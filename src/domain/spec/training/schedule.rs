@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::fields::Fields;
+use crate::domain::spec::fields::Fields;
 
 /// The shape of the learning rate over the steps.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -41,7 +41,7 @@ pub struct ScheduleSpec {
     pub patience: Option<u32>,
 }
 
-pub(super) fn parse(mut fields: Fields, epochs: u32) -> ScheduleSpec {
+pub(in crate::domain::spec) fn parse(mut fields: Fields, epochs: u32) -> ScheduleSpec {
     use ScheduleName::{Constant, Cosine, OneCycle, Plateau, Step};
     let names = [
         ("constant", Constant),
@@ -99,7 +99,8 @@ fn refuse_others(fields: &mut Fields, schedule: &ScheduleSpec) {
 mod tests {
     use serde_json::{Value, json};
 
-    use super::{super::JobSpec, *};
+    use super::*;
+    use crate::domain::spec::JobSpec;
 
     fn parsed(schedule: Value) -> Result<ScheduleSpec, Vec<String>> {
         let told = |faults: Vec<crate::error::FieldError>| {

@@ -6,11 +6,13 @@ use utoipa::ToSchema;
 use super::{
     model::{DatasetLineage, Model, ModelSource},
     model_import::ImportedFile,
+};
+use crate::domain::{
+    id::{JobId, ModelId},
     name::Name,
     spec::Weights,
     time::Timestamp,
 };
-use crate::id::{JobId, ModelId};
 
 /// Most models of a lineage that are told.
 pub const MOST_STEPS: usize = 32;

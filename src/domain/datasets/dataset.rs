@@ -3,8 +3,11 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{job::WaitingFor, name::Name, spec::JobSpec, split::Split, time::Timestamp};
-use crate::{error::FieldError, id::DatasetId};
+use super::split::Split;
+use crate::{
+    domain::{id::DatasetId, jobs::job::WaitingFor, name::Name, spec::JobSpec, time::Timestamp},
+    error::FieldError,
+};
 
 /// How far a dataset has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

@@ -3,8 +3,12 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{dataset::DatasetError, name::Name, time::Timestamp};
-use crate::id::{DatasetId, UploadId};
+use super::dataset::DatasetError;
+use crate::domain::{
+    id::{DatasetId, UploadId},
+    name::Name,
+    time::Timestamp,
+};
 
 /// How far an upload is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::{backbone::Weights, fields::Fields};
+use super::backbone::Weights;
+use crate::domain::spec::fields::Fields;
 
 /// The rule by which weights follow gradients.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -62,7 +63,7 @@ fn no_layer_decay() -> f64 {
     1.0
 }
 
-pub(super) fn parse(mut fields: Fields, weights: &Weights) -> OptimizerSpec {
+pub(in crate::domain::spec) fn parse(mut fields: Fields, weights: &Weights) -> OptimizerSpec {
     let share = |value: f64| (0.0..=1.0).contains(&value);
     let share_rule = "must be from 0 to 1";
     let slower_backbone = if *weights == Weights::None { 1.0 } else { 0.1 };
@@ -159,7 +160,8 @@ fn parse_betas(fields: &mut Fields) -> [f64; 2] {
 mod tests {
     use serde_json::json;
 
-    use super::{super::JobSpec, *};
+    use super::*;
+    use crate::domain::spec::JobSpec;
 
     fn parsed(optimizer: Value) -> Result<OptimizerSpec, Vec<String>> {
         let told = |faults: Vec<crate::error::FieldError>| {

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::fields::Fields;
+use crate::domain::spec::fields::Fields;
 
 /// In which numbers convolutions compute while training. Weights, BatchNorm's statistics, the head, the loss and the optimiser are 32-bit
 /// floats in any case, and so is the model (mixed precision: Micikevicius et al. 2018, as torch.autocast).
@@ -20,7 +20,7 @@ pub enum Precision {
     Fp16,
 }
 
-pub(super) fn parse(root: &mut Fields) -> Precision {
+pub(in crate::domain::spec) fn parse(root: &mut Fields) -> Precision {
     let choices = [
         ("auto", Precision::Auto),
         ("fp32", Precision::Fp32),
@@ -34,7 +34,8 @@ pub(super) fn parse(root: &mut Fields) -> Precision {
 mod tests {
     use serde_json::json;
 
-    use super::{super::JobSpec, *};
+    use super::*;
+    use crate::domain::spec::JobSpec;
 
     #[test]
     fn a_precision_is_one_of_four_and_auto_by_default() {

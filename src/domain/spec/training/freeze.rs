@@ -4,12 +4,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::{
-    JobSpec,
-    backbone::{Backbone, Weights},
-    fields::Fields,
+use super::backbone::{Backbone, Weights};
+use crate::domain::{
+    architecture::Stage,
+    spec::{JobSpec, fields::Fields},
 };
-use crate::domain::architecture::Stage;
 
 /// Which stages do not learn. Their BatchNorm uses its stored statistics and does not change them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -52,7 +51,7 @@ impl JobSpec {
     }
 }
 
-pub(super) fn parse(root: &mut Fields, backbone: &Backbone) -> Freeze {
+pub(in crate::domain::spec) fn parse(root: &mut Fields, backbone: &Backbone) -> Freeze {
     let (architecture, weights) = (backbone.architecture, &backbone.weights);
     let default = if *weights == Weights::None {
         Freeze::None
@@ -95,7 +94,11 @@ pub(super) fn parse(root: &mut Fields, backbone: &Backbone) -> Freeze {
 }
 
 /// The epoch from which on everything learns.
-pub(super) fn parse_unfreezing(root: &mut Fields, freeze: Freeze, epochs: u32) -> Option<u32> {
+pub(in crate::domain::spec) fn parse_unfreezing(
+    root: &mut Fields,
+    freeze: Freeze,
+    epochs: u32,
+) -> Option<u32> {
     let epoch = root.optional_integer("unfreeze_at_epoch", 2, 10_000)? as u32;
     let conflict = match freeze {
         Freeze::None => {

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::data_directory::Misfit;
+use crate::domain::data_directory::Misfit;
 
 /// What the database says of blobs.
 #[derive(Clone, Debug, Default)]

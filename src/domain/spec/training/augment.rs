@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::fields::Fields;
+use crate::domain::spec::fields::Fields;
 
 /// Random changes to training images. They come in the order of torchvision's reference recipe: crop, flips, rotation, RandAugment,
 /// colours, erasing, then mixing with another image of the batch. Places that no pixel is left for get the mean colour.
@@ -89,7 +89,7 @@ impl Augment {
     }
 }
 
-pub(super) fn parse(mut fields: Fields) -> Augment {
+pub(in crate::domain::spec) fn parse(mut fields: Fields) -> Augment {
     let from_0_to = |limit: f64| move |value: f64| (0.0..=limit).contains(&value);
     let augment = Augment {
         horizontal_flip: fields.boolean("horizontal_flip", false),
@@ -124,7 +124,7 @@ fn check_views(augment: &Augment, fields: &Fields) {
 }
 
 /// Mixing needs a second image in the batch.
-pub(super) fn check_batch(augment: &Augment, batch_size: u32, fields: &Fields) {
+pub(in crate::domain::spec) fn check_batch(augment: &Augment, batch_size: u32, fields: &Fields) {
     if augment.mixes() && batch_size < 2 {
         let message = "`mixup` and `cutmix` mix the images of a batch; take at least 2, or leave them out";
         fields.fault("batch_size", "conflict", message);

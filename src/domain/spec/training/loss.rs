@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::fields::Fields;
+use crate::domain::spec::fields::Fields;
 
 /// What training makes small.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -42,7 +42,7 @@ pub struct LossSpec {
     pub imbalance: Imbalance,
 }
 
-pub(super) fn parse(mut fields: Fields) -> LossSpec {
+pub(in crate::domain::spec) fn parse(mut fields: Fields) -> LossSpec {
     let names = [
         ("cross_entropy", LossName::CrossEntropy),
         ("focal", LossName::Focal),
@@ -87,7 +87,8 @@ pub(super) fn parse(mut fields: Fields) -> LossSpec {
 mod tests {
     use serde_json::{Value, json};
 
-    use super::{super::JobSpec, *};
+    use super::*;
+    use crate::domain::spec::JobSpec;
 
     #[test]
     fn each_loss_has_settings_of_its_own() {

@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{job::JobStatus, time::Timestamp};
+use super::job::JobStatus;
+use crate::domain::time::Timestamp;
 
 /// What an event is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
@@ -160,6 +161,6 @@ pub struct RewindEvent {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct EndEvent {
     pub status: JobStatus,
-    pub model: Option<crate::id::ModelId>,
+    pub model: Option<crate::domain::id::ModelId>,
     pub error: Option<super::job::JobError>,
 }

@@ -6,9 +6,8 @@ use utoipa::ToSchema;
 use super::{
     dataset::{Class, SplitCounts},
     split::SplitSpec,
-    time::Timestamp,
 };
-use crate::id::DatasetId;
+use crate::domain::{id::DatasetId, time::Timestamp};
 
 /// What made a version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

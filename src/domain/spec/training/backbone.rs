@@ -3,8 +3,10 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::fields::Fields;
-use crate::domain::architecture::{Architecture, WeightsOrigin};
+use crate::domain::{
+    architecture::{Architecture, WeightsOrigin},
+    spec::fields::Fields,
+};
 
 /// Where the base weights come from, as the spec says it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,7 +59,7 @@ pub struct Backbone {
     pub weights: Weights,
 }
 
-pub(super) fn parse(mut fields: Fields) -> Backbone {
+pub(in crate::domain::spec) fn parse(mut fields: Fields) -> Backbone {
     let architectures = Architecture::ALL.map(|architecture| (architecture.as_str(), architecture));
     let architecture = fields.choice("architecture", Architecture::default(), &architectures);
     let default = match architecture.weights() {

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::fields::Fields;
+use crate::domain::spec::fields::Fields;
 
 /// The layer that tells the classes.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -13,7 +13,7 @@ pub struct HeadSpec {
     pub dropout: f64,
 }
 
-pub(super) fn parse(mut fields: Fields) -> HeadSpec {
+pub(in crate::domain::spec) fn parse(mut fields: Fields) -> HeadSpec {
     let head = HeadSpec {
         dropout: fields.number("dropout", 0.0, "must be at least 0 and below 1", |share| {
             (0.0..1.0).contains(&share)

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::fields::Fields;
+use crate::domain::spec::fields::Fields;
 
 /// A value of validation that tells better epochs from worse ones.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -29,7 +29,7 @@ pub struct EarlyStopping {
     pub min_delta: f64,
 }
 
-pub(super) fn parse(root: &mut Fields) -> Option<EarlyStopping> {
+pub(in crate::domain::spec) fn parse(root: &mut Fields) -> Option<EarlyStopping> {
     let mut fields = root.optional_object("early_stopping")?;
     let monitors = [
         ("val_loss", Monitor::ValLoss),
@@ -50,7 +50,8 @@ pub(super) fn parse(root: &mut Fields) -> Option<EarlyStopping> {
 mod tests {
     use serde_json::{Value, json};
 
-    use super::{super::JobSpec, *};
+    use super::*;
+    use crate::domain::spec::JobSpec;
 
     #[test]
     fn it_is_asked_for_by_an_object_and_off_without_one() {

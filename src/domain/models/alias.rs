@@ -3,8 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{name::Name, spec::Weights, time::Timestamp};
-use crate::id::ModelId;
+use crate::domain::{id::ModelId, name::Name, spec::Weights, time::Timestamp};
 
 /// A name that stands for one model at a time. It works wherever a model's does.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]

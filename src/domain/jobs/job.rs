@@ -3,13 +3,13 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{
+use super::predictions::BatchPredictions;
+use crate::domain::{
+    id::{DatasetId, JobId, ModelId},
     name::Name,
-    predictions::BatchPredictions,
     spec::{JobKind, Spec},
     time::Timestamp,
 };
-use crate::id::{DatasetId, JobId, ModelId};
 
 /// `queued -> running -> succeeded | failed | cancelled`, and `running -> queued` when an attempt is interrupted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

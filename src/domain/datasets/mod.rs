@@ -1,0 +1,10 @@
+//! Datasets: what an archive may hold, versions, classes, splits.
+
+pub mod archive;
+pub mod class_name;
+pub mod content;
+pub mod dataset;
+pub mod image_folder;
+pub mod split;
+pub mod upload;
+pub mod version;

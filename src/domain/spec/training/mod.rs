@@ -1,0 +1,12 @@
+//! What a training can be told, field by field.
+
+pub mod augment;
+pub mod backbone;
+pub mod early_stopping;
+pub mod freeze;
+pub mod head;
+pub mod image_spec;
+pub mod loss;
+pub mod optimizer;
+pub mod precision;
+pub mod schedule;
