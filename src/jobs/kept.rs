@@ -9,7 +9,7 @@ use std::{
     time::SystemTime,
 };
 
-use super::{blocking::blocking, paths};
+use super::{blocking::blocking, children::paths};
 use crate::error::{Kind, Result};
 
 /// The folders of one kind of such files.

@@ -5,55 +5,40 @@
 //! what it tells. `leftovers` goes before all of it. Nothing here opens an archive or a tensor, and no state here outlives the process: the
 //! database has it all.
 
-mod activations;
-mod adding;
-mod attempt;
-mod batch;
 mod blocking;
-mod child;
+mod children;
 mod context;
-mod devices;
+mod datasets;
 mod disk;
-mod exports;
-mod failure;
-mod importing;
-mod ingest;
 mod insist;
 mod kept;
-mod leftovers;
 mod locks;
-mod packs;
-mod paths;
-mod prepare;
-mod preview;
-mod recorder;
-mod revise;
-mod scheduler;
-mod settle;
-mod slots;
-mod supervisor;
+mod models;
+mod queue;
 mod sweeper;
 #[cfg(test)]
 mod tests;
-mod thumbnails;
-mod upgrade;
-mod waited;
-mod weights;
 
 use std::{future::Future, path::PathBuf, sync::Arc};
 
 use tokio::sync::watch;
 
-pub use self::{
-    adding::{Added, Labels},
-    batch::{Batch, Packed},
-    context::JobsContext,
-    exports::Exported,
-    importing::Import,
-    revise::{Revised, Target},
-    slots::DeviceState,
+use self::{
+    blocking::blocking,
+    children::{leftovers::Leftovers, paths::Passing},
+    context::Context,
+    datasets::revise::Wish,
 };
-use self::{blocking::blocking, context::Context, leftovers::Leftovers, paths::Passing, revise::Wish};
+pub use self::{
+    context::JobsContext,
+    datasets::{
+        adding::{Added, Labels},
+        batch::{Batch, Packed},
+        revise::{Revised, Target},
+    },
+    models::{exports::Exported, importing::Import},
+    queue::slots::DeviceState,
+};
 use crate::{
     domain::{
         datasets::{dataset::Dataset, split::SplitSpec},
@@ -78,11 +63,11 @@ pub fn start(context: JobsContext) -> Jobs {
     // Before anything of this server's can lie there.
     let leftovers = Leftovers::find(&context.paths);
     spawn(&context, |context| leftovers.clear(context));
-    spawn(&context, devices::run);
-    spawn(&context, scheduler::run);
-    spawn(&context, ingest::run);
+    spawn(&context, queue::devices::run);
+    spawn(&context, queue::scheduler::run);
+    spawn(&context, datasets::ingest::run);
     spawn(&context, sweeper::run);
-    spawn(&context, upgrade::run);
+    spawn(&context, datasets::upgrade::run);
     spawn(&context, disk::run);
     context.tasks.close();
     Jobs(context)
@@ -111,7 +96,7 @@ impl Jobs {
     /// # Errors
     /// Too many at once, too slow, or a failure of the worker.
     pub async fn preview(&self, dataset: Dataset, spec: PreviewSpec) -> Result<Vec<u8>> {
-        preview::preview(&self.0, dataset, spec).await
+        datasets::preview::preview(&self.0, dataset, spec).await
     }
 
     /// A thumbnail of an image, JPEG, its longer side at most `side` pixels long. `segment` is the one that the image lies in.
@@ -125,7 +110,7 @@ impl Jobs {
         image: u32,
         side: u32,
     ) -> Result<Vec<u8>> {
-        thumbnails::thumbnail(&self.0, dataset, segment, image, side).await
+        datasets::thumbnails::thumbnail(&self.0, dataset, segment, image, side).await
     }
 
     /// A model as other programs take it.
@@ -133,7 +118,7 @@ impl Jobs {
     /// # Errors
     /// Too many at once, too slow, no room, or a failure of the worker.
     pub async fn export(&self, model: &Model, spec: ExportSpec) -> Result<Exported> {
-        exports::export(&self.0, model, spec).await
+        models::exports::export(&self.0, model, spec).await
     }
 
     /// Labels images anew, moves them or takes them out: the dataset at the version that this makes.
@@ -142,7 +127,7 @@ impl Jobs {
     /// `version-changed`, `dataset-not-ready`, and what is wrong with the edits.
     pub async fn edit_images(&self, target: Target, edits: Vec<(u32, ImageEdit)>) -> Result<Dataset> {
         let pin = self.0.blobs.pin().await;
-        Ok(revise::revise(&self.0, target, Wish::Edit(edits), &pin)
+        Ok(datasets::revise::revise(&self.0, target, Wish::Edit(edits), &pin)
             .await?
             .dataset)
     }
@@ -153,7 +138,7 @@ impl Jobs {
     /// `version-changed`, `dataset-not-ready`.
     pub async fn divide(&self, target: Target, spec: SplitSpec) -> Result<(Dataset, bool)> {
         let pin = self.0.blobs.pin().await;
-        let revised = revise::revise(&self.0, target, Wish::Split(spec), &pin).await?;
+        let revised = datasets::revise::revise(&self.0, target, Wish::Split(spec), &pin).await?;
         Ok((revised.dataset, revised.changed))
     }
 
@@ -162,8 +147,8 @@ impl Jobs {
     /// # Errors
     /// As [`Jobs::add_images`].
     pub fn check_addition(&self, dataset: &Dataset, target: &Target, labels: &Labels) -> Result<()> {
-        revise::check_target(dataset, target)?;
-        revise::check_labels(dataset, labels.class.as_deref())
+        datasets::revise::check_target(dataset, target)?;
+        datasets::revise::check_labels(dataset, labels.class.as_deref())
     }
 
     /// Where images go on their way to [`Jobs::add_images`].
@@ -178,7 +163,7 @@ impl Jobs {
     /// # Errors
     /// `version-changed`, `dataset-not-ready`, and what is wrong with the labels.
     pub async fn add_images(&self, target: Target, packed: Packed, labels: Labels) -> Result<Added> {
-        adding::add(&self.0, target, packed, labels).await
+        datasets::adding::add(&self.0, target, packed, labels).await
     }
 
     /// Makes a model of a file that somebody brought, or says which one it is already.
@@ -186,7 +171,7 @@ impl Jobs {
     /// # Errors
     /// What is wrong with the file; too many at once, too slow, or a failure of the worker.
     pub async fn import_model(&self, import: Import<'_>) -> Result<ImportedModel> {
-        importing::import(&self.0, import).await
+        models::importing::import(&self.0, import).await
     }
 
     /// What a running job waits for, if it does.
@@ -197,7 +182,7 @@ impl Jobs {
     /// What the reading of a dataset's archive waits for, if it does.
     pub fn reading_waits_for(&self, dataset: &DatasetId) -> Option<WaitingFor> {
         let waits = &self.0.waits;
-        (waits.contains(dataset) || waits.contains(&ingest::ARCHIVES)).then_some(WaitingFor::Disk)
+        (waits.contains(dataset) || waits.contains(&datasets::ingest::ARCHIVES)).then_some(WaitingFor::Disk)
     }
 
     /// The folder of an attempt. It is there while the job is unfinished.

@@ -9,7 +9,7 @@ use std::{collections::HashSet, fmt::Display, sync::Arc, time::Duration};
 
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::{blocking::blocking, context::Context, exports, paths, thumbnails};
+use super::{blocking::blocking, children::paths, context::Context, datasets::thumbnails, models::exports};
 use crate::{
     blobs::{Grace, Swept},
     domain::{

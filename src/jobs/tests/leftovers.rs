@@ -9,7 +9,10 @@ use super::*;
 use crate::{
     domain::{datasets::dataset::DatasetStatus, jobs::job::JobStatus},
     fixtures::Lifeline,
-    jobs::{context::Context, paths::Paths, waited},
+    jobs::{
+        children::{paths::Paths, waited},
+        context::Context,
+    },
     process::{FreedMemory, lock},
     protocol::{RunSpec, Segment, ThumbnailsRun},
 };

@@ -63,7 +63,7 @@ async fn jobs_of_a_server_that_was_killed_run_again() {
         .unwrap()
         .unwrap();
     assert_eq!(claimed.id, job);
-    let left = super::super::paths::Paths::new(&stand.config.data_dir).run_dir(&job, 1);
+    let left = crate::jobs::children::paths::Paths::new(&stand.config.data_dir).run_dir(&job, 1);
     std::fs::create_dir_all(&left).unwrap();
     std::fs::write(left.join("checkpoint-3.safetensors"), b"state").unwrap();
     std::fs::write(left.join("result.json"), b"{}").unwrap();
@@ -80,7 +80,7 @@ async fn jobs_of_a_server_that_was_killed_run_again() {
 #[tokio::test]
 async fn a_result_that_lies_in_the_folder_of_an_attempt_before_it_begins_does_not_count() {
     let (stand, _, job) = with_job(json!({"max_attempts": 1})).await;
-    let folder = super::super::paths::Paths::new(&stand.config.data_dir).run_dir(&job, 1);
+    let folder = crate::jobs::children::paths::Paths::new(&stand.config.data_dir).run_dir(&job, 1);
     std::fs::create_dir_all(&folder).unwrap();
     let result = r#"{"outcome":"failed","code":"diverged","message":"of another time"}"#;
     std::fs::write(folder.join("result.json"), result).unwrap();

@@ -5,7 +5,7 @@ use serde_json::json;
 use super::*;
 use crate::{
     domain::spec::JobSpec,
-    jobs::{context::Context, weights::resolve},
+    jobs::{context::Context, queue::weights::resolve},
     protocol::WeightsSource,
 };
 

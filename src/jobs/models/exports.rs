@@ -9,13 +9,6 @@ use std::{
     time::Duration,
 };
 
-use super::{
-    blocking::blocking,
-    context::Context,
-    kept::{self, Cache},
-    paths::{self, absolute},
-    waited::{self, WaitedRun},
-};
 use crate::{
     digest,
     domain::{
@@ -23,6 +16,15 @@ use crate::{
         models::{export::ExportSpec, model::Model},
     },
     error::{Error, Kind, Result},
+    jobs::{
+        blocking::blocking,
+        children::{
+            paths::{self, absolute},
+            waited::{self, WaitedRun},
+        },
+        context::Context,
+        kept::{self, Cache},
+    },
     private,
     protocol::{Artifact, ExportRun, RunResult, RunSpec, frames::ModelFiles},
     store::ModelBlobs,

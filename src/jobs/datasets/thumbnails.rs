@@ -10,17 +10,17 @@ use std::{
     path::Path,
 };
 
-use super::{
-    blocking::blocking,
-    context::Context,
-    kept::{self, Cache},
-    prepare::segment_as_files,
-    waited::{self, WaitedRun},
-};
 use crate::{
     digest,
     domain::id::DatasetId,
     error::{Error, Kind, Result},
+    jobs::{
+        blocking::blocking,
+        children::waited::{self, WaitedRun},
+        context::Context,
+        kept::{self, Cache},
+        queue::prepare::segment_as_files,
+    },
     manifest, private, process,
     protocol::{Artifact, ManifestImage, RunResult, RunSpec, ThumbnailsRun},
     store::SegmentFiles,

@@ -12,17 +12,6 @@ use std::{
 
 use tokio::{sync::mpsc, try_join};
 
-use super::{
-    blocking::blocking,
-    child::{self, End},
-    context::Context,
-    disk::{self, DiskWait},
-    failure,
-    insist::insist,
-    packs,
-    paths::absolute,
-    supervisor::Stop,
-};
 use crate::{
     blobs::Pin,
     domain::{
@@ -31,6 +20,19 @@ use crate::{
         jobs::job::{FailureCode, JobError, WaitingFor},
     },
     error::{Kind, Result},
+    jobs::{
+        blocking::blocking,
+        children::{
+            child::{self, End},
+            failure,
+            paths::absolute,
+            supervisor::Stop,
+        },
+        context::Context,
+        disk::{self, DiskWait},
+        insist::insist,
+        queue::packs,
+    },
     process::{self, log::Log},
     protocol::{IngestResult, IngestRun, Refusal, RunResult, RunSpec, WorkerMessage},
     store::{DatasetToIngest, NewSegment, Topic},
@@ -268,7 +270,7 @@ async fn finish(context: &Context, dataset: &DatasetToIngest, result: IngestResu
 }
 
 /// Takes in the images that a child has read, and their pixels.
-pub(super) async fn adopt_segment(
+pub(in crate::jobs) async fn adopt_segment(
     context: &Context,
     dir: &Path,
     result: &IngestResult,

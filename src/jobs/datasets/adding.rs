@@ -12,12 +12,8 @@ use std::{
 
 use super::{
     batch::{Packed, place_of},
-    blocking::blocking,
-    context::Context,
     ingest::{PACK_SIDE, adopt_segment},
-    packs, paths,
     revise::{Addition, Revised, Target, Wish, revise},
-    waited,
 };
 use crate::{
     domain::{
@@ -28,6 +24,12 @@ use crate::{
         id::DatasetId,
     },
     error::{Error, Kind, Result},
+    jobs::{
+        blocking::blocking,
+        children::{paths, waited},
+        context::Context,
+        queue::packs,
+    },
     manifest::revision::AddedImage,
     process,
     protocol::{Artifact, IngestResult, IngestRun, ManifestImage, RunResult, RunSpec},

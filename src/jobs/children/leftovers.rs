@@ -13,14 +13,11 @@ use std::{
 
 use tokio::time::sleep;
 
-use super::{
-    blocking::blocking,
-    context::Context,
-    paths::{self, PASSING, Paths},
-};
+use super::paths::{self, PASSING, Paths};
 use crate::{
     domain::id::{DatasetId, JobId},
     error::Result,
+    jobs::{blocking::blocking, context::Context},
     process::{lock, log},
 };
 

@@ -3,12 +3,11 @@
 
 use std::{fs, path::Path};
 
-use super::context::Context;
 use crate::{
     config::Config,
     domain::spec::{Architecture, JobSpec, Weights},
     error::{Kind, Result},
-    jobs::paths::absolute,
+    jobs::{children::paths::absolute, context::Context},
     protocol::{HubSource, WeightsSource},
 };
 

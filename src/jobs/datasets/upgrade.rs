@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use super::context::Context;
 use crate::{
     domain::datasets::dataset::Class,
     error::{Error, Result},
+    jobs::context::Context,
     manifest::{self, Summary, Tally},
 };
 

@@ -4,15 +4,15 @@
 
 use std::{path::Path, time::Duration};
 
-use super::{
-    context::Context,
-    prepare::as_files,
-    waited::{self, WaitedRun},
-};
 use crate::{
     digest,
     domain::{datasets::dataset::Dataset, spec::PreviewSpec},
     error::{Error, Kind, Result},
+    jobs::{
+        children::waited::{self, WaitedRun},
+        context::Context,
+        queue::prepare::as_files,
+    },
     process,
     protocol::{Artifact, PreviewRun, RunResult, RunSpec},
 };

@@ -4,9 +4,7 @@
 use std::{path::Path, time::Duration};
 
 use super::{
-    blocking::blocking,
     child::{self, End},
-    context::Context,
     failure,
     paths::Passing,
     supervisor::Stop,
@@ -18,6 +16,7 @@ use crate::{
         jobs::job::{FailureCode, JobError},
     },
     error::{Error, Kind, Result},
+    jobs::{blocking::blocking, context::Context},
     process::log::Log,
     protocol::{Artifact, RunResult, RunSpec},
 };

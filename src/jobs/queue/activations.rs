@@ -2,11 +2,11 @@
 //!
 //! All of it is a cache. A failure here is told to the operator and costs later jobs time, never this job its model.
 
-use super::{context::Context, paths::absolute};
 use crate::{
     blobs::Pin,
     domain::jobs::job::DatasetVersion,
     error::Result,
+    jobs::{children::paths::absolute, context::Context},
     protocol::{KnownActivations, UsedActivations},
     store::{ClaimedJob, NewActivations},
 };

@@ -11,7 +11,7 @@ use tokio::{
     io::{AsyncSeekExt, AsyncWriteExt, BufWriter},
 };
 
-use super::paths::Passing;
+use crate::jobs::children::paths::Passing;
 
 /// Size of the blocks that a tar file consists of, and of the header that stands before each file in it.
 const BLOCK: usize = 512;

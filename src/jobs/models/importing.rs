@@ -7,11 +7,6 @@ use std::{path::Path, time::Duration};
 
 use tokio::time::timeout;
 
-use super::{
-    context::Context,
-    paths::absolute,
-    waited::{self, WaitedRun},
-};
 use crate::{
     domain::{
         jobs::job::{FailureCode, JobError},
@@ -19,6 +14,13 @@ use crate::{
         name::Name,
     },
     error::{Error, FieldError, Kind, Result},
+    jobs::{
+        children::{
+            paths::absolute,
+            waited::{self, WaitedRun},
+        },
+        context::Context,
+    },
     process,
     protocol::{ImportContents, ImportRun, Refusal, RunResult, RunSpec},
     store::{ImportedModel, NewModel},

@@ -8,7 +8,6 @@ use std::{
     path::Path,
 };
 
-use super::context::Context;
 use crate::{
     blobs::Pin,
     domain::{
@@ -20,6 +19,7 @@ use crate::{
         id::DatasetId,
     },
     error::{Error, FieldError, Kind, Result},
+    jobs::context::Context,
     limits::IngestLimits,
     manifest::{
         self,

@@ -5,10 +5,10 @@
 
 use std::io;
 
-use super::{context::Context, paths::absolute};
 use crate::{
     domain::id::DatasetId,
     error::{Error, Result},
+    jobs::{children::paths::absolute, context::Context},
     protocol::{KnownPack, PACKS_FILE, UsedPacks},
     store::{ClaimedJob, NewPack},
 };

@@ -1,6 +1,6 @@
 //! What the child of a claimed job is to do, by the kind of the job: everything that the job names, looked up and checked again.
 
-use super::{activations, attempt::Verdict, context::Context, failure, packs, paths::absolute, weights};
+use super::{activations, attempt::Verdict, packs, weights};
 use crate::{
     domain::{
         datasets::dataset::Dataset,
@@ -9,6 +9,10 @@ use crate::{
         spec::{BatchPredictSpec, EvaluateSpec, JobSpec, Spec},
     },
     error::{Error, FieldError, Kind, Result},
+    jobs::{
+        children::{failure, paths::absolute},
+        context::Context,
+    },
     process,
     protocol::{
         BatchPredictRun, DatasetInput, EvaluateRun, JobRun, LrFindRun, RunSpec, Segment, TrainRun,

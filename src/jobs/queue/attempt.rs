@@ -5,20 +5,21 @@ use std::{sync::Arc, time::Duration};
 
 use tokio_util::sync::CancellationToken;
 
-use super::{
-    blocking::blocking,
-    child::{self, End},
-    context::Context,
-    disk, failure,
-    prepare::prepare,
-    recorder::Recorder,
-    settle::settle,
-    supervisor::Stop,
-};
+use super::{prepare::prepare, recorder::Recorder, settle::settle};
 use crate::{
     domain::{
         jobs::job::{FailureCode, JobError},
         spec::JobKind,
+    },
+    jobs::{
+        blocking::blocking,
+        children::{
+            child::{self, End},
+            failure,
+            supervisor::Stop,
+        },
+        context::Context,
+        disk,
     },
     protocol::{Artifact, PredictedResult, RunResult, RunSpec, TrainResult},
     store::{ClaimedJob, Topic},

@@ -11,7 +11,6 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::disk::{DiskWait, DiskWaits};
 use crate::{
     domain::{
         id::JobId,
@@ -21,6 +20,7 @@ use crate::{
         },
     },
     error::Kind,
+    jobs::disk::{DiskWait, DiskWaits},
     protocol::WorkerMessage,
     store::{JobUpdate, Store},
 };

@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 use tokio::sync::mpsc;
 
 use super::{
-    context::Context,
     failure,
     supervisor::{Outcome, Report, Run, Stop, supervise},
 };
 use crate::{
     domain::jobs::job::JobError,
     error::Error,
+    jobs::context::Context,
     process::log::Log,
     protocol::{RunResult, WorkerMessage},
 };

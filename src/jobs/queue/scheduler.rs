@@ -5,12 +5,13 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{attempt, context::Context, insist::insist};
+use super::attempt;
 use crate::{
     domain::{
         jobs::job::{FailureCode, JobError},
         time::Timestamp,
     },
+    jobs::{context::Context, insist::insist},
     store::{ClaimedJob, Interruption, Topic},
 };
 

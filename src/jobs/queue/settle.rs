@@ -3,9 +3,6 @@
 use super::{
     activations,
     attempt::{self, Verdict},
-    context::Context,
-    disk, failure,
-    insist::insist,
     packs,
 };
 use crate::{
@@ -18,6 +15,7 @@ use crate::{
         models::model::DatasetLineage,
     },
     error::{Error, Kind, Result},
+    jobs::{children::failure, context::Context, disk, insist::insist},
     protocol::{Artifact, PredictedResult, TrainResult},
     store::{ClaimedJob, Interruption, NewModel},
 };

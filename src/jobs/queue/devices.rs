@@ -5,9 +5,9 @@ use std::{ffi::OsStr, sync::Arc, time::Duration};
 use anyhow::{Context as _, bail};
 use tokio::io::AsyncReadExt;
 
-use super::{blocking::blocking, context::Context, paths::Passing};
 use crate::{
     domain::spec::DeviceChoice,
+    jobs::{blocking::blocking, children::paths::Passing, context::Context},
     process::{self, FreedMemory},
     protocol::Device,
 };

@@ -1,0 +1,12 @@
+//! From a queued job to its end: who takes it, what its child is given, what its end means.
+
+pub mod activations;
+pub mod attempt;
+pub mod devices;
+pub mod packs;
+pub mod prepare;
+pub mod recorder;
+pub mod scheduler;
+pub mod settle;
+pub mod slots;
+pub mod weights;
