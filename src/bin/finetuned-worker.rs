@@ -17,14 +17,17 @@ use clap::{Parser, Subcommand};
 // All that the worker knows of the library: its modules say `crate::domain` and so on, and there is nothing else to be reached.
 #[cfg(test)]
 use crate::domain::id;
-use finetuned::{digest, domain, limits, protocol};
 
 use self::worker::{
-    child::{Reporter, StopFlag},
     device, fault,
     one_shot::{self, EXIT_INTERNAL},
-    parent, predict, sample,
+    predict, sample,
 };
+use crate::worker::process::{
+    child::{Reporter, StopFlag},
+    parent,
+};
+use finetuned::{digest, domain, limits, protocol};
 
 /// Trains and predicts for `finetuned`, which starts it.
 #[derive(Parser)]

@@ -2,23 +2,18 @@
 //! no database, no socket of its own (except the hub's, for weights), no configuration.
 
 pub mod augment;
-pub mod bundle;
-pub mod child;
 pub mod device;
-pub mod disk;
 pub mod export;
 pub mod fault;
+pub mod files;
 pub mod import;
 pub mod ingest;
 pub mod nets;
 pub mod one_shot;
-pub mod parent;
 pub mod pixels;
 pub mod predict;
-pub mod rows;
+pub mod process;
 pub mod sample;
-pub mod state;
-pub mod stored;
 pub mod thumbnails;
 pub mod train;
 pub mod weights;

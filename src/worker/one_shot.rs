@@ -9,16 +9,18 @@ use std::{fs, path::Path};
 use anyhow::Context;
 use rustix::process::{self, Resource, Rlimit};
 
+use super::process::{
+    child::{Reporter, RunDir, StopFlag, Stopped},
+    disk,
+    stored::damage_in,
+};
 use crate::{
     domain::jobs::job::{FailureCode, JobError},
     protocol::{EXIT_DISK_FULL, EXIT_STOPPED, ImportRun, IngestRun, RunResult, RunSpec},
     worker::{
-        child::{Reporter, RunDir, StopFlag, Stopped},
-        device, disk, export,
+        device, export,
         fault::{self, TorchFault},
-        import, ingest, pixels,
-        stored::damage_in,
-        thumbnails, train,
+        import, ingest, pixels, thumbnails, train,
     },
 };
 

@@ -12,9 +12,11 @@ use memmap2::Mmap;
 use rayon::{ThreadPoolBuilder, prelude::*};
 
 use super::{
-    child::{RunDir, StopFlag, Stopped},
     pixels::{self, Picture, PictureView},
-    stored::{self, crc32},
+    process::{
+        child::{RunDir, StopFlag, Stopped},
+        stored::{self, crc32},
+    },
 };
 use crate::{
     digest,
@@ -143,7 +145,7 @@ fn fitted(width: u32, height: u32, side: u32) -> (u32, u32) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{domain::datasets::split::Split, worker::stored::tests::flipping};
+    use crate::{domain::datasets::split::Split, worker::process::stored::tests::flipping};
 
     #[test]
     fn pictures_keep_their_proportion_and_are_never_made_larger() {

@@ -19,10 +19,12 @@ use tch::Device;
 
 use self::archive::Archive;
 use super::{
-    bundle,
-    child::{RunDir, StopFlag, Stopped},
+    files::{
+        bundle,
+        state::{self, StateDict},
+    },
     nets::Network,
-    state::{self, StateDict},
+    process::child::{RunDir, StopFlag, Stopped},
 };
 use crate::{
     domain::models::{export::ExportFormat, model::ModelCard},

@@ -11,7 +11,7 @@ use crate::{
         model::ModelCard,
         preprocessing::{Preprocessing, Resize},
     },
-    worker::{bundle, state},
+    worker::files::{bundle, state},
 };
 
 /// Most classes that the card for people lists.

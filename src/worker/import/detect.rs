@@ -1,6 +1,6 @@
 //! Which network some weights are of, told by the shapes of its convolutions: no two of the networks that are known share them.
 
-use crate::{domain::spec::Architecture, worker::state::StateDict};
+use crate::{domain::spec::Architecture, worker::files::state::StateDict};
 
 /// The network whose convolutions have exactly these shapes.
 pub fn architecture(weights: &StateDict) -> Option<Architecture> {

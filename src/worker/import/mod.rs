@@ -15,11 +15,13 @@ use tch::{Device, Kind, Tensor};
 
 use self::refusal::Refusal;
 use super::{
-    bundle::{self, BundleFault},
-    child::{Reporter, RunDir, StopFlag, Stopped},
     device,
+    files::{
+        bundle::{self, BundleFault},
+        state::{self, StateDict},
+    },
     nets::Network,
-    state::{self, StateDict},
+    process::child::{Reporter, RunDir, StopFlag, Stopped},
 };
 use crate::{
     digest,

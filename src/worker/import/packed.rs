@@ -10,13 +10,13 @@ use crate::{
     limits::IngestLimits,
     protocol::ImportRun,
     worker::{
-        bundle::{CARD_FILE, WEIGHTS_FILE},
-        child::{Reporter, RunDir, StopFlag},
+        files::bundle::{CARD_FILE, WEIGHTS_FILE},
         ingest::{
             archive::{self, Contents, Entry, Gauge, Kind},
             pulse::Pulse,
             rejection::Rejection,
         },
+        process::child::{Reporter, RunDir, StopFlag},
     },
 };
 

@@ -2,7 +2,7 @@
 
 use crate::{
     protocol,
-    worker::{fault::TorchFault, state::StateFault},
+    worker::{fault::TorchFault, files::state::StateFault},
 };
 
 /// Longest message, in characters: names of tensors are a stranger's, and may be as long as the file.

@@ -17,7 +17,7 @@ use crate::{
         spec::JobSpec,
     },
     protocol,
-    worker::bundle::{CARD_FILE, WEIGHTS_FILE},
+    worker::files::bundle::{CARD_FILE, WEIGHTS_FILE},
 };
 
 const CLASSES: [&str; 3] = ["ants", "bees", "wasps"];

@@ -6,25 +6,15 @@
 //! Entries are never written under their own names, and memory does not grow with the size of the images, only with their number.
 
 pub mod archive;
-mod arrange;
 mod budget;
-mod catalogue;
-mod checks;
-mod layout;
-mod listing;
-mod manifest;
-mod near;
+mod names;
 mod output;
-mod path;
 mod pipeline;
 pub mod pulse;
 pub mod rejection;
-mod sentences;
-mod tables;
+mod report;
 #[cfg(test)]
 mod tests;
-mod twins;
-mod warnings;
 
 use std::{
     fs,
@@ -36,14 +26,14 @@ use std::{
 use anyhow::{Context, anyhow, ensure};
 
 use self::{
-    catalogue::{Catalogue, Stored, catalogue},
-    listing::{Listing, Verdict},
+    names::listing::{Listing, Verdict},
     output::{HashedFile, Output},
     pipeline::{Decoded, Pipeline},
     pulse::Pulse,
     rejection::Rejection,
+    report::catalogue::{Catalogue, Stored, catalogue},
 };
-use super::{
+use super::process::{
     child::{Reporter, RunDir, StopFlag, Stopped},
     stored::crc32,
 };
@@ -113,7 +103,7 @@ fn archive_is_sound(spec: &IngestRun, stop: &StopFlag) -> io::Result<bool> {
 
 fn ingest(spec: &IngestRun, dir: &RunDir, pulse: &Pulse<'_>) -> anyhow::Result<RunResult> {
     pulse.beat()?;
-    let mut listing = listing::list(&spec.archive, &spec.limits, pulse)?;
+    let mut listing = names::listing::list(&spec.archive, &spec.limits, pulse)?;
     let (stored, outputs) = store_images(spec, dir, pulse, &mut listing)?;
     pulse.hold(SYNC);
     // Most of the time the disk has little left to do; what it has goes on while the images are compared.

@@ -14,7 +14,7 @@ use serde::Serialize;
 use crate::{
     digest::Hasher,
     protocol::{Artifact, BulkFile},
-    worker::{child::RunDir, disk::OutputFile},
+    worker::process::{child::RunDir, disk::OutputFile},
 };
 
 /// Bytes between two looks at how much of the disk is free.

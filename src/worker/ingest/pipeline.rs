@@ -22,7 +22,7 @@ use anyhow::{Context, anyhow, ensure};
 use super::{
     archive::{self, Contents, Gauge},
     budget::Budget,
-    listing::{DAMAGED, Listed, Settled, Verdict},
+    names::listing::{DAMAGED, Listed, Settled, Verdict},
     pulse::Pulse,
 };
 use crate::{

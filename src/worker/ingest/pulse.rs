@@ -8,7 +8,7 @@ use std::{
 
 use crate::{
     protocol::WorkerMessage,
-    worker::child::{Reporter, StopFlag, Stopped},
+    worker::process::child::{Reporter, StopFlag, Stopped},
 };
 
 /// Time between two signs of life; the server waits far longer for one.

@@ -14,7 +14,7 @@ use crate::{
         init::Init,
         tensors::{Role, TensorDesign},
     },
-    worker::state::StateDict,
+    worker::files::state::StateDict,
 };
 
 /// Hands out tensors and remembers them under their names.

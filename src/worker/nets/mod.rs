@@ -32,11 +32,9 @@ use self::{
     layers::Mode,
     tree::{Tree, sequence},
 };
-use crate::{
-    domain::architecture::{
-        Architecture, Stage, layer::Layer, network::NetworkDesign, tensors::TensorDesign,
-    },
-    worker::state::StateDict,
+use super::files::state::StateDict;
+use crate::domain::architecture::{
+    Architecture, Stage, layer::Layer, network::NetworkDesign, tensors::TensorDesign,
 };
 
 pub use self::binder::LoadFault;

@@ -17,9 +17,9 @@ use crate::{
     domain::{architecture::Architecture, models::preprocessing::Preprocessing, spec::JobSpec},
     protocol::WeightsSource,
     worker::{
-        child::{Reporter, StopFlag},
+        files::state::StateDict,
         pixels,
-        state::StateDict,
+        process::child::{Reporter, StopFlag},
         weights,
     },
 };

@@ -21,7 +21,7 @@ use crate::{
         network::NetworkDesign,
         shape::Shape,
     },
-    worker::state::StateDict,
+    worker::files::state::StateDict,
 };
 
 /// Side of the images that they are for, in pixels.

@@ -104,7 +104,7 @@ pub(in crate::worker) fn likeliest(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::worker::bundle::tests::card;
+    use crate::worker::files::bundle::tests::card;
 
     #[test]
     fn probabilities_are_the_softmax_in_falling_order() {

@@ -11,7 +11,7 @@ use super::{Request, lru::Lru, models::Unloadable, pipe::Replies, queue::Queue};
 use crate::{
     domain::models::model::ModelCard,
     protocol::frames::{ModelFiles, PredictInput, PredictOutcome, PredictTask},
-    worker::{bundle, pixels},
+    worker::{files::bundle, pixels},
 };
 
 /// Cards that are kept in memory.

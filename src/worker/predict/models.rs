@@ -15,9 +15,11 @@ use crate::{
     domain::models::model::ModelCard,
     protocol::frames::{ModelFiles, PredictOutcome},
     worker::{
-        bundle::{self, BundleFault},
+        files::{
+            bundle::{self, BundleFault},
+            state::StateDict,
+        },
         nets::{Network, folded::Folded, layers::channels_last},
-        state::StateDict,
     },
 };
 

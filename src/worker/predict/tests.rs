@@ -15,11 +15,13 @@ use crate::{
         self, ModelFiles, PredictInput, PredictOutcome, PredictReply, PredictRequest, PredictTask,
     },
     worker::{
-        bundle::{self, tests::card},
-        child::RunDir,
+        files::{
+            bundle::{self, tests::card},
+            state::StateDict,
+        },
         nets::Network,
         pixels,
-        state::StateDict,
+        process::child::RunDir,
     },
 };
 

@@ -3,11 +3,9 @@
 use std::ops::Range;
 
 use super::{
-    data::Data,
-    feed::Batches,
-    halt::Halt,
+    input::{data::Data, feed::Batches, portion::Portion},
     learner::{Learner, Outcome, Part},
-    portion::Portion,
+    progress::halt::Halt,
 };
 
 /// Adds them up for the pictures at these places among the training images, which `batches` gives next; `steps` were before. Lowers the

@@ -8,24 +8,23 @@ use std::cell::Cell;
 use tch::{Kind, Tensor};
 
 use super::{
+    input::{mixing::Labels, portion::Portion},
     judge::Judge,
     loss::{self, Loss},
-    mixing::Labels,
     optimizer::{Average, Optimizer},
-    portion::Portion,
     precision::LossScale,
 };
 use crate::{
     domain::spec::{JobSpec, Stage},
     worker::{
         fault::{self, TorchFault},
+        files::state::StateDict,
         nets::{
             LoadFault, Network,
             dropout::{Chance, Dropout},
             eval::EvalStages,
             layers::Mode,
         },
-        state::StateDict,
     },
 };
 

@@ -2,7 +2,7 @@
 
 use tch::{Device, Kind, Reduction, Tensor};
 
-use super::balance;
+use super::input::balance;
 use crate::domain::spec::{Imbalance, LossName, LossSpec};
 
 /// The label that libtorch passes over; none of ours is negative.

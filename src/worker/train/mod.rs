@@ -7,55 +7,32 @@
 //! none. Nothing here talks to the server except through its [`Reporter`], and nothing outlives the
 //! run but files in its directory.
 
-mod balance;
-mod batch_predict;
-mod best;
-mod budget;
-mod checkpoint;
-mod damages;
-mod data;
-mod evaluate;
-mod feed;
+mod checkpoints;
 mod gradients;
-mod halt;
-mod history;
+mod input;
 mod judge;
-mod keeper;
 mod learner;
-mod loader;
 mod loss;
-mod lr_find;
-mod meter;
-mod mixing;
 mod optimizer;
-mod outputs;
-mod pack;
-mod pack_file;
 mod plan;
-mod portion;
 mod precision;
-mod preview;
+mod progress;
 mod publish;
-mod pulse;
-mod remarks;
 mod schedule;
 mod session;
 mod setup;
-mod teller;
-mod views;
+mod tasks;
 
 #[cfg(test)]
 mod tests;
 
-pub use self::preview::preview;
-use self::{halt::Halt, session::Session};
+pub use self::tasks::preview::preview;
+use self::{progress::halt::Halt, session::Session};
+use super::process::child::{Reporter, RunDir, StopFlag, Stopped};
 use crate::{
     domain::jobs::job::{FailureCode, JobError},
     protocol::{BatchPredictRun, EvaluateRun, LrFindRun, RunResult, TrainResult, TrainRun},
-    worker::{
-        child::{Reporter, RunDir, StopFlag, Stopped},
-        fault::{self, TorchFault},
-    },
+    worker::fault::{self, TorchFault},
 };
 
 /// Trains a model as `run` says and leaves it, and its checkpoints, in `dir`. Gives up the thread's and libtorch's number of threads to
@@ -79,7 +56,7 @@ pub fn evaluate(
     stop: &StopFlag,
 ) -> anyhow::Result<RunResult> {
     told(
-        || evaluate::evaluate(run, dir, reporter, stop),
+        || tasks::evaluate::evaluate(run, dir, reporter, stop),
         || batch_too_large(&run.common.device, run.spec.batch_size),
     )
 }
@@ -92,7 +69,7 @@ pub fn batch_predict(
     stop: &StopFlag,
 ) -> anyhow::Result<RunResult> {
     told(
-        || batch_predict::batch_predict(run, dir, reporter, stop),
+        || tasks::batch_predict::batch_predict(run, dir, reporter, stop),
         || batch_too_large(&run.common.device, run.spec.batch_size),
     )
 }
@@ -105,7 +82,7 @@ pub fn find_lr(
     stop: &StopFlag,
 ) -> anyhow::Result<RunResult> {
     told(
-        || lr_find::find_lr(run, dir, reporter, stop),
+        || tasks::lr_find::find_lr(run, dir, reporter, stop),
         || out_of_memory(&run.train),
     )
 }

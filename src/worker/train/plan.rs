@@ -4,7 +4,7 @@
 
 use std::ops::Range;
 
-use super::balance;
+use super::input::balance;
 use crate::{
     domain::{
         random::{Draws, Stream},

@@ -1,6 +1,6 @@
 //! From the best weights to a model bundle and its evaluation, the last act of a training.
 
-use super::{halt::Halt, outputs, session::Outcome, setup::Ground};
+use super::{progress::halt::Halt, session::Outcome, setup::Ground, tasks::outputs};
 use crate::{
     domain::{
         jobs::evaluation::{Evaluation, Subject},
@@ -9,7 +9,7 @@ use crate::{
         spec::EvaluatedSplit,
     },
     protocol::{TrainResult, TrainRun},
-    worker::{bundle, child::RunDir},
+    worker::{files::bundle, process::child::RunDir},
 };
 
 /// Name of the evaluation in the run directory.

@@ -1,6 +1,6 @@
 //! The learning rate as a function of the step, and with `plateau` of what the epochs before have reached. Nothing here has a state.
 
-use super::history::{self, Judged};
+use super::checkpoints::history::{self, Judged};
 use crate::domain::spec::{JobSpec, Monitor, ScheduleName, ScheduleSpec};
 
 /// The learning rate of the head over a run.

@@ -5,21 +5,27 @@ use std::time::{Duration, Instant};
 use tch::Tensor;
 
 use super::{
-    best::{self, Best},
-    checkpoint::{Checkpoint, Position, SavedBest},
-    feed::{Batches, Feed},
+    checkpoints::{
+        best::{self, Best},
+        checkpoint::{Checkpoint, Position, SavedBest},
+        history::{self, Judged},
+        writer::Keeper,
+    },
     gradients,
-    halt::Halt,
-    history::{self, Judged},
-    keeper::Keeper,
+    input::{
+        feed::{Batches, Feed},
+        portion::Portion,
+    },
     learner::{self, Learner, Outcome as Learned},
-    meter::{self, Meter, Score, Step, Sums},
-    outputs,
-    portion::Portion,
-    pulse::Pulse,
-    remarks,
+    progress::{
+        halt::Halt,
+        meter::{self, Meter, Score, Step, Sums},
+        pulse::Pulse,
+        remarks,
+    },
     schedule::Schedule,
     setup::{self, Ground},
+    tasks::outputs,
 };
 use crate::{
     domain::{
@@ -33,8 +39,8 @@ use crate::{
     },
     protocol::{TrainRun, UsedActivations, WorkerMessage},
     worker::{
-        child::{Reporter, RunDir, StopFlag},
-        state::StateDict,
+        files::state::StateDict,
+        process::child::{Reporter, RunDir, StopFlag},
         weights::BaseWeights,
     },
 };

@@ -5,16 +5,19 @@ use std::sync::Arc;
 use tch::{Device, Kind};
 
 use super::{
-    best::Best,
-    checkpoint::{self, Checkpoint, Machine},
-    data::{self, Data},
-    halt::Halt,
+    checkpoints::{
+        best::Best,
+        checkpoint::{self, Checkpoint, Machine},
+    },
+    input::{
+        data::{self, Data},
+        pack::{Pack, Side},
+    },
     learner::Learner,
     loss::Loss,
-    pack::{Pack, Side},
     plan::Plan,
     precision,
-    pulse::Pulse,
+    progress::{halt::Halt, pulse::Pulse},
     session::Start,
 };
 use crate::{
@@ -24,9 +27,9 @@ use crate::{
     },
     protocol::{DatasetInput, TrainRun, WorkerMessage},
     worker::{
-        child::{Reporter, RunDir, StopFlag},
         device,
         nets::{HeadOrigin, LoadFault, Network, winograd},
+        process::child::{Reporter, RunDir, StopFlag},
         weights::{self, BaseWeights},
     },
 };

@@ -17,7 +17,7 @@ use super::fault::HubFault;
 use crate::{
     digest,
     protocol::{HubSource, WorkerMessage},
-    worker::child::{Reporter, StopFlag},
+    worker::process::child::{Reporter, StopFlag},
 };
 
 /// Name of the file on the hub and in the cache.

@@ -19,8 +19,8 @@ use super::{
 use crate::{
     protocol::{HubSource, WorkerMessage},
     worker::{
-        child::{Reporter, StopFlag},
-        state,
+        files::state,
+        process::child::{Reporter, StopFlag},
     },
 };
 

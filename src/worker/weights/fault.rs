@@ -2,7 +2,7 @@
 
 use std::io;
 
-use crate::worker::state::StateFault;
+use crate::worker::files::state::StateFault;
 
 /// Why a file of the hub is not in the cache. Texts name no path and no address with secrets in it.
 #[derive(Debug, thiserror::Error)]

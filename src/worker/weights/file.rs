@@ -5,7 +5,7 @@
 use std::{fs::File, io::Read, path::Path};
 
 use super::torch_file::{self, TorchFileFault};
-use crate::worker::state::{self, StateDict, StateFault};
+use crate::worker::files::state::{self, StateDict, StateFault};
 
 /// Why a file gave no weights. Messages name no path: the caller says which file it was.
 #[derive(Debug, thiserror::Error)]

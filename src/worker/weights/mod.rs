@@ -16,6 +16,10 @@ mod torch_file;
 
 use std::{fs, path::Path, time::Duration};
 
+use super::{
+    files::state::{self, StateDict},
+    process::child::{Reporter, StopFlag},
+};
 use crate::{
     digest,
     domain::{
@@ -24,10 +28,6 @@ use crate::{
         spec::Architecture,
     },
     protocol::{HubSource, WeightsSource, WorkerMessage},
-    worker::{
-        child::{Reporter, StopFlag},
-        state::{self, StateDict},
-    },
 };
 use fault::HubFault;
 

@@ -23,9 +23,11 @@ use crate::{
     },
     protocol::{HubSource, WeightsSource},
     worker::{
-        child::{Reporter, StopFlag},
-        state::{self, StateDict},
-        stored::tests::flipping,
+        files::state::{self, StateDict},
+        process::{
+            child::{Reporter, StopFlag},
+            stored::tests::flipping,
+        },
     },
 };
 

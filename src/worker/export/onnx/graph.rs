@@ -6,7 +6,7 @@ use tch::Tensor;
 use super::messages::{
     ATTRIBUTE_FLOAT, ATTRIBUTE_INT, ATTRIBUTE_INTS, AttributeProto, FLOAT, INT64, NodeProto, TensorProto,
 };
-use crate::worker::state::{self, StateDict};
+use crate::worker::files::state::{self, StateDict};
 
 /// A graph that is being built of a model's tensors.
 pub struct Graph<'a> {

@@ -10,8 +10,8 @@ use crate::{
     domain::{architecture::Architecture, models::export::ExportFormat},
     worker::{
         export::tests::{TEMPERATURE, model, pictures},
+        files::state::{self, StateDict},
         nets::{Network, vocabulary},
-        state::{self, StateDict},
     },
 };
 

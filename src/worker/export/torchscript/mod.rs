@@ -15,7 +15,7 @@ use tch::{CModule, Kind, TchError, Tensor};
 
 use self::modules::{Module, Slot};
 use super::{Archive, Model};
-use crate::worker::state::{self, StateDict};
+use crate::worker::files::state::{self, StateDict};
 
 /// The folder that everything in the archive lies in; nobody looks at its name.
 const ROOT: &str = "model";

@@ -5,7 +5,7 @@
 use tch::{Kind, Tensor};
 
 use super::{Module, Slot, modules::NAMESPACE};
-use crate::worker::state::StateDict;
+use crate::worker::files::state::StateDict;
 
 const PROTO_2: &[u8] = b"\x80\x02";
 const STOP: u8 = b'.';

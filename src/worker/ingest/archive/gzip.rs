@@ -61,7 +61,7 @@ mod tests {
     use flate2::{Compression, write::GzEncoder};
 
     use super::*;
-    use crate::worker::child::{Reporter, StopFlag};
+    use crate::worker::process::child::{Reporter, StopFlag};
 
     fn packed(data: &[u8]) -> Vec<u8> {
         let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());

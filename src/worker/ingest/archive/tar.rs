@@ -16,7 +16,7 @@ use super::{
     gzip::Members,
     is_damage,
 };
-use crate::worker::ingest::{path, rejection::Rejection};
+use crate::worker::ingest::{names::path, rejection::Rejection};
 
 const BLOCK: usize = 512;
 const CUT_SHORT: &str = "the archive is damaged or cut short; upload it again as a whole";

@@ -22,7 +22,7 @@ use super::{
     is_damage,
     spans::Spans,
 };
-use crate::worker::ingest::{path, rejection::Rejection};
+use crate::worker::ingest::{names::path, rejection::Rejection};
 
 const NO_TABLE: &str = "the zip archive's table of contents is missing or damaged, as when a file is cut short; upload it again as a whole";
 

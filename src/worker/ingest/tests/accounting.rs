@@ -1,7 +1,7 @@
 use std::io::{self, Write};
 
 use super::*;
-use crate::worker::{pixels, stored::tests::flipping};
+use crate::worker::{pixels, process::stored::tests::flipping};
 
 #[test]
 fn every_entry_is_accounted_for_by_name() {

@@ -6,8 +6,8 @@ use super::{conv::Conv, tree::Tree};
 use crate::{
     domain::architecture::layer::{Activation, BatchNorm2d, Conv2d, Layer, Op, joined},
     worker::{
+        files::state::StateDict,
         nets::{fused::After, layers::channels_last, leaf::Leaf},
-        state::StateDict,
     },
 };
 

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     domain::architecture::{Stage, network::NetworkDesign, shape::Shape},
-    worker::state::StateDict,
+    worker::files::state::StateDict,
 };
 
 /// Stages in a row, in eval mode, their BatchNorms folded into the convolutions.

@@ -6,8 +6,8 @@ use tch::{Device, Tensor};
 use crate::{
     domain::spec::Stage,
     worker::{
+        files::state::StateDict,
         nets::{LoadFault, Network},
-        state::StateDict,
     },
 };
 

@@ -19,7 +19,7 @@ use self::{
 };
 use crate::{
     domain::spec::{JobSpec, OptimizerName, OptimizerSpec},
-    worker::{nets::Parameter, state::StateDict},
+    worker::{files::state::StateDict, nets::Parameter},
 };
 
 /// What the names of saved tensors begin with; the parameter's name follows.

@@ -25,13 +25,13 @@ use crate::{
         frames::ModelFiles,
     },
     worker::{
-        bundle,
-        child::{Reporter, RunDir, StopFlag, Stopped},
+        files::bundle,
         nets::{Network, input},
         pixels, predict,
+        process::child::{Reporter, RunDir, StopFlag, Stopped},
         train::{
             self,
-            batch_predict::{Place, classify},
+            tasks::batch_predict::{Place, classify},
         },
     },
 };

@@ -26,10 +26,13 @@ use crate::{
         DatasetInput, JobRun, ManifestImage, RunResult, Segment, TrainRun, WeightsSource, WorkerMessage,
     },
     worker::{
-        child::{Reporter, RunDir, StopFlag},
+        files::state,
         nets::Network,
-        pixels, state,
-        stored::crc32,
+        pixels,
+        process::{
+            child::{Reporter, RunDir, StopFlag},
+            stored::crc32,
+        },
     },
 };
 

@@ -13,7 +13,7 @@ use crate::{
             Parameter,
             tests::{distance, values},
         },
-        train::{history::Judged, loss::Loss, optimizer::Optimizer, schedule::Schedule},
+        train::{checkpoints::history::Judged, loss::Loss, optimizer::Optimizer, schedule::Schedule},
     },
 };
 

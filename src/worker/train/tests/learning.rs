@@ -21,14 +21,14 @@ use crate::{
     },
     protocol::{RunResult, TrainRun, WorkerMessage},
     worker::{
-        child::RunDir,
+        files::state::{self, StateDict},
         nets::{Network, tests::pictures},
-        state::{self, StateDict},
+        process::child::RunDir,
         train::{
-            checkpoint::{self, Checkpoint, SavedBest},
+            checkpoints::checkpoint::{self, Checkpoint, SavedBest},
+            input::mixing::Labels,
             learner::{Learner, Part},
             loss::Loss,
-            mixing::Labels,
         },
     },
 };

@@ -29,7 +29,7 @@ use crate::{
         WorkerMessage,
     },
     worker::{
-        child::{Reporter, RunDir, StopFlag, Stopped},
+        process::child::{Reporter, RunDir, StopFlag, Stopped},
         train,
     },
 };

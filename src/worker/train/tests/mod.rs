@@ -27,11 +27,13 @@ use crate::{
     },
     protocol::{RunResult, TrainResult, WeightsSource, WorkerMessage, frames::ModelFiles},
     worker::{
-        bundle,
-        child::RunDir,
+        files::{
+            bundle,
+            state::{self, StateDict},
+        },
         nets::{Network, input},
         pixels,
-        state::{self, StateDict},
+        process::child::RunDir,
     },
 };
 

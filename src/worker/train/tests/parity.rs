@@ -12,9 +12,9 @@ use crate::{
             winograd,
         },
         train::{
+            input::mixing::Labels,
             learner::{Learner, Part},
             loss::Loss,
-            mixing::Labels,
             optimizer::Optimizer,
         },
     },

@@ -12,10 +12,12 @@ use crate::{
     protocol::{KnownPack, ManifestImage, PACKS_FILE, PackSize, PreviewRun, RunResult, UsedPacks},
     worker::{
         augment::{Augmentation, Look},
-        child::{Reporter, RunDir, StopFlag},
         pixels::{self, Picture},
-        stored::tests::flipping,
-        train::{preview, setup},
+        process::{
+            child::{Reporter, RunDir, StopFlag},
+            stored::tests::flipping,
+        },
+        train::{setup, tasks::preview},
     },
 };
 

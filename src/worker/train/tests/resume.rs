@@ -11,9 +11,11 @@ use super::{
 use crate::{
     protocol::{TrainRun, WorkerMessage},
     worker::{
-        child::{RunDir, Stopped},
-        stored::tests::flipping,
-        train::checkpoint,
+        process::{
+            child::{RunDir, Stopped},
+            stored::tests::flipping,
+        },
+        train::checkpoints::checkpoint,
     },
 };
 

@@ -19,7 +19,7 @@ use tch::{Device, Kind, TchError, Tensor};
 use zip::{CompressionMethod, ZipArchive, read::ZipFile, result::ZipError};
 
 use self::pickle::{Described, PickleFault, Storage, shown};
-use crate::worker::state::{self, StateDict};
+use crate::worker::files::state::{self, StateDict};
 
 /// Most bytes of numbers that are read. A ResNet-152 has 242 MB.
 const MAX_BYTES: u64 = 2 << 30;

@@ -1,0 +1,5 @@
+//! Tensors and models as files.
+
+pub mod bundle;
+pub mod rows;
+pub mod state;

@@ -1,0 +1,189 @@
+//! Pass one: every entry of the archive by name and kind, and what follows from the names alone.
+//!
+//! The layout can be told only once all paths are known, and a tar.gz cannot be gone back in; so names come first, pixels second
+//! (`pipeline`). Files whose name does not say "image" are asked by their first bytes.
+
+use std::{borrow::Cow, collections::HashMap, path::Path};
+
+use super::{
+    arrange::arrange,
+    manifest::Missing,
+    path::{self, PathFault},
+    tables::Tables,
+};
+use crate::{
+    domain::datasets::{
+        dataset::{Layout, Outcome, Structure},
+        split::Split,
+    },
+    limits::IngestLimits,
+    worker::{
+        ingest::{
+            archive::{self, Contents, Entry, Gauge, Kind},
+            pulse::Pulse,
+            rejection::Rejection,
+        },
+        pixels::{self, Content},
+    },
+};
+
+/// Why an entry is no image of the dataset.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settled {
+    /// [`Outcome::Skipped`] or [`Outcome::Ignored`].
+    pub outcome: Outcome,
+    pub code: &'static str,
+    pub message: Cow<'static, str>,
+}
+
+impl Settled {
+    pub fn skipped(code: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            outcome: Outcome::Skipped,
+            code,
+            message: message.into(),
+        }
+    }
+
+    pub fn ignored(code: &'static str, message: &'static str) -> Self {
+        Self {
+            outcome: Outcome::Ignored,
+            code,
+            message: message.into(),
+        }
+    }
+}
+
+/// What is known of an entry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Not a file, not reported; it counts as an entry.
+    Folder,
+    /// Looks like an image: pass two decides.
+    Candidate,
+    Settled(Settled),
+    Used,
+}
+
+/// One entry, in the order of the archive.
+#[derive(Clone, Debug)]
+pub struct Listed {
+    /// As it may be shown.
+    pub path: String,
+    /// Index into [`Listing::classes`], and its split, where it has a place.
+    pub class: Option<u32>,
+    pub split: Option<Split>,
+    pub verdict: Verdict,
+}
+
+/// The whole archive, by name.
+pub struct Listing {
+    pub entries: Vec<Listed>,
+    pub layout: Layout,
+    pub structure: Structure,
+    /// Lines of manifests whose file is not there.
+    pub missing: Vec<Missing>,
+    /// Tables that could be manifests and are none, because the folders say more, as they may be shown.
+    pub tables_not_used: Vec<String>,
+    /// Names of all class folders that hold or should hold images, sorted. Those of which no image can be used drop out later.
+    pub classes: Vec<String>,
+    /// Class folders that hold nothing that looks like an image, as they may be shown.
+    pub empty_folders: Vec<String>,
+}
+
+/// Reads the names. Errors: a [`Rejection`], or a failing disk.
+pub fn list(archive: &Path, limits: &IngestLimits, pulse: &Pulse<'_>) -> anyhow::Result<Listing> {
+    let mut entries = Vec::new();
+    let mut tables = Tables::new(limits);
+    let gauge = Gauge::new(limits, pulse);
+    archive::visit(archive, &gauge, &mut |entry| {
+        let listed = Listed {
+            path: path::shown(entry.name, limits.max_path_bytes),
+            class: None,
+            split: None,
+            verdict: verdict(entry, limits, &mut |bytes| tables.add(entries.len(), bytes))?,
+        };
+        entries.push(listed);
+        Ok(())
+    })?;
+    settle_replaced(&mut entries);
+    let tables = tables.candidates(&entries);
+    arrange(entries, &tables, limits)
+}
+
+/// `table` is given what may be a table, whole.
+fn verdict(
+    entry: &mut Entry<'_>,
+    limits: &IngestLimits,
+    table: &mut dyn FnMut(&[u8]),
+) -> anyhow::Result<Verdict> {
+    let skipped = |code, message: &'static str| Ok(Verdict::Settled(Settled::skipped(code, message)));
+    let parts = match path::parts(entry.name, limits.max_path_bytes) {
+        Ok(parts) => parts,
+        Err(PathFault::Escape) => {
+            return Err(Rejection::path_escape(&path::shown(entry.name, limits.max_path_bytes)).into());
+        }
+        Err(PathFault::Unusable { .. }) if entry.kind == Kind::Folder => return Ok(Verdict::Folder),
+        Err(PathFault::Unusable { code, message }) => return skipped(code, message),
+    };
+    match entry.kind {
+        Kind::Folder => return Ok(Verdict::Folder),
+        _ if path::is_hidden(&parts) => {
+            let message = "a hidden file, or one that a system left behind";
+            return Ok(Verdict::Settled(Settled::ignored("hidden", message)));
+        }
+        Kind::NotAFile => return skipped("not_a_file", "a link or a special file; pack the file itself"),
+        Kind::Encrypted => return skipped("encrypted", "encrypted; pack it without a password"),
+        Kind::UnsupportedCompression => {
+            return skipped(
+                "unsupported_compression",
+                "packed in a way that is not taken; pack it with deflate",
+            );
+        }
+        Kind::Damaged => return skipped("damaged", DAMAGED),
+        Kind::File => {}
+    }
+    let extension = parts.last().map(|name| path::extension(name)).unwrap_or_default();
+    if pixels::EXTENSIONS.contains(&extension.as_str()) {
+        return Ok(Verdict::Candidate);
+    }
+    let may_be_table = Tables::EXTENSIONS.contains(&extension.as_str());
+    let bytes = match may_be_table {
+        false => entry.head()?,
+        true => match entry.contents()? {
+            Contents::Whole(bytes) => bytes,
+            Contents::TooLarge => {
+                return skipped("too_large", "the table is too large to be read; divide it");
+            }
+            Contents::Damaged => return skipped("damaged", DAMAGED),
+        },
+    };
+    if pixels::content(&bytes) != Content::NotAnImage {
+        return Ok(Verdict::Candidate);
+    }
+    if may_be_table {
+        table(&bytes);
+    }
+    Ok(Verdict::Settled(Settled::ignored("not_an_image", "not an image")))
+}
+
+pub const DAMAGED: &str = "damaged inside the archive; pack it again";
+
+/// Of several entries with one path the last counts, as it does when an archive is unpacked.
+fn settle_replaced(entries: &mut [Listed]) {
+    let mut last: HashMap<String, usize> = HashMap::new();
+    for index in 0..entries.len() {
+        if entries[index].verdict != Verdict::Candidate {
+            continue;
+        }
+        if let Some(earlier) = last.insert(parts_of(&entries[index].path).join("/"), index) {
+            let message = "the archive holds a later file of the same path, which is used instead";
+            entries[earlier].verdict = Verdict::Settled(Settled::ignored("replaced", message));
+        }
+    }
+}
+
+/// Candidates have paths that were found good, and showing them changes no separator.
+pub fn parts_of(shown: &str) -> Vec<String> {
+    path::parts(shown, usize::MAX).unwrap_or_default()
+}

@@ -1,0 +1,189 @@
+//! What the dataset is, once every image has been seen: its classes, its manifest, its report.
+
+use super::{checks, warnings};
+use crate::{
+    domain::datasets::{
+        content::ContentDigest,
+        dataset::{Class, Layout, Outcome, ReportEntry, ReportSummary, SplitCounts},
+    },
+    protocol::ManifestImage,
+    worker::{
+        ingest::names::{
+            listing::{Listed, Listing, Verdict},
+            manifest::Missing,
+            path,
+        },
+        pixels::{Fingerprint, Mode},
+    },
+};
+
+/// An image that was stored, and what was seen of it.
+pub struct Stored {
+    pub image: ManifestImage,
+    pub mode: Mode,
+    pub fingerprint: Fingerprint,
+}
+
+/// Characters of a missing file's name that are shown.
+const MISSING_SHOWN: usize = 512;
+
+/// A dataset that was read.
+pub struct Catalogue {
+    pub layout: Layout,
+    pub classes: Vec<Class>,
+    pub splits: SplitCounts,
+    pub content_sha256: String,
+    /// In the order of their paths; `id` is the place in it.
+    pub images: Vec<ManifestImage>,
+    /// In the order of the archive.
+    pub report: Vec<ReportEntry>,
+    pub summary: ReportSummary,
+}
+
+/// Puts together what was listed and what was stored. `stored` are the used images in the order of the archive, their `class` the
+/// listing's; classes without a usable image drop out here.
+pub fn catalogue(listing: Listing, mut stored: Vec<Stored>) -> Catalogue {
+    let Listing {
+        entries,
+        layout,
+        structure,
+        missing,
+        tables_not_used,
+        classes: listed_classes,
+        mut empty_folders,
+    } = listing;
+    let used = used_per_class(&stored, listed_classes.len());
+    let mut renumbered = vec![None; listed_classes.len()];
+    let mut classes = Vec::new();
+    for (number, (name, counted)) in listed_classes.iter().zip(used).enumerate() {
+        if counted.total() == 0 {
+            empty_folders.push(name.clone());
+            continue;
+        }
+        renumbered[number] = Some(classes.len() as u32);
+        classes.push(Class {
+            name: name.clone(),
+            index: classes.len() as u32,
+            images: counted.total(),
+            splits: Some(counted),
+        });
+    }
+    for Stored { image, .. } in &mut stored {
+        image.class = image.class.and_then(|class| renumbered[class as usize]);
+    }
+    let mut splits = SplitCounts::default();
+    stored.iter().for_each(|stored| splits.add(stored.image.split));
+    let mut report = report(&entries, &listed_classes, checks::codes(&stored));
+    report.extend(missing.iter().map(|missing| missing_entry(missing, &entries)));
+
+    let mut summary = summary(&report);
+    summary.warnings = [
+        warnings::about_entries(&report),
+        warnings::about_modes(&stored).into_iter().collect(),
+        warnings::about_tables(&tables_not_used).into_iter().collect(),
+        warnings::about_classes(&classes, &splits, &empty_folders),
+        warnings::about_splits(&structure, &entries, &splits),
+    ]
+    .concat();
+    summary.structure = Some(structure);
+    let mut images: Vec<ManifestImage> = stored.into_iter().map(|stored| stored.image).collect();
+    images.sort_by(|a, b| a.path.cmp(&b.path));
+    for (id, image) in (0..).zip(&mut images) {
+        image.id = id;
+    }
+    Catalogue {
+        layout,
+        content_sha256: content_sha256(&classes, &images),
+        classes,
+        splits,
+        images,
+        report,
+        summary,
+    }
+}
+
+fn content_sha256(classes: &[Class], images: &[ManifestImage]) -> String {
+    let mut content = ContentDigest::default();
+    for image in images {
+        let class = image.class.map(|class| classes[class as usize].name.as_str());
+        content.add(class, image.split, &image.sha256);
+    }
+    content.finish()
+}
+
+fn used_per_class(stored: &[Stored], classes: usize) -> Vec<SplitCounts> {
+    let mut counts = vec![SplitCounts::default(); classes];
+    for Stored { image, .. } in stored {
+        if let Some(class) = image.class {
+            counts[class as usize].add(image.split);
+        }
+    }
+    counts
+}
+
+/// Every entry but the folders. `codes` are those of the used images, in the order of the archive.
+fn report(entries: &[Listed], classes: &[String], codes: Vec<Vec<&'static str>>) -> Vec<ReportEntry> {
+    let mut codes = codes.into_iter();
+    entries
+        .iter()
+        .filter_map(|entry| {
+            let (outcome, codes, message) = match &entry.verdict {
+                Verdict::Folder => return None,
+                // Pass two has decided on every candidate, so none is left.
+                Verdict::Used | Verdict::Candidate => {
+                    let codes = codes.next().unwrap_or_default();
+                    (
+                        Outcome::Used,
+                        codes.into_iter().map(str::to_owned).collect(),
+                        None,
+                    )
+                }
+                Verdict::Settled(settled) => (
+                    settled.outcome,
+                    vec![settled.code.to_owned()],
+                    Some(settled.message.clone().into_owned()),
+                ),
+            };
+            Some(ReportEntry {
+                path: entry.path.clone(),
+                outcome,
+                class: entry.class.map(|class| classes[class as usize].clone()),
+                split: entry.split,
+                codes,
+                message,
+            })
+        })
+        .collect()
+}
+
+/// A file that a table names and the archive does not hold. It is no entry, but whoever wrote the table meant it as one.
+fn missing_entry(missing: &Missing, entries: &[Listed]) -> ReportEntry {
+    let message = format!(
+        "line {} of `{}` names it, and the archive does not hold it under this path",
+        missing.line, entries[missing.table].path
+    );
+    ReportEntry {
+        path: path::shown(&missing.file, MISSING_SHOWN),
+        outcome: Outcome::Skipped,
+        class: None,
+        split: None,
+        codes: vec!["missing_file".to_owned()],
+        message: Some(message),
+    }
+}
+
+fn summary(report: &[ReportEntry]) -> ReportSummary {
+    let mut summary = ReportSummary::default();
+    for entry in report {
+        match entry.outcome {
+            Outcome::Used => summary.used += 1,
+            Outcome::Skipped => summary.skipped += 1,
+            Outcome::Ignored => summary.ignored += 1,
+        }
+        let has = |code: &str| u64::from(entry.codes.iter().any(|known| known == code));
+        summary.duplicates += has("duplicate");
+        summary.leaks += has("leak");
+        summary.near_duplicates += has("near_duplicate");
+    }
+    summary
+}

@@ -1,0 +1,8 @@
+//! What a person should know of a dataset: what was left out and why, what is doubtful.
+
+pub mod catalogue;
+pub mod checks;
+pub mod near;
+pub mod sentences;
+pub mod twins;
+pub mod warnings;

@@ -1,0 +1,224 @@
+//! What a person should know about a dataset before training on it, in sentences.
+
+use std::collections::BTreeMap;
+
+use super::{catalogue::Stored, checks, sentences::sentences};
+use crate::{
+    domain::datasets::{
+        dataset::{Class, DatasetWarning, Outcome, ReportEntry, SplitCounts, Structure},
+        split::Split,
+    },
+    worker::{
+        ingest::names::listing::{Listed, Verdict},
+        pixels::Mode,
+    },
+};
+
+/// A few are enough to find the rest in the report.
+const EXAMPLES: usize = 5;
+/// Largest class : smallest class from which on it is said.
+const IMBALANCE: u64 = 10;
+
+/// Collects a count and a few examples.
+#[derive(Default)]
+struct Found {
+    count: u64,
+    examples: Vec<String>,
+}
+
+impl Found {
+    fn add(&mut self, example: &str) {
+        self.count += 1;
+        if self.examples.len() < EXAMPLES {
+            self.examples.push(example.to_owned());
+        }
+    }
+
+    fn of<'a>(examples: impl IntoIterator<Item = &'a str>) -> Self {
+        let mut found = Self::default();
+        examples.into_iter().for_each(|example| found.add(example));
+        found
+    }
+
+    /// None where there is nothing to say. `{}` in the sentence becomes the count.
+    fn warning(self, code: &str, one: &str, many: &str) -> Option<DatasetWarning> {
+        let sentence = if self.count == 1 { one } else { many };
+        (self.count > 0).then(|| DatasetWarning {
+            code: code.to_owned(),
+            message: sentence.replace("{}", &self.count.to_string()),
+            count: self.count,
+            examples: self.examples,
+        })
+    }
+}
+
+/// About single entries: those that were skipped, by code, then twins.
+pub fn about_entries(report: &[ReportEntry]) -> Vec<DatasetWarning> {
+    let mut by_code: BTreeMap<&str, Found> = BTreeMap::new();
+    let modes = [
+        Mode::Colour,
+        Mode::Grey,
+        Mode::Transparent,
+        Mode::Cmyk,
+        Mode::Deep,
+    ]
+    .map(Mode::code);
+    for entry in report.iter().filter(|entry| entry.outcome != Outcome::Ignored) {
+        // Modes are told of together.
+        for code in entry.codes.iter().filter(|code| !modes.contains(&code.as_str())) {
+            by_code.entry(code).or_default().add(&entry.path);
+        }
+    }
+    by_code
+        .into_iter()
+        .filter_map(|(code, found)| {
+            let (code, one, many) = sentences(code);
+            found.warning(code, one, many)
+        })
+        .collect()
+}
+
+/// Images that keep their colours otherwise than most.
+pub fn about_modes(stored: &[Stored]) -> Option<DatasetWarning> {
+    let usual = checks::usual_mode(stored)?;
+    let others = stored.iter().filter(|stored| stored.mode != usual);
+    let mut counts: BTreeMap<Mode, u64> = BTreeMap::new();
+    others
+        .clone()
+        .for_each(|other| *counts.entry(other.mode).or_default() += 1);
+    let mut warning =
+        Found::of(others.map(|other| other.image.path.as_str())).warning("mixed_modes", "", "")?;
+    let counted: Vec<_> = counts
+        .iter()
+        .map(|(mode, count)| format!("{count} {}", mode.in_words()))
+        .collect();
+    warning.message = format!(
+        "most images are {}, and others are not: {}; all become RGB, but a class that is kept otherwise than the rest may be told apart \
+         by that alone",
+        usual.in_words(),
+        counted.join(", ")
+    );
+    Some(warning)
+}
+
+/// Tables that name images and that the class folders went before.
+pub fn about_tables(tables: &[String]) -> Option<DatasetWarning> {
+    Found::of(tables.iter().map(String::as_str)).warning(
+        "manifest_not_used",
+        "1 table names some of the images only; their folders were read as classes instead",
+        "{} tables name some of the images only; their folders were read as classes instead",
+    )
+}
+
+/// Splits that the archive has and that hold nothing that can be used.
+pub fn about_splits(structure: &Structure, entries: &[Listed], splits: &SplitCounts) -> Vec<DatasetWarning> {
+    [Split::Train, Split::Val, Split::Test]
+        .into_iter()
+        .filter(|split| splits.of(*split) == 0)
+        .filter_map(|split| {
+            let folders = structure
+                .split_folders
+                .iter()
+                .filter(|folder| folder.split == split);
+            let names: Vec<&str> = folders.map(|folder| folder.name.as_str()).collect();
+            let meant = |entry: &&Listed| entry.split == Some(split) && entry.verdict != Verdict::Folder;
+            let left_out = entries.iter().filter(meant).map(|entry| entry.path.as_str());
+            let examples: Vec<&str> = names.iter().copied().chain(left_out).collect();
+            let name = in_words(split);
+            let then = match split {
+                Split::Train => "nothing can be trained on this dataset",
+                Split::Val | Split::Test => "jobs cut one from the training images where they need it",
+            };
+            let sentence = format!("the dataset's {name} split holds no usable image; {then}");
+            Found::of(examples).warning("empty_split", &sentence, &sentence)
+        })
+        .collect()
+}
+
+/// About classes and how the images are spread over them; `empty` are class folders without a usable image.
+pub fn about_classes(classes: &[Class], splits: &SplitCounts, empty: &[String]) -> Vec<DatasetWarning> {
+    let empty_class = Found::of(empty.iter().map(String::as_str)).warning(
+        "empty_class",
+        "1 class folder holds no usable image and is no class of the dataset",
+        "{} class folders hold no usable image",
+    );
+    let lone = classes.iter().filter(|class| class.images == 1);
+    let one_image_class = Found::of(lone.map(|class| class.name.as_str())).warning(
+        "one_image_class",
+        "1 class has a single image, which cannot both train and validate",
+        "{} classes have a single image each, which cannot both train and validate",
+    );
+    [
+        one_class(classes),
+        empty_class,
+        one_image_class,
+        imbalance(classes),
+    ]
+    .into_iter()
+    .flatten()
+    .chain(missing(classes, splits))
+    .collect()
+}
+
+fn one_class(classes: &[Class]) -> Option<DatasetWarning> {
+    let [only] = classes else {
+        return None;
+    };
+    let message = format!(
+        "all images are of one class, `{}`; training needs at least two class folders",
+        only.name
+    );
+    Some(DatasetWarning {
+        code: "one_class".to_owned(),
+        message,
+        count: only.images,
+        examples: vec![only.name.clone()],
+    })
+}
+
+fn imbalance(classes: &[Class]) -> Option<DatasetWarning> {
+    let largest = classes.iter().max_by_key(|class| class.images)?;
+    let smallest = classes.iter().min_by_key(|class| class.images)?;
+    let small = |class: &&Class| class.images.saturating_mul(IMBALANCE) <= largest.images;
+    let found = Found::of(classes.iter().filter(small).map(|class| class.name.as_str()));
+    let mut warning = found.warning("imbalance", "", "")?;
+    warning.message = format!(
+        "the largest class, `{}`, has {} images and the smallest, `{}`, has {}; consider class weights or a balanced sampler",
+        largest.name, largest.images, smallest.name, smallest.images
+    );
+    Some(warning)
+}
+
+/// Classes that one of the splits does not have, for each split that has any. What training does not show nobody can learn, so that
+/// has a code of its own.
+fn missing(classes: &[Class], splits: &SplitCounts) -> Vec<DatasetWarning> {
+    [Split::Train, Split::Val, Split::Test]
+        .into_iter()
+        .filter(|&split| splits.of(split) > 0)
+        .filter_map(|split| {
+            let lacks = |class: &&Class| class.splits.is_some_and(|splits| splits.of(split) == 0);
+            let found = Found::of(classes.iter().filter(lacks).map(|class| class.name.as_str()));
+            let name = in_words(split);
+            match split {
+                Split::Train => found.warning(
+                    "unknown_class_in_split",
+                    "1 class of the validation or test images has no training images: it cannot be learned",
+                    "{} classes of the validation or test images have no training images: they cannot be learned",
+                ),
+                Split::Val | Split::Test => found.warning(
+                    "missing_class_in_split",
+                    &format!("1 class has no {name} images"),
+                    &format!("{{}} classes have no {name} images"),
+                ),
+            }
+        })
+        .collect()
+}
+
+fn in_words(split: Split) -> &'static str {
+    match split {
+        Split::Train => "training",
+        Split::Val => "validation",
+        Split::Test => "test",
+    }
+}

@@ -1,0 +1,203 @@
+//! Writing on a disk that may be full: a run that may wait tries again until there is room, and tells the server meanwhile.
+//!
+//! [`OutputFile`] is for what is written piece by piece: the kernel takes a piece or refuses it, so a refused piece is written again where
+//! the file ends. [`RunDir::patiently`](super::child::RunDir::patiently) is for files that are written as a whole. A failed sync
+//! is never tried again as such, because the kernel may have dropped what it could not write.
+
+use std::{
+    error::Error,
+    fs::File,
+    io::{self, ErrorKind, Write},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use super::child::{Reporter, StopFlag};
+use crate::{domain::jobs::job::WaitingFor, protocol::WorkerMessage};
+
+/// How a run waits for room: it says so, and gives up when it is asked to leave.
+#[derive(Clone)]
+pub struct Patience {
+    reporter: Reporter,
+    stop: StopFlag,
+    waited: Arc<AtomicU64>,
+}
+
+impl Patience {
+    /// Time between two tries.
+    const RETRY_EVERY: Duration = Duration::from_millis(500);
+    /// Time between two looks at whether the run is to leave.
+    const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+    pub fn new(reporter: &Reporter, stop: &StopFlag) -> Self {
+        Self {
+            reporter: reporter.clone(),
+            stop: stop.clone(),
+            waited: Arc::default(),
+        }
+    }
+
+    /// Time that was spent waiting, all in all.
+    pub fn waited(&self) -> Duration {
+        Duration::from_millis(self.waited.load(Ordering::SeqCst))
+    }
+
+    /// Repeats `act` while it fails because the disk is full.
+    ///
+    /// # Errors
+    /// Those of `act`; that the disk is full only when the run is asked to leave.
+    pub fn retry<T, E: Error + 'static>(&self, mut act: impl FnMut() -> Result<T, E>) -> Result<T, E> {
+        let mut waits = false;
+        loop {
+            let outcome = act();
+            let full = outcome.as_ref().err().is_some_and(|error| is_disk_full(error));
+            if !full || self.stop.is_set() {
+                if waits {
+                    self.tell(None);
+                }
+                return outcome;
+            }
+            waits = true;
+            // Each time: it moves the server's deadline for the next message.
+            self.tell(Some(WaitingFor::Disk));
+            self.wait();
+        }
+    }
+
+    fn wait(&self) {
+        let began = Instant::now();
+        while began.elapsed() < Self::RETRY_EVERY && !self.stop.is_set() {
+            thread::sleep(Self::LOOK_EVERY);
+        }
+        let waited = began.elapsed().as_millis() as u64;
+        self.waited.fetch_add(waited, Ordering::SeqCst);
+    }
+
+    fn tell(&self, waiting: Option<WaitingFor>) {
+        self.reporter.send(&WorkerMessage::Waiting { waiting });
+    }
+}
+
+/// Whether an error, or one that it stems from, is a full disk or an exhausted quota.
+pub fn is_disk_full(error: &(dyn Error + 'static)) -> bool {
+    let full = |error: &io::Error| matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded);
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if error.downcast_ref::<io::Error>().is_some_and(full) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
+/// A file that a run writes.
+pub struct OutputFile {
+    file: File,
+    /// None where a full disk is an error.
+    patience: Option<Patience>,
+}
+
+impl OutputFile {
+    pub fn new(file: File, patience: Option<Patience>) -> Self {
+        Self { file, patience }
+    }
+
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Repeats `act` while it finds the disk too full, where this run waits for room.
+    pub fn patiently<T>(&self, act: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+        retry(self.patience.as_ref(), act)
+    }
+}
+
+impl Write for OutputFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let Self { file, patience } = self;
+        retry(patience.as_ref(), || file.write(bytes))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+/// Repeats `act` while the disk is full, where there is patience.
+pub fn retry<T, E: Error + 'static>(
+    patience: Option<&Patience>,
+    mut act: impl FnMut() -> Result<T, E>,
+) -> Result<T, E> {
+    match patience {
+        Some(patience) => patience.retry(act),
+        None => act(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+
+    /// What a run told.
+    #[derive(Clone, Default)]
+    struct Told(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Told {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn what_finds_the_disk_full_is_tried_again_and_the_server_is_told() {
+        let told = Told::default();
+        let patience = Patience::new(&Reporter::to(told.clone()), &StopFlag::default());
+        let mut tries = 0;
+        let outcome = patience.retry(|| {
+            tries += 1;
+            match tries {
+                3 => Ok("written"),
+                _ => Err(io::Error::from(ErrorKind::StorageFull)),
+            }
+        });
+        assert_eq!(outcome.unwrap(), "written");
+        assert!(patience.waited() >= 2 * Patience::RETRY_EVERY);
+        let told = String::from_utf8(told.0.lock().unwrap().clone()).unwrap();
+        let lines: Vec<_> = told.lines().collect();
+        let [first, second, last] = lines[..] else {
+            panic!("{told}")
+        };
+        assert_eq!(first, r#"{"message":"waiting","waiting":"disk"}"#);
+        assert_eq!((second, last), (first, r#"{"message":"waiting","waiting":null}"#));
+    }
+
+    #[test]
+    fn other_failures_are_not_waited_for_and_nobody_waits_who_is_to_leave() {
+        let stop = StopFlag::default();
+        let patience = Patience::new(&Reporter::to(io::sink()), &stop);
+        let denied = patience.retry::<(), _>(|| Err(io::Error::from(ErrorKind::PermissionDenied)));
+        assert_eq!(denied.unwrap_err().kind(), ErrorKind::PermissionDenied);
+        stop.set();
+        let full = patience.retry::<(), _>(|| Err(io::Error::from(ErrorKind::StorageFull)));
+        assert_eq!(full.unwrap_err().kind(), ErrorKind::StorageFull);
+        assert_eq!(patience.waited(), Duration::ZERO);
+    }
+
+    #[test]
+    fn a_full_disk_is_seen_through_other_errors() {
+        let wrapped = crate::worker::files::state::StateFault::from(io::Error::from(ErrorKind::StorageFull));
+        assert!(is_disk_full(&wrapped));
+        assert!(!is_disk_full(&io::Error::from(ErrorKind::NotFound)));
+    }
+}

@@ -1,0 +1,111 @@
+//! The best epoch so far: which one it is, and copies of its weights.
+
+use crate::{
+    domain::{models::model::ModelMetrics, spec::Monitor},
+    worker::{files::state::StateDict, train::learner::Learner},
+};
+
+/// An epoch that may become the model.
+#[derive(Debug)]
+pub struct Best {
+    pub metrics: ModelMetrics,
+    /// Copies of all tensors that training can change.
+    pub weights: StateDict,
+    /// Whether the network's own tensors are still the same: no step has been taken since.
+    pub is_current: bool,
+}
+
+impl Best {
+    pub fn of(learner: &Learner, metrics: ModelMetrics) -> Self {
+        Self {
+            metrics,
+            weights: learner.changing(),
+            is_current: true,
+        }
+    }
+
+    /// Takes it out of a checkpoint whose model `learner` has already; `weights` are none where they are that model's own.
+    ///
+    /// # Errors
+    /// What does not fit, in words.
+    pub fn restored(
+        learner: &Learner,
+        metrics: ModelMetrics,
+        weights: Option<StateDict>,
+    ) -> Result<Self, String> {
+        let mut best = Self::of(learner, metrics);
+        let Some(saved) = weights else {
+            return Ok(best);
+        };
+        best.is_current = false;
+        for (name, tensor) in &mut best.weights {
+            let fits = |found: &&tch::Tensor| found.size() == tensor.size() && found.kind() == tensor.kind();
+            let found = saved.get(name).filter(fits);
+            tensor.copy_(found.ok_or_else(|| format!("its best weights lack a fitting `{name}`"))?);
+        }
+        Ok(best)
+    }
+}
+
+/// By the monitored value where one is named, otherwise by accuracy; where that is the same, by the other value; without validation images
+/// the later one.
+pub fn is_better(new: &ModelMetrics, old: &ModelMetrics, monitor: Option<Monitor>) -> bool {
+    let values = |metrics: &ModelMetrics| Some((metrics.val_loss?, metrics.val_accuracy?));
+    let (Some((new_loss, new_accuracy)), Some((old_loss, old_accuracy))) = (values(new), values(old)) else {
+        return true;
+    };
+    let more_accurate = new_accuracy.total_cmp(&old_accuracy);
+    let less_lost = old_loss.total_cmp(&new_loss);
+    let order = match monitor {
+        None | Some(Monitor::ValAccuracy) => more_accurate.then(less_lost),
+        Some(Monitor::ValLoss) => less_lost.then(more_accurate),
+    };
+    order.is_gt()
+}
+
+/// Whether a model is better than guessing: its validation loss is below that of giving every class the same probability.
+pub fn is_useful(metrics: &ModelMetrics, classes: usize) -> bool {
+    metrics.val_loss.is_some_and(|loss| loss < (classes as f64).ln())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn metrics(val_accuracy: Option<f64>, val_loss: Option<f64>) -> ModelMetrics {
+        ModelMetrics {
+            epoch: 1,
+            train_loss: 0.0,
+            train_accuracy: 0.0,
+            val_loss,
+            val_accuracy,
+            train_images: 1,
+            val_images: 1,
+            test_images: 0,
+        }
+    }
+
+    #[test]
+    fn accuracy_decides_then_loss_then_time() {
+        let reached = |accuracy, loss| metrics(Some(accuracy), Some(loss));
+        for monitor in [None, Some(Monitor::ValAccuracy)] {
+            let is_better = |new, old| is_better(&new, &old, monitor);
+            assert!(is_better(reached(0.9, 5.0), reached(0.8, 0.1)));
+            assert!(is_better(reached(0.9, 0.1), reached(0.9, 0.2)));
+            assert!(!is_better(reached(0.9, 0.2), reached(0.9, 0.2)));
+            assert!(!is_better(reached(0.8, 0.1), reached(0.9, 0.2)));
+            assert!(is_better(metrics(None, None), metrics(None, None)));
+        }
+    }
+
+    #[test]
+    fn the_monitored_loss_decides_before_accuracy() {
+        let is_better = |new: (f64, f64), old: (f64, f64)| {
+            let [new, old] = [new, old].map(|(accuracy, loss)| metrics(Some(accuracy), Some(loss)));
+            is_better(&new, &old, Some(Monitor::ValLoss))
+        };
+        assert!(is_better((0.8, 0.1), (0.9, 0.2)));
+        assert!(is_better((0.9, 0.2), (0.8, 0.2)));
+        assert!(!is_better((0.9, 0.2), (0.9, 0.2)));
+    }
+}

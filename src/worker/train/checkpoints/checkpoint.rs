@@ -1,0 +1,263 @@
+//! The state of training as one file: everything that the next step depends on, so that a run that was interrupted goes on as if it had
+//! not been.
+//!
+//! Written by rename and read with suspicion: a file counts only if its content has the hash that it names and it belongs to this very
+//! job. Nothing random is saved, because every draw is a pure function of seed, epoch and sample.
+
+use std::{collections::BTreeMap, path::Path};
+
+use serde::{Deserialize, Serialize};
+use tch::Tensor;
+
+use super::history::Judged;
+use crate::{
+    digest::{self, Hasher},
+    domain::models::model::ModelMetrics,
+    protocol::TrainRun,
+    worker::{
+        files::state::{self, StateDict, StateFault},
+        train::{precision::LossScale, progress::meter::Sums},
+        weights::BaseWeights,
+    },
+};
+
+/// The file's keys of metadata: the note and its digest, which covers all that [`Note::content`] does not.
+const NOTE: &str = "finetuned";
+const NOTE_SHA256: &str = "finetuned_sha256";
+const FORMAT: u32 = 4;
+/// What tensors' names begin with.
+const MODEL: &str = "model.";
+const OPTIMIZER: &str = "optimizer.";
+const AVERAGE: &str = "average.";
+const BEST: &str = "best.";
+
+/// A point between two steps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Position {
+    /// The epoch that goes on, from 1.
+    pub epoch: u32,
+    /// Steps of it that are done.
+    pub step_in_epoch: usize,
+    /// Steps since the job began.
+    pub step: u64,
+}
+
+impl Position {
+    pub const START: Position = Position {
+        epoch: 1,
+        step_in_epoch: 0,
+        step: 0,
+    };
+
+    /// The epoch that the last step belongs to; 0 before the first.
+    pub fn epoch_of_last_step(&self) -> u32 {
+        if self.step_in_epoch == 0 {
+            self.epoch - 1
+        } else {
+            self.epoch
+        }
+    }
+}
+
+/// What the bits of a run depend on besides its spec and its data.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Machine {
+    pub device: String,
+    pub threads: u32,
+    pub libtorch: String,
+    /// `fp32`, `bf16` or `fp16`.
+    pub precision: String,
+    /// How the convolutions that are not libtorch's are computed, see [`crate::worker::nets::winograd::form`]; empty where there are none,
+    /// and in checkpoints from before there were any.
+    #[serde(default)]
+    pub convolutions: String,
+}
+
+/// All of a checkpoint that is not a tensor, as JSON in its metadata. Floating-point numbers survive that way bit for bit.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Note {
+    format: u32,
+    /// See [`identity`].
+    job: String,
+    pub machine: Machine,
+    pub position: Position,
+    /// Of the epoch that goes on.
+    pub sums: Sums,
+    /// Of the epochs before.
+    history: Vec<Judged>,
+    pub best: Option<ModelMetrics>,
+    /// The best weights are the model's own, and not in the file a second time.
+    best_is_model: bool,
+    pub base_weights: String,
+    #[serde(default)]
+    base_weights_sha256: Option<String>,
+    /// Time used of `max_seconds`, by all attempts.
+    pub seconds_used: f64,
+    batch_limit: usize,
+    loss_scale: Option<LossScale>,
+    /// SHA-256 over all tensors.
+    content: String,
+}
+
+/// The state of training in memory. Tensors may share their memory with what they were taken from.
+#[derive(Debug)]
+pub struct Checkpoint {
+    pub job: String,
+    pub machine: Machine,
+    pub position: Position,
+    pub sums: Sums,
+    /// Of the epochs before.
+    pub history: Vec<Judged>,
+    pub base_weights: BaseWeights,
+    pub seconds_used: f64,
+    /// Most pictures that memory has sufficed for.
+    pub batch_limit: usize,
+    pub loss_scale: Option<LossScale>,
+    /// By the network's names.
+    pub model: StateDict,
+    /// The moving average, as far as it can change; empty where there is none.
+    pub average: StateDict,
+    /// As the optimiser names it.
+    pub optimizer: StateDict,
+    pub best: Option<SavedBest>,
+}
+
+/// The best epoch so far.
+#[derive(Debug)]
+pub struct SavedBest {
+    pub metrics: ModelMetrics,
+    /// Those of the network's tensors that can change; none where they are what the model has now.
+    pub weights: Option<StateDict>,
+}
+
+/// Why a checkpoint is not gone on from.
+#[derive(Debug, thiserror::Error)]
+pub enum CheckpointFault {
+    #[error(transparent)]
+    State(#[from] StateFault),
+    #[error("{0}")]
+    Damaged(String),
+}
+
+/// What tells the job of a checkpoint from every other: a digest of its spec and of its dataset.
+pub fn identity(run: &TrainRun) -> serde_json::Result<String> {
+    let (dataset, classes) = (run.common.dataset.lineage.identity(), &run.common.dataset.classes);
+    let parts = serde_json::json!({"spec": run.spec, "dataset": dataset, "classes": classes});
+    Ok(digest::of_bytes(&serde_json::to_vec(&parts)?))
+}
+
+pub fn write(path: &Path, checkpoint: &Checkpoint) -> Result<(), CheckpointFault> {
+    let mut tensors = StateDict::new();
+    let best = checkpoint.best.as_ref();
+    let best_weights = best.and_then(|best| best.weights.as_ref());
+    let parts = [
+        (MODEL, Some(&checkpoint.model)),
+        (OPTIMIZER, Some(&checkpoint.optimizer)),
+        (AVERAGE, Some(&checkpoint.average)),
+        (BEST, best_weights),
+    ];
+    for (prefix, part) in parts {
+        for (name, tensor) in part.into_iter().flatten() {
+            tensors.insert(format!("{prefix}{name}"), tensor.shallow_clone());
+        }
+    }
+    let note = Note {
+        format: FORMAT,
+        job: checkpoint.job.clone(),
+        machine: checkpoint.machine.clone(),
+        position: checkpoint.position,
+        sums: checkpoint.sums.clone(),
+        history: checkpoint.history.clone(),
+        best: best.map(|best| best.metrics.clone()),
+        best_is_model: best.is_some() && best_weights.is_none(),
+        base_weights: checkpoint.base_weights.name.clone(),
+        base_weights_sha256: checkpoint.base_weights.sha256.clone(),
+        seconds_used: checkpoint.seconds_used,
+        batch_limit: checkpoint.batch_limit,
+        loss_scale: checkpoint.loss_scale,
+        content: content(&tensors)?,
+    };
+    let text = serde_json::to_string(&note).map_err(|fault| CheckpointFault::Damaged(fault.to_string()))?;
+    let metadata = BTreeMap::from([
+        (NOTE_SHA256.to_owned(), digest::of_bytes(text.as_bytes())),
+        (NOTE.to_owned(), text),
+    ]);
+    Ok(state::write(path, &tensors, &metadata)?)
+}
+
+/// Reads a checkpoint of the job `job`.
+///
+/// # Errors
+/// A file that is absent, cut short, changed, of another format or of another job.
+pub fn read(path: &Path, job: &str) -> Result<Checkpoint, CheckpointFault> {
+    let damaged = |message: &str| Err(CheckpointFault::Damaged(message.to_owned()));
+    let metadata = state::read_metadata(path)?;
+    let Some(text) = metadata.get(NOTE) else {
+        return damaged("it is no checkpoint");
+    };
+    let note: Note =
+        serde_json::from_str(text).map_err(|fault| CheckpointFault::Damaged(fault.to_string()))?;
+    if note.format != FORMAT || note.job != job {
+        return damaged("it is of another job, or of another version of this program");
+    }
+    if metadata.get(NOTE_SHA256) != Some(&digest::of_bytes(text.as_bytes())) {
+        return damaged("what it says of itself is not what was written");
+    }
+    let tensors = state::read(path)?;
+    if content(&tensors)? != note.content {
+        return damaged("its content is not what it was when it was written");
+    }
+    let mut parts = [
+        (MODEL, StateDict::new()),
+        (OPTIMIZER, StateDict::new()),
+        (AVERAGE, StateDict::new()),
+        (BEST, StateDict::new()),
+    ];
+    for (name, tensor) in tensors {
+        for (prefix, part) in &mut parts {
+            if let Some(rest) = name.strip_prefix(*prefix) {
+                part.insert(rest.to_owned(), tensor.shallow_clone());
+            }
+        }
+    }
+    let [(_, model), (_, optimizer), (_, average), (_, best)] = parts;
+    let best_weights = (!note.best_is_model).then_some(best);
+    Ok(Checkpoint {
+        job: note.job,
+        machine: note.machine,
+        position: note.position,
+        sums: note.sums,
+        history: note.history,
+        base_weights: BaseWeights {
+            name: note.base_weights,
+            sha256: note.base_weights_sha256,
+        },
+        seconds_used: note.seconds_used,
+        batch_limit: note.batch_limit,
+        loss_scale: note.loss_scale,
+        model,
+        average,
+        optimizer,
+        best: note.best.map(|metrics| SavedBest {
+            metrics,
+            weights: best_weights,
+        }),
+    })
+}
+
+/// A digest of names, types, shapes and values.
+pub fn content(tensors: &StateDict) -> Result<String, CheckpointFault> {
+    let mut hasher = Hasher::new();
+    for (name, tensor) in tensors {
+        let bytes = bytes(tensor).map_err(StateFault::from)?;
+        hasher.update(format!("{name} {:?} {:?}\n", tensor.kind(), tensor.size()).as_bytes());
+        hasher.update(&bytes);
+    }
+    Ok(hasher.finish())
+}
+
+fn bytes(tensor: &Tensor) -> Result<Vec<u8>, tch::TchError> {
+    let mut bytes = vec![0; tensor.numel() * tensor.f_kind()?.elt_size_in_bytes()];
+    tensor.f_copy_data_u8(&mut bytes, tensor.numel())?;
+    Ok(bytes)
+}

@@ -1,0 +1,54 @@
+//! Packed pixels that turn out to be damaged: told once for each pack, and written into the list that the server reads when the run is
+//! over, so that it forgets the pack and the next run makes another. This run makes them again picture by picture.
+
+use std::{
+    io,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use crate::{
+    protocol::{PACKS_FILE, UsedPacks, WorkerMessage},
+    worker::process::child::{Reporter, RunDir},
+};
+
+pub struct Damages {
+    dir: RunDir,
+    reporter: Reporter,
+    packs: Mutex<UsedPacks>,
+}
+
+impl Damages {
+    pub fn new(dir: &RunDir, reporter: &Reporter) -> Self {
+        Self {
+            dir: dir.clone(),
+            reporter: reporter.clone(),
+            packs: Mutex::default(),
+        }
+    }
+
+    /// Writes down which packs the run works with.
+    pub fn begin(&self, used: UsedPacks) -> io::Result<()> {
+        let mut packs = self.packs();
+        let damaged = std::mem::take(&mut packs.damaged);
+        *packs = UsedPacks { damaged, ..used };
+        self.dir.write_compact_json(PACKS_FILE, &*packs)
+    }
+
+    /// Notes that a pack is damaged. It may be called for each picture, from any thread.
+    pub fn note(&self, sha256: &str) -> io::Result<()> {
+        let mut packs = self.packs();
+        if packs.damaged.iter().any(|known| known == sha256) {
+            return Ok(());
+        }
+        packs.damaged.push(sha256.to_owned());
+        let message = "pixels that were packed of the dataset's images are damaged on the server's disk; they are made again of the \
+                       images' files, and later jobs will not meet them";
+        self.reporter
+            .send(&WorkerMessage::warning("pack_damaged", message));
+        self.dir.write_compact_json(PACKS_FILE, &*packs)
+    }
+
+    fn packs(&self) -> MutexGuard<'_, UsedPacks> {
+        self.packs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,12 @@
+//! Images on their way into the network: which ones, in which order, from which file, changed how.
+
+pub mod balance;
+pub mod damages;
+pub mod data;
+pub mod feed;
+pub mod loader;
+pub mod mixing;
+pub mod pack;
+pub mod pack_file;
+pub mod portion;
+pub mod views;

@@ -1,0 +1,263 @@
+//! Running sums of an epoch and the messages about them, without waiting for the device more often than a message needs.
+//!
+//! Losses stay on the device until the next message, then all are read at once and added up one by one in the order of their steps, so
+//! that the sums have the same bits however often they were read.
+
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+use tch::{Kind, Tensor};
+
+use super::halt::Halt;
+use crate::{
+    domain::jobs::{
+        event::StepEvent,
+        job::{FailureCode, Progress},
+    },
+    protocol::WorkerMessage,
+    worker::{
+        process::child::Reporter,
+        train::{learner::Outcome, plan::Plan},
+    },
+};
+
+/// What an epoch has come to so far; it goes into the checkpoint.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Sums {
+    /// Of the losses, each times the images of its step.
+    pub loss: f64,
+    pub correct: u64,
+    pub images: u64,
+    /// Spent on steps.
+    pub seconds: f64,
+    /// Of these, spent waiting for data.
+    pub waited: f64,
+}
+
+/// Sums of loss and hits over images that were judged.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Score {
+    pub loss: f64,
+    pub correct: u64,
+    pub images: u64,
+}
+
+impl Score {
+    /// Reads outcomes of batches of these sizes back from the device, all at once.
+    pub fn read(outcomes: &[(Outcome, u64)]) -> Vec<Score> {
+        if outcomes.is_empty() {
+            return Vec::new();
+        }
+        let column = |of: fn(&Outcome) -> &Tensor| -> Vec<f64> {
+            let tensors: Vec<_> = outcomes.iter().map(|(outcome, _)| of(outcome)).collect();
+            Vec::try_from(Tensor::stack(&tensors, 0).to_kind(Kind::Double)).unwrap_or_default()
+        };
+        let (losses, hits) = (
+            column(|outcome| &outcome.loss),
+            column(|outcome| &outcome.correct),
+        );
+        let sizes = outcomes.iter().map(|(_, images)| *images);
+        let scores = losses.into_iter().zip(hits).zip(sizes);
+        scores
+            .map(|((loss, correct), images)| Score {
+                loss: loss * images as f64,
+                correct: correct as u64,
+                images,
+            })
+            .collect()
+    }
+
+    pub fn mean_loss(&self) -> f64 {
+        self.loss / self.images.max(1) as f64
+    }
+
+    pub fn accuracy(&self) -> f64 {
+        self.correct as f64 / self.images.max(1) as f64
+    }
+}
+
+impl std::iter::Sum for Score {
+    fn sum<I: Iterator<Item = Score>>(scores: I) -> Score {
+        scores.fold(Score::default(), |sum, score| Score {
+            loss: sum.loss + score.loss,
+            correct: sum.correct + score.correct,
+            images: sum.images + score.images,
+        })
+    }
+}
+
+/// A step that was taken, as far as the device is with it.
+pub struct Step {
+    pub outcome: Outcome,
+    pub images: u64,
+    /// Of the gradients, before clipping; a scalar.
+    pub norm: Tensor,
+    pub lr: f64,
+}
+
+/// Follows the steps of a run.
+pub struct Meter {
+    reporter: Reporter,
+    epochs: u32,
+    steps: u64,
+    /// Of the last step.
+    lr: f64,
+    /// Steps since the job began, of all attempts.
+    step: u64,
+    epoch: u32,
+    sums: Sums,
+    /// Outcomes that are still on the device, of the steps up to `step`, with the pictures of each.
+    pending: Vec<(Outcome, u64)>,
+    /// The norms of their gradients.
+    norms: Vec<Tensor>,
+    /// Since the step message before.
+    window: Score,
+    window_started: Instant,
+    last_message: Option<Instant>,
+    started: Instant,
+    first_step: u64,
+}
+
+impl Meter {
+    /// At most ten step messages a second.
+    const INTERVAL: Duration = Duration::from_millis(100);
+
+    /// Begins after `step` steps, in an epoch of which `sums` are known.
+    pub fn new(reporter: Reporter, plan: &Plan, step: u64, epoch: u32, sums: Sums) -> Self {
+        let now = Instant::now();
+        Self {
+            reporter,
+            epochs: plan.epochs,
+            steps: plan.steps(),
+            lr: 0.0,
+            step,
+            epoch,
+            sums,
+            pending: Vec::new(),
+            norms: Vec::new(),
+            window: Score::default(),
+            window_started: now,
+            last_message: None,
+            started: now,
+            first_step: step,
+        }
+    }
+
+    /// Time that is not training's, such as validation, does not count into the speed of the next message.
+    pub fn restart_clock(&mut self) {
+        self.window_started = Instant::now();
+    }
+
+    pub fn begin_epoch(&mut self, epoch: u32) {
+        self.epoch = epoch;
+        self.sums = Sums::default();
+        self.restart_clock();
+    }
+
+    /// Counts a step; tells of it where a message is due, and always where it is the last of its epoch.
+    ///
+    /// # Errors
+    /// `diverged` where a loss or a gradient that was read is no number.
+    pub fn count(&mut self, step: Step, last_of_epoch: bool) -> Result<(), Halt> {
+        self.pending.push((step.outcome, step.images));
+        self.norms.push(step.norm);
+        self.lr = step.lr;
+        self.step += 1;
+        let due = self
+            .last_message
+            .is_none_or(|last| last.elapsed() >= Self::INTERVAL);
+        if due || last_of_epoch {
+            self.settle()?;
+            self.tell();
+        }
+        Ok(())
+    }
+
+    pub fn add_time(&mut self, spent: Duration, waited: Duration) {
+        self.sums.seconds += spent.as_secs_f64();
+        self.sums.waited += waited.as_secs_f64();
+    }
+
+    /// The epoch's sums with nothing left on the device.
+    ///
+    /// # Errors
+    /// As [`Meter::count`].
+    pub fn settled(&mut self) -> Result<&Sums, Halt> {
+        self.settle()?;
+        Ok(&self.sums)
+    }
+
+    pub fn progress(&self) -> Progress {
+        let done = self.step - self.first_step;
+        let left = self.steps.saturating_sub(self.step) as f64;
+        let eta = (done > 0).then(|| self.started.elapsed().as_secs_f64() / done as f64 * left);
+        Progress {
+            epoch: self.epoch,
+            epochs: self.epochs,
+            step: self.step,
+            steps: self.steps,
+            images_per_second: self.speed(),
+            eta_seconds: eta,
+            waiting: None,
+        }
+    }
+
+    /// Images per second since the step message before, or over the epoch right after one.
+    fn speed(&self) -> Option<f64> {
+        let (images, seconds) = match self.window.images {
+            0 => (self.sums.images, self.sums.seconds),
+            images => (images, self.window_started.elapsed().as_secs_f64()),
+        };
+        (images > 0 && seconds > 0.0).then(|| images as f64 / seconds)
+    }
+
+    fn settle(&mut self) -> Result<(), Halt> {
+        if self.pending.is_empty() {
+            return Ok(());
+        }
+        let first = self.step - self.pending.len() as u64 + 1;
+        let norms: Vec<f64> =
+            Vec::try_from(Tensor::stack(&self.norms, 0).to_kind(Kind::Double)).unwrap_or_default();
+        for ((step, score), norm) in (first..).zip(Score::read(&self.pending)).zip(norms) {
+            if !score.loss.is_finite() {
+                return Err(diverged("loss", step, self.epoch));
+            }
+            if !norm.is_finite() {
+                return Err(diverged("gradient", step, self.epoch));
+            }
+            self.sums.loss += score.loss;
+            self.sums.correct += score.correct;
+            self.sums.images += score.images;
+            self.window = [self.window, score].into_iter().sum();
+        }
+        self.pending.clear();
+        self.norms.clear();
+        Ok(())
+    }
+
+    fn tell(&mut self) {
+        let event = StepEvent {
+            step: self.step,
+            epoch: self.epoch,
+            train_loss: self.window.mean_loss(),
+            lr: self.lr,
+            images_per_second: self.speed().unwrap_or_default(),
+        };
+        let progress = self.progress();
+        self.reporter.send(&WorkerMessage::Step { event, progress });
+        self.window = Score::default();
+        self.restart_clock();
+        self.last_message = Some(Instant::now());
+    }
+}
+
+/// The loss or the gradient is infinite or no number.
+pub fn diverged(what: &str, step: u64, epoch: u32) -> Halt {
+    Halt::failed(
+        FailureCode::Diverged,
+        format!(
+            "the {what} stopped being a finite number at step {step} (epoch {epoch}); lower `optimizer.lr`, set `clip_grad_norm`, or freeze \
+             more of the network"
+        ),
+    )
+}

@@ -1,0 +1,65 @@
+//! The tie to the server while long work goes on: "I am getting on" outwards, at most once a second, and "leave" inwards.
+
+use std::time::{Duration, Instant};
+
+use super::halt::Halt;
+use crate::{
+    protocol::WorkerMessage,
+    worker::process::child::{Reporter, StopFlag},
+};
+
+pub struct Pulse {
+    reporter: Reporter,
+    stop: StopFlag,
+    last: Instant,
+}
+
+impl Pulse {
+    const INTERVAL: Duration = Duration::from_secs(1);
+    /// Seconds on top of what held work is said to take.
+    const HELD: u64 = 120;
+
+    pub fn new(reporter: &Reporter, stop: &StopFlag) -> Self {
+        reporter.send(&WorkerMessage::alive());
+        Self {
+            reporter: reporter.clone(),
+            stop: stop.clone(),
+            last: Instant::now(),
+        }
+    }
+
+    /// To be called between two pieces of work that leave nothing to save.
+    ///
+    /// # Errors
+    /// [`Halt::Stopped`] where the server wants the child to leave.
+    pub fn beat(&mut self) -> Result<(), Halt> {
+        self.tell();
+        if self.is_stopped() {
+            return Err(Halt::Stopped);
+        }
+        Ok(())
+    }
+
+    /// As [`Pulse::beat`], for those who have something to save first.
+    pub fn tell(&mut self) {
+        if self.last.elapsed() >= Self::INTERVAL {
+            self.reporter.send(&WorkerMessage::alive());
+            self.last = Instant::now();
+        }
+    }
+
+    /// Announces work that cannot tell of itself for so many seconds.
+    pub fn hold(&mut self, seconds: u64) {
+        self.reporter.send(&WorkerMessage::Alive {
+            deadline_seconds: Some(seconds + Self::HELD),
+        });
+    }
+
+    pub fn reporter(&self) -> &Reporter {
+        &self.reporter
+    }
+
+    pub fn is_stopped(&self) -> bool {
+        self.stop.is_set()
+    }
+}

@@ -1,0 +1,239 @@
+//! A job of kind `batch-predict`: what a model says of every image of a dataset, or of one part of it, as rows in two files. Begins anew
+//! with every attempt.
+//!
+//! ```text
+//! manifest -> lanes (pixels; on a processor also the network) -> (on a card the network) -> rows
+//! ```
+//! Whatever the dataset's size, only a bounded number of images is in memory. Rows come in the dataset's order. An answer is that of
+//! `predict` for the same file: the same pixels ([`pictures`]), the same folded network, the same arithmetic.
+
+mod lanes;
+mod network;
+mod pictures;
+mod rows;
+
+use std::{
+    fs::File,
+    io::{self, BufRead, BufReader},
+    path::Path,
+};
+
+use tch::Device;
+
+use self::{
+    lanes::{Lanes, Work},
+    network::{Answers, Item},
+    pictures::Pictures,
+    rows::Rows,
+};
+use super::budget::Budget;
+use crate::{
+    domain::{datasets::split::Split, models::model::ModelCard, spec::EvaluatedSplit},
+    protocol::{BatchPredictRun, ManifestImage, PredictedResult, RunResult, WorkerMessage},
+    worker::{
+        device,
+        files::bundle,
+        nets::{Network, folded::Folded},
+        predict,
+        process::child::{Reporter, RunDir, StopFlag},
+        train::{
+            input::{damages::Damages, data},
+            progress::{halt::Halt, pulse::Pulse, reporter::Teller},
+        },
+    },
+};
+
+pub fn batch_predict(
+    run: &BatchPredictRun,
+    dir: &RunDir,
+    reporter: &Reporter,
+    stop: &StopFlag,
+) -> Result<RunResult, Halt> {
+    let device = device::parse(&run.common.device).map_err(anyhow::Error::msg)?;
+    classify(run, Place::of(device), dir, reporter, stop)
+}
+
+/// Where networks compute.
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
+    pub device: Device,
+    /// In the lanes side by side; otherwise one whole batch after another while the lanes make pixels.
+    pub in_lanes: bool,
+}
+
+impl Place {
+    fn of(device: Device) -> Self {
+        Self {
+            device,
+            in_lanes: !device.is_cuda(),
+        }
+    }
+}
+
+pub fn classify(
+    run: &BatchPredictRun,
+    place: Place,
+    dir: &RunDir,
+    reporter: &Reporter,
+    stop: &StopFlag,
+) -> Result<RunResult, Halt> {
+    let budget = Budget::new(run.spec.max_seconds, run.common.seconds_used);
+    // Not before the device is known: CUDA has to be brought in before libtorch is first called. Lanes have a core each.
+    tch::set_num_threads(1);
+    let card = bundle::read_card(&run.model)?;
+    data::check_manifest(&run.common.dataset)?;
+    let choice = Choice::of(run, &card)?;
+    let mut pulse = Pulse::new(reporter, stop);
+    let network = load(run, &card, place.device)?;
+    let mut answers = Answers::new(network, &card, place, run.spec.batch_size);
+    reporter.send(&WorkerMessage::log(about(run, &card, choice.images)));
+    let damages = Damages::new(dir, reporter);
+    let pictures = Pictures::open(&run.common.dataset, &card.preprocessing, &damages)?;
+    let mut rows = Rows::create(
+        dir,
+        &run.common.dataset.classes,
+        run.spec.top_k.min(card.classes.len() as u32),
+    )?;
+    let mut teller = Teller::new(reporter, choice.images);
+    let work = Work {
+        pictures: &pictures,
+        answers: place.in_lanes.then(|| answers.share()),
+        stop,
+    };
+    let count = run.common.threads.max(1) as usize;
+    Lanes::run(&work, count, &mut pulse, |lanes| {
+        let mut images = choice.read(&run.common.dataset.manifest)?;
+        // Where the lanes do not compute: pictures that wait for a whole batch.
+        let mut waiting: Vec<Item> = Vec::new();
+        loop {
+            let ready = lanes.next(&mut images)?;
+            budget.check()?;
+            let is_last = ready.is_none();
+            waiting.extend(ready.into_iter().flatten());
+            if !place.in_lanes {
+                if waiting.len() < run.spec.batch_size as usize && !is_last {
+                    continue;
+                }
+                answer_here(&mut answers, &mut waiting, reporter)?;
+            }
+            for item in &waiting {
+                rows.write(item, &card, choice.part(&item.image))?;
+            }
+            if !waiting.is_empty() {
+                teller.count(waiting.len(), waiting.len());
+                waiting.clear();
+            }
+            if is_last {
+                return Ok(());
+            }
+        }
+    })?;
+    let (images, errors) = (rows.images(), rows.errors());
+    let (jsonl, csv) = rows.finish()?;
+    if errors > 0 {
+        let message = format!("{errors} of {images} images have no prediction; their rows say why");
+        reporter.send(&WorkerMessage::warning("images_without_prediction", message));
+    }
+    Ok(RunResult::Predicted(Box::new(PredictedResult {
+        images,
+        errors,
+        jsonl: dir.artifact(jsonl)?,
+        csv: dir.artifact(csv)?,
+    })))
+}
+
+/// A smaller batch is tried where memory does not suffice, and told.
+fn answer_here(answers: &mut Answers, waiting: &mut [Item], reporter: &Reporter) -> Result<(), Halt> {
+    let limit = answers.limit();
+    answers.answer(waiting)?;
+    if answers.limit() < limit {
+        let message = format!(
+            "memory does not suffice for batches of {limit} pictures; they go through the network {} at a time",
+            answers.limit()
+        );
+        reporter.send(&WorkerMessage::warning("batch_halved", message));
+    }
+    Ok(())
+}
+
+/// The network as `predict` has it: folded, and held to the one that it was made of.
+fn load(run: &BatchPredictRun, card: &ModelCard, device: Device) -> Result<Folded, Halt> {
+    let weights = bundle::read_weights(&run.model)?;
+    let network = Network::loaded(card.architecture, card.classes.len(), &weights, Device::Cpu)?;
+    let (batch, side) = (i64::from(run.spec.batch_size), i64::from(card.preprocessing.crop));
+    let packed = predict::folded(&network, device, side)
+        .and_then(|folded| predict::packed(&folded, &network, batch, side));
+    Ok(packed.map_err(anyhow::Error::msg)?)
+}
+
+fn about(run: &BatchPredictRun, card: &ModelCard, images: usize) -> String {
+    format!(
+        "a {} for {} classes classifies {images} images (`{}`) of {} on {}",
+        card.architecture,
+        card.classes.len(),
+        run.spec.split.as_str(),
+        run.common.dataset.lineage.name,
+        run.common.device
+    )
+}
+
+/// Which images are classified.
+struct Choice {
+    wanted: EvaluatedSplit,
+    /// By place in the manifest; none where all are wanted.
+    chosen: Option<Vec<bool>>,
+    images: usize,
+}
+
+impl Choice {
+    /// # Errors
+    /// `invalid_data` where there are none.
+    fn of(run: &BatchPredictRun, card: &ModelCard) -> Result<Self, Halt> {
+        let wanted = run.spec.split;
+        let choice = if wanted == EvaluatedSplit::All {
+            Self {
+                wanted,
+                chosen: None,
+                images: count_lines(&run.common.dataset.manifest)?,
+            }
+        } else {
+            let parts = data::parts(&run.common.dataset, &card.split())?;
+            let chosen: Vec<bool> = parts.into_iter().map(|part| wanted.includes(part)).collect();
+            Self {
+                wanted,
+                images: chosen.iter().filter(|chosen| **chosen).count(),
+                chosen: Some(chosen),
+            }
+        };
+        if choice.images == 0 {
+            return Err(data::empty_part(wanted));
+        }
+        Ok(choice)
+    }
+
+    fn read(&self, manifest: &Path) -> anyhow::Result<impl Iterator<Item = anyhow::Result<ManifestImage>>> {
+        let images = data::manifest(manifest)?.enumerate();
+        let is_chosen = |place: usize| self.chosen.as_ref().is_none_or(|chosen| chosen[place]);
+        let chosen = images.filter(move |(place, image)| image.is_err() || is_chosen(*place));
+        Ok(chosen.map(|(_, image)| image))
+    }
+
+    /// The part that an image is shown in: the one that it was chosen for, or that the dataset puts it in.
+    fn part(&self, image: &ManifestImage) -> Split {
+        match self.wanted {
+            EvaluatedSplit::Train => Split::Train,
+            EvaluatedSplit::Val => Split::Val,
+            EvaluatedSplit::Test => Split::Test,
+            EvaluatedSplit::All => image.split,
+        }
+    }
+}
+
+fn count_lines(path: &Path) -> io::Result<usize> {
+    let mut reader = BufReader::new(File::open(path)?);
+    let mut lines = 0;
+    while reader.skip_until(b'\n')? > 0 {
+        lines += 1;
+    }
+    Ok(lines)
+}

@@ -1,0 +1,113 @@
+//! From the bytes of pictures to the model's outputs, as many at once as fit.
+
+use tch::{Device, Kind, Tensor};
+
+use super::Place;
+use crate::{
+    domain::{
+        jobs::predictions::RowError,
+        models::{model::ModelCard, preprocessing::Preprocessing},
+    },
+    protocol::ManifestImage,
+    worker::{
+        fault::{self, TorchFault},
+        nets::{folded::Folded, input},
+        train::input::portion::Portion,
+    },
+};
+
+/// An image on its way to its row.
+pub struct Item {
+    pub image: ManifestImage,
+    pub seen: Seen,
+}
+
+/// How far it has come.
+pub enum Seen {
+    /// `crop` rows of `crop` pixels, red, green, blue.
+    Pixels(Vec<u8>),
+    /// A number for each class of the model.
+    Logits(Vec<f32>),
+    Unreadable(RowError),
+}
+
+pub struct Answers {
+    network: Folded,
+    recipe: Preprocessing,
+    device: Device,
+    portion: Portion,
+}
+
+impl Answers {
+    /// On a core more pictures at once are not quicker.
+    const MOST_IN_A_LANE: u32 = 16;
+
+    pub fn new(network: Folded, card: &ModelCard, place: Place, batch_size: u32) -> Self {
+        let most = match place.in_lanes {
+            true => batch_size.min(Self::MOST_IN_A_LANE),
+            false => batch_size,
+        };
+        Self {
+            network,
+            recipe: card.preprocessing.clone(),
+            device: place.device,
+            portion: Portion::new(most as usize, 1),
+        }
+    }
+
+    /// The same for another thread; the weights are shared.
+    pub fn share(&self) -> Self {
+        Self {
+            network: self.network.share(),
+            recipe: self.recipe.clone(),
+            device: self.device,
+            portion: self.portion,
+        }
+    }
+
+    /// Most pictures that go through the network together.
+    pub fn limit(&self) -> usize {
+        self.portion.limit()
+    }
+
+    /// Turns pixels into logits. A part for which memory does not suffice is halved.
+    ///
+    /// # Errors
+    /// Not enough memory for one picture, or another fault of libtorch's.
+    pub fn answer(&mut self, items: &mut [Item]) -> Result<(), TorchFault> {
+        let mut waiting: Vec<&mut Seen> = items
+            .iter_mut()
+            .map(|item| &mut item.seen)
+            .filter(|seen| matches!(seen, Seen::Pixels(_)))
+            .collect();
+        let (network, recipe, device) = (&self.network, &self.recipe, self.device);
+        let parts = self.portion.each(waiting.len(), |part| {
+            let pixels = waiting[part].iter().filter_map(|seen| match &**seen {
+                Seen::Pixels(pixels) => Some(pixels.as_slice()),
+                _ => None,
+            });
+            let pixels: Vec<&[u8]> = pixels.collect();
+            fault::caught(|| logits(network, recipe, device, &pixels))
+        })?;
+        for (seen, logits) in waiting.iter_mut().zip(parts.into_iter().flatten()) {
+            **seen = Seen::Logits(logits);
+        }
+        Ok(())
+    }
+}
+
+/// Panics where libtorch fails.
+fn logits(network: &Folded, recipe: &Preprocessing, device: Device, pixels: &[&[u8]]) -> Vec<Vec<f32>> {
+    let side = i64::from(recipe.crop);
+    let shape = [pixels.len() as i64, side, side, 3];
+    let pictures = Tensor::from_data_size(&pixels.concat(), &shape, Kind::Uint8);
+    let logits = tch::no_grad(|| network.logits(&input::normalised(&pictures, recipe, device)));
+    let logits = logits.to_device(Device::Cpu).to_kind(Kind::Float).contiguous();
+    let mut values = vec![0f32; logits.numel()];
+    let count = values.len();
+    logits.copy_data(&mut values, count);
+    values
+        .chunks(count / pixels.len().max(1))
+        .map(<[f32]>::to_vec)
+        .collect()
+}

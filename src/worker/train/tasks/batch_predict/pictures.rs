@@ -1,0 +1,147 @@
+//! From an image of a dataset to the bytes that the network sees: out of the pack that came with it where it has the right size and is
+//! sound, otherwise from the original file. Either way they are those that `predict` makes of the file.
+
+use std::{fs::File, io, panic, path::PathBuf, sync::OnceLock};
+
+use anyhow::Context;
+
+use crate::{
+    digest,
+    domain::{damage::Damaged, jobs::predictions::RowError, models::preprocessing::Preprocessing},
+    protocol::{DatasetInput, ManifestImage, Segment},
+    worker::{
+        pixels::{self, DecodeFault, Picture},
+        process::stored::{self, crc32},
+        train::input::damages::Damages,
+    },
+};
+
+/// The files of a dataset version. Read, not mapped: what passes by once shall not fill the memory.
+pub struct Pictures<'a> {
+    segments: Vec<Files>,
+    recipe: &'a Preprocessing,
+    damages: &'a Damages,
+}
+
+struct Files {
+    number: u32,
+    images: File,
+    /// Where its pictures have the size.
+    pack: Option<Pack>,
+}
+
+struct Pack {
+    file: File,
+    path: PathBuf,
+    sha256: String,
+    /// Whether all of it is sound: asked where pictures have no sums, once.
+    whole: OnceLock<bool>,
+}
+
+impl<'a> Pictures<'a> {
+    pub fn open(
+        input: &DatasetInput,
+        recipe: &'a Preprocessing,
+        damages: &'a Damages,
+    ) -> anyhow::Result<Self> {
+        let segments = input.segments.iter();
+        let segments = segments.map(|segment| Files::open(segment, recipe.resize_to));
+        Ok(Self {
+            segments: segments.collect::<anyhow::Result<_>>()?,
+            recipe,
+            damages,
+        })
+    }
+
+    /// Bytes of what the network sees of one.
+    pub fn bytes(&self) -> usize {
+        pixels::byte_count(self.recipe.crop, self.recipe.crop) as usize
+    }
+
+    /// `crop` rows of `crop` pixels, red, green, blue; or why this image has none.
+    ///
+    /// # Errors
+    /// The disk fails, or the dataset contradicts itself: no fault of this image.
+    pub fn picture(&self, image: &ManifestImage) -> anyhow::Result<Result<Vec<u8>, RowError>> {
+        let files = self.segments.iter().find(|files| files.number == image.segment);
+        let files = files.with_context(|| {
+            format!(
+                "image {} lies in segment {}, which is not there",
+                image.id, image.segment
+            )
+        })?;
+        if let Some(packed) = self.packed(files, image)? {
+            return Ok(Ok(pixels::prepare_from_pack(&packed, self.recipe).rgb));
+        }
+        let bytes = match stored::read_original(&files.images, image) {
+            Err(error) => {
+                let damaged: Damaged = error.downcast()?;
+                return Ok(Err(RowError {
+                    code: Damaged::CODE.to_owned(),
+                    message: damaged.to_string(),
+                }));
+            }
+            Ok(bytes) => bytes,
+        };
+        // What ingest has let through: the limit of today may be another.
+        let max_pixels = u64::from(image.width) * u64::from(image.height);
+        // Decoders guard themselves; this is for all else, so that one image hurts no other.
+        let picture = panic::catch_unwind(|| pixels::prepare(&bytes, self.recipe, max_pixels));
+        let picture = picture.unwrap_or(Err(DecodeFault::Undecodable));
+        Ok(picture.map(|picture| picture.rgb).map_err(|fault| RowError {
+            code: fault.code().to_owned(),
+            message: fault.to_string(),
+        }))
+    }
+
+    /// Its packed pixels, where there are any and they are those that were written.
+    fn packed(&self, files: &Files, image: &ManifestImage) -> anyhow::Result<Option<Picture>> {
+        let Some(pack) = &files.pack else {
+            return Ok(None);
+        };
+        let (width, height) = (image.pack_width, image.pack_height);
+        let found = stored::read(&pack.file, image.pack_offset, pixels::byte_count(width, height))?;
+        let sound = found.filter(|rgb| match image.pack_crc32 {
+            Some(sum) => crc32(rgb) == sum,
+            None => pack.is_whole(),
+        });
+        if sound.is_none() {
+            self.damages.note(&pack.sha256)?;
+        }
+        Ok(sound.map(|rgb| Picture { width, height, rgb }))
+    }
+}
+
+impl Files {
+    fn open(segment: &Segment, side: u32) -> anyhow::Result<Self> {
+        let pack = match File::open(&segment.pack) {
+            _ if segment.pack_side != side => None,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            file => Some(file.context("the dataset's pixel pack cannot be opened")?),
+        };
+        let images = File::open(&segment.images).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => {
+                let what = format!("the file of the dataset's images (segment {})", segment.number);
+                Damaged::new(what).into()
+            }
+            _ => anyhow::Error::new(error).context("the dataset's images cannot be opened"),
+        })?;
+        Ok(Self {
+            number: segment.number,
+            images,
+            pack: pack.map(|file| Pack {
+                file,
+                path: segment.pack.clone(),
+                sha256: segment.pack_sha256.clone(),
+                whole: OnceLock::new(),
+            }),
+        })
+    }
+}
+
+impl Pack {
+    fn is_whole(&self) -> bool {
+        let look = || digest::holds(&self.path, &self.sha256).unwrap_or(false);
+        *self.whole.get_or_init(look)
+    }
+}

@@ -1,0 +1,133 @@
+//! A job of kind `evaluate`: a model's outputs for one part of a labelled dataset, and what they are worth. Begins anew with every
+//! attempt; it takes seconds where a training takes hours.
+
+use std::sync::Arc;
+
+use tch::{Device, Kind};
+
+use super::{budget::Budget, outputs};
+use crate::{
+    domain::{
+        jobs::{
+            evaluation::{Evaluation, Subject},
+            job::FailureCode,
+        },
+        metrics::Logits,
+        models::model::ModelCard,
+        spec::Augment,
+    },
+    protocol::{EvaluateRun, RunResult, WorkerMessage},
+    worker::{
+        augment::{Augmentation, Look},
+        device,
+        files::bundle,
+        nets::{Network, folded::Folded, input},
+        process::child::{Reporter, RunDir, StopFlag},
+        train::{
+            input::{
+                data::{self, Data, Sample},
+                loader::{Item, Loader},
+                pack::Side,
+            },
+            progress::{halt::Halt, pulse::Pulse, reporter::Teller},
+            publish::EVALUATION_FILE,
+            setup,
+        },
+    },
+};
+
+pub fn evaluate(
+    run: &EvaluateRun,
+    dir: &RunDir,
+    reporter: &Reporter,
+    stop: &StopFlag,
+) -> Result<RunResult, Halt> {
+    let budget = Budget::new(run.spec.max_seconds, run.common.seconds_used);
+    let device = device::parse(&run.common.device).map_err(anyhow::Error::msg)?;
+    // Not before the device is known: CUDA has to be brought in before libtorch is first called.
+    tch::set_num_threads(run.common.threads.max(1) as i32);
+    let card = bundle::read_card(&run.model)?;
+    let data = read_data(run, &card)?;
+    let mut pulse = Pulse::new(reporter, stop);
+    let network = load(run, &card, device)?;
+    reporter.send(&WorkerMessage::log(about(run, &card, &data)));
+    let recipe = &card.preprocessing;
+    let side = Side::of(recipe);
+    let pack = setup::pack(
+        &run.common.dataset,
+        &data,
+        side,
+        dir,
+        run.common.threads,
+        &mut pulse,
+    )?;
+    let batches: Vec<&[Sample]> = data.val.chunks(run.spec.batch_size as usize).collect();
+    let item = |sample: &Sample| Item::new(*sample, data.images[sample.image].id, Look::PLAIN);
+    let items = |batch: &&[Sample]| batch.iter().map(item).collect();
+    let plain = Arc::new(Augmentation::new(&Augment::default(), 0, recipe));
+    let threads = Loader::threads(device, run.common.threads);
+    let mut loader = Loader::start(
+        &Arc::new(pack),
+        &plain,
+        batches.iter().map(items).collect(),
+        threads,
+        device,
+    );
+    let mut logits = Logits::new(card.classes.len());
+    let mut teller = Teller::new(reporter, batches.len());
+    for samples in batches {
+        pulse.beat()?;
+        budget.check()?;
+        let Some(batch) = loader.next()? else { break };
+        let pictures = input::normalised(&batch.pictures, recipe, device);
+        let outputs = network.logits(&pictures);
+        outputs::append(&mut logits, &outputs, samples)?;
+        teller.count(samples.len(), 1);
+    }
+    let subject = Subject {
+        dataset: run.common.dataset.lineage.clone(),
+        split: run.spec.split,
+        classes: &card.classes,
+        temperature: card.temperature,
+    };
+    let evaluation = Evaluation::of(&subject, &logits, outputs::images_of(&data));
+    dir.write_compact_json(EVALUATION_FILE, &evaluation)?;
+    Ok(RunResult::Evaluated {
+        evaluation: dir.artifact(EVALUATION_FILE)?,
+    })
+}
+
+/// The pictures to measure on, their classes those of the model.
+fn read_data(run: &EvaluateRun, card: &ModelCard) -> Result<Data, Halt> {
+    let mut data = data::read_part(&run.common.dataset, &card.split(), run.spec.split)?;
+    let place = |name: &String| card.classes.iter().position(|known| known == name);
+    let places: Vec<Option<usize>> = run.common.dataset.classes.iter().map(place).collect();
+    for sample in &mut data.val {
+        let Some(class) = places[sample.class as usize] else {
+            let name = &run.common.dataset.classes[sample.class as usize];
+            let message = format!("the model does not know the dataset's class {name}");
+            return Err(Halt::failed(FailureCode::InvalidData, message));
+        };
+        sample.class = class as u32;
+    }
+    Ok(data)
+}
+
+fn load(run: &EvaluateRun, card: &ModelCard, device: Device) -> Result<Folded, Halt> {
+    let weights = bundle::read_weights(&run.model)?;
+    let network = Network::loaded(card.architecture, card.classes.len(), &weights, Device::Cpu)?;
+    let (batch, side) = (i64::from(run.spec.batch_size), i64::from(card.preprocessing.crop));
+    Ok(Folded::of(&network, Kind::Float, device).packed_for(batch, side))
+}
+
+fn about(run: &EvaluateRun, card: &ModelCard, data: &Data) -> String {
+    format!(
+        "a {} for {} classes is measured on {} images (`{}`) of {} on {}",
+        card.architecture,
+        card.classes.len(),
+        data.val.len(),
+        run.spec.split.as_str(),
+        run.common.dataset.lineage.name,
+        run.common.device
+    )
+}

@@ -1,0 +1,80 @@
+//! What a network gives for the pictures that it is measured on, read back from the device batch by batch.
+
+use tch::{Device, Kind, Tensor};
+
+use crate::{
+    domain::{jobs::job::FailureCode, metrics::Logits},
+    worker::train::{
+        input::{
+            data::{Data, Sample},
+            feed::{Feed, Ready},
+        },
+        learner::Learner,
+        progress::{halt::Halt, pulse::Pulse},
+    },
+};
+
+/// Logits of the network that is judged for the validation pictures, `[N, classes]` for each batch, still on the device. `each` sees a
+/// batch together with its logits.
+///
+/// # Errors
+/// [`Halt::Stopped`] where the server wants the child to leave.
+pub fn of_validation(
+    learner: &Learner,
+    feed: &Feed,
+    pulse: &mut Pulse,
+    mut each: impl FnMut(&Ready, &Tensor),
+) -> Result<Vec<Tensor>, Halt> {
+    let (judge, mut batches) = (learner.judge(), feed.validation());
+    let mut outputs = Vec::new();
+    while let Some(batch) = batches.next(learner)? {
+        pulse.beat()?;
+        let logits = judge.outputs(&batch.boundary)?;
+        each(&batch, &logits);
+        outputs.push(logits);
+    }
+    Ok(outputs)
+}
+
+/// The outputs of batches, `[N, classes]` each, for the samples that they were cut out of, in their order.
+pub fn joined(outputs: &[Tensor], mut samples: &[Sample]) -> Result<Logits, Halt> {
+    let first = outputs.first();
+    let first = first.ok_or_else(|| anyhow::anyhow!("there are no validation images"))?;
+    let mut logits = Logits::new(classes_of(first));
+    for batch in outputs {
+        let (judged, rest) = samples.split_at(samples.len().min(batch.size()[0] as usize));
+        append(&mut logits, batch, judged)?;
+        samples = rest;
+    }
+    Ok(logits)
+}
+
+/// Adds the outputs of a batch, `[N, classes]`, for these samples.
+pub fn append(logits: &mut Logits, outputs: &Tensor, samples: &[Sample]) -> Result<(), Halt> {
+    let rows = outputs
+        .to_device(Device::Cpu)
+        .to_kind(Kind::Float)
+        .contiguous()
+        .view(-1);
+    let rows: Vec<f32> = Vec::try_from(rows).map_err(anyhow::Error::new)?;
+    let labels: Vec<u32> = samples.iter().map(|sample| sample.class).collect();
+    let added = logits.extend(&rows, &labels);
+    added.map_err(|fault| {
+        Halt::failed(
+            FailureCode::Diverged,
+            format!("the model cannot be measured: {fault}"),
+        )
+    })
+}
+
+/// Id and path of the pictures that are measured on, in their order.
+pub fn images_of(data: &Data) -> impl Iterator<Item = (u32, &str)> {
+    data.val.iter().map(|sample| {
+        let image = &data.images[sample.image];
+        (image.id, image.path.as_str())
+    })
+}
+
+fn classes_of(outputs: &Tensor) -> usize {
+    outputs.size().last().map_or(0, |classes| *classes as usize)
+}

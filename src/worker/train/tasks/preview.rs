@@ -1,0 +1,174 @@
+//! Runs of kind `preview`: a contact sheet of what a job would train on, drawn by the very code that training draws with.
+//!
+//! A row for each picture: as prediction would see it, then as the first epochs of the job would. Nothing learns here.
+
+use std::sync::Arc;
+
+use anyhow::Context;
+use image::{ExtendedColorType, ImageEncoder, codecs::png::PngEncoder};
+use tch::{Device, Kind, Tensor};
+
+use crate::{
+    domain::{datasets::split::Split, jobs::job::FailureCode},
+    protocol::{Artifact, PreviewRun, RunResult},
+    worker::{
+        augment::{Augmentation, Look},
+        pixels::{self, Picture},
+        process::child::{Reporter, RunDir, StopFlag, Stopped},
+        train::{
+            input::{
+                data::{self, Data, Sample},
+                loader::{Item, Loader},
+                mixing,
+            },
+            plan::Plan,
+            progress::{halt::Halt, pulse::Pulse},
+            setup,
+        },
+    },
+};
+
+/// Name of the sheet in the run directory.
+const SHEET_FILE: &str = "sheet.png";
+/// Longest side of a picture on the sheet; larger ones are made smaller.
+const CELL: u32 = 192;
+/// White between the pictures.
+const GAP: u32 = 4;
+
+/// Draws the sheet that `run` asks for into `dir`.
+///
+/// # Errors
+/// [`Stopped`] once `stop` is set; anything else is a failure of ours or of the machine.
+pub fn preview(
+    run: &PreviewRun,
+    dir: &RunDir,
+    reporter: &Reporter,
+    stop: &StopFlag,
+) -> anyhow::Result<RunResult> {
+    tch::set_num_threads(run.threads.max(1) as i32);
+    match draw(run, dir, &mut Pulse::new(reporter, stop)) {
+        Ok(sheet) => Ok(RunResult::Previewed { sheet }),
+        Err(Halt::Failed(error)) => Ok(RunResult::Failed(error)),
+        Err(Halt::Stopped) => Err(Stopped.into()),
+        Err(Halt::Broken(error)) => Err(error),
+    }
+}
+
+fn draw(run: &PreviewRun, dir: &RunDir, pulse: &mut Pulse) -> Result<Artifact, Halt> {
+    let (job, recipe) = (&run.spec.job, run.spec.job.preprocessing());
+    let data = chosen(run)?;
+    let plan = Plan::new(job, data.train.iter().map(|sample| sample.class).collect());
+    let pack = setup::pack(&run.dataset, &data, setup::side(job), dir, run.threads, pulse)?;
+    let column = |look: &dyn Fn(u32) -> Look| -> Vec<Item> {
+        let item = |sample: &Sample| {
+            let id = data.images[sample.image].id;
+            Item::new(*sample, id, look(id))
+        };
+        data.train.iter().map(item).collect()
+    };
+    let mut columns = vec![column(&|_| Look::PLAIN)];
+    columns.extend((1..=run.spec.views).map(|epoch| column(&|id| plan.looks.at(epoch, id))));
+    let augmentation = Arc::new(Augmentation::new(&job.augment, job.seed, &recipe));
+    let mut sheet = Sheet::new(data.train.len() as u32, columns.len() as u32, recipe.crop);
+    let mut loader = Loader::start(
+        &Arc::new(pack),
+        &augmentation,
+        columns,
+        run.threads as usize,
+        Device::Cpu,
+    );
+    let mut column = 0;
+    while let Some(batch) = loader.next()? {
+        pulse.beat()?;
+        let mut pictures = batch.pictures;
+        if column > 0
+            && let Some(mix) = plan.mixes.at(column, 0, recipe.crop)
+        {
+            pictures = mixing::mixed(&pictures, &mix).round().to_kind(Kind::Uint8);
+        }
+        for row in 0..data.train.len() as u32 {
+            sheet.put(row, column, &picture(&pictures, row, recipe.crop)?);
+        }
+        column += 1;
+    }
+    let sheet = sheet.picture;
+    let mut png = Vec::new();
+    PngEncoder::new(&mut png)
+        .write_image(&sheet.rgb, sheet.width, sheet.height, ExtendedColorType::Rgb8)
+        .context("the sheet cannot be encoded")?;
+    std::fs::write(dir.file(SHEET_FILE), png)?;
+    Ok(dir.artifact(SHEET_FILE)?)
+}
+
+/// As many pictures as are asked for, evenly spread over the dataset's training images (its images are sorted by class), or over all
+/// where it has none.
+fn chosen(run: &PreviewRun) -> Result<Data, Halt> {
+    let images = data::read_manifest(&run.dataset)?;
+    let part = |wanted: Option<Split>| -> Vec<usize> {
+        let fits = |image: &usize| wanted.is_none_or(|wanted| images[*image].split == wanted);
+        (0..images.len()).filter(fits).collect()
+    };
+    let train = part(Some(Split::Train));
+    let from = if train.is_empty() { part(None) } else { train };
+    if from.is_empty() {
+        return Err(Halt::failed(
+            FailureCode::InvalidData,
+            "the dataset has no images",
+        ));
+    }
+    let count = from.len().min(run.spec.images as usize);
+    let sample = |place: usize| {
+        let image = from[place * from.len() / count];
+        Sample { image, class: 0 }
+    };
+    Ok(Data {
+        train: (0..count).map(sample).collect(),
+        val: Vec::new(),
+        test: 0,
+        images: Arc::new(images),
+    })
+}
+
+/// One of pictures `[N, side, side, 3]`, u8.
+fn picture(pictures: &Tensor, row: u32, side: u32) -> anyhow::Result<Picture> {
+    Ok(Picture {
+        width: side,
+        height: side,
+        rgb: Vec::try_from(pictures.get(row.into()).reshape([-1]))?,
+    })
+}
+
+/// Pictures of one size in rows and columns, white between them.
+struct Sheet {
+    cell: u32,
+    picture: Picture,
+}
+
+impl Sheet {
+    fn new(rows: u32, columns: u32, side: u32) -> Self {
+        let cell = side.min(CELL);
+        let length = |count: u32| count * (cell + GAP) - GAP;
+        let (width, height) = (length(columns), length(rows));
+        Self {
+            cell,
+            picture: Picture {
+                width,
+                height,
+                rgb: vec![255; pixels::byte_count(width, height) as usize],
+            },
+        }
+    }
+
+    fn put(&mut self, row: u32, column: u32, picture: &Picture) {
+        let small = pixels::resize(picture, self.cell, self.cell);
+        let (left, top) = (
+            (column * (self.cell + GAP)) as usize,
+            (row * (self.cell + GAP)) as usize,
+        );
+        let (width, row_bytes) = (self.picture.width as usize, self.cell as usize * 3);
+        for (row, pixels) in small.rgb.chunks_exact(row_bytes).enumerate() {
+            let to = ((top + row) * width + left) * 3;
+            self.picture.rgb[to..to + row_bytes].copy_from_slice(pixels);
+        }
+    }
+}
