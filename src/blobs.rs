@@ -30,9 +30,8 @@ pub use self::{
 };
 use self::{placed::Placed, trash::Trash};
 use crate::{
-    digest,
     error::{Error, Kind, Result},
-    private,
+    files::{digest, private},
     protocol::{Artifact, BulkFile},
 };
 

@@ -14,7 +14,6 @@ use tokio::{io::AsyncReadExt, net::unix::pipe};
 use crate::{
     blobs::Blobs,
     config::Config,
-    digest,
     domain::{
         datasets::dataset::{Class, Dataset, Layout, ReportSummary, SplitCounts},
         id::{DatasetId, JobId},
@@ -23,6 +22,7 @@ use crate::{
         name::Name,
         spec::{JobSpec, Spec},
     },
+    files::digest,
     limits::Limits,
     protocol::{Artifact, BulkFile, IngestResult},
     store::{CreatedDataset, CreatedJob, NewDataset, NewJob, NewModel, NewSegment, Store, Topic},

@@ -9,14 +9,11 @@
 //! They depend on each other in one direction only: `http -> {uploads, jobs, inference, data_dir} -> {store, blobs, protocol} -> domain`, and
 //! `worker -> {protocol, domain}`. A test reads the sources and holds them to it.
 
-pub mod checksum;
-pub mod digest;
 pub mod domain;
 pub mod error;
+pub mod files;
 pub mod limits;
-pub mod private;
 pub mod protocol;
-pub mod schema;
 
 pub mod blobs;
 pub mod client;
@@ -26,7 +23,6 @@ pub mod http;
 pub mod inference;
 pub mod jobs;
 pub mod manifest;
-pub mod network;
 pub mod process;
 pub mod store;
 pub mod uploads;

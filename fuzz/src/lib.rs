@@ -8,21 +8,19 @@ pub mod run;
 /// Of the library what the worker knows.
 #[path = "../../src"]
 mod library {
-    pub mod digest;
     pub mod domain;
     pub mod error;
+    pub mod files;
     pub mod limits;
     pub mod protocol;
-    pub mod schema;
 }
 
 /// Of the worker what reads archives and images.
 #[path = "../../src/worker"]
 pub mod worker {
-    pub mod child;
     pub mod ingest;
     pub mod pixels;
-    pub mod stored;
+    pub mod process;
 }
 
-pub use library::{digest, domain, error, limits, protocol, schema};
+pub use library::{domain, error, files, limits, protocol};

@@ -13,12 +13,12 @@ use tempfile::TempDir;
 use zip::{CompressionMethod, ZipWriter, write::SimpleFileOptions};
 
 use crate::{
-    id::DatasetId,
+    domain::id::DatasetId,
     limits::IngestLimits,
     protocol::{IngestResult, IngestRun, ManifestImage, RunResult},
     worker::{
-        child::{Reporter, RunDir, StopFlag},
         ingest,
+        process::child::{Reporter, RunDir, StopFlag},
     },
 };
 
@@ -74,8 +74,8 @@ pub fn checked(archive: &[u8], limits: IngestLimits) {
         let (reporter, stop) = (Reporter::to(io::sink()), StopFlag::default());
         match ingest::run(&spec, &dir, &reporter, &stop) {
             Ok(RunResult::Ingested(result)) => accounts_for_itself(&dir, &result, &spec.limits),
-            Ok(RunResult::Rejected { error, .. }) => {
-                assert!(!error.code.is_empty() && !error.message.is_empty())
+            Ok(RunResult::Refused(refusal)) => {
+                assert!(!refusal.code.is_empty() && !refusal.message.is_empty())
             }
             other => panic!("{other:?}"),
         }

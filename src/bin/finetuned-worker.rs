@@ -15,19 +15,18 @@ mod worker;
 
 use clap::{Parser, Subcommand};
 // All that the worker knows of the library: its modules say `crate::domain` and so on, and there is nothing else to be reached.
-#[cfg(test)]
-use crate::domain::id;
+use finetuned::{domain, files, limits, protocol};
 
 use self::worker::{
     device, fault,
     one_shot::{self, EXIT_INTERNAL},
-    predict, sample,
+    predict,
+    process::{
+        child::{Reporter, StopFlag},
+        parent,
+    },
+    sample,
 };
-use crate::worker::process::{
-    child::{Reporter, StopFlag},
-    parent,
-};
-use finetuned::{digest, domain, limits, protocol};
 
 /// Trains and predicts for `finetuned`, which starts it.
 #[derive(Parser)]

@@ -11,7 +11,7 @@ use std::{
 };
 
 use super::{Blobs, blocking};
-use crate::{digest, domain::damage::Damaged, error::Result};
+use crate::{domain::damage::Damaged, error::Result, files::digest};
 
 /// For how long a look at a whole file counts, where the file is the same to all appearances: a disk that loses a bit changes none of them.
 /// A page of a list is forgotten in less time than that.

@@ -12,11 +12,13 @@ use super::{
     writer::{Receiver, Writer},
 };
 use crate::{
-    checksum::Checksum,
-    digest::{self, Hasher},
     domain::id::UploadId,
     error::Result,
-    private,
+    files::{
+        checksum::Checksum,
+        digest::{self, Hasher},
+        private,
+    },
 };
 
 /// Where an upload goes on.

@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::{digest, private};
+use crate::files::{digest, private};
 
 const FILE: &str = "placed";
 

@@ -12,7 +12,10 @@ use super::{
     Blobs,
     writer::{Receiver, Writer},
 };
-use crate::{digest::Hasher, error::Result, private};
+use crate::{
+    error::Result,
+    files::{digest::Hasher, private},
+};
 
 /// A file in the spool, whole and synced.
 #[derive(Debug)]

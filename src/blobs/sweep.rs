@@ -4,9 +4,9 @@ use std::{collections::HashSet, fs, io, path::Path, time::Duration};
 
 use super::{Blobs, blocking};
 use crate::{
-    digest,
     domain::{data_directory::Misfit, jobs::ledger::Ledger},
     error::Result,
+    files::digest,
 };
 
 /// How long what is swept is kept aside, and when it is not.

@@ -11,7 +11,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use crate::{digest, private};
+use crate::files::{digest, private};
 
 #[derive(Clone)]
 pub(super) struct Trash(PathBuf);

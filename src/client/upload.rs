@@ -20,11 +20,11 @@ use super::{
     resume::Sending,
 };
 use crate::{
-    digest,
     domain::{
         datasets::dataset::{Dataset, DatasetStatus},
         name::Name,
     },
+    files::digest,
 };
 
 /// The server holds each question this long until the archive has been read.

@@ -9,7 +9,7 @@ use super::{DATABASE, Lock, identity_file, look, make_private, missing};
 use crate::{
     blobs::Blobs,
     domain::data_directory::{FoundDatabase, Identity},
-    private,
+    files::private,
     store::Store,
 };
 

@@ -8,7 +8,7 @@ use std::{
 
 use crate::{
     domain::data_directory::{Beside, FoundFile},
-    private,
+    files::private,
 };
 
 pub const NAME: &str = "IDENTITY.json";

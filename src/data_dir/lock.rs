@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::{Context, bail};
 
-use crate::private;
+use crate::files::private;
 
 const NAME: &str = "LOCK";
 

@@ -26,7 +26,7 @@ use crate::{
         data_directory::{self, FoundDatabase, FoundFile, Misfit, Standing},
         jobs::ledger::Ledger,
     },
-    private,
+    files::private,
     store::{Ballast, Store},
 };
 

@@ -13,5 +13,6 @@ pub mod models;
 pub mod name;
 pub mod page;
 pub mod random;
+pub mod schema;
 pub mod spec;
 pub mod time;

@@ -16,7 +16,7 @@ use super::{
     wire,
 };
 use crate::{
-    private,
+    files::private,
     process::{self, ChildGroup, FreedMemory, Pipes, log::Log},
     protocol::Device,
 };

@@ -13,7 +13,7 @@ use std::{
 use tokio::io::AsyncRead;
 
 use super::lines::{Line, Lines};
-use crate::private;
+use crate::files::private;
 
 /// Longest line that is kept whole, in bytes.
 const MAX_LINE: usize = 8 << 10;

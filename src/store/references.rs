@@ -132,7 +132,7 @@ pub(super) async fn release_cache(connection: &mut SqliteConnection, sha256: &st
 mod tests {
     use super::*;
     use crate::{
-        digest,
+        files::digest,
         fixtures::Stand,
         protocol::PackSize,
         store::{NewPack, NewUpload},

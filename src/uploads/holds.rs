@@ -10,9 +10,9 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    digest::Hasher,
     domain::id::UploadId,
     error::{Error, Kind, Result},
+    files::digest::Hasher,
 };
 
 /// Running hashes that are kept; without one a file is read again.

@@ -9,10 +9,9 @@ use tokio::time::timeout;
 use super::{ArchiveHead, Uploads, holds::Hold};
 use crate::{
     blobs::{Continuation, Grown, Writer},
-    checksum::Checksum,
-    digest::Hasher,
     domain::datasets::{archive::ENOUGH, upload::Upload},
     error::{Error, Kind, Result},
+    files::{checksum::Checksum, digest::Hasher},
 };
 
 /// What a request brings.

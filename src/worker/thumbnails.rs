@@ -19,8 +19,8 @@ use super::{
     },
 };
 use crate::{
-    digest,
     domain::damage::Damaged,
+    files::digest,
     protocol::{ManifestImage, RunResult, Segment, ThumbnailsRun},
 };
 

@@ -2,7 +2,6 @@
 
 use std::{fs, process::Stdio};
 
-use finetuned::digest;
 use serde_json::Value;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -11,6 +10,7 @@ use tokio::{
 };
 
 use crate::support::{Server, pictures};
+use finetuned::files::digest;
 
 async fn finetuned(server: &Server, arguments: &[&str]) -> (i32, String, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_finetuned"));

@@ -2,7 +2,6 @@
 
 use std::io::Write;
 
-use finetuned::digest;
 use reqwest::{
     Method,
     multipart::{Form, Part},
@@ -10,6 +9,7 @@ use reqwest::{
 use serde_json::json;
 
 use crate::support::{Server, patience::wait_until, pictures, shared};
+use finetuned::files::digest;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_same_name_with_the_same_bytes_is_the_same_dataset_and_with_others_a_conflict() {

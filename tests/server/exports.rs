@@ -7,7 +7,6 @@ use std::{
 };
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use finetuned::{digest, limits::Limits};
 use reqwest::{Method, header::HeaderMap};
 use serde_json::{Value, json};
 
@@ -16,6 +15,7 @@ use crate::support::{
     patience::{wait_until, wait_until_no_work_is_left},
     pictures,
 };
+use finetuned::{files::digest, limits::Limits};
 
 struct Download {
     status: u16,

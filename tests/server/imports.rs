@@ -74,7 +74,7 @@ async fn a_bundle_comes_back_as_the_model_that_it_was() {
     assert_eq!(imported["imported_from"]["format"], "bundle");
     assert_eq!(
         imported["imported_from"]["sha256"],
-        finetuned::digest::of_bytes(&bundle)
+        finetuned::files::digest::of_bytes(&bundle)
     );
     let picture = pictures::png(1, 40, 40);
     assert_eq!(

@@ -9,7 +9,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::support::{Api, Server, patience::wait_until, pictures};
-use finetuned::{digest, domain::jobs::job::DatasetVersion, store::Store};
+use finetuned::{domain::jobs::job::DatasetVersion, files::digest, store::Store};
 
 /// Flips one bit in the middle of a file and gives back what puts it right.
 struct Flipped {

@@ -2,10 +2,10 @@
 
 use std::fs;
 
-use finetuned::digest;
 use serde_json::{Value, json};
 
 use crate::support::{Api, Server, hub::Hub, pictures};
+use finetuned::files::digest;
 
 pub async fn train(api: &Api, spec: Value) -> Value {
     let job = api.finished(&api.submit(spec).await).await;

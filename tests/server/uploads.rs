@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use finetuned::{config::Config, digest};
 use reqwest::{Method, RequestBuilder};
 use serde_json::json;
 use tokio::{
@@ -13,6 +12,7 @@ use tokio::{
 };
 
 use crate::support::{Api, Server, api::Answer, patience::wait_until, pictures, program::Program};
+use finetuned::{config::Config, files::digest};
 
 const BYTES: &str = "application/offset+octet-stream";
 

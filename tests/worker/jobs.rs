@@ -10,13 +10,13 @@ use tempfile::TempDir;
 
 use crate::{child::Worker, drawn, predict};
 use finetuned::{
-    digest,
     domain::{
         id::{DatasetId, JobId},
         models::model::DatasetLineage,
         name::Name,
         spec::{Architecture, JobSpec},
     },
+    files::digest,
     limits::IngestLimits,
     protocol::{
         DatasetInput, EXIT_STOPPED, IngestResult, IngestRun, JobRun, RESULT_FILE, RUN_FILE, RunResult,
@@ -258,7 +258,10 @@ fn a_training_that_is_stopped_and_gone_on_with_ends_as_if_nothing_had_happened()
     });
     let checkpoint = checkpoint.expect("a child that is told to leave saves its state");
     let path = first.path().join(&checkpoint.file);
-    assert_eq!(finetuned::digest::of_file(&path).unwrap().0, checkpoint.sha256);
+    assert_eq!(
+        finetuned::files::digest::of_file(&path).unwrap().0,
+        checkpoint.sha256
+    );
 
     let second = dataset.training(spec(2), 2, vec![path]);
     let (messages, result) = trained(&second);

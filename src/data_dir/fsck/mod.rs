@@ -15,13 +15,12 @@ use self::report::{Amount, Deep, Files, Identities};
 use super::{DATABASE, Lock, OURS, identity_file};
 use crate::{
     blobs::Blobs,
-    digest,
     domain::{
         data_directory::{FoundDatabase, FoundFile},
         id::{DatasetId, JobId, UploadId},
         jobs::ledger::Ledger,
     },
-    private,
+    files::{digest, private},
     store::Store,
 };
 

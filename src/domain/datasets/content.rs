@@ -2,7 +2,7 @@
 //! in the same parts, whatever the files are called, in whatever order and through whichever changes they came in.
 
 use super::split::Split;
-use crate::digest::{self, Hasher};
+use crate::files::digest::{self, Hasher};
 
 /// Takes images in any order.
 #[derive(Default)]

@@ -8,7 +8,7 @@ use axum::{
 };
 
 use super::Connection;
-use crate::{error::Error, http::App, network::Network};
+use crate::{config::network::Network, error::Error, http::App};
 
 /// An address that shares are counted by. All of an IPv6 network of 64 bits is one, as one client has all of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -20,7 +20,7 @@ use super::{
     sockets::{forget_unsent, unsent},
     stream::Watched,
 };
-use crate::{limits::Limits, network::Network};
+use crate::{config::network::Network, limits::Limits};
 
 /// Connections beyond the limit, for requests about the server's health.
 const RESERVE: usize = 32;

@@ -13,12 +13,12 @@ use utoipa::IntoParams;
 use super::images::manifest_of;
 use crate::{
     blobs::Blobs,
-    digest::Hasher,
     domain::{
         damage::Damaged,
         datasets::{dataset::Dataset, image_folder::ImageFolder},
     },
     error::{Error, Result},
+    files::digest::Hasher,
     http::{
         App,
         connections::Caller,

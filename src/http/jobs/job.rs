@@ -11,13 +11,13 @@ use utoipa::IntoParams;
 
 use super::submission::{self, Submission};
 use crate::{
-    digest,
     domain::{
         jobs::job::{DatasetVersion, Job, JobStatus, Progress},
         page::{Order, Page},
         spec::Spec,
     },
     error::{Error, Kind, Result},
+    files::digest,
     http::{
         App,
         datasets::dataset::WaitQuery,

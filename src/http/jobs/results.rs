@@ -9,7 +9,6 @@ use axum::{
 };
 
 use crate::{
-    digest,
     domain::{
         damage::Damaged,
         jobs::{
@@ -21,6 +20,7 @@ use crate::{
         spec::JobKind,
     },
     error::{Error, Kind, Result},
+    files::digest,
     http::{App, responses::problem::Problems},
 };
 

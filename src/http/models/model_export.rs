@@ -11,12 +11,12 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 
 use crate::{
-    checksum,
     domain::models::{
         export::{ExportFormat, ExportSpec},
         model::Model,
     },
     error::{Error, Result},
+    files::checksum,
     http::{
         App,
         connections::Caller,

@@ -3,7 +3,10 @@
 use axum::http::{HeaderMap, HeaderName};
 
 use super::tus;
-use crate::{checksum::parse_digest_field, digest, error::Result};
+use crate::{
+    error::Result,
+    files::{checksum::parse_digest_field, digest},
+};
 
 pub const REPR_DIGEST: HeaderName = HeaderName::from_static("repr-digest");
 pub const CONTENT_DIGEST: HeaderName = HeaderName::from_static("content-digest");

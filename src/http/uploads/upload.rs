@@ -16,9 +16,9 @@ use super::{
     tus::{self, Metadata, Spoken, needed, number},
 };
 use crate::{
-    checksum::{Checksum, parse_digest_field},
     domain::{datasets::upload::Upload, id::UploadId, name::Name, page::Page},
     error::{Error, Kind, Result},
+    files::checksum::{Checksum, parse_digest_field},
     http::{
         App,
         connections::Caller,
@@ -259,7 +259,9 @@ fn chunks(body: Body) -> Chunks {
 /// The hash of this request's bytes, said in either way.
 fn checksum(headers: &HeaderMap) -> Result<Option<Checksum>> {
     let refused = |name| {
-        move |fault: crate::checksum::InvalidChecksum| tus::wrong(name, &format!("cannot be taken: {fault}"))
+        move |fault: crate::files::checksum::InvalidChecksum| {
+            tus::wrong(name, &format!("cannot be taken: {fault}"))
+        }
     };
     if let Some(text) = tus::text(headers, &tus::CHECKSUM)? {
         return Checksum::parse_tus(text)

@@ -17,7 +17,7 @@ use tokio::runtime::Handle;
 
 use crate::{
     domain::id::JobId,
-    private,
+    files::private,
     process::lock,
     protocol::{RUN_FILE, RunSpec},
 };

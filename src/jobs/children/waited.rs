@@ -10,12 +10,12 @@ use super::{
     supervisor::Stop,
 };
 use crate::{
-    digest,
     domain::{
         damage::Damaged,
         jobs::job::{FailureCode, JobError},
     },
     error::{Error, Kind, Result},
+    files::digest,
     jobs::{blocking::blocking, context::Context},
     process::log::Log,
     protocol::{Artifact, RunResult, RunSpec},

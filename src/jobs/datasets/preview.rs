@@ -5,9 +5,9 @@
 use std::{path::Path, time::Duration};
 
 use crate::{
-    digest,
     domain::{datasets::dataset::Dataset, spec::PreviewSpec},
     error::{Error, Kind, Result},
+    files::digest,
     jobs::{
         children::waited::{self, WaitedRun},
         context::Context,

@@ -11,9 +11,9 @@ use std::{
 };
 
 use crate::{
-    digest,
     domain::id::DatasetId,
     error::{Error, Kind, Result},
+    files::{digest, private},
     jobs::{
         blocking::blocking,
         children::waited::{self, WaitedRun},
@@ -21,7 +21,7 @@ use crate::{
         kept::{self, Cache},
         queue::prepare::segment_as_files,
     },
-    manifest, private, process,
+    manifest, process,
     protocol::{Artifact, ManifestImage, RunResult, RunSpec, ThumbnailsRun},
     store::SegmentFiles,
 };

@@ -10,12 +10,12 @@ use std::{
 };
 
 use crate::{
-    digest,
     domain::{
         id::ModelId,
         models::{export::ExportSpec, model::Model},
     },
     error::{Error, Kind, Result},
+    files::{digest, private},
     jobs::{
         blocking::blocking,
         children::{
@@ -25,7 +25,6 @@ use crate::{
         context::Context,
         kept::{self, Cache},
     },
-    private,
     protocol::{Artifact, ExportRun, RunResult, RunSpec, frames::ModelFiles},
     store::ModelBlobs,
 };

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::{Running, copied_run, worker_doing};
-use crate::{digest, domain::jobs::job::JobStatus, fixtures::Stand, protocol::PackSize};
+use crate::{domain::jobs::job::JobStatus, files::digest, fixtures::Stand, protocol::PackSize};
 
 /// Packs, and dies the first time.
 const SCRIPT: &str = r#"

@@ -6,11 +6,11 @@ use serde_json::json;
 
 use super::*;
 use crate::{
-    digest,
     domain::{
         id::DatasetId,
         jobs::job::{FailureCode, JobError},
     },
+    files::digest,
     jobs::{context::Context, sweeper},
 };
 

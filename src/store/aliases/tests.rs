@@ -33,7 +33,7 @@ async fn with_models() -> (Stand, Vec<ModelId>) {
         let new = NewModel {
             name: first.name.clone(),
             card: first.card.clone(),
-            sha256: crate::digest::of_bytes(&[number]),
+            sha256: crate::files::digest::of_bytes(&[number]),
             bytes: 1,
             card_blob: first.card_blob.clone(),
             evaluation_blob: None,
@@ -49,7 +49,7 @@ async fn with_models() -> (Stand, Vec<ModelId>) {
 fn file() -> ImportedFile {
     ImportedFile {
         format: ImportFormat::Bundle,
-        sha256: crate::digest::of_bytes(b"bundle"),
+        sha256: crate::files::digest::of_bytes(b"bundle"),
         bytes: 6,
         file_name: None,
     }
@@ -413,10 +413,10 @@ async fn a_database_of_before_the_registry_goes_on_working() {
     )
     .bind(id.to_string())
     .bind(job.to_string())
-    .bind(crate::digest::of_bytes(b"weights"))
-    .bind(crate::digest::of_bytes(b"card"))
+    .bind(crate::files::digest::of_bytes(b"weights"))
+    .bind(crate::files::digest::of_bytes(b"card"))
     .bind(to_json(&card).unwrap())
-    .bind(crate::digest::of_bytes(b"evaluation"))
+    .bind(crate::files::digest::of_bytes(b"evaluation"))
     .execute(&pool)
     .await
     .unwrap();
@@ -437,7 +437,10 @@ async fn a_database_of_before_the_registry_goes_on_working() {
         (card, 0, 0)
     );
     let blobs = store.model_blobs(id).await.unwrap();
-    assert_eq!(blobs.evaluation, Some(crate::digest::of_bytes(b"evaluation")));
+    assert_eq!(
+        blobs.evaluation,
+        Some(crate::files::digest::of_bytes(b"evaluation"))
+    );
     assert_eq!(store.referenced_blobs().await.unwrap().len(), 3);
     let set = store
         .set_alias(name("production"), id, Presumed::Nothing, BOUNDS)

@@ -6,8 +6,8 @@ use sqlx::{SqlitePool, migrate::Migrator, sqlite::SqliteConnectOptions};
 
 use super::*;
 use crate::{
-    digest,
     domain::datasets::{dataset::DatasetStatus, split::Split},
+    files::digest,
     fixtures::Stand,
 };
 

@@ -60,7 +60,7 @@ async fn every_write_heals(code: i32) {
 
     let new = NewDataset {
         name: Name::parse("broken").unwrap(),
-        sha256: crate::digest::of_bytes(b"broken"),
+        sha256: crate::files::digest::of_bytes(b"broken"),
         bytes: 6,
     };
     let created = hurt(&disk, store, code, async || {
@@ -119,9 +119,9 @@ async fn every_write_heals(code: i32) {
     let model = NewModel {
         name: Name::parse("insects").unwrap(),
         card: card(attempt.spec.training().unwrap(), &dataset),
-        sha256: crate::digest::of_bytes(b"weights"),
+        sha256: crate::files::digest::of_bytes(b"weights"),
         bytes: 7,
-        card_blob: crate::digest::of_bytes(b"card"),
+        card_blob: crate::files::digest::of_bytes(b"card"),
         evaluation_blob: None,
     };
     let complete = async || {

@@ -9,7 +9,7 @@ use std::{
 
 use zip::{CompressionMethod, DateTime, ZipWriter, write::SimpleFileOptions};
 
-use crate::digest::Hasher;
+use crate::files::digest::Hasher;
 
 /// Where the bytes of an entry begin: on a multiple of it, so that readers can map tensors into memory. PyTorch's own writer does so.
 const ALIGNMENT: u16 = 64;

@@ -14,8 +14,8 @@ use serde::Deserialize;
 
 use super::state::{self, StateDict, StateFault};
 use crate::{
-    digest,
     domain::{damage::Damaged, models::model::ModelCard},
+    files::digest,
     protocol::{Artifact, frames::ModelFiles},
     worker::process::child::RunDir,
 };

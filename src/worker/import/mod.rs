@@ -24,7 +24,6 @@ use super::{
     process::child::{Reporter, RunDir, StopFlag, Stopped},
 };
 use crate::{
-    digest,
     domain::{
         models::{
             model::{ModelCard, check_metadata},
@@ -33,6 +32,7 @@ use crate::{
         },
         spec::Architecture,
     },
+    files::digest,
     protocol::{ImportContents, ImportResult, ImportRun, RunResult},
 };
 

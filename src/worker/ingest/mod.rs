@@ -38,8 +38,8 @@ use super::process::{
     stored::crc32,
 };
 use crate::{
-    digest::{self, Hasher},
     domain::{damage::Damaged, datasets::split::Split},
+    files::digest::{self, Hasher},
     protocol::{BulkFile, IngestResult, IngestRun, ManifestImage, Refusal, RunResult},
 };
 

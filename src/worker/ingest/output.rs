@@ -12,7 +12,7 @@ use std::{
 use serde::Serialize;
 
 use crate::{
-    digest::Hasher,
+    files::digest::Hasher,
     protocol::{Artifact, BulkFile},
     worker::process::{child::RunDir, disk::OutputFile},
 };

@@ -26,7 +26,7 @@ use super::{
     pulse::Pulse,
 };
 use crate::{
-    digest,
+    files::digest,
     limits::IngestLimits,
     worker::pixels::{self, DecodeFault, Fingerprint, Mode, Picture},
 };

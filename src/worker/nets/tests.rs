@@ -6,7 +6,7 @@ use serde::Deserialize;
 use tch::{Device, Kind, Tensor};
 
 use super::*;
-use crate::digest;
+use crate::files::digest;
 
 /// What torchvision computed.
 #[derive(Deserialize)]

@@ -17,7 +17,7 @@ use std::{
 
 use super::disk::{self, OutputFile, Patience};
 use crate::{
-    digest,
+    files::digest,
     protocol::{Artifact, RESULT_FILE, RUN_FILE, RunResult, RunSpec, WorkerMessage},
 };
 use serde::Serialize;

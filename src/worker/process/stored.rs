@@ -8,7 +8,7 @@ use std::{fs::File, io, os::unix::fs::FileExt, path::Path};
 
 use anyhow::{Context, ensure};
 
-use crate::{digest, domain::damage::Damaged, protocol::ManifestImage};
+use crate::{domain::damage::Damaged, files::digest, protocol::ManifestImage};
 
 /// Holds a whole file to its digest.
 ///

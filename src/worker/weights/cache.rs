@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::fault::HubFault;
 use crate::{
-    digest,
+    files::digest,
     protocol::{HubSource, WorkerMessage},
     worker::process::child::{Reporter, StopFlag},
 };

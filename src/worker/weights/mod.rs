@@ -21,12 +21,12 @@ use super::{
     process::child::{Reporter, StopFlag},
 };
 use crate::{
-    digest,
     domain::{
         damage::Damaged,
         jobs::job::{FailureCode, JobError},
         spec::Architecture,
     },
+    files::digest,
     protocol::{HubSource, WeightsSource, WorkerMessage},
 };
 use fault::HubFault;

@@ -11,7 +11,7 @@ use reqwest::{
 };
 
 use super::{Pace, cache::PartNote, fault::HubFault};
-use crate::{digest, protocol::HubSource};
+use crate::{files::digest, protocol::HubSource};
 
 /// Most redirects that are followed.
 const MAX_REDIRECTS: usize = 10;

@@ -16,11 +16,11 @@ use super::{
     obtain,
 };
 use crate::{
-    digest,
     domain::{
         jobs::job::{FailureCode, JobError},
         spec::Architecture,
     },
+    files::digest,
     protocol::{HubSource, WeightsSource},
     worker::{
         files::state::{self, StateDict},

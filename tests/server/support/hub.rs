@@ -14,7 +14,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
-use finetuned::digest;
+use finetuned::files::digest;
 use tokio::net::TcpListener;
 
 #[derive(Clone)]

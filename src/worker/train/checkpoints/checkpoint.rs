@@ -11,8 +11,8 @@ use tch::Tensor;
 
 use super::history::Judged;
 use crate::{
-    digest::{self, Hasher},
     domain::models::model::ModelMetrics,
+    files::digest::{self, Hasher},
     protocol::TrainRun,
     worker::{
         files::state::{self, StateDict, StateFault},

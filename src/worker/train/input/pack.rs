@@ -15,11 +15,11 @@ use super::{
     pack_file::{PackFile, PackWriter, Place, mapped_if_there},
 };
 use crate::{
-    digest,
     domain::{
         damage::Damaged,
         models::preprocessing::{Preprocessing, Resize},
     },
+    files::digest,
     protocol::{Artifact, DatasetInput, MadePack, ManifestImage, PackSize, Segment, UsedPacks},
     worker::{
         pixels::{self, Picture, PictureView},

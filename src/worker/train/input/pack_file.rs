@@ -15,7 +15,7 @@ use anyhow::{Context, ensure};
 use memmap2::Mmap;
 
 use crate::{
-    digest::Hasher,
+    files::digest::Hasher,
     protocol::Artifact,
     worker::{
         pixels::{self, Picture},
@@ -171,7 +171,7 @@ fn of_file(file: &File) -> anyhow::Result<Mmap> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{digest, worker::process::stored::tests::flipping};
+    use crate::{files::digest, worker::process::stored::tests::flipping};
 
     #[test]
     fn pictures_are_found_by_their_ids_and_a_cut_file_is_none() {

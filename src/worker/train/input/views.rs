@@ -13,7 +13,7 @@ use tch::Tensor;
 
 use super::{feed::Feed, loader::Item};
 use crate::{
-    digest::Hasher,
+    files::digest::Hasher,
     protocol::{TrainRun, UsedActivations, WorkerMessage},
     worker::{
         augment::Look,

@@ -14,12 +14,12 @@ use super::{
     failed, files_of, trained,
 };
 use crate::{
-    digest,
     domain::{
         datasets::split::Split,
         jobs::{job::FailureCode, predictions::PredictionRow},
         spec::Spec,
     },
+    files::digest,
     protocol::{
         BatchPredictRun, DatasetInput, ManifestImage, PredictedResult, RunResult, WorkerMessage,
         frames::ModelFiles,

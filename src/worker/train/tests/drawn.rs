@@ -13,7 +13,6 @@ use tch::Device;
 use tempfile::TempDir;
 
 use crate::{
-    digest,
     domain::{
         datasets::split::Split,
         id::{DatasetId, JobId},
@@ -22,6 +21,7 @@ use crate::{
         random::{Draws, Stream},
         spec::{Architecture, JobSpec, Weights},
     },
+    files::digest,
     protocol::{
         DatasetInput, JobRun, ManifestImage, RunResult, Segment, TrainRun, WeightsSource, WorkerMessage,
     },

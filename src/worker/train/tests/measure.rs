@@ -14,7 +14,6 @@ use super::{
     epochs, failed, files_of, trained,
 };
 use crate::{
-    digest,
     domain::{
         datasets::split::Split,
         jobs::{
@@ -24,6 +23,7 @@ use crate::{
         },
         spec::Spec,
     },
+    files::digest,
     protocol::{
         Artifact, DatasetInput, EvaluateRun, LrFindRun, ManifestImage, RunResult, TrainResult, TrainRun,
         WorkerMessage,

@@ -7,8 +7,8 @@ use super::{
     failed,
 };
 use crate::{
-    digest,
     domain::{datasets::split::Split, jobs::job::FailureCode, spec::PreviewSpec},
+    files::digest,
     protocol::{KnownPack, ManifestImage, PACKS_FILE, PackSize, PreviewRun, RunResult, UsedPacks},
     worker::{
         augment::{Augmentation, Look},
@@ -17,7 +17,7 @@ use crate::{
             child::{Reporter, RunDir, StopFlag},
             stored::tests::flipping,
         },
-        train::{setup, tasks::preview},
+        train::{preview, setup},
     },
 };
 

@@ -6,8 +6,8 @@ use std::{fs::File, io, panic, path::PathBuf, sync::OnceLock};
 use anyhow::Context;
 
 use crate::{
-    digest,
     domain::{damage::Damaged, jobs::predictions::RowError, models::preprocessing::Preprocessing},
+    files::digest,
     protocol::{DatasetInput, ManifestImage, Segment},
     worker::{
         pixels::{self, DecodeFault, Picture},

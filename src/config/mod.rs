@@ -8,7 +8,8 @@ use std::{
 use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
 
-use crate::{limits::Limits, network::Network};
+use self::network::Network;
+use crate::limits::Limits;
 
 /// Settings of the server.
 #[derive(Clone, Debug, Args)]
@@ -172,3 +173,4 @@ fn beside_this_program() -> anyhow::Result<PathBuf> {
     let this = std::env::current_exe().context("cannot find this program's own file")?;
     Ok(this.parent().unwrap_or(Path::new(".")).join("finetuned-worker"))
 }
+pub mod network;

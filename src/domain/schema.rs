@@ -20,7 +20,7 @@ macro_rules! text_schema {
     ($type:ty, $pattern:expr, $example:expr) => {
         impl utoipa::PartialSchema for $type {
             fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
-                $crate::schema::text($pattern, $example)
+                $crate::domain::schema::text($pattern, $example)
             }
         }
 

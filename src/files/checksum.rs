@@ -139,7 +139,7 @@ mod tests {
             checksum.update(b"abc");
             assert!(checksum.holds(), "{header}");
         }
-        let abc = crate::digest::of_bytes(b"abc");
+        let abc = crate::files::digest::of_bytes(b"abc");
         assert_eq!(digest_field(&abc), format!("sha-256=:{SHA256_OF_ABC}:"));
         for (header, fault) in [
             ("sha-256=:abc:", InvalidChecksum::Digest),
