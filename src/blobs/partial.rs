@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::{
-    Blobs, Pin, blocking,
+    folder::{Blobs, Pin, blocking},
     writer::{Receiver, Writer},
 };
 use crate::{

@@ -3,41 +3,20 @@
 use std::{
     fs::{self, File},
     io::{self, BufWriter, Write},
-    path::{Path, PathBuf},
+    path::Path,
 };
 
 use uuid::Uuid;
 
+use super::spooled::Spooled;
 use super::{
-    Blobs,
+    folder::Blobs,
     writer::{Receiver, Writer},
 };
 use crate::{
     error::Result,
     files::{digest::Hasher, private},
 };
-
-/// A file in the spool, whole and synced.
-#[derive(Debug)]
-pub struct Spooled {
-    path: PathBuf,
-    pub sha256: String,
-    pub bytes: u64,
-}
-
-impl Spooled {
-    /// Where it lies until it is kept, for a child to read.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-}
-
-impl Drop for Spooled {
-    /// A file that was not kept goes; one that was kept is no longer here.
-    fn drop(&mut self) {
-        let _ = fs::remove_file(&self.path);
-    }
-}
 
 impl Blobs {
     /// Begins a file in the spool. Dropping the writer removes it.

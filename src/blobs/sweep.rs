@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, fs, io, path::Path, time::Duration};
 
-use super::{Blobs, blocking};
+use super::folder::{Blobs, blocking};
 use crate::{
     domain::{data_directory::Misfit, jobs::ledger::Ledger},
     error::Result,

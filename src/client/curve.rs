@@ -1,6 +1,6 @@
 //! A curve as text: the training loss in Braille dots (two across, four down in each character), the validation loss as `o`.
 
-use super::output::number;
+use super::text::number;
 
 /// Dots of a Braille character by row and column, as bits above U+2800.
 const DOTS: [[u32; 2]; 4] = [[0x01, 0x08], [0x02, 0x10], [0x04, 0x20], [0x40, 0x80]];

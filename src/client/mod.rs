@@ -14,6 +14,7 @@ mod resume;
 mod settings;
 mod sse;
 mod submit;
+mod text;
 mod upload;
 mod watch;
 

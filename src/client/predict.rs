@@ -14,9 +14,10 @@ use tokio::fs::File;
 use super::{
     ServerArgs,
     api::{self, Api, Failure},
-    output::{Output, percent, printable},
+    output::Output,
+    text::{percent, printable},
 };
-use crate::domain::models::model::{ClassProbability, PredictionTiming};
+use crate::domain::models::prediction::{ClassProbability, PredictionTiming};
 
 const TIMEOUT: Duration = Duration::from_secs(120);
 

@@ -12,7 +12,8 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use super::{
     api::Failure,
     curve::Losses,
-    output::{Output, duration, number, percent, printable},
+    output::Output,
+    text::{duration, number, percent, printable},
 };
 use crate::domain::jobs::{
     event::{EndEvent, EpochEvent, LogEvent, RewindEvent, StatusEvent, StepEvent, WarningEvent},

@@ -15,7 +15,7 @@ use tokio_util::io::ReaderStream;
 
 use super::{
     api::{Api, Failure},
-    output::printable,
+    text::printable,
 };
 
 const VERSION: &str = "1.0.0";

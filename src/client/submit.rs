@@ -9,8 +9,9 @@ use serde_json::{Map, Value};
 use super::{
     ServerArgs,
     api::{self, Api, Failure},
-    output::{Output, printable},
+    output::Output,
     settings::{Setting, parse_setting},
+    text::printable,
     watch,
 };
 use crate::domain::{jobs::job::Job, spec::JobKind};

@@ -16,8 +16,9 @@ use tokio_util::io::ReaderStream;
 use super::{
     ServerArgs,
     api::{self, Api, Failure},
-    output::{Output, printable},
+    output::Output,
     resume::Sending,
+    text::printable,
 };
 use crate::{
     domain::{

@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::connections::Places;
 pub use self::{
-    documentation::openapi,
+    routes::openapi,
     run::{run, run_telling},
 };
 use crate::{

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::{
-    Router,
+    Extension, Router,
     extract::DefaultBodyLimit,
     middleware,
     response::{IntoResponse, Response},
@@ -15,7 +15,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use super::{
     App,
     datasets::{archive, dataset, division, image, images, images_add, images_edit, preview, versions},
-    documentation,
+    documentation::{self, Described},
     jobs::{curves, events, job, predictions, results},
     models::{aliases, architectures, lineage, model, model_edit, model_export, model_import},
     pages,
@@ -87,10 +87,16 @@ pub fn table() -> OpenApiRouter<App> {
         .routes(routes!(pages::asset))
 }
 
+/// The complete description of the API.
+pub fn openapi() -> utoipa::openapi::OpenApi {
+    table().into_openapi()
+}
+
 /// The service: the routes inside everything that holds for all of them.
 pub fn service(app: App) -> Router {
     let (router, _) = table().split_for_parts();
     router
+        .layer(Extension(Described(openapi)))
         .fallback(async || {
             Error::new(
                 Kind::NotFound,

@@ -11,7 +11,7 @@ use tokio::{
 };
 
 use super::{
-    InferenceContext,
+    context::InferenceContext,
     session::{End, Refusal, Request, Session},
     wire,
 };

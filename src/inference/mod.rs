@@ -4,21 +4,23 @@
 //! place, and its late answer goes nowhere. `host` starts the child with the first request and again after its death, `session`
 //! is the life of one child, `wire` its pipes. Nothing here looks into an image or a model.
 
+mod context;
 mod host;
 mod session;
 #[cfg(test)]
 mod tests;
 mod wire;
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use tokio::{
-    sync::{Semaphore, mpsc, oneshot, watch},
+    sync::{Semaphore, mpsc, oneshot},
     time::{Instant, timeout_at},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+pub use self::context::InferenceContext;
 use self::{
     host::Host,
     session::{Answer, Refusal, Request},
@@ -27,37 +29,21 @@ use crate::{
     blobs::Blobs,
     domain::{
         damage::Damaged,
-        models::model::{ClassProbability, Model, PredictionTiming},
+        models::{
+            model::Model,
+            prediction::{ClassProbability, PredictionTiming},
+        },
     },
     error::{Error, Kind, Result},
     limits::Limits,
     process::log,
-    protocol::{
-        Device,
-        frames::{self, ModelFiles, PredictInput, PredictOutcome, PredictTask},
-    },
+    protocol::frames::{self, ModelFiles, PredictInput, PredictOutcome, PredictTask},
 };
 
 /// Longest text of the worker that a caller sees, in characters.
 const MAX_DETAIL: usize = 300;
 /// Models that are warmed up at once; others wait for their turn. Each needs memory that answers could use.
 const WARMING: usize = 2;
-
-/// What predictions need of the server.
-pub struct InferenceContext {
-    /// The worker program.
-    pub worker: PathBuf,
-    /// The child's folder and log are made in it.
-    pub data_dir: PathBuf,
-    /// Empty until they are known; the first GPU is used, or else the first device.
-    pub devices: watch::Receiver<Vec<Device>>,
-    /// Threads of arithmetic; 0 means all cores.
-    pub threads: u32,
-    pub limits: Limits,
-    pub blobs: Blobs,
-    /// When it fires new requests are refused, the child answers what it has, and leaves.
-    pub shutdown: CancellationToken,
-}
 
 /// Predictions of a server. Cheap to clone.
 #[derive(Clone)]

@@ -3,9 +3,13 @@
 use std::pin::{Pin, pin};
 
 use futures_util::{FutureExt, future::join_all};
+use tokio::sync::watch;
 
 use super::*;
-use crate::fixtures::{Lifeline, Stand, soon};
+use crate::{
+    fixtures::{Lifeline, Stand, soon},
+    protocol::Device,
+};
 
 /// `class NAME` is answered with that name. Everything else is trouble, or leaves a trace beside the data directory.
 const STAND_IN: &str = r#"#!/usr/bin/env python3

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use tokio::sync::{Notify, Semaphore, SetOnce};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{children::paths::Paths, disk::DiskWaits, locks::Locks, queue::slots::Slots};
+use super::{children::paths::Paths, disk_waits::DiskWaits, locks::Locks, queue::slots::Slots};
 use crate::{
     blobs::Blobs,
     config::Config,

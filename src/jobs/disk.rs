@@ -3,12 +3,7 @@
 //! `attempt`, `settle`, `ingest` and `recorder` wait here for the server's own writing; a child waits by itself and says so, and then the
 //! recorder notes it down here. All of it is forgotten with the process: the next start finds out anew.
 
-use std::{
-    collections::HashMap,
-    fmt::Display,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{fmt::Display, sync::Arc, time::Duration};
 
 use super::context::Context;
 use crate::error::{Kind, Result};
@@ -17,49 +12,6 @@ use crate::error::{Kind, Result};
 const RETRY_EVERY: Duration = Duration::from_secs(1);
 /// Time between two looks at whether held-back space can be taken again.
 const REFILL_EVERY: Duration = Duration::from_secs(5);
-
-/// Who waits for the disk: jobs and datasets, by their ids.
-#[derive(Clone, Default)]
-pub struct DiskWaits(Arc<Mutex<HashMap<String, u32>>>);
-
-/// As long as this is there, somebody waits.
-pub struct DiskWait {
-    waits: DiskWaits,
-    id: String,
-}
-
-impl DiskWaits {
-    pub fn begin(&self, who: &impl Display) -> DiskWait {
-        let id = who.to_string();
-        tracing::warn!(%id, "the disk is full: this waits until there is room");
-        *self.counts().entry(id.clone()).or_default() += 1;
-        DiskWait {
-            waits: self.clone(),
-            id,
-        }
-    }
-
-    pub fn contains(&self, who: &impl Display) -> bool {
-        self.counts().contains_key(&who.to_string())
-    }
-
-    fn counts(&self) -> std::sync::MutexGuard<'_, HashMap<String, u32>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Drop for DiskWait {
-    fn drop(&mut self) {
-        let mut counts = self.waits.counts();
-        if let Some(count) = counts.get_mut(&self.id) {
-            *count -= 1;
-            if *count == 0 {
-                counts.remove(&self.id);
-                tracing::info!(id = self.id, "there is room on the disk again: this goes on");
-            }
-        }
-    }
-}
 
 /// Repeats `act` for as long as it fails only because the disk is full. None when `stop` is ready first.
 pub async fn when_there_is_room<T, F>(
@@ -134,21 +86,5 @@ pub async fn run(context: Arc<Context>) {
             // It was said at the start where it cannot be done at all.
             tracing::debug!(%error, "space that was given away cannot be held back again yet");
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn who_waits_is_known_until_the_last_reason_has_gone() {
-        let waits = DiskWaits::default();
-        let (first, second) = (waits.begin(&"job"), waits.begin(&"job"));
-        assert!(waits.contains(&"job") && !waits.contains(&"another"));
-        drop(first);
-        assert!(waits.contains(&"job"));
-        drop(second);
-        assert!(!waits.contains(&"job"));
     }
 }

@@ -10,6 +10,7 @@ mod children;
 mod context;
 mod datasets;
 mod disk;
+mod disk_waits;
 mod insist;
 mod kept;
 mod locks;

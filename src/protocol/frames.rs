@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::models::model::{ClassProbability, PredictionTiming};
+use crate::domain::models::prediction::{ClassProbability, PredictionTiming};
 
 /// Largest header, in bytes.
 pub const MAX_HEADER: u32 = 1 << 20;

@@ -10,8 +10,9 @@ use anyhow::Context;
 use rustix::process::{self, Resource, Rlimit};
 
 use super::process::{
-    child::{Reporter, RunDir, StopFlag, Stopped},
+    child::{Reporter, StopFlag, Stopped},
     disk,
+    run_dir::RunDir,
     stored::damage_in,
 };
 use crate::{

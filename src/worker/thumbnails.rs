@@ -14,7 +14,8 @@ use rayon::{ThreadPoolBuilder, prelude::*};
 use super::{
     pixels::{self, Picture, PictureView},
     process::{
-        child::{RunDir, StopFlag, Stopped},
+        child::{StopFlag, Stopped},
+        run_dir::RunDir,
         stored::{self, crc32},
     },
 };

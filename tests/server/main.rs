@@ -6,6 +6,7 @@ mod architecture;
 mod architectures;
 mod batch_predict;
 mod children;
+mod circles;
 mod commands;
 mod connections;
 mod dashboard;

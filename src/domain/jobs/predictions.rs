@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::domain::{datasets::split::Split, id::JobId, models::model::ClassProbability};
+use crate::domain::{datasets::split::Split, id::JobId, models::prediction::ClassProbability};
 
 /// What a model says of one image of a dataset: a line of the JSON Lines. It has either `predictions` or `error`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]

@@ -5,4 +5,5 @@ pub mod export;
 pub mod lineage;
 pub mod model;
 pub mod model_import;
+pub mod prediction;
 pub mod preprocessing;

@@ -11,6 +11,7 @@ mod framing;
 mod pace;
 mod peer;
 mod registry;
+mod seat;
 mod service;
 mod shares;
 mod sockets;

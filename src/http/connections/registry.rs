@@ -16,6 +16,7 @@ use super::{
     connection::{Connection, Deadlines},
     pace::Floor,
     peer::Peer,
+    seat::Seat,
     shares::share_of,
     sockets::{forget_unsent, unsent},
     stream::Watched,
@@ -84,19 +85,6 @@ struct Entry {
     socket: RawFd,
 }
 
-/// A connection's entry, which goes with it.
-pub struct Seat {
-    registry: Registry,
-    peer: Peer,
-    id: u64,
-}
-
-impl Drop for Seat {
-    fn drop(&mut self) {
-        self.registry.table().remove(self.peer, self.id);
-    }
-}
-
 impl Registry {
     pub fn new(rules: Rules) -> Self {
         Self(Arc::new(Parts {
@@ -126,11 +114,8 @@ impl Registry {
         };
         let id = table.insert(entry);
         drop(table);
-        let seat = Seat {
-            registry: self.clone(),
-            peer,
-            id,
-        };
+        let registry = self.clone();
+        let seat = Seat::new(move || drop(registry.table().remove(peer, id)));
         let task = tokio::spawn(serve(Watched::new(seat, connection.clone(), stream)));
         connection.is_served_by(task.abort_handle());
         self.0.arrived.notify_one();

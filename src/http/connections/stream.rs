@@ -12,7 +12,7 @@ use tokio::{
     net::TcpStream,
 };
 
-use super::{connection::Connection, framing::Framing, registry::Seat};
+use super::{connection::Connection, framing::Framing, seat::Seat};
 
 pub struct Watched {
     // Gone before the socket is closed, so that nobody looks at a socket that is another one by then.

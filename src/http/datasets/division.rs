@@ -14,10 +14,11 @@ use crate::{
     },
     error::{Error, Result},
     http::{
-        App, documentation,
+        App,
         requests::{
             extract::JsonBody,
             precondition::{target, version_tag},
+            schemas,
         },
         responses::problem::Problems,
     },
@@ -47,7 +48,7 @@ pub async fn split(
     body: JsonBody,
 ) -> Result<Response> {
     let wrong = |faults| Error::fields("the split is wrong", faults);
-    let nulls = documentation::nulls_in_split(&body.value)?;
+    let nulls = schemas::nulls_in_split(&body.value)?;
     let spec = spec::parse_split(&body.value).map_err(wrong)?;
     if !nulls.is_empty() {
         return Err(wrong(nulls));

@@ -14,8 +14,10 @@ use crate::{
     error::{Error, FieldError, Kind, Result},
     http::{
         App,
-        documentation::{self, PreviewRequest},
-        requests::extract::JsonBody,
+        requests::{
+            extract::JsonBody,
+            schemas::{self, PreviewRequest},
+        },
         responses::problem::Problems,
     },
 };
@@ -40,7 +42,7 @@ pub async fn preview(
         let plural = if count == 1 { "" } else { "s" };
         Error::fields(format!("the preview has {count} wrong field{plural}"), faults)
     };
-    let nulls = documentation::nulls_in_preview(&body.value)?;
+    let nulls = schemas::nulls_in_preview(&body.value)?;
     let spec = PreviewSpec::parse(&body.value, dataset.name.as_str()).map_err(wrong)?;
     if !nulls.is_empty() {
         return Err(wrong(nulls));

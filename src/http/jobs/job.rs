@@ -47,7 +47,7 @@ pub struct SubmitQuery {
 /// `Idempotency-Key` a request that is sent again makes no second job.
 #[utoipa::path(
     post, path = "/v1/jobs", tag = "jobs", params(SubmitQuery, ("idempotency-key" = Option<String>, Header)),
-    request_body = crate::http::documentation::JobRequest,
+    request_body = crate::http::requests::schemas::JobRequest,
     responses(
         (status = 201, body = Job, headers(("location" = String))),
         (status = 200, description = "`dry_run`: the resolved spec", body = Spec),

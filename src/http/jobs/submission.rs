@@ -8,7 +8,7 @@ use crate::{
         spec::{JobSpec, Spec, Weights},
     },
     error::{Error, FieldError, Kind, Result},
-    http::{App, documentation},
+    http::{App, requests::schemas},
 };
 
 /// What a caller asked for, checked.
@@ -21,7 +21,7 @@ pub struct Submission {
 /// # Errors
 /// Every fault of the spec at once, or what keeps the database from being asked.
 pub async fn check(app: &App, document: &serde_json::Value) -> Result<Submission> {
-    let nulls = documentation::nulls_in_job(document)?;
+    let nulls = schemas::nulls_in_job(document)?;
     let mut spec = match Spec::parse(document) {
         Ok(spec) if nulls.is_empty() => spec,
         parsed => {

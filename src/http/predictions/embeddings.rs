@@ -14,7 +14,7 @@ use super::images::{self, FailedImage, Images, ImagesBody, answered};
 use crate::{
     domain::{
         id::ModelId,
-        models::model::{Model, PredictionTiming},
+        models::{model::Model, prediction::PredictionTiming},
     },
     error::Result,
     http::{App, requests::extract::Query, responses::problem::Problems},

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::{
-    domain::models::model::{Model, PredictionTiming},
+    domain::models::{model::Model, prediction::PredictionTiming},
     error::{Error, FieldError, Kind, Result},
     http::{
         App,

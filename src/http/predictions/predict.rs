@@ -14,7 +14,10 @@ use super::images::{self, FailedImage, Images, ImagesBody, answered};
 use crate::{
     domain::{
         id::ModelId,
-        models::model::{ClassProbability, Model, PredictionTiming},
+        models::{
+            model::Model,
+            prediction::{ClassProbability, PredictionTiming},
+        },
     },
     error::Result,
     http::{

@@ -14,7 +14,7 @@ use utoipa::ToSchema;
 
 use super::images::{self, Images, answered};
 use crate::{
-    domain::models::model::ClassProbability,
+    domain::models::prediction::ClassProbability,
     error::{Error, Kind},
     http::{App, responses::problem::Problems},
 };

@@ -7,5 +7,6 @@ pub mod json;
 pub mod lingering;
 pub mod nulls;
 pub mod precondition;
+pub mod schemas;
 pub mod waiting;
 pub mod whole;

@@ -6,6 +6,10 @@ use std::{sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
 
 use super::{prepare::prepare, recorder::Recorder, settle::settle};
+use super::{
+    stopping::{asked_to_stop, stopped},
+    verdict::Verdict,
+};
 use crate::{
     domain::{
         jobs::job::{FailureCode, JobError},
@@ -21,45 +25,9 @@ use crate::{
         context::Context,
         disk,
     },
-    protocol::{Artifact, PredictedResult, RunResult, RunSpec, TrainResult},
-    store::{ClaimedJob, Topic},
+    protocol::{RunResult, RunSpec},
+    store::ClaimedJob,
 };
-
-/// How often a running job is looked at although nobody said that it changed.
-const LOOK_EVERY: Duration = Duration::from_secs(5);
-
-/// What becomes of the job after this attempt.
-#[derive(Debug)]
-pub enum Verdict {
-    Trained(Box<TrainResult>),
-    /// It found something, and made no model.
-    Found(Artifact),
-    Predicted(Box<PredictedResult>),
-    Failed(JobError),
-    Died(JobError),
-    Drained,
-    /// The disk was full, and it could not wait for room itself.
-    DiskFull,
-    Cancelled,
-    /// It belongs to another attempt, or to nobody: nothing more is done.
-    Lost,
-}
-
-impl Verdict {
-    pub fn word(&self) -> &'static str {
-        match self {
-            Verdict::Trained(_) => "trained",
-            Verdict::Found(_) => "found",
-            Verdict::Predicted(_) => "predicted",
-            Verdict::Failed(_) => "failed",
-            Verdict::Died(_) => "died",
-            Verdict::Drained => "drained",
-            Verdict::DiskFull => "disk full",
-            Verdict::Cancelled => "cancelled",
-            Verdict::Lost => "lost",
-        }
-    }
-}
 
 /// Why a child is stopped.
 #[derive(Debug)]
@@ -143,27 +111,6 @@ async fn out_of_time(context: &Context, job: &ClaimedJob) {
         if !context.waits.contains(&job.id) {
             left -= tick;
         }
-    }
-}
-
-/// Ready when the server stops, or when the job is to be stopped.
-pub async fn stopped(context: &Context, job: &ClaimedJob) {
-    tokio::select! {
-        () = context.shutdown.cancelled() => {}
-        () = asked_to_stop(context, job) => {}
-    }
-}
-
-async fn asked_to_stop(context: &Context, job: &ClaimedJob) {
-    let mut changed = context.store.signals().subscribe(Topic::Job(job.id));
-    loop {
-        match context.store.must_stop(job.id, job.attempt).await {
-            Ok(true) => return,
-            Ok(false) => {}
-            Err(error) => tracing::error!(job = %job.id, %error, "cannot look at a running job"),
-        }
-        // A signal or the time, whichever comes first.
-        let _ = tokio::time::timeout(LOOK_EVERY, changed.changed()).await;
     }
 }
 

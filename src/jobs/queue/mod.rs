@@ -9,4 +9,6 @@ pub mod recorder;
 pub mod scheduler;
 pub mod settle;
 pub mod slots;
+pub mod stopping;
+pub mod verdict;
 pub mod weights;

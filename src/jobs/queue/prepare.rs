@@ -1,6 +1,6 @@
 //! What the child of a claimed job is to do, by the kind of the job: everything that the job names, looked up and checked again.
 
-use super::{activations, attempt::Verdict, packs, weights};
+use super::{activations, packs, verdict::Verdict, weights};
 use crate::{
     domain::{
         datasets::dataset::Dataset,

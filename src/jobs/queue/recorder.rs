@@ -20,7 +20,7 @@ use crate::{
         },
     },
     error::Kind,
-    jobs::disk::{DiskWait, DiskWaits},
+    jobs::disk_waits::{DiskWait, DiskWaits},
     protocol::WorkerMessage,
     store::{JobUpdate, Store},
 };

@@ -1,10 +1,6 @@
 //! The end of an attempt as rows: a model, a result, a failure, a place in the queue.
 
-use super::{
-    activations,
-    attempt::{self, Verdict},
-    packs,
-};
+use super::{activations, packs, stopping, verdict::Verdict};
 use crate::{
     blobs::Pin,
     domain::{
@@ -149,7 +145,7 @@ async fn complete_without_model(
 /// Waits until the database can be written, before anything is pinned. False where the job was given its end meanwhile, or the server
 /// stops: then its next attempt goes on from its last checkpoint.
 async fn has_room(context: &Context, job: &ClaimedJob) -> bool {
-    let stop = attempt::stopped(context, job);
+    let stop = stopping::stopped(context, job);
     let probe = || context.store.check_writable();
     match disk::when_there_is_room(context, &job.id, stop, probe).await {
         // What else is wrong with the database shows with the act itself.
@@ -188,7 +184,7 @@ async fn not_adopted(context: &Context, job: &ClaimedJob, error: Error) {
 
 /// The job begins another attempt, from its last checkpoint, once the disk has more room than now. That is not counted as a death.
 async fn try_again_with_more_room(context: &Context, job: &ClaimedJob) {
-    disk::until_there_is_more_room(context, &job.id, attempt::stopped(context, job)).await;
+    disk::until_there_is_more_room(context, &job.id, stopping::stopped(context, job)).await;
     interrupt(context, job, Interruption::Drained).await;
 }
 

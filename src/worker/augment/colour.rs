@@ -3,6 +3,7 @@
 //! All but hue are one formula: away from, or towards, a dull version of the picture (black, even grey, grey).
 
 use super::tone;
+use super::tone::blend;
 use crate::{domain::random::Draws, worker::pixels::Picture};
 
 /// torchvision's `ColorJitter` with one strength for three of its settings: each factor from 1 ± `strength`, the hue turned by up to
@@ -59,12 +60,6 @@ pub fn adjust_hue(picture: &mut Picture, turn: f64) {
 fn luma([red, green, blue]: [u8; 3]) -> u8 {
     let sum = u32::from(red) * 19595 + u32::from(green) * 38470 + u32::from(blue) * 7471;
     ((sum + 0x8000) >> 16) as u8
-}
-
-/// Pillow's `Image.blend`, which rounds down.
-pub fn blend(dull: u8, value: u8, factor: f32) -> u8 {
-    let (dull, value) = (f32::from(dull), f32::from(value));
-    (dull + factor * (value - dull)) as u8
 }
 
 fn turned([red, green, blue]: [u8; 3], turn: f32) -> [u8; 3] {

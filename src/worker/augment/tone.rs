@@ -1,7 +1,6 @@
 //! Changes of single values by a table, and of sharpness: the other colour operations of RandAugment, as Pillow's `ImageOps` and
 //! `ImageEnhance.Sharpness` do them.
 
-use super::colour::blend;
 use crate::worker::pixels::Picture;
 
 /// A new value for each value of a channel.
@@ -104,4 +103,10 @@ fn by_channel(picture: &mut Picture, table: impl Fn(&[u32; 256]) -> Option<Table
             }
         }
     }
+}
+
+/// Pillow's `Image.blend`, which rounds down.
+pub fn blend(dull: u8, value: u8, factor: f32) -> u8 {
+    let (dull, value) = (f32::from(dull), f32::from(value));
+    (dull + factor * (value - dull)) as u8
 }

@@ -24,7 +24,10 @@ use super::{
         state::{self, StateDict},
     },
     nets::Network,
-    process::child::{RunDir, StopFlag, Stopped},
+    process::{
+        child::{StopFlag, Stopped},
+        run_dir::RunDir,
+    },
 };
 use crate::{
     domain::models::{export::ExportFormat, model::ModelCard},

@@ -17,7 +17,7 @@ use crate::{
     domain::{damage::Damaged, models::model::ModelCard},
     files::digest,
     protocol::{Artifact, frames::ModelFiles},
-    worker::process::child::RunDir,
+    worker::process::run_dir::RunDir,
 };
 
 /// Names of the two files in a run directory.

@@ -18,7 +18,7 @@ use serde_json::json;
 use tch::{Device, Kind, Tensor};
 
 use super::state;
-use crate::worker::process::{child::RunDir, disk::OutputFile, stored::crc32};
+use crate::worker::process::{disk::OutputFile, run_dir::RunDir, stored::crc32};
 
 /// Name of the tensor.
 const ROWS: &str = "rows";

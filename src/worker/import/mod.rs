@@ -21,7 +21,10 @@ use super::{
         state::{self, StateDict},
     },
     nets::Network,
-    process::child::{Reporter, RunDir, StopFlag, Stopped},
+    process::{
+        child::{Reporter, StopFlag, Stopped},
+        run_dir::RunDir,
+    },
 };
 use crate::{
     domain::{

@@ -16,7 +16,10 @@ use crate::{
             pulse::Pulse,
             rejection::Rejection,
         },
-        process::child::{Reporter, RunDir, StopFlag},
+        process::{
+            child::{Reporter, StopFlag},
+            run_dir::RunDir,
+        },
     },
 };
 

@@ -26,15 +26,19 @@ use std::{
 use anyhow::{Context, anyhow, ensure};
 
 use self::{
-    names::listing::{Listing, Verdict},
+    names::{arrange::Listing, entry::Verdict},
     output::{HashedFile, Output},
     pipeline::{Decoded, Pipeline},
     pulse::Pulse,
     rejection::Rejection,
-    report::catalogue::{Catalogue, Stored, catalogue},
+    report::{
+        catalogue::{Catalogue, catalogue},
+        stored::Stored,
+    },
 };
 use super::process::{
-    child::{Reporter, RunDir, StopFlag, Stopped},
+    child::{Reporter, StopFlag, Stopped},
+    run_dir::RunDir,
     stored::crc32,
 };
 use crate::{

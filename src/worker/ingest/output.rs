@@ -14,7 +14,7 @@ use serde::Serialize;
 use crate::{
     files::digest::Hasher,
     protocol::{Artifact, BulkFile},
-    worker::process::{child::RunDir, disk::OutputFile},
+    worker::process::{disk::OutputFile, run_dir::RunDir},
 };
 
 /// Bytes between two looks at how much of the disk is free.

@@ -22,7 +22,10 @@ use anyhow::{Context, anyhow, ensure};
 use super::{
     archive::{self, Contents, Gauge},
     budget::Budget,
-    names::listing::{DAMAGED, Listed, Settled, Verdict},
+    names::{
+        entry::{Listed, Settled, Verdict},
+        listing::DAMAGED,
+    },
     pulse::Pulse,
 };
 use crate::{

@@ -2,7 +2,10 @@
 
 use super::{decode::Picture, overlay};
 use crate::{
-    domain::models::model::{ClassProbability, ModelCard, PredictionTiming},
+    domain::models::{
+        model::ModelCard,
+        prediction::{ClassProbability, PredictionTiming},
+    },
     protocol::frames::{PredictOutcome, PredictTask},
 };
 

@@ -15,16 +15,16 @@ use anyhow::{Context, bail};
 use tch::{Device, Kind, Tensor};
 
 use super::{
-    Options, Place,
     answer::{self, Computed},
     decode::{Picture, Pixels},
     models::{Models, Unloadable},
     pipe::Replies,
     queue::Queue,
+    request::{Options, Place},
     self_test,
 };
 use crate::{
-    domain::models::model::PredictionTiming,
+    domain::models::prediction::PredictionTiming,
     protocol::frames::{PredictOutcome, PredictTask},
     worker::{
         fault::{self, TorchFault},

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Request, lru::Lru, models::Unloadable, pipe::Replies, queue::Queue};
+use super::{lru::Lru, models::Unloadable, pipe::Replies, queue::Queue, request::Request};
 use crate::{
     domain::models::model::ModelCard,
     protocol::frames::{ModelFiles, PredictInput, PredictOutcome, PredictTask},

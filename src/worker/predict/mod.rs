@@ -8,6 +8,7 @@
 //! once. Nothing here may let one request hurt another: every request that was read gets exactly one reply.
 
 mod answer;
+mod batch_size;
 mod compute;
 mod decode;
 mod lru;
@@ -15,6 +16,7 @@ mod models;
 mod overlay;
 mod pipe;
 mod queue;
+mod request;
 mod self_test;
 #[cfg(test)]
 mod tests;
@@ -23,46 +25,21 @@ use std::{
     io::{Read, Write},
     sync::{Arc, Mutex, atomic::AtomicUsize},
     thread,
-    time::Instant,
 };
 
 use anyhow::Context;
 
-use crate::{
-    protocol::frames::{PredictRequest, Ready},
-    worker::device,
-};
+use crate::protocol::frames::Ready;
 
 use self::{compute::Lanes, decode::Decoder, models::Models, pipe::Replies, queue::Queue};
 
+pub use self::request::Options;
+use self::request::Request;
 // Batch predictions answer as this child does.
 pub(in crate::worker) use self::{
     answer::likeliest,
     models::{folded, packed},
 };
-
-/// What a predict child is started with.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// `cpu` or `cuda:N`.
-    pub device: String,
-    /// Threads of arithmetic, and as many that decode; 0 means all cores.
-    pub threads: u32,
-    /// Most pictures that go through a network at once.
-    pub max_batch: Option<usize>,
-    /// Memory that networks may hold together.
-    pub model_bytes: Option<u64>,
-}
-
-/// Each lane holds the activations of a batch.
-const MAX_LANES: usize = 8;
-
-/// One request as it came.
-struct Request {
-    header: PredictRequest,
-    body: Vec<u8>,
-    arrived: Instant,
-}
 
 /// Answers until `input` ends and everything read from it is answered, or until nobody reads `output`.
 ///
@@ -129,69 +106,4 @@ fn read_on_a_thread(input: impl Read + Send + 'static, requests: Arc<Queue<Reque
         requests.close();
     });
     broken
-}
-
-/// Where and how this child computes: [`Options`] with everything decided.
-struct Place {
-    device: tch::Device,
-    threads: usize,
-    /// Batches that are computed side by side.
-    lanes: usize,
-    batch_size: BatchSize,
-    model_bytes: u64,
-}
-
-/// How many pictures go through a network at once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct BatchSize {
-    /// A processor computes four pictures at once nearly as fast as more, and whoever waits waits less long.
-    usual: usize,
-    /// Where so many wait that one more batch makes no difference to them, those few per cent count.
-    most: usize,
-}
-
-impl BatchSize {
-    fn up_to(most: usize) -> Self {
-        Self { usual: most, most }
-    }
-
-    /// While `waiting` pictures are ready, for as many lanes.
-    fn now(self, waiting: usize, lanes: usize) -> usize {
-        match waiting >= lanes * self.most {
-            true => self.most,
-            false => self.usual,
-        }
-    }
-}
-
-impl Place {
-    fn of(options: &Options) -> anyhow::Result<Self> {
-        let device = device::parse(&options.device).map_err(anyhow::Error::msg)?;
-        let known = device::list();
-        let known = known.iter().find(|known| known.name == options.device);
-        let threads = match (options.threads, known) {
-            (0, Some(known)) => known.threads,
-            (threads, _) => threads,
-        };
-        let memory = known.map_or(0, |known| known.memory_bytes);
-        // A card's memory is for networks and what runs through them; a host's is shared with everything else on it.
-        let share = if device.is_cuda() { memory / 2 } else { memory / 4 };
-        let threads = threads.max(1) as usize;
-        let batch_size = match options.max_batch {
-            Some(most) => BatchSize::up_to(most.max(1)),
-            None if device.is_cuda() => BatchSize::up_to(32),
-            None => BatchSize { usual: 4, most: 8 },
-        };
-        Ok(Self {
-            device,
-            threads,
-            lanes: if device.is_cuda() {
-                1
-            } else {
-                threads.min(MAX_LANES)
-            },
-            batch_size,
-            model_bytes: options.model_bytes.unwrap_or(share.max(1 << 30)),
-        })
-    }
 }

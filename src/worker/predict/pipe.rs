@@ -12,7 +12,7 @@ use std::{
 use anyhow::{Context, bail};
 use serde::Serialize;
 
-use super::Request;
+use super::request::Request;
 use crate::protocol::frames::{self, PREFIX, PredictOutcome, PredictReply, Ready};
 
 /// Reads requests until the input ends.

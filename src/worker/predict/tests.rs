@@ -8,9 +8,9 @@ use std::{
 
 use image::{ImageFormat, RgbImage};
 
-use super::{BatchSize, Options, run};
+use super::{batch_size::BatchSize, request::Options, run};
 use crate::{
-    domain::{models::model::ClassProbability, spec::Architecture},
+    domain::{models::prediction::ClassProbability, spec::Architecture},
     protocol::frames::{
         self, ModelFiles, PredictInput, PredictOutcome, PredictReply, PredictRequest, PredictTask,
     },
@@ -21,7 +21,7 @@ use crate::{
         },
         nets::Network,
         pixels,
-        process::child::RunDir,
+        process::run_dir::RunDir,
     },
 };
 

@@ -1,7 +1,7 @@
 //! Writing on a disk that may be full: a run that may wait tries again until there is room, and tells the server meanwhile.
 //!
 //! [`OutputFile`] is for what is written piece by piece: the kernel takes a piece or refuses it, so a refused piece is written again where
-//! the file ends. [`RunDir::patiently`](super::child::RunDir::patiently) is for files that are written as a whole. A failed sync
+//! the file ends. [`RunDir::patiently`](super::run_dir::RunDir::patiently) is for files that are written as a whole. A failed sync
 //! is never tried again as such, because the kernel may have dropped what it could not write.
 
 use std::{

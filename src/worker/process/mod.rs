@@ -3,4 +3,5 @@
 pub mod child;
 pub mod disk;
 pub mod parent;
+pub mod run_dir;
 pub mod stored;

@@ -17,7 +17,8 @@ pub struct Judge<'a> {
 
 impl<'a> Judge<'a> {
     /// Of a learner's average where it has one, else of what it trains.
-    pub(super) fn new(learner: &'a Learner, network: &'a Network) -> Self {
+    pub fn new(learner: &'a Learner) -> Self {
+        let network = learner.judged();
         let (frozen, last) = (learner.frozen(), network.architecture().last_stage());
         Self {
             learner,

@@ -9,7 +9,6 @@ use tch::{Kind, Tensor};
 
 use super::{
     input::{mixing::Labels, portion::Portion},
-    judge::Judge,
     loss::{self, Loss},
     optimizer::{Average, Optimizer},
     precision::LossScale,
@@ -185,11 +184,6 @@ impl Learner {
             .collect()
     }
 
-    /// The network that is judged, as it is now.
-    pub fn judge(&self) -> Judge<'_> {
-        Judge::new(self, self.judged())
-    }
-
     /// Takes tensors that training can change back, into the network that is judged, from where [`Learner::changing`] copied them to.
     pub fn take_back(&mut self, weights: &StateDict) {
         tch::no_grad(|| {
@@ -231,7 +225,7 @@ impl Learner {
             .all(|(_, tensor)| tensor.isfinite().all().int64_value(&[]) != 0)
     }
 
-    fn judged(&self) -> &Network {
+    pub(super) fn judged(&self) -> &Network {
         self.average
             .as_ref()
             .map_or(&self.network, |average| &average.network)

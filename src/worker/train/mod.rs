@@ -23,12 +23,17 @@ mod session;
 mod setup;
 mod tasks;
 
+mod context;
+mod start;
 #[cfg(test)]
 mod tests;
 
 pub use self::tasks::preview::preview;
 use self::{progress::halt::Halt, session::Session};
-use super::process::child::{Reporter, RunDir, StopFlag, Stopped};
+use super::process::{
+    child::{Reporter, StopFlag, Stopped},
+    run_dir::RunDir,
+};
 use crate::{
     domain::jobs::job::{FailureCode, JobError},
     protocol::{BatchPredictRun, EvaluateRun, LrFindRun, RunResult, TrainResult, TrainRun},

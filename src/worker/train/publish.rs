@@ -1,6 +1,6 @@
 //! From the best weights to a model bundle and its evaluation, the last act of a training.
 
-use super::{progress::halt::Halt, session::Outcome, setup::Ground, tasks::outputs};
+use super::{context::Ground, progress::halt::Halt, session::Outcome, tasks::outputs};
 use crate::{
     domain::{
         jobs::evaluation::{Evaluation, Subject},
@@ -9,7 +9,7 @@ use crate::{
         spec::EvaluatedSplit,
     },
     protocol::{TrainResult, TrainRun},
-    worker::{files::bundle, process::child::RunDir},
+    worker::{files::bundle, process::run_dir::RunDir},
 };
 
 /// Name of the evaluation in the run directory.

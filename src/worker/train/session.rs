@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use tch::Tensor;
 
+use super::start::Start;
 use super::{
     checkpoints::{
         best::{self, Best},
@@ -11,10 +12,12 @@ use super::{
         history::{self, Judged},
         writer::Keeper,
     },
+    context::Ground,
     gradients,
     input::{
         feed::{Batches, Feed},
         portion::Portion,
+        precompute,
     },
     learner::{self, Learner, Outcome as Learned},
     progress::{
@@ -24,7 +27,7 @@ use super::{
         remarks,
     },
     schedule::Schedule,
-    setup::{self, Ground},
+    setup,
     tasks::outputs,
 };
 use crate::{
@@ -40,38 +43,13 @@ use crate::{
     protocol::{TrainRun, UsedActivations, WorkerMessage},
     worker::{
         files::state::StateDict,
-        process::child::{Reporter, RunDir, StopFlag},
+        process::{
+            child::{Reporter, StopFlag},
+            run_dir::RunDir,
+        },
         weights::BaseWeights,
     },
 };
-
-/// Where a session begins.
-pub struct Start {
-    pub position: Position,
-    pub sums: Sums,
-    /// Of the epochs before.
-    pub history: Vec<Judged>,
-    pub best: Option<Best>,
-    pub base_weights: BaseWeights,
-    /// Of `max_seconds`, as a checkpoint knows it.
-    pub seconds_used: f64,
-    /// Most pictures that go through the network together in training.
-    pub batch_limit: usize,
-}
-
-impl Start {
-    pub fn at_the_beginning(base_weights: BaseWeights, batch_size: usize) -> Self {
-        Self {
-            position: Position::START,
-            sums: Sums::default(),
-            history: Vec::new(),
-            batch_limit: batch_size,
-            best: None,
-            base_weights,
-            seconds_used: 0.0,
-        }
-    }
-}
 
 /// A run under way.
 pub struct Session<'a> {
@@ -231,7 +209,7 @@ impl<'a> Session<'a> {
 
     /// Batches for the stages that are frozen now.
     fn feed(&mut self) -> Result<Feed<'a>, Halt> {
-        let feed = Feed::new(
+        let feed = precompute::feed(
             self.position.epoch,
             self.run,
             self.ground,

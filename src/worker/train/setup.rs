@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use tch::{Device, Kind};
-
+use super::context::Ground;
 use super::{
     checkpoints::{
         best::Best,
@@ -18,34 +17,25 @@ use super::{
     plan::Plan,
     precision,
     progress::{halt::Halt, pulse::Pulse},
-    session::Start,
+    start::Start,
 };
+use crate::worker::train::progress::remarks::about_learning;
 use crate::{
     domain::{
         jobs::job::FailureCode,
-        spec::{Architecture, JobSpec, ScheduleName, Stage},
+        spec::{JobSpec, ScheduleName},
     },
     protocol::{DatasetInput, TrainRun, WorkerMessage},
     worker::{
         device,
         nets::{HeadOrigin, LoadFault, Network, winograd},
-        process::child::{Reporter, RunDir, StopFlag},
+        process::{
+            child::{Reporter, StopFlag},
+            run_dir::RunDir,
+        },
         weights::{self, BaseWeights},
     },
 };
-
-/// What training works with; nothing in it changes while it runs.
-pub struct Ground {
-    pub data: Data,
-    pub plan: Plan,
-    pub pack: Arc<Pack>,
-    pub device: Device,
-    /// What convolutions compute in.
-    pub kind: Kind,
-    pub machine: Machine,
-    /// See [`checkpoint::identity`].
-    pub job: String,
-}
 
 /// Reads the data and brings its pixels to the size that the spec asks for.
 pub fn ground(run: &TrainRun, dir: &RunDir, reporter: &Reporter, stop: &StopFlag) -> Result<Ground, Halt> {
@@ -295,15 +285,6 @@ fn about_run(run: &TrainRun, ground: &Ground, base_weights: &str) -> String {
         ground.data.val.len(),
         ground.data.test
     )
-}
-
-/// What learns where stages up to and with this one are frozen.
-pub fn about_learning(architecture: Architecture, frozen: Option<Stage>) -> String {
-    match frozen {
-        None => "everything learns".to_owned(),
-        Some(stage) if stage == architecture.last_stage() => "only the head learns".to_owned(),
-        Some(stage) => format!("everything after {} learns", stage.as_str()),
-    }
 }
 
 fn check_batches(spec: &JobSpec, plan: &Plan) -> Result<(), Halt> {

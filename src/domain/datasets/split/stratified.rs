@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::Split;
+use super::division::Split;
 use crate::domain::random::{Draws, Stream};
 
 /// Shares of the whole; what is left trains.

@@ -3,8 +3,11 @@
 //! Layers with tensors are modules of their own, so that tensors have the names that they have in the model; all others are lines.
 
 use super::modules::{Builder, INPUT, Module};
-use crate::domain::architecture::layer::{
-    Activation, Attention, BatchNorm2d, Channels, Conv2d, Layer, LayerNorm, Linear, Op, Pool, joined,
+use crate::domain::architecture::{
+    layer::{
+        Activation, Attention, BatchNorm2d, Channels, Conv2d, Layer, LayerNorm, Linear, Op, Pool, joined,
+    },
+    network::NetworkDesign,
 };
 
 /// Adds a layer that is given `value`; the name of what it makes of it.
@@ -320,4 +323,15 @@ fn boolean(value: bool) -> &'static str {
 /// With a point or an exponent, so that it is read as a float.
 fn decimal(value: f64) -> String {
     format!("{value:?}")
+}
+
+/// The module of a whole network: `[N, 3, H, W]` to logits `[N, classes]`.
+pub fn of(design: &NetworkDesign, classes: u64) -> Module {
+    let head = design.head(classes);
+    let mut root = Builder::new("Network");
+    let all = design.backbone().chain([&head]);
+    let value = sequence(&mut root, all, "", INPUT);
+    let mut root = root.returning(&value);
+    root.name_classes(&mut Vec::new());
+    root
 }

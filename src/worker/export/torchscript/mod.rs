@@ -32,7 +32,7 @@ const COMPARED_SIDE: u32 = 64;
 pub fn write(path: &Path, model: &Model) -> anyhow::Result<()> {
     let (design, classes) = (model.card.architecture.design(), model.card.classes.len());
     let card = serde_json::to_vec_pretty(&model.card)?;
-    write_module(path, &modules::of(design, classes as u64), &model.state, &card)?;
+    write_module(path, &layers::of(design, classes as u64), &model.state, &card)?;
     check(path, model)
 }
 
@@ -96,7 +96,7 @@ mod tests {
         for design in vocabulary::networks() {
             let folder = tempfile::tempdir().unwrap();
             let path = folder.path().join("model.pt");
-            let root = modules::of(&design, vocabulary::CLASSES);
+            let root = layers::of(&design, vocabulary::CLASSES);
             let tensors = vocabulary::state(&design).into_iter();
             let state: StateDict = tensors
                 .map(|(name, tensor)| (name, tensor.contiguous()))

@@ -3,9 +3,6 @@
 //! Sizes that differ from layer to layer are attributes, so that one class serves all convolutions. The words of the source are those of
 //! torch's own writer, which leaves nothing to infer: every attribute is annotated, every call is positional.
 
-use super::layers;
-use crate::domain::architecture::network::NetworkDesign;
-
 /// The classes are `__torch__.finetuned.…`.
 pub const NAMESPACE: &str = "finetuned";
 /// The argument of every `forward`.
@@ -27,17 +24,6 @@ pub enum Slot {
     Buffer(String),
     Integer(u64),
     Module(Module),
-}
-
-/// The module of a whole network: `[N, 3, H, W]` to logits `[N, classes]`.
-pub fn of(design: &NetworkDesign, classes: u64) -> Module {
-    let head = design.head(classes);
-    let mut root = Builder::new("Network");
-    let all = design.backbone().chain([&head]);
-    let value = layers::sequence(&mut root, all, "", INPUT);
-    let mut root = root.returning(&value);
-    root.name_classes(&mut Vec::new());
-    root
 }
 
 /// A module whose `forward` is being written; every value gets a name of its own.
@@ -121,7 +107,7 @@ impl Builder {
 impl Module {
     /// Gives the modules whose source is the same one class, and those whose is not different ones. `known`: names of classes with the
     /// source that each has.
-    fn name_classes(&mut self, known: &mut Vec<(String, String)>) {
+    pub fn name_classes(&mut self, known: &mut Vec<(String, String)>) {
         for (_, slot) in &mut self.slots {
             if let Slot::Module(module) = slot {
                 module.name_classes(known);

@@ -3,13 +3,16 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::{
+    entry::{Listed, Settled, Verdict, parts_of},
     layout::{Place, Plan, Stray, Tree},
-    listing::{Listed, Listing, Settled, Verdict, parts_of},
-    manifest::{Candidate, Manifest},
+    manifest::{Candidate, Manifest, Missing},
     path,
 };
 use crate::{
-    domain::datasets::{dataset::Layout, split::Split},
+    domain::datasets::{
+        dataset::{Layout, Structure},
+        split::Split,
+    },
     limits::IngestLimits,
     worker::ingest::rejection::Rejection,
 };
@@ -153,4 +156,19 @@ fn empty_folders(entries: &[Listed], folders: &[Vec<String>], plan: &Plan) -> Ve
         .filter(|parts| plan.is_class_folder(parts) && !filled.contains(*parts));
     let empty: BTreeSet<String> = empty.map(|parts| parts.join("/")).collect();
     empty.into_iter().collect()
+}
+
+/// The whole archive, by name.
+pub struct Listing {
+    pub entries: Vec<Listed>,
+    pub layout: Layout,
+    pub structure: Structure,
+    /// Lines of manifests whose file is not there.
+    pub missing: Vec<Missing>,
+    /// Tables that could be manifests and are none, because the folders say more, as they may be shown.
+    pub tables_not_used: Vec<String>,
+    /// Names of all class folders that hold or should hold images, sorted. Those of which no image can be used drop out later.
+    pub classes: Vec<String>,
+    /// Class folders that hold nothing that looks like an image, as they may be shown.
+    pub empty_folders: Vec<String>,
 }

@@ -3,19 +3,16 @@
 //! The layout can be told only once all paths are known, and a tar.gz cannot be gone back in; so names come first, pixels second
 //! (`pipeline`). Files whose name does not say "image" are asked by their first bytes.
 
-use std::{borrow::Cow, collections::HashMap, path::Path};
+use std::{collections::HashMap, path::Path};
 
+use super::arrange::Listing;
+use super::entry::{Listed, Settled, Verdict, parts_of};
 use super::{
     arrange::arrange,
-    manifest::Missing,
     path::{self, PathFault},
     tables::Tables,
 };
 use crate::{
-    domain::datasets::{
-        dataset::{Layout, Outcome, Structure},
-        split::Split,
-    },
     limits::IngestLimits,
     worker::{
         ingest::{
@@ -26,70 +23,6 @@ use crate::{
         pixels::{self, Content},
     },
 };
-
-/// Why an entry is no image of the dataset.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Settled {
-    /// [`Outcome::Skipped`] or [`Outcome::Ignored`].
-    pub outcome: Outcome,
-    pub code: &'static str,
-    pub message: Cow<'static, str>,
-}
-
-impl Settled {
-    pub fn skipped(code: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
-        Self {
-            outcome: Outcome::Skipped,
-            code,
-            message: message.into(),
-        }
-    }
-
-    pub fn ignored(code: &'static str, message: &'static str) -> Self {
-        Self {
-            outcome: Outcome::Ignored,
-            code,
-            message: message.into(),
-        }
-    }
-}
-
-/// What is known of an entry.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// Not a file, not reported; it counts as an entry.
-    Folder,
-    /// Looks like an image: pass two decides.
-    Candidate,
-    Settled(Settled),
-    Used,
-}
-
-/// One entry, in the order of the archive.
-#[derive(Clone, Debug)]
-pub struct Listed {
-    /// As it may be shown.
-    pub path: String,
-    /// Index into [`Listing::classes`], and its split, where it has a place.
-    pub class: Option<u32>,
-    pub split: Option<Split>,
-    pub verdict: Verdict,
-}
-
-/// The whole archive, by name.
-pub struct Listing {
-    pub entries: Vec<Listed>,
-    pub layout: Layout,
-    pub structure: Structure,
-    /// Lines of manifests whose file is not there.
-    pub missing: Vec<Missing>,
-    /// Tables that could be manifests and are none, because the folders say more, as they may be shown.
-    pub tables_not_used: Vec<String>,
-    /// Names of all class folders that hold or should hold images, sorted. Those of which no image can be used drop out later.
-    pub classes: Vec<String>,
-    /// Class folders that hold nothing that looks like an image, as they may be shown.
-    pub empty_folders: Vec<String>,
-}
 
 /// Reads the names. Errors: a [`Rejection`], or a failing disk.
 pub fn list(archive: &Path, limits: &IngestLimits, pulse: &Pulse<'_>) -> anyhow::Result<Listing> {
@@ -181,9 +114,4 @@ fn settle_replaced(entries: &mut [Listed]) {
             entries[earlier].verdict = Verdict::Settled(Settled::ignored("replaced", message));
         }
     }
-}
-
-/// Candidates have paths that were found good, and showing them changes no separator.
-pub fn parts_of(shown: &str) -> Vec<String> {
-    path::parts(shown, usize::MAX).unwrap_or_default()
 }

@@ -11,8 +11,8 @@ use std::collections::HashMap;
 use self::find::Images;
 pub use self::table::Table;
 use super::{
+    entry::Settled,
     layout::{class_name, split_of},
-    listing::Settled,
     path,
 };
 use crate::{domain::datasets::split::Split, worker::pixels::EXTENSIONS};

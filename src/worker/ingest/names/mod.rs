@@ -1,6 +1,7 @@
 //! Pass one: what the names in an archive and its tables say of classes and splits. No pixel is looked at.
 
 pub mod arrange;
+pub mod entry;
 pub mod layout;
 pub mod listing;
 pub mod manifest;

@@ -1,7 +1,7 @@
 //! The tables of an archive while it is listed, within bounds.
 
 use super::{
-    listing::{Listed, parts_of},
+    entry::{Listed, parts_of},
     manifest::{Candidate, Table},
 };
 use crate::limits::IngestLimits;

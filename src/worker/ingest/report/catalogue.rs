@@ -1,5 +1,6 @@
 //! What the dataset is, once every image has been seen: its classes, its manifest, its report.
 
+use super::stored::Stored;
 use super::{checks, warnings};
 use crate::{
     domain::datasets::{
@@ -7,22 +8,13 @@ use crate::{
         dataset::{Class, Layout, Outcome, ReportEntry, ReportSummary, SplitCounts},
     },
     protocol::ManifestImage,
-    worker::{
-        ingest::names::{
-            listing::{Listed, Listing, Verdict},
-            manifest::Missing,
-            path,
-        },
-        pixels::{Fingerprint, Mode},
+    worker::ingest::names::{
+        arrange::Listing,
+        entry::{Listed, Verdict},
+        manifest::Missing,
+        path,
     },
 };
-
-/// An image that was stored, and what was seen of it.
-pub struct Stored {
-    pub image: ManifestImage,
-    pub mode: Mode,
-    pub fingerprint: Fingerprint,
-}
 
 /// Characters of a missing file's name that are shown.
 const MISSING_SHOWN: usize = 512;

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::{
-    catalogue::Stored,
     near::{self, Look},
+    stored::Stored,
     twins::{self, Identity},
 };
 use crate::worker::pixels::Mode;

@@ -4,5 +4,6 @@ pub mod catalogue;
 pub mod checks;
 pub mod near;
 pub mod sentences;
+pub mod stored;
 pub mod twins;
 pub mod warnings;

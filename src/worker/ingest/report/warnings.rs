@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use super::{catalogue::Stored, checks, sentences::sentences};
+use super::{checks, sentences::sentences, stored::Stored};
 use crate::{
     domain::datasets::{
         dataset::{Class, DatasetWarning, Outcome, ReportEntry, SplitCounts, Structure},
         split::Split,
     },
     worker::{
-        ingest::names::listing::{Listed, Verdict},
+        ingest::names::entry::{Listed, Verdict},
         pixels::Mode,
     },
 };

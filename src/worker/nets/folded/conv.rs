@@ -4,7 +4,6 @@ use std::sync::{Arc, OnceLock};
 
 use tch::Tensor;
 
-use super::tree::Size;
 use crate::{
     domain::architecture::{
         layer::{Conv2d, Op},
@@ -154,3 +153,6 @@ impl Conv {
         )
     }
 }
+
+/// Of how many images, and of one image's activations.
+pub(super) type Size = (i64, shape::Shape);

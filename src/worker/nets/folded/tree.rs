@@ -4,6 +4,7 @@
 use tch::Tensor;
 
 use super::conv::Conv;
+use super::conv::Size;
 use crate::{
     domain::architecture::shape::Shape,
     worker::nets::{
@@ -35,9 +36,6 @@ pub(super) struct Carried {
     pub tensor: Tensor,
     pub own: bool,
 }
-
-/// Of how many images, and of one image's activations.
-pub(super) type Size = (i64, Shape);
 
 /// One after another.
 pub(super) fn sequence(trees: &[Tree], input: Carried) -> Carried {

@@ -6,7 +6,7 @@ use super::{
     grid::{self, Channels, Run, SIDE},
     product,
     shared::Shared,
-    tiles::Tiles,
+    task::Tiles,
     transform::{self, Columns, Output, PLACES},
 };
 

@@ -6,7 +6,8 @@ use fearless_simd::{Level, dispatch, prelude::*};
 
 use super::{
     grid::{self, Channels, Grid, Run},
-    lanes_of, product,
+    level::lanes_of,
+    product,
     shared::Shared,
     threads::Threads,
     transform::{self, Columns, PLACES},

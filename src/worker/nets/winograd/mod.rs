@@ -11,9 +11,11 @@
 mod block;
 mod gradient;
 mod grid;
+mod level;
 mod memory;
 mod product;
 mod shared;
+mod task;
 mod threads;
 mod tiles;
 mod training;
@@ -25,10 +27,10 @@ pub use self::training::{convolution, form};
 
 use std::slice;
 
-use fearless_simd::{Level, dispatch, prelude::*};
+use fearless_simd::Level;
 use tch::{Device, Kind, Tensor};
 
-use self::{grid::Grid, shared::Shared, threads::Threads, tiles::Tiles, transform::Direct};
+use self::{grid::Grid, level::lanes_of, shared::Shared, task::Tiles, threads::Threads, transform::Direct};
 use super::{
     fused::{After, Shape},
     layers::contiguous_channels_last,
@@ -150,15 +152,6 @@ fn floats(tensor: &Tensor) -> &[f32] {
         // SAFETY: all callers have dense tensors, which are borrowed for as long as the numbers are.
         count => unsafe { slice::from_raw_parts(tensor.data_ptr().cast(), count) },
     }
-}
-
-/// How many numbers fit into a register.
-fn lanes_of(level: Level) -> usize {
-    #[inline(always)]
-    fn lanes<S: Simd>(_: S) -> usize {
-        S::f32s::LEN
-    }
-    dispatch!(level, simd => lanes(simd))
 }
 
 #[cfg(test)]

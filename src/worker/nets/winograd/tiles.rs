@@ -4,27 +4,12 @@ use fearless_simd::{Level, dispatch, prelude::*};
 
 use super::{
     block::Block,
-    grid::{self, Grid, Run},
+    grid::{self, Run},
     memory::Memory,
-    shared::Shared,
+    task::Tiles,
     threads::Threads,
     transform::PLACES,
 };
-
-/// What is to be computed. Activations are `[N, H, W, C]`, dense.
-pub(super) struct Tiles<'a> {
-    pub input: &'a [f32],
-    /// See [`super::transform::kernel`].
-    pub kernel: &'a [f32],
-    pub bias: Option<&'a [f32]>,
-    pub relu: bool,
-    /// To what is there already.
-    pub adds: bool,
-    pub output: Shared<'a>,
-    pub grid: Grid,
-    pub from: usize,
-    pub to: usize,
-}
 
 impl Tiles<'_> {
     /// Tiles that are multiplied together where the kernel is small, and where it has to come from memory each time: the more, the

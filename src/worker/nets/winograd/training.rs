@@ -16,10 +16,11 @@ use super::{
     Winograd,
     gradient::KernelGradient,
     grid::Grid,
-    lanes_of, product,
+    level::lanes_of,
+    product,
     shared::Shared,
+    task::Tiles,
     threads::Threads,
-    tiles::Tiles,
     transform::{self, Direct},
 };
 

@@ -2,7 +2,7 @@
 
 use fearless_simd::{Level, dispatch, prelude::*};
 
-use super::{lanes_of, product, shared::Shared, threads::Threads};
+use super::{level::lanes_of, product, shared::Shared, threads::Threads};
 
 /// Numbers of a tile, and of a kernel, in this form.
 pub(super) const PLACES: usize = 36;

@@ -10,7 +10,7 @@ use crate::{
     domain::jobs::event::CheckpointEvent,
     protocol::WorkerMessage,
     worker::{
-        process::child::{Reporter, RunDir},
+        process::{child::Reporter, run_dir::RunDir},
         train::progress::halt::Halt,
     },
 };

@@ -8,7 +8,7 @@ use std::{
 
 use crate::{
     protocol::{PACKS_FILE, UsedPacks, WorkerMessage},
-    worker::process::child::{Reporter, RunDir},
+    worker::process::{child::Reporter, run_dir::RunDir},
 };
 
 pub struct Damages {

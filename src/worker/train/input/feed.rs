@@ -9,20 +9,14 @@ use super::{
     data::Sample,
     loader::{Item, Loader},
     mixing::{self, Labels},
-    views::{self, Views},
+    views::Views,
 };
 use crate::{
     protocol::{TrainRun, UsedActivations},
     worker::{
         augment::{Augmentation, Look},
         nets::input,
-        process::child::{Reporter, RunDir},
-        train::{
-            checkpoints::checkpoint::Position,
-            learner::Learner,
-            progress::{halt::Halt, pulse::Pulse},
-            setup::Ground,
-        },
+        train::{checkpoints::checkpoint::Position, context::Ground, learner::Learner, progress::halt::Halt},
     },
 };
 
@@ -43,38 +37,20 @@ pub struct Ready {
 }
 
 impl<'a> Feed<'a> {
-    /// For `epoch` and those with the same frozen stages. Computes the frozen stages' activations for all views at once where they are to
-    /// be kept.
-    ///
-    /// # Errors
-    /// [`Halt::Stopped`] where that takes too long for whoever set the flag.
-    pub fn new(
-        epoch: u32,
-        run: &TrainRun,
-        ground: &'a Ground,
-        dir: &RunDir,
-        learner: &Learner,
-        reporter: &Reporter,
-        pulse: &mut Pulse,
-    ) -> Result<Self, Halt> {
+    /// All batches from pixels.
+    pub fn from_pixels(run: &TrainRun, ground: &'a Ground) -> Self {
         let (spec, recipe) = (&run.spec, run.spec.preprocessing());
-        let mut feed = Self {
+        Self {
             ground,
             augmentation: Arc::new(Augmentation::new(&spec.augment, spec.seed, &recipe)),
             loader_threads: Loader::threads(ground.device, run.common.threads),
             views: None,
-        };
-        let source = views::Source {
-            epoch,
-            feed: &feed,
-            run,
-            ground,
-            dir,
-            learner,
-            reporter,
-        };
-        feed.views = source.views(pulse)?;
-        Ok(feed)
+        }
+    }
+
+    /// The same batches from kept activations, where there are any.
+    pub fn keeping(self, views: Option<Views>) -> Self {
+        Self { views, ..self }
     }
 
     /// The kept activations, if any, as the server is to know of them.
@@ -198,10 +174,10 @@ impl Batches<'_> {
 mod tests {
     use serde_json::json;
 
-    use super::*;
+    use super::{super::precompute, *};
     use crate::worker::{
-        process::child::StopFlag,
-        train::{setup, tests::drawn::Drawn},
+        process::child::{Reporter, StopFlag},
+        train::{progress::pulse::Pulse, setup, tests::drawn::Drawn},
     };
 
     /// All training batches of some epochs and the validation, from kept activations and from pixels; the latter as they ought to be.
@@ -213,7 +189,7 @@ mod tests {
         let ground = setup::ground(&run, &dir, &reporter, &stop).unwrap();
         let (learner, start) = setup::start(&run, &ground, &reporter, &stop).unwrap();
         let mut pulse = Pulse::new(&reporter, &stop);
-        let kept = Feed::new(1, &run, &ground, &dir, &learner, &reporter, &mut pulse).unwrap();
+        let kept = precompute::feed(1, &run, &ground, &dir, &learner, &reporter, &mut pulse).unwrap();
         assert!(kept.views.is_some());
         let pixels = Feed {
             ground: &ground,
@@ -268,7 +244,7 @@ mod tests {
             let ground = setup::ground(&run, &dir, &reporter, &stop).unwrap();
             let (learner, _) = setup::start(&run, &ground, &reporter, &stop).unwrap();
             let mut pulse = Pulse::new(&reporter, &stop);
-            let feed = Feed::new(1, &run, &ground, &dir, &learner, &reporter, &mut pulse).unwrap();
+            let feed = precompute::feed(1, &run, &ground, &dir, &learner, &reporter, &mut pulse).unwrap();
             assert_eq!(feed.views.is_some(), kept, "{augment}");
         }
     }

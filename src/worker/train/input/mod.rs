@@ -9,4 +9,5 @@ pub mod mixing;
 pub mod pack;
 pub mod pack_file;
 pub mod portion;
+pub mod precompute;
 pub mod views;

@@ -23,7 +23,7 @@ use crate::{
     protocol::{Artifact, DatasetInput, MadePack, ManifestImage, PackSize, Segment, UsedPacks},
     worker::{
         pixels::{self, Picture, PictureView},
-        process::{child::RunDir, stored},
+        process::{run_dir::RunDir, stored},
         train::progress::{halt::Halt, pulse::Pulse},
     },
 };

@@ -3,7 +3,6 @@
 use crate::{
     domain::{architecture::Architecture, jobs::job::JobError, spec::Stage},
     protocol::WorkerMessage,
-    worker::train::setup,
 };
 
 /// The run ends with `error`, and the weights of a useful epoch are left.
@@ -27,6 +26,15 @@ pub fn halving(whole: usize, limit: usize, step: u64) -> WorkerMessage {
 
 /// Other stages are frozen from `epoch` on.
 pub fn what_learns(architecture: Architecture, frozen: Option<Stage>, epoch: u32) -> WorkerMessage {
-    let learns = setup::about_learning(architecture, frozen);
+    let learns = about_learning(architecture, frozen);
     WorkerMessage::log(format!("from epoch {epoch} on {learns}"))
+}
+
+/// What learns where stages up to and with this one are frozen.
+pub fn about_learning(architecture: Architecture, frozen: Option<Stage>) -> String {
+    match frozen {
+        None => "everything learns".to_owned(),
+        Some(stage) if stage == architecture.last_stage() => "only the head learns".to_owned(),
+        Some(stage) => format!("everything after {} learns", stage.as_str()),
+    }
 }

@@ -22,7 +22,10 @@ use crate::{
         device,
         files::bundle,
         nets::{Network, folded::Folded, input},
-        process::child::{Reporter, RunDir, StopFlag},
+        process::{
+            child::{Reporter, StopFlag},
+            run_dir::RunDir,
+        },
         train::{
             input::{
                 data::{self, Data, Sample},

@@ -12,11 +12,14 @@ use crate::{
     },
     protocol::{LrFindRun, RunResult, WorkerMessage},
     worker::{
-        process::child::{Reporter, RunDir, StopFlag},
+        process::{
+            child::{Reporter, StopFlag},
+            run_dir::RunDir,
+        },
         train::{
             checkpoints::checkpoint::Position,
             gradients,
-            input::{feed::Feed, portion::Portion},
+            input::{portion::Portion, precompute},
             progress::{halt::Halt, meter::Score, pulse::Pulse},
             setup,
         },
@@ -38,7 +41,7 @@ pub fn find_lr(
     let (mut learner, start) = setup::start(train, &ground, reporter, stop)?;
     let mut portion = Portion::new(start.batch_limit, setup::smallest_batch(&train.spec));
     let mut pulse = Pulse::new(reporter, stop);
-    let feed = Feed::new(1, train, &ground, dir, &learner, reporter, &mut pulse)?;
+    let feed = precompute::feed(1, train, &ground, dir, &learner, reporter, &mut pulse)?;
     let steps_per_epoch = ground.plan.steps_per_epoch().max(1) as u32;
     let mut teller = Teller::new(reporter, range.steps, steps_per_epoch);
     let mut search = LrSearch::default();

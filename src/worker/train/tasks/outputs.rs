@@ -9,6 +9,7 @@ use crate::{
             data::{Data, Sample},
             feed::{Feed, Ready},
         },
+        judge::Judge,
         learner::Learner,
         progress::{halt::Halt, pulse::Pulse},
     },
@@ -25,7 +26,7 @@ pub fn of_validation(
     pulse: &mut Pulse,
     mut each: impl FnMut(&Ready, &Tensor),
 ) -> Result<Vec<Tensor>, Halt> {
-    let (judge, mut batches) = (learner.judge(), feed.validation());
+    let (judge, mut batches) = (Judge::new(learner), feed.validation());
     let mut outputs = Vec::new();
     while let Some(batch) = batches.next(learner)? {
         pulse.beat()?;

@@ -14,7 +14,10 @@ use crate::{
     worker::{
         augment::{Augmentation, Look},
         pixels::{self, Picture},
-        process::child::{Reporter, RunDir, StopFlag, Stopped},
+        process::{
+            child::{Reporter, StopFlag, Stopped},
+            run_dir::RunDir,
+        },
         train::{
             input::{
                 data::{self, Data, Sample},

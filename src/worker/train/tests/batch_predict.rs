@@ -28,7 +28,10 @@ use crate::{
         files::bundle,
         nets::{Network, input},
         pixels, predict,
-        process::child::{Reporter, RunDir, StopFlag, Stopped},
+        process::{
+            child::{Reporter, StopFlag, Stopped},
+            run_dir::RunDir,
+        },
         train::{
             self,
             tasks::batch_predict::{Place, classify},

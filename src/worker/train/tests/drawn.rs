@@ -30,7 +30,8 @@ use crate::{
         nets::Network,
         pixels,
         process::{
-            child::{Reporter, RunDir, StopFlag},
+            child::{Reporter, StopFlag},
+            run_dir::RunDir,
             stored::crc32,
         },
     },

@@ -23,7 +23,7 @@ use crate::{
     worker::{
         files::state::{self, StateDict},
         nets::{Network, tests::pictures},
-        process::child::RunDir,
+        process::run_dir::RunDir,
         train::{
             checkpoints::checkpoint::{self, Checkpoint, SavedBest},
             input::mixing::Labels,

@@ -29,7 +29,10 @@ use crate::{
         WorkerMessage,
     },
     worker::{
-        process::child::{Reporter, RunDir, StopFlag, Stopped},
+        process::{
+            child::{Reporter, StopFlag, Stopped},
+            run_dir::RunDir,
+        },
         train,
     },
 };

@@ -33,7 +33,7 @@ use crate::{
         },
         nets::{Network, input},
         pixels,
-        process::child::RunDir,
+        process::run_dir::RunDir,
     },
 };
 

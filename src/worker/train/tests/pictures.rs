@@ -14,7 +14,8 @@ use crate::{
         augment::{Augmentation, Look},
         pixels::{self, Picture},
         process::{
-            child::{Reporter, RunDir, StopFlag},
+            child::{Reporter, StopFlag},
+            run_dir::RunDir,
             stored::tests::flipping,
         },
         train::{preview, setup},

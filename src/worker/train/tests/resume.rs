@@ -11,10 +11,7 @@ use super::{
 use crate::{
     protocol::{TrainRun, WorkerMessage},
     worker::{
-        process::{
-            child::{RunDir, Stopped},
-            stored::tests::flipping,
-        },
+        process::{child::Stopped, run_dir::RunDir, stored::tests::flipping},
         train::checkpoints::checkpoint,
     },
 };

@@ -5,6 +5,7 @@
 //! other global ends the reading, by name. What is put together lies in tables that the values point into: a pickle may nest deeply or
 //! contain itself, and nothing here follows it on the way.
 
+mod fault;
 mod global;
 mod input;
 
@@ -12,24 +13,15 @@ use std::collections::HashMap;
 
 use tch::Kind;
 
+pub use self::fault::{PickleFault, shown};
 use self::{
+    fault::Outcome,
     global::Global,
     input::{Input, malformed},
 };
 
 /// Most bytes of a pickle. A ResNet-152 with the state of its optimiser has 300 KB; what a byte can make us keep is below 64.
 pub const MAX_BYTES: u64 = 4 << 20;
-
-/// Why a pickle is not read.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum PickleFault {
-    #[error("it asks for `{0}`, and only tensors are read here, never code")]
-    Forbidden(String),
-    #[error("its pickle {0}")]
-    Malformed(String),
-}
-
-type Outcome<T> = Result<T, PickleFault>;
 
 /// Where a tensor's numbers lie: a file of the archive.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -374,9 +366,4 @@ impl<'a> Machine<'a> {
         }
         Ok(Dictionary { entries })
     }
-}
-
-/// A name out of a file, for people.
-pub fn shown(name: &str) -> String {
-    name.chars().filter(|c| !c.is_control()).take(80).collect()
 }

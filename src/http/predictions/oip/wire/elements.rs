@@ -4,8 +4,13 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-use super::{Values, malformed};
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
+
+/// What an output is made of.
+pub enum Values {
+    Floats(Vec<f32>),
+    Strings(Vec<String>),
+}
 
 impl Values {
     pub(super) fn to_bytes(&self) -> Vec<u8> {
@@ -88,4 +93,8 @@ fn flatten(data: &Value, each: &mut impl FnMut(&Value) -> Result<()>) -> Result<
         Value::Array(values) => values.iter().try_for_each(|value| flatten(value, each)),
         value => each(value),
     }
+}
+
+pub fn malformed(detail: impl Into<String>) -> Error {
+    Error::new(Kind::Malformed, "inference-request-invalid", detail)
 }

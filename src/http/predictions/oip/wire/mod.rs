@@ -8,11 +8,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 
+pub use self::elements::{Values, malformed};
 use self::elements::{floats_of, split_floats, split_strings, strings_of};
-use crate::{
-    error::{Error, Kind, Result},
-    http::requests::json,
-};
+use crate::{error::Result, http::requests::json};
 
 /// The two kinds of tensors that are taken and given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -94,12 +92,6 @@ pub struct Inference {
     pub request: InferRequest,
     /// The elements of the first input: image files, or the bytes of 32-bit floats, one for each picture.
     pub elements: Vec<Bytes>,
-}
-
-/// What an output is made of.
-pub enum Values {
-    Floats(Vec<f32>),
-    Strings(Vec<String>),
 }
 
 pub struct OutputTensor {
@@ -201,10 +193,6 @@ pub fn write(
     let any = outputs.iter().any(|output| output.binary);
     body.extend(binary);
     (body, any.then_some(length))
-}
-
-pub fn malformed(detail: impl Into<String>) -> Error {
-    Error::new(Kind::Malformed, "inference-request-invalid", detail)
 }
 
 #[cfg(test)]

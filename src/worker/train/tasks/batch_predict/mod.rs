@@ -20,6 +20,7 @@ use std::{
 
 use tch::Device;
 
+pub use self::network::Place;
 use self::{
     lanes::{Lanes, Work},
     network::{Answers, Item},
@@ -35,7 +36,10 @@ use crate::{
         files::bundle,
         nets::{Network, folded::Folded},
         predict,
-        process::child::{Reporter, RunDir, StopFlag},
+        process::{
+            child::{Reporter, StopFlag},
+            run_dir::RunDir,
+        },
         train::{
             input::{damages::Damages, data},
             progress::{halt::Halt, pulse::Pulse, reporter::Teller},
@@ -51,23 +55,6 @@ pub fn batch_predict(
 ) -> Result<RunResult, Halt> {
     let device = device::parse(&run.common.device).map_err(anyhow::Error::msg)?;
     classify(run, Place::of(device), dir, reporter, stop)
-}
-
-/// Where networks compute.
-#[derive(Clone, Copy, Debug)]
-pub struct Place {
-    pub device: Device,
-    /// In the lanes side by side; otherwise one whole batch after another while the lanes make pixels.
-    pub in_lanes: bool,
-}
-
-impl Place {
-    fn of(device: Device) -> Self {
-        Self {
-            device,
-            in_lanes: !device.is_cuda(),
-        }
-    }
 }
 
 pub fn classify(

@@ -2,7 +2,6 @@
 
 use tch::{Device, Kind, Tensor};
 
-use super::Place;
 use crate::{
     domain::{
         jobs::predictions::RowError,
@@ -110,4 +109,21 @@ fn logits(network: &Folded, recipe: &Preprocessing, device: Device, pixels: &[&[
         .chunks(count / pixels.len().max(1))
         .map(<[f32]>::to_vec)
         .collect()
+}
+
+/// Where networks compute.
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
+    pub device: Device,
+    /// In the lanes side by side; otherwise one whole batch after another while the lanes make pixels.
+    pub in_lanes: bool,
+}
+
+impl Place {
+    pub fn of(device: Device) -> Self {
+        Self {
+            device,
+            in_lanes: !device.is_cuda(),
+        }
+    }
 }

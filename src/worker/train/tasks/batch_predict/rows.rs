@@ -12,11 +12,11 @@ use crate::{
     domain::{
         datasets::split::Split,
         jobs::predictions::{PredictionRow, RowError},
-        models::model::{ClassProbability, ModelCard},
+        models::{model::ModelCard, prediction::ClassProbability},
     },
     worker::{
         predict,
-        process::{child::RunDir, disk::OutputFile},
+        process::{disk::OutputFile, run_dir::RunDir},
     },
 };
 

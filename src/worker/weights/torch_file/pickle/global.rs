@@ -2,7 +2,7 @@
 
 use tch::Kind;
 
-use super::{Outcome, PickleFault, shown};
+use super::fault::{Outcome, PickleFault, shown};
 
 /// What may be asked for.
 #[derive(Clone, Copy)]

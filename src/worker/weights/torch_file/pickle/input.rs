@@ -1,6 +1,6 @@
 //! The bytes of a pickle, taken piece by piece; what is not there is a fault.
 
-use super::{Outcome, PickleFault};
+use super::fault::{Outcome, PickleFault};
 
 /// What is left of the bytes.
 pub struct Input<'a> {

@@ -1,0 +1,33 @@
+//! When a running job is to be stopped.
+
+use std::time::Duration;
+
+use crate::{
+    jobs::context::Context,
+    store::{ClaimedJob, Topic},
+};
+
+/// How often a running job is looked at although nobody said that it changed.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+
+/// Ready when the server stops, or when the job is to be stopped.
+pub async fn stopped(context: &Context, job: &ClaimedJob) {
+    tokio::select! {
+        () = context.shutdown.cancelled() => {}
+        () = asked_to_stop(context, job) => {}
+    }
+}
+
+/// Ready when somebody wants the job to stop, or it is no longer this attempt's.
+pub async fn asked_to_stop(context: &Context, job: &ClaimedJob) {
+    let mut changed = context.store.signals().subscribe(Topic::Job(job.id));
+    loop {
+        match context.store.must_stop(job.id, job.attempt).await {
+            Ok(true) => return,
+            Ok(false) => {}
+            Err(error) => tracing::error!(job = %job.id, %error, "cannot look at a running job"),
+        }
+        // A signal or the time, whichever comes first.
+        let _ = tokio::time::timeout(LOOK_EVERY, changed.changed()).await;
+    }
+}

@@ -1,0 +1,60 @@
+//! An entry of an archive, and what becomes of it.
+
+use std::borrow::Cow;
+
+use super::path;
+use crate::domain::datasets::{dataset::Outcome, split::Split};
+
+/// Why an entry is no image of the dataset.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settled {
+    /// [`Outcome::Skipped`] or [`Outcome::Ignored`].
+    pub outcome: Outcome,
+    pub code: &'static str,
+    pub message: Cow<'static, str>,
+}
+
+impl Settled {
+    pub fn skipped(code: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            outcome: Outcome::Skipped,
+            code,
+            message: message.into(),
+        }
+    }
+
+    pub fn ignored(code: &'static str, message: &'static str) -> Self {
+        Self {
+            outcome: Outcome::Ignored,
+            code,
+            message: message.into(),
+        }
+    }
+}
+
+/// What is known of an entry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Not a file, not reported; it counts as an entry.
+    Folder,
+    /// Looks like an image: pass two decides.
+    Candidate,
+    Settled(Settled),
+    Used,
+}
+
+/// One entry, in the order of the archive.
+#[derive(Clone, Debug)]
+pub struct Listed {
+    /// As it may be shown.
+    pub path: String,
+    /// Index into [`Listing::classes`](super::arrange::Listing::classes), and its split, where it has a place.
+    pub class: Option<u32>,
+    pub split: Option<Split>,
+    pub verdict: Verdict,
+}
+
+/// Candidates have paths that were found good, and showing them changes no separator.
+pub fn parts_of(shown: &str) -> Vec<String> {
+    path::parts(shown, usize::MAX).unwrap_or_default()
+}
