@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::{
     Json,
     body::{Body, Bytes},
-    extract::{FromRequest, Multipart, Path, Request, State},
+    extract::{Path, Request, State},
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
@@ -27,6 +27,7 @@ use crate::{
         connections::Caller,
         requests::{
             extract::Query,
+            form::{self, Form},
             precondition::{target, version_tag},
         },
         responses::problem::Problems,
@@ -155,9 +156,7 @@ fn unusable(skipped: &[ReportEntry]) -> Error {
 
 async fn receive(app: &App, request: Request, name: Option<&str>) -> Result<Batch> {
     let mut batch = app.jobs().begin_batch().await?;
-    let kind = request.headers().get(header::CONTENT_TYPE);
-    let kind = kind.and_then(|value| value.to_str().ok()).unwrap_or("");
-    if !kind.to_ascii_lowercase().starts_with("multipart/form-data") {
+    if !form::is_announced(request.headers()) {
         let name = shown_name(name.unwrap_or("image"));
         let body: Body = request.into_body();
         put(
@@ -169,11 +168,8 @@ async fn receive(app: &App, request: Request, name: Option<&str>) -> Result<Batc
         .await?;
         return Ok(batch);
     }
-    let malformed = || Error::new(Kind::Malformed, "form-invalid", "the form cannot be read");
-    let mut form = Multipart::from_request(request, &())
-        .await
-        .map_err(|_| malformed())?;
-    while let Some(field) = form.next_field().await.map_err(|_| malformed())? {
+    let mut form = Form::of(app, request).await?;
+    while let Some(field) = form.next().await? {
         // What is no file is a text beside the images.
         let Some(name) = field.file_name().map(shown_name) else {
             continue;
@@ -185,11 +181,11 @@ async fn receive(app: &App, request: Request, name: Option<&str>) -> Result<Batc
             );
             return Err(Error::new(Kind::TooLarge, "too-large", detail));
         }
-        put(app, &mut batch, &name, field.map_err(|_| cut_short())).await?;
+        put(app, &mut batch, &name, field.into_chunks(cut_short)).await?;
     }
     if batch.files() == 0 {
         let detail = "the form has no files; send each image as a file, as `curl -F file=@rose.jpg` does";
-        return Err(Error::new(Kind::Malformed, "form-invalid", detail));
+        return Err(form::invalid(detail));
     }
     Ok(batch)
 }
@@ -245,10 +241,8 @@ fn shown_name(name: &str) -> String {
 }
 
 fn check_announced_size(app: &App, headers: &HeaderMap) -> Result<()> {
-    let announced = headers
-        .get(header::CONTENT_LENGTH)
-        .and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-    let (announced, most) = (announced.unwrap_or(0), app.limits().max_archive_bytes);
+    let announced = form::announced_bytes(headers);
+    let most = app.limits().max_archive_bytes;
     if announced > most {
         let detail = format!("the images have more than {most} bytes together; send some of them first");
         return Err(Error::new(Kind::TooLarge, "too-large", detail));

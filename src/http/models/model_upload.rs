@@ -2,20 +2,18 @@
 
 use std::time::Duration;
 
-use axum::{
-    body::Bytes,
-    extract::{FromRequest, Multipart, Request, multipart::Field},
-    http::{HeaderMap, header},
-};
+use axum::{body::Bytes, extract::Request, http::HeaderMap};
 use futures_util::{Stream, TryStreamExt};
-use tokio::time::timeout;
 
 use crate::{
     blobs::Spooled,
     domain::models::model_import::{DescriptionFields, ENOUGH, ImportFormat},
     error::{Error, Kind, Result},
-    http::{App, uploads::spooling::Intake},
-    uploads::too_slow,
+    http::{
+        App,
+        requests::form::{self, Form},
+        uploads::spooling::Intake,
+    },
 };
 
 /// Longest file name that is kept, in characters.
@@ -43,9 +41,7 @@ pub struct SentFile {
 /// (408), `form-invalid` and `body-incomplete` (400).
 pub async fn receive(app: &App, request: Request) -> Result<Sent> {
     check_announced_size(app, request.headers())?;
-    let kind = request.headers().get(header::CONTENT_TYPE);
-    let kind = kind.and_then(|value| value.to_str().ok()).unwrap_or("");
-    if kind.to_ascii_lowercase().starts_with("multipart/form-data") {
+    if form::is_announced(request.headers()) {
         return receive_form(app, request).await;
     }
     let chunks = request.into_body().into_data_stream().map_err(|_| cut_short());
@@ -62,28 +58,19 @@ pub async fn receive(app: &App, request: Request) -> Result<Sent> {
 }
 
 async fn receive_form(app: &App, request: Request) -> Result<Sent> {
-    let idle = Duration::from_secs(app.limits().upload_idle_seconds);
-    let mut form = Multipart::from_request(request, &())
-        .await
-        .map_err(|_| malformed("the form cannot be read"))?;
+    let mut form = Form::of(app, request).await?;
     let mut file = None;
     let mut name = None;
     let mut fields = DescriptionFields::default();
     let mut room = app.limits().max_json_bytes;
-    loop {
-        let next = timeout(idle, form.next_field())
-            .await
-            .map_err(|_| too_slow(idle))?;
-        let Some(field) = next.map_err(|_| malformed("the form cannot be read"))? else {
-            break;
-        };
+    while let Some(field) = form.next().await? {
         let called = field.name().unwrap_or("").to_owned();
         if called == "file" {
             if file.is_some() {
-                return Err(malformed("the form has two fields `file`"));
+                return Err(form::invalid("the form has two fields `file`"));
             }
             let file_name = field.file_name().map(harmless_file_name);
-            let (spooled, format) = receive_file(app, field.map_err(|_| cut_short())).await?;
+            let (spooled, format) = receive_file(app, field.into_chunks(cut_short)).await?;
             file = Some(SentFile {
                 spooled,
                 format,
@@ -101,38 +88,18 @@ async fn receive_form(app: &App, request: Request) -> Result<Sent> {
             "mean" => &mut fields.mean,
             "std" => &mut fields.std,
             _ => {
-                return Err(malformed(
+                return Err(form::invalid(
                     "a field of the form is not known; there are file, name, labels, architecture, image_size, resize, resize_to, mean, std",
                 ));
             }
         };
-        let text = receive_text(field, idle, &mut room).await?;
+        let text = field.text(&mut room).await?;
         if place.replace(text).is_some() {
-            return Err(malformed("a field of the form is there twice"));
+            return Err(form::invalid("a field of the form is there twice"));
         }
     }
-    let file = file.ok_or_else(|| malformed("the form has no field named `file`"))?;
+    let file = file.ok_or_else(|| form::invalid("the form has no field named `file`"))?;
     Ok(Sent { file, name, fields })
-}
-
-/// A field of the form that is no file; all of them together have `room` bytes.
-async fn receive_text(mut field: Field<'_>, idle: Duration, room: &mut usize) -> Result<String> {
-    let mut text = Vec::new();
-    loop {
-        let next = timeout(idle, field.chunk()).await.map_err(|_| too_slow(idle))?;
-        let Some(chunk) = next.map_err(|_| cut_short())? else {
-            break;
-        };
-        *room = room.checked_sub(chunk.len()).ok_or_else(|| {
-            Error::new(
-                Kind::TooLarge,
-                "too-large",
-                "the fields of the form besides `file` are too large",
-            )
-        })?;
-        text.extend_from_slice(&chunk);
-    }
-    String::from_utf8(text).map_err(|_| malformed("a field of the form is no text in UTF-8"))
 }
 
 /// Spools the file. What it cannot be by its first bytes is refused before the rest comes.
@@ -169,17 +136,10 @@ fn told(head: &[u8]) -> Result<ImportFormat> {
 
 /// Refuses before a byte is read what cannot end well.
 fn check_announced_size(app: &App, headers: &HeaderMap) -> Result<()> {
-    let announced = headers.get(header::CONTENT_LENGTH);
-    let announced = announced
-        .and_then(|value| value.to_str().ok()?.parse::<u64>().ok())
-        .unwrap_or(0);
+    let announced = form::announced_bytes(headers);
     let limit = app.limits().max_model_bytes;
-    // A form is a little more than its file.
-    if announced
-        > limit
-            .saturating_add(app.limits().max_json_bytes as u64)
-            .saturating_add(1 << 16)
-    {
+    let texts = app.limits().max_json_bytes as u64;
+    if announced > limit.saturating_add(texts).saturating_add(form::FRAMING_BYTES) {
         return Err(too_large(limit));
     }
     // What is uploaded, and what is made of it.
@@ -193,10 +153,6 @@ fn harmless_file_name(name: &str) -> String {
         .filter(|c| !c.is_control())
         .take(LONGEST_FILE_NAME)
         .collect()
-}
-
-fn malformed(detail: &str) -> Error {
-    Error::new(Kind::Malformed, "form-invalid", detail)
 }
 
 fn cut_short() -> Error {

@@ -1,21 +1,15 @@
 //! `/v1/models/{model}/embeddings`: an image in, its feature vector out.
 
-use std::time::Instant;
-
 use axum::{
-    body::Bytes,
     extract::{Path, Request, State},
     response::Response,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::images::{self, FailedImage, Images, ImagesBody, answered};
+use super::images::{self, FailedImage, ImagesBody};
 use crate::{
-    domain::{
-        id::ModelId,
-        models::{model::Model, prediction::PredictionTiming},
-    },
+    domain::{id::ModelId, models::prediction::PredictionTiming},
     error::Result,
     http::{App, requests::extract::Query, responses::problem::Problems},
 };
@@ -107,35 +101,37 @@ async fn embeddings(
     Query(query): Query<EmbeddingQuery>,
     request: Request,
 ) -> Result<Response> {
-    let begun = Instant::now();
     let normalize = query.normalize.unwrap_or(false);
-    let model = images::model(&app, &reference).await?;
-    match images::read(&app, request).await? {
-        Images::One(image) => {
-            let answer = embed_one(&app, &model, image?, normalize).await?;
-            let timing = [answer.timing_ms];
-            Ok(answered(begun, &model, &timing, EmbeddingAnswer::One(answer)))
-        }
-        Images::Several(images) => {
-            let data = images::each(images, |image| embed_one(&app, &model, image, normalize)).await?;
-            let timings: Vec<_> = data.iter().flatten().map(|answer| answer.timing_ms).collect();
-            let data = data.into_iter().map(|outcome| match outcome {
-                Ok(embedding) => EmbeddingOrError::Embedding(embedding),
-                Err(error) => EmbeddingOrError::Error(error),
-            });
-            let data = data.collect();
-            let answer = EmbeddingAnswer::Several(Embeddings { object: "list", data });
-            Ok(answered(begun, &model, &timings, answer))
-        }
-    }
+    images::answer(&app, &reference, request, async |model, image| {
+        let found = app.inference().embed(&model, image, normalize).await?;
+        Ok(Embedding {
+            object: "embedding",
+            model: model.id,
+            embedding: found.values,
+            timing_ms: found.timing,
+        })
+    })
+    .await
 }
 
-async fn embed_one(app: &App, model: &Model, image: Bytes, normalize: bool) -> Result<Embedding> {
-    let found = app.inference().embed(model, image, normalize).await?;
-    Ok(Embedding {
-        object: "embedding",
-        model: model.id,
-        embedding: found.values,
-        timing_ms: found.timing,
-    })
+impl images::Answer for Embedding {
+    type Body = EmbeddingAnswer;
+
+    fn timing(&self) -> PredictionTiming {
+        self.timing_ms
+    }
+
+    fn one(self) -> EmbeddingAnswer {
+        EmbeddingAnswer::One(self)
+    }
+
+    fn several(answers: Vec<Result<Self, FailedImage>>) -> EmbeddingAnswer {
+        let of_each = |answer: Result<Self, _>| {
+            answer.map_or_else(EmbeddingOrError::Error, EmbeddingOrError::Embedding)
+        };
+        EmbeddingAnswer::Several(Embeddings {
+            object: "list",
+            data: answers.into_iter().map(of_each).collect(),
+        })
+    }
 }

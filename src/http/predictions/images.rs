@@ -1,11 +1,11 @@
 //! Images in requests, and what came of each: the parts that classifying, embedding and explaining share.
 
-use std::time::Instant;
+use std::{sync::Arc, time::Instant};
 
 use axum::{
     Json,
     body::Bytes,
-    extract::{FromRequest, Multipart, Request},
+    extract::Request,
     http::{HeaderValue, header},
     response::{IntoResponse, Response},
 };
@@ -21,6 +21,7 @@ use crate::{
         App,
         requests::{
             extract::{is_json, read_body},
+            form::{self, Form},
             json,
         },
     },
@@ -78,7 +79,7 @@ pub async fn read(app: &App, request: Request) -> Result<Images> {
         .get(header::CONTENT_TYPE)
         .and_then(|value| value.to_str().ok())
         .unwrap_or("");
-    if kind.to_ascii_lowercase().starts_with("multipart/form-data") {
+    if form::is_announced(request.headers()) {
         return read_form(app, request).await;
     }
     let is_json = !kind.is_empty() && is_json(request.headers());
@@ -98,20 +99,17 @@ pub async fn read(app: &App, request: Request) -> Result<Images> {
 }
 
 async fn read_form(app: &App, request: Request) -> Result<Images> {
-    let malformed = || Error::new(Kind::Malformed, "form-invalid", "the form cannot be read");
     let limit = app.limits().max_predict_bytes;
-    let mut form = Multipart::from_request(request, &())
-        .await
-        .map_err(|_| malformed())?;
+    let mut form = Form::of(app, request).await?;
     let mut images = Vec::new();
     let mut bytes = 0;
-    while let Some(mut field) = form.next_field().await.map_err(|_| malformed())? {
+    while let Some(mut field) = form.next().await? {
         if !matches!(field.name(), Some("file" | "data")) {
             continue;
         }
         check_count(app, images.len() + 1)?;
         let mut image = Vec::new();
-        while let Some(chunk) = field.chunk().await.map_err(|_| malformed())? {
+        while let Some(chunk) = field.chunk().await? {
             bytes += chunk.len();
             if bytes > limit {
                 return Err(Error::new(
@@ -125,11 +123,7 @@ async fn read_form(app: &App, request: Request) -> Result<Images> {
         images.push(Ok(Bytes::from(image)));
     }
     match images.len() {
-        0 => Err(Error::new(
-            Kind::Malformed,
-            "form-invalid",
-            "the form has no field named `file`",
-        )),
+        0 => Err(form::invalid("the form has no field named `file`")),
         1 => Ok(Images::One(images.remove(0))),
         _ => Ok(Images::Several(images)),
     }
@@ -144,11 +138,54 @@ fn check_count(app: &App, count: usize) -> Result<()> {
     Err(Error::fields("the number of images is wrong", vec![fault]))
 }
 
+/// What a model answers of one image, as part of a response.
+pub trait Answer: Sized {
+    /// The body of the response.
+    type Body: Serialize;
+
+    fn timing(&self) -> PredictionTiming;
+
+    /// The body where the request was one image.
+    fn one(self) -> Self::Body;
+
+    /// The body where it was several, in the order of the images.
+    fn several(answers: Vec<Result<Self, FailedImage>>) -> Self::Body;
+}
+
+/// Answers a request about the images of its body: `ask` is called for each of them.
+///
+/// # Errors
+/// Those of [`model`], [`read`] and `ask`.
+pub async fn answer<T: Answer, F>(
+    app: &App,
+    reference: &str,
+    request: Request,
+    ask: impl Fn(Arc<Model>, Bytes) -> F,
+) -> Result<Response>
+where
+    F: Future<Output = Result<T>>,
+{
+    let begun = Instant::now();
+    let model = Arc::new(model(app, reference).await?);
+    match read(app, request).await? {
+        Images::One(image) => {
+            let answer = ask(model.clone(), image?).await?;
+            let timing = [answer.timing()];
+            Ok(answered(begun, &model, &timing, answer.one()))
+        }
+        Images::Several(images) => {
+            let answers = each(images, |image| ask(model.clone(), image)).await?;
+            let timings: Vec<_> = answers.iter().flatten().map(Answer::timing).collect();
+            Ok(answered(begun, &model, &timings, T::several(answers)))
+        }
+    }
+}
+
 /// Asks about every image at once; the outcomes are in the order of the images.
 ///
 /// # Errors
 /// What is wrong with one image stands in its place; what is wrong with the server fails the request.
-pub async fn each<T, F>(
+async fn each<T, F>(
     images: Vec<Result<Bytes>>,
     ask: impl Fn(Bytes) -> F,
 ) -> Result<Vec<Result<T, FailedImage>>>

@@ -1,23 +1,17 @@
 //! `/v1/models/{model}/predict`: an image in, classes out. Takes the file itself, a form with files, or JSON with base64.
 
-use std::time::Instant;
-
 use axum::{
-    body::Bytes,
     extract::{Path, Request, State},
     response::Response,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::images::{self, FailedImage, Images, ImagesBody, answered};
+use super::images::{self, FailedImage, ImagesBody};
 use crate::{
     domain::{
         id::ModelId,
-        models::{
-            model::Model,
-            prediction::{ClassProbability, PredictionTiming},
-        },
+        models::prediction::{ClassProbability, PredictionTiming},
     },
     error::Result,
     http::{
@@ -116,35 +110,37 @@ async fn predict(
     Query(query): Query<PredictQuery>,
     request: Request,
 ) -> Result<Response> {
-    let begun = Instant::now();
     let top_k = query.top_k.map_or(5, Whole::get);
-    let model = images::model(&app, &reference).await?;
-    match images::read(&app, request).await? {
-        Images::One(image) => {
-            let answer = predict_one(&app, &model, image?, top_k).await?;
-            let timing = [answer.timing_ms];
-            Ok(answered(begun, &model, &timing, Answer::One(answer)))
-        }
-        Images::Several(images) => {
-            let data = images::each(images, |image| predict_one(&app, &model, image, top_k)).await?;
-            let timings: Vec<_> = data.iter().flatten().map(|answer| answer.timing_ms).collect();
-            let data = data.into_iter().map(|outcome| match outcome {
-                Ok(prediction) => PredictionOrError::Prediction(prediction),
-                Err(error) => PredictionOrError::Error(error),
-            });
-            let data = data.collect();
-            let answer = Answer::Several(Predictions { object: "list", data });
-            Ok(answered(begun, &model, &timings, answer))
-        }
-    }
+    images::answer(&app, &reference, request, async |model, image| {
+        let prediction = app.inference().predict(&model, image, top_k).await?;
+        Ok(Prediction {
+            object: "prediction",
+            model: model.id,
+            predictions: prediction.classes,
+            timing_ms: prediction.timing,
+        })
+    })
+    .await
 }
 
-async fn predict_one(app: &App, model: &Model, image: Bytes, top_k: u32) -> Result<Prediction> {
-    let prediction = app.inference().predict(model, image, top_k).await?;
-    Ok(Prediction {
-        object: "prediction",
-        model: model.id,
-        predictions: prediction.classes,
-        timing_ms: prediction.timing,
-    })
+impl images::Answer for Prediction {
+    type Body = Answer;
+
+    fn timing(&self) -> PredictionTiming {
+        self.timing_ms
+    }
+
+    fn one(self) -> Answer {
+        Answer::One(self)
+    }
+
+    fn several(answers: Vec<Result<Self, FailedImage>>) -> Answer {
+        let of_each = |answer: Result<Self, _>| {
+            answer.map_or_else(PredictionOrError::Error, PredictionOrError::Prediction)
+        };
+        Answer::Several(Predictions {
+            object: "list",
+            data: answers.into_iter().map(of_each).collect(),
+        })
+    }
 }

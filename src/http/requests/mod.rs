@@ -2,6 +2,7 @@
 
 pub mod admission;
 pub mod extract;
+pub mod form;
 pub mod guard;
 pub mod json;
 pub mod lingering;

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use axum::{
     body::{Body, Bytes},
-    extract::{FromRequest, Multipart, Request, multipart::Field},
-    http::{HeaderMap, header},
+    extract::Request,
+    http::HeaderMap,
 };
 use futures_util::{Stream, TryStreamExt};
 
@@ -16,6 +16,7 @@ use crate::{
     http::{
         App,
         connections::{Caller, Place},
+        requests::form::{self, Form},
     },
     store::Ballast,
     uploads::{ArchiveHead, too_large},
@@ -36,12 +37,7 @@ pub struct Upload {
 pub async fn receive(app: &App, request: Request) -> Result<Upload> {
     let _place = app.begin_receiving(Caller::of(app, request.headers(), request.extensions()))?;
     check_announced_size(app, request.headers())?;
-    let kind = request
-        .headers()
-        .get(header::CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok())
-        .unwrap_or("");
-    if kind.to_ascii_lowercase().starts_with("multipart/form-data") {
+    if form::is_announced(request.headers()) {
         return receive_form(app, request).await;
     }
     receive_raw(app, request.into_body()).await
@@ -57,26 +53,15 @@ async fn receive_raw(app: &App, body: Body) -> Result<Upload> {
 }
 
 async fn receive_form(app: &App, request: Request) -> Result<Upload> {
-    let malformed = || Error::new(Kind::Malformed, "form-invalid", "the form cannot be read");
-    let mut form = Multipart::from_request(request, &())
-        .await
-        .map_err(|_| malformed())?;
-    while let Some(field) = form.next_field().await.map_err(|_| malformed())? {
+    let mut form = Form::of(app, request).await?;
+    while let Some(field) = form.next().await? {
         if field.name() == Some("file") {
-            return receive_field(app, field).await;
+            let file_name = field.file_name().map(str::to_owned);
+            let file = receive_chunks(app, field.into_chunks(cut_short)).await?;
+            return Ok(Upload { file, file_name });
         }
     }
-    Err(Error::new(
-        Kind::Malformed,
-        "form-invalid",
-        "the form has no field named `file`",
-    ))
-}
-
-async fn receive_field(app: &App, field: Field<'_>) -> Result<Upload> {
-    let file_name = field.file_name().map(str::to_owned);
-    let file = receive_chunks(app, field.map_err(|_| cut_short())).await?;
-    Ok(Upload { file, file_name })
+    Err(form::invalid("the form has no field named `file`"))
 }
 
 async fn receive_chunks(app: &App, chunks: impl Stream<Item = Result<Bytes>>) -> Result<Spooled> {
@@ -94,10 +79,7 @@ async fn receive_chunks(app: &App, chunks: impl Stream<Item = Result<Bytes>>) ->
 
 /// Refuses before a byte is read what cannot end well.
 fn check_announced_size(app: &App, headers: &HeaderMap) -> Result<()> {
-    let announced = headers
-        .get(header::CONTENT_LENGTH)
-        .and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-    let announced = announced.unwrap_or(0);
+    let announced = form::announced_bytes(headers);
     if announced > app.limits().max_archive_bytes {
         return Err(too_large(app.limits().max_archive_bytes));
     }
