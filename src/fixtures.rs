@@ -25,7 +25,7 @@ use crate::{
     files::digest,
     limits::Limits,
     protocol::{Artifact, BulkFile, IngestResult},
-    store::{CreatedDataset, CreatedJob, NewDataset, NewJob, NewModel, NewSegment, Store, Topic},
+    store::{CreatedDataset, CreatedJob, NewDataset, NewJob, NewModel, SegmentFiles, Store, Topic},
 };
 
 /// Longest time that a test waits for anything.
@@ -124,7 +124,7 @@ impl Stand {
             pack: bulk_file("pack"),
             report_entries: artifact("report"),
         };
-        let segment = NewSegment {
+        let segment = SegmentFiles {
             number: 0,
             images: artifact("images").sha256,
             pack: artifact("pack").sha256,

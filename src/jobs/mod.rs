@@ -51,7 +51,7 @@ use crate::{
     error::Result,
     manifest::revision::ImageEdit,
     protocol::Device,
-    store::{ImportedModel, SegmentFiles},
+    store::{ImportedModel, StoredSegment},
 };
 
 /// The running background work of a server. Cheap to clone.
@@ -107,7 +107,7 @@ impl Jobs {
     pub async fn thumbnail(
         &self,
         dataset: DatasetId,
-        segment: SegmentFiles,
+        segment: StoredSegment,
         image: u32,
         side: u32,
     ) -> Result<Vec<u8>> {

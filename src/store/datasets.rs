@@ -5,7 +5,7 @@ use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 use super::{
     Store, Topic, activations, references,
     row::{count, optional_json, parsed, to_json, word},
-    versions::{self, NewSegment, NewVersion},
+    versions::{self, SegmentFiles, NewVersion},
 };
 use crate::{
     domain::{
@@ -188,7 +188,7 @@ impl Store {
         &self,
         dataset: &DatasetToIngest,
         result: IngestResult,
-        segment: NewSegment,
+        segment: SegmentFiles,
     ) -> Result<bool> {
         let (id, attempt) = (dataset.id, dataset.attempt);
         let finished = self

@@ -49,7 +49,7 @@ pub use self::{
     queue::{CancelOutcome, ClaimedJob, Interruption},
     signals::{Signals, Topic},
     uploads::NewUpload,
-    versions::{NewSegment, NewVersion, SegmentFiles, VersionFiles},
+    versions::{SegmentFiles, NewVersion, StoredSegment, VersionFiles},
 };
 use crate::error::{Error, Result};
 

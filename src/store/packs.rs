@@ -273,7 +273,7 @@ mod tests {
                 .segments
                 .remove(0)
         };
-        let own = segment().await.pack;
+        let own = segment().await.files.pack;
         assert!(!store.forget_pack(&"b".repeat(64)).await.unwrap());
         for blob in ["a".repeat(64), own.clone()] {
             assert!(store.forget_pack(&blob).await.unwrap());
@@ -292,7 +292,7 @@ mod tests {
             let files = store.version_files(dataset, 1).await.unwrap().unwrap();
             files.segments.into_iter().next().unwrap()
         };
-        let bytes = files(first.id).await.pack_bytes;
+        let bytes = files(first.id).await.files.pack_bytes;
         assert!(bytes > 0);
         assert!(!store.forget_packs_over(2 * bytes).await.unwrap());
         store.touch_segment_packs(first.id).await.unwrap();
@@ -300,7 +300,7 @@ mod tests {
         let (kept, gone) = (files(first.id).await, files(second.id).await);
         assert_eq!((kept.pack_gone, gone.pack_gone), (false, true));
         let blobs = store.referenced_blobs().await.unwrap();
-        assert!(blobs.contains(&kept.pack) && blobs.contains(&gone.images));
+        assert!(blobs.contains(&kept.files.pack) && blobs.contains(&gone.files.images));
 
         stand.submit(&first, json!({})).await;
         let claimed = store.claim_job(vec!["cpu".to_owned()], false).await.unwrap();

@@ -39,14 +39,14 @@ pub struct NewVersion {
     /// Numbers of the segments that its manifest names.
     pub segments: Vec<u32>,
     /// The one among them that comes with it.
-    pub new_segment: Option<NewSegment>,
+    pub new_segment: Option<SegmentFiles>,
     /// The id that the next image of the dataset gets.
     pub next_image: u32,
 }
 
 /// Digests of a segment's files.
 #[derive(Clone, Debug)]
-pub struct NewSegment {
+pub struct SegmentFiles {
     pub number: u32,
     pub images: String,
     pub pack: String,
@@ -59,26 +59,22 @@ pub struct NewSegment {
 pub struct VersionFiles {
     pub manifest: String,
     /// Those that its manifest names, in the order of their numbers.
-    pub segments: Vec<SegmentFiles>,
+    pub segments: Vec<StoredSegment>,
 }
 
-/// Digests of a segment's files.
+/// A segment that is stored.
 #[derive(Clone, Debug)]
-pub struct SegmentFiles {
-    pub number: u32,
+pub struct StoredSegment {
+    pub files: SegmentFiles,
     /// The version that it came with, whose manifest names every image in it.
     pub version: u32,
-    pub images: String,
-    pub pack: String,
-    pub pack_bytes: u64,
-    pub pack_side: u32,
-    /// It was deleted to make room.
+    /// Its pack was deleted to make room.
     pub pack_gone: bool,
 }
 
 impl NewVersion {
     /// What ingest made of a dataset's archive.
-    pub fn first(dataset: DatasetId, result: IngestResult, segment: NewSegment) -> Self {
+    pub fn first(dataset: DatasetId, result: IngestResult, segment: SegmentFiles) -> Self {
         Self {
             dataset,
             version: 1,
@@ -306,14 +302,16 @@ fn read_version(row: &SqliteRow) -> Result<Version> {
     })
 }
 
-fn read_segment(row: &SqliteRow) -> Result<SegmentFiles> {
-    Ok(SegmentFiles {
-        number: row.try_get("number")?,
+fn read_segment(row: &SqliteRow) -> Result<StoredSegment> {
+    Ok(StoredSegment {
+        files: SegmentFiles {
+            number: row.try_get("number")?,
+            images: row.try_get("images_blob")?,
+            pack: row.try_get("pack_blob")?,
+            pack_bytes: count(row, "pack_bytes")?,
+            pack_side: row.try_get("pack_side")?,
+        },
         version: row.try_get("version")?,
-        images: row.try_get("images_blob")?,
-        pack: row.try_get("pack_blob")?,
-        pack_bytes: count(row, "pack_bytes")?,
         pack_gone: row.try_get("pack_gone")?,
-        pack_side: row.try_get("pack_side")?,
     })
 }

@@ -35,7 +35,7 @@ use crate::{
     },
     manifest,
     protocol::ManifestImage,
-    store::{SegmentFiles, VersionFiles},
+    store::{StoredSegment, VersionFiles},
 };
 
 #[derive(Deserialize, IntoParams)]
@@ -78,7 +78,7 @@ pub async fn archive(
         .blobs()
         .sound(&files.manifest, || manifest_of(&dataset))
         .await?;
-    let known_damaged = |segment: &SegmentFiles| app.blobs().is_known_damaged(&segment.images);
+    let known_damaged = |segment: &StoredSegment| app.blobs().is_known_damaged(&segment.files.images);
     if files.segments.iter().any(known_damaged) {
         let what = format!("an image's file of the dataset `{}`", dataset.name);
         return Err(Damaged::new(what).into());
@@ -120,7 +120,7 @@ impl Download {
             segments: files
                 .segments
                 .iter()
-                .map(|segment| (segment.number, segment.images.clone()))
+                .map(|segment| (segment.files.number, segment.files.images.clone()))
                 .collect(),
         }
     }

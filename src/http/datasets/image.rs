@@ -80,7 +80,7 @@ pub async fn thumbnail(
     let segment = files
         .segments
         .into_iter()
-        .find(|segment| segment.number == image.segment);
+        .find(|segment| segment.files.number == image.segment);
     let segment =
         segment.ok_or_else(|| Error::internal(anyhow::anyhow!("image {} has no segment", image.id)))?;
     let jpeg = app.jobs().thumbnail(dataset.id, segment, image.id, side).await?;

@@ -36,7 +36,7 @@ use crate::{
     },
     process::{self, log::Log},
     protocol::{IngestResult, IngestRun, Refusal, RunResult, RunSpec, WorkerMessage},
-    store::{DatasetToIngest, NewSegment, Topic},
+    store::{DatasetToIngest, SegmentFiles, Topic},
 };
 
 /// Shorter side of the pictures in a pixel pack: what the default size of 224 pixels is cut out of.
@@ -276,12 +276,12 @@ pub(in crate::jobs) async fn adopt_segment(
     dir: &Path,
     result: &IngestResult,
     pin: &Pin,
-) -> Result<NewSegment> {
+) -> Result<SegmentFiles> {
     let (images, pack) = try_join!(
         context.blobs.adopt_bulk(dir, &result.images_file, pin),
         context.blobs.adopt_bulk(dir, &result.pack, pin),
     )?;
-    Ok(NewSegment {
+    Ok(SegmentFiles {
         number: 0,
         images: images.sha256,
         pack: pack.sha256,

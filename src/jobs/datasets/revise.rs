@@ -26,7 +26,7 @@ use crate::{
         revision::{AddedImage, Edit, ImageEdit, Plan, Revision, Written},
     },
     protocol::ManifestImage,
-    store::{NewSegment, NewVersion},
+    store::{SegmentFiles, NewVersion},
 };
 
 /// Which dataset is to be changed.
@@ -50,7 +50,7 @@ pub enum Wish {
 /// Images that an ingest child has read, their files blobs already.
 #[derive(Clone, Debug)]
 pub struct Addition {
-    pub segment: NewSegment,
+    pub segment: SegmentFiles,
     /// As the child wrote them, but for paths and labels. Their ids and their segment are given here.
     pub images: Vec<AddedImage>,
 }
@@ -166,7 +166,7 @@ struct Draft {
     kind: ChangeKind,
     revision: Revision,
     split: Option<SplitSpec>,
-    segment: Option<NewSegment>,
+    segment: Option<SegmentFiles>,
     next_image: u32,
     known: Vec<(usize, u32)>,
     /// Ids in the order in which the caller named them.
@@ -267,7 +267,7 @@ fn add(draft: &mut Draft, addition: Addition, before: &Path, next_segment: u32) 
         draft.next_image = draft.next_image.checked_add(1).ok_or_else(too_many)?;
         draft.revision.added.push(added);
     }
-    draft.segment = Some(NewSegment {
+    draft.segment = Some(SegmentFiles {
         number: next_segment,
         ..addition.segment
     });

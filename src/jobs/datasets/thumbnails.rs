@@ -23,7 +23,7 @@ use crate::{
     },
     manifest, process,
     protocol::{Artifact, ManifestImage, RunResult, RunSpec, ThumbnailsRun},
-    store::SegmentFiles,
+    store::StoredSegment,
 };
 
 /// Ids in one file.
@@ -40,12 +40,12 @@ const MAX_FILE: u64 = 256 << 20;
 pub async fn thumbnail(
     context: &Context,
     dataset: DatasetId,
-    segment: SegmentFiles,
+    segment: StoredSegment,
     image: u32,
     side: u32,
 ) -> Result<Vec<u8>> {
     let neighbourhood = image / NEIGHBOURHOOD;
-    let name = format!("{}-{neighbourhood}-{side}", segment.number);
+    let name = format!("{}-{neighbourhood}-{side}", segment.files.number);
     let path = cache(context).folder.join(dataset.to_string()).join(&name);
     if let Some(bytes) = kept(&path, image).await? {
         return Ok(bytes);
@@ -64,7 +64,7 @@ pub async fn thumbnail(
 async fn draw(
     context: &Context,
     dataset: DatasetId,
-    segment: &SegmentFiles,
+    segment: &StoredSegment,
     neighbourhood: u32,
     side: u32,
     path: &Path,
@@ -77,7 +77,7 @@ async fn draw(
         format!("the manifest of the dataset's version {}", segment.version)
     });
     let manifest = manifest.await?;
-    let number = segment.number;
+    let number = segment.files.number;
     let pictures = blocking(move || neighbours(&manifest, neighbourhood, number)).await?;
     let run = RunSpec::Thumbnails(ThumbnailsRun {
         segment: segment_as_files(context, segment),

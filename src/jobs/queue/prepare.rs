@@ -18,7 +18,7 @@ use crate::{
         BatchPredictRun, DatasetInput, EvaluateRun, JobRun, LrFindRun, RunSpec, Segment, TrainRun,
         frames::ModelFiles,
     },
-    store::{ClaimedJob, SegmentFiles, VersionFiles},
+    store::{ClaimedJob, StoredSegment, VersionFiles},
 };
 
 /// The run file of this attempt, or what becomes of the job where there can be none.
@@ -134,7 +134,7 @@ async fn dataset_input(
 
 /// The files of the version that `dataset` shows, for a child.
 pub async fn as_files(context: &Context, dataset: Dataset, files: VersionFiles) -> DatasetInput {
-    let segment = |files: &SegmentFiles| segment_as_files(context, files);
+    let segment = |files: &StoredSegment| segment_as_files(context, files);
     DatasetInput {
         packs: packs::known(context, dataset.id).await,
         lineage: DatasetLineage {
@@ -152,14 +152,14 @@ pub async fn as_files(context: &Context, dataset: Dataset, files: VersionFiles) 
 }
 
 /// A segment's files, for a child.
-pub fn segment_as_files(context: &Context, files: &SegmentFiles) -> Segment {
+pub fn segment_as_files(context: &Context, files: &StoredSegment) -> Segment {
     let blob = |digest: &str| absolute(&context.blobs.path(digest));
     Segment {
-        number: files.number,
-        images: blob(&files.images),
-        pack: blob(&files.pack),
-        pack_sha256: files.pack.clone(),
-        pack_side: files.pack_side,
+        number: files.files.number,
+        images: blob(&files.files.images),
+        pack: blob(&files.files.pack),
+        pack_sha256: files.files.pack.clone(),
+        pack_side: files.files.pack_side,
     }
 }
 

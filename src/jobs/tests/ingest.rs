@@ -52,7 +52,7 @@ async fn an_archive_becomes_a_dataset() {
     );
     let run = copied_run(&stand);
     assert_eq!((&run["kind"], &run["pack_side"]), (&json!("ingest"), &json!(256)));
-    assert_eq!(files.segments[0].pack_side, 256);
+    assert_eq!(files.segments[0].files.pack_side, 256);
     // The next one needs a signal, not a restart.
     let second = uploaded(&stand, "trees").await;
     stand

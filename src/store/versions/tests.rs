@@ -86,8 +86,8 @@ async fn a_database_of_before_versions_goes_on_working() {
 
     let files = store.version_files(ready, 1).await.unwrap().unwrap();
     assert_eq!(files.manifest, digest::of_bytes(b"manifest"));
-    assert_eq!((files.segments.len(), files.segments[0].pack_side), (1, 256));
-    assert_eq!(files.segments[0].pack, digest::of_bytes(b"pack"));
+    assert_eq!((files.segments.len(), files.segments[0].files.pack_side), (1, 256));
+    assert_eq!(files.segments[0].files.pack, digest::of_bytes(b"pack"));
     let kept = store.referenced_blobs().await.unwrap();
     for name in ["archive", "manifest", "images", "pack", "report", "other archive"] {
         assert!(kept.contains(&digest::of_bytes(name.as_bytes())), "{name}");
@@ -164,7 +164,7 @@ async fn of_two_changes_of_one_version_one_wins_and_old_versions_stay() {
         "there is a version 2"
     );
     let mut third = next(first.id, 3, vec![0, 1]);
-    third.new_segment = Some(NewSegment {
+    third.new_segment = Some(SegmentFiles {
         number: 1,
         images: digest::of_bytes(b"more images"),
         pack: digest::of_bytes(b"more pixels"),
@@ -184,7 +184,7 @@ async fn of_two_changes_of_one_version_one_wins_and_old_versions_stay() {
     assert_eq!(store.next_of_dataset(first.id).await.unwrap(), (20, 2));
     let segments = async |version| -> Vec<u32> {
         let files = store.version_files(first.id, version).await.unwrap().unwrap();
-        files.segments.iter().map(|segment| segment.number).collect()
+        files.segments.iter().map(|segment| segment.files.number).collect()
     };
     assert_eq!((segments(2).await, segments(3).await), (vec![0], vec![0, 1]));
 
