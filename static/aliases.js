@@ -4,7 +4,7 @@
 import { call, get, path, withQuery } from './api.js';
 import { announce, fill, h } from './dom.js';
 import { formatAgo } from './format.js';
-import { confirmed, link, problemBox } from './parts.js';
+import { confirmed, link, problemBox } from './widgets.js';
 import { comparison, modelName } from './promotion.js';
 
 const PAGE = 100;

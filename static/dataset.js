@@ -5,7 +5,7 @@ import { imagesCard } from './dataset_images.js';
 import { versionsCard } from './dataset_versions.js';
 import { announce, fill, h } from './dom.js';
 import { formatBytes, formatCount, formatTime, plural, words } from './format.js';
-import { bar, heading, link, problemBox, statusBadge, tile } from './parts.js';
+import { bar, heading, link, problemBox, statusBadge, tile } from './widgets.js';
 import { poll } from './poll.js';
 import { deleteButton } from './remove.js';
 

@@ -4,7 +4,7 @@
 import { call, path, withQuery } from './api.js';
 import { announce, fill, h, setText } from './dom.js';
 import { formatCount, plural } from './format.js';
-import { confirmed, problemBox } from './parts.js';
+import { confirmed, problemBox } from './widgets.js';
 
 const PAGE = 48;
 const SIZE = 160;

@@ -3,7 +3,7 @@
 import { call, path, withQuery } from './api.js';
 import { fill, h } from './dom.js';
 import { formatCount, formatTime, plural } from './format.js';
-import { problemBox } from './parts.js';
+import { problemBox } from './widgets.js';
 
 export function versionsCard(dataset) {
   const rows = h('ul', { class: 'plain', 'data-testid': 'versions' });
@@ -28,11 +28,11 @@ export function versionsCard(dataset) {
 }
 
 function changeText({ change, images }) {
-  const parts = [
+  const changes = [
     [change.added, 'added'],
     [change.removed, 'removed'],
     [change.relabelled, 'relabelled'],
     [change.moved, change.kind === 'split' ? 'reassigned to splits' : 'moved to another split'],
   ].filter(([count]) => count > 0).map(([count, what]) => `${formatCount(count)} ${what}`);
-  return change.kind === 'upload' ? plural(images, 'image') : `${plural(images, 'image')}: ${parts.join(', ')}`;
+  return change.kind === 'upload' ? plural(images, 'image') : `${plural(images, 'image')}: ${changes.join(', ')}`;
 }

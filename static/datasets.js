@@ -3,7 +3,7 @@
 import { call, list, path } from './api.js';
 import { fill, h, keyedList, setAttribute, setText } from './dom.js';
 import { formatAgo, formatBytes, formatTime, plural } from './format.js';
-import { copyLine, dropZone, emptyState, heading, link, problemBox, statusBadge } from './parts.js';
+import { copyLine, dropZone, emptyState, heading, link, problemBox, statusBadge } from './widgets.js';
 import { poll } from './poll.js';
 import { currentRoute, goTo } from './router.js';
 import { dismissUpload, isUploading, uploadArchive } from './upload.js';

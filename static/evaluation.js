@@ -2,7 +2,7 @@
 
 import { h } from './dom.js';
 import { formatCount, formatNumber, formatShare, plural } from './format.js';
-import { tile } from './parts.js';
+import { tile } from './widgets.js';
 
 /** A matrix of more classes would be unreadable. */
 const MATRIX_CLASSES = 40;

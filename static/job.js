@@ -8,7 +8,7 @@ import { JobCurves } from './job_curves.js';
 import { jobLog } from './job_log.js';
 import { followJob } from './live.js';
 import { lrFindCard } from './lr_find.js';
-import { confirmed, heading, link, problemBox, statusBadge } from './parts.js';
+import { confirmed, heading, link, problemBox, statusBadge } from './widgets.js';
 import { poll } from './poll.js';
 import { predictionsCard } from './predictions.js';
 import { deleteButton } from './remove.js';

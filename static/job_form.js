@@ -6,7 +6,7 @@ import { announce, fill, h } from './dom.js';
 import { carriedSettings } from './job_carried.js';
 import { FIELDS, KINDS } from './job_fields.js';
 import { datasetRow, fieldRow, modelRow, offerArchitectures, weightsRow } from './job_rows.js';
-import { copyLine, emptyState, heading, link, problemBox, shellWord } from './parts.js';
+import { copyLine, emptyState, heading, link, problemBox, shellWord } from './widgets.js';
 import { contains, getAt, removeAt, setAt, withoutNulls } from './pointers.js';
 import { previewControl } from './preview.js';
 import { goTo } from './router.js';

@@ -4,7 +4,7 @@ import { list } from './api.js';
 import { fill, h, keyedList, setText } from './dom.js';
 import { formatAgo, formatRemaining, formatShare, formatTime, words } from './format.js';
 import { KINDS } from './job_fields.js';
-import { emptyState, heading, link, problemBox, statusBadge } from './parts.js';
+import { emptyState, heading, link, problemBox, statusBadge } from './widgets.js';
 import { poll } from './poll.js';
 
 const ACTIVE = ['queued', 'running'];

@@ -2,7 +2,7 @@
 
 import { h } from './dom.js';
 import { formatNumber, plural } from './format.js';
-import { tile } from './parts.js';
+import { tile } from './widgets.js';
 
 export function lrFindCard({ end, suggestion, points }) {
   const why = end === 'diverged' ? 'stopped because the loss diverged' : 'completed';

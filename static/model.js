@@ -5,7 +5,7 @@ import { call, get, path, withQuery } from './api.js';
 import { announce, fill, h } from './dom.js';
 import { evaluationCard } from './evaluation.js';
 import { formatBytes, formatMilliseconds, formatShare, formatTime, plural } from './format.js';
-import { bar, copyLine, dropZone, heading, link, problemBox, tile } from './parts.js';
+import { bar, copyLine, dropZone, heading, link, problemBox, tile } from './widgets.js';
 import { deleteButton } from './remove.js';
 
 const TOP_K = 5;

@@ -3,7 +3,7 @@
 import { list } from './api.js';
 import { fill, h, keyedList, setText } from './dom.js';
 import { formatAgo, formatShare, formatTime, plural } from './format.js';
-import { emptyState, heading, link, problemBox } from './parts.js';
+import { emptyState, heading, link, problemBox } from './widgets.js';
 import { poll } from './poll.js';
 
 export function modelsView(outlet) {

@@ -2,7 +2,7 @@
 
 import { draw, path } from './api.js';
 import { fill, h } from './dom.js';
-import { problemBox } from './parts.js';
+import { problemBox } from './widgets.js';
 
 const FIELDS = ['backbone', 'image', 'augment', 'seed'];
 

@@ -2,7 +2,7 @@
 
 import { call, path } from './api.js';
 import { announce, fill, h } from './dom.js';
-import { confirmed, problemBox } from './parts.js';
+import { confirmed, problemBox } from './widgets.js';
 import { goTo } from './router.js';
 
 /** Shows the list of `kind` once `id` is deleted. */

@@ -3,7 +3,7 @@
 import { Problem, uploadDataset } from './api.js';
 import { announce, fill, h, setText } from './dom.js';
 import { formatBytes, formatRemaining, formatShare } from './format.js';
-import { problemBox } from './parts.js';
+import { problemBox } from './widgets.js';
 
 let current = null;
 

@@ -1,4 +1,4 @@
-// Components that several views share: status badges, problems, bars, lines to copy, drop zones, confirmations.
+// Widgets that several views share: status badges, problems, bars, lines to copy, drop zones, confirmations.
 
 import { Problem } from './api.js';
 import { announce, h, setText } from './dom.js';
