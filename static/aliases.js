@@ -95,7 +95,7 @@ async function remove(alias) {
   return `The alias ${alias.name} was deleted`;
 }
 
-/** For the case that somebody else has moved it since it was shown. */
+/** A precondition, in case somebody else has moved the alias since it was shown. */
 function seen({ revision }) {
   return { 'if-match': `"v${revision}"` };
 }

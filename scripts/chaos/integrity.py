@@ -147,7 +147,7 @@ class Ground:
         found = WHERE[kind](self)
         found = sorted(path for path in found if (self.data_dir / path).is_file())
         if not found:
-            raise RuntimeError(f"there is no file of the kind `{kind}` to flip a bit of")
+            raise RuntimeError(f"there is no file of kind `{kind}` to flip a bit of")
         return found
 
 
@@ -649,7 +649,7 @@ KINDS = [
         uses(*ANSWERS, ("evaluate", evaluate), ("rows", predict_all("net")), ("export bundle", export("bundle")), ("export onnx", export("onnx"))),
     ),
     Kind("fetched base weights", "fetched", uses(("train from them", lambda server, about: weights_of(server, server.done(fine_tuned("second")))))),
-    Kind("checkpoint", "interrupted", uses(("go on", resume))),
+    Kind("checkpoint", "interrupted", uses(("resume", resume))),
     Kind(
         "manifest",
         "bare",
