@@ -1,4 +1,4 @@
-# The whole set-up. Presumed: git, a C++ compiler, Rust, Python 3 with pip, and make; everything else is fetched into the user's
+# The whole setup. Required: git, a C++ compiler, Rust, Python 3 with pip, and make; everything else is fetched into the user's
 # cache (~/.cache/finetuned), once for all clones. One cargo profile is used for everything, so that the dependencies and the C++
 # beside libtorch are compiled once.
 
@@ -11,15 +11,15 @@ ARGS :=
 .PHONY: help presumed libtorch build serve demo test check audit bench chaos fuzz clean
 MAKEFLAGS += --no-print-directory
 
-# cargo takes libtorch by the link .libtorch and by nothing else: with any other value it would compile torch-sys again. What the
-# user's LIBTORCH names is what scripts/libtorch points the link at.
+# cargo finds libtorch only through the link .libtorch: with any other value it would compile torch-sys again. scripts/libtorch points the
+# link at what the user's LIBTORCH names.
 unexport LIBTORCH
 
 ifdef CI
 export CARGO_TERM_COLOR := never
 endif
 
-help: ## Say what can be made
+help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
 
 presumed:
@@ -34,7 +34,7 @@ build: libtorch ## Build target/release/finetuned and target/release/finetuned-w
 serve: build ## Build and start the server (flags in ARGS, settings in FINETUNED_*)
 	target/release/finetuned serve $(ARGS)
 
-demo: build ## Train a classifier on drawn pictures and ask it; the dashboard stays up until Ctrl-C
+demo: build ## Train a classifier on generated images and classify one; the dashboard stays up until Ctrl-C
 	@scripts/demo
 
 test: libtorch ## Install what the tests need and run every test
@@ -51,13 +51,13 @@ check: libtorch ## Formatting, lints, documentation, licences of the dependencie
 audit: presumed ## Known vulnerabilities of the dependencies (needs the advisory database from the network)
 	scripts/cargo-deny --locked check advisories
 
-bench: build ## Measure, and hold the numbers to their targets
+bench: build ## Measure, and compare the numbers with their targets
 	@status=0; for bench in benches/*.py; do python3 -B $$bench || status=1; done; exit $$status
 
-chaos: build ## Kill, stop, fill and lock, and look at what is left (two hours; flags and scenarios in ARGS)
+chaos: build ## Fault injection: kills, full disks, locks, overload (two hours; flags and scenarios in ARGS)
 	python3 -B scripts/chaos $(ARGS)
 
-fuzz: presumed ## Give strangers' archives and images a minute each to break their readers (needs a C++ compiler, no libtorch)
+fuzz: presumed ## Fuzz the readers of archives, layouts and images, a minute each (needs a C++ compiler, no libtorch)
 	@scripts/fuzz
 
 clean: ## Remove what was built (what was fetched stays in the user's cache)

@@ -1,8 +1,8 @@
-"""Folders under the user's cache that are either whole or absent.
+"""Folders under the user's cache that are either complete or absent.
 
-`scripts/libtorch` and `scripts/browser` keep here what they install, so that a second clone fetches nothing. A folder is
-built beside its place, written to disk, and renamed; the file `complete` in it names what it was made from and the size of
-every file, and a folder is used only while that still holds. Nothing here knows what is in the folders.
+`scripts/libtorch` and `scripts/browser` install into them, so that a second clone fetches nothing. A folder is
+built beside its final place, synced, and renamed; the file `complete` in it names what it was made from and the size of
+every file, and a folder is used only while that still matches. Nothing here knows what is in the folders.
 """
 
 import contextlib
@@ -31,7 +31,7 @@ def cache_root():
 
 @contextlib.contextmanager
 def locked(path, waiting):
-    """Holds the lock file `path`; says `waiting` where another process has it. The kernel frees it when a holder dies."""
+    """Holds the lock file `path`; prints `waiting` if another process has it. The kernel releases it when its holder dies."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "w") as handle:
         try:
@@ -43,12 +43,12 @@ def locked(path, waiting):
 
 
 def damage(folder, sources):
-    """What keeps `folder` from being used as it is, in words; None where nothing does."""
+    """Why `folder` cannot be used as it is, as text; None if it can."""
     try:
         marker = json.loads((folder / MARKER).read_text())
         recorded, files = marker["sources"], marker["files"].items()
     except FileNotFoundError:
-        return "is not complete" if folder.exists() else "is not there yet"
+        return "is not complete" if folder.exists() else "does not exist yet"
     except (OSError, ValueError, KeyError, AttributeError, TypeError):
         return f"has an unreadable `{MARKER}` file"
     if recorded != sources:
@@ -64,9 +64,9 @@ def damage(folder, sources):
 
 
 def put_in_place(folder, sources, fill):
-    """Lets `fill(new)` fill a new folder and puts it where `folder` is. The caller holds the lock.
+    """Lets `fill(new)` fill a new folder and moves it to `folder`. The caller holds the lock.
 
-    Whatever moment this process is killed at, `folder` is the old one, the new one, or (when an old one is replaced, for as
+    Whenever this process is killed, `folder` is the old one, the new one, or (when an old one is replaced, for as
     long as a rename takes) absent.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -94,7 +94,7 @@ def put_in_place(folder, sources, fill):
 
 
 def sizes(folder):
-    """Every file under `folder` (relative name to bytes); a link counts as the file that it leads to."""
+    """Every file under `folder` (relative name to bytes); a link counts as its target."""
     found = {}
     for parent, _, names in os.walk(folder):
         for name in names:
@@ -104,7 +104,7 @@ def sizes(folder):
 
 
 def sync_folder(folder):
-    """Makes the renames in `folder` last through a power cut."""
+    """Syncs `folder`, so that its renames survive a power cut."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

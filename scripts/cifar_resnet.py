@@ -1,6 +1,6 @@
-"""The ResNets for pictures of 32 pixels (He et al. 2015, section 4.2), which torchvision does not have, for `scripts/parity`.
+"""The ResNets for images of 32 pixels (He et al. 2015, section 4.2), which torchvision does not have, for `scripts/parity`.
 
-Written from the paper, apart from the Rust code: what both compute alike is then no mistake that one took over from the other.
+Written from the paper, independently of the Rust code, so that the two do not share a mistake.
 """
 
 import torch
@@ -15,7 +15,7 @@ class Block(nn.Module):
 
     def __init__(self, inputs, outputs):
         super().__init__()
-        # Where the channels double, the pixels are halved.
+        # Where the channels double, the resolution is halved.
         self.stride = outputs // inputs
         self.conv1 = nn.Conv2d(inputs, outputs, 3, self.stride, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(outputs)

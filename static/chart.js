@@ -1,5 +1,5 @@
-// A small line chart in SVG: axes with round numbers, a legend, a readout under the pointer, and a sentence for each line that says
-// the same in words. Used by the job view; knows nothing of jobs.
+// A small line chart in SVG: axes with round numbers, a legend, a readout under the pointer, and a sentence for each line that describes it
+// in text. Used by the job view; knows nothing about jobs.
 
 import { fill, h, setText, svg } from './dom.js';
 
@@ -18,15 +18,15 @@ export function ticks(low, high, wanted) {
   return Array.from({ length: last - first + 1 }, (_, i) => Number(((first + i) * step).toPrecision(12)));
 }
 
-/** At most about `most` points: the lowest and the highest of each stretch stay, so that no spike is lost. */
+/** At most about `most` points: the lowest and the highest of each interval are kept, so that no spike is lost. */
 export function thin(points, most) {
   if (points.length <= most) return points;
   const stretch = Math.ceil(points.length / (most / 2));
   const kept = [];
   for (let start = 0; start < points.length; start += stretch) {
-    const part = points.slice(start, start + stretch);
-    const low = part.reduce((a, b) => (b.y < a.y ? b : a));
-    const high = part.reduce((a, b) => (b.y > a.y ? b : a));
+    const chunk = points.slice(start, start + stretch);
+    const low = chunk.reduce((a, b) => (b.y < a.y ? b : a));
+    const high = chunk.reduce((a, b) => (b.y > a.y ? b : a));
     kept.push(...(low.x <= high.x ? [low, high] : [high, low]));
   }
   if (kept.at(-1) !== points.at(-1)) kept.push(points.at(-1));
@@ -47,15 +47,15 @@ export class LineChart {
   constructor(options) {
     this.#options = options;
     this.#lines = options.lines.map((line) => ({ ...line, points: [] }));
-    this.picture = svg('svg', { class: 'chart-picture', role: 'img', height: HEIGHT, 'aria-label': options.title });
+    this.image = svg('svg', { class: 'chart-image', role: 'img', height: HEIGHT, 'aria-label': options.title });
     this.readout = h('p', { class: 'chart-readout', 'aria-hidden': 'true' });
     this.summary = h('p', { class: 'chart-summary' });
     this.legend = h('ul', { class: 'legend', 'aria-label': 'Lines' }, this.#lines.map(legendEntry));
     this.node = h('figure', { class: 'chart', 'data-testid': options.testId },
       h('figcaption', {}, h('h3', {}, options.title), this.legend),
-      this.picture, this.readout, this.summary);
-    this.picture.addEventListener('pointermove', (event) => this.#point(event));
-    this.picture.addEventListener('pointerleave', () => this.#point(null));
+      this.image, this.readout, this.summary);
+    this.image.addEventListener('pointermove', (event) => this.#point(event));
+    this.image.addEventListener('pointerleave', () => this.#point(null));
     this.sizes = new ResizeObserver(([entry]) => {
       const width = Math.round(entry.contentRect.width);
       if (width > 0 && width !== this.#width) {
@@ -67,7 +67,7 @@ export class LineChart {
     this.#schedule();
   }
 
-  /** New points `[{x, y}]`, rising in x, for lines by key. Values that are no numbers are left out. */
+  /** New points `[{x, y}]`, in ascending x, for lines by key. Non-finite values are left out. */
   set(pointsByKey) {
     for (const line of this.#lines) {
       if (pointsByKey[line.key]) line.points = pointsByKey[line.key].filter(({ y }) => Number.isFinite(y));
@@ -92,19 +92,19 @@ export class LineChart {
     const filled = this.#lines.filter((line) => line.points.length > 0);
     const sentences = filled.map((line) => line.describe(line.points));
     setText(this.summary, sentences.join(' '));
-    this.picture.setAttribute('aria-label', filled.length ? this.#options.title : `${this.#options.title}: ${WAITING}`);
+    this.image.setAttribute('aria-label', filled.length ? this.#options.title : `${this.#options.title}: ${WAITING}`);
     this.#area = filled.length ? this.#measure(filled) : null;
-    this.picture.setAttribute('width', this.#width);
-    this.picture.setAttribute('viewBox', `0 0 ${this.#width} ${HEIGHT}`);
+    this.image.setAttribute('width', this.#width);
+    this.image.setAttribute('viewBox', `0 0 ${this.#width} ${HEIGHT}`);
     if (!this.#area) {
-      fill(this.picture, svg('text', { x: this.#width / 2, y: HEIGHT / 2, 'text-anchor': 'middle' }, WAITING));
+      fill(this.image, svg('text', { x: this.#width / 2, y: HEIGHT / 2, 'text-anchor': 'middle' }, WAITING));
       return;
     }
     this.cursor = svg('g', { class: 'chart-cursor' });
-    fill(this.picture, this.#drawAxes(), filled.map((line) => this.#drawLine(line)), this.cursor);
+    fill(this.image, this.#drawAxes(), filled.map((line) => this.#drawLine(line)), this.cursor);
   }
 
-  /** The rectangle that is drawn in, and how values become places in it. */
+  /** The plot area, and the mapping from values to positions in it. */
   #measure(filled) {
     const xs = filled.flatMap((line) => [line.points[0].x, line.points.at(-1).x]);
     let [lowX, highX] = [Math.min(...xs), Math.max(...xs)];
@@ -153,7 +153,7 @@ export class LineChart {
       return;
     }
     const { left, right, top, bottom, lowX, highX, x, y } = this.#area;
-    const box = this.picture.getBoundingClientRect();
+    const box = this.image.getBoundingClientRect();
     const share = (event.clientX - box.left - left) / (right - left);
     const wanted = lowX + Math.min(1, Math.max(0, share)) * (highX - lowX);
     const found = this.#lines
@@ -172,7 +172,7 @@ function legendEntry(line) {
   return h('li', { class: `tone-${line.tone}` }, h('span', { class: 'swatch', 'aria-hidden': 'true' }), line.label);
 }
 
-/** A y range around all values, down to zero where that is near. */
+/** A y range around all values, extended to zero if that is near. */
 function spread(lines) {
   let low = Infinity;
   let high = -Infinity;
@@ -187,7 +187,7 @@ function spread(lines) {
   return [low === 0 ? 0 : low - room, high + room];
 }
 
-/** The point whose x is nearest, by halving: the points rise in x. */
+/** The point whose x is nearest, by bisection: the points are in ascending x. */
 function nearest(points, x) {
   let [low, high] = [0, points.length - 1];
   while (high - low > 1) {

@@ -1,24 +1,24 @@
-// What a job's events say about its learning, kept as points. Pure: no page, no network.
+// The curves of a training job, collected from its events. Pure: no DOM, no network.
 
-/** More step points than this are halved by averaging neighbours: a week of training must not fill the memory of a tab. */
+/** Beyond this number, step points are halved by averaging neighbours: a week of training must not fill a tab's memory. */
 const MOST_STEPS = 20_000;
 
 export class Curves {
   constructor() {
-    /** `{step, train_loss, lr, images_per_second}`, rising in `step`. */
+    /** `{step, train_loss, lr, images_per_second}`, in ascending `step`. */
     this.steps = [];
-    /** The epoch events, rising in `epoch`. */
+    /** The epoch events, in ascending `epoch`. */
     this.epochs = [];
   }
 
-  /** Takes an event; others than `step`, `epoch` and `rewind` change nothing. */
+  /** Applies an event; kinds other than `step`, `epoch` and `rewind` have no effect. */
   apply(kind, data) {
     if (kind === 'step') this.#addStep(data);
     else if (kind === 'epoch') this.epochs.push(data);
     else if (kind === 'rewind') this.#rewind(data.to_step);
   }
 
-  /** A new attempt goes on from an earlier state: what was told about later steps did not happen. */
+  /** A new attempt resumes from an earlier state: events about later steps no longer count. */
   #rewind(step) {
     this.steps = this.steps.filter((point) => point.step <= step);
     this.epochs = this.epochs.filter((epoch) => epoch.step <= step);
@@ -42,7 +42,7 @@ export class Curves {
     return this.steps.map((point) => ({ x: point.step, y: point[field] }));
   }
 
-  /** `[{x, y}]` of a field of the epochs over `step` or `epoch`; epochs without a value are left out. */
+  /** `[{x, y}]` of a field of the epochs over `step` or `epoch`; epochs without a value are omitted. */
   perEpoch(field, over = 'epoch') {
     return this.epochs
       .filter((epoch) => epoch[field] !== null && epoch[field] !== undefined)

@@ -1,11 +1,11 @@
-// `#/datasets/ID`: what is in a dataset, what is odd about it, and on to training.
+// `#/datasets/ID`: the contents of a dataset, its warnings, and a link to training.
 
 import { get } from './api.js';
 import { imagesCard } from './dataset_images.js';
 import { versionsCard } from './dataset_versions.js';
 import { announce, fill, h } from './dom.js';
 import { formatBytes, formatCount, formatTime, plural, words } from './format.js';
-import { bar, heading, link, problemBox, statusBadge, tile } from './parts.js';
+import { bar, heading, link, problemBox, statusBadge, tile } from './widgets.js';
 import { poll } from './poll.js';
 import { deleteButton } from './remove.js';
 
@@ -18,7 +18,7 @@ export function datasetView(outlet, { id }) {
   let status = null;
   const watching = poll(1, async (signal) => {
     try {
-      // Short calls: one that waits for the archive to be read would keep one of the few connections of all windows together.
+      // Short calls: a waiting one would occupy one of the few connections that all windows share.
       const dataset = await get('datasets', id, { signal });
       if (dataset.status !== status) {
         if (status) announce(`Dataset ${dataset.name}: ${dataset.status}`);
@@ -50,8 +50,8 @@ export function datasetView(outlet, { id }) {
 function processing(dataset) {
   return h('div', { class: 'card' },
     h('p', {}, dataset.waiting === 'disk'
-      ? `${formatBytes(dataset.bytes)} have arrived. The server's disk is full: reading goes on by itself once datasets or models were deleted.`
-      : `${formatBytes(dataset.bytes)} have arrived. Every image is being opened and checked.`),
+      ? `${formatBytes(dataset.bytes)} received. The server's disk is full: reading continues once there is room. Deleting datasets or models makes room.`
+      : `${formatBytes(dataset.bytes)} received. Every image is being opened and checked.`),
     h('progress', { 'aria-label': 'Reading the archive' }));
 }
 
@@ -63,17 +63,17 @@ function failure(dataset) {
 
 function counts(dataset) {
   const { splits } = dataset;
-  const parts = splits.val > 0 || splits.test > 0
+  const tiles = splits.val > 0 || splits.test > 0
     ? [tile('Training', formatCount(splits.train)), tile('Validation', formatCount(splits.val)), tile('Test', formatCount(splits.test))]
-    : [tile('Splits', 'drawn by each job')];
+    : [tile('Splits', 'made by each job')];
   return h('dl', { class: 'tiles' },
     [tile('Images', formatCount(dataset.images), 'dataset-images'),
-      tile('Classes', formatCount(dataset.classes.length), 'dataset-classes'), ...parts].map((each) => each.node));
+      tile('Classes', formatCount(dataset.classes.length), 'dataset-classes'), ...tiles].map((each) => each.node));
 }
 
 function actions(dataset) {
   const obstacle = dataset.layout === 'unlabelled'
-    ? 'It has no class folders, so there is nothing to learn from it.'
+    ? 'It has no class folders, so it cannot be trained on.'
     : dataset.classes.length < 2 ? 'Training needs at least two classes.' : null;
   const train = h('a', { class: 'button primary', 'data-testid': 'train', href: `#/jobs/new?${new URLSearchParams({ dataset: dataset.name })}` },
     'Train on this dataset');
@@ -81,7 +81,7 @@ function actions(dataset) {
 }
 
 function deletion({ id, name }) {
-  return deleteButton('datasets', id, `Delete the dataset ${name}? Its images are removed from the server; models made from it stay.`);
+  return deleteButton('datasets', id, `Delete the dataset ${name}? Its images are removed from the server; models trained on it are kept.`);
 }
 
 function classes(dataset) {
@@ -103,12 +103,12 @@ function findings(report) {
   const tallies = [
     [report.used, 'used'],
     [report.skipped, 'skipped: could not be read as images'],
-    [report.ignored, 'ignored: hidden files, texts and the like'],
+    [report.ignored, 'ignored: hidden files, text files and the like'],
     [report.duplicates, 'duplicates'],
-    [report.leaks, 'of these in another split than their twin'],
-    [report.near_duplicates ?? 0, 'near duplicates: they look like another image'],
+    [report.leaks, 'of these in a different split than their duplicate'],
+    [report.near_duplicates ?? 0, 'near duplicates: almost identical to another image'],
   ].filter(([number], i) => number > 0 || i === 0);
-  return h('section', { class: 'card' }, h('h2', {}, 'What the check found'),
+  return h('section', { class: 'card' }, h('h2', {}, 'Report'),
     h('ul', { class: 'plain', 'data-testid': 'report' }, tallies.map(([number, what]) => h('li', {}, h('strong', {}, formatCount(number)), ` ${what}`))),
     report.warnings.map(warning));
 }

@@ -1,14 +1,14 @@
-// The images of a dataset: a page of thumbnails with their labels, to look through, to label anew, to take out, to add to.
-// Every change makes the next version of the dataset; `onChanged(dataset)` hears of it.
+// The images of a dataset: a page of thumbnails with their labels, to browse, relabel, move to another split or remove.
+// Every change makes the next version of the dataset, which is passed to `onChanged(dataset)`.
 
 import { call, path, withQuery } from './api.js';
 import { announce, fill, h, setText } from './dom.js';
 import { formatCount, plural } from './format.js';
-import { confirmed, problemBox } from './parts.js';
+import { confirmed, problemBox } from './widgets.js';
 
 const PAGE = 48;
 const SIZE = 160;
-const PARTS = ['train', 'val', 'test'];
+const SPLITS = ['train', 'val', 'test'];
 
 export function imagesCard(dataset, onChanged) {
   const chosen = new Set();
@@ -16,8 +16,8 @@ export function imagesCard(dataset, onChanged) {
   const problem = h('div', {});
   const total = h('p', { class: 'quiet', role: 'status' });
   const more = h('button', { type: 'button', class: 'small', hidden: true, onclick: () => load() }, 'Show more');
-  const classFilter = select('Class', [['', 'every class'], ...dataset.classes.map(({ name }) => [name, name])], reload);
-  const splitFilter = select('Part', [['', 'every part'], ...PARTS.map((part) => [part, part])], reload);
+  const classFilter = select('Class', [['', 'all classes'], ...dataset.classes.map(({ name }) => [name, name])], reload);
+  const splitFilter = select('Split', [['', 'all splits'], ...SPLITS.map((split) => [split, split])], reload);
   const editing = editor();
   let last;
   let loading = 0;
@@ -49,7 +49,7 @@ export function imagesCard(dataset, onChanged) {
   function cell(image) {
     const source = withQuery(path('datasets', dataset.id, 'images', image.id), { size: SIZE, version: dataset.version });
     const box = h('input', {
-      type: 'checkbox', 'aria-label': `Choose ${image.path}`,
+      type: 'checkbox', 'aria-label': `Select ${image.path}`,
       onchange: () => {
         chosen[box.checked ? 'add' : 'delete'](image.id);
         editing.update();
@@ -60,28 +60,28 @@ export function imagesCard(dataset, onChanged) {
       h('span', { class: 'thumbnail-label' }, box, h('bdi', {}, image.class ?? image.path), h('span', { class: 'quiet' }, image.split))));
   }
 
-  /** What can be done with the chosen images. */
+  /** The actions for the selected images. */
   function editor() {
     const labelled = dataset.classes.length > 0;
-    const name = h('input', { list: 'dataset-classes', maxlength: 255, autocomplete: 'off', placeholder: 'class', 'aria-label': 'Class of the chosen images', 'data-testid': 'new-class' });
+    const name = h('input', { list: 'dataset-classes', maxlength: 255, autocomplete: 'off', placeholder: 'class', 'aria-label': 'Class of the selected images', 'data-testid': 'new-class' });
     const known = h('datalist', { id: 'dataset-classes' }, dataset.classes.map((each) => h('option', { value: each.name })));
     const relabel = h('button', { type: 'button', 'data-testid': 'relabel', onclick: () => name.value.trim() && edit({ class: name.value.trim() }) }, 'Set class');
-    const part = select('Part of the chosen images', PARTS.map((each) => [each, each]));
-    const move = h('button', { type: 'button', onclick: () => edit({ split: part.value }) }, 'Set part');
+    const split = select('Split of the selected images', SPLITS.map((each) => [each, each]));
+    const move = h('button', { type: 'button', onclick: () => edit({ split: split.value }) }, 'Set split');
     const remove = h('button', {
       type: 'button', 'data-testid': 'remove-images', onclick: async () => {
-        const question = `Take ${plural(chosen.size, 'image')} out of the dataset? Earlier versions keep them.`;
-        if (await confirmed(question, 'Take out')) edit({ remove: true });
+        const question = `Remove ${plural(chosen.size, 'image')} from the dataset? Earlier versions keep them.`;
+        if (await confirmed(question, 'Remove')) edit({ remove: true });
       },
-    }, 'Take out');
+    }, 'Remove');
     const count = h('span', { class: 'quiet' });
     const node = h('div', { class: 'actions image-tools', hidden: true, 'data-testid': 'edit-images' },
-      count, labelled && [name, known, relabel], part, move, remove);
+      count, labelled && [name, known, relabel], split, move, remove);
     return {
       node,
       update() {
         node.hidden = chosen.size === 0;
-        setText(count, `${plural(chosen.size, 'image')} chosen:`);
+        setText(count, `${plural(chosen.size, 'image')} selected:`);
       },
     };
   }

@@ -1,9 +1,9 @@
-// The versions of a dataset: what made each of them, and each as a download.
+// The versions of a dataset: what changed in each of them, with a download link.
 
 import { call, path, withQuery } from './api.js';
 import { fill, h } from './dom.js';
 import { formatCount, formatTime, plural } from './format.js';
-import { problemBox } from './parts.js';
+import { problemBox } from './widgets.js';
 
 export function versionsCard(dataset) {
   const rows = h('ul', { class: 'plain', 'data-testid': 'versions' });
@@ -22,17 +22,17 @@ export function versionsCard(dataset) {
 
   function row(version) {
     const target = withQuery(path('datasets', dataset.id, 'archive'), { version: version.version });
-    return h('li', {}, h('strong', {}, `Version ${version.version}`), ` · ${told(version)} · `,
+    return h('li', {}, h('strong', {}, `Version ${version.version}`), ` · ${changeText(version)} · `,
       h('span', { class: 'quiet' }, formatTime(version.created_at)), ' · ', h('a', { href: target, download: true }, 'zip'));
   }
 }
 
-function told({ change, images }) {
-  const parts = [
+function changeText({ change, images }) {
+  const changes = [
     [change.added, 'added'],
-    [change.removed, 'taken out'],
-    [change.relabelled, 'labelled anew'],
-    [change.moved, change.kind === 'split' ? 'divided anew' : 'moved'],
+    [change.removed, 'removed'],
+    [change.relabelled, 'relabelled'],
+    [change.moved, change.kind === 'split' ? 'reassigned to splits' : 'moved to another split'],
   ].filter(([count]) => count > 0).map(([count, what]) => `${formatCount(count)} ${what}`);
-  return change.kind === 'upload' ? plural(images, 'image') : `${plural(images, 'image')}: ${parts.join(', ')}`;
+  return change.kind === 'upload' ? plural(images, 'image') : `${plural(images, 'image')}: ${changes.join(', ')}`;
 }

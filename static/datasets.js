@@ -1,9 +1,9 @@
-// `#/datasets`: send an archive, see what is there.
+// `#/datasets`: upload an archive, list the datasets.
 
 import { call, list, path } from './api.js';
 import { fill, h, keyedList, setAttribute, setText } from './dom.js';
 import { formatAgo, formatBytes, formatTime, plural } from './format.js';
-import { copyLine, dropZone, emptyState, heading, link, problemBox, statusBadge } from './parts.js';
+import { copyLine, dropZone, emptyState, heading, link, problemBox, statusBadge } from './widgets.js';
 import { poll } from './poll.js';
 import { currentRoute, goTo } from './router.js';
 import { dismissUpload, isUploading, uploadArchive } from './upload.js';
@@ -27,7 +27,7 @@ export function datasetsView(outlet) {
 function archiveChooser(onFile) {
   const refusal = h('p', { class: 'error', role: 'alert' });
   const refused = {
-    folder: 'That is a folder. Pack it first, for instance with: tar czf pictures.tar.gz FOLDER',
+    folder: 'That is a folder. Pack it first, for instance with: tar czf images.tar.gz FOLDER',
     several: 'One archive at a time, please.',
   };
   const zone = dropZone({
@@ -68,9 +68,9 @@ function uploadForm(file, onClose, onUploaded) {
   return form;
 }
 
-/** Uploads and goes on to the dataset. Resolves to what is wrong with the form, or to null. */
+/** Uploads, then shows the dataset. Resolves to what is wrong with the form, or to null. */
 async function send(file, name, onClose, onUploaded) {
-  if (isUploading()) return 'Another upload is under way; wait for it or cancel it.';
+  if (isUploading()) return 'Another upload is in progress; wait for it or cancel it.';
   const oversize = await tooLarge(file);
   if (oversize) return oversize;
   try {
@@ -81,7 +81,7 @@ async function send(file, name, onClose, onUploaded) {
     onUploaded();
     return null;
   } catch (problem) {
-    // The upload's panel has said it in full, wherever the reader is by now. What is about the name belongs beside its field.
+    // The upload panel shows the full error, whatever view is open by now. An error about the name belongs beside its field.
     const aboutName = problem.errors.find((fault) => fault.pointer.endsWith('name'));
     if (!aboutName && problem.slug !== 'name-taken') return 'It was not uploaded.';
     dismissUpload();
@@ -89,12 +89,12 @@ async function send(file, name, onClose, onUploaded) {
   }
 }
 
-/** Refuses what the server would refuse after gigabytes. Where its limit is not known, the server decides. */
+/** Refuses early what the server would refuse after gigabytes. If its limit is not known, the server decides. */
 async function tooLarge(file) {
   const system = await call('GET', path('system')).catch(() => null);
   const most = system?.limits?.max_archive_bytes;
   if (!most || file.size <= most) return null;
-  return `The archive has ${formatBytes(file.size)}; this server takes up to ${formatBytes(most)} (--max-archive-bytes).`;
+  return `The archive has ${formatBytes(file.size)}; this server accepts up to ${formatBytes(most)} (--max-archive-bytes).`;
 }
 
 /** `My Flowers (2).tar.gz` becomes `My-Flowers-2`. */
@@ -120,7 +120,7 @@ function datasetListing() {
     update(page.data);
     more.hidden = !page.has_more;
     fill(state, page.data.length === 0 && emptyState('No datasets yet. An archive can look like this:', h('pre', {}, EXAMPLE),
-      h('p', {}, 'Folders named train, val and test around the classes are understood as well.')));
+      h('p', {}, 'Folders named train, val and test may stand above the class folders.')));
     return page.data.some((dataset) => dataset.status === 'processing') ? 1.5 : 10;
   });
   more.addEventListener('click', () => {

@@ -1,11 +1,11 @@
-// Builds and updates elements. Everything that a caller passes as text ends up as text: class names and file names come from
-// strangers' archives, so no other module makes elements in another way, and nothing on this page ever parses HTML.
+// Builds and updates elements. Everything that a caller passes as text ends up as text. Class names and file names come from untrusted
+// archives, so no other module creates elements in any other way, and nothing on this page ever parses HTML.
 
 const SVG = 'http://www.w3.org/2000/svg';
 
 /**
  * An HTML element. `onclick`-like properties become listeners, `value` is set last (a select needs its options first), `true`
- * gives an empty attribute, `false`, `null` and `undefined` none. Children are elements, texts, or lists of them.
+ * gives an empty attribute, `false`, `null` and `undefined` none. Children are elements, strings, or lists of them.
  */
 export function h(tag, properties = {}, ...children) {
   return build(document.createElement(tag), properties, children);
@@ -43,13 +43,13 @@ export function fill(node, ...children) {
   append(node, children);
 }
 
-/** Sets the text only where it differs, so that a selection and screen readers are left in peace. */
+/** Sets the text only if it differs, so that selections and screen readers are not disturbed. */
 export function setText(node, text) {
   if (node.textContent !== text) node.textContent = text;
 }
 
 /**
- * Keeps the children of `container` in step with a list of objects, reusing the row of each id so that focus and scrolling stay.
+ * Keeps the children of `container` in sync with a list of objects, reusing the row of each id so that focus and scrolling are kept.
  * `make(item)` gives `{node, update(item)}`. Returns the function that takes the new list.
  */
 export function keyedList(container, make) {
@@ -76,7 +76,7 @@ export function keyedList(container, make) {
   };
 }
 
-/** Says something to people who use a screen reader. */
+/** Announces a text to screen readers. */
 export function announce(text) {
   const announcer = document.getElementById('announcer');
   announcer.append(h('p', {}, text));

@@ -1,26 +1,26 @@
-// An evaluation as the model's page and the page of its job show it: the numbers, each class, what is taken for what, the worst mistakes.
+// An evaluation, on the model's page and on its job's page: metrics, scores per class, confusion matrix, worst mistakes.
 
 import { h } from './dom.js';
 import { formatCount, formatNumber, formatShare, plural } from './format.js';
-import { tile } from './parts.js';
+import { tile } from './widgets.js';
 
-/** A matrix of more classes is no picture any more. */
+/** A matrix of more classes would be unreadable. */
 const MATRIX_CLASSES = 40;
 const MISTAKES_SHOWN = 10;
 
 export function evaluationCard(evaluation) {
   const { dataset, split, images } = evaluation;
-  const part = split === 'all' ? 'all' : `the ${{ val: 'validation', train: 'training', test: 'test' }[split]}`;
+  const which = split === 'all' ? 'all' : `the ${{ val: 'validation', train: 'training', test: 'test' }[split]}`;
   return h('section', { class: 'card found', 'data-testid': 'evaluation' },
     h('h2', {}, 'Evaluation'),
-    h('p', { class: 'quiet' }, `Measured on ${part} images of `, h('bdi', {}, dataset.name), `, ${plural(images, 'image')}.`),
+    h('p', { class: 'quiet' }, `Measured on ${which} images of `, h('bdi', {}, dataset.name), `, ${plural(images, 'image')}.`),
     numbers(evaluation), calibration(evaluation), classTable(evaluation), confusionMatrix(evaluation), mistakes(evaluation));
 }
 
 function numbers({ accuracy, top5_accuracy: top5, macro_f1: f1, loss, classes }) {
   return h('dl', { class: 'tiles' }, [
     tile('Accuracy', formatShare(accuracy), 'evaluation-accuracy'),
-    classes.length > 5 ? tile('Among the five likeliest', formatShare(top5)) : null,
+    classes.length > 5 ? tile('Top-5 accuracy', formatShare(top5)) : null,
     tile('Macro F1', formatNumber(f1), 'evaluation-macro-f1'),
     tile('Loss', formatNumber(loss)),
   ].filter(Boolean).map((each) => each.node));
@@ -28,8 +28,8 @@ function numbers({ accuracy, top5_accuracy: top5, macro_f1: f1, loss, classes })
 
 function calibration({ calibration: { temperature, ece_before: before, ece_after: after } }) {
   const text = temperature === 1
-    ? `Calibration error ${formatShare(before)}: how far, on average, its certainty is from its accuracy. Its answers are not corrected for it.`
-    : `Calibration error ${formatShare(after)} at temperature ${formatNumber(temperature)}, ${formatShare(before)} without: how far, on average, its certainty is from its accuracy.`;
+    ? `Calibration error ${formatShare(before)}: the average gap between confidence and accuracy. The probabilities are not calibrated.`
+    : `Calibration error ${formatShare(after)} at temperature ${formatNumber(temperature)}, ${formatShare(before)} without: the average gap between confidence and accuracy.`;
   return h('p', { class: 'quiet', 'data-testid': 'calibration' }, text);
 }
 
@@ -38,7 +38,7 @@ function classTable({ classes }) {
   const row = ({ name, precision, recall, f1, support }) => h('tr', {},
     h('th', { scope: 'row' }, h('bdi', {}, name)),
     [formatShare(precision), formatShare(recall), formatNumber(f1), formatCount(support)].map((cell) => h('td', {}, cell)));
-  return h('details', { open: classes.length <= 20 }, h('summary', {}, 'Each class'),
+  return h('details', { open: classes.length <= 20 }, h('summary', {}, 'Scores per class'),
     h('div', { class: 'scroll' }, h('table', { 'data-testid': 'class-scores' },
       h('thead', {}, h('tr', {}, names.map((name) => h('th', { scope: 'col' }, name)))),
       h('tbody', {}, classes.map(row)))));
@@ -46,21 +46,21 @@ function classTable({ classes }) {
 
 function confusionMatrix({ classes, confusion_matrix: matrix }) {
   if (classes.length > MATRIX_CLASSES) {
-    return h('p', { class: 'quiet' }, `The confusion matrix of ${formatCount(classes.length)} classes is in the API's answer.`);
+    return h('p', { class: 'quiet' }, `The confusion matrix of ${formatCount(classes.length)} classes is too large to show here; the API returns it.`);
   }
   const row = (counts, truth) => {
     const support = counts.reduce((sum, count) => sum + count, 0);
     return h('tr', {}, h('th', { scope: 'row' }, h('bdi', {}, classes[truth].name)),
       counts.map((count, predicted) => matrixCell(count, support, truth === predicted)));
   };
-  return h('details', { open: classes.length <= 20 }, h('summary', {}, 'What is taken for what'),
+  return h('details', { open: classes.length <= 20 }, h('summary', {}, 'Confusion matrix'),
     h('div', { class: 'scroll' }, h('table', { class: 'matrix', 'data-testid': 'confusion' },
-      h('caption', { class: 'quiet' }, 'A row for what the images show, a column for what they were taken for'),
+      h('caption', { class: 'quiet' }, 'Rows: true class. Columns: predicted class.'),
       h('thead', {}, h('tr', {}, h('td', {}), classes.map(({ name }) => h('th', { scope: 'col' }, h('bdi', {}, name))))),
       h('tbody', {}, matrix.map(row)))));
 }
 
-/** The more of its row, the darker. */
+/** The larger its share of the row, the darker. */
 function matrixCell(count, support, right) {
   const cell = h('td', { class: right ? 'matrix-right' : 'matrix-wrong' }, count === 0 ? '' : formatCount(count));
   cell.style.setProperty('--share', String(support > 0 ? count / support : 0));
@@ -68,10 +68,10 @@ function matrixCell(count, support, right) {
 }
 
 function mistakes({ mistakes: wrong }) {
-  if (wrong.length === 0) return h('p', {}, 'Every image was taken for what it shows.');
+  if (wrong.length === 0) return h('p', {}, 'Every image was classified correctly.');
   const line = ({ path, class: truth, predicted, probability }) => h('li', {},
-    h('code', {}, path), ' shows ', h('strong', {}, h('bdi', {}, truth)), ', taken for ', h('strong', {}, h('bdi', {}, predicted)),
-    ` (${formatShare(probability)} sure)`);
+    h('code', {}, path), ' is ', h('strong', {}, h('bdi', {}, truth)), ', predicted as ', h('strong', {}, h('bdi', {}, predicted)),
+    ` (${formatShare(probability)})`);
   const rest = wrong.slice(MISTAKES_SHOWN);
   return h('div', { 'data-testid': 'mistakes' }, h('h3', {}, 'The worst mistakes'),
     h('ol', { class: 'mistakes' }, wrong.slice(0, MISTAKES_SHOWN).map(line)),

@@ -1,4 +1,4 @@
-// Numbers, sizes and times as people read them. Pure functions; null and undefined give a dash.
+// Numbers, sizes and times for people. Pure functions; null and undefined give a dash.
 
 const NONE = '–';
 const count = new Intl.NumberFormat('en');
@@ -61,7 +61,7 @@ export function formatSeconds(seconds) {
   return `${Math.floor(whole / 3600)} h ${Math.floor((whole % 3600) / 60)} min`;
 }
 
-/** What remains, roughly: `about 12 s left` */
+/** The remaining time, roughly: `about 12 s left` */
 export function formatRemaining(seconds) {
   if (!isNumber(seconds)) return '';
   return `about ${seconds < 9.5 ? `${Math.max(1, Math.round(seconds))} s` : formatSeconds(seconds)} left`;
@@ -72,7 +72,7 @@ export function formatMilliseconds(value) {
   return isNumber(value) ? `${value < 99.5 ? value.toFixed(1) : Math.round(value)} ms` : NONE;
 }
 
-/** An RFC 3339 time in the reader's zone: `Nov 23, 2026, 9:04 PM` */
+/** An RFC 3339 time in the reader's time zone: `Nov 23, 2026, 9:04 PM` */
 export function formatTime(text) {
   const time = new Date(text);
   return Number.isNaN(time.getTime()) ? NONE : date.format(time);
@@ -93,7 +93,7 @@ export function secondsBetween(start, end) {
   return ((end ? new Date(end).getTime() : Date.now()) - new Date(start).getTime()) / 1000;
 }
 
-/** A word of the API for people: `out_of_memory` becomes `Out of memory`. */
+/** An API code as text for people: `out_of_memory` becomes `Out of memory`. */
 export function words(code) {
   const text = String(code ?? '').replaceAll('_', ' ').replaceAll('-', ' ');
   return text.charAt(0).toUpperCase() + text.slice(1);

@@ -1,4 +1,4 @@
-// `#/jobs/ID`: a job as it runs: progress, growing curves, what it says, how it ended.
+// `#/jobs/ID`: a job while it runs: progress, live curves, messages, how it ended.
 
 import { call, get, path } from './api.js';
 import { announce, fill, h, setText } from './dom.js';
@@ -8,7 +8,7 @@ import { JobCurves } from './job_curves.js';
 import { jobLog } from './job_log.js';
 import { followJob } from './live.js';
 import { lrFindCard } from './lr_find.js';
-import { confirmed, heading, link, problemBox, statusBadge } from './parts.js';
+import { confirmed, heading, link, problemBox, statusBadge } from './widgets.js';
 import { poll } from './poll.js';
 import { predictionsCard } from './predictions.js';
 import { deleteButton } from './remove.js';
@@ -61,20 +61,20 @@ export function jobView(outlet, { id }) {
   };
 }
 
-/** Says how an epoch went; of a burst, such as the replay of a long job, only the last one. */
+/** Announces the result of an epoch; for a burst, such as the replay of a long job, only the last one. */
 function epochAnnouncer(wanted) {
   let timer = 0;
   return {
     say({ epoch, val_accuracy: accuracy }) {
       clearTimeout(timer);
-      const result = typeof accuracy === 'number' ? `: validation accuracy ${formatShare(accuracy)}` : ' is over';
+      const result = typeof accuracy === 'number' ? `: validation accuracy ${formatShare(accuracy)}` : ' finished';
       timer = setTimeout(() => wanted() && announce(`Epoch ${epoch}${result}`), 500);
     },
     stop: () => clearTimeout(timer),
   };
 }
 
-/** The parts of the view below its heading, and how they follow the job and its events. */
+/** The sections of the view below its heading, and how they follow the job and its events. */
 function jobPage() {
   const outcome = h('div', {});
   const found = resultPanel();
@@ -104,7 +104,7 @@ function jobPage() {
       progress.event(kind, data);
     },
     connection(state) {
-      setText(connection, { live: 'live', waiting: 'connection lost, trying again …', ended: '' }[state]);
+      setText(connection, { live: 'live', waiting: 'connection lost, retrying …', ended: '' }[state]);
       curveCard.hidden = state === 'ended' && curves.isEmpty;
     },
     destroy: () => {
@@ -114,14 +114,14 @@ function jobPage() {
   };
 }
 
-/** What a job found that makes no model; asked for once, when the job has succeeded. */
+/** The result of a job that does not make a model; requested once, when the job has succeeded. */
 function resultPanel() {
   const lifetime = new AbortController();
   const node = h('div', {});
   let asked = false;
-  const read = async (job, part, card) => {
+  const read = async (job, resource, card) => {
     try {
-      fill(node, card(await call('GET', path('jobs', job.id, part), { signal: lifetime.signal })));
+      fill(node, card(await call('GET', path('jobs', job.id, resource), { signal: lifetime.signal })));
     } catch (problem) {
       if (!lifetime.signal.aborted) fill(node, problemBox(problem));
     }
@@ -143,7 +143,7 @@ function progressPanel() {
   const meter = h('progress', { max: 1, 'aria-label': 'Progress', 'data-testid': 'progress' });
   const text = h('p', { class: 'quiet', 'data-testid': 'progress-text' });
   const node = h('div', { class: 'card' }, meter, text);
-  // The job object is asked for every two seconds, the events come at once: whoever is ahead is right, until a rewind.
+  // The job object is polled every two seconds, events arrive at once: the one that is ahead is right, until a rewind.
   let [steps, told, live] = [0, 0, 0];
   const draw = () => {
     if (steps > 0) meter.value = Math.min(1, Math.max(told, live) / steps);
@@ -167,11 +167,11 @@ function progressPanel() {
   };
 }
 
-const WAITS_FOR_DISK = "Waiting: the server's disk is full. The job goes on by itself once datasets or models were deleted.";
+const WAITS_FOR_DISK = "Waiting: the server's disk is full. The job continues once there is room. Deleting datasets or models makes room.";
 
 function progressText(job) {
   if (job.status === 'queued') {
-    return job.queue_position > 0 ? `Waiting; ${formatCount(job.queue_position)} before it` : 'Waiting; next in the queue';
+    return job.queue_position > 0 ? `Waiting; ${formatCount(job.queue_position)} ahead of it` : 'Waiting; next in the queue';
   }
   const { progress } = job;
   if (progress?.waiting === 'disk') return WAITS_FOR_DISK;
@@ -185,9 +185,9 @@ function progressText(job) {
 }
 
 const DONE = {
-  early_stopped: 'Done early: nothing became better any more',
-  budget: 'Done: the time was up, the best weights so far are kept',
-  diverged: 'Ended early: the loss stopped being a number, the best weights before that are kept',
+  early_stopped: 'Stopped early: validation no longer improved',
+  budget: 'Stopped at the time limit: the best weights so far are kept',
+  diverged: 'Diverged: the loss became NaN or infinite, the best weights before that are kept',
 };
 
 function outcomeBox(job) {
@@ -196,7 +196,7 @@ function outcomeBox(job) {
       h('p', { class: 'box-title' }, job.error ? words(job.error.code) : 'The job failed'),
       h('p', {}, job.error?.message));
   }
-  if (job.status === 'cancelled') return h('div', { class: 'box' }, h('p', {}, job.kind === 'train' ? 'Cancelled. It made no model.' : 'Cancelled.'));
+  if (job.status === 'cancelled') return h('div', { class: 'box' }, h('p', {}, job.kind === 'train' ? 'Cancelled. No model was made.' : 'Cancelled.'));
   if (job.status !== 'succeeded') return null;
   if (job.kind !== 'train') return null;
   const { best } = job;
@@ -218,7 +218,7 @@ function jobButtons() {
   let job = null;
   let refresh = () => {};
   cancel.addEventListener('click', async () => {
-    if (!await confirmed(`Cancel the job ${job.name}? What it has done so far is lost.`, 'Cancel the job')) return;
+    if (!await confirmed(`Cancel the job ${job.name}? Its progress so far is lost.`, 'Cancel the job')) return;
     cancel.disabled = true;
     fill(problem);
     try {
@@ -237,7 +237,7 @@ function jobButtons() {
       const ended = ENDS.includes(next.status);
       cancel.hidden = ended;
       if (ended && !removal.childElementCount) {
-        fill(removal, deleteButton('jobs', next.id, `Delete the job ${next.name}? Its curves and its files go; a model that it made stays.`));
+        fill(removal, deleteButton('jobs', next.id, `Delete the job ${next.name}? Its curves and files are deleted; a model that it made is kept.`));
       }
       again.href = `#/jobs/new?${new URLSearchParams({ from: next.id })}`;
       train.hidden = next.kind !== 'lr_find';
@@ -247,7 +247,7 @@ function jobButtons() {
 }
 
 function frozenStages({ freeze, unfreeze_at_epoch: unfreezeAtEpoch }) {
-  if (freeze.gradual) return `backbone at first, a stage less every ${freeze.gradual} epochs`;
+  if (freeze.gradual) return `backbone at first, one stage fewer every ${freeze.gradual} epochs`;
   const stages = freeze.until ? `up to ${freeze.until}` : freeze;
   return unfreezeAtEpoch ? `${stages} until epoch ${unfreezeAtEpoch}` : stages;
 }
@@ -260,21 +260,21 @@ function jobFacts(job) {
     ['Created', formatTime(job.created_at)],
     job.started_at && ['Ran', `${formatSeconds(secondsBetween(job.started_at, job.finished_at))}${job.device ? ` on ${job.device}` : ''}`],
     job.attempt > 1 && ['Attempts', job.attempt],
-    job.attempt > 0 && ['Worker', h('a', { href: path('jobs', job.id, 'logs'), target: '_blank', rel: 'noopener' }, 'its log')],
+    job.attempt > 0 && ['Worker', h('a', { href: path('jobs', job.id, 'logs'), target: '_blank', rel: 'noopener' }, 'log')],
   ].filter(Boolean);
 }
 
 function evaluationFacts({ spec }) {
   return [
     ['Model', link(['models', spec.model], spec.model)],
-    ['Evaluation', `part ${spec.split}, batches of ${spec.batch_size}`],
+    ['Evaluation', `${spec.split === 'all' ? 'all images' : `split ${spec.split}`}, batches of ${spec.batch_size}`],
   ];
 }
 
 function predictionFacts({ spec }) {
   return [
     ['Model', link(['models', spec.model], spec.model)],
-    ['Prediction', `${spec.split === 'all' ? 'all images' : `part ${spec.split}`}, ${spec.top_k} likeliest classes, batches of ${spec.batch_size}`],
+    ['Prediction', `${spec.split === 'all' ? 'all images' : `split ${spec.split}`}, top ${spec.top_k} classes, batches of ${spec.batch_size}`],
   ];
 }
 

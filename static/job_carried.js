@@ -1,39 +1,40 @@
-// What a new job takes over from another one although the job form has no field for it: named, with its value, and to be left out.
+// Settings that a new job copies from another one although the job form has no field for them: each is listed with its value and can be
+// left out.
 
 import { h, setAttribute, setText } from './dom.js';
 import { isExact } from './job_fields.js';
 import { contains, getAt, valuesOf } from './pointers.js';
 
-/** Objects that switch something on, and so are taken over as a whole or not at all. */
+/** Objects that switch something on, and so are copied as a whole or not at all. */
 const WHOLE = ['/early_stopping'];
-const LOST = 'has more digits than this page can repeat, and is left out; name it in a call of the API';
-/** What a form is about is no setting. */
+const LOST = 'has more digits than this page can represent, so it is left out; use the API to set it';
+/** The kind of job is not a setting. */
 const APART = ['/kind'];
 
 /**
- * The settings of `spec` outside of the pointers that the form's fields have. `node` is a part of the form, null where there are none;
- * `rows` are the settings, of which those that are not `wanted()` are to be left out; `show(sent)` hides what would not be sent anyway.
+ * The settings of `spec` that no field of the form covers (`pointers`). `node` is a section of the form, null if there are none; `rows` are
+ * the settings, of which those that are not `wanted()` are left out; `show(sent)` hides settings that would not be sent anyway.
  */
 export function carriedSettings(spec, pointers) {
   const rows = valuesOf(spec, WHOLE)
     .filter(([pointer]) => ![...APART, ...pointers].some((other) => contains(other, pointer)))
     .map(([pointer, value], index) => settingRow(pointer, value, `carried-${index}`));
-  return { rows, node: rows.length ? settingsPart(rows) : null, show: (sent) => rows.forEach((row) => row.show(sent)) };
+  return { rows, node: rows.length ? settingsSection(rows) : null, show: (sent) => rows.forEach((row) => row.show(sent)) };
 }
 
-function settingsPart(rows) {
+function settingsSection(rows) {
   const set = (checked) => (event) => {
     for (const { control } of rows) if (!control.disabled) control.checked = checked;
-    // Checkboxes that a script sets tell nobody, and the form shows what it would send.
+    // Setting a checkbox from a script fires no event, and the form shows what it would send.
     event.target.dispatchEvent(new Event('input', { bubbles: true }));
   };
   return h('fieldset', { class: 'carried', 'data-testid': 'carried' },
-    h('legend', {}, 'Also taken over'),
-    h('p', { class: 'hint' }, 'This form has no fields for these settings of the other job. They are sent as they were. Uncheck one to have the server’s default instead.'),
+    h('legend', {}, 'Other settings'),
+    h('p', { class: 'hint' }, 'This form has no fields for these settings of the other job. They are sent unchanged. Uncheck one to use the server’s default instead.'),
     h('div', { class: 'carried-rows' }, rows.map((row) => row.node)),
     h('div', { class: 'actions' },
-      h('button', { type: 'button', class: 'small', onclick: set(false) }, 'Leave all of them out'),
-      h('button', { type: 'button', class: 'small', onclick: set(true) }, 'Take all of them over')));
+      h('button', { type: 'button', class: 'small', onclick: set(false) }, 'Uncheck all'),
+      h('button', { type: 'button', class: 'small', onclick: set(true) }, 'Check all')));
 }
 
 function settingRow(pointer, value, id) {

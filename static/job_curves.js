@@ -1,4 +1,4 @@
-// The curves of a job as they grow: loss over steps, accuracy over epochs, and every epoch in a table.
+// The live curves of a job: loss over steps, accuracy over epochs, and every epoch in a table.
 
 import { LineChart } from './chart.js';
 import { Curves } from './curves.js';

@@ -1,14 +1,14 @@
-// `#/jobs/new`: describe a job and start it. `?dataset=NAME` chooses the dataset. `?from=JOB` begins with another job's whole spec: what
-// the fields say is laid over it, so that a setting without a field is not lost. `?kind=train` makes the training of a search's spec.
+// `#/jobs/new`: describe a job and start it. `?dataset=NAME` selects the dataset. `?from=JOB` starts from another job's whole spec: the
+// fields override it, so that a setting without a field is not lost. `?kind=train` turns a search's spec into a training job.
 
 import { call, get, list, path } from './api.js';
 import { announce, fill, h } from './dom.js';
 import { carriedSettings } from './job_carried.js';
 import { FIELDS, KINDS } from './job_fields.js';
 import { datasetRow, fieldRow, modelRow, offerArchitectures, weightsRow } from './job_rows.js';
-import { copyLine, emptyState, heading, link, problemBox, shellWord } from './parts.js';
+import { copyLine, emptyState, heading, link, problemBox, shellWord } from './widgets.js';
 import { contains, getAt, removeAt, setAt, withoutNulls } from './pointers.js';
-import { previewPart } from './preview.js';
+import { previewControl } from './preview.js';
 import { goTo } from './router.js';
 
 export function jobFormView(outlet, { query }) {
@@ -26,7 +26,7 @@ export function jobFormView(outlet, { query }) {
   return () => lifetime.abort();
 }
 
-/** The datasets, models and networks to choose from, and the spec to begin with. */
+/** The datasets, models and networks to choose from, and the spec to start from. */
 async function load(query, signal) {
   const [datasets, models, architectures, from] = await Promise.all([
     list('datasets', { wanted: 100, signal }),
@@ -49,11 +49,11 @@ function nothingToTrainOn() {
   return emptyState('There is no dataset to train on yet.', h('a', { class: 'button primary', href: '#/datasets' }, 'Upload one'));
 }
 
-/** Where the settings come from, and which of them have no place in this kind of job. */
+/** Where the settings come from, and which of them do not apply to this kind of job. */
 function origin({ from, search }) {
   if (!from) return null;
   return h('p', { class: 'lead' }, 'With the settings of ', link(['jobs', from.id], h('bdi', {}, from.name)), '.',
-    search && ` Its search, ${search.steps} steps from ${search.min_lr} to ${search.max_lr}, is no part of a training and is left out.`);
+    search && ` Its search, ${search.steps} steps from ${search.min_lr} to ${search.max_lr}, does not apply to training and is left out.`);
 }
 
 function jobForm({ datasets, models, architectures, spec: base }) {
@@ -66,7 +66,7 @@ function jobForm({ datasets, models, architectures, spec: base }) {
   const line = copyLine('');
   const start = h('button', { class: 'primary', 'data-testid': 'start-job' }, 'Start the job');
   const collect = () => specOf(base, carried.rows, rows);
-  const preview = previewPart(() => {
+  const preview = previewControl(() => {
     faults.clear();
     return collect();
   }, faults.show);
@@ -104,7 +104,7 @@ function rowFor(field, datasets, models) {
   }
 }
 
-/** The spec of before without what is left out, and over it what the fields say; an empty field takes its setting away. */
+/** The original spec without the settings that are left out, overridden by the fields; an empty field removes its setting. */
 function specOf(base, carried, rows) {
   const spec = structuredClone(base);
   for (const row of carried) {
@@ -129,7 +129,7 @@ async function submit(spec, faults) {
   }
 }
 
-/** Puts each fault beside the setting that it is about; what has none here is said above the button. */
+/** Shows each error beside its setting; errors without one here are shown above the button. */
 function faultPlaces(rows) {
   const node = h('div', {});
   const show = (problem) => {
@@ -155,7 +155,7 @@ function faultPlaces(rows) {
   return { node, show, clear };
 }
 
-/** The row of a pointer, of the setting that it lies in, or of the first setting that lies in it. */
+/** The row of a pointer: of the setting that contains it, or else of the first setting that it contains. */
 function placeOf(pointer, rows) {
   const shown = rows.filter((row) => !row.node.hidden && pointer);
   return shown.find((row) => contains(row.pointer, pointer)) ?? shown.find((row) => contains(pointer, row.pointer));

@@ -1,4 +1,4 @@
-// What a job says besides its numbers: states, warnings, checkpoints, messages. The newest lines, oldest first.
+// What a job reports besides its metrics: states, warnings, checkpoints, messages. The newest lines, oldest first.
 
 import { h } from './dom.js';
 import { formatBytes, formatCount, words } from './format.js';
@@ -38,7 +38,7 @@ function inWords(kind, data) {
     case 'warning': return `Warning: ${data.message}`;
     case 'log': return data.message;
     case 'checkpoint': return `Checkpoint after step ${formatCount(data.step)}, ${formatBytes(data.bytes)}`;
-    case 'rewind': return `Going on from step ${formatCount(data.to_step)}: what was reported after it does not count`;
+    case 'rewind': return `Resuming from step ${formatCount(data.to_step)}: later results are discarded`;
     case 'end': return data.error ? `${words(data.error.code)}: ${data.error.message}` : null;
     default: return null;
   }

@@ -1,4 +1,4 @@
-// The rows of the job form: a field's control with its label, its hint and a place for what the server says against it.
+// The rows of the job form: a field's control with its label, its hint and a place for the server's error message.
 
 import { h, setAttribute, setText } from './dom.js';
 import { architectureOptions, freezeLabel, freezeOptions, textOf, valueOf } from './job_fields.js';
@@ -7,8 +7,8 @@ const OTHER = 'other';
 const WEIGHT_FILE = /\.(safetensors|pth|pt|pth\.tar)$/;
 
 /**
- * The row of a field: `value()` is what it says, as JSON, `show(value)` puts a spec's value there, `fault(message)` says what is
- * wrong with it. `extra` comes below the control.
+ * The row of a field: `value()` is its value, as JSON, `show(value)` shows a spec's value, `fault(message)` shows what is wrong with
+ * it. `extra` comes below the control.
  */
 export function fieldRow(field, control = controlFor(field), extra = null) {
   const id = `field${field.pointer.replaceAll('/', '-')}`;
@@ -31,7 +31,7 @@ export function fieldRow(field, control = controlFor(field), extra = null) {
   };
 }
 
-/** A dataset's row; `datasets` are those to choose from. */
+/** The row of a dataset field; `datasets` are the options. */
 export function datasetRow(field, datasets) {
   const control = controlFor({ ...field, options: datasets.map((dataset) => [dataset.name, datasetLabel(dataset)]) });
   return {
@@ -49,7 +49,7 @@ function datasetLabel(dataset) {
     : `${dataset.name} (${dataset.images} images, ${dataset.classes.length} classes)`;
 }
 
-/** A model's row; `models` are those to choose from. */
+/** The row of a model field; `models` are the options. */
 export function modelRow(field, models) {
   const control = controlFor({ ...field, options: models.map((model) => [versioned(model), versioned(model)]) });
   return {
@@ -58,13 +58,13 @@ export function modelRow(field, models) {
   };
 }
 
-/** Starting weights: the usual ones, the server's own models, or the name of a file on the server. */
+/** Base weights: pretrained ones, one of the server's models, or the name of a file on the server. */
 export function weightsRow(field, models) {
   const file = h('input', { 'aria-label': 'File name', placeholder: 'FILE.safetensors or FILE.pth', hidden: true, autocomplete: 'off', spellcheck: 'false' });
   const own = models.map((model) => versioned(model));
   const control = h('select', { name: field.pointer },
-    options([['imagenet', 'ImageNet'], ['none', 'None: from scratch']]),
-    own.length > 0 && h('optgroup', { label: 'Models of this server' }, options(own.map((name) => [name, name]))),
+    options([['imagenet', 'ImageNet'], ['none', 'None: train from scratch']]),
+    own.length > 0 && h('optgroup', { label: 'Models on this server' }, options(own.map((name) => [name, name]))),
     options([[OTHER, 'A file in the weights folder …']]));
   const reveal = () => { file.hidden = control.value !== OTHER; };
   let said = false;
@@ -76,8 +76,8 @@ export function weightsRow(field, models) {
     ...fieldRow(field, control, file),
     value: () => (control.value === OTHER ? file.value.trim() : control.value),
     /**
-     * Takes the kinds of weights that a network has, the usual one first, which is chosen where nobody has said another. What was said
-     * stays, though the network may not have it: the server then says so.
+     * Takes the kinds of weights that a network has, the default first, which is selected unless the user has chosen another. The user's
+     * choice is kept even if the network does not have it: the server then says so.
      */
     offer: (origins) => {
       [...control.options].find((option) => option.value === 'imagenet').disabled = !origins.includes('imagenet');
@@ -94,7 +94,7 @@ export function weightsRow(field, models) {
   };
 }
 
-/** Offers the networks; the chosen one says which stages can be frozen, its usual size of picture, and which weights there are. */
+/** Offers the networks; the selected one determines which stages can be frozen, the default image size, and the available weights. */
 export function offerArchitectures(architectures, rows) {
   const [network, freeze, size, weights] = ['/backbone/architecture', '/freeze', '/image/size', '/backbone/weights']
     .map((pointer) => rows.find((row) => row.pointer === pointer));
@@ -108,15 +108,15 @@ export function offerArchitectures(architectures, rows) {
     size.control.placeholder = String(architecture.input_size);
     weights.offer(architecture.weights);
   };
-  // Before the form hears of it, and shows the spec as a line of curl.
+  // Runs before the form's own listener, which shows the spec as a curl command.
   network.control.addEventListener('input', follow);
   return follow;
 }
 
-/** Chooses `value`, which is added where it is not on offer: what a job said is not lost because this page would not have said it. */
+/** Selects `value`, adding it if it is not an option: a job's setting is not lost because this page does not offer it. */
 function choose(control, value, label = value) {
   const known = [...control.options].find((option) => option.value === value || option.textContent === label);
-  // The same by its id instead of its name, which is then what is sent.
+  // The same object by its id instead of its name; the id is then sent.
   if (known) known.value = value;
   else control.append(...options([[value, label]]));
   control.value = value;
@@ -144,7 +144,7 @@ function versioned({ name, version }) {
   return `${name}@${version}`;
 }
 
-/** A job names models by their ids. */
+/** A job refers to models by their ids. */
 function modelLabel(models, reference) {
   const model = models.find(({ id }) => id === reference);
   return model && versioned(model);

@@ -1,10 +1,10 @@
-// `#/jobs`: all jobs with their state, progress and time left.
+// `#/jobs`: all jobs with their state, progress and remaining time.
 
 import { list } from './api.js';
 import { fill, h, keyedList, setText } from './dom.js';
 import { formatAgo, formatRemaining, formatShare, formatTime, words } from './format.js';
 import { KINDS } from './job_fields.js';
-import { emptyState, heading, link, problemBox, statusBadge } from './parts.js';
+import { emptyState, heading, link, problemBox, statusBadge } from './widgets.js';
 import { poll } from './poll.js';
 
 const ACTIVE = ['queued', 'running'];
@@ -18,7 +18,7 @@ export function jobsView(outlet) {
   fill(outlet,
     h('div', { class: 'row' }, heading('Jobs'), h('span', { class: 'grow' }),
       h('a', { class: 'button primary', href: '#/jobs/new' }, 'New job')),
-    h('p', { class: 'lead' }, 'A job fine-tunes a network on a dataset and leaves a model, measures a model, classifies a dataset with one, or looks for a learning rate.'),
+    h('p', { class: 'lead' }, 'A job trains a model on a dataset, evaluates a model, classifies a dataset with one, or searches for a learning rate.'),
     state, rows, more);
   const refreshing = poll(5, async (signal) => {
     let page;
@@ -59,7 +59,7 @@ function jobRow(job) {
   };
 }
 
-/** How much of a job is done, 0 to 1. */
+/** The completed share of a job, 0 to 1. */
 function doneShare(job) {
   return job.progress?.steps > 0 ? Math.min(1, job.progress.step / job.progress.steps) : 0;
 }
@@ -67,7 +67,7 @@ function doneShare(job) {
 function jobFacts(job) {
   const { progress, best } = job;
   switch (job.status) {
-    case 'queued': return job.queue_position > 0 ? `${job.queue_position} before it` : 'next in the queue';
+    case 'queued': return job.queue_position > 0 ? `${job.queue_position} ahead of it` : 'next in the queue';
     case 'running': if (progress?.waiting === 'disk') return "waiting: the server's disk is full";
       return progress
       ? [job.kind === 'train' ? `epoch ${progress.epoch} of ${progress.epochs}` : null, formatRemaining(progress.eta_seconds)].filter(Boolean).join(' · ')

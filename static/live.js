@@ -1,13 +1,13 @@
-// A job's events as they come, for a page. All windows of a browser share the stream that brings them (live_link.js); this is one view's
-// end of it: it says where to go on, and delivers nothing twice.
+// The live events of a job, for one view. All windows of a browser share the event stream (live_link.js). Each view keeps its own position
+// and delivers no event twice.
 //
-// A hidden page lets go and catches up later.
+// A hidden page unsubscribes and catches up later.
 
 import { follow } from './live_link.js';
 
 /**
  * Follows a job until its `end` event or `close()`.
- * `onEvent(kind, data)` gets every event once, in order; `onConnection('live' | 'waiting' | 'ended')` tells how it goes.
+ * `onEvent(kind, data)` gets every event once, in order; `onConnection('live' | 'waiting' | 'ended')` reports the connection's state.
  */
 export function followJob(jobId, { onEvent, onConnection }) {
   const lifetime = new AbortController();

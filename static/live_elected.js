@@ -1,6 +1,6 @@
-// The hub in one of the windows, where the browser has no shared workers. Whoever gets the lock has the hub, the others talk to it by a
-// broadcast channel. The lock goes on by itself when a window is closed or dies; one that follows nothing any more, as hidden ones do,
-// gives it away.
+// The hub in one of the windows, for browsers without shared workers. The window that holds the lock runs the hub; the others talk to it
+// over a broadcast channel. The browser passes the lock on when a window is closed or crashes; a window that no longer follows anything,
+// such as a hidden one, releases it.
 
 import { Hub, MOST_STREAMS } from './live_hub.js';
 

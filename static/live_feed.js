@@ -1,12 +1,12 @@
-// One job's events for all who follow it. Each first reads what it has missed, in pages, and then takes what everybody gets: from one
-// stream, or, where no more streams may be open, from asking again and again. Without gaps: what comes while somebody still reads is held
-// for it, and what it reads was there before.
+// One job's events for all its listeners. A listener first reads the events that it has missed, page by page, and then gets the shared ones:
+// from one event stream or, if no more streams may be opened, by polling. There are no gaps: events that arrive while a listener is still
+// catching up are held for it.
 
 import { call, path, withQuery } from './api.js';
 
 const KINDS = ['status', 'step', 'epoch', 'progress', 'checkpoint', 'log', 'warning', 'rewind', 'end'];
 const PAGE = 1000;
-/** Seconds between two questions, and the longest pause after failures. */
+/** Seconds between two polls, and the longest pause after failures. */
 const QUESTION = 1;
 const LONGEST_PAUSE = 30;
 
@@ -15,7 +15,7 @@ export class Feed {
   #streams;
   #listeners = new Map();
   #lifetime = new AbortController();
-  /** The last event that went to all. */
+  /** The last event sent to all listeners. */
   #last = 0;
   #state = null;
   #pause = 1;
@@ -66,7 +66,7 @@ export class Feed {
     listener.held = [];
     if (listener.isAtEnd) return;
     if (this.#state) listener.send({ state: this.#state });
-    // From here on: what others still have to read lies before it, or is held for them.
+    // Start here: events that other listeners still have to read come earlier, or are held for them.
     if (!this.#works) this.#work(listener.last);
   }
 
@@ -74,7 +74,7 @@ export class Feed {
     return call('GET', withQuery(this.#target, { after: after || undefined, limit: PAGE }), { signal });
   }
 
-  /** Brings what is new until the job ends or nobody listens. */
+  /** Delivers new events until the job ends or there are no listeners. */
   async #work(last) {
     this.#works = true;
     this.#last = last;
@@ -100,8 +100,8 @@ export class Feed {
   }
 
   /**
-   * Resolves when the stream has done its work. The browser reconnects by itself with `Last-Event-ID`; what it gives up on (an answer
-   * that is no stream) is an error here, and tried again after the last event.
+   * Resolves when the job has ended or on abort. The browser reconnects by itself with `Last-Event-ID`; when it gives up (a response that
+   * is not an event stream), that is an error here, and the stream is retried after the last event.
    */
   async #stream(signal) {
     this.#streams.free -= 1;

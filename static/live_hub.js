@@ -1,11 +1,11 @@
-// Follows jobs for every window of a browser that asks, each job once: a browser has six connections to a server for all of its windows,
-// and a stream keeps one of them. Lives in a shared worker or in a page.
+// Follows jobs for all windows of a browser, each job once: a browser has six connections to a server for all of its windows, and an event
+// stream occupies one of them. Runs in a shared worker or in a page.
 //
-// Windows die without a word, so following is a lease: whoever does not renew it is forgotten.
+// Windows can disappear without notice, so following is a lease: a follower that does not renew it is dropped.
 
 import { Feed } from './live_feed.js';
 
-/** The other half of the six connections stays free for everything else; jobs beyond these are asked for again and again. */
+/** The other half of the six connections stays free for everything else; further jobs are polled. */
 export const MOST_STREAMS = 3;
 const LEASE = 75_000;
 const SWEEP = 20_000;
@@ -22,8 +22,8 @@ export class Hub {
   }
 
   /**
-   * `{id, job, after}` follows a job from its event `after` on, or renews that; `{id, leave: true}` ends it. `send` takes the answers:
-   * `{id, events: [{seq, kind, data}], state}`, each of which may lack everything but the id.
+   * `{id, job, after}` follows a job from its event `after` on, or renews that; `{id, leave: true}` ends it. `send` receives the answers:
+   * `{id, events: [{seq, kind, data}], state}`; all fields except `id` are optional.
    */
   take({ id, job, after, leave }, send) {
     if (leave) {

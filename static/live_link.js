@@ -1,14 +1,14 @@
-// The way from a page to the hub (live_hub.js) that follows jobs for all windows of this browser. The hub lives in a shared worker; where
-// there are none, in one of the windows (live_elected.js); where that does not work either, in this page, which then asks again and
-// again instead of holding a connection.
+// Connects a page to the hub (live_hub.js) that follows jobs for all windows of this browser. The hub runs in a shared worker; without
+// shared workers, in one of the windows (live_elected.js); if that does not work either, in this page, which then polls instead of holding
+// a connection.
 //
-// A page renews what it follows: a hub that has forgotten it, or a new one, goes on after the last event that the page has seen.
+// A page renews what it follows: a hub that has dropped it, or a new one, continues after the last event that the page has seen.
 
 import { elected } from './live_elected.js';
 import { Hub } from './live_hub.js';
 
 const RENEWAL = 15_000;
-/** A hub that has been silent for so many renewals is given up. Time alone tells nothing: computers sleep. */
+/** A hub that has not answered this many renewals is abandoned. Elapsed time alone proves nothing: computers sleep. */
 const MOST_UNANSWERED = 3;
 const WAYS = [sharedWorker, elected, inThisPage];
 
@@ -20,7 +20,7 @@ let way = 0;
 let unanswered = 0;
 let renewing = 0;
 
-/** Follows a job after the event that `seen()` says. `receive` gets `{events, state}`. Returns the function that ends it. */
+/** Follows a job after the event `seen()`. `receive` gets `{events, state}`. Returns the function that stops following. */
 export function follow(job, seen, receive) {
   count += 1;
   const id = `${page}-${count}`;
@@ -62,14 +62,14 @@ function receive(answer) {
   followers.get(answer.id).receive(answer);
 }
 
-/** The first way that this browser has, of those that were not given up. It says `ready` when there is a new hub. */
+/** The first carrier that works in this browser, of those not yet abandoned. It calls `ready` when there is a new hub. */
 function nextCarrier() {
   for (; way < WAYS.length - 1; way += 1) {
     try {
       const found = WAYS[way](receive, { ready: renewAll, failed: giveUp });
       if (found) return found;
     } catch {
-      // A browser may have a way and forbid it.
+      // A browser may support a way and forbid it.
     }
   }
   return inThisPage(receive);
@@ -85,12 +85,12 @@ function giveUp() {
   renewAll();
 }
 
-/** The name has the version of what is said: after an update of the server a window of before may still run the worker of before. */
+/** The name contains the version of the messages: after a server update an old window may still run the old worker. */
 function sharedWorker(onAnswer, { failed }) {
   if (!globalThis.SharedWorker) return null;
   const worker = new SharedWorker('/static/live_worker.js', { type: 'module', name: 'finetuned-live-1' });
   worker.port.onmessage = ({ data }) => onAnswer(data);
-  // Where the script cannot be loaded.
+  // When the script cannot be loaded.
   worker.onerror = failed;
   return {
     post: (message) => worker.port.postMessage(message),

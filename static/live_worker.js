@@ -1,4 +1,4 @@
-// The shared worker that follows jobs for all windows of a browser. It ends with the last of them.
+// The shared worker that follows jobs for all windows of a browser. It ends with the last window.
 
 import { Hub, MOST_STREAMS } from './live_hub.js';
 

@@ -1,19 +1,19 @@
-// What a search for a learning rate found: the suggestions, and the loss over the rate.
+// The result of a learning rate search: the suggestions, and the loss at each rate.
 
 import { h } from './dom.js';
 import { formatNumber, plural } from './format.js';
-import { tile } from './parts.js';
+import { tile } from './widgets.js';
 
 export function lrFindCard({ end, suggestion, points }) {
-  const why = end === 'diverged' ? 'then the loss blew up' : 'all that were asked for';
+  const why = end === 'diverged' ? 'stopped because the loss diverged' : 'completed';
   return h('section', { class: 'card found', 'data-testid': 'lr-find' },
     h('h2', {}, 'Learning rate'),
     suggestion
       ? h('dl', { class: 'tiles' }, [
-        tile('Steepest fall of the loss', formatNumber(suggestion.steepest), 'lr-steepest').node,
-        tile('A tenth of the lowest loss’s rate', formatNumber(suggestion.minimum_tenth), 'lr-minimum').node,
+        tile('Where the loss falls fastest', formatNumber(suggestion.steepest), 'lr-steepest').node,
+        tile('A tenth of the rate with the lowest loss', formatNumber(suggestion.minimum_tenth), 'lr-minimum').node,
       ])
-      : h('p', {}, 'The loss falls nowhere on this curve: nothing can be suggested. Try more steps, or other bounds.'),
+      : h('p', {}, 'The loss does not fall anywhere on this curve, so there is no suggestion. Try more steps or a different range.'),
     h('p', { class: 'quiet' }, `${plural(points.length, 'step')} from ${formatNumber(points[0].lr)} to ${formatNumber(points.at(-1).lr)}, ${why}.`),
     h('details', {}, h('summary', {}, 'The curve as a table'),
       h('div', { class: 'scroll' }, h('table', {},

@@ -1,4 +1,4 @@
-// Entry of the page: routes, the server's state in the header, and what holds for every view.
+// Entry of the page: routes, the server's state in the header, and what all views share.
 
 import { call, path } from './api.js';
 import { h, fill } from './dom.js';
@@ -21,7 +21,7 @@ function choose({ section, id }) {
 }
 
 function showSystem(system) {
-  const devices = system.devices.map((device) => `${device.name}: ${device.job ? 'working' : 'free'}`);
+  const devices = system.devices.map((device) => `${device.name}: ${device.job ? 'busy' : 'free'}`);
   const waiting = system.queued_jobs > 0 ? `${plural(system.queued_jobs, 'job')} waiting` : null;
   const details = system.devices.map((device) => `${device.name}: ${device.description}, ${plural(device.threads, 'thread')}`);
   const node = document.getElementById('system');
@@ -31,7 +31,7 @@ function showSystem(system) {
 
 function showConnection(reachable) {
   const notice = document.getElementById('connection');
-  notice.textContent = reachable ? '' : 'The server cannot be reached. Trying again …';
+  notice.textContent = reachable ? '' : 'The server cannot be reached. Retrying …';
   notice.hidden = reachable;
 }
 

@@ -1,38 +1,38 @@
-// `#/models/ID`: drop pictures on a model and read what it sees in them, and how good it is.
+// `#/models/ID`: drop images on a model to classify them, and see its evaluation.
 
 import { aliasesCard } from './aliases.js';
 import { call, get, path, withQuery } from './api.js';
 import { announce, fill, h } from './dom.js';
 import { evaluationCard } from './evaluation.js';
 import { formatBytes, formatMilliseconds, formatShare, formatTime, plural } from './format.js';
-import { bar, copyLine, dropZone, heading, link, problemBox, tile } from './parts.js';
+import { bar, copyLine, dropZone, heading, link, problemBox, tile } from './widgets.js';
 import { deleteButton } from './remove.js';
 
 const TOP_K = 5;
 const CLASSES_SHOWN = 60;
-/** Earlier results go when there are more. */
+/** Older results are removed beyond this number. */
 const MOST_RESULTS = 24;
 
 export function modelView(outlet, { id }) {
   const lifetime = new AbortController();
   const body = h('div', { class: 'stack' }, h('p', { class: 'quiet' }, 'Loading …'));
   const title = heading('Model');
-  const pictures = new Set();
+  const imageUrls = new Set();
   fill(outlet, h('p', { class: 'trail' }, link(['models'], 'Models')), title, body);
   get('models', id, { signal: lifetime.signal }).then((model) => {
     document.title = `${model.name} · finetuned`;
     fill(title, model.name, h('span', { class: 'quiet' }, `@${model.version}`));
     const measured = h('div', {});
     showEvaluation(model, measured, lifetime.signal);
-    fill(body, tryIt(model, pictures, lifetime.signal), metrics(model), measured, classes(model), aliasesCard(model, lifetime.signal), facts(model), h('div', { class: 'actions' }, deletion(model)));
+    fill(body, tryIt(model, imageUrls, lifetime.signal), metrics(model), measured, classes(model), aliasesCard(model, lifetime.signal), facts(model), h('div', { class: 'actions' }, deletion(model)));
   }).catch((problem) => lifetime.signal.aborted || fill(body, problemBox(problem)));
   return () => {
     lifetime.abort();
-    pictures.forEach((url) => URL.revokeObjectURL(url));
+    imageUrls.forEach((url) => URL.revokeObjectURL(url));
   };
 }
 
-/** The evaluation comes by itself: it may be large, and the page is of use without it. */
+/** The evaluation is loaded separately: it may be large, and the page is useful without it. */
 async function showEvaluation(model, place, signal) {
   if (!model.card.metrics?.val_images) return;
   try {
@@ -42,31 +42,31 @@ async function showEvaluation(model, place, signal) {
   }
 }
 
-function tryIt(model, pictures, signal) {
+function tryIt(model, imageUrls, signal) {
   const results = h('ul', { class: 'results', 'data-testid': 'results' });
-  // One after another: the server answers a single picture fastest, and the results stay in order.
+  // One at a time: the server is fastest with a single image, and the results stay in order.
   let turn = Promise.resolve();
   const zone = dropZone({
-    text: 'Drop one or more pictures here, or',
-    button: 'Choose pictures',
+    text: 'Drop one or more images here, or',
+    button: 'Choose images',
     accept: 'image/*',
     multiple: true,
     testId: 'image',
     onFiles: (files) => {
-      for (const file of files) turn = turn.then(() => signal.aborted || predict(model, file, results, pictures, signal));
+      for (const file of files) turn = turn.then(() => signal.aborted || predict(model, file, results, imageUrls, signal));
     },
-    onRefused: () => announce('Folders cannot be taken; choose the pictures in it.'),
+    onRefused: () => announce('Folders are not accepted; choose the images in it.'),
   });
   const line = copyLine(`curl -T IMAGE.jpg '${location.origin}${path('models', `${model.name}@${model.version}`, 'predict').replace('%40', '@')}?top_k=${TOP_K}'`);
   return h('section', { class: 'card' }, h('h2', {}, 'Try it'), zone, results, line.node);
 }
 
-async function predict(model, file, results, pictures, signal) {
+async function predict(model, file, results, imageUrls, signal) {
   const url = URL.createObjectURL(file);
-  pictures.add(url);
-  const answer = h('div', { class: 'answer' }, h('p', { class: 'quiet' }, 'Looking …'));
-  const picture = h('img', { src: url, alt: '', onerror: () => { picture.hidden = true; } });
-  results.prepend(h('li', { class: 'result', 'data-testid': 'result' }, picture, answer));
+  imageUrls.add(url);
+  const answer = h('div', { class: 'answer' }, h('p', { class: 'quiet' }, 'Classifying …'));
+  const image = h('img', { src: url, alt: '', onerror: () => { image.hidden = true; } });
+  results.prepend(h('li', { class: 'result', 'data-testid': 'result' }, image, answer));
   while (results.childElementCount > MOST_RESULTS) results.lastElementChild.remove();
   try {
     const target = withQuery(path('models', model.id, 'predict'), { top_k: TOP_K });
@@ -87,7 +87,7 @@ function predictionBars(file, { predictions, timing_ms: timing }, roundTrip) {
     h('p', { class: 'file-name' }, h('strong', {}, file.name)),
     h('ol', { class: 'bars', 'data-testid': 'predictions' }, predictions.map(({ label, probability }, i) =>
       bar(label, probability, formatShare(probability), { strong: i === 0 }))),
-    h('p', { class: 'quiet', 'data-testid': 'timing' }, [...times, `${formatMilliseconds(roundTrip)} in all`].join(' · ')),
+    h('p', { class: 'quiet', 'data-testid': 'timing' }, [...times, `${formatMilliseconds(roundTrip)} total`].join(' · ')),
   ];
 }
 
@@ -96,7 +96,7 @@ function deletion({ id, name, version }) {
 }
 
 function metrics({ card }) {
-  // Of imported weights nobody knows what they reached.
+  // The accuracy of imported weights is unknown.
   const { metrics: reached } = card;
   const known = typeof reached?.val_accuracy === 'number';
   return h('dl', { class: 'tiles' }, [
@@ -122,9 +122,9 @@ function facts(model) {
     : h('span', {}, formatTime(model.created_at), ', imported', file.file_name && [' from ', h('bdi', {}, file.file_name)]);
   const pairs = [
     ['Id', h('code', {}, model.id)],
-    ['Made', made],
+    ['Created', made],
     dataset && ['Dataset', model.job ? link(['datasets', card.dataset.id], dataset) : dataset],
-    ['Started from', card.base_weights],
+    ['Base weights', card.base_weights],
     ...Object.entries(model.metadata).map(([name, text]) => [name, h('bdi', {}, text)]),
     ['Weights', `${formatBytes(model.bytes)}, SHA-256 ${model.sha256}`],
   ];

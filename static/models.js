@@ -3,7 +3,7 @@
 import { list } from './api.js';
 import { fill, h, keyedList, setText } from './dom.js';
 import { formatAgo, formatShare, formatTime, plural } from './format.js';
-import { emptyState, heading, link, problemBox } from './parts.js';
+import { emptyState, heading, link, problemBox } from './widgets.js';
 import { poll } from './poll.js';
 
 export function modelsView(outlet) {
@@ -14,7 +14,7 @@ export function modelsView(outlet) {
   let wanted = 20;
   fill(outlet,
     heading('Models'),
-    h('p', { class: 'lead' }, 'Every model is served from the moment its job succeeds, or it was imported.'),
+    h('p', { class: 'lead' }, 'Every model is ready for predictions as soon as its job succeeds or it is imported.'),
     state, rows, more);
   const refreshing = poll(10, async (signal) => {
     let page;
@@ -26,7 +26,7 @@ export function modelsView(outlet) {
     }
     update(page.data);
     more.hidden = !page.has_more;
-    fill(state, page.data.length === 0 && emptyState('No models yet. A job that succeeds leaves one here.'));
+    fill(state, page.data.length === 0 && emptyState('No models yet. A training job that succeeds adds one.'));
   });
   more.addEventListener('click', () => {
     wanted += 20;

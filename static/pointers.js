@@ -1,6 +1,6 @@
-// JSON pointers (RFC 6901): how the server names a place in a document, and how the job form finds it there. Pure functions.
+// JSON pointers (RFC 6901): how the server refers to a place in a document, and how the job form finds it. Pure functions.
 
-/** Sets the value at a pointer, making the objects on the way. */
+/** Sets the value at a pointer, creating the objects on the way. */
 export function setAt(document, pointer, value) {
   const names = namesOf(pointer);
   const last = names.pop();
@@ -14,7 +14,7 @@ export function getAt(document, pointer) {
   return namesOf(pointer).reduce((place, name) => place?.[name], document);
 }
 
-/** Takes out what is at a pointer, if anything is. */
+/** Removes the value at a pointer, if there is one. */
 export function removeAt(document, pointer) {
   const names = namesOf(pointer);
   const last = names.pop();
@@ -22,12 +22,12 @@ export function removeAt(document, pointer) {
   if (place) delete place[last];
 }
 
-/** Whether `other` is the place of `pointer` or lies within it. */
+/** Whether `other` is `pointer` or inside it. */
 export function contains(pointer, other) {
   return other === pointer || other.startsWith(`${pointer}/`);
 }
 
-/** `[pointer, value]` of everything that a document says. An object at a pointer of `whole` counts as one value, as lists do. */
+/** `[pointer, value]` of every value in a document. An object at a pointer in `whole` counts as one value, as lists do. */
 export function valuesOf(document, whole = [], pointer = '') {
   return Object.entries(document).flatMap(([name, value]) => {
     const place = `${pointer}/${name.replaceAll('~', '~0').replaceAll('/', '~1')}`;
@@ -35,7 +35,7 @@ export function valuesOf(document, whole = [], pointer = '') {
   });
 }
 
-/** A copy without nulls and without objects that say nothing. */
+/** A copy without nulls and empty objects. */
 export function withoutNulls(document) {
   const said = Object.entries(document)
     .map(([name, value]) => [name, isObject(value) ? withoutNulls(value) : value])

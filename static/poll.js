@@ -1,4 +1,4 @@
-// Repeats a call while the page is looked at. One call at a time; after a failure it waits longer, up to half a minute.
+// Repeats a call while the page is visible. One call at a time; after a failure it waits longer, up to half a minute.
 
 /**
  * Runs `action(signal)` now and again `seconds` after it has finished (it may return another number of seconds).

@@ -1,4 +1,4 @@
-// What a batch prediction left: how many rows, and the two files with them.
+// The result of a batch prediction: the number of rows, and the two files.
 
 import { h } from './dom.js';
 import { formatBytes, formatCount, plural } from './format.js';

@@ -1,16 +1,16 @@
-// What to know before an alias is moved: the model that it names now beside the one that it is to name, and how their classes differ.
+// What to know before an alias is moved: the current model beside the new one, and how their classes differ.
 
 import { h } from './dom.js';
 import { formatCount, formatShare, plural } from './format.js';
 
 const CLASSES_NAMED = 12;
 
-/** A comparison for a question; `before` is null where the alias is new. */
+/** A comparison for a confirmation; `before` is null if the alias is new. */
 export function comparison(before, after) {
   const models = before ? [before, after] : [after];
   const rows = FACTS.map(([name, fact]) => h('tr', {}, h('th', { scope: 'row' }, name),
     models.map((model) => h('td', {}, h('bdi', {}, fact(model))))));
-  const columns = before ? ['Now', 'Then'] : ['Then'];
+  const columns = before ? ['Now', 'After'] : ['After'];
   return h('div', { class: 'stack', 'data-testid': 'comparison' },
     h('div', { class: 'scroll' }, h('table', {},
       h('thead', {}, h('tr', {}, h('td', {}), columns.map((name) => h('th', { scope: 'col' }, name)))),
@@ -19,8 +19,8 @@ export function comparison(before, after) {
 }
 
 /**
- * How two lists of classes differ: which were `added`, which are `missing`, and which are `moved`, that is, at another place in the
- * order of the answers: `[name, from, to]`.
+ * How two lists of classes differ: which were `added`, which are `missing`, and which are `moved`, that is, at another index
+ * of the outputs: `[name, from, to]`.
  */
 export function classDifference(before, after) {
   const [placesBefore, placesAfter] = [before, after].map((names) => new Map(names.map((name, place) => [name, place])));
@@ -32,7 +32,7 @@ export function classDifference(before, after) {
   };
 }
 
-/** A model as people name it. */
+/** The display name of a model. */
 export function modelName({ name, version }) {
   return `${name}@${version}`;
 }
@@ -42,7 +42,7 @@ const FACTS = [
   ['Architecture', ({ card }) => card.architecture],
   ['Classes', ({ card }) => formatCount(card.classes.length)],
   ['Validation accuracy', ({ card }) => (typeof card.metrics?.val_accuracy === 'number' ? formatShare(card.metrics.val_accuracy) : 'unknown')],
-  // Accuracies on the images of two datasets cannot be compared.
+  // Accuracies on different datasets cannot be compared.
   ['Measured on', ({ card }) => (card.dataset ? `${card.dataset.name}, version ${card.dataset.version}` : 'unknown')],
 ];
 
@@ -55,11 +55,11 @@ function classChange(before, after) {
     h('ul', {}, [
       added.length > 0 && h('li', {}, `${plural(added.length, 'class', 'classes')} added: `, listed(added, (name) => h('bdi', {}, name))),
       missing.length > 0 && h('li', {}, `${plural(missing.length, 'class', 'classes')} missing: `, listed(missing, (name) => h('bdi', {}, name))),
-      moved.length > 0 && h('li', {}, 'In another order; who goes by the index of a class gets another one: ', listed(moved, places)),
+      moved.length > 0 && h('li', {}, 'Different order; clients that use class indices will get other classes: ', listed(moved, places)),
     ]));
 }
 
-/** The first of them with commas between, and how many more there are. */
+/** The first items, separated by commas, and how many more there are. */
 function listed(items, show) {
   const rest = items.length - CLASSES_NAMED;
   return [items.slice(0, CLASSES_NAMED).map((item, i) => [i > 0 && ', ', show(item)]), rest > 0 && ` and ${formatCount(rest)} more`];

@@ -1,11 +1,11 @@
-// A button that deletes an object of the server after asking, and shows why where it may not.
+// A button that deletes an object on the server after a confirmation, and shows the error if it cannot.
 
 import { call, path } from './api.js';
 import { announce, fill, h } from './dom.js';
-import { confirmed, problemBox } from './parts.js';
+import { confirmed, problemBox } from './widgets.js';
 import { goTo } from './router.js';
 
-/** Goes to the list of `kind` when `id` is gone. */
+/** Shows the list of `kind` once `id` is deleted. */
 export function deleteButton(kind, id, question) {
   const problem = h('div', {});
   const button = h('button', { type: 'button', class: 'quiet-button', 'data-testid': 'delete' }, 'Delete');

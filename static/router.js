@@ -1,13 +1,13 @@
-// Hash routes: `#/jobs/job_…` is a place that a reload and the back button keep.
+// Hash routes: `#/jobs/job_…` survives a reload and the back button.
 //
-// A view is `render(outlet, {id, query})`; it fills the outlet and returns a function that lets go of what it holds.
+// A view is `render(outlet, {id, query})`; it fills the outlet and returns a cleanup function.
 
 import { fill } from './dom.js';
 
 let leave = null;
 let shown = null;
 
-/** Where the page is: `{section, id, query}`. */
+/** The current route: `{section, id, query}`. */
 export function currentRoute() {
   const [, route = '', search = ''] = /^#\/([^?]*)\??(.*)$/.exec(location.hash) ?? [];
   const [section = '', id = ''] = route.split('/').map(decodePart);
@@ -22,13 +22,13 @@ function decodePart(text) {
   }
 }
 
-/** Goes to a place of this page: `goTo(['jobs', id])`. */
+/** Navigates within this page: `goTo(['jobs', id])`. */
 export function goTo(route, query = {}) {
   const search = new URLSearchParams(query).toString();
   location.hash = `#/${route.map(encodeURIComponent).join('/')}${search ? `?${search}` : ''}`;
 }
 
-/** Starts routing: `choose(route)` gives the view of a route, or null to go to `home`. */
+/** Starts routing: `choose(route)` returns the view of a route, or null to go to `home`. */
 export function startRouter(outlet, home, choose) {
   const show = () => {
     if (location.hash && !location.hash.startsWith('#/')) return;
@@ -47,7 +47,7 @@ export function startRouter(outlet, home, choose) {
     leave = view(outlet, route);
     const title = outlet.querySelector('h1');
     document.title = `${title?.textContent ?? 'finetuned'} · finetuned`;
-    // At the first load the focus stays where the browser puts it; after that, a new place begins at its heading.
+    // On the first load the focus stays where the browser puts it; after that, it moves to the heading of the new view.
     if (shown !== null) {
       title?.focus({ preventScroll: true });
       scrollTo(0, 0);

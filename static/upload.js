@@ -1,24 +1,24 @@
-// The upload in progress. It lives beside the views, so that one may look around while a large archive travels.
+// The upload in progress. It is independent of the views, so the user can navigate while a large archive is sent.
 
 import { Problem, uploadDataset } from './api.js';
 import { announce, fill, h, setText } from './dom.js';
 import { formatBytes, formatRemaining, formatShare } from './format.js';
-import { problemBox } from './parts.js';
+import { problemBox } from './widgets.js';
 
 let current = null;
 
-/** Whether an upload is under way. */
+/** Whether an upload is in progress. */
 export function isUploading() {
   return current !== null;
 }
 
-/** Puts the panel away. */
+/** Hides the panel. */
 export function dismissUpload() {
   document.getElementById('upload').hidden = true;
 }
 
 /**
- * Sends an archive and shows how far it is. Resolves to the dataset, or to null where it was cancelled; throws `Problem`.
+ * Sends an archive and shows its progress. Resolves to the dataset, or to null if it was cancelled; throws `Problem`.
  */
 export async function uploadArchive(file, name) {
   const panel = uploadPanel(file, name, () => current?.abort());
@@ -62,7 +62,7 @@ function uploadPanel(file, name, cancel) {
       meter.max = total || 1;
       meter.value = sent;
       if (sent >= total) {
-        setText(text, `${formatBytes(total)} sent; the server is writing them to its disk`);
+        setText(text, `${formatBytes(total)} sent; the server is writing it to disk`);
         return;
       }
       const remaining = milliseconds > 500 ? (milliseconds / 1000 / sent) * (total - sent) : null;

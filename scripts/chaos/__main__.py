@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""`make chaos`: every scenario of this folder, one after another, and what came of each.
+"""`make chaos`: runs every scenario of this folder, one after another, and prints the result of each.
 
-A scenario is a file with `run(argv)`, which prints a table and returns whether everything held; it also works alone. `--short` is the form
+A scenario is a file with `run(argv)`, which prints a table and returns whether everything held; it can also be run alone. `--short` is the form
 that `make test` runs, a few seconds to half a minute each.
 """
 
@@ -39,7 +39,7 @@ def main(argv):
 
 
 def tried(name, argv):
-    """(whether it held, how long it took). Whatever goes wrong in one does not keep the others from running."""
+    """(whether it held, how long it took). An error in one does not keep the others from running."""
     print(f"── {name}", flush=True)
     began = time.monotonic()
     try:
@@ -47,15 +47,15 @@ def tried(name, argv):
     except options.Unable as reason:
         print(f"{name} cannot run: {reason}", flush=True)
         held = False
-    except Exception as fault:  # A scenario's own fault is a miss of that scenario.
+    except Exception as fault:  # A bug in a scenario counts as a miss of that scenario.
         traceback.print_exc()
-        print(f"{name} broke off: {fault}", flush=True)
+        print(f"{name} failed: {fault}", flush=True)
         held = False
     return held, time.monotonic() - began
 
 
 def held_in(scenario, argv):
-    """Some scenarios have `run`, which says whether it held, others only `main`, which gives an exit status."""
+    """Some scenarios have `run`, which returns whether it held, others only `main`, which returns an exit status."""
     if hasattr(scenario, "run"):
         return bool(scenario.run(argv))
     try:

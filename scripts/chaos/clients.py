@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Silent, slow and unread clients, thousands at once from one address, beside one client from another.
+"""Silent, slow and non-reading clients, thousands at once from one address, beside one client from another.
 
-The flood (a process of its own) opens silent sockets, heads without bodies, heads that drip, uploads that drip, and event streams that
-nobody reads. What the server closes is opened again after a while. Meanwhile the other address asks on new connections and on one that it
-keeps, and somebody asks after the server's health from the flood's own address.
+The flood (a separate process) opens silent sockets, heads without bodies, slow heads, slow uploads, and event streams that are never
+read. Connections that the server closes are reopened after a while. Meanwhile the other address sends requests on new connections and on
+a kept one, and health checks are sent from the flood's own address.
 
     python3 -B scripts/chaos/clients.py --server target/release/finetuned --worker target/release/finetuned-worker
 """
@@ -37,7 +37,7 @@ SHORT_DIVISOR = 20
 HEALTH_MILLISECONDS, RATIO = 200, 2.0
 IDLE_SECONDS, FLOOD_SECONDS = 15, 60
 SHORT_IDLE_SECONDS, SHORT_FLOOD_SECONDS = 3, 8
-# What a percentile of a millisecond is worth on a machine that does other things as well.
+# Below this, a percentile is mostly noise on a machine that is also busy with other things.
 LEAST_MILLISECONDS = 2.0
 DRIP_SECONDS = 2.0
 RETURN_SECONDS = (4.0, 8.0)
@@ -47,10 +47,10 @@ def main(argv):
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options.add_argument("--server", type=Path, default=ROOT / "target/release/finetuned")
     options.add_argument("--worker", type=Path, default=ROOT / "target/release/finetuned-worker")
-    options.add_argument("--seed", type=int, default=0, help="of the moments at which clients come back")
-    options.add_argument("--short", action="store_true", help="a twentieth of the clients, against a server with as much less room")
-    options.add_argument("--slack", type=float, default=1.0, help="times every time limit: for a machine that is busy with other things")
-    options.add_argument("--keep", action="store_true", help="leave the folder with the server's log")
+    options.add_argument("--seed", type=int, default=0, help="for the times at which clients reconnect")
+    options.add_argument("--short", action="store_true", help="a twentieth of the clients, against a server with limits as much lower")
+    options.add_argument("--slack", type=float, default=1.0, help="factor for every time limit: for a machine that is busy with other things")
+    options.add_argument("--keep", action="store_true", help="keep the folder with the server's log")
     options.add_argument("--flood", metavar="PORT,JOB", help=argparse.SUPPRESS)
     chosen = options.parse_args(argv)
     if chosen.flood:
@@ -87,8 +87,8 @@ def held(chosen, folder):
 
 
 def flooded_elsewhere(chosen, folder):
-    """What the other address sees of a server without a flood, while another one on the same machine has it: what the flood costs by
-    taking the processors' time, and not by what the server makes of it."""
+    """Latencies of a server without a flood, while another one on the same machine is flooded: the cost of the flood's CPU time alone, not
+    of how the server handles it."""
     (folder / "one").mkdir()
     (folder / "other").mkdir()
     with Server(chosen, folder / "one") as server, Server(chosen, folder / "other") as other:
@@ -121,12 +121,12 @@ def show(chosen, idle, flooded, elsewhere, memory, told):
         row(f"another address {what}, p99 of {count:,} under the flood", f"{loud:.2f} ms", f"≤ {limit:.2f} ms", loud <= limit)
         if elsewhere:
             value = percentile(getattr(elsewhere, name), 99) * 1000
-            row(f"another address {what}, p99 while the flood is another server's", f"{value:.2f} ms")
+            row(f"another address {what}, p99 while another server is flooded", f"{value:.2f} ms")
         row(f"another address {what}, p50 idle / flood", " / ".join(f"{percentile(getattr(m, name), 50) * 1000:.2f}" for m in (idle, flooded)) + " ms")
     faults = idle.faults + flooded.faults
-    row("requests that were not answered with 200", f"{len(faults):,}", "0", not faults)
+    row("requests not answered with 200", f"{len(faults):,}", "0", not faults)
     before, during, sockets = memory
-    row("connections that the server held", f"{sockets:,}")
+    row("connections of the server", f"{sockets:,}")
     row("its memory before / under the flood", f"{before / 1e6:.1f} / {during / 1e6:.1f} MB")
     widths = [max(len(row[column]) for row in rows) for column in range(4)]
     print(f"\nSilent and slow clients ({len(os.sched_getaffinity(0))} cores, seed {chosen.seed})\n")
@@ -149,7 +149,7 @@ def counts(chosen):
 
 
 class Measured:
-    """What clients who mean well see for a while: seconds of each answer, and what was no answer."""
+    """Measures well-behaved clients for a while: seconds of each response, and failures."""
 
     def __init__(self, port, seconds):
         self.port, self.seconds = port, seconds
@@ -202,7 +202,7 @@ def received(connection):
 
 
 class Flood:
-    """All clients of the flood, in a process of their own."""
+    """All clients of the flood, in a separate process."""
 
     def __init__(self, port, job, chosen):
         self.port, self.job = port, job
@@ -268,7 +268,7 @@ class Flood:
         await loop.sock_sendall(client, head.encode())
         while True:
             await asyncio.sleep(DRIP_SECONDS)
-            # Not a byte of it is read, but who was refused or ended comes back.
+            # Not a byte is read, but a client that was refused or disconnected comes back.
             if client.getsockopt(socket.SOL_TCP, socket.TCP_INFO, 1) != b"\x01":
                 return
 
@@ -283,7 +283,7 @@ class Flood:
 
 
 class flooding:
-    """The flood's process, up when the block begins."""
+    """The flood's process, fully connected when the block begins."""
 
     def __init__(self, chosen, port, job):
         command = [sys.executable, "-B", __file__, "--flood", f"{port},{job}", "--seed", str(chosen.seed)]
@@ -306,7 +306,7 @@ class flooding:
 
 
 class Server:
-    """A server of the scenario's own, with its limits as they are by default."""
+    """The scenario's own server, with the default limits."""
 
     def __init__(self, chosen, folder):
         command = [chosen.server, "serve", "--listen", "127.0.0.1:0", "--data-dir", folder / "data", "--worker", chosen.worker]
@@ -346,7 +346,7 @@ class Server:
 
 
 def waiting_job(port):
-    """A job that waits for a device that is not there: its event stream stays open."""
+    """A job that waits for a device that does not exist, so that its event stream stays open."""
     call(port, "PUT", "/v1/datasets?name=things", archive())
     dataset = call(port, "GET", "/v1/datasets/things?wait=120")
     assert dataset["status"] == "ready", dataset

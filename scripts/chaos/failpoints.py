@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""A death at each durable step of every operation: before each sync, rename and unlink of the server's, and of its workers'.
+"""A crash at each durable step of every operation: before each sync, rename and unlink of the server and of its workers.
 
-For step 1, 2, 3, … until the operation passes: do it, let the process die there, start again, and look. What was acknowledged is there,
-no row names a blob that is not, and the second try works. The programs know nothing of it (`harness/steps.c`).
+For step 1, 2, 3, … until the operation passes: do it, kill the process at that step, start again, and check. What was acknowledged exists,
+no row names a missing blob, and the second try works. The programs have no hooks for this (`harness/steps.c`).
 
     python3 -B scripts/chaos/failpoints.py
 """
@@ -59,7 +59,7 @@ class World:
 
 
 class Operation:
-    """Something that is acknowledged, under a name of its own each time. `act` is what is interrupted."""
+    """An operation that is acknowledged, with a new name each time. `act` is interrupted."""
 
     name = ""
 
@@ -67,13 +67,13 @@ class Operation:
         self.world, self.api = world, world.api
 
     def before(self, tag):
-        """What it needs."""
+        """Preparation."""
 
     def act(self, tag):
-        """Does it and returns what was acknowledged. Raises `BROKEN` or `Failed` where it was not."""
+        """Runs it and returns what was acknowledged. Raises `BROKEN` or `Failed` otherwise."""
 
     def faults(self, tag, told):
-        """What is wrong now, where `told` was acknowledged (None: nothing was)."""
+        """What is wrong now, given that `told` was acknowledged (None: nothing was)."""
         return []
 
 
@@ -120,12 +120,12 @@ class Submit(Operation):
         faults = [f"{len(jobs)} jobs of one submission"] if len(jobs) > 1 or (told and not jobs) else []
         for job in jobs:
             if told not in (None, job["id"]):
-                faults.append("the job is another one")
+                faults.append("it is a different job")
             ended = self.api.finished(job["id"], 120)
             if ended["status"] != "succeeded":
                 faults.append(f"the job is {ended['status']}: {ended['error']}")
             elif self.api.get(f"/v1/models/{ended['model']}")["sha256"] != self.world.golden:
-                faults.append("the model has other bits than the undisturbed one")
+                faults.append("the model differs from the undisturbed one")
         return faults
 
 
@@ -225,7 +225,7 @@ WORKERS = (Ingest, Publish, Import, Export)
 
 
 class Trial:
-    """An operation and the steps of one program, each of which is the last one once."""
+    """An operation and the durable steps of one program, which is killed once at each of them."""
 
     def __init__(self, world, operation, steps, who, chosen):
         self.world, self.steps, self.who, self.chosen = world, steps, who, chosen
@@ -239,7 +239,7 @@ class Trial:
         there_are = self.count()
         numbers = range(1, MOST_STEPS)
         if self.chosen.short:
-            # The first is there in any case; others may have been somebody else's.
+            # The first step always exists; later ones may have been another process's.
             others = range(2, there_are + 1)
             numbers = [1, *sorted(self.chosen.random.sample(others, min(SHORT_STEPS - 1, len(others))))]
         for number in numbers:
@@ -250,7 +250,7 @@ class Trial:
                 self.faults.append(f"no pass in {MOST_STEPS} steps")
 
     def count(self):
-        """The operation undisturbed."""
+        """Runs the operation undisturbed."""
         tag = self.tag("whole")
         self.operation.before(tag)
         self.steps.arm()
@@ -258,7 +258,7 @@ class Trial:
         return self.steps.disarm()
 
     def once(self, number):
-        """With a death at this step; False where the operation was through before it came."""
+        """Runs it with a crash at this step; False if the operation finished before it."""
         tag, told = self.tag(number), None
         self.operation.before(tag)
         self.steps.arm(number)
@@ -273,7 +273,7 @@ class Trial:
             self.places[place] = self.places.get(place, 0) + 1
             self.after(number, place, tag, told)
         elif told is None:
-            self.faults.append(f"step {number}: not done, although nothing died")
+            self.faults.append(f"step {number}: not done, although nothing crashed")
         return died
 
     def after(self, number, place, tag, told):
@@ -298,7 +298,7 @@ class Trial:
 
 
 def insist(operation, tag, seconds=30):
-    """The second try, which may be told to come back while what died is started anew."""
+    """The second try, which may be asked to retry while the crashed process is restarted."""
     end = time.monotonic() + seconds
     while True:
         try:
@@ -311,7 +311,7 @@ def insist(operation, tag, seconds=30):
 
 def run(argv):
     chosen = options.parse(options.parser(__doc__), argv)
-    table = Table(f"A death at {'some durable steps' if chosen.short else 'each durable step'}, seed {chosen.seed}", chosen.slack)
+    table = Table(f"A crash at {'some durable steps' if chosen.short else 'each durable step'}, seed {chosen.seed}", chosen.slack)
     with options.scratch(chosen) as folder:
         world = World(chosen, folder)
         with world.server:
@@ -321,17 +321,17 @@ def run(argv):
             for trial in trials:
                 trial.run()
                 places = ", ".join(f"{place} {count}" for place, count in sorted(trial.places.items()))
-                name = f"{trial.operation.name}: deaths of the {trial.who}"
+                name = f"{trial.operation.name}: crashes of the {trial.who}"
                 table.rows.append((name, str(trial.deaths), "> 0", "met" if trial.deaths else "MISSED"))
                 table.met &= trial.deaths > 0
                 table.rows.append(("  " + places, "", "", ""))
                 table.none(f"{trial.operation.name}: faults after them", trial.faults)
             world.server.stop()
             with Left(world.server.data) as left:
-                table.none("jobs with two ends, or a broken stream", left.streams())
-                table.none("models too many or too few", left.models())
-                table.none("rows that name a blob that is not there or not whole", left.dangling())
-                table.none("faults of the database", left.integrity())
+                table.none("jobs that ended twice, or a broken event stream", left.streams())
+                table.none("duplicate or missing models", left.models())
+                table.none("rows that name a missing or damaged blob", left.dangling())
+                table.none("database integrity errors", left.integrity())
     return table.show()
 
 

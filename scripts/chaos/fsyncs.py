@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""The order in which things reach the disk before they are acknowledged, as the kernel sees it (strace).
+"""The order of writes to the disk before an acknowledgement, as the kernel sees it (strace).
 
-For a file: it is synced, renamed to its name, its folder synced; then the database's log is written and synced; then the answer's first
-byte is sent. What needs no file begins with the log. A kill cannot show this, because the page cache outlives it: only a loss of power would.
+A file is synced and renamed to its final name, its directory is synced; then the database's log is written and synced; then the first byte
+of the response is sent. Requests without a file start with the log. A kill cannot test this, because the page cache survives it: only a
+loss of power could.
 
     python3 -B scripts/chaos/fsyncs.py --requests 60
 """
@@ -28,7 +29,7 @@ CALL = re.compile(r"^(?P<call>\w+)\((?P<arguments>.*)$")
 
 
 class Call:
-    """A system call: where it begins and ends in the order of the trace."""
+    """A system call, with the positions of its begin and end in the trace."""
 
     def __init__(self, name, arguments, begin):
         self.name, self.arguments, self.begin, self.end, self.failed = name, arguments, begin, None, False
@@ -38,7 +39,7 @@ class Call:
         return self.name in ("fsync", "fdatasync") and not self.failed
 
     def path(self):
-        """Of the file that its descriptor stands for."""
+        """The path of the file behind its descriptor."""
         found = re.match(r"\d+<([^>]*)>", self.arguments)
         return found.group(1) if found else ""
 
@@ -51,7 +52,7 @@ class Call:
 
 
 def calls(trace):
-    """Every call that has ended, in the order in which they began."""
+    """Every completed call, ordered by their begin."""
     found, open_ones = [], {}
     for place, line in enumerate(trace.read_text(errors="replace").splitlines()):
         parts = LINE.match(line)
@@ -62,7 +63,7 @@ def calls(trace):
         if resumed:
             call = open_ones.pop(thread, None)
             if call:
-                # What a call brings is known when it ends.
+                # The data that a call returns is known when it ends.
                 call.arguments += resumed["arguments"]
         else:
             begins = CALL.match(rest)
@@ -79,13 +80,13 @@ def calls(trace):
 
 
 class Order:
-    """A trace, asked whether what belongs to a request came in order."""
+    """Checks whether the calls of a request are in order in a trace."""
 
     def __init__(self, found, data):
         self.calls, self.data = found, str(data)
 
     def request(self, line, nth):
-        """The receipt of the nth request that begins like this."""
+        """The call that received the nth request that begins like this."""
         return [call for call in self.calls if call.name == "recvfrom" and f'"{line}' in call.arguments][nth]
 
     def answer(self, receipt):
@@ -98,23 +99,23 @@ class Order:
         return None
 
     def log_synced(self, after, before):
-        """Whether the log is written and then synced between two places of the trace. Another write may begin before the answer goes."""
+        """Whether the log is written and then synced between two positions of the trace. Another write may begin before the response is sent."""
         log = f"{self.data}/finetuned.db-wal"
         written = [call for call in self.calls if call.name.startswith("pwrite") and call.path() == log and after < call.begin and call.end < before]
         synced = [call for call in self.calls if call.syncs and call.path() == log and call.end < before]
         return bool(written) and any(sync.begin > written[0].end for sync in synced)
 
     def files(self, after, before):
-        """Renames into the blobs between two places of the trace."""
+        """Renames into the blobs between two positions of the trace."""
         moved = [(call, call.renames()) for call in self.calls if after < call.begin < before and call.renames()]
         return [(call, names) for call, names in moved if names[1].startswith(f"{self.data}/blobs/")]
 
     def faults(self, after, before, files):
-        """What is out of order between a request's receipt and the first byte of its answer; at least so many files belong to it."""
+        """What is out of order between the receipt of a request and the first byte of its response; it involves at least `files` files."""
         faults = []
         moved = self.files(after, before)
         if len(moved) < files:
-            faults.append(f"{len(moved)} files became blobs and not {files}")
+            faults.append(f"{len(moved)} files became blobs, expected {files}")
         last = after
         for call, (old, new) in moved:
             folder = str(Path(new).parent)
@@ -122,11 +123,11 @@ class Order:
                 faults.append("a file is renamed before it is synced")
             synced = [one for one in self.calls if one.syncs and one.path() == folder and call.end < one.begin and one.end < before]
             if not synced:
-                faults.append("a folder is not synced after a rename and before the answer")
+                faults.append("a directory is not synced after a rename and before the response")
             else:
                 last = max(last, synced[0].end)
         if not self.log_synced(last, before):
-            faults.append("the database's log is not written and synced after the files and before the answer")
+            faults.append("the database's log is not written and synced after the files and before the response")
         return faults
 
 
@@ -135,7 +136,7 @@ def spec(name):
 
 
 def drive(api, each):
-    """The requests one after another: for each what it was, the beginning of its head, which of those it is, and how many files belong to it."""
+    """Sends the requests one after another. For each: its kind, the beginning of its head, its index among equal heads, the number of files."""
     asked, counts = [], {}
 
     def note(kind, head, files):
@@ -164,16 +165,16 @@ def drive(api, each):
 
 def run(argv):
     parser = options.parser(__doc__)
-    parser.add_argument("--requests", type=int, help=f"{REQUESTS} by default, as many of each kind")
+    parser.add_argument("--requests", type=int, help=f"{REQUESTS} by default, divided equally among the kinds")
     chosen = options.parse(parser, argv)
     if not shutil.which("strace"):
-        raise Unable("strace is not installed: `apt-get install strace`, or whatever your distribution calls it")
+        raise Unable("strace is not installed: `apt-get install strace`, or your distribution's equivalent")
     requests = chosen.requests or (SHORT_REQUESTS if chosen.short else REQUESTS)
     each = max(1, requests // len(KINDS))
-    table = Table(f"Order of what reaches the disk, {each * len(KINDS)} requests", chosen.slack)
+    table = Table(f"Order of writes to the disk, {each * len(KINDS)} requests", chosen.slack)
     with options.scratch(chosen) as folder, Server(chosen, folder) as server:
         trace = folder / "trace"
-        # With the worker's calls, too: it syncs what it makes.
+        # Including the worker's calls: it syncs its own files.
         server.start(wrapper=["strace", "-f", "-y", "-ttt", "-s", "96", "-e", f"trace={CALLS}", "-o", str(trace)])
         api = Api(server)
         api.upload("base", images.archive(0, 8))
@@ -185,7 +186,7 @@ def run(argv):
 
 
 def settled(trace):
-    """What strace wrote, once it has ended: it outlives the server by a moment."""
+    """The complete output of strace, which outlives the server by a moment."""
     size, end = -1, time.monotonic() + 10
     while time.monotonic() < end and trace.stat().st_size != size:
         size = trace.stat().st_size
@@ -199,16 +200,16 @@ def judge(table, order, asked):
         for _, head, nth, files in ones:
             receipt = order.request(head, nth)
             answer = order.answer(receipt)
-            # What a training makes lies before the question for its end as often as after it.
+            # The files of a training job may come before the request that waits for its end.
             after = order.request("POST /v1/jobs HTTP", submitted(asked, head)).end if kind == "publish" else receipt.end
-            wrong = order.faults(after, answer.begin, files) if answer else ["no answer is in the trace"]
+            wrong = order.faults(after, answer.begin, files) if answer else ["there is no response in the trace"]
             if wrong:
                 faults.append(f"{head.strip()}: {'; '.join(wrong)}")
         table.all(f"{kind}: in order", len(ones) - len(faults), len(ones), faults)
 
 
 def submitted(asked, head):
-    """Which submission the training whose end is asked for was: the one just before it."""
+    """The submission of the training job that is waited for: the one just before it."""
     place = next(place for place, one in enumerate(asked) if one[1] == head)
     return next(one[2] for one in reversed(asked[:place]) if one[1] == "POST /v1/jobs HTTP")
 

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""A disk that fills up while an archive is read, a checkpoint, a model or an export is written, or the database is: and then has room again.
+"""A disk that fills up while an archive is read, or a checkpoint, a model, an export or the database is written, and then has room again.
 
-Nothing that was acknowledged is lost, the server goes on within five seconds without a restart, running jobs wait instead of failing.
-While it is full, uploads are told 507; reads, predictions, cancels and deletes work, and `/readyz` tells.
+Nothing that was acknowledged is lost, the server resumes within five seconds without a restart, running jobs wait instead of failing.
+While the disk is full, uploads get 507; reads, predictions, cancels and deletes work, and `/readyz` reports it.
 
     python3 -B scripts/chaos/fulldisk.py --rounds 10
 """
@@ -23,7 +23,7 @@ from harness.table import Table
 ROUNDS, SHORT_ROUNDS = 10, 1
 DISK_BYTES = 96 << 20
 FULL_SECONDS = 3
-# How long it may take until a job says that it waits: a checkpoint comes when it comes.
+# How long it may take until a job reports that it waits: this depends on its next checkpoint.
 WAITING_SECONDS = 30
 GOES_ON_SECONDS = 5
 EPOCHS, SHORT_EPOCHS = 40, 20
@@ -48,27 +48,27 @@ class World:
         model = self.api.train(spec("golden", self.epochs))
         self.golden, self.model = model["sha256"], model["id"]
         self.bundle = self.api.expect("GET", f"/v1/models/{self.model}/export?format=bundle").body
-        # So that the predict child is there, as it is in life.
+        # So that the predict child is running, as in normal operation.
         self.api.expect("POST", f"/v1/models/{self.model}/predict", images.png(0, 1))
 
     def note(self, place, what):
         self.wrong.append(f"{place}: {what}")
 
     def ask(self, place, name, statuses, *request, **more):
-        """An answer that must have one of these statuses; counted by its name."""
+        """Sends a request whose response must have one of these statuses; counted by name."""
         try:
             answer = self.api.ask(*request, timeout=30, **more)
         except BROKEN as fault:
-            self.note(place, f"{name} has no answer: {fault}")
+            self.note(place, f"{name} got no response: {fault}")
             return None
         held, of = self.told.get(name, (0, 0))
         well = answer.status in statuses
         self.told[name] = (held + well, of + 1)
         if not well:
-            self.note(place, f"{name} is answered with {answer}")
+            self.note(place, f"{name} got {answer}")
         return answer
 
-    # What is asked while nothing more goes onto the disk.
+    # Requests while the disk is full.
 
     def while_full(self, place, number):
         tag = f"{place}-{number}"
@@ -77,7 +77,7 @@ class World:
         self.ask(place, "while full: list", (200,), "GET", "/v1/jobs")
         self.ask(place, "while full: predict", (200,), "POST", f"/v1/models/{self.model}/predict", images.png(0, 2))
         self.ask(place, "while full: /healthz", (200,), "GET", "/healthz")
-        self.ask(place, "while full: /readyz tells", (503, FULL), "GET", "/readyz")
+        self.ask(place, "while full: /readyz reports it", (503, FULL), "GET", "/readyz")
 
     def cancel_and_delete_while_full(self, place, job, dataset):
         answer = self.ask(place, "while full: cancel", (200, 202, 204), "POST", f"/v1/jobs/{job}/cancel")
@@ -87,7 +87,7 @@ class World:
         if answer and answer.ok:
             self.acknowledged.append(("deletion", dataset))
 
-    # Places. Each fills the disk there, frees it, and says how long it took to go on.
+    # Places. Each fills the disk there, frees it, and records how long it took to resume.
 
     def ingest(self, number):
         name, archive = f"ingest-{number}", images.archive(20_000 + 100 * number, 60)
@@ -105,7 +105,7 @@ class World:
     def checkpoint(self, number):
         dataset = self.api.upload(f"spare-{number}", images.archive(40_000 + 10 * number, 3))
         job = self.submitted(f"checkpoint-{number}")
-        # Behind the other one, so that it is there to be cancelled.
+        # Queued behind the other one, so that it can be cancelled.
         spare = self.api.expect("POST", "/v1/jobs", {**spec(f"spare-{number}", self.epochs), "priority": -5})
         self.until_epoch(job, 1 + self.random.randrange(self.epochs // 3))
 
@@ -128,15 +128,15 @@ class World:
         self.full_through("publish", number, job, lambda: self.while_full("publish", number))
 
     def full_through(self, place, number, job, meanwhile):
-        """Full, then not: the job goes on and ends with the bits that it would have had."""
+        """Full, then not: the job resumes and ends with the same bits as an undisturbed one."""
         self.disk.kept_full(FULL_SECONDS, meanwhile)
         before = self.progress(job)
         self.disk.free()
         began = time.monotonic()
         try:
-            until("a job goes on", lambda: self.moves(job, before), 60)
+            until("a job resumes", lambda: self.moves(job, before), 60)
         except Failed:
-            self.lost.append(f"{place}: {job} does not go on within a minute after there is room")
+            self.lost.append(f"{place}: {job} does not resume within a minute after there is room")
             return
         finally:
             self.went_on.setdefault(place, []).append(time.monotonic() - began)
@@ -163,7 +163,7 @@ class World:
         until("an epoch", lambda: (self.api.get(f"/v1/jobs/{job}")["progress"] or {}).get("epoch", 0) >= epoch, 120)
 
     def waits(self, job, place):
-        """A running job says that it waits for the disk, and does not fail."""
+        """A running job reports that it waits for the disk, and does not fail."""
         end = time.monotonic() + WAITING_SECONDS
         while time.monotonic() < end:
             self.disk.fill()
@@ -175,14 +175,14 @@ class World:
                 break
             time.sleep(0.05)
         self.waited.append(False)
-        self.note(place, f"{job} does not say that it waits for the disk; it is {one['status']}: {one['error']}")
+        self.note(place, f"{job} does not report that it waits for the disk; it is {one['status']}: {one['error']}")
 
     def export(self, number):
         model = self.api.expect("PUT", f"/v1/models?name=export-{number}", self.bundle).json["id"]
         self.acknowledged.append(("model", model))
         path = f"/v1/models/{model}/export?format={self.random.choice(['onnx', 'torchscript', 'safetensors'])}"
         asked = []
-        asking = threading.Thread(target=lambda: asked.append(self.ask("export", "an export that meets a full disk", (200, FULL, 503), "GET", path)))
+        asking = threading.Thread(target=lambda: asked.append(self.ask("export", "an export on a full disk", (200, FULL, 503), "GET", path)))
         asking.start()
         time.sleep(self.random.random() * 0.3)
         self.disk.kept_full(FULL_SECONDS, lambda: self.while_full("export", number))
@@ -191,7 +191,7 @@ class World:
         self.again("export", [("GET", path, None)])
 
     def database(self, number):
-        """Every kind of write, while there is no room for any: done or refused, and done when there is room."""
+        """Every kind of write while the disk is full: done or refused, and done when there is room."""
         dataset = self.api.upload(f"kinds-{number}", images.archive(50_000 + 10 * number, 3))["id"]
         job = self.api.expect("POST", "/v1/jobs", {**spec(f"kinds-{number}", 400), "priority": -5}).json["id"]
         writes = [
@@ -227,14 +227,14 @@ class World:
                 except BROKEN as fault:
                     said = str(fault)
                 if time.monotonic() > end:
-                    self.note(place, f"still a minute after there was room: {method} {path}: {said}")
+                    self.note(place, f"still failing a minute after there was room: {method} {path}: {said}")
                     break
                 time.sleep(0.05)
         self.went_on.setdefault(place, []).append(time.monotonic() - began)
 
 
     def cancel_rest(self):
-        """Jobs that were only there to be cancelled."""
+        """Cancels the jobs that were only submitted for that."""
         for job in self.api.every("/v1/jobs?status=queued") + self.api.every("/v1/jobs?status=running"):
             self.api.ask("POST", f"/v1/jobs/{job['id']}/cancel")
             self.api.finished(job["id"], 60)
@@ -246,7 +246,7 @@ PLACES = ("ingest", "checkpoint", "publish", "export", "database")
 def run(argv):
     parser = options.parser(__doc__)
     parser.add_argument("--rounds", type=int, help=f"at each place, {ROUNDS} by default")
-    parser.add_argument("--place", choices=PLACES, action="append", help="only there (several: once for each)")
+    parser.add_argument("--place", choices=PLACES, action="append", help="only at this place (may be repeated)")
     chosen = options.parse(parser, argv)
     rounds = chosen.rounds or (SHORT_ROUNDS if chosen.short else ROUNDS)
     places = chosen.place or PLACES
@@ -255,7 +255,7 @@ def run(argv):
         server = Server(chosen, folder, "--min-free-bytes", str(1 << 20), data_dir=disk.inside / "data")
         with server:
             server.start(wrapper=disk.enter())
-            # From here it is looked at from outside.
+            # From here on the data directory is accessed from outside the namespace.
             server.data = disk.data / "data"
             me = processes.identity(server.pid)
             world = World(chosen, disk, server)
@@ -273,7 +273,7 @@ def run(argv):
             world.cancel_rest()
             server.stop()
             tell(table, world, places)
-            # SQLite follows the link that leads into the other namespace to the wrong place.
+            # SQLite would resolve the link into the other namespace to a wrong path.
             left = folder / "left"
             shutil.copytree(disk.data / "data", left)
             look(table, world, left)
@@ -281,7 +281,7 @@ def run(argv):
 
 
 def restore(world, disk, server, me, place):
-    """A server that does not go on by itself is started anew, so that the other places can be tried; that is a fault of its own."""
+    """Restarts a server that does not recover by itself, so that the other places can be tried; that counts as a fault."""
     try:
         until("writes work", lambda: world.api.ask("GET", "/readyz").status == 200, 20)
         if processes.alive(me):
@@ -289,7 +289,7 @@ def restore(world, disk, server, me, place):
     except (*BROKEN, Failed):
         pass
     world.restarts += 1
-    world.note(place, "the server did not go on by itself and was started again")
+    world.note(place, "the server did not recover by itself and was restarted")
     server.kill()
     server.data = disk.inside / "data"
     server.start(wrapper=disk.enter())
@@ -299,15 +299,15 @@ def restore(world, disk, server, me, place):
 
 def tell(table, world, places):
     for place in places:
-        table.within(f"{place}: goes on after there is room", world.went_on.get(place, []), GOES_ON_SECONDS)
+        table.within(f"{place}: resumes after there is room", world.went_on.get(place, []), GOES_ON_SECONDS)
     for name, (held, of) in sorted(world.told.items()):
         table.all(name, held, of)
     if world.waited:
-        table.all("jobs that say that they wait for the disk", sum(world.waited), len(world.waited))
+        table.all("jobs that report that they wait for the disk", sum(world.waited), len(world.waited))
     if world.bits:
-        table.all("trainings with the golden bits", sum(world.bits), len(world.bits))
-    table.row("restarts that were needed", str(world.restarts), "0", world.restarts == 0)
-    table.none("acknowledged, and failed or lost", world.lost)
+        table.all("training jobs with the golden bits", sum(world.bits), len(world.bits))
+    table.row("restarts needed", str(world.restarts), "0", world.restarts == 0)
+    table.none("acknowledged, but failed or lost", world.lost)
     table.faults += sorted(set(world.wrong))[:40]
 
 
@@ -328,10 +328,10 @@ def look(table, world, data):
                 lost.append(f"{kind} {one}")
             elif digest and there[kind][one]["sha256"] != digest[0]:
                 lost.append(f"the archive of {one}")
-        table.none("acknowledged and lost", lost)
-        table.none("jobs with two ends, or a broken stream", left.streams())
-        table.none("rows that name a blob that is not there or not whole", left.dangling())
-        table.none("faults of the database", left.integrity())
+        table.none("acknowledged but lost", lost)
+        table.none("jobs that ended twice, or a broken event stream", left.streams())
+        table.none("rows that name a missing or damaged blob", left.dangling())
+        table.none("database integrity errors", left.integrity())
 
 
 if __name__ == "__main__":

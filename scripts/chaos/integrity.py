@@ -1,19 +1,19 @@
 #!/usr/bin/env python3
-"""Nothing corrupt is used in silence: one bit is flipped at random places of every kind of file that the server keeps, and what reads the
-file is asked to work.
+"""Corrupt data is never used silently: one bit is flipped at random positions of every kind of file that the server keeps, and everything that
+reads the file is exercised.
 
-For each place the data directory of a finished server is copied, one bit of one file is flipped (its times stay as they were, as on a disk
-that loses a bit), a server is started on the copy, and what depends on the file is asked for. What comes is one of:
+For each position the data directory of a stopped server is copied, one bit of one file is flipped (keeping the file's timestamps, as on a
+disk that loses a bit), a server is started on the copy, and everything that depends on the file is requested. The outcome is one of:
 
   refused     500 `data-damaged`, a job or a dataset that failed with `data_damaged`, or a row of a batch prediction that says so
-  made again  the right answer, bit for bit, and a warning, or a file in the place of the damaged one that is sound
-  harmless    the right answer, bit for bit: nothing that was asked for needs the bit
-  other error an error that does not say that something is damaged
-  IN SILENCE  another answer. One of the last two and the exit status is 1.
+  made again  the right response, bit for bit, and a warning, or an intact file in place of the damaged one
+  harmless    the right response, bit for bit: nothing that was requested needs the bit
+  other error an error that does not report damage
+  SILENT      a wrong response. With either of the last two the exit status is 1.
 
-A thumbnail and a preview have nobody to warn: a picture that was made again for them counts as harmless.
+Thumbnails and previews cannot warn: an image that was made again for them counts as harmless.
 
-Everything is drawn from the seed. Only the loopback is used.
+Everything random depends on the seed. Only loopback is used.
 """
 
 import argparse
@@ -42,7 +42,7 @@ PLACES = 20
 PLACES_SHORT = 2
 PATIENCE = 240
 OF_EACH_CLASS = 20
-REFUSED, AGAIN, HARMLESS, OTHER, SILENT = ENDS = "refused", "made again", "harmless", "other error", "IN SILENCE"
+REFUSED, AGAIN, HARMLESS, OTHER, SILENT = ENDS = "refused", "made again", "harmless", "other error", "SILENT"
 SMALL = {"architecture": "resnet20", "weights": "none"}
 # 256 pixels, as ingest packs them, and a frozen backbone, whose activations are kept.
 WIDE = {"backbone": {"architecture": "resnet20", "weights": "net"}, "image": {"size": 256}, "freeze": "backbone", "batch_size": 64}
@@ -55,14 +55,14 @@ def main(argv):
         stage = Stage(options, Path(folder), hub)
         rows = [(kind, tried(stage, kind, options)) for kind in KINDS if not options.kinds or kind.name in options.kinds]
     print(f"A flipped bit, seed {options.seed}, {time.monotonic() - began:.0f} s\n")
-    print(f"  {'kind':<24}{'places':>7}" + "".join(f"{end:>13}" for end in ENDS) + "  asked for")
+    print(f"  {'kind':<24}{'places':>7}" + "".join(f"{end:>13}" for end in ENDS) + "  requested")
     for kind, found in rows:
         ends = collections.Counter(end for end, _ in found)
         counts = "".join(f"{ends[end]:>13}" for end in ENDS)
         uses = ", ".join(dict.fromkeys(use for _, use in found))
         print(f"  {kind.name:<24}{len(found):>7}{counts}  {uses}")
     ends = collections.Counter(end for _, found in rows for end, _ in found)
-    print(f"\n{ends.total()} flipped bits, {ends[SILENT]} used in silence, {ends[OTHER]} with another error", flush=True)
+    print(f"\n{ends.total()} flipped bits, {ends[SILENT]} used silently, {ends[OTHER]} with another error", flush=True)
     return 1 if ends[SILENT] or ends[OTHER] else 0
 
 
@@ -73,10 +73,10 @@ def parsed(argv):
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--places", type=int, help=f"of every kind; {PLACES} by default, with --short {PLACES_SHORT}")
     parser.add_argument("--short", action="store_true")
-    parser.add_argument("--folder", type=Path, help="where everything is made (and removed); the system's by default")
+    parser.add_argument("--folder", type=Path, help="temporary folder, removed at the end; the system's by default")
     parser.add_argument("--kind", dest="kinds", action="append", choices=[kind.name for kind in KINDS], help="only this one")
-    parser.add_argument("--slack", type=float, default=1, help="waits are this many times as long")
-    parser.add_argument("--keep", action="store_true", help="taken for the other scenarios' sake")
+    parser.add_argument("--slack", type=float, default=1, help="factor for every time limit")
+    parser.add_argument("--keep", action="store_true", help="accepted for consistency with the other scenarios")
     options = parser.parse_args(argv)
     options.places = options.places or (PLACES_SHORT if options.short else PLACES)
     options.server, options.worker = options.server.resolve(), options.worker.resolve()
@@ -84,7 +84,7 @@ def parsed(argv):
 
 
 def tried(stage, kind, options):
-    """[(what came of it, what was asked for)], a place each."""
+    """[(outcome, use)], one for each position."""
     draws = random.Random(f"{options.seed} {kind.name}")
     ground = stage.ground(kind.ground)
     uses = kind.uses(ground)
@@ -100,7 +100,7 @@ def tried(stage, kind, options):
 
 
 class Flip:
-    """A bit of a file: `place` is its share of the file's length."""
+    """A bit of a file: `place` is its position as a share of the file's length."""
 
     def __init__(self, path, place, bit):
         self.path, self.place, self.bit = path, place, bit
@@ -122,15 +122,15 @@ Kind = collections.namedtuple("Kind", "name ground uses")
 
 
 class Refused(Exception):
-    """The server says that it is damaged."""
+    """The server reports the damage."""
 
 
 class Unexpected(Exception):
-    """Neither that nor an answer."""
+    """Neither a report of damage nor a response."""
 
 
 class Ground:
-    """A data directory to copy, what is in it, and what every use answers over the sound one."""
+    """A data directory to copy, its contents, and the response of every use on the intact one."""
 
     def __init__(self, data_dir, about, flags=()):
         self.data_dir, self.about, self.flags = data_dir, about, flags
@@ -147,7 +147,7 @@ class Ground:
         found = WHERE[kind](self)
         found = sorted(path for path in found if (self.data_dir / path).is_file())
         if not found:
-            raise RuntimeError(f"there is no file of the kind `{kind}` to flip a bit of")
+            raise RuntimeError(f"there is no file of kind `{kind}` to flip a bit of")
         return found
 
 
@@ -178,7 +178,7 @@ Ground.checkpoints = lambda ground: [
 
 
 class Stage:
-    """Makes the grounds, each once, and plays a use over a flipped copy of one."""
+    """Prepares the data directories, each once, and runs a use on a copy with a flipped bit."""
 
     def __init__(self, options, folder, hub):
         self.options, self.folder, self.hub = options, folder, hub
@@ -194,7 +194,7 @@ class Stage:
         return Server(self.options, data_dir, *flags)
 
     def ask(self, ground, use, flip):
-        # Uses of one name are others for another kind.
+        # Uses with the same name differ between kinds.
         if use.act not in ground.expected:
             ground.expected[use.act], _, _ = self.play(ground, use, None)
         expected = ground.expected[use.act]
@@ -205,16 +205,16 @@ class Stage:
         except Unexpected as error:
             return OTHER, str(error)
         if use.name.startswith("rows") and answer != expected:
-            # Rows whose images are damaged say so, and the others are what they should be.
+            # Rows of damaged images report it, and the others are as expected.
             differing = [row for row, right in zip(answer, expected) if row != right]
             if len(answer) == len(expected) and all(row[-1] == "data_damaged" for row in differing):
                 return REFUSED, ""
         if answer != expected:
-            return SILENT, f"it answers {str(answer)[:300]} and not {str(expected)[:300]}"
+            return SILENT, f"the response is {str(answer)[:300]}, expected {str(expected)[:300]}"
         return (AGAIN if warned or replaced else HARMLESS), ""
 
     def play(self, ground, use, flip):
-        """(the answer, whether a job warned of damage, whether the damaged file has gone or is sound again)"""
+        """(the response, whether a job warned of damage, whether the damaged file is gone or intact again)"""
         data_dir = self.folder / "copy"
         shutil.rmtree(data_dir, ignore_errors=True)
         shutil.copytree(ground.data_dir, data_dir, symlinks=True)
@@ -269,7 +269,7 @@ class Server:
         return self.log.read()[-4000:]
 
     def ask(self, method, path, body=None, headers=None):
-        """(status, body). A body that breaks off is no answer: the status is 0."""
+        """(status, body). A truncated body does not count as a response: the status is 0."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=self.patience)
         headers = dict(headers or {})
         if isinstance(body, (dict, list)):
@@ -288,7 +288,7 @@ class Server:
         return self.right(*self.ask("GET", path, headers=headers))
 
     def right(self, status, body):
-        """The body of a success; the one refusal that counts is raised as what it is."""
+        """The body of a success; a report of damage is raised as `Refused`."""
         if status // 100 == 2:
             return body
         if status == 0:
@@ -317,7 +317,7 @@ class Server:
         if job["status"] == "failed" and job["error"]["code"] == "data_damaged":
             leaves_no_path(job["error"]["message"])
             if job["attempt"] != 1:
-                raise Unexpected(f"a job over damaged data was tried {job['attempt']} times")
+                raise Unexpected(f"a job on damaged data was tried {job['attempt']} times")
             raise Refused
         if job["status"] != "succeeded":
             raise Unexpected(f"{job}; the server said: {self.said()}")
@@ -327,7 +327,7 @@ class Server:
         return self.finished(self.submitted(spec))
 
     def warned(self):
-        """Whether a job of this server's told of damage."""
+        """Whether a job of this server warned of damage."""
         kinds = ("weights_damaged", "checkpoint_damaged", "pack_damaged", "activations_damaged")
         for job in self.jobs:
             events = self.json("GET", f"/v1/jobs/{job}/events?limit=1000")["data"]
@@ -358,11 +358,11 @@ class Server:
 
 def leaves_no_path(text):
     if "/blobs/" in text or "/tmp/" in text:
-        raise Unexpected(f"a path of the server in what a client reads: {text}")
+        raise Unexpected(f"a server path in a message to a client: {text}")
 
 
 class Hub:
-    """A hub in the manner of Hugging Face that has one file, whatever it is asked for."""
+    """A Hugging Face-like hub that serves the same file for every request."""
 
     def __enter__(self):
         hub = self
@@ -391,11 +391,11 @@ class Hub:
         self.server.server_close()
 
 
-# ── the grounds ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── the data directories ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def drawn(stage):
-    """Some pictures of each class of the program's own sample dataset."""
+    """Some images of each class of the program's sample dataset."""
     archive = stage.folder / "some.zip"
     if not archive.exists():
         whole = stage.folder / "drawn.zip"
@@ -424,7 +424,7 @@ def training(name, **fields):
 
 
 def everything(stage, data_dir):
-    """A server that has done a bit of everything. `net` is a small network of 32 pixels, `wide` one of 256, as ingest packs."""
+    """A server that has done a bit of everything. `net` is a small network for 32 pixels, `wide` one for 256, the size that ingest packs."""
     with stage.server(data_dir, "--offline") as server:
         upload(server, "drawn", drawn(stage))
         server.done(training("net"))
@@ -434,17 +434,17 @@ def everything(stage, data_dir):
         rows = server.done({"kind": "batch-predict", "model": "net", "dataset": "drawn"})
         server.get("/v1/models/net/export?format=onnx")
         server.get("/v1/datasets/drawn/images/0?size=96")
-        about = {"rows": rows["id"], "picture": picture(stage)}
+        about = {"rows": rows["id"], "image": sample_image(stage)}
     return Ground(data_dir, about, ("--offline",))
 
 
-def picture(stage):
+def sample_image(stage):
     with zipfile.ZipFile(io.BytesIO(drawn(stage))) as archive:
         return archive.read(sorted(archive.namelist())[0])
 
 
 def bare(stage, data_dir):
-    """As `everything`, with nothing packed at the size that the network wants and nothing kept: what reads the originals reads them."""
+    """Like `everything`, but with nothing packed at the network's size and no caches, so that the originals are read."""
     before = stage.ground("everything")
     shutil.copytree(before.data_dir, data_dir)
     shutil.rmtree(data_dir / "exports", ignore_errors=True)
@@ -453,7 +453,7 @@ def bare(stage, data_dir):
 
 
 def interrupted(stage, data_dir):
-    """A job that was killed after it had written checkpoints, and what an undisturbed one makes."""
+    """A job that was killed after it had written checkpoints."""
     server = stage.server(data_dir, "--offline")
     try:
         upload(server, "drawn", drawn(stage))
@@ -474,13 +474,13 @@ def interrupted(stage, data_dir):
 
 
 def orphans_are_gone(data_dir):
-    """A killed server's children leave by themselves, and write meanwhile."""
+    """A killed server's children exit by themselves, and may write until then."""
     end = time.monotonic() + 60
     while time.monotonic() < end:
         if not any(str(data_dir) in command for command in commands()):
             return
         time.sleep(0.1)
-    raise RuntimeError("a child of a killed server does not leave")
+    raise RuntimeError("a child of a killed server does not exit")
 
 
 def commands():
@@ -490,7 +490,7 @@ def commands():
 
 
 def unread(stage, data_dir):
-    """A server that was killed when it had an archive and had not read it."""
+    """A server that was killed after it had received an archive and before it had read it."""
     server = stage.server(data_dir, "--offline")
     try:
         server.json("PUT", "/v1/datasets?name=drawn", drawn(stage))
@@ -504,7 +504,7 @@ def unread(stage, data_dir):
 
 
 def fetched(stage, data_dir):
-    """Base weights that came from a hub: those of a network that another server drew."""
+    """Base weights from a hub: those of a model that another server trained."""
     spec = training("drawn", backbone={"architecture": "resnet18", "weights": "none"})
     with stage.server(stage.folder / "weights-of-hub", "--offline") as server:
         upload(server, "drawn", drawn(stage))
@@ -524,7 +524,7 @@ def fine_tuned(name):
 GROUNDS = {"everything": everything, "bare": bare, "interrupted": interrupted, "unread": unread, "fetched": fetched}
 
 
-# ── what is asked for ────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── the uses ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def weights_of(server, job):
@@ -536,16 +536,16 @@ def train(**fields):
 
 
 def predict(server, about):
-    answer = server.json("PUT", "/v1/models/net/predict", about["picture"])
+    answer = server.json("PUT", "/v1/models/net/predict", about["image"])
     return answer["predictions"]
 
 
 def embed(server, about):
-    return server.json("PUT", "/v1/models/net/embeddings", about["picture"])["embedding"]
+    return server.json("PUT", "/v1/models/net/embeddings", about["image"])["embedding"]
 
 
 def explain(server, about):
-    return server.right(*server.ask("PUT", "/v1/models/net/explain", about["picture"]))
+    return server.right(*server.ask("PUT", "/v1/models/net/explain", about["image"]))
 
 
 def export(name):
@@ -585,7 +585,7 @@ def fetch_part(path):
 
 
 def relabel(server, about):
-    """Labels an image anew: the manifest of the next version, as it is listed."""
+    """Relabels an image; the images of the next version, as listed."""
     server.json("PATCH", "/v1/datasets/drawn/images/3", {"class": "other"})
     return all_images(server, about)
 
@@ -649,7 +649,7 @@ KINDS = [
         uses(*ANSWERS, ("evaluate", evaluate), ("rows", predict_all("net")), ("export bundle", export("bundle")), ("export onnx", export("onnx"))),
     ),
     Kind("fetched base weights", "fetched", uses(("train from them", lambda server, about: weights_of(server, server.done(fine_tuned("second")))))),
-    Kind("checkpoint", "interrupted", uses(("go on", resume))),
+    Kind("checkpoint", "interrupted", uses(("resume", resume))),
     Kind(
         "manifest",
         "bare",

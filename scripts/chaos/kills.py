@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""kill -9 of the server and of its workers, at random moments and in the middle of checkpoints and publications, while clients go on.
+"""kill -9 of the server and of its workers, at random moments and in the middle of checkpoints and publications, while clients keep working.
 
-Clients submit, upload, import, cancel, delete and move an alias; each asks again until it is answered, as a careful client does. What was
-answered with success is held against what is there at the end; every training against the bits of one that nobody disturbed.
+Clients submit, upload, import, cancel, delete and move an alias; each retries until it gets a response, as a careful client does. What was
+acknowledged is compared with what exists at the end; every training job with the bits of an undisturbed one.
 
     python3 -B scripts/chaos/kills.py --seed 1 --kills 20
 """
@@ -21,13 +21,13 @@ from harness.server import Server
 from harness.table import Table
 
 KILLS, SHORT_KILLS = 200, 6
-# So many trainings that differ, each known undisturbed. All jobs of a name that ends alike must give the same bits.
+# Number of different training jobs, each also run undisturbed. All jobs with the same seed must give the same bits.
 KINDS_OF_TRAINING = 3
 UNFINISHED = 5
 RUNNING_AGAIN_SECONDS = 5
 ORPHAN_SECONDS = 5
 AT_REST_SECONDS = 600
-# A worker that dies is started twice more for an archive, and a job waits 1, 5, 25 s: more kills than this test patience and nothing else.
+# A worker that dies while reading an archive is restarted twice, and a job waits 1, 5, 25 s: more kills would only take time.
 DEATHS_OF_ONE = 2
 
 
@@ -46,7 +46,7 @@ def spec(seed, name, epochs):
 
 
 class World:
-    """The server, what clients were told by it, and what must come of that."""
+    """The server, what it has acknowledged, and what must follow from that."""
 
     def __init__(self, chosen, server):
         self.chosen, self.server, self.random = chosen, server, chosen.random
@@ -58,7 +58,7 @@ class World:
         self.golden, self.bundle, self.epochs = {}, b"", 0
 
     def prepare(self):
-        """What undisturbed trainings give, and a model to be imported again and again."""
+        """The results of undisturbed training jobs, and a model to import repeatedly."""
         api = self.server.api
         api.upload("base", images.archive(0, 16))
         self.server.wait_devices()
@@ -68,12 +68,12 @@ class World:
             self.golden[seed] = model["sha256"]
         again = api.train(spec(0, "golden-0", self.epochs))
         if again["sha256"] != self.golden[0]:
-            raise Failed("two undisturbed trainings of one spec differ: there is nothing to hold the disturbed ones to")
+            raise Failed("two undisturbed training jobs with the same spec differ: there is nothing to compare the disturbed ones with")
         self.models = [model["id"], again["id"]]
         self.bundle = api.expect("GET", f"/v1/models/{model['id']}/export?format=bundle").body
 
     def insist(self, *request, well=(), **more):
-        """Asks until there is an answer that counts, however often the server goes meanwhile; None when time is up."""
+        """Retries until there is a final response, however often the server is killed meanwhile; None when time is up."""
         api = Api(self.server)
         while not self.over.is_set():
             try:
@@ -98,7 +98,7 @@ class World:
         with self.lock:
             self.unexpected.append(f"{request[0]} {request[1].partition('?')[0]}: {answer} {how}")
 
-    # What clients do, each in a thread of its own until the kills are over.
+    # What clients do, each in its own thread until the kills are over.
 
     def submitter(self, draws):
         number = 0
@@ -116,7 +116,7 @@ class World:
                     self.cancel(draws, answer.json["id"])
 
     def cancel(self, draws, job):
-        """Some at once, some while they run."""
+        """Some immediately, some while they run."""
         self.over.wait(draws.random() * 3)
         answer = self.insist("POST", f"/v1/jobs/{job}/cancel", well=(409,))
         if answer and answer.ok:
@@ -138,7 +138,7 @@ class World:
             number += 1
             if number % 4 == 0:
                 victim = f"set-{draws.randrange(number)}"
-                # One that an earlier try took away already is what was wanted.
+                # 404: an earlier try has already deleted it.
                 if self.insist("DELETE", f"/v1/datasets/{victim}", well=(404,)):
                     self.deleted.add(victim)
             self.over.wait(draws.random() * 0.5)
@@ -179,7 +179,7 @@ class World:
 
 
 class Killer:
-    """Kills, and starts again."""
+    """Kills processes and restarts the server."""
 
     def __init__(self, world, orphans):
         self.world, self.server, self.random, self.orphans = world, world.server, world.random, orphans
@@ -187,7 +187,7 @@ class Killer:
         self.deaths, self.workers = {}, {}
 
     def wait_for_moment(self):
-        """A random moment; every other time one inside a checkpoint, an upload or a publication, where there is one soon."""
+        """A random moment; every other time one inside a checkpoint, an upload or a publication, if there is one soon."""
         if self.random.random() < 0.5:
             time.sleep(self.random.random() * 2.5)
             return self.count("any")
@@ -215,7 +215,7 @@ class Killer:
         began = time.monotonic()
         self.starts.append(self.server.start())
         if running and self.random.random() < 0.5:
-            # Half of the time, because those who are killed while they recover are of interest too.
+            # Half of the time, because kills during recovery are of interest too.
             self.again.append(self.running_again(began, running))
 
     def jobs(self, status):
@@ -225,7 +225,7 @@ class Killer:
             return set()
 
     def running_again(self, began, before):
-        """Seconds from the start until some job runs, or nothing is left of those that ran before."""
+        """Seconds from the start until a job runs, or none of the earlier running jobs is left."""
         while time.monotonic() - began < 120:
             if self.jobs("running") or not before & self.jobs("queued"):
                 break
@@ -233,7 +233,7 @@ class Killer:
         return time.monotonic() - began
 
     def kill_worker(self):
-        """One of those that are there, at a random moment of its life; False where there was none to be killed."""
+        """Kills one of the workers, at a random moment of its life; False if there was none to kill."""
         end = time.monotonic() + 10
         self.wait_for_moment()
         while time.monotonic() < end:
@@ -245,7 +245,7 @@ class Killer:
                 of, attempt = words[-1].split("/")[-2:] if "--run-dir" in words else (work, "1")
                 if not work or work == "devices" or (work != "predict" and self.deaths.get(of, 0) >= DEATHS_OF_ONE):
                     continue
-                # The server's own deaths count as well: an archive is given up at its third reader's.
+                # The server's own deaths count as well: reading an archive is given up at the third death.
                 if work == "ingest" and int(attempt) > DEATHS_OF_ONE:
                     continue
                 if processes.send(one, signal.SIGKILL):
@@ -258,7 +258,7 @@ class Killer:
 
 def run(argv):
     options_ = options.parser(__doc__)
-    options_.add_argument("--kills", type=int, help=f"of the server, and as many of workers; {KILLS} by default")
+    options_.add_argument("--kills", type=int, help=f"of the server, and the same number of workers; {KILLS} by default")
     chosen = options.parse(options_, argv)
     kills = chosen.kills or (SHORT_KILLS if chosen.short else KILLS)
     table = Table(f"kill -9, {kills} of the server and {kills} of workers, seed {chosen.seed}", chosen.slack)
@@ -285,13 +285,13 @@ def run(argv):
         orphans.stop()
         server.stop()
         tell(table, chosen, world, killer, orphans, of_server, of_workers)
-        table.none("jobs and datasets that never came to rest", rested)
+        table.none("unfinished jobs and datasets", rested)
         look(table, world)
     return table.show()
 
 
 def at_rest(server):
-    """Waits until nothing is left to be done; what still is."""
+    """Waits until all work is done; returns what is not."""
     api = server.api
     end = time.monotonic() + AT_REST_SECONDS
     while time.monotonic() < end:
@@ -318,7 +318,7 @@ def tell(table, chosen, world, killer, orphans, of_server, of_workers):
     if killer.again:
         table.within("start to a job running again", killer.again, RUNNING_AGAIN_SECONDS)
     table.none(f"orphans after {ORPHAN_SECONDS * chosen.slack:g} s", orphans.left + late(orphans))
-    table.none("answers that no client expects", sorted(set(world.unexpected)))
+    table.none("unexpected responses", sorted(set(world.unexpected)))
 
 
 def late(orphans):
@@ -326,7 +326,7 @@ def late(orphans):
 
 
 def look(table, world):
-    """What is there against what was acknowledged."""
+    """Compares what exists with what was acknowledged."""
     with Left(world.server.data) as left:
         jobs = {row["name"]: row for row in left.rows("select * from jobs where name like 'job-%'")}
         counts = {name: count for name, count in left.rows("select name, count(*) from jobs group by name")}
@@ -347,8 +347,8 @@ def look(table, world):
             if row["id"] in world.cancelled and row["status"] != "cancelled"
         ]
         lost += alias_lost(left, world)
-        table.none("acknowledged and lost", lost)
-        table.none("jobs with two ends, or a broken stream", left.streams())
+        table.none("acknowledged but lost", lost)
+        table.none("jobs that ended twice, or a broken event stream", left.streams())
         twice = [f"{name} was submitted {count} times" for name, count in counts.items() if count > 1 and name != "golden-0"]
         imported = left.rows("select name, count(*) as made from models where source = 'imported' group by name")
         twice += [f"{row['name']} was imported {row['made']} times" for row in imported if row["made"] > 1]
@@ -358,18 +358,18 @@ def look(table, world):
         table.none("jobs and datasets that failed", failed)
         trained = [row for row in models.values() if row["name"].startswith("job-")]
         seeds = {name: seed for name, (_, seed) in world.jobs.items()}
-        # A job whose acknowledgement was lost in the last moment is known by its spec.
+        # A job whose acknowledgement was lost at the last moment is identified by its spec.
         seed = lambda name: seeds.get(name, json.loads(jobs[name]["spec"])["seed"])  # noqa: E731
         other = [row["name"] for row in trained if row["sha256"] != world.golden[seed(row["name"])]]
-        table.all("trainings with the golden bits", len(trained) - len(other), len(trained), other)
+        table.all("training jobs with the golden bits", len(trained) - len(other), len(trained), other)
         resumed = sum(jobs[row["name"]]["attempt"] > 1 for row in trained)
         table.count("of these, in more than one attempt", resumed)
-        table.none("faults of the database", left.integrity())
-        table.none("rows that name a blob that is not there or not whole", left.dangling())
+        table.none("database integrity errors", left.integrity())
+        table.none("rows that name a missing or damaged blob", left.dangling())
 
 
 def alias_lost(left, world):
-    """The alias names what was acknowledged last, or what was asked for after that and had no answer."""
+    """The alias names the last acknowledged model, or one that was requested after that without a response."""
     acknowledged = [place for place, (_, told) in enumerate(world.alias) if told]
     if not acknowledged:
         return []

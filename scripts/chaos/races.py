@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Cancelling while jobs finish and workers are killed: hundreds of tiny jobs, and each has exactly one end.
+"""Cancelling while jobs finish and workers are killed: hundreds of tiny jobs, each of which ends exactly once.
 
-Half of the jobs are cancelled at a moment drawn around the end that an undisturbed one has, some twice at once; meanwhile workers are
-killed. A cancel that was accepted ends in `cancelled`, one that was refused met a job that had ended.
+Half of the jobs are cancelled at a random moment around the time when an undisturbed one ends, some twice at once; meanwhile workers are
+killed. A job whose cancel was accepted ends as `cancelled`; a cancel is refused only if the job had already ended.
 
     python3 -B scripts/chaos/races.py --seed 1 --jobs 300
 """
@@ -70,7 +70,7 @@ class Race:
             self.fault(f"{job} is {ended['status']} after two minutes")
 
     def until_claimed(self, job):
-        """Its turn comes when those before it have ended."""
+        """Waits until it is this job's turn."""
         end = time.monotonic() + 120
         while self.api.get(f"/v1/jobs/{job}")["status"] == "queued" and time.monotonic() < end:
             time.sleep(0.02)
@@ -83,7 +83,7 @@ class Race:
             elif answer.status == 409:
                 self.refused.add(job)
             else:
-                self.faults.append(f"a cancel is answered with {answer}")
+                self.faults.append(f"a cancel got {answer}")
 
     def kill(self, job):
         for one in self.server.children():
@@ -132,15 +132,15 @@ def look(table, race, jobs):
         table.count("cancels refused, because the job had ended", len(race.refused - race.accepted))
         table.count("workers killed", race.killed)
         table.rows.append(("ends", ", ".join(f"{status} {count}" for status, count in by_status.items()), "", ""))
-        table.all("jobs with an end", sum(by_status.values()), jobs)
+        table.all("jobs that ended", sum(by_status.values()), jobs)
         other = [f"{row['id']} is {row['status']}" for row in rows if row["id"] in race.accepted and row["status"] != "cancelled"]
         table.none("accepted cancels that did not end in `cancelled`", other)
         uncalled = [row["id"] for row in rows if row["status"] == "cancelled" and row["id"] not in race.accepted]
-        table.none("jobs cancelled that nobody cancelled", uncalled)
-        table.none("streams without exactly one end", left.streams())
-        table.none("models too many or too few", left.models())
-        table.none("failed otherwise", race.faults)
-        table.none("faults of the database", left.integrity())
+        table.none("jobs cancelled without a request", uncalled)
+        table.none("event streams without exactly one end", left.streams())
+        table.none("duplicate or missing models", left.models())
+        table.none("other failures", race.faults)
+        table.none("database integrity errors", left.integrity())
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""An hour of everything at once: memory, descriptors and threads of the server stay where they were after the first minutes.
+"""An hour of everything at once: the server's memory, file descriptors and threads do not grow after the first minutes.
 
-Uploads, jobs, predictions, event streams, exports, thumbnails, aliases, refused requests and deletions, from loopback, while what the
-process holds is read from /proc every few seconds.
+Uploads, jobs, predictions, event streams, exports, thumbnails, aliases, refused requests and deletions, from loopback, while the process is
+measured in /proc every few seconds.
 
     python3 -B scripts/chaos/soak.py --minutes 60
 """
@@ -23,28 +23,28 @@ MINUTES, SHORT_SECONDS = 60, 15
 WARM_MINUTES = 5
 SAMPLE_SECONDS = 5
 KEPT = 12
-# Threads for files end when they had nothing to do for 10 s.
+# Threads of the file I/O pool end after 10 s without work.
 REST_SECONDS = 15
 MORE_DESCRIPTORS, MORE_THREADS = 2, 1
 MB = 1e6
-# What a client sends that should not be.
+# Requests that must be refused.
 REFUSED = [
     ("POST", "/v1/jobs", b'{"dataset":', {"content-type": "application/json"}),
     ("POST", "/v1/jobs", b'{"dataset":"base","epochs":-1}', {"content-type": "application/json"}),
     ("POST", "/v1/jobs", b'{"dataset":"nothing"}', {"content-type": "application/json"}),
-    ("PUT", "/v1/datasets?name=wrong", b"this is no archive", {}),
-    ("PUT", "/v1/models?name=wrong", b"this is no model", {}),
+    ("PUT", "/v1/datasets?name=wrong", b"this is not an archive", {}),
+    ("PUT", "/v1/models?name=wrong", b"this is not a model", {}),
     ("GET", "/v1/nothing", None, {}),
     ("GET", "/v1/jobs/job_00000000000000000000000000000000", None, {}),
     ("PATCH", "/v1/jobs", None, {}),
     ("GET", "/v1/models?limit=1000", None, {}),
-    ("POST", "/v1/models/first/predict", b"this is no image", {}),
+    ("POST", "/v1/models/first/predict", b"this is not an image", {}),
     ("GET", "/healthz", None, {"host": "elsewhere.example"}),
 ]
 
 
 class Load:
-    """Threads that each do one thing again and again until `stop`."""
+    """Threads that each repeat one action until `stop`."""
 
     def __init__(self, server, chosen):
         self.server, self.chosen, self.api = server, chosen, Api(server)
@@ -85,7 +85,7 @@ class Load:
             number += 1
 
     def at_rest(self, began):
-        """What the server holds while nothing is asked of it: what belongs to requests under way is not counted."""
+        """The server's resources while it is idle, so that requests in progress are not counted."""
         self.going.clear()
         end = time.monotonic() + 300
         while self.busy and time.monotonic() < end:
@@ -109,7 +109,7 @@ class Load:
             answer = connection.getresponse()
             answer.read()
             if answer.status not in (200, 429):
-                raise Failed(f"a prediction is answered with {answer.status}")
+                raise Failed(f"a prediction got {answer.status}")
             self.over.wait(0.02)
         connection.close()
 
@@ -136,7 +136,7 @@ class Load:
             self.api.expect("DELETE", f"/v1/models/{model}")
 
     def follow(self, job):
-        """The stream of a job from its beginning to its end."""
+        """Reads the event stream of a job from beginning to end."""
         connection = http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=120)
         connection.request("GET", f"/v1/jobs/{job}/events", headers={"accept": "text/event-stream"})
         stream = connection.getresponse()
@@ -178,7 +178,7 @@ def spec(name, epochs):
 
 
 class Sample:
-    """What the server's process holds at one moment."""
+    """The resources of the server's process at one moment."""
 
     def __init__(self, pid, began):
         self.minute = (time.monotonic() - began) / 60
@@ -252,13 +252,13 @@ def sample(server, began, minutes, to):
 
 
 def tell(table, load, samples, resting):
-    table.count("requests and what belongs to them, by kind", sum(load.done.values()))
+    table.count("operations, by kind", sum(load.done.values()))
     table.rows.append(("", ", ".join(f"{name} {count}" for name, count in sorted(load.done.items())), "", ""))
-    table.none("what failed", load.faults)
+    table.none("failures", load.faults)
     warm = [one for one in samples if one.minute >= WARM_MINUTES] if resting else []
     measures = {
         "resident memory, MB": lambda one: one.resident / MB,
-        "of it its own, no file's, MB": lambda one: one.anonymous / MB,
+        "of that anonymous, MB": lambda one: one.anonymous / MB,
         "descriptors": lambda one: one.descriptors,
         "threads": lambda one: one.threads,
     }
@@ -266,13 +266,13 @@ def tell(table, load, samples, resting):
         seen = [value(one) for one in warm or samples]
         table.note(f"{name}: first, median, highest, last", (seen[0], statistics.median(seen), max(seen), seen[-1]), "")
     if not resting:
-        table.row(f"samples (growth is judged in more than {2 * WARM_MINUTES} minutes)", str(len(samples)), "> 0", bool(samples))
+        table.row(f"samples (growth is checked in runs longer than {2 * WARM_MINUTES} minutes)", str(len(samples)), "> 0", bool(samples))
         return
     for name in list(measures)[:2]:
-        table.at_most(f"{name.partition(',')[0]}: grows in 10 minutes by", 100 * slope(warm, measures[name]), 1, "%")
+        table.at_most(f"{name.partition(',')[0]}: growth in 10 minutes", 100 * slope(warm, measures[name]), 1, "%")
     before, after = resting
-    table.at_most("descriptors at rest, more than after the first minutes", after.descriptors - before.descriptors, MORE_DESCRIPTORS, "")
-    table.at_most("threads at rest, more than after the first minutes", after.threads - before.threads, MORE_THREADS, "")
+    table.at_most("file descriptors at rest, increase since the first minutes", after.descriptors - before.descriptors, MORE_DESCRIPTORS, "")
+    table.at_most("threads at rest, increase since the first minutes", after.threads - before.threads, MORE_THREADS, "")
 
 
 if __name__ == "__main__":

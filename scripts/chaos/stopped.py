@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Processes that are stopped and not dead (SIGSTOP): a worker whose server dies meanwhile, a worker that is cancelled, the server itself.
+"""Processes that are stopped but not dead (SIGSTOP): a worker whose server is killed meanwhile, a worker whose job is cancelled, the server.
 
     python3 -B scripts/chaos/stopped.py --rounds 10
 """
@@ -27,7 +27,7 @@ def spec(name):
 
 
 def trainer(server, job):
-    """The worker of a job, once it is there and has told of its first epoch."""
+    """The worker of a job, once it has reported its first epoch."""
     api = Api(server)
     until("an epoch", lambda: (api.get(f"/v1/jobs/{job}")["progress"] or {}).get("epoch", 0) >= 2, 120)
     ones = [one for one in server.children() if any(job in word for word in processes.command(one[0]))]
@@ -42,7 +42,7 @@ class Times:
 
 
 def stop_worker_kill_server(server, chosen, times, golden):
-    """Its server dies while it is stopped; the next one must be rid of it before it starts the job again."""
+    """The server is killed while the worker is stopped; the next one must get rid of it before it starts the job again."""
     job = server.api.expect("POST", "/v1/jobs", spec("stopped")).json["id"]
     worker = trainer(server, job)
     processes.send(worker, signal.SIGSTOP)
@@ -57,7 +57,7 @@ def stop_worker_kill_server(server, chosen, times, golden):
             break
         time.sleep(0.01)
     if processes.alive(worker):
-        # What would have woken it: it must not go on beside the other one.
+        # Wake it up: it must not run beside the other one.
         processes.send(worker, signal.SIGCONT)
         while processes.alive(worker) and time.monotonic() - began < limit:
             time.sleep(0.01)
@@ -78,12 +78,12 @@ def cancel_stopped_worker(server, times):
     ended = server.api.finished(job, 60)
     times.cancelled.append(time.monotonic() - began)
     if ended["status"] != "cancelled" or processes.alive(worker):
-        times.lost.append(f"{job} is {ended['status']}, its worker {'lives' if processes.alive(worker) else 'is gone'}")
+        times.lost.append(f"{job} is {ended['status']}, its worker {'is alive' if processes.alive(worker) else 'is gone'}")
     processes.send(worker, signal.SIGKILL)
 
 
 def stop_server(server, times, golden, number, seconds):
-    """Clients wait meanwhile; what it had acknowledged and what it is asked for afterwards is there."""
+    """Clients wait meanwhile; everything acknowledged before and requested afterwards exists."""
     job = server.api.expect("POST", "/v1/jobs", spec("through")).json["id"]
     trainer(server, job)
     told = []
@@ -106,7 +106,7 @@ def stop_server(server, times, golden, number, seconds):
     times.back.append(time.monotonic() - began)
     client.join()
     if told != [201]:
-        times.lost.append(f"an upload to a stopped server came to {told}")
+        times.lost.append(f"an upload to a stopped server gave {told}")
     ended = server.api.finished(job)
     if ended["status"] != "succeeded" or ended["attempt"] != 1:
         times.lost.append(f"{job} is {ended['status']} after {ended['attempt']} attempts: {ended['error']}")
@@ -136,11 +136,11 @@ def run(argv):
         table.none("two workers of one job at once", times.both)
         table.within("cancel of a stopped worker", times.cancelled, CANCEL_SECONDS)
         table.within(f"ready again after the server was stopped for {stopped} s", times.back, 5)
-        table.none("lost or ended otherwise", times.lost)
-        table.all("trainings with the golden bits", sum(times.bits), len(times.bits))
+        table.none("lost or ended differently", times.lost)
+        table.all("training jobs with the golden bits", sum(times.bits), len(times.bits))
         with Left(server.data) as left:
-            table.none("jobs with two ends, or a broken stream", left.streams())
-            table.none("faults of the database", left.integrity())
+            table.none("jobs that ended twice, or a broken event stream", left.streams())
+            table.none("database integrity errors", left.integrity())
     return table.show()
 
 

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Thirty-two writers while somebody else holds the database's lock, for a time that is waited for and for one that is not.
+"""Thirty-two writers while another process holds the database's lock, for a time that the server waits and for a longer one.
 
-3 s: everybody waits and nobody is told of it. 12 s: some are told 503 with `Retry-After`, and all is well once the lock is gone. Nobody
-is ever told 500. A foreign reader that keeps the log from being taken over makes it grow; it is short again once the reader is gone.
+3 s: all requests wait and succeed. 12 s: some get 503 with `Retry-After`, and all is well once the lock is released. None ever gets 500.
+Another process's reader that blocks checkpoints of the write-ahead log makes it grow; it shrinks again once the reader is gone.
 
     python3 -B scripts/chaos/writers.py --seed 1
 """
@@ -22,13 +22,13 @@ WRITERS = 32
 SHORT_LOCK_SECONDS, LONG_LOCK_SECONDS = 3, 12
 HEALED_SECONDS = 5
 LOG_LIMIT = 64 << 20
-# What the log has to grow to before the reader leaves, so that it is shown to shrink again.
+# The size that the log must reach before the reader ends, to show that it shrinks again.
 LOG_GROWS_TO = 80 << 20
 GROWING_SECONDS = 120
 
 
 class Writers:
-    """Threads that each write again and again, and every answer with the moment of its request."""
+    """Threads that write repeatedly, and every response with the time of its request."""
 
     def __init__(self, server, model, text=64):
         self.api, self.model, self.text = Api(server), model, text
@@ -63,7 +63,7 @@ class Writers:
 
 
 def locked(server, seconds):
-    """Holds the write lock from another process's point of view: a connection of Python's own SQLite."""
+    """Holds the write lock as another process would: through a connection of Python's own SQLite."""
     other = sqlite3.connect(server.data / "finetuned.db", isolation_level=None, timeout=30)
     other.execute("begin immediate")
     time.sleep(seconds)
@@ -82,7 +82,7 @@ def beside_a_lock(server, model, seconds, afterwards):
 
 
 def beside_a_reader(server, model):
-    """The log's size at its largest, and once a reader that kept it from being taken over is gone."""
+    """The log's largest size, and its size once the reader that blocked checkpoints is gone."""
     log = server.data / "finetuned.db-wal"
     reader = sqlite3.connect(f"file:{server.data / 'finetuned.db'}?mode=ro", uri=True, isolation_level=None)
     reader.execute("begin")
@@ -102,7 +102,7 @@ def beside_a_reader(server, model):
 
 def run(argv):
     chosen = options.parse(options.parser(__doc__), argv)
-    table = Table(f"{WRITERS} writers beside a foreign lock", chosen.slack)
+    table = Table(f"{WRITERS} writers beside another process's lock", chosen.slack)
     with options.scratch(chosen) as folder, Server(chosen, folder) as server:
         server.start()
         server.api.upload("base", images.archive(0, 8))
@@ -118,25 +118,25 @@ def run(argv):
         answers, released = beside_a_lock(server, model, LONG_LOCK_SECONDS, afterwards)
         refused = [one for one in answers if one[2] == 503]
         table.count(f"writes beside a lock of {LONG_LOCK_SECONDS} s", len(answers))
-        table.count("of these, told to come back", len(refused))
-        table.none("told to come back without Retry-After", [one[4] for one in refused if not one[3]])
+        table.count("of these, asked to retry", len(refused))
+        table.none("asked to retry without Retry-After", [one[4] for one in refused if not one[3]])
         table.none("answered with anything else", [one[4] for one in answers if one[2] not in (200, 503)])
         last_refusal = max((began + seconds - released for began, seconds, *_ in refused), default=0.0)
-        table.within("the last refusal after the lock was gone", [max(0.0, last_refusal)], HEALED_SECONDS)
+        table.within("the last refusal after the lock was released", [max(0.0, last_refusal)], HEALED_SECONDS)
         healed = [one for one in answers if one[2] == 200 and one[0] > released]
-        table.all("writes after that which were done", len(healed), len([one for one in answers if one[0] > released]))
+        table.all("later writes that succeeded", len(healed), len([one for one in answers if one[0] > released]))
 
         if chosen.short:
             log = server.data / "finetuned.db-wal"
             table.at_most("the log", log.stat().st_size / (1 << 20), LOG_LIMIT >> 20, "MiB")
         else:
             answers, peak, after = beside_a_reader(server, model)
-            table.none("writes beside a foreign reader, not done", [one[4] for one in answers if one[2] != 200])
-            table.note("the log at its largest, while a reader kept it", peak / (1 << 20), "MiB")
+            table.none("writes beside another process's reader, not done", [one[4] for one in answers if one[2] != 200])
+            table.note("the log at its largest, while a reader blocked it", peak / (1 << 20), "MiB")
             table.at_most("the log once the reader was gone", after / (1 << 20), LOG_LIMIT >> 20, "MiB")
         server.stop()
         with Left(server.data) as left:
-            table.none("faults of the database", left.integrity())
+            table.none("database integrity errors", left.integrity())
     return table.show()
 
 

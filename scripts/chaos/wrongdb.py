@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""A database that does not belong to the blobs beside it: missing, empty, older, newer, of another directory.
+"""A database that does not belong to the blobs beside it: missing, empty, older, newer, from another directory.
 
-The server refuses to start, in one line that says what happened, and touches no blob. With the right database back it goes on as before.
+The server refuses to start, in one line that says what happened, and touches no blob. With the right database restored, everything works as before.
 
     python3 -B scripts/chaos/wrongdb.py
 """
@@ -22,7 +22,7 @@ A_MIGRATION_TO_COME = 20_990_101
 
 
 def fill(chosen, folder, data_dir, first, count):
-    """A data directory with so many more datasets in it, its server stopped."""
+    """Adds this many datasets to a data directory, and stops its server."""
     with Server(chosen, folder, data_dir=data_dir) as server:
         server.start()
         for number in range(first, first + count):
@@ -31,7 +31,7 @@ def fill(chosen, folder, data_dir, first, count):
 
 
 class Database:
-    """The database of a stopped server, and what may stand in its place."""
+    """The database of a stopped server, and ways to replace it."""
 
     def __init__(self, data):
         self.data = data
@@ -60,7 +60,7 @@ class Database:
 
 def run(argv):
     chosen = options.parse(options.parser(__doc__), argv)
-    table = Table("A database that does not fit the blobs", chosen.slack)
+    table = Table("A database that does not match the blobs", chosen.slack)
     with options.scratch(chosen) as folder:
         whole, early, other = folder / "whole", folder / "early", folder / "other"
         fill(chosen, folder, whole, 0, EARLY)
@@ -72,10 +72,10 @@ def run(argv):
             "empty": Database.empty,
             "older": lambda database: database.replace(early),
             "newer": Database.age,
-            "of another directory": lambda database: database.replace(other),
+            "from another directory": lambda database: database.replace(other),
         }
         for number, (name, make_wrong) in enumerate(wrong.items()):
-            # A directory of its own for each: what one try deletes must not hide what the next one would.
+            # A separate directory for each: files deleted in one try must not hide deletions in the next.
             data = folder / f"data-{number}"
             shutil.copytree(whole, data)
             make_wrong(Database(data))
@@ -92,7 +92,7 @@ def refuse(table, chosen, folder, data, name):
     lines = [line for line in said.splitlines() if line.startswith("finetuned: ")]
     clear = len(lines) == 1 and len(lines[0]) <= LONGEST_LINE and "panicked" not in said
     table.row(f"{name}: refused, with status", str(status), "not 0", status not in (None, 0))
-    table.row(f"{name}: lines that say why", str(len(lines)), "1", clear)
+    table.row(f"{name}: lines with the reason", str(len(lines)), "1", clear)
     for line in lines:
         print(f"  {name}: {line}", flush=True)
     table.row(f"{name}: blobs removed", f"{len(removed)} of {len(before)}", "0", not removed)
@@ -104,7 +104,7 @@ def go_on(table, chosen, folder, data, name):
         ready = [one for one in server.api.every("/v1/datasets") if one["status"] == "ready"]
         whole = [one for one in ready if server.api.ask("GET", f"/v1/datasets/{one['name']}/archive").ok]
         server.stop()
-    table.all(f"{name}: datasets whole, with the right one back", len(whole), DATASETS)
+    table.all(f"{name}: datasets intact, with the right one restored", len(whole), DATASETS)
 
 
 if __name__ == "__main__":

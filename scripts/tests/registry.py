@@ -1,6 +1,6 @@
-"""A package registry on loopback for the tests of what the scripts fetch: an index as pip reads it, and files with ranges.
+"""A package registry on loopback for tests of fetching: an index as pip reads it, and files with ranges.
 
-What it is asked for is in `requests`; what it does wrong is set by the test on the instance.
+The requests that it received are in `requests`; a test sets the faults on the instance.
 """
 
 import http.server
@@ -18,9 +18,9 @@ class Registry:
         self.requests = []  # (path, Range header or None) of every file asked for
         self.ranges = True
         self.turn_away = ""  # a program whose User-Agent starts with this gets 403 for files
-        self.stop_after = None  # bytes of a file's answer after which it hangs until released
+        self.stop_after = None  # bytes of a file's response after which it hangs until released
         self.stopped, self.release = threading.Event(), threading.Event()
-        self.drop_after = []  # bytes after which an answer's connection is cut, one entry for each answer in turn
+        self.drop_after = []  # bytes after which a response's connection is cut, one entry for each response in turn
         registry = self
 
         class Handler(RegistryHandler):
@@ -46,7 +46,7 @@ class Registry:
 
 
     def environment(self, cache):
-        """This process's environment, with `cache` as the user's cache and pip set to this registry and nothing else."""
+        """This process's environment, with `cache` as the user's cache and pip configured for this registry only."""
         inherited = {
             name: value
             for name, value in os.environ.items()

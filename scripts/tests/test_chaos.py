@@ -1,4 +1,4 @@
-"""What the scenarios of `scripts/chaos` judge by must be able to say no: traces out of order, a database with faults, a slope."""
+"""The checks of the scenarios in `scripts/chaos` must be able to fail: traces out of order, a faulty database, a slope."""
 
 import sqlite3
 import sys

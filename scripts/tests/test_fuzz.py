@@ -1,4 +1,4 @@
-"""scripts/fuzz: its targets are those of fuzz/Cargo.toml, and the seeds of each are whole."""
+"""scripts/fuzz: its targets are those of fuzz/Cargo.toml, and the seeds of each are intact."""
 
 import importlib.machinery
 import importlib.util
@@ -9,7 +9,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 BEGINNINGS = (b"PK\x03\x04", b"\x1f\x8b", b"ants/", b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"BM", b"II\x2a\0", b"RIFF")
-# Where the magic of tar lies, in the header of a first entry with another name.
+# The offset of tar's magic in the header of the first entry.
 USTAR = slice(257, 262)
 
 

@@ -1,6 +1,6 @@
 """`scripts/libtorch` against a registry on loopback and wheels of a few kilobytes.
 
-Each test copies the scripts into a clone of its own, with its own list of pins and its own cache, and runs them as a person
+Each test copies the scripts into a clone of its own, with its own list of pins and its own cache, and runs them as a user
 would. Nothing outside the test's folder is touched.
 """
 
@@ -33,7 +33,7 @@ BOUND_SECONDS = 60
 
 
 def tiny_wheels():
-    """The three wheels of the CPU layout, with what is to be taken and what is to be left."""
+    """The three wheels of the CPU layout, with files to take and files to skip."""
     torch = {
         HEADER: b"// torch\n",
         "torch/include/ATen/ATen.h": b"// ATen\n",
@@ -56,7 +56,7 @@ def tiny_wheels():
 
 
 def one_wheel():
-    """The same members in one wheel, for tests that are not about their number: each wheel costs pip a second."""
+    """The same members in one wheel, for tests that do not depend on their number: each wheel costs pip a second."""
     members = {}
     for body in tiny_wheels().values():
         members.update(members_of(body))
@@ -90,7 +90,7 @@ class Scene(unittest.TestCase):
         return clone
 
     def bring_wheels(self):
-        """Puts the wheels where a fetch would have left them, for tests that are not about fetching."""
+        """Puts the wheels where a fetch would put them, for tests that are not about fetching."""
         downloads = self.shelf / "downloads"
         downloads.mkdir(parents=True, exist_ok=True)
         for name, body in self.registry.files.items():
@@ -107,7 +107,7 @@ class Scene(unittest.TestCase):
         return process.returncode, said
 
     def wait_until(self, happened, process):
-        """Looks whenever the process has had a moment, until it ends or the bound is reached."""
+        """Polls until the condition holds; fails if the process ends or the time is up."""
         end = time.monotonic() + BOUND_SECONDS
         while not happened():
             self.assertLess(time.monotonic(), end)
@@ -168,7 +168,7 @@ class Fetching(Scene):
         self.succeed()
         self.assertEqual(os.lstat(self.clone / ".libtorch").st_mtime_ns, made)
 
-    def test_a_killed_fetch_is_gone_on_with_and_never_passes_for_whole(self):
+    def test_a_killed_fetch_resumes_and_is_never_taken_for_complete(self):
         self.registry.stop_after = 100_000
         process = self.start()
         self.assertTrue(self.registry.stopped.wait(BOUND_SECONDS))
@@ -186,22 +186,22 @@ class Fetching(Scene):
         self.assert_whole()
         self.assertEqual(self.registry.asked_for(TORCH), [f"bytes={have}-"])
 
-    def test_a_broken_connection_is_gone_on_with(self):
+    def test_a_broken_connection_resumes(self):
         self.registry.drop_after = [100_000]
         said = self.succeed()
         self.assert_whole()
         first, second = self.registry.asked_for(TORCH)
         self.assertIsNone(first)
         self.assertRegex(second, r"^bytes=[1-9]\d*-$")
-        self.assertIn("going on from there", said)
+        self.assertIn("resuming from there", said)
 
-    def test_a_server_without_ranges_is_fetched_from_anew(self):
+    def test_a_server_without_ranges_is_fetched_from_the_start(self):
         self.registry.ranges = False
         self.registry.drop_after = [100_000]
         self.succeed()
         self.assert_whole()
 
-    def test_a_damaged_part_is_thrown_away_and_fetched_again(self):
+    def test_a_damaged_partial_file_is_discarded_and_fetched_again(self):
         downloads = self.shelf / "downloads"
         downloads.mkdir(parents=True)
         (downloads / (TORCH + ".part")).write_bytes(b"x" * 1000)
@@ -297,7 +297,7 @@ class Choosing(Scene):
         self.assertFalse((layout / "torch/lib/libtorch_python.so").exists())
         self.assertFalse((layout / "nvidia/cu13/lib/libcudart_static.a").exists())
 
-    def test_the_layout_follows_the_wish_and_then_the_driver(self):
+    def test_the_layout_follows_the_request_and_then_the_driver(self):
         script = load_script()
         chosen = lambda asked, driver: script.choose(asked, driver).name
         self.assertEqual(chosen("", None), "cpu")
@@ -356,10 +356,10 @@ class OwnLibtorch(Scene):
         (own / "lib/libtorch_cpu.so").unlink()
         self.assertIn("lacks lib/libtorch_cpu.so", self.refuse(LIBTORCH=str(own)))
 
-    def test_a_folder_that_is_no_libtorch_is_refused(self):
-        self.assertIn("is no libtorch", self.refuse(LIBTORCH=str(self.folder)))
+    def test_a_folder_that_is_not_a_libtorch_is_refused(self):
+        self.assertIn("is not a libtorch", self.refuse(LIBTORCH=str(self.folder)))
 
-    def test_the_link_itself_is_no_wish(self):
+    def test_the_link_itself_is_not_a_request(self):
         self.bring_wheels()
         self.succeed(LIBTORCH=str(self.clone / ".libtorch"))
         self.assert_whole()
@@ -382,7 +382,7 @@ class Pins(unittest.TestCase):
 
 
 def members_of(body):
-    """The files in a wheel (name to bytes), without what describes the wheel itself."""
+    """The files in a wheel (name to bytes), without its metadata."""
     with zipfile.ZipFile(io.BytesIO(body)) as archive:
         return {name: archive.read(name) for name in archive.namelist() if ".dist-info/" not in name}
 

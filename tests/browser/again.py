@@ -89,7 +89,7 @@ def the_new_job_is_the_old_one_again(visit, spec):
 def a_search_becomes_a_training(visit, search):
     source = submitted(visit, search)
     open_form(visit, source, "Train with these settings")
-    expect(visit.page.get_by_text("is no part of a training")).to_be_visible()
+    expect(visit.page.get_by_text("does not apply to training")).to_be_visible()
     expected = {name: value for name, value in source["spec"].items() if name != "lr_find"}
     same(visit, started(visit), {**expected, "kind": "train"}, "the training of a search")
 
@@ -129,8 +129,8 @@ def what_does_not_fit_any_more_is_told_beside_it(visit):
     open_form(visit, source)
     page = visit.page
     page.get_by_label("Architecture", exact=True).select_option("resnet20")
-    expect(page.get_by_label("Layers that do not learn", exact=True)).to_have_value("until:layer4")
-    expect(page.get_by_label("Starting weights", exact=True)).to_have_value("imagenet")
+    expect(page.get_by_label("Frozen layers", exact=True)).to_have_value("until:layer4")
+    expect(page.get_by_label("Base weights", exact=True)).to_have_value("imagenet")
     visit.watch.refusals_expected.add((422, "/v1/jobs"))
     visit.test_id("start-job").click()
     expect(visit.test_id("error-freeze")).to_contain_text("resnet20")

@@ -94,7 +94,7 @@ class Visit:
         (page or self.page).goto(f"{self.options.base_url}/#/{route}")
 
     def shoot(self, name):
-        """Nothing may have gone wrong so far; a picture where pictures are wanted, wide and narrow."""
+        """Nothing may have gone wrong so far; takes screenshots, wide and narrow, if they are wanted."""
         self.watch.check(self.page, name)
         wide = self.page.viewport_size
         for width in (wide["width"], 400):
@@ -140,7 +140,7 @@ def play(description, script):
     parser = argparse.ArgumentParser(description=description.splitlines()[0])
     parser.add_argument("base_url", metavar="BASE_URL", type=lambda url: url.rstrip("/"))
     parser.add_argument("archives", metavar="ARCHIVE", nargs="*", help="archives of images in class folders")
-    parser.add_argument("--screenshots", metavar="DIR", help="keep pictures of every stage")
+    parser.add_argument("--screenshots", metavar="DIR", help="keep screenshots of every stage")
     options = parser.parse_args()
     if options.screenshots:
         Path(options.screenshots).mkdir(parents=True, exist_ok=True)

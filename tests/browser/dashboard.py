@@ -48,12 +48,12 @@ class Session:
         wide = self.page.viewport_size
         self.page.set_viewport_size({"width": 400, "height": 860})
         overflow = self.page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
-        self.picture(f"{name}-narrow")
+        self.screenshot(f"{name}-narrow")
         self.page.set_viewport_size(wide)
-        self.picture(name)
+        self.screenshot(name)
         if self.options.screenshots:
             self.page.emulate_media(color_scheme="dark")
-            self.picture(f"{name}-dark")
+            self.screenshot(f"{name}-dark")
             self.page.emulate_media(color_scheme="light")
         require(overflow <= 0, f"{name}: {overflow} pixels stick out of a 400 pixel window")
         nameless = self.page.evaluate(
@@ -65,7 +65,7 @@ class Session:
         require(not nameless, f"{name}: controls without a name: {nameless}")
         print(f"ok: {name}", flush=True)
 
-    def picture(self, name):
+    def screenshot(self, name):
         if self.options.screenshots:
             self.shots += 1
             path = Path(self.options.screenshots) / f"{self.shots:02}-{name}.png"
@@ -74,7 +74,7 @@ class Session:
     def run(self):
         self.open()
         self.upload()
-        self.an_image_is_labelled_anew()
+        self.an_image_is_relabelled()
         self.fields_that_are_wrong_are_named()
         self.preview_shows_what_training_sees()
         first = self.start_job(self.name, epochs=self.options.epochs)
@@ -143,7 +143,7 @@ class Session:
         require(self.test_id("classes").get_by_role("listitem").count() >= 2, "fewer than two classes are shown")
         self.shoot("dataset-ready")
 
-    def an_image_is_labelled_anew(self):
+    def an_image_is_relabelled(self):
         grid = self.test_id("images")
         expect(grid.get_by_role("img").first).to_be_visible()
         drawn = "() => [...document.querySelectorAll('.thumbnails img')].slice(0, 8).every((each) => each.naturalWidth > 0)"
@@ -160,7 +160,7 @@ class Session:
             expect(self.test_id("versions").get_by_role("listitem")).to_have_count(version)
             expect(label).to_have_text(name)
         require(self.test_id("classes").get_by_role("listitem").count() >= 2, "a class is missing")
-        self.shoot("labelled-anew")
+        self.shoot("relabelled")
 
     def fields_that_are_wrong_are_named(self):
         self.test_id("train").click()
@@ -177,8 +177,8 @@ class Session:
 
     def a_network_brings_its_own_choices(self):
         network = self.page.get_by_label("Architecture", exact=True)
-        layers = self.page.get_by_label("Layers that do not learn", exact=True)
-        weights = self.page.get_by_label("Starting weights", exact=True)
+        layers = self.page.get_by_label("Frozen layers", exact=True)
+        weights = self.page.get_by_label("Base weights", exact=True)
         for name, last, usual in (("resnet20", "until:layer3", "none"), ("resnet18", "until:layer4", "imagenet")):
             network.select_option(name)
             expect(layers.locator("option").last).to_have_attribute("value", last)
@@ -207,7 +207,7 @@ class Session:
     def fill_form(self, name, epochs, lr="0.01"):
         page = self.page
         page.get_by_label("Model name", exact=True).fill(name)
-        weights = page.get_by_label("Starting weights", exact=True)
+        weights = page.get_by_label("Base weights", exact=True)
         if self.options.weights in ("none", "imagenet"):
             weights.select_option(self.options.weights)
         else:
@@ -389,9 +389,9 @@ def read_options():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("base_url", metavar="BASE_URL", type=lambda url: url.rstrip("/"))
     parser.add_argument("archive", metavar="ARCHIVE", help="zip, tar or tar.gz of images in class folders")
-    parser.add_argument("image", metavar="IMAGE", help="a picture to classify in the end")
-    parser.add_argument("--screenshots", metavar="DIR", help="keep pictures of every stage, wide, narrow and dark")
-    parser.add_argument("--weights", default="none", help="starting weights of the jobs (default: none)")
+    parser.add_argument("image", metavar="IMAGE", help="an image to classify at the end")
+    parser.add_argument("--screenshots", metavar="DIR", help="keep screenshots of every stage, wide, narrow and dark")
+    parser.add_argument("--weights", default="none", help="base weights of the jobs (default: none)")
     parser.add_argument("--image-size", type=int, default=64)
     parser.add_argument("--epochs", type=int, default=3)
     return parser.parse_args()
@@ -412,7 +412,7 @@ def main():
         except (Failed, AssertionError, BrowserError) as failure:
             print(f"FAILED at {page.url}: {failure}", file=sys.stderr)
             print(f"The browser complained: {session.watch.complaints or 'of nothing'}", file=sys.stderr)
-            session.picture("failed")
+            session.screenshot("failed")
             return 1
         finally:
             browser.close()

@@ -1,1 +1,1 @@
-"""What the scenarios of `scripts/chaos` share: a server that may be killed, clients that insist, images, and a look at what is left."""
+"""What the scenarios of `scripts/chaos` share: a server that may be killed, clients that retry, images, and checks of the data that remains."""

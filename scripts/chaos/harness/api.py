@@ -1,4 +1,4 @@
-"""Requests to a server that may be gone at any moment and come back on another port."""
+"""Requests to a server that may disappear at any moment and return on another port."""
 
 import http.client
 import json
@@ -9,7 +9,7 @@ BROKEN = (OSError, http.client.HTTPException)
 
 
 class Failed(Exception):
-    """An answer that a scenario did not expect."""
+    """An unexpected response."""
 
 
 @dataclass
@@ -32,13 +32,13 @@ class Answer:
 
 
 class Api:
-    """Asks whatever server listens on `where.port` now; every request has a connection of its own."""
+    """Sends requests to the server that listens on `where.port` now; every request has its own connection."""
 
     def __init__(self, where):
         self.where = where
 
     def ask(self, method, path, body=None, headers=None, timeout=60):
-        """The answer, whatever it is. Raises one of `BROKEN` where there is none."""
+        """The response, whatever it is. Raises one of `BROKEN` if there is none."""
         headers = dict(headers or {})
         if isinstance(body, (dict, list)):
             body = json.dumps(body).encode()
@@ -55,14 +55,14 @@ class Api:
         return Answer(answer.status, lower, text, time.monotonic() - began)
 
     def expect(self, *request, **more):
-        """The answer, which must be a success."""
+        """The response, which must be a success."""
         answer = self.ask(*request, **more)
         if not answer.ok:
             raise Failed(f"{request[0]} {request[1]}: {answer}")
         return answer
 
     def get(self, path):
-        """The JSON at an address."""
+        """The JSON at a path."""
         return self.expect("GET", path).json
 
     def every(self, path):
@@ -76,7 +76,7 @@ class Api:
             after = f"&after={page['data'][-1]['id']}"
 
     def upload(self, name, archive):
-        """A dataset, once it is read."""
+        """Uploads a dataset; returns it once it is ready."""
         self.expect("PUT", f"/v1/datasets?name={name}", archive)
         dataset = self.get(f"/v1/datasets/{name}?wait=120")
         if dataset["status"] != "ready":
@@ -84,19 +84,19 @@ class Api:
         return dataset
 
     def finished(self, job, seconds=300):
-        """A job at its end."""
+        """Waits for a job to end; returns it."""
         return self.expect("GET", f"/v1/jobs/{job}?wait={seconds}", timeout=seconds + 30).json
 
     def train(self, spec):
-        """The model of a job that must succeed."""
+        """Runs a training job, which must succeed; returns its model."""
         job = self.finished(self.expect("POST", "/v1/jobs", spec).json["id"])
         if job["status"] != "succeeded":
-            raise Failed(f"a training is {job['status']}: {job['error']}")
+            raise Failed(f"a training job is {job['status']}: {job['error']}")
         return self.get(f"/v1/models/{job['model']}")
 
 
 def until(what, condition, seconds, every=0.02):
-    """Waits for a condition; the value that made it true."""
+    """Waits for a condition; returns the value that made it true."""
     end = time.monotonic() + seconds
     while True:
         value = condition()

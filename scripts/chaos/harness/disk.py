@@ -1,4 +1,4 @@
-"""A small disk of the scenario's own, in a mount namespace that goes with it: filled to the last byte and emptied again."""
+"""A small disk for one scenario, in its own mount namespace: filled to the last byte and emptied again."""
 
 import contextlib
 import os
@@ -13,15 +13,15 @@ PIECE = 1 << 16
 
 
 class SmallDisk:
-    """A tmpfs; use it in `with`. It outlives the server that is started in it by `enter`, and nobody else sees it but through `data`."""
+    """A tmpfs; use it in `with`. It outlives the server that is started in it by `enter`; other processes can access it only through `data`."""
 
     def __init__(self, folder, size_bytes):
         for program in ("unshare", "nsenter", "mount"):
             if not shutil.which(program):
-                raise Unable(f"`{program}` is not installed: it belongs to util-linux")
+                raise Unable(f"`{program}` is not installed: it is part of util-linux")
         self.inside = Path(folder) / "disk"
         self.inside.mkdir()
-        # Root mounts as it is; others become root of a user namespace of their own.
+        # Root can mount directly; other users become root of a new user namespace.
         self.own_user = os.geteuid() != 0
         mount = f'mount -t tmpfs -o size={size_bytes},mode=0700 chaos "$0" && echo mounted && exec sleep 86400'
         command = ["unshare", *(["-r"] if self.own_user else []), "-m", "sh", "-c", mount, str(self.inside)]
@@ -37,12 +37,12 @@ class SmallDisk:
         self.ballast = self.data / "ballast"
 
     def enter(self):
-        """What comes before the command line of a program that is to see it."""
+        """The prefix for the command line of a program that is to see the disk."""
         user = ["-U", "--preserve-credentials"] if self.own_user else []
         return ["nsenter", "-t", str(self.holder.pid), *user, "-m", "--"]
 
     def fill(self):
-        """Until nothing more goes onto it."""
+        """Fills the disk completely."""
         with open(self.ballast, "ab", buffering=0) as file:
             piece = PIECE
             while piece:
@@ -53,7 +53,7 @@ class SmallDisk:
                     piece //= 2
 
     def kept_full(self, seconds, meanwhile=None):
-        """Full for a time: what somebody else frees is taken, too. `meanwhile` is done once it is full."""
+        """Keeps the disk full for a while, also using space that others free. `meanwhile` runs once it is full."""
         end = time.monotonic() + seconds
         self.fill()
         found = meanwhile() if meanwhile else None

@@ -1,4 +1,4 @@
-"""Small PNG files and archives of them, drawn here so that the scenarios need nothing but Python."""
+"""Small PNG files and archives of them, generated here so that the scenarios need only Python."""
 
 import io
 import struct
@@ -9,7 +9,7 @@ SIDE = 40
 
 
 def png(kind, number, side=SIDE):
-    """An image of one of several kinds that a network tells apart in a few steps; no two numbers give the same one."""
+    """An image of one of several kinds that a network learns to distinguish in a few steps; every number gives a different one."""
     rows = bytearray()
     for y in range(side):
         rows.append(0)
@@ -18,7 +18,7 @@ def png(kind, number, side=SIDE):
             lit = (x + number) % 8 < 4 if kind % 2 else (y + number) % 10 < 3
             bright = 200 if lit else 30
             rows += bytes((bright + grain, (bright // 2 + grain * (kind + 1)) % 256, 255 - bright - grain))
-    # The number goes into the corner as it is: the grain repeats.
+    # The number is written into the corner, because the grain repeats.
     rows[1:4] = struct.pack(">I", number)[1:]
     head = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(bytes(rows), 1)) + chunk(b"IEND", b"")
@@ -29,7 +29,7 @@ def chunk(kind, body):
 
 
 def archive(first, each, kinds=2, side=SIDE):
-    """A zip of folders with so many images each, whose numbers begin at `first`."""
+    """A zip of class folders with this many images each, numbered from `first`."""
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as out:
         for kind in range(kinds):

@@ -1,4 +1,4 @@
-"""What lies in a data directory whose server has stopped: rows of the database held against each other and against the blobs."""
+"""Checks a data directory whose server has stopped: rows of the database against each other and against the blobs."""
 
 import contextlib
 import glob
@@ -7,7 +7,7 @@ import sqlite3
 from pathlib import Path
 
 ENDS = ("succeeded", "failed", "cancelled")
-# Every column that names a blob. Packs that had to go are named no longer.
+# Every column that names a blob. Evicted packs do not count.
 BLOBS = """
     select sha256 from datasets
     union select report_blob from datasets
@@ -36,26 +36,26 @@ class Left:
         return self.connection.execute(query, values).fetchall()
 
     def integrity(self):
-        """Faults of the file itself."""
+        """Integrity errors of the database file."""
         found = [row[0] for row in self.rows("pragma integrity_check")]
-        dangling = [f"a row of {row[0]} names a row of {row[2]} that is not there" for row in self.rows("pragma foreign_key_check")]
+        dangling = [f"a row of {row[0]} names a missing row of {row[2]}" for row in self.rows("pragma foreign_key_check")]
         return [one for one in found if one != "ok"] + dangling
 
     def dangling(self, hashed=True):
-        """Blobs that a row names and that are not there, or are not what their names say."""
+        """Blobs that a row names and that are missing or do not match their digests."""
         faults = []
         for (digest,) in self.rows(f"select * from ({BLOBS}) where 1"):
             if digest is None:
                 continue
             path = self.data / "blobs" / digest[:2] / digest
             if not path.is_file():
-                faults.append(f"blob {digest[:12]} is not there")
+                faults.append(f"blob {digest[:12]} is missing")
             elif hashed and hashlib.sha256(path.read_bytes()).hexdigest() != digest:
-                faults.append(f"blob {digest[:12]} holds other bytes")
+                faults.append(f"blob {digest[:12]} has other bytes")
         return faults
 
     def streams(self):
-        """Event streams with a gap, with no end or with two, or that go on after it."""
+        """Event streams with a gap, with no end or two ends, or with events after the end."""
         faults = []
         for job in self.rows("select id, status from jobs"):
             events = self.rows("select seq, kind from events where job_id = ? order by seq", job["id"])
@@ -65,11 +65,11 @@ class Left:
             if len(ends) != (job["status"] in ENDS):
                 faults.append(f"{job['id']} is {job['status']} and has {len(ends)} ends")
             if ends and ends[-1] != events[-1]["seq"]:
-                faults.append(f"{job['id']}: its stream goes on after its end")
+                faults.append(f"{job['id']}: its stream continues after its end")
         return faults
 
     def models(self):
-        """Trainings without their model, or with two."""
+        """Training jobs without a model, or with two."""
         faults = []
         query = "select id, status, kind, (select count(*) from models where models.job_id = jobs.id) as made from jobs"
         for job in self.rows(query):
@@ -86,10 +86,10 @@ class Left:
 
 
 def blobs(data):
-    """Digests of all blobs that lie in a data directory."""
+    """Digests of all blobs in a data directory."""
     return {path.name for path in (Path(data) / "blobs").glob("*/*")}
 
 
 def lies(data, pattern):
-    """Whether something of that pattern lies in the data directory of a running server, which may take folders away meanwhile."""
+    """Whether a path matches the pattern in the data directory of a running server, which may remove folders meanwhile."""
     return bool(glob.glob(pattern, root_dir=data))

@@ -1,4 +1,4 @@
-"""Processes by number *and* start time: a number alone may belong to somebody else a moment later."""
+"""Processes by id *and* start time: an id alone may be reused a moment later."""
 
 import json
 import os
@@ -15,7 +15,7 @@ assert options
 
 
 def identity(pid):
-    """(number, start time) of a process that lives, else None. A zombie is dead."""
+    """(process id, start time) of a live process, else None. A zombie counts as dead."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
@@ -34,7 +34,7 @@ def children(pid):
 
 
 def command(pid):
-    """Its command line; empty where it is gone."""
+    """Its command line; empty if it is gone."""
     try:
         return Path(f"/proc/{pid}/cmdline").read_bytes().rstrip(b"\0").decode(errors="replace").split("\0")
     except OSError:
@@ -52,7 +52,7 @@ def work(words):
 
 
 def send(one, number):
-    """A signal to exactly this process; False where it is gone."""
+    """Sends a signal to exactly this process; False if it is gone."""
     if not alive(one):
         return False
     try:
@@ -68,7 +68,7 @@ def end(ones):
 
 
 class Orphans:
-    """Watches those whose parent was killed: which of them still lives after `limit` seconds, and how long the slowest took."""
+    """Watches processes whose parent was killed: which are still alive after `limit` seconds, and how long each took."""
 
     EVERY_SECONDS = 0.02
 
@@ -92,7 +92,7 @@ class Orphans:
                     if not alive(one):
                         self.lasted.append(now - since)
                     elif now - since > self.limit:
-                        # Measured to its end, so that the table says how bad it is; but not for ever.
+                        # Measured until it ends, so that the table shows how bad it is; but not forever.
                         if now - since > 12 * self.limit:
                             self.left.append(f"{what} for more than {now - since:.0f} s")
                             send(one, signal.SIGKILL)
@@ -103,6 +103,6 @@ class Orphans:
                 self.watched = still
 
     def stop(self):
-        """Waits for the last of them."""
+        """Waits until all are gone."""
         self.over.set()
         self.thread.join()

@@ -16,7 +16,7 @@ STOP_SECONDS = 60
 
 
 class Server:
-    """`start` it, `kill` it, `stop` it; in `with` it is gone at the end with everything that it started.
+    """`start` it, `kill` it, `stop` it; use it in `with`: at the end it is gone with everything that it started.
 
     `wrapper` comes before the command line (an `strace`, an `unshare`); it must become the server by `exec`, or have it as its child.
     """
@@ -32,7 +32,7 @@ class Server:
 
     def command(self):
         where = ["--listen", "127.0.0.1:0", "--data-dir", str(self.data), "--worker", str(self.worker), "--offline"]
-        # One thread of arithmetic: two that wait for each other at every step are slow where others use the cores, too.
+        # One compute thread: two that synchronise at every step are slow when other processes use the cores, too.
         threads = ["--train-threads", "1", "--predict-threads", "1"]
         return [str(self.chosen.server), "serve", *where, *threads, *self.flags]
 
@@ -66,11 +66,11 @@ class Server:
         raise Failed(f"the server did not start (status {self.process.returncode}): {self.said()}")
 
     def own_pid(self):
-        """The server's own number, also where a wrapper started it."""
+        """The server's own process id, also if a wrapper started it."""
         for pid in processes.tree(self.process.pid):
             if processes.command(pid)[:1] == [str(self.chosen.server)]:
                 return pid
-        raise Failed("the server ended as it started: " + self.said())
+        raise Failed("the server ended during its start: " + self.said())
 
     def wait_ready(self, began):
         while time.monotonic() - began < START_SECONDS:
@@ -84,11 +84,11 @@ class Server:
         raise Failed(f"the server was not ready within {START_SECONDS} s: {self.said()}")
 
     def wait_devices(self):
-        """Until the worker has told what there is to compute on, and jobs can run."""
+        """Waits until the worker has reported the devices, so that jobs can run."""
         end = time.monotonic() + START_SECONDS
         while not self.api.get("/v1/system")["devices"]:
             if time.monotonic() > end:
-                raise Failed("the worker did not tell of any device: " + self.said())
+                raise Failed("the worker did not report any device: " + self.said())
             time.sleep(0.02)
 
     def said(self, characters=1500):
@@ -99,7 +99,7 @@ class Server:
         return processes.children(self.pid)
 
     def kill(self):
-        """Death without warning, of the server alone; the identities of the children that it had."""
+        """Kills the server alone, without warning; returns the identities of its children."""
         orphans = self.children()
         try:
             os.kill(self.pid, signal.SIGKILL)
@@ -109,7 +109,7 @@ class Server:
         return orphans
 
     def stop(self):
-        """The orderly end."""
+        """Stops the server gracefully."""
         if self.process.poll() is None:
             os.kill(self.pid, signal.SIGTERM)
             self.process.wait(timeout=STOP_SECONDS)
@@ -140,7 +140,7 @@ def memory(pid, field):
 
 
 def refused(chosen, folder, data_dir, seconds=30):
-    """Starts a server that should refuse to start: (its status or None where it went on, what it wrote to stderr)."""
+    """Starts a server that should refuse to start: (its exit status or None if it kept running, its stderr)."""
     server = Server(chosen, folder, data_dir=data_dir)
     with open(Path(folder) / "refused.log", "w+") as log:
         process = subprocess.Popen(

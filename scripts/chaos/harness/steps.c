@@ -1,8 +1,8 @@
-// Loaded before a program (LD_PRELOAD): counts the calls by which files become durable, in all of its threads together, and ends the
-// process just before the one that was chosen. strace can do neither: it counts for each thread, and slows all of them down.
+// Preloaded into a program (LD_PRELOAD): counts the calls that make files durable, over all of its threads, and kills the process just
+// before the chosen one. strace cannot do this: it counts per thread, and slows all of them down.
 //
-// CHAOS_STEPS names a file of two numbers that the scenario maps, too: which step is the last one (0: none), and how many were seen since.
-// The steps are written to a file of that name with `.log` behind it.
+// CHAOS_STEPS names a file of two numbers that the scenario also maps: the step to die at (0: none), and the number of steps so far.
+// The steps are logged to a file of that name with `.log` appended.
 
 #define _GNU_SOURCE
 #include <errno.h>
@@ -41,7 +41,7 @@ static void step(const char *call, const char *path) {
     int64_t number = ++control->seen;
     char line[4352];
     int length = snprintf(line, sizeof line, "%lld %s %s\n", (long long)number, call, path);
-    // Opened each time, because the scenario begins a new one now and then.
+    // Opened each time, because the scenario starts a new file now and then.
     int file = open(log_path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
     if (file >= 0) {
         if (write(file, line, length) < 0) { /* The count is what matters. */ }
@@ -49,7 +49,7 @@ static void step(const char *call, const char *path) {
     }
     if (number == control->last) {
         syscall(SYS_kill, getpid(), SIGKILL);
-        // The signal is on its way to all threads; this one must not make the call meanwhile.
+        // The signal is being delivered to all threads; this one must not make the call meanwhile.
         for (;;) pause();
     }
     errno = kept;

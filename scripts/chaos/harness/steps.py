@@ -1,4 +1,4 @@
-"""Death at a chosen durable step of a program that knows nothing of it: see `steps.c`, which is compiled here."""
+"""Kills a program at a chosen durable step, without any hooks in it: see `steps.c`, which is compiled here."""
 
 import mmap
 import os
@@ -15,10 +15,10 @@ NEVER = 1 << 60
 
 
 def compiled(folder):
-    """The library to be loaded before a program."""
+    """Compiles the library to preload."""
     compiler = next((found for found in map(shutil.which, ("cc", "gcc", "clang")) if found), None)
     if not compiler:
-        raise Unable("there is no C compiler: `apt-get install gcc`, or whatever your distribution calls it")
+        raise Unable("there is no C compiler: `apt-get install gcc`, or your distribution's equivalent")
     library = Path(folder) / "steps.so"
     command = [compiler, "-O1", "-std=gnu11", "-shared", "-fPIC", "-o", str(library), str(SOURCE)]
     done = subprocess.run(command, capture_output=True, text=True)
@@ -28,7 +28,7 @@ def compiled(folder):
 
 
 class Steps:
-    """The steps of a program, counted from `arm` on."""
+    """The durable steps of a program, counted from `arm` on."""
 
     def __init__(self, folder, name, library):
         self.path, self.library = Path(folder) / f"{name}.steps", library
@@ -40,7 +40,7 @@ class Steps:
         return {"LD_PRELOAD": str(self.library), "CHAOS_STEPS": str(self.path)}
 
     def wrapped(self, program):
-        """A program that is `program` with its steps counted: for a worker, whose environment is the server's business."""
+        """A wrapper of `program` that counts its steps: for a worker, whose environment is set by the server."""
         wrapper = self.path.with_suffix(".sh")
         exports = " ".join(f"{name}={shlex.quote(value)}" for name, value in self.environment().items())
         wrapper.write_text(f'#!/bin/sh\nexec env {exports} {shlex.quote(str(program))} "$@"\n')
@@ -48,19 +48,19 @@ class Steps:
         return wrapper
 
     def arm(self, last=NEVER):
-        """From now on steps are counted, and the one of this number is not done any more."""
+        """Counts steps from now on; the process is killed just before this one."""
         self.mapped[:] = struct.pack("qq", 0, 0)
         Path(f"{self.path}.log").unlink(missing_ok=True)
         self.mapped[:] = struct.pack("qq", last, 0)
 
     def disarm(self):
-        """How many there were."""
+        """Stops counting; returns the number of steps."""
         seen = struct.unpack("qq", self.mapped[:])[1]
         self.mapped[:8] = struct.pack("q", 0)
         return seen
 
     def last(self):
-        """The last step, in words."""
+        """The last step, as text."""
         try:
             number, call, path = Path(f"{self.path}.log").read_text(errors="replace").splitlines()[-1].split(" ", 2)
         except (OSError, IndexError, ValueError):
@@ -69,11 +69,11 @@ class Steps:
 
 
 def named(path):
-    """`…/data/blobs/ab/abcd…` → `blobs`: which kind of file it is."""
+    """`…/data/blobs/ab/abcd…` → `blobs`: the kind of file."""
     parts = Path(path.rstrip("/")).parts
     for place in ("blobs", "spool", "runs", "uploads", "logs", "exports", "thumbnails"):
         if place in parts:
-            # What a run leaves is known by its name, the others by their place.
-            last = "a run's folder" if parts[-1].isdigit() else parts[-1]
+            # Files of a run are identified by their name, others by their folder.
+            last = "a run's directory" if parts[-1].isdigit() else parts[-1]
             return last if place == "runs" else place
     return parts[-1] if parts else "?"

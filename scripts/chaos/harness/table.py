@@ -1,4 +1,4 @@
-"""What a scenario found against what must be: the table of the benchmarks, with rows for things that must not happen at all."""
+"""Measured values against targets: the table of the benchmarks, with rows for things that must never happen."""
 
 from . import options  # puts `benches` on the path
 
@@ -9,14 +9,14 @@ SHOWN = 12
 
 
 class Table(Measurements):
-    """As in the benchmarks; `none` and `all` besides. What did not hold is named below the table."""
+    """As in the benchmarks, with `none` and `all` in addition. Violations are listed below the table."""
 
     def __init__(self, title, slack=1.0):
         super().__init__(title)
         self.slack, self.faults = slack, []
 
     def none(self, name, faults):
-        """Things that must not have happened; each is a text."""
+        """Things that must not have happened; each as text."""
         faults = [str(fault) for fault in faults]
         self.row(name, f"{len(faults):,}", "0", not faults)
         self.faults += [f"{name}: {fault}" for fault in faults[:SHOWN]]
@@ -24,19 +24,19 @@ class Table(Measurements):
             self.faults.append(f"{name}: … and {len(faults) - SHOWN} more")
 
     def all(self, name, held, of, faults=()):
-        """So many of so many must have held, and there must be some; `faults` tell of those that did not."""
+        """All `of` items must have held, and there must be at least one; `faults` describe those that did not."""
         self.row(name, f"{held:,} of {of:,}", "all", held == of > 0)
         self.faults += [f"{name}: {fault}" for fault in list(faults)[:SHOWN]]
 
     def within(self, name, seconds, limit):
-        """The longest of several times, in seconds. The limit is longer on a machine that is busy with other things."""
+        """The longest of several times, in seconds. `slack` extends the limit on a machine that is busy with other things."""
         seconds = list(seconds)
         limit *= self.slack
         longest = max(seconds, default=0.0)
         self.row(f"{name}, longest of {len(seconds)}", f"{longest:.2f} s", f"≤ {limit:g} s", longest <= limit and bool(seconds))
 
     def count(self, name, number):
-        """How much there was of something."""
+        """A count, without a target."""
         self.rows.append((name, f"{number:,}", "", ""))
 
     def row(self, name, measured, must, met):

@@ -1,4 +1,4 @@
-// Pieces that several views use: status badges, problems, bars, lines to copy, drop zones, questions.
+// Widgets that several views share: status badges, problems, bars, lines to copy, drop zones, confirmations.
 
 import { Problem } from './api.js';
 import { announce, h, setText } from './dom.js';
@@ -15,7 +15,7 @@ export function statusBadge(status) {
   return { node, set };
 }
 
-/** A problem in words, with the fields that it names. What is no answer of the server is a fault of this page: the console gets it. */
+/** A problem as text, with the fields that it names. An error that is not a server response is a bug in this page and is logged to the console. */
 export function problemBox(problem) {
   if (!(problem instanceof Problem)) console.error(problem);
   const fields = problem.errors ?? [];
@@ -27,18 +27,18 @@ export function problemBox(problem) {
     problem.requestId && h('p', { class: 'quiet' }, `Request ${problem.requestId}`));
 }
 
-/** What an empty list says, and what to do about it. */
+/** The text shown for an empty list, and what to do about it. */
 export function emptyState(text, ...more) {
   return h('div', { class: 'empty' }, h('p', {}, text), more);
 }
 
-/** A number with what it counts. */
+/** A number with its label. */
 export function tile(label, value, testId) {
   const number = h('dd', { 'data-testid': testId }, value);
   return { node: h('div', { class: 'tile' }, h('dt', {}, label), number), set: (text) => setText(number, text) };
 }
 
-/** A labelled horizontal bar; `share` is 0 to 1, `text` its value in words. */
+/** A labelled horizontal bar; `share` is 0 to 1, `text` its value as text. */
 export function bar(label, share, text, { strong = false } = {}) {
   const filling = h('span', { class: 'bar-filling' });
   filling.style.setProperty('--share', String(Math.min(1, Math.max(0, share))));
@@ -65,7 +65,7 @@ async function copy(code, button, label) {
     announce('Copied');
     setTimeout(() => setText(button, label), 1500);
   } catch {
-    // Without a secure context the clipboard is out of reach; selecting the text leaves one keystroke to do.
+    // The clipboard needs a secure context. Without one, select the text, so that one keystroke copies it.
     getSelection().selectAllChildren(code);
   }
 }
@@ -76,8 +76,8 @@ export function shellWord(text) {
 }
 
 /**
- * A place to drop files on, with a button that opens the file chooser. `onFiles(files)` gets them, `onRefused(text)` hears of
- * folders and of more files than one where only one is taken.
+ * A drop zone for files, with a button that opens the file chooser. `onFiles(files)` receives the files; `onRefused(reason)` is called
+ * for folders, and for several files where only one is accepted.
  */
 export function dropZone({ text, button, accept, multiple = false, testId, onFiles, onRefused }) {
   const input = h('input', {
@@ -110,8 +110,8 @@ export function dropZone({ text, button, accept, multiple = false, testId, onFil
 }
 
 /**
- * Asks before something that is not easily undone; resolves to whether it was confirmed. The focus is on the way out, `keep`, so that
- * one Enter too many changes nothing. `details` is what to know before answering.
+ * Asks before something that is not easily undone; resolves to whether it was confirmed. The focus is on the cancelling button, `keep`,
+ * so that a stray Enter changes nothing. `details` is what to know before answering.
  */
 export function confirmed(question, action, { details = null, keep = 'Keep it', danger = true } = {}) {
   return new Promise((resolve) => {
@@ -131,7 +131,7 @@ export function confirmed(question, action, { details = null, keep = 'Keep it', 
   });
 }
 
-/** A heading that takes the focus when its view opens. */
+/** A heading that receives the focus when its view opens. */
 export function heading(...content) {
   return h('h1', { tabindex: '-1' }, content);
 }
