@@ -1,22 +1,28 @@
 //! A job's events, each once and in order, over as many connections as that takes.
 
 use std::{
-    collections::VecDeque,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, Instant},
 };
 
+use bytes::Bytes;
+use eventsource_stream::{Event, EventStreamError, Eventsource};
+use futures_util::{Stream, StreamExt, stream};
 use reqwest::{Method, Response, StatusCode, header};
 use serde_json::{Value, json};
 
-use super::{
-    api::{Api, Failure},
-    sse::{Message, Parser},
-};
+use super::api::{Api, Failure};
 use crate::domain::{id::JobId, jobs::event::EventKind};
 
 /// A stream that is silent for longer is dead: the server sends a comment every 15 seconds.
 const SILENCE: Duration = Duration::from_secs(60);
-/// Without a wish of the server.
+/// Largest event in bytes; a server's events are a thousand times smaller.
+const MAX_EVENT_BYTES: usize = 1 << 20;
+/// Unless the server asks for another one.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// A server that was there and cannot be reached for longer is given up.
@@ -37,11 +43,11 @@ impl JobEvent {
     }
 
     /// An event of a kind that this program does not know is none for it.
-    fn from_message(message: &Message) -> Option<Self> {
+    fn parse(event: &Event) -> Option<Self> {
         Some(Self {
-            seq: message.id.parse().ok()?,
-            kind: EventKind::parse(&message.event)?,
-            data: serde_json::from_str(&message.data).ok()?,
+            seq: event.id.parse().ok()?,
+            kind: EventKind::parse(&event.event)?,
+            data: serde_json::from_str(&event.data).ok()?,
         })
     }
 }
@@ -56,14 +62,19 @@ pub enum Next {
     Over,
 }
 
+/// The events of one connection.
+type Events<'a> = Pin<Box<dyn Stream<Item = Result<Event, EventStreamError<Failure>>> + Send + 'a>>;
+
 /// A job's event stream with `Last-Event-ID` and growing pauses between attempts.
 pub struct EventStream<'a> {
     api: &'a Api,
     job: JobId,
     last: i64,
-    parser: Parser,
-    response: Option<Response>,
-    ready: VecDeque<JobEvent>,
+    /// The connection, while there is one.
+    events: Option<Events<'a>>,
+    /// Bytes that came since the last event.
+    unparsed: Arc<AtomicUsize>,
+    first_pause: Duration,
     failures: u32,
     wait: Option<Duration>,
     heard: Option<Instant>,
@@ -75,9 +86,9 @@ impl<'a> EventStream<'a> {
             api,
             job,
             last: 0,
-            parser: Parser::default(),
-            response: None,
-            ready: VecDeque::new(),
+            events: None,
+            unparsed: Arc::default(),
+            first_pause: FIRST_PAUSE,
             failures: 0,
             wait: None,
             heard: None,
@@ -88,27 +99,24 @@ impl<'a> EventStream<'a> {
     /// What the server refuses for good, and a server that could never be reached or not for ten minutes.
     pub async fn next(&mut self) -> Result<Next, Failure> {
         loop {
-            if let Some(event) = self.ready.pop_front() {
-                return Ok(Next::Event(event));
-            }
             if let Some(pause) = self.wait.take() {
                 tokio::time::sleep(pause).await;
             }
-            let Some(response) = &mut self.response else {
+            let Some(events) = &mut self.events else {
                 match self.connect().await {
                     Ok(true) => continue,
                     Ok(false) => return Ok(Next::Over),
                     Err(failure) => return self.lost(failure),
                 }
             };
-            let failure = match tokio::time::timeout(SILENCE, response.chunk()).await {
-                Ok(Ok(Some(bytes))) => {
-                    self.take(&bytes);
-                    continue;
-                }
-                Ok(Ok(None)) => self.unreachable("the server closed the event stream"),
-                Ok(Err(error)) => self.api.lost(&error),
-                Err(_) => self.unreachable("the event stream fell silent"),
+            let failure = match events.next().await {
+                Some(Ok(event)) => match self.take(&event) {
+                    Some(event) => return Ok(Next::Event(event)),
+                    None => continue,
+                },
+                Some(Err(EventStreamError::Transport(failure))) => failure,
+                Some(Err(fault)) => self.unreachable(&format!("the event stream cannot be read: {fault}")),
+                None => self.unreachable("the server closed the event stream"),
             };
             return self.lost(failure);
         }
@@ -131,27 +139,30 @@ impl<'a> EventStream<'a> {
             return Ok(false);
         }
         self.heard = Some(Instant::now());
-        self.parser = Parser::default();
-        self.response = Some(response);
+        self.unparsed.store(0, Ordering::Relaxed);
+        let chunks = chunks(self.api, response, self.unparsed.clone());
+        self.events = Some(Box::pin(chunks.eventsource()));
         Ok(true)
     }
 
-    fn take(&mut self, bytes: &[u8]) {
-        self.heard = Some(Instant::now());
-        for message in self.parser.push(bytes) {
-            let Some(event) = JobEvent::from_message(&message) else {
-                continue;
-            };
-            if event.seq > self.last {
-                self.last = event.seq;
-                self.failures = 0;
-                self.ready.push_back(event);
-            }
+    /// An event that was not seen before.
+    fn take(&mut self, event: &Event) -> Option<JobEvent> {
+        self.unparsed.store(0, Ordering::Relaxed);
+        self.first_pause = event.retry.unwrap_or(self.first_pause);
+        let event = JobEvent::parse(event)?;
+        if event.seq <= self.last {
+            return None;
         }
+        self.last = event.seq;
+        self.failures = 0;
+        Some(event)
     }
 
     fn lost(&mut self, failure: Failure) -> Result<Next, Failure> {
-        self.response = None;
+        if self.events.take().is_some() {
+            // A connection that has been silent for long is not kept.
+            self.heard = Some(Instant::now());
+        }
         let asked_for = match &failure {
             Failure::Unreachable { .. } => None,
             Failure::Refused(problem) if may_pass(problem.status) => {
@@ -162,11 +173,9 @@ impl<'a> EventStream<'a> {
         if self.heard.is_none_or(|heard| heard.elapsed() >= GIVE_UP) {
             return Err(failure);
         }
-        let first = self
-            .parser
-            .retry_milliseconds
-            .map_or(FIRST_PAUSE, Duration::from_millis);
-        let grown = first.saturating_mul(2_u32.saturating_pow(self.failures));
+        let grown = self
+            .first_pause
+            .saturating_mul(2_u32.saturating_pow(self.failures));
         self.failures += 1;
         let pause = asked_for.unwrap_or(grown).min(LONGEST_PAUSE);
         self.wait = Some(pause);
@@ -174,10 +183,38 @@ impl<'a> EventStream<'a> {
     }
 
     fn unreachable(&self, reason: &str) -> Failure {
-        Failure::Unreachable {
-            server: self.api.url(&[]).to_string(),
-            reason: reason.to_owned(),
+        unreachable(self.api, reason)
+    }
+}
+
+/// The bytes of a stream, which ends when it is silent for too long, or when more than an event may have came without being one.
+fn chunks(
+    api: &Api,
+    response: Response,
+    unparsed: Arc<AtomicUsize>,
+) -> impl Stream<Item = Result<Bytes, Failure>> {
+    let next = async move |mut response: Response| match tokio::time::timeout(SILENCE, response.chunk()).await {
+        Ok(Ok(Some(bytes))) => {
+            let held = unparsed.fetch_add(bytes.len(), Ordering::Relaxed) + bytes.len();
+            // A chunk may hold many events, so only what is far beyond one is too much.
+            let too_large = held > MAX_EVENT_BYTES + bytes.len();
+            let outcome = match too_large {
+                true => Err(unreachable(api, "the event stream has an event of more than 1 MiB")),
+                false => Ok(bytes),
+            };
+            Some((outcome, response))
         }
+        Ok(Ok(None)) => None,
+        Ok(Err(error)) => Some((Err(api.lost(&error)), response)),
+        Err(_) => Some((Err(unreachable(api, "the event stream fell silent")), response)),
+    };
+    stream::unfold(response, next)
+}
+
+fn unreachable(api: &Api, reason: &str) -> Failure {
+    Failure::Unreachable {
+        server: api.url(&[]).to_string(),
+        reason: reason.to_owned(),
     }
 }
 
@@ -242,7 +279,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_cut_stream_goes_on_after_the_last_event_with_none_twice() {
-        let retry = "retry: 5\n\n";
+        let retry = "retry: 5\n";
         let (seen, lost, failure, heads) = everything(vec![
             stream_of(&format!("{retry}{}{}id: 3\nevent: log\nda", log(1), log(2))),
             stream_of(&format!("{retry}{}{}", log(2), log(3))),
@@ -259,7 +296,7 @@ mod tests {
     #[tokio::test]
     async fn a_server_that_is_busy_is_asked_again_and_one_that_refuses_is_not() {
         let (seen, lost, failure, _) = everything(vec![
-            stream_of(&format!("retry: 5\n\n{}", log(1))),
+            stream_of(&format!("retry: 5\n{}", log(1))),
             refusal("503 Service Unavailable"),
             stream_of(&log(2)),
             refusal("404 Not Found"),
@@ -281,11 +318,30 @@ mod tests {
 
     #[test]
     fn events_of_a_later_version_are_skipped() {
-        let unknown = Message {
+        let unknown = Event {
             id: "4".into(),
             event: "confetti".into(),
             data: "{}".into(),
+            retry: None,
         };
-        assert_eq!(JobEvent::from_message(&unknown), None);
+        assert_eq!(JobEvent::parse(&unknown), None);
+    }
+
+    #[tokio::test]
+    async fn an_endless_event_does_not_fill_the_memory() {
+        let endless = stream_of(&format!("{}data: {}", log(1), "x".repeat(4 << 20)));
+        let (seen, lost, failure, _) = everything(vec![endless, refusal("404 Not Found")]).await;
+        assert_eq!((seen, lost), (vec![1], 1));
+        assert!(matches!(failure, Some(Failure::Refused(_))));
+    }
+
+    #[tokio::test]
+    async fn events_are_read_whatever_the_line_ends_and_the_comments() {
+        let text = format!(": keep-alive\n\n{}:\n\nfuture: x\n{}", log(1), log(2));
+        for end in ["\n", "\r\n"] {
+            let answers = vec![stream_of(&text.replace('\n', end)), refusal("404 Not Found")];
+            let (seen, ..) = everything(answers).await;
+            assert_eq!(seen, [1, 2], "{end:?}");
+        }
     }
 }

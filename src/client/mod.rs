@@ -12,7 +12,6 @@ mod predict;
 mod progress;
 mod resume;
 mod settings;
-mod sse;
 mod submit;
 mod text;
 mod upload;

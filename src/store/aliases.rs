@@ -8,6 +8,7 @@ use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 
 use super::{
     Store,
+    list::{self, one_of},
     row::{parsed, to_json, word},
 };
 use crate::{
@@ -88,13 +89,14 @@ impl Store {
 
     async fn add_histories(&self, aliases: &mut [Alias]) -> Result<()> {
         let names: Vec<&Name> = aliases.iter().map(|alias| &alias.name).collect();
-        let rows = sqlx::query(
+        let rows = sqlx::query(concat!(
             "select alias, model_id, models.name as model_name, models.version as model_version, revision, moved_at
             from alias_history join models on models.id = model_id
-            where alias in (select value from json_each($1))
-            order by revision desc",
-        )
-        .bind(to_json(&names)?)
+            where alias in ",
+            one_of!("$1"),
+            " order by revision desc",
+        ))
+        .bind(list::bound(&names)?)
         .fetch_all(&self.readers)
         .await?;
         for row in rows {

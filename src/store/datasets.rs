@@ -3,7 +3,9 @@
 use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 
 use super::{
-    Store, Topic, activations, references,
+    Store, Topic, activations,
+    list::{self, one_of},
+    references,
     row::{count, optional_json, parsed, to_json, word},
     versions::{self, SegmentFiles, NewVersion},
 };
@@ -133,20 +135,21 @@ impl Store {
     /// Takes the oldest dataset that is to be read, except those in `busy`, and counts the attempt.
     pub async fn claim_dataset(&self, busy: Vec<DatasetId>) -> Result<Option<DatasetToIngest>> {
         let busy: Vec<String> = busy.iter().map(ToString::to_string).collect();
-        let busy = to_json(&busy)?;
+        let busy = list::bound(&busy)?;
         self.write(move |connection| {
             Box::pin(async move {
-                let row = sqlx::query(
+                let row = sqlx::query(concat!(
                     "update datasets
                     set attempt = attempt + 1
                     where id = (
                         select id from datasets
-                        where status = 'processing' and id not in (select value from json_each($1))
-                        order by id
+                        where status = 'processing' and id not in ",
+                    one_of!("$1"),
+                    " order by id
                         limit 1
                     )
                     returning id, sha256, attempt",
-                )
+                ))
                 .bind(busy)
                 .fetch_optional(connection)
                 .await?;

@@ -12,6 +12,7 @@ mod events;
 pub mod faulty_disk;
 mod identity;
 mod jobs;
+mod list;
 mod models;
 mod packs;
 mod queue;

@@ -374,11 +374,19 @@ async fn interrupt(
     let Some(row) = row else { return Ok(false) };
     let now = Timestamp::now();
     if row.try_get::<i64, _>("cancel_requested")? != 0 {
-        sqlx::query("update jobs set status = 'cancelled', finished_at = $2, stop_reason = '\"cancelled\"' where id = $1")
-            .bind(id.to_string())
-            .bind(now.0)
-            .execute(&mut *connection)
-            .await?;
+        let done = sqlx::query(
+            "update jobs
+            set status = 'cancelled', finished_at = $3, stop_reason = '\"cancelled\"'
+            where id = $1 and attempt = $2 and status = 'running'",
+        )
+        .bind(id.to_string())
+        .bind(attempt)
+        .bind(now.0)
+        .execute(&mut *connection)
+        .await?;
+        if done.rows_affected() == 0 {
+            return Ok(false);
+        }
         append_end(connection, id, JobStatus::Cancelled, None).await?;
         return Ok(true);
     }
@@ -401,17 +409,21 @@ async fn interrupt(
         }
     };
     let started: Option<i64> = row.try_get("attempt_started_at")?;
-    sqlx::query(
+    let done = sqlx::query(
         "update jobs
-        set status = 'queued', deaths = $2, not_before = $3, device = null, milliseconds_used = milliseconds_used + $4
-        where id = $1",
+        set status = 'queued', deaths = $3, not_before = $4, device = null, milliseconds_used = milliseconds_used + $5
+        where id = $1 and attempt = $2 and status = 'running'",
     )
     .bind(id.to_string())
+    .bind(attempt)
     .bind(deaths)
     .bind(now.0 + wait)
     .bind((now.0 - started.unwrap_or(now.0)).max(0))
     .execute(&mut *connection)
     .await?;
+    if done.rows_affected() == 0 {
+        return Ok(false);
+    }
     let status = StatusEvent {
         status: JobStatus::Queued,
         attempt,

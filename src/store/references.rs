@@ -4,7 +4,10 @@ use std::collections::HashSet;
 
 use sqlx::{Row, SqliteConnection};
 
-use super::Store;
+use super::{
+    Store,
+    list::{self, one_of},
+};
 use crate::{domain::jobs::ledger::Ledger, error::Result};
 
 impl Store {
@@ -50,10 +53,10 @@ impl Store {
         if digests.is_empty() {
             return Ok(());
         }
-        let digests = super::row::to_json(&digests)?;
+        let digests = list::bound(&digests)?;
         self.write(move |connection| {
             Box::pin(async move {
-                sqlx::query("delete from released_blobs where sha256 in (select value from json_each($1))")
+                sqlx::query(concat!("delete from released_blobs where sha256 in ", one_of!("$1")))
                     .bind(digests)
                     .execute(connection)
                     .await?;
@@ -65,15 +68,18 @@ impl Store {
 
     /// Forgets what is only kept to save time and names one of these blobs, which are not there. How many rows those were.
     pub async fn forget_caches(&self, missing: Vec<String>) -> Result<u64> {
-        let missing = super::row::to_json(&missing)?;
+        let missing = list::bound(&missing)?;
         self.write(move |connection| {
             Box::pin(async move {
                 let mut forgotten = 0;
                 for sql in [
-                    "delete from activations where blob in (select value from json_each($1))",
-                    "delete from packs where blob in (select value from json_each($1))",
-                    "update segments set pack_gone = 1
-                    where pack_gone = 0 and pack_blob in (select value from json_each($1))",
+                    concat!("delete from activations where blob in ", one_of!("$1")),
+                    concat!("delete from packs where blob in ", one_of!("$1")),
+                    concat!(
+                        "update segments set pack_gone = 1
+                        where pack_gone = 0 and pack_blob in ",
+                        one_of!("$1")
+                    ),
                 ] {
                     let done = sqlx::query(sql).bind(&missing).execute(&mut *connection).await?;
                     forgotten += done.rows_affected();

@@ -135,8 +135,13 @@ async fn open_stream(app: App, job: Job, seen: i64, caller: Caller) -> Result<Re
         ended: false,
         _place: place,
     };
-    let first = stream::once(async { Ok(SseEvent::default().retry(RECONNECT)) });
-    let mut response = Sse::new(first.chain(reader.into_stream()))
+    // By itself it is there before any event; readers that keep it only with an event have it from the first one.
+    let retry = stream::once(async { SseEvent::default().retry(RECONNECT) });
+    let events = reader.into_stream().enumerate().map(|(place, event)| match place {
+        0 => event.retry(RECONNECT),
+        _ => event,
+    });
+    let mut response = Sse::new(retry.chain(events).map(Ok::<_, Infallible>))
         .keep_alive(KeepAlive::new().interval(heartbeat))
         .into_response();
     let headers = response.headers_mut();
@@ -157,14 +162,14 @@ struct Reader {
 }
 
 impl Reader {
-    fn into_stream(self) -> impl Stream<Item = Result<SseEvent, Infallible>> {
+    fn into_stream(self) -> impl Stream<Item = SseEvent> {
         stream::unfold(self, |mut reader| async move {
             let event = reader.next().await?;
             let line = SseEvent::default()
                 .id(event.seq.to_string())
                 .event(event.kind.as_str())
                 .data(event.data.to_string());
-            Some((Ok(line), reader))
+            Some((line, reader))
         })
     }
 

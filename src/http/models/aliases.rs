@@ -21,7 +21,7 @@ use crate::{
         App,
         requests::{
             extract::{JsonBody, PageLimit, PageQuery, Query},
-            precondition::{if_match, version_tag},
+            precondition::{expected_versions, version_tag},
         },
         responses::problem::Problems,
     },
@@ -105,7 +105,7 @@ pub async fn put(
 ) -> Result<Response> {
     let name = parse_name(&name)?;
     let reference = parse_target(&body.value)?;
-    let presumed = presumed(&headers)?;
+    let presumed = presumed(&app, &name, &headers).await?;
     let model = match app.store().model(reference).await {
         Err(error) if error.kind() == Kind::NotFound => {
             let message = "there is no model of this id, name or alias; GET /v1/models lists them";
@@ -151,8 +151,8 @@ pub async fn roll_back(
     headers: HeaderMap,
 ) -> Result<Response> {
     let seen = app.store().alias(&name).await?;
-    if let Some(tags) = if_match(&headers)?
-        && !tags.contains(&seen.revision)
+    if let Some(revisions) = expected_versions(&headers, seen.revision)?
+        && !revisions.contains(&seen.revision)
     {
         let detail = format!(
             "the alias is at revision {}; look at what it names now",
@@ -190,8 +190,8 @@ pub async fn delete(
     Path(name): Path<String>,
     headers: HeaderMap,
 ) -> Result<StatusCode> {
-    let presumed = presumed(&headers)?;
     let alias = Name::parse(&name).map_err(|_| Error::not_found("alias", &name))?;
+    let presumed = presumed(&app, &alias, &headers).await?;
     app.store().delete_alias(alias, presumed).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -202,9 +202,14 @@ fn etag(alias: &Alias) -> [(HeaderName, String); 1] {
 }
 
 /// What the headers say of the alias. `If-None-Match` has no use here but to create.
-fn presumed(headers: &HeaderMap) -> Result<Presumed> {
+async fn presumed(app: &App, alias: &Name, headers: &HeaderMap) -> Result<Presumed> {
     if headers.contains_key(header::IF_MATCH) {
-        return Ok(Presumed::At(if_match(headers)?));
+        let revision = match app.store().alias(alias.as_str()).await {
+            Ok(alias) => alias.revision,
+            Err(error) if error.kind() == Kind::NotFound => 0,
+            Err(error) => return Err(error),
+        };
+        return Ok(Presumed::At(expected_versions(headers, revision)?));
     }
     match headers.get(header::IF_NONE_MATCH).map(|value| value.as_bytes()) {
         None => Ok(Presumed::Nothing),

@@ -2,6 +2,7 @@
 //! which version they have seen.
 
 use axum::http::{HeaderMap, HeaderName, header};
+use headers::{ETag, HeaderMapExt, IfMatch, IfNoneMatch};
 
 use crate::{
     domain::datasets::dataset::Dataset,
@@ -24,7 +25,7 @@ pub fn etag(dataset: &Dataset) -> [(HeaderName, String); 1] {
 /// # Errors
 /// `if-match-invalid` for a header that holds no tags.
 pub fn target(dataset: &Dataset, reference: &str, headers: &HeaderMap) -> Result<Target> {
-    let mut expected = if_match(headers)?;
+    let mut expected = expected_versions(headers, dataset.version)?;
     if reference.contains('@') {
         let named = dataset.version;
         expected = Some(match expected {
@@ -38,43 +39,42 @@ pub fn target(dataset: &Dataset, reference: &str, headers: &HeaderMap) -> Result
     })
 }
 
-/// Versions whose tags the header lists; none without the header, and for `*`. Tags that are not of a version match nothing.
-pub fn if_match(headers: &HeaderMap) -> Result<Option<Vec<u32>>> {
-    let mut versions = Vec::new();
-    let mut values = headers.get_all(header::IF_MATCH).iter().peekable();
-    if values.peek().is_none() {
-        return Ok(None);
+/// What the header says; none without it.
+///
+/// # Errors
+/// `if-match-invalid` where it holds no tags: compared as one, what is not in quotes would match nothing, and nobody would know why.
+pub fn if_match(headers: &HeaderMap) -> Result<Option<IfMatch>> {
+    let invalid = || {
+        let detail = "If-Match holds the ETag of what is to be changed, in quotes, such as \"v2\"";
+        Error::new(Kind::Malformed, "if-match-invalid", detail)
+    };
+    let is_tag = |tag: &str| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag).parse::<ETag>().is_ok();
+    let mut values = headers.get_all(header::IF_MATCH).iter();
+    if !values.all(|value| value.to_str().is_ok_and(|tags| tags.split(',').map(str::trim).all(is_tag))) {
+        return Err(invalid());
     }
-    for value in values {
-        for tag in value.to_str().unwrap_or("").split(',').map(str::trim) {
-            if tag == "*" {
-                return Ok(None);
-            }
-            let quoted = tag.strip_prefix("W/").unwrap_or(tag);
-            if quoted.len() < 2 || !quoted.starts_with('"') || !quoted.ends_with('"') {
-                let detail = "If-Match holds the ETag of what is to be changed, in quotes, such as \"v2\"";
-                return Err(Error::new(Kind::Malformed, "if-match-invalid", detail));
-            }
-            // A weak tag never matches (RFC 9110, 13.1.1).
-            versions.extend(
-                tag.strip_prefix("\"v")
-                    .and_then(|tag| tag.strip_suffix('"')?.parse::<u32>().ok()),
-            );
-        }
-    }
-    Ok(Some(versions))
+    headers.typed_try_get().map_err(|_| invalid())
+}
+
+/// Those of the versions 1 to `newest` whose tags the header lists; none, that is any, without the header and for `*`. A weak tag never
+/// matches (RFC 9110, 13.1.1).
+pub fn expected_versions(headers: &HeaderMap, newest: u32) -> Result<Option<Vec<u32>>> {
+    let listed = if_match(headers)?.filter(|tags| !tags.is_any());
+    Ok(listed.map(|tags| {
+        let is_listed = |version: &u32| tags.precondition_passes(&strong(&version_tag(*version)));
+        (1..=newest).filter(is_listed).collect()
+    }))
 }
 
 /// Whether the caller has what this strong tag stands for already.
 pub fn is_known(headers: &HeaderMap, tag: &str) -> bool {
-    let known = headers.get_all(header::IF_NONE_MATCH).iter();
-    let mut tags = known
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','));
-    tags.any(|known| {
-        let known = known.trim();
-        known == "*" || known.strip_prefix("W/").unwrap_or(known) == tag
-    })
+    let known = headers.typed_get::<IfNoneMatch>();
+    known.is_some_and(|known| !known.precondition_passes(&strong(tag)))
+}
+
+/// A tag of ours, with its quotes.
+fn strong(tag: &str) -> ETag {
+    tag.parse().unwrap_or_else(|_| unreachable!("{tag} is a tag"))
 }
 
 #[cfg(test)]
@@ -91,13 +91,15 @@ mod tests {
 
     #[test]
     fn a_list_of_tags_is_a_list_of_versions() {
-        let of = |values: &[&'static str]| if_match(&headers(header::IF_MATCH, values));
+        let of = |values: &[&'static str]| expected_versions(&headers(header::IF_MATCH, values), 5);
         assert_eq!(of(&[]).unwrap(), None);
         assert_eq!(of(&["*"]).unwrap(), None);
         assert_eq!(of(&["\"v2\""]).unwrap(), Some(vec![2]));
         assert_eq!(of(&["\"v2\", \"v3\"", "\"v5\""]).unwrap(), Some(vec![2, 3, 5]));
-        assert_eq!(of(&["W/\"v2\"", "\"other\""]).unwrap(), Some(Vec::new()));
-        assert!(of(&["v2"]).is_err() && of(&["\""]).is_err());
+        assert_eq!(of(&["W/\"v2\"", "\"other\"", "\"v6\""]).unwrap(), Some(Vec::new()));
+        for malformed in ["v2", "\"", "\"v2\", v3", ""] {
+            assert!(of(&[malformed]).is_err(), "{malformed:?}");
+        }
     }
 
     #[test]

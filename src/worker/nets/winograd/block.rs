@@ -89,13 +89,15 @@ impl<S: Simd> Block<'_, S> {
                         let at = (line_at + column) * tiles.to + register * lanes;
                         let mut value = value + bias;
                         if tiles.adds {
-                            value += output.read(simd, at);
+                            // SAFETY: each pixel of the output is of one tile, and each tile is computed once.
+                            value += unsafe { output.read(simd, at) };
                         }
                         if tiles.relu {
                             // In this order: of a NaN it gives the NaN.
                             value = zero.max(value);
                         }
-                        output.write::<S>(at, value);
+                        // SAFETY: as above.
+                        unsafe { output.write::<S>(at, value) };
                     }
                 }
             }

@@ -115,7 +115,8 @@ impl Run<'_> {
                 for (row, line) in lines.iter().enumerate() {
                     for (column, value) in columns.second(simd, line).into_iter().enumerate() {
                         let at = (row * 6 + column) * stride + (self.at + number) * count + register * lanes;
-                        form.write::<S>(at, value);
+                        // SAFETY: each tile has places of its own, and is computed once.
+                        unsafe { form.write::<S>(at, value) };
                     }
                 }
             }

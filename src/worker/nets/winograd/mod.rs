@@ -9,6 +9,7 @@
 //! is of all pictures together.
 
 mod block;
+mod dense;
 mod gradient;
 mod grid;
 mod level;
@@ -25,12 +26,10 @@ mod transform;
 pub(crate) use self::training::tests::left_to_libtorch;
 pub use self::training::{convolution, form};
 
-use std::slice;
-
 use fearless_simd::Level;
 use tch::{Device, Kind, Tensor};
 
-use self::{grid::Grid, level::lanes_of, shared::Shared, task::Tiles, threads::Threads, transform::Direct};
+use self::{dense::floats, grid::Grid, level::lanes_of, shared::Shared, task::Tiles, threads::Threads, transform::Direct};
 use super::{
     fused::{After, Shape},
     layers::contiguous_channels_last,
@@ -72,7 +71,8 @@ impl Winograd {
         let threads = Threads::of_libtorch()?;
         let kernel = contiguous_channels_last(kernel);
         let direct = Direct {
-            numbers: floats(&kernel),
+            // SAFETY: nobody else has this tensor, or it is a model's, which does not change.
+            numbers: unsafe { floats(&kernel) },
             out: to,
             input: from,
             turned: false,
@@ -125,13 +125,16 @@ impl Winograd {
         assert_eq!(from, self.from as i64, "the kernel is for other channels");
         assert_eq!(output.size(), expected, "the output has another size");
         let bias = bias.map(Tensor::contiguous);
+        // SAFETY: this call writes to the output only, which is none of the others, and nobody else computes with these meanwhile.
+        let (numbers, biases, places) =
+            unsafe { (floats(&input), bias.as_ref().map(|bias| floats(bias)), Shared::of(output)) };
         let tiles = Tiles {
-            input: floats(&input),
+            input: numbers,
             kernel: &self.kernel,
-            bias: bias.as_ref().map(floats),
+            bias: biases,
             relu: after == After::Relu,
             adds,
-            output: Shared::of(output),
+            output: places,
             grid: Grid {
                 count: count as usize,
                 height: height as usize,
@@ -141,16 +144,6 @@ impl Winograd {
             to: self.to,
         };
         tiles.compute(self.level, self.threads);
-    }
-}
-
-/// The numbers of a dense tensor of 32-bit floats in memory order.
-fn floats(tensor: &Tensor) -> &[f32] {
-    assert_eq!((tensor.kind(), tensor.device()), (Kind::Float, Device::Cpu));
-    match tensor.numel() {
-        0 => &[],
-        // SAFETY: all callers have dense tensors, which are borrowed for as long as the numbers are.
-        count => unsafe { slice::from_raw_parts(tensor.data_ptr().cast(), count) },
     }
 }
 

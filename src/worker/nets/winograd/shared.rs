@@ -3,7 +3,9 @@
 use std::{marker::PhantomData, slice};
 
 use fearless_simd::prelude::*;
-use tch::{Device, Kind, Tensor};
+use tch::Tensor;
+
+use super::dense::check_dense_floats;
 
 /// Numbers that whoever has a reference may write to, a register at a time.
 pub(super) struct Shared<'a> {
@@ -12,7 +14,7 @@ pub(super) struct Shared<'a> {
     owner: PhantomData<&'a mut [f32]>,
 }
 
-// SAFETY: whoever writes keeps to places that nobody else reads or writes meanwhile.
+// SAFETY: reading and writing are unsafe: whoever does it keeps to places that nobody else uses meanwhile.
 unsafe impl Sync for Shared<'_> {}
 
 impl<'a> Shared<'a> {
@@ -34,9 +36,15 @@ impl<'a> Shared<'a> {
         }
     }
 
-    /// The numbers of a dense tensor of 32-bit floats, in memory order, that nobody else uses meanwhile.
-    pub fn of(tensor: &'a Tensor) -> Self {
-        assert_eq!((tensor.kind(), tensor.device()), (Kind::Float, Device::Cpu));
+    /// The numbers of a dense tensor of 32-bit floats, in memory order.
+    ///
+    /// # Panics
+    /// Where it is none.
+    ///
+    /// # Safety
+    /// Nobody else uses its memory, through this tensor or another, for as long as this lives.
+    pub unsafe fn of(tensor: &'a Tensor) -> Self {
+        check_dense_floats(tensor);
         Self {
             first: tensor.data_ptr().cast(),
             count: tensor.numel(),
@@ -53,17 +61,27 @@ impl<'a> Shared<'a> {
         unsafe { slice::from_raw_parts_mut(self.first.add(at), count) }
     }
 
+    /// # Panics
+    /// Where it is beyond the end.
+    ///
+    /// # Safety
+    /// Nobody else uses these numbers meanwhile.
     #[inline(always)]
-    pub fn write<S: Simd>(&self, at: usize, values: S::f32s) {
+    pub unsafe fn write<S: Simd>(&self, at: usize, values: S::f32s) {
         assert!(at + S::f32s::LEN <= self.count);
-        // SAFETY: it is within, and nobody else has this place.
+        // SAFETY: it is within, and the caller's alone.
         values.store_slice(unsafe { slice::from_raw_parts_mut(self.first.add(at), S::f32s::LEN) });
     }
 
+    /// # Panics
+    /// Where it is beyond the end.
+    ///
+    /// # Safety
+    /// Nobody writes these numbers meanwhile.
     #[inline(always)]
-    pub fn read<S: Simd>(&self, simd: S, at: usize) -> S::f32s {
+    pub unsafe fn read<S: Simd>(&self, simd: S, at: usize) -> S::f32s {
         assert!(at + S::f32s::LEN <= self.count);
-        // SAFETY: as in `write`.
+        // SAFETY: it is within, and nobody writes there.
         let numbers = unsafe { slice::from_raw_parts(self.first.add(at), S::f32s::LEN) };
         S::f32s::from_slice(simd, numbers)
     }
