@@ -8,10 +8,8 @@ use std::sync::{
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::{
-    models::{quick, train},
-    support::{Api, Server, api::Answer, pictures},
-};
+use super::{quick, train};
+use crate::support::{Api, Server, api::Answer, pictures};
 
 /// A server with two models whose classes have nothing in common: `thing` of `class-0` and `class-1`, `insect` of `ants`, `bees` and
 /// `wasps`.

@@ -8,10 +8,8 @@ use reqwest::{
 };
 use serde_json::{Value, json};
 
-use crate::{
-    models::{quick, train},
-    support::{Api, Server, api::Answer, patience::wait_until_no_work_is_left, pictures},
-};
+use super::{quick, train};
+use crate::support::{Api, Server, api::Answer, patience::wait_until_no_work_is_left, pictures};
 
 /// A server with a small trained model, the model, its weights and its bundle.
 async fn with_model() -> (Server, Value, Vec<u8>, Vec<u8>) {

@@ -7,10 +7,8 @@ use reqwest::{
 };
 use serde_json::{Value, json};
 
-use crate::{
-    predictions::{with_model, with_model_of},
-    support::{Server, pictures},
-};
+use super::{with_model, with_model_of};
+use crate::support::{Server, pictures};
 
 /// Probabilities in the order of the classes, as our own API has them.
 async fn probabilities(server: &Server, picture: &[u8]) -> Vec<f64> {
