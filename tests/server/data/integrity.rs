@@ -258,7 +258,7 @@ async fn damaged_images_are_told(things: &Things) -> Value {
         .await
         .problem(500, "data-damaged");
     let batch = json!({"kind": "batch-predict", "model": "thing", "dataset": "things"});
-    let job = succeeded(api, batch.clone()).await;
+    let job = succeeded(api, batch).await;
     let rows_path = rows_path(&job);
     let rows = api.get(&rows_path).await.expect(200).text;
     let damaged = rows
