@@ -193,13 +193,17 @@ fn chunks(
     response: Response,
     unparsed: Arc<AtomicUsize>,
 ) -> impl Stream<Item = Result<Bytes, Failure>> {
-    let next = async move |mut response: Response| match tokio::time::timeout(SILENCE, response.chunk()).await {
+    let next = async move |mut response: Response| match tokio::time::timeout(SILENCE, response.chunk()).await
+    {
         Ok(Ok(Some(bytes))) => {
             let held = unparsed.fetch_add(bytes.len(), Ordering::Relaxed) + bytes.len();
             // A chunk may hold many events, so only what is far beyond one is too much.
             let too_large = held > MAX_EVENT_BYTES + bytes.len();
             let outcome = match too_large {
-                true => Err(unreachable(api, "the event stream has an event of more than 1 MiB")),
+                true => Err(unreachable(
+                    api,
+                    "the event stream has an event of more than 1 MiB",
+                )),
                 false => Ok(bytes),
             };
             Some((outcome, response))

@@ -7,7 +7,7 @@ use super::{
     list::{self, one_of},
     references,
     row::{count, optional_json, parsed, to_json, word},
-    versions::{self, SegmentFiles, NewVersion},
+    versions::{self, NewVersion, SegmentFiles},
 };
 use crate::{
     domain::{

@@ -50,7 +50,7 @@ pub use self::{
     queue::{CancelOutcome, ClaimedJob, Interruption},
     signals::{Signals, Topic},
     uploads::NewUpload,
-    versions::{SegmentFiles, NewVersion, StoredSegment, VersionFiles},
+    versions::{NewVersion, SegmentFiles, StoredSegment, VersionFiles},
 };
 use crate::error::{Error, Result};
 

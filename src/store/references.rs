@@ -56,10 +56,13 @@ impl Store {
         let digests = list::bound(&digests)?;
         self.write(move |connection| {
             Box::pin(async move {
-                sqlx::query(concat!("delete from released_blobs where sha256 in ", one_of!("$1")))
-                    .bind(digests)
-                    .execute(connection)
-                    .await?;
+                sqlx::query(concat!(
+                    "delete from released_blobs where sha256 in ",
+                    one_of!("$1")
+                ))
+                .bind(digests)
+                .execute(connection)
+                .await?;
                 Ok(())
             })
         })

@@ -2,38 +2,15 @@
 
 mod support;
 
-mod architecture;
-mod architectures;
-mod batch_predict;
-mod children;
-mod circles;
-mod commands;
-mod connections;
-mod dashboard;
-mod data_directory;
+mod data;
 mod datasets;
 mod documentation;
-mod downloads;
-mod durability;
-mod errors;
-mod events;
-mod exports;
-mod framing;
-mod full_disk;
-mod hostile;
-mod imports;
-mod integrity;
+mod http;
 mod jobs;
-mod measure;
 mod models;
+mod people;
 mod predictions;
-mod preview;
-mod programs;
-mod protocols;
-mod registry;
-mod story;
-mod uploads;
-mod versions;
+mod sources;
 
 // What the worker's builders of archives, which `hostile` takes in, know by this name.
 use finetuned::domain;

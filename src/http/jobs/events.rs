@@ -137,10 +137,13 @@ async fn open_stream(app: App, job: Job, seen: i64, caller: Caller) -> Result<Re
     };
     // By itself it is there before any event; readers that keep it only with an event have it from the first one.
     let retry = stream::once(async { SseEvent::default().retry(RECONNECT) });
-    let events = reader.into_stream().enumerate().map(|(place, event)| match place {
-        0 => event.retry(RECONNECT),
-        _ => event,
-    });
+    let events = reader
+        .into_stream()
+        .enumerate()
+        .map(|(place, event)| match place {
+            0 => event.retry(RECONNECT),
+            _ => event,
+        });
     let mut response = Sse::new(retry.chain(events).map(Ok::<_, Infallible>))
         .keep_alive(KeepAlive::new().interval(heartbeat))
         .into_response();

@@ -50,7 +50,11 @@ pub fn if_match(headers: &HeaderMap) -> Result<Option<IfMatch>> {
     };
     let is_tag = |tag: &str| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag).parse::<ETag>().is_ok();
     let mut values = headers.get_all(header::IF_MATCH).iter();
-    if !values.all(|value| value.to_str().is_ok_and(|tags| tags.split(',').map(str::trim).all(is_tag))) {
+    if !values.all(|value| {
+        value
+            .to_str()
+            .is_ok_and(|tags| tags.split(',').map(str::trim).all(is_tag))
+    }) {
         return Err(invalid());
     }
     headers.typed_try_get().map_err(|_| invalid())
@@ -96,7 +100,10 @@ mod tests {
         assert_eq!(of(&["*"]).unwrap(), None);
         assert_eq!(of(&["\"v2\""]).unwrap(), Some(vec![2]));
         assert_eq!(of(&["\"v2\", \"v3\"", "\"v5\""]).unwrap(), Some(vec![2, 3, 5]));
-        assert_eq!(of(&["W/\"v2\"", "\"other\"", "\"v6\""]).unwrap(), Some(Vec::new()));
+        assert_eq!(
+            of(&["W/\"v2\"", "\"other\"", "\"v6\""]).unwrap(),
+            Some(Vec::new())
+        );
         for malformed in ["v2", "\"", "\"v2\", v3", ""] {
             assert!(of(&[malformed]).is_err(), "{malformed:?}");
         }

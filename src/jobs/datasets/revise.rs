@@ -26,7 +26,7 @@ use crate::{
         revision::{AddedImage, Edit, ImageEdit, Plan, Revision, Written},
     },
     protocol::ManifestImage,
-    store::{SegmentFiles, NewVersion},
+    store::{NewVersion, SegmentFiles},
 };
 
 /// Which dataset is to be changed.

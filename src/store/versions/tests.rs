@@ -86,7 +86,10 @@ async fn a_database_of_before_versions_goes_on_working() {
 
     let files = store.version_files(ready, 1).await.unwrap().unwrap();
     assert_eq!(files.manifest, digest::of_bytes(b"manifest"));
-    assert_eq!((files.segments.len(), files.segments[0].files.pack_side), (1, 256));
+    assert_eq!(
+        (files.segments.len(), files.segments[0].files.pack_side),
+        (1, 256)
+    );
     assert_eq!(files.segments[0].files.pack, digest::of_bytes(b"pack"));
     let kept = store.referenced_blobs().await.unwrap();
     for name in ["archive", "manifest", "images", "pack", "report", "other archive"] {
@@ -184,7 +187,11 @@ async fn of_two_changes_of_one_version_one_wins_and_old_versions_stay() {
     assert_eq!(store.next_of_dataset(first.id).await.unwrap(), (20, 2));
     let segments = async |version| -> Vec<u32> {
         let files = store.version_files(first.id, version).await.unwrap().unwrap();
-        files.segments.iter().map(|segment| segment.files.number).collect()
+        files
+            .segments
+            .iter()
+            .map(|segment| segment.files.number)
+            .collect()
     };
     assert_eq!((segments(2).await, segments(3).await), (vec![0], vec![0, 1]));
 

@@ -1,7 +1,7 @@
 //! Networks that others trained, on pictures that are not ours: what PyTorch scores with them, this has to score, from the JPEG file on.
 //!
-//! Weights and pictures lie beside the repository where the project is developed; elsewhere there is nothing to look at here, and
-//! `nets/tests.rs` holds the same networks to PyTorch's logits.
+//! Weights and pictures lie beside the repository where the project is developed and in CI; elsewhere these tests say that they were
+//! skipped, and `nets/tests.rs` holds the same networks to PyTorch's logits.
 
 use std::{
     fs::File,
@@ -24,14 +24,8 @@ use crate::{
     },
 };
 
-fn shared(name: &str) -> Option<PathBuf> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared").join(name);
-    let found = path.exists().then_some(path);
-    if found.is_none() {
-        eprintln!("there is no ../shared/{name} beside the repository: nothing is checked against it");
-    }
-    found
-}
+#[path = "../../../tests/server/support/shared.rs"]
+mod shared;
 
 fn base_weights(path: PathBuf, architecture: Architecture) -> StateDict {
     let origin = "published.safetensors".to_owned();
@@ -91,12 +85,12 @@ fn score(network: &Network, files: &[(Vec<u8>, usize)], recipe: &Preprocessing) 
 
 #[test]
 fn published_cifar_networks_score_what_pytorch_scores_with_them() {
-    let Some(archive) = shared("data/cifar10-small.tar.gz") else {
+    let Some(archive) = shared::file("data/cifar10-small.tar.gz") else {
         return;
     };
     let files = test_split(&archive);
     for (architecture, pytorchs) in [(Architecture::Resnet20, 390), (Architecture::Resnet56, 412)] {
-        let Some(path) = shared(&format!("weights/{architecture}-cifar10.safetensors")) else {
+        let Some(path) = shared::file(&format!("weights/{architecture}-cifar10.safetensors")) else {
             return;
         };
         let spec =
@@ -115,7 +109,7 @@ fn published_cifar_networks_score_what_pytorch_scores_with_them() {
 #[test]
 fn half_precision_weights_of_a_resnet18_are_a_base_to_train_from() {
     let architecture = Architecture::Resnet18;
-    let Some(path) = shared("weights/resnet18-cifar10-64.safetensors") else {
+    let Some(path) = shared::file("weights/resnet18-cifar10-64.safetensors") else {
         return;
     };
     let weights = base_weights(path, architecture);
@@ -123,7 +117,7 @@ fn half_precision_weights_of_a_resnet18_are_a_base_to_train_from() {
     assert_eq!(head, HeadOrigin::Drawn { left_out: Some(10) });
     let (network, head) = Network::fine_tuned(architecture, 10, &weights, 0, Device::Cpu).unwrap();
     assert_eq!(head, HeadOrigin::Weights);
-    if let Some(archive) = shared("data/cifar10-small.tar.gz") {
+    if let Some(archive) = shared::file("data/cifar10-small.tar.gz") {
         let right = score(&network, &test_split(&archive), &Preprocessing::whole(64));
         println!("{architecture}: {right} of 500");
         // Up to twice the size, where a level more or less in a pixel tips some.

@@ -27,6 +27,8 @@ use crate::{
 /// Side of the images that they are for, in pixels.
 pub const SIDE: i64 = 32;
 pub const CLASSES: u64 = 5;
+/// Of each token of the transformer.
+const FEATURES: u64 = 24;
 
 /// Every word: a convolutional network and a transformer.
 pub fn networks() -> [NetworkDesign; 2] {
@@ -58,22 +60,60 @@ fn named_by_number(layers: Vec<Layer>) -> Vec<Layer> {
         .collect()
 }
 
-fn convolutional() -> NetworkDesign {
-    let same = |conv: Conv2d| Conv2d {
+fn same(conv: Conv2d) -> Conv2d {
+    Conv2d {
         padding: Padding::Same,
         ..conv
+    }
+}
+
+fn biased(conv: Conv2d) -> Conv2d {
+    Conv2d { bias: true, ..conv }
+}
+
+fn convolutional() -> NetworkDesign {
+    let head = Linear {
+        from: 38 * 4,
+        to: 12,
+        bias: true,
+        init: Init::linear(38 * 4),
     };
-    let biased = |conv: Conv2d| Conv2d { bias: true, ..conv };
+    NetworkDesign {
+        stages: vec![
+            (Stage::Stem, stem()),
+            (
+                Stage::Layer1,
+                vec![Layer::sequence("blocks", named_by_number(body()))],
+            ),
+        ],
+        pooling: vec![
+            Layer::new("avgpool", Op::AdaptiveAvgPool2d { side: 2 }),
+            Layer::new("flat", Op::Flatten),
+            Layer::new("pre_logits", Op::Linear(head)),
+            Layer::activation("last_relu", Activation::Relu),
+            Layer::new("dropout", Op::Dropout { probability: 0.25 }),
+        ],
+        head: "classifier.1",
+        native_size: SIDE as u32,
+        in_timm: false,
+    }
+}
+
+fn stem() -> Vec<Layer> {
     let norm = BatchNorm2d {
         channels: 16,
         epsilon: 1e-3,
         momentum: 0.01,
     };
-    let stem = vec![
+    vec![
         conv("conv_stem", same(biased(Conv2d::new(3, 16, 3).strided(2)))),
         Layer::new("bn1", Op::BatchNorm2d(norm)),
         activation(Activation::HardSwish),
-    ];
+    ]
+}
+
+/// A mobile network's block, with its gate and the chance to be passed over.
+fn inverted() -> Layer {
     let squeeze = Layer::sequence(
         "se",
         vec![
@@ -84,7 +124,7 @@ fn convolutional() -> NetworkDesign {
             Layer::activation("gate", Activation::Sigmoid),
         ],
     );
-    let inverted = Layer::sequence(
+    Layer::sequence(
         "",
         vec![
             conv("conv_dw", same(Conv2d::new(16, 16, 5).grouped(16))),
@@ -101,8 +141,11 @@ fn convolutional() -> NetworkDesign {
                 },
             ),
         ],
-    );
-    let residual = Layer::sequence(
+    )
+}
+
+fn residual() -> Layer {
+    Layer::sequence(
         "",
         vec![
             conv("conv1", Conv2d::new(16, 16, 3)),
@@ -111,44 +154,59 @@ fn convolutional() -> NetworkDesign {
             conv("conv2", Conv2d::new(16, 16, 3)),
             Layer::batch_norm("bn4", 16),
         ],
-    );
-    let branches = vec![
-        Layer::sequence(
-            "branch1",
-            vec![
-                conv("conv", Conv2d::new(16, 8, 1)),
-                Layer::batch_norm("bn", 8),
-                Layer::activation("branch1.relu", Activation::Relu),
-                // The first of a branch: it must leave what all branches get alone.
-                Layer::new(
-                    "branch1.add",
-                    Op::Sum(vec![conv("again", Conv2d::new(8, 8, 3)), Layer::identity()]),
-                ),
-                Layer::activation("branch1.relu2", Activation::Relu),
-            ],
-        ),
-        Layer::sequence(
-            "branch2",
-            vec![
-                pool("avg", 3, 1, 1, false, Op::AvgPool2d),
-                conv("conv", biased(Conv2d::new(16, 8, 1))),
-            ],
-        ),
-        Layer::sequence(
-            "",
-            vec![
-                Layer::new(
-                    "branch3.add",
-                    Op::Sum(vec![
-                        conv("branch3_conv", Conv2d::new(16, 16, 1)),
-                        Layer::identity(),
-                    ]),
-                ),
-                Layer::activation("branch3.relu", Activation::Relu),
-                pool("branch3.max", 3, 1, 1, false, Op::MaxPool2d),
-            ],
-        ),
-    ];
+    )
+}
+
+/// Three ways that are laid beside one another: each begins with what all of them get.
+fn branches() -> Vec<Layer> {
+    vec![convolved(), averaged(), largest()]
+}
+
+fn convolved() -> Layer {
+    Layer::sequence(
+        "branch1",
+        vec![
+            conv("conv", Conv2d::new(16, 8, 1)),
+            Layer::batch_norm("bn", 8),
+            Layer::activation("branch1.relu", Activation::Relu),
+            // The first of a branch: it must leave what all branches get alone.
+            Layer::new(
+                "branch1.add",
+                Op::Sum(vec![conv("again", Conv2d::new(8, 8, 3)), Layer::identity()]),
+            ),
+            Layer::activation("branch1.relu2", Activation::Relu),
+        ],
+    )
+}
+
+fn averaged() -> Layer {
+    Layer::sequence(
+        "branch2",
+        vec![
+            pool("avg", 3, 1, 1, false, Op::AvgPool2d),
+            conv("conv", biased(Conv2d::new(16, 8, 1))),
+        ],
+    )
+}
+
+fn largest() -> Layer {
+    Layer::sequence(
+        "",
+        vec![
+            Layer::new(
+                "branch3.add",
+                Op::Sum(vec![
+                    conv("branch3_conv", Conv2d::new(16, 16, 1)),
+                    Layer::identity(),
+                ]),
+            ),
+            Layer::activation("branch3.relu", Activation::Relu),
+            pool("branch3.max", 3, 1, 1, false, Op::MaxPool2d),
+        ],
+    )
+}
+
+fn body() -> Vec<Layer> {
     let scale = Op::LayerScale {
         features: 32,
         initial: 1e-6,
@@ -164,11 +222,11 @@ fn convolutional() -> NetworkDesign {
         padding: Padding::Each(2),
         ..Conv2d::new(32, 32, 3)
     };
-    let body = vec![
-        Layer::new("add", Op::Sum(vec![inverted, Layer::identity()])),
-        Layer::new("residual", Op::Sum(vec![residual, Layer::identity()])),
+    vec![
+        Layer::new("add", Op::Sum(vec![inverted(), Layer::identity()])),
+        Layer::new("residual", Op::Sum(vec![residual(), Layer::identity()])),
         Layer::activation("relu", Activation::Relu),
-        Layer::new("concat", Op::Concat(branches)),
+        Layer::new("concat", Op::Concat(branches())),
         Layer::new("norm", Op::LayerNorm(layer_norm)),
         activation(Activation::Gelu),
         Layer::new("gamma", scale),
@@ -180,102 +238,15 @@ fn convolutional() -> NetworkDesign {
         pool("max", 3, 2, 0, true, Op::MaxPool2d),
         Layer::new("slice", Op::Subsample { stride: 2 }),
         Layer::new("pad", Op::PadChannels { channels: 3 }),
-    ];
-    let head = Linear {
-        from: 38 * 4,
-        to: 12,
-        bias: true,
-        init: Init::linear(38 * 4),
-    };
-    NetworkDesign {
-        stages: vec![
-            (Stage::Stem, stem),
-            (
-                Stage::Layer1,
-                vec![Layer::sequence("blocks", named_by_number(body))],
-            ),
-        ],
-        pooling: vec![
-            Layer::new("avgpool", Op::AdaptiveAvgPool2d { side: 2 }),
-            Layer::new("flat", Op::Flatten),
-            Layer::new("pre_logits", Op::Linear(head)),
-            Layer::activation("last_relu", Activation::Relu),
-            Layer::new("dropout", Op::Dropout { probability: 0.25 }),
-        ],
-        head: "classifier.1",
-        native_size: SIDE as u32,
-        in_timm: false,
-    }
+    ]
 }
 
 fn transformer() -> NetworkDesign {
-    const FEATURES: u64 = 24;
     let patches = Conv2d {
         stride: 8,
         padding: Padding::Each(0),
         bias: true,
         ..Conv2d::new(3, FEATURES, 8)
-    };
-    let norm = |name: &str| {
-        let norm = LayerNorm {
-            features: FEATURES,
-            epsilon: 1e-6,
-            over: Channels::Last,
-        };
-        Layer::new(name, Op::LayerNorm(norm))
-    };
-    let linear = |name: &str, from, to| {
-        let linear = Linear {
-            from,
-            to,
-            bias: to > from,
-            init: Init::Normal(0.02),
-        };
-        Layer::new(name, Op::Linear(linear))
-    };
-    let block = |number: u64| {
-        let attention = Attention {
-            features: FEATURES,
-            heads: 3,
-            bias: number == 0,
-            init: Init::Normal(0.02),
-        };
-        let scale = Op::LayerScale {
-            features: FEATURES,
-            initial: 1e-5,
-            over: Channels::Last,
-        };
-        let attended = vec![
-            norm("norm1"),
-            Layer::new("attn", Op::Attention(attention)),
-            Layer::sequence("ls1", vec![Layer::new("gamma", scale)]),
-            Layer::new(
-                "drop_path",
-                Op::StochasticDepth {
-                    probability: 0.1,
-                    over: Channels::Last,
-                },
-            ),
-        ];
-        let widened = vec![
-            norm("norm2"),
-            Layer::sequence(
-                "mlp",
-                vec![
-                    linear("fc1", FEATURES, 2 * FEATURES),
-                    Layer::activation("gelu", Activation::Gelu),
-                    linear("fc2", 2 * FEATURES, FEATURES),
-                ],
-            ),
-        ];
-        let added = |name: &str, layers| {
-            let branches = vec![Layer::sequence("", layers), Layer::identity()];
-            Layer::new(format!("blocks.{number}.{name}"), Op::Sum(branches))
-        };
-        Layer::sequence(
-            number.to_string(),
-            vec![added("add1", attended), added("add2", widened)],
-        )
     };
     NetworkDesign {
         stages: vec![
@@ -316,6 +287,71 @@ fn transformer() -> NetworkDesign {
         native_size: SIDE as u32,
         in_timm: false,
     }
+}
+
+fn norm(name: &str) -> Layer {
+    let norm = LayerNorm {
+        features: FEATURES,
+        epsilon: 1e-6,
+        over: Channels::Last,
+    };
+    Layer::new(name, Op::LayerNorm(norm))
+}
+
+fn linear(name: &str, from: u64, to: u64) -> Layer {
+    let linear = Linear {
+        from,
+        to,
+        bias: to > from,
+        init: Init::Normal(0.02),
+    };
+    Layer::new(name, Op::Linear(linear))
+}
+
+/// The block of this number, with its tensors named as in timm.
+fn block(number: u64) -> Layer {
+    let attention = Attention {
+        features: FEATURES,
+        heads: 3,
+        bias: number == 0,
+        init: Init::Normal(0.02),
+    };
+    let scale = Op::LayerScale {
+        features: FEATURES,
+        initial: 1e-5,
+        over: Channels::Last,
+    };
+    let attended = vec![
+        norm("norm1"),
+        Layer::new("attn", Op::Attention(attention)),
+        Layer::sequence("ls1", vec![Layer::new("gamma", scale)]),
+        Layer::new(
+            "drop_path",
+            Op::StochasticDepth {
+                probability: 0.1,
+                over: Channels::Last,
+            },
+        ),
+    ];
+    let widened = vec![
+        norm("norm2"),
+        Layer::sequence(
+            "mlp",
+            vec![
+                linear("fc1", FEATURES, 2 * FEATURES),
+                Layer::activation("gelu", Activation::Gelu),
+                linear("fc2", 2 * FEATURES, FEATURES),
+            ],
+        ),
+    ];
+    let added = |name: &str, layers| {
+        let branches = vec![Layer::sequence("", layers), Layer::identity()];
+        Layer::new(format!("blocks.{number}.{name}"), Op::Sum(branches))
+    };
+    Layer::sequence(
+        number.to_string(),
+        vec![added("add1", attended), added("add2", widened)],
+    )
 }
 
 /// Every tensor of a network by a formula.

@@ -29,7 +29,10 @@ pub use self::training::{convolution, form};
 use fearless_simd::Level;
 use tch::{Device, Kind, Tensor};
 
-use self::{dense::floats, grid::Grid, level::lanes_of, shared::Shared, task::Tiles, threads::Threads, transform::Direct};
+use self::{
+    dense::floats, grid::Grid, level::lanes_of, shared::Shared, task::Tiles, threads::Threads,
+    transform::Direct,
+};
 use super::{
     fused::{After, Shape},
     layers::contiguous_channels_last,
@@ -126,8 +129,13 @@ impl Winograd {
         assert_eq!(output.size(), expected, "the output has another size");
         let bias = bias.map(Tensor::contiguous);
         // SAFETY: this call writes to the output only, which is none of the others, and nobody else computes with these meanwhile.
-        let (numbers, biases, places) =
-            unsafe { (floats(&input), bias.as_ref().map(|bias| floats(bias)), Shared::of(output)) };
+        let (numbers, biases, places) = unsafe {
+            (
+                floats(&input),
+                bias.as_ref().map(|bias| floats(bias)),
+                Shared::of(output),
+            )
+        };
         let tiles = Tiles {
             input: numbers,
             kernel: &self.kernel,

@@ -42,11 +42,24 @@ fn special_files() -> Vec<Crafted> {
 }
 
 fn headers() -> Vec<Crafted> {
-    let bad = |file: File, code| {
-        let path = String::from_utf8_lossy(&file.name).into_owned();
-        left_out(format!("zip, {path}"), zip_with([file]), &path, code)
-    };
-    let file = |name: &str| File::new(format!("ants/{name}.jpg"), jpeg(9));
+    [false_contents(), false_places(), unknown_compressions()]
+        .into_iter()
+        .flatten()
+        .collect()
+}
+
+fn file(name: &str) -> File {
+    File::new(format!("ants/{name}.jpg"), jpeg(9))
+}
+
+/// This file is left out, with this code.
+fn bad(file: File, code: &'static str) -> Crafted {
+    let path = String::from_utf8_lossy(&file.name).into_owned();
+    left_out(format!("zip, {path}"), zip_with([file]), &path, code)
+}
+
+/// Headers that do not say what is in the file.
+fn false_contents() -> Vec<Crafted> {
     vec![
         bad(
             File {
@@ -83,70 +96,40 @@ fn headers() -> Vec<Crafted> {
             },
             "damaged",
         ),
-        bad(
-            File {
-                local_name: Some(b"ants/another.jpg".to_vec()),
-                ..file("two-names")
-            },
-            "damaged",
-        ),
-        bad(
-            File {
-                local_name: Some(b"../../up.jpg".to_vec()),
-                ..file("another-escapes")
-            },
-            "damaged",
-        ),
-        bad(
-            File {
-                at: Some(7),
-                ..file("no-header-there")
-            },
-            "damaged",
-        ),
-        bad(
-            File {
-                at: Some(u32::MAX - 1),
-                ..file("behind-the-end")
-            },
-            "damaged",
-        ),
-        bad(
-            File {
-                method: 12,
-                ..file("bzip2")
-            },
-            "unsupported_compression",
-        ),
-        bad(
-            File {
-                method: 14,
-                ..file("lzma")
-            },
-            "unsupported_compression",
-        ),
-        bad(
-            File {
-                method: 93,
-                ..file("zstd")
-            },
-            "unsupported_compression",
-        ),
-        bad(
-            File {
-                method: 9,
-                ..file("deflate64")
-            },
-            "unsupported_compression",
-        ),
-        bad(
-            File {
-                method: 777,
-                ..file("unknown")
-            },
-            "unsupported_compression",
-        ),
     ]
+}
+
+/// Headers that the table of contents does not agree with, or that are not where it says.
+fn false_places() -> Vec<Crafted> {
+    let named = |local_name: &[u8], name: &str| File {
+        local_name: Some(local_name.to_vec()),
+        ..file(name)
+    };
+    let at = |at: u32, name: &str| File {
+        at: Some(at),
+        ..file(name)
+    };
+    vec![
+        bad(named(b"ants/another.jpg", "two-names"), "damaged"),
+        bad(named(b"../../up.jpg", "another-escapes"), "damaged"),
+        bad(at(7, "no-header-there"), "damaged"),
+        bad(at(u32::MAX - 1, "behind-the-end"), "damaged"),
+    ]
+}
+
+fn unknown_compressions() -> Vec<Crafted> {
+    let methods = [
+        (12, "bzip2"),
+        (14, "lzma"),
+        (93, "zstd"),
+        (9, "deflate64"),
+        (777, "unknown"),
+    ];
+    let compressed = |(method, name): (u16, &str)| {
+        let file = File { method, ..file(name) };
+        bad(file, "unsupported_compression")
+    };
+    methods.into_iter().map(compressed).collect()
 }
 
 fn tables() -> Vec<Crafted> {

@@ -9,7 +9,11 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::support::{Api, Server, patience::wait_until, pictures};
-use finetuned::{domain::jobs::job::DatasetVersion, files::digest, store::Store};
+use finetuned::{
+    domain::{id::DatasetId, jobs::job::DatasetVersion},
+    files::digest,
+    store::{Store, VersionFiles},
+};
 
 /// Flips one bit in the middle of a file and gives back what puts it right.
 struct Flipped {
@@ -170,6 +174,32 @@ async fn a_damaged_model_is_one_error_wherever_it_is_read_and_the_same_bytes_men
     server.stop().await;
 }
 
+/// A server with the dataset `things`, and what the database knows of it.
+struct Things {
+    server: Server,
+    store: Store,
+    id: DatasetId,
+}
+
+impl Things {
+    async fn of(server: Server) -> Self {
+        let dataset = server.api.get("/v1/datasets/things").await.expect(200).json();
+        Self {
+            id: dataset["id"].as_str().unwrap().parse().unwrap(),
+            store: store(&server).await,
+            server,
+        }
+    }
+
+    async fn files(&self) -> VersionFiles {
+        self.store.version_files(self.id, 1).await.unwrap().unwrap()
+    }
+
+    fn blob(&self, sha256: &str) -> PathBuf {
+        blob(&self.server, sha256)
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn damage_to_a_dataset_is_told_and_what_can_be_made_again_is_made_again() {
     let server = Server::start().await;
@@ -177,14 +207,24 @@ async fn damage_to_a_dataset_is_told_and_what_can_be_made_again_is_made_again() 
     api.upload("things", pictures::flat_archive(2, 8)).await;
     let first = succeeded(api, training("thing")).await;
     let weights = weights_of(api, &first).await;
-    let dataset = api.get("/v1/datasets/things").await.expect(200).json();
-    let id = dataset["id"].as_str().unwrap().parse().unwrap();
-    let store = store(&server).await;
-    let files = async || store.version_files(id, 1).await.unwrap().unwrap();
-    let blob = |sha256: &str| blob(&server, sha256);
+    let things = Things::of(server).await;
+    a_damaged_list_of_images_is_told(&things).await;
+    let batch = damaged_images_are_told(&things).await;
+    damaged_predictions_are_told(&things, &batch).await;
+    damaged_thumbnails_and_exports_are_made_again(&things).await;
+    pixels_that_a_job_packed_are_packed_again(&things, &weights).await;
+    pixels_that_came_with_the_images_are_packed_again(&things).await;
+    a_damaged_report_is_told(&things).await;
+    things.server.stop().await;
+}
 
-    // The list of images.
-    let flipped = Flipped::of(&blob(&files().await.manifest));
+fn rows_path(job: &Value) -> String {
+    format!("/v1/jobs/{}/predictions", job["id"].as_str().unwrap())
+}
+
+async fn a_damaged_list_of_images_is_told(things: &Things) {
+    let api = &things.server.api;
+    let flipped = Flipped::of(&things.blob(&things.files().await.manifest));
     for path in ["images", "images/3?size=64", "archive"] {
         let answer = api.get(&format!("/v1/datasets/things/{path}")).await;
         answer.problem(500, "data-damaged");
@@ -196,9 +236,12 @@ async fn damage_to_a_dataset_is_told_and_what_can_be_made_again_is_made_again() 
     fails_as_damaged(api, training("thing"), "the manifest of the dataset `things`").await;
     flipped.mend();
     api.get("/v1/datasets/things/images").await.expect(200);
+}
 
-    // The images: who reads the damaged one is told, and a download breaks off before it.
-    let flipped = Flipped::of(&blob(&files().await.segments[0].images));
+/// Who reads the damaged one is told, and a download breaks off before it. Gives back a batch prediction with a row for it.
+async fn damaged_images_are_told(things: &Things) -> Value {
+    let api = &things.server.api;
+    let flipped = Flipped::of(&things.blob(&things.files().await.segments[0].images));
     let mut other_size = training("other");
     other_size["image"]["size"] = json!(40);
     fails_as_damaged(api, other_size, "the file of image").await;
@@ -215,8 +258,8 @@ async fn damage_to_a_dataset_is_told_and_what_can_be_made_again_is_made_again() 
         .await
         .problem(500, "data-damaged");
     let batch = json!({"kind": "batch-predict", "model": "thing", "dataset": "things"});
-    let job = succeeded(api, batch.clone()).await;
-    let rows_path = format!("/v1/jobs/{}/predictions", job["id"].as_str().unwrap());
+    let job = succeeded(api, batch).await;
+    let rows_path = rows_path(&job);
     let rows = api.get(&rows_path).await.expect(200).text;
     let damaged = rows
         .lines()
@@ -224,13 +267,22 @@ async fn damage_to_a_dataset_is_told_and_what_can_be_made_again_is_made_again() 
         .count();
     assert_eq!((damaged, rows.lines().count()), (1, 16), "{rows}");
     flipped.mend();
+    job
+}
 
-    // Rows, and the cards and pictures that are kept for those who come again.
-    let flipped = Flipped::of(&blob(job["predictions"]["jsonl"]["sha256"].as_str().unwrap()));
+async fn damaged_predictions_are_told(things: &Things, job: &Value) {
+    let api = &things.server.api;
+    let rows_path = rows_path(job);
+    let flipped = Flipped::of(&things.blob(job["predictions"]["jsonl"]["sha256"].as_str().unwrap()));
     api.get(&rows_path).await.problem(500, "data-damaged");
     let part = api.request(Method::GET, &rows_path).header("range", "bytes=0-9");
     api.send(part).await.problem(500, "data-damaged");
     flipped.mend();
+}
+
+/// The cards and pictures that are kept for those who come again.
+async fn damaged_thumbnails_and_exports_are_made_again(things: &Things) {
+    let api = &things.server.api;
     for (path, folder) in [
         ("/v1/datasets/things/images/3?size=64", "thumbnails"),
         ("/v1/models/thing/export?format=onnx", "exports"),
@@ -241,7 +293,7 @@ async fn damage_to_a_dataset_is_told_and_what_can_be_made_again_is_made_again() 
             answer.bytes().await.unwrap()
         };
         let right = fetch().await;
-        let kept = only_file(&server.data_dir().join(folder));
+        let kept = only_file(&things.server.data_dir().join(folder));
         let whole = fs::read(&kept).unwrap();
         // Wherever it is, also where only another picture lies.
         for place in [0, 70, whole.len() / 2, whole.len() - 1] {
@@ -252,11 +304,13 @@ async fn damage_to_a_dataset_is_told_and_what_can_be_made_again_is_made_again() 
             fs::write(&kept, &whole).unwrap();
         }
     }
+}
 
-    // Pixels that a job packed, and those that came with the images.
-    let packs = store.packs(id).await.unwrap();
+async fn pixels_that_a_job_packed_are_packed_again(things: &Things, weights: &str) {
+    let api = &things.server.api;
+    let packs = things.store.packs(things.id).await.unwrap();
     for (pack, size) in packs {
-        let _stays_damaged = Flipped::of(&blob(&pack));
+        let _stays_damaged = Flipped::of(&things.blob(&pack));
         let again = succeeded(api, training("thing")).await;
         assert_eq!(warnings(api, &again).await, ["pack_damaged"], "of {size:?}");
         assert_eq!(weights_of(api, &again).await, weights);
@@ -264,31 +318,37 @@ async fn damage_to_a_dataset_is_told_and_what_can_be_made_again_is_made_again() 
         assert_eq!(warnings(api, &next).await, [""; 0], "it was made anew");
         assert_eq!(weights_of(api, &next).await, weights);
     }
+}
+
+async fn pixels_that_came_with_the_images_are_packed_again(things: &Things) {
+    let api = &things.server.api;
     let mut wide = training("wide");
     // What ingest packs.
     wide["image"]["size"] = json!(256);
     let right = weights_of(api, &succeeded(api, wide.clone()).await).await;
-    let pack = blob(&files().await.segments[0].pack);
+    let pack = things.blob(&things.files().await.segments[0].pack);
     let _stays_damaged = Flipped::of(&pack);
     let again = succeeded(api, wide.clone()).await;
     assert_eq!(warnings(api, &again).await, ["pack_damaged"]);
     assert_eq!(weights_of(api, &again).await, right);
     wait_until("the damaged pack is forgotten", async || {
-        files().await.segments[0].pack_gone
+        things.files().await.segments[0].pack_gone
     })
     .await;
     let next = succeeded(api, wide).await;
     assert_eq!(weights_of(api, &next).await, right);
     assert_eq!(warnings(api, &next).await, [""; 0]);
+}
 
-    // What was found in the archive.
-    let report = store.report_blob(id).await.unwrap().unwrap();
-    let flipped = Flipped::of(&blob(&report));
+/// What was found in the archive.
+async fn a_damaged_report_is_told(things: &Things) {
+    let api = &things.server.api;
+    let report = things.store.report_blob(things.id).await.unwrap().unwrap();
+    let flipped = Flipped::of(&things.blob(&report));
     api.get("/v1/datasets/things/report")
         .await
         .problem(500, "data-damaged");
     flipped.mend();
-    server.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

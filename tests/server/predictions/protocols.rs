@@ -7,10 +7,8 @@ use reqwest::{
 };
 use serde_json::{Value, json};
 
-use crate::{
-    predictions::{with_model, with_model_of},
-    support::{Server, pictures},
-};
+use super::{with_model, with_model_of};
+use crate::support::{Api, Server, pictures};
 
 /// Probabilities in the order of the classes, as our own API has them.
 async fn probabilities(server: &Server, picture: &[u8]) -> Vec<f64> {
@@ -41,6 +39,20 @@ fn numbers(values: &Value) -> Vec<f64> {
 async fn clients_of_the_open_inference_protocol_are_served() {
     let server = with_model().await;
     let api = &server.api;
+    assert_server_and_model_are_described(api).await;
+    let files = [pictures::png(1, 500, 40), pictures::png(2, 501, 40)];
+    let expected = [
+        probabilities(&server, &files[0]).await,
+        probabilities(&server, &files[1]).await,
+    ];
+    assert_base64_is_answered_in_json(api, &files, &expected).await;
+    assert_binary_is_answered_in_binary(api, &files, &expected).await;
+    assert_pixels_of_the_caller_are_taken(api).await;
+    assert_what_is_wrong_is_refused_in_its_words(api).await;
+    server.stop().await;
+}
+
+async fn assert_server_and_model_are_described(api: &Api) {
     assert_eq!(api.get("/v2").await.expect(200).json()["name"], "finetuned");
     assert_eq!(api.get("/v2/health/live").await.expect(200).json()["live"], true);
     assert_eq!(
@@ -53,13 +65,9 @@ async fn clients_of_the_open_inference_protocol_are_served() {
     assert_eq!(described["versions"], json!(["1"]));
     assert_eq!(described["inputs"][1]["shape"], json!([-1, 3, 32, 32]));
     assert_eq!(described["outputs"][0]["shape"], json!([-1, 3]));
+}
 
-    let files = [pictures::png(1, 500, 40), pictures::png(2, 501, 40)];
-    let expected = [
-        probabilities(&server, &files[0]).await,
-        probabilities(&server, &files[1]).await,
-    ];
-    // Images as base64, answers as JSON.
+async fn assert_base64_is_answered_in_json(api: &Api, files: &[Vec<u8>], expected: &[Vec<f64>]) {
     let data: Vec<String> = files.iter().map(|file| STANDARD.encode(file)).collect();
     let input = json!({"name": "image", "datatype": "BYTES", "shape": [2], "data": data});
     let answer = api
@@ -75,8 +83,10 @@ async fn clients_of_the_open_inference_protocol_are_served() {
     assert_eq!(answer["outputs"][0]["shape"], json!([2, 3]));
     assert_close(&numbers(&answer["outputs"][0]["data"]), &expected.concat());
     assert_eq!(answer["outputs"][1]["data"], json!(["class-1", "class-2"]));
+}
 
-    // Everything binary, as Triton's client sends it.
+/// Everything binary, as Triton's client sends it.
+async fn assert_binary_is_answered_in_binary(api: &Api, files: &[Vec<u8>], expected: &[Vec<f64>]) {
     let strings: Vec<u8> = files
         .iter()
         .flat_map(|file| [&(file.len() as u32).to_le_bytes(), file.as_slice()].concat())
@@ -112,8 +122,10 @@ async fn clients_of_the_open_inference_protocol_are_served() {
     let texts = head["outputs"][2]["data"].as_array().unwrap();
     assert_eq!(texts.len(), 4);
     assert!(texts[0].as_str().unwrap().ends_with(":1:class-1"), "{texts:?}");
+}
 
-    // What the network sees, preprocessed by the caller: a picture of 32 pixels is neither scaled nor cut by more than its margin.
+/// What the network sees, preprocessed by the caller: a picture of 32 pixels is neither scaled nor cut by more than its margin.
+async fn assert_pixels_of_the_caller_are_taken(api: &Api) {
     let zeros =
         json!({"name": "input", "datatype": "FP32", "shape": [1, 3, 32, 32], "data": vec![0.0; 3 * 32 * 32]});
     let answer = api
@@ -123,7 +135,9 @@ async fn clients_of_the_open_inference_protocol_are_served() {
         .iter()
         .sum();
     assert!((sum - 1.0).abs() < 1e-5, "{sum}");
+}
 
+async fn assert_what_is_wrong_is_refused_in_its_words(api: &Api) {
     for (input, status, slug) in [
         (
             json!({"name": "image", "datatype": "BYTES", "shape": [1], "data": [STANDARD.encode("no image")]}),
@@ -149,7 +163,6 @@ async fn clients_of_the_open_inference_protocol_are_served() {
     }
     let missing = api.get("/v2/models/nothing").await.problem(404, "not-found");
     assert!(missing["error"].is_string());
-    server.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

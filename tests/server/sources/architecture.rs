@@ -1,28 +1,105 @@
 //! The boundaries of docs/ARCHITECTURE.md, held by reading the sources.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::fs;
 
-pub fn sources(folder: &Path) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            found.extend(sources(&path));
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            found.push(path);
-        }
-    }
-    found
-}
+use super::{root, rust_files};
+
+/// What a layer may not know: the layers above it.
+const ABOVE: [(&str, &[&str]); 11] = [
+    (
+        "domain/",
+        &[
+            "store",
+            "blobs",
+            "http",
+            "jobs",
+            "inference",
+            "worker",
+            "protocol",
+            "config",
+            "client",
+        ],
+    ),
+    (
+        "protocol",
+        &[
+            "store",
+            "blobs",
+            "http",
+            "jobs",
+            "inference",
+            "worker",
+            "config",
+            "client",
+        ],
+    ),
+    (
+        "store/",
+        &[
+            "http",
+            "jobs",
+            "inference",
+            "worker",
+            "config",
+            "client",
+            "blobs",
+            "data_dir",
+        ],
+    ),
+    (
+        "blobs",
+        &[
+            "http",
+            "jobs",
+            "inference",
+            "worker",
+            "config",
+            "client",
+            "store",
+            "data_dir",
+        ],
+    ),
+    (
+        "data_dir/",
+        &[
+            "http",
+            "jobs",
+            "inference",
+            "uploads",
+            "worker",
+            "config",
+            "client",
+        ],
+    ),
+    (
+        "manifest/",
+        &[
+            "store",
+            "blobs",
+            "http",
+            "jobs",
+            "inference",
+            "uploads",
+            "worker",
+            "config",
+            "client",
+        ],
+    ),
+    ("uploads/", &["http", "jobs", "inference", "worker", "client"]),
+    ("jobs/", &["http", "inference", "uploads", "worker", "client"]),
+    ("inference/", &["http", "worker", "client"]),
+    ("http/", &["worker", "client"]),
+    (
+        "client/",
+        &["http", "store", "blobs", "jobs", "inference", "worker"],
+    ),
+];
 
 /// Lines of code (no comments) of all sources below `src`, with their path from there.
 fn lines() -> Vec<(String, String)> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let root = root();
     let mut lines = Vec::new();
-    for path in sources(&root) {
+    for path in rust_files(&root) {
         let name = path.strip_prefix(&root).unwrap().to_string_lossy().into_owned();
         let text = fs::read_to_string(&path).unwrap();
         let code = text
@@ -81,7 +158,7 @@ fn the_worker_knows_only_the_protocol_and_the_domain() {
             "{file} goes around its program: {line}"
         );
     }
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let root = root();
     let program = fs::read_to_string(root.join("bin/finetuned-worker.rs")).unwrap();
     let brought: Vec<_> = program
         .lines()
@@ -98,98 +175,8 @@ fn the_worker_knows_only_the_protocol_and_the_domain() {
 
 #[test]
 fn dependencies_run_in_one_direction() {
-    // What a layer may not know: the layers above it.
-    let above = [
-        (
-            "domain/",
-            &[
-                "store",
-                "blobs",
-                "http",
-                "jobs",
-                "inference",
-                "worker",
-                "protocol",
-                "config",
-                "client",
-            ][..],
-        ),
-        (
-            "protocol",
-            &[
-                "store",
-                "blobs",
-                "http",
-                "jobs",
-                "inference",
-                "worker",
-                "config",
-                "client",
-            ],
-        ),
-        (
-            "store/",
-            &[
-                "http",
-                "jobs",
-                "inference",
-                "worker",
-                "config",
-                "client",
-                "blobs",
-                "data_dir",
-            ],
-        ),
-        (
-            "blobs",
-            &[
-                "http",
-                "jobs",
-                "inference",
-                "worker",
-                "config",
-                "client",
-                "store",
-                "data_dir",
-            ],
-        ),
-        (
-            "data_dir/",
-            &[
-                "http",
-                "jobs",
-                "inference",
-                "uploads",
-                "worker",
-                "config",
-                "client",
-            ],
-        ),
-        (
-            "manifest/",
-            &[
-                "store",
-                "blobs",
-                "http",
-                "jobs",
-                "inference",
-                "uploads",
-                "worker",
-                "config",
-                "client",
-            ],
-        ),
-        ("uploads/", &["http", "jobs", "inference", "worker", "client"]),
-        ("jobs/", &["http", "inference", "uploads", "worker", "client"]),
-        ("inference/", &["http", "worker", "client"]),
-        ("http/", &["worker", "client"]),
-        (
-            "client/",
-            &["http", "store", "blobs", "jobs", "inference", "worker"],
-        ),
-    ];
     for (file, line) in lines() {
-        for (layer, forbidden) in above {
+        for (layer, forbidden) in ABOVE {
             let upward = forbidden
                 .iter()
                 .find(|module| file.starts_with(layer) && names(&line, &format!("crate::{module}")));

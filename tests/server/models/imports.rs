@@ -8,10 +8,8 @@ use reqwest::{
 };
 use serde_json::{Value, json};
 
-use crate::{
-    models::{quick, train},
-    support::{Api, Server, api::Answer, patience::wait_until_no_work_is_left, pictures},
-};
+use super::{quick, train};
+use crate::support::{Api, Server, api::Answer, patience::wait_until_no_work_is_left, pictures};
 
 /// A server with a small trained model, the model, its weights and its bundle.
 async fn with_model() -> (Server, Value, Vec<u8>, Vec<u8>) {
@@ -218,28 +216,42 @@ fn files(data: &Path) -> BTreeSet<String> {
     found
 }
 
+/// For the two classes of the weights.
+const LABELS: (&str, &str) = ("labels", "[\"a\", \"b\"]");
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_no_model_is_refused_and_leaves_nothing() {
     let (server, model, weights, bundle_file) = with_model().await;
     let api = &server.api;
     wait_until_no_work_is_left(&server).await;
     let before = files(&server.data_dir());
-    let labels = ("labels", "[\"a\", \"b\"]");
     api.put(
         "/v1/aliases/production",
         json!({"model": "thing"}).to_string().into_bytes(),
     )
     .await
     .expect(201);
+    what_is_of_no_kind_that_is_taken_is_refused(api).await;
+    what_is_damaged_is_refused(api, &weights).await;
+    what_does_not_fit_together_is_refused(api, &model, &weights).await;
+    every_fault_beside_the_file_is_told(api, &weights, &bundle_file).await;
+    a_form_that_says_too_much_or_too_little_is_refused(api, &weights, &bundle_file).await;
+    let models = api.get("/v1/models").await.expect(200).json();
+    assert_eq!(models["data"].as_array().unwrap().len(), 1, "{models:#}");
+    assert_eq!(files(&server.data_dir()), before);
+    // What was refused has hurt nothing.
+    api.put("/v1/models?name=fine", bundle_file).await.expect(201);
+    server.stop().await;
+}
 
-    // Not of a kind that is taken.
+async fn what_is_of_no_kind_that_is_taken_is_refused(api: &Api) {
     for file in [
         b"hello".to_vec(),
         Vec::new(),
         b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.".to_vec(),
         vec![b'x'; 4096],
     ] {
-        send(api, &file, &[labels])
+        send(api, &file, &[LABELS])
             .await
             .problem(415, "model-unsupported");
         api.put("/v1/models?name=x", file)
@@ -258,12 +270,14 @@ async fn what_is_no_model_is_refused_and_leaves_nothing() {
         refused["detail"].as_str().unwrap().contains("torch.save"),
         "{refused}"
     );
+}
 
-    // Of a kind that is taken, and damaged or a lie.
+/// Of a kind that is taken, and damaged or a lie.
+async fn what_is_damaged_is_refused(api: &Api, weights: &[u8]) {
     let with_header = |header: &str, data: &[u8]| {
         [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), data].concat()
     };
-    let mut not_a_number = weights.clone();
+    let mut not_a_number = weights.to_vec();
     let end = not_a_number.len();
     not_a_number[end - 4..].copy_from_slice(&f32::NAN.to_le_bytes());
     for file in [
@@ -280,26 +294,30 @@ async fn what_is_no_model_is_refused_and_leaves_nothing() {
         [&u64::MAX.to_le_bytes()[..], b"{\"a\":{}}"].concat(),
         [&(17u64 << 20).to_le_bytes()[..], &vec![b'{'; 18 << 20]].concat(),
     ] {
-        send(api, &file, &[labels, ("architecture", "resnet20")])
+        send(api, &file, &[LABELS, ("architecture", "resnet20")])
             .await
             .problem(422, "model-invalid");
     }
     // Floats come last in a file.
-    let damaged = send(api, &not_a_number, &[labels])
+    let damaged = send(api, &not_a_number, &[LABELS])
         .await
         .problem(422, "model-invalid");
     assert!(
         damaged["detail"].as_str().unwrap().contains("not finite"),
         "{damaged}"
     );
-    let other = send(api, &weights, &[labels, ("architecture", "resnet18")])
+}
+
+/// Weights of another architecture, more classes than outputs, and a bundle without weights.
+async fn what_does_not_fit_together_is_refused(api: &Api, model: &Value, weights: &[u8]) {
+    let other = send(api, weights, &[LABELS, ("architecture", "resnet18")])
         .await
         .problem(422, "model-invalid");
     assert!(other["detail"].as_str().unwrap().contains("resnet18"), "{other}");
     let mut card = model["card"].clone();
     card["classes"] = json!(["a", "b", "c"]);
     let more = api
-        .put("/v1/models?name=x", bundle(&card, &weights))
+        .put("/v1/models?name=x", bundle(&card, weights))
         .await
         .problem(422, "invalid");
     assert_eq!(more["errors"][0]["pointer"], "/labels");
@@ -307,62 +325,60 @@ async fn what_is_no_model_is_refused_and_leaves_nothing() {
     api.put("/v1/models?name=x", empty)
         .await
         .problem(422, "model-invalid");
+}
 
-    // Wrong beside the file; everything at once.
+/// Wrong beside the file: all of it is told at once.
+async fn every_fault_beside_the_file_is_told(api: &Api, weights: &[u8], bundle: &[u8]) {
     let faults = send(
         api,
-        &weights,
+        weights,
         &[("architecture", "vgg"), ("image_size", "7"), ("mean", "1")],
     )
     .await
     .problem(422, "invalid");
     assert_eq!(faults["errors"].as_array().unwrap().len(), 4, "{faults}");
-    let three = send(api, &weights, &[("labels", "a\nb\nc")])
+    let three = send(api, weights, &[("labels", "a\nb\nc")])
         .await
         .problem(422, "invalid");
     assert_eq!(three["errors"][0]["pointer"], "/labels");
     for wrong in ["[\"a\", \"a\"]", "[\"a\", \"\"]", "[\"a\", \"../b\"]", "[1, 2]"] {
-        send(api, &weights, &[("labels", wrong)])
+        send(api, weights, &[("labels", wrong)])
             .await
             .problem(422, "invalid");
     }
-    send(api, &bundle_file, &[labels]).await.problem(422, "invalid");
-    send(api, &weights, &[labels, ("name", "a b")])
+    send(api, bundle, &[LABELS]).await.problem(422, "invalid");
+    send(api, weights, &[LABELS, ("name", "a b")])
         .await
         .problem(422, "invalid");
-    send(api, &weights, &[labels, ("name", "mdl_1")])
+    send(api, weights, &[LABELS, ("name", "mdl_1")])
         .await
         .problem(422, "invalid");
-    send(api, &weights, &[labels, ("name", "production")])
+    send(api, weights, &[LABELS, ("name", "production")])
         .await
         .problem(409, "name-taken");
-    send(api, &weights, &[labels, ("classes", "2")])
+}
+
+async fn a_form_that_says_too_much_or_too_little_is_refused(api: &Api, weights: &[u8], bundle: &[u8]) {
+    send(api, weights, &[LABELS, ("classes", "2")])
         .await
         .problem(400, "form-invalid");
-    send(api, &weights, &[labels, labels])
+    send(api, weights, &[LABELS, LABELS])
         .await
         .problem(400, "form-invalid");
     let form = Form::new().text("labels", "a");
     api.send(api.request(Method::POST, "/v1/models").multipart(form))
         .await
         .problem(400, "form-invalid");
-    api.put("/v1/models", bundle_file.clone())
+    api.put("/v1/models", bundle.to_vec())
         .await
         .problem(422, "invalid");
-    api.put("/v1/models?name=x", weights.clone())
+    api.put("/v1/models?name=x", weights.to_vec())
         .await
         .problem(422, "invalid");
     let long = "x".repeat(300 << 10);
-    send(api, &weights, &[("labels", &long)])
+    send(api, weights, &[("labels", &long)])
         .await
         .problem(413, "too-large");
-
-    let models = api.get("/v1/models").await.expect(200).json();
-    assert_eq!(models["data"].as_array().unwrap().len(), 1, "{models:#}");
-    assert_eq!(files(&server.data_dir()), before);
-    // What was refused has hurt nothing.
-    api.put("/v1/models?name=fine", bundle_file).await.expect(201);
-    server.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -12,16 +12,12 @@ use syn::{
     visit::{self, Visit},
 };
 
-use super::architecture::sources;
+use super::{root, rust_files};
 
 /// Most files and folders of one folder.
 const SIBLINGS: usize = 20;
 
 type Module = Vec<String>;
-
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
-}
 
 /// `a/b.rs` and `a/b/mod.rs` are `a::b`.
 fn module_of(file: &Path) -> Module {
@@ -118,7 +114,7 @@ impl Visit<'_> for Imports<'_> {
 fn imports() -> BTreeMap<Module, BTreeSet<Module>> {
     let root = root();
     let relative = |path: PathBuf| path.strip_prefix(&root).unwrap().to_owned();
-    let files = sources(&root).into_iter().map(relative);
+    let files = rust_files(&root).into_iter().map(relative);
     // The programs and the crate itself import from everywhere, and nobody from them.
     let files = files.filter(|file| !file.starts_with("bin") && file != Path::new("lib.rs"));
     let modules: BTreeMap<Module, PathBuf> = files.map(|file| (module_of(&file), file)).collect();
@@ -205,7 +201,9 @@ fn no_folder_holds_more_than_can_be_looked_over() {
         }
     }
     let mut found = Vec::new();
-    crowded(&root(), &mut found);
+    for folder in [root(), Path::new(env!("CARGO_MANIFEST_DIR")).join("tests")] {
+        crowded(&folder, &mut found);
+    }
     assert!(
         found.is_empty(),
         "part these folders by subject, at most {SIBLINGS} each: {found:#?}"

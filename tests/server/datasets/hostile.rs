@@ -15,10 +15,10 @@ use tokio_util::sync::CancellationToken;
 use crate::support::{Api, Server, patience::wait_until_no_work_is_left, pictures, program::Program};
 
 /// What the worker's own tests draw archives with, and the archives that they have crafted: here they come over the network.
-#[path = "../../src/worker/ingest/tests/build.rs"]
+#[path = "../../../src/worker/ingest/tests/build.rs"]
 #[allow(dead_code)]
 mod build;
-#[path = "../../src/worker/ingest/tests/crafted/mod.rs"]
+#[path = "../../../src/worker/ingest/tests/crafted/mod.rs"]
 mod crafted;
 
 use self::crafted::Expected;

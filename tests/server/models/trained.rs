@@ -4,23 +4,9 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use crate::support::{Api, Server, hub::Hub, pictures};
+use super::{quick, train};
+use crate::support::{Server, hub::Hub, pictures};
 use finetuned::files::digest;
-
-pub async fn train(api: &Api, spec: Value) -> Value {
-    let job = api.finished(&api.submit(spec).await).await;
-    assert_eq!(job["status"], "succeeded", "{job:#}");
-    api.get(&format!("/v1/models/{}", job["model"].as_str().unwrap()))
-        .await
-        .expect(200)
-        .json()
-}
-
-pub fn quick() -> Value {
-    json!({
-        "dataset": "things", "name": "thing", "backbone": {"weights": "none"}, "image": {"size": 32}, "epochs": 1, "batch_size": 8
-    })
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn models_of_one_name_are_versions_and_a_model_is_a_base() {

@@ -54,13 +54,10 @@ fn rows(jsonl: &str) -> Vec<Value> {
         .collect()
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn every_image_has_a_row_that_says_what_predict_says() {
-    let server = with_model().await;
-    let api = &server.api;
-    // An unlabelled dataset of several formats and sizes, with names that mean something to tables.
+/// Images of several formats and sizes, with names that mean something to tables.
+fn unlabelled() -> BTreeMap<&'static str, Vec<u8>> {
     let photo = pictures::picture(1, 5, 90);
-    let files = BTreeMap::from([
+    BTreeMap::from([
         ("=1+1.png", pictures::png(0, 40, 40)),
         ("comma, and \"quotes\".png", pictures::png(1, 41, 33)),
         ("photo.jpg", pictures::file(&photo, image::ImageFormat::Jpeg)),
@@ -69,7 +66,14 @@ async fn every_image_has_a_row_that_says_what_predict_says() {
             "wide.bmp",
             pictures::file(&pictures::picture(2, 43, 300), image::ImageFormat::Bmp),
         ),
-    ]);
+    ])
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_image_has_a_row_that_says_what_predict_says() {
+    let server = with_model().await;
+    let api = &server.api;
+    let files = unlabelled();
     let archive = pictures::zip(files.iter().map(|(name, bytes)| (*name, bytes.clone())));
     let dataset = api.upload("fresh", archive).await;
     assert_eq!(
@@ -77,12 +81,36 @@ async fn every_image_has_a_row_that_says_what_predict_says() {
         (&json!("ready"), &json!("unlabelled")),
         "{dataset:#}"
     );
-
     let job = succeeded(
         api,
         json!({"kind": "batch-predict", "model": "thing", "dataset": "fresh", "top_k": 3}),
     )
     .await;
+    assert_job_tells_what_it_has_predicted(api, &job).await;
+
+    let (_, headers, jsonl) = fetch(api, &path_of(&job), &[]).await;
+    assert_eq!(headers["content-type"], "application/jsonl");
+    assert_eq!(
+        headers["content-disposition"],
+        "attachment; filename=\"thing-predictions.jsonl\""
+    );
+    assert_eq!(headers["x-content-type-options"], "nosniff");
+    assert_eq!(job["predictions"]["jsonl"]["bytes"], jsonl.len());
+    let rows = rows(&jsonl);
+    assert_eq!(rows.len(), 5);
+    assert_rows_say_what_predict_says(api, &rows, &files).await;
+
+    let (_, headers, csv) = fetch(api, &format!("{}?format=csv", path_of(&job)), &[]).await;
+    assert_eq!(headers["content-type"], "text/csv; charset=utf-8");
+    assert_eq!(
+        headers["content-disposition"],
+        "attachment; filename=\"thing-predictions.csv\""
+    );
+    assert_table_says_what_rows_say(&csv, &rows);
+    server.stop().await;
+}
+
+async fn assert_job_tells_what_it_has_predicted(api: &Api, job: &Value) {
     let model = api.get("/v1/models/thing").await.expect(200).json();
     assert_eq!((&job["name"], &job["model"]), (&json!("thing"), &Value::Null));
     assert_eq!(
@@ -94,24 +122,21 @@ async fn every_image_has_a_row_that_says_what_predict_says() {
         (&predictions["images"], &predictions["errors"]),
         (&json!(5), &json!(0))
     );
-    assert_eq!(predictions["href"], path_of(&job));
+    assert_eq!(predictions["href"], path_of(job));
     assert_eq!(
         (&job["progress"]["step"], &job["progress"]["steps"]),
         (&json!(5), &json!(5))
     );
+}
 
-    let (_, headers, jsonl) = fetch(api, &path_of(&job), &[]).await;
-    assert_eq!(headers["content-type"], "application/jsonl");
-    assert_eq!(
-        headers["content-disposition"],
-        "attachment; filename=\"thing-predictions.jsonl\""
-    );
-    assert_eq!(headers["x-content-type-options"], "nosniff");
-    assert_eq!(predictions["jsonl"]["bytes"], jsonl.len());
+/// In the order of the images, and each as if it had been sent by itself.
+async fn assert_rows_say_what_predict_says(
+    api: &Api,
+    rows: &[Value],
+    files: &BTreeMap<&'static str, Vec<u8>>,
+) {
     let images = api.get("/v1/datasets/fresh/images").await.expect(200).json();
     let images = images["data"].as_array().unwrap();
-    let rows = rows(&jsonl);
-    assert_eq!(rows.len(), 5);
     for (row, image) in rows.iter().zip(images) {
         assert_eq!((&row["image"], &row["path"]), (&image["id"], &image["path"]));
         assert_eq!((&row["label"], &row["split"]), (&Value::Null, &image["split"]));
@@ -130,17 +155,14 @@ async fn every_image_has_a_row_that_says_what_predict_says() {
             assert!(apart.abs() < 1e-5, "{row} {asked}");
         }
     }
+}
 
-    let (_, headers, csv) = fetch(api, &format!("{}?format=csv", path_of(&job)), &[]).await;
-    assert_eq!(headers["content-type"], "text/csv; charset=utf-8");
-    assert_eq!(
-        headers["content-disposition"],
-        "attachment; filename=\"thing-predictions.csv\""
-    );
+/// The likeliest class of each, and no cell that a table's program would compute.
+fn assert_table_says_what_rows_say(csv: &str, rows: &[Value]) {
     let mut reader = csv::Reader::from_reader(csv.as_bytes());
     let cells: Vec<_> = reader.records().map(Result::unwrap).collect();
     assert_eq!(cells.len(), 5);
-    for (cells, row) in cells.iter().zip(&rows) {
+    for (cells, row) in cells.iter().zip(rows) {
         let path = row["path"].as_str().unwrap();
         let harmless = if path.starts_with('=') {
             format!("'{path}")
@@ -154,7 +176,6 @@ async fn every_image_has_a_row_that_says_what_predict_says() {
             row["predictions"][0]["probability"].as_f64()
         );
     }
-    server.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,0 +1,8 @@
+//! Datasets: how they come in, change from version to version, are looked at and leave again.
+
+mod archives;
+mod downloads;
+mod hostile;
+mod preview;
+mod uploads;
+mod versions;

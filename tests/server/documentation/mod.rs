@@ -1,0 +1,6 @@
+//! The documents say what is so: every command in them runs as it stands, and their tables leave nothing out.
+
+mod commands;
+mod flowers;
+mod links;
+mod tables;

@@ -1,0 +1,5 @@
+//! HTTP as such: connections, what is read from them, and how errors are told.
+
+mod connections;
+mod errors;
+mod framing;

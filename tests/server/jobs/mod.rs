@@ -1,0 +1,7 @@
+//! Jobs of every kind, what they tell while they run, and the children that do their work.
+
+mod batch_predict;
+mod children;
+mod events;
+mod lifecycle;
+mod measure;
