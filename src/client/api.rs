@@ -126,6 +126,8 @@ pub struct Api {
 
 impl Api {
     pub fn new(server: &Url) -> Result<Self, Failure> {
+        // It fails where it was done before.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let mut builder = reqwest::Client::builder().connect_timeout(CONNECT_TIMEOUT);
         if server.scheme() == "http" {
             // Plain HTTP must work where no certificates are installed; without this the client insists on finding some.

@@ -193,26 +193,24 @@ fn chunks(
     response: Response,
     unparsed: Arc<AtomicUsize>,
 ) -> impl Stream<Item = Result<Bytes, Failure>> {
-    let next = async move |mut response: Response| match tokio::time::timeout(SILENCE, response.chunk()).await
-    {
-        Ok(Ok(Some(bytes))) => {
-            let held = unparsed.fetch_add(bytes.len(), Ordering::Relaxed) + bytes.len();
-            // A chunk may hold many events, so only what is far beyond one is too much.
-            let too_large = held > MAX_EVENT_BYTES + bytes.len();
-            let outcome = match too_large {
-                true => Err(unreachable(
-                    api,
-                    "the event stream has an event of more than 1 MiB",
-                )),
-                false => Ok(bytes),
-            };
-            Some((outcome, response))
-        }
-        Ok(Ok(None)) => None,
-        Ok(Err(error)) => Some((Err(api.lost(&error)), response)),
-        Err(_) => Some((Err(unreachable(api, "the event stream fell silent")), response)),
-    };
-    stream::unfold(response, next)
+    stream::unfold((response, unparsed), move |(mut response, unparsed)| async move {
+        let outcome = match tokio::time::timeout(SILENCE, response.chunk()).await {
+            Ok(Ok(Some(bytes))) => {
+                // A chunk may hold many events, so only what was there before it counts.
+                match unparsed.fetch_add(bytes.len(), Ordering::Relaxed) > MAX_EVENT_BYTES {
+                    true => Err(unreachable(
+                        api,
+                        "the event stream has an event of more than 1 MiB",
+                    )),
+                    false => Ok(bytes),
+                }
+            }
+            Ok(Ok(None)) => return None,
+            Ok(Err(error)) => Err(api.lost(&error)),
+            Err(_) => Err(unreachable(api, "the event stream fell silent")),
+        };
+        Some((outcome, (response, unparsed)))
+    })
 }
 
 fn unreachable(api: &Api, reason: &str) -> Failure {

@@ -9,7 +9,7 @@ use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 use super::{
     Store,
     list::{self, one_of},
-    row::{parsed, to_json, word},
+    row::{parsed, word},
 };
 use crate::{
     domain::{

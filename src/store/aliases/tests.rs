@@ -12,7 +12,7 @@ use crate::{
         },
     },
     fixtures::{Stand, card},
-    store::{ImportedModel, ModelEdit, NewModel},
+    store::{ImportedModel, ModelEdit, NewModel, row},
 };
 
 const BOUNDS: AliasBounds = AliasBounds {
@@ -415,7 +415,7 @@ async fn a_database_of_before_the_registry_goes_on_working() {
     .bind(job.to_string())
     .bind(crate::files::digest::of_bytes(b"weights"))
     .bind(crate::files::digest::of_bytes(b"card"))
-    .bind(to_json(&card).unwrap())
+    .bind(row::to_json(&card).unwrap())
     .bind(crate::files::digest::of_bytes(b"evaluation"))
     .execute(&pool)
     .await

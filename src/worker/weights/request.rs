@@ -159,6 +159,8 @@ pub(super) fn host_of(endpoint: &str) -> String {
 }
 
 fn client(endpoint: &Url, pace: &Pace) -> reqwest::Result<Client> {
+    // It fails where it was done before.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let loopback = matches!(endpoint.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"));
     let builder = || {
         let builder = Client::builder()

@@ -241,7 +241,7 @@ async fn a_damaged_list_of_images_is_told(things: &Things) {
 /// Who reads the damaged one is told, and a download breaks off before it. Gives back a batch prediction with a row for it.
 async fn damaged_images_are_told(things: &Things) -> Value {
     let api = &things.server.api;
-    let flipped = Flipped::of(&things.blob(&things.files().await.segments[0].images));
+    let flipped = Flipped::of(&things.blob(&things.files().await.segments[0].files.images));
     let mut other_size = training("other");
     other_size["image"]["size"] = json!(40);
     fails_as_damaged(api, other_size, "the file of image").await;
@@ -326,7 +326,7 @@ async fn pixels_that_came_with_the_images_are_packed_again(things: &Things) {
     // What ingest packs.
     wide["image"]["size"] = json!(256);
     let right = weights_of(api, &succeeded(api, wide.clone()).await).await;
-    let pack = things.blob(&things.files().await.segments[0].pack);
+    let pack = things.blob(&things.files().await.segments[0].files.pack);
     let _stays_damaged = Flipped::of(&pack);
     let again = succeeded(api, wide.clone()).await;
     assert_eq!(warnings(api, &again).await, ["pack_damaged"]);
