@@ -14,7 +14,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     App,
-    datasets::{archive, dataset, division, image, images, images_add, images_edit, preview, versions},
+    datasets::{archive, dataset, division, images, images_add, images_edit, one_image, preview, versions},
     documentation::{self, Described},
     jobs::{curves, events, job, predictions, results},
     models::{aliases, architectures, lineage, model, model_edit, model_export, model_import},
@@ -34,7 +34,11 @@ pub fn table() -> OpenApiRouter<App> {
         .routes(routes!(dataset::get, dataset::delete))
         .routes(routes!(dataset::report))
         .routes(routes!(images::list, images_add::add, images_edit::edit))
-        .routes(routes!(image::thumbnail, image::relabel, image::remove))
+        .routes(routes!(
+            one_image::thumbnail,
+            one_image::relabel,
+            one_image::remove
+        ))
         .routes(routes!(division::split))
         .routes(routes!(archive::archive))
         .routes(routes!(versions::list))

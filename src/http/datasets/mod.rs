@@ -3,9 +3,9 @@
 pub mod archive;
 pub mod dataset;
 pub mod division;
-pub mod image;
 pub mod images;
 pub mod images_add;
 pub mod images_edit;
+pub mod one_image;
 pub mod preview;
 pub mod versions;

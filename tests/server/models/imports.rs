@@ -282,7 +282,7 @@ async fn what_is_damaged_is_refused(api: &Api, weights: &[u8]) {
     not_a_number[end - 4..].copy_from_slice(&f32::NAN.to_le_bytes());
     for file in [
         weights[..weights.len() - 1].to_vec(),
-        [&weights[..], b"trailing"].concat(),
+        [weights, &b"trailing"[..]].concat(),
         with_header(
             "{\"a\": {\"dtype\": \"F32\", \"shape\": [2], \"data_offsets\": [0, 4]}}",
             &[0; 4],

@@ -139,7 +139,7 @@ fn each_library_stays_behind_its_module() {
     only_within("tch", &["worker/", "bin/finetuned-worker.rs"]);
     only_within("image", &["worker/"]);
     // What the server writes, its tests read back.
-    only_within("zip", &["worker/", "http/zip_stream.rs"]);
+    only_within("zip", &["worker/", "http/responses/zip_stream.rs"]);
     only_within("safetensors", &["worker/"]);
     only_within("prost", &["worker/"]);
     only_within("clap", &["config/", "limits.rs", "client/", "bin/"]);
