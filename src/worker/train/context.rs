@@ -18,6 +18,6 @@ pub struct Ground {
     /// What convolutions compute in.
     pub kind: Kind,
     pub machine: Machine,
-    /// See [`checkpoint::identity`].
+    /// See [`identity`](super::checkpoints::checkpoint::identity).
     pub job: String,
 }
