@@ -134,10 +134,10 @@ pub fn lower_priority() {
 /// same. Memory-mapped files do not count towards the memory: libtorch is one, and nothing in an archive can map another.
 fn bound_resources(spec: &IngestRun) {
     const BASE: u64 = 3 << 30;
-    // One picture at the limit always has to fit: a decoder's own 8 bytes for each pixel and as many for the copies of it.
-    let picture = spec.limits.max_image_pixels.saturating_mul(16);
+    // One image at the limit always has to fit: a decoder's own 8 bytes for each pixel and as many for the copies of it.
+    let image = spec.limits.max_image_pixels.saturating_mul(16);
     let file = spec.limits.max_file_bytes.saturating_mul(2);
-    limit(Resource::Data, BASE.saturating_add(picture).saturating_add(file));
+    limit(Resource::Data, BASE.saturating_add(image).saturating_add(file));
     limit(Resource::Fsize, largest_file(spec));
     // The archive three times, the files of the run, the pipes.
     limit(Resource::Nofile, 64);
@@ -157,18 +157,18 @@ fn bound_import(spec: &ImportRun) {
     limit(Resource::Nofile, 64);
 }
 
-/// All images or all packed pictures lie in one file; how long the report is, the limits on entries and paths say.
+/// All images or all packed images lie in one file; how long the report is, the limits on entries and paths say.
 fn largest_file(spec: &IngestRun) -> u64 {
     let side = u64::from(spec.pack_side);
-    let packed_picture = side * side * u64::from(pixels::MAX_ASPECT) * 3;
-    let packed = spec.limits.max_entries.saturating_mul(packed_picture);
+    let packed_image = side * side * u64::from(pixels::MAX_ASPECT) * 3;
+    let packed = spec.limits.max_entries.saturating_mul(packed_image);
     let described = spec.limits.max_path_bytes as u64 + 4096;
     packed
         .max(spec.limits.max_expanded_bytes)
         .max(spec.limits.max_entries.saturating_mul(described))
 }
 
-/// No core dumps: they would hold people's pictures. For every child, before anything else.
+/// No core dumps: they would hold people's images. For every child, before anything else.
 pub fn forbid_core_dumps() {
     limit(Resource::Core, 0);
 }

@@ -1,4 +1,4 @@
-//! `finetuned-worker thumbnails`: makes pictures of a segment small and encodes them: those of its pack, or where that has gone or is
+//! `finetuned-worker thumbnails`: makes images of a segment small and encodes them: those of its pack, or where that has gone or is
 //! damaged the originals, packed once more on the way, so that both give the same. Nothing of the original files gets into what is made.
 
 use std::{
@@ -12,7 +12,7 @@ use memmap2::Mmap;
 use rayon::{ThreadPoolBuilder, prelude::*};
 
 use super::{
-    pixels::{self, Picture, PictureView},
+    pixels::{self, Image, ImageView},
     process::{
         child::{StopFlag, Stopped},
         run_dir::RunDir,
@@ -30,7 +30,7 @@ const FILE: &str = "thumbnails.bin";
 /// Of the JPEGs, 1 to 100: small files, and nothing to be seen of it at this size.
 const QUALITY: u8 = 85;
 
-/// Leaves one file in `dir`: a line of JSON, `[[image, offset, bytes, sha256], …]`, a line with the SHA-256 of that one, and the pictures.
+/// Leaves one file in `dir`: a line of JSON, `[[image, offset, bytes, sha256], …]`, a line with the SHA-256 of that one, and the images.
 ///
 /// # Errors
 /// [`Stopped`] once `stop` is set; anything else is a failure of ours or of the machine.
@@ -40,8 +40,8 @@ pub fn draw(run: &ThumbnailsRun, dir: &RunDir, stop: &StopFlag) -> anyhow::Resul
         .num_threads(run.threads as usize)
         .build()?;
     let drawn: anyhow::Result<Vec<Vec<u8>>> = pool.install(|| {
-        let pictures = run.pictures.par_iter();
-        pictures
+        let images = run.pictures.par_iter();
+        images
             .map(|image| {
                 ensure!(!stop.is_set(), Stopped);
                 source.thumbnail(image, run.side)
@@ -95,14 +95,14 @@ impl<'a> Source<'a> {
             _ => anyhow::Error::new(fault).context("the images cannot be opened"),
         })?;
         let bytes = stored::read_original(&originals, image)?;
-        let picture: Picture = pixels::decode(&bytes, u64::from(image.width) * u64::from(image.height))
+        let decoded: Image = pixels::decode(&bytes, u64::from(image.width) * u64::from(image.height))
             .with_context(|| format!("image {} no longer decodes", image.id))?;
-        small(pixels::pack(picture, self.segment.pack_side).view(), side)
+        small(pixels::pack(decoded, self.segment.pack_side).view(), side)
     }
 }
 
-/// A packed picture, if it is what was written. One without a sum, of before, is not believed.
-fn packed<'a>(pack: &'a [u8], image: &ManifestImage) -> Option<PictureView<'a>> {
+/// A packed image, if it is what was written. One without a sum, of before, is not believed.
+fn packed<'a>(pack: &'a [u8], image: &ManifestImage) -> Option<ImageView<'a>> {
     let length = pixels::byte_count(image.pack_width, image.pack_height);
     let rgb = part(pack, image.pack_offset, length)?;
     if image.pack_crc32 != Some(crc32(rgb)) {
@@ -112,7 +112,7 @@ fn packed<'a>(pack: &'a [u8], image: &ManifestImage) -> Option<PictureView<'a>> 
         );
         return None;
     }
-    PictureView::new(image.pack_width, image.pack_height, rgb)
+    ImageView::new(image.pack_width, image.pack_height, rgb)
 }
 
 fn part(file: &[u8], offset: u64, length: u64) -> Option<&[u8]> {
@@ -120,7 +120,7 @@ fn part(file: &[u8], offset: u64, length: u64) -> Option<&[u8]> {
     file.get(start..)?.get(..usize::try_from(length).ok()?)
 }
 
-fn small(view: PictureView<'_>, side: u32) -> anyhow::Result<Vec<u8>> {
+fn small(view: ImageView<'_>, side: u32) -> anyhow::Result<Vec<u8>> {
     let (width, height) = fitted(view.width, view.height, side);
     let small = pixels::resize(view, width, height);
     let mut jpeg = Vec::new();
@@ -149,7 +149,7 @@ mod tests {
     use crate::{domain::datasets::split::Split, worker::process::stored::tests::flipping};
 
     #[test]
-    fn pictures_keep_their_proportion_and_are_never_made_larger() {
+    fn images_keep_their_proportion_and_are_never_made_larger() {
         assert_eq!(fitted(256, 384, 96), (64, 96));
         assert_eq!(fitted(30, 20, 96), (30, 20));
         assert_eq!(fitted(5120, 256, 16), (16, 1));
@@ -218,7 +218,7 @@ mod tests {
             bytes[end + 1..][..64],
             *digest::of_bytes(&bytes[..end]).as_bytes()
         );
-        let decoded = |place: usize| -> Picture {
+        let decoded = |place: usize| -> Image {
             let (_, offset, length, sha256) = &index[place];
             let jpeg = &bytes[end + 66 + offset..][..*length];
             assert_eq!(*sha256, digest::of_bytes(jpeg));

@@ -2,10 +2,10 @@
 
 use crate::{
     domain::{random::Draws, spec::Augment},
-    worker::pixels::Picture,
+    worker::pixels::Image,
 };
 
-/// Which sides of a picture change places.
+/// Which sides of an image change places.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Flips {
     pub horizontal: bool,
@@ -49,16 +49,16 @@ impl Flips {
         all
     }
 
-    pub fn turn(self, picture: &mut Picture) {
-        let row_bytes = picture.width as usize * 3;
+    pub fn turn(self, image: &mut Image) {
+        let row_bytes = image.width as usize * 3;
         if self.horizontal {
-            for row in picture.rgb.chunks_exact_mut(row_bytes) {
+            for row in image.rgb.chunks_exact_mut(row_bytes) {
                 row.as_chunks_mut::<3>().0.reverse();
             }
         }
         if self.vertical {
-            let half = picture.height as usize / 2;
-            let (upper, rest) = picture.rgb.split_at_mut(half * row_bytes);
+            let half = image.height as usize / 2;
+            let (upper, rest) = image.rgb.split_at_mut(half * row_bytes);
             let lower = rest.chunks_exact_mut(row_bytes).rev();
             for (above, below) in upper.chunks_exact_mut(row_bytes).zip(lower) {
                 above.swap_with_slice(below);
@@ -72,14 +72,14 @@ mod tests {
     use super::*;
 
     fn turned(horizontal: bool, vertical: bool) -> Vec<u8> {
-        let mut picture = Picture {
+        let mut image = Image {
             width: 2,
             height: 3,
             rgb: (1..=18).collect(),
         };
         let flips = Flips { horizontal, vertical };
-        flips.turn(&mut picture);
-        picture.rgb
+        flips.turn(&mut image);
+        image.rgb
     }
 
     #[test]

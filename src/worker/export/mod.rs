@@ -36,7 +36,7 @@ use crate::{
 
 /// Name within the run directory.
 const FILE: &str = "export";
-/// Threads of arithmetic, for the comparison of two pictures.
+/// Threads of arithmetic, for the comparison of two images.
 const THREADS: i32 = 2;
 
 /// Leaves one file in `dir`.

@@ -1,5 +1,5 @@
 //! A folder for timm, zipped: `config.json`, `model.safetensors`, and a model card for people. `timm.create_model("local-dir:…")` makes
-//! the network of it, and `timm.data.create_transform` with the model's configuration the way from a picture to its input.
+//! the network of it, and `timm.data.create_transform` with the model's configuration the way from an image to its input.
 
 use std::{fmt::Write, path::Path};
 
@@ -91,7 +91,7 @@ fn readme(model: &Model) -> String {
         transform = timm.data.create_transform(**timm.data.resolve_model_data_config(model), is_training=False)\n\
         probabilities = (model(transform(image).unsqueeze(0)) / {}).softmax(1)\n\
         labels = model.pretrained_cfg[\"label_names\"]\n```\n\n\
-        Turn pictures as their EXIF orientation says before they go in (`PIL.ImageOps.exif_transpose`). The number that logits are divided \
+        Turn images as their EXIF orientation says before they go in (`PIL.ImageOps.exif_transpose`). The number that logits are divided \
         by makes probabilities true on the validation images.\n\n## Classes\n\n",
         card.temperature
     );

@@ -52,7 +52,7 @@ pub fn write(dir: &RunDir, weights: &StateDict, card: &ModelCard) -> Result<Bund
     check_card(card)?;
     // `format` is what other readers of safetensors (transformers, timm) look for.
     let metadata = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);
-    dir.patiently(|| state::write(&dir.file(WEIGHTS_FILE), weights, &metadata))?;
+    dir.retry_when_full(|| state::write(&dir.file(WEIGHTS_FILE), weights, &metadata))?;
     dir.write_json(CARD_FILE, card)?;
     Ok(BundleFiles {
         weights: dir.artifact(WEIGHTS_FILE)?,
@@ -122,7 +122,7 @@ fn check_card(card: &ModelCard) -> Result<(), BundleFault> {
     }
     let recipe = &card.preprocessing;
     if recipe.crop == 0 || recipe.crop > 4096 || recipe.resize_to < recipe.crop || recipe.resize_to > 8192 {
-        return fault("its picture sizes are out of range");
+        return fault("its image sizes are out of range");
     }
     let usable = recipe.mean.iter().all(|mean| mean.is_finite())
         && recipe.std.iter().all(|std| std.is_finite() && *std > 0.0);

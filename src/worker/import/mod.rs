@@ -39,12 +39,12 @@ use crate::{
     protocol::{ImportContents, ImportResult, ImportRun, RunResult},
 };
 
-/// Sides of pictures that a network may see, and the longest one that they are resized to before.
+/// Sides of images that a network may see, and the longest one that they are resized to before.
 const SIDES: std::ops::RangeInclusive<u32> = 32..=1024;
-const LONGEST_RESIZE: u32 = 2048;
+const MAX_RESIZE: u32 = 2048;
 /// Longest text of a card that is for people alone, in bytes.
-const LONGEST_TEXT: usize = 512;
-const LONGEST_LABEL: usize = 255;
+const MAX_TEXT: usize = 512;
+const MAX_LABEL: usize = 255;
 
 /// Checks what was uploaded and leaves a model in the run directory, or says why it is none.
 pub fn run(
@@ -99,7 +99,7 @@ fn read(path: &Path) -> anyhow::Result<StateDict> {
     state::read(path).map_err(refusal::of_state)
 }
 
-/// The network, with everything proven that can be without a picture: names, shapes, kinds, and that it computes numbers.
+/// The network, with everything proven that can be without an image: names, shapes, kinds, and that it computes numbers.
 fn checked(weights: &StateDict, card: &ModelCard) -> anyhow::Result<Network> {
     let outputs = detect::outputs(weights, card.architecture);
     if let Some(outputs) = outputs.filter(|outputs| *outputs != card.classes.len() as i64) {
@@ -123,7 +123,7 @@ fn checked(weights: &StateDict, card: &ModelCard) -> anyhow::Result<Network> {
     let side = i64::from(card.preprocessing.crop);
     let logits = network.logits(&Tensor::zeros([1, 3, side, side], (Kind::Float, Device::Cpu)));
     if logits.isfinite().all().int64_value(&[]) == 0 {
-        let message = "the network computes no finite numbers for a plain picture; its weights are damaged";
+        let message = "the network computes no finite numbers for a plain image; its weights are damaged";
         return Err(Refusal::new(message).into());
     }
     Ok(network)
@@ -167,7 +167,7 @@ fn check_card(card: &ModelCard, max_classes: usize) -> anyhow::Result<()> {
         ));
     }
     let harmless =
-        |label: &String| (1..=LONGEST_LABEL).contains(&label.len()) && !label.chars().any(char::is_control);
+        |label: &String| (1..=MAX_LABEL).contains(&label.len()) && !label.chars().any(char::is_control);
     if !card.classes.iter().all(harmless) {
         return refuse(
             "a class has no name, a longer one than 255 bytes, or control characters in it".to_owned(),
@@ -191,7 +191,7 @@ fn check_card(card: &ModelCard, max_classes: usize) -> anyhow::Result<()> {
     let texts = [&card.base_weights, &card.program, &card.libtorch];
     if texts
         .iter()
-        .any(|text| text.len() > LONGEST_TEXT || text.chars().any(char::is_control))
+        .any(|text| text.len() > MAX_TEXT || text.chars().any(char::is_control))
     {
         return refuse("a text is too long".to_owned());
     }
@@ -199,9 +199,9 @@ fn check_card(card: &ModelCard, max_classes: usize) -> anyhow::Result<()> {
 }
 
 fn check_recipe(recipe: &Preprocessing) -> anyhow::Result<()> {
-    if !SIDES.contains(&recipe.crop) || !(recipe.crop..=LONGEST_RESIZE).contains(&recipe.resize_to) {
+    if !SIDES.contains(&recipe.crop) || !(recipe.crop..=MAX_RESIZE).contains(&recipe.resize_to) {
         let message = format!(
-            "pictures of {} pixels, resized to {} before, are out of range: the network may see {} to {}",
+            "images of {} pixels, resized to {} before, are out of range: the network may see {} to {}",
             recipe.crop,
             recipe.resize_to,
             SIDES.start(),

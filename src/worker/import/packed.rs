@@ -13,7 +13,7 @@ use crate::{
         files::bundle::{CARD_FILE, WEIGHTS_FILE},
         ingest::{
             archive::{self, Contents, Entry, Gauge, Kind},
-            pulse::Pulse,
+            pulse::Heartbeat,
             rejection::Rejection,
         },
         process::{
@@ -47,8 +47,8 @@ pub fn unpack(
         max_file_bytes: spec.max_bytes,
         ..IngestLimits::DEFAULT
     };
-    let pulse = Pulse::new(reporter, stop);
-    let gauge = Gauge::new(&limits, &pulse);
+    let heartbeat = Heartbeat::new(reporter, stop);
+    let gauge = Gauge::new(&limits, &heartbeat);
     let files = Unpacked {
         weights: dir.file("uploaded.safetensors"),
         card: dir.file("uploaded.json"),

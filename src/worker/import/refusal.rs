@@ -6,7 +6,7 @@ use crate::{
 };
 
 /// Longest message, in characters: names of tensors are a stranger's, and may be as long as the file.
-const LONGEST: usize = 600;
+const MAX_LENGTH: usize = 600;
 
 #[derive(Debug, thiserror::Error)]
 #[error("{}", .0.message)]
@@ -30,7 +30,7 @@ impl Refusal {
 
     fn with(code: &str, pointer: Option<String>, message: String) -> Self {
         let harmless = message.chars().map(|c| if c.is_control() { ' ' } else { c });
-        let mut shown: String = harmless.take(LONGEST).collect();
+        let mut shown: String = harmless.take(MAX_LENGTH).collect();
         if shown.len() < message.len() {
             shown.push('…');
         }

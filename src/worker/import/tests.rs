@@ -130,9 +130,9 @@ fn weights_with_labels_become_a_model_of_ours() {
         result.card
     );
     let weights = state::read(&made(&folder, WEIGHTS_FILE)).unwrap();
-    let picture = Tensor::rand([1, 3, 32, 32], (Kind::Float, Device::Cpu));
+    let image = Tensor::rand([1, 3, 32, 32], (Kind::Float, Device::Cpu));
     let ours = Network::loaded(Architecture::Resnet20, 3, &weights, Device::Cpu).unwrap();
-    assert!(ours.logits(&picture).equal(&network.logits(&picture)));
+    assert!(ours.logits(&image).equal(&network.logits(&image)));
 }
 
 #[test]

@@ -29,7 +29,7 @@ use self::{
     names::{arrange::Listing, entry::Verdict},
     output::{HashedFile, Output},
     pipeline::{Decoded, Pipeline},
-    pulse::Pulse,
+    pulse::Heartbeat,
     rejection::Rejection,
     report::{
         catalogue::{Catalogue, catalogue},
@@ -65,12 +65,12 @@ pub fn run(
     reporter: &Reporter,
     stop: &StopFlag,
 ) -> anyhow::Result<RunResult> {
-    let pulse = Pulse::new(reporter, stop);
+    let heartbeat = Heartbeat::new(reporter, stop);
     let (read, sound) = thread::scope(|scope| {
         // Beside the reading, which has the archive in memory then.
         let sound = scope.spawn(|| archive_is_sound(spec, stop));
-        let read = ingest(spec, dir, &pulse);
-        pulse.hold(SYNC);
+        let read = ingest(spec, dir, &heartbeat);
+        heartbeat.extend_deadline(SYNC);
         (read, sound.join())
     });
     // However the stop made itself felt.
@@ -105,11 +105,11 @@ fn archive_is_sound(spec: &IngestRun, stop: &StopFlag) -> io::Result<bool> {
     Ok(true)
 }
 
-fn ingest(spec: &IngestRun, dir: &RunDir, pulse: &Pulse<'_>) -> anyhow::Result<RunResult> {
-    pulse.beat()?;
-    let mut listing = names::listing::list(&spec.archive, &spec.limits, pulse)?;
-    let (stored, outputs) = store_images(spec, dir, pulse, &mut listing)?;
-    pulse.hold(SYNC);
+fn ingest(spec: &IngestRun, dir: &RunDir, heartbeat: &Heartbeat<'_>) -> anyhow::Result<RunResult> {
+    heartbeat.beat()?;
+    let mut listing = names::listing::list(&spec.archive, &spec.limits, heartbeat)?;
+    let (stored, outputs) = store_images(spec, dir, heartbeat, &mut listing)?;
+    heartbeat.extend_deadline(SYNC);
     // Most of the time the disk has little left to do; what it has goes on while the images are compared.
     let finishing = thread::spawn(move || outputs.finish());
     let Catalogue {
@@ -164,7 +164,7 @@ fn ingest(spec: &IngestRun, dir: &RunDir, pulse: &Pulse<'_>) -> anyhow::Result<R
 fn store_images(
     spec: &IngestRun,
     dir: &RunDir,
-    pulse: &Pulse<'_>,
+    heartbeat: &Heartbeat<'_>,
     listing: &mut Listing,
 ) -> anyhow::Result<(Vec<Stored>, Outputs)> {
     let mut outputs = Outputs::create(dir, spec.min_free_bytes)?;
@@ -177,11 +177,11 @@ fn store_images(
         threads: spec.threads as usize,
         pack_side: spec.pack_side,
         entries: &listing.entries,
-        pulse,
+        heartbeat,
     };
     pipeline.run(&mut |index, outcome| {
         let verdict = match outcome {
-            Err(settled) => Verdict::Settled(settled),
+            Err(settled) => Verdict::Disposition(settled),
             Ok(image) => {
                 let entry = &listing.entries[index];
                 let mut kept = outputs.store(image)?;

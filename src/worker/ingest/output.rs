@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// Bytes between two looks at how much of the disk is free.
-const LOOK_EVERY: u64 = 32 << 20;
+const CHECK_EVERY: u64 = 32 << 20;
 /// Bytes between two times that what was written is made durable.
 const FLUSH_EVERY: u64 = 32 << 20;
 
@@ -89,7 +89,7 @@ impl Output {
         let offset = self.bytes;
         self.file.write_all(bytes)?;
         self.bytes += bytes.len() as u64;
-        if self.bytes - self.looked_at >= LOOK_EVERY {
+        if self.bytes - self.looked_at >= CHECK_EVERY {
             self.looked_at = self.bytes;
             self.check_disk()?;
         }
@@ -107,7 +107,7 @@ impl Output {
     /// The disk counts as full before it is.
     fn check_disk(&self) -> io::Result<()> {
         let file = self.file.get_ref();
-        file.patiently(|| {
+        file.retry_when_full(|| {
             let disk = rustix::fs::fstatvfs(file.file())?;
             if disk.f_bavail.saturating_mul(disk.f_frsize) < self.min_free_bytes {
                 return Err(io::ErrorKind::StorageFull.into());
@@ -171,6 +171,6 @@ mod tests {
         file.min_free_bytes = u64::MAX;
         let block = vec![0; 1 << 20];
         let written = (0..100).take_while(|_| file.append(&block).is_ok()).count();
-        assert_eq!(written as u64 + 1, LOOK_EVERY >> 20);
+        assert_eq!(written as u64 + 1, CHECK_EVERY >> 20);
     }
 }

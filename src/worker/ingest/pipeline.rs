@@ -1,7 +1,7 @@
 //! Pass two: the images themselves. One thread reads the archive, several decode, the caller stores, in the order of the archive.
 //!
 //! ```text
-//! reader --jobs--> decoders            at most WAITING x threads jobs wait
+//! reader --jobs--> decoders            at most QUEUE_DEPTH x threads jobs wait
 //!    \--order--> caller <--result--/   at most IN_FLIGHT x threads images are on their way
 //! ```
 //! The order queue holds, for each image, the channel on which its result will come: so results are taken in order whoever finishes
@@ -23,26 +23,26 @@ use super::{
     archive::{self, Contents, Gauge},
     budget::Budget,
     names::{
-        entry::{Listed, Settled, Verdict},
+        entry::{Disposition, ListedEntry, Verdict},
         listing::DAMAGED,
     },
-    pulse::Pulse,
+    pulse::Heartbeat,
 };
 use crate::{
     files::digest,
     limits::IngestLimits,
-    worker::pixels::{self, DecodeFault, Fingerprint, Mode, Picture},
+    worker::pixels::{self, DecodeFault, Fingerprint, Image, Mode},
 };
 
 /// Images on their way, and those of them that wait for a decoder, for each thread: so many that a thread that is kept waiting, by the
 /// disk say, does not stop the others.
 const IN_FLIGHT: usize = 32;
-const WAITING: usize = 8;
+const QUEUE_DEPTH: usize = 8;
 /// Most bytes of image files on their way.
 const MAX_FILE_BYTES: u64 = 128 << 20;
 /// Most bytes that decoders hold at once, estimated.
 const MAX_DECODING_BYTES: u64 = 768 << 20;
-/// What a decoder holds for each pixel at the most: coefficients or 16-bit channels, and the picture that becomes of them.
+/// What a decoder holds for each pixel at the most: coefficients or 16-bit channels, and the image that becomes of them.
 const DECODING_BYTES_PER_PIXEL: u64 = 12;
 
 /// An image that can be used.
@@ -51,17 +51,17 @@ pub struct Decoded {
     pub bytes: Vec<u8>,
     /// SHA-256 of the file, hexadecimal.
     pub sha256: String,
-    /// Size of the whole picture, upright.
+    /// Size of the whole image, upright.
     pub width: u32,
     pub height: u32,
     /// What goes into the pack.
-    pub packed: Picture,
+    pub packed: Image,
     pub mode: Mode,
     pub fingerprint: Fingerprint,
 }
 
 /// What became of a candidate.
-pub type Outcome = Result<Decoded, Settled>;
+pub type Outcome = Result<Decoded, Disposition>;
 
 /// What to read and how.
 pub struct Pipeline<'a> {
@@ -69,8 +69,8 @@ pub struct Pipeline<'a> {
     pub limits: &'a IngestLimits,
     pub threads: usize,
     pub pack_side: u32,
-    pub entries: &'a [Listed],
-    pub pulse: &'a Pulse<'a>,
+    pub entries: &'a [ListedEntry],
+    pub heartbeat: &'a Heartbeat<'a>,
 }
 
 struct Job {
@@ -90,7 +90,7 @@ impl Pipeline<'_> {
         let threads = self.threads.max(1);
         let files = Budget::new(MAX_FILE_BYTES);
         let decoding = Budget::new(MAX_DECODING_BYTES);
-        let (jobs, waiting_jobs) = sync_channel::<Job>(threads * WAITING);
+        let (jobs, waiting_jobs) = sync_channel::<Job>(threads * QUEUE_DEPTH);
         let (order, in_order) = sync_channel::<Pending>(threads * IN_FLIGHT);
         let waiting_jobs = Mutex::new(waiting_jobs);
         thread::scope(|scope| {
@@ -114,7 +114,7 @@ impl Pipeline<'_> {
         order: SyncSender<Pending>,
         files: &Budget,
     ) -> anyhow::Result<()> {
-        let gauge = Gauge::new(self.limits, self.pulse);
+        let gauge = Gauge::new(self.limits, self.heartbeat);
         let mut next = 0;
         archive::visit(self.archive, &gauge, &mut |entry| {
             let index = next;
@@ -154,9 +154,11 @@ impl Pipeline<'_> {
                     "the file has more than {} bytes; make it smaller",
                     self.limits.max_file_bytes
                 );
-                result.send(Err(Settled::skipped("too_large", message))).is_ok()
+                result
+                    .send(Err(Disposition::skipped("too_large", message)))
+                    .is_ok()
             }
-            Contents::Damaged => result.send(Err(Settled::skipped("damaged", DAMAGED))).is_ok(),
+            Contents::Damaged => result.send(Err(Disposition::skipped("damaged", DAMAGED))).is_ok(),
         }
     }
 
@@ -168,7 +170,7 @@ impl Pipeline<'_> {
             };
             let outcome = self
                 .decode(bytes, memory)
-                .map_err(|fault| Settled::skipped(fault.code(), fault.to_string()));
+                .map_err(|fault| Disposition::skipped(fault.code(), fault.to_string()));
             // Nobody waits for it where the run has ended already.
             let _ = result.send(outcome);
         }
@@ -181,9 +183,9 @@ impl Pipeline<'_> {
         let needed = u64::from(width) * u64::from(height) * DECODING_BYTES_PER_PIXEL;
         // This budget is never closed: who holds a part of it waits for nothing else and gives it back.
         let _ = memory.take(needed);
-        let decoded = header.decode().map(|(picture, mode)| {
-            let (width, height) = (picture.width, picture.height);
-            (width, height, pixels::pack(picture, self.pack_side), mode)
+        let decoded = header.decode().map(|(image, mode)| {
+            let (width, height) = (image.width, image.height);
+            (width, height, pixels::pack(image, self.pack_side), mode)
         });
         memory.give_back(needed);
         let (width, height, packed, mode) = decoded?;
@@ -209,7 +211,7 @@ impl Pipeline<'_> {
                 .result
                 .recv()
                 .map_err(|_| anyhow!("decoding an image failed unexpectedly"))?;
-            self.pulse.beat()?;
+            self.heartbeat.beat()?;
             store(pending.index, outcome)?;
             files.give_back(pending.file_bytes);
         }

@@ -12,16 +12,16 @@ use crate::{
 };
 
 /// Time between two signs of life; the server waits far longer for one.
-const BETWEEN: Duration = Duration::from_secs(1);
+const INTERVAL: Duration = Duration::from_secs(1);
 
 /// Beaten from every loop that may take long, on any thread.
-pub struct Pulse<'a> {
+pub struct Heartbeat<'a> {
     reporter: &'a Reporter,
     stop: &'a StopFlag,
     last: Mutex<Option<Instant>>,
 }
 
-impl<'a> Pulse<'a> {
+impl<'a> Heartbeat<'a> {
     pub fn new(reporter: &'a Reporter, stop: &'a StopFlag) -> Self {
         Self {
             reporter,
@@ -36,7 +36,7 @@ impl<'a> Pulse<'a> {
             return Err(io::Error::other(Stopped));
         }
         if let Ok(mut last) = self.last.lock()
-            && last.is_none_or(|last| last.elapsed() >= BETWEEN)
+            && last.is_none_or(|last| last.elapsed() >= INTERVAL)
         {
             *last = Some(Instant::now());
             self.reporter.send(&WorkerMessage::alive());
@@ -45,7 +45,7 @@ impl<'a> Pulse<'a> {
     }
 
     /// Announces work that cannot beat while it lasts, such as making a large file durable.
-    pub fn hold(&self, longest: Duration) {
+    pub fn extend_deadline(&self, longest: Duration) {
         self.reporter.send(&WorkerMessage::Alive {
             deadline_seconds: Some(longest.as_secs()),
         });

@@ -23,7 +23,7 @@ pub struct Binder<'a> {
     device: Device,
     state: StateDict,
     missing: Vec<Missing>,
-    unusable: Vec<Unusable>,
+    unusable: Vec<MismatchedTensor>,
 }
 
 enum Source<'a> {
@@ -119,7 +119,7 @@ impl<'a> Binder<'a> {
             return Some(found.shallow_clone());
         };
         let name = name.to_owned();
-        self.unusable.push(Unusable { name, why });
+        self.unusable.push(MismatchedTensor { name, why });
         None
     }
 
@@ -171,7 +171,7 @@ pub struct LoadFault {
     pub missing: Vec<Missing>,
     /// What the weights have and the network does not.
     pub unexpected: Vec<String>,
-    pub unusable: Vec<Unusable>,
+    pub unusable: Vec<MismatchedTensor>,
 }
 
 /// A tensor that was asked for in vain.
@@ -183,7 +183,7 @@ pub struct Missing {
 
 /// A tensor of the right name with the wrong content.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unusable {
+pub struct MismatchedTensor {
     pub name: String,
     /// Such as "is \[10, 512\] and should be \[2, 512\]".
     pub why: String,

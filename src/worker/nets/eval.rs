@@ -111,8 +111,8 @@ mod tests {
             Architecture::Resnet20,
         ] {
             let network = tests::by_formula(architecture, 7);
-            let pictures = tests::values("eval", &[3, 3, 64, 64]).to_kind(Kind::Float);
-            let pictures = channels_last(&pictures);
+            let images = tests::values("eval", &[3, 3, 64, 64]).to_kind(Kind::Float);
+            let images = channels_last(&images);
             let last = architecture.last_stage();
             // An identity stands at the beginning of ResNet-18's and ResNet-20's first layer: it would write over its input.
             for (after, last) in [
@@ -123,8 +123,8 @@ mod tests {
                 (Some(Stage::Layer2), last),
             ] {
                 let (input, expected) = tch::no_grad(|| {
-                    let input = after.map(|after| network.stages(&pictures, None, after, Mode::Eval));
-                    let input = input.unwrap_or_else(|| pictures.shallow_clone());
+                    let input = after.map(|after| network.stages(&images, None, after, Mode::Eval));
+                    let input = input.unwrap_or_else(|| images.shallow_clone());
                     let expected = network.stages(&input, after, last, Mode::Eval);
                     (input, expected)
                 });
@@ -153,10 +153,10 @@ mod tests {
         let stages = EvalStages::new(None, Stage::Layer1);
         let ready = stages.ready(&network, [1, 3, 32, 32]).unwrap();
         assert!(ready.folded.is_none());
-        let pictures = tests::values("eval", &[1, 3, 32, 32]).to_kind(Kind::Float);
+        let images = tests::values("eval", &[1, 3, 32, 32]).to_kind(Kind::Float);
         tch::no_grad(|| {
-            let own = network.stages(&pictures, None, Stage::Layer1, Mode::Eval);
-            assert!(ready.forward(&pictures).equal(&own));
+            let own = network.stages(&images, None, Stage::Layer1, Mode::Eval);
+            assert!(ready.forward(&images).equal(&own));
         });
     }
 }

@@ -2,14 +2,14 @@
 
 use tch::Tensor;
 
-use super::dropout::Chance;
+use super::dropout::DropoutKey;
 
 /// What the layers are to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// Learn: BatchNorm normalises with the batch's own statistics and moves its stored ones towards them; dropout leaves out what this chance
+    /// Learn: BatchNorm normalises with the batch's own statistics and moves its stored ones towards them; dropout leaves out what this key
     /// says; convolutions are computed in the form that is fastest with their gradients.
-    Train(Chance),
+    Train(DropoutKey),
     /// Stay: BatchNorm normalises with its stored statistics and leaves them as they are; nothing is dropped; convolutions are libtorch's own,
     /// which all faster forms are held to (see [`super::folded`]).
     Eval,

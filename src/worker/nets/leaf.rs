@@ -82,11 +82,11 @@ impl Leaf {
                 }
             }
             (Op::Dropout { probability }, _) => match mode {
-                Mode::Train(chance) => Dropout::salted(*probability, self.salt).apply(input, chance),
+                Mode::Train(key) => Dropout::salted(*probability, self.salt).apply(input, key),
                 Mode::Eval => input.shallow_clone(),
             },
             (Op::StochasticDepth { probability, .. }, _) => match mode {
-                Mode::Train(chance) => Dropout::salted(*probability, self.salt).apply_to_rows(input, chance),
+                Mode::Train(key) => Dropout::salted(*probability, self.salt).apply_to_rows(input, key),
                 Mode::Eval => input.shallow_clone(),
             },
             (op, _) => without_tensors(op, input),
@@ -94,7 +94,7 @@ impl Leaf {
     }
 }
 
-/// What has neither tensors nor chance.
+/// What has neither tensors nor key.
 fn without_tensors(op: &Op, input: &Tensor) -> Tensor {
     match *op {
         Op::Activation(activation) => activated(input, activation),

@@ -1,6 +1,6 @@
 //! Networks: a backbone of named stages, a head, and the named tensors that both are made of.
 //!
-//! Used by training and by prediction. A network computes; it does not know optimisers, files or pictures. What it is made of is written down
+//! Used by training and by prediction. A network computes; it does not know optimisers, files or images. What it is made of is written down
 //! in [`crate::domain::architecture`], with torchvision's names and shapes of tensors, so that weights travel both ways. See [`Network`].
 
 mod attention;
@@ -174,7 +174,7 @@ impl Network {
         &self.state
     }
 
-    /// Carries what left the stage `after` (where it is none: pictures `[N, 3, H, W]`, see [`input`]) through the stages up to and
+    /// Carries what left the stage `after` (where it is none: images `[N, 3, H, W]`, see [`input`]) through the stages up to and
     /// with `last`. What leaves the last stage of all is the feature vector `[N, features]`.
     pub fn stages(&self, input: &Tensor, after: Option<Stage>, last: Stage, mode: Mode) -> Tensor {
         let output = self
@@ -188,9 +188,9 @@ impl Network {
         self.head.forward(features, Mode::Eval)
     }
 
-    /// Logits `[N, classes]` of pictures `[N, 3, H, W]`, without gradients, nothing in the network changing.
-    pub fn logits(&self, pictures: &Tensor) -> Tensor {
-        tch::no_grad(|| self.head(&self.stages(pictures, None, self.architecture.last_stage(), Mode::Eval)))
+    /// Logits `[N, classes]` of images `[N, 3, H, W]`, without gradients, nothing in the network changing.
+    pub fn logits(&self, images: &Tensor) -> Tensor {
+        tch::no_grad(|| self.head(&self.stages(images, None, self.architecture.last_stage(), Mode::Eval)))
     }
 
     /// What can learn, in the order of names.
@@ -223,7 +223,7 @@ impl Network {
     }
 }
 
-/// The stages, from the pictures to the feature vector.
+/// The stages, from the images to the feature vector.
 #[derive(Debug)]
 struct Backbone {
     stages: Vec<(Stage, Vec<Tree>)>,
@@ -243,7 +243,7 @@ impl Backbone {
         }
     }
 
-    /// Carries what left the stage `after` (pictures where it is none) through all stages up to and with `last`.
+    /// Carries what left the stage `after` (images where it is none) through all stages up to and with `last`.
     fn forward(&self, input: &Tensor, after: Option<Stage>, last: Stage, mode: Mode) -> Tensor {
         let wanted = |stage: Stage| after.is_none_or(|after| stage > after) && stage <= last;
         let mut activations = input.shallow_clone();

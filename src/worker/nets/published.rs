@@ -1,6 +1,6 @@
-//! Networks that others trained, on pictures that are not ours: what PyTorch scores with them, this has to score, from the JPEG file on.
+//! Networks that others trained, on images that are not ours: what PyTorch scores with them, this has to score, from the JPEG file on.
 //!
-//! Weights and pictures lie beside the repository where the project is developed; elsewhere there is nothing to look at here, and
+//! Weights and images lie beside the repository where the project is developed; elsewhere there is nothing to look at here, and
 //! `nets/tests.rs` holds the same networks to PyTorch's logits.
 
 use std::{
@@ -71,7 +71,7 @@ fn test_split(archive: &Path) -> Vec<(Vec<u8>, usize)> {
         .collect()
 }
 
-/// How many of the pictures a network gets right.
+/// How many of the images a network gets right.
 fn score(network: &Network, files: &[(Vec<u8>, usize)], recipe: &Preprocessing) -> i64 {
     let side = i64::from(recipe.crop);
     let mut right = 0;
@@ -81,8 +81,8 @@ fn score(network: &Network, files: &[(Vec<u8>, usize)], recipe: &Preprocessing) 
             rgb.extend(pixels::prepare(bytes, recipe, 1 << 20).unwrap().rgb);
         }
         let labels: Vec<i64> = files.iter().map(|(_, class)| *class as i64).collect();
-        let pictures = Tensor::from_slice(&rgb).view([files.len() as i64, side, side, 3]);
-        let logits = network.logits(&input::normalised(&pictures, recipe, Device::Cpu));
+        let images = Tensor::from_slice(&rgb).view([files.len() as i64, side, side, 3]);
+        let logits = network.logits(&input::normalised(&images, recipe, Device::Cpu));
         let hits = logits.argmax(1, false).eq_tensor(&Tensor::from_slice(&labels));
         right += hits.sum(tch::Kind::Int64).int64_value(&[]);
     }

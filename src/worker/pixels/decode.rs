@@ -10,14 +10,14 @@ use image::{
 };
 
 use super::{
-    Picture,
+    Image,
     format::{Content, content},
     gif, jpeg,
     mode::Mode,
     tiff,
 };
 
-/// Why a file gave no picture.
+/// Why a file gave no image.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeFault {
     #[error("this is not an image; JPEG, PNG, WebP, GIF, BMP and TIFF are taken")]
@@ -69,14 +69,14 @@ const DECODER_OVERHEAD: u64 = 16 << 20;
 ///
 /// Colour is what Pillow's `convert("RGB")` makes of it: grey is repeated, palettes are looked up, alpha is dropped, CMYK converted,
 /// no profile or gamma applied. 16 bits become 8 by dropping the lower ones, which is what Pillow does for colour; for 16-bit *grey*
-/// Pillow clips at 255 instead and makes nearly every such picture white, and in that one case we do not follow it.
+/// Pillow clips at 255 instead and makes nearly every such image white, and in that one case we do not follow it.
 /// A JPEG without an end counts as cut short, as in Pillow. `max_pixels` is checked before anything is decoded.
-pub fn decode(bytes: &[u8], max_pixels: u64) -> Result<Picture, DecodeFault> {
-    decode_with_mode(bytes, max_pixels).map(|(picture, _)| picture)
+pub fn decode(bytes: &[u8], max_pixels: u64) -> Result<Image, DecodeFault> {
+    decode_with_mode(bytes, max_pixels).map(|(image, _)| image)
 }
 
 /// As [`decode`], and how the file kept its colours.
-pub fn decode_with_mode(bytes: &[u8], max_pixels: u64) -> Result<(Picture, Mode), DecodeFault> {
+pub fn decode_with_mode(bytes: &[u8], max_pixels: u64) -> Result<(Image, Mode), DecodeFault> {
     Header::read(bytes, max_pixels)?.decode()
 }
 
@@ -98,7 +98,7 @@ impl<'a> Header<'a> {
     }
 
     /// See [`decode`].
-    pub fn decode(self) -> Result<(Picture, Mode), DecodeFault> {
+    pub fn decode(self) -> Result<(Image, Mode), DecodeFault> {
         guarded(|| decode_upright(self.bytes, self.opened))
     }
 }
@@ -108,14 +108,14 @@ fn guarded<T>(work: impl FnOnce() -> Result<T, DecodeFault>) -> Result<T, Decode
     panic::catch_unwind(AssertUnwindSafe(work)).unwrap_or(Err(DecodeFault::Undecodable))
 }
 
-fn decode_upright(bytes: &[u8], opened: Opened<'_>) -> Result<(Picture, Mode), DecodeFault> {
+fn decode_upright(bytes: &[u8], opened: Opened<'_>) -> Result<(Image, Mode), DecodeFault> {
     let (image, orientation, is_cmyk) = match opened {
         Opened::Tiff(mut rest) => {
             let orientation = rest.orientation();
             (rest.read().ok_or(DecodeFault::Undecodable)?, orientation, false)
         }
         Opened::Usual(mut decoder) => {
-            // Unreadable EXIF data is no reason to refuse a readable picture.
+            // Unreadable EXIF data is no reason to refuse a readable image.
             let orientation = decoder.orientation().ok();
             let is_cmyk = jpeg::components(bytes) == Some(4)
                 || matches!(
@@ -145,15 +145,15 @@ fn decode_upright(bytes: &[u8], opened: Opened<'_>) -> Result<(Picture, Mode), D
         upright.apply_orientation(orientation);
     }
     let rgb = upright.into_rgb8();
-    let picture = Picture {
+    let image = Image {
         width: rgb.width(),
         height: rgb.height(),
         rgb: rgb.into_raw(),
     };
-    Ok((picture, mode))
+    Ok((image, mode))
 }
 
-/// A picture whose header was read.
+/// An image whose header was read.
 enum Opened<'a> {
     Usual(Box<dyn ImageDecoder + 'a>),
     Tiff(Box<tiff::Rest>),

@@ -1,6 +1,6 @@
-//! What a picture looks like in a few bytes, so that one that was saved anew is known again: in another size, format or quality.
+//! What an image looks like in a few bytes, so that one that was saved anew is known again: in another size, format or quality.
 
-use super::{PictureView, geometry};
+use super::{ImageView, geometry};
 
 const COLUMNS: u32 = 9;
 const ROWS: u32 = 8;
@@ -8,7 +8,7 @@ const BYTES: usize = (COLUMNS * ROWS * 3) as usize;
 /// Levels of brightness by which a neighbour has to be darker: what is flat is flat, whatever noise saving it made.
 const MARGIN: i32 = 2;
 
-/// The picture in 9 x 8 pixels.
+/// The image in 9 x 8 pixels.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fingerprint {
     /// A bit for each pixel and its right neighbour: whether it is brighter (difference hash, Krawetz 2013).
@@ -17,8 +17,8 @@ pub struct Fingerprint {
 }
 
 impl Fingerprint {
-    pub fn of<'a>(picture: impl Into<PictureView<'a>>) -> Self {
-        let resized = geometry::resize(picture, COLUMNS, ROWS);
+    pub fn of<'a>(image: impl Into<ImageView<'a>>) -> Self {
+        let resized = geometry::resize(image, COLUMNS, ROWS);
         let mut small = [0; BYTES];
         small.copy_from_slice(&resized.rgb);
         let mut hash = 0;
@@ -31,7 +31,7 @@ impl Fingerprint {
         Self { hash, small }
     }
 
-    /// The sum of all values; two pictures that are alike have sums that are.
+    /// The sum of all values; two images that are alike have sums that are.
     pub fn sum(&self) -> u32 {
         self.small.iter().map(|value| u32::from(*value)).sum()
     }
@@ -46,8 +46,8 @@ impl Fingerprint {
         apart.sum()
     }
 
-    /// The distance within which another picture is taken for this one: a twenty-fifth of its own contrast, between half a level and
-    /// [`Fingerprint::MOST_DISTANCE`] for each value. Photos that were saved anew at half the size or at quality 30 stay within it; two
+    /// The distance within which another image is taken for this one: a twenty-fifth of its own contrast, between half a level and
+    /// [`Fingerprint::MAX_DISTANCE`] for each value. Photos that were saved anew at half the size or at quality 30 stay within it; two
     /// handwritten ones do not, although both are thin strokes on black.
     pub fn tolerance(&self) -> u32 {
         let mean = self.sum() / BYTES as u32;
@@ -56,11 +56,11 @@ impl Fingerprint {
             .iter()
             .map(|value| u32::from(*value).abs_diff(mean))
             .sum();
-        (contrast / 25).clamp(BYTES as u32 / 2, Self::MOST_DISTANCE)
+        (contrast / 25).clamp(BYTES as u32 / 2, Self::MAX_DISTANCE)
     }
 
     /// The largest tolerance: two levels in the mean.
-    pub const MOST_DISTANCE: u32 = 2 * BYTES as u32;
+    pub const MAX_DISTANCE: u32 = 2 * BYTES as u32;
 }
 
 /// ITU-R BT.601, as in Pillow's `convert("L")`.

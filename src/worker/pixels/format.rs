@@ -12,7 +12,7 @@ pub enum Content {
     NotAnImage,
 }
 
-/// Extensions of files that somebody meant as pictures, in lower case: when such a file cannot be used, that is worth telling.
+/// Extensions of files that somebody meant as images, in lower case: when such a file cannot be used, that is worth telling.
 pub const EXTENSIONS: &[&str] = &[
     "jpg", "jpeg", "jpe", "jfif", "png", "webp", "gif", "bmp", "dib", "tif", "tiff", "heic", "heif", "avif",
     "jxl", "jp2", "j2k", "svg", "psd", "ico", "exr", "hdr", "qoi", "tga", "pnm", "ppm", "pgm", "pbm", "dng",

@@ -3,7 +3,7 @@
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde::Deserialize;
 
-use super::{DecodeFault, Picture, decode};
+use super::{DecodeFault, Image, decode};
 
 #[derive(Deserialize)]
 struct Golden {
@@ -43,7 +43,7 @@ fn files_of_every_kind_become_what_pillow_makes_of_them() {
     let mut wrong = Vec::new();
     for case in &golden.cases {
         let file = bytes(&case.file);
-        let expected = Picture {
+        let expected = Image {
             width: case.width,
             height: case.height,
             rgb: bytes(&case.rgb),
@@ -51,11 +51,11 @@ fn files_of_every_kind_become_what_pillow_makes_of_them() {
         match decode(&file, 10_000) {
             Err(DecodeFault::UnsupportedVariant) if REFUSED.contains(&case.name.as_str()) => {}
             Err(fault) => wrong.push(format!("{}: {fault:?}", case.name)),
-            Ok(picture) if (picture.width, picture.height) != (case.width, case.height) => {
-                wrong.push(format!("{}: {} x {}", case.name, picture.width, picture.height));
+            Ok(image) if (image.width, image.height) != (case.width, case.height) => {
+                wrong.push(format!("{}: {} x {}", case.name, image.width, image.height));
             }
-            Ok(picture) => {
-                let away = picture.rgb.iter().zip(&expected.rgb).map(|(a, b)| a.abs_diff(*b));
+            Ok(image) => {
+                let away = image.rgb.iter().zip(&expected.rgb).map(|(a, b)| a.abs_diff(*b));
                 let most = away.clone().max().unwrap_or(0);
                 println!("{}: {most}", case.name);
                 if most > allowed(&case.name) {

@@ -1,4 +1,4 @@
-//! How a file keeps its colours. A class whose pictures are kept otherwise than all others can be told apart by that alone.
+//! How a file keeps its colours. A class whose images are kept otherwise than all others can be told apart by that alone.
 
 use image::DynamicImage;
 
@@ -35,7 +35,7 @@ impl Mode {
         }
     }
 
-    /// What can be told from the decoded picture, which is all but CMYK.
+    /// What can be told from the decoded image, which is all but CMYK.
     pub(super) fn of(image: &DynamicImage) -> Self {
         let seen_through = |alpha: &u8| *alpha < u8::MAX;
         match image {

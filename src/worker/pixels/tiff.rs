@@ -14,7 +14,7 @@ const PHOTOMETRIC: u16 = 262;
 const BLACK_IS_ZERO: u8 = 1;
 const PALETTE: u8 = 3;
 
-/// A picture that was not yet read.
+/// An image that was not yet read.
 pub struct Rest {
     decoder: Decoder<Cursor<Vec<u8>>>,
     kind: Kind,
@@ -118,7 +118,7 @@ fn palette(map: &[u16]) -> Vec<[u8; 3]> {
         .collect()
 }
 
-/// Makes a palette picture say that it is grey, because the decoder reads the values of such a one and refuses the other. True where it
+/// Makes a palette image say that it is grey, because the decoder reads the values of such a one and refuses the other. True where it
 /// was one.
 fn claim_grey(bytes: &mut [u8]) -> bool {
     let found = photometric_value(bytes);
@@ -132,7 +132,7 @@ fn claim_grey(bytes: &mut [u8]) -> bool {
     }
 }
 
-/// Where the low byte of the first picture's photometric interpretation lies.
+/// Where the low byte of the first image's photometric interpretation lies.
 fn photometric_value(bytes: &[u8]) -> Option<usize> {
     let little = bytes.starts_with(b"II");
     let number = |at: usize, length: usize| -> Option<u64> {

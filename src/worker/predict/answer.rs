@@ -1,6 +1,6 @@
-//! From what the network says of a picture to the reply that was asked for.
+//! From what the network says of an image to the reply that was asked for.
 
-use super::{decode::Picture, overlay};
+use super::{decode::DecodedImage, overlay};
 use crate::{
     domain::models::{
         model::ModelCard,
@@ -9,13 +9,13 @@ use crate::{
     protocol::frames::{PredictOutcome, PredictTask},
 };
 
-/// What the network says of one picture.
+/// What the network says of one image.
 #[derive(Debug, Default)]
 pub(super) struct Computed {
     pub logits: Vec<f32>,
     /// The feature vector, where somebody wants one.
     pub features: Vec<f32>,
-    /// How much each place speaks for a class, row by row, where the picture is to be explained.
+    /// How much each place speaks for a class, row by row, where the image is to be explained.
     pub evidence: Vec<Vec<f32>>,
 }
 
@@ -36,15 +36,15 @@ impl Computed {
     }
 }
 
-/// The reply to one picture and its body.
+/// The reply to one image and its body.
 pub(super) fn answer(
-    picture: &Picture,
+    image: &DecodedImage,
     computed: Computed,
     timing: PredictionTiming,
 ) -> (PredictOutcome, Vec<u8>) {
-    let card = &picture.card;
+    let card = &image.card;
     let classes = |top_k| likeliest(&computed.logits, card, top_k);
-    let answer = match picture.task {
+    let answer = match image.task {
         PredictTask::Classify { top_k } => {
             classes(top_k).map(|classes| (PredictOutcome::Predicted { classes, timing }, Vec::new()))
         }
@@ -53,7 +53,7 @@ pub(super) fn answer(
         PredictTask::Explain { class } => classes(card.classes.len() as u32).and_then(|classes| {
             let of_class = |found: &&ClassProbability| class.is_none_or(|class| found.index == class);
             let class = classes.iter().find(of_class)?.clone();
-            let png = overlay::draw(picture.rgb()?, card.preprocessing.crop, &computed.evidence)?;
+            let png = overlay::draw(image.rgb()?, card.preprocessing.crop, &computed.evidence)?;
             Some((PredictOutcome::Explained { class, timing }, png))
         }),
     };
@@ -76,7 +76,7 @@ fn embedding(features: &[f32], normalize: bool) -> Option<Vec<u8>> {
     Some(values.flat_map(f32::to_le_bytes).collect())
 }
 
-/// The `top_k` likeliest classes of one picture, likeliest first, equal ones in class order. Probabilities are the softmax of the
+/// The `top_k` likeliest classes of one image, likeliest first, equal ones in class order. Probabilities are the softmax of the
 /// logits divided by the card's temperature, in 64 bits. None where the network gave something that is not a number: that is no answer.
 pub(in crate::worker) fn likeliest(
     logits: &[f32],

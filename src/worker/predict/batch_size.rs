@@ -3,10 +3,10 @@
 /// Each lane holds the activations of a batch.
 pub const MAX_LANES: usize = 8;
 
-/// How many pictures go through a network at once.
+/// How many images go through a network at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BatchSize {
-    /// A processor computes four pictures at once nearly as fast as more, and whoever waits waits less long.
+    /// A processor computes four images at once nearly as fast as more, and whoever waits waits less long.
     pub usual: usize,
     /// Where so many wait that one more batch makes no difference to them, those few per cent count.
     pub most: usize,
@@ -17,7 +17,7 @@ impl BatchSize {
         Self { usual: most, most }
     }
 
-    /// While `waiting` pictures are ready, for as many lanes.
+    /// While `waiting` images are ready, for as many lanes.
     pub fn now(self, waiting: usize, lanes: usize) -> usize {
         match waiting >= lanes * self.most {
             true => self.most,

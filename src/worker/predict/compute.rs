@@ -2,7 +2,7 @@
 //!
 //! A GPU has one lane. A processor has several, because small batches side by side, each on one core, waste nothing on waiting for one
 //! another, as threads do that share a batch. The first lane has precedence and, while it is alone and nobody waits, all threads: a lone
-//! picture is answered as fast as the host can. That it is always the same one matters: libgomp keeps a pool of threads for each lane
+//! image is answered as fast as the host can. That it is always the same one matters: libgomp keeps a pool of threads for each lane
 //! that ever had several, and where the pools together have more than there are cores, none of them spins, which costs at every layer.
 
 use std::{
@@ -16,8 +16,8 @@ use tch::{Device, Kind, Tensor};
 
 use super::{
     answer::{self, Computed},
-    decode::{Picture, Pixels},
-    models::{Models, Unloadable},
+    decode::{DecodedImage, Pixels},
+    models::{ModelFault, Models},
     pipe::Replies,
     queue::Queue,
     request::{Options, Place},
@@ -49,14 +49,14 @@ pub(super) fn start(options: &Options) -> anyhow::Result<Place> {
 pub(super) struct Lanes<'a> {
     pub place: &'a Place,
     pub models: &'a Models,
-    pub pictures: &'a Queue<Picture>,
+    pub images: &'a Queue<DecodedImage>,
     pub replies: &'a Replies,
     /// Lanes that compute.
     pub busy: AtomicUsize,
 }
 
 impl Lanes<'_> {
-    /// Answers until no more pictures come or nobody listens.
+    /// Answers until no more images come or nobody listens.
     ///
     /// # Errors
     /// Where the device is lost: a CUDA error stays for the life of a process, so this one has to end.
@@ -70,7 +70,7 @@ impl Lanes<'_> {
             };
             let lanes: Result<Vec<_>, _> = (0..self.place.lanes).map(lane).collect();
             if lanes.is_err() {
-                self.pictures.close();
+                self.images.close();
             }
             let mut outcome = Ok(());
             for lane in lanes.context("a thread of arithmetic cannot be started")? {
@@ -84,10 +84,10 @@ impl Lanes<'_> {
 
     fn lane(&self, number: usize) -> anyhow::Result<()> {
         // However this lane ends, the others must not go on without it.
-        let _closing = Closing(self.pictures);
+        let _closing = Closing(self.images);
         tch::no_grad(|| {
             let most = |waiting| self.place.batch_size.now(waiting, self.place.lanes);
-            while let Some(batch) = self.pictures.take_alike(number, most, Picture::goes_with) {
+            while let Some(batch) = self.images.take_alike(number, most, DecodedImage::goes_with) {
                 if self.replies.unheard() {
                     break;
                 }
@@ -103,13 +103,13 @@ impl Lanes<'_> {
     /// How many threads a lane takes now, while so many others compute. The first one's pool is the only one that ever grows large.
     fn threads(&self, number: usize, others: usize) -> usize {
         let lanes = match number {
-            0 => (others + 1 + usize::from(!self.pictures.is_empty())).min(self.place.lanes),
+            0 => (others + 1 + usize::from(!self.images.is_empty())).min(self.place.lanes),
             _ => self.place.lanes,
         };
         (self.place.threads / lanes).max(1)
     }
 
-    fn answer_all(&self, batch: &[Picture], threads: usize) -> anyhow::Result<()> {
+    fn answer_all(&self, batch: &[DecodedImage], threads: usize) -> anyhow::Result<()> {
         let begun = Instant::now();
         tch::set_num_threads(threads as i32);
         match self.compute(batch, threads) {
@@ -132,8 +132,8 @@ impl Lanes<'_> {
             Err(failure) => {
                 let out_of_memory = matches!(failure, Failure::Torch(TorchFault::OutOfMemory(_)));
                 let outcome = PredictOutcome::from(failure);
-                for picture in batch {
-                    self.replies.reply(picture.id, outcome.clone());
+                for image in batch {
+                    self.replies.reply(image.id, outcome.clone());
                 }
                 if out_of_memory {
                     self.models.clear();
@@ -143,8 +143,8 @@ impl Lanes<'_> {
         }
     }
 
-    /// What the network says of each picture. The batch is not empty, and all of it is for one model.
-    fn compute(&self, batch: &[Picture], threads: usize) -> Result<Vec<Computed>, Failure> {
+    /// What the network says of each image. The batch is not empty, and all of it is for one model.
+    fn compute(&self, batch: &[DecodedImage], threads: usize) -> Result<Vec<Computed>, Failure> {
         let alone = batch.len() == 1 && threads == self.place.threads;
         let first = &batch[0];
         fault::caught(|| {
@@ -155,15 +155,15 @@ impl Lanes<'_> {
         .map_err(Failure::Model)
     }
 
-    fn answer_each(&self, batch: &[Picture], computed: Vec<Computed>, timing: &Timing) {
-        for (picture, computed) in batch.iter().zip(computed) {
-            let (outcome, body) = answer::answer(picture, computed, timing.of(picture));
-            self.replies.reply_with(picture.id, outcome, &body);
+    fn answer_each(&self, batch: &[DecodedImage], computed: Vec<Computed>, timing: &Timing) {
+        for (image, computed) in batch.iter().zip(computed) {
+            let (outcome, body) = answer::answer(image, computed, timing.of(image));
+            self.replies.reply_with(image.id, outcome, &body);
         }
     }
 }
 
-struct Closing<'a>(&'a Queue<Picture>);
+struct Closing<'a>(&'a Queue<DecodedImage>);
 
 impl Drop for Closing<'_> {
     fn drop(&mut self) {
@@ -173,7 +173,7 @@ impl Drop for Closing<'_> {
 
 /// Why a batch has no answers.
 enum Failure {
-    Model(Unloadable),
+    Model(ModelFault),
     Torch(TorchFault),
 }
 
@@ -189,19 +189,19 @@ impl From<Failure> for PredictOutcome {
 }
 
 /// Panics where libtorch fails.
-fn forward(network: &Folded, device: Device, batch: &[Picture]) -> Vec<Computed> {
+fn forward(network: &Folded, device: Device, batch: &[DecodedImage]) -> Vec<Computed> {
     let activations = network.activations(&input_of(batch, device));
     let features = network.features(&activations);
     let logits = rows(&network.head(&features));
     let mut computed: Vec<Computed> = logits.into_iter().map(Computed::of_logits).collect();
-    let wants = |wanted: fn(&PredictTask) -> bool| batch.iter().any(|picture| wanted(&picture.task));
+    let wants = |wanted: fn(&PredictTask) -> bool| batch.iter().any(|image| wanted(&image.task));
     if wants(|task| matches!(task, PredictTask::Embed { .. })) {
         for (computed, features) in computed.iter_mut().zip(rows(&features)) {
             computed.features = features;
         }
     }
-    for (index, picture) in batch.iter().enumerate() {
-        if let PredictTask::Explain { class } = picture.task {
+    for (index, image) in batch.iter().enumerate() {
+        if let PredictTask::Explain { class } = image.task {
             let class = class.or(computed[index].best()).unwrap_or(0);
             let own = activations.narrow(0, index as i64, 1);
             computed[index].evidence = rows(&network.evidence(&own, i64::from(class)).squeeze_dim(0));
@@ -211,23 +211,23 @@ fn forward(network: &Folded, device: Device, batch: &[Picture]) -> Vec<Computed>
 }
 
 /// `[N, 3, crop, crop]`, as the network wants it.
-fn input_of(batch: &[Picture], device: Device) -> Tensor {
+fn input_of(batch: &[DecodedImage], device: Device) -> Tensor {
     let recipe = &batch[0].card.preprocessing;
     let (count, side) = (batch.len() as i64, i64::from(recipe.crop));
     let mut bytes = Vec::new();
     let mut floats = Vec::new();
-    for picture in batch {
-        match &picture.pixels {
+    for image in batch {
+        match &image.pixels {
             Pixels::Rgb(rgb) => bytes.extend_from_slice(rgb),
             Pixels::Normalised(values) => floats.extend_from_slice(values),
         }
     }
     if floats.is_empty() {
-        let pictures = Tensor::from_data_size(&bytes, &[count, side, side, 3], Kind::Uint8);
-        return input::normalised(&pictures, recipe, device);
+        let images = Tensor::from_data_size(&bytes, &[count, side, side, 3], Kind::Uint8);
+        return input::normalised(&images, recipe, device);
     }
-    let pictures = Tensor::from_slice(&floats).view([count, 3, side, side]);
-    crate::worker::nets::layers::channels_last(&pictures)
+    let images = Tensor::from_slice(&floats).view([count, 3, side, side]);
+    crate::worker::nets::layers::channels_last(&images)
 }
 
 /// The rows of a matrix on any device.
@@ -246,12 +246,12 @@ struct Timing {
 }
 
 impl Timing {
-    fn of(&self, picture: &Picture) -> PredictionTiming {
+    fn of(&self, image: &DecodedImage) -> PredictionTiming {
         let milliseconds = |duration: Duration| duration.as_secs_f64() * 1e3;
-        let gathering = self.begun.saturating_duration_since(picture.decoded);
+        let gathering = self.begun.saturating_duration_since(image.decoded);
         PredictionTiming {
-            queue: milliseconds(picture.waited + gathering),
-            decode: milliseconds(picture.decoding),
+            queue: milliseconds(image.waited + gathering),
+            decode: milliseconds(image.decoding),
             forward: milliseconds(self.forward),
         }
     }

@@ -1,10 +1,10 @@
 //! The long-lived child that answers predictions: frames in on stdin, frames out on stdout, networks held in between.
 //!
 //! ```text
-//! stdin -> reader -> [requests] -> decoders -> [pictures] -> the device's lanes -> stdout
+//! stdin -> reader -> [requests] -> decoders -> [images] -> the device's lanes -> stdout
 //! ```
 //! Both queues are bounded, so a server that asks faster than this host computes is held back by the pipe itself. While the device
-//! computes, pictures gather; the next batch is whatever has gathered, up to a limit. No timer: an idle device takes a lone picture at
+//! computes, images gather; the next batch is whatever has gathered, up to a limit. No timer: an idle device takes a lone image at
 //! once. Nothing here may let one request hurt another: every request that was read gets exactly one reply.
 
 mod answer;
@@ -56,9 +56,9 @@ pub fn run(
         device: options.device.clone(),
     });
     let requests = Arc::new(Queue::bounded(place.threads));
-    let pictures = Arc::new(Queue::bounded(place.lanes.max(2) * place.batch_size.most));
+    let images = Arc::new(Queue::bounded(place.lanes.max(2) * place.batch_size.most));
     let broken = read_on_a_thread(input, requests.clone());
-    let decoder = Arc::new(Decoder::new(requests.clone(), pictures.clone(), replies.clone()));
+    let decoder = Arc::new(Decoder::new(requests.clone(), images.clone(), replies.clone()));
     for number in 0..place.threads {
         let decoder = decoder.clone();
         thread::Builder::new()
@@ -66,7 +66,7 @@ pub fn run(
             .spawn(move || decoder.run())
             .context("a decoding thread cannot be started")?;
     }
-    // The pictures' queue ends once the last decoder lets go of it.
+    // The images' queue ends once the last decoder lets go of it.
     drop(decoder);
     let models = Models::new(
         place.device,
@@ -77,14 +77,14 @@ pub fn run(
     let lanes = Lanes {
         place: &place,
         models: &models,
-        pictures: &pictures,
+        images: &images,
         replies: &replies,
         busy: AtomicUsize::new(0),
     };
     let outcome = lanes.run();
     // Where nobody listens any more, the other threads have nothing to wait for.
     requests.close();
-    pictures.close();
+    images.close();
     outcome?;
     match broken.lock().ok().and_then(|mut fault| fault.take()) {
         Some(fault) => Err(fault),

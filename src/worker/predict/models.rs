@@ -27,7 +27,7 @@ pub(super) struct Models {
     device: Device,
     /// Of a batch that is as large as one can be: what else a first request would wait for is done when a model is loaded.
     max_batch: usize,
-    /// That a picture has which comes alone.
+    /// That an image has which comes alone.
     threads: usize,
     /// By the SHA-256 of the weights.
     slots: Mutex<Lru<String, Arc<Slot>>>,
@@ -37,13 +37,13 @@ pub(super) struct Models {
 type Slot = Mutex<Option<Loaded>>;
 
 /// Why a model cannot be used, in a sentence for the operator.
-pub(super) enum Unloadable {
+pub(super) enum ModelFault {
     /// Its files are not those that were stored.
     Damaged(String),
     Unusable(String),
 }
 
-impl From<BundleFault> for Unloadable {
+impl From<BundleFault> for ModelFault {
     fn from(fault: BundleFault) -> Self {
         let message = fault.to_string();
         match fault {
@@ -53,26 +53,26 @@ impl From<BundleFault> for Unloadable {
     }
 }
 
-impl From<String> for Unloadable {
+impl From<String> for ModelFault {
     fn from(message: String) -> Self {
         Self::Unusable(message)
     }
 }
 
-impl From<Unloadable> for PredictOutcome {
-    fn from(fault: Unloadable) -> Self {
+impl From<ModelFault> for PredictOutcome {
+    fn from(fault: ModelFault) -> Self {
         match fault {
-            Unloadable::Damaged(message) => PredictOutcome::ModelDamaged { message },
-            Unloadable::Unusable(message) => PredictOutcome::ModelUnusable { message },
+            ModelFault::Damaged(message) => PredictOutcome::ModelDamaged { message },
+            ModelFault::Unusable(message) => PredictOutcome::ModelUnusable { message },
         }
     }
 }
 
-/// A network in memory. The order that oneDNN wants a kernel in depends on how many pictures and threads there are.
+/// A network in memory. The order that oneDNN wants a kernel in depends on how many images and threads there are.
 struct Loaded {
     /// For batches, each on a thread.
     together: Folded,
-    /// For a picture that has all threads; none where there is but one, and on a card.
+    /// For an image that has all threads; none where there is but one, and on a card.
     alone: Option<Folded>,
 }
 
@@ -87,9 +87,9 @@ impl Models {
         }
     }
 
-    /// The network of a model, loaded where it is not: for a picture `alone` with all threads, or for any other batch. What could not be loaded is not remembered: the next request tries again.
+    /// The network of a model, loaded where it is not: for an image `alone` with all threads, or for any other batch. What could not be loaded is not remembered: the next request tries again.
     ///
-    pub fn network(&self, files: &ModelFiles, card: &ModelCard, alone: bool) -> Result<Folded, Unloadable> {
+    pub fn network(&self, files: &ModelFiles, card: &ModelCard, alone: bool) -> Result<Folded, ModelFault> {
         let slot = self.slot(&files.sha256);
         let mut loaded = slot.lock().unwrap_or_else(PoisonError::into_inner);
         if loaded.is_none() {
@@ -129,7 +129,7 @@ impl Models {
     }
 
     /// A network and the bytes of its weights.
-    fn load(&self, files: &ModelFiles, card: &ModelCard) -> Result<(Loaded, u64), Unloadable> {
+    fn load(&self, files: &ModelFiles, card: &ModelCard) -> Result<(Loaded, u64), ModelFault> {
         let weights = bundle::read_weights(files)?;
         let has_alone = self.device == Device::Cpu && self.threads > 1;
         self.slots()
@@ -192,9 +192,9 @@ pub(in crate::worker) fn packed(
 
 /// Where the network itself gives no numbers, there is nothing to compare: every answer will be told to have none.
 fn checked(folded: Folded, network: &Network, side: i64, allowed: f64) -> Result<Folded, String> {
-    match folded.distance_from(network, &golden_picture(1, side)) {
+    match folded.distance_from(network, &golden_image(1, side)) {
         Some(distance) if distance > allowed => Err(format!(
-            "on {:?} the network computes something else than it should: its answers to a known picture are {distance:.1e} apart",
+            "on {:?} the network computes something else than it should: its answers to a known image are {distance:.1e} apart",
             folded.device()
         )),
         _ => Ok(folded),
@@ -202,11 +202,11 @@ fn checked(folded: Folded, network: &Network, side: i64, allowed: f64) -> Result
 }
 
 fn warm_up(network: &Folded, batch: usize, side: i64) {
-    let _only_to_warm_up = network.logits(&golden_picture(batch as i64, side));
+    let _only_to_warm_up = network.logits(&golden_image(batch as i64, side));
 }
 
-/// A picture `[count, 3, side, side]` that is always the same, with values such as normalised pictures have.
-pub(super) fn golden_picture(count: i64, side: i64) -> Tensor {
+/// An image `[count, 3, side, side]` that is always the same, with values such as normalised images have.
+pub(super) fn golden_image(count: i64, side: i64) -> Tensor {
     let places = Tensor::arange(count * 3 * side * side, (Kind::Float, Device::Cpu));
     let waves = (&places * 0.37).sin() + (&places * 0.011).cos();
     channels_last(&waves.view([count, 3, side, side]))

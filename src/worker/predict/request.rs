@@ -12,7 +12,7 @@ pub struct Options {
     pub device: String,
     /// Threads of arithmetic, and as many that decode; 0 means all cores.
     pub threads: u32,
-    /// Most pictures that go through a network at once.
+    /// Most images that go through a network at once.
     pub max_batch: Option<usize>,
     /// Memory that networks may hold together.
     pub model_bytes: Option<u64>,

@@ -1,7 +1,7 @@
 //! Writing on a disk that may be full: a run that may wait tries again until there is room, and tells the server meanwhile.
 //!
 //! [`OutputFile`] is for what is written piece by piece: the kernel takes a piece or refuses it, so a refused piece is written again where
-//! the file ends. [`RunDir::patiently`](super::run_dir::RunDir::patiently) is for files that are written as a whole. A failed sync
+//! the file ends. [`RunDir::retry_when_full`](super::run_dir::RunDir::retry_when_full) is for files that are written as a whole. A failed sync
 //! is never tried again as such, because the kernel may have dropped what it could not write.
 
 use std::{
@@ -21,17 +21,17 @@ use crate::{domain::jobs::job::WaitingFor, protocol::WorkerMessage};
 
 /// How a run waits for room: it says so, and gives up when it is asked to leave.
 #[derive(Clone)]
-pub struct Patience {
+pub struct DiskWait {
     reporter: Reporter,
     stop: StopFlag,
     waited: Arc<AtomicU64>,
 }
 
-impl Patience {
+impl DiskWait {
     /// Time between two tries.
     const RETRY_EVERY: Duration = Duration::from_millis(500);
     /// Time between two looks at whether the run is to leave.
-    const LOOK_EVERY: Duration = Duration::from_millis(50);
+    const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
     pub fn new(reporter: &Reporter, stop: &StopFlag) -> Self {
         Self {
@@ -71,7 +71,7 @@ impl Patience {
     fn wait(&self) {
         let began = Instant::now();
         while began.elapsed() < Self::RETRY_EVERY && !self.stop.is_set() {
-            thread::sleep(Self::LOOK_EVERY);
+            thread::sleep(Self::POLL_INTERVAL);
         }
         let waited = began.elapsed().as_millis() as u64;
         self.waited.fetch_add(waited, Ordering::SeqCst);
@@ -99,11 +99,11 @@ pub fn is_disk_full(error: &(dyn Error + 'static)) -> bool {
 pub struct OutputFile {
     file: File,
     /// None where a full disk is an error.
-    patience: Option<Patience>,
+    patience: Option<DiskWait>,
 }
 
 impl OutputFile {
-    pub fn new(file: File, patience: Option<Patience>) -> Self {
+    pub fn new(file: File, patience: Option<DiskWait>) -> Self {
         Self { file, patience }
     }
 
@@ -112,7 +112,7 @@ impl OutputFile {
     }
 
     /// Repeats `act` while it finds the disk too full, where this run waits for room.
-    pub fn patiently<T>(&self, act: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    pub fn retry_when_full<T>(&self, act: impl FnMut() -> io::Result<T>) -> io::Result<T> {
         retry(self.patience.as_ref(), act)
     }
 }
@@ -130,7 +130,7 @@ impl Write for OutputFile {
 
 /// Repeats `act` while the disk is full, where there is patience.
 pub fn retry<T, E: Error + 'static>(
-    patience: Option<&Patience>,
+    patience: Option<&DiskWait>,
     mut act: impl FnMut() -> Result<T, E>,
 ) -> Result<T, E> {
     match patience {
@@ -147,9 +147,9 @@ mod tests {
 
     /// What a run told.
     #[derive(Clone, Default)]
-    struct Told(Arc<Mutex<Vec<u8>>>);
+    struct Messages(Arc<Mutex<Vec<u8>>>);
 
-    impl Write for Told {
+    impl Write for Messages {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             self.0.lock().unwrap().write(bytes)
         }
@@ -161,8 +161,8 @@ mod tests {
 
     #[test]
     fn what_finds_the_disk_full_is_tried_again_and_the_server_is_told() {
-        let told = Told::default();
-        let patience = Patience::new(&Reporter::to(told.clone()), &StopFlag::default());
+        let told = Messages::default();
+        let patience = DiskWait::new(&Reporter::to(told.clone()), &StopFlag::default());
         let mut tries = 0;
         let outcome = patience.retry(|| {
             tries += 1;
@@ -172,7 +172,7 @@ mod tests {
             }
         });
         assert_eq!(outcome.unwrap(), "written");
-        assert!(patience.waited() >= 2 * Patience::RETRY_EVERY);
+        assert!(patience.waited() >= 2 * DiskWait::RETRY_EVERY);
         let told = String::from_utf8(told.0.lock().unwrap().clone()).unwrap();
         let lines: Vec<_> = told.lines().collect();
         let [first, second, last] = lines[..] else {
@@ -185,7 +185,7 @@ mod tests {
     #[test]
     fn other_failures_are_not_waited_for_and_nobody_waits_who_is_to_leave() {
         let stop = StopFlag::default();
-        let patience = Patience::new(&Reporter::to(io::sink()), &stop);
+        let patience = DiskWait::new(&Reporter::to(io::sink()), &stop);
         let denied = patience.retry::<(), _>(|| Err(io::Error::from(ErrorKind::PermissionDenied)));
         assert_eq!(denied.unwrap_err().kind(), ErrorKind::PermissionDenied);
         stop.set();

@@ -13,7 +13,7 @@ use rustix::{
 };
 
 /// Enough to save a small network's state; the next attempt goes on from an older one otherwise.
-const TIME_TO_LEAVE: Duration = Duration::from_secs(2);
+const GRACE_PERIOD: Duration = Duration::from_secs(2);
 
 /// Watches the parent on a thread of its own. What is half written then has a name that nobody looks for.
 pub fn leave_with_parent() {
@@ -28,7 +28,7 @@ pub fn leave_with_parent() {
     thread::spawn(move || {
         let mut ended = [PollFd::new(&parent, PollFlags::IN)];
         if retry_on_intr(|| poll(&mut ended, None)).is_ok() {
-            thread::sleep(TIME_TO_LEAVE);
+            thread::sleep(GRACE_PERIOD);
             end();
         }
     });

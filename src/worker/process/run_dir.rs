@@ -11,33 +11,33 @@ use std::{
 
 use super::{
     child::{Reporter, StopFlag},
-    disk::{self, OutputFile, Patience},
+    disk::{self, DiskWait, OutputFile},
 };
 use crate::{
     files::digest,
     protocol::{Artifact, RESULT_FILE, RUN_FILE, RunResult, RunSpec},
 };
 
-/// The directory of one attempt. What is written there goes through [`RunDir::create`] or [`RunDir::patiently`].
+/// The directory of one attempt. What is written there goes through [`RunDir::create`] or [`RunDir::retry_when_full`].
 #[derive(Clone)]
 pub struct RunDir {
     path: PathBuf,
     /// None where a full disk is an error.
-    patience: Option<Patience>,
+    disk_wait: Option<DiskWait>,
 }
 
 impl RunDir {
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self {
             path: path.into(),
-            patience: None,
+            disk_wait: None,
         }
     }
 
     /// The same for a run that waits where the disk is full.
     pub fn waiting_for_room(self, reporter: &Reporter, stop: &StopFlag) -> Self {
         Self {
-            patience: Some(Patience::new(reporter, stop)),
+            disk_wait: Some(DiskWait::new(reporter, stop)),
             ..self
         }
     }
@@ -49,18 +49,18 @@ impl RunDir {
     /// Begins a file.
     pub fn create(&self, name: &str) -> io::Result<OutputFile> {
         let path = self.file(name);
-        let file = self.patiently(|| File::create(&path))?;
-        Ok(OutputFile::new(file, self.patience.clone()))
+        let file = self.retry_when_full(|| File::create(&path))?;
+        Ok(OutputFile::new(file, self.disk_wait.clone()))
     }
 
     /// Repeats `act` while the disk is full, where this run waits for room. It has to leave nothing half done behind.
-    pub fn patiently<T, E: Error + 'static>(&self, act: impl FnMut() -> Result<T, E>) -> Result<T, E> {
-        disk::retry(self.patience.as_ref(), act)
+    pub fn retry_when_full<T, E: Error + 'static>(&self, act: impl FnMut() -> Result<T, E>) -> Result<T, E> {
+        disk::retry(self.disk_wait.as_ref(), act)
     }
 
     /// Time that was spent waiting for room.
     pub fn waited(&self) -> Duration {
-        self.patience.as_ref().map_or(Duration::ZERO, Patience::waited)
+        self.disk_wait.as_ref().map_or(Duration::ZERO, DiskWait::waited)
     }
 
     /// Reads what the server wants.
@@ -86,7 +86,7 @@ impl RunDir {
 
     fn write(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
         let partial = self.file(&format!("{name}.partial"));
-        self.patiently(|| {
+        self.retry_when_full(|| {
             let mut file = File::create(&partial)?;
             file.write_all(bytes)?;
             file.sync_all()?;

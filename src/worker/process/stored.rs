@@ -1,7 +1,7 @@
 //! What the server has stored, as a child reads it: nothing of a file counts before it was held to what is known of it.
 //!
 //! Files that are read whole have a SHA-256, which the run file names beside their paths. Of originals each image has its own in the
-//! manifest. Packed pixels and rows of activations are mapped into memory and touched again and again: each picture and each row has a
+//! manifest. Packed pixels and rows of activations are mapped into memory and touched again and again: each image and each row has a
 //! CRC-32, which finds every change of up to 32 neighbouring bits and costs a hundredth of what is done with the pixels.
 
 use std::{fs::File, io, os::unix::fs::FileExt, path::Path};

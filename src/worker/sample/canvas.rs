@@ -1,6 +1,6 @@
 //! Pixels in floating point that are painted over, layer by layer, and rounded once at the end.
 
-use crate::{domain::random::Draws, worker::pixels::Picture};
+use crate::{domain::random::Draws, worker::pixels::Image};
 
 /// Red, green, blue, 0 to 255.
 pub type Colour = [f64; 3];
@@ -61,14 +61,14 @@ impl Canvas {
         }
     }
 
-    pub fn into_picture(self) -> Picture {
+    pub fn into_image(self) -> Image {
         let mut rgb = Vec::with_capacity(self.pixels.len() * 3);
         for pixel in &self.pixels {
             for value in pixel {
                 rgb.push((value + 0.5).clamp(0.0, 255.0) as u8);
             }
         }
-        Picture {
+        Image {
             width: self.width,
             height: self.height,
             rgb,

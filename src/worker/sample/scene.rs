@@ -1,4 +1,4 @@
-//! One picture: a background, some clutter, a few shapes of one class.
+//! One image: a background, some clutter, a few shapes of one class.
 
 use std::f64::consts::TAU;
 
@@ -6,7 +6,7 @@ use super::{
     canvas::{Canvas, Colour, blend, brightness},
     shape::Shape,
 };
-use crate::{domain::random::Draws, worker::pixels::Picture};
+use crate::{domain::random::Draws, worker::pixels::Image};
 
 /// Smallest and largest side, in pixels.
 const SIDES: (u32, u32) = (96, 320);
@@ -38,8 +38,8 @@ impl Scene {
         scene
     }
 
-    pub fn picture(self) -> Picture {
-        self.canvas.into_picture()
+    pub fn into_image(self) -> Image {
+        self.canvas.into_image()
     }
 
     /// Two colours that run into each other, and slow waves over them.

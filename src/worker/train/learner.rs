@@ -1,6 +1,6 @@
 //! A network that learns: frozen stages, learning stages, head, loss and optimiser, one batch at a time.
 //!
-//! The frozen stages are a function of the picture alone (their BatchNorm is in eval mode), so that what leaves them, the boundary
+//! The frozen stages are a function of the image alone (their BatchNorm is in eval mode), so that what leaves them, the boundary
 //! activations, may be computed once and used often. Everything else here begins at that boundary.
 
 use std::cell::Cell;
@@ -8,7 +8,7 @@ use std::cell::Cell;
 use tch::{Kind, Tensor};
 
 use super::{
-    input::{mixing::Labels, portion::Portion},
+    input::{mixing::Labels, portion::MicroBatches},
     loss::{self, Loss},
     optimizer::{Average, Optimizer},
     precision::LossScale,
@@ -20,7 +20,7 @@ use crate::{
         files::state::StateDict,
         nets::{
             LoadFault, Network,
-            dropout::{Chance, Dropout},
+            dropout::{Dropout, DropoutKey},
             eval::EvalStages,
             layers::Mode,
         },
@@ -45,25 +45,25 @@ pub struct Learner {
     /// Stages up to and with this one never learn in this run.
     always_frozen: Option<Stage>,
     /// For work without gradients, whose result does not depend on how it is cut.
-    portion: Cell<Portion>,
+    micro_batches: Cell<MicroBatches>,
 }
 
-/// Loss and hits of pictures, still on the device: reading them waits for the device.
+/// Loss and hits of images, still on the device: reading them waits for the device.
 pub struct Outcome {
     /// A scalar: training's loss, or the mean cross entropy where they were judged.
     pub loss: Tensor,
-    /// Pictures whose likeliest class is the right one, a scalar of 64-bit integers.
+    /// Images whose likeliest class is the right one, a scalar of 64-bit integers.
     pub correct: Tensor,
 }
 
-/// A part of a step's pictures.
+/// A part of a step's images.
 #[derive(Clone, Copy, Debug)]
-pub struct Part {
+pub struct MicroBatch {
     /// Steps before this one.
     pub step: u64,
-    /// Its first picture among the step's.
+    /// Its first image among the step's.
     pub first_row: usize,
-    /// What all of the step's pictures count, see [`Loss::weight`].
+    /// What all of the step's images count, see [`Loss::weight`].
     pub step_weight: f64,
 }
 
@@ -85,7 +85,7 @@ impl Learner {
             trunk: None,
             batch_size: spec.batch_size.into(),
             always_frozen: spec.last_frozen(spec.epochs),
-            portion: Cell::new(Portion::new(usize::MAX, 1)),
+            micro_batches: Cell::new(MicroBatches::new(usize::MAX, 1)),
             network,
         };
         learner.freeze(spec.last_frozen(epoch));
@@ -105,23 +105,23 @@ impl Learner {
         self.frozen
     }
 
-    /// Boundary activations of pictures `[N, 3, H, W]`; the pictures themselves where nothing is frozen.
-    pub fn boundary(&self, pictures: &Tensor) -> Result<Tensor, TorchFault> {
+    /// Boundary activations of images `[N, 3, H, W]`; the images themselves where nothing is frozen.
+    pub fn boundary(&self, images: &Tensor) -> Result<Tensor, TorchFault> {
         let Some(trunk) = &self.trunk else {
-            return Ok(pictures.shallow_clone());
+            return Ok(images.shallow_clone());
         };
-        let trunk = trunk.ready(&self.network, self.whole_batch(pictures))?;
-        self.in_portions(pictures, |part| trunk.forward(part))
+        let trunk = trunk.ready(&self.network, self.full_batch_size(images))?;
+        self.in_micro_batches(images, |part| trunk.forward(part))
     }
 
     /// The size of a batch that is not the last of an epoch, `[N, C, H, W]`, of what this batch has: what is computed must not depend on
     /// which batch happens to come first.
-    pub(super) fn whole_batch(&self, batch: &Tensor) -> [i64; 4] {
+    pub(super) fn full_batch_size(&self, batch: &Tensor) -> [i64; 4] {
         let size = batch.size();
         [self.batch_size, size[1], size[2], size[3]]
     }
 
-    /// Adds the gradients of some of a step's pictures: boundary activations and labels. The losses of all parts add up to the step's.
+    /// Adds the gradients of some of a step's images: boundary activations and labels. The losses of all parts add up to the step's.
     ///
     /// # Errors
     /// Memory that does not suffice: then nothing has changed.
@@ -129,17 +129,17 @@ impl Learner {
         &mut self,
         boundary: &Tensor,
         labels: &Labels,
-        part: Part,
+        part: MicroBatch,
     ) -> Result<Outcome, TorchFault> {
         let statistics = Statistics::of(&self.network, self.frozen);
         let result = fault::caught(|| {
-            let chance = Chance {
+            let key = DropoutKey {
                 seed: self.seed,
                 step: part.step,
                 first_row: part.first_row,
             };
-            let features = self.features(boundary, chance);
-            let features = self.dropout.apply(&features, chance);
+            let features = self.features(boundary, key);
+            let features = self.dropout.apply(&features, key);
             let logits = self.network.head(&features);
             let loss = labels.loss(|labels| self.loss.of_each(&logits, labels).sum(Kind::Float));
             let loss = loss / part.step_weight;
@@ -153,7 +153,7 @@ impl Learner {
             }
             outcome
         });
-        result.inspect_err(|_| statistics.put_back())
+        result.inspect_err(|_| statistics.restore())
     }
 
     /// Takes the step for which gradients were added up, after `steps` others, the head at the rate `lr`. Returns the norm of the
@@ -176,18 +176,18 @@ impl Learner {
     }
 
     /// All tensors of the frozen stages: those that training does not change.
-    pub fn staying(&self) -> StateDict {
+    pub fn frozen_state(&self) -> StateDict {
         let state = self.network.state().iter();
-        let staying = state.filter(|(name, _)| !self.network.is_after(name, self.frozen));
-        staying
+        let frozen = state.filter(|(name, _)| !self.network.is_after(name, self.frozen));
+        frozen
             .map(|(name, tensor)| (name.clone(), tensor.shallow_clone()))
             .collect()
     }
 
-    /// Takes tensors that training can change back, into the network that is judged, from where [`Learner::changing`] copied them to.
-    pub fn take_back(&mut self, weights: &StateDict) {
+    /// Takes tensors that training can change back, into the network that is judged, from where [`Learner::trainable_weights`] copied them to.
+    pub fn restore_weights(&mut self, weights: &StateDict) {
         tch::no_grad(|| {
-            for (name, own) in self.judged().state() {
+            for (name, own) in self.eval_network().state() {
                 if let Some(saved) = weights.get(name) {
                     own.shallow_clone().copy_(saved);
                 }
@@ -196,17 +196,17 @@ impl Learner {
     }
 
     /// Copies of all tensors that training can change, of the network that is judged.
-    pub fn changing(&self) -> StateDict {
+    pub fn trainable_weights(&self) -> StateDict {
         let copied = |(name, tensor): (&String, &Tensor)| (name.clone(), tensor.detach().copy());
-        self.changeable(self.judged()).map(copied).collect()
+        self.trainable(self.eval_network()).map(copied).collect()
     }
 
     /// What of the average can change; empty where there is none. The tensors are its own.
-    pub fn averaged(&self) -> StateDict {
+    pub fn average_state(&self) -> StateDict {
         let networks = self.average.iter().map(|average| &average.network);
         let shared = |(name, tensor): (&String, &Tensor)| (name.clone(), tensor.shallow_clone());
         networks
-            .flat_map(|network| self.changeable(network))
+            .flat_map(|network| self.trainable(network))
             .map(shared)
             .collect()
     }
@@ -221,17 +221,17 @@ impl Learner {
 
     /// Whether every tensor that can change holds numbers only.
     pub fn is_finite(&self) -> bool {
-        self.changeable(self.judged())
+        self.trainable(self.eval_network())
             .all(|(_, tensor)| tensor.isfinite().all().int64_value(&[]) != 0)
     }
 
-    pub(super) fn judged(&self) -> &Network {
+    pub(super) fn eval_network(&self) -> &Network {
         self.average
             .as_ref()
             .map_or(&self.network, |average| &average.network)
     }
 
-    fn changeable<'a>(
+    fn trainable<'a>(
         &self,
         network: &'a Network,
     ) -> impl Iterator<Item = (&'a String, &'a Tensor)> + use<'a> {
@@ -240,32 +240,32 @@ impl Learner {
         state.filter(move |(name, _)| network.is_after(name, frozen))
     }
 
-    fn features(&self, boundary: &Tensor, chance: Chance) -> Tensor {
+    fn features(&self, boundary: &Tensor, key: DropoutKey) -> Tensor {
         let last = self.network.architecture().last_stage();
         match self.frozen {
             Some(frozen) if frozen == last => boundary.shallow_clone(),
-            frozen => self.network.stages(boundary, frozen, last, Mode::Train(chance)),
+            frozen => self.network.stages(boundary, frozen, last, Mode::Train(key)),
         }
     }
 
     /// Work without gradients on as many rows together as memory has room for.
-    pub(super) fn in_portions(
+    pub(super) fn in_micro_batches(
         &self,
         rows: &Tensor,
         work: impl Fn(&Tensor) -> Tensor,
     ) -> Result<Tensor, TorchFault> {
-        let mut portion = self.portion.get();
-        let parts = portion.each(rows.size()[0] as usize, |part| {
+        let mut micro_batches = self.micro_batches.get();
+        let parts = micro_batches.each(rows.size()[0] as usize, |part| {
             let rows = rows.narrow(0, part.start as i64, part.len() as i64);
             fault::caught(|| tch::no_grad(|| work(&rows)))
         });
-        self.portion.set(portion);
+        self.micro_batches.set(micro_batches);
         parts.map(joined)
     }
 }
 
 /// What the logits of one batch are worth, `[N, classes]`, by its labels.
-pub fn judged(logits: &Tensor, labels: &Tensor) -> Outcome {
+pub fn evaluated(logits: &Tensor, labels: &Tensor) -> Outcome {
     Outcome {
         loss: loss::cross_entropy(logits, labels),
         correct: hits(logits, labels),
@@ -297,7 +297,7 @@ impl Statistics {
         Self { own, before }
     }
 
-    fn put_back(&self) {
+    fn restore(&self) {
         for (kind, before) in &self.before {
             let mut at = 0;
             for tensor in self.own.iter().filter(|tensor| tensor.kind() == *kind) {

@@ -8,7 +8,7 @@ use crate::domain::spec::{Imbalance, LossName, LossSpec};
 /// The label that libtorch passes over; none of ours is negative.
 const IGNORED: i64 = -100;
 
-/// The loss of training. A step's loss is the sum over its pictures divided by [`Loss::weight`] of them all, however many batches they
+/// The loss of training. A step's loss is the sum over its images divided by [`Loss::weight`] of them all, however many batches they
 /// come in.
 pub struct Loss {
     form: Form,
@@ -22,7 +22,7 @@ enum Form {
 }
 
 impl Loss {
-    /// `classes` is the class of each training picture, below `count`.
+    /// `classes` is the class of each training image, below `count`.
     pub fn new(spec: &LossSpec, classes: &[u32], count: usize, device: Device) -> Self {
         let class_weights = (spec.imbalance == Imbalance::ClassWeights).then(|| {
             let weights = balance::class_weights(classes, count);
@@ -44,7 +44,7 @@ impl Loss {
         }
     }
 
-    /// What pictures of these classes count together.
+    /// What images of these classes count together.
     pub fn weight(&self, classes: impl Iterator<Item = u32>) -> f64 {
         let of = |class: u32| match &self.class_weights {
             None => 1.0,
@@ -53,7 +53,7 @@ impl Loss {
         classes.map(of).sum()
     }
 
-    /// The loss of each picture times what it counts, `[N]`, of logits `[N, classes]` and labels `[N]` (64-bit integers).
+    /// The loss of each image times what it counts, `[N]`, of logits `[N, classes]` and labels `[N]` (64-bit integers).
     pub fn of_each(&self, logits: &Tensor, labels: &Tensor) -> Tensor {
         let weights = self.class_weights.as_ref().map(|(_, tensor)| tensor);
         match self.form {

@@ -2,7 +2,7 @@
 //!
 //! [`run`] is what the train child does. Reading order: `setup` (data, pixels, network), `session` (the epoch loop) and what it uses:
 //! `plan` and `balance` (what is trained on when), `schedule` and `history` (how fast, how long), `feed`, `views`, `loader` and `mixing`
-//! (batches), `learner` with `loss`, `dropout`, `precision`, `optimizer` and `portion` (one step), `meter` (messages), `best`, `keeper` and `checkpoint`;
+//! (batches), `learner` with `loss`, `dropout`, `precision`, `optimizer` and `micro_batches` (one step), `meter` (messages), `best`, `checkpoint_writer` and `checkpoint`;
 //! last `publish`. [`evaluate()`], [`find_lr`] and [`batch_predict()`] are the shorter works of the other kinds of job; [`preview()`] draws batches and trains on
 //! none. Nothing here talks to the server except through its [`Reporter`], and nothing outlives the
 //! run but files in its directory.
@@ -66,7 +66,7 @@ pub fn evaluate(
     )
 }
 
-/// Classifies pictures as `run` says and leaves a row for each in `dir`; otherwise as [`run`].
+/// Classifies images as `run` says and leaves a row for each in `dir`; otherwise as [`run`].
 pub fn batch_predict(
     run: &BatchPredictRun,
     dir: &RunDir,
@@ -79,7 +79,7 @@ pub fn batch_predict(
     )
 }
 
-/// Looks for a learning rate as `run` says and leaves the curve in `dir`; otherwise as [`run`].
+/// Views for a learning rate as `run` says and leaves the curve in `dir`; otherwise as [`run`].
 pub fn find_lr(
     run: &LrFindRun,
     dir: &RunDir,
@@ -112,15 +112,15 @@ fn told(
 }
 
 fn train(run: &TrainRun, dir: &RunDir, reporter: &Reporter, stop: &StopFlag) -> Result<TrainResult, Halt> {
-    let ground = setup::ground(run, dir, reporter, stop)?;
-    let start = setup::start(run, &ground, reporter, stop)?;
-    let outcome = Session::new(run, &ground, dir, reporter, stop, start).train()?;
-    publish::publish(run, &ground, dir, outcome)
+    let context = setup::context(run, dir, reporter, stop)?;
+    let start = setup::start(run, &context, reporter, stop)?;
+    let outcome = Session::new(run, &context, dir, reporter, stop, start).train()?;
+    publish::publish(run, &context, dir, outcome)
 }
 
 fn batch_too_large(device: &str, batch_size: u32) -> JobError {
     let message = format!(
-        "the memory of {device} does not suffice for batches of {batch_size} pictures; lower `batch_size`"
+        "the memory of {device} does not suffice for batches of {batch_size} images; lower `batch_size`"
     );
     JobError::new(FailureCode::OutOfMemory, message)
 }
@@ -130,7 +130,7 @@ fn out_of_memory(run: &TrainRun) -> JobError {
     JobError {
         code: FailureCode::OutOfMemory,
         message: format!(
-            "the memory of {} does not suffice for batches of {batch_size} pictures of {size} pixels; lower `batch_size` or \
+            "the memory of {} does not suffice for batches of {batch_size} images of {size} pixels; lower `batch_size` or \
              `image.size`, freeze more of the network, or take a smaller architecture",
             run.common.device
         ),

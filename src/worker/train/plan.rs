@@ -1,4 +1,4 @@
-//! What is trained on when: order, steps, batches, looks and mixes as pure functions of seed and epoch.
+//! What is trained on when: order, steps, batches, views and mixes as pure functions of seed and epoch.
 //!
 //! Nothing here depends on what ran before, so that a resumed run sees exactly what an uninterrupted one would have seen.
 
@@ -10,7 +10,7 @@ use crate::{
         random::{Draws, Stream},
         spec::{Imbalance, JobSpec},
     },
-    worker::augment::{Looks, Mixes},
+    worker::augment::{Mixes, Views},
 };
 
 /// The schedule of a run. Epochs count from 1, steps of an epoch from 0.
@@ -19,13 +19,13 @@ pub struct Plan {
     pub epochs: u32,
     /// Training images.
     pub images: usize,
-    /// Pictures that go through the network together.
+    /// Images that go through the network together.
     pub batch_size: usize,
-    /// Pictures of a step.
+    /// Images of a step.
     step_size: usize,
     /// How each image is shown in each epoch.
-    pub looks: Looks,
-    /// Which pictures of a batch are mixed.
+    pub views: Views,
+    /// Which images of a batch are mixed.
     pub mixes: Mixes,
     seed: u64,
     /// The class of each training image, where epochs are to show all classes equally often.
@@ -40,14 +40,14 @@ impl Plan {
             images: classes.len(),
             batch_size: spec.batch_size as usize,
             step_size: spec.batch_size as usize * spec.gradient_accumulation_steps as usize,
-            looks: Looks::new(&spec.augment, spec.seed),
+            views: Views::new(&spec.augment, spec.seed),
             mixes: Mixes::new(&spec.augment, spec.seed),
             seed: spec.seed,
             balanced: (spec.loss.imbalance == Imbalance::BalancedSampler).then_some(classes),
         }
     }
 
-    /// The last step of an epoch takes what is left; a single picture that would be left alone joins the step before it.
+    /// The last step of an epoch takes what is left; a single image that would be left alone joins the step before it.
     pub fn steps_per_epoch(&self) -> usize {
         parts(0..self.images, self.step_size).count()
     }
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn batches_cover_an_epoch_and_none_has_one_picture() {
+    fn batches_cover_an_epoch_and_none_has_one_image() {
         for (images, batch_size, sizes) in [
             (10, 4, vec![4, 4, 2]),
             (9, 4, vec![4, 5]),

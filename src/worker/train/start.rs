@@ -1,7 +1,7 @@
 //! Where a session begins.
 
 use super::{
-    checkpoints::{best::Best, checkpoint::Position, history::Judged},
+    checkpoints::{best::Best, checkpoint::Position, history::ValidationScores},
     progress::meter::Sums,
 };
 use crate::worker::weights::BaseWeights;
@@ -11,12 +11,12 @@ pub struct Start {
     pub position: Position,
     pub sums: Sums,
     /// Of the epochs before.
-    pub history: Vec<Judged>,
+    pub history: Vec<ValidationScores>,
     pub best: Option<Best>,
     pub base_weights: BaseWeights,
     /// Of `max_seconds`, as a checkpoint knows it.
     pub seconds_used: f64,
-    /// Most pictures that go through the network together in training.
+    /// Most images that go through the network together in training.
     pub batch_limit: usize,
 }
 

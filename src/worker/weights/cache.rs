@@ -31,7 +31,7 @@ pub(super) struct Place {
 
 /// What an unfinished download is of: it is only gone on with where the hub still has the same thing.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub(super) struct PartNote {
+pub(super) struct PartialMetadata {
     /// Strong entity tag of the answer that the bytes came from (RFC 9110, 8.8.3).
     pub validator: Option<String>,
     /// SHA-256 that the hub told for the whole.
@@ -134,15 +134,15 @@ impl Place {
     }
 
     /// Length of the unfinished download and what it is of; nothing where there is none, or none that can be gone on with.
-    pub fn unfinished(&self) -> Option<(u64, PartNote)> {
+    pub fn unfinished(&self) -> Option<(u64, PartialMetadata)> {
         let length = fs::metadata(self.part()).ok()?.len();
-        let note: PartNote = serde_json::from_slice(&fs::read(self.note()).ok()?).ok()?;
+        let note: PartialMetadata = serde_json::from_slice(&fs::read(self.note()).ok()?).ok()?;
         let known = note.validator.is_some() || note.sha256.is_some();
         (length > 0 && known).then_some((length, note))
     }
 
     /// Notes what the bytes that follow are of; must come before them.
-    pub fn remember(&self, note: &PartNote) -> io::Result<()> {
+    pub fn remember(&self, note: &PartialMetadata) -> io::Result<()> {
         fs::write(self.note(), serde_json::to_vec(note)?)
     }
 

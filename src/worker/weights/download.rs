@@ -11,10 +11,10 @@ use std::{
 use reqwest::{StatusCode, Url, blocking::Response};
 
 use super::{
-    Pace,
-    cache::{self, PartNote, Place},
+    Patience,
+    cache::{self, PartialMetadata, Place},
     fault::HubFault,
-    request::{self, Answer, Hub, NoAnswer, Told},
+    request::{self, Answer, FileHeaders, Hub, RequestFault},
 };
 use crate::{
     protocol::{HubSource, WorkerMessage},
@@ -32,7 +32,7 @@ const MESSAGE_EVERY: Duration = Duration::from_secs(1);
 /// The path of the file in the cache, fetched first where it is not there.
 pub(super) fn cached(
     source: &HubSource,
-    pace: &Pace,
+    patience: &Patience,
     reporter: &Reporter,
     stop: &StopFlag,
 ) -> Result<PathBuf, HubFault> {
@@ -55,7 +55,7 @@ pub(super) fn cached(
     }
     let _lock = place.lock(reporter, stop)?;
     if !matches!(place.check(source), Ok(true)) {
-        fetch(source, &place, pace, reporter, stop)?;
+        fetch(source, &place, patience, reporter, stop)?;
     }
     Ok(place.file())
 }
@@ -63,24 +63,24 @@ pub(super) fn cached(
 fn fetch(
     source: &HubSource,
     place: &Place,
-    pace: &Pace,
+    patience: &Patience,
     reporter: &Reporter,
     stop: &StopFlag,
 ) -> Result<(), HubFault> {
-    let hub = Hub::new(source, pace)?;
+    let hub = Hub::new(source, patience)?;
     let address = hub.address(&source.repository, &source.revision, cache::FILE)?;
     let mut download = Download {
         source,
         place,
         hub,
         address,
-        told: Told::default(),
+        told: FileHeaders::default(),
         progress: Progress::begin(source, reporter),
-        window: pace.window,
+        window: patience.window,
         stop,
     };
     let gone_on_with = place.unfinished().is_some();
-    let mut outcome = download.run(pace).and_then(|()| download.check());
+    let mut outcome = download.run(patience).and_then(|()| download.check());
     if gone_on_with
         && matches!(
             outcome,
@@ -89,7 +89,7 @@ fn fetch(
     {
         // What was left from before may have been of another file; the next try starts from nothing.
         place.forget()?;
-        outcome = download.run(pace).and_then(|()| download.check());
+        outcome = download.run(patience).and_then(|()| download.check());
     }
     if let Err(fault) = outcome {
         // Some of it may be there, and the next attempt goes on from it.
@@ -112,9 +112,9 @@ struct Download<'a> {
     place: &'a Place,
     hub: Hub,
     address: Url,
-    told: Told,
+    told: FileHeaders,
     progress: Progress<'a>,
-    /// See [`Pace::window`].
+    /// See [`Patience::window`].
     window: Duration,
     stop: &'a StopFlag,
 }
@@ -139,13 +139,13 @@ impl From<std::io::Error> for Interruption {
 
 impl Download<'_> {
     /// Tries until the file is there, or until several tries in a row have brought nothing.
-    fn run(&mut self, pace: &Pace) -> Result<(), HubFault> {
+    fn run(&mut self, patience: &Patience) -> Result<(), HubFault> {
         let mut in_vain = 0;
         loop {
             if self.stop.is_set() {
                 return Err(HubFault::Stopped);
             }
-            self.progress.alive(pace);
+            self.progress.alive(patience);
             let before = self.progress.here;
             let reason = match self.once() {
                 Ok(()) => return Ok(()),
@@ -157,10 +157,10 @@ impl Download<'_> {
             } else {
                 in_vain + 1
             };
-            if in_vain >= pace.tries {
+            if in_vain >= patience.tries {
                 return Err(HubFault::Broken(reason));
             }
-            thread::sleep(pace.pause * 2u32.saturating_pow(in_vain - 1));
+            thread::sleep(patience.pause * 2u32.saturating_pow(in_vain - 1));
         }
     }
 
@@ -168,8 +168,8 @@ impl Download<'_> {
         let unfinished = self.place.unfinished();
         let answer = self.hub.ask(&self.address, unfinished.as_ref());
         let Answer { response, told } = answer.map_err(|none| match none {
-            NoAnswer::Final(fault) => Interruption::Final(fault),
-            NoAnswer::Transient(reason) => Interruption::Transient(reason),
+            RequestFault::Final(fault) => Interruption::Final(fault),
+            RequestFault::Transient(reason) => Interruption::Transient(reason),
         })?;
         self.told = told;
         self.agree_on_hash()?;
@@ -228,7 +228,7 @@ impl Download<'_> {
             .write(true)
             .open(self.place.part())?;
         part.set_len(begin)?;
-        self.place.remember(&PartNote {
+        self.place.remember(&PartialMetadata {
             validator: request::strong_validator(response.headers()),
             sha256: self.told.sha256.clone().or_else(|| self.source.sha256.clone()),
         })?;
@@ -264,7 +264,7 @@ impl Download<'_> {
             }
             let (begun, bytes) = (window.0.elapsed(), self.progress.here - window.1);
             if begun >= self.window {
-                let least = Pace::LEAST_RATE;
+                let least = Patience::MIN_BYTES_PER_SECOND;
                 if (bytes as f64) < least * begun.as_secs_f64() {
                     return Err(HubFault::Slow { least }.into());
                 }
@@ -340,8 +340,8 @@ impl<'a> Progress<'a> {
     }
 
     /// The longest silence that follows is a connection and an answer that both take as long as they may, on every redirect.
-    fn alive(&self, pace: &Pace) {
-        let longest = (pace.connect + pace.read) * 4 + pace.pause * 8;
+    fn alive(&self, patience: &Patience) {
+        let longest = (patience.connect + patience.read) * 4 + patience.pause * 8;
         self.reporter.send(&WorkerMessage::Alive {
             deadline_seconds: Some(longest.as_secs().max(60)),
         });

@@ -63,7 +63,7 @@ impl BaseWeights {
 
 /// Why there are no weights.
 #[derive(Debug)]
-pub enum Unobtained {
+pub enum WeightsFault {
     /// The server asked to leave; what was fetched so far is kept for the next attempt.
     Stopped,
     /// The job fails with `weights_unavailable`, or `disk_full` where the cache has no room.
@@ -73,23 +73,23 @@ pub enum Unobtained {
 /// Loads the weights that a network of `architecture` starts from; none where it starts from nothing.
 ///
 /// # Errors
-/// [`Unobtained`], with a message for the person who sent the job.
+/// [`WeightsFault`], with a message for the person who sent the job.
 pub fn obtain(
     source: &WeightsSource,
     architecture: Architecture,
     reporter: &Reporter,
     stop: &StopFlag,
-) -> Result<Option<LoadedWeights>, Unobtained> {
+) -> Result<Option<LoadedWeights>, WeightsFault> {
     match source {
         WeightsSource::None => Ok(None),
         WeightsSource::Unavailable { message } => Err(unavailable(message.clone())),
         WeightsSource::File { path, origin, sha256 } => of_file(path, origin, sha256.as_deref()).map(Some),
-        WeightsSource::Hub(hub) => from_hub(hub, architecture, &Pace::DEFAULT, reporter, stop).map(Some),
+        WeightsSource::Hub(hub) => from_hub(hub, architecture, &Patience::DEFAULT, reporter, stop).map(Some),
     }
 }
 
 /// A finished model, whose digest is known, or an operator's own file, whose digest may stand beside it.
-fn of_file(path: &Path, origin: &str, sha256: Option<&str>) -> Result<LoadedWeights, Unobtained> {
+fn of_file(path: &Path, origin: &str, sha256: Option<&str>) -> Result<LoadedWeights, WeightsFault> {
     let named = match sha256 {
         Some(sha256) => Some((
             sha256.to_owned(),
@@ -123,7 +123,7 @@ fn digest_beside(path: &Path) -> Option<String> {
 
 /// How patient a download is.
 #[derive(Clone, Debug)]
-struct Pace {
+struct Patience {
     connect: Duration,
     /// Longest wait for an answer, and for more of it.
     read: Duration,
@@ -131,12 +131,12 @@ struct Pace {
     pause: Duration,
     /// Tries in a row that bring nothing new.
     tries: u32,
-    /// Time over which a transfer is held to [`Pace::LEAST_RATE`].
+    /// Time over which a transfer is held to [`Patience::MIN_BYTES_PER_SECOND`].
     window: Duration,
 }
 
-impl Pace {
-    const DEFAULT: Pace = Pace {
+impl Patience {
+    const DEFAULT: Patience = Patience {
         connect: Duration::from_secs(10),
         read: Duration::from_secs(30),
         pause: Duration::from_secs(1),
@@ -144,27 +144,27 @@ impl Pace {
         window: Duration::from_secs(60),
     };
     /// Bytes a second. A ResNet-50 takes three hours at this rate; what is slower would occupy a device for days.
-    const LEAST_RATE: f64 = 10_000.0;
+    const MIN_BYTES_PER_SECOND: f64 = 10_000.0;
 }
 
 fn from_hub(
     hub: &HubSource,
     architecture: Architecture,
-    pace: &Pace,
+    patience: &Patience,
     reporter: &Reporter,
     stop: &StopFlag,
-) -> Result<LoadedWeights, Unobtained> {
-    let path =
-        download::cached(hub, pace, reporter, stop).map_err(|fault| explain(&fault, hub, architecture))?;
+) -> Result<LoadedWeights, WeightsFault> {
+    let path = download::cached(hub, patience, reporter, stop)
+        .map_err(|fault| explain(&fault, hub, architecture))?;
     reporter.send(&WorkerMessage::alive());
     let state = state::read(&path).map_err(|fault| explain(&fault.into(), hub, architecture))?;
     let origin = BaseWeights::of_file(format!("{}@{}", hub.repository, hub.revision), &path);
     Ok(LoadedWeights { state, origin })
 }
 
-fn explain(fault: &HubFault, hub: &HubSource, architecture: Architecture) -> Unobtained {
+fn explain(fault: &HubFault, hub: &HubSource, architecture: Architecture) -> WeightsFault {
     if matches!(fault, HubFault::Stopped) {
-        return Unobtained::Stopped;
+        return WeightsFault::Stopped;
     }
     let host = request::host_of(&hub.endpoint);
     let what = format!(
@@ -173,13 +173,13 @@ fn explain(fault: &HubFault, hub: &HubSource, architecture: Architecture) -> Uno
     );
     let advice = fault.advice();
     if fault.is_full_disk() {
-        return Unobtained::Failed(JobError {
+        return WeightsFault::Failed(JobError {
             code: FailureCode::DiskFull,
             message: format!("{what}: {fault}. {advice}"),
         });
     }
     if matches!(fault, HubFault::Damaged) {
-        return Unobtained::Failed(JobError {
+        return WeightsFault::Failed(JobError {
             code: FailureCode::DataDamaged,
             message: format!("{what}: {fault}. {advice}"),
         });
@@ -190,15 +190,15 @@ fn explain(fault: &HubFault, hub: &HubSource, architecture: Architecture) -> Uno
     ))
 }
 
-fn damaged(damaged: &Damaged) -> Unobtained {
-    Unobtained::Failed(JobError {
+fn damaged(damaged: &Damaged) -> WeightsFault {
+    WeightsFault::Failed(JobError {
         code: FailureCode::DataDamaged,
         message: damaged.to_string(),
     })
 }
 
-fn unavailable(message: String) -> Unobtained {
-    Unobtained::Failed(JobError {
+fn unavailable(message: String) -> WeightsFault {
+    WeightsFault::Failed(JobError {
         code: FailureCode::WeightsUnavailable,
         message,
     })

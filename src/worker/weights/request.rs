@@ -10,7 +10,7 @@ use reqwest::{
     redirect::Policy,
 };
 
-use super::{Pace, cache::PartNote, fault::HubFault};
+use super::{Patience, cache::PartialMetadata, fault::HubFault};
 use crate::{files::digest, protocol::HubSource};
 
 /// Most redirects that are followed.
@@ -25,7 +25,7 @@ pub(super) struct Hub {
 
 /// What the hub itself says about the file, apart from its bytes.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Told {
+pub(super) struct FileHeaders {
     pub sha256: Option<String>,
     pub bytes: Option<u64>,
 }
@@ -33,11 +33,11 @@ pub(super) struct Told {
 /// An answer that is not a redirect, of any status.
 pub(super) struct Answer {
     pub response: Response,
-    pub told: Told,
+    pub told: FileHeaders,
 }
 
 /// Why there is no answer.
-pub(super) enum NoAnswer {
+pub(super) enum RequestFault {
     /// Trying again would not help.
     Final(HubFault),
     /// It might.
@@ -45,12 +45,12 @@ pub(super) enum NoAnswer {
 }
 
 impl Hub {
-    pub fn new(source: &HubSource, pace: &Pace) -> Result<Self, HubFault> {
+    pub fn new(source: &HubSource, patience: &Patience) -> Result<Self, HubFault> {
         let endpoint = Url::parse(source.endpoint.trim_end_matches('/'))
             .ok()
             .filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
             .ok_or_else(|| HubFault::Misnamed("the hub's address is no http or https address".into()))?;
-        let client = client(&endpoint, pace).map_err(|fault| HubFault::Unreachable(reason(fault)))?;
+        let client = client(&endpoint, patience).map_err(|fault| HubFault::Unreachable(reason(fault)))?;
         Ok(Self {
             client,
             endpoint,
@@ -67,9 +67,9 @@ impl Hub {
     }
 
     /// Asks for a file, or for what comes after the first bytes of it where `after` says how many of which file are there.
-    pub fn ask(&self, address: &Url, after: Option<&(u64, PartNote)>) -> Result<Answer, NoAnswer> {
+    pub fn ask(&self, address: &Url, after: Option<&(u64, PartialMetadata)>) -> Result<Answer, RequestFault> {
         let mut url = address.clone();
-        let mut told = Told::default();
+        let mut told = FileHeaders::default();
         for _ in 0..=MAX_REDIRECTS {
             let response = self.send(&url, after)?;
             if self.is_own(&url) {
@@ -78,13 +78,13 @@ impl Hub {
             if !response.status().is_redirection() || response.status() == StatusCode::NOT_MODIFIED {
                 return Ok(Answer { response, told });
             }
-            url = next(&url, response.headers()).map_err(NoAnswer::Final)?;
+            url = next(&url, response.headers()).map_err(RequestFault::Final)?;
         }
         let message = format!("more than {MAX_REDIRECTS} times");
-        Err(NoAnswer::Final(HubFault::Redirect(message)))
+        Err(RequestFault::Final(HubFault::Redirect(message)))
     }
 
-    fn send(&self, url: &Url, after: Option<&(u64, PartNote)>) -> Result<Response, NoAnswer> {
+    fn send(&self, url: &Url, after: Option<&(u64, PartialMetadata)>) -> Result<Response, RequestFault> {
         let mut request = self
             .client
             .get(url.clone())
@@ -103,9 +103,9 @@ impl Hub {
             let unreachable = fault.is_connect() || fault.is_builder();
             let reason = reason(fault);
             if unreachable {
-                NoAnswer::Final(HubFault::Unreachable(reason))
+                RequestFault::Final(HubFault::Unreachable(reason))
             } else {
-                NoAnswer::Transient(reason)
+                RequestFault::Transient(reason)
             }
         })
     }
@@ -116,7 +116,7 @@ impl Hub {
     }
 }
 
-impl Told {
+impl FileHeaders {
     fn add(&mut self, headers: &HeaderMap, redirects: bool) {
         let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
         let linked = text("x-linked-etag");
@@ -158,14 +158,14 @@ pub(super) fn host_of(endpoint: &str) -> String {
     host.unwrap_or_else(|| "the hub".to_owned())
 }
 
-fn client(endpoint: &Url, pace: &Pace) -> reqwest::Result<Client> {
+fn client(endpoint: &Url, patience: &Patience) -> reqwest::Result<Client> {
     let loopback = matches!(endpoint.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"));
     let builder = || {
         let builder = Client::builder()
             .user_agent(concat!("finetuned/", env!("CARGO_PKG_VERSION")))
             .redirect(Policy::none())
-            .connect_timeout(pace.connect)
-            .timeout(pace.read);
+            .connect_timeout(patience.connect)
+            .timeout(patience.read);
         if loopback { builder.no_proxy() } else { builder }
     };
     match builder().build() {

@@ -1,7 +1,7 @@
 //! TorchScript without tracing: the module as source, its tensors beside it, in the archive that `torch.jit.load` reads (torch's
 //! `serialization.md`, version 3).
 //!
-//! So parameters stay parameters under torchvision's names and can be moved or trained on, and any number of pictures of any size goes
+//! So parameters stay parameters under torchvision's names and can be moved or trained on, and any number of images of any size goes
 //! in. What is written is loaded again with libtorch and held to the network's own logits. `model.json` travels along as an extra file.
 
 mod layers;
@@ -25,7 +25,7 @@ const VERSION: &[u8] = b"3\n";
 const NO_CONSTANTS: &[u8] = b"\x80\x02).";
 /// Largest difference of a logit, as a share of the largest (or of 1 where all are smaller).
 const TOLERANCE: f64 = 1e-4;
-/// Most pixels along a side of the pictures that are compared: enough to reach every layer.
+/// Most pixels along a side of the images that are compared: enough to reach every layer.
 const COMPARED_SIDE: u32 = 64;
 
 /// Writes the module of a model.
@@ -70,9 +70,9 @@ fn check(path: &Path, model: &Model) -> anyhow::Result<()> {
     let module = loaded(path).context("the TorchScript module that was written cannot be loaded")?;
     let side = i64::from(model.card.preprocessing.crop.min(COMPARED_SIDE));
     let numbers = Tensor::arange(2 * 3 * side * side, (Kind::Float, tch::Device::Cpu));
-    let pictures = (numbers * 0.7).sin().view([2, 3, side, side]);
-    let expected = model.network.logits(&pictures);
-    let found = tch::no_grad(|| module.forward_ts(&[&pictures]))?;
+    let images = (numbers * 0.7).sin().view([2, 3, side, side]);
+    let expected = model.network.logits(&images);
+    let found = tch::no_grad(|| module.forward_ts(&[&images]))?;
     ensure!(
         found.size() == expected.size(),
         "the TorchScript module gives another shape"
@@ -103,9 +103,9 @@ mod tests {
                 .collect();
             write_module(&path, &root, &state, b"{}").unwrap();
             let module = loaded(&path).unwrap();
-            let pictures = vocabulary::pictures(3);
-            let expected = vocabulary::logits(&design, &pictures);
-            let found = tch::no_grad(|| module.forward_ts(&[&pictures])).unwrap();
+            let images = vocabulary::images(3);
+            let expected = vocabulary::logits(&design, &images);
+            let found = tch::no_grad(|| module.forward_ts(&[&images])).unwrap();
             let scale = expected.abs().max().double_value(&[]);
             let off = (found - expected).abs().max().double_value(&[]) / scale;
             assert!(off <= 1e-4, "off by {off:e}");

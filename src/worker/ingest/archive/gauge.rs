@@ -5,7 +5,7 @@ use std::{
     io::{self, Read},
 };
 
-use super::super::{pulse::Pulse, rejection::Rejection};
+use super::super::{pulse::Heartbeat, rejection::Rejection};
 use crate::limits::IngestLimits;
 
 /// Below this many bytes any expansion is harmless.
@@ -15,16 +15,16 @@ const RATIO_COUNTS_FROM: u64 = 1 << 20;
 /// through readers that know nothing of it.
 pub struct Gauge<'a> {
     pub limits: &'a IngestLimits,
-    pub pulse: &'a Pulse<'a>,
+    pub heartbeat: &'a Heartbeat<'a>,
     expanded: Cell<u64>,
     rejection: RefCell<Option<Rejection>>,
 }
 
 impl<'a> Gauge<'a> {
-    pub fn new(limits: &'a IngestLimits, pulse: &'a Pulse<'a>) -> Self {
+    pub fn new(limits: &'a IngestLimits, heartbeat: &'a Heartbeat<'a>) -> Self {
         Self {
             limits,
-            pulse,
+            heartbeat,
             expanded: Cell::new(0),
             rejection: RefCell::new(None),
         }
@@ -36,7 +36,7 @@ impl<'a> Gauge<'a> {
     }
 
     fn count(&self, bytes: u64) -> io::Result<()> {
-        self.pulse.beat()?;
+        self.heartbeat.beat()?;
         self.expanded.set(self.expanded.get().saturating_add(bytes));
         if self.expanded.get() > self.limits.max_expanded_bytes {
             return Err(self.reject(Rejection::too_large(self.limits)));

@@ -80,7 +80,7 @@ impl Entry<'_> {
         let mut bytes = Vec::new();
         match (&mut self.body).take(most).read_to_end(&mut bytes) {
             Ok(_) => Ok(Contents::Whole(bytes)),
-            Err(error) if self.gauge.rejection().is_some() || self.gauge.pulse.is_stopped() => {
+            Err(error) if self.gauge.rejection().is_some() || self.gauge.heartbeat.is_stopped() => {
                 Err(error.into())
             }
             Err(_) if self.stands_alone => Ok(Contents::Damaged),

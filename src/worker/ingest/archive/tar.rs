@@ -55,7 +55,7 @@ pub fn visit_compressed(
         inner: file,
         bytes: &packed,
     };
-    let mut inside = Members::new(BufReader::with_capacity(1 << 16, counted), gauge.pulse);
+    let mut inside = Members::new(BufReader::with_capacity(1 << 16, counted), gauge.heartbeat);
     let mut head = Vec::new();
     (&mut inside)
         .take(BLOCK as u64)

@@ -43,7 +43,7 @@ pub fn visit(
     let mut table_begins = u64::MAX;
     for entry in archive.files().map_err(unreadable)? {
         let entry = entry.map_err(unreadable)?;
-        gauge.pulse.beat()?;
+        gauge.heartbeat.beat()?;
         table_begins = table_begins.min(entry.central_header_start());
         visit_entry(entry, &mut bodies, &mut spans, gauge, each)?;
     }

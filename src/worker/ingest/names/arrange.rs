@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::{
-    entry::{Listed, Settled, Verdict, parts_of},
+    entry::{Disposition, ListedEntry, Verdict, parts_of},
     layout::{Place, Plan, Stray, Tree},
     manifest::{Candidate, Manifest, Missing},
     path,
@@ -19,7 +19,7 @@ use crate::{
 
 /// Finds the layout and gives every candidate its place.
 pub fn arrange(
-    mut entries: Vec<Listed>,
+    mut entries: Vec<ListedEntry>,
     tables: &[Candidate],
     limits: &IngestLimits,
 ) -> anyhow::Result<Listing> {
@@ -58,7 +58,7 @@ pub fn arrange(
         structure.pattern = structure.manifests.join(", ");
         for table in &manifest.tables {
             let message = "says what the images are";
-            entries[*table].verdict = Verdict::Settled(Settled::ignored("manifest", message));
+            entries[*table].verdict = Verdict::Disposition(Disposition::ignored("manifest", message));
         }
     }
 
@@ -71,7 +71,7 @@ pub fn arrange(
             Some(manifest) => by_manifest(manifest, *index, &plan, parts),
         };
         match placed {
-            Err(settled) => entry.verdict = Verdict::Settled(settled),
+            Err(settled) => entry.verdict = Verdict::Disposition(settled),
             Ok(Place { class, split }) => {
                 entry.split = Some(split);
                 let next = numbers.len() as u32;
@@ -104,10 +104,15 @@ pub fn arrange(
 }
 
 /// What the tables say of an image; where they say nothing of splits, the folders may.
-fn by_manifest(manifest: &Manifest, image: usize, plan: &Plan, parts: &[String]) -> Result<Place, Settled> {
+fn by_manifest(
+    manifest: &Manifest,
+    image: usize,
+    plan: &Plan,
+    parts: &[String],
+) -> Result<Place, Disposition> {
     let Some(label) = manifest.labels.get(&image) else {
         let message = "the table does not name it; add a line for it, or leave the file out";
-        return Err(Settled::skipped("not_listed", message));
+        return Err(Disposition::skipped("not_listed", message));
     };
     let label = label.clone()?;
     let of_folder = || plan.place(parts).map_or(Split::Train, |place| place.split);
@@ -117,17 +122,17 @@ fn by_manifest(manifest: &Manifest, image: usize, plan: &Plan, parts: &[String])
     })
 }
 
-fn stray_entry(stray: Stray) -> Settled {
+fn stray_entry(stray: Stray) -> Disposition {
     match stray {
-        Stray::NoClass => Settled::skipped("no_class", "lies in no class folder; move it into one"),
-        Stray::OutsideSplits => Settled::skipped(
+        Stray::NoClass => Disposition::skipped("no_class", "lies in no class folder; move it into one"),
+        Stray::OutsideSplits => Disposition::skipped(
             "outside_splits",
             "lies beside the folders for training, validation and test; move it into one",
         ),
     }
 }
 
-fn number_by_name(numbers: HashMap<String, u32>, entries: &mut [Listed]) -> Vec<String> {
+fn number_by_name(numbers: HashMap<String, u32>, entries: &mut [ListedEntry]) -> Vec<String> {
     let mut named: Vec<(String, u32)> = numbers.into_iter().collect();
     named.sort_unstable();
     let mut renumbered = vec![0; named.len()];
@@ -141,7 +146,7 @@ fn number_by_name(numbers: HashMap<String, u32>, entries: &mut [Listed]) -> Vec<
 }
 
 /// Class folders that the archive names and that hold no candidate, each split's own.
-fn empty_folders(entries: &[Listed], folders: &[Vec<String>], plan: &Plan) -> Vec<String> {
+fn empty_folders(entries: &[ListedEntry], folders: &[Vec<String>], plan: &Plan) -> Vec<String> {
     let filled: HashSet<Vec<String>> = entries
         .iter()
         .filter(|entry| entry.class.is_some())
@@ -160,7 +165,7 @@ fn empty_folders(entries: &[Listed], folders: &[Vec<String>], plan: &Plan) -> Ve
 
 /// The whole archive, by name.
 pub struct Listing {
-    pub entries: Vec<Listed>,
+    pub entries: Vec<ListedEntry>,
     pub layout: Layout,
     pub structure: Structure,
     /// Lines of manifests whose file is not there.

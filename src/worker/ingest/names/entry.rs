@@ -7,14 +7,14 @@ use crate::domain::datasets::{dataset::Outcome, split::Split};
 
 /// Why an entry is no image of the dataset.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Settled {
+pub struct Disposition {
     /// [`Outcome::Skipped`] or [`Outcome::Ignored`].
     pub outcome: Outcome,
     pub code: &'static str,
     pub message: Cow<'static, str>,
 }
 
-impl Settled {
+impl Disposition {
     pub fn skipped(code: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
         Self {
             outcome: Outcome::Skipped,
@@ -39,13 +39,13 @@ pub enum Verdict {
     Folder,
     /// Looks like an image: pass two decides.
     Candidate,
-    Settled(Settled),
+    Disposition(Disposition),
     Used,
 }
 
 /// One entry, in the order of the archive.
 #[derive(Clone, Debug)]
-pub struct Listed {
+pub struct ListedEntry {
     /// As it may be shown.
     pub path: String,
     /// Index into [`Listing::classes`](super::arrange::Listing::classes), and its split, where it has a place.

@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use self::find::Images;
 pub use self::table::Table;
 use super::{
-    entry::Settled,
+    entry::Disposition,
     layout::{class_name, split_of},
     path,
 };
@@ -51,7 +51,7 @@ pub struct Manifest {
     /// Entries of the tables that were used.
     pub tables: Vec<usize>,
     /// By the entry of the image; an error is why it is left out.
-    pub labels: HashMap<usize, Result<Label, Settled>>,
+    pub labels: HashMap<usize, Result<Label, Disposition>>,
     pub missing: Vec<Missing>,
 }
 
@@ -98,23 +98,23 @@ impl Manifest {
         }
     }
 
-    fn tell(&mut self, image: usize, label: Result<Label, Settled>) {
+    fn tell(&mut self, image: usize, label: Result<Label, Disposition>) {
         self.labels
             .entry(image)
             .and_modify(|earlier| {
                 if *earlier != label && earlier.is_ok() {
                     let message =
                         "the table names it more than once and says different things; keep one line for it";
-                    *earlier = Err(Settled::skipped("listed_twice", message));
+                    *earlier = Err(Disposition::skipped("listed_twice", message));
                 }
             })
             .or_insert(label);
     }
 }
 
-fn label(row: &table::Row, of_table: Option<Split>) -> Result<Label, Settled> {
+fn label(row: &table::Row, of_table: Option<Split>) -> Result<Label, Disposition> {
     if row.label.is_empty() {
-        return Err(Settled::skipped(
+        return Err(Disposition::skipped(
             "no_label",
             "the table has no label for it; add one to its line",
         ));
@@ -125,7 +125,7 @@ fn label(row: &table::Row, of_table: Option<Split>) -> Result<Label, Settled> {
             Some(split) => Some(split),
             None => {
                 let message = "its line in the table has a split that is none of train, val and test";
-                return Err(Settled::skipped("unknown_split", message));
+                return Err(Disposition::skipped("unknown_split", message));
             }
         },
     };

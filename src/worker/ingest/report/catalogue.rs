@@ -10,14 +10,14 @@ use crate::{
     protocol::ManifestImage,
     worker::ingest::names::{
         arrange::Listing,
-        entry::{Listed, Verdict},
+        entry::{ListedEntry, Verdict},
         manifest::Missing,
         path,
     },
 };
 
 /// Characters of a missing file's name that are shown.
-const MISSING_SHOWN: usize = 512;
+const MAX_MISSING_SHOWN: usize = 512;
 
 /// A dataset that was read.
 pub struct Catalogue {
@@ -114,7 +114,7 @@ fn used_per_class(stored: &[Stored], classes: usize) -> Vec<SplitCounts> {
 }
 
 /// Every entry but the folders. `codes` are those of the used images, in the order of the archive.
-fn report(entries: &[Listed], classes: &[String], codes: Vec<Vec<&'static str>>) -> Vec<ReportEntry> {
+fn report(entries: &[ListedEntry], classes: &[String], codes: Vec<Vec<&'static str>>) -> Vec<ReportEntry> {
     let mut codes = codes.into_iter();
     entries
         .iter()
@@ -130,7 +130,7 @@ fn report(entries: &[Listed], classes: &[String], codes: Vec<Vec<&'static str>>)
                         None,
                     )
                 }
-                Verdict::Settled(settled) => (
+                Verdict::Disposition(settled) => (
                     settled.outcome,
                     vec![settled.code.to_owned()],
                     Some(settled.message.clone().into_owned()),
@@ -149,13 +149,13 @@ fn report(entries: &[Listed], classes: &[String], codes: Vec<Vec<&'static str>>)
 }
 
 /// A file that a table names and the archive does not hold. It is no entry, but whoever wrote the table meant it as one.
-fn missing_entry(missing: &Missing, entries: &[Listed]) -> ReportEntry {
+fn missing_entry(missing: &Missing, entries: &[ListedEntry]) -> ReportEntry {
     let message = format!(
         "line {} of `{}` names it, and the archive does not hold it under this path",
         missing.line, entries[missing.table].path
     );
     ReportEntry {
-        path: path::shown(&missing.file, MISSING_SHOWN),
+        path: path::shown(&missing.file, MAX_MISSING_SHOWN),
         outcome: Outcome::Skipped,
         class: None,
         split: None,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{
-    near::{self, Look},
+    near::{self, HashedImage},
     stored::Stored,
     twins::{self, Identity},
 };
@@ -24,12 +24,12 @@ pub fn codes(stored: &[Stored]) -> Vec<Vec<&'static str>> {
             split: image.split,
         })
         .collect();
-    let looks: Vec<Look<'_>> = stored
+    let looks: Vec<HashedImage<'_>> = stored
         .iter()
         .map(
             |Stored {
                  image, fingerprint, ..
-             }| Look {
+             }| HashedImage {
                 fingerprint,
                 sha256: &image.sha256,
                 class: image.class,

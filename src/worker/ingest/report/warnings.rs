@@ -9,7 +9,7 @@ use crate::{
         split::Split,
     },
     worker::{
-        ingest::names::entry::{Listed, Verdict},
+        ingest::names::entry::{ListedEntry, Verdict},
         pixels::Mode,
     },
 };
@@ -111,7 +111,11 @@ pub fn about_tables(tables: &[String]) -> Option<DatasetWarning> {
 }
 
 /// Splits that the archive has and that hold nothing that can be used.
-pub fn about_splits(structure: &Structure, entries: &[Listed], splits: &SplitCounts) -> Vec<DatasetWarning> {
+pub fn about_splits(
+    structure: &Structure,
+    entries: &[ListedEntry],
+    splits: &SplitCounts,
+) -> Vec<DatasetWarning> {
     [Split::Train, Split::Val, Split::Test]
         .into_iter()
         .filter(|split| splits.of(*split) == 0)
@@ -121,7 +125,7 @@ pub fn about_splits(structure: &Structure, entries: &[Listed], splits: &SplitCou
                 .iter()
                 .filter(|folder| folder.split == split);
             let names: Vec<&str> = folders.map(|folder| folder.name.as_str()).collect();
-            let meant = |entry: &&Listed| entry.split == Some(split) && entry.verdict != Verdict::Folder;
+            let meant = |entry: &&ListedEntry| entry.split == Some(split) && entry.verdict != Verdict::Folder;
             let left_out = entries.iter().filter(meant).map(|entry| entry.path.as_str());
             let examples: Vec<&str> = names.iter().copied().chain(left_out).collect();
             let name = in_words(split);

@@ -1,10 +1,10 @@
-//! Some stages of a network for answering, from the pictures or from what left an earlier stage.
+//! Some stages of a network for answering, from the images or from what left an earlier stage.
 
 use tch::{Device, Kind, Tensor};
 
 use super::{
     fold::Fold,
-    tree::{self, Carried, Tree},
+    tree::{self, Activations, Tree},
 };
 use crate::{
     domain::architecture::{Stage, network::NetworkDesign, shape::Shape},
@@ -62,10 +62,10 @@ impl FoldedStages {
         Self { trees }
     }
 
-    /// What leaves the last of them, before any pooling, of pictures `[N, 3, H, W]` or of what left the stage before.
+    /// What leaves the last of them, before any pooling, of images `[N, 3, H, W]` or of what left the stage before.
     pub fn forward(&self, input: &Tensor) -> Tensor {
         let tensor = input.shallow_clone();
-        tree::sequence(&self.trees, Carried { tensor, own: false }).tensor
+        tree::sequence(&self.trees, Activations { tensor, own: false }).tensor
     }
 
     /// Bytes of the kernels: of its own, and of those that it shares with its other packed forms.

@@ -32,13 +32,13 @@ pub(super) enum Tree {
 }
 
 /// Activations, and whether they may be written over: nobody else needs them.
-pub(super) struct Carried {
+pub(super) struct Activations {
     pub tensor: Tensor,
     pub own: bool,
 }
 
 /// One after another.
-pub(super) fn sequence(trees: &[Tree], input: Carried) -> Carried {
+pub(super) fn sequence(trees: &[Tree], input: Activations) -> Activations {
     trees.iter().fold(input, |carried, tree| tree.forward(carried))
 }
 
@@ -58,8 +58,8 @@ pub(super) fn share(trees: &[Tree]) -> Vec<Tree> {
 }
 
 impl Tree {
-    fn forward(&self, input: Carried) -> Carried {
-        let own = |tensor| Carried { tensor, own: true };
+    fn forward(&self, input: Activations) -> Activations {
+        let own = |tensor| Activations { tensor, own: true };
         match self {
             Tree::Conv(conv, after) => own(conv.then(&input.tensor, *after)),
             Tree::Residual {
@@ -71,7 +71,7 @@ impl Tree {
                 let tensor = leaf.forward(&input.tensor, Mode::Eval);
                 // A view of what came in is in its memory.
                 let own = input.own || tensor.data_ptr() != input.tensor.data_ptr();
-                Carried { tensor, own }
+                Activations { tensor, own }
             }
             Tree::Sum(branches) => joined(branches, input, |sum, next| sum + next),
             Tree::Product(branches) => joined(branches, input, |product, next| product * next),
@@ -171,8 +171,8 @@ pub(super) fn total(all: impl Iterator<Item = (u64, u64)>) -> (u64, u64) {
     all.fold((0, 0), |sum, each| (sum.0 + each.0, sum.1 + each.1))
 }
 
-fn residual(branch: &[Tree], last: &Conv, shortcut: &[Tree], input: Carried) -> Tensor {
-    let shared = |tensor: &Tensor| Carried {
+fn residual(branch: &[Tree], last: &Conv, shortcut: &[Tree], input: Activations) -> Tensor {
+    let shared = |tensor: &Tensor| Activations {
         tensor: tensor.shallow_clone(),
         own: false,
     };
@@ -197,15 +197,15 @@ fn residual(branch: &[Tree], last: &Conv, shortcut: &[Tree], input: Carried) -> 
 fn each(branches: &[Vec<Tree>], input: &Tensor) -> Vec<Tensor> {
     let branch = |branch: &Vec<Tree>| {
         let tensor = input.shallow_clone();
-        sequence(branch, Carried { tensor, own: false }).tensor
+        sequence(branch, Activations { tensor, own: false }).tensor
     };
     branches.iter().map(branch).collect()
 }
 
-fn joined(branches: &[Vec<Tree>], input: Carried, two: impl Fn(Tensor, Tensor) -> Tensor) -> Carried {
+fn joined(branches: &[Vec<Tree>], input: Activations, two: impl Fn(Tensor, Tensor) -> Tensor) -> Activations {
     let own = input.own || branches.len() > 1;
     let tensor = each(branches, &input.tensor).into_iter().reduce(two);
-    Carried {
+    Activations {
         tensor: tensor.unwrap_or(input.tensor),
         own,
     }

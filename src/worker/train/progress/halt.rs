@@ -9,7 +9,7 @@ use crate::{
         files::{bundle::BundleFault, state::StateFault},
         nets::LoadFault,
         process::{disk, stored::damage_in},
-        weights::Unobtained,
+        weights::WeightsFault,
     },
 };
 
@@ -31,11 +31,11 @@ impl Halt {
     }
 }
 
-impl From<Unobtained> for Halt {
-    fn from(unobtained: Unobtained) -> Self {
-        match unobtained {
-            Unobtained::Stopped => Halt::Stopped,
-            Unobtained::Failed(error) => Halt::Failed(error),
+impl From<WeightsFault> for Halt {
+    fn from(fault: WeightsFault) -> Self {
+        match fault {
+            WeightsFault::Stopped => Halt::Stopped,
+            WeightsFault::Failed(error) => Halt::Failed(error),
         }
     }
 }

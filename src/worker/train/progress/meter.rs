@@ -106,7 +106,7 @@ pub struct Meter {
     step: u64,
     epoch: u32,
     sums: Sums,
-    /// Outcomes that are still on the device, of the steps up to `step`, with the pictures of each.
+    /// Outcomes that are still on the device, of the steps up to `step`, with the images of each.
     pending: Vec<(Outcome, u64)>,
     /// The norms of their gradients.
     norms: Vec<Tensor>,
@@ -167,8 +167,8 @@ impl Meter {
             .last_message
             .is_none_or(|last| last.elapsed() >= Self::INTERVAL);
         if due || last_of_epoch {
-            self.settle()?;
-            self.tell();
+            self.flush()?;
+            self.report();
         }
         Ok(())
     }
@@ -182,8 +182,8 @@ impl Meter {
     ///
     /// # Errors
     /// As [`Meter::count`].
-    pub fn settled(&mut self) -> Result<&Sums, Halt> {
-        self.settle()?;
+    pub fn flushed(&mut self) -> Result<&Sums, Halt> {
+        self.flush()?;
         Ok(&self.sums)
     }
 
@@ -211,7 +211,7 @@ impl Meter {
         (images > 0 && seconds > 0.0).then(|| images as f64 / seconds)
     }
 
-    fn settle(&mut self) -> Result<(), Halt> {
+    fn flush(&mut self) -> Result<(), Halt> {
         if self.pending.is_empty() {
             return Ok(());
         }
@@ -235,7 +235,7 @@ impl Meter {
         Ok(())
     }
 
-    fn tell(&mut self) {
+    fn report(&mut self) {
         let event = StepEvent {
             step: self.step,
             epoch: self.epoch,

@@ -8,16 +8,16 @@ use crate::{
     worker::process::child::{Reporter, StopFlag},
 };
 
-pub struct Pulse {
+pub struct Heartbeat {
     reporter: Reporter,
     stop: StopFlag,
     last: Instant,
 }
 
-impl Pulse {
+impl Heartbeat {
     const INTERVAL: Duration = Duration::from_secs(1);
     /// Seconds on top of what held work is said to take.
-    const HELD: u64 = 120;
+    const MARGIN_SECONDS: u64 = 120;
 
     pub fn new(reporter: &Reporter, stop: &StopFlag) -> Self {
         reporter.send(&WorkerMessage::alive());
@@ -33,15 +33,15 @@ impl Pulse {
     /// # Errors
     /// [`Halt::Stopped`] where the server wants the child to leave.
     pub fn beat(&mut self) -> Result<(), Halt> {
-        self.tell();
+        self.send();
         if self.is_stopped() {
             return Err(Halt::Stopped);
         }
         Ok(())
     }
 
-    /// As [`Pulse::beat`], for those who have something to save first.
-    pub fn tell(&mut self) {
+    /// As [`Heartbeat::beat`], for those who have something to save first.
+    pub fn send(&mut self) {
         if self.last.elapsed() >= Self::INTERVAL {
             self.reporter.send(&WorkerMessage::alive());
             self.last = Instant::now();
@@ -49,9 +49,9 @@ impl Pulse {
     }
 
     /// Announces work that cannot tell of itself for so many seconds.
-    pub fn hold(&mut self, seconds: u64) {
+    pub fn extend_deadline(&mut self, seconds: u64) {
         self.reporter.send(&WorkerMessage::Alive {
-            deadline_seconds: Some(seconds + Self::HELD),
+            deadline_seconds: Some(seconds + Self::MARGIN_SECONDS),
         });
     }
 

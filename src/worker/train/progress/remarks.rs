@@ -14,11 +14,11 @@ pub fn divergence(error: &JobError, epoch: u32) -> WorkerMessage {
     WorkerMessage::warning("diverged", message)
 }
 
-/// From `step` on, at most `limit` pictures of a batch of `whole` are computed together.
+/// From `step` on, at most `limit` images of a batch of `whole` are computed together.
 pub fn halving(whole: usize, limit: usize, step: u64) -> WorkerMessage {
     let message = format!(
-        "memory does not suffice for batches of {whole}: from step {step} on at most {limit} pictures go through the network together. A step \
-         still is over as many pictures as before; only BatchNorm sees fewer at a time, so that results differ a little from those on a \
+        "memory does not suffice for batches of {whole}: from step {step} on at most {limit} images go through the network together. A step \
+         still is over as many images as before; only BatchNorm sees fewer at a time, so that results differ a little from those on a \
          larger device"
     );
     WorkerMessage::warning("batch_halved", message)

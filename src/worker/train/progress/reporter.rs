@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use crate::{domain::jobs::job::Progress, protocol::WorkerMessage, worker::process::child::Reporter};
 
 /// Tells how far it has come, a few times a second.
-pub struct Teller {
+pub struct ProgressReporter {
     reporter: Reporter,
     began: Instant,
     last: Option<Instant>,
@@ -14,7 +14,7 @@ pub struct Teller {
     steps: usize,
 }
 
-impl Teller {
+impl ProgressReporter {
     const INTERVAL: Duration = Duration::from_millis(250);
 
     pub fn new(reporter: &Reporter, steps: usize) -> Self {

@@ -1,4 +1,4 @@
-//! What a network gives for the pictures that it is measured on, read back from the device batch by batch.
+//! What a network gives for the images that it is measured on, read back from the device batch by batch.
 
 use tch::{Device, Kind, Tensor};
 
@@ -7,15 +7,15 @@ use crate::{
     worker::train::{
         input::{
             data::{Data, Sample},
-            feed::{Feed, Ready},
+            feed::{Feed, FeedBatch},
         },
-        judge::Judge,
+        judge::Evaluator,
         learner::Learner,
-        progress::{halt::Halt, pulse::Pulse},
+        progress::{halt::Halt, pulse::Heartbeat},
     },
 };
 
-/// Logits of the network that is judged for the validation pictures, `[N, classes]` for each batch, still on the device. `each` sees a
+/// Logits of the network that is judged for the validation images, `[N, classes]` for each batch, still on the device. `each` sees a
 /// batch together with its logits.
 ///
 /// # Errors
@@ -23,14 +23,14 @@ use crate::{
 pub fn of_validation(
     learner: &Learner,
     feed: &Feed,
-    pulse: &mut Pulse,
-    mut each: impl FnMut(&Ready, &Tensor),
+    heartbeat: &mut Heartbeat,
+    mut each: impl FnMut(&FeedBatch, &Tensor),
 ) -> Result<Vec<Tensor>, Halt> {
-    let (judge, mut batches) = (Judge::new(learner), feed.validation());
+    let (evaluator, mut batches) = (Evaluator::new(learner), feed.validation());
     let mut outputs = Vec::new();
     while let Some(batch) = batches.next(learner)? {
-        pulse.beat()?;
-        let logits = judge.outputs(&batch.boundary)?;
+        heartbeat.beat()?;
+        let logits = evaluator.outputs(&batch.boundary)?;
         each(&batch, &logits);
         outputs.push(logits);
     }
@@ -43,8 +43,8 @@ pub fn joined(outputs: &[Tensor], mut samples: &[Sample]) -> Result<Logits, Halt
     let first = first.ok_or_else(|| anyhow::anyhow!("there are no validation images"))?;
     let mut logits = Logits::new(classes_of(first));
     for batch in outputs {
-        let (judged, rest) = samples.split_at(samples.len().min(batch.size()[0] as usize));
-        append(&mut logits, batch, judged)?;
+        let (measured, rest) = samples.split_at(samples.len().min(batch.size()[0] as usize));
+        append(&mut logits, batch, measured)?;
         samples = rest;
     }
     Ok(logits)
@@ -68,7 +68,7 @@ pub fn append(logits: &mut Logits, outputs: &Tensor, samples: &[Sample]) -> Resu
     })
 }
 
-/// Id and path of the pictures that are measured on, in their order.
+/// Id and path of the images that are measured on, in their order.
 pub fn images_of(data: &Data) -> impl Iterator<Item = (u32, &str)> {
     data.val.iter().map(|sample| {
         let image = &data.images[sample.image];

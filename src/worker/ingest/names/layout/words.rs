@@ -5,7 +5,7 @@ use icu_normalizer::ComposingNormalizerBorrowed;
 use crate::domain::datasets::split::Split;
 
 /// Names of a lone folder that say nothing about what is in it: its images have no class.
-const SAYS_NOTHING: &[&str] = &[
+const MEANINGLESS: &[&str] = &[
     "all",
     "data",
     "dataset",
@@ -34,7 +34,7 @@ const SAYS_NOTHING: &[&str] = &[
 ];
 
 pub fn says_nothing(name: &str) -> bool {
-    SAYS_NOTHING.contains(&name.to_ascii_lowercase().as_str())
+    MEANINGLESS.contains(&name.to_ascii_lowercase().as_str())
 }
 
 /// The split that a name stands for, in any case, also with `set`, `data` or `images` behind it: `Training`, `valid`, `test_set`.

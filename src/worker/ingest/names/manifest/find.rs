@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::super::layout::class_name;
 
 /// Of more images with one name none is looked at further: a table that names them so is of no use.
-const MOST_NAMESAKES: usize = 64;
+const MAX_NAMESAKES: usize = 64;
 
 /// The images of an archive by their paths and by their names.
 pub struct Images<'a> {
@@ -57,7 +57,7 @@ impl<'a> Images<'a> {
     }
 
     fn only(&self, places: Option<&Vec<usize>>, fits: impl Fn(&[String]) -> bool) -> Option<usize> {
-        let places = places.filter(|places| places.len() <= MOST_NAMESAKES)?;
+        let places = places.filter(|places| places.len() <= MAX_NAMESAKES)?;
         let mut fitting = places
             .iter()
             .map(|place| &self.all[*place])

@@ -23,8 +23,8 @@ use tch::Device;
 pub use self::network::Place;
 use self::{
     lanes::{Lanes, Work},
-    network::{Answers, Item},
-    pictures::Pictures,
+    network::{Classifier, Item},
+    pictures::ImageReader,
     rows::Rows,
 };
 use super::budget::Budget;
@@ -42,7 +42,7 @@ use crate::{
         },
         train::{
             input::{damages::Damages, data},
-            progress::{halt::Halt, pulse::Pulse, reporter::Teller},
+            progress::{halt::Halt, pulse::Heartbeat, reporter::ProgressReporter},
         },
     },
 };
@@ -69,28 +69,28 @@ pub fn classify(
     tch::set_num_threads(1);
     let card = bundle::read_card(&run.model)?;
     data::check_manifest(&run.common.dataset)?;
-    let choice = Choice::of(run, &card)?;
-    let mut pulse = Pulse::new(reporter, stop);
+    let selection = Selection::of(run, &card)?;
+    let mut heartbeat = Heartbeat::new(reporter, stop);
     let network = load(run, &card, place.device)?;
-    let mut answers = Answers::new(network, &card, place, run.spec.batch_size);
-    reporter.send(&WorkerMessage::log(about(run, &card, choice.images)));
+    let mut classifier = Classifier::new(network, &card, place, run.spec.batch_size);
+    reporter.send(&WorkerMessage::log(about(run, &card, selection.images)));
     let damages = Damages::new(dir, reporter);
-    let pictures = Pictures::open(&run.common.dataset, &card.preprocessing, &damages)?;
+    let reader = ImageReader::open(&run.common.dataset, &card.preprocessing, &damages)?;
     let mut rows = Rows::create(
         dir,
         &run.common.dataset.classes,
         run.spec.top_k.min(card.classes.len() as u32),
     )?;
-    let mut teller = Teller::new(reporter, choice.images);
+    let mut progress = ProgressReporter::new(reporter, selection.images);
     let work = Work {
-        pictures: &pictures,
-        answers: place.in_lanes.then(|| answers.share()),
+        reader: &reader,
+        classifier: place.in_lanes.then(|| classifier.share()),
         stop,
     };
     let count = run.common.threads.max(1) as usize;
-    Lanes::run(&work, count, &mut pulse, |lanes| {
-        let mut images = choice.read(&run.common.dataset.manifest)?;
-        // Where the lanes do not compute: pictures that wait for a whole batch.
+    Lanes::run(&work, count, &mut heartbeat, |lanes| {
+        let mut images = selection.read(&run.common.dataset.manifest)?;
+        // Where the lanes do not compute: images that wait for a whole batch.
         let mut waiting: Vec<Item> = Vec::new();
         loop {
             let ready = lanes.next(&mut images)?;
@@ -101,13 +101,13 @@ pub fn classify(
                 if waiting.len() < run.spec.batch_size as usize && !is_last {
                     continue;
                 }
-                answer_here(&mut answers, &mut waiting, reporter)?;
+                classify_batch(&mut classifier, &mut waiting, reporter)?;
             }
             for item in &waiting {
-                rows.write(item, &card, choice.part(&item.image))?;
+                rows.write(item, &card, selection.split(&item.image))?;
             }
             if !waiting.is_empty() {
-                teller.count(waiting.len(), waiting.len());
+                progress.count(waiting.len(), waiting.len());
                 waiting.clear();
             }
             if is_last {
@@ -130,13 +130,17 @@ pub fn classify(
 }
 
 /// A smaller batch is tried where memory does not suffice, and told.
-fn answer_here(answers: &mut Answers, waiting: &mut [Item], reporter: &Reporter) -> Result<(), Halt> {
-    let limit = answers.limit();
-    answers.answer(waiting)?;
-    if answers.limit() < limit {
+fn classify_batch(
+    classifier: &mut Classifier,
+    waiting: &mut [Item],
+    reporter: &Reporter,
+) -> Result<(), Halt> {
+    let limit = classifier.limit();
+    classifier.classify(waiting)?;
+    if classifier.limit() < limit {
         let message = format!(
-            "memory does not suffice for batches of {limit} pictures; they go through the network {} at a time",
-            answers.limit()
+            "memory does not suffice for batches of {limit} images; they go through the network {} at a time",
+            classifier.limit()
         );
         reporter.send(&WorkerMessage::warning("batch_halved", message));
     }
@@ -165,37 +169,37 @@ fn about(run: &BatchPredictRun, card: &ModelCard, images: usize) -> String {
 }
 
 /// Which images are classified.
-struct Choice {
+struct Selection {
     wanted: EvaluatedSplit,
     /// By place in the manifest; none where all are wanted.
     chosen: Option<Vec<bool>>,
     images: usize,
 }
 
-impl Choice {
+impl Selection {
     /// # Errors
     /// `invalid_data` where there are none.
     fn of(run: &BatchPredictRun, card: &ModelCard) -> Result<Self, Halt> {
         let wanted = run.spec.split;
-        let choice = if wanted == EvaluatedSplit::All {
+        let selection = if wanted == EvaluatedSplit::All {
             Self {
                 wanted,
                 chosen: None,
                 images: count_lines(&run.common.dataset.manifest)?,
             }
         } else {
-            let parts = data::parts(&run.common.dataset, &card.split())?;
-            let chosen: Vec<bool> = parts.into_iter().map(|part| wanted.includes(part)).collect();
+            let splits = data::splits(&run.common.dataset, &card.split())?;
+            let chosen: Vec<bool> = splits.into_iter().map(|split| wanted.includes(split)).collect();
             Self {
                 wanted,
                 images: chosen.iter().filter(|chosen| **chosen).count(),
                 chosen: Some(chosen),
             }
         };
-        if choice.images == 0 {
-            return Err(data::empty_part(wanted));
+        if selection.images == 0 {
+            return Err(data::empty_split(wanted));
         }
-        Ok(choice)
+        Ok(selection)
     }
 
     fn read(&self, manifest: &Path) -> anyhow::Result<impl Iterator<Item = anyhow::Result<ManifestImage>>> {
@@ -206,7 +210,7 @@ impl Choice {
     }
 
     /// The part that an image is shown in: the one that it was chosen for, or that the dataset puts it in.
-    fn part(&self, image: &ManifestImage) -> Split {
+    fn split(&self, image: &ManifestImage) -> Split {
         match self.wanted {
             EvaluatedSplit::Train => Split::Train,
             EvaluatedSplit::Val => Split::Val,

@@ -10,14 +10,14 @@ use crate::{
     files::digest,
     protocol::{DatasetInput, ManifestImage, Segment},
     worker::{
-        pixels::{self, DecodeFault, Picture},
+        pixels::{self, DecodeFault, Image},
         process::stored::{self, crc32},
         train::input::damages::Damages,
     },
 };
 
 /// The files of a dataset version. Read, not mapped: what passes by once shall not fill the memory.
-pub struct Pictures<'a> {
+pub struct ImageReader<'a> {
     segments: Vec<Files>,
     recipe: &'a Preprocessing,
     damages: &'a Damages,
@@ -26,7 +26,7 @@ pub struct Pictures<'a> {
 struct Files {
     number: u32,
     images: File,
-    /// Where its pictures have the size.
+    /// Where its images have the size.
     pack: Option<Pack>,
 }
 
@@ -34,11 +34,11 @@ struct Pack {
     file: File,
     path: PathBuf,
     sha256: String,
-    /// Whether all of it is sound: asked where pictures have no sums, once.
+    /// Whether all of it is sound: asked where images have no sums, once.
     whole: OnceLock<bool>,
 }
 
-impl<'a> Pictures<'a> {
+impl<'a> ImageReader<'a> {
     pub fn open(
         input: &DatasetInput,
         recipe: &'a Preprocessing,
@@ -54,7 +54,7 @@ impl<'a> Pictures<'a> {
     }
 
     /// Bytes of what the network sees of one.
-    pub fn bytes(&self) -> usize {
+    pub fn bytes_per_image(&self) -> usize {
         pixels::byte_count(self.recipe.crop, self.recipe.crop) as usize
     }
 
@@ -62,7 +62,7 @@ impl<'a> Pictures<'a> {
     ///
     /// # Errors
     /// The disk fails, or the dataset contradicts itself: no fault of this image.
-    pub fn picture(&self, image: &ManifestImage) -> anyhow::Result<Result<Vec<u8>, RowError>> {
+    pub fn read(&self, image: &ManifestImage) -> anyhow::Result<Result<Vec<u8>, RowError>> {
         let files = self.segments.iter().find(|files| files.number == image.segment);
         let files = files.with_context(|| {
             format!(
@@ -86,16 +86,16 @@ impl<'a> Pictures<'a> {
         // What ingest has let through: the limit of today may be another.
         let max_pixels = u64::from(image.width) * u64::from(image.height);
         // Decoders guard themselves; this is for all else, so that one image hurts no other.
-        let picture = panic::catch_unwind(|| pixels::prepare(&bytes, self.recipe, max_pixels));
-        let picture = picture.unwrap_or(Err(DecodeFault::Undecodable));
-        Ok(picture.map(|picture| picture.rgb).map_err(|fault| RowError {
+        let prepared = panic::catch_unwind(|| pixels::prepare(&bytes, self.recipe, max_pixels));
+        let prepared = prepared.unwrap_or(Err(DecodeFault::Undecodable));
+        Ok(prepared.map(|prepared| prepared.rgb).map_err(|fault| RowError {
             code: fault.code().to_owned(),
             message: fault.to_string(),
         }))
     }
 
     /// Its packed pixels, where there are any and they are those that were written.
-    fn packed(&self, files: &Files, image: &ManifestImage) -> anyhow::Result<Option<Picture>> {
+    fn packed(&self, files: &Files, image: &ManifestImage) -> anyhow::Result<Option<Image>> {
         let Some(pack) = &files.pack else {
             return Ok(None);
         };
@@ -108,7 +108,7 @@ impl<'a> Pictures<'a> {
         if sound.is_none() {
             self.damages.note(&pack.sha256)?;
         }
-        Ok(sound.map(|rgb| Picture { width, height, rgb }))
+        Ok(sound.map(|rgb| Image { width, height, rgb }))
     }
 }
 
@@ -141,7 +141,7 @@ impl Files {
 
 impl Pack {
     fn is_whole(&self) -> bool {
-        let look = || digest::holds(&self.path, &self.sha256).unwrap_or(false);
-        *self.whole.get_or_init(look)
+        let check = || digest::holds(&self.path, &self.sha256).unwrap_or(false);
+        *self.whole.get_or_init(check)
     }
 }

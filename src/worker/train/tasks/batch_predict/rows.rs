@@ -7,7 +7,7 @@ use std::io::{self, BufWriter, Write};
 
 use csv::{Terminator, WriterBuilder};
 
-use super::network::{Item, Seen};
+use super::network::{Item, ItemState};
 use crate::{
     domain::{
         datasets::split::Split,
@@ -61,7 +61,7 @@ impl<'a> Rows<'a> {
     pub fn write(&mut self, item: &Item, card: &ModelCard, split: Split) -> io::Result<()> {
         let image = &item.image;
         let label = image.class.and_then(|class| self.labels.get(class as usize));
-        let outcome = outcome(&item.seen, card, self.top_k);
+        let outcome = outcome(&item.state, card, self.top_k);
         self.images += 1;
         self.errors += u64::from(outcome.is_err());
         let (predictions, error) = match outcome {
@@ -89,12 +89,12 @@ impl<'a> Rows<'a> {
     }
 }
 
-fn outcome(seen: &Seen, card: &ModelCard, top_k: u32) -> Result<Vec<ClassProbability>, RowError> {
-    let logits = match seen {
-        Seen::Unreadable(error) => return Err(error.clone()),
-        Seen::Logits(logits) => logits.as_slice(),
+fn outcome(state: &ItemState, card: &ModelCard, top_k: u32) -> Result<Vec<ClassProbability>, RowError> {
+    let logits = match state {
+        ItemState::Unreadable(error) => return Err(error.clone()),
+        ItemState::Logits(logits) => logits.as_slice(),
         // Nobody has computed it.
-        Seen::Pixels(_) => &[],
+        ItemState::Pixels(_) => &[],
     };
     predict::likeliest(logits, card, top_k).ok_or_else(|| RowError {
         code: "no_answer".to_owned(),
@@ -153,8 +153,8 @@ fn record(row: &PredictionRow, top_k: u32) -> Vec<String> {
 /// A text that no spreadsheet takes for a formula.
 fn harmless(text: &str) -> String {
     // The last four are full-width forms, which some programs read as the first four.
-    const SUSPECT: [char; 11] = ['=', '+', '-', '@', '\t', '\r', '\n', '＝', '＋', '－', '＠'];
-    if text.starts_with(SUSPECT) {
+    const FORMULA_STARTS: [char; 11] = ['=', '+', '-', '@', '\t', '\r', '\n', '＝', '＋', '－', '＠'];
+    if text.starts_with(FORMULA_STARTS) {
         format!("'{text}")
     } else {
         text.to_owned()
