@@ -1,12 +1,11 @@
-//! Rotation, shearing and shifting: each place of the result takes its colour from a place of the image, between four pixels.
+//! Rotation, shearing and translation: each position of the result takes its colour by interpolating between four source pixels.
 //!
-//! Pillow's `Image.transform(AFFINE, BILINEAR)`, which torchvision uses, at most 2 levels away: places are exact to 2⁻³² pixels,
-//! weights to 2⁻⁸.
+//! Pillow's `Image.transform(AFFINE, BILINEAR)`, as used by torchvision, to within 2 levels: positions are exact to 2⁻³² pixels, weights to
+//! 2⁻⁸.
 
 use crate::worker::pixels::Image;
 
-/// From a place (X, Y) of the result to the place of the image that is seen there: `x = a·X + b·Y + c`, `y = d·X + e·Y + f`. A pixel's
-/// middle is at ½.
+/// Maps a position (X, Y) of the result to its source position: `x = a·X + b·Y + c`, `y = d·X + e·Y + f`. Pixel centres are at ½.
 #[derive(Clone, Copy, Debug)]
 struct Affine {
     a: f64,
@@ -26,7 +25,7 @@ const IDENTITY: Affine = Affine {
     f: 0.0,
 };
 
-/// Rotates around the middle, counter-clockwise (torchvision `rotate`). What comes from outside gets the colour `fill`.
+/// Rotates around the centre, counter-clockwise (torchvision `rotate`). Areas from outside are filled with `fill`.
 pub fn rotate(image: &Image, degrees: f64, fill: [u8; 3]) -> Image {
     if degrees == 0.0 {
         return image.clone();
@@ -44,7 +43,7 @@ pub fn rotate(image: &Image, degrees: f64, fill: [u8; 3]) -> Image {
     warp(image, affine, fill)
 }
 
-/// Shifts each row by `amount` times its distance from the upper edge, to the left.
+/// Shifts each row by `amount` times its distance from the top edge, to the left.
 pub fn shear_x(image: &Image, amount: f64, fill: [u8; 3]) -> Image {
     warp(
         image,
@@ -78,9 +77,9 @@ pub fn translate(image: &Image, right: i32, down: i32, fill: [u8; 3]) -> Image {
     warp(image, affine, fill)
 }
 
-/// Bits after the point of a place.
+/// Fractional bits of a position.
 const FRACTION: u32 = 32;
-/// From a pixel's edge to its middle, less half of what a weight of 8 bits resolves, so that weights are rounded and not cut off.
+/// From a pixel's edge to its centre, minus half of the resolution of an 8-bit weight, so that weights are rounded and not truncated.
 const TO_MIDDLE: i64 = (1 << (FRACTION - 1)) - (1 << (FRACTION - 9));
 
 fn fixed(number: f64) -> i64 {
@@ -110,8 +109,7 @@ fn warp(image: &Image, affine: Affine, fill: [u8; 3]) -> Image {
     Image { rgb, ..*image }
 }
 
-/// The colour between the four pixels around a place, whose whole numbers are the middles of pixels; at the edges the outermost pixels go
-/// on.
+/// The interpolated colour at a position; integers are pixel centres. The border pixels are repeated beyond the edges.
 fn between(pixels: &[[u8; 3]], width: usize, height: usize, x: i64, y: i64) -> [u8; 3] {
     let inside = |at: i64, length: usize| at.clamp(0, length as i64 - 1) as usize;
     let (column, row) = (x >> FRACTION, y >> FRACTION);
@@ -151,7 +149,7 @@ mod tests {
     #[test]
     fn a_quarter_turn_moves_whole_pixels() {
         let turned = rotate(&numbered(5), 90.0, [1, 1, 1]);
-        // Counter-clockwise: the upper right corner comes to the upper left.
+        // Counter-clockwise: the top right corner moves to the top left.
         assert_eq!(turned.rgb[..3], [40, 0, 7]);
         assert_eq!(turned.rgb[turned.rgb.len() - 3..], [0, 40, 7]);
         let back = (0..3).fold(turned, |image, _| rotate(&image, 90.0, [1, 1, 1]));

@@ -1,13 +1,13 @@
-//! Brightness, contrast, saturation and hue, as Pillow's `ImageEnhance` and torchvision's `adjust_hue` change them.
+//! Brightness, contrast, saturation and hue, as in Pillow's `ImageEnhance` and torchvision's `adjust_hue`.
 //!
-//! All but hue are one formula: away from, or towards, a dull version of the image (black, even grey, grey).
+//! All but hue share one formula: extrapolation from, or interpolation towards, a degenerate image (black, uniform grey, greyscale).
 
 use super::tone;
 use super::tone::blend;
 use crate::{domain::random::Draws, worker::pixels::Image};
 
-/// torchvision's `ColorJitter` with one strength for three of its settings: each factor from 1 ± `strength`, the hue turned by up to
-/// ± `hue` of the circle, in an order that is drawn as well.
+/// torchvision's `ColorJitter` with one strength for three of its settings: each factor from 1 ± `strength`, the hue shifted by up to ±
+/// `hue` of the circle, in random order.
 pub fn jitter(image: &mut Image, strength: f64, hue: f64, draws: &mut Draws) {
     let mut order = [0, 1, 2, 3];
     draws.shuffle(&mut order);
@@ -25,12 +25,12 @@ pub fn jitter(image: &mut Image, strength: f64, hue: f64, draws: &mut Draws) {
     }
 }
 
-/// 0 makes it black, 1 leaves it.
+/// 0 makes it black, 1 leaves it unchanged.
 pub fn adjust_brightness(image: &mut Image, factor: f64) {
     tone::map(image, |value| blend(0, value, factor as f32));
 }
 
-/// 0 makes it the grey of its mean, 1 leaves it.
+/// 0 makes it uniform grey, 1 leaves it unchanged.
 pub fn adjust_contrast(image: &mut Image, factor: f64) {
     let (pixels, _) = image.rgb.as_chunks::<3>();
     let sum: u64 = pixels.iter().map(|pixel| u64::from(luma(*pixel))).sum();
@@ -38,7 +38,7 @@ pub fn adjust_contrast(image: &mut Image, factor: f64) {
     tone::map(image, |value| blend(mean, value, factor as f32));
 }
 
-/// 0 makes it grey, 1 leaves it (Pillow's `Color`).
+/// 0 makes it greyscale, 1 leaves it unchanged (Pillow's `Color`).
 pub fn adjust_saturation(image: &mut Image, factor: f64) {
     let factor = factor as f32;
     for pixel in image.rgb.as_chunks_mut::<3>().0 {
@@ -47,7 +47,7 @@ pub fn adjust_saturation(image: &mut Image, factor: f64) {
     }
 }
 
-/// Turns the hue by this share of the colour circle; brightness and saturation (HSV) stay.
+/// Shifts the hue by this fraction of the colour circle; saturation and value (HSV) are unchanged.
 pub fn adjust_hue(image: &mut Image, turn: f64) {
     // In sixths of the circle, from 0 on.
     let turn = (turn.rem_euclid(1.0) * 6.0) as f32;
@@ -56,7 +56,7 @@ pub fn adjust_hue(image: &mut Image, turn: f64) {
     }
 }
 
-/// Pillow's `convert("L")`: ITU-R 601-2 with weights of 16 bits.
+/// Pillow's `convert("L")`: ITU-R 601-2 with 16-bit weights.
 fn luma([red, green, blue]: [u8; 3]) -> u8 {
     let sum = u32::from(red) * 19595 + u32::from(green) * 38470 + u32::from(blue) * 7471;
     ((sum + 0x8000) >> 16) as u8
@@ -77,7 +77,7 @@ fn turned([red, green, blue]: [u8; 3], turn: f32) -> [u8; 3] {
     } else {
         4.0 + apart(red, green)
     };
-    // From -1 on, up to 11; `rem_euclid` and `round` would be calls of functions for every pixel.
+    // From -1 up to 11; `rem_euclid` and `round` would be function calls for every pixel.
     let sixth = sixth + turn;
     let sixth = if sixth < 0.0 {
         sixth + 6.0

@@ -1,16 +1,16 @@
-//! A rectangle of the image is wiped out, so that no single part of it suffices to tell what it shows.
+//! Erases a rectangle of the image, so that no single part of it suffices to recognise the class.
 
 use crate::{domain::random::Draws, worker::pixels::Image};
 
-/// Least and most share of the area.
+/// Smallest and largest fraction of the area.
 const SCALE: [f64; 2] = [0.02, 0.33];
-/// Least and most height : width.
+/// Smallest and largest aspect ratio (height : width).
 const RATIO: [f64; 2] = [0.3, 3.3];
-/// Shapes that are tried; then nothing is erased.
+/// How many shapes are tried before giving up.
 const MAX_ATTEMPTS: usize = 10;
 
-/// With this probability fills a rectangle with the colour `fill` (Zhong et al. 2017; torchvision's `RandomErasing` with its own ranges).
-/// torchvision fills with 0 after normalising, which is the mean colour.
+/// With this probability fills a rectangle with `fill` (Zhong et al. 2017; torchvision's `RandomErasing` with its default ranges).
+/// torchvision fills with 0 after normalisation, which is the mean colour.
 pub fn erase(image: &mut Image, probability: f64, fill: [u8; 3], draws: &mut Draws) {
     if draws.unit() >= probability {
         return;
@@ -70,7 +70,7 @@ mod tests {
                 wiped.iter().rposition(|w| *w).unwrap(),
             );
             let (wide, high) = (last % 40 - first % 40 + 1, last / 40 - first / 40 + 1);
-            assert_eq!(count, wide * high, "it is one rectangle");
+            assert_eq!(count, wide * high, "not one rectangle");
             assert!((18..430).contains(&count), "{count}");
         }
         assert!((200..300).contains(&erased), "{erased}");

@@ -1,11 +1,11 @@
-//! Mirror images: left and right, top and bottom.
+//! Horizontal and vertical flips.
 
 use crate::{
     domain::{random::Draws, spec::Augment},
     worker::pixels::Image,
 };
 
-/// Which sides of an image change places.
+/// Which axes of an image are flipped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Flips {
     pub horizontal: bool,
@@ -18,7 +18,7 @@ impl Flips {
         vertical: false,
     };
 
-    /// Each that is switched on with probability ½. Takes two draws in any case.
+    /// Each flip that is enabled with probability ½. Always takes two draws.
     pub fn draw(augment: &Augment, draws: &mut Draws) -> Self {
         let (horizontal, vertical) = (draws.unit() < 0.5, draws.unit() < 0.5);
         Self {
@@ -27,7 +27,7 @@ impl Flips {
         }
     }
 
-    /// All that can be drawn, [`Flips::NONE`] first.
+    /// All combinations that can be drawn, [`Flips::NONE`] first.
     pub fn all(augment: &Augment) -> Vec<Self> {
         let mut all = vec![Self::NONE];
         if augment.horizontal_flip {

@@ -1,4 +1,4 @@
-//! Holds the pixels to what torchvision makes of the same image (`tests/golden/pixels.json`, made by `scripts/parity-pixels`).
+//! Compares the pixels with torchvision's for the same image (`tests/golden/pixels.json`, created by `scripts/parity-pixels`).
 
 use std::collections::BTreeMap;
 
@@ -19,7 +19,7 @@ struct Golden {
     height: u32,
     fill: [u8; 3],
     cases: Vec<Case>,
-    /// By strength, then by operation: how strong it is for an image of 331 pixels.
+    /// By magnitude, then by operation: its strength for an image of 331 pixels.
     rand_augment: BTreeMap<u32, BTreeMap<String, f64>>,
 }
 
@@ -36,7 +36,7 @@ fn golden() -> Golden {
     serde_json::from_str(include_str!("../../../tests/golden/pixels.json")).unwrap()
 }
 
-/// As the script's `image`.
+/// Like the script's `image`.
 fn image(width: u32, height: u32) -> Image {
     let pixel = |x: u32, y: u32| {
         let chequer = if (x / 5 + y / 4) % 2 == 1 { 210 } else { 30 };
@@ -81,7 +81,7 @@ fn carried_out(case: &Case, mut image: Image, fill: [u8; 3]) -> Image {
             return crop::resized_crop(image.view(), place, case.width);
         }
         "squash" => return pixels::resize(&image, case.width, case.height),
-        other => panic!("{other} is not known here"),
+        other => panic!("unknown operation {other}"),
     }
     image
 }
@@ -96,7 +96,7 @@ fn pixels_are_torchvision_s() {
         assert_eq!((ours.width, ours.height), (case.width, case.height), "{name}");
         let distances = ours.rgb.iter().zip(&theirs).map(|(a, b)| a.abs_diff(*b));
         let (worst, at) = distances.zip(0..).max().unwrap();
-        // Tables and formulas are the same; interpolation and hue round elsewhere.
+        // Tables and formulas are the same; interpolation and hue round differently.
         let allowed = match case.operation.as_str() {
             "rotate" | "shear_x" | "shear_y" => 2,
             "hue" | "resized_crop" | "squash" => 1,

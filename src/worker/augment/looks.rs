@@ -1,6 +1,6 @@
-//! Which look an image has in which epoch: new in each, one of a fixed number, or merely mirrored.
+//! Which view of an image is used in which epoch: a new one each time, one of a fixed number, or just a flip.
 //!
-//! What frozen layers make of a look can be kept for as long as the same look comes again.
+//! The frozen layers' outputs for a view can be cached as long as the same view comes again.
 
 use std::fmt;
 
@@ -10,16 +10,16 @@ use crate::domain::{
     spec::Augment,
 };
 
-/// How an image is shown.
+/// A view of an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum View {
-    /// As prediction would see it, or that mirrored.
+    /// As in prediction, possibly flipped.
     Flipped(Flips),
-    /// As all augmentations of this number draw it: the epoch, or the view.
+    /// With all augmentations drawn for this number: the epoch, or the view.
     Drawn(u32),
 }
 
-/// Stable: keys of kept activations are made of it.
+/// Stable: keys of cached activations depend on it.
 impl fmt::Display for View {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -30,7 +30,7 @@ impl fmt::Display for View {
 }
 
 impl View {
-    /// As prediction would see it.
+    /// As in prediction.
     pub const PLAIN: Self = View::Flipped(Flips::NONE);
 }
 
@@ -49,7 +49,7 @@ impl Views {
         }
     }
 
-    /// How an image is shown in an epoch. `id` is its number in the manifest.
+    /// The view of an image in an epoch. `id` is its id in the manifest.
     pub fn at(&self, epoch: u32, id: u32) -> View {
         let number = match self.augment.views {
             Some(views) => epoch % views,
@@ -62,7 +62,7 @@ impl Views {
         View::Flipped(Flips::draw(&self.augment, &mut draws))
     }
 
-    /// Every look that an image can have; none where each epoch has a new one.
+    /// Every possible view of an image; none where each epoch has a new one.
     pub fn all(&self) -> Option<Vec<View>> {
         if self.augment.has_endless_views() {
             return Some((0..self.augment.views?).map(View::Drawn).collect());

@@ -1,8 +1,8 @@
-//! Random changes to training images, on bytes: what an image of the pack views like in an epoch.
+//! Random augmentation of training images, on bytes: how an image of the pack looks in an epoch.
 //!
-//! The loader's threads call it, and the preview. Everything is a function of (seed, epoch or view, image): no state, no order, no
-//! thread. Reading order: `views` (which look an image has when), `crop`, `flips`, `affine`, `rand_augment`, `colour`, `tone`,
-//! `erasing` (the pixels), `mixing` (what batches mix; the mixing itself is arithmetic of tensors, in `train`).
+//! Called by the loader's threads and the preview. Everything is a function of (seed, epoch or view, image): no state, no order, no thread.
+//! Reading order: `looks` (which view an image has when), `crop`, `flips`, `affine`, `rand_augment`, `colour`, `tone`, `erasing` (the
+//! pixels), `mixing` (what batches mix; the mixing itself is tensor arithmetic, in `train`).
 
 mod affine;
 mod colour;
@@ -34,7 +34,7 @@ use crate::{
     worker::pixels::{self, Image, ImageView},
 };
 
-/// How images of a job are prepared and changed.
+/// How the images of a job are preprocessed and augmented.
 #[derive(Clone, Debug)]
 pub struct Augmentation {
     spec: Augment,
@@ -55,7 +55,7 @@ impl Augmentation {
         &self.recipe
     }
 
-    /// From packed pixels to the `crop × crop` pixels that the network sees in this view. `id` is the image's in its manifest.
+    /// From packed pixels to the `crop × crop` pixels of this view. `id` is the image's id in the manifest.
     pub fn apply(&self, packed: ImageView<'_>, id: u32, view: View) -> Image {
         match view {
             View::Flipped(flips) => {
@@ -70,7 +70,7 @@ impl Augmentation {
         }
     }
 
-    /// Each change has draws of its own, so that switching one on leaves the others as they were.
+    /// Each operation has its own random stream, so that enabling one does not change the others.
     fn drawn(&self, packed: ImageView<'_>, mut draws: Draws) -> Image {
         let spec = &self.spec;
         let flips = Flips::draw(spec, &mut draws);

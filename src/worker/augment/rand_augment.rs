@@ -1,4 +1,4 @@
-//! RandAugment: a few operations out of a list, all of one strength (Cubuk et al. 2020), with torchvision's list and ranges.
+//! RandAugment: a few operations from a list, all with the same magnitude (Cubuk et al. 2020), with torchvision's list and ranges.
 
 use super::{affine, colour, tone};
 use crate::{
@@ -6,10 +6,10 @@ use crate::{
     worker::pixels::Image,
 };
 
-/// Steps of strength, 0 to this.
+/// Magnitudes range from 0 to this.
 const MAX_MAGNITUDE: f64 = 30.0;
 
-/// One operation and how strong it is.
+/// One operation and its strength.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Operation {
     Identity,
@@ -28,7 +28,7 @@ pub enum Operation {
     Sharpness(f64),
     /// Bits that are kept.
     Posterize(u32),
-    /// Values from here on are inverted.
+    /// Values from this one on are inverted.
     Solarize(f64),
     AutoContrast,
     Equalize,
@@ -37,7 +37,7 @@ pub enum Operation {
 /// How many there are.
 const OPERATIONS: usize = 14;
 
-/// Draws the operations and carries them out, one after another. What comes from outside gets the colour `fill`.
+/// Draws the operations and applies them one after another. Areas from outside are filled with `fill`.
 pub fn apply(mut image: Image, list: &RandAugment, fill: [u8; 3], draws: &mut Draws) -> Image {
     for _ in 0..list.num_ops {
         let operation = draw(list.magnitude, image.width, image.height, draws);
@@ -46,7 +46,7 @@ pub fn apply(mut image: Image, list: &RandAugment, fill: [u8; 3], draws: &mut Dr
     image
 }
 
-/// torchvision's `RandAugment._augmentation_space` with its 31 steps; half of those that have two directions go the other way.
+/// torchvision's `RandAugment._augmentation_space` with its 31 steps; operations with two directions are reversed half of the time.
 fn draw(magnitude: u32, width: u32, height: u32, draws: &mut Draws) -> Operation {
     use Operation::*;
     let (which, backwards) = (draws.below(OPERATIONS), draws.unit() < 0.5);
@@ -58,7 +58,7 @@ fn draw(magnitude: u32, width: u32, height: u32, draws: &mut Draws) -> Operation
             most * strength
         }
     };
-    // Of images of 331 pixels, 150.
+    // For images of 331 pixels, 150.
     let shift = |length: u32| signed(f64::from(length) * 150.0 / 331.0) as i32;
     match which {
         0 => Identity,

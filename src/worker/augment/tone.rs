@@ -1,12 +1,12 @@
-//! Changes of single values by a table, and of sharpness: the other colour operations of RandAugment, as Pillow's `ImageOps` and
-//! `ImageEnhance.Sharpness` do them.
+//! Point operations by lookup table, and sharpness: the other colour operations of RandAugment, as in Pillow's `ImageOps` and
+//! `ImageEnhance.Sharpness`.
 
 use crate::worker::pixels::Image;
 
 /// A new value for each value of a channel.
 type Table = [u8; 256];
 
-/// Changes every value of every channel alike.
+/// Applies the same function to every value of every channel.
 pub fn map(image: &mut Image, change: impl Fn(u8) -> u8) {
     let table = table(change);
     for value in &mut image.rgb {
@@ -45,7 +45,7 @@ pub fn autocontrast(image: &mut Image) {
     });
 }
 
-/// Spreads each channel's values evenly.
+/// Equalises each channel's histogram.
 pub fn equalize(image: &mut Image) {
     by_channel(image, |counts| {
         let brightest = (0..256).rfind(|value| counts[*value] > 0)?;
@@ -64,7 +64,7 @@ pub fn equalize(image: &mut Image) {
     });
 }
 
-/// 0 smooths it, 1 leaves it, more sharpens. The outermost pixels stay.
+/// 0 smooths it, 1 leaves it unchanged, more sharpens. The outermost pixels are unchanged.
 pub fn adjust_sharpness(image: &mut Image, factor: f64) {
     let (width, height) = (image.width as usize, image.height as usize);
     if width < 3 || height < 3 {
@@ -87,7 +87,7 @@ fn table(change: impl Fn(u8) -> u8) -> Table {
     std::array::from_fn(|value| change(value as u8))
 }
 
-/// Changes each channel by a table that is made of how often it has which value; without one it stays.
+/// Changes each channel by a table computed from its histogram; without a table it is unchanged.
 fn by_channel(image: &mut Image, table: impl Fn(&[u32; 256]) -> Option<Table>) {
     let mut counts = [[0_u32; 256]; 3];
     for pixel in image.rgb.as_chunks::<3>().0 {

@@ -1,44 +1,45 @@
-//! Numbers left out at random while training (Srivastava et al. 2014), the same ones whenever the same step is taken.
+//! Dropout (Srivastava et al. 2014), with the same mask whenever the same step is taken.
 
 use tch::Tensor;
 
 use crate::domain::random::{Draws, Stream};
 
-/// Where in a run's randomness a pass stands.
+/// Identifies a forward pass among all of a run: its mask is a function of this.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DropoutKey {
     /// The run's.
     pub seed: u64,
     /// Steps before this one.
     pub step: u64,
-    /// The pass's first image among the step's.
+    /// Index of the pass's first image in the step.
     pub first_row: usize,
 }
 
-/// What a step does without: a function of seed, layer, step and image.
+/// Dropout whose mask is a function of seed, layer, step and image.
 pub struct Dropout {
     probability: f64,
     salt: u64,
 }
 
 impl Dropout {
-    /// Before the head. Leaves out each number with this probability, 0 up to, not including, 1.
+    /// Before the head. Drops each value with this probability, 0 up to, but not including, 1.
     pub fn new(probability: f64) -> Self {
         Self::salted(probability, 0)
     }
 
-    /// In the layer of this [`salt`].
+    /// In the layer with this [`salt`].
     pub fn salted(probability: f64, salt: u64) -> Self {
         Self { probability, salt }
     }
 
-    /// The pass's images `[N, …]`, some of their numbers 0 and the others made larger, so that their expected value stays (as torch.nn.Dropout).
+    /// The pass's images `[N, …]`, with some of their values set to 0 and the others scaled up to preserve their expected value (as
+    /// torch.nn.Dropout).
     pub fn apply(&self, input: &Tensor, key: DropoutKey) -> Tensor {
         let columns: i64 = input.size()[1..].iter().product();
         self.masked(input, key, columns, &input.size())
     }
 
-    /// The same with all numbers of an image together (Huang et al. 2016, "Deep Networks with Stochastic Depth").
+    /// The same for all values of an image together (Huang et al. 2016, "Deep Networks with Stochastic Depth").
     pub fn apply_to_rows(&self, input: &Tensor, key: DropoutKey) -> Tensor {
         let mut size = vec![1; input.dim()];
         size[0] = input.size()[0];
@@ -73,7 +74,7 @@ impl Dropout {
     }
 }
 
-/// Of a layer, by its name: FNV-1a, 64 bits, the same on every machine and for ever, which `std::hash` does not promise.
+/// For a layer, from its name: FNV-1a, 64 bits, the same on every machine and for ever, which `std::hash` does not guarantee.
 pub fn salt(name: &str) -> u64 {
     name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)

@@ -1,4 +1,4 @@
-//! The last step of preprocessing: from the bytes of cropped images to what a network sees.
+//! The last step of preprocessing: from the bytes of cropped images to the network's input.
 //!
 //! Training, evaluation and prediction all end here, after `pixels.rs`, so that a model always sees what it was trained on.
 
@@ -6,8 +6,8 @@ use tch::{Device, Kind, Tensor};
 
 use crate::domain::models::preprocessing::Preprocessing;
 
-/// From images `[N, H, W, 3]`, u8, red, green, blue, to `[N, 3, H, W]`, 32-bit floats on the device, scaled to 0–1 and then
-/// `(x - mean) / std` per channel; in channels-last memory. The bytes travel to the device, not the floats.
+/// From images `[N, H, W, 3]`, u8, red, green, blue, to `[N, 3, H, W]`, 32-bit floats on the device, scaled to 0–1 and then `(x - mean) /
+/// std` per channel; in channels-last memory. The bytes are copied to the device, not the floats.
 pub fn normalised(images: &Tensor, preprocessing: &Preprocessing, device: Device) -> Tensor {
     let channels = |values: &[f32; 3]| Tensor::from_slice(values).to_device(device);
     let mut pixels = images.to_device(device).to_kind(Kind::Float);

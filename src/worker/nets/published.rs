@@ -1,7 +1,7 @@
-//! Networks that others trained, on images that are not ours: what PyTorch scores with them, this has to score, from the JPEG file on.
+//! Networks trained by others, on images that are not ours: PyTorch's scores must be reproduced, starting from the JPEG files.
 //!
-//! Weights and images lie beside the repository where the project is developed; elsewhere there is nothing to look at here, and
-//! `nets/tests.rs` holds the same networks to PyTorch's logits.
+//! Weights and images are beside the repository where the project is developed; elsewhere these tests do nothing, and `nets/tests.rs`
+//! compares the same networks with PyTorch's logits.
 
 use std::{
     fs::File,
@@ -28,7 +28,7 @@ fn shared(name: &str) -> Option<PathBuf> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared").join(name);
     let found = path.exists().then_some(path);
     if found.is_none() {
-        eprintln!("there is no ../shared/{name} beside the repository: nothing is checked against it");
+        eprintln!("../shared/{name} does not exist beside the repository: skipping this check");
     }
     found
 }
@@ -45,7 +45,7 @@ fn base_weights(path: PathBuf, architecture: Architecture) -> StateDict {
     loaded.unwrap().unwrap().state
 }
 
-/// The files of the test split, with the index of each one's class among the sorted names.
+/// The files of the test split, each with the index of its class among the sorted names.
 fn test_split(archive: &Path) -> Vec<(Vec<u8>, usize)> {
     let mut archive = tar::Archive::new(flate2::read::GzDecoder::new(File::open(archive).unwrap()));
     let mut files = Vec::new();
@@ -71,7 +71,7 @@ fn test_split(archive: &Path) -> Vec<(Vec<u8>, usize)> {
         .collect()
 }
 
-/// How many of the images a network gets right.
+/// How many of the images a network classifies correctly.
 fn score(network: &Network, files: &[(Vec<u8>, usize)], recipe: &Preprocessing) -> i64 {
     let side = i64::from(recipe.crop);
     let mut right = 0;
@@ -126,7 +126,7 @@ fn half_precision_weights_of_a_resnet18_are_a_base_to_train_from() {
     if let Some(archive) = shared("data/cifar10-small.tar.gz") {
         let right = score(&network, &test_split(&archive), &Preprocessing::whole(64));
         println!("{architecture}: {right} of 500");
-        // Up to twice the size, where a level more or less in a pixel tips some.
+        // Up to twice the size, where one level more or less in a pixel changes some predictions.
         assert!((right - 426).abs() <= 5, "{right}, PyTorch 426");
     }
 }

@@ -213,9 +213,9 @@ fn weights_that_do_not_fit_are_refused_by_name() {
     let fault = Network::loaded(Architecture::Resnet18, 10, &weights, Device::Cpu).unwrap_err();
     assert_eq!(
         fault.to_string(),
-        "the weights are not those of a resnet18: 1 missing (`bn1.weight`), 1 unexpected (`layer9.weight`), \
-         3 unusable (`conv1.weight` is [2] and should be [64, 3, 7, 7], `bn1.bias` holds numbers of type Int64 and should hold \
-         floating-point ones, `fc.bias` holds numbers that are not finite)"
+        "the weights do not match resnet18: 1 missing (`bn1.weight`), 1 unexpected (`layer9.weight`), \
+         3 unusable (`conv1.weight` has shape [2] instead of [64, 3, 7, 7], `bn1.bias` has type Int64 instead of a \
+         floating-point type, `fc.bias` contains numbers that are not finite)"
     );
     let smaller = weights_by_formula(Architecture::Resnet18, 10);
     let fault = Network::loaded(Architecture::Resnet34, 10, &smaller, Device::Cpu).unwrap_err();

@@ -1,4 +1,4 @@
-//! Networks that nobody trains, in which every word of the vocabulary occurs: each form of a network is held to the one that trains.
+//! Networks for tests only, in which every [`Op`] occurs: each form of a network is compared with the trainable one.
 
 use tch::{Device, Kind, Tensor};
 
@@ -24,11 +24,11 @@ use crate::{
     worker::files::state::StateDict,
 };
 
-/// Side of the images that they are for, in pixels.
+/// Side, in pixels, of the images that they are for.
 pub const SIDE: i64 = 32;
 pub const CLASSES: u64 = 5;
 
-/// Every word: a convolutional network and a transformer.
+/// All ops: a convolutional network and a transformer.
 pub fn networks() -> [NetworkDesign; 2] {
     [convolutional(), transformer()]
 }
@@ -119,7 +119,7 @@ fn convolutional() -> NetworkDesign {
                 conv("conv", Conv2d::new(16, 8, 1)),
                 Layer::batch_norm("bn", 8),
                 Layer::activation("branch1.relu", Activation::Relu),
-                // The first of a branch: it must leave what all branches get alone.
+                // The first of a branch: it must not modify what all branches share.
                 Layer::new(
                     "branch1.add",
                     Op::Sum(vec![conv("again", Conv2d::new(8, 8, 3)), Layer::identity()]),
@@ -301,7 +301,7 @@ fn transformer() -> NetworkDesign {
                 vec![Layer::sequence("blocks", vec![block(0), block(1)])],
             ),
         ],
-        // The class token's vector beside the mean of all.
+        // The class token's vector concatenated with the mean of all.
         pooling: vec![
             norm("norm"),
             Layer::new(
@@ -318,7 +318,7 @@ fn transformer() -> NetworkDesign {
     }
 }
 
-/// Every tensor of a network by a formula.
+/// Every tensor of a network, by a formula.
 pub fn state(design: &NetworkDesign) -> StateDict {
     let named = design.tensors(CLASSES).into_iter().map(|(_, name, tensor)| {
         let shape: Vec<i64> = tensor.shape.iter().map(|length| *length as i64).collect();
@@ -336,7 +336,7 @@ pub fn images(count: i64) -> Tensor {
     channels_last(&images.to_kind(Kind::Float))
 }
 
-/// What trains, and its tensors.
+/// The trainable form and its tensors.
 struct Trained {
     backbone: Backbone,
     head: Tree,
@@ -349,7 +349,7 @@ fn trained(design: &NetworkDesign) -> Trained {
     let backbone = Backbone::build(design, &mut binder);
     let head = Tree::build(&design.head(CLASSES), "", &mut binder);
     let taken = binder.into_drawn();
-    assert!(taken.keys().eq(state.keys()), "every tensor that is written down");
+    assert!(taken.keys().eq(state.keys()), "every tensor of the design");
     Trained {
         backbone,
         head,
@@ -357,7 +357,7 @@ fn trained(design: &NetworkDesign) -> Trained {
     }
 }
 
-/// Logits of the form that trains.
+/// Logits of the trainable form.
 pub fn logits(design: &NetworkDesign, images: &Tensor) -> Tensor {
     let trained = trained(design);
     tch::no_grad(|| logits_of(&trained, design, images, Mode::Eval))

@@ -1,8 +1,8 @@
-//! Writing on a disk that may be full: a run that may wait tries again until there is room, and tells the server meanwhile.
+//! Writing to a disk that may be full: a run that may wait retries until there is space, and tells the server meanwhile.
 //!
-//! [`OutputFile`] is for what is written piece by piece: the kernel takes a piece or refuses it, so a refused piece is written again where
-//! the file ends. [`RunDir::retry_when_full`](super::run_dir::RunDir::retry_when_full) is for files that are written as a whole. A failed sync
-//! is never tried again as such, because the kernel may have dropped what it could not write.
+//! [`OutputFile`] is for incremental writing: the kernel accepts or refuses a piece, so a refused piece is written again at the end of the
+//! file. [`RunDir::retry_when_full`](super::run_dir::RunDir::retry_when_full) is for files that are written as a whole. A failed sync
+//! itself is never retried, because the kernel may have dropped the data that it could not write.
 
 use std::{
     error::Error,
@@ -19,7 +19,7 @@ use std::{
 use super::child::{Reporter, StopFlag};
 use crate::{domain::jobs::job::WaitingFor, protocol::WorkerMessage};
 
-/// How a run waits for room: it says so, and gives up when it is asked to leave.
+/// How a run waits for disk space: it reports that, and gives up when it is asked to stop.
 #[derive(Clone)]
 pub struct DiskWait {
     reporter: Reporter,
@@ -28,9 +28,9 @@ pub struct DiskWait {
 }
 
 impl DiskWait {
-    /// Time between two tries.
+    /// Time between two attempts.
     const RETRY_EVERY: Duration = Duration::from_millis(500);
-    /// Time between two looks at whether the run is to leave.
+    /// How often the stop flag is checked.
     const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
     pub fn new(reporter: &Reporter, stop: &StopFlag) -> Self {
@@ -41,7 +41,7 @@ impl DiskWait {
         }
     }
 
-    /// Time that was spent waiting, all in all.
+    /// Total time spent waiting.
     pub fn waited(&self) -> Duration {
         Duration::from_millis(self.waited.load(Ordering::SeqCst))
     }
@@ -49,7 +49,7 @@ impl DiskWait {
     /// Repeats `act` while it fails because the disk is full.
     ///
     /// # Errors
-    /// Those of `act`; that the disk is full only when the run is asked to leave.
+    /// Those of `act`; a full disk only when the run is asked to stop.
     pub fn retry<T, E: Error + 'static>(&self, mut act: impl FnMut() -> Result<T, E>) -> Result<T, E> {
         let mut waits = false;
         loop {
@@ -62,7 +62,7 @@ impl DiskWait {
                 return outcome;
             }
             waits = true;
-            // Each time: it moves the server's deadline for the next message.
+            // Each time: it extends the server's deadline for the next message.
             self.tell(Some(WaitingFor::Disk));
             self.wait();
         }
@@ -82,7 +82,7 @@ impl DiskWait {
     }
 }
 
-/// Whether an error, or one that it stems from, is a full disk or an exhausted quota.
+/// Whether an error, or one of its sources, is a full disk or an exhausted quota.
 pub fn is_disk_full(error: &(dyn Error + 'static)) -> bool {
     let full = |error: &io::Error| matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded);
     let mut cause = Some(error);
@@ -111,7 +111,7 @@ impl OutputFile {
         &self.file
     }
 
-    /// Repeats `act` while it finds the disk too full, where this run waits for room.
+    /// Repeats `act` while the disk is full, if this run waits for space.
     pub fn retry_when_full<T>(&self, act: impl FnMut() -> io::Result<T>) -> io::Result<T> {
         retry(self.patience.as_ref(), act)
     }
@@ -128,7 +128,7 @@ impl Write for OutputFile {
     }
 }
 
-/// Repeats `act` while the disk is full, where there is patience.
+/// Repeats `act` while the disk is full, if the run waits.
 pub fn retry<T, E: Error + 'static>(
     patience: Option<&DiskWait>,
     mut act: impl FnMut() -> Result<T, E>,
@@ -145,7 +145,7 @@ mod tests {
 
     use super::*;
 
-    /// What a run told.
+    /// The messages that a run sent.
     #[derive(Clone, Default)]
     struct Messages(Arc<Mutex<Vec<u8>>>);
 

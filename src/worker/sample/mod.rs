@@ -1,6 +1,7 @@
-//! `make demo`'s dataset, drawn by the program itself: a zip of about 300 images in four classes, `CLASS/NNN.jpg` and `.png`.
+//! The dataset of `make demo`, drawn by the program itself: a zip of about 300 images in four classes, `CLASS/NNN.jpg` and `.png`.
 //!
-//! Backgrounds, clutter, sizes and places are drawn alike for all classes; outlines, patterns and a leaning to a colour tell them apart.
+//! Backgrounds, clutter, sizes and positions have the same distribution in all classes; outlines, patterns and a tendency to a colour
+//! distinguish them.
 //! A small network learns them from scratch in a minute or two. The same seed gives the same file.
 
 mod canvas;
@@ -34,14 +35,14 @@ pub struct SampleSummary {
     pub bytes: u64,
 }
 
-/// Draws the dataset and writes it to `out`, which appears whole or not at all. Errors: `out` cannot be written.
+/// Draws the dataset and writes it to `out`, which appears complete or not at all. Errors: `out` cannot be written.
 pub fn write_sample_dataset(out: &Path, seed: u64) -> anyhow::Result<SampleSummary> {
     let place = match out.parent() {
         Some(parent) if parent != Path::new("") => parent,
         _ => Path::new("."),
     };
     let mut file = NamedTempFile::new_in(place)
-        .with_context(|| format!("cannot write to {}; is there such a folder?", place.display()))?;
+        .with_context(|| format!("cannot write to {}; does this folder exist?", place.display()))?;
     write_archive(file.as_file_mut(), seed).context("cannot write the sample dataset")?;
     let bytes = file.as_file().metadata()?.len();
     file.persist(out)
@@ -70,7 +71,7 @@ fn write_archive(out: impl Write + Seek, seed: u64) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// One image: a function of the seed and its number. What is left of the draws decides how it is stored.
+/// One image: a function of the seed and its index. The rest of its draws decides how it is stored.
 fn draw(seed: u64, number: u64) -> (Shape, Image, Draws) {
     let shape = Shape::ALL[(number / PER_CLASS) as usize];
     let mut draws = Draws::at(seed, Stream::SampleDataset, 0, number);

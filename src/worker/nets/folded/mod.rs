@@ -1,7 +1,7 @@
-//! Networks for answering: every BatchNorm folded into the convolution before it, nothing that learns, nothing that counts.
+//! Networks for inference: every BatchNorm is folded into the convolution before it, nothing is trained, nothing is counted.
 //!
-//! Made of a [`Network`] by its design and its named tensors; `predict` computes with it, and holds each to the network that it was
-//! made of before it answers anybody ([`Folded::distance_from`]).
+//! Built from a [`Network`] by its design and its named tensors; used by `predict`, which compares each with its original network before it
+//! answers any request ([`Folded::distance_from`]).
 
 mod conv;
 mod fold;
@@ -15,7 +15,7 @@ use crate::domain::architecture::Architecture;
 
 pub use self::stages::FoldedStages;
 
-/// A network that only answers, on a device, in the numbers of one kind. The head computes in 32-bit floats whatever that kind is.
+/// A network for inference on a device, computing in one kind of float. The head always computes in 32-bit floats.
 #[derive(Debug)]
 pub struct Folded {
     architecture: Architecture,
@@ -59,7 +59,7 @@ impl Folded {
         self.device
     }
 
-    /// The same network, faster on a processor with images of this size; the results differ by rounding. On other devices it is the same.
+    /// The same network, faster on a CPU with images of this size; the results differ by rounding. On other devices it is unchanged.
     pub fn packed_for(&self, batch: i64, side: i64) -> Self {
         let network = self.share();
         if self.device != Device::Cpu || self.kind != Kind::Float {
@@ -89,13 +89,13 @@ impl Folded {
         }
     }
 
-    /// What leaves the last stage before it is pooled, `[N, features, h, w]`, of images `[N, 3, H, W]`.
+    /// The output of the last stage before pooling, `[N, features, h, w]`, for images `[N, 3, H, W]`.
     pub fn activations(&self, images: &Tensor) -> Tensor {
         self.stages
             .forward(&images.to_device(self.device).to_kind(self.kind))
     }
 
-    /// The feature vectors `[N, features]`, 32-bit floats, of what [`Folded::activations`] gives.
+    /// The feature vectors `[N, features]`, 32-bit floats, for the output of [`Folded::activations`].
     pub fn features(&self, activations: &Tensor) -> Tensor {
         self.pooling.forward(&activations.to_kind(Kind::Float))
     }
@@ -110,9 +110,9 @@ impl Folded {
         tch::no_grad(|| self.head(&self.features(&self.activations(images))))
     }
 
-    /// How much each place of the activations speaks for a class, not below 0: `[N, h, w]` (Grad-CAM, Selvaraju et al. 2017). In a
-    /// network that ends with an average pooling and one linear layer, the gradient that weighs a channel is, up to a constant, that
-    /// layer's weight of the channel, so nothing has to be differentiated.
+    /// The evidence for a class at each position of the activations, not below 0: `[N, h, w]` (Grad-CAM, Selvaraju et al. 2017). In a
+    /// network that ends with average pooling and one linear layer, the gradient that weights a channel is, up to a constant, that layer's
+    /// weight of the channel, so nothing has to be differentiated.
     pub fn evidence(&self, activations: &Tensor, class: i64) -> Tensor {
         let weights = self.head_weight.get(class).view([1, -1, 1, 1]);
         let weighted = activations.to_kind(Kind::Float) * weights;
@@ -121,8 +121,8 @@ impl Folded {
             .relu()
     }
 
-    /// The largest difference between the logits of this network and of the one that it was made of, as a share of the largest logit
-    /// (or of 1 where all are smaller). None where the latter's are not finite, so that there is nothing to compare.
+    /// The largest difference between the logits of this network and its original, relative to the largest logit (or to 1 where all are
+    /// smaller). None if the latter's are not finite, so that there is nothing to compare.
     pub fn distance_from(&self, network: &Network, images: &Tensor) -> Option<f64> {
         let expected = network.logits(images).to_device(Device::Cpu);
         let largest = expected.abs().max().double_value(&[]);

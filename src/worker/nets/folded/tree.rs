@@ -1,5 +1,5 @@
-//! Layers for answering: as they are written down, but each BatchNorm in the convolution before it, and ReLUs and sums done with what they
-//! come after.
+//! Layers for inference: as in the design, but with each BatchNorm folded into the convolution before it, and ReLUs and sums fused with
+//! what they follow.
 
 use tch::Tensor;
 
@@ -14,7 +14,7 @@ use crate::{
     },
 };
 
-/// A layer, or several that are done at once.
+/// A layer, or several that are fused.
 #[derive(Debug)]
 pub(super) enum Tree {
     Conv(Conv, After),
@@ -25,13 +25,13 @@ pub(super) enum Tree {
         shortcut: Vec<Tree>,
     },
     Leaf(Leaf),
-    /// Branches, each of layers one after another, and what becomes of what they give.
+    /// Branches, each a sequence of layers, and how their outputs are combined.
     Sum(Vec<Vec<Tree>>),
     Concat(Vec<Vec<Tree>>),
     Product(Vec<Vec<Tree>>),
 }
 
-/// Activations, and whether they may be written over: nobody else needs them.
+/// Activations, and whether they may be overwritten because nothing else needs them.
 pub(super) struct Activations {
     pub tensor: Tensor,
     pub own: bool,
@@ -69,7 +69,7 @@ impl Tree {
             } => own(residual(branch, last, shortcut, input)),
             Tree::Leaf(leaf) => {
                 let tensor = leaf.forward(&input.tensor, Mode::Eval);
-                // A view of what came in is in its memory.
+                // A view of the input shares its memory.
                 let own = input.own || tensor.data_ptr() != input.tensor.data_ptr();
                 Activations { tensor, own }
             }
@@ -79,8 +79,8 @@ impl Tree {
         }
     }
 
-    /// The same in the form that is fastest on a processor with 32-bit floats of this size, and the size of what comes out. What two forms
-    /// of one convolution have in common is in memory once.
+    /// The same in the form that is fastest on a CPU with 32-bit floats of this size, and the size of the output. What two forms of one
+    /// convolution have in common is in memory once.
     pub fn packed_for(&self, size: Size) -> (Self, Size) {
         let (count, shape) = size;
         let all = |branches: &[Vec<Tree>]| -> (Vec<Vec<Tree>>, Vec<Shape>) {
@@ -178,7 +178,7 @@ fn residual(branch: &[Tree], last: &Conv, shortcut: &[Tree], input: Activations)
     };
     let activations = sequence(branch, shared(&input.tensor)).tensor;
     match shortcut.last() {
-        // Not what the convolution still reads.
+        // Not what the convolution is still reading.
         None if input.own && activations.data_ptr() != input.tensor.data_ptr() => {
             last.forward_sum_relu(&activations, &input.tensor)
         }

@@ -277,11 +277,11 @@ fn weights_that_cannot_be_used_are_refused_by_name_and_leave_no_model() {
         "{deeper}"
     );
     let wider = refusal("wide_resnet50_2", &base_weights());
-    let kernel = "`layer1.0.conv1.weight` is [64, 64, 3, 3] and should be [128, 64, 1, 1]";
+    let kernel = "`layer1.0.conv1.weight` has shape [64, 64, 3, 3] instead of [128, 64, 1, 1]";
     assert!(wider.contains(kernel), "{wider}");
     let small = refusal("resnet20", &base_weights());
     assert!(
-        small.contains("`conv1.weight` is [64, 3, 7, 7] and should be [16, 3, 3, 3]")
+        small.contains("`conv1.weight` has shape [64, 3, 7, 7] instead of [16, 3, 3, 3]")
             && small.contains("backbone.architecture"),
         "{small}"
     );
