@@ -1,4 +1,4 @@
-//! The network that is judged, while it stays as it is: for all batches of a validation.
+//! The network in evaluation, fixed for all batches of a validation.
 
 use tch::Tensor;
 
@@ -11,12 +11,12 @@ use crate::worker::{
 pub struct Evaluator<'a> {
     learner: &'a Learner,
     network: &'a Network,
-    /// The stages that are not frozen; none where all are.
+    /// The stages that are not frozen; none if all are.
     stages: Option<EvalStages>,
 }
 
 impl<'a> Evaluator<'a> {
-    /// Of a learner's average where it has one, else of what it trains.
+    /// For a learner's moving average if it has one, else for the network that it trains.
     pub fn new(learner: &'a Learner) -> Self {
         let network = learner.eval_network();
         let (frozen, last) = (learner.frozen(), network.architecture().last_stage());

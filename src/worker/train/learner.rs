@@ -1,7 +1,7 @@
-//! A network that learns: frozen stages, learning stages, head, loss and optimiser, one batch at a time.
+//! A network in training: frozen stages, trained stages, head, loss and optimiser, one batch at a time.
 //!
-//! The frozen stages are a function of the image alone (their BatchNorm is in eval mode), so that what leaves them, the boundary
-//! activations, may be computed once and used often. Everything else here begins at that boundary.
+//! The frozen stages are a function of the image alone (their BatchNorm is in eval mode), so their outputs, the boundary activations, can
+//! be computed once and used often. Everything else here starts at that boundary.
 
 use std::cell::Cell;
 
@@ -27,11 +27,11 @@ use crate::{
     },
 };
 
-/// A network and what makes it learn.
+/// A network and everything needed to train it.
 pub struct Learner {
     pub network: Network,
     pub optimizer: Optimizer,
-    /// What validation and the model use in place of the network, where it was asked for.
+    /// The moving average that validation and the model use instead of the network, if enabled.
     pub average: Option<Average>,
     pub loss: Loss,
     /// Where the network computes in fp16.
@@ -39,36 +39,36 @@ pub struct Learner {
     dropout: Dropout,
     seed: u64,
     frozen: Option<Stage>,
-    /// The frozen stages, where there are any, in the form that computes fastest.
+    /// The frozen stages, if any, in the form that computes fastest.
     trunk: Option<EvalStages>,
     batch_size: i64,
-    /// Stages up to and with this one never learn in this run.
+    /// Stages up to and including this one are frozen during the whole run.
     always_frozen: Option<Stage>,
-    /// For work without gradients, whose result does not depend on how it is cut.
+    /// For work without gradients, whose result does not depend on the batch size.
     micro_batches: Cell<MicroBatches>,
 }
 
 /// Loss and hits of images, still on the device: reading them waits for the device.
 pub struct Outcome {
-    /// A scalar: training's loss, or the mean cross entropy where they were judged.
+    /// A scalar: the training loss, or the mean cross entropy in evaluation.
     pub loss: Tensor,
-    /// Images whose likeliest class is the right one, a scalar of 64-bit integers.
+    /// Number of images classified correctly, a scalar of 64-bit integers.
     pub correct: Tensor,
 }
 
-/// A part of a step's images.
+/// Some of the images of a step.
 #[derive(Clone, Copy, Debug)]
 pub struct MicroBatch {
     /// Steps before this one.
     pub step: u64,
-    /// Its first image among the step's.
+    /// Index of its first image in the step.
     pub first_row: usize,
-    /// What all of the step's images count, see [`Loss::weight`].
+    /// Total weight of the step's images, see [`Loss::weight`].
     pub step_weight: f64,
 }
 
 impl Learner {
-    /// Begins before an epoch (from 1) of a run of `spec`.
+    /// Starts before an epoch (from 1) of a run of `spec`.
     ///
     /// # Errors
     /// None that a network's own weights could cause.
@@ -92,7 +92,7 @@ impl Learner {
         Ok(learner)
     }
 
-    /// From now on the stages up to and with `frozen` do not learn. What begins to learn has a fresh optimiser's state.
+    /// From now on the stages up to and including `frozen` are not trained. Newly trained parameters start with fresh optimiser state.
     pub fn freeze(&mut self, frozen: Option<Stage>) {
         let mut parameters = self.network.parameters();
         parameters.retain(|parameter| self.network.is_after(&parameter.name, frozen));
@@ -105,7 +105,7 @@ impl Learner {
         self.frozen
     }
 
-    /// Boundary activations of images `[N, 3, H, W]`; the images themselves where nothing is frozen.
+    /// Boundary activations of images `[N, 3, H, W]`; the images themselves if nothing is frozen.
     pub fn boundary(&self, images: &Tensor) -> Result<Tensor, TorchFault> {
         let Some(trunk) = &self.trunk else {
             return Ok(images.shallow_clone());
@@ -114,17 +114,16 @@ impl Learner {
         self.in_micro_batches(images, |part| trunk.forward(part))
     }
 
-    /// The size of a batch that is not the last of an epoch, `[N, C, H, W]`, of what this batch has: what is computed must not depend on
-    /// which batch happens to come first.
+    /// The size `[N, C, H, W]` of a full batch of this kind: the computation must not depend on which batch happens to come first.
     pub(super) fn full_batch_size(&self, batch: &Tensor) -> [i64; 4] {
         let size = batch.size();
         [self.batch_size, size[1], size[2], size[3]]
     }
 
-    /// Adds the gradients of some of a step's images: boundary activations and labels. The losses of all parts add up to the step's.
+    /// Adds the gradients of a micro-batch: boundary activations and labels. The losses of all micro-batches sum to that of the step.
     ///
     /// # Errors
-    /// Memory that does not suffice: then nothing has changed.
+    /// Not enough memory: then nothing has changed.
     pub fn accumulate(
         &mut self,
         boundary: &Tensor,
@@ -156,9 +155,9 @@ impl Learner {
         result.inspect_err(|_| statistics.restore())
     }
 
-    /// Takes the step for which gradients were added up, after `steps` others, the head at the rate `lr`. Returns the norm of the
-    /// gradients, a scalar on the device: 0 where the step was left out because the loss was scaled too far, infinite where no scale is
-    /// small enough.
+    /// Takes the step for which gradients were accumulated, after `steps` others, with the head's learning rate `lr`. Returns the norm of
+    /// the gradients, a scalar on the device: 0 if the step was skipped because the loss scale was too large, infinite if no scale is small
+    /// enough.
     pub fn step(&mut self, lr: f64, steps: u64) -> Tensor {
         if let Some(scale) = &mut self.loss_scale {
             let finite = self.optimizer.divide_gradients(scale.factor());
@@ -175,7 +174,7 @@ impl Learner {
         norm
     }
 
-    /// All tensors of the frozen stages: those that training does not change.
+    /// All tensors of the frozen stages.
     pub fn frozen_state(&self) -> StateDict {
         let state = self.network.state().iter();
         let frozen = state.filter(|(name, _)| !self.network.is_after(name, self.frozen));
@@ -184,7 +183,7 @@ impl Learner {
             .collect()
     }
 
-    /// Takes tensors that training can change back, into the network that is judged, from where [`Learner::trainable_weights`] copied them to.
+    /// Restores trainable tensors of the evaluated network from copies made by [`Learner::trainable_weights`].
     pub fn restore_weights(&mut self, weights: &StateDict) {
         tch::no_grad(|| {
             for (name, own) in self.eval_network().state() {
@@ -195,13 +194,13 @@ impl Learner {
         });
     }
 
-    /// Copies of all tensors that training can change, of the network that is judged.
+    /// Copies of all trainable tensors of the evaluated network.
     pub fn trainable_weights(&self) -> StateDict {
         let copied = |(name, tensor): (&String, &Tensor)| (name.clone(), tensor.detach().copy());
         self.trainable(self.eval_network()).map(copied).collect()
     }
 
-    /// What of the average can change; empty where there is none. The tensors are its own.
+    /// The trainable part of the moving average; empty if there is none. The tensors are shared.
     pub fn average_state(&self) -> StateDict {
         let networks = self.average.iter().map(|average| &average.network);
         let shared = |(name, tensor): (&String, &Tensor)| (name.clone(), tensor.shallow_clone());
@@ -211,7 +210,7 @@ impl Learner {
             .collect()
     }
 
-    /// The network's tensors, those that are in `weights` taken from there.
+    /// The network's tensors, replaced by those in `weights` where present.
     pub fn with(&self, weights: &StateDict) -> StateDict {
         let state = self.network.state().iter();
         let chosen =
@@ -219,7 +218,7 @@ impl Learner {
         chosen.collect()
     }
 
-    /// Whether every tensor that can change holds numbers only.
+    /// Whether every trainable tensor is finite.
     pub fn is_finite(&self) -> bool {
         self.trainable(self.eval_network())
             .all(|(_, tensor)| tensor.isfinite().all().int64_value(&[]) != 0)
@@ -248,7 +247,7 @@ impl Learner {
         }
     }
 
-    /// Work without gradients on as many rows together as memory has room for.
+    /// Runs work without gradients on as many rows at a time as fit into memory.
     pub(super) fn in_micro_batches(
         &self,
         rows: &Tensor,
@@ -264,7 +263,7 @@ impl Learner {
     }
 }
 
-/// What the logits of one batch are worth, `[N, classes]`, by its labels.
+/// Loss and hits of the logits of one batch, `[N, classes]`, given its labels.
 pub fn evaluated(logits: &Tensor, labels: &Tensor) -> Outcome {
     Outcome {
         loss: loss::cross_entropy(logits, labels),
@@ -272,9 +271,9 @@ pub fn evaluated(logits: &Tensor, labels: &Tensor) -> Outcome {
     }
 }
 
-/// BatchNorm's statistics as they were before a batch, in two tensors, so that keeping them costs a GPU two calls.
+/// BatchNorm's running statistics before a batch, in two tensors, so that saving them costs a GPU only two calls.
 struct Statistics {
-    /// Of the network: they share its memory.
+    /// The network's tensors, sharing their memory.
     own: Vec<Tensor>,
     /// By type: floats and counters.
     before: Vec<(Kind, Tensor)>,
@@ -312,7 +311,7 @@ impl Statistics {
 }
 
 impl Outcome {
-    /// Of a step whose parts these are.
+    /// The total over a step's micro-batches.
     pub fn sum(parts: Vec<Outcome>) -> Option<Outcome> {
         parts.into_iter().reduce(|sum, part| Outcome {
             loss: sum.loss + part.loss,

@@ -1,4 +1,4 @@
-//! From the best weights to a model bundle and its evaluation, the last act of a training.
+//! From the best weights to a model bundle and its evaluation, the last step of a training.
 
 use super::{context::TrainContext, progress::halt::Halt, session::Outcome, tasks::outputs};
 use crate::{
@@ -15,7 +15,7 @@ use crate::{
 /// Name of the evaluation in the run directory.
 pub const EVALUATION_FILE: &str = "evaluation.json";
 
-/// Writes `model.safetensors`, `model.json` and, where there are validation images, `evaluation.json`.
+/// Writes `model.safetensors`, `model.json` and, if there are validation images, `evaluation.json`.
 pub fn publish(
     run: &TrainRun,
     context: &TrainContext,

@@ -1,4 +1,4 @@
-//! The epoch loop: steps, validation, the best weights, checkpoints, in one straight line.
+//! The epoch loop: steps, validation, the best weights, checkpoints, in a straight line.
 
 use std::time::{Duration, Instant};
 
@@ -51,7 +51,7 @@ use crate::{
     },
 };
 
-/// A run under way.
+/// A run in progress.
 pub struct Session<'a> {
     run: &'a TrainRun,
     context: &'a TrainContext,
@@ -64,13 +64,13 @@ pub struct Session<'a> {
     history: Vec<ValidationScores>,
     micro_batches: MicroBatches,
     best: Option<Best>,
-    /// What the best weights gave for the validation images, where it was measured in this attempt.
+    /// The outputs of the best weights for the validation images, if computed in this attempt.
     measured: Option<Measured>,
     base_weights: BaseWeights,
     checkpoint_writer: CheckpointWriter,
     heartbeat: Heartbeat,
     activations: Vec<UsedActivations>,
-    /// Of `max_seconds`, before this attempt.
+    /// Of `max_seconds`, used before this attempt.
     seconds_before: f64,
     began: Instant,
 }
@@ -78,25 +78,25 @@ pub struct Session<'a> {
 /// Logits of the best weights for the validation images, batch by batch, still on the device.
 struct Measured {
     outputs: Vec<Tensor>,
-    /// The stages that were frozen then.
+    /// The stages that were frozen at that time.
     frozen: Option<Stage>,
 }
 
 /// How an epoch's steps ended.
 enum EpochEnd {
     Completed,
-    /// `max_seconds` are over.
+    /// `max_seconds` ran out.
     OutOfTime,
 }
 
-/// What a session leaves.
+/// The result of a session.
 pub struct Outcome {
     pub reason: StopReason,
     pub best: Best,
     pub learner: Learner,
     pub base_weights: BaseWeights,
     pub activations: Vec<UsedActivations>,
-    /// Of the best weights for the validation images; none where there are none.
+    /// Of the best weights for the validation images; none if there are none.
     pub logits: Option<Logits>,
 }
 
@@ -138,8 +138,8 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Trains to the end. Where the loss or the gradients stop being numbers after a useful epoch, that epoch's weights are the result, as
-    /// they are when the time is up.
+    /// Trains to the end. If the loss or the gradients become infinite or NaN after a useful epoch, or if the time runs out, the best
+    /// epoch's weights are the result.
     pub fn train(mut self) -> Result<Outcome, Halt> {
         let mut feed = self.feed()?;
         let reason = match self.epochs(&mut feed) {
@@ -180,7 +180,7 @@ impl<'a> Session<'a> {
             match self.steps(feed)? {
                 EpochEnd::Completed => {
                     self.finish_epoch(feed)?;
-                    // After the last epoch the model itself follows at once.
+                    // After the last epoch the model itself is written right away.
                     if self.end().is_none() && self.checkpoint_writer.is_worth_it() {
                         self.save()?;
                     }
@@ -195,7 +195,7 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Why no other epoch follows, if so.
+    /// Why no further epoch follows, if so.
     fn end(&self) -> Option<StopReason> {
         let early = self.run.spec.early_stopping.as_ref();
         if self.position.epoch > self.context.plan.epochs {
@@ -207,7 +207,7 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Batches for the stages that are frozen now.
+    /// Batches for the currently frozen stages.
     fn feed(&mut self) -> Result<Feed<'a>, Halt> {
         let feed = precompute::feed(
             self.position.epoch,
@@ -233,7 +233,7 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Takes the steps of the epoch that are left.
+    /// Takes the remaining steps of the epoch.
     fn steps(&mut self, feed: &Feed) -> Result<EpochEnd, Halt> {
         let mut batches = feed.training(self.position);
         let order = self.context.plan.order(self.position.epoch);
@@ -270,7 +270,7 @@ impl<'a> Session<'a> {
         Ok(EpochEnd::Completed)
     }
 
-    /// Adds up the gradients of a step's images, places among the training images.
+    /// Accumulates the gradients of a step's images, given by their indices among the training images.
     fn gradients(&mut self, batches: &mut Batches, places: &[usize]) -> Result<Learned, Halt> {
         let limit = self.micro_batches.limit();
         let outcome = gradients::accumulate(
@@ -289,7 +289,7 @@ impl<'a> Session<'a> {
         Ok(outcome)
     }
 
-    /// Validates, tells, and keeps the weights where they are the best.
+    /// Validates, reports, and keeps the weights if they are the best.
     fn finish_epoch(&mut self, feed: &Feed) -> Result<(), Halt> {
         let began = Instant::now();
         let (val, outputs) = self.validate(feed)?.unzip();
@@ -331,7 +331,7 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    /// Loss and hits on the validation images, and the logits of each batch; none where there are none.
+    /// Loss and hits on the validation images, and the logits of each batch; none if there are none.
     fn validate(&mut self, feed: &Feed) -> Result<Option<(Score, Vec<Tensor>)>, Halt> {
         if self.context.data.val.is_empty() {
             if !self.learner.is_finite() {
@@ -351,12 +351,12 @@ impl<'a> Session<'a> {
         Ok(Some((score, outputs)))
     }
 
-    /// Outputs of the best weights for the validation images, in their order; none where there are none.
+    /// Outputs of the best weights for the validation images, in their order; none if there are none.
     fn measure_best(&mut self, feed: &Feed) -> Result<Option<Logits>, Halt> {
         let Some(best) = self.best.as_ref().filter(|_| !self.context.data.val.is_empty()) else {
             return Ok(None);
         };
-        // Other frozen stages mean other batches, and so a rounding that differs: that of an attempt which has to measure again.
+        // Other frozen stages mean other batches and so different rounding, that of an attempt which has to compute the outputs again.
         let frozen = self.learner.frozen();
         if let Some(measured) = self.measured.take().filter(|measured| measured.frozen == frozen) {
             return outputs::joined(&measured.outputs, &self.context.data.val).map(Some);
@@ -387,7 +387,7 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Whether this failure leaves a model that is better than none.
+    /// Whether there is a useful model despite this failure.
     fn is_worth_keeping(&self, error: &JobError) -> bool {
         let useful = |best: &Best| best::is_useful(&best.metrics, self.run.common.dataset.classes.len());
         error.code == FailureCode::Diverged && self.best.as_ref().is_some_and(useful)
@@ -398,7 +398,7 @@ impl<'a> Session<'a> {
         limit.is_some_and(|limit| self.seconds_used() >= limit as f64)
     }
 
-    /// Waiting for room on the disk is not the job's doing.
+    /// Waiting for disk space does not count as the job's time.
     fn seconds_used(&self) -> f64 {
         let working = self.began.elapsed().saturating_sub(self.dir.waited());
         self.seconds_before + working.as_secs_f64()

@@ -190,12 +190,12 @@ impl Source<'_> {
     }
 }
 
-/// In the run directory. When the boundary moves there is another file, while the one before is still in use.
+/// In the run directory. When the boundary moves, another file is created while the previous one is still in use.
 fn file_name(key: &str) -> String {
     format!("activations-{}.safetensors", &key[..16])
 }
 
-/// Every view that the run may see, in the order of the images.
+/// Every view that the run may use, in the order of the images.
 fn all_views(context: &TrainContext, views: &[View]) -> Vec<Item> {
     let train = context.data.train.iter().map(|sample| (*sample, views));
     let val = context
@@ -223,7 +223,7 @@ fn about(views: usize, bytes: u64, run: &TrainRun) -> String {
     let megabytes = bytes.div_ceil(1 << 20);
     if bytes > run.max_activation_bytes {
         return format!(
-            "the frozen stages are computed anew in each epoch: the activations of {views} views would take {megabytes} MiB, more than \
+            "the frozen stages are computed again in each epoch: the activations of {views} views would take {megabytes} MiB, more than \
              the server's `--max-activation-bytes`"
         );
     }
@@ -232,6 +232,6 @@ fn about(views: usize, bytes: u64, run: &TrainRun) -> String {
     )
 }
 
-/// Said where activations are not kept because no view comes twice.
-const NO_REPEATED_VIEWS: &str = "the frozen stages are computed anew in each epoch, because each has new images; `augment.views` would draw a \
-                       fixed number for each image, without mixing";
+/// For runs that cannot reuse activations because no view comes twice.
+const NO_REPEATED_VIEWS: &str = "the frozen stages are computed again in each epoch, because each has different images; `augment.views` would \
+                                 draw a fixed number of views of each image, without mixing";

@@ -1,5 +1,5 @@
-//! A job of kind `evaluate`: a model's outputs for one part of a labelled dataset, and what they are worth. Begins anew with every
-//! attempt; it takes seconds where a training takes hours.
+//! A job of kind `evaluate`: a model's outputs for one split of a labelled dataset, and their metrics. Every attempt starts over; it takes
+//! seconds where a training takes hours.
 
 use std::sync::Arc;
 
@@ -47,7 +47,7 @@ pub fn evaluate(
 ) -> Result<RunResult, Halt> {
     let budget = Budget::new(run.spec.max_seconds, run.common.seconds_used);
     let device = device::parse(&run.common.device).map_err(anyhow::Error::msg)?;
-    // Not before the device is known: CUDA has to be brought in before libtorch is first called.
+    // Only after the device is known: CUDA has to be loaded before the first call to libtorch.
     tch::set_num_threads(run.common.threads.max(1) as i32);
     let card = bundle::read_card(&run.model)?;
     let data = read_data(run, &card)?;
@@ -100,7 +100,7 @@ pub fn evaluate(
     })
 }
 
-/// The images to measure on, their classes those of the model.
+/// The images to evaluate, with the classes of the model.
 fn read_data(run: &EvaluateRun, card: &ModelCard) -> Result<Data, Halt> {
     let mut data = data::read_split(&run.common.dataset, &card.split(), run.spec.split)?;
     let place = |name: &String| card.classes.iter().position(|known| known == name);
@@ -125,7 +125,7 @@ fn load(run: &EvaluateRun, card: &ModelCard, device: Device) -> Result<Folded, H
 
 fn about(run: &EvaluateRun, card: &ModelCard, data: &Data) -> String {
     format!(
-        "a {} for {} classes is measured on {} images (`{}`) of {} on {}",
+        "evaluating a {} for {} classes on {} images (`{}`) of {} on {}",
         card.architecture,
         card.classes.len(),
         data.val.len(),

@@ -1,5 +1,5 @@
-//! A job of kind `lr_find`: a training's first steps with a learning rate that grows from step to step, and the loss of each (Smith
-//! 2017, "Cyclical Learning Rates for Training Neural Networks", section 3.3). Begins anew with every attempt.
+//! A job of kind `lr_find`: a training's first steps with an increasing learning rate, and the loss of each (Smith 2017, "Cyclical Learning
+//! Rates for Training Neural Networks", section 3.3). Every attempt starts over.
 
 use std::time::{Duration, Instant};
 
@@ -81,7 +81,7 @@ pub fn find_lr(
         }
     }
     let Some(curve) = search.finish(end) else {
-        let message = "the loss is no finite number at the first step already; lower `lr_find.min_lr`";
+        let message = "the loss is not finite at the very first step; lower `lr_find.min_lr`";
         return Err(Halt::failed(FailureCode::Diverged, message));
     };
     dir.write_compact_json(CURVE_FILE, &curve)?;
@@ -90,13 +90,13 @@ pub fn find_lr(
     })
 }
 
-/// Tells of steps as a training does, at most ten times a second.
+/// Reports steps as a training does, at most ten times a second.
 struct StepReporter {
     reporter: Reporter,
     steps: u32,
     steps_per_epoch: u32,
     step: u32,
-    /// Since the message before.
+    /// Since the previous message.
     window: Score,
     window_began: Instant,
     last: Option<Instant>,
@@ -158,7 +158,7 @@ impl StepReporter {
         }
     }
 
-    /// The epoch that a step, from 1, belongs to.
+    /// The epoch of a step, counted from 1.
     fn epoch(&self, step: u32) -> u32 {
         step.saturating_sub(1) / self.steps_per_epoch + 1
     }

@@ -1,6 +1,6 @@
-//! Runs of kind `preview`: a contact sheet of what a job would train on, drawn by the very code that training draws with.
+//! Runs of kind `preview`: a contact sheet of what a job would train on, drawn by the same code as in training.
 //!
-//! A row for each image: as prediction would see it, then as the first epochs of the job would. Nothing learns here.
+//! A row for each image: as in prediction, then as in the first epochs of the job. Nothing is trained here.
 
 use std::sync::Arc;
 
@@ -33,7 +33,7 @@ use crate::{
 
 /// Name of the sheet in the run directory.
 const SHEET_FILE: &str = "sheet.png";
-/// Longest side of an image on the sheet; larger ones are made smaller.
+/// Longest side of an image on the sheet; larger ones are scaled down.
 const CELL: u32 = 192;
 /// White between the images.
 const GAP: u32 = 4;
@@ -41,7 +41,7 @@ const GAP: u32 = 4;
 /// Draws the sheet that `run` asks for into `dir`.
 ///
 /// # Errors
-/// [`Stopped`] once `stop` is set; anything else is a failure of ours or of the machine.
+/// [`Stopped`] once `stop` is set; anything else is a bug or a fault of the machine.
 pub fn preview(
     run: &PreviewRun,
     dir: &RunDir,
@@ -98,13 +98,13 @@ fn draw(run: &PreviewRun, dir: &RunDir, heartbeat: &mut Heartbeat) -> Result<Art
     let mut png = Vec::new();
     PngEncoder::new(&mut png)
         .write_image(&sheet.rgb, sheet.width, sheet.height, ExtendedColorType::Rgb8)
-        .context("the sheet cannot be encoded")?;
+        .context("cannot encode the sheet")?;
     std::fs::write(dir.file(SHEET_FILE), png)?;
     Ok(dir.artifact(SHEET_FILE)?)
 }
 
-/// As many images as are asked for, evenly spread over the dataset's training images (its images are sorted by class), or over all
-/// where it has none.
+/// The requested number of images, evenly spread over the dataset's training images (which are sorted by class), or over all images if it
+/// has none.
 fn chosen(run: &PreviewRun) -> Result<Data, Halt> {
     let images = data::read_manifest(&run.dataset)?;
     let part = |wanted: Option<Split>| -> Vec<usize> {
@@ -141,7 +141,7 @@ fn image(images: &Tensor, row: u32, side: u32) -> anyhow::Result<Image> {
     })
 }
 
-/// Images of one size in rows and columns, white between them.
+/// Images of one size in rows and columns, separated by white gaps.
 struct Sheet {
     cell: u32,
     image: Image,

@@ -15,7 +15,7 @@ fn run(set: &Drawn, name: &str, spec: Value, known: &[KnownActivations]) -> (Tra
     let mut run = set.run(spec);
     run.activations = known.to_vec();
     let attempt = uninterrupted(&run, &set.dir(name));
-    let said = |message: &WorkerMessage| matches!(message, WorkerMessage::Log { event: LogEvent { message } } if message.contains("an earlier job computed"));
+    let said = |message: &WorkerMessage| matches!(message, WorkerMessage::Log { event: LogEvent { message } } if message.contains("computed by an earlier job"));
     let used = attempt.messages.iter().any(said);
     let warned = warnings(&attempt.messages);
     (trained(attempt.result), used, warned)

@@ -87,7 +87,7 @@ fn stages_thaw_one_by_one_and_what_is_frozen_keeps_every_bit() {
     assert_eq!(steps("layer4.1.bn2.num_batches_tracked"), 4);
     assert_eq!(steps("layer3.1.bn2.num_batches_tracked"), 2);
     assert!(
-        told.contains("from epoch 2 on everything after layer3 learns"),
+        told.contains("from epoch 2 on, everything after layer3 is trained"),
         "{told}"
     );
 
@@ -115,7 +115,7 @@ fn everything_learns_from_an_epoch_on_with_its_pixels_carried_through_anew() {
     let attempt = uninterrupted(&run, &dir);
     let told = logs(&attempt.messages);
     assert!(
-        told.contains("activations are kept") && told.contains("from epoch 2 on everything learns"),
+        told.contains("activations are kept") && told.contains("from epoch 2 on, all layers are trained"),
         "{told}"
     );
     let result = trained(attempt.result);

@@ -1,8 +1,8 @@
-//! Threads side by side that make pixels of images, and on a processor outputs of the pixels; what they results comes back in order.
+//! Parallel threads that prepare pixels and, on a CPU, compute the network's outputs; results come back in order.
 //!
-//! Lane `t` of `T` gets groups `t`, `t + T`, … and gives each back through a channel of its own, so that the order does not depend on who
-//! is quicker. All channels are bounded. On a processor each lane computes on one core: small groups side by side waste nothing on
-//! waiting for one another.
+//! Lane `t` of `T` gets groups `t`, `t + T`, … and returns each through its own channel, so that the order does not depend on which is
+//! faster. All channels are bounded. On a CPU each lane computes on one core: small groups in parallel waste no time waiting for one
+//! another.
 
 use std::{
     sync::{
@@ -27,24 +27,24 @@ use crate::{
     },
 };
 
-/// Most images that a lane has in its hands at once, and most bytes of what networks see of them.
+/// Largest number of images that a lane processes at once, and the bytes of their network inputs.
 const GROUP: usize = 16;
 const GROUP_BYTES: usize = 4 << 20;
-/// Groups that wait for a lane, or for who takes them from it.
+/// Groups that wait for a lane, or to be taken from it.
 const QUEUE_DEPTH: usize = 2;
-/// How often it is looked whether lanes still get on.
+/// How often progress of the lanes is checked.
 const POLL_INTERVAL: Duration = Duration::from_millis(250);
 
-/// What the lanes share.
+/// Shared by the lanes.
 pub struct Work<'a> {
     pub reader: &'a ImageReader<'a>,
-    /// Where the lanes compute.
+    /// Set if the lanes compute.
     pub classifier: Option<Classifier>,
     pub stop: &'a StopFlag,
 }
 
 impl Work<'_> {
-    /// Images of a group: a matter of the model and the batch size alone, so that rows do not depend on the host.
+    /// Images per group: depends only on the model and the batch size, so that rows do not depend on the host.
     fn group_size(&self) -> usize {
         let most = self.classifier.as_ref().map_or(GROUP, Classifier::limit);
         let fitting = GROUP_BYTES / self.reader.bytes_per_image().max(1);
@@ -58,7 +58,7 @@ pub struct Lanes<'a> {
     requests: Vec<SyncSender<Vec<ManifestImage>>>,
     results: Vec<Receiver<Group>>,
     group: usize,
-    /// Groups that were handed out, and that came back.
+    /// Groups handed out, and groups returned.
     sent: usize,
     taken: usize,
     heartbeat: &'a mut Heartbeat,
@@ -67,7 +67,7 @@ pub struct Lanes<'a> {
 }
 
 impl Lanes<'_> {
-    /// Starts the lanes, and ends them when `act` is done.
+    /// Starts the lanes, and ends them when `act` returns.
     pub fn run<T>(
         work: &Work,
         count: usize,
@@ -90,7 +90,7 @@ impl Lanes<'_> {
                 thread::Builder::new()
                     .name(format!("lane-{number}"))
                     .spawn_scoped(scope, move || lane.run(&images, &give))
-                    .context("a thread cannot be started")?;
+                    .context("cannot start a thread")?;
                 requests.push(ask);
                 results.push(items);
             }
@@ -104,12 +104,12 @@ impl Lanes<'_> {
                 images_done: &images_done,
                 over: &over,
             };
-            // Dropping the lanes' ends of the channels, and with it the flag, ends the threads.
+            // Dropping the channels, and with them the flag, ends the threads.
             act(&mut lanes)
         })
     }
 
-    /// The next group; none after the last. Hands out as much as the lanes take meanwhile.
+    /// The next group; none after the last. Meanwhile hands out as much as the lanes accept.
     pub fn next(
         &mut self,
         images: &mut impl Iterator<Item = anyhow::Result<ManifestImage>>,
@@ -135,7 +135,7 @@ impl Lanes<'_> {
         }
     }
 
-    /// Says that it is alive as long as lanes get on, whichever they are: a large image takes its time.
+    /// Sends heartbeats as long as any lane makes progress: a large image takes time.
     fn receive(&mut self) -> Result<Group, Halt> {
         let mut before = self.images_done.load(Ordering::Relaxed);
         loop {

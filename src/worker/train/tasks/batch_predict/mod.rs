@@ -1,10 +1,10 @@
-//! A job of kind `batch-predict`: what a model says of every image of a dataset, or of one part of it, as rows in two files. Begins anew
-//! with every attempt.
+//! A job of kind `batch-predict`: a model's prediction for every image of a dataset, or of one split of it, as rows in two files. Every
+//! attempt starts over.
 //!
 //! ```text
-//! manifest -> lanes (pixels; on a processor also the network) -> (on a card the network) -> rows
+//! manifest -> lanes (pixels; on a CPU also the network) -> (on a GPU the network) -> rows
 //! ```
-//! Whatever the dataset's size, only a bounded number of images is in memory. Rows come in the dataset's order. An answer is that of
+//! Whatever the dataset's size, only a limited number of images is in memory. Rows come in the dataset's order. Predictions are those of
 //! `predict` for the same file: the same pixels ([`pictures`]), the same folded network, the same arithmetic.
 
 mod lanes;
@@ -65,7 +65,7 @@ pub fn classify(
     stop: &StopFlag,
 ) -> Result<RunResult, Halt> {
     let budget = Budget::new(run.spec.max_seconds, run.common.seconds_used);
-    // Not before the device is known: CUDA has to be brought in before libtorch is first called. Lanes have a core each.
+    // Only after the device is known: CUDA has to be loaded before the first call to libtorch. Lanes have a core each.
     tch::set_num_threads(1);
     let card = bundle::read_card(&run.model)?;
     data::check_manifest(&run.common.dataset)?;
@@ -90,7 +90,7 @@ pub fn classify(
     let count = run.common.threads.max(1) as usize;
     Lanes::run(&work, count, &mut heartbeat, |lanes| {
         let mut images = selection.read(&run.common.dataset.manifest)?;
-        // Where the lanes do not compute: images that wait for a whole batch.
+        // If the lanes do not compute: images waiting for a full batch.
         let mut waiting: Vec<Item> = Vec::new();
         loop {
             let ready = lanes.next(&mut images)?;
@@ -129,7 +129,7 @@ pub fn classify(
     })))
 }
 
-/// A smaller batch is tried where memory does not suffice, and told.
+/// Tries smaller batches if memory does not suffice, with a warning.
 fn classify_batch(
     classifier: &mut Classifier,
     waiting: &mut [Item],
@@ -139,7 +139,7 @@ fn classify_batch(
     classifier.classify(waiting)?;
     if classifier.limit() < limit {
         let message = format!(
-            "memory does not suffice for batches of {limit} images; they go through the network {} at a time",
+            "not enough memory for batches of {limit} images; they go through the network {} at a time",
             classifier.limit()
         );
         reporter.send(&WorkerMessage::warning("batch_halved", message));
@@ -147,7 +147,7 @@ fn classify_batch(
     Ok(())
 }
 
-/// The network as `predict` has it: folded, and held to the one that it was made of.
+/// The network as in `predict`: folded, and compared with the original.
 fn load(run: &BatchPredictRun, card: &ModelCard, device: Device) -> Result<Folded, Halt> {
     let weights = bundle::read_weights(&run.model)?;
     let network = Network::loaded(card.architecture, card.classes.len(), &weights, Device::Cpu)?;
@@ -171,14 +171,14 @@ fn about(run: &BatchPredictRun, card: &ModelCard, images: usize) -> String {
 /// Which images are classified.
 struct Selection {
     wanted: EvaluatedSplit,
-    /// By place in the manifest; none where all are wanted.
+    /// By index in the manifest; none if all are selected.
     chosen: Option<Vec<bool>>,
     images: usize,
 }
 
 impl Selection {
     /// # Errors
-    /// `invalid_data` where there are none.
+    /// `invalid_data` if there are none.
     fn of(run: &BatchPredictRun, card: &ModelCard) -> Result<Self, Halt> {
         let wanted = run.spec.split;
         let selection = if wanted == EvaluatedSplit::All {
@@ -209,7 +209,7 @@ impl Selection {
         Ok(chosen.map(|(_, image)| image))
     }
 
-    /// The part that an image is shown in: the one that it was chosen for, or that the dataset puts it in.
+    /// The split reported for an image: the one it was selected for, or its split in the dataset.
     fn split(&self, image: &ManifestImage) -> Split {
         match self.wanted {
             EvaluatedSplit::Train => Split::Train,

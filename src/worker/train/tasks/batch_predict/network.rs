@@ -1,4 +1,4 @@
-//! From the bytes of images to the model's outputs, as many at once as fit.
+//! From the pixels of images to the model's outputs, as many at a time as fit.
 
 use tch::{Device, Kind, Tensor};
 
@@ -21,11 +21,11 @@ pub struct Item {
     pub state: ItemState,
 }
 
-/// How far it has come.
+/// How far it has been processed.
 pub enum ItemState {
     /// `crop` rows of `crop` pixels, red, green, blue.
     Pixels(Vec<u8>),
-    /// A number for each class of the model.
+    /// One number per class of the model.
     Logits(Vec<f32>),
     Unreadable(RowError),
 }
@@ -38,7 +38,7 @@ pub struct Classifier {
 }
 
 impl Classifier {
-    /// On a core more images at once are not quicker.
+    /// On a single core larger batches are not faster.
     const MAX_LANE_BATCH: u32 = 16;
 
     pub fn new(network: Folded, card: &ModelCard, place: Place, batch_size: u32) -> Self {
@@ -64,15 +64,15 @@ impl Classifier {
         }
     }
 
-    /// Most images that go through the network together.
+    /// Largest number of images in a forward pass.
     pub fn limit(&self) -> usize {
         self.micro_batches.limit()
     }
 
-    /// Turns pixels into logits. A part for which memory does not suffice is halved.
+    /// Computes logits from pixels. A batch that does not fit into memory is halved.
     ///
     /// # Errors
-    /// Not enough memory for one image, or another fault of libtorch's.
+    /// Not enough memory for one image, or another libtorch error.
     pub fn classify(&mut self, items: &mut [Item]) -> Result<(), TorchFault> {
         let mut waiting: Vec<&mut ItemState> = items
             .iter_mut()
@@ -95,7 +95,7 @@ impl Classifier {
     }
 }
 
-/// Panics where libtorch fails.
+/// Panics if libtorch fails.
 fn logits(network: &Folded, recipe: &Preprocessing, device: Device, pixels: &[&[u8]]) -> Vec<Vec<f32>> {
     let side = i64::from(recipe.crop);
     let shape = [pixels.len() as i64, side, side, 3];
@@ -111,11 +111,11 @@ fn logits(network: &Folded, recipe: &Preprocessing, device: Device, pixels: &[&[
         .collect()
 }
 
-/// Where networks compute.
+/// Where the network computes.
 #[derive(Clone, Copy, Debug)]
 pub struct Place {
     pub device: Device,
-    /// In the lanes side by side; otherwise one whole batch after another while the lanes make pixels.
+    /// In the lanes, in parallel; otherwise in full batches one after another while the lanes prepare pixels.
     pub in_lanes: bool,
 }
 

@@ -1,7 +1,7 @@
-//! The two files that a batch prediction leaves, written row by row: JSON Lines, and the same as CSV (RFC 4180) for tables.
+//! The two output files of a batch prediction, written row by row: JSON Lines, and the same as CSV (RFC 4180) for spreadsheets.
 //!
-//! A cell of a table that begins like a formula is one to a spreadsheet, and names of files and classes come from strangers. As OWASP
-//! recommends ("CSV Injection"), an apostrophe goes before such a text. The JSON Lines have every text as it is.
+//! Spreadsheets evaluate a cell that starts like a formula, and names of files and classes come from strangers. As OWASP recommends ("CSV
+//! Injection"), such a text is prefixed with an apostrophe. The JSON Lines contain every text unchanged.
 
 use std::io::{self, BufWriter, Write};
 
@@ -53,7 +53,7 @@ impl<'a> Rows<'a> {
         self.images
     }
 
-    /// Rows that have no predictions.
+    /// Rows without predictions.
     pub fn errors(&self) -> u64 {
         self.errors
     }
@@ -81,7 +81,7 @@ impl<'a> Rows<'a> {
         Ok(self.csv.write_record(record(&row, self.top_k))?)
     }
 
-    /// The names of the files, complete.
+    /// The names of the files, completed.
     pub fn finish(mut self) -> io::Result<(&'static str, &'static str)> {
         self.jsonl.flush()?;
         self.csv.flush()?;
@@ -93,7 +93,7 @@ fn outcome(state: &ItemState, card: &ModelCard, top_k: u32) -> Result<Vec<ClassP
     let logits = match state {
         ItemState::Unreadable(error) => return Err(error.clone()),
         ItemState::Logits(logits) => logits.as_slice(),
-        // Nobody has computed it.
+        // It has not been computed.
         ItemState::Pixels(_) => &[],
     };
     predict::likeliest(logits, card, top_k).ok_or_else(|| RowError {
@@ -152,7 +152,7 @@ fn record(row: &PredictionRow, top_k: u32) -> Vec<String> {
 
 /// A text that no spreadsheet takes for a formula.
 fn harmless(text: &str) -> String {
-    // The last four are full-width forms, which some programs read as the first four.
+    // The last four are full-width forms, which some programs treat like the first four.
     const FORMULA_STARTS: [char; 11] = ['=', '+', '-', '@', '\t', '\r', '\n', '＝', '＋', '－', '＠'];
     if text.starts_with(FORMULA_STARTS) {
         format!("'{text}")
