@@ -4,8 +4,8 @@
 //! reader --jobs--> decoders            at most QUEUE_DEPTH x threads jobs wait
 //!    \--order--> caller <--result--/   at most IN_FLIGHT x threads images are on their way
 //! ```
-//! The order queue holds, for each image, the channel on which its result will come: so results are taken in order whoever finishes
-//! first, and what is stored does not depend on the number of threads. Two budgets bound the bytes: files on their way, and memory of
+//! The order queue contains, for each image, the channel on which its result will arrive: so results are taken in order whoever finishes
+//! first, and the stored files do not depend on the number of threads. Two budgets limit the bytes: files in flight, and memory of
 //! decoders.
 
 use std::{
@@ -34,18 +34,18 @@ use crate::{
     worker::pixels::{self, DecodeFault, Fingerprint, Image, Mode},
 };
 
-/// Images on their way, and those of them that wait for a decoder, for each thread: so many that a thread that is kept waiting, by the
-/// disk say, does not stop the others.
+/// Images in flight, and those of them that wait for a decoder, per thread: enough that a stalled thread, for example one waiting for the
+/// disk, does not stop the others.
 const IN_FLIGHT: usize = 32;
 const QUEUE_DEPTH: usize = 8;
-/// Most bytes of image files on their way.
+/// Most bytes of image files in flight.
 const MAX_FILE_BYTES: u64 = 128 << 20;
-/// Most bytes that decoders hold at once, estimated.
+/// Most bytes that decoders use at once, estimated.
 const MAX_DECODING_BYTES: u64 = 768 << 20;
-/// What a decoder holds for each pixel at the most: coefficients or 16-bit channels, and the image that becomes of them.
+/// Most memory of a decoder per pixel: coefficients or 16-bit channels, and the resulting image.
 const DECODING_BYTES_PER_PIXEL: u64 = 12;
 
-/// An image that can be used.
+/// A usable image.
 pub struct Decoded {
     /// The file.
     pub bytes: Vec<u8>,
@@ -54,13 +54,13 @@ pub struct Decoded {
     /// Size of the whole image, upright.
     pub width: u32,
     pub height: u32,
-    /// What goes into the pack.
+    /// The pixels for the pack.
     pub packed: Image,
     pub mode: Mode,
     pub fingerprint: Fingerprint,
 }
 
-/// What became of a candidate.
+/// What happened to a candidate.
 pub type Outcome = Result<Decoded, Disposition>;
 
 /// What to read and how.
@@ -107,7 +107,7 @@ impl Pipeline<'_> {
         })
     }
 
-    /// Fails where the other end has left; who left has the reason.
+    /// Fails if the other end is gone, which has the reason.
     fn read_all(
         &self,
         jobs: SyncSender<Job>,
@@ -140,12 +140,12 @@ impl Pipeline<'_> {
             let taken = files.take(file_bytes)
                 && self.dispatch(contents, result, &jobs)
                 && order.send(pending).is_ok();
-            ensure!(taken, "nobody takes the images any more");
+            ensure!(taken, "the receiver of the images is gone");
             Ok(())
         })
     }
 
-    /// False where nobody takes it.
+    /// False if the receiver is gone.
     fn dispatch(&self, contents: Contents, result: SyncSender<Outcome>, jobs: &SyncSender<Job>) -> bool {
         match contents {
             Contents::Whole(bytes) => jobs.send(Job { bytes, result }).is_ok(),
@@ -171,7 +171,7 @@ impl Pipeline<'_> {
             let outcome = self
                 .decode(bytes, memory)
                 .map_err(|fault| Disposition::skipped(fault.code(), fault.to_string()));
-            // Nobody waits for it where the run has ended already.
+            // If the run has already ended, nobody waits for it.
             let _ = result.send(outcome);
         }
     }
@@ -181,7 +181,7 @@ impl Pipeline<'_> {
         let header = pixels::Header::read(&bytes, most)?;
         let (width, height) = header.dimensions();
         let needed = u64::from(width) * u64::from(height) * DECODING_BYTES_PER_PIXEL;
-        // This budget is never closed: who holds a part of it waits for nothing else and gives it back.
+        // This budget is never closed: whoever holds a part of it waits for nothing else and releases it.
         let _ = memory.take(needed);
         let decoded = header.decode().map(|(image, mode)| {
             let (width, height) = (image.width, image.height);

@@ -1,4 +1,4 @@
-//! The signs of life of a long run, and the ear for "leave now".
+//! Reports a long run's progress and notices stop requests.
 
 use std::{
     io,
@@ -11,10 +11,10 @@ use crate::{
     worker::process::child::{Reporter, StopFlag, Stopped},
 };
 
-/// Time between two signs of life; the server waits far longer for one.
+/// Time between two messages; the server waits far longer for one.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// Beaten from every loop that may take long, on any thread.
+/// Called from every loop that may take long, on any thread.
 pub struct Heartbeat<'a> {
     reporter: &'a Reporter,
     stop: &'a StopFlag,
@@ -30,7 +30,7 @@ impl<'a> Heartbeat<'a> {
         }
     }
 
-    /// Says that there is progress, at most once a second. Fails once the run should stop.
+    /// Reports progress, at most once a second. Fails once the run should stop.
     pub fn beat(&self) -> io::Result<()> {
         if self.stop.is_set() {
             return Err(io::Error::other(Stopped));
@@ -44,7 +44,7 @@ impl<'a> Heartbeat<'a> {
         Ok(())
     }
 
-    /// Announces work that cannot beat while it lasts, such as making a large file durable.
+    /// Announces work without heartbeats, such as syncing a large file.
     pub fn extend_deadline(&self, longest: Duration) {
         self.reporter.send(&WorkerMessage::Alive {
             deadline_seconds: Some(longest.as_secs()),

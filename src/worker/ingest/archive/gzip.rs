@@ -1,4 +1,4 @@
-//! Gzip as gzip(1) and Python read it: members one after another are one stream (RFC 1952, 2.2), and zeros after the last are padding.
+//! Gzip as gzip(1) and Python read it: consecutive members are one stream (RFC 1952, 2.2), and zeros after the last are padding.
 
 use std::io::{self, BufRead, Read};
 
@@ -31,7 +31,7 @@ impl<R: BufRead> Read for Members<'_, R> {
             if count > 0 {
                 return Ok(count);
             }
-            // Millions of empty members give nothing to read for a long time.
+            // Millions of empty members produce nothing for a long time.
             self.heartbeat.beat()?;
             let inner = self.member.take().map(GzDecoder::into_inner);
             self.member = inner.map(next_member).transpose()?.flatten();

@@ -1,7 +1,7 @@
 //! Pass one: every entry of the archive by name and kind, and what follows from the names alone.
 //!
-//! The layout can be told only once all paths are known, and a tar.gz cannot be gone back in; so names come first, pixels second
-//! (`pipeline`). Files whose name does not say "image" are asked by their first bytes.
+//! The layout can be determined only once all paths are known, and a tar.gz cannot be rewound; so names come first, pixels second
+//! (`pipeline`). Files whose name does not say "image" are identified by their first bytes.
 
 use std::{collections::HashMap, path::Path};
 
@@ -44,7 +44,7 @@ pub fn list(archive: &Path, limits: &IngestLimits, heartbeat: &Heartbeat<'_>) ->
     arrange(entries, &tables, limits)
 }
 
-/// `table` is given what may be a table, whole.
+/// `table` receives the whole content of possible tables.
 fn verdict(
     entry: &mut Entry<'_>,
     limits: &IngestLimits,
@@ -62,7 +62,7 @@ fn verdict(
     match entry.kind {
         Kind::Folder => return Ok(Verdict::Folder),
         _ if path::is_hidden(&parts) => {
-            let message = "a hidden file, or one that a system left behind";
+            let message = "a hidden file, or one that an operating system left behind";
             return Ok(Verdict::Disposition(Disposition::ignored("hidden", message)));
         }
         Kind::NotAFile => return skipped("not_a_file", "a link or a special file; pack the file itself"),
@@ -70,7 +70,7 @@ fn verdict(
         Kind::UnsupportedCompression => {
             return skipped(
                 "unsupported_compression",
-                "packed in a way that is not taken; pack it with deflate",
+                "packed with an unsupported method; pack it with deflate",
             );
         }
         Kind::Damaged => return skipped("damaged", DAMAGED),
@@ -86,7 +86,7 @@ fn verdict(
         true => match entry.contents()? {
             Contents::Whole(bytes) => bytes,
             Contents::TooLarge => {
-                return skipped("too_large", "the table is too large to be read; divide it");
+                return skipped("too_large", "the table is too large to be read; split it");
             }
             Contents::Damaged => return skipped("damaged", DAMAGED),
         },
@@ -105,7 +105,7 @@ fn verdict(
 
 pub const DAMAGED: &str = "damaged inside the archive; pack it again";
 
-/// Of several entries with one path the last counts, as it does when an archive is unpacked.
+/// Of several entries with the same path the last one counts, as when an archive is extracted.
 fn settle_replaced(entries: &mut [ListedEntry]) {
     let mut last: HashMap<String, usize> = HashMap::new();
     for index in 0..entries.len() {
@@ -113,7 +113,7 @@ fn settle_replaced(entries: &mut [ListedEntry]) {
             continue;
         }
         if let Some(earlier) = last.insert(parts_of(&entries[index].path).join("/"), index) {
-            let message = "the archive holds a later file of the same path, which is used instead";
+            let message = "the archive contains a later file with the same path, which is used instead";
             entries[earlier].verdict = Verdict::Disposition(Disposition::ignored("replaced", message));
         }
     }

@@ -1,4 +1,4 @@
-//! The tables of an archive while it is listed, within bounds.
+//! The tables of an archive while it is listed, within limits.
 
 use super::{
     entry::{ListedEntry, parts_of},
@@ -6,10 +6,10 @@ use super::{
 };
 use crate::limits::IngestLimits;
 
-/// Tables that were met, within bounds.
+/// Tables found so far, within limits.
 pub struct Tables {
     read: Vec<(usize, Table)>,
-    /// How many lines are still taken.
+    /// How many more lines are accepted.
     rows_left: usize,
 }
 

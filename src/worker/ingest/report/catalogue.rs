@@ -1,4 +1,4 @@
-//! What the dataset is, once every image has been seen: its classes, its manifest, its report.
+//! The dataset after every image has been seen: its classes, its manifest, its report.
 
 use super::stored::Stored;
 use super::{checks, warnings};
@@ -16,7 +16,7 @@ use crate::{
     },
 };
 
-/// Characters of a missing file's name that are shown.
+/// How many characters of a missing file's name are shown.
 const MAX_MISSING_SHOWN: usize = 512;
 
 /// A dataset that was read.
@@ -25,15 +25,15 @@ pub struct Catalogue {
     pub classes: Vec<Class>,
     pub splits: SplitCounts,
     pub content_sha256: String,
-    /// In the order of their paths; `id` is the place in it.
+    /// In the order of their paths; `id` is the index.
     pub images: Vec<ManifestImage>,
     /// In the order of the archive.
     pub report: Vec<ReportEntry>,
     pub summary: ReportSummary,
 }
 
-/// Puts together what was listed and what was stored. `stored` are the used images in the order of the archive, their `class` the
-/// listing's; classes without a usable image drop out here.
+/// Combines what was listed and what was stored. `stored` are the used images in the order of the archive, with the listing's `class`;
+/// classes without a usable image are removed here.
 pub fn catalogue(listing: Listing, mut stored: Vec<Stored>) -> Catalogue {
     let Listing {
         entries,
@@ -148,10 +148,10 @@ fn report(entries: &[ListedEntry], classes: &[String], codes: Vec<Vec<&'static s
         .collect()
 }
 
-/// A file that a table names and the archive does not hold. It is no entry, but whoever wrote the table meant it as one.
+/// A file that a table names but the archive lacks. It is not an entry, but whoever wrote the table meant it as one.
 fn missing_entry(missing: &Missing, entries: &[ListedEntry]) -> ReportEntry {
     let message = format!(
-        "line {} of `{}` names it, and the archive does not hold it under this path",
+        "line {} of `{}` names it, but the archive does not contain this path",
         missing.line, entries[missing.table].path
     );
     ReportEntry {

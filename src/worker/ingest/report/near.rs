@@ -1,19 +1,19 @@
-//! Images that image alike though their bytes differ: one photo saved twice, two frames of one second.
+//! Images that look alike though their bytes differ: one photo saved twice, two frames of one second.
 //!
-//! Each image is compared with those that share a quarter of its hash, and of these with its nearest neighbours by brightness only, so
-//! that the work grows with the number of images and not with its square, however alike they all are. In the worst case pairs are
-//! missed; none is made up: what is told is within the distances below.
+//! Each image is compared with those that share a quarter of its hash, and of these only with its nearest neighbours by brightness, so that
+//! the work grows with the number of images and not with its square, however alike they all are. In the worst case pairs are missed; none
+//! is invented: what is reported is within the distances below.
 
 use std::collections::HashSet;
 
 use crate::{domain::datasets::split::Split, worker::pixels::Fingerprint};
 
-/// Most bits of 64 in which the hashes of two images that image alike differ.
+/// Largest Hamming distance between the 64-bit hashes of two images that look alike.
 const MAX_DISTANCE_BITS: u32 = 8;
-/// Images that one is compared with, in each of the four orders.
+/// Images that each one is compared with, in each of the four orders.
 const NEIGHBOURS: usize = 48;
 
-/// What the check images at.
+/// The input of the check.
 #[derive(Clone, Copy, Debug)]
 pub struct HashedImage<'a> {
     pub fingerprint: &'a Fingerprint,
@@ -22,14 +22,14 @@ pub struct HashedImage<'a> {
     pub split: Split,
 }
 
-/// What is said of one image.
+/// The findings for one image.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Marks {
-    /// Another image images like it.
+    /// Another image looks like it.
     pub near_duplicate: bool,
-    /// One of them lies in another split.
+    /// One of them is in another split.
     pub near_leak: bool,
-    /// One of them lies in another class.
+    /// One of them is in another class.
     pub near_contradictory_label: bool,
 }
 
@@ -46,7 +46,7 @@ impl Marks {
     }
 }
 
-/// Marks for each image, in the order given. Of images with the same bytes the first stands for all: those are told of elsewhere.
+/// Marks for each image, in the given order. Of images with the same bytes the first stands for all: duplicates are reported elsewhere.
 pub fn marks(images: &[HashedImage<'_>]) -> Vec<Marks> {
     let mut seen = HashSet::new();
     let distinct: Vec<(usize, u32)> = images
@@ -101,7 +101,7 @@ mod tests {
         worker::pixels::{self, Image},
     };
 
-    /// Blocks of colours that no other number gives.
+    /// Blocks of colours that no other number produces.
     fn image(number: u64, side: u32) -> Image {
         let mut draws = Draws::at(number, Stream::SampleDataset, 0, 0);
         let rgb = (0..5 * 5 * 3).map(|_| draws.below(256) as u8).collect();
