@@ -1,11 +1,11 @@
-//! What an image looks like in a few bytes, so that one that was saved anew is known again: in another size, format or quality.
+//! A perceptual hash of an image, so that it is recognised after being saved again in another size, format or quality.
 
 use super::{ImageView, geometry};
 
 const COLUMNS: u32 = 9;
 const ROWS: u32 = 8;
 const BYTES: usize = (COLUMNS * ROWS * 3) as usize;
-/// Levels of brightness by which a neighbour has to be darker: what is flat is flat, whatever noise saving it made.
+/// How much darker a neighbour must be: flat areas count as flat despite the noise of compression.
 const MARGIN: i32 = 2;
 
 /// The image in 9 x 8 pixels.
@@ -31,12 +31,12 @@ impl Fingerprint {
         Self { hash, small }
     }
 
-    /// The sum of all values; two images that are alike have sums that are.
+    /// The sum of all values; images that look alike have similar sums.
     pub fn sum(&self) -> u32 {
         self.small.iter().map(|value| u32::from(*value)).sum()
     }
 
-    /// How far the values are apart, all together.
+    /// The total absolute difference of the values.
     pub fn distance(&self, other: &Self) -> u32 {
         let apart = self
             .small
@@ -46,9 +46,9 @@ impl Fingerprint {
         apart.sum()
     }
 
-    /// The distance within which another image is taken for this one: a twenty-fifth of its own contrast, between half a level and
-    /// [`Fingerprint::MAX_DISTANCE`] for each value. Photos that were saved anew at half the size or at quality 30 stay within it; two
-    /// handwritten ones do not, although both are thin strokes on black.
+    /// The distance within which another image counts as the same: one twenty-fifth of its own contrast, between half a level and
+    /// [`Fingerprint::MAX_DISTANCE`] per value. Photos saved again at half the size or at quality 30 are within it; two handwritten digits
+    /// are not, although both are thin strokes on black.
     pub fn tolerance(&self) -> u32 {
         let mean = self.sum() / BYTES as u32;
         let contrast: u32 = self
@@ -59,7 +59,7 @@ impl Fingerprint {
         (contrast / 25).clamp(BYTES as u32 / 2, Self::MAX_DISTANCE)
     }
 
-    /// The largest tolerance: two levels in the mean.
+    /// The largest tolerance: two levels on average.
     pub const MAX_DISTANCE: u32 = 2 * BYTES as u32;
 }
 

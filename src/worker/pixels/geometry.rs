@@ -1,4 +1,4 @@
-//! Resizing and cropping, pixel for pixel where torchvision puts them.
+//! Resizing and cropping, pixel for pixel as in torchvision.
 
 use fast_image_resize::{
     FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer,
@@ -7,11 +7,11 @@ use fast_image_resize::{
 
 use super::{Image, ImageView, byte_count};
 
-/// Longest side : shorter side that is kept of a strip. Beyond it only the middle is seen, which is more than any crop shows.
+/// Largest aspect ratio of a strip. Beyond it only the middle is kept, which is more than any crop shows.
 pub const MAX_ASPECT: u32 = 20;
 
-/// Brings the shorter side to `side` pixels with antialiased bilinear interpolation, up or down; the longer side becomes
-/// `side · longer / shorter`, rounded down (torchvision `Resize(int)`, Pillow's `BILINEAR`, at most 1 level away).
+/// Resizes the shorter side to `side` pixels with antialiased bilinear interpolation, up or down; the longer side becomes `side · longer /
+/// shorter`, rounded down (torchvision `Resize(int)`, Pillow's `BILINEAR`, at most 1 level different).
 pub fn resize_shortest<'a>(image: impl Into<ImageView<'a>>, side: u32) -> Image {
     let image = image.into();
     let shorter = u64::from(image.shorter());
@@ -19,8 +19,8 @@ pub fn resize_shortest<'a>(image: impl Into<ImageView<'a>>, side: u32) -> Image 
     resize(image, scaled(image.width), scaled(image.height))
 }
 
-/// Brings the image to this size, whatever its proportions, with antialiased bilinear interpolation (torchvision
-/// `Resize((height, width))`).
+/// Resizes the image to this size without keeping its aspect ratio, with antialiased bilinear interpolation (torchvision `Resize((height,
+/// width))`).
 pub fn resize<'a>(image: impl Into<ImageView<'a>>, width: u32, height: u32) -> Image {
     let image = image.into();
     if (width, height) == (image.width, image.height) {
@@ -44,8 +44,8 @@ pub fn resize<'a>(image: impl Into<ImageView<'a>>, width: u32, height: u32) -> I
     }
 }
 
-/// Brings the longer side to `side` pixels, the shorter in proportion, rounded down and at least 1, and fills up to a square with `fill`,
-/// half on each side; of an odd number of pixels the lower and right half gets one more.
+/// Resizes the longer side to `side` pixels, the shorter in proportion, rounded down and at least 1, and pads to a square with `fill`, half
+/// on each side; of an odd number of pixels the lower or right half gets one more.
 pub fn letterbox<'a>(image: impl Into<ImageView<'a>>, side: u32, fill: [u8; 3]) -> Image {
     let image = image.into();
     let longer = u64::from(image.width.max(image.height));
@@ -65,7 +65,7 @@ pub fn letterbox<'a>(image: impl Into<ImageView<'a>>, side: u32, fill: [u8; 3]) 
     }
 }
 
-/// Cuts `side × side` pixels out of the middle; where the image is smaller, black fills up (torchvision `CenterCrop`).
+/// Crops the central `side × side` pixels; smaller images are padded with black (torchvision `CenterCrop`).
 pub fn center_crop<'a>(image: impl Into<ImageView<'a>>, side: u32) -> Image {
     let image = image.into();
     cut(
@@ -77,8 +77,8 @@ pub fn center_crop<'a>(image: impl Into<ImageView<'a>>, side: u32) -> Image {
     )
 }
 
-/// Where a cut of `side` out of `length` begins; below 0 where it begins before the image does.
-/// Python rounds a half to the even neighbour, `int(round((length - side) / 2.0))`, and pads with `(side - length) // 2`.
+/// Where a centre crop of `side` out of `length` starts; below 0 if padding is needed. Python rounds a half to the even neighbour,
+/// `int(round((length - side) / 2.0))`, and pads with `(side - length) // 2`.
 fn centre(length: u32, side: u32) -> i64 {
     let spare = i64::from(length) - i64::from(side);
     if spare < 0 {
@@ -92,7 +92,7 @@ fn centre(length: u32, side: u32) -> i64 {
     }
 }
 
-/// Keeps the middle of a strip that is longer than [`MAX_ASPECT`] times its breadth.
+/// Keeps the middle of a strip longer than [`MAX_ASPECT`] times its width.
 pub fn trim_strip(image: Image) -> Image {
     let longest = image.view().shorter().saturating_mul(MAX_ASPECT);
     let (width, height) = (image.width.min(longest), image.height.min(longest));
@@ -103,7 +103,7 @@ pub fn trim_strip(image: Image) -> Image {
     cut(image.view(), i64::from(left), i64::from(top), width, height)
 }
 
-/// `width × height` pixels from (`left`, `top`) on; what lies outside of the image is black.
+/// `width × height` pixels starting at (`left`, `top`); areas outside the image are black.
 pub fn cut(image: ImageView<'_>, left: i64, top: i64, width: u32, height: u32) -> Image {
     let mut rgb = vec![0; byte_count(width, height) as usize];
     let inside = |start: i64, length: u32, size: u32| {

@@ -1,4 +1,4 @@
-//! Files of every kind that is taken, and what Pillow makes of them (`scripts/parity-formats`).
+//! Files of every supported kind, compared with Pillow's results (`scripts/parity-formats`).
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde::Deserialize;
@@ -19,11 +19,11 @@ struct Case {
     rgb: String,
 }
 
-/// Kinds so rare that they are refused, with words that say what to do.
+/// Kinds so rare that they are refused, with a message that says what to do.
 const REFUSED: &[&str] = &["TIFF, CCITT group 3", "TIFF, LAB", "TIFF, YCbCr"];
 
-/// How far a value may be from Pillow's. Of most kinds nothing is away; JPEG and lossy WebP leave the rounding of their transforms to
-/// the decoder, and 5 bits that become 8 may be rounded either way.
+/// Largest difference from Pillow's values. Most kinds match exactly; JPEG and lossy WebP leave the rounding of their transforms to the
+/// decoder, and 5 bits that become 8 may be rounded either way.
 fn allowed(name: &str) -> u8 {
     if name.contains("JPEG") {
         JPEG_ROUNDING

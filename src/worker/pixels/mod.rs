@@ -1,8 +1,8 @@
-//! The one definition of what is done to an image between its file and the network (`domain::preprocessing` carried out).
+//! The one implementation of the preprocessing of an image between its file and the network (`domain::models::preprocessing`).
 //!
-//! Ingest packs with it, training and evaluation read its packs, prediction prepares with it: a model that was trained on one set of
-//! pixels is asked with the same. No tensors here: the last step, `(x - mean) / std`, belongs to whoever makes the tensor, which
-//! does it on the device. Everything is a pure function of its input; nothing here may print, log or touch a file.
+//! Used by ingest for packing, by training and evaluation through ingest's packs, and by prediction: a model always sees the pixels that it
+//! was trained on. No tensors here: the last step, `(x - mean) / std`, is done on the device by whoever creates the tensor. Everything is a
+//! pure function of its input; nothing here may print, log or access a file.
 
 mod decode;
 mod fingerprint;
@@ -29,7 +29,7 @@ pub struct Image {
     pub rgb: Vec<u8>,
 }
 
-/// The same, borrowed: from a [`Image`], or straight out of a memory-mapped pack.
+/// The same, borrowed: from an [`Image`], or directly from a memory-mapped pack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ImageView<'a> {
     pub width: u32,
@@ -38,8 +38,7 @@ pub struct ImageView<'a> {
 }
 
 impl<'a> ImageView<'a> {
-    /// None where `rgb` is not exactly `height` rows of `width` pixels, or the image has none: a manifest that does not fit its
-    /// pack.
+    /// None if `rgb` is not exactly `height` rows of `width` pixels, or the image is empty: a manifest that does not match its pack.
     pub fn new(width: u32, height: u32, rgb: &'a [u8]) -> Option<Self> {
         let fits = width > 0 && height > 0 && rgb.len() as u64 == byte_count(width, height);
         fits.then_some(Self { width, height, rgb })
@@ -72,8 +71,8 @@ pub fn byte_count(width: u32, height: u32) -> u64 {
     u64::from(width) * u64::from(height) * 3
 }
 
-/// What ingest stores: the shorter side brought down to `side` where it is longer, the image as it is where it is not. Of a strip
-/// longer than [`geometry::MAX_ASPECT`] times its breadth the middle is kept, so that no file can blow up when it is scaled.
+/// The image that ingest stores: the shorter side resized to `side` if it is longer, otherwise the image as it is. Of a strip longer than
+/// [`geometry::MAX_ASPECT`] times its width only the middle is kept, so that no file can blow up when it is resized.
 pub fn pack(image: Image, side: u32) -> Image {
     let image = geometry::trim_strip(image);
     if image.view().shorter() > side {
@@ -89,8 +88,8 @@ pub fn prepare(bytes: &[u8], recipe: &Preprocessing, max_pixels: u64) -> Result<
     Ok(prepare_from_pack(&packed, recipe))
 }
 
-/// From packed pixels to the `crop × crop` pixels that the network sees. The very same bytes as [`prepare`] gives where the pack was
-/// made with `recipe.resize_to`; a pack of another side costs one more interpolation.
+/// From packed pixels to the `crop × crop` pixels that the network sees. Exactly the same bytes as from [`prepare`] if the pack was created
+/// with `recipe.resize_to`; a pack of another size costs one more interpolation.
 pub fn prepare_from_pack<'a>(packed: impl Into<ImageView<'a>>, recipe: &Preprocessing) -> Image {
     let packed = packed.into();
     match recipe.resize {
