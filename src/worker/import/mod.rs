@@ -162,7 +162,7 @@ fn check_card(card: &ModelCard, max_classes: usize) -> anyhow::Result<()> {
     let refuse = |message: String| Err(Refusal::new(format!("the bundle's model.json: {message}")).into());
     if card.classes.len() > max_classes {
         return refuse(format!(
-            "it has {} classes, but at most {max_classes} are allowed",
+            "it has {} classes, but the limit is {max_classes}",
             card.classes.len()
         ));
     }

@@ -380,7 +380,7 @@ fn files_that_lie_are_refused_and_messages_stay_short() {
             "a huge header",
         ),
         (with_header(overlapping, &[0; 3]), "overlapping"),
-        (with_header(absurd, &[]), "absurd shape"),
+        (with_header(absurd, &[]), "impossible shape"),
         (with_header(small, &[0; 4]), "wrong size"),
         (with_header("{", &[]), "no JSON"),
         (with_header("{}", &[]), "nothing"),

@@ -1,9 +1,9 @@
-//! The device's lanes: each takes what has gathered, carries it through its network, answers.
+//! The device's lanes: each takes the images that have gathered, runs the network on them, and replies.
 //!
-//! A GPU has one lane. A processor has several, because small batches side by side, each on one core, waste nothing on waiting for one
-//! another, as threads do that share a batch. The first lane has precedence and, while it is alone and nobody waits, all threads: a lone
-//! image is answered as fast as the host can. That it is always the same one matters: libgomp keeps a pool of threads for each lane
-//! that ever had several, and where the pools together have more than there are cores, none of them spins, which costs at every layer.
+//! A GPU has one lane. A CPU has several, because small batches in parallel, each on one core, waste no time waiting for one another, as
+//! threads that share a batch do. The first lane has priority and, while it is alone and nobody waits, all threads: a single image is
+//! answered as fast as the host can. That it is always the same one matters: libgomp keeps a pool of threads for each lane that ever had
+//! several, and if the pools together have more threads than there are cores, none of them spins, which costs time at every layer.
 
 use std::{
     sync::atomic::{AtomicUsize, Ordering},
@@ -32,34 +32,34 @@ use crate::{
     },
 };
 
-/// Gets the device ready, so that a child that says it can work does work.
+/// Prepares the device, so that a child that reports itself ready really is.
 pub(super) fn start(options: &Options) -> anyhow::Result<Place> {
     let place = Place::of(options)?;
-    // This thread shall not have a pool either.
+    // This thread should not have a pool either.
     tch::set_num_threads(1);
     let tested = fault::caught(|| self_test::run(place.device));
     tested
         .map_err(anyhow::Error::from)
         .and_then(|tested| tested.map_err(anyhow::Error::msg))
-        .with_context(|| format!("the device `{}` cannot be trusted", options.device))?;
+        .with_context(|| format!("the device `{}` failed its self-test", options.device))?;
     Ok(place)
 }
 
-/// What the lanes share.
+/// Shared by the lanes.
 pub(super) struct Lanes<'a> {
     pub place: &'a Place,
     pub models: &'a Models,
     pub images: &'a Queue<DecodedImage>,
     pub replies: &'a Replies,
-    /// Lanes that compute.
+    /// Lanes that are computing.
     pub busy: AtomicUsize,
 }
 
 impl Lanes<'_> {
-    /// Answers until no more images come or nobody listens.
+    /// Replies until no more images come or the reader is gone.
     ///
     /// # Errors
-    /// Where the device is lost: a CUDA error stays for the life of a process, so this one has to end.
+    /// If the device is lost: a CUDA error persists for the life of a process, so this one has to end.
     pub fn run(&self) -> anyhow::Result<()> {
         thread::scope(|scope| {
             let lane = |number: usize| {
@@ -73,9 +73,9 @@ impl Lanes<'_> {
                 self.images.close();
             }
             let mut outcome = Ok(());
-            for lane in lanes.context("a thread of arithmetic cannot be started")? {
+            for lane in lanes.context("cannot start a compute thread")? {
                 let ended = lane.join();
-                let ended = ended.unwrap_or_else(|_| bail!("a thread of arithmetic broke down"));
+                let ended = ended.unwrap_or_else(|_| bail!("a compute thread panicked"));
                 outcome = outcome.and(ended);
             }
             outcome
@@ -83,7 +83,7 @@ impl Lanes<'_> {
     }
 
     fn lane(&self, number: usize) -> anyhow::Result<()> {
-        // However this lane ends, the others must not go on without it.
+        // However this lane ends, the others must not continue without it.
         let _closing = Closing(self.images);
         tch::no_grad(|| {
             let most = |waiting| self.place.batch_size.now(waiting, self.place.lanes);
@@ -100,7 +100,7 @@ impl Lanes<'_> {
         })
     }
 
-    /// How many threads a lane takes now, while so many others compute. The first one's pool is the only one that ever grows large.
+    /// How many threads a lane uses now, while this many others compute. Only the first one's pool ever grows large.
     fn threads(&self, number: usize, others: usize) -> usize {
         let lanes = match number {
             0 => (others + 1 + usize::from(!self.images.is_empty())).min(self.place.lanes),
@@ -122,12 +122,12 @@ impl Lanes<'_> {
                 Ok(())
             }
             Err(Failure::Torch(TorchFault::OutOfMemory(_))) if batch.len() > 1 => {
-                // What did not fit together may fit in halves.
+                // What did not fit into memory together may fit in halves.
                 let (first, second) = batch.split_at(batch.len() / 2);
                 self.answer_all(first, threads)?;
                 self.answer_all(second, threads)
             }
-            // Nothing is said to those who wait: the end of this process tells the server that they may come back.
+            // No reply to those who wait: the end of this process tells the server that they may retry.
             Err(Failure::Torch(TorchFault::DeviceLost(message))) => bail!("the device is lost: {message}"),
             Err(failure) => {
                 let out_of_memory = matches!(failure, Failure::Torch(TorchFault::OutOfMemory(_)));
@@ -143,7 +143,7 @@ impl Lanes<'_> {
         }
     }
 
-    /// What the network says of each image. The batch is not empty, and all of it is for one model.
+    /// The network's output for each image. The batch is not empty, and all of it is for one model.
     fn compute(&self, batch: &[DecodedImage], threads: usize) -> Result<Vec<Computed>, Failure> {
         let alone = batch.len() == 1 && threads == self.place.threads;
         let first = &batch[0];
@@ -171,7 +171,7 @@ impl Drop for Closing<'_> {
     }
 }
 
-/// Why a batch has no answers.
+/// Why a batch has no results.
 enum Failure {
     Model(ModelFault),
     Torch(TorchFault),
@@ -188,7 +188,7 @@ impl From<Failure> for PredictOutcome {
     }
 }
 
-/// Panics where libtorch fails.
+/// Panics if libtorch fails.
 fn forward(network: &Folded, device: Device, batch: &[DecodedImage]) -> Vec<Computed> {
     let activations = network.activations(&input_of(batch, device));
     let features = network.features(&activations);
@@ -210,7 +210,7 @@ fn forward(network: &Folded, device: Device, batch: &[DecodedImage]) -> Vec<Comp
     computed
 }
 
-/// `[N, 3, crop, crop]`, as the network wants it.
+/// `[N, 3, crop, crop]`, the network's input.
 fn input_of(batch: &[DecodedImage], device: Device) -> Tensor {
     let recipe = &batch[0].card.preprocessing;
     let (count, side) = (batch.len() as i64, i64::from(recipe.crop));

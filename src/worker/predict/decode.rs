@@ -1,4 +1,4 @@
-//! The decoding threads: from the bytes of a request to the pixels that its model sees, or to a reply that says why not.
+//! The decoding threads: from the bytes of a request to the network's input, or to an error reply.
 
 use std::{
     panic::{self, AssertUnwindSafe},
@@ -14,7 +14,7 @@ use crate::{
     worker::{files::bundle, pixels},
 };
 
-/// Cards that are kept in memory.
+/// Number of cards kept in memory.
 const MAX_CARDS: u64 = 256;
 
 /// An image that is ready for its network.
@@ -30,22 +30,22 @@ pub(super) struct DecodedImage {
     pub decoded: Instant,
 }
 
-/// What a network is given of an image.
+/// A network's input for an image.
 pub(super) enum Pixels {
     /// `crop` rows of `crop` pixels, red, green, blue.
     Rgb(Vec<u8>),
-    /// `[3, crop, crop]`, as the network sees it.
+    /// `[3, crop, crop]`, preprocessed.
     Normalised(Vec<f32>),
 }
 
 impl DecodedImage {
-    /// Whether two images can go through a network together.
+    /// Whether two images can be in the same batch.
     pub fn goes_with(&self, other: &Self) -> bool {
         let same_kind = matches!(self.pixels, Pixels::Rgb(_)) == matches!(other.pixels, Pixels::Rgb(_));
         same_kind && self.model == other.model
     }
 
-    /// Its pixels, where it came as an image.
+    /// Its pixels, if it came as an image.
     pub fn rgb(&self) -> Option<&[u8]> {
         match &self.pixels {
             Pixels::Rgb(rgb) => Some(rgb),
@@ -54,7 +54,7 @@ impl DecodedImage {
     }
 }
 
-/// Shared by the decoding threads; when the last lets go of it, no more images come.
+/// Shared by the decoding threads; when the last one drops it, no more images come.
 pub(super) struct Decoder {
     requests: Arc<Queue<Request>>,
     images: Arc<Queue<DecodedImage>>,
@@ -80,7 +80,7 @@ impl Decoder {
     pub fn run(&self) {
         while let Some(request) = self.requests.take() {
             let id = request.header.id;
-            // The decoders of files guard themselves; this is for all else, so that no request is left without a reply.
+            // Image decoders guard against bad input; this is for everything else, so that no request is left without a reply.
             let image = panic::catch_unwind(AssertUnwindSafe(|| self.prepare(request)));
             match image {
                 Ok(Ok(image)) => self.images.push(image),
@@ -141,7 +141,7 @@ fn decoded(body: &[u8], card: &ModelCard, max_pixels: u64) -> Result<Vec<u8>, Pr
     })
 }
 
-/// Numbers that are not finite would come back as an answer that is none, and the model would seem to be at fault.
+/// Numbers that are not finite would produce an invalid output, and the model would seem to be at fault.
 fn tensor(body: &[u8], card: &ModelCard) -> Result<Vec<f32>, PredictOutcome> {
     let side = card.preprocessing.crop as usize;
     let words = body.chunks_exact(4);
@@ -150,11 +150,11 @@ fn tensor(body: &[u8], card: &ModelCard) -> Result<Vec<f32>, PredictOutcome> {
         .map(|word| f32::from_le_bytes([word[0], word[1], word[2], word[3]]))
         .collect();
     if !whole {
-        let message = format!("the tensor is not of the shape [3, {side}, {side}] of 32-bit floats");
+        let message = format!("the tensor does not have the shape [3, {side}, {side}] of 32-bit floats");
         return Err(PredictOutcome::InvalidImage { message });
     }
     if values.iter().any(|value| !value.is_finite()) {
-        let message = "the tensor holds numbers that are not finite".to_owned();
+        let message = "the tensor contains numbers that are not finite".to_owned();
         return Err(PredictOutcome::InvalidImage { message });
     }
     Ok(values)

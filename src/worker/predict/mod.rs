@@ -1,11 +1,11 @@
-//! The long-lived child that answers predictions: frames in on stdin, frames out on stdout, networks held in between.
+//! The long-lived child that answers predictions: frames in on stdin, frames out on stdout, networks loaded in between.
 //!
 //! ```text
 //! stdin -> reader -> [requests] -> decoders -> [images] -> the device's lanes -> stdout
 //! ```
-//! Both queues are bounded, so a server that asks faster than this host computes is held back by the pipe itself. While the device
-//! computes, images gather; the next batch is whatever has gathered, up to a limit. No timer: an idle device takes a lone image at
-//! once. Nothing here may let one request hurt another: every request that was read gets exactly one reply.
+//! Both queues are bounded, so a server that sends requests faster than this host computes is held back by the pipe itself. While the
+//! device computes, images gather; the next batch is whatever has gathered, up to a limit. No timer: an idle device takes a single image at
+//! once. Nothing here may let one request affect another: every request that was read gets exactly one reply.
 
 mod answer;
 mod batch_size;
@@ -35,16 +35,16 @@ use self::{compute::Lanes, decode::Decoder, models::Models, pipe::Replies, queue
 
 pub use self::request::Options;
 use self::request::Request;
-// Batch predictions answer as this child does.
+// Batch predictions compute as this child does.
 pub(in crate::worker) use self::{
     answer::likeliest,
     models::{folded, packed},
 };
 
-/// Answers until `input` ends and everything read from it is answered, or until nobody reads `output`.
+/// Replies until `input` ends and everything read from it is answered, or until nobody reads `output`.
 ///
 /// # Errors
-/// Where the device cannot be used, or is lost on the way, or the other side does not speak the protocol.
+/// If the device cannot be used or is lost, or the other side violates the protocol.
 pub fn run(
     options: &Options,
     input: impl Read + Send + 'static,
@@ -64,9 +64,9 @@ pub fn run(
         thread::Builder::new()
             .name(format!("decode-{number}"))
             .spawn(move || decoder.run())
-            .context("a decoding thread cannot be started")?;
+            .context("cannot start a decoding thread")?;
     }
-    // The images' queue ends once the last decoder lets go of it.
+    // The images' queue ends when the last decoder is dropped.
     drop(decoder);
     let models = Models::new(
         place.device,
@@ -82,7 +82,7 @@ pub fn run(
         busy: AtomicUsize::new(0),
     };
     let outcome = lanes.run();
-    // Where nobody listens any more, the other threads have nothing to wait for.
+    // If nobody reads the output any more, the other threads have nothing to wait for.
     requests.close();
     images.close();
     outcome?;
@@ -92,7 +92,7 @@ pub fn run(
     }
 }
 
-/// What the reader could not understand, if anything; to be looked at when all queues have ended.
+/// The request that the reader could not parse, if any; to be checked when all queues have ended.
 type Broken = Arc<Mutex<Option<anyhow::Error>>>;
 
 fn read_on_a_thread(input: impl Read + Send + 'static, requests: Arc<Queue<Request>>) -> Broken {

@@ -1,7 +1,7 @@
-//! What a child proves before it answers anybody: that the device computes the logits of a known network for a known image.
+//! The self-test before the first reply: the device must compute the known logits of a known network for a known image.
 //!
-//! A card that was reset under us, a library that does not fit it, a processor without the instructions that it claims: whatever is
-//! wrong, it shows here and not in an answer.
+//! A GPU that was reset, a library that does not match it, a CPU without the instructions that it claims: whatever is wrong shows here and
+//! not in a reply.
 
 use tch::Device;
 
@@ -10,7 +10,7 @@ use crate::{domain::architecture::Architecture, worker::nets::Network};
 
 const SEED: u64 = 7;
 const SIDE: i64 = 32;
-/// Logits of the ResNet-20 with weights drawn from [`SEED`], for [`golden_image`] of [`SIDE`] pixels, as PyTorch computes them.
+/// Logits of the ResNet-20 with weights drawn from [`SEED`], for [`golden_image`] of [`SIDE`] pixels, as computed by PyTorch.
 const EXPECTED: [f64; 4] = [1.139109, 0.524120, -10.959131, -6.423995];
 
 /// # Errors
@@ -20,12 +20,12 @@ pub(super) fn run(device: Device) -> Result<(), String> {
     let folded = packed(&folded(&network, device, SIDE)?, &network, 1, SIDE)?;
     let logits = folded.logits(&golden_image(1, SIDE)).to_device(Device::Cpu);
     let found = [0, 1, 2, 3].map(|class| logits.double_value(&[0, class]));
-    // Numbers of 16 bits have three digits, those of 32 bits seven, of which a few are lost on the way.
+    // 16-bit numbers have three digits, 32-bit numbers seven, of which a few are lost on the way.
     let allowed = if device.is_cuda() { 0.5 } else { 1e-3 };
     let close = |(found, expected): (&f64, &f64)| (found - expected).abs() <= allowed;
     if !found.iter().zip(&EXPECTED).all(close) {
         return Err(format!(
-            "it computes {found:?} for a known image, and should {EXPECTED:?}"
+            "it computes {found:?} for a known image instead of {EXPECTED:?}"
         ));
     }
     Ok(())
