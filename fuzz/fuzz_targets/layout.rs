@@ -1,4 +1,4 @@
-//! Any text as the paths of an archive, one a line, a picture in each: every one of them is used or accounted for, in a class of its own
+//! Any text as the paths of an archive, one a line, an image in each: every one of them is used or accounted for, in a class of its own
 //! path.
 
 #![no_main]

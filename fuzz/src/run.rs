@@ -33,7 +33,7 @@ pub fn let_panics_be_caught() {
     panic::set_hook(Box::new(|panic| eprintln!("{panic}")));
 }
 
-/// A zip of one picture for each line of `names`, of the first hundred.
+/// A zip of one image for each line of `names`, of the first hundred.
 pub fn archive_of(names: &str) -> Vec<u8> {
     let mut archive = ZipWriter::new(Cursor::new(Vec::new()));
     let stored = SimpleFileOptions::default().compression_method(CompressionMethod::Stored);

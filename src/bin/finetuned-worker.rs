@@ -1,7 +1,7 @@
-//! `finetuned-worker`: everything that touches an archive, an image or a tensor, as a child of the server.
+//! `finetuned-worker`: everything that handles archives, images or tensors, as a child of the server.
 //!
-//! People rarely start it by hand. Its stdout speaks the protocol and nothing else; what people should read goes to stderr.
-//! The end of stdin means "save what you have and leave"; the end of whoever started it, "leave now".
+//! Rarely started by hand. Its stdout carries only the protocol; messages for people go to stderr. The end of stdin means "save your state
+//! and exit"; the end of the parent process, "exit now".
 
 use std::{
     io::{self, Write},
@@ -14,7 +14,7 @@ use std::{
 mod worker;
 
 use clap::{Parser, Subcommand};
-// All that the worker knows of the library: its modules say `crate::domain` and so on, and there is nothing else to be reached.
+// The modules that the worker shares with the library, so that `crate::domain` and so on work; nothing else is accessible.
 use finetuned::{domain, files, limits, protocol};
 
 use self::worker::{
@@ -40,12 +40,12 @@ struct Arguments {
 enum Task {
     /// Print the devices of this host as JSON
     Devices,
-    /// Do what the run file of a directory asks for, and leave what comes of it there
+    /// Do the task in the run file of a directory, and write the result there
     Run {
         #[arg(long)]
         run_dir: PathBuf,
     },
-    /// Draw a small dataset to try things with
+    /// Draw a small dataset for trying things out
     SampleDataset {
         /// The zip file to write
         out: PathBuf,
@@ -57,13 +57,13 @@ enum Task {
         /// `cpu` or `cuda:N`
         #[arg(long, default_value = "cpu")]
         device: String,
-        /// Threads of arithmetic, and as many that decode; 0 means all cores
+        /// Threads for arithmetic, and as many for decoding; 0 means all cores
         #[arg(long, default_value_t = 0)]
         threads: u32,
-        /// Most pictures that go through a network at once; by default 4 on the CPU, 8 where many wait, and 32 on a card
+        /// Largest number of images in a forward pass; by default 4 on a CPU, 8 when many are waiting, and 32 on a GPU
         #[arg(long)]
         max_batch: Option<usize>,
-        /// Memory that loaded models may hold together; by default a share of the device's
+        /// Memory for loaded models; by default a fraction of the device's
         #[arg(long)]
         model_bytes: Option<u64>,
     },
@@ -76,7 +76,7 @@ fn main() -> ExitCode {
         .with_ansi(false)
         .with_target(false)
         .init();
-    // libtorch's panics quote dozens of lines of C++; one line says it.
+    // libtorch's panics quote dozens of lines of C++; one line is enough.
     panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
         eprintln!(
@@ -126,7 +126,7 @@ fn leave(run_dir: &Path) -> ! {
 fn draw(out: &Path, seed: u64) -> anyhow::Result<()> {
     let drawn = sample::write_sample_dataset(out, seed)?;
     println!(
-        "{}: {} pictures of {}, {} bytes",
+        "{}: {} images of {}, {} bytes",
         out.display(),
         drawn.images,
         drawn.classes.join(", "),

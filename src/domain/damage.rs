@@ -1,7 +1,7 @@
-//! Bytes on the server's disk that are no longer those that were stored: a failing disk or memory, or somebody's hand. Both programs hold
-//! what they read to what is known of it, and say the same where it does not hold.
+//! Bytes on the server's disk that are no longer what was stored: a failing disk or memory, or somebody's edit. Both programs verify what
+//! they read and report damage in the same words.
 
-/// Something that was stored is damaged. It is no use to try again; what reads it must not go on as if nothing were the matter.
+/// Stored data is damaged. Retrying is useless, and whatever reads it must not continue.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{what} is damaged on the server's disk: it is not what was stored. {ADVICE}; `finetuned fsck --deep` on the server lists everything \
@@ -12,11 +12,11 @@ pub struct Damaged {
     what: String,
 }
 
-/// Whatever comes to the server with the very same bytes takes the damaged file's place.
-const ADVICE: &str = "Put it back from a backup, or bring the same once more";
+/// Uploading the very same bytes replaces the damaged file.
+const ADVICE: &str = "Restore it from a backup, or upload the same file again";
 
 impl Damaged {
-    /// The word for programs: of a problem's `type`, with an underscore of a failed job's and a failed dataset's error.
+    /// The code for programs: used in a problem's `type`, and with an underscore in the error of a failed job or dataset.
     pub const SLUG: &str = "data-damaged";
     pub const CODE: &str = "data_damaged";
 
@@ -24,7 +24,7 @@ impl Damaged {
         Self { what: what.into() }
     }
 
-    /// The file of an image, as it came in an archive.
+    /// The file of an image as it came in an archive.
     pub fn image(id: u32, path: &str) -> Self {
         Self::new(format!("the file of image {id} (`{path}`)"))
     }

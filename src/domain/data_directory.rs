@@ -1,27 +1,27 @@
-//! Which database belongs to which data directory: the rules alone, without a file or a row.
+//! Which database belongs to which data directory: only the rules, without any file or row.
 //!
 //! The database holds an [`Identity`], the file beside it a [`Beside`]. The database is written first. So the file is of the same
-//! generation or, after a crash between the two, one behind; a database out of a backup is the one that is behind, and is noticed.
+//! generation or, after a crash between the two writes, one behind; a database restored from a backup is itself behind, and is detected.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-/// What a database says of itself.
+/// The identity stored in the database.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Identity {
-    /// Of the data directory, drawn once.
+    /// Of the data directory, drawn at random once.
     pub id: String,
     /// From 1.
     pub generation: u64,
-    /// Drawn with each generation.
+    /// Drawn at random for each generation.
     pub mark: String,
-    /// Of the generation before.
+    /// Of the previous generation.
     pub mark_before: Option<String>,
 }
 
-/// What the file beside the database says.
+/// The identity stored in the file beside the database.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Beside {
     pub id: String,
@@ -29,48 +29,48 @@ pub struct Beside {
     pub mark: String,
 }
 
-/// The file beside the database, as it was found.
+/// The state of the file beside the database.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FoundFile {
     Absent,
-    /// It is there and cannot be read.
+    /// It exists but cannot be read.
     Damaged,
     Whole(Beside),
 }
 
-/// The database, as it was found.
+/// The state of the database.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FoundDatabase {
     Missing,
-    /// A file without anything in it.
+    /// An empty file.
     Empty,
-    /// Something else than a database of this program.
+    /// Something other than a database of this program.
     Foreign,
     Ours {
-        /// The newest migration that it went through.
+        /// The newest migration that was applied.
         migration: i64,
-        /// None before it has one: it is new, or of a version that did not know of this.
+        /// None before it has an identity: it is new, or from a version that did not know identities.
         identity: Option<Identity>,
     },
 }
 
-/// How a database and a directory stand to each other.
+/// How a database and a directory relate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
     /// Nothing is there yet.
     New,
-    /// Neither side says anything: what the rows name has to show whether they belong together.
+    /// Neither side has an identity: only the rows' references can show whether they belong together.
     Unmarked,
     Fits,
 }
 
-/// Why a database does not belong to the files that it lies beside.
+/// Why a database does not belong to the files beside it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Misfit {
     Missing,
     Empty,
     Foreign,
-    /// It says nothing of a directory that knows itself.
+    /// The database has no identity although the directory has one.
     Unmarked,
     OtherDirectory,
     Older {
@@ -81,12 +81,12 @@ pub enum Misfit {
         database: u64,
         directory: u64,
     },
-    /// A copy went its own way.
+    /// A copy that has diverged.
     Diverged,
-    /// The directory does not say that it is the one which the database means.
+    /// The directory does not confirm that it is the one that the database means.
     NoFile,
     DamagedFile,
-    /// So many of the blobs are named by no row, and nobody let them go.
+    /// This many of the blobs are referenced by no row, and nothing released them.
     Strays {
         strays: usize,
         blobs: usize,
@@ -94,7 +94,7 @@ pub enum Misfit {
 }
 
 impl Identity {
-    /// Of a directory that has none.
+    /// For a directory that has none.
     pub fn first() -> Self {
         Self {
             id: draw(),
@@ -127,7 +127,7 @@ fn draw() -> String {
     Uuid::now_v7().simple().to_string()
 }
 
-/// Compares. `is_used` says that files lie there which rows would name.
+/// Compares the two. `is_used` says that there are files that rows would reference.
 pub fn judge(database: &FoundDatabase, file: &FoundFile, is_used: bool) -> Result<Standing, Misfit> {
     let identity = match database {
         FoundDatabase::Missing | FoundDatabase::Empty if *file == FoundFile::Absent && !is_used => {
@@ -141,7 +141,7 @@ pub fn judge(database: &FoundDatabase, file: &FoundFile, is_used: bool) -> Resul
     match (identity, file) {
         (_, FoundFile::Damaged) => Err(Misfit::DamagedFile),
         (None, FoundFile::Absent) => Ok(Standing::Unmarked),
-        // The first of all is written into the database before there is a file.
+        // The first identity is written into the database before there is a file.
         (Some(identity), FoundFile::Absent) if identity.generation == 1 => Ok(Standing::Unmarked),
         (Some(_), FoundFile::Absent) => Err(Misfit::NoFile),
         (None, FoundFile::Whole(_)) => Err(Misfit::Unmarked),
@@ -175,9 +175,9 @@ impl fmt::Display for Misfit {
             Self::Foreign => write!(out, "finetuned.db is not a database of finetuned"),
             Self::Unmarked => write!(
                 out,
-                "finetuned.db knows nothing of this directory: it is new, or out of a backup from before the directory had an identity"
+                "finetuned.db knows nothing of this directory: it is new, or from a backup made before the directory had an identity"
             ),
-            Self::OtherDirectory => write!(out, "finetuned.db is that of another data directory"),
+            Self::OtherDirectory => write!(out, "finetuned.db belongs to another data directory"),
             Self::Older { database, directory } => write!(
                 out,
                 "finetuned.db is older than the files beside it, as one out of a backup is (it is of generation {database}, the \
@@ -189,7 +189,7 @@ impl fmt::Display for Misfit {
             ),
             Self::Diverged => write!(
                 out,
-                "finetuned.db is that of a copy of this directory which has gone its own way since"
+                "finetuned.db belongs to a copy of this directory that has diverged since"
             ),
             Self::NoFile => write!(
                 out,
@@ -218,7 +218,7 @@ mod tests {
         }
     }
 
-    /// The two sides, and every write of theirs one after another: after each there may be a crash.
+    /// Both sides, and each of their writes in order: there may be a crash after each.
     #[test]
     fn no_crash_between_the_two_writes_makes_a_healthy_directory_refuse() {
         let (mut database, mut file) = (FoundDatabase::Missing, FoundFile::Absent);

@@ -1,7 +1,7 @@
 //! Identifiers: one distinct type per kind of object, each a prefix and a UUIDv7 as 32 hexadecimal digits.
 //!
-//! UUIDv7 begins with the time, so an id sorts by creation and doubles as a list cursor. Used by every layer; parses what
-//! callers send, so that no other code ever builds a path or a query from a raw string.
+//! UUIDv7 begins with the time, so an id sorts by creation and doubles as a list cursor. Used in every layer; parses what callers send, so
+//! that no other code ever builds a path or a query from a raw string.
 
 use std::{fmt, str::FromStr};
 
@@ -15,10 +15,10 @@ macro_rules! id_type {
         pub struct $name(Uuid);
 
         impl $name {
-            /// What every id of this kind begins with.
+            /// The prefix of every id of this kind.
             pub const PREFIX: &'static str = $prefix;
 
-            /// A new id, later in order than every id made before it in this process.
+            /// A new id, greater than every id created before it in this process.
             #[allow(clippy::new_without_default)]
             pub fn new() -> Self {
                 Self(Uuid::now_v7())
@@ -79,18 +79,18 @@ id_type!(
     ModelId, "mdl_"
 );
 id_type!(
-    /// An upload that comes in several requests: `upl_` and 32 hexadecimal digits.
+    /// An upload in several requests: `upl_` and 32 hexadecimal digits.
     UploadId, "upl_"
 );
 
-/// A text that is not an id of the wanted kind.
+/// A text that is not an id of the expected kind.
 #[derive(Debug, thiserror::Error)]
 #[error("not an id of the form {prefix}<32 hexadecimal digits>")]
 pub struct InvalidId {
     prefix: &'static str,
 }
 
-/// Whether a text begins as an id of any kind does. Names may not, so that an id can never be taken for a name.
+/// Whether a text begins like an id of any kind. Names may not, so that an id can never be mistaken for a name.
 pub fn looks_like_id(text: &str) -> bool {
     [
         DatasetId::PREFIX,

@@ -1,4 +1,4 @@
-//! What the product is about, as plain data and rules: datasets, job specs, job states, events, models.
+//! The domain as plain data and rules: datasets, job specs, job states, events, models.
 //!
 //! Nothing here reads a file, a clock (except [`time::Timestamp::now`]) or a socket, and nothing is async.
 

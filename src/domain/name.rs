@@ -1,6 +1,6 @@
 //! Names that people give to datasets and models.
 //!
-//! A name stands in URLs, file names of downloads and shells, so it is kept to characters that need no escaping in any of them.
+//! A name appears in URLs, file names of downloads and shells, so it is limited to characters that need no escaping in any of them.
 
 use std::fmt;
 
@@ -15,7 +15,7 @@ pub struct Name(String);
 
 crate::text_schema!(Name, "^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$", "flowers");
 
-/// Why a text is no name.
+/// Why a text is not a valid name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidName {
     #[error("a name has 1 to 128 letters, digits, `.`, `_` or `-` and begins with a letter or a digit")]
@@ -48,7 +48,7 @@ impl Name {
         Ok(Self(text.to_owned()))
     }
 
-    /// A name made from any text: what is not allowed becomes `-`.
+    /// A name derived from any text: characters that are not allowed become `-`.
     pub fn from_any(text: &str, fallback: &str) -> Self {
         let kept: String = text
             .chars()

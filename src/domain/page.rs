@@ -1,9 +1,9 @@
-//! Pages of a list: how many, after which one, in which order.
+//! Pages of a list: size, position and order.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// Which way a list runs; ids sort by creation.
+/// The order of a list; ids sort by creation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Order {
@@ -14,12 +14,12 @@ pub enum Order {
     Asc,
 }
 
-/// One page of a list that is asked for.
+/// The requested page of a list.
 #[derive(Clone, Debug)]
 pub struct PageRequest {
     /// 1 to 100.
     pub limit: u32,
-    /// Id of the last object of the page before.
+    /// Id of the last object of the previous page.
     pub after: Option<String>,
     pub order: Order,
 }
@@ -36,12 +36,12 @@ pub struct Page<T: ToSchema> {
     #[schema(example = "list")]
     pub object: &'static str,
     pub data: Vec<T>,
-    /// Whether there is more after the last one.
+    /// Whether there are more after the last one.
     pub has_more: bool,
 }
 
 impl<T: ToSchema> Page<T> {
-    /// Makes a page from up to `limit + 1` rows: the one too many only tells that there is more.
+    /// Makes a page from up to `limit + 1` rows: the extra one only shows that there are more.
     pub fn from_rows(mut rows: Vec<T>, limit: u32) -> Self {
         let has_more = rows.len() > limit as usize;
         rows.truncate(limit as usize);

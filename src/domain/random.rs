@@ -1,10 +1,10 @@
-//! Randomness as a pure function: what is drawn depends on (seed, stream, epoch, index) and on nothing that ran before.
+//! Randomness as a pure function: a draw depends on (seed, stream, epoch, index) and on nothing that ran before.
 //!
-//! That is what lets a resumed run see the same shuffle and the same flips as one that was never interrupted. The generator is
-//! SplitMix64 (Steele, Lea, Flood 2014, "Fast splittable pseudorandom number generators"); its outputs are part of our promise, so
-//! it is our own and may not change.
+//! That is what lets a resumed run see the same shuffle and the same flips as an uninterrupted one. The generator is SplitMix64 (Steele,
+//! Lea, Flood 2014, "Fast splittable pseudorandom number generators"); its outputs are part of our guarantees, so the implementation is our
+//! own and must not change.
 
-/// What a draw is for, so that two uses of one seed never share numbers.
+/// The purpose of a draw, so that two uses of one seed never share numbers.
 #[derive(Clone, Copy, Debug)]
 pub enum Stream {
     Split = 1,
@@ -14,11 +14,11 @@ pub enum Stream {
     SampleDataset = 5,
     Dropout = 8,
     BalancedSampler = 9,
-    /// Which images of a batch are mixed, and in what shares.
+    /// Which images of a batch are mixed, and in what proportions.
     Mix = 20,
 }
 
-/// A sequence of draws that begins at one point of (seed, stream, epoch, index).
+/// A sequence of draws that starts at one point of (seed, stream, epoch, index).
 #[derive(Clone, Debug)]
 pub struct Draws {
     state: u64,
@@ -35,7 +35,7 @@ impl Draws {
         Self { state }
     }
 
-    /// A sequence of its own, so that what one use takes of it changes nothing for the next (the paper's `split`).
+    /// An independent sequence, so that what one use draws from it changes nothing for the next (the paper's `split`).
     pub fn fork(&mut self) -> Self {
         Self {
             state: mix(self.next_u64()),

@@ -1,4 +1,4 @@
-//! OpenAPI schemas of types whose JSON form is a text with rules of its own.
+//! OpenAPI schemas of types whose JSON form is a string with its own rules.
 
 use utoipa::openapi::{
     ObjectBuilder, RefOr,
@@ -14,7 +14,7 @@ pub fn text(pattern: &str, example: &str) -> RefOr<Schema> {
         .into()
 }
 
-/// Gives a type the schema of a text: its pattern and an example.
+/// Gives a type the schema of a string: its pattern and an example.
 #[macro_export]
 macro_rules! text_schema {
     ($type:ty, $pattern:expr, $example:expr) => {

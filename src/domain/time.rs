@@ -22,7 +22,7 @@ impl Timestamp {
         }
     }
 
-    /// As HTTP's headers have it (RFC 9110): `Mon, 24 Nov 2025 16:00:00 GMT`
+    /// As in HTTP headers (RFC 9110): `Mon, 24 Nov 2025 16:00:00 GMT`
     pub fn to_http_date(self) -> String {
         let printer = jiff::fmt::rfc2822::DateTimePrinter::new();
         let time = jiff::Timestamp::from_millisecond(self.0).unwrap_or_default();

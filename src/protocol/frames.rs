@@ -1,7 +1,7 @@
 //! Requests and replies of the predict child: length-prefixed frames over its stdin and stdout.
 //!
 //! A frame is the header's length and the body's length, each as four bytes, little-endian, then the header as JSON, then the
-//! body as it is. Replies come in any order; `id` tells which request they belong to. The end of stdin means "leave".
+//! body unchanged. Replies come in any order; `id` matches them to requests. The end of stdin means "exit".
 
 use std::path::PathBuf;
 
@@ -16,7 +16,7 @@ pub const MAX_BODY: u32 = 256 << 20;
 /// Bytes before the header.
 pub const PREFIX: usize = 8;
 
-/// Lengths of a frame's header and body as they go before it.
+/// The lengths of a frame's header and body, which precede it.
 pub fn prefix(header: u32, body: u32) -> [u8; PREFIX] {
     let mut bytes = [0; PREFIX];
     bytes[..4].copy_from_slice(&header.to_le_bytes());
@@ -24,7 +24,7 @@ pub fn prefix(header: u32, body: u32) -> [u8; PREFIX] {
     bytes
 }
 
-/// Reads [`prefix`] back; none where a length is over its limit, which means that the two sides have lost each other.
+/// Reads [`prefix`] back; none where a length exceeds its limit, which means that the stream is out of sync.
 pub fn lengths(prefix: [u8; PREFIX]) -> Option<(usize, usize)> {
     let [a, b, c, d, e, f, g, h] = prefix;
     let header = u32::from_le_bytes([a, b, c, d]);
@@ -32,7 +32,7 @@ pub fn lengths(prefix: [u8; PREFIX]) -> Option<(usize, usize)> {
     (header <= MAX_HEADER && body <= MAX_BODY).then_some((header as usize, body as usize))
 }
 
-/// Header of a request; the body is one picture.
+/// Header of a request; the body is one image.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PredictRequest {
     pub id: u64,
@@ -44,25 +44,25 @@ pub struct PredictRequest {
     pub max_pixels: u64,
 }
 
-/// What is wanted of the picture.
+/// What to compute for the image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "task", rename_all = "snake_case")]
 pub enum PredictTask {
     /// Its likeliest classes, at most `top_k` (from 1).
     Classify { top_k: u32 },
-    /// Its feature vector, what the network's head sees; of length 1 where `normalize` says so.
+    /// Its feature vector, the input of the network's head; scaled to length 1 if `normalize` is set.
     Embed { normalize: bool },
-    /// Where a class is seen in it; none: the likeliest class.
+    /// Where the network sees a class in it; none: the likeliest class.
     Explain { class: Option<u32> },
 }
 
-/// What the body of a request is.
+/// The format of a request's body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PredictInput {
     /// An image file.
     Image,
-    /// What the network sees, preprocessed by the caller: `[3, crop, crop]`, 32-bit floats, little-endian, normalised.
+    /// The network's input, preprocessed by the caller: `[3, crop, crop]`, 32-bit floats, little-endian, normalised.
     Tensor,
 }
 
@@ -75,7 +75,7 @@ pub struct ModelFiles {
     pub card_sha256: String,
 }
 
-/// Header of a reply; what its body is, [`PredictOutcome`] says.
+/// Header of a reply; [`PredictOutcome`] says what its body is.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PredictReply {
     pub id: u64,
@@ -83,7 +83,7 @@ pub struct PredictReply {
     pub outcome: PredictOutcome,
 }
 
-/// What came of a request.
+/// The outcome of a request.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "outcome", rename_all = "snake_case")]
 pub enum PredictOutcome {
@@ -94,22 +94,22 @@ pub enum PredictOutcome {
     },
     /// The body is the feature vector: 32-bit floats, little-endian.
     Embedded { timing: PredictionTiming },
-    /// The body is a PNG: what the network sees of the picture, and over it how much each place speaks for the class.
+    /// The body is a PNG: the image as the network sees it, overlaid with the evidence for the class at each position.
     Explained {
         class: ClassProbability,
         timing: PredictionTiming,
     },
-    /// The body is not an image of a kind that is taken (415).
+    /// The body is not an image of a supported format (415).
     UnsupportedImage { message: String },
-    /// It is one, and it cannot be read or is too large (422).
+    /// It is one, but it cannot be read or is too large (422).
     InvalidImage { message: String },
     /// The model cannot be used; the message is for the operator.
     ModelUnusable { message: String },
-    /// Its files are not those that were stored; the message is for the operator.
+    /// Its files are damaged; the message is for the operator.
     ModelDamaged { message: String },
 }
 
-/// The first frame that a child sends, once it can work.
+/// The first frame of a child, sent once it is ready.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Ready {
     pub device: String,

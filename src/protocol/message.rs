@@ -1,4 +1,4 @@
-//! What a child tells while it works.
+//! What a child reports while it works.
 
 use serde::{Deserialize, Serialize};
 
@@ -11,8 +11,8 @@ use crate::domain::jobs::{
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "message", rename_all = "snake_case")]
 pub enum WorkerMessage {
-    /// "I am alive and getting on": moves the deadline, is not stored. `deadline_seconds` overrides the server's own for the time
-    /// until the next message (loading and checkpointing take longer than a step).
+    /// "I am making progress": extends the deadline, is not stored. `deadline_seconds` overrides the server's own until the next message
+    /// (loading and checkpointing take longer than a step).
     Alive {
         deadline_seconds: Option<u64>,
     },
@@ -24,7 +24,7 @@ pub enum WorkerMessage {
         event: EpochEvent,
         progress: Progress,
     },
-    /// Progress of work that has no losses to tell.
+    /// Progress of work without losses.
     Progress {
         progress: Progress,
     },
@@ -37,11 +37,11 @@ pub enum WorkerMessage {
     Warning {
         event: WarningEvent,
     },
-    /// The child cannot get on, or, with none, can again. Moves the deadline, is not stored.
+    /// The child is stalled or, with none, no longer is. Extends the deadline, is not stored.
     Waiting {
         waiting: Option<WaitingFor>,
     },
-    /// Training goes on from a checkpoint of an earlier attempt.
+    /// Training resumes from a checkpoint of an earlier attempt.
     Resumed {
         step: u64,
         epoch: u32,
@@ -72,7 +72,7 @@ impl WorkerMessage {
         }
     }
 
-    /// The row of the events table that it becomes, if any.
+    /// The row of the events table for it, if any.
     pub fn event(&self) -> Option<(EventKind, serde_json::Value)> {
         let (kind, data) = match self {
             WorkerMessage::Alive { .. } | WorkerMessage::Waiting { .. } => return None,

@@ -1,4 +1,4 @@
-//! What came of a child's work: the result file.
+//! The outcome of a child's work: the result file.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,7 +8,7 @@ use crate::domain::{
     models::model::ModelCard,
 };
 
-/// A file that a child made.
+/// A file created by a child.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Artifact {
     /// Name within the run directory.
@@ -18,7 +18,7 @@ pub struct Artifact {
     pub bytes: u64,
 }
 
-/// A large file that a child made: it is not hashed there, because the server hashes what it takes in.
+/// A large file created by a child: not hashed there, because the server hashes what it stores.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BulkFile {
     /// Name within the run directory.
@@ -50,13 +50,13 @@ pub enum RunResult {
         thumbnails: Artifact,
     },
     Imported(Box<ImportResult>),
-    /// The model in the format that was asked for. The same model and wish always make the same bytes.
+    /// The model in the requested format. The same model and options always produce the same bytes.
     Exported {
         file: Artifact,
     },
-    /// What was brought cannot be used.
+    /// The uploaded file cannot be used.
     Refused(Refusal),
-    /// The work cannot be done for a reason that a person can do something about.
+    /// The work cannot be done for a reason that a person can resolve.
     Failed(JobError),
 }
 
@@ -64,11 +64,11 @@ pub enum RunResult {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UsedActivations {
     pub key: String,
-    /// The file that the run made; none where it took an earlier job's.
+    /// The file that the run created; none where it used an earlier job's.
     pub file: Option<Artifact>,
 }
 
-/// A dataset that was understood.
+/// A dataset that was read successfully.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct IngestResult {
     pub layout: Layout,
@@ -100,7 +100,7 @@ pub struct PredictedResult {
     pub csv: Artifact,
 }
 
-/// A model that was made.
+/// A model that was trained.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TrainResult {
     pub stop_reason: StopReason,
@@ -109,7 +109,7 @@ pub struct TrainResult {
     pub weights: Artifact,
     /// `model.json`, which holds `card`.
     pub card_file: Artifact,
-    /// Of frozen stages, which the server keeps for later jobs.
+    /// Of frozen stages; the server keeps them for later jobs.
     #[serde(default)]
     pub activations: Vec<UsedActivations>,
     /// `evaluation.json`: an [`Evaluation`](crate::domain::jobs::evaluation::Evaluation) on the validation images; none where there are none.
@@ -117,7 +117,7 @@ pub struct TrainResult {
     pub evaluation: Option<Artifact>,
 }
 
-/// A model that was brought, as files of ours.
+/// An imported model, converted to our files.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ImportResult {
     pub card: ModelCard,
@@ -127,15 +127,15 @@ pub struct ImportResult {
     pub card_file: Artifact,
 }
 
-/// Why what was brought cannot be used: an archive that is no dataset, a file that is no model. Trying again would not help.
+/// Why the uploaded file cannot be used: an archive that is not a dataset, a file that is not a model. Retrying would not help.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Refusal {
     pub code: String,
     pub message: String,
-    /// The field of the request that does not fit the file.
+    /// The field of the request that does not match the file.
     #[serde(default)]
     pub pointer: Option<String>,
-    /// What was found in an archive, and its entries, where it was read to its end.
+    /// What was found in an archive, and its entries, if it was read to its end.
     #[serde(default)]
     pub report: Option<Box<ReportSummary>>,
     #[serde(default)]
@@ -143,7 +143,7 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    /// Of a file that is of no kind that is taken.
+    /// For a file of an unsupported kind.
     pub const UNSUPPORTED: &str = "unsupported";
 
     pub fn new(code: impl Into<String>, message: impl Into<String>) -> Self {

@@ -1,4 +1,4 @@
-//! What a child is to do: the run file.
+//! The task of a child: the run file.
 
 use std::path::PathBuf;
 
@@ -34,7 +34,7 @@ pub enum RunSpec {
 }
 
 impl RunSpec {
-    /// What it is, for people who read logs.
+    /// The kind of work, for logs.
     pub fn kind(&self) -> &'static str {
         match self {
             RunSpec::Ingest(_) => "ingest",
@@ -49,7 +49,7 @@ impl RunSpec {
         }
     }
 
-    /// Whether the child waits where the disk is full. Where somebody waits for an answer, it is told at once instead.
+    /// Whether the child waits when the disk is full. A caller who waits for an answer gets an error at once instead.
     pub fn waits_for_disk(&self) -> bool {
         match self {
             RunSpec::Train(_) | RunSpec::Evaluate(_) | RunSpec::LrFind(_) | RunSpec::BatchPredict(_) => true,
@@ -59,25 +59,25 @@ impl RunSpec {
     }
 }
 
-/// Read an archive, understand it, leave its images ready to train on.
+/// Read an archive, interpret it, prepare its images for training.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct IngestRun {
     pub dataset: DatasetId,
     pub archive: PathBuf,
-    /// SHA-256 of the archive, hexadecimal; none where it was written a moment ago.
+    /// SHA-256 of the archive, hexadecimal; none where it has just been written.
     pub sha256: Option<String>,
     pub limits: IngestLimits,
-    /// Disk space that is to stay free.
+    /// Disk space that must stay free.
     pub min_free_bytes: u64,
-    /// Whether the child waits where the disk is full, or gives up because a caller waits for it.
+    /// Whether the child waits when the disk is full, or gives up because a caller is waiting.
     #[serde(default)]
     pub waits_for_disk: bool,
     pub threads: u32,
-    /// Shorter side of the pictures in the pixel pack.
+    /// Shorter side of the images in the pixel pack.
     pub pack_side: u32,
 }
 
-/// What runs of jobs have in common.
+/// Common fields of job runs.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct JobRun {
     pub job: JobId,
@@ -87,7 +87,7 @@ pub struct JobRun {
     /// `cpu` or `cuda:N`.
     pub device: String,
     pub threads: u32,
-    /// Time that earlier attempts have used of `max_seconds`.
+    /// Time that earlier attempts used of `max_seconds`.
     pub seconds_used: f64,
 }
 
@@ -98,11 +98,11 @@ pub struct TrainRun {
     pub common: JobRun,
     pub spec: JobSpec,
     pub weights: WeightsSource,
-    /// Checkpoints of earlier attempts, newest first; the first that is whole is gone on from.
+    /// Checkpoints of earlier attempts, newest first; training resumes from the first intact one.
     pub checkpoints: Vec<PathBuf>,
-    /// Activations of frozen stages that earlier jobs left, of this dataset version.
+    /// Activations of frozen stages kept from earlier jobs, of this dataset version.
     pub activations: Vec<KnownActivations>,
-    /// Most disk space that this run's own may take; 0: none are kept.
+    /// Most disk space that this run's own may use; 0: none are kept.
     pub max_activation_bytes: u64,
 }
 
@@ -114,7 +114,7 @@ pub struct KnownActivations {
     pub path: PathBuf,
 }
 
-/// Measure a model.
+/// Evaluate a model.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct EvaluateRun {
     #[serde(flatten)]
@@ -123,14 +123,14 @@ pub struct EvaluateRun {
     pub model: ModelFiles,
 }
 
-/// Look for a learning rate for a training. It begins anew with every attempt.
+/// Search for a learning rate for a training. Every attempt starts over.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct LrFindRun {
     pub train: TrainRun,
     pub lr_find: LrRange,
 }
 
-/// Classify the images of a dataset. It begins anew with every attempt.
+/// Classify the images of a dataset. Every attempt starts over.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct BatchPredictRun {
     #[serde(flatten)]
@@ -147,31 +147,31 @@ pub struct PreviewRun {
     pub threads: u32,
 }
 
-/// Make pictures of a segment small.
+/// Create thumbnails of images of a segment.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ThumbnailsRun {
-    /// Where its pack has gone, the images are decoded.
+    /// If its pack has been deleted, the images are decoded.
     pub segment: Segment,
-    /// All of the segment.
+    /// All in the segment.
     pub pictures: Vec<ManifestImage>,
-    /// Most pixels of a thumbnail's longer side.
+    /// Largest side of a thumbnail, in pixels.
     pub side: u32,
     pub threads: u32,
 }
 
-/// Check a model from elsewhere and write it anew.
+/// Check a model from elsewhere and convert it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ImportRun {
-    /// What was uploaded.
+    /// The uploaded file.
     pub file: PathBuf,
     pub contents: ImportContents,
-    /// Largest weights.
+    /// Maximum size of the weights.
     pub max_bytes: u64,
     pub max_classes: usize,
     pub threads: u32,
 }
 
-/// What an uploaded model is, and what has to be told of it.
+/// The kind of the uploaded model, and what must be known of it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "format", rename_all = "snake_case")]
 pub enum ImportContents {
@@ -179,11 +179,11 @@ pub enum ImportContents {
     Safetensors(WeightsDescription),
 }
 
-/// Write a model as other programs take it.
+/// Export a model for other programs.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ExportRun {
     pub model: ModelFiles,
-    /// What the file calls the model, such as `flowers@3`.
+    /// The model's name in the file, such as `flowers@3`.
     pub title: String,
     pub spec: ExportSpec,
 }

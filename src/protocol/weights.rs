@@ -1,4 +1,4 @@
-//! Where base weights come from.
+//! The source of base weights.
 
 use std::path::PathBuf;
 
@@ -12,16 +12,16 @@ use crate::domain::spec::Architecture;
 pub enum WeightsSource {
     /// Random initialisation.
     None,
-    /// A file of safetensors or of `torch.save`, with torchvision's names; a head of other classes is left out.
+    /// A file of safetensors or of `torch.save`, with torchvision's names; a head for other classes is ignored.
     File {
         path: PathBuf,
         origin: String,
-        /// Of the file, hexadecimal, where it is the server's own.
+        /// Of the file, hexadecimal, if it is the server's own.
         sha256: Option<String>,
     },
-    /// A hub in the manner of Hugging Face.
+    /// A hub with Hugging Face's API.
     Hub(HubSource),
-    /// What was asked for is not there: the job fails with this message.
+    /// The requested weights do not exist: the job fails with this message.
     Unavailable { message: String },
 }
 
@@ -32,11 +32,11 @@ pub struct HubSource {
     pub endpoint: String,
     pub repository: String,
     pub revision: String,
-    /// Use what is in the cache and nothing else.
+    /// Use only what is in the cache.
     pub offline: bool,
-    /// Shared by all jobs of the server: files appear in it whole, by rename.
+    /// Shared by all jobs of the server: files appear in it complete, by rename.
     pub cache: PathBuf,
-    /// Known SHA-256 of the file, hexadecimal, and size; what the hub itself tells is checked as well.
+    /// Known SHA-256 of the file, hexadecimal, and size; what the hub itself reports is checked as well.
     pub sha256: Option<String>,
     pub bytes: Option<u64>,
     /// For gated or private repositories.

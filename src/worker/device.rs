@@ -1,7 +1,7 @@
-//! What the host can compute on, and bringing CUDA in where it is installed.
+//! The devices of the host, and loading CUDA where it is installed.
 //!
-//! The worker is linked with the CPU half of libtorch only. [`prepare`] loads the CUDA half at run time and must come before every other
-//! call into libtorch: its operators register themselves while it is loaded.
+//! The worker is linked only with the CPU part of libtorch. [`prepare`] loads the CUDA part at run time and must be called before anything
+//! else of libtorch: its operators register themselves while it is loaded.
 
 mod driver;
 
@@ -18,20 +18,20 @@ use tch::Cuda;
 use self::driver::Driver;
 use crate::protocol::Device;
 
-/// The libtorch that this program is built for; torch-sys refuses to build with any other.
+/// The version of libtorch that this program is built for; torch-sys refuses to build with any other.
 pub const LIBTORCH_VERSION: &str = "2.11.0";
 
 const CUDA_LIBRARY: &str = "libtorch_cuda.so";
 
-/// Loads libtorch's CUDA half where there is one, once for the life of the process.
+/// Loads libtorch's CUDA part if there is one, once for the life of the process.
 ///
-/// True where it is loaded; whether there is a card as well is for [`list`] to say.
+/// True if it is loaded; whether there is a GPU as well is for [`list`] to say.
 pub fn prepare() -> bool {
     static LOADED: OnceLock<bool> = OnceLock::new();
     *LOADED.get_or_init(load_cuda)
 }
 
-/// The devices of this host, cards first.
+/// The devices of this host, GPUs first.
 pub fn list() -> Vec<Device> {
     let mut devices = Vec::new();
     if prepare() {
@@ -49,10 +49,10 @@ pub fn list() -> Vec<Device> {
     devices
 }
 
-/// The device of a name: `cpu` or `cuda:N`.
+/// The device with this name: `cpu` or `cuda:N`.
 ///
 /// # Errors
-/// A sentence for people where there is no such device here.
+/// A sentence for people if there is no such device here.
 pub fn parse(name: &str) -> Result<tch::Device, String> {
     if name == "cpu" {
         return Ok(tch::Device::Cpu);
@@ -72,7 +72,7 @@ pub fn parse(name: &str) -> Result<tch::Device, String> {
         return Ok(tch::Device::Cuda(index));
     }
     Err(format!(
-        "there is no device `{name}`: {cards} CUDA cards are usable here"
+        "there is no device `{name}`: {cards} CUDA GPUs are usable here"
     ))
 }
 
@@ -95,9 +95,9 @@ fn load_cuda() -> bool {
                 let _stays_for_ever = library.into_raw();
                 return true;
             }
-            // Where it was found and does not load, somebody wants to know; where there is none, this is a CPU host.
+            // If it exists but does not load, that is worth a warning; if there is none, this is a CPU host.
             Err(fault) if candidate.is_absolute() => {
-                tracing::warn!("libtorch's CUDA half is installed and cannot be loaded: {fault}");
+                tracing::warn!("libtorch's CUDA part is installed but cannot be loaded: {fault}");
             }
             Err(fault) => tracing::debug!("no CUDA: {fault}"),
         }
@@ -105,7 +105,7 @@ fn load_cuda() -> bool {
     false
 }
 
-/// The folder of the libtorch that this process runs with.
+/// The folder of the libtorch that this process uses.
 fn libtorch_folder() -> Option<PathBuf> {
     let maps = fs::read_to_string("/proc/self/maps").ok()?;
     let path = maps
@@ -118,7 +118,7 @@ fn libtorch_folder() -> Option<PathBuf> {
 fn describe_card(index: usize, driver: Option<&Driver>) -> Device {
     let (description, memory_bytes) = driver
         .and_then(|driver| driver.card(index))
-        .unwrap_or_else(|| ("CUDA card of unknown model".to_owned(), 0));
+        .unwrap_or_else(|| ("CUDA GPU of unknown model".to_owned(), 0));
     Device {
         name: format!("cuda:{index}"),
         description,
@@ -139,7 +139,7 @@ fn cpu_description() -> String {
     model.map_or_else(|| format!("{} processor", std::env::consts::ARCH), str::to_owned)
 }
 
-/// The host's memory, or the share of it that the control group allows, whichever is smaller; 0 where neither can be read.
+/// The host's memory, or the control group's limit if that is smaller; 0 if neither can be read.
 fn host_memory() -> u64 {
     let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let kilobytes = field(&text, "MemTotal").and_then(|value| value.strip_suffix(" kB"));
@@ -150,8 +150,8 @@ fn host_memory() -> u64 {
     limit.chain(total.map(|value| value * 1024)).min().unwrap_or(0)
 }
 
-/// Files that may hold a memory limit of this process' control group: version 2, then version 1, each as the host and as a container
-/// sees it.
+/// Files that may contain a memory limit of this process' control group: version 2, then version 1, each as seen from the host and from a
+/// container.
 fn group_limit_files(groups: &str) -> Vec<PathBuf> {
     let mut files = vec![
         PathBuf::from("/sys/fs/cgroup/memory.max"),

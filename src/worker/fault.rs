@@ -1,18 +1,18 @@
-//! What libtorch's errors mean: tch says them as texts and, in most of its calls, as panics.
+//! Classifies libtorch's errors: tch returns them as texts and, in most of its calls, as panics.
 //!
-//! Used where such an error is no bug of ours: memory that does not suffice, a device that fails.
+//! Used where such an error is not our bug: insufficient memory, a failing device.
 
 use std::{
     any::Any,
     panic::{self, AssertUnwindSafe},
 };
 
-/// A failure inside libtorch; the text is for the operator.
+/// An error in libtorch; the text is for the operator.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TorchFault {
-    #[error("memory does not suffice ({0})")]
+    #[error("not enough memory ({0})")]
     OutOfMemory(String),
-    /// A CUDA error other than that: every later call of the process would fail as well.
+    /// Any other CUDA error: every later call of the process would fail as well.
     #[error("the GPU failed ({0})")]
     DeviceLost(String),
     #[error("{0}")]
@@ -20,7 +20,7 @@ pub enum TorchFault {
 }
 
 impl TorchFault {
-    /// Reads the text of an error of libtorch, or of anything that quotes one.
+    /// Classifies the text of a libtorch error, or of anything that quotes one.
     pub fn read(text: &str) -> Self {
         let shown = first_sentence(text);
         let says = |phrase: &str| text.contains(phrase);
@@ -37,17 +37,17 @@ impl TorchFault {
         }
     }
 
-    /// Reads what a panic carried.
+    /// Classifies the payload of a panic.
     pub fn of_panic(payload: &(dyn Any + Send)) -> Self {
         let text = payload
             .downcast_ref::<String>()
             .map(String::as_str)
             .or_else(|| payload.downcast_ref::<&str>().copied());
-        Self::read(text.unwrap_or("a panic without words"))
+        Self::read(text.unwrap_or("a panic without a message"))
     }
 }
 
-/// What tch's panics wrap the text in, and the C++ backtrace after it (its line ends quoted where Rust quoted the text), left out.
+/// The text without tch's wrapping around it and without the C++ backtrace (whose line breaks are escaped where Rust quoted the text).
 fn first_sentence(text: &str) -> String {
     const WRAPPINGS: [&str; 2] = ["called `Result::unwrap()` on an `Err` value: ", "Torch(\""];
     let bare = WRAPPINGS.iter().fold(text.trim(), |text, wrapping| {

@@ -1,5 +1,5 @@
-//! The worker's side: the only place with tensors and image decoding. It sees files and pipes that the server gave it, and nothing else:
-//! no database, no socket of its own (except the hub's, for weights), no configuration.
+//! The worker: the only place with tensors and image decoding. It only accesses files and pipes from the server: no database, no sockets
+//! (except to the hub, for weights), no configuration.
 
 pub mod augment;
 pub mod device;

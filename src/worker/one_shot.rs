@@ -1,8 +1,7 @@
-//! The life of a one-shot child (`finetuned-worker run`): read what is wanted, do it, write the result last, leave with a status that says
-//! which of these came about.
+//! The life of a one-shot child (`finetuned-worker run`): read the task, do it, write the result last, exit with a status for the outcome.
 //!
-//! Statuses: 0 with a result file, [`EXIT_STOPPED`] without one because the server asked, [`EXIT_DISK_FULL`] where it has no room,
-//! [`EXIT_INTERNAL`] for anything that is nobody's input's fault; then one line on stderr says what.
+//! Statuses: 0 with a result file, [`EXIT_STOPPED`] without one because the server asked, [`EXIT_DISK_FULL`] if the disk is full,
+//! [`EXIT_INTERNAL`] for anything that is not caused by input; then one line on stderr says what.
 
 use std::{fs, path::Path};
 
@@ -28,10 +27,10 @@ use crate::{
 /// `EX_SOFTWARE`
 pub const EXIT_INTERNAL: i32 = 70;
 
-/// Carries out what the run directory asks for and returns the status to leave with.
+/// Does the task of the run directory and returns the exit status.
 pub fn run(folder: &Path, reporter: &Reporter, stop: &StopFlag) -> i32 {
     let dir = RunDir::new(folder);
-    let spec = dir.spec().context("the run file cannot be read");
+    let spec = dir.spec().context("cannot read the run file");
     let dir = match &spec {
         Ok(spec) if spec.waits_for_disk() => dir.waiting_for_room(reporter, stop),
         _ => dir,
@@ -53,7 +52,7 @@ pub fn run(folder: &Path, reporter: &Reporter, stop: &StopFlag) -> i32 {
     match dir.finish(&result) {
         Ok(()) => 0,
         Err(fault) => {
-            eprintln!("finetuned-worker: the result cannot be written: {fault}");
+            eprintln!("finetuned-worker: cannot write the result: {fault}");
             if disk::is_disk_full(&fault) {
                 EXIT_DISK_FULL
             } else {
@@ -95,7 +94,7 @@ fn carry_out(spec: RunSpec, dir: &RunDir, reporter: &Reporter, stop: &StopFlag) 
     }
 }
 
-/// Failures that a person can do something about, and that would come again if the same were tried again.
+/// Failures that a person can resolve, and that would recur if the same were tried again.
 fn explained(fault: &anyhow::Error, is_export: bool) -> Option<JobError> {
     if fault.chain().any(disk::is_disk_full) {
         let message =
@@ -110,40 +109,40 @@ fn explained(fault: &anyhow::Error, is_export: bool) -> Option<JobError> {
         .any(|cause| matches!(TorchFault::read(&cause.to_string()), TorchFault::OutOfMemory(_)));
     out_of_memory.then(|| {
         let message = match is_export {
-            true => "memory does not suffice; try again when the server has less to do",
+            true => "not enough memory; try again when the server is less busy",
             false => {
-                "memory does not suffice; choose a smaller `batch_size`, a smaller `image.size` or a smaller network"
+                "not enough memory; choose a smaller `batch_size`, a smaller `image.size` or a smaller network"
             }
         };
         JobError::new(FailureCode::OutOfMemory, message)
     })
 }
 
-/// Work that nobody waits for by the second gives way to predictions, and to the server where the host runs out of memory.
-/// Neither is needed for the result, so that a host that forbids it is no reason to fail.
+/// Background work yields to predictions, and to the server if the host runs out of memory. Neither affects the result, so a host that
+/// forbids it is no reason to fail.
 pub fn lower_priority() {
     if let Err(fault) = process::nice(19) {
-        tracing::debug!("the priority stays as it is: {fault}");
+        tracing::debug!("cannot lower the priority: {fault}");
     }
     if let Err(fault) = fs::write("/proc/self/oom_score_adj", "500") {
-        tracing::debug!("the order in which the kernel ends processes stays as it is: {fault}");
+        tracing::debug!("cannot adjust the kernel's OOM score: {fault}");
     }
 }
 
-/// An archive is a stranger's. `ingest` bounds what it has in its hands at once; this is for what a decoder could be made to do all the
-/// same. Memory-mapped files do not count towards the memory: libtorch is one, and nothing in an archive can map another.
+/// An archive is untrusted. `ingest` limits its own memory; this is for what a decoder could be made to do nevertheless. Memory-mapped
+/// files do not count towards the memory: libtorch is one, and nothing in an archive can map another.
 fn bound_resources(spec: &IngestRun) {
     const BASE: u64 = 3 << 30;
-    // One picture at the limit always has to fit: a decoder's own 8 bytes for each pixel and as many for the copies of it.
-    let picture = spec.limits.max_image_pixels.saturating_mul(16);
+    // One image at the limit must always fit: a decoder's own 8 bytes per pixel and as many for its copies.
+    let image = spec.limits.max_image_pixels.saturating_mul(16);
     let file = spec.limits.max_file_bytes.saturating_mul(2);
-    limit(Resource::Data, BASE.saturating_add(picture).saturating_add(file));
+    limit(Resource::Data, BASE.saturating_add(image).saturating_add(file));
     limit(Resource::Fsize, largest_file(spec));
     // The archive three times, the files of the run, the pipes.
     limit(Resource::Nofile, 64);
 }
 
-/// A model is a stranger's file as well: its bytes, its tensors and the network are in memory one after the other, two of them at once.
+/// A model is an untrusted file as well: its bytes, its tensors and the network are in memory one after the other, two of them at once.
 fn bound_import(spec: &ImportRun) {
     const BASE: u64 = 3 << 30;
     limit(
@@ -157,18 +156,18 @@ fn bound_import(spec: &ImportRun) {
     limit(Resource::Nofile, 64);
 }
 
-/// All images or all packed pictures lie in one file; how long the report is, the limits on entries and paths say.
+/// All images or all packed images are in one file; the limits on entries and paths bound the report.
 fn largest_file(spec: &IngestRun) -> u64 {
     let side = u64::from(spec.pack_side);
-    let packed_picture = side * side * u64::from(pixels::MAX_ASPECT) * 3;
-    let packed = spec.limits.max_entries.saturating_mul(packed_picture);
+    let packed_image = side * side * u64::from(pixels::MAX_ASPECT) * 3;
+    let packed = spec.limits.max_entries.saturating_mul(packed_image);
     let described = spec.limits.max_path_bytes as u64 + 4096;
     packed
         .max(spec.limits.max_expanded_bytes)
         .max(spec.limits.max_entries.saturating_mul(described))
 }
 
-/// No core dumps: they would hold people's pictures. For every child, before anything else.
+/// No core dumps: they would contain people's images. For every child, before anything else.
 pub fn forbid_core_dumps() {
     limit(Resource::Core, 0);
 }
@@ -181,7 +180,7 @@ fn limit(resource: Resource, bytes: u64) {
         maximum: Some(bytes),
     };
     if let Err(fault) = process::setrlimit(resource, bound) {
-        tracing::warn!("a limit of the process cannot be set: {fault}");
+        tracing::warn!("cannot set a limit of the process: {fault}");
     }
 }
 

@@ -1,5 +1,6 @@
-//! `finetuned-worker thumbnails`: makes pictures of a segment small and encodes them: those of its pack, or where that has gone or is
-//! damaged the originals, packed once more on the way, so that both give the same. Nothing of the original files gets into what is made.
+//! `finetuned-worker thumbnails`: scales down images of a segment and encodes them: those of its pack, or if that has been deleted or is
+//! damaged the originals, packed again first, so that the results are the same. Nothing else of the original files gets into the
+//! thumbnails.
 
 use std::{
     fs::File,
@@ -12,7 +13,7 @@ use memmap2::Mmap;
 use rayon::{ThreadPoolBuilder, prelude::*};
 
 use super::{
-    pixels::{self, Picture, PictureView},
+    pixels::{self, Image, ImageView},
     process::{
         child::{StopFlag, Stopped},
         run_dir::RunDir,
@@ -27,21 +28,21 @@ use crate::{
 
 /// Name within the run directory.
 const FILE: &str = "thumbnails.bin";
-/// Of the JPEGs, 1 to 100: small files, and nothing to be seen of it at this size.
+/// JPEG quality, 1 to 100: small files, without visible artefacts at this size.
 const QUALITY: u8 = 85;
 
-/// Leaves one file in `dir`: a line of JSON, `[[image, offset, bytes, sha256], …]`, a line with the SHA-256 of that one, and the pictures.
+/// Writes one file into `dir`: a line of JSON, `[[image, offset, bytes, sha256], …]`, a line with the SHA-256 of that one, and the images.
 ///
 /// # Errors
-/// [`Stopped`] once `stop` is set; anything else is a failure of ours or of the machine.
+/// [`Stopped`] once `stop` is set; anything else is a bug or a fault of the machine.
 pub fn draw(run: &ThumbnailsRun, dir: &RunDir, stop: &StopFlag) -> anyhow::Result<RunResult> {
     let source = Source::open(&run.segment)?;
     let pool = ThreadPoolBuilder::new()
         .num_threads(run.threads as usize)
         .build()?;
     let drawn: anyhow::Result<Vec<Vec<u8>>> = pool.install(|| {
-        let pictures = run.pictures.par_iter();
-        pictures
+        let images = run.pictures.par_iter();
+        images
             .map(|image| {
                 ensure!(!stop.is_set(), Stopped);
                 source.thumbnail(image, run.side)
@@ -66,10 +67,10 @@ pub fn draw(run: &ThumbnailsRun, dir: &RunDir, stop: &StopFlag) -> anyhow::Resul
     })
 }
 
-/// Where the pixels come from.
+/// The source of the pixels.
 struct Source<'a> {
     segment: &'a Segment,
-    /// None where it has gone.
+    /// None if it has been deleted.
     pack: Option<Mmap>,
 }
 
@@ -78,8 +79,8 @@ impl<'a> Source<'a> {
         let pack = match File::open(&segment.pack) {
             Err(fault) if fault.kind() == io::ErrorKind::NotFound => None,
             file => {
-                let file = file.context("the pixel pack cannot be opened")?;
-                // SAFETY: the file is an immutable blob of the server; nobody shortens or changes it.
+                let file = file.context("cannot open the pixel pack")?;
+                // SAFETY: the file is an immutable blob of the server; nobody truncates or modifies it.
                 Some(unsafe { Mmap::map(&file)? })
             }
         };
@@ -92,27 +93,27 @@ impl<'a> Source<'a> {
         }
         let originals = File::open(&self.segment.images).map_err(|fault| match fault.kind() {
             io::ErrorKind::NotFound => Damaged::image(image.id, &image.path).into(),
-            _ => anyhow::Error::new(fault).context("the images cannot be opened"),
+            _ => anyhow::Error::new(fault).context("cannot open the images"),
         })?;
         let bytes = stored::read_original(&originals, image)?;
-        let picture: Picture = pixels::decode(&bytes, u64::from(image.width) * u64::from(image.height))
+        let decoded: Image = pixels::decode(&bytes, u64::from(image.width) * u64::from(image.height))
             .with_context(|| format!("image {} no longer decodes", image.id))?;
-        small(pixels::pack(picture, self.segment.pack_side).view(), side)
+        small(pixels::pack(decoded, self.segment.pack_side).view(), side)
     }
 }
 
-/// A packed picture, if it is what was written. One without a sum, of before, is not believed.
-fn packed<'a>(pack: &'a [u8], image: &ManifestImage) -> Option<PictureView<'a>> {
+/// A packed image, if it is undamaged. An older one without a checksum is not trusted.
+fn packed<'a>(pack: &'a [u8], image: &ManifestImage) -> Option<ImageView<'a>> {
     let length = pixels::byte_count(image.pack_width, image.pack_height);
     let rgb = part(pack, image.pack_offset, length)?;
     if image.pack_crc32 != Some(crc32(rgb)) {
         tracing::warn!(
             image = image.id,
-            "its packed pixels are damaged or have no sum; its file is taken"
+            "its packed pixels are damaged or have no checksum; using its file instead"
         );
         return None;
     }
-    PictureView::new(image.pack_width, image.pack_height, rgb)
+    ImageView::new(image.pack_width, image.pack_height, rgb)
 }
 
 fn part(file: &[u8], offset: u64, length: u64) -> Option<&[u8]> {
@@ -120,17 +121,17 @@ fn part(file: &[u8], offset: u64, length: u64) -> Option<&[u8]> {
     file.get(start..)?.get(..usize::try_from(length).ok()?)
 }
 
-fn small(view: PictureView<'_>, side: u32) -> anyhow::Result<Vec<u8>> {
+fn small(view: ImageView<'_>, side: u32) -> anyhow::Result<Vec<u8>> {
     let (width, height) = fitted(view.width, view.height, side);
     let small = pixels::resize(view, width, height);
     let mut jpeg = Vec::new();
     JpegEncoder::new_with_quality(&mut jpeg, QUALITY)
         .encode(&small.rgb, width, height, ExtendedColorType::Rgb8)
-        .context("a thumbnail cannot be encoded")?;
+        .context("cannot encode a thumbnail")?;
     Ok(jpeg)
 }
 
-/// Sides in the same proportion, the longer one at most `side`; what is smaller stays as it is.
+/// A size with the same aspect ratio, the longer side at most `side`; smaller images are unchanged.
 fn fitted(width: u32, height: u32, side: u32) -> (u32, u32) {
     let longer = width.max(height);
     if longer <= side {
@@ -149,7 +150,7 @@ mod tests {
     use crate::{domain::datasets::split::Split, worker::process::stored::tests::flipping};
 
     #[test]
-    fn pictures_keep_their_proportion_and_are_never_made_larger() {
+    fn images_keep_their_proportion_and_are_never_made_larger() {
         assert_eq!(fitted(256, 384, 96), (64, 96));
         assert_eq!(fitted(30, 20, 96), (30, 20));
         assert_eq!(fitted(5120, 256, 16), (16, 1));
@@ -218,7 +219,7 @@ mod tests {
             bytes[end + 1..][..64],
             *digest::of_bytes(&bytes[..end]).as_bytes()
         );
-        let decoded = |place: usize| -> Picture {
+        let decoded = |place: usize| -> Image {
             let (_, offset, length, sha256) = &index[place];
             let jpeg = &bytes[end + 66 + offset..][..*length];
             assert_eq!(*sha256, digest::of_bytes(jpeg));

@@ -1,4 +1,4 @@
-//! Pictures and archives that the tests draw themselves.
+//! Images and archives that the tests draw themselves.
 
 use std::{
     fs::File,
@@ -9,11 +9,11 @@ use std::{
 use image::{ImageFormat, Rgb, RgbImage};
 use zip::{ZipWriter, write::SimpleFileOptions};
 
-/// Names of the classes that [`picture`] knows.
+/// Names of the classes that [`image`] knows.
 pub const CLASSES: [&str; 2] = ["blue", "red"];
 
-/// A picture of a class; the seed varies everything but its colour.
-pub fn picture(class: usize, seed: u32) -> Vec<u8> {
+/// An image of a class; the seed varies everything but its colour.
+pub fn image(class: usize, seed: u32) -> Vec<u8> {
     let (width, height) = (36 + seed % 13, 34 + seed % 7);
     let pixel = |x: u32, y: u32| {
         let noise = (x.wrapping_mul(73 + seed) ^ y.wrapping_mul(151 + 3 * seed)) % 90;
@@ -36,19 +36,19 @@ pub fn picture(class: usize, seed: u32) -> Vec<u8> {
     bytes
 }
 
-/// A zip of class folders with this many pictures in each, and one file that is no picture.
-pub fn archive(path: &Path, pictures: u32) {
+/// A zip of class folders with this many images in each, and one file that is no image.
+pub fn archive(path: &Path, images: u32) {
     let mut zip = ZipWriter::new(File::create(path).unwrap());
     let mut add = |name: String, bytes: &[u8]| {
         zip.start_file(name, SimpleFileOptions::default()).unwrap();
         zip.write_all(bytes).unwrap();
     };
     for (index, class) in CLASSES.iter().enumerate() {
-        for seed in 0..pictures {
+        for seed in 0..images {
             let extension = if seed.is_multiple_of(2) { "png" } else { "jpg" };
             add(
                 format!("{class}/{seed}.{extension}"),
-                &picture(index, seed + 1000 * index as u32),
+                &image(index, seed + 1000 * index as u32),
             );
         }
     }

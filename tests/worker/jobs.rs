@@ -68,7 +68,7 @@ fn ingest_run(archive: PathBuf) -> RunSpec {
     })
 }
 
-/// A dataset of drawn pictures, read by the worker.
+/// A dataset of drawn images, read by the worker.
 struct Dataset {
     folder: TempDir,
     result: IngestResult,
@@ -77,10 +77,10 @@ struct Dataset {
     job: JobId,
 }
 
-fn ingested(pictures: u32) -> Dataset {
+fn ingested(images: u32) -> Dataset {
     let uploads = tempfile::tempdir().unwrap();
     let archive = uploads.path().join("drawn.zip");
-    drawn::archive(&archive, pictures);
+    drawn::archive(&archive, images);
     let folder = run_dir(&ingest_run(archive));
     match finished(&folder).1 {
         RunResult::Ingested(result) => Dataset {
@@ -229,7 +229,7 @@ fn an_archive_becomes_a_dataset_a_dataset_a_model_and_a_model_answers() {
     let mut child = predict::ready();
     let model = model_of(folder.path(), &result);
     for (class, name) in drawn::CLASSES.iter().enumerate() {
-        child.write(&predict::frame(class as u64, &model, &drawn::picture(class, 77)));
+        child.write(&predict::frame(class as u64, &model, &drawn::image(class, 77)));
         let reply = child.next().unwrap();
         assert_eq!(reply["classes"][0]["label"], *name, "{reply}");
     }

@@ -43,7 +43,7 @@ fn every_request_gets_one_reply_and_a_bad_one_hurts_no_other() {
         _ => "predicted",
     };
     for id in 0..40 {
-        let whole = drawn::picture(id as usize % 2, id as u32);
+        let whole = drawn::image(id as usize % 2, id as u32);
         worker.write(&match id {
             7 => frame(id, &model, b"plain words"),
             11 => frame(id, &model, &whole[..whole.len() / 2]),
@@ -76,7 +76,7 @@ fn what_was_asked_before_stdin_ended_is_still_answered() {
     let (_folder, model) = random_model();
     let mut worker = ready();
     let frames: Vec<u8> = (0..6)
-        .flat_map(|id| frame(id, &model, &drawn::picture(0, id as u32)))
+        .flat_map(|id| frame(id, &model, &drawn::image(0, id as u32)))
         .collect();
     worker.write(&frames);
     worker.close_stdin();

@@ -3,15 +3,15 @@
 use super::{Architecture, layer::Layer, shape::Shape};
 
 impl Architecture {
-    /// Numbers that can learn, with a head of `classes`. PyTorch counts the same with `sum(p.numel() for p in model.parameters())`.
+    /// Trainable parameters, with a head of `classes` outputs. PyTorch counts the same with `sum(p.numel() for p in model.parameters())`.
     pub fn parameters(self, classes: u64) -> u64 {
         let tensors = self.design().tensors(classes).into_iter();
         let learning = tensors.filter(|(_, _, tensor)| tensor.learns());
         learning.map(|(_, _, tensor)| tensor.numbers()).sum()
     }
 
-    /// Multiplications, each with its addition, for one picture of `side × side` pixels: of convolutions, linear layers and attention,
-    /// which is what torchvision publishes as GFLOPS. Normalisation, pooling and additions are not counted.
+    /// Multiply-adds for one image of `side × side` pixels, in convolutions, linear layers and attention, which is what torchvision
+    /// publishes as GFLOPS. Normalisation, pooling and additions are not counted.
     pub fn multiply_adds(self, classes: u64, side: u32) -> u64 {
         let design = self.design();
         let mut sum = 0;
@@ -41,7 +41,7 @@ mod tests {
         classes: u64,
         parameters: u64,
         multiply_adds: u64,
-        /// As torchvision publishes it, in units of 10⁹; none for what torchvision does not have.
+        /// As published by torchvision, in units of 10⁹; none for networks that torchvision does not have.
         published_gflops: Option<f64>,
     }
 
@@ -62,7 +62,7 @@ mod tests {
             let published = counted.published_gflops;
             assert_eq!(
                 published.is_none(),
-                architecture.sees_whole_pictures(),
+                architecture.sees_whole_images(),
                 "{architecture}"
             );
             let off = published.map_or(0.0, |published| (multiply_adds as f64 / 1e9 - published).abs());

@@ -1,4 +1,4 @@
-//! What the server tells about a network.
+//! What the server says about a network.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -11,9 +11,9 @@ use super::{Architecture, Stage};
 pub enum WeightsOrigin {
     /// `imagenet`: trained on ImageNet, from the hub or the server's weights folder.
     Imagenet,
-    /// A finished model of this server with the same architecture.
+    /// A trained model of this server with the same architecture.
     Model,
-    /// A file of the server's weights folder.
+    /// A file in the server's weights folder.
     File,
     /// `none`: random initialisation.
     None,
@@ -25,22 +25,22 @@ pub struct ArchitectureDescription {
     /// Always `architecture`.
     #[schema(example = "architecture")]
     pub object: &'static str,
-    /// What `backbone.architecture` says.
+    /// The value of `backbone.architecture`.
     pub name: Architecture,
-    /// Numbers that can learn, with a head of `classes`.
+    /// Trainable parameters, with a head of `classes` outputs.
     pub parameters: u64,
-    /// Multiplications, each with its addition, of convolutions and head for one picture of `input_size`, with a head of `classes`:
-    /// what torchvision publishes as FLOPS.
+    /// Multiply-adds of the convolutions and the head for one image of `input_size`, with a head of `classes` outputs: what torchvision
+    /// publishes as FLOPS.
     pub multiply_adds: u64,
-    /// Classes of the head that `parameters` and `multiply_adds` count: 1000, as of ImageNet, or 10, as of CIFAR-10.
+    /// Outputs of the head that `parameters` and `multiply_adds` count: 1000, as for ImageNet, or 10, as for CIFAR-10.
     pub classes: u64,
-    /// Length of the feature vector that the head sees. A head of n classes has `(features + 1) · n` parameters.
+    /// Length of the feature vector that goes into the head. A head of n classes has `(features + 1) · n` parameters.
     pub features: u64,
-    /// Side of the square pictures that it is made for, in pixels; the default of `image.size`.
+    /// Side, in pixels, of the square images that the network is designed for; the default of `image.size`.
     pub input_size: u32,
-    /// From the pictures to the feature vector: what `freeze.until` can name.
+    /// In order from the input to the feature vector: the values that `freeze.until` accepts.
     pub stages: Vec<Stage>,
-    /// What `backbone.weights` can name; the first is the default.
+    /// What `backbone.weights` can be; the first is the default.
     pub weights: Vec<WeightsOrigin>,
 }
 

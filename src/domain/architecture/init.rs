@@ -1,11 +1,11 @@
-//! How a tensor starts where no weights are given.
+//! How a tensor is initialised where no weights are given.
 
 /// A distribution.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Init {
     Zeros,
     Ones,
-    /// Every number is this one.
+    /// Every value is this one.
     Constant(f64),
     /// Normal with this standard deviation.
     Normal(f64),
@@ -14,12 +14,13 @@ pub enum Init {
 }
 
 impl Init {
-    /// He et al. 2015, "Delving Deep into Rectifiers": keeps the variance of gradients through a convolution and its ReLU (`fan_out`).
+    /// He et al. 2015, "Delving Deep into Rectifiers": preserves the variance of the gradients through a convolution and its ReLU
+    /// (`fan_out`).
     pub fn kaiming_fan_out(out_channels: u64, side: u64) -> Self {
         Init::Normal((2.0 / (out_channels * side * side) as f64).sqrt())
     }
 
-    /// What `torch.nn.Linear` starts from, weights and bias alike.
+    /// The initialisation of `torch.nn.Linear`, the same for weights and biases.
     pub fn linear(in_features: u64) -> Self {
         Init::Uniform((1.0 / in_features as f64).sqrt())
     }

@@ -1,17 +1,17 @@
-//! What networks are made of: layers, as plain data.
+//! Building blocks of networks: layers, as plain data.
 //!
-//! A network is written down once, in these words, and everything else follows: the form that trains, the folded form that answers, the
-//! ONNX graph, the TorchScript module, the names and shapes of its tensors, its size. Whoever walks over layers matches on [`Op`], so a
-//! new one is not forgotten anywhere.
+//! A network is defined once, in these terms, and everything else follows: the trainable form, the folded form for inference, the ONNX
+//! graph, the TorchScript module, the names and shapes of its tensors, its size. Code that walks the layers matches on [`Op`], so that a
+//! new one cannot be forgotten anywhere.
 //!
-//! What passes through is `[N, C, H, W]`, tokens `[N, T, C]` or vectors `[N, C]` (see [`super::shape`]).
+//! Activations are `[N, C, H, W]`, tokens `[N, T, C]` or vectors `[N, C]` (see [`super::shape`]).
 
 use super::init::Init;
 
-/// A layer, and its name among its siblings.
+/// A layer and its name among its siblings.
 ///
-/// A tensor's name is the names of all sequences around it, that of its layer and its own, joined by dots. A sequence without a name adds
-/// nothing; the names of other compositions, and of layers without tensors, only tell nodes of a graph apart.
+/// A tensor's name consists of the names of all enclosing sequences, that of its layer and its own, joined by dots. A sequence without a
+/// name adds nothing; the names of other compositions, and of layers without tensors, only distinguish nodes of a graph.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Layer {
     pub name: String,
@@ -26,7 +26,7 @@ pub enum Op {
     LayerNorm(LayerNorm),
     Linear(Linear),
     Attention(Attention),
-    /// Puts a learned token before all others (Dosovitskiy et al. 2021).
+    /// Prepends a learned token (Dosovitskiy et al. 2021).
     ClassToken {
         features: u64,
     },
@@ -35,7 +35,7 @@ pub enum Op {
         tokens: u64,
         features: u64,
     },
-    /// Multiplies each channel by a learned number, `initial` at first (Touvron et al. 2021, "Going deeper with Image Transformers").
+    /// Scales each channel by a learned factor, `initial` at first (Touvron et al. 2021, "Going deeper with Image Transformers").
     LayerScale {
         features: u64,
         initial: f64,
@@ -43,7 +43,7 @@ pub enum Op {
     },
     Activation(Activation),
     MaxPool2d(Pool),
-    /// As torch's with `count_include_pad`: the padding counts as zeros.
+    /// As in torch with `count_include_pad`: the padding counts as zeros.
     AvgPool2d(Pool),
     /// The mean over each of `side × side` equal areas: `[N, C, H, W]` to `[N, C, side, side]`.
     AdaptiveAvgPool2d {
@@ -51,64 +51,65 @@ pub enum Op {
     },
     /// `[N, C, H, W]` to `[N, C · H · W]`.
     Flatten,
-    /// `[N, C, H, W]` to a token for each place, row by row: `[N, H · W, C]`.
+    /// `[N, C, H, W]` to one token per position, row by row: `[N, H · W, C]`.
     ToTokens,
     /// `[N, T, C]` to the first token, `[N, C]`.
     FirstToken,
     /// `[N, T, C]` to the mean of all tokens, `[N, C]`.
     MeanToken,
-    /// Every `stride`-th place of both directions.
+    /// Every `stride`-th position in both directions.
     Subsample {
         stride: u64,
     },
-    /// Channels of zeros, so many before and as many after.
+    /// Zero channels: this many before and this many after.
     PadChannels {
         channels: u64,
     },
-    /// Each number is 0 with this probability while the network trains; the others make up for it (Srivastava et al. 2014).
+    /// While the network trains, each value is set to 0 with this probability; the others are scaled up to compensate (Srivastava et al.
+    /// 2014).
     Dropout {
         probability: f64,
     },
-    /// The same with all numbers of an image together (Huang et al. 2016).
+    /// The same for all values of an image together (Huang et al. 2016).
     StochasticDepth {
         probability: f64,
         over: Channels,
     },
-    /// One after another; without layers, what comes in.
+    /// One after another; without layers, the identity.
     Sequence(Vec<Layer>),
-    /// The sum of what its layers make of the same input.
+    /// The sum of the outputs of its layers for the same input.
     Sum(Vec<Layer>),
-    /// What its layers make of the same input, one behind another along the channels.
+    /// The outputs of its layers for the same input, concatenated along the channels.
     Concat(Vec<Layer>),
-    /// The product of what its layers make of the same input, `[N, C, 1, 1]` counting for all places. With [`Layer::identity`] and
-    /// a branch that ends in a sigmoid: squeeze and excitation (Hu et al. 2018).
+    /// The product of the outputs of its layers for the same input, `[N, C, 1, 1]` being broadcast over all positions. With
+    /// [`Layer::identity`] and a branch that ends in a sigmoid: squeeze and excitation (Hu et al. 2018).
     Product(Vec<Layer>),
 }
 
 /// A convolution. Weight: `[to, from / groups, side, side]`; bias: `[to]`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Conv2d {
-    /// Channels that come in and that go out.
+    /// Input and output channels.
     pub from: u64,
     pub to: u64,
     /// Of the square kernel.
     pub side: u64,
     pub stride: u64,
     pub padding: Padding,
-    /// Places from one number of the kernel to the next; 1 is dense.
+    /// Distance between neighbouring kernel elements; 1 is dense.
     pub dilation: u64,
-    /// As many as channels: depthwise.
+    /// Depthwise where it equals the number of channels.
     pub groups: u64,
     pub bias: bool,
     pub init: Init,
 }
 
-/// What a window sees beyond the edge: zeros.
+/// How the input is padded, always with zeros.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Padding {
-    /// So many places on each side.
+    /// This many positions on each side.
     Each(u64),
-    /// TensorFlow's `SAME`: as many as it takes for `ceil(length / stride)` places to come out, the odd one at the end.
+    /// TensorFlow's `SAME`: as many as are needed for an output of `ceil(length / stride)` positions, the odd one at the end.
     Same,
 }
 
@@ -117,11 +118,11 @@ pub enum Padding {
 pub struct BatchNorm2d {
     pub channels: u64,
     pub epsilon: f64,
-    /// Share of a batch's statistics that goes into the stored ones.
+    /// Weight of a batch's statistics in the running ones.
     pub momentum: f64,
 }
 
-/// Normalisation over the channels of each place or token (Ba et al. 2016). Weight and bias: `[features]`.
+/// Normalisation over the channels of each position or token (Ba et al. 2016). Weight and bias: `[features]`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LayerNorm {
     pub features: u64,
@@ -152,7 +153,7 @@ pub struct Linear {
 pub struct Attention {
     pub features: u64,
     pub heads: u64,
-    /// Of queries, keys and values.
+    /// For queries, keys and values.
     pub bias: bool,
     pub init: Init,
 }
@@ -162,21 +163,21 @@ pub enum Activation {
     Relu,
     Relu6,
     Silu,
-    /// By the error function, not its approximation.
+    /// Exact, with the error function, not the approximation.
     Gelu,
     Sigmoid,
     HardSwish,
     HardSigmoid,
 }
 
-/// A pooling of `side × side` places.
+/// Pooling with a window of `side × side`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pool {
     pub side: u64,
     pub stride: u64,
-    /// On each side; no number of the padding is ever a maximum.
+    /// On each side; padding is never the maximum.
     pub padding: u64,
-    /// Whether a window that reaches beyond the end makes one place more (torch's `ceil_mode`).
+    /// Whether a window that extends beyond the end produces one more position (torch's `ceil_mode`).
     pub ceil: bool,
 }
 
@@ -186,7 +187,7 @@ impl Layer {
         Self { name, op }
     }
 
-    /// Layers one after another, their tensors below `name`.
+    /// Layers one after another, with their tensors below `name`.
     pub fn sequence(name: impl Into<String>, layers: Vec<Layer>) -> Self {
         Self::new(name, Op::Sequence(layers))
     }
@@ -200,7 +201,7 @@ impl Layer {
         Self::new(name, Op::Activation(activation))
     }
 
-    /// Whether what it gives may be written over: it is neither its input, nor needed for its own gradients.
+    /// Whether its output may be overwritten: it is neither its input nor needed for its own gradients.
     pub fn gives_its_own(&self) -> bool {
         match &self.op {
             Op::Conv2d(_) | Op::BatchNorm2d(_) | Op::Linear(_) => true,
@@ -226,7 +227,7 @@ impl Layer {
 }
 
 impl Conv2d {
-    /// Dense, without bias, padded by half of its side so that it keeps the size, and drawn as torchvision draws it.
+    /// Dense, without bias, padded by half its side to preserve the size, and initialised as in torchvision.
     pub fn new(from: u64, to: u64, side: u64) -> Self {
         Self {
             from,
@@ -249,7 +250,7 @@ impl Conv2d {
         Self { groups, ..self }
     }
 
-    /// Zeros on each side, where they are as many on all sides whatever the size of what comes in.
+    /// The padding, where it is the same on all sides for inputs of any size.
     pub fn even_padding(&self) -> Option<u64> {
         match self.padding {
             Padding::Each(places) => Some(places),
@@ -258,13 +259,13 @@ impl Conv2d {
         }
     }
 
-    /// Places from one end of the kernel to the other.
+    /// Extent of the kernel, dilation included.
     pub fn reach(&self) -> u64 {
         (self.side - 1) * self.dilation + 1
     }
 }
 
-/// The name of what is called `name` below `prefix`.
+/// The full name of `name` below `prefix`.
 pub fn joined(prefix: &str, name: &str) -> String {
     match (prefix, name) {
         ("", name) => name.to_owned(),

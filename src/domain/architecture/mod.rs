@@ -1,7 +1,7 @@
-//! The networks that there are, as plain data: what the server tells about them, the spec checks against, and the worker builds.
+//! The available networks, as plain data: what the server describes, the spec is checked against, and the worker builds.
 //!
-//! To everything outside of its family's file a network is its [`Architecture`], and that is a [`network::NetworkDesign`]: layers in named
-//! stages ([`layer`]). A further network of a family is a row in `table.rs`, a further family a file like `resnet.rs`.
+//! Outside the file of its family a network is just its [`Architecture`], and that is a [`network::NetworkDesign`]: layers in named stages
+//! ([`layer`]). Another network of a family is a row in `table.rs`, another family a file like `resnet.rs`.
 
 mod count;
 mod description;
@@ -21,17 +21,17 @@ pub use self::{
 };
 
 impl Architecture {
-    /// Its stages, from the pictures to the feature vector.
+    /// Its stages, from the input to the feature vector.
     pub fn stages(self) -> Vec<Stage> {
         self.design().stages.iter().map(|(stage, _)| *stage).collect()
     }
 
-    /// The stage that the feature vector leaves.
+    /// The last stage, whose output becomes the feature vector.
     pub fn last_stage(self) -> Stage {
         self.design().last_stage()
     }
 
-    /// Length of the feature vector that the head sees.
+    /// Length of the feature vector that goes into the head.
     pub fn features(self) -> u64 {
         self.design().features()
     }
@@ -41,17 +41,17 @@ impl Architecture {
         self.design().head
     }
 
-    /// Side of the square pictures that it is made for, in pixels. It takes others too.
+    /// Side, in pixels, of the square images that it is designed for. It takes other sizes too.
     pub fn native_size(self) -> u32 {
         self.design().native_size
     }
 
-    /// Whether it is made for small pictures, of which it sees the whole: resized to what it sees, no margin cut off.
-    pub fn sees_whole_pictures(self) -> bool {
+    /// Whether it is designed for small images that it sees whole: resized to the input size without cropping a margin.
+    pub fn sees_whole_images(self) -> bool {
         self.native_size() < 64
     }
 
-    /// Pixels of the picture, along a side, for each place of the last stage's activations.
+    /// Pixels of the image, along a side, per position of the last stage's activations.
     pub fn total_stride(self) -> u32 {
         self.design().total_stride()
     }
@@ -62,7 +62,7 @@ impl Architecture {
         if self.design().in_timm {
             &[Imagenet, Model, File, None]
         } else {
-            // Nobody has trained them on ImageNet: pictures of 32 pixels are what they are for.
+            // There are no ImageNet weights: these networks are for images of 32 pixels.
             &[None, Model, File]
         }
     }

@@ -1,4 +1,4 @@
-//! A network, written down: its stages, how their result becomes a feature vector, and its head.
+//! The definition of a network: its stages, how their output becomes a feature vector, and its head.
 
 use super::{
     Stage,
@@ -8,23 +8,24 @@ use super::{
     tensors::TensorDesign,
 };
 
-/// A network without the number of its classes.
+/// A network without its number of classes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NetworkDesign {
-    /// From the images on, in order: what can be frozen.
+    /// In order from the input: what can be frozen.
     pub stages: Vec<(Stage, Vec<Layer>)>,
-    /// From what leaves the last stage to the feature vector `[N, features]`. They belong to the last stage: freezing it freezes them.
+    /// From the output of the last stage to the feature vector `[N, features]`. These layers belong to the last stage: freezing it freezes
+    /// them.
     pub pooling: Vec<Layer>,
-    /// Name of the linear layer that makes logits of feature vectors.
+    /// Name of the linear layer that maps feature vectors to logits.
     pub head: &'static str,
-    /// Side of the square images that it is made for, in pixels.
+    /// Side, in pixels, of the square images that it is designed for.
     pub native_size: u32,
-    /// Whether timm has it under the same name, with weights of ImageNet.
+    /// Whether timm has it under the same name, with ImageNet weights.
     pub in_timm: bool,
 }
 
 impl NetworkDesign {
-    /// The layer that makes logits of feature vectors.
+    /// The layer that maps feature vectors to logits.
     pub fn head(&self, classes: u64) -> Layer {
         let features = self.features();
         let linear = Linear {
@@ -39,12 +40,12 @@ impl NetworkDesign {
         names.fold(head, |head, name| Layer::sequence(name, vec![head]))
     }
 
-    /// Length of the feature vector that the head sees.
+    /// Length of the feature vector that goes into the head.
     pub fn features(&self) -> u64 {
         self.follow(self.native_size, |_, _, _| {}).1.channels()
     }
 
-    /// Pixels of the image, along a side, for each place of the last stage's activations.
+    /// Pixels of the image, along a side, per position of the last stage's activations.
     pub fn total_stride(&self) -> u32 {
         let (activations, _) = self.follow(self.native_size, |_, _, _| {});
         match activations {
@@ -54,7 +55,7 @@ impl NetworkDesign {
         }
     }
 
-    /// The stage that the feature vector leaves.
+    /// The last stage, whose output becomes the feature vector.
     pub fn last_stage(&self) -> Stage {
         self.stages.last().map_or(Stage::Stem, |(stage, _)| *stage)
     }
@@ -65,7 +66,7 @@ impl NetworkDesign {
         stages.chain(&self.pooling)
     }
 
-    /// Every tensor of the network with the stage that it belongs to; the head's belong to none.
+    /// Every tensor of the network with its stage; those of the head have none.
     pub fn tensors(&self, classes: u64) -> Vec<(Option<Stage>, String, TensorDesign)> {
         let mut all = Vec::new();
         let mut take = |stage: Option<Stage>, layer: &Layer| {
@@ -80,8 +81,8 @@ impl NetworkDesign {
         all
     }
 
-    /// What leaves the last stage, and the feature vector, of an image of `side × side` pixels. Calls `each` with every layer of the
-    /// backbone that is no composition, its whole name, and what it gets.
+    /// The shapes of the last stage's output and of the feature vector for an image of `side × side` pixels. Calls `each` with every layer
+    /// of the backbone that is no composition, its full name, and the shape of its input.
     pub fn follow(&self, side: u32, mut each: impl FnMut(&Layer, String, Shape)) -> (Shape, Shape) {
         let mut shape = Shape::image(side.into());
         for layer in self.stages.iter().flat_map(|(_, layers)| layers) {

@@ -1,4 +1,4 @@
-//! The ResNets: what tells one from another, and the layers that follow from it, with torchvision's names.
+//! The ResNets: how they differ, and the resulting layers, with torchvision's names.
 
 use super::{
     Stage,
@@ -6,13 +6,14 @@ use super::{
     network::NetworkDesign,
 };
 
-/// What a residual block is made of.
+/// The structure of a residual block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Block {
     /// Two 3×3 convolutions.
     Basic,
-    /// 1×1 to a narrower width, 3×3 in groups, 1×1 back to four times the stage's width. `group_width` is that of a group where the stage's
-    /// width is 64. More than one group: Xie et al. 2017, ResNeXt. More than 64 with one group: Zagoruyko and Komodakis 2016, Wide ResNet.
+    /// 1×1 to a narrower width, 3×3 in groups, 1×1 back to four times the stage's width. `group_width` is the width of a group where the
+    /// stage's width is 64. More than one group: Xie et al. 2017, ResNeXt. More than 64 with one group: Zagoruyko and Komodakis 2016, Wide
+    /// ResNet.
     Bottleneck { groups: u64, group_width: u64 },
 }
 
@@ -23,8 +24,8 @@ pub const fn bottleneck(groups: u64, group_width: u64) -> Block {
     Block::Bottleneck { groups, group_width }
 }
 
-/// For ImageNet (He et al. 2015, table 1) as torchvision has them: a 7×7 convolution and a pooling first, shortcuts that are projected (option
-/// B), and stride 2 in the 3×3 convolutions ("V1.5"), not in the first 1×1 of the paper.
+/// For ImageNet (He et al. 2015, table 1) as in torchvision: a 7×7 convolution and a pooling first, projection shortcuts (option B), and
+/// stride 2 in the 3×3 convolutions ("V1.5"), not in the first 1×1 as in the paper.
 pub fn imagenet(block: Block, blocks: [u64; 4]) -> NetworkDesign {
     let pooling = Pool {
         side: 3,
@@ -58,7 +59,7 @@ pub fn cifar(blocks: u64) -> NetworkDesign {
     }
 }
 
-/// Makes a block's input what its branch gives: of these channels, of those, every so many pixels.
+/// The shortcut that maps a block's input to the shape of its branch's output: from these channels to those, with this stride.
 type Shortcut = fn(u64, u64, u64) -> Layer;
 
 fn pooling_of() -> Vec<Layer> {
@@ -68,7 +69,7 @@ fn pooling_of() -> Vec<Layer> {
     ]
 }
 
-/// Every stage is twice as wide as the one before it, on a quarter of the pixels.
+/// Every stage is twice as wide as the previous one, with a quarter of the pixels.
 fn stages_of(
     stem: Vec<Layer>,
     width: u64,
@@ -116,7 +117,7 @@ impl Block {
     }
 }
 
-/// Convolutions whose result is added to the block's input.
+/// Convolutions whose output is added to the block's input.
 fn residual(name: String, branch: Vec<Conv2d>, shortcut: Layer) -> Layer {
     let mut layers = Vec::new();
     for (number, conv) in (1..).zip(branch) {
@@ -150,7 +151,7 @@ fn projection(from: u64, to: u64, stride: u64) -> Layer {
     Layer::sequence("downsample", layers)
 }
 
-/// Every `stride`-th pixel, and channels of zeros, as many before as after (option A).
+/// Every `stride`-th pixel, with zero channels added, as many before as after (option A).
 fn padded(from: u64, to: u64, stride: u64) -> Layer {
     let channels = (to - from) / 2;
     let layers = vec![

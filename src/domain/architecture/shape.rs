@@ -1,8 +1,8 @@
-//! How large what passes through a network is.
+//! Shapes of activations.
 
 use super::layer::{Conv2d, Layer, Op, Padding, Pool};
 
-/// Of one image's activations.
+/// The shape of one image's activations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shape {
     /// `[C, H, W]`
@@ -23,7 +23,7 @@ impl Shape {
         }
     }
 
-    /// Of what a layer gets where each of its places holds so many channels.
+    /// The number of channels.
     pub fn channels(self) -> u64 {
         match self {
             Shape::Map { channels, .. } => channels,
@@ -31,7 +31,7 @@ impl Shape {
         }
     }
 
-    /// Places, or tokens; 1 of a vector.
+    /// Positions or tokens; 1 for a vector.
     pub fn places(self) -> u64 {
         match self {
             Shape::Map { height, width, .. } => height * width,
@@ -40,13 +40,13 @@ impl Shape {
         }
     }
 
-    /// Of the sum or product of several, made of `input`: what is one number for a channel counts for all places.
+    /// Of a sum or product of several, computed from `input`: a single value per channel is broadcast over all positions.
     pub fn largest(input: Self, several: &[Self]) -> Self {
         let largest = several.iter().copied().max_by_key(|shape| shape.places());
         largest.unwrap_or(input)
     }
 
-    /// Of several one behind another along the channels, made of `input`.
+    /// Of several concatenated along the channels, computed from `input`.
     pub fn stacked(input: Self, several: &[Self]) -> Self {
         let channels = several.iter().map(|shape| shape.channels()).sum();
         Self::largest(input, several).with_channels(channels)
@@ -67,7 +67,7 @@ impl Shape {
         }
     }
 
-    /// The same with other extents of a map; tokens and vectors have none.
+    /// The same with other spatial extents; tokens and vectors have none.
     fn resized(self, length: impl Fn(u64) -> u64) -> Self {
         match self {
             Shape::Map {
@@ -85,7 +85,8 @@ impl Shape {
 }
 
 impl Layer {
-    /// What leaves it. Calls `each` with every layer in and below it that is no composition, its whole name, and what it gets.
+    /// The shape of its output. Calls `each` with every layer in and below it that is no composition, its full name, and the shape of its
+    /// input.
     pub fn follow(&self, prefix: &str, input: Shape, each: &mut impl FnMut(&Layer, String, Shape)) -> Shape {
         let Some(layers) = self.op.layers() else {
             each(self, super::layer::joined(prefix, &self.name), input);
@@ -109,7 +110,7 @@ impl Layer {
 }
 
 impl Op {
-    /// What leaves a layer that is no composition.
+    /// The output shape of a layer that is no composition.
     pub fn output(&self, input: Shape) -> Shape {
         match *self {
             Op::Conv2d(conv) => input.resized(|length| conv.length(length)).with_channels(conv.to),
@@ -147,8 +148,7 @@ impl Op {
         }
     }
 
-    /// Multiplications, each with its addition, that it does for one image: of convolutions, linear layers and attention, which is what
-    /// torchvision publishes as FLOPS.
+    /// Multiply-adds for one image, in convolutions, linear layers and attention, which is what torchvision publishes as FLOPS.
     pub fn multiply_adds(&self, input: Shape) -> u64 {
         match *self {
             Op::Conv2d(conv) => conv.weights() * self.output(input).places(),
@@ -167,7 +167,7 @@ impl Conv2d {
         self.to * (self.from / self.groups) * self.side * self.side
     }
 
-    /// Zeros before and after a row or column of so many places.
+    /// Padding before and after a row or column of this length.
     pub fn padded(&self, length: u64) -> [u64; 2] {
         match self.padding {
             Padding::Each(places) => [places; 2],
@@ -179,7 +179,7 @@ impl Conv2d {
         }
     }
 
-    /// Places that come out of so many.
+    /// Output length for this input length.
     pub fn length(&self, length: u64) -> u64 {
         let [before, after] = self.padded(length);
         (length + before + after).saturating_sub(self.reach()) / self.stride + 1
@@ -187,14 +187,14 @@ impl Conv2d {
 }
 
 impl Pool {
-    /// Places that come out of so many.
+    /// Output length for this input length.
     pub fn length(&self, length: u64) -> u64 {
         let room = (length + 2 * self.padding).saturating_sub(self.side);
         if !self.ceil {
             return room / self.stride + 1;
         }
         let places = room.div_ceil(self.stride) + 1;
-        // As in torch: the last window begins in the input or in the padding before it.
+        // As in torch: the last window starts in the input or in the padding before it.
         let beyond = (places - 1) * self.stride >= length + self.padding;
         places - u64::from(beyond)
     }

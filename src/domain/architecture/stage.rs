@@ -1,9 +1,9 @@
-//! Names of the parts of a network.
+//! Names of the stages of a network.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// A part of a network between its input and its head, in order. Which of them a network has, [`super::Architecture::stages`] says.
+/// A stage of a network between its input and its head, in order. [`super::Architecture::stages`] lists those of a network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Stage {

@@ -1,4 +1,4 @@
-//! The table of all networks: a row each.
+//! The table of all networks, a row each.
 
 use std::{fmt, sync::OnceLock};
 
@@ -10,7 +10,8 @@ use super::{
     resnet::{self, BOTTLENECK, Block},
 };
 
-/// Makes the type of rows `Variant = "name": design`. The name is a token and no `literal`, because utoipa does not look into one of those.
+/// Generates the type from rows `Variant = "name": design`. The name is a token and not a `literal`, because utoipa does not look into
+/// those.
 macro_rules! architectures {
     ($(#[$doc:meta])* enum Architecture; $($(#[$attribute:meta])* $variant:ident = $name:tt: $design:expr;)+) => {
         $(#[$doc])*
@@ -26,7 +27,7 @@ macro_rules! architectures {
                 match self { $(Architecture::$variant => $name,)+ }
             }
 
-            /// Its layers, written down when somebody first asks for them.
+            /// Its layers, built when first asked for.
             pub fn design(self) -> &'static NetworkDesign {
                 match self {
                     $(Architecture::$variant => {
@@ -40,10 +41,10 @@ macro_rules! architectures {
 }
 
 architectures! {
-    /// A network, by torchvision's name where torchvision has it.
+    /// A network, named as in torchvision where torchvision has it.
     ///
     /// ResNet-18 to 152: He et al. 2015, "Deep Residual Learning for Image Recognition", table 1. Wide ResNet-50-2: Zagoruyko and
-    /// Komodakis 2016. ResNeXt-50 (32×4d): Xie et al. 2017. `resnet20` to `resnet56`: the ResNets for pictures of 32 pixels of He et al.
+    /// Komodakis 2016. ResNeXt-50 (32×4d): Xie et al. 2017. `resnet20` to `resnet56`: the ResNets for images of 32 pixels of He et al.
     /// 2015, section 4.2.
     enum Architecture;
 

@@ -1,4 +1,4 @@
-//! The tensors of layers: what they are called, how large they are, and how they start.
+//! The tensors of layers: their names, their shapes, and how they are initialised.
 
 use super::{
     init::Init,
@@ -8,7 +8,7 @@ use super::{
 /// A tensor of a layer.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TensorDesign {
-    /// Below its layer; empty where it is called as its layer is.
+    /// Below its layer; empty where the tensor has the name of its layer.
     pub name: &'static str,
     pub shape: Vec<u64>,
     pub role: Role,
@@ -17,11 +17,11 @@ pub struct TensorDesign {
 /// What a tensor is for.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Role {
-    /// Learns; 32-bit floats that start like this.
+    /// Trainable; 32-bit floats with this initialisation.
     Parameter(Init),
-    /// Follows the batches; 32-bit floats that start like this.
+    /// A running statistic; 32-bit floats with this initial value.
     Statistic(Init),
-    /// Counts the batches: one integer of 64 bits. Nothing here reads it; other programs do.
+    /// Counts the batches: one 64-bit integer. Nothing here reads it; other programs do.
     Counter,
 }
 
@@ -36,7 +36,7 @@ impl TensorDesign {
 }
 
 impl Op {
-    /// The tensors that it has itself, in torch's order; a composition has none.
+    /// Its own tensors, in torch's order; a composition has none.
     pub fn tensors(&self) -> Vec<TensorDesign> {
         let parameter = |name, shape: &[u64], init| TensorDesign {
             name,
@@ -83,7 +83,7 @@ impl Op {
                 let mut tensors = vec![parameter("weight", &[linear.to, linear.from], linear.init)];
                 if linear.bias {
                     let bias = match linear.init {
-                        // Weight and bias alike, as torch.nn.Linear.
+                        // The same for weights and biases, as in torch.nn.Linear.
                         Init::Uniform(_) => linear.init,
                         _ => Init::Zeros,
                     };
@@ -127,7 +127,7 @@ impl Op {
         }
     }
 
-    /// The layers that a composition is made of.
+    /// The layers of a composition.
     pub fn layers(&self) -> Option<&[Layer]> {
         match self {
             Op::Sequence(layers) | Op::Sum(layers) | Op::Concat(layers) | Op::Product(layers) => Some(layers),
@@ -137,7 +137,7 @@ impl Op {
 }
 
 impl Layer {
-    /// What the layers in a composition are called below: see [`Layer`].
+    /// The prefix of the names of a composition's layers, see [`Layer`].
     pub fn prefix(&self, prefix: &str) -> String {
         match self.op {
             Op::Sequence(_) => joined(prefix, &self.name),
@@ -145,7 +145,7 @@ impl Layer {
         }
     }
 
-    /// Calls `each` with every tensor in and below it, and its whole name.
+    /// Calls `each` with every tensor in and below it, and its full name.
     pub fn each_tensor(&self, prefix: &str, each: &mut impl FnMut(String, TensorDesign)) {
         if let Some(layers) = self.op.layers() {
             let prefix = self.prefix(prefix);
@@ -157,7 +157,7 @@ impl Layer {
         }
     }
 
-    /// Whether anything in or below it has tensors.
+    /// Whether there are any tensors in or below it.
     pub fn has_tensors(&self) -> bool {
         let mut found = false;
         self.each_tensor("", &mut |_, _| found = true);

@@ -1,14 +1,14 @@
-//! Which kind of archive some bytes begin: told by content, never by name.
+//! Detects the kind of an archive: by content, never by name.
 
-/// How many of the first bytes are enough to tell.
+/// How many of the first bytes are enough to detect the kind.
 pub const ENOUGH: usize = 512;
 
-/// The kinds of archive that are taken.
+/// The accepted kinds of archive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ArchiveKind {
     Zip,
     Tar,
-    /// A tar file packed with gzip, in one or more members.
+    /// A tar file compressed with gzip, in one or more members.
     TarGz,
 }
 
@@ -16,7 +16,7 @@ impl ArchiveKind {
     /// For messages.
     pub const TAKEN: &'static str = "zip, tar and tar.gz";
 
-    /// Tells the kind from the first [`ENOUGH`] bytes, or all of them where there are fewer.
+    /// Detects the kind from the first [`ENOUGH`] bytes, or from all of them if there are fewer.
     pub fn of(head: &[u8]) -> Option<Self> {
         if head.starts_with(b"PK\x03\x04") || head.starts_with(b"PK\x05\x06") {
             return Some(ArchiveKind::Zip);
@@ -28,8 +28,8 @@ impl ArchiveKind {
     }
 }
 
-/// A tar header (POSIX.1-1988, ustar) holds the sum of its own bytes, its checksum field counted as spaces. An all-zero block is the
-/// end of an empty archive.
+/// A tar header (POSIX.1-1988, ustar) contains the sum of its own bytes, with its checksum field counted as spaces. An all-zero block is
+/// the end of an empty archive.
 fn is_tar_header(head: &[u8]) -> bool {
     let Some(header) = head.get(..512) else {
         return false;

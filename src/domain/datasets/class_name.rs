@@ -1,29 +1,29 @@
-//! Names of classes that callers give, as opposed to those that an archive's folders have.
+//! Class names given by callers, as opposed to those of an archive's folders.
 //!
-//! A class becomes a folder again when a dataset is downloaded, so a name is what every system takes as a folder's.
+//! A class becomes a folder again when a dataset is downloaded, so a name must be valid as a folder name on every system.
 
 use icu_normalizer::ComposingNormalizerBorrowed;
 
 /// Longest name, in bytes.
 pub const MAX: usize = 255;
 
-/// The name as it is kept: composed (NFC), without spaces around it. Spaces within, capitals and every script are fine.
+/// The name as it is stored: composed (NFC), trimmed. Spaces within, capitals and every script are allowed.
 ///
 /// # Errors
-/// What a name has to be.
+/// Which rule the name violates.
 pub fn parse(text: &str) -> Result<String, &'static str> {
     let name = ComposingNormalizerBorrowed::new_nfc()
         .normalize(text.trim())
         .into_owned();
     if name.is_empty() || name.len() > MAX {
-        return Err("a class's name has 1 to 255 bytes");
+        return Err("a class name must have 1 to 255 bytes");
     }
     if name.contains(['/', '\\']) || name.chars().any(char::is_control) {
-        return Err("a class's name has no slashes, line breaks or other control characters");
+        return Err("a class name must not contain slashes, line breaks or other control characters");
     }
     if name.starts_with('.') || name == "__MACOSX" {
         return Err(
-            "a class's name does not begin with a dot: such folders are hidden, and left out of datasets",
+            "a class name must not begin with a dot: such folders are hidden and are ignored in datasets",
         );
     }
     Ok(name)

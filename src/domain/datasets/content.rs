@@ -1,5 +1,5 @@
-//! What a dataset version holds, as one digest: two versions have the same one exactly when they hold the same files under the same labels
-//! in the same parts, whatever the files are called, in whatever order and through whichever changes they came in.
+//! The content of a dataset version as one digest: two versions have the same digest exactly when they hold the same files with the same
+//! labels in the same splits, whatever the files are called and whatever their order and history.
 
 use super::split::Split;
 use crate::files::digest::{self, Hasher};
@@ -7,14 +7,14 @@ use crate::files::digest::{self, Hasher};
 /// Takes images in any order.
 #[derive(Default)]
 pub struct ContentDigest {
-    /// Of each image's line.
+    /// One per image's line.
     lines: Vec<String>,
 }
 
 impl ContentDigest {
-    /// `class` is the class's name, none where the dataset has no classes; `sha256` the digest of the file.
+    /// `class` is the class's name, none where the dataset has no classes; `sha256` is the digest of the file.
     pub fn add(&mut self, class: Option<&str>, split: Split, sha256: &str) {
-        // As JSON, so that no name can pass for the end of its line.
+        // As JSON, so that no name can be mistaken for the end of its line.
         let line = serde_json::json!([sha256, split, class]).to_string();
         self.lines.push(digest::of_bytes(line.as_bytes()));
     }

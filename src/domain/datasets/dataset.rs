@@ -1,4 +1,4 @@
-//! A dataset as callers see it, and whether it can train.
+//! A dataset as callers see it, and whether it can be trained on.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -9,44 +9,44 @@ use crate::{
     error::FieldError,
 };
 
-/// How far a dataset has come.
+/// The state of a dataset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum DatasetStatus {
-    /// The archive is safe on disk and is being read.
+    /// The archive is safely stored and is being read.
     Processing,
     Ready,
     /// It cannot be used; `error` says why.
     Failed,
 }
 
-/// How the archive was laid out.
+/// The layout of the archive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Layout {
-    /// `train/CLASS/…`, `val/CLASS/…`, `test/CLASS/…`, or the other way round, `CLASS/train/…`
+    /// `train/CLASS/…`, `val/CLASS/…`, `test/CLASS/…`, or the reverse, `CLASS/train/…`
     Splits,
     /// `CLASS/…`
     Flat,
-    /// One of the two inside one or more folders of their own.
+    /// One of the two inside one or more enclosing folders.
     Wrapped,
-    /// A table, `file,label[,split]`, says what the images are.
+    /// A table, `file,label[,split]`, labels the images.
     Manifest,
     /// Images without class folders.
     Unlabelled,
 }
 
-/// What the paths of the archive were taken to mean.
+/// How the paths of the archive were interpreted.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Structure {
     /// How a path was read.
     #[schema(example = "flowers/{split}/{class}/…")]
     pub pattern: String,
-    /// Folders around everything else, from the outermost on.
+    /// Folders around everything else, outermost first.
     pub wrapping: Vec<String>,
-    /// Folders that were read as splits, also those that hold no image.
+    /// Folders that were read as splits, including those without images.
     pub split_folders: Vec<SplitFolder>,
-    /// Tables that say what the images are, by their path in the archive.
+    /// Tables that label the images, by their path in the archive.
     pub manifests: Vec<String>,
 }
 
@@ -59,18 +59,18 @@ pub struct SplitFolder {
     pub split: Split,
 }
 
-/// A class of a dataset; its index is its place in the sorted list of names.
+/// A class of a dataset; its index is its position in the sorted list of names.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Class {
     pub name: String,
     pub index: u32,
     pub images: u64,
-    /// How its images are divided by the dataset itself; null in datasets that were read before this was counted.
+    /// How the dataset itself splits its images; null in datasets that were read before this was counted.
     #[serde(default)]
     pub splits: Option<SplitCounts>,
 }
 
-/// Images in each part, as the dataset itself divides them; all in `train` where it does not.
+/// Images in each split, as the dataset itself assigns them; all in `train` if it has no splits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct SplitCounts {
     pub train: u64,
@@ -100,41 +100,41 @@ impl SplitCounts {
     }
 }
 
-/// Something about a dataset that a person should know and that does not stop it.
+/// Something a person should know about a dataset that does not prevent its use.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct DatasetWarning {
-    /// Stable word for programs, such as `imbalance` or `empty_class`.
+    /// Stable code for programs, such as `imbalance` or `empty_class`.
     pub code: String,
     pub message: String,
-    /// How many images or entries it is about.
+    /// How many images or entries are concerned.
     pub count: u64,
-    /// A few of them, by their path in the archive.
+    /// Some of them, by their path in the archive.
     pub examples: Vec<String>,
 }
 
-/// Every entry of the archive, counted.
+/// Counts of every entry of the archive.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ReportSummary {
     /// Images of the dataset.
     pub used: u64,
-    /// Files that look meant as images and could not be used.
+    /// Files that look like images but could not be used.
     pub skipped: u64,
-    /// Files that are not the dataset's: hidden files, `__MACOSX`, texts.
+    /// Files that are not part of the dataset: hidden files, `__MACOSX`, text files.
     pub ignored: u64,
-    /// Used images whose bytes another used image has too.
+    /// Used images that are byte for byte the same as another used image.
     pub duplicates: u64,
-    /// Of these, how many lie in another split than their twin.
+    /// Of these, how many are in another split than their duplicate.
     pub leaks: u64,
-    /// Used images that look like another used image, whose bytes are others: saved anew, in another size or format.
+    /// Used images that look like another used image but differ in their bytes: saved again, in another size or format.
     #[serde(default)]
     pub near_duplicates: u64,
-    /// What the paths were taken to mean; null in datasets that were read before this was kept.
+    /// How the paths were interpreted; null in datasets that were read before this was recorded.
     #[serde(default)]
     pub structure: Option<Structure>,
     pub warnings: Vec<DatasetWarning>,
 }
 
-/// What became of one entry of the archive.
+/// What happened to an entry of the archive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
@@ -146,13 +146,13 @@ pub enum Outcome {
 /// One entry of the archive in the full report.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ReportEntry {
-    /// As in the archive, control characters replaced.
+    /// As in the archive, with control characters replaced.
     pub path: String,
     pub outcome: Outcome,
     pub class: Option<String>,
     pub split: Option<Split>,
     /// Such as `undecodable`, `truncated`, `too_large`, `duplicate`, `near_duplicate`, `contradictory_label`, `not_an_image`, `hidden`;
-    /// `missing_file` is said of a file that a manifest names and the archive lacks.
+    /// `missing_file` marks a file that a manifest names but the archive lacks.
     pub codes: Vec<String>,
     pub message: Option<String>,
 }
@@ -174,18 +174,18 @@ pub struct Dataset {
     pub object: String,
     pub name: Name,
     pub status: DatasetStatus,
-    /// What the reading of the archive waits for; null while it gets on. It goes on by itself.
+    /// What reading the archive is waiting for; null while it makes progress. It continues by itself.
     pub waiting: Option<WaitingFor>,
-    /// The version that this is about: the newest, unless another one was asked for.
+    /// The version described here: the newest, unless another one was asked for.
     pub version: u32,
-    /// The newest.
+    /// The newest version.
     pub latest_version: u32,
     pub created_at: Timestamp,
     /// SHA-256 of the uploaded archive, hexadecimal.
     pub sha256: String,
     /// Size of the uploaded archive.
     pub bytes: u64,
-    /// What the version holds, as one SHA-256: files, labels and parts. The same content has the same one, whatever the archive was.
+    /// The content of the version as one SHA-256: files, labels and splits. The same content has the same digest, whatever the archive was.
     /// Null until the archive has been read.
     pub content_sha256: Option<String>,
     pub images: u64,
@@ -193,14 +193,14 @@ pub struct Dataset {
     pub splits: SplitCounts,
     /// Null until the archive has been read.
     pub layout: Option<Layout>,
-    /// What became of the uploaded archive. Null until it has been read.
+    /// What happened to the entries of the uploaded archive. Null until it has been read.
     pub report: Option<ReportSummary>,
     pub error: Option<DatasetError>,
 }
 
 impl Dataset {
-    /// What keeps a job from training on this dataset, each named by the field of the spec that it is about.
-    /// A dataset that is still being read has no faults yet; the same question is asked again when its job starts.
+    /// What prevents a job from training on this dataset, each with the field of the spec concerned. A dataset that is still being read has
+    /// no faults yet; they are checked again when its job starts.
     pub fn faults_for(&self, spec: &JobSpec) -> Vec<FieldError> {
         let fault = |code, message: String| vec![FieldError::new("/dataset", code, message)];
         if self.status == DatasetStatus::Processing {
@@ -230,7 +230,7 @@ impl Dataset {
             .collect();
         if taught.len() < 2 {
             let message = format!(
-                "the dataset's training split shows one class only ({}); training needs at least two",
+                "the dataset's training split has one class only ({}); training needs at least two",
                 taught.join(", ")
             );
             return fault("one_class", message);
@@ -238,13 +238,13 @@ impl Dataset {
         let brings_val = self.splits.val > 0;
         let shares = spec.split.val + spec.split.test;
         if !brings_val && shares > 0.95 {
-            let message = "`val` and `test` together leave nothing to train on".to_owned();
+            let message = "`val` and `test` together leave no images to train on".to_owned();
             return vec![FieldError::new("/split", "range", message)];
         }
         Vec::new()
     }
 
-    /// What keeps a model of these classes from being measured on this dataset, as [`Dataset::faults_for`] tells it.
+    /// What prevents a model of these classes from being evaluated on this dataset, as in [`Dataset::faults_for`].
     pub fn faults_for_evaluation(&self, known: &[String]) -> Vec<FieldError> {
         if self.status == DatasetStatus::Processing {
             return Vec::new();
@@ -269,7 +269,7 @@ impl Dataset {
         vec![FieldError::new("/dataset", "unknown_classes", message)]
     }
 
-    /// What keeps any model from classifying this dataset's images.
+    /// What prevents any model from classifying this dataset's images.
     pub fn faults_for_predictions(&self) -> Vec<FieldError> {
         self.failure().into_iter().collect()
     }
@@ -293,7 +293,7 @@ impl Dataset {
     }
 }
 
-/// Names for people, not more of them than anybody reads.
+/// Names for people, never more than anybody would read.
 fn listed(names: &[impl AsRef<str>]) -> String {
     const SHOWN: usize = 20;
     let shown: Vec<_> = names.iter().take(SHOWN).map(AsRef::as_ref).collect();

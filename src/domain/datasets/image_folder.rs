@@ -1,17 +1,17 @@
-//! Where the images of a dataset version lie when it is downloaded: class folders, within folders for the parts where there are several.
+//! The paths of a dataset version's images in a download: class folders, inside split folders where there is more than one split.
 //! Torchvision's `ImageFolder` reads such a folder with the same classes, and so does the server.
 
 use std::collections::HashSet;
 
 use super::split::Split;
 
-/// Extensions that `ImageFolder` takes (torchvision 0.26, `IMG_EXTENSIONS`); a file of another one it passes over.
+/// Extensions that `ImageFolder` accepts (torchvision 0.26, `IMG_EXTENSIONS`); it ignores files with other ones.
 const TAKEN: [&str; 9] = ["jpg", "jpeg", "png", "ppm", "bmp", "pgm", "tif", "tiff", "webp"];
-/// Added to every other name. Readers go by the content, so it need not be true.
+/// Appended to every other name. Readers go by the content, so it need not be true.
 const ADDED: &str = ".png";
-/// Longest name of a file or folder, in bytes: what the usual file systems take.
+/// Longest name of a file or folder, in bytes: the limit of common file systems.
 const LONGEST: usize = 255;
-/// Folders of these names at the top would be taken for parts.
+/// Top-level folders with these names would be mistaken for splits.
 const PARTS: [&str; 7] = [
     "train",
     "training",
@@ -22,17 +22,17 @@ const PARTS: [&str; 7] = [
     "testing",
 ];
 
-/// Gives every image a path of its own. For the same images in the same order the paths are the same.
+/// Gives every image a unique path. The same images in the same order get the same paths.
 pub struct ImageFolder {
-    /// Of each class, by its index.
+    /// For each class, by its index.
     folders: Vec<String>,
     with_parts: bool,
-    /// In lower case: many file systems take `A.png` and `a.png` for one.
+    /// In lower case: many file systems treat `A.png` and `a.png` as the same.
     taken: HashSet<String>,
 }
 
 impl ImageFolder {
-    /// `classes`: their names; `one_part`: whether all images are for training.
+    /// `classes`: their names; `one_part`: whether all images are in the training split.
     pub fn new<'a>(classes: impl IntoIterator<Item = &'a str>, one_part: bool) -> Self {
         let mut used = HashSet::new();
         let mut folders = Vec::new();
@@ -54,7 +54,7 @@ impl ImageFolder {
         }
     }
 
-    /// The path of an image: `original` is the one that it came with.
+    /// The path of an image; `original` is its path in the archive.
     pub fn path(&mut self, class: Option<u32>, split: Split, original: &str, id: u32) -> String {
         let mut folder = String::new();
         if self.with_parts {
@@ -88,8 +88,7 @@ impl ImageFolder {
     }
 }
 
-/// A name that leads nowhere: no separators, nothing hidden, nothing that a terminal obeys. Everything else stays, because the folder's name
-/// is the class's.
+/// A harmless name: no separators, nothing hidden, no terminal escapes. Everything else is kept, because the folder's name is the class's.
 fn safe(name: &str, otherwise: &str) -> String {
     let harmless = |c: char| {
         if c.is_control() || matches!(c, '/' | '\\') {

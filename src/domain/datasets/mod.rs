@@ -1,4 +1,4 @@
-//! Datasets: what an archive may hold, versions, classes, splits.
+//! Datasets: archives, versions, classes, splits.
 
 pub mod archive;
 pub mod class_name;

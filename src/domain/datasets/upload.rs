@@ -1,4 +1,4 @@
-//! Uploads that come in several requests, until they are a dataset.
+//! Resumable uploads, until they become a dataset.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -10,47 +10,47 @@ use crate::domain::{
     time::Timestamp,
 };
 
-/// How far an upload is.
+/// The state of an upload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum UploadStatus {
     /// Bytes are missing.
     Receiving,
-    /// All are there; the dataset is being made.
+    /// All bytes are there; the dataset is being created.
     Finishing,
-    /// It is a dataset.
+    /// It has become a dataset.
     Complete,
-    /// It cannot become a dataset; its bytes are gone.
+    /// It cannot become a dataset; its bytes have been deleted.
     Failed,
 }
 
-/// An upload that comes in several requests.
+/// An upload in several requests.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Upload {
     pub id: UploadId,
     /// Always `upload`.
     #[schema(example = "upload")]
     pub object: String,
-    /// Of the dataset that it becomes.
+    /// Name of the dataset that it becomes.
     pub name: Name,
     pub status: UploadStatus,
     /// Size of the archive.
     pub bytes: u64,
-    /// How many of them the server has on disk.
+    /// How many bytes the server has on disk.
     pub received: u64,
     pub created_at: Timestamp,
-    /// It is removed then, unless more comes; what it has become stays.
+    /// When it is removed unless more arrives; the dataset that it became stays.
     pub expires_at: Timestamp,
-    /// What it has become.
+    /// The dataset that it became.
     pub dataset: Option<DatasetId>,
     pub error: Option<DatasetError>,
-    /// `Upload-Metadata` as it came.
+    /// `Upload-Metadata` as received.
     #[serde(skip)]
     pub metadata: String,
-    /// Digest that the client announced.
+    /// Digest announced by the client.
     #[serde(skip)]
     pub announced_sha256: Option<String>,
-    /// Digest of the archive, once it is whole.
+    /// Digest of the archive, once it is complete.
     #[serde(skip)]
     pub sha256: Option<String>,
 }

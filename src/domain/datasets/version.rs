@@ -1,4 +1,4 @@
-//! A version of a dataset as callers see it. Versions never change: every change of a dataset makes the next one.
+//! A version of a dataset as callers see it. Versions never change: every change of a dataset creates a new one.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -9,33 +9,33 @@ use super::{
 };
 use crate::domain::{id::DatasetId, time::Timestamp};
 
-/// What made a version.
+/// What created a version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ChangeKind {
-    /// The archive that the dataset began with.
+    /// The initial archive of the dataset.
     Upload,
     /// Images were added.
     Add,
-    /// Images were labelled anew, moved to another part or removed.
+    /// Images were relabelled, moved to another split or removed.
     Edit,
-    /// All images were divided anew.
+    /// All images were split again.
     Split,
 }
 
-/// How a version differs from the one before.
+/// How a version differs from the previous one.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Change {
     pub kind: ChangeKind,
-    /// Images that are new.
+    /// Images added.
     pub added: u64,
-    /// Images that are gone.
+    /// Images removed.
     pub removed: u64,
-    /// Images that are in another class.
+    /// Images whose class changed.
     pub relabelled: u64,
-    /// Images that are in another part.
+    /// Images whose split changed.
     pub moved: u64,
-    /// How the parts were drawn, where `kind` is `split`.
+    /// How the splits were drawn, where `kind` is `split`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub split: Option<SplitSpec>,
 }
@@ -52,7 +52,7 @@ impl Change {
         }
     }
 
-    /// Whether the version would be the one before once more.
+    /// Whether the version would be identical to the previous one.
     pub fn is_nothing(&self) -> bool {
         self.added + self.removed + self.relabelled + self.moved == 0
     }
@@ -71,6 +71,6 @@ pub struct Version {
     pub images: u64,
     pub classes: Vec<Class>,
     pub splits: SplitCounts,
-    /// Of what it holds: files, labels and parts. Null for a moment after the server was updated from a program without versions.
+    /// Digest of its content: files, labels and splits. Null for a moment after an update from a server without versions.
     pub content_sha256: Option<String>,
 }

@@ -1,4 +1,4 @@
-//! How good a model is on labelled images: `evaluation.json`, as the worker writes it and the API answers it.
+//! The quality of a model on labelled images: `evaluation.json`, as the worker writes it and the API returns it.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -9,21 +9,21 @@ use crate::domain::{
     spec::EvaluatedSplit,
 };
 
-/// A model measured on labelled images.
+/// The evaluation of a model on labelled images.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Evaluation {
     /// Always `evaluation`.
     #[schema(example = "evaluation")]
     pub object: String,
     pub dataset: DatasetLineage,
-    /// The part of the dataset that was measured on.
+    /// The split of the dataset that was evaluated.
     pub split: EvaluatedSplit,
     pub images: u64,
     /// Mean cross entropy of the softmax of the logits, before calibration.
     pub loss: f64,
-    /// Share of images whose likeliest class is the right one, 0 to 1.
+    /// Fraction of images whose likeliest class is the right one, 0 to 1.
     pub accuracy: f64,
-    /// Share of images whose class is among the five likeliest, or among all where there are fewer classes.
+    /// Fraction of images whose class is among the five likeliest, or among all if there are fewer classes.
     pub top5_accuracy: f64,
     /// Mean F1 over the classes that occur among the images or the predictions, as scikit-learn's `f1_score(average="macro",
     /// zero_division=0)`.
@@ -31,20 +31,19 @@ pub struct Evaluation {
     pub calibration: Calibration,
     /// The model's classes, in the order of its outputs.
     pub classes: Vec<ClassReport>,
-    /// Counts of images: a row for each class that they show, a column for each class that they were taken for, in the order of
-    /// `classes`.
+    /// Counts of images: a row for each true class, a column for each predicted class, in the order of `classes`.
     pub confusion_matrix: Vec<Vec<u64>>,
-    /// Images that were taken for another class, highest loss first, at most 50.
+    /// Misclassified images, highest loss first, at most 50.
     pub mistakes: Vec<Mistake>,
 }
 
-/// Whether the model is as sure as it is right (Guo et al. 2017, "On Calibration of Modern Neural Networks").
+/// Whether the model's confidence matches its accuracy (Guo et al. 2017, "On Calibration of Modern Neural Networks").
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Calibration {
-    /// Predictions are the softmax of the logits divided by it. Fitted on the validation images of the training by the lowest loss; 1
-    /// where these do not determine one, as when every one of them is right.
+    /// Probabilities are the softmax of the logits divided by this. Fitted to the lowest loss on the training's validation images; 1 where
+    /// these do not determine a value, for example because all of them are classified correctly.
     pub temperature: f64,
-    /// Expected calibration error over 15 bins of equal width, without the temperature and with it, 0 to 1.
+    /// Expected calibration error over 15 bins of equal width, without and with the temperature, 0 to 1.
     pub ece_before: f64,
     pub ece_after: f64,
     /// Mean cross entropy with the temperature.
@@ -54,39 +53,39 @@ pub struct Calibration {
     pub bins: u32,
 }
 
-/// Scores of one class; a share of nothing is 0.
+/// Scores of one class; 0 where the denominator is 0.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ClassReport {
     pub name: String,
     pub index: u32,
-    /// Of the images taken for it, the share that show it, 0 to 1.
+    /// Precision: the fraction of the images predicted as this class that belong to it, 0 to 1.
     pub precision: f64,
-    /// Of the images that show it, the share that were taken for it, 0 to 1.
+    /// Recall: the fraction of the images of this class that were predicted as it, 0 to 1.
     pub recall: f64,
     /// Harmonic mean of precision and recall.
     pub f1: f64,
-    /// Images that show it.
+    /// Images of this class.
     pub support: u64,
 }
 
-/// An image that was taken for another class.
+/// A misclassified image.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Mistake {
     /// Id of the image in its dataset version.
     pub image: u32,
     /// As in the archive.
     pub path: String,
-    /// What it shows.
+    /// The true class.
     pub class: String,
-    /// What it was taken for.
+    /// The predicted class.
     pub predicted: String,
-    /// How sure the model was of that, with its temperature, 0 to 1.
+    /// Probability of the predicted class, with the temperature, 0 to 1.
     pub probability: f64,
     /// Cross entropy, without the temperature.
     pub loss: f64,
 }
 
-/// What was measured, besides the numbers.
+/// What was evaluated, besides the numbers.
 pub struct Subject<'a> {
     pub dataset: DatasetLineage,
     pub split: EvaluatedSplit,
@@ -96,10 +95,10 @@ pub struct Subject<'a> {
 }
 
 impl Evaluation {
-    /// Most mistakes that are named.
+    /// How many mistakes are listed at most.
     pub const MISTAKES: usize = 50;
 
-    /// Measures `logits`, whose rows are of `images`: each one's id and path. There is at least one.
+    /// Evaluates `logits`, whose rows belong to `images`: the id and path of each. There is at least one.
     pub fn of<'i>(
         subject: &Subject,
         logits: &Logits,

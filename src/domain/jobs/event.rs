@@ -1,4 +1,4 @@
-//! What a job tells while it runs: the rows of the events table, the lines of the event stream, the points of the curves.
+//! What a job reports while it runs: the rows of the events table, the lines of the event stream, the points of the curves.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 use super::job::JobStatus;
 use crate::domain::time::Timestamp;
 
-/// What an event is about.
+/// The kind of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum EventKind {
@@ -16,7 +16,7 @@ pub enum EventKind {
     Step,
     /// [`EpochEvent`]
     Epoch,
-    /// [`Progress`](super::job::Progress) of work that has no losses to tell.
+    /// [`Progress`](super::job::Progress) of work without losses.
     Progress,
     /// [`CheckpointEvent`]
     Checkpoint,
@@ -77,7 +77,7 @@ pub struct Event {
     pub data: serde_json::Value,
 }
 
-/// The job changed its state.
+/// The job's state changed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct StatusEvent {
     pub status: JobStatus,
@@ -94,38 +94,38 @@ pub struct StepEvent {
     pub step: u64,
     /// From 1.
     pub epoch: u32,
-    /// Mean over the images since the step event before.
+    /// Mean over the images since the previous step event.
     pub train_loss: f64,
     /// Learning rate of the head.
     pub lr: f64,
     pub images_per_second: f64,
 }
 
-/// One epoch is over.
+/// One epoch is complete.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct EpochEvent {
     /// From 1.
     pub epoch: u32,
     /// Optimiser steps since the job began.
     pub step: u64,
-    /// Mean over the epoch's images, while they were trained on.
+    /// Mean over the epoch's images, while training on them.
     pub train_loss: f64,
-    /// Share of the epoch's images that were right while they were trained on, 0 to 1.
+    /// Fraction of the epoch's images classified correctly while training on them, 0 to 1.
     pub train_accuracy: f64,
     /// Null where there are no validation images.
     pub val_loss: Option<f64>,
     pub val_accuracy: Option<f64>,
     /// Learning rate of the head at the epoch's last step.
     pub lr: f64,
-    /// Duration of the epoch with its validation.
+    /// Duration of the epoch including its validation.
     pub seconds: f64,
-    /// Share of the time in which training waited for data, 0 to 1.
+    /// Fraction of the time in which training waited for data, 0 to 1.
     pub data_wait: f64,
     /// Whether these are the best weights so far.
     pub best: bool,
 }
 
-/// The state of training is on disk: an interrupted run goes on from here.
+/// The state of training is on disk: an interrupted run resumes from here.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct CheckpointEvent {
     pub step: u64,
@@ -149,15 +149,15 @@ pub struct WarningEvent {
     pub message: String,
 }
 
-/// A new attempt goes on from an earlier state: what was told about later steps does not count.
+/// A new attempt resumes from an earlier state: what was reported about later steps no longer counts.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct RewindEvent {
-    /// Steps up to this one stay.
+    /// Steps up to and including this one remain valid.
     pub to_step: u64,
     pub to_epoch: u32,
 }
 
-/// The job is over.
+/// The job has ended.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct EndEvent {
     pub status: JobStatus,

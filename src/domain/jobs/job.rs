@@ -31,7 +31,7 @@ impl JobStatus {
         JobStatus::Cancelled,
     ];
 
-    /// Whether a job stays in this state for ever.
+    /// Whether this state is final.
     pub fn is_end(self) -> bool {
         matches!(
             self,
@@ -54,26 +54,26 @@ impl JobStatus {
     }
 }
 
-/// Why a job failed. `data_damaged`: something that it reads is damaged on the server's disk and cannot be made again.
+/// Why a job failed. `data_damaged`: data that it reads is damaged on the server's disk and cannot be regenerated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum FailureCode {
-    /// The dataset cannot train.
+    /// The dataset cannot be trained on.
     InvalidData,
-    /// The base weights could not be had.
+    /// The base weights could not be obtained.
     WeightsUnavailable,
     OutOfMemory,
-    /// The loss or the gradients stopped being numbers before any epoch was better than guessing.
+    /// The loss or the gradients became infinite or NaN before any epoch was better than guessing.
     Diverged,
-    /// The worker ended without a result, too often.
+    /// The worker ended without a result too often.
     WorkerCrashed,
-    /// The worker made no progress, too often.
+    /// The worker made no progress too often.
     WorkerStalled,
     /// The worker could not be started.
     WorkerLost,
     TimeLimit,
     DiskFull,
-    /// Something that the job reads is damaged on the server's disk and cannot be made again.
+    /// Data that the job reads is damaged on the server's disk and cannot be regenerated.
     DataDamaged,
     Internal,
 }
@@ -94,23 +94,23 @@ impl JobError {
     }
 }
 
-/// How far a running job has come.
+/// The progress of a running job.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Progress {
     pub epoch: u32,
     pub epochs: u32,
     pub step: u64,
-    /// Steps of the whole job. A step of a `batch-predict` is an image.
+    /// Steps of the whole job. In a `batch-predict` job a step is an image.
     pub steps: u64,
     pub images_per_second: Option<f64>,
     pub eta_seconds: Option<f64>,
-    /// What the job waits for; null while it gets on. It goes on by itself.
+    /// What the job is waiting for; null while it makes progress. It continues by itself.
     #[serde(default)]
     pub waiting: Option<WaitingFor>,
 }
 
 impl Progress {
-    /// Of a job that has not told anything yet.
+    /// Of a job that has not reported anything yet.
     pub const NONE: Progress = Progress {
         epoch: 0,
         epochs: 0,
@@ -122,15 +122,16 @@ impl Progress {
     };
 }
 
-/// What work waits for that cannot get on.
+/// What stalled work is waiting for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum WaitingFor {
-    /// The server's disk is full: delete what is no longer needed, or make room in another way.
+    /// The server's disk is full: delete what is no longer needed, or free space in another way.
     Disk,
 }
 
-/// The epoch whose weights are kept: the best by `early_stopping.monitor`, or else highest validation accuracy, then lowest validation loss.
+/// The epoch whose weights are kept: the best by `early_stopping.monitor`, or else the one with the highest validation accuracy, then the
+/// lowest validation loss.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Best {
     pub epoch: u32,
@@ -138,18 +139,18 @@ pub struct Best {
     pub val_accuracy: Option<f64>,
 }
 
-/// Why a job stopped.
+/// Why a job ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum StopReason {
-    /// Everything was done: every epoch of a training.
+    /// Everything was done: all epochs of a training.
     Completed,
-    /// `early_stopping` saw nothing better for long enough; the best weights became the model.
+    /// `early_stopping` saw no improvement for long enough; the best weights became the model.
     EarlyStopped,
-    /// `max_seconds` were over; the best weights so far became the model.
+    /// `max_seconds` ran out; the best weights so far became the model.
     Budget,
-    /// The loss or the gradients stopped being numbers after an epoch that was better than guessing; the best weights so far became the
-    /// model. A warning says at which step. Without such an epoch the job fails.
+    /// The loss or the gradients became infinite or NaN after an epoch that was better than guessing; the best weights so far became the
+    /// model. A warning names the step. Without such an epoch the job fails.
     Diverged,
     Cancelled,
 }
@@ -159,7 +160,7 @@ pub enum StopReason {
 pub struct DatasetVersion {
     pub id: DatasetId,
     pub version: u32,
-    /// What the version holds, as one SHA-256. Null while the dataset is being read.
+    /// The content of the version, as one SHA-256. Null while the dataset is being read.
     pub content_sha256: Option<String>,
 }
 
@@ -171,20 +172,20 @@ pub struct Job {
     #[schema(example = "job")]
     pub object: String,
     pub kind: JobKind,
-    /// The name of the model that it makes, or by default that of the model that it measures or predicts with.
+    /// The name of the model that it produces, or by default that of the model that it evaluates or predicts with.
     pub name: Name,
     pub status: JobStatus,
-    /// The resolved spec, defaults filled in.
+    /// The resolved spec, with defaults filled in.
     pub spec: Spec,
     pub dataset: DatasetVersion,
-    /// The model that it made; only jobs of kind `train` make one.
+    /// The model that it produced; only jobs of kind `train` produce one.
     pub model: Option<ModelId>,
-    /// What a job of kind `batch-predict` left.
+    /// The output of a job of kind `batch-predict`.
     pub predictions: Option<BatchPredictions>,
     pub created_at: Timestamp,
     pub started_at: Option<Timestamp>,
     pub finished_at: Option<Timestamp>,
-    /// Times that a worker was started for it.
+    /// How often a worker was started for it.
     pub attempt: u32,
     /// Queued jobs before it, from 0; null unless queued.
     pub queue_position: Option<u64>,

@@ -1,34 +1,34 @@
-//! Which blobs may go: what the database says of them against what is there. The rules alone, without a file or a row.
+//! Which blobs may be deleted: the database's references compared with what exists. Only the rules, without any file or row.
 
 use std::collections::{HashMap, HashSet};
 
 use crate::domain::data_directory::Misfit;
 
-/// What the database says of blobs.
+/// The database's references to blobs.
 #[derive(Clone, Debug, Default)]
 pub struct Ledger {
-    /// Digests that rows name.
+    /// Digests that rows reference.
     pub named: HashSet<String>,
-    /// Digests that an act let go, and whether they can be made again.
+    /// Digests that an operation released, and whether they can be regenerated.
     pub released: HashMap<String, bool>,
 }
 
-/// Blobs that no row names.
+/// Blobs that no row references.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Unnamed {
-    /// Those that an act let go, or that were put in place so lately that a crash may have come before their row; sorted.
+    /// Those that an operation released, or that were added so recently that a crash may have come before their row; sorted.
     pub explained: Vec<String>,
-    /// Those of which nobody knows anything; sorted.
+    /// Those of unknown origin; sorted.
     pub strays: Vec<String>,
 }
 
-/// So many strays may be the leavings of a power failure.
+/// Up to this many strays may be left over from a power failure.
 const FEW: usize = 2;
-/// And so may one in so many blobs.
+/// And up to one in this many blobs.
 const ONE_IN: usize = 20;
 
 impl Ledger {
-    /// Sorts out the blobs that no row names. `placed` are those that were put in place since the last sweep.
+    /// Finds the blobs that no row references. `placed` are those that were added since the last sweep.
     pub fn unnamed<'a>(
         &self,
         present: impl IntoIterator<Item = &'a String>,
@@ -54,7 +54,7 @@ impl Ledger {
 }
 
 impl Unnamed {
-    /// Refuses to take a database at its word that does not know a good part of what is there.
+    /// Refuses to trust a database that does not know a considerable fraction of the files.
     pub fn check(&self, blobs: usize) -> Result<(), Misfit> {
         let strays = self.strays.len();
         if strays > FEW && strays.saturating_mul(ONE_IN) > blobs {

@@ -1,17 +1,17 @@
-//! What a search for a learning rate found: `lr_find.json`, as the worker writes it and the API answers it.
+//! The result of a learning rate search: `lr_find.json`, as the worker writes it and the API returns it.
 //!
-//! Smith 2017, "Cyclical Learning Rates for Training Neural Networks", section 3.3; smoothing, end and suggestions as in fastai.
+//! Smith 2017, "Cyclical Learning Rates for Training Neural Networks", section 3.3; smoothing, stopping rule and suggestions as in fastai.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// Weight of what was before in the smoothed loss.
+/// Weight of earlier losses in the smoothed loss.
 const MEMORY: f64 = 0.98;
-/// A smoothed loss so many times the lowest ends the search.
+/// The search ends when the smoothed loss exceeds its minimum by this factor.
 const DIVERGED: f64 = 4.0;
-/// Share of the points at the beginning that suggestions do not look at, one part in so many: the smoothed loss has not settled.
+/// One in this many points at the beginning is not considered for suggestions: the smoothed loss has not settled.
 const FIRST_PART: usize = 10;
-/// Points at the end that suggestions do not look at: the loss is blowing up.
+/// Points at the end that are not considered for suggestions: the loss is blowing up.
 const LAST_POINTS: usize = 5;
 
 /// A step of the search.
@@ -19,18 +19,18 @@ const LAST_POINTS: usize = 5;
 pub struct LrPoint {
     /// Learning rate of the head.
     pub lr: f64,
-    /// Of the step's batch.
+    /// For the step's batch.
     pub loss: f64,
-    /// Moving mean of the losses, each weighing 0.98 times the one after it.
+    /// Moving average of the losses, each with 0.98 times the weight of the next.
     pub smoothed: f64,
 }
 
-/// Learning rates to begin with.
+/// Learning rates to start with.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct LrSuggestion {
     /// Where the smoothed loss falls fastest.
     pub steepest: f64,
-    /// A tenth of where the smoothed loss is lowest.
+    /// A tenth of the rate at which the smoothed loss is lowest.
     pub minimum_tenth: f64,
 }
 
@@ -38,26 +38,26 @@ pub struct LrSuggestion {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum LrFindEnd {
-    /// Every step was taken.
+    /// All steps were taken.
     Completed,
-    /// The smoothed loss was more than four times its lowest, or no finite number.
+    /// The smoothed loss was more than four times its minimum, or not finite.
     Diverged,
 }
 
-/// The losses of growing learning rates.
+/// Losses at increasing learning rates.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct LrCurve {
     /// Always `lr_find`.
     #[schema(example = "lr_find")]
     pub object: String,
     pub end: LrFindEnd,
-    /// Null where the curve is too short or the loss does not fall anywhere.
+    /// Null where the curve is too short or the loss never falls.
     pub suggestion: Option<LrSuggestion>,
     /// In the order of the steps.
     pub points: Vec<LrPoint>,
 }
 
-/// Follows a search step by step.
+/// Records a search step by step.
 #[derive(Debug, Default)]
 pub struct LrSearch {
     points: Vec<LrPoint>,
@@ -66,13 +66,13 @@ pub struct LrSearch {
 }
 
 impl LrSearch {
-    /// Takes the loss of a step; false where the search should end because of it. A loss that is no number makes no point.
+    /// Adds the loss of a step; false if the search should stop because of it. A loss that is not finite adds no point.
     pub fn add(&mut self, lr: f64, loss: f64) -> bool {
         if !loss.is_finite() {
             return false;
         }
         self.mean = MEMORY * self.mean + (1.0 - MEMORY) * loss;
-        // Without this the mean would begin near 0.
+        // Bias correction: otherwise the mean would start near 0.
         let smoothed = self.mean / (1.0 - MEMORY.powi(self.points.len() as i32 + 1));
         self.points.push(LrPoint { lr, loss, smoothed });
         let lowest = self.lowest.map_or(smoothed, |lowest| lowest.min(smoothed));
@@ -80,7 +80,7 @@ impl LrSearch {
         smoothed <= DIVERGED * lowest
     }
 
-    /// The whole curve; none where not one step had a loss.
+    /// The whole curve; none where not a single step had a loss.
     pub fn finish(self, end: LrFindEnd) -> Option<LrCurve> {
         (!self.points.is_empty()).then(|| LrCurve {
             object: "lr_find".to_owned(),

@@ -1,4 +1,4 @@
-//! Jobs: their states, what they tell while they run, what they find.
+//! Jobs: their states, events and results.
 
 pub mod evaluation;
 pub mod event;

@@ -1,20 +1,20 @@
-//! What a batch prediction leaves: a row for each image, as JSON Lines and as CSV, and with the job how many there are.
+//! The output of a batch prediction: a row for each image, as JSON Lines and as CSV, and the counts stored with the job.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::domain::{datasets::split::Split, id::JobId, models::prediction::ClassProbability};
 
-/// What a model says of one image of a dataset: a line of the JSON Lines. It has either `predictions` or `error`.
+/// A model's prediction for one image of a dataset: a line of the JSON Lines. It has either `predictions` or `error`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct PredictionRow {
     /// Id of the image in its dataset.
     pub image: u32,
     /// As in the archive.
     pub path: String,
-    /// The part that the dataset puts it in, or that was asked for.
+    /// The split that the dataset puts it in, or that was asked for.
     pub split: Split,
-    /// The class that the dataset says it shows; null where it has no classes.
+    /// The label in the dataset; null where it has no classes.
     pub label: Option<String>,
     /// The likeliest classes, likeliest first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -27,19 +27,19 @@ pub struct PredictionRow {
 /// Why an image has no prediction.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct RowError {
-    /// As in a dataset's report, such as `undecodable`, `truncated`, `too_large`; `no_answer` where the network gave no numbers,
+    /// As in a dataset's report, such as `undecodable`, `truncated`, `too_large`; `no_answer` where the network's output was not finite,
     /// `data_damaged` where the file is no longer what was stored.
     pub code: String,
     pub message: String,
 }
 
-/// What a job of kind `batch-predict` left.
+/// The output of a job of kind `batch-predict`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct BatchPredictions {
     /// Where the rows are: `?format=jsonl` or `?format=csv`.
     #[schema(example = "/v1/jobs/job_0123456789abcdef0123456789abcdef/predictions")]
     pub href: String,
-    /// Rows.
+    /// Number of rows.
     pub images: u64,
     /// Rows with an error instead of predictions.
     pub errors: u64,

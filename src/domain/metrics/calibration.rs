@@ -1,18 +1,18 @@
-//! Whether a network is as sure as it is right, and the one number that mends most of it (Guo et al. 2017, "On Calibration of Modern
-//! Neural Networks").
+//! Whether a network's confidence matches its accuracy, and the one number that corrects most of the difference (Guo et al. 2017, "On
+//! Calibration of Modern Neural Networks").
 
 use super::{Logits, Verdict};
 
 /// Bins of equal width over the confidence.
 pub const BINS: usize = 15;
-/// Temperatures outside mean that the images do not determine one.
+/// Temperatures outside this range mean that the images do not determine one.
 const LOWEST: f64 = 0.01;
 const HIGHEST: f64 = 100.0;
-/// Newton's method needs about ten; halving the interval instead, forty.
+/// Newton's method needs about ten iterations, bisection forty.
 const MOST_ROUNDS: usize = 200;
 
-/// Mean distance between confidence and accuracy in each of [`BINS`] bins, weighted by the bin's images: 0 to 1; 0 without images. The
-/// bin `m` of `M` holds the confidences in `((m - 1) / M, m / M]`.
+/// Mean distance between confidence and accuracy in each of [`BINS`] bins, weighted by the number of images in the bin: 0 to 1; 0 without
+/// images. Bin `m` of `M` holds the confidences in `((m - 1) / M, m / M]`.
 pub fn expected_calibration_error(labels: &[u32], verdicts: &[Verdict]) -> f64 {
     let mut bins = [(0.0, 0.0); BINS];
     for (label, verdict) in labels.iter().zip(verdicts) {
@@ -28,8 +28,9 @@ pub fn expected_calibration_error(labels: &[u32], verdicts: &[Verdict]) -> f64 {
     off / verdicts.len().max(1) as f64
 }
 
-/// The temperature at which the mean loss over these images is lowest. The loss is convex in `1 / temperature`, so there is one or none;
-/// none where it keeps falling towards certainty, as it does when every image is right, or towards knowing nothing.
+/// The temperature at which the mean loss over these images is lowest. The loss is convex in `1 / temperature`, so there is at most one;
+/// none where the loss keeps falling towards certainty, as it does when every image is classified correctly, or towards a uniform
+/// distribution.
 pub fn fit_temperature(logits: &Logits) -> Option<f64> {
     let (mut low, mut high) = (1.0 / HIGHEST, 1.0 / LOWEST);
     if logits.images() == 0 || slope(logits, low).0 >= 0.0 || slope(logits, high).0 <= 0.0 {
@@ -44,7 +45,7 @@ pub fn fit_temperature(logits: &Logits) -> Option<f64> {
             low = inverse;
         }
         let newton = inverse - slope / curvature;
-        // Far from the minimum a step of Newton's may leave the interval that is known to hold it.
+        // Far from the minimum a Newton step may leave the bracketing interval.
         let next = if newton > low && newton < high {
             newton
         } else {
@@ -59,8 +60,8 @@ pub fn fit_temperature(logits: &Logits) -> Option<f64> {
     Some(1.0 / inverse)
 }
 
-/// First and second derivative of the mean loss by `1 / temperature`: the mean distance between the logit that is expected under the
-/// softmax and the right one, and the mean variance of the logits under it.
+/// First and second derivative of the mean loss with respect to `1 / temperature`: the mean difference between the expected logit under the
+/// softmax and the true class's logit, and the mean variance of the logits under it.
 fn slope(logits: &Logits, inverse: f64) -> (f64, f64) {
     let (mut slope, mut curvature) = (0.0, 0.0);
     for (row, label) in logits.rows() {

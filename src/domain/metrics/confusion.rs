@@ -1,24 +1,24 @@
-//! Which classes are taken for which, and what that says about each of them.
+//! The confusion matrix, and the scores of each class that follow from it.
 
 use super::Verdict;
 
-/// Counts of images by their class and by what they were taken for.
+/// Counts of images by true and predicted class.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Confusion {
     /// `counts[truth][predicted]`
     pub counts: Vec<Vec<u64>>,
 }
 
-/// Scores of one class. A share of nothing is 0 (scikit-learn's `zero_division=0`).
+/// Scores of one class; 0 where the denominator is 0 (scikit-learn's `zero_division=0`).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ClassScores {
-    /// Of the images taken for it, the share that show it.
+    /// The fraction of the images predicted as this class that belong to it.
     pub precision: f64,
-    /// Of the images that show it, the share that were taken for it.
+    /// The fraction of the images of this class that were predicted as it.
     pub recall: f64,
     /// Harmonic mean of the two.
     pub f1: f64,
-    /// Images that show it.
+    /// Images of this class.
     pub support: u64,
 }
 
@@ -31,7 +31,7 @@ impl Confusion {
         Self { counts }
     }
 
-    /// Share of images that were taken for what they show; NaN without images.
+    /// Fraction of images classified correctly; NaN without images.
     pub fn accuracy(&self) -> f64 {
         let right: u64 = self
             .counts
@@ -68,7 +68,7 @@ impl Confusion {
         f1.iter().sum::<f64>() / f1.len() as f64
     }
 
-    /// Images taken for each class.
+    /// Number of images predicted as each class.
     fn predicted(&self) -> Vec<u64> {
         let mut sums = vec![0; self.counts.len()];
         for row in &self.counts {

@@ -1,6 +1,6 @@
-//! What a network's outputs are worth: losses, hits, confusion, calibration, as plain arithmetic in 64 bits over logits and labels.
+//! Metrics of a network's outputs: losses, hits, confusion, calibration, as plain 64-bit arithmetic over logits and labels.
 //!
-//! The worker fills [`Logits`]; nothing here knows tensors or pictures. Held to scikit-learn's numbers by `tests.rs`.
+//! The worker fills [`Logits`]; nothing here knows tensors or images. Compared with scikit-learn's numbers in `tests.rs`.
 
 mod calibration;
 mod confusion;
@@ -12,7 +12,7 @@ pub use self::{
     confusion::{ClassScores, Confusion},
 };
 
-/// Outputs of a network for images whose class is known, a row each.
+/// Outputs of a network for labelled images, a row each.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Logits {
     classes: usize,
@@ -20,14 +20,14 @@ pub struct Logits {
     labels: Vec<u32>,
 }
 
-/// What is asked of one image.
+/// The prediction for one image.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Verdict {
-    /// The likeliest class; of equal ones the first.
+    /// The likeliest class; the first of equal ones.
     pub predicted: usize,
-    /// Its probability at the temperature that was asked for.
+    /// Its probability at the given temperature.
     pub confidence: f64,
-    /// Cross entropy at that temperature: the negative logarithm of the probability of the right class.
+    /// Cross entropy at that temperature: the negative logarithm of the true class's probability.
     pub loss: f64,
 }
 
@@ -41,19 +41,19 @@ impl Logits {
         }
     }
 
-    /// Adds rows, one for each label, one after another.
+    /// Appends rows, one per label.
     ///
     /// # Errors
-    /// The sizes do not fit, a label is no class, or an output is no finite number: such rows are not measured.
+    /// The sizes do not match, a label is not a class, or an output is not finite: such rows are not evaluated.
     pub fn extend(&mut self, rows: &[f32], labels: &[u32]) -> Result<(), &'static str> {
         if rows.len() != labels.len() * self.classes {
-            return Err("the network's output is not one number for each class");
+            return Err("the network does not output one number for each class");
         }
         if labels.iter().any(|label| *label as usize >= self.classes) {
-            return Err("an image is of a class that the network does not have");
+            return Err("an image has a class that the network does not have");
         }
         if rows.iter().any(|value| !value.is_finite()) {
-            return Err("the network's output is not a finite number");
+            return Err("the network outputs a number that is not finite");
         }
         self.values.extend_from_slice(rows);
         self.labels.extend_from_slice(labels);
@@ -78,14 +78,14 @@ impl Logits {
         rows.zip(self.labels.iter().map(|label| *label as usize))
     }
 
-    /// Each image judged with its logits divided by `temperature`.
+    /// The prediction for each image, with its logits divided by `temperature`.
     pub fn verdicts(&self, temperature: f64) -> Vec<Verdict> {
         self.rows()
             .map(|(row, label)| verdict(row, label, temperature))
             .collect()
     }
 
-    /// Share of images whose class is among the `k` likeliest, of equal ones the first; NaN without images.
+    /// Fraction of images whose class is among the `k` likeliest, the first of equal ones; NaN without images.
     pub fn top_k_accuracy(&self, k: usize) -> f64 {
         let hits = self.rows().filter(|(row, label)| rank(row, *label) < k).count();
         hits as f64 / self.images() as f64
@@ -99,7 +99,7 @@ pub fn mean_loss(verdicts: &[Verdict]) -> f64 {
 
 fn verdict(row: &[f32], label: usize, temperature: f64) -> Verdict {
     let (predicted, largest) = likeliest(row);
-    // The largest is taken off first, so that no exponential overflows; it changes nothing in the result.
+    // The maximum is subtracted first, so that no exponential overflows; the result is the same.
     let scaled = |value: f32| (f64::from(value) - largest) / temperature;
     let sum: f64 = row.iter().map(|value| scaled(*value).exp()).sum();
     Verdict {
@@ -119,7 +119,7 @@ fn likeliest(row: &[f32]) -> (usize, f64) {
     (best, f64::from(row[best]))
 }
 
-/// How many classes come before this one.
+/// How many classes rank before this one.
 fn rank(row: &[f32], class: usize) -> usize {
     let before =
         |(other, value): (usize, &f32)| *value > row[class] || (*value == row[class] && other < class);

@@ -1,11 +1,11 @@
-//! Aliases: names of one's own for models, such as `production`, that can be moved from model to model.
+//! Aliases: a user's own names for models, such as `production`, that can be moved from model to model.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::domain::{id::ModelId, name::Name, spec::Weights, time::Timestamp};
 
-/// A name that stands for one model at a time. It works wherever a model's does.
+/// A name that stands for one model at a time. It can be used wherever a model's name can.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Alias {
     /// Always `alias`.
@@ -13,32 +13,32 @@ pub struct Alias {
     pub object: String,
     #[schema(example = "production")]
     pub name: Name,
-    /// The model that it names.
+    /// The model that it refers to.
     pub model: ModelId,
     pub model_name: Name,
     pub model_version: u32,
-    /// Grows with every move, and is never used twice for the same name; the `ETag` is made of it.
+    /// Increases with every move and is never reused for the same name; the `ETag` is derived from it.
     pub revision: u32,
     pub created_at: Timestamp,
-    /// Since when it has named this model.
+    /// Since when it has referred to this model.
     pub moved_at: Timestamp,
-    /// Models that it named before, the latest first: what rollbacks go back to. Deleted models are not among them.
+    /// Models that it referred to before, latest first: the targets of rollbacks. Deleted models are not among them.
     pub history: Vec<FormerModel>,
 }
 
-/// A model that an alias named before.
+/// A model that an alias referred to before.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct FormerModel {
     pub model: ModelId,
     pub model_name: Name,
     pub model_version: u32,
-    /// Of the alias, when it began to name the model.
+    /// Of the alias, when it started to refer to the model.
     pub revision: u32,
     pub moved_at: Timestamp,
 }
 
 impl Alias {
-    /// What a rollback goes back to: the latest of the former models that is not the one of now.
+    /// The target of a rollback: the latest of the former models that is not the current one.
     pub fn previous(&self) -> Option<&FormerModel> {
         self.history.iter().find(|former| former.model != self.model)
     }
@@ -47,14 +47,14 @@ impl Alias {
 /// A name for a model or an alias.
 ///
 /// # Errors
-/// What a name has to be.
+/// Which rule the name violates.
 pub fn parse_name(text: &str) -> Result<Name, String> {
     let name = Name::parse(text).map_err(|fault| fault.to_string())?;
-    // As weights to begin with, it would be taken for a file.
+    // As base weights it would be mistaken for a file.
     match Weights::from(text.to_owned()) {
         Weights::Model(_) => Ok(name),
         _ => Err(format!(
-            "names that end in {} have a meaning of their own as weights",
+            "names that end in {} are reserved for files of weights",
             Weights::FILE_ENDINGS
                 .map(|ending| format!("`{ending}`"))
                 .join(", ")

@@ -1,4 +1,4 @@
-//! A model as other programs take it: which formats there are, what each can be asked for, and how its file is called.
+//! Exports: the formats, their options, and the names of the files.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -8,7 +8,7 @@ use crate::{
     error::FieldError,
 };
 
-/// A kind of file that a model can be taken away in.
+/// A format that a model can be exported to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ExportFormat {
@@ -16,11 +16,11 @@ pub enum ExportFormat {
     Safetensors,
     /// A zip of the model's own two files, `model.json` and `model.safetensors`.
     Bundle,
-    /// A zip of a folder that `timm.create_model("local-dir:…")` takes.
+    /// A zip of a folder that `timm.create_model("local-dir:…")` accepts.
     Timm,
-    /// A module for `torch.jit.load`, its parameters under torchvision's names.
+    /// A module for `torch.jit.load`, its parameters named as in torchvision.
     Torchscript,
-    /// A graph of opset 17 for any number of pictures.
+    /// A graph of opset 17 for any number of images.
     Onnx,
 }
 
@@ -52,18 +52,18 @@ impl ExportFormat {
         }
     }
 
-    /// Whether networks of this architecture can be had in it.
+    /// Whether networks of this architecture can be exported to it.
     pub fn has(self, architecture: Architecture) -> bool {
-        // timm knows its networks by name, and the ResNets for pictures of 32 pixels are not among them.
+        // timm looks networks up by name, and does not have the ResNets for images of 32 pixels.
         self != ExportFormat::Timm || architecture.design().in_timm
     }
 }
 
-/// A checked wish. Only [`ExportSpec::check`] makes one.
+/// A checked export request. Only [`ExportSpec::check`] creates one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExportSpec {
     pub format: ExportFormat,
-    /// The graph begins with the normalisation: its input is pixels on the scale 0–1.
+    /// The graph starts with the normalisation: its input is pixels scaled to 0–1.
     pub normalize: bool,
     /// The graph ends with the temperature and the softmax: its output is probabilities.
     pub softmax: bool,
@@ -71,7 +71,7 @@ pub struct ExportSpec {
 
 impl ExportSpec {
     /// # Errors
-    /// Everything that does not go together.
+    /// Everything that is contradictory.
     pub fn check(
         format: ExportFormat,
         normalize: bool,
@@ -85,7 +85,7 @@ impl ExportSpec {
                 .filter(|other| other.has(architecture));
             let others: Vec<String> = others.map(|other| format!("`{}`", other.as_str())).collect();
             let message = format!(
-                "timm has no {architecture}; the formats of this model are {}",
+                "timm does not have {architecture}; this model can be exported to {}",
                 others.join(", ")
             );
             faults.push(FieldError::new("/format", "not_supported", message));
@@ -106,7 +106,7 @@ impl ExportSpec {
         })
     }
 
-    /// What the file is called where it is saved. Neither name nor version needs escaping.
+    /// The name under which the file is saved. Neither name nor version needs escaping.
     pub fn file_name(&self, name: &Name, version: u32) -> String {
         let end = match self.format {
             ExportFormat::Safetensors => ".safetensors",
@@ -141,7 +141,7 @@ mod tests {
         assert_eq!(
             check(ExportFormat::Timm, false, true, Architecture::Resnet20).unwrap_err(),
             [
-                "/format: timm has no resnet20; the formats of this model are `safetensors`, `bundle`, `torchscript`, `onnx`",
+                "/format: timm does not have resnet20; this model can be exported to `safetensors`, `bundle`, `torchscript`, `onnx`",
                 "/softmax: `timm` has no such option; only `onnx` has",
             ]
         );

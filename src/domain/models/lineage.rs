@@ -1,4 +1,4 @@
-//! Where a model comes from: job, dataset version, base weights, and the same for the model that it began from, back to the first.
+//! The lineage of a model: job, dataset version, base weights, and the same for the model that it started from, back to the first.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -14,16 +14,16 @@ use crate::domain::{
     time::Timestamp,
 };
 
-/// Most models of a lineage that are told.
+/// How many models of a lineage are listed at most.
 pub const MOST_STEPS: usize = 32;
 
-/// A model and what it was made of.
+/// A model and its origins.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Lineage {
     /// Always `lineage`.
     #[schema(example = "lineage")]
     pub object: String,
-    /// First the model itself, then the model that it began from, and so on, as far as this server has them.
+    /// First the model itself, then the model that it started from, and so on, as far as this server has them.
     pub models: Vec<LineageStep>,
 }
 
@@ -37,11 +37,11 @@ pub struct LineageStep {
     pub sha256: String,
     pub created_at: Timestamp,
     pub source: ModelSource,
-    /// What it was imported from; null where a job of this server trained it.
+    /// The file that it was imported from; null where a job of this server trained it.
     pub imported_from: Option<ImportedFile>,
     /// The job that trained it; null where it was imported.
     pub job: Option<LineageJob>,
-    /// The version that it was trained on; null where nobody knows.
+    /// The version that it was trained on; null if unknown.
     pub dataset: Option<LineageDataset>,
     pub base_weights: BaseWeights,
 }
@@ -50,7 +50,7 @@ pub struct LineageStep {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct LineageJob {
     pub id: JobId,
-    /// Whether it was deleted since.
+    /// Whether it has been deleted since.
     pub deleted: bool,
 }
 
@@ -59,27 +59,27 @@ pub struct LineageJob {
 pub struct LineageDataset {
     #[serde(flatten)]
     pub version: DatasetLineage,
-    /// Whether this server does not have it: it was deleted since, or the model was trained elsewhere.
+    /// Whether this server does not have it: it has been deleted since, or the model was trained elsewhere.
     pub deleted: bool,
 }
 
-/// What kind of thing a training began from.
+/// The kind of weights that a training started from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum BaseKind {
-    /// Random weights.
+    /// Random initialisation.
     None,
-    /// A file of a hub.
+    /// A file from a hub.
     Hub,
-    /// A file of the server's folder of weights.
+    /// A file in the server's weights folder.
     File,
     /// Another model.
     Model,
-    /// Nobody knows: the weights were imported.
+    /// Unknown: the weights were imported.
     Unknown,
 }
 
-/// What a training began from.
+/// The weights that a training started from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct BaseWeights {
     pub from: BaseKind,
@@ -90,7 +90,7 @@ pub struct BaseWeights {
 }
 
 impl BaseWeights {
-    /// As a model's card tells it.
+    /// As recorded in a model's card.
     pub fn of(model: &Model) -> Self {
         let card = &model.card;
         let asked_for = card.spec.as_ref().map(|spec| &spec.backbone.weights);
@@ -99,7 +99,7 @@ impl BaseWeights {
             Some(Weights::None) => BaseKind::None,
             Some(Weights::Model(_)) => BaseKind::Model,
             Some(Weights::File(_)) => BaseKind::File,
-            // An operator's own file may stand for them.
+            // An operator's own file may replace them.
             Some(Weights::Imagenet) if card.base_weights.contains('@') => BaseKind::Hub,
             Some(Weights::Imagenet) => BaseKind::File,
         };
@@ -111,7 +111,7 @@ impl BaseWeights {
         }
     }
 
-    /// The model that it was, where it was one.
+    /// The model, where it was one.
     pub fn model(&self) -> Option<ModelId> {
         match self.from {
             BaseKind::Model => self.origin.as_ref()?.parse().ok(),

@@ -1,4 +1,4 @@
-//! Models: what is known of one, how it is named, brought in and taken away.
+//! Models: their metadata, names, imports and exports.
 
 pub mod alias;
 pub mod export;

@@ -1,4 +1,4 @@
-//! A model as callers see it, and the card (`model.json`) that travels with its weights.
+//! A model as callers see it, and the card (`model.json`) that accompanies its weights.
 
 use std::collections::BTreeMap;
 
@@ -23,15 +23,15 @@ pub struct DatasetLineage {
     pub version: u32,
     /// SHA-256 of the archive, hexadecimal.
     pub sha256: String,
-    /// What the version holds, whatever the archive was: files, labels and parts, as one SHA-256. Not in what was made before there
-    /// were versions.
+    /// The content of the version, whatever the archive was: files, labels and splits, as one SHA-256. Not in cards from before there were
+    /// versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub content_sha256: Option<String>,
 }
 
 impl DatasetLineage {
-    /// What tells the version from every other. A version never changes, so its digest is not needed for that, and what was computed
-    /// before there was one can still be used.
+    /// What distinguishes the version from every other. A version never changes, so its digest is not needed for that, and results from
+    /// before there was a digest can still be used.
     pub fn identity(&self) -> Self {
         Self {
             content_sha256: None,
@@ -48,7 +48,7 @@ impl DatasetLineage {
     }
 }
 
-/// What a model reached, in the epoch whose weights it has.
+/// Metrics of a model in the epoch whose weights it has.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ModelMetrics {
     pub epoch: u32,
@@ -58,7 +58,7 @@ pub struct ModelMetrics {
     pub val_accuracy: Option<f64>,
     pub train_images: u64,
     pub val_images: u64,
-    /// Images that were kept for testing: they neither trained nor chose the epoch.
+    /// Images held out for testing: they were used neither for training nor for choosing the epoch.
     #[serde(default)]
     pub test_images: u64,
 }
@@ -73,7 +73,7 @@ impl ModelMetrics {
     }
 }
 
-/// `model.json`: all that is needed to use `model.safetensors` without this server.
+/// `model.json`: everything needed to use `model.safetensors` without this server.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ModelCard {
     /// Format of this file: 1.
@@ -82,23 +82,23 @@ pub struct ModelCard {
     /// Names of the classes in the order of the network's outputs.
     pub classes: Vec<String>,
     pub preprocessing: Preprocessing,
-    /// Of the job that trained it; not in the card of imported weights, of which nobody told. The same holds for metrics and dataset.
+    /// Of the job that trained it; not in the card of imported weights, for which it is unknown. The same holds for metrics and dataset.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub spec: Option<JobSpec>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metrics: Option<ModelMetrics>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dataset: Option<DatasetLineage>,
-    /// Where the base weights came from: `none`, a model's id, a hub's repository and revision, a file's name, `imported`.
+    /// Origin of the base weights: `none`, a model's id, a hub's repository and revision, a file's name, `imported`.
     pub base_weights: String,
-    /// SHA-256 of the file that they were read from, hexadecimal. Not in cards of before.
+    /// SHA-256 of the file that they were read from, hexadecimal. Not in older cards.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base_weights_sha256: Option<String>,
-    /// Name and version of the program that made it.
+    /// Name and version of the program that created it.
     pub program: String,
     pub libtorch: String,
-    /// Probabilities are the softmax of the logits divided by it (Guo et al. 2017, temperature scaling); above 0. 1 where the validation
-    /// images do not determine one, where there are none, and in cards of before.
+    /// Probabilities are the softmax of the logits divided by this (Guo et al. 2017, temperature scaling); above 0. 1 where the validation
+    /// images do not determine a value, where there are none, and in older cards.
     #[serde(default = "ModelCard::no_temperature")]
     pub temperature: f64,
 }
@@ -106,39 +106,41 @@ pub struct ModelCard {
 impl ModelCard {
     pub const FORMAT: u32 = 1;
 
-    /// How the parts of a dataset that has none were cut for it; by default where nobody knows.
+    /// How a dataset without splits was split for it; the defaults if unknown.
     pub fn split(&self) -> SplitSpec {
         self.spec
             .as_ref()
             .map_or_else(SplitSpec::default, |spec| spec.split.clone())
     }
 
-    /// The temperature that changes nothing.
+    /// The temperature that has no effect.
     pub fn no_temperature() -> f64 {
         1.0
     }
 }
 
-/// How a model came to be on this server.
+/// How the model got onto this server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ModelSource {
     /// A job of this server trained it.
     Trained,
-    /// Somebody brought it.
+    /// It was imported.
     Imported,
 }
 
-/// Texts that people keep with a job or a model, by name.
+/// Texts that people attach to a job or a model, by name.
 pub type Metadata = BTreeMap<String, String>;
 
 /// # Errors
-/// What metadata must be.
+/// Which rule the metadata violates.
 pub fn check_metadata(metadata: &Metadata) -> Result<(), &'static str> {
     let short = |(key, text): (&String, &String)| key.len() <= 64 && text.len() <= 512;
     match metadata.len() <= 16 && metadata.iter().all(short) {
         true => Ok(()),
-        false => Err("must be an object of up to 16 texts, names up to 64 bytes, texts up to 512"),
+        false => {
+            Err("must be an object of up to 16 strings, with names of up to 64 bytes and values of up to 512")
+        }
     }
 }
 
@@ -158,16 +160,16 @@ pub struct Model {
     pub job: Option<JobId>,
     /// What it was imported from; null where a job trained it.
     pub imported_from: Option<ImportedFile>,
-    /// Aliases that name it now: while there are any, it cannot be deleted.
+    /// Aliases that refer to it: while there are any, it cannot be deleted.
     pub aliases: Vec<Name>,
-    /// Texts of its owners, first those of the job that trained it.
+    /// Texts attached by its owners, initially those of the job that trained it.
     pub metadata: Metadata,
     /// SHA-256 of `model.safetensors`, hexadecimal.
     pub sha256: String,
     /// Size of `model.safetensors`.
     pub bytes: u64,
     pub card: ModelCard,
-    /// Digest of `model.json`, for the server alone: whoever has a model can use its files, whatever becomes of its row.
+    /// Digest of `model.json`, only for the server: the files of a model in use stay readable, whatever happens to its row.
     #[serde(skip)]
     pub card_blob: String,
 }

@@ -1,4 +1,4 @@
-//! Models from elsewhere: what a file may be, what its owner says of it, and what that has to be.
+//! Model imports: the accepted files, the owner's description, and its rules.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -12,27 +12,27 @@ use crate::{
     error::FieldError,
 };
 
-/// How many of the first bytes are enough to tell what a file is.
+/// How many of the first bytes are enough to detect the format.
 pub const ENOUGH: usize = crate::domain::datasets::archive::ENOUGH;
 
 /// What can be imported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ImportFormat {
-    /// An archive of `model.safetensors` and `model.json`, as an export makes it.
+    /// An archive of `model.safetensors` and `model.json`, as created by an export.
     Bundle,
-    /// Weights with torchvision's names, in safetensors; whoever brings them says what they are.
+    /// Weights with torchvision's names, in safetensors; whoever imports them describes them.
     Safetensors,
 }
 
 impl ImportFormat {
-    /// Tells the format from the first [`ENOUGH`] bytes, or all of them where there are fewer.
+    /// Detects the format from the first [`ENOUGH`] bytes, or from all of them if there are fewer.
     ///
     /// # Errors
-    /// What to do with a file that is neither.
+    /// What to do with a file of another format.
     pub fn of(head: &[u8]) -> Result<Self, &'static str> {
         match head {
-            // The length of a header, then the header, which is JSON.
+            // The length of the header, then the header, which is JSON.
             [_, _, _, _, _, _, _, _, b'{', ..] => Ok(Self::Safetensors),
             [0x80, 2..=5, ..] => Err(PICKLE),
             _ if ArchiveKind::of(head).is_some() => Ok(Self::Bundle),
@@ -43,7 +43,7 @@ impl ImportFormat {
     }
 }
 
-/// What to do with what `torch.save` wrote.
+/// What to do with a file of `torch.save`.
 pub const PICKLE: &str = "this is a file of `torch.save`, which may hold code; save the weights with \
     `safetensors.torch.save_file(model.state_dict(), …)` and send that";
 
@@ -51,33 +51,33 @@ pub const PICKLE: &str = "this is a file of `torch.save`, which may hold code; s
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ImportedFile {
     pub format: ImportFormat,
-    /// Of the file as it came, hexadecimal.
+    /// Of the file as received, hexadecimal.
     pub sha256: String,
     pub bytes: u64,
-    /// What its owner called it, if anything.
+    /// The owner's name for it, if any.
     pub file_name: Option<String>,
 }
 
-/// What the owner of weights says of them. Checked, except against the weights themselves.
+/// The owner's description of the weights. Checked, except against the weights themselves.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct WeightsDescription {
-    /// None: it is told from the tensors.
+    /// None: it is detected from the tensors.
     pub architecture: Option<Architecture>,
     /// In the order of the network's outputs.
     pub labels: Vec<String>,
     pub image_size: Option<u32>,
     pub resize: Resize,
-    /// Length of the shorter side before the centre is cut out.
+    /// Length of the shorter side before the centre crop.
     pub resize_to: Option<u32>,
     pub mean: [f32; 3],
     pub std: [f32; 3],
 }
 
 impl WeightsDescription {
-    /// What is done to pictures before such a network sees them: by default as torchvision does it for networks of this size.
+    /// How images are preprocessed for such a network: by default as in torchvision for networks of this size.
     pub fn preprocessing(&self, architecture: Architecture) -> Preprocessing {
         let size = self.image_size.unwrap_or(architecture.native_size());
-        let recipe = match architecture.sees_whole_pictures() {
+        let recipe = match architecture.sees_whole_images() {
             true => Preprocessing::whole(size),
             false => Preprocessing::for_size(size),
         };
@@ -91,7 +91,7 @@ impl WeightsDescription {
     }
 }
 
-/// The fields of an import as they came: texts, none of them checked.
+/// The fields of an import as received, unchecked.
 #[derive(Clone, Debug, Default)]
 pub struct DescriptionFields {
     pub labels: Option<String>,
@@ -104,7 +104,7 @@ pub struct DescriptionFields {
 }
 
 impl DescriptionFields {
-    /// Names of the fields that are there: a bundle says all of it itself.
+    /// Names of the fields that are present: a bundle contains all of them itself.
     pub fn given(&self) -> Vec<&'static str> {
         let fields = [
             ("labels", &self.labels),
@@ -208,16 +208,16 @@ impl DescriptionFields {
     }
 }
 
-/// A JSON array of texts, or a line for each.
+/// A JSON array of strings, or one label per line.
 fn parse_labels(text: &str, most: usize) -> Result<Vec<String>, String> {
     let texts: Vec<String> = match text.trim_start().starts_with('[') {
         true => serde_json::from_str(text)
-            .map_err(|_| "must be a JSON array of texts, or a text with a line for each class".to_owned())?,
+            .map_err(|_| "must be a JSON array of strings, or a text with one class per line".to_owned())?,
         false => text.trim_end().lines().map(str::to_owned).collect(),
     };
     if texts.is_empty() || texts.len() > most {
         return Err(format!(
-            "must be 1 to {most} classes, and {} are there",
+            "must be 1 to {most} classes, but there are {}",
             texts.len()
         ));
     }
@@ -228,12 +228,12 @@ fn parse_labels(text: &str, most: usize) -> Result<Vec<String>, String> {
         .collect();
     let labels = labels?;
     match twice(&labels) {
-        Some(label) => Err(format!("the class `{label}` is there twice")),
+        Some(label) => Err(format!("the class `{label}` occurs twice")),
         None => Ok(labels),
     }
 }
 
-/// A label that is there more than once.
+/// A label that occurs more than once.
 pub fn twice(labels: &[String]) -> Option<&String> {
     let mut seen = std::collections::HashSet::new();
     labels.iter().find(|label| !seen.insert(*label))

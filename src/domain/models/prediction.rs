@@ -1,24 +1,24 @@
-//! What a model answers of one image.
+//! A model's prediction for one image.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// A class and how sure the model is of it.
+/// A class and its probability.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ClassProbability {
     pub label: String,
     pub index: u32,
-    /// 0 to 1; over all classes they sum to 1.
+    /// 0 to 1; the probabilities of all classes sum to 1.
     pub probability: f64,
 }
 
-/// Where the time of a prediction went, in milliseconds.
+/// Timing of a prediction, in milliseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct PredictionTiming {
     /// Waiting for a place in a batch.
     pub queue: f64,
-    /// Reading, turning, resizing, cropping the picture.
+    /// Decoding, rotating, resizing and cropping the image.
     pub decode: f64,
-    /// The network, for the whole batch that this picture was in.
+    /// The network, for the whole batch that included this image.
     pub forward: f64,
 }

@@ -15,18 +15,18 @@ pub struct BatchPredictSpec {
     pub name: Option<Name>,
     /// Id or name of a model, or `name@version`; in a job it is the id.
     pub model: String,
-    /// Id or name of a dataset, with or without classes. Classes that it has need not be the model's.
+    /// Id or name of a dataset, with or without classes. Its classes need not be the model's.
     pub dataset: String,
-    /// `all` by default. A part that the dataset does not bring itself is cut from its training images as the model's own training would
-    /// have cut it; without classes there is nothing to cut by.
+    /// `all` by default. A split that the dataset does not have is drawn from its training images as in the model's own training; without
+    /// classes there is nothing to draw from.
     #[schema(default = "all")]
     pub split: EvaluatedSplit,
-    /// Classes that are named for each image, likeliest first, 1 to 1000; all of a model that has fewer.
+    /// How many classes are reported for each image, likeliest first, 1 to 1000; all if the model has fewer.
     #[schema(minimum = 1, maximum = 1000, default = 5)]
     pub top_k: u32,
-    /// Up to 16 texts of the caller's own.
+    /// Up to 16 strings of the caller's own.
     pub metadata: BTreeMap<String, String>,
-    /// Most images that go through the network together, 1 to 4096; on a processor they are at most 16.
+    /// Largest number of images in a forward pass, 1 to 4096; on a CPU at most 16.
     #[schema(minimum = 1, maximum = 4096, default = 32)]
     pub batch_size: u32,
     pub device: DeviceChoice,
@@ -35,7 +35,7 @@ pub struct BatchPredictSpec {
     pub priority: i32,
     /// The job fails after this many seconds.
     pub max_seconds: Option<u64>,
-    /// Times that a worker may die or hang before the job fails, 1 to 10.
+    /// How often a worker may die or hang before the job fails, 1 to 10.
     #[schema(minimum = 1, maximum = 10, default = 3)]
     pub max_attempts: u32,
 }

@@ -18,7 +18,7 @@ pub enum DeviceChoice {
 crate::text_schema!(DeviceChoice, "^(auto|cpu|cuda:[0-9]{1,2})$", "auto");
 
 impl DeviceChoice {
-    /// Whether a job with this choice may run on the device of this name, given whether the host has any GPU.
+    /// Whether a job with this choice may run on the device with this name, given whether the host has any GPU.
     pub fn allows(self, device: &str, host_has_gpu: bool) -> bool {
         match self {
             DeviceChoice::Auto => device.starts_with("cuda:") || !host_has_gpu,

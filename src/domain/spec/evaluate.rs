@@ -1,4 +1,4 @@
-//! The spec of an evaluation: which model is measured on which images.
+//! The spec of an evaluation: a model and the images to evaluate it on.
 
 use std::collections::BTreeMap;
 
@@ -8,8 +8,8 @@ use utoipa::ToSchema;
 use super::{DeviceChoice, device, fields::Fields, parse};
 use crate::domain::{datasets::split::Split, name::Name};
 
-/// The part of a dataset that a model is measured on, or classifies. A part that the dataset does not bring itself is cut from its training images as
-/// the model's own training would have cut it: with the shares and the seed of its spec.
+/// The split of a dataset that a model is evaluated on, or classifies. A split that the dataset does not have is drawn from its training
+/// images as in the model's own training: with the fractions and the seed of its spec.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum EvaluatedSplit {
@@ -38,7 +38,7 @@ impl EvaluatedSplit {
         }
     }
 
-    /// Whether it has the images of this part.
+    /// Whether it contains the images of this split.
     pub fn includes(self, part: Split) -> bool {
         match self {
             EvaluatedSplit::Train => part == Split::Train,
@@ -56,13 +56,13 @@ pub struct EvaluateSpec {
     pub name: Option<Name>,
     /// Id or name of a model, or `name@version`; in a job it is the id.
     pub model: String,
-    /// Id or name of a dataset. Its classes are matched with the model's by their names; the model has to know all of them.
+    /// Id or name of a dataset. Its classes are matched with the model's by name; the model must know all of them.
     pub dataset: String,
-    /// `val` by default: of the dataset that the model was trained on these images did not teach it.
+    /// `val` by default: in the dataset that the model was trained on, these images were not trained on.
     pub split: EvaluatedSplit,
-    /// Up to 16 texts of the caller's own.
+    /// Up to 16 strings of the caller's own.
     pub metadata: BTreeMap<String, String>,
-    /// Images that go through the network together, 1 to 4096.
+    /// Images in a forward pass, 1 to 4096.
     #[schema(minimum = 1, maximum = 4096, default = 32)]
     pub batch_size: u32,
     pub device: DeviceChoice,
@@ -71,7 +71,7 @@ pub struct EvaluateSpec {
     pub priority: i32,
     /// The job fails after this many seconds.
     pub max_seconds: Option<u64>,
-    /// Times that a worker may die or hang before the job fails, 1 to 10.
+    /// How often a worker may die or hang before the job fails, 1 to 10.
     #[schema(minimum = 1, maximum = 10, default = 3)]
     pub max_attempts: u32,
 }

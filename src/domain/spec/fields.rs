@@ -1,6 +1,6 @@
-//! Reads fields out of a JSON object and collects every fault on the way, each with its JSON pointer (RFC 6901).
+//! Reads fields of a JSON object and collects every fault on the way, each with its JSON pointer (RFC 6901).
 //!
-//! serde stops at the first wrong field; a person who sends a spec wants to hear of all of them at once.
+//! serde stops at the first wrong field; a person who sends a spec wants to see all of them at once.
 
 use std::cell::RefCell;
 
@@ -11,7 +11,7 @@ use crate::error::FieldError;
 /// The faults found so far, shared by all objects of one document.
 pub type Faults = RefCell<Vec<FieldError>>;
 
-/// One object of the document and the fields that were asked for.
+/// One object of the document and the fields that have been read.
 pub struct Fields<'a> {
     pointer: String,
     object: Option<&'a Map<String, Value>>,
@@ -83,7 +83,7 @@ impl<'a> Fields<'a> {
         })
     }
 
-    /// An integer in `low..=high`, or `default` where it is absent or wrong.
+    /// An integer in `low..=high`, or `default` if it is absent or invalid.
     pub fn integer(&mut self, name: &'static str, default: i64, low: i64, high: i64) -> i64 {
         self.optional_integer(name, low, high).unwrap_or(default)
     }
@@ -105,7 +105,7 @@ impl<'a> Fields<'a> {
         inside
     }
 
-    /// A number for which `allowed` holds; `rule` says it in words ("must be > 0").
+    /// A number for which `allowed` holds; `rule` describes it in words ("must be > 0").
     pub fn number(
         &mut self,
         name: &'static str,
@@ -161,7 +161,7 @@ impl<'a> Fields<'a> {
             .push(FieldError::new(pointer, code, message));
     }
 
-    /// Ends the object: fields that nobody asked for are faults. Those in `planned` are ones that this version does not do yet.
+    /// Ends the object: fields that were not read are faults. Those in `planned` are not implemented in this version.
     pub fn finish(self, planned: &[&str]) {
         let Some(object) = self.object else { return };
         for (name, value) in object {
@@ -169,12 +169,12 @@ impl<'a> Fields<'a> {
                 continue;
             }
             if !planned.contains(&name.as_str()) {
-                self.fault(name, "unknown_field", "there is no such field");
+                self.fault(name, "unknown_field", "unknown field");
             } else if !value.is_null() {
                 self.fault(
                     name,
                     "not_supported",
-                    "this version cannot do that yet; leave the field out",
+                    "not implemented in this version; leave the field out",
                 );
             }
         }

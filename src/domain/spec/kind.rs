@@ -1,4 +1,4 @@
-//! What kind of work a job is, and which fields its spec has because of that.
+//! The kind of a job, and the fields of its spec.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -11,16 +11,16 @@ use super::{
 };
 use crate::error::FieldError;
 
-/// What kind of work a job is.
+/// The kind of a job.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum JobKind {
-    /// Fine-tunes a network and leaves a model.
+    /// Fine-tunes a network and produces a model.
     #[default]
     Train,
-    /// Measures a model on a labelled dataset.
+    /// Evaluates a model on a labelled dataset.
     Evaluate,
-    /// Looks for a learning rate for a training.
+    /// Searches for a learning rate for a training.
     LrFind,
     /// Classifies the images of a dataset.
     #[serde(rename = "batch-predict")]
@@ -45,7 +45,7 @@ impl JobKind {
     }
 }
 
-/// A checked job spec of any kind: one flat object whose field `kind` says which fields there are.
+/// A checked job spec of any kind: one flat object whose field `kind` decides which fields it has.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Spec {
@@ -57,10 +57,10 @@ pub enum Spec {
 }
 
 impl Spec {
-    /// Checks a caller's spec and fills in its defaults. Without `kind` it is one of a training.
+    /// Checks a caller's spec and fills in its defaults. Without `kind` it is that of a training.
     ///
     /// # Errors
-    /// Every fault of the document, fields of another kind among them.
+    /// Every fault of the document, including fields of another kind.
     pub fn parse(document: &Value) -> Result<Spec, Vec<FieldError>> {
         let faults = Faults::default();
         let mut root = Fields::root(document, &faults);
@@ -90,7 +90,7 @@ impl Spec {
         }
     }
 
-    /// The fields of a training, where it is one or is like one.
+    /// The fields of a training, where the kind has them.
     pub fn training(&self) -> Option<&JobSpec> {
         match self {
             Spec::Train(spec) => Some(spec),

@@ -1,12 +1,12 @@
-//! The spec of a search for a learning rate: a training's, and which rates are tried.
+//! The spec of a learning rate search: that of a training, and the range of rates.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{JobSpec, fields::Fields};
 
-/// Which learning rates are tried: `steps` of them from `min_lr` to `max_lr`, each the same multiple of the one before (Smith 2017,
-/// "Cyclical Learning Rates for Training Neural Networks", section 3.3).
+/// The learning rates to try: `steps` of them from `min_lr` to `max_lr`, each the same multiple of the previous one (Smith 2017, "Cyclical
+/// Learning Rates for Training Neural Networks", section 3.3).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct LrRange {
     /// Learning rate of the head at the first step, above 0.
@@ -28,8 +28,8 @@ impl LrRange {
     }
 }
 
-/// A checked spec of a search for a learning rate: the fields of the training that it is for, and `lr_find`. What that training takes
-/// only later than in its first steps (`epochs`, `optimizer.lr`) has no effect here, so that its spec can be sent as it is.
+/// A checked spec of a learning rate search: the fields of the training that it is for, and `lr_find`. Fields that only matter after the
+/// first steps of a training (`epochs`, `optimizer.lr`) have no effect here, so that its spec can be sent unchanged.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct LrFindSpec {
     #[serde(flatten)]

@@ -2,7 +2,7 @@
 //!
 //! A [`Spec`] can only come from [`Spec::parse`] (or from our own database), so later code never checks again. Its kind decides which
 //! fields there are: those of a training are a [`JobSpec`].
-//! What is planned and not built is refused by name (`not_supported`), never accepted and ignored.
+//! What is planned but not implemented is refused by name (`not_supported`), never accepted and ignored.
 
 mod batch_predict;
 mod device;
@@ -47,16 +47,16 @@ use super::{datasets::split::SplitSpec, models::preprocessing::Preprocessing, na
 /// A checked spec of a training with its defaults filled in. The smallest spec that a caller can send is `{"dataset": "flowers"}`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct JobSpec {
-    /// Name of the model that the job makes; by default the dataset's and the architecture's.
+    /// Name of the model that the job produces; by default the dataset's and the architecture's.
     pub name: Option<Name>,
     /// Id or name of the dataset.
     pub dataset: String,
-    /// Up to 16 texts of the caller's own.
+    /// Up to 16 strings of the caller's own.
     pub metadata: BTreeMap<String, String>,
     pub backbone: Backbone,
     /// By default `backbone` with pretrained weights and `none` with `"weights": "none"`.
     pub freeze: Freeze,
-    /// From this epoch on (2 to `epochs`) everything learns, whatever `freeze` says.
+    /// From this epoch on (2 to `epochs`) all layers are trained, whatever `freeze` says.
     #[serde(default)]
     #[schema(minimum = 2, maximum = 10000)]
     pub unfreeze_at_epoch: Option<u32>,
@@ -68,11 +68,11 @@ pub struct JobSpec {
     /// 1 to 10000.
     #[schema(minimum = 1, maximum = 10000, default = 10)]
     pub epochs: u32,
-    /// Images that go through the network together, 1 to 4096.
+    /// Images in a forward pass, 1 to 4096.
     #[schema(minimum = 1, maximum = 4096, default = 32)]
     pub batch_size: u32,
-    /// Batches whose gradients make one step, 1 to 1024: a step then is one over `batch_size` times so many images, except that BatchNorm
-    /// sees one batch at a time. The last step of an epoch takes what is left and is the mean over that.
+    /// Batches whose gradients are accumulated for one step, 1 to 1024: a step then uses `batch_size` times this many images, except that
+    /// BatchNorm sees one batch at a time. The last step of an epoch takes the remaining images and averages over those.
     #[serde(default = "one")]
     #[schema(minimum = 1, maximum = 1024, default = 1)]
     pub gradient_accumulation_steps: u32,
@@ -81,13 +81,13 @@ pub struct JobSpec {
     pub schedule: ScheduleSpec,
     #[serde(default)]
     pub loss: LossSpec,
-    /// Gradients are scaled down to this norm over all of them where theirs is larger (Pascanu et al. 2013, as
-    /// torch.nn.utils.clip_grad_norm_), above 0.
+    /// Gradients are scaled down to this global norm where theirs is larger (Pascanu et al. 2013, as torch.nn.utils.clip_grad_norm_), above
+    /// 0.
     #[serde(default)]
     #[schema(exclusive_minimum = 0.0)]
     pub clip_grad_norm: Option<f64>,
     /// Decay of an exponential moving average of the weights, above 0, below 1. Validation and the model use the average. After n steps the
-    /// decay is at most (1 + n) / (10 + n), so that short runs do not end with the weights that they began with (as TensorFlow does it).
+    /// decay is at most (1 + n) / (10 + n), so that short runs do not end with their initial weights (as in TensorFlow).
     #[serde(default)]
     #[schema(exclusive_minimum = 0.0, exclusive_maximum = 1.0)]
     pub ema_decay: Option<f64>,
@@ -104,7 +104,7 @@ pub struct JobSpec {
     pub priority: i32,
     /// Training stops after this many seconds and keeps the best weights so far.
     pub max_seconds: Option<u64>,
-    /// Times that a worker may die or hang before the job fails, 1 to 10.
+    /// How often a worker may die or hang before the job fails, 1 to 10.
     #[schema(minimum = 1, maximum = 10, default = 3)]
     pub max_attempts: u32,
 }
@@ -114,10 +114,11 @@ fn one() -> u32 {
 }
 
 impl JobSpec {
-    /// What is done to every picture, in training and after. Networks for small pictures see the whole of them, as they were trained to.
+    /// The preprocessing of every image, in training and afterwards. Networks for small images see the whole image, as in their original
+    /// training.
     pub fn preprocessing(&self) -> Preprocessing {
         let size = self.image.size;
-        let recipe = if self.backbone.architecture.sees_whole_pictures() {
+        let recipe = if self.backbone.architecture.sees_whole_images() {
             Preprocessing::whole(size)
         } else {
             Preprocessing::for_size(size)
@@ -128,7 +129,7 @@ impl JobSpec {
         }
     }
 
-    /// The model's name: the one asked for, or the dataset's and the architecture's.
+    /// The model's name: the one asked for, or one derived from the dataset and the architecture.
     pub fn model_name(&self, dataset: &Name) -> Name {
         let fallback = || Name::from_any(&format!("{dataset}-{}", self.backbone.architecture), "model");
         self.name.clone().unwrap_or_else(fallback)

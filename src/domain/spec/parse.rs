@@ -17,7 +17,7 @@ use crate::{
     error::FieldError,
 };
 
-/// Fields of the contract that are not built yet.
+/// Fields of the contract that are not implemented yet.
 pub(super) const PLANNED: &[&str] = &["domain_adaptation"];
 
 impl JobSpec {
@@ -34,7 +34,7 @@ impl JobSpec {
         checked(spec, faults)
     }
 
-    /// Reads the fields of a training; `kind` and the end of the object are the caller's.
+    /// Reads the fields of a training; the caller handles `kind` and the end of the object.
     pub(super) fn read(root: &mut Fields) -> JobSpec {
         let backbone = backbone::parse(root.object("backbone"));
         let epochs = root.integer("epochs", 10, 1, 10_000) as u32;
@@ -136,7 +136,8 @@ pub(super) fn parse_metadata(root: &mut Fields) -> BTreeMap<String, String> {
     match pairs.flatten().filter(|pairs| check_metadata(pairs).is_ok()) {
         Some(pairs) => pairs,
         None => {
-            let rule = "must be an object of up to 16 texts, names up to 64 bytes, texts up to 512";
+            let rule =
+                "must be an object of up to 16 strings, with names of up to 64 bytes and values of up to 512";
             root.fault("metadata", "type", rule);
             BTreeMap::new()
         }
@@ -180,7 +181,7 @@ mod tests {
         assert_eq!(
             (recipe.resize_to, recipe.crop),
             (32, 32),
-            "a picture of 32 pixels stays as it is"
+            "an image of 32 pixels stays as it is"
         );
         let again = JobSpec::parse(&serde_json::to_value(&spec).unwrap()).unwrap();
         assert_eq!(spec, again);

@@ -1,4 +1,4 @@
-//! What a preview of augmentation is asked for: a part of a job's spec, and how much of it to draw.
+//! The request for a preview of augmentation: some fields of a job's spec, and how much of it to draw.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -9,10 +9,10 @@ use super::{
 };
 use crate::error::FieldError;
 
-/// A checked wish for a contact sheet. Only [`PreviewSpec::parse`] makes one.
+/// A checked request for a contact sheet. Only [`PreviewSpec::parse`] creates one.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PreviewSpec {
-    /// The job whose pictures are drawn; what has no part in that is at its default.
+    /// The job whose images are drawn; fields that do not matter for that have their defaults.
     pub job: JobSpec,
     /// Rows of the sheet.
     pub images: u32,
@@ -21,12 +21,12 @@ pub struct PreviewSpec {
 }
 
 impl PreviewSpec {
-    /// Fields of a job's spec that change its pictures.
+    /// Fields of a job's spec that affect its images.
     pub const OF_THE_JOB: [&str; 4] = ["backbone", "image", "augment", "seed"];
-    /// Most rows, and most columns after the first.
+    /// Maximum of rows, and of columns after the first.
     pub const MOST: i64 = 16;
 
-    /// Checks a caller's wish and fills in its defaults. `dataset` is named in the address, not in the document.
+    /// Checks a caller's request and fills in its defaults. `dataset` is named in the URL, not in the document.
     ///
     /// # Errors
     /// Every fault of the document.

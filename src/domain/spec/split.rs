@@ -1,4 +1,4 @@
-//! How a dataset is divided: shares, seed, and what stays together.
+//! How a dataset is split: fractions, seed, and what stays together.
 
 use serde_json::Value;
 
@@ -8,7 +8,7 @@ use crate::{
     error::FieldError,
 };
 
-/// Checks a wish to divide a dataset for good, which has the same fields as a job's.
+/// Checks a request to split a dataset permanently, which has the same fields as in a job.
 ///
 /// # Errors
 /// Every fault of the document.
@@ -32,7 +32,7 @@ pub(super) fn parse(mut fields: Fields) -> SplitSpec {
         fields.fault(
             "test",
             "range",
-            "`val` and `test` together must leave at least 0.05 to train on",
+            "`val` and `test` together must leave at least 0.05 for training",
         );
     }
     fields.finish(&[]);

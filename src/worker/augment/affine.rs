@@ -1,12 +1,11 @@
-//! Rotation, shearing and shifting: each place of the result takes its colour from a place of the picture, between four pixels.
+//! Rotation, shearing and translation: each position of the result takes its colour by interpolating between four source pixels.
 //!
-//! Pillow's `Image.transform(AFFINE, BILINEAR)`, which torchvision uses, at most 2 levels away: places are exact to 2⁻³² pixels,
-//! weights to 2⁻⁸.
+//! Pillow's `Image.transform(AFFINE, BILINEAR)`, as used by torchvision, to within 2 levels: positions are exact to 2⁻³² pixels, weights to
+//! 2⁻⁸.
 
-use crate::worker::pixels::Picture;
+use crate::worker::pixels::Image;
 
-/// From a place (X, Y) of the result to the place of the picture that is seen there: `x = a·X + b·Y + c`, `y = d·X + e·Y + f`. A pixel's
-/// middle is at ½.
+/// Maps a position (X, Y) of the result to its source position: `x = a·X + b·Y + c`, `y = d·X + e·Y + f`. Pixel centres are at ½.
 #[derive(Clone, Copy, Debug)]
 struct Affine {
     a: f64,
@@ -17,7 +16,7 @@ struct Affine {
     f: f64,
 }
 
-const UNMOVED: Affine = Affine {
+const IDENTITY: Affine = Affine {
     a: 1.0,
     b: 0.0,
     c: 0.0,
@@ -26,13 +25,13 @@ const UNMOVED: Affine = Affine {
     f: 0.0,
 };
 
-/// Rotates around the middle, counter-clockwise (torchvision `rotate`). What comes from outside gets the colour `fill`.
-pub fn rotate(picture: &Picture, degrees: f64, fill: [u8; 3]) -> Picture {
+/// Rotates around the centre, counter-clockwise (torchvision `rotate`). Areas from outside are filled with `fill`.
+pub fn rotate(image: &Image, degrees: f64, fill: [u8; 3]) -> Image {
     if degrees == 0.0 {
-        return picture.clone();
+        return image.clone();
     }
     let (sin, cos) = (-degrees.to_radians()).sin_cos();
-    let (x, y) = (f64::from(picture.width) / 2.0, f64::from(picture.height) / 2.0);
+    let (x, y) = (f64::from(image.width) / 2.0, f64::from(image.height) / 2.0);
     let affine = Affine {
         a: cos,
         b: sin,
@@ -41,44 +40,58 @@ pub fn rotate(picture: &Picture, degrees: f64, fill: [u8; 3]) -> Picture {
         e: cos,
         f: y + sin * x - cos * y,
     };
-    warp(picture, affine, fill)
+    warp(image, affine, fill)
 }
 
-/// Shifts each row by `amount` times its distance from the upper edge, to the left.
-pub fn shear_x(picture: &Picture, amount: f64, fill: [u8; 3]) -> Picture {
-    warp(picture, Affine { b: amount, ..UNMOVED }, fill)
+/// Shifts each row by `amount` times its distance from the top edge, to the left.
+pub fn shear_x(image: &Image, amount: f64, fill: [u8; 3]) -> Image {
+    warp(
+        image,
+        Affine {
+            b: amount,
+            ..IDENTITY
+        },
+        fill,
+    )
 }
 
 /// Shifts each column by `amount` times its distance from the left edge, upwards.
-pub fn shear_y(picture: &Picture, amount: f64, fill: [u8; 3]) -> Picture {
-    warp(picture, Affine { d: amount, ..UNMOVED }, fill)
+pub fn shear_y(image: &Image, amount: f64, fill: [u8; 3]) -> Image {
+    warp(
+        image,
+        Affine {
+            d: amount,
+            ..IDENTITY
+        },
+        fill,
+    )
 }
 
 /// Shifts by whole pixels, to the right and down.
-pub fn translate(picture: &Picture, right: i32, down: i32, fill: [u8; 3]) -> Picture {
+pub fn translate(image: &Image, right: i32, down: i32, fill: [u8; 3]) -> Image {
     let affine = Affine {
         c: -f64::from(right),
         f: -f64::from(down),
-        ..UNMOVED
+        ..IDENTITY
     };
-    warp(picture, affine, fill)
+    warp(image, affine, fill)
 }
 
-/// Bits after the point of a place.
+/// Fractional bits of a position.
 const FRACTION: u32 = 32;
-/// From a pixel's edge to its middle, less half of what a weight of 8 bits resolves, so that weights are rounded and not cut off.
+/// From a pixel's edge to its centre, minus half of the resolution of an 8-bit weight, so that weights are rounded and not truncated.
 const TO_MIDDLE: i64 = (1 << (FRACTION - 1)) - (1 << (FRACTION - 9));
 
 fn fixed(number: f64) -> i64 {
     (number * (1_i64 << FRACTION) as f64).round() as i64
 }
 
-fn warp(picture: &Picture, affine: Affine, fill: [u8; 3]) -> Picture {
-    let (width, height) = (picture.width as usize, picture.height as usize);
+fn warp(image: &Image, affine: Affine, fill: [u8; 3]) -> Image {
+    let (width, height) = (image.width as usize, image.height as usize);
     let (right, bottom) = ((width as i64) << FRACTION, (height as i64) << FRACTION);
     let (step_x, step_y) = (fixed(affine.a), fixed(affine.d));
-    let (pixels, _) = picture.rgb.as_chunks::<3>();
-    let mut rgb = vec![0; picture.rgb.len()];
+    let (pixels, _) = image.rgb.as_chunks::<3>();
+    let mut rgb = vec![0; image.rgb.len()];
     for (row, out) in rgb.chunks_exact_mut(width * 3).enumerate() {
         let middle = row as f64 + 0.5;
         let mut x = fixed(affine.a * 0.5 + affine.b * middle + affine.c);
@@ -93,11 +106,10 @@ fn warp(picture: &Picture, affine: Affine, fill: [u8; 3]) -> Picture {
             y += step_y;
         }
     }
-    Picture { rgb, ..*picture }
+    Image { rgb, ..*image }
 }
 
-/// The colour between the four pixels around a place, whose whole numbers are the middles of pixels; at the edges the outermost pixels go
-/// on.
+/// The interpolated colour at a position; integers are pixel centres. The border pixels are repeated beyond the edges.
 fn between(pixels: &[[u8; 3]], width: usize, height: usize, x: i64, y: i64) -> [u8; 3] {
     let inside = |at: i64, length: usize| at.clamp(0, length as i64 - 1) as usize;
     let (column, row) = (x >> FRACTION, y >> FRACTION);
@@ -125,9 +137,9 @@ fn between(pixels: &[[u8; 3]], width: usize, height: usize, x: i64, y: i64) -> [
 mod tests {
     use super::*;
 
-    fn numbered(side: u32) -> Picture {
+    fn numbered(side: u32) -> Image {
         let rgb = (0..side).flat_map(|y| (0..side).flat_map(move |x| [x as u8 * 10, y as u8 * 10, 7]));
-        Picture {
+        Image {
             width: side,
             height: side,
             rgb: rgb.collect(),
@@ -137,10 +149,10 @@ mod tests {
     #[test]
     fn a_quarter_turn_moves_whole_pixels() {
         let turned = rotate(&numbered(5), 90.0, [1, 1, 1]);
-        // Counter-clockwise: the upper right corner comes to the upper left.
+        // Counter-clockwise: the top right corner moves to the top left.
         assert_eq!(turned.rgb[..3], [40, 0, 7]);
         assert_eq!(turned.rgb[turned.rgb.len() - 3..], [0, 40, 7]);
-        let back = (0..3).fold(turned, |picture, _| rotate(&picture, 90.0, [1, 1, 1]));
+        let back = (0..3).fold(turned, |image, _| rotate(&image, 90.0, [1, 1, 1]));
         assert_eq!(back, numbered(5));
     }
 

@@ -1,14 +1,14 @@
-//! Brightness, contrast, saturation and hue, as Pillow's `ImageEnhance` and torchvision's `adjust_hue` change them.
+//! Brightness, contrast, saturation and hue, as in Pillow's `ImageEnhance` and torchvision's `adjust_hue`.
 //!
-//! All but hue are one formula: away from, or towards, a dull version of the picture (black, even grey, grey).
+//! All but hue share one formula: extrapolation from, or interpolation towards, a degenerate image (black, uniform grey, greyscale).
 
 use super::tone;
 use super::tone::blend;
-use crate::{domain::random::Draws, worker::pixels::Picture};
+use crate::{domain::random::Draws, worker::pixels::Image};
 
-/// torchvision's `ColorJitter` with one strength for three of its settings: each factor from 1 ± `strength`, the hue turned by up to
-/// ± `hue` of the circle, in an order that is drawn as well.
-pub fn jitter(picture: &mut Picture, strength: f64, hue: f64, draws: &mut Draws) {
+/// torchvision's `ColorJitter` with one strength for three of its settings: each factor from 1 ± `strength`, the hue shifted by up to ±
+/// `hue` of the circle, in random order.
+pub fn jitter(image: &mut Image, strength: f64, hue: f64, draws: &mut Draws) {
     let mut order = [0, 1, 2, 3];
     draws.shuffle(&mut order);
     let mut factor = || draws.between((1.0 - strength).max(0.0), 1.0 + strength);
@@ -16,47 +16,47 @@ pub fn jitter(picture: &mut Picture, strength: f64, hue: f64, draws: &mut Draws)
     let turn = draws.between(-hue, hue);
     for change in order {
         match change {
-            3 if hue > 0.0 => adjust_hue(picture, turn),
-            0 if strength > 0.0 => adjust_brightness(picture, factors[0]),
-            1 if strength > 0.0 => adjust_contrast(picture, factors[1]),
-            2 if strength > 0.0 => adjust_saturation(picture, factors[2]),
+            3 if hue > 0.0 => adjust_hue(image, turn),
+            0 if strength > 0.0 => adjust_brightness(image, factors[0]),
+            1 if strength > 0.0 => adjust_contrast(image, factors[1]),
+            2 if strength > 0.0 => adjust_saturation(image, factors[2]),
             _ => {}
         }
     }
 }
 
-/// 0 makes it black, 1 leaves it.
-pub fn adjust_brightness(picture: &mut Picture, factor: f64) {
-    tone::map(picture, |value| blend(0, value, factor as f32));
+/// 0 makes it black, 1 leaves it unchanged.
+pub fn adjust_brightness(image: &mut Image, factor: f64) {
+    tone::map(image, |value| blend(0, value, factor as f32));
 }
 
-/// 0 makes it the grey of its mean, 1 leaves it.
-pub fn adjust_contrast(picture: &mut Picture, factor: f64) {
-    let (pixels, _) = picture.rgb.as_chunks::<3>();
+/// 0 makes it uniform grey, 1 leaves it unchanged.
+pub fn adjust_contrast(image: &mut Image, factor: f64) {
+    let (pixels, _) = image.rgb.as_chunks::<3>();
     let sum: u64 = pixels.iter().map(|pixel| u64::from(luma(*pixel))).sum();
     let mean = (sum as f64 / pixels.len().max(1) as f64 + 0.5) as u8;
-    tone::map(picture, |value| blend(mean, value, factor as f32));
+    tone::map(image, |value| blend(mean, value, factor as f32));
 }
 
-/// 0 makes it grey, 1 leaves it (Pillow's `Color`).
-pub fn adjust_saturation(picture: &mut Picture, factor: f64) {
+/// 0 makes it greyscale, 1 leaves it unchanged (Pillow's `Color`).
+pub fn adjust_saturation(image: &mut Image, factor: f64) {
     let factor = factor as f32;
-    for pixel in picture.rgb.as_chunks_mut::<3>().0 {
+    for pixel in image.rgb.as_chunks_mut::<3>().0 {
         let grey = luma(*pixel);
         *pixel = pixel.map(|value| blend(grey, value, factor));
     }
 }
 
-/// Turns the hue by this share of the colour circle; brightness and saturation (HSV) stay.
-pub fn adjust_hue(picture: &mut Picture, turn: f64) {
+/// Shifts the hue by this fraction of the colour circle; saturation and value (HSV) are unchanged.
+pub fn adjust_hue(image: &mut Image, turn: f64) {
     // In sixths of the circle, from 0 on.
     let turn = (turn.rem_euclid(1.0) * 6.0) as f32;
-    for pixel in picture.rgb.as_chunks_mut::<3>().0 {
+    for pixel in image.rgb.as_chunks_mut::<3>().0 {
         *pixel = turned(*pixel, turn);
     }
 }
 
-/// Pillow's `convert("L")`: ITU-R 601-2 with weights of 16 bits.
+/// Pillow's `convert("L")`: ITU-R 601-2 with 16-bit weights.
 fn luma([red, green, blue]: [u8; 3]) -> u8 {
     let sum = u32::from(red) * 19595 + u32::from(green) * 38470 + u32::from(blue) * 7471;
     ((sum + 0x8000) >> 16) as u8
@@ -77,7 +77,7 @@ fn turned([red, green, blue]: [u8; 3], turn: f32) -> [u8; 3] {
     } else {
         4.0 + apart(red, green)
     };
-    // From -1 on, up to 11; `rem_euclid` and `round` would be calls of functions for every pixel.
+    // From -1 up to 11; `rem_euclid` and `round` would be function calls for every pixel.
     let sixth = sixth + turn;
     let sixth = if sixth < 0.0 {
         sixth + 6.0

@@ -1,16 +1,16 @@
-//! A share of the picture, of a drawn place, size and shape, brought to the square that the network sees.
+//! A random part of the image, resized to the network's square input.
 
 use crate::{
     domain::random::Draws,
-    worker::pixels::{self, Picture, PictureView},
+    worker::pixels::{self, Image, ImageView},
 };
 
-/// Least and most width : height of what is cut out.
+/// Smallest and largest aspect ratio (width : height) of a crop.
 const RATIO: [f64; 2] = [3.0 / 4.0, 4.0 / 3.0];
-/// Shapes that are tried; then the middle is taken.
-const TRIES: usize = 10;
+/// How many shapes are tried before the centre is used.
+const MAX_ATTEMPTS: usize = 10;
 
-/// A rectangle of a picture, in pixels.
+/// A rectangle of an image, in pixels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rectangle {
     pub left: u32,
@@ -19,28 +19,23 @@ pub struct Rectangle {
     pub height: u32,
 }
 
-/// Cuts out and resizes to `side × side` with antialiased bilinear interpolation (torchvision `RandomResizedCrop`; Szegedy et al. 2015).
-/// `scale`: least and most share of the area. It is cut out of the packed picture, so that small shares are of the pack's resolution.
-pub fn random_resized_crop(
-    packed: PictureView<'_>,
-    scale: [f64; 2],
-    side: u32,
-    draws: &mut Draws,
-) -> Picture {
+/// Crops and resizes to `side × side` with antialiased bilinear interpolation (torchvision `RandomResizedCrop`; Szegedy et al. 2015).
+/// `scale`: smallest and largest fraction of the area. The packed image is cropped, so small crops have the resolution of the pack.
+pub fn random_resized_crop(packed: ImageView<'_>, scale: [f64; 2], side: u32, draws: &mut Draws) -> Image {
     resized_crop(packed, draw(packed.width, packed.height, scale, draws), side)
 }
 
-/// torchvision's `resized_crop`: only what is cut out has a part in the interpolation.
-pub fn resized_crop(picture: PictureView<'_>, place: Rectangle, side: u32) -> Picture {
+/// torchvision's `resized_crop`: only the cropped part takes part in the interpolation.
+pub fn resized_crop(image: ImageView<'_>, place: Rectangle, side: u32) -> Image {
     let (left, top) = (i64::from(place.left), i64::from(place.top));
-    let cut = pixels::cut(picture, left, top, place.width, place.height);
+    let cut = pixels::cut(image, left, top, place.width, place.height);
     pixels::resize(&cut, side, side)
 }
 
 /// torchvision's `RandomResizedCrop.get_params`.
 fn draw(width: u32, height: u32, [least, most]: [f64; 2], draws: &mut Draws) -> Rectangle {
     let area = f64::from(width) * f64::from(height);
-    for _ in 0..TRIES {
+    for _ in 0..MAX_ATTEMPTS {
         let target = area * draws.between(least, most);
         let ratio = draws.between(RATIO[0].ln(), RATIO[1].ln()).exp();
         let wide = (target * ratio).sqrt().round() as u32;
@@ -57,7 +52,7 @@ fn draw(width: u32, height: u32, [least, most]: [f64; 2], draws: &mut Draws) -> 
     middle(width, height)
 }
 
-/// The largest middle part of an allowed shape.
+/// The largest centre crop with an allowed shape.
 fn middle(width: u32, height: u32) -> Rectangle {
     let ratio = f64::from(width) / f64::from(height);
     let (wide, high) = if ratio < RATIO[0] {
@@ -94,7 +89,7 @@ mod tests {
             assert!((0.73..1.37).contains(&ratio), "{ratio}");
             areas.push(share);
         }
-        // Below the middle of the range: large shares often have a shape that does not fit, and then another is drawn.
+        // Below the middle of the range: large fractions often have a shape that does not fit, and then another one is drawn.
         let mean = areas.iter().sum::<f64>() / 2000.0;
         assert!((0.38..0.48).contains(&mean), "{mean}");
     }
@@ -110,15 +105,15 @@ mod tests {
     }
 
     #[test]
-    fn the_whole_of_a_square_is_the_picture_resized() {
-        let picture = Picture {
+    fn the_whole_of_a_square_is_the_image_resized() {
+        let image = Image {
             width: 4,
             height: 4,
             rgb: (0..48).collect(),
         };
         let mut draws = Draws::at(1, Stream::Augment, 0, 0);
-        // Of all shapes only the square fits with the whole area.
-        let crop = random_resized_crop(picture.view(), [1.0, 1.0], 4, &mut draws);
-        assert_eq!(crop, picture);
+        // With the whole area only the square shape fits.
+        let crop = random_resized_crop(image.view(), [1.0, 1.0], 4, &mut draws);
+        assert_eq!(crop, image);
     }
 }

@@ -1,23 +1,23 @@
-//! A rectangle of the picture is wiped out, so that no single part of it suffices to tell what it shows.
+//! Erases a rectangle of the image, so that no single part of it suffices to recognise the class.
 
-use crate::{domain::random::Draws, worker::pixels::Picture};
+use crate::{domain::random::Draws, worker::pixels::Image};
 
-/// Least and most share of the area.
+/// Smallest and largest fraction of the area.
 const SCALE: [f64; 2] = [0.02, 0.33];
-/// Least and most height : width.
+/// Smallest and largest aspect ratio (height : width).
 const RATIO: [f64; 2] = [0.3, 3.3];
-/// Shapes that are tried; then nothing is erased.
-const TRIES: usize = 10;
+/// How many shapes are tried before giving up.
+const MAX_ATTEMPTS: usize = 10;
 
-/// With this probability fills a rectangle with the colour `fill` (Zhong et al. 2017; torchvision's `RandomErasing` with its own ranges).
-/// torchvision fills with 0 after normalising, which is the mean colour.
-pub fn erase(picture: &mut Picture, probability: f64, fill: [u8; 3], draws: &mut Draws) {
+/// With this probability fills a rectangle with `fill` (Zhong et al. 2017; torchvision's `RandomErasing` with its default ranges).
+/// torchvision fills with 0 after normalisation, which is the mean colour.
+pub fn erase(image: &mut Image, probability: f64, fill: [u8; 3], draws: &mut Draws) {
     if draws.unit() >= probability {
         return;
     }
-    let (width, height) = (picture.width, picture.height);
+    let (width, height) = (image.width, image.height);
     let area = f64::from(width) * f64::from(height);
-    for _ in 0..TRIES {
+    for _ in 0..MAX_ATTEMPTS {
         let target = area * draws.between(SCALE[0], SCALE[1]);
         let ratio = draws.between(RATIO[0].ln(), RATIO[1].ln()).exp();
         let high = (target * ratio).sqrt().round() as u32;
@@ -25,7 +25,7 @@ pub fn erase(picture: &mut Picture, probability: f64, fill: [u8; 3], draws: &mut
         if high < height && wide < width {
             let top = draws.below((height - high + 1) as usize);
             let left = draws.below((width - wide + 1) as usize);
-            let rows = picture.rgb.chunks_exact_mut(width as usize * 3);
+            let rows = image.rgb.chunks_exact_mut(width as usize * 3);
             for row in rows.skip(top).take(high as usize) {
                 let pixels = row.as_chunks_mut::<3>().0;
                 pixels[left..left + wide as usize].fill(fill);
@@ -44,18 +44,18 @@ mod tests {
     fn as_many_are_erased_as_asked_for_and_each_loses_one_rectangle() {
         let mut erased = 0;
         for id in 0..1000 {
-            let mut picture = Picture {
+            let mut image = Image {
                 width: 40,
                 height: 30,
                 rgb: vec![0; 3600],
             };
             erase(
-                &mut picture,
+                &mut image,
                 0.25,
                 [7, 8, 9],
                 &mut Draws::at(1, Stream::Augment, 0, id),
             );
-            let wiped: Vec<bool> = picture
+            let wiped: Vec<bool> = image
                 .rgb
                 .chunks_exact(3)
                 .map(|pixel| pixel == [7, 8, 9])
@@ -70,7 +70,7 @@ mod tests {
                 wiped.iter().rposition(|w| *w).unwrap(),
             );
             let (wide, high) = (last % 40 - first % 40 + 1, last / 40 - first / 40 + 1);
-            assert_eq!(count, wide * high, "it is one rectangle");
+            assert_eq!(count, wide * high, "not one rectangle");
             assert!((18..430).contains(&count), "{count}");
         }
         assert!((200..300).contains(&erased), "{erased}");

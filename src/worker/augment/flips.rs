@@ -1,11 +1,11 @@
-//! Mirror images: left and right, top and bottom.
+//! Horizontal and vertical flips.
 
 use crate::{
     domain::{random::Draws, spec::Augment},
-    worker::pixels::Picture,
+    worker::pixels::Image,
 };
 
-/// Which sides of a picture change places.
+/// Which axes of an image are flipped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Flips {
     pub horizontal: bool,
@@ -18,7 +18,7 @@ impl Flips {
         vertical: false,
     };
 
-    /// Each that is switched on with probability ½. Takes two draws in any case.
+    /// Each flip that is enabled with probability ½. Always takes two draws.
     pub fn draw(augment: &Augment, draws: &mut Draws) -> Self {
         let (horizontal, vertical) = (draws.unit() < 0.5, draws.unit() < 0.5);
         Self {
@@ -27,7 +27,7 @@ impl Flips {
         }
     }
 
-    /// All that can be drawn, [`Flips::NONE`] first.
+    /// All combinations that can be drawn, [`Flips::NONE`] first.
     pub fn all(augment: &Augment) -> Vec<Self> {
         let mut all = vec![Self::NONE];
         if augment.horizontal_flip {
@@ -49,16 +49,16 @@ impl Flips {
         all
     }
 
-    pub fn turn(self, picture: &mut Picture) {
-        let row_bytes = picture.width as usize * 3;
+    pub fn turn(self, image: &mut Image) {
+        let row_bytes = image.width as usize * 3;
         if self.horizontal {
-            for row in picture.rgb.chunks_exact_mut(row_bytes) {
+            for row in image.rgb.chunks_exact_mut(row_bytes) {
                 row.as_chunks_mut::<3>().0.reverse();
             }
         }
         if self.vertical {
-            let half = picture.height as usize / 2;
-            let (upper, rest) = picture.rgb.split_at_mut(half * row_bytes);
+            let half = image.height as usize / 2;
+            let (upper, rest) = image.rgb.split_at_mut(half * row_bytes);
             let lower = rest.chunks_exact_mut(row_bytes).rev();
             for (above, below) in upper.chunks_exact_mut(row_bytes).zip(lower) {
                 above.swap_with_slice(below);
@@ -72,14 +72,14 @@ mod tests {
     use super::*;
 
     fn turned(horizontal: bool, vertical: bool) -> Vec<u8> {
-        let mut picture = Picture {
+        let mut image = Image {
             width: 2,
             height: 3,
             rgb: (1..=18).collect(),
         };
         let flips = Flips { horizontal, vertical };
-        flips.turn(&mut picture);
-        picture.rgb
+        flips.turn(&mut image);
+        image.rgb
     }
 
     #[test]

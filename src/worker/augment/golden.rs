@@ -1,4 +1,4 @@
-//! Holds the pixels to what torchvision makes of the same picture (`tests/golden/pixels.json`, made by `scripts/parity-pixels`).
+//! Compares the pixels with torchvision's for the same image (`tests/golden/pixels.json`, created by `scripts/parity-pixels`).
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use super::{
     rand_augment::Operation,
     tone,
 };
-use crate::worker::pixels::{self, Picture};
+use crate::worker::pixels::{self, Image};
 
 #[derive(Deserialize)]
 struct Golden {
@@ -19,7 +19,7 @@ struct Golden {
     height: u32,
     fill: [u8; 3],
     cases: Vec<Case>,
-    /// By strength, then by operation: how strong it is for a picture of 331 pixels.
+    /// By magnitude, then by operation: its strength for an image of 331 pixels.
     rand_augment: BTreeMap<u32, BTreeMap<String, f64>>,
 }
 
@@ -36,8 +36,8 @@ fn golden() -> Golden {
     serde_json::from_str(include_str!("../../../tests/golden/pixels.json")).unwrap()
 }
 
-/// As the script's `picture`.
-fn picture(width: u32, height: u32) -> Picture {
+/// Like the script's `image`.
+fn image(width: u32, height: u32) -> Image {
     let pixel = |x: u32, y: u32| {
         let chequer = if (x / 5 + y / 4) % 2 == 1 { 210 } else { 30 };
         [
@@ -47,30 +47,30 @@ fn picture(width: u32, height: u32) -> Picture {
         ]
     };
     let rgb = (0..height).flat_map(|y| (0..width).flat_map(move |x| pixel(x, y)));
-    Picture {
+    Image {
         width,
         height,
         rgb: rgb.collect(),
     }
 }
 
-fn carried_out(case: &Case, mut picture: Picture, fill: [u8; 3]) -> Picture {
+fn carried_out(case: &Case, mut image: Image, fill: [u8; 3]) -> Image {
     let argument = |place: usize| case.arguments[place];
     let whole = |place: usize| case.arguments[place] as u32;
     match case.operation.as_str() {
-        "rotate" => return affine::rotate(&picture, argument(0), fill),
-        "shear_x" => return affine::shear_x(&picture, argument(0), fill),
-        "shear_y" => return affine::shear_y(&picture, argument(0), fill),
-        "translate" => return affine::translate(&picture, argument(0) as i32, argument(1) as i32, fill),
-        "brightness" => colour::adjust_brightness(&mut picture, argument(0)),
-        "contrast" => colour::adjust_contrast(&mut picture, argument(0)),
-        "saturation" => colour::adjust_saturation(&mut picture, argument(0)),
-        "sharpness" => tone::adjust_sharpness(&mut picture, argument(0)),
-        "hue" => colour::adjust_hue(&mut picture, argument(0)),
-        "posterize" => tone::posterize(&mut picture, whole(0)),
-        "solarize" => tone::solarize(&mut picture, argument(0)),
-        "autocontrast" => tone::autocontrast(&mut picture),
-        "equalize" => tone::equalize(&mut picture),
+        "rotate" => return affine::rotate(&image, argument(0), fill),
+        "shear_x" => return affine::shear_x(&image, argument(0), fill),
+        "shear_y" => return affine::shear_y(&image, argument(0), fill),
+        "translate" => return affine::translate(&image, argument(0) as i32, argument(1) as i32, fill),
+        "brightness" => colour::adjust_brightness(&mut image, argument(0)),
+        "contrast" => colour::adjust_contrast(&mut image, argument(0)),
+        "saturation" => colour::adjust_saturation(&mut image, argument(0)),
+        "sharpness" => tone::adjust_sharpness(&mut image, argument(0)),
+        "hue" => colour::adjust_hue(&mut image, argument(0)),
+        "posterize" => tone::posterize(&mut image, whole(0)),
+        "solarize" => tone::solarize(&mut image, argument(0)),
+        "autocontrast" => tone::autocontrast(&mut image),
+        "equalize" => tone::equalize(&mut image),
         "resized_crop" => {
             let place = Rectangle {
                 left: whole(0),
@@ -78,25 +78,25 @@ fn carried_out(case: &Case, mut picture: Picture, fill: [u8; 3]) -> Picture {
                 width: whole(2),
                 height: whole(3),
             };
-            return crop::resized_crop(picture.view(), place, case.width);
+            return crop::resized_crop(image.view(), place, case.width);
         }
-        "squash" => return pixels::resize(&picture, case.width, case.height),
-        other => panic!("{other} is not known here"),
+        "squash" => return pixels::resize(&image, case.width, case.height),
+        other => panic!("unknown operation {other}"),
     }
-    picture
+    image
 }
 
 #[test]
 fn pixels_are_torchvision_s() {
     let golden = golden();
     for case in &golden.cases {
-        let ours = carried_out(case, picture(golden.width, golden.height), golden.fill);
+        let ours = carried_out(case, image(golden.width, golden.height), golden.fill);
         let theirs = STANDARD.decode(&case.rgb).unwrap();
         let name = format!("{}{:?}", case.operation, case.arguments);
         assert_eq!((ours.width, ours.height), (case.width, case.height), "{name}");
         let distances = ours.rgb.iter().zip(&theirs).map(|(a, b)| a.abs_diff(*b));
         let (worst, at) = distances.zip(0..).max().unwrap();
-        // Tables and formulas are the same; interpolation and hue round elsewhere.
+        // Tables and formulas are the same; interpolation and hue round differently.
         let allowed = match case.operation.as_str() {
             "rotate" | "shear_x" | "shear_y" => 2,
             "hue" | "resized_crop" | "squash" => 1,

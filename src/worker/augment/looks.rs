@@ -1,6 +1,6 @@
-//! Which look a picture has in which epoch: new in each, one of a fixed number, or merely mirrored.
+//! Which view of an image is used in which epoch: a new one each time, one of a fixed number, or just a flip.
 //!
-//! What frozen layers make of a look can be kept for as long as the same look comes again.
+//! The frozen layers' outputs for a view can be cached as long as the same view comes again.
 
 use std::fmt;
 
@@ -10,38 +10,38 @@ use crate::domain::{
     spec::Augment,
 };
 
-/// How a picture is shown.
+/// A view of an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Look {
-    /// As prediction would see it, or that mirrored.
+pub enum View {
+    /// As in prediction, possibly flipped.
     Flipped(Flips),
-    /// As all augmentations of this number draw it: the epoch, or the view.
+    /// With all augmentations drawn for this number: the epoch, or the view.
     Drawn(u32),
 }
 
-/// Stable: keys of kept activations are made of it.
-impl fmt::Display for Look {
+/// Stable: keys of cached activations depend on it.
+impl fmt::Display for View {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Look::Flipped(Flips { horizontal, vertical }) => write!(out, "flipped {horizontal} {vertical}"),
-            Look::Drawn(number) => write!(out, "drawn {number}"),
+            View::Flipped(Flips { horizontal, vertical }) => write!(out, "flipped {horizontal} {vertical}"),
+            View::Drawn(number) => write!(out, "drawn {number}"),
         }
     }
 }
 
-impl Look {
-    /// As prediction would see it.
-    pub const PLAIN: Self = Look::Flipped(Flips::NONE);
+impl View {
+    /// As in prediction.
+    pub const PLAIN: Self = View::Flipped(Flips::NONE);
 }
 
-/// The looks of a job's training pictures.
+/// The views of a job's training images.
 #[derive(Clone, Debug)]
-pub struct Looks {
+pub struct Views {
     seed: u64,
     augment: Augment,
 }
 
-impl Looks {
+impl Views {
     pub fn new(augment: &Augment, seed: u64) -> Self {
         Self {
             seed,
@@ -49,25 +49,25 @@ impl Looks {
         }
     }
 
-    /// How an image is shown in an epoch. `id` is its number in the manifest.
-    pub fn at(&self, epoch: u32, id: u32) -> Look {
+    /// The view of an image in an epoch. `id` is its id in the manifest.
+    pub fn at(&self, epoch: u32, id: u32) -> View {
         let number = match self.augment.views {
             Some(views) => epoch % views,
             None => epoch,
         };
         if self.augment.has_endless_views() {
-            return Look::Drawn(number);
+            return View::Drawn(number);
         }
         let mut draws = Draws::at(self.seed, Stream::Augment, u64::from(number), u64::from(id));
-        Look::Flipped(Flips::draw(&self.augment, &mut draws))
+        View::Flipped(Flips::draw(&self.augment, &mut draws))
     }
 
-    /// Every look that a picture can have; none where each epoch has a new one.
-    pub fn all(&self) -> Option<Vec<Look>> {
+    /// Every possible view of an image; none where each epoch has a new one.
+    pub fn all(&self) -> Option<Vec<View>> {
         if self.augment.has_endless_views() {
-            return Some((0..self.augment.views?).map(Look::Drawn).collect());
+            return Some((0..self.augment.views?).map(View::Drawn).collect());
         }
-        Some(Flips::all(&self.augment).into_iter().map(Look::Flipped).collect())
+        Some(Flips::all(&self.augment).into_iter().map(View::Flipped).collect())
     }
 }
 
@@ -75,25 +75,25 @@ impl Looks {
 mod tests {
     use super::*;
 
-    fn looks(augment: Augment) -> Looks {
-        Looks::new(&augment, 5)
+    fn views(augment: Augment) -> Views {
+        Views::new(&augment, 5)
     }
 
     #[test]
     fn each_epoch_draws_its_own_mirrors() {
-        let looks = looks(Augment {
+        let views = views(Augment {
             horizontal_flip: true,
             ..Augment::default()
         });
         let mirrored = |epoch| -> Vec<u32> {
             (0..200)
-                .filter(|&id| looks.at(epoch, id) != Look::PLAIN)
+                .filter(|&id| views.at(epoch, id) != View::PLAIN)
                 .collect()
         };
         assert_eq!(mirrored(1), mirrored(1));
         assert_ne!(mirrored(1), mirrored(2));
         assert!((70..130).contains(&mirrored(1).len()), "{}", mirrored(1).len());
-        assert_eq!(looks.all().unwrap().len(), 2);
+        assert_eq!(views.all().unwrap().len(), 2);
     }
 
     #[test]
@@ -102,20 +102,20 @@ mod tests {
             color_jitter: 0.4,
             ..Augment::default()
         };
-        assert_eq!(looks(augment.clone()).all(), None);
-        assert_ne!(looks(augment.clone()).at(1, 7), looks(augment.clone()).at(4, 7));
+        assert_eq!(views(augment.clone()).all(), None);
+        assert_ne!(views(augment.clone()).at(1, 7), views(augment.clone()).at(4, 7));
         augment.views = Some(3);
-        let looks = looks(augment);
-        assert_eq!(looks.at(1, 7), looks.at(4, 7));
-        let all = looks.all().unwrap();
+        let views = views(augment);
+        assert_eq!(views.at(1, 7), views.at(4, 7));
+        let all = views.all().unwrap();
         assert_eq!(all.len(), 3);
-        assert!((1..10).all(|epoch| all.contains(&looks.at(epoch, 7))));
+        assert!((1..10).all(|epoch| all.contains(&views.at(epoch, 7))));
     }
 
     #[test]
     fn without_augmentation_there_is_one_look() {
-        let looks = looks(Augment::default());
-        assert_eq!(looks.all(), Some(vec![Look::PLAIN]));
-        assert_eq!(looks.at(3, 3), Look::PLAIN);
+        let views = views(Augment::default());
+        assert_eq!(views.all(), Some(vec![View::PLAIN]));
+        assert_eq!(views.at(3, 3), View::PLAIN);
     }
 }

@@ -1,8 +1,8 @@
-//! What a step mixes: in which shares each picture of its batch is blended with the one before it, or which region it takes from there.
+//! What a step mixes: in which proportion each image of its batch is blended with the previous one, or which region it takes from it.
 //!
-//! Functions of (seed, epoch, step). Batches are shuffled anew in each epoch, so that the one before is as good a partner as any drawn
-//! one, and never the picture itself (torchvision's `MixUp` and `CutMix` roll the batch in the same way). The arithmetic is in
-//! `train/mixing.rs`.
+//! Functions of (seed, epoch, step). Batches are shuffled in each epoch, so the previous image is as good a partner as a random one, and
+//! never the image itself (torchvision's `MixUp` and `CutMix` roll the batch in the same way). The arithmetic is in
+//! `train/input/mixing.rs`.
 
 use std::f64::consts::TAU;
 
@@ -11,16 +11,16 @@ use crate::domain::{
     spec::Augment,
 };
 
-/// How the pictures of one batch are mixed with their partners.
+/// How the images of one batch are mixed with their partners.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Mix {
-    /// Share of the picture itself and of its label, from 0 to 1; the rest is the partner's.
+    /// Weight of the image itself and of its label, from 0 to 1; the rest is the partner's.
     pub own: f64,
-    /// What is the partner's in all of its pixels; none where the whole pictures are blended.
+    /// The region taken from the partner; none where whole images are blended.
     pub region: Option<Region>,
 }
 
-/// A rectangle of a picture, in pixels; it may be empty.
+/// A rectangle of an image, in pixels; it may be empty.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Region {
     pub left: u32,
@@ -46,7 +46,7 @@ impl Mixes {
         }
     }
 
-    /// What a step mixes, where anything is mixed at all; `side` is that of its square pictures.
+    /// What a step mixes, if anything; `side` is that of its square images.
     pub fn at(&self, epoch: u32, step: usize, side: u32) -> Option<Mix> {
         let mut draws = Draws::at(self.seed, Stream::Mix, u64::from(epoch), step as u64);
         let first_half = draws.unit() < 0.5;
@@ -67,8 +67,7 @@ impl Mixes {
         }
     }
 
-    /// Yun et al. 2019: a rectangle of the drawn area around an evenly drawn middle; what of it lies outside of the picture counts for
-    /// neither.
+    /// Yun et al. 2019: a rectangle of the drawn area around a uniformly drawn centre, clipped to the image.
     fn paste(&self, side: u32, draws: &mut Draws) -> Mix {
         let half = (0.5 * (1.0 - beta(self.cutmix, draws)).sqrt() * f64::from(side)) as i64;
         let mut range = || {
@@ -91,14 +90,15 @@ impl Mixes {
     }
 }
 
-/// From Beta(α, α), as a ratio of two gamma draws; of their logarithms, because for small α the draws themselves vanish.
+/// From Beta(α, α), as a ratio of two gamma variates; computed from their logarithms, because for small α the variates themselves
+/// underflow.
 fn beta(alpha: f64, draws: &mut Draws) -> f64 {
     let (one, other) = (ln_gamma_draw(alpha, draws), ln_gamma_draw(alpha, draws));
     1.0 / (1.0 + (other - one).exp())
 }
 
-/// Logarithm of a draw from Gamma(α, 1): Marsaglia and Tsang 2000, "A simple method for generating gamma variables", for α + 1, and from
-/// there down to α by their last remark.
+/// Logarithm of a draw from Gamma(α, 1): Marsaglia and Tsang 2000, "A simple method for generating gamma variables", for α + 1, reduced to
+/// α as described in its last remark.
 fn ln_gamma_draw(alpha: f64, draws: &mut Draws) -> f64 {
     let d = alpha + 1.0 - 1.0 / 3.0;
     let c = 1.0 / (9.0 * d).sqrt();
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pasted_region_lies_within_the_picture_and_its_area_is_its_share() {
+    fn a_pasted_region_lies_within_the_image_and_its_area_is_its_share() {
         for step in 0..1000 {
             let mix = mixes(0.0, 1.0).at(1, step, 32).unwrap();
             let region = mix.region.unwrap();

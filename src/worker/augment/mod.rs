@@ -1,8 +1,8 @@
-//! Random changes to training pictures, on bytes: what a picture of the pack looks like in an epoch.
+//! Random augmentation of training images, on bytes: how an image of the pack looks in an epoch.
 //!
-//! The loader's threads call it, and the preview. Everything is a function of (seed, epoch or view, image): no state, no order, no
-//! thread. Reading order: `looks` (which look a picture has when), `crop`, `flips`, `affine`, `rand_augment`, `colour`, `tone`,
-//! `erasing` (the pixels), `mixing` (what batches mix; the mixing itself is arithmetic of tensors, in `train`).
+//! Called by the loader's threads and the preview. Everything is a function of (seed, epoch or view, image): no state, no order, no thread.
+//! Reading order: `looks` (which view an image has when), `crop`, `flips`, `affine`, `rand_augment`, `colour`, `tone`, `erasing` (the
+//! pixels), `mixing` (what batches mix; the mixing itself is tensor arithmetic, in `train`).
 
 mod affine;
 mod colour;
@@ -22,7 +22,7 @@ mod tone;
 pub use self::mixing::Region;
 pub use self::{
     flips::Flips,
-    looks::{Look, Looks},
+    looks::{View, Views},
     mixing::{Mix, Mixes},
 };
 use crate::{
@@ -31,10 +31,10 @@ use crate::{
         random::{Draws, Stream},
         spec::Augment,
     },
-    worker::pixels::{self, Picture, PictureView},
+    worker::pixels::{self, Image, ImageView},
 };
 
-/// How pictures of a job are prepared and changed.
+/// How the images of a job are preprocessed and augmented.
 #[derive(Clone, Debug)]
 pub struct Augmentation {
     spec: Augment,
@@ -55,23 +55,23 @@ impl Augmentation {
         &self.recipe
     }
 
-    /// From packed pixels to the `crop × crop` pixels that the network sees in this look. `id` is the image's in its manifest.
-    pub fn picture(&self, packed: PictureView<'_>, id: u32, look: Look) -> Picture {
-        match look {
-            Look::Flipped(flips) => {
-                let mut picture = pixels::prepare_from_pack(packed, &self.recipe);
-                flips.turn(&mut picture);
-                picture
+    /// From packed pixels to the `crop × crop` pixels of this view. `id` is the image's id in the manifest.
+    pub fn apply(&self, packed: ImageView<'_>, id: u32, view: View) -> Image {
+        match view {
+            View::Flipped(flips) => {
+                let mut image = pixels::prepare_from_pack(packed, &self.recipe);
+                flips.turn(&mut image);
+                image
             }
-            Look::Drawn(number) => {
+            View::Drawn(number) => {
                 let draws = Draws::at(self.seed, Stream::Augment, u64::from(number), u64::from(id));
                 self.drawn(packed, draws)
             }
         }
     }
 
-    /// Each change has draws of its own, so that switching one on leaves the others as they were.
-    fn drawn(&self, packed: PictureView<'_>, mut draws: Draws) -> Picture {
+    /// Each operation has its own random stream, so that enabling one does not change the others.
+    fn drawn(&self, packed: ImageView<'_>, mut draws: Draws) -> Image {
         let spec = &self.spec;
         let flips = Flips::draw(spec, &mut draws);
         let [
@@ -82,20 +82,20 @@ impl Augmentation {
             mut erasing,
         ] = [(); 5].map(|()| draws.fork());
         let fill = self.recipe.mean_colour();
-        let mut picture = match spec.random_resized_crop {
+        let mut image = match spec.random_resized_crop {
             Some(scale) => crop::random_resized_crop(packed, scale, self.recipe.crop, &mut cropping),
             None => pixels::prepare_from_pack(packed, &self.recipe),
         };
-        flips.turn(&mut picture);
+        flips.turn(&mut image);
         if spec.rotation_degrees > 0.0 {
             let degrees = rotating.between(-spec.rotation_degrees, spec.rotation_degrees);
-            picture = affine::rotate(&picture, degrees, fill);
+            image = affine::rotate(&image, degrees, fill);
         }
         if let Some(list) = &spec.rand_augment {
-            picture = rand_augment::apply(picture, list, fill, &mut choosing);
+            image = rand_augment::apply(image, list, fill, &mut choosing);
         }
-        colour::jitter(&mut picture, spec.color_jitter, spec.hue_jitter, &mut colouring);
-        erasing::erase(&mut picture, spec.random_erasing, fill, &mut erasing);
-        picture
+        colour::jitter(&mut image, spec.color_jitter, spec.hue_jitter, &mut colouring);
+        erasing::erase(&mut image, spec.random_erasing, fill, &mut erasing);
+        image
     }
 }

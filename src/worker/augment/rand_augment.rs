@@ -1,15 +1,15 @@
-//! RandAugment: a few operations out of a list, all of one strength (Cubuk et al. 2020), with torchvision's list and ranges.
+//! RandAugment: a few operations from a list, all with the same magnitude (Cubuk et al. 2020), with torchvision's list and ranges.
 
 use super::{affine, colour, tone};
 use crate::{
     domain::{random::Draws, spec::RandAugment},
-    worker::pixels::Picture,
+    worker::pixels::Image,
 };
 
-/// Steps of strength, 0 to this.
-const STRONGEST: f64 = 30.0;
+/// Magnitudes range from 0 to this.
+const MAX_MAGNITUDE: f64 = 30.0;
 
-/// One operation and how strong it is.
+/// One operation and its strength.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Operation {
     Identity,
@@ -28,7 +28,7 @@ pub enum Operation {
     Sharpness(f64),
     /// Bits that are kept.
     Posterize(u32),
-    /// Values from here on are inverted.
+    /// Values from this one on are inverted.
     Solarize(f64),
     AutoContrast,
     Equalize,
@@ -37,20 +37,20 @@ pub enum Operation {
 /// How many there are.
 const OPERATIONS: usize = 14;
 
-/// Draws the operations and carries them out, one after another. What comes from outside gets the colour `fill`.
-pub fn apply(mut picture: Picture, list: &RandAugment, fill: [u8; 3], draws: &mut Draws) -> Picture {
+/// Draws the operations and applies them one after another. Areas from outside are filled with `fill`.
+pub fn apply(mut image: Image, list: &RandAugment, fill: [u8; 3], draws: &mut Draws) -> Image {
     for _ in 0..list.num_ops {
-        let operation = draw(list.magnitude, picture.width, picture.height, draws);
-        picture = operation.apply(picture, fill);
+        let operation = draw(list.magnitude, image.width, image.height, draws);
+        image = operation.apply(image, fill);
     }
-    picture
+    image
 }
 
-/// torchvision's `RandAugment._augmentation_space` with its 31 steps; half of those that have two directions go the other way.
+/// torchvision's `RandAugment._augmentation_space` with its 31 steps; operations with two directions are reversed half of the time.
 fn draw(magnitude: u32, width: u32, height: u32, draws: &mut Draws) -> Operation {
     use Operation::*;
     let (which, backwards) = (draws.below(OPERATIONS), draws.unit() < 0.5);
-    let strength = f64::from(magnitude) / STRONGEST;
+    let strength = f64::from(magnitude) / MAX_MAGNITUDE;
     let signed = |most: f64| {
         if backwards {
             -most * strength
@@ -58,7 +58,7 @@ fn draw(magnitude: u32, width: u32, height: u32, draws: &mut Draws) -> Operation
             most * strength
         }
     };
-    // Of pictures of 331 pixels, 150.
+    // For images of 331 pixels, 150.
     let shift = |length: u32| signed(f64::from(length) * 150.0 / 331.0) as i32;
     match which {
         0 => Identity,
@@ -79,25 +79,25 @@ fn draw(magnitude: u32, width: u32, height: u32, draws: &mut Draws) -> Operation
 }
 
 impl Operation {
-    pub fn apply(self, mut picture: Picture, fill: [u8; 3]) -> Picture {
+    pub fn apply(self, mut image: Image, fill: [u8; 3]) -> Image {
         use Operation::*;
         match self {
             Identity => {}
-            ShearX(amount) => return affine::shear_x(&picture, amount, fill),
-            ShearY(amount) => return affine::shear_y(&picture, amount, fill),
-            TranslateX(right) => return affine::translate(&picture, right, 0, fill),
-            TranslateY(down) => return affine::translate(&picture, 0, down, fill),
-            Rotate(degrees) => return affine::rotate(&picture, degrees, fill),
-            Brightness(factor) => colour::adjust_brightness(&mut picture, factor),
-            Color(factor) => colour::adjust_saturation(&mut picture, factor),
-            Contrast(factor) => colour::adjust_contrast(&mut picture, factor),
-            Sharpness(factor) => tone::adjust_sharpness(&mut picture, factor),
-            Posterize(bits) => tone::posterize(&mut picture, bits),
-            Solarize(threshold) => tone::solarize(&mut picture, threshold),
-            AutoContrast => tone::autocontrast(&mut picture),
-            Equalize => tone::equalize(&mut picture),
+            ShearX(amount) => return affine::shear_x(&image, amount, fill),
+            ShearY(amount) => return affine::shear_y(&image, amount, fill),
+            TranslateX(right) => return affine::translate(&image, right, 0, fill),
+            TranslateY(down) => return affine::translate(&image, 0, down, fill),
+            Rotate(degrees) => return affine::rotate(&image, degrees, fill),
+            Brightness(factor) => colour::adjust_brightness(&mut image, factor),
+            Color(factor) => colour::adjust_saturation(&mut image, factor),
+            Contrast(factor) => colour::adjust_contrast(&mut image, factor),
+            Sharpness(factor) => tone::adjust_sharpness(&mut image, factor),
+            Posterize(bits) => tone::posterize(&mut image, bits),
+            Solarize(threshold) => tone::solarize(&mut image, threshold),
+            AutoContrast => tone::autocontrast(&mut image),
+            Equalize => tone::equalize(&mut image),
         }
-        picture
+        image
     }
 }
 

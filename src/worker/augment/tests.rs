@@ -1,14 +1,14 @@
 use super::*;
 use crate::domain::spec::RandAugment;
 
-fn packed(width: u32, height: u32) -> Picture {
+fn packed(width: u32, height: u32) -> Image {
     let mut draws = Draws::at(9, Stream::SampleDataset, 0, u64::from(width));
     let values = |at: u32| [at / 3, at / 5, at / 7].map(|value| (value % 200) as u8);
     let rgb = (0..width * height)
         .flat_map(values)
         .map(|value| value + draws.below(50) as u8)
         .collect();
-    Picture { width, height, rgb }
+    Image { width, height, rgb }
 }
 
 fn everything() -> Augment {
@@ -31,9 +31,9 @@ fn augmentation(spec: &Augment, seed: u64) -> Augmentation {
 
 #[test]
 fn the_same_seed_number_and_image_give_the_same_bytes_and_others_other_ones() {
-    let picture = packed(90, 64);
+    let image = packed(90, 64);
     let drawn =
-        |seed, number, id| augmentation(&everything(), seed).picture(picture.view(), id, Look::Drawn(number));
+        |seed, number, id| augmentation(&everything(), seed).apply(image.view(), id, View::Drawn(number));
     let one = drawn(1, 2, 3);
     assert_eq!((one.width, one.height), (56, 56));
     assert_eq!(one, drawn(1, 2, 3));
@@ -43,10 +43,10 @@ fn the_same_seed_number_and_image_give_the_same_bytes_and_others_other_ones() {
 }
 
 #[test]
-fn at_no_strength_a_picture_is_as_prediction_sees_it() {
-    let picture = packed(90, 64);
+fn at_no_strength_an_image_is_as_prediction_sees_it() {
+    let image = packed(90, 64);
     let recipe = Preprocessing::for_size(56);
-    let plain = pixels::prepare_from_pack(&picture, &recipe);
+    let plain = pixels::prepare_from_pack(&image, &recipe);
     let weakest = Augment {
         rand_augment: Some(RandAugment {
             num_ops: 0,
@@ -55,18 +55,18 @@ fn at_no_strength_a_picture_is_as_prediction_sees_it() {
         ..Augment::default()
     };
     for number in 0..20 {
-        let drawn = augmentation(&weakest, 1).picture(picture.view(), 5, Look::Drawn(number));
+        let drawn = augmentation(&weakest, 1).apply(image.view(), 5, View::Drawn(number));
         assert_eq!(drawn, plain);
     }
     assert_eq!(
-        augmentation(&everything(), 1).picture(picture.view(), 5, Look::PLAIN),
+        augmentation(&everything(), 1).apply(image.view(), 5, View::PLAIN),
         plain
     );
 }
 
 #[test]
 fn switching_one_change_on_leaves_the_draws_of_the_others() {
-    let picture = packed(90, 64);
+    let image = packed(90, 64);
     let cropped = Augment {
         random_resized_crop: Some([0.3, 0.6]),
         ..Augment::default()
@@ -76,7 +76,7 @@ fn switching_one_change_on_leaves_the_draws_of_the_others() {
         ..cropped.clone()
     };
     let [plain, erased] =
-        [cropped, erased_too].map(|spec| augmentation(&spec, 1).picture(picture.view(), 5, Look::Drawn(1)));
+        [cropped, erased_too].map(|spec| augmentation(&spec, 1).apply(image.view(), 5, View::Drawn(1)));
     let same = plain.rgb.iter().zip(&erased.rgb).filter(|(a, b)| a == b).count();
     assert!(same * 2 > plain.rgb.len() && same < plain.rgb.len());
 }

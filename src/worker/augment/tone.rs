@@ -1,28 +1,28 @@
-//! Changes of single values by a table, and of sharpness: the other colour operations of RandAugment, as Pillow's `ImageOps` and
-//! `ImageEnhance.Sharpness` do them.
+//! Point operations by lookup table, and sharpness: the other colour operations of RandAugment, as in Pillow's `ImageOps` and
+//! `ImageEnhance.Sharpness`.
 
-use crate::worker::pixels::Picture;
+use crate::worker::pixels::Image;
 
 /// A new value for each value of a channel.
 type Table = [u8; 256];
 
-/// Changes every value of every channel alike.
-pub fn map(picture: &mut Picture, change: impl Fn(u8) -> u8) {
+/// Applies the same function to every value of every channel.
+pub fn map(image: &mut Image, change: impl Fn(u8) -> u8) {
     let table = table(change);
-    for value in &mut picture.rgb {
+    for value in &mut image.rgb {
         *value = table[usize::from(*value)];
     }
 }
 
 /// Keeps the upper `bits` of each value.
-pub fn posterize(picture: &mut Picture, bits: u32) {
+pub fn posterize(image: &mut Image, bits: u32) {
     let mask = !(0xff_u32 >> bits) as u8;
-    map(picture, |value| value & mask);
+    map(image, |value| value & mask);
 }
 
 /// Inverts values that are not below `threshold`.
-pub fn solarize(picture: &mut Picture, threshold: f64) {
-    map(picture, |value| {
+pub fn solarize(image: &mut Image, threshold: f64) {
+    map(image, |value| {
         if f64::from(value) < threshold {
             value
         } else {
@@ -32,8 +32,8 @@ pub fn solarize(picture: &mut Picture, threshold: f64) {
 }
 
 /// Stretches each channel to the whole range.
-pub fn autocontrast(picture: &mut Picture) {
-    by_channel(picture, |counts| {
+pub fn autocontrast(image: &mut Image) {
+    by_channel(image, |counts| {
         let used = |value: &usize| counts[*value] > 0;
         let (darkest, brightest) = ((0..256).find(used)?, (0..256).rfind(used)?);
         if darkest == brightest {
@@ -45,9 +45,9 @@ pub fn autocontrast(picture: &mut Picture) {
     });
 }
 
-/// Spreads each channel's values evenly.
-pub fn equalize(picture: &mut Picture) {
-    by_channel(picture, |counts| {
+/// Equalises each channel's histogram.
+pub fn equalize(image: &mut Image) {
+    by_channel(image, |counts| {
         let brightest = (0..256).rfind(|value| counts[*value] > 0)?;
         let all: u32 = counts.iter().sum();
         let step = (all - counts[brightest]) / 255;
@@ -64,13 +64,13 @@ pub fn equalize(picture: &mut Picture) {
     });
 }
 
-/// 0 smooths it, 1 leaves it, more sharpens. The outermost pixels stay.
-pub fn adjust_sharpness(picture: &mut Picture, factor: f64) {
-    let (width, height) = (picture.width as usize, picture.height as usize);
+/// 0 smooths it, 1 leaves it unchanged, more sharpens. The outermost pixels are unchanged.
+pub fn adjust_sharpness(image: &mut Image, factor: f64) {
+    let (width, height) = (image.width as usize, image.height as usize);
     if width < 3 || height < 3 {
         return;
     }
-    let old = picture.rgb.clone();
+    let old = image.rgb.clone();
     let stride = width * 3;
     for row in 1..height - 1 {
         for at in row * stride + 3..(row + 1) * stride - 3 {
@@ -78,7 +78,7 @@ pub fn adjust_sharpness(picture: &mut Picture, factor: f64) {
             let centre = u32::from(old[at]);
             let sum = three(at - stride) + three(at) + three(at + stride) + 4 * centre;
             let smooth = ((2 * sum + 13) / 26) as u8;
-            picture.rgb[at] = blend(smooth, old[at], factor as f32);
+            image.rgb[at] = blend(smooth, old[at], factor as f32);
         }
     }
 }
@@ -87,16 +87,16 @@ fn table(change: impl Fn(u8) -> u8) -> Table {
     std::array::from_fn(|value| change(value as u8))
 }
 
-/// Changes each channel by a table that is made of how often it has which value; without one it stays.
-fn by_channel(picture: &mut Picture, table: impl Fn(&[u32; 256]) -> Option<Table>) {
+/// Changes each channel by a table computed from its histogram; without a table it is unchanged.
+fn by_channel(image: &mut Image, table: impl Fn(&[u32; 256]) -> Option<Table>) {
     let mut counts = [[0_u32; 256]; 3];
-    for pixel in picture.rgb.as_chunks::<3>().0 {
+    for pixel in image.rgb.as_chunks::<3>().0 {
         for (channel, value) in pixel.iter().enumerate() {
             counts[channel][usize::from(*value)] += 1;
         }
     }
     let tables = counts.map(|counts| table(&counts));
-    for pixel in picture.rgb.as_chunks_mut::<3>().0 {
+    for pixel in image.rgb.as_chunks_mut::<3>().0 {
         for (value, table) in pixel.iter_mut().zip(&tables) {
             if let Some(table) = table {
                 *value = table[usize::from(*value)];

@@ -1,6 +1,6 @@
-//! The few calls of the CUDA driver (libcuda.so.1) that tell what a card is; libtorch has none for it.
+//! The few calls of the CUDA driver (libcuda.so.1) that describe a GPU; libtorch has none for that.
 //!
-//! It counts cards as libtorch does, `CUDA_VISIBLE_DEVICES` included.
+//! It numbers GPUs as libtorch does, including `CUDA_VISIBLE_DEVICES`.
 
 use std::ffi::{CStr, c_char, c_int, c_uint};
 
@@ -14,9 +14,9 @@ pub struct Driver {
 }
 
 impl Driver {
-    /// None where there is no driver.
+    /// None if there is no driver.
     pub fn open() -> Option<Self> {
-        // SAFETY: the driver's library is already in the process wherever libtorch found a card.
+        // SAFETY: the driver's library is already loaded wherever libtorch found a GPU.
         let library = unsafe { Library::open(Some("libcuda.so.1"), RTLD_NOW | RTLD_LOCAL) }.ok()?;
         let driver = Self { library };
         type Init = unsafe extern "C" fn(c_uint) -> c_int;
@@ -25,7 +25,7 @@ impl Driver {
         (status == 0).then_some(driver)
     }
 
-    /// Name and bytes of memory of a card.
+    /// Name and bytes of memory of a GPU.
     pub fn card(&self, index: usize) -> Option<(String, u64)> {
         type Name = unsafe extern "C" fn(*mut c_char, c_int, c_int) -> c_int;
         type Memory = unsafe extern "C" fn(*mut usize, c_int) -> c_int;

@@ -1,5 +1,5 @@
-//! Zip files whose bytes depend on nothing but what is put in: no time, no user, entries in the order in which they are added, stored
-//! as they are (weights do not get smaller).
+//! Zip files whose bytes depend only on their content: no time, no user, entries in insertion order, uncompressed (weights do not
+//! compress).
 
 use std::{
     fs::File,
@@ -11,10 +11,10 @@ use zip::{CompressionMethod, DateTime, ZipWriter, write::SimpleFileOptions};
 
 use crate::files::digest::Hasher;
 
-/// Where the bytes of an entry begin: on a multiple of it, so that readers can map tensors into memory. PyTorch's own writer does so.
+/// Alignment of entries, so that readers can map tensors into memory. PyTorch's own writer does the same.
 const ALIGNMENT: u16 = 64;
 
-/// A zip file that is being written.
+/// A zip file being written.
 pub struct Archive(ZipWriter<BufWriter<File>>);
 
 impl Archive {

@@ -1,8 +1,8 @@
-//! Runs of kind `export`: a model as other programs take it, one file.
+//! Runs of kind `export`: a model in another program's format, as one file.
 //!
-//! Every format is written from the same tensors, those that the network itself takes, in torchvision's names; what can be computed with
-//! here is held to the network's own logits before it is handed over ([`torchscript`]). Nothing in a file depends on when, where or how
-//! often it is made: the same model and wish make the same bytes.
+//! Every format is written from the same tensors, those that the network itself uses, with torchvision's names; formats that can be
+//! executed here are compared with the network's own logits before they are returned ([`torchscript`]). Nothing in a file depends on when,
+//! where or how often it is created: the same model and options produce the same bytes.
 
 mod archive;
 mod onnx;
@@ -36,13 +36,13 @@ use crate::{
 
 /// Name within the run directory.
 const FILE: &str = "export";
-/// Threads of arithmetic, for the comparison of two pictures.
+/// Threads for arithmetic, for the comparison of two images.
 const THREADS: i32 = 2;
 
-/// Leaves one file in `dir`.
+/// Writes one file into `dir`.
 ///
 /// # Errors
-/// [`Stopped`] once `stop` is set; anything else is a failure of ours, of the model's files or of the machine.
+/// [`Stopped`] once `stop` is set; anything else is a bug, or a fault of the model's files or of the machine.
 pub fn run(run: &ExportRun, dir: &RunDir, stop: &StopFlag) -> anyhow::Result<RunResult> {
     tch::set_num_threads(THREADS);
     let path = dir.file(FILE);
@@ -67,13 +67,13 @@ pub fn run(run: &ExportRun, dir: &RunDir, stop: &StopFlag) -> anyhow::Result<Run
     })
 }
 
-/// A model that is read and fits its architecture.
+/// A model that has been read and fits its architecture.
 struct Model {
     card: ModelCard,
-    /// What the files call it.
+    /// Its title in the files.
     title: String,
     network: Network,
-    /// The network's tensors, each in the order of its dimensions: 32-bit floats, and BatchNorm's counters.
+    /// The network's tensors, each contiguous: 32-bit floats, and BatchNorm's counters.
     state: StateDict,
 }
 
@@ -96,7 +96,7 @@ impl Model {
     }
 }
 
-/// The model's files as they are.
+/// The model's files unchanged.
 fn write_bundle(path: &Path, files: &ModelFiles) -> anyhow::Result<()> {
     let mut archive = Archive::create(path)?;
     let card = archive.add_file(bundle::CARD_FILE, &files.card)?;

@@ -40,11 +40,11 @@ pub fn model(architecture: Architecture) -> Model {
     Model::new(card(architecture), "insects@2".to_owned(), network)
 }
 
-/// Normalised pictures, as large as the architecture needs them to be told apart.
-pub fn pictures(count: i64, architecture: Architecture) -> Tensor {
+/// Normalised images, as large as the architecture needs them to be told apart.
+pub fn images(count: i64, architecture: Architecture) -> Tensor {
     let side = i64::from(architecture.native_size()).min(64);
-    let pictures = values("exported", &[count, 3, side, side]) * 2.0;
-    channels_last(&pictures.to_kind(Kind::Float))
+    let images = values("exported", &[count, 3, side, side]) * 2.0;
+    channels_last(&images.to_kind(Kind::Float))
 }
 
 /// The export of a model of `architecture`, made by a whole run, and the folder that it lies in.
@@ -92,9 +92,9 @@ fn every_architecture_is_a_module_that_libtorch_loads_with_torchvisions_paramete
         torchscript::write(&path, &model).unwrap();
         let module = torchscript::loaded(&path).unwrap();
         for count in [1, 3] {
-            let pictures = pictures(count, architecture);
-            let expected = model.network.logits(&pictures);
-            let found = tch::no_grad(|| module.forward_ts(&[&pictures])).unwrap();
+            let images = images(count, architecture);
+            let expected = model.network.logits(&images);
+            let found = tch::no_grad(|| module.forward_ts(&[&images])).unwrap();
             let off = (&found - &expected).abs().max().double_value(&[]);
             let scale = expected.abs().max().double_value(&[]).max(1.0);
             assert!(off <= 1e-4 * scale, "{architecture} is off by {off:e}");
@@ -122,8 +122,8 @@ fn a_module_that_is_trained_on_moves_its_statistics() {
     let path = folder.path().join("model.pt");
     torchscript::write(&path, &model).unwrap();
     let mut module = torchscript::loaded(&path).unwrap();
-    let pictures = pictures(4, Architecture::Resnet20);
-    let forward = |module: &CModule| module.forward_ts(&[&pictures]).unwrap();
+    let images = images(4, Architecture::Resnet20);
+    let forward = |module: &CModule| module.forward_ts(&[&images]).unwrap();
     let before = forward(&module);
     module.f_set_train().unwrap();
     let loss = forward(&module).square().mean(Kind::Float);

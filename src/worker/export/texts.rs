@@ -1,4 +1,4 @@
-//! What a file says about its model in words: labels, preprocessing, architecture, in the metadata of formats that have such a thing.
+//! A model's description in a file's metadata: labels, preprocessing, architecture, for formats that have metadata.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ impl Model {
             ("model", self.title.clone()),
             (
                 "preprocessing",
-                // Not by way of a `Value`: that has 64 bits, and 0.485 would get more digits.
+                // Not by way of a `Value`: that uses 64-bit floats, and 0.485 would get more digits.
                 serde_json::to_string(&card.preprocessing).unwrap_or_default(),
             ),
             ("program", card.program.clone()),
@@ -24,7 +24,7 @@ impl Model {
         texts.map(|(name, text)| (name.to_owned(), text)).into()
     }
 
-    /// The same for PyTorch's readers of safetensors, who look for `format`.
+    /// The same for PyTorch's readers of safetensors, which expect `format`.
     pub fn texts_of_torch(&self) -> BTreeMap<String, String> {
         let mut texts = self.texts();
         texts.insert("format".to_owned(), "pt".to_owned());

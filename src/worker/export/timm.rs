@@ -1,5 +1,5 @@
-//! A folder for timm, zipped: `config.json`, `model.safetensors`, and a model card for people. `timm.create_model("local-dir:…")` makes
-//! the network of it, and `timm.data.create_transform` with the model's configuration the way from a picture to its input.
+//! A folder for timm, zipped: `config.json`, `model.safetensors`, and a model card for people. `timm.create_model("local-dir:…")` creates
+//! the network from it, and `timm.data.create_transform` its preprocessing.
 
 use std::{fmt::Write, path::Path};
 
@@ -14,7 +14,7 @@ use crate::{
     worker::files::{bundle, state},
 };
 
-/// Most classes that the card for people lists.
+/// How many classes the card for people lists at most.
 const LISTED_CLASSES: usize = 100;
 
 /// Writes the zip of a model whose architecture timm has under the same name.
@@ -57,7 +57,7 @@ fn config(model: &Model) -> Value {
     })
 }
 
-/// timm resizes to the input's size divided by `crop_pct`, rounded down.
+/// timm resizes to the input size divided by `crop_pct`, rounded down.
 fn crop(recipe: &Preprocessing) -> (&'static str, f64) {
     match recipe.resize {
         Resize::Squash => ("squash", 1.0),
@@ -71,7 +71,7 @@ fn crop(recipe: &Preprocessing) -> (&'static str, f64) {
     }
 }
 
-/// The number that was written, not the digits that 32 bits turn it into.
+/// The decimal number that was written, without the digits added by the conversion from 32 bits.
 fn decimal(value: f32) -> f64 {
     value.to_string().parse().unwrap_or(f64::from(value))
 }
@@ -91,12 +91,12 @@ fn readme(model: &Model) -> String {
         transform = timm.data.create_transform(**timm.data.resolve_model_data_config(model), is_training=False)\n\
         probabilities = (model(transform(image).unsqueeze(0)) / {}).softmax(1)\n\
         labels = model.pretrained_cfg[\"label_names\"]\n```\n\n\
-        Turn pictures as their EXIF orientation says before they go in (`PIL.ImageOps.exif_transpose`). The number that logits are divided \
+        Turn images as their EXIF orientation says before they go in (`PIL.ImageOps.exif_transpose`). The number that logits are divided \
         by makes probabilities true on the validation images.\n\n## Classes\n\n",
         card.temperature
     );
     for class in card.classes.iter().take(LISTED_CLASSES) {
-        // A class is named by whoever made the dataset; as code it is only a text.
+        // Class names come from whoever made the dataset; as code they are just text.
         let _ = writeln!(text, "- `{}`", class.replace('`', "'"));
     }
     if card.classes.len() > LISTED_CLASSES {
@@ -105,7 +105,7 @@ fn readme(model: &Model) -> String {
     text
 }
 
-/// What is known of where the model comes from.
+/// What is known about the model's origin.
 fn facts(card: &ModelCard) -> Vec<(&'static str, String)> {
     let side = card.preprocessing.crop;
     let mut facts = vec![
@@ -114,7 +114,7 @@ fn facts(card: &ModelCard) -> Vec<(&'static str, String)> {
         ("Base weights", card.base_weights.clone()),
         ("Made by", card.program.clone()),
     ];
-    // Of an imported model only what it came with is known.
+    // Of an imported model only what came with it is known.
     if let Some(dataset) = &card.dataset {
         let version = format!("{}, version {}", dataset.name, dataset.version);
         facts.push(("Dataset", version));

@@ -1,6 +1,6 @@
-//! A finished model as files: `model.safetensors` (torchvision's names) and `model.json`, its card.
+//! A trained model as files: `model.safetensors` (torchvision's names) and `model.json`, its card.
 //!
-//! Training writes them, prediction and later training read them. Nothing is believed of a file that was not checked: the weights
+//! Written by training, read by prediction and by later trainings. Nothing in a file is trusted before it has been verified: the weights
 //! against their hash, the card against its format.
 
 use std::{
@@ -47,12 +47,12 @@ pub enum BundleFault {
     Card(String),
 }
 
-/// Writes a model into a run directory, durable.
+/// Writes a model into a run directory, durably.
 pub fn write(dir: &RunDir, weights: &StateDict, card: &ModelCard) -> Result<BundleFiles, BundleFault> {
     check_card(card)?;
-    // `format` is what other readers of safetensors (transformers, timm) look for.
+    // `format` is what other readers of safetensors (transformers, timm) expect.
     let metadata = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);
-    dir.patiently(|| state::write(&dir.file(WEIGHTS_FILE), weights, &metadata))?;
+    dir.retry_when_full(|| state::write(&dir.file(WEIGHTS_FILE), weights, &metadata))?;
     dir.write_json(CARD_FILE, card)?;
     Ok(BundleFiles {
         weights: dir.artifact(WEIGHTS_FILE)?,
@@ -60,7 +60,7 @@ pub fn write(dir: &RunDir, weights: &StateDict, card: &ModelCard) -> Result<Bund
     })
 }
 
-/// Reads a model's weights, once they are what they should be.
+/// Reads a model's weights after verifying them.
 pub fn read_weights(files: &ModelFiles) -> Result<StateDict, BundleFault> {
     if !digest::holds(&files.weights, &files.sha256)? {
         return Err(weights_damaged().into());
@@ -68,7 +68,7 @@ pub fn read_weights(files: &ModelFiles) -> Result<StateDict, BundleFault> {
     Ok(state::read(&files.weights)?)
 }
 
-/// Reads a model's card, once it is what it should be and if this program understands it.
+/// Reads a model's card after verifying it, if this program understands it.
 pub fn read_card(files: &ModelFiles) -> Result<ModelCard, BundleFault> {
     if !digest::holds(&files.card, &files.card_sha256)? {
         return Err(card_damaged().into());
@@ -84,7 +84,7 @@ pub fn card_damaged() -> Damaged {
     Damaged::new("the model's card")
 }
 
-/// Reads a card that nothing is known of and checks that this program understands it.
+/// Reads a card of unknown origin and checks that this program understands it.
 pub fn read_any_card(path: &Path) -> Result<ModelCard, BundleFault> {
     let mut text = Vec::new();
     File::open(path)?.take(MAX_CARD + 1).read_to_end(&mut text)?;
@@ -92,7 +92,7 @@ pub fn read_any_card(path: &Path) -> Result<ModelCard, BundleFault> {
         return Err(BundleFault::Card(format!("it is larger than {MAX_CARD} bytes")));
     }
     let fault = |fault: serde_json::Error| BundleFault::Card(fault.to_string());
-    // The format comes first: a card of a later one may lack what this one asks for.
+    // The format comes first: a card of a later format may lack fields that this one requires.
     let Format { format } = serde_json::from_slice(&text).map_err(fault)?;
     check_format(format)?;
     let card = serde_json::from_slice(&text).map_err(fault)?;
@@ -110,7 +110,8 @@ fn check_format(format: u32) -> Result<(), BundleFault> {
         return Ok(());
     }
     let known = ModelCard::FORMAT;
-    let message = format!("it has format {format} and this program reads format {known}; update the program");
+    let message =
+        format!("it has format {format}, but this program reads format {known}; update the program");
     Err(BundleFault::Card(message))
 }
 
@@ -122,7 +123,7 @@ fn check_card(card: &ModelCard) -> Result<(), BundleFault> {
     }
     let recipe = &card.preprocessing;
     if recipe.crop == 0 || recipe.crop > 4096 || recipe.resize_to < recipe.crop || recipe.resize_to > 8192 {
-        return fault("its picture sizes are out of range");
+        return fault("its image sizes are out of range");
     }
     let usable = recipe.mean.iter().all(|mean| mean.is_finite())
         && recipe.std.iter().all(|std| std.is_finite() && *std > 0.0);
@@ -164,7 +165,7 @@ pub(crate) mod tests {
         }
     }
 
-    /// A card of a model with these classes that sees 32 pixels.
+    /// A card of a model with these classes and an input of 32 pixels.
     pub(crate) fn card(classes: &[&str]) -> ModelCard {
         let document =
             serde_json::json!({"dataset": "drawn", "image": {"size": 32}, "backbone": {"weights": "none"}});

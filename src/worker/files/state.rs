@@ -1,7 +1,7 @@
-//! Named tensors as safetensors files: base weights, checkpoints and finished models are all read and written here.
+//! Named tensors as safetensors files: base weights, checkpoints and trained models are all read and written here.
 //!
-//! Reading trusts nothing: every length in the header is checked against the file before anything is allocated for it, and no code is
-//! ever run from a file. Writing is durable and says the same bytes for the same content, because a model is named by its hash.
+//! Reading trusts nothing: every length in the header is checked against the file before memory is allocated for it, and no code from a
+//! file is ever run. Writing is durable and deterministic, because a model is identified by its hash.
 
 use std::{
     collections::BTreeMap,
@@ -23,7 +23,7 @@ pub type StateDict = BTreeMap<String, Tensor>;
 const MAX_HEADER: u64 = 16 << 20;
 /// Bytes before the header: its length, little-endian.
 const PREFIX: u64 = 8;
-/// The file's own key for texts about it.
+/// The file's own key for metadata.
 const METADATA_KEY: &str = "__metadata__";
 
 /// Why a safetensors file cannot be read or written. Messages name no path: the caller says which file it was.
@@ -39,11 +39,11 @@ pub enum StateFault {
     Torch(#[from] TchError),
 }
 
-/// Reads every tensor of a safetensors file into CPU memory, in the type that it is stored in.
+/// Reads every tensor of a safetensors file into CPU memory, in its stored type.
 ///
 /// # Errors
-/// [`StateFault`] for a file that is cut short, too long, lies in its header, or holds a type other than
-/// F32, F16, BF16, F64, I64, I32, U8 and BOOL.
+/// [`StateFault`] for a file that is truncated, too long, has a wrong header, or contains a type other than F32, F16, BF16, F64, I64, I32,
+/// U8 and BOOL.
 pub fn read(path: &Path) -> Result<StateDict, StateFault> {
     let (mut file, metadata) = open(path)?;
     let mut state = StateDict::new();
@@ -56,28 +56,28 @@ pub fn read(path: &Path) -> Result<StateDict, StateFault> {
     Ok(state)
 }
 
-/// Reads only the texts that the file holds about itself, such as `format`.
+/// Reads only the file's metadata, such as `format`.
 ///
 /// # Errors
-/// As [`read`], as far as the header shows it.
+/// As [`read`], as far as visible from the header.
 pub fn read_metadata(path: &Path) -> Result<BTreeMap<String, String>, StateFault> {
     let (_, metadata) = open(path)?;
     let texts = metadata.metadata().iter().flatten();
     Ok(texts.map(|(key, value)| (key.clone(), value.clone())).collect())
 }
 
-/// Writes tensors of any device and memory layout, durable, by rename: the file appears whole or not at all.
-/// The same tensors and texts always make the same bytes.
+/// Writes tensors of any device and memory layout, durably, by rename: the file appears complete or not at all. The same tensors and texts
+/// always produce the same bytes.
 ///
 /// # Errors
-/// [`StateFault`] where the disk fails, or a tensor has a type that [`read`] would not take.
+/// [`StateFault`] if the disk fails, or a tensor has a type that [`read`] would not accept.
 pub fn write(path: &Path, state: &StateDict, metadata: &BTreeMap<String, String>) -> Result<(), StateFault> {
     let entries = layout(state)?;
     let header = header_bytes(&entries, metadata)?;
     let partial = partial_path(path);
     let written = write_partial(&partial, &entries, &header);
     if written.is_err() {
-        // On a full disk it would keep the room that everybody waits for.
+        // On a full disk it would occupy the space that everybody is waiting for.
         let _ = fs::remove_file(&partial);
     }
     written?;
@@ -99,7 +99,7 @@ fn write_partial(partial: &Path, entries: &[Entry<'_>], header: &[u8]) -> Result
     Ok(())
 }
 
-/// Opens a file, reads and checks its header, and leaves it at the first byte of data.
+/// Opens a file, reads and checks its header, and positions it at the first byte of data.
 fn open(path: &Path) -> Result<(File, Metadata), StateFault> {
     let mut file = File::open(path)?;
     let length = file.metadata()?.len();
@@ -110,7 +110,7 @@ fn open(path: &Path) -> Result<(File, Metadata), StateFault> {
     file.read_exact(&mut prefix)?;
     let header_length = u64::from_le_bytes(prefix);
     if header_length > MAX_HEADER || header_length > length - PREFIX {
-        let message = format!("it says that its header has {header_length} bytes, which cannot be");
+        let message = format!("the length of its header, {header_length} bytes, is impossible");
         return Err(StateFault::Invalid(message));
     }
     let mut header = vec![0; header_length as usize];
@@ -120,7 +120,7 @@ fn open(path: &Path) -> Result<(File, Metadata), StateFault> {
     let data = length - PREFIX - header_length;
     if metadata.data_len() as u64 != data {
         let message = format!(
-            "its header speaks of {} bytes of data and {data} are there",
+            "its header announces {} bytes of data, but there are {data}",
             metadata.data_len()
         );
         return Err(StateFault::Invalid(message));
@@ -134,12 +134,12 @@ fn read_tensor(file: &mut File, name: &str, info: &TensorInfo) -> Result<Tensor,
         dtype: info.dtype.to_string(),
     })?;
     let shape: Option<Vec<i64>> = info.shape.iter().map(|&size| i64::try_from(size).ok()).collect();
-    let shape = shape.ok_or_else(|| StateFault::Invalid(format!("the shape of `{name}` is absurd")))?;
+    let shape = shape.ok_or_else(|| StateFault::Invalid(format!("the shape of `{name}` is impossible")))?;
     let mut tensor = Tensor::f_empty(&shape, (kind, Device::Cpu))?;
     let bytes = bytes_mut(&mut tensor);
     file.read_exact(bytes)?;
     if kind == Kind::Bool && bytes.iter().any(|byte| *byte > 1) {
-        let message = format!("`{name}` holds values that are neither true nor false");
+        let message = format!("`{name}` contains values that are neither true nor false");
         return Err(StateFault::Invalid(message));
     }
     Ok(tensor)
@@ -151,14 +151,14 @@ fn write_tensor(out: &mut impl Write, tensor: &Tensor) -> Result<(), StateFault>
     Ok(())
 }
 
-/// A tensor and its place in the file.
+/// A tensor and its position in the file.
 struct Entry<'a> {
     name: &'a str,
     tensor: &'a Tensor,
     info: TensorInfo,
 }
 
-/// Wide types first, so that every tensor is aligned (as the safetensors library does it), then by name.
+/// Wide types first, so that every tensor is aligned (as in the safetensors library), then by name.
 fn layout(state: &StateDict) -> Result<Vec<Entry<'_>>, StateFault> {
     let mut entries = Vec::with_capacity(state.len());
     for (name, tensor) in state {
@@ -191,8 +191,8 @@ fn layout(state: &StateDict) -> Result<Vec<Entry<'_>>, StateFault> {
     Ok(entries)
 }
 
-/// The header as JSON, padded to eight bytes. The library's own writer puts texts in the order of a hash map, which differs from run
-/// to run (safetensors issue 584); here all order comes from the content.
+/// The header as JSON, padded to eight bytes. The library's own writer orders texts by a hash map, which differs from run to run
+/// (safetensors issue 584); here the order depends only on the content.
 fn header_bytes(entries: &[Entry], metadata: &BTreeMap<String, String>) -> Result<Vec<u8>, StateFault> {
     let mut header = Vec::new();
     let fill = |header: &mut Vec<u8>| -> serde_json::Result<()> {
@@ -223,7 +223,7 @@ pub fn bytes_of(tensor: &Tensor) -> &[u8] {
     if length == 0 {
         return &[];
     }
-    // SAFETY: the tensor is contiguous, on the CPU and borrowed, so these bytes are its own for as long as the borrow lasts.
+    // SAFETY: the tensor is contiguous, on the CPU and borrowed, so these bytes stay its own as long as the borrow lasts.
     unsafe { slice::from_raw_parts(tensor.data_ptr().cast(), length) }
 }
 
@@ -233,7 +233,7 @@ pub fn bytes_mut(tensor: &mut Tensor) -> &mut [u8] {
     if length == 0 {
         return &mut [];
     }
-    // SAFETY: as in `bytes_of`; the tensor was just made, so nothing else shares its storage.
+    // SAFETY: as in `bytes_of`; the tensor was just created, so nothing else shares its storage.
     unsafe { slice::from_raw_parts_mut(tensor.data_ptr().cast(), length) }
 }
 
@@ -276,7 +276,7 @@ mod tests {
             .collect()
     }
 
-    /// One tensor of each type, among them a scalar, an empty one and one in channels-last layout.
+    /// One tensor of each type, including a scalar, an empty one and one in channels-last layout.
     fn every_kind() -> StateDict {
         let floats = Tensor::arange(48, (Kind::Float, Device::Cpu)).view([2, 3, 2, 4]) - 7.5;
         let channels_last = floats.permute([0, 2, 3, 1]).contiguous().permute([0, 3, 1, 2]);

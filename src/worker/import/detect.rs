@@ -1,4 +1,4 @@
-//! Which network some weights are of, told by the shapes of its convolutions: no two of the networks that are known share them.
+//! Detects the network from the shapes of its convolutions: no two known networks have the same ones.
 
 use crate::{domain::spec::Architecture, worker::files::state::StateDict};
 
@@ -15,7 +15,7 @@ pub fn architecture(weights: &StateDict) -> Option<Architecture> {
         .find(|architecture| convolutions(*architecture) == found)
 }
 
-/// Outputs of the head, where there is one.
+/// Outputs of the head, if there is one.
 pub fn outputs(weights: &StateDict, architecture: Architecture) -> Option<i64> {
     let weight = weights.get(&format!("{}.weight", architecture.head()))?;
     weight.size().first().copied()

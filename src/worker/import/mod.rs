@@ -1,7 +1,7 @@
-//! Models from elsewhere: a stranger's file is checked down to its last number and written anew as a model of ours.
+//! Model imports: an untrusted file is checked completely and converted to a model of ours.
 //!
-//! What leaves here is what a training would have left: torchvision's names, 32-bit floats, a card. Files that say the same make the same
-//! bytes, so a bundle that went out comes back with its own digests. Nothing is loaded in part, and no code comes from data.
+//! The result is what a training would have written: torchvision's names, 32-bit floats, a card. Equivalent files give the same bytes, so
+//! an exported bundle comes back with its own digests. Nothing is loaded partially, and no code comes from data.
 
 mod detect;
 mod packed;
@@ -39,14 +39,14 @@ use crate::{
     protocol::{ImportContents, ImportResult, ImportRun, RunResult},
 };
 
-/// Sides of pictures that a network may see, and the longest one that they are resized to before.
+/// Range of a network's input size, and the largest size that images are resized to before.
 const SIDES: std::ops::RangeInclusive<u32> = 32..=1024;
-const LONGEST_RESIZE: u32 = 2048;
-/// Longest text of a card that is for people alone, in bytes.
-const LONGEST_TEXT: usize = 512;
-const LONGEST_LABEL: usize = 255;
+const MAX_RESIZE: u32 = 2048;
+/// Longest text in a card that is only for people, in bytes.
+const MAX_TEXT: usize = 512;
+const MAX_LABEL: usize = 255;
 
-/// Checks what was uploaded and leaves a model in the run directory, or says why it is none.
+/// Checks the uploaded file and writes a model into the run directory, or returns what is wrong.
 pub fn run(
     spec: &ImportRun,
     dir: &RunDir,
@@ -99,12 +99,12 @@ fn read(path: &Path) -> anyhow::Result<StateDict> {
     state::read(path).map_err(refusal::of_state)
 }
 
-/// The network, with everything proven that can be without a picture: names, shapes, kinds, and that it computes numbers.
+/// The network, with everything checked that does not need an image: names, shapes, types, and that it computes finite numbers.
 fn checked(weights: &StateDict, card: &ModelCard) -> anyhow::Result<Network> {
     let outputs = detect::outputs(weights, card.architecture);
     if let Some(outputs) = outputs.filter(|outputs| *outputs != card.classes.len() as i64) {
         let message = format!(
-            "the network has {outputs} outputs, and {} classes are named; each output needs its class",
+            "the network has {outputs} outputs, but {} classes are given; each output needs a class",
             card.classes.len()
         );
         return Err(Refusal::of("/labels", message).into());
@@ -112,18 +112,18 @@ fn checked(weights: &StateDict, card: &ModelCard) -> anyhow::Result<Network> {
     let network = Network::loaded(card.architecture, card.classes.len(), weights, Device::Cpu)
         .map_err(|fault| Refusal::new(fault.to_string()))?;
     for (name, tensor) in network.state() {
-        // In 32 bits, which they need not have come in.
+        // In 32 bits, whatever type they came in.
         if tensor.kind() == Kind::Float && tensor.isfinite().all().int64_value(&[]) == 0 {
-            return Err(Refusal::new(format!("`{name}` holds numbers that are not finite")).into());
+            return Err(Refusal::new(format!("`{name}` contains numbers that are not finite")).into());
         }
         if name.ends_with(".running_var") && tensor.lt(0.0).any().int64_value(&[]) != 0 {
-            return Err(Refusal::new(format!("`{name}` holds variances below 0")).into());
+            return Err(Refusal::new(format!("`{name}` contains variances below 0")).into());
         }
     }
     let side = i64::from(card.preprocessing.crop);
     let logits = network.logits(&Tensor::zeros([1, 3, side, side], (Kind::Float, Device::Cpu)));
     if logits.isfinite().all().int64_value(&[]) == 0 {
-        let message = "the network computes no finite numbers for a plain picture; its weights are damaged";
+        let message = "the network computes no finite numbers for a plain image; its weights are damaged";
         return Err(Refusal::new(message).into());
     }
     Ok(network)
@@ -135,7 +135,7 @@ fn described_card(weights: &StateDict, described: &WeightsDescription) -> anyhow
         Some(architecture) => architecture,
         None => detect::architecture(weights).ok_or_else(|| {
             let known = Architecture::ALL.map(Architecture::as_str).join(", ");
-            let message = format!("the tensors are those of no network that is known ({known})");
+            let message = format!("the tensors do not match any known network ({known})");
             Refusal::of("/architecture", message)
         })?,
     };
@@ -157,24 +157,24 @@ fn described_card(weights: &StateDict, described: &WeightsDescription) -> anyhow
     })
 }
 
-/// A card that came with a file is a stranger's too: what [`bundle::read_any_card`] presumes of our own is checked here.
+/// The card in a bundle is untrusted too: what [`bundle::read_any_card`] assumes of our own is checked here.
 fn check_card(card: &ModelCard, max_classes: usize) -> anyhow::Result<()> {
     let refuse = |message: String| Err(Refusal::new(format!("the bundle's model.json: {message}")).into());
     if card.classes.len() > max_classes {
         return refuse(format!(
-            "it names {} classes, and {max_classes} are the limit",
+            "it has {} classes, but the limit is {max_classes}",
             card.classes.len()
         ));
     }
     let harmless =
-        |label: &String| (1..=LONGEST_LABEL).contains(&label.len()) && !label.chars().any(char::is_control);
+        |label: &String| (1..=MAX_LABEL).contains(&label.len()) && !label.chars().any(char::is_control);
     if !card.classes.iter().all(harmless) {
         return refuse(
-            "a class has no name, a longer one than 255 bytes, or control characters in it".to_owned(),
+            "a class name is empty, longer than 255 bytes, or contains control characters".to_owned(),
         );
     }
     if let Some(label) = twice(&card.classes) {
-        return refuse(format!("the class `{label}` is there twice"));
+        return refuse(format!("the class `{label}` occurs twice"));
     }
     let metadata = card.spec.as_ref().map(|spec| check_metadata(&spec.metadata));
     if let Some(Err(rule)) = metadata {
@@ -186,12 +186,12 @@ fn check_card(card: &ModelCard, max_classes: usize) -> anyhow::Result<()> {
         .flat_map(|dataset| [Some(&dataset.sha256), dataset.content_sha256.as_ref()]);
     let mut digests = digests.chain([card.base_weights_sha256.as_ref()]).flatten();
     if !digests.all(|text| digest::is_digest(text)) {
-        return refuse("a digest is none".to_owned());
+        return refuse("a digest is invalid".to_owned());
     }
     let texts = [&card.base_weights, &card.program, &card.libtorch];
     if texts
         .iter()
-        .any(|text| text.len() > LONGEST_TEXT || text.chars().any(char::is_control))
+        .any(|text| text.len() > MAX_TEXT || text.chars().any(char::is_control))
     {
         return refuse("a text is too long".to_owned());
     }
@@ -199,9 +199,9 @@ fn check_card(card: &ModelCard, max_classes: usize) -> anyhow::Result<()> {
 }
 
 fn check_recipe(recipe: &Preprocessing) -> anyhow::Result<()> {
-    if !SIDES.contains(&recipe.crop) || !(recipe.crop..=LONGEST_RESIZE).contains(&recipe.resize_to) {
+    if !SIDES.contains(&recipe.crop) || !(recipe.crop..=MAX_RESIZE).contains(&recipe.resize_to) {
         let message = format!(
-            "pictures of {} pixels, resized to {} before, are out of range: the network may see {} to {}",
+            "images of {} pixels, resized to {} before, are out of range: the input size may be {} to {}",
             recipe.crop,
             recipe.resize_to,
             SIDES.start(),

@@ -1,6 +1,6 @@
-//! A bundle as one file: an archive that holds `model.safetensors` and `model.json`, at its top or in one folder.
+//! A bundle as one file: an archive that contains `model.safetensors` and `model.json`, at its top or in one folder.
 //!
-//! It is read by the readers that ingest has for strangers' archives, entry by entry; nothing is unpacked to a path of the archive.
+//! Read with ingest's readers for untrusted archives, entry by entry; nothing is extracted to a path from the archive.
 
 use std::{fs, path::PathBuf};
 
@@ -13,7 +13,7 @@ use crate::{
         files::bundle::{CARD_FILE, WEIGHTS_FILE},
         ingest::{
             archive::{self, Contents, Entry, Gauge, Kind},
-            pulse::Pulse,
+            pulse::Heartbeat,
             rejection::Rejection,
         },
         process::{
@@ -25,16 +25,16 @@ use crate::{
 
 /// Largest card, in bytes.
 const MAX_CARD: u64 = 4 << 20;
-/// A bundle has two files that count; an export may add a few.
+/// Only two files of a bundle matter; an export may add a few.
 const MAX_ENTRIES: u64 = 64;
 
-/// Where the two files lie in the run directory.
+/// Paths of the two files in the run directory.
 pub struct Unpacked {
     pub weights: PathBuf,
     pub card: PathBuf,
 }
 
-/// Takes the two files out of the archive.
+/// Extracts the two files from the archive.
 pub fn unpack(
     spec: &ImportRun,
     dir: &RunDir,
@@ -47,8 +47,8 @@ pub fn unpack(
         max_file_bytes: spec.max_bytes,
         ..IngestLimits::DEFAULT
     };
-    let pulse = Pulse::new(reporter, stop);
-    let gauge = Gauge::new(&limits, &pulse);
+    let heartbeat = Heartbeat::new(reporter, stop);
+    let gauge = Gauge::new(&limits, &heartbeat);
     let files = Unpacked {
         weights: dir.file("uploaded.safetensors"),
         card: dir.file("uploaded.json"),
@@ -76,7 +76,7 @@ pub fn unpack(
     match missing.iter().find(|(there, _)| !there) {
         Some((_, name)) => {
             let message = format!(
-                "the bundle has no file `{name}`; it is an archive of `{WEIGHTS_FILE}` and `{CARD_FILE}`"
+                "the bundle has no file `{name}`; it must be an archive of `{WEIGHTS_FILE}` and `{CARD_FILE}`"
             );
             Err(Refusal::new(message).into())
         }
@@ -100,7 +100,7 @@ fn whole(entry: &mut Entry, name: &str, most: u64) -> anyhow::Result<Vec<u8>> {
     }
 }
 
-/// What ingest says of archives of images, said of a bundle.
+/// Rewords ingest's messages about archives of images for a bundle.
 fn in_words(rejection: &Rejection, max_bytes: u64) -> Refusal {
     Refusal::new(match rejection.code {
         "too_large" => format!("the bundle expands to more than the {max_bytes} bytes that a model may have"),

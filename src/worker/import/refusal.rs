@@ -1,36 +1,36 @@
-//! Why a file is no model, for whoever sent it. Nothing of this is the server's fault, and trying again would not help.
+//! Why a file is not a model, for whoever sent it. None of this is the server's fault, and retrying would not help.
 
 use crate::{
     protocol,
     worker::{fault::TorchFault, files::state::StateFault},
 };
 
-/// Longest message, in characters: names of tensors are a stranger's, and may be as long as the file.
-const LONGEST: usize = 600;
+/// Longest message, in characters: names of tensors are untrusted, and may be as long as the file.
+const MAX_LENGTH: usize = 600;
 
 #[derive(Debug, thiserror::Error)]
 #[error("{}", .0.message)]
 pub struct Refusal(protocol::Refusal);
 
 impl Refusal {
-    /// The file is of a kind that is taken, and wrong.
+    /// The file is of a supported kind, but invalid.
     pub fn new(message: impl Into<String>) -> Self {
         Self::with("invalid", None, message.into())
     }
 
-    /// A field of the request does not fit the file.
+    /// A field of the request does not match the file.
     pub fn of(pointer: &str, message: impl Into<String>) -> Self {
         Self::with("conflict", Some(pointer.to_owned()), message.into())
     }
 
-    /// The file is of a kind that is not taken.
+    /// The file is of an unsupported kind.
     pub fn unsupported(message: impl Into<String>) -> Self {
         Self::with(protocol::Refusal::UNSUPPORTED, None, message.into())
     }
 
     fn with(code: &str, pointer: Option<String>, message: String) -> Self {
         let harmless = message.chars().map(|c| if c.is_control() { ' ' } else { c });
-        let mut shown: String = harmless.take(LONGEST).collect();
+        let mut shown: String = harmless.take(MAX_LENGTH).collect();
         if shown.len() < message.len() {
             shown.push('…');
         }
@@ -45,7 +45,7 @@ impl Refusal {
     }
 }
 
-/// What is wrong with a safetensors file is its owner's to know; a failing disk or too little memory is not.
+/// What is wrong with a safetensors file is for its owner to know; a failing disk or insufficient memory is not.
 pub fn of_state(fault: StateFault) -> anyhow::Error {
     let ours = match &fault {
         StateFault::Io(_) => true,
@@ -56,7 +56,7 @@ pub fn of_state(fault: StateFault) -> anyhow::Error {
     };
     match fault {
         fault if ours => fault.into(),
-        StateFault::Torch(_) => Refusal::new("a tensor's shape is absurd").into(),
+        StateFault::Torch(_) => Refusal::new("a tensor's shape is impossible").into(),
         fault => Refusal::new(fault.to_string()).into(),
     }
 }

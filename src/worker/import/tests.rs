@@ -130,9 +130,9 @@ fn weights_with_labels_become_a_model_of_ours() {
         result.card
     );
     let weights = state::read(&made(&folder, WEIGHTS_FILE)).unwrap();
-    let picture = Tensor::rand([1, 3, 32, 32], (Kind::Float, Device::Cpu));
+    let image = Tensor::rand([1, 3, 32, 32], (Kind::Float, Device::Cpu));
     let ours = Network::loaded(Architecture::Resnet20, 3, &weights, Device::Cpu).unwrap();
-    assert!(ours.logits(&picture).equal(&network.logits(&picture)));
+    assert!(ours.logits(&image).equal(&network.logits(&image)));
 }
 
 #[test]
@@ -380,7 +380,7 @@ fn files_that_lie_are_refused_and_messages_stay_short() {
             "a huge header",
         ),
         (with_header(overlapping, &[0; 3]), "overlapping"),
-        (with_header(absurd, &[]), "absurd shape"),
+        (with_header(absurd, &[]), "impossible shape"),
         (with_header(small, &[0; 4]), "wrong size"),
         (with_header("{", &[]), "no JSON"),
         (with_header("{}", &[]), "nothing"),

@@ -1,4 +1,4 @@
-//! How many bytes may be in memory at once: taken before, given back after.
+//! A limit on the bytes in memory: acquired before, released after.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
@@ -23,7 +23,7 @@ impl Budget {
         }
     }
 
-    /// Waits until there is room. Something larger than the whole budget goes through alone. False once the budget is closed.
+    /// Waits until there is room. Something larger than the whole budget is admitted alone. False once the budget is closed.
     #[must_use]
     pub fn take(&self, bytes: u64) -> bool {
         let mut state = self.lock();
@@ -40,13 +40,13 @@ impl Budget {
         self.changed.notify_all();
     }
 
-    /// Nobody gives anything back any more: whoever waits leaves.
+    /// Nothing will be released any more: whoever waits returns.
     pub fn close(&self) {
         self.lock().closed = true;
         self.changed.notify_all();
     }
 
-    /// Two numbers are never half changed, so a panic elsewhere leaves nothing to fear.
+    /// The state is always consistent, so a panic elsewhere does no harm.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

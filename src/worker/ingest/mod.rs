@@ -1,8 +1,7 @@
-//! Runs of kind `ingest`: reads an archive, understands it, leaves its images ready to train on.
+//! Runs of kind `ingest`: reads an archive, interprets it, prepares its images for training.
 //!
-//! Two passes over the archive, both entry by entry: names first (`listing`, `layout`), pixels second (`pipeline`). Everything that is
-//! found wrong with one entry is said in the report and hurts no other; what makes the whole archive unusable rejects it with one
-//! sentence.
+//! Two passes over the archive, both entry by entry: names first (`listing`, `layout`), pixels second (`pipeline`). Problems with a single
+//! entry are listed in the report and do not affect others; a problem that makes the whole archive unusable rejects it with one sentence.
 //! Entries are never written under their own names, and memory does not grow with the size of the images, only with their number.
 
 pub mod archive;
@@ -29,7 +28,7 @@ use self::{
     names::{arrange::Listing, entry::Verdict},
     output::{HashedFile, Output},
     pipeline::{Decoded, Pipeline},
-    pulse::Pulse,
+    pulse::Heartbeat,
     rejection::Rejection,
     report::{
         catalogue::{Catalogue, catalogue},
@@ -52,28 +51,28 @@ const MANIFEST_FILE: &str = "manifest.jsonl";
 const IMAGES_FILE: &str = "images.bin";
 const PACK_FILE: &str = "pack.bin";
 const REPORT_FILE: &str = "report.jsonl";
-/// Longest time that making the finished files durable may take.
+/// Longest time that syncing the finished files may take.
 const SYNC: Duration = Duration::from_secs(900);
 
-/// Reads the archive and leaves the dataset's files in `dir`; the caller writes the result file.
+/// Reads the archive and writes the dataset's files into `dir`; the caller writes the result file.
 ///
-/// `Ok` holds what is the archive's own doing, [`RunResult::Refused`] included. Errors are ours: [`Stopped`] where `stop` was set,
-/// otherwise a failing disk. For one archive the files are the same, byte for byte, whatever the number of threads.
+/// `Ok` contains everything caused by the archive, including [`RunResult::Refused`]. Errors are ours: [`Stopped`] if `stop` was set,
+/// otherwise a failing disk. The files for an archive are the same, byte for byte, whatever the number of threads.
 pub fn run(
     spec: &IngestRun,
     dir: &RunDir,
     reporter: &Reporter,
     stop: &StopFlag,
 ) -> anyhow::Result<RunResult> {
-    let pulse = Pulse::new(reporter, stop);
+    let heartbeat = Heartbeat::new(reporter, stop);
     let (read, sound) = thread::scope(|scope| {
-        // Beside the reading, which has the archive in memory then.
+        // In parallel with reading, which keeps the archive in the page cache.
         let sound = scope.spawn(|| archive_is_sound(spec, stop));
-        let read = ingest(spec, dir, &pulse);
-        pulse.hold(SYNC);
+        let read = ingest(spec, dir, &heartbeat);
+        heartbeat.extend_deadline(SYNC);
         (read, sound.join())
     });
-    // However the stop made itself felt.
+    // However the stop became noticeable.
     if read.is_err() && stop.is_set() {
         return Err(Stopped.into());
     }
@@ -86,7 +85,7 @@ pub fn run(
     }
 }
 
-/// Whether the archive is still the one that was uploaded. When the run is to stop, nobody wants to know any more.
+/// Whether the archive is still the one that was uploaded. Irrelevant once the run should stop.
 fn archive_is_sound(spec: &IngestRun, stop: &StopFlag) -> io::Result<bool> {
     let Some(sha256) = &spec.sha256 else {
         return Ok(true);
@@ -105,12 +104,12 @@ fn archive_is_sound(spec: &IngestRun, stop: &StopFlag) -> io::Result<bool> {
     Ok(true)
 }
 
-fn ingest(spec: &IngestRun, dir: &RunDir, pulse: &Pulse<'_>) -> anyhow::Result<RunResult> {
-    pulse.beat()?;
-    let mut listing = names::listing::list(&spec.archive, &spec.limits, pulse)?;
-    let (stored, outputs) = store_images(spec, dir, pulse, &mut listing)?;
-    pulse.hold(SYNC);
-    // Most of the time the disk has little left to do; what it has goes on while the images are compared.
+fn ingest(spec: &IngestRun, dir: &RunDir, heartbeat: &Heartbeat<'_>) -> anyhow::Result<RunResult> {
+    heartbeat.beat()?;
+    let mut listing = names::listing::list(&spec.archive, &spec.limits, heartbeat)?;
+    let (stored, outputs) = store_images(spec, dir, heartbeat, &mut listing)?;
+    heartbeat.extend_deadline(SYNC);
+    // Usually the disk has little left to do; it finishes while the images are compared.
     let finishing = thread::spawn(move || outputs.finish());
     let Catalogue {
         layout,
@@ -160,16 +159,16 @@ fn ingest(spec: &IngestRun, dir: &RunDir, pulse: &Pulse<'_>) -> anyhow::Result<R
     })))
 }
 
-/// Pass two. What can be used is stored, in the order of the archive; what cannot is settled in the listing.
+/// Pass two. Usable images are stored, in the order of the archive; the listing records what happened to the others.
 fn store_images(
     spec: &IngestRun,
     dir: &RunDir,
-    pulse: &Pulse<'_>,
+    heartbeat: &Heartbeat<'_>,
     listing: &mut Listing,
 ) -> anyhow::Result<(Vec<Stored>, Outputs)> {
     let mut outputs = Outputs::create(dir, spec.min_free_bytes)?;
     let mut stored = Vec::new();
-    // The pipeline looks at the entries while their verdicts come in.
+    // The pipeline reads the entries while their verdicts come in.
     let mut verdicts = Vec::new();
     let pipeline = Pipeline {
         archive: &spec.archive,
@@ -177,11 +176,11 @@ fn store_images(
         threads: spec.threads as usize,
         pack_side: spec.pack_side,
         entries: &listing.entries,
-        pulse,
+        heartbeat,
     };
     pipeline.run(&mut |index, outcome| {
         let verdict = match outcome {
-            Err(settled) => Verdict::Settled(settled),
+            Err(settled) => Verdict::Disposition(settled),
             Ok(image) => {
                 let entry = &listing.entries[index];
                 let mut kept = outputs.store(image)?;
@@ -206,7 +205,7 @@ fn store_images(
     Ok((stored, outputs))
 }
 
-/// The two files that hold the images: as they came, and their pixels.
+/// The two files with the images: the originals, and their pixels.
 struct Outputs {
     images: Output,
     pack: Output,
@@ -220,7 +219,7 @@ impl Outputs {
         })
     }
 
-    /// Appends one image to both; who it is, the caller knows.
+    /// Appends one image to both; the caller knows which one it is.
     fn store(&mut self, image: Decoded) -> anyhow::Result<Stored> {
         let offset = self.images.append(&image.bytes);
         let pack_offset = self.pack.append(&image.packed.rgb);
@@ -256,7 +255,9 @@ impl Outputs {
 
 fn no_images(skipped: u64) -> Rejection {
     let message = match skipped {
-        0 => "the archive holds no images; pack JPEG or PNG files, in one folder for each class".to_owned(),
+        0 => {
+            "the archive contains no images; pack JPEG or PNG files, in one folder for each class".to_owned()
+        }
         _ => format!(
             "no image in the archive can be used: {skipped} entries were left out, and the report says why for each"
         ),

@@ -1,6 +1,6 @@
-//! Files of the run directory that go to the disk while they are written, so that the end has little to wait for, and that leave the
-//! server its share of it: it must be able to write down that there was no room. The small ones are hashed besides; the server hashes
-//! whatever it takes in, and the large ones need not be hashed twice.
+//! Files of the run directory that are synced while they are written, so that the end has little to wait for, and that leave some free
+//! space for the server: it must be able to record that the disk was full. The small ones are also hashed; the server hashes whatever it
+//! stores, so the large ones need not be hashed twice.
 
 use std::{
     fs::File,
@@ -17,12 +17,12 @@ use crate::{
     worker::process::{disk::OutputFile, run_dir::RunDir},
 };
 
-/// Bytes between two looks at how much of the disk is free.
-const LOOK_EVERY: u64 = 32 << 20;
-/// Bytes between two times that what was written is made durable.
+/// Bytes between two checks of the free disk space.
+const CHECK_EVERY: u64 = 32 << 20;
+/// Bytes between two syncs.
 const FLUSH_EVERY: u64 = 32 << 20;
 
-/// A file whose bytes are counted and nothing else.
+/// A file whose bytes are only counted.
 pub struct Output {
     name: &'static str,
     file: BufWriter<OutputFile>,
@@ -30,7 +30,7 @@ pub struct Output {
     min_free_bytes: u64,
     looked_at: u64,
     flushed_at: u64,
-    /// From the first time on.
+    /// Set after the first time.
     flusher: Option<Flusher>,
 }
 
@@ -40,7 +40,7 @@ pub struct HashedFile {
     hasher: Hasher,
 }
 
-/// Makes a file durable bit by bit on a thread of its own, so that the end has little to wait for.
+/// Syncs a file incrementally on its own thread, so that the end has little to wait for.
 struct Flusher {
     wake: SyncSender<()>,
     thread: JoinHandle<io::Result<()>>,
@@ -49,14 +49,14 @@ struct Flusher {
 impl Flusher {
     fn of(file: &File) -> io::Result<Self> {
         let file = file.try_clone()?;
-        // One may wait: the disk is not to be asked for more than it does.
+        // At most one pending request: the disk should not be asked for more than it can do.
         let (wake, woken) = sync_channel(1);
         let thread =
             thread::Builder::new().spawn(move || woken.iter().try_for_each(|()| file.sync_data()))?;
         Ok(Self { wake, thread })
     }
 
-    /// Does not wait. Where the thread has failed, [`Flusher::finish`] tells.
+    /// Does not wait. If the thread has failed, [`Flusher::finish`] reports it.
     fn wake(&self) {
         let _ = self.wake.try_send(());
     }
@@ -84,12 +84,12 @@ impl Output {
         Ok(new)
     }
 
-    /// Appends, and tells where the bytes begin.
+    /// Appends; returns the offset of the bytes.
     pub fn append(&mut self, bytes: &[u8]) -> io::Result<u64> {
         let offset = self.bytes;
         self.file.write_all(bytes)?;
         self.bytes += bytes.len() as u64;
-        if self.bytes - self.looked_at >= LOOK_EVERY {
+        if self.bytes - self.looked_at >= CHECK_EVERY {
             self.looked_at = self.bytes;
             self.check_disk()?;
         }
@@ -107,7 +107,7 @@ impl Output {
     /// The disk counts as full before it is.
     fn check_disk(&self) -> io::Result<()> {
         let file = self.file.get_ref();
-        file.patiently(|| {
+        file.retry_when_full(|| {
             let disk = rustix::fs::fstatvfs(file.file())?;
             if disk.f_bavail.saturating_mul(disk.f_frsize) < self.min_free_bytes {
                 return Err(io::ErrorKind::StorageFull.into());
@@ -171,6 +171,6 @@ mod tests {
         file.min_free_bytes = u64::MAX;
         let block = vec![0; 1 << 20];
         let written = (0..100).take_while(|_| file.append(&block).is_ok()).count();
-        assert_eq!(written as u64 + 1, LOOK_EVERY >> 20);
+        assert_eq!(written as u64 + 1, CHECK_EVERY >> 20);
     }
 }

@@ -1,11 +1,11 @@
 //! Pass two: the images themselves. One thread reads the archive, several decode, the caller stores, in the order of the archive.
 //!
 //! ```text
-//! reader --jobs--> decoders            at most WAITING x threads jobs wait
+//! reader --jobs--> decoders            at most QUEUE_DEPTH x threads jobs wait
 //!    \--order--> caller <--result--/   at most IN_FLIGHT x threads images are on their way
 //! ```
-//! The order queue holds, for each image, the channel on which its result will come: so results are taken in order whoever finishes
-//! first, and what is stored does not depend on the number of threads. Two budgets bound the bytes: files on their way, and memory of
+//! The order queue contains, for each image, the channel on which its result will arrive: so results are taken in order whoever finishes
+//! first, and the stored files do not depend on the number of threads. Two budgets limit the bytes: files in flight, and memory of
 //! decoders.
 
 use std::{
@@ -23,45 +23,45 @@ use super::{
     archive::{self, Contents, Gauge},
     budget::Budget,
     names::{
-        entry::{Listed, Settled, Verdict},
+        entry::{Disposition, ListedEntry, Verdict},
         listing::DAMAGED,
     },
-    pulse::Pulse,
+    pulse::Heartbeat,
 };
 use crate::{
     files::digest,
     limits::IngestLimits,
-    worker::pixels::{self, DecodeFault, Fingerprint, Mode, Picture},
+    worker::pixels::{self, DecodeFault, Fingerprint, Image, Mode},
 };
 
-/// Images on their way, and those of them that wait for a decoder, for each thread: so many that a thread that is kept waiting, by the
-/// disk say, does not stop the others.
+/// Images in flight, and those of them that wait for a decoder, per thread: enough that a stalled thread, for example one waiting for the
+/// disk, does not stop the others.
 const IN_FLIGHT: usize = 32;
-const WAITING: usize = 8;
-/// Most bytes of image files on their way.
+const QUEUE_DEPTH: usize = 8;
+/// Most bytes of image files in flight.
 const MAX_FILE_BYTES: u64 = 128 << 20;
-/// Most bytes that decoders hold at once, estimated.
+/// Most bytes that decoders use at once, estimated.
 const MAX_DECODING_BYTES: u64 = 768 << 20;
-/// What a decoder holds for each pixel at the most: coefficients or 16-bit channels, and the picture that becomes of them.
+/// Most memory of a decoder per pixel: coefficients or 16-bit channels, and the resulting image.
 const DECODING_BYTES_PER_PIXEL: u64 = 12;
 
-/// An image that can be used.
+/// A usable image.
 pub struct Decoded {
     /// The file.
     pub bytes: Vec<u8>,
     /// SHA-256 of the file, hexadecimal.
     pub sha256: String,
-    /// Size of the whole picture, upright.
+    /// Size of the whole image, upright.
     pub width: u32,
     pub height: u32,
-    /// What goes into the pack.
-    pub packed: Picture,
+    /// The pixels for the pack.
+    pub packed: Image,
     pub mode: Mode,
     pub fingerprint: Fingerprint,
 }
 
-/// What became of a candidate.
-pub type Outcome = Result<Decoded, Settled>;
+/// What happened to a candidate.
+pub type Outcome = Result<Decoded, Disposition>;
 
 /// What to read and how.
 pub struct Pipeline<'a> {
@@ -69,8 +69,8 @@ pub struct Pipeline<'a> {
     pub limits: &'a IngestLimits,
     pub threads: usize,
     pub pack_side: u32,
-    pub entries: &'a [Listed],
-    pub pulse: &'a Pulse<'a>,
+    pub entries: &'a [ListedEntry],
+    pub heartbeat: &'a Heartbeat<'a>,
 }
 
 struct Job {
@@ -90,7 +90,7 @@ impl Pipeline<'_> {
         let threads = self.threads.max(1);
         let files = Budget::new(MAX_FILE_BYTES);
         let decoding = Budget::new(MAX_DECODING_BYTES);
-        let (jobs, waiting_jobs) = sync_channel::<Job>(threads * WAITING);
+        let (jobs, waiting_jobs) = sync_channel::<Job>(threads * QUEUE_DEPTH);
         let (order, in_order) = sync_channel::<Pending>(threads * IN_FLIGHT);
         let waiting_jobs = Mutex::new(waiting_jobs);
         thread::scope(|scope| {
@@ -107,14 +107,14 @@ impl Pipeline<'_> {
         })
     }
 
-    /// Fails where the other end has left; who left has the reason.
+    /// Fails if the other end is gone, which has the reason.
     fn read_all(
         &self,
         jobs: SyncSender<Job>,
         order: SyncSender<Pending>,
         files: &Budget,
     ) -> anyhow::Result<()> {
-        let gauge = Gauge::new(self.limits, self.pulse);
+        let gauge = Gauge::new(self.limits, self.heartbeat);
         let mut next = 0;
         archive::visit(self.archive, &gauge, &mut |entry| {
             let index = next;
@@ -140,12 +140,12 @@ impl Pipeline<'_> {
             let taken = files.take(file_bytes)
                 && self.dispatch(contents, result, &jobs)
                 && order.send(pending).is_ok();
-            ensure!(taken, "nobody takes the images any more");
+            ensure!(taken, "the receiver of the images is gone");
             Ok(())
         })
     }
 
-    /// False where nobody takes it.
+    /// False if the receiver is gone.
     fn dispatch(&self, contents: Contents, result: SyncSender<Outcome>, jobs: &SyncSender<Job>) -> bool {
         match contents {
             Contents::Whole(bytes) => jobs.send(Job { bytes, result }).is_ok(),
@@ -154,9 +154,11 @@ impl Pipeline<'_> {
                     "the file has more than {} bytes; make it smaller",
                     self.limits.max_file_bytes
                 );
-                result.send(Err(Settled::skipped("too_large", message))).is_ok()
+                result
+                    .send(Err(Disposition::skipped("too_large", message)))
+                    .is_ok()
             }
-            Contents::Damaged => result.send(Err(Settled::skipped("damaged", DAMAGED))).is_ok(),
+            Contents::Damaged => result.send(Err(Disposition::skipped("damaged", DAMAGED))).is_ok(),
         }
     }
 
@@ -168,8 +170,8 @@ impl Pipeline<'_> {
             };
             let outcome = self
                 .decode(bytes, memory)
-                .map_err(|fault| Settled::skipped(fault.code(), fault.to_string()));
-            // Nobody waits for it where the run has ended already.
+                .map_err(|fault| Disposition::skipped(fault.code(), fault.to_string()));
+            // If the run has already ended, nobody waits for it.
             let _ = result.send(outcome);
         }
     }
@@ -179,11 +181,11 @@ impl Pipeline<'_> {
         let header = pixels::Header::read(&bytes, most)?;
         let (width, height) = header.dimensions();
         let needed = u64::from(width) * u64::from(height) * DECODING_BYTES_PER_PIXEL;
-        // This budget is never closed: who holds a part of it waits for nothing else and gives it back.
+        // This budget is never closed: whoever holds a part of it waits for nothing else and releases it.
         let _ = memory.take(needed);
-        let decoded = header.decode().map(|(picture, mode)| {
-            let (width, height) = (picture.width, picture.height);
-            (width, height, pixels::pack(picture, self.pack_side), mode)
+        let decoded = header.decode().map(|(image, mode)| {
+            let (width, height) = (image.width, image.height);
+            (width, height, pixels::pack(image, self.pack_side), mode)
         });
         memory.give_back(needed);
         let (width, height, packed, mode) = decoded?;
@@ -209,7 +211,7 @@ impl Pipeline<'_> {
                 .result
                 .recv()
                 .map_err(|_| anyhow!("decoding an image failed unexpectedly"))?;
-            self.pulse.beat()?;
+            self.heartbeat.beat()?;
             store(pending.index, outcome)?;
             files.give_back(pending.file_bytes);
         }

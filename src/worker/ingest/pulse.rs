@@ -1,4 +1,4 @@
-//! The signs of life of a long run, and the ear for "leave now".
+//! Reports a long run's progress and notices stop requests.
 
 use std::{
     io,
@@ -11,17 +11,17 @@ use crate::{
     worker::process::child::{Reporter, StopFlag, Stopped},
 };
 
-/// Time between two signs of life; the server waits far longer for one.
-const BETWEEN: Duration = Duration::from_secs(1);
+/// Time between two messages; the server waits far longer for one.
+const INTERVAL: Duration = Duration::from_secs(1);
 
-/// Beaten from every loop that may take long, on any thread.
-pub struct Pulse<'a> {
+/// Called from every loop that may take long, on any thread.
+pub struct Heartbeat<'a> {
     reporter: &'a Reporter,
     stop: &'a StopFlag,
     last: Mutex<Option<Instant>>,
 }
 
-impl<'a> Pulse<'a> {
+impl<'a> Heartbeat<'a> {
     pub fn new(reporter: &'a Reporter, stop: &'a StopFlag) -> Self {
         Self {
             reporter,
@@ -30,13 +30,13 @@ impl<'a> Pulse<'a> {
         }
     }
 
-    /// Says that there is progress, at most once a second. Fails once the run should stop.
+    /// Reports progress, at most once a second. Fails once the run should stop.
     pub fn beat(&self) -> io::Result<()> {
         if self.stop.is_set() {
             return Err(io::Error::other(Stopped));
         }
         if let Ok(mut last) = self.last.lock()
-            && last.is_none_or(|last| last.elapsed() >= BETWEEN)
+            && last.is_none_or(|last| last.elapsed() >= INTERVAL)
         {
             *last = Some(Instant::now());
             self.reporter.send(&WorkerMessage::alive());
@@ -44,8 +44,8 @@ impl<'a> Pulse<'a> {
         Ok(())
     }
 
-    /// Announces work that cannot beat while it lasts, such as making a large file durable.
-    pub fn hold(&self, longest: Duration) {
+    /// Announces work without heartbeats, such as syncing a large file.
+    pub fn extend_deadline(&self, longest: Duration) {
         self.reporter.send(&WorkerMessage::Alive {
             deadline_seconds: Some(longest.as_secs()),
         });

@@ -1,4 +1,4 @@
-//! The whole archive cannot be used: a word for programs and a sentence for whoever packed it.
+//! The whole archive cannot be used: a code for programs and a sentence for whoever packed it.
 
 use crate::{limits::IngestLimits, protocol::Refusal};
 
@@ -21,7 +21,7 @@ impl Rejection {
 
     pub fn path_escape(shown: &str) -> Self {
         let message = format!(
-            "the archive holds the path `{shown}`, which points out of it; pack the folder again with relative paths"
+            "the archive contains the path `{shown}`, which points outside it; pack the folder again with relative paths"
         );
         Self::new("path_escape", message)
     }
@@ -47,7 +47,7 @@ impl Rejection {
             format!("`{path}` in the archive")
         });
         let message = format!(
-            "{what} expands more than {} times, which no ordinary image does; leave it out, or store it as JPEG or PNG",
+            "{what} expands by a factor of more than {}, which no ordinary image does; leave it out, or store it as JPEG or PNG",
             limits.max_expansion_ratio
         );
         Self::new("expansion_ratio", message)

@@ -4,7 +4,7 @@ use tch::Tensor;
 
 use crate::domain::architecture::layer::Attention;
 
-/// Of tokens `[N, T, features]`, with the tensors `qkv` and `proj`, each a weight and, where there is one, a bias.
+/// For tokens `[N, T, features]`, with the tensors `qkv` and `proj`, each a weight and, if present, a bias.
 pub fn forward(input: &Tensor, design: &Attention, (qkv, proj): (&[Tensor], &[Tensor])) -> Tensor {
     let (count, tokens, features) = input.size3().expect("tokens have three dimensions");
     let heads = design.heads as i64;

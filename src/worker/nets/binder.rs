@@ -1,7 +1,7 @@
-//! Gives a network under construction its tensors, by name: from weights that were read, or drawn anew.
+//! Provides a network under construction with its tensors, by name: from given weights, or newly initialised.
 //!
-//! The network asks for every tensor with the name and shape that it must have. What does not fit is collected, so that one
-//! [`LoadFault`] names all of it; nothing is ever loaded in part.
+//! The network requests every tensor with its required name and shape. Mismatches are collected, so that one [`LoadFault`] lists all of
+//! them; nothing is ever loaded partially.
 
 use std::{collections::BTreeSet, fmt};
 
@@ -17,13 +17,13 @@ use crate::{
     worker::files::state::StateDict,
 };
 
-/// Hands out tensors and remembers them under their names.
+/// Hands out tensors and records them by name.
 pub struct Binder<'a> {
     source: Source<'a>,
     device: Device,
     state: StateDict,
     missing: Vec<Missing>,
-    unusable: Vec<Unusable>,
+    unusable: Vec<MismatchedTensor>,
 }
 
 enum Source<'a> {
@@ -37,7 +37,7 @@ impl<'a> Binder<'a> {
         Self::new(Source::Given(state), device)
     }
 
-    /// Tensors are drawn.
+    /// Tensors are initialised randomly.
     pub fn drawn(seed: u64, device: Device) -> Self {
         Self::new(Source::Drawn { seed }, device)
     }
@@ -52,8 +52,7 @@ impl<'a> Binder<'a> {
         }
     }
 
-    /// A tensor by its whole name: 32-bit floats on the device, channels-last where it has four dimensions; a counter is an integer of 64
-    /// bits.
+    /// A tensor by its full name: 32-bit floats on the device, channels-last if it has four dimensions; a counter is a 64-bit integer.
     pub fn tensor(&mut self, name: String, design: &TensorDesign) -> Tensor {
         let shape: Vec<i64> = design.shape.iter().map(|length| *length as i64).collect();
         match design.role {
@@ -71,7 +70,7 @@ impl<'a> Binder<'a> {
             return Tensor::new();
         };
         let placed = channels_last(&found.to_device(self.device).to_kind(Kind::Float));
-        // Training changes tensors in place; what was given must not change with them.
+        // Training changes tensors in place; the given ones must not change with them.
         let own = if placed.data_ptr() == found.data_ptr() {
             placed.copy()
         } else {
@@ -80,7 +79,7 @@ impl<'a> Binder<'a> {
         self.keep(name, own)
     }
 
-    /// Weights from before torch 0.4.1 have no counters; they then start at 0, as in torch.
+    /// Weights from before torch 0.4.1 have no counters, which then start at 0, as in torch.
     fn counter(&mut self, name: String) -> Tensor {
         let zero = Tensor::from(0i64);
         let found = match self.source {
@@ -91,7 +90,7 @@ impl<'a> Binder<'a> {
         own.map_or_else(Tensor::new, |counter| self.keep(name, counter))
     }
 
-    /// All tensors, where all were drawn and nothing could be amiss.
+    /// All tensors, where all were initialised and nothing can have gone wrong.
     pub fn into_drawn(self) -> StateDict {
         self.state
     }
@@ -107,19 +106,16 @@ impl<'a> Binder<'a> {
             Kind::Half | Kind::BFloat16 | Kind::Float | Kind::Double
         );
         let why = if found.size() != shape {
-            format!("is {:?} and should be {shape:?}", found.size())
+            format!("has shape {:?} instead of {shape:?}", found.size())
         } else if fractions && !floating {
-            format!(
-                "holds numbers of type {:?} and should hold floating-point ones",
-                found.kind()
-            )
+            format!("has type {:?} instead of a floating-point type", found.kind())
         } else if floating && found.isfinite().all().int64_value(&[]) == 0 {
-            "holds numbers that are not finite".to_owned()
+            "contains numbers that are not finite".to_owned()
         } else {
             return Some(found.shallow_clone());
         };
         let name = name.to_owned();
-        self.unusable.push(Unusable { name, why });
+        self.unusable.push(MismatchedTensor { name, why });
         None
     }
 
@@ -130,8 +126,8 @@ impl<'a> Binder<'a> {
     }
 }
 
-/// Ends the construction: all tensors by name, or everything that did not fit. `left_out` are names in the given weights that need
-/// not have been asked for.
+/// Completes the construction: all tensors by name, or everything that did not match. `left_out` are names in the given weights that may
+/// remain unused.
 pub fn finish<'a>(
     architecture: Architecture,
     binders: impl IntoIterator<Item = Binder<'a>>,
@@ -163,35 +159,35 @@ pub fn finish<'a>(
     if fits { Ok(state) } else { Err(fault) }
 }
 
-/// Weights that are not those of the network: everything that differs, by name.
+/// Weights that do not match the network: all differences, by name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LoadFault {
     pub architecture: Architecture,
-    /// What the network has and the weights lack.
+    /// Tensors of the network that the weights lack.
     pub missing: Vec<Missing>,
-    /// What the weights have and the network does not.
+    /// Tensors of the weights that the network does not have.
     pub unexpected: Vec<String>,
-    pub unusable: Vec<Unusable>,
+    pub unusable: Vec<MismatchedTensor>,
 }
 
-/// A tensor that was asked for in vain.
+/// A tensor that was requested but not found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Missing {
     pub name: String,
     pub shape: Vec<i64>,
 }
 
-/// A tensor of the right name with the wrong content.
+/// A tensor with the right name but the wrong content.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unusable {
+pub struct MismatchedTensor {
     pub name: String,
-    /// Such as "is \[10, 512\] and should be \[2, 512\]".
+    /// Such as "has shape \[10, 512\] instead of \[2, 512\]".
     pub why: String,
 }
 
 impl fmt::Display for LoadFault {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "the weights are not those of a {}:", self.architecture)?;
+        write!(out, "the weights do not match {}:", self.architecture)?;
         let missing = self.missing.iter().map(|it| format!("`{}`", it.name));
         let unexpected = self.unexpected.iter().map(|name| format!("`{name}`"));
         let unusable = self.unusable.iter().map(|it| format!("`{}` {}", it.name, it.why));

@@ -1,4 +1,4 @@
-//! Stages in eval mode, for many batches with the same weights: what leaves frozen stages, and validation.
+//! Stages in eval mode, for many batches with the same weights: for frozen stages and for validation.
 
 use std::cell::OnceCell;
 
@@ -10,20 +10,20 @@ use crate::{
     worker::fault::{self, TorchFault},
 };
 
-/// The stages after `after` up to and with `last` of a network that does not change. They give what [`Network::stages`] gives in eval
-/// mode, up to rounding, and are faster where only processors compute, with 32-bit floats: elsewhere they are the network's own.
+/// The stages after `after` up to and including `last` of a network that does not change. They compute the same as [`Network::stages`] in
+/// eval mode, up to rounding, and are faster on CPUs with 32-bit floats: elsewhere they are the network's own.
 #[derive(Debug)]
 pub struct EvalStages {
     after: Option<Stage>,
     last: Stage,
-    /// Once the size of what they get is known.
+    /// Set once the size of the input is known.
     folded: OnceCell<Option<Folded>>,
 }
 
 #[derive(Debug)]
 struct Folded {
     stages: FoldedStages,
-    /// Where they end with the last of all.
+    /// Where they end with the network's last stage.
     pooling: Option<FoldedStages>,
 }
 
@@ -36,8 +36,8 @@ impl EvalStages {
         }
     }
 
-    /// Ready for batches of this size, `[N, C, H, W]`; others give the same, only slower. The first call decides on the weights: the
-    /// network must be as it is then in all others.
+    /// Ready for batches of this size, `[N, C, H, W]`; others give the same results, only slower. The first call captures the weights: the
+    /// network must not have changed in any later call.
     pub fn ready<'a>(&'a self, network: &'a Network, size: [i64; 4]) -> Result<ReadyStages<'a>, TorchFault> {
         let folded = match self.folded.get() {
             Some(folded) => folded,
@@ -53,7 +53,7 @@ impl EvalStages {
         })
     }
 
-    /// None where folding is not known to gain anything.
+    /// None where folding is not known to be faster.
     fn fold(&self, network: &Network, size: [i64; 4]) -> Option<Folded> {
         let state = network.state();
         let device = state.values().next()?.device();
@@ -81,7 +81,7 @@ pub struct ReadyStages<'a> {
 }
 
 impl ReadyStages<'_> {
-    /// What leaves the last of them; pooled, `[N, C]`, where it is the last of all. `input` stays as it is.
+    /// The output of the last stage; pooled, `[N, C]`, if it is the network's last. `input` is not modified.
     pub fn forward(&self, input: &Tensor) -> Tensor {
         let EvalStages { after, last, .. } = *self.of;
         let Some(folded) = self.folded else {
@@ -111,10 +111,10 @@ mod tests {
             Architecture::Resnet20,
         ] {
             let network = tests::by_formula(architecture, 7);
-            let pictures = tests::values("eval", &[3, 3, 64, 64]).to_kind(Kind::Float);
-            let pictures = channels_last(&pictures);
+            let images = tests::values("eval", &[3, 3, 64, 64]).to_kind(Kind::Float);
+            let images = channels_last(&images);
             let last = architecture.last_stage();
-            // An identity stands at the beginning of ResNet-18's and ResNet-20's first layer: it would write over its input.
+            // ResNet-18's and ResNet-20's first layer begins with an identity, which would overwrite its input.
             for (after, last) in [
                 (None, Stage::Layer1),
                 (None, last),
@@ -123,13 +123,13 @@ mod tests {
                 (Some(Stage::Layer2), last),
             ] {
                 let (input, expected) = tch::no_grad(|| {
-                    let input = after.map(|after| network.stages(&pictures, None, after, Mode::Eval));
-                    let input = input.unwrap_or_else(|| pictures.shallow_clone());
+                    let input = after.map(|after| network.stages(&images, None, after, Mode::Eval));
+                    let input = input.unwrap_or_else(|| images.shallow_clone());
                     let expected = network.stages(&input, after, last, Mode::Eval);
                     (input, expected)
                 });
                 let before = input.copy();
-                // Fewer than they are packed for, as the last of a validation's batches.
+                // Fewer than they are packed for, like the last batch of a validation.
                 let size = input.size4().unwrap();
                 let stages = EvalStages::new(after, last);
                 let ready = stages.ready(&network, [8, size.1, size.2, size.3]).unwrap();
@@ -153,10 +153,10 @@ mod tests {
         let stages = EvalStages::new(None, Stage::Layer1);
         let ready = stages.ready(&network, [1, 3, 32, 32]).unwrap();
         assert!(ready.folded.is_none());
-        let pictures = tests::values("eval", &[1, 3, 32, 32]).to_kind(Kind::Float);
+        let images = tests::values("eval", &[1, 3, 32, 32]).to_kind(Kind::Float);
         tch::no_grad(|| {
-            let own = network.stages(&pictures, None, Stage::Layer1, Mode::Eval);
-            assert!(ready.forward(&pictures).equal(&own));
+            let own = network.stages(&images, None, Stage::Layer1, Mode::Eval);
+            assert!(ready.forward(&images).equal(&own));
         });
     }
 }

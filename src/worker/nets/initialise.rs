@@ -1,5 +1,5 @@
-//! Random initial weights as torchvision draws them, but from our own [`Draws`]: what a tensor gets depends on the seed and its name,
-//! not on what was drawn before it, on the number of threads, or on libtorch's generator.
+//! Random initialisation as in torchvision, but from our own [`Draws`]: a tensor's values depend on the seed and its name, not on what was
+//! drawn before it, on the number of threads, or on libtorch's generator.
 
 use std::f64::consts::TAU;
 
@@ -43,7 +43,7 @@ fn drawn(init: Init, seed: u64, name: &str, count: usize) -> Vec<f32> {
     values
 }
 
-/// Box and Muller 1958: two uniform numbers make two normal ones.
+/// Box and Muller 1958: two uniform numbers give two normal ones.
 fn fill_normal(values: &mut [f32], draws: &mut Draws, deviation: f64) {
     for pair in values.chunks_mut(2) {
         let radius = deviation * (-2.0 * (1.0 - draws.unit()).ln()).sqrt();

@@ -1,4 +1,4 @@
-//! The last step of preprocessing: from the bytes of cropped pictures to what a network sees.
+//! The last step of preprocessing: from the bytes of cropped images to the network's input.
 //!
 //! Training, evaluation and prediction all end here, after `pixels.rs`, so that a model always sees what it was trained on.
 
@@ -6,11 +6,11 @@ use tch::{Device, Kind, Tensor};
 
 use crate::domain::models::preprocessing::Preprocessing;
 
-/// From pictures `[N, H, W, 3]`, u8, red, green, blue, to `[N, 3, H, W]`, 32-bit floats on the device, scaled to 0–1 and then
-/// `(x - mean) / std` per channel; in channels-last memory. The bytes travel to the device, not the floats.
-pub fn normalised(pictures: &Tensor, preprocessing: &Preprocessing, device: Device) -> Tensor {
+/// From images `[N, H, W, 3]`, u8, red, green, blue, to `[N, 3, H, W]`, 32-bit floats on the device, scaled to 0–1 and then `(x - mean) /
+/// std` per channel; in channels-last memory. The bytes are copied to the device, not the floats.
+pub fn normalised(images: &Tensor, preprocessing: &Preprocessing, device: Device) -> Tensor {
     let channels = |values: &[f32; 3]| Tensor::from_slice(values).to_device(device);
-    let mut pixels = pictures.to_device(device).to_kind(Kind::Float);
+    let mut pixels = images.to_device(device).to_kind(Kind::Float);
     let _ = pixels.g_div_scalar_(255.0);
     let _ = pixels.g_sub_(&channels(&preprocessing.mean));
     let _ = pixels.g_div_(&channels(&preprocessing.std));

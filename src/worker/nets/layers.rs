@@ -1,24 +1,24 @@
-//! What all forms of a network have in common: what a pass is for, and how activations lie in memory.
+//! Shared by all forms of a network: the mode of a forward pass, and the memory layout of activations.
 
 use tch::Tensor;
 
-use super::dropout::Chance;
+use super::dropout::DropoutKey;
 
-/// What the layers are to do.
+/// The mode of a forward pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// Learn: BatchNorm normalises with the batch's own statistics and moves its stored ones towards them; dropout leaves out what this chance
-    /// says; convolutions are computed in the form that is fastest with their gradients.
-    Train(Chance),
-    /// Stay: BatchNorm normalises with its stored statistics and leaves them as they are; nothing is dropped; convolutions are libtorch's own,
-    /// which all faster forms are held to (see [`super::folded`]).
+    /// Train: BatchNorm normalises with the batch's own statistics and updates its running ones; dropout uses the mask of this key;
+    /// convolutions are computed in the form that is fastest including their gradients.
+    Train(DropoutKey),
+    /// Evaluate: BatchNorm normalises with its running statistics and does not update them; nothing is dropped; convolutions are libtorch's
+    /// own, which all faster forms are compared with (see [`super::folded`]).
     Eval,
 }
 
 /// A copy with channels innermost in memory; tensors that are not 4-dimensional are only shared.
 ///
 /// tch has no call for memory formats; these strides are what libtorch recognises as one. They are written into fresh memory, because
-/// `contiguous()` would leave a 1×1 kernel as it is, with strides other than those that its gradient comes with.
+/// `contiguous()` would leave a 1×1 kernel unchanged, with strides other than those of its gradient.
 pub fn channels_last(tensor: &Tensor) -> Tensor {
     if tensor.dim() != 4 {
         return tensor.shallow_clone();
@@ -29,7 +29,7 @@ pub fn channels_last(tensor: &Tensor) -> Tensor {
     copy.permute([0, 3, 1, 2])
 }
 
-/// The same activations `[N, C, H, W]` in dense channels-last memory: shared where they are, otherwise a copy.
+/// The same activations `[N, C, H, W]` in dense channels-last memory: shared if they already are, otherwise copied.
 pub fn contiguous_channels_last(activations: &Tensor) -> Tensor {
     activations
         .permute([0, 2, 3, 1])

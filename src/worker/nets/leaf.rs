@@ -1,7 +1,7 @@
-//! A layer that is no composition, with its tensors: what [`Op`] says, computed.
+//! A layer that is no composition, with its tensors: the computation of an [`Op`].
 //!
-//! Both forms of a network are made of these: the one that trains ([`super::tree`]) of nothing else, the folded one of those that it has no
-//! faster form for. Activations `[N, C, H, W]` are in channels-last memory, which convolutions are faster in.
+//! Both forms of a network are built from these: the one for training ([`super::tree`]) entirely, the folded one where it has no faster
+//! form. Activations `[N, C, H, W]` are in channels-last memory, in which convolutions are faster.
 
 use tch::{Kind, Tensor};
 
@@ -22,12 +22,12 @@ pub struct Leaf {
     op: Op,
     /// In the order of [`Op::tensors`].
     tensors: Vec<Tensor>,
-    /// Tells its dropout from that of other layers.
+    /// Distinguishes its dropout from that of other layers.
     salt: u64,
 }
 
 impl Leaf {
-    /// `tensor` gives each of its tensors, by design. `name` is the layer's.
+    /// `tensor` provides each of its tensors, by design. `name` is the layer's.
     pub fn new(op: &Op, name: &str, tensor: impl FnMut(&TensorDesign) -> Tensor) -> Self {
         Self {
             tensors: op.tensors().iter().map(tensor).collect(),
@@ -49,7 +49,7 @@ impl Leaf {
         }
     }
 
-    /// Numbers of its tensors.
+    /// Number of values in its tensors.
     pub fn numbers(&self) -> u64 {
         self.tensors.iter().map(|tensor| tensor.numel() as u64).sum()
     }
@@ -82,11 +82,11 @@ impl Leaf {
                 }
             }
             (Op::Dropout { probability }, _) => match mode {
-                Mode::Train(chance) => Dropout::salted(*probability, self.salt).apply(input, chance),
+                Mode::Train(key) => Dropout::salted(*probability, self.salt).apply(input, key),
                 Mode::Eval => input.shallow_clone(),
             },
             (Op::StochasticDepth { probability, .. }, _) => match mode {
-                Mode::Train(chance) => Dropout::salted(*probability, self.salt).apply_to_rows(input, chance),
+                Mode::Train(key) => Dropout::salted(*probability, self.salt).apply_to_rows(input, key),
                 Mode::Eval => input.shallow_clone(),
             },
             (op, _) => without_tensors(op, input),
@@ -94,7 +94,7 @@ impl Leaf {
     }
 }
 
-/// What has neither tensors nor chance.
+/// Layers with neither tensors nor dropout.
 fn without_tensors(op: &Op, input: &Tensor) -> Tensor {
     match *op {
         Op::Activation(activation) => activated(input, activation),
@@ -139,8 +139,8 @@ fn activated(input: &Tensor, activation: Activation) -> Tensor {
     }
 }
 
-/// The weight is of 32-bit floats; it computes in the numbers that its input comes in, with a copy of the weight in these, through which the
-/// weight still learns.
+/// The weight has 32-bit floats; the convolution computes in the type of its input, with a copy of the weight in that type, through which
+/// the weight still gets its gradient.
 fn conv2d(input: &Tensor, design: &Conv2d, weight: &Tensor, bias: Option<&Tensor>, mode: Mode) -> Tensor {
     let shape = Shape::of(design);
     let fast = match (mode, design.even_padding()) {
@@ -165,7 +165,7 @@ fn conv2d(input: &Tensor, design: &Conv2d, weight: &Tensor, bias: Option<&Tensor
     }
 }
 
-/// The input with the zeros around it that are not the same on all sides; where they are, the convolution itself puts them there.
+/// The input with padding that differs between its sides; other padding is left to the convolution itself.
 pub fn padded(input: &Tensor, design: &Conv2d) -> Tensor {
     if design.even_padding().is_some() {
         return input.shallow_clone();
@@ -176,7 +176,7 @@ pub fn padded(input: &Tensor, design: &Conv2d) -> Tensor {
     input.constant_pad_nd([left, right, top, bottom])
 }
 
-/// Statistics are 32-bit floats, in which those of inputs of 16 bits are computed too.
+/// Statistics are 32-bit floats, and are computed as such for 16-bit inputs too.
 fn batch_norm(input: &Tensor, design: &BatchNorm2d, tensors: &[Tensor], mode: Mode) -> Tensor {
     let [weight, bias, mean, variance, counter] = tensors else {
         unreachable!("BatchNorm has five tensors");

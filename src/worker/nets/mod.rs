@@ -1,7 +1,8 @@
-//! Networks: a backbone of named stages, a head, and the named tensors that both are made of.
+//! Networks: a backbone of named stages, a head, and their named tensors.
 //!
-//! Used by training and by prediction. A network computes; it does not know optimisers, files or pictures. What it is made of is written down
-//! in [`crate::domain::architecture`], with torchvision's names and shapes of tensors, so that weights travel both ways. See [`Network`].
+//! Used by training and by prediction. A network computes; it does not know optimisers, files or images. Its design is in
+//! [`crate::domain::architecture`], with torchvision's names and shapes of tensors, so that weights can be exchanged in both directions.
+//! See [`Network`].
 
 mod attention;
 mod binder;
@@ -39,7 +40,7 @@ use crate::domain::architecture::{
 
 pub use self::binder::LoadFault;
 
-/// A network on a device. Its layers and its named state share their tensors: what changes in one changes in the other.
+/// A network on a device. Its layers and its named state share their tensors: a change in one is a change in the other.
 #[derive(Debug)]
 pub struct Network {
     architecture: Architecture,
@@ -47,32 +48,32 @@ pub struct Network {
     head: Tree,
     state: StateDict,
     tensors: BTreeMap<String, Tag>,
-    /// What convolutions compute in.
+    /// The type that convolutions compute in.
     kind: Kind,
 }
 
-/// What is known of a tensor besides its numbers.
+/// A tensor's properties besides its values.
 #[derive(Clone, Copy, Debug)]
 struct Tag {
-    /// None: it is the head's.
+    /// None for the head.
     stage: Option<Stage>,
     learns: bool,
 }
 
-/// Where the head of a network for training came from.
+/// The origin of a network's head in training.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HeadOrigin {
-    /// From the weights: they have one for as many classes.
+    /// From the weights: their head has the same number of classes.
     Weights,
-    /// Drawn: the weights have none, or one for this many classes.
+    /// Newly initialised: the weights have none, or one for this many classes.
     Drawn { left_out: Option<i64> },
 }
 
-/// A tensor that can learn.
+/// A trainable tensor.
 #[derive(Debug)]
 pub struct Parameter {
     pub name: String,
-    /// None: it is the head's.
+    /// None for the head.
     pub stage: Option<Stage>,
     /// Shares its memory with the network.
     pub tensor: Tensor,
@@ -90,7 +91,7 @@ impl Network {
     /// A network with exactly these weights.
     ///
     /// # Errors
-    /// Everything that is missing, too much or of another shape.
+    /// Every tensor that is missing, unexpected or of another shape.
     pub fn loaded(
         architecture: Architecture,
         classes: usize,
@@ -104,10 +105,11 @@ impl Network {
         Ok(Self::new(architecture, classes, backbone, head, state))
     }
 
-    /// A network to go on training from these weights. Their head is kept where it is for as many classes, otherwise one is drawn.
+    /// A network for fine-tuning from these weights. Their head is kept if it has the same number of classes, otherwise a new one is
+    /// initialised.
     ///
     /// # Errors
-    /// As [`Network::loaded`], for all that is not the head.
+    /// As [`Network::loaded`], for everything but the head.
     pub fn fine_tuned(
         architecture: Architecture,
         classes: usize,
@@ -154,13 +156,13 @@ impl Network {
         }
     }
 
-    /// The same network with convolutions that compute in floats of this kind. Its tensors, the head, and what leaves its stages, are
-    /// 32-bit floats in any case.
+    /// The same network with convolutions that compute in floats of this kind. Its tensors, the head, and the outputs of its stages, remain
+    /// 32-bit floats.
     pub fn computing_in(self, kind: Kind) -> Self {
         Self { kind, ..self }
     }
 
-    /// What convolutions compute in.
+    /// The type that convolutions compute in.
     pub fn kind(&self) -> Kind {
         self.kind
     }
@@ -169,13 +171,13 @@ impl Network {
         self.architecture
     }
 
-    /// All tensors by torchvision's names, as they are now: they share their memory with the network.
+    /// All tensors by torchvision's names, with their current values: they share memory with the network.
     pub fn state(&self) -> &StateDict {
         &self.state
     }
 
-    /// Carries what left the stage `after` (where it is none: pictures `[N, 3, H, W]`, see [`input`]) through the stages up to and
-    /// with `last`. What leaves the last stage of all is the feature vector `[N, features]`.
+    /// Passes the output of the stage `after` (if none: images `[N, 3, H, W]`, see [`input`]) through the stages up to and including
+    /// `last`. The output of the network's last stage is the feature vector `[N, features]`.
     pub fn stages(&self, input: &Tensor, after: Option<Stage>, last: Stage, mode: Mode) -> Tensor {
         let output = self
             .backbone
@@ -188,12 +190,12 @@ impl Network {
         self.head.forward(features, Mode::Eval)
     }
 
-    /// Logits `[N, classes]` of pictures `[N, 3, H, W]`, without gradients, nothing in the network changing.
-    pub fn logits(&self, pictures: &Tensor) -> Tensor {
-        tch::no_grad(|| self.head(&self.stages(pictures, None, self.architecture.last_stage(), Mode::Eval)))
+    /// Logits `[N, classes]` of images `[N, 3, H, W]`, without gradients and without changing the network.
+    pub fn logits(&self, images: &Tensor) -> Tensor {
+        tch::no_grad(|| self.head(&self.stages(images, None, self.architecture.last_stage(), Mode::Eval)))
     }
 
-    /// What can learn, in the order of names.
+    /// The trainable tensors, in the order of names.
     pub fn parameters(&self) -> Vec<Parameter> {
         let named = self.state.iter().filter(|(name, _)| self.learns(name));
         named
@@ -205,7 +207,7 @@ impl Network {
             .collect()
     }
 
-    /// Whether a tensor can learn, and is not a statistic of the batches that passed.
+    /// Whether a tensor is trainable, and not a running statistic.
     pub fn learns(&self, name: &str) -> bool {
         self.tensors.get(name).is_some_and(|tag| tag.learns)
     }
@@ -223,7 +225,7 @@ impl Network {
     }
 }
 
-/// The stages, from the pictures to the feature vector.
+/// The stages, from the images to the feature vector.
 #[derive(Debug)]
 struct Backbone {
     stages: Vec<(Stage, Vec<Tree>)>,
@@ -243,7 +245,7 @@ impl Backbone {
         }
     }
 
-    /// Carries what left the stage `after` (pictures where it is none) through all stages up to and with `last`.
+    /// Passes the output of the stage `after` (images if none) through all stages up to and including `last`.
     fn forward(&self, input: &Tensor, after: Option<Stage>, last: Stage, mode: Mode) -> Tensor {
         let wanted = |stage: Stage| after.is_none_or(|after| stage > after) && stage <= last;
         let mut activations = input.shallow_clone();
@@ -257,7 +259,7 @@ impl Backbone {
     }
 }
 
-/// The layer that makes logits of features.
+/// The layer that maps features to logits.
 fn build_head(architecture: Architecture, classes: usize, tensors: &mut Binder) -> Tree {
     Tree::build(&architecture.design().head(classes as u64), "", tensors)
 }

@@ -1,7 +1,7 @@
-//! Networks that others trained, on pictures that are not ours: what PyTorch scores with them, this has to score, from the JPEG file on.
+//! Networks trained by others, on images that are not ours: PyTorch's scores must be reproduced, starting from the JPEG files.
 //!
-//! Weights and pictures lie beside the repository where the project is developed and in CI; elsewhere these tests say that they were
-//! skipped, and `nets/tests.rs` holds the same networks to PyTorch's logits.
+//! Weights and images are beside the repository where the project is developed and in CI; elsewhere these tests report that they were
+//! skipped, and `nets/tests.rs` compares the same networks with PyTorch's logits.
 
 use std::{
     fs::File,
@@ -39,7 +39,7 @@ fn base_weights(path: PathBuf, architecture: Architecture) -> StateDict {
     loaded.unwrap().unwrap().state
 }
 
-/// The files of the test split, with the index of each one's class among the sorted names.
+/// The files of the test split, each with the index of its class among the sorted names.
 fn test_split(archive: &Path) -> Vec<(Vec<u8>, usize)> {
     let mut archive = tar::Archive::new(flate2::read::GzDecoder::new(File::open(archive).unwrap()));
     let mut files = Vec::new();
@@ -65,7 +65,7 @@ fn test_split(archive: &Path) -> Vec<(Vec<u8>, usize)> {
         .collect()
 }
 
-/// How many of the pictures a network gets right.
+/// How many of the images a network classifies correctly.
 fn score(network: &Network, files: &[(Vec<u8>, usize)], recipe: &Preprocessing) -> i64 {
     let side = i64::from(recipe.crop);
     let mut right = 0;
@@ -75,8 +75,8 @@ fn score(network: &Network, files: &[(Vec<u8>, usize)], recipe: &Preprocessing) 
             rgb.extend(pixels::prepare(bytes, recipe, 1 << 20).unwrap().rgb);
         }
         let labels: Vec<i64> = files.iter().map(|(_, class)| *class as i64).collect();
-        let pictures = Tensor::from_slice(&rgb).view([files.len() as i64, side, side, 3]);
-        let logits = network.logits(&input::normalised(&pictures, recipe, Device::Cpu));
+        let images = Tensor::from_slice(&rgb).view([files.len() as i64, side, side, 3]);
+        let logits = network.logits(&input::normalised(&images, recipe, Device::Cpu));
         let hits = logits.argmax(1, false).eq_tensor(&Tensor::from_slice(&labels));
         right += hits.sum(tch::Kind::Int64).int64_value(&[]);
     }
@@ -120,7 +120,7 @@ fn half_precision_weights_of_a_resnet18_are_a_base_to_train_from() {
     if let Some(archive) = shared::file("data/cifar10-small.tar.gz") {
         let right = score(&network, &test_split(&archive), &Preprocessing::whole(64));
         println!("{architecture}: {right} of 500");
-        // Up to twice the size, where a level more or less in a pixel tips some.
+        // Up to twice the size, where one level more or less in a pixel changes some predictions.
         assert!((right - 426).abs() <= 5, "{right}, PyTorch 426");
     }
 }

@@ -98,16 +98,16 @@ pub(crate) fn by_formula(architecture: Architecture, classes: usize) -> Network 
     Network::loaded(architecture, classes, &weights, Device::Cpu).unwrap()
 }
 
-pub(crate) fn pictures(count: i64) -> Tensor {
-    pictures_of(count, 64)
+pub(crate) fn images(count: i64) -> Tensor {
+    images_of(count, 64)
 }
 
-fn pictures_of(count: i64, side: i64) -> Tensor {
-    let pictures = (values("pictures", &[count, 3, side, side]) * 2.0).to_kind(Kind::Float);
-    layers::channels_last(&pictures)
+fn images_of(count: i64, side: i64) -> Tensor {
+    let images = (values("pictures", &[count, 3, side, side]) * 2.0).to_kind(Kind::Float);
+    layers::channels_last(&images)
 }
 
-/// Of the pictures that an architecture's golden logits are for.
+/// Of the images that an architecture's golden logits are for.
 fn side(architecture: Architecture) -> i64 {
     if architecture.native_size() == 32 { 32 } else { 64 }
 }
@@ -125,7 +125,7 @@ fn every_architecture_computes_pytorchs_logits() {
     let golden = golden();
     for architecture in Architecture::ALL {
         let network = by_formula(architecture, golden.classes);
-        let logits = network.logits(&pictures_of(2, side(architecture)));
+        let logits = network.logits(&images_of(2, side(architecture)));
         let off = distance(&logits, &golden.logits[architecture.as_str()].concat());
         assert!(off <= 1e-4, "{architecture} is off by {off:e}");
     }
@@ -162,12 +162,12 @@ fn as_many_numbers_learn_as_the_server_tells() {
 fn stages_one_after_another_compute_what_the_whole_does() {
     for architecture in [Architecture::Resnet18, Architecture::Resnet20] {
         let network = by_formula(architecture, 10);
-        let pictures = pictures_of(2, side(architecture));
-        let whole = network.logits(&pictures);
+        let images = images_of(2, side(architecture));
+        let whole = network.logits(&images);
         let last = architecture.last_stage();
         for cut in architecture.stages() {
             let logits = tch::no_grad(|| {
-                let mut features = network.stages(&pictures, None, cut, Mode::Eval);
+                let mut features = network.stages(&images, None, cut, Mode::Eval);
                 if cut != last {
                     features = network.stages(&features, Some(cut), last, Mode::Eval);
                 }
@@ -213,9 +213,9 @@ fn weights_that_do_not_fit_are_refused_by_name() {
     let fault = Network::loaded(Architecture::Resnet18, 10, &weights, Device::Cpu).unwrap_err();
     assert_eq!(
         fault.to_string(),
-        "the weights are not those of a resnet18: 1 missing (`bn1.weight`), 1 unexpected (`layer9.weight`), \
-         3 unusable (`conv1.weight` is [2] and should be [64, 3, 7, 7], `bn1.bias` holds numbers of type Int64 and should hold \
-         floating-point ones, `fc.bias` holds numbers that are not finite)"
+        "the weights do not match resnet18: 1 missing (`bn1.weight`), 1 unexpected (`layer9.weight`), \
+         3 unusable (`conv1.weight` has shape [2] instead of [64, 3, 7, 7], `bn1.bias` has type Int64 instead of a \
+         floating-point type, `fc.bias` contains numbers that are not finite)"
     );
     let smaller = weights_by_formula(Architecture::Resnet18, 10);
     let fault = Network::loaded(Architecture::Resnet34, 10, &smaller, Device::Cpu).unwrap_err();
@@ -275,18 +275,18 @@ fn in_16_bits_a_network_says_nearly_the_same_and_its_weights_learn_in_32() {
     for (kind, most) in [(Kind::BFloat16, 0.05), (Kind::Half, 0.01)] {
         let full = Network::drawn(Architecture::Resnet18, 4, 1, Device::Cpu);
         let half = Network::drawn(Architecture::Resnet18, 4, 1, Device::Cpu).computing_in(kind);
-        let (expected, got) = (full.logits(&pictures(3)), half.logits(&pictures(3)));
+        let (expected, got) = (full.logits(&images(3)), half.logits(&images(3)));
         assert_eq!(got.kind(), Kind::Float);
         let off = (&got - &expected).abs().max().double_value(&[]) / expected.abs().max().double_value(&[]);
         assert!(off > 0.0 && off < most, "{kind:?}: {off}");
 
-        let chance = dropout::Chance {
+        let key = dropout::DropoutKey {
             seed: 0,
             step: 0,
             first_row: 0,
         };
         let weight = half.state()["layer3.0.conv1.weight"].set_requires_grad(true);
-        let features = half.stages(&pictures(3), None, Stage::Layer4, Mode::Train(chance));
+        let features = half.stages(&images(3), None, Stage::Layer4, Mode::Train(key));
         half.head(&features).square().mean(Kind::Float).backward();
         let gradient = weight.grad();
         assert_eq!(

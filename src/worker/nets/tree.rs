@@ -1,18 +1,18 @@
-//! The form of a network that trains: its layers as they are written down, each computed as PyTorch would compute it.
+//! The form of a network for training: the layers of its design, each computed as in PyTorch.
 
 use tch::Tensor;
 
 use super::{binder::Binder, layers::Mode, leaf::Leaf};
 use crate::domain::architecture::layer::{Layer, Op, joined};
 
-/// A layer and all below it.
+/// A layer and everything below it.
 #[derive(Debug)]
 pub enum Tree {
     Leaf(Leaf),
-    /// A ReLU over its input, which nobody else needs.
+    /// A ReLU in place, on an input that nothing else needs.
     ReluInPlace,
     Sequence(Vec<Tree>),
-    /// Where it is `over_first`, written over what the first of them gives, which nobody else needs.
+    /// If `over_first`, in place on the output of the first, which nothing else needs.
     Sum {
         trees: Vec<Tree>,
         over_first: bool,
@@ -22,7 +22,7 @@ pub enum Tree {
 }
 
 impl Tree {
-    /// The layer with its tensors, which `binder` gives by their whole names.
+    /// The layer with its tensors, which `binder` provides by their full names.
     pub fn build(layer: &Layer, prefix: &str, binder: &mut Binder) -> Self {
         let below = layer.prefix(prefix);
         let mut each = |layers: &[Layer]| -> Vec<Tree> {
@@ -45,7 +45,7 @@ impl Tree {
         }
     }
 
-    /// Layers that come one after another.
+    /// Layers one after another.
     pub fn build_all(layers: &[Layer], prefix: &str, binder: &mut Binder) -> Vec<Self> {
         let before = std::iter::once(None).chain(layers.iter().map(Some));
         let build = |(layer, before): (&Layer, Option<&Layer>)| {

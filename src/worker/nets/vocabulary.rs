@@ -1,11 +1,11 @@
-//! Networks that nobody trains, in which every word of the vocabulary occurs: each form of a network is held to the one that trains.
+//! Networks for tests only, in which every [`Op`] occurs: each form of a network is compared with the trainable one.
 
 use tch::{Device, Kind, Tensor};
 
 use super::{
     Backbone,
     binder::Binder,
-    dropout::Chance,
+    dropout::DropoutKey,
     folded::FoldedStages,
     layers::{Mode, channels_last},
     tests::{formula, values},
@@ -24,13 +24,13 @@ use crate::{
     worker::files::state::StateDict,
 };
 
-/// Side of the images that they are for, in pixels.
+/// Side, in pixels, of the images that they are for.
 pub const SIDE: i64 = 32;
 pub const CLASSES: u64 = 5;
 /// Of each token of the transformer.
 const FEATURES: u64 = 24;
 
-/// Every word: a convolutional network and a transformer.
+/// All ops: a convolutional network and a transformer.
 pub fn networks() -> [NetworkDesign; 2] {
     [convolutional(), transformer()]
 }
@@ -272,7 +272,7 @@ fn transformer() -> NetworkDesign {
                 vec![Layer::sequence("blocks", vec![block(0), block(1)])],
             ),
         ],
-        // The class token's vector beside the mean of all.
+        // The class token's vector concatenated with the mean of all.
         pooling: vec![
             norm("norm"),
             Layer::new(
@@ -367,12 +367,12 @@ pub fn state(design: &NetworkDesign) -> StateDict {
     named.collect()
 }
 
-pub fn pictures(count: i64) -> Tensor {
-    let pictures = values("vocabulary", &[count, 3, SIDE, SIDE]) * 2.0;
-    channels_last(&pictures.to_kind(Kind::Float))
+pub fn images(count: i64) -> Tensor {
+    let images = values("vocabulary", &[count, 3, SIDE, SIDE]) * 2.0;
+    channels_last(&images.to_kind(Kind::Float))
 }
 
-/// What trains, and its tensors.
+/// The trainable form and its tensors.
 struct Trained {
     backbone: Backbone,
     head: Tree,
@@ -385,7 +385,7 @@ fn trained(design: &NetworkDesign) -> Trained {
     let backbone = Backbone::build(design, &mut binder);
     let head = Tree::build(&design.head(CLASSES), "", &mut binder);
     let taken = binder.into_drawn();
-    assert!(taken.keys().eq(state.keys()), "every tensor that is written down");
+    assert!(taken.keys().eq(state.keys()), "every tensor of the design");
     Trained {
         backbone,
         head,
@@ -393,16 +393,14 @@ fn trained(design: &NetworkDesign) -> Trained {
     }
 }
 
-/// Logits of the form that trains.
-pub fn logits(design: &NetworkDesign, pictures: &Tensor) -> Tensor {
+/// Logits of the trainable form.
+pub fn logits(design: &NetworkDesign, images: &Tensor) -> Tensor {
     let trained = trained(design);
-    tch::no_grad(|| logits_of(&trained, design, pictures, Mode::Eval))
+    tch::no_grad(|| logits_of(&trained, design, images, Mode::Eval))
 }
 
-fn logits_of(trained: &Trained, design: &NetworkDesign, pictures: &Tensor, mode: Mode) -> Tensor {
-    let features = trained
-        .backbone
-        .forward(pictures, None, design.last_stage(), mode);
+fn logits_of(trained: &Trained, design: &NetworkDesign, images: &Tensor, mode: Mode) -> Tensor {
+    let features = trained.backbone.forward(images, None, design.last_stage(), mode);
     trained.head.forward(&features, mode)
 }
 
@@ -415,7 +413,7 @@ fn off(found: &Tensor, expected: &Tensor) -> f64 {
 #[test]
 fn what_answers_computes_what_trains() {
     for design in networks() {
-        let expected = logits(&design, &pictures(3));
+        let expected = logits(&design, &images(3));
         assert_eq!(expected.size(), [3, CLASSES as i64]);
         let spread = expected.std(false).double_value(&[]);
         assert!(spread > 1e-3 && spread.is_finite(), "{expected:?}");
@@ -425,12 +423,12 @@ fn what_answers_computes_what_trains() {
         let pooling = FoldedStages::pooling(&design, &trained.state, Kind::Float, Device::Cpu);
         let packed = stages.packed_for([3, 3, SIDE, SIDE]);
         for (form, stages) in [("folded", &stages), ("packed", &packed)] {
-            let input = pictures(3);
+            let input = images(3);
             let found = tch::no_grad(|| {
                 let features = pooling.forward(&stages.forward(&input));
                 trained.head.forward(&features, Mode::Eval)
             });
-            assert!(input.equal(&pictures(3)), "{form}: the input has changed");
+            assert!(input.equal(&images(3)), "{form}: the input has changed");
             assert!(
                 off(&found, &expected) < 1e-4,
                 "{form}: {}",
@@ -444,7 +442,7 @@ fn what_answers_computes_what_trains() {
 fn what_passes_through_has_the_shape_that_is_written_down() {
     for design in networks() {
         for side in [SIDE, SIDE + 16] {
-            let (mut activations, mut shape) = (pictures(2), Shape::image(SIDE as u64));
+            let (mut activations, mut shape) = (images(2), Shape::image(SIDE as u64));
             let has_positions = design.tensors(1).iter().any(|(_, name, _)| name == "pos_embed");
             if side != SIDE && !has_positions {
                 activations =
@@ -490,12 +488,12 @@ fn everything_that_can_learn_learns_and_a_step_can_be_repeated() {
             for name in &learning {
                 let _ = trained.state[name].set_requires_grad(true);
             }
-            let chance = Chance {
+            let key = DropoutKey {
                 seed: 3,
                 step,
                 first_row: 0,
             };
-            let logits = logits_of(&trained, &design, &pictures(8), Mode::Train(chance));
+            let logits = logits_of(&trained, &design, &images(8), Mode::Train(key));
             logits.square().mean(Kind::Float).backward();
             learning
                 .into_iter()
@@ -516,7 +514,7 @@ fn everything_that_can_learn_learns_and_a_step_can_be_repeated() {
         assert!(learning.count() * 10 > first.len() * 9);
         let same =
             |other: Vec<(String, Tensor)>| first.iter().zip(&other).all(|(one, two)| one.1.equal(&two.1));
-        assert!(same(gradients(1)), "the same chance");
-        assert!(!same(gradients(2)), "another chance");
+        assert!(same(gradients(1)), "the same key");
+        assert!(!same(gradients(2)), "another key");
     }
 }

@@ -1,4 +1,4 @@
-//! From an image file to upright RGB pixels, or a reason in words for people. The decoder's own words are never shown.
+//! From an image file to upright RGB pixels, or a reason for people. The decoder's own messages are never shown.
 
 use std::{
     io::{Cursor, ErrorKind},
@@ -10,14 +10,14 @@ use image::{
 };
 
 use super::{
-    Picture,
+    Image,
     format::{Content, content},
     gif, jpeg,
     mode::Mode,
     tiff,
 };
 
-/// Why a file gave no picture.
+/// Why a file could not be decoded.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeFault {
     #[error("this is not an image; JPEG, PNG, WebP, GIF, BMP and TIFF are taken")]
@@ -43,7 +43,7 @@ pub enum DecodeFault {
 }
 
 impl DecodeFault {
-    /// Stable word for programs, as in a dataset's report.
+    /// Stable code for programs, as in a dataset's report.
     pub fn code(&self) -> &'static str {
         match self {
             DecodeFault::NotAnImage => "not_an_image",
@@ -54,68 +54,68 @@ impl DecodeFault {
         }
     }
 
-    /// Whether the file is of no kind that is taken (415), as opposed to one that is and cannot be read or is too large (422).
+    /// Whether the file is of an unsupported kind (415), rather than a supported one that cannot be read or is too large (422).
     pub fn is_unsupported(&self) -> bool {
         matches!(self, DecodeFault::NotAnImage | DecodeFault::UnsupportedFormat(_))
     }
 }
 
-/// Bytes that a decoder may use for each pixel: 16-bit RGBA, the widest that is common.
+/// Bytes per pixel that a decoder may use: 16-bit RGBA, the widest common format.
 const MAX_BYTES_PER_PIXEL: u64 = 8;
-/// Bytes that a decoder may use besides: tables, profiles, metadata.
+/// Other bytes that a decoder may use: tables, profiles, metadata.
 const DECODER_OVERHEAD: u64 = 16 << 20;
 
-/// Reads JPEG, PNG, WebP, GIF (first frame), BMP or TIFF, told by content, and turns it upright as its EXIF data says.
+/// Reads JPEG, PNG, WebP, GIF (first frame), BMP or TIFF, detected by content, and applies the EXIF orientation.
 ///
-/// Colour is what Pillow's `convert("RGB")` makes of it: grey is repeated, palettes are looked up, alpha is dropped, CMYK converted,
-/// no profile or gamma applied. 16 bits become 8 by dropping the lower ones, which is what Pillow does for colour; for 16-bit *grey*
-/// Pillow clips at 255 instead and makes nearly every such picture white, and in that one case we do not follow it.
-/// A JPEG without an end counts as cut short, as in Pillow. `max_pixels` is checked before anything is decoded.
-pub fn decode(bytes: &[u8], max_pixels: u64) -> Result<Picture, DecodeFault> {
-    decode_with_mode(bytes, max_pixels).map(|(picture, _)| picture)
+/// Colours are those of Pillow's `convert("RGB")`: grey is repeated, palettes are looked up, alpha is dropped, CMYK converted, no profile
+/// or gamma applied. 16 bits become 8 by dropping the lower ones, as in Pillow for colour; for 16-bit *grey* Pillow clips at 255 instead,
+/// which makes nearly every such image white, and in that one case we do not follow it. A JPEG without an end marker counts as truncated,
+/// as in Pillow. `max_pixels` is checked before anything is decoded.
+pub fn decode(bytes: &[u8], max_pixels: u64) -> Result<Image, DecodeFault> {
+    decode_with_mode(bytes, max_pixels).map(|(image, _)| image)
 }
 
-/// As [`decode`], and how the file kept its colours.
-pub fn decode_with_mode(bytes: &[u8], max_pixels: u64) -> Result<(Picture, Mode), DecodeFault> {
+/// As [`decode`], and the colour mode of the file.
+pub fn decode_with_mode(bytes: &[u8], max_pixels: u64) -> Result<(Image, Mode), DecodeFault> {
     Header::read(bytes, max_pixels)?.decode()
 }
 
-/// An image file whose header was read, and nothing else yet: what it will take is known before it is taken.
+/// An image file of which only the header has been read: its memory requirements are known in advance.
 pub struct Header<'a> {
     bytes: &'a [u8],
     opened: Opened<'a>,
 }
 
 impl<'a> Header<'a> {
-    /// Refuses what has more than `max_pixels`.
+    /// Refuses images with more than `max_pixels`.
     pub fn read(bytes: &'a [u8], max_pixels: u64) -> Result<Self, DecodeFault> {
         guarded(|| open(bytes, max_pixels)).map(|opened| Self { bytes, opened })
     }
 
-    /// Width and height as stored, not yet turned upright.
+    /// Width and height as stored, before the EXIF orientation is applied.
     pub fn dimensions(&self) -> (u32, u32) {
         self.opened.dimensions()
     }
 
     /// See [`decode`].
-    pub fn decode(self) -> Result<(Picture, Mode), DecodeFault> {
+    pub fn decode(self) -> Result<(Image, Mode), DecodeFault> {
         guarded(|| decode_upright(self.bytes, self.opened))
     }
 }
 
-/// A decoder that panics on a hostile file costs that file, not the run.
+/// A decoder that panics on a crafted file affects only that file, not the run.
 fn guarded<T>(work: impl FnOnce() -> Result<T, DecodeFault>) -> Result<T, DecodeFault> {
     panic::catch_unwind(AssertUnwindSafe(work)).unwrap_or(Err(DecodeFault::Undecodable))
 }
 
-fn decode_upright(bytes: &[u8], opened: Opened<'_>) -> Result<(Picture, Mode), DecodeFault> {
+fn decode_upright(bytes: &[u8], opened: Opened<'_>) -> Result<(Image, Mode), DecodeFault> {
     let (image, orientation, is_cmyk) = match opened {
         Opened::Tiff(mut rest) => {
             let orientation = rest.orientation();
             (rest.read().ok_or(DecodeFault::Undecodable)?, orientation, false)
         }
         Opened::Usual(mut decoder) => {
-            // Unreadable EXIF data is no reason to refuse a readable picture.
+            // Unreadable EXIF data is no reason to refuse a readable image.
             let orientation = decoder.orientation().ok();
             let is_cmyk = jpeg::components(bytes) == Some(4)
                 || matches!(
@@ -132,7 +132,7 @@ fn decode_upright(bytes: &[u8], opened: Opened<'_>) -> Result<(Picture, Mode), D
     let is_gif = content(bytes) == Content::Image(ImageFormat::Gif);
     let mode = match is_cmyk {
         true => Mode::Cmyk,
-        // A GIF has a palette, and transparent values of it are no sign of anything.
+        // A GIF has a palette, and its transparent values mean nothing.
         false if is_gif => Mode::Colour,
         false => Mode::of(&image),
     };
@@ -145,15 +145,15 @@ fn decode_upright(bytes: &[u8], opened: Opened<'_>) -> Result<(Picture, Mode), D
         upright.apply_orientation(orientation);
     }
     let rgb = upright.into_rgb8();
-    let picture = Picture {
+    let image = Image {
         width: rgb.width(),
         height: rgb.height(),
         rgb: rgb.into_raw(),
     };
-    Ok((picture, mode))
+    Ok((image, mode))
 }
 
-/// A picture whose header was read.
+/// An image of which the header has been read.
 enum Opened<'a> {
     Usual(Box<dyn ImageDecoder + 'a>),
     Tiff(Box<tiff::Rest>),
@@ -177,7 +177,7 @@ fn open(bytes: &[u8], max_pixels: u64) -> Result<Opened<'_>, DecodeFault> {
     if format == ImageFormat::Jpeg && !jpeg::reaches_its_end(bytes) {
         return Err(DecodeFault::Truncated);
     }
-    // A PNG may hold a packed profile that expands to any size, which its decoder reads with the header.
+    // A PNG may contain a compressed profile of any expanded size, which its decoder reads with the header.
     let most_pixels = match format {
         ImageFormat::Png => png_pixels(bytes).min(max_pixels),
         _ => max_pixels,
@@ -210,7 +210,7 @@ fn open(bytes: &[u8], max_pixels: u64) -> Result<Opened<'_>, DecodeFault> {
     Ok(opened)
 }
 
-/// Of its first chunk, which is always the header (PNG specification, 11.2.2).
+/// From its first chunk, which is always the header (PNG specification, 11.2.2).
 fn png_pixels(bytes: &[u8]) -> u64 {
     let number = |at: usize| {
         let bytes = bytes.get(at..at + 4).and_then(|bytes| bytes.try_into().ok());

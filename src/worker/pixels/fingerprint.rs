@@ -1,14 +1,14 @@
-//! What a picture looks like in a few bytes, so that one that was saved anew is known again: in another size, format or quality.
+//! A perceptual hash of an image, so that it is recognised after being saved again in another size, format or quality.
 
-use super::{PictureView, geometry};
+use super::{ImageView, geometry};
 
 const COLUMNS: u32 = 9;
 const ROWS: u32 = 8;
 const BYTES: usize = (COLUMNS * ROWS * 3) as usize;
-/// Levels of brightness by which a neighbour has to be darker: what is flat is flat, whatever noise saving it made.
+/// How much darker a neighbour must be: flat areas count as flat despite the noise of compression.
 const MARGIN: i32 = 2;
 
-/// The picture in 9 x 8 pixels.
+/// The image in 9 x 8 pixels.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fingerprint {
     /// A bit for each pixel and its right neighbour: whether it is brighter (difference hash, Krawetz 2013).
@@ -17,8 +17,8 @@ pub struct Fingerprint {
 }
 
 impl Fingerprint {
-    pub fn of<'a>(picture: impl Into<PictureView<'a>>) -> Self {
-        let resized = geometry::resize(picture, COLUMNS, ROWS);
+    pub fn of<'a>(image: impl Into<ImageView<'a>>) -> Self {
+        let resized = geometry::resize(image, COLUMNS, ROWS);
         let mut small = [0; BYTES];
         small.copy_from_slice(&resized.rgb);
         let mut hash = 0;
@@ -31,12 +31,12 @@ impl Fingerprint {
         Self { hash, small }
     }
 
-    /// The sum of all values; two pictures that are alike have sums that are.
+    /// The sum of all values; images that look alike have similar sums.
     pub fn sum(&self) -> u32 {
         self.small.iter().map(|value| u32::from(*value)).sum()
     }
 
-    /// How far the values are apart, all together.
+    /// The total absolute difference of the values.
     pub fn distance(&self, other: &Self) -> u32 {
         let apart = self
             .small
@@ -46,9 +46,9 @@ impl Fingerprint {
         apart.sum()
     }
 
-    /// The distance within which another picture is taken for this one: a twenty-fifth of its own contrast, between half a level and
-    /// [`Fingerprint::MOST_DISTANCE`] for each value. Photos that were saved anew at half the size or at quality 30 stay within it; two
-    /// handwritten ones do not, although both are thin strokes on black.
+    /// The distance within which another image counts as the same: one twenty-fifth of its own contrast, between half a level and
+    /// [`Fingerprint::MAX_DISTANCE`] per value. Photos saved again at half the size or at quality 30 are within it; two handwritten digits
+    /// are not, although both are thin strokes on black.
     pub fn tolerance(&self) -> u32 {
         let mean = self.sum() / BYTES as u32;
         let contrast: u32 = self
@@ -56,11 +56,11 @@ impl Fingerprint {
             .iter()
             .map(|value| u32::from(*value).abs_diff(mean))
             .sum();
-        (contrast / 25).clamp(BYTES as u32 / 2, Self::MOST_DISTANCE)
+        (contrast / 25).clamp(BYTES as u32 / 2, Self::MAX_DISTANCE)
     }
 
-    /// The largest tolerance: two levels in the mean.
-    pub const MOST_DISTANCE: u32 = 2 * BYTES as u32;
+    /// The largest tolerance: two levels on average.
+    pub const MAX_DISTANCE: u32 = 2 * BYTES as u32;
 }
 
 /// ITU-R BT.601, as in Pillow's `convert("L")`.

@@ -1,25 +1,25 @@
-//! What a file is, by its first bytes. Names and extensions are hints that lie; this is what decides.
+//! Detects the kind of a file by its first bytes. Names and extensions are unreliable hints; this is what decides.
 
 use image::ImageFormat;
 
-/// What some bytes are the beginning of.
+/// The kind of a file, detected by its first bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Content {
-    /// A kind of image that is taken.
+    /// A supported image format.
     Image(ImageFormat),
-    /// A kind of image that is not taken, by its usual name.
+    /// An unsupported image format, by its usual name.
     OtherImage(&'static str),
     NotAnImage,
 }
 
-/// Extensions of files that somebody meant as pictures, in lower case: when such a file cannot be used, that is worth telling.
+/// Extensions of files that are meant as images, in lower case: if such a file cannot be used, that is worth reporting.
 pub const EXTENSIONS: &[&str] = &[
     "jpg", "jpeg", "jpe", "jfif", "png", "webp", "gif", "bmp", "dib", "tif", "tiff", "heic", "heif", "avif",
     "jxl", "jp2", "j2k", "svg", "psd", "ico", "exr", "hdr", "qoi", "tga", "pnm", "ppm", "pgm", "pbm", "dng",
     "cr2", "cr3", "nef", "arw",
 ];
 
-/// Tells by the first bytes; 64 are enough for all but SVG, which may say a good deal before it begins.
+/// Detects the kind by the first bytes; 64 are enough for all but SVG, which may have a long prologue.
 pub fn content(head: &[u8]) -> Content {
     use Content::{Image, OtherImage};
     match head {
@@ -27,7 +27,7 @@ pub fn content(head: &[u8]) -> Content {
         [0x89, b'P', b'N', b'G', b'\r', b'\n', 0x1a, b'\n', ..] => Image(ImageFormat::Png),
         [b'G', b'I', b'F', b'8', b'7' | b'9', b'a', ..] => Image(ImageFormat::Gif),
         [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => Image(ImageFormat::WebP),
-        // 43 is BigTIFF, with offsets of 64 bits.
+        // 43 is BigTIFF, with 64-bit offsets.
         [b'I', b'I', 42 | 43, 0, ..] | [b'M', b'M', 0, 42 | 43, ..] => Image(ImageFormat::Tiff),
         _ if is_bmp(head) => Image(ImageFormat::Bmp),
         [_, _, _, _, b'f', b't', b'y', b'p', brand @ ..] => iso_media(brand),
@@ -44,7 +44,7 @@ pub fn content(head: &[u8]) -> Content {
     }
 }
 
-/// "BM" alone begins many a text: the size of the second header tells.
+/// "BM" alone starts many texts: the size of the second header decides.
 fn is_bmp(head: &[u8]) -> bool {
     head.starts_with(b"BM")
         && head.get(14..18).is_some_and(|size| {

@@ -1,56 +1,56 @@
-//! Resizing and cropping, pixel for pixel where torchvision puts them.
+//! Resizing and cropping, pixel for pixel as in torchvision.
 
 use fast_image_resize::{
     FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer,
-    images::{Image, ImageRef},
+    images::{Image as Resized, ImageRef},
 };
 
-use super::{Picture, PictureView, byte_count};
+use super::{Image, ImageView, byte_count};
 
-/// Longest side : shorter side that is kept of a strip. Beyond it only the middle is seen, which is more than any crop shows.
+/// Largest aspect ratio of a strip. Beyond it only the middle is kept, which is more than any crop shows.
 pub const MAX_ASPECT: u32 = 20;
 
-/// Brings the shorter side to `side` pixels with antialiased bilinear interpolation, up or down; the longer side becomes
-/// `side · longer / shorter`, rounded down (torchvision `Resize(int)`, Pillow's `BILINEAR`, at most 1 level away).
-pub fn resize_shortest<'a>(picture: impl Into<PictureView<'a>>, side: u32) -> Picture {
-    let picture = picture.into();
-    let shorter = u64::from(picture.shorter());
+/// Resizes the shorter side to `side` pixels with antialiased bilinear interpolation, up or down; the longer side becomes `side · longer /
+/// shorter`, rounded down (torchvision `Resize(int)`, Pillow's `BILINEAR`, at most 1 level different).
+pub fn resize_shortest<'a>(image: impl Into<ImageView<'a>>, side: u32) -> Image {
+    let image = image.into();
+    let shorter = u64::from(image.shorter());
     let scaled = |length: u32| (u64::from(side) * u64::from(length) / shorter) as u32;
-    resize(picture, scaled(picture.width), scaled(picture.height))
+    resize(image, scaled(image.width), scaled(image.height))
 }
 
-/// Brings the picture to this size, whatever its proportions, with antialiased bilinear interpolation (torchvision
-/// `Resize((height, width))`).
-pub fn resize<'a>(picture: impl Into<PictureView<'a>>, width: u32, height: u32) -> Picture {
-    let picture = picture.into();
-    if (width, height) == (picture.width, picture.height) {
-        return Picture {
+/// Resizes the image to this size without keeping its aspect ratio, with antialiased bilinear interpolation (torchvision `Resize((height,
+/// width))`).
+pub fn resize<'a>(image: impl Into<ImageView<'a>>, width: u32, height: u32) -> Image {
+    let image = image.into();
+    if (width, height) == (image.width, image.height) {
+        return Image {
             width,
             height,
-            rgb: picture.rgb.to_vec(),
+            rgb: image.rgb.to_vec(),
         };
     }
-    let source = ImageRef::new(picture.width, picture.height, picture.rgb, PixelType::U8x3)
+    let source = ImageRef::new(image.width, image.height, image.rgb, PixelType::U8x3)
         .expect("a view holds exactly its pixels");
-    let mut target = Image::new(width, height, PixelType::U8x3);
+    let mut target = Resized::new(width, height, PixelType::U8x3);
     let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear));
     Resizer::new()
         .resize(&source, &mut target, &options)
         .expect("both are of one pixel type and the whole source is taken");
-    Picture {
+    Image {
         width,
         height,
         rgb: target.into_vec(),
     }
 }
 
-/// Brings the longer side to `side` pixels, the shorter in proportion, rounded down and at least 1, and fills up to a square with `fill`,
-/// half on each side; of an odd number of pixels the lower and right half gets one more.
-pub fn letterbox<'a>(picture: impl Into<PictureView<'a>>, side: u32, fill: [u8; 3]) -> Picture {
-    let picture = picture.into();
-    let longer = u64::from(picture.width.max(picture.height));
+/// Resizes the longer side to `side` pixels, the shorter in proportion, rounded down and at least 1, and pads to a square with `fill`, half
+/// on each side; of an odd number of pixels the lower or right half gets one more.
+pub fn letterbox<'a>(image: impl Into<ImageView<'a>>, side: u32, fill: [u8; 3]) -> Image {
+    let image = image.into();
+    let longer = u64::from(image.width.max(image.height));
     let scaled = |length: u32| (u64::from(side) * u64::from(length) / longer).max(1) as u32;
-    let inner = resize(picture, scaled(picture.width), scaled(picture.height));
+    let inner = resize(image, scaled(image.width), scaled(image.height));
     let (left, top) = ((side - inner.width) / 2, (side - inner.height) / 2);
     let mut rgb = fill.repeat((side * side) as usize);
     let row_bytes = inner.width as usize * 3;
@@ -58,27 +58,27 @@ pub fn letterbox<'a>(picture: impl Into<PictureView<'a>>, side: u32, fill: [u8; 
         let to = ((top as usize + row) * side as usize + left as usize) * 3;
         rgb[to..to + row_bytes].copy_from_slice(pixels);
     }
-    Picture {
+    Image {
         width: side,
         height: side,
         rgb,
     }
 }
 
-/// Cuts `side × side` pixels out of the middle; where the picture is smaller, black fills up (torchvision `CenterCrop`).
-pub fn center_crop<'a>(picture: impl Into<PictureView<'a>>, side: u32) -> Picture {
-    let picture = picture.into();
+/// Crops the central `side × side` pixels; smaller images are padded with black (torchvision `CenterCrop`).
+pub fn center_crop<'a>(image: impl Into<ImageView<'a>>, side: u32) -> Image {
+    let image = image.into();
     cut(
-        picture,
-        centre(picture.width, side),
-        centre(picture.height, side),
+        image,
+        centre(image.width, side),
+        centre(image.height, side),
         side,
         side,
     )
 }
 
-/// Where a cut of `side` out of `length` begins; below 0 where it begins before the picture does.
-/// Python rounds a half to the even neighbour, `int(round((length - side) / 2.0))`, and pads with `(side - length) // 2`.
+/// Where a centre crop of `side` out of `length` starts; below 0 if padding is needed. Python rounds a half to the even neighbour,
+/// `int(round((length - side) / 2.0))`, and pads with `(side - length) // 2`.
 fn centre(length: u32, side: u32) -> i64 {
     let spare = i64::from(length) - i64::from(side);
     if spare < 0 {
@@ -92,46 +92,46 @@ fn centre(length: u32, side: u32) -> i64 {
     }
 }
 
-/// Keeps the middle of a strip that is longer than [`MAX_ASPECT`] times its breadth.
-pub fn trim_strip(picture: Picture) -> Picture {
-    let longest = picture.view().shorter().saturating_mul(MAX_ASPECT);
-    let (width, height) = (picture.width.min(longest), picture.height.min(longest));
-    if (width, height) == (picture.width, picture.height) {
-        return picture;
+/// Keeps the middle of a strip longer than [`MAX_ASPECT`] times its width.
+pub fn trim_strip(image: Image) -> Image {
+    let longest = image.view().shorter().saturating_mul(MAX_ASPECT);
+    let (width, height) = (image.width.min(longest), image.height.min(longest));
+    if (width, height) == (image.width, image.height) {
+        return image;
     }
-    let (left, top) = ((picture.width - width) / 2, (picture.height - height) / 2);
-    cut(picture.view(), i64::from(left), i64::from(top), width, height)
+    let (left, top) = ((image.width - width) / 2, (image.height - height) / 2);
+    cut(image.view(), i64::from(left), i64::from(top), width, height)
 }
 
-/// `width × height` pixels from (`left`, `top`) on; what lies outside of the picture is black.
-pub fn cut(picture: PictureView<'_>, left: i64, top: i64, width: u32, height: u32) -> Picture {
+/// `width × height` pixels starting at (`left`, `top`); areas outside the image are black.
+pub fn cut(image: ImageView<'_>, left: i64, top: i64, width: u32, height: u32) -> Image {
     let mut rgb = vec![0; byte_count(width, height) as usize];
     let inside = |start: i64, length: u32, size: u32| {
         let first = start.clamp(0, i64::from(size));
         let end = (start + i64::from(length)).clamp(first, i64::from(size));
         (first as usize, end as usize)
     };
-    let (first_column, end_column) = inside(left, width, picture.width);
-    let (first_row, end_row) = inside(top, height, picture.height);
+    let (first_column, end_column) = inside(left, width, image.width);
+    let (first_row, end_row) = inside(top, height, image.height);
     let run = (end_column - first_column) * 3;
     for row in first_row..end_row {
-        let from = (row * picture.width as usize + first_column) * 3;
+        let from = (row * image.width as usize + first_column) * 3;
         let to_row = (row as i64 - top) as usize;
         let to = (to_row * width as usize + (first_column as i64 - left) as usize) * 3;
-        rgb[to..to + run].copy_from_slice(&picture.rgb[from..from + run]);
+        rgb[to..to + run].copy_from_slice(&image.rgb[from..from + run]);
     }
-    Picture { width, height, rgb }
+    Image { width, height, rgb }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn numbered(width: u32, height: u32) -> Picture {
+    fn numbered(width: u32, height: u32) -> Image {
         let rgb = (0..height)
             .flat_map(|y| (0..width).flat_map(move |x| [x as u8, y as u8, 9]))
             .collect();
-        Picture { width, height, rgb }
+        Image { width, height, rgb }
     }
 
     #[test]
@@ -145,8 +145,8 @@ mod tests {
 
     #[test]
     fn a_crop_is_the_middle_and_black_fills_up() {
-        let picture = numbered(6, 4);
-        let crop = center_crop(&picture, 2);
+        let image = numbered(6, 4);
+        let crop = center_crop(&image, 2);
         assert_eq!(crop.rgb, [2, 1, 9, 3, 1, 9, 2, 2, 9, 3, 2, 9]);
         let padded = center_crop(&numbered(1, 2), 4);
         assert_eq!(padded.rgb[3 * 5..3 * 6], [0, 0, 9]);
@@ -156,8 +156,8 @@ mod tests {
     #[test]
     fn sizes_are_torchvision_s() {
         let resized = |width, height, side| {
-            let picture = resize_shortest(&numbered(width, height), side);
-            (picture.width, picture.height)
+            let image = resize_shortest(&numbered(width, height), side);
+            (image.width, image.height)
         };
         assert_eq!(resized(500, 333, 256), (384, 256));
         assert_eq!(resized(333, 500, 256), (256, 384));
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn a_letterbox_shows_all_of_the_picture_between_two_bars() {
+    fn a_letterbox_shows_all_of_the_image_between_two_bars() {
         let boxed = letterbox(&numbered(8, 4), 4, [1, 2, 3]);
         assert_eq!((boxed.width, boxed.height), (4, 4));
         let bar = [1, 2, 3].repeat(4);

@@ -1,9 +1,9 @@
-//! The part of a GIF's screen that its first frame leaves open. The decoder makes it black; Pillow, and so torchvision, gives it the colour
-//! that the frame's transparent pixels have, or the first of its palette.
+//! The part of a GIF's screen that its first frame does not cover. The decoder makes it black; Pillow, and so torchvision, gives it the
+//! colour of the frame's transparent pixels, or the first of its palette.
 
 use image::RgbImage;
 
-/// Where the first frame lies and what is around it.
+/// The position of the first frame and the colour around it.
 #[derive(Debug, PartialEq, Eq)]
 struct Frame {
     left: u32,
@@ -13,7 +13,7 @@ struct Frame {
     around: [u8; 3],
 }
 
-/// Paints what is around the first frame, where it does not fill the screen.
+/// Paints the area around the first frame, if it does not fill the screen.
 pub fn paint_around(bytes: &[u8], image: &mut RgbImage) {
     let Some(frame) = first_frame(bytes) else { return };
     if frame.width >= image.width() && frame.height >= image.height() {
@@ -30,7 +30,7 @@ pub fn paint_around(bytes: &[u8], image: &mut RgbImage) {
     }
 }
 
-/// GIF89a specification, sections 18 to 24. None where the file ends before.
+/// GIF89a specification, sections 18 to 24. None if the file ends before.
 fn first_frame(bytes: &[u8]) -> Option<Frame> {
     let palette_bytes = |flags: u8| {
         if flags & 0x80 == 0 {

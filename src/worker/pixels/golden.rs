@@ -1,9 +1,9 @@
-//! Files of every kind that is taken, and what Pillow makes of them (`scripts/parity-formats`).
+//! Files of every supported kind, compared with Pillow's results (`scripts/parity-formats`).
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde::Deserialize;
 
-use super::{DecodeFault, Picture, decode};
+use super::{DecodeFault, Image, decode};
 
 #[derive(Deserialize)]
 struct Golden {
@@ -19,11 +19,11 @@ struct Case {
     rgb: String,
 }
 
-/// Kinds so rare that they are refused, with words that say what to do.
+/// Kinds so rare that they are refused, with a message that says what to do.
 const REFUSED: &[&str] = &["TIFF, CCITT group 3", "TIFF, LAB", "TIFF, YCbCr"];
 
-/// How far a value may be from Pillow's. Of most kinds nothing is away; JPEG and lossy WebP leave the rounding of their transforms to
-/// the decoder, and 5 bits that become 8 may be rounded either way.
+/// Largest difference from Pillow's values. Most kinds match exactly; JPEG and lossy WebP leave the rounding of their transforms to the
+/// decoder, and 5 bits that become 8 may be rounded either way.
 fn allowed(name: &str) -> u8 {
     if name.contains("JPEG") {
         JPEG_ROUNDING
@@ -43,7 +43,7 @@ fn files_of_every_kind_become_what_pillow_makes_of_them() {
     let mut wrong = Vec::new();
     for case in &golden.cases {
         let file = bytes(&case.file);
-        let expected = Picture {
+        let expected = Image {
             width: case.width,
             height: case.height,
             rgb: bytes(&case.rgb),
@@ -51,11 +51,11 @@ fn files_of_every_kind_become_what_pillow_makes_of_them() {
         match decode(&file, 10_000) {
             Err(DecodeFault::UnsupportedVariant) if REFUSED.contains(&case.name.as_str()) => {}
             Err(fault) => wrong.push(format!("{}: {fault:?}", case.name)),
-            Ok(picture) if (picture.width, picture.height) != (case.width, case.height) => {
-                wrong.push(format!("{}: {} x {}", case.name, picture.width, picture.height));
+            Ok(image) if (image.width, image.height) != (case.width, case.height) => {
+                wrong.push(format!("{}: {} x {}", case.name, image.width, image.height));
             }
-            Ok(picture) => {
-                let away = picture.rgb.iter().zip(&expected.rgb).map(|(a, b)| a.abs_diff(*b));
+            Ok(image) => {
+                let away = image.rgb.iter().zip(&expected.rgb).map(|(a, b)| a.abs_diff(*b));
                 let most = away.clone().max().unwrap_or(0);
                 println!("{}: {most}", case.name);
                 if most > allowed(&case.name) {

@@ -1,7 +1,7 @@
-//! Whether a JPEG file goes on to its end. The decoder fills what is missing with grey and says nothing; Pillow refuses such a file.
+//! Whether a JPEG file is complete. The decoder silently fills what is missing with grey; Pillow refuses such a file.
 
-/// Follows the markers from start to end (ITU-T T.81, annex B): true where the end marker of the image itself is reached. The end
-/// marker of a thumbnail lies inside a segment and is stepped over; bytes after the end do not matter.
+/// Follows the markers from start to end (ITU-T T.81, annex B): true if the end marker of the image itself is reached. The end marker of a
+/// thumbnail is inside a segment and is skipped; bytes after the end do not matter.
 pub fn reaches_its_end(bytes: &[u8]) -> bool {
     let mut at = 2;
     loop {
@@ -22,7 +22,7 @@ pub fn reaches_its_end(bytes: &[u8]) -> bool {
     }
 }
 
-/// How many components the image has: 1 is grey, 3 colour, 4 CMYK. None where this is no JPEG, or is one without a frame.
+/// The number of components: 1 is grey, 3 colour, 4 CMYK. None if this is not a JPEG, or one without a frame.
 pub fn components(bytes: &[u8]) -> Option<u8> {
     if !bytes.starts_with(&[0xff, 0xd8]) {
         return None;
@@ -30,7 +30,7 @@ pub fn components(bytes: &[u8]) -> Option<u8> {
     let mut at = 2;
     loop {
         match next_marker(bytes, &mut at)? {
-            // The frames, among which lie the tables of Huffman codes, JPG and arithmetic coding.
+            // The frames, whose range includes the tables of Huffman codes, JPG and arithmetic coding.
             0xc0..=0xc3 | 0xc5..=0xc7 | 0xc9..=0xcb | 0xcd..=0xcf => return bytes.get(at + 7).copied(),
             0x01 | 0xd0..=0xd8 => {}
             0xd9 | 0xda => return None,
@@ -44,8 +44,8 @@ pub fn components(bytes: &[u8]) -> Option<u8> {
     }
 }
 
-/// The next marker's code, with `at` moved behind it. Whatever lies before it is coded data (or junk, which decoders skip too);
-/// within coded data `FF 00` is a stuffed byte, and any number of `FF` may precede a marker.
+/// The next marker's code, with `at` moved after it. Everything before it is coded data (or junk, which decoders skip too); within coded
+/// data `FF 00` is a stuffed byte, and any number of `FF` may precede a marker.
 fn next_marker(bytes: &[u8], at: &mut usize) -> Option<u8> {
     loop {
         let rest = bytes.get(*at..)?;

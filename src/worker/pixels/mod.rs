@@ -1,8 +1,8 @@
-//! The one definition of what is done to a picture between its file and the network (`domain::preprocessing` carried out).
+//! The one implementation of the preprocessing of an image between its file and the network (`domain::models::preprocessing`).
 //!
-//! Ingest packs with it, training and evaluation read its packs, prediction prepares with it: a model that was trained on one set of
-//! pixels is asked with the same. No tensors here: the last step, `(x - mean) / std`, belongs to whoever makes the tensor, which
-//! does it on the device. Everything is a pure function of its input; nothing here may print, log or touch a file.
+//! Used by ingest for packing, by training and evaluation through ingest's packs, and by prediction: a model always sees the pixels that it
+//! was trained on. No tensors here: the last step, `(x - mean) / std`, is done on the device by whoever creates the tensor. Everything is a
+//! pure function of its input; nothing here may print, log or access a file.
 
 mod decode;
 mod fingerprint;
@@ -21,25 +21,24 @@ pub use mode::Mode;
 
 use crate::domain::models::preprocessing::{Preprocessing, Resize};
 
-/// A picture in memory: `height` rows of `width` pixels of 3 bytes, red, green, blue, upright.
+/// An image in memory: `height` rows of `width` pixels of 3 bytes, red, green, blue, upright.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Picture {
+pub struct Image {
     pub width: u32,
     pub height: u32,
     pub rgb: Vec<u8>,
 }
 
-/// The same, borrowed: from a [`Picture`], or straight out of a memory-mapped pack.
+/// The same, borrowed: from an [`Image`], or directly from a memory-mapped pack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PictureView<'a> {
+pub struct ImageView<'a> {
     pub width: u32,
     pub height: u32,
     pub rgb: &'a [u8],
 }
 
-impl<'a> PictureView<'a> {
-    /// None where `rgb` is not exactly `height` rows of `width` pixels, or the picture has none: a manifest that does not fit its
-    /// pack.
+impl<'a> ImageView<'a> {
+    /// None if `rgb` is not exactly `height` rows of `width` pixels, or the image is empty: a manifest that does not match its pack.
     pub fn new(width: u32, height: u32, rgb: &'a [u8]) -> Option<Self> {
         let fits = width > 0 && height > 0 && rgb.len() as u64 == byte_count(width, height);
         fits.then_some(Self { width, height, rgb })
@@ -51,9 +50,9 @@ impl<'a> PictureView<'a> {
     }
 }
 
-impl Picture {
-    pub fn view(&self) -> PictureView<'_> {
-        PictureView {
+impl Image {
+    pub fn view(&self) -> ImageView<'_> {
+        ImageView {
             width: self.width,
             height: self.height,
             rgb: &self.rgb,
@@ -61,37 +60,37 @@ impl Picture {
     }
 }
 
-impl<'a> From<&'a Picture> for PictureView<'a> {
-    fn from(picture: &'a Picture) -> Self {
-        picture.view()
+impl<'a> From<&'a Image> for ImageView<'a> {
+    fn from(image: &'a Image) -> Self {
+        image.view()
     }
 }
 
-/// Bytes of a picture of this size.
+/// Bytes of an image of this size.
 pub fn byte_count(width: u32, height: u32) -> u64 {
     u64::from(width) * u64::from(height) * 3
 }
 
-/// What ingest stores: the shorter side brought down to `side` where it is longer, the picture as it is where it is not. Of a strip
-/// longer than [`geometry::MAX_ASPECT`] times its breadth the middle is kept, so that no file can blow up when it is scaled.
-pub fn pack(picture: Picture, side: u32) -> Picture {
-    let picture = geometry::trim_strip(picture);
-    if picture.view().shorter() > side {
-        resize_shortest(&picture, side)
+/// The image that ingest stores: the shorter side resized to `side` if it is longer, otherwise the image as it is. Of a strip longer than
+/// [`geometry::MAX_ASPECT`] times its width only the middle is kept, so that no file can blow up when it is resized.
+pub fn pack(image: Image, side: u32) -> Image {
+    let image = geometry::trim_strip(image);
+    if image.view().shorter() > side {
+        resize_shortest(&image, side)
     } else {
-        picture
+        image
     }
 }
 
 /// From a file to the `crop × crop` pixels that the network sees.
-pub fn prepare(bytes: &[u8], recipe: &Preprocessing, max_pixels: u64) -> Result<Picture, DecodeFault> {
+pub fn prepare(bytes: &[u8], recipe: &Preprocessing, max_pixels: u64) -> Result<Image, DecodeFault> {
     let packed = pack(decode(bytes, max_pixels)?, recipe.resize_to);
     Ok(prepare_from_pack(&packed, recipe))
 }
 
-/// From packed pixels to the `crop × crop` pixels that the network sees. The very same bytes as [`prepare`] gives where the pack was
-/// made with `recipe.resize_to`; a pack of another side costs one more interpolation.
-pub fn prepare_from_pack<'a>(packed: impl Into<PictureView<'a>>, recipe: &Preprocessing) -> Picture {
+/// From packed pixels to the `crop × crop` pixels that the network sees. Exactly the same bytes as from [`prepare`] if the pack was created
+/// with `recipe.resize_to`; a pack of another size costs one more interpolation.
+pub fn prepare_from_pack<'a>(packed: impl Into<ImageView<'a>>, recipe: &Preprocessing) -> Image {
     let packed = packed.into();
     match recipe.resize {
         Resize::ShortestCrop if packed.shorter() == recipe.resize_to => center_crop(packed, recipe.crop),

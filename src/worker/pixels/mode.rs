@@ -1,4 +1,4 @@
-//! How a file keeps its colours. A class whose pictures are kept otherwise than all others can be told apart by that alone.
+//! The colour mode of a file. A class whose images are stored differently from all others can be recognised by that alone.
 
 use image::DynamicImage;
 
@@ -6,10 +6,10 @@ use image::DynamicImage;
 pub enum Mode {
     Colour,
     Grey,
-    /// Some pixels can be seen through; what lies under them is used as it is.
+    /// Some pixels are transparent; the colours below are used as they are.
     Transparent,
     Cmyk,
-    /// 16 bits or more in each channel.
+    /// 16 bits or more per channel.
     Deep,
 }
 
@@ -35,7 +35,7 @@ impl Mode {
         }
     }
 
-    /// What can be told from the decoded picture, which is all but CMYK.
+    /// What can be detected from the decoded image, which is everything but CMYK.
     pub(super) fn of(image: &DynamicImage) -> Self {
         let seen_through = |alpha: &u8| *alpha < u8::MAX;
         match image {

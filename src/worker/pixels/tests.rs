@@ -20,9 +20,9 @@ fn gradient(width: u32, height: u32) -> DynamicImage {
     }))
 }
 
-fn pixel(picture: &Picture, x: u32, y: u32) -> [u8; 3] {
-    let at = ((y * picture.width + x) * 3) as usize;
-    [picture.rgb[at], picture.rgb[at + 1], picture.rgb[at + 2]]
+fn pixel(image: &Image, x: u32, y: u32) -> [u8; 3] {
+    let at = ((y * image.width + x) * 3) as usize;
+    [image.rgb[at], image.rgb[at + 1], image.rgb[at + 2]]
 }
 
 fn near(a: [u8; 3], b: [u8; 3]) -> bool {
@@ -41,10 +41,10 @@ fn every_kind_that_is_taken_decodes() {
         ImageFormat::Tiff,
     ] {
         let bytes = encoded(&image, format);
-        let picture = decode(&bytes, MANY).unwrap();
-        assert_eq!((picture.width, picture.height), (40, 30), "{format:?}");
+        let image = decode(&bytes, MANY).unwrap();
+        assert_eq!((image.width, image.height), (40, 30), "{format:?}");
         // GIF has 256 colours at most, so the middle is only about grey-yellow there.
-        let colour = pixel(&picture, 20, 15);
+        let colour = pixel(&image, 20, 15);
         assert!(
             colour[0].abs_diff(127) < 16 && colour[2].abs_diff(40) < 16,
             "{format:?} {colour:?}"
@@ -77,8 +77,8 @@ fn a_palette_is_looked_up() {
         &[(b"PLTE", &[1, 2, 3, 200, 100, 50]), (b"tRNS", &[0])],
         &rows.finish().unwrap(),
     );
-    let picture = decode(&bytes, MANY).unwrap();
-    assert_eq!(picture.rgb, [1, 2, 3, 200, 100, 50, 200, 100, 50, 1, 2, 3]);
+    let image = decode(&bytes, MANY).unwrap();
+    assert_eq!(image.rgb, [1, 2, 3, 200, 100, 50, 200, 100, 50, 1, 2, 3]);
 }
 
 fn png(header: &[u8], extra: &[(&[u8; 4], &[u8])], data: &[u8]) -> Vec<u8> {
@@ -99,10 +99,10 @@ fn png(header: &[u8], extra: &[(&[u8; 4], &[u8])], data: &[u8]) -> Vec<u8> {
 #[test]
 fn cmyk_jpegs_become_rgb() {
     // Cyan 51, magenta 102, yellow 0, black 51, stored inverted as Adobe does.
-    let picture = decode(&flat_cmyk_jpeg([204, 153, 255, 204]), MANY).unwrap();
-    assert_eq!((picture.width, picture.height), (8, 8));
+    let image = decode(&flat_cmyk_jpeg([204, 153, 255, 204]), MANY).unwrap();
+    assert_eq!((image.width, image.height), (8, 8));
     // Pillow's convert("RGB"): (255 - c) · (255 - k) / 255.
-    let colour = pixel(&picture, 3, 3);
+    let colour = pixel(&image, 3, 3);
     assert!(
         near(colour, [163, 122, 204]),
         "{colour:?} is not what Pillow makes of it"
@@ -153,17 +153,17 @@ fn flat_cmyk_jpeg(stored: [u8; 4]) -> Vec<u8> {
 }
 
 #[test]
-fn pictures_are_turned_upright() {
+fn images_are_turned_upright() {
     // Where the stored top left corner is seen, for the orientations 1 to 8 of EXIF 2.3.
     let corners = [(0, 0), (1, 0), (1, 1), (0, 1), (0, 0), (1, 0), (1, 1), (0, 1)];
     let plain = encoded(&gradient(48, 32), ImageFormat::Jpeg);
     for (orientation, corner) in (1u8..).zip(corners) {
-        let picture = decode(&with_orientation(&plain, orientation), MANY).unwrap();
+        let image = decode(&with_orientation(&plain, orientation), MANY).unwrap();
         let turned = orientation > 4;
         let size = if turned { (32, 48) } else { (48, 32) };
-        assert_eq!((picture.width, picture.height), size, "orientation {orientation}");
+        assert_eq!((image.width, image.height), size, "orientation {orientation}");
         let (x, y) = (corner.0 * (size.0 - 1), corner.1 * (size.1 - 1));
-        let colour = pixel(&picture, x, y);
+        let colour = pixel(&image, x, y);
         assert!(near(colour, [2, 2, 40]), "orientation {orientation} {colour:?}");
     }
 }
@@ -221,7 +221,7 @@ fn a_header_that_promises_too_much_is_refused_before_decoding() {
 }
 
 #[test]
-fn whatever_is_cut_or_flipped_a_picture_has_its_pixels_and_the_limit_holds() {
+fn whatever_is_cut_or_flipped_an_image_has_its_pixels_and_the_limit_holds() {
     let image = gradient(24, 18);
     for format in [
         ImageFormat::Jpeg,
@@ -237,10 +237,10 @@ fn whatever_is_cut_or_flipped_a_picture_has_its_pixels_and_the_limit_holds() {
             let mut flipped = whole.clone();
             flipped[at] ^= 0xff;
             for damaged in [&whole[..at], &flipped] {
-                if let Ok(picture) = decode(damaged, 2000) {
-                    let view = PictureView::new(picture.width, picture.height, &picture.rgb);
+                if let Ok(image) = decode(damaged, 2000) {
+                    let view = ImageView::new(image.width, image.height, &image.rgb);
                     assert!(view.is_some(), "{format:?} at {at}");
-                    assert!(picture.width * picture.height <= 2000, "{format:?} at {at}");
+                    assert!(image.width * image.height <= 2000, "{format:?} at {at}");
                 }
             }
         }
@@ -267,7 +267,7 @@ fn packed_pixels_give_the_very_same_bytes_as_the_file() {
             let direct = prepare(&bytes, &recipe, MANY).unwrap();
             let packed = pack(decode(&bytes, MANY).unwrap(), recipe.resize_to);
             assert!(packed.view().shorter() <= recipe.resize_to);
-            let view = PictureView::new(packed.width, packed.height, &packed.rgb).unwrap();
+            let view = ImageView::new(packed.width, packed.height, &packed.rgb).unwrap();
             assert_eq!(
                 prepare_from_pack(view, &recipe),
                 direct,
@@ -284,23 +284,23 @@ fn a_long_strip_stays_small() {
     let bytes = encoded(&strip, ImageFormat::Png);
     let packed = pack(decode(&bytes, MANY).unwrap(), 256);
     assert_eq!((packed.width, packed.height), (40, 2));
-    let picture = prepare(&bytes, &Preprocessing::for_size(224), MANY).unwrap();
+    let image = prepare(&bytes, &Preprocessing::for_size(224), MANY).unwrap();
     assert!(
-        near(pixel(&picture, 112, 112), [127, 64, 40]),
+        near(pixel(&image, 112, 112), [127, 64, 40]),
         "{:?}",
-        pixel(&picture, 112, 112)
+        pixel(&image, 112, 112)
     );
 }
 
 #[test]
 fn a_view_must_fit_its_pixels() {
-    assert!(PictureView::new(2, 2, &[0; 12]).is_some());
-    assert!(PictureView::new(2, 2, &[0; 11]).is_none());
-    assert!(PictureView::new(0, 2, &[]).is_none());
+    assert!(ImageView::new(2, 2, &[0; 12]).is_some());
+    assert!(ImageView::new(2, 2, &[0; 11]).is_none());
+    assert!(ImageView::new(0, 2, &[]).is_none());
 }
 
 #[test]
-fn squashed_and_letterboxed_pictures_show_all_of_it() {
+fn squashed_and_letterboxed_images_show_all_of_it() {
     let bytes = encoded(&gradient(300, 100), ImageFormat::Png);
     let prepared = |resize| {
         let recipe = Preprocessing {

@@ -1,4 +1,4 @@
-//! The kinds of TIFF that `image` leaves out and that people have all the same: palettes, grey of 2 and 4 bits, grey with alpha.
+//! Kinds of TIFF that `image` does not support but that people have: palettes, grey with 2 and 4 bits, grey with alpha.
 
 use std::io::Cursor;
 
@@ -14,7 +14,7 @@ const PHOTOMETRIC: u16 = 262;
 const BLACK_IS_ZERO: u8 = 1;
 const PALETTE: u8 = 3;
 
-/// A picture that was not yet read.
+/// An image that has not been read yet.
 pub struct Rest {
     decoder: Decoder<Cursor<Vec<u8>>>,
     kind: Kind,
@@ -23,7 +23,7 @@ pub struct Rest {
 }
 
 enum Kind {
-    /// Bits of each value, and the colours; none where the values are levels of grey.
+    /// Bits per value, and the palette; none if the values are levels of grey.
     Values {
         bits: u8,
         palette: Option<Vec<[u8; 3]>>,
@@ -32,7 +32,7 @@ enum Kind {
 }
 
 impl Rest {
-    /// None where it is none of these kinds.
+    /// None if it is none of these kinds.
     pub fn open(bytes: &[u8], max_bytes: u64) -> Option<Self> {
         let mut bytes = bytes.to_vec();
         let is_palette = claim_grey(&mut bytes);
@@ -68,7 +68,7 @@ impl Rest {
         Orientation::from_exif(value)
     }
 
-    /// None where the data is damaged.
+    /// None if the data is damaged.
     pub fn read(mut self) -> Option<DynamicImage> {
         let DecodingResult::U8(values) = self.decoder.read_image().ok()? else {
             return None;
@@ -97,7 +97,7 @@ impl Rest {
     }
 }
 
-/// The single values of rows that each begin with a new byte.
+/// The single values of rows that each start at a byte boundary.
 fn unpacked(values: &[u8], bits: u8, width: usize) -> impl Iterator<Item = u8> {
     let in_byte = 8 / usize::from(bits);
     let row_bytes = width.div_ceil(in_byte).max(1);
@@ -109,7 +109,7 @@ fn unpacked(values: &[u8], bits: u8, width: usize) -> impl Iterator<Item = u8> {
     })
 }
 
-/// The colour map has all reds, then all greens, then all blues, with 16 bits each; the upper ones count.
+/// The colour map contains all reds, then all greens, then all blues, with 16 bits each; the upper ones count.
 fn palette(map: &[u16]) -> Vec<[u8; 3]> {
     let colours = map.len() / 3;
     let byte = |value: u16| (value >> 8) as u8;
@@ -118,8 +118,8 @@ fn palette(map: &[u16]) -> Vec<[u8; 3]> {
         .collect()
 }
 
-/// Makes a palette picture say that it is grey, because the decoder reads the values of such a one and refuses the other. True where it
-/// was one.
+/// Makes a palette image claim to be grey, because the decoder reads the values of grey images and refuses palettes. True if it was a
+/// palette image.
 fn claim_grey(bytes: &mut [u8]) -> bool {
     let found = photometric_value(bytes);
     let value = found.and_then(|at| bytes.get_mut(at));
@@ -132,7 +132,7 @@ fn claim_grey(bytes: &mut [u8]) -> bool {
     }
 }
 
-/// Where the low byte of the first picture's photometric interpretation lies.
+/// Offset of the low byte of the first image's photometric interpretation.
 fn photometric_value(bytes: &[u8]) -> Option<usize> {
     let little = bytes.starts_with(b"II");
     let number = |at: usize, length: usize| -> Option<u64> {

@@ -1,6 +1,6 @@
-//! From what the network says of a picture to the reply that was asked for.
+//! From a network's output for an image to the requested reply.
 
-use super::{decode::Picture, overlay};
+use super::{decode::DecodedImage, overlay};
 use crate::{
     domain::models::{
         model::ModelCard,
@@ -9,13 +9,13 @@ use crate::{
     protocol::frames::{PredictOutcome, PredictTask},
 };
 
-/// What the network says of one picture.
+/// A network's output for one image.
 #[derive(Debug, Default)]
 pub(super) struct Computed {
     pub logits: Vec<f32>,
-    /// The feature vector, where somebody wants one.
+    /// The feature vector, if requested.
     pub features: Vec<f32>,
-    /// How much each place speaks for a class, row by row, where the picture is to be explained.
+    /// The evidence for a class at each position, row by row, if an explanation was requested.
     pub evidence: Vec<Vec<f32>>,
 }
 
@@ -27,7 +27,7 @@ impl Computed {
         }
     }
 
-    /// The likeliest class; the first of equal ones. None where the network gave no numbers.
+    /// The likeliest class; the first of equal ones. None if the output is not finite.
     pub fn best(&self) -> Option<u32> {
         let finite = self.logits.iter().all(|logit| logit.is_finite());
         let places = (0u32..).zip(&self.logits);
@@ -36,15 +36,15 @@ impl Computed {
     }
 }
 
-/// The reply to one picture and its body.
+/// The reply for one image and its body.
 pub(super) fn answer(
-    picture: &Picture,
+    image: &DecodedImage,
     computed: Computed,
     timing: PredictionTiming,
 ) -> (PredictOutcome, Vec<u8>) {
-    let card = &picture.card;
+    let card = &image.card;
     let classes = |top_k| likeliest(&computed.logits, card, top_k);
-    let answer = match picture.task {
+    let answer = match image.task {
         PredictTask::Classify { top_k } => {
             classes(top_k).map(|classes| (PredictOutcome::Predicted { classes, timing }, Vec::new()))
         }
@@ -53,7 +53,7 @@ pub(super) fn answer(
         PredictTask::Explain { class } => classes(card.classes.len() as u32).and_then(|classes| {
             let of_class = |found: &&ClassProbability| class.is_none_or(|class| found.index == class);
             let class = classes.iter().find(of_class)?.clone();
-            let png = overlay::draw(picture.rgb()?, card.preprocessing.crop, &computed.evidence)?;
+            let png = overlay::draw(image.rgb()?, card.preprocessing.crop, &computed.evidence)?;
             Some((PredictOutcome::Explained { class, timing }, png))
         }),
     };
@@ -63,8 +63,8 @@ pub(super) fn answer(
     })
 }
 
-/// A feature vector as bytes; where it is to be normalised, divided by its Euclidean length (one of zeros stays as it is). None where it
-/// holds something that is not a number.
+/// A feature vector as bytes; if requested, divided by its Euclidean length (a zero vector is unchanged). None if it contains a number that
+/// is not finite.
 fn embedding(features: &[f32], normalize: bool) -> Option<Vec<u8>> {
     if features.is_empty() || features.iter().any(|value| !value.is_finite()) {
         return None;
@@ -76,8 +76,8 @@ fn embedding(features: &[f32], normalize: bool) -> Option<Vec<u8>> {
     Some(values.flat_map(f32::to_le_bytes).collect())
 }
 
-/// The `top_k` likeliest classes of one picture, likeliest first, equal ones in class order. Probabilities are the softmax of the
-/// logits divided by the card's temperature, in 64 bits. None where the network gave something that is not a number: that is no answer.
+/// The `top_k` likeliest classes of one image, likeliest first, equal ones in class order. Probabilities are the softmax of the logits
+/// divided by the card's temperature, in 64 bits. None if an output is not finite.
 pub(in crate::worker) fn likeliest(
     logits: &[f32],
     card: &ModelCard,
@@ -86,7 +86,7 @@ pub(in crate::worker) fn likeliest(
     if logits.len() != card.classes.len() || logits.iter().any(|logit| !logit.is_finite()) {
         return None;
     }
-    // The largest is taken off first, so that no exponential overflows; it changes nothing in the result.
+    // The maximum is subtracted first, so that no exponential overflows; the result is the same.
     let largest = f64::from(logits.iter().copied().fold(f32::NEG_INFINITY, f32::max));
     let exponentials: Vec<f64> = logits
         .iter()

@@ -1,14 +1,14 @@
-//! How many images go through a network together.
+//! The batch size of predictions.
 
 /// Each lane holds the activations of a batch.
 pub const MAX_LANES: usize = 8;
 
-/// How many pictures go through a network at once.
+/// Limits on the number of images in a forward pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BatchSize {
-    /// A processor computes four pictures at once nearly as fast as more, and whoever waits waits less long.
+    /// A CPU computes four images at once nearly as fast as more, and small batches keep latency low.
     pub usual: usize,
-    /// Where so many wait that one more batch makes no difference to them, those few per cent count.
+    /// When many are waiting, one more batch makes no difference to them, and a few per cent of throughput count.
     pub most: usize,
 }
 
@@ -17,7 +17,7 @@ impl BatchSize {
         Self { usual: most, most }
     }
 
-    /// While `waiting` pictures are ready, for as many lanes.
+    /// While `waiting` images are ready, for this many lanes.
     pub fn now(self, waiting: usize, lanes: usize) -> usize {
         match waiting >= lanes * self.most {
             true => self.most,

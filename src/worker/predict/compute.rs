@@ -1,9 +1,9 @@
-//! The device's lanes: each takes what has gathered, carries it through its network, answers.
+//! The device's lanes: each takes the images that have gathered, runs the network on them, and replies.
 //!
-//! A GPU has one lane. A processor has several, because small batches side by side, each on one core, waste nothing on waiting for one
-//! another, as threads do that share a batch. The first lane has precedence and, while it is alone and nobody waits, all threads: a lone
-//! picture is answered as fast as the host can. That it is always the same one matters: libgomp keeps a pool of threads for each lane
-//! that ever had several, and where the pools together have more than there are cores, none of them spins, which costs at every layer.
+//! A GPU has one lane. A CPU has several, because small batches in parallel, each on one core, waste no time waiting for one another, as
+//! threads that share a batch do. The first lane has priority and, while it is alone and nobody waits, all threads: a single image is
+//! answered as fast as the host can. That it is always the same one matters: libgomp keeps a pool of threads for each lane that ever had
+//! several, and if the pools together have more threads than there are cores, none of them spins, which costs time at every layer.
 
 use std::{
     sync::atomic::{AtomicUsize, Ordering},
@@ -16,8 +16,8 @@ use tch::{Device, Kind, Tensor};
 
 use super::{
     answer::{self, Computed},
-    decode::{Picture, Pixels},
-    models::{Models, Unloadable},
+    decode::{DecodedImage, Pixels},
+    models::{ModelFault, Models},
     pipe::Replies,
     queue::Queue,
     request::{Options, Place},
@@ -32,34 +32,34 @@ use crate::{
     },
 };
 
-/// Gets the device ready, so that a child that says it can work does work.
+/// Prepares the device, so that a child that reports itself ready really is.
 pub(super) fn start(options: &Options) -> anyhow::Result<Place> {
     let place = Place::of(options)?;
-    // This thread shall not have a pool either.
+    // This thread should not have a pool either.
     tch::set_num_threads(1);
     let tested = fault::caught(|| self_test::run(place.device));
     tested
         .map_err(anyhow::Error::from)
         .and_then(|tested| tested.map_err(anyhow::Error::msg))
-        .with_context(|| format!("the device `{}` cannot be trusted", options.device))?;
+        .with_context(|| format!("the device `{}` failed its self-test", options.device))?;
     Ok(place)
 }
 
-/// What the lanes share.
+/// Shared by the lanes.
 pub(super) struct Lanes<'a> {
     pub place: &'a Place,
     pub models: &'a Models,
-    pub pictures: &'a Queue<Picture>,
+    pub images: &'a Queue<DecodedImage>,
     pub replies: &'a Replies,
-    /// Lanes that compute.
+    /// Lanes that are computing.
     pub busy: AtomicUsize,
 }
 
 impl Lanes<'_> {
-    /// Answers until no more pictures come or nobody listens.
+    /// Replies until no more images come or the reader is gone.
     ///
     /// # Errors
-    /// Where the device is lost: a CUDA error stays for the life of a process, so this one has to end.
+    /// If the device is lost: a CUDA error persists for the life of a process, so this one has to end.
     pub fn run(&self) -> anyhow::Result<()> {
         thread::scope(|scope| {
             let lane = |number: usize| {
@@ -70,12 +70,12 @@ impl Lanes<'_> {
             };
             let lanes: Result<Vec<_>, _> = (0..self.place.lanes).map(lane).collect();
             if lanes.is_err() {
-                self.pictures.close();
+                self.images.close();
             }
             let mut outcome = Ok(());
-            for lane in lanes.context("a thread of arithmetic cannot be started")? {
+            for lane in lanes.context("cannot start a compute thread")? {
                 let ended = lane.join();
-                let ended = ended.unwrap_or_else(|_| bail!("a thread of arithmetic broke down"));
+                let ended = ended.unwrap_or_else(|_| bail!("a compute thread panicked"));
                 outcome = outcome.and(ended);
             }
             outcome
@@ -83,11 +83,11 @@ impl Lanes<'_> {
     }
 
     fn lane(&self, number: usize) -> anyhow::Result<()> {
-        // However this lane ends, the others must not go on without it.
-        let _closing = Closing(self.pictures);
+        // However this lane ends, the others must not continue without it.
+        let _closing = Closing(self.images);
         tch::no_grad(|| {
             let most = |waiting| self.place.batch_size.now(waiting, self.place.lanes);
-            while let Some(batch) = self.pictures.take_alike(number, most, Picture::goes_with) {
+            while let Some(batch) = self.images.take_alike(number, most, DecodedImage::goes_with) {
                 if self.replies.unheard() {
                     break;
                 }
@@ -100,16 +100,16 @@ impl Lanes<'_> {
         })
     }
 
-    /// How many threads a lane takes now, while so many others compute. The first one's pool is the only one that ever grows large.
+    /// How many threads a lane uses now, while this many others compute. Only the first one's pool ever grows large.
     fn threads(&self, number: usize, others: usize) -> usize {
         let lanes = match number {
-            0 => (others + 1 + usize::from(!self.pictures.is_empty())).min(self.place.lanes),
+            0 => (others + 1 + usize::from(!self.images.is_empty())).min(self.place.lanes),
             _ => self.place.lanes,
         };
         (self.place.threads / lanes).max(1)
     }
 
-    fn answer_all(&self, batch: &[Picture], threads: usize) -> anyhow::Result<()> {
+    fn answer_all(&self, batch: &[DecodedImage], threads: usize) -> anyhow::Result<()> {
         let begun = Instant::now();
         tch::set_num_threads(threads as i32);
         match self.compute(batch, threads) {
@@ -122,18 +122,18 @@ impl Lanes<'_> {
                 Ok(())
             }
             Err(Failure::Torch(TorchFault::OutOfMemory(_))) if batch.len() > 1 => {
-                // What did not fit together may fit in halves.
+                // What did not fit into memory together may fit in halves.
                 let (first, second) = batch.split_at(batch.len() / 2);
                 self.answer_all(first, threads)?;
                 self.answer_all(second, threads)
             }
-            // Nothing is said to those who wait: the end of this process tells the server that they may come back.
+            // No reply to those who wait: the end of this process tells the server that they may retry.
             Err(Failure::Torch(TorchFault::DeviceLost(message))) => bail!("the device is lost: {message}"),
             Err(failure) => {
                 let out_of_memory = matches!(failure, Failure::Torch(TorchFault::OutOfMemory(_)));
                 let outcome = PredictOutcome::from(failure);
-                for picture in batch {
-                    self.replies.reply(picture.id, outcome.clone());
+                for image in batch {
+                    self.replies.reply(image.id, outcome.clone());
                 }
                 if out_of_memory {
                     self.models.clear();
@@ -143,8 +143,8 @@ impl Lanes<'_> {
         }
     }
 
-    /// What the network says of each picture. The batch is not empty, and all of it is for one model.
-    fn compute(&self, batch: &[Picture], threads: usize) -> Result<Vec<Computed>, Failure> {
+    /// The network's output for each image. The batch is not empty, and all of it is for one model.
+    fn compute(&self, batch: &[DecodedImage], threads: usize) -> Result<Vec<Computed>, Failure> {
         let alone = batch.len() == 1 && threads == self.place.threads;
         let first = &batch[0];
         fault::caught(|| {
@@ -155,15 +155,15 @@ impl Lanes<'_> {
         .map_err(Failure::Model)
     }
 
-    fn answer_each(&self, batch: &[Picture], computed: Vec<Computed>, timing: &Timing) {
-        for (picture, computed) in batch.iter().zip(computed) {
-            let (outcome, body) = answer::answer(picture, computed, timing.of(picture));
-            self.replies.reply_with(picture.id, outcome, &body);
+    fn answer_each(&self, batch: &[DecodedImage], computed: Vec<Computed>, timing: &Timing) {
+        for (image, computed) in batch.iter().zip(computed) {
+            let (outcome, body) = answer::answer(image, computed, timing.of(image));
+            self.replies.reply_with(image.id, outcome, &body);
         }
     }
 }
 
-struct Closing<'a>(&'a Queue<Picture>);
+struct Closing<'a>(&'a Queue<DecodedImage>);
 
 impl Drop for Closing<'_> {
     fn drop(&mut self) {
@@ -171,9 +171,9 @@ impl Drop for Closing<'_> {
     }
 }
 
-/// Why a batch has no answers.
+/// Why a batch has no results.
 enum Failure {
-    Model(Unloadable),
+    Model(ModelFault),
     Torch(TorchFault),
 }
 
@@ -188,20 +188,20 @@ impl From<Failure> for PredictOutcome {
     }
 }
 
-/// Panics where libtorch fails.
-fn forward(network: &Folded, device: Device, batch: &[Picture]) -> Vec<Computed> {
+/// Panics if libtorch fails.
+fn forward(network: &Folded, device: Device, batch: &[DecodedImage]) -> Vec<Computed> {
     let activations = network.activations(&input_of(batch, device));
     let features = network.features(&activations);
     let logits = rows(&network.head(&features));
     let mut computed: Vec<Computed> = logits.into_iter().map(Computed::of_logits).collect();
-    let wants = |wanted: fn(&PredictTask) -> bool| batch.iter().any(|picture| wanted(&picture.task));
+    let wants = |wanted: fn(&PredictTask) -> bool| batch.iter().any(|image| wanted(&image.task));
     if wants(|task| matches!(task, PredictTask::Embed { .. })) {
         for (computed, features) in computed.iter_mut().zip(rows(&features)) {
             computed.features = features;
         }
     }
-    for (index, picture) in batch.iter().enumerate() {
-        if let PredictTask::Explain { class } = picture.task {
+    for (index, image) in batch.iter().enumerate() {
+        if let PredictTask::Explain { class } = image.task {
             let class = class.or(computed[index].best()).unwrap_or(0);
             let own = activations.narrow(0, index as i64, 1);
             computed[index].evidence = rows(&network.evidence(&own, i64::from(class)).squeeze_dim(0));
@@ -210,24 +210,24 @@ fn forward(network: &Folded, device: Device, batch: &[Picture]) -> Vec<Computed>
     computed
 }
 
-/// `[N, 3, crop, crop]`, as the network wants it.
-fn input_of(batch: &[Picture], device: Device) -> Tensor {
+/// `[N, 3, crop, crop]`, the network's input.
+fn input_of(batch: &[DecodedImage], device: Device) -> Tensor {
     let recipe = &batch[0].card.preprocessing;
     let (count, side) = (batch.len() as i64, i64::from(recipe.crop));
     let mut bytes = Vec::new();
     let mut floats = Vec::new();
-    for picture in batch {
-        match &picture.pixels {
+    for image in batch {
+        match &image.pixels {
             Pixels::Rgb(rgb) => bytes.extend_from_slice(rgb),
             Pixels::Normalised(values) => floats.extend_from_slice(values),
         }
     }
     if floats.is_empty() {
-        let pictures = Tensor::from_data_size(&bytes, &[count, side, side, 3], Kind::Uint8);
-        return input::normalised(&pictures, recipe, device);
+        let images = Tensor::from_data_size(&bytes, &[count, side, side, 3], Kind::Uint8);
+        return input::normalised(&images, recipe, device);
     }
-    let pictures = Tensor::from_slice(&floats).view([count, 3, side, side]);
-    crate::worker::nets::layers::channels_last(&pictures)
+    let images = Tensor::from_slice(&floats).view([count, 3, side, side]);
+    crate::worker::nets::layers::channels_last(&images)
 }
 
 /// The rows of a matrix on any device.
@@ -246,12 +246,12 @@ struct Timing {
 }
 
 impl Timing {
-    fn of(&self, picture: &Picture) -> PredictionTiming {
+    fn of(&self, image: &DecodedImage) -> PredictionTiming {
         let milliseconds = |duration: Duration| duration.as_secs_f64() * 1e3;
-        let gathering = self.begun.saturating_duration_since(picture.decoded);
+        let gathering = self.begun.saturating_duration_since(image.decoded);
         PredictionTiming {
-            queue: milliseconds(picture.waited + gathering),
-            decode: milliseconds(picture.decoding),
+            queue: milliseconds(image.waited + gathering),
+            decode: milliseconds(image.decoding),
             forward: milliseconds(self.forward),
         }
     }

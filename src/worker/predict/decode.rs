@@ -1,4 +1,4 @@
-//! The decoding threads: from the bytes of a request to the pixels that its model sees, or to a reply that says why not.
+//! The decoding threads: from the bytes of a request to the network's input, or to an error reply.
 
 use std::{
     panic::{self, AssertUnwindSafe},
@@ -7,18 +7,18 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{lru::Lru, models::Unloadable, pipe::Replies, queue::Queue, request::Request};
+use super::{lru::Lru, models::ModelFault, pipe::Replies, queue::Queue, request::Request};
 use crate::{
     domain::models::model::ModelCard,
     protocol::frames::{ModelFiles, PredictInput, PredictOutcome, PredictTask},
     worker::{files::bundle, pixels},
 };
 
-/// Cards that are kept in memory.
+/// Number of cards kept in memory.
 const MAX_CARDS: u64 = 256;
 
-/// A picture that is ready for its network.
-pub(super) struct Picture {
+/// An image that is ready for its network.
+pub(super) struct DecodedImage {
     pub id: u64,
     pub model: ModelFiles,
     pub card: Arc<ModelCard>,
@@ -30,22 +30,22 @@ pub(super) struct Picture {
     pub decoded: Instant,
 }
 
-/// What a network is given of a picture.
+/// A network's input for an image.
 pub(super) enum Pixels {
     /// `crop` rows of `crop` pixels, red, green, blue.
     Rgb(Vec<u8>),
-    /// `[3, crop, crop]`, as the network sees it.
+    /// `[3, crop, crop]`, preprocessed.
     Normalised(Vec<f32>),
 }
 
-impl Picture {
-    /// Whether two pictures can go through a network together.
+impl DecodedImage {
+    /// Whether two images can be in the same batch.
     pub fn goes_with(&self, other: &Self) -> bool {
         let same_kind = matches!(self.pixels, Pixels::Rgb(_)) == matches!(other.pixels, Pixels::Rgb(_));
         same_kind && self.model == other.model
     }
 
-    /// Its pixels, where it came as a picture.
+    /// Its pixels, if it came as an image.
     pub fn rgb(&self) -> Option<&[u8]> {
         match &self.pixels {
             Pixels::Rgb(rgb) => Some(rgb),
@@ -54,19 +54,23 @@ impl Picture {
     }
 }
 
-/// Shared by the decoding threads; when the last lets go of it, no more pictures come.
+/// Shared by the decoding threads; when the last one drops it, no more images come.
 pub(super) struct Decoder {
     requests: Arc<Queue<Request>>,
-    pictures: Arc<Queue<Picture>>,
+    images: Arc<Queue<DecodedImage>>,
     replies: Arc<Replies>,
     cards: Mutex<Lru<PathBuf, Arc<ModelCard>>>,
 }
 
 impl Decoder {
-    pub fn new(requests: Arc<Queue<Request>>, pictures: Arc<Queue<Picture>>, replies: Arc<Replies>) -> Self {
+    pub fn new(
+        requests: Arc<Queue<Request>>,
+        images: Arc<Queue<DecodedImage>>,
+        replies: Arc<Replies>,
+    ) -> Self {
         Self {
             requests,
-            pictures,
+            images,
             replies,
             cards: Mutex::new(Lru::new(MAX_CARDS)),
         }
@@ -76,10 +80,10 @@ impl Decoder {
     pub fn run(&self) {
         while let Some(request) = self.requests.take() {
             let id = request.header.id;
-            // The decoders of files guard themselves; this is for all else, so that no request is left without a reply.
-            let picture = panic::catch_unwind(AssertUnwindSafe(|| self.prepare(request)));
-            match picture {
-                Ok(Ok(picture)) => self.pictures.push(picture),
+            // Image decoders guard against bad input; this is for everything else, so that no request is left without a reply.
+            let image = panic::catch_unwind(AssertUnwindSafe(|| self.prepare(request)));
+            match image {
+                Ok(Ok(image)) => self.images.push(image),
                 Ok(Err(outcome)) => self.replies.reply(id, outcome),
                 Err(_) => {
                     let message = "the image cannot be read".to_owned();
@@ -89,7 +93,7 @@ impl Decoder {
         }
     }
 
-    fn prepare(&self, request: Request) -> Result<Picture, PredictOutcome> {
+    fn prepare(&self, request: Request) -> Result<DecodedImage, PredictOutcome> {
         let begun = Instant::now();
         let Request {
             header,
@@ -102,7 +106,7 @@ impl Decoder {
             PredictInput::Image => Pixels::Rgb(decoded(&body, &card, header.max_pixels)?),
             PredictInput::Tensor => Pixels::Normalised(tensor(&body, &card)?),
         };
-        Ok(Picture {
+        Ok(DecodedImage {
             id: header.id,
             model: header.model,
             card,
@@ -120,14 +124,14 @@ impl Decoder {
         if let Some(card) = cards.get(&key) {
             return Ok(card.clone());
         }
-        let card = bundle::read_card(files).map_err(Unloadable::from)?;
+        let card = bundle::read_card(files).map_err(ModelFault::from)?;
         Ok(cards.insert(key, Arc::new(card), 1).clone())
     }
 }
 
 fn decoded(body: &[u8], card: &ModelCard, max_pixels: u64) -> Result<Vec<u8>, PredictOutcome> {
-    let picture = pixels::prepare(body, &card.preprocessing, max_pixels);
-    picture.map(|picture| picture.rgb).map_err(|fault| {
+    let image = pixels::prepare(body, &card.preprocessing, max_pixels);
+    image.map(|image| image.rgb).map_err(|fault| {
         let message = fault.to_string();
         if fault.is_unsupported() {
             PredictOutcome::UnsupportedImage { message }
@@ -137,7 +141,7 @@ fn decoded(body: &[u8], card: &ModelCard, max_pixels: u64) -> Result<Vec<u8>, Pr
     })
 }
 
-/// Numbers that are not finite would come back as an answer that is none, and the model would seem to be at fault.
+/// Numbers that are not finite would produce an invalid output, and the model would seem to be at fault.
 fn tensor(body: &[u8], card: &ModelCard) -> Result<Vec<f32>, PredictOutcome> {
     let side = card.preprocessing.crop as usize;
     let words = body.chunks_exact(4);
@@ -146,11 +150,11 @@ fn tensor(body: &[u8], card: &ModelCard) -> Result<Vec<f32>, PredictOutcome> {
         .map(|word| f32::from_le_bytes([word[0], word[1], word[2], word[3]]))
         .collect();
     if !whole {
-        let message = format!("the tensor is not of the shape [3, {side}, {side}] of 32-bit floats");
+        let message = format!("the tensor does not have the shape [3, {side}, {side}] of 32-bit floats");
         return Err(PredictOutcome::InvalidImage { message });
     }
     if values.iter().any(|value| !value.is_finite()) {
-        let message = "the tensor holds numbers that are not finite".to_owned();
+        let message = "the tensor contains numbers that are not finite".to_owned();
         return Err(PredictOutcome::InvalidImage { message });
     }
     Ok(values)
@@ -164,7 +168,7 @@ fn check_task(task: PredictTask, input: PredictInput, card: &ModelCard) -> Resul
         Some(class) if class as usize >= card.classes.len() => {
             format!("the model has no class {class}")
         }
-        _ if input == PredictInput::Tensor => "a tensor has no picture to draw on".to_owned(),
+        _ if input == PredictInput::Tensor => "a tensor has no image to draw on".to_owned(),
         _ => return Ok(()),
     };
     Err(PredictOutcome::InvalidImage { message })
@@ -172,6 +176,6 @@ fn check_task(task: PredictTask, input: PredictInput, card: &ModelCard) -> Resul
 
 impl Drop for Decoder {
     fn drop(&mut self) {
-        self.pictures.close();
+        self.images.close();
     }
 }

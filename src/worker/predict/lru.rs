@@ -1,8 +1,8 @@
-//! Things that are kept while there is room, the longest unused leaving first. Used for networks (by bytes) and cards (by count).
+//! An LRU cache. Used for networks (by bytes) and cards (by count).
 
 /// Values by key, each with a weight; together at most `budget`, except that the newest is kept however heavy it is.
 pub(super) struct Lru<K, V> {
-    /// The longest unused first.
+    /// Least recently used first.
     entries: Vec<(K, V, u64)>,
     budget: u64,
 }
@@ -15,7 +15,7 @@ impl<K: PartialEq, V> Lru<K, V> {
         }
     }
 
-    /// The value of a key, which counts as used now.
+    /// The value of a key, which is marked as used.
     pub fn get(&mut self, key: &K) -> Option<&V> {
         let index = self.entries.iter().position(|(known, ..)| known == key)?;
         let entry = self.entries.remove(index);
@@ -23,7 +23,7 @@ impl<K: PartialEq, V> Lru<K, V> {
         self.entries.last().map(|(_, value, _)| value)
     }
 
-    /// Makes room for `weight` and nothing else; to be called before what needs the room is made.
+    /// Makes room for `weight`; to be called before creating what needs the room.
     pub fn make_room(&mut self, weight: u64) {
         while !self.entries.is_empty() && self.weight().saturating_add(weight) > self.budget {
             self.entries.remove(0);

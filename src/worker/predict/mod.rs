@@ -1,11 +1,11 @@
-//! The long-lived child that answers predictions: frames in on stdin, frames out on stdout, networks held in between.
+//! The long-lived child that answers predictions: frames in on stdin, frames out on stdout, networks loaded in between.
 //!
 //! ```text
-//! stdin -> reader -> [requests] -> decoders -> [pictures] -> the device's lanes -> stdout
+//! stdin -> reader -> [requests] -> decoders -> [images] -> the device's lanes -> stdout
 //! ```
-//! Both queues are bounded, so a server that asks faster than this host computes is held back by the pipe itself. While the device
-//! computes, pictures gather; the next batch is whatever has gathered, up to a limit. No timer: an idle device takes a lone picture at
-//! once. Nothing here may let one request hurt another: every request that was read gets exactly one reply.
+//! Both queues are bounded, so a server that sends requests faster than this host computes is held back by the pipe itself. While the
+//! device computes, images gather; the next batch is whatever has gathered, up to a limit. No timer: an idle device takes a single image at
+//! once. Nothing here may let one request affect another: every request that was read gets exactly one reply.
 
 mod answer;
 mod batch_size;
@@ -35,16 +35,16 @@ use self::{compute::Lanes, decode::Decoder, models::Models, pipe::Replies, queue
 
 pub use self::request::Options;
 use self::request::Request;
-// Batch predictions answer as this child does.
+// Batch predictions compute as this child does.
 pub(in crate::worker) use self::{
     answer::likeliest,
     models::{folded, packed},
 };
 
-/// Answers until `input` ends and everything read from it is answered, or until nobody reads `output`.
+/// Replies until `input` ends and everything read from it is answered, or until nobody reads `output`.
 ///
 /// # Errors
-/// Where the device cannot be used, or is lost on the way, or the other side does not speak the protocol.
+/// If the device cannot be used or is lost, or the other side violates the protocol.
 pub fn run(
     options: &Options,
     input: impl Read + Send + 'static,
@@ -56,17 +56,17 @@ pub fn run(
         device: options.device.clone(),
     });
     let requests = Arc::new(Queue::bounded(place.threads));
-    let pictures = Arc::new(Queue::bounded(place.lanes.max(2) * place.batch_size.most));
+    let images = Arc::new(Queue::bounded(place.lanes.max(2) * place.batch_size.most));
     let broken = read_on_a_thread(input, requests.clone());
-    let decoder = Arc::new(Decoder::new(requests.clone(), pictures.clone(), replies.clone()));
+    let decoder = Arc::new(Decoder::new(requests.clone(), images.clone(), replies.clone()));
     for number in 0..place.threads {
         let decoder = decoder.clone();
         thread::Builder::new()
             .name(format!("decode-{number}"))
             .spawn(move || decoder.run())
-            .context("a decoding thread cannot be started")?;
+            .context("cannot start a decoding thread")?;
     }
-    // The pictures' queue ends once the last decoder lets go of it.
+    // The images' queue ends when the last decoder is dropped.
     drop(decoder);
     let models = Models::new(
         place.device,
@@ -77,14 +77,14 @@ pub fn run(
     let lanes = Lanes {
         place: &place,
         models: &models,
-        pictures: &pictures,
+        images: &images,
         replies: &replies,
         busy: AtomicUsize::new(0),
     };
     let outcome = lanes.run();
-    // Where nobody listens any more, the other threads have nothing to wait for.
+    // If nobody reads the output any more, the other threads have nothing to wait for.
     requests.close();
-    pictures.close();
+    images.close();
     outcome?;
     match broken.lock().ok().and_then(|mut fault| fault.take()) {
         Some(fault) => Err(fault),
@@ -92,7 +92,7 @@ pub fn run(
     }
 }
 
-/// What the reader could not understand, if anything; to be looked at when all queues have ended.
+/// The request that the reader could not parse, if any; to be checked when all queues have ended.
 type Broken = Arc<Mutex<Option<anyhow::Error>>>;
 
 fn read_on_a_thread(input: impl Read + Send + 'static, requests: Arc<Queue<Request>>) -> Broken {

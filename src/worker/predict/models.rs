@@ -1,6 +1,6 @@
-//! The networks that are loaded: each once, however many ask, the longest unused leaving when memory is short.
+//! The loaded networks: each only once, however many requests need it, the least recently used being dropped when memory is short.
 //!
-//! Shared by the lanes. A network answers nobody before it has computed a golden input like the network that it was folded from.
+//! Shared by the lanes. No network is used before it has computed a golden input like the network that it was folded from.
 
 use std::{
     panic,
@@ -25,25 +25,25 @@ use crate::{
 
 pub(super) struct Models {
     device: Device,
-    /// Of a batch that is as large as one can be: what else a first request would wait for is done when a model is loaded.
+    /// Of the largest batch: what a first request would otherwise wait for is done when a model is loaded.
     max_batch: usize,
-    /// That a picture has which comes alone.
+    /// Of a single image.
     threads: usize,
     /// By the SHA-256 of the weights.
     slots: Mutex<Lru<String, Arc<Slot>>>,
 }
 
-/// Empty while a network is loaded, which whoever else wants it waits for, and where that failed.
+/// Empty while a network is being loaded, for which others wait, and if loading failed.
 type Slot = Mutex<Option<Loaded>>;
 
 /// Why a model cannot be used, in a sentence for the operator.
-pub(super) enum Unloadable {
-    /// Its files are not those that were stored.
+pub(super) enum ModelFault {
+    /// Its files are damaged.
     Damaged(String),
     Unusable(String),
 }
 
-impl From<BundleFault> for Unloadable {
+impl From<BundleFault> for ModelFault {
     fn from(fault: BundleFault) -> Self {
         let message = fault.to_string();
         match fault {
@@ -53,31 +53,31 @@ impl From<BundleFault> for Unloadable {
     }
 }
 
-impl From<String> for Unloadable {
+impl From<String> for ModelFault {
     fn from(message: String) -> Self {
         Self::Unusable(message)
     }
 }
 
-impl From<Unloadable> for PredictOutcome {
-    fn from(fault: Unloadable) -> Self {
+impl From<ModelFault> for PredictOutcome {
+    fn from(fault: ModelFault) -> Self {
         match fault {
-            Unloadable::Damaged(message) => PredictOutcome::ModelDamaged { message },
-            Unloadable::Unusable(message) => PredictOutcome::ModelUnusable { message },
+            ModelFault::Damaged(message) => PredictOutcome::ModelDamaged { message },
+            ModelFault::Unusable(message) => PredictOutcome::ModelUnusable { message },
         }
     }
 }
 
-/// A network in memory. The order that oneDNN wants a kernel in depends on how many pictures and threads there are.
+/// A network in memory. oneDNN's preferred kernel layout depends on the number of images and threads.
 struct Loaded {
-    /// For batches, each on a thread.
+    /// For batches, each on one thread.
     together: Folded,
-    /// For a picture that has all threads; none where there is but one, and on a card.
+    /// For a single image with all threads; none if there is only one thread, and on a GPU.
     alone: Option<Folded>,
 }
 
 impl Models {
-    /// `budget` in bytes of weights, in every form in which they are kept to compute with.
+    /// `budget` is in bytes of weights, in all the forms in which they are kept for computing.
     pub fn new(device: Device, budget: u64, max_batch: usize, threads: usize) -> Self {
         Self {
             device,
@@ -87,18 +87,18 @@ impl Models {
         }
     }
 
-    /// The network of a model, loaded where it is not: for a picture `alone` with all threads, or for any other batch. What could not be loaded is not remembered: the next request tries again.
-    ///
-    pub fn network(&self, files: &ModelFiles, card: &ModelCard, alone: bool) -> Result<Folded, Unloadable> {
+    /// The network of a model, loaded if necessary: for a single image (`alone`) with all threads, or for any other batch. Failures are not
+    /// remembered: the next request tries again.
+    pub fn network(&self, files: &ModelFiles, card: &ModelCard, alone: bool) -> Result<Folded, ModelFault> {
         let slot = self.slot(&files.sha256);
         let mut loaded = slot.lock().unwrap_or_else(PoisonError::into_inner);
         if loaded.is_none() {
-            // On a thread of its own: the threads that libgomp keeps for it go with it, and leave the lanes theirs.
+            // On its own thread: libgomp's pool for it ends with it, and the lanes keep theirs.
             let load = || tch::no_grad(|| self.load(files, card));
             let done = thread::scope(|scope| scope.spawn(load).join());
             let (network, bytes) = done.unwrap_or_else(|fault| panic::resume_unwind(fault))?;
             *loaded = Some(network);
-            // From now on it has its weight.
+            // From now on its weight is known.
             self.slots().insert(files.sha256.clone(), slot.clone(), bytes);
         }
         let network = loaded.as_ref().map(|loaded| match &loaded.alone {
@@ -108,10 +108,10 @@ impl Models {
         network
             .filter(|network| network.architecture() == card.architecture)
             .map(Folded::share)
-            .ok_or_else(|| format!("the model's weights are not those of a {}", card.architecture).into())
+            .ok_or_else(|| format!("the model's weights do not match {}", card.architecture).into())
     }
 
-    /// Forgets everything that is loaded, so that the device has its memory back.
+    /// Drops everything that is loaded, to free the device's memory.
     pub fn clear(&self) {
         self.slots().make_room(u64::MAX);
     }
@@ -129,7 +129,7 @@ impl Models {
     }
 
     /// A network and the bytes of its weights.
-    fn load(&self, files: &ModelFiles, card: &ModelCard) -> Result<(Loaded, u64), Unloadable> {
+    fn load(&self, files: &ModelFiles, card: &ModelCard) -> Result<(Loaded, u64), ModelFault> {
         let weights = bundle::read_weights(files)?;
         let has_alone = self.device == Device::Cpu && self.threads > 1;
         self.slots()
@@ -155,7 +155,7 @@ impl Models {
     }
 }
 
-/// Kinds of numbers to compute in, the fastest first, and how far from the network as it was trained its answers may be in each.
+/// Types to compute in, the fastest first, and how far the results may be from the original network's in each.
 fn kinds(device: Device) -> &'static [(Kind, f64)] {
     if device.is_cuda() {
         &[(Kind::Half, 0.05), (Kind::Float, 0.01)]
@@ -164,7 +164,7 @@ fn kinds(device: Device) -> &'static [(Kind, f64)] {
     }
 }
 
-/// Folds a network in the fastest kind of numbers in which it still computes what it should.
+/// Folds a network in the fastest type in which its results are still accurate.
 pub(in crate::worker) fn folded(network: &Network, device: Device, side: i64) -> Result<Folded, String> {
     let mut fault = String::new();
     for &(kind, allowed) in kinds(device) {
@@ -176,7 +176,7 @@ pub(in crate::worker) fn folded(network: &Network, device: Device, side: i64) ->
     Err(fault)
 }
 
-/// The same for batches of this size, if it still computes what it should.
+/// The same for batches of this size, if its results are still accurate.
 pub(in crate::worker) fn packed(
     folded: &Folded,
     network: &Network,
@@ -190,11 +190,11 @@ pub(in crate::worker) fn packed(
     checked(folded.packed_for(batch, side), network, side, *allowed)
 }
 
-/// Where the network itself gives no numbers, there is nothing to compare: every answer will be told to have none.
+/// If the network's own output is not finite, there is nothing to compare: every request will get an error.
 fn checked(folded: Folded, network: &Network, side: i64, allowed: f64) -> Result<Folded, String> {
-    match folded.distance_from(network, &golden_picture(1, side)) {
+    match folded.distance_from(network, &golden_image(1, side)) {
         Some(distance) if distance > allowed => Err(format!(
-            "on {:?} the network computes something else than it should: its answers to a known picture are {distance:.1e} apart",
+            "on {:?} the network computes wrong results: its outputs for a known image differ by {distance:.1e}",
             folded.device()
         )),
         _ => Ok(folded),
@@ -202,11 +202,11 @@ fn checked(folded: Folded, network: &Network, side: i64, allowed: f64) -> Result
 }
 
 fn warm_up(network: &Folded, batch: usize, side: i64) {
-    let _only_to_warm_up = network.logits(&golden_picture(batch as i64, side));
+    let _only_to_warm_up = network.logits(&golden_image(batch as i64, side));
 }
 
-/// A picture `[count, 3, side, side]` that is always the same, with values such as normalised pictures have.
-pub(super) fn golden_picture(count: i64, side: i64) -> Tensor {
+/// An image `[count, 3, side, side]` that is always the same, with values like those of normalised images.
+pub(super) fn golden_image(count: i64, side: i64) -> Tensor {
     let places = Tensor::arange(count * 3 * side * side, (Kind::Float, Device::Cpu));
     let waves = (&places * 0.37).sin() + (&places * 0.011).cos();
     channels_last(&waves.view([count, 3, side, side]))

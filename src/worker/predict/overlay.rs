@@ -1,13 +1,13 @@
-//! A picture with its evidence over it: what the network saw, and where it saw the class.
+//! An image overlaid with evidence: what the network saw, and where it saw the class.
 
 use image::{ExtendedColorType, ImageEncoder, codecs::png::PngEncoder};
 
-/// How much of a pixel the colour of the strongest evidence covers.
+/// Opacity of the strongest evidence.
 const OPACITY: f32 = 0.6;
 
-/// A PNG of `side × side` pixels: the picture in grey where nothing speaks for the class, and the more does, the more of a colour from
-/// yellow to red over it. Each place of `evidence` (rows of the last stage's activations) lies over the pixels that it came from, blended
-/// into its neighbours. None where the sizes do not fit, or something is not a number.
+/// A PNG of `side × side` pixels: the image in grey where there is no evidence, overlaid with a colour from yellow to red where there is
+/// some. Each position of `evidence` (rows of the last stage's activations) covers the pixels that it came from, interpolated with its
+/// neighbours. None if the sizes do not match, or something is not finite.
 pub(super) fn draw(rgb: &[u8], side: u32, evidence: &[Vec<f32>]) -> Option<Vec<u8>> {
     let map = Map::of(evidence)?;
     if rgb.len() != 3 * (side * side) as usize {
@@ -55,7 +55,7 @@ impl Map {
         })
     }
 
-    /// Bilinear, with places counted from their middles; `x` and `y` are shares of the picture.
+    /// Bilinear, with positions at pixel centres; `x` and `y` are fractions of the image.
     fn at(&self, x: f32, y: f32) -> f32 {
         let (left, right, across) = between(x, self.columns);
         let (above, below, down) = between(y, self.rows);
@@ -69,7 +69,7 @@ impl Map {
     }
 }
 
-/// The two places that a share of the way lies between, and how far on the way from the one to the other.
+/// The two positions around a fraction of the length, and the weight of the second.
 fn between(share: f32, count: usize) -> (usize, usize, f32) {
     let exact = (share * count as f32 - 0.5).clamp(0.0, (count - 1) as f32);
     let first = exact.floor() as usize;
@@ -78,7 +78,7 @@ fn between(share: f32, count: usize) -> (usize, usize, f32) {
 
 fn blended(pixel: [u8; 3], strength: f32) -> [u8; 3] {
     let [red, green, blue] = pixel.map(f32::from);
-    // ITU-R BT.601; half of the picture's own colour is left.
+    // ITU-R BT.601; half of the image's own colour is kept.
     let grey = 0.299 * red + 0.587 * green + 0.114 * blue;
     let under = [red, green, blue].map(|value| (value + grey) / 2.0);
     let colour = [255.0, 220.0 * (1.0 - strength), 0.0];

@@ -1,4 +1,4 @@
-//! Frames as bytes: requests read, replies written. What a frame is, `protocol::frames` says.
+//! Frames as bytes: requests read, replies written. See `protocol::frames` for the format.
 
 use std::{
     io::{self, BufReader, Read, Write},
@@ -18,7 +18,7 @@ use crate::protocol::frames::{self, PREFIX, PredictOutcome, PredictReply, Ready}
 /// Reads requests until the input ends.
 ///
 /// # Errors
-/// Where the two sides have lost each other: nothing after that can be understood.
+/// If the stream is out of sync: nothing after that can be parsed.
 pub(super) fn read_all(input: impl Read, mut each: impl FnMut(Request)) -> anyhow::Result<()> {
     let mut input = BufReader::with_capacity(256 << 10, input);
     while let Some(request) = read_request(&mut input)? {
@@ -33,12 +33,12 @@ fn read_request(input: &mut impl Read) -> anyhow::Result<Option<Request>> {
         return Ok(None);
     }
     let Some((header, body)) = frames::lengths(prefix) else {
-        bail!("a request on stdin says that it is longer than any may be");
+        bail!("a request on stdin exceeds the maximum length");
     };
     let (Some(header), Some(body)) = (read_part(input, header)?, read_part(input, body)?) else {
         return Ok(None);
     };
-    let header = serde_json::from_slice(&header).context("a request on stdin cannot be understood")?;
+    let header = serde_json::from_slice(&header).context("cannot parse a request on stdin")?;
     Ok(Some(Request {
         header,
         body,
@@ -46,7 +46,7 @@ fn read_request(input: &mut impl Read) -> anyhow::Result<Option<Request>> {
     }))
 }
 
-/// Whether the buffer could be filled; an end in the middle means, as any other, that the server is gone.
+/// Whether the buffer could be filled; an end in the middle means, like any other, that the server is gone.
 fn read_whole(input: &mut impl Read, buffer: &mut [u8]) -> io::Result<bool> {
     match input.read_exact(buffer) {
         Ok(()) => Ok(true),
@@ -55,14 +55,14 @@ fn read_whole(input: &mut impl Read, buffer: &mut [u8]) -> io::Result<bool> {
     }
 }
 
-/// Memory grows with what comes, not with what was announced.
+/// Memory grows with what arrives, not with what was announced.
 fn read_part(input: &mut impl Read, length: usize) -> io::Result<Option<Vec<u8>>> {
     let mut part = Vec::with_capacity(length.min(1 << 20));
     let count = input.take(length as u64).read_to_end(&mut part)?;
     Ok((count == length).then_some(part))
 }
 
-/// Where replies go, from any thread, each whole.
+/// Writes replies, from any thread, without mixing them.
 pub(super) struct Replies {
     out: Mutex<Box<dyn Write + Send>>,
     unheard: AtomicBool,
@@ -84,7 +84,7 @@ impl Replies {
         self.reply_with(id, outcome, &[]);
     }
 
-    /// A reply that has a body.
+    /// A reply with a body.
     pub fn reply_with(&self, id: u64, outcome: PredictOutcome, body: &[u8]) {
         self.send(&PredictReply { id, outcome }, body);
     }
@@ -107,7 +107,7 @@ impl Replies {
         if let Err(fault) = written
             && !self.unheard.swap(true, Ordering::SeqCst)
         {
-            tracing::warn!("replies cannot be written any more: {fault}");
+            tracing::warn!("cannot write replies any more: {fault}");
         }
     }
 }

@@ -1,6 +1,6 @@
-//! A bounded queue between threads: full, it makes who fills it wait; ended, it still gives out what is in it.
+//! A bounded queue between threads: when full, producers wait; when closed, it is still drained.
 //!
-//! The standard library's channels cannot take out "everything for the same model"; that is why there is one of our own.
+//! The standard library's channels cannot take "everything for the same model"; that is why this is our own.
 
 use std::{
     collections::VecDeque,
@@ -16,7 +16,7 @@ pub(super) struct Queue<T> {
 struct State<T> {
     items: VecDeque<T>,
     closed: bool,
-    /// Whether the first of several takers is at work.
+    /// Whether the first consumer is at work.
     first_at_work: bool,
 }
 
@@ -33,7 +33,7 @@ impl<T> Queue<T> {
         }
     }
 
-    /// Waits for room. What comes after [`Queue::close`] is dropped.
+    /// Waits for room. Items after [`Queue::close`] are dropped.
     pub fn push(&self, item: T) {
         let mut state = self.lock();
         while state.items.len() >= self.bound && !state.closed {
@@ -45,17 +45,15 @@ impl<T> Queue<T> {
         }
     }
 
-    /// The oldest item; none once the queue has ended and is empty.
+    /// The oldest item; none once the queue is closed and empty.
     pub fn take(&self) -> Option<T> {
         self.take_alike(0, |_| 1, |_, _| false)?.pop()
     }
 
-    /// The oldest item and others like it, in their order; they are like it where `alike(oldest, other)`. All together they are at most as
-    /// many as `most` says of the number of items that there are.
-    /// Because the oldest is always among them, no kind of item can keep another waiting for ever.
+    /// The oldest item and others like it, according to `alike(oldest, other)`, in their order, at most as many as `most` returns for the
+    /// number of waiting items. Because the oldest is always included, no kind of item can starve another.
     ///
-    /// Of several takers the one with the number 0 has precedence: the others get something only while it is at work, which it is until
-    /// it comes back.
+    /// The consumer with number 0 has priority: the others get something only while it is at work, which it is until it comes back.
     pub fn take_alike(
         &self,
         number: usize,
@@ -93,14 +91,14 @@ impl<T> Queue<T> {
         self.lock().items.is_empty()
     }
 
-    /// Nothing comes in any more.
+    /// No more items will come.
     pub fn close(&self) {
         self.lock().closed = true;
         self.changed.notify_all();
     }
 
     fn lock(&self) -> MutexGuard<'_, State<T>> {
-        // Nothing that could leave the state half-changed runs under the lock.
+        // Nothing that could leave the state inconsistent runs under the lock.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -1,35 +1,35 @@
-//! One prediction on its way through the child.
+//! A prediction request on its way through the child.
 
 use std::time::Instant;
 
 use super::batch_size::{BatchSize, MAX_LANES};
 use crate::{protocol::frames::PredictRequest, worker::device};
 
-/// What a predict child is started with.
+/// Command-line options of a predict child.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// `cpu` or `cuda:N`.
     pub device: String,
-    /// Threads of arithmetic, and as many that decode; 0 means all cores.
+    /// Threads for arithmetic, and as many for decoding; 0 means all cores.
     pub threads: u32,
-    /// Most pictures that go through a network at once.
+    /// Largest number of images in a forward pass.
     pub max_batch: Option<usize>,
-    /// Memory that networks may hold together.
+    /// Memory for loaded networks.
     pub model_bytes: Option<u64>,
 }
 
-/// One request as it came.
+/// A request as received.
 pub struct Request {
     pub header: PredictRequest,
     pub body: Vec<u8>,
     pub arrived: Instant,
 }
 
-/// Where and how this child computes: [`Options`] with everything decided.
+/// Where and how this child computes: [`Options`] with all defaults resolved.
 pub struct Place {
     pub device: tch::Device,
     pub threads: usize,
-    /// Batches that are computed side by side.
+    /// Batches that are computed in parallel.
     pub lanes: usize,
     pub batch_size: BatchSize,
     pub model_bytes: u64,
@@ -45,7 +45,7 @@ impl Place {
             (threads, _) => threads,
         };
         let memory = known.map_or(0, |known| known.memory_bytes);
-        // A card's memory is for networks and what runs through them; a host's is shared with everything else on it.
+        // A GPU's memory is for networks and their activations; a host's is shared with everything else on it.
         let share = if device.is_cuda() { memory / 2 } else { memory / 4 };
         let threads = threads.max(1) as usize;
         let batch_size = match options.max_batch {

@@ -1,16 +1,16 @@
-//! What a child proves before it answers anybody: that the device computes the logits of a known network for a known picture.
+//! The self-test before the first reply: the device must compute the known logits of a known network for a known image.
 //!
-//! A card that was reset under us, a library that does not fit it, a processor without the instructions that it claims: whatever is
-//! wrong, it shows here and not in an answer.
+//! A GPU that was reset, a library that does not match it, a CPU without the instructions that it claims: whatever is wrong shows here and
+//! not in a reply.
 
 use tch::Device;
 
-use super::models::{folded, golden_picture, packed};
+use super::models::{folded, golden_image, packed};
 use crate::{domain::architecture::Architecture, worker::nets::Network};
 
 const SEED: u64 = 7;
 const SIDE: i64 = 32;
-/// Logits of the ResNet-20 with weights drawn from [`SEED`], for [`golden_picture`] of [`SIDE`] pixels, as PyTorch computes them.
+/// Logits of the ResNet-20 with weights drawn from [`SEED`], for [`golden_image`] of [`SIDE`] pixels, as computed by PyTorch.
 const EXPECTED: [f64; 4] = [1.139109, 0.524120, -10.959131, -6.423995];
 
 /// # Errors
@@ -18,14 +18,14 @@ const EXPECTED: [f64; 4] = [1.139109, 0.524120, -10.959131, -6.423995];
 pub(super) fn run(device: Device) -> Result<(), String> {
     let network = Network::drawn(Architecture::Resnet20, EXPECTED.len(), SEED, Device::Cpu);
     let folded = packed(&folded(&network, device, SIDE)?, &network, 1, SIDE)?;
-    let logits = folded.logits(&golden_picture(1, SIDE)).to_device(Device::Cpu);
+    let logits = folded.logits(&golden_image(1, SIDE)).to_device(Device::Cpu);
     let found = [0, 1, 2, 3].map(|class| logits.double_value(&[0, class]));
-    // Numbers of 16 bits have three digits, those of 32 bits seven, of which a few are lost on the way.
+    // 16-bit numbers have three digits, 32-bit numbers seven, of which a few are lost on the way.
     let allowed = if device.is_cuda() { 0.5 } else { 1e-3 };
     let close = |(found, expected): (&f64, &f64)| (found - expected).abs() <= allowed;
     if !found.iter().zip(&EXPECTED).all(close) {
         return Err(format!(
-            "it computes {found:?} for a known picture, and should {EXPECTED:?}"
+            "it computes {found:?} for a known image instead of {EXPECTED:?}"
         ));
     }
     Ok(())
@@ -43,7 +43,7 @@ mod tests {
     #[test]
     fn the_expected_answer_tells_networks_apart() {
         let other = Network::drawn(Architecture::Resnet20, EXPECTED.len(), SEED + 1, Device::Cpu);
-        let logits = other.logits(&golden_picture(1, SIDE));
+        let logits = other.logits(&golden_image(1, SIDE));
         let apart = |class: usize| (logits.double_value(&[0, class as i64]) - EXPECTED[class]).abs();
         assert!((0..4).any(|class| apart(class) > 0.1));
     }

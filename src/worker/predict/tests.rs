@@ -1,4 +1,4 @@
-//! The predict child with pipes that the test holds, a network with random weights and pictures drawn here.
+//! The predict child with pipes that the test holds, a network with random weights and images drawn here.
 
 use std::{
     io::{self, Cursor, Read, Write},
@@ -42,8 +42,8 @@ fn model(folder: &Path, seed: u64, change: impl FnOnce(&mut StateDict)) -> Model
         .at(&dir)
 }
 
-/// A picture in which everything depends on the seed.
-fn picture(seed: u32) -> Vec<u8> {
+/// An image in which everything depends on the seed.
+fn image(seed: u32) -> Vec<u8> {
     let pixel = |x: u32, y: u32| {
         let value = x.wrapping_mul(7 + seed) ^ y.wrapping_mul(3 + 2 * seed);
         image::Rgb([value as u8, (x * seed) as u8, (y + 31 * seed) as u8])
@@ -145,7 +145,7 @@ fn an_answer_in_a_batch_is_the_answer_alone() {
     let folder = tempfile::tempdir().unwrap();
     let model = model(folder.path(), 1, |_| {});
     let input: Vec<u8> = (0..12)
-        .flat_map(|id| frame(id, &model, &picture(id as u32)))
+        .flat_map(|id| frame(id, &model, &image(id as u32)))
         .collect();
     let alone = replies_to(input.clone(), &options(1));
     let together = replies_to(input, &options(5));
@@ -164,16 +164,16 @@ fn an_answer_in_a_batch_is_the_answer_alone() {
     }
     distinct.sort_unstable();
     distinct.dedup();
-    assert!(distinct.len() > 6, "different pictures have different answers");
+    assert!(distinct.len() > 6, "different images have different answers");
 }
 
 #[test]
 fn questions_of_all_kinds_share_a_batch_and_each_gets_its_own_answer() {
     let folder = tempfile::tempdir().unwrap();
     let model = model(folder.path(), 10, |_| {});
-    let picture = picture(1);
+    let file = image(1);
     let recipe = card(&["ants", "bees"]).preprocessing;
-    let rgb = pixels::prepare(&picture, &recipe, 1_000_000).unwrap().rgb;
+    let rgb = pixels::prepare(&file, &recipe, 1_000_000).unwrap().rgb;
     let side = recipe.crop as usize;
     let normalised: Vec<u8> = (0..3)
         .flat_map(|channel| {
@@ -191,12 +191,12 @@ fn questions_of_all_kinds_share_a_batch_and_each_gets_its_own_answer() {
     let with_nan = [&f32::NAN.to_le_bytes(), &normalised[4..]].concat();
     let (image, tensor) = (PredictInput::Image, PredictInput::Tensor);
     let asked: [(PredictTask, PredictInput, &[u8]); 9] = [
-        (classify, image, &picture),
+        (classify, image, &file),
         (classify, tensor, &normalised),
-        (PredictTask::Embed { normalize: false }, image, &picture),
+        (PredictTask::Embed { normalize: false }, image, &file),
         (PredictTask::Embed { normalize: true }, tensor, &normalised),
-        (explain(None), image, &picture),
-        (explain(Some(9)), image, &picture),
+        (explain(None), image, &file),
+        (explain(Some(9)), image, &file),
         (explain(None), tensor, &normalised),
         (classify, tensor, &normalised[4..]),
         (classify, tensor, &with_nan),
@@ -204,8 +204,8 @@ fn questions_of_all_kinds_share_a_batch_and_each_gets_its_own_answer() {
     let frames = asked.iter().zip(0..);
     let frames = frames.map(|((task, input, body), id)| frame_of(id, &model, *task, *input, body));
     let replies = replies_with_bodies(frames.flatten().collect(), &options(8));
-    let (by_picture, by_tensor) = (predicted(&replies[0].0), predicted(&replies[1].0));
-    assert!((by_picture[0].probability - by_tensor[0].probability).abs() < 1e-5);
+    let (by_image, by_tensor) = (predicted(&replies[0].0), predicted(&replies[1].0));
+    assert!((by_image[0].probability - by_tensor[0].probability).abs() < 1e-5);
     let floats = |body: &[u8]| -> Vec<f32> {
         let words = body.chunks_exact(4);
         words
@@ -220,8 +220,8 @@ fn questions_of_all_kinds_share_a_batch_and_each_gets_its_own_answer() {
     }
     match &replies[4].0.outcome {
         PredictOutcome::Explained { class, .. } => {
-            assert_eq!(class.label, by_picture[0].label);
-            assert!((class.probability - by_picture[0].probability).abs() < 1e-5);
+            assert_eq!(class.label, by_image[0].label);
+            assert!((class.probability - by_image[0].probability).abs() < 1e-5);
         }
         other => panic!("{other:?}"),
     }
@@ -236,10 +236,10 @@ fn questions_of_all_kinds_share_a_batch_and_each_gets_its_own_answer() {
 }
 
 #[test]
-fn a_bad_picture_hurts_only_its_own_reply() {
+fn a_bad_image_hurts_only_its_own_reply() {
     let folder = tempfile::tempdir().unwrap();
     let model = model(folder.path(), 2, |_| {});
-    let cut_short = &picture(3)[..60];
+    let cut_short = &image(3)[..60];
     let mut huge = PredictRequest {
         id: 4,
         model: model.clone(),
@@ -249,16 +249,16 @@ fn a_bad_picture_hurts_only_its_own_reply() {
     };
     huge.max_pixels = 100;
     let header = serde_json::to_vec(&huge).unwrap();
-    let body = picture(4);
+    let body = image(4);
     let input = [
-        frame(0, &model, &picture(0)),
-        frame(1, &model, b"this is no picture"),
+        frame(0, &model, &image(0)),
+        frame(1, &model, b"this is no image"),
         frame(2, &model, cut_short),
         frame(3, &model, b""),
         frames::prefix(header.len() as u32, body.len() as u32).to_vec(),
         header,
         body,
-        frame(5, &model, &picture(5)),
+        frame(5, &model, &image(5)),
     ];
     let replies = replies_to(input.concat(), &options(4));
     assert_eq!(replies.len(), 6);
@@ -309,7 +309,7 @@ fn models_that_cannot_be_used_are_told_and_hurt_no_other() {
     let frames = models
         .iter()
         .zip(0..)
-        .map(|(model, id)| frame(id, model, &picture(1)));
+        .map(|(model, id)| frame(id, model, &image(1)));
     let replies = replies_to(frames.flatten().collect(), &options(4));
     assert_eq!(replies.len(), models.len());
     predicted(&replies[0]);
@@ -348,10 +348,10 @@ fn a_model_that_could_not_be_loaded_is_tried_again() {
         serde_json::from_slice::<serde_json::Value>(&header).unwrap()["outcome"].clone()
     };
     assert!(read().is_null(), "the first frame says that the child is ready");
-    server.write_all(&frame(0, &model, &picture(1))).unwrap();
+    server.write_all(&frame(0, &model, &image(1))).unwrap();
     assert_eq!(read(), "model_damaged");
     std::fs::rename(&away, &model.weights).unwrap();
-    server.write_all(&frame(1, &model, &picture(1))).unwrap();
+    server.write_all(&frame(1, &model, &image(1))).unwrap();
     assert_eq!(read(), "predicted");
     drop(server);
     child.join().unwrap().unwrap();
@@ -374,13 +374,13 @@ fn a_model_is_loaded_once_however_many_ask() {
     assert!(read().is_null());
     // Both lanes at once: one loads it, the other waits for that.
     for id in 0..4 {
-        server.write_all(&frame(id, &model, &picture(1))).unwrap();
+        server.write_all(&frame(id, &model, &image(1))).unwrap();
     }
     assert!((0..4).all(|_| read() == "predicted"));
     // From now on it could not be loaded.
     std::fs::remove_file(&model.weights).unwrap();
     for id in 4..12 {
-        server.write_all(&frame(id, &model, &picture(2))).unwrap();
+        server.write_all(&frame(id, &model, &image(2))).unwrap();
     }
     assert!((4..12).all(|_| read() == "predicted"));
     drop(server);
@@ -396,7 +396,7 @@ fn more_models_than_memory_are_served_in_turn() {
         ..options(2)
     };
     let input: Vec<u8> = (0..6)
-        .flat_map(|id| frame(id, &models[id as usize % 2], &picture(1)))
+        .flat_map(|id| frame(id, &models[id as usize % 2], &image(1)))
         .collect();
     let replies = replies_to(input, &one_at_a_time);
     assert_eq!(replies.len(), 6);
@@ -430,7 +430,7 @@ fn nobody_listening_ends_the_child() {
     drop(replies);
     let child = std::thread::spawn(move || run(&options(1), input, output));
     // The pipe may break while this writes; what counts is that the child leaves although its input goes on.
-    let _ = server.write_all(&frame(0, &model, &picture(0)));
+    let _ = server.write_all(&frame(0, &model, &image(0)));
     child.join().unwrap().unwrap();
 }
 

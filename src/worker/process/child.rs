@@ -1,4 +1,4 @@
-//! A one-shot child's ends of the pipes: messages out, "leave" in, the result file last.
+//! A one-shot child's ends of the pipes: messages out, stop requests in, the result file last.
 //!
 //! Used by `ingest`, `train`, `evaluate`, `lr-find` and `batch-predict`. Nothing else in the worker prints to stdout or reads stdin.
 
@@ -13,7 +13,7 @@ use std::{
 
 use crate::protocol::WorkerMessage;
 
-/// Where a child tells what it does. Cheap to clone; lines never mix.
+/// Where a child reports what it does. Cheap to clone; lines never mix.
 #[derive(Clone)]
 pub struct Reporter {
     out: Arc<Mutex<Box<dyn Write + Send>>>,
@@ -31,7 +31,7 @@ impl Reporter {
         }
     }
 
-    /// Sends one message. A server that no longer listens is not an error here: the end of stdin tells that story.
+    /// Sends one message. A server that no longer listens is not an error here: the end of stdin reveals that.
     pub fn send(&self, message: &WorkerMessage) {
         let Ok(mut line) = serde_json::to_vec(message) else {
             return;
@@ -43,17 +43,17 @@ impl Reporter {
     }
 }
 
-/// The server asked the child to leave, and its state is saved: the reason why a run ended without a result.
+/// The server asked the child to stop, and its state is saved: the reason why a run ended without a result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("stopped because stdin ended; the state is saved")]
+#[error("stopped because stdin was closed; the state is saved")]
 pub struct Stopped;
 
-/// Set once the child should save its state and leave.
+/// Set once the child should save its state and exit.
 #[derive(Clone, Default)]
 pub struct StopFlag(Arc<AtomicBool>);
 
 impl StopFlag {
-    /// Watches stdin on a thread of its own: its end (or failure) sets the flag.
+    /// Watches stdin on its own thread: end of file (or an error) sets the flag.
     pub fn from_stdin() -> Self {
         let flag = Self::default();
         let watcher = flag.clone();

@@ -1,8 +1,8 @@
-//! Writing on a disk that may be full: a run that may wait tries again until there is room, and tells the server meanwhile.
+//! Writing to a disk that may be full: a run that may wait retries until there is space, and tells the server meanwhile.
 //!
-//! [`OutputFile`] is for what is written piece by piece: the kernel takes a piece or refuses it, so a refused piece is written again where
-//! the file ends. [`RunDir::patiently`](super::run_dir::RunDir::patiently) is for files that are written as a whole. A failed sync
-//! is never tried again as such, because the kernel may have dropped what it could not write.
+//! [`OutputFile`] is for incremental writing: the kernel accepts or refuses a piece, so a refused piece is written again at the end of the
+//! file. [`RunDir::retry_when_full`](super::run_dir::RunDir::retry_when_full) is for files that are written as a whole. A failed sync
+//! itself is never retried, because the kernel may have dropped the data that it could not write.
 
 use std::{
     error::Error,
@@ -19,19 +19,19 @@ use std::{
 use super::child::{Reporter, StopFlag};
 use crate::{domain::jobs::job::WaitingFor, protocol::WorkerMessage};
 
-/// How a run waits for room: it says so, and gives up when it is asked to leave.
+/// How a run waits for disk space: it reports that, and gives up when it is asked to stop.
 #[derive(Clone)]
-pub struct Patience {
+pub struct DiskWait {
     reporter: Reporter,
     stop: StopFlag,
     waited: Arc<AtomicU64>,
 }
 
-impl Patience {
-    /// Time between two tries.
+impl DiskWait {
+    /// Time between two attempts.
     const RETRY_EVERY: Duration = Duration::from_millis(500);
-    /// Time between two looks at whether the run is to leave.
-    const LOOK_EVERY: Duration = Duration::from_millis(50);
+    /// How often the stop flag is checked.
+    const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
     pub fn new(reporter: &Reporter, stop: &StopFlag) -> Self {
         Self {
@@ -41,7 +41,7 @@ impl Patience {
         }
     }
 
-    /// Time that was spent waiting, all in all.
+    /// Total time spent waiting.
     pub fn waited(&self) -> Duration {
         Duration::from_millis(self.waited.load(Ordering::SeqCst))
     }
@@ -49,7 +49,7 @@ impl Patience {
     /// Repeats `act` while it fails because the disk is full.
     ///
     /// # Errors
-    /// Those of `act`; that the disk is full only when the run is asked to leave.
+    /// Those of `act`; a full disk only when the run is asked to stop.
     pub fn retry<T, E: Error + 'static>(&self, mut act: impl FnMut() -> Result<T, E>) -> Result<T, E> {
         let mut waits = false;
         loop {
@@ -62,7 +62,7 @@ impl Patience {
                 return outcome;
             }
             waits = true;
-            // Each time: it moves the server's deadline for the next message.
+            // Each time: it extends the server's deadline for the next message.
             self.tell(Some(WaitingFor::Disk));
             self.wait();
         }
@@ -71,7 +71,7 @@ impl Patience {
     fn wait(&self) {
         let began = Instant::now();
         while began.elapsed() < Self::RETRY_EVERY && !self.stop.is_set() {
-            thread::sleep(Self::LOOK_EVERY);
+            thread::sleep(Self::POLL_INTERVAL);
         }
         let waited = began.elapsed().as_millis() as u64;
         self.waited.fetch_add(waited, Ordering::SeqCst);
@@ -82,7 +82,7 @@ impl Patience {
     }
 }
 
-/// Whether an error, or one that it stems from, is a full disk or an exhausted quota.
+/// Whether an error, or one of its sources, is a full disk or an exhausted quota.
 pub fn is_disk_full(error: &(dyn Error + 'static)) -> bool {
     let full = |error: &io::Error| matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded);
     let mut cause = Some(error);
@@ -99,11 +99,11 @@ pub fn is_disk_full(error: &(dyn Error + 'static)) -> bool {
 pub struct OutputFile {
     file: File,
     /// None where a full disk is an error.
-    patience: Option<Patience>,
+    patience: Option<DiskWait>,
 }
 
 impl OutputFile {
-    pub fn new(file: File, patience: Option<Patience>) -> Self {
+    pub fn new(file: File, patience: Option<DiskWait>) -> Self {
         Self { file, patience }
     }
 
@@ -111,8 +111,8 @@ impl OutputFile {
         &self.file
     }
 
-    /// Repeats `act` while it finds the disk too full, where this run waits for room.
-    pub fn patiently<T>(&self, act: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    /// Repeats `act` while the disk is full, if this run waits for space.
+    pub fn retry_when_full<T>(&self, act: impl FnMut() -> io::Result<T>) -> io::Result<T> {
         retry(self.patience.as_ref(), act)
     }
 }
@@ -128,9 +128,9 @@ impl Write for OutputFile {
     }
 }
 
-/// Repeats `act` while the disk is full, where there is patience.
+/// Repeats `act` while the disk is full, if the run waits.
 pub fn retry<T, E: Error + 'static>(
-    patience: Option<&Patience>,
+    patience: Option<&DiskWait>,
     mut act: impl FnMut() -> Result<T, E>,
 ) -> Result<T, E> {
     match patience {
@@ -145,11 +145,11 @@ mod tests {
 
     use super::*;
 
-    /// What a run told.
+    /// The messages that a run sent.
     #[derive(Clone, Default)]
-    struct Told(Arc<Mutex<Vec<u8>>>);
+    struct Messages(Arc<Mutex<Vec<u8>>>);
 
-    impl Write for Told {
+    impl Write for Messages {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             self.0.lock().unwrap().write(bytes)
         }
@@ -161,8 +161,8 @@ mod tests {
 
     #[test]
     fn what_finds_the_disk_full_is_tried_again_and_the_server_is_told() {
-        let told = Told::default();
-        let patience = Patience::new(&Reporter::to(told.clone()), &StopFlag::default());
+        let told = Messages::default();
+        let patience = DiskWait::new(&Reporter::to(told.clone()), &StopFlag::default());
         let mut tries = 0;
         let outcome = patience.retry(|| {
             tries += 1;
@@ -172,7 +172,7 @@ mod tests {
             }
         });
         assert_eq!(outcome.unwrap(), "written");
-        assert!(patience.waited() >= 2 * Patience::RETRY_EVERY);
+        assert!(patience.waited() >= 2 * DiskWait::RETRY_EVERY);
         let told = String::from_utf8(told.0.lock().unwrap().clone()).unwrap();
         let lines: Vec<_> = told.lines().collect();
         let [first, second, last] = lines[..] else {
@@ -185,7 +185,7 @@ mod tests {
     #[test]
     fn other_failures_are_not_waited_for_and_nobody_waits_who_is_to_leave() {
         let stop = StopFlag::default();
-        let patience = Patience::new(&Reporter::to(io::sink()), &stop);
+        let patience = DiskWait::new(&Reporter::to(io::sink()), &stop);
         let denied = patience.retry::<(), _>(|| Err(io::Error::from(ErrorKind::PermissionDenied)));
         assert_eq!(denied.unwrap_err().kind(), ErrorKind::PermissionDenied);
         stop.set();

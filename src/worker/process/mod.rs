@@ -1,4 +1,4 @@
-//! What every child of the server does as a process: pipes, parent, full disks, files that the server gave it.
+//! Every child of the server as a process: pipes, parent, full disks, files from the server.
 
 pub mod child;
 pub mod disk;

@@ -1,4 +1,4 @@
-//! The folder of a run: what it is to do, what it leaves.
+//! The directory of a run: its task and its output.
 
 use serde::Serialize;
 use std::{
@@ -11,33 +11,33 @@ use std::{
 
 use super::{
     child::{Reporter, StopFlag},
-    disk::{self, OutputFile, Patience},
+    disk::{self, DiskWait, OutputFile},
 };
 use crate::{
     files::digest,
     protocol::{Artifact, RESULT_FILE, RUN_FILE, RunResult, RunSpec},
 };
 
-/// The directory of one attempt. What is written there goes through [`RunDir::create`] or [`RunDir::patiently`].
+/// The directory of one attempt. Files are written through [`RunDir::create`] or [`RunDir::retry_when_full`].
 #[derive(Clone)]
 pub struct RunDir {
     path: PathBuf,
     /// None where a full disk is an error.
-    patience: Option<Patience>,
+    disk_wait: Option<DiskWait>,
 }
 
 impl RunDir {
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self {
             path: path.into(),
-            patience: None,
+            disk_wait: None,
         }
     }
 
-    /// The same for a run that waits where the disk is full.
+    /// The same for a run that waits when the disk is full.
     pub fn waiting_for_room(self, reporter: &Reporter, stop: &StopFlag) -> Self {
         Self {
-            patience: Some(Patience::new(reporter, stop)),
+            disk_wait: Some(DiskWait::new(reporter, stop)),
             ..self
         }
     }
@@ -46,47 +46,47 @@ impl RunDir {
         self.path.join(name)
     }
 
-    /// Begins a file.
+    /// Starts a file.
     pub fn create(&self, name: &str) -> io::Result<OutputFile> {
         let path = self.file(name);
-        let file = self.patiently(|| File::create(&path))?;
-        Ok(OutputFile::new(file, self.patience.clone()))
+        let file = self.retry_when_full(|| File::create(&path))?;
+        Ok(OutputFile::new(file, self.disk_wait.clone()))
     }
 
-    /// Repeats `act` while the disk is full, where this run waits for room. It has to leave nothing half done behind.
-    pub fn patiently<T, E: Error + 'static>(&self, act: impl FnMut() -> Result<T, E>) -> Result<T, E> {
-        disk::retry(self.patience.as_ref(), act)
+    /// Repeats `act` while the disk is full, if this run waits for space. It must leave nothing half done behind.
+    pub fn retry_when_full<T, E: Error + 'static>(&self, act: impl FnMut() -> Result<T, E>) -> Result<T, E> {
+        disk::retry(self.disk_wait.as_ref(), act)
     }
 
-    /// Time that was spent waiting for room.
+    /// Time spent waiting for space.
     pub fn waited(&self) -> Duration {
-        self.patience.as_ref().map_or(Duration::ZERO, Patience::waited)
+        self.disk_wait.as_ref().map_or(Duration::ZERO, DiskWait::waited)
     }
 
-    /// Reads what the server wants.
+    /// Reads the task.
     pub fn spec(&self) -> io::Result<RunSpec> {
         Ok(serde_json::from_slice(&fs::read(self.file(RUN_FILE))?)?)
     }
 
-    /// Writes the result, durable, by rename: its being there means that everything it names is there.
+    /// Writes the result, durably, by rename: its existence means that everything it names exists.
     pub fn finish(&self, result: &RunResult) -> io::Result<()> {
         self.write_json(RESULT_FILE, result)?;
         File::open(&self.path)?.sync_all()
     }
 
-    /// Writes a JSON file for people, durable, by rename.
+    /// Writes a JSON file for people, durably, by rename.
     pub fn write_json(&self, name: &str, value: &impl Serialize) -> io::Result<()> {
         self.write(name, &serde_json::to_vec_pretty(value)?)
     }
 
-    /// The same in as few bytes as it takes.
+    /// The same without whitespace.
     pub fn write_compact_json(&self, name: &str, value: &impl Serialize) -> io::Result<()> {
         self.write(name, &serde_json::to_vec(value)?)
     }
 
     fn write(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
         let partial = self.file(&format!("{name}.partial"));
-        self.patiently(|| {
+        self.retry_when_full(|| {
             let mut file = File::create(&partial)?;
             file.write_all(bytes)?;
             file.sync_all()?;
@@ -94,7 +94,7 @@ impl RunDir {
         })
     }
 
-    /// Makes a finished file durable and describes it.
+    /// Makes a complete file durable and describes it.
     pub fn artifact(&self, name: &str) -> io::Result<Artifact> {
         let path = self.file(name);
         File::open(&path)?.sync_all()?;

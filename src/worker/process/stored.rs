@@ -1,8 +1,8 @@
-//! What the server has stored, as a child reads it: nothing of a file counts before it was held to what is known of it.
+//! Reading what the server has stored: nothing in a file is trusted before it has been verified.
 //!
-//! Files that are read whole have a SHA-256, which the run file names beside their paths. Of originals each image has its own in the
-//! manifest. Packed pixels and rows of activations are mapped into memory and touched again and again: each picture and each row has a
-//! CRC-32, which finds every change of up to 32 neighbouring bits and costs a hundredth of what is done with the pixels.
+//! Files that are read as a whole have a SHA-256, which the run file lists beside their paths. Each original image has its own in the
+//! manifest. Packed pixels and rows of activations are mapped into memory and accessed again and again: each image and each row has a
+//! CRC-32, which detects every change of up to 32 neighbouring bits and costs a hundredth of the processing of the pixels.
 
 use std::{fs::File, io, os::unix::fs::FileExt, path::Path};
 
@@ -10,10 +10,10 @@ use anyhow::{Context, ensure};
 
 use crate::{domain::damage::Damaged, files::digest, protocol::ManifestImage};
 
-/// Holds a whole file to its digest.
+/// Verifies a whole file against its digest.
 ///
 /// # Errors
-/// [`Damaged`] with the name that `what` gives it.
+/// [`Damaged`] with the name that `what` returns.
 pub fn check(path: &Path, sha256: &str, what: impl FnOnce() -> String) -> anyhow::Result<()> {
     ensure!(digest::holds(path, sha256)?, Damaged::new(what()));
     Ok(())
@@ -38,7 +38,7 @@ pub fn read_original(originals: &File, image: &ManifestImage) -> anyhow::Result<
     Ok(bytes.ok_or_else(|| Damaged::image(image.id, &image.path))?)
 }
 
-/// Some bytes of a file; none where it ends before, or the disk cannot read them.
+/// Some bytes of a file; none if it ends before them, or the disk cannot read them.
 pub fn read(file: &File, offset: u64, bytes: u64) -> io::Result<Option<Vec<u8>>> {
     let mut buffer = vec![0; usize::try_from(bytes).map_err(io::Error::other)?];
     match file.read_exact_at(&mut buffer, offset) {
@@ -47,14 +47,14 @@ pub fn read(file: &File, offset: u64, bytes: u64) -> io::Result<Option<Vec<u8>>>
     }
 }
 
-/// CRC-32 as zip has it.
+/// CRC-32 as in zip.
 pub fn crc32(bytes: &[u8]) -> u32 {
     let mut crc = flate2::Crc::new();
     crc.update(bytes);
     crc.sum()
 }
 
-/// What is damaged, where that is why something failed.
+/// The damage, if that is why something failed.
 pub fn damage_in(error: &anyhow::Error) -> Option<&Damaged> {
     error.chain().find_map(|cause| cause.downcast_ref())
 }
@@ -66,8 +66,8 @@ pub(crate) mod tests {
     use super::*;
     use crate::domain::random::{Draws, Stream};
 
-    /// Calls `look` with one bit of the file flipped, at so many places one after another: its first byte, its last, and wherever the
-    /// draws fall between. Afterwards the file is as it was.
+    /// Calls `look` with one bit of the file flipped, at this many places in turn: its first byte, its last, and random ones in between.
+    /// Afterwards the file is unchanged.
     pub(crate) fn flipping(path: &Path, places: usize, mut look: impl FnMut()) {
         let whole = fs::read(path).unwrap();
         let mut draws = Draws::at(12, Stream::SampleDataset, 0, whole.len() as u64);

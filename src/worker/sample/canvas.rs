@@ -1,6 +1,6 @@
-//! Pixels in floating point that are painted over, layer by layer, and rounded once at the end.
+//! A canvas in floating point that is painted layer by layer and rounded once at the end.
 
-use crate::{domain::random::Draws, worker::pixels::Picture};
+use crate::{domain::random::Draws, worker::pixels::Image};
 
 /// Red, green, blue, 0 to 255.
 pub type Colour = [f64; 3];
@@ -12,7 +12,7 @@ pub struct Canvas {
 }
 
 impl Canvas {
-    /// Every pixel from its column and row.
+    /// Computes every pixel from its column and row.
     pub fn from_fn(width: u32, height: u32, colour: impl Fn(usize, usize) -> Colour) -> Self {
         let mut pixels = Vec::with_capacity(width as usize * height as usize);
         for y in 0..height as usize {
@@ -46,8 +46,8 @@ impl Canvas {
         }
     }
 
-    /// Adds noise to every pixel: up to ± `amplitude` to its brightness, and a quarter of that to each channel. One draw makes
-    /// four numbers of 16 bits, because there are many pixels.
+    /// Adds noise to every pixel: up to ± `amplitude` to its brightness, and a quarter of that to each channel. One draw gives four 16-bit
+    /// numbers, because there are many pixels.
     pub fn add_noise(&mut self, amplitude: f64, draws: &mut Draws) {
         let scale = amplitude / f64::from(u16::MAX / 2);
         for pixel in &mut self.pixels {
@@ -61,14 +61,14 @@ impl Canvas {
         }
     }
 
-    pub fn into_picture(self) -> Picture {
+    pub fn into_image(self) -> Image {
         let mut rgb = Vec::with_capacity(self.pixels.len() * 3);
         for pixel in &self.pixels {
             for value in pixel {
                 rgb.push((value + 0.5).clamp(0.0, 255.0) as u8);
             }
         }
-        Picture {
+        Image {
             width: self.width,
             height: self.height,
             rgb,
@@ -76,7 +76,7 @@ impl Canvas {
     }
 }
 
-/// From `below` towards `above`, by `share`.
+/// From `below` towards `above`, by the fraction `share`.
 pub fn blend(below: Colour, above: Colour, share: f64) -> Colour {
     let share = share.clamp(0.0, 1.0);
     let between = |below: f64, above: f64| below + (above - below) * share;
@@ -87,7 +87,7 @@ pub fn blend(below: Colour, above: Colour, share: f64) -> Colour {
     ]
 }
 
-/// How bright a colour looks (ITU-R BT.601).
+/// Perceived brightness of a colour (ITU-R BT.601).
 pub fn brightness(colour: Colour) -> f64 {
     0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2]
 }

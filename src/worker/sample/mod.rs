@@ -1,6 +1,7 @@
-//! `make demo`'s dataset, drawn by the program itself: a zip of about 300 pictures in four classes, `CLASS/NNN.jpg` and `.png`.
+//! The dataset of `make demo`, drawn by the program itself: a zip of about 300 images in four classes, `CLASS/NNN.jpg` and `.png`.
 //!
-//! Backgrounds, clutter, sizes and places are drawn alike for all classes; outlines, patterns and a leaning to a colour tell them apart.
+//! Backgrounds, clutter, sizes and positions have the same distribution in all classes; outlines, patterns and a tendency to a colour
+//! distinguish them.
 //! A small network learns them from scratch in a minute or two. The same seed gives the same file.
 
 mod canvas;
@@ -19,10 +20,10 @@ use tempfile::NamedTempFile;
 use zip::{CompressionMethod, ZipWriter, write::SimpleFileOptions};
 
 use self::{scene::Scene, shape::Shape};
-use super::pixels::Picture;
+use super::pixels::Image;
 use crate::domain::random::{Draws, Stream};
 
-/// Pictures of each class.
+/// Images of each class.
 const PER_CLASS: u64 = 75;
 
 /// What was written.
@@ -34,14 +35,14 @@ pub struct SampleSummary {
     pub bytes: u64,
 }
 
-/// Draws the dataset and writes it to `out`, which appears whole or not at all. Errors: `out` cannot be written.
+/// Draws the dataset and writes it to `out`, which appears complete or not at all. Errors: `out` cannot be written.
 pub fn write_sample_dataset(out: &Path, seed: u64) -> anyhow::Result<SampleSummary> {
     let place = match out.parent() {
         Some(parent) if parent != Path::new("") => parent,
         _ => Path::new("."),
     };
     let mut file = NamedTempFile::new_in(place)
-        .with_context(|| format!("cannot write to {}; is there such a folder?", place.display()))?;
+        .with_context(|| format!("cannot write to {}; does this folder exist?", place.display()))?;
     write_archive(file.as_file_mut(), seed).context("cannot write the sample dataset")?;
     let bytes = file.as_file().metadata()?.len();
     file.persist(out)
@@ -60,7 +61,7 @@ fn write_archive(out: impl Write + Seek, seed: u64) -> anyhow::Result<()> {
         .map(|&number| draw_file(seed, number))
         .collect::<anyhow::Result<_>>()?;
     let mut archive = ZipWriter::new(out);
-    // The pictures are compressed already.
+    // The images are compressed already.
     let options = SimpleFileOptions::default().compression_method(CompressionMethod::Stored);
     for (name, bytes) in files {
         archive.start_file(name, options)?;
@@ -70,43 +71,43 @@ fn write_archive(out: impl Write + Seek, seed: u64) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// One picture: a function of the seed and its number. What is left of the draws decides how it is stored.
-fn draw(seed: u64, number: u64) -> (Shape, Picture, Draws) {
+/// One image: a function of the seed and its index. The rest of its draws decides how it is stored.
+fn draw(seed: u64, number: u64) -> (Shape, Image, Draws) {
     let shape = Shape::ALL[(number / PER_CLASS) as usize];
     let mut draws = Draws::at(seed, Stream::SampleDataset, 0, number);
-    let picture = Scene::draw(shape, &mut draws).picture();
-    (shape, picture, draws)
+    let image = Scene::draw(shape, &mut draws).into_image();
+    (shape, image, draws)
 }
 
 /// Its name in the archive and its bytes.
 fn draw_file(seed: u64, number: u64) -> anyhow::Result<(String, Vec<u8>)> {
-    let (shape, picture, mut draws) = draw(seed, number);
+    let (shape, image, mut draws) = draw(seed, number);
     let name = format!("{}/{:03}", shape.class(), number % PER_CLASS);
     if draws.unit() < 0.7 {
         let quality = draws.between(60.0, 96.0) as u8;
-        Ok((format!("{name}.jpg"), jpeg(&picture, quality)?))
+        Ok((format!("{name}.jpg"), jpeg(&image, quality)?))
     } else {
-        Ok((format!("{name}.png"), png(&picture)?))
+        Ok((format!("{name}.png"), png(&image)?))
     }
 }
 
-fn jpeg(picture: &Picture, quality: u8) -> anyhow::Result<Vec<u8>> {
+fn jpeg(image: &Image, quality: u8) -> anyhow::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     JpegEncoder::new_with_quality(&mut bytes, quality).write_image(
-        &picture.rgb,
-        picture.width,
-        picture.height,
+        &image.rgb,
+        image.width,
+        image.height,
         ExtendedColorType::Rgb8,
     )?;
     Ok(bytes)
 }
 
-fn png(picture: &Picture) -> anyhow::Result<Vec<u8>> {
+fn png(image: &Image) -> anyhow::Result<Vec<u8>> {
     let mut bytes = Cursor::new(Vec::new());
     PngEncoder::new(&mut bytes).write_image(
-        &picture.rgb,
-        picture.width,
-        picture.height,
+        &image.rgb,
+        image.width,
+        image.height,
         ExtendedColorType::Rgb8,
     )?;
     Ok(bytes.into_inner())
@@ -120,7 +121,7 @@ mod tests {
     use crate::worker::pixels;
 
     #[test]
-    fn every_picture_decodes_and_the_seed_decides() {
+    fn every_image_decodes_and_the_seed_decides() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("sample.zip");
         let summary = write_sample_dataset(&path, 7).unwrap();
@@ -134,8 +135,8 @@ mod tests {
             let name = file.name().unwrap().into_owned();
             let mut bytes = Vec::new();
             std::io::Read::read_to_end(&mut file, &mut bytes).unwrap();
-            let picture = pixels::decode(&bytes, 320 * 320).unwrap();
-            assert!((96..=320).contains(&picture.width) && (96..=320).contains(&picture.height));
+            let image = pixels::decode(&bytes, 320 * 320).unwrap();
+            assert!((96..=320).contains(&image.width) && (96..=320).contains(&image.height));
             let (class, file_name) = name.split_once('/').unwrap();
             *classes.entry(class.to_owned()).or_insert(0) += 1;
             *kinds.entry(file_name[3..].to_owned()).or_insert(0) += 1;

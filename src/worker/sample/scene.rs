@@ -1,4 +1,4 @@
-//! One picture: a background, some clutter, a few shapes of one class.
+//! One image: a background, some clutter, a few shapes of one class.
 
 use std::f64::consts::TAU;
 
@@ -6,11 +6,11 @@ use super::{
     canvas::{Canvas, Colour, blend, brightness},
     shape::Shape,
 };
-use crate::{domain::random::Draws, worker::pixels::Picture};
+use crate::{domain::random::Draws, worker::pixels::Image};
 
 /// Smallest and largest side, in pixels.
 const SIDES: (u32, u32) = (96, 320);
-/// Least difference in brightness between a shape and the background.
+/// Smallest difference in brightness between a shape and the background.
 const CONTRAST: f64 = 60.0;
 
 pub struct Scene {
@@ -38,13 +38,13 @@ impl Scene {
         scene
     }
 
-    pub fn picture(self) -> Picture {
-        self.canvas.into_picture()
+    pub fn into_image(self) -> Image {
+        self.canvas.into_image()
     }
 
-    /// Two colours that run into each other, and slow waves over them.
+    /// A gradient of two colours with slow waves over it.
     fn background(draws: &mut Draws) -> Self {
-        // Small sides are likelier than large ones.
+        // Small sides are more likely than large ones.
         let mut side = || SIDES.0 + ((SIDES.1 - SIDES.0) as f64 * draws.unit().powi(2)).round() as u32;
         let (width, height) = (side(), side());
         let from = any_colour(draws);
@@ -73,7 +73,7 @@ impl Scene {
         }
     }
 
-    /// Centres and radii within the middle square, which is what a centre crop shows.
+    /// Centres and radii within the central square, which is what a centre crop shows.
     fn places(&self, shapes: usize, draws: &mut Draws) -> Vec<(f64, f64, f64)> {
         let side = self.width.min(self.height);
         let (left, top) = ((self.width - side) / 2.0, (self.height - side) / 2.0);
@@ -82,7 +82,7 @@ impl Scene {
             let mut along = |start: f64| start + draws.between(radius, side - radius);
             return vec![(along(left), along(top), radius)];
         }
-        // Each in a quarter of its own.
+        // Each in its own quarter.
         let mut quarters = [(0.25, 0.25), (0.75, 0.25), (0.25, 0.75), (0.75, 0.75)];
         draws.shuffle(&mut quarters);
         quarters[..shapes]
@@ -133,7 +133,7 @@ impl Scene {
     }
 }
 
-/// What a shape is painted with: a pattern that is its class's own, in colours of which one leans to its class.
+/// How a shape is painted: with its class's own pattern, in colours of which one tends towards its class's.
 struct Fill {
     colour: Colour,
     other: Colour,
@@ -141,7 +141,7 @@ struct Fill {
     cover: f64,
 }
 
-/// How the two colours of a fill lie; lengths in pixels.
+/// The pattern of a fill's two colours; lengths in pixels.
 enum Pattern {
     Plain,
     Gradient {
@@ -153,7 +153,7 @@ enum Pattern {
     Checks {
         period: f64,
     },
-    /// Only a rim of it is painted.
+    /// Only its rim is painted.
     Rim {
         breadth: f64,
     },
@@ -184,7 +184,7 @@ impl Fill {
         }
     }
 
-    /// Colour and cover at a distance from the outline and a place along the shape's own axes.
+    /// Colour and coverage at a distance from the outline and a position along the shape's own axes.
     fn at(&self, distance: f64, x: f64, y: f64) -> (Colour, f64) {
         let odd = |length: f64, period: f64| (length / period).floor().rem_euclid(2.0) > 0.5;
         let share = match self.pattern {
@@ -204,7 +204,7 @@ impl Fill {
     }
 }
 
-/// How much of a pixel lies inside, by its signed distance in pixels.
+/// How much of a pixel is inside, by its signed distance in pixels.
 fn coverage(distance: f64) -> f64 {
     (0.5 - distance).clamp(0.0, 1.0)
 }
@@ -213,7 +213,7 @@ fn any_colour(draws: &mut Draws) -> Colour {
     [0; 3].map(|_| draws.between(15.0, 240.0))
 }
 
-/// A colour near the one that its class has most often, if possible of another brightness than the background.
+/// A colour near the most frequent one of its class, if possible with another brightness than the background.
 fn leaning(shape: Shape, background: Colour, draws: &mut Draws) -> Colour {
     let usual = match shape {
         Shape::Circle => [215.0, 60.0, 50.0],
@@ -227,10 +227,10 @@ fn leaning(shape: Shape, background: Colour, draws: &mut Draws) -> Colour {
     (0..32).map(|_| drawn()).find(far).unwrap_or(first)
 }
 
-/// A colour that is told from this one by its brightness, too.
+/// A colour that also differs from this one in brightness.
 fn contrasting(background: Colour, draws: &mut Draws) -> Colour {
     let far = |colour: &Colour| (brightness(*colour) - brightness(background)).abs() >= CONTRAST;
-    // Nearly every second colour will do; should none come up, black or white does.
+    // Nearly every second colour will do; otherwise black or white does.
     let drawn = (0..32).map(|_| any_colour(draws)).find(far);
     drawn.unwrap_or(if brightness(background) > 127.0 {
         [15.0; 3]

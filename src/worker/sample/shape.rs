@@ -1,4 +1,4 @@
-//! The outlines that are the classes, as signed distances: below 0 inside, above 0 outside, in units of the shape's radius.
+//! The outlines of the classes, as signed distances: below 0 inside, above 0 outside, in units of the shape's radius.
 
 use std::f64::consts::TAU;
 
@@ -12,7 +12,7 @@ pub enum Shape {
     Triangle,
 }
 
-/// One outline of a class, around (0, 0), not larger than 1 in any direction.
+/// One outline of a class, around (0, 0), extending at most 1 in any direction.
 #[derive(Clone, Debug)]
 pub enum Outline {
     /// Half axes.
@@ -34,7 +34,7 @@ impl Shape {
         }
     }
 
-    /// No two of a class are quite alike.
+    /// No two of a class are exactly alike.
     pub fn outline(self, draws: &mut Draws) -> Outline {
         match self {
             Shape::Circle => Outline::Ellipse(1.0, draws.between(0.8, 1.0)),
@@ -61,14 +61,14 @@ impl Shape {
     }
 }
 
-/// A point after so many turns.
+/// A point on a circle after this many turns.
 fn on_circle(turns: f64, radius: f64) -> (f64, f64) {
     let (sine, cosine) = (turns * TAU).sin_cos();
     (radius * cosine, radius * sine)
 }
 
 impl Outline {
-    /// Signed distance of a point; for an ellipse close to it only, which is where it matters.
+    /// Signed distance of a point; for an ellipse accurate only near it, where it matters.
     pub fn distance(&self, x: f64, y: f64) -> f64 {
         match self {
             Outline::Ellipse(a, b) => {

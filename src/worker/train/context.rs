@@ -1,4 +1,4 @@
-//! What training works with.
+//! The fixed inputs of a training.
 
 use std::sync::Arc;
 use tch::{Device, Kind};
@@ -9,13 +9,13 @@ use super::{
     plan::Plan,
 };
 
-/// What training works with; nothing in it changes while it runs.
-pub struct Ground {
+/// The fixed inputs of a training; nothing in it changes while it runs.
+pub struct TrainContext {
     pub data: Data,
     pub plan: Plan,
     pub pack: Arc<Pack>,
     pub device: Device,
-    /// What convolutions compute in.
+    /// The type that convolutions compute in.
     pub kind: Kind,
     pub machine: Machine,
     /// See [`identity`](super::checkpoints::checkpoint::identity).

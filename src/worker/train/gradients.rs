@@ -1,18 +1,18 @@
-//! The gradients of one step's pictures, added up from as many parts as batches and memory ask for.
+//! The gradients of one step's images, accumulated over as many micro-batches as batches and memory require.
 
 use std::ops::Range;
 
 use super::{
-    input::{data::Data, feed::Batches, portion::Portion},
-    learner::{Learner, Outcome, Part},
+    input::{data::Data, feed::Batches, portion::MicroBatches},
+    learner::{Learner, MicroBatch, Outcome},
     progress::halt::Halt,
 };
 
-/// Adds them up for the pictures at these places among the training images, which `batches` gives next; `steps` were before. Lowers the
-/// portion where memory asks for it.
-pub fn add_up(
+/// Accumulates the gradients of the images with these indices among the training images, which are the next ones in `batches`; `steps` is
+/// the number of steps before this one. Reduces the micro-batch size if memory requires it.
+pub fn accumulate(
     learner: &mut Learner,
-    portion: &mut Portion,
+    micro_batches: &mut MicroBatches,
     data: &Data,
     batches: &mut Batches,
     places: &[usize],
@@ -25,9 +25,9 @@ pub fn add_up(
     while first_row < places.len() {
         let batch = batches.next(learner)?;
         let batch = batch.ok_or_else(|| anyhow::anyhow!("an epoch has fewer batches than it should"))?;
-        let parts = portion.each(batch.images as usize, |rows: Range<usize>| {
+        let parts = micro_batches.each(batch.images as usize, |rows: Range<usize>| {
             let (start, length) = (rows.start as i64, rows.len() as i64);
-            let part = Part {
+            let part = MicroBatch {
                 step: steps,
                 first_row: first_row + rows.start,
                 step_weight,
@@ -39,5 +39,5 @@ pub fn add_up(
         first_row += batch.images as usize;
     }
     let outcome = Outcome::sum(outcomes);
-    Ok(outcome.ok_or_else(|| anyhow::anyhow!("a step has no pictures"))?)
+    Ok(outcome.ok_or_else(|| anyhow::anyhow!("a step has no images"))?)
 }

@@ -1,4 +1,4 @@
-//! The network that is judged, while it stays as it is: for all batches of a validation.
+//! The network in evaluation, fixed for all batches of a validation.
 
 use tch::Tensor;
 
@@ -8,17 +8,17 @@ use crate::worker::{
     nets::{Network, eval::EvalStages},
 };
 
-pub struct Judge<'a> {
+pub struct Evaluator<'a> {
     learner: &'a Learner,
     network: &'a Network,
-    /// The stages that are not frozen; none where all are.
+    /// The stages that are not frozen; none if all are.
     stages: Option<EvalStages>,
 }
 
-impl<'a> Judge<'a> {
-    /// Of a learner's average where it has one, else of what it trains.
+impl<'a> Evaluator<'a> {
+    /// For a learner's moving average if it has one, else for the network that it trains.
     pub fn new(learner: &'a Learner) -> Self {
-        let network = learner.judged();
+        let network = learner.eval_network();
         let (frozen, last) = (learner.frozen(), network.architecture().last_stage());
         Self {
             learner,
@@ -30,10 +30,12 @@ impl<'a> Judge<'a> {
     /// Logits of one batch of boundary activations, `[N, classes]`.
     pub fn outputs(&self, boundary: &Tensor) -> Result<Tensor, TorchFault> {
         let Some(stages) = &self.stages else {
-            return self.learner.in_portions(boundary, |part| self.network.head(part));
+            return self
+                .learner
+                .in_micro_batches(boundary, |part| self.network.head(part));
         };
-        let stages = stages.ready(self.network, self.learner.whole_batch(boundary))?;
+        let stages = stages.ready(self.network, self.learner.full_batch_size(boundary))?;
         self.learner
-            .in_portions(boundary, |part| self.network.head(&stages.forward(part)))
+            .in_micro_batches(boundary, |part| self.network.head(&stages.forward(part)))
     }
 }

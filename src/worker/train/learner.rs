@@ -1,14 +1,14 @@
-//! A network that learns: frozen stages, learning stages, head, loss and optimiser, one batch at a time.
+//! A network in training: frozen stages, trained stages, head, loss and optimiser, one batch at a time.
 //!
-//! The frozen stages are a function of the picture alone (their BatchNorm is in eval mode), so that what leaves them, the boundary
-//! activations, may be computed once and used often. Everything else here begins at that boundary.
+//! The frozen stages are a function of the image alone (their BatchNorm is in eval mode), so their outputs, the boundary activations, can
+//! be computed once and used often. Everything else here starts at that boundary.
 
 use std::cell::Cell;
 
 use tch::{Kind, Tensor};
 
 use super::{
-    input::{mixing::Labels, portion::Portion},
+    input::{mixing::Labels, portion::MicroBatches},
     loss::{self, Loss},
     optimizer::{Average, Optimizer},
     precision::LossScale,
@@ -20,18 +20,18 @@ use crate::{
         files::state::StateDict,
         nets::{
             LoadFault, Network,
-            dropout::{Chance, Dropout},
+            dropout::{Dropout, DropoutKey},
             eval::EvalStages,
             layers::Mode,
         },
     },
 };
 
-/// A network and what makes it learn.
+/// A network and everything needed to train it.
 pub struct Learner {
     pub network: Network,
     pub optimizer: Optimizer,
-    /// What validation and the model use in place of the network, where it was asked for.
+    /// The moving average that validation and the model use instead of the network, if enabled.
     pub average: Option<Average>,
     pub loss: Loss,
     /// Where the network computes in fp16.
@@ -39,36 +39,36 @@ pub struct Learner {
     dropout: Dropout,
     seed: u64,
     frozen: Option<Stage>,
-    /// The frozen stages, where there are any, in the form that computes fastest.
+    /// The frozen stages, if any, in the form that computes fastest.
     trunk: Option<EvalStages>,
     batch_size: i64,
-    /// Stages up to and with this one never learn in this run.
+    /// Stages up to and including this one are frozen during the whole run.
     always_frozen: Option<Stage>,
-    /// For work without gradients, whose result does not depend on how it is cut.
-    portion: Cell<Portion>,
+    /// For work without gradients, whose result does not depend on the batch size.
+    micro_batches: Cell<MicroBatches>,
 }
 
-/// Loss and hits of pictures, still on the device: reading them waits for the device.
+/// Loss and hits of images, still on the device: reading them waits for the device.
 pub struct Outcome {
-    /// A scalar: training's loss, or the mean cross entropy where they were judged.
+    /// A scalar: the training loss, or the mean cross entropy in evaluation.
     pub loss: Tensor,
-    /// Pictures whose likeliest class is the right one, a scalar of 64-bit integers.
+    /// Number of images classified correctly, a scalar of 64-bit integers.
     pub correct: Tensor,
 }
 
-/// A part of a step's pictures.
+/// Some of the images of a step.
 #[derive(Clone, Copy, Debug)]
-pub struct Part {
+pub struct MicroBatch {
     /// Steps before this one.
     pub step: u64,
-    /// Its first picture among the step's.
+    /// Index of its first image in the step.
     pub first_row: usize,
-    /// What all of the step's pictures count, see [`Loss::weight`].
+    /// Total weight of the step's images, see [`Loss::weight`].
     pub step_weight: f64,
 }
 
 impl Learner {
-    /// Begins before an epoch (from 1) of a run of `spec`.
+    /// Starts before an epoch (from 1) of a run of `spec`.
     ///
     /// # Errors
     /// None that a network's own weights could cause.
@@ -85,14 +85,14 @@ impl Learner {
             trunk: None,
             batch_size: spec.batch_size.into(),
             always_frozen: spec.last_frozen(spec.epochs),
-            portion: Cell::new(Portion::new(usize::MAX, 1)),
+            micro_batches: Cell::new(MicroBatches::new(usize::MAX, 1)),
             network,
         };
         learner.freeze(spec.last_frozen(epoch));
         Ok(learner)
     }
 
-    /// From now on the stages up to and with `frozen` do not learn. What begins to learn has a fresh optimiser's state.
+    /// From now on the stages up to and including `frozen` are not trained. Newly trained parameters start with fresh optimiser state.
     pub fn freeze(&mut self, frozen: Option<Stage>) {
         let mut parameters = self.network.parameters();
         parameters.retain(|parameter| self.network.is_after(&parameter.name, frozen));
@@ -105,41 +105,40 @@ impl Learner {
         self.frozen
     }
 
-    /// Boundary activations of pictures `[N, 3, H, W]`; the pictures themselves where nothing is frozen.
-    pub fn boundary(&self, pictures: &Tensor) -> Result<Tensor, TorchFault> {
+    /// Boundary activations of images `[N, 3, H, W]`; the images themselves if nothing is frozen.
+    pub fn boundary(&self, images: &Tensor) -> Result<Tensor, TorchFault> {
         let Some(trunk) = &self.trunk else {
-            return Ok(pictures.shallow_clone());
+            return Ok(images.shallow_clone());
         };
-        let trunk = trunk.ready(&self.network, self.whole_batch(pictures))?;
-        self.in_portions(pictures, |part| trunk.forward(part))
+        let trunk = trunk.ready(&self.network, self.full_batch_size(images))?;
+        self.in_micro_batches(images, |part| trunk.forward(part))
     }
 
-    /// The size of a batch that is not the last of an epoch, `[N, C, H, W]`, of what this batch has: what is computed must not depend on
-    /// which batch happens to come first.
-    pub(super) fn whole_batch(&self, batch: &Tensor) -> [i64; 4] {
+    /// The size `[N, C, H, W]` of a full batch of this kind: the computation must not depend on which batch happens to come first.
+    pub(super) fn full_batch_size(&self, batch: &Tensor) -> [i64; 4] {
         let size = batch.size();
         [self.batch_size, size[1], size[2], size[3]]
     }
 
-    /// Adds the gradients of some of a step's pictures: boundary activations and labels. The losses of all parts add up to the step's.
+    /// Adds the gradients of a micro-batch: boundary activations and labels. The losses of all micro-batches sum to that of the step.
     ///
     /// # Errors
-    /// Memory that does not suffice: then nothing has changed.
+    /// Not enough memory: then nothing has changed.
     pub fn accumulate(
         &mut self,
         boundary: &Tensor,
         labels: &Labels,
-        part: Part,
+        part: MicroBatch,
     ) -> Result<Outcome, TorchFault> {
         let statistics = Statistics::of(&self.network, self.frozen);
         let result = fault::caught(|| {
-            let chance = Chance {
+            let key = DropoutKey {
                 seed: self.seed,
                 step: part.step,
                 first_row: part.first_row,
             };
-            let features = self.features(boundary, chance);
-            let features = self.dropout.apply(&features, chance);
+            let features = self.features(boundary, key);
+            let features = self.dropout.apply(&features, key);
             let logits = self.network.head(&features);
             let loss = labels.loss(|labels| self.loss.of_each(&logits, labels).sum(Kind::Float));
             let loss = loss / part.step_weight;
@@ -153,12 +152,12 @@ impl Learner {
             }
             outcome
         });
-        result.inspect_err(|_| statistics.put_back())
+        result.inspect_err(|_| statistics.restore())
     }
 
-    /// Takes the step for which gradients were added up, after `steps` others, the head at the rate `lr`. Returns the norm of the
-    /// gradients, a scalar on the device: 0 where the step was left out because the loss was scaled too far, infinite where no scale is
-    /// small enough.
+    /// Takes the step for which gradients were accumulated, after `steps` others, with the head's learning rate `lr`. Returns the norm of
+    /// the gradients, a scalar on the device: 0 if the step was skipped because the loss scale was too large, infinite if no scale is small
+    /// enough.
     pub fn step(&mut self, lr: f64, steps: u64) -> Tensor {
         if let Some(scale) = &mut self.loss_scale {
             let finite = self.optimizer.divide_gradients(scale.factor());
@@ -175,19 +174,19 @@ impl Learner {
         norm
     }
 
-    /// All tensors of the frozen stages: those that training does not change.
-    pub fn staying(&self) -> StateDict {
+    /// All tensors of the frozen stages.
+    pub fn frozen_state(&self) -> StateDict {
         let state = self.network.state().iter();
-        let staying = state.filter(|(name, _)| !self.network.is_after(name, self.frozen));
-        staying
+        let frozen = state.filter(|(name, _)| !self.network.is_after(name, self.frozen));
+        frozen
             .map(|(name, tensor)| (name.clone(), tensor.shallow_clone()))
             .collect()
     }
 
-    /// Takes tensors that training can change back, into the network that is judged, from where [`Learner::changing`] copied them to.
-    pub fn take_back(&mut self, weights: &StateDict) {
+    /// Restores trainable tensors of the evaluated network from copies made by [`Learner::trainable_weights`].
+    pub fn restore_weights(&mut self, weights: &StateDict) {
         tch::no_grad(|| {
-            for (name, own) in self.judged().state() {
+            for (name, own) in self.eval_network().state() {
                 if let Some(saved) = weights.get(name) {
                     own.shallow_clone().copy_(saved);
                 }
@@ -195,23 +194,23 @@ impl Learner {
         });
     }
 
-    /// Copies of all tensors that training can change, of the network that is judged.
-    pub fn changing(&self) -> StateDict {
+    /// Copies of all trainable tensors of the evaluated network.
+    pub fn trainable_weights(&self) -> StateDict {
         let copied = |(name, tensor): (&String, &Tensor)| (name.clone(), tensor.detach().copy());
-        self.changeable(self.judged()).map(copied).collect()
+        self.trainable(self.eval_network()).map(copied).collect()
     }
 
-    /// What of the average can change; empty where there is none. The tensors are its own.
-    pub fn averaged(&self) -> StateDict {
+    /// The trainable part of the moving average; empty if there is none. The tensors are shared.
+    pub fn average_state(&self) -> StateDict {
         let networks = self.average.iter().map(|average| &average.network);
         let shared = |(name, tensor): (&String, &Tensor)| (name.clone(), tensor.shallow_clone());
         networks
-            .flat_map(|network| self.changeable(network))
+            .flat_map(|network| self.trainable(network))
             .map(shared)
             .collect()
     }
 
-    /// The network's tensors, those that are in `weights` taken from there.
+    /// The network's tensors, replaced by those in `weights` where present.
     pub fn with(&self, weights: &StateDict) -> StateDict {
         let state = self.network.state().iter();
         let chosen =
@@ -219,19 +218,19 @@ impl Learner {
         chosen.collect()
     }
 
-    /// Whether every tensor that can change holds numbers only.
+    /// Whether every trainable tensor is finite.
     pub fn is_finite(&self) -> bool {
-        self.changeable(self.judged())
+        self.trainable(self.eval_network())
             .all(|(_, tensor)| tensor.isfinite().all().int64_value(&[]) != 0)
     }
 
-    pub(super) fn judged(&self) -> &Network {
+    pub(super) fn eval_network(&self) -> &Network {
         self.average
             .as_ref()
             .map_or(&self.network, |average| &average.network)
     }
 
-    fn changeable<'a>(
+    fn trainable<'a>(
         &self,
         network: &'a Network,
     ) -> impl Iterator<Item = (&'a String, &'a Tensor)> + use<'a> {
@@ -240,41 +239,41 @@ impl Learner {
         state.filter(move |(name, _)| network.is_after(name, frozen))
     }
 
-    fn features(&self, boundary: &Tensor, chance: Chance) -> Tensor {
+    fn features(&self, boundary: &Tensor, key: DropoutKey) -> Tensor {
         let last = self.network.architecture().last_stage();
         match self.frozen {
             Some(frozen) if frozen == last => boundary.shallow_clone(),
-            frozen => self.network.stages(boundary, frozen, last, Mode::Train(chance)),
+            frozen => self.network.stages(boundary, frozen, last, Mode::Train(key)),
         }
     }
 
-    /// Work without gradients on as many rows together as memory has room for.
-    pub(super) fn in_portions(
+    /// Runs work without gradients on as many rows at a time as fit into memory.
+    pub(super) fn in_micro_batches(
         &self,
         rows: &Tensor,
         work: impl Fn(&Tensor) -> Tensor,
     ) -> Result<Tensor, TorchFault> {
-        let mut portion = self.portion.get();
-        let parts = portion.each(rows.size()[0] as usize, |part| {
+        let mut micro_batches = self.micro_batches.get();
+        let parts = micro_batches.each(rows.size()[0] as usize, |part| {
             let rows = rows.narrow(0, part.start as i64, part.len() as i64);
             fault::caught(|| tch::no_grad(|| work(&rows)))
         });
-        self.portion.set(portion);
+        self.micro_batches.set(micro_batches);
         parts.map(joined)
     }
 }
 
-/// What the logits of one batch are worth, `[N, classes]`, by its labels.
-pub fn judged(logits: &Tensor, labels: &Tensor) -> Outcome {
+/// Loss and hits of the logits of one batch, `[N, classes]`, given its labels.
+pub fn evaluated(logits: &Tensor, labels: &Tensor) -> Outcome {
     Outcome {
         loss: loss::cross_entropy(logits, labels),
         correct: hits(logits, labels),
     }
 }
 
-/// BatchNorm's statistics as they were before a batch, in two tensors, so that keeping them costs a GPU two calls.
+/// BatchNorm's running statistics before a batch, in two tensors, so that saving them costs a GPU only two calls.
 struct Statistics {
-    /// Of the network: they share its memory.
+    /// The network's tensors, sharing their memory.
     own: Vec<Tensor>,
     /// By type: floats and counters.
     before: Vec<(Kind, Tensor)>,
@@ -297,7 +296,7 @@ impl Statistics {
         Self { own, before }
     }
 
-    fn put_back(&self) {
+    fn restore(&self) {
         for (kind, before) in &self.before {
             let mut at = 0;
             for tensor in self.own.iter().filter(|tensor| tensor.kind() == *kind) {
@@ -312,7 +311,7 @@ impl Statistics {
 }
 
 impl Outcome {
-    /// Of a step whose parts these are.
+    /// The total over a step's micro-batches.
     pub fn sum(parts: Vec<Outcome>) -> Option<Outcome> {
         parts.into_iter().reduce(|sum, part| Outcome {
             loss: sum.loss + part.loss,

@@ -1,18 +1,17 @@
-//! What training makes small, and what validation tells. The one place where logits meet labels.
+//! The training loss, and the validation loss. The one place where logits meet labels.
 
 use tch::{Device, Kind, Reduction, Tensor};
 
 use super::input::balance;
 use crate::domain::spec::{Imbalance, LossName, LossSpec};
 
-/// The label that libtorch passes over; none of ours is negative.
+/// The label that libtorch ignores; none of ours is negative.
 const IGNORED: i64 = -100;
 
-/// The loss of training. A step's loss is the sum over its pictures divided by [`Loss::weight`] of them all, however many batches they
-/// come in.
+/// The training loss. A step's loss is the sum over its images divided by their total [`Loss::weight`], however many batches they come in.
 pub struct Loss {
     form: Form,
-    /// By class, also as a tensor `[classes]` on the device; none where all count 1.
+    /// By class, also as a tensor `[classes]` on the device; none where all weights are 1.
     class_weights: Option<(Vec<f64>, Tensor)>,
 }
 
@@ -22,7 +21,7 @@ enum Form {
 }
 
 impl Loss {
-    /// `classes` is the class of each training picture, below `count`.
+    /// `classes` is the class of each training image, below `count`.
     pub fn new(spec: &LossSpec, classes: &[u32], count: usize, device: Device) -> Self {
         let class_weights = (spec.imbalance == Imbalance::ClassWeights).then(|| {
             let weights = balance::class_weights(classes, count);
@@ -44,7 +43,7 @@ impl Loss {
         }
     }
 
-    /// What pictures of these classes count together.
+    /// Total weight of images of these classes.
     pub fn weight(&self, classes: impl Iterator<Item = u32>) -> f64 {
         let of = |class: u32| match &self.class_weights {
             None => 1.0,
@@ -53,7 +52,7 @@ impl Loss {
         classes.map(of).sum()
     }
 
-    /// The loss of each picture times what it counts, `[N]`, of logits `[N, classes]` and labels `[N]` (64-bit integers).
+    /// The weighted loss of each image, `[N]`, given logits `[N, classes]` and labels `[N]` (64-bit integers).
     pub fn of_each(&self, logits: &Tensor, labels: &Tensor) -> Tensor {
         let weights = self.class_weights.as_ref().map(|(_, tensor)| tensor);
         match self.form {
@@ -65,7 +64,7 @@ impl Loss {
                     .log_softmax(1, Kind::Float)
                     .gather(1, &labels.unsqueeze(1), false)
                     .squeeze_dim(1);
-                // Away from 0, where the slope of a power below 1 is infinite.
+                // Not at 0, where the slope of a power below 1 is infinite.
                 let unsure = (log.exp().neg() + 1.0).clamp_min(f64::from(f32::EPSILON));
                 let each = (unsure.pow_tensor_scalar(gamma) * log).neg();
                 match weights {
@@ -77,7 +76,7 @@ impl Loss {
     }
 }
 
-/// What validation tells, whatever the loss of training: the mean cross entropy, a scalar.
+/// The validation loss, whatever the training loss: the mean cross entropy, a scalar.
 pub fn cross_entropy(logits: &Tensor, labels: &Tensor) -> Tensor {
     logits.cross_entropy_loss(labels, None::<&Tensor>, Reduction::Mean, IGNORED, 0.0)
 }

@@ -1,11 +1,11 @@
 //! Fine-tuning: from a dataset version and base weights to a model, restartable at any step.
 //!
-//! [`run`] is what the train child does. Reading order: `setup` (data, pixels, network), `session` (the epoch loop) and what it uses:
-//! `plan` and `balance` (what is trained on when), `schedule` and `history` (how fast, how long), `feed`, `views`, `loader` and `mixing`
-//! (batches), `learner` with `loss`, `dropout`, `precision`, `optimizer` and `portion` (one step), `meter` (messages), `best`, `keeper` and `checkpoint`;
-//! last `publish`. [`evaluate()`], [`find_lr`] and [`batch_predict()`] are the shorter works of the other kinds of job; [`preview()`] draws batches and trains on
-//! none. Nothing here talks to the server except through its [`Reporter`], and nothing outlives the
-//! run but files in its directory.
+//! [`run`] is the main function of the train child. Reading order: `setup` (data, pixels, network), `session` (the epoch loop) and what it
+//! uses: `plan` and `balance` (order of the data), `schedule` and `history` (learning rate, end of training), `feed`, `views`, `loader` and
+//! `mixing` (batches), `learner` with `loss`, `dropout`, `precision`, `optimizer` and `portion` (one step), `meter` (messages), `best`,
+//! `writer` and `checkpoint`; last `publish`. [`evaluate()`], [`find_lr`] and [`batch_predict()`] are the smaller tasks of the other kinds
+//! of job; [`preview()`] draws batches without training. Nothing here communicates with the server except through its [`Reporter`], and
+//! nothing outlives the run but files in its directory.
 
 mod checkpoints;
 mod gradients;
@@ -40,12 +40,12 @@ use crate::{
     worker::fault::{self, TorchFault},
 };
 
-/// Trains a model as `run` says and leaves it, and its checkpoints, in `dir`. Gives up the thread's and libtorch's number of threads to
+/// Trains a model as specified by `run` and stores it, and its checkpoints, in `dir`. Sets the thread's and libtorch's number of threads to
 /// `run.common.threads`.
 ///
 /// # Errors
-/// [`Stopped`] once `stop` is set and the state is saved; anything else is a failure of ours or of the machine, worth another attempt.
-/// What the person who sent the job can do something about is no error but [`RunResult::Failed`].
+/// [`Stopped`] once `stop` is set and the state is saved; anything else is a bug or a fault of the machine, worth another attempt. Problems
+/// that the user can solve are not errors but [`RunResult::Failed`].
 pub fn run(run: &TrainRun, dir: &RunDir, reporter: &Reporter, stop: &StopFlag) -> anyhow::Result<RunResult> {
     told(
         || train(run, dir, reporter, stop).map(|result| RunResult::Trained(Box::new(result))),
@@ -53,7 +53,7 @@ pub fn run(run: &TrainRun, dir: &RunDir, reporter: &Reporter, stop: &StopFlag) -
     )
 }
 
-/// Measures a model as `run` says and leaves the evaluation in `dir`; otherwise as [`run`].
+/// Evaluates a model as specified by `run` and stores the evaluation in `dir`; otherwise as [`run`].
 pub fn evaluate(
     run: &EvaluateRun,
     dir: &RunDir,
@@ -66,7 +66,7 @@ pub fn evaluate(
     )
 }
 
-/// Classifies pictures as `run` says and leaves a row for each in `dir`; otherwise as [`run`].
+/// Classifies images as specified by `run` and stores a row for each in `dir`; otherwise as [`run`].
 pub fn batch_predict(
     run: &BatchPredictRun,
     dir: &RunDir,
@@ -79,7 +79,7 @@ pub fn batch_predict(
     )
 }
 
-/// Looks for a learning rate as `run` says and leaves the curve in `dir`; otherwise as [`run`].
+/// Searches for a learning rate as specified by `run` and stores the curve in `dir`; otherwise as [`run`].
 pub fn find_lr(
     run: &LrFindRun,
     dir: &RunDir,
@@ -92,7 +92,7 @@ pub fn find_lr(
     )
 }
 
-/// How work ended, in the terms of the rest of the worker.
+/// Converts the outcome of a task for the rest of the worker.
 fn told(
     work: impl FnOnce() -> Result<RunResult, Halt>,
     out_of_memory: impl FnOnce() -> JobError,
@@ -112,15 +112,15 @@ fn told(
 }
 
 fn train(run: &TrainRun, dir: &RunDir, reporter: &Reporter, stop: &StopFlag) -> Result<TrainResult, Halt> {
-    let ground = setup::ground(run, dir, reporter, stop)?;
-    let start = setup::start(run, &ground, reporter, stop)?;
-    let outcome = Session::new(run, &ground, dir, reporter, stop, start).train()?;
-    publish::publish(run, &ground, dir, outcome)
+    let context = setup::context(run, dir, reporter, stop)?;
+    let start = setup::start(run, &context, reporter, stop)?;
+    let outcome = Session::new(run, &context, dir, reporter, stop, start).train()?;
+    publish::publish(run, &context, dir, outcome)
 }
 
 fn batch_too_large(device: &str, batch_size: u32) -> JobError {
     let message = format!(
-        "the memory of {device} does not suffice for batches of {batch_size} pictures; lower `batch_size`"
+        "{device} does not have enough memory for batches of {batch_size} images; lower `batch_size`"
     );
     JobError::new(FailureCode::OutOfMemory, message)
 }
@@ -130,8 +130,8 @@ fn out_of_memory(run: &TrainRun) -> JobError {
     JobError {
         code: FailureCode::OutOfMemory,
         message: format!(
-            "the memory of {} does not suffice for batches of {batch_size} pictures of {size} pixels; lower `batch_size` or \
-             `image.size`, freeze more of the network, or take a smaller architecture",
+            "{} does not have enough memory for batches of {batch_size} images of {size} pixels; lower `batch_size` or \
+             `image.size`, freeze more of the network, or choose a smaller architecture",
             run.common.device
         ),
     }

@@ -1,4 +1,4 @@
-//! What is trained on when: order, steps, batches, looks and mixes as pure functions of seed and epoch.
+//! The order of training: order, steps, batches, views and mixes as pure functions of seed and epoch.
 //!
 //! Nothing here depends on what ran before, so that a resumed run sees exactly what an uninterrupted one would have seen.
 
@@ -10,25 +10,25 @@ use crate::{
         random::{Draws, Stream},
         spec::{Imbalance, JobSpec},
     },
-    worker::augment::{Looks, Mixes},
+    worker::augment::{Mixes, Views},
 };
 
-/// The schedule of a run. Epochs count from 1, steps of an epoch from 0.
+/// The plan of a run. Epochs count from 1, steps of an epoch from 0.
 #[derive(Clone, Debug)]
 pub struct Plan {
     pub epochs: u32,
     /// Training images.
     pub images: usize,
-    /// Pictures that go through the network together.
+    /// Images in a forward pass.
     pub batch_size: usize,
-    /// Pictures of a step.
+    /// Images in a step.
     step_size: usize,
-    /// How each image is shown in each epoch.
-    pub looks: Looks,
-    /// Which pictures of a batch are mixed.
+    /// The view of each image in each epoch.
+    pub views: Views,
+    /// Which images of a batch are mixed.
     pub mixes: Mixes,
     seed: u64,
-    /// The class of each training image, where epochs are to show all classes equally often.
+    /// The class of each training image, if epochs should show all classes equally often.
     balanced: Option<Vec<u32>>,
 }
 
@@ -40,14 +40,14 @@ impl Plan {
             images: classes.len(),
             batch_size: spec.batch_size as usize,
             step_size: spec.batch_size as usize * spec.gradient_accumulation_steps as usize,
-            looks: Looks::new(&spec.augment, spec.seed),
+            views: Views::new(&spec.augment, spec.seed),
             mixes: Mixes::new(&spec.augment, spec.seed),
             seed: spec.seed,
             balanced: (spec.loss.imbalance == Imbalance::BalancedSampler).then_some(classes),
         }
     }
 
-    /// The last step of an epoch takes what is left; a single picture that would be left alone joins the step before it.
+    /// The last step of an epoch takes the remaining images; a single remaining image joins the step before it.
     pub fn steps_per_epoch(&self) -> usize {
         parts(0..self.images, self.step_size).count()
     }
@@ -57,7 +57,7 @@ impl Plan {
         self.steps_per_epoch() as u64 * u64::from(self.epochs)
     }
 
-    /// Places of the training images in the order in which an epoch takes them.
+    /// Indices of the training images in the order in which an epoch uses them.
     pub fn order(&self, epoch: u32) -> Vec<usize> {
         if let Some(classes) = &self.balanced {
             return balance::balanced_order(classes, self.seed, epoch);
@@ -67,19 +67,19 @@ impl Plan {
         order
     }
 
-    /// Which parts of the order the steps of an epoch take.
+    /// The ranges of the order that the steps of an epoch use.
     pub fn step_rows(&self) -> impl Iterator<Item = Range<usize>> + use<> {
         parts(0..self.images, self.step_size)
     }
 
-    /// The batches that a step's rows come in.
+    /// The batches of a step's rows.
     pub fn batches(&self, rows: Range<usize>) -> impl Iterator<Item = Range<usize>> + use<> {
         parts(rows, self.batch_size)
     }
 }
 
-/// Cuts rows into parts of this size, the last one taking what is left. A single row that would be left alone joins the part before it,
-/// because BatchNorm cannot learn from one.
+/// Divides rows into ranges of this size, the last one taking the rest. A single remaining row joins the range before it, because BatchNorm
+/// cannot be trained on one image.
 pub fn parts(rows: Range<usize>, size: usize) -> impl Iterator<Item = Range<usize>> + use<> {
     let mut rest = rows;
     std::iter::from_fn(move || {
@@ -89,7 +89,7 @@ pub fn parts(rows: Range<usize>, size: usize) -> impl Iterator<Item = Range<usiz
     })
 }
 
-/// The first of [`parts`].
+/// The first range of [`parts`].
 pub fn first_part(rows: Range<usize>, size: usize) -> Range<usize> {
     let left = rows.len().saturating_sub(size);
     let end = if left <= usize::from(size > 1) {
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn batches_cover_an_epoch_and_none_has_one_picture() {
+    fn batches_cover_an_epoch_and_none_has_one_image() {
         for (images, batch_size, sizes) in [
             (10, 4, vec![4, 4, 2]),
             (9, 4, vec![4, 5]),

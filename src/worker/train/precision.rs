@@ -1,12 +1,12 @@
-//! Training with convolutions in 16 bits (Micikevicius et al. 2018): which kind a run computes in, and how far its loss is scaled up so
-//! that small gradients are not lost.
+//! Training with 16-bit convolutions (Micikevicius et al. 2018): the type that a run computes in, and the loss scaling that preserves small
+//! gradients.
 
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind};
 
 use crate::{domain::spec::Precision, worker::device};
 
-/// What convolutions compute in.
+/// The type that convolutions compute in.
 pub fn kind(precision: Precision, device: Device) -> Kind {
     match precision {
         Precision::Fp32 => Kind::Float,
@@ -16,7 +16,7 @@ pub fn kind(precision: Precision, device: Device) -> Kind {
     }
 }
 
-/// Of a card with this compute capability; of a processor where it is none.
+/// For a GPU with this compute capability; for a CPU if none.
 fn best_of(compute_capability: Option<(u32, u32)>) -> Kind {
     match compute_capability {
         Some((8.., _)) => Kind::BFloat16,
@@ -34,9 +34,9 @@ pub fn name(kind: Kind) -> &'static str {
     }
 }
 
-/// By how much the loss is multiplied before gradients are taken. fp16 has no numbers below 6e-8: gradients that would be smaller survive
-/// by it. Where they became too large instead, the step is left out and the factor halved; after enough good steps it is doubled
-/// (as torch.amp.GradScaler, with its numbers).
+/// The factor by which the loss is multiplied before gradients are computed. fp16 has no numbers below 6e-8: smaller gradients survive
+/// thanks to it. If gradients overflow instead, the step is skipped and the factor halved; after enough good steps it is doubled (as
+/// torch.amp.GradScaler, with its numbers).
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LossScale {
     factor: f64,
@@ -47,10 +47,10 @@ pub struct LossScale {
 impl LossScale {
     const START: f64 = 65536.0;
     const GROWTH_INTERVAL: u32 = 2000;
-    /// Gradients that are too large even so are no matter of scale.
+    /// Gradients that overflow even with this are not a matter of scale.
     const SMALLEST: f64 = 1.0 / 65536.0;
 
-    /// None where the kind has the range of 32-bit floats.
+    /// None where the type has the range of 32-bit floats.
     pub fn of(kind: Kind) -> Option<Self> {
         let start = LossScale {
             factor: Self::START,
@@ -63,7 +63,7 @@ impl LossScale {
         self.factor
     }
 
-    /// Takes note of a step whose gradients were numbers, or were not. False where no smaller factor is worth a try.
+    /// Records a step whose gradients were finite or not. False if no smaller factor is worth trying.
     pub fn follow(&mut self, finite: bool) -> bool {
         if !finite {
             self.factor /= 2.0;

@@ -1,6 +1,6 @@
-//! From the best weights to a model bundle and its evaluation, the last act of a training.
+//! From the best weights to a model bundle and its evaluation, the last step of a training.
 
-use super::{context::Ground, progress::halt::Halt, session::Outcome, tasks::outputs};
+use super::{context::TrainContext, progress::halt::Halt, session::Outcome, tasks::outputs};
 use crate::{
     domain::{
         jobs::evaluation::{Evaluation, Subject},
@@ -15,8 +15,13 @@ use crate::{
 /// Name of the evaluation in the run directory.
 pub const EVALUATION_FILE: &str = "evaluation.json";
 
-/// Writes `model.safetensors`, `model.json` and, where there are validation images, `evaluation.json`.
-pub fn publish(run: &TrainRun, ground: &Ground, dir: &RunDir, outcome: Outcome) -> Result<TrainResult, Halt> {
+/// Writes `model.safetensors`, `model.json` and, if there are validation images, `evaluation.json`.
+pub fn publish(
+    run: &TrainRun,
+    context: &TrainContext,
+    dir: &RunDir,
+    outcome: Outcome,
+) -> Result<TrainResult, Halt> {
     let weights = outcome.learner.with(&outcome.best.weights);
     let fitted = outcome.logits.as_ref().and_then(metrics::fit_temperature);
     let temperature = fitted.unwrap_or_else(ModelCard::no_temperature);
@@ -31,7 +36,7 @@ pub fn publish(run: &TrainRun, ground: &Ground, dir: &RunDir, outcome: Outcome) 
         base_weights: outcome.base_weights.name,
         base_weights_sha256: outcome.base_weights.sha256,
         program: concat!(env!("CARGO_PKG_NAME"), " ", env!("CARGO_PKG_VERSION")).to_owned(),
-        libtorch: ground.machine.libtorch.clone(),
+        libtorch: context.machine.libtorch.clone(),
         temperature,
     };
     let evaluation = match &outcome.logits {
@@ -43,7 +48,7 @@ pub fn publish(run: &TrainRun, ground: &Ground, dir: &RunDir, outcome: Outcome) 
                 classes: &card.classes,
                 temperature,
             };
-            let evaluation = Evaluation::of(&subject, logits, outputs::images_of(&ground.data));
+            let evaluation = Evaluation::of(&subject, logits, outputs::images_of(&context.data));
             dir.write_compact_json(EVALUATION_FILE, &evaluation)?;
             Some(dir.artifact(EVALUATION_FILE)?)
         }

@@ -1,6 +1,6 @@
-//! The learning rate as a function of the step, and with `plateau` of what the epochs before have reached. Nothing here has a state.
+//! The learning rate as a function of the step, and with `plateau` also of earlier epochs' results. Stateless.
 
-use super::checkpoints::history::{self, Judged};
+use super::checkpoints::history::{self, ValidationScores};
 use crate::domain::spec::{JobSpec, Monitor, ScheduleName, ScheduleSpec};
 
 /// The learning rate of the head over a run.
@@ -15,9 +15,9 @@ pub struct Schedule {
 }
 
 impl Schedule {
-    /// Share of all steps in which `one_cycle` rises where nothing else is said, and what its rate begins and ends with: torch's
+    /// Default fraction of all steps in which `one_cycle` increases the rate, and the divisors for its first and last rate: torch's
     /// defaults.
-    const RISE: f64 = 0.3;
+    const WARMUP_SHARE: f64 = 0.3;
     const START_DIVISOR: f64 = 25.0;
     const END_DIVISOR: f64 = 1e4;
 
@@ -37,8 +37,8 @@ impl Schedule {
         }
     }
 
-    /// The rate of a step (from 0); `epochs` are those that were judged before it.
-    pub fn lr(&self, step: u64, epochs: &[Judged]) -> f64 {
+    /// The rate of a step (from 0); `epochs` are the results of the epochs before it.
+    pub fn lr(&self, step: u64, epochs: &[ValidationScores]) -> f64 {
         if self.spec.name == ScheduleName::OneCycle {
             return self.one_cycle(step);
         }
@@ -66,7 +66,7 @@ impl Schedule {
 
     fn one_cycle(&self, step: u64) -> f64 {
         let rise = match self.warmup_steps {
-            0 => Self::RISE * self.steps as f64,
+            0 => Self::WARMUP_SHARE * self.steps as f64,
             steps => steps as f64,
         };
         let (top, end, step) = (rise - 1.0, self.steps as f64 - 1.0, step as f64);
@@ -81,7 +81,7 @@ impl Schedule {
     }
 }
 
-/// From one rate to another along half a cosine; `share` of the way, 0 to 1.
+/// From one rate to another along half a cosine; `share` is the position in between, 0 to 1.
 fn between(from: f64, to: f64, share: f64) -> f64 {
     to + (from - to) / 2.0 * (1.0 + (std::f64::consts::PI * share).cos())
 }

@@ -1,4 +1,4 @@
-//! The epoch loop: steps, validation, the best weights, checkpoints, in one straight line.
+//! The epoch loop: steps, validation, the best weights, checkpoints, in a straight line.
 
 use std::time::{Duration, Instant};
 
@@ -9,21 +9,21 @@ use super::{
     checkpoints::{
         best::{self, Best},
         checkpoint::{Checkpoint, Position, SavedBest},
-        history::{self, Judged},
-        writer::Keeper,
+        history::{self, ValidationScores},
+        writer::CheckpointWriter,
     },
-    context::Ground,
+    context::TrainContext,
     gradients,
     input::{
         feed::{Batches, Feed},
-        portion::Portion,
+        portion::MicroBatches,
         precompute,
     },
     learner::{self, Learner, Outcome as Learned},
     progress::{
         halt::Halt,
         meter::{self, Meter, Score, Step, Sums},
-        pulse::Pulse,
+        pulse::Heartbeat,
         remarks,
     },
     schedule::Schedule,
@@ -51,26 +51,26 @@ use crate::{
     },
 };
 
-/// A run under way.
+/// A run in progress.
 pub struct Session<'a> {
     run: &'a TrainRun,
-    ground: &'a Ground,
+    context: &'a TrainContext,
     dir: RunDir,
     reporter: Reporter,
     learner: Learner,
     schedule: Schedule,
     position: Position,
     meter: Meter,
-    history: Vec<Judged>,
-    portion: Portion,
+    history: Vec<ValidationScores>,
+    micro_batches: MicroBatches,
     best: Option<Best>,
-    /// What the best weights gave for the validation images, where it was measured in this attempt.
+    /// The outputs of the best weights for the validation images, if computed in this attempt.
     measured: Option<Measured>,
     base_weights: BaseWeights,
-    keeper: Keeper,
-    pulse: Pulse,
+    checkpoint_writer: CheckpointWriter,
+    heartbeat: Heartbeat,
     activations: Vec<UsedActivations>,
-    /// Of `max_seconds`, before this attempt.
+    /// Of `max_seconds`, used before this attempt.
     seconds_before: f64,
     began: Instant,
 }
@@ -78,32 +78,32 @@ pub struct Session<'a> {
 /// Logits of the best weights for the validation images, batch by batch, still on the device.
 struct Measured {
     outputs: Vec<Tensor>,
-    /// The stages that were frozen then.
+    /// The stages that were frozen at that time.
     frozen: Option<Stage>,
 }
 
 /// How an epoch's steps ended.
-enum Pass {
-    Whole,
-    /// `max_seconds` are over.
+enum EpochEnd {
+    Completed,
+    /// `max_seconds` ran out.
     OutOfTime,
 }
 
-/// What a session leaves.
+/// The result of a session.
 pub struct Outcome {
     pub reason: StopReason,
     pub best: Best,
     pub learner: Learner,
     pub base_weights: BaseWeights,
     pub activations: Vec<UsedActivations>,
-    /// Of the best weights for the validation images; none where there are none.
+    /// Of the best weights for the validation images; none if there are none.
     pub logits: Option<Logits>,
 }
 
 impl<'a> Session<'a> {
     pub fn new(
         run: &'a TrainRun,
-        ground: &'a Ground,
+        context: &'a TrainContext,
         dir: &RunDir,
         reporter: &Reporter,
         stop: &StopFlag,
@@ -111,18 +111,18 @@ impl<'a> Session<'a> {
     ) -> Self {
         let position = start.position;
         Self {
-            schedule: Schedule::new(&run.spec, ground.plan.steps_per_epoch()),
+            schedule: Schedule::new(&run.spec, context.plan.steps_per_epoch()),
             meter: Meter::new(
                 reporter.clone(),
-                &ground.plan,
+                &context.plan,
                 position.step,
                 position.epoch,
                 start.sums,
             ),
             history: start.history,
-            portion: Portion::new(start.batch_limit, setup::smallest_batch(&run.spec)),
-            keeper: Keeper::new(dir, reporter),
-            pulse: Pulse::new(reporter, stop),
+            micro_batches: MicroBatches::new(start.batch_limit, setup::smallest_batch(&run.spec)),
+            checkpoint_writer: CheckpointWriter::new(dir, reporter),
+            heartbeat: Heartbeat::new(reporter, stop),
             activations: Vec::new(),
             reporter: reporter.clone(),
             best: start.best,
@@ -131,15 +131,15 @@ impl<'a> Session<'a> {
             seconds_before: run.common.seconds_used.max(start.seconds_used),
             began: Instant::now(),
             run,
-            ground,
+            context,
             dir: dir.clone(),
             learner,
             position,
         }
     }
 
-    /// Trains to the end. Where the loss or the gradients stop being numbers after a useful epoch, that epoch's weights are the result, as
-    /// they are when the time is up.
+    /// Trains to the end. If the loss or the gradients become infinite or NaN after a useful epoch, or if the time runs out, the best
+    /// epoch's weights are the result.
     pub fn train(mut self) -> Result<Outcome, Halt> {
         let mut feed = self.feed()?;
         let reason = match self.epochs(&mut feed) {
@@ -178,16 +178,16 @@ impl<'a> Session<'a> {
                 *feed = self.feed()?;
             }
             match self.steps(feed)? {
-                Pass::Whole => {
-                    self.close_epoch(feed)?;
-                    // After the last epoch the model itself follows at once.
-                    if self.end().is_none() && self.keeper.is_worth_it() {
+                EpochEnd::Completed => {
+                    self.finish_epoch(feed)?;
+                    // After the last epoch the model itself is written right away.
+                    if self.end().is_none() && self.checkpoint_writer.is_worth_it() {
                         self.save()?;
                     }
                 }
-                Pass::OutOfTime => {
+                EpochEnd::OutOfTime => {
                     if self.best.is_none() {
-                        self.close_epoch(feed)?;
+                        self.finish_epoch(feed)?;
                     }
                     return Ok(StopReason::Budget);
                 }
@@ -195,10 +195,10 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Why no other epoch follows, if so.
+    /// Why no further epoch follows, if so.
     fn end(&self) -> Option<StopReason> {
         let early = self.run.spec.early_stopping.as_ref();
-        if self.position.epoch > self.ground.plan.epochs {
+        if self.position.epoch > self.context.plan.epochs {
             Some(StopReason::Completed)
         } else if early.is_some_and(|early| history::is_patience_over(early, &self.history)) {
             Some(StopReason::EarlyStopped)
@@ -207,16 +207,16 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Batches for the stages that are frozen now.
+    /// Batches for the currently frozen stages.
     fn feed(&mut self) -> Result<Feed<'a>, Halt> {
         let feed = precompute::feed(
             self.position.epoch,
             self.run,
-            self.ground,
+            self.context,
             &self.dir,
             &self.learner,
             &self.reporter,
-            &mut self.pulse,
+            &mut self.heartbeat,
         );
         match feed {
             // Steps of this attempt may not be in any checkpoint yet.
@@ -233,27 +233,27 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Takes the steps of the epoch that are left.
-    fn steps(&mut self, feed: &Feed) -> Result<Pass, Halt> {
+    /// Takes the remaining steps of the epoch.
+    fn steps(&mut self, feed: &Feed) -> Result<EpochEnd, Halt> {
         let mut batches = feed.training(self.position);
-        let order = self.ground.plan.order(self.position.epoch);
-        let steps = self.ground.plan.step_rows().enumerate();
-        let last = self.ground.plan.steps_per_epoch();
+        let order = self.context.plan.order(self.position.epoch);
+        let steps = self.context.plan.step_rows().enumerate();
+        let last = self.context.plan.steps_per_epoch();
         self.meter.restart_clock();
         let (mut before, mut waited) = (Instant::now(), Duration::ZERO);
         for (_, rows) in steps.skip(self.position.step_in_epoch) {
-            if self.pulse.is_stopped() {
+            if self.heartbeat.is_stopped() {
                 return Err(self.save_and_stop());
             }
             if self.is_out_of_time() && (self.position.step_in_epoch > 0 || self.best.is_some()) {
-                return Ok(Pass::OutOfTime);
+                return Ok(EpochEnd::OutOfTime);
             }
             let lr = self.schedule.lr(self.position.step, &self.history);
             let outcome = self.gradients(&mut batches, &order[rows.clone()])?;
             let norm = self.learner.step(lr, self.position.step);
             self.position.step += 1;
             self.position.step_in_epoch += 1;
-            self.mark_best_as_past();
+            self.mark_best_outdated();
             let step = Step {
                 outcome,
                 images: rows.len() as u64,
@@ -262,38 +262,38 @@ impl<'a> Session<'a> {
             };
             self.meter.count(step, self.position.step_in_epoch == last)?;
             self.meter.add_time(before.elapsed(), batches.waited() - waited);
-            if self.keeper.is_due() {
+            if self.checkpoint_writer.is_due() {
                 self.save()?;
             }
             (before, waited) = (Instant::now(), batches.waited());
         }
-        Ok(Pass::Whole)
+        Ok(EpochEnd::Completed)
     }
 
-    /// Adds up the gradients of a step's pictures, places among the training images.
+    /// Accumulates the gradients of a step's images, given by their indices among the training images.
     fn gradients(&mut self, batches: &mut Batches, places: &[usize]) -> Result<Learned, Halt> {
-        let limit = self.portion.limit();
-        let outcome = gradients::add_up(
+        let limit = self.micro_batches.limit();
+        let outcome = gradients::accumulate(
             &mut self.learner,
-            &mut self.portion,
-            &self.ground.data,
+            &mut self.micro_batches,
+            &self.context.data,
             batches,
             places,
             self.position.step,
         )?;
-        if self.portion.limit() < limit {
-            let (whole, step) = (self.ground.plan.batch_size, self.position.step + 1);
+        if self.micro_batches.limit() < limit {
+            let (whole, step) = (self.context.plan.batch_size, self.position.step + 1);
             self.reporter
-                .send(&remarks::halving(whole, self.portion.limit(), step));
+                .send(&remarks::halving(whole, self.micro_batches.limit(), step));
         }
         Ok(outcome)
     }
 
-    /// Validates, tells, and keeps the weights where they are the best.
-    fn close_epoch(&mut self, feed: &Feed) -> Result<(), Halt> {
+    /// Validates, reports, and keeps the weights if they are the best.
+    fn finish_epoch(&mut self, feed: &Feed) -> Result<(), Halt> {
         let began = Instant::now();
         let (val, outputs) = self.validate(feed)?.unzip();
-        let sums = self.meter.settled()?.clone();
+        let sums = self.meter.flushed()?.clone();
         let metrics = self.metrics(&sums, val);
         let old = self.best.as_ref().map(|best| &best.metrics);
         let monitor = self.run.spec.early_stopping.as_ref().map(|early| early.monitor);
@@ -314,7 +314,7 @@ impl<'a> Session<'a> {
         };
         let progress = self.meter.progress();
         self.reporter.send(&WorkerMessage::Epoch { event, progress });
-        self.history.push(Judged {
+        self.history.push(ValidationScores {
             val_loss: metrics.val_loss,
             val_accuracy: metrics.val_accuracy,
         });
@@ -331,19 +331,19 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    /// Loss and hits on the validation images, and the logits of each batch; none where there are none.
+    /// Loss and hits on the validation images, and the logits of each batch; none if there are none.
     fn validate(&mut self, feed: &Feed) -> Result<Option<(Score, Vec<Tensor>)>, Halt> {
-        if self.ground.data.val.is_empty() {
+        if self.context.data.val.is_empty() {
             if !self.learner.is_finite() {
                 return Err(meter::diverged("loss", self.position.step, self.position.epoch));
             }
             return Ok(None);
         }
         let mut outcomes = Vec::new();
-        let outputs = outputs::of_validation(&self.learner, feed, &mut self.pulse, |batch, logits| {
-            outcomes.push((learner::judged(logits, &batch.labels.own), batch.images));
+        let outputs = outputs::of_validation(&self.learner, feed, &mut self.heartbeat, |batch, logits| {
+            outcomes.push((learner::evaluated(logits, &batch.labels.own), batch.images));
         });
-        let outputs = self.saved_if_stopped(outputs)?;
+        let outputs = self.save_if_stopped(outputs)?;
         let score: Score = Score::read(&outcomes).into_iter().sum();
         if !score.loss.is_finite() {
             return Err(meter::diverged("loss", self.position.step, self.position.epoch));
@@ -351,26 +351,26 @@ impl<'a> Session<'a> {
         Ok(Some((score, outputs)))
     }
 
-    /// Outputs of the best weights for the validation images, in their order; none where there are none.
+    /// Outputs of the best weights for the validation images, in their order; none if there are none.
     fn measure_best(&mut self, feed: &Feed) -> Result<Option<Logits>, Halt> {
-        let Some(best) = self.best.as_ref().filter(|_| !self.ground.data.val.is_empty()) else {
+        let Some(best) = self.best.as_ref().filter(|_| !self.context.data.val.is_empty()) else {
             return Ok(None);
         };
-        // Other frozen stages mean other batches, and so a rounding that differs: that of an attempt which has to measure again.
+        // Other frozen stages mean other batches and so different rounding, that of an attempt which has to compute the outputs again.
         let frozen = self.learner.frozen();
         if let Some(measured) = self.measured.take().filter(|measured| measured.frozen == frozen) {
-            return outputs::joined(&measured.outputs, &self.ground.data.val).map(Some);
+            return outputs::joined(&measured.outputs, &self.context.data.val).map(Some);
         }
-        let latest = (!best.is_current).then(|| self.learner.changing());
+        let latest = (!best.is_current).then(|| self.learner.trainable_weights());
         if latest.is_some() {
-            self.learner.take_back(&best.weights);
+            self.learner.restore_weights(&best.weights);
         }
-        let outputs = outputs::of_validation(&self.learner, feed, &mut self.pulse, |_, _| {});
+        let outputs = outputs::of_validation(&self.learner, feed, &mut self.heartbeat, |_, _| {});
         if let Some(latest) = latest {
-            self.learner.take_back(&latest);
+            self.learner.restore_weights(&latest);
         }
-        let outputs = self.saved_if_stopped(outputs)?;
-        outputs::joined(&outputs, &self.ground.data.val).map(Some)
+        let outputs = self.save_if_stopped(outputs)?;
+        outputs::joined(&outputs, &self.context.data.val).map(Some)
     }
 
     fn metrics(&self, sums: &Sums, val: Option<Score>) -> ModelMetrics {
@@ -381,13 +381,13 @@ impl<'a> Session<'a> {
             train_accuracy: sums.correct as f64 / images,
             val_loss: val.map(|score| score.mean_loss()),
             val_accuracy: val.map(|score| score.accuracy()),
-            train_images: self.ground.data.train.len() as u64,
-            val_images: self.ground.data.val.len() as u64,
-            test_images: self.ground.data.test as u64,
+            train_images: self.context.data.train.len() as u64,
+            val_images: self.context.data.val.len() as u64,
+            test_images: self.context.data.test as u64,
         }
     }
 
-    /// Whether this failure leaves a model that is better than none.
+    /// Whether there is a useful model despite this failure.
     fn is_worth_keeping(&self, error: &JobError) -> bool {
         let useful = |best: &Best| best::is_useful(&best.metrics, self.run.common.dataset.classes.len());
         error.code == FailureCode::Diverged && self.best.as_ref().is_some_and(useful)
@@ -398,19 +398,19 @@ impl<'a> Session<'a> {
         limit.is_some_and(|limit| self.seconds_used() >= limit as f64)
     }
 
-    /// Waiting for room on the disk is not the job's doing.
+    /// Waiting for disk space does not count as the job's time.
     fn seconds_used(&self) -> f64 {
         let working = self.began.elapsed().saturating_sub(self.dir.waited());
         self.seconds_before + working.as_secs_f64()
     }
 
-    fn mark_best_as_past(&mut self) {
+    fn mark_best_outdated(&mut self) {
         if let Some(best) = &mut self.best {
             best.is_current = false;
         }
     }
 
-    fn saved_if_stopped<T>(&mut self, result: Result<T, Halt>) -> Result<T, Halt> {
+    fn save_if_stopped<T>(&mut self, result: Result<T, Halt>) -> Result<T, Halt> {
         match result {
             Err(Halt::Stopped) => Err(self.save_and_stop()),
             result => result,
@@ -430,21 +430,21 @@ impl<'a> Session<'a> {
             weights: (!best.is_current).then(|| shared(&best.weights)),
         });
         let checkpoint = Checkpoint {
-            job: self.ground.job.clone(),
-            machine: self.ground.machine.clone(),
+            job: self.context.job.clone(),
+            machine: self.context.machine.clone(),
             position: self.position,
-            sums: self.meter.settled()?.clone(),
+            sums: self.meter.flushed()?.clone(),
             history: self.history.clone(),
             base_weights: self.base_weights.clone(),
             seconds_used: self.seconds_used(),
-            batch_limit: self.portion.limit(),
+            batch_limit: self.micro_batches.limit(),
             loss_scale: self.learner.loss_scale,
             model: shared(self.learner.network.state()),
-            average: self.learner.averaged(),
+            average: self.learner.average_state(),
             optimizer: self.learner.optimizer.state(),
             best,
         };
-        self.keeper.write(&checkpoint)
+        self.checkpoint_writer.write(&checkpoint)
     }
 }
 

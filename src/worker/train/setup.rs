@@ -1,8 +1,8 @@
-//! Everything before the first step: data, pixels, network, and the checkpoint to go on from, if any.
+//! Everything before the first step: data, pixels, network, and the checkpoint to resume from, if any.
 
 use std::sync::Arc;
 
-use super::context::Ground;
+use super::context::TrainContext;
 use super::{
     checkpoints::{
         best::Best,
@@ -16,7 +16,7 @@ use super::{
     loss::Loss,
     plan::Plan,
     precision,
-    progress::{halt::Halt, pulse::Pulse},
+    progress::{halt::Halt, pulse::Heartbeat},
     start::Start,
 };
 use crate::worker::train::progress::remarks::about_learning;
@@ -37,10 +37,15 @@ use crate::{
     },
 };
 
-/// Reads the data and brings its pixels to the size that the spec asks for.
-pub fn ground(run: &TrainRun, dir: &RunDir, reporter: &Reporter, stop: &StopFlag) -> Result<Ground, Halt> {
+/// Reads the data and packs its images at the size that the spec needs.
+pub fn context(
+    run: &TrainRun,
+    dir: &RunDir,
+    reporter: &Reporter,
+    stop: &StopFlag,
+) -> Result<TrainContext, Halt> {
     let device = device::parse(&run.common.device).map_err(|message| anyhow::anyhow!(message))?;
-    // Not before the device is known: CUDA has to be brought in before libtorch is first called.
+    // Only after the device is known: CUDA has to be loaded before the first call to libtorch.
     tch::set_num_threads(run.common.threads.max(1) as i32);
     let data = data::read(&run.common.dataset, &run.spec.split)?;
     let plan = Plan::new(&run.spec, data.train.iter().map(|sample| sample.class).collect());
@@ -48,20 +53,20 @@ pub fn ground(run: &TrainRun, dir: &RunDir, reporter: &Reporter, stop: &StopFlag
     check_validation(&run.spec, &data)?;
     warn(run, &data, reporter);
     if device.is_cuda() {
-        // All batches but the last of an epoch have one size: trying cuDNN's algorithms once pays.
+        // All batches but the last of an epoch have the same size, so benchmarking cuDNN's algorithms once pays off.
         tch::Cuda::cudnn_set_benchmark(true);
     }
     let kind = precision::kind(run.spec.precision, device);
-    let mut pulse = Pulse::new(reporter, stop);
+    let mut heartbeat = Heartbeat::new(reporter, stop);
     let pack = pack(
         &run.common.dataset,
         &data,
         side(&run.spec),
         dir,
         run.common.threads,
-        &mut pulse,
+        &mut heartbeat,
     )?;
-    Ok(Ground {
+    Ok(TrainContext {
         data,
         plan,
         pack: Arc::new(pack),
@@ -78,7 +83,7 @@ pub fn ground(run: &TrainRun, dir: &RunDir, reporter: &Reporter, stop: &StopFlag
     })
 }
 
-/// The size in which a job wants its pictures packed.
+/// The size at which a job needs its images packed.
 pub fn side(spec: &JobSpec) -> Side {
     let side = Side::of(&spec.preprocessing());
     Side {
@@ -87,54 +92,54 @@ pub fn side(spec: &JobSpec) -> Side {
     }
 }
 
-/// Pictures ready to be cropped, and the list of the packs that they come from written into the run's directory.
+/// Images ready to be cropped; the list of the packs in use is written into the run's directory.
 pub fn pack(
     input: &DatasetInput,
     data: &Data,
     side: Side,
     dir: &RunDir,
     threads: u32,
-    pulse: &mut Pulse,
+    heartbeat: &mut Heartbeat,
 ) -> Result<Pack, Halt> {
-    Pack::obtain(input, data, side, dir, threads, pulse)
+    Pack::obtain(input, data, side, dir, threads, heartbeat)
 }
 
-/// The network and where to begin: a checkpoint that is whole, or base weights.
+/// The network and the starting point: an intact checkpoint, or base weights.
 pub fn start(
     run: &TrainRun,
-    ground: &Ground,
+    context: &TrainContext,
     reporter: &Reporter,
     stop: &StopFlag,
 ) -> Result<(Learner, Start), Halt> {
-    if let Some(resumed) = resumed(run, ground, reporter) {
+    if let Some(resumed) = resumed(run, context, reporter) {
         return Ok(resumed);
     }
     if run.common.attempt > 1 {
-        // What earlier attempts told of their steps no longer counts.
+        // What earlier attempts reported of their steps no longer counts.
         reporter.send(&WorkerMessage::Resumed { step: 0, epoch: 0 });
     }
-    from_base(run, ground, reporter, stop)
+    from_base(run, context, reporter, stop)
 }
 
-/// Goes on from the newest checkpoint that can be gone on from.
-fn resumed(run: &TrainRun, ground: &Ground, reporter: &Reporter) -> Option<(Learner, Start)> {
+/// Resumes from the newest usable checkpoint.
+fn resumed(run: &TrainRun, context: &TrainContext, reporter: &Reporter) -> Option<(Learner, Start)> {
     for path in &run.checkpoints {
-        let found = checkpoint::read(path, &ground.job)
+        let found = checkpoint::read(path, &context.job)
             .map_err(|fault| fault.to_string())
-            .and_then(|checkpoint| restored(run, ground, checkpoint));
+            .and_then(|checkpoint| restored(run, context, checkpoint));
         match found {
             Ok((learner, start, machine)) => {
                 reporter.send(&WorkerMessage::Resumed {
                     step: start.position.step,
                     epoch: start.position.epoch - 1,
                 });
-                warn_of_other_machine(&machine, &ground.machine, reporter);
+                warn_of_other_machine(&machine, &context.machine, reporter);
                 return Some((learner, start));
             }
             Err(why) => {
                 let name = path.file_name().unwrap_or_default().to_string_lossy();
                 let message =
-                    format!("the checkpoint {name} cannot be used and the one before it is tried: {why}");
+                    format!("the checkpoint {name} cannot be used, trying the one before it: {why}");
                 reporter.send(&WorkerMessage::warning("checkpoint_damaged", message));
             }
         }
@@ -144,30 +149,30 @@ fn resumed(run: &TrainRun, ground: &Ground, reporter: &Reporter) -> Option<(Lear
 
 fn restored(
     run: &TrainRun,
-    ground: &Ground,
+    context: &TrainContext,
     checkpoint: Checkpoint,
 ) -> Result<(Learner, Start, Machine), String> {
     let (architecture, classes) = (run.spec.backbone.architecture, run.common.dataset.classes.len());
-    let network = Network::loaded(architecture, classes, &checkpoint.model, ground.device)
+    let network = Network::loaded(architecture, classes, &checkpoint.model, context.device)
         .map_err(|fault| fault.to_string())?
-        .computing_in(ground.kind);
+        .computing_in(context.kind);
     let position = checkpoint.position;
-    let mut learner = Learner::new(network, &run.spec, loss(run, ground), position.epoch)
+    let mut learner = Learner::new(network, &run.spec, loss(run, context), position.epoch)
         .map_err(|fault| fault.to_string())?;
     if learner.loss_scale.is_some() && checkpoint.loss_scale.is_some() {
         learner.loss_scale = checkpoint.loss_scale;
     }
-    let misfit = |name: String| format!("`{name}` does not fit");
+    let misfit = |name: String| format!("`{name}` does not match");
     learner.optimizer.restore(&checkpoint.optimizer).map_err(misfit)?;
     if let Some(average) = &mut learner.average {
         average.restore(&checkpoint.average).map_err(misfit)?;
     }
-    let epochs_before = u64::from(position.epoch.saturating_sub(1)) * ground.plan.steps_per_epoch() as u64;
+    let epochs_before = u64::from(position.epoch.saturating_sub(1)) * context.plan.steps_per_epoch() as u64;
     let possible = position.epoch >= 1
-        && position.step_in_epoch <= ground.plan.steps_per_epoch()
+        && position.step_in_epoch <= context.plan.steps_per_epoch()
         && position.step == epochs_before + position.step_in_epoch as u64;
     if !possible {
-        return Err("it is of a point that this job does not have".to_owned());
+        return Err("its position does not exist in this job".to_owned());
     }
     let start = Start {
         position,
@@ -196,13 +201,13 @@ fn warn_of_other_machine(then: &Machine, now: &Machine, reporter: &Reporter) {
             machine.precision,
             machine.libtorch,
             match machine.convolutions.as_str() {
-                "" => "its convolutions only",
+                "" => "its own convolutions",
                 own => own,
             }
         )
     };
     let message = format!(
-        "training began on {} and goes on on {}: the result will not have the same bits as that of an uninterrupted run",
+        "training started on {} and continues on {}: the result will not be bit for bit that of an uninterrupted run",
         told(then),
         told(now)
     );
@@ -211,7 +216,7 @@ fn warn_of_other_machine(then: &Machine, now: &Machine, reporter: &Reporter) {
 
 fn from_base(
     run: &TrainRun,
-    ground: &Ground,
+    context: &TrainContext,
     reporter: &Reporter,
     stop: &StopFlag,
 ) -> Result<(Learner, Start), Halt> {
@@ -219,27 +224,32 @@ fn from_base(
     let loaded = weights::obtain(&run.weights, architecture, reporter, stop)?;
     let (network, base_weights) = match loaded {
         None => {
-            let network = Network::drawn(architecture, classes, run.spec.seed, ground.device);
+            let network = Network::drawn(architecture, classes, run.spec.seed, context.device);
             (network, BaseWeights::none())
         }
         Some(loaded) => {
-            let tuned =
-                Network::fine_tuned(architecture, classes, &loaded.state, run.spec.seed, ground.device);
+            let tuned = Network::fine_tuned(
+                architecture,
+                classes,
+                &loaded.state,
+                run.spec.seed,
+                context.device,
+            );
             let (network, head) = tuned.map_err(|fault| misfit(&loaded.origin.name, &fault))?;
             reporter.send(&WorkerMessage::log(about_head(head, classes)));
             (network, loaded.origin)
         }
     };
-    let network = network.computing_in(ground.kind);
-    let learner = Learner::new(network, &run.spec, loss(run, ground), 1)?;
-    reporter.send(&WorkerMessage::log(about_run(run, ground, &base_weights.name)));
-    let start = Start::at_the_beginning(base_weights, ground.plan.batch_size);
+    let network = network.computing_in(context.kind);
+    let learner = Learner::new(network, &run.spec, loss(run, context), 1)?;
+    reporter.send(&WorkerMessage::log(about_run(run, context, &base_weights.name)));
+    let start = Start::at_the_beginning(base_weights, context.plan.batch_size);
     Ok((learner, start))
 }
 
 fn misfit(origin: &str, fault: &LoadFault) -> Halt {
     let message = format!(
-        "the weights `{origin}` cannot be used: {fault}. Name weights of this architecture in `backbone.weights`, or change \
+        "the weights `{origin}` cannot be used: {fault}. Set `backbone.weights` to weights of this architecture, or change \
          `backbone.architecture`"
     );
     Halt::failed(FailureCode::WeightsUnavailable, message)
@@ -248,49 +258,47 @@ fn misfit(origin: &str, fault: &LoadFault) -> Halt {
 fn about_head(head: HeadOrigin, classes: usize) -> String {
     match head {
         HeadOrigin::Weights => {
-            format!("the head of the weights is kept: it is for {classes} classes, as the dataset's")
+            format!("the head of the weights is kept: it has the dataset's number of classes, {classes}")
         }
         HeadOrigin::Drawn {
             left_out: Some(outputs),
         } => {
-            format!(
-                "the head of the weights, for {outputs} classes, is left out; a new one for {classes} is drawn"
-            )
+            format!("the head of the weights, for {outputs} classes, is replaced by a new one for {classes}")
         }
         HeadOrigin::Drawn { left_out: None } => {
-            format!("the weights have no head; a new one for {classes} classes is drawn")
+            format!("the weights have no head; a new one for {classes} classes is initialised")
         }
     }
 }
 
-fn loss(run: &TrainRun, ground: &Ground) -> Loss {
-    let classes: Vec<u32> = ground.data.train.iter().map(|sample| sample.class).collect();
+fn loss(run: &TrainRun, context: &TrainContext) -> Loss {
+    let classes: Vec<u32> = context.data.train.iter().map(|sample| sample.class).collect();
     Loss::new(
         &run.spec.loss,
         &classes,
         run.common.dataset.classes.len(),
-        ground.device,
+        context.device,
     )
 }
 
-fn about_run(run: &TrainRun, ground: &Ground, base_weights: &str) -> String {
+fn about_run(run: &TrainRun, context: &TrainContext, base_weights: &str) -> String {
     let architecture = run.spec.backbone.architecture;
     let learns = about_learning(architecture, run.spec.last_frozen(1));
     format!(
-        "{architecture} from weights `{base_weights}` on {} in {}, {} threads: {} images train, {} validate, {} are kept for testing; {learns}",
+        "{architecture} from weights `{base_weights}` on {} in {}, {} threads: {} images for training, {} for validation, {} held out for testing; {learns}",
         run.common.device,
-        precision::name(ground.kind),
+        precision::name(context.kind),
         run.common.threads,
-        ground.data.train.len(),
-        ground.data.val.len(),
-        ground.data.test
+        context.data.train.len(),
+        context.data.val.len(),
+        context.data.test
     )
 }
 
 fn check_batches(spec: &JobSpec, plan: &Plan) -> Result<(), Halt> {
     if plan.batch_size < smallest_batch(spec) {
         let message = format!(
-            "the BatchNorm of {} cannot learn from batches of one picture of {} pixels; raise `batch_size` to 2 or more, or freeze the \
+            "the BatchNorm of {} cannot be trained with batches of a single image of {} pixels; raise `batch_size` to 2 or more, or freeze the \
              whole backbone",
             spec.backbone.architecture, spec.image.size
         );
@@ -299,8 +307,8 @@ fn check_batches(spec: &JobSpec, plan: &Plan) -> Result<(), Halt> {
     Ok(())
 }
 
-/// The fewest pictures that a batch of training may have: where what reaches the last stage is a single pixel, as at 32 pixels in most
-/// networks, the variance of one value is no number.
+/// The smallest batch allowed in training: where the input of the last stage's BatchNorm is a single pixel, as at 32 pixels in most
+/// networks, the variance of one value is undefined.
 pub fn smallest_batch(spec: &JobSpec) -> usize {
     let architecture = spec.backbone.architecture;
     let norm_learns = spec.last_frozen(spec.epochs) != Some(architecture.last_stage());
@@ -311,7 +319,7 @@ pub fn smallest_batch(spec: &JobSpec) -> usize {
     }
 }
 
-/// What follows validation needs images to validate on.
+/// Settings that depend on validation need validation images.
 fn check_validation(spec: &JobSpec, data: &Data) -> Result<(), Halt> {
     let follows = [
         ("early_stopping", spec.early_stopping.is_some()),
@@ -323,7 +331,7 @@ fn check_validation(spec: &JobSpec, data: &Data) -> Result<(), Halt> {
     match follows.into_iter().find(|(_, is_set)| *is_set) {
         Some((field, _)) if data.val.is_empty() => {
             let message = format!(
-                "`{field}` follows the validation images, and there are none; raise `split.val`, or leave `{field}` out"
+                "`{field}` needs validation images, but there are none; raise `split.val`, or leave `{field}` out"
             );
             Err(Halt::failed(FailureCode::InvalidData, message))
         }
@@ -346,7 +354,7 @@ fn warn(run: &TrainRun, data: &Data, reporter: &Reporter) {
     if !unseen.is_empty() {
         warn(
             "class_without_images",
-            format!("no training image shows {}", unseen.join(", ")),
+            format!("no training images for {}", unseen.join(", ")),
         );
     }
     if run.spec.batch_size as usize > data.train.len() {

@@ -1,22 +1,22 @@
-//! Where a session begins.
+//! The starting point of a session.
 
 use super::{
-    checkpoints::{best::Best, checkpoint::Position, history::Judged},
+    checkpoints::{best::Best, checkpoint::Position, history::ValidationScores},
     progress::meter::Sums,
 };
 use crate::worker::weights::BaseWeights;
 
-/// Where a session begins.
+/// The starting point of a session.
 pub struct Start {
     pub position: Position,
     pub sums: Sums,
-    /// Of the epochs before.
-    pub history: Vec<Judged>,
+    /// Of the earlier epochs.
+    pub history: Vec<ValidationScores>,
     pub best: Option<Best>,
     pub base_weights: BaseWeights,
-    /// Of `max_seconds`, as a checkpoint knows it.
+    /// Time used of `max_seconds`, according to the checkpoint.
     pub seconds_used: f64,
-    /// Most pictures that go through the network together in training.
+    /// Largest micro-batch in training.
     pub batch_limit: usize,
 }
 

@@ -1,7 +1,8 @@
-//! Where fetched weights lie: `{cache}/{repository}/{revision}/model.safetensors`, shared by all jobs of the server.
+//! The cache of downloaded weights: `{cache}/{repository}/{revision}/model.safetensors`, shared by all jobs of the server.
 //!
-//! The file appears whole, by rename, after its checks. Beside it lie its digest, to which it is held whenever it is used, the part of a download that broke off, a note of what that part
-//! is of, and the lock of whoever is fetching. A crash at any point leaves something that the next job goes on from or overwrites.
+//! The file appears complete, by rename, after verification. Beside it are its digest, which is checked whenever it is used, a partial
+//! download, a note of what that is part of, and the lock of whoever is downloading. A crash at any point leaves something that the next
+//! job resumes or overwrites.
 
 use std::{
     fs::{self, File, TryLockError},
@@ -23,24 +24,24 @@ use crate::{
 /// Name of the file on the hub and in the cache.
 pub(super) const FILE: &str = "model.safetensors";
 
-/// The place of one file in the cache.
+/// The paths of one file in the cache.
 #[derive(Debug)]
 pub(super) struct Place {
     folder: PathBuf,
 }
 
-/// What an unfinished download is of: it is only gone on with where the hub still has the same thing.
+/// What a partial download belongs to: it is only resumed if the hub still has the same file.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub(super) struct PartNote {
-    /// Strong entity tag of the answer that the bytes came from (RFC 9110, 8.8.3).
+pub(super) struct PartialMetadata {
+    /// Strong entity tag of the response that the bytes came from (RFC 9110, 8.8.3).
     pub validator: Option<String>,
-    /// SHA-256 that the hub told for the whole.
+    /// SHA-256 of the whole file according to the hub.
     pub sha256: Option<String>,
 }
 
 impl Place {
     /// # Errors
-    /// [`HubFault::Misnamed`] where repository or revision would leave the cache.
+    /// [`HubFault::Misnamed`] if repository or revision would leave the cache.
     pub fn of(hub: &HubSource) -> Result<Self, HubFault> {
         let folder = hub
             .cache
@@ -61,15 +62,15 @@ impl Place {
         self.folder.join(format!("{FILE}.part.json"))
     }
 
-    /// What `sha256sum` would write about the file.
+    /// In the format of `sha256sum`.
     fn sum(&self) -> PathBuf {
         self.folder.join(format!("{FILE}.sha256"))
     }
 
-    /// Whether the file is there and still what it was, and, as far as that is known beforehand, the right one.
+    /// Whether the file exists, is undamaged and, as far as that is known in advance, the right one.
     ///
     /// # Errors
-    /// [`HubFault::Damaged`], or [`HubFault::WrongHash`] or [`HubFault::WrongSize`] where it is there and another one.
+    /// [`HubFault::Damaged`], or [`HubFault::WrongHash`] or [`HubFault::WrongSize`] if it is a different file.
     pub fn check(&self, hub: &HubSource) -> Result<bool, HubFault> {
         let bytes = match fs::metadata(self.file()) {
             Ok(found) => found.len(),
@@ -81,8 +82,8 @@ impl Place {
         match self.known_digest() {
             Some(known) if known != found => return Err(HubFault::Damaged),
             Some(_) => {}
-            // From a version that did not write it down: what is there is taken for what was fetched.
-            // A cache that cannot be written to is used as it is.
+            // Cached by a version that did not record the digest: the file is assumed to be what was downloaded.
+            // A read-only cache is used as it is.
             None => drop(self.write_down(&found)),
         }
         match &hub.sha256 {
@@ -108,10 +109,10 @@ impl Place {
         fs::rename(partial, self.sum())
     }
 
-    /// Makes the folder and waits until no other job is fetching the same file. The lock ends with the process that holds it.
+    /// Creates the folder and waits until no other job is downloading the same file. The lock ends with the process that holds it.
     ///
     /// # Errors
-    /// [`HubFault::Stopped`] where `stop` was set meanwhile.
+    /// [`HubFault::Stopped`] if `stop` was set meanwhile.
     pub fn lock(&self, reporter: &Reporter, stop: &StopFlag) -> Result<File, HubFault> {
         fs::create_dir_all(&self.folder)?;
         let lock = File::create(self.folder.join(format!("{FILE}.lock")))?;
@@ -128,21 +129,21 @@ impl Place {
                     reporter.send(&WorkerMessage::log(message));
                 }
             }
-            // No system call waits for a lock and says on the way that it still waits.
+            // No system call waits for a lock and reports meanwhile that it is still waiting.
             thread::sleep(Duration::from_millis(200));
         }
     }
 
-    /// Length of the unfinished download and what it is of; nothing where there is none, or none that can be gone on with.
-    pub fn unfinished(&self) -> Option<(u64, PartNote)> {
+    /// Length and origin of the partial download; nothing if there is none, or none that can be resumed.
+    pub fn unfinished(&self) -> Option<(u64, PartialMetadata)> {
         let length = fs::metadata(self.part()).ok()?.len();
-        let note: PartNote = serde_json::from_slice(&fs::read(self.note()).ok()?).ok()?;
+        let note: PartialMetadata = serde_json::from_slice(&fs::read(self.note()).ok()?).ok()?;
         let known = note.validator.is_some() || note.sha256.is_some();
         (length > 0 && known).then_some((length, note))
     }
 
-    /// Notes what the bytes that follow are of; must come before them.
-    pub fn remember(&self, note: &PartNote) -> io::Result<()> {
+    /// Records the origin of the bytes that follow; must come before them.
+    pub fn remember(&self, note: &PartialMetadata) -> io::Result<()> {
         fs::write(self.note(), serde_json::to_vec(note)?)
     }
 
@@ -156,10 +157,10 @@ impl Place {
         Ok(())
     }
 
-    /// Makes the finished download the file, durable.
+    /// Makes the complete download the file, durably.
     pub fn publish(&self) -> io::Result<()> {
         File::open(self.part())?.sync_all()?;
-        // The digest comes first: a crash in between leaves one that does not hold, and the file is fetched again.
+        // The digest comes first: a crash in between leaves one that does not match, and the file is downloaded again.
         self.write_down(&digest::of_file(&self.part())?.0)?;
         fs::rename(self.part(), self.file())?;
         File::open(&self.folder)?.sync_all()?;
@@ -188,7 +189,7 @@ pub(super) fn check_hash(expected: Option<&str>, path: &Path) -> Result<(), HubF
     })
 }
 
-/// A repository or revision as one folder name: `timm/resnet18.tv_in1k` becomes `timm--resnet18.tv_in1k`.
+/// A repository or revision as a single folder name: `timm/resnet18.tv_in1k` becomes `timm--resnet18.tv_in1k`.
 fn component(name: &str) -> Result<String, HubFault> {
     let plain = |c: char| c.is_ascii_alphanumeric() || "._-/".contains(c);
     let parts_fit = name
@@ -199,6 +200,6 @@ fn component(name: &str) -> Result<String, HubFault> {
     }
     let shown: String = name.chars().filter(|c| !c.is_control()).take(80).collect();
     Err(HubFault::Misnamed(format!(
-        "`{shown}` is no name of a repository or revision"
+        "`{shown}` is not a valid name of a repository or revision"
     )))
 }

@@ -1,4 +1,4 @@
-//! From the hub into the cache: what is there is used, what broke off is gone on with, nothing is believed before it is checked.
+//! From the hub into the cache: a cached file is used, a partial download is resumed, nothing is trusted before it is verified.
 
 use std::{
     fs::{File, OpenOptions},
@@ -11,10 +11,10 @@ use std::{
 use reqwest::{StatusCode, Url, blocking::Response};
 
 use super::{
-    Pace,
-    cache::{self, PartNote, Place},
+    Patience,
+    cache::{self, PartialMetadata, Place},
     fault::HubFault,
-    request::{self, Answer, Hub, NoAnswer, Told},
+    request::{self, Answer, FileHeaders, Hub, RequestFault},
 };
 use crate::{
     protocol::{HubSource, WorkerMessage},
@@ -24,15 +24,15 @@ use crate::{
     },
 };
 
-/// Largest file that is fetched. A ResNet-152 has 242 MB.
+/// Largest file that is downloaded. A ResNet-152 has 242 MB.
 const MAX_BYTES: u64 = 2 << 30;
-/// Shortest time between two messages about progress.
+/// Shortest time between two progress messages.
 const MESSAGE_EVERY: Duration = Duration::from_secs(1);
 
-/// The path of the file in the cache, fetched first where it is not there.
+/// The path of the file in the cache, downloaded first if it is not there.
 pub(super) fn cached(
     source: &HubSource,
-    pace: &Pace,
+    patience: &Patience,
     reporter: &Reporter,
     stop: &StopFlag,
 ) -> Result<PathBuf, HubFault> {
@@ -55,7 +55,7 @@ pub(super) fn cached(
     }
     let _lock = place.lock(reporter, stop)?;
     if !matches!(place.check(source), Ok(true)) {
-        fetch(source, &place, pace, reporter, stop)?;
+        fetch(source, &place, patience, reporter, stop)?;
     }
     Ok(place.file())
 }
@@ -63,36 +63,36 @@ pub(super) fn cached(
 fn fetch(
     source: &HubSource,
     place: &Place,
-    pace: &Pace,
+    patience: &Patience,
     reporter: &Reporter,
     stop: &StopFlag,
 ) -> Result<(), HubFault> {
-    let hub = Hub::new(source, pace)?;
+    let hub = Hub::new(source, patience)?;
     let address = hub.address(&source.repository, &source.revision, cache::FILE)?;
     let mut download = Download {
         source,
         place,
         hub,
         address,
-        told: Told::default(),
+        told: FileHeaders::default(),
         progress: Progress::begin(source, reporter),
-        window: pace.window,
+        window: patience.window,
         stop,
     };
     let gone_on_with = place.unfinished().is_some();
-    let mut outcome = download.run(pace).and_then(|()| download.check());
+    let mut outcome = download.run(patience).and_then(|()| download.check());
     if gone_on_with
         && matches!(
             outcome,
             Err(HubFault::WrongHash { .. } | HubFault::WrongSize { .. })
         )
     {
-        // What was left from before may have been of another file; the next try starts from nothing.
+        // The partial download may have been of another file; the next attempt starts over.
         place.forget()?;
-        outcome = download.run(pace).and_then(|()| download.check());
+        outcome = download.run(patience).and_then(|()| download.check());
     }
     if let Err(fault) = outcome {
-        // Some of it may be there, and the next attempt goes on from it.
+        // Some of it may be there, and the next attempt resumes it.
         if !matches!(
             fault,
             HubFault::Stopped | HubFault::Broken(_) | HubFault::Slow { .. } | HubFault::Unreachable(_)
@@ -106,20 +106,20 @@ fn fetch(
     Ok(())
 }
 
-/// One file on its way.
+/// One file being downloaded.
 struct Download<'a> {
     source: &'a HubSource,
     place: &'a Place,
     hub: Hub,
     address: Url,
-    told: Told,
+    told: FileHeaders,
     progress: Progress<'a>,
-    /// See [`Pace::window`].
+    /// See [`Patience::window`].
     window: Duration,
     stop: &'a StopFlag,
 }
 
-/// Why one try did not bring the whole file.
+/// Why one attempt did not get the whole file.
 enum Interruption {
     Final(HubFault),
     Transient(String),
@@ -138,14 +138,14 @@ impl From<std::io::Error> for Interruption {
 }
 
 impl Download<'_> {
-    /// Tries until the file is there, or until several tries in a row have brought nothing.
-    fn run(&mut self, pace: &Pace) -> Result<(), HubFault> {
+    /// Tries until the file is complete, or until several attempts in a row have brought nothing.
+    fn run(&mut self, patience: &Patience) -> Result<(), HubFault> {
         let mut in_vain = 0;
         loop {
             if self.stop.is_set() {
                 return Err(HubFault::Stopped);
             }
-            self.progress.alive(pace);
+            self.progress.alive(patience);
             let before = self.progress.here;
             let reason = match self.once() {
                 Ok(()) => return Ok(()),
@@ -157,10 +157,10 @@ impl Download<'_> {
             } else {
                 in_vain + 1
             };
-            if in_vain >= pace.tries {
+            if in_vain >= patience.tries {
                 return Err(HubFault::Broken(reason));
             }
-            thread::sleep(pace.pause * 2u32.saturating_pow(in_vain - 1));
+            thread::sleep(patience.pause * 2u32.saturating_pow(in_vain - 1));
         }
     }
 
@@ -168,8 +168,8 @@ impl Download<'_> {
         let unfinished = self.place.unfinished();
         let answer = self.hub.ask(&self.address, unfinished.as_ref());
         let Answer { response, told } = answer.map_err(|none| match none {
-            NoAnswer::Final(fault) => Interruption::Final(fault),
-            NoAnswer::Transient(reason) => Interruption::Transient(reason),
+            RequestFault::Final(fault) => Interruption::Final(fault),
+            RequestFault::Transient(reason) => Interruption::Transient(reason),
         })?;
         self.told = told;
         self.agree_on_hash()?;
@@ -184,13 +184,13 @@ impl Download<'_> {
                 if !(same_place && same_file) {
                     self.place.forget()?;
                     return Err(Interruption::Transient(
-                        "it sent another part than was asked for".into(),
+                        "it sent another part than requested".into(),
                     ));
                 }
                 *length
             }
             (StatusCode::RANGE_NOT_SATISFIABLE, Some((length, _))) => {
-                // All of it was there already, or it is of another file.
+                // All of it was already there, or it is of another file.
                 if self.expected_bytes() == Some(*length) {
                     return Ok(());
                 }
@@ -202,7 +202,7 @@ impl Download<'_> {
         self.receive(response, begin)
     }
 
-    /// Where the job's own expectation and the hub's word differ, no byte needs to be fetched to know it.
+    /// If the job's own expectation and the hub's differ, no bytes need to be downloaded to notice it.
     fn agree_on_hash(&self) -> Result<(), HubFault> {
         match (&self.source.sha256, &self.told.sha256) {
             (Some(expected), Some(found)) if !expected.eq_ignore_ascii_case(found) => {
@@ -215,7 +215,7 @@ impl Download<'_> {
         }
     }
 
-    /// Writes the body behind the first `begin` bytes of the part.
+    /// Writes the body after the first `begin` bytes of the partial file.
     fn receive(&mut self, mut response: Response, begin: u64) -> Result<(), Interruption> {
         let whole = response.content_length().map(|rest| begin + rest);
         let whole = self.expected_bytes().or(whole);
@@ -228,7 +228,7 @@ impl Download<'_> {
             .write(true)
             .open(self.place.part())?;
         part.set_len(begin)?;
-        self.place.remember(&PartNote {
+        self.place.remember(&PartialMetadata {
             validator: request::strong_validator(response.headers()),
             sha256: self.told.sha256.clone().or_else(|| self.source.sha256.clone()),
         })?;
@@ -264,7 +264,7 @@ impl Download<'_> {
             }
             let (begun, bytes) = (window.0.elapsed(), self.progress.here - window.1);
             if begun >= self.window {
-                let least = Pace::LEAST_RATE;
+                let least = Patience::MIN_BYTES_PER_SECOND;
                 if (bytes as f64) < least * begun.as_secs_f64() {
                     return Err(HubFault::Slow { least }.into());
                 }
@@ -277,13 +277,13 @@ impl Download<'_> {
         self.source.bytes.or(self.told.bytes)
     }
 
-    /// Holds the finished part to everything that is known about it.
+    /// Verifies the complete file against everything that is known about it.
     fn check(&self) -> Result<(), HubFault> {
         let part = self.place.part();
         cache::check_size(self.expected_bytes(), std::fs::metadata(&part)?.len())?;
         let expected = self.source.sha256.as_deref().or(self.told.sha256.as_deref());
         cache::check_hash(expected, &part)?;
-        // A page of a proxy that came instead of the file must not get into the cache.
+        // A proxy's page instead of the file must not get into the cache.
         state::read_metadata(&part)?;
         Ok(())
     }
@@ -311,7 +311,7 @@ fn broken_body(fault: std::io::Error) -> String {
     }
 }
 
-/// Tells how far the download is, at most once a second.
+/// Reports the progress of the download, at most once a second.
 struct Progress<'a> {
     reporter: &'a Reporter,
     name: &'a str,
@@ -339,9 +339,9 @@ impl<'a> Progress<'a> {
         }
     }
 
-    /// The longest silence that follows is a connection and an answer that both take as long as they may, on every redirect.
-    fn alive(&self, pace: &Pace) {
-        let longest = (pace.connect + pace.read) * 4 + pace.pause * 8;
+    /// The longest silence that can follow is a connection and a response that both take as long as allowed, on every redirect.
+    fn alive(&self, patience: &Patience) {
+        let longest = (patience.connect + patience.read) * 4 + patience.pause * 8;
         self.reporter.send(&WorkerMessage::Alive {
             deadline_seconds: Some(longest.as_secs().max(60)),
         });

@@ -1,10 +1,10 @@
-//! What can go wrong between a hub and the cache, and what a person can do about each.
+//! What can go wrong between a hub and the cache, and what a person can do about it.
 
 use std::io;
 
 use crate::worker::files::state::StateFault;
 
-/// Why a file of the hub is not in the cache. Texts name no path and no address with secrets in it.
+/// Why a file of the hub is not in the cache. Texts contain no path and no URL with secrets in it.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum HubFault {
     #[error("the job was asked to stop")]
@@ -15,9 +15,9 @@ pub(super) enum HubFault {
     Misnamed(String),
     #[error("it cannot be reached ({0})")]
     Unreachable(String),
-    #[error("the transfer broke off, and trying again did not help ({0})")]
+    #[error("the transfer was interrupted, and retrying did not help ({0})")]
     Broken(String),
-    #[error("it sends less than {least} bytes a second, and what is there already is kept for the next try")]
+    #[error("it sends less than {least} bytes a second; the partial download is kept for the next attempt")]
     Slow { least: f64 },
     #[error("it answers {status}: the repository is gated or private, or its token is wrong")]
     Denied { status: u16 },
@@ -27,13 +27,13 @@ pub(super) enum HubFault {
     Refused { status: u16 },
     #[error("it redirects in a way that is not followed ({0})")]
     Redirect(String),
-    #[error("the file in the server's cache is damaged: it is not what was fetched")]
+    #[error("the file in the server's cache is damaged: it is not what was downloaded")]
     Damaged,
-    #[error("the file has the SHA-256 {found} and should have {expected}")]
+    #[error("the file has the SHA-256 {found} instead of {expected}")]
     WrongHash { expected: String, found: String },
-    #[error("the file has {found} bytes and should have {expected}")]
+    #[error("the file has {found} bytes instead of {expected}")]
     WrongSize { expected: u64, found: u64 },
-    #[error("the file is larger than {limit} bytes, the most that is fetched")]
+    #[error("the file is larger than {limit} bytes, the most that is downloaded")]
     TooLarge { limit: u64 },
     #[error("what it sent is not weights: {0}")]
     NotWeights(#[from] StateFault),
@@ -42,7 +42,7 @@ pub(super) enum HubFault {
 }
 
 impl HubFault {
-    /// The first thing to try, as the beginning of a sentence that goes on with what always helps.
+    /// What to try first, as the start of a sentence that continues with what always helps.
     pub fn advice(&self) -> &'static str {
         match self {
             HubFault::Offline => "Start the server without `--offline`",
@@ -61,7 +61,7 @@ impl HubFault {
             | HubFault::WrongSize { .. }
             | HubFault::NotWeights(_)
             | HubFault::TooLarge { .. } => {
-                "Check what stands between the server and its `--hub-endpoint` (a proxy or a mirror)"
+                "Check what is between the server and its `--hub-endpoint` (a proxy or a mirror)"
             }
             HubFault::Unreachable(_)
             | HubFault::Stopped

@@ -1,13 +1,13 @@
-//! A file of weights, told by its content: safetensors, or what `torch.save` writes.
+//! A file of weights, detected by its content: safetensors, or the format of `torch.save`.
 //!
-//! Names come out as the network has them: the `module.` that PyTorch's `DataParallel` puts before all of them is taken off.
+//! Names are those of the network: the prefix `module.` of PyTorch's `DataParallel` is removed.
 
 use std::{fs::File, io::Read, path::Path};
 
 use super::torch_file::{self, TorchFileFault};
 use crate::worker::files::state::{self, StateDict, StateFault};
 
-/// Why a file gave no weights. Messages name no path: the caller says which file it was.
+/// Why a file could not be read. Messages name no path: the caller says which file it was.
 #[derive(Debug, thiserror::Error)]
 pub enum FileFault {
     #[error(transparent)]
@@ -18,7 +18,7 @@ pub enum FileFault {
     Unknown,
 }
 
-/// Reads every tensor of a file of weights into CPU memory, in the type that it is stored in.
+/// Reads every tensor of a file of weights into CPU memory, in its stored type.
 ///
 /// # Errors
 /// [`FileFault`], with what to do about it.
@@ -29,7 +29,7 @@ pub fn read(path: &Path) -> Result<StateDict, FileFault> {
         Format::Unknown if path.extension().is_none_or(|ending| ending != "safetensors") => {
             return Err(FileFault::Unknown);
         }
-        // Its own reader says best what is wrong with a file that should be one.
+        // Its own reader says best what is wrong with such a file.
         Format::Safetensors | Format::Unknown => state::read(path)?,
     };
     Ok(without_prefix(state))
@@ -48,7 +48,7 @@ fn format(path: &Path) -> Result<Format, StateFault> {
     File::open(path)?.take(512).read_to_end(&mut head)?;
     Ok(match head.as_slice() {
         [b'P', b'K', 3, 4, ..] => Format::Zip,
-        // The length of a header, then the header, which is JSON.
+        // The length of the header, then the header, which is JSON.
         [_, _, _, _, _, _, _, _, b'{', ..] => Format::Safetensors,
         // A pickle of protocol 2 to 5, or a tar archive.
         [0x80, 2..=5, ..] => Format::Legacy,

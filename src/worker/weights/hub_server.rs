@@ -1,6 +1,6 @@
-//! A hub for tests: a few lines of HTTP/1.1 on a loopback port whose answers the test decides, request by request.
+//! A hub for tests: a few lines of HTTP/1.1 on a loopback port whose responses the test decides, request by request.
 //!
-//! Only tests use it. It can do what real servers rarely do on demand: break off in the middle, fall silent or slow, and never answer.
+//! Only used by tests. It can do what real servers rarely do on demand: stop in the middle, stall or become slow, and never respond.
 
 use std::{
     collections::BTreeMap,
@@ -14,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-/// A request as it came; names of headers in lower case.
+/// A request as received; names of headers in lower case.
 #[derive(Clone, Debug)]
 pub struct Request {
     /// From 0, over all connections.
@@ -28,23 +28,23 @@ impl Request {
         self.headers.get(name).map(String::as_str)
     }
 
-    /// First byte that is asked for.
+    /// First byte requested.
     pub fn range_start(&self) -> Option<usize> {
         let range = self.header("range")?.strip_prefix("bytes=")?;
         range.strip_suffix('-')?.parse().ok()
     }
 }
 
-/// What the test answers.
+/// The test's response.
 pub struct Reply {
     pub status: u16,
     pub headers: Vec<(&'static str, String)>,
     pub body: Vec<u8>,
-    /// Bytes of the body after which the connection ends.
+    /// Bytes of the body after which the connection is closed.
     pub cut_after: Option<usize>,
-    /// Send nothing more, after the body or the cut in it, until the client gives up; nothing at all of an empty body.
+    /// Send nothing more, after the body or its truncation, until the client gives up; nothing at all for an empty body.
     pub hang: bool,
-    /// After the cut go on with a byte now and then, until the client gives up.
+    /// After the truncation send a byte now and then, until the client gives up.
     pub drip: bool,
 }
 
@@ -69,7 +69,7 @@ impl Reply {
         self
     }
 
-    /// The file, or what the request asks of it.
+    /// The file, or the requested range of it.
     pub fn file(request: &Request, whole: &[u8]) -> Self {
         match request.range_start() {
             Some(start) if start < whole.len() => {
@@ -102,7 +102,7 @@ impl HubServer {
                     return;
                 }
                 let (seen, answer) = (seen.clone(), answer.clone());
-                // A client that goes away in the middle is part of what is tested.
+                // Clients that disconnect in the middle are part of the tests.
                 thread::spawn(move || stream.map(|stream| serve(stream, &seen, &*answer)));
             }
         });

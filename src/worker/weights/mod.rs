@@ -1,7 +1,7 @@
-//! Base weights for a network, from wherever the spec says: nothing, a file, or a hub in the manner of Hugging Face.
+//! Base weights for a network, from wherever the spec says: nothing, a file, or a hub with Hugging Face's API.
 //!
-//! Called once by a training child before its first step. Every failure is a sentence that says what to do; the job ends with it.
-//! What is loaded here is only tensors by name: whether they fit the network is for `nets` to say.
+//! Called once by a training child before its first step. Every failure is a sentence that says what to do; the job ends with it. The
+//! result is only tensors by name: `nets` decides whether they match the network.
 
 mod cache;
 mod download;
@@ -31,18 +31,18 @@ use crate::{
 };
 use fault::HubFault;
 
-/// Weights and where they came from.
+/// Weights and their origin.
 #[derive(Debug)]
 pub struct LoadedWeights {
     pub state: StateDict,
     pub origin: BaseWeights,
 }
 
-/// Where weights came from, as the model's card will tell it.
+/// The origin of weights, as recorded in the model's card.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BaseWeights {
     pub name: String,
-    /// Of the file, hexadecimal; none where there is no file, and in checkpoints of before.
+    /// Of the file, hexadecimal; none if there is no file, and in older checkpoints.
     pub sha256: Option<String>,
 }
 
@@ -54,7 +54,7 @@ impl BaseWeights {
         }
     }
 
-    /// The digest is for the lineage alone: a file that was read and cannot be read again is no reason to fail.
+    /// The digest is only for the lineage: a file that was read once but cannot be read again is no reason to fail.
     fn of_file(name: String, path: &Path) -> Self {
         let sha256 = digest::of_file(path).ok().map(|(sha256, _)| sha256);
         Self { name, sha256 }
@@ -63,33 +63,33 @@ impl BaseWeights {
 
 /// Why there are no weights.
 #[derive(Debug)]
-pub enum Unobtained {
-    /// The server asked to leave; what was fetched so far is kept for the next attempt.
+pub enum WeightsFault {
+    /// The server asked to stop; the partial download is kept for the next attempt.
     Stopped,
-    /// The job fails with `weights_unavailable`, or `disk_full` where the cache has no room.
+    /// The job fails with `weights_unavailable`, or `disk_full` if the cache's disk is full.
     Failed(JobError),
 }
 
-/// Loads the weights that a network of `architecture` starts from; none where it starts from nothing.
+/// Loads the base weights for a network of `architecture`; none for random initialisation.
 ///
 /// # Errors
-/// [`Unobtained`], with a message for the person who sent the job.
+/// [`WeightsFault`], with a message for the person who sent the job.
 pub fn obtain(
     source: &WeightsSource,
     architecture: Architecture,
     reporter: &Reporter,
     stop: &StopFlag,
-) -> Result<Option<LoadedWeights>, Unobtained> {
+) -> Result<Option<LoadedWeights>, WeightsFault> {
     match source {
         WeightsSource::None => Ok(None),
         WeightsSource::Unavailable { message } => Err(unavailable(message.clone())),
         WeightsSource::File { path, origin, sha256 } => of_file(path, origin, sha256.as_deref()).map(Some),
-        WeightsSource::Hub(hub) => from_hub(hub, architecture, &Pace::DEFAULT, reporter, stop).map(Some),
+        WeightsSource::Hub(hub) => from_hub(hub, architecture, &Patience::DEFAULT, reporter, stop).map(Some),
     }
 }
 
-/// A finished model, whose digest is known, or an operator's own file, whose digest may stand beside it.
-fn of_file(path: &Path, origin: &str, sha256: Option<&str>) -> Result<LoadedWeights, Unobtained> {
+/// A trained model, whose digest is known, or an operator's own file, with an optional digest beside it.
+fn of_file(path: &Path, origin: &str, sha256: Option<&str>) -> Result<LoadedWeights, WeightsFault> {
     let named = match sha256 {
         Some(sha256) => Some((
             sha256.to_owned(),
@@ -108,78 +108,78 @@ fn of_file(path: &Path, origin: &str, sha256: Option<&str>) -> Result<LoadedWeig
             origin: BaseWeights::of_file(origin.to_owned(), path),
         }),
         Err(fault) => Err(unavailable(format!(
-            "the weights `{origin}` cannot be used: {fault}. Name another file or model, or start from random weights with \
+            "the weights `{origin}` cannot be used: {fault}. Choose another file or model, or start from random weights with \
              `\"weights\": \"none\"`"
         ))),
     }
 }
 
-/// What `sha256sum` has written into a file of the same name with `.sha256` after it.
+/// The digest that `sha256sum` has written into a file of the same name with `.sha256` appended.
 fn digest_beside(path: &Path) -> Option<String> {
     let text = fs::read_to_string(path.with_added_extension("sha256")).ok()?;
     let word = text.split_whitespace().next()?.to_ascii_lowercase();
     digest::is_digest(&word).then_some(word)
 }
 
-/// How patient a download is.
+/// Timeouts and retries of a download.
 #[derive(Clone, Debug)]
-struct Pace {
+struct Patience {
     connect: Duration,
-    /// Longest wait for an answer, and for more of it.
+    /// Longest wait for a response, and for more of it.
     read: Duration,
-    /// Before the second try; doubled before each one after it.
+    /// Before the second attempt; doubled before each one after it.
     pause: Duration,
-    /// Tries in a row that bring nothing new.
+    /// Consecutive attempts without any progress.
     tries: u32,
-    /// Time over which a transfer is held to [`Pace::LEAST_RATE`].
+    /// Time over which [`Patience::MIN_BYTES_PER_SECOND`] must be reached.
     window: Duration,
 }
 
-impl Pace {
-    const DEFAULT: Pace = Pace {
+impl Patience {
+    const DEFAULT: Patience = Patience {
         connect: Duration::from_secs(10),
         read: Duration::from_secs(30),
         pause: Duration::from_secs(1),
         tries: 3,
         window: Duration::from_secs(60),
     };
-    /// Bytes a second. A ResNet-50 takes three hours at this rate; what is slower would occupy a device for days.
-    const LEAST_RATE: f64 = 10_000.0;
+    /// A ResNet-50 takes three hours at this rate; anything slower would occupy a device for days.
+    const MIN_BYTES_PER_SECOND: f64 = 10_000.0;
 }
 
 fn from_hub(
     hub: &HubSource,
     architecture: Architecture,
-    pace: &Pace,
+    patience: &Patience,
     reporter: &Reporter,
     stop: &StopFlag,
-) -> Result<LoadedWeights, Unobtained> {
-    let path =
-        download::cached(hub, pace, reporter, stop).map_err(|fault| explain(&fault, hub, architecture))?;
+) -> Result<LoadedWeights, WeightsFault> {
+    let path = download::cached(hub, patience, reporter, stop)
+        .map_err(|fault| explain(&fault, hub, architecture))?;
     reporter.send(&WorkerMessage::alive());
     let state = state::read(&path).map_err(|fault| explain(&fault.into(), hub, architecture))?;
     let origin = BaseWeights::of_file(format!("{}@{}", hub.repository, hub.revision), &path);
     Ok(LoadedWeights { state, origin })
 }
 
-fn explain(fault: &HubFault, hub: &HubSource, architecture: Architecture) -> Unobtained {
+fn explain(fault: &HubFault, hub: &HubSource, architecture: Architecture) -> WeightsFault {
     if matches!(fault, HubFault::Stopped) {
-        return Unobtained::Stopped;
+        return WeightsFault::Stopped;
     }
     let host = request::host_of(&hub.endpoint);
     let what = format!(
-        "pretrained weights for {architecture} (`{}`) could not be had",
+        "pretrained weights for {architecture} (`{}`) could not be obtained",
         hub.repository
     );
     let advice = fault.advice();
     if fault.is_full_disk() {
-        return Unobtained::Failed(JobError {
+        return WeightsFault::Failed(JobError {
             code: FailureCode::DiskFull,
             message: format!("{what}: {fault}. {advice}"),
         });
     }
     if matches!(fault, HubFault::Damaged) {
-        return Unobtained::Failed(JobError {
+        return WeightsFault::Failed(JobError {
             code: FailureCode::DataDamaged,
             message: format!("{what}: {fault}. {advice}"),
         });
@@ -190,15 +190,15 @@ fn explain(fault: &HubFault, hub: &HubSource, architecture: Architecture) -> Uno
     ))
 }
 
-fn damaged(damaged: &Damaged) -> Unobtained {
-    Unobtained::Failed(JobError {
+fn damaged(damaged: &Damaged) -> WeightsFault {
+    WeightsFault::Failed(JobError {
         code: FailureCode::DataDamaged,
         message: damaged.to_string(),
     })
 }
 
-fn unavailable(message: String) -> Unobtained {
-    Unobtained::Failed(JobError {
+fn unavailable(message: String) -> WeightsFault {
+    WeightsFault::Failed(JobError {
         code: FailureCode::WeightsUnavailable,
         message,
     })

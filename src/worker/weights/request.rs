@@ -1,7 +1,7 @@
-//! One question to a hub: redirects followed by hand, the token kept to the hub's own address, what the hub tells about the file kept.
+//! One request to a hub: redirects are followed here, the token is only sent to the hub itself, the hub's metadata of the file is kept.
 //!
-//! Hugging Face answers with a redirect to its storage, and only that first answer (not the storage's) says the size and the SHA-256 of
-//! the file: `X-Linked-Size`, `X-Linked-ETag`. That is why redirects are not left to the HTTP library.
+//! Hugging Face redirects to its storage, and only that first response (not the storage's) has the size and the SHA-256 of the file:
+//! `X-Linked-Size`, `X-Linked-ETag`. That is why redirects are not left to the HTTP library.
 
 use reqwest::{
     StatusCode, Url,
@@ -10,47 +10,47 @@ use reqwest::{
     redirect::Policy,
 };
 
-use super::{Pace, cache::PartNote, fault::HubFault};
+use super::{Patience, cache::PartialMetadata, fault::HubFault};
 use crate::{files::digest, protocol::HubSource};
 
 /// Most redirects that are followed.
 const MAX_REDIRECTS: usize = 10;
 
-/// A hub that files are asked of.
+/// A hub to request files from.
 pub(super) struct Hub {
     client: Client,
     endpoint: Url,
     token: Option<String>,
 }
 
-/// What the hub itself says about the file, apart from its bytes.
+/// The hub's metadata of the file.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Told {
+pub(super) struct FileHeaders {
     pub sha256: Option<String>,
     pub bytes: Option<u64>,
 }
 
-/// An answer that is not a redirect, of any status.
+/// A response that is not a redirect, of any status.
 pub(super) struct Answer {
     pub response: Response,
-    pub told: Told,
+    pub told: FileHeaders,
 }
 
-/// Why there is no answer.
-pub(super) enum NoAnswer {
-    /// Trying again would not help.
+/// Why there is no response.
+pub(super) enum RequestFault {
+    /// Retrying would not help.
     Final(HubFault),
     /// It might.
     Transient(String),
 }
 
 impl Hub {
-    pub fn new(source: &HubSource, pace: &Pace) -> Result<Self, HubFault> {
+    pub fn new(source: &HubSource, patience: &Patience) -> Result<Self, HubFault> {
         let endpoint = Url::parse(source.endpoint.trim_end_matches('/'))
             .ok()
             .filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
             .ok_or_else(|| HubFault::Misnamed("the hub's address is no http or https address".into()))?;
-        let client = client(&endpoint, pace).map_err(|fault| HubFault::Unreachable(reason(fault)))?;
+        let client = client(&endpoint, patience).map_err(|fault| HubFault::Unreachable(reason(fault)))?;
         Ok(Self {
             client,
             endpoint,
@@ -58,7 +58,7 @@ impl Hub {
         })
     }
 
-    /// The address of a file of a repository.
+    /// The URL of a file in a repository.
     pub fn address(&self, repository: &str, revision: &str, file: &str) -> Result<Url, HubFault> {
         let base = self.endpoint.as_str().trim_end_matches('/');
         let revision = revision.replace('/', "%2F");
@@ -66,10 +66,10 @@ impl Hub {
             .map_err(|fault| HubFault::Misnamed(format!("its address cannot be written ({fault})")))
     }
 
-    /// Asks for a file, or for what comes after the first bytes of it where `after` says how many of which file are there.
-    pub fn ask(&self, address: &Url, after: Option<&(u64, PartNote)>) -> Result<Answer, NoAnswer> {
+    /// Requests a file, or the rest of it if `after` says how many bytes of which file are there.
+    pub fn ask(&self, address: &Url, after: Option<&(u64, PartialMetadata)>) -> Result<Answer, RequestFault> {
         let mut url = address.clone();
-        let mut told = Told::default();
+        let mut told = FileHeaders::default();
         for _ in 0..=MAX_REDIRECTS {
             let response = self.send(&url, after)?;
             if self.is_own(&url) {
@@ -78,13 +78,13 @@ impl Hub {
             if !response.status().is_redirection() || response.status() == StatusCode::NOT_MODIFIED {
                 return Ok(Answer { response, told });
             }
-            url = next(&url, response.headers()).map_err(NoAnswer::Final)?;
+            url = next(&url, response.headers()).map_err(RequestFault::Final)?;
         }
         let message = format!("more than {MAX_REDIRECTS} times");
-        Err(NoAnswer::Final(HubFault::Redirect(message)))
+        Err(RequestFault::Final(HubFault::Redirect(message)))
     }
 
-    fn send(&self, url: &Url, after: Option<&(u64, PartNote)>) -> Result<Response, NoAnswer> {
+    fn send(&self, url: &Url, after: Option<&(u64, PartialMetadata)>) -> Result<Response, RequestFault> {
         let mut request = self
             .client
             .get(url.clone())
@@ -99,24 +99,24 @@ impl Hub {
             }
         }
         request.send().map_err(|fault| {
-            // Nobody there is an answer that a person should get at once; anything later may pass.
+            // An unreachable host should be reported at once; anything later may be temporary.
             let unreachable = fault.is_connect() || fault.is_builder();
             let reason = reason(fault);
             if unreachable {
-                NoAnswer::Final(HubFault::Unreachable(reason))
+                RequestFault::Final(HubFault::Unreachable(reason))
             } else {
-                NoAnswer::Transient(reason)
+                RequestFault::Transient(reason)
             }
         })
     }
 
-    /// Whether an address is the hub's own: the token goes nowhere else, and nobody else is believed about the file.
+    /// Whether a URL is the hub's own: the token goes nowhere else, and nobody else is trusted about the file.
     fn is_own(&self, url: &Url) -> bool {
         url.origin() == self.endpoint.origin()
     }
 }
 
-impl Told {
+impl FileHeaders {
     fn add(&mut self, headers: &HeaderMap, redirects: bool) {
         let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
         let linked = text("x-linked-etag");
@@ -131,13 +131,13 @@ impl Told {
     }
 }
 
-/// The entity tag of an answer where it is a strong one: only those may go into `If-Range` (RFC 9110, 13.1.5).
+/// The entity tag of a response if it is a strong one: only those may be used in `If-Range` (RFC 9110, 13.1.5).
 pub(super) fn strong_validator(headers: &HeaderMap) -> Option<String> {
     let tag = headers.get(header::ETAG)?.to_str().ok()?;
     (tag.starts_with('"') && tag.len() > 2).then(|| tag.to_owned())
 }
 
-/// Where an answer's bytes begin, out of `Content-Range: bytes 100-199/200`, and the length of the whole.
+/// The offset of a response's bytes, from `Content-Range: bytes 100-199/200`, and the length of the whole.
 pub(super) fn content_range(headers: &HeaderMap) -> Option<(u64, Option<u64>)> {
     let text = headers.get(header::CONTENT_RANGE)?.to_str().ok()?;
     let (range, whole) = text.strip_prefix("bytes ")?.split_once('/')?;
@@ -145,7 +145,7 @@ pub(super) fn content_range(headers: &HeaderMap) -> Option<(u64, Option<u64>)> {
     Some((first.trim().parse().ok()?, whole.trim().parse().ok()))
 }
 
-/// Host and port of an address, for people.
+/// Host and port of a URL, for people.
 pub(super) fn host_of(endpoint: &str) -> String {
     let url = Url::parse(endpoint).ok();
     let host = url.as_ref().and_then(|url| {
@@ -158,20 +158,20 @@ pub(super) fn host_of(endpoint: &str) -> String {
     host.unwrap_or_else(|| "the hub".to_owned())
 }
 
-fn client(endpoint: &Url, pace: &Pace) -> reqwest::Result<Client> {
-    // It fails where it was done before.
+fn client(endpoint: &Url, patience: &Patience) -> reqwest::Result<Client> {
+    // This fails if it was done before.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let loopback = matches!(endpoint.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"));
     let builder = || {
         let builder = Client::builder()
             .user_agent(concat!("finetuned/", env!("CARGO_PKG_VERSION")))
             .redirect(Policy::none())
-            .connect_timeout(pace.connect)
-            .timeout(pace.read);
+            .connect_timeout(patience.connect)
+            .timeout(patience.read);
         if loopback { builder.no_proxy() } else { builder }
     };
     match builder().build() {
-        // A host without certificate authorities can still use a hub of its own over plain http.
+        // A host without certificate authorities can still use its own hub over plain http.
         Err(_) if endpoint.scheme() == "http" => builder().tls_certs_only([]).build(),
         built => built,
     }
@@ -191,7 +191,7 @@ fn next(from: &Url, headers: &HeaderMap) -> Result<Url, HubFault> {
     Ok(url)
 }
 
-/// The innermost cause, which is the one that says something, without the address: those of storage carry signatures.
+/// The innermost cause, which is the informative one, without the URL: those of storage contain signatures.
 pub(super) fn reason(fault: reqwest::Error) -> String {
     if fault.is_timeout() {
         return "no answer in time".to_owned();

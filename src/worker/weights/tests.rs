@@ -11,7 +11,7 @@ use std::{
 use tch::Tensor;
 
 use super::{
-    Pace, Unobtained, from_hub,
+    Patience, WeightsFault, from_hub,
     hub_server::{HubServer, Reply, Request},
     obtain,
 };
@@ -31,7 +31,7 @@ use crate::{
     },
 };
 
-const QUICK: Pace = Pace {
+const QUICK: Patience = Patience {
     connect: Duration::from_secs(5),
     read: Duration::from_secs(5),
     pause: Duration::ZERO,
@@ -89,11 +89,11 @@ impl Setting {
         self.fetch_at(&QUICK)
     }
 
-    fn fetch_at(&self, pace: &Pace) -> Result<StateDict, JobError> {
+    fn fetch_at(&self, patience: &Patience) -> Result<StateDict, JobError> {
         from_hub(
             &self.hub,
             Architecture::Resnet18,
-            pace,
+            patience,
             &self.reporter,
             &self.stop,
         )
@@ -143,10 +143,10 @@ impl std::io::Write for Shared {
     }
 }
 
-fn failed(unobtained: Unobtained) -> JobError {
-    match unobtained {
-        Unobtained::Failed(error) => error,
-        Unobtained::Stopped => panic!("nobody asked for that"),
+fn failed(fault: WeightsFault) -> JobError {
+    match fault {
+        WeightsFault::Failed(error) => error,
+        WeightsFault::Stopped => panic!("nobody asked for that"),
     }
 }
 
@@ -280,7 +280,7 @@ fn a_transfer_that_breaks_off_is_gone_on_with() {
 
 #[test]
 fn a_hub_that_falls_silent_or_slow_in_the_middle_is_given_up_and_what_came_is_kept() {
-    let impatient = Pace {
+    let impatient = Patience {
         read: Duration::from_secs(1),
         window: Duration::from_millis(100),
         tries: 2,
@@ -316,9 +316,9 @@ fn a_hub_that_falls_silent_or_slow_in_the_middle_is_given_up_and_what_came_is_ke
 fn a_later_job_goes_on_where_an_earlier_one_gave_up() {
     let server = breaking_off(weights_file(), 1);
     let setting = Setting::new(&server.endpoint());
-    let once = Pace { tries: 1, ..QUICK };
+    let once = Patience { tries: 1, ..QUICK };
     let error = setting.fetch_at(&once).unwrap_err();
-    assert!(error.message.contains("broke off"), "{}", error.message);
+    assert!(error.message.contains("was interrupted"), "{}", error.message);
     assert_eq!(
         setting.cached(),
         ["model.safetensors.part", "model.safetensors.part.json"]
@@ -337,7 +337,7 @@ fn what_was_left_of_another_file_is_thrown_away() {
         breaking_off(other, 1)
     };
     let mut setting = Setting::new(&old.endpoint());
-    assert!(setting.fetch_at(&Pace { tries: 1, ..QUICK }).is_err());
+    assert!(setting.fetch_at(&Patience { tries: 1, ..QUICK }).is_err());
     // This hub has another file under the same tag: only the hash tells.
     let new = HubServer::start({
         let file = file.clone();
@@ -392,7 +392,7 @@ fn nobody_there_and_nobody_answering_are_told_apart_from_each_other() {
         ..Reply::new(200, "")
     });
     let setting = Setting::new(&silent.endpoint());
-    let impatient = Pace {
+    let impatient = Patience {
         read: Duration::from_millis(100),
         tries: 2,
         ..QUICK
@@ -508,7 +508,7 @@ fn a_job_that_is_stopped_leaves_what_it_fetched_to_the_next() {
         hub, reporter, stop, ..
     } = &setting;
     let stopped = from_hub(hub, Architecture::Resnet18, &QUICK, reporter, stop);
-    assert!(matches!(stopped, Err(Unobtained::Stopped)), "{stopped:?}");
+    assert!(matches!(stopped, Err(WeightsFault::Stopped)), "{stopped:?}");
     setting.stop = StopFlag::default();
     assert_whole(&setting.fetch().unwrap());
     assert!(server.requests()[1].range_start() > Some(0));
@@ -519,10 +519,7 @@ fn a_name_that_would_leave_the_cache_is_refused() {
     let mut setting = Setting::new("http://127.0.0.1:9");
     for repository in ["../../etc", "a//b", "/a", "a/..", ""] {
         setting.hub.repository = repository.into();
-        assert!(
-            setting.failure().contains("no name of a repository"),
-            "{repository}"
-        );
+        assert!(setting.failure().contains("not a valid name"), "{repository}");
     }
 }
 

@@ -1,25 +1,24 @@
-//! Which images must not be torn apart: those with the same bytes, and those that the caller says belong together.
+//! Which images must not be separated: those with the same bytes, and those that the caller groups.
 
 use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// Images belong together when the names of their files begin alike, in whatever folders they lie. With `_` and 2 the files
-/// `patient_001_a.png` and `patient_001_b.png` are one group, `patient_001`.
+/// Images belong together when their file names share a prefix, whatever folders they are in. With `_` and 2 the files `patient_001_a.png`
+/// and `patient_001_b.png` are one group, `patient_001`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct GroupBy {
-    /// What divides a file's name, 1 to 8 characters.
+    /// The separator in file names, 1 to 8 characters.
     #[schema(min_length = 1, max_length = 8, default = "_", example = "_")]
     pub separator: String,
-    /// How many of the pieces, from the first on, name the group, 1 to 16. A name with fewer pieces is a group of its own, without its
-    /// extension.
+    /// How many of the leading pieces name the group, 1 to 16. A name with fewer pieces is a group of its own, without its extension.
     #[schema(minimum = 1, maximum = 16, default = 1)]
     pub parts: u32,
 }
 
 impl GroupBy {
-    /// The part of the file's name that names its group.
+    /// The prefix of the file name that names its group.
     fn key<'a>(&self, path: &'a str) -> &'a str {
         let name = path.rsplit(['/', '\\']).next().unwrap_or(path);
         let stem = name.rsplit_once('.').map_or(name, |(stem, _)| stem);
@@ -29,8 +28,8 @@ impl GroupBy {
     }
 }
 
-/// The group of each image, told by its path and the SHA-256 of its file: numbers from 0 on, in the order in which groups first appear.
-/// Two images are in one group where anything ties them, directly or by way of others.
+/// The group of each image, given its path and the SHA-256 of its file: numbers from 0 on, in the order in which groups first appear. Two
+/// images are in one group if anything ties them together, directly or through others.
 pub fn groups<'a>(
     images: impl IntoIterator<Item = (&'a str, &'a str)>,
     group_by: Option<&GroupBy>,
@@ -54,7 +53,7 @@ pub fn groups<'a>(
         .collect()
 }
 
-/// Disjoint sets (Tarjan 1975, with path halving); of two roots the earlier one stays.
+/// Disjoint sets (Tarjan 1975, with path halving); when two sets are joined the earlier root stays.
 #[derive(Default)]
 struct Sets {
     parents: Vec<usize>,

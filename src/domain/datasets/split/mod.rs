@@ -1,7 +1,7 @@
-//! Which images train, which validate, which test, where the dataset does not say so itself.
+//! Which images are for training, validation and testing, where the dataset does not say so itself.
 //!
-//! Pure: [`groups`] says which images must stay together, [`stratified`] gives each image its part. Training and evaluation divide with
-//! these two, and so does whoever wants to write a division down.
+//! Pure: [`groups`] says which images must stay together, [`stratified`] assigns each image its split. Training and evaluation use these
+//! two, and so does code that stores an assignment.
 
 mod division;
 mod groups;

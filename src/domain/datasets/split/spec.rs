@@ -1,23 +1,23 @@
-//! How a dataset without parts of its own is cut.
+//! How a dataset without splits of its own is split.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{groups::GroupBy, stratified::Shares};
 
-/// Shares of the whole, the seed that picks them, and what stays together.
+/// Fractions of the whole, the seed of the draw, and what stays together.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct SplitSpec {
-    /// Share of each class's images for validation, 0 to 0.9. Not used where the dataset brings its own validation images.
+    /// Fraction of each class's images for validation, 0 to 0.9. Not used where the dataset has its own validation split.
     #[schema(minimum = 0.0, maximum = 0.9, default = 0.2)]
     pub val: f64,
-    /// Share of each class's images that are kept for testing, 0 to 0.9.
+    /// Fraction of each class's images that are held out for testing, 0 to 0.9.
     #[schema(minimum = 0.0, maximum = 0.9, default = 0.0)]
     pub test: f64,
     #[schema(default = 0)]
     pub seed: u64,
-    /// Images of one group stay on one side: those of one patient, one film, one burst of photos. Images with the very same bytes do so
-    /// in any case.
+    /// Images of one group stay in one split: those of one patient, one film, one burst of photos. Images with the very same bytes always
+    /// stay together.
     #[serde(default)]
     pub group_by: Option<GroupBy>,
 }

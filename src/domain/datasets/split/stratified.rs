@@ -1,25 +1,25 @@
-//! A division in which every class gives its share and no group is torn apart.
+//! Stratified splits that keep groups together.
 
 use std::collections::BTreeMap;
 
 use super::division::Split;
 use crate::domain::random::{Draws, Stream};
 
-/// Shares of the whole; what is left trains.
+/// Fractions of the whole; the rest is for training.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Shares {
     pub val: f64,
     pub test: f64,
 }
 
-/// Gives each image its part: `labels[i]` is the class of image `i`, `groups[i]` its group (see [`super::groups`]), and images of one
-/// group get one part.
+/// Assigns each image its split: `labels[i]` is the class of image `i`, `groups[i]` its group (see [`super::groups`]), and all images of a
+/// group get the same split.
 ///
-/// Each class gives the nearest whole number of images to its share, and keeps at least one for training. Where every group lies in one
-/// class and there are images enough in small groups, that is exact. Otherwise groups are tried in an order that the seed shuffles:
-/// those of several classes go where their classes are needed most (after Sechidis et al. 2011, iterative stratification), the others
-/// where they fit, then any that bring the classes nearer to their shares; a class that still gives nothing, and has a group to spare,
-/// gives its smallest.
+/// Each class gives the number of images nearest to its fraction, and keeps at least one for training. Where every group lies within one
+/// class and there are enough images in small groups, that is exact. Otherwise groups are tried in an order shuffled by the seed: those of
+/// several classes go where their classes are needed most (after Sechidis et al. 2011, iterative stratification), the others where they
+/// fit, then any that bring the classes nearer to their fractions; a class that still gives nothing, and has a group to spare, gives its
+/// smallest.
 pub fn stratified(labels: &[u32], groups: &[u32], shares: Shares, seed: u64) -> Vec<Split> {
     let mut division = Division::new(labels, groups, seed);
     let targets = division.targets(shares);
@@ -45,7 +45,7 @@ type Counts = Vec<usize>;
 
 struct Group {
     images: Vec<usize>,
-    /// Its images by class; only classes that it has.
+    /// Its images by class; only classes that occur in it.
     counts: Vec<(usize, usize)>,
     part: Split,
 }
@@ -59,7 +59,7 @@ impl Group {
 struct Division {
     /// In the order in which they are tried.
     groups: Vec<Group>,
-    /// Images of each class, all of them and those that are left for training.
+    /// Images of each class, in total and left for training.
     total: Counts,
     training: Counts,
 }
@@ -100,7 +100,7 @@ impl Division {
         [(Split::Val, val), (Split::Test, test)]
     }
 
-    /// Takes a group out of training.
+    /// Moves a group out of the training split.
     fn take(&mut self, index: usize, part: Split) {
         let group = &mut self.groups[index];
         group.part = part;
@@ -109,7 +109,7 @@ impl Division {
         }
     }
 
-    /// Images of each class in a part.
+    /// Images of each class in a split.
     fn given(&self, part: Split) -> Counts {
         let mut given = vec![0; self.total.len()];
         for group in self.groups.iter().filter(|group| group.part == part) {
@@ -120,7 +120,7 @@ impl Division {
         given
     }
 
-    /// Groups of several classes, each to the part that lacks the largest share of what the group has.
+    /// Groups of several classes: each goes to the split that lacks the largest fraction of what the group has.
     fn spread_mixed(&mut self, targets: &[(Split, Counts); 2]) {
         let [(_, val), (_, test)] = targets;
         let train = self.total.iter().zip(val).zip(test);
@@ -132,7 +132,7 @@ impl Division {
             if group.is_pure() {
                 break;
             }
-            // Training takes what fits nowhere, and of equal parts it is the first.
+            // What fits nowhere stays in training, which also comes first where splits are equal.
             let (mut chosen, mut most) = (0, f64::NEG_INFINITY);
             for (place, (part, target)) in parts.iter().enumerate() {
                 let fits = group
@@ -206,7 +206,7 @@ impl Division {
         }
     }
 
-    /// Of equal ones the order is that of the seed.
+    /// Ties are in the order of the seed.
     fn spare_smallest_first(&self) -> Vec<usize> {
         let mut spare: Vec<usize> = (0..self.groups.len())
             .filter(|&index| self.groups[index].part == Split::Train)
@@ -215,7 +215,7 @@ impl Division {
         spare
     }
 
-    /// Whether every class keeps something to train on without this group.
+    /// Whether every class keeps training images without this group.
     fn can_spare(&self, group: &Group) -> bool {
         group
             .counts
@@ -238,8 +238,8 @@ fn add(given: &mut Counts, counts: &[(usize, usize)]) {
     }
 }
 
-/// Groups of several classes come first, as they are the hardest to fit; then those of each class. Each class has draws of its own, so that
-/// images of another class change nothing for it.
+/// Groups of several classes come first, as they are the hardest to place; then those of each class. Each class has its own random stream,
+/// so that images of another class change nothing for it.
 fn shuffled(groups: Vec<Group>, classes: usize, seed: u64) -> Vec<Group> {
     let mut mixed = Vec::new();
     let mut of_class: Vec<Vec<Group>> = (0..classes).map(|_| Vec::new()).collect();

@@ -1,5 +1,5 @@
-//! Random changes to training images. What each does to the pixels is in `worker/augment`; every draw is a function of the job's seed,
-//! the epoch and the image.
+//! Random augmentation of training images. What each operation does to the pixels is in `worker/augment`; every draw is a function of the
+//! job's seed, the epoch and the image.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -7,58 +7,58 @@ use utoipa::ToSchema;
 
 use crate::domain::spec::fields::Fields;
 
-/// Random changes to training images. They come in the order of torchvision's reference recipe: crop, flips, rotation, RandAugment,
-/// colours, erasing, then mixing with another image of the batch. Places that no pixel is left for get the mean colour.
+/// Random augmentation of training images. Applied in the order of torchvision's reference recipe: crop, flips, rotation, RandAugment,
+/// colours, erasing, then mixing with another image of the batch. Areas without pixels are filled with the mean colour.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(default)]
 pub struct Augment {
-    /// Mirror each training image with probability ½, drawn anew each epoch.
+    /// Flip each training image horizontally with probability ½, drawn in each epoch.
     #[schema(default = false)]
     pub horizontal_flip: bool,
-    /// Turn each training image upside down with probability ½, drawn anew each epoch.
+    /// Flip each training image vertically with probability ½, drawn in each epoch.
     #[schema(default = false)]
     pub vertical_flip: bool,
-    /// Rotate by an angle drawn evenly from ± this, 0 to 180 (torchvision `RandomRotation`, bilinear).
+    /// Rotate by an angle drawn uniformly from ± this, 0 to 180 degrees (torchvision `RandomRotation`, bilinear).
     #[schema(minimum = 0, maximum = 180, default = 0)]
     pub rotation_degrees: f64,
-    /// Instead of resizing the whole image, cut out a share of its area drawn from [least, most], of a shape between 3:4 and 4:3, and
-    /// bring it to the size that the network sees (torchvision `RandomResizedCrop`, whose own range is [0.08, 1]). Null is off.
+    /// Instead of resizing the whole image, crop a fraction of its area drawn from [min, max], with an aspect ratio between 3:4 and 4:3,
+    /// and resize it to the input size (torchvision `RandomResizedCrop`, whose own range is [0.08, 1]). Null is off.
     #[schema(min_items = 2, max_items = 2)]
     pub random_resized_crop: Option<[f64; 2]>,
-    /// Change brightness, contrast and saturation, each by a factor from 1 ± this, in a drawn order, 0 to 1 (torchvision `ColorJitter`).
+    /// Change brightness, contrast and saturation, each by a factor from 1 ± this, in random order, 0 to 1 (torchvision `ColorJitter`).
     #[schema(minimum = 0, maximum = 1, default = 0.0)]
     pub color_jitter: f64,
-    /// Turn the hue by a share of the colour circle drawn from ± this, 0 to 0.5 (torchvision `ColorJitter`).
+    /// Shift the hue by a fraction of the colour circle drawn from ± this, 0 to 0.5 (torchvision `ColorJitter`).
     #[schema(minimum = 0, maximum = 0.5, default = 0.0)]
     pub hue_jitter: f64,
-    /// Operations drawn from torchvision's list for each image (Cubuk et al. 2020, "RandAugment"). Null is off, `{}` its defaults.
+    /// Operations drawn from torchvision's list for each image (Cubuk et al. 2020, "RandAugment"). Null is off, `{}` means its defaults.
     pub rand_augment: Option<RandAugment>,
     /// Probability that a rectangle of 2 to 33 % of the image is filled with the mean colour, 0 to 1 (Zhong et al. 2017, "Random Erasing
     /// Data Augmentation"; torchvision `RandomErasing`).
     #[schema(minimum = 0, maximum = 1, default = 0.0)]
     pub random_erasing: f64,
-    /// Blend each image and its label with another of the batch, in shares drawn from Beta(α, α) for each step, where this is α, 0 to
-    /// 10; 0 is off (Zhang et al. 2018, "mixup"; 0.2 is usual).
+    /// Blend each image and its label with another of the batch, in proportions drawn from Beta(α, α) in each step, with this value as α, 0
+    /// to 10; 0 is off (Zhang et al. 2018, "mixup"; 0.2 is usual).
     #[schema(minimum = 0, maximum = 10, default = 0.0)]
     pub mixup: f64,
-    /// Paste a rectangle of another image of the batch, whose area is drawn from Beta(α, α) for each step, and mix the labels by area,
-    /// 0 to 10; 0 is off (Yun et al. 2019, "CutMix"; 1 is usual). Together with `mixup` each step takes one of the two, by halves.
+    /// Paste a rectangle of another image of the batch, whose area is drawn from Beta(α, α) in each step, and mix the labels by area, 0 to
+    /// 10; 0 is off (Yun et al. 2019, "CutMix"; 1 is usual). Together with `mixup` each step uses one of the two, with probability ½ each.
     #[schema(minimum = 0, maximum = 10, default = 0.0)]
     pub cutmix: f64,
-    /// Draw this many views of each image and use them in turn (view = epoch modulo this), 1 to 32, instead of a new one in each epoch.
-    /// What frozen layers make of them is then computed once for each view. Null is off.
+    /// Draw this many views of each image and use them in turn (view = epoch modulo this), 1 to 32, instead of a new one in each epoch. The
+    /// outputs of frozen layers are then computed only once per view. Null is off.
     #[schema(minimum = 1, maximum = 32)]
     pub views: Option<u32>,
 }
 
-/// How many operations and how strong, as torchvision's `RandAugment` has it.
+/// Number and magnitude of the operations, as in torchvision's `RandAugment`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(default)]
 pub struct RandAugment {
-    /// Operations one after another on each image, 1 to 8.
+    /// Operations applied one after another to each image, 1 to 8.
     #[schema(minimum = 1, maximum = 8, default = 2)]
     pub num_ops: u32,
-    /// Strength of all of them, 0 to 30: a place in torchvision's 31 steps.
+    /// Magnitude of all operations, 0 to 30: an index into torchvision's 31 steps.
     #[schema(minimum = 0, maximum = 30, default = 9)]
     pub magnitude: u32,
 }
@@ -73,7 +73,7 @@ impl Default for RandAugment {
 }
 
 impl Augment {
-    /// Whether anything but flips changes single images: then each draw gives a picture of its own.
+    /// Whether single images are augmented with anything but flips: then each draw gives a different image.
     pub fn has_endless_views(&self) -> bool {
         self.rotation_degrees > 0.0
             || self.random_resized_crop.is_some()
@@ -111,14 +111,14 @@ pub(in crate::domain::spec) fn parse(mut fields: Fields) -> Augment {
     augment
 }
 
-/// Views that say nothing are a misunderstanding, and somebody who sets them should hear of it.
+/// Views without an effect are a misunderstanding that should be reported.
 fn check_views(augment: &Augment, fields: &Fields) {
     if augment.mixes() {
-        let message = "mixed images are new in every step, so there are no views to use again; leave out `views`, or `mixup` and `cutmix`";
+        let message = "mixed images differ in every step, so there are no views to reuse; leave out `views`, or `mixup` and `cutmix`";
         fields.fault("views", "conflict", message);
     } else if !augment.has_endless_views() && !augment.horizontal_flip && !augment.vertical_flip {
         let message =
-            "nothing is drawn, so that all views are the same; choose an augmentation, or leave out `views`";
+            "nothing is random, so all views are the same; choose an augmentation, or leave out `views`";
         fields.fault("views", "conflict", message);
     }
 }
@@ -126,7 +126,7 @@ fn check_views(augment: &Augment, fields: &Fields) {
 /// Mixing needs a second image in the batch.
 pub(in crate::domain::spec) fn check_batch(augment: &Augment, batch_size: u32, fields: &Fields) {
     if augment.mixes() && batch_size < 2 {
-        let message = "`mixup` and `cutmix` mix the images of a batch; take at least 2, or leave them out";
+        let message = "`mixup` and `cutmix` mix the images of a batch; set `batch_size` to at least 2, or leave them out";
         fields.fault("batch_size", "conflict", message);
     }
 }
@@ -136,13 +136,13 @@ fn parse_scale(fields: &mut Fields) -> Option<[f64; 2]> {
     let pair: Option<Vec<f64>> = value
         .as_array()
         .and_then(|values| values.iter().map(Value::as_f64).collect());
-    let rule = "must be two numbers, the least and the most share of the area, such as [0.08, 1]";
+    let rule = "must be two numbers, the smallest and the largest fraction of the area, such as [0.08, 1]";
     let Some(&[least, most]) = pair.as_deref() else {
         fields.fault("random_resized_crop", "type", rule);
         return None;
     };
     if !(least > 0.0 && least <= most && most <= 1.0) {
-        let message = "the least share must be > 0, the most at least that, and at most 1";
+        let message = "the smallest fraction must be > 0, the largest not below it and at most 1";
         fields.fault("random_resized_crop", "range", message);
         return None;
     }

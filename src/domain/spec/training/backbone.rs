@@ -1,4 +1,4 @@
-//! Which network, and what it starts from.
+//! The network and its base weights.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -8,7 +8,7 @@ use crate::domain::{
     spec::fields::Fields,
 };
 
-/// Where the base weights come from, as the spec says it.
+/// The base weights, as named in the spec.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "String", into = "String")]
 pub enum Weights {
@@ -16,16 +16,16 @@ pub enum Weights {
     None,
     /// Trained on ImageNet, from the configured hub or from `--weights-dir`.
     Imagenet,
-    /// A file of `--weights-dir`: its name, ending in one of [`Weights::FILE_ENDINGS`].
+    /// A file in `--weights-dir`: its name, ending in one of [`Weights::FILE_ENDINGS`].
     File(String),
-    /// A finished model of this server: its id, name or `name@version`.
+    /// A trained model of this server: its id, name or `name@version`.
     Model(String),
 }
 
 crate::text_schema!(Weights, "^[A-Za-z0-9][A-Za-z0-9._@-]*$", "imagenet");
 
 impl Weights {
-    /// What the names of files of weights end in: safetensors, and what PyTorch's `torch.save` is given as a name.
+    /// Extensions of weights files: safetensors, and the usual ones of PyTorch's `torch.save`.
     pub const FILE_ENDINGS: [&str; 4] = [".safetensors", ".pth", ".pt", ".pth.tar"];
 }
 
@@ -50,12 +50,12 @@ impl From<Weights> for String {
     }
 }
 
-/// The network and what it starts from.
+/// The network and its base weights.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Backbone {
     pub architecture: Architecture,
-    /// `none`, `imagenet`, a model of this server, or a file of `--weights-dir`. By default `imagenet`, and `none` for the networks that
-    /// are made for pictures of 32 pixels.
+    /// `none`, `imagenet`, a model of this server, or a file in `--weights-dir`. By default `imagenet`, and `none` for the networks that
+    /// are designed for images of 32 pixels.
     pub weights: Weights,
 }
 
@@ -97,7 +97,7 @@ fn parse_weights(text: &str) -> Result<Weights, &'static str> {
     };
     match &weights {
         Weights::File(name) if !plain(name) => {
-            Err("must be the plain name of a file in the server's weights folder")
+            Err("must be the name of a file in the server's weights folder, without a path")
         }
         Weights::Model(name) if !plain(name) => Err(
             "must be `none`, `imagenet`, a model's id or name, or the name of a file in the server's weights folder \

@@ -1,11 +1,11 @@
-//! When training ends before its last epoch.
+//! When training stops before its last epoch.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::domain::spec::fields::Fields;
 
-/// A value of validation that tells better epochs from worse ones.
+/// The validation metric that ranks epochs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Monitor {
@@ -16,15 +16,15 @@ pub enum Monitor {
     ValAccuracy,
 }
 
-/// Training ends once the monitored value has not become better for some epochs. The model has the weights of the best epoch.
+/// Training stops once the monitored metric has not improved for some epochs. The model has the weights of the best epoch.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct EarlyStopping {
-    /// Also decides which epoch is the best one.
+    /// Also decides which epoch is best.
     pub monitor: Monitor,
-    /// Epochs in a row without a better value after which training ends, 1 to 10000.
+    /// Consecutive epochs without an improvement after which training stops, 1 to 10000.
     #[schema(minimum = 1, maximum = 10000, default = 3)]
     pub patience: u32,
-    /// What a value has to be better by in order to count, 0 to 1000.
+    /// Smallest change that counts as an improvement, 0 to 1000.
     #[schema(minimum = 0.0, maximum = 1000.0, default = 0.0)]
     pub min_delta: f64,
 }

@@ -1,4 +1,4 @@
-//! Which stages of the network learn.
+//! Which stages of the network are trained.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -10,24 +10,23 @@ use crate::domain::{
     spec::{JobSpec, fields::Fields},
 };
 
-/// Which stages do not learn. Their BatchNorm uses its stored statistics and does not change them.
+/// Which stages are frozen. Their BatchNorm uses its running statistics and does not update them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Freeze {
     /// Everything but the head.
     Backbone,
-    /// Nothing: all layers learn.
+    /// Nothing: all layers are trained.
     None,
-    /// From the input up to and with this stage.
+    /// From the input up to and including this stage.
     Until(Stage),
-    /// At first everything but the head; one more stage, from the head down, learns every so many epochs (gradual unfreezing, Howard and
+    /// At first everything but the head; every so many epochs one more stage is trained, from the head down (gradual unfreezing, Howard and
     /// Ruder 2018, "Universal Language Model Fine-tuning for Text Classification").
     Gradual(u32),
 }
 
 impl JobSpec {
-    /// The last stage that does not learn in an epoch (from 1); there is always a head that does. From epoch to epoch it never moves
-    /// towards the head.
+    /// The last frozen stage in an epoch (from 1); the head is always trained. From epoch to epoch it never moves towards the head.
     pub fn last_frozen(&self, epoch: u32) -> Option<Stage> {
         if self.unfreeze_at_epoch.is_some_and(|first| epoch >= first) {
             return None;
@@ -44,7 +43,7 @@ impl JobSpec {
         }
     }
 
-    /// The epochs in which the same stages are frozen as in this one.
+    /// The number of epochs in which the same stages are frozen as in this one.
     pub fn epochs_frozen_like(&self, epoch: u32) -> u32 {
         let same = |other: &u32| self.last_frozen(*other) == self.last_frozen(epoch);
         (1..=self.epochs).filter(same).count() as u32
@@ -79,7 +78,7 @@ pub(in crate::domain::spec) fn parse(root: &mut Fields, backbone: &Backbone) -> 
         root.fault(
             "freeze",
             "conflict",
-            "layers that start from random weights must learn; use `none` or give weights",
+            "layers with random weights must be trained; use `none`, or choose pretrained weights",
         );
     }
     freeze.unwrap_or_else(|| {
@@ -93,7 +92,7 @@ pub(in crate::domain::spec) fn parse(root: &mut Fields, backbone: &Backbone) -> 
     })
 }
 
-/// The epoch from which on everything learns.
+/// The epoch from which on everything is trained.
 pub(in crate::domain::spec) fn parse_unfreezing(
     root: &mut Fields,
     freeze: Freeze,
@@ -102,11 +101,9 @@ pub(in crate::domain::spec) fn parse_unfreezing(
     let epoch = root.optional_integer("unfreeze_at_epoch", 2, 10_000)? as u32;
     let conflict = match freeze {
         Freeze::None => {
-            "nothing is frozen; leave this out, or say with `freeze` what is to be frozen until then"
+            "nothing is frozen; leave this out, or set `freeze` to what is to be frozen until then"
         }
-        Freeze::Gradual(_) => {
-            "`freeze` already says when each stage begins to learn; give only one of the two"
-        }
+        Freeze::Gradual(_) => "`freeze` already says when each stage is unfrozen; set only one of the two",
         _ if epoch > epochs => "is after the last epoch; lower it, or raise `epochs`",
         _ => return Some(epoch),
     };

@@ -1,14 +1,15 @@
-//! The layer that tells the classes.
+//! The classification head.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::domain::spec::fields::Fields;
 
-/// The layer that tells the classes.
+/// The classification head.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct HeadSpec {
-    /// Share of the features that each training image does without, 0 up to, not including, 1 (Srivastava et al. 2014, as torch.nn.Dropout).
+    /// Probability with which each feature is dropped in training, 0 up to, but not including, 1 (Srivastava et al. 2014, as
+    /// torch.nn.Dropout).
     #[schema(minimum = 0.0, exclusive_maximum = 1.0, default = 0.0)]
     pub dropout: f64,
 }

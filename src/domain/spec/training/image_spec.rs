@@ -1,15 +1,15 @@
-//! How large a picture the network sees, and how a picture of any shape becomes that square.
+//! The size of the network's input.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::domain::{architecture::Architecture, models::preprocessing::Resize, spec::fields::Fields};
 
-/// The size of picture that the network sees.
+/// The size of the network's input.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(default)]
 pub struct ImageSpec {
-    /// Side of the square, in pixels, 32 to 1024. The networks that are made for pictures of 32 pixels have 32 as their default.
+    /// Side of the square, in pixels, 32 to 1024. The default of networks designed for images of 32 pixels is 32.
     #[schema(minimum = 32, maximum = 1024, default = 224)]
     pub size: u32,
     pub resize: Resize,

@@ -1,42 +1,42 @@
-//! What training makes small, and what it does about rare classes.
+//! The loss, and the handling of imbalanced classes.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::domain::spec::fields::Fields;
 
-/// What training makes small.
+/// The loss function.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum LossName {
     #[default]
     CrossEntropy,
-    /// Cross entropy times (1 - p)^`gamma`, p being the probability of the right class: what is known already counts little (Lin et al.
-    /// 2017, "Focal Loss for Dense Object Detection").
+    /// Cross entropy times (1 - p)^`gamma`, p being the probability of the true class: images that are already classified well count little
+    /// (Lin et al. 2017, "Focal Loss for Dense Object Detection").
     Focal,
 }
 
-/// What is done about classes with few images.
+/// How imbalanced classes are handled.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Imbalance {
     #[default]
     None,
-    /// The loss of an image counts in inverse proportion to the training images of its class (scikit-learn's `balanced`).
+    /// The loss of an image is weighted inversely to the number of training images of its class (scikit-learn's `balanced`).
     ClassWeights,
-    /// Each epoch shows every class equally often: images of rare classes come several times, of frequent ones not all.
+    /// Each epoch shows every class equally often: images of rare classes several times, only some of those of frequent classes.
     BalancedSampler,
 }
 
-/// What training makes small. Validation always tells the plain mean cross entropy, so that curves of different jobs can be compared.
+/// The loss function. Validation always reports the plain mean cross entropy, so that curves of different jobs can be compared.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct LossSpec {
     pub name: LossName,
-    /// Of `cross_entropy`: share of the target that is spread evenly over all classes, 0 up to, not including, 1 (Szegedy et al. 2016, as in
-    /// torch.nn.CrossEntropyLoss).
+    /// Only with `cross_entropy`: the part of the target that is spread evenly over all classes, 0 up to, but not including, 1 (Szegedy et
+    /// al. 2016, as in torch.nn.CrossEntropyLoss).
     #[schema(minimum = 0.0, exclusive_maximum = 1.0, default = 0.0)]
     pub label_smoothing: f64,
-    /// Of `focal`: 0 to 10; by default 2.
+    /// Only with `focal`: 0 to 10; by default 2.
     #[schema(minimum = 0.0, maximum = 10.0)]
     pub gamma: Option<f64>,
     pub imbalance: Imbalance,
@@ -53,7 +53,7 @@ pub(in crate::domain::spec) fn parse(mut fields: Fields) -> LossSpec {
         (0.0..1.0).contains(&share)
     });
     if name == LossName::Focal && label_smoothing > 0.0 {
-        let rule = "is of `cross_entropy`; leave it out, or choose that `name`";
+        let rule = "only valid with `cross_entropy`";
         fields.fault("label_smoothing", "conflict", rule);
     }
     let gamma = match name {
@@ -62,7 +62,7 @@ pub(in crate::domain::spec) fn parse(mut fields: Fields) -> LossSpec {
         })),
         LossName::CrossEntropy => {
             if fields.raw("gamma").is_some() {
-                let rule = "is of `focal`; leave it out, or choose that `name`";
+                let rule = "only valid with `focal`";
                 fields.fault("gamma", "conflict", rule);
             }
             None

@@ -1,4 +1,4 @@
-//! What a training can be told, field by field.
+//! The settings of a training, field by field.
 
 pub mod augment;
 pub mod backbone;

@@ -1,4 +1,4 @@
-//! How weights follow gradients.
+//! The optimiser.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 use super::backbone::Weights;
 use crate::domain::spec::fields::Fields;
 
-/// The rule by which weights follow gradients.
+/// The optimisation algorithm.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OptimizerName {
@@ -18,27 +18,28 @@ pub enum OptimizerName {
     Adamw,
 }
 
-/// How weights follow gradients.
+/// The optimiser.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct OptimizerSpec {
     pub name: OptimizerName,
     /// Learning rate of the head, above 0, at most 100. The schedule starts from it.
     #[schema(exclusive_minimum = 0.0, maximum = 100.0, default = 0.001)]
     pub lr: f64,
-    /// Of `sgd`: 0 up to, not including, 1; by default 0.9.
+    /// Only with `sgd`: 0 up to, but not including, 1; by default 0.9.
     #[schema(minimum = 0.0, exclusive_maximum = 1.0)]
     pub momentum: Option<f64>,
-    /// Of `sgd`: Nesterov's form of momentum.
+    /// Only with `sgd`: Nesterov momentum.
     #[schema(default = false)]
     pub nesterov: bool,
-    /// Of `adamw`: decay of the running means of gradients and of their squares, each 0 up to, not including, 1; by default 0.9 and 0.999.
+    /// Only with `adamw`: decay rates of the running means of gradients and of their squares, each 0 up to, but not including, 1; by
+    /// default 0.9 and 0.999.
     #[serde(default)]
     pub betas: Option<[f64; 2]>,
-    /// Of `adamw`: added to the denominator, above 0, at most 1; by default 1e-8.
+    /// Only with `adamw`: added to the denominator, above 0, at most 1; by default 1e-8.
     #[serde(default)]
     #[schema(exclusive_minimum = 0.0, maximum = 1.0)]
     pub eps: Option<f64>,
-    /// Decay of the weights of convolutions and of the head's matrix, 0 to 1: an L2 penalty with `sgd`, decoupled with `adamw`.
+    /// Weight decay of convolutions and of the head's matrix, 0 to 1: an L2 penalty with `sgd`, decoupled with `adamw`.
     #[schema(minimum = 0.0, maximum = 1.0, default = 0.0)]
     pub weight_decay: f64,
     /// Weight decay of BatchNorm's weights and biases, 0 to 1 (torchvision's `--norm-weight-decay`).
@@ -49,11 +50,11 @@ pub struct OptimizerSpec {
     #[serde(default)]
     #[schema(minimum = 0.0, maximum = 1.0, default = 0.0)]
     pub bias_weight_decay: f64,
-    /// Learning rate of the backbone relative to the head's, 0 to 1; where the backbone starts from nothing it is 1.
+    /// Learning rate of the backbone relative to the head's, 0 to 1; 1 where the backbone starts from random weights.
     #[schema(minimum = 0.0, maximum = 1.0, default = 0.1)]
     pub backbone_lr_multiplier: f64,
-    /// Learning rate of a stage relative to the one after it (ELECTRA, Clark et al. 2020; BEiT, Bao et al. 2022), above 0, at most 1: the
-    /// head has the factor 1, the last stage this one, the stage before it its square, and so on. `backbone_lr_multiplier` multiplies it.
+    /// Learning rate of a stage relative to the next one (ELECTRA, Clark et al. 2020; BEiT, Bao et al. 2022), above 0, at most 1: the head
+    /// has the factor 1, the last stage this one, the stage before it its square, and so on. It is multiplied by `backbone_lr_multiplier`.
     #[serde(default = "no_layer_decay")]
     #[schema(exclusive_minimum = 0.0, maximum = 1.0, default = 1.0)]
     pub layer_decay: f64,
@@ -100,30 +101,25 @@ fn parse_sgd(fields: &mut Fields, optimizer: &mut OptimizerSpec) {
     });
     optimizer.momentum = Some(momentum);
     if optimizer.nesterov && momentum == 0.0 {
-        fields.fault("nesterov", "conflict", "Nesterov's step needs a momentum above 0");
+        fields.fault(
+            "nesterov",
+            "conflict",
+            "Nesterov momentum needs a `momentum` above 0",
+        );
     }
     for name in ["betas", "eps"] {
         if fields.raw(name).is_some() {
-            fields.fault(
-                name,
-                "conflict",
-                "is of `adamw`; leave it out, or choose that `name`",
-            );
+            fields.fault(name, "conflict", "only valid with `adamw`");
         }
     }
 }
 
 fn parse_adamw(fields: &mut Fields, optimizer: &mut OptimizerSpec) {
     if optimizer.nesterov {
-        fields.fault(
-            "nesterov",
-            "conflict",
-            "is of `sgd`; leave it out, or choose that `name`",
-        );
+        fields.fault("nesterov", "conflict", "only valid with `sgd`");
     }
     if fields.raw("momentum").is_some() {
-        let rule =
-            "is of `sgd`; leave it out, or choose that `name` (`betas` are what AdamW has in its place)";
+        let rule = "only valid with `sgd` (AdamW has `betas` instead)";
         fields.fault("momentum", "conflict", rule);
     }
     optimizer.betas = Some(parse_betas(fields));

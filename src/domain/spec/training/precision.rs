@@ -1,22 +1,22 @@
-//! In which numbers a job computes.
+//! The floating-point precision of a training.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::domain::spec::fields::Fields;
 
-/// In which numbers convolutions compute while training. Weights, BatchNorm's statistics, the head, the loss and the optimiser are 32-bit
-/// floats in any case, and so is the model (mixed precision: Micikevicius et al. 2018, as torch.autocast).
+/// The precision of convolutions in training. Weights, BatchNorm's statistics, the head, the loss and the optimiser always use 32-bit
+/// floats, and so does the model (mixed precision: Micikevicius et al. 2018, as torch.autocast).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Precision {
-    /// `bf16` on cards that compute with it (compute capability 8.0 and up), `fp16` on older ones with tensor cores (7.0 and up), `fp32`
-    /// elsewhere: on processors the others are slower as a rule.
+    /// `bf16` on GPUs that support it (compute capability 8.0 and up), `fp16` on older ones with tensor cores (7.0 and up), `fp32`
+    /// elsewhere: on CPUs the others are usually slower.
     #[default]
     Auto,
     Fp32,
     Bf16,
-    /// With the loss scaled up as far as the gradients allow (as torch.amp.GradScaler).
+    /// With loss scaling (as torch.amp.GradScaler).
     Fp16,
 }
 

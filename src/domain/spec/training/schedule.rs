@@ -1,4 +1,4 @@
-//! How the learning rate changes as training goes on.
+//! The learning rate schedule.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -11,32 +11,32 @@ use crate::domain::spec::fields::Fields;
 pub enum ScheduleName {
     #[default]
     Constant,
-    /// Times `gamma` every `step_epochs` epochs (as torch's StepLR).
+    /// Multiplied by `gamma` every `step_epochs` epochs (as torch's StepLR).
     Step,
     /// Down to 0 along half a cosine (Loshchilov and Hutter 2017, as torch's CosineAnnealingLR).
     Cosine,
-    /// Up from a 25th of `lr`, then down to a 250000th, both along half a cosine (Smith 2018, as torch's OneCycleLR).
+    /// Up from 1/25 of `lr`, then down to 1/250000 of it, both along half a cosine (Smith 2018, as torch's OneCycleLR).
     OneCycle,
-    /// Times `gamma` whenever the monitored value has not become better for more than `patience` epochs (as torch's ReduceLROnPlateau).
+    /// Multiplied by `gamma` whenever the monitored metric has not improved for more than `patience` epochs (as torch's ReduceLROnPlateau).
     Plateau,
 }
 
-/// How the learning rate changes. It is a function of the step alone, with `plateau` also of what the epochs before have reached.
+/// The learning rate schedule. It is a function of the step alone, with `plateau` also of the results of earlier epochs.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ScheduleSpec {
     pub name: ScheduleName,
-    /// Epochs, or parts of one, in which the rate rises in equal steps to `lr` before the schedule begins, 0 to 10000. With `one_cycle`,
-    /// which rises anyway: how long it rises, 0 meaning 30 % of all steps.
+    /// Epochs, or fractions of one, in which the rate rises linearly to `lr` before the schedule begins, 0 to 10000. With `one_cycle`,
+    /// which has its own warmup: the length of that, 0 meaning 30 % of all steps.
     #[schema(minimum = 0.0, maximum = 10000.0, default = 0.0)]
     pub warmup_epochs: f64,
-    /// Of `step`: 1 to 10000; by default 7.
+    /// Only with `step`: 1 to 10000; by default 7.
     #[schema(minimum = 1, maximum = 10000)]
     pub step_epochs: Option<u32>,
-    /// Of `step` and `plateau`: above 0, below 1; by default 0.1.
+    /// Only with `step` and `plateau`: above 0, below 1; by default 0.1.
     #[schema(exclusive_minimum = 0.0, exclusive_maximum = 1.0)]
     pub gamma: Option<f64>,
-    /// Of `plateau`: epochs that may pass without a better value, 0 to 10000; by default 10. Better means by at least one part in 10000. The
-    /// value is `early_stopping.monitor`, or the validation loss.
+    /// Only with `plateau`: epochs that may pass without an improvement, 0 to 10000; by default 10. An improvement is at least one part in
+    /// 10000. The metric is `early_stopping.monitor`, or the validation loss.
     #[schema(minimum = 0, maximum = 10000)]
     pub patience: Option<u32>,
 }
@@ -78,7 +78,7 @@ pub(in crate::domain::spec) fn parse(mut fields: Fields, epochs: u32) -> Schedul
     schedule
 }
 
-/// A setting that the schedule has no use for is a misunderstanding.
+/// A setting that the schedule does not use is a misunderstanding.
 fn refuse_others(fields: &mut Fields, schedule: &ScheduleSpec) {
     for (field, is_used, of) in [
         ("step_epochs", schedule.step_epochs.is_some(), "`step`"),
@@ -86,11 +86,7 @@ fn refuse_others(fields: &mut Fields, schedule: &ScheduleSpec) {
         ("patience", schedule.patience.is_some(), "`plateau`"),
     ] {
         if !is_used && fields.raw(field).is_some() {
-            fields.fault(
-                field,
-                "conflict",
-                format!("is of {of}; leave it out, or choose that `name`"),
-            );
+            fields.fault(field, "conflict", format!("only valid with {of}"));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Nodes and initializers of a graph, one after another: what a node makes has the node's name, a weight has torchvision's.
+//! Nodes and initialisers of a graph: the output of a node has the node's name, a weight has torchvision's.
 
 use bytes::Bytes;
 use tch::Tensor;
@@ -8,7 +8,7 @@ use super::messages::{
 };
 use crate::worker::files::state::{self, StateDict};
 
-/// A graph that is being built of a model's tensors.
+/// A graph being built from a model's tensors.
 pub struct Graph<'a> {
     state: &'a StateDict,
     pub nodes: Vec<NodeProto>,
@@ -24,7 +24,7 @@ impl<'a> Graph<'a> {
         }
     }
 
-    /// Adds a node and returns the name of what it makes.
+    /// Adds a node and returns the name of its output.
     pub fn node(
         &mut self,
         operator: &str,
@@ -42,20 +42,20 @@ impl<'a> Graph<'a> {
         name.to_owned()
     }
 
-    /// Takes a tensor of the model in, and returns its name.
+    /// Adds a tensor of the model and returns its name.
     pub fn weight(&mut self, name: String) -> String {
         let tensor = Owned(self.state[&name].shallow_clone());
         self.initializers.push(TensorProto {
             dims: tensor.0.size(),
             data_type: FLOAT,
             name: name.clone(),
-            // Without a copy: a large network is in memory often enough.
+            // Not copied: a large network is in memory often enough.
             raw_data: Bytes::from_owner(tensor),
         });
         name
     }
 
-    /// Floats that are none of the model's.
+    /// Floats that are not part of the model.
     pub fn floats(&mut self, name: &str, dims: &[i64], values: &[f32]) -> String {
         let bytes = values.iter().flat_map(|value| value.to_le_bytes());
         self.constant(name, dims, FLOAT, bytes.collect())
@@ -82,7 +82,7 @@ impl<'a> Graph<'a> {
     }
 }
 
-/// The bytes of a contiguous tensor on the CPU, for as long as somebody holds it.
+/// The bytes of a contiguous tensor on the CPU, which is kept alive.
 struct Owned(Tensor);
 
 impl AsRef<[u8]> for Owned {

@@ -1,7 +1,7 @@
-//! Layers as nodes of a graph: what each [`Op`] is in ONNX's opset 17.
+//! Layers as nodes of a graph: the equivalent of each [`Op`] in ONNX's opset 17.
 //!
-//! A node, and what it makes, has its layer's whole name; where a layer takes several nodes, the last one has it, and the others have it
-//! with a word behind.
+//! A node and its output have the full name of their layer; where a layer needs several nodes, the last one has that name, and the others
+//! have it with a suffix.
 
 use super::graph::{Graph, float, integer, integers};
 use crate::domain::architecture::{
@@ -9,13 +9,13 @@ use crate::domain::architecture::{
     shape::Shape,
 };
 
-/// A value of the graph, and how large it is for one image.
+/// A value of the graph and its shape for one image.
 pub struct Place {
     pub value: String,
     pub shape: Shape,
 }
 
-/// Adds a layer and all below it after `input`.
+/// Adds a layer and everything below it after `input`.
 pub fn layer(graph: &mut Graph, layer: &Layer, prefix: &str, input: Place) -> Place {
     let below = layer.prefix(prefix);
     let name = joined(prefix, &layer.name);
@@ -44,7 +44,7 @@ fn sequence(graph: &mut Graph, layers: &[Layer], below: &str, input: Place) -> P
         .fold(input, |place, next| layer(graph, next, below, place))
 }
 
-/// What each of several layers makes of the same input.
+/// The outputs of several layers for the same input.
 fn each(graph: &mut Graph, layers: &[Layer], below: &str, input: &Place) -> (Vec<String>, Vec<Shape>) {
     let branch = |branch| {
         let input = Place {
@@ -57,7 +57,7 @@ fn each(graph: &mut Graph, layers: &[Layer], below: &str, input: &Place) -> (Vec
     layers.iter().map(branch).unzip()
 }
 
-/// Several joined, two at a time; the last node has the name.
+/// Several values combined, two at a time; the last node has the name.
 fn several(
     graph: &mut Graph,
     layers: &[Layer],
@@ -158,7 +158,7 @@ fn one(graph: &mut Graph, op: &Op, name: &str, input: &Place) -> String {
             let pads = graph.integers(&part("pads"), &[0, channels, 0, 0, 0, channels, 0, 0]);
             graph.node("Pad", name, [value, &*pads], Vec::new())
         }
-        // Only while training.
+        // Only during training.
         Op::Dropout { .. } | Op::StochasticDepth { .. } => value.to_owned(),
         Op::Sequence(_) | Op::Sum(_) | Op::Concat(_) | Op::Product(_) => {
             unreachable!("a composition is more than one node")
@@ -186,7 +186,7 @@ fn conv2d(graph: &mut Graph, design: &Conv2d, name: &str, input: &Place) -> Stri
     graph.node("Conv", name, &inputs, window)
 }
 
-/// Begins of both directions, then ends, for an input of this size: the graph's images have one.
+/// Padding at the start of both directions, then at the end, for an input of this size: the graph's images have a fixed size.
 fn pads(design: &Conv2d, input: Shape) -> [i64; 4] {
     let Shape::Map { height, width, .. } = input else {
         unreachable!("a convolution gets a map");
@@ -207,7 +207,7 @@ fn window(pool: Pool) -> Vec<super::messages::AttributeProto> {
     window
 }
 
-/// Equal areas, where the size is a multiple; the description of a network says so.
+/// Equal areas, where the size is a multiple; the design of a network guarantees that.
 fn adaptive(graph: &mut Graph, side: u64, name: &str, input: &Place) -> String {
     let Shape::Map { height, width, .. } = input.shape else {
         unreachable!("a pooling gets a map");
@@ -220,7 +220,7 @@ fn adaptive(graph: &mut Graph, side: u64, name: &str, input: &Place) -> String {
     graph.node("AveragePool", name, [&*input.value], window)
 }
 
-/// Times a weight `[to, from]`.
+/// Multiplied by a weight `[to, from]`.
 fn multiplied(graph: &mut Graph, value: &str, weight: &str, name: &str) -> String {
     let weight = graph.weight(weight.to_owned());
     let turned = vec![integers("perm", &[1, 0])];
@@ -233,7 +233,7 @@ fn plus(graph: &mut Graph, value: &str, weight: &str, name: &str) -> String {
     graph.node("Add", name, [value, &*weight], Vec::new())
 }
 
-/// ONNX normalises over the last dimensions, so channels that are the second go there and back.
+/// ONNX normalises over the last dimensions, so channels in the second are transposed there and back.
 fn layer_norm(graph: &mut Graph, design: &LayerNorm, name: &str, value: &str) -> String {
     let part = |word: &str| joined(name, word);
     let [weight, bias] = ["weight", "bias"].map(|tensor| graph.weight(part(tensor)));
@@ -292,7 +292,7 @@ fn attention(graph: &mut Graph, design: &Attention, name: &str, value: &str) -> 
     plus(graph, &projected, &part("proj.bias"), name)
 }
 
-/// The token once for each image, before all others.
+/// The token once per image, before all others.
 fn class_token(graph: &mut Graph, features: u64, name: &str, value: &str) -> String {
     let part = |word: &str| joined(name, word);
     let token = graph.weight(name.to_owned());
@@ -309,7 +309,7 @@ fn class_token(graph: &mut Graph, features: u64, name: &str, value: &str) -> Str
     )
 }
 
-/// Opset 17 has no SiLU, and GELU only from 20 on.
+/// Opset 17 has no SiLU, and GELU was only added in opset 20.
 fn activated(graph: &mut Graph, activation: Activation, name: &str, value: &str) -> String {
     let part = |word: &str| joined(name, word);
     match activation {

@@ -1,4 +1,4 @@
-//! The messages of ONNX that a graph of ours is made of, with the numbers of `onnx.proto` (IR version 8). What is not used is left out.
+//! The ONNX messages that our graphs need, with the field numbers of `onnx.proto` (IR version 8). Unused fields are left out.
 
 use bytes::Bytes;
 use prost::{Message, Oneof};
@@ -83,7 +83,7 @@ pub struct AttributeProto {
     pub i: Option<i64>,
     #[prost(int64, repeated, packed = "false", tag = "8")]
     pub ints: Vec<i64>,
-    /// Which of them it is.
+    /// Its type.
     #[prost(int32, tag = "20")]
     pub r#type: i32,
 }
@@ -141,7 +141,7 @@ pub struct DimensionProto {
 pub enum Extent {
     #[prost(int64, tag = "1")]
     Number(i64),
-    /// The same wherever the same name stands.
+    /// The same wherever the same name occurs.
     #[prost(string, tag = "2")]
     Named(String),
 }

@@ -1,8 +1,8 @@
-//! ONNX: the network's layers as a graph of opset 17, its weights inside under torchvision's names.
+//! ONNX: the network's layers as a graph of opset 17, including its weights under torchvision's names.
 //!
-//! The input `input` is `[N, 3, crop, crop]`, 32-bit floats: normalised, or pixels on the scale 0–1 where the graph normalises them itself.
-//! The output is `logits`, or `probabilities` with the temperature, `[N, classes]`. N is whatever the caller sends. BatchNorm stays what it
-//! is: runtimes fold it themselves, and weights can be told by their names.
+//! The input `input` is `[N, 3, crop, crop]`, 32-bit floats: normalised, or pixels scaled to 0–1 where the graph includes the
+//! normalisation. The output is `logits`, or `probabilities` with the temperature, `[N, classes]`. N is dynamic. BatchNorm is not folded:
+//! runtimes do that themselves, and the weights keep their names.
 
 mod graph;
 mod layers;

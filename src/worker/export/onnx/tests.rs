@@ -9,7 +9,7 @@ use super::{messages::*, *};
 use crate::{
     domain::{architecture::Architecture, models::export::ExportFormat},
     worker::{
-        export::tests::{TEMPERATURE, model, pictures},
+        export::tests::{TEMPERATURE, images, model},
         files::state::{self, StateDict},
         nets::{Network, vocabulary},
     },
@@ -168,9 +168,9 @@ fn every_architectures_graph_is_well_formed_and_computes_its_logits() {
         assert_eq!((proto.ir_version, proto.opset_import[0].version), (8, 17));
         let graph = proto.graph.unwrap();
         is_well_formed(&graph, &model.state);
-        let pictures = pictures(3, architecture);
-        let found = tch::no_grad(|| computed(&graph, &pictures));
-        let off = off(&found, &model.network.logits(&pictures));
+        let images = images(3, architecture);
+        let found = tch::no_grad(|| computed(&graph, &images));
+        let off = off(&found, &model.network.logits(&images));
         assert!(off <= 1e-4, "{architecture} is off by {off:e}");
     }
 }
@@ -224,9 +224,9 @@ fn every_word_of_the_vocabulary_is_computed_as_it_is_trained() {
             output: vec![tensor(&output, &[vocabulary::CLASSES as i64])],
         };
         is_well_formed(&graph, &state);
-        let pictures = vocabulary::pictures(3);
-        let found = tch::no_grad(|| computed(&graph, &pictures));
-        let off = off(&found, &vocabulary::logits(&design, &pictures));
+        let images = vocabulary::images(3);
+        let found = tch::no_grad(|| computed(&graph, &images));
+        let off = off(&found, &vocabulary::logits(&design, &images));
         assert!(off <= 1e-4, "off by {off:e}");
     }
 }
@@ -235,7 +235,7 @@ fn every_word_of_the_vocabulary_is_computed_as_it_is_trained() {
 fn normalisation_and_softmax_are_in_the_graph_where_they_are_asked_for() {
     let architecture = Architecture::Resnet20;
     let model = model(architecture);
-    let pixels = (pictures(2, architecture) + 2.0) / 4.0;
+    let pixels = (images(2, architecture) + 2.0) / 4.0;
     let recipe = &model.card.preprocessing;
     let channels = |values: &[f32; 3]| Tensor::from_slice(values).view([1, 3, 1, 1]);
     let normalised = (&pixels - channels(&recipe.mean)) / channels(&recipe.std);

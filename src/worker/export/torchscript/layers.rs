@@ -1,6 +1,6 @@
-//! Layers as modules and as lines of the `forward` of the module around them: what each [`Op`] is in TorchScript.
+//! Layers as modules and as lines of the enclosing module's `forward`: the equivalent of each [`Op`] in TorchScript.
 //!
-//! Layers with tensors are modules of their own, so that tensors have the names that they have in the model; all others are lines.
+//! Layers with tensors are modules, so that their tensors keep the model's names; all others are lines.
 
 use super::modules::{Builder, INPUT, Module};
 use crate::domain::architecture::{
@@ -10,7 +10,7 @@ use crate::domain::architecture::{
     network::NetworkDesign,
 };
 
-/// Adds a layer that is given `value`; the name of what it makes of it.
+/// Adds a layer applied to `value`; returns the name of its output.
 fn layer(around: &mut Builder, layer: &Layer, prefix: &str, value: &str) -> String {
     let below = layer.prefix(prefix);
     let name = joined(prefix, &layer.name);
@@ -55,7 +55,7 @@ fn layer(around: &mut Builder, layer: &Layer, prefix: &str, value: &str) -> Stri
     }
 }
 
-/// Layers that come one after another.
+/// Layers one after another.
 pub fn sequence<'a>(
     around: &mut Builder,
     layers: impl IntoIterator<Item = &'a Layer>,
@@ -74,7 +74,7 @@ pub fn sequence<'a>(
     value
 }
 
-/// What each of several layers makes of the same value.
+/// The outputs of several layers for the same value.
 fn each(around: &mut Builder, layers: &[Layer], prefix: &str, value: &str) -> Vec<String> {
     layers
         .iter()
@@ -82,7 +82,7 @@ fn each(around: &mut Builder, layers: &[Layer], prefix: &str, value: &str) -> Ve
         .collect()
 }
 
-/// Several joined, two at a time; the first two by the operator that writes over its first, where that is nobody else's.
+/// Several values combined, two at a time; the first two in place, where nothing else uses the first.
 fn several(
     around: &mut Builder,
     layers: &[Layer],
@@ -101,7 +101,7 @@ fn several(
     joined
 }
 
-/// The class of a sequence of this name.
+/// The class of a sequence with this name.
 fn class_of(name: &str) -> String {
     match name.chars().next() {
         Some(first) if first.is_ascii_alphabetic() => {
@@ -134,7 +134,7 @@ fn conv2d(name: &str, design: &Conv2d) -> Module {
     module.returning(&value)
 }
 
-/// The input with as many zeros around it as TensorFlow's `SAME` takes, the odd one at the end.
+/// The input with TensorFlow's `SAME` padding, the odd zero at the end.
 fn padded(module: &mut Builder, stride: &str, reach: &str) -> String {
     let mut around = |dimension: u64| {
         let length = module.value(&format!("torch.size({INPUT}, {dimension})"));
@@ -152,7 +152,7 @@ fn padded(module: &mut Builder, stride: &str, reach: &str) -> String {
     ))
 }
 
-/// As `torch.nn.BatchNorm2d`, also where the module is trained on.
+/// Like `torch.nn.BatchNorm2d`, also when the module is trained.
 fn batch_norm(name: &str, design: &BatchNorm2d) -> Module {
     let mut module = Builder::new("BatchNorm2d");
     let [weight, bias] = ["weight", "bias"].map(|slot| module.parameter(slot, joined(name, slot)));
@@ -199,7 +199,7 @@ fn linear(name: &str, design: &Linear) -> Module {
     module.returning(&value)
 }
 
-/// A linear layer's arithmetic, its tensors below `slot` where that has a name.
+/// The arithmetic of a linear layer, its tensors below `slot` where that has a name.
 fn product(module: &mut Builder, name: &str, slot: &str, bias: bool, value: &str) -> String {
     if !slot.is_empty() {
         let mut inner = Builder::new("Linear");
@@ -320,7 +320,7 @@ fn boolean(value: bool) -> &'static str {
     if value { "True" } else { "False" }
 }
 
-/// With a point or an exponent, so that it is read as a float.
+/// With a decimal point or an exponent, so that it is read as a float.
 fn decimal(value: f64) -> String {
     format!("{value:?}")
 }

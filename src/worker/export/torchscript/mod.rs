@@ -1,8 +1,8 @@
-//! TorchScript without tracing: the module as source, its tensors beside it, in the archive that `torch.jit.load` reads (torch's
+//! TorchScript without tracing: the module as source, with its tensors, in the archive that `torch.jit.load` reads (torch's
 //! `serialization.md`, version 3).
 //!
-//! So parameters stay parameters under torchvision's names and can be moved or trained on, and any number of pictures of any size goes
-//! in. What is written is loaded again with libtorch and held to the network's own logits. `model.json` travels along as an extra file.
+//! So parameters remain parameters under torchvision's names and can be moved or trained, and batches and images may have any size. The
+//! file is loaded again with libtorch and compared with the network's own logits. `model.json` is included as an extra file.
 
 mod layers;
 mod modules;
@@ -17,15 +17,15 @@ use self::modules::{Module, Slot};
 use super::{Archive, Model};
 use crate::worker::files::state::{self, StateDict};
 
-/// The folder that everything in the archive lies in; nobody looks at its name.
+/// The top-level folder of the archive; its name does not matter.
 const ROOT: &str = "model";
-/// Version of the format: the oldest that has all that is used, which newer programs read too.
+/// Version of the format: the oldest that supports everything used here, which newer programs read too.
 const VERSION: &[u8] = b"3\n";
-/// `()`, pickled: the source holds its constants itself.
+/// `()`, pickled: the source contains its constants itself.
 const NO_CONSTANTS: &[u8] = b"\x80\x02).";
-/// Largest difference of a logit, as a share of the largest (or of 1 where all are smaller).
+/// Largest difference of a logit, relative to the largest one (or to 1 where all are smaller).
 const TOLERANCE: f64 = 1e-4;
-/// Most pixels along a side of the pictures that are compared: enough to reach every layer.
+/// Largest side, in pixels, of the images that are compared: enough to reach every layer.
 const COMPARED_SIDE: u32 = 64;
 
 /// Writes the module of a model.
@@ -56,32 +56,32 @@ fn write_module(path: &Path, root: &Module, state: &StateDict, card: &[u8]) -> a
     archive.finish()
 }
 
-/// Loads a module that this process itself has just written, and never any other: loading one runs the source in it.
+/// Loads a module that this process itself has just written, and never any other: loading executes its source.
 #[expect(
     clippy::disallowed_methods,
-    reason = "it is our own file, to be held to the network before it is handed over"
+    reason = "it is our own file, compared with the network before it is returned"
 )]
 pub(super) fn loaded(path: &Path) -> Result<CModule, TchError> {
     CModule::load(path)
 }
 
-/// Holds the written module to the network that it was made of.
+/// Compares the written module with its network.
 fn check(path: &Path, model: &Model) -> anyhow::Result<()> {
     let module = loaded(path).context("the TorchScript module that was written cannot be loaded")?;
     let side = i64::from(model.card.preprocessing.crop.min(COMPARED_SIDE));
     let numbers = Tensor::arange(2 * 3 * side * side, (Kind::Float, tch::Device::Cpu));
-    let pictures = (numbers * 0.7).sin().view([2, 3, side, side]);
-    let expected = model.network.logits(&pictures);
-    let found = tch::no_grad(|| module.forward_ts(&[&pictures]))?;
+    let images = (numbers * 0.7).sin().view([2, 3, side, side]);
+    let expected = model.network.logits(&images);
+    let found = tch::no_grad(|| module.forward_ts(&[&images]))?;
     ensure!(
         found.size() == expected.size(),
-        "the TorchScript module gives another shape"
+        "the TorchScript module returns another shape"
     );
     let scale = expected.abs().max().double_value(&[]).max(1.0);
     let distance = (found - expected).abs().max().double_value(&[]);
     ensure!(
         distance <= TOLERANCE * scale,
-        "the TorchScript module computes something else: it is off by {distance:e}"
+        "the TorchScript module's results differ by {distance:e}"
     );
     Ok(())
 }
@@ -103,9 +103,9 @@ mod tests {
                 .collect();
             write_module(&path, &root, &state, b"{}").unwrap();
             let module = loaded(&path).unwrap();
-            let pictures = vocabulary::pictures(3);
-            let expected = vocabulary::logits(&design, &pictures);
-            let found = tch::no_grad(|| module.forward_ts(&[&pictures])).unwrap();
+            let images = vocabulary::images(3);
+            let expected = vocabulary::logits(&design, &images);
+            let found = tch::no_grad(|| module.forward_ts(&[&images])).unwrap();
             let scale = expected.abs().max().double_value(&[]);
             let off = (found - expected).abs().max().double_value(&[]) / scale;
             assert!(off <= 1e-4, "off by {off:e}");

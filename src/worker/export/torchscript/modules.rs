@@ -1,7 +1,7 @@
-//! A network as TorchScript modules: a tree of attributes, and for each kind of module the source of its class.
+//! A network as TorchScript modules: a tree of attributes, and the source of a class for each kind of module.
 //!
-//! Sizes that differ from layer to layer are attributes, so that one class serves all convolutions. The words of the source are those of
-//! torch's own writer, which leaves nothing to infer: every attribute is annotated, every call is positional.
+//! Sizes that differ from layer to layer are attributes, so that one class serves all convolutions. The syntax is that of torch's own
+//! writer, which leaves nothing to infer: every attribute is annotated, every call is positional.
 
 /// The classes are `__torch__.finetuned.…`.
 pub const NAMESPACE: &str = "finetuned";
@@ -18,15 +18,15 @@ pub struct Module {
 
 /// An attribute of a module.
 pub enum Slot {
-    /// A tensor that learns, by its name in the model.
+    /// A parameter, by its name in the model.
     Parameter(String),
-    /// A tensor that does not.
+    /// A buffer.
     Buffer(String),
     Integer(u64),
     Module(Module),
 }
 
-/// A module whose `forward` is being written; every value gets a name of its own.
+/// A module whose `forward` is being written; every value gets a unique name.
 pub struct Builder {
     class: String,
     slots: Vec<(String, Slot)>,
@@ -44,13 +44,13 @@ impl Builder {
         }
     }
 
-    /// An attribute that learns, the tensor of this whole name.
+    /// A parameter, the tensor with this full name.
     pub fn parameter(&mut self, slot: &str, tensor: String) -> String {
         self.slots.push((slot.to_owned(), Slot::Parameter(tensor)));
         self.attribute(slot)
     }
 
-    /// An attribute that does not learn.
+    /// A buffer.
     pub fn buffer(&mut self, slot: &str, tensor: String) -> String {
         self.slots.push((slot.to_owned(), Slot::Buffer(tensor)));
         self.attribute(slot)
@@ -61,14 +61,14 @@ impl Builder {
         self.attribute(slot)
     }
 
-    /// A module below, called with `input`.
+    /// A child module, applied to `input`.
     pub fn module(&mut self, slot: &str, module: Module, input: &str) -> String {
         self.slots.push((slot.to_owned(), Slot::Module(module)));
         let module = self.attribute(slot);
         self.value(&format!("({module}).forward({input}, )"))
     }
 
-    /// A line that computes something, and the name of what it computes.
+    /// A line that computes a value; returns its name.
     pub fn value(&mut self, expression: &str) -> String {
         let name = format!("_{}", self.values);
         self.values += 1;
@@ -76,12 +76,12 @@ impl Builder {
         name
     }
 
-    /// Whether the module is trained on.
+    /// Whether the module is in training mode.
     pub fn training(&mut self) -> String {
         self.attribute("training")
     }
 
-    /// Lines that compute nothing.
+    /// Lines that compute no value.
     pub fn lines(&mut self, lines: impl IntoIterator<Item = String>) {
         self.forward.extend(lines);
     }
@@ -105,8 +105,7 @@ impl Builder {
 }
 
 impl Module {
-    /// Gives the modules whose source is the same one class, and those whose is not different ones. `known`: names of classes with the
-    /// source that each has.
+    /// Modules with the same source share one class, others get different ones. `known`: names of classes with their source.
     pub fn name_classes(&mut self, known: &mut Vec<(String, String)>) {
         for (_, slot) in &mut self.slots {
             if let Slot::Module(module) = slot {
@@ -130,7 +129,7 @@ impl Module {
         }
     }
 
-    /// The classes of all modules, each once, those below first.
+    /// The classes of all modules, each once, children first.
     pub fn source(&self) -> String {
         let mut classes: Vec<(String, String)> = Vec::new();
         self.collect(&mut classes);

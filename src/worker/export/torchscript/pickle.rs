@@ -1,4 +1,4 @@
-//! The pickle of a tree of modules, in the instructions (protocol 2) and the words that torch's unpickler knows.
+//! The pickle of a tree of modules, in the opcodes (protocol 2) and names that torch's unpickler knows.
 //!
 //! A module is an object of its class with a dictionary of its attributes; a tensor refers to a storage, which is a file of its own.
 
@@ -26,7 +26,7 @@ const NEWTRUE: u8 = 0x88;
 const NEWFALSE: u8 = 0x89;
 const NONE: u8 = b'N';
 
-/// Pickles a module. Its tensors, contiguous ones of `state`, go into `tensors`: each one's place there is the name of its storage.
+/// Pickles a module. Its tensors, contiguous ones of `state`, are added to `tensors`: their index there is the name of their storage.
 pub fn module<'a>(root: &Module, state: &'a StateDict, tensors: &mut Vec<&'a Tensor>) -> Vec<u8> {
     let mut pickle = Pickle {
         out: PROTO_2.to_vec(),
@@ -80,7 +80,7 @@ impl Pickle<'_, '_> {
         self.integer(tensor.numel() as i64);
         self.out.extend([TUPLE, BINPERSID]);
         self.integer(0);
-        // Not the tensor's own: a dimension of one may have any stride in memory.
+        // Not the tensor's own: a dimension of length one may have any stride in memory.
         let size = tensor.size();
         let stride: Vec<i64> = (1..=size.len())
             .map(|place| size[place..].iter().product())

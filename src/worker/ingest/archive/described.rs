@@ -1,7 +1,7 @@
-//! What headers of a tar archive say of the entry that follows them: long names of GNU tar, records of POSIX (pax).
+//! Headers of a tar archive that describe the following entry: long names of GNU tar, records of POSIX (pax).
 //!
-//! Programs disagree on what counts where two descriptions of one entry differ, and an archive can be made that shows one of them other
-//! files than the next. Here nothing counts then: the archive is refused (CVE-2025-62518, CVE-2026-33055).
+//! Programs disagree on what counts when two descriptions of one entry differ, and an archive can be crafted that shows different files to
+//! different programs. Such archives are refused (CVE-2025-62518, CVE-2026-33055).
 
 use std::io::{self, Read};
 
@@ -33,8 +33,8 @@ pub struct Described {
 }
 
 impl Described {
-    /// Whether this entry is none of its own but a description, which then is taken in. It is read into memory: whoever gives the stream
-    /// bounds that.
+    /// Whether this entry is not a file but a description, which is then recorded. It is read into memory: whoever provides the stream
+    /// limits it.
     pub fn take_in<R: Read>(&mut self, entry: &mut tar::Entry<'_, R>) -> Result<bool, Fault> {
         let kind = entry.header().entry_type();
         match kind {
@@ -49,7 +49,7 @@ impl Described {
                 contents(entry)?;
             }
             EntryType::XGlobalHeader => check_global(&contents(entry)?)?,
-            // Solaris writes the same under a letter of its own.
+            // Solaris writes the same with its own type letter.
             kind if kind == EntryType::XHeader || kind.as_byte() == b'X' => {
                 for (key, value) in records(&contents(entry)?)? {
                     self.take_record(key, value)?;
@@ -86,14 +86,14 @@ impl Described {
         Ok(())
     }
 
-    /// Holds the description to the entry's own header.
+    /// Checks the description against the entry's own header.
     pub fn check(&self, header: &Header) -> Result<(), Fault> {
         let kind = header.entry_type();
         let size = header.entry_size()?;
         if self.size.is_some_and(|other| other != size) {
             return Err(Fault::Contradictory("gives a file two sizes"));
         }
-        // Some programs skip the bytes of an entry that should have none, and others read on in the midst of them.
+        // Some programs skip the bytes of an entry that should have none, and others continue reading in the middle of them.
         let has_no_bytes = matches!(
             kind,
             EntryType::Link
@@ -104,19 +104,17 @@ impl Described {
                 | EntryType::Fifo
         );
         if has_no_bytes && size > 0 {
-            return Err(Fault::Contradictory(
-                "gives a size to what has none, a folder or a link",
-            ));
+            return Err(Fault::Contradictory("gives a folder or a link a size"));
         }
-        // The rest of the map lies where the tar crate looks for the next entry.
+        // The rest of the map is where the tar crate looks for the next entry.
         if kind == EntryType::GNUSparse && header.as_gnu().is_none_or(|header| header.is_extended()) {
-            return Err(Fault::Contradictory("holds a sparse file of many parts"));
+            return Err(Fault::Contradictory("contains a sparse file of many parts"));
         }
         Ok(())
     }
 }
 
-/// What holds for all entries can say nothing that only one of them can have.
+/// Global headers must not contain anything that only a single entry can have.
 fn check_global(bytes: &[u8]) -> Result<(), Fault> {
     let of_one =
         |key: &[u8]| matches!(key, b"path" | b"linkpath" | b"size") || key.starts_with(b"GNU.sparse");
@@ -135,7 +133,7 @@ fn contents<R: Read>(entry: &mut tar::Entry<'_, R>) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Records are `LENGTH KEY=VALUE\n`, the length being that of the whole record: values may hold anything, line ends included.
+/// Records are `LENGTH KEY=VALUE\n`, the length being that of the whole record: values may contain anything, including line breaks.
 fn records(mut bytes: &[u8]) -> io::Result<Vec<Record<'_>>> {
     let mut records = Vec::new();
     while !bytes.is_empty() {

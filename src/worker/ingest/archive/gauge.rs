@@ -1,42 +1,42 @@
-//! Counts what really comes out of an archive, whatever its headers promise, and stops it at the limits.
+//! Counts what is really extracted from an archive, whatever its headers promise, and stops at the limits.
 
 use std::{
     cell::{Cell, RefCell},
     io::{self, Read},
 };
 
-use super::super::{pulse::Pulse, rejection::Rejection};
+use super::super::{pulse::Heartbeat, rejection::Rejection};
 use crate::limits::IngestLimits;
 
 /// Below this many bytes any expansion is harmless.
 const RATIO_COUNTS_FROM: u64 = 1 << 20;
 
-/// The counts of one pass over an archive. A limit that is passed is remembered here, because it must travel as an `io::Error`
-/// through readers that know nothing of it.
+/// The counts of one pass over an archive. An exceeded limit is stored here, because it must travel as an `io::Error` through readers that
+/// do not know it.
 pub struct Gauge<'a> {
     pub limits: &'a IngestLimits,
-    pub pulse: &'a Pulse<'a>,
+    pub heartbeat: &'a Heartbeat<'a>,
     expanded: Cell<u64>,
     rejection: RefCell<Option<Rejection>>,
 }
 
 impl<'a> Gauge<'a> {
-    pub fn new(limits: &'a IngestLimits, pulse: &'a Pulse<'a>) -> Self {
+    pub fn new(limits: &'a IngestLimits, heartbeat: &'a Heartbeat<'a>) -> Self {
         Self {
             limits,
-            pulse,
+            heartbeat,
             expanded: Cell::new(0),
             rejection: RefCell::new(None),
         }
     }
 
-    /// Bytes that have come out so far.
+    /// Bytes extracted so far.
     pub fn expanded(&self) -> u64 {
         self.expanded.get()
     }
 
     fn count(&self, bytes: u64) -> io::Result<()> {
-        self.pulse.beat()?;
+        self.heartbeat.beat()?;
         self.expanded.set(self.expanded.get().saturating_add(bytes));
         if self.expanded.get() > self.limits.max_expanded_bytes {
             return Err(self.reject(Rejection::too_large(self.limits)));
@@ -58,19 +58,19 @@ impl<'a> Gauge<'a> {
         error
     }
 
-    /// The limit that was passed, if that is why reading failed.
+    /// The exceeded limit, if that is why reading failed.
     pub fn rejection(&self) -> Option<Rejection> {
         self.rejection.borrow().clone()
     }
 }
 
-/// One packed entry, gauged while it is read.
+/// One packed entry, measured while it is read.
 pub struct GaugedEntry<'a, R> {
     pub inner: R,
     pub gauge: &'a Gauge<'a>,
-    /// Bytes that the entry takes in the archive.
+    /// Compressed size of the entry in the archive.
     pub packed: u64,
-    /// Bytes that it has unpacked, as the archive says.
+    /// Uncompressed size, according to the archive.
     pub declared: u64,
     pub shown: &'a str,
     expanded: u64,
@@ -103,14 +103,14 @@ impl<R: Read> Read for GaugedEntry<'_, R> {
     }
 }
 
-/// A whole stream, gauged while it is read. Where it is compressed, its expansion is measured over all of it so far, because
-/// nothing tells where one entry's packed bytes end.
+/// A whole stream, measured while it is read. If it is compressed, its expansion is measured over all of it so far, because nothing marks
+/// where one entry's compressed bytes end.
 pub struct GaugedStream<'a, R> {
     pub inner: R,
     pub gauge: &'a Gauge<'a>,
-    /// Bytes taken from the compressed file so far.
+    /// Bytes read from the compressed file so far.
     pub packed: Option<&'a Cell<u64>>,
-    /// What may still be read until it is set anew: what a reader takes into memory between two entries is bounded by it.
+    /// What may still be read before it is reset: limits what a reader keeps in memory between two entries.
     pub allowance: &'a Cell<u64>,
 }
 
@@ -123,7 +123,7 @@ impl<R: Read> Read for GaugedStream<'_, R> {
                 .check_ratio(self.gauge.expanded(), packed.get(), None)?;
         }
         let Some(left) = self.allowance.get().checked_sub(count as u64) else {
-            let message = "the archive's description of an entry is absurdly long; pack it again";
+            let message = "the archive's description of an entry is far too long; pack it again";
             return Err(self.gauge.reject(Rejection::unreadable(message)));
         };
         self.allowance.set(left);
@@ -131,7 +131,7 @@ impl<R: Read> Read for GaugedStream<'_, R> {
     }
 }
 
-/// Counts the bytes that a decompressor takes in.
+/// Counts the bytes that a decompressor reads.
 pub struct Counted<'a, R> {
     pub inner: R,
     pub bytes: &'a Cell<u64>,

@@ -1,22 +1,22 @@
-//! Gzip as gzip(1) and Python read it: members one after another are one stream (RFC 1952, 2.2), and zeros after the last are padding.
+//! Gzip as gzip(1) and Python read it: consecutive members are one stream (RFC 1952, 2.2), and zeros after the last are padding.
 
 use std::io::{self, BufRead, Read};
 
 use flate2::bufread::GzDecoder;
 
-use crate::worker::ingest::pulse::Pulse;
+use crate::worker::ingest::pulse::Heartbeat;
 
 pub struct Members<'a, R> {
     /// None once the last one has been read.
     member: Option<GzDecoder<R>>,
-    pulse: &'a Pulse<'a>,
+    heartbeat: &'a Heartbeat<'a>,
 }
 
 impl<'a, R: BufRead> Members<'a, R> {
-    pub fn new(inner: R, pulse: &'a Pulse<'a>) -> Self {
+    pub fn new(inner: R, heartbeat: &'a Heartbeat<'a>) -> Self {
         Self {
             member: Some(GzDecoder::new(inner)),
-            pulse,
+            heartbeat,
         }
     }
 }
@@ -31,8 +31,8 @@ impl<R: BufRead> Read for Members<'_, R> {
             if count > 0 {
                 return Ok(count);
             }
-            // Millions of empty members give nothing to read for a long time.
-            self.pulse.beat()?;
+            // Millions of empty members produce nothing for a long time.
+            self.heartbeat.beat()?;
             let inner = self.member.take().map(GzDecoder::into_inner);
             self.member = inner.map(next_member).transpose()?.flatten();
         }
@@ -71,9 +71,9 @@ mod tests {
 
     fn read(bytes: &[u8]) -> io::Result<Vec<u8>> {
         let (reporter, stop) = (Reporter::to(io::sink()), StopFlag::default());
-        let pulse = Pulse::new(&reporter, &stop);
+        let heartbeat = Heartbeat::new(&reporter, &stop);
         let mut all = Vec::new();
-        Members::new(bytes, &pulse).read_to_end(&mut all)?;
+        Members::new(bytes, &heartbeat).read_to_end(&mut all)?;
         Ok(all)
     }
 

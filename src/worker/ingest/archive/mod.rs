@@ -1,6 +1,6 @@
-//! Reads zip, tar and tar.gz archives entry by entry, in their order. Nothing is ever unpacked to a path.
+//! Reads zip, tar and tar.gz archives entry by entry, in their order. Nothing is ever extracted to a path.
 //!
-//! The kind is told by content. Both passes of ingest come through [`visit`]; limits hold for the bytes that really come out.
+//! The kind is detected by content. Both passes of ingest use [`visit`]; limits apply to the bytes that are really extracted.
 
 mod described;
 mod gauge;
@@ -21,45 +21,45 @@ pub use gauge::Gauge;
 
 use super::rejection::Rejection;
 
-/// Enough of a file to tell what it is.
+/// Enough of a file to detect its kind.
 pub const HEAD_BYTES: u64 = 512;
 
-/// What an entry is.
+/// The kind of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     File,
     Folder,
-    /// A link, a device, a pipe: never followed, never made.
+    /// A link, a device, a pipe: never followed, never created.
     NotAFile,
     Encrypted,
     UnsupportedCompression,
-    /// Its own header contradicts the archive's table of contents, or lies outside of the archive.
+    /// Its own header contradicts the archive's table of contents, or is outside the archive.
     Damaged,
 }
 
-/// One entry while it is visited.
+/// An entry while it is visited.
 pub struct Entry<'a> {
-    /// Its path as the archive spells it: not checked, not to be shown as it is.
+    /// Its path as spelled in the archive: unchecked, not to be shown as it is.
     pub name: &'a str,
     pub kind: Kind,
     body: &'a mut dyn Read,
     gauge: &'a Gauge<'a>,
-    /// Whether the rest of the archive can be read when this entry cannot.
+    /// Whether the rest of the archive can be read if this entry cannot.
     stands_alone: bool,
 }
 
-/// What reading an entry gave.
+/// The result of reading an entry.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Contents {
     Whole(Vec<u8>),
-    /// More than the limit for a single file.
+    /// Larger than the limit for a single file.
     TooLarge,
-    /// Its bytes do not unpack, or are not those that were packed.
+    /// Its bytes cannot be decompressed, or are not those that were packed.
     Damaged,
 }
 
 impl Entry<'_> {
-    /// The first [`HEAD_BYTES`], fewer where there are fewer; nothing where they cannot be read.
+    /// The first [`HEAD_BYTES`], or fewer if there are fewer; nothing if they cannot be read.
     pub fn head(&mut self) -> anyhow::Result<Vec<u8>> {
         Ok(match self.read(HEAD_BYTES)? {
             Contents::Whole(bytes) => bytes,
@@ -80,7 +80,7 @@ impl Entry<'_> {
         let mut bytes = Vec::new();
         match (&mut self.body).take(most).read_to_end(&mut bytes) {
             Ok(_) => Ok(Contents::Whole(bytes)),
-            Err(error) if self.gauge.rejection().is_some() || self.gauge.pulse.is_stopped() => {
+            Err(error) if self.gauge.rejection().is_some() || self.gauge.heartbeat.is_stopped() => {
                 Err(error.into())
             }
             Err(_) if self.stands_alone => Ok(Contents::Damaged),
@@ -89,7 +89,7 @@ impl Entry<'_> {
     }
 }
 
-/// The kinds of archive that are taken.
+/// The accepted kinds of archive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Format {
     Zip,
@@ -97,8 +97,8 @@ enum Format {
     TarGz,
 }
 
-/// Calls `each` with every entry, in the order of the archive. Stops at the first error: a [`Rejection`] where the archive cannot be
-/// used as a whole.
+/// Calls `each` with every entry, in the order of the archive. Stops at the first error: a [`Rejection`] if the archive cannot be used as a
+/// whole.
 pub fn visit(
     path: &Path,
     gauge: &Gauge<'_>,
@@ -145,7 +145,7 @@ fn format(head: &[u8]) -> Result<Format, Rejection> {
     )))
 }
 
-/// Whether reading failed because the bytes are wrong, not because the disk is.
+/// Whether reading failed because the bytes are wrong, not because the disk failed.
 fn is_damage(error: &io::Error) -> bool {
     use io::ErrorKind::{InvalidData, InvalidInput, Other, UnexpectedEof};
     error.raw_os_error().is_none()

@@ -1,7 +1,7 @@
-//! Which bytes of an archive belong to which entry: to one at the most.
+//! Which bytes of an archive belong to which entry: to at most one.
 //!
-//! Entries that share their bytes make a small zip file large without any of them looking like a bomb, and without packing anything
-//! twice (D. Fifield, "A better zip bomb", 2019). No program that packs files writes such an archive.
+//! Overlapping entries make a small zip file expand to a large one without any of them looking like a bomb (D. Fifield, "A better zip
+//! bomb", 2019). No program that packs files writes such an archive.
 
 use std::ops::Range;
 
@@ -9,12 +9,12 @@ use std::ops::Range;
 pub struct Spans(Vec<Range<u64>>);
 
 impl Spans {
-    /// The bytes of one entry, its header included.
+    /// The bytes of one entry, including its header.
     pub fn add(&mut self, span: Range<u64>) {
         self.0.push(span);
     }
 
-    /// Whether some bytes belong to two entries, or to an entry and to what begins at `end`.
+    /// Whether any bytes belong to two entries, or to an entry and to what starts at `end`.
     pub fn overlap(mut self, end: u64) -> bool {
         self.0.sort_unstable_by_key(|span| (span.start, span.end));
         self.0.last().is_some_and(|last| last.end > end)

@@ -1,5 +1,5 @@
-//! Tar archives, plain or in gzip: a stream, read from front to end. The tar crate finds the headers, `described` reads what headers say
-//! of the entry after them: what may be believed of that is a question of safety.
+//! Tar archives, plain or gzipped: a stream, read from start to end. The tar crate finds the headers, `described` reads what headers say
+//! about the following entry: what can be trusted there is a matter of security.
 
 use std::{
     cell::Cell,
@@ -23,7 +23,7 @@ const CUT_SHORT: &str = "the archive is damaged or cut short; upload it again as
 /// Most bytes that may describe one entry: long names and such are read into memory.
 const MAX_DESCRIPTION: u64 = 1 << 20;
 
-/// Whether some bytes begin a tar archive: a header with a right checksum, or the block of zeros that ends an empty one.
+/// Whether the bytes start a tar archive: a header with a correct checksum, or the block of zeros that ends an empty one.
 pub fn begins_a_tar(head: &[u8]) -> bool {
     let Some(block) = head.get(..BLOCK) else {
         return false;
@@ -55,15 +55,14 @@ pub fn visit_compressed(
         inner: file,
         bytes: &packed,
     };
-    let mut inside = Members::new(BufReader::with_capacity(1 << 16, counted), gauge.pulse);
+    let mut inside = Members::new(BufReader::with_capacity(1 << 16, counted), gauge.heartbeat);
     let mut head = Vec::new();
     (&mut inside)
         .take(BLOCK as u64)
         .read_to_end(&mut head)
         .map_err(unreadable)?;
     if !begins_a_tar(&head) {
-        let message =
-            "the file is compressed with gzip and holds no tar archive; upload a zip, tar or tar.gz archive";
+        let message = "the file is compressed with gzip but contains no tar archive; upload a zip, tar or tar.gz archive";
         return Err(Rejection::unreadable(message).into());
     }
     let buffered = BufReader::with_capacity(1 << 16, Cursor::new(head).chain(inside));
@@ -119,19 +118,19 @@ fn visit_stream(
     if described != Described::default() {
         return Err(Rejection::unreadable(CUT_SHORT).into());
     }
-    // A compressed stream tells only at its very end whether it was whole.
+    // Only the very end of a compressed stream shows whether it was complete.
     allowance.set(u64::MAX);
     io::copy(&mut archive.into_inner(), &mut io::sink()).map_err(unreadable)?;
     Ok(())
 }
 
-/// Where the entry's bytes end in the archive, padding included.
+/// Where the entry's bytes end in the archive, including padding.
 fn end_of<R: Read>(entry: &tar::Entry<'_, R>) -> u64 {
     let padded = entry.size().saturating_add(BLOCK as u64);
     entry.raw_file_position().saturating_add(padded)
 }
 
-/// Lets the rest of an entry pass, and the description of the next one after it.
+/// Allows reading the rest of an entry and the description of the next one.
 fn allow(allowance: &Cell<u64>, end: u64, gauge: &Gauge<'_>) {
     let rest = end.saturating_sub(gauge.expanded());
     allowance.set(rest.saturating_add(MAX_DESCRIPTION));
@@ -140,7 +139,7 @@ fn allow(allowance: &Cell<u64>, end: u64, gauge: &Gauge<'_>) {
 fn kind(header: &Header, name: &[u8], sparse: bool) -> Kind {
     match header.entry_type() {
         _ if sparse => Kind::NotAFile,
-        // Old programs mark folders by the slash alone.
+        // Old programs mark folders only by the slash.
         EntryType::Regular | EntryType::Continuous if name.ends_with(b"/") => Kind::Folder,
         EntryType::Regular | EntryType::Continuous => Kind::File,
         EntryType::Directory => Kind::Folder,
@@ -157,7 +156,7 @@ fn refused(fault: Fault) -> anyhow::Error {
     }
 }
 
-/// Wrong bytes reject the archive; a failing disk does not.
+/// Invalid bytes reject the archive; a failing disk does not.
 fn unreadable(error: io::Error) -> anyhow::Error {
     if !is_damage(&error) {
         return error.into();

@@ -32,7 +32,7 @@ pub fn visit(
     gauge: &Gauge<'_>,
     each: &mut dyn FnMut(&mut Entry<'_>) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
-    // Two files, because a file has one position: the table is walked in one, the entries are read in the other.
+    // Two files, because a file has one position: the table is read through one, the entries through the other.
     let mut bodies = BufReader::with_capacity(1 << 12, File::open(path).context("cannot open the archive")?);
     let table = BufReader::with_capacity(1 << 12, file);
     let mut archive = ZipIterable::try_new(table, Config::default()).map_err(unreadable)?;
@@ -43,11 +43,11 @@ pub fn visit(
     let mut table_begins = u64::MAX;
     for entry in archive.files().map_err(unreadable)? {
         let entry = entry.map_err(unreadable)?;
-        gauge.pulse.beat()?;
+        gauge.heartbeat.beat()?;
         table_begins = table_begins.min(entry.central_header_start());
         visit_entry(entry, &mut bodies, &mut spans, gauge, each)?;
     }
-    // The first pass reads no more than the beginnings, so this comes before anything is unpacked.
+    // The first pass only reads the start of files, so this comes before anything is extracted.
     if spans.overlap(table_begins) {
         return Err(Rejection::overlapping_entries().into());
     }
@@ -122,15 +122,15 @@ fn kind(entry: &ZipFileEntry<'_>) -> Kind {
     }
 }
 
-/// Whether a file's own header names the same file, packed in the same way, as the table does: some programs believe the one and some
-/// the other, and an archive can be made that shows them different files.
+/// Whether a file's own header has the same name and compression as the table: some programs trust one and some the other, and an archive
+/// can be crafted that shows them different files.
 fn headers_agree(file: &File, entry: &ZipFileEntry<'_>) -> io::Result<bool> {
     let table = described(file, entry.central_header_start(), 46, 8, 28)?;
     let own = described(file, entry.header_start(), 30, 6, 26)?;
     Ok(own.is_some() && own == table)
 }
 
-/// Whether encrypted, how packed, and what called: of a header of so many bytes, its name behind it. None where there is no such header.
+/// Encryption, compression method and name, from a header of this length followed by its name. None if there is no such header.
 fn described(
     file: &File,
     begins: u64,
@@ -155,7 +155,7 @@ fn described(
     Ok(Some((encrypted, number(header, flags_at + 2), name)))
 }
 
-/// False where the archive has ended. An offset that no file can have is one behind its end.
+/// False if the archive has ended. An impossible offset counts as one after its end.
 fn is_there(read: io::Result<()>) -> io::Result<bool> {
     match read {
         Ok(()) => Ok(true),

@@ -1,9 +1,9 @@
-//! From names to places: the layout is found, or a table says what the images are, and every image gets its class and its split.
+//! From names to classes and splits: the layout is detected, or a table labels the images, and every image gets its class and its split.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::{
-    entry::{Listed, Settled, Verdict, parts_of},
+    entry::{Disposition, ListedEntry, Verdict, parts_of},
     layout::{Place, Plan, Stray, Tree},
     manifest::{Candidate, Manifest, Missing},
     path,
@@ -17,9 +17,9 @@ use crate::{
     worker::ingest::rejection::Rejection,
 };
 
-/// Finds the layout and gives every candidate its place.
+/// Detects the layout and assigns every candidate its class and split.
 pub fn arrange(
-    mut entries: Vec<Listed>,
+    mut entries: Vec<ListedEntry>,
     tables: &[Candidate],
     limits: &IngestLimits,
 ) -> anyhow::Result<Listing> {
@@ -36,7 +36,7 @@ pub fn arrange(
     let names = |tables: &[usize]| tables.iter().map(|table| entries[*table].path.clone()).collect();
     let mut tables_not_used = Vec::new();
     let manifest = match found {
-        // A table about a few of many images in class folders is about something else.
+        // A table about only a few of many images in class folders is about something else.
         Some(found) if plan.has_classes() && found.labels.len() * 2 < images.len() => {
             tables_not_used = names(&found.tables);
             None
@@ -57,12 +57,12 @@ pub fn arrange(
         structure.manifests = names(&manifest.tables);
         structure.pattern = structure.manifests.join(", ");
         for table in &manifest.tables {
-            let message = "says what the images are";
-            entries[*table].verdict = Verdict::Settled(Settled::ignored("manifest", message));
+            let message = "labels the images";
+            entries[*table].verdict = Verdict::Disposition(Disposition::ignored("manifest", message));
         }
     }
 
-    // Classes are numbered as they come, then once more in the order of their names.
+    // Classes are numbered as they come, then renumbered in the order of their names.
     let mut numbers: HashMap<String, u32> = HashMap::new();
     for (index, parts) in &images {
         let entry = &mut entries[*index];
@@ -71,7 +71,7 @@ pub fn arrange(
             Some(manifest) => by_manifest(manifest, *index, &plan, parts),
         };
         match placed {
-            Err(settled) => entry.verdict = Verdict::Settled(settled),
+            Err(settled) => entry.verdict = Verdict::Disposition(settled),
             Ok(Place { class, split }) => {
                 entry.split = Some(split);
                 let next = numbers.len() as u32;
@@ -81,7 +81,7 @@ pub fn arrange(
     }
     if numbers.len() > limits.max_classes {
         let message = format!(
-            "the archive has {} classes and at most {} are taken; merge some, or upload several datasets",
+            "the archive has {} classes, but at most {} are allowed; merge some, or upload several datasets",
             numbers.len(),
             limits.max_classes
         );
@@ -103,11 +103,16 @@ pub fn arrange(
     })
 }
 
-/// What the tables say of an image; where they say nothing of splits, the folders may.
-fn by_manifest(manifest: &Manifest, image: usize, plan: &Plan, parts: &[String]) -> Result<Place, Settled> {
+/// What the tables say about an image; if they have no splits, the folders may.
+fn by_manifest(
+    manifest: &Manifest,
+    image: usize,
+    plan: &Plan,
+    parts: &[String],
+) -> Result<Place, Disposition> {
     let Some(label) = manifest.labels.get(&image) else {
-        let message = "the table does not name it; add a line for it, or leave the file out";
-        return Err(Settled::skipped("not_listed", message));
+        let message = "the table does not list it; add a line for it, or leave the file out";
+        return Err(Disposition::skipped("not_listed", message));
     };
     let label = label.clone()?;
     let of_folder = || plan.place(parts).map_or(Split::Train, |place| place.split);
@@ -117,17 +122,17 @@ fn by_manifest(manifest: &Manifest, image: usize, plan: &Plan, parts: &[String])
     })
 }
 
-fn stray_entry(stray: Stray) -> Settled {
+fn stray_entry(stray: Stray) -> Disposition {
     match stray {
-        Stray::NoClass => Settled::skipped("no_class", "lies in no class folder; move it into one"),
-        Stray::OutsideSplits => Settled::skipped(
+        Stray::NoClass => Disposition::skipped("no_class", "is in no class folder; move it into one"),
+        Stray::OutsideSplits => Disposition::skipped(
             "outside_splits",
-            "lies beside the folders for training, validation and test; move it into one",
+            "is beside the folders for training, validation and test; move it into one",
         ),
     }
 }
 
-fn number_by_name(numbers: HashMap<String, u32>, entries: &mut [Listed]) -> Vec<String> {
+fn number_by_name(numbers: HashMap<String, u32>, entries: &mut [ListedEntry]) -> Vec<String> {
     let mut named: Vec<(String, u32)> = numbers.into_iter().collect();
     named.sort_unstable();
     let mut renumbered = vec![0; named.len()];
@@ -140,8 +145,8 @@ fn number_by_name(numbers: HashMap<String, u32>, entries: &mut [Listed]) -> Vec<
     named.into_iter().map(|(name, _)| name).collect()
 }
 
-/// Class folders that the archive names and that hold no candidate, each split's own.
-fn empty_folders(entries: &[Listed], folders: &[Vec<String>], plan: &Plan) -> Vec<String> {
+/// Class folders in the archive without candidates, in each split.
+fn empty_folders(entries: &[ListedEntry], folders: &[Vec<String>], plan: &Plan) -> Vec<String> {
     let filled: HashSet<Vec<String>> = entries
         .iter()
         .filter(|entry| entry.class.is_some())
@@ -160,15 +165,15 @@ fn empty_folders(entries: &[Listed], folders: &[Vec<String>], plan: &Plan) -> Ve
 
 /// The whole archive, by name.
 pub struct Listing {
-    pub entries: Vec<Listed>,
+    pub entries: Vec<ListedEntry>,
     pub layout: Layout,
     pub structure: Structure,
-    /// Lines of manifests whose file is not there.
+    /// Lines of manifests whose file does not exist.
     pub missing: Vec<Missing>,
-    /// Tables that could be manifests and are none, because the folders say more, as they may be shown.
+    /// Tables that could be manifests but are not used, because the folders say more, in displayable form.
     pub tables_not_used: Vec<String>,
-    /// Names of all class folders that hold or should hold images, sorted. Those of which no image can be used drop out later.
+    /// Names of all class folders that contain or should contain images, sorted. Those without usable images are removed later.
     pub classes: Vec<String>,
-    /// Class folders that hold nothing that looks like an image, as they may be shown.
+    /// Class folders that contain nothing that looks like an image, in displayable form.
     pub empty_folders: Vec<String>,
 }

@@ -1,20 +1,20 @@
-//! An entry of an archive, and what becomes of it.
+//! An entry of an archive, and what happens to it.
 
 use std::borrow::Cow;
 
 use super::path;
 use crate::domain::datasets::{dataset::Outcome, split::Split};
 
-/// Why an entry is no image of the dataset.
+/// Why an entry is not an image of the dataset.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Settled {
+pub struct Disposition {
     /// [`Outcome::Skipped`] or [`Outcome::Ignored`].
     pub outcome: Outcome,
     pub code: &'static str,
     pub message: Cow<'static, str>,
 }
 
-impl Settled {
+impl Disposition {
     pub fn skipped(code: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
         Self {
             outcome: Outcome::Skipped,
@@ -32,29 +32,29 @@ impl Settled {
     }
 }
 
-/// What is known of an entry.
+/// What is known about an entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// Not a file, not reported; it counts as an entry.
+    /// Not a file, not reported; it only counts as an entry.
     Folder,
     /// Looks like an image: pass two decides.
     Candidate,
-    Settled(Settled),
+    Disposition(Disposition),
     Used,
 }
 
 /// One entry, in the order of the archive.
 #[derive(Clone, Debug)]
-pub struct Listed {
-    /// As it may be shown.
+pub struct ListedEntry {
+    /// In displayable form.
     pub path: String,
-    /// Index into [`Listing::classes`](super::arrange::Listing::classes), and its split, where it has a place.
+    /// Index into [`Listing::classes`](super::arrange::Listing::classes), and its split, if assigned.
     pub class: Option<u32>,
     pub split: Option<Split>,
     pub verdict: Verdict,
 }
 
-/// Candidates have paths that were found good, and showing them changes no separator.
+/// Candidates have valid paths, and the displayable form has the same separators.
 pub fn parts_of(shown: &str) -> Vec<String> {
     path::parts(shown, usize::MAX).unwrap_or_default()
 }

@@ -1,4 +1,4 @@
-//! Which folders are splits and which are classes, found out from the paths alone. Pure: paths in, a plan out.
+//! Which folders are splits and which are classes, derived from the paths alone. Pure: paths in, a plan out.
 
 mod tree;
 mod words;
@@ -15,18 +15,18 @@ use crate::domain::datasets::{
     split::Split,
 };
 
-/// How the folders of an archive are to be read.
+/// How the folders of an archive are interpreted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
     /// Folders around everything else.
     wrapping: Vec<String>,
     order: Order,
-    /// Every folder that was read as a split, and what it holds around everything else.
+    /// Every folder that was read as a split, and the folders around everything inside it.
     split_folders: BTreeMap<String, Vec<String>>,
     has_classes: bool,
 }
 
-/// Where the splits are.
+/// Position of the splits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Order {
     /// `CLASS/…`
@@ -37,7 +37,7 @@ enum Order {
     ClassFirst,
 }
 
-/// Where an image belongs.
+/// The class and split of an image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
     /// Name of its class; none in an unlabelled dataset.
@@ -45,12 +45,12 @@ pub struct Place {
     pub split: Split,
 }
 
-/// Why an image belongs nowhere.
+/// Why an image has no class or split.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stray {
-    /// It lies beside the class folders.
+    /// It is beside the class folders.
     NoClass,
-    /// It lies beside the folders for training, validation and test.
+    /// It is beside the folders for training, validation and test.
     OutsideSplits,
 }
 
@@ -140,7 +140,7 @@ impl Plan {
         }
     }
 
-    /// Where an image belongs; `parts` are its folders and its own name.
+    /// The class and split of an image; `parts` are its folders and its own name.
     pub fn place(&self, parts: &[String]) -> Result<Place, Stray> {
         let unlabelled = |split| Ok(Place { class: None, split });
         let Some(inside) = parts.strip_prefix(self.wrapping.as_slice()) else {
@@ -173,7 +173,7 @@ impl Plan {
         }
     }
 
-    /// How many folders of a path lead to its class's own, that one included.
+    /// Depth of the class folder in a path.
     pub fn class_depth(&self, parts: &[String]) -> usize {
         let inside = self.wrapping.len();
         match self.order {
@@ -185,7 +185,7 @@ impl Plan {
         }
     }
 
-    /// Whether a folder is that of a class: an empty one is worth a word.
+    /// Whether a folder is a class folder: an empty one is worth reporting.
     pub fn is_class_folder(&self, parts: &[String]) -> bool {
         if !self.has_classes || parts.len() != self.class_depth(parts) {
             return false;
@@ -199,8 +199,8 @@ impl Plan {
     }
 }
 
-/// Whether the folders here are splits. A class may be named "train" too, so a split beside other folders of images counts only
-/// where it is for training and itself divided into classes, or is not alone.
+/// Whether the folders here are splits. A class may be named "train" too, so a split beside other folders of images counts only if it is
+/// for training and itself divided into classes, or is not alone.
 fn has_splits(here: &Tree) -> bool {
     let (splits, others): (Vec<_>, Vec<_>) =
         here.with_images().partition(|(name, _)| split_of(name).is_some());
@@ -227,8 +227,8 @@ fn classes_hold_splits(here: &Tree) -> bool {
         && (has(Split::Val) || has(Split::Test))
 }
 
-/// The folders around everything in a split, such as `images` in `train/images/CLASS/…`, and whether class folders lie in them. A lone
-/// folder whose name says nothing is no class.
+/// The folders around everything in a split, such as `images` in `train/images/CLASS/…`, and whether they contain class folders. A lone
+/// folder with a meaningless name is not a class.
 fn within(split: &str, folder: &Tree) -> (Vec<String>, bool) {
     let mut inner = Vec::new();
     let mut here = folder;

@@ -1,12 +1,12 @@
 //! Pass one: every entry of the archive by name and kind, and what follows from the names alone.
 //!
-//! The layout can be told only once all paths are known, and a tar.gz cannot be gone back in; so names come first, pixels second
-//! (`pipeline`). Files whose name does not say "image" are asked by their first bytes.
+//! The layout can be determined only once all paths are known, and a tar.gz cannot be rewound; so names come first, pixels second
+//! (`pipeline`). Files whose name does not say "image" are identified by their first bytes.
 
 use std::{collections::HashMap, path::Path};
 
 use super::arrange::Listing;
-use super::entry::{Listed, Settled, Verdict, parts_of};
+use super::entry::{Disposition, ListedEntry, Verdict, parts_of};
 use super::{
     arrange::arrange,
     path::{self, PathFault},
@@ -17,7 +17,7 @@ use crate::{
     worker::{
         ingest::{
             archive::{self, Contents, Entry, Gauge, Kind},
-            pulse::Pulse,
+            pulse::Heartbeat,
             rejection::Rejection,
         },
         pixels::{self, Content},
@@ -25,12 +25,12 @@ use crate::{
 };
 
 /// Reads the names. Errors: a [`Rejection`], or a failing disk.
-pub fn list(archive: &Path, limits: &IngestLimits, pulse: &Pulse<'_>) -> anyhow::Result<Listing> {
+pub fn list(archive: &Path, limits: &IngestLimits, heartbeat: &Heartbeat<'_>) -> anyhow::Result<Listing> {
     let mut entries = Vec::new();
     let mut tables = Tables::new(limits);
-    let gauge = Gauge::new(limits, pulse);
+    let gauge = Gauge::new(limits, heartbeat);
     archive::visit(archive, &gauge, &mut |entry| {
-        let listed = Listed {
+        let listed = ListedEntry {
             path: path::shown(entry.name, limits.max_path_bytes),
             class: None,
             split: None,
@@ -44,13 +44,13 @@ pub fn list(archive: &Path, limits: &IngestLimits, pulse: &Pulse<'_>) -> anyhow:
     arrange(entries, &tables, limits)
 }
 
-/// `table` is given what may be a table, whole.
+/// `table` receives the whole content of possible tables.
 fn verdict(
     entry: &mut Entry<'_>,
     limits: &IngestLimits,
     table: &mut dyn FnMut(&[u8]),
 ) -> anyhow::Result<Verdict> {
-    let skipped = |code, message: &'static str| Ok(Verdict::Settled(Settled::skipped(code, message)));
+    let skipped = |code, message: &'static str| Ok(Verdict::Disposition(Disposition::skipped(code, message)));
     let parts = match path::parts(entry.name, limits.max_path_bytes) {
         Ok(parts) => parts,
         Err(PathFault::Escape) => {
@@ -62,15 +62,15 @@ fn verdict(
     match entry.kind {
         Kind::Folder => return Ok(Verdict::Folder),
         _ if path::is_hidden(&parts) => {
-            let message = "a hidden file, or one that a system left behind";
-            return Ok(Verdict::Settled(Settled::ignored("hidden", message)));
+            let message = "a hidden file, or one that an operating system left behind";
+            return Ok(Verdict::Disposition(Disposition::ignored("hidden", message)));
         }
         Kind::NotAFile => return skipped("not_a_file", "a link or a special file; pack the file itself"),
         Kind::Encrypted => return skipped("encrypted", "encrypted; pack it without a password"),
         Kind::UnsupportedCompression => {
             return skipped(
                 "unsupported_compression",
-                "packed in a way that is not taken; pack it with deflate",
+                "packed with an unsupported method; pack it with deflate",
             );
         }
         Kind::Damaged => return skipped("damaged", DAMAGED),
@@ -86,7 +86,7 @@ fn verdict(
         true => match entry.contents()? {
             Contents::Whole(bytes) => bytes,
             Contents::TooLarge => {
-                return skipped("too_large", "the table is too large to be read; divide it");
+                return skipped("too_large", "the table is too large to be read; split it");
             }
             Contents::Damaged => return skipped("damaged", DAMAGED),
         },
@@ -97,21 +97,24 @@ fn verdict(
     if may_be_table {
         table(&bytes);
     }
-    Ok(Verdict::Settled(Settled::ignored("not_an_image", "not an image")))
+    Ok(Verdict::Disposition(Disposition::ignored(
+        "not_an_image",
+        "not an image",
+    )))
 }
 
 pub const DAMAGED: &str = "damaged inside the archive; pack it again";
 
-/// Of several entries with one path the last counts, as it does when an archive is unpacked.
-fn settle_replaced(entries: &mut [Listed]) {
+/// Of several entries with the same path the last one counts, as when an archive is extracted.
+fn settle_replaced(entries: &mut [ListedEntry]) {
     let mut last: HashMap<String, usize> = HashMap::new();
     for index in 0..entries.len() {
         if entries[index].verdict != Verdict::Candidate {
             continue;
         }
         if let Some(earlier) = last.insert(parts_of(&entries[index].path).join("/"), index) {
-            let message = "the archive holds a later file of the same path, which is used instead";
-            entries[earlier].verdict = Verdict::Settled(Settled::ignored("replaced", message));
+            let message = "the archive contains a later file with the same path, which is used instead";
+            entries[earlier].verdict = Verdict::Disposition(Disposition::ignored("replaced", message));
         }
     }
 }

@@ -1,7 +1,7 @@
-//! Tables that say what the images are: `file,label[,split]` as CSV, with other separators too, with a header or without.
+//! Tables that label the images: `file,label[,split]` as CSV, also with other separators, with or without a header.
 //!
-//! `table` reads one; here its lines are matched with the images of the archive. Nothing is guessed silently: a line whose file is not
-//! there, and an image that no line names, are both told by name.
+//! `table` reads one; here its lines are matched with the images of the archive. Nothing is guessed silently: a line whose file does not
+//! exist, and an image that no line lists, are both reported by name.
 
 mod find;
 mod table;
@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use self::find::Images;
 pub use self::table::Table;
 use super::{
-    entry::Settled,
+    entry::Disposition,
     layout::{class_name, split_of},
     path,
 };
@@ -20,44 +20,44 @@ use crate::{domain::datasets::split::Split, worker::pixels::EXTENSIONS};
 /// A table of the archive.
 #[derive(Debug)]
 pub struct Candidate {
-    /// Place of its entry.
+    /// Index of its entry.
     pub entry: usize,
     /// Its folders and its own name.
     pub parts: Vec<String>,
     pub table: Table,
 }
 
-/// What a table says of an image.
+/// What a table says about an image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Label {
     pub class: String,
-    /// None where it says nothing of splits.
+    /// None if it has no split.
     pub split: Option<Split>,
 }
 
-/// A line that leads nowhere.
+/// A line whose file does not exist.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Missing {
-    /// The file as the line names it.
+    /// The file as named in the line.
     pub file: String,
     /// Line of the table, from 1 on, and the table's entry.
     pub line: u64,
     pub table: usize,
 }
 
-/// What all tables say together.
+/// The content of all tables together.
 #[derive(Debug, Default)]
 pub struct Manifest {
     /// Entries of the tables that were used.
     pub tables: Vec<usize>,
     /// By the entry of the image; an error is why it is left out.
-    pub labels: HashMap<usize, Result<Label, Settled>>,
+    pub labels: HashMap<usize, Result<Label, Disposition>>,
     pub missing: Vec<Missing>,
 }
 
 impl Manifest {
-    /// Matches tables with images, given as entry and parts. A table with a header that names the columns counts where it names any
-    /// image, one without where its first line and at least half of its lines do. None where no table counts.
+    /// Matches tables with images, given as entry and parts. A table with a header that names the columns is used if it lists any image,
+    /// one without if its first line and at least half of its lines do. None if no table is used.
     pub fn of(tables: &[Candidate], images: &[(usize, Vec<String>)]) -> Option<Self> {
         if tables.is_empty() {
             return None;
@@ -78,7 +78,7 @@ impl Manifest {
         let rows = &candidate.table.rows;
         let found: Vec<Option<usize>> = rows.iter().map(|row| images.find(folder, &row.file)).collect();
         let matched = found.iter().flatten().count();
-        // What looks like no file in the first line is a header that names other things.
+        // If the first line names no file, it is a header with other column names.
         let begins = || found[0].is_some() || EXTENSIONS.contains(&path::extension(&rows[0].file).as_str());
         if matched == 0 || (!candidate.table.has_header && (matched * 2 < rows.len() || !begins())) {
             return;
@@ -98,23 +98,23 @@ impl Manifest {
         }
     }
 
-    fn tell(&mut self, image: usize, label: Result<Label, Settled>) {
+    fn tell(&mut self, image: usize, label: Result<Label, Disposition>) {
         self.labels
             .entry(image)
             .and_modify(|earlier| {
                 if *earlier != label && earlier.is_ok() {
                     let message =
-                        "the table names it more than once and says different things; keep one line for it";
-                    *earlier = Err(Settled::skipped("listed_twice", message));
+                        "the table lists it more than once with different labels; keep one line for it";
+                    *earlier = Err(Disposition::skipped("listed_twice", message));
                 }
             })
             .or_insert(label);
     }
 }
 
-fn label(row: &table::Row, of_table: Option<Split>) -> Result<Label, Settled> {
+fn label(row: &table::Row, of_table: Option<Split>) -> Result<Label, Disposition> {
     if row.label.is_empty() {
-        return Err(Settled::skipped(
+        return Err(Disposition::skipped(
             "no_label",
             "the table has no label for it; add one to its line",
         ));
@@ -124,8 +124,8 @@ fn label(row: &table::Row, of_table: Option<Split>) -> Result<Label, Settled> {
         word => match split_of(word) {
             Some(split) => Some(split),
             None => {
-                let message = "its line in the table has a split that is none of train, val and test";
-                return Err(Settled::skipped("unknown_split", message));
+                let message = "its line in the table has a split other than train, val and test";
+                return Err(Disposition::skipped("unknown_split", message));
             }
         },
     };

@@ -1,4 +1,4 @@
-//! Pass one: what the names in an archive and its tables say of classes and splits. No pixel is looked at.
+//! Pass one: what the names in an archive and its tables say about classes and splits. No pixels are read.
 
 pub mod arrange;
 pub mod entry;

@@ -1,12 +1,12 @@
-//! What a path inside an archive may look like. Nothing is ever written to such a path, so this is about meaning, and about refusing
-//! archives that were made to do harm wherever they are unpacked.
+//! Validation of paths inside an archive. Nothing is ever written to such a path, so this is about meaning, and about refusing archives
+//! that were made to do harm wherever they are extracted.
 
 use std::borrow::Cow;
 
-/// Why a path is not taken.
+/// Why a path is not accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PathFault {
-    /// It points out of the archive: nobody packs this by accident, the whole archive is refused.
+    /// It points outside the archive: nobody packs this by accident, so the whole archive is refused.
     Escape,
     /// It cannot name an image; the entry is skipped.
     Unusable {
@@ -15,8 +15,8 @@ pub enum PathFault {
     },
 }
 
-/// The folders and the file of a path. `/` and `\` both separate (old Windows programs pack with the latter); empty parts and `.`
-/// mean nothing and are dropped.
+/// The folders and the file of a path. `/` and `\` both separate (old Windows programs use the latter); empty parts and `.` mean nothing
+/// and are dropped.
 pub fn parts(raw: &str, max_bytes: usize) -> Result<Vec<String>, PathFault> {
     if begins_with_a_drive(raw) || raw.starts_with(['/', '\\']) || raw.split(['/', '\\']).any(climbs) {
         return Err(PathFault::Escape);
@@ -24,7 +24,7 @@ pub fn parts(raw: &str, max_bytes: usize) -> Result<Vec<String>, PathFault> {
     if raw.chars().any(char::is_control) {
         return Err(PathFault::Unusable {
             code: "bad_path",
-            message: "the path holds control characters; rename the file",
+            message: "the path contains control characters; rename the file",
         });
     }
     if raw.len() > max_bytes {
@@ -47,7 +47,7 @@ pub fn parts(raw: &str, max_bytes: usize) -> Result<Vec<String>, PathFault> {
     Ok(parts)
 }
 
-/// `C:`, also behind what is dropped.
+/// `C:`, also after parts that are dropped.
 fn begins_with_a_drive(raw: &str) -> bool {
     let first = raw
         .split(['/', '\\'])
@@ -55,14 +55,14 @@ fn begins_with_a_drive(raw: &str) -> bool {
     first.is_some_and(|first| matches!(first.as_bytes(), [letter, b':', ..] if letter.is_ascii_alphabetic()))
 }
 
-/// `..`, also as Windows understands it: spaces and dots at the end of a name do not count there.
+/// `..`, also as Windows interprets it: spaces and dots at the end of a name are ignored there.
 fn climbs(part: &str) -> bool {
     let dots = part.chars().filter(|&character| character == '.').count();
     let spaces = part.chars().filter(|&character| character == ' ').count();
     dots >= 2 && dots + spaces == part.chars().count()
 }
 
-/// Files and folders that systems leave behind, which nobody means as data.
+/// Files and folders that operating systems leave behind, which nobody means as data.
 pub fn is_hidden(parts: &[String]) -> bool {
     const LEFT_BEHIND: &[&str] = &[
         "__macosx",
@@ -77,8 +77,8 @@ pub fn is_hidden(parts: &[String]) -> bool {
         .any(|part| part.starts_with('.') || LEFT_BEHIND.contains(&part.to_ascii_lowercase().as_str()))
 }
 
-/// A path as it may be shown: control characters, ends of lines and paragraphs, and what turns the direction of writing become `U+FFFD`;
-/// of an absurdly long one the first `max_characters` are enough.
+/// A path in displayable form: control characters, line and paragraph separators, and direction overrides become `U+FFFD`; very long ones
+/// are cut to `max_characters`.
 pub fn shown(raw: &str, max_characters: usize) -> String {
     let harmful = |character: char| {
         character.is_control() || matches!(character, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
@@ -97,7 +97,7 @@ pub fn text<'a>(bytes: &'a [u8], otherwise: impl FnOnce() -> Cow<'a, str>) -> Co
     }
 }
 
-/// The extension of a file's name in lower case, or nothing.
+/// The extension of a file name in lower case, or nothing.
 pub fn extension(name: &str) -> String {
     name.rsplit_once('.')
         .map(|(_, extension)| extension.to_ascii_lowercase())

@@ -1,20 +1,20 @@
-//! The tables of an archive while it is listed, within bounds.
+//! The tables of an archive while it is listed, within limits.
 
 use super::{
-    entry::{Listed, parts_of},
+    entry::{ListedEntry, parts_of},
     manifest::{Candidate, Table},
 };
 use crate::limits::IngestLimits;
 
-/// Tables that were met, within bounds.
+/// Tables found so far, within limits.
 pub struct Tables {
     read: Vec<(usize, Table)>,
-    /// How many lines are still taken.
+    /// How many more lines are accepted.
     rows_left: usize,
 }
 
 impl Tables {
-    const MOST: usize = 16;
+    const MAX_TABLES: usize = 16;
     pub const EXTENSIONS: &[&str] = &["csv", "tsv"];
 
     pub fn new(limits: &IngestLimits) -> Self {
@@ -25,7 +25,7 @@ impl Tables {
     }
 
     pub fn add(&mut self, entry: usize, bytes: &[u8]) {
-        if self.read.len() < Self::MOST
+        if self.read.len() < Self::MAX_TABLES
             && let Some(table) = Table::read(bytes, self.rows_left)
         {
             self.rows_left -= table.rows.len();
@@ -33,7 +33,7 @@ impl Tables {
         }
     }
 
-    pub fn candidates(self, entries: &[Listed]) -> Vec<Candidate> {
+    pub fn candidates(self, entries: &[ListedEntry]) -> Vec<Candidate> {
         let with_parts = |(entry, table): (usize, Table)| Candidate {
             parts: parts_of(&entries[entry].path),
             entry,

@@ -1,4 +1,4 @@
-//! What the dataset is, once every image has been seen: its classes, its manifest, its report.
+//! The dataset after every image has been seen: its classes, its manifest, its report.
 
 use super::stored::Stored;
 use super::{checks, warnings};
@@ -10,14 +10,14 @@ use crate::{
     protocol::ManifestImage,
     worker::ingest::names::{
         arrange::Listing,
-        entry::{Listed, Verdict},
+        entry::{ListedEntry, Verdict},
         manifest::Missing,
         path,
     },
 };
 
-/// Characters of a missing file's name that are shown.
-const MISSING_SHOWN: usize = 512;
+/// How many characters of a missing file's name are shown.
+const MAX_MISSING_SHOWN: usize = 512;
 
 /// A dataset that was read.
 pub struct Catalogue {
@@ -25,15 +25,15 @@ pub struct Catalogue {
     pub classes: Vec<Class>,
     pub splits: SplitCounts,
     pub content_sha256: String,
-    /// In the order of their paths; `id` is the place in it.
+    /// In the order of their paths; `id` is the index.
     pub images: Vec<ManifestImage>,
     /// In the order of the archive.
     pub report: Vec<ReportEntry>,
     pub summary: ReportSummary,
 }
 
-/// Puts together what was listed and what was stored. `stored` are the used images in the order of the archive, their `class` the
-/// listing's; classes without a usable image drop out here.
+/// Combines what was listed and what was stored. `stored` are the used images in the order of the archive, with the listing's `class`;
+/// classes without a usable image are removed here.
 pub fn catalogue(listing: Listing, mut stored: Vec<Stored>) -> Catalogue {
     let Listing {
         entries,
@@ -114,7 +114,7 @@ fn used_per_class(stored: &[Stored], classes: usize) -> Vec<SplitCounts> {
 }
 
 /// Every entry but the folders. `codes` are those of the used images, in the order of the archive.
-fn report(entries: &[Listed], classes: &[String], codes: Vec<Vec<&'static str>>) -> Vec<ReportEntry> {
+fn report(entries: &[ListedEntry], classes: &[String], codes: Vec<Vec<&'static str>>) -> Vec<ReportEntry> {
     let mut codes = codes.into_iter();
     entries
         .iter()
@@ -130,7 +130,7 @@ fn report(entries: &[Listed], classes: &[String], codes: Vec<Vec<&'static str>>)
                         None,
                     )
                 }
-                Verdict::Settled(settled) => (
+                Verdict::Disposition(settled) => (
                     settled.outcome,
                     vec![settled.code.to_owned()],
                     Some(settled.message.clone().into_owned()),
@@ -148,14 +148,14 @@ fn report(entries: &[Listed], classes: &[String], codes: Vec<Vec<&'static str>>)
         .collect()
 }
 
-/// A file that a table names and the archive does not hold. It is no entry, but whoever wrote the table meant it as one.
-fn missing_entry(missing: &Missing, entries: &[Listed]) -> ReportEntry {
+/// A file that a table names but the archive lacks. It is not an entry, but whoever wrote the table meant it as one.
+fn missing_entry(missing: &Missing, entries: &[ListedEntry]) -> ReportEntry {
     let message = format!(
-        "line {} of `{}` names it, and the archive does not hold it under this path",
+        "line {} of `{}` names it, but the archive does not contain this path",
         missing.line, entries[missing.table].path
     );
     ReportEntry {
-        path: path::shown(&missing.file, MISSING_SHOWN),
+        path: path::shown(&missing.file, MAX_MISSING_SHOWN),
         outcome: Outcome::Skipped,
         class: None,
         split: None,

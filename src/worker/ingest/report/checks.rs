@@ -1,17 +1,17 @@
-//! What is worth telling about images that can be used, as codes for the report.
+//! Notable properties of usable images, as codes for the report.
 
 use std::collections::BTreeMap;
 
 use super::{
-    near::{self, Look},
+    near::{self, HashedImage},
     stored::Stored,
     twins::{self, Identity},
 };
 use crate::worker::pixels::Mode;
 
-/// A shorter side below this many pixels shows little.
+/// Images with a shorter side below this are too small to show much.
 const TINY: u32 = 16;
-/// Longer side : shorter side above which an image is a strip, of which training sees a part.
+/// Aspect ratio (longer : shorter side) above which an image is a strip, of which training sees only a part.
 const EXTREME_ASPECT: u32 = 10;
 
 /// The codes of each image, in the order given.
@@ -24,12 +24,12 @@ pub fn codes(stored: &[Stored]) -> Vec<Vec<&'static str>> {
             split: image.split,
         })
         .collect();
-    let looks: Vec<Look<'_>> = stored
+    let looks: Vec<HashedImage<'_>> = stored
         .iter()
         .map(
             |Stored {
                  image, fingerprint, ..
-             }| Look {
+             }| HashedImage {
                 fingerprint,
                 sha256: &image.sha256,
                 class: image.class,
@@ -56,13 +56,13 @@ pub fn codes(stored: &[Stored]) -> Vec<Vec<&'static str>> {
         .collect()
 }
 
-/// The mode that most images have.
+/// The mode of most images.
 pub fn usual_mode(stored: &[Stored]) -> Option<Mode> {
     let mut counts: BTreeMap<Mode, usize> = BTreeMap::new();
     for stored in stored {
         *counts.entry(stored.mode).or_default() += 1;
     }
-    // Of equal ones `max_by_key` takes the last, which from behind is the first: colour before all others.
+    // On ties `max_by_key` takes the last, which in reverse order is the first: colour before all others.
     counts
         .into_iter()
         .rev()

@@ -1,4 +1,4 @@
-//! What a person should know of a dataset: what was left out and why, what is doubtful.
+//! What a person should know about a dataset: what was left out and why, what is doubtful.
 
 pub mod catalogue;
 pub mod checks;

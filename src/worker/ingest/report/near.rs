@@ -1,35 +1,35 @@
 //! Images that look alike though their bytes differ: one photo saved twice, two frames of one second.
 //!
-//! Each image is compared with those that share a quarter of its hash, and of these with its nearest neighbours by brightness only, so
-//! that the work grows with the number of images and not with its square, however alike they all are. In the worst case pairs are
-//! missed; none is made up: what is told is within the distances below.
+//! Each image is compared with those that share a quarter of its hash, and of these only with its nearest neighbours by brightness, so that
+//! the work grows with the number of images and not with its square, however alike they all are. In the worst case pairs are missed; none
+//! is invented: what is reported is within the distances below.
 
 use std::collections::HashSet;
 
 use crate::{domain::datasets::split::Split, worker::pixels::Fingerprint};
 
-/// Most bits of 64 in which the hashes of two pictures that look alike differ.
-const MOST_BITS: u32 = 8;
-/// Images that one is compared with, in each of the four orders.
+/// Largest Hamming distance between the 64-bit hashes of two images that look alike.
+const MAX_DISTANCE_BITS: u32 = 8;
+/// Images that each one is compared with, in each of the four orders.
 const NEIGHBOURS: usize = 48;
 
-/// What the check looks at.
+/// The input of the check.
 #[derive(Clone, Copy, Debug)]
-pub struct Look<'a> {
+pub struct HashedImage<'a> {
     pub fingerprint: &'a Fingerprint,
     pub sha256: &'a str,
     pub class: Option<u32>,
     pub split: Split,
 }
 
-/// What is said of one image.
+/// The findings for one image.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Marks {
     /// Another image looks like it.
     pub near_duplicate: bool,
-    /// One of them lies in another split.
+    /// One of them is in another split.
     pub near_leak: bool,
-    /// One of them lies in another class.
+    /// One of them is in another class.
     pub near_contradictory_label: bool,
 }
 
@@ -46,8 +46,8 @@ impl Marks {
     }
 }
 
-/// Marks for each image, in the order given. Of images with the same bytes the first stands for all: those are told of elsewhere.
-pub fn marks(images: &[Look<'_>]) -> Vec<Marks> {
+/// Marks for each image, in the given order. Of images with the same bytes the first stands for all: duplicates are reported elsewhere.
+pub fn marks(images: &[HashedImage<'_>]) -> Vec<Marks> {
     let mut seen = HashSet::new();
     let distinct: Vec<(usize, u32)> = images
         .iter()
@@ -66,7 +66,7 @@ pub fn marks(images: &[Look<'_>]) -> Vec<Marks> {
         for (place, (quarter, sum, one)) in order.iter().enumerate() {
             let neighbours = order[place + 1..].iter().take(NEIGHBOURS);
             let alike = neighbours
-                .take_while(|(key, other, _)| key == quarter && other - sum <= Fingerprint::MOST_DISTANCE);
+                .take_while(|(key, other, _)| key == quarter && other - sum <= Fingerprint::MAX_DISTANCE);
             for (_, _, other) in alike {
                 if are_alike(images[*one].fingerprint, images[*other].fingerprint) {
                     mark(&mut marks, images, *one, *other);
@@ -78,11 +78,11 @@ pub fn marks(images: &[Look<'_>]) -> Vec<Marks> {
 }
 
 fn are_alike(one: &Fingerprint, other: &Fingerprint) -> bool {
-    (one.hash ^ other.hash).count_ones() <= MOST_BITS
+    (one.hash ^ other.hash).count_ones() <= MAX_DISTANCE_BITS
         && one.distance(other) <= one.tolerance().min(other.tolerance())
 }
 
-fn mark(marks: &mut [Marks], images: &[Look<'_>], one: usize, other: usize) {
+fn mark(marks: &mut [Marks], images: &[HashedImage<'_>], one: usize, other: usize) {
     for index in [one, other] {
         let marks = &mut marks[index];
         marks.near_duplicate = true;
@@ -98,14 +98,14 @@ mod tests {
     use super::*;
     use crate::{
         domain::random::{Draws, Stream},
-        worker::pixels::{self, Picture},
+        worker::pixels::{self, Image},
     };
 
-    /// Blocks of colours that no other number gives.
-    fn picture(number: u64, side: u32) -> Picture {
+    /// Blocks of colours that no other number produces.
+    fn image(number: u64, side: u32) -> Image {
         let mut draws = Draws::at(number, Stream::SampleDataset, 0, 0);
         let rgb = (0..5 * 5 * 3).map(|_| draws.below(256) as u8).collect();
-        let blocks = Picture {
+        let blocks = Image {
             width: 5,
             height: 5,
             rgb,
@@ -113,8 +113,13 @@ mod tests {
         pixels::resize(&blocks, side, side)
     }
 
-    fn look<'a>(fingerprint: &'a Fingerprint, sha256: &'a str, class: u32, split: Split) -> Look<'a> {
-        Look {
+    fn hashed<'a>(
+        fingerprint: &'a Fingerprint,
+        sha256: &'a str,
+        class: u32,
+        split: Split,
+    ) -> HashedImage<'a> {
+        HashedImage {
             fingerprint,
             sha256,
             class: Some(class),
@@ -123,14 +128,14 @@ mod tests {
     }
 
     #[test]
-    fn the_same_picture_in_another_size_is_found_and_others_are_not() {
+    fn the_same_image_in_another_size_is_found_and_others_are_not() {
         let [large, small, other] =
-            [(1, 200), (1, 90), (2, 200)].map(|(n, side)| Fingerprint::of(&picture(n, side)));
+            [(1, 200), (1, 90), (2, 200)].map(|(n, side)| Fingerprint::of(&image(n, side)));
         let marks = marks(&[
-            look(&large, "a", 0, Split::Train),
-            look(&other, "b", 0, Split::Train),
-            look(&small, "c", 1, Split::Val),
-            look(&large, "a", 0, Split::Train),
+            hashed(&large, "a", 0, Split::Train),
+            hashed(&other, "b", 0, Split::Train),
+            hashed(&small, "c", 1, Split::Val),
+            hashed(&large, "a", 0, Split::Train),
         ]);
         let codes: Vec<Vec<_>> = marks.iter().map(|marks| marks.codes().collect()).collect();
         let all = ["near_duplicate", "near_leak", "near_contradictory_label"];
@@ -140,18 +145,18 @@ mod tests {
     }
 
     #[test]
-    fn different_pictures_are_not_taken_for_each_other() {
+    fn different_images_are_not_taken_for_each_other() {
         let prints: Vec<_> = (0..5000)
-            .map(|number| Fingerprint::of(&picture(number, 32)))
+            .map(|number| Fingerprint::of(&image(number, 32)))
             .collect();
         let names: Vec<_> = (0..5000).map(|number: u32| number.to_string()).collect();
-        let looks: Vec<_> = prints
+        let images: Vec<_> = prints
             .iter()
             .zip(&names)
-            .map(|(print, name)| look(print, name, 0, Split::Train))
+            .map(|(print, name)| hashed(print, name, 0, Split::Train))
             .collect();
         assert_eq!(
-            marks(&looks).iter().filter(|marks| marks.near_duplicate).count(),
+            marks(&images).iter().filter(|marks| marks.near_duplicate).count(),
             0
         );
     }
@@ -161,7 +166,7 @@ mod tests {
         let flat: Vec<_> = (0..=255u8)
             .map(|level| {
                 let rgb = vec![level; 12];
-                Fingerprint::of(&Picture {
+                Fingerprint::of(&Image {
                     width: 2,
                     height: 2,
                     rgb,
@@ -169,13 +174,13 @@ mod tests {
             })
             .collect();
         let names: Vec<_> = (0..100_000).map(|number: u32| number.to_string()).collect();
-        let looks: Vec<_> = names
+        let images: Vec<_> = names
             .iter()
             .enumerate()
-            .map(|(number, name)| look(&flat[number % 256], name, 0, Split::Train))
+            .map(|(number, name)| hashed(&flat[number % 256], name, 0, Split::Train))
             .collect();
         let begun = Instant::now();
-        let found = marks(&looks);
+        let found = marks(&images);
         assert!(found.iter().all(|marks| marks.near_duplicate));
         assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
     }

@@ -1,4 +1,4 @@
-//! What a code of the report means, in a sentence for one entry and one for many; `{}` becomes their number.
+//! The meaning of each code of the report, in a sentence for one entry and one for many; `{}` becomes their number.
 
 /// The warning's own code, and its sentences.
 pub fn sentences(code: &str) -> (&str, &'static str, &'static str) {
@@ -20,55 +20,55 @@ pub fn sentences(code: &str) -> (&str, &'static str, &'static str) {
             "{} images are too large and were left out",
         ),
         "unsupported_format" => (
-            "1 image is of a format that is not taken and was left out; save it as JPEG or PNG",
-            "{} images are of formats that are not taken and were left out; save them as JPEG or PNG",
+            "1 image has an unsupported format and was left out; save it as JPEG or PNG",
+            "{} images have unsupported formats and were left out; save them as JPEG or PNG",
         ),
         "not_an_image" => (
-            "1 file is named like an image, is none, and was left out",
-            "{} files are named like images, are none, and were left out",
+            "1 file is named like an image but is not one, and was left out",
+            "{} files are named like images but are not, and were left out",
         ),
         "encrypted" => (
             "1 file is encrypted and was left out; pack without a password",
             "{} files are encrypted and were left out; pack without a password",
         ),
         "no_class" => (
-            "1 image lies in no class folder and was left out",
-            "{} images lie in no class folder and were left out",
+            "1 image is in no class folder and was left out",
+            "{} images are in no class folder and were left out",
         ),
         "outside_splits" => (
-            "1 image lies beside the folders for training, validation and test and was left out",
-            "{} images lie beside the folders for training, validation and test and were left out",
+            "1 image is beside the folders for training, validation and test and was left out",
+            "{} images are beside the folders for training, validation and test and were left out",
         ),
         "not_listed" => (
-            "1 image is named by no line of the table and was left out",
-            "{} images are named by no line of the table and were left out",
+            "1 image is not listed in the table and was left out",
+            "{} images are not listed in the table and were left out",
         ),
         "no_label" => (
             "1 image has no label in the table and was left out",
             "{} images have no label in the table and were left out",
         ),
         "listed_twice" => (
-            "1 image has several lines in the table that say different things and was left out",
-            "{} images have several lines in the table that say different things and were left out",
+            "1 image has several lines in the table with different labels and was left out",
+            "{} images have several lines in the table with different labels and were left out",
         ),
         "unknown_split" => (
-            "1 image has a split in the table that is none of train, val and test and was left out",
-            "{} images have splits in the table that are none of train, val and test and were left out",
+            "1 image has a split in the table other than train, val and test and was left out",
+            "{} images have splits in the table other than train, val and test and were left out",
         ),
         "missing_file" => (
-            "1 line of the table names a file that the archive does not hold",
-            "{} lines of the table name files that the archive does not hold",
+            "1 line of the table names a file that the archive does not contain",
+            "{} lines of the table name files that the archive does not contain",
         ),
         "tiny" => (
-            "1 image is less than 16 pixels wide or high and shows little",
-            "{} images are less than 16 pixels wide or high and show little",
+            "1 image is less than 16 pixels wide or high and too small to show much",
+            "{} images are less than 16 pixels wide or high and too small to show much",
         ),
         "extreme_aspect" => (
-            "1 image is more than ten times as long as it is broad; training sees a part of it",
-            "{} images are more than ten times as long as they are broad; training sees parts of them",
+            "1 image is more than ten times as long as it is wide; training sees only a part of it",
+            "{} images are more than ten times as long as they are wide; training sees only parts of them",
         ),
         "near_duplicate" => {
-            let many = "{} images look like another one and differ in their bytes only: saved anew, or taken at once";
+            let many = "{} images look like another one and differ only in their bytes: saved again, or taken in quick succession";
             return ("near_duplicates", many, many);
         }
         "near_leak" => {

@@ -1,11 +1,11 @@
-//! An image that can be used, as ingest keeps it.
+//! A usable image as stored by ingest.
 
 use crate::{
     protocol::ManifestImage,
     worker::pixels::{Fingerprint, Mode},
 };
 
-/// An image that was stored, and what was seen of it.
+/// An image that was stored, and what was found about it.
 pub struct Stored {
     pub image: ManifestImage,
     pub mode: Mode,

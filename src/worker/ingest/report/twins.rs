@@ -1,10 +1,10 @@
-//! Images with the very same bytes: counted, and named where they matter.
+//! Images with the very same bytes: counted, and listed where they matter.
 
 use std::collections::HashMap;
 
 use crate::domain::datasets::split::Split;
 
-/// What the check looks at.
+/// The input of the check.
 #[derive(Clone, Debug)]
 pub struct Identity<'a> {
     pub sha256: &'a str,
@@ -12,14 +12,14 @@ pub struct Identity<'a> {
     pub split: Split,
 }
 
-/// What is said of one image.
+/// The findings for one image.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Marks {
     /// Another image has the same bytes.
     pub duplicate: bool,
-    /// One of them lies in another split: what is trained on is also measured on.
+    /// One of them is in another split: training data is also used for evaluation.
     pub leak: bool,
-    /// One of them lies in another class: one of the two labels is wrong.
+    /// One of them is in another class: one of the two labels is wrong.
     pub contradictory_label: bool,
 }
 
@@ -36,7 +36,7 @@ impl Marks {
     }
 }
 
-/// Marks for each image, in the order given.
+/// Marks for each image, in the given order.
 pub fn marks(images: &[Identity<'_>]) -> Vec<Marks> {
     let mut twins: HashMap<&str, Vec<usize>> = HashMap::new();
     for (index, image) in images.iter().enumerate() {

@@ -9,14 +9,14 @@ use crate::{
         split::Split,
     },
     worker::{
-        ingest::names::entry::{Listed, Verdict},
+        ingest::names::entry::{ListedEntry, Verdict},
         pixels::Mode,
     },
 };
 
 /// A few are enough to find the rest in the report.
 const EXAMPLES: usize = 5;
-/// Largest class : smallest class from which on it is said.
+/// Ratio of the largest to the smallest class from which on it is reported.
 const IMBALANCE: u64 = 10;
 
 /// Collects a count and a few examples.
@@ -40,7 +40,7 @@ impl Found {
         found
     }
 
-    /// None where there is nothing to say. `{}` in the sentence becomes the count.
+    /// None if the count is 0. `{}` in the sentence becomes the count.
     fn warning(self, code: &str, one: &str, many: &str) -> Option<DatasetWarning> {
         let sentence = if self.count == 1 { one } else { many };
         (self.count > 0).then(|| DatasetWarning {
@@ -52,7 +52,7 @@ impl Found {
     }
 }
 
-/// About single entries: those that were skipped, by code, then twins.
+/// About single entries: those that were skipped, by code, then duplicates.
 pub fn about_entries(report: &[ReportEntry]) -> Vec<DatasetWarning> {
     let mut by_code: BTreeMap<&str, Found> = BTreeMap::new();
     let modes = [
@@ -64,7 +64,7 @@ pub fn about_entries(report: &[ReportEntry]) -> Vec<DatasetWarning> {
     ]
     .map(Mode::code);
     for entry in report.iter().filter(|entry| entry.outcome != Outcome::Ignored) {
-        // Modes are told of together.
+        // Modes are reported together.
         for code in entry.codes.iter().filter(|code| !modes.contains(&code.as_str())) {
             by_code.entry(code).or_default().add(&entry.path);
         }
@@ -78,7 +78,7 @@ pub fn about_entries(report: &[ReportEntry]) -> Vec<DatasetWarning> {
         .collect()
 }
 
-/// Images that keep their colours otherwise than most.
+/// Images that are stored in another colour mode than most.
 pub fn about_modes(stored: &[Stored]) -> Option<DatasetWarning> {
     let usual = checks::usual_mode(stored)?;
     let others = stored.iter().filter(|stored| stored.mode != usual);
@@ -93,7 +93,7 @@ pub fn about_modes(stored: &[Stored]) -> Option<DatasetWarning> {
         .map(|(mode, count)| format!("{count} {}", mode.in_words()))
         .collect();
     warning.message = format!(
-        "most images are {}, and others are not: {}; all become RGB, but a class that is kept otherwise than the rest may be told apart \
+        "most images are {}, but not all: {}; all become RGB, but a class stored differently from the rest may be recognised \
          by that alone",
         usual.in_words(),
         counted.join(", ")
@@ -101,17 +101,21 @@ pub fn about_modes(stored: &[Stored]) -> Option<DatasetWarning> {
     Some(warning)
 }
 
-/// Tables that name images and that the class folders went before.
+/// Tables that list images but lost to the class folders.
 pub fn about_tables(tables: &[String]) -> Option<DatasetWarning> {
     Found::of(tables.iter().map(String::as_str)).warning(
         "manifest_not_used",
-        "1 table names some of the images only; their folders were read as classes instead",
-        "{} tables name some of the images only; their folders were read as classes instead",
+        "1 table lists only some of the images; their folders were read as classes instead",
+        "{} tables list only some of the images; their folders were read as classes instead",
     )
 }
 
-/// Splits that the archive has and that hold nothing that can be used.
-pub fn about_splits(structure: &Structure, entries: &[Listed], splits: &SplitCounts) -> Vec<DatasetWarning> {
+/// Splits of the archive without any usable image.
+pub fn about_splits(
+    structure: &Structure,
+    entries: &[ListedEntry],
+    splits: &SplitCounts,
+) -> Vec<DatasetWarning> {
     [Split::Train, Split::Val, Split::Test]
         .into_iter()
         .filter(|split| splits.of(*split) == 0)
@@ -121,32 +125,32 @@ pub fn about_splits(structure: &Structure, entries: &[Listed], splits: &SplitCou
                 .iter()
                 .filter(|folder| folder.split == split);
             let names: Vec<&str> = folders.map(|folder| folder.name.as_str()).collect();
-            let meant = |entry: &&Listed| entry.split == Some(split) && entry.verdict != Verdict::Folder;
+            let meant = |entry: &&ListedEntry| entry.split == Some(split) && entry.verdict != Verdict::Folder;
             let left_out = entries.iter().filter(meant).map(|entry| entry.path.as_str());
             let examples: Vec<&str> = names.iter().copied().chain(left_out).collect();
             let name = in_words(split);
             let then = match split {
                 Split::Train => "nothing can be trained on this dataset",
-                Split::Val | Split::Test => "jobs cut one from the training images where they need it",
+                Split::Val | Split::Test => "jobs draw one from the training images if they need it",
             };
-            let sentence = format!("the dataset's {name} split holds no usable image; {then}");
+            let sentence = format!("the dataset's {name} split has no usable image; {then}");
             Found::of(examples).warning("empty_split", &sentence, &sentence)
         })
         .collect()
 }
 
-/// About classes and how the images are spread over them; `empty` are class folders without a usable image.
+/// About classes and the distribution of images; `empty` are class folders without a usable image.
 pub fn about_classes(classes: &[Class], splits: &SplitCounts, empty: &[String]) -> Vec<DatasetWarning> {
     let empty_class = Found::of(empty.iter().map(String::as_str)).warning(
         "empty_class",
-        "1 class folder holds no usable image and is no class of the dataset",
-        "{} class folders hold no usable image",
+        "1 class folder has no usable image and is not a class of the dataset",
+        "{} class folders have no usable image",
     );
     let lone = classes.iter().filter(|class| class.images == 1);
     let one_image_class = Found::of(lone.map(|class| class.name.as_str())).warning(
         "one_image_class",
-        "1 class has a single image, which cannot both train and validate",
-        "{} classes have a single image each, which cannot both train and validate",
+        "1 class has a single image, which cannot be used for both training and validation",
+        "{} classes have a single image each, which cannot be used for both training and validation",
     );
     [
         one_class(classes),
@@ -189,8 +193,8 @@ fn imbalance(classes: &[Class]) -> Option<DatasetWarning> {
     Some(warning)
 }
 
-/// Classes that one of the splits does not have, for each split that has any. What training does not show nobody can learn, so that
-/// has a code of its own.
+/// Classes missing from one of the splits, for each split that has any. A class without training images cannot be learned, so that has its
+/// own code.
 fn missing(classes: &[Class], splits: &SplitCounts) -> Vec<DatasetWarning> {
     [Split::Train, Split::Val, Split::Test]
         .into_iter()

@@ -9,7 +9,7 @@ fn every_entry_is_accounted_for_by_name() {
     let cut = jpeg(5);
     files.extend([
         File::new("ants/cut.jpg", &cut[..cut.len() - 30]),
-        File::new("ants/text.jpg", "I am no picture"),
+        File::new("ants/text.jpg", "I am no image"),
         File::new("ants/empty.png", ""),
         File::new("bees/no-extension", jpeg(6)),
         File::new("bees/photo.heic", b"\0\0\0\x18ftypheic\0\0\0\0"),
@@ -103,9 +103,9 @@ fn the_files_hold_what_the_manifest_says() {
         let bytes = &images[image.offset as usize..][..image.bytes as usize];
         assert_eq!(bytes, file.data);
         assert_eq!(image.sha256, digest::of_bytes(bytes));
-        let picture = pixels::decode(bytes, 1 << 20).unwrap();
-        assert_eq!((image.width, image.height), (picture.width, picture.height));
-        let small = pixels::pack(picture, 32);
+        let decoded = pixels::decode(bytes, 1 << 20).unwrap();
+        assert_eq!((image.width, image.height), (decoded.width, decoded.height));
+        let small = pixels::pack(decoded, 32);
         assert_eq!((image.pack_width, image.pack_height), (small.width, small.height));
         assert_eq!(pack[image.pack_offset as usize..][..small.rgb.len()], small.rgb);
         stored += image.bytes;
@@ -166,7 +166,7 @@ fn uneven_and_lonely_classes_are_warned_of() {
         .map(|number| File::new(format!("ants/{number}.jpg"), jpeg(number)))
         .collect();
     files.push(File::new("bees/1.jpg", jpeg(100)));
-    files.push(File::new("wasps/broken.jpg", "no picture at all"));
+    files.push(File::new("wasps/broken.jpg", "no image at all"));
     let run = ingest(&zip(&files));
     assert_eq!(run.classes(), ["ants:20", "bees:1"]);
     assert_eq!(run.warning("imbalance").examples, ["bees"]);

@@ -1,4 +1,4 @@
-//! Pictures and archives for tests. The zip writer is our own, because the tests need archives that a decent one refuses to write.
+//! Images and archives for tests. The zip writer is our own, because the tests need archives that a decent one refuses to write.
 
 use std::io::{Cursor, Write};
 
@@ -57,8 +57,8 @@ impl File {
     }
 }
 
-/// A picture that looks like that of no other number: blocks of colours, as large as JPEG's own.
-pub fn picture(number: u8) -> ImageBuffer<Rgb<u8>, Vec<u8>> {
+/// An image that looks like that of no other number: blocks of colours, as large as JPEG's own.
+pub fn image(number: u8) -> ImageBuffer<Rgb<u8>, Vec<u8>> {
     let width = 40 + u32::from(number % 7);
     ImageBuffer::from_fn(width, 36, |x, y| {
         let mut draws = Draws::at(
@@ -73,7 +73,7 @@ pub fn picture(number: u8) -> ImageBuffer<Rgb<u8>, Vec<u8>> {
 
 fn encoded(number: u8, format: ImageFormat) -> Vec<u8> {
     let mut bytes = Cursor::new(Vec::new());
-    picture(number).write_to(&mut bytes, format).unwrap();
+    image(number).write_to(&mut bytes, format).unwrap();
     bytes.into_inner()
 }
 
@@ -85,7 +85,7 @@ pub fn png(number: u8) -> Vec<u8> {
     encoded(number, ImageFormat::Png)
 }
 
-/// An uncompressed picture of `side · side · 3` bytes of zeros.
+/// An uncompressed image of `side · side · 3` bytes of zeros.
 pub fn black_bmp(side: u32) -> Vec<u8> {
     let mut bytes = Cursor::new(Vec::new());
     ImageBuffer::from_pixel(side, side, Rgb([0u8; 3]))

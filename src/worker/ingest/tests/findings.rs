@@ -11,11 +11,11 @@ fn written(image: &DynamicImage, format: ImageFormat) -> Vec<u8> {
 }
 
 fn scaled(number: u8, width: u32, height: u32) -> DynamicImage {
-    DynamicImage::ImageRgb8(picture(number)).resize_exact(width, height, FilterType::Triangle)
+    DynamicImage::ImageRgb8(image(number)).resize_exact(width, height, FilterType::Triangle)
 }
 
 #[test]
-fn a_picture_that_was_saved_anew_is_known_again() {
+fn an_image_that_was_saved_anew_is_known_again() {
     let png = |image: &DynamicImage| written(image, ImageFormat::Png);
     let mut files = ants_and_bees();
     for file in &mut files {
@@ -60,7 +60,7 @@ fn a_picture_that_was_saved_anew_is_known_again() {
 }
 
 #[test]
-fn tiny_pictures_strips_and_other_modes_are_said() {
+fn tiny_images_strips_and_other_modes_are_said() {
     let grey = DynamicImage::ImageLuma8(scaled(30, 40, 40).into_luma8());
     let mut see_through = scaled(31, 40, 40).into_rgba8();
     see_through.get_pixel_mut(3, 3).0[3] = 9;
@@ -168,7 +168,7 @@ fn a_split_without_a_usable_image_is_warned_of() {
         file.name = [b"train/", &file.name[..]].concat();
     }
     files.push(File::new("val/", []).mode(0o040_755));
-    files.push(File::new("test/ants/broken.jpg", "no picture"));
+    files.push(File::new("test/ants/broken.jpg", "no image"));
     let run = ingest(&zip(&files));
     let warnings = &run.ingested().report.warnings;
     let empty: Vec<_> = warnings

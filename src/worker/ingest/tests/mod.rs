@@ -127,7 +127,7 @@ fn lines<T: serde::de::DeserializeOwned>(path: &PathBuf) -> Vec<T> {
         .collect()
 }
 
-/// Two pictures of each of two classes, all different.
+/// Two images of each of two classes, all different.
 fn ants_and_bees() -> Vec<File> {
     vec![
         File::new("ants/1.jpg", jpeg(1)),

@@ -31,8 +31,8 @@ fn python_and_we_find_the_same_files_in_two_hundred_archives() {
 /// Names of the files and SHA-256 of what they hold, in the order of the archive.
 fn read(path: &Path) -> Vec<(String, String)> {
     let (reporter, stop) = (Reporter::to(std::io::sink()), StopFlag::default());
-    let pulse = Pulse::new(&reporter, &stop);
-    let gauge = archive::Gauge::new(&IngestLimits::DEFAULT, &pulse);
+    let heartbeat = Heartbeat::new(&reporter, &stop);
+    let gauge = archive::Gauge::new(&IngestLimits::DEFAULT, &heartbeat);
     let mut files = Vec::new();
     archive::visit(path, &gauge, &mut |entry| {
         let name = entry.name.to_owned();

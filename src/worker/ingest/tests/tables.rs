@@ -2,7 +2,7 @@
 
 use super::*;
 
-fn pictures(paths: &[&str]) -> Vec<File> {
+fn images(paths: &[&str]) -> Vec<File> {
     (1..)
         .zip(paths)
         .map(|(number, path)| File::new(path, jpeg(number)))
@@ -10,7 +10,7 @@ fn pictures(paths: &[&str]) -> Vec<File> {
 }
 
 fn with_table(paths: &[&str], name: &str, table: &str) -> Run {
-    let mut files = pictures(paths);
+    let mut files = images(paths);
     files.push(File::new(name, table));
     ingest(&zip(&files))
 }
@@ -70,7 +70,7 @@ fn without_a_header_the_first_columns_are_file_and_label() {
 
 #[test]
 fn tables_of_the_splits_and_folders_of_the_splits_say_which_is_which() {
-    let mut files = pictures(&["train/1.jpg", "train/2.jpg", "test/3.jpg", "test/4.jpg"]);
+    let mut files = images(&["train/1.jpg", "train/2.jpg", "test/3.jpg", "test/4.jpg"]);
     files.push(File::new("train.csv", "id,class\n1,cat\n2,dog\n"));
     files.push(File::new("test.csv", "id,class\n3,cat\n4,dog\n"));
     assert_eq!(ingest(&zip(&files)).splits(), [2, 0, 2]);

@@ -1,4 +1,4 @@
-//! A convolution into which the BatchNorm after it went.
+//! A convolution with the following BatchNorm folded in.
 
 use std::sync::{Arc, OnceLock};
 
@@ -21,22 +21,22 @@ pub(super) struct Conv {
     arithmetic: Arithmetic,
     bias: Tensor,
     design: Conv2d,
-    /// Numbers of the kernel.
+    /// Number of values in the kernel.
     numbers: u64,
 }
 
 #[derive(Debug)]
 enum Arithmetic {
-    /// The kernel, and its other form once somebody asked for it.
+    /// The kernel, and its other form once it has been needed.
     Plain(Tensor, OnceLock<Option<Arc<Winograd>>>),
-    /// In oneDNN's order.
+    /// In oneDNN's layout.
     Packed(Packed),
-    /// And the kernel for activations that it does not pay for.
+    /// And the plain kernel for inputs for which that is not faster.
     Winograd(Arc<Winograd>, Tensor),
 }
 
 impl Conv {
-    /// Of a kernel `[out, in / groups, side, side]`, channels-last, and a bias `[out]`.
+    /// From a kernel `[out, in / groups, side, side]`, channels-last, and a bias `[out]`.
     pub fn new(kernel: Tensor, bias: Tensor, design: Conv2d) -> Self {
         Self {
             numbers: kernel.numel() as u64,
@@ -83,7 +83,7 @@ impl Conv {
         (packed, output)
     }
 
-    /// The convolution of `input`, and what is to be done with it at once.
+    /// The convolution of `input`, fused with what follows it.
     pub fn then(&self, input: &Tensor, after: After) -> Tensor {
         let input = &padded(input, &self.design);
         match (&self.arithmetic, after) {
@@ -100,7 +100,7 @@ impl Conv {
         }
     }
 
-    /// `relu(convolution(input) + shortcut)`; `shortcut` may be written over.
+    /// `relu(convolution(input) + shortcut)`; `shortcut` may be overwritten.
     pub fn forward_sum_relu(&self, input: &Tensor, shortcut: &Tensor) -> Tensor {
         let input = &padded(input, &self.design);
         match &self.arithmetic {
@@ -154,5 +154,5 @@ impl Conv {
     }
 }
 
-/// Of how many images, and of one image's activations.
+/// Number of images, and the shape of one image's activations.
 pub(super) type Size = (i64, shape::Shape);

@@ -1,4 +1,4 @@
-//! How layers become those that answer: which ones are done at once, and how a BatchNorm goes into the convolution before it.
+//! Building the layers for inference: which ones are fused, and how a BatchNorm is folded into the convolution before it.
 
 use tch::{Device, Kind, Tensor};
 
@@ -11,17 +11,17 @@ use crate::{
     },
 };
 
-/// Makes layers out of the tensors of a network, for a device, in floats of one kind.
+/// Builds layers from the tensors of a network, for a device, with floats of one kind.
 pub(super) struct Fold<'a> {
     pub state: &'a StateDict,
     pub kind: Kind,
     pub device: Device,
 }
 
-/// A layer that is no sequence, and its whole name.
+/// A layer that is no sequence, and its full name.
 struct Step<'a> {
     name: String,
-    /// Of what is below it, where it is a composition.
+    /// For the layers below it, where it is a composition.
     prefix: String,
     op: &'a Op,
 }
@@ -54,7 +54,7 @@ impl Fold<'_> {
         trees
     }
 
-    /// The convolution that the steps begin with, with the BatchNorm after it, and the steps after both.
+    /// The convolution at the start of the steps with the BatchNorm after it, and the remaining steps.
     fn conv<'s, 'b>(&self, steps: &'s [Step<'b>]) -> Option<(Conv, &'s [Step<'b>])> {
         let (step, rest) = steps.split_first()?;
         let Op::Conv2d(design) = step.op else {
@@ -116,7 +116,7 @@ impl Fold<'_> {
             Op::Product(layers) => Tree::Product(branches(layers)),
             op => Tree::Leaf(Leaf::new(op, &step.name, |tensor| {
                 let whole = &self.state[&joined(&step.name, tensor.name)];
-                // They are few, and no less exact in 32 bits; each is turned into what its layer computes in.
+                // They are small, so they stay in 32 bits; each is converted to the type that its layer computes in.
                 whole.detach().to_device(self.device).copy()
             })),
         }
@@ -148,7 +148,7 @@ impl Fold<'_> {
     }
 }
 
-/// What the steps begin with where it can be done with what is before them, and the steps after it.
+/// The start of the steps that can be fused with what is before them, and the remaining steps.
 fn relu<'s, 'b>(steps: &'s [Step<'b>]) -> (After, &'s [Step<'b>]) {
     match steps.split_first() {
         Some((step, rest)) if *step.op == Op::Activation(Activation::Relu) => (After::Relu, rest),
@@ -156,7 +156,7 @@ fn relu<'s, 'b>(steps: &'s [Step<'b>]) -> (After, &'s [Step<'b>]) {
     }
 }
 
-/// The layers of sequences, and of sequences in these, one after another.
+/// The layers of sequences, and of nested sequences, one after another.
 fn flatten<'a>(layer: &'a Layer, prefix: &str, steps: &mut Vec<Step<'a>>) {
     let below = layer.prefix(prefix);
     if let Op::Sequence(layers) = &layer.op {

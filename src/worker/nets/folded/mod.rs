@@ -1,7 +1,7 @@
-//! Networks for answering: every BatchNorm folded into the convolution before it, nothing that learns, nothing that counts.
+//! Networks for inference: every BatchNorm is folded into the convolution before it, nothing is trained, nothing is counted.
 //!
-//! Made of a [`Network`] by its design and its named tensors; `predict` computes with it, and holds each to the network that it was
-//! made of before it answers anybody ([`Folded::distance_from`]).
+//! Built from a [`Network`] by its design and its named tensors; used by `predict`, which compares each with its original network before it
+//! answers any request ([`Folded::distance_from`]).
 
 mod conv;
 mod fold;
@@ -15,7 +15,7 @@ use crate::domain::architecture::Architecture;
 
 pub use self::stages::FoldedStages;
 
-/// A network that only answers, on a device, in the numbers of one kind. The head computes in 32-bit floats whatever that kind is.
+/// A network for inference on a device, computing in one kind of float. The head always computes in 32-bit floats.
 #[derive(Debug)]
 pub struct Folded {
     architecture: Architecture,
@@ -59,7 +59,7 @@ impl Folded {
         self.device
     }
 
-    /// The same network, faster on a processor with pictures of this size; the results differ by rounding. On other devices it is the same.
+    /// The same network, faster on a CPU with images of this size; the results differ by rounding. On other devices it is unchanged.
     pub fn packed_for(&self, batch: i64, side: i64) -> Self {
         let network = self.share();
         if self.device != Device::Cpu || self.kind != Kind::Float {
@@ -89,13 +89,13 @@ impl Folded {
         }
     }
 
-    /// What leaves the last stage before it is pooled, `[N, features, h, w]`, of pictures `[N, 3, H, W]`.
-    pub fn activations(&self, pictures: &Tensor) -> Tensor {
+    /// The output of the last stage before pooling, `[N, features, h, w]`, for images `[N, 3, H, W]`.
+    pub fn activations(&self, images: &Tensor) -> Tensor {
         self.stages
-            .forward(&pictures.to_device(self.device).to_kind(self.kind))
+            .forward(&images.to_device(self.device).to_kind(self.kind))
     }
 
-    /// The feature vectors `[N, features]`, 32-bit floats, of what [`Folded::activations`] gives.
+    /// The feature vectors `[N, features]`, 32-bit floats, for the output of [`Folded::activations`].
     pub fn features(&self, activations: &Tensor) -> Tensor {
         self.pooling.forward(&activations.to_kind(Kind::Float))
     }
@@ -105,14 +105,14 @@ impl Folded {
         features.linear(&self.head_weight, Some(&self.head_bias))
     }
 
-    /// Logits `[N, classes]` of pictures.
-    pub fn logits(&self, pictures: &Tensor) -> Tensor {
-        tch::no_grad(|| self.head(&self.features(&self.activations(pictures))))
+    /// Logits `[N, classes]` of images.
+    pub fn logits(&self, images: &Tensor) -> Tensor {
+        tch::no_grad(|| self.head(&self.features(&self.activations(images))))
     }
 
-    /// How much each place of the activations speaks for a class, not below 0: `[N, h, w]` (Grad-CAM, Selvaraju et al. 2017). In a
-    /// network that ends with an average pooling and one linear layer, the gradient that weighs a channel is, up to a constant, that
-    /// layer's weight of the channel, so nothing has to be differentiated.
+    /// The evidence for a class at each position of the activations, not below 0: `[N, h, w]` (Grad-CAM, Selvaraju et al. 2017). In a
+    /// network that ends with average pooling and one linear layer, the gradient that weights a channel is, up to a constant, that layer's
+    /// weight of the channel, so nothing has to be differentiated.
     pub fn evidence(&self, activations: &Tensor, class: i64) -> Tensor {
         let weights = self.head_weight.get(class).view([1, -1, 1, 1]);
         let weighted = activations.to_kind(Kind::Float) * weights;
@@ -121,15 +121,15 @@ impl Folded {
             .relu()
     }
 
-    /// The largest difference between the logits of this network and of the one that it was made of, as a share of the largest logit
-    /// (or of 1 where all are smaller). None where the latter's are not finite, so that there is nothing to compare.
-    pub fn distance_from(&self, network: &Network, pictures: &Tensor) -> Option<f64> {
-        let expected = network.logits(pictures).to_device(Device::Cpu);
+    /// The largest difference between the logits of this network and its original, relative to the largest logit (or to 1 where all are
+    /// smaller). None if the latter's are not finite, so that there is nothing to compare.
+    pub fn distance_from(&self, network: &Network, images: &Tensor) -> Option<f64> {
+        let expected = network.logits(images).to_device(Device::Cpu);
         let largest = expected.abs().max().double_value(&[]);
         if !largest.is_finite() {
             return None;
         }
-        let found = self.logits(pictures).to_device(Device::Cpu);
+        let found = self.logits(images).to_device(Device::Cpu);
         let distance = (found - expected).abs().max().double_value(&[]);
         Some(
             if distance.is_nan() {
@@ -149,9 +149,9 @@ mod tests {
         tests,
     };
 
-    fn pictures(side: i64) -> Tensor {
-        let pictures = (tests::values("folded", &[2, 3, side, side]) * 2.0).to_kind(Kind::Float);
-        channels_last(&pictures)
+    fn images(side: i64) -> Tensor {
+        let images = (tests::values("folded", &[2, 3, side, side]) * 2.0).to_kind(Kind::Float);
+        channels_last(&images)
     }
 
     #[test]
@@ -160,22 +160,22 @@ mod tests {
             let network = tests::by_formula(architecture, 7);
             let folded = Folded::of(&network, Kind::Float, Device::Cpu);
             let distance = folded
-                .distance_from(&network, &pictures(64))
+                .distance_from(&network, &images(64))
                 .expect("the logits are finite");
             assert!(distance < 1e-4, "{architecture} is off by {distance:e}");
-            let shared = folded.share().logits(&pictures(64));
-            assert!(shared.equal(&folded.logits(&pictures(64))), "{architecture}");
+            let shared = folded.share().logits(&images(64));
+            assert!(shared.equal(&folded.logits(&images(64))), "{architecture}");
             let packed = folded.packed_for(4, 64);
             for side in [32, 64, 70] {
                 let distance = packed
-                    .distance_from(&network, &pictures(side))
+                    .distance_from(&network, &images(side))
                     .expect("the logits are finite");
                 assert!(
                     distance < 1e-4,
                     "{architecture}, {side} px: packed, it is off by {distance:e}"
                 );
             }
-            let (once, again) = (packed.logits(&pictures(64)), packed.share().logits(&pictures(64)));
+            let (once, again) = (packed.logits(&images(64)), packed.share().logits(&images(64)));
             assert!(once.equal(&again), "{architecture}: packed");
         }
     }
@@ -185,8 +185,8 @@ mod tests {
         let (one, other) = (1, 2);
         let drawn = |seed| Network::drawn(Architecture::Resnet20, 5, seed, Device::Cpu);
         let folded = Folded::of(&drawn(one), Kind::Float, Device::Cpu);
-        assert!(folded.distance_from(&drawn(one), &pictures(32)).unwrap() < 1e-4);
-        assert!(folded.distance_from(&drawn(other), &pictures(32)).unwrap() > 1e-2);
+        assert!(folded.distance_from(&drawn(one), &images(32)).unwrap() < 1e-4);
+        assert!(folded.distance_from(&drawn(other), &images(32)).unwrap() > 1e-2);
     }
 
     #[test]
@@ -194,8 +194,8 @@ mod tests {
         let network = tests::by_formula(Architecture::Resnet50, 3);
         let folded = Folded::of(&network, Kind::Float, Device::Cpu);
         let last = Architecture::Resnet50.last_stage();
-        let expected = tch::no_grad(|| network.stages(&pictures(64), None, last, Mode::Eval));
-        let features = folded.features(&folded.activations(&pictures(64)));
+        let expected = tch::no_grad(|| network.stages(&images(64), None, last, Mode::Eval));
+        let features = folded.features(&folded.activations(&images(64)));
         assert_eq!(features.size(), [2, 2048]);
         let scale = expected.abs().max().double_value(&[]);
         let off = (features - expected).abs().max().double_value(&[]) / scale;
@@ -206,7 +206,7 @@ mod tests {
     fn evidence_is_grad_cam_by_differentiation() {
         let network = tests::by_formula(Architecture::Resnet18, 4);
         let folded = Folded::of(&network, Kind::Float, Device::Cpu);
-        let activations = folded.activations(&pictures(96)).set_requires_grad(true);
+        let activations = folded.activations(&images(96)).set_requires_grad(true);
         let class = 2;
         let logit = folded
             .head(&folded.features(&activations))

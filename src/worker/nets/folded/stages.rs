@@ -1,24 +1,24 @@
-//! Some stages of a network for answering, from the pictures or from what left an earlier stage.
+//! Some stages of a network for inference, from the images or from the output of an earlier stage.
 
 use tch::{Device, Kind, Tensor};
 
 use super::{
     fold::Fold,
-    tree::{self, Carried, Tree},
+    tree::{self, Activations, Tree},
 };
 use crate::{
     domain::architecture::{Stage, network::NetworkDesign, shape::Shape},
     worker::files::state::StateDict,
 };
 
-/// Stages in a row, in eval mode, their BatchNorms folded into the convolutions.
+/// Consecutive stages in eval mode, with their BatchNorms folded into the convolutions.
 #[derive(Debug)]
 pub struct FoldedStages {
     trees: Vec<Tree>,
 }
 
 impl FoldedStages {
-    /// The stages after `after`, all where it is none, up to and with `last`. They share nothing with `state`.
+    /// The stages after `after`, or from the first where it is none, up to and including `last`. They share nothing with `state`.
     pub fn of(
         design: &NetworkDesign,
         state: &StateDict,
@@ -31,7 +31,7 @@ impl FoldedStages {
         let layers = stages
             .filter(|(stage, _)| wanted(*stage))
             .flat_map(|(_, layers)| layers);
-        // Networks learn; what is folded does not follow them.
+        // Networks are trained; folded weights do not follow them.
         tch::no_grad(|| {
             let fold = Fold { state, kind, device };
             Self {
@@ -40,7 +40,7 @@ impl FoldedStages {
         })
     }
 
-    /// What comes after the last stage: to the feature vector.
+    /// The layers after the last stage, up to the feature vector.
     pub fn pooling(design: &NetworkDesign, state: &StateDict, kind: Kind, device: Device) -> Self {
         tch::no_grad(|| {
             let fold = Fold { state, kind, device };
@@ -50,7 +50,7 @@ impl FoldedStages {
         })
     }
 
-    /// The same, faster on a processor with 32-bit floats `[N, C, H, W]` of this size; the results differ by rounding.
+    /// The same, faster on a CPU with 32-bit floats `[N, C, H, W]` of this size; the results differ by rounding.
     pub fn packed_for(&self, [count, channels, height, width]: [i64; 4]) -> Self {
         let [channels, height, width] = [channels, height, width].map(|length| length as u64);
         let shape = Shape::Map {
@@ -62,10 +62,10 @@ impl FoldedStages {
         Self { trees }
     }
 
-    /// What leaves the last of them, before any pooling, of pictures `[N, 3, H, W]` or of what left the stage before.
+    /// The output of the last of them, before any pooling, for images `[N, 3, H, W]` or for the output of the stage before.
     pub fn forward(&self, input: &Tensor) -> Tensor {
         let tensor = input.shallow_clone();
-        tree::sequence(&self.trees, Carried { tensor, own: false }).tensor
+        tree::sequence(&self.trees, Activations { tensor, own: false }).tensor
     }
 
     /// Bytes of the kernels: of its own, and of those that it shares with its other packed forms.

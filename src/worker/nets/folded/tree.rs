@@ -1,5 +1,5 @@
-//! Layers for answering: as they are written down, but each BatchNorm in the convolution before it, and ReLUs and sums done with what they
-//! come after.
+//! Layers for inference: as in the design, but with each BatchNorm folded into the convolution before it, and ReLUs and sums fused with
+//! what they follow.
 
 use tch::Tensor;
 
@@ -14,7 +14,7 @@ use crate::{
     },
 };
 
-/// A layer, or several that are done at once.
+/// A layer, or several that are fused.
 #[derive(Debug)]
 pub(super) enum Tree {
     Conv(Conv, After),
@@ -25,20 +25,20 @@ pub(super) enum Tree {
         shortcut: Vec<Tree>,
     },
     Leaf(Leaf),
-    /// Branches, each of layers one after another, and what becomes of what they give.
+    /// Branches, each a sequence of layers, and how their outputs are combined.
     Sum(Vec<Vec<Tree>>),
     Concat(Vec<Vec<Tree>>),
     Product(Vec<Vec<Tree>>),
 }
 
-/// Activations, and whether they may be written over: nobody else needs them.
-pub(super) struct Carried {
+/// Activations, and whether they may be overwritten because nothing else needs them.
+pub(super) struct Activations {
     pub tensor: Tensor,
     pub own: bool,
 }
 
 /// One after another.
-pub(super) fn sequence(trees: &[Tree], input: Carried) -> Carried {
+pub(super) fn sequence(trees: &[Tree], input: Activations) -> Activations {
     trees.iter().fold(input, |carried, tree| tree.forward(carried))
 }
 
@@ -58,8 +58,8 @@ pub(super) fn share(trees: &[Tree]) -> Vec<Tree> {
 }
 
 impl Tree {
-    fn forward(&self, input: Carried) -> Carried {
-        let own = |tensor| Carried { tensor, own: true };
+    fn forward(&self, input: Activations) -> Activations {
+        let own = |tensor| Activations { tensor, own: true };
         match self {
             Tree::Conv(conv, after) => own(conv.then(&input.tensor, *after)),
             Tree::Residual {
@@ -69,9 +69,9 @@ impl Tree {
             } => own(residual(branch, last, shortcut, input)),
             Tree::Leaf(leaf) => {
                 let tensor = leaf.forward(&input.tensor, Mode::Eval);
-                // A view of what came in is in its memory.
+                // A view of the input shares its memory.
                 let own = input.own || tensor.data_ptr() != input.tensor.data_ptr();
-                Carried { tensor, own }
+                Activations { tensor, own }
             }
             Tree::Sum(branches) => joined(branches, input, |sum, next| sum + next),
             Tree::Product(branches) => joined(branches, input, |product, next| product * next),
@@ -79,8 +79,8 @@ impl Tree {
         }
     }
 
-    /// The same in the form that is fastest on a processor with 32-bit floats of this size, and the size of what comes out. What two forms
-    /// of one convolution have in common is in memory once.
+    /// The same in the form that is fastest on a CPU with 32-bit floats of this size, and the size of the output. What two forms of one
+    /// convolution have in common is in memory once.
     pub fn packed_for(&self, size: Size) -> (Self, Size) {
         let (count, shape) = size;
         let all = |branches: &[Vec<Tree>]| -> (Vec<Vec<Tree>>, Vec<Shape>) {
@@ -171,14 +171,14 @@ pub(super) fn total(all: impl Iterator<Item = (u64, u64)>) -> (u64, u64) {
     all.fold((0, 0), |sum, each| (sum.0 + each.0, sum.1 + each.1))
 }
 
-fn residual(branch: &[Tree], last: &Conv, shortcut: &[Tree], input: Carried) -> Tensor {
-    let shared = |tensor: &Tensor| Carried {
+fn residual(branch: &[Tree], last: &Conv, shortcut: &[Tree], input: Activations) -> Tensor {
+    let shared = |tensor: &Tensor| Activations {
         tensor: tensor.shallow_clone(),
         own: false,
     };
     let activations = sequence(branch, shared(&input.tensor)).tensor;
     match shortcut.last() {
-        // Not what the convolution still reads.
+        // Not what the convolution is still reading.
         None if input.own && activations.data_ptr() != input.tensor.data_ptr() => {
             last.forward_sum_relu(&activations, &input.tensor)
         }
@@ -197,15 +197,15 @@ fn residual(branch: &[Tree], last: &Conv, shortcut: &[Tree], input: Carried) -> 
 fn each(branches: &[Vec<Tree>], input: &Tensor) -> Vec<Tensor> {
     let branch = |branch: &Vec<Tree>| {
         let tensor = input.shallow_clone();
-        sequence(branch, Carried { tensor, own: false }).tensor
+        sequence(branch, Activations { tensor, own: false }).tensor
     };
     branches.iter().map(branch).collect()
 }
 
-fn joined(branches: &[Vec<Tree>], input: Carried, two: impl Fn(Tensor, Tensor) -> Tensor) -> Carried {
+fn joined(branches: &[Vec<Tree>], input: Activations, two: impl Fn(Tensor, Tensor) -> Tensor) -> Activations {
     let own = input.own || branches.len() > 1;
     let tensor = each(branches, &input.tensor).into_iter().reduce(two);
-    Carried {
+    Activations {
         tensor: tensor.unwrap_or(input.tensor),
         own,
     }

@@ -1,4 +1,4 @@
-//! The best epoch so far: which one it is, and copies of its weights.
+//! The best epoch so far, and copies of its weights.
 
 use crate::{
     domain::{models::model::ModelMetrics, spec::Monitor},
@@ -9,9 +9,9 @@ use crate::{
 #[derive(Debug)]
 pub struct Best {
     pub metrics: ModelMetrics,
-    /// Copies of all tensors that training can change.
+    /// Copies of all trainable tensors.
     pub weights: StateDict,
-    /// Whether the network's own tensors are still the same: no step has been taken since.
+    /// Whether the network still has these values: no step has been taken since.
     pub is_current: bool,
 }
 
@@ -19,15 +19,15 @@ impl Best {
     pub fn of(learner: &Learner, metrics: ModelMetrics) -> Self {
         Self {
             metrics,
-            weights: learner.changing(),
+            weights: learner.trainable_weights(),
             is_current: true,
         }
     }
 
-    /// Takes it out of a checkpoint whose model `learner` has already; `weights` are none where they are that model's own.
+    /// Restores it from a checkpoint whose model `learner` already has; `weights` are none where they are that model's own.
     ///
     /// # Errors
-    /// What does not fit, in words.
+    /// What does not match, in words.
     pub fn restored(
         learner: &Learner,
         metrics: ModelMetrics,
@@ -41,14 +41,14 @@ impl Best {
         for (name, tensor) in &mut best.weights {
             let fits = |found: &&tch::Tensor| found.size() == tensor.size() && found.kind() == tensor.kind();
             let found = saved.get(name).filter(fits);
-            tensor.copy_(found.ok_or_else(|| format!("its best weights lack a fitting `{name}`"))?);
+            tensor.copy_(found.ok_or_else(|| format!("its best weights have no matching `{name}`"))?);
         }
         Ok(best)
     }
 }
 
-/// By the monitored value where one is named, otherwise by accuracy; where that is the same, by the other value; without validation images
-/// the later one.
+/// By the monitored metric where one is set, otherwise by accuracy; ties are broken by the other metric; without validation images the
+/// later epoch wins.
 pub fn is_better(new: &ModelMetrics, old: &ModelMetrics, monitor: Option<Monitor>) -> bool {
     let values = |metrics: &ModelMetrics| Some((metrics.val_loss?, metrics.val_accuracy?));
     let (Some((new_loss, new_accuracy)), Some((old_loss, old_accuracy))) = (values(new), values(old)) else {
@@ -63,7 +63,7 @@ pub fn is_better(new: &ModelMetrics, old: &ModelMetrics, monitor: Option<Monitor
     order.is_gt()
 }
 
-/// Whether a model is better than guessing: its validation loss is below that of giving every class the same probability.
+/// Whether a model is better than guessing: its validation loss is below that of a uniform prediction.
 pub fn is_useful(metrics: &ModelMetrics, classes: usize) -> bool {
     metrics.val_loss.is_some_and(|loss| loss < (classes as f64).ln())
 }

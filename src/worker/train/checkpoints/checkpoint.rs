@@ -1,15 +1,15 @@
-//! The state of training as one file: everything that the next step depends on, so that a run that was interrupted goes on as if it had
-//! not been.
+//! The state of training as one file: everything that the next step depends on, so that an interrupted run continues as if it had not been
+//! interrupted.
 //!
-//! Written by rename and read with suspicion: a file counts only if its content has the hash that it names and it belongs to this very
-//! job. Nothing random is saved, because every draw is a pure function of seed, epoch and sample.
+//! Written by rename and verified when read: a file counts only if its content has the recorded hash and belongs to this very job. No
+//! random state is saved, because every draw is a pure function of seed, epoch and sample.
 
 use std::{collections::BTreeMap, path::Path};
 
 use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
-use super::history::Judged;
+use super::history::ValidationScores;
 use crate::{
     domain::models::model::ModelMetrics,
     files::digest::{self, Hasher},
@@ -21,11 +21,11 @@ use crate::{
     },
 };
 
-/// The file's keys of metadata: the note and its digest, which covers all that [`Note::content`] does not.
-const NOTE: &str = "finetuned";
-const NOTE_SHA256: &str = "finetuned_sha256";
+/// Keys in the file's metadata: the header and its digest, which covers everything that [`Header::content`] does not.
+const HEADER: &str = "finetuned";
+const HEADER_SHA256: &str = "finetuned_sha256";
 const FORMAT: u32 = 4;
-/// What tensors' names begin with.
+/// Prefixes of tensor names.
 const MODEL: &str = "model.";
 const OPTIMIZER: &str = "optimizer.";
 const AVERAGE: &str = "average.";
@@ -34,9 +34,9 @@ const BEST: &str = "best.";
 /// A point between two steps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Position {
-    /// The epoch that goes on, from 1.
+    /// The current epoch, from 1.
     pub epoch: u32,
-    /// Steps of it that are done.
+    /// Steps completed in it.
     pub step_in_epoch: usize,
     /// Steps since the job began.
     pub step: u64,
@@ -67,31 +67,31 @@ pub struct Machine {
     pub libtorch: String,
     /// `fp32`, `bf16` or `fp16`.
     pub precision: String,
-    /// How the convolutions that are not libtorch's are computed, see [`crate::worker::nets::winograd::form`]; empty where there are none,
-    /// and in checkpoints from before there were any.
+    /// How the convolutions that are not libtorch's are computed, see [`crate::worker::nets::winograd::form`]; empty if there are none, and
+    /// in checkpoints from before there were any.
     #[serde(default)]
     pub convolutions: String,
 }
 
-/// All of a checkpoint that is not a tensor, as JSON in its metadata. Floating-point numbers survive that way bit for bit.
+/// Everything in a checkpoint that is not a tensor, as JSON in its metadata. Floating-point numbers are preserved exactly.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Note {
+pub struct Header {
     format: u32,
     /// See [`identity`].
     job: String,
     pub machine: Machine,
     pub position: Position,
-    /// Of the epoch that goes on.
+    /// Of the current epoch.
     pub sums: Sums,
-    /// Of the epochs before.
-    history: Vec<Judged>,
+    /// Of the earlier epochs.
+    history: Vec<ValidationScores>,
     pub best: Option<ModelMetrics>,
-    /// The best weights are the model's own, and not in the file a second time.
+    /// The best weights are the model's current ones and are not stored a second time.
     best_is_model: bool,
     pub base_weights: String,
     #[serde(default)]
     base_weights_sha256: Option<String>,
-    /// Time used of `max_seconds`, by all attempts.
+    /// Time used of `max_seconds`, over all attempts.
     pub seconds_used: f64,
     batch_limit: usize,
     loss_scale: Option<LossScale>,
@@ -99,25 +99,25 @@ pub struct Note {
     content: String,
 }
 
-/// The state of training in memory. Tensors may share their memory with what they were taken from.
+/// The state of training in memory. Tensors may share memory with the tensors that they were taken from.
 #[derive(Debug)]
 pub struct Checkpoint {
     pub job: String,
     pub machine: Machine,
     pub position: Position,
     pub sums: Sums,
-    /// Of the epochs before.
-    pub history: Vec<Judged>,
+    /// Of the earlier epochs.
+    pub history: Vec<ValidationScores>,
     pub base_weights: BaseWeights,
     pub seconds_used: f64,
-    /// Most pictures that memory has sufficed for.
+    /// Largest micro-batch for which memory has sufficed.
     pub batch_limit: usize,
     pub loss_scale: Option<LossScale>,
-    /// By the network's names.
+    /// By the network's tensor names.
     pub model: StateDict,
-    /// The moving average, as far as it can change; empty where there is none.
+    /// The trainable part of the moving average; empty if there is none.
     pub average: StateDict,
-    /// As the optimiser names it.
+    /// With the optimiser's names.
     pub optimizer: StateDict,
     pub best: Option<SavedBest>,
 }
@@ -126,11 +126,11 @@ pub struct Checkpoint {
 #[derive(Debug)]
 pub struct SavedBest {
     pub metrics: ModelMetrics,
-    /// Those of the network's tensors that can change; none where they are what the model has now.
+    /// The network's trainable tensors; none where they are the model's current ones.
     pub weights: Option<StateDict>,
 }
 
-/// Why a checkpoint is not gone on from.
+/// Why a checkpoint cannot be resumed from.
 #[derive(Debug, thiserror::Error)]
 pub enum CheckpointFault {
     #[error(transparent)]
@@ -139,7 +139,7 @@ pub enum CheckpointFault {
     Damaged(String),
 }
 
-/// What tells the job of a checkpoint from every other: a digest of its spec and of its dataset.
+/// What distinguishes the job of a checkpoint from every other: a digest of its spec and its dataset.
 pub fn identity(run: &TrainRun) -> serde_json::Result<String> {
     let (dataset, classes) = (run.common.dataset.lineage.identity(), &run.common.dataset.classes);
     let parts = serde_json::json!({"spec": run.spec, "dataset": dataset, "classes": classes});
@@ -161,7 +161,7 @@ pub fn write(path: &Path, checkpoint: &Checkpoint) -> Result<(), CheckpointFault
             tensors.insert(format!("{prefix}{name}"), tensor.shallow_clone());
         }
     }
-    let note = Note {
+    let header = Header {
         format: FORMAT,
         job: checkpoint.job.clone(),
         machine: checkpoint.machine.clone(),
@@ -177,10 +177,10 @@ pub fn write(path: &Path, checkpoint: &Checkpoint) -> Result<(), CheckpointFault
         loss_scale: checkpoint.loss_scale,
         content: content(&tensors)?,
     };
-    let text = serde_json::to_string(&note).map_err(|fault| CheckpointFault::Damaged(fault.to_string()))?;
+    let text = serde_json::to_string(&header).map_err(|fault| CheckpointFault::Damaged(fault.to_string()))?;
     let metadata = BTreeMap::from([
-        (NOTE_SHA256.to_owned(), digest::of_bytes(text.as_bytes())),
-        (NOTE.to_owned(), text),
+        (HEADER_SHA256.to_owned(), digest::of_bytes(text.as_bytes())),
+        (HEADER.to_owned(), text),
     ]);
     Ok(state::write(path, &tensors, &metadata)?)
 }
@@ -188,24 +188,24 @@ pub fn write(path: &Path, checkpoint: &Checkpoint) -> Result<(), CheckpointFault
 /// Reads a checkpoint of the job `job`.
 ///
 /// # Errors
-/// A file that is absent, cut short, changed, of another format or of another job.
+/// The file is missing, truncated, modified, of another format or of another job.
 pub fn read(path: &Path, job: &str) -> Result<Checkpoint, CheckpointFault> {
     let damaged = |message: &str| Err(CheckpointFault::Damaged(message.to_owned()));
     let metadata = state::read_metadata(path)?;
-    let Some(text) = metadata.get(NOTE) else {
-        return damaged("it is no checkpoint");
+    let Some(text) = metadata.get(HEADER) else {
+        return damaged("it is not a checkpoint");
     };
-    let note: Note =
+    let header: Header =
         serde_json::from_str(text).map_err(|fault| CheckpointFault::Damaged(fault.to_string()))?;
-    if note.format != FORMAT || note.job != job {
-        return damaged("it is of another job, or of another version of this program");
+    if header.format != FORMAT || header.job != job {
+        return damaged("it belongs to another job or another version of this program");
     }
-    if metadata.get(NOTE_SHA256) != Some(&digest::of_bytes(text.as_bytes())) {
-        return damaged("what it says of itself is not what was written");
+    if metadata.get(HEADER_SHA256) != Some(&digest::of_bytes(text.as_bytes())) {
+        return damaged("its header is damaged");
     }
     let tensors = state::read(path)?;
-    if content(&tensors)? != note.content {
-        return damaged("its content is not what it was when it was written");
+    if content(&tensors)? != header.content {
+        return damaged("its content is damaged");
     }
     let mut parts = [
         (MODEL, StateDict::new()),
@@ -221,24 +221,24 @@ pub fn read(path: &Path, job: &str) -> Result<Checkpoint, CheckpointFault> {
         }
     }
     let [(_, model), (_, optimizer), (_, average), (_, best)] = parts;
-    let best_weights = (!note.best_is_model).then_some(best);
+    let best_weights = (!header.best_is_model).then_some(best);
     Ok(Checkpoint {
-        job: note.job,
-        machine: note.machine,
-        position: note.position,
-        sums: note.sums,
-        history: note.history,
+        job: header.job,
+        machine: header.machine,
+        position: header.position,
+        sums: header.sums,
+        history: header.history,
         base_weights: BaseWeights {
-            name: note.base_weights,
-            sha256: note.base_weights_sha256,
+            name: header.base_weights,
+            sha256: header.base_weights_sha256,
         },
-        seconds_used: note.seconds_used,
-        batch_limit: note.batch_limit,
-        loss_scale: note.loss_scale,
+        seconds_used: header.seconds_used,
+        batch_limit: header.batch_limit,
+        loss_scale: header.loss_scale,
         model,
         average,
         optimizer,
-        best: note.best.map(|metrics| SavedBest {
+        best: header.best.map(|metrics| SavedBest {
             metrics,
             weights: best_weights,
         }),

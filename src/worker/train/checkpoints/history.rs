@@ -1,19 +1,19 @@
-//! What the epochs have reached so far, and what follows from it: whether training goes on, and how often a plateau was met. Pure functions
-//! of the epochs' values, which lie in the checkpoint.
+//! The validation results so far, and what follows from them: whether training continues, and how many plateaus there were. Pure functions
+//! of the epochs' results, which are stored in the checkpoint.
 
 use serde::{Deserialize, Serialize};
 
 use crate::domain::spec::{EarlyStopping, Monitor};
 
-/// An epoch's validation; no values where there are no validation images.
+/// An epoch's validation results; none where there are no validation images.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Judged {
+pub struct ValidationScores {
     pub val_loss: Option<f64>,
     pub val_accuracy: Option<f64>,
 }
 
-impl Judged {
-    /// The monitored value, turned so that lower is better.
+impl ValidationScores {
+    /// The monitored metric, with its sign changed where necessary so that lower is better.
     fn cost(&self, monitor: Monitor) -> Option<f64> {
         match monitor {
             Monitor::ValLoss => self.val_loss,
@@ -22,8 +22,8 @@ impl Judged {
     }
 }
 
-/// Whether the last `patience` epochs brought nothing better by more than `min_delta`.
-pub fn is_patience_over(spec: &EarlyStopping, epochs: &[Judged]) -> bool {
+/// Whether the last `patience` epochs brought no improvement of more than `min_delta`.
+pub fn is_patience_over(spec: &EarlyStopping, epochs: &[ValidationScores]) -> bool {
     let (mut best, mut waited) = (f64::INFINITY, 0);
     for cost in epochs.iter().filter_map(|epoch| epoch.cost(spec.monitor)) {
         if cost < best - spec.min_delta {
@@ -35,9 +35,9 @@ pub fn is_patience_over(spec: &EarlyStopping, epochs: &[Judged]) -> bool {
     waited >= spec.patience
 }
 
-/// How often the learning rate has come down: each time that more than `patience` epochs in a row brought nothing better by at least one
-/// part in 10000 (torch.optim.lr_scheduler.ReduceLROnPlateau with its defaults).
-pub fn plateaus(monitor: Monitor, patience: u32, epochs: &[Judged]) -> i32 {
+/// How often the learning rate has been reduced: each time that more than `patience` consecutive epochs brought no improvement of at least
+/// one part in 10000 (torch.optim.lr_scheduler.ReduceLROnPlateau with its defaults).
+pub fn plateaus(monitor: Monitor, patience: u32, epochs: &[ValidationScores]) -> i32 {
     const THRESHOLD: f64 = 1e-4;
     let (mut best, mut waited, mut plateaus) = (f64::INFINITY, 0, 0);
     for cost in epochs.iter().filter_map(|epoch| epoch.cost(monitor)) {
@@ -57,8 +57,8 @@ pub fn plateaus(monitor: Monitor, patience: u32, epochs: &[Judged]) -> i32 {
 mod tests {
     use super::*;
 
-    fn judged(losses: &[f64]) -> Vec<Judged> {
-        let epoch = |loss: &f64| Judged {
+    fn scores(losses: &[f64]) -> Vec<ValidationScores> {
+        let epoch = |loss: &f64| ValidationScores {
             val_loss: Some(*loss),
             val_accuracy: Some(1.0 - loss),
         };
@@ -73,7 +73,7 @@ mod tests {
                 patience,
                 min_delta,
             };
-            is_patience_over(&spec, &judged(losses))
+            is_patience_over(&spec, &scores(losses))
         };
         for monitor in [Monitor::ValLoss, Monitor::ValAccuracy] {
             assert!(!over(monitor, 2, 0.0, &[0.5, 0.6]));
@@ -85,7 +85,7 @@ mod tests {
             );
             assert!(!over(monitor, 2, 0.125, &[0.5, 0.4375, 0.25]), "enough together");
         }
-        let unjudged = Judged {
+        let unvalidated = ValidationScores {
             val_loss: None,
             val_accuracy: None,
         };
@@ -94,6 +94,6 @@ mod tests {
             patience: 1,
             min_delta: 0.0,
         };
-        assert!(!is_patience_over(&spec, &[unjudged; 5]));
+        assert!(!is_patience_over(&spec, &[unvalidated; 5]));
     }
 }

@@ -1,4 +1,4 @@
-//! What a run keeps of itself: checkpoints, the best epoch, the history.
+//! What a run stores: checkpoints, the best epoch, the history.
 
 pub mod best;
 pub mod checkpoint;

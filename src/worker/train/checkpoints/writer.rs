@@ -1,4 +1,4 @@
-//! When checkpoints are written, and which are kept: after epochs and as time passes, the last two.
+//! When checkpoints are written, and which are kept: after epochs and at intervals, the last two.
 
 use std::{
     fs,
@@ -16,21 +16,21 @@ use crate::{
 };
 
 /// Writes a run's checkpoints into its directory.
-pub struct Keeper {
+pub struct CheckpointWriter {
     dir: RunDir,
     reporter: Reporter,
-    /// Names of the files that are there, oldest first.
+    /// Names of the existing files, oldest first.
     files: Vec<String>,
     last: Instant,
     /// How long the last one took to write; none before the first.
     cost: Option<Duration>,
 }
 
-impl Keeper {
+impl CheckpointWriter {
     const INTERVAL: Duration = Duration::from_secs(60);
-    const KEPT: usize = 2;
-    /// Epochs may be shorter than writing their checkpoint takes: at most one part in so many of the time goes into it.
-    const LARGEST_SHARE: u32 = 20;
+    const MAX_KEPT: usize = 2;
+    /// Epochs may be shorter than writing a checkpoint takes: at most one part in this many of the time is spent on writing.
+    const MIN_INTERVAL_PER_COST: u32 = 20;
 
     pub fn new(dir: &RunDir, reporter: &Reporter) -> Self {
         Self {
@@ -42,7 +42,7 @@ impl Keeper {
         }
     }
 
-    /// Whether so much time has passed that a checkpoint is due in the middle of an epoch.
+    /// Whether enough time has passed for a checkpoint in the middle of an epoch.
     pub fn is_due(&self) -> bool {
         self.last.elapsed() >= Self::INTERVAL && self.is_worth_it()
     }
@@ -50,7 +50,7 @@ impl Keeper {
     /// Whether a checkpoint at the end of an epoch is worth its time. The first always is.
     pub fn is_worth_it(&self) -> bool {
         self.cost
-            .is_none_or(|cost| self.last.elapsed() >= cost * Self::LARGEST_SHARE)
+            .is_none_or(|cost| self.last.elapsed() >= cost * Self::MIN_INTERVAL_PER_COST)
     }
 
     pub fn write(&mut self, checkpoint: &Checkpoint) -> Result<(), Halt> {
@@ -59,7 +59,7 @@ impl Keeper {
         let file = format!("checkpoint-{}.safetensors", position.step);
         let path = self.dir.file(&file);
         self.dir
-            .patiently(|| checkpoint::write(&path, checkpoint))
+            .retry_when_full(|| checkpoint::write(&path, checkpoint))
             .map_err(anyhow::Error::new)?;
         let artifact = self.dir.artifact(&file)?;
         let event = CheckpointEvent {
@@ -72,7 +72,7 @@ impl Keeper {
         self.reporter.send(&WorkerMessage::Checkpoint { event });
         self.files.retain(|known| *known != file);
         self.files.push(file);
-        while self.files.len() > Self::KEPT {
+        while self.files.len() > Self::MAX_KEPT {
             fs::remove_file(self.dir.file(&self.files.remove(0)))?;
         }
         self.cost = Some(began.elapsed().saturating_sub(self.dir.waited() - waited));
@@ -89,15 +89,15 @@ mod tests {
     fn one_is_due_after_a_minute_but_never_for_more_than_a_twentieth_of_the_time() {
         let folder = tempfile::tempdir().unwrap();
         let reporter = Reporter::to(std::io::sink());
-        let mut keeper = Keeper::new(&RunDir::new(folder.path()), &reporter);
-        assert!(!keeper.is_due());
-        assert!(keeper.is_worth_it(), "the first always is");
+        let mut checkpoint_writer = CheckpointWriter::new(&RunDir::new(folder.path()), &reporter);
+        assert!(!checkpoint_writer.is_due());
+        assert!(checkpoint_writer.is_worth_it(), "the first always is");
         let ago = |seconds| Instant::now() - Duration::from_secs(seconds);
-        keeper.last = ago(61);
-        assert!(keeper.is_due());
-        keeper.cost = Some(Duration::from_secs(10));
-        assert!(!keeper.is_due() && !keeper.is_worth_it());
-        keeper.last = ago(201);
-        assert!(keeper.is_due() && keeper.is_worth_it());
+        checkpoint_writer.last = ago(61);
+        assert!(checkpoint_writer.is_due());
+        checkpoint_writer.cost = Some(Duration::from_secs(10));
+        assert!(!checkpoint_writer.is_due() && !checkpoint_writer.is_worth_it());
+        checkpoint_writer.last = ago(201);
+        assert!(checkpoint_writer.is_due() && checkpoint_writer.is_worth_it());
     }
 }

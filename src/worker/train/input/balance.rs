@@ -1,24 +1,24 @@
-//! What is done about classes with few pictures, as pure functions.
+//! Handling of class imbalance, as pure functions.
 
 use crate::domain::random::{Draws, Stream};
 
-/// What a picture of each class counts: pictures / (classes × pictures of the class), over the classes that there are pictures of (as
-/// scikit-learn's `compute_class_weight("balanced")`). 1 for a class without pictures.
+/// The weight of an image of each class: images / (classes × images of the class), over the classes that occur (as scikit-learn's
+/// `compute_class_weight("balanced")`). 1 for a class without images.
 pub fn class_weights(classes: &[u32], count: usize) -> Vec<f64> {
-    let mut pictures = vec![0u64; count];
+    let mut images = vec![0u64; count];
     for class in classes {
-        pictures[*class as usize] += 1;
+        images[*class as usize] += 1;
     }
-    let shown = pictures.iter().filter(|pictures| **pictures > 0).count();
-    let weight = |pictures: u64| match pictures {
+    let shown = images.iter().filter(|images| **images > 0).count();
+    let weight = |images: u64| match images {
         0 => 1.0,
-        pictures => classes.len() as f64 / (shown as f64 * pictures as f64),
+        images => classes.len() as f64 / (shown as f64 * images as f64),
     };
-    pictures.into_iter().map(weight).collect()
+    images.into_iter().map(weight).collect()
 }
 
-/// An epoch of as many pictures as there are, as places in `classes`, in which the numbers of pictures of any two classes differ by at
-/// most one. A class whose pictures do not suffice shows them again, each as often as any other of it, give or take one.
+/// An epoch as long as the training set, as indices into `classes`, in which the counts of any two classes differ by at most one. Images of
+/// a class with too few are repeated, each as often as any other of its class, give or take one.
 pub fn balanced_order(classes: &[u32], seed: u64, epoch: u32) -> Vec<usize> {
     let count = classes.iter().max().map_or(0, |highest| *highest as usize + 1);
     let mut members = vec![Vec::new(); count];
@@ -27,7 +27,7 @@ pub fn balanced_order(classes: &[u32], seed: u64, epoch: u32) -> Vec<usize> {
     }
     members.retain(|places| !places.is_empty());
     let draws = |index| Draws::at(seed, Stream::BalancedSampler, u64::from(epoch), index);
-    // Which classes come once more than others changes from epoch to epoch.
+    // Which classes get one image more than others changes from epoch to epoch.
     draws(0).shuffle(&mut members);
     let mut order = Vec::with_capacity(classes.len());
     for (index, places) in members.iter().enumerate() {

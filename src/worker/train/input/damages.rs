@@ -1,5 +1,5 @@
-//! Packed pixels that turn out to be damaged: told once for each pack, and written into the list that the server reads when the run is
-//! over, so that it forgets the pack and the next run makes another. This run makes them again picture by picture.
+//! Packed pixels that turn out to be damaged: reported once per pack, and recorded in the list that the server reads when the run is over,
+//! so that it discards the pack and the next run creates another. This run recreates the pixels image by image.
 
 use std::{
     io,
@@ -26,7 +26,7 @@ impl Damages {
         }
     }
 
-    /// Writes down which packs the run works with.
+    /// Records which packs the run uses.
     pub fn begin(&self, used: UsedPacks) -> io::Result<()> {
         let mut packs = self.packs();
         let damaged = std::mem::take(&mut packs.damaged);
@@ -34,15 +34,15 @@ impl Damages {
         self.dir.write_compact_json(PACKS_FILE, &*packs)
     }
 
-    /// Notes that a pack is damaged. It may be called for each picture, from any thread.
+    /// Records that a pack is damaged. May be called for each image, from any thread.
     pub fn note(&self, sha256: &str) -> io::Result<()> {
         let mut packs = self.packs();
         if packs.damaged.iter().any(|known| known == sha256) {
             return Ok(());
         }
         packs.damaged.push(sha256.to_owned());
-        let message = "pixels that were packed of the dataset's images are damaged on the server's disk; they are made again of the \
-                       images' files, and later jobs will not meet them";
+        let message = "packed pixels of the dataset's images are damaged on the server's disk; they are recreated from the \
+                       image files, and later jobs will not use them";
         self.reporter
             .send(&WorkerMessage::warning("pack_damaged", message));
         self.dir.write_compact_json(PACKS_FILE, &*packs)

@@ -1,4 +1,4 @@
-//! Which pictures train, which validate, which are measured on: the dataset's own parts, or a stratified share where it has none.
+//! Which images are for training, validation and testing: the dataset's own splits, or a stratified split where it has none.
 
 use std::{
     collections::BTreeSet,
@@ -20,7 +20,7 @@ use crate::{
     worker::{process::stored, train::progress::halt::Halt},
 };
 
-/// A picture and what it shows.
+/// An image and its class.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sample {
     /// Place in [`Data::images`].
@@ -28,42 +28,42 @@ pub struct Sample {
     pub class: u32,
 }
 
-/// The pictures of a dataset version, divided.
+/// The images of a dataset version, split.
 #[derive(Debug)]
 pub struct Data {
     pub images: Arc<Vec<ManifestImage>>,
     pub train: Vec<Sample>,
     /// Empty where there is nothing to validate on.
     pub val: Vec<Sample>,
-    /// How many images are kept for testing.
+    /// How many images are held out for testing.
     pub test: usize,
 }
 
-/// Reads the manifest and divides the pictures.
+/// Reads the manifest and splits the images.
 ///
 /// # Errors
-/// `invalid_data` where the training part is empty or shows fewer than two classes.
+/// `invalid_data` if the training split is empty or has fewer than two classes.
 pub fn read(input: &DatasetInput, spec: &SplitSpec) -> Result<Data, Halt> {
-    let (images, labels, parts) = read_divided(input, spec)?;
+    let (images, labels, splits) = read_split_images(input, spec)?;
     let data = Data {
-        train: chosen(&labels, &parts, |part| part == Split::Train),
-        val: chosen(&labels, &parts, |part| part == Split::Val),
-        test: parts.iter().filter(|part| **part == Split::Test).count(),
+        train: chosen(&labels, &splits, |split| split == Split::Train),
+        val: chosen(&labels, &splits, |split| split == Split::Val),
+        test: splits.iter().filter(|split| **split == Split::Test).count(),
         images: Arc::new(images),
     };
     check(&data, spec, &input.classes)?;
     Ok(data)
 }
 
-/// Reads the manifest and takes the pictures of one part as [`Data::val`], with nothing to train on.
+/// Reads the manifest and returns the images of one split as [`Data::val`], with an empty training split.
 ///
 /// # Errors
-/// `invalid_data` where the part is empty.
-pub fn read_part(input: &DatasetInput, spec: &SplitSpec, wanted: EvaluatedSplit) -> Result<Data, Halt> {
-    let (images, labels, parts) = read_divided(input, spec)?;
-    let val = chosen(&labels, &parts, |part| wanted.includes(part));
+/// `invalid_data` if the split is empty.
+pub fn read_split(input: &DatasetInput, spec: &SplitSpec, wanted: EvaluatedSplit) -> Result<Data, Halt> {
+    let (images, labels, splits) = read_split_images(input, spec)?;
+    let val = chosen(&labels, &splits, |split| wanted.includes(split));
     if val.is_empty() {
-        return Err(empty_part(wanted));
+        return Err(empty_split(wanted));
     }
     Ok(Data {
         images: Arc::new(images),
@@ -73,9 +73,8 @@ pub fn read_part(input: &DatasetInput, spec: &SplitSpec, wanted: EvaluatedSplit)
     })
 }
 
-/// The part that each image belongs to, in the order of the manifest. Of images without classes none is cut off: there is nothing to
-/// cut by.
-pub fn parts(input: &DatasetInput, spec: &SplitSpec) -> anyhow::Result<Vec<Split>> {
+/// The split of each image, in the order of the manifest. Images without classes are not split further: there is nothing to stratify by.
+pub fn splits(input: &DatasetInput, spec: &SplitSpec) -> anyhow::Result<Vec<Split>> {
     let images = read_manifest(input)?;
     let labels: Option<Vec<u32>> = images.iter().map(|image| image.class).collect();
     Ok(match labels {
@@ -84,54 +83,54 @@ pub fn parts(input: &DatasetInput, spec: &SplitSpec) -> anyhow::Result<Vec<Split
     })
 }
 
-/// The pictures, the class of each, and the part that each belongs to.
-type Divided = (Vec<ManifestImage>, Vec<u32>, Vec<Split>);
+/// The images, the class of each, and the split of each.
+type SplitImages = (Vec<ManifestImage>, Vec<u32>, Vec<Split>);
 
-fn read_divided(input: &DatasetInput, spec: &SplitSpec) -> Result<Divided, Halt> {
+fn read_split_images(input: &DatasetInput, spec: &SplitSpec) -> Result<SplitImages, Halt> {
     let images = read_manifest(input)?;
     let classes = input.classes.len();
     let mut labels = Vec::with_capacity(images.len());
     for image in &images {
         let class = image
             .class
-            .ok_or_else(|| invalid("the dataset has no classes; its images have to lie in class folders"))?;
+            .ok_or_else(|| invalid("the dataset has no classes; its images must be in class folders"))?;
         if class as usize >= classes {
             return Err(anyhow::anyhow!("image {} has class {class} of {classes}", image.id).into());
         }
         labels.push(class);
     }
-    let parts = divide(&images, &labels, spec);
-    Ok((images, labels, parts))
+    let splits = divide(&images, &labels, spec);
+    Ok((images, labels, splits))
 }
 
-fn chosen(labels: &[u32], parts: &[Split], wanted: impl Fn(Split) -> bool) -> Vec<Sample> {
-    let places = parts.iter().zip(labels).enumerate();
-    let places = places.filter(|(_, (part, _))| wanted(**part));
+fn chosen(labels: &[u32], splits: &[Split], wanted: impl Fn(Split) -> bool) -> Vec<Sample> {
+    let places = splits.iter().zip(labels).enumerate();
+    let places = places.filter(|(_, (split, _))| wanted(**split));
     places
         .map(|(image, (_, class))| Sample { image, class: *class })
         .collect()
 }
 
-/// A part that the dataset brings itself is taken as it is; what is missing is cut from the training part.
+/// Splits of the dataset itself are used as they are; missing ones are drawn from the training split.
 fn divide(images: &[ManifestImage], labels: &[u32], spec: &SplitSpec) -> Vec<Split> {
-    let mut parts: Vec<Split> = images.iter().map(|image| image.split).collect();
-    let share = |part: Split, share: f64| if parts.contains(&part) { 0.0 } else { share };
+    let mut splits: Vec<Split> = images.iter().map(|image| image.split).collect();
+    let share = |split: Split, share: f64| if splits.contains(&split) { 0.0 } else { share };
     let shares = Shares {
         val: share(Split::Val, spec.val),
         test: share(Split::Test, spec.test),
     };
-    let train: Vec<usize> = (0..parts.len())
-        .filter(|&image| parts[image] == Split::Train)
+    let train: Vec<usize> = (0..splits.len())
+        .filter(|&image| splits[image] == Split::Train)
         .collect();
     let train_labels: Vec<u32> = train.iter().map(|&image| labels[image]).collect();
     let named = train.iter().map(|&image| &images[image]);
     let named = named.map(|image| (image.path.as_str(), image.sha256.as_str()));
     let groups = split::groups(named, spec.group_by.as_ref());
     let cut = split::stratified(&train_labels, &groups, shares, spec.seed);
-    for (image, part) in train.into_iter().zip(cut) {
-        parts[image] = part;
+    for (image, split) in train.into_iter().zip(cut) {
+        splits[image] = split;
     }
-    parts
+    splits
 }
 
 fn check(data: &Data, spec: &SplitSpec, classes: &[String]) -> Result<(), Halt> {
@@ -145,7 +144,7 @@ fn check(data: &Data, spec: &SplitSpec, classes: &[String]) -> Result<(), Halt> 
             .filter_map(|class| classes.get(*class as usize))
             .collect();
         let message =
-            format!("the training images show one class only ({names:?}); training needs at least two");
+            format!("the training images have one class only ({names:?}); training needs at least two");
         return Err(invalid(&message));
     }
     if let Some(group_by) = spec
@@ -154,8 +153,8 @@ fn check(data: &Data, spec: &SplitSpec, classes: &[String]) -> Result<(), Halt> 
         .filter(|_| spec.val > 0.0 && data.val.is_empty())
     {
         let message = format!(
-            "with `split.group_by` no image is left to validate on: the names of the files, up to `{}` number {}, tie all images of \
-             each class together; raise `split.group_by.parts`, or leave `split.group_by` out",
+            "with `split.group_by` no image is left to validate on: the names of the files, up to `{}` number {}, tie together all images of \
+             each class; raise `split.group_by.parts`, or leave `split.group_by` out",
             group_by.separator, group_by.parts
         );
         return Err(invalid(&message));
@@ -163,10 +162,10 @@ fn check(data: &Data, spec: &SplitSpec, classes: &[String]) -> Result<(), Halt> 
     Ok(())
 }
 
-/// There is nothing in the part that was asked for.
-pub fn empty_part(wanted: EvaluatedSplit) -> Halt {
+/// The requested split is empty.
+pub fn empty_split(wanted: EvaluatedSplit) -> Halt {
     let message = format!(
-        "the dataset has no images in its part `{}`; choose another `split`, such as `all`",
+        "the dataset has no images in its split `{}`; choose another `split`, such as `all`",
         wanted.as_str()
     );
     invalid(&message)
@@ -182,7 +181,7 @@ pub fn read_manifest(input: &DatasetInput) -> anyhow::Result<Vec<ManifestImage>>
     manifest(&input.manifest)?.collect()
 }
 
-/// Holds the manifest to its digest, before anything in it counts.
+/// Verifies the manifest's digest before anything in it is used.
 pub fn check_manifest(input: &DatasetInput) -> anyhow::Result<()> {
     let lineage = &input.lineage;
     stored::check(&input.manifest, &input.manifest_sha256, || {
@@ -193,7 +192,7 @@ pub fn check_manifest(input: &DatasetInput) -> anyhow::Result<()> {
     })
 }
 
-/// The same one by one, for those who cannot hold them all and have checked the manifest.
+/// The same one by one, for callers that cannot hold them all and have verified the manifest.
 pub fn manifest(path: &Path) -> anyhow::Result<impl Iterator<Item = anyhow::Result<ManifestImage>>> {
     let file = File::open(path).context("the dataset's manifest cannot be opened")?;
     let lines = BufReader::new(file).lines().enumerate();
@@ -237,7 +236,7 @@ mod tests {
         divide(images, &labels, spec)
     }
 
-    fn parts(own: &[Split], val: f64, test: f64) -> Vec<Split> {
+    fn splits(own: &[Split], val: f64, test: f64) -> Vec<Split> {
         let spec = SplitSpec {
             val,
             test,
@@ -246,15 +245,15 @@ mod tests {
         divided(&images(own), &spec)
     }
 
-    fn count(parts: &[Split], wanted: Split) -> usize {
-        parts.iter().filter(|part| **part == wanted).count()
+    fn count(splits: &[Split], wanted: Split) -> usize {
+        splits.iter().filter(|split| **split == wanted).count()
     }
 
     #[test]
     fn without_parts_of_its_own_a_dataset_is_divided_class_by_class() {
-        let parts = parts(&[Split::Train; 40], 0.25, 0.1);
-        assert_eq!((count(&parts, Split::Val), count(&parts, Split::Test)), (10, 4));
-        let of_class = |class| parts.iter().skip(class).step_by(2).copied().collect::<Vec<_>>();
+        let splits = splits(&[Split::Train; 40], 0.25, 0.1);
+        assert_eq!((count(&splits, Split::Val), count(&splits, Split::Test)), (10, 4));
+        let of_class = |class| splits.iter().skip(class).step_by(2).copied().collect::<Vec<_>>();
         assert_eq!(count(&of_class(0), Split::Val), count(&of_class(1), Split::Val));
     }
 
@@ -263,8 +262,8 @@ mod tests {
         let own: Vec<Split> = (0..40)
             .map(|id| if id < 8 { Split::Val } else { Split::Train })
             .collect();
-        assert_eq!(parts(&own, 0.5, 0.0), own);
-        let with_test = parts(&own, 0.5, 0.25);
+        assert_eq!(splits(&own, 0.5, 0.0), own);
+        let with_test = splits(&own, 0.5, 0.25);
         assert_eq!(with_test[..8], own[..8]);
         assert_eq!(count(&with_test, Split::Test), 8);
     }
@@ -281,24 +280,24 @@ mod tests {
         for seed in 0..20 {
             spec.seed = seed;
             spec.group_by = None;
-            let parts = divided(&images, &spec);
-            assert_eq!(count(&parts, Split::Val), 8, "seed {seed}");
-            let twins = (0..8).step_by(2).map(|id| parts[id]);
+            let splits = divided(&images, &spec);
+            assert_eq!(count(&splits, Split::Val), 8, "seed {seed}");
+            let twins = (0..8).step_by(2).map(|id| splits[id]);
             assert!(
-                twins.clone().eq(std::iter::repeat_n(parts[0], 4)),
-                "seed {seed}: {parts:?}"
+                twins.clone().eq(std::iter::repeat_n(splits[0], 4)),
+                "seed {seed}: {splits:?}"
             );
 
             spec.group_by = Some(GroupBy {
                 separator: "_".into(),
                 parts: 2,
             });
-            let parts = divided(&images, &spec);
-            assert_eq!(count(&parts, Split::Val), 8, "seed {seed}");
-            for patient in parts.chunks(8) {
+            let splits = divided(&images, &spec);
+            assert_eq!(count(&splits, Split::Val), 8, "seed {seed}");
+            for patient in splits.chunks(8) {
                 assert!(
-                    patient.iter().all(|part| *part == patient[0]),
-                    "seed {seed}: {parts:?}"
+                    patient.iter().all(|split| *split == patient[0]),
+                    "seed {seed}: {splits:?}"
                 );
             }
         }

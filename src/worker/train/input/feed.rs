@@ -1,5 +1,5 @@
-//! Batches as they reach the part of the network that learns: pictures cut, augmented, mixed, normalised and carried through the frozen
-//! stages, or the boundary activations of before where they are kept.
+//! Batches as they reach the trained part of the network: images cropped, augmented, mixed, normalised and passed through the frozen
+//! stages, or cached activations of those.
 
 use std::{sync::Arc, time::Duration};
 
@@ -9,27 +9,29 @@ use super::{
     data::Sample,
     loader::{Item, Loader},
     mixing::{self, Labels},
-    views::Views,
+    views::CachedActivations,
 };
 use crate::{
     protocol::{TrainRun, UsedActivations},
     worker::{
-        augment::{Augmentation, Look},
+        augment::{Augmentation, View},
         nets::input,
-        train::{checkpoints::checkpoint::Position, context::Ground, learner::Learner, progress::halt::Halt},
+        train::{
+            checkpoints::checkpoint::Position, context::TrainContext, learner::Learner, progress::halt::Halt,
+        },
     },
 };
 
-/// Where batches come from. What it gives depends on the position only.
+/// The source of batches. Its output depends only on the position.
 pub struct Feed<'a> {
-    ground: &'a Ground,
+    context: &'a TrainContext,
     augmentation: Arc<Augmentation>,
     loader_threads: usize,
-    views: Option<Views>,
+    activations: Option<CachedActivations>,
 }
 
 /// One batch, on the device.
-pub struct Ready {
+pub struct FeedBatch {
     /// See [`Learner::boundary`].
     pub boundary: Tensor,
     pub labels: Labels,
@@ -38,34 +40,34 @@ pub struct Ready {
 
 impl<'a> Feed<'a> {
     /// All batches from pixels.
-    pub fn from_pixels(run: &TrainRun, ground: &'a Ground) -> Self {
+    pub fn from_pixels(run: &TrainRun, context: &'a TrainContext) -> Self {
         let (spec, recipe) = (&run.spec, run.spec.preprocessing());
         Self {
-            ground,
+            context,
             augmentation: Arc::new(Augmentation::new(&spec.augment, spec.seed, &recipe)),
-            loader_threads: Loader::threads(ground.device, run.common.threads),
-            views: None,
+            loader_threads: Loader::threads(context.device, run.common.threads),
+            activations: None,
         }
     }
 
-    /// The same batches from kept activations, where there are any.
-    pub fn keeping(self, views: Option<Views>) -> Self {
-        Self { views, ..self }
+    /// The same batches from cached activations, if there are any.
+    pub fn with_activations(self, activations: Option<CachedActivations>) -> Self {
+        Self { activations, ..self }
     }
 
-    /// The kept activations, if any, as the server is to know of them.
+    /// The cached activations, if any, as reported to the server.
     pub fn used_activations(&self) -> Option<UsedActivations> {
-        self.views.as_ref().map(|views| views.used.clone())
+        self.activations.as_ref().map(|cached| cached.used.clone())
     }
 
-    /// The batches of the position's epoch that are still to come.
+    /// The remaining batches of the position's epoch.
     pub fn training(&self, position: Position) -> Batches<'_> {
-        let (plan, data, epoch) = (&self.ground.plan, &self.ground.data, position.epoch);
+        let (plan, data, epoch) = (&self.context.plan, &self.context.data, position.epoch);
         let order = plan.order(epoch);
         let item = |place: &usize| {
             let sample = data.train[*place];
             let id = data.images[sample.image].id;
-            Item::new(sample, id, plan.looks.at(epoch, id))
+            Item::new(sample, id, plan.views.at(epoch, id))
         };
         let batches_of = |rows| plan.batches(rows);
         let earlier = plan.step_rows().take(position.step_in_epoch);
@@ -79,22 +81,22 @@ impl<'a> Feed<'a> {
     }
 
     pub fn validation(&self) -> Batches<'_> {
-        let batches = self.ground.data.val.chunks(self.ground.plan.batch_size);
-        let images = &self.ground.data.images;
-        let item = |sample: &Sample| Item::new(*sample, images[sample.image].id, Look::PLAIN);
+        let batches = self.context.data.val.chunks(self.context.plan.batch_size);
+        let images = &self.context.data.images;
+        let item = |sample: &Sample| Item::new(*sample, images[sample.image].id, View::PLAIN);
         self.batches(batches.map(|batch| batch.iter().map(item).collect()).collect())
     }
 
-    /// Batches of any pictures in this order, unmixed, from pixels where no activations are kept.
+    /// Batches of any images in this order, unmixed, from pixels if there are no cached activations.
     pub fn batches(&self, items: Vec<Vec<Item>>) -> Batches<'_> {
-        let source = match &self.views {
-            Some(views) => Source::Kept(views, items.into_iter()),
+        let source = match &self.activations {
+            Some(cached) => Source::Cached(cached, items.into_iter()),
             None => Source::Pixels(Loader::start(
-                &self.ground.pack,
+                &self.context.pack,
                 &self.augmentation,
                 items,
                 self.loader_threads,
-                self.ground.device,
+                self.context.device,
             )),
         };
         Batches {
@@ -105,7 +107,7 @@ impl<'a> Feed<'a> {
     }
 }
 
-/// The same on the device. Where it lies in page-locked memory nobody waits for that: the device does it in turn.
+/// Copied to the device. From page-locked memory the copy is asynchronous.
 fn sent(tensor: &Tensor, device: Device) -> Tensor {
     tensor.to_device_(device, tensor.kind(), true, false)
 }
@@ -114,22 +116,22 @@ fn sent(tensor: &Tensor, device: Device) -> Tensor {
 pub struct Batches<'a> {
     feed: &'a Feed<'a>,
     source: Source<'a>,
-    /// Epoch and number, in the epoch, of the next batch, where batches are trained on and so may be mixed.
+    /// Epoch and index, within the epoch, of the next batch; only for training batches, which may be mixed.
     next_batch: Option<(u32, usize)>,
 }
 
 enum Source<'a> {
     Pixels(Loader),
-    Kept(&'a Views, std::vec::IntoIter<Vec<Item>>),
+    Cached(&'a CachedActivations, std::vec::IntoIter<Vec<Item>>),
 }
 
 impl Batches<'_> {
     /// The next batch; none after the last.
-    pub fn next(&mut self, learner: &Learner) -> Result<Option<Ready>, Halt> {
-        let (feed, device) = (self.feed, self.feed.ground.device);
+    pub fn next(&mut self, learner: &Learner) -> Result<Option<FeedBatch>, Halt> {
+        let (feed, device) = (self.feed, self.feed.context.device);
         let recipe = feed.augmentation.recipe();
         let mix = self.next_batch.as_mut().and_then(|(epoch, number)| {
-            let mix = feed.ground.plan.mixes.at(*epoch, *number, recipe.crop);
+            let mix = feed.context.plan.mixes.at(*epoch, *number, recipe.crop);
             *number += 1;
             mix
         });
@@ -138,23 +140,23 @@ impl Batches<'_> {
                 let Some(batch) = loader.next()? else {
                     return Ok(None);
                 };
-                let mut pictures = sent(&batch.pictures, device);
+                let mut images = sent(&batch.images, device);
                 if let Some(mix) = &mix {
-                    pictures = mixing::mixed(&pictures, mix);
+                    images = mixing::mixed(&images, mix);
                 }
-                let pictures = input::normalised(&pictures, recipe, device);
-                (learner.boundary(&pictures)?, batch.labels)
+                let images = input::normalised(&images, recipe, device);
+                (learner.boundary(&images)?, batch.labels)
             }
-            // Never mixed: see `Views::keep`.
-            Source::Kept(views, batches) => {
+            // Never mixed: see `CachedActivations`.
+            Source::Cached(cached, batches) => {
                 let Some(items) = batches.next() else {
                     return Ok(None);
                 };
                 let labels: Vec<i64> = items.iter().map(|item| i64::from(item.class)).collect();
-                (views.of(&items)?, Tensor::from_slice(&labels))
+                (cached.of(&items)?, Tensor::from_slice(&labels))
             }
         };
-        Ok(Some(Ready {
+        Ok(Some(FeedBatch {
             boundary,
             images: labels.size()[0] as u64,
             labels: Labels::new(sent(&labels, device), mix.as_ref()),
@@ -165,7 +167,7 @@ impl Batches<'_> {
     pub fn waited(&self) -> Duration {
         match &self.source {
             Source::Pixels(loader) => loader.waited(),
-            Source::Kept(..) => Duration::ZERO,
+            Source::Cached(..) => Duration::ZERO,
         }
     }
 }
@@ -177,7 +179,7 @@ mod tests {
     use super::{super::precompute, *};
     use crate::worker::{
         process::child::{Reporter, StopFlag},
-        train::{progress::pulse::Pulse, setup, tests::drawn::Drawn},
+        train::{progress::pulse::Heartbeat, setup, tests::drawn::Drawn},
     };
 
     /// All training batches of some epochs and the validation, from kept activations and from pixels; the latter as they ought to be.
@@ -186,16 +188,16 @@ mod tests {
         let (reporter, stop) = (Reporter::to(std::io::sink()), StopFlag::default());
         let run = set.run(json!({"freeze": freeze, "augment": augment, "batch_size": 5, "epochs": 5}));
         let dir = set.dir("run");
-        let ground = setup::ground(&run, &dir, &reporter, &stop).unwrap();
-        let (learner, start) = setup::start(&run, &ground, &reporter, &stop).unwrap();
-        let mut pulse = Pulse::new(&reporter, &stop);
-        let kept = precompute::feed(1, &run, &ground, &dir, &learner, &reporter, &mut pulse).unwrap();
-        assert!(kept.views.is_some());
+        let context = setup::context(&run, &dir, &reporter, &stop).unwrap();
+        let (learner, start) = setup::start(&run, &context, &reporter, &stop).unwrap();
+        let mut heartbeat = Heartbeat::new(&reporter, &stop);
+        let kept = precompute::feed(1, &run, &context, &dir, &learner, &reporter, &mut heartbeat).unwrap();
+        assert!(kept.activations.is_some());
         let pixels = Feed {
-            ground: &ground,
+            context: &context,
             augmentation: Arc::clone(&kept.augmentation),
             loader_threads: 1,
-            views: None,
+            activations: None,
         };
         let epochs = (1..=5).map(|epoch| Position {
             epoch,
@@ -241,11 +243,12 @@ mod tests {
         ] {
             let run = set.run(json!({"freeze": "backbone", "augment": augment, "epochs": 9}));
             let dir = set.dir("run");
-            let ground = setup::ground(&run, &dir, &reporter, &stop).unwrap();
-            let (learner, _) = setup::start(&run, &ground, &reporter, &stop).unwrap();
-            let mut pulse = Pulse::new(&reporter, &stop);
-            let feed = precompute::feed(1, &run, &ground, &dir, &learner, &reporter, &mut pulse).unwrap();
-            assert_eq!(feed.views.is_some(), kept, "{augment}");
+            let context = setup::context(&run, &dir, &reporter, &stop).unwrap();
+            let (learner, _) = setup::start(&run, &context, &reporter, &stop).unwrap();
+            let mut heartbeat = Heartbeat::new(&reporter, &stop);
+            let feed =
+                precompute::feed(1, &run, &context, &dir, &learner, &reporter, &mut heartbeat).unwrap();
+            assert_eq!(feed.activations.is_some(), kept, "{augment}");
         }
     }
 }

@@ -1,7 +1,7 @@
-//! Threads that cut and augment pictures ahead of the step that needs them, a bounded number of batches.
+//! Threads that crop and augment images ahead of the step that needs them, for a limited number of batches.
 //!
-//! Thread `t` of `T` makes batches `t`, `t + T`, …, each into a channel of its own, so that batches come in order whichever thread is
-//! quicker. What a batch holds depends on nothing but its items.
+//! Thread `t` of `T` produces batches `t`, `t + T`, …, each into its own channel, so that batches arrive in order whichever thread is
+//! faster. The content of a batch depends only on its items.
 
 use std::{
     sync::{
@@ -16,46 +16,46 @@ use anyhow::Context;
 use tch::{Device, Tensor};
 
 use super::{data::Sample, pack::Pack};
-use crate::worker::augment::{Augmentation, Look};
+use crate::worker::augment::{Augmentation, View};
 
-/// One picture of a batch.
+/// One image of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Item {
-    /// Place in the dataset's images.
+    /// Index of the image in the dataset.
     pub image: usize,
-    /// Its number in the manifest.
+    /// Its id in the manifest.
     pub id: u32,
     pub class: u32,
-    pub look: Look,
+    pub view: View,
 }
 
 impl Item {
-    pub fn new(sample: Sample, id: u32, look: Look) -> Self {
+    pub fn new(sample: Sample, id: u32, view: View) -> Self {
         Self {
             image: sample.image,
             id,
             class: sample.class,
-            look,
+            view,
         }
     }
 }
 
-/// Pictures and labels on the CPU; for a card in memory that it copies from by itself.
+/// Images and labels on the CPU; for a GPU in page-locked memory.
 pub struct Batch {
     /// `[N, H, W, 3]`, u8, red, green, blue.
-    pub pictures: Tensor,
+    pub images: Tensor,
     /// `[N]`, 64-bit integers.
     pub labels: Tensor,
 }
 
 impl Batch {
-    /// Page-locked memory is what a card can copy from while the processor goes on.
+    /// A GPU can copy from page-locked memory asynchronously.
     fn pinned_for(self, device: Device) -> anyhow::Result<Self> {
         if !device.is_cuda() {
             return Ok(self);
         }
         Ok(Self {
-            pictures: self.pictures.f_pin_memory(device)?,
+            images: self.images.f_pin_memory(device)?,
             labels: self.labels.f_pin_memory(device)?,
         })
     }
@@ -71,10 +71,10 @@ pub struct Loader {
 }
 
 impl Loader {
-    /// Batches that a thread has ready at most.
-    const AHEAD: usize = 2;
+    /// Batches that a thread prepares ahead at most.
+    const QUEUE_DEPTH: usize = 2;
 
-    /// On a GPU host the loader has the processor to itself; on a CPU the network needs it.
+    /// With a GPU the loader has the CPU to itself; otherwise the network needs it.
     pub fn threads(device: Device, threads: u32) -> usize {
         if device.is_cuda() {
             threads.clamp(1, 8) as usize
@@ -83,7 +83,7 @@ impl Loader {
         }
     }
 
-    /// Batches of these items, made by so many threads, for this device.
+    /// Batches of these items, produced by this many threads, for this device.
     pub fn start(
         pack: &Arc<Pack>,
         augmentation: &Arc<Augmentation>,
@@ -96,7 +96,7 @@ impl Loader {
         let threads = threads.clamp(1, count.max(1));
         let (mut lanes, mut handles) = (Vec::new(), Vec::new());
         for first in 0..threads {
-            let (sender, lane) = mpsc::sync_channel(Self::AHEAD);
+            let (sender, lane) = mpsc::sync_channel(Self::QUEUE_DEPTH);
             let (pack, augmentation) = (Arc::clone(pack), Arc::clone(augmentation));
             let batches = Arc::clone(&batches);
             let mine = (first..count).step_by(threads);
@@ -114,7 +114,7 @@ impl Loader {
         }
     }
 
-    /// Time that [`Loader::next`] has spent waiting.
+    /// Time spent waiting in [`Loader::next`].
     pub fn waited(&self) -> Duration {
         self.waited
     }
@@ -134,11 +134,11 @@ impl Loader {
 }
 
 impl Drop for Loader {
-    /// Closing the lanes ends the threads: their next batch finds nobody.
+    /// Closing the channels ends the threads: sending their next batch fails.
     fn drop(&mut self) {
         self.lanes.clear();
         for thread in self.threads.drain(..) {
-            // One that panicked has told so on stderr, and its lane has been missed by whoever waited for it.
+            // A thread that panicked has reported it on stderr, and whoever waited for it has noticed.
             let _ = thread.join();
         }
     }
@@ -165,15 +165,15 @@ fn assemble(pack: &Pack, augmentation: &Augmentation, items: &[Item]) -> anyhow:
     let mut bytes = Vec::with_capacity(items.len() * side * side * 3);
     let mut labels = Vec::with_capacity(items.len());
     for item in items {
-        let packed = pack.picture(item.image)?;
-        let picture = augmentation.picture(packed.view(), item.id, item.look);
-        pack.put_back(item.image);
-        bytes.extend_from_slice(&picture.rgb);
+        let packed = pack.image(item.image)?;
+        let image = augmentation.apply(packed.view(), item.id, item.view);
+        pack.release(item.image);
+        bytes.extend_from_slice(&image.rgb);
         labels.push(i64::from(item.class));
     }
     let shape = [items.len() as i64, side as i64, side as i64, 3];
     Ok(Batch {
-        pictures: Tensor::from_slice(&bytes).view(shape),
+        images: Tensor::from_slice(&bytes).view(shape),
         labels: Tensor::from_slice(&labels),
     })
 }
@@ -185,20 +185,20 @@ mod tests {
     use super::*;
     use crate::worker::{
         process::child::{Reporter, StopFlag},
-        train::{input::data, progress::pulse::Pulse, setup, tests::drawn::Drawn},
+        train::{input::data, progress::pulse::Heartbeat, setup, tests::drawn::Drawn},
     };
 
     #[test]
-    fn a_picture_has_the_same_bytes_in_whatever_batch_and_thread() {
+    fn an_image_has_the_same_bytes_in_whatever_batch_and_thread() {
         let set = Drawn::flat(12);
         let augment = json!({"rotation_degrees": 30, "color_jitter": 0.4, "rand_augment": {}, "random_erasing": 0.5,
             "random_resized_crop": [0.2, 1], "horizontal_flip": true});
         let run = set.run(json!({"augment": augment}));
         let data = data::read(&run.common.dataset, &run.spec.split).unwrap();
         let (reporter, stop) = (Reporter::to(std::io::sink()), StopFlag::default());
-        let mut pulse = Pulse::new(&reporter, &stop);
+        let mut heartbeat = Heartbeat::new(&reporter, &stop);
         let (side, dir) = (setup::side(&run.spec), set.dir("run"));
-        let pack = setup::pack(&run.common.dataset, &data, side, &dir, 1, &mut pulse);
+        let pack = setup::pack(&run.common.dataset, &data, side, &dir, 1, &mut heartbeat);
         let pack = Arc::new(pack.unwrap_or_else(|_| panic!("no pack")));
         let augmentation = Augmentation::new(&run.spec.augment, run.spec.seed, &run.spec.preprocessing());
         let augmentation = Arc::new(augmentation);
@@ -206,9 +206,9 @@ mod tests {
             image,
             id: data.images[image].id,
             class: 0,
-            look: Look::Drawn(3),
+            view: View::Drawn(3),
         };
-        let pictures = |order: Vec<usize>, batch_size: usize, threads: usize| -> Vec<Tensor> {
+        let images = |order: Vec<usize>, batch_size: usize, threads: usize| -> Vec<Tensor> {
             let batches = order
                 .chunks(batch_size)
                 .map(|batch| batch.iter().copied().map(item).collect());
@@ -216,16 +216,16 @@ mod tests {
             let mut found: Vec<_> = (0..12).map(|_| Tensor::new()).collect();
             let mut place = order.into_iter();
             while let Some(batch) = loader.next().unwrap() {
-                for row in 0..batch.pictures.size()[0] {
-                    found[place.next().unwrap()] = batch.pictures.get(row);
+                for row in 0..batch.images.size()[0] {
+                    found[place.next().unwrap()] = batch.images.get(row);
                 }
             }
             found
         };
-        let expected = pictures((0..12).collect(), 12, 1);
+        let expected = images((0..12).collect(), 12, 1);
         assert!(!expected[0].equal(&expected[1]));
         for (batch_size, threads) in [(1, 3), (5, 2)] {
-            let got = pictures((0..12).rev().collect(), batch_size, threads);
+            let got = images((0..12).rev().collect(), batch_size, threads);
             for (got, expected) in got.iter().zip(&expected) {
                 assert!(
                     got.equal(expected),

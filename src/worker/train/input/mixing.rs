@@ -1,37 +1,37 @@
-//! Batches whose pictures are mixed with each other, and what their labels are then: `augment::Mix` carried out on tensors.
+//! Mixing the images of a batch, and their labels: `augment::Mix` applied to tensors.
 //!
-//! Each picture's partner is the one before it in the batch, the first one's the last.
+//! Each image's partner is the previous one in the batch, that of the first is the last.
 
 use tch::{Kind, Tensor};
 
 use crate::worker::augment::Mix;
 
-/// Mixes pictures `[N, H, W, 3]`; blended ones come as 32-bit floats on the same scale, others in the kind of number they had.
-pub fn mixed(pictures: &Tensor, mix: &Mix) -> Tensor {
-    let partners = of_partners(pictures);
+/// Mixes images `[N, H, W, 3]`; blended ones become 32-bit floats on the same scale, others keep their type.
+pub fn mixed(images: &Tensor, mix: &Mix) -> Tensor {
+    let partners = of_partners(images);
     let Some(region) = mix.region else {
-        let (own, partners) = (pictures.to_kind(Kind::Float), partners.to_kind(Kind::Float));
+        let (own, partners) = (images.to_kind(Kind::Float), partners.to_kind(Kind::Float));
         return own * mix.own + partners * (1.0 - mix.own);
     };
     let part = |batch: &Tensor| {
         let rows = batch.narrow(1, region.top.into(), region.height.into());
         rows.narrow(2, region.left.into(), region.width.into())
     };
-    let pasted = pictures.copy();
+    let pasted = images.copy();
     part(&pasted).copy_(&part(&partners));
     pasted
 }
 
-/// What the pictures of a batch show.
+/// The labels of a batch.
 pub struct Labels {
     /// `[N]`, 64-bit integers.
     pub own: Tensor,
-    /// The partners' labels, and the share of the picture's own.
+    /// The partners' labels, and the weight of the image's own label.
     partner: Option<(Tensor, f64)>,
 }
 
 impl Labels {
-    /// `own`: `[N]`, 64-bit integers; `mix`: what was done to the pictures.
+    /// `own`: `[N]`, 64-bit integers; `mix`: how the images were mixed.
     pub fn new(own: Tensor, mix: Option<&Mix>) -> Self {
         Self {
             partner: mix.map(|mix| (of_partners(&own), mix.own)),
@@ -39,7 +39,7 @@ impl Labels {
         }
     }
 
-    /// Of some of the pictures.
+    /// Those of some of the images.
     pub fn narrow(&self, start: i64, length: i64) -> Self {
         let partner = self.partner.as_ref();
         Self {
@@ -48,7 +48,7 @@ impl Labels {
         }
     }
 
-    /// A batch's loss from the loss that it has with one label for each picture: both mixed like the pictures (Zhang et al. 2018).
+    /// A batch's loss, given the loss for one label per image: mixed in the same proportion as the images (Zhang et al. 2018).
     pub fn loss(&self, of: impl Fn(&Tensor) -> Tensor) -> Tensor {
         match &self.partner {
             None => of(&self.own),
@@ -56,7 +56,7 @@ impl Labels {
         }
     }
 
-    /// The label of which there is more in each picture: to give it counts as a hit.
+    /// The label with the larger weight in each image: predicting it counts as a hit.
     pub fn predominant(&self) -> &Tensor {
         match &self.partner {
             Some((partner, share)) if *share < 0.5 => partner,
@@ -74,21 +74,21 @@ mod tests {
     use super::*;
     use crate::worker::augment::Region;
 
-    /// Three pictures of 4 x 4 pixels whose values are 0, 100 and 200.
-    fn pictures() -> Tensor {
+    /// Three images of 4 x 4 pixels whose values are 0, 100 and 200.
+    fn images() -> Tensor {
         Tensor::from_slice(&[0u8, 100, 200])
             .view([3, 1, 1, 1])
             .expand([3, 4, 4, 3], false)
     }
 
     #[test]
-    fn blended_pictures_have_their_shares_of_both() {
+    fn blended_images_have_their_shares_of_both() {
         let mix = Mix {
             own: 0.75,
             region: None,
         };
-        let blended = mixed(&pictures(), &mix);
-        let value = |picture: i64| blended.double_value(&[picture, 2, 1, 0]);
+        let blended = mixed(&images(), &mix);
+        let value = |image: i64| blended.double_value(&[image, 2, 1, 0]);
         assert_eq!([value(0), value(1), value(2)], [50.0, 75.0, 175.0]);
     }
 
@@ -104,7 +104,7 @@ mod tests {
             own: 1.0 - 3.0 / 16.0,
             region: Some(region),
         };
-        let pasted = mixed(&pictures(), &mix);
+        let pasted = mixed(&images(), &mix);
         assert_eq!(pasted.kind(), Kind::Uint8);
         let sums = pasted
             .to_kind(Kind::Int64)
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn labels_are_mixed_as_the_pictures_are() {
+    fn labels_are_mixed_as_the_images_are() {
         let own = Tensor::from_slice(&[0i64, 1, 2]);
         let mix = Mix {
             own: 0.25,

@@ -1,4 +1,4 @@
-//! Images on their way into the network: which ones, in which order, from which file, changed how.
+//! Images on their way into the network: selection, order, packs, augmentation.
 
 pub mod balance;
 pub mod damages;

@@ -1,7 +1,7 @@
-//! Pictures ready to be cropped, out of memory-mapped files: the dataset's own packs where they have the right size, then what earlier
-//! runs packed at that size, and for what is still missing a pack that this run makes, which the server keeps for later ones. Loader
-//! threads read them; nothing writes to them once they are open. Each picture is held to its CRC-32 whenever it is read, and one that is
-//! damaged is made again of its file.
+//! Images ready to be cropped, from memory-mapped files: the dataset's own packs where they have the right size, then packs of earlier runs
+//! with that size, and for what is still missing a pack that this run creates, which the server keeps for later ones. Loader threads read
+//! them; nothing writes to them once they are open. Each image is checked against its CRC-32 whenever it is read, and recreated from its
+//! file if it is damaged.
 
 use std::{collections::BTreeSet, fs::File, io, sync::Arc};
 
@@ -22,59 +22,59 @@ use crate::{
     files::digest,
     protocol::{Artifact, DatasetInput, MadePack, ManifestImage, PackSize, Segment, UsedPacks},
     worker::{
-        pixels::{self, Picture, PictureView},
+        pixels::{self, Image, ImageView},
         process::{run_dir::RunDir, stored},
-        train::progress::{halt::Halt, pulse::Pulse},
+        train::progress::{halt::Halt, pulse::Heartbeat},
     },
 };
 
 /// Name of a run's own pack in its directory.
 const LOCAL_PACK: &str = "pixels.pack";
-/// Bytes of a file that are hashed in a second, at least: for how long a run may be silent meanwhile.
-const HASHED_A_SECOND: u64 = 50 << 20;
+/// Minimum hashing speed, in bytes per second: for how long a run may be silent meanwhile.
+const MIN_HASH_BYTES_PER_SECOND: u64 = 50 << 20;
 
-/// Packed pictures.
+/// Packed images.
 pub struct Pack {
     files: Vec<Packed>,
-    /// By place in [`Data::images`], each with the number of its file; none where neither training nor validation needs it.
+    /// By index into [`Data::images`], each with the index of its file; none where neither training nor validation needs it.
     places: Vec<Option<(usize, Place)>>,
-    mender: Mender,
+    repairer: Repairer,
 }
 
-/// A file of packed pictures.
+/// A file of packed images.
 struct Packed {
     pixels: Mmap,
-    /// As the server names it; none where the run made it itself.
+    /// The server's name for it; none where the run created it itself.
     sha256: Option<String>,
 }
 
-/// A packed picture, out of its file or made again.
-pub enum PackedPicture<'a> {
-    Mapped(PictureView<'a>),
-    Mended(Picture),
+/// A packed image, from its file or recreated.
+pub enum PackedImage<'a> {
+    Mapped(ImageView<'a>),
+    Repaired(Image),
 }
 
-impl PackedPicture<'_> {
-    pub fn view(&self) -> PictureView<'_> {
+impl PackedImage<'_> {
+    pub fn view(&self) -> ImageView<'_> {
         match self {
             Self::Mapped(view) => *view,
-            Self::Mended(picture) => picture.view(),
+            Self::Repaired(image) => image.view(),
         }
     }
 }
 
-/// How large the pictures of a run's own pack are.
+/// The size of the images in a run's own pack.
 #[derive(Clone, Copy, Debug)]
 pub struct Side {
     /// Length of the shorter side.
     pub pixels: u32,
-    /// Bring smaller pictures up to it, once, here, and not anew in every epoch. Only for who does nothing else with them first: what
-    /// interpolates the packed picture itself has to get the one that prediction would get.
+    /// Enlarge smaller images once, here, instead of in every epoch. Only where nothing else is done to them first: interpolating the
+    /// packed image must use the same pixels as prediction.
     pub bring_up: bool,
 }
 
 impl Side {
-    /// Of pictures that only the recipe is carried out on.
+    /// For images that are only preprocessed.
     pub fn of(recipe: &Preprocessing) -> Self {
         Self {
             pixels: recipe.resize_to,
@@ -84,15 +84,15 @@ impl Side {
 }
 
 impl Pack {
-    /// Finds or makes the pictures that the run needs. What is made is made of the original files, on `threads` threads, a bounded number
-    /// at a time, and lies in `dir`.
+    /// Finds or creates the packed images that the run needs. Missing ones are created from the original files, on `threads` threads, a
+    /// limited number at a time, and stored in `dir`.
     pub fn obtain(
         input: &DatasetInput,
         data: &Data,
         side: Side,
         dir: &RunDir,
         threads: u32,
-        pulse: &mut Pulse,
+        heartbeat: &mut Heartbeat,
     ) -> Result<Self, Halt> {
         let samples = data.train.iter().chain(&data.val);
         let needed: BTreeSet<usize> = samples.map(|sample| sample.image).collect();
@@ -102,7 +102,7 @@ impl Pack {
             .any(|segment| segment.pack_side == side.pixels);
         let size = PackSize {
             side: side.pixels,
-            // Beside packs that ingest made the others are as those are.
+            // If ingest's packs are used, the others match them.
             bring_up: side.bring_up && !own_size,
         };
         let wanted = Wanted {
@@ -114,35 +114,35 @@ impl Pack {
         let mut pack = Self {
             files: Vec::new(),
             places: vec![None; data.images.len()],
-            mender: Mender {
+            repairer: Repairer {
                 images: Arc::clone(&data.images),
                 segments: input.segments.clone(),
                 size,
-                damages: Damages::new(dir, pulse.reporter()),
+                damages: Damages::new(dir, heartbeat.reporter()),
             },
         };
-        pack.take_segments(&wanted, pulse)?;
+        pack.take_segments(&wanted, heartbeat)?;
         let mut packs = UsedPacks {
             used: pack.take_known(&wanted)?,
             ..UsedPacks::default()
         };
         if !pack.missing(&wanted).is_empty() {
-            let file = pack.make(&wanted, dir, threads, pulse)?;
+            let file = pack.make(&wanted, dir, threads, heartbeat)?;
             packs.made = Some(MadePack { file, size });
         }
-        pack.mender.damages.begin(packs)?;
+        pack.repairer.damages.begin(packs)?;
         Ok(pack)
     }
 
-    /// Takes the packs that came with the images, where they have the size.
-    fn take_segments(&mut self, wanted: &Wanted, pulse: &mut Pulse) -> anyhow::Result<()> {
+    /// Uses the packs that ingest created, if they have the right size.
+    fn take_segments(&mut self, wanted: &Wanted, heartbeat: &mut Heartbeat) -> anyhow::Result<()> {
         let (input, data) = (wanted.input, wanted.data);
         let segments = Segments::of(input);
         let mut files = Vec::new();
         for segment in &input.segments {
             let fits = segment.pack_side == wanted.size.side;
             files.push(if fits {
-                self.take_segment(segment, wanted, pulse)?
+                self.take_segment(segment, wanted, heartbeat)?
             } else {
                 None
             });
@@ -169,29 +169,29 @@ impl Pack {
         Ok(())
     }
 
-    /// The number of a segment's pack among the files; none where it has gone or is damaged.
+    /// The index of a segment's pack among the files; none if it has been deleted or is damaged.
     fn take_segment(
         &mut self,
         segment: &Segment,
         wanted: &Wanted,
-        pulse: &mut Pulse,
+        heartbeat: &mut Heartbeat,
     ) -> anyhow::Result<Option<usize>> {
         let file = mapped_if_there(&segment.pack).context("the dataset's pixel pack cannot be opened")?;
         let Some(pixels) = file else { return Ok(None) };
         let images = wanted.needed.iter().map(|&image| &wanted.data.images[image]);
         let mut own = images.filter(|image| image.segment == segment.number);
-        // From before pictures had sums: all of it or nothing.
+        // From before images had checksums: all of it or nothing.
         if own.any(|image| image.pack_crc32.is_none()) {
-            pulse.hold(pixels.len() as u64 / HASHED_A_SECOND);
+            heartbeat.extend_deadline(pixels.len() as u64 / MIN_HASH_BYTES_PER_SECOND);
             if !digest::holds(&segment.pack, &segment.pack_sha256)? {
-                self.mender.damages.note(&segment.pack_sha256)?;
+                self.repairer.damages.note(&segment.pack_sha256)?;
                 return Ok(None);
             }
         }
         Ok(Some(self.add(pixels, Some(&segment.pack_sha256))))
     }
 
-    /// Takes what earlier runs packed at this size; the digests of what is taken. One that has gone or is damaged is passed over.
+    /// Uses packs of this size from earlier runs; returns the digests of those used. One that has been deleted or is damaged is skipped.
     fn take_known(&mut self, wanted: &Wanted) -> anyhow::Result<Vec<String>> {
         let mut used = Vec::new();
         for known in wanted
@@ -207,7 +207,7 @@ impl Pack {
             let PackFile { pixels, places } = match PackFile::open(&known.path) {
                 Ok(pack) => pack,
                 Err(_) if known.path.exists() => {
-                    self.mender.damages.note(&known.sha256)?;
+                    self.repairer.damages.note(&known.sha256)?;
                     continue;
                 }
                 Err(_) => continue,
@@ -234,7 +234,7 @@ impl Pack {
         wanted: &Wanted,
         dir: &RunDir,
         threads: u32,
-        pulse: &mut Pulse,
+        heartbeat: &mut Heartbeat,
     ) -> Result<Artifact, Halt> {
         let (input, data) = (wanted.input, wanted.data);
         let missing = self.missing(wanted);
@@ -246,18 +246,17 @@ impl Pack {
             .context("no threads")?;
         let path = dir.file(LOCAL_PACK);
         let mut writer = PackWriter::new(dir.create(LOCAL_PACK)?);
-        const AT_A_TIME: usize = 64;
-        for some in missing.chunks(AT_A_TIME) {
-            pulse.beat()?;
+        const CHUNK: usize = 64;
+        for some in missing.chunks(CHUNK) {
+            heartbeat.beat()?;
             let resize = |image: &usize| {
                 let image = &data.images[*image];
                 let file = stored::original(&originals[segments.of_image(image)?], image)?;
                 resized(file, image, wanted.size)
             };
-            let pictures: Vec<anyhow::Result<Picture>> =
-                pool.install(|| some.par_iter().map(resize).collect());
-            for (image, picture) in some.iter().zip(pictures) {
-                writer.push(data.images[*image].id, &picture?)?;
+            let packed: Vec<anyhow::Result<Image>> = pool.install(|| some.par_iter().map(resize).collect());
+            for (image, packed) in some.iter().zip(packed) {
+                writer.push(data.images[*image].id, &packed?)?;
             }
         }
         let artifact = writer.finish(LOCAL_PACK)?;
@@ -271,7 +270,7 @@ impl Pack {
         Ok(artifact)
     }
 
-    /// What is needed and has no place yet.
+    /// What is needed and not packed yet.
     fn missing(&self, wanted: &Wanted) -> Vec<usize> {
         let needed = wanted.needed.iter().copied();
         needed.filter(|&image| self.places[image].is_none()).collect()
@@ -283,28 +282,28 @@ impl Pack {
         self.files.len() - 1
     }
 
-    /// A picture by its place in [`Data::images`].
+    /// An image by its index into [`Data::images`].
     ///
     /// # Errors
-    /// [`Damaged`] where its pixels are damaged and its file is too.
-    pub fn picture(&self, image: usize) -> anyhow::Result<PackedPicture<'_>> {
+    /// [`Damaged`] if both its pixels and its file are damaged.
+    pub fn image(&self, image: usize) -> anyhow::Result<PackedImage<'_>> {
         let place = self.places.get(image).copied().flatten();
         let found = place.and_then(|(file, place)| Some((self.files.get(file)?, place)));
-        let (file, place) = found.with_context(|| format!("picture {image} was not packed"))?;
+        let (file, place) = found.with_context(|| format!("image {image} was not packed"))?;
         let view = place
             .sound(&file.pixels)
-            .and_then(|bytes| PictureView::new(place.width, place.height, bytes));
+            .and_then(|bytes| ImageView::new(place.width, place.height, bytes));
         match view {
-            Some(view) => Ok(PackedPicture::Mapped(view)),
-            None => Ok(PackedPicture::Mended(
-                self.mender.mend(image, file.sha256.as_deref())?,
+            Some(view) => Ok(PackedImage::Mapped(view)),
+            None => Ok(PackedImage::Repaired(
+                self.repairer.repair(image, file.sha256.as_deref())?,
             )),
         }
     }
 
-    /// Says that a picture was read: its pages no longer count as this process's memory. The system keeps them as long as it has room, so
-    /// that the next epoch finds them, and a training takes no more memory the more pictures there are.
-    pub fn put_back(&self, image: usize) {
+    /// Releases the pages of an image that was read: they no longer count as this process's memory. The system keeps them in its cache
+    /// while it has room, so that the next epoch finds them, and the memory of a training does not grow with the number of images.
+    pub fn release(&self, image: usize) {
         let Some((file, place)) = self.places.get(image).copied().flatten() else {
             return;
         };
@@ -321,16 +320,16 @@ impl Pack {
     }
 }
 
-/// Makes pictures again whose packed pixels are damaged.
-struct Mender {
+/// Recreates images whose packed pixels are damaged.
+struct Repairer {
     images: Arc<Vec<ManifestImage>>,
     segments: Vec<Segment>,
     size: PackSize,
     damages: Damages,
 }
 
-impl Mender {
-    fn mend(&self, image: usize, pack_sha256: Option<&str>) -> anyhow::Result<Picture> {
+impl Repairer {
+    fn repair(&self, image: usize, pack_sha256: Option<&str>) -> anyhow::Result<Image> {
         if let Some(sha256) = pack_sha256 {
             self.damages.note(sha256)?;
         }
@@ -345,16 +344,16 @@ impl Mender {
     }
 }
 
-/// Which pictures a run needs, and how large.
+/// Which images a run needs, and their size.
 struct Wanted<'a> {
     input: &'a DatasetInput,
     data: &'a Data,
-    /// Places in [`Data::images`].
+    /// Indices into [`Data::images`].
     needed: Vec<usize>,
     size: PackSize,
 }
 
-/// The segments of a dataset version, found by their numbers.
+/// The segments of a dataset version, looked up by number.
 struct Segments<'a>(&'a [Segment]);
 
 impl<'a> Segments<'a> {
@@ -362,14 +361,14 @@ impl<'a> Segments<'a> {
         Self(&input.segments)
     }
 
-    /// Place of the segment that an image lies in.
+    /// Index of the segment that contains an image.
     fn of_image(&self, image: &ManifestImage) -> anyhow::Result<usize> {
         let found = self
             .0
             .binary_search_by_key(&image.segment, |segment| segment.number);
         found.map_err(|_| {
             anyhow::anyhow!(
-                "image {} lies in segment {}, which is not there",
+                "image {} is in segment {}, which does not exist",
                 image.id,
                 image.segment
             )
@@ -392,11 +391,11 @@ impl<'a> Segments<'a> {
     }
 }
 
-/// An image's file as a packed picture.
-fn resized(bytes: &[u8], image: &ManifestImage, size: PackSize) -> anyhow::Result<Picture> {
-    let picture = pixels::decode(bytes, u64::from(image.width) * u64::from(image.height))
+/// An image's file as a packed image.
+fn resized(bytes: &[u8], image: &ManifestImage, size: PackSize) -> anyhow::Result<Image> {
+    let decoded = pixels::decode(bytes, u64::from(image.width) * u64::from(image.height))
         .map_err(|fault| anyhow::anyhow!("image {} no longer decodes: {fault}", image.id))?;
-    let packed = pixels::pack(picture, size.side);
+    let packed = pixels::pack(decoded, size.side);
     Ok(if size.bring_up && packed.view().shorter() < size.side {
         pixels::resize_shortest(&packed, size.side)
     } else {
@@ -410,7 +409,7 @@ mod tests {
 
     use super::*;
 
-    /// Pixels of a side, and what a picture takes.
+    /// Pixels of a side, and what an image takes.
     const SIDE: u32 = 1024;
     const BYTES: u64 = SIDE as u64 * SIDE as u64 * 3;
 
@@ -428,7 +427,7 @@ mod tests {
     }
 
     #[test]
-    fn a_picture_that_was_put_back_takes_no_memory_and_can_be_read_again() {
+    fn an_image_that_was_put_back_takes_no_memory_and_can_be_read_again() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("pixels");
         fs::write(&path, [7, 9].map(|pixel| vec![pixel; BYTES as usize]).concat()).unwrap();
@@ -446,7 +445,7 @@ mod tests {
                 sha256: None,
             }],
             places: [0, BYTES].map(|offset| Some((0, place(offset)))).to_vec(),
-            mender: Mender {
+            repairer: Repairer {
                 images: Arc::default(),
                 segments: Vec::new(),
                 size: PackSize {
@@ -459,18 +458,18 @@ mod tests {
                 ),
             },
         };
-        // Pages that are mapped with their neighbours. Huge ones that belong to both pictures go with the first.
+        // Pages that are mapped with their neighbours. Huge ones that belong to both images go with the first.
         let little = 256 << 10;
         for _ in 0..2 {
             for (image, pixel) in [(0, 7), (1, 9)] {
-                let picture = pack.picture(image).unwrap();
-                assert!(picture.view().rgb.iter().all(|&value| value == pixel));
+                let packed = pack.image(image).unwrap();
+                assert!(packed.view().rgb.iter().all(|&value| value == pixel));
             }
             assert!(resident(&pack.files[0].pixels) >= 2 * BYTES - little);
-            pack.put_back(0);
+            pack.release(0);
             let left = resident(&pack.files[0].pixels);
             assert!(left <= BYTES + little, "{left}");
-            pack.put_back(1);
+            pack.release(1);
             assert!(resident(&pack.files[0].pixels) <= little);
         }
     }

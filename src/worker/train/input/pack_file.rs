@@ -1,7 +1,7 @@
-//! A file of packed pictures that says where in it each of them lies: what a run makes, and what later runs over the dataset go on with.
+//! A file of packed images with an index: created by a run and reused by later runs over the dataset.
 //!
-//! The pixels come first, picture after picture; then 24 bytes for each: id, width, height (32 bits each), where it begins (64 bits), the
-//! CRC-32 of its pixels; last how many there are (64 bits), the CRC-32 of all that follows the pixels so far, and a mark (96 bits).
+//! The pixels come first, image after image; then 24 bytes per image: id, width, height (32 bits each), offset (64 bits), CRC-32 of its
+//! pixels; finally the number of images (64 bits), the CRC-32 of everything between the pixels and here, and a magic number (96 bits).
 //! Little-endian throughout.
 
 use std::{
@@ -18,35 +18,35 @@ use crate::{
     files::digest::Hasher,
     protocol::Artifact,
     worker::{
-        pixels::{self, Picture},
+        pixels::{self, Image},
         process::{disk::OutputFile, stored::crc32},
     },
 };
 
-/// The last byte grows with the format: a file of an earlier one is none, and is made again.
+/// The last byte is the format's version: files of earlier versions are not recognised and are created again.
 const MARK: [u8; 12] = *b"FTPACK\x00\x00\x00\x00\x00\x02";
 const ENTRY: usize = 24;
 const COUNT: usize = 8;
 const SUM: usize = 4;
 
-/// Where a picture lies in its file.
+/// The position of an image in its file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
     pub offset: u64,
     pub width: u32,
     pub height: u32,
-    /// CRC-32 of its pixels; none where the whole file was held to its digest instead.
+    /// CRC-32 of its pixels; none where the whole file's digest was verified instead.
     pub crc32: Option<u32>,
 }
 
 impl Place {
-    /// The picture's bytes among those of its file, if they are those that were written.
+    /// The image's bytes within the file, if they are undamaged.
     pub fn sound(self, pixels: &[u8]) -> Option<&[u8]> {
         let bytes = self.of(pixels)?;
         self.crc32.is_none_or(|sum| crc32(bytes) == sum).then_some(bytes)
     }
 
-    /// The picture's bytes among those of its file.
+    /// The image's bytes within the file.
     pub fn of(self, pixels: &[u8]) -> Option<&[u8]> {
         let start = usize::try_from(self.offset).ok()?;
         let length = usize::try_from(pixels::byte_count(self.width, self.height)).ok()?;
@@ -54,7 +54,7 @@ impl Place {
     }
 }
 
-/// A file that is being written.
+/// A file being written.
 pub struct PackWriter {
     out: BufWriter<OutputFile>,
     hasher: Hasher,
@@ -72,19 +72,19 @@ impl PackWriter {
         }
     }
 
-    /// Appends a picture; `id` is the image's in its manifest.
-    pub fn push(&mut self, id: u32, picture: &Picture) -> io::Result<()> {
+    /// Appends an image; `id` is its id in the manifest.
+    pub fn push(&mut self, id: u32, image: &Image) -> io::Result<()> {
         let offset = self.hasher.bytes();
-        for number in [id, picture.width, picture.height] {
+        for number in [id, image.width, image.height] {
             self.index.extend(number.to_le_bytes());
         }
         self.index.extend(offset.to_le_bytes());
-        self.index.extend(crc32(&picture.rgb).to_le_bytes());
+        self.index.extend(crc32(&image.rgb).to_le_bytes());
         self.count += 1;
-        self.write(&picture.rgb)
+        self.write(&image.rgb)
     }
 
-    /// Ends the file; what it is as an artifact of this name.
+    /// Completes the file; returns it as an artifact of this name.
     pub fn finish(mut self, name: &str) -> io::Result<Artifact> {
         let mut end = std::mem::take(&mut self.index);
         end.extend(self.count.to_le_bytes());
@@ -106,7 +106,7 @@ impl PackWriter {
     }
 }
 
-/// A file that is there.
+/// An existing file.
 pub struct PackFile {
     pub pixels: Mmap,
     /// By the ids of the images.
@@ -115,12 +115,12 @@ pub struct PackFile {
 
 impl PackFile {
     /// # Errors
-    /// It is no such file, it is cut short, or what it says of its pictures is damaged. Its pixels are looked at with each picture.
+    /// It is not such a file, is truncated, or its index is damaged. Its pixels are checked image by image.
     pub fn open(path: &Path) -> anyhow::Result<Self> {
         let pixels = mapped(path)?;
-        let places = read_index(&pixels).context("it is no pack of pictures, or cut short")?;
+        let places = read_index(&pixels).context("it is not a pack of images, or is truncated")?;
         for place in places.values() {
-            ensure!(place.of(&pixels).is_some(), "a picture lies outside of it");
+            ensure!(place.of(&pixels).is_some(), "an image is outside the file");
         }
         Ok(Self { pixels, places })
     }
@@ -150,12 +150,12 @@ fn read_index(file: &[u8]) -> Option<HashMap<u32, Place>> {
         .collect()
 }
 
-/// A file as memory.
+/// A memory-mapped file.
 pub fn mapped(path: &Path) -> anyhow::Result<Mmap> {
     of_file(&File::open(path)?)
 }
 
-/// The same, or none where the file is not there.
+/// The same, or none if the file does not exist.
 pub fn mapped_if_there(path: &Path) -> anyhow::Result<Option<Mmap>> {
     match File::open(path) {
         Err(fault) if fault.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -164,7 +164,7 @@ pub fn mapped_if_there(path: &Path) -> anyhow::Result<Option<Mmap>> {
 }
 
 fn of_file(file: &File) -> anyhow::Result<Mmap> {
-    // SAFETY: the file belongs to this run or is an immutable blob of the server; nobody shortens or changes it.
+    // SAFETY: the file belongs to this run or is an immutable blob of the server; nobody truncates or modifies it.
     Ok(unsafe { Mmap::map(file)? })
 }
 
@@ -174,30 +174,30 @@ mod tests {
     use crate::{files::digest, worker::process::stored::tests::flipping};
 
     #[test]
-    fn pictures_are_found_by_their_ids_and_a_cut_file_is_none() {
+    fn images_are_found_by_their_ids_and_a_cut_file_is_none() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("pack");
-        let picture = |value: u8, width: u32| Picture {
+        let image = |value: u8, width: u32| Image {
             width,
             height: 2,
             rgb: vec![value; 6 * width as usize],
         };
         let mut writer = PackWriter::new(OutputFile::new(File::create(&path).unwrap(), None));
-        writer.push(7, &picture(1, 3)).unwrap();
-        writer.push(2, &picture(9, 5)).unwrap();
+        writer.push(7, &image(1, 3)).unwrap();
+        writer.push(2, &image(9, 5)).unwrap();
         let artifact = writer.finish("pack").unwrap();
         assert_eq!(digest::of_file(&path).unwrap(), (artifact.sha256, artifact.bytes));
 
         let pack = PackFile::open(&path).unwrap();
         assert_eq!(pack.places.len(), 2);
-        assert_eq!(pack.places[&2].of(&pack.pixels).unwrap(), picture(9, 5).rgb);
+        assert_eq!(pack.places[&2].of(&pack.pixels).unwrap(), image(9, 5).rgb);
         assert_eq!((pack.places[&7].width, pack.places[&7].height), (3, 2));
         let bytes = std::fs::read(&path).unwrap();
         for length in 1..bytes.len() {
             std::fs::write(&path, &bytes[..length]).unwrap();
             assert!(PackFile::open(&path).is_err(), "{length} bytes");
         }
-        // As many pictures as the whole file has room for, and one more.
+        // As many images as the whole file has room for, and one more.
         let mut lying = bytes.clone();
         let at = bytes.len() - COUNT - SUM - MARK.len();
         lying[at] = (bytes.len() / ENTRY) as u8 + 1;
@@ -207,7 +207,7 @@ mod tests {
         flipping(&path, 4 * bytes.len(), || {
             let Ok(pack) = PackFile::open(&path) else { return };
             let [seven, two] = [7, 2].map(|id| pack.places[&id].sound(&pack.pixels));
-            assert!(seven.is_none() != two.is_none(), "it is one bit of one picture");
+            assert!(seven.is_none() != two.is_none(), "it is one bit of one image");
         });
     }
 }

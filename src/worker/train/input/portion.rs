@@ -1,19 +1,19 @@
-//! How many pictures go through the network together where memory does not suffice for all that should.
+//! How many images go through the network together if memory is too small for a whole batch.
 
 use std::ops::Range;
 
 use crate::worker::{fault::TorchFault, train::plan};
 
-/// The most pictures that are tried together. It only ever becomes smaller, and it lies in the checkpoint, because with BatchNorm the
-/// result depends on it.
+/// The largest micro-batch that is tried. It only ever shrinks, and it is stored in the checkpoint, because with BatchNorm the result
+/// depends on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Portion {
+pub struct MicroBatches {
     limit: usize,
-    /// Fewer are of no use.
+    /// Smaller ones are not allowed.
     smallest: usize,
 }
 
-impl Portion {
+impl MicroBatches {
     pub fn new(limit: usize, smallest: usize) -> Self {
         let limit = limit.max(1);
         Self { limit, smallest }
@@ -23,11 +23,11 @@ impl Portion {
         self.limit
     }
 
-    /// Does `work` on `0..rows` in parts that fit. A part for which memory does not suffice is halved and tried again; `work` must leave
-    /// nothing behind when it fails.
+    /// Runs `work` on `0..rows` in micro-batches that fit. One that does not fit into memory is halved and tried again; `work` must have no
+    /// effect when it fails.
     ///
     /// # Errors
-    /// Not enough memory for the smallest part, or another fault.
+    /// Not enough memory for the smallest micro-batch, or another fault.
     pub fn each<T>(
         &mut self,
         rows: usize,
@@ -55,10 +55,10 @@ impl Portion {
 mod tests {
     use super::*;
 
-    /// What a device with room for so many pictures does; every part that was tried.
-    fn tried(portion: &mut Portion, rows: usize, room: usize) -> (bool, Vec<usize>) {
+    /// A device with room for this many images; returns every micro-batch that was tried.
+    fn tried(micro_batches: &mut MicroBatches, rows: usize, room: usize) -> (bool, Vec<usize>) {
         let mut tried = Vec::new();
-        let result = portion.each(rows, |part| {
+        let result = micro_batches.each(rows, |part| {
             tried.push(part.len());
             if part.len() <= room {
                 Ok(())
@@ -71,13 +71,16 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_is_halved_until_it_does_and_stays_so() {
-        let mut portion = Portion::new(32, 1);
-        assert_eq!(tried(&mut portion, 32, 32), (true, vec![32]));
-        assert_eq!(tried(&mut portion, 32, 10), (true, vec![32, 16, 8, 8, 8, 8]));
-        assert_eq!(portion.limit(), 8);
-        assert_eq!(tried(&mut portion, 20, 10), (true, vec![8, 8, 4]));
+        let mut micro_batches = MicroBatches::new(32, 1);
+        assert_eq!(tried(&mut micro_batches, 32, 32), (true, vec![32]));
         assert_eq!(
-            tried(&mut portion, 17, 9),
+            tried(&mut micro_batches, 32, 10),
+            (true, vec![32, 16, 8, 8, 8, 8])
+        );
+        assert_eq!(micro_batches.limit(), 8);
+        assert_eq!(tried(&mut micro_batches, 20, 10), (true, vec![8, 8, 4]));
+        assert_eq!(
+            tried(&mut micro_batches, 17, 9),
             (true, vec![8, 9]),
             "none is left alone"
         );
@@ -85,15 +88,15 @@ mod tests {
 
     #[test]
     fn where_the_smallest_does_not_fit_it_gives_up() {
-        assert_eq!(tried(&mut Portion::new(4, 1), 4, 0), (false, vec![4, 2, 1]));
-        assert_eq!(tried(&mut Portion::new(4, 2), 4, 1), (false, vec![4, 2]));
-        assert_eq!(tried(&mut Portion::new(3, 2), 3, 2), (false, vec![3]));
+        assert_eq!(tried(&mut MicroBatches::new(4, 1), 4, 0), (false, vec![4, 2, 1]));
+        assert_eq!(tried(&mut MicroBatches::new(4, 2), 4, 1), (false, vec![4, 2]));
+        assert_eq!(tried(&mut MicroBatches::new(3, 2), 3, 2), (false, vec![3]));
     }
 
     #[test]
     fn other_faults_are_not_tried_again() {
         let mut times = 0;
-        let result = Portion::new(4, 1).each(4, |_| {
+        let result = MicroBatches::new(4, 1).each(4, |_| {
             times += 1;
             Err::<(), _>(TorchFault::DeviceLost(String::new()))
         });

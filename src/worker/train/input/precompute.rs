@@ -1,120 +1,120 @@
-//! Coming by the frozen stages' activations: from an earlier job, or computed for every view.
+//! Obtaining the frozen stages' activations: from an earlier job, or computed for every view.
 
 use tch::Tensor;
 
-use super::{feed::Feed, loader::Item, views::Views};
+use super::{feed::Feed, loader::Item, views::CachedActivations};
 use crate::{
     files::digest::Hasher,
     protocol::{TrainRun, UsedActivations, WorkerMessage},
     worker::{
-        augment::Look,
+        augment::View,
         files::rows::{Rows, RowsWriter},
         process::{child::Reporter, run_dir::RunDir},
         train::{
             checkpoints::checkpoint,
-            context::Ground,
+            context::TrainContext,
             learner::Learner,
-            progress::{halt::Halt, pulse::Pulse},
+            progress::{halt::Halt, pulse::Heartbeat},
         },
     },
 };
 
-/// Part of every key: another way of computing (augmentation too), or of storing, takes another number.
+/// Part of every key: changed whenever computation (including augmentation) or storage changes.
 const FORMAT: u32 = 4;
 
-/// Batches for `epoch` and those with the same frozen stages. Computes the frozen stages' activations for all views at once where they are
-/// to be kept.
+/// Batches for `epoch` and those with the same frozen stages. Computes the frozen stages' activations for all views at once if they are to
+/// be cached.
 ///
 /// # Errors
-/// [`Halt::Stopped`] where that takes too long for whoever set the flag.
+/// [`Halt::Stopped`] if the run was asked to stop meanwhile.
 pub fn feed<'a>(
     epoch: u32,
     run: &TrainRun,
-    ground: &'a Ground,
+    context: &'a TrainContext,
     dir: &RunDir,
     learner: &Learner,
     reporter: &Reporter,
-    pulse: &mut Pulse,
+    heartbeat: &mut Heartbeat,
 ) -> Result<Feed<'a>, Halt> {
-    let feed = Feed::from_pixels(run, ground);
+    let feed = Feed::from_pixels(run, context);
     let source = Source {
         epoch,
         feed: &feed,
         run,
-        ground,
+        context,
         dir,
         learner,
         reporter,
     };
-    let views = source.views(pulse)?;
-    Ok(feed.keeping(views))
+    let activations = source.activations(heartbeat)?;
+    Ok(feed.with_activations(activations))
 }
 
-/// What it takes to come by the activations.
+/// What is needed to obtain the activations.
 struct Source<'a> {
     /// They are for this epoch and those with the same frozen stages.
     epoch: u32,
     feed: &'a Feed<'a>,
     run: &'a TrainRun,
-    ground: &'a Ground,
+    context: &'a TrainContext,
     dir: &'a RunDir,
     learner: &'a Learner,
     reporter: &'a Reporter,
 }
 
 impl Source<'_> {
-    /// Takes the activations from an earlier job, or computes them all, where they are worth keeping.
+    /// Reuses the activations of an earlier job or computes all of them, if caching them pays off.
     ///
     /// # Errors
-    /// [`Halt::Stopped`] where that takes too long for whoever set the flag.
-    fn views(&self, pulse: &mut Pulse) -> Result<Option<Views>, Halt> {
+    /// [`Halt::Stopped`] if the run was asked to stop meanwhile.
+    fn activations(&self, heartbeat: &mut Heartbeat) -> Result<Option<CachedActivations>, Halt> {
         if self.learner.frozen().is_none() || self.run.max_activation_bytes == 0 {
             return Ok(None);
         }
         let spec = &self.run.spec;
-        let Some(looks) = self.ground.plan.looks.all().filter(|_| !spec.augment.mixes()) else {
-            self.reporter.send(&WorkerMessage::log(ENDLESS));
+        let Some(views) = self.context.plan.views.all().filter(|_| !spec.augment.mixes()) else {
+            self.reporter.send(&WorkerMessage::log(NO_REPEATED_VIEWS));
             return Ok(None);
         };
-        if (spec.epochs_frozen_like(self.epoch) as usize) < looks.len() {
+        if (spec.epochs_frozen_like(self.epoch) as usize) < views.len() {
             return Ok(None);
         }
-        let items = all_views(self.ground, &looks);
+        let items = all_views(self.context, &views);
         let key = self.key(&items)?;
         let (rows, file) = if let Some(rows) = self.known(&key) {
             (rows, None)
         } else {
-            match self.compute(&items, &key, pulse)? {
+            match self.compute(&items, &key, heartbeat)? {
                 Some(rows) => (rows, Some(self.dir.artifact(&file_name(&key))?)),
                 None => return Ok(None),
             }
         };
-        let device = self.ground.device;
-        let fits = device.is_cuda() && rows.bytes() <= Views::MAX_DEVICE_BYTES;
-        Ok(Some(Views {
+        let device = self.context.device;
+        let fits = device.is_cuda() && rows.bytes() <= CachedActivations::MAX_DEVICE_BYTES;
+        Ok(Some(CachedActivations {
             on_device: if fits { Some(rows.on(device)?) } else { None },
             rows,
             row: items
                 .iter()
                 .enumerate()
-                .map(|(row, item)| ((item.image, item.look), row))
+                .map(|(row, item)| ((item.image, item.view), row))
                 .collect(),
             used: UsedActivations { key, file },
         }))
     }
 
-    /// What an earlier job left, if it left these. What cannot be used is computed anew.
+    /// The activations of an earlier job, if there are matching ones. Unusable ones are computed again.
     fn known(&self, key: &str) -> Option<Rows> {
         let known = self.run.activations.iter().find(|known| known.key == key)?;
         match Rows::open(&known.path, key) {
             Ok(rows) => {
-                let message = "the frozen stages' activations are those that an earlier job computed";
+                let message = "using the frozen stages' activations computed by an earlier job";
                 self.reporter.send(&WorkerMessage::log(message));
                 Some(rows)
             }
             Err(error) => {
                 let message = format!(
-                    "the activations of an earlier job cannot be used and are computed anew: {error}"
+                    "the activations of an earlier job cannot be used and are computed again: {error}"
                 );
                 self.reporter
                     .send(&WorkerMessage::warning("activations_damaged", message));
@@ -123,13 +123,16 @@ impl Source<'_> {
         }
     }
 
-    /// None where they would take more room than there is for them.
-    fn compute(&self, items: &[Item], key: &str, pulse: &mut Pulse) -> Result<Option<Rows>, Halt> {
+    /// None where they would exceed the space available.
+    fn compute(&self, items: &[Item], key: &str, heartbeat: &mut Heartbeat) -> Result<Option<Rows>, Halt> {
         let mut file: Option<RowsWriter> = None;
-        let batches = items.chunks(Views::AT_A_TIME).map(<[Item]>::to_vec).collect();
+        let batches = items
+            .chunks(CachedActivations::BATCH_SIZE)
+            .map(<[Item]>::to_vec)
+            .collect();
         let mut batches = self.feed.batches(batches);
         while let Some(batch) = batches.next(self.learner)? {
-            pulse.beat()?;
+            heartbeat.beat()?;
             let activations = channels_innermost(&batch.boundary);
             let file = match &mut file {
                 Some(file) => file,
@@ -158,11 +161,11 @@ impl Source<'_> {
         })
     }
 
-    /// What the rows' bits depend on, as a digest: the pictures and their views, the recipe, the frozen stages and their weights, the
-    /// machine.
+    /// A digest of everything that the rows' bits depend on: the images and their views, the preprocessing, the frozen stages and their
+    /// weights, the machine.
     fn key(&self, items: &[Item]) -> anyhow::Result<String> {
         let run = self.run;
-        let is_drawn = |item: &Item| matches!(item.look, Look::Drawn(_));
+        let is_drawn = |item: &Item| matches!(item.view, View::Drawn(_));
         let drawn_by = items
             .iter()
             .any(is_drawn)
@@ -175,32 +178,36 @@ impl Source<'_> {
             "recipe": run.spec.preprocessing(),
             "architecture": run.spec.backbone.architecture,
             "frozen": self.learner.frozen(),
-            "machine": self.ground.machine,
+            "machine": self.context.machine,
             "drawn_by": drawn_by,
         });
         hasher.update(&serde_json::to_vec(&about)?);
-        hasher.update(checkpoint::content(&self.learner.staying())?.as_bytes());
+        hasher.update(checkpoint::content(&self.learner.frozen_state())?.as_bytes());
         for item in items {
-            hasher.update(format!("{} {}\n", item.image, item.look).as_bytes());
+            hasher.update(format!("{} {}\n", item.image, item.view).as_bytes());
         }
         Ok(hasher.finish())
     }
 }
 
-/// In the run directory. When the boundary moves there is another file, while the one before is still in use.
+/// In the run directory. When the boundary moves, another file is created while the previous one is still in use.
 fn file_name(key: &str) -> String {
     format!("activations-{}.safetensors", &key[..16])
 }
 
-/// Every view that the run may see, in the order of the images.
-fn all_views(ground: &Ground, looks: &[Look]) -> Vec<Item> {
-    let train = ground.data.train.iter().map(|sample| (*sample, looks));
-    let val = ground.data.val.iter().map(|sample| (*sample, &[Look::PLAIN][..]));
+/// Every view that the run may use, in the order of the images.
+fn all_views(context: &TrainContext, views: &[View]) -> Vec<Item> {
+    let train = context.data.train.iter().map(|sample| (*sample, views));
+    let val = context
+        .data
+        .val
+        .iter()
+        .map(|sample| (*sample, &[View::PLAIN][..]));
     let mut samples: Vec<_> = train.chain(val).collect();
     samples.sort_by_key(|(sample, _)| sample.image);
-    let views = samples.into_iter().flat_map(|(sample, looks)| {
-        let id = ground.data.images[sample.image].id;
-        looks.iter().map(move |look| Item::new(sample, id, *look))
+    let views = samples.into_iter().flat_map(|(sample, views)| {
+        let id = context.data.images[sample.image].id;
+        views.iter().map(move |view| Item::new(sample, id, *view))
     });
     views.collect()
 }
@@ -216,7 +223,7 @@ fn about(views: usize, bytes: u64, run: &TrainRun) -> String {
     let megabytes = bytes.div_ceil(1 << 20);
     if bytes > run.max_activation_bytes {
         return format!(
-            "the frozen stages are computed anew in each epoch: the activations of {views} views would take {megabytes} MiB, more than \
+            "the frozen stages are computed again in each epoch: the activations of {views} views would take {megabytes} MiB, more than \
              the server's `--max-activation-bytes`"
         );
     }
@@ -225,6 +232,6 @@ fn about(views: usize, bytes: u64, run: &TrainRun) -> String {
     )
 }
 
-/// Said where activations are not kept because no view comes twice.
-const ENDLESS: &str = "the frozen stages are computed anew in each epoch, because each has new pictures; `augment.views` would draw a \
-                       fixed number for each image, without mixing";
+/// For runs that cannot reuse activations because no view comes twice.
+const NO_REPEATED_VIEWS: &str = "the frozen stages are computed again in each epoch, because each has different images; `augment.views` would \
+                                 draw a fixed number of views of each image, without mixing";

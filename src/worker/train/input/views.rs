@@ -1,11 +1,11 @@
-//! The frozen stages' activations of every view of every picture, computed once and kept for all epochs in which the same stages are
-//! frozen, and for later jobs.
+//! Cached activations: the frozen stages' outputs for every view of every image, computed once and kept for all epochs in which the same
+//! stages are frozen, and for later jobs.
 //!
-//! Exact: with BatchNorm in eval mode what leaves a frozen stage depends on the view alone. A view is a picture in one of the looks that
-//! training may give it. They are computed in an order and in batches that depend on the job only, so that a resumed run, and a later
-//! one, has the same bits. Kept in a file within `max_activation_bytes`, where there is a fixed number of looks and the epochs will use
-//! each view at least once on average. Mixed pictures are never kept: what leaves the frozen stages is no mixture of what leaves them
-//! for each.
+//! Exact: with BatchNorm in eval mode the output of a frozen stage depends on the view alone. A view is an image with one of the
+//! augmentations that training may give it. They are computed in an order and in batches that depend on the job only, so that a resumed run,
+//! and a later one, has the same bits. Kept in a file of at most `max_activation_bytes`, if the number of views is fixed and the epochs use
+//! each view at least once on average. Mixed images are never cached: the frozen stages' output for a mixture is not the mixture of their
+//! outputs.
 
 use std::collections::HashMap;
 
@@ -14,34 +14,33 @@ use tch::Tensor;
 use super::loader::Item;
 use crate::{
     protocol::UsedActivations,
-    worker::{augment::Look, files::rows::Rows},
+    worker::{augment::View, files::rows::Rows},
 };
 
 /// Boundary activations by view.
-pub struct Views {
+pub struct CachedActivations {
     /// `[H, W, C]` each, or `[features]` where the whole backbone is frozen.
     pub(super) rows: Rows,
-    /// The same on a card, where they have room there.
+    /// The same on a GPU, if they fit there.
     pub(super) on_device: Option<Tensor>,
-    /// By place in the dataset's images, and look.
-    pub(super) row: HashMap<(usize, Look), usize>,
-    /// What the server is to know of them.
+    /// By index of the image in the dataset, and view.
+    pub(super) row: HashMap<(usize, View), usize>,
+    /// The report to the server.
     pub used: UsedActivations,
 }
 
-impl Views {
-    /// Most memory of a card that activations may take. A constant, not a share of what is free: what is computed must not depend on
-    /// the moment.
+impl CachedActivations {
+    /// Most GPU memory that activations may use. A constant, not a fraction of the free memory: the computation must not depend on the
+    /// moment.
     pub(super) const MAX_DEVICE_BYTES: u64 = 1 << 30;
-    /// Pictures that go through the frozen stages together.
-    pub(super) const AT_A_TIME: usize = 32;
+    /// Images in a forward pass through the frozen stages.
+    pub(super) const BATCH_SIZE: usize = 32;
 
     /// Boundary activations of some views, in this order.
     pub fn of(&self, items: &[Item]) -> anyhow::Result<Tensor> {
-        let row = |item: &Item| self.row.get(&(item.image, item.look)).copied();
+        let row = |item: &Item| self.row.get(&(item.image, item.view)).copied();
         let rows: Option<Vec<usize>> = items.iter().map(row).collect();
-        let rows = rows
-            .ok_or_else(|| anyhow::anyhow!("a picture is asked for that no activations were computed for"))?;
+        let rows = rows.ok_or_else(|| anyhow::anyhow!("no activations were computed for an image"))?;
         let chosen = match &self.on_device {
             Some(all) => {
                 let rows: Vec<i64> = rows.into_iter().map(|row| row as i64).collect();

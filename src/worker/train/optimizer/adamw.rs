@@ -1,10 +1,10 @@
-//! Adam with decoupled weight decay, by torch.optim.AdamW's rule (Loshchilov and Hutter 2019, "Decoupled Weight Decay Regularization").
+//! Adam with decoupled weight decay, as in torch.optim.AdamW (Loshchilov and Hutter 2019, "Decoupled Weight Decay Regularization").
 
 use tch::Tensor;
 
 use crate::domain::spec::OptimizerSpec;
 
-/// The rule and its settings.
+/// The algorithm and its settings.
 pub struct AdamW {
     betas: [f64; 2],
     eps: f64,
@@ -16,7 +16,7 @@ pub struct Moments {
     pub mean: Tensor,
     /// Of their squares.
     pub square: Tensor,
-    /// Steps that have gone into both. Each parameter counts for itself, because stages may begin to learn at different times.
+    /// Steps that both include. Counted per parameter, because stages may be unfrozen at different times.
     pub steps: u64,
 }
 
@@ -39,7 +39,7 @@ impl AdamW {
         }
     }
 
-    /// Moves a parameter; returns its moments for the next step.
+    /// Updates a parameter; returns its moments for the next step.
     pub fn step(
         &self,
         parameter: &mut Tensor,
@@ -59,7 +59,7 @@ impl AdamW {
         }
         let _ = mean.lerp_(gradient, 1.0 - self.betas[0]);
         let _ = square.lerp_(&gradient.square(), 1.0 - self.betas[1]);
-        // Both means begin at 0; dividing by what they have seen takes that bias out.
+        // Bias correction: both means start at 0.
         let [mean_share, square_share] = self.betas.map(|beta| 1.0 - beta.powi(steps.min(1 << 30) as i32));
         let mut step = square.sqrt();
         let _ = step.g_div_scalar_(square_share.sqrt());

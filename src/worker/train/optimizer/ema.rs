@@ -1,5 +1,5 @@
-//! An exponential moving average of the weights: a second network that follows the one that learns (Polyak and Juditsky 1992; as
-//! torch.optim.swa_utils.AveragedModel with BatchNorm's statistics copied). Validation and the model use it.
+//! An exponential moving average of the weights: a second network that follows the trained one (Polyak and Juditsky 1992; as
+//! torch.optim.swa_utils.AveragedModel with BatchNorm's statistics copied). Used by validation and for the model.
 
 use tch::{Device, Tensor};
 
@@ -11,14 +11,14 @@ use crate::{
     },
 };
 
-/// The average.
+/// The moving average.
 pub struct Average {
     pub network: Network,
     decay: f64,
 }
 
 impl Average {
-    /// Begins with the weights that the network has.
+    /// Starts with the network's current weights.
     ///
     /// # Errors
     /// None that a network's own weights could cause.
@@ -38,8 +38,8 @@ impl Average {
         })
     }
 
-    /// Follows by one step: the network's, with `frozen` stages, which has taken `steps` before this one. The decay begins small, so that
-    /// the first weights are soon forgotten: min(decay, (1 + n) / (10 + n)) as in TensorFlow's ExponentialMovingAverage.
+    /// Updates the average after a step of the network, which has `frozen` stages and had taken `steps` steps before. The decay starts
+    /// small, so that the initial weights are soon forgotten: min(decay, (1 + n) / (10 + n)) as in TensorFlow's ExponentialMovingAverage.
     pub fn follow(&mut self, network: &Network, frozen: Option<Stage>, steps: u64) {
         let steps = steps as f64;
         let decay = self.decay.min((1.0 + steps) / (10.0 + steps));
@@ -58,10 +58,10 @@ impl Average {
         });
     }
 
-    /// Takes back tensors of a checkpoint.
+    /// Restores tensors of a checkpoint.
     ///
     /// # Errors
-    /// The name of a tensor that does not fit, or is not one of the network's.
+    /// The name of a tensor that does not match, or is not one of the network's.
     pub fn restore(&mut self, state: &StateDict) -> Result<(), String> {
         for (name, saved) in state {
             let own = self.network.state().get(name);
@@ -99,14 +99,14 @@ mod tests {
             assert!((first(&average.network, "fc.bias") - expected).abs() < 1e-6);
             assert_eq!(first(&average.network, "layer1.0.bn1.running_mean"), value);
         }
-        // Frozen: not even looked at.
+        // Frozen: not even read.
         assert_eq!(first(&average.network, "bn1.bias"), 0.0);
         assert_eq!(first(&average.network, "bn1.running_mean"), 0.0);
         set("fc.bias", 0.0);
         average.follow(&network, Some(Stage::Stem), 1_000_000);
         assert!(
             (first(&average.network, "fc.bias") - expected * 0.9).abs() < 1e-6,
-            "at most the decay asked for"
+            "at most the configured decay"
         );
     }
 }

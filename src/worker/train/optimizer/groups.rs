@@ -1,4 +1,4 @@
-//! At which rate each parameter learns, and how strongly it decays.
+//! Parameter groups: the learning rate multiplier and the weight decay of each parameter.
 
 use std::collections::BTreeSet;
 
@@ -7,7 +7,7 @@ use crate::{
     worker::nets::Parameter,
 };
 
-/// What the parameters of a part of the network have in common.
+/// The settings shared by the parameters of a part of the network.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Group {
     /// Relative to the head's rate.
@@ -15,7 +15,7 @@ pub struct Group {
     pub weight_decay: f64,
 }
 
-/// The group of each parameter. `parameters` must hold layers whole: a normalisation is told by the one dimension of its weight.
+/// The group of each parameter. `parameters` must contain layers as a whole: a normalisation is recognised by its one-dimensional weight.
 pub fn of(parameters: &[Parameter], spec: &OptimizerSpec) -> Vec<Group> {
     let layer = |name: &str| name.rsplit_once('.').map_or("", |(layer, _)| layer).to_owned();
     let vectors = parameters.iter().filter(|parameter| parameter.tensor.dim() == 1);
@@ -23,7 +23,7 @@ pub fn of(parameters: &[Parameter], spec: &OptimizerSpec) -> Vec<Group> {
         .filter(|parameter| parameter.name.ends_with(".weight"))
         .map(|parameter| layer(&parameter.name))
         .collect();
-    // What is frozen is frozen from the input on: where a stage learns, the network's last one does.
+    // Freezing starts at the input: if any stage is trained, the last one is.
     let last = parameters.iter().filter_map(|parameter| parameter.stage).max();
     let group = |parameter: &Parameter| Group {
         lr_multiplier: match (parameter.stage, last) {

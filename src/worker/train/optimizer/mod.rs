@@ -1,7 +1,7 @@
-//! From gradients to new weights: which rule, at which rate each parameter follows, what is remembered from step to step.
+//! From gradients to new weights: the algorithm, the learning rate of each parameter, the state between steps.
 //!
-//! Ours, because all of it has to go into the checkpoint: tch's own optimisers cannot be saved. The learner adds up gradients and
-//! applies them once a step. Reading order: `Optimizer`, the rules `sgd` and `adamw`, `groups`, `clip`; `ema` follows the weights.
+//! Our own, because all of its state has to go into the checkpoint: tch's optimisers cannot be saved. The learner accumulates gradients and
+//! applies them once per step. Reading order: `Optimizer`, the algorithms `sgd` and `adamw`, `groups`, `clip`; `ema` averages the weights.
 
 mod adamw;
 mod clip;
@@ -22,18 +22,18 @@ use crate::{
     worker::{files::state::StateDict, nets::Parameter},
 };
 
-/// What the names of saved tensors begin with; the parameter's name follows.
+/// Prefixes of the names of saved tensors; the parameter's name follows.
 const MOMENTUM: &str = "momentum.";
 const MEAN: &str = "mean.";
 const SQUARE: &str = "square.";
 const STEPS: &str = "steps.";
 
-/// Parameters that learn, and how.
+/// The trained parameters and how they are updated.
 pub struct Optimizer {
     rule: Rule,
     spec: OptimizerSpec,
     max_norm: Option<f64>,
-    /// In the order of names, whenever they came in: sums over all of them must have the same bits after a resume.
+    /// In the order of names, whenever they were added: sums over all of them must have the same bits after a resume.
     slots: Vec<Slot>,
 }
 
@@ -42,7 +42,7 @@ enum Rule {
     AdamW(AdamW),
 }
 
-/// A parameter, the sum of its gradients since the step before, and what the rule remembers of it.
+/// A parameter, its accumulated gradient since the previous step, and its optimiser state.
 struct Slot {
     name: String,
     parameter: Tensor,
@@ -52,7 +52,7 @@ struct Slot {
 }
 
 enum Memory {
-    /// Before the first step; with SGD without momentum always.
+    /// Before the first step; always with SGD without momentum.
     Nothing,
     Momentum(Tensor),
     Moments(Moments),
@@ -72,7 +72,7 @@ impl Optimizer {
         }
     }
 
-    /// Takes on parameters that have not learned before; those that learn already stay as they are.
+    /// Adds parameters that have not been trained before; existing ones stay as they are.
     pub fn learn(&mut self, parameters: Vec<Parameter>) {
         let groups = groups::of(&parameters, &self.spec);
         for (parameter, group) in parameters.into_iter().zip(groups) {
@@ -89,7 +89,7 @@ impl Optimizer {
         self.slots.sort_by(|a, b| a.name.cmp(&b.name));
     }
 
-    /// Adds the gradients of `loss` to those since the step before. Where it panics for want of memory, nothing has been added.
+    /// Adds the gradients of `loss` to those accumulated since the previous step. If it panics for lack of memory, nothing has been added.
     pub fn accumulate(&mut self, loss: &Tensor) {
         let parameters: Vec<_> = self.slots.iter().map(|slot| &slot.parameter).collect();
         let gradients = Tensor::run_backward(&[loss], &parameters, false, false);
@@ -107,7 +107,7 @@ impl Optimizer {
         });
     }
 
-    /// Divides the gradients since the step before by `factor` and says whether all of them are numbers. Waits for the device.
+    /// Divides the accumulated gradients by `factor` and returns whether all of them are finite. Waits for the device.
     pub fn divide_gradients(&mut self, factor: f64) -> bool {
         tch::no_grad(|| {
             for gradient in self.slots.iter_mut().filter_map(|slot| slot.gradient.as_mut()) {
@@ -118,13 +118,13 @@ impl Optimizer {
         })
     }
 
-    /// Forgets the gradients since the step before.
+    /// Discards the accumulated gradients.
     pub fn forget_gradients(&mut self) {
         self.slots.iter_mut().for_each(|slot| slot.gradient = None);
     }
 
-    /// Moves every parameter by its gradients, the head at the rate `lr`, and forgets them. Returns the norm over all gradients before
-    /// clipping, a scalar on the device.
+    /// Updates every parameter by its gradients, with the head's learning rate `lr`, and discards them. Returns the norm over all gradients
+    /// before clipping, a scalar on the device.
     pub fn step(&mut self, lr: f64) -> Tensor {
         tch::no_grad(|| {
             let mut gradients: Vec<_> = self.slots.iter_mut().map(|slot| slot.gradient.take()).collect();
@@ -141,7 +141,7 @@ impl Optimizer {
         })
     }
 
-    /// What the next step depends on, by name. The tensors share their memory with the optimiser.
+    /// The state that the next step depends on, by name. The tensors share their memory with the optimiser.
     pub fn state(&self) -> StateDict {
         let mut state = StateDict::new();
         for slot in &self.slots {
@@ -161,10 +161,10 @@ impl Optimizer {
         state
     }
 
-    /// Takes back what [`Optimizer::state`] gave.
+    /// Restores the result of [`Optimizer::state`].
     ///
     /// # Errors
-    /// The name of a tensor whose shape does not fit.
+    /// The name of a tensor whose shape does not match.
     pub fn restore(&mut self, state: &StateDict) -> Result<(), String> {
         for slot in &mut self.slots {
             let get = |kind: &str| saved(state, kind, &slot.name, &slot.parameter);
@@ -221,7 +221,7 @@ fn steps(state: &StateDict, name: &str) -> Option<u64> {
     u64::try_from(steps).ok()
 }
 
-/// Another memory layout would be slower, and might round differently after a resume than before it.
+/// Another memory layout would be slower, and might round differently after a resume.
 fn laid_out_like(parameter: &Tensor, gradient: Tensor) -> Tensor {
     if gradient.stride() == parameter.stride() {
         gradient

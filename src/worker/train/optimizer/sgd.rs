@@ -1,10 +1,10 @@
-//! Stochastic gradient descent with momentum, by torch.optim.SGD's rule (Sutskever et al. 2013).
+//! Stochastic gradient descent with momentum, as in torch.optim.SGD (Sutskever et al. 2013).
 
 use tch::Tensor;
 
 use crate::domain::spec::OptimizerSpec;
 
-/// The rule and its settings.
+/// The algorithm and its settings.
 pub struct Sgd {
     momentum: f64,
     nesterov: bool,
@@ -18,9 +18,9 @@ impl Sgd {
         }
     }
 
-    /// Moves a parameter; returns the running mean of its gradients for the next step (same shape and memory layout as the parameter;
-    /// none before the first step). Consumes the gradient: its memory becomes the new mean where it can. `addcmul` does in one pass
-    /// over memory what multiplying and adding would do in two.
+    /// Updates a parameter; returns the momentum buffer for the next step (same shape and memory layout as the parameter; none before the
+    /// first step). Consumes the gradient, whose memory becomes the new buffer where possible. `addcmul` does in one pass over memory what
+    /// multiplying and adding would do in two.
     pub fn step(
         &self,
         parameter: &mut Tensor,

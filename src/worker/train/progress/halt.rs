@@ -1,4 +1,4 @@
-//! How a run can end before its model is made. Inside `train` only; [`crate::worker::train::run`] tells the rest of the worker.
+//! How a run can end without a model. Only used inside `train`; [`crate::worker::train::run`] converts it for the rest of the worker.
 
 use std::io;
 
@@ -9,7 +9,7 @@ use crate::{
         files::{bundle::BundleFault, state::StateFault},
         nets::LoadFault,
         process::{disk, stored::damage_in},
-        weights::Unobtained,
+        weights::WeightsFault,
     },
 };
 
@@ -18,9 +18,9 @@ use crate::{
 pub enum Halt {
     /// The server asked for it, and the state is saved.
     Stopped,
-    /// The job cannot be done; trying again would not help.
+    /// The job cannot be done; retrying would not help.
     Failed(JobError),
-    /// Our fault, or the machine's; another attempt may succeed.
+    /// A bug or a fault of the machine; another attempt may succeed.
     Broken(anyhow::Error),
 }
 
@@ -31,11 +31,11 @@ impl Halt {
     }
 }
 
-impl From<Unobtained> for Halt {
-    fn from(unobtained: Unobtained) -> Self {
-        match unobtained {
-            Unobtained::Stopped => Halt::Stopped,
-            Unobtained::Failed(error) => Halt::Failed(error),
+impl From<WeightsFault> for Halt {
+    fn from(fault: WeightsFault) -> Self {
+        match fault {
+            WeightsFault::Stopped => Halt::Stopped,
+            WeightsFault::Failed(error) => Halt::Failed(error),
         }
     }
 }

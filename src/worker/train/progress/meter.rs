@@ -1,7 +1,7 @@
-//! Running sums of an epoch and the messages about them, without waiting for the device more often than a message needs.
+//! Running sums of an epoch and the messages about them, without waiting for the device more often than messages require.
 //!
-//! Losses stay on the device until the next message, then all are read at once and added up one by one in the order of their steps, so
-//! that the sums have the same bits however often they were read.
+//! Losses stay on the device until the next message, then all are read at once and added one by one in the order of their steps, so that
+//! the sums have the same bits however often they were read.
 
 use std::time::{Duration, Instant};
 
@@ -21,20 +21,20 @@ use crate::{
     },
 };
 
-/// What an epoch has come to so far; it goes into the checkpoint.
+/// An epoch's sums so far; stored in checkpoints.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Sums {
-    /// Of the losses, each times the images of its step.
+    /// Sum of the losses, each times the number of images in its step.
     pub loss: f64,
     pub correct: u64,
     pub images: u64,
-    /// Spent on steps.
+    /// Time spent on steps.
     pub seconds: f64,
-    /// Of these, spent waiting for data.
+    /// Of that, time spent waiting for data.
     pub waited: f64,
 }
 
-/// Sums of loss and hits over images that were judged.
+/// Sums of loss and hits over images.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Score {
     pub loss: f64,
@@ -43,7 +43,7 @@ pub struct Score {
 }
 
 impl Score {
-    /// Reads outcomes of batches of these sizes back from the device, all at once.
+    /// Reads the outcomes of batches of these sizes from the device, all at once.
     pub fn read(outcomes: &[(Outcome, u64)]) -> Vec<Score> {
         if outcomes.is_empty() {
             return Vec::new();
@@ -86,7 +86,7 @@ impl std::iter::Sum for Score {
     }
 }
 
-/// A step that was taken, as far as the device is with it.
+/// A completed step; the device may still be computing it.
 pub struct Step {
     pub outcome: Outcome,
     pub images: u64,
@@ -95,22 +95,22 @@ pub struct Step {
     pub lr: f64,
 }
 
-/// Follows the steps of a run.
+/// Tracks the steps of a run.
 pub struct Meter {
     reporter: Reporter,
     epochs: u32,
     steps: u64,
     /// Of the last step.
     lr: f64,
-    /// Steps since the job began, of all attempts.
+    /// Steps since the job began, over all attempts.
     step: u64,
     epoch: u32,
     sums: Sums,
-    /// Outcomes that are still on the device, of the steps up to `step`, with the pictures of each.
+    /// Outcomes still on the device, of the steps up to `step`, with their numbers of images.
     pending: Vec<(Outcome, u64)>,
     /// The norms of their gradients.
     norms: Vec<Tensor>,
-    /// Since the step message before.
+    /// Since the previous step message.
     window: Score,
     window_started: Instant,
     last_message: Option<Instant>,
@@ -122,7 +122,7 @@ impl Meter {
     /// At most ten step messages a second.
     const INTERVAL: Duration = Duration::from_millis(100);
 
-    /// Begins after `step` steps, in an epoch of which `sums` are known.
+    /// Starts after `step` steps, in an epoch with these `sums`.
     pub fn new(reporter: Reporter, plan: &Plan, step: u64, epoch: u32, sums: Sums) -> Self {
         let now = Instant::now();
         Self {
@@ -143,7 +143,7 @@ impl Meter {
         }
     }
 
-    /// Time that is not training's, such as validation, does not count into the speed of the next message.
+    /// Excludes time that is not training, such as validation, from the speed in the next message.
     pub fn restart_clock(&mut self) {
         self.window_started = Instant::now();
     }
@@ -154,10 +154,10 @@ impl Meter {
         self.restart_clock();
     }
 
-    /// Counts a step; tells of it where a message is due, and always where it is the last of its epoch.
+    /// Counts a step; reports it if a message is due, and always if it is the last of its epoch.
     ///
     /// # Errors
-    /// `diverged` where a loss or a gradient that was read is no number.
+    /// `diverged` if a loss or a gradient is not finite.
     pub fn count(&mut self, step: Step, last_of_epoch: bool) -> Result<(), Halt> {
         self.pending.push((step.outcome, step.images));
         self.norms.push(step.norm);
@@ -167,8 +167,8 @@ impl Meter {
             .last_message
             .is_none_or(|last| last.elapsed() >= Self::INTERVAL);
         if due || last_of_epoch {
-            self.settle()?;
-            self.tell();
+            self.flush()?;
+            self.report();
         }
         Ok(())
     }
@@ -178,12 +178,12 @@ impl Meter {
         self.sums.waited += waited.as_secs_f64();
     }
 
-    /// The epoch's sums with nothing left on the device.
+    /// The epoch's sums, including everything still on the device.
     ///
     /// # Errors
     /// As [`Meter::count`].
-    pub fn settled(&mut self) -> Result<&Sums, Halt> {
-        self.settle()?;
+    pub fn flushed(&mut self) -> Result<&Sums, Halt> {
+        self.flush()?;
         Ok(&self.sums)
     }
 
@@ -202,7 +202,7 @@ impl Meter {
         }
     }
 
-    /// Images per second since the step message before, or over the epoch right after one.
+    /// Images per second since the previous step message, or over the epoch right after one.
     fn speed(&self) -> Option<f64> {
         let (images, seconds) = match self.window.images {
             0 => (self.sums.images, self.sums.seconds),
@@ -211,7 +211,7 @@ impl Meter {
         (images > 0 && seconds > 0.0).then(|| images as f64 / seconds)
     }
 
-    fn settle(&mut self) -> Result<(), Halt> {
+    fn flush(&mut self) -> Result<(), Halt> {
         if self.pending.is_empty() {
             return Ok(());
         }
@@ -235,7 +235,7 @@ impl Meter {
         Ok(())
     }
 
-    fn tell(&mut self) {
+    fn report(&mut self) {
         let event = StepEvent {
             step: self.step,
             epoch: self.epoch,
@@ -251,12 +251,12 @@ impl Meter {
     }
 }
 
-/// The loss or the gradient is infinite or no number.
+/// The loss or the gradient is infinite or NaN.
 pub fn diverged(what: &str, step: u64, epoch: u32) -> Halt {
     Halt::failed(
         FailureCode::Diverged,
         format!(
-            "the {what} stopped being a finite number at step {step} (epoch {epoch}); lower `optimizer.lr`, set `clip_grad_norm`, or freeze \
+            "the {what} is no longer finite at step {step} (epoch {epoch}); lower `optimizer.lr`, set `clip_grad_norm`, or freeze \
              more of the network"
         ),
     )

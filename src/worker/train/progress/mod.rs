@@ -1,4 +1,4 @@
-//! What a run tells while it goes on, and how it can end early.
+//! What a run reports while it works, and how it can end early.
 
 pub mod halt;
 pub mod meter;

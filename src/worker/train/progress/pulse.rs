@@ -1,4 +1,4 @@
-//! The tie to the server while long work goes on: "I am getting on" outwards, at most once a second, and "leave" inwards.
+//! The link to the server during long work: reports progress at most once a second, and notices stop requests.
 
 use std::time::{Duration, Instant};
 
@@ -8,16 +8,16 @@ use crate::{
     worker::process::child::{Reporter, StopFlag},
 };
 
-pub struct Pulse {
+pub struct Heartbeat {
     reporter: Reporter,
     stop: StopFlag,
     last: Instant,
 }
 
-impl Pulse {
+impl Heartbeat {
     const INTERVAL: Duration = Duration::from_secs(1);
-    /// Seconds on top of what held work is said to take.
-    const HELD: u64 = 120;
+    /// Seconds added to the announced duration.
+    const MARGIN_SECONDS: u64 = 120;
 
     pub fn new(reporter: &Reporter, stop: &StopFlag) -> Self {
         reporter.send(&WorkerMessage::alive());
@@ -28,30 +28,30 @@ impl Pulse {
         }
     }
 
-    /// To be called between two pieces of work that leave nothing to save.
+    /// To be called between pieces of work that leave nothing to save.
     ///
     /// # Errors
-    /// [`Halt::Stopped`] where the server wants the child to leave.
+    /// [`Halt::Stopped`] if the server wants the child to stop.
     pub fn beat(&mut self) -> Result<(), Halt> {
-        self.tell();
+        self.send();
         if self.is_stopped() {
             return Err(Halt::Stopped);
         }
         Ok(())
     }
 
-    /// As [`Pulse::beat`], for those who have something to save first.
-    pub fn tell(&mut self) {
+    /// As [`Heartbeat::beat`], for callers that have something to save first.
+    pub fn send(&mut self) {
         if self.last.elapsed() >= Self::INTERVAL {
             self.reporter.send(&WorkerMessage::alive());
             self.last = Instant::now();
         }
     }
 
-    /// Announces work that cannot tell of itself for so many seconds.
-    pub fn hold(&mut self, seconds: u64) {
+    /// Announces work that cannot report progress for this many seconds.
+    pub fn extend_deadline(&mut self, seconds: u64) {
         self.reporter.send(&WorkerMessage::Alive {
-            deadline_seconds: Some(seconds + Self::HELD),
+            deadline_seconds: Some(seconds + Self::MARGIN_SECONDS),
         });
     }
 

@@ -1,11 +1,11 @@
-//! Progress of work that has no losses to tell.
+//! Progress of work without losses.
 
 use std::time::{Duration, Instant};
 
 use crate::{domain::jobs::job::Progress, protocol::WorkerMessage, worker::process::child::Reporter};
 
-/// Tells how far it has come, a few times a second.
-pub struct Teller {
+/// Reports progress a few times a second.
+pub struct ProgressReporter {
     reporter: Reporter,
     began: Instant,
     last: Option<Instant>,
@@ -14,7 +14,7 @@ pub struct Teller {
     steps: usize,
 }
 
-impl Teller {
+impl ProgressReporter {
     const INTERVAL: Duration = Duration::from_millis(250);
 
     pub fn new(reporter: &Reporter, steps: usize) -> Self {
@@ -28,7 +28,7 @@ impl Teller {
         }
     }
 
-    /// So many images more, in so many steps.
+    /// Adds this many images, done in this many steps.
     pub fn count(&mut self, images: usize, steps: usize) {
         self.images += images;
         self.step += steps;

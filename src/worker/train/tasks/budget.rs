@@ -1,4 +1,4 @@
-//! `max_seconds` of work that has nothing to show before it is done: when they are over, the job fails.
+//! `max_seconds` for tasks without partial results: when the time runs out, the job fails.
 
 use std::time::Instant;
 
@@ -21,7 +21,7 @@ impl Budget {
     }
 
     /// # Errors
-    /// `time_limit` once the time is over.
+    /// `time_limit` once the time has run out.
     pub fn check(&self) -> Result<(), Halt> {
         let Some(allowed) = self.max_seconds else {
             return Ok(());
@@ -29,7 +29,7 @@ impl Budget {
         if self.seconds_before + self.began.elapsed().as_secs_f64() < allowed as f64 {
             return Ok(());
         }
-        let message = format!("`max_seconds` ({allowed}) were over before the end; allow more time");
+        let message = format!("`max_seconds` ({allowed}) ran out before the end; allow more time");
         Err(Halt::failed(FailureCode::TimeLimit, message))
     }
 }

@@ -1,5 +1,5 @@
-//! A job of kind `evaluate`: a model's outputs for one part of a labelled dataset, and what they are worth. Begins anew with every
-//! attempt; it takes seconds where a training takes hours.
+//! A job of kind `evaluate`: a model's outputs for one split of a labelled dataset, and their metrics. Every attempt starts over; it takes
+//! seconds where a training takes hours.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use crate::{
     },
     protocol::{EvaluateRun, RunResult, WorkerMessage},
     worker::{
-        augment::{Augmentation, Look},
+        augment::{Augmentation, View},
         device,
         files::bundle,
         nets::{Network, folded::Folded, input},
@@ -32,7 +32,7 @@ use crate::{
                 loader::{Item, Loader},
                 pack::Side,
             },
-            progress::{halt::Halt, pulse::Pulse, reporter::Teller},
+            progress::{halt::Halt, pulse::Heartbeat, reporter::ProgressReporter},
             publish::EVALUATION_FILE,
             setup,
         },
@@ -47,11 +47,11 @@ pub fn evaluate(
 ) -> Result<RunResult, Halt> {
     let budget = Budget::new(run.spec.max_seconds, run.common.seconds_used);
     let device = device::parse(&run.common.device).map_err(anyhow::Error::msg)?;
-    // Not before the device is known: CUDA has to be brought in before libtorch is first called.
+    // Only after the device is known: CUDA has to be loaded before the first call to libtorch.
     tch::set_num_threads(run.common.threads.max(1) as i32);
     let card = bundle::read_card(&run.model)?;
     let data = read_data(run, &card)?;
-    let mut pulse = Pulse::new(reporter, stop);
+    let mut heartbeat = Heartbeat::new(reporter, stop);
     let network = load(run, &card, device)?;
     reporter.send(&WorkerMessage::log(about(run, &card, &data)));
     let recipe = &card.preprocessing;
@@ -62,10 +62,10 @@ pub fn evaluate(
         side,
         dir,
         run.common.threads,
-        &mut pulse,
+        &mut heartbeat,
     )?;
     let batches: Vec<&[Sample]> = data.val.chunks(run.spec.batch_size as usize).collect();
-    let item = |sample: &Sample| Item::new(*sample, data.images[sample.image].id, Look::PLAIN);
+    let item = |sample: &Sample| Item::new(*sample, data.images[sample.image].id, View::PLAIN);
     let items = |batch: &&[Sample]| batch.iter().map(item).collect();
     let plain = Arc::new(Augmentation::new(&Augment::default(), 0, recipe));
     let threads = Loader::threads(device, run.common.threads);
@@ -77,15 +77,15 @@ pub fn evaluate(
         device,
     );
     let mut logits = Logits::new(card.classes.len());
-    let mut teller = Teller::new(reporter, batches.len());
+    let mut progress = ProgressReporter::new(reporter, batches.len());
     for samples in batches {
-        pulse.beat()?;
+        heartbeat.beat()?;
         budget.check()?;
         let Some(batch) = loader.next()? else { break };
-        let pictures = input::normalised(&batch.pictures, recipe, device);
-        let outputs = network.logits(&pictures);
+        let images = input::normalised(&batch.images, recipe, device);
+        let outputs = network.logits(&images);
         outputs::append(&mut logits, &outputs, samples)?;
-        teller.count(samples.len(), 1);
+        progress.count(samples.len(), 1);
     }
     let subject = Subject {
         dataset: run.common.dataset.lineage.clone(),
@@ -100,9 +100,9 @@ pub fn evaluate(
     })
 }
 
-/// The pictures to measure on, their classes those of the model.
+/// The images to evaluate, with the classes of the model.
 fn read_data(run: &EvaluateRun, card: &ModelCard) -> Result<Data, Halt> {
-    let mut data = data::read_part(&run.common.dataset, &card.split(), run.spec.split)?;
+    let mut data = data::read_split(&run.common.dataset, &card.split(), run.spec.split)?;
     let place = |name: &String| card.classes.iter().position(|known| known == name);
     let places: Vec<Option<usize>> = run.common.dataset.classes.iter().map(place).collect();
     for sample in &mut data.val {
@@ -125,7 +125,7 @@ fn load(run: &EvaluateRun, card: &ModelCard, device: Device) -> Result<Folded, H
 
 fn about(run: &EvaluateRun, card: &ModelCard, data: &Data) -> String {
     format!(
-        "a {} for {} classes is measured on {} images (`{}`) of {} on {}",
+        "evaluating a {} for {} classes on {} images (`{}`) of {} on {}",
         card.architecture,
         card.classes.len(),
         data.val.len(),

@@ -1,5 +1,5 @@
-//! A job of kind `lr_find`: a training's first steps with a learning rate that grows from step to step, and the loss of each (Smith
-//! 2017, "Cyclical Learning Rates for Training Neural Networks", section 3.3). Begins anew with every attempt.
+//! A job of kind `lr_find`: a training's first steps with an increasing learning rate, and the loss of each (Smith 2017, "Cyclical Learning
+//! Rates for Training Neural Networks", section 3.3). Every attempt starts over.
 
 use std::time::{Duration, Instant};
 
@@ -19,8 +19,8 @@ use crate::{
         train::{
             checkpoints::checkpoint::Position,
             gradients,
-            input::{portion::Portion, precompute},
-            progress::{halt::Halt, meter::Score, pulse::Pulse},
+            input::{portion::MicroBatches, precompute},
+            progress::{halt::Halt, meter::Score, pulse::Heartbeat},
             setup,
         },
     },
@@ -37,13 +37,13 @@ pub fn find_lr(
 ) -> Result<RunResult, Halt> {
     let (train, range) = (&run.train, &run.lr_find);
     let budget = Budget::new(train.spec.max_seconds, train.common.seconds_used);
-    let ground = setup::ground(train, dir, reporter, stop)?;
-    let (mut learner, start) = setup::start(train, &ground, reporter, stop)?;
-    let mut portion = Portion::new(start.batch_limit, setup::smallest_batch(&train.spec));
-    let mut pulse = Pulse::new(reporter, stop);
-    let feed = precompute::feed(1, train, &ground, dir, &learner, reporter, &mut pulse)?;
-    let steps_per_epoch = ground.plan.steps_per_epoch().max(1) as u32;
-    let mut teller = Teller::new(reporter, range.steps, steps_per_epoch);
+    let context = setup::context(train, dir, reporter, stop)?;
+    let (mut learner, start) = setup::start(train, &context, reporter, stop)?;
+    let mut micro_batches = MicroBatches::new(start.batch_limit, setup::smallest_batch(&train.spec));
+    let mut heartbeat = Heartbeat::new(reporter, stop);
+    let feed = precompute::feed(1, train, &context, dir, &learner, reporter, &mut heartbeat)?;
+    let steps_per_epoch = context.plan.steps_per_epoch().max(1) as u32;
+    let mut progress = StepReporter::new(reporter, range.steps, steps_per_epoch);
     let mut search = LrSearch::default();
     let mut end = LrFindEnd::Completed;
     let mut step = 0;
@@ -54,15 +54,15 @@ pub fn find_lr(
             step: u64::from(step),
         };
         let mut batches = feed.training(epoch);
-        let order = ground.plan.order(epoch.epoch);
-        for rows in ground.plan.step_rows() {
-            pulse.beat()?;
+        let order = context.plan.order(epoch.epoch);
+        for rows in context.plan.step_rows() {
+            heartbeat.beat()?;
             budget.check()?;
             let (lr, places) = (range.lr(step), &order[rows]);
-            let outcome = gradients::add_up(
+            let outcome = gradients::accumulate(
                 &mut learner,
-                &mut portion,
-                &ground.data,
+                &mut micro_batches,
+                &context.data,
                 &mut batches,
                 places,
                 epoch.step,
@@ -74,14 +74,14 @@ pub fn find_lr(
             if !search.add(lr, score.mean_loss()) {
                 end = LrFindEnd::Diverged;
             }
-            teller.count(lr, score, end == LrFindEnd::Diverged);
+            progress.count(lr, score, end == LrFindEnd::Diverged);
             if end == LrFindEnd::Diverged || step == range.steps {
                 break 'search;
             }
         }
     }
     let Some(curve) = search.finish(end) else {
-        let message = "the loss is no finite number at the first step already; lower `lr_find.min_lr`";
+        let message = "the loss is not finite at the very first step; lower `lr_find.min_lr`";
         return Err(Halt::failed(FailureCode::Diverged, message));
     };
     dir.write_compact_json(CURVE_FILE, &curve)?;
@@ -90,20 +90,20 @@ pub fn find_lr(
     })
 }
 
-/// Tells of steps as a training does, at most ten times a second.
-struct Teller {
+/// Reports steps as a training does, at most ten times a second.
+struct StepReporter {
     reporter: Reporter,
     steps: u32,
     steps_per_epoch: u32,
     step: u32,
-    /// Since the message before.
+    /// Since the previous message.
     window: Score,
     window_began: Instant,
     last: Option<Instant>,
     began: Instant,
 }
 
-impl Teller {
+impl StepReporter {
     const INTERVAL: Duration = Duration::from_millis(100);
 
     fn new(reporter: &Reporter, steps: u32, steps_per_epoch: u32) -> Self {
@@ -158,7 +158,7 @@ impl Teller {
         }
     }
 
-    /// The epoch that a step, from 1, belongs to.
+    /// The epoch of a step, counted from 1.
     fn epoch(&self, step: u32) -> u32 {
         step.saturating_sub(1) / self.steps_per_epoch + 1
     }

@@ -1,4 +1,4 @@
-//! What else is done with the means of training: measuring, searching a learning rate, predicting a whole dataset, previews.
+//! Other tasks with the means of training: evaluation, learning rate search, batch prediction, previews.
 
 pub mod batch_predict;
 pub mod budget;

@@ -1,4 +1,4 @@
-//! What a network gives for the pictures that it is measured on, read back from the device batch by batch.
+//! A network's outputs for the evaluated images, read back from the device batch by batch.
 
 use tch::{Device, Kind, Tensor};
 
@@ -7,50 +7,50 @@ use crate::{
     worker::train::{
         input::{
             data::{Data, Sample},
-            feed::{Feed, Ready},
+            feed::{Feed, FeedBatch},
         },
-        judge::Judge,
+        judge::Evaluator,
         learner::Learner,
-        progress::{halt::Halt, pulse::Pulse},
+        progress::{halt::Halt, pulse::Heartbeat},
     },
 };
 
-/// Logits of the network that is judged for the validation pictures, `[N, classes]` for each batch, still on the device. `each` sees a
-/// batch together with its logits.
+/// Logits of the evaluated network for the validation images, `[N, classes]` for each batch, still on the device. `each` is called with
+/// every batch and its logits.
 ///
 /// # Errors
-/// [`Halt::Stopped`] where the server wants the child to leave.
+/// [`Halt::Stopped`] if the server wants the child to stop.
 pub fn of_validation(
     learner: &Learner,
     feed: &Feed,
-    pulse: &mut Pulse,
-    mut each: impl FnMut(&Ready, &Tensor),
+    heartbeat: &mut Heartbeat,
+    mut each: impl FnMut(&FeedBatch, &Tensor),
 ) -> Result<Vec<Tensor>, Halt> {
-    let (judge, mut batches) = (Judge::new(learner), feed.validation());
+    let (evaluator, mut batches) = (Evaluator::new(learner), feed.validation());
     let mut outputs = Vec::new();
     while let Some(batch) = batches.next(learner)? {
-        pulse.beat()?;
-        let logits = judge.outputs(&batch.boundary)?;
+        heartbeat.beat()?;
+        let logits = evaluator.outputs(&batch.boundary)?;
         each(&batch, &logits);
         outputs.push(logits);
     }
     Ok(outputs)
 }
 
-/// The outputs of batches, `[N, classes]` each, for the samples that they were cut out of, in their order.
+/// The outputs of batches, `[N, classes]` each, for consecutive samples.
 pub fn joined(outputs: &[Tensor], mut samples: &[Sample]) -> Result<Logits, Halt> {
     let first = outputs.first();
     let first = first.ok_or_else(|| anyhow::anyhow!("there are no validation images"))?;
     let mut logits = Logits::new(classes_of(first));
     for batch in outputs {
-        let (judged, rest) = samples.split_at(samples.len().min(batch.size()[0] as usize));
-        append(&mut logits, batch, judged)?;
+        let (measured, rest) = samples.split_at(samples.len().min(batch.size()[0] as usize));
+        append(&mut logits, batch, measured)?;
         samples = rest;
     }
     Ok(logits)
 }
 
-/// Adds the outputs of a batch, `[N, classes]`, for these samples.
+/// Appends the outputs of a batch, `[N, classes]`, for these samples.
 pub fn append(logits: &mut Logits, outputs: &Tensor, samples: &[Sample]) -> Result<(), Halt> {
     let rows = outputs
         .to_device(Device::Cpu)
@@ -63,12 +63,12 @@ pub fn append(logits: &mut Logits, outputs: &Tensor, samples: &[Sample]) -> Resu
     added.map_err(|fault| {
         Halt::failed(
             FailureCode::Diverged,
-            format!("the model cannot be measured: {fault}"),
+            format!("the model cannot be evaluated: {fault}"),
         )
     })
 }
 
-/// Id and path of the pictures that are measured on, in their order.
+/// Id and path of the evaluated images, in order.
 pub fn images_of(data: &Data) -> impl Iterator<Item = (u32, &str)> {
     data.val.iter().map(|sample| {
         let image = &data.images[sample.image];

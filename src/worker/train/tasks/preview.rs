@@ -1,6 +1,6 @@
-//! Runs of kind `preview`: a contact sheet of what a job would train on, drawn by the very code that training draws with.
+//! Runs of kind `preview`: a contact sheet of what a job would train on, drawn by the same code as in training.
 //!
-//! A row for each picture: as prediction would see it, then as the first epochs of the job would. Nothing learns here.
+//! A row for each image: as in prediction, then as in the first epochs of the job. Nothing is trained here.
 
 use std::sync::Arc;
 
@@ -12,8 +12,8 @@ use crate::{
     domain::{datasets::split::Split, jobs::job::FailureCode},
     protocol::{Artifact, PreviewRun, RunResult},
     worker::{
-        augment::{Augmentation, Look},
-        pixels::{self, Picture},
+        augment::{Augmentation, View},
+        pixels::{self, Image},
         process::{
             child::{Reporter, StopFlag, Stopped},
             run_dir::RunDir,
@@ -25,7 +25,7 @@ use crate::{
                 mixing,
             },
             plan::Plan,
-            progress::{halt::Halt, pulse::Pulse},
+            progress::{halt::Halt, pulse::Heartbeat},
             setup,
         },
     },
@@ -33,15 +33,15 @@ use crate::{
 
 /// Name of the sheet in the run directory.
 const SHEET_FILE: &str = "sheet.png";
-/// Longest side of a picture on the sheet; larger ones are made smaller.
+/// Longest side of an image on the sheet; larger ones are scaled down.
 const CELL: u32 = 192;
-/// White between the pictures.
+/// White between the images.
 const GAP: u32 = 4;
 
 /// Draws the sheet that `run` asks for into `dir`.
 ///
 /// # Errors
-/// [`Stopped`] once `stop` is set; anything else is a failure of ours or of the machine.
+/// [`Stopped`] once `stop` is set; anything else is a bug or a fault of the machine.
 pub fn preview(
     run: &PreviewRun,
     dir: &RunDir,
@@ -49,7 +49,7 @@ pub fn preview(
     stop: &StopFlag,
 ) -> anyhow::Result<RunResult> {
     tch::set_num_threads(run.threads.max(1) as i32);
-    match draw(run, dir, &mut Pulse::new(reporter, stop)) {
+    match draw(run, dir, &mut Heartbeat::new(reporter, stop)) {
         Ok(sheet) => Ok(RunResult::Previewed { sheet }),
         Err(Halt::Failed(error)) => Ok(RunResult::Failed(error)),
         Err(Halt::Stopped) => Err(Stopped.into()),
@@ -57,20 +57,20 @@ pub fn preview(
     }
 }
 
-fn draw(run: &PreviewRun, dir: &RunDir, pulse: &mut Pulse) -> Result<Artifact, Halt> {
+fn draw(run: &PreviewRun, dir: &RunDir, heartbeat: &mut Heartbeat) -> Result<Artifact, Halt> {
     let (job, recipe) = (&run.spec.job, run.spec.job.preprocessing());
     let data = chosen(run)?;
     let plan = Plan::new(job, data.train.iter().map(|sample| sample.class).collect());
-    let pack = setup::pack(&run.dataset, &data, setup::side(job), dir, run.threads, pulse)?;
-    let column = |look: &dyn Fn(u32) -> Look| -> Vec<Item> {
+    let pack = setup::pack(&run.dataset, &data, setup::side(job), dir, run.threads, heartbeat)?;
+    let column = |view: &dyn Fn(u32) -> View| -> Vec<Item> {
         let item = |sample: &Sample| {
             let id = data.images[sample.image].id;
-            Item::new(*sample, id, look(id))
+            Item::new(*sample, id, view(id))
         };
         data.train.iter().map(item).collect()
     };
-    let mut columns = vec![column(&|_| Look::PLAIN)];
-    columns.extend((1..=run.spec.views).map(|epoch| column(&|id| plan.looks.at(epoch, id))));
+    let mut columns = vec![column(&|_| View::PLAIN)];
+    columns.extend((1..=run.spec.views).map(|epoch| column(&|id| plan.views.at(epoch, id))));
     let augmentation = Arc::new(Augmentation::new(&job.augment, job.seed, &recipe));
     let mut sheet = Sheet::new(data.train.len() as u32, columns.len() as u32, recipe.crop);
     let mut loader = Loader::start(
@@ -82,29 +82,29 @@ fn draw(run: &PreviewRun, dir: &RunDir, pulse: &mut Pulse) -> Result<Artifact, H
     );
     let mut column = 0;
     while let Some(batch) = loader.next()? {
-        pulse.beat()?;
-        let mut pictures = batch.pictures;
+        heartbeat.beat()?;
+        let mut images = batch.images;
         if column > 0
             && let Some(mix) = plan.mixes.at(column, 0, recipe.crop)
         {
-            pictures = mixing::mixed(&pictures, &mix).round().to_kind(Kind::Uint8);
+            images = mixing::mixed(&images, &mix).round().to_kind(Kind::Uint8);
         }
         for row in 0..data.train.len() as u32 {
-            sheet.put(row, column, &picture(&pictures, row, recipe.crop)?);
+            sheet.put(row, column, &image(&images, row, recipe.crop)?);
         }
         column += 1;
     }
-    let sheet = sheet.picture;
+    let sheet = sheet.image;
     let mut png = Vec::new();
     PngEncoder::new(&mut png)
         .write_image(&sheet.rgb, sheet.width, sheet.height, ExtendedColorType::Rgb8)
-        .context("the sheet cannot be encoded")?;
+        .context("cannot encode the sheet")?;
     std::fs::write(dir.file(SHEET_FILE), png)?;
     Ok(dir.artifact(SHEET_FILE)?)
 }
 
-/// As many pictures as are asked for, evenly spread over the dataset's training images (its images are sorted by class), or over all
-/// where it has none.
+/// The requested number of images, evenly spread over the dataset's training images (which are sorted by class), or over all images if it
+/// has none.
 fn chosen(run: &PreviewRun) -> Result<Data, Halt> {
     let images = data::read_manifest(&run.dataset)?;
     let part = |wanted: Option<Split>| -> Vec<usize> {
@@ -132,19 +132,19 @@ fn chosen(run: &PreviewRun) -> Result<Data, Halt> {
     })
 }
 
-/// One of pictures `[N, side, side, 3]`, u8.
-fn picture(pictures: &Tensor, row: u32, side: u32) -> anyhow::Result<Picture> {
-    Ok(Picture {
+/// One of images `[N, side, side, 3]`, u8.
+fn image(images: &Tensor, row: u32, side: u32) -> anyhow::Result<Image> {
+    Ok(Image {
         width: side,
         height: side,
-        rgb: Vec::try_from(pictures.get(row.into()).reshape([-1]))?,
+        rgb: Vec::try_from(images.get(row.into()).reshape([-1]))?,
     })
 }
 
-/// Pictures of one size in rows and columns, white between them.
+/// Images of one size in rows and columns, separated by white gaps.
 struct Sheet {
     cell: u32,
-    picture: Picture,
+    image: Image,
 }
 
 impl Sheet {
@@ -154,7 +154,7 @@ impl Sheet {
         let (width, height) = (length(columns), length(rows));
         Self {
             cell,
-            picture: Picture {
+            image: Image {
                 width,
                 height,
                 rgb: vec![255; pixels::byte_count(width, height) as usize],
@@ -162,16 +162,16 @@ impl Sheet {
         }
     }
 
-    fn put(&mut self, row: u32, column: u32, picture: &Picture) {
-        let small = pixels::resize(picture, self.cell, self.cell);
+    fn put(&mut self, row: u32, column: u32, image: &Image) {
+        let small = pixels::resize(image, self.cell, self.cell);
         let (left, top) = (
             (column * (self.cell + GAP)) as usize,
             (row * (self.cell + GAP)) as usize,
         );
-        let (width, row_bytes) = (self.picture.width as usize, self.cell as usize * 3);
+        let (width, row_bytes) = (self.image.width as usize, self.cell as usize * 3);
         for (row, pixels) in small.rgb.chunks_exact(row_bytes).enumerate() {
             let to = ((top + row) * width + left) * 3;
-            self.picture.rgb[to..to + row_bytes].copy_from_slice(pixels);
+            self.image.rgb[to..to + row_bytes].copy_from_slice(pixels);
         }
     }
 }

@@ -128,11 +128,11 @@ fn each_image_has_the_row_that_its_file_gives() {
             (image.id, &image.path, image.split)
         );
         assert_eq!(row.label.as_deref(), Some(CLASSES[image.class.unwrap() as usize]));
-        let picture = pixels::prepare(&set.file(image), &card.preprocessing, 1 << 20).unwrap();
+        let prepared = pixels::prepare(&set.file(image), &card.preprocessing, 1 << 20).unwrap();
         let side = i64::from(SIZE);
-        let picture = Tensor::from_data_size(&picture.rgb, &[1, side, side, 3], Kind::Uint8);
-        let picture = input::normalised(&picture, &card.preprocessing, Device::Cpu);
-        let logits = tch::no_grad(|| network.logits(&picture)).view(-1);
+        let tensor = Tensor::from_data_size(&prepared.rgb, &[1, side, side, 3], Kind::Uint8);
+        let tensor = input::normalised(&tensor, &card.preprocessing, Device::Cpu);
+        let logits = tch::no_grad(|| network.logits(&tensor)).view(-1);
         let logits: Vec<f32> = Vec::try_from(logits).unwrap();
         let expected = predict::likeliest(&logits, &card, 2).unwrap();
         let found = row.predictions.as_ref().unwrap();
@@ -252,7 +252,7 @@ fn an_image_that_cannot_be_read_has_its_reason_and_hurts_no_other() {
     fs::write(path, files).unwrap();
 
     let messages = Arc::new(Mutex::new(Vec::new()));
-    let reporter = Reporter::to(Told(messages.clone()));
+    let reporter = Reporter::to(Messages(messages.clone()));
     let result = train::batch_predict(
         &run(&model, &dataset, json!({})),
         &dir,
@@ -296,9 +296,9 @@ fn an_image_that_cannot_be_read_has_its_reason_and_hurts_no_other() {
     assert_eq!(last, Some((12, 12)));
 }
 
-struct Told(Arc<Mutex<Vec<WorkerMessage>>>);
+struct Messages(Arc<Mutex<Vec<WorkerMessage>>>);
 
-impl std::io::Write for Told {
+impl std::io::Write for Messages {
     fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
         self.0.lock().unwrap().push(serde_json::from_slice(line)?);
         Ok(line.len())

@@ -38,7 +38,7 @@ use crate::{
 };
 
 pub const CLASSES: [&str; 3] = ["discs", "squares", "stripes"];
-/// Side of the pictures that the runs train on.
+/// Side of the images that the runs train on.
 pub const SIZE: u32 = 32;
 
 /// A dataset on disk.
@@ -49,16 +49,16 @@ pub struct Drawn {
 }
 
 impl Drawn {
-    /// `count` pictures, class by class in turn, packed with the shorter side at `pack_side`; `part` says where each belongs.
+    /// `count` images, class by class in turn, packed with the shorter side at `pack_side`; `part` says where each belongs.
     pub fn new(count: u32, pack_side: u32, part: impl Fn(u32) -> Split) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let (mut files, mut pack, mut images) = (Vec::new(), Vec::new(), Vec::new());
         for id in 0..count {
             let class = id % CLASSES.len() as u32;
             let file = draw(id, class);
-            let picture = pixels::decode(&file, 1 << 20).unwrap();
-            let (width, height) = (picture.width, picture.height);
-            let packed = pixels::pack(picture, pack_side);
+            let image = pixels::decode(&file, 1 << 20).unwrap();
+            let (width, height) = (image.width, image.height);
+            let packed = pixels::pack(image, pack_side);
             images.push(ManifestImage {
                 id,
                 segment: 0,
@@ -113,7 +113,7 @@ impl Drawn {
         }
     }
 
-    /// All pictures in one part, packed as the runs want them.
+    /// All images in one part, packed as the runs want them.
     pub fn flat(count: u32) -> Self {
         Self::new(count, resize_to(), |_| Split::Train)
     }
@@ -232,13 +232,13 @@ fn base_weights_of(architecture: Architecture) -> PathBuf {
     path
 }
 
-/// A disc, a square or stripes in a colour of its own, on noise, somewhere in a picture that is not square. PNG.
+/// A disc, a square or stripes in a colour of its own, on noise, somewhere in an image that is not square. PNG.
 fn draw(id: u32, class: u32) -> Vec<u8> {
     let mut draws = Draws::at(3, Stream::SampleDataset, 0, u64::from(id));
     let (width, height) = (40 + draws.below(12) as u32, 40);
     let (x, y) = (draws.between(16.0, 24.0), draws.between(16.0, 24.0));
-    let mut picture = image::RgbImage::new(width, height);
-    for (column, row, pixel) in picture.enumerate_pixels_mut() {
+    let mut image = image::RgbImage::new(width, height);
+    for (column, row, pixel) in image.enumerate_pixels_mut() {
         let (across, down) = (f64::from(column) - x, f64::from(row) - y);
         let inside = match class {
             0 => across.hypot(down) < 12.0,
@@ -252,7 +252,7 @@ fn draw(id: u32, class: u32) -> Vec<u8> {
         }
     }
     let mut file = Cursor::new(Vec::new());
-    picture.write_to(&mut file, image::ImageFormat::Png).unwrap();
+    image.write_to(&mut file, image::ImageFormat::Png).unwrap();
     file.into_inner()
 }
 

@@ -13,7 +13,9 @@ use crate::{
             Parameter,
             tests::{distance, values},
         },
-        train::{checkpoints::history::Judged, loss::Loss, optimizer::Optimizer, schedule::Schedule},
+        train::{
+            checkpoints::history::ValidationScores, loss::Loss, optimizer::Optimizer, schedule::Schedule,
+        },
     },
 };
 
@@ -202,7 +204,7 @@ fn the_learning_rate_comes_down_on_plateaus_as_torchs_does() {
     let by_loss = json!({"schedule": {"name": "plateau", "patience": patience, "gamma": gamma}, "optimizer": {"lr": 0.2}});
     let mut by_accuracy = by_loss.clone();
     by_accuracy["early_stopping"] = json!({"monitor": "val_accuracy", "patience": 99});
-    let judged = |loss: &f64| Judged {
+    let judged = |loss: &f64| ValidationScores {
         val_loss: Some(*loss),
         val_accuracy: Some(-loss),
     };

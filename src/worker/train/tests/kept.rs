@@ -15,7 +15,7 @@ fn run(set: &Drawn, name: &str, spec: Value, known: &[KnownActivations]) -> (Tra
     let mut run = set.run(spec);
     run.activations = known.to_vec();
     let attempt = uninterrupted(&run, &set.dir(name));
-    let said = |message: &WorkerMessage| matches!(message, WorkerMessage::Log { event: LogEvent { message } } if message.contains("an earlier job computed"));
+    let said = |message: &WorkerMessage| matches!(message, WorkerMessage::Log { event: LogEvent { message } } if message.contains("computed by an earlier job"));
     let used = attempt.messages.iter().any(said);
     let warned = warnings(&attempt.messages);
     (trained(attempt.result), used, warned)
@@ -30,7 +30,7 @@ fn known(set: &Drawn, name: &str, result: &TrainResult) -> KnownActivations {
 }
 
 #[test]
-fn a_second_job_over_the_same_pictures_starts_from_the_first_ones_activations_with_the_same_bits() {
+fn a_second_job_over_the_same_images_starts_from_the_first_ones_activations_with_the_same_bits() {
     let set = Drawn::flat(24);
     for (stage, freeze) in [("all", json!("backbone")), ("some", json!({"until": "layer2"}))] {
         let spec = |lr: f64| json!({"freeze": freeze, "augment": {"horizontal_flip": true}, "optimizer": {"lr": lr}});

@@ -22,12 +22,12 @@ use crate::{
     protocol::{RunResult, TrainRun, WorkerMessage},
     worker::{
         files::state::{self, StateDict},
-        nets::{Network, tests::pictures},
+        nets::{Network, tests::images},
         process::run_dir::RunDir,
         train::{
             checkpoints::checkpoint::{self, Checkpoint, SavedBest},
             input::mixing::Labels,
-            learner::{Learner, Part},
+            learner::{Learner, MicroBatch},
             loss::Loss,
         },
     },
@@ -87,7 +87,7 @@ fn stages_thaw_one_by_one_and_what_is_frozen_keeps_every_bit() {
     assert_eq!(steps("layer4.1.bn2.num_batches_tracked"), 4);
     assert_eq!(steps("layer3.1.bn2.num_batches_tracked"), 2);
     assert!(
-        told.contains("from epoch 2 on everything after layer3 learns"),
+        told.contains("from epoch 2 on, everything after layer3 is trained"),
         "{told}"
     );
 
@@ -115,7 +115,7 @@ fn everything_learns_from_an_epoch_on_with_its_pixels_carried_through_anew() {
     let attempt = uninterrupted(&run, &dir);
     let told = logs(&attempt.messages);
     assert!(
-        told.contains("activations are kept") && told.contains("from epoch 2 on everything learns"),
+        told.contains("activations are kept") && told.contains("from epoch 2 on, all layers are trained"),
         "{told}"
     );
     let result = trained(attempt.result);
@@ -138,10 +138,10 @@ fn frozen_stages_have_no_gradients_and_a_step_that_fails_leaves_no_trace() {
         let learns = learner.network.is_after(&parameter.name, Some(Stage::Layer2));
         assert_eq!(parameter.tensor.requires_grad(), learns, "{}", parameter.name);
     }
-    let boundary = learner.boundary(&pictures(4)).unwrap();
+    let boundary = learner.boundary(&images(4)).unwrap();
     assert!(!boundary.requires_grad());
-    let before = learner.changing();
-    let part = Part {
+    let before = learner.trainable_weights();
+    let part = MicroBatch {
         step: 0,
         first_row: 0,
         step_weight: 4.0,
@@ -178,19 +178,19 @@ fn a_step_whose_gradients_are_too_large_for_fp16_is_left_out_and_the_next_is_sca
     )
     .unwrap();
     let labels = Labels::new(Tensor::from_slice(&[0i64, 1, 2, 0]), None);
-    let part = Part {
+    let part = MicroBatch {
         step: 0,
         first_row: 0,
         step_weight: 4.0,
     };
-    let before = learner.changing();
+    let before = learner.trainable_weights();
     let (mut left_out, mut norm) = (0, 0.0);
     // Scaled so far that gradients overflow.
     while learner.loss_scale.unwrap().factor() < 1e9 {
         (0..2000).for_each(|_| assert!(learner.loss_scale.as_mut().unwrap().follow(true)));
     }
     while norm == 0.0 {
-        learner.accumulate(&pictures(4), &labels, part).unwrap();
+        learner.accumulate(&images(4), &labels, part).unwrap();
         norm = learner.step(0.1, 0).double_value(&[]);
         let weights = learner.network.parameters();
         let same = weights
@@ -209,7 +209,7 @@ fn a_step_whose_gradients_are_too_large_for_fp16_is_left_out_and_the_next_is_sca
         1,
     )
     .unwrap();
-    full.accumulate(&pictures(4), &labels, part).unwrap();
+    full.accumulate(&images(4), &labels, part).unwrap();
     let expected = full.step(0.1, 0).double_value(&[]);
     assert!((norm - expected).abs() < 0.02 * expected, "{norm} {expected}");
 }
@@ -230,7 +230,7 @@ fn a_step_of_several_batches_is_the_step_of_one_large_batch() {
         let events = epochs(&attempt.messages);
         (events, weights(&dir, &trained(attempt.result)))
     };
-    // 22 pictures are steps of 8, 8 and 6, the last one of batches of 4 and 2.
+    // 22 images are steps of 8, 8 and 6, the last one of batches of 4 and 2.
     let (one_by_one, gathered) = (
         run(json!({"batch_size": 8})),
         run(json!({"batch_size": 4, "gradient_accumulation_steps": 2})),

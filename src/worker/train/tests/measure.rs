@@ -75,7 +75,7 @@ fn measured(dir: &RunDir, result: anyhow::Result<RunResult>) -> Evaluation {
     }
 }
 
-/// The same pictures with the classes in another order.
+/// The same images with the classes in another order.
 fn reordered(set: &Drawn, order: [&str; 3], file: &Path) -> DatasetInput {
     let line = |image: &ManifestImage| {
         let name = CLASSES[image.class.unwrap() as usize];

@@ -1,4 +1,4 @@
-//! Training as the server sees it: files in, messages out, a model or a reason. On drawn pictures of 32 pixels.
+//! Training as the server sees it: files in, messages out, a model or a reason. On drawn images of 32 pixels.
 
 mod batch_predict;
 pub(crate) mod drawn;
@@ -81,7 +81,7 @@ fn weights(dir: &RunDir, result: &TrainResult) -> StateDict {
     bundle::read_weights(&files_of(dir, result)).unwrap()
 }
 
-/// Share of the set's images of one part that a published model gets right, each picture prepared from its file as prediction does it.
+/// Share of the set's images of one part that a published model gets right, each image prepared from its file as prediction does it.
 fn accuracy(set: &Drawn, part: Split, dir: &RunDir, result: &TrainResult) -> f64 {
     let card: ModelCard = bundle::read_card(&files_of(dir, result)).unwrap();
     let network = Network::loaded(
@@ -93,10 +93,10 @@ fn accuracy(set: &Drawn, part: Split, dir: &RunDir, result: &TrainResult) -> f64
     .unwrap();
     let images: Vec<_> = set.images.iter().filter(|image| image.split == part).collect();
     let right = images.iter().filter(|image| {
-        let picture = pixels::prepare(&set.file(image), &card.preprocessing, 1 << 20).unwrap();
+        let prepared = pixels::prepare(&set.file(image), &card.preprocessing, 1 << 20).unwrap();
         let side = i64::from(card.preprocessing.crop);
-        let pictures = Tensor::from_slice(&picture.rgb).view([1, side, side, 3]);
-        let logits = network.logits(&input::normalised(&pictures, &card.preprocessing, Device::Cpu));
+        let batch = Tensor::from_slice(&prepared.rgb).view([1, side, side, 3]);
+        let logits = network.logits(&input::normalised(&batch, &card.preprocessing, Device::Cpu));
         logits.argmax(1, false).int64_value(&[0]) == i64::from(image.class.unwrap())
     });
     right.count() as f64 / images.len() as f64
@@ -200,7 +200,7 @@ fn only_the_head_learns_where_the_backbone_is_frozen() {
         assert!(before[name].equal(tensor), "{name}");
     }
     assert_eq!(after["fc.weight"].size(), [3, 512]);
-    // Trained on kept activations, judged on pictures.
+    // Trained on kept activations, judged on images.
     let best = result.card.metrics.as_ref().unwrap().val_accuracy.unwrap();
     assert_eq!(accuracy(&set, Split::Val, &dir, &result), best);
 }
@@ -277,11 +277,11 @@ fn weights_that_cannot_be_used_are_refused_by_name_and_leave_no_model() {
         "{deeper}"
     );
     let wider = refusal("wide_resnet50_2", &base_weights());
-    let kernel = "`layer1.0.conv1.weight` is [64, 64, 3, 3] and should be [128, 64, 1, 1]";
+    let kernel = "`layer1.0.conv1.weight` has shape [64, 64, 3, 3] instead of [128, 64, 1, 1]";
     assert!(wider.contains(kernel), "{wider}");
     let small = refusal("resnet20", &base_weights());
     assert!(
-        small.contains("`conv1.weight` is [64, 3, 7, 7] and should be [16, 3, 3, 3]")
+        small.contains("`conv1.weight` has shape [64, 3, 7, 7] instead of [16, 3, 3, 3]")
             && small.contains("backbone.architecture"),
         "{small}"
     );
@@ -296,7 +296,7 @@ fn weights_that_cannot_be_used_are_refused_by_name_and_leave_no_model() {
 }
 
 #[test]
-fn a_network_for_small_pictures_trains_from_its_own_stages() {
+fn a_network_for_small_images_trains_from_its_own_stages() {
     let set = Drawn::new(24, SIZE, |_| Split::Train);
     let backbone = json!({"architecture": "resnet20", "weights": "none"});
     let mut run = set.run(json!({"backbone": backbone, "epochs": 3, "image": {}, "split": {"val": 0.0}}));

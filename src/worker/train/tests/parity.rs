@@ -8,12 +8,12 @@ use crate::{
     worker::{
         nets::{
             Parameter,
-            tests::{TrainingCase, by_formula, distance, golden, pictures, values},
+            tests::{TrainingCase, by_formula, distance, golden, images, values},
             winograd,
         },
         train::{
             input::mixing::Labels,
-            learner::{Learner, Part},
+            learner::{Learner, MicroBatch},
             loss::Loss,
             optimizer::Optimizer,
         },
@@ -54,7 +54,7 @@ fn training_steps_with_frozen_stages_compute_torchs_losses_and_logits() {
         // The golden numbers were computed on an AMD EPYC. Off by less than 1e-4 there, and by 2e-4 on an Intel Xeon, for which libtorch
         // takes other kernels: four steps with statistics over sixteen numbers make more of how these round.
         direct.is_within(1e-4, 5e-4, case);
-        // Only layer1 has pictures that are large enough for Winograd's form.
+        // Only layer1 has images that are large enough for Winograd's form.
         let fast = Trained::like(case, golden.classes);
         assert_eq!(fast.logits.equal(&direct.logits), case.frozen.is_some());
         if case.frozen.is_none() {
@@ -83,10 +83,10 @@ impl Trained {
         let network = by_formula(Architecture::Resnet18, classes);
         let loss = Loss::new(&LossSpec::default(), &[], classes, Device::Cpu);
         let mut learner = Learner::new(network, &spec, loss, 1).unwrap();
-        let boundary = learner.boundary(&pictures(4)).unwrap();
+        let boundary = learner.boundary(&images(4)).unwrap();
         let labels = Labels::new(Tensor::from_slice(&[0i64, 1, 2, 3]), None);
         let mut step = |step| {
-            let part = Part {
+            let part = MicroBatch {
                 step,
                 first_row: 0,
                 step_weight: 4.0,
@@ -98,7 +98,7 @@ impl Trained {
         let losses = (0..case.losses.len() as u64).map(&mut step).collect();
         Self {
             losses,
-            logits: learner.network.logits(&pictures(4)),
+            logits: learner.network.logits(&images(4)),
             moved: learner.network.state()["layer4.1.bn2.running_mean"].narrow(0, 0, 8),
         }
     }

@@ -11,8 +11,8 @@ use crate::{
     files::digest,
     protocol::{KnownPack, ManifestImage, PACKS_FILE, PackSize, PreviewRun, RunResult, UsedPacks},
     worker::{
-        augment::{Augmentation, Look},
-        pixels::{self, Picture},
+        augment::{Augmentation, View},
+        pixels::{self, Image},
         process::{
             child::{Reporter, StopFlag},
             run_dir::RunDir,
@@ -24,24 +24,24 @@ use crate::{
 
 const MANY: u64 = 1 << 20;
 
-/// Every picture of a dataset in some looks, through the pack that a run of this spec takes.
-fn pictures(set: &Drawn, spec: &Value, looks: &[Look]) -> Vec<Picture> {
+/// Every image of a dataset in some views, through the pack that a run of this spec takes.
+fn augmented(set: &Drawn, spec: &Value, views: &[View]) -> Vec<Image> {
     let run = set.run(spec.clone());
     let (reporter, stop) = (Reporter::to(std::io::sink()), StopFlag::default());
-    let ground = setup::ground(&run, &set.dir("run"), &reporter, &stop).unwrap();
+    let context = setup::context(&run, &set.dir("run"), &reporter, &stop).unwrap();
     let augmentation = Augmentation::new(&run.spec.augment, run.spec.seed, &run.spec.preprocessing());
     let places = 0..set.images.len();
-    let shown = places.flat_map(|image| looks.iter().map(move |look| (image, *look)));
+    let shown = places.flat_map(|image| views.iter().map(move |view| (image, *view)));
     shown
-        .map(|(image, look)| {
-            augmentation.picture(ground.pack.picture(image).unwrap().view(), image as u32, look)
+        .map(|(image, view)| {
+            augmentation.apply(context.pack.image(image).unwrap().view(), image as u32, view)
         })
         .collect()
 }
 
 #[test]
 fn from_whatever_pack_training_sees_what_prediction_sees() {
-    // Larger and smaller than the drawn pictures, whose shorter side is 40 pixels.
+    // Larger and smaller than the drawn images, whose shorter side is 40 pixels.
     for size in [32u32, 64] {
         for spec in [
             json!({"image": {"size": size}}),
@@ -52,7 +52,7 @@ fn from_whatever_pack_training_sees_what_prediction_sees() {
             let sides = [size * 256 / 224, 24];
             let [own, made] = sides.map(|side| {
                 let set = Drawn::new(6, side, |_| Split::Train);
-                pictures(&set, &spec, &[Look::PLAIN, Look::Drawn(1)])
+                augmented(&set, &spec, &[View::PLAIN, View::Drawn(1)])
             });
             assert!(own == made, "{spec}");
             let set = Drawn::flat(6);
@@ -65,21 +65,21 @@ fn from_whatever_pack_training_sees_what_prediction_sees() {
     }
 }
 
-/// What a run of this spec works with: its list of packs, and every picture.
-fn packed(set: &Drawn, known: &[KnownPack], dir: &RunDir) -> (UsedPacks, Vec<Picture>) {
+/// What a run of this spec works with: its list of packs, and every image.
+fn packed(set: &Drawn, known: &[KnownPack], dir: &RunDir) -> (UsedPacks, Vec<Image>) {
     let mut run = set.run(json!({"image": {"size": 32}}));
     run.common.dataset.packs = known.to_vec();
     let (reporter, stop) = (Reporter::to(std::io::sink()), StopFlag::default());
-    let ground = setup::ground(&run, dir, &reporter, &stop).unwrap();
+    let context = setup::context(&run, dir, &reporter, &stop).unwrap();
     let packs = std::fs::read(dir.file(PACKS_FILE)).unwrap();
-    let pictures = (0..set.images.len())
-        .filter_map(|image| ground.pack.picture(image).ok())
-        .map(|picture| Picture {
-            width: picture.view().width,
-            height: picture.view().height,
-            rgb: picture.view().rgb.to_vec(),
+    let images = (0..set.images.len())
+        .filter_map(|image| context.pack.image(image).ok())
+        .map(|image| Image {
+            width: image.view().width,
+            height: image.view().height,
+            rgb: image.view().rgb.to_vec(),
         });
-    (serde_json::from_slice(&packs).unwrap(), pictures.collect())
+    (serde_json::from_slice(&packs).unwrap(), images.collect())
 }
 
 #[test]
@@ -87,8 +87,8 @@ fn what_one_run_packs_the_next_goes_on_with() {
     // Packed at a side that no job here asks for.
     let mut set = Drawn::new(9, 24, |id| if id < 6 { Split::Train } else { Split::Test });
     let dir = set.dir("first");
-    let (first, pictures) = packed(&set, &[], &dir);
-    assert_eq!((first.used.len(), pictures.len()), (0, 6));
+    let (first, images) = packed(&set, &[], &dir);
+    assert_eq!((first.used.len(), images.len()), (0, 6));
     let made = first.made.unwrap();
     let known = KnownPack {
         path: dir.file(&made.file.file),
@@ -97,7 +97,7 @@ fn what_one_run_packs_the_next_goes_on_with() {
     };
     let (second, same) = packed(&set, std::slice::from_ref(&known), &set.dir("second"));
     assert_eq!((second.used, second.made), (vec![made.file.sha256.clone()], None));
-    assert!(same == pictures);
+    assert!(same == images);
 
     // Another size, a file that has gone and one that is cut short are passed over.
     let other_size = KnownPack {
@@ -120,7 +120,7 @@ fn what_one_run_packs_the_next_goes_on_with() {
     let (third, same) = packed(&set, &[other_size, gone, cut], &set.dir("third"));
     assert_eq!(third.used, [""; 0]);
     assert_eq!(third.made.unwrap().file.sha256, made.file.sha256);
-    assert!(same == pictures);
+    assert!(same == images);
 
     // Only what is missing is decoded again: the same images in other parts.
     let lines = set.images.iter().map(|image| {
@@ -138,14 +138,14 @@ fn what_one_run_packs_the_next_goes_on_with() {
     let rest = fourth.made.unwrap();
     assert!(rest.file.bytes < made.file.bytes);
     assert_eq!(all.len(), 9);
-    assert!(all[..6] == pictures);
+    assert!(all[..6] == images);
 }
 
 #[test]
-fn a_picture_with_a_flipped_bit_is_made_again_and_its_pack_is_told() {
+fn an_image_with_a_flipped_bit_is_made_again_and_its_pack_is_told() {
     let set = Drawn::new(9, 24, |_| Split::Train);
     let dir = set.dir("first");
-    let (first, pictures) = packed(&set, &[], &dir);
+    let (first, images) = packed(&set, &[], &dir);
     let made = first.made.unwrap();
     let known = KnownPack {
         path: dir.file(&made.file.file),
@@ -156,8 +156,8 @@ fn a_picture_with_a_flipped_bit_is_made_again_and_its_pack_is_told() {
     flipping(&known.path, 20, || {
         let again = set.dir("again");
         let (packs, same) = packed(&set, std::slice::from_ref(&known), &again);
-        assert!(same == pictures);
-        // The list says so once the picture was met.
+        assert!(same == images);
+        // The list says so once the image was met.
         let packs_after: UsedPacks =
             serde_json::from_slice(&std::fs::read(again.file(PACKS_FILE)).unwrap()).unwrap();
         assert_eq!(packs_after.damaged, std::slice::from_ref(&known.sha256));
@@ -168,17 +168,17 @@ fn a_picture_with_a_flipped_bit_is_made_again_and_its_pack_is_told() {
     });
     assert!(
         mended > 0 && anew > 0,
-        "of a picture, and of the list of them: {mended} {anew}"
+        "of an image, and of the list of them: {mended} {anew}"
     );
 
     // The pack that came with the images, whose sums the manifest has.
     let set = Drawn::flat(9);
     let pack = set.input.segments[0].pack.clone();
-    let (_, pictures) = packed(&set, &[], &set.dir("own"));
+    let (_, images) = packed(&set, &[], &set.dir("own"));
     flipping(&pack, 20, || {
         let again = set.dir("again");
         let (_, same) = packed(&set, &[], &again);
-        assert!(same == pictures);
+        assert!(same == images);
         let packs: UsedPacks =
             serde_json::from_slice(&std::fs::read(again.file(PACKS_FILE)).unwrap()).unwrap();
         assert_eq!(packs.damaged, [set.input.segments[0].pack_sha256.clone()]);
@@ -197,10 +197,10 @@ fn a_picture_with_a_flipped_bit_is_made_again_and_its_pack_is_told() {
     std::fs::write(&old.input.manifest, &lines).unwrap();
     old.input.manifest_sha256 = digest::of_bytes(lines.as_bytes());
     let (packs, same) = packed(&old, &[], &old.dir("sound"));
-    assert!(same == pictures && packs.damaged.is_empty() && packs.made.is_none());
+    assert!(same == images && packs.damaged.is_empty() && packs.made.is_none());
     flipping(&pack, 3, || {
         let (packs, same) = packed(&old, &[], &old.dir("again"));
-        assert!(same == pictures && packs.damaged.len() == 1 && packs.made.is_some());
+        assert!(same == images && packs.damaged.len() == 1 && packs.made.is_some());
     });
 }
 
@@ -225,7 +225,7 @@ fn what_cannot_be_made_again_fails_the_run_and_says_what_it_is() {
     assert!(uninterrupted(&run, &set.dir("run")).result.is_ok());
 }
 
-fn sheet(set: &Drawn, dir: &RunDir, wish: Value) -> Picture {
+fn sheet(set: &Drawn, dir: &RunDir, wish: Value) -> Image {
     let run = PreviewRun {
         spec: PreviewSpec::parse(&wish, "drawn").unwrap(),
         dataset: set.input.clone(),
@@ -240,8 +240,8 @@ fn sheet(set: &Drawn, dir: &RunDir, wish: Value) -> Picture {
     }
 }
 
-/// A cell of a sheet of pictures of 32 pixels.
-fn cell(sheet: &Picture, row: u32, column: u32) -> Picture {
+/// A cell of a sheet of images of 32 pixels.
+fn cell(sheet: &Image, row: u32, column: u32) -> Image {
     pixels::cut(sheet.view(), i64::from(column * 36), i64::from(row * 36), 32, 32)
 }
 
@@ -258,7 +258,7 @@ fn a_preview_shows_what_training_sees() {
     (wish["images"], wish["views"]) = (json!(3), json!(2));
     let drawn = sheet(&set, &set.dir("preview"), wish.clone());
     assert_eq!((drawn.width, drawn.height), (3 * 36 - 4, 3 * 36 - 4));
-    let expected = pictures(&set, &spec, &[Look::PLAIN, Look::Drawn(1), Look::Drawn(2)]);
+    let expected = augmented(&set, &spec, &[View::PLAIN, View::Drawn(1), View::Drawn(2)]);
     // Of the six training images, which come after the first three, every second.
     for (row, image) in [3, 5, 7].into_iter().enumerate() {
         for column in 0..3 {
@@ -287,7 +287,7 @@ fn a_preview_mixes_as_training_does() {
             .chunks_exact(3)
             .zip(plain[0].rgb.chunks_exact(3).zip(plain[1].rgb.chunks_exact(3)));
         for (pixel, (own, partner)) in pixels {
-            assert!(pixel == own || pixel == partner, "a pixel is of neither picture");
+            assert!(pixel == own || pixel == partner, "a pixel is of neither image");
             pasted += usize::from(pixel != own);
         }
     }

@@ -16,7 +16,7 @@ use crate::{
     },
 };
 
-/// A run of two epochs of two steps in which some stages are frozen, others learn, and pictures are mirrored.
+/// A run of two epochs of two steps in which some stages are frozen, others learn, and images are mirrored.
 fn run(set: &Drawn) -> TrainRun {
     set.run(json!({"batch_size": 12, "freeze": {"until": "layer2"}, "augment": {"horizontal_flip": true}}))
 }
@@ -51,7 +51,7 @@ fn resumed(attempt: &Attempt) -> Option<(u64, u32)> {
 }
 
 #[test]
-fn so_does_one_whose_pictures_are_augmented_and_mixed() {
+fn so_does_one_whose_images_are_augmented_and_mixed() {
     let set = Drawn::flat(32);
     let augment = json!({"random_resized_crop": [0.3, 1], "rand_augment": {}, "random_erasing": 0.5, "mixup": 0.4, "cutmix": 1});
     let spec = json!({"batch_size": 12, "freeze": {"until": "layer2"}, "augment": augment});

@@ -1,8 +1,8 @@
-//! Files of `torch.save` (`.pth`): a zip archive of a pickle that describes tensors, and of their numbers as they lie in memory.
+//! Files of `torch.save` (`.pth`): a zip archive of a pickle that describes tensors, and of their raw data.
 //!
 //! Read by `weights/file.rs`. Nothing in such a file is ever executed (see `pickle.rs`), every size, stride and offset is checked before
-//! anything is allocated or looked at, and what does not hold is a [`TorchFileFault`]. The numbers of each storage are read once; tensors
-//! are views of them, so that a file cannot ask for more memory than it has bytes.
+//! memory is allocated or read, and violations are a [`TorchFileFault`]. The data of each storage is read once; tensors are views of it, so
+//! that a file cannot ask for more memory than it has bytes.
 
 mod pickle;
 #[cfg(test)]
@@ -21,19 +21,19 @@ use zip::{CompressionMethod, ZipArchive, read::ZipFile, result::ZipError};
 use self::pickle::{Described, PickleFault, Storage, shown};
 use crate::worker::files::state::{self, StateDict};
 
-/// Most bytes of numbers that are read. A ResNet-152 has 242 MB.
+/// Most bytes of tensor data that are read. A ResNet-152 has 242 MB.
 const MAX_BYTES: u64 = 2 << 30;
 /// Most files in the archive; each tensor has one.
 const MAX_FILES: usize = 1 << 16;
 /// Most dimensions of a tensor.
 const MAX_DIMENSIONS: usize = 8;
 
-/// Why a file of `torch.save` is not read. Messages name no path: the caller says which file it was.
+/// Why a file of `torch.save` cannot be read. Messages name no path: the caller says which file it was.
 #[derive(Debug, thiserror::Error)]
 pub enum TorchFileFault {
     #[error("the file cannot be read: {0}")]
     Io(#[from] io::Error),
-    #[error("the file is cut short or damaged ({0}); copy it anew from where it came")]
+    #[error("the file is truncated or damaged ({0}); copy it again")]
     Damaged(String),
     #[error("it is a zip archive that `torch.save` did not write")]
     Foreign,
@@ -44,18 +44,18 @@ pub enum TorchFileFault {
     Legacy,
     #[error("{0}. Save the tensors alone: torch.save(model.state_dict(), 'weights.pth')")]
     Pickle(#[from] PickleFault),
-    #[error("it was saved on a machine with another order of bytes")]
+    #[error("it was saved on a machine with another byte order")]
     ByteOrder,
     #[error("tensor `{name}` {why}")]
     Tensor { name: String, why: String },
-    #[error("it holds more than {MAX_BYTES} bytes of tensors")]
+    #[error("it contains more than {MAX_BYTES} bytes of tensors")]
     TooLarge,
     #[error(
-        "it holds no tensors by name, neither at its top nor under `state_dict`, but {held}. Save the tensors alone: \
+        "it contains no tensors by name, neither at its top nor under `state_dict`, but {held}. Save the tensors alone: \
          torch.save(model.state_dict(), 'weights.pth')"
     )]
     NoTensors { held: String },
-    #[error("a tensor cannot be made: {0}")]
+    #[error("cannot create a tensor: {0}")]
     Torch(#[from] TchError),
 }
 
@@ -68,7 +68,7 @@ impl From<ZipError> for TorchFileFault {
     }
 }
 
-/// What a reader of an archive says of bytes that are not there or not those that were written is not the disk's fault.
+/// Missing or changed bytes reported by an archive reader are not the disk's fault.
 fn of_reading(fault: io::Error) -> TorchFileFault {
     use io::ErrorKind::{InvalidData, InvalidInput, Other, UnexpectedEof};
     match fault.kind() {
@@ -79,10 +79,10 @@ fn of_reading(fault: io::Error) -> TorchFileFault {
     }
 }
 
-/// Reads the tensors of a dictionary, or of the `state_dict` in it, into CPU memory, in the type that they are stored in.
+/// Reads the tensors of a dictionary, or of the `state_dict` in it, into CPU memory, in their stored type.
 ///
 /// # Errors
-/// [`TorchFileFault`] for whatever is no whole file of tensors in a dictionary.
+/// [`TorchFileFault`] for anything that is not an intact file of tensors in a dictionary.
 pub fn read(path: &Path) -> Result<StateDict, TorchFileFault> {
     let file = File::open(path)?;
     let bytes = file.metadata()?.len();
@@ -127,13 +127,13 @@ fn all_tensors(
         Some(described) => Ok((name, described)),
         None => Err(TorchFileFault::Tensor {
             name: shown(&name),
-            why: "is no tensor".to_owned(),
+            why: "is not a tensor".to_owned(),
         }),
     };
     entries.into_iter().map(tensor).collect()
 }
 
-/// Whether every number of a tensor lies in its storage, no number oftener than it is there.
+/// Whether all of a tensor's data is within its storage, without overlap.
 fn check(tensor: &Described) -> Result<(), &'static str> {
     let Described {
         storage,
@@ -143,12 +143,12 @@ fn check(tensor: &Described) -> Result<(), &'static str> {
     } = tensor;
     let negative = |numbers: &[i64]| numbers.iter().any(|number| *number < 0);
     if shape.len() != strides.len() || shape.len() > MAX_DIMENSIONS {
-        return Err("has a shape and strides that do not fit together");
+        return Err("has a shape and strides that do not match");
     }
     if storage.count < 0 || *offset < 0 || negative(shape) || negative(strides) {
         return Err("has a negative size");
     }
-    let absurd = "has an absurd shape";
+    let absurd = "has an impossible shape";
     // The sizes of an empty tensor must be possible too.
     let mut count = 1i64;
     for size in shape {
@@ -177,7 +177,7 @@ struct Archive {
     folder: String,
     /// Length of the whole.
     bytes: u64,
-    /// Numbers that were read so far.
+    /// Bytes of tensor data read so far.
     read: u64,
 }
 
@@ -200,7 +200,7 @@ impl Archive {
         })
     }
 
-    /// Files of before PyTorch 2.1 do not say it: they were always of little-endian machines.
+    /// Files from before PyTorch 2.1 do not state it: they always came from little-endian machines.
     fn check_byte_order(&mut self) -> Result<(), TorchFileFault> {
         let name = format!("{}/byteorder", self.folder);
         if self.zip.index_for_name(&name).is_none() {
@@ -217,7 +217,7 @@ impl Archive {
         let mut file = self.open(name)?;
         let length = file.size();
         if length > limit {
-            let message = format!("its {name} has {length} bytes, and at most {limit} are taken");
+            let message = format!("its {name} has {length} bytes, but at most {limit} are allowed");
             return Err(TorchFileFault::Damaged(message));
         }
         let mut bytes = vec![0; length as usize];
@@ -241,7 +241,7 @@ impl Archive {
         Ok(tensor)
     }
 
-    /// All numbers of a storage, one after another.
+    /// The data of a storage.
     fn numbers(&mut self, storage: &Storage) -> Result<Tensor, TorchFileFault> {
         let name = format!("data/{}", shown(&storage.key));
         let (length, read) = (self.bytes, self.read);
@@ -250,7 +250,7 @@ impl Archive {
         let described = (storage.count as u64).checked_mul(storage.kind.elt_size_in_bytes() as u64);
         if described != Some(size) || size > length {
             let message = format!(
-                "{name} has {size} bytes, and {} numbers are said to be in it",
+                "{name} has {size} bytes, but should contain {} numbers",
                 storage.count
             );
             return Err(TorchFileFault::Damaged(message));
@@ -263,7 +263,7 @@ impl Archive {
         let bytes = state::bytes_mut(&mut tensor);
         fill(&mut file, bytes)?;
         if storage.kind == Kind::Bool && bytes.iter().any(|byte| *byte > 1) {
-            let message = format!("{name} holds values that are neither true nor false");
+            let message = format!("{name} contains values that are neither true nor false");
             return Err(TorchFileFault::Damaged(message));
         }
         drop(file);
@@ -284,13 +284,13 @@ impl Archive {
     }
 }
 
-/// Reads exactly this many bytes and finds the end after them, where the archive's check sum is compared.
+/// Reads exactly this many bytes and expects the end after them, where the archive's checksum is compared.
 fn fill(file: &mut impl Read, bytes: &mut [u8]) -> Result<(), TorchFileFault> {
     file.read_exact(bytes).map_err(of_reading)?;
     match file.read(&mut [0]).map_err(of_reading)? {
         0 => Ok(()),
         _ => Err(TorchFileFault::Damaged(
-            "a file in it is longer than it says".to_owned(),
+            "a file in it is longer than declared".to_owned(),
         )),
     }
 }

@@ -1,9 +1,9 @@
-//! Reads a pickle as far as tensors need it, and runs nothing: no class is looked up and no function called.
+//! Reads a pickle as far as tensors require, and executes nothing: no class is looked up and no function called.
 //!
-//! A pickle is a program for a stack machine (Python's `pickletools` documents it). Here are only the instructions that `torch.save`
-//! writes for tensors by name; of globals only those that put tensors together are known, and they are known as what to *describe*. Any
-//! other global ends the reading, by name. What is put together lies in tables that the values point into: a pickle may nest deeply or
-//! contain itself, and nothing here follows it on the way.
+//! A pickle is a program for a stack machine (documented in Python's `pickletools`). Only the opcodes that `torch.save` uses for tensors by
+//! name are implemented; of globals only those that build tensors are known, and only as something to *describe*. Any other global ends the
+//! reading, by name. Objects are stored in tables that the values point into: a pickle may nest deeply or contain itself, and nothing here
+//! recurses into it.
 
 mod fault;
 mod global;
@@ -20,10 +20,10 @@ use self::{
     input::{Input, malformed},
 };
 
-/// Most bytes of a pickle. A ResNet-152 with the state of its optimiser has 300 KB; what a byte can make us keep is below 64.
+/// Most bytes of a pickle. A ResNet-152 with its optimiser state has 300 KB; a byte can make us keep fewer than 64.
 pub const MAX_BYTES: u64 = 4 << 20;
 
-/// Where a tensor's numbers lie: a file of the archive.
+/// The data of a tensor: a file of the archive.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Storage {
     pub key: String,
@@ -31,7 +31,7 @@ pub struct Storage {
     pub count: i64,
 }
 
-/// What is to be made of a storage. Nothing in it was checked against the storage or against itself.
+/// A tensor described by the pickle. Nothing in it has been checked against the storage or for consistency.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Described {
     pub storage: Storage,
@@ -40,17 +40,17 @@ pub struct Described {
     pub strides: Vec<i64>,
 }
 
-/// The dictionary that a pickle holds: its keys, those of the `state_dict` in it where there is one.
+/// The pickle's dictionary: its keys, or those of the `state_dict` in it if there is one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dictionary {
-    /// What is no tensor has none.
+    /// None for values that are not tensors.
     pub entries: Vec<(String, Option<Described>)>,
 }
 
 /// Reads the dictionary.
 ///
 /// # Errors
-/// [`PickleFault`] for whatever is no pickle of tensors in a dictionary.
+/// [`PickleFault`] for anything that is not a pickle of tensors in a dictionary.
 pub fn read(bytes: &[u8]) -> Outcome<Dictionary> {
     let mut machine = Machine {
         input: Input { rest: bytes },
@@ -67,15 +67,15 @@ pub fn read(bytes: &[u8]) -> Outcome<Dictionary> {
     machine.dictionary(top)
 }
 
-/// A value, or where it lies in the machine's tables.
+/// A value, or its index in the machine's tables.
 #[derive(Clone, Copy)]
 enum Value {
-    /// Of no use here: none, truth values, fractions, numbers beyond 64 bits.
+    /// Irrelevant: none, booleans, floats, integers beyond 64 bits.
     Other,
     Int(i64),
     Text(usize),
     Tuple(usize),
-    /// What lists hold is of no use here.
+    /// The content of lists is irrelevant.
     List,
     Dictionary(usize),
     Global(Global),
@@ -86,7 +86,7 @@ enum Value {
 struct Machine<'a> {
     input: Input<'a>,
     stack: Vec<Value>,
-    /// Heights of the stack: what lies above the last of them is the next tuple, list or run of items.
+    /// Marks on the stack: everything above the last one belongs to the next tuple, list or run of items.
     marks: Vec<usize>,
     memo: HashMap<u32, Value>,
     texts: Vec<&'a str>,
@@ -97,7 +97,7 @@ struct Machine<'a> {
 }
 
 impl<'a> Machine<'a> {
-    /// Follows the instructions up to the last one and returns what it leaves.
+    /// Executes the opcodes up to the last one and returns the result.
     fn run(&mut self) -> Outcome<Value> {
         loop {
             let value = match self.input.byte()? {
@@ -156,7 +156,7 @@ impl<'a> Machine<'a> {
                     self.pop()?;
                     match self.pop()? {
                         dictionary @ Value::Dictionary(_) => dictionary,
-                        _ => return malformed("gives attributes to something that is no dictionary"),
+                        _ => return malformed("sets attributes of something that is not a dictionary"),
                     }
                 }
                 b'Q' => {
@@ -182,7 +182,7 @@ impl<'a> Machine<'a> {
                     self.remembered(place)?
                 }
                 other => {
-                    return malformed(format!("has the instruction {other:#04x}, which no tensor needs"));
+                    return malformed(format!("has the opcode {other:#04x}, which no tensor needs"));
                 }
             };
             self.stack.push(value);
@@ -193,7 +193,7 @@ impl<'a> Machine<'a> {
         let floor = self.marks.last().copied().unwrap_or(0);
         match self.stack.pop() {
             Some(value) if self.stack.len() >= floor => Ok(value),
-            _ => malformed("takes more than there is"),
+            _ => malformed("pops from an empty stack"),
         }
     }
 
@@ -201,7 +201,7 @@ impl<'a> Machine<'a> {
         let floor = self.marks.pop();
         match floor.filter(|floor| *floor <= self.stack.len()) {
             Some(floor) => Ok(self.stack.split_off(floor)),
-            None => malformed("ends something that was not begun"),
+            None => malformed("pops to a missing mark"),
         }
     }
 
@@ -214,14 +214,14 @@ impl<'a> Machine<'a> {
 
     fn remembered(&self, place: u32) -> Outcome<Value> {
         let value = self.memo.get(&place).copied();
-        value.map_or_else(|| malformed("goes back to something that is not there"), Ok)
+        value.map_or_else(|| malformed("refers to a missing memo entry"), Ok)
     }
 
     fn text(&mut self) -> Outcome<Value> {
         let length = u32::from_le_bytes(self.input.array()?);
         let bytes = self.input.take(length as usize)?;
         let Ok(text) = str::from_utf8(bytes) else {
-            return malformed("holds a text that is none");
+            return malformed("contains an invalid string");
         };
         self.texts.push(text);
         Ok(Value::Text(self.texts.len() - 1))
@@ -245,7 +245,7 @@ impl<'a> Machine<'a> {
     fn list(&mut self) -> Outcome<Value> {
         match self.pop()? {
             Value::List => Ok(Value::List),
-            _ => malformed("adds to something that is no list"),
+            _ => malformed("appends to something that is not a list"),
         }
     }
 
@@ -254,10 +254,10 @@ impl<'a> Machine<'a> {
         Value::Dictionary(self.dictionaries.len() - 1)
     }
 
-    /// Keys and values in turn, for the dictionary below them.
+    /// Alternating keys and values, for the dictionary below them.
     fn set_items(&mut self, items: Vec<Value>) -> Outcome<Value> {
         let Value::Dictionary(place) = self.pop()? else {
-            return malformed("puts items into something that is no dictionary");
+            return malformed("sets items of something that is not a dictionary");
         };
         let (pairs, rest) = items.as_chunks::<2>();
         if !rest.is_empty() {
@@ -269,7 +269,7 @@ impl<'a> Machine<'a> {
 
     fn put_together(&mut self, global: Value, arguments: Value) -> Outcome<Value> {
         let (Value::Global(global), Value::Tuple(place)) = (global, arguments) else {
-            return malformed("puts together something that is nothing");
+            return malformed("calls something unknown");
         };
         let arguments = self.tuples[place].as_slice();
         match (global, arguments) {
@@ -293,9 +293,9 @@ impl<'a> Machine<'a> {
                 self.tensors.push(described);
                 Ok(Value::Tensor(self.tensors.len() - 1))
             }
-            // A parameter is a tensor and whether it learns, which is not for a file to say.
+            // A parameter is a tensor and whether it is trainable, which is not for a file to say.
             (Global::RebuildParameter, [tensor @ Value::Tensor(_), ..]) => Ok(*tensor),
-            _ => malformed("puts a tensor together from other parts than a tensor has"),
+            _ => malformed("builds a tensor from invalid arguments"),
         }
     }
 
@@ -305,7 +305,7 @@ impl<'a> Machine<'a> {
             _ => None,
         };
         let numbers: Option<Vec<i64>> = self.tuples[tuple].iter().map(number).collect();
-        numbers.map_or_else(|| malformed("has a shape that is none"), Ok)
+        numbers.map_or_else(|| malformed("has an invalid shape"), Ok)
     }
 
     /// `("storage", type, key, place it was at, count)`.
@@ -322,14 +322,14 @@ impl<'a> Machine<'a> {
             Value::Int(count),
         ] = parts
         else {
-            return malformed("names a storage as `torch.save` does not");
+            return malformed("refers to a storage unlike `torch.save`");
         };
         if self.texts[*tag] != "storage" {
-            return malformed("names something outside of it that is no storage");
+            return malformed("refers to an external object that is not a storage");
         }
         let key = self.texts[*key];
         if key.len() > 64 {
-            return malformed("names a storage at too great length");
+            return malformed("has a storage name that is too long");
         }
         self.storages.push(Storage {
             key: key.to_owned(),
@@ -341,7 +341,7 @@ impl<'a> Machine<'a> {
 
     fn dictionary(&self, top: Value) -> Outcome<Dictionary> {
         let Value::Dictionary(place) = top else {
-            return malformed("holds no dictionary of tensors");
+            return malformed("contains no dictionary of tensors");
         };
         let nested = self.dictionaries[place]
             .iter()
@@ -356,7 +356,7 @@ impl<'a> Machine<'a> {
             let name = match key {
                 Value::Text(key) => self.texts[*key].to_owned(),
                 Value::Int(number) => number.to_string(),
-                _ => return malformed("has a dictionary whose keys are no names"),
+                _ => return malformed("has a dictionary with keys that are not strings"),
             };
             let described = match value {
                 Value::Tensor(tensor) => Some(self.tensors[*tensor].clone()),

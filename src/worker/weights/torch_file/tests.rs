@@ -178,7 +178,7 @@ fn what_holds_no_tensors_says_what_it_holds() {
     let message = read_bytes(&archive(&mixed, &[("0", &[0; 24])]))
         .unwrap_err()
         .to_string();
-    assert!(message.contains("`epoch` is no tensor"), "{message}");
+    assert!(message.contains("`epoch` is not a tensor"), "{message}");
     let foreign = {
         let mut zip = ZipWriter::new(Cursor::new(Vec::new()));
         zip.start_file("letter.txt", SimpleFileOptions::default())

@@ -1,18 +1,18 @@
-//! Folders of an archive and how many images lie in them.
+//! Folders of an archive and the number of images in them.
 
 use std::collections::BTreeMap;
 
 use super::words::split_of;
 
-/// Images that lie beside the class folders are strays as long as they are at most one in ten; where they are more, the folder they
-/// lie in is itself what holds the images.
+/// Images beside the class folders are strays as long as they are at most one in ten; if there are more, their folder itself is what
+/// contains the images.
 const STRAYS_ONE_IN: u64 = 10;
 
 /// A folder.
 #[derive(Debug, Default)]
 pub struct Tree {
     folders: BTreeMap<String, Tree>,
-    /// Images in this very folder.
+    /// Images directly in this folder.
     pub(super) direct: u64,
     /// Images in it and below it.
     pub(super) total: u64,
@@ -34,13 +34,13 @@ impl Tree {
         self.folders.iter().filter(|(_, folder)| folder.total > 0)
     }
 
-    /// The only folder in it that holds images.
+    /// The only folder in it that contains images.
     pub(super) fn only(&self) -> Option<(&String, &Tree)> {
         let mut folders = self.with_images();
         folders.next().filter(|_| folders.next().is_none())
     }
 
-    /// Whether its images lie in folders of their own, but for a few strays.
+    /// Whether its images are in subfolders, except for a few strays.
     pub(super) fn is_divided(&self) -> bool {
         self.total > self.direct && self.direct * STRAYS_ONE_IN <= self.total
     }

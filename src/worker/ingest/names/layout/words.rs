@@ -1,11 +1,11 @@
-//! What the names of folders mean.
+//! The meaning of folder names.
 
 use icu_normalizer::ComposingNormalizerBorrowed;
 
 use crate::domain::datasets::split::Split;
 
-/// Names of a lone folder that say nothing about what is in it: its images have no class.
-const SAYS_NOTHING: &[&str] = &[
+/// Names of a lone folder that say nothing about its content: its images have no class.
+const MEANINGLESS: &[&str] = &[
     "all",
     "data",
     "dataset",
@@ -34,10 +34,10 @@ const SAYS_NOTHING: &[&str] = &[
 ];
 
 pub fn says_nothing(name: &str) -> bool {
-    SAYS_NOTHING.contains(&name.to_ascii_lowercase().as_str())
+    MEANINGLESS.contains(&name.to_ascii_lowercase().as_str())
 }
 
-/// The split that a name stands for, in any case, also with `set`, `data` or `images` behind it: `Training`, `valid`, `test_set`.
+/// The split that a name means, in any case, possibly followed by `set`, `data` or `images`: `Training`, `valid`, `test_set`.
 pub fn split_of(name: &str) -> Option<Split> {
     let name = name.trim().to_ascii_lowercase();
     let words: Vec<&str> = name
@@ -57,7 +57,7 @@ pub fn split_of(name: &str) -> Option<Split> {
     }
 }
 
-/// One name, one class: some systems write `é` as one character and some as two (Unicode normal form C is what is kept).
+/// One name, one class: some systems write `é` as one character and some as two (stored in Unicode normal form C).
 pub fn class_name(folder: &str) -> String {
     ComposingNormalizerBorrowed::new_nfc()
         .normalize(folder)

@@ -1,17 +1,17 @@
-//! From what a line of a table calls an image to the image.
+//! From a file name in a table to the image.
 
 use std::collections::HashMap;
 
 use super::super::layout::class_name;
 
-/// Of more images with one name none is looked at further: a table that names them so is of no use.
-const MOST_NAMESAKES: usize = 64;
+/// If more images than this share a name, none of them is considered: such a table is useless.
+const MAX_NAMESAKES: usize = 64;
 
 /// The images of an archive by their paths and by their names.
 pub struct Images<'a> {
     all: &'a [(usize, Vec<String>)],
     by_path: HashMap<String, usize>,
-    /// Places in `all`, by name and by name without its extension.
+    /// Indices into `all`, by name and by name without its extension.
     by_name: HashMap<String, Vec<usize>>,
     by_stem: HashMap<String, Vec<usize>>,
 }
@@ -38,8 +38,8 @@ impl<'a> Images<'a> {
         images
     }
 
-    /// The entry of the one image that `file` names: from the table's folder, from the archive's root, or by the end of its path, in
-    /// the end also without its extension.
+    /// The entry of the one image that `file` names: relative to the table's folder, to the archive's root, or by the end of its path,
+    /// finally also without its extension.
     pub fn find(&self, folder: &[String], file: &str) -> Option<usize> {
         let file = class_name(file);
         let folder: Vec<String> = folder.iter().map(|name| class_name(name)).collect();
@@ -57,7 +57,7 @@ impl<'a> Images<'a> {
     }
 
     fn only(&self, places: Option<&Vec<usize>>, fits: impl Fn(&[String]) -> bool) -> Option<usize> {
-        let places = places.filter(|places| places.len() <= MOST_NAMESAKES)?;
+        let places = places.filter(|places| places.len() <= MAX_NAMESAKES)?;
         let mut fitting = places
             .iter()
             .map(|place| &self.all[*place])
@@ -71,7 +71,7 @@ fn stem(name: &str) -> &str {
     name.rsplit_once('.').map_or(name, |(stem, _)| stem)
 }
 
-/// The folders and the name of a file that is named from a folder; none where it leads out of the archive.
+/// The folders and the name of a file, resolved relative to a folder; none if it leaves the archive.
 fn resolved(folder: &[String], file: &str) -> Option<Vec<String>> {
     let mut parts = folder.to_vec();
     for part in file.split(['/', '\\']) {

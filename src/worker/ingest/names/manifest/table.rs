@@ -1,13 +1,13 @@
-//! One table of files and labels, as text editors and spreadsheets write them.
+//! One table of files and labels, as written by text editors and spreadsheets.
 
 use std::borrow::Cow;
 
 use csv::{ReaderBuilder, StringRecord, Trim};
 
-/// What separates columns; the one that makes the most of the first line is meant.
+/// Possible separators; the one that occurs most often in the first line is used.
 const SEPARATORS: [u8; 4] = [b',', b';', b'\t', b'|'];
 
-/// What columns are called, without case and punctuation, the surest words first.
+/// Column names, without case and punctuation, the most specific ones first.
 const FILE_COLUMNS: &[&str] = &[
     "file",
     "filename",
@@ -54,7 +54,7 @@ pub struct Table {
     pub rows: Vec<Row>,
 }
 
-/// A line; texts are trimmed, and empty where there is none.
+/// A line; texts are trimmed, and empty if missing.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Row {
     /// From 1 on.
@@ -64,7 +64,7 @@ pub struct Row {
     pub split: String,
 }
 
-/// Which columns are which.
+/// The role of each column.
 struct Columns {
     file: usize,
     label: usize,
@@ -72,7 +72,7 @@ struct Columns {
 }
 
 impl Table {
-    /// None where the text is no such table: fewer than two columns, a header that names other things, more than `most_rows` lines.
+    /// None if the text is no such table: fewer than two columns, a header with other names, more than `most_rows` lines.
     pub fn read(bytes: &[u8], most_rows: usize) -> Option<Self> {
         let text = lines(&text(bytes));
         let text = text.trim_start_matches('\u{feff}');
@@ -103,7 +103,7 @@ impl Table {
             if rows.len() == most_rows {
                 return None;
             }
-            // The reader stands behind the record and the end of its line.
+            // The reader is after the record and the end of its line.
             rows.extend(columns.row(&record, reader.position().line().saturating_sub(1)));
             there = reader.read_record(&mut record).ok()?;
         }
@@ -126,7 +126,7 @@ impl Columns {
         })
     }
 
-    /// None where it names no file.
+    /// None if it names no file.
     fn row(&self, record: &StringRecord, line: u64) -> Option<Row> {
         let text = |column: usize| record.get(column).unwrap_or_default().to_owned();
         let row = Row {
@@ -139,7 +139,7 @@ impl Columns {
     }
 }
 
-/// A name of a column without case, blanks and punctuation.
+/// A column name without case, blanks and punctuation.
 fn plain(name: &str) -> String {
     let letters = name.chars().filter(|character| character.is_alphanumeric());
     letters.flat_map(char::to_lowercase).collect()
@@ -159,14 +159,14 @@ fn separator(text: &str) -> Option<u8> {
     };
     let counted = SEPARATORS.map(|separator| (columns(separator), separator));
     let most = counted.iter().map(|(columns, _)| *columns).max()?;
-    // Of equal ones the first, which is the comma.
+    // On ties the first, which is the comma.
     let found = counted.iter().find(|(columns, _)| *columns == most);
     found
         .filter(|(columns, _)| *columns > 1)
         .map(|(_, separator)| *separator)
 }
 
-/// Every line with the one ending by which lines are counted.
+/// Normalises line endings, by which lines are counted.
 fn lines(text: &str) -> String {
     let mut lines = text.replace("\r\n", "\n").replace('\r', "\n");
     if !lines.ends_with('\n') {
@@ -175,7 +175,7 @@ fn lines(text: &str) -> String {
     lines
 }
 
-/// UTF-8, or UTF-16 where its mark says so (spreadsheets' "Unicode text"); anything else is taken for Latin-1.
+/// UTF-8, or UTF-16 with a byte order mark (spreadsheets' "Unicode text"); anything else is taken for Latin-1.
 fn text(bytes: &[u8]) -> Cow<'_, str> {
     let wide = |little: bool, bytes: &[u8]| {
         let units = bytes.chunks_exact(2).map(|pair| match little {

@@ -12,7 +12,7 @@ pub fn crafted() -> Vec<Crafted> {
         declared_bytes: Some(100),
         ..bomb.clone()
     };
-    // No picture, so its beginning is all that anybody wants of it.
+    // No image, so its beginning is all that anybody wants of it.
     let text = File::new("ants/zeros.txt", vec![0; 3 << 20]);
     let mut with_text = good();
     with_text.push(text.clone());
@@ -25,7 +25,7 @@ pub fn crafted() -> Vec<Crafted> {
             "damaged",
         ),
         left_out(
-            "zip, zeros that are no picture",
+            "zip, zeros that are no image",
             zip_with([text]),
             "ants/zeros.txt",
             "not_an_image",
@@ -47,7 +47,7 @@ pub fn crafted() -> Vec<Crafted> {
             "not_an_image",
         ),
         left_out(
-            "an archive that is called a picture",
+            "an archive that is called an image",
             nested("ants/inner.jpg"),
             "ants/inner.jpg",
             "not_an_image",

@@ -1,6 +1,6 @@
 //! Archives that mean harm or were made by accident, each with what must become of it. The tests of the server upload the very same ones.
 //!
-//! Every archive but those that are none holds the four good pictures of [`good`] as well: what can be saved of it is known.
+//! Every archive but those that are none holds the four good images of [`good`] as well: what can be saved of it is known.
 
 mod bombs;
 mod names;
@@ -22,7 +22,7 @@ pub enum Expected {
     NotTaken,
     /// The dataset fails, with this code.
     Rejected(&'static str),
-    /// So many pictures are used, and these paths, as they may be shown, are in the report with these codes.
+    /// So many images are used, and these paths, as they may be shown, are in the report with these codes.
     Inert(u64, Vec<(String, &'static str)>),
 }
 
@@ -69,7 +69,7 @@ fn not_taken() -> Vec<Crafted> {
     whole.into()
 }
 
-/// Two pictures of each of two classes, all different.
+/// Two images of each of two classes, all different.
 fn good() -> Vec<File> {
     vec![
         File::new("ants/1.jpg", build::jpeg(1)),

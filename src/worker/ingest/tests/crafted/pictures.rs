@@ -1,4 +1,4 @@
-//! Pictures that are small as files and large in memory, and files that are no pictures and called so.
+//! Images that are small as files and large in memory, and files that are no images and called so.
 
 use std::io::Write;
 

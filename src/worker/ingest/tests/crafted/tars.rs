@@ -156,7 +156,7 @@ fn damaged() -> Vec<Crafted> {
     let whole = tar_with([]);
     let packed = gzip(&whole);
     let mut sum = whole.clone();
-    // Somewhere in the second header, behind the first and the picture after it.
+    // Somewhere in the second header, behind the first and the image after it.
     let second = 512 + good()[0].data.len().next_multiple_of(512);
     sum[second + 1] ^= 1;
     let mut flipped = packed.clone();

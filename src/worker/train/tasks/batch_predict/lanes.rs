@@ -1,8 +1,8 @@
-//! Threads side by side that make pixels of images, and on a processor outputs of the pixels; what they made comes back in order.
+//! Parallel threads that prepare pixels and, on a CPU, compute the network's outputs; results come back in order.
 //!
-//! Lane `t` of `T` gets groups `t`, `t + T`, … and gives each back through a channel of its own, so that the order does not depend on who
-//! is quicker. All channels are bounded. On a processor each lane computes on one core: small groups side by side waste nothing on
-//! waiting for one another.
+//! Lane `t` of `T` gets groups `t`, `t + T`, … and returns each through its own channel, so that the order does not depend on which is
+//! faster. All channels are bounded. On a CPU each lane computes on one core: small groups in parallel waste no time waiting for one
+//! another.
 
 use std::{
     sync::{
@@ -16,38 +16,38 @@ use std::{
 use anyhow::Context;
 
 use super::{
-    network::{Answers, Item, Seen},
-    pictures::Pictures,
+    network::{Classifier, Item, ItemState},
+    pictures::ImageReader,
 };
 use crate::{
     protocol::ManifestImage,
     worker::{
         process::child::{StopFlag, Stopped},
-        train::progress::{halt::Halt, pulse::Pulse},
+        train::progress::{halt::Halt, pulse::Heartbeat},
     },
 };
 
-/// Most images that a lane has in its hands at once, and most bytes of what networks see of them.
+/// Largest number of images that a lane processes at once, and the bytes of their network inputs.
 const GROUP: usize = 16;
 const GROUP_BYTES: usize = 4 << 20;
-/// Groups that wait for a lane, or for who takes them from it.
-const AHEAD: usize = 2;
-/// How often it is looked whether lanes still get on.
-const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// Groups that wait for a lane, or to be taken from it.
+const QUEUE_DEPTH: usize = 2;
+/// How often progress of the lanes is checked.
+const POLL_INTERVAL: Duration = Duration::from_millis(250);
 
-/// What the lanes share.
+/// Shared by the lanes.
 pub struct Work<'a> {
-    pub pictures: &'a Pictures<'a>,
-    /// Where the lanes compute.
-    pub answers: Option<Answers>,
+    pub reader: &'a ImageReader<'a>,
+    /// Set if the lanes compute.
+    pub classifier: Option<Classifier>,
     pub stop: &'a StopFlag,
 }
 
 impl Work<'_> {
-    /// Images of a group: a matter of the model and the batch size alone, so that rows do not depend on the host.
-    fn group(&self) -> usize {
-        let most = self.answers.as_ref().map_or(GROUP, Answers::limit);
-        let fitting = GROUP_BYTES / self.pictures.bytes().max(1);
+    /// Images per group: depends only on the model and the batch size, so that rows do not depend on the host.
+    fn group_size(&self) -> usize {
+        let most = self.classifier.as_ref().map_or(GROUP, Classifier::limit);
+        let fitting = GROUP_BYTES / self.reader.bytes_per_image().max(1);
         fitting.clamp(1, GROUP).min(most)
     }
 }
@@ -55,72 +55,72 @@ impl Work<'_> {
 type Group = anyhow::Result<Vec<Item>>;
 
 pub struct Lanes<'a> {
-    asked: Vec<SyncSender<Vec<ManifestImage>>>,
-    made: Vec<Receiver<Group>>,
+    requests: Vec<SyncSender<Vec<ManifestImage>>>,
+    results: Vec<Receiver<Group>>,
     group: usize,
-    /// Groups that were handed out, and that came back.
+    /// Groups handed out, and groups returned.
     sent: usize,
     taken: usize,
-    pulse: &'a mut Pulse,
-    getting_on: &'a AtomicU64,
+    heartbeat: &'a mut Heartbeat,
+    images_done: &'a AtomicU64,
     over: &'a AtomicBool,
 }
 
 impl Lanes<'_> {
-    /// Starts the lanes, and ends them when `act` is done.
+    /// Starts the lanes, and ends them when `act` returns.
     pub fn run<T>(
         work: &Work,
         count: usize,
-        pulse: &mut Pulse,
+        heartbeat: &mut Heartbeat,
         act: impl FnOnce(&mut Lanes) -> Result<T, Halt>,
     ) -> Result<T, Halt> {
-        let (getting_on, over) = (AtomicU64::new(0), AtomicBool::new(false));
+        let (images_done, over) = (AtomicU64::new(0), AtomicBool::new(false));
         thread::scope(|scope| {
-            let (mut asked, mut made) = (Vec::new(), Vec::new());
+            let (mut requests, mut results) = (Vec::new(), Vec::new());
             for number in 0..count {
-                let (ask, images) = sync_channel(AHEAD);
-                let (give, items) = sync_channel(AHEAD);
+                let (ask, images) = sync_channel(QUEUE_DEPTH);
+                let (give, items) = sync_channel(QUEUE_DEPTH);
                 let lane = Lane {
-                    pictures: work.pictures,
-                    answers: work.answers.as_ref().map(Answers::share),
+                    reader: work.reader,
+                    classifier: work.classifier.as_ref().map(Classifier::share),
                     stop: work.stop,
                     over: &over,
-                    getting_on: &getting_on,
+                    images_done: &images_done,
                 };
                 thread::Builder::new()
                     .name(format!("lane-{number}"))
                     .spawn_scoped(scope, move || lane.run(&images, &give))
-                    .context("a thread cannot be started")?;
-                asked.push(ask);
-                made.push(items);
+                    .context("cannot start a thread")?;
+                requests.push(ask);
+                results.push(items);
             }
             let mut lanes = Lanes {
-                asked,
-                made,
-                group: work.group(),
+                requests,
+                results,
+                group: work.group_size(),
                 sent: 0,
                 taken: 0,
-                pulse,
-                getting_on: &getting_on,
+                heartbeat,
+                images_done: &images_done,
                 over: &over,
             };
-            // Dropping the lanes' ends of the channels, and with it the flag, ends the threads.
+            // Dropping the channels, and with them the flag, ends the threads.
             act(&mut lanes)
         })
     }
 
-    /// The next group; none after the last. Hands out as much as the lanes take meanwhile.
+    /// The next group; none after the last. Meanwhile hands out as much as the lanes accept.
     pub fn next(
         &mut self,
         images: &mut impl Iterator<Item = anyhow::Result<ManifestImage>>,
     ) -> Result<Option<Vec<Item>>, Halt> {
-        self.pulse.beat()?;
-        while self.sent < self.taken + self.asked.len() * AHEAD {
+        self.heartbeat.beat()?;
+        while self.sent < self.taken + self.requests.len() * QUEUE_DEPTH {
             let group: Vec<ManifestImage> = images.by_ref().take(self.group).collect::<Result<_, _>>()?;
             if group.is_empty() {
                 break;
             }
-            let lane = &self.asked[self.sent % self.asked.len()];
+            let lane = &self.requests[self.sent % self.requests.len()];
             lane.send(group).ok().context("a lane has died")?;
             self.sent += 1;
         }
@@ -135,22 +135,22 @@ impl Lanes<'_> {
         }
     }
 
-    /// Says that it is alive as long as lanes get on, whichever they are: a large picture takes its time.
+    /// Sends heartbeats as long as any lane makes progress: a large image takes time.
     fn receive(&mut self) -> Result<Group, Halt> {
-        let mut before = self.getting_on.load(Ordering::Relaxed);
+        let mut before = self.images_done.load(Ordering::Relaxed);
         loop {
-            let lane = &self.made[self.taken % self.made.len()];
-            match lane.recv_timeout(LOOK_EVERY) {
+            let lane = &self.results[self.taken % self.results.len()];
+            match lane.recv_timeout(POLL_INTERVAL) {
                 Ok(group) => return Ok(group),
                 Err(RecvTimeoutError::Disconnected) => return Err(anyhow::anyhow!("a lane has died").into()),
                 Err(RecvTimeoutError::Timeout) => {}
             }
-            let now = self.getting_on.load(Ordering::Relaxed);
+            let now = self.images_done.load(Ordering::Relaxed);
             if now > before {
-                self.pulse.tell();
+                self.heartbeat.send();
             }
             before = now;
-            if self.pulse.is_stopped() {
+            if self.heartbeat.is_stopped() {
                 return Err(Halt::Stopped);
             }
         }
@@ -164,18 +164,18 @@ impl Drop for Lanes<'_> {
 }
 
 struct Lane<'a> {
-    pictures: &'a Pictures<'a>,
-    answers: Option<Answers>,
+    reader: &'a ImageReader<'a>,
+    classifier: Option<Classifier>,
     stop: &'a StopFlag,
     over: &'a AtomicBool,
-    getting_on: &'a AtomicU64,
+    images_done: &'a AtomicU64,
 }
 
 impl Lane<'_> {
-    fn run(mut self, images: &Receiver<Vec<ManifestImage>>, made: &SyncSender<Group>) {
+    fn run(mut self, images: &Receiver<Vec<ManifestImage>>, results: &SyncSender<Group>) {
         tch::set_num_threads(1);
         while let Ok(group) = images.recv() {
-            if made.send(self.make(group)).is_err() {
+            if results.send(self.make(group)).is_err() {
                 return;
             }
         }
@@ -187,15 +187,15 @@ impl Lane<'_> {
             if self.stop.is_set() || self.over.load(Ordering::Relaxed) {
                 return Err(Stopped.into());
             }
-            let seen = match self.pictures.picture(&image)? {
-                Ok(pixels) => Seen::Pixels(pixels),
-                Err(error) => Seen::Unreadable(error),
+            let state = match self.reader.read(&image)? {
+                Ok(pixels) => ItemState::Pixels(pixels),
+                Err(error) => ItemState::Unreadable(error),
             };
-            items.push(Item { image, seen });
-            self.getting_on.fetch_add(1, Ordering::Relaxed);
+            items.push(Item { image, state });
+            self.images_done.fetch_add(1, Ordering::Relaxed);
         }
-        if let Some(answers) = &mut self.answers {
-            answers.answer(&mut items)?;
+        if let Some(classifier) = &mut self.classifier {
+            classifier.classify(&mut items)?;
         }
         Ok(items)
     }

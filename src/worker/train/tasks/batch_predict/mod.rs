@@ -1,10 +1,10 @@
-//! A job of kind `batch-predict`: what a model says of every image of a dataset, or of one part of it, as rows in two files. Begins anew
-//! with every attempt.
+//! A job of kind `batch-predict`: a model's prediction for every image of a dataset, or of one split of it, as rows in two files. Every
+//! attempt starts over.
 //!
 //! ```text
-//! manifest -> lanes (pixels; on a processor also the network) -> (on a card the network) -> rows
+//! manifest -> lanes (pixels; on a CPU also the network) -> (on a GPU the network) -> rows
 //! ```
-//! Whatever the dataset's size, only a bounded number of images is in memory. Rows come in the dataset's order. An answer is that of
+//! Whatever the dataset's size, only a limited number of images is in memory. Rows come in the dataset's order. Predictions are those of
 //! `predict` for the same file: the same pixels ([`pictures`]), the same folded network, the same arithmetic.
 
 mod lanes;
@@ -23,8 +23,8 @@ use tch::Device;
 pub use self::network::Place;
 use self::{
     lanes::{Lanes, Work},
-    network::{Answers, Item},
-    pictures::Pictures,
+    network::{Classifier, Item},
+    pictures::ImageReader,
     rows::Rows,
 };
 use super::budget::Budget;
@@ -42,7 +42,7 @@ use crate::{
         },
         train::{
             input::{damages::Damages, data},
-            progress::{halt::Halt, pulse::Pulse, reporter::Teller},
+            progress::{halt::Halt, pulse::Heartbeat, reporter::ProgressReporter},
         },
     },
 };
@@ -65,32 +65,32 @@ pub fn classify(
     stop: &StopFlag,
 ) -> Result<RunResult, Halt> {
     let budget = Budget::new(run.spec.max_seconds, run.common.seconds_used);
-    // Not before the device is known: CUDA has to be brought in before libtorch is first called. Lanes have a core each.
+    // Only after the device is known: CUDA has to be loaded before the first call to libtorch. Lanes have a core each.
     tch::set_num_threads(1);
     let card = bundle::read_card(&run.model)?;
     data::check_manifest(&run.common.dataset)?;
-    let choice = Choice::of(run, &card)?;
-    let mut pulse = Pulse::new(reporter, stop);
+    let selection = Selection::of(run, &card)?;
+    let mut heartbeat = Heartbeat::new(reporter, stop);
     let network = load(run, &card, place.device)?;
-    let mut answers = Answers::new(network, &card, place, run.spec.batch_size);
-    reporter.send(&WorkerMessage::log(about(run, &card, choice.images)));
+    let mut classifier = Classifier::new(network, &card, place, run.spec.batch_size);
+    reporter.send(&WorkerMessage::log(about(run, &card, selection.images)));
     let damages = Damages::new(dir, reporter);
-    let pictures = Pictures::open(&run.common.dataset, &card.preprocessing, &damages)?;
+    let reader = ImageReader::open(&run.common.dataset, &card.preprocessing, &damages)?;
     let mut rows = Rows::create(
         dir,
         &run.common.dataset.classes,
         run.spec.top_k.min(card.classes.len() as u32),
     )?;
-    let mut teller = Teller::new(reporter, choice.images);
+    let mut progress = ProgressReporter::new(reporter, selection.images);
     let work = Work {
-        pictures: &pictures,
-        answers: place.in_lanes.then(|| answers.share()),
+        reader: &reader,
+        classifier: place.in_lanes.then(|| classifier.share()),
         stop,
     };
     let count = run.common.threads.max(1) as usize;
-    Lanes::run(&work, count, &mut pulse, |lanes| {
-        let mut images = choice.read(&run.common.dataset.manifest)?;
-        // Where the lanes do not compute: pictures that wait for a whole batch.
+    Lanes::run(&work, count, &mut heartbeat, |lanes| {
+        let mut images = selection.read(&run.common.dataset.manifest)?;
+        // If the lanes do not compute: images waiting for a full batch.
         let mut waiting: Vec<Item> = Vec::new();
         loop {
             let ready = lanes.next(&mut images)?;
@@ -101,13 +101,13 @@ pub fn classify(
                 if waiting.len() < run.spec.batch_size as usize && !is_last {
                     continue;
                 }
-                answer_here(&mut answers, &mut waiting, reporter)?;
+                classify_batch(&mut classifier, &mut waiting, reporter)?;
             }
             for item in &waiting {
-                rows.write(item, &card, choice.part(&item.image))?;
+                rows.write(item, &card, selection.split(&item.image))?;
             }
             if !waiting.is_empty() {
-                teller.count(waiting.len(), waiting.len());
+                progress.count(waiting.len(), waiting.len());
                 waiting.clear();
             }
             if is_last {
@@ -129,21 +129,25 @@ pub fn classify(
     })))
 }
 
-/// A smaller batch is tried where memory does not suffice, and told.
-fn answer_here(answers: &mut Answers, waiting: &mut [Item], reporter: &Reporter) -> Result<(), Halt> {
-    let limit = answers.limit();
-    answers.answer(waiting)?;
-    if answers.limit() < limit {
+/// Tries smaller batches if memory does not suffice, with a warning.
+fn classify_batch(
+    classifier: &mut Classifier,
+    waiting: &mut [Item],
+    reporter: &Reporter,
+) -> Result<(), Halt> {
+    let limit = classifier.limit();
+    classifier.classify(waiting)?;
+    if classifier.limit() < limit {
         let message = format!(
-            "memory does not suffice for batches of {limit} pictures; they go through the network {} at a time",
-            answers.limit()
+            "not enough memory for batches of {limit} images; they go through the network {} at a time",
+            classifier.limit()
         );
         reporter.send(&WorkerMessage::warning("batch_halved", message));
     }
     Ok(())
 }
 
-/// The network as `predict` has it: folded, and held to the one that it was made of.
+/// The network as in `predict`: folded, and compared with the original.
 fn load(run: &BatchPredictRun, card: &ModelCard, device: Device) -> Result<Folded, Halt> {
     let weights = bundle::read_weights(&run.model)?;
     let network = Network::loaded(card.architecture, card.classes.len(), &weights, Device::Cpu)?;
@@ -165,37 +169,37 @@ fn about(run: &BatchPredictRun, card: &ModelCard, images: usize) -> String {
 }
 
 /// Which images are classified.
-struct Choice {
+struct Selection {
     wanted: EvaluatedSplit,
-    /// By place in the manifest; none where all are wanted.
+    /// By index in the manifest; none if all are selected.
     chosen: Option<Vec<bool>>,
     images: usize,
 }
 
-impl Choice {
+impl Selection {
     /// # Errors
-    /// `invalid_data` where there are none.
+    /// `invalid_data` if there are none.
     fn of(run: &BatchPredictRun, card: &ModelCard) -> Result<Self, Halt> {
         let wanted = run.spec.split;
-        let choice = if wanted == EvaluatedSplit::All {
+        let selection = if wanted == EvaluatedSplit::All {
             Self {
                 wanted,
                 chosen: None,
                 images: count_lines(&run.common.dataset.manifest)?,
             }
         } else {
-            let parts = data::parts(&run.common.dataset, &card.split())?;
-            let chosen: Vec<bool> = parts.into_iter().map(|part| wanted.includes(part)).collect();
+            let splits = data::splits(&run.common.dataset, &card.split())?;
+            let chosen: Vec<bool> = splits.into_iter().map(|split| wanted.includes(split)).collect();
             Self {
                 wanted,
                 images: chosen.iter().filter(|chosen| **chosen).count(),
                 chosen: Some(chosen),
             }
         };
-        if choice.images == 0 {
-            return Err(data::empty_part(wanted));
+        if selection.images == 0 {
+            return Err(data::empty_split(wanted));
         }
-        Ok(choice)
+        Ok(selection)
     }
 
     fn read(&self, manifest: &Path) -> anyhow::Result<impl Iterator<Item = anyhow::Result<ManifestImage>>> {
@@ -205,8 +209,8 @@ impl Choice {
         Ok(chosen.map(|(_, image)| image))
     }
 
-    /// The part that an image is shown in: the one that it was chosen for, or that the dataset puts it in.
-    fn part(&self, image: &ManifestImage) -> Split {
+    /// The split reported for an image: the one it was selected for, or its split in the dataset.
+    fn split(&self, image: &ManifestImage) -> Split {
         match self.wanted {
             EvaluatedSplit::Train => Split::Train,
             EvaluatedSplit::Val => Split::Val,

@@ -1,4 +1,4 @@
-//! From the bytes of pictures to the model's outputs, as many at once as fit.
+//! From the pixels of images to the model's outputs, as many at a time as fit.
 
 use tch::{Device, Kind, Tensor};
 
@@ -11,46 +11,46 @@ use crate::{
     worker::{
         fault::{self, TorchFault},
         nets::{folded::Folded, input},
-        train::input::portion::Portion,
+        train::input::portion::MicroBatches,
     },
 };
 
 /// An image on its way to its row.
 pub struct Item {
     pub image: ManifestImage,
-    pub seen: Seen,
+    pub state: ItemState,
 }
 
-/// How far it has come.
-pub enum Seen {
+/// How far it has been processed.
+pub enum ItemState {
     /// `crop` rows of `crop` pixels, red, green, blue.
     Pixels(Vec<u8>),
-    /// A number for each class of the model.
+    /// One number per class of the model.
     Logits(Vec<f32>),
     Unreadable(RowError),
 }
 
-pub struct Answers {
+pub struct Classifier {
     network: Folded,
     recipe: Preprocessing,
     device: Device,
-    portion: Portion,
+    micro_batches: MicroBatches,
 }
 
-impl Answers {
-    /// On a core more pictures at once are not quicker.
-    const MOST_IN_A_LANE: u32 = 16;
+impl Classifier {
+    /// On a single core larger batches are not faster.
+    const MAX_LANE_BATCH: u32 = 16;
 
     pub fn new(network: Folded, card: &ModelCard, place: Place, batch_size: u32) -> Self {
         let most = match place.in_lanes {
-            true => batch_size.min(Self::MOST_IN_A_LANE),
+            true => batch_size.min(Self::MAX_LANE_BATCH),
             false => batch_size,
         };
         Self {
             network,
             recipe: card.preprocessing.clone(),
             device: place.device,
-            portion: Portion::new(most as usize, 1),
+            micro_batches: MicroBatches::new(most as usize, 1),
         }
     }
 
@@ -60,47 +60,47 @@ impl Answers {
             network: self.network.share(),
             recipe: self.recipe.clone(),
             device: self.device,
-            portion: self.portion,
+            micro_batches: self.micro_batches,
         }
     }
 
-    /// Most pictures that go through the network together.
+    /// Largest number of images in a forward pass.
     pub fn limit(&self) -> usize {
-        self.portion.limit()
+        self.micro_batches.limit()
     }
 
-    /// Turns pixels into logits. A part for which memory does not suffice is halved.
+    /// Computes logits from pixels. A batch that does not fit into memory is halved.
     ///
     /// # Errors
-    /// Not enough memory for one picture, or another fault of libtorch's.
-    pub fn answer(&mut self, items: &mut [Item]) -> Result<(), TorchFault> {
-        let mut waiting: Vec<&mut Seen> = items
+    /// Not enough memory for one image, or another libtorch error.
+    pub fn classify(&mut self, items: &mut [Item]) -> Result<(), TorchFault> {
+        let mut waiting: Vec<&mut ItemState> = items
             .iter_mut()
-            .map(|item| &mut item.seen)
-            .filter(|seen| matches!(seen, Seen::Pixels(_)))
+            .map(|item| &mut item.state)
+            .filter(|state| matches!(state, ItemState::Pixels(_)))
             .collect();
         let (network, recipe, device) = (&self.network, &self.recipe, self.device);
-        let parts = self.portion.each(waiting.len(), |part| {
-            let pixels = waiting[part].iter().filter_map(|seen| match &**seen {
-                Seen::Pixels(pixels) => Some(pixels.as_slice()),
+        let parts = self.micro_batches.each(waiting.len(), |part| {
+            let pixels = waiting[part].iter().filter_map(|state| match &**state {
+                ItemState::Pixels(pixels) => Some(pixels.as_slice()),
                 _ => None,
             });
             let pixels: Vec<&[u8]> = pixels.collect();
             fault::caught(|| logits(network, recipe, device, &pixels))
         })?;
-        for (seen, logits) in waiting.iter_mut().zip(parts.into_iter().flatten()) {
-            **seen = Seen::Logits(logits);
+        for (state, logits) in waiting.iter_mut().zip(parts.into_iter().flatten()) {
+            **state = ItemState::Logits(logits);
         }
         Ok(())
     }
 }
 
-/// Panics where libtorch fails.
+/// Panics if libtorch fails.
 fn logits(network: &Folded, recipe: &Preprocessing, device: Device, pixels: &[&[u8]]) -> Vec<Vec<f32>> {
     let side = i64::from(recipe.crop);
     let shape = [pixels.len() as i64, side, side, 3];
-    let pictures = Tensor::from_data_size(&pixels.concat(), &shape, Kind::Uint8);
-    let logits = tch::no_grad(|| network.logits(&input::normalised(&pictures, recipe, device)));
+    let images = Tensor::from_data_size(&pixels.concat(), &shape, Kind::Uint8);
+    let logits = tch::no_grad(|| network.logits(&input::normalised(&images, recipe, device)));
     let logits = logits.to_device(Device::Cpu).to_kind(Kind::Float).contiguous();
     let mut values = vec![0f32; logits.numel()];
     let count = values.len();
@@ -111,11 +111,11 @@ fn logits(network: &Folded, recipe: &Preprocessing, device: Device, pixels: &[&[
         .collect()
 }
 
-/// Where networks compute.
+/// Where the network computes.
 #[derive(Clone, Copy, Debug)]
 pub struct Place {
     pub device: Device,
-    /// In the lanes side by side; otherwise one whole batch after another while the lanes make pixels.
+    /// In the lanes, in parallel; otherwise in full batches one after another while the lanes prepare pixels.
     pub in_lanes: bool,
 }
 

@@ -1,5 +1,5 @@
-//! From an image of a dataset to the bytes that the network sees: out of the pack that came with it where it has the right size and is
-//! sound, otherwise from the original file. Either way they are those that `predict` makes of the file.
+//! From an image of a dataset to the pixels for the network: from the ingest pack if it has the right size and is undamaged, otherwise from
+//! the original file. Either way they are the same as `predict` computes from the file.
 
 use std::{fs::File, io, panic, path::PathBuf, sync::OnceLock};
 
@@ -10,14 +10,14 @@ use crate::{
     files::digest,
     protocol::{DatasetInput, ManifestImage, Segment},
     worker::{
-        pixels::{self, DecodeFault, Picture},
+        pixels::{self, DecodeFault, Image},
         process::stored::{self, crc32},
         train::input::damages::Damages,
     },
 };
 
-/// The files of a dataset version. Read, not mapped: what passes by once shall not fill the memory.
-pub struct Pictures<'a> {
+/// The files of a dataset version. Read, not mapped: streaming through them should not fill the memory.
+pub struct ImageReader<'a> {
     segments: Vec<Files>,
     recipe: &'a Preprocessing,
     damages: &'a Damages,
@@ -26,7 +26,7 @@ pub struct Pictures<'a> {
 struct Files {
     number: u32,
     images: File,
-    /// Where its pictures have the size.
+    /// If its images have the right size.
     pack: Option<Pack>,
 }
 
@@ -34,11 +34,11 @@ struct Pack {
     file: File,
     path: PathBuf,
     sha256: String,
-    /// Whether all of it is sound: asked where pictures have no sums, once.
+    /// Whether the whole file is undamaged: computed once, and only if images have no checksums.
     whole: OnceLock<bool>,
 }
 
-impl<'a> Pictures<'a> {
+impl<'a> ImageReader<'a> {
     pub fn open(
         input: &DatasetInput,
         recipe: &'a Preprocessing,
@@ -53,20 +53,20 @@ impl<'a> Pictures<'a> {
         })
     }
 
-    /// Bytes of what the network sees of one.
-    pub fn bytes(&self) -> usize {
+    /// Bytes of one image's network input.
+    pub fn bytes_per_image(&self) -> usize {
         pixels::byte_count(self.recipe.crop, self.recipe.crop) as usize
     }
 
     /// `crop` rows of `crop` pixels, red, green, blue; or why this image has none.
     ///
     /// # Errors
-    /// The disk fails, or the dataset contradicts itself: no fault of this image.
-    pub fn picture(&self, image: &ManifestImage) -> anyhow::Result<Result<Vec<u8>, RowError>> {
+    /// The disk fails, or the dataset contradicts itself: not this image's fault.
+    pub fn read(&self, image: &ManifestImage) -> anyhow::Result<Result<Vec<u8>, RowError>> {
         let files = self.segments.iter().find(|files| files.number == image.segment);
         let files = files.with_context(|| {
             format!(
-                "image {} lies in segment {}, which is not there",
+                "image {} is in segment {}, which does not exist",
                 image.id, image.segment
             )
         })?;
@@ -83,19 +83,19 @@ impl<'a> Pictures<'a> {
             }
             Ok(bytes) => bytes,
         };
-        // What ingest has let through: the limit of today may be another.
+        // Ingest accepted it: today's limit may be different.
         let max_pixels = u64::from(image.width) * u64::from(image.height);
-        // Decoders guard themselves; this is for all else, so that one image hurts no other.
-        let picture = panic::catch_unwind(|| pixels::prepare(&bytes, self.recipe, max_pixels));
-        let picture = picture.unwrap_or(Err(DecodeFault::Undecodable));
-        Ok(picture.map(|picture| picture.rgb).map_err(|fault| RowError {
+        // Decoders guard against bad input; this is for everything else, so that one image cannot affect others.
+        let prepared = panic::catch_unwind(|| pixels::prepare(&bytes, self.recipe, max_pixels));
+        let prepared = prepared.unwrap_or(Err(DecodeFault::Undecodable));
+        Ok(prepared.map(|prepared| prepared.rgb).map_err(|fault| RowError {
             code: fault.code().to_owned(),
             message: fault.to_string(),
         }))
     }
 
-    /// Its packed pixels, where there are any and they are those that were written.
-    fn packed(&self, files: &Files, image: &ManifestImage) -> anyhow::Result<Option<Picture>> {
+    /// Its packed pixels, if there are any and they are undamaged.
+    fn packed(&self, files: &Files, image: &ManifestImage) -> anyhow::Result<Option<Image>> {
         let Some(pack) = &files.pack else {
             return Ok(None);
         };
@@ -108,7 +108,7 @@ impl<'a> Pictures<'a> {
         if sound.is_none() {
             self.damages.note(&pack.sha256)?;
         }
-        Ok(sound.map(|rgb| Picture { width, height, rgb }))
+        Ok(sound.map(|rgb| Image { width, height, rgb }))
     }
 }
 
@@ -141,7 +141,7 @@ impl Files {
 
 impl Pack {
     fn is_whole(&self) -> bool {
-        let look = || digest::holds(&self.path, &self.sha256).unwrap_or(false);
-        *self.whole.get_or_init(look)
+        let check = || digest::holds(&self.path, &self.sha256).unwrap_or(false);
+        *self.whole.get_or_init(check)
     }
 }

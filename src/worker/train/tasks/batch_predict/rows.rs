@@ -1,13 +1,13 @@
-//! The two files that a batch prediction leaves, written row by row: JSON Lines, and the same as CSV (RFC 4180) for tables.
+//! The two output files of a batch prediction, written row by row: JSON Lines, and the same as CSV (RFC 4180) for spreadsheets.
 //!
-//! A cell of a table that begins like a formula is one to a spreadsheet, and names of files and classes come from strangers. As OWASP
-//! recommends ("CSV Injection"), an apostrophe goes before such a text. The JSON Lines have every text as it is.
+//! Spreadsheets evaluate a cell that starts like a formula, and names of files and classes come from strangers. As OWASP recommends ("CSV
+//! Injection"), such a text is prefixed with an apostrophe. The JSON Lines contain every text unchanged.
 
 use std::io::{self, BufWriter, Write};
 
 use csv::{Terminator, WriterBuilder};
 
-use super::network::{Item, Seen};
+use super::network::{Item, ItemState};
 use crate::{
     domain::{
         datasets::split::Split,
@@ -53,7 +53,7 @@ impl<'a> Rows<'a> {
         self.images
     }
 
-    /// Rows that have no predictions.
+    /// Rows without predictions.
     pub fn errors(&self) -> u64 {
         self.errors
     }
@@ -61,7 +61,7 @@ impl<'a> Rows<'a> {
     pub fn write(&mut self, item: &Item, card: &ModelCard, split: Split) -> io::Result<()> {
         let image = &item.image;
         let label = image.class.and_then(|class| self.labels.get(class as usize));
-        let outcome = outcome(&item.seen, card, self.top_k);
+        let outcome = outcome(&item.state, card, self.top_k);
         self.images += 1;
         self.errors += u64::from(outcome.is_err());
         let (predictions, error) = match outcome {
@@ -81,7 +81,7 @@ impl<'a> Rows<'a> {
         Ok(self.csv.write_record(record(&row, self.top_k))?)
     }
 
-    /// The names of the files, complete.
+    /// The names of the files, completed.
     pub fn finish(mut self) -> io::Result<(&'static str, &'static str)> {
         self.jsonl.flush()?;
         self.csv.flush()?;
@@ -89,12 +89,12 @@ impl<'a> Rows<'a> {
     }
 }
 
-fn outcome(seen: &Seen, card: &ModelCard, top_k: u32) -> Result<Vec<ClassProbability>, RowError> {
-    let logits = match seen {
-        Seen::Unreadable(error) => return Err(error.clone()),
-        Seen::Logits(logits) => logits.as_slice(),
-        // Nobody has computed it.
-        Seen::Pixels(_) => &[],
+fn outcome(state: &ItemState, card: &ModelCard, top_k: u32) -> Result<Vec<ClassProbability>, RowError> {
+    let logits = match state {
+        ItemState::Unreadable(error) => return Err(error.clone()),
+        ItemState::Logits(logits) => logits.as_slice(),
+        // It has not been computed.
+        ItemState::Pixels(_) => &[],
     };
     predict::likeliest(logits, card, top_k).ok_or_else(|| RowError {
         code: "no_answer".to_owned(),
@@ -152,9 +152,9 @@ fn record(row: &PredictionRow, top_k: u32) -> Vec<String> {
 
 /// A text that no spreadsheet takes for a formula.
 fn harmless(text: &str) -> String {
-    // The last four are full-width forms, which some programs read as the first four.
-    const SUSPECT: [char; 11] = ['=', '+', '-', '@', '\t', '\r', '\n', '＝', '＋', '－', '＠'];
-    if text.starts_with(SUSPECT) {
+    // The last four are full-width forms, which some programs treat like the first four.
+    const FORMULA_STARTS: [char; 11] = ['=', '+', '-', '@', '\t', '\r', '\n', '＝', '＋', '－', '＠'];
+    if text.starts_with(FORMULA_STARTS) {
         format!("'{text}")
     } else {
         text.to_owned()

@@ -2,7 +2,7 @@
 
 pub type Outcome<T> = Result<T, PickleFault>;
 
-/// Why a pickle is not read.
+/// Why a pickle cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PickleFault {
     #[error("it asks for `{0}`, and only tensors are read here, never code")]
@@ -11,7 +11,7 @@ pub enum PickleFault {
     Malformed(String),
 }
 
-/// A name out of a file, for people.
+/// A name from a file, for people.
 pub fn shown(name: &str) -> String {
     name.chars().filter(|c| !c.is_control()).take(80).collect()
 }

@@ -1,10 +1,10 @@
-//! The only names that a pickle may ask for. They stand for what is to be described; nothing is looked up or called.
+//! The only globals that a pickle may use. They stand for what is to be described; nothing is looked up or called.
 
 use tch::Kind;
 
 use super::fault::{Outcome, PickleFault, shown};
 
-/// What may be asked for.
+/// An allowed global.
 #[derive(Clone, Copy)]
 pub enum Global {
     OrderedDict,

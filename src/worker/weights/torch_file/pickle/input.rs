@@ -1,8 +1,8 @@
-//! The bytes of a pickle, taken piece by piece; what is not there is a fault.
+//! The bytes of a pickle, consumed piece by piece; reading beyond the end is a fault.
 
 use super::fault::{Outcome, PickleFault};
 
-/// What is left of the bytes.
+/// The remaining bytes.
 pub struct Input<'a> {
     pub rest: &'a [u8],
 }
@@ -10,7 +10,7 @@ pub struct Input<'a> {
 impl<'a> Input<'a> {
     pub fn take(&mut self, count: usize) -> Outcome<&'a [u8]> {
         let Some((taken, rest)) = self.rest.split_at_checked(count) else {
-            return malformed("is cut short");
+            return malformed("is truncated");
         };
         self.rest = rest;
         Ok(taken)
@@ -26,18 +26,17 @@ impl<'a> Input<'a> {
         self.array().map(|[byte]| byte)
     }
 
-    /// A text up to the end of its line, which is taken too.
+    /// A text up to the end of its line, which is consumed too.
     pub fn line(&mut self) -> Outcome<&'a str> {
         let Some(end) = self.rest.iter().position(|byte| *byte == b'\n') else {
-            return malformed("is cut short");
+            return malformed("is truncated");
         };
-        let line = str::from_utf8(self.take(end)?).or_else(|_| malformed("holds a name that is none"))?;
+        let line = str::from_utf8(self.take(end)?).or_else(|_| malformed("contains an invalid name"))?;
         self.take(1)?;
         Ok(line)
     }
 
-    /// A whole number of its own length in bytes, two's complement, the lowest byte first. None: it does not
-    /// go into 64 bits.
+    /// An integer with its own length in bytes, two's complement, little-endian. None: it does not fit into 64 bits.
     pub fn long(&mut self) -> Outcome<Option<i64>> {
         let length = self.byte()?.into();
         let bytes = self.take(length)?;
