@@ -28,7 +28,7 @@ impl PartialSchema for JobRequest {
 
 impl ToSchema for JobRequest {}
 
-/// A preview as callers ask for it: those fields of a job that change its pictures, and how many of them; all optional.
+/// A preview as callers ask for it: those fields of a job that change its images, and how many of them; all optional.
 pub struct PreviewRequest;
 
 impl PartialSchema for PreviewRequest {
@@ -45,7 +45,7 @@ pub fn preview_schema() -> serde_json::Result<Value> {
     let count = |default: u32, description: &str| json!({"type": "integer", "minimum": 1, "maximum": PreviewSpec::MOST, "default": default, "description": description});
     let mut schema = json!({
         "type": "object", "additionalProperties": false,
-        "description": "Fields of a job that change its pictures, as in its spec, and how many pictures to draw.",
+        "description": "Fields of a job that change its images, as in its spec, and how many images to draw.",
         "properties": {
             "images": count(4, "Rows: training images, evenly spread over the dataset."),
             "views": count(6, "Columns after the first: what the first epochs would train on."),
