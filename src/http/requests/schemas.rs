@@ -11,7 +11,7 @@ use super::nulls;
 use crate::{
     domain::{
         datasets::split::SplitSpec,
-        spec::{BatchPredictSpec, EvaluateSpec, JobKind, JobSpec, LrFindSpec, PreviewSpec},
+        spec::{JobKind, JobSpec, KindSpec, KindVisitor, PreviewSpec},
     },
     error::{Error, FieldError},
 };
@@ -88,27 +88,18 @@ pub fn known(schema: &'static serde_json::Result<Value>) -> Result<&'static Valu
 
 /// One schema for each kind.
 pub fn request_schema() -> serde_json::Result<Value> {
-    let train = kind_schema::<JobSpec>(
-        JobKind::Train,
-        &["dataset"],
-        "What to train, on what, how. Everything but the dataset has a default.",
-    )?;
-    let evaluate = kind_schema::<EvaluateSpec>(
-        JobKind::Evaluate,
-        &["kind", "model", "dataset"],
-        "Which model to measure, on which images.",
-    )?;
-    let lr_find = kind_schema::<LrFindSpec>(
-        JobKind::LrFind,
-        &["kind", "dataset"],
-        "The training to find a learning rate for, and which rates to try.",
-    )?;
-    let batch_predict = kind_schema::<BatchPredictSpec>(
-        JobKind::BatchPredict,
-        &["kind", "model", "dataset"],
-        "Which model classifies which images, and how many classes are named for each.",
-    )?;
-    Ok(json!({"oneOf": [train, evaluate, lr_find, batch_predict]}))
+    struct OfKind;
+
+    impl KindVisitor for OfKind {
+        type Output = serde_json::Result<Value>;
+
+        fn visit<S: KindSpec>(&self, kind: JobKind) -> Self::Output {
+            kind_schema::<S>(kind, S::REQUIRED, S::DESCRIPTION)
+        }
+    }
+
+    let kinds: Vec<Value> = JobKind::each(&OfKind).into_iter().collect::<Result<_, _>>()?;
+    Ok(json!({ "oneOf": kinds }))
 }
 
 /// A type's schema, its parts written in place.
