@@ -90,7 +90,7 @@ pub struct Limits {
     /// Time for which files that nothing needs any more are kept aside; where the disk is nearly full they go sooner
     #[arg(long, env = "FINETUNED_BLOB_GRACE_SECONDS", default_value_t = Limits::DEFAULT.blob_grace_seconds)]
     pub blob_grace_seconds: u64,
-    /// Disk space for activations of frozen stages, which later jobs over the same pictures start from; 0 keeps none
+    /// Disk space for activations of frozen stages, which later jobs over the same images start from; 0 keeps none
     #[arg(long, env = "FINETUNED_MAX_ACTIVATION_BYTES", default_value_t = Limits::DEFAULT.max_activation_bytes)]
     pub max_activation_bytes: u64,
     /// Disk space for decoded pixels of images, which jobs start from; the least recently used go first and are made again when needed

@@ -21,10 +21,7 @@ pub use self::{
         Artifact, BulkFile, ImportResult, IngestResult, PredictedResult, Refusal, RunResult, TrainResult,
         UsedActivations,
     },
-    run::{
-        BatchPredictRun, EvaluateRun, ExportRun, ImportContents, ImportRun, IngestRun, JobRun,
-        KnownActivations, LrFindRun, PreviewRun, RunSpec, ThumbnailsRun, TrainRun,
-    },
+    run::*,
     weights::{HubSource, WeightsSource},
 };
 

@@ -60,7 +60,7 @@ enum Task {
     SampleDataset {
         /// The zip file to write
         out: PathBuf,
-        /// Other seeds give other pictures
+        /// Other seeds give other images
         #[arg(long, default_value_t = 0)]
         seed: u64,
         /// The worker program, which draws; by default the `finetuned-worker` beside this one
@@ -221,7 +221,7 @@ fn print_openapi() -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Pictures are the worker's business.
+/// Images are the worker's business.
 fn sample_dataset(out: PathBuf, seed: u64, worker: Option<PathBuf>) -> anyhow::Result<ExitCode> {
     let program = Config {
         worker,

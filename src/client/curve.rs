@@ -33,7 +33,7 @@ impl Losses {
         self.validation.retain(|point| point.0 <= step as f64);
     }
 
-    /// The picture, `columns` by `rows` characters and its axes; none where there are fewer than two points.
+    /// The image, `columns` by `rows` characters and its axes; none where there are fewer than two points.
     pub fn draw(&self, columns: usize, rows: usize) -> Option<Vec<String>> {
         let finite = |points: &[(f64, f64)]| -> Vec<(f64, f64)> {
             points

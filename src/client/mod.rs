@@ -1,4 +1,4 @@
-//! The client commands of `finetuned`: a dataset up, a job in, its curve watched, a picture classified, with no curl.
+//! The client commands of `finetuned`: a dataset up, a job in, its curve watched, an image classified, with no curl.
 //!
 //! Mounted by `bin/finetuned.rs`. They speak to a server over HTTP as any other client does: nothing here knows the database, the
 //! blobs or the server's configuration. What a server says is shown to people with control characters replaced, because class and

@@ -22,7 +22,7 @@ use crate::domain::jobs::{
 
 const CURVE_COLUMNS: usize = 60;
 const CURVE_ROWS: usize = 8;
-/// A replay brings thousands of events at once; more pictures than this a second nobody sees.
+/// A replay brings thousands of events at once; more images than this a second nobody sees.
 const REDRAW: Duration = Duration::from_millis(100);
 
 /// What is shown of one job.

@@ -96,12 +96,7 @@ fn hints(api: &Api, job: &Job, watching: bool) -> String {
     let mut lines = vec![format!(
         "{}{waiting}; it {} {}",
         job.status.as_str(),
-        match job.kind {
-            JobKind::Train => "makes the model",
-            JobKind::Evaluate => "measures the model",
-            JobKind::LrFind => "looks for a learning rate for",
-            JobKind::BatchPredict => "classifies images with",
-        },
+        job.kind.action(),
         printable(job.name.as_str())
     )];
     if !watching {

@@ -58,8 +58,7 @@ pub fn table() -> OpenApiRouter<App> {
         .routes(routes!(job::logs))
         .routes(routes!(events::events))
         .routes(routes!(curves::metrics))
-        .routes(routes!(results::job_evaluation))
-        .routes(routes!(results::job_lr_find))
+        .merge(results::routes())
         .routes(routes!(predictions::predictions))
         .routes(routes!(
             model::list,
@@ -71,7 +70,6 @@ pub fn table() -> OpenApiRouter<App> {
         .routes(routes!(aliases::list))
         .routes(routes!(aliases::get, aliases::put, aliases::delete))
         .routes(routes!(aliases::roll_back))
-        .routes(routes!(results::model_evaluation))
         .routes(routes!(model_export::export))
         .routes(routes!(predict::predict_post, predict::predict_put))
         .routes(routes!(embeddings::embeddings_post, embeddings::embeddings_put))

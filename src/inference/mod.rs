@@ -84,16 +84,16 @@ pub struct Explanation {
 
 /// What a model is asked about.
 #[derive(Clone, Debug)]
-pub enum Picture {
+pub enum ModelInput {
     /// An image file.
     File(Bytes),
     /// What the network sees: `[3, crop, crop]`, 32-bit floats, little-endian, normalised as the model's card says.
     Tensor(Bytes),
 }
 
-impl From<Bytes> for Picture {
+impl From<Bytes> for ModelInput {
     fn from(file: Bytes) -> Self {
-        Picture::File(file)
+        ModelInput::File(file)
     }
 }
 
@@ -116,7 +116,7 @@ impl Inference {
         Self(Arc::new(shared))
     }
 
-    /// Asks a model about one picture; the answer has at most `top_k` classes.
+    /// Asks a model about one image; the answer has at most `top_k` classes.
     ///
     /// # Errors
     /// `inference-queue-full`, `inference-timeout`, `model-unavailable`, `model-unusable`, `data-damaged`, `image-unsupported`, `image-invalid`,
@@ -124,25 +124,25 @@ impl Inference {
     pub async fn predict(
         &self,
         model: &Model,
-        picture: impl Into<Picture>,
+        input: impl Into<ModelInput>,
         top_k: u32,
     ) -> Result<Prediction> {
         let task = PredictTask::Classify { top_k: top_k.max(1) };
-        match self.ask(model, picture.into(), task).await? {
+        match self.ask(model, input.into(), task).await? {
             (PredictOutcome::Predicted { classes, timing }, _) => Ok(Prediction { classes, timing }),
             (other, _) => Err(no_answer(model, other)),
         }
     }
 
-    /// The feature vector of a picture, of length 1 where `normalize` says so.
+    /// The feature vector of an image, of length 1 where `normalize` says so.
     pub async fn embed(
         &self,
         model: &Model,
-        picture: impl Into<Picture>,
+        input: impl Into<ModelInput>,
         normalize: bool,
     ) -> Result<Embedding> {
         let task = PredictTask::Embed { normalize };
-        match self.ask(model, picture.into(), task).await? {
+        match self.ask(model, input.into(), task).await? {
             (PredictOutcome::Embedded { timing }, body) => {
                 let words = body.chunks_exact(4);
                 let values = words.map(|word| f32::from_le_bytes([word[0], word[1], word[2], word[3]]));
@@ -205,7 +205,7 @@ impl Inference {
         }
     }
 
-    async fn ask(&self, model: &Model, picture: Picture, task: PredictTask) -> Result<Answer> {
+    async fn ask(&self, model: &Model, input: ModelInput, task: PredictTask) -> Result<Answer> {
         let shared = &*self.0;
         if shared.shutdown.is_cancelled() {
             return Err(leaving());
@@ -214,12 +214,12 @@ impl Inference {
         let _place = shared.places.try_acquire().map_err(|_| queue_full())?;
         let deadline = Instant::now() + shared.limits.predict_deadline();
         let largest = (frames::MAX_BODY as usize).min(shared.limits.max_predict_bytes);
-        let (Picture::File(bytes) | Picture::Tensor(bytes)) = &picture;
+        let (ModelInput::File(bytes) | ModelInput::Tensor(bytes)) = &input;
         if bytes.len() > largest {
             let detail = format!("an image may have {largest} bytes, this one has {}", bytes.len());
             return Err(Error::new(Kind::TooLarge, "too-large", detail));
         }
-        match timeout_at(deadline, shared.ask(model, picture, task, deadline)).await {
+        match timeout_at(deadline, shared.ask(model, input, task, deadline)).await {
             Ok(answer) => answer,
             Err(_) => Err(too_late(shared.limits.predict_deadline())),
         }
@@ -235,7 +235,7 @@ impl Shared {
     async fn ask(
         &self,
         model: &Model,
-        picture: Picture,
+        input: ModelInput,
         task: PredictTask,
         deadline: Instant,
     ) -> Result<Answer> {
@@ -244,9 +244,9 @@ impl Shared {
             let path = self.blobs.path(digest);
             std::path::absolute(&path).unwrap_or(path)
         };
-        let (input, picture) = match picture {
-            Picture::File(bytes) => (PredictInput::Image, bytes),
-            Picture::Tensor(bytes) => (PredictInput::Tensor, bytes),
+        let (kind, body) = match input {
+            ModelInput::File(bytes) => (PredictInput::Image, bytes),
+            ModelInput::Tensor(bytes) => (PredictInput::Tensor, bytes),
         };
         let (reply, answer) = oneshot::channel();
         let request = Request {
@@ -257,9 +257,9 @@ impl Shared {
                 card_sha256: model.card_blob.clone(),
             },
             task,
-            input,
+            input: kind,
             max_pixels: self.limits.ingest.max_image_pixels,
-            picture,
+            body,
             deadline,
             reply,
         };
@@ -273,10 +273,10 @@ impl Shared {
     }
 }
 
-/// A picture of the mean colour, as a model sees it.
-fn blank(model: &Model) -> Picture {
+/// An image of the mean colour, as a model sees it.
+fn blank(model: &Model) -> ModelInput {
     let side = model.card.preprocessing.crop as usize;
-    Picture::Tensor(Bytes::from(vec![0; 3 * side * side * size_of::<f32>()]))
+    ModelInput::Tensor(Bytes::from(vec![0; 3 * side * side * size_of::<f32>()]))
 }
 
 /// Why there is no answer, where the child says something else than what it was asked.

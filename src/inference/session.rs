@@ -23,13 +23,13 @@ use crate::{
 /// How long a child that closed its pipes may take to end, and what it left in them is still read.
 const DRAIN: Duration = Duration::from_secs(1);
 
-/// One picture and who waits for its answer.
+/// One image and who waits for its answer.
 pub struct Request {
     pub model: ModelFiles,
     pub task: PredictTask,
     pub input: PredictInput,
     pub max_pixels: u64,
-    pub picture: Bytes,
+    pub body: Bytes,
     /// When its caller stops waiting.
     pub deadline: Instant,
     pub reply: oneshot::Sender<Result<Answer, Refusal>>,
@@ -259,7 +259,7 @@ impl InFlight {
             input: request.input,
             max_pixels: request.max_pixels,
         };
-        (header, request.picture)
+        (header, request.body)
     }
 
     /// Gives a reply to whoever waits for it.

@@ -213,7 +213,7 @@ async fn everybody_gets_the_answer_to_their_own_image() {
 }
 
 #[tokio::test]
-async fn vectors_and_pictures_come_back_as_they_were_sent() {
+async fn vectors_and_images_come_back_as_they_were_sent() {
     let server = Server::start(|_| {}).await;
     let image = |text: &'static str| Bytes::from_static(text.as_bytes());
     let embedding = server.inference.embed(&server.model, image("vector"), true);

@@ -12,7 +12,7 @@ use crate::protocol::frames::{self, PredictRequest};
 
 /// Replies that are read ahead.
 const READ_AHEAD: usize = 64;
-/// Largest body of a reply, in bytes: an overlay of the largest picture that a network may see, which packs badly.
+/// Largest body of a reply, in bytes: an overlay of the largest image that a network may see, which packs badly.
 const MAX_REPLY_BODY: usize = 64 << 20;
 
 /// A frame of the child.

@@ -15,8 +15,8 @@ use crate::{
 };
 
 /// So many at once leave the machine to others.
-const READINGS: usize = 2;
-const EASELS: usize = 2;
+const MAX_INGEST_WORKERS: usize = 2;
+const MAX_THUMBNAIL_WORKERS: usize = 2;
 
 /// What the background work needs of the server.
 pub struct JobsContext {
@@ -55,9 +55,9 @@ pub struct Context {
     /// Of exports nobody makes what somebody else is making: a model's, by its key.
     pub exporting: Locks<(ModelId, String)>,
     /// Places for children that read added images while a caller waits.
-    pub readings: Semaphore,
+    pub ingest_workers: Semaphore,
     /// Places for children that draw thumbnails: these are quick, and do not wait for the others.
-    pub easels: Semaphore,
+    pub thumbnail_workers: Semaphore,
     pub tasks: TaskTracker,
 }
 
@@ -80,8 +80,8 @@ impl Context {
             sweep: Notify::new(),
             changes: Locks::new(),
             drawings: Locks::new(),
-            readings: Semaphore::new(READINGS),
-            easels: Semaphore::new(EASELS),
+            ingest_workers: Semaphore::new(MAX_INGEST_WORKERS),
+            thumbnail_workers: Semaphore::new(MAX_THUMBNAIL_WORKERS),
             tasks: TaskTracker::new(),
         }
     }

@@ -28,7 +28,7 @@ use self::{
     blocking::blocking,
     children::{leftovers::Leftovers, paths::Passing},
     context::Context,
-    datasets::revise::Wish,
+    datasets::revise::Change,
 };
 pub use self::{
     context::JobsContext,
@@ -92,7 +92,7 @@ impl Jobs {
         self.0.slots.known()
     }
 
-    /// Draws pictures of a dataset as a job would train on them; a PNG.
+    /// Draws images of a dataset as a job would train on them; a PNG.
     ///
     /// # Errors
     /// Too many at once, too slow, or a failure of the worker.
@@ -128,9 +128,11 @@ impl Jobs {
     /// `version-changed`, `dataset-not-ready`, and what is wrong with the edits.
     pub async fn edit_images(&self, target: Target, edits: Vec<(u32, ImageEdit)>) -> Result<Dataset> {
         let pin = self.0.blobs.pin().await;
-        Ok(datasets::revise::revise(&self.0, target, Wish::Edit(edits), &pin)
-            .await?
-            .dataset)
+        Ok(
+            datasets::revise::revise(&self.0, target, Change::Edit(edits), &pin)
+                .await?
+                .dataset,
+        )
     }
 
     /// Gives every image its part anew; the dataset after it, and whether there is a new version.
@@ -139,7 +141,7 @@ impl Jobs {
     /// `version-changed`, `dataset-not-ready`.
     pub async fn divide(&self, target: Target, spec: SplitSpec) -> Result<(Dataset, bool)> {
         let pin = self.0.blobs.pin().await;
-        let revised = datasets::revise::revise(&self.0, target, Wish::Split(spec), &pin).await?;
+        let revised = datasets::revise::revise(&self.0, target, Change::Split(spec), &pin).await?;
         Ok((revised.dataset, revised.changed))
     }
 

@@ -32,13 +32,10 @@ pub struct BulkFile {
 pub enum RunResult {
     Ingested(Box<IngestResult>),
     Trained(Box<TrainResult>),
-    /// `evaluation.json`: an [`Evaluation`](crate::domain::jobs::evaluation::Evaluation).
-    Evaluated {
-        evaluation: Artifact,
-    },
-    /// `lr_find.json`: an [`LrCurve`](crate::domain::jobs::lr_curve::LrCurve).
-    LrFound {
-        curve: Artifact,
+    /// What a job found that makes no model, as JSON: an [`Evaluation`](crate::domain::jobs::evaluation::Evaluation), an
+    /// [`LrCurve`](crate::domain::jobs::lr_curve::LrCurve).
+    Found {
+        file: Artifact,
     },
     Predicted(Box<PredictedResult>),
     /// A contact sheet, PNG.

@@ -52,9 +52,10 @@ impl RunSpec {
     /// Whether the child waits when the disk is full. A caller who waits for an answer gets an error at once instead.
     pub fn waits_for_disk(&self) -> bool {
         match self {
-            RunSpec::Train(_) | RunSpec::Evaluate(_) | RunSpec::LrFind(_) | RunSpec::BatchPredict(_) => true,
             RunSpec::Ingest(run) => run.waits_for_disk,
             RunSpec::Preview(_) | RunSpec::Thumbnails(_) | RunSpec::Import(_) | RunSpec::Export(_) => false,
+            // Jobs.
+            _ => true,
         }
     }
 }
@@ -114,29 +115,26 @@ pub struct KnownActivations {
     pub path: PathBuf,
 }
 
-/// Evaluate a model.
+/// Apply a model to a dataset as `spec` says. Every attempt starts over.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct EvaluateRun {
+pub struct ModelRun<S> {
     #[serde(flatten)]
     pub common: JobRun,
-    pub spec: EvaluateSpec,
+    pub spec: S,
     pub model: ModelFiles,
 }
+
+/// Evaluate a model.
+pub type EvaluateRun = ModelRun<EvaluateSpec>;
+
+/// Classify the images of a dataset.
+pub type BatchPredictRun = ModelRun<BatchPredictSpec>;
 
 /// Search for a learning rate for a training. Every attempt starts over.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct LrFindRun {
     pub train: TrainRun,
     pub lr_find: LrRange,
-}
-
-/// Classify the images of a dataset. Every attempt starts over.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct BatchPredictRun {
-    #[serde(flatten)]
-    pub common: JobRun,
-    pub spec: BatchPredictSpec,
-    pub model: ModelFiles,
 }
 
 /// Draw what a job would train on.

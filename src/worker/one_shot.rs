@@ -68,22 +68,6 @@ fn carry_out(spec: RunSpec, dir: &RunDir, reporter: &Reporter, stop: &StopFlag) 
             bound_resources(&spec);
             ingest::run(&spec, dir, reporter, stop)
         }
-        RunSpec::Train(spec) => {
-            device::prepare();
-            train::run(&spec, dir, reporter, stop)
-        }
-        RunSpec::Evaluate(spec) => {
-            device::prepare();
-            train::evaluate(&spec, dir, reporter, stop)
-        }
-        RunSpec::LrFind(spec) => {
-            device::prepare();
-            train::find_lr(&spec, dir, reporter, stop)
-        }
-        RunSpec::BatchPredict(spec) => {
-            device::prepare();
-            train::batch_predict(&spec, dir, reporter, stop)
-        }
         RunSpec::Preview(spec) => train::preview(&spec, dir, reporter, stop),
         RunSpec::Thumbnails(spec) => thumbnails::draw(&spec, dir, stop),
         RunSpec::Import(spec) => {
@@ -91,6 +75,10 @@ fn carry_out(spec: RunSpec, dir: &RunDir, reporter: &Reporter, stop: &StopFlag) 
             import::run(&spec, dir, reporter, stop)
         }
         RunSpec::Export(spec) => export::run(&spec, dir, stop),
+        job => {
+            device::prepare();
+            train::run_job(&job, dir, reporter, stop)
+        }
     }
 }
 

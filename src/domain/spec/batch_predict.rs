@@ -5,8 +5,16 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{DeviceChoice, EvaluatedSplit, device, fields::Fields, parse};
-use crate::domain::name::Name;
+use super::{
+    DeviceChoice, EvaluatedSplit, device,
+    fields::Fields,
+    job_fields::{JobFields, KindSpec, job_fields},
+    parse,
+};
+use crate::{
+    domain::{datasets::dataset::Dataset, models::model::Model, name::Name},
+    error::FieldError,
+};
 
 /// A checked spec of a batch prediction. The smallest one is `{"kind": "batch-predict", "model": "insects", "dataset": "flowers"}`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -40,10 +48,27 @@ pub struct BatchPredictSpec {
     pub max_attempts: u32,
 }
 
-impl BatchPredictSpec {
-    pub(super) fn read(root: &mut Fields) -> BatchPredictSpec {
+impl JobFields for BatchPredictSpec {
+    job_fields!();
+
+    fn model_mut(&mut self) -> Option<&mut String> {
+        Some(&mut self.model)
+    }
+
+    fn dataset_faults(&self, dataset: &Dataset, _: Option<&Model>) -> Vec<FieldError> {
+        dataset.faults_for_predictions()
+    }
+}
+
+impl KindSpec for BatchPredictSpec {
+    const REQUIRED: &'static [&'static str] = &["kind", "model", "dataset"];
+    const DESCRIPTION: &'static str =
+        "Which model classifies which images, and how many classes are named for each.";
+    const ACTION: &'static str = "classifies images with";
+
+    fn read(root: &mut Fields) -> Self {
         let splits = EvaluatedSplit::ALL.map(|split| (split.as_str(), split));
-        BatchPredictSpec {
+        Self {
             name: parse::parse_name(root),
             model: parse::parse_model(root, "name the model to predict with, by its id or its name"),
             dataset: parse::parse_dataset(root, "name the dataset to classify, by its id or its name"),

@@ -5,8 +5,20 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{DeviceChoice, device, fields::Fields, parse};
-use crate::domain::{datasets::split::Split, name::Name};
+use super::{
+    DeviceChoice, device,
+    fields::Fields,
+    job_fields::{JobFields, KindSpec, job_fields},
+    parse,
+};
+use crate::{
+    domain::{
+        datasets::{dataset::Dataset, split::Split},
+        models::model::Model,
+        name::Name,
+    },
+    error::FieldError,
+};
 
 /// The split of a dataset that a model is evaluated on, or classifies. A split that the dataset does not have is drawn from its training
 /// images as in the model's own training: with the fractions and the seed of its spec.
@@ -76,10 +88,28 @@ pub struct EvaluateSpec {
     pub max_attempts: u32,
 }
 
-impl EvaluateSpec {
-    pub(super) fn read(root: &mut Fields) -> EvaluateSpec {
+impl JobFields for EvaluateSpec {
+    job_fields!();
+
+    fn model_mut(&mut self) -> Option<&mut String> {
+        Some(&mut self.model)
+    }
+
+    fn dataset_faults(&self, dataset: &Dataset, model: Option<&Model>) -> Vec<FieldError> {
+        model.map_or_else(Vec::new, |model| {
+            dataset.faults_for_evaluation(&model.card.classes)
+        })
+    }
+}
+
+impl KindSpec for EvaluateSpec {
+    const REQUIRED: &'static [&'static str] = &["kind", "model", "dataset"];
+    const DESCRIPTION: &'static str = "Which model to measure, on which images.";
+    const ACTION: &'static str = "measures the model";
+
+    fn read(root: &mut Fields) -> Self {
         let splits = EvaluatedSplit::ALL.map(|split| (split.as_str(), split));
-        EvaluateSpec {
+        Self {
             name: parse::parse_name(root),
             model: parse::parse_model(root, "name the model to measure, by its id or its name"),
             dataset: parse::parse_dataset(root, "name the dataset to measure on, by its id or its name"),

@@ -7,53 +7,95 @@ use utoipa::ToSchema;
 use super::{
     BatchPredictSpec, DeviceChoice, EvaluateSpec, JobSpec, LrFindSpec,
     fields::{Faults, Fields},
+    job_fields::{JobFields, KindSpec},
     parse,
 };
 use crate::error::FieldError;
 
-/// The kind of a job.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum JobKind {
+/// Work on the spec type of every kind.
+pub trait KindVisitor {
+    type Output;
+
+    fn visit<S: KindSpec>(&self, kind: JobKind) -> Self::Output;
+}
+
+/// The kinds of jobs, each with the type of its spec and its name in JSON.
+macro_rules! kinds {
+    ($($(#[$about:meta])* $kind:ident($spec:ty) = $name:literal,)*) => {
+        /// The kind of a job.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+        pub enum JobKind {
+            $($(#[$about])* #[serde(rename = $name)] $kind,)*
+        }
+
+        /// A checked job spec of any kind: one flat object whose field `kind` decides which fields it has.
+        #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+        #[serde(tag = "kind")]
+        pub enum Spec {
+            $(#[serde(rename = $name)] $kind(Box<$spec>),)*
+        }
+
+        impl JobKind {
+            pub const ALL: &'static [JobKind] = &[$(JobKind::$kind),*];
+
+            pub fn as_str(self) -> &'static str {
+                match self {
+                    $(JobKind::$kind => $name,)*
+                }
+            }
+
+            /// What such a job does, followed by its name: "makes the model" `flowers`.
+            pub fn action(self) -> &'static str {
+                match self {
+                    $(JobKind::$kind => <$spec>::ACTION,)*
+                }
+            }
+
+            /// Visits every kind, in order.
+            pub fn each<V: KindVisitor>(visitor: &V) -> Vec<V::Output> {
+                vec![$(visitor.visit::<$spec>(JobKind::$kind)),*]
+            }
+        }
+
+        impl Spec {
+            fn read(kind: JobKind, root: &mut Fields) -> (Spec, &'static [&'static str]) {
+                match kind {
+                    $(JobKind::$kind => (Spec::$kind(Box::new(<$spec>::read(root))), <$spec>::PLANNED),)*
+                }
+            }
+
+            pub fn kind(&self) -> JobKind {
+                match self {
+                    $(Spec::$kind(_) => JobKind::$kind,)*
+                }
+            }
+
+            /// The fields that specs of all kinds have.
+            pub fn fields(&self) -> &dyn JobFields {
+                match self {
+                    $(Spec::$kind(spec) => spec.as_ref(),)*
+                }
+            }
+
+            pub fn fields_mut(&mut self) -> &mut dyn JobFields {
+                match self {
+                    $(Spec::$kind(spec) => spec.as_mut(),)*
+                }
+            }
+        }
+    };
+}
+
+kinds! {
     /// Fine-tunes a network and produces a model.
     #[default]
-    Train,
+    Train(JobSpec) = "train",
     /// Evaluates a model on a labelled dataset.
-    Evaluate,
+    Evaluate(EvaluateSpec) = "evaluate",
     /// Searches for a learning rate for a training.
-    LrFind,
+    LrFind(LrFindSpec) = "lr_find",
     /// Classifies the images of a dataset.
-    #[serde(rename = "batch-predict")]
-    BatchPredict,
-}
-
-impl JobKind {
-    pub const ALL: [JobKind; 4] = [
-        JobKind::Train,
-        JobKind::Evaluate,
-        JobKind::LrFind,
-        JobKind::BatchPredict,
-    ];
-
-    pub fn as_str(self) -> &'static str {
-        match self {
-            JobKind::Train => "train",
-            JobKind::Evaluate => "evaluate",
-            JobKind::LrFind => "lr_find",
-            JobKind::BatchPredict => "batch-predict",
-        }
-    }
-}
-
-/// A checked job spec of any kind: one flat object whose field `kind` decides which fields it has.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
-#[serde(tag = "kind", rename_all = "snake_case")]
-pub enum Spec {
-    Train(Box<JobSpec>),
-    Evaluate(Box<EvaluateSpec>),
-    LrFind(Box<LrFindSpec>),
-    #[serde(rename = "batch-predict")]
-    BatchPredict(Box<BatchPredictSpec>),
+    BatchPredict(BatchPredictSpec) = "batch-predict",
 }
 
 impl Spec {
@@ -64,85 +106,37 @@ impl Spec {
     pub fn parse(document: &Value) -> Result<Spec, Vec<FieldError>> {
         let faults = Faults::default();
         let mut root = Fields::root(document, &faults);
-        let kinds = JobKind::ALL.map(|kind| (kind.as_str(), kind));
-        let (spec, planned) = match root.choice("kind", JobKind::Train, &kinds) {
-            JobKind::Train => (Spec::Train(Box::new(JobSpec::read(&mut root))), parse::PLANNED),
-            JobKind::Evaluate => (Spec::Evaluate(Box::new(EvaluateSpec::read(&mut root))), &[][..]),
-            JobKind::LrFind => (
-                Spec::LrFind(Box::new(LrFindSpec::read(&mut root))),
-                parse::PLANNED,
-            ),
-            JobKind::BatchPredict => (
-                Spec::BatchPredict(Box::new(BatchPredictSpec::read(&mut root))),
-                &[][..],
-            ),
-        };
+        let kinds: Vec<_> = JobKind::ALL.iter().map(|kind| (kind.as_str(), *kind)).collect();
+        let kind = root.choice("kind", JobKind::Train, &kinds);
+        let (spec, planned) = Spec::read(kind, &mut root);
         root.finish(planned);
         parse::checked(spec, faults)
     }
 
-    pub fn kind(&self) -> JobKind {
-        match self {
-            Spec::Train(_) => JobKind::Train,
-            Spec::Evaluate(_) => JobKind::Evaluate,
-            Spec::LrFind(_) => JobKind::LrFind,
-            Spec::BatchPredict(_) => JobKind::BatchPredict,
-        }
-    }
-
     /// The fields of a training, where the kind has them.
     pub fn training(&self) -> Option<&JobSpec> {
-        match self {
-            Spec::Train(spec) => Some(spec),
-            Spec::LrFind(spec) => Some(&spec.train),
-            Spec::Evaluate(_) | Spec::BatchPredict(_) => None,
-        }
+        self.fields().training()
     }
 
     /// Id or name of the dataset.
     pub fn dataset(&self) -> &str {
-        match self {
-            Spec::Train(spec) => &spec.dataset,
-            Spec::LrFind(spec) => &spec.train.dataset,
-            Spec::Evaluate(spec) => &spec.dataset,
-            Spec::BatchPredict(spec) => &spec.dataset,
-        }
+        self.fields().dataset()
     }
 
     pub fn device(&self) -> DeviceChoice {
-        match self {
-            Spec::Train(spec) => spec.device,
-            Spec::LrFind(spec) => spec.train.device,
-            Spec::Evaluate(spec) => spec.device,
-            Spec::BatchPredict(spec) => spec.device,
-        }
+        self.fields().device()
     }
 
     pub fn priority(&self) -> i32 {
-        match self {
-            Spec::Train(spec) => spec.priority,
-            Spec::LrFind(spec) => spec.train.priority,
-            Spec::Evaluate(spec) => spec.priority,
-            Spec::BatchPredict(spec) => spec.priority,
-        }
+        self.fields().priority()
     }
 
     pub fn max_seconds(&self) -> Option<u64> {
-        match self {
-            Spec::Train(spec) => spec.max_seconds,
-            Spec::LrFind(spec) => spec.train.max_seconds,
-            Spec::Evaluate(spec) => spec.max_seconds,
-            Spec::BatchPredict(spec) => spec.max_seconds,
-        }
+        self.fields().max_seconds()
     }
 
     pub fn max_attempts(&self) -> u32 {
-        match self {
-            Spec::Train(spec) => spec.max_attempts,
-            Spec::LrFind(spec) => spec.train.max_attempts,
-            Spec::Evaluate(spec) => spec.max_attempts,
-            Spec::BatchPredict(spec) => spec.max_attempts,
-        }
+        self.fields().max_attempts()
     }
 }
 

@@ -3,7 +3,15 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{JobSpec, fields::Fields};
+use super::{
+    DeviceChoice, JobSpec,
+    fields::Fields,
+    job_fields::{JobFields, KindSpec, job_fields},
+};
+use crate::{
+    domain::{datasets::dataset::Dataset, models::model::Model, name::Name},
+    error::FieldError,
+};
 
 /// The learning rates to try: `steps` of them from `min_lr` to `max_lr`, each the same multiple of the previous one (Smith 2017, "Cyclical
 /// Learning Rates for Training Neural Networks", section 3.3).
@@ -37,9 +45,30 @@ pub struct LrFindSpec {
     pub lr_find: LrRange,
 }
 
-impl LrFindSpec {
-    pub(super) fn read(root: &mut Fields) -> LrFindSpec {
-        LrFindSpec {
+impl JobFields for LrFindSpec {
+    job_fields!(train);
+
+    fn training(&self) -> Option<&JobSpec> {
+        Some(&self.train)
+    }
+
+    fn training_mut(&mut self) -> Option<&mut JobSpec> {
+        Some(&mut self.train)
+    }
+
+    fn dataset_faults(&self, dataset: &Dataset, _: Option<&Model>) -> Vec<FieldError> {
+        dataset.faults_for(&self.train)
+    }
+}
+
+impl KindSpec for LrFindSpec {
+    const REQUIRED: &'static [&'static str] = &["kind", "dataset"];
+    const DESCRIPTION: &'static str = "The training to find a learning rate for, and which rates to try.";
+    const ACTION: &'static str = "looks for a learning rate for";
+    const PLANNED: &'static [&'static str] = JobSpec::PLANNED;
+
+    fn read(root: &mut Fields) -> Self {
+        Self {
             train: JobSpec::read(root),
             lr_find: parse(root.object("lr_find")),
         }

@@ -8,6 +8,7 @@ mod batch_predict;
 mod device;
 mod evaluate;
 mod fields;
+mod job_fields;
 mod kind;
 mod lr_find;
 mod parse;
@@ -24,7 +25,8 @@ pub use self::{
     batch_predict::BatchPredictSpec,
     device::DeviceChoice,
     evaluate::{EvaluateSpec, EvaluatedSplit},
-    kind::{JobKind, Spec},
+    job_fields::{JobFields, KindSpec},
+    kind::{JobKind, KindVisitor, Spec},
     lr_find::{LrFindSpec, LrRange},
     preview::PreviewSpec,
     split::parse_split,

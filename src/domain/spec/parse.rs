@@ -5,15 +5,20 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::{
-    JobSpec, device,
+    DeviceChoice, JobSpec, device,
     fields::{Faults, Fields},
+    job_fields::{JobFields, KindSpec, job_fields},
     split,
     training::{
         augment, backbone, early_stopping, freeze, head, image_spec, loss, optimizer, precision, schedule,
     },
 };
 use crate::{
-    domain::{models::model::check_metadata, name::Name},
+    domain::{
+        datasets::dataset::Dataset,
+        models::model::{Model, check_metadata},
+        name::Name,
+    },
     error::FieldError,
 };
 
@@ -141,6 +146,34 @@ pub(super) fn parse_metadata(root: &mut Fields) -> BTreeMap<String, String> {
             root.fault("metadata", "type", rule);
             BTreeMap::new()
         }
+    }
+}
+
+impl JobFields for JobSpec {
+    job_fields!();
+
+    fn training(&self) -> Option<&JobSpec> {
+        Some(self)
+    }
+
+    fn training_mut(&mut self) -> Option<&mut JobSpec> {
+        Some(self)
+    }
+
+    fn dataset_faults(&self, dataset: &Dataset, _: Option<&Model>) -> Vec<FieldError> {
+        dataset.faults_for(self)
+    }
+}
+
+impl KindSpec for JobSpec {
+    const REQUIRED: &'static [&'static str] = &["dataset"];
+    const DESCRIPTION: &'static str =
+        "What to train, on what, how. Everything but the dataset has a default.";
+    const ACTION: &'static str = "makes the model";
+    const PLANNED: &'static [&'static str] = PLANNED;
+
+    fn read(root: &mut Fields) -> Self {
+        Self::read(root)
     }
 }
 

@@ -48,7 +48,7 @@ pub struct Image {
     pub split: Split,
     /// SHA-256 of the file, hexadecimal.
     pub sha256: String,
-    /// Size of the picture, upright.
+    /// Size of the image, upright.
     pub width: u32,
     pub height: u32,
     /// Size of the file.

@@ -1,4 +1,4 @@
-//! `/v1/datasets/{dataset}/preview`: what augmentation makes of a dataset's pictures, to look at before a job is sent.
+//! `/v1/datasets/{dataset}/preview`: what augmentation makes of a dataset's images, to look at before a job is sent.
 
 use axum::{
     extract::{Path, State},
@@ -22,7 +22,7 @@ use crate::{
     },
 };
 
-/// Draw augmented pictures
+/// Draw augmented images
 ///
 /// A contact sheet: a row for each of some training images of the dataset, first as prediction would see it, then as the first epochs of
 /// a job with these fields would train on it. `{}` draws what a job with defaults would see.

@@ -80,10 +80,10 @@ pub async fn predictions(
     let Some(predictions) = &job.predictions else {
         return Err(why_none(&job));
     };
-    let wished = Wish::of(&headers);
-    let (file, media_type, extension) = match query.format.unwrap_or(wished.format()) {
+    let accepted = Accepted::of(&headers);
+    let (file, media_type, extension) = match query.format.unwrap_or(accepted.format()) {
         RowFormat::Csv => (&predictions.csv, "text/csv; charset=utf-8", "csv"),
-        RowFormat::Jsonl if wished.ndjson > wished.jsonl => {
+        RowFormat::Jsonl if accepted.ndjson > accepted.jsonl => {
             (&predictions.jsonl, "application/x-ndjson", "jsonl")
         }
         RowFormat::Jsonl => (&predictions.jsonl, "application/jsonl", "jsonl"),
@@ -120,13 +120,13 @@ fn why_none(job: &Job) -> Error {
 
 /// How much a caller's `Accept` wants each form, 0 to 1 (RFC 9110, 12.5.1).
 #[derive(Debug, Default, PartialEq)]
-struct Wish {
+struct Accepted {
     csv: f32,
     jsonl: f32,
     ndjson: f32,
 }
 
-impl Wish {
+impl Accepted {
     fn of(headers: &HeaderMap) -> Self {
         let values = headers.get_all(header::ACCEPT).iter();
         let ranges: Vec<(String, f32)> = values
@@ -177,7 +177,7 @@ mod tests {
             if let Some(accept) = accept {
                 headers.insert(header::ACCEPT, accept.parse().unwrap());
             }
-            Wish::of(&headers)
+            Accepted::of(&headers)
         };
         for (accept, csv) in [
             (None, false),

@@ -7,6 +7,7 @@ use axum::{
     http::header,
     response::{IntoResponse, Response},
 };
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
     domain::{
@@ -23,6 +24,14 @@ use crate::{
     files::digest,
     http::{App, responses::problem::Problems},
 };
+
+/// The addresses of what jobs find, a line for each.
+pub fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(model_evaluation))
+        .routes(routes!(job_evaluation))
+        .routes(routes!(job_lr_find))
+}
 
 /// How good a model is on the validation images of its training
 ///

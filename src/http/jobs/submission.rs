@@ -36,30 +36,24 @@ pub async fn check(app: &App, document: &serde_json::Value) -> Result<Submission
     };
     let mut faults = Vec::new();
     let found = find_dataset(app, spec.dataset()).await?;
-    let name = match &mut spec {
-        Spec::Train(spec) => {
-            let name = training(app, spec, &found, &mut faults).await?;
-            if let Some(name) = &name {
-                app.store().check_model_name(name).await?;
-            }
-            name
-        }
-        Spec::LrFind(spec) => training(app, &mut spec.train, &found, &mut faults).await?,
-        Spec::Evaluate(spec) => {
-            let model = pinned_model(app, &mut spec.model, &mut faults).await?;
-            if let (Some(model), Ok(dataset)) = (&model, &found) {
-                faults.extend(dataset.faults_for_evaluation(&model.card.classes));
-            }
-            spec.name.clone().or(model.map(|model| model.name))
-        }
-        Spec::BatchPredict(spec) => {
-            let model = pinned_model(app, &mut spec.model, &mut faults).await?;
-            if let Ok(dataset) = &found {
-                faults.extend(dataset.faults_for_predictions());
-            }
-            spec.name.clone().or(model.map(|model| model.name))
-        }
+    let model = match spec.fields_mut().model_mut() {
+        Some(reference) => pinned_model(app, reference, &mut faults).await?,
+        None => None,
     };
+    if let Some(training) = spec.fields_mut().training_mut() {
+        pin_base_weights(app, training, &mut faults).await?;
+    }
+    if let Ok(dataset) = &found {
+        faults.extend(spec.fields().dataset_faults(dataset, model.as_ref()));
+    }
+    let name = match (spec.training(), &found) {
+        (Some(training), Ok(dataset)) => Some(training.model_name(&dataset.name)),
+        (Some(_), Err(_)) => None,
+        (None, _) => spec.fields().name().cloned().or(model.map(|model| model.name)),
+    };
+    if let (Spec::Train(_), Some(name)) = (&spec, &name) {
+        app.store().check_model_name(name).await?;
+    }
     match (name, found) {
         (Some(name), Ok(dataset)) if faults.is_empty() => Ok(Submission { spec, name, dataset }),
         (_, found) => {
@@ -69,14 +63,8 @@ pub async fn check(app: &App, document: &serde_json::Value) -> Result<Submission
     }
 }
 
-/// Checks what a training names, and gives the job its name. A model to begin with is pinned: a newer one of its name changes nothing
-/// for this job.
-async fn training(
-    app: &App,
-    spec: &mut JobSpec,
-    dataset: &Result<Dataset, FieldError>,
-    faults: &mut Vec<FieldError>,
-) -> Result<Option<Name>> {
+/// A model to begin with is pinned: a newer one of its name changes nothing for this job.
+async fn pin_base_weights(app: &App, spec: &mut JobSpec, faults: &mut Vec<FieldError>) -> Result<()> {
     if let Weights::Model(reference) = &spec.backbone.weights {
         let fault = |code, message| FieldError::new("/backbone/weights", code, message);
         match find_model(app, reference).await? {
@@ -94,11 +82,7 @@ async fn training(
             }
         }
     }
-    let Ok(dataset) = dataset else {
-        return Ok(None);
-    };
-    faults.extend(dataset.faults_for(spec));
-    Ok(Some(spec.model_name(&dataset.name)))
+    Ok(())
 }
 
 /// The model that a job uses, pinned in its spec.

@@ -54,7 +54,7 @@ pub struct ExportQuery {
 /// - `bundle`: a zip of the model's own files, `model.json` (its card) and `model.safetensors`.
 /// - `timm`: a zip of a folder for `timm.create_model("local-dir:…", pretrained=True)`: `config.json`, `model.safetensors` and a model
 ///   card, `README.md`. Not for `resnet20` to `resnet56`, which timm does not have.
-/// - `torchscript`: a module for `torch.jit.load`, its parameters under torchvision's names, for any number of pictures. The extra file
+/// - `torchscript`: a module for `torch.jit.load`, its parameters under torchvision's names, for any number of images. The extra file
 ///   `model.json` is the card.
 /// - `onnx`: a graph of opset 17 with the input `input` `[N, 3, side, side]`, normalised as `preprocessing` says, and the output
 ///   `logits` `[N, classes]`. The metadata are those of `safetensors`.

@@ -62,7 +62,7 @@ pub enum EmbeddingAnswer {
 
 /// Feature vectors of images
 ///
-/// Images are sent as for a prediction. Pictures that look alike to the model have vectors that are close: for search, for clustering,
+/// Images are sent as for a prediction. Images that look alike to the model have vectors that are close: for search, for clustering,
 /// for a classifier of one's own.
 #[utoipa::path(
     post, path = "/v1/models/{model}/embeddings", tag = "models",

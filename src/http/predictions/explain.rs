@@ -1,4 +1,4 @@
-//! `/v1/models/{model}/explain`: an image in, and out comes a picture of where the model saw the class.
+//! `/v1/models/{model}/explain`: an image in, a heat map over it out: where the model saw the class.
 
 use std::time::Instant;
 

@@ -11,7 +11,7 @@ use super::nulls;
 use crate::{
     domain::{
         datasets::split::SplitSpec,
-        spec::{BatchPredictSpec, EvaluateSpec, JobKind, JobSpec, LrFindSpec, PreviewSpec},
+        spec::{JobKind, JobSpec, KindSpec, KindVisitor, PreviewSpec},
     },
     error::{Error, FieldError},
 };
@@ -28,7 +28,7 @@ impl PartialSchema for JobRequest {
 
 impl ToSchema for JobRequest {}
 
-/// A preview as callers ask for it: those fields of a job that change its pictures, and how many of them; all optional.
+/// A preview as callers ask for it: those fields of a job that change its images, and how many of them; all optional.
 pub struct PreviewRequest;
 
 impl PartialSchema for PreviewRequest {
@@ -45,7 +45,7 @@ pub fn preview_schema() -> serde_json::Result<Value> {
     let count = |default: u32, description: &str| json!({"type": "integer", "minimum": 1, "maximum": PreviewSpec::MOST, "default": default, "description": description});
     let mut schema = json!({
         "type": "object", "additionalProperties": false,
-        "description": "Fields of a job that change its pictures, as in its spec, and how many pictures to draw.",
+        "description": "Fields of a job that change its images, as in its spec, and how many images to draw.",
         "properties": {
             "images": count(4, "Rows: training images, evenly spread over the dataset."),
             "views": count(6, "Columns after the first: what the first epochs would train on."),
@@ -88,27 +88,18 @@ pub fn known(schema: &'static serde_json::Result<Value>) -> Result<&'static Valu
 
 /// One schema for each kind.
 pub fn request_schema() -> serde_json::Result<Value> {
-    let train = kind_schema::<JobSpec>(
-        JobKind::Train,
-        &["dataset"],
-        "What to train, on what, how. Everything but the dataset has a default.",
-    )?;
-    let evaluate = kind_schema::<EvaluateSpec>(
-        JobKind::Evaluate,
-        &["kind", "model", "dataset"],
-        "Which model to measure, on which images.",
-    )?;
-    let lr_find = kind_schema::<LrFindSpec>(
-        JobKind::LrFind,
-        &["kind", "dataset"],
-        "The training to find a learning rate for, and which rates to try.",
-    )?;
-    let batch_predict = kind_schema::<BatchPredictSpec>(
-        JobKind::BatchPredict,
-        &["kind", "model", "dataset"],
-        "Which model classifies which images, and how many classes are named for each.",
-    )?;
-    Ok(json!({"oneOf": [train, evaluate, lr_find, batch_predict]}))
+    struct OfKind;
+
+    impl KindVisitor for OfKind {
+        type Output = serde_json::Result<Value>;
+
+        fn visit<S: KindSpec>(&self, kind: JobKind) -> Self::Output {
+            kind_schema::<S>(kind, S::REQUIRED, S::DESCRIPTION)
+        }
+    }
+
+    let kinds: Vec<Value> = JobKind::each(&OfKind).into_iter().collect::<Result<_, _>>()?;
+    Ok(json!({ "oneOf": kinds }))
 }
 
 /// A type's schema, its parts written in place.

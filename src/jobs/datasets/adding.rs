@@ -13,7 +13,7 @@ use std::{
 use super::{
     batch::{Packed, place_of},
     ingest::{PACK_SIDE, adopt_segment},
-    revise::{Addition, Revised, Target, Wish, revise},
+    revise::{Addition, Change, Revised, Target, revise},
 };
 use crate::{
     domain::{
@@ -85,7 +85,7 @@ pub async fn add(context: &Context, target: Target, packed: Packed, labels: Labe
         })
         .collect();
     let addition = Addition { segment, images };
-    let revised = revise(context, target, Wish::Add(addition), &pin).await;
+    let revised = revise(context, target, Change::Add(addition), &pin).await;
     drop(pin);
     packs::make_room(context).await;
     if !revised.as_ref().is_ok_and(|revised| revised.changed) {
@@ -133,7 +133,7 @@ impl Read {
 }
 
 async fn read(context: &Context, dataset: DatasetId, packed: &Packed) -> Result<Read> {
-    let _place = context.readings.acquire().await.map_err(Error::internal)?;
+    let _place = context.ingest_workers.acquire().await.map_err(Error::internal)?;
     let run = RunSpec::Ingest(IngestRun {
         dataset,
         archive: packed.archive.clone(),

@@ -39,7 +39,7 @@ use crate::{
     store::{DatasetToIngest, SegmentFiles, Topic},
 };
 
-/// Shorter side of the pictures in a pixel pack: what the default size of 224 pixels is cut out of.
+/// Shorter side of the images in a pixel pack: what the default size of 224 pixels is cut out of.
 pub const PACK_SIDE: u32 = 256;
 /// Children that may die over one archive. One that a killed server took along does not count.
 const MOST_DEATHS: u32 = 3;

@@ -1,4 +1,4 @@
-//! A contact sheet of augmented pictures, drawn by a child while the caller waits: a bounded number at once, each with a deadline.
+//! A contact sheet of augmented images, drawn by a child while the caller waits: a bounded number at once, each with a deadline.
 //!
 //! A caller that leaves takes its child along: nothing of a preview outlives the call, and no row of the database knows of it.
 
@@ -22,7 +22,7 @@ const MAX_SHEET: u64 = 64 << 20;
 /// Threads that draw one sheet: it is small, and jobs need the others.
 const THREADS: u32 = 2;
 
-/// Draws pictures of a dataset as a job would train on them. The result is a PNG.
+/// Draws images of a dataset as a job would train on them. The result is a PNG.
 ///
 /// # Errors
 /// `previews-busy`, `preview-timeout`, `dataset-not-ready`, and failures of the worker.

@@ -39,7 +39,7 @@ pub struct Target {
 
 /// What is to be changed.
 #[derive(Clone, Debug)]
-pub enum Wish {
+pub enum Change {
     /// Edits of images by their ids.
     Edit(Vec<(u32, ImageEdit)>),
     /// Every image gets its part anew.
@@ -67,11 +67,11 @@ pub struct Revised {
     pub added: Vec<ManifestImage>,
 }
 
-/// Carries out a wish. `pin` keeps the blobs of an addition.
+/// Carries out a change. `pin` keeps the blobs of an addition.
 ///
 /// # Errors
-/// `version-changed`, `dataset-not-ready`, and what is wrong with the wish.
-pub async fn revise(context: &Context, target: Target, wish: Wish, pin: &Pin) -> Result<Revised> {
+/// `version-changed`, `dataset-not-ready`, and what is wrong with the change.
+pub async fn revise(context: &Context, target: Target, change: Change, pin: &Pin) -> Result<Revised> {
     let _alone = context.changes.hold(target.dataset).await;
     let dataset = context.store.dataset(&target.dataset.to_string()).await?;
     check_target(&dataset, &target)?;
@@ -89,7 +89,7 @@ pub async fn revise(context: &Context, target: Target, wish: Wish, pin: &Pin) ->
     let blobs = context.blobs.clone();
     let shown = dataset.clone();
     let drafted = tokio::task::spawn_blocking(move || -> Result<Drafted> {
-        let draft = draft(&shown, wish, &before, next_image, next_segment)?;
+        let draft = draft(&shown, change, &before, next_image, next_segment)?;
         let plan = draft.revision.plan(&before, draft.kind)?;
         check(&shown, &draft, &plan, &limits)?;
         if plan.change.is_nothing() {
@@ -161,7 +161,7 @@ struct Drafted {
     written: Option<(crate::blobs::Spooled, Written)>,
 }
 
-/// A wish in terms of the version before.
+/// A change in terms of the version before.
 struct Draft {
     kind: ChangeKind,
     revision: Revision,
@@ -194,7 +194,13 @@ fn changed_meanwhile() -> Error {
     Error::new(Kind::Precondition, "version-changed", detail)
 }
 
-fn draft(dataset: &Dataset, wish: Wish, before: &Path, next_image: u32, next_segment: u32) -> Result<Draft> {
+fn draft(
+    dataset: &Dataset,
+    change: Change,
+    before: &Path,
+    next_image: u32,
+    next_segment: u32,
+) -> Result<Draft> {
     let revision = |edit| Revision {
         classes: dataset.classes.iter().map(|class| class.name.clone()).collect(),
         edit,
@@ -209,17 +215,17 @@ fn draft(dataset: &Dataset, wish: Wish, before: &Path, next_image: u32, next_seg
         known: Vec::new(),
         asked: Vec::new(),
     };
-    match wish {
-        Wish::Edit(edits) => {
+    match change {
+        Change::Edit(edits) => {
             draft.asked = edits.iter().map(|(id, _)| *id).collect();
             draft.revision.edit = Edit::Images(edits.into_iter().collect());
         }
-        Wish::Split(spec) => {
+        Change::Split(spec) => {
             draft.kind = ChangeKind::Split;
             draft.revision.edit = Edit::Parts(parts(before, &spec)?);
             draft.split = Some(spec);
         }
-        Wish::Add(addition) => {
+        Change::Add(addition) => {
             draft.kind = ChangeKind::Add;
             add(&mut draft, addition, before, next_segment)?;
         }

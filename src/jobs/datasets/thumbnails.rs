@@ -1,4 +1,4 @@
-//! Small pictures of a dataset's images, drawn by a child from its pixel packs and kept on disk as long as there is room.
+//! Small images of a dataset's images, drawn by a child from its pixel packs and kept on disk as long as there is room.
 //!
 //! A page of a dashboard asks for dozens at once, so a child draws all images of a neighbourhood in one go and the others find theirs
 //! made: `thumbnails/{dataset}/{segment}-{neighbourhood}-{size}`, an index and then the files. An image never changes, so neither does
@@ -28,7 +28,7 @@ use crate::{
 
 /// Ids in one file.
 const NEIGHBOURHOOD: u32 = 128;
-/// Threads that draw: the pictures are small, and jobs need the others.
+/// Threads that draw: thumbnails are small, and jobs need the others.
 const THREADS: u32 = 2;
 /// Largest file that is taken from a child; what it draws is far below this.
 const MAX_FILE: u64 = 256 << 20;
@@ -69,7 +69,11 @@ async fn draw(
     side: u32,
     path: &Path,
 ) -> Result<()> {
-    let _place = context.easels.acquire().await.map_err(Error::internal)?;
+    let _place = context
+        .thumbnail_workers
+        .acquire()
+        .await
+        .map_err(Error::internal)?;
     // The version that the segment came with names all of its images, also those that later versions do not have.
     let files = context.store.version_files(dataset, segment.version).await?;
     let files = files.ok_or_else(|| Error::not_found("dataset", &dataset.to_string()))?;
@@ -78,10 +82,10 @@ async fn draw(
     });
     let manifest = manifest.await?;
     let number = segment.files.number;
-    let pictures = blocking(move || neighbours(&manifest, neighbourhood, number)).await?;
+    let images = blocking(move || neighbours(&manifest, neighbourhood, number)).await?;
     let run = RunSpec::Thumbnails(ThumbnailsRun {
         segment: segment_as_files(context, segment),
-        pictures,
+        pictures: images,
         side,
         threads: process::threads(context.config.ingest_threads).min(THREADS),
     });
@@ -106,17 +110,17 @@ async fn draw(
 /// Images of one file, all of one segment.
 fn neighbours(manifest: &Path, neighbourhood: u32, segment: u32) -> Result<Vec<ManifestImage>> {
     let first = neighbourhood * NEIGHBOURHOOD;
-    let mut pictures = Vec::new();
+    let mut images = Vec::new();
     for image in manifest::images_after(manifest, first.checked_sub(1))? {
         let image: ManifestImage = image?;
         if image.id - first >= NEIGHBOURHOOD {
             break;
         }
         if image.segment == segment {
-            pictures.push(image);
+            images.push(image);
         }
     }
-    Ok(pictures)
+    Ok(images)
 }
 
 /// Puts a file that a child made in its place.
@@ -132,7 +136,7 @@ fn take(dir: &Path, made: &Artifact, to: &Path) -> Result<()> {
 async fn kept(path: &Path, image: u32) -> Result<Option<Vec<u8>>> {
     let path = path.to_owned();
     blocking(move || match look_up(&path, image)? {
-        Found::Picture(picture) => Ok(Some(picture)),
+        Found::Thumbnail(jpeg) => Ok(Some(jpeg)),
         Found::Nothing => Ok(None),
         Found::Damage => {
             kept::discard(&path, "a file of thumbnails")?;
@@ -144,13 +148,13 @@ async fn kept(path: &Path, image: u32) -> Result<Option<Vec<u8>>> {
 
 #[derive(Debug, PartialEq)]
 enum Found {
-    Picture(Vec<u8>),
+    Thumbnail(Vec<u8>),
     Nothing,
     /// The file is not what a child made: its disk has lost something, or an older version of the program made it.
     Damage,
 }
 
-/// The picture of an image, out of a file of them. Only what is read is held to its digest: the index, and the picture.
+/// The thumbnail of an image, out of a file of them. Only what is read is held to its digest: the index and the thumbnail.
 fn look_up(path: &Path, image: u32) -> io::Result<Found> {
     let Some(file) = kept::there(File::open(path))? else {
         return Ok(Found::Nothing);
@@ -168,13 +172,13 @@ fn look_up(path: &Path, image: u32) -> io::Result<Found> {
         return Ok(Found::Nothing);
     };
     reader.seek(SeekFrom::Start(index.len() as u64 + 66 + offset))?;
-    let mut picture = Vec::new();
-    reader.by_ref().take(bytes).read_to_end(&mut picture)?;
-    if digest::of_bytes(&picture) != sha256 {
+    let mut jpeg = Vec::new();
+    reader.by_ref().take(bytes).read_to_end(&mut jpeg)?;
+    if digest::of_bytes(&jpeg) != sha256 {
         return Ok(Found::Damage);
     }
     kept::touch(reader.get_ref())?;
-    Ok(Found::Picture(picture))
+    Ok(Found::Thumbnail(jpeg))
 }
 
 fn cache(context: &Context) -> Cache {
@@ -198,7 +202,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_picture_is_found_by_its_image_and_damage_wherever_it_is() {
+    fn a_thumbnail_is_found_by_its_image_and_damage_wherever_it_is() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a");
         let index = serde_json::json!([
@@ -208,8 +212,8 @@ mod tests {
         let index = index.to_string();
         let whole = format!("{index}\n{}\nonetw", digest::of_bytes(index.as_bytes())).into_bytes();
         fs::write(&path, &whole).unwrap();
-        assert_eq!(look_up(&path, 4).unwrap(), Found::Picture(b"one".to_vec()));
-        assert_eq!(look_up(&path, 9).unwrap(), Found::Picture(b"tw".to_vec()));
+        assert_eq!(look_up(&path, 4).unwrap(), Found::Thumbnail(b"one".to_vec()));
+        assert_eq!(look_up(&path, 9).unwrap(), Found::Thumbnail(b"tw".to_vec()));
         assert_eq!(look_up(&path, 5).unwrap(), Found::Nothing);
         assert_eq!(look_up(&folder.path().join("d"), 5).unwrap(), Found::Nothing);
         for place in 0..whole.len() {

@@ -128,9 +128,11 @@ fn verdict(job: &ClaimedJob, end: End<Cause>) -> Verdict {
         }
         | End::Done(result) => match (job.spec.kind(), result) {
             (JobKind::Train, RunResult::Trained(trained)) => Verdict::Trained(trained),
-            (JobKind::Evaluate, RunResult::Evaluated { evaluation: found })
-            | (JobKind::LrFind, RunResult::LrFound { curve: found }) => Verdict::Found(found),
             (JobKind::BatchPredict, RunResult::Predicted(predicted)) => Verdict::Predicted(predicted),
+            (JobKind::Train | JobKind::BatchPredict, RunResult::Found { .. }) => {
+                Verdict::Died(failure::of_another_kind())
+            }
+            (_, RunResult::Found { file }) => Verdict::Found(file),
             (_, RunResult::Failed(error)) if error.code == FailureCode::DiskFull => Verdict::DiskFull,
             (_, RunResult::Failed(error)) => Verdict::Failed(error),
             _ => Verdict::Died(failure::of_another_kind()),

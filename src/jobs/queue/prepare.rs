@@ -6,7 +6,7 @@ use crate::{
         datasets::dataset::Dataset,
         jobs::job::{FailureCode, JobError},
         models::model::{DatasetLineage, Model},
-        spec::{BatchPredictSpec, EvaluateSpec, JobSpec, Spec},
+        spec::{JobSpec, KindSpec, Spec},
     },
     error::{Error, FieldError, Kind, Result},
     jobs::{
@@ -14,10 +14,7 @@ use crate::{
         context::Context,
     },
     process,
-    protocol::{
-        BatchPredictRun, DatasetInput, EvaluateRun, JobRun, LrFindRun, RunSpec, Segment, TrainRun,
-        frames::ModelFiles,
-    },
+    protocol::{DatasetInput, JobRun, LrFindRun, ModelRun, RunSpec, Segment, TrainRun, frames::ModelFiles},
     store::{ClaimedJob, StoredSegment, VersionFiles},
 };
 
@@ -40,9 +37,11 @@ pub async fn prepare(context: &Context, job: &ClaimedJob) -> Result<RunSpec, Ver
             train: training(context, job, &spec.train, dataset).await?,
             lr_find: spec.lr_find.clone(),
         })),
-        Spec::Evaluate(spec) => RunSpec::Evaluate(Box::new(evaluation(context, job, spec, dataset).await?)),
+        Spec::Evaluate(spec) => {
+            RunSpec::Evaluate(with_model(context, job, spec.as_ref(), &spec.model, dataset).await?)
+        }
         Spec::BatchPredict(spec) => {
-            RunSpec::BatchPredict(Box::new(predictions(context, job, spec, dataset).await?))
+            RunSpec::BatchPredict(with_model(context, job, spec.as_ref(), &spec.model, dataset).await?)
         }
     })
 }
@@ -70,34 +69,21 @@ async fn training(
     })
 }
 
-async fn evaluation(
+/// A run that needs nothing but the dataset and a model.
+async fn with_model<S: KindSpec + Clone>(
     context: &Context,
     job: &ClaimedJob,
-    spec: &EvaluateSpec,
+    spec: &S,
+    model: &str,
     dataset: Dataset,
-) -> Result<EvaluateRun, Verdict> {
-    let model = find_model(context, job, &spec.model).await?;
-    refuse(dataset.faults_for_evaluation(&model.card.classes))?;
-    Ok(EvaluateRun {
+) -> Result<Box<ModelRun<S>>, Verdict> {
+    let model = find_model(context, job, model).await?;
+    refuse(spec.dataset_faults(&dataset, Some(&model)))?;
+    Ok(Box::new(ModelRun {
         common: common(context, job, dataset_input(context, job, dataset).await?),
         spec: spec.clone(),
         model: model_files(context, job, model).await?,
-    })
-}
-
-async fn predictions(
-    context: &Context,
-    job: &ClaimedJob,
-    spec: &BatchPredictSpec,
-    dataset: Dataset,
-) -> Result<BatchPredictRun, Verdict> {
-    let model = find_model(context, job, &spec.model).await?;
-    refuse(dataset.faults_for_predictions())?;
-    Ok(BatchPredictRun {
-        common: common(context, job, dataset_input(context, job, dataset).await?),
-        spec: spec.clone(),
-        model: model_files(context, job, model).await?,
-    })
+    }))
 }
 
 async fn find_model(context: &Context, job: &ClaimedJob, reference: &str) -> Result<Model, Verdict> {

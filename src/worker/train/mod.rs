@@ -36,9 +36,25 @@ use super::process::{
 };
 use crate::{
     domain::jobs::job::{FailureCode, JobError},
-    protocol::{BatchPredictRun, EvaluateRun, LrFindRun, RunResult, TrainResult, TrainRun},
+    protocol::{BatchPredictRun, EvaluateRun, LrFindRun, RunResult, RunSpec, TrainResult, TrainRun},
     worker::fault::{self, TorchFault},
 };
+
+/// Runs a job of any kind; otherwise like [`run`].
+pub fn run_job(
+    job: &RunSpec,
+    dir: &RunDir,
+    reporter: &Reporter,
+    stop: &StopFlag,
+) -> anyhow::Result<RunResult> {
+    match job {
+        RunSpec::Train(job) => run(job, dir, reporter, stop),
+        RunSpec::Evaluate(job) => evaluate(job, dir, reporter, stop),
+        RunSpec::LrFind(job) => find_lr(job, dir, reporter, stop),
+        RunSpec::BatchPredict(job) => batch_predict(job, dir, reporter, stop),
+        other => anyhow::bail!("a run of kind {} is not a job", other.kind()),
+    }
+}
 
 /// Trains a model as specified by `run` and stores it, and its checkpoints, in `dir`. Sets the thread's and libtorch's number of threads to
 /// `run.common.threads`.

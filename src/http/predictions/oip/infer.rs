@@ -1,4 +1,4 @@
-//! `POST /v2/models/{model}/infer`: pictures in a tensor, what the model says of them in tensors.
+//! `POST /v2/models/{model}/infer`: images in a tensor, what the model says of them in tensors.
 
 use std::time::Instant;
 
@@ -23,7 +23,7 @@ use crate::{
         requests::extract::read_body,
         responses::problem::Problems,
     },
-    inference::{Embedding, Picture, Prediction},
+    inference::{Embedding, ModelInput, Prediction},
 };
 
 /// The length of the JSON before the binary tensors, in requests and answers.
@@ -66,15 +66,15 @@ async fn answer(app: App, reference: &str, request: Request) -> Result<Response>
     let json_length = json_length(request.headers())?;
     let body = read_body(request.into_body(), limit).await?;
     let wire::Inference { request, elements } = wire::read(&body, json_length)?;
-    let pictures = pictures(&app, &model, &request, elements)?;
+    let inputs = inputs(&app, &model, &request, elements)?;
     let wanted = Wanted::of(&request)?;
     let predictions = if wanted.classes() {
-        predictions(&app, &model, &pictures).await?
+        predictions(&app, &model, &inputs).await?
     } else {
         Vec::new()
     };
     let embeddings = if wanted.embedding() {
-        embeddings(&app, &model, &pictures).await?
+        embeddings(&app, &model, &inputs).await?
     } else {
         Vec::new()
     };
@@ -94,18 +94,18 @@ async fn answer(app: App, reference: &str, request: Request) -> Result<Response>
     ))
 }
 
-async fn predictions(app: &App, model: &Model, pictures: &[Picture]) -> Result<Vec<Prediction>> {
+async fn predictions(app: &App, model: &Model, inputs: &[ModelInput]) -> Result<Vec<Prediction>> {
     let classes = model.card.classes.len() as u32;
-    let asked = pictures.iter().enumerate().map(|(index, picture)| async move {
-        let prediction = app.inference().predict(model, picture.clone(), classes).await;
+    let asked = inputs.iter().enumerate().map(|(index, input)| async move {
+        let prediction = app.inference().predict(model, input.clone(), classes).await;
         prediction.map_err(|error| own_error(index, error))
     });
     try_join_all(asked).await
 }
 
-async fn embeddings(app: &App, model: &Model, pictures: &[Picture]) -> Result<Vec<Embedding>> {
-    let asked = pictures.iter().enumerate().map(|(index, picture)| async move {
-        let embedding = app.inference().embed(model, picture.clone(), false).await;
+async fn embeddings(app: &App, model: &Model, inputs: &[ModelInput]) -> Result<Vec<Embedding>> {
+    let asked = inputs.iter().enumerate().map(|(index, input)| async move {
+        let embedding = app.inference().embed(model, input.clone(), false).await;
         embedding.map_err(|error| own_error(index, error))
     });
     try_join_all(asked).await
@@ -121,22 +121,22 @@ fn json_length(headers: &HeaderMap) -> Result<Option<usize>> {
         .ok_or_else(|| malformed(format!("the header `{JSON_LENGTH}` is no length")))
 }
 
-fn pictures(
+fn inputs(
     app: &App,
     model: &Model,
     request: &InferRequest,
     elements: Vec<bytes::Bytes>,
-) -> Result<Vec<Picture>> {
+) -> Result<Vec<ModelInput>> {
     let limit = app.limits().max_predict_images;
     if elements.len() > limit {
-        return Err(malformed(format!("at most {limit} pictures are taken at once")));
+        return Err(malformed(format!("at most {limit} images are taken at once")));
     }
     let input = &request.inputs[0];
     let side = i64::from(model.card.preprocessing.crop);
     match (input.name.as_str(), input.datatype) {
-        (IMAGE, Datatype::Bytes) => Ok(elements.into_iter().map(Picture::File).collect()),
+        (IMAGE, Datatype::Bytes) => Ok(elements.into_iter().map(ModelInput::File).collect()),
         (TENSOR, Datatype::Fp32) if input.shape[1..] == [3, side, side] => {
-            Ok(elements.into_iter().map(Picture::Tensor).collect())
+            Ok(elements.into_iter().map(ModelInput::Tensor).collect())
         }
         _ => Err(malformed(format!(
             "the model takes `{IMAGE}`, BYTES of shape [N], or `{TENSOR}`, FP32 of shape [N, 3, {side}, {side}]"
@@ -144,11 +144,11 @@ fn pictures(
     }
 }
 
-/// A request fails as a whole; what is wrong with one of several pictures says which.
+/// A request fails as a whole; what is wrong with one of several images says which.
 fn own_error(index: usize, error: Error) -> Error {
     match error.kind() {
         Kind::UnsupportedMedia | Kind::Invalid | Kind::TooLarge => {
-            let detail = format!("picture {index}: {}", error.detail());
+            let detail = format!("image {index}: {}", error.detail());
             Error::new(error.kind(), error.slug(), detail)
         }
         _ => error,
@@ -163,7 +163,7 @@ struct Wanted {
 struct Output {
     name: &'static str,
     binary: bool,
-    /// Instead of the tensor, that many classes of each picture as text.
+    /// Instead of the tensor, that many classes of each image as text.
     classification: Option<usize>,
 }
 

@@ -78,7 +78,7 @@ pub struct ModelMetadata {
 pub struct TensorMetadata {
     name: &'static str,
     datatype: Datatype,
-    /// -1: as many as there are pictures.
+    /// -1: as many as there are images.
     shape: Vec<i64>,
 }
 

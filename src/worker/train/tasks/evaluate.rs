@@ -95,8 +95,8 @@ pub fn evaluate(
     };
     let evaluation = Evaluation::of(&subject, &logits, outputs::images_of(&data));
     dir.write_compact_json(EVALUATION_FILE, &evaluation)?;
-    Ok(RunResult::Evaluated {
-        evaluation: dir.artifact(EVALUATION_FILE)?,
+    Ok(RunResult::Found {
+        file: dir.artifact(EVALUATION_FILE)?,
     })
 }
 

@@ -85,8 +85,8 @@ pub fn find_lr(
         return Err(Halt::failed(FailureCode::Diverged, message));
     };
     dir.write_compact_json(CURVE_FILE, &curve)?;
-    Ok(RunResult::LrFound {
-        curve: dir.artifact(CURVE_FILE)?,
+    Ok(RunResult::Found {
+        file: dir.artifact(CURVE_FILE)?,
     })
 }
 

@@ -51,13 +51,13 @@ pub(super) fn split_strings(bytes: &Bytes) -> Result<Vec<Bytes>> {
     Ok(strings)
 }
 
-/// The floats of `pictures` pictures, as bytes: as many for each.
-pub(super) fn split_floats(bytes: &Bytes, pictures: usize) -> Result<Vec<Bytes>> {
-    if pictures == 0 || bytes.is_empty() || !bytes.len().is_multiple_of(4 * pictures) {
+/// The floats of `images` images, as bytes: as many for each.
+pub(super) fn split_floats(bytes: &Bytes, images: usize) -> Result<Vec<Bytes>> {
+    if images == 0 || bytes.is_empty() || !bytes.len().is_multiple_of(4 * images) {
         return Err(malformed("the tensor has not as many numbers as its shape says"));
     }
-    let each = bytes.len() / pictures;
-    Ok((0..pictures)
+    let each = bytes.len() / images;
+    Ok((0..images)
         .map(|index| bytes.slice(index * each..(index + 1) * each))
         .collect())
 }

@@ -90,7 +90,7 @@ pub struct AnsweredTensor {
 /// A request with its tensors taken apart.
 pub struct Inference {
     pub request: InferRequest,
-    /// The elements of the first input: image files, or the bytes of 32-bit floats, one for each picture.
+    /// The elements of the first input: image files, or the bytes of 32-bit floats, one for each image.
     pub elements: Vec<Bytes>,
 }
 
@@ -117,7 +117,7 @@ pub fn read(body: &Bytes, json_length: Option<usize>) -> Result<Inference> {
     let [input] = request.inputs.as_slice() else {
         return Err(malformed("send exactly one input"));
     };
-    let pictures = input.shape.first().copied().unwrap_or(0).max(0) as usize;
+    let images = input.shape.first().copied().unwrap_or(0).max(0) as usize;
     let binary = body.slice(length..);
     let elements = match (input.parameters.get("binary_data_size"), &input.data) {
         (Some(size), None) => {
@@ -128,12 +128,12 @@ pub fn read(body: &Bytes, json_length: Option<usize>) -> Result<Inference> {
             }
             match input.datatype {
                 Datatype::Bytes => split_strings(&binary)?,
-                Datatype::Fp32 => split_floats(&binary, pictures)?,
+                Datatype::Fp32 => split_floats(&binary, images)?,
             }
         }
         (None, Some(data)) if binary.is_empty() => match input.datatype {
             Datatype::Bytes => strings_of(data)?,
-            Datatype::Fp32 => split_floats(&floats_of(data)?, pictures)?,
+            Datatype::Fp32 => split_floats(&floats_of(data)?, images)?,
         },
         _ => {
             return Err(malformed(
@@ -146,7 +146,7 @@ pub fn read(body: &Bytes, json_length: Option<usize>) -> Result<Inference> {
         Datatype::Bytes => input.shape.iter().skip(1).all(|length| *length == 1),
         Datatype::Fp32 => true,
     };
-    if elements.is_empty() || elements.len() != pictures || !expected {
+    if elements.is_empty() || elements.len() != images || !expected {
         let message = format!(
             "the input has the shape {:?} and {} elements",
             input.shape,
