@@ -128,9 +128,11 @@ impl Jobs {
     /// `version-changed`, `dataset-not-ready`, and what is wrong with the edits.
     pub async fn edit_images(&self, target: Target, edits: Vec<(u32, ImageEdit)>) -> Result<Dataset> {
         let pin = self.0.blobs.pin().await;
-        Ok(datasets::revise::revise(&self.0, target, Change::Edit(edits), &pin)
-            .await?
-            .dataset)
+        Ok(
+            datasets::revise::revise(&self.0, target, Change::Edit(edits), &pin)
+                .await?
+                .dataset,
+        )
     }
 
     /// Gives every image its part anew; the dataset after it, and whether there is a new version.

@@ -13,7 +13,7 @@ use std::{
 use super::{
     batch::{Packed, place_of},
     ingest::{PACK_SIDE, adopt_segment},
-    revise::{Addition, Revised, Target, Change, revise},
+    revise::{Addition, Change, Revised, Target, revise},
 };
 use crate::{
     domain::{

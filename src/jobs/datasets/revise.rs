@@ -194,7 +194,13 @@ fn changed_meanwhile() -> Error {
     Error::new(Kind::Precondition, "version-changed", detail)
 }
 
-fn draft(dataset: &Dataset, change: Change, before: &Path, next_image: u32, next_segment: u32) -> Result<Draft> {
+fn draft(
+    dataset: &Dataset,
+    change: Change,
+    before: &Path,
+    next_image: u32,
+    next_segment: u32,
+) -> Result<Draft> {
     let revision = |edit| Revision {
         classes: dataset.classes.iter().map(|class| class.name.clone()).collect(),
         edit,

@@ -69,7 +69,11 @@ async fn draw(
     side: u32,
     path: &Path,
 ) -> Result<()> {
-    let _place = context.thumbnail_workers.acquire().await.map_err(Error::internal)?;
+    let _place = context
+        .thumbnail_workers
+        .acquire()
+        .await
+        .map_err(Error::internal)?;
     // The version that the segment came with names all of its images, also those that later versions do not have.
     let files = context.store.version_files(dataset, segment.version).await?;
     let files = files.ok_or_else(|| Error::not_found("dataset", &dataset.to_string()))?;
