@@ -129,7 +129,7 @@ impl Error {
 
     /// A failure of the server. The caller learns only that it happened.
     pub fn internal(context: impl Into<anyhow::Error>) -> Self {
-        let detail = "something went wrong on the server; its log has the details under this request id";
+        let detail = "an internal error occurred; the server's log has the details under this request id";
         Self {
             context: Some(context.into()),
             ..Self::new(Kind::Internal, "internal", detail)
