@@ -273,7 +273,7 @@ fn checksum(headers: &HeaderMap) -> Result<Option<Checksum>> {
     Ok(Some(Checksum::sha256(digest)))
 }
 
-/// A response without a body: when an incomplete upload expires, or the dataset a complete one has become, and these headers.
+/// A response without a body: the given headers, and the expiry date of an incomplete upload or the dataset of a complete one.
 fn answer(status: StatusCode, upload: &Upload, headers: Vec<(HeaderName, String)>) -> Response {
     let state = match upload.dataset {
         Some(dataset) => (tus::DATASET, dataset.to_string()),
