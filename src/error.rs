@@ -1,7 +1,7 @@
-//! The one error type of the server side: what went wrong, in words for the caller, and apart from it what only the operator may see.
+//! The error type of the server side: a message for the caller and, separately, context that only the operator may see.
 //!
-//! It knows nothing of HTTP except through [`Error::kind`]; `http/problem.rs` alone turns it into a status and a body.
-//! A caller's message never holds a path of the server, SQL or a decoder's raw text: those go into `context`, which is only logged.
+//! It is independent of HTTP except for [`Error::kind`]; only `http/problem.rs` maps it to a status and a body. The caller's message never
+//! contains a server path, SQL or a decoder's own message: those go into `context`, which is only logged.
 
 use std::{fmt, time::Duration};
 
@@ -10,62 +10,62 @@ use utoipa::ToSchema;
 
 use crate::domain::damage::Damaged;
 
-/// Result with [`Error`].
+/// `Result` with [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What a caller would do about an error; each variant exists because somebody acts differently on it.
+/// The kind of an error. Each variant exists because a caller would react to it differently.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// The request cannot be read at all.
+    /// The request cannot be parsed.
     Malformed,
-    /// The caller may not do this from here.
+    /// The caller is not allowed to do this.
     Forbidden,
-    /// There is no such thing.
+    /// The object does not exist.
     NotFound,
-    /// There was such a thing, and it does not come back.
+    /// The object existed and is gone for good.
     Gone,
-    /// It contradicts what is already there; look at the state first.
+    /// It conflicts with the current state; check the state before trying again.
     Conflict,
-    /// What the caller has seen of it is no longer so; look again.
+    /// A precondition failed: the object has changed since the caller read it. Read it again.
     Precondition,
-    /// Somebody else is at it; wait until they are done.
+    /// Another request holds the lock; wait until it is done.
     Locked,
-    /// The protocol's version is not spoken here.
+    /// The protocol version is not supported.
     UnspokenVersion,
-    /// What arrived is not what was sent; send it again.
+    /// The received bytes do not match their checksum; send them again.
     ChecksumMismatch,
-    /// The body came too slowly.
+    /// The body was sent too slowly.
     TooSlow,
-    /// It is bigger than the limit.
+    /// Larger than the limit.
     TooLarge,
-    /// It is a kind of data that is not taken.
+    /// Unsupported media type.
     UnsupportedMedia,
-    /// The part of it that is asked for is not there.
+    /// The requested range is not satisfiable.
     BeyondEnd,
-    /// It was read and is wrong; `errors` names the fields where there are any.
+    /// The request was parsed and is invalid; `errors` names the fields, if any.
     Invalid,
-    /// Too many at once; come back later.
+    /// Too many at once; try again later.
     TooMany,
-    /// Not now; come back later.
+    /// Temporarily unavailable; try again later.
     Unavailable,
-    /// It took longer than allowed.
+    /// It took longer than the deadline.
     Timeout,
     /// The disk is full.
     DiskFull,
-    /// What it is about is damaged on the server's disk, and trying again does not help.
+    /// Stored data is damaged on the server's disk; trying again does not help.
     Damaged,
-    /// Our fault.
+    /// A bug or failure of the server.
     Internal,
 }
 
-/// One wrong field of a request.
+/// An invalid field of a request.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct FieldError {
     /// JSON pointer (RFC 6901) to the field, such as `/optimizer/lr`.
     pub pointer: String,
-    /// Stable word for programs: `range`, `type`, `unknown_field`, `not_supported`, `missing`, `not_found`, `conflict`.
+    /// Stable code for programs: `range`, `type`, `unknown_field`, `not_supported`, `missing`, `not_found`, `conflict`.
     pub code: String,
-    /// What is expected, for people.
+    /// Human-readable description of what is expected.
     pub message: String,
 }
 
@@ -103,7 +103,7 @@ impl Error {
         }
     }
 
-    /// No such dataset, job or model: `what` is the kind of thing, `which` what the caller asked for.
+    /// The dataset, job or model does not exist: `what` is the kind of object, `which` the caller's reference.
     pub fn not_found(what: &str, which: &str) -> Self {
         let shown: String = which.chars().filter(|c| !c.is_control()).take(80).collect();
         Self::new(
@@ -113,7 +113,7 @@ impl Error {
         )
     }
 
-    /// A request that was understood and is wrong in these fields.
+    /// A request that was parsed but has invalid fields.
     pub fn fields(detail: impl Into<String>, errors: Vec<FieldError>) -> Self {
         let only_unsupported = !errors.is_empty() && errors.iter().all(|error| error.code == "not_supported");
         let slug = if only_unsupported {
@@ -127,22 +127,22 @@ impl Error {
         }
     }
 
-    /// A failure of ours; the caller learns only that it happened.
+    /// A failure of the server. The caller learns only that it happened.
     pub fn internal(context: impl Into<anyhow::Error>) -> Self {
-        let detail = "something went wrong on the server; its log has the details under this request id";
+        let detail = "an internal error occurred; the server's log has the details under this request id";
         Self {
             context: Some(context.into()),
             ..Self::new(Kind::Internal, "internal", detail)
         }
     }
 
-    /// Adds what only the operator's log may show.
+    /// Adds context that only the operator's log may show.
     pub fn with_context(mut self, context: impl Into<anyhow::Error>) -> Self {
         self.context = Some(context.into());
         self
     }
 
-    /// Tells the caller when to come back.
+    /// Sets the `Retry-After` for the caller.
     pub fn retry_after(mut self, delay: Duration) -> Self {
         self.retry_after = Some(delay);
         self
@@ -193,7 +193,7 @@ impl From<Damaged> for Error {
 }
 
 impl From<std::io::Error> for Error {
-    /// A full disk is a state that the caller can do something about; every other failure of the disk is ours.
+    /// The caller can do something about a full disk; every other I/O error is internal.
     fn from(error: std::io::Error) -> Self {
         if error.kind() == std::io::ErrorKind::StorageFull
             || error.kind() == std::io::ErrorKind::QuotaExceeded

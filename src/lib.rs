@@ -1,13 +1,13 @@
 //! finetuned: a self-hosted server that turns a folder of labelled images into a served classifier.
 //!
-//! Two programs share this library. `finetuned` owns the network, the database and the blobs, and never touches a tensor, an image
-//! or an archive. `finetuned-worker` does all of that in supervised child processes that own nothing but a directory and a pipe.
+//! Two programs share this library. `finetuned` owns the network, the database and the blobs, and never touches a tensor, an image or an
+//! archive. `finetuned-worker` does all of that in supervised child processes that own nothing but a directory and a pipe.
 //!
-//! Reading order: [`domain`] (plain data and rules), [`protocol`] (what the two programs say to each other), then on the server's
-//! side [`store`], [`blobs`], [`data_dir`], [`uploads`], [`jobs`], [`inference`], [`http`]. The worker's side, `src/worker`, is compiled into its own program and
-//! not into this library: so nothing of torch can get into the server, however the linker puts the pieces together.
-//! They depend on each other in one direction only: `http -> {uploads, jobs, inference, data_dir} -> {store, blobs, protocol} -> domain`, and
-//! `worker -> {protocol, domain}`. A test reads the sources and holds them to it.
+//! Reading order: [`domain`] (plain data and rules), [`protocol`] (what the two programs say to each other), then the server side:
+//! [`store`], [`blobs`], [`data_dir`], [`uploads`], [`jobs`], [`inference`], [`http`]. The worker's code, `src/worker`, is compiled into
+//! its own program and not into this library, so torch cannot get into the server. Dependencies go one way: `http -> {uploads, jobs,
+//! inference, data_dir} -> {store, blobs, protocol} -> domain`, and `worker -> {protocol, domain}`. A test reads the sources and enforces
+//! it.
 
 pub mod domain;
 pub mod error;

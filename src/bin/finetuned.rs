@@ -1,4 +1,4 @@
-//! `finetuned`: the server, and commands for people who would rather not type curl.
+//! `finetuned`: the server and its command-line client.
 
 use std::{
     io::{self, IsTerminal, Write},
@@ -22,7 +22,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
-/// Turns a folder of labelled images into a served classifier.
+/// Turns a folder of labelled images into a served image classifier.
 #[derive(Parser)]
 #[command(version, about)]
 struct Arguments {
@@ -36,34 +36,34 @@ enum Task {
     Serve(Box<Config>),
     #[command(flatten)]
     Client(ClientCommand),
-    /// Print the description of the API (OpenAPI 3.1, YAML)
+    /// Print the API description (OpenAPI 3.1, YAML)
     Openapi,
-    /// Go on with the database that lies in the data directory, whatever the server says of it; nothing is removed
+    /// Accept the data directory's current database after the server has refused it; removes nothing
     Adopt {
-        /// Folder for the database, datasets and models; no server may be running on it
+        /// Data directory; no server may be using it
         #[arg(long, env = "FINETUNED_DATA_DIR", default_value = "./data")]
         data_dir: PathBuf,
     },
-    /// Say what lies where in the data directory, and what is wrong; nothing is changed
+    /// Check the data directory and report what is missing or damaged; changes nothing
     Fsck {
-        /// Folder for the database, datasets and models
+        /// Data directory
         #[arg(long, env = "FINETUNED_DATA_DIR", default_value = "./data")]
         data_dir: PathBuf,
-        /// Read every file and compare it with the digest that it is named by
+        /// Read every file and verify its digest
         #[arg(long)]
         deep: bool,
-        /// Print JSON
+        /// Print the report as JSON
         #[arg(long)]
         json: bool,
     },
-    /// Draw a small dataset to try things with
+    /// Generate a small sample dataset
     SampleDataset {
-        /// The zip file to write
+        /// Path of the zip file to write
         out: PathBuf,
-        /// Other seeds give other images
+        /// Random seed; another seed gives other images
         #[arg(long, default_value_t = 0)]
         seed: u64,
-        /// The worker program, which draws; by default the `finetuned-worker` beside this one
+        /// Path of the worker program, which draws the images; by default `finetuned-worker` in the same directory as this program
         #[arg(long, env = "FINETUNED_WORKER")]
         worker: Option<PathBuf>,
     },
@@ -100,7 +100,7 @@ fn serve(config: Config) -> anyhow::Result<ExitCode> {
         let shutdown = CancellationToken::new();
         tokio::spawn(stop_on_signal(shutdown.clone()));
         tokio::spawn(return_freed_memory());
-        // For scripts and for people: the address, also when the port was chosen by the system.
+        // For scripts and people: prints the address, including a port that the system chose.
         let tell = |address| {
             let mut out = io::stdout().lock();
             writeln!(out, "listening on http://{address}")?;
@@ -111,51 +111,51 @@ fn serve(config: Config) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What is made from here on, by workers too, is its owner's alone. The other commands write where people want their files, and leave
-/// their modes to them.
+/// Files that the server and its workers create are accessible to their owner only. The other commands write files for the user and leave
+/// the umask alone.
 fn keep_to_the_owner() {
     umask(Mode::RWXG | Mode::RWXO);
 }
 
-/// The cores belong to the children that compute. Here little is done but to wait, and every thread that wakes another one for a request
-/// takes both from them: on two cores with one thread instead of two, what is answered under overload grows by 4 %. Files and digests
-/// have threads of their own.
+/// The cores are for the children, which do the computing. The server mostly waits, and each thread that wakes another one for a request
+/// takes time from them: on two cores, one thread instead of two answers 4 % more requests under overload. Files and digests have their own
+/// threads.
 fn threads_of_the_server() -> usize {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     (cores / 2).max(1)
 }
 
-/// glibc's malloc would give each of the first eight threads per core a heap of its own, and each keeps the most that it ever held: with
-/// two cores, after minutes of mixed load, 23 MB of which 5 MB were in use, more with every further thread that the pool for files had at
-/// once. Two heaps are enough for a server that does little but wait; small pieces come from each thread's cache in any case. Buffers of
-/// files, of 1 MiB, get pages of their own that go back at once: without a fixed threshold the first one freed would raise it above them.
+/// By default, glibc's malloc gives each of the first eight threads per core its own heap, and each heap keeps the most it ever held. On
+/// two cores, after minutes of mixed load, that was 23 MB with 5 MB in use, and more with every thread that the pool for files added. Two
+/// heaps are enough for a server that mostly waits; small allocations come from each thread's cache anyway. File buffers, of 1 MiB, are
+/// mapped separately and returned at once: without a fixed threshold, glibc would raise it above their size when the first one is freed.
 fn share_heaps() {
     const HEAPS: libc::c_int = 2;
     const OWN_PAGES_BYTES: libc::c_int = 1 << 20;
-    // SAFETY: it must not run beside other calls of malloc's family, and there is only this thread yet.
+    // SAFETY: must not run at the same time as other calls of the malloc family; no other thread exists yet.
     unsafe {
         libc::mallopt(libc::M_ARENA_MAX, HEAPS);
         libc::mallopt(libc::M_MMAP_THRESHOLD, OWN_PAGES_BYTES);
     }
 }
 
-/// Memory that was freed between pieces still in use stays with malloc, so that a server would hold what its busiest moment took, and a little
-/// more after each busier one: 1.8 % in ten minutes of mixed load. Looking through all of it takes less than a millisecond.
+/// malloc keeps memory that was freed between allocations still in use. The server would hold its peak usage, and a little more after each
+/// higher peak: 1.8 % in ten minutes of mixed load. Trimming takes less than a millisecond.
 async fn return_freed_memory() {
     const EVERY: Duration = Duration::from_secs(30);
     let mut clock = tokio::time::interval(EVERY);
     loop {
         clock.tick().await;
-        // SAFETY: it may run beside everything else.
+        // SAFETY: may run concurrently with anything.
         let trimmed = tokio::task::spawn_blocking(|| unsafe { libc::malloc_trim(0) });
-        // It fails only where the runtime ends.
+        // It fails only if the runtime is shutting down.
         let _ = trimmed.await;
     }
 }
 
 fn start_log(config: &Config) -> anyhow::Result<()> {
-    let filter =
-        EnvFilter::try_new(&config.log).context("--log is no filter such as `info` or `finetuned=debug`")?;
+    let filter = EnvFilter::try_new(&config.log)
+        .context("--log must be a filter such as `info` or `finetuned=debug`")?;
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr)
@@ -167,7 +167,7 @@ fn start_log(config: &Config) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The first SIGTERM or SIGINT stops in order; the second stops now.
+/// The first SIGTERM or SIGINT shuts down gracefully; the second exits immediately.
 async fn stop_on_signal(shutdown: CancellationToken) {
     let (Ok(mut terminate), Ok(mut interrupt)) =
         (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
@@ -186,7 +186,7 @@ async fn stop_on_signal(shutdown: CancellationToken) {
     }
 }
 
-/// One thread is enough to talk to a server, or to look at what it left.
+/// One thread is enough for a client, or to inspect a data directory.
 fn one_thread() -> io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()
 }

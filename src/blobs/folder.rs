@@ -146,7 +146,7 @@ impl Blobs {
         let (found, length) = digest::of_file(&path)?;
         if sha256.is_some_and(|sha256| sha256 != found) || length != bytes {
             return Err(io::Error::other(format!(
-                "{file} is not the file that the worker says it wrote"
+                "{file} does not match the worker's result"
             )));
         }
         File::open(&path)?.sync_all()?;
@@ -167,11 +167,10 @@ impl Blobs {
     pub fn check_room(&self, bytes: u64, reserve: u64) -> Result<()> {
         let needed = bytes.saturating_add(reserve);
         if self.free_bytes()? < needed && self.free_at_least(needed)? > 0 {
-            tracing::info!("the disk is nearly full: blobs went before their time of grace was up");
+            tracing::info!("the disk is nearly full: removed blobs before the end of their grace period");
         }
         if self.free_bytes()? < needed {
-            let detail =
-                "the server's disk has no room for this; delete datasets or models that are no longer needed";
+            let detail = "the server's disk does not have enough space; delete datasets or models that are no longer needed";
             return Err(Error::new(Kind::DiskFull, "insufficient-storage", detail));
         }
         Ok(())

@@ -114,7 +114,7 @@ impl Receiver {
             // The kernel tells a failure to write back only once, and it may be this thread that was told.
             syncing
                 .join()
-                .unwrap_or_else(|_| Err(io::Error::other("the thread that syncs has gone")))?;
+                .unwrap_or_else(|_| Err(io::Error::other("the syncing thread has ended")))?;
             written
         })
     }
@@ -157,5 +157,5 @@ fn bring_to_disk(
 }
 
 fn gone() -> Error {
-    Error::internal(anyhow::anyhow!("the thread that writes a file has gone"))
+    Error::internal(anyhow::anyhow!("the thread writing a file has ended"))
 }

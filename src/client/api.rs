@@ -1,4 +1,4 @@
-//! Calls to a server: addresses, JSON in and out, and everything that can go wrong as one [`Failure`].
+//! Calls to a server: URLs, JSON requests and responses, and everything that can go wrong as one [`Failure`].
 
 use std::{fmt, io, net::IpAddr, time::Duration};
 
@@ -11,29 +11,29 @@ use super::text::printable;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Why a command did not do what it was asked to.
+/// Why a command failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
-    /// It was called wrongly.
+    /// Invalid arguments.
     #[error("{0}")]
     Usage(String),
-    /// The server said no.
+    /// The server refused the request.
     #[error("{0}")]
     Refused(Box<Problem>),
-    /// No answer came.
+    /// The server did not respond.
     #[error(
-        "the server at {server} cannot be reached: {reason}. Is `finetuned serve` running there? --server or FINETUNED_SERVER names another"
+        "the server at {server} cannot be reached: {reason}. Is `finetuned serve` running there? Set another address with --server or FINETUNED_SERVER"
     )]
     Unreachable { server: String, reason: String },
-    /// An answer came that this program does not understand.
+    /// The response could not be parsed.
     #[error(
-        "the server gave an answer that this program does not understand ({0}); is it another version, or no finetuned server?"
+        "the server sent an unexpected response ({0}); is it another version, or not a finetuned server?"
     )]
     Unexpected(String),
-    /// A file of ours cannot be read.
+    /// A local file cannot be read.
     #[error("{path}: {source}")]
     File { path: String, source: io::Error },
-    /// Nobody reads our output any more.
+    /// The reader of standard output has closed it.
     #[error("standard output is closed")]
     OutputClosed,
 }
@@ -42,9 +42,9 @@ pub enum Failure {
 #[derive(Debug)]
 pub struct Problem {
     pub status: StatusCode,
-    /// Seconds after which the server wants to be asked again.
+    /// Seconds to wait before the next try, if the server says so (`Retry-After`).
     pub retry_after: Option<u64>,
-    /// As it came.
+    /// The body as it was received.
     pub raw: Value,
     known: KnownProblem,
 }
@@ -79,25 +79,25 @@ impl Problem {
         }
     }
 
-    /// Whether it is the problem of this name.
+    /// Whether the problem's type ends with this slug.
     pub fn is(&self, slug: &str) -> bool {
         self.known.kind.rsplit(':').next() == Some(slug)
     }
 
-    /// The one sentence of it.
+    /// The problem in one sentence.
     pub fn sentence(&self) -> String {
         let text = [&self.known.detail, &self.known.title]
             .into_iter()
             .find(|text| !text.is_empty());
         match text {
             Some(text) => printable(text),
-            None => format!("the server answered {}", self.status),
+            None => format!("the server responded with {}", self.status),
         }
     }
 }
 
 impl fmt::Display for Problem {
-    /// The sentence, then a line for each wrong field, pointers aligned.
+    /// The sentence, then a line for each invalid field, with the pointers aligned.
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(out, "{} ({})", self.sentence(), self.status.as_u16())?;
         let errors = &self.known.errors;
@@ -118,7 +118,7 @@ impl fmt::Display for Problem {
     }
 }
 
-/// A server to call.
+/// A server's API.
 pub struct Api {
     server: Url,
     http: reqwest::Client,
@@ -126,11 +126,11 @@ pub struct Api {
 
 impl Api {
     pub fn new(server: &Url) -> Result<Self, Failure> {
-        // It fails where it was done before.
+        // Fails if a provider is already installed.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let mut builder = reqwest::Client::builder().connect_timeout(CONNECT_TIMEOUT);
         if server.scheme() == "http" {
-            // Plain HTTP must work where no certificates are installed; without this the client insists on finding some.
+            // Plain HTTP must work on machines without certificates; otherwise the client insists on finding some.
             builder = builder.tls_certs_only([]);
         }
         if is_loopback(server) {
@@ -143,19 +143,19 @@ impl Api {
         })
     }
 
-    /// The address of a resource: each segment is escaped.
+    /// The URL of a resource; each segment is escaped.
     pub fn url(&self, segments: &[&str]) -> Url {
         let mut url = self.server.clone();
         url.set_query(None);
         url.set_fragment(None);
-        // Only addresses without a host cannot have segments, and such a server is refused where it is named.
+        // Only URLs without a host cannot have segments, and `server_url` refuses those.
         if let Ok(mut path) = url.path_segments_mut() {
             path.pop_if_empty().push("v1").extend(segments);
         }
         url
     }
 
-    /// The page of a resource, for people.
+    /// The dashboard's page of a resource.
     pub fn page(&self, section: &str, id: &str) -> String {
         let mut url = self.server.clone();
         url.set_query(None);
@@ -167,7 +167,7 @@ impl Api {
         self.http.request(method, url)
     }
 
-    /// An object. With `wait` the server answers when the object has reached an end state or the seconds are up.
+    /// Gets an object. With `wait`, the server responds when the object has reached an end state or the seconds have passed.
     pub async fn get(&self, segments: &[&str], wait: Option<u64>) -> Result<Value, Failure> {
         let mut url = self.url(segments);
         if let Some(seconds) = wait {
@@ -178,7 +178,7 @@ impl Api {
         self.json(request).await
     }
 
-    /// Sends a request whose answer is JSON.
+    /// Sends a request whose response is JSON.
     pub async fn json(&self, request: RequestBuilder) -> Result<Value, Failure> {
         let request = request.header(header::ACCEPT, "application/json");
         let response = self.send(request).await?;
@@ -186,7 +186,7 @@ impl Api {
         serde_json::from_slice(&body).map_err(|error| Failure::Unexpected(error.to_string()))
     }
 
-    /// Sends a request; every answer but a 2xx is a [`Failure::Refused`].
+    /// Sends a request; every response other than 2xx is a [`Failure::Refused`].
     pub async fn send(&self, request: RequestBuilder) -> Result<Response, Failure> {
         let response = request.send().await.map_err(|error| self.lost(&error))?;
         let status = response.status();
@@ -210,19 +210,19 @@ impl Api {
     }
 }
 
-/// Reads an object of the server as one of our types.
+/// Parses a JSON object of the server as one of our types.
 pub fn read<T: DeserializeOwned>(value: &Value) -> Result<T, Failure> {
     T::deserialize(value).map_err(|error| Failure::Unexpected(error.to_string()))
 }
 
 fn unreachable(server: &Url, error: &reqwest::Error) -> Failure {
-    // The outer layers say "error sending request"; what helps is at the bottom: "Connection refused".
+    // The outer layers say only "error sending request"; the useful message is the innermost: "Connection refused".
     let mut cause: &dyn std::error::Error = error;
     while let Some(deeper) = cause.source() {
         cause = deeper;
     }
     let reason = if error.is_timeout() {
-        "no answer in time".to_owned()
+        "the request timed out".to_owned()
     } else {
         printable(&cause.to_string())
     };
@@ -279,7 +279,10 @@ mod tests {
     #[test]
     fn an_answer_that_is_no_problem_is_told_by_its_status() {
         let problem = Problem::new(StatusCode::BAD_GATEWAY, None, b"<html>");
-        assert_eq!(problem.to_string(), "the server answered 502 Bad Gateway (502)");
+        assert_eq!(
+            problem.to_string(),
+            "the server responded with 502 Bad Gateway (502)"
+        );
     }
 
     #[test]

@@ -4,13 +4,13 @@ use super::text::number;
 
 /// Dots of a Braille character by row and column, as bits above U+2800.
 const DOTS: [[u32; 2]; 4] = [[0x01, 0x08], [0x02, 0x10], [0x04, 0x20], [0x40, 0x80]];
-/// More points than this are halved by averaging neighbours.
+/// Above this number, points are averaged in pairs.
 const MOST_POINTS: usize = 8192;
 
-/// The losses of a job over its steps.
+/// The losses of a job by step.
 #[derive(Debug, Default)]
 pub struct Losses {
-    /// `(step, loss)`, rising in step.
+    /// `(step, loss)`, in ascending order of steps.
     train: Vec<(f64, f64)>,
     validation: Vec<(f64, f64)>,
 }
@@ -27,13 +27,13 @@ impl Losses {
         self.validation.push((step as f64, loss));
     }
 
-    /// What was told about later steps does not count.
+    /// Drops what was reported about later steps.
     pub fn rewind(&mut self, step: u64) {
         self.train.retain(|point| point.0 <= step as f64);
         self.validation.retain(|point| point.0 <= step as f64);
     }
 
-    /// The image, `columns` by `rows` characters and its axes; none where there are fewer than two points.
+    /// The plot, `columns` by `rows` characters with its axes; `None` if there are fewer than two points.
     pub fn draw(&self, columns: usize, rows: usize) -> Option<Vec<String>> {
         let finite = |points: &[(f64, f64)]| -> Vec<(f64, f64)> {
             points
@@ -62,7 +62,7 @@ fn mean(points: &[(f64, f64)]) -> (f64, f64) {
     (last.0, sum / points.len().max(1) as f64)
 }
 
-/// The values at the edges, and how many dots lie between them.
+/// The values at the edges, and the number of dots between them.
 struct Frame {
     steps: (f64, f64),
     losses: (f64, f64),
@@ -83,7 +83,7 @@ impl Frame {
         }
     }
 
-    /// The dot of a point, from the left and from the top.
+    /// The dot of a point, counted from the left and from the top.
     fn dot(&self, (step, loss): (f64, f64)) -> (usize, usize) {
         let place = |value: f64, (low, high): (f64, f64), count: usize| {
             let share = ((value - low) / (high - low)).clamp(0.0, 1.0);

@@ -1,4 +1,4 @@
-//! A job's events, each once and in order, over as many connections as that takes.
+//! The events of a job, each once and in order, over as many connections as needed.
 
 use std::{
     pin::Pin,
@@ -18,17 +18,17 @@ use serde_json::{Value, json};
 use super::api::{Api, Failure};
 use crate::domain::{id::JobId, jobs::event::EventKind};
 
-/// A stream that is silent for longer is dead: the server sends a comment every 15 seconds.
+/// A stream that is silent for longer is considered dead: the server sends a comment every 15 seconds.
 const SILENCE: Duration = Duration::from_secs(60);
-/// Largest event in bytes; a server's events are a thousand times smaller.
+/// Largest event in bytes; real ones are a thousand times smaller.
 const MAX_EVENT_BYTES: usize = 1 << 20;
-/// Unless the server asks for another one.
+/// Delay before reconnecting, unless the server sends another one.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
-/// A server that was there and cannot be reached for longer is given up.
+/// How long to keep trying when a server that was reachable no longer is.
 const GIVE_UP: Duration = Duration::from_secs(600);
 
-/// One event of the job.
+/// An event of the job.
 #[derive(Clone, Debug, PartialEq)]
 pub struct JobEvent {
     pub seq: i64,
@@ -37,12 +37,12 @@ pub struct JobEvent {
 }
 
 impl JobEvent {
-    /// As the events list of the server has it.
+    /// The event as it is in the server's list of events.
     pub fn to_json(&self) -> Value {
         json!({"object": "event", "seq": self.seq, "kind": self.kind.as_str(), "data": self.data})
     }
 
-    /// An event of a kind that this program does not know is none for it.
+    /// The event, parsed; `None` if its kind is unknown to this version.
     fn parse(event: &Event) -> Option<Self> {
         Some(Self {
             seq: event.id.parse().ok()?,
@@ -52,27 +52,27 @@ impl JobEvent {
     }
 }
 
-/// What [`EventStream::next`] brings.
+/// What [`EventStream::next`] returns.
 #[derive(Debug, PartialEq)]
 pub enum Next {
     Event(JobEvent),
-    /// The connection is gone; the next call waits this long and tries again.
+    /// The connection was lost; the next call waits this long and reconnects.
     Lost(Duration),
-    /// There is nothing more to come.
+    /// There are no more events.
     Over,
 }
 
 /// The events of one connection.
 type Events<'a> = Pin<Box<dyn Stream<Item = Result<Event, EventStreamError<Failure>>> + Send + 'a>>;
 
-/// A job's event stream with `Last-Event-ID` and growing pauses between attempts.
+/// The event stream of a job: reconnects with `Last-Event-ID` and growing delays.
 pub struct EventStream<'a> {
     api: &'a Api,
     job: JobId,
     last: i64,
-    /// The connection, while there is one.
+    /// The current connection, if any.
     events: Option<Events<'a>>,
-    /// Bytes that came since the last event.
+    /// Bytes received since the last event.
     unparsed: Arc<AtomicUsize>,
     first_pause: Duration,
     failures: u32,
@@ -96,7 +96,7 @@ impl<'a> EventStream<'a> {
     }
 
     /// # Errors
-    /// What the server refuses for good, and a server that could never be reached or not for ten minutes.
+    /// A permanent refusal by the server, or a server that could not be reached at all or not for ten minutes.
     pub async fn next(&mut self) -> Result<Next, Failure> {
         loop {
             if let Some(pause) = self.wait.take() {
@@ -122,7 +122,7 @@ impl<'a> EventStream<'a> {
         }
     }
 
-    /// Opens the stream after the last event seen; false where the server says that nothing comes after it.
+    /// Opens the stream after the last event seen; false if the server says that there are no more.
     async fn connect(&mut self) -> Result<bool, Failure> {
         let url = self.api.url(&["jobs", &self.job.to_string(), "events"]);
         let mut request = self
@@ -134,7 +134,7 @@ impl<'a> EventStream<'a> {
         }
         let response = tokio::time::timeout(SILENCE, self.api.send(request))
             .await
-            .unwrap_or_else(|_| Err(self.unreachable("no answer in time")))?;
+            .unwrap_or_else(|_| Err(self.unreachable("the request timed out")))?;
         if response.status() == StatusCode::NO_CONTENT {
             return Ok(false);
         }
@@ -145,7 +145,7 @@ impl<'a> EventStream<'a> {
         Ok(true)
     }
 
-    /// An event that was not seen before.
+    /// Whether the event is new.
     fn take(&mut self, event: &Event) -> Option<JobEvent> {
         self.unparsed.store(0, Ordering::Relaxed);
         self.first_pause = event.retry.unwrap_or(self.first_pause);
@@ -160,7 +160,7 @@ impl<'a> EventStream<'a> {
 
     fn lost(&mut self, failure: Failure) -> Result<Next, Failure> {
         if self.events.take().is_some() {
-            // A connection that has been silent for long is not kept.
+            // A connection that has long been silent is not kept.
             self.heard = Some(Instant::now());
         }
         let asked_for = match &failure {
@@ -187,7 +187,7 @@ impl<'a> EventStream<'a> {
     }
 }
 
-/// The bytes of a stream, which ends when it is silent for too long, or when more than an event may have came without being one.
+/// The bytes of a stream. It ends when it is silent for too long, or after more bytes than an event may have without a complete event.
 fn chunks(
     api: &Api,
     response: Response,
@@ -196,18 +196,18 @@ fn chunks(
     stream::unfold((response, unparsed), move |(mut response, unparsed)| async move {
         let outcome = match tokio::time::timeout(SILENCE, response.chunk()).await {
             Ok(Ok(Some(bytes))) => {
-                // A chunk may hold many events, so only what was there before it counts.
+                // A chunk may contain many events, so only the bytes before it count.
                 match unparsed.fetch_add(bytes.len(), Ordering::Relaxed) > MAX_EVENT_BYTES {
                     true => Err(unreachable(
                         api,
-                        "the event stream has an event of more than 1 MiB",
+                        "the event stream contains an event larger than 1 MiB",
                     )),
                     false => Ok(bytes),
                 }
             }
             Ok(Ok(None)) => return None,
             Ok(Err(error)) => Err(api.lost(&error)),
-            Err(_) => Err(unreachable(api, "the event stream fell silent")),
+            Err(_) => Err(unreachable(api, "the event stream timed out")),
         };
         Some((outcome, (response, unparsed)))
     })
@@ -233,7 +233,7 @@ mod tests {
 
     use super::*;
 
-    /// Answers one connection after the other with the given bytes; returns the heads of the requests.
+    /// Serves the given bytes, one response per connection; returns the heads of the requests.
     async fn serve(listener: TcpListener, answers: Vec<String>) -> Vec<String> {
         let mut heads = Vec::new();
         for answer in answers {

@@ -1,8 +1,8 @@
-//! The client commands of `finetuned`: a dataset up, a job in, its curve watched, an image classified, with no curl.
+//! The client commands of `finetuned`: upload a dataset, submit a job, watch its curve and classify an image, without curl.
 //!
-//! Mounted by `bin/finetuned.rs`. They speak to a server over HTTP as any other client does: nothing here knows the database, the
-//! blobs or the server's configuration. What a server says is shown to people with control characters replaced, because class and
-//! file names in it come from strangers' archives; `--json` passes the server's own objects on.
+//! Called by `bin/finetuned.rs`. They talk to a server over HTTP like any other client: nothing here uses the database, the blobs or the
+//! server's configuration. In output for people, control characters are replaced, because class and file names come from untrusted
+//! archives. `--json` passes the server's own objects on.
 
 mod api;
 mod curve;
@@ -32,25 +32,26 @@ pub enum ClientCommand {
     Upload(upload::UploadArgs),
     /// Submit a training job
     Submit(submit::SubmitArgs),
-    /// Follow a job: progress, loss, accuracy, and how it ends
+    /// Follow a job: progress, loss, accuracy and outcome
     Watch(watch::WatchArgs),
     /// Classify images with a model
     Predict(predict::PredictArgs),
 }
 
-/// Which server, and for whom the output is.
+/// The server to use, and the output format.
 #[derive(Clone, Debug, Args)]
 pub struct ServerArgs {
-    /// Address of the server
+    /// URL of the server
     #[arg(long, env = "FINETUNED_SERVER", default_value = "http://127.0.0.1:8080", value_parser = server_url)]
     pub server: Url,
-    /// Print the server's own JSON objects, one a line, for scripts
+    /// Print the server's JSON objects, one per line, for scripts
     #[arg(long)]
     pub json: bool,
 }
 
 impl ClientCommand {
-    /// Runs the command. 0: it worked; 1: the server refused it, it failed, or no server was there; 2: it was called wrongly.
+    /// Runs the command. Exit status 0: success; 1: the server refused the request, could not be reached, or the command failed; 2: invalid
+    /// arguments.
     pub async fn run(self) -> ExitCode {
         let json = self.server().json;
         let mut output = Output::stdout();
@@ -79,7 +80,7 @@ impl ClientCommand {
 
 fn report(failure: &Failure, json: bool, output: &mut Output) -> ExitCode {
     match failure {
-        // Whoever read our output has enough of it (`| head`); there is nobody to tell.
+        // The reader of our output has closed it (`| head`): not an error.
         Failure::OutputClosed => {}
         Failure::Refused(problem) if json => {
             let _ = output.line(&problem.raw.to_string());

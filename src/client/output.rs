@@ -1,10 +1,10 @@
-//! Standard output as the commands use it, and texts of strangers made harmless for a terminal.
+//! Standard output of the commands, with untrusted text made harmless for a terminal.
 
 use std::io::{self, Write};
 
 use super::api::Failure;
 
-/// Where results go. Hints and progress go to standard error, so that `$(finetuned submit …)` holds the result alone.
+/// Where results are printed. Hints and progress go to standard error, so that `$(finetuned submit …)` captures the result only.
 pub struct Output {
     to: Box<dyn Write + Send>,
 }
@@ -16,10 +16,10 @@ impl Output {
         }
     }
 
-    /// Writes a line and flushes it: the reader may be a program that waits for each one.
+    /// Writes a line and flushes it: the reader may be a program that waits for each line.
     ///
     /// # Errors
-    /// [`Failure::OutputClosed`] where nobody reads any more.
+    /// [`Failure::OutputClosed`] if the reader has closed it.
     pub fn line(&mut self, text: &str) -> Result<(), Failure> {
         writeln!(self.to, "{text}")
             .and_then(|()| self.to.flush())

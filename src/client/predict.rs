@@ -1,4 +1,4 @@
-//! `finetuned predict`: images to a model, a line of answers for each.
+//! `finetuned predict`: classifies image files with a model, one line of output each.
 
 use std::{
     path::{Path, PathBuf},
@@ -23,12 +23,12 @@ const TIMEOUT: Duration = Duration::from_secs(120);
 
 #[derive(Debug, Args)]
 pub struct PredictArgs {
-    /// Name, name@version or id of the model
+    /// Name, name@version, alias or id of the model
     pub model: String,
     /// Image files
     #[arg(required = true)]
     pub images: Vec<PathBuf>,
-    /// How many classes to show for each image
+    /// Number of classes to print per image
     #[arg(long, short = 'k', default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     pub top_k: u32,
     #[command(flatten)]
@@ -41,7 +41,7 @@ struct Prediction {
     timing_ms: PredictionTiming,
 }
 
-/// Classifies one image after the other; one that cannot be classified hurts no other. False where there was such a one.
+/// Classifies the images one by one; a failure does not affect the others. Returns false if any image failed.
 pub async fn run(args: &PredictArgs, output: &mut Output) -> Result<bool, Failure> {
     let api = Api::new(&args.server.server)?;
     let mut all = true;
@@ -82,7 +82,7 @@ async fn classify(api: &Api, args: &PredictArgs, image: &Path) -> Result<Value, 
     api.json(request).await
 }
 
-/// The server's object does not know what we call the file.
+/// The server's object does not contain our file name.
 fn with_file(mut answer: Value, image: &Path) -> Value {
     if let Value::Object(object) = &mut answer {
         object.insert("file".into(), image.display().to_string().into());

@@ -1,6 +1,6 @@
-//! A job on the terminal: a bar with a growing curve where there is one, a plain line for each epoch everywhere.
+//! A job in the terminal: a progress bar with the loss curve if it is a terminal, and a plain line per epoch in any case.
 //!
-//! Lines go to standard output, the bar to standard error, and only if that is a terminal.
+//! Lines go to standard output, the bar to standard error, and only if standard error is a terminal.
 
 use std::{
     io::{IsTerminal, stderr},
@@ -22,10 +22,10 @@ use crate::domain::jobs::{
 
 const CURVE_COLUMNS: usize = 60;
 const CURVE_ROWS: usize = 8;
-/// A replay brings thousands of events at once; more images than this a second nobody sees.
+/// A replay delivers thousands of events at once; redrawing more often than this would not be visible.
 const REDRAW: Duration = Duration::from_millis(100);
 
-/// What is shown of one job.
+/// What is displayed of a job.
 pub struct JobView<'a> {
     output: &'a mut Output,
     bar: ProgressBar,
@@ -33,7 +33,7 @@ pub struct JobView<'a> {
     epochs: u32,
     losses: Losses,
     images_per_second: Option<f64>,
-    /// Seconds left, and when that was true.
+    /// Seconds left, and when that was known.
     remaining: Option<(f64, Instant)>,
     best: Option<EpochEvent>,
     drawn: Option<Instant>,
@@ -67,7 +67,7 @@ impl<'a> JobView<'a> {
         view
     }
 
-    /// What the server knows of the way that is left.
+    /// The server's estimate of the remaining work.
     pub fn progress(&mut self, progress: &Progress) {
         if self.bar.length().is_none() {
             self.bar
@@ -78,7 +78,7 @@ impl<'a> JobView<'a> {
         self.remaining = progress.eta_seconds.map(|seconds| (seconds, Instant::now()));
     }
 
-    /// Work without losses has come so far.
+    /// Progress of a job without losses.
     pub fn progressed(&mut self, progress: &Progress) {
         self.progress(progress);
         self.bar.set_position(progress.step);
@@ -101,7 +101,7 @@ impl<'a> JobView<'a> {
             text = format!("{text} ({})", printable(reason));
         }
         self.bar.set_prefix(text.clone());
-        // The end of a job is told by its last event.
+        // The final line is printed by the last event.
         if event.status.is_end() {
             return Ok(());
         }
@@ -138,7 +138,7 @@ impl<'a> JobView<'a> {
         self.losses.rewind(event.to_step);
         self.best = self.best.take().filter(|best| best.step <= event.to_step);
         self.remaining = None;
-        self.line(&format!("going on from step {}", event.to_step))
+        self.line(&format!("resuming from step {}", event.to_step))
     }
 
     pub fn log(&mut self, event: &LogEvent) -> Result<(), Failure> {
@@ -149,16 +149,13 @@ impl<'a> JobView<'a> {
         self.line(&format!("warning: {}", printable(&event.message)))
     }
 
-    /// The connection is gone for now.
+    /// The connection is lost for now.
     pub fn lost(&mut self, pause: Duration) {
-        let text = format!(
-            "connection lost; trying again in {}",
-            duration(pause.as_secs_f64())
-        );
+        let text = format!("connection lost; retrying in {}", duration(pause.as_secs_f64()));
         self.bar.suspend(|| eprintln!("{text}"));
     }
 
-    /// The curve, and how it ended.
+    /// Prints the curve and the outcome.
     pub fn end(mut self, event: &EndEvent) -> Result<(), Failure> {
         self.bar.finish_and_clear();
         for line in self.losses.draw(CURVE_COLUMNS, CURVE_ROWS).into_iter().flatten() {

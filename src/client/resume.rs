@@ -1,4 +1,4 @@
-//! Sending a large file by tus 1.0: where the connection breaks, the server is asked how far the file came, and the rest follows.
+//! Uploads a large file by tus 1.0: when the connection breaks, asks the server for its offset and sends the rest.
 
 use std::{
     io::{self, SeekFrom},
@@ -20,23 +20,23 @@ use super::{
 
 const VERSION: &str = "1.0.0";
 const CHUNK: usize = 256 << 10;
-/// Tries in a row that bring nothing before the upload is given up: with the waits between them that is some four minutes.
+/// Consecutive tries without progress before the upload is aborted: some four minutes, with the delays between them.
 const TRIES: u32 = 12;
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
-/// A file to be sent.
+/// The file to upload.
 pub struct Sending<'a> {
     pub api: &'a Api,
     pub path: &'a Path,
     pub bytes: u64,
-    /// Of the dataset.
+    /// Name of the dataset.
     pub name: &'a str,
     pub sha256: &'a str,
     pub bar: &'a ProgressBar,
 }
 
 impl Sending<'_> {
-    /// Sends the file; the id of the dataset that it has become.
+    /// Uploads the file; returns the id of the dataset created from it.
     pub async fn send(&self) -> Result<String, Failure> {
         let upload = self.begin().await?;
         let mut offset = 0;
@@ -76,7 +76,9 @@ impl Sending<'_> {
             .header("upload-metadata", pairs.join(","));
         let answer = self.api.send(request).await?;
         let id = text(&answer, "location").and_then(|location| location.rsplit('/').next());
-        let id = id.ok_or_else(|| Failure::Unexpected("a new upload has no address".to_owned()))?;
+        let id = id.ok_or_else(|| {
+            Failure::Unexpected("the response to a new upload has no `location`".to_owned())
+        })?;
         Ok(self.api.url(&["uploads", id]))
     }
 
@@ -100,7 +102,7 @@ impl Sending<'_> {
         self.api.send(request).await
     }
 
-    /// How far the file came; none where the server does not say so yet.
+    /// The server's offset; `None` if it is not known yet.
     async fn ask(&self, upload: &Url) -> Result<Option<Response>, Failure> {
         let request = self.request(Method::HEAD, upload.clone()).timeout(LONGEST_WAIT);
         match self.api.send(request).await {
@@ -113,7 +115,7 @@ impl Sending<'_> {
     async fn wait(&self, failure: &Failure, tries: u32) {
         let wait = Duration::from_secs(1 << tries.min(5)).min(LONGEST_WAIT);
         let line = format!(
-            "{}; trying again in {} s",
+            "{}; retrying in {} s",
             printable(&failure.to_string()),
             wait.as_secs()
         );
@@ -133,7 +135,7 @@ impl Sending<'_> {
     }
 }
 
-/// Whether it may go away by itself: no answer, an overloaded server, or an earlier request that the server still listens to.
+/// Whether the failure may be temporary: no response, an overloaded server, or an earlier request that still holds the upload.
 fn passes(failure: &Failure) -> bool {
     match failure {
         Failure::Unreachable { .. } => true,
@@ -156,5 +158,5 @@ fn text<'r>(answer: &'r Response, name: &str) -> Option<&'r str> {
 
 fn number(answer: &Response, name: &str) -> Result<u64, Failure> {
     let number = text(answer, name).and_then(|text| text.parse().ok());
-    number.ok_or_else(|| Failure::Unexpected(format!("an answer about an upload lacks `{name}`")))
+    number.ok_or_else(|| Failure::Unexpected(format!("the response about an upload has no `{name}`")))
 }

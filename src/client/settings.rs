@@ -1,32 +1,32 @@
-//! A job spec put together from a file and `--set optimizer.lr=0.01`. The server checks it; here it is only assembled.
+//! A job spec assembled from a file and options such as `--set optimizer.lr=0.01`. The server validates it.
 
 use serde_json::{Map, Value};
 
-/// One `--set PATH=VALUE`.
+/// One `--set PATH=VALUE` option.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Setting {
-    /// Names from the outside in.
+    /// Field names, outermost first.
     path: Vec<String>,
     value: Value,
 }
 
-/// Reads `optimizer.lr=0.01`. A value that is JSON is taken as such, anything else as a text: `freeze=none`, `epochs=3`,
+/// Parses `optimizer.lr=0.01`. A value that is valid JSON is used as such, anything else is a string: `epochs=3`, `freeze=none`,
 /// `freeze={"until":"layer3"}`, `name="123"`.
 pub fn parse_setting(text: &str) -> Result<Setting, String> {
     let Some((path, value)) = text.split_once('=') else {
-        return Err("write it as FIELD=VALUE, for instance optimizer.lr=0.01".to_owned());
+        return Err("write it as FIELD=VALUE, for example optimizer.lr=0.01".to_owned());
     };
     let path: Vec<_> = path.split('.').map(|name| name.trim().to_owned()).collect();
     if path.iter().any(String::is_empty) {
-        return Err("a field's name is empty; nested fields are written as optimizer.lr".to_owned());
+        return Err("a field name is empty; write nested fields as optimizer.lr".to_owned());
     }
     let value = serde_json::from_str(value).unwrap_or_else(|_| Value::String(value.to_owned()));
     Ok(Setting { path, value })
 }
 
 impl Setting {
-    /// Puts the value into the spec, making the objects on the way. What stands in the way and is no object is replaced: who sets
-    /// `freeze.until` does not want `"freeze": "backbone"`.
+    /// Sets the value in the spec and creates objects on the way. A value on the path that is not an object is replaced: setting
+    /// `freeze.until` overrides `"freeze": "backbone"`.
     pub fn apply(&self, spec: &mut Map<String, Value>) {
         let Some((last, way)) = self.path.split_last() else {
             return;

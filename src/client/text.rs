@@ -1,6 +1,6 @@
-//! Texts as people read them: numbers, durations, and what strangers wrote, made harmless for a terminal.
+//! Formatting for people: numbers, durations, and untrusted text made harmless for a terminal.
 
-/// The text with everything replaced that could move a cursor, change colours or turn the direction of writing.
+/// The text with every character replaced that could move the cursor, change colours or reverse the writing direction.
 pub fn printable(text: &str) -> String {
     let harmless = |c: char| match c {
         '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => '\u{fffd}',
@@ -10,12 +10,12 @@ pub fn printable(text: &str) -> String {
     text.chars().map(harmless).collect()
 }
 
-/// A share from 0 to 1 as `94.2 %`.
+/// A fraction from 0 to 1 as `94.2 %`.
 pub fn percent(share: f64) -> String {
     format!("{:.1} %", share * 100.0)
 }
 
-/// A loss or rate with three digits: `0.421`, `1.83e3`.
+/// A loss or rate with three significant digits: `0.421`, `1.83e3`.
 pub fn number(value: f64) -> String {
     let size = value.abs();
     if !value.is_finite() || value == 0.0 {

@@ -1,4 +1,4 @@
-//! `finetuned upload`: an archive to the server, streamed, and then what its check found.
+//! `finetuned upload`: streams an archive to the server, then prints the report.
 
 use std::{
     io::{self, IsTerminal, stderr},
@@ -28,28 +28,28 @@ use crate::{
     files::digest,
 };
 
-/// The server holds each question this long until the archive has been read.
+/// The server holds each request this long until the archive has been read.
 const WAIT_SECONDS: u64 = 60;
 const CHUNK: usize = 256 << 10;
 
 #[derive(Debug, Args)]
 pub struct UploadArgs {
-    /// zip, tar or tar.gz of images in class folders
+    /// zip, tar or tar.gz file with one folder of images per class
     pub archive: PathBuf,
-    /// Name of the dataset; by default the file's
+    /// Name of the dataset; by default derived from the file name
     #[arg(long, short)]
     pub name: Option<String>,
-    /// From this size on, in bytes, a broken connection is taken up again where it broke
+    /// Size in bytes from which the upload is resumable after a broken connection
     #[arg(long, default_value_t = 16 << 20)]
     pub resume_from: u64,
-    /// Do not wait until the archive has been read
+    /// Return without waiting until the archive has been read
     #[arg(long)]
     pub no_wait: bool,
     #[command(flatten)]
     pub server: ServerArgs,
 }
 
-/// False where the archive turned out to be unusable.
+/// Returns false if the dataset failed.
 pub async fn run(args: &UploadArgs, output: &mut Output) -> Result<bool, Failure> {
     let api = Api::new(&args.server.server)?;
     let mut answer = send(&api, args).await?;
@@ -84,7 +84,7 @@ async fn send(api: &Api, args: &UploadArgs) -> Result<Value, Failure> {
     let metadata = file.metadata().await.map_err(failed)?;
     if metadata.is_dir() {
         let shown = printable(&args.archive.display().to_string());
-        let advice = format!("{shown} is a folder; pack it first: tar czf pictures.tar.gz -C {shown} .");
+        let advice = format!("{shown} is a directory; pack it first: tar czf images.tar.gz -C {shown} .");
         return Err(Failure::Usage(advice));
     }
     let name = args.name.clone().unwrap_or_else(|| name_of(&args.archive));
@@ -109,7 +109,7 @@ async fn send(api: &Api, args: &UploadArgs) -> Result<Value, Failure> {
     answer
 }
 
-/// The digest goes ahead: it tells the server whether it has the file already under this name, and at the end whether it is intact.
+/// The digest is sent first: it tells the server whether it already has the file under this name, and lets it verify the file at the end.
 async fn send_resumably(
     api: &Api,
     args: &UploadArgs,
@@ -146,7 +146,7 @@ fn upload_bar(bytes: u64) -> ProgressBar {
     ProgressBar::with_draw_target(Some(bytes), target).with_style(style.progress_chars("=> "))
 }
 
-/// `pictures/My Flowers.tar.gz` becomes `My-Flowers`.
+/// `images/My Flowers.tar.gz` becomes `My-Flowers`.
 fn name_of(archive: &Path) -> String {
     let file = archive.file_name().unwrap_or_default().to_string_lossy();
     let lower = file.to_ascii_lowercase();
@@ -162,13 +162,13 @@ fn dataset_lines(dataset: &Dataset) -> Vec<String> {
     match (&dataset.error, dataset.status) {
         (Some(error), _) => {
             return vec![format!(
-                "{head}: it cannot be used ({}): {}",
+                "{head}: failed ({}): {}",
                 printable(&error.code),
                 printable(&error.message)
             )];
         }
         (None, DatasetStatus::Processing) => {
-            return vec![format!("{head}: uploaded; it is being read")];
+            return vec![format!("{head}: uploaded; it is being processed")];
         }
         _ => {}
     }
@@ -198,7 +198,7 @@ mod tests {
     #[test]
     fn a_dataset_is_named_after_its_file() {
         for (file, expected) in [
-            ("pictures/My Flowers.tar.gz", "My-Flowers"),
+            ("images/My Flowers.tar.gz", "My-Flowers"),
             ("a.ZIP", "a"),
             ("v1.2.tar", "v1.2"),
             ("плодове.zip", "dataset"),

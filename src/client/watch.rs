@@ -17,7 +17,7 @@ use crate::domain::jobs::{
     job::{Job, JobStatus},
 };
 
-/// How often the server is asked for the number of steps and the time left. The events do not carry them.
+/// How often to ask the server for the number of steps and the time left. The events do not contain them.
 const REFRESH: Duration = Duration::from_secs(3);
 
 #[derive(Debug, Args)]
@@ -28,14 +28,14 @@ pub struct WatchArgs {
     pub server: ServerArgs,
 }
 
-/// True where the job succeeded.
+/// Returns true if the job succeeded.
 pub async fn run(args: &WatchArgs, output: &mut Output) -> Result<bool, Failure> {
     let api = Api::new(&args.server.server)?;
     let job = read_job(&api, &args.job).await?;
     follow(&api, &job, args.server.json, output).await
 }
 
-/// Shows a job from its first event to its last; true where it succeeded.
+/// Shows a job from its first event to its last; returns true if it succeeded.
 pub async fn follow(api: &Api, job: &Job, json: bool, output: &mut Output) -> Result<bool, Failure> {
     if json {
         return pass_on(api, job, output).await;
@@ -50,7 +50,7 @@ pub async fn follow(api: &Api, job: &Job, json: bool, output: &mut Output) -> Re
                 view.lost(pause);
                 continue;
             }
-            // Only where somebody else's connection had the end before ours: the job itself tells.
+            // Only if another connection has seen the end before this one: the job has the outcome.
             Next::Over => return ended(api, job).await,
         };
         if event.kind == EventKind::End {
@@ -61,7 +61,7 @@ pub async fn follow(api: &Api, job: &Job, json: bool, output: &mut Output) -> Re
         let moves = matches!(event.kind, EventKind::Step | EventKind::Epoch);
         if moves && !job.status.is_end() && asked.is_none_or(|asked| asked.elapsed() > REFRESH) {
             asked = Some(Instant::now());
-            // Without an answer the bar goes on with what it knows.
+            // If there is no response, the bar keeps its last values.
             if let Ok(Job {
                 progress: Some(progress),
                 ..
@@ -94,7 +94,7 @@ fn show(view: &mut JobView, event: &JobEvent) -> Result<(), Failure> {
     }
 }
 
-/// For scripts: each event as a line of JSON.
+/// For scripts: prints each event as a line of JSON.
 async fn pass_on(api: &Api, job: &Job, output: &mut Output) -> Result<bool, Failure> {
     let mut stream = EventStream::new(api, job.id);
     loop {

@@ -1,8 +1,8 @@
-//! A range of IP addresses, as settings name it: `10.0.0.0/8`, `fd00::/8`, or one address.
+//! A range of IP addresses as it is written in settings: `10.0.0.0/8`, `fd00::/8`, or a single address.
 
 use std::{net::IpAddr, str::FromStr};
 
-/// The addresses that share the first `bits` bits.
+/// The addresses that share their first `bits` bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Network {
     address: IpAddr,

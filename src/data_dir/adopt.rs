@@ -43,7 +43,7 @@ pub async fn adopt(path: &Path) -> anyhow::Result<Adopted> {
     let is_new = matches!(database, FoundDatabase::Missing | FoundDatabase::Empty);
     if database == FoundDatabase::Foreign {
         bail!(
-            "{} is not a database of finetuned; put one in its place, or take it away to go on with an empty one",
+            "{} is not a finetuned database; replace it with one, or remove it to continue with an empty one",
             path.join(DATABASE).display()
         );
     }
@@ -54,7 +54,7 @@ pub async fn adopt(path: &Path) -> anyhow::Result<Adopted> {
             .create(true)
             .append(true)
             .open(path.join(DATABASE))
-            .context("cannot make the database")?;
+            .context("cannot create the database")?;
     }
     let store = Store::open(&path.join(DATABASE)).await?;
     let adopted = take(&path, &store, is_new).await;
@@ -105,36 +105,30 @@ impl fmt::Display for Adopted {
             discarded,
         } = self;
         if *is_new {
-            writeln!(
-                out,
-                "there was no database: an empty one belongs to the directory now"
-            )?;
+            writeln!(out, "there was no database: the directory now has an empty one")?;
         } else {
             writeln!(
                 out,
-                "the database belongs to the directory now; it names {named} files"
+                "the database now belongs to the directory; it references {named} files"
             )?;
         }
         if *put_back > 0 {
-            writeln!(out, "{put_back} of them were put back from trash/")?;
+            writeln!(out, "{put_back} of them were restored from trash/")?;
         }
         let lost = (*missing as u64).saturating_sub(*caches);
         if lost > 0 {
             writeln!(
                 out,
-                "{lost} of them are nowhere: `finetuned fsck` names them, and what needs them fails"
+                "{lost} of them are missing: `finetuned fsck` lists them, and what needs them will fail"
             )?;
         }
         if *caches > 0 {
-            writeln!(
-                out,
-                "{caches} more are not there and are made again when they are needed"
-            )?;
+            writeln!(out, "{caches} more are missing and will be rebuilt when needed")?;
         }
         if *discarded > 0 {
             writeln!(
                 out,
-                "{discarded} files that it does not name were moved to trash/, where the server keeps them for a while \
+                "{discarded} unreferenced files were moved to trash/, where the server keeps them for a while \
                 (--blob-grace-seconds) and this command finds them again"
             )?;
         }

@@ -96,7 +96,7 @@ impl Generations {
     pub async fn end(mut self) {
         if let Err(error) = self.move_on().await {
             let error = format!("{error:#}");
-            tracing::debug!(error, "the last generation was not written down");
+            tracing::debug!(error, "cannot record the last generation");
         }
     }
 
@@ -104,10 +104,7 @@ impl Generations {
     fn tell(&mut self, error: anyhow::Error) {
         if !self.is_stuck {
             let error = format!("{error:#}");
-            tracing::warn!(
-                error,
-                "the data directory's generation cannot move on; it is tried again"
-            );
+            tracing::warn!(error, "cannot advance the data directory's generation; retrying");
         }
         self.is_stuck = true;
         self.blobs.expect_change();

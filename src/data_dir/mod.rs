@@ -80,14 +80,14 @@ impl DataDir {
                 .create(true)
                 .append(true)
                 .open(path.join(DATABASE))
-                .context("cannot make the database")?;
+                .context("cannot create the database")?;
         }
         let ballast = Ballast::new(path.join(BALLAST), ballast_bytes);
         // Opening the database makes files beside it, also on a full disk.
         ballast.drop_if_full();
         let store = Store::open(&path.join(DATABASE)).await?;
         if let Err(error) = ballast.fill(0) {
-            tracing::warn!(%error, "no space can be held back for the database; deleting may fail on a full disk");
+            tracing::warn!(%error, "cannot reserve ballast for the database; deleting may fail on a full disk");
         }
         let store = store.with_ballast(ballast);
         match Self::enter(&path, &store, &file).await {
@@ -115,10 +115,7 @@ impl DataDir {
         let blobs = Blobs::open(path)?;
         let back = blobs.put_back(&ledger.named)?;
         if back > 0 {
-            tracing::info!(
-                blobs = back,
-                "blobs that the database names were put back from the trash"
-            );
+            tracing::info!(blobs = back, "restored referenced blobs from the trash");
         }
         let generations = Generations::begin(path, store.clone(), blobs.clone(), file).await?;
         Ok((blobs, generations))
@@ -128,7 +125,7 @@ impl DataDir {
 /// Makes the directory where it is not there, for its owner alone; its path from the root.
 fn create(path: &Path) -> anyhow::Result<PathBuf> {
     private::create_dir_all(path)
-        .with_context(|| format!("cannot make the data directory {}", path.display()))?;
+        .with_context(|| format!("cannot create the data directory {}", path.display()))?;
     Ok(path.canonicalize()?)
 }
 
@@ -174,11 +171,11 @@ fn is_used(path: &Path) -> std::io::Result<bool> {
 fn refusal(path: &Path, misfit: &Misfit) -> String {
     let with_what = match misfit {
         Misfit::Missing | Misfit::Empty => "an empty database",
-        _ => "the one that is there",
+        _ => "the existing database",
     };
     format!(
-        "{misfit}, so nothing in {path} was touched. Put the database that belongs to it back; or run `finetuned adopt --data-dir \
-        {path}` to go on with {with_what}; or start with an empty --data-dir",
+        "{misfit}, so nothing in {path} was touched. Restore the database that belongs to it; or run `finetuned adopt --data-dir \
+        {path}` to continue with {with_what}; or start with an empty --data-dir",
         path = path.display()
     )
 }
@@ -201,12 +198,12 @@ fn make_private(path: &Path) {
     if done.failed > 0 || folder.is_err() {
         tracing::warn!(
             files = done.failed,
-            "files of the data directory can be read by others and belong to somebody else"
+            "the data directory has files that other users can read and that belong to another user"
         );
     } else if done.closed > 0 {
         tracing::info!(
             files = done.closed,
-            "files of the data directory that others could read are their owner's alone now"
+            "restricted the permissions of files in the data directory to their owner"
         );
     }
 }

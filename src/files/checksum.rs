@@ -23,11 +23,11 @@ enum Running {
 pub enum InvalidChecksum {
     #[error("the checksum must be an algorithm, a space, and the hash in base64")]
     Malformed,
-    #[error("checksums are taken by sha1 and sha256")]
+    #[error("the supported checksum algorithms are sha1 and sha256")]
     Algorithm,
-    #[error("the digest must be written as `sha-256=:<base64 of 32 bytes>:`")]
+    #[error("the digest must have the form `sha-256=:<base64 of 32 bytes>:`")]
     Digest,
-    #[error("digests are taken by sha-256")]
+    #[error("the supported digest algorithm is sha-256")]
     DigestAlgorithm,
 }
 

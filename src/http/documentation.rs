@@ -1,4 +1,4 @@
-//! The API's description: made from the handlers themselves, so that a route exists only with it.
+//! The API description, generated from the handlers, so no route exists without one.
 
 use axum::{
     Extension, Json,
@@ -25,18 +25,18 @@ use crate::{
 #[openapi(
     info(
         title = "finetuned",
-        description = "Turns a folder of labelled images into a served classifier: upload an archive, submit a job, watch its loss curve, \
-                       post an image. Every error is a problem (RFC 9457). Wherever an id is taken, a unique name is taken too. What is damaged on \
-                       the server's disk and cannot be made again is 500 `data-damaged` wherever it is read, and trying again does not help.",
+        description = "Turns a folder of labelled images into a served image classifier: upload an archive, submit a job, watch its loss curve, \
+                       post an image. Every error is a problem (RFC 9457). A unique name can be used wherever an id is expected. If stored data is damaged on \
+                       the server's disk and cannot be rebuilt, every request that reads it gets 500 `data-damaged`, and trying again does not help.",
         license(name = "MIT OR Apache-2.0")
     ),
     tags(
         (name = "datasets", description = "Archives of labelled images"),
-        (name = "uploads", description = "Archives in several requests that may break off and go on (tus 1.0)"),
-        (name = "jobs", description = "Fine-tuning, evaluation, batch prediction, and the search for a learning rate"),
-        (name = "models", description = "What jobs make and people bring, aliases for it, and predictions"),
-        (name = "open inference protocol", description = "Predictions as KServe and Triton have them"),
-        (name = "torchserve", description = "Predictions as TorchServe has them"),
+        (name = "uploads", description = "Resumable uploads of archives (tus 1.0)"),
+        (name = "jobs", description = "Fine-tuning, evaluation, batch prediction, and learning rate finding"),
+        (name = "models", description = "Trained and imported models, aliases, and predictions"),
+        (name = "open inference protocol", description = "Predictions with the API of KServe and Triton"),
+        (name = "torchserve", description = "Predictions with the API of TorchServe"),
         (name = "system"),
         (name = "dashboard"),
     ),
@@ -47,24 +47,24 @@ use crate::{
 )]
 pub struct Description;
 
-/// Makes the complete description of the API. The routes, which have it, are made of these handlers too.
+/// Generates the complete API description. The routes, which own it, are built from these handlers too.
 #[derive(Clone, Copy)]
 pub struct Described(pub fn() -> utoipa::openapi::OpenApi);
 
-/// The description of this API, OpenAPI 3.1
+/// API description, OpenAPI 3.1
 #[utoipa::path(get, path = "/openapi.json", tag = "system", responses((status = 200, body = Object), Problems))]
 pub async fn openapi_json(Extension(api): Extension<Described>) -> Json<utoipa::openapi::OpenApi> {
     Json(api.0())
 }
 
-/// The description of this API, OpenAPI 3.1, as YAML
+/// API description, OpenAPI 3.1, as YAML
 #[utoipa::path(get, path = "/openapi.yaml", tag = "system", responses((status = 200, body = String, content_type = "application/yaml"), Problems))]
 pub async fn openapi_yaml(Extension(api): Extension<Described>) -> Result<Response, Error> {
     let text = api.0().to_yaml().map_err(Error::internal)?;
     Ok(([(header::CONTENT_TYPE, "application/yaml")], text).into_response())
 }
 
-/// The JSON Schema (2020-12) of a job spec, with its defaults
+/// JSON Schema (2020-12) of a job spec, with its defaults
 #[utoipa::path(get, path = "/v1/schemas/job", tag = "jobs", responses((status = 200, body = Object), Problems))]
 pub async fn job_schema() -> Result<Json<Value>, Error> {
     let mut schema = request_schema().map_err(Error::internal)?;

@@ -1,4 +1,4 @@
-//! A listener of its own for `/healthz` and `/readyz`, so that whoever watches over the server needs no place among its clients.
+//! A separate listener for `/healthz` and `/readyz`, so that health checks do not compete with clients for connections.
 
 use anyhow::Context;
 use axum::{Router, middleware, routing::get};
@@ -13,26 +13,25 @@ use crate::{
     limits::Limits,
 };
 
-/// Connections that it takes at once.
+/// Most connections of this listener.
 const MOST: usize = 64;
 
-/// A listener that is there, or none where no address was asked for.
+/// Binds the listener; `None` if no address is configured.
 pub async fn listen(config: &Config) -> anyhow::Result<Option<TcpListener>> {
     let Some(address) = config.health_listen else {
         return Ok(None);
     };
     let listener = TcpListener::bind(address).await;
-    let listener =
-        listener.with_context(|| format!("cannot listen on {address} for requests about health"))?;
-    info!(address = %listener.local_addr()?, "listening for requests about health");
+    let listener = listener.with_context(|| format!("cannot listen on {address} for health checks"))?;
+    info!(address = %listener.local_addr()?, "listening for health checks");
     Ok(Some(listener))
 }
 
-/// Answers until `over` fires, which is when the server has come to rest.
+/// Serves until `over` fires, when the server has shut down.
 pub fn answer(listener: TcpListener, app: App, over: CancellationToken) -> JoinHandle<()> {
     let limits = Limits {
         max_connections: MOST,
-        // Nobody else is here: who asks may be one, several times.
+        // No per-address limit: one monitor may use several connections.
         max_address_share_percent: 100,
         ..app.limits().clone()
     };
@@ -41,7 +40,7 @@ pub fn answer(listener: TcpListener, app: App, over: CancellationToken) -> JoinH
         .route("/healthz", get(system::healthz))
         .route("/readyz", get(system::readyz))
         .fallback(async || {
-            let detail = "here are only /healthz and /readyz; everything else is at the server's own address";
+            let detail = "only /healthz and /readyz are served here; use the server's main address for everything else";
             Error::new(Kind::NotFound, "not-found", detail)
         })
         .layer(middleware::from_fn(super::requests::admission::admit))

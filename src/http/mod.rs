@@ -1,4 +1,4 @@
-//! The network side: the only place with axum. One file per resource; `problem.rs` turns errors into answers, `routes.rs` is the table.
+//! The HTTP server: the only place with axum. One file per resource; `problem.rs` turns errors into responses, `routes.rs` is the table.
 
 mod connections;
 mod datasets;
@@ -30,7 +30,7 @@ use crate::{
     uploads::Uploads,
 };
 
-/// What handlers work with. Cheap to clone.
+/// State of the handlers. Cheap to clone.
 #[derive(Clone)]
 pub struct App(Arc<Parts>);
 
@@ -41,12 +41,12 @@ struct Parts {
     jobs: Jobs,
     inference: Inference,
     uploads: Uploads,
-    /// Uploads of any kind that bring bytes now.
+    /// Uploads of any kind that are being received.
     receiving: Places,
-    /// Fires when the server begins to stop: nothing new is accepted, and what waits stops waiting.
+    /// Fires when the server begins to stop: nothing new is accepted, and waiting requests stop waiting.
     stopping: CancellationToken,
     event_streams: Places,
-    /// Places for downloads of datasets and models.
+    /// Permits for downloads of datasets and models.
     downloads: Places,
 }
 

@@ -1,4 +1,4 @@
-//! The dashboard: the files of `static/`, inside the program.
+//! The dashboard: the files of `static/`, embedded in the program.
 
 use axum::{
     extract::Path,
@@ -48,7 +48,7 @@ fn file(path: &str, headers: &HeaderMap) -> Result<Response, Error> {
         )
             .into_response()
     };
-    // Kept by the browser and asked for again each time, so that a new version is seen at once.
+    // The browser revalidates its copy each time, so that a new version is used at once.
     response
         .headers_mut()
         .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));

@@ -1,4 +1,4 @@
-//! The route table: every address of the server, each with its description.
+//! The route table: every path of the server, with its description.
 
 use std::time::Duration;
 
@@ -89,12 +89,12 @@ pub fn table() -> OpenApiRouter<App> {
         .routes(routes!(pages::asset))
 }
 
-/// The complete description of the API.
+/// The complete API description.
 pub fn openapi() -> utoipa::openapi::OpenApi {
     table().into_openapi()
 }
 
-/// The service: the routes inside everything that holds for all of them.
+/// The service: the routes with their common middleware.
 pub fn service(app: App) -> Router {
     let (router, _) = table().split_for_parts();
     router
@@ -103,7 +103,7 @@ pub fn service(app: App) -> Router {
             Error::new(
                 Kind::NotFound,
                 "not-found",
-                "there is nothing at this address; /openapi.yaml lists what there is",
+                "there is nothing at this path; /openapi.yaml lists all paths",
             )
         })
         .layer(DefaultBodyLimit::disable())
@@ -126,5 +126,5 @@ fn panicked(panic: Box<dyn std::any::Any + Send>) -> Response {
     Error::internal(anyhow::anyhow!("a handler panicked: {text}")).into_response()
 }
 
-/// How long the server waits for requests in flight when it stops.
+/// How long a stopping server waits for requests in progress.
 pub const DRAIN: Duration = Duration::from_secs(10);

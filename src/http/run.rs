@@ -1,4 +1,4 @@
-//! The whole server, given its settings, its socket and the moment to stop: `finetuned serve` and the tests call the same function.
+//! The whole server, given its settings, its socket and a shutdown signal: called by `finetuned serve` and by the tests.
 
 use std::{io, net::SocketAddr, sync::Arc};
 
@@ -20,10 +20,10 @@ use crate::{
     uploads::Uploads,
 };
 
-/// Descriptors that are kept for everything but connections: the database, files on their way, children.
+/// File descriptors reserved for everything but connections: the database, files, children.
 const FILES: usize = 512;
 
-/// Runs until `shutdown` fires and everything has come to rest: requests answered, workers checkpointed and gone, the database closed.
+/// Runs until `shutdown` fires and everything has stopped: requests answered, workers checkpointed and ended, the database closed.
 ///
 /// # Errors
 /// The data directory cannot be used (another server uses it, or its database belongs elsewhere), the worker program is missing, or the
@@ -32,7 +32,7 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationTo
     run_telling(config, listener, shutdown, |_| Ok(())).await
 }
 
-/// The same, and `listening` is called with the address once everything is open and requests are answered.
+/// Like [`run`], and calls `listening` with the address once the server is ready for requests.
 ///
 /// # Errors
 /// Those of [`run`] and of `listening`.
@@ -101,7 +101,7 @@ pub async fn run_telling(
     if told.is_ok() {
         serve::serve(listener, routes::service(app), rules, stopping.clone()).await;
     }
-    // Also when the socket failed: nothing goes on without it.
+    // Also if the socket failed: nothing works without it.
     stopping.cancel();
     tokio::join!(jobs.drained(), inference.drained(), uploads.drained());
     over.cancel();
@@ -114,7 +114,7 @@ pub async fn run_telling(
     Ok(told?)
 }
 
-/// No more connections than the system lets this process open beside its files: beyond that neither would go.
+/// Limits connections to what the limit of open files leaves room for; beyond that, both connections and files would fail.
 fn fit_connections(limits: &mut Limits) {
     let allowed = usize::try_from(allow_descriptors()).unwrap_or(usize::MAX);
     let most = allowed.saturating_sub(FILES).max(allowed / 4);
@@ -122,7 +122,7 @@ fn fit_connections(limits: &mut Limits) {
         warn!(
             asked = limits.max_connections,
             taken = most,
-            "the system does not allow as many open files as connections are asked for; raise its limit (ulimit -n, LimitNOFILE)"
+            "the limit of open files is too low for --max-connections; raise it (ulimit -n, LimitNOFILE)"
         );
         limits.max_connections = most;
     }

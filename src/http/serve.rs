@@ -1,7 +1,7 @@
-//! The accept loop: connections come in as long as the server runs, and stopping waits for what is in flight.
+//! The accept loop: accepts connections while the server runs; on shutdown, waits for requests in progress.
 //!
-//! `axum::serve` has no limits, so hyper is driven here directly; what a connection may do is [`connections`](super::connections)'
-//! business. HTTP/1.1 only: a proxy in front speaks the rest.
+//! `axum::serve` has no limits, so this uses hyper directly; [`connections`](super::connections) enforces the limits. HTTP/1.1 only: a
+//! proxy in front handles other versions.
 
 use std::{io, time::Duration};
 
@@ -20,16 +20,16 @@ use super::{
     routes::DRAIN,
 };
 
-/// Serves until `stopping` fires, then lets requests in flight end for a while.
+/// Serves until `stopping` fires, then gives requests in progress some time to finish.
 pub async fn serve(listener: TcpListener, service: Router, rules: Rules, stopping: CancellationToken) {
     if let Err(error) = watch_for_dead_peers(&listener) {
-        warn!(%error, "clients that are gone without a word are noticed late: their sockets cannot be watched");
+        warn!(%error, "cannot enable TCP keepalive: vanished clients are detected late");
     }
     let registry = Registry::new(rules);
     let over = CancellationToken::new();
     let watch = tokio::spawn(registry.clone().watch(over.clone()));
     let mut http = http1::Builder::new();
-    // Its own deadline for heads would begin anew with every answer, and not know a new connection from an old one.
+    // hyper's own header timeout would restart with every response, and cannot tell a new connection from an idle one.
     http.timer(TokioTimer::new())
         .header_read_timeout(None)
         .max_buf_size(64 << 10)
@@ -58,9 +58,9 @@ pub async fn serve(listener: TcpListener, service: Router, rules: Rules, stoppin
                 connection: watched.connection().clone(),
             };
             let connection = http.serve_connection(TokioIo::new(watched), served);
-            // In a box of its own, so that a connection is small as long as it is silent.
+            // Boxed, so that an idle connection uses little memory.
             if let Err(error) = Box::pin(watcher.watch(connection)).await {
-                debug!(%error, "a connection ended early");
+                debug!(%error, "a connection was closed early");
             }
         });
     }
@@ -68,7 +68,7 @@ pub async fn serve(listener: TcpListener, service: Router, rules: Rules, stoppin
     registry.stop();
     if timeout(DRAIN, graceful.shutdown()).await.is_err() {
         warn!(
-            "connections were still open after {} seconds and are cut",
+            "connections still open after {} seconds were closed",
             DRAIN.as_secs()
         );
         registry.end_all();
@@ -77,7 +77,7 @@ pub async fn serve(listener: TcpListener, service: Router, rules: Rules, stoppin
     let _ = watch.await;
 }
 
-/// The next connection could not be taken: its client is gone already, or the system has nothing left to take it with.
+/// Accepting failed: the client has already disconnected, or the system is out of resources.
 async fn no_connection(registry: &Registry, error: &io::Error) {
     if matches!(
         error.kind(),
@@ -87,6 +87,6 @@ async fn no_connection(registry: &Registry, error: &io::Error) {
     }
     warn!(%error, "cannot accept a connection");
     registry.give_way();
-    // Going on at once would only spin.
+    // Retrying at once would only spin.
     tokio::time::sleep(Duration::from_millis(20)).await;
 }

@@ -1,4 +1,4 @@
-//! Health, readiness, and what the server is and has.
+//! Health, readiness, and the state of the server.
 
 use std::time::Duration;
 
@@ -13,10 +13,10 @@ use crate::{
     limits::Limits,
 };
 
-/// With less free space than this beside the reserve, the disk counts as full.
+/// With less free space than this beyond the reserve, the disk counts as full.
 const NEARLY_FULL: u64 = 1 << 20;
 
-/// Whether the process is alive.
+/// Liveness.
 #[derive(Serialize, ToSchema)]
 pub struct Health {
     /// Always `ok`.
@@ -24,23 +24,23 @@ pub struct Health {
     status: &'static str,
 }
 
-/// What the server is and has.
+/// The state of the server.
 #[derive(Serialize, ToSchema)]
 pub struct System {
     /// Always `system`.
     #[schema(example = "system")]
     object: &'static str,
     version: &'static str,
-    /// Empty while the worker program is being asked, just after the start.
+    /// Empty just after the start, until the worker program has listed its devices.
     devices: Vec<SystemDevice>,
     queued_jobs: u64,
     running_jobs: u64,
-    /// Free space of the data directory's disk.
+    /// Free space on the data directory's disk.
     free_bytes: u64,
     limits: Limits,
 }
 
-/// A device and the job on it.
+/// A device and the job that runs on it.
 #[derive(Serialize, ToSchema)]
 pub struct SystemDevice {
     /// `cpu` or `cuda:N`.
@@ -51,15 +51,15 @@ pub struct SystemDevice {
     job: Option<JobId>,
 }
 
-/// Whether the process is alive; touches no disk
+/// Liveness; does not touch the disk
 #[utoipa::path(get, path = "/healthz", tag = "system", responses((status = 200, body = Health), Problems))]
 pub async fn healthz() -> Json<Health> {
     Json(Health { status: "ok" })
 }
 
-/// Whether the server can do its work: the disk has room, the database takes writes, and it is not stopping
+/// Readiness: the disk has room, the database is writable, and the server is not stopping
 ///
-/// Predictions go on when the disk is full: whoever sends only these looks at `/v2/health/ready`.
+/// Predictions still work when the disk is full; for those, use `/v2/health/ready`.
 #[utoipa::path(get, path = "/readyz", tag = "system", responses((status = 200, body = Health), Problems))]
 pub async fn readyz(State(app): State<App>) -> Result<Json<Health>> {
     if app.stopping().is_cancelled() {
@@ -67,7 +67,7 @@ pub async fn readyz(State(app): State<App>) -> Result<Json<Health>> {
         return Err(error.retry_after(Duration::from_secs(30)));
     }
     if app.check_disk(NEARLY_FULL).is_err() {
-        let detail = "the disk is full: uploads and new jobs are refused and running jobs may wait for room; predictions go on";
+        let detail = "the disk is full: uploads and new jobs are refused, and running jobs may wait for space; predictions still work";
         let error = Error::new(Kind::Unavailable, "disk-full", detail);
         return Err(error.retry_after(Duration::from_secs(5)));
     }

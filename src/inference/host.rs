@@ -65,7 +65,7 @@ impl Host {
             };
             deaths_in_a_row = if worked { 1 } else { deaths_in_a_row + 1 };
             let pause = PAUSES[(deaths_in_a_row - 1).min(PAUSES.len() - 1)];
-            tracing::error!(why, pause = pause.as_secs(), "the predict worker is gone");
+            tracing::error!(why, pause = pause.as_secs(), "the predict worker has ended");
             self.pause(pause, &mut waiting).await;
         }
         waiting.close();
@@ -101,7 +101,7 @@ impl Host {
         let end = session.run(wire::write(pipes.stdin), first, waiting).await;
         match (end, last_line(errors).await) {
             (End::Broken { why, worked }, Some(line)) => End::Broken {
-                why: format!("{why}; its last words: {line}"),
+                why: format!("{why}; last line of its log: {line}"),
                 worked,
             },
             (end, _) => end,

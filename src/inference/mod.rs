@@ -216,7 +216,10 @@ impl Inference {
         let largest = (frames::MAX_BODY as usize).min(shared.limits.max_predict_bytes);
         let (ModelInput::File(bytes) | ModelInput::Tensor(bytes)) = &input;
         if bytes.len() > largest {
-            let detail = format!("an image may have {largest} bytes, this one has {}", bytes.len());
+            let detail = format!(
+                "the limit for an image is {largest} bytes, this one has {}",
+                bytes.len()
+            );
             return Err(Error::new(Kind::TooLarge, "too-large", detail));
         }
         match timeout_at(deadline, shared.ask(model, input, task, deadline)).await {
@@ -289,8 +292,7 @@ fn no_answer(model: &Model, outcome: PredictOutcome) -> Error {
             Error::new(Kind::Invalid, "image-invalid", detail(&message))
         }
         PredictOutcome::ModelUnusable { message } => {
-            let detail =
-                "the model cannot be used on this server; its operator finds the reason in the server's log";
+            let detail = "the model cannot be loaded on this server; the server's log has the reason";
             Error::new(Kind::Unavailable, "model-unusable", detail).with_context(anyhow::anyhow!(message))
         }
         PredictOutcome::ModelDamaged { message } => {
@@ -300,7 +302,7 @@ fn no_answer(model: &Model, outcome: PredictOutcome) -> Error {
         PredictOutcome::Predicted { .. }
         | PredictOutcome::Embedded { .. }
         | PredictOutcome::Explained { .. } => {
-            Error::internal(anyhow::anyhow!("the predict worker answers another question"))
+            Error::internal(anyhow::anyhow!("the predict worker sent the wrong kind of reply"))
         }
     }
 }
@@ -313,21 +315,21 @@ fn detail(message: &str) -> String {
 }
 
 fn queue_full() -> Error {
-    let detail = "as many predictions are waiting as the server allows; try again in a moment";
+    let detail = "the prediction queue is full; try again in a moment";
     Error::new(Kind::TooMany, "inference-queue-full", detail).retry_after(Duration::from_secs(1))
 }
 
 fn too_late(allowed: Duration) -> Error {
-    let detail = format!("there was no answer within {} s", allowed.as_secs());
+    let detail = format!("the prediction timed out after {} s", allowed.as_secs());
     Error::new(Kind::Timeout, "inference-timeout", detail)
 }
 
 fn unavailable(delay: Duration) -> Error {
-    let detail = "the process that has the models in memory broke down and is being started again; try again in a moment";
+    let detail = "the prediction process crashed and is being restarted; try again in a moment";
     Error::new(Kind::Unavailable, "model-unavailable", detail).retry_after(delay.max(Duration::from_secs(1)))
 }
 
 fn leaving() -> Error {
-    let detail = "the server is stopping; try again when it is back";
+    let detail = "the server is stopping; try again when it has restarted";
     Error::new(Kind::Unavailable, "draining", detail).retry_after(Duration::from_secs(5))
 }

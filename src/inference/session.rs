@@ -119,7 +119,7 @@ impl Session<'_> {
                         tracing::info!(device = ready.device, "the predict worker is ready");
                         Ok(())
                     }
-                    Err(_) => Err(broken("its first frame does not say that it is ready".to_owned())),
+                    Err(_) => Err(broken("its first frame is not the ready message".to_owned())),
                 },
                 Some(Err(why)) => Err(broken(why.to_owned())),
                 None => Err(broken(self.how_it_ended().await)),
@@ -206,7 +206,7 @@ impl Session<'_> {
     async fn how_it_ended(&mut self) -> String {
         match timeout(DRAIN, self.child.wait()).await {
             Ok(status) => describe(status),
-            Err(_) => "it closed a pipe and went on".to_owned(),
+            Err(_) => "it closed a pipe but kept running".to_owned(),
         }
     }
 }
@@ -277,7 +277,7 @@ impl InFlight {
         if let PredictOutcome::ModelUnusable { message } | PredictOutcome::ModelDamaged { message } =
             &reply.outcome
         {
-            tracing::error!(message, "a model cannot be used");
+            tracing::error!(message, "cannot load a model");
         }
         if let Some(entry) = self.entries.remove(&reply.id) {
             let _ = entry.reply.send(Ok((reply.outcome, frame.body)));

@@ -1,8 +1,8 @@
-//! Work with files, away from the threads that must not wait.
+//! Runs blocking file work off the async threads.
 
 use crate::error::{Error, Result};
 
-/// Does it on a thread of its own. A caller that leaves does not stop it.
+/// Runs it on a thread of its own. It continues if the caller is cancelled.
 ///
 /// # Errors
 /// Its own.

@@ -1,4 +1,4 @@
-//! What every part of the background work shares.
+//! State that all background work shares.
 
 use std::path::PathBuf;
 
@@ -14,18 +14,18 @@ use crate::{
     store::Store,
 };
 
-/// So many at once leave the machine to others.
+/// Concurrency of small background work, low enough to leave the machine to others.
 const MAX_INGEST_WORKERS: usize = 2;
 const MAX_THUMBNAIL_WORKERS: usize = 2;
 
-/// What the background work needs of the server.
+/// What background work needs from the server.
 pub struct JobsContext {
     pub store: Store,
     pub blobs: Blobs,
     pub config: Config,
     /// The worker program, see [`Config::worker_program`].
     pub worker: PathBuf,
-    /// When it fires nothing new is begun, and children are asked to save their state and leave.
+    /// When it fires, nothing new is started, and children are asked to save their state and exit.
     pub shutdown: CancellationToken,
 }
 
@@ -37,26 +37,26 @@ pub struct Context {
     pub shutdown: CancellationToken,
     pub paths: Paths,
     pub slots: Slots,
-    /// Who waits for room on the disk.
+    /// What is waiting for disk space.
     pub waits: DiskWaits,
-    /// Set once nothing of an earlier server is in the way.
+    /// Set once the leftovers of an earlier server have been removed.
     pub cleared: SetOnce<()>,
     pub sweep: Notify,
-    /// Places for previews.
+    /// Permits for previews.
     pub previews: Semaphore,
-    /// Places for children that check imported models.
+    /// Permits for children that check imported models.
     pub imports: Semaphore,
-    /// Changes of a dataset are made one after another.
+    /// One lock per dataset: its changes are made one at a time.
     pub changes: Locks<DatasetId>,
-    /// Of thumbnails nobody draws what somebody else is drawing: a dataset's, by the name of their file.
+    /// One lock per thumbnail file of a dataset, by file name: it is made once.
     pub drawings: Locks<(DatasetId, String)>,
-    /// Places for children that write exports.
+    /// Permits for children that write exports.
     pub exports: Semaphore,
-    /// Of exports nobody makes what somebody else is making: a model's, by its key.
+    /// One lock per export of a model, by its key: it is written once.
     pub exporting: Locks<(ModelId, String)>,
-    /// Places for children that read added images while a caller waits.
+    /// Permits for children that read added images while a caller waits.
     pub ingest_workers: Semaphore,
-    /// Places for children that draw thumbnails: these are quick, and do not wait for the others.
+    /// Permits for children that make thumbnails: these are quick, and have their own.
     pub thumbnail_workers: Semaphore,
     pub tasks: TaskTracker,
 }
@@ -86,7 +86,7 @@ impl Context {
         }
     }
 
-    /// Waits until nothing of an earlier server is in the way; false when the server stops first.
+    /// Waits until the leftovers of an earlier server have been removed; false if the server stops first.
     pub async fn may_begin(&self) -> bool {
         tokio::select! {
             () = self.shutdown.cancelled() => false,

@@ -1,7 +1,7 @@
-//! A full disk is a state, not a failure: what cannot be written is tried again until it can, and whoever asks is told who waits.
+//! A full disk is a state, not a failure: writes are retried until they succeed, and the API reports what is waiting.
 //!
-//! `attempt`, `settle`, `ingest` and `recorder` wait here for the server's own writing; a child waits by itself and says so, and then the
-//! recorder notes it down here. All of it is forgotten with the process: the next start finds out anew.
+//! `attempt`, `settle`, `ingest` and `recorder` wait here for the server's own writes. A child waits by itself and sends a message, which
+//! the recorder registers here. This state is in memory only: the next start finds out again.
 
 use std::{fmt::Display, sync::Arc, time::Duration};
 
@@ -10,10 +10,10 @@ use crate::error::{Kind, Result};
 
 /// Time between two tries.
 const RETRY_EVERY: Duration = Duration::from_secs(1);
-/// Time between two looks at whether held-back space can be taken again.
+/// Time between two attempts to reserve the ballast again.
 const REFILL_EVERY: Duration = Duration::from_secs(5);
 
-/// Repeats `act` for as long as it fails only because the disk is full. None when `stop` is ready first.
+/// Repeats `act` as long as it fails only because the disk is full. Returns `None` if `stop` is ready first.
 pub async fn when_there_is_room<T, F>(
     context: &Context,
     who: &impl Display,
@@ -40,7 +40,8 @@ where
     }
 }
 
-/// A full disk as an outcome of its own, for those who must not wait: whoever holds a [`Pin`](crate::blobs::Pin) holds up the sweep, and
+/// A full disk as an outcome, for callers that must not wait: a [`Pin`](crate::blobs::Pin) blocks the sweep, and so the very deletions that
+/// make room.
 /// so the very deletions that make room.
 pub fn full_apart<T>(outcome: Result<T>) -> Result<Result<T>> {
     match outcome {
@@ -49,7 +50,7 @@ pub fn full_apart<T>(outcome: Result<T>) -> Result<Result<T>> {
     }
 }
 
-/// Waits until the disk has more room than now, or a while: for work that would begin anew and may come to the same end.
+/// Waits until the disk has more room than now, or for a while: for work that starts over and may fail in the same way.
 pub async fn until_there_is_more_room(context: &Context, who: &impl Display, stop: impl Future<Output = ()>) {
     /// What a small deletion frees at least.
     const MORE: u64 = 1 << 20;
@@ -72,7 +73,7 @@ pub async fn until_there_is_more_room(context: &Context, who: &impl Display, sto
     }
 }
 
-/// Keeps the space that the store holds back, and takes it again when it was given away and the disk is no longer full.
+/// Maintains the ballast file, and reserves it again when it was released and the disk is no longer full.
 pub async fn run(context: Arc<Context>) {
     loop {
         tokio::select! {
@@ -83,8 +84,8 @@ pub async fn run(context: Arc<Context>) {
         let reserve = context.config.limits.min_free_bytes;
         let fill = move || store.ballast().map_or(Ok(()), |ballast| ballast.fill(reserve));
         if let Ok(Err(error)) = tokio::task::spawn_blocking(fill).await {
-            // It was said at the start where it cannot be done at all.
-            tracing::debug!(%error, "space that was given away cannot be held back again yet");
+            // If it is impossible in general, that was logged at the start.
+            tracing::debug!(%error, "cannot reserve the ballast again yet");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Who waits for room on the disk.
+//! What is waiting for disk space.
 
 use std::{
     collections::HashMap,
@@ -6,11 +6,11 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-/// Who waits for the disk: jobs and datasets, by their ids.
+/// The ids of jobs and datasets that wait for disk space.
 #[derive(Clone, Default)]
 pub struct DiskWaits(Arc<Mutex<HashMap<String, u32>>>);
 
-/// As long as this is there, somebody waits.
+/// Something waits as long as this exists.
 pub struct DiskWait {
     waits: DiskWaits,
     id: String,
@@ -19,7 +19,7 @@ pub struct DiskWait {
 impl DiskWaits {
     pub fn begin(&self, who: &impl Display) -> DiskWait {
         let id = who.to_string();
-        tracing::warn!(%id, "the disk is full: this waits until there is room");
+        tracing::warn!(%id, "the disk is full: waiting for space");
         *self.counts().entry(id.clone()).or_default() += 1;
         DiskWait {
             waits: self.clone(),
@@ -43,7 +43,7 @@ impl Drop for DiskWait {
             *count -= 1;
             if *count == 0 {
                 counts.remove(&self.id);
-                tracing::info!(id = self.id, "there is room on the disk again: this goes on");
+                tracing::info!(id = self.id, "the disk has space again: continuing");
             }
         }
     }

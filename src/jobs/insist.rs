@@ -1,16 +1,16 @@
-//! Writing down how something ended, however busy the database is and however full the disk.
+//! Records how something ended, however busy the database is and however full the disk.
 
 use std::{fmt::Display, future::Future, time::Duration};
 
 use super::context::Context;
 use crate::error::{Kind, Result};
 
-/// What has been mended is noticed within this time.
+/// Time between two tries.
 const LONGEST_WAIT: Duration = Duration::from_secs(4);
 
-/// Repeats an act of the store until it succeeds: a row that stayed `running` without a worker would wait for the next start of the
-/// server. When the server stops, the act gets one try; what is then not written is put right by the recovery at the next start.
-/// `who` is whose end it is: it is known to wait for the disk where that is full.
+/// Repeats a store operation until it succeeds: a row that stayed `running` without a worker would wait for the next start of the server.
+/// When the server is stopping, there is one try; what is not written then is recovered at the next start. `who` is the object concerned;
+/// it is registered as waiting if the disk is full.
 pub async fn insist<T, F>(
     context: &Context,
     who: &impl Display,
@@ -33,7 +33,7 @@ where
             full = None;
             wait = (wait * 2).min(LONGEST_WAIT);
         }
-        tracing::error!(%who, %error, "cannot {what}; trying again");
+        tracing::error!(%who, %error, "cannot {what}; retrying");
         tokio::select! {
             () = context.shutdown.cancelled() => return None,
             () = tokio::time::sleep(wait) => {}

@@ -1,5 +1,5 @@
-//! Files that can be made again, in a folder for each thing that they belong to: kept as long as there is room, the least recently used go
-//! first. What is not of [`Cache`] blocks.
+//! Caches of files that can be rebuilt, with a directory for each owner; the least recently used are evicted when they exceed the budget.
+//! Everything outside [`Cache`] blocks.
 
 use std::{
     fs::{self, File},
@@ -12,27 +12,27 @@ use std::{
 use super::{blocking::blocking, children::paths};
 use crate::error::{Kind, Result};
 
-/// The folders of one kind of such files.
+/// The directories of one cache.
 pub struct Cache {
-    /// In words, for the log.
+    /// Its name in log lines.
     pub what: &'static str,
-    /// Holds a folder for each thing, named by its id.
+    /// Contains a directory per owner, named by its id.
     pub folder: PathBuf,
-    /// Bytes that all files together may have.
+    /// Most bytes of all files together.
     pub budget: u64,
 }
 
 impl Cache {
-    /// Makes room, where it is needed.
+    /// Evicts files if necessary.
     pub async fn tidy(&self) {
         let (folder, budget) = (self.folder.clone(), self.budget);
         let tidied = blocking(move || Ok(keep_within(&folder, budget)?)).await;
         if let Err(error) = tidied {
-            tracing::warn!(%error, what = self.what, "cannot make room among files that can be made again");
+            tracing::warn!(%error, what = self.what, "cannot evict cached files");
         }
     }
 
-    /// Removes the folders of things that `look_up` does not find, and makes room. What is not named by an id is not ours to remove.
+    /// Removes directories whose owner `look_up` does not find, and evicts files. Entries that are not named by an id are left alone.
     pub async fn sweep<I: FromStr, F, T>(&self, look_up: impl Fn(I) -> F) -> Result<()>
     where
         F: Future<Output = Result<T>>,
@@ -55,22 +55,22 @@ impl Cache {
     }
 }
 
-/// Notes that a file was used now.
+/// Records that a file was used now.
 pub fn touch(file: &File) -> io::Result<()> {
     match file.set_modified(SystemTime::now()) {
-        // A copy of the data directory that belongs to somebody else can still be served.
+        // A read-only copy of the data directory can still be served.
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
         noted => noted,
     }
 }
 
-/// Deletes the least recently used files of all folders in `folder` as long as all together are over the budget.
+/// Deletes the least recently used files of all directories in `folder` while their total size exceeds the budget.
 pub fn keep_within(folder: &Path, budget: u64) -> io::Result<()> {
     let mut files = Vec::new();
     for owner in paths::names(folder) {
         for name in paths::names(&folder.join(&owner)) {
             let path = folder.join(&owner).join(name);
-            // Another request may have removed it by now.
+            // Another request may have removed it meanwhile.
             let Some(about) = there(fs::metadata(&path))? else {
                 continue;
             };
@@ -88,16 +88,16 @@ pub fn keep_within(folder: &Path, budget: u64) -> io::Result<()> {
     Ok(())
 }
 
-/// Removes a file that is no longer what was kept: it is made again.
+/// Removes a damaged cached file; it will be rebuilt.
 pub fn discard(path: &Path, what: &str) -> io::Result<()> {
     tracing::warn!(
         path = %path.display(),
-        "{what} that was kept is damaged on the disk; it is removed and made again"
+        "a cached file ({what}) is damaged on disk; removing and rebuilding it"
     );
     there(fs::remove_file(path)).map(|_| ())
 }
 
-/// None where there is no such file.
+/// `None` if the file does not exist.
 pub fn there<T>(found: io::Result<T>) -> io::Result<Option<T>> {
     match found {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),

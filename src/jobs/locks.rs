@@ -1,4 +1,4 @@
-//! Locks by name: whoever holds one works alone on what it names, and nobody waits for work on anything else.
+//! Named locks: one holder per name, independent of other names.
 
 use std::{
     collections::HashMap,
@@ -15,7 +15,7 @@ impl<K: Eq + Hash> Locks<K> {
         Self(Mutex::new(HashMap::new()))
     }
 
-    /// Waits until nobody else holds the lock of this name.
+    /// Waits until the lock of this name is free.
     pub async fn hold(&self, name: K) -> OwnedMutexGuard<()> {
         let lock = {
             let mut locks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -47,10 +47,6 @@ mod tests {
         drop(held);
         locks.hold("a").await;
         locks.hold("c").await;
-        assert_eq!(
-            locks.0.lock().unwrap().len(),
-            1,
-            "names that nobody holds are forgotten"
-        );
+        assert_eq!(locks.0.lock().unwrap().len(), 1, "unused names are removed");
     }
 }

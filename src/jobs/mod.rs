@@ -1,9 +1,9 @@
-//! Work in the background: the queue's claim loop, the reading of uploaded archives, the sweeping up, all in supervised children.
+//! Background work: the job queue, ingest, exports, sweeping and so on, all in supervised children.
 //!
-//! `bin/finetuned.rs` starts it, `http` asks it for what only it knows (devices, logs). Reading order: `scheduler` claims jobs,
-//! `attempt` (with `prepare` and `settle`) and `ingest` say what a child is to do and what its end means, `supervisor` watches one child, `recorder` writes down
-//! what it tells. `leftovers` goes before all of it. Nothing here opens an archive or a tensor, and no state here outlives the process: the
-//! database has it all.
+//! `bin/finetuned.rs` starts it, and `http` gets from it what only it knows (devices, logs). Reading order: `scheduler` claims jobs,
+//! `attempt` (with `prepare` and `settle`) and `ingest` start children and record how they ended, `supervisor` watches one child,
+//! `recorder` stores its messages. `leftovers` runs before all of them. Nothing here opens an archive or a tensor, and all lasting state is
+//! in the database.
 
 mod blocking;
 mod children;
@@ -54,14 +54,14 @@ use crate::{
     store::{ImportedModel, StoredSegment},
 };
 
-/// The running background work of a server. Cheap to clone.
+/// The background work of a server. Cheap to clone.
 #[derive(Clone)]
 pub struct Jobs(Arc<Context>);
 
-/// Starts everything and returns at once; call it in a tokio runtime. It runs until the context's `shutdown` fires.
+/// Starts everything and returns at once; must be called in a tokio runtime. It runs until the context's `shutdown` fires.
 pub fn start(context: JobsContext) -> Jobs {
     let context = Arc::new(Context::new(context));
-    // Before anything of this server's can lie there.
+    // Before this server creates anything there.
     let leftovers = Leftovers::find(&context.paths);
     spawn(&context, |context| leftovers.clear(context));
     spawn(&context, queue::devices::run);
@@ -82,25 +82,25 @@ where
 }
 
 impl Jobs {
-    /// Every device and the job on it; empty until the worker has told what there is.
+    /// Every device and its job; empty until the worker has listed the devices.
     pub fn devices(&self) -> Vec<DeviceState> {
         self.0.slots.states()
     }
 
-    /// The devices as they become known: empty until the worker has told what there is, then fixed.
+    /// The devices, as a channel: empty until the worker has listed them, then fixed.
     pub fn known_devices(&self) -> watch::Receiver<Vec<Device>> {
         self.0.slots.known()
     }
 
-    /// Draws images of a dataset as a job would train on them; a PNG.
+    /// Augments images of a dataset as a training job would; returns a PNG.
     ///
     /// # Errors
-    /// Too many at once, too slow, or a failure of the worker.
+    /// Too many at once, a timeout, or a failure of the worker.
     pub async fn preview(&self, dataset: Dataset, spec: PreviewSpec) -> Result<Vec<u8>> {
         datasets::preview::preview(&self.0, dataset, spec).await
     }
 
-    /// A thumbnail of an image, JPEG, its longer side at most `side` pixels long. `segment` is the one that the image lies in.
+    /// A thumbnail of an image: a JPEG whose longer side has at most `side` pixels. `segment` is the image's segment.
     ///
     /// # Errors
     /// Failures of the worker and of the disk.
@@ -114,18 +114,18 @@ impl Jobs {
         datasets::thumbnails::thumbnail(&self.0, dataset, segment, image, side).await
     }
 
-    /// A model as other programs take it.
+    /// Exports a model.
     ///
     /// # Errors
-    /// Too many at once, too slow, no room, or a failure of the worker.
+    /// Too many at once, a timeout, no disk space, or a failure of the worker.
     pub async fn export(&self, model: &Model, spec: ExportSpec) -> Result<Exported> {
         models::exports::export(&self.0, model, spec).await
     }
 
-    /// Labels images anew, moves them or takes them out: the dataset at the version that this makes.
+    /// Relabels, moves or removes images; returns the dataset at its new version.
     ///
     /// # Errors
-    /// `version-changed`, `dataset-not-ready`, and what is wrong with the edits.
+    /// `version-changed`, `dataset-not-ready`, and what is invalid in the edits.
     pub async fn edit_images(&self, target: Target, edits: Vec<(u32, ImageEdit)>) -> Result<Dataset> {
         let pin = self.0.blobs.pin().await;
         Ok(
@@ -135,7 +135,7 @@ impl Jobs {
         )
     }
 
-    /// Gives every image its part anew; the dataset after it, and whether there is a new version.
+    /// Assigns every image to a split again; returns the dataset, and whether there is a new version.
     ///
     /// # Errors
     /// `version-changed`, `dataset-not-ready`.
@@ -145,7 +145,7 @@ impl Jobs {
         Ok((revised.dataset, revised.changed))
     }
 
-    /// Refuses images that could not be added, before they are sent.
+    /// Refuses images that could not be added, before they are received.
     ///
     /// # Errors
     /// As [`Jobs::add_images`].
@@ -154,61 +154,61 @@ impl Jobs {
         datasets::revise::check_labels(dataset, labels.class.as_deref())
     }
 
-    /// Where images go on their way to [`Jobs::add_images`].
+    /// Where images are stored until [`Jobs::add_images`].
     pub async fn begin_batch(&self) -> Result<Batch> {
         let runs = self.0.paths.runs();
         let dir = blocking(move || Ok(Passing::new(&runs)?)).await?;
         Ok(Batch::begin(dir).await?)
     }
 
-    /// Reads images and adds those that can be used.
+    /// Reads images and adds the usable ones.
     ///
     /// # Errors
-    /// `version-changed`, `dataset-not-ready`, and what is wrong with the labels.
+    /// `version-changed`, `dataset-not-ready`, and invalid class or split.
     pub async fn add_images(&self, target: Target, packed: Packed, labels: Labels) -> Result<Added> {
         datasets::adding::add(&self.0, target, packed, labels).await
     }
 
-    /// Makes a model of a file that somebody brought, or says which one it is already.
+    /// Creates a model from an uploaded file, or returns the existing model with the same contents.
     ///
     /// # Errors
-    /// What is wrong with the file; too many at once, too slow, or a failure of the worker.
+    /// What is invalid in the file; too many at once, a timeout, or a failure of the worker.
     pub async fn import_model(&self, import: Import<'_>) -> Result<ImportedModel> {
         models::importing::import(&self.0, import).await
     }
 
-    /// What a running job waits for, if it does.
+    /// What a running job is waiting for, if anything.
     pub fn waiting_for(&self, job: &JobId) -> Option<WaitingFor> {
         self.0.waits.contains(job).then_some(WaitingFor::Disk)
     }
 
-    /// What the reading of a dataset's archive waits for, if it does.
+    /// What the ingest of a dataset is waiting for, if anything.
     pub fn reading_waits_for(&self, dataset: &DatasetId) -> Option<WaitingFor> {
         let waits = &self.0.waits;
         (waits.contains(dataset) || waits.contains(&datasets::ingest::ARCHIVES)).then_some(WaitingFor::Disk)
     }
 
-    /// The folder of an attempt. It is there while the job is unfinished.
+    /// The directory of an attempt. It exists while the job is unfinished.
     pub fn run_dir(&self, job: JobId, attempt: u32) -> PathBuf {
         self.0.paths.run_dir(&job, attempt)
     }
 
-    /// The log of all attempts of a job: UTF-8, at most `limits.max_log_bytes`, the end of what was written. It may not be there yet.
+    /// The log of all attempts of a job: UTF-8, the last `limits.max_log_bytes` of it at most. It may not exist yet.
     pub fn log_path(&self, job: JobId) -> PathBuf {
         self.0.paths.log(&job)
     }
 
-    /// The same for the reading of a dataset's archive.
+    /// The log of a dataset's ingest.
     pub fn dataset_log_path(&self, dataset: DatasetId) -> PathBuf {
         self.0.paths.log(&dataset)
     }
 
-    /// To be called after something was deleted, so that its files go soon and not within the hour.
+    /// Must be called after a deletion, so that the files are removed soon and not within the hour.
     pub fn sweep_soon(&self) {
         self.0.sweep.notify_one();
     }
 
-    /// Returns when, after `shutdown` has fired, every child is gone and what became of its job is written down.
+    /// After `shutdown` has fired, returns when every child has ended and the state of its job is recorded.
     pub async fn drained(&self) {
         self.0.tasks.wait().await;
     }

@@ -1,9 +1,9 @@
-//! Removes what no row needs any more: blobs, folders of ended attempts, logs of the deleted. At start, every hour, and when asked.
+//! Removes what no row references any more: blobs, directories of ended attempts, and logs. At the start, every hour, and on request.
 //!
-//! Blobs go to the trash first, and from there when their time is up. Those that the database knows nothing of stay where they are, if
-//! they are too many: the database may be the wrong one.
+//! Blobs go to the trash first, and are removed from there after the grace period. If too many blobs are unknown to the database, they
+//! stay: it may be the wrong database.
 //!
-//! Folders are listed before rows are read, so that what is made in between is never taken for a leftover.
+//! Directories are listed before rows are read, so that those created meanwhile are never mistaken for leftovers.
 
 use std::{collections::HashSet, fmt::Display, sync::Arc, time::Duration};
 
@@ -22,9 +22,9 @@ use crate::{
 };
 
 const EVERY: Duration = Duration::from_secs(3600);
-/// A blob whose time is up in less than this waits with those that come after it.
+/// A blob whose grace period ends sooner than this waits for those after it.
 const SHORTEST: Duration = Duration::from_secs(1);
-/// How often the disk is looked at while there is something to make room with.
+/// How often free space is checked while there is something in the trash.
 const GLANCE: Duration = Duration::from_secs(2);
 
 pub async fn run(context: Arc<Context>) {
@@ -35,7 +35,7 @@ pub async fn run(context: Arc<Context>) {
         let (next, is_watching) = match sweep(&context).await {
             Ok(next) => (next, next.is_some()),
             Err(error) => {
-                tracing::error!(%error, "cannot sweep up; the next time is in an hour at the latest");
+                tracing::error!(%error, "sweep failed; the next one is in an hour at the latest");
                 (None, true)
             }
         };
@@ -61,16 +61,16 @@ async fn make_room(context: &Context) {
         Ok(0) => {}
         Ok(removed) => tracing::info!(
             removed,
-            "the disk is nearly full: blobs went before their time of grace was up"
+            "the disk is nearly full: removed blobs before the end of their grace period"
         ),
         Err(error) => tracing::error!(%error, "cannot empty the trash"),
     }
 }
 
-/// Sweeps once. When the next blob's time of grace is up.
+/// Sweeps once. Returns when the next blob's grace period ends.
 ///
 /// # Errors
-/// The first, after everything was tried: on a full disk rows cannot be written, and just then blobs have to go.
+/// The first error, after everything was tried: on a full disk rows cannot be written, and just then blobs must be removed.
 pub async fn sweep(context: &Context) -> Result<Option<Duration>> {
     let first = [
         sweep_runs(context).await,
@@ -102,27 +102,17 @@ async fn sweep_blobs(context: &Context) -> Result<Option<Duration>> {
 
 fn tell(swept: &Swept) {
     if swept.discarded > 0 {
-        tracing::info!(
-            blobs = swept.discarded,
-            "blobs that nothing needs were moved to the trash"
-        );
+        tracing::info!(blobs = swept.discarded, "moved unreferenced blobs to the trash");
     }
     if swept.strays > 0 {
-        tracing::warn!(blobs = swept.strays, "some of those the database knew nothing of");
+        tracing::warn!(blobs = swept.strays, "some of them were unknown to the database");
     }
     let removed = swept.removed + swept.expired + swept.expired_early;
     if removed > 0 {
-        tracing::info!(
-            removed,
-            early = swept.expired_early,
-            "blobs that nothing needs were removed"
-        );
+        tracing::info!(removed, early = swept.expired_early, "removed unreferenced blobs");
     }
     if swept.put_back > 0 {
-        tracing::warn!(
-            blobs = swept.put_back,
-            "blobs that the database names were put back from the trash"
-        );
+        tracing::warn!(blobs = swept.put_back, "restored referenced blobs from the trash");
     }
     if let Some(doubt) = &swept.doubt {
         tracing::error!(
@@ -132,7 +122,7 @@ fn tell(swept: &Swept) {
     }
 }
 
-/// Folders of jobs and datasets that are gone or have ended. What is not named by an id is not ours to remove.
+/// Directories of deleted or ended jobs and datasets. Entries that are not named by an id are left alone.
 async fn sweep_runs(context: &Context) -> Result<()> {
     let runs = context.paths.runs();
     let names = blocking(move || Ok(paths::names(&runs))).await?;
@@ -140,7 +130,7 @@ async fn sweep_runs(context: &Context) -> Result<()> {
     for name in names {
         let (runs, passing) = (context.paths.runs(), name.clone());
         if let Err(error) = blocking(move || Ok(paths::forget_passing(&runs, &passing)?)).await {
-            tracing::debug!(%error, "a folder went while it was looked at");
+            tracing::debug!(%error, "a directory was removed meanwhile");
         }
         if let Ok(job) = name.parse::<JobId>()
             && !unfinished.contains(&job)
@@ -157,19 +147,19 @@ async fn sweep_runs(context: &Context) -> Result<()> {
     Ok(())
 }
 
-/// Somebody may still live there who cannot be ended; that must not keep the rest.
+/// A process that cannot be killed may still be alive there; the rest must be removed anyway.
 async fn forget(context: &Context, of: impl Display + Send + 'static) {
     let paths = context.paths.clone();
     if let Err(error) = blocking(move || Ok(paths.forget(&of)?)).await {
-        tracing::error!(%error, "cannot remove the folder of a job or a dataset that is over");
+        tracing::error!(%error, "cannot remove the directory of an ended job or dataset");
     }
 }
 
-/// Uploads of which nothing came for too long, and the files of those that are gone.
+/// Expired uploads, and the files of deleted ones.
 async fn sweep_uploads(context: &Context) -> Result<()> {
     let expired = context.store.forget_expired_uploads(Timestamp::now()).await?;
     if expired > 0 {
-        tracing::info!(expired, "uploads of which nothing came for too long were removed");
+        tracing::info!(expired, "removed expired uploads");
     }
     let with_files = context.blobs.partials().await?;
     let needed: HashSet<UploadId> = context.store.unfinished_uploads().await?.into_iter().collect();
@@ -181,7 +171,7 @@ async fn sweep_uploads(context: &Context) -> Result<()> {
     Ok(())
 }
 
-/// Logs of jobs and datasets that are gone.
+/// Logs of deleted jobs and datasets.
 async fn sweep_logs(context: &Context) -> Result<()> {
     let logs = context.paths.logs();
     let names = blocking(move || Ok(paths::names(&logs))).await?;

@@ -84,7 +84,7 @@ fn start_after(reader: &mut BufReader<File>, after: u32) -> Result<u64> {
 
 fn parse<T: for<'a> Deserialize<'a>>(line: &[u8]) -> Result<T> {
     serde_json::from_slice(line)
-        .map_err(|error| Error::internal(anyhow::anyhow!("a manifest cannot be read: {error}")))
+        .map_err(|error| Error::internal(anyhow::anyhow!("cannot read a manifest: {error}")))
 }
 
 /// What a manifest comes to, counted image by image.

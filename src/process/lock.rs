@@ -107,7 +107,7 @@ pub async fn vacate(dir: &Path, within: Duration) -> io::Result<()> {
     while is_held(dir)? {
         let now = Instant::now();
         if now >= begun + within {
-            let what = "somebody still lives in the folder of a worker and cannot be ended";
+            let what = "a process is still running in a worker's directory and cannot be killed";
             return Err(io::Error::new(io::ErrorKind::TimedOut, what));
         }
         if now >= look_for_holders {

@@ -1,7 +1,7 @@
-//! What children write to stderr, kept in a file of bounded size: the end of it, because that is where the reason stands.
+//! Writes children's stderr to a file of limited size. It keeps the end, because that is where the reason of a failure is.
 //!
-//! Lines go in as they come; when the file is full, its older half is dropped. Control characters are replaced, so that reading a log
-//! in a terminal does nothing to the terminal. A log that cannot be written never hurts the job: it is said once, and that is all.
+//! Lines are written as they arrive; when the file is full, its older half is dropped. Control characters are replaced, so a log is
+//! harmless in a terminal. A log that cannot be written never fails the job: that is logged once.
 
 use std::{
     fs::{self, File},
@@ -79,7 +79,7 @@ impl Log {
                 && !file.failed
             {
                 file.failed = true;
-                tracing::warn!(path = %file.path.display(), %error, "a log cannot be written");
+                tracing::warn!(path = %file.path.display(), %error, "cannot write a log");
             }
         });
         // It only fails when the whole program ends.

@@ -207,7 +207,7 @@ pub fn describe(status: ExitStatus) -> String {
         8 => "arithmetic fault",
         9 => "killed, often because the host ran out of memory",
         11 => "segmentation fault",
-        15 => "asked to end",
+        15 => "terminated",
         _ => return format!("signal {signal}"),
     };
     format!("signal {signal} ({name})")

@@ -167,7 +167,7 @@ impl Store {
         self.write_even_if_full(move |connection| {
             Box::pin(async move {
                 let moved = || {
-                    let detail = "the alias was moved or deleted at the same moment; look at it again";
+                    let detail = "another request has moved or deleted the alias; get it again";
                     Error::new(Kind::Conflict, "alias-changed", detail)
                 };
                 let current = current(&mut *connection, &name).await?;
@@ -256,10 +256,10 @@ fn check(current: Option<&Current>, presumed: &Presumed) -> Result<()> {
     }
     let detail = match current {
         Some(current) => format!(
-            "the alias is at revision {}; look at what it names now",
+            "the alias is at revision {}; check which model it points to now",
             current.revision
         ),
-        None => "there is no such alias any more".to_owned(),
+        None => "the alias has been deleted".to_owned(),
     };
     Err(Error::new(Kind::Precondition, "alias-changed", detail))
 }
@@ -310,7 +310,7 @@ async fn create(connection: &mut SqliteConnection, name: &Name, model: ModelId, 
         .await?;
     if count >= i64::from(most) {
         let detail =
-            format!("there are {count} aliases, which is the limit; delete some that are no longer needed");
+            format!("the limit of {count} aliases is reached; delete some that are no longer needed");
         return Err(Error::new(Kind::Conflict, "too-many-aliases", detail));
     }
     let revision = next_revision(&mut *connection, name).await?;
@@ -352,11 +352,11 @@ async fn refuse_model_name(connection: &mut SqliteConnection, name: &Name) -> Re
     let what = if row.try_get::<bool, _>("model")? {
         "a model has this name"
     } else if row.try_get::<bool, _>("training")? {
-        "an unfinished job will give this name to its model"
+        "an unfinished job will use this name for its model"
     } else {
         return Ok(());
     };
-    let detail = format!("{what}, and `{name}` would mean two things; choose another alias");
+    let detail = format!("{what}, so `{name}` would be ambiguous; choose another alias");
     Err(Error::new(Kind::Conflict, "name-taken", detail))
 }
 
@@ -365,7 +365,7 @@ pub(super) async fn refuse_alias(connection: &mut SqliteConnection, name: &Name)
     if current(connection, name).await?.is_none() {
         return Ok(());
     }
-    let detail = format!("`{name}` is an alias, and would mean two models; choose another name");
+    let detail = format!("`{name}` is already an alias; choose another name");
     Err(Error::new(Kind::Conflict, "name-taken", detail))
 }
 

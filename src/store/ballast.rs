@@ -67,11 +67,8 @@ impl Ballast {
             .open(&self.file)
             .and_then(|file| file.set_len(left));
         match shortened {
-            Ok(()) => tracing::warn!(
-                left,
-                "the disk is full: space that was held back for the database is used"
-            ),
-            Err(error) => tracing::error!(%error, "the space held back for the database cannot be used"),
+            Ok(()) => tracing::warn!(left, "the disk is full: releasing the ballast for the database"),
+            Err(error) => tracing::error!(%error, "cannot release the ballast for the database"),
         }
     }
 

@@ -352,10 +352,10 @@ pub(super) async fn existing(
     }
     let detail = match sha256 {
         Some(_) => {
-            format!("a dataset named `{name}` with other contents is there; choose another name or delete it")
+            format!("a dataset named `{name}` with other contents exists; choose another name or delete it")
         }
         None => format!(
-            "a dataset named `{name}` is there; choose another name, or announce the SHA-256 if it is the same archive"
+            "a dataset named `{name}` exists; choose another name, or send the SHA-256 if it is the same archive"
         ),
     };
     Err(Error::new(Kind::Conflict, "name-taken", detail))

@@ -22,7 +22,7 @@ impl Store {
     pub async fn look(file: &Path) -> anyhow::Result<FoundDatabase> {
         match fs::metadata(file) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(FoundDatabase::Missing),
-            Err(error) => return Err(error).context("cannot look at the database"),
+            Err(error) => return Err(error).context("cannot read the database"),
             Ok(metadata) if metadata.len() == 0 => return Ok(FoundDatabase::Empty),
             Ok(_) => {}
         }

@@ -182,7 +182,7 @@ async fn insert_job(connection: &mut SqliteConnection, new: NewJob) -> Result<Cr
         .fetch_one(&mut *connection)
         .await?;
     if queued >= new.max_queued {
-        let detail = format!("{queued} jobs are waiting, which is the limit; try again when some have run");
+        let detail = format!("the queue is full ({queued} jobs); try again later");
         let delay = std::time::Duration::from_secs(30);
         return Err(Error::new(Kind::TooMany, "queue-full", detail).retry_after(delay));
     }

@@ -202,12 +202,12 @@ async fn prepare(writer: &SqlitePool) -> anyhow::Result<()> {
                 .fetch_one(writer)
                 .await?;
             bail!(
-                "the database was made by a newer version of finetuned (migration {newest}; this one knows those up to {}): start \
+                "the database was written by a newer version of finetuned (migration {newest}; this one supports up to {}): start \
                 that version, or put back a database of this one",
                 Store::newest_migration()
             )
         }
-        Err(error) => Err(error).context("cannot bring the database up to date"),
+        Err(error) => Err(error).context("cannot migrate the database"),
     }
 }
 
@@ -258,7 +258,8 @@ impl From<sqlx::Error> for Error {
                     .with_context(error)
             }
             Some(SQLITE_NOMEM | SQLITE_IOERR | SQLITE_CANTOPEN) => {
-                let detail = "the server cannot read or write its database at the moment; its log says more";
+                let detail =
+                    "the server cannot read or write its database at the moment; see its log for details";
                 Error::new(crate::error::Kind::Unavailable, "storage-failed", detail)
                     .retry_after(Duration::from_secs(5))
                     .with_context(error)

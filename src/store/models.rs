@@ -210,7 +210,7 @@ impl Store {
                         _ => ("the aliases", "them"),
                     };
                     let detail = format!(
-                        "{plural} {} of this model would name nothing; move {them} to another model or delete {them} first",
+                        "{plural} {} of this model would be left without a model; move {them} to another model or delete {them} first",
                         shown.join(", ")
                     );
                     return Err(Error::new(Kind::Conflict, "model-in-use", detail));

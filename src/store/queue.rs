@@ -478,7 +478,7 @@ async fn cancel(connection: &mut SqliteConnection, id: JobId) -> Result<CancelOu
     Err(Error::new(
         Kind::Conflict,
         "job-state",
-        "the job has ended already; there is nothing to cancel",
+        "the job has already ended and cannot be cancelled",
     ))
 }
 

@@ -47,7 +47,7 @@ impl Store {
                         .await?;
                 if unfinished >= max_unfinished {
                     let detail = format!(
-                        "{unfinished} uploads are unfinished, and the server keeps no more; finish or delete one of them (GET /v1/uploads lists them)"
+                        "the limit of {unfinished} unfinished uploads is reached; finish or delete one of them (list them with GET /v1/uploads)"
                     );
                     return Err(Error::new(Kind::TooMany, "too-many-uploads", detail));
                 }

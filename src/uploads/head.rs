@@ -44,10 +44,7 @@ impl ArchiveHead {
             self.first = Vec::new();
             return Ok(());
         }
-        let detail = format!(
-            "this is no archive of a kind that is taken: {}",
-            ArchiveKind::TAKEN
-        );
+        let detail = format!("not a supported archive: {}", ArchiveKind::TAKEN);
         Err(Error::new(Kind::UnsupportedMedia, "archive-unsupported", detail))
     }
 }

@@ -70,7 +70,7 @@ impl Uploads {
         }));
         for upload in uploads.0.store.finishing_uploads().await? {
             if let Err(error) = uploads.make_dataset(upload).await {
-                tracing::warn!(%upload, %error, "an upload that was interrupted at its end cannot become a dataset");
+                tracing::warn!(%upload, %error, "cannot turn a complete upload into a dataset");
             }
         }
         Ok(uploads)
@@ -189,7 +189,7 @@ impl Uploads {
             return Err(Error::new(Kind::Gone, "upload-gone", detail));
         }
         if upload.expires_at < Timestamp::now() && upload.status == UploadStatus::Receiving {
-            let detail = "nothing came for too long and this upload has expired; begin a new one";
+            let detail = "this upload has expired because no data was received; start a new one";
             return Err(Error::new(Kind::Gone, "upload-gone", detail));
         }
         Ok(upload)
@@ -241,7 +241,7 @@ pub fn check_digest(announced: Option<&str>, sha256: &str) -> Result<()> {
     match announced {
         Some(announced) if !announced.eq_ignore_ascii_case(sha256) => {
             let detail = format!(
-                "the archive that arrived has the SHA-256 {sha256}, and {} was announced; send it again",
+                "the received archive has the SHA-256 {sha256} instead of {}; send it again",
                 announced.to_ascii_lowercase()
             );
             Err(Error::new(Kind::Malformed, "digest-mismatch", detail))

@@ -35,7 +35,7 @@ impl<S> Incoming<S> {
     pub fn check_against(&self, upload: &Upload) -> Result<()> {
         if self.offset != upload.received {
             let detail = format!(
-                "the upload stands at byte {}, not at {}; ask where it stands (HEAD) and go on from there",
+                "the upload is at offset {}, not {}; get its offset with HEAD and continue from there",
                 upload.received, self.offset
             );
             return Err(Error::new(Kind::Conflict, "offset-mismatch", detail));
@@ -87,7 +87,7 @@ impl Uploads {
         }
         if !intact {
             hold.remember(hasher);
-            let detail = "the bytes that arrived do not have the checksum that came with them, and are dropped; send them again";
+            let detail = "the received bytes do not match their checksum and were discarded; send them again";
             return Err(Error::new(Kind::ChecksumMismatch, "checksum-mismatch", detail));
         }
         Ok(hasher)
@@ -158,11 +158,11 @@ impl Uploads {
         let came = tokio::select! {
             came = timeout(idle, chunks.next()) => came,
             () = hold.give_way().cancelled() => {
-                let detail = "another request has taken this upload over";
+                let detail = "another request has taken over this upload";
                 return Err(Error::new(Kind::Locked, "upload-locked", detail));
             }
             () = self.0.stopping.cancelled() => {
-                let detail = "the server is stopping; go on when it is there again";
+                let detail = "the server is stopping; continue when it has restarted";
                 return Err(Error::new(Kind::Unavailable, "draining", detail).retry_after(Duration::from_secs(30)));
             }
         };
@@ -176,11 +176,11 @@ impl Uploads {
 
 /// For a body of which nothing came for too long.
 pub fn too_slow(idle: Duration) -> Error {
-    let detail = format!("nothing came for {} seconds", idle.as_secs());
+    let detail = format!("no data was received for {} seconds", idle.as_secs());
     Error::new(Kind::TooSlow, "body-too-slow", detail)
 }
 
 fn beyond(upload: &Upload) -> Error {
-    let detail = format!("more came than the {} bytes that were announced", upload.bytes);
+    let detail = format!("more than the announced {} bytes were received", upload.bytes);
     Error::new(Kind::TooLarge, "too-large", detail)
 }

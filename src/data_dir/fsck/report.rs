@@ -116,12 +116,12 @@ impl Report {
         let lost = self.blobs.missing.len() as u64 - self.blobs.missing_in_trash;
         if lost > 0 {
             self.problems
-                .push(format!("{lost} files that the database names are nowhere"));
+                .push(format!("{lost} files that the database references are missing"));
         }
         if let Some(deep) = self.deep.as_ref().filter(|deep| !deep.damaged.is_empty()) {
             let damaged = deep.damaged.len();
             self.problems
-                .push(format!("{damaged} files do not hold what their names say"));
+                .push(format!("{damaged} files do not match their digests"));
         }
         self.ok = self.problems.is_empty();
     }
@@ -212,23 +212,26 @@ impl fmt::Display for Report {
         line(
             "uploads",
             format!(
-                "{} unfinished, {} of no upload",
+                "{} unfinished, {} without an upload",
                 self.uploads.known, self.uploads.unknown
             ),
         )?;
         line(
             "runs",
-            format!("{} unfinished, {} of no job", self.runs.known, self.runs.unknown),
+            format!(
+                "{} unfinished, {} without a job",
+                self.runs.known, self.runs.unknown
+            ),
         )?;
         if self.open_to_others > 0 {
-            let text = "files and folders that others may look at; the next start closes them";
+            let text = "files and directories that other users can read; the next start restricts them";
             line("permissions", format!("{} {text}", self.open_to_others))?;
         }
         if let Some(deep) = &self.deep {
             let whole = deep.read - deep.damaged.len() as u64;
             line(
                 "deep",
-                format!("{whole} of {} blobs hold what their names say", deep.read),
+                format!("{whole} of {} blobs match their digests", deep.read),
             )?;
             for sha256 in &deep.damaged {
                 line("", format!("damaged: {sha256}"))?;
@@ -244,9 +247,9 @@ impl fmt::Display for Report {
             out,
             "{}",
             if self.ok {
-                "nothing is wrong"
+                "no problems found"
             } else {
-                "see above for what is wrong"
+                "problems found, see above"
             }
         )
     }
@@ -255,7 +258,7 @@ impl fmt::Display for Report {
 impl fmt::Display for Database {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.migration, self.faults.len()) {
-            (None, 0) => write!(out, "none of finetuned"),
+            (None, 0) => write!(out, "not a finetuned database"),
             (None, _) => write!(out, "damaged"),
             (Some(migration), 0) => write!(out, "sound, migration {migration}"),
             (Some(migration), faults) => write!(out, "{faults} faults, migration {migration}"),
@@ -286,7 +289,7 @@ impl fmt::Display for BlobReport {
         if self.missing_in_trash > 0 {
             write!(out, " ({} of them in the trash)", self.missing_in_trash)?;
         }
-        write!(out, ", {} that nothing names", self.unreferenced)
+        write!(out, ", {} unreferenced", self.unreferenced)
     }
 }
 

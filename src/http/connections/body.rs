@@ -1,4 +1,4 @@
-//! Bodies that tell their connection how they go.
+//! Request and response bodies that report their progress to the connection.
 
 use std::{
     fmt,
@@ -14,7 +14,7 @@ use super::connection::{BodyFault, Connection};
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// The body of a request: it ends with an error where it comes too slowly.
+/// The body of a request: it ends with an error if it is received too slowly.
 pub struct Awaited {
     body: Incoming,
     connection: Arc<Connection>,
@@ -40,7 +40,7 @@ impl HttpBody for Awaited {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(context) else {
-            // Whoever listens on after the fault was told, so that the client can read its answer, has a bound of its own.
+            // A handler that still reads after the fault, so that the client can read its response, has its own time limit.
             if self.gave_up {
                 return Poll::Pending;
             }
@@ -69,7 +69,7 @@ impl HttpBody for Awaited {
 impl fmt::Display for BodyFault {
     fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
         formatter.write_str(match self {
-            Self::TooSlow => "the body comes too slowly",
+            Self::TooSlow => "the body is received too slowly",
             Self::Stopping => "the server is stopping",
         })
     }
@@ -77,7 +77,7 @@ impl fmt::Display for BodyFault {
 
 impl std::error::Error for BodyFault {}
 
-/// The body of an answer: when it is gone, the answer is given.
+/// The body of a response: the response is complete when this is dropped.
 pub struct Answer<B> {
     pub body: B,
     pub connection: Arc<Connection>,

@@ -1,4 +1,4 @@
-//! One connection: whose turn it is, since when, and how fast its client is.
+//! The state of a connection: who is expected to act, since when, and how fast the client is.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
@@ -14,28 +14,28 @@ use super::{
     peer::Peer,
 };
 
-/// What a connection is given time for.
+/// What the client or server is expected to do next, each with its own time limit.
 #[derive(Clone, Copy, Debug)]
 pub struct Deadlines {
-    /// For the first byte, and from a request's first byte for all of its head.
+    /// The first byte, and after a request's first byte the rest of its head.
     pub head: Duration,
-    /// For the next request.
+    /// The next request.
     pub keep_alive: Duration,
-    /// For bodies and answers.
+    /// Bodies and responses.
     pub floor: Floor,
 }
 
-/// Why the rest of a request's body is not waited for.
+/// Why the rest of a request's body is no longer awaited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BodyFault {
     TooSlow,
     Stopping,
 }
 
-/// What is known of a connection, shared by all that deal with it.
+/// The state of a connection, shared by everything that handles it.
 pub struct Connection {
     peer: Peer,
-    /// Beyond what the server takes: for requests about its health alone.
+    /// Accepted beyond the limit: for health checks only.
     reserved: bool,
     task: OnceLock<AbortHandle>,
     state: Mutex<State>,
@@ -43,36 +43,36 @@ pub struct Connection {
 
 struct State {
     turn: Turn,
-    /// When that turn began.
+    /// When the current phase began.
     since: Instant,
-    /// When a byte last went either way.
+    /// When a byte was last transferred in either direction.
     moved: Instant,
     requests: u64,
     framing_fault: Option<(u64, FramingFault)>,
     body: Pace,
     body_fault: Option<BodyFault>,
-    /// Of who waits for the body.
+    /// Wakes the reader of the body.
     waker: Option<Waker>,
-    /// Bytes handed to the kernel, and those of them that the client's machine has taken.
+    /// Bytes written to the socket, and those of them that the peer has acknowledged.
     written: u64,
     taken: u64,
     answer: Pace,
-    /// Whether the kernel takes no more.
+    /// Whether the socket buffer is full.
     blocked: bool,
     closing: bool,
     stopping: bool,
 }
 
-/// What happens next on a connection.
+/// What is expected next on a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Turn {
-    /// The client says nothing, and need not.
+    /// The client is silent, and may be.
     Quiet,
-    /// It has begun to send the head of a request.
+    /// The client has begun to send the head of a request.
     Head,
-    /// The server waits for a piece of a body.
+    /// The server waits for body data.
     Body,
-    /// The server works, or sends its answer.
+    /// The server is processing, or sending its response.
     Answer,
 }
 
@@ -110,7 +110,7 @@ impl Connection {
         self.reserved
     }
 
-    /// Whether the connection ends with the answer to the request that it carries.
+    /// Whether the connection closes after the response to the current request.
     pub fn is_closing(&self) -> bool {
         self.state().closing
     }
@@ -119,7 +119,7 @@ impl Connection {
         self.state().closing = true;
     }
 
-    /// What is ambiguous in the request that it carries, or in one before it.
+    /// What is ambiguous in the current request or in an earlier one.
     pub fn framing_fault(&self) -> Option<FramingFault> {
         let state = self.state();
         let (request, fault) = state.framing_fault?;
@@ -135,7 +135,7 @@ impl Connection {
     }
 }
 
-/// What those tell it who see bytes and requests go by.
+/// Methods for code that sees bytes and requests pass.
 impl Connection {
     pub(super) fn read(&self, fault: Option<(u64, FramingFault)>) {
         let now = Instant::now();
@@ -167,7 +167,7 @@ impl Connection {
         state.turn(Turn::Answer, Instant::now());
     }
 
-    /// The server waits for the body, unless that is over.
+    /// The server waits for the body, unless that has been given up.
     pub(super) fn wait_for_body(&self, waker: &Waker) -> Result<(), BodyFault> {
         let now = Instant::now();
         let mut state = self.state();
@@ -205,20 +205,20 @@ impl Connection {
     }
 }
 
-/// What those ask who decide which connections end.
+/// Methods for code that decides which connections to close.
 impl Connection {
     pub(super) fn is_served_by(&self, task: AbortHandle) {
         let _ = self.task.set(task);
     }
 
-    /// Ends it as if its client had left.
+    /// Closes it as if the client had disconnected.
     pub(super) fn end(&self) {
         if let Some(task) = self.task.get() {
             task.abort();
         }
     }
 
-    /// Whether the client has had its time. `unsent` tells how much of what was written the client's machine has not taken.
+    /// Whether the client has exceeded its time. `unsent` returns the number of written bytes that the peer has not acknowledged.
     pub(super) fn is_over(
         &self,
         now: Instant,
@@ -247,12 +247,12 @@ impl Connection {
         }
     }
 
-    /// How long nothing came of it; nothing where it is the server's turn.
+    /// How long the client has been idle; `None` while the server is expected to act.
     pub(super) fn idle(&self, now: Instant, floor: &Floor) -> Option<Duration> {
         let state = self.state();
         let since = |moment| Some(now.saturating_duration_since(moment));
         match state.turn {
-            // A head that drips is no less idle for its drops, and neither is a body.
+            // A client that sends a head or a body byte by byte counts as idle too.
             Turn::Quiet | Turn::Head if !state.blocked => since(state.since),
             Turn::Body if state.body.is_behind(now, floor) => Some(state.body.total(now)),
             Turn::Answer if !state.blocked => None,
@@ -260,12 +260,12 @@ impl Connection {
         }
     }
 
-    /// How long no byte went either way, whoever's turn it is.
+    /// How long no byte was transferred in either direction, whoever is expected to act.
     pub(super) fn still(&self, now: Instant) -> Duration {
         now.saturating_duration_since(self.state().moved)
     }
 
-    /// The server stops. Whether the connection can end at once, because it carries no request that is complete.
+    /// The server is stopping. Returns whether the connection can be closed at once, because it has no complete request.
     pub(super) fn stop(&self) -> bool {
         let mut state = self.state();
         (state.closing, state.stopping) = (true, true);
@@ -335,7 +335,7 @@ mod tests {
             }
         }
 
-        /// After how many seconds it is over, if within two hours; what it wrote stays with the server.
+        /// The number of seconds after which it times out, if within two hours; nothing written is acknowledged.
         fn over_after(&self, unsent: u64) -> Option<u64> {
             (0..7200).find(|second| {
                 let now = self.begun + Duration::from_secs(*second);
@@ -362,7 +362,7 @@ mod tests {
         let case = Case::new();
         case.connection.request_begins();
         case.connection.wrote(100_000);
-        assert_eq!(case.over_after(0), None, "all of it was taken");
+        assert_eq!(case.over_after(0), None, "everything was acknowledged");
         let case = Case::new();
         case.connection.request_begins();
         case.connection.wrote(100_000);
@@ -395,7 +395,7 @@ mod tests {
         assert_eq!(
             case.connection.body_fault(),
             None,
-            "it may need no more of its body"
+            "the handler may not need the rest of the body"
         );
         assert_eq!(
             case.connection.wait_for_body(Waker::noop()),

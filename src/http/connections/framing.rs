@@ -1,11 +1,11 @@
-//! Where requests begin and end on a connection, to refuse what two readers could understand in two ways (RFC 9112, section 11.2).
+//! Finds where requests begin and end on a connection, to refuse those that two parsers could read differently (RFC 9112, section 11.2).
 //!
-//! hyper reads the requests; this looks at the same bytes, because hyper is lenient where a proxy before the server may be so in another
-//! way: a line feed alone ends a line, a length beside an encoding is dropped, and neither is seen in the headers that are left.
+//! hyper parses the requests. This checks the same bytes, because hyper is lenient where a proxy in front may be lenient in another way: it
+//! accepts a bare line feed as the end of a line and drops a length beside an encoding, and the remaining headers show neither.
 
 use memchr::{memchr_iter, memmem};
 
-/// More than hyper takes for a head; it has refused by then.
+/// More than hyper accepts for a head; it has refused the request by then.
 const MOST_HEAD_BYTES: usize = 128 << 10;
 
 /// What is ambiguous in a request.
@@ -19,25 +19,27 @@ pub enum FramingFault {
 }
 
 impl FramingFault {
-    /// What a client is told.
+    /// The message for the client.
     pub fn detail(self) -> &'static str {
         match self {
-            Self::BareLineFeed => "lines of a request's head end with a carriage return and a line feed",
-            Self::Hosts => "a request has exactly one header `Host`",
-            Self::Encoding => "the only `Transfer-Encoding` that is taken is `chunked`, once",
-            Self::LengthAndEncoding => "a request has either `Content-Length` or `Transfer-Encoding`",
-            Self::Lengths => "a request has at most one header `Content-Length`",
+            Self::BareLineFeed => "the lines of a request's head must end with CRLF",
+            Self::Hosts => "a request must have exactly one `Host` header",
+            Self::Encoding => "the only supported `Transfer-Encoding` is `chunked`, once",
+            Self::LengthAndEncoding => {
+                "a request must not have both `Content-Length` and `Transfer-Encoding`"
+            }
+            Self::Lengths => "a request must have at most one `Content-Length` header",
         }
     }
 }
 
-/// The reader of one connection.
+/// The parser of one connection.
 #[derive(Debug, Default)]
 pub struct Framing {
     part: Part,
-    /// What came of a head that is not complete.
+    /// The incomplete head received so far.
     head: Vec<u8>,
-    /// Heads that were complete.
+    /// Number of complete heads.
     heads: u64,
 }
 
@@ -45,15 +47,15 @@ pub struct Framing {
 enum Part {
     #[default]
     Head,
-    /// Of a body whose length was announced: what is still to come.
+    /// Remaining bytes of a body with a `Content-Length`.
     Body(u64),
     Chunks(Chunks),
-    /// Something cannot be understood: the connection ends with it.
+    /// The data cannot be parsed: the connection will be closed.
     Lost,
 }
 
 impl Framing {
-    /// Looks at the bytes that came next. A fault, once there is one, with the number of the request that has it, the first being 1.
+    /// Reads the next bytes. Returns a fault, once there is one, with the number of its request, counted from 1.
     pub fn read(&mut self, mut bytes: &[u8]) -> Option<(u64, FramingFault)> {
         while !bytes.is_empty() {
             match &mut self.part {
@@ -88,7 +90,7 @@ impl Framing {
         None
     }
 
-    /// What stands behind the head, or nothing where it is not complete.
+    /// The bytes after the head; `None` if it is incomplete.
     fn read_head<'b>(&mut self, bytes: &'b [u8]) -> Result<&'b [u8], FramingFault> {
         let mut bytes = bytes;
         if self.head == b"\r"
@@ -98,7 +100,7 @@ impl Framing {
         }
         if self.head.is_empty() {
             bytes = without_empty_lines(bytes);
-            // As nearly always: a head that came in one piece.
+            // The usual case: the head arrives in one chunk.
             if let Some(end) = memmem::find(bytes, b"\r\n\r\n") {
                 let (head, rest) = bytes.split_at(end + 4);
                 self.end_head(head)?;
@@ -129,7 +131,7 @@ impl Framing {
     }
 }
 
-/// Empty lines before a request are passed over (RFC 9112, section 2.2).
+/// Skips empty lines before a request (RFC 9112, section 2.2).
 fn without_empty_lines(mut bytes: &[u8]) -> &[u8] {
     while let Some(rest) = bytes.strip_prefix(b"\r\n") {
         bytes = rest;
@@ -145,7 +147,7 @@ fn check_line_ends(head: &[u8], from: usize) -> Result<(), FramingFault> {
     }
 }
 
-/// How the body behind a head is framed.
+/// How the body after a head is framed.
 fn body_of(head: &[u8]) -> Result<Part, FramingFault> {
     let mut lines = head.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii_end);
     let hosts_needed = lines.next().is_some_and(|line| line.ends_with(b"HTTP/1.1"));
@@ -174,7 +176,7 @@ fn body_of(head: &[u8]) -> Result<Part, FramingFault> {
     Ok(match (length, chunked) {
         (Some(_), true) => return Err(FramingFault::LengthAndEncoding),
         (None, true) => Part::Chunks(Chunks::Size(0)),
-        // What is no number hyper refuses.
+        // hyper refuses anything that is not a number.
         (Some(length), false) => match std::str::from_utf8(length)
             .ok()
             .and_then(|text| text.parse().ok())
@@ -187,26 +189,26 @@ fn body_of(head: &[u8]) -> Result<Part, FramingFault> {
     })
 }
 
-/// A body in chunks (RFC 9112, section 7.1).
+/// A chunked body (RFC 9112, section 7.1).
 #[derive(Debug)]
 enum Chunks {
-    /// The size so far.
+    /// The chunk size so far.
     Size(u64),
-    /// What else the line of the size has, of a chunk of that size.
+    /// The rest of the size line (chunk extensions), for a chunk of this size.
     Extension(u64),
     /// The line feed after it.
     SizeEnd(u64),
     Data(u64),
-    /// What ends a chunk's data, and how many of its bytes came.
+    /// The end of a chunk's data, and how many of its bytes were received.
     DataEnd(u8),
-    /// A line after the last chunk, and how many bytes it has so far.
+    /// A line after the last chunk (trailer), and its length so far.
     Trailer(usize),
     TrailerEnd(usize),
     Over,
 }
 
 impl Chunks {
-    /// Takes what belongs to the body; none where it cannot be one.
+    /// Consumes the bytes of the body; `None` if they are invalid.
     fn read<'b>(&mut self, mut bytes: &'b [u8]) -> Option<&'b [u8]> {
         while let Some((&byte, rest)) = bytes.split_first() {
             if let Self::Data(left) = self {
@@ -257,7 +259,7 @@ mod tests {
 
     const GET: &str = "GET / HTTP/1.1\r\nHost: x\r\n\r\n";
 
-    /// What is found, whatever the pieces that the bytes come in.
+    /// The result, however the bytes are divided.
     #[track_caller]
     fn found(bytes: &str) -> Option<(u64, FramingFault)> {
         let read = |piece: usize| {
@@ -269,7 +271,7 @@ mod tests {
         };
         let whole = read(bytes.len());
         for piece in [1, 2, 3, 7, 40] {
-            assert_eq!(read(piece), whole, "in pieces of {piece}: {bytes:?}");
+            assert_eq!(read(piece), whole, "in chunks of {piece}: {bytes:?}");
         }
         whole
     }
@@ -287,7 +289,7 @@ mod tests {
         ];
         let all = bodies.concat();
         assert_eq!(found(&all), None);
-        // The position is still known behind them.
+        // The position after them is still known.
         assert_eq!(
             found(&format!("{all}GET / HTTP/1.1\nHost: x\r\n\r\n")),
             Some((7, FramingFault::BareLineFeed))

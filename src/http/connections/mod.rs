@@ -1,9 +1,9 @@
-//! The connections of the server, so that clients who are silent, slow or many cannot stop it for the others.
+//! Connection handling, so that silent, slow or numerous clients cannot block the server for others.
 //!
-//! [`stream`] watches what goes over a socket, [`service`] and [`body`] tell whose turn it is, [`connection`] keeps both, and
-//! [`registry`] acts on it: it ends what is silent or slow for too long, and makes room for newcomers. Nothing here knows a route.
+//! [`stream`] watches a socket, [`service`] and [`body`] report what is expected next, [`connection`] holds that state, and [`registry`]
+//! acts on it: it closes connections that are silent or slow for too long, and makes room for new ones. Nothing here depends on a route.
 //!
-//! While the server itself works on an answer, no bytes flow and no clock runs: only a client that is to send or to read is waited for.
+//! While the server itself is processing a request, no time limit applies: only the time spent waiting for the client counts.
 
 mod body;
 mod connection;

@@ -1,31 +1,31 @@
-//! How fast a client sends or reads, measured only while it is waited for.
+//! The rate at which a client sends or reads, measured only while the server waits for it.
 
 use std::time::{Duration, Instant};
 
-/// The slowest that a client may be: so many bytes a second on average, over every so long a time of waiting for it.
+/// The minimum rate: bytes per second, averaged over a window of time spent waiting for the client.
 #[derive(Clone, Copy, Debug)]
 pub struct Floor {
     pub bytes_per_second: u64,
     pub window: Duration,
 }
 
-/// What came in the current window.
+/// Bytes transferred in the current window.
 #[derive(Debug, Default)]
 pub struct Pace {
-    /// When the waiting that goes on now began.
+    /// When the current wait began.
     waiting_since: Option<Instant>,
-    /// What was waited before that.
+    /// Time waited before that.
     waited: Duration,
     bytes: u64,
 }
 
 impl Pace {
-    /// The client is waited for from now on, if it is not already.
+    /// Starts waiting for the client, if not waiting already.
     pub fn wait(&mut self, now: Instant) {
         self.waiting_since.get_or_insert(now);
     }
 
-    /// The client is not waited for any more: it is the server's turn.
+    /// Stops waiting: the server is expected to act.
     pub fn pause(&mut self, now: Instant) {
         self.waited = self.total(now);
         self.waiting_since = None;
@@ -35,7 +35,7 @@ impl Pace {
         self.bytes += bytes;
     }
 
-    /// Whether a window is over and brought too little. One that brought enough makes place for the next.
+    /// Whether a window has ended with too few bytes. If it had enough, the next one begins.
     pub fn is_too_slow(&mut self, now: Instant, floor: &Floor) -> bool {
         if self.total(now) < floor.window {
             return false;
@@ -50,12 +50,12 @@ impl Pace {
         false
     }
 
-    /// Whether less came so far than had to.
+    /// Whether fewer bytes were transferred so far than required.
     pub fn is_behind(&self, now: Instant, floor: &Floor) -> bool {
         (self.bytes as f64) < floor.bytes_per_second as f64 * self.total(now).as_secs_f64()
     }
 
-    /// How long the client was waited for in this window.
+    /// Time spent waiting for the client in this window.
     pub fn total(&self, now: Instant) -> Duration {
         let current = self
             .waiting_since
@@ -89,7 +89,7 @@ mod tests {
         }
         assert!(dripping.is_too_slow(at(10), &FLOOR));
 
-        // A minute of the server's own, between two pieces.
+        // A minute of server time, between two chunks.
         let mut busy = Pace::default();
         busy.wait(at(0));
         busy.pause(at(1));
@@ -110,7 +110,7 @@ mod tests {
         assert!(!pace.is_too_slow(at(19), &FLOOR));
         assert!(
             pace.is_too_slow(at(20), &FLOOR),
-            "a fast beginning does not pay for silence later"
+            "a fast start does not make up for later silence"
         );
     }
 }

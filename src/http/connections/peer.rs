@@ -1,4 +1,4 @@
-//! Whose a connection is: what shares are counted by.
+//! The client that a connection or request counts for, for the per-address limits.
 
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -10,11 +10,11 @@ use axum::{
 use super::Connection;
 use crate::{config::network::Network, error::Error, http::App};
 
-/// An address that shares are counted by. All of an IPv6 network of 64 bits is one, as one client has all of it.
+/// An address for the per-address limits. An IPv6 /64 network counts as one address, because one client usually has all of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Peer {
     address: IpAddr,
-    /// A proxy that is trusted stands for many clients and is held to no share.
+    /// A trusted proxy forwards for many clients and has no per-address limit.
     is_proxy: bool,
 }
 
@@ -32,8 +32,8 @@ impl Peer {
         self.is_proxy
     }
 
-    /// For whom a request is: of what comes through trusted proxies, the last address in `X-Forwarded-For` that is none of them. Those
-    /// before it are what the client says of itself.
+    /// The client of a request: for requests through trusted proxies, the last address in `X-Forwarded-For` that is not one of them. The
+    /// addresses before it are supplied by the client and cannot be trusted.
     fn behind(self, headers: &HeaderMap, proxies: &[Network]) -> Self {
         if !self.is_proxy {
             return self;
@@ -56,14 +56,14 @@ impl Peer {
     }
 }
 
-/// Who makes a request.
+/// The client that makes a request.
 #[derive(Clone, Copy, Debug)]
 pub struct Caller(pub Peer);
 
 impl Caller {
     pub fn of(app: &App, headers: &HeaderMap, extensions: &axum::http::Extensions) -> Self {
         let peer = extensions.get::<std::sync::Arc<Connection>>();
-        // Without a connection there is no network: nobody else's share can be taken.
+        // Without a connection there is no network, so nobody else's share can be used up.
         let peer = peer.map_or(Peer::of(Ipv6Addr::UNSPECIFIED.into(), &[]), |connection| {
             connection.peer()
         });
@@ -116,7 +116,7 @@ mod tests {
         assert_eq!(
             behind("192.0.2.7", &["1.1.1.1"]),
             client,
-            "from elsewhere it is nothing but text"
+            "ignored from an untrusted address"
         );
         for nobody in [&[][..], &["unknown"], &["192.0.2.7, unknown"]] {
             assert!(behind("10.0.0.1", nobody).is_proxy(), "{nobody:?}");

@@ -1,4 +1,4 @@
-//! All connections of a listener: how many there may be, which of them goes where there are too many, and which has had its time.
+//! All connections of a listener: limits their number, chooses which to close when there are too many, and closes those that time out.
 
 use std::{
     collections::HashMap,
@@ -23,17 +23,17 @@ use super::{
 };
 use crate::{config::network::Network, limits::Limits};
 
-/// Connections beyond the limit, for requests about the server's health.
+/// Connections beyond the limit, for health checks.
 const RESERVE: usize = 32;
-/// How often connections are looked at.
+/// How often connections are checked.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
-/// How often the log tells how many were ended.
+/// How often the log reports the number of closed connections.
 const TELL_EVERY: Duration = Duration::from_secs(10);
 
-/// What a listener's connections are held to.
+/// The limits of a listener's connections.
 pub struct Rules {
     most: usize,
-    /// Most of one address.
+    /// Most connections of one address.
     share: usize,
     deadlines: Deadlines,
     proxies: Vec<Network>,
@@ -64,7 +64,7 @@ pub struct Registry(Arc<Parts>);
 struct Parts {
     rules: Rules,
     table: Mutex<Table>,
-    /// Told when there is a connection again.
+    /// Notified when there is a connection again.
     arrived: Notify,
 }
 
@@ -74,7 +74,7 @@ struct Table {
     reserve: HashMap<u64, Entry>,
     open: usize,
     next_id: u64,
-    /// Ended to make room, and because their time was over, since the log told so.
+    /// Connections closed to make room, and because they timed out, since the last log line.
     evicted: u64,
     late: u64,
 }
@@ -94,8 +94,8 @@ impl Registry {
         }))
     }
 
-    /// Takes a connection, which `serve` then serves. Where there are too many, of all or of its address, the idlest goes for it. Where none
-    /// is idle it is taken for requests about the server's health.
+    /// Registers a connection, which `serve` then serves. If there are too many in total or of its address, the most idle one is closed. If
+    /// none is idle, the new connection is accepted for health checks only.
     pub fn admit<F>(&self, stream: TcpStream, address: IpAddr, serve: impl FnOnce(Watched) -> F)
     where
         F: Future<Output = ()> + Send + 'static,
@@ -121,22 +121,22 @@ impl Registry {
         self.0.arrived.notify_one();
     }
 
-    /// Ends the idlest connection of the greediest address: the system has no room for another one.
+    /// Closes the most idle connection of the address that has the most: the system has no resources for another one.
     pub fn give_way(&self) {
         self.table().evict_of_any(None, Instant::now(), &self.0.rules);
     }
 
-    /// The server stops: what carries no complete request ends now, a request whose body is still to come is told so.
+    /// The server is stopping: connections without a complete request are closed now; those still receiving a body are marked to close.
     pub fn stop(&self) {
         self.table().end_where(|entry| entry.connection.stop());
     }
 
-    /// Ends what is left.
+    /// Closes the remaining connections.
     pub fn end_all(&self) {
         self.table().end_where(|_| true);
     }
 
-    /// Ends what is silent or slow for too long, until it is `over`.
+    /// Closes connections that are silent or slow for too long, until it is `over`.
     pub async fn watch(self, over: CancellationToken) {
         let mut look = time::interval(LOOK_EVERY);
         look.set_missed_tick_behavior(time::MissedTickBehavior::Delay);
@@ -158,7 +158,7 @@ impl Registry {
         self.tell();
     }
 
-    /// How many connections are left after it.
+    /// Number of connections left afterwards.
     fn look(&self, now: Instant) -> usize {
         let deadlines = &self.0.rules.deadlines;
         let mut table = self.table();
@@ -186,7 +186,7 @@ impl Registry {
         }
         info!(
             idle,
-            late, "connections were ended: idle ones for new ones, others because they were silent or slow"
+            late, "closed connections: idle ones to make room, others because they were silent or slow"
         );
         true
     }
@@ -198,8 +198,8 @@ impl Registry {
 
 impl Entry {
     fn socket(&self) -> BorrowedFd<'_> {
-        // SAFETY: the socket is open, because its owner takes this entry out of the table before it closes it, and whoever has the entry
-        // has locked the table.
+        // SAFETY: the socket is open, because its owner removes this entry from the table before closing it, and the table is locked while
+        // the entry is used.
         unsafe { BorrowedFd::borrow_raw(self.socket) }
     }
 }
@@ -242,7 +242,7 @@ impl Table {
         self.open < rules.most || self.evict_of_any(Some(own), now, rules)
     }
 
-    /// Where the reserve is full the one goes of which nothing was heard for the longest time.
+    /// If the reserve is full, the connection that has been silent for the longest time is closed.
     fn make_reserve(&mut self, now: Instant) {
         if self.reserve.len() < RESERVE {
             return;
@@ -264,8 +264,8 @@ impl Table {
         idle.max().is_some_and(|(_, id)| self.evict(peer, id))
     }
 
-    /// The idlest of the greediest address that has an idle one. Where none is idle, a newcomer whose address has `own` connections takes
-    /// the place of one at work, but not of an address that has no more than its own would have.
+    /// The most idle connection of the address that has the most, among those with an idle one. If none is idle, a new connection of an
+    /// address with `own` connections replaces a busy one, but not one of an address that has no more than its own would have.
     fn evict_of_any(&mut self, own: Option<usize>, now: Instant, rules: &Rules) -> bool {
         let mut peers: Vec<_> = self
             .by_peer
@@ -297,7 +297,7 @@ impl Table {
         })
     }
 
-    /// Ends those for which `over` holds; how many.
+    /// Closes those for which `over` holds; returns their number.
     fn end_where(&mut self, over: impl Fn(&Entry) -> bool) -> u64 {
         let all = self.by_peer.values().flatten().chain(&self.reserve);
         let ended: Vec<_> = all
@@ -317,7 +317,7 @@ impl Table {
 mod tests {
     use super::*;
 
-    /// A table of connections that were taken at seconds of a clock, and the clock.
+    /// A table of connections registered at given seconds of a clock, and the clock.
     struct Case {
         table: Table,
         rules: Rules,
@@ -338,7 +338,7 @@ mod tests {
             }
         }
 
-        /// A newcomer; none where there was no room for it.
+        /// A new connection; `None` if there was no room for it.
         fn comes(&mut self, address: &str, second: u64) -> Option<Arc<Connection>> {
             let now = self.begun + Duration::from_secs(second);
             let peer = Peer::of(address.parse().unwrap(), &self.rules.proxies);
@@ -370,7 +370,7 @@ mod tests {
         let third = case.comes("127.0.0.1", 3).unwrap();
         let fourth = case.comes("127.0.0.1", 4).unwrap();
         assert!(!case.has(&first) && [&other, &busy, &third, &fourth].iter().all(|kept| case.has(kept)));
-        // One whose connections all work has no room for more, and the others have theirs.
+        // An address whose connections are all busy gets no more; others still have their share.
         third.request_begins();
         fourth.request_begins();
         assert!(case.comes("127.0.0.1", 5).is_none());
@@ -386,9 +386,12 @@ mod tests {
         let two = [come("127.0.0.2", 1), come("127.0.0.2", 2)];
         let greedy = [come("127.0.0.1", 5), come("127.0.0.1", 3), come("127.0.0.1", 4)];
         case.comes("127.0.0.4", 6).unwrap();
-        assert!(!case.has(&greedy[1]), "the idlest of the greediest");
+        assert!(
+            !case.has(&greedy[1]),
+            "the most idle one of the address that has the most"
+        );
         assert!(case.has(&lone) && case.has(&greedy[0]) && case.has(&greedy[2]));
-        // All work: somebody new is worth more than the third of one address, and not more than somebody else's only one.
+        // All are busy: a new address takes priority over the third connection of another one, but not over another's only one.
         let mut case = Case::new(3);
         let busy: Vec<_> = ["127.0.0.1", "127.0.0.1", "127.0.0.2"]
             .map(|address| case.comes(address, 0).unwrap())

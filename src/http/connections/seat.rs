@@ -1,6 +1,6 @@
-//! A connection's entry in the registry, which goes with the connection.
+//! A connection's entry in the registry, removed with the connection.
 
-/// Gives the entry up when it is dropped.
+/// Removes the entry when dropped.
 pub struct Seat(Option<Box<dyn FnOnce() + Send + Sync>>);
 
 impl Seat {

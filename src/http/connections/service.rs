@@ -1,4 +1,4 @@
-//! The routes, as hyper calls them for one connection.
+//! The routes, as a hyper service for one connection.
 
 use std::{convert::Infallible, pin::Pin, sync::Arc};
 
@@ -15,7 +15,7 @@ use super::{
     connection::Connection,
 };
 
-/// Answers the requests of a connection, and lets the routes know which one it is.
+/// Serves the requests of a connection, and passes its identity to the routes.
 pub struct Served {
     pub router: Router,
     pub connection: Arc<Connection>,

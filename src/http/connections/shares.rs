@@ -1,4 +1,4 @@
-//! Places of one kind (for uploads, event streams, downloads): so many in all, and of those so many for one address.
+//! A semaphore with a total and a per-address limit, for uploads, event streams and downloads.
 
 use std::{
     collections::HashMap,
@@ -23,18 +23,18 @@ struct Taken {
     by_peer: HashMap<Peer, usize>,
 }
 
-/// A place, until it is dropped.
+/// A permit, released when dropped.
 pub struct Place {
     places: Places,
     peer: Peer,
 }
 
-/// Why there is no place.
+/// Why no permit is available.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NoPlace {
-    /// The caller has its share.
+    /// The address has reached its share.
     Share,
-    /// All are taken.
+    /// The total limit is reached.
     All,
 }
 
@@ -47,7 +47,7 @@ impl Places {
         }))
     }
 
-    /// A place for a caller, if it may have one more and there is one.
+    /// Acquires a permit for a client, if it may have one more and one is free.
     pub fn take(&self, peer: Peer) -> Result<Place, NoPlace> {
         let mut taken = self.0.taken.lock().unwrap_or_else(PoisonError::into_inner);
         if taken.all >= self.0.most {
@@ -81,7 +81,7 @@ impl Drop for Place {
     }
 }
 
-/// What one address may have of `most`: rounded up, so that a single place can be had.
+/// One address's share of `most`, rounded up so that it is at least one.
 pub fn share_of(most: usize, percent: u32) -> usize {
     let share = most as u128 * u128::from(percent);
     share.div_ceil(100).min(most as u128) as usize

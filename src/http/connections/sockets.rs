@@ -1,4 +1,4 @@
-//! What the system is asked about sockets, and told.
+//! Socket options and queries of the operating system.
 
 use std::{os::fd::BorrowedFd, time::Duration};
 
@@ -9,29 +9,29 @@ use rustix::{
 };
 use tokio::net::TcpListener;
 
-/// `SIOCOUTQ` of Linux (tcp(7)).
+/// Linux's `SIOCOUTQ` (tcp(7)).
 const UNSENT_BYTES: Opcode = 0x5411;
 
-/// After how long a silent peer is asked whether it is still there, how often, and how many times in vain.
+/// TCP keepalive: idle time before the first probe, interval, and number of unanswered probes.
 const ASK_AFTER: Duration = Duration::from_secs(60);
 const ASK_EVERY: Duration = Duration::from_secs(15);
 const ASK_TIMES: u32 = 4;
 
-/// What was written to a socket and its peer's machine has not acknowledged.
+/// Bytes written to a socket that the peer has not acknowledged.
 pub(super) fn unsent(socket: BorrowedFd<'_>) -> Option<u64> {
-    // SAFETY: the opcode is Linux's for this question on a TCP socket, and its answer is one `int`.
+    // SAFETY: the opcode is Linux's for this query on a TCP socket, and its result is one `int`.
     let bytes = unsafe { ioctl(socket, Getter::<UNSENT_BYTES, i32>::new()) };
     bytes.ok().and_then(|bytes| u64::try_from(bytes).ok())
 }
 
-/// What the peer has not taken is dropped when the socket is closed: the kernel would keep it, and the connection, for minutes.
+/// Discards unacknowledged data when the socket is closed: otherwise the kernel would keep it, and the connection, for minutes.
 pub(super) fn forget_unsent(socket: BorrowedFd<'_>) {
-    // Where it fails the kernel keeps it.
+    // If this fails, the kernel keeps it.
     let _ = sockopt::set_socket_linger(socket, Some(Duration::ZERO));
 }
 
-/// Has the kernel end connections whose peer is gone without a word: machines that lost their power or their network. Connections inherit
-/// it from the socket that accepts them.
+/// Makes the kernel close connections whose peer has disappeared: machines that lost power or their network. Accepted sockets inherit this
+/// from the listening socket.
 pub fn watch_for_dead_peers(listener: &TcpListener) -> std::io::Result<()> {
     sockopt::set_socket_keepalive(listener, true)?;
     sockopt::set_tcp_keepidle(listener, ASK_AFTER)?;
@@ -40,14 +40,14 @@ pub fn watch_for_dead_peers(listener: &TcpListener) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Lets this process open as many files and sockets as the system allows it to; how many that is.
+/// Raises this process's limit of open files and sockets to the maximum that the system allows; returns it.
 pub fn allow_descriptors() -> u64 {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit {
         current: limit.maximum,
         maximum: limit.maximum,
     };
-    // Where it is refused the old limit holds.
+    // If this is refused, the old limit applies.
     let now = match setrlimit(Resource::Nofile, raised) {
         Ok(()) => limit.maximum,
         Err(_) => limit.current,

@@ -1,4 +1,4 @@
-//! A socket that tells its connection what goes over it.
+//! A socket that reports its traffic to its connection.
 
 use std::{
     io::{self, IoSlice},
@@ -15,7 +15,7 @@ use tokio::{
 use super::{connection::Connection, framing::Framing, seat::Seat};
 
 pub struct Watched {
-    // Gone before the socket is closed, so that nobody looks at a socket that is another one by then.
+    // Dropped before the socket is closed, so that nobody uses a descriptor that has been reassigned.
     _seat: Seat,
     connection: Arc<Connection>,
     framing: Framing,
@@ -36,7 +36,7 @@ impl Watched {
         &self.connection
     }
 
-    /// Waits until the client has sent something, or is gone. Until then a connection costs next to nothing: no buffer, no reader.
+    /// Waits until the client has sent data or disconnected. Until then a connection costs almost nothing: no buffer, no reader.
     pub async fn begins(&self) -> io::Result<()> {
         self.stream.readable().await
     }

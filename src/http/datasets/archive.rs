@@ -1,4 +1,4 @@
-//! `GET /v1/datasets/{dataset}/archive`: a version as a zip file of class folders, sent as it is put together.
+//! `GET /v1/datasets/{dataset}/archive`: a dataset version as a zip file of class folders, streamed while it is written.
 
 use std::{collections::HashMap, fs::File, io, os::unix::fs::FileExt, path::PathBuf, sync::Arc};
 
@@ -42,22 +42,23 @@ use crate::{
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct ArchiveQuery {
-    /// By default the newest.
+    /// The newest version by default.
     #[param(value_type = Option<u32>)]
     version: Option<Natural>,
 }
 
 /// Download a dataset
 ///
-/// A zip of the original image files in class folders, within `train`, `val` and `test` where it is divided. Torchvision's `ImageFolder`
-/// reads it with the same classes in the same order, and an upload of it is a dataset with the same content. Each file is held to its
-/// digest before it is sent: where one is damaged on the server's disk the download breaks off, and from then on is 500 `data-damaged`.
+/// Returns a zip file of the original image files in class folders, within `train`, `val` and `test` if the dataset is divided.
+/// torchvision's `ImageFolder` reads it with the same classes in the same order, and uploading it creates a dataset with the same content.
+/// Each file is verified against its digest before it is sent: if one is damaged on the server's disk, the download is aborted, and later
+/// downloads get 500 `data-damaged`.
 #[utoipa::path(
     get, path = "/v1/datasets/{dataset}/archive", tag = "datasets",
     params(("dataset" = String, Path, description = "Id or name"), ArchiveQuery, ("if-none-match" = Option<String>, Header)),
     responses(
         (status = 200, description = "The zip file", body = [u8], content_type = "application/zip", headers(("etag" = String))),
-        (status = 304, description = "The caller has it"),
+        (status = 304, description = "Not modified"),
         Problems
     )
 )]
@@ -80,7 +81,7 @@ pub async fn archive(
         .await?;
     let known_damaged = |segment: &StoredSegment| app.blobs().is_known_damaged(&segment.files.images);
     if files.segments.iter().any(known_damaged) {
-        let what = format!("an image's file of the dataset `{}`", dataset.name);
+        let what = format!("an image file of the dataset `{}`", dataset.name);
         return Err(Damaged::new(what).into());
     }
     let name = format!("{}-v{}.zip", dataset.name, dataset.version);
@@ -102,12 +103,12 @@ pub async fn archive(
     Ok((about, body).into_response())
 }
 
-/// A version that is being sent.
+/// A version being sent.
 struct Download {
     dataset: Dataset,
     manifest: PathBuf,
     blobs: Blobs,
-    /// Digests of the images files by the numbers of their segments.
+    /// Digests of the image files by segment number.
     segments: HashMap<u32, String>,
 }
 
@@ -156,9 +157,9 @@ impl Download {
         self.visit(|image, path| {
             let file = open
                 .get(&image.segment)
-                .ok_or_else(|| io::Error::other("a segment is not there"))?;
-            // Read twice, the second time out of memory: the checksum stands before the bytes. What is damaged is not sent: the download
-            // breaks off, and the next one is refused at once.
+                .ok_or_else(|| io::Error::other("a segment is missing"))?;
+            // Each file is read twice, the second time from the page cache: its checksum comes before its bytes. Damaged data is not sent:
+            // the download is aborted, and the next one is refused at once.
             let (mut crc, mut hasher) = (flate2::Crc::new(), Hasher::new());
             let read = pieces(file, image, |piece| {
                 crc.update(&piece);
@@ -178,7 +179,7 @@ impl Download {
     }
 }
 
-/// An image's file, piece by piece.
+/// The file of an image, in chunks.
 fn pieces(
     file: &File,
     image: &ManifestImage,

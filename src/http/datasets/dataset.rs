@@ -1,4 +1,4 @@
-//! `/v1/datasets`: upload, look, read the report, delete.
+//! `/v1/datasets`: upload, get, delete, and read the report.
 
 use std::{
     fs::File,
@@ -41,33 +41,33 @@ use crate::{
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct UploadQuery {
-    /// Name of the dataset; where the archive comes in a form, the file's name by default.
+    /// Name of the dataset; if the archive is sent in a form, defaults to the file name.
     #[param(value_type = Option<Name>)]
     name: Option<String>,
-    /// Digest that the archive must have, hexadecimal.
+    /// SHA-256 that the archive must have, in hexadecimal.
     sha256: Option<String>,
 }
 
 /// Upload an archive
 ///
-/// The body is the archive itself (zip, tar, tar.gz, told by content) or a form with a field `file`. The answer comes when its bytes
-/// are durable; what is in it is read afterwards: look at the dataset with `?wait=60`.
+/// The body is the archive itself (zip, tar or tar.gz, detected by content) or a form with a field `file`. The response is sent when the
+/// archive is durably stored; its contents are read afterwards. Wait for that with `GET /v1/datasets/{dataset}?wait=60`.
 #[utoipa::path(
     post, path = "/v1/datasets", tag = "datasets",
     params(UploadQuery, ("Repr-Digest" = Option<String>, Header, description = "SHA-256 that the archive must have (RFC 9530)")),
     request_body(description = "The archive", content_type = "application/octet-stream"),
-    responses((status = 201, body = Dataset, headers(("location" = String))), (status = 200, description = "It is there already", body = Dataset), Problems)
+    responses((status = 201, body = Dataset, headers(("location" = String))), (status = 200, description = "It already exists", body = Dataset), Problems)
 )]
 pub async fn upload_post(app: State<App>, query: Query<UploadQuery>, request: Request) -> Result<Response> {
     create(app, query, request).await
 }
 
-/// Upload an archive, as `curl -T` does
+/// Upload an archive with `curl -T`
 #[utoipa::path(
     put, path = "/v1/datasets", tag = "datasets",
     params(UploadQuery, ("Repr-Digest" = Option<String>, Header, description = "SHA-256 that the archive must have (RFC 9530)")),
     request_body(description = "The archive", content_type = "application/octet-stream"),
-    responses((status = 201, body = Dataset, headers(("location" = String))), (status = 200, description = "It is there already", body = Dataset), Problems)
+    responses((status = 201, body = Dataset, headers(("location" = String))), (status = 200, description = "It already exists", body = Dataset), Problems)
 )]
 pub async fn upload_put(app: State<App>, query: Query<UploadQuery>, request: Request) -> Result<Response> {
     create(app, query, request).await
@@ -87,7 +87,7 @@ async fn create(
         (None, None) => {
             return Err(name_fault(
                 "missing",
-                "name the dataset: add ?name=flowers to the address",
+                "the dataset needs a name: add ?name=flowers to the URL",
             ));
         }
     };
@@ -123,12 +123,12 @@ pub(in crate::http) fn parse_name(text: &str) -> Result<Name> {
 
 pub(in crate::http) fn name_fault(code: &str, message: impl Into<String>) -> Error {
     Error::fields(
-        "the dataset's name is wrong",
+        "the dataset name is invalid",
         vec![FieldError::new("/name", code, message)],
     )
 }
 
-/// The name of a dataset that only its file names.
+/// The name of a dataset, derived from its file name.
 pub(in crate::http) fn name_of_file(file: &str) -> Name {
     Name::from_any(archive_stem(file), "dataset")
 }
@@ -161,7 +161,7 @@ type Seconds = Whole<0, MAX_WAIT>;
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct WaitQuery {
-    /// Seconds to wait for an end state before answering, at most 3600.
+    /// Seconds to wait for an end state before the response, at most 3600.
     #[param(value_type = Option<u64>, minimum = 0, maximum = 3600)]
     pub wait: Option<Seconds>,
 }
@@ -170,18 +170,18 @@ pub struct WaitQuery {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct DatasetQuery {
-    /// Seconds to wait for an end state before answering, at most 3600.
+    /// Seconds to wait for an end state before the response, at most 3600.
     #[param(value_type = Option<u64>, minimum = 0, maximum = 3600)]
     wait: Option<Seconds>,
-    /// By default the newest.
+    /// The newest version by default.
     #[param(value_type = Option<u32>)]
     version: Option<Natural>,
 }
 
-/// A dataset
+/// Get a dataset
 ///
-/// At its newest version, or at the one that is asked for. The answer's `ETag` stands for the version: a change that says `If-Match` is
-/// made only if there is no newer one.
+/// At its newest version, or at the requested one. The `ETag` identifies the version: a change with `If-Match` is made only if there is no
+/// newer version.
 #[utoipa::path(
     get, path = "/v1/datasets/{dataset}", tag = "datasets",
     params(("dataset" = String, Path, description = "Id or name; `flowers@2` is version 2"), DatasetQuery),
@@ -214,7 +214,7 @@ pub async fn get(
     .map(|dataset| (etag(&dataset), Json(shown(&app, dataset))).into_response())
 }
 
-/// A dataset with what its reading waits for at this moment, which only the running server knows.
+/// A dataset with what its ingest is currently waiting for, which only the running server knows.
 fn shown(app: &App, mut dataset: Dataset) -> Dataset {
     if dataset.status == DatasetStatus::Processing {
         dataset.waiting = app.jobs().reading_waits_for(&dataset.id);
@@ -222,7 +222,7 @@ fn shown(app: &App, mut dataset: Dataset) -> Dataset {
     dataset
 }
 
-/// Delete a dataset with all of its versions
+/// Delete a dataset with all its versions
 #[utoipa::path(
     delete, path = "/v1/datasets/{dataset}", tag = "datasets", params(("dataset" = String, Path, description = "Id or name")),
     responses((status = 204), Problems)
@@ -230,7 +230,7 @@ fn shown(app: &App, mut dataset: Dataset) -> Dataset {
 pub async fn delete(State(app): State<App>, Path(reference): Path<String>) -> Result<StatusCode> {
     let dataset = app.store().dataset(&reference).await?;
     if reference.contains('@') {
-        let detail = "a dataset is deleted with all of its versions; name it without `@`";
+        let detail = "a single version cannot be deleted; name the dataset without `@` to delete it with all its versions";
         return Err(Error::new(Kind::Invalid, "version-not-deletable", detail));
     }
     app.store().delete_dataset(dataset.id).await?;
@@ -251,12 +251,12 @@ pub struct ReportQuery {
     /// 1 to 1000, 100 by default.
     #[param(value_type = Option<u32>, minimum = 1, maximum = 1000, default = 100)]
     limit: Option<Limit>,
-    /// How many entries (of this outcome) to pass over: those of the pages before.
+    /// Number of entries (with this outcome) to skip.
     #[param(value_type = Option<usize>)]
     after: Option<Count>,
 }
 
-/// What became of every entry of the archive
+/// Report: the outcome of every entry of the archive
 #[utoipa::path(
     get, path = "/v1/datasets/{dataset}/report", tag = "datasets",
     params(("dataset" = String, Path, description = "Id or name"), ReportQuery),
@@ -283,7 +283,7 @@ pub async fn report(
     )))
 }
 
-/// One entry more than the page holds, so that the page knows whether there is more.
+/// One more entry than the page holds, to find out whether there are more.
 fn read_entries(path: &FilePath, query: &ReportQuery, limit: u32) -> Result<Vec<ReportEntry>> {
     let mut entries = Vec::new();
     let mut to_pass = query.after.map_or(0, Whole::get::<u64>);

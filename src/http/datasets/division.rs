@@ -1,4 +1,4 @@
-//! `POST /v1/datasets/{dataset}/split`: divides a dataset for good, so that every job trains and measures on the same images.
+//! `POST /v1/datasets/{dataset}/split`: fixes a dataset's splits, so that every job trains and validates on the same images.
 
 use axum::{
     Json,
@@ -24,10 +24,11 @@ use crate::{
     },
 };
 
-/// Divide a dataset
+/// Split a dataset
 ///
-/// Every image gets its part anew: class by class in these shares, by the seed, images with the same bytes or of one group on one side.
-/// Makes the next version; its `splits`, and those of its classes, are the exact counts. `{}` divides as a job with defaults would.
+/// Assigns every image to a split again: per class in the given fractions, by the seed. Images with identical bytes or of one group stay in
+/// one split. Creates the next version; its `splits`, and those of its classes, are the exact counts. `{}` splits as a job with defaults
+/// would.
 #[utoipa::path(
     post, path = "/v1/datasets/{dataset}/split", tag = "datasets",
     params(
@@ -36,8 +37,8 @@ use crate::{
     ),
     request_body = SplitSpec,
     responses(
-        (status = 201, description = "There is a new version", body = Dataset, headers(("location" = String), ("etag" = String))),
-        (status = 200, description = "It is divided so already", body = Dataset, headers(("etag" = String))),
+        (status = 201, description = "A new version was created", body = Dataset, headers(("location" = String), ("etag" = String))),
+        (status = 200, description = "The dataset already has these splits", body = Dataset, headers(("etag" = String))),
         Problems
     )
 )]
@@ -47,7 +48,7 @@ pub async fn split(
     headers: HeaderMap,
     body: JsonBody,
 ) -> Result<Response> {
-    let wrong = |faults| Error::fields("the split is wrong", faults);
+    let wrong = |faults| Error::fields("the split is invalid", faults);
     let nulls = schemas::nulls_in_split(&body.value)?;
     let spec = spec::parse_split(&body.value).map_err(wrong)?;
     if !nulls.is_empty() {

@@ -1,4 +1,4 @@
-//! `/v1/datasets/{dataset}/images`: the images of a version.
+//! `/v1/datasets/{dataset}/images`: the images of a dataset version.
 
 use std::path::PathBuf;
 
@@ -36,22 +36,22 @@ use crate::{
 /// An image of a dataset.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Image {
-    /// The same in all versions of the dataset, and never another image's.
+    /// The same in all versions of the dataset, and never reused.
     pub id: u32,
     /// Always `image`.
     #[schema(example = "image")]
     pub object: &'static str,
-    /// As in the archive, or as it was called when it was added.
+    /// Path in the archive, or file name when it was added.
     pub path: String,
-    /// Null where the dataset has no classes.
+    /// Null if the dataset has no classes.
     pub class: Option<String>,
     pub split: Split,
     /// SHA-256 of the file, hexadecimal.
     pub sha256: String,
-    /// Size of the image, upright.
+    /// Size of the image in pixels, after its EXIF orientation was applied.
     pub width: u32,
     pub height: u32,
-    /// Size of the file.
+    /// Size of the file in bytes.
     pub bytes: u64,
 }
 
@@ -72,19 +72,19 @@ impl Image {
     }
 }
 
-/// One page of a version's images.
+/// A page of a version's images.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ImagePage {
     /// Always `list`.
     #[schema(example = "list")]
     pub object: &'static str,
-    /// In the order of their ids.
+    /// In ascending order of ids.
     pub data: Vec<Image>,
-    /// Whether there is more after the last one.
+    /// Whether there are more images after the last one.
     pub has_more: bool,
-    /// How many images there are of this class in this part.
+    /// Total number of images that match the query.
     pub total: u64,
-    /// The version that these are of.
+    /// The version that the images are from.
     pub version: u32,
 }
 
@@ -94,16 +94,16 @@ pub struct ImagePage {
 pub struct ImagesQuery {
     /// Only images of this class.
     class: Option<String>,
-    /// Only images of this part.
+    /// Only images of this split.
     #[param(inline)]
     split: Option<Split>,
     /// 1 to 100.
     #[param(value_type = Option<u32>, minimum = 1, maximum = 100, default = 20)]
     limit: Option<PageLimit>,
-    /// Id of the last image of the page before.
+    /// Id of the last image of the previous page.
     #[param(value_type = Option<u32>)]
     after: Option<Natural>,
-    /// By default the newest.
+    /// The newest version by default.
     #[param(value_type = Option<u32>)]
     version: Option<Natural>,
 }
@@ -163,15 +163,15 @@ pub async fn list(
 fn class_of<'a>(dataset: &'a Dataset, name: &str) -> Result<&'a Class> {
     let class = dataset.classes.iter().find(|class| class.name == name);
     class.ok_or_else(|| {
-        let message = "this version of the dataset has no class of this name";
+        let message = "this version of the dataset has no such class";
         Error::fields(
-            "there are no such images",
+            "no images match the query",
             vec![FieldError::new("/class", "not_found", message)],
         )
     })
 }
 
-/// What a version's manifest is called.
+/// How messages call a version's manifest.
 pub(in crate::http) fn manifest_of(dataset: &Dataset) -> String {
     format!(
         "the manifest of the dataset `{}` (version {})",
@@ -183,7 +183,7 @@ impl App {
     /// A version of a dataset and its files.
     ///
     /// # Errors
-    /// `dataset-not-ready` where it has no versions yet, or never will have.
+    /// `dataset-not-ready` if it has no versions.
     pub(in crate::http) async fn version(
         &self,
         reference: &str,
@@ -196,13 +196,13 @@ impl App {
         match self.store().version_files(dataset.id, dataset.version).await? {
             Some(files) => Ok((dataset, files)),
             None => {
-                let detail = "the dataset is not ready: wait for it with ?wait=60, or read its `error`";
+                let detail = "the dataset is not ready: wait for it with ?wait=60, or see its `error`";
                 Err(Error::new(Kind::Conflict, "dataset-not-ready", detail))
             }
         }
     }
 
-    /// The manifest of a version, for what is shown of it.
+    /// The manifest of a version, for display.
     ///
     /// # Errors
     /// `data-damaged`
@@ -211,7 +211,7 @@ impl App {
         self.blobs().sound_lately(&files.manifest, what).await
     }
 
-    /// An image of a version, with its dataset and its files.
+    /// An image of a version, with its dataset and files.
     pub(in crate::http) async fn image(
         &self,
         reference: &str,

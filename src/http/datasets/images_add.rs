@@ -1,4 +1,4 @@
-//! `POST /v1/datasets/{dataset}/images`: images for the next version.
+//! `POST /v1/datasets/{dataset}/images`: adds images as a new version.
 
 use std::time::Duration;
 
@@ -35,52 +35,52 @@ use crate::{
     jobs::{Batch, Labels},
 };
 
-/// Longest name of a file, in characters; a longer one is cut.
+/// Longest file name, in characters; a longer one is truncated.
 const LONGEST_NAME: usize = 255;
 
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct AddQuery {
-    /// What all of these images show. A class that is not there yet is made. Not for a dataset without classes.
+    /// Class of all these images. A class that does not exist yet is created. Only for datasets with classes.
     class: Option<String>,
-    /// The part that they go into, `train` by default.
+    /// Split to add the images to, `train` by default.
     #[param(inline)]
     split: Option<Split>,
-    /// Name of the file, where the body is the image itself.
+    /// File name, if the body is the image itself.
     name: Option<String>,
 }
 
-/// What adding images came to.
+/// Result of adding images.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct AddedImages {
     /// Always `added_images`.
     #[schema(example = "added_images")]
     pub object: &'static str,
-    /// The dataset at its newest version, which is a new one where images were added.
+    /// The dataset at its newest version, which is a new one if images were added.
     pub dataset: Dataset,
-    /// The images that are new.
+    /// The new images.
     pub images: Vec<Image>,
-    /// Files that were left out, each with the reason: what cannot be used as in a dataset's report, and `duplicate` for what the dataset
-    /// has already.
+    /// Files that were not added, each with the reason: those of a dataset's report, and `duplicate` for a file that the dataset already
+    /// has.
     pub skipped: Vec<ReportEntry>,
 }
 
 /// Add images
 ///
-/// The body is an image, or a form with any number of them as files. They are read as an archive's images are, and what can be used makes
-/// the next version; until then the dataset is what it was. A file that the dataset has already is not added again, so that a request can
-/// be repeated.
+/// The body is an image, or a form with any number of image files. They are checked like the images of an archive, and the valid ones make
+/// the next version; until then the dataset is unchanged. A file that the dataset already has is not added again, so a request can be
+/// repeated.
 #[utoipa::path(
     post, path = "/v1/datasets/{dataset}/images", tag = "datasets",
     params(
         ("dataset" = String, Path, description = "Id or name"), AddQuery,
         ("if-match" = Option<String>, Header, description = "Only if this is the newest version's ETag")
     ),
-    request_body(description = "An image, or a form of images", content_type = "application/octet-stream"),
+    request_body(description = "An image, or a form with image files", content_type = "application/octet-stream"),
     responses(
-        (status = 201, description = "There is a new version", body = AddedImages, headers(("location" = String), ("etag" = String))),
-        (status = 200, description = "The dataset has all of them already", body = AddedImages, headers(("etag" = String))),
+        (status = 201, description = "A new version was created", body = AddedImages, headers(("location" = String), ("etag" = String))),
+        (status = 200, description = "The dataset already has all of them", body = AddedImages, headers(("etag" = String))),
         Problems
     )
 )]
@@ -97,7 +97,7 @@ pub async fn add(
         .transpose()
         .map_err(|message| {
             Error::fields(
-                "the images' labels are wrong",
+                "the class or split of the images is invalid",
                 vec![FieldError::new("/class", "range", message)],
             )
         })?;
@@ -149,9 +149,9 @@ fn unusable(skipped: &[ReportEntry]) -> Error {
         let why = entry.message.as_deref().unwrap_or("it cannot be used");
         FieldError::new(format!("/files/{place}"), code, format!("{}: {why}", entry.path))
     };
-    // As many as anybody reads.
+    // As many as anyone will read.
     let faults = skipped.iter().enumerate().map(fault).take(100).collect();
-    Error::fields("none of the files can be used as an image", faults)
+    Error::fields("none of the files is a usable image", faults)
 }
 
 async fn receive(app: &App, request: Request, name: Option<&str>) -> Result<Batch> {
@@ -170,13 +170,13 @@ async fn receive(app: &App, request: Request, name: Option<&str>) -> Result<Batc
     }
     let mut form = Form::of(app, request).await?;
     while let Some(field) = form.next().await? {
-        // What is no file is a text beside the images.
+        // Fields that are not files are text fields beside the images.
         let Some(name) = field.file_name().map(shown_name) else {
             continue;
         };
         if batch.files() as u64 >= app.limits().ingest.max_entries {
             let detail = format!(
-                "more than {} files at once; send some of them first",
+                "more than {} files in one request; send them in several requests",
                 batch.files()
             );
             return Err(Error::new(Kind::TooLarge, "too-large", detail));
@@ -184,7 +184,8 @@ async fn receive(app: &App, request: Request, name: Option<&str>) -> Result<Batc
         put(app, &mut batch, &name, field.into_chunks(cut_short)).await?;
     }
     if batch.files() == 0 {
-        let detail = "the form has no files; send each image as a file, as `curl -F file=@rose.jpg` does";
+        let detail =
+            "the form has no files; send each image as a file, for example with `curl -F file=@rose.jpg`";
         return Err(form::invalid(detail));
     }
     Ok(batch)
@@ -203,7 +204,7 @@ async fn put(
     loop {
         let next = timeout(idle, chunks.next()).await.map_err(|_| {
             let detail = format!(
-                "nothing came for {} seconds; send the images again",
+                "no data was received for {} seconds; send the images again",
                 idle.as_secs()
             );
             Error::new(Kind::TooSlow, "body-too-slow", detail)
@@ -212,13 +213,12 @@ async fn put(
         let chunk = chunk?;
         let most = limits.ingest.max_file_bytes;
         if batch.file_bytes() + chunk.len() as u64 > most {
-            let detail =
-                format!("`{name}` has more than {most} bytes, which is the server's limit for an image");
+            let detail = format!("`{name}` is larger than {most} bytes, the server's limit for an image");
             return Err(Error::new(Kind::TooLarge, "too-large", detail));
         }
         if batch.bytes() + chunk.len() as u64 > limits.max_archive_bytes {
             let detail = format!(
-                "the images have more than {} bytes together; send some of them first",
+                "the images are larger than {} bytes in total; send them in several requests",
                 limits.max_archive_bytes
             );
             return Err(Error::new(Kind::TooLarge, "too-large", detail));
@@ -228,7 +228,7 @@ async fn put(
     Ok(batch.end_file().await?)
 }
 
-/// The name of a file without folders, and without what a terminal would obey.
+/// A file name without its directories and control characters.
 fn shown_name(name: &str) -> String {
     let file = name.rsplit(['/', '\\']).next().unwrap_or(name);
     let shown = file.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c });
@@ -244,14 +244,15 @@ fn check_announced_size(app: &App, headers: &HeaderMap) -> Result<()> {
     let announced = form::announced_bytes(headers);
     let most = app.limits().max_archive_bytes;
     if announced > most {
-        let detail = format!("the images have more than {most} bytes together; send some of them first");
+        let detail =
+            format!("the images are larger than {most} bytes in total; send them in several requests");
         return Err(Error::new(Kind::TooLarge, "too-large", detail));
     }
     app.check_disk(announced)
 }
 
 fn cut_short() -> Error {
-    let detail = "the images ended before they were complete; send them again";
+    let detail = "the request body ended before the images were complete; send them again";
     Error::new(Kind::Malformed, "body-incomplete", detail)
 }
 
@@ -261,7 +262,7 @@ mod tests {
 
     #[test]
     fn a_name_is_a_file_name_that_can_be_shown() {
-        assert_eq!(shown_name("C:\\pictures\\a rose.jpg"), "a rose.jpg");
+        assert_eq!(shown_name("C:\\images\\a rose.jpg"), "a rose.jpg");
         assert_eq!(shown_name("../../etc/passwd"), "passwd");
         assert_eq!(shown_name("\u{1b}[31mred"), "\u{fffd}[31mred");
         assert_eq!(shown_name("folder/"), "image");

@@ -1,4 +1,4 @@
-//! `PATCH /v1/datasets/{dataset}/images`: many images labelled anew, moved or taken out, in one version.
+//! `PATCH /v1/datasets/{dataset}/images`: relabels, moves or removes many images in one version.
 
 use std::collections::HashSet;
 
@@ -26,17 +26,17 @@ use crate::{
     manifest::revision::ImageEdit,
 };
 
-/// What is to become of an image; at least one of the two.
+/// A change of an image; at least one of the two fields.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[allow(dead_code)]
 pub struct ImageChange {
-    /// What it shows. A class that is not there yet is made.
+    /// New class. A class that does not exist yet is created.
     class: Option<String>,
     split: Option<Split>,
 }
 
-/// What is to become of images.
+/// Changes of images.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[allow(dead_code)]
@@ -44,23 +44,23 @@ pub struct ImageChanges {
     images: Vec<ImageChangeOf>,
 }
 
-/// What is to become of one image.
+/// A change of one image.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[allow(dead_code)]
 pub struct ImageChangeOf {
     id: u32,
-    /// What it shows. A class that is not there yet is made.
+    /// New class. A class that does not exist yet is created.
     class: Option<String>,
     split: Option<Split>,
-    /// True takes it out.
+    /// `true` removes the image.
     remove: Option<bool>,
 }
 
-/// Label many images anew
+/// Change many images
 ///
-/// `{"images": [{"id": 7, "class": "roses"}, {"id": 8, "split": "val"}, {"id": 9, "remove": true}]}` makes one version, or none where
-/// everything is as it should be already. It is done for all of them or for none.
+/// `{"images": [{"id": 7, "class": "roses"}, {"id": 8, "split": "val"}, {"id": 9, "remove": true}]}` creates one version, or none if
+/// nothing changes. Either all changes are made or none.
 #[utoipa::path(
     patch, path = "/v1/datasets/{dataset}/images", tag = "datasets",
     params(
@@ -84,7 +84,7 @@ pub async fn edit(
     Ok((etag(&dataset), Json(dataset)).into_response())
 }
 
-/// The change of one image that an address names.
+/// Parses the change of a single image, which the path names.
 pub fn parse_change(body: &Value) -> Result<ImageEdit> {
     let mut faults = Vec::new();
     let edit = match body {
@@ -127,10 +127,10 @@ fn parse_changes(body: &Value) -> Result<Vec<(u32, ImageEdit)>> {
             None => faults.push(FieldError::new(
                 format!("{pointer}/id"),
                 "type",
-                "must be an image's id",
+                "must be the id of an image",
             )),
             Some(id) if !seen.insert(id) => {
-                let message = "this image is in the list twice";
+                let message = "this image is listed twice";
                 faults.push(FieldError::new(format!("{pointer}/id"), "conflict", message));
             }
             Some(id) => edits.extend(edit.map(|edit| (id, edit))),
@@ -158,7 +158,10 @@ fn change(
     );
     let given = |field: &str| fields.get(field).filter(|value| !value.is_null());
     let class = given("class").and_then(|value| {
-        let name = value.as_str().ok_or("must be a text").and_then(class_name::parse);
+        let name = value
+            .as_str()
+            .ok_or("must be a string")
+            .and_then(class_name::parse);
         name.map_err(|message| faults.push(FieldError::new(format!("{pointer}/class"), "range", message)))
             .ok()
     });
@@ -187,7 +190,7 @@ fn change(
     match (remove, class, split) {
         (true, None, None) => Some(ImageEdit::Remove),
         (true, ..) => {
-            let message = "what is taken out has no class and no part";
+            let message = "not valid with `class` or `split`";
             faults.push(FieldError::new(format!("{pointer}/remove"), "conflict", message));
             None
         }
@@ -195,7 +198,7 @@ fn change(
             faults.push(FieldError::new(
                 pointer,
                 "missing",
-                "say the `class`, the `split` or both",
+                "set `class`, `split` or both",
             ));
             None
         }
@@ -205,15 +208,11 @@ fn change(
 
 fn unknown(pointer: &str, field: &str) -> FieldError {
     let escaped = field.replace('~', "~0").replace('/', "~1");
-    FieldError::new(
-        format!("{pointer}/{escaped}"),
-        "unknown_field",
-        "there is no such field",
-    )
+    FieldError::new(format!("{pointer}/{escaped}"), "unknown_field", "unknown field")
 }
 
 fn wrong(faults: Vec<FieldError>) -> Error {
-    Error::fields("the changes are wrong", faults)
+    Error::fields("the changes are invalid", faults)
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! `/v1/datasets`: what is uploaded, its images, its versions.
+//! `/v1/datasets`: uploads, images and versions.
 
 pub mod archive;
 pub mod dataset;

@@ -1,4 +1,4 @@
-//! `/v1/datasets/{dataset}/images/{image}`: look at one image, label it anew, take it out.
+//! `/v1/datasets/{dataset}/images/{image}`: view, change or remove an image.
 
 use axum::{
     Json,
@@ -26,7 +26,7 @@ use crate::{
     manifest::revision::ImageEdit,
 };
 
-/// Sides of a thumbnail, in pixels: below it nothing is to be seen, above it the pixel pack has no more.
+/// Sizes of a thumbnail, in pixels: a smaller one would show nothing, and the pixel pack has no more than the larger.
 type Side = Whole<16, 256>;
 const DEFAULT_SIDE: u32 = 160;
 
@@ -34,17 +34,17 @@ const DEFAULT_SIDE: u32 = 160;
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct ThumbnailQuery {
-    /// Most pixels of the longer side.
+    /// Size of the longer side, in pixels.
     #[param(value_type = Option<u32>, minimum = 16, maximum = 256, default = 160)]
     size: Option<Side>,
-    /// By default the newest.
+    /// The newest version by default.
     #[param(value_type = Option<u32>)]
     version: Option<Natural>,
 }
 
-/// Look at an image
+/// Get a thumbnail
 ///
-/// A thumbnail, drawn anew from the image's pixels and never the file that was uploaded. An image never changes, so neither does this.
+/// A JPEG encoded from the image's pixels, never the uploaded file. An image never changes, and neither does its thumbnail.
 #[utoipa::path(
     get, path = "/v1/datasets/{dataset}/images/{image}", tag = "datasets",
     params(
@@ -53,7 +53,7 @@ pub struct ThumbnailQuery {
     ),
     responses(
         (status = 200, description = "The thumbnail", body = [u8], content_type = "image/jpeg", headers(("etag" = String))),
-        (status = 304, description = "The caller has it"),
+        (status = 304, description = "Not modified"),
         Problems
     )
 )]
@@ -91,10 +91,10 @@ pub async fn thumbnail(
     Ok((about, kind, Bytes::from(jpeg)).into_response())
 }
 
-/// Label an image anew
+/// Change an image
 ///
-/// Makes the next version of the dataset. A class that is not there yet is made; one without images is no more. To change many images
-/// in one version, use `PATCH /v1/datasets/{dataset}/images`.
+/// Creates the next version of the dataset. A class that does not exist yet is created; a class without images is removed. To change many
+/// images in one version, use `PATCH /v1/datasets/{dataset}/images`.
 #[utoipa::path(
     patch, path = "/v1/datasets/{dataset}/images/{image}", tag = "datasets",
     params(
@@ -115,9 +115,9 @@ pub async fn relabel(
     Ok((etag(&dataset), Json(dataset)).into_response())
 }
 
-/// Take an image out
+/// Remove an image
 ///
-/// Makes the next version of the dataset; the versions before keep the image.
+/// Creates the next version of the dataset; earlier versions keep the image.
 #[utoipa::path(
     delete, path = "/v1/datasets/{dataset}/images/{image}", tag = "datasets",
     params(

@@ -1,4 +1,4 @@
-//! `/v1/datasets/{dataset}/preview`: what augmentation makes of a dataset's images, to look at before a job is sent.
+//! `/v1/datasets/{dataset}/preview`: shows what augmentation does to a dataset's images, before a job is submitted.
 
 use axum::{
     extract::{Path, State},
@@ -22,10 +22,10 @@ use crate::{
     },
 };
 
-/// Draw augmented images
+/// Preview augmentation
 ///
-/// A contact sheet: a row for each of some training images of the dataset, first as prediction would see it, then as the first epochs of
-/// a job with these fields would train on it. `{}` draws what a job with defaults would see.
+/// A contact sheet with a row for each of some training images of the dataset: first as prediction would see it, then as the first epochs
+/// of a job with these fields would. `{}` shows a job with defaults.
 #[utoipa::path(
     post, path = "/v1/datasets/{dataset}/preview", tag = "datasets", params(("dataset" = String, Path, description = "Id or name")),
     request_body = PreviewRequest,
@@ -40,7 +40,7 @@ pub async fn preview(
     let wrong = |faults: Vec<FieldError>| {
         let count = faults.len();
         let plural = if count == 1 { "" } else { "s" };
-        Error::fields(format!("the preview has {count} wrong field{plural}"), faults)
+        Error::fields(format!("the preview has {count} invalid field{plural}"), faults)
     };
     let nulls = schemas::nulls_in_preview(&body.value)?;
     let spec = PreviewSpec::parse(&body.value, dataset.name.as_str()).map_err(wrong)?;
@@ -56,8 +56,8 @@ pub async fn preview(
 fn check_ready(dataset: &Dataset) -> Result<()> {
     let detail = match dataset.status {
         DatasetStatus::Ready => return Ok(()),
-        DatasetStatus::Processing => "the dataset is still being read; wait for it with ?wait=60",
-        DatasetStatus::Failed => "the dataset cannot be used; its `error` says why",
+        DatasetStatus::Processing => "the dataset is still being processed; wait for it with ?wait=60",
+        DatasetStatus::Failed => "the dataset has failed; its `error` says why",
     };
     Err(Error::new(Kind::Conflict, "dataset-not-ready", detail))
 }

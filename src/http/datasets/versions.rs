@@ -1,4 +1,4 @@
-//! `/v1/datasets/{dataset}/versions`: what a dataset was, from the beginning.
+//! `/v1/datasets/{dataset}/versions`: all versions of a dataset.
 
 use axum::{
     Json,
@@ -32,7 +32,7 @@ pub struct VersionsQuery {
     /// 1 to 100.
     #[param(value_type = Option<u32>, minimum = 1, maximum = 100, default = 20)]
     limit: Option<PageLimit>,
-    /// Number of the last version of the page before.
+    /// Number of the last version of the previous page.
     #[param(value_type = Option<u32>)]
     after: Option<Natural>,
     /// `desc` (newest first) or `asc`.
@@ -60,7 +60,7 @@ pub async fn list(
     Ok(Json(app.store().versions(dataset.id, &page.check()).await?))
 }
 
-/// A version of a dataset
+/// Get a version of a dataset
 #[utoipa::path(
     get, path = "/v1/datasets/{dataset}/versions/{version}", tag = "datasets",
     params(("dataset" = String, Path, description = "Id or name"), ("version" = u32, Path)),

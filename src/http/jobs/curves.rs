@@ -1,4 +1,4 @@
-//! `/v1/jobs/{job}/metrics`: the curves of a job, drawn from the same rows as its event stream, thinned on the server.
+//! `/v1/jobs/{job}/metrics`: the curves of a job, from the same rows as its event stream, downsampled on the server.
 
 use std::collections::BTreeMap;
 
@@ -22,13 +22,13 @@ use crate::{
     store::MetricPoint,
 };
 
-/// Curves with a value at every step event, and the field of it.
+/// Curves with a value at every step event, and the event's field.
 const PER_STEP: [(&str, &str); 3] = [
     ("train_loss", "train_loss"),
     ("lr", "lr"),
     ("images_per_second", "images_per_second"),
 ];
-/// Curves with a value at the end of every epoch, and the field of it.
+/// Curves with a value at the end of every epoch, and the event's field.
 const PER_EPOCH: [(&str, &str); 5] = [
     ("epoch_train_loss", "train_loss"),
     ("train_accuracy", "train_accuracy"),
@@ -52,8 +52,8 @@ pub struct Curves {
     #[schema(example = "metrics")]
     pub object: &'static str,
     pub job: JobId,
-    /// By name: `train_loss`, `lr`, `images_per_second` at steps; `epoch_train_loss`, `train_accuracy`, `val_loss`, `val_accuracy`,
-    /// `data_wait` at the ends of epochs.
+    /// By name: `train_loss`, `lr`, `images_per_second` per step event; `epoch_train_loss`, `train_accuracy`, `val_loss`, `val_accuracy`,
+    /// `data_wait` per epoch.
     pub series: BTreeMap<String, Vec<Point>>,
 }
 
@@ -66,12 +66,12 @@ pub struct CurvesQuery {
     /// Names of curves, separated by commas; all by default.
     #[param(example = "train_loss,val_loss")]
     series: Option<String>,
-    /// Most points of a curve, 2 to 10000, 500 by default. Highs and lows of what is left out are kept.
+    /// Most points per curve, 2 to 10000, 500 by default. Minima and maxima are kept when a curve is downsampled.
     #[param(value_type = Option<usize>, minimum = 2, maximum = 10_000, default = 500)]
     points: Option<Points>,
 }
 
-/// A job's curves
+/// Get a job's curves
 #[utoipa::path(
     get, path = "/v1/jobs/{job}/metrics", tag = "jobs", params(("job" = String, Path), CurvesQuery),
     responses((status = 200, content((Curves = "application/json"), (String = "text/csv"))), Problems)
@@ -123,13 +123,13 @@ fn wanted_series(query: Option<&str>) -> Result<Vec<&'static str>> {
             let fault = FieldError::new(
                 "/series",
                 "range",
-                format!("must be some of {}", known.join(", ")),
+                format!("must be one or more of {}", known.join(", ")),
             );
-            Error::fields("the query is wrong", vec![fault])
+            Error::fields("the query is invalid", vec![fault])
         })
 }
 
-/// From events to curves. A rewind takes back what was told about later steps.
+/// Computes curves from events. A rewind removes what was reported about later steps.
 fn draw(events: &[MetricPoint]) -> BTreeMap<String, Vec<Point>> {
     let mut series: BTreeMap<String, Vec<Point>> = all_series()
         .into_iter()
@@ -160,7 +160,7 @@ fn draw(events: &[MetricPoint]) -> BTreeMap<String, Vec<Point>> {
     series
 }
 
-/// Keeps the first and the last point and of each stretch between them the lowest and the highest.
+/// Keeps the first and the last point, and the lowest and the highest of each interval between them.
 fn thin(points: Vec<Point>, most: usize) -> Vec<Point> {
     if points.len() <= most {
         return points;

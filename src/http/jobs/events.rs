@@ -1,7 +1,7 @@
-//! `/v1/jobs/{job}/events`: a job's story as server-sent events (WHATWG HTML, 9.2) or as a list. Both read the rows of the events table.
+//! `/v1/jobs/{job}/events`: the events of a job, as server-sent events (WHATWG HTML, 9.2) or as a list. Both read the events table.
 //!
-//! A stream pages rows with `seq > last`, then waits for a wake-up; replay, live and `Last-Event-ID` are one code path. It holds one
-//! page at most, so that a slow reader costs nothing, and it ends with `end`; whoever comes back after that gets 204 and stops.
+//! A stream reads pages of rows with `seq > last`, then waits for a wake-up: replay, live and `Last-Event-ID` are one code path. It holds
+//! at most one page, so a slow reader costs nothing. It ends with `end`; a client that reconnects after that gets 204 and stops.
 
 use std::{collections::VecDeque, convert::Infallible, time::Duration};
 
@@ -39,7 +39,7 @@ use crate::{
     store::Topic,
 };
 
-/// Rows that a stream reads at a time.
+/// Rows that a stream reads per page.
 const PAGE: u32 = 256;
 const RECONNECT: Duration = Duration::from_millis(3000);
 
@@ -50,24 +50,24 @@ type Limit = Whole<1, 1000>;
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct EventsQuery {
-    /// Only events after this one; the header `Last-Event-ID` of a stream wins over it.
+    /// Only events after this `seq`; for a stream, the header `Last-Event-ID` takes precedence.
     #[param(value_type = Option<i64>, minimum = 0, default = 0)]
     after: Option<Sequence>,
-    /// Of a list: 1 to 1000, 100 by default.
+    /// Page size of a list: 1 to 1000, 100 by default.
     #[param(value_type = Option<u32>, minimum = 1, maximum = 1000, default = 100)]
     limit: Option<Limit>,
 }
 
-/// A job's events
+/// List or stream a job's events
 ///
-/// With `Accept: text/event-stream` a stream: `id` is the event's `seq`, `event` its kind, `data` its payload; a comment at least every
-/// 15 seconds; it ends with `end`, and whoever comes back after that gets 204. Otherwise a list, oldest first.
+/// With `Accept: text/event-stream`, a stream: `id` is the event's `seq`, `event` its kind, `data` its payload. A comment is sent at least
+/// every 15 seconds. The stream ends with `end`; a client that reconnects after that gets 204. Otherwise a list, oldest first.
 #[utoipa::path(
     get, path = "/v1/jobs/{job}/events", tag = "jobs",
     params(("job" = String, Path), EventsQuery, ("last-event-id" = Option<String>, Header)),
     responses(
         (status = 200, content((Page<Event> = "application/json"), (String = "text/event-stream"))),
-        (status = 204, description = "The job is over and every event was seen"),
+        (status = 204, description = "The job has ended and the client has seen all events"),
         Problems
     )
 )]
@@ -99,7 +99,7 @@ fn wants_stream(headers: &HeaderMap) -> bool {
         .any(|kind| kind.trim().starts_with("text/event-stream"))
 }
 
-/// What cannot be read counts as not given: the caller then sees everything again, which loses nothing.
+/// An invalid value is ignored: the client then gets all events again, which loses nothing.
 fn last_event_id(headers: &HeaderMap) -> Option<i64> {
     headers
         .get("last-event-id")?
@@ -114,11 +114,11 @@ fn last_event_id(headers: &HeaderMap) -> Option<i64> {
 async fn open_stream(app: App, job: Job, seen: i64, caller: Caller) -> Result<Response> {
     let place = app.event_streams().take(caller.0).map_err(|_| {
         let detail =
-            "too many event streams are open, in all or from one address; close some or come back later";
+            "too many event streams are open, in total or from this address; close some or try again later";
         Error::new(Kind::Unavailable, "too-many-streams", detail).retry_after(Duration::from_secs(5))
     })?;
     let changed = app.store().signals().subscribe(Topic::Job(job.id));
-    // An id from the future (of a database that was restored, say) means: from the beginning.
+    // An id from the future (for example of a database that was restored) means: start from the beginning.
     let last = app.store().last_event(job.id).await?;
     let seen = if seen > last { 0 } else { seen };
     let page = app.store().events(job.id, seen, PAGE).await?;
@@ -135,7 +135,7 @@ async fn open_stream(app: App, job: Job, seen: i64, caller: Caller) -> Result<Re
         ended: false,
         _place: place,
     };
-    // By itself it is there before any event; readers that keep it only with an event have it from the first one.
+    // Sent before any event; readers that keep it only with an event have it from the first one.
     let retry = stream::once(async { SseEvent::default().retry(RECONNECT) });
     let events = reader
         .into_stream()
@@ -153,7 +153,7 @@ async fn open_stream(app: App, job: Job, seen: i64, caller: Caller) -> Result<Re
     Ok(response)
 }
 
-/// One client's place in a job's events.
+/// The position of one client in a job's events.
 struct Reader {
     app: App,
     job: JobId,
@@ -176,7 +176,7 @@ impl Reader {
         })
     }
 
-    /// The next event, as soon as there is one; none after the last, when the server stops, or when the job is gone.
+    /// The next event, as soon as there is one; `None` after the last event, when the server stops, or when the job has been deleted.
     async fn next(&mut self) -> Option<Event> {
         if self.ended {
             return None;
@@ -186,7 +186,7 @@ impl Reader {
             match self.app.store().events(self.job, self.seen, PAGE).await {
                 Ok(page) => self.page = page.into(),
                 Err(error) => {
-                    warn!(%error, "an event stream ends: its rows cannot be read");
+                    warn!(%error, "event stream closed: cannot read its rows");
                     return None;
                 }
             }

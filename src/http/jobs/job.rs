@@ -1,4 +1,4 @@
-//! `/v1/jobs`: submit, look, cancel, delete, read the log.
+//! `/v1/jobs`: submit, get, cancel, delete, and read the log.
 
 use axum::{
     Json,
@@ -35,16 +35,16 @@ use crate::{
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct SubmitQuery {
-    /// Only check the spec, and answer it with its defaults filled in.
+    /// Only validate the spec, and return it with its defaults filled in.
     dry_run: Option<bool>,
 }
 
 /// Submit a job
 ///
-/// The smallest spec is `{"dataset": "flowers"}`, of kind `train`. A job of kind `evaluate` measures a model on a labelled dataset, one of
-/// kind `lr_find` looks for a learning rate for a training, one of kind `batch-predict` classifies the images of a dataset; none of these
-/// makes a model. A dataset that is still being read is fine: the job waits for it. With the header
-/// `Idempotency-Key` a request that is sent again makes no second job.
+/// The smallest spec is `{"dataset": "flowers"}`, of kind `train`. A job of kind `evaluate` evaluates a model on a labelled dataset,
+/// `lr_find` finds a learning rate for a training job, and `batch-predict` classifies the images of a dataset; none of these creates a
+/// model. The dataset may still be processing: the job waits for it. With the header `Idempotency-Key`, a repeated request does not create
+/// a second job.
 #[utoipa::path(
     post, path = "/v1/jobs", tag = "jobs", params(SubmitQuery, ("idempotency-key" = Option<String>, Header)),
     request_body = crate::http::requests::schemas::JobRequest,
@@ -86,7 +86,7 @@ pub async fn submit(
         .into_response())
 }
 
-/// The header of that name (draft-ietf-httpapi-idempotency-key-header), quoted or bare.
+/// The header of that name (draft-ietf-httpapi-idempotency-key-header), quoted or unquoted.
 fn idempotency_key(headers: &HeaderMap, body: &[u8]) -> Result<Option<IdempotencyKey>> {
     let Some(value) = headers.get("idempotency-key") else {
         return Ok(None);
@@ -96,7 +96,7 @@ fn idempotency_key(headers: &HeaderMap, body: &[u8]) -> Result<Option<Idempotenc
         return Err(Error::new(
             Kind::Malformed,
             "idempotency-key-invalid",
-            "the Idempotency-Key has 1 to 255 visible characters",
+            "the Idempotency-Key must have 1 to 255 visible characters",
         ));
     }
     Ok(Some(IdempotencyKey {
@@ -112,7 +112,7 @@ pub struct JobsQuery {
     /// 1 to 100.
     #[param(value_type = Option<u32>, minimum = 1, maximum = 100, default = 20)]
     limit: Option<PageLimit>,
-    /// Id of the last job of the page before.
+    /// Id of the last job of the previous page.
     after: Option<String>,
     /// `desc` (newest first) or `asc`.
     #[param(inline)]
@@ -121,7 +121,7 @@ pub struct JobsQuery {
     status: Option<JobStatus>,
     /// Id or name of a dataset.
     dataset: Option<String>,
-    /// Name of a job, which is that of the model that it makes, measures or predicts with.
+    /// Name of the job, which is the name of the model that it trains, evaluates or predicts with.
     name: Option<String>,
 }
 
@@ -135,7 +135,7 @@ pub async fn list(State(app): State<App>, Query(query): Query<JobsQuery>) -> Res
     }
     .check();
     let dataset = match &query.dataset {
-        // An id also finds the jobs of a dataset that is gone.
+        // An id also finds the jobs of a deleted dataset.
         Some(reference) => Some(match reference.parse() {
             Ok(id) => id,
             Err(_) => app.store().dataset(reference).await?.id,
@@ -152,7 +152,7 @@ pub async fn list(State(app): State<App>, Query(query): Query<JobsQuery>) -> Res
     Ok(Json(jobs))
 }
 
-/// A job
+/// Get a job
 #[utoipa::path(
     get, path = "/v1/jobs/{job}", tag = "jobs", params(("job" = String, Path, description = "Id, or the name of the newest"), WaitQuery),
     responses((status = 200, body = Job), Problems)
@@ -177,7 +177,7 @@ pub async fn get(
     .map(|job| Json(shown(&app, job)))
 }
 
-/// A job with what it waits for at this moment, which only the running server knows.
+/// A job with what it is currently waiting for, which only the running server knows.
 fn shown(app: &App, mut job: Job) -> Job {
     if job.status == JobStatus::Running
         && let Some(waiting) = app.jobs().waiting_for(&job.id)
@@ -189,10 +189,10 @@ fn shown(app: &App, mut job: Job) -> Job {
 
 /// Cancel a job
 ///
-/// A queued job ends at once; a running one when its worker has stopped.
+/// A queued job is cancelled at once; a running one when its worker has stopped.
 #[utoipa::path(
     post, path = "/v1/jobs/{job}/cancel", tag = "jobs", params(("job" = String, Path)),
-    responses((status = 200, description = "It is cancelled", body = Job), (status = 202, description = "It is being stopped", body = Job), Problems)
+    responses((status = 200, description = "The job is cancelled", body = Job), (status = 202, description = "The job is being stopped", body = Job), Problems)
 )]
 pub async fn cancel(State(app): State<App>, Path(reference): Path<String>) -> Result<Response> {
     let job = app.store().job(&reference).await?;
@@ -206,7 +206,7 @@ pub async fn cancel(State(app): State<App>, Path(reference): Path<String>) -> Re
     Ok((status, Json(job)).into_response())
 }
 
-/// Delete an ended job, its events, its log and what it found; its model stays
+/// Delete an ended job with its events, log and results; its model is kept
 #[utoipa::path(delete, path = "/v1/jobs/{job}", tag = "jobs", params(("job" = String, Path)), responses((status = 204), Problems))]
 pub async fn delete(State(app): State<App>, Path(reference): Path<String>) -> Result<StatusCode> {
     let job = app.store().job(&reference).await?;
@@ -221,12 +221,12 @@ type Lines = Whole<1, 100_000>;
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct LogsQuery {
-    /// Only so many of the last lines.
+    /// Only this many of the last lines.
     #[param(value_type = Option<usize>, minimum = 1, maximum = 100_000)]
     tail: Option<Lines>,
 }
 
-/// The worker's log
+/// Get a job's log
 #[utoipa::path(
     get, path = "/v1/jobs/{job}/logs", tag = "jobs", params(("job" = String, Path), LogsQuery),
     responses((status = 200, body = String, content_type = "text/plain"), Problems)

@@ -1,4 +1,4 @@
-//! `/v1/jobs`: submitting, watching and reading what came of them.
+//! `/v1/jobs`: submitting jobs, watching them and reading their results.
 
 pub mod curves;
 pub mod events;

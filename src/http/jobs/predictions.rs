@@ -25,13 +25,13 @@ use crate::{
     },
 };
 
-/// How the rows are written.
+/// Format of the rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RowFormat {
     /// JSON Lines, also called NDJSON.
     Jsonl,
-    /// RFC 4180, with a header.
+    /// CSV (RFC 4180), with a header row.
     Csv,
 }
 
@@ -39,18 +39,18 @@ pub enum RowFormat {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct PredictionsQuery {
-    /// By default what `Accept` asks for, otherwise `jsonl`.
+    /// By default chosen by `Accept`, otherwise `jsonl`.
     #[param(inline)]
     format: Option<RowFormat>,
 }
 
-/// What a batch prediction says of each image
+/// Get the results of a batch prediction
 ///
-/// A row for each image, in the order of the dataset's images; an image that cannot be read has an `error` and hurts no other. CSV has the
-/// columns `image`, `path`, `split`, `label`, `predicted`, `probability`, then `label_2`, `probability_2` and so on up to `top_k` or the number
-/// of the model's classes, and `error`. Texts in it that a spreadsheet would take for a formula (that begin with `=`, `+`, `-`, `@`, a
-/// tab or a line break) have an apostrophe before them; JSON Lines have them as they are. 409 `predictions-not-ready` before the job has
-/// ended, 404 `no-predictions` where there are none.
+/// One row per image, in the order of the dataset's images; an image that cannot be read has an `error`, and the others are not affected.
+/// CSV has the columns `image`, `path`, `split`, `label`, `predicted`, `probability`, then `label_2`, `probability_2` and so on up to
+/// `top_k` or the model's number of classes, and `error`. Text that a spreadsheet would interpret as a formula (it begins with `=`, `+`,
+/// `-`, `@`, a tab or a line break) is prefixed with an apostrophe; JSON Lines contain it unchanged. 409 `predictions-not-ready` before the
+/// job has ended, 404 `no-predictions` if there are none.
 #[utoipa::path(
     get, path = "/v1/jobs/{job}/predictions", tag = "jobs",
     params(
@@ -62,10 +62,10 @@ pub struct PredictionsQuery {
         (status = 200, description = "The rows", headers(("etag" = String)), content(
             (PredictionRow = "application/jsonl"), (PredictionRow = "application/x-ndjson"), (String = "text/csv")
         )),
-        (status = 206, description = "A part of them", headers(("etag" = String), ("content-range" = String)), content(
+        (status = 206, description = "Partial content", headers(("etag" = String), ("content-range" = String)), content(
             (String = "application/jsonl"), (String = "application/x-ndjson"), (String = "text/csv")
         )),
-        (status = 304, description = "The caller has it"),
+        (status = 304, description = "Not modified"),
         Problems
     )
 )]
@@ -110,15 +110,15 @@ fn why_none(job: &Job) -> Error {
     }
     if job.status.is_end() {
         return none(format!(
-            "the job ended without predictions: it is {}",
+            "the job ended without predictions: its status is {}",
             job.status.as_str()
         ));
     }
-    let detail = "the job has not ended; GET /v1/jobs/{job}?wait=60 waits for it";
+    let detail = "the job has not ended; wait for it with GET /v1/jobs/{job}?wait=60";
     Error::new(Kind::Conflict, "predictions-not-ready", detail)
 }
 
-/// How much a caller's `Accept` wants each form, 0 to 1 (RFC 9110, 12.5.1).
+/// The quality value of each format in the client's `Accept`, 0 to 1 (RFC 9110, 12.5.1).
 #[derive(Debug, Default, PartialEq)]
 struct Accepted {
     csv: f32,
@@ -134,7 +134,7 @@ impl Accepted {
             .flat_map(|value| value.split(','))
             .map(media_range)
             .collect();
-        // The most exact range that fits is the one that counts.
+        // The most specific matching range counts.
         let wish = |kind: &str, of_kind: &str| {
             [kind, of_kind, "*/*"].iter().find_map(|name| {
                 let range = ranges.iter().find(|(range, _)| range == name);

@@ -1,4 +1,4 @@
-//! `/v1/aliases`: names of one's own for models, moved from model to model while they are asked.
+//! `/v1/aliases`: named pointers to models that can be moved while requests use them.
 
 use axum::{
     Json,
@@ -35,23 +35,23 @@ pub struct AliasesQuery {
     /// 1 to 100.
     #[param(value_type = Option<u32>, minimum = 1, maximum = 100, default = 20)]
     limit: Option<PageLimit>,
-    /// Name of the last alias of the page before.
+    /// Name of the last alias of the previous page.
     after: Option<String>,
 }
 
-/// What an alias is to name.
+/// The model that an alias points to.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[allow(dead_code)]
 pub struct AliasTarget {
-    /// Id, name (the newest), `name@version`, or another alias: the model that it names now.
+    /// Id, name (the newest), `name@version`, or another alias, which is resolved to its current model.
     #[schema(example = "insects@2")]
     model: String,
 }
 
 /// List aliases
 ///
-/// In the order of their names.
+/// Sorted by name.
 #[utoipa::path(get, path = "/v1/aliases", tag = "models", params(AliasesQuery), responses((status = 200, body = Page<Alias>), Problems))]
 pub async fn list(State(app): State<App>, Query(query): Query<AliasesQuery>) -> Result<Json<Page<Alias>>> {
     let page = PageQuery {
@@ -65,9 +65,9 @@ pub async fn list(State(app): State<App>, Query(query): Query<AliasesQuery>) -> 
     ))
 }
 
-/// An alias
+/// Get an alias
 ///
-/// With the model that it names and those that it named before. The `ETag` stands for its revision.
+/// With its current model and its history. The `ETag` identifies its revision.
 #[utoipa::path(
     get, path = "/v1/aliases/{alias}", tag = "models", params(("alias" = String, Path, description = "Name of the alias")),
     responses((status = 200, body = Alias, headers(("etag" = String))), Problems)
@@ -77,23 +77,23 @@ pub async fn get(State(app): State<App>, Path(name): Path<String>) -> Result<Res
     Ok((etag(&alias), Json(alias)).into_response())
 }
 
-/// Make an alias name a model
+/// Create or move an alias
 ///
-/// Creates the alias, or moves it (a promotion). The model is loaded and tried first: who asks the alias right after does not wait for
-/// that, and where it cannot be loaded the alias stays as it was. The move itself is one step: a request that began before it is answered
-/// by the model of before, one that begins after it by the new one. `If-Match` with an `ETag` moves only what nobody has moved since;
-/// `If-None-Match: *` only creates.
+/// Creates the alias, or moves it to the model (a promotion). The model is loaded and tried first, so later requests do not wait for that;
+/// if it cannot be loaded, the alias is unchanged. The move is atomic: requests that started before it are answered by the previous model,
+/// later ones by the new model. With `If-Match` and an `ETag`, the alias is moved only if it has not changed since; with `If-None-Match: *`
+/// it is only created.
 #[utoipa::path(
     put, path = "/v1/aliases/{alias}", tag = "models",
     params(
-        ("alias" = String, Path, description = "1 to 128 letters, digits, `.`, `_`, `-`; no name of a model"),
+        ("alias" = String, Path, description = "1 to 128 letters, digits, `.`, `_`, `-`; not the name of a model"),
         ("if-match" = Option<String>, Header, description = "Only if this is the alias's ETag"),
-        ("if-none-match" = Option<String>, Header, description = "`*`: only if there is no such alias")
+        ("if-none-match" = Option<String>, Header, description = "`*`: only if the alias does not exist")
     ),
     request_body = AliasTarget,
     responses(
         (status = 201, body = Alias, headers(("location" = String), ("etag" = String))),
-        (status = 200, description = "It was moved, or named this model already", body = Alias, headers(("etag" = String))),
+        (status = 200, description = "The alias was moved, or already pointed to this model", body = Alias, headers(("etag" = String))),
         Problems
     )
 )]
@@ -108,7 +108,7 @@ pub async fn put(
     let presumed = presumed(&app, &name, &headers).await?;
     let model = match app.store().model(reference).await {
         Err(error) if error.kind() == Kind::NotFound => {
-            let message = "there is no model of this id, name or alias; GET /v1/models lists them";
+            let message = "no model has this id, name or alias; list models with GET /v1/models";
             return Err(wrong(FieldError::new("/model", "not_found", message)));
         }
         model => model?,
@@ -132,11 +132,11 @@ pub async fn put(
     })
 }
 
-/// Take an alias back to the model that it named before
+/// Roll an alias back
 ///
-/// The latest model of its history that is another than the one of now; that one and what came after it leave the history, so that further
-/// rollbacks go further back. The model that it is taken back from is not kept: to name it again, name it. Deleted models are passed
-/// over. As with a promotion, the model is loaded and tried first. 409 `no-former-model` where there is none.
+/// Moves the alias to the latest model in its history that differs from its current one. That entry and later ones are removed from the
+/// history, so further rollbacks go further back. The current model is not kept in the history: to use it again, set it with PUT. Deleted
+/// models are skipped. As in a promotion, the model is loaded and tried first. 409 `no-former-model` if there is none.
 #[utoipa::path(
     post, path = "/v1/aliases/{alias}/rollback", tag = "models",
     params(
@@ -155,13 +155,13 @@ pub async fn roll_back(
         && !revisions.contains(&seen.revision)
     {
         let detail = format!(
-            "the alias is at revision {}; look at what it names now",
+            "the alias is at revision {}; check which model it points to now",
             seen.revision
         );
         return Err(Error::new(Kind::Precondition, "alias-changed", detail));
     }
     let Some(former) = seen.previous() else {
-        let detail = "the alias has named no other model that is still there; name one with PUT";
+        let detail = "the alias has no previous model that still exists; set one with PUT";
         return Err(Error::new(Kind::Conflict, "no-former-model", detail));
     };
     let model = app.store().model(&former.model.to_string()).await?;
@@ -176,7 +176,7 @@ pub async fn roll_back(
 
 /// Delete an alias
 ///
-/// With its history; models stay.
+/// Deletes its history as well; models are kept.
 #[utoipa::path(
     delete, path = "/v1/aliases/{alias}", tag = "models",
     params(
@@ -196,12 +196,12 @@ pub async fn delete(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// The header that tells at which revision an alias is.
+/// The `ETag` of an alias's revision.
 fn etag(alias: &Alias) -> [(HeaderName, String); 1] {
     [(header::ETAG, version_tag(alias.revision))]
 }
 
-/// What the headers say of the alias. `If-None-Match` has no use here but to create.
+/// The preconditions in the headers. The only supported use of `If-None-Match` is to create.
 async fn presumed(app: &App, alias: &Name, headers: &HeaderMap) -> Result<Presumed> {
     if headers.contains_key(header::IF_MATCH) {
         let revision = match app.store().alias(alias.as_str()).await {
@@ -215,7 +215,7 @@ async fn presumed(app: &App, alias: &Name, headers: &HeaderMap) -> Result<Presum
         None => Ok(Presumed::Nothing),
         Some(b"*") => Ok(Presumed::Absent),
         Some(_) => {
-            let detail = "If-None-Match is only taken as `*`: create the alias if there is none";
+            let detail = "If-None-Match is only supported as `*`: create the alias if it does not exist";
             Err(Error::new(Kind::Malformed, "if-none-match-invalid", detail))
         }
     }
@@ -234,20 +234,20 @@ fn parse_target(body: &Value) -> Result<&str> {
         return Err(wrong(FieldError::new(
             pointer,
             "unknown_field",
-            "there is no such field; `model` is the only one",
+            "unknown field; `model` is the only one",
         )));
     }
     match body.get("model").map(Value::as_str) {
         Some(Some(reference)) => Ok(reference),
-        Some(None) => Err(wrong(FieldError::new("/model", "type", "must be a text"))),
+        Some(None) => Err(wrong(FieldError::new("/model", "type", "must be a string"))),
         None => Err(wrong(FieldError::new(
             "/model",
             "missing",
-            "name the model: `{\"model\": \"insects\"}`",
+            "set the model: `{\"model\": \"insects\"}`",
         ))),
     }
 }
 
 fn wrong(fault: FieldError) -> Error {
-    Error::fields("the alias is wrong", vec![fault])
+    Error::fields("the alias is invalid", vec![fault])
 }

@@ -10,7 +10,7 @@ use crate::{
     http::responses::problem::Problems,
 };
 
-/// The networks that jobs can train: size, cost, stages, sources of weights
+/// List the architectures that jobs can train: size, cost, stages and sources of weights
 #[utoipa::path(
     get, path = "/v1/architectures", tag = "jobs", responses((status = 200, body = Page<ArchitectureDescription>), Problems)
 )]

@@ -1,4 +1,4 @@
-//! `/v1/models/{model}/lineage`: job, dataset version and base weights of a model, and of the models that it began from.
+//! `/v1/models/{model}/lineage`: the job, dataset version and base weights of a model, and of the models it is based on.
 
 use axum::{
     Json,
@@ -14,10 +14,10 @@ use crate::{
     http::{App, responses::problem::Problems},
 };
 
-/// Where a model comes from
+/// Get a model's lineage
 ///
-/// The job that trained it, the dataset version that it learnt from with its digests, what it began from with the digest of that file; the
-/// same of the model that it began from, and so on. Of an imported model: the file, and what a bundle tells of its training.
+/// The job that trained the model, the dataset version it was trained on, with digests, and its base weights with the digest of their file;
+/// the same for the model it is based on, and so on. For an imported model: the file, and what its bundle says about its training.
 #[utoipa::path(
     get, path = "/v1/models/{model}/lineage", tag = "models",
     params(("model" = String, Path, description = "Id, alias, name (the newest) or name@version")),

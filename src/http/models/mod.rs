@@ -1,4 +1,4 @@
-//! `/v1/models`, `/v1/aliases`, `/v1/architectures`: what was trained or imported, under which names it is served.
+//! `/v1/models`, `/v1/aliases`, `/v1/architectures`: trained and imported models, and the names they are served under.
 
 pub mod aliases;
 pub mod architectures;

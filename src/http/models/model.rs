@@ -1,4 +1,4 @@
-//! `/v1/models`: look at models, delete them. They are changed in `model_edit.rs` and brought by `model_import.rs`.
+//! `/v1/models`: get and delete models. `model_edit.rs` changes them, `model_import.rs` imports them.
 
 use axum::{
     Json,
@@ -28,7 +28,7 @@ pub struct ModelsQuery {
     /// 1 to 100.
     #[param(value_type = Option<u32>, minimum = 1, maximum = 100, default = 20)]
     limit: Option<PageLimit>,
-    /// Id of the last model of the page before.
+    /// Id of the last model of the previous page.
     after: Option<String>,
     /// `desc` (newest first) or `asc`.
     #[param(inline)]
@@ -49,7 +49,7 @@ pub async fn list(State(app): State<App>, Query(query): Query<ModelsQuery>) -> R
     Ok(Json(app.store().models(query.name.as_deref(), &page).await?))
 }
 
-/// A model
+/// Get a model
 #[utoipa::path(
     get, path = "/v1/models/{model}", tag = "models", params(("model" = String, Path, description = "Id, alias, name (the newest) or name@version")),
     responses((status = 200, body = Model), Problems)
@@ -60,7 +60,7 @@ pub async fn get(State(app): State<App>, Path(reference): Path<String>) -> Resul
 
 /// Delete a model
 ///
-/// 409 `model-in-use` while an alias names it.
+/// 409 `model-in-use` if an alias points to it.
 #[utoipa::path(
     delete, path = "/v1/models/{model}", tag = "models", params(("model" = String, Path, description = "Id, alias, name (the newest) or name@version")),
     responses((status = 204), Problems)

@@ -1,4 +1,4 @@
-//! `PATCH /v1/models/{model}`: another name, other metadata.
+//! `PATCH /v1/models/{model}`: renames a model or changes its metadata.
 
 use std::collections::BTreeMap;
 
@@ -23,22 +23,22 @@ use crate::{
     store::ModelEdit,
 };
 
-/// What is to become of a model; what is not there stays as it is (JSON Merge Patch, RFC 7396).
+/// A change of a model; fields that are not given are kept (JSON Merge Patch, RFC 7396).
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[allow(dead_code)]
 pub struct ModelPatch {
-    /// The model becomes the next version of this name.
+    /// New name; the model becomes the next version of that name.
     name: Option<Name>,
-    /// Texts to set; null takes one away, and null for all of it takes all of them. Up to 16, names up to 64 bytes, texts up to 512.
+    /// Strings to set; null removes one, and null instead of the object removes all. Up to 16 keys of up to 64 bytes, values of up to 512.
     metadata: Option<BTreeMap<String, Option<String>>>,
 }
 
 /// Rename a model, or change its metadata
 ///
 /// The body is a merge patch (RFC 7396), as `application/json` or `application/merge-patch+json`: `{"metadata": {"stage": "tried", "note":
-/// null}}` sets one text and takes another away. A model that is renamed becomes the next version of its new name; the name of an
-/// alias is refused with 409 `name-taken`.
+/// null}}` sets one value and removes another. A renamed model becomes the next version of its new name; the name of an alias is refused
+/// with 409 `name-taken`.
 #[utoipa::path(
     patch, path = "/v1/models/{model}", tag = "models",
     params(("model" = String, Path, description = "Id, alias, name (the newest) or name@version")),
@@ -57,7 +57,7 @@ pub async fn edit(
 }
 
 /// # Errors
-/// Everything that is wrong with the patch, at once.
+/// Everything that is invalid in the patch, at once.
 fn parse(patch: &Value, metadata: &Metadata) -> Result<ModelEdit> {
     let mut faults = Vec::new();
     let mut edit = ModelEdit::default();
@@ -70,7 +70,7 @@ fn parse(patch: &Value, metadata: &Metadata) -> Result<ModelEdit> {
                 Ok(name) => edit.name = Some(name),
                 Err(rule) => faults.push(FieldError::new("/name", "range", rule)),
             },
-            ("name", _) => faults.push(FieldError::new("/name", "type", "must be a text")),
+            ("name", _) => faults.push(FieldError::new("/name", "type", "must be a string")),
             ("metadata", Value::Null) => edit.metadata = Some(Metadata::new()),
             ("metadata", Value::Object(texts)) => {
                 edit.metadata = Some(merged(metadata.clone(), texts, &mut faults));
@@ -79,11 +79,11 @@ fn parse(patch: &Value, metadata: &Metadata) -> Result<ModelEdit> {
                 faults.push(FieldError::new(
                     "/metadata",
                     "type",
-                    "must be an object of texts, or null",
+                    "must be an object of strings, or null",
                 ));
             }
             (unknown, _) => {
-                let message = "there is no such field, or it cannot be changed; `name` and `metadata` can";
+                let message = "unknown or read-only field; only `name` and `metadata` can be changed";
                 faults.push(FieldError::new(pointer("", unknown), "unknown_field", message));
             }
         }
@@ -111,7 +111,7 @@ fn merged(
             _ => faults.push(FieldError::new(
                 pointer("/metadata", key),
                 "type",
-                "must be a text, or null",
+                "must be a string, or null",
             )),
         }
     }
@@ -127,7 +127,7 @@ fn pointer(before: &str, key: &str) -> String {
 }
 
 fn wrong(faults: Vec<FieldError>) -> Error {
-    Error::fields("the change of the model is wrong", faults)
+    Error::fields("the change of the model is invalid", faults)
 }
 
 #[cfg(test)]

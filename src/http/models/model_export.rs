@@ -1,4 +1,4 @@
-//! `GET /v1/models/{model}/export`: a model as other programs take it, as a download that can go on where it broke off.
+//! `GET /v1/models/{model}/export`: a model in a format of other programs, as a resumable download.
 
 use std::{io, ops::Range, os::unix::fs::FileExt};
 
@@ -37,35 +37,35 @@ use crate::{
 pub struct ExportQuery {
     #[param(inline)]
     format: ExportFormat,
-    /// `onnx` only: the graph takes pixels, red, green and blue on the scale 0–1, and normalises them itself.
+    /// `onnx` only: the graph takes red, green and blue on the scale 0–1 and normalises them itself.
     #[serde(default)]
     #[param(default = false)]
     normalize: bool,
-    /// `onnx` only: the graph answers with `probabilities`, by the model's temperature, in place of `logits`.
+    /// `onnx` only: the graph outputs `probabilities`, with the model's temperature applied, instead of `logits`.
     #[serde(default)]
     #[param(default = false)]
     softmax: bool,
 }
 
-/// Take a model away
+/// Export a model
 ///
-/// - `safetensors`: weights with torchvision's parameter names, for a strict `load_state_dict`. The metadata tell `labels`,
+/// - `safetensors`: weights with torchvision's parameter names, for a strict `load_state_dict`. The metadata contain `labels`,
 ///   `architecture`, `preprocessing` and `temperature`.
 /// - `bundle`: a zip of the model's own files, `model.json` (its card) and `model.safetensors`.
 /// - `timm`: a zip of a folder for `timm.create_model("local-dir:…", pretrained=True)`: `config.json`, `model.safetensors` and a model
 ///   card, `README.md`. Not for `resnet20` to `resnet56`, which timm does not have.
-/// - `torchscript`: a module for `torch.jit.load`, its parameters under torchvision's names, for any number of images. The extra file
+/// - `torchscript`: a module for `torch.jit.load`, with torchvision's parameter names, for any batch size. The extra file
 ///   `model.json` is the card.
 /// - `onnx`: a graph of opset 17 with the input `input` `[N, 3, side, side]`, normalised as `preprocessing` says, and the output
 ///   `logits` `[N, classes]`. The metadata are those of `safetensors`.
 ///
-/// The same model and format give the same bytes, so a download that broke off goes on by `Range` and `If-Range`.
+/// The same model and format always give the same bytes, so an interrupted download can be resumed with `Range` and `If-Range`.
 #[utoipa::path(
     get, path = "/v1/models/{model}/export", tag = "models",
     params(
         ("model" = String, Path, description = "Id, name (the newest) or name@version"), ExportQuery,
         ("if-none-match" = Option<String>, Header), ("range" = Option<String>, Header, description = "One range of bytes"),
-        ("if-range" = Option<String>, Header, description = "The whole file where this is not its ETag")
+        ("if-range" = Option<String>, Header, description = "Send the whole file if this is not its ETag")
     ),
     responses(
         (
@@ -73,10 +73,10 @@ pub struct ExportQuery {
             headers(("etag" = String), ("content-disposition" = String), ("accept-ranges" = String), ("repr-digest" = String))
         ),
         (
-            status = 206, description = "A part of the file",
+            status = 206, description = "Partial content",
             content(([u8] = "application/octet-stream"), ([u8] = "application/zip")), headers(("etag" = String), ("content-range" = String))
         ),
-        (status = 304, description = "The caller has it"),
+        (status = 304, description = "Not modified"),
         Problems
     )
 )]
@@ -92,7 +92,7 @@ pub async fn export(
     let place = app.download_place(caller)?;
     let made = app.jobs().export(&model, spec).await?;
     let tag = format!("\"{}\"", made.sha256);
-    // What a name stands for may be another model next time.
+    // A name may refer to another model next time.
     let about = [
         (header::ETAG, tag.clone()),
         (header::CACHE_CONTROL, "private, no-cache".to_owned()),

@@ -1,4 +1,4 @@
-//! `POST /v1/models`: a model from elsewhere, as a bundle or as weights with a description.
+//! `POST /v1/models`: imports a model, as a bundle or as weights with a description.
 
 use axum::{
     Json,
@@ -30,57 +30,57 @@ use crate::{
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct ImportQuery {
-    /// Name of the model, where it is not in the form; by default the file's.
+    /// Name of the model, if the form does not contain it; by default the file name.
     #[param(value_type = Option<Name>)]
     name: Option<String>,
 }
 
-/// A model from elsewhere, as a form.
+/// A model to import, as a form.
 #[derive(ToSchema)]
 #[allow(dead_code)]
 pub struct ImportForm {
     /// A bundle (an archive of `model.safetensors` and `model.json`), or weights in safetensors with torchvision's names.
     #[schema(value_type = String, format = Binary)]
     file: Vec<u8>,
-    /// By default the file's name, without its ending. Models of one name are versions.
+    /// By default the file name without its extension. Models with the same name are versions.
     name: Option<Name>,
-    /// Names of the classes in the order of the network's outputs: a JSON array, or a line for each. For weights, not for a bundle; so
-    /// are all others.
+    /// Class names in the order of the network's outputs: a JSON array, or one per line. This field and the following ones are valid with
+    /// weights only, not with a bundle.
     labels: Option<String>,
-    /// By default told from the tensors.
+    /// By default detected from the tensors.
     architecture: Option<String>,
-    /// Side of the square that the network sees, 32 to 1024 pixels; by default what the architecture is made for.
+    /// Side length of the square input, 32 to 1024 pixels; by default the architecture's own.
     image_size: Option<u32>,
-    /// `shortest_crop` (by default), `squash` or `letterbox`.
+    /// `shortest_crop` (the default), `squash` or `letterbox`.
     resize: Option<String>,
-    /// Length of the shorter side before the middle is cut out, up to 2048 pixels; by default as torchvision has it, 256 for 224.
+    /// Length that the shorter side is resized to before the centre crop, up to 2048 pixels; by default as in torchvision, 256 for 224.
     resize_to: Option<u32>,
-    /// Of red, green and blue on the scale 0–1: `[0.485, 0.456, 0.406]` by default.
+    /// Mean of red, green and blue on the scale 0–1; `[0.485, 0.456, 0.406]` by default.
     mean: Option<String>,
-    /// The same: `[0.229, 0.224, 0.225]` by default.
+    /// Standard deviation in the same form; `[0.229, 0.224, 0.225]` by default.
     std: Option<String>,
 }
 
 /// Import a model
 ///
-/// A bundle, as an export makes it, as the body or as the field `file` of a form; or a form with weights in safetensors, in torchvision's
-/// names, and `labels`. Everything is checked before the answer comes: names, shapes and kinds of the tensors, that all numbers are
-/// finite, that each output has its class. The model is served at once. Sending the same again under the same name makes no second
-/// one: 200.
+/// Send a bundle, as written by an export, as the body or in the form field `file`; or a form with safetensors weights under torchvision's
+/// names, and `labels`. Everything is checked before the response: names, shapes and types of the tensors, that all numbers are finite, and
+/// that each output has a class. The model is served at once. Sending the same model again under the same name does not create another one:
+/// 200.
 #[utoipa::path(
     post, path = "/v1/models", tag = "models", params(ImportQuery),
     request_body(content((ImportForm = "multipart/form-data"), ("application/octet-stream"))),
-    responses((status = 201, body = Model, headers(("location" = String))), (status = 200, description = "It is there already", body = Model), Problems)
+    responses((status = 201, body = Model, headers(("location" = String))), (status = 200, description = "It already exists", body = Model), Problems)
 )]
 pub async fn import_post(app: State<App>, query: Query<ImportQuery>, request: Request) -> Result<Response> {
     import(app, query, request).await
 }
 
-/// Import a bundle, as `curl -T` sends it
+/// Import a bundle with `curl -T`
 #[utoipa::path(
     put, path = "/v1/models", tag = "models", params(ImportQuery),
     request_body(content(("application/octet-stream"))),
-    responses((status = 201, body = Model, headers(("location" = String))), (status = 200, description = "It is there already", body = Model), Problems)
+    responses((status = 201, body = Model, headers(("location" = String))), (status = 200, description = "It already exists", body = Model), Problems)
 )]
 pub async fn import_put(app: State<App>, query: Query<ImportQuery>, request: Request) -> Result<Response> {
     import(app, query, request).await
@@ -123,9 +123,9 @@ async fn import(
     })
 }
 
-/// What has to be told of the file, checked as far as that goes without it.
+/// The description of the model, validated as far as is possible without reading the file.
 fn contents(app: &App, format: ImportFormat, fields: &DescriptionFields) -> Result<ImportContents> {
-    let wrong = |faults| Error::fields("the description of the model is wrong", faults);
+    let wrong = |faults| Error::fields("the description of the model is invalid", faults);
     match format {
         ImportFormat::Safetensors => {
             let described = fields.check(app.limits().ingest.max_classes);
@@ -138,7 +138,7 @@ fn contents(app: &App, format: ImportFormat, fields: &DescriptionFields) -> Resu
                     FieldError::new(
                         format!("/{field}"),
                         "conflict",
-                        "a bundle says this itself; leave it out",
+                        "not valid with a bundle, which contains it",
                     )
                 })
                 .collect();
@@ -160,7 +160,7 @@ fn name_of_file(file: Option<&str>) -> Result<Name> {
     match stem.is_empty() {
         true => Err(name_fault(
             "missing",
-            "name the model: add ?name=insects to the address, or a field `name`",
+            "the model needs a name: add ?name=insects to the URL, or a field `name`",
         )),
         false => parse_name(kept.as_str()),
     }
@@ -172,7 +172,7 @@ fn parse_name(text: &str) -> Result<Name> {
 
 fn name_fault(code: &str, message: &str) -> Error {
     Error::fields(
-        "the model's name is wrong",
+        "the model name is invalid",
         vec![FieldError::new("/name", code, message)],
     )
 }

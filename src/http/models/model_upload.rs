@@ -1,4 +1,4 @@
-//! Taking a model in: as a form or as it is, told by its first bytes, counted, hashed, never in memory as a whole.
+//! Receives a model, in a form or as the body: detected by its first bytes, counted, hashed, and never in memory as a whole.
 
 use std::time::Duration;
 
@@ -19,10 +19,10 @@ use crate::{
 /// Longest file name that is kept, in characters.
 const LONGEST_FILE_NAME: usize = 255;
 
-/// What a request brought.
+/// What a request contained.
 pub struct Sent {
     pub file: SentFile,
-    /// Of the form, where it was one that names the model.
+    /// Name of the model, if the form has one.
     pub name: Option<String>,
     pub fields: DescriptionFields,
 }
@@ -30,15 +30,15 @@ pub struct Sent {
 pub struct SentFile {
     pub spooled: Spooled,
     pub format: ImportFormat,
-    /// What the form called it, if it was a form.
+    /// File name in the form, if it was a form.
     pub file_name: Option<String>,
 }
 
-/// Receives the model that a request carries.
+/// Receives the model of a request.
 ///
 /// # Errors
-/// `model-unsupported` (415) for what is no model by its first bytes, `too-large` (413), `insufficient-storage` (507), `body-too-slow`
-/// (408), `form-invalid` and `body-incomplete` (400).
+/// `model-unsupported` (415) if the first bytes show that it is not a model, `too-large` (413), `insufficient-storage` (507),
+/// `body-too-slow` (408), `form-invalid` and `body-incomplete` (400).
 pub async fn receive(app: &App, request: Request) -> Result<Sent> {
     check_announced_size(app, request.headers())?;
     if form::is_announced(request.headers()) {
@@ -67,7 +67,7 @@ async fn receive_form(app: &App, request: Request) -> Result<Sent> {
         let called = field.name().unwrap_or("").to_owned();
         if called == "file" {
             if file.is_some() {
-                return Err(form::invalid("the form has two fields `file`"));
+                return Err(form::invalid("the form has two fields named `file`"));
             }
             let file_name = field.file_name().map(harmless_file_name);
             let (spooled, format) = receive_file(app, field.into_chunks(cut_short)).await?;
@@ -89,20 +89,20 @@ async fn receive_form(app: &App, request: Request) -> Result<Sent> {
             "std" => &mut fields.std,
             _ => {
                 return Err(form::invalid(
-                    "a field of the form is not known; there are file, name, labels, architecture, image_size, resize, resize_to, mean, std",
+                    "the form has an unknown field; the known ones are file, name, labels, architecture, image_size, resize, resize_to, mean, std",
                 ));
             }
         };
         let text = field.text(&mut room).await?;
         if place.replace(text).is_some() {
-            return Err(form::invalid("a field of the form is there twice"));
+            return Err(form::invalid("a field of the form occurs twice"));
         }
     }
     let file = file.ok_or_else(|| form::invalid("the form has no field named `file`"))?;
     Ok(Sent { file, name, fields })
 }
 
-/// Spools the file. What it cannot be by its first bytes is refused before the rest comes.
+/// Spools the file. A file that is not a model by its first bytes is refused before the rest is received.
 async fn receive_file(
     app: &App,
     chunks: impl Stream<Item = Result<Bytes>>,
@@ -134,7 +134,7 @@ fn told(head: &[u8]) -> Result<ImportFormat> {
     ImportFormat::of(head).map_err(|why| Error::new(Kind::UnsupportedMedia, "model-unsupported", why))
 }
 
-/// Refuses before a byte is read what cannot end well.
+/// Refuses, before a byte is read, what cannot succeed.
 fn check_announced_size(app: &App, headers: &HeaderMap) -> Result<()> {
     let announced = form::announced_bytes(headers);
     let limit = app.limits().max_model_bytes;
@@ -142,11 +142,11 @@ fn check_announced_size(app: &App, headers: &HeaderMap) -> Result<()> {
     if announced > limit.saturating_add(texts).saturating_add(form::FRAMING_BYTES) {
         return Err(too_large(limit));
     }
-    // What is uploaded, and what is made of it.
+    // Space for the upload and for the files made from it.
     app.check_disk(announced.saturating_mul(2))
 }
 
-/// What stands behind the last slash, without what could harm a terminal.
+/// The part after the last slash, without characters that could harm a terminal.
 fn harmless_file_name(name: &str) -> String {
     let name = name.rsplit(['/', '\\']).next().unwrap_or(name);
     name.chars()
@@ -156,12 +156,12 @@ fn harmless_file_name(name: &str) -> String {
 }
 
 fn cut_short() -> Error {
-    let detail = "the model ended before it was complete; send it again";
+    let detail = "the request body ended before the model was complete; send it again";
     Error::new(Kind::Malformed, "body-incomplete", detail)
 }
 
 fn too_large(limit: u64) -> Error {
-    let detail = format!("a model may have {limit} bytes, and this one is larger");
+    let detail = format!("the model is larger than the limit of {limit} bytes");
     Error::new(Kind::TooLarge, "too-large", detail)
 }
 

@@ -1,4 +1,4 @@
-//! `/v1/models/{model}/embeddings`: an image in, its feature vector out.
+//! `/v1/models/{model}/embeddings`: the feature vector of an image.
 
 use axum::{
     extract::{Path, Request, State},
@@ -18,24 +18,24 @@ use crate::{
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct EmbeddingQuery {
-    /// Divide the vector by its Euclidean length, so that the product of two is the cosine of their angle.
+    /// Divide the vector by its Euclidean norm, so that the dot product of two is their cosine similarity.
     #[param(default = false)]
     normalize: Option<bool>,
 }
 
-/// The feature vector of an image: what the network's last layer sees of it.
+/// The feature vector of an image: the input of the network's last layer.
 #[derive(Serialize, ToSchema)]
 pub struct Embedding {
     /// Always `embedding`.
     #[schema(example = "embedding")]
     object: &'static str,
     model: ModelId,
-    /// As many numbers as the architecture has features.
+    /// The vector; its length is the architecture's number of features.
     embedding: Vec<f32>,
     timing_ms: PredictionTiming,
 }
 
-/// What came of one of several images.
+/// The result for one of several images.
 #[derive(Serialize, ToSchema)]
 #[serde(untagged)]
 pub enum EmbeddingOrError {
@@ -43,7 +43,7 @@ pub enum EmbeddingOrError {
     Error(FailedImage),
 }
 
-/// Feature vectors in the order of the images.
+/// Feature vectors, in the order of the images.
 #[derive(Serialize, ToSchema)]
 pub struct Embeddings {
     /// Always `list`.
@@ -52,7 +52,7 @@ pub struct Embeddings {
     data: Vec<EmbeddingOrError>,
 }
 
-/// One image as it was sent, or several.
+/// The response for one image, or for several.
 #[derive(Serialize, ToSchema)]
 #[serde(untagged)]
 pub enum EmbeddingAnswer {
@@ -60,10 +60,10 @@ pub enum EmbeddingAnswer {
     Several(Embeddings),
 }
 
-/// Feature vectors of images
+/// Compute embeddings
 ///
-/// Images are sent as for a prediction. Images that look alike to the model have vectors that are close: for search, for clustering,
-/// for a classifier of one's own.
+/// Images are sent as for a prediction. Images that look similar to the model have similar vectors, for search, clustering, or training
+/// another classifier.
 #[utoipa::path(
     post, path = "/v1/models/{model}/embeddings", tag = "models",
     params(("model" = String, Path, description = "Id, alias, name (the newest) or name@version"), EmbeddingQuery),
@@ -79,7 +79,7 @@ pub async fn embeddings_post(
     embeddings(app, model, query, request).await
 }
 
-/// Feature vector of an image, as `curl -T` sends it
+/// Compute an embedding, with `curl -T`
 #[utoipa::path(
     put, path = "/v1/models/{model}/embeddings", tag = "models",
     params(("model" = String, Path, description = "Id, alias, name (the newest) or name@version"), EmbeddingQuery),

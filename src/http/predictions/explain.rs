@@ -1,4 +1,4 @@
-//! `/v1/models/{model}/explain`: an image in, a heat map over it out: where the model saw the class.
+//! `/v1/models/{model}/explain`: a heat map over an image that shows where the model sees a class.
 
 use std::time::Instant;
 
@@ -21,14 +21,15 @@ use crate::{
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct ExplainQuery {
-    /// Name or index of the class to look for; by default the likeliest one.
+    /// Name or index of the class to explain; by default the most likely one.
     class: Option<String>,
 }
 
-/// Show where a class is seen in an image
+/// Explain a prediction
 ///
-/// Answers with a PNG of what the network sees of the image, and over it how much each place speaks for the class, from yellow to red
-/// (Grad-CAM, Selvaraju et al. 2017). The headers `class-index` and `class-probability` tell which class it is about. The body is one image file, or a form with one field `file`.
+/// Returns a PNG of the image as the network sees it, overlaid with how much each region contributes to the class, from yellow to red
+/// (Grad-CAM, Selvaraju et al. 2017). The headers `class-index` and `class-probability` give the class. The body is one image file, or a
+/// form with one field `file`.
 #[utoipa::path(
     post, path = "/v1/models/{model}/explain", tag = "models",
     params(("model" = String, Path, description = "Id, alias, name (the newest) or name@version"), ExplainQuery),
@@ -47,7 +48,7 @@ pub async fn explain_post(
     explain(app, model, query, request).await
 }
 
-/// Show where a class is seen in an image, as `curl -T` sends it
+/// Explain a prediction, with `curl -T`
 #[utoipa::path(
     put, path = "/v1/models/{model}/explain", tag = "models",
     params(("model" = String, Path, description = "Id, alias, name (the newest) or name@version"), ExplainQuery),
@@ -91,7 +92,7 @@ async fn explain(
     Ok(response)
 }
 
-/// A class may have a number for its name: names come first.
+/// A class name may be a number, so names take precedence over indices.
 fn index_of(model: &Model, class: &str) -> Result<u32> {
     let classes = &model.card.classes;
     let named = classes.iter().position(|name| name == class);
@@ -100,7 +101,7 @@ fn index_of(model: &Model, class: &str) -> Result<u32> {
         let message = format!("the model has no such class; it has {}", classes.join(", "));
         let message: String = message.chars().take(500).collect();
         Error::fields(
-            "the query is wrong",
+            "the query is invalid",
             vec![FieldError::new("/class", "unknown", &message)],
         )
     })

@@ -1,4 +1,4 @@
-//! Images in requests, and what came of each: the parts that classifying, embedding and explaining share.
+//! Images in requests and their results: shared by predictions, embeddings and explanations.
 
 use std::{sync::Arc, time::Instant};
 
@@ -27,7 +27,7 @@ use crate::{
     },
 };
 
-/// Images in JSON.
+/// Images as JSON.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ImagesBody {
@@ -35,7 +35,7 @@ pub struct ImagesBody {
     images: Vec<String>,
 }
 
-/// One of several images that has no answer.
+/// An image of several that failed.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct FailedImage {
     /// Always `error`.
@@ -47,18 +47,18 @@ pub struct FailedImage {
 /// What is wrong with an image.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ImageError {
-    /// The same word that a problem's `type` ends with.
+    /// The slug that a problem's `type` ends with.
     code: String,
     message: String,
 }
 
-/// The images of a request; what is wrong with one of several is in its place.
+/// The images of a request; if there are several, an invalid one is an error in its place.
 pub enum Images {
     One(Result<Bytes>),
     Several(Vec<Result<Bytes>>),
 }
 
-/// The model that is asked. Where all places are taken nothing is looked up: a refusal has to cost little where there are many.
+/// The requested model. If the queue is full, nothing is looked up: under overload, a refusal must be cheap.
 ///
 /// # Errors
 /// Those of [`Inference::has_room`](crate::inference::Inference::has_room), and `not-found`.
@@ -70,7 +70,7 @@ pub async fn model(app: &App, reference: &str) -> Result<Model> {
 /// Reads the body: an image file, a form with fields `file`, or JSON with base64.
 ///
 /// # Errors
-/// Nothing of it can be read, or all places are taken: then it is not kept, whatever its size.
+/// The body cannot be read, or the queue is full: then the body is discarded, whatever its size.
 pub async fn read(app: &App, request: Request) -> Result<Images> {
     let limit = app.limits().max_predict_bytes;
     app.inference().has_room()?;
@@ -93,7 +93,7 @@ pub async fn read(app: &App, request: Request) -> Result<Images> {
         STANDARD
             .decode(text)
             .map(Bytes::from)
-            .map_err(|_| Error::new(Kind::Invalid, "base64-invalid", "this is no valid base64"))
+            .map_err(|_| Error::new(Kind::Invalid, "base64-invalid", "not valid base64"))
     };
     Ok(Images::Several(body.images.into_iter().map(decode).collect()))
 }
@@ -134,25 +134,25 @@ fn check_count(app: &App, count: usize) -> Result<()> {
     if (1..=limit).contains(&count) {
         return Ok(());
     }
-    let fault = FieldError::new("/images", "range", format!("must be 1 to {limit} images"));
-    Err(Error::fields("the number of images is wrong", vec![fault]))
+    let fault = FieldError::new("/images", "range", format!("must have 1 to {limit} images"));
+    Err(Error::fields("the number of images is invalid", vec![fault]))
 }
 
-/// What a model answers of one image, as part of a response.
+/// A model's result for an image, as a part of the response.
 pub trait Answer: Sized {
     /// The body of the response.
     type Body: Serialize;
 
     fn timing(&self) -> PredictionTiming;
 
-    /// The body where the request was one image.
+    /// The body for a request with a single image.
     fn one(self) -> Self::Body;
 
-    /// The body where it was several, in the order of the images.
+    /// The body for several images, in their order.
     fn several(answers: Vec<Result<Self, FailedImage>>) -> Self::Body;
 }
 
-/// Answers a request about the images of its body: `ask` is called for each of them.
+/// Responds to a request about the images in its body: calls `ask` for each of them.
 ///
 /// # Errors
 /// Those of [`model`], [`read`] and `ask`.
@@ -181,10 +181,10 @@ where
     }
 }
 
-/// Asks about every image at once; the outcomes are in the order of the images.
+/// Asks about all images concurrently; the results are in the order of the images.
 ///
 /// # Errors
-/// What is wrong with one image stands in its place; what is wrong with the server fails the request.
+/// An error of one image is its result; an error of the server fails the request.
 async fn each<T, F>(
     images: Vec<Result<Bytes>>,
     ask: impl Fn(Bytes) -> F,
@@ -215,7 +215,8 @@ fn own_error(error: Error) -> Result<FailedImage> {
     }
 }
 
-/// JSON with Server-Timing (W3C), the slowest image's parts and the whole; and with the id of the model, which an alias does not tell.
+/// JSON with Server-Timing (W3C): the timings of the slowest image, and the total. Also sets the id of the model, which an alias does not
+/// give.
 pub fn answered(
     begun: Instant,
     model: &Model,
@@ -225,7 +226,7 @@ pub fn answered(
     timed(begun, model, timings, Json(answer))
 }
 
-/// As [`answered`], for any answer.
+/// As [`answered`], for any response.
 pub fn timed(
     begun: Instant,
     model: &Model,

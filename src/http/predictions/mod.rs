@@ -1,4 +1,4 @@
-//! Images in, answers out, in our own words and in those of other servers.
+//! Predictions, in this server's own API and in those of other servers.
 
 pub mod embeddings;
 pub mod explain;

@@ -1,4 +1,4 @@
-//! `/v1/models/{model}/predict`: an image in, classes out. Takes the file itself, a form with files, or JSON with base64.
+//! `/v1/models/{model}/predict`: classifies images, sent as a file, as a form with files, or as JSON with base64.
 
 use axum::{
     extract::{Path, Request, State},
@@ -27,24 +27,24 @@ type TopK = Whole<1, 1000>;
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct PredictQuery {
-    /// Most classes in the answer, 1 to 1000.
+    /// Most classes to return, 1 to 1000.
     #[param(value_type = Option<u32>, minimum = 1, maximum = 1000, default = 5)]
     top_k: Option<TopK>,
 }
 
-/// What a model says of an image.
+/// The prediction for an image.
 #[derive(Serialize, ToSchema)]
 pub struct Prediction {
     /// Always `prediction`.
     #[schema(example = "prediction")]
     object: &'static str,
     model: ModelId,
-    /// The likeliest classes, likeliest first.
+    /// The most likely classes, in descending order of probability.
     predictions: Vec<ClassProbability>,
     timing_ms: PredictionTiming,
 }
 
-/// What came of one of several images.
+/// The result for one of several images.
 #[derive(Serialize, ToSchema)]
 #[serde(untagged)]
 pub enum PredictionOrError {
@@ -52,7 +52,7 @@ pub enum PredictionOrError {
     Error(FailedImage),
 }
 
-/// Predictions in the order of the images.
+/// Predictions, in the order of the images.
 #[derive(Serialize, ToSchema)]
 pub struct Predictions {
     /// Always `list`.
@@ -61,7 +61,7 @@ pub struct Predictions {
     data: Vec<PredictionOrError>,
 }
 
-/// One image as it was sent, or several.
+/// The response for one image, or for several.
 #[derive(Serialize, ToSchema)]
 #[serde(untagged)]
 pub enum Answer {
@@ -71,8 +71,9 @@ pub enum Answer {
 
 /// Classify images
 ///
-/// The body is an image file (`curl -T cat.jpg`), a form with one or more fields `file`, or JSON `{"images": ["<base64>"]}`. One image
-/// as the body or in a form is answered by one prediction; several, or JSON, by a list in which a bad image hurts no other.
+/// The body is an image file (`curl -T cat.jpg`), a form with one or more fields `file`, or JSON `{"images": ["<base64>"]}`. One image as
+/// the body or in a form returns one prediction. Several images, or JSON, return a list, in which an invalid image does not affect the
+/// others.
 #[utoipa::path(
     post, path = "/v1/models/{model}/predict", tag = "models",
     params(("model" = String, Path, description = "Id, alias, name (the newest) or name@version"), PredictQuery),
@@ -88,7 +89,7 @@ pub async fn predict_post(
     predict(app, model, query, request).await
 }
 
-/// Classify an image, as `curl -T` sends it
+/// Classify an image, with `curl -T`
 #[utoipa::path(
     put, path = "/v1/models/{model}/predict", tag = "models",
     params(("model" = String, Path, description = "Id, alias, name (the newest) or name@version"), PredictQuery),

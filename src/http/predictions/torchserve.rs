@@ -1,6 +1,6 @@
-//! TorchServe's inference API, for clients that were written for it: `/predictions/{model}[/{version}]` and `/ping`.
+//! TorchServe's inference API, for existing clients: `/predictions/{model}[/{version}]` and `/ping`.
 //!
-//! As its image classifier does, it answers with an object of the five likeliest classes: `{"bees": 0.93, "ants": 0.07}`.
+//! Like its image classifier, it returns an object with the five most likely classes: `{"bees": 0.93, "ants": 0.07}`.
 
 use std::time::Instant;
 
@@ -19,10 +19,10 @@ use crate::{
     http::{App, responses::problem::Problems},
 };
 
-/// How many classes TorchServe's image classifier answers with.
+/// Number of classes that TorchServe's image classifier returns.
 const TOP_K: u32 = 5;
 
-/// Probability by class name, in the order of the list.
+/// Probability by class name, in descending order.
 #[derive(ToSchema)]
 #[schema(value_type = std::collections::BTreeMap<String, f64>)]
 pub struct Labels(Vec<ClassProbability>);
@@ -33,9 +33,9 @@ impl Serialize for Labels {
     }
 }
 
-/// Classify an image, as TorchServe does
+/// Classify an image (TorchServe)
 ///
-/// The body is an image file, or a form with one field `data` or `file`. The answer holds the five likeliest classes, likeliest first.
+/// The body is an image file, or a form with one field `data` or `file`. Returns the five most likely classes, the most likely first.
 #[utoipa::path(
     post, path = "/predictions/{model}", tag = "torchserve",
     params(("model" = String, Path, description = "Id, alias, name (the newest) or name@version")),
@@ -50,7 +50,7 @@ pub async fn predictions_post(
     predictions(app, &model, request).await
 }
 
-/// Classify an image, as TorchServe does, from `curl -T`
+/// Classify an image (TorchServe), with `curl -T`
 #[utoipa::path(
     put, path = "/predictions/{model}", tag = "torchserve",
     params(("model" = String, Path, description = "Id, alias, name (the newest) or name@version")),
@@ -65,7 +65,7 @@ pub async fn predictions_put(
     predictions(app, &model, request).await
 }
 
-/// Classify an image with one version of a model, as TorchServe does
+/// Classify an image with a version of a model (TorchServe)
 #[utoipa::path(
     post, path = "/predictions/{model}/{version}", tag = "torchserve",
     params(("model" = String, Path, description = "Name"), ("version" = u32, Path, description = "Version")),
@@ -100,7 +100,7 @@ pub struct Ping {
     status: &'static str,
 }
 
-/// Health, as TorchServe tells it
+/// Health check (TorchServe)
 #[utoipa::path(
     get, path = "/ping", tag = "torchserve",
     responses((status = 200, body = Ping), Problems)

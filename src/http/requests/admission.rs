@@ -1,5 +1,5 @@
-//! What no route sees: requests that cannot be told apart safely, bodies in an encoding, and everything but health on connections beyond
-//! the limit. And what a route says of a body that broke off is put right: why it did.
+//! Checks before all routes: refuses ambiguous requests, encoded bodies, and everything except health checks on connections beyond the
+//! limit. Also corrects a route's error for an interrupted body to give the actual reason.
 
 use std::{sync::Arc, time::Duration};
 
@@ -16,7 +16,7 @@ use crate::{
     http::connections::{BodyFault, Connection},
 };
 
-/// Addresses that are answered however full the server is.
+/// Paths that are served even when the server has reached its connection limit.
 const HEALTH: [&str; 2] = ["/healthz", "/readyz"];
 
 pub async fn admit(request: Request, next: Next) -> Response {
@@ -43,7 +43,7 @@ fn refused(connection: &Connection, path: &str) -> Option<Error> {
         return Some(Error::new(Kind::Malformed, "framing-invalid", fault.detail()));
     }
     if connection.is_reserved() && !HEALTH.contains(&path) {
-        let detail = "as many connections as the server takes are open; try again in a moment";
+        let detail = "the server has reached its limit of connections; try again in a moment";
         let error = Error::new(Kind::Unavailable, "connections-busy", detail);
         return Some(error.retry_after(Duration::from_secs(5)));
     }
@@ -55,9 +55,9 @@ fn is_encoded(headers: &HeaderMap) -> bool {
     encodings.any(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity"))
 }
 
-/// An archive that is compressed is a file like any other and needs no such header.
+/// A compressed archive is a file like any other and needs no such header.
 fn not_decoded() -> Response {
-    let detail = "send the body as it is, without `content-encoding`; a `.tar.gz` is uploaded without it too";
+    let detail = "send the body without `content-encoding`; a `.tar.gz` file does not need it either";
     let mut response = Error::new(Kind::UnsupportedMedia, "encoding-unsupported", detail).into_response();
     let headers = response.headers_mut();
     headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
@@ -67,11 +67,11 @@ fn not_decoded() -> Response {
 fn broken_off(fault: BodyFault) -> Error {
     match fault {
         BodyFault::TooSlow => {
-            let detail = "the body came too slowly and is not waited for any more";
+            let detail = "the request body was sent too slowly";
             Error::new(Kind::TooSlow, "body-too-slow", detail)
         }
         BodyFault::Stopping => {
-            let detail = "the server is stopping; send the request again when it is there again";
+            let detail = "the server is stopping; send the request again when it has restarted";
             Error::new(Kind::Unavailable, "draining", detail).retry_after(Duration::from_secs(30))
         }
     }

@@ -1,4 +1,4 @@
-//! What handlers take out of a request: JSON bodies within the limit, query strings, pages. Every refusal is an [`Error`].
+//! Extractors for handlers: JSON bodies within the size limit, query strings, pagination. Every refusal is an [`Error`].
 
 use axum::{
     body::{Body, Bytes},
@@ -19,7 +19,7 @@ use crate::{
     http::App,
 };
 
-/// A JSON body and its raw bytes.
+/// A JSON body with its raw bytes.
 pub struct JsonBody {
     pub value: serde_json::Value,
     pub bytes: Bytes,
@@ -60,12 +60,12 @@ pub async fn read_body(body: Body, limit: usize) -> Result<Bytes> {
         Err(_) => Err(Error::new(
             Kind::Malformed,
             "body-incomplete",
-            "the body ended before it was complete",
+            "the request body ended before it was complete",
         )),
     }
 }
 
-/// A query string; unknown parameters are refused, and so are numbers out of their bounds ([`Whole`]).
+/// A query string; unknown parameters are refused, and so are numbers out of range ([`Whole`]).
 pub struct Query<T>(pub T);
 
 impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
@@ -83,29 +83,29 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
                     && rule.starts_with(OUT_OF_BOUNDS)
                 {
                     let fault = FieldError::new(format!("/{name}"), "range", rule);
-                    return Err(Error::fields("the query is wrong", vec![fault]));
+                    return Err(Error::fields("the query is invalid", vec![fault]));
                 }
                 Err(Error::new(
                     Kind::Malformed,
                     "query-invalid",
-                    format!("the query string is wrong: {reason}"),
+                    format!("the query string is invalid: {reason}"),
                 ))
             }
         }
     }
 }
 
-/// How many objects a page has.
+/// Number of objects per page.
 pub type PageLimit = Whole<1, { PageRequest::MAX_LIMIT as i64 }>;
 
-/// Which page of a list.
+/// Pagination of a list.
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct PageQuery {
     /// 1 to 100.
     #[param(value_type = Option<u32>, minimum = 1, maximum = 100, default = 20)]
     pub limit: Option<PageLimit>,
-    /// Id of the last object of the page before.
+    /// Id of the last object of the previous page.
     pub after: Option<String>,
     /// `desc` (newest first) or `asc`.
     #[param(inline)]

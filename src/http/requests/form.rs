@@ -1,4 +1,4 @@
-//! Bodies that are forms with files (RFC 7578), read field by field and never as a whole. A client that falls silent is not waited for.
+//! Forms with files (RFC 7578), read field by field and never as a whole, with a time limit for silent clients.
 
 use std::time::Duration;
 
@@ -16,22 +16,22 @@ use crate::{
     uploads::too_slow,
 };
 
-/// What the fields of a form may take besides its files: their names and separators, in bytes.
+/// Bytes that a form's fields may take in addition to its files: names, separators and text.
 pub const FRAMING_BYTES: u64 = 1 << 16;
 
-/// A form that is being read.
+/// A form being read.
 pub struct Form {
     fields: Multipart,
     idle: Duration,
 }
 
-/// The next field of a form. The rest of a field that was not read is skipped.
+/// A field of a form. Unread data of a field is skipped.
 pub struct Field<'a> {
     field: multipart::Field<'a>,
     idle: Duration,
 }
 
-/// Whether the request says that its body is a form.
+/// Whether the request's body is a form.
 pub fn is_announced(headers: &HeaderMap) -> bool {
     let kind = headers
         .get(header::CONTENT_TYPE)
@@ -39,7 +39,7 @@ pub fn is_announced(headers: &HeaderMap) -> bool {
     kind.is_some_and(|kind| kind.to_ascii_lowercase().starts_with("multipart/form-data"))
 }
 
-/// The length of the body in bytes as its header says it; 0 where it does not.
+/// The `Content-Length` in bytes; 0 if there is none.
 pub fn announced_bytes(headers: &HeaderMap) -> u64 {
     let length = headers
         .get(header::CONTENT_LENGTH)
@@ -58,7 +58,7 @@ impl Form {
         })
     }
 
-    /// The next field; none after the last.
+    /// The next field; `None` after the last.
     ///
     /// # Errors
     /// `form-invalid` (400), `body-too-slow` (408).
@@ -75,12 +75,12 @@ impl<'a> Field<'a> {
         self.field.name()
     }
 
-    /// The name of the file, as the client wrote it; none where the field is a text.
+    /// The file name that the client sent; `None` for a text field.
     pub fn file_name(&self) -> Option<&str> {
         self.field.file_name()
     }
 
-    /// The next bytes; none at the end.
+    /// The next bytes; `None` at the end.
     ///
     /// # Errors
     /// `form-invalid` (400), `body-too-slow` (408).
@@ -90,7 +90,7 @@ impl<'a> Field<'a> {
         chunk.map_err(|_| unreadable())
     }
 
-    /// The field as a text in UTF-8; `room` is what all texts of the form together may still take, in bytes.
+    /// The field as UTF-8 text; `room` is the number of bytes that all text fields together may still have.
     ///
     /// # Errors
     /// `too-large` (413), `form-invalid` (400), `body-too-slow` (408).
@@ -98,7 +98,7 @@ impl<'a> Field<'a> {
         let mut text = Vec::new();
         while let Some(chunk) = self.chunk().await? {
             *room = room.checked_sub(chunk.len()).ok_or_else(|| {
-                let detail = "the fields of the form besides `file` are too large";
+                let detail = "the form fields other than `file` are too large";
                 Error::new(Kind::TooLarge, "too-large", detail)
             })?;
             text.extend_from_slice(&chunk);
@@ -106,13 +106,13 @@ impl<'a> Field<'a> {
         String::from_utf8(text).map_err(|_| invalid("a field of the form is not UTF-8 text"))
     }
 
-    /// The bytes of the file; `cut_short` is the error where they end too early. Whoever reads them bounds the waiting.
+    /// The bytes of the file; `cut_short` is the error if they end too early. The reader applies the time limit.
     pub fn into_chunks(self, cut_short: fn() -> Error) -> impl Stream<Item = Result<Bytes>> + 'a {
         self.field.map_err(move |_| cut_short())
     }
 }
 
-/// For a form that lacks something, or has too much of it.
+/// For a form with a missing or superfluous field.
 pub fn invalid(detail: &str) -> Error {
     Error::new(Kind::Malformed, "form-invalid", detail)
 }

@@ -1,7 +1,7 @@
-//! Who may talk to the server at all: a page of another site may not, under whatever name it reached us.
+//! Refuses requests that web pages of other sites make through a visitor's browser, whatever host name they use.
 //!
-//! Browsers let any page send requests to a loopback address; with DNS rebinding it may even read the answers. So the `Host` must be
-//! an address, `localhost` or a configured name, and unsafe methods must not come from another origin (that part is tower-http's).
+//! Browsers let any page send requests to a loopback address; with DNS rebinding it can even read the responses. So the `Host` must be an
+//! IP address, `localhost` or a configured name, and unsafe methods must not come from another origin (tower-http checks the latter).
 
 use axum::{
     extract::{Request, State},
@@ -15,7 +15,7 @@ use crate::{
     http::App,
 };
 
-/// Refuses requests to host names that are not ours.
+/// Refuses requests with an unknown `Host`.
 pub async fn host(State(app): State<App>, request: Request, next: Next) -> Result<Response, Error> {
     let named = request.uri().authority().cloned().or_else(|| {
         let value = request.headers().get(header::HOST)?;
@@ -26,7 +26,8 @@ pub async fn host(State(app): State<App>, request: Request, next: Next) -> Resul
             Ok(next.run(request).await)
         }
         _ => {
-            let detail = "requests to this host name are not answered; add it with --allowed-host if it is the server's";
+            let detail =
+                "this host name is not allowed; if it belongs to the server, add it with --allowed-host";
             Err(Error::new(Kind::Forbidden, "host-not-allowed", detail))
         }
     }
@@ -39,7 +40,7 @@ fn is_ours(host: &str, allowed: &[String]) -> bool {
         || allowed.iter().any(|name| name.eq_ignore_ascii_case(host))
 }
 
-/// On every answer: nothing is sniffed, framed or loaded from elsewhere.
+/// Security headers of every response: no sniffing, no framing, no resources from elsewhere.
 pub async fn headers(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     let headers = response.headers_mut();

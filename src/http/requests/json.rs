@@ -1,5 +1,5 @@
-//! JSON that callers send, read so that it means one thing: an object that has a field twice is refused, however deep it lies, because
-//! the next reader could take the other one (RFC 8259, section 4).
+//! Parses JSON from clients so that it is unambiguous: an object with a duplicate field, at any depth, is refused, because another parser
+//! could use the other value (RFC 8259, section 4).
 
 use std::fmt;
 
@@ -11,10 +11,10 @@ use serde_json::{Map, Value};
 
 use crate::error::{Error, FieldError, Kind, Result};
 
-/// What is told of a field that is there twice.
-const TWICE: &str = "an object has a field twice";
+/// Message for a duplicate field.
+const TWICE: &str = "an object has a duplicate field";
 
-/// Reads a document.
+/// Parses a JSON document.
 ///
 /// # Errors
 /// `json-invalid`.
@@ -23,50 +23,50 @@ pub fn parse(bytes: &[u8]) -> Result<Value> {
     document.map_err(|error| unreadable(&error))
 }
 
-/// Reads a document of a form of its own, which `form` tells of.
+/// Parses a JSON document of a given form, which `form` describes.
 ///
 /// # Errors
-/// `json-invalid`, or `invalid` for one of another form.
+/// `json-invalid`, or `invalid` if the document does not have that form.
 pub fn parse_as<T: DeserializeOwned>(bytes: &[u8], form: &str) -> Result<T> {
     serde_json::from_slice(bytes).map_err(|error| {
         if error.is_data() && !is_twice(&error) {
             let fault = FieldError::new("", "type", format!("must be {form}"));
-            return Error::fields("the body is wrong", vec![fault]);
+            return Error::fields("the body is invalid", vec![fault]);
         }
         unreadable(&error)
     })
 }
 
-/// Of a field that holds any JSON: null is as if it were not there. For `#[serde(deserialize_with)]`.
+/// For a field of any JSON value: null counts as missing. For `#[serde(deserialize_with)]`.
 pub fn value<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
     let Unambiguous(value) = Unambiguous::deserialize(deserializer)?;
     Ok(Some(value).filter(|value| !value.is_null()))
 }
 
-/// Of a field that holds any object. For `#[serde(deserialize_with)]`.
+/// For a field of any JSON object. For `#[serde(deserialize_with)]`.
 pub fn object<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Map<String, Value>, D::Error> {
     match Unambiguous::deserialize(deserializer)? {
         Unambiguous(Value::Object(object)) => Ok(object),
-        _ => Err(D::Error::custom("an object is expected")),
+        _ => Err(D::Error::custom("expected an object")),
     }
 }
 
 fn is_twice(error: &serde_json::Error) -> bool {
     let text = error.to_string();
-    // The second is what serde itself says of a field that it knows.
+    // The second is serde's own message for a known field.
     text.starts_with(TWICE) || text.starts_with("duplicate field")
 }
 
 fn unreadable(error: &serde_json::Error) -> Error {
     let what = match is_twice(error) {
         true => TWICE,
-        false => "the body is no valid JSON",
+        false => "the body is not valid JSON",
     };
     let detail = format!("{what}: line {}, column {}", error.line(), error.column());
     Error::new(Kind::Malformed, "json-invalid", detail)
 }
 
-/// As serde_json reads it, but for fields that are there twice.
+/// Parses as serde_json does, but refuses duplicate fields.
 struct Unambiguous(Value);
 
 impl<'de> Deserialize<'de> for Unambiguous {
@@ -169,7 +169,7 @@ mod tests {
         ] {
             let refused = parse(wrong.as_bytes()).unwrap_err();
             assert!(
-                refused.detail().starts_with("the body is no valid JSON: line"),
+                refused.detail().starts_with("the body is not valid JSON: line"),
                 "{}",
                 refused.detail()
             );

@@ -1,9 +1,9 @@
-//! An answer that comes before the end of a request's body reaches its client: what is still on its way is taken for a while, and
-//! thrown away.
+//! Makes sure that a response sent before the end of the request body reaches its client: the rest of the body is read for a while and
+//! discarded.
 //!
-//! Most clients read no answer before they have sent everything. If the server stopped reading at its refusal, the kernel would reset
-//! the connection and the client would see that instead of the reason (RFC 9112, section 9.6). What is here already, as most bodies
-//! are, goes at once and on the connection's own task: under overload there are a great many refusals, and each must cost little.
+//! Most clients read no response before they have sent everything. If the server stopped reading when it refuses, the kernel would reset
+//! the connection and the client would see that instead of the reason (RFC 9112, section 9.6). Data that has already arrived, as with most
+//! bodies, is discarded at once and on the connection's own task: under overload there are many refusals, and each must be cheap.
 
 use std::{
     mem,
@@ -24,16 +24,16 @@ use http_body_util::BodyExt;
 use hyper::body::{Frame, SizeHint};
 use tokio::{runtime::Handle, sync::oneshot, task::yield_now, time::timeout};
 
-/// Most bytes of a body that nobody wants which an answer waits for.
+/// Most bytes of an unwanted body that are read before the response is sent.
 const AT_ONCE: u64 = 256 << 10;
-/// How often it looks for more of them in vain before it goes out.
+/// Number of empty polls before the response is sent.
 const LOOKS: u32 = 2;
-/// How long a client that goes on sending after its answer is listened to: about as long as stopping waits for connections.
+/// How long to keep reading from a client that still sends after its response: about as long as a shutdown waits for connections.
 const LONGEST: Duration = Duration::from_secs(8);
-/// How long one that sends nothing is waited for.
+/// How long to wait for a client that sends nothing.
 const QUIET: Duration = Duration::from_secs(2);
 
-/// Lets the handlers leave any body unread.
+/// Allows handlers to leave a body unread.
 pub async fn body(request: Request, next: Next) -> Response {
     if request.body().is_end_stream() {
         return next.run(request).await;
@@ -48,7 +48,7 @@ pub async fn body(request: Request, next: Next) -> Response {
         })
     });
     let response = next.run(request).await;
-    // Whatever still holds the body works on without an answer waiting for it.
+    // Whatever still holds the body keeps it, and the response does not wait for that.
     left.close();
     if let Ok(mut body) = left.try_recv()
         && !is_here(&mut body).await
@@ -60,9 +60,9 @@ pub async fn body(request: Request, next: Next) -> Response {
 
 struct Lingering {
     body: Body,
-    /// Whether the client sends without being told to: one that asks first (`Expect: 100-continue`) must not be told to send in vain.
+    /// Whether the client sends without being asked: one that waits for `Expect: 100-continue` must not be told to send what is discarded.
     awaited: bool,
-    /// To where the answer is given out; none once it was taken.
+    /// Returns the body after the response; `None` if it has already been returned.
     leave: Option<oneshot::Sender<Body>>,
 }
 
@@ -99,7 +99,7 @@ impl Drop for Lingering {
     }
 }
 
-/// Takes what has come of a small body; whether that was all.
+/// Reads what has arrived of a small body; true if that was all of it.
 async fn is_here(body: &mut Body) -> bool {
     if body.size_hint().lower() > AT_ONCE {
         return false;
@@ -115,14 +115,14 @@ async fn is_here(body: &mut Body) -> bool {
                 }
                 _ => return true,
             },
-            // The connection reads on while this waits for its turn.
+            // The connection keeps reading while this waits to be scheduled.
             () = yield_now() => looks += 1,
         }
     }
     false
 }
 
-/// Takes the rest of a body whose request is answered.
+/// Reads and discards the rest of a body after the response.
 fn linger(mut body: Body) {
     if let Ok(runtime) = Handle::try_current() {
         let rest = async move { while let Ok(Some(Ok(_))) = timeout(QUIET, body.frame()).await {} };

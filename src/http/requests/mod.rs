@@ -1,4 +1,4 @@
-//! What every request goes through, and what handlers take out of one.
+//! Middleware for all requests, and extractors for handlers.
 
 pub mod admission;
 pub mod extract;

@@ -1,13 +1,13 @@
-//! Explicit nulls in JSON bodies: refused where the body's own schema has none, so that what a client can send is what is described.
+//! Explicit nulls in JSON bodies: refused if the body's schema does not allow them, so that the API accepts what its description says.
 //!
-//! The domain reads a null as a field that is left out, because its own resolved specs have nulls for what they have not.
+//! The domain reads a null as a missing field, because its own resolved specs contain nulls for unset fields.
 
 use serde_json::Value;
 
 use crate::error::FieldError;
 
-/// A fault for each field of `document` that is null although `schema` does not allow it. Fields that the schema does not know are the
-/// business of whoever reads the document.
+/// One error per field of `document` that is null although `schema` does not allow it. Fields that the schema does not define are left to
+/// the parser of the document.
 pub fn faults(document: &Value, schema: &Value) -> Vec<FieldError> {
     let mut faults = Vec::new();
     look(document, "", &[schema], &mut faults);
@@ -29,7 +29,7 @@ fn look(value: &Value, pointer: &str, schemas: &[&Value], faults: &mut Vec<Field
         }
         let pointer = format!("{pointer}/{name}");
         if value.is_null() && !described.iter().any(|schema| allows_null(schema)) {
-            let message = "must not be null; leave the field out for its default";
+            let message = "must not be null; omit the field to use its default";
             faults.push(FieldError::new(pointer, "type", message));
         } else {
             look(value, &pointer, &described, faults);
@@ -37,7 +37,7 @@ fn look(value: &Value, pointer: &str, schemas: &[&Value], faults: &mut Vec<Field
     }
 }
 
-/// The schema itself, and those of which one may hold instead.
+/// The schema itself and its alternatives.
 fn alternatives(schema: &Value) -> Vec<&Value> {
     let mut all = vec![schema];
     for key in ["oneOf", "anyOf"] {
@@ -53,7 +53,7 @@ fn allows_null(schema: &Value) -> bool {
         .into_iter()
         .any(|schema| match &schema["type"] {
             Value::Array(kinds) => kinds.iter().any(is_null),
-            // Nothing is said of it, so anything goes; unless its alternatives say more.
+            // Without a type, anything is allowed, unless its alternatives say more.
             Value::Null => {
                 schema.get("oneOf").or(schema.get("anyOf")).is_none() && schema.get("enum").is_none()
             }

@@ -1,5 +1,5 @@
-//! `ETag` and `If-Match` of datasets and aliases (RFC 9110, 13.1): a version's tag is its number, so that who changes something can say
-//! which version they have seen.
+//! `ETag` and `If-Match` of datasets and aliases (RFC 9110, 13.1): the tag is the version number, so a client can require that the object
+//! is still at the version it has seen.
 
 use axum::http::{HeaderMap, HeaderName, header};
 use headers::{ETag, HeaderMapExt, IfMatch, IfNoneMatch};
@@ -10,20 +10,20 @@ use crate::{
     jobs::Target,
 };
 
-/// The tag of a version.
+/// The ETag of a version.
 pub fn version_tag(version: u32) -> String {
     format!("\"v{version}\"")
 }
 
-/// The header that tells which version an answer is about.
+/// The ETag header of a version.
 pub fn etag(dataset: &Dataset) -> [(HeaderName, String); 1] {
     [(header::ETAG, version_tag(dataset.version))]
 }
 
-/// What a request wants to change. `reference` is how it names the dataset: with `@2` it means that version, as `If-Match: "v2"` does.
+/// The version that a request wants to change. A `reference` to a dataset with `@2` means that version, like `If-Match: "v2"`.
 ///
 /// # Errors
-/// `if-match-invalid` for a header that holds no tags.
+/// `if-match-invalid` if the header contains no entity tags.
 pub fn target(dataset: &Dataset, reference: &str, headers: &HeaderMap) -> Result<Target> {
     let mut expected = expected_versions(headers, dataset.version)?;
     if reference.contains('@') {
@@ -39,13 +39,13 @@ pub fn target(dataset: &Dataset, reference: &str, headers: &HeaderMap) -> Result
     })
 }
 
-/// What the header says; none without it.
+/// The versions in the header; `None` without it.
 ///
 /// # Errors
-/// `if-match-invalid` where it holds no tags: compared as one, what is not in quotes would match nothing, and nobody would know why.
+/// `if-match-invalid` if it contains no entity tags: an unquoted value would never match, and the client would not learn why.
 pub fn if_match(headers: &HeaderMap) -> Result<Option<IfMatch>> {
     let invalid = || {
-        let detail = "If-Match holds the ETag of what is to be changed, in quotes, such as \"v2\"";
+        let detail = "If-Match must contain the quoted ETag of the version to change, such as \"v2\"";
         Error::new(Kind::Malformed, "if-match-invalid", detail)
     };
     let is_tag = |tag: &str| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag).parse::<ETag>().is_ok();
@@ -60,7 +60,7 @@ pub fn if_match(headers: &HeaderMap) -> Result<Option<IfMatch>> {
     headers.typed_try_get().map_err(|_| invalid())
 }
 
-/// Those of the versions 1 to `newest` whose tags the header lists; none, that is any, without the header and for `*`. A weak tag never
+/// The versions from 1 to `newest` whose tags the header lists; `None`, which means any, without the header and for `*`. A weak tag never
 /// matches (RFC 9110, 13.1.1).
 pub fn expected_versions(headers: &HeaderMap, newest: u32) -> Result<Option<Vec<u32>>> {
     let listed = if_match(headers)?.filter(|tags| !tags.is_any());
@@ -70,13 +70,13 @@ pub fn expected_versions(headers: &HeaderMap, newest: u32) -> Result<Option<Vec<
     }))
 }
 
-/// Whether the caller has what this strong tag stands for already.
+/// Whether the client already has the representation with this strong tag.
 pub fn is_known(headers: &HeaderMap, tag: &str) -> bool {
     let known = headers.typed_get::<IfNoneMatch>();
     known.is_some_and(|known| !known.precondition_passes(&strong(tag)))
 }
 
-/// A tag of ours, with its quotes.
+/// One of our tags, including its quotes.
 fn strong(tag: &str) -> ETag {
     tag.parse().unwrap_or_else(|_| unreachable!("{tag} is a tag"))
 }

@@ -1,4 +1,4 @@
-//! `?wait=SECONDS`: answers when an object has reached the state that the caller waits for, or when the time is up.
+//! `?wait=SECONDS`: responds when the object has reached the requested state or the time is up.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::error::Result;
 /// Longest wait, in seconds.
 pub const MAX_WAIT: i64 = 3600;
 
-/// Looks until `done` holds, the time is up, or the server stops; gives back what was seen last.
+/// Polls until `done` holds, the time is up, or the server stops; returns the last value.
 pub async fn until<T, F>(
     mut changed: watch::Receiver<()>,
     wait_seconds: Option<u64>,

@@ -1,15 +1,15 @@
-//! Numbers in query strings, with the bounds that their description has.
+//! Integers in query strings, with the same limits as in the API description.
 
 use serde::{Deserialize, Deserializer, de::Error as _};
 
-/// Begins what is told of a number that is out of bounds, and of nothing else.
+/// Prefix of the message for a number out of range, and of no other message.
 pub const OUT_OF_BOUNDS: &str = "must be from ";
 
-/// As schemas say it of a number of 32 bits without a sign.
+/// The maximum of an unsigned 32-bit integer, as in schemas.
 pub type Natural = Whole<0, { u32::MAX as i64 }>;
 
-/// A whole number from `LOW` to `HIGH`. One beyond is refused with 422, however large it is, and never brought into the bounds in silence;
-/// what is no number with 400.
+/// An integer from `LOW` to `HIGH`. A number out of range is refused with 422, however large it is, and never clamped; anything that is not
+/// a number gets 400.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Whole<const LOW: i64, const HIGH: i64>(i64);
 
@@ -17,7 +17,7 @@ impl<const LOW: i64, const HIGH: i64> Whole<LOW, HIGH> {
     pub fn of(text: &str) -> Result<Self, String> {
         let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
         if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
-            return Err("is no whole number".to_owned());
+            return Err("is not a whole number".to_owned());
         }
         let number = text.parse().ok().filter(|number| (LOW..=HIGH).contains(number));
         number
@@ -25,7 +25,7 @@ impl<const LOW: i64, const HIGH: i64> Whole<LOW, HIGH> {
             .ok_or_else(|| format!("{OUT_OF_BOUNDS}{LOW} to {HIGH}"))
     }
 
-    /// The number, as a type that its bounds fit into.
+    /// The number, in a type that its range fits into.
     pub fn get<T: TryFrom<i64>>(self) -> T {
         T::try_from(self.0).unwrap_or_else(|_| unreachable!("{} to {} fits", LOW, HIGH))
     }
@@ -61,7 +61,11 @@ mod tests {
             );
         }
         for text in ["", "-", "lots", "1.0", "1e2", " 1", "0x1", "--1"] {
-            assert_eq!(Limit::of(text), Err("is no whole number".to_owned()), "{text:?}");
+            assert_eq!(
+                Limit::of(text),
+                Err("is not a whole number".to_owned()),
+                "{text:?}"
+            );
         }
     }
 }

@@ -1,5 +1,5 @@
-//! A blob as a download: with its digest as a strong `ETag`, conditional requests and ranges (RFC 9110, 13 and 14), so that one that broke
-//! off goes on where it was.
+//! Serves a blob as a download, with its digest as a strong `ETag`, conditional requests and ranges (RFC 9110, 13 and 14), so that an
+//! interrupted download can be resumed.
 
 use std::io::SeekFrom;
 
@@ -21,10 +21,10 @@ use crate::{
     http::{App, connections::Caller, requests::precondition::is_known},
 };
 
-/// Bytes that are read at once.
+/// Bytes per read.
 const CHUNK: usize = 64 << 10;
 
-/// What a download is called and what it is.
+/// File name and type of a download.
 pub struct About {
     /// SHA-256 of the blob.
     pub digest: String,
@@ -33,7 +33,7 @@ pub struct About {
     pub file_name: String,
 }
 
-/// Answers a GET (or, without its body, a HEAD) of the blob.
+/// Responds to a GET (or, without the body, a HEAD) of the blob.
 ///
 /// # Errors
 /// `downloads-busy`
@@ -43,7 +43,7 @@ pub async fn answer(app: &App, about: &About, caller: Caller, headers: &HeaderMa
         return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, tag)]).into_response());
     }
     let place = app.download_place(caller)?;
-    // Also for a part of it: whoever puts parts together has the whole under this digest.
+    // Verified for a range too: the parts together must have this digest.
     let path = app
         .blobs()
         .sound(&about.digest, || format!("the file `{}`", about.file_name));
@@ -52,7 +52,7 @@ pub async fn answer(app: &App, about: &About, caller: Caller, headers: &HeaderMa
     let common = [
         (header::ETAG, tag.clone()),
         (header::ACCEPT_RANGES, "bytes".to_owned()),
-        // What a name stands for may be another file next time.
+        // A name may refer to another file next time.
         (header::CACHE_CONTROL, "private, no-cache".to_owned()),
     ];
     let (status, part) = match Asked::of(headers, &tag, size) {

@@ -1,5 +1,4 @@
-//! Files on their way to a client, sent as they are read. Memory does not grow with them, and a client that reads slowly keeps one thread and
-//! one of a bounded number of places, not more.
+//! Streams files to clients. Memory use does not grow with the file, and a slow client occupies only one thread and one download permit.
 
 use std::{io, time::Duration};
 
@@ -14,24 +13,25 @@ use crate::{
     },
 };
 
-/// Bytes that are read at once.
+/// Bytes per read.
 pub const CHUNK: usize = 256 << 10;
-/// Chunks that wait for the client.
+/// Chunks buffered for the client.
 const CHUNKS_IN_FLIGHT: usize = 4;
 
 impl App {
-    /// A place for a download.
+    /// Acquires a download permit.
     ///
     /// # Errors
     /// `downloads-busy`
     pub(in crate::http) fn download_place(&self, caller: Caller) -> Result<Place> {
         self.downloads().take(caller.0).map_err(|_| {
-            let detail = "as many downloads as the server allows, in all or from one address, are going on; try again in a moment";
+            let detail =
+                "too many downloads are in progress, in total or from this address; try again in a moment";
             Error::new(Kind::TooMany, "downloads-busy", detail).retry_after(Duration::from_secs(5))
         })
     }
 
-    /// A body that `send` writes, on a thread of its own, while the client reads. Where it fails the client sees less than was announced.
+    /// A body that `send` writes on its own thread while the client reads. If it fails, the client receives less than `Content-Length`.
     pub(in crate::http) fn download(
         &self,
         place: Place,
@@ -47,10 +47,10 @@ impl App {
         tokio::task::spawn_blocking(move || {
             match send(&out) {
                 Ok(()) => {}
-                // Nobody reads: the client has left, or wanted nothing but the headers.
+                // The client has disconnected, or requested only the headers.
                 Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
                 Err(error) => {
-                    tracing::warn!(%error, "a download broke off");
+                    tracing::warn!(%error, "a download was aborted");
                     let _ = out.put(Err(error));
                 }
             }
@@ -61,17 +61,17 @@ impl App {
     }
 }
 
-/// The way to the client.
+/// Sends chunks to the client.
 pub struct Out {
     sender: mpsc::Sender<io::Result<Bytes>>,
-    /// How long a client may take nothing.
+    /// How long the client may read nothing.
     patience: Duration,
     runtime: Handle,
     _place: Place,
 }
 
 impl Out {
-    /// Hands a chunk over; it waits while the client has enough to read.
+    /// Sends a chunk; waits while the buffer is full.
     pub fn put(&self, chunk: io::Result<Bytes>) -> io::Result<()> {
         let sent = self
             .runtime

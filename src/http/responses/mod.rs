@@ -1,4 +1,4 @@
-//! What handlers answer with: problems, files, parts of files.
+//! Responses: problems, files, byte ranges.
 
 pub mod blob_file;
 pub mod download;

@@ -1,4 +1,4 @@
-//! Errors on the wire: `application/problem+json` (RFC 9457), the only place where an error gets a status.
+//! Errors in HTTP: `application/problem+json` (RFC 9457). The only place where an error is mapped to a status.
 //!
 //! A handler returns [`Error`]; [`finish`] writes the body, because only it knows the request id, and logs the error once.
 
@@ -21,7 +21,7 @@ use crate::error::{Error, FieldError, Kind};
 
 const REQUEST_ID: &str = "x-request-id";
 
-/// A problem as RFC 9457 has it.
+/// A problem (RFC 9457).
 #[derive(Serialize, ToSchema)]
 pub struct Problem {
     /// `urn:finetuned:problem:<slug>`: stable, for programs.
@@ -32,19 +32,19 @@ pub struct Problem {
     /// The HTTP status.
     #[schema(example = 404)]
     pub status: u16,
-    /// What is wrong with this request, for people.
+    /// Human-readable explanation of this error.
     pub detail: String,
-    /// The same id is in the server's log.
+    /// Id of the request, which is also in the server's log.
     pub request_id: String,
-    /// Every wrong field, all at once.
+    /// All invalid fields.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<FieldError>,
-    /// `detail` once more under `/v2`, where the Open Inference Protocol wants it under this name.
+    /// Copy of `detail`, only under `/v2`: the Open Inference Protocol requires this member.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
 }
 
-/// The answers that any call may give instead of its own.
+/// The error responses that any endpoint may return.
 pub struct Problems;
 
 impl IntoResponses for Problems {
@@ -55,14 +55,14 @@ impl IntoResponses for Problems {
             .schema(Some(Ref::from_schema_name("Problem")))
             .build();
         let response = ResponseBuilder::new()
-            .description("What went wrong, as a problem (RFC 9457)")
+            .description("Problem details (RFC 9457)")
             .content("application/problem+json", content)
             .build();
         [("default".to_owned(), response.into())].into()
     }
 }
 
-/// Kept beside a response until [`finish`] writes it out.
+/// Attached to a response until [`finish`] writes it.
 #[derive(Clone)]
 struct Pending(Arc<Error>);
 
@@ -74,7 +74,7 @@ impl IntoResponse for Error {
     }
 }
 
-/// The status that each kind of error has.
+/// The status of each kind of error.
 fn status(kind: Kind) -> StatusCode {
     match kind {
         Kind::Malformed => StatusCode::BAD_REQUEST,
@@ -85,7 +85,7 @@ fn status(kind: Kind) -> StatusCode {
         Kind::Precondition => StatusCode::PRECONDITION_FAILED,
         Kind::Locked => StatusCode::LOCKED,
         Kind::UnspokenVersion => StatusCode::PRECONDITION_FAILED,
-        // Of tus alone; no registry of statuses has it.
+        // Defined by tus, not in the IANA registry of statuses.
         Kind::ChecksumMismatch => StatusCode::from_u16(460).unwrap_or(StatusCode::BAD_REQUEST),
         Kind::TooSlow => StatusCode::REQUEST_TIMEOUT,
         Kind::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
@@ -93,7 +93,7 @@ fn status(kind: Kind) -> StatusCode {
         Kind::BeyondEnd => StatusCode::RANGE_NOT_SATISFIABLE,
         Kind::Invalid => StatusCode::UNPROCESSABLE_ENTITY,
         Kind::TooMany => StatusCode::TOO_MANY_REQUESTS,
-        // Not 503: it does not pass by itself, and whoever came back would come in vain.
+        // Not 503: it is permanent, and a retry would not help.
         Kind::Internal | Kind::Damaged => StatusCode::INTERNAL_SERVER_ERROR,
         Kind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
         Kind::Timeout => StatusCode::GATEWAY_TIMEOUT,
@@ -101,8 +101,8 @@ fn status(kind: Kind) -> StatusCode {
     }
 }
 
-/// Outermost but for the panic catcher's wrapping: gives each request its id, turns every error into a problem, logs one line, but for a
-/// flood of refusals ([`refusals`]).
+/// The outermost middleware except the panic handler: assigns a request id, writes errors as problems, and logs each once, except for
+/// floods of refusals ([`refusals`]).
 pub async fn finish(request: Request, next: Next) -> Response {
     let request_id = request_id(&request);
     let open_inference = matches!(request.uri().path().strip_prefix("/v2"), Some(rest) if rest.is_empty() || rest.starts_with('/'));
@@ -131,7 +131,7 @@ pub async fn finish(request: Request, next: Next) -> Response {
     .await
 }
 
-/// The caller's id where it is a harmless one, or a new one.
+/// The client's request id if it is harmless, otherwise a new one.
 fn request_id(request: &Request) -> String {
     let given = request
         .headers()
@@ -183,17 +183,17 @@ fn written_out(response: Response, request_id: &str, open_inference: bool) -> Re
     response
 }
 
-/// What the router or a library refused by itself.
+/// The problem for an error response of the router or a library.
 fn plain(response: Response, request_id: &str, open_inference: bool) -> Response {
     let status = response.status();
     let reason = status.canonical_reason().unwrap_or("Error");
     let detail = match status {
         StatusCode::METHOD_NOT_ALLOWED => {
-            "this address does not take that method; the header `Allow` lists those it takes"
+            "this path does not support this method; the header `Allow` lists the supported ones"
         }
-        StatusCode::FORBIDDEN => "this request comes from a page of another site",
+        StatusCode::FORBIDDEN => "cross-origin requests are not allowed",
         StatusCode::INTERNAL_SERVER_ERROR => {
-            "something went wrong on the server; its log has the details under this request id"
+            "an internal error occurred; the server's log has the details under this request id"
         }
         _ => "the request was refused",
     };
@@ -229,7 +229,7 @@ fn with_body(status: StatusCode, problem: Problem, retry_after_seconds: Option<u
     response
 }
 
-/// The slug in words: `name-taken` → `Name taken`.
+/// The slug as words: `name-taken` → `Name taken`.
 fn title(status: StatusCode, slug: &str) -> String {
     let words = slug.replace('-', " ");
     let mut letters = words.chars();

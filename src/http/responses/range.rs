@@ -1,5 +1,5 @@
-//! Which part of a file a request asks for (RFC 9110, 14): one range of bytes, or all of it. Several ranges are answered with all of it,
-//! as everything that is not understood.
+//! The part of a file that a request asks for (RFC 9110, 14): one byte range, or the whole file. Several ranges, and anything else that is
+//! not understood, get the whole file.
 
 use std::ops::Range;
 
@@ -10,13 +10,13 @@ use axum::{
 
 use crate::error::{Error, Kind};
 
-/// What is asked for of a file.
+/// The requested part of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Asked {
     Whole,
-    /// Never empty, never beyond the end.
+    /// Never empty, always within the file.
     Part(Range<u64>),
-    /// It begins after the end.
+    /// The range starts after the end.
     Beyond,
 }
 
@@ -31,16 +31,16 @@ impl Asked {
         let Some(range) = text(header::RANGE) else {
             return Asked::Whole;
         };
-        // A date would be a weak validator: this file has none.
+        // A date would be a weak validator, and these files have none.
         if headers.contains_key(header::IF_RANGE) && text(header::IF_RANGE) != Some(tag) {
             return Asked::Whole;
         }
         parse(range, bytes).unwrap_or(Asked::Whole)
     }
 
-    /// The answer to a part that is not there.
+    /// The error for a range that cannot be satisfied.
     pub fn refusal(bytes: u64) -> Response {
-        let detail = format!("the file has {bytes} bytes, and the range begins after them");
+        let detail = format!("the range starts after the end of the file, which has {bytes} bytes");
         let mut response = Error::new(Kind::BeyondEnd, "range-not-satisfiable", detail).into_response();
         if let Ok(length) = HeaderValue::from_str(&format!("bytes */{bytes}")) {
             response.headers_mut().insert(header::CONTENT_RANGE, length);
@@ -49,12 +49,12 @@ impl Asked {
     }
 }
 
-/// None for what is not one range of bytes.
+/// `None` if it is not a single byte range.
 fn parse(range: &str, bytes: u64) -> Option<Asked> {
     let (first, last) = range.trim().strip_prefix("bytes=")?.split_once('-')?;
     let number = |digits: &str| -> Option<u64> {
         let only_digits = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
-        // More than 64 bits is after every end.
+        // A number of more than 64 bits is always after the end.
         only_digits.then(|| digits.parse().unwrap_or(u64::MAX))
     };
     let (first, last) = (first.trim(), last.trim());

@@ -1,5 +1,5 @@
-//! What the log says of requests that are refused because there are too many (429): how many there were, once a second, and not a line
-//! for each. A flood must fill neither the disk nor the time that answers need.
+//! Logs requests refused with 429: their number, once per second, instead of a line for each. Under overload, logging must neither fill the
+//! disk nor delay responses.
 
 use std::{
     sync::{
@@ -16,10 +16,10 @@ const EVERY: Duration = Duration::from_secs(1);
 static REFUSALS: LazyLock<Refusals> = LazyLock::new(Refusals::default);
 static BEGUN: LazyLock<Instant> = LazyLock::new(Instant::now);
 
-/// To be called for each answer, refused or not: what was counted is told with the first one that comes a second after the last time.
+/// Called for each response, refused or not: the count is logged with the first response at least a second after the last log line.
 pub fn note(refused: bool) {
     if let Some(refused) = REFUSALS.note(refused, BEGUN.elapsed()) {
-        info!(refused, "requests were refused because there are too many");
+        info!(refused, "refused requests: too many");
     }
 }
 
@@ -31,7 +31,7 @@ struct Refusals {
 }
 
 impl Refusals {
-    /// How many are to be told now, if any.
+    /// The number to log now, if any.
     fn note(&self, refused: bool, now: Duration) -> Option<u64> {
         if refused {
             self.untold.fetch_add(1, Ordering::Relaxed);
@@ -44,7 +44,7 @@ impl Refusals {
         if now < told_at + EVERY.as_millis() as u64 {
             return None;
         }
-        // Of several who come at once, one tells.
+        // If several arrive at once, one of them logs.
         self.told_at
             .compare_exchange(told_at, now, Ordering::Relaxed, Ordering::Relaxed)
             .ok()?;
@@ -65,7 +65,7 @@ mod tests {
         for millisecond in 1..1000 {
             assert_eq!(refusals.note(true, at(5000 + millisecond)), None);
         }
-        // Also by an answer that is no refusal.
+        // Also with a response that is not a refusal.
         assert_eq!(refusals.note(false, at(6000)), Some(999));
         assert_eq!(refusals.note(false, at(8000)), None);
     }

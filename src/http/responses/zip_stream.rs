@@ -1,14 +1,14 @@
-//! A zip file of stored entries, written as it is sent (APPNOTE 6.3.10). Everything about it is known before its first byte: so it has a
-//! length, and for the same entries it is the same to the last byte. (The `zip` crate writes for those who can seek, or without lengths.)
+//! Writes a zip file of uncompressed entries as a stream (APPNOTE 6.3.10). Its size is known in advance, so the response has a length, and
+//! the same entries give the same bytes. (The `zip` crate needs seeking or omits the lengths.)
 
 /// Flag 11: names are UTF-8.
 const FLAGS: u16 = 1 << 11;
-/// Zip 2.0: folders; 4.5: sizes and offsets of 64 bits.
+/// Version needed: 2.0 for folders, 4.5 for zip64.
 const VERSION: u16 = 20;
 const VERSION_64: u16 = 45;
-/// 1980-01-01, the first day that zip knows: when a version was downloaded is no part of it.
+/// 1980-01-01, the earliest date in zip: the time of the download must not change the file.
 const DATE: u16 = (1 << 5) | 1;
-/// Field is in the record of 64 bits instead.
+/// The value is in the zip64 record instead.
 const IN_64: u32 = u32::MAX;
 const LOCAL_HEADER: u64 = 30;
 const CENTRAL_HEADER: u64 = 46;
@@ -16,7 +16,7 @@ const EXTRA_64: u64 = 12;
 const END_64: u64 = 56 + 20;
 const END: u64 = 22;
 
-/// The length of a zip file, entry by entry.
+/// Computes the size of a zip file, entry by entry.
 #[derive(Default)]
 pub struct ZipLength {
     entries: u64,
@@ -47,17 +47,17 @@ impl ZipLength {
     }
 }
 
-/// Writes one: the header of each file, whose bytes the caller sends after it, and at the end the directory.
+/// Writes a zip file: the header of each file, followed by the file's bytes from the caller, and the directory at the end.
 #[derive(Default)]
 pub struct ZipHeaders {
     entries: u64,
-    /// Where the next file begins.
+    /// Offset of the next file.
     offset: u64,
     directory: Vec<u8>,
 }
 
 impl ZipHeaders {
-    /// What stands before a file. `crc` is that of all its bytes, CRC-32 as zip has it.
+    /// The header before a file. `crc` is the CRC-32 of the file's bytes.
     pub fn file(&mut self, name: &str, bytes: u32, crc: u32) -> Vec<u8> {
         let about = |out: &mut Vec<u8>, extra: u16| {
             put16(out, &[FLAGS, 0, 0, DATE]);
@@ -75,7 +75,7 @@ impl ZipHeaders {
         central.extend(b"PK\x01\x02");
         put16(central, &[needed, needed]);
         about(central, if far { EXTRA_64 as u16 } else { 0 });
-        // No comment, on the first disk, no attributes.
+        // No comment, first disk, no attributes.
         put16(central, &[0, 0, 0]);
         put32(central, &[0, if far { IN_64 } else { self.offset as u32 }]);
         central.extend(name.as_bytes());
@@ -88,7 +88,7 @@ impl ZipHeaders {
         header
     }
 
-    /// What stands after the last file.
+    /// The records after the last file.
     pub fn finish(self) -> Vec<u8> {
         let (entries, at, length) = (self.entries, self.offset, self.directory.len() as u64);
         let mut out = self.directory;

@@ -1,4 +1,4 @@
-//! Taking an archive in: raw or as a form, told by its first bytes, counted, hashed, never in memory as a whole.
+//! Receives an archive, as the body or in a form: detected by its first bytes, counted, hashed, and never in memory as a whole.
 
 use std::time::Duration;
 
@@ -22,17 +22,17 @@ use crate::{
     uploads::{ArchiveHead, too_large},
 };
 
-/// An archive that is whole and on disk.
+/// A complete archive on disk.
 pub struct Upload {
     pub file: Spooled,
-    /// What the form called the file, if it was a form.
+    /// File name in the form, if it was a form.
     pub file_name: Option<String>,
 }
 
-/// Receives the archive that a request carries.
+/// Receives the archive of a request.
 ///
 /// # Errors
-/// `archive-unsupported` (415) for what is no archive by its first bytes, `too-large` (413), `insufficient-storage` (507),
+/// `archive-unsupported` (415) if the first bytes show that it is not an archive, `too-large` (413), `insufficient-storage` (507),
 /// `body-too-slow` (408), `body-incomplete` (400), `too-many-uploads` (429).
 pub async fn receive(app: &App, request: Request) -> Result<Upload> {
     let _place = app.begin_receiving(Caller::of(app, request.headers(), request.extensions()))?;
@@ -77,7 +77,7 @@ async fn receive_chunks(app: &App, chunks: impl Stream<Item = Result<Bytes>>) ->
     Ok(file)
 }
 
-/// Refuses before a byte is read what cannot end well.
+/// Refuses, before a byte is read, what cannot succeed.
 fn check_announced_size(app: &App, headers: &HeaderMap) -> Result<()> {
     let announced = form::announced_bytes(headers);
     if announced > app.limits().max_archive_bytes {
@@ -86,26 +86,26 @@ fn check_announced_size(app: &App, headers: &HeaderMap) -> Result<()> {
     app.check_disk(announced)
 }
 
-/// For a body whose connection ended too early.
+/// For a body that ended too early.
 pub fn cut_short() -> Error {
     Error::new(
         Kind::Malformed,
         "body-incomplete",
-        "the archive ended before it was complete; send it again",
+        "the request body ended before the archive was complete; send it again",
     )
 }
 
 impl App {
-    /// A place among the uploads that are received at once; each keeps a thread busy.
+    /// A permit to receive an upload; each one occupies a thread.
     pub(in crate::http) fn begin_receiving(&self, caller: Caller) -> Result<Place> {
         self.receiving().take(caller.0).map_err(|_| {
             let detail =
-                "too many uploads are being received, in all or from one address; try again in a moment";
+                "too many uploads are being received, in total or from this address; try again in a moment";
             Error::new(Kind::TooMany, "too-many-uploads", detail).retry_after(Duration::from_secs(5))
         })
     }
 
-    /// Whether the disk has room for this many bytes more and its reserve. Space that was held back and is used is not free.
+    /// Whether the disk has room for this many more bytes and its reserve. Released ballast does not count as free space.
     pub(in crate::http) fn check_disk(&self, bytes: u64) -> Result<()> {
         let given_away = self.store().ballast().map_or(0, Ballast::missing);
         let reserve = self.limits().min_free_bytes.saturating_add(given_away);

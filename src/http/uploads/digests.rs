@@ -1,4 +1,4 @@
-//! Digests that callers announce for an archive: `?sha256=` in hexadecimal, `Repr-Digest` as RFC 9530 has it.
+//! Digests that clients send for an archive: `?sha256=` in hexadecimal, or `Repr-Digest` (RFC 9530).
 
 use axum::http::{HeaderMap, HeaderName};
 
@@ -11,10 +11,10 @@ use crate::{
 pub const REPR_DIGEST: HeaderName = HeaderName::from_static("repr-digest");
 pub const CONTENT_DIGEST: HeaderName = HeaderName::from_static("content-digest");
 
-/// The SHA-256 that the whole archive must have, hexadecimal, where the caller says one; `named` is what it says outside the headers.
+/// The SHA-256 that the whole archive must have, in hexadecimal, if the client sent one; `named` is the one outside the headers.
 ///
 /// # Errors
-/// What is said is no SHA-256, or says two things.
+/// A value that is not a SHA-256, or two different values.
 pub fn announced_digest(headers: &HeaderMap, named: Option<&str>) -> Result<Option<String>> {
     let named = named.map(str::to_ascii_lowercase);
     if let Some(named) = &named
@@ -26,11 +26,11 @@ pub fn announced_digest(headers: &HeaderMap, named: Option<&str>) -> Result<Opti
         return Ok(named);
     };
     let bytes = parse_digest_field(text)
-        .map_err(|fault| tus::wrong(&REPR_DIGEST, &format!("cannot be taken: {fault}")))?;
+        .map_err(|fault| tus::wrong(&REPR_DIGEST, &format!("is invalid: {fault}")))?;
     let told: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
     match named {
         Some(named) if named != told => Err(invalid(
-            "`sha256` and the header `repr-digest` are not the same digest",
+            "`sha256` and the header `repr-digest` have different digests",
         )),
         _ => Ok(Some(told)),
     }

@@ -1,4 +1,4 @@
-//! Archives on their way in: in one request, or in several (tus).
+//! Receiving archives: in one request, or in several (tus).
 
 pub mod body;
 pub mod digests;

@@ -1,4 +1,4 @@
-//! A file that a request brings goes to the disk while it comes: counted, looked at, hashed, never in memory as a whole.
+//! Writes a file from a request to disk while it is received: counted, inspected, hashed, and never in memory as a whole.
 
 use std::time::Duration;
 
@@ -12,23 +12,23 @@ use crate::{
     uploads::too_slow,
 };
 
-/// How a file is taken in.
+/// How a file is received.
 pub struct Intake<'a> {
     pub blobs: &'a Blobs,
-    /// Longest silence of the client.
+    /// Longest time without data from the client.
     pub idle: Duration,
-    /// Most bytes that the file may have.
+    /// Largest size of the file in bytes.
     pub limit: u64,
-    /// What is said of one that has more.
+    /// The error for a larger file.
     pub too_large: fn(u64) -> Error,
 }
 
 impl Intake<'_> {
-    /// Takes the file. `look` sees every chunk before it is written, and may refuse. When an error comes back nothing is left on the
-    /// disk: who is told of it may look.
+    /// Receives the file. `look` sees every chunk before it is written, and may refuse it. When an error is returned, nothing is left on
+    /// the disk: a client that gets the error may check.
     ///
     /// # Errors
-    /// What `too_large` and `look` say, `body-too-slow` (408), and the errors of `chunks` and of the disk.
+    /// Those of `too_large` and `look`, `body-too-slow` (408), and the errors of `chunks` and of the disk.
     pub async fn take(
         &self,
         chunks: impl Stream<Item = Result<Bytes>>,
@@ -38,7 +38,7 @@ impl Intake<'_> {
         match self.take_all(&mut writer, chunks, look).await {
             Ok(()) => writer.finish().await,
             Err(error) => {
-                // It ends in an error, as it must: the one that counts is known already.
+                // It returns an error, as expected; the error that counts is already known.
                 let _ = writer.abandon().await;
                 Err(error)
             }
@@ -95,7 +95,7 @@ mod tests {
         let blobs = Blobs::open(folder.path()).unwrap();
         let intake = intake(&blobs, 2 << 20);
         let chunk = || Ok(Bytes::from(vec![7; 64 << 10]));
-        // Often, because a file that is removed a moment later is mostly gone as well.
+        // Many rounds, because a file that is removed a moment too late is mostly gone by now as well.
         for round in 0..100 {
             let (end, code) = match round % 3 {
                 0 => (Err(refusal("cut-short")), "cut-short"),

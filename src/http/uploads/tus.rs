@@ -1,5 +1,5 @@
-//! The headers of tus 1.0 (<https://tus.io/protocols/resumable-upload>): which version is spoken, what the server can do, what a
-//! client says of its upload. [`super::upload`] has the calls.
+//! The headers of tus 1.0 (<https://tus.io/protocols/resumable-upload>): protocol version, server capabilities, and what the client says
+//! about its upload. The handlers are in [`super::upload`].
 
 use std::collections::BTreeMap;
 
@@ -13,9 +13,9 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 
 use crate::error::{Error, Kind, Result};
 
-/// Where uploads are.
+/// Path of the uploads.
 pub const ADDRESS: &str = "/v1/uploads";
-/// The only version that is spoken.
+/// The only supported version.
 pub const VERSION: &str = "1.0.0";
 pub const EXTENSIONS: &str = "creation,creation-with-upload,checksum,expiration,termination";
 
@@ -30,16 +30,16 @@ pub const DEFER_LENGTH: HeaderName = HeaderName::from_static("upload-defer-lengt
 pub const METADATA: HeaderName = HeaderName::from_static("upload-metadata");
 pub const EXPIRES: HeaderName = HeaderName::from_static("upload-expires");
 pub const CHECKSUM: HeaderName = HeaderName::from_static("upload-checksum");
-/// Of our own: the dataset that a complete upload has become.
+/// Our own header: the dataset that a complete upload has become.
 pub const DATASET: HeaderName = HeaderName::from_static("upload-dataset");
 pub const METHOD_OVERRIDE: HeaderName = HeaderName::from_static("x-http-method-override");
 
 /// Media type of the bytes of an upload.
 pub const BYTES: &str = "application/offset+octet-stream";
-/// Longest `Upload-Metadata`.
+/// Longest `Upload-Metadata`, in bytes.
 const MAX_METADATA: usize = 4096;
 
-/// Proof that the client speaks our version.
+/// Proof that the client uses our version.
 pub struct Spoken;
 
 impl<S: Send + Sync> FromRequestParts<S> for Spoken {
@@ -58,11 +58,11 @@ pub fn check_version(headers: &HeaderMap) -> Result<()> {
     if text(headers, &RESUMABLE)? == Some(VERSION) {
         return Ok(());
     }
-    let detail = format!("uploads are taken by tus {VERSION}; send the header `Tus-Resumable: {VERSION}`");
+    let detail = format!("the upload protocol is tus {VERSION}; send the header `Tus-Resumable: {VERSION}`");
     Err(Error::new(Kind::UnspokenVersion, "tus-version", detail))
 }
 
-/// Every answer about uploads says which version it is in, those that refuse too.
+/// Every response about uploads has the version, error responses too.
 pub async fn say_version(request: Request, next: Next) -> Response {
     let ours = request.uri().path().starts_with(ADDRESS);
     let mut response = next.run(request).await;
@@ -78,7 +78,7 @@ pub async fn say_version(request: Request, next: Next) -> Response {
     response
 }
 
-/// A header that is a text, where there is one.
+/// A text header, if present.
 pub fn text<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<Option<&'h str>> {
     let Some(value) = headers.get(name) else {
         return Ok(None);
@@ -86,10 +86,10 @@ pub fn text<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<Option<&'h 
     value
         .to_str()
         .map(|text| Some(text.trim()))
-        .map_err(|_| wrong(name, "is no text"))
+        .map_err(|_| wrong(name, "is not visible ASCII text"))
 }
 
-/// A header that is a number of bytes, where there is one.
+/// A header that is a number of bytes, if present.
 pub fn number(headers: &HeaderMap, name: &HeaderName) -> Result<Option<u64>> {
     let Some(text) = text(headers, name)? else {
         return Ok(None);
@@ -98,15 +98,15 @@ pub fn number(headers: &HeaderMap, name: &HeaderName) -> Result<Option<u64>> {
     let number = digits.then(|| text.parse().ok()).flatten();
     number
         .map(Some)
-        .ok_or_else(|| wrong(name, "is no number of bytes"))
+        .ok_or_else(|| wrong(name, "is not a number of bytes"))
 }
 
-/// A header that has to be there.
+/// A required header.
 pub fn needed<T>(value: Option<T>, name: &HeaderName) -> Result<T> {
     value.ok_or_else(|| wrong(name, "is missing"))
 }
 
-/// For a header that cannot be taken.
+/// For an invalid header.
 pub fn wrong(name: &HeaderName, what: &str) -> Error {
     Error::new(
         Kind::Malformed,
@@ -115,16 +115,16 @@ pub fn wrong(name: &HeaderName, what: &str) -> Error {
     )
 }
 
-/// What a client says of its upload.
+/// What a client says about its upload.
 #[derive(Debug, Default, PartialEq)]
 pub struct Metadata {
-    /// As it came.
+    /// As it was received.
     pub raw: String,
     values: BTreeMap<String, String>,
 }
 
 impl Metadata {
-    /// Reads `Upload-Metadata`: pairs of a key and a value in base64, separated by commas; a value may be missing.
+    /// Parses `Upload-Metadata`: comma-separated pairs of a key and a base64 value; the value may be missing.
     pub fn of(headers: &HeaderMap) -> Result<Self> {
         let Some(raw) = text(headers, &METADATA)? else {
             return Ok(Self::default());
@@ -132,7 +132,7 @@ impl Metadata {
         let malformed = || {
             wrong(
                 &METADATA,
-                "must be pairs of a key and a value in base64, at most 4096 bytes together",
+                "must be comma-separated pairs of a key and a base64 value, at most 4096 bytes in total",
             )
         };
         if raw.len() > MAX_METADATA {
@@ -144,7 +144,7 @@ impl Metadata {
             let value = STANDARD.decode(value.trim()).map_err(|_| malformed())?;
             let value = String::from_utf8(value).map_err(|_| malformed())?;
             if values.insert(key.to_owned(), value).is_some() {
-                return Err(wrong(&METADATA, "has a key twice"));
+                return Err(wrong(&METADATA, "contains a key twice"));
             }
         }
         Ok(Self {
@@ -153,7 +153,7 @@ impl Metadata {
         })
     }
 
-    /// A value that is not empty.
+    /// The value of a key, if not empty.
     pub fn get(&self, key: &str) -> Option<&str> {
         let value = self.values.get(key)?;
         (!value.is_empty()).then_some(value)

@@ -1,5 +1,4 @@
-//! `/v1/uploads`: archives that come in several requests, by tus 1.0, so that a broken connection costs little. The last byte makes
-//! the dataset, by the same rules as `PUT /v1/datasets`.
+//! `/v1/uploads`: resumable uploads by tus 1.0. The last byte turns the upload into a dataset, by the same rules as `PUT /v1/datasets`.
 
 use axum::{
     Json,
@@ -29,7 +28,7 @@ use crate::{
     uploads::Incoming,
 };
 
-/// What the server can do
+/// Supported tus version and extensions
 ///
 /// Extensions: creation, creation-with-upload, checksum (sha1, sha256), expiration, termination.
 #[utoipa::path(
@@ -46,18 +45,18 @@ pub async fn options(State(app): State<App>) -> impl IntoResponse {
     (StatusCode::NO_CONTENT, headers)
 }
 
-/// Begin a resumable upload (tus 1.0)
+/// Start a resumable upload (tus 1.0)
 ///
-/// Send its bytes to the address in `Location` with `PATCH`. Keys of `Upload-Metadata`: `name` (of the dataset), `filename` (names it
-/// where there is no `name`), `sha256` (hexadecimal; checked at the end). The first bytes may come along as the body.
+/// Send the bytes to the URL in `Location` with `PATCH`. Keys of `Upload-Metadata`: `name` (of the dataset), `filename` (gives the name if
+/// there is no `name`), `sha256` (hexadecimal; verified at the end). The body may contain the first bytes.
 #[utoipa::path(
     post, path = "/v1/uploads", tag = "uploads",
     params(
         ("Tus-Resumable" = String, Header, description = "1.0.0"),
         ("Upload-Length" = u64, Header, description = "Size of the archive"),
-        ("Upload-Metadata" = Option<String>, Header, description = "Pairs of a key and a value in base64, separated by commas"),
-        ("Upload-Checksum" = Option<String>, Header, description = "Of the body"),
-        ("Repr-Digest" = Option<String>, Header, description = "Of the whole archive (RFC 9530)"),
+        ("Upload-Metadata" = Option<String>, Header, description = "Comma-separated pairs of a key and a base64 value"),
+        ("Upload-Checksum" = Option<String>, Header, description = "Checksum of the body"),
+        ("Repr-Digest" = Option<String>, Header, description = "SHA-256 of the whole archive (RFC 9530)"),
     ),
     request_body(description = "The first bytes, or nothing", content_type = "application/offset+octet-stream"),
     responses((status = 201, description = "Begun", headers(("location" = String), ("upload-offset" = u64), ("upload-expires" = String), ("upload-dataset" = String))), Problems)
@@ -67,7 +66,7 @@ pub async fn create(State(app): State<App>, _: Spoken, request: Request) -> Resu
     if headers.contains_key(tus::DEFER_LENGTH) {
         return Err(tus::wrong(
             &tus::DEFER_LENGTH,
-            "is not taken: the size must be announced in `Upload-Length`",
+            "is not supported: send the size in `Upload-Length`",
         ));
     }
     let bytes = needed(number(headers, &tus::LENGTH)?, &tus::LENGTH)?;
@@ -90,24 +89,24 @@ pub async fn create(State(app): State<App>, _: Spoken, request: Request) -> Resu
     Ok(answer(StatusCode::CREATED, &upload, headers))
 }
 
-/// The dataset's name, out of what the client says of its file.
+/// The dataset's name, from the client's metadata.
 fn name(metadata: &Metadata) -> Result<Name> {
     match (metadata.get("name"), metadata.get("filename")) {
         (Some(name), _) => dataset::parse_name(name),
         (None, Some(file)) => Ok(dataset::name_of_file(file)),
         (None, None) => Err(dataset::name_fault(
             "missing",
-            "name the dataset: put `name` or `filename` into Upload-Metadata",
+            "the dataset needs a name: set `name` or `filename` in Upload-Metadata",
         )),
     }
 }
 
-/// How far an upload is
+/// Get the offset of an upload
 #[utoipa::path(
     head, path = "/v1/uploads/{upload}", tag = "uploads",
     params(("upload" = UploadId, Path), ("Tus-Resumable" = String, Header, description = "1.0.0")),
     responses((
-        status = 200, description = "It goes on at Upload-Offset",
+        status = 200, description = "Continue at Upload-Offset",
         headers(("upload-offset" = u64), ("upload-length" = u64), ("upload-metadata" = String), ("upload-expires" = String), ("upload-dataset" = String))
     ), Problems)
 )]
@@ -126,16 +125,15 @@ pub async fn head(State(app): State<App>, Path(id): Path<String>, _: Spoken) -> 
 
 /// Send bytes of an upload
 ///
-/// They are on the server's disk when the answer comes. With the last of them the upload becomes a dataset, whose id is in
-/// `Upload-Dataset`.
+/// They are durably stored when the response is sent. With the last byte the upload becomes a dataset, whose id is in `Upload-Dataset`.
 #[utoipa::path(
     patch, path = "/v1/uploads/{upload}", tag = "uploads",
     params(
         ("upload" = UploadId, Path), ("Tus-Resumable" = String, Header, description = "1.0.0"),
-        ("Upload-Offset" = u64, Header, description = "Where the bytes belong; where the upload stands"),
-        ("Upload-Checksum" = Option<String>, Header, description = "Of these bytes: `sha1` or `sha256`, and the hash in base64"),
-        ("Content-Digest" = Option<String>, Header, description = "Of these bytes (RFC 9530)"),
-        ("Repr-Digest" = Option<String>, Header, description = "Of the whole archive (RFC 9530)"),
+        ("Upload-Offset" = u64, Header, description = "Offset of these bytes; must be the upload's current offset"),
+        ("Upload-Checksum" = Option<String>, Header, description = "Checksum of these bytes: `sha1` or `sha256`, and the hash in base64"),
+        ("Content-Digest" = Option<String>, Header, description = "Digest of these bytes (RFC 9530)"),
+        ("Repr-Digest" = Option<String>, Header, description = "SHA-256 of the whole archive (RFC 9530)"),
     ),
     request_body(description = "The next bytes", content_type = "application/offset+octet-stream"),
     responses((status = 204, headers(("upload-offset" = u64), ("upload-expires" = String), ("upload-dataset" = String))), Problems)
@@ -161,7 +159,7 @@ pub async fn patch(
     Ok(answer(StatusCode::NO_CONTENT, &upload, headers))
 }
 
-/// What `PATCH` and `DELETE` do, for clients that cannot send those
+/// `PATCH` and `DELETE`, for clients that cannot send these methods
 #[utoipa::path(
     post, path = "/v1/uploads/{upload}", tag = "uploads",
     params(
@@ -184,14 +182,14 @@ pub async fn overridden(
             .map(IntoResponse::into_response),
         _ => Err(tus::wrong(
             &tus::METHOD_OVERRIDE,
-            "must be `PATCH` or `DELETE`; bytes are sent with PATCH",
+            "must be `PATCH` or `DELETE`; use `PATCH` to send bytes",
         )),
     }
 }
 
-/// Give an upload up
+/// Cancel an upload
 ///
-/// Its bytes are removed. The dataset that it has become stays.
+/// Removes its bytes. If the upload has become a dataset, the dataset is kept.
 #[utoipa::path(
     delete, path = "/v1/uploads/{upload}", tag = "uploads", params(("upload" = UploadId, Path)),
     responses((status = 204), Problems)
@@ -201,7 +199,7 @@ pub async fn delete(
     Path(id): Path<String>,
     headers: HeaderMap,
 ) -> Result<StatusCode> {
-    // People with curl need not know tus; who says a version must mean ours.
+    // curl users need not know tus, but a version that is sent must be the supported one.
     if headers.contains_key(tus::RESUMABLE) {
         tus::check_version(&headers)?;
     }
@@ -209,7 +207,7 @@ pub async fn delete(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// An upload, and what it has become
+/// Get an upload and the dataset it has become
 #[utoipa::path(
     get, path = "/v1/uploads/{upload}", tag = "uploads", params(("upload" = UploadId, Path)),
     responses((status = 200, body = Upload), Problems)
@@ -238,7 +236,7 @@ type Chunks = std::pin::Pin<Box<dyn futures_util::Stream<Item = Result<bytes::By
 fn incoming(request: Request, offset: u64) -> Result<Incoming<Chunks>> {
     let (parts, body) = request.into_parts();
     let headers = &parts.headers;
-    // A creation's digest of the whole was stored with the upload; its checksum is that of the body.
+    // For a creation, the digest of the whole file was stored with the upload; the checksum is that of the body.
     let sha256 = match parts.method {
         Method::POST if offset == 0 => None,
         _ => announced_digest(headers, None)?,
@@ -256,11 +254,11 @@ fn chunks(body: Body) -> Chunks {
     Box::pin(body.into_data_stream().map_err(|_| cut_short()))
 }
 
-/// The hash of this request's bytes, said in either way.
+/// The digest of this request's bytes, from either header.
 fn checksum(headers: &HeaderMap) -> Result<Option<Checksum>> {
     let refused = |name| {
         move |fault: crate::files::checksum::InvalidChecksum| {
-            tus::wrong(name, &format!("cannot be taken: {fault}"))
+            tus::wrong(name, &format!("is invalid: {fault}"))
         }
     };
     if let Some(text) = tus::text(headers, &tus::CHECKSUM)? {
@@ -275,7 +273,7 @@ fn checksum(headers: &HeaderMap) -> Result<Option<Checksum>> {
     Ok(Some(Checksum::sha256(digest)))
 }
 
-/// An answer without a body: when an upload that is not complete goes, or what a complete one has become, and these headers.
+/// A response without a body: the given headers, and the expiry date of an incomplete upload or the dataset of a complete one.
 fn answer(status: StatusCode, upload: &Upload, headers: Vec<(HeaderName, String)>) -> Response {
     let state = match upload.dataset {
         Some(dataset) => (tus::DATASET, dataset.to_string()),
@@ -283,7 +281,7 @@ fn answer(status: StatusCode, upload: &Upload, headers: Vec<(HeaderName, String)
     };
     let mut answer = status.into_response();
     for (name, value) in headers.into_iter().chain([state]) {
-        // All of them are ASCII: numbers, ids, dates, and metadata that came in a header.
+        // All values are ASCII: numbers, ids, dates, and metadata received in a header.
         if let Ok(value) = HeaderValue::from_str(&value) {
             answer.headers_mut().insert(name, value);
         }

@@ -1,5 +1,5 @@
-//! What is around every one-shot child, whoever asked for it: it is started in its folder, its messages are heard, it is stopped when its
-//! time has come, and its end is put into the words of those who asked.
+//! Runs a one-shot child, whatever its kind: starts it in its directory, receives its messages, stops it when requested, and returns how it
+//! ended in the caller's terms.
 
 use std::path::{Path, PathBuf};
 
@@ -17,14 +17,14 @@ use crate::{
     protocol::{RunResult, WorkerMessage},
 };
 
-/// Messages that a child may be ahead of those who hear them, and of the database.
+/// Capacity of the message channel: how far a child may be ahead of the database.
 const IN_FLIGHT: usize = 64;
 
-/// How a child ended. `C` says why it was stopped.
+/// How a child ended. `C` is the reason for stopping it.
 pub enum End<C> {
-    /// By itself, with a result.
+    /// It exited by itself, with a result.
     Done(RunResult),
-    /// It was asked to leave. It may have been done first.
+    /// It was asked to stop. It may have finished first.
     Stopped {
         cause: C,
         result: Option<RunResult>,
@@ -32,13 +32,13 @@ pub enum End<C> {
     Broken(Broken<C>),
 }
 
-/// A child that ended without a result, or never began.
+/// A child that ended without a result, or could not be started.
 pub struct Broken<C> {
     report: Report<C>,
     data_dir: PathBuf,
 }
 
-/// Runs a child in `dir`, which has its run file, until it and everything that it started is gone.
+/// Runs a child in `dir`, which contains its run file, until it and all processes it started are gone.
 pub async fn run<C, H: Future<Output = ()>>(
     context: &Context,
     dir: &Path,
@@ -66,13 +66,13 @@ pub async fn run<C, H: Future<Output = ()>>(
     }
 }
 
-/// Hears messages that nobody wants.
+/// Receives and drops messages.
 pub async fn nobody(mut messages: mpsc::Receiver<WorkerMessage>) {
     while messages.recv().await.is_some() {}
 }
 
 impl<C> Broken<C> {
-    /// Whether there never was a child: the next attempt would fare no better.
+    /// Whether the child could not be started: the next attempt would fail too.
     pub fn never_began(&self) -> bool {
         matches!(self.report.outcome, Outcome::NotStarted(_))
     }
@@ -81,12 +81,12 @@ impl<C> Broken<C> {
         matches!(self.report.outcome, Outcome::Stalled(_))
     }
 
-    /// In words for the person whose job or dataset it was.
+    /// The error for the owner of the job or dataset.
     pub fn to_job(&self) -> JobError {
         failure::of_child(&self.report, &self.data_dir)
     }
 
-    /// For a caller who waited; `kind` is what the child was to do.
+    /// The error for a client that waited; `kind` is the child's kind of work.
     pub fn to_caller(&self, kind: &str) -> Error {
         failure::to_caller(kind, &self.report, &self.data_dir)
     }

@@ -1,4 +1,4 @@
-//! What the end of a child means, in words for the person whose job it was.
+//! How a child ended, as a message for the owner of the job.
 
 use std::{path::Path, time::Duration};
 
@@ -15,17 +15,17 @@ use crate::{
 const DISK_FULL: &str =
     "the server's disk is full; delete datasets or models that are no longer needed and try again";
 
-/// When a caller may find the host with more room.
+/// When a client should retry.
 pub const COME_BACK: Duration = Duration::from_secs(5);
 
-/// A child that ended without being of use: did the machine fail it, did it break down, did it hang?
+/// The error of a child that ended without a result: killed from outside, crashed, or hung.
 pub fn of_child<C>(report: &Report<C>, data_dir: &Path) -> JobError {
     match &report.outcome {
         Outcome::NotStarted(error) => JobError::new(
             FailureCode::WorkerLost,
             format!(
-                "the worker program could not be started ({}); see that the server's --worker names it and that the host has \
-                memory and processes to spare, then try again",
+                "the worker program could not be started ({}); check that the server's --worker is correct and that the host has \
+                enough free memory and processes, then try again",
                 error.kind()
             ),
         ),
@@ -37,15 +37,15 @@ pub fn of_child<C>(report: &Report<C>, data_dir: &Path) -> JobError {
         Outcome::Ended { status, .. } => {
             crashed(&format!("with {}", process::describe(*status)), report, data_dir)
         }
-        Outcome::Stopped { .. } => crashed("when it was asked to", report, data_dir),
-        Outcome::Unknown(_) => crashed("in a way that the kernel does not tell", report, data_dir),
+        Outcome::Stopped { .. } => crashed("when it was asked to stop", report, data_dir),
+        Outcome::Unknown(_) => crashed("in an unknown way", report, data_dir),
     }
 }
 
 fn stalled(allowed: Duration) -> JobError {
     let message = format!(
-        "the worker made no progress for {} s and was killed; the server's --step-deadline-seconds (between two signs of life) and \
-        --load-deadline-seconds (before the first) allow more",
+        "the worker made no progress for {} s and was killed; to allow more time, raise the server's --step-deadline-seconds (between \
+        two reports of progress) or --load-deadline-seconds (before the first)",
         allowed.as_secs()
     );
     JobError::new(FailureCode::WorkerStalled, message)
@@ -54,18 +54,18 @@ fn stalled(allowed: Duration) -> JobError {
 fn crashed<C>(how: &str, report: &Report<C>, data_dir: &Path) -> JobError {
     let mut message = format!("the worker ended {how}");
     if let Some(line) = &report.last_line {
-        // A caller has no business with the server's folders.
+        // Clients must not see the server's directories.
         let line = line.replace(&*data_dir.to_string_lossy(), "DATA");
-        message = format!("{message}; its last words: {line}");
+        message = format!("{message}; last line of its log: {line}");
     }
     JobError::new(
         FailureCode::WorkerCrashed,
-        format!("{message} (the log has more)"),
+        format!("{message} (see the log for details)"),
     )
 }
 
-/// The same for a caller who waits for the child. One that was taken away, or could not be started, can be had again; one that breaks down
-/// over what it is to do would do so again.
+/// The error for a client that waits for the child. If the child was killed from outside or could not be started, a retry may succeed; a
+/// child that crashed would crash again.
 pub fn to_caller<C>(command: &str, report: &Report<C>, data_dir: &Path) -> Error {
     let of_child = of_child(report, data_dir);
     if of_child.code == FailureCode::DiskFull {
@@ -76,7 +76,7 @@ pub fn to_caller<C>(command: &str, report: &Report<C>, data_dir: &Path) -> Error
         Outcome::NotStarted(_) | Outcome::Unknown(_) => true,
         Outcome::Ended { status, .. } => process::was_ended_by_others(*status),
         Outcome::Stalled(_) => {
-            let detail = "the worker that was to do this made no progress and was ended; try again when the server has less to do";
+            let detail = "the worker for this request made no progress and was killed; try again when the server is less busy";
             return Error::new(Kind::Timeout, "worker-stalled", detail).with_context(context);
         }
         Outcome::Stopped { .. } => false,
@@ -85,32 +85,32 @@ pub fn to_caller<C>(command: &str, report: &Report<C>, data_dir: &Path) -> Error
         return Error::internal(context);
     }
     tracing::warn!("{context}");
-    let detail = "the worker that was to do this was ended before it was done, or could not be started, as happens on a host without \
-        memory to spare; try again in a moment";
+    let detail = "the worker for this request was killed or could not be started, which happens when the host runs \
+        out of memory; try again in a moment";
     Error::new(Kind::Unavailable, "worker-lost", detail)
         .retry_after(COME_BACK)
         .with_context(context)
 }
 
-/// A child that brought what it was not asked for.
+/// The child returned a result of another kind than requested.
 pub fn of_another_kind() -> JobError {
     JobError::new(
         FailureCode::WorkerCrashed,
-        "the worker brought a result of another kind of work; the server's log has the details",
+        "the worker returned a result of the wrong kind; the server's log has the details",
     )
 }
 
-/// For a caller whose child leaves because the server does.
+/// For a client whose child stops because the server does.
 pub fn shutting_down() -> Error {
-    let detail = "the server is stopping; try again when it is back";
+    let detail = "the server is stopping; try again when it has restarted";
     Error::new(Kind::Unavailable, "shutting-down", detail).retry_after(Duration::from_secs(10))
 }
 
-/// The server could not take over what a child made.
+/// The server could not store what a child wrote.
 pub fn of_adoption() -> JobError {
     JobError::new(
         FailureCode::WorkerCrashed,
-        "the files that the worker left are not what its result says they are; the server's log has the details",
+        "the worker's files do not match its result; the server's log has the details",
     )
 }
 

@@ -1,8 +1,8 @@
-//! What a server that was killed has left: children that go on, and folders that nobody will come back to. They go at the start, before
-//! any work is begun: two attempts of a job never run side by side.
+//! Cleans up after a server that was killed: running children and abandoned directories. This happens at the start, before any other work:
+//! two attempts of a job must never run at the same time.
 //!
-//! Usually the kernel has killed the children with their server. What they started themselves is left, and children of a server that did
-//! not start them by itself but through another program.
+//! Usually the kernel has killed the children with their server. What remains are processes that they started, and children of a server
+//! that was not their direct parent.
 
 use std::{
     fs,
@@ -21,28 +21,28 @@ use crate::{
     process::{lock, log},
 };
 
-/// Time after which somebody who does not go is spoken of again.
+/// Time after which a process that has not exited is logged again.
 const SAY_EVERY: Duration = Duration::from_secs(10);
 
-/// What there is at a start.
+/// What was found at the start.
 pub struct Leftovers {
-    /// Folders in which somebody lives.
+    /// Directories with a live process.
     inhabited: Vec<PathBuf>,
-    /// Folders of work that nothing remembers: of callers who are gone, and of archives, which are read from the beginning.
+    /// Directories of work that is not recorded anywhere: of clients that have disconnected, and of archives, which are read again.
     forgotten: Vec<PathBuf>,
-    /// Jobs of which something lies there.
+    /// Jobs that have directories.
     jobs: Vec<JobId>,
 }
 
 impl Leftovers {
-    /// Looks around. Blocking, and quick: a few calls for each unfinished job.
+    /// Searches for leftovers. Blocking but quick: a few calls per unfinished job.
     pub fn find(paths: &Paths) -> Self {
         let mut found = Self {
             inhabited: Vec::new(),
             forgotten: Vec::new(),
             jobs: Vec::new(),
         };
-        // The next one is started only when it is gone, see `lock::claim`: nobody else has to wait for that.
+        // The next one is started only when it is gone, see `lock::claim`: nothing else has to wait for that.
         let predictions = paths.predictions();
         if is_inhabited(&predictions)
             && let Err(error) = lock::end(&predictions)
@@ -68,7 +68,7 @@ impl Leftovers {
         }
         for name in paths::names(&paths.logs()) {
             if log::is_half_written(&name) {
-                // It is written anew when it is needed.
+                // It is written again when needed.
                 let _ = fs::remove_file(paths.logs().join(name));
             }
         }
@@ -77,12 +77,12 @@ impl Leftovers {
 
     fn look_into(&mut self, dir: PathBuf) {
         if is_inhabited(&dir) {
-            tracing::warn!(dir = %dir.display(), "a worker of an earlier server is still there; it is ended");
+            tracing::warn!(dir = %dir.display(), "a worker of an earlier server is still running; killing it");
             self.inhabited.push(dir);
         }
     }
 
-    /// Ends everybody, removes what is left, and then lets work begin.
+    /// Kills the processes, removes the directories, and then allows work to begin.
     pub async fn clear(self, context: Arc<Context>) {
         let ends = self.inhabited.iter().map(|dir| end(dir));
         tokio::select! {
@@ -100,16 +100,16 @@ impl Leftovers {
         for dir in self.forgotten {
             let gone = blocking(move || Ok(paths::remove(&dir)?)).await;
             if let Err(error) = gone {
-                tracing::error!(%error, "cannot remove a folder that an earlier server left");
+                tracing::error!(%error, "cannot remove a directory that an earlier server left");
             }
         }
         for job in self.jobs {
-            // Of what its attempts left, only checkpoints are of use.
+            // Of the files of its attempts, only checkpoints are needed.
             let paths = context.paths.clone();
             blocking(move || Ok(paths.checkpoints(job, u32::MAX))).await?;
         }
         if removed > 0 {
-            tracing::info!(removed, "folders that an earlier server left were removed");
+            tracing::info!(removed, "removed directories that an earlier server left");
         }
         Ok(())
     }
@@ -117,15 +117,15 @@ impl Leftovers {
 
 fn is_inhabited(dir: &Path) -> bool {
     lock::is_held(dir).unwrap_or_else(|error| {
-        tracing::error!(dir = %dir.display(), %error, "cannot see whether somebody lives in a folder");
+        tracing::error!(dir = %dir.display(), %error, "cannot check whether a process is running in a directory");
         false
     })
 }
 
-/// Ends who lives in a folder, however long it takes: to go on beside them would be worse than to wait.
+/// Kills the processes of a directory, however long it takes: continuing beside them would be worse than waiting.
 async fn end(dir: &Path) {
     while let Err(error) = lock::vacate(dir, SAY_EVERY).await {
-        tracing::error!(dir = %dir.display(), %error, "no job and no archive is begun before it is gone");
+        tracing::error!(dir = %dir.display(), %error, "a process of an earlier server is still running; no job or archive is started before it has ended");
         if error.kind() != std::io::ErrorKind::TimedOut {
             sleep(SAY_EVERY).await;
         }

@@ -1,7 +1,7 @@
-//! Where attempts and logs lie in the data directory, and what is in them. Blocking calls, all of them small.
+//! The directories of attempts and the logs in the data directory. All calls block, but are short.
 //!
-//! `runs/{job or dataset}/{attempt}/` belongs to one child; nobody else ever writes there after it was made, and it is not removed while
-//! anybody lives in it. Paths are built from ids only.
+//! `runs/{job or dataset}/{attempt}/` belongs to one child: nobody else writes there after it was created, and it is not removed while a
+//! process is alive in it. Paths are built from ids only.
 
 use std::{
     collections::HashSet,
@@ -22,17 +22,17 @@ use crate::{
     protocol::{RUN_FILE, RunSpec},
 };
 
-/// Checkpoints of earlier attempts that are kept: the newest, and one more in case it is damaged.
+/// Checkpoints of earlier attempts to keep: the newest, and one more in case it is damaged.
 const KEPT_CHECKPOINTS: usize = 2;
 
-/// The folders of the background work.
+/// The directories of the background work.
 #[derive(Clone, Debug)]
 pub struct Paths {
     data_dir: PathBuf,
 }
 
 impl Paths {
-    /// Children have folders of their own, so paths must not depend on the server's.
+    /// Children have other working directories, so paths must be absolute.
     pub fn new(data_dir: &Path) -> Self {
         Self {
             data_dir: absolute(data_dir),
@@ -47,7 +47,7 @@ impl Paths {
         self.data_dir.join("runs")
     }
 
-    /// The folder of all attempts of a job or a dataset.
+    /// The directory of all attempts of a job or dataset.
     pub fn attempts(&self, of: &impl Display) -> PathBuf {
         self.runs().join(of.to_string())
     }
@@ -56,7 +56,7 @@ impl Paths {
         self.attempts(of).join(attempt.to_string())
     }
 
-    /// The folder of the child that predicts.
+    /// The directory of the predict child.
     pub fn predictions(&self) -> PathBuf {
         self.data_dir.join("predict")
     }
@@ -69,23 +69,22 @@ impl Paths {
         self.logs().join(format!("{of}.log"))
     }
 
-    /// Makes the folder of an attempt with the run file in it.
+    /// Creates the directory of an attempt, with the run file.
     pub fn begin(&self, of: &impl Display, attempt: u32, run: &RunSpec) -> io::Result<PathBuf> {
         let dir = self.run_dir(of, attempt);
-        // What another attempt of this number left (the database came out of a backup) must not be taken for ours.
+        // Files of another attempt with this number (the database was restored from a backup) must not be mistaken for this one's.
         remove(&dir)?;
         private::create_dir_all(&dir)?;
         write_run(&dir, run)?;
         Ok(dir)
     }
 
-    /// Removes everything that the attempts of a job or a dataset left.
+    /// Removes everything that the attempts of a job or dataset left.
     pub fn forget(&self, of: &impl Display) -> io::Result<()> {
         remove(&self.attempts(of))
     }
 
-    /// Checkpoints that attempts of a job before this one left, newest first. Only the newest few stay on disk, and of all else that those
-    /// attempts left nothing does.
+    /// Checkpoints of a job's earlier attempts, newest first. Only the newest few are kept on disk, and nothing else of those attempts.
     pub fn checkpoints(&self, job: JobId, attempt: u32) -> Vec<PathBuf> {
         let mut found: Vec<(u64, u32, PathBuf)> = Vec::new();
         let mut earlier: Vec<u32> = names(&self.attempts(&job))
@@ -111,7 +110,7 @@ impl Paths {
     }
 }
 
-/// Removes everything of an attempt that is over but these files. One that cannot be removed now is removed with its job.
+/// Removes everything of an ended attempt except these files. What cannot be removed now is removed with its job.
 fn keep_only(dir: &Path, kept: &[PathBuf]) {
     if lock::is_held(dir).unwrap_or(true) {
         return;
@@ -128,23 +127,23 @@ fn keep_only(dir: &Path, kept: &[PathBuf]) {
     }
 }
 
-/// Beginning of the names of folders of work that no row knows of.
+/// Prefix of the directories of work that is not in the database.
 pub const PASSING: &str = "passing-";
-/// Age from which such a folder is of nobody any more.
+/// Age from which such a directory is unused.
 const FORGOTTEN: Duration = Duration::from_secs(24 * 3600);
 
-/// A folder of work that nothing is to remember: when this is dropped it goes, as soon as nobody lives in it.
+/// A directory of work that is not recorded anywhere: removed when this is dropped, as soon as no process is alive in it.
 pub struct Passing(Option<TempDir>);
 
 impl Passing {
-    /// Makes one.
+    /// Creates one.
     pub fn new(runs: &Path) -> io::Result<Self> {
         private::create_dir_all(runs)?;
         let dir = tempfile::Builder::new().prefix(PASSING).tempdir_in(runs)?;
         Ok(Self(Some(dir)))
     }
 
-    /// Makes one with the run file in it.
+    /// Creates one with the run file.
     pub fn begin(runs: &Path, run: &RunSpec) -> io::Result<Self> {
         let dir = Self::new(runs)?;
         write_run(dir.path(), run)?;
@@ -159,12 +158,12 @@ impl Passing {
 impl Drop for Passing {
     fn drop(&mut self) {
         let Some(dir) = self.0.take() else { return };
-        // A caller that left takes its child along, which takes a moment.
+        // When a caller disconnects, its child is stopped, which takes a moment.
         let held = lock::is_held(dir.path()).unwrap_or(true);
         if let (true, Ok(runtime)) = (held, Handle::try_current()) {
             runtime.spawn(async move {
                 if let Err(error) = lock::vacate(dir.path(), lock::PATIENCE).await {
-                    tracing::error!(dir = %dir.path().display(), %error, "the folder of passing work stays");
+                    tracing::error!(dir = %dir.path().display(), %error, "cannot remove the directory of a finished worker run");
                     let _ = dir.keep();
                 }
             });
@@ -172,7 +171,7 @@ impl Drop for Passing {
     }
 }
 
-/// Removes a folder of `runs` where it is one of [`Passing`] and older than any such work can be.
+/// Removes a directory of `runs` if it is a [`Passing`] one and older than any such work can be.
 pub fn forget_passing(runs: &Path, name: &str) -> io::Result<()> {
     let dir = runs.join(name);
     let age = || {
@@ -188,7 +187,7 @@ pub fn forget_passing(runs: &Path, name: &str) -> io::Result<()> {
 }
 
 pub fn write_run(dir: &Path, run: &RunSpec) -> io::Result<()> {
-    // It may hold the token of the hub.
+    // It may contain the hub token.
     let mut file = private::options()
         .write(true)
         .create_new(true)
@@ -196,12 +195,12 @@ pub fn write_run(dir: &Path, run: &RunSpec) -> io::Result<()> {
     file.write_all(&serde_json::to_vec_pretty(run)?)
 }
 
-/// The path from the root, without asking the disk.
+/// The absolute path, without file system access.
 pub fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
-/// Names of the entries of a folder; none where there is no such folder.
+/// Names of a directory's entries; empty if it does not exist.
 pub fn names(dir: &Path) -> Vec<String> {
     let Ok(entries) = fs::read_dir(dir) else {
         return Vec::new();
@@ -217,7 +216,7 @@ fn checkpoint_step(file: &str) -> Option<u64> {
     digits.parse().ok()
 }
 
-/// Removes a folder in which nobody lives.
+/// Removes a directory in which no process is alive.
 pub fn remove(dir: &Path) -> io::Result<()> {
     for inner in names(dir).into_iter().map(|name| dir.join(name)) {
         if inner.is_dir() && lock::is_held(&inner)? {
@@ -236,7 +235,7 @@ pub fn remove(dir: &Path) -> io::Result<()> {
 fn inhabited() -> io::Error {
     io::Error::new(
         io::ErrorKind::ResourceBusy,
-        "a worker still lives in the folder that was to be removed",
+        "a worker is still running in the directory to be removed",
     )
 }
 
@@ -283,7 +282,7 @@ mod tests {
         let unfinished = paths.run_dir(&job, 3).join("checkpoint-200.safetensors");
         assert_eq!(paths.checkpoints(job, 3), [newest, second]);
         assert!(!oldest.exists() && !torn.exists());
-        assert!(unfinished.exists(), "of the attempt itself nothing is touched");
+        assert!(unfinished.exists(), "the attempt's own files are kept");
     }
 
     #[tokio::test]

@@ -1,8 +1,8 @@
-//! Watches one one-shot child from its start until it and everything it started is gone.
+//! Supervises one one-shot child from its start until it and all processes it started are gone.
 //!
-//! Death is seen from the kernel, a hang from missing progress. Stopping is one act: its stdin ends, and after a grace period its process
-//! group is killed: a long one where the child has something to save, a short one where nobody wants it any more. What the child did is
-//! only reported here; what that means for a job or a dataset is for the callers to say.
+//! Exits are reported by the kernel, a hang is a lack of progress. To stop a child, its stdin is closed, and after a grace period its
+//! process group is killed: a long period if the child has something to save, a short one if its result is no longer needed. This module
+//! only reports what the child did; callers decide what that means for a job or dataset.
 
 use std::{
     ffi::OsStr,
@@ -31,25 +31,25 @@ use crate::{
 const MAX_MESSAGE: usize = 64 << 10;
 /// Largest result file; it holds a model card or the classes of a dataset.
 const MAX_RESULT: u64 = 16 << 20;
-/// Longest time that a child may ask for before its next message.
+/// Longest time that a child may announce before its next message.
 const MAX_DEADLINE: Duration = Duration::from_secs(24 * 3600);
-/// How long the pipes of a child that is gone may stay open: somebody who left its process group may hold them.
+/// How long the pipes of an ended child may stay open: a process that left its process group may hold them.
 const DRAIN: Duration = Duration::from_secs(2);
-/// Lines that are still read of a child that is gone: more than a pipe and our buffer hold.
+/// Lines still read after a child has ended: more than a pipe and our buffer can hold.
 const MAX_DRAINED: usize = 128 << 10;
-/// Lines of garbage that are written into the log; the others are only counted.
+/// Unparsable lines that are logged; further ones are only counted.
 const SHOWN_GARBAGE: u64 = 10;
 
-/// A child that is to be started.
+/// A child to be started.
 pub struct Run<'a> {
     pub program: &'a Path,
-    /// Its folder, with the run file in it.
+    /// Its directory, with the run file.
     pub dir: &'a Path,
     pub log: Log,
     pub limits: &'a Limits,
 }
 
-/// The wish that a child leaves. `C` says why.
+/// A request to stop a child. `C` is the reason.
 pub struct Stop<C> {
     pub cause: C,
     /// How long it may take before it is killed.
@@ -57,34 +57,34 @@ pub struct Stop<C> {
 }
 
 impl<C> Stop<C> {
-    /// What it has so far counts: it may save it, or come to its end.
+    /// Its work counts: it may save it, or finish.
     pub fn with_time_to_save(cause: C, limits: &Limits) -> Self {
         let grace = limits.stop_grace();
         Self { cause, grace }
     }
 
-    /// Nothing of it is wanted any more.
+    /// Its result is no longer needed.
     pub fn at_once(cause: C, limits: &Limits) -> Self {
         let grace = limits.cancel_grace().min(limits.stop_grace());
         Self { cause, grace }
     }
 }
 
-/// What came of a child. `C` says why it was stopped.
+/// How a child ended. `C` is the reason for stopping it.
 #[derive(Debug)]
 pub enum Outcome<C> {
     /// It could not be started.
     NotStarted(io::Error),
-    /// It ended by itself. There is a result only with exit status 0: one that breaks down after it wrote its result is not trusted.
+    /// It exited. Its result is used only with exit status 0: a child that crashes after writing its result is not trusted.
     Ended {
         status: ExitStatus,
         result: Option<RunResult>,
     },
     /// It made no progress for this long and was killed.
     Stalled(Duration),
-    /// It was asked to leave, and has left or was killed after the grace period. It may have finished nevertheless.
+    /// It was asked to stop, and exited or was killed after the grace period. It may have finished nevertheless.
     Stopped { cause: C, result: Option<RunResult> },
-    /// The kernel does not say what became of it.
+    /// The kernel did not report how it ended.
     Unknown(io::Error),
 }
 
@@ -93,12 +93,12 @@ pub struct Report<C> {
     pub outcome: Outcome<C>,
     /// The last line that it wrote to stderr.
     pub last_line: Option<String>,
-    /// Lines on its stdout that were no messages.
+    /// Lines on its stdout that were not messages.
     pub garbage: u64,
 }
 
-/// Runs one child. Its messages go into `messages`; while nobody takes them the child waits, and that time does not count against it.
-/// When `stop` is ready the child is asked to leave.
+/// Runs one child. Its messages go into `messages`; while the channel is full the child waits, and that time does not count towards its
+/// deadline. When `stop` is ready, the child is asked to stop.
 pub async fn supervise<C>(
     run: &Run<'_>,
     messages: mpsc::Sender<WorkerMessage>,
@@ -126,9 +126,9 @@ pub async fn supervise<C>(
     let mut errors = tokio::spawn(async move { log.copy(stderr).await });
     let mut talk = Talk::new(run, stdout, messages);
     let end = watch(&mut child, stdin, &mut talk, stop).await;
-    // Who left the child's process group was not killed with it.
+    // A process that left the child's process group was not killed with it.
     if let Err(error) = lock::vacate(run.dir, lock::PATIENCE).await {
-        tracing::error!(dir = %run.dir.display(), %error, "a worker is gone and what it started is not");
+        tracing::error!(dir = %run.dir.display(), %error, "a worker has ended but processes that it started have not");
     }
     talk.drain().await;
     let last_line = match timeout(DRAIN, &mut errors).await {
@@ -147,7 +147,7 @@ pub async fn supervise<C>(
     report
 }
 
-/// Why the watch is over.
+/// Why supervision ended.
 enum Ending<C> {
     ByItself,
     Stalled(Duration),
@@ -159,7 +159,7 @@ struct End<C> {
     status: io::Result<ExitStatus>,
 }
 
-/// Returns when the child is gone.
+/// Returns when the child has exited.
 async fn watch<C>(
     child: &mut ChildGroup,
     stdin: impl Sized,
@@ -174,7 +174,7 @@ async fn watch<C>(
         let running = matches!(ending, Ending::ByItself);
         let watched = running && talk.waits_for_the_child();
         let deadline = talk.deadline;
-        // In this order: what was asked for comes first, and a message that is there already counts before the deadline that it meets.
+        // In this order: a stop request comes first, and a message that has already arrived counts before the deadline it meets.
         let stalled = tokio::select! {
             biased;
             Stop { cause, grace } = &mut stop, if running => {
@@ -199,15 +199,15 @@ async fn watch<C>(
     }
 }
 
-/// A child's stdout on its way to those who want its messages.
+/// Reads a child's stdout and forwards its messages.
 struct Talk {
     lines: Lines<ChildStdout>,
     open: bool,
     messages: mpsc::Sender<WorkerMessage>,
-    /// Read and not yet handed over.
+    /// Read but not yet forwarded.
     pending: Option<WorkerMessage>,
     step_deadline: Duration,
-    /// Time until the next message is due, and when that is.
+    /// Time until the next message is due, and that instant.
     allowed: Duration,
     deadline: Instant,
     garbage: u64,
@@ -230,15 +230,15 @@ impl Talk {
         }
     }
 
-    /// Whether it is the child, and not the server, that keeps us waiting.
+    /// Whether the child, and not the server, is what is being waited for.
     fn waits_for_the_child(&self) -> bool {
         self.pending.is_none()
     }
 
-    /// Hands a message over or reads a line, and says whether that was progress. May be dropped at any time without losing a message.
+    /// Forwards a message or reads a line; returns whether that was progress. Cancel-safe: no message is lost.
     async fn advance(&mut self) -> bool {
         if self.pending.is_some() {
-            // Nobody may be listening any more; then messages are read only to be dropped.
+            // If there is no receiver any more, messages are read and dropped.
             if let Ok(place) = self.messages.reserve().await
                 && let Some(message) = self.pending.take()
             {
@@ -280,7 +280,7 @@ impl Talk {
         true
     }
 
-    /// Takes what a child that is gone has left in the pipe.
+    /// Reads what an exited child has left in the pipe.
     async fn drain(&mut self) {
         for _ in 0..MAX_DRAINED {
             if self.pending.is_some() {
@@ -315,7 +315,7 @@ async fn outcome<C>(dir: &Path, end: End<C>) -> Outcome<C> {
     }
 }
 
-/// The result file, if it is there and can be read.
+/// The result file, if it exists and can be read.
 async fn read_result(dir: &Path) -> Option<RunResult> {
     let file = tokio::fs::File::open(dir.join(RESULT_FILE)).await.ok()?;
     let mut text = Vec::new();
@@ -332,7 +332,7 @@ async fn read_result(dir: &Path) -> Option<RunResult> {
         .ok()
 }
 
-/// How a child ended, as the last line of its log.
+/// How a child ended, for the last line of its log.
 fn describe<C>(report: &Report<C>) -> String {
     let end = match &report.outcome {
         Outcome::NotStarted(error) => format!("the worker could not be started: {error}"),
@@ -341,8 +341,8 @@ fn describe<C>(report: &Report<C>) -> String {
             "the worker made no progress for {} s and was killed",
             allowed.as_secs()
         ),
-        Outcome::Stopped { .. } => "the worker was asked to leave and is gone".to_owned(),
-        Outcome::Unknown(error) => format!("the worker is gone: {error}"),
+        Outcome::Stopped { .. } => "the worker was asked to stop and has ended".to_owned(),
+        Outcome::Unknown(error) => format!("the worker has ended: {error}"),
     };
     match report.garbage {
         0 => end,

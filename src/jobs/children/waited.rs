@@ -1,5 +1,5 @@
-//! A worker run whose caller waits: previews, thumbnails, exports, imports, images that are added. Nothing it says is written down, and no
-//! row of the database knows of it; a caller that leaves takes it along.
+//! A worker run whose caller waits: previews, thumbnails, exports, imports and added images. It is not recorded in the database, and it is
+//! stopped when the caller disconnects.
 
 use std::{path::Path, time::Duration};
 
@@ -21,7 +21,7 @@ use crate::{
     protocol::{Artifact, RunResult, RunSpec},
 };
 
-/// What a child is to do by when.
+/// What a child has to do, and its deadline.
 pub struct WaitedRun {
     pub run: RunSpec,
     pub deadline: Duration,
@@ -32,10 +32,10 @@ enum Cause {
     TooSlow,
 }
 
-/// Starts a child and waits for what it brings: its result, and the folder that it made its files in, which goes when it is dropped.
+/// Runs a child and returns its result and the directory with its files, which is removed when dropped.
 ///
 /// # Errors
-/// `too_slow` after the deadline, what `refused` makes of a failure that a person can do something about, and those of [`in_folder`].
+/// `too_slow` after the deadline, what `refused` makes of a failure that the user can correct, and those of [`in_folder`].
 pub async fn run(
     context: &Context,
     waited: WaitedRun,
@@ -54,8 +54,8 @@ pub async fn run(
     }
 }
 
-/// The same in a folder that the caller has, with the run file in it; a failure that the child explains is a result. None where there is a
-/// deadline and the child did not keep it; without one it may take as long as it gets on.
+/// The same in a directory that the caller has created, with the run file in it; a failure that the child explains is returned as a result.
+/// `None` if the child missed its deadline; without a deadline it may run as long as it makes progress.
 ///
 /// # Errors
 /// `shutting-down`, `worker-lost`, `worker-stalled`, and failures of the worker.
@@ -94,12 +94,12 @@ pub async fn in_folder(
     }
 }
 
-/// A result that was not asked for.
+/// A result of the wrong kind.
 pub fn of_another_kind(kind: &str) -> Error {
-    Error::internal(anyhow::anyhow!("{kind}: a result of another kind of work"))
+    Error::internal(anyhow::anyhow!("{kind}: a result of the wrong kind"))
 }
 
-/// What a failure that the child explains is to the caller.
+/// The error that the caller gets for a failure that the child explains.
 pub fn refusal(slug: &'static str, error: JobError) -> Error {
     if error.code == FailureCode::DataDamaged {
         return Error::new(Kind::Damaged, Damaged::SLUG, error.message);
@@ -116,7 +116,7 @@ pub fn refusal(slug: &'static str, error: JobError) -> Error {
     }
 }
 
-/// Whether a file in the child's folder is what the child says that it is.
+/// Verifies that a file in the child's directory is the one that its result describes.
 ///
 /// # Errors
 /// It is not, or it is larger than `max_bytes`.
@@ -128,7 +128,7 @@ pub fn check(dir: &Path, made: &Artifact, max_bytes: u64) -> Result<()> {
         return Ok(());
     }
     Err(Error::internal(anyhow::anyhow!(
-        "{} is not the file that the worker says it is",
+        "{} does not match the worker's result",
         made.file
     )))
 }

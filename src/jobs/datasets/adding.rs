@@ -1,7 +1,7 @@
-//! Adds images to a dataset: an ingest child reads them as it reads an archive, and what it makes becomes a segment of the next version.
+//! Adds images to a dataset: an ingest child reads them like an archive, and its files become a segment of the next version.
 //!
-//! The caller waits for it. One that leaves takes the child along, and nothing has happened; until the new version is there the dataset
-//! is what it was.
+//! The caller waits. If it disconnects, the child is stopped and nothing changes; the dataset is unchanged until the new version is
+//! inserted.
 
 use std::{
     collections::HashMap,
@@ -35,26 +35,26 @@ use crate::{
     protocol::{Artifact, IngestResult, IngestRun, ManifestImage, RunResult, RunSpec},
 };
 
-/// What all images of a request show, and where they go.
+/// Class and split of all images of a request.
 #[derive(Clone, Debug)]
 pub struct Labels {
     pub class: Option<String>,
     pub split: Split,
 }
 
-/// What came of a request.
+/// The result of a request.
 #[derive(Debug)]
 pub struct Added {
-    /// None where the dataset has nothing new.
+    /// `None` if there are no new images.
     pub revised: Option<Revised>,
-    /// Files that were left out, and why.
+    /// Files that were not added, and why.
     pub skipped: Vec<ReportEntry>,
 }
 
-/// Reads the files and adds what can be used.
+/// Reads the files and adds the usable ones.
 ///
 /// # Errors
-/// `version-changed`, `dataset-not-ready`, and what is wrong with the labels.
+/// `version-changed`, `dataset-not-ready`, and invalid class or split.
 pub async fn add(context: &Context, target: Target, packed: Packed, labels: Labels) -> Result<Added> {
     let read = read(context, target.dataset, &packed).await?;
     let entries = {
@@ -103,7 +103,7 @@ pub async fn add(context: &Context, target: Target, packed: Packed, labels: Labe
             class: class.clone(),
             split: Some(*split),
             codes: vec!["duplicate".to_owned()],
-            message: Some(format!("the dataset has this very file already, as image {id}")),
+            message: Some(format!("the dataset already contains this file, as image {id}")),
         });
     }
     Ok(Added {
@@ -112,10 +112,10 @@ pub async fn add(context: &Context, target: Target, packed: Packed, labels: Labe
     })
 }
 
-/// What the child found.
+/// The child's result.
 enum Read {
     Images(Box<IngestResult>),
-    /// Nothing that can be used.
+    /// No usable images.
     Nothing {
         report: Option<Artifact>,
     },
@@ -161,7 +161,7 @@ async fn read(context: &Context, dataset: DatasetId, packed: &Packed) -> Result<
     }
 }
 
-/// The new images, under the names that their sender gave them.
+/// The new images, under the names that the client sent.
 fn added(manifest: &Path, names: &[String], labels: &Labels) -> Result<Vec<AddedImage>> {
     let mut images = Vec::new();
     for image in crate::manifest::images(manifest)? {
@@ -184,7 +184,7 @@ fn added(manifest: &Path, names: &[String], labels: &Labels) -> Result<Vec<Added
     Ok(images)
 }
 
-/// Entries of the child's report about files that cannot be used.
+/// Entries of the child's report about unusable files.
 fn skipped(report: &Option<std::path::PathBuf>, names: &[String]) -> Result<Vec<ReportEntry>> {
     let Some(path) = report else {
         return Ok(Vec::new());
@@ -207,6 +207,7 @@ fn skipped(report: &Option<std::path::PathBuf>, names: &[String]) -> Result<Vec<
 
 fn name_of<'a>(entry: &str, names: &'a [String]) -> Result<&'a str> {
     let name = place_of(entry).and_then(|place| names.get(place));
-    let name = name.ok_or_else(|| Error::internal(anyhow::anyhow!("a file was read that nobody sent")))?;
+    let name =
+        name.ok_or_else(|| Error::internal(anyhow::anyhow!("the worker reported a file that was not sent")))?;
     Ok(name)
 }

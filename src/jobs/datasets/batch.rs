@@ -1,5 +1,5 @@
-//! Images that a request brings, on their way to an ingest child: packed into a tar file under names of ours, one after another, as they
-//! come. The server looks at none of them.
+//! Images of a request, packed into a tar file for an ingest child under generated names, one after another as they are received. The
+//! server does not look into them.
 
 use std::{
     io::{self, SeekFrom},
@@ -13,23 +13,23 @@ use tokio::{
 
 use crate::jobs::children::paths::Passing;
 
-/// Size of the blocks that a tar file consists of, and of the header that stands before each file in it.
+/// Size of a tar block, and of the header before each file.
 const BLOCK: usize = 512;
 
-/// The files of one request; they go when it is dropped.
+/// The files of one request; removed when dropped.
 pub struct Batch {
     dir: Passing,
     out: BufWriter<File>,
-    /// What the caller calls each file.
+    /// File names that the client sent.
     names: Vec<String>,
-    /// Where the header of the file that is being written stands.
+    /// Offset of the header of the current file.
     header_at: u64,
-    /// Bytes of that file so far.
+    /// Size of the current file so far.
     file_bytes: u64,
     written: u64,
 }
 
-/// A batch that is complete.
+/// A complete batch.
 pub struct Packed {
     pub dir: Passing,
     pub archive: PathBuf,
@@ -37,7 +37,7 @@ pub struct Packed {
 }
 
 impl Batch {
-    /// Begins one in a folder that is its own.
+    /// Starts a batch in a directory of its own.
     pub async fn begin(dir: Passing) -> io::Result<Self> {
         let file = File::create_new(dir.path().join("images.tar")).await?;
         Ok(Self {
@@ -54,17 +54,17 @@ impl Batch {
         self.names.len()
     }
 
-    /// Bytes of the file that is being written so far.
+    /// Size of the current file so far, in bytes.
     pub fn file_bytes(&self) -> u64 {
         self.file_bytes
     }
 
-    /// Bytes of the whole.
+    /// Total size in bytes.
     pub fn bytes(&self) -> u64 {
         self.written
     }
 
-    /// Begins the next file. How long it is, is written into its header when it is there.
+    /// Starts the next file. Its size is written into its header when it is complete.
     pub async fn begin_file(&mut self, name: &str) -> io::Result<()> {
         self.names.push(name.to_owned());
         self.header_at = self.written;
@@ -92,7 +92,7 @@ impl Batch {
         Ok(())
     }
 
-    /// Ends the tar file, with two blocks of nothing.
+    /// Ends the tar file with two zero blocks.
     pub async fn finish(mut self) -> io::Result<Packed> {
         self.put(&[0; 2 * BLOCK]).await?;
         self.out.flush().await?;
@@ -110,12 +110,12 @@ impl Batch {
     }
 }
 
-/// What a file is called in the tar file: never what its sender calls it.
+/// Name of a file in the tar file: never the one that the client sent.
 fn entry_name(place: usize) -> String {
     format!("{place:08}.jpg")
 }
 
-/// The place of a file that is called so.
+/// The index of the file with this name.
 pub fn place_of(entry: &str) -> Option<usize> {
     entry.strip_suffix(".jpg")?.parse().ok()
 }

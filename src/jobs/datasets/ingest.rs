@@ -1,7 +1,7 @@
-//! Reads uploaded archives, one after another: each in a child, at most three that die, and whatever it finds ends in the dataset's row.
+//! Reads uploaded archives one by one, each in a child that is tried up to three times, and records the result in the dataset's row.
 //!
-//! Woken by a signal of the store and now and then in any case. A dataset that is being read when the server stops is read again
-//! from the beginning at the next start: an archive has no checkpoints.
+//! Woken by a signal of the store and by a timer. A dataset that is being read when the server stops is read again from the beginning at
+//! the next start: ingest has no checkpoints.
 
 use std::{
     collections::HashMap,
@@ -39,14 +39,14 @@ use crate::{
     store::{DatasetToIngest, SegmentFiles, Topic},
 };
 
-/// Shorter side of the images in a pixel pack: what the default size of 224 pixels is cut out of.
+/// Shorter side of the images in a pixel pack; the default crop of 224 pixels is taken from it.
 pub const PACK_SIDE: u32 = 256;
-/// Children that may die over one archive. One that a killed server took along does not count.
+/// How often a child may crash over one archive. A child that ended with a killed server does not count.
 const MOST_DEATHS: u32 = 3;
-/// Times that an archive's reading may be begun at all: a server that is stopped does not count as a death, but an archive that takes
-/// the server down with it must not do so for ever.
+/// How often reading an archive may be started at all: stopping the server does not count as a crash, but an archive that takes the server
+/// down with it must not do so forever.
 const MOST_STARTS: u32 = 10;
-/// Who waits where no archive can be claimed.
+/// Registered as waiting if no archive can be claimed.
 pub const ARCHIVES: &str = "archives";
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 const LOOK_EVERY: Duration = Duration::from_secs(2);
@@ -67,7 +67,7 @@ pub async fn run(context: Arc<Context>) {
     }
     let mut uploads = context.store.signals().subscribe(Topic::Uploads);
     let mut resting: HashMap<DatasetId, Instant> = HashMap::new();
-    // As long as the disk is so full that not even the claim of an archive can be written.
+    // While the disk is so full that not even the claim of an archive can be written.
     let mut full: Option<DiskWait> = None;
     while !context.shutdown.is_cancelled() {
         resting.retain(|_, until| *until > Instant::now());
@@ -81,7 +81,7 @@ pub async fn run(context: Arc<Context>) {
                 let id = dataset.id;
                 let read = tokio::spawn(read(context.clone(), dataset)).await;
                 if let Err(error) = &read {
-                    tracing::error!(dataset = %id, %error, "the server failed while it looked after an archive");
+                    tracing::error!(dataset = %id, %error, "the server failed while handling an archive");
                 }
                 if !matches!(read, Ok(Next::Done)) {
                     resting.insert(id, Instant::now() + RETRY_AFTER);
@@ -108,20 +108,19 @@ pub async fn run(context: Arc<Context>) {
     }
 }
 
-/// Runs one child over one archive until what came of it is written down.
+/// Runs one child for one archive, until its outcome is recorded.
 async fn read(context: Arc<Context>, dataset: DatasetToIngest) -> Next {
     if dataset.attempt > MOST_STARTS {
-        let message =
-            format!("the reading of the archive was begun {MOST_STARTS} times and never came to an end");
+        let message = format!("reading the archive was started {MOST_STARTS} times and never finished");
         let error = JobError::new(FailureCode::WorkerCrashed, message);
         return fail(&context, &dataset, error).await;
     }
-    tracing::info!(dataset = %dataset.id, attempt = dataset.attempt, "an archive is read");
+    tracing::info!(dataset = %dataset.id, attempt = dataset.attempt, "reading an archive");
     let next = attempt(&context, &dataset).await;
     let (paths, id) = (context.paths.clone(), dataset.id);
     let removed = tokio::task::spawn_blocking(move || paths.forget(&id)).await;
     if let Ok(Err(error)) = removed {
-        tracing::warn!(dataset = %id, %error, "cannot remove the folder of an archive's reader; the next sweep tries again");
+        tracing::warn!(dataset = %id, %error, "cannot remove the directory of an ingest; the next sweep retries");
     }
     next
 }
@@ -145,11 +144,11 @@ async fn attempt(context: &Context, dataset: &DatasetToIngest) -> Next {
     let dir = match disk::when_there_is_room(context, &id, stopped(context, id), begin).await {
         Some(Ok(dir)) => dir,
         Some(Err(error)) => {
-            tracing::error!(dataset = %id, %error, "cannot make the folder of an archive's reader");
-            let error = failure::internal("the server could not make the folder of the archive's reader");
+            tracing::error!(dataset = %id, %error, "cannot create the directory of an ingest");
+            let error = failure::internal("the server could not create a directory for reading the archive");
             return died(context, dataset, error).await;
         }
-        // Deleted, or read at the next start of the server.
+        // Deleted, or will be read at the next start of the server.
         None => return Next::Done,
     };
     let log = context.log(&id);
@@ -164,7 +163,7 @@ async fn attempt(context: &Context, dataset: &DatasetToIngest) -> Next {
             result: Some(result), ..
         }
         | End::Done(result) => take_over(context, dataset, result).await,
-        // The row still says `processing`: the next start of the server begins again.
+        // The row is still `processing`: the next start of the server starts over.
         End::Stopped {
             cause: Cause::Shutdown,
             ..
@@ -177,7 +176,7 @@ async fn stopped(context: &Context, dataset: DatasetId) {
     stop_cause(context, dataset).await;
 }
 
-/// Ready when the child is to be stopped.
+/// Ready when the child has to stop.
 async fn stop_cause(context: &Context, dataset: DatasetId) -> Stop<Cause> {
     let limits = &context.config.limits;
     tokio::select! {
@@ -191,14 +190,14 @@ async fn deleted(context: &Context, dataset: DatasetId) {
     loop {
         match context.store.dataset(&dataset.to_string()).await {
             Err(error) if error.kind() == Kind::NotFound => return,
-            Err(error) => tracing::error!(%dataset, %error, "cannot look at a dataset that is being read"),
+            Err(error) => tracing::error!(%dataset, %error, "cannot read a dataset that is being processed"),
             Ok(_) => {}
         }
         let _ = tokio::time::timeout(LOOK_EVERY, changed.changed()).await;
     }
 }
 
-/// A dataset has no events: what the child tells goes into its log, and that it waits where those find it who ask.
+/// A dataset has no events: the child's messages go into its log, and its waiting is registered for the API.
 async fn note_down(
     context: &Context,
     dataset: DatasetId,
@@ -222,10 +221,10 @@ async fn note_down(
 }
 
 async fn take_over(context: &Context, dataset: &DatasetToIngest, result: RunResult) -> Next {
-    // Nobody waits while blobs are held.
+    // Nothing may wait while blobs are pinned.
     if let RunResult::Failed(error) = result {
         return match error.code {
-            // It waits for room by itself; this is one that was stopped meanwhile.
+            // The child waits for space by itself; this one was stopped while waiting.
             FailureCode::DiskFull => again(context, dataset).await,
             _ => fail(context, dataset, error).await,
         };
@@ -244,7 +243,7 @@ async fn take_over(context: &Context, dataset: &DatasetToIngest, result: RunResu
         Ok(()) => Next::Done,
         Err(error) if error.kind() == Kind::DiskFull => again(context, dataset).await,
         Err(error) => {
-            tracing::error!(dataset = %dataset.id, %error, "cannot take over what an archive's reader made");
+            tracing::error!(dataset = %dataset.id, %error, "cannot store the files of an ingest");
             died(context, dataset, failure::of_adoption()).await
         }
     }
@@ -264,13 +263,13 @@ async fn finish(context: &Context, dataset: &DatasetToIngest, result: IngestResu
             .finish_dataset(dataset, result.clone(), segment.clone());
         disk::full_apart(finished.await)
     };
-    let finished = insist(context, &dataset.id, "write down that a dataset is ready", finish).await;
+    let finished = insist(context, &dataset.id, "record that a dataset is ready", finish).await;
     sweep_if_gone(context, finished.transpose()?);
     packs::make_room(context).await;
     Ok(())
 }
 
-/// Takes in the images that a child has read, and their pixels.
+/// Stores the images that a child has read, and their pixels.
 pub(in crate::jobs) async fn adopt_segment(
     context: &Context,
     dir: &Path,
@@ -309,50 +308,37 @@ async fn refuse(context: &Context, dataset: &DatasetToIngest, refused: Refusal, 
         let (error, report, entries) = (error.clone(), report.clone(), entries.clone());
         disk::full_apart(context.store.fail_dataset(dataset, error, report, entries).await)
     };
-    let failed = insist(
-        context,
-        &dataset.id,
-        "write down that a dataset cannot be used",
-        fail,
-    )
-    .await;
+    let failed = insist(context, &dataset.id, "record that a dataset has failed", fail).await;
     sweep_if_gone(context, failed.transpose()?);
     Ok(())
 }
 
-/// A dataset that was deleted in the last moment leaves blobs that no row names.
+/// A dataset that was deleted at the last moment leaves unreferenced blobs.
 fn sweep_if_gone(context: &Context, written: Option<bool>) {
     if written == Some(false) {
         context.sweep.notify_one();
     }
 }
 
-/// Another try once the disk has more room than now.
+/// Retries once the disk has more room.
 async fn again(context: &Context, dataset: &DatasetToIngest) -> Next {
     disk::until_there_is_more_room(context, &dataset.id, stopped(context, dataset.id)).await;
     Next::Again
 }
 
-/// Another try, unless there were enough.
+/// Retries, unless the limit is reached.
 async fn died(context: &Context, dataset: &DatasetToIngest, error: JobError) -> Next {
     if error.code == FailureCode::DiskFull {
         return again(context, dataset).await;
     }
     let count = || context.store.count_reader_death(dataset);
-    match insist(
-        context,
-        &dataset.id,
-        "count the death of an archive's reader",
-        count,
-    )
-    .await
-    {
+    match insist(context, &dataset.id, "count a crash of an ingest", count).await {
         Some(Some(deaths)) if deaths < MOST_DEATHS => {
-            tracing::warn!(dataset = %dataset.id, deaths, reason = error.message, "an archive's reader died");
+            tracing::warn!(dataset = %dataset.id, deaths, reason = error.message, "an ingest crashed");
             Next::Again
         }
         Some(Some(_)) => fail(context, dataset, error).await,
-        // Deleted meanwhile, or the server stops: then the next one begins again.
+        // Deleted meanwhile, or the server is stopping: then the next start begins again.
         _ => Next::Done,
     }
 }
@@ -366,12 +352,6 @@ async fn fail(context: &Context, dataset: &DatasetToIngest, error: JobError) -> 
         message: error.message,
     };
     let fail = || context.store.fail_dataset(dataset, error.clone(), None, None);
-    insist(
-        context,
-        &dataset.id,
-        "write down that a dataset cannot be used",
-        fail,
-    )
-    .await;
+    insist(context, &dataset.id, "record that a dataset has failed", fail).await;
     Next::Done
 }

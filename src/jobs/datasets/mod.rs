@@ -1,4 +1,4 @@
-//! Work on datasets that is no job: reading archives, adding and changing images, drawing them.
+//! Work on datasets apart from jobs: ingest, adding and changing images, previews and thumbnails.
 
 pub mod adding;
 pub mod batch;

@@ -1,6 +1,6 @@
-//! A contact sheet of augmented images, drawn by a child while the caller waits: a bounded number at once, each with a deadline.
+//! A contact sheet of augmented images, made by a child while the caller waits: a limited number at once, each with a deadline.
 //!
-//! A caller that leaves takes its child along: nothing of a preview outlives the call, and no row of the database knows of it.
+//! When the caller disconnects, the child is stopped. Nothing of a preview is kept or recorded in the database.
 
 use std::{path::Path, time::Duration};
 
@@ -17,12 +17,12 @@ use crate::{
     protocol::{Artifact, PreviewRun, RunResult, RunSpec},
 };
 
-/// Largest sheet that is taken from a child; its pixels are far below this.
+/// Largest sheet that is accepted from a child; real ones are far smaller.
 const MAX_SHEET: u64 = 64 << 20;
-/// Threads that draw one sheet: it is small, and jobs need the others.
+/// Threads for one sheet: it is small, and jobs need the others.
 const THREADS: u32 = 2;
 
-/// Draws images of a dataset as a job would train on them. The result is a PNG.
+/// Augments images of a dataset as a training job would. Returns a PNG.
 ///
 /// # Errors
 /// `previews-busy`, `preview-timeout`, `dataset-not-ready`, and failures of the worker.
@@ -45,7 +45,7 @@ pub async fn preview(context: &Context, dataset: Dataset, spec: PreviewSpec) -> 
     };
     let too_slow = || {
         let seconds = limits.preview_deadline_seconds;
-        let detail = format!("the preview took longer than {seconds} s; ask for fewer images or views");
+        let detail = format!("the preview took longer than {seconds} s; request fewer images or views");
         Error::new(Kind::Timeout, "preview-timeout", detail)
     };
     let refused = |error| waited::refusal("preview-failed", error);
@@ -56,16 +56,12 @@ pub async fn preview(context: &Context, dataset: Dataset, spec: PreviewSpec) -> 
 }
 
 fn busy() -> Error {
-    let detail = "as many previews as the server allows are being drawn; try again in a moment";
+    let detail = "too many previews are being made; try again in a moment";
     Error::new(Kind::TooMany, "previews-busy", detail).retry_after(Duration::from_secs(2))
 }
 
 async fn take(dir: &Path, sheet: &Artifact) -> Result<Vec<u8>> {
-    let wrong = || {
-        Error::internal(anyhow::anyhow!(
-            "a preview is not the file that its result says it is"
-        ))
-    };
+    let wrong = || Error::internal(anyhow::anyhow!("a preview does not match the worker's result"));
     if sheet.file.contains('/') || sheet.bytes > MAX_SHEET {
         return Err(wrong());
     }

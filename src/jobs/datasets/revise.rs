@@ -1,7 +1,7 @@
-//! Makes the next version of a dataset: the manifest of the newest one, changed, becomes a blob and then a row.
+//! Creates the next version of a dataset: the newest manifest with the change applied becomes a blob and then a row.
 //!
-//! Changes of one dataset are made one after another, each on top of the one before. A caller that wants to change what it has seen, and
-//! nothing newer, says so and is refused where it came too late.
+//! Changes of a dataset are made one at a time, each on top of the previous version. A client can require that the version it has seen is
+//! still the newest, and is refused otherwise.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -29,48 +29,48 @@ use crate::{
     store::{NewVersion, SegmentFiles},
 };
 
-/// Which dataset is to be changed.
+/// The dataset to change.
 #[derive(Clone, Debug)]
 pub struct Target {
     pub dataset: DatasetId,
-    /// Versions of which the newest has to be one; none: whichever it is.
+    /// Versions of which one must be the newest; `None` for any.
     pub expected: Option<Vec<u32>>,
 }
 
-/// What is to be changed.
+/// The change.
 #[derive(Clone, Debug)]
 pub enum Change {
     /// Edits of images by their ids.
     Edit(Vec<(u32, ImageEdit)>),
-    /// Every image gets its part anew.
+    /// Assigns every image to a split again.
     Split(SplitSpec),
     Add(Addition),
 }
 
-/// Images that an ingest child has read, their files blobs already.
+/// Images that an ingest child has read; their files are already blobs.
 #[derive(Clone, Debug)]
 pub struct Addition {
     pub segment: SegmentFiles,
-    /// As the child wrote them, but for paths and labels. Their ids and their segment are given here.
+    /// As the child wrote them, except for paths and labels. Their ids and segment are assigned here.
     pub images: Vec<AddedImage>,
 }
 
-/// What came of it.
+/// The result of a change.
 #[derive(Debug)]
 pub struct Revised {
-    /// At its newest version, which is the one before where nothing had to be changed.
+    /// At its newest version, which is the previous one if nothing changed.
     pub dataset: Dataset,
     pub changed: bool,
-    /// Images of the addition that the dataset had already, by their places in it, with the ids that they have.
+    /// Added images that the dataset already had: their indices in the addition, with their ids.
     pub known: Vec<(usize, u32)>,
-    /// The others, as they are in the new version.
+    /// The other added images, as they are in the new version.
     pub added: Vec<ManifestImage>,
 }
 
-/// Carries out a change. `pin` keeps the blobs of an addition.
+/// Applies a change. `pin` keeps the blobs of an addition.
 ///
 /// # Errors
-/// `version-changed`, `dataset-not-ready`, and what is wrong with the change.
+/// `version-changed`, `dataset-not-ready`, and what is invalid in the change.
 pub async fn revise(context: &Context, target: Target, change: Change, pin: &Pin) -> Result<Revised> {
     let _alone = context.changes.hold(target.dataset).await;
     let dataset = context.store.dataset(&target.dataset.to_string()).await?;
@@ -161,7 +161,7 @@ struct Drafted {
     written: Option<(crate::blobs::Spooled, Written)>,
 }
 
-/// A change in terms of the version before.
+/// A change relative to the previous version.
 struct Draft {
     kind: ChangeKind,
     revision: Revision,
@@ -169,16 +169,16 @@ struct Draft {
     segment: Option<SegmentFiles>,
     next_image: u32,
     known: Vec<(usize, u32)>,
-    /// Ids in the order in which the caller named them.
+    /// Ids in the order in which the client sent them.
     asked: Vec<u32>,
 }
 
-/// Whether a dataset may be changed at all, and is the one that the caller means.
+/// Whether a dataset can be changed, and is at the version that the client expects.
 pub fn check_target(dataset: &Dataset, target: &Target) -> Result<()> {
     if dataset.status != DatasetStatus::Ready {
         let detail = match dataset.status {
-            DatasetStatus::Processing => "the dataset is still being read; wait for it with ?wait=60",
-            _ => "the dataset cannot be used; its `error` says why",
+            DatasetStatus::Processing => "the dataset is still being processed; wait for it with ?wait=60",
+            _ => "the dataset has failed; its `error` says why",
         };
         return Err(Error::new(Kind::Conflict, "dataset-not-ready", detail));
     }
@@ -189,8 +189,7 @@ pub fn check_target(dataset: &Dataset, target: &Target) -> Result<()> {
 }
 
 fn changed_meanwhile() -> Error {
-    let detail =
-        "the dataset has a newer version than the one that this change is about; look at it and try again";
+    let detail = "the dataset has a newer version than the one this change is for; get it and try again";
     Error::new(Kind::Precondition, "version-changed", detail)
 }
 
@@ -233,7 +232,7 @@ fn draft(
     Ok(draft)
 }
 
-/// The part of each image, drawn anew; images of an unlabelled dataset count as of one class.
+/// Assigns each image to a split again; images of an unlabelled dataset count as one class.
 fn parts(before: &Path, spec: &SplitSpec) -> Result<Vec<Split>> {
     let (mut labels, mut files) = (Vec::new(), Vec::new());
     for image in manifest::images(before)? {
@@ -248,7 +247,7 @@ fn parts(before: &Path, spec: &SplitSpec) -> Result<Vec<Split>> {
     Ok(split::stratified(&labels, &groups, spec.shares(), spec.seed))
 }
 
-/// Gives the new images their ids. Files that the dataset has already are left out: a request that is sent again changes nothing.
+/// Assigns ids to the new images. Files that the dataset already has are left out, so a repeated request changes nothing.
 fn add(draft: &mut Draft, addition: Addition, before: &Path, next_segment: u32) -> Result<()> {
     let wanted: HashSet<&str> = addition
         .images
@@ -292,7 +291,7 @@ fn check(dataset: &Dataset, draft: &Draft, plan: &Plan, limits: &IngestLimits) -
             })
             .collect();
         if !missing.is_empty() {
-            return Err(Error::fields("some of the images are not there", missing));
+            return Err(Error::fields("some of the images do not exist", missing));
         }
         let labels = |edit: &ImageEdit| matches!(edit, ImageEdit::Change { class: Some(_), .. });
         if unlabelled && edits.values().any(labels) {
@@ -306,12 +305,12 @@ fn check(dataset: &Dataset, draft: &Draft, plan: &Plan, limits: &IngestLimits) -
         check_labels(dataset, added.class.as_deref())?;
     }
     if plan.images == 0 {
-        let detail = "this would leave no image; delete the dataset instead";
+        let detail = "the dataset would have no images left; delete it instead";
         return Err(Error::new(Kind::Invalid, "dataset-empty", detail));
     }
     if plan.classes.len() > limits.max_classes {
         let message = format!(
-            "the dataset would have {} classes and at most {} are taken",
+            "the dataset would have {} classes; the limit is {}",
             plan.classes.len(),
             limits.max_classes
         );
@@ -324,17 +323,14 @@ fn check(dataset: &Dataset, draft: &Draft, plan: &Plan, limits: &IngestLimits) -
     Ok(())
 }
 
-/// Whether images of this class can come into the dataset.
+/// Whether images of this class can be added to the dataset.
 pub fn check_labels(dataset: &Dataset, class: Option<&str>) -> Result<()> {
     let (code, message) = match (dataset.layout == Some(Layout::Unlabelled), class) {
         (true, Some(_)) => (
             "unlabelled",
             "the dataset has no classes; add images to it without `class`",
         ),
-        (false, None) => (
-            "missing",
-            "say what the images show: add ?class=NAME to the address",
-        ),
+        (false, None) => ("missing", "the images need a class: add ?class=NAME to the URL"),
         _ => return Ok(()),
     };
     Err(Error::fields(
@@ -344,6 +340,6 @@ pub fn check_labels(dataset: &Dataset, class: Option<&str>) -> Result<()> {
 }
 
 fn too_many() -> Error {
-    let detail = "the dataset would have more images than the server takes (`max_entries`)";
+    let detail = "the dataset would have more images than the server allows (`max_entries`)";
     Error::new(Kind::TooLarge, "too-many-images", detail)
 }

@@ -1,8 +1,8 @@
-//! Small images of a dataset's images, drawn by a child from its pixel packs and kept on disk as long as there is room.
+//! Thumbnails of a dataset's images, made by a child from its pixel packs and cached on disk.
 //!
-//! A page of a dashboard asks for dozens at once, so a child draws all images of a neighbourhood in one go and the others find theirs
-//! made: `thumbnails/{dataset}/{segment}-{neighbourhood}-{size}`, an index and then the files. An image never changes, so neither does
-//! such a file. All of it is a cache: what is gone is drawn again.
+//! A page of the dashboard requests dozens at once, so a child makes the thumbnails of a range of neighbouring images, and the other
+//! requests find theirs in the cache: `thumbnails/{dataset}/{segment}-{neighbourhood}-{size}`, an index followed by the files. An image
+//! never changes, and neither does such a file. Evicted files are made again.
 
 use std::{
     fs::{self, File},
@@ -26,14 +26,14 @@ use crate::{
     store::StoredSegment,
 };
 
-/// Ids in one file.
+/// Ids per file.
 const NEIGHBOURHOOD: u32 = 128;
-/// Threads that draw: thumbnails are small, and jobs need the others.
+/// Threads per child: thumbnails are small, and jobs need the others.
 const THREADS: u32 = 2;
-/// Largest file that is taken from a child; what it draws is far below this.
+/// Largest file that is accepted from a child; real ones are far smaller.
 const MAX_FILE: u64 = 256 << 20;
 
-/// A JPEG of an image, its longer side at most `side` pixels long.
+/// A JPEG of an image whose longer side has at most `side` pixels.
 ///
 /// # Errors
 /// Failures of the worker and of the disk.
@@ -74,7 +74,7 @@ async fn draw(
         .acquire()
         .await
         .map_err(Error::internal)?;
-    // The version that the segment came with names all of its images, also those that later versions do not have.
+    // The version that introduced the segment lists all of its images, also those removed in later versions.
     let files = context.store.version_files(dataset, segment.version).await?;
     let files = files.ok_or_else(|| Error::not_found("dataset", &dataset.to_string()))?;
     let manifest = context.blobs.sound_lately(&files.manifest, || {
@@ -94,7 +94,7 @@ async fn draw(
         deadline: context.config.limits.preview_deadline(),
     };
     let too_slow = || {
-        let detail = "the thumbnails were not drawn in time; try again in a moment";
+        let detail = "making the thumbnails took too long; try again in a moment";
         Error::new(Kind::Timeout, "preview-timeout", detail)
     };
     let refused = |error| waited::refusal("thumbnails-failed", error);
@@ -123,7 +123,7 @@ fn neighbours(manifest: &Path, neighbourhood: u32, segment: u32) -> Result<Vec<M
     Ok(images)
 }
 
-/// Puts a file that a child made in its place.
+/// Moves a file from a child into the cache.
 fn take(dir: &Path, made: &Artifact, to: &Path) -> Result<()> {
     waited::check(dir, made, MAX_FILE)?;
     if let Some(folder) = to.parent() {
@@ -139,7 +139,7 @@ async fn kept(path: &Path, image: u32) -> Result<Option<Vec<u8>>> {
         Found::Thumbnail(jpeg) => Ok(Some(jpeg)),
         Found::Nothing => Ok(None),
         Found::Damage => {
-            kept::discard(&path, "a file of thumbnails")?;
+            kept::discard(&path, "thumbnails")?;
             Ok(None)
         }
     })
@@ -150,11 +150,11 @@ async fn kept(path: &Path, image: u32) -> Result<Option<Vec<u8>>> {
 enum Found {
     Thumbnail(Vec<u8>),
     Nothing,
-    /// The file is not what a child made: its disk has lost something, or an older version of the program made it.
+    /// The file is not as a child wrote it: the disk has lost data, or an older version of the program wrote it.
     Damage,
 }
 
-/// The thumbnail of an image, out of a file of them. Only what is read is held to its digest: the index and the thumbnail.
+/// Reads an image's thumbnail from a file. Only what is read is verified: the index and the thumbnail.
 fn look_up(path: &Path, image: u32) -> io::Result<Found> {
     let Some(file) = kept::there(File::open(path))? else {
         return Ok(Found::Nothing);
@@ -189,7 +189,7 @@ fn cache(context: &Context) -> Cache {
     }
 }
 
-/// Removes what belongs to datasets that are gone.
+/// Removes the files of deleted datasets.
 pub async fn sweep(context: &Context) -> Result<()> {
     let store = &context.store;
     cache(context)

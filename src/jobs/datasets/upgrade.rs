@@ -1,4 +1,4 @@
-//! Completes what an older program left: versions of datasets that have no digest of their contents yet. Once, at the start.
+//! Migrates datasets of older versions: computes missing digests of dataset versions. Once, at the start.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::{
 
 pub async fn run(context: Arc<Context>) {
     if let Err(error) = complete(&context).await {
-        tracing::error!(%error, "cannot complete what an older version of the program left; the next start tries again");
+        tracing::error!(%error, "cannot migrate the datasets of an older version; the next start retries");
     }
 }
 
@@ -27,7 +27,7 @@ async fn complete(context: &Context) -> Result<()> {
                 .map_err(Error::internal)?,
             Err(damaged) => Err(damaged),
         };
-        // One that cannot be read must not keep the others from it.
+        // An unreadable manifest must not keep the others from being migrated.
         match read {
             Ok(found) => {
                 let Summary {

@@ -1,7 +1,7 @@
-//! Models as other programs take them, written by a child while the caller waits and kept on disk as long as there is room.
+//! Exports of models to other formats, written by a child while the caller waits and cached on disk.
 //!
-//! `exports/{model}/{key}-{sha256}`: the key is a digest of everything that the file depends on, so what is found is what would be made.
-//! Two who ask for the same at once get the same file, made once. All of it is a cache: what is gone is made again.
+//! `exports/{model}/{key}-{sha256}`: the key is a digest of everything the file depends on, so a cached file is the one that would be
+//! written. Concurrent requests for the same export share one file. Evicted exports are written again.
 
 use std::{
     fs::{self, File},
@@ -29,13 +29,13 @@ use crate::{
     store::ModelBlobs,
 };
 
-/// To be counted up when the same model and wish come to make other bytes than they did in a version of the program.
+/// Increase this when a version of the program writes other bytes for the same model and options.
 const REVISION: u32 = 1;
-/// Largest file that is taken from a child, as a multiple of the model's own and beyond it: labels, names, a graph.
+/// Largest file that is accepted from a child: a multiple of the model's size, and an allowance for labels, names and the graph.
 const MAX_GROWTH: u64 = 2;
 const MAX_OVERHEAD: u64 = 64 << 20;
 
-/// A file that was made. It can be read to its end also when it was removed in the meantime.
+/// An export file. It can still be read to its end after it was evicted.
 #[derive(Debug)]
 pub struct Exported {
     pub file: File,
@@ -44,7 +44,7 @@ pub struct Exported {
     pub sha256: String,
 }
 
-/// The file of a model that a wish stands for.
+/// Returns an export of a model, from the cache or newly written.
 ///
 /// # Errors
 /// `exports-busy`, `export-timeout`, `insufficient-storage`, and failures of the worker and of the disk.
@@ -85,7 +85,7 @@ pub async fn export(context: &Context, model: &Model, spec: ExportSpec) -> Resul
     Ok(made)
 }
 
-/// Digest of everything that the bytes depend on.
+/// Digest of everything the bytes depend on.
 fn key(blobs: &ModelBlobs, title: &str, spec: &ExportSpec) -> String {
     let parts = (
         env!("CARGO_PKG_VERSION"),
@@ -95,7 +95,7 @@ fn key(blobs: &ModelBlobs, title: &str, spec: &ExportSpec) -> String {
         title,
         spec,
     );
-    // Strings and numbers: it cannot fail.
+    // Strings and numbers only: it cannot fail.
     digest::of_bytes(&serde_json::to_vec(&parts).unwrap_or_default())
 }
 
@@ -114,7 +114,7 @@ async fn make(
     let too_slow = || {
         let seconds = limits.export_deadline_seconds;
         let detail =
-            format!("the export took longer than {seconds} s; try again when the server has less to do");
+            format!("the export took longer than {seconds} s; try again when the server is less busy");
         Error::new(Kind::Timeout, "export-timeout", detail).retry_after(Duration::from_secs(30))
     };
     let refused = |error| waited::refusal("export-failed", error);
@@ -127,11 +127,11 @@ async fn make(
 }
 
 fn busy() -> Error {
-    let detail = "as many exports as the server allows are being made; try again in a moment";
+    let detail = "too many exports are being made; try again in a moment";
     Error::new(Kind::TooMany, "exports-busy", detail).retry_after(Duration::from_secs(5))
 }
 
-/// Puts the file that a child made in its place.
+/// Moves a file from a child into the cache.
 fn take(dir: &Path, made: Artifact, max_bytes: u64, folder: &Path, key: &str) -> Result<Exported> {
     waited::check(dir, &made, max_bytes)?;
     let from = dir.join(&made.file);
@@ -156,9 +156,9 @@ fn look_up(folder: &Path, key: &str) -> Result<Option<Exported>> {
         let Some(sha256) = digest.filter(|digest| digest::is_digest(digest)) else {
             continue;
         };
-        // Another request may have removed it by now.
+        // Another request may have removed it meanwhile.
         if let Some(file) = kept::there(File::open(folder.join(&name)))? {
-            // Of every part of a download again: a tenth of a second for the largest models.
+            // Verified again for every range of a download: a tenth of a second for the largest models.
             if !digest::holds(&folder.join(&name), sha256)? {
                 kept::discard(&folder.join(&name), "an export")?;
                 continue;
@@ -182,7 +182,7 @@ fn cache(context: &Context) -> Cache {
     }
 }
 
-/// Removes what belongs to models that are gone.
+/// Removes the exports of deleted models.
 pub async fn sweep(context: &Context) -> Result<()> {
     let store = &context.store;
     cache(context).sweep(|id: ModelId| store.model_blobs(id)).await

@@ -1,7 +1,7 @@
-//! A model from elsewhere: a child checks the file and writes it anew while the caller waits; then its files become blobs and a row.
+//! Imports models: a child checks the file and rewrites it while the caller waits; then its files become blobs and a row.
 //!
-//! A bounded number at once, the others wait for their turn, each with a deadline. A caller that leaves takes its child along. Until the
-//! row is there nothing knows of the model, and what was uploaded goes with the request.
+//! A limited number at once, each with a deadline; others wait for their turn. When the caller disconnects, the child is stopped. The model
+//! exists only once its row is inserted; the uploaded file is removed with the request.
 
 use std::{path::Path, time::Duration};
 
@@ -26,10 +26,10 @@ use crate::{
     store::{ImportedModel, NewModel},
 };
 
-/// Threads that check one model: it is a matter of a second, and jobs need the others.
+/// Threads per check: it takes about a second, and jobs need the others.
 const THREADS: u32 = 2;
 
-/// A file that is whole and on disk, and what its owner says of it.
+/// A complete file on disk, with its description.
 pub struct Import<'a> {
     pub file: &'a Path,
     pub name: Name,
@@ -37,7 +37,7 @@ pub struct Import<'a> {
     pub from: ImportedFile,
 }
 
-/// Makes a model of a file, or says which one it is already.
+/// Creates a model from a file, or returns the existing model with the same contents.
 ///
 /// # Errors
 /// `model-unsupported` (415), `model-invalid` and wrong fields (422), `name-taken` (409), `imports-busy` (429), `import-timeout` (504).
@@ -82,13 +82,12 @@ pub async fn import(context: &Context, import: Import<'_>) -> Result<ImportedMod
     imported
 }
 
-/// A failure that is not the file's.
+/// A failure that is not caused by the file.
 fn not_checked(error: JobError) -> Error {
     match error.code {
         FailureCode::DiskFull => Error::new(Kind::DiskFull, "insufficient-storage", error.message),
         FailureCode::OutOfMemory => {
-            let detail =
-                "checking the model takes more memory than the server allows for one of `max_model_bytes`";
+            let detail = "checking the model needs more memory than the server allows (it depends on `max_model_bytes`)";
             Error::new(Kind::Invalid, "model-invalid", detail)
         }
         _ => Error::internal(anyhow::anyhow!("an import: {}", error.message)),
@@ -97,19 +96,19 @@ fn not_checked(error: JobError) -> Error {
 
 fn too_slow(seconds: u64) -> Error {
     let detail =
-        format!("checking the model took longer than {seconds} s; try again when the server has less to do");
+        format!("checking the model took longer than {seconds} s; try again when the server is less busy");
     Error::new(Kind::Timeout, "import-timeout", detail)
 }
 
 fn busy() -> Error {
-    let detail = "other models are being imported, and this one did not get its turn; try again in a moment";
+    let detail = "other models are being imported and this one timed out in the queue; try again in a moment";
     Error::new(Kind::TooMany, "imports-busy", detail).retry_after(Duration::from_secs(10))
 }
 
 fn refusal(refused: Refusal) -> Error {
     match refused.pointer {
         Some(pointer) => Error::fields(
-            "what was sent with the weights does not fit them",
+            "the description does not match the weights",
             vec![FieldError::new(pointer, "conflict", refused.message)],
         ),
         None if refused.code == Refusal::UNSUPPORTED => {

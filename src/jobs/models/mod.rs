@@ -1,4 +1,4 @@
-//! Models written as other programs take them, and brought in from elsewhere.
+//! Exports and imports of models.
 
 pub mod exports;
 pub mod importing;

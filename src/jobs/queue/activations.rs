@@ -1,6 +1,6 @@
-//! Activations of frozen stages from job to job: a training child is told what earlier ones left, and what it made itself is kept.
+//! Caches activations of frozen stages across jobs: a training child gets those of earlier jobs, and its own are kept.
 //!
-//! All of it is a cache. A failure here is told to the operator and costs later jobs time, never this job its model.
+//! A failure here is logged and makes later jobs slower, but never fails this job.
 
 use crate::{
     blobs::Pin,
@@ -11,10 +11,10 @@ use crate::{
     store::{ClaimedJob, NewActivations},
 };
 
-/// What a child may take instead of computing it.
+/// Activations that a child can use instead of computing them.
 pub async fn known(context: &Context, dataset: &DatasetVersion) -> Vec<KnownActivations> {
     let known = context.store.activations(dataset).await.unwrap_or_else(|error| {
-        tracing::error!(%error, "cannot read which activations there are");
+        tracing::error!(%error, "cannot list the cached activations");
         Vec::new()
     });
     let known = known.into_iter().map(|(key, blob)| KnownActivations {
@@ -24,7 +24,7 @@ pub async fn known(context: &Context, dataset: &DatasetVersion) -> Vec<KnownActi
     known.collect()
 }
 
-/// Keeps what an attempt computed, or notes that it used what was there. To be called while the attempt's folder is there.
+/// Keeps what an attempt computed, or records that it used cached ones. Must be called while the attempt's directory exists.
 pub async fn keep(
     context: &Context,
     job: &ClaimedJob,

@@ -1,4 +1,4 @@
-//! Asks the worker once which devices there are. The server answers before it knows; only the claim loop waits.
+//! Asks the worker once for the list of devices. The server starts serving before that; only the claim loop waits.
 
 use std::{ffi::OsStr, sync::Arc, time::Duration};
 
@@ -12,7 +12,7 @@ use crate::{
     protocol::Device,
 };
 
-/// Loading the libraries of a card from a cold disk takes a while.
+/// Loading a GPU's libraries from a cold disk takes a while.
 const DEADLINE: Duration = Duration::from_secs(120);
 const LONGEST_LIST: u64 = 1 << 20;
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
@@ -24,7 +24,8 @@ pub async fn run(context: Arc<Context>) {
             () = context.shutdown.cancelled() => return,
             answer = tokio::time::timeout(DEADLINE, ask(&context)) => answer,
         };
-        let answer = answer.unwrap_or_else(|_| Err(anyhow::anyhow!("no answer in {} s", DEADLINE.as_secs())));
+        let answer =
+            answer.unwrap_or_else(|_| Err(anyhow::anyhow!("no response after {} s", DEADLINE.as_secs())));
         match answer {
             Ok(devices) => {
                 let names: Vec<_> = devices.iter().map(|device| device.name.as_str()).collect();
@@ -35,7 +36,7 @@ pub async fn run(context: Arc<Context>) {
                 tracing::error!(
                     error = format!("{error:#}"),
                     retry_in = wait.as_secs(),
-                    "the worker does not list its devices; no job can start"
+                    "the worker did not list its devices; no job can start"
                 );
             }
         }
@@ -49,7 +50,7 @@ pub async fn run(context: Arc<Context>) {
 async fn ask(context: &Context) -> anyhow::Result<Vec<Device>> {
     let runs = context.paths.runs();
     let dir = blocking(move || Ok(Passing::new(&runs)?)).await;
-    let dir = dir.context("cannot make the folder for runs")?;
+    let dir = dir.context("cannot create the directory for runs")?;
     let arguments = [OsStr::new("devices")];
     let (mut child, pipes) = process::spawn(&context.worker, &arguments, dir.path(), FreedMemory::GivenBack)
         .await
@@ -74,7 +75,7 @@ async fn ask(context: &Context) -> anyhow::Result<Vec<Device>> {
     Ok(devices)
 }
 
-/// The names go into rows and command lines.
+/// The names are used in rows and on command lines.
 fn check(devices: &[Device]) -> anyhow::Result<()> {
     if devices.is_empty() {
         bail!("its list is empty");

@@ -1,4 +1,4 @@
-//! From a queued job to its end: who takes it, what its child is given, what its end means.
+//! From a queued job to its end: claiming, preparing and running attempts, and recording how they end.
 
 pub mod activations;
 pub mod attempt;

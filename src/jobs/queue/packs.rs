@@ -1,7 +1,7 @@
-//! Pixel packs within their budget, and from job to job: a child is told what earlier ones left, and what it packed itself is kept,
-//! whatever became of the job.
+//! Keeps pixel packs within their budget and shares them between jobs: a child gets the packs of earlier jobs, and its own are kept,
+//! however the job ended.
 //!
-//! All of it is a cache. A failure here is told to the operator and costs later jobs time, never this job its result.
+//! A failure here is logged and makes later jobs slower, but never fails this job.
 
 use std::io;
 
@@ -13,13 +13,13 @@ use crate::{
     store::{ClaimedJob, NewPack},
 };
 
-/// Longest list that is taken from a child.
+/// Longest list that is accepted from a child.
 const MAX_LIST: u64 = 1 << 20;
 
-/// What a child may take instead of decoding the originals.
+/// Packs that a child can use instead of decoding the originals.
 pub async fn known(context: &Context, dataset: DatasetId) -> Vec<KnownPack> {
     let known = context.store.packs(dataset).await.unwrap_or_else(|error| {
-        tracing::error!(%error, "cannot read which packs there are");
+        tracing::error!(%error, "cannot list the pixel packs");
         Vec::new()
     });
     let known = known.into_iter().map(|(blob, size)| KnownPack {
@@ -30,10 +30,10 @@ pub async fn known(context: &Context, dataset: DatasetId) -> Vec<KnownPack> {
     known.collect()
 }
 
-/// Keeps what an attempt packed, and notes what it used of what was there. To be called while the attempt's folder is there.
+/// Keeps what an attempt packed, and records which packs it used. Must be called while the attempt's directory exists.
 pub async fn keep(context: &Context, job: &ClaimedJob) {
     if let Err(error) = try_keep(context, job).await {
-        tracing::error!(job = %job.id, %error, "cannot keep the pixels that a job packed");
+        tracing::error!(job = %job.id, %error, "cannot keep a job's pixel packs");
     }
 }
 
@@ -52,7 +52,7 @@ async fn try_keep(context: &Context, job: &ClaimedJob) -> Result<()> {
         store.touch_pack(dataset, used).await?;
     }
     for damaged in &packs.damaged {
-        tracing::error!(%dataset, sha256 = damaged, "a pixel pack is damaged on the disk; it is forgotten and made again when it is needed");
+        tracing::error!(%dataset, sha256 = damaged, "a pixel pack is damaged on disk; it is dropped and rebuilt when needed");
         if store.forget_pack(damaged).await? {
             context.sweep.notify_one();
         }
@@ -75,7 +75,7 @@ async fn try_keep(context: &Context, job: &ClaimedJob) -> Result<()> {
     Ok(())
 }
 
-/// Lets the least recently used packs go where a new one came with its images.
+/// Evicts the least recently used packs after a dataset's images were added.
 pub async fn make_room(context: &Context) {
     match context
         .store
@@ -84,11 +84,11 @@ pub async fn make_room(context: &Context) {
     {
         Ok(true) => context.sweep.notify_one(),
         Ok(false) => {}
-        Err(error) => tracing::error!(%error, "cannot make room among the pixel packs"),
+        Err(error) => tracing::error!(%error, "cannot evict pixel packs"),
     }
 }
 
-/// None where the attempt did not come so far.
+/// `None` if the attempt did not get that far.
 fn read(list: &std::path::Path) -> io::Result<Option<UsedPacks>> {
     match std::fs::metadata(list) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),

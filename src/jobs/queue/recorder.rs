@@ -1,7 +1,7 @@
-//! Writes down what the child of a job tells: messages become events, progress and the best epoch so far, a few acts a second.
+//! Records the messages of a job's child: events, progress and the best epoch so far, in a few transactions per second.
 //!
-//! Every act is guarded by the attempt. When the store says that the job is no longer this attempt's, nothing is written, nothing
-//! more is taken, and the child is to be stopped.
+//! Every write is guarded by the attempt. If the job no longer belongs to this attempt, nothing more is written or read, and the child is
+//! stopped.
 
 use std::{mem, time::Duration};
 
@@ -25,30 +25,30 @@ use crate::{
     store::{JobUpdate, Store},
 };
 
-/// Longest time that an event waits for others to be written with; each act costs a flush of the disk.
+/// Longest time that an event waits to be written together with others; each transaction costs a sync to disk.
 const LONGEST_WAIT: Duration = Duration::from_millis(250);
-/// Most events in one act.
+/// Most events per transaction.
 const MOST_EVENTS: usize = 64;
-/// Times that the last act of a child that is gone is tried again.
+/// How often the last write of an ended child is retried.
 const LAST_TRIES: u32 = 5;
 
-/// Writes for one attempt.
+/// Records one attempt.
 pub struct Recorder {
     pub store: Store,
     pub job: JobId,
     pub attempt: u32,
-    /// Fires when the job is no longer this attempt's.
+    /// Fires when the job no longer belongs to this attempt.
     pub lost: CancellationToken,
     pub shutdown: CancellationToken,
-    /// Where it is noted when the child, or this, waits for the disk.
+    /// Where it is registered that the child, or this, waits for disk space.
     pub waits: DiskWaits,
 }
 
 impl Recorder {
-    /// Takes messages until the child is gone or the job is lost.
+    /// Receives messages until the child has ended or the job is lost.
     pub async fn run(self, mut messages: mpsc::Receiver<WorkerMessage>) {
         let mut batch = Batch::new(self.attempt);
-        // As long as the child says that it waits.
+        // As long as the child reports that it waits.
         let mut child_waits: Option<DiskWait> = None;
         loop {
             let due = batch.due;
@@ -72,7 +72,8 @@ impl Recorder {
         }
     }
 
-    /// False when the job is lost. While the database cannot be written the child waits; what a child that is gone told last is given
+    /// Returns false if the job is lost. While the database cannot be written, the child waits. The last messages of an ended child are
+    /// dropped after some retries, because how its job ended matters more.
     /// up after some tries, because how its job ended matters more.
     async fn write(&self, update: JobUpdate, messages: &mpsc::Receiver<WorkerMessage>) -> bool {
         let mut failures = 0;
@@ -85,7 +86,7 @@ impl Recorder {
             {
                 Ok(true) => return true,
                 Ok(false) => {
-                    tracing::warn!(job = %self.job, attempt = self.attempt, "another attempt has taken the job over");
+                    tracing::warn!(job = %self.job, attempt = self.attempt, "another attempt has taken over the job");
                     self.lost.cancel();
                     return false;
                 }
@@ -95,7 +96,7 @@ impl Recorder {
                     } else {
                         failures += 1;
                     }
-                    tracing::error!(job = %self.job, %error, "cannot write down what a worker tells; trying again");
+                    tracing::error!(job = %self.job, %error, "cannot record a worker's messages; retrying");
                 }
             }
             let child_gone = messages.is_closed();
@@ -107,12 +108,12 @@ impl Recorder {
     }
 }
 
-/// What is to be written next.
+/// The messages to write next.
 struct Batch {
     update: JobUpdate,
-    /// When it is to be written; none while it is empty.
+    /// When to write them; `None` while there are none.
     due: Option<Instant>,
-    /// A later attempt that begins at the beginning says so before it tells of its first step.
+    /// A later attempt that starts from the beginning records a rewind before its first step.
     must_rewind: bool,
 }
 

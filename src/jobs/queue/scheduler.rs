@@ -1,7 +1,7 @@
-//! The claim loop: whenever a device is free and a job may have become ready, looks into the queue.
+//! The claim loop: looks into the queue whenever a device is free and a job may be ready.
 //!
-//! Woken by a signal of the store, by a freed device, by the time of the next retry, and now and then in any case: a signal is a hint
-//! that may be missing, the queue in the database is the truth.
+//! Woken by a signal of the store, a freed device, the time of the next retry, and a timer in any case: a signal is a hint that may be
+//! missed; the database is the truth.
 
 use std::{sync::Arc, time::Duration};
 
@@ -15,7 +15,7 @@ use crate::{
     store::{ClaimedJob, Interruption, Topic},
 };
 
-/// Longest time without a look at the queue.
+/// Longest time between two looks at the queue.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 
 pub async fn run(context: Arc<Context>) {
@@ -39,8 +39,7 @@ pub async fn run(context: Arc<Context>) {
     }
 }
 
-/// Jobs that were running when the server last stopped go back into the queue, as jobs do that a shutdown interrupts. Their workers are
-/// gone, see `leftovers`.
+/// Requeues jobs that were running when the server last stopped. Their workers are gone, see `leftovers`.
 async fn recover(context: &Context) {
     let store = &context.store;
     let list = || store.running_jobs();
@@ -48,13 +47,13 @@ async fn recover(context: &Context) {
         return;
     };
     for (job, attempt) in running {
-        tracing::warn!(%job, attempt, "the server stopped while this job ran; it goes back into the queue");
+        tracing::warn!(%job, attempt, "the server stopped while this job was running; requeueing it");
         let interrupt = || store.interrupt_job(job, attempt, Interruption::Drained);
-        insist(context, &job, "put a job back into the queue", interrupt).await;
+        insist(context, &job, "requeue a job", interrupt).await;
     }
 }
 
-/// Starts jobs until no free device has one.
+/// Starts jobs until none can start or no device is free.
 async fn claim_all(context: &Arc<Context>) {
     while !context.shutdown.is_cancelled() {
         let free = context.slots.free();
@@ -64,7 +63,7 @@ async fn claim_all(context: &Arc<Context>) {
         match context.store.claim_job(free, context.slots.has_gpu()).await {
             Ok(Some(job)) => start(context, job),
             Ok(None) => return,
-            Err(error) => return tracing::error!(%error, "cannot look into the queue"),
+            Err(error) => return tracing::error!(%error, "cannot read the queue"),
         }
     }
 }
@@ -72,23 +71,23 @@ async fn claim_all(context: &Arc<Context>) {
 fn start(context: &Arc<Context>, job: ClaimedJob) {
     let slot = context.slots.take(&job.device, job.id);
     let (id, attempt) = (job.id, job.attempt);
-    tracing::info!(job = %id, attempt, device = job.device, "a job starts");
+    tracing::info!(job = %id, attempt, device = job.device, "starting a job");
     let task = tokio::spawn(attempt::run(context.clone(), job));
     let context = context.clone();
     let tasks = context.tasks.clone();
     tasks.spawn(async move {
-        // A fault of ours must cost the job an attempt, not the queue a device.
+        // A bug of ours must cost the job an attempt, not the queue a device.
         if let Err(error) = task.await {
-            tracing::error!(job = %id, attempt, %error, "the server failed while it looked after a job");
+            tracing::error!(job = %id, attempt, %error, "the server failed while handling a job");
             let died = JobError::new(
                 FailureCode::Internal,
-                "the server failed while it looked after the worker",
+                "the server failed while handling the worker",
             );
             let interrupt = || {
                 let why = Interruption::Died(died.clone());
                 context.store.interrupt_job(id, attempt, why)
             };
-            insist(&context, &id, "put a job back into the queue", interrupt).await;
+            insist(&context, &id, "requeue a job", interrupt).await;
         }
         drop(slot);
     });
@@ -98,12 +97,12 @@ async fn time_to_next_retry(context: &Context) -> Duration {
     match context.store.next_retry().await {
         Ok(Some(time)) => {
             let milliseconds = (time.0 - Timestamp::now().0).max(0) as u64;
-            // One more, because a job may be claimed when the time has come and not before.
+            // One more, because a job can be claimed only after its time has come.
             Duration::from_millis(milliseconds + 1).min(LOOK_EVERY)
         }
         Ok(None) => LOOK_EVERY,
         Err(error) => {
-            tracing::error!(%error, "cannot look into the queue");
+            tracing::error!(%error, "cannot read the queue");
             LOOK_EVERY
         }
     }

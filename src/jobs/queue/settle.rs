@@ -1,4 +1,4 @@
-//! The end of an attempt as rows: a model, a result, a failure, a place in the queue.
+//! Records the end of an attempt: a model, a result, a failure, or a requeued job.
 
 use super::{activations, packs, stopping, verdict::Verdict};
 use crate::{
@@ -16,12 +16,12 @@ use crate::{
     store::{ClaimedJob, Interruption, NewModel},
 };
 
-/// Writes down what became of the job, and removes its folder if that was its end.
+/// Records how the attempt ended, and removes the job's directory if that was its end.
 pub async fn settle(context: &Context, job: &ClaimedJob, verdict: Verdict) {
-    tracing::info!(job = %job.id, attempt = job.attempt, verdict = verdict.word(), "an attempt is over");
+    tracing::info!(job = %job.id, attempt = job.attempt, verdict = verdict.word(), "an attempt has ended");
     let store = &context.store;
-    // Of an attempt that died they are kept before another can begin, which would make them again; otherwise after the job's end,
-    // because nobody waits for them. A server that is about to stop has no time for them.
+    // After a crash, caches are kept before the next attempt, which would compute them again; otherwise after the job's end, because nobody
+    // waits for them. A stopping server has no time for this.
     let died = matches!(verdict, Verdict::Died(_));
     let has_time = !matches!(verdict, Verdict::Drained | Verdict::DiskFull | Verdict::Lost);
     if died {
@@ -37,7 +37,7 @@ pub async fn settle(context: &Context, job: &ClaimedJob, verdict: Verdict) {
         Verdict::DiskFull => try_again_with_more_room(context, job).await,
         Verdict::Cancelled => {
             let cancel = || store.finish_cancelled(job.id, job.attempt);
-            insist(context, &job.id, "write down that a job was cancelled", cancel).await;
+            insist(context, &job.id, "record that a job was cancelled", cancel).await;
         }
         Verdict::Lost => {}
     }
@@ -47,7 +47,7 @@ pub async fn settle(context: &Context, job: &ClaimedJob, verdict: Verdict) {
     forget_if_ended(context, job).await;
 }
 
-/// Takes the model's files over, then makes its row and ends the job in one act.
+/// Moves the model's files into the blobs, then inserts the model and ends the job in one transaction.
 async fn complete(context: &Context, job: &ClaimedJob, result: TrainResult) {
     let store = &context.store;
     if !has_room(context, job).await {
@@ -78,7 +78,7 @@ async fn complete(context: &Context, job: &ClaimedJob, result: TrainResult) {
         let completed = store.complete_job(job.id, job.attempt, model.clone(), result.stop_reason);
         disk::full_apart(completed.await)
     };
-    match insist(context, &job.id, "write down a model", complete).await {
+    match insist(context, &job.id, "record a model", complete).await {
         Some(Ok(None)) => cancel_after_all(context, job).await,
         Some(Err(full)) => {
             drop(pin);
@@ -86,7 +86,7 @@ async fn complete(context: &Context, job: &ClaimedJob, result: TrainResult) {
         }
         _ => {}
     }
-    // After the job's end: nobody waits for it.
+    // After the job's end: nobody waits for this.
     let Some(dataset) = dataset else { return };
     for used in result.activations {
         activations::keep(context, job, &dataset, used, &pin).await;
@@ -109,7 +109,7 @@ async fn complete_predictions(context: &Context, job: &ClaimedJob, predicted: &P
     complete_without_model(context, job, &files, Some(predictions)).await;
 }
 
-/// The same for a job that makes no model. The first file is what it found.
+/// The same for a job that does not create a model. The first file is its result.
 async fn complete_without_model(
     context: &Context,
     job: &ClaimedJob,
@@ -132,7 +132,7 @@ async fn complete_without_model(
             .complete_job_without_model(job.id, job.attempt, digest, predictions);
         disk::full_apart(completed.await)
     };
-    match insist(context, &job.id, "write down what a job found", complete).await {
+    match insist(context, &job.id, "record a job's result", complete).await {
         Some(Ok(false)) => cancel_after_all(context, job).await,
         Some(Err(full)) => {
             drop(pin);
@@ -142,13 +142,13 @@ async fn complete_without_model(
     }
 }
 
-/// Waits until the database can be written, before anything is pinned. False where the job was given its end meanwhile, or the server
-/// stops: then its next attempt goes on from its last checkpoint.
+/// Waits until the database is writable, before anything is pinned. False if the job was ended meanwhile, or the server stops: then its
+/// next attempt resumes from its last checkpoint.
 async fn has_room(context: &Context, job: &ClaimedJob) -> bool {
     let stop = stopping::stopped(context, job);
     let probe = || context.store.check_writable();
     match disk::when_there_is_room(context, &job.id, stop, probe).await {
-        // What else is wrong with the database shows with the act itself.
+        // Any other database error shows up in the write itself.
         Some(_) => true,
         None if context.shutdown.is_cancelled() => {
             interrupt(context, job, Interruption::Drained).await;
@@ -161,7 +161,7 @@ async fn has_room(context: &Context, job: &ClaimedJob) -> bool {
     }
 }
 
-/// Takes over what the worker made.
+/// Stores the worker's files as blobs.
 async fn adopt(context: &Context, job: &ClaimedJob, artifacts: &[&Artifact], pin: &Pin) -> Result<()> {
     let dir = context.paths.run_dir(&job.id, job.attempt);
     for artifact in artifacts {
@@ -170,9 +170,9 @@ async fn adopt(context: &Context, job: &ClaimedJob, artifacts: &[&Artifact], pin
     Ok(())
 }
 
-/// What the worker made could not be taken over. Nothing may be pinned now, because this may wait.
+/// The worker's files could not be stored. Nothing may be pinned now, because this may wait.
 async fn not_adopted(context: &Context, job: &ClaimedJob, error: Error) {
-    tracing::error!(job = %job.id, %error, "cannot take over what a worker made");
+    tracing::error!(job = %job.id, %error, "cannot store a worker's files");
     match error.kind() {
         Kind::DiskFull => try_again_with_more_room(context, job).await,
         _ => {
@@ -182,7 +182,7 @@ async fn not_adopted(context: &Context, job: &ClaimedJob, error: Error) {
     }
 }
 
-/// The job begins another attempt, from its last checkpoint, once the disk has more room than now. That is not counted as a death.
+/// Requeues the job, to resume from its last checkpoint, once the disk has more room. That does not count as a crash.
 async fn try_again_with_more_room(context: &Context, job: &ClaimedJob) {
     disk::until_there_is_more_room(context, &job.id, stopping::stopped(context, job)).await;
     interrupt(context, job, Interruption::Drained).await;
@@ -190,7 +190,7 @@ async fn try_again_with_more_room(context: &Context, job: &ClaimedJob) {
 
 async fn fail(context: &Context, job: &ClaimedJob, error: JobError) {
     let fail = || context.store.fail_job(job.id, job.attempt, error.clone());
-    let failed = insist(context, &job.id, "write down that a job failed", fail).await;
+    let failed = insist(context, &job.id, "record that a job failed", fail).await;
     if failed == Some(false) {
         cancel_after_all(context, job).await;
     }
@@ -198,16 +198,16 @@ async fn fail(context: &Context, job: &ClaimedJob, error: JobError) {
 
 async fn interrupt(context: &Context, job: &ClaimedJob, why: Interruption) {
     let interrupt = || context.store.interrupt_job(job.id, job.attempt, why.clone());
-    insist(context, &job.id, "put a job back into the queue", interrupt).await;
+    insist(context, &job.id, "requeue a job", interrupt).await;
 }
 
-/// A job that could not be given its end was cancelled while its child finished, or is no longer ours; then this changes nothing.
+/// A job that could not be ended was cancelled while its child finished, or no longer belongs to this attempt; then this has no effect.
 async fn cancel_after_all(context: &Context, job: &ClaimedJob) {
     let cancel = || context.store.finish_cancelled(job.id, job.attempt);
-    insist(context, &job.id, "write down that a job was cancelled", cancel).await;
+    insist(context, &job.id, "record that a job was cancelled", cancel).await;
 }
 
-/// While a job is unfinished its folder stays, because its next attempt goes on from the checkpoints there.
+/// The directory of an unfinished job is kept, because its next attempt resumes from the checkpoints there.
 async fn forget_if_ended(context: &Context, job: &ClaimedJob) {
     let ended = match context.store.job(&job.id.to_string()).await {
         Ok(row) => row.status.is_end(),
@@ -219,6 +219,6 @@ async fn forget_if_ended(context: &Context, job: &ClaimedJob) {
     let (paths, id) = (context.paths.clone(), job.id);
     let removed = tokio::task::spawn_blocking(move || paths.forget(&id)).await;
     if let Ok(Err(error)) = removed {
-        tracing::warn!(job = %job.id, %error, "cannot remove the folder of a job; the next sweep tries again");
+        tracing::warn!(job = %job.id, %error, "cannot remove a job's directory; the next sweep retries");
     }
 }

@@ -1,4 +1,4 @@
-//! Devices, and which job is on which: one child of a job per device at a time.
+//! Devices and their jobs: at most one job per device at a time.
 
 use std::{
     collections::HashMap,
@@ -12,12 +12,12 @@ use utoipa::ToSchema;
 
 use crate::{domain::id::JobId, protocol::Device};
 
-/// A device and the job on it.
+/// A device and the job that runs on it.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct DeviceState {
     #[serde(flatten)]
     pub device: Device,
-    /// The job that runs on it; null while it is free.
+    /// The job that runs on it; null if it is free.
     pub job: Option<JobId>,
 }
 
@@ -33,14 +33,14 @@ struct Busy {
     freed: Notify,
 }
 
-/// A device that belongs to a job until this is dropped.
+/// A device assigned to a job until this is dropped.
 pub struct Slot {
     busy: Arc<Busy>,
     device: String,
 }
 
 impl Slots {
-    /// Says which devices there are, once.
+    /// Sets the list of devices, once.
     pub fn open(&self, devices: Vec<Device>) {
         self.devices.send_replace(devices);
     }
@@ -49,7 +49,7 @@ impl Slots {
         self.devices.subscribe()
     }
 
-    /// Waits until the devices are known; false when the server stops first.
+    /// Waits until the devices are known; false if the server stops first.
     pub async fn opened(&self, shutdown: &CancellationToken) -> bool {
         let mut devices = self.known();
         tokio::select! {
@@ -81,7 +81,7 @@ impl Slots {
         }
     }
 
-    /// Returns when a device was freed since the last time.
+    /// Returns when a device has been freed since the last call.
     pub async fn freed(&self) {
         self.busy.freed.notified().await;
     }

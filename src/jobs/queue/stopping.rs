@@ -1,4 +1,4 @@
-//! When a running job is to be stopped.
+//! When a running job has to stop.
 
 use std::time::Duration;
 
@@ -7,10 +7,10 @@ use crate::{
     store::{ClaimedJob, Topic},
 };
 
-/// How often a running job is looked at although nobody said that it changed.
+/// How often a running job is checked without a signal.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
-/// Ready when the server stops, or when the job is to be stopped.
+/// Ready when the server stops, or when the job has to stop.
 pub async fn stopped(context: &Context, job: &ClaimedJob) {
     tokio::select! {
         () = context.shutdown.cancelled() => {}
@@ -18,16 +18,16 @@ pub async fn stopped(context: &Context, job: &ClaimedJob) {
     }
 }
 
-/// Ready when somebody wants the job to stop, or it is no longer this attempt's.
+/// Ready when the job is to be cancelled, or no longer belongs to this attempt.
 pub async fn asked_to_stop(context: &Context, job: &ClaimedJob) {
     let mut changed = context.store.signals().subscribe(Topic::Job(job.id));
     loop {
         match context.store.must_stop(job.id, job.attempt).await {
             Ok(true) => return,
             Ok(false) => {}
-            Err(error) => tracing::error!(job = %job.id, %error, "cannot look at a running job"),
+            Err(error) => tracing::error!(job = %job.id, %error, "cannot read a running job"),
         }
-        // A signal or the time, whichever comes first.
+        // A signal or the timer, whichever comes first.
         let _ = tokio::time::timeout(LOOK_EVERY, changed.changed()).await;
     }
 }

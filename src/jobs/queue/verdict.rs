@@ -1,24 +1,24 @@
-//! What becomes of a job after an attempt.
+//! What happens to a job after an attempt.
 
 use crate::{
     domain::jobs::job::JobError,
     protocol::{Artifact, PredictedResult, TrainResult},
 };
 
-/// What becomes of the job after this attempt.
+/// What happens to the job after this attempt.
 #[derive(Debug)]
 pub enum Verdict {
     Trained(Box<TrainResult>),
-    /// It found something, and made no model.
+    /// It has a result, but no model.
     Found(Artifact),
     Predicted(Box<PredictedResult>),
     Failed(JobError),
     Died(JobError),
     Drained,
-    /// The disk was full, and it could not wait for room itself.
+    /// The disk was full, and the child could not wait for space itself.
     DiskFull,
     Cancelled,
-    /// It belongs to another attempt, or to nobody: nothing more is done.
+    /// The job belongs to another attempt, or to none: nothing more is done.
     Lost,
 }
 

@@ -1,5 +1,5 @@
-//! Where a job's base weights come from, as far as that can be told without opening them: the worker opens, checks and, if need be,
-//! fetches them. What is not there becomes a message that says what to do, and the job fails with it.
+//! Chooses the source of a job's base weights, as far as possible without opening them: the worker opens, verifies and, if necessary,
+//! downloads them. If they are missing, the job fails with a message that says what to do.
 
 use std::{fs, path::Path};
 
@@ -23,7 +23,7 @@ pub async fn resolve(context: &Context, spec: &JobSpec) -> Result<WeightsSource>
     }
 }
 
-/// An operator's own file goes before the hub.
+/// The operator's own file takes precedence over the hub.
 fn imagenet(config: &Config, architecture: Architecture) -> WeightsSource {
     if let Some(folder) = &config.weights.weights_dir {
         let own = own_imagenet(folder, architecture);
@@ -32,8 +32,8 @@ fn imagenet(config: &Config, architecture: Architecture) -> WeightsSource {
             [name] => return file(config, name),
             several => {
                 return unavailable(format!(
-                    "the server's folder of weights (--weights-dir) has several files that could be the ImageNet weights of a {architecture} \
-                     ({}); name one of them as `backbone.weights`, or leave one",
+                    "the server's --weights-dir has several files that could be the ImageNet weights of {architecture} \
+                     ({}); set one of them as `backbone.weights`, or keep only one",
                     several.join(", ")
                 ));
             }
@@ -51,8 +51,8 @@ fn imagenet(config: &Config, architecture: Architecture) -> WeightsSource {
     })
 }
 
-/// Names of files that stand for the ImageNet weights of an architecture: the one called as the architecture is, in safetensors or
-/// else of `torch.save`; or else those that torchvision fetched, `resnet18-f37072fd.pth`.
+/// Files that count as the ImageNet weights of an architecture: the one named after it, in safetensors or else in `torch.save` format;
+/// otherwise those that torchvision downloaded, such as `resnet18-f37072fd.pth`.
 fn own_imagenet(folder: &Path, architecture: Architecture) -> Vec<String> {
     for ending in ["safetensors", "pth"] {
         let name = format!("{architecture}.{ending}");
@@ -79,7 +79,7 @@ fn own_imagenet(folder: &Path, architecture: Architecture) -> Vec<String> {
 fn file(config: &Config, name: &str) -> WeightsSource {
     let Some(folder) = &config.weights.weights_dir else {
         return unavailable(format!(
-            "`{name}` is a file of weights, and this server was started without --weights-dir; start it with the folder that has the \
+            "`{name}` is a weights file, but this server was started without --weights-dir; start it with the directory that contains the \
             file, or use other weights"
         ));
     };
@@ -87,7 +87,7 @@ fn file(config: &Config, name: &str) -> WeightsSource {
     let plain = !name.contains(['/', '\\']) && !name.starts_with('.');
     if !plain || !path.is_file() {
         return unavailable(format!(
-            "there is no `{name}` in the server's folder of weights (--weights-dir); put the file there or use other weights"
+            "there is no `{name}` in the server's --weights-dir; put the file there or use other weights"
         ));
     }
     WeightsSource::File {
@@ -102,14 +102,14 @@ async fn model(context: &Context, architecture: Architecture, reference: &str) -
         Ok(model) => model,
         Err(error) if error.kind() == Kind::NotFound => {
             return Ok(unavailable(format!(
-                "there is no model `{reference}` any more; train from another model or from other weights"
+                "the model `{reference}` has been deleted; train from another model or other weights"
             )));
         }
         Err(error) => return Err(error),
     };
     if model.card.architecture != architecture {
         return Ok(unavailable(format!(
-            "the model `{reference}` is a {}, and the job asks for a {architecture}; make them the same",
+            "the model `{reference}` is a {}, but the job's architecture is {architecture}; use the same architecture",
             model.card.architecture
         )));
     }

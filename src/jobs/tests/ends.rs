@@ -23,7 +23,7 @@ async fn a_worker_that_crashes_is_started_again_and_in_the_end_its_job_fails() {
         error.message
     );
     assert!(
-        error.message.contains("its last words: boom in DATA/runs/"),
+        error.message.contains("last line of its log: boom in DATA/runs/"),
         "{}",
         error.message
     );

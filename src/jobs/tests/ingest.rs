@@ -120,7 +120,7 @@ async fn deleting_a_dataset_stops_its_reader() {
     lifeline.ended().await;
     let log = running.jobs.dataset_log_path(id);
     running.stop().await;
-    assert!(std::fs::read_to_string(log).unwrap().contains("asked to leave"));
+    assert!(std::fs::read_to_string(log).unwrap().contains("asked to stop"));
     assert!(stand.store.dataset(&id.to_string()).await.is_err());
     assert_eq!(
         std::fs::read_dir(stand.config.data_dir.join("runs"))

@@ -296,7 +296,7 @@ async fn adopting_an_older_database_keeps_the_rest_and_finds_it_again() {
     let errors = refused(data.path()).await;
     assert!(errors.contains("another data directory"), "{errors}");
     let told = adopt(data.path()).await;
-    assert!(told.contains("put back from trash/"), "{told}");
+    assert!(told.contains("restored from trash/"), "{told}");
     assert_eq!((blobs(data.path()), trash(data.path())), (all, BTreeSet::new()));
     let server = Server::on(data, |_| {}).await;
     assert_eq!(datasets(&server.api).await, ["first", "second"]);
@@ -456,7 +456,7 @@ async fn fsck_tells_what_lies_where_and_changes_nothing() {
     let output = run(&["fsck"], &data_dir).await;
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(
-        output.status.success() && text.ends_with("nothing is wrong\n"),
+        output.status.success() && text.ends_with("no problems found\n"),
         "{text}"
     );
     assert_eq!(tree(&data_dir), before);

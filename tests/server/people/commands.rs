@@ -155,7 +155,7 @@ async fn an_upload_that_breaks_off_goes_on_where_it_was() {
     ];
     let (code, out, errors) = finetuned(&server, &[&upload[..], &["--server", &proxy]].concat()).await;
     assert_eq!(code, 0, "{errors}");
-    assert!(errors.contains("trying again"), "{errors}");
+    assert!(errors.contains("retrying"), "{errors}");
     let dataset: Value = serde_json::from_str(&out).unwrap();
     assert_eq!(
         (&dataset["status"], &dataset["name"], &dataset["sha256"]),

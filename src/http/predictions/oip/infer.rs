@@ -1,4 +1,4 @@
-//! `POST /v2/models/{model}/infer`: images in a tensor, what the model says of them in tensors.
+//! `POST /v2/models/{model}/infer`: inference with tensors as inputs and outputs.
 
 use std::time::Instant;
 
@@ -26,14 +26,14 @@ use crate::{
     inference::{Embedding, ModelInput, Prediction},
 };
 
-/// The length of the JSON before the binary tensors, in requests and answers.
+/// Length of the JSON before the binary tensors, in requests and responses.
 const JSON_LENGTH: &str = "inference-header-content-length";
 
-/// Ask a model, in the Open Inference Protocol
+/// Infer (Open Inference Protocol)
 ///
-/// One input: `image` (BYTES `[N]`: image files; in JSON as base64) or `input` (FP32 `[N, 3, side, side]`: preprocessed as the model's
-/// card says). Outputs: `probabilities` (FP32 `[N, classes]`), `label` (BYTES `[N]`) and, only where it is asked for, `embedding` (FP32
-/// `[N, features]`). Both extensions that Triton's clients use are known: binary tensors and classification.
+/// One input: `image` (BYTES `[N]`: image files; base64 in JSON) or `input` (FP32 `[N, 3, side, side]`: preprocessed as the model's card
+/// says). Outputs: `probabilities` (FP32 `[N, classes]`), `label` (BYTES `[N]`) and, only if requested, `embedding` (FP32 `[N, features]`).
+/// Both extensions that Triton's clients use are supported: binary tensors and classification.
 #[utoipa::path(
     post, path = "/v2/models/{model}/infer", tag = "open inference protocol",
     params(("model" = String, Path, description = "Id, alias, name (the newest) or name@version")),
@@ -44,7 +44,7 @@ pub async fn infer(State(app): State<App>, Path(model): Path<String>, request: R
     answer(app, &model, request).await
 }
 
-/// Ask a version of a model, in the Open Inference Protocol
+/// Infer with a model version (Open Inference Protocol)
 #[utoipa::path(
     post, path = "/v2/models/{model}/versions/{version}/infer", tag = "open inference protocol",
     params(("model" = String, Path, description = "Name"), ("version" = String, Path, description = "Version")),
@@ -118,7 +118,7 @@ fn json_length(headers: &HeaderMap) -> Result<Option<usize>> {
     let length = length.to_str().ok().and_then(|length| length.parse().ok());
     length
         .map(Some)
-        .ok_or_else(|| malformed(format!("the header `{JSON_LENGTH}` is no length")))
+        .ok_or_else(|| malformed(format!("the header `{JSON_LENGTH}` is not a valid length")))
 }
 
 fn inputs(
@@ -129,7 +129,7 @@ fn inputs(
 ) -> Result<Vec<ModelInput>> {
     let limit = app.limits().max_predict_images;
     if elements.len() > limit {
-        return Err(malformed(format!("at most {limit} images are taken at once")));
+        return Err(malformed(format!("at most {limit} images per request")));
     }
     let input = &request.inputs[0];
     let side = i64::from(model.card.preprocessing.crop);
@@ -144,7 +144,7 @@ fn inputs(
     }
 }
 
-/// A request fails as a whole; what is wrong with one of several images says which.
+/// A request fails as a whole; if one of several images is invalid, the message gives its index.
 fn own_error(index: usize, error: Error) -> Error {
     match error.kind() {
         Kind::UnsupportedMedia | Kind::Invalid | Kind::TooLarge => {
@@ -155,7 +155,7 @@ fn own_error(index: usize, error: Error) -> Error {
     }
 }
 
-/// The outputs of an answer, in order.
+/// The requested outputs, in order.
 struct Wanted {
     outputs: Vec<Output>,
 }
@@ -163,7 +163,7 @@ struct Wanted {
 struct Output {
     name: &'static str,
     binary: bool,
-    /// Instead of the tensor, that many classes of each image as text.
+    /// Number of classes per image to return as text instead of the tensor.
     classification: Option<usize>,
 }
 
@@ -184,7 +184,8 @@ impl Wanted {
         let one = |output: &OutputRequest| {
             let known = [PROBABILITIES, LABEL, EMBEDDING];
             let name = known.into_iter().find(|name| *name == output.name);
-            let name = name.ok_or_else(|| malformed(format!("the outputs are {}", known.join(", "))))?;
+            let name = name
+                .ok_or_else(|| malformed(format!("unknown output; the outputs are {}", known.join(", "))))?;
             let classes = output.parameters.get("classification").and_then(Value::as_u64);
             let classes = classes.filter(|count| *count > 0 && name == PROBABILITIES);
             let named = output.parameters.contains_key("binary_data");

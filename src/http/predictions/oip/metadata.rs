@@ -1,4 +1,4 @@
-//! What a client of the Open Inference Protocol asks before it sends anything: who is there, is it well, what does the model take.
+//! What clients of the Open Inference Protocol request first: server metadata, health, and model metadata.
 
 use axum::{
     Json,
@@ -14,7 +14,7 @@ use crate::{
     http::{App, responses::problem::Problems},
 };
 
-/// Who answers.
+/// Metadata of the server.
 #[derive(Serialize, ToSchema)]
 pub struct ServerMetadata {
     /// Always `finetuned`.
@@ -23,7 +23,7 @@ pub struct ServerMetadata {
     extensions: [&'static str; 2],
 }
 
-/// The server, in the words of the Open Inference Protocol
+/// Server metadata (Open Inference Protocol)
 #[utoipa::path(get, path = "/v2", tag = "open inference protocol", responses((status = 200, body = ServerMetadata), Problems))]
 pub async fn server() -> Json<ServerMetadata> {
     Json(ServerMetadata {
@@ -38,7 +38,7 @@ pub struct Live {
     live: bool,
 }
 
-/// Whether the server is up
+/// Liveness (Open Inference Protocol)
 #[utoipa::path(get, path = "/v2/health/live", tag = "open inference protocol", responses((status = 200, body = Live), Problems))]
 pub async fn live() -> Json<Live> {
     Json(Live { live: true })
@@ -49,7 +49,7 @@ pub struct Ready {
     ready: bool,
 }
 
-/// Whether the server takes requests
+/// Readiness (Open Inference Protocol)
 #[utoipa::path(get, path = "/v2/health/ready", tag = "open inference protocol", responses((status = 200, body = Ready), Problems))]
 pub async fn ready(State(app): State<App>) -> Result<Json<Ready>> {
     if app.stopping().is_cancelled() {
@@ -62,14 +62,14 @@ pub async fn ready(State(app): State<App>) -> Result<Json<Ready>> {
     Ok(Json(Ready { ready: true }))
 }
 
-/// What a model takes and gives.
+/// Inputs and outputs of a model.
 #[derive(Serialize, ToSchema)]
 pub struct ModelMetadata {
     name: Name,
     versions: Vec<String>,
     /// Always `pytorch_libtorch`.
     platform: &'static str,
-    /// One of them is to be sent.
+    /// A request has exactly one of them.
     inputs: Vec<TensorMetadata>,
     outputs: Vec<TensorMetadata>,
 }
@@ -78,11 +78,11 @@ pub struct ModelMetadata {
 pub struct TensorMetadata {
     name: &'static str,
     datatype: Datatype,
-    /// -1: as many as there are images.
+    /// -1 is the batch size: any number of images.
     shape: Vec<i64>,
 }
 
-/// What a model takes and gives
+/// Model metadata (Open Inference Protocol)
 #[utoipa::path(
     get, path = "/v2/models/{model}", tag = "open inference protocol",
     params(("model" = String, Path, description = "Id, alias, name (the newest) or name@version")),
@@ -92,7 +92,7 @@ pub async fn model(State(app): State<App>, Path(model): Path<String>) -> Result<
     Ok(Json(describe(&app.store().model(&model).await?)))
 }
 
-/// What a version of a model takes and gives
+/// Metadata of a model version (Open Inference Protocol)
 #[utoipa::path(
     get, path = "/v2/models/{model}/versions/{version}", tag = "open inference protocol",
     params(("model" = String, Path, description = "Name"), ("version" = String, Path, description = "Version")),
@@ -112,7 +112,7 @@ pub struct ModelReady {
     ready: bool,
 }
 
-/// Whether a model takes requests
+/// Readiness of a model (Open Inference Protocol)
 #[utoipa::path(
     get, path = "/v2/models/{model}/ready", tag = "open inference protocol",
     params(("model" = String, Path, description = "Id, alias, name (the newest) or name@version")),
@@ -123,7 +123,7 @@ pub async fn model_ready(State(app): State<App>, Path(model): Path<String>) -> R
     Ok(Json(ModelReady { name, ready: true }))
 }
 
-/// Whether a version of a model takes requests
+/// Readiness of a model version (Open Inference Protocol)
 #[utoipa::path(
     get, path = "/v2/models/{model}/versions/{version}/ready", tag = "open inference protocol",
     params(("model" = String, Path, description = "Name"), ("version" = String, Path, description = "Version")),

@@ -1,8 +1,8 @@
 //! The Open Inference Protocol, version 2 (KServe's and Triton's), under `/v2`: health, metadata, inference.
 //!
-//! A model has one input out of two: `image` (BYTES, image files) or `input` (FP32, `[N, 3, side, side]`, preprocessed by the caller). It
-//! has the outputs `probabilities`, `label` and `embedding`. `wire` is the format, `infer` the answering. Errors have the member `error`
-//! that the protocol asks for, beside those of a problem.
+//! A model takes one of two inputs: `image` (BYTES, image files) or `input` (FP32, `[N, 3, side, side]`, preprocessed by the caller). Its
+//! outputs are `probabilities`, `label` and `embedding`. `wire` is the format, `infer` the inference. Errors have the member `error` that
+//! the protocol requires, in addition to those of a problem.
 
 mod infer;
 mod metadata;
@@ -32,7 +32,7 @@ pub fn routes() -> OpenApiRouter<App> {
         .routes(routes!(infer::infer_version))
 }
 
-/// The reference of a version of a model.
+/// The reference to a model version.
 fn of_version(model: &str, version: &str) -> String {
     format!("{model}@{version}")
 }

@@ -1,4 +1,4 @@
-//! The elements of tensors, in JSON and in the bytes of the binary extension.
+//! The elements of tensors, in JSON and in the binary extension.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::error::{Error, Kind, Result};
 
-/// What an output is made of.
+/// The data of an output.
 pub enum Values {
     Floats(Vec<f32>),
     Strings(Vec<String>),
@@ -33,7 +33,7 @@ impl Values {
     }
 }
 
-/// Each after its length.
+/// Strings, each preceded by its length.
 pub(super) fn split_strings(bytes: &Bytes) -> Result<Vec<Bytes>> {
     let cut = || malformed("the binary strings are cut short");
     let mut strings = Vec::new();
@@ -51,10 +51,12 @@ pub(super) fn split_strings(bytes: &Bytes) -> Result<Vec<Bytes>> {
     Ok(strings)
 }
 
-/// The floats of `images` images, as bytes: as many for each.
+/// The floats of `images` images as bytes, the same number for each.
 pub(super) fn split_floats(bytes: &Bytes, images: usize) -> Result<Vec<Bytes>> {
     if images == 0 || bytes.is_empty() || !bytes.len().is_multiple_of(4 * images) {
-        return Err(malformed("the tensor has not as many numbers as its shape says"));
+        return Err(malformed(
+            "the tensor does not have as many numbers as its shape requires",
+        ));
     }
     let each = bytes.len() / images;
     Ok((0..images)
@@ -67,10 +69,10 @@ pub(super) fn strings_of(data: &Value) -> Result<Vec<Bytes>> {
     flatten(data, &mut |value| {
         let text = value
             .as_str()
-            .ok_or_else(|| malformed("BYTES are strings of base64"))?;
+            .ok_or_else(|| malformed("BYTES must be base64 strings"))?;
         let bytes = STANDARD
             .decode(text)
-            .map_err(|_| malformed("an image is no valid base64"))?;
+            .map_err(|_| malformed("an image is not valid base64"))?;
         strings.push(Bytes::from(bytes));
         Ok(())
     })?;
@@ -80,14 +82,16 @@ pub(super) fn strings_of(data: &Value) -> Result<Vec<Bytes>> {
 pub(super) fn floats_of(data: &Value) -> Result<Bytes> {
     let mut bytes = Vec::new();
     flatten(data, &mut |value| {
-        let number = value.as_f64().ok_or_else(|| malformed("FP32 data are numbers"))?;
+        let number = value
+            .as_f64()
+            .ok_or_else(|| malformed("FP32 data must be numbers"))?;
         bytes.extend((number as f32).to_le_bytes());
         Ok(())
     })?;
     Ok(bytes.into())
 }
 
-/// serde_json bounds how deep the nesting can be.
+/// serde_json limits the depth of nesting.
 fn flatten(data: &Value, each: &mut impl FnMut(&Value) -> Result<()>) -> Result<()> {
     match data {
         Value::Array(values) => values.iter().try_for_each(|value| flatten(value, each)),

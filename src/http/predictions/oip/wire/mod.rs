@@ -1,5 +1,5 @@
-//! Inference requests and answers as they go over the wire: JSON, and after it, where `inference-header-content-length` says how long
-//! the JSON is, tensors as bytes (the binary extension). No model is known here.
+//! The wire format of inference requests and responses: JSON, followed by tensors as raw bytes (the binary extension) if
+//! `inference-header-content-length` gives the length of the JSON. Independent of models.
 
 mod elements;
 
@@ -12,12 +12,11 @@ pub use self::elements::{Values, malformed};
 use self::elements::{floats_of, split_floats, split_strings, strings_of};
 use crate::{error::Result, http::requests::json};
 
-/// The two kinds of tensors that are taken and given.
+/// The supported data types of tensors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum Datatype {
-    /// Strings of bytes: in JSON as base64 where they are images, as text where they are labels; in binary each after its length, four
-    /// bytes, little-endian.
+    /// Byte strings. In JSON: base64 for images, text for labels. In binary: each preceded by its length, four bytes, little-endian.
     Bytes,
     /// 32-bit floats, little-endian in binary.
     Fp32,
@@ -26,14 +25,14 @@ pub enum Datatype {
 /// The JSON of a request.
 #[derive(Deserialize, ToSchema)]
 pub struct InferRequest {
-    /// Comes back with the answer.
+    /// Returned in the response.
     #[serde(default)]
     pub id: Option<String>,
     #[serde(default, deserialize_with = "json::object")]
     #[schema(value_type = Object)]
     pub parameters: Map<String, Value>,
     pub inputs: Vec<InputTensor>,
-    /// All where there are none.
+    /// All outputs if empty.
     #[serde(default)]
     pub outputs: Vec<OutputRequest>,
 }
@@ -46,7 +45,7 @@ pub struct InputTensor {
     #[serde(default, deserialize_with = "json::object")]
     #[schema(value_type = Object)]
     pub parameters: Map<String, Value>,
-    /// Flat or nested; none where the tensor is binary (`binary_data_size`).
+    /// Flat or nested; absent if the tensor is binary (`binary_data_size`).
     #[serde(default, deserialize_with = "json::value")]
     #[schema(value_type = Option<Vec<Value>>)]
     pub data: Option<Value>,
@@ -55,18 +54,18 @@ pub struct InputTensor {
 #[derive(Deserialize, ToSchema)]
 pub struct OutputRequest {
     pub name: String,
-    /// `binary_data`: whether the tensor shall come as bytes. `classification`: that many classes as `probability:index:label`.
+    /// `binary_data`: return the tensor as raw bytes. `classification`: return this many classes as `probability:index:label`.
     #[serde(default, deserialize_with = "json::object")]
     #[schema(value_type = Object)]
     pub parameters: Map<String, Value>,
 }
 
-/// The JSON of an answer, for its description: [`write`] makes it.
+/// The JSON of a response, for the API description; [`write`] builds it.
 #[derive(Serialize, ToSchema)]
 pub struct InferResponse {
     model_name: String,
     model_version: String,
-    /// The request's.
+    /// Id of the request.
     #[serde(skip_serializing_if = "Option::is_none")]
     id: Option<String>,
     outputs: Vec<AnsweredTensor>,
@@ -77,20 +76,20 @@ pub struct AnsweredTensor {
     name: String,
     datatype: Datatype,
     shape: Vec<usize>,
-    /// Flat; none where the tensor is binary.
+    /// Flat; absent if the tensor is binary.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Vec<Value>>)]
     data: Option<Value>,
-    /// `binary_data_size`: bytes of a binary tensor, which follow the JSON in the order of the outputs.
+    /// `binary_data_size`: bytes of a binary tensor; these follow the JSON in the order of the outputs.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     parameters: Option<Value>,
 }
 
-/// A request with its tensors taken apart.
+/// A parsed request.
 pub struct Inference {
     pub request: InferRequest,
-    /// The elements of the first input: image files, or the bytes of 32-bit floats, one for each image.
+    /// The elements of the input: image files, or the bytes of 32-bit floats, one per image.
     pub elements: Vec<Bytes>,
 }
 
@@ -101,10 +100,10 @@ pub struct OutputTensor {
     pub binary: bool,
 }
 
-/// Reads a body. `json_length` is what the header says, where the request has it.
+/// Parses a body. `json_length` is the value of the header, if any.
 ///
 /// # Errors
-/// A sentence about the first thing that is wrong.
+/// A sentence about the first fault found.
 pub fn read(body: &Bytes, json_length: Option<usize>) -> Result<Inference> {
     let length = json_length.unwrap_or(body.len());
     if length > body.len() {
@@ -113,7 +112,7 @@ pub fn read(body: &Bytes, json_length: Option<usize>) -> Result<Inference> {
         ));
     }
     let request: InferRequest = serde_json::from_slice(&body[..length])
-        .map_err(|fault| malformed(format!("the JSON is no inference request: {fault}")))?;
+        .map_err(|fault| malformed(format!("the JSON is not an inference request: {fault}")))?;
     let [input] = request.inputs.as_slice() else {
         return Err(malformed("send exactly one input"));
     };
@@ -123,7 +122,7 @@ pub fn read(body: &Bytes, json_length: Option<usize>) -> Result<Inference> {
         (Some(size), None) => {
             if size.as_u64() != Some(binary.len() as u64) {
                 return Err(malformed(
-                    "`binary_data_size` is not the length of what follows the JSON",
+                    "`binary_data_size` does not match the number of bytes after the JSON",
                 ));
             }
             match input.datatype {
@@ -137,7 +136,7 @@ pub fn read(body: &Bytes, json_length: Option<usize>) -> Result<Inference> {
         },
         _ => {
             return Err(malformed(
-                "an input has either `data` or, with the binary extension, `binary_data_size`",
+                "an input must have either `data` or, with the binary extension, `binary_data_size`",
             ));
         }
     };
@@ -148,7 +147,7 @@ pub fn read(body: &Bytes, json_length: Option<usize>) -> Result<Inference> {
     };
     if elements.is_empty() || elements.len() != images || !expected {
         let message = format!(
-            "the input has the shape {:?} and {} elements",
+            "the input has the shape {:?} but {} elements",
             input.shape,
             elements.len()
         );
@@ -157,7 +156,7 @@ pub fn read(body: &Bytes, json_length: Option<usize>) -> Result<Inference> {
     Ok(Inference { request, elements })
 }
 
-/// Writes an answer: its body and, where something in it is binary, the length of its JSON.
+/// Writes a response: its body and, if any tensor is binary, the length of its JSON.
 pub fn write(
     model_name: String,
     model_version: String,
