@@ -151,7 +151,7 @@ pub struct ThumbnailsRun {
     /// If its pack has been deleted, the images are decoded.
     pub segment: Segment,
     /// All in the segment.
-    pub pictures: Vec<ManifestImage>,
+    pub images: Vec<ManifestImage>,
     /// Largest side of a thumbnail, in pixels.
     pub side: u32,
     pub threads: u32,

@@ -41,7 +41,7 @@ pub fn draw(run: &ThumbnailsRun, dir: &RunDir, stop: &StopFlag) -> anyhow::Resul
         .num_threads(run.threads as usize)
         .build()?;
     let drawn: anyhow::Result<Vec<Vec<u8>>> = pool.install(|| {
-        let images = run.pictures.par_iter();
+        let images = run.images.par_iter();
         images
             .map(|image| {
                 ensure!(!stop.is_set(), Stopped);
@@ -52,7 +52,7 @@ pub fn draw(run: &ThumbnailsRun, dir: &RunDir, stop: &StopFlag) -> anyhow::Resul
     let drawn = drawn?;
     let mut index = Vec::new();
     let mut offset = 0;
-    for (image, bytes) in run.pictures.iter().zip(&drawn) {
+    for (image, bytes) in run.images.iter().zip(&drawn) {
         index.push((image.id, offset, bytes.len(), digest::of_bytes(bytes)));
         offset += bytes.len();
     }
@@ -168,11 +168,11 @@ mod tests {
     fn a_file_of_small_jpegs_is_left_whether_or_not_the_pack_is_there() {
         let folder = tempfile::tempdir().unwrap();
         let dir = RunDir::new(folder.path());
-        let (mut originals, mut packed, mut pictures) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut originals, mut packed, mut images) = (Vec::new(), Vec::new(), Vec::new());
         for (id, width, height, colour) in [(7, 64, 64, [200, 10, 10]), (9, 600, 512, [10, 10, 200])] {
             let file = png(width, height, colour);
             let pack = pixels::pack(pixels::decode(&file, 1 << 20).unwrap(), 256);
-            pictures.push(ManifestImage {
+            images.push(ManifestImage {
                 id,
                 segment: 0,
                 path: String::new(),
@@ -202,7 +202,7 @@ mod tests {
         std::fs::write(&segment.pack, packed).unwrap();
         let mut run = ThumbnailsRun {
             segment,
-            pictures,
+            images,
             side: 100,
             threads: 2,
         };
@@ -240,7 +240,7 @@ mod tests {
         flipping(&run.segment.images, 10, || {
             assert!(stored::damage_in(&fault(&run)).is_some())
         });
-        run.pictures[1].bytes += 1;
+        run.images[1].bytes += 1;
         assert!(
             stored::damage_in(&fault(&run)).is_some(),
             "past the end of the file"

@@ -85,7 +85,7 @@ async fn draw(
     let images = blocking(move || neighbours(&manifest, neighbourhood, number)).await?;
     let run = RunSpec::Thumbnails(ThumbnailsRun {
         segment: segment_as_files(context, segment),
-        pictures: images,
+        images,
         side,
         threads: process::threads(context.config.ingest_threads).min(THREADS),
     });

@@ -201,7 +201,7 @@ async fn a_caller_who_leaves_takes_the_child_and_then_its_folder_along() {
     let thumbnails = waited::WaitedRun {
         run: RunSpec::Thumbnails(ThumbnailsRun {
             segment,
-            pictures: Vec::new(),
+            images: Vec::new(),
             side: 1,
             threads: 1,
         }),

@@ -66,7 +66,7 @@ impl<S: Simd> Block<'_, S> {
         let (output, grid) = (&tiles.output, run.grid);
         let mut lines = transform::lines(simd);
         for number in 0..run.count {
-            let (picture, top, left) = grid.place(run.first + number);
+            let (image, top, left) = grid.place(run.first + number);
             let (rows, columns) = (SIDE.min(grid.height - top), SIDE.min(grid.width - left));
             for register in 0..registers {
                 let own = register * lanes..(register + 1) * lanes;
@@ -83,7 +83,7 @@ impl<S: Simd> Block<'_, S> {
                     Output.first(simd, products, column, &mut lines);
                 }
                 for (row, line) in lines.iter().enumerate().take(rows) {
-                    let line_at = (picture * grid.height + top + row) * grid.width + left;
+                    let line_at = (image * grid.height + top + row) * grid.width + left;
                     let values: [_; SIDE] = Output.second(simd, line);
                     for (column, value) in values.into_iter().enumerate().take(columns) {
                         let at = (line_at + column) * tiles.to + register * lanes;

@@ -1,4 +1,4 @@
-//! The tiles that pictures are cut into, and how a tile is brought into Winograd's form.
+//! The tiles that images are cut into, and how a tile is brought into Winograd's form.
 
 use fearless_simd::prelude::*;
 
@@ -31,15 +31,11 @@ impl Grid {
         self.width.div_ceil(SIDE)
     }
 
-    /// The picture that a tile is of, and the tile's first row and column there.
+    /// The image that a tile is of, and the tile's first row and column there.
     pub fn place(&self, tile: usize) -> (usize, usize, usize) {
-        let of_picture = self.rows() * self.columns();
-        let (picture, tile) = (tile / of_picture, tile % of_picture);
-        (
-            picture,
-            tile / self.columns() * SIDE,
-            tile % self.columns() * SIDE,
-        )
+        let of_image = self.rows() * self.columns();
+        let (image, tile) = (tile / of_image, tile % of_image);
+        (image, tile / self.columns() * SIDE, tile % self.columns() * SIDE)
     }
 }
 
@@ -82,7 +78,7 @@ impl Run<'_> {
         self.each(activations, 0, transform::OutputGradient, form);
     }
 
-    /// Of tiles with `margin` pixels more around. What is outside of the picture is zero.
+    /// Of tiles with `margin` pixels more around. What is outside of the image is zero.
     #[inline(always)]
     fn each<S: Simd, const SIZE: usize>(
         &self,
@@ -97,16 +93,16 @@ impl Run<'_> {
         let zero = S::f32s::splat(simd, 0.0);
         let mut lines = transform::lines(simd);
         for number in 0..self.count {
-            let (picture, top, left) = self.grid.place(self.first + number);
+            let (image, top, left) = self.grid.place(self.first + number);
             for register in 0..count / lanes {
                 for column in 0..SIZE {
-                    // Before the picture it is very large.
+                    // Before the image it is very large.
                     let x = (left + column).wrapping_sub(margin);
                     let mut pixels = [zero; SIZE];
                     for (row, pixel) in pixels.iter_mut().enumerate() {
                         let y = (top + row).wrapping_sub(margin);
                         if y < height && x < width {
-                            let at = ((picture * height + y) * width + x) * count + register * lanes;
+                            let at = ((image * height + y) * width + x) * count + register * lanes;
                             *pixel = S::f32s::from_slice(simd, &numbers[at..][..lanes]);
                         }
                     }

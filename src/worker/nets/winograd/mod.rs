@@ -2,11 +2,11 @@
 //! "Fast Algorithms for Convolutional Neural Networks". On a processor they are computed two to three times as fast as oneDNN's direct ones,
 //! and they are most of a ResNet-18's work.
 //!
-//! Pictures are cut into tiles of 4 × 4 pixels, each seen with one pixel more around. A tile and the kernel are brought into a form of
+//! Images are cut into tiles of 4 × 4 pixels, each seen with one pixel more around. A tile and the kernel are brought into a form of
 //! 6 × 6 numbers for each pair of channels ([`transform`]), where the convolution is a product of matrices for each of the 36 places
 //! ([`tiles`]). What comes out differs from the direct convolution by rounding, about a hundred-thousandth of the largest value, and does not
 //! depend on what else is in the batch, nor on the number of threads. The same holds of its gradients ([`training`]), but that a kernel's
-//! is of all pictures together.
+//! is of all images together.
 
 mod block;
 mod dense;
@@ -50,7 +50,7 @@ pub struct Winograd {
 }
 
 impl Winograd {
-    /// Of a picture: fewer are not worth fetching the kernel for, which is four times as large in this form.
+    /// Of an image: fewer are not worth fetching the kernel for, which is four times as large in this form.
     const FEWEST_TILES: i64 = 12;
 
     /// Of a kernel `[out, in, 3, 3]`. None where it does not pay or cannot be: other shapes, strides and groups, few channels, other
@@ -90,8 +90,8 @@ impl Winograd {
         })
     }
 
-    /// Whether it pays for activations of this size, `[N, C, H, W]`. How many pictures there are does not count, so that what it gives
-    /// for a picture does not depend on the others.
+    /// Whether it pays for activations of this size, `[N, C, H, W]`. How many images there are does not count, so that what it gives
+    /// for an image does not depend on the others.
     pub fn pays_for(activations: &[i64]) -> bool {
         let [_, _, height, width] = activations else {
             return false;

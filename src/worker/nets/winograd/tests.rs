@@ -100,7 +100,7 @@ impl Order for Tensor {
 }
 
 #[test]
-fn neither_threads_nor_other_pictures_change_a_bit() {
+fn neither_threads_nor_other_images_change_a_bit() {
     let kernel = values("kernel", &[64, 64, 3, 3]);
     let input = values("input", &[7, 64, 14, 14]);
     let before = tch::get_num_threads();
@@ -113,9 +113,9 @@ fn neither_threads_nor_other_pictures_change_a_bit() {
     for other in &all[1..] {
         assert!(other.equal(&all[0]));
     }
-    for picture in 0..7 {
-        let alone = winograd(&kernel).forward(&input.narrow(0, picture, 1), None, After::Relu);
-        assert!(alone.equal(&all[0].narrow(0, picture, 1)), "picture {picture}");
+    for image in 0..7 {
+        let alone = winograd(&kernel).forward(&input.narrow(0, image, 1), None, After::Relu);
+        assert!(alone.equal(&all[0].narrow(0, image, 1)), "image {image}");
     }
 }
 

@@ -154,7 +154,7 @@ pub(super) struct Direct<'a> {
     pub numbers: &'a [f32],
     pub out: usize,
     pub input: usize,
-    /// For the gradient of what went in: outputs and inputs exchanged, and the picture turned by half a turn.
+    /// For the gradient of what went in: outputs and inputs exchanged, and the image turned by half a turn.
     pub turned: bool,
 }
 

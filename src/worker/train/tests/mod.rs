@@ -3,11 +3,11 @@
 mod batch_predict;
 pub(crate) mod drawn;
 mod golden;
+mod images;
 mod kept;
 mod learning;
 mod measure;
 mod parity;
-mod pictures;
 mod resume;
 
 use std::{fs, path::Path};

@@ -3,8 +3,8 @@
 //! Every archive but those that are none holds the four good images of [`good`] as well: what can be saved of it is known.
 
 mod bombs;
+mod images;
 mod names;
-mod pictures;
 mod tars;
 mod zips;
 
@@ -34,7 +34,7 @@ pub fn crafted() -> Vec<Crafted> {
         zips::crafted(),
         tars::crafted(),
         bombs::crafted(),
-        pictures::crafted(),
+        images::crafted(),
     ]
     .into_iter()
     .flatten()

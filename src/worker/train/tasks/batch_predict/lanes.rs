@@ -17,7 +17,7 @@ use anyhow::Context;
 
 use super::{
     network::{Classifier, Item, ItemState},
-    pictures::ImageReader,
+    reader::ImageReader,
 };
 use crate::{
     protocol::ManifestImage,

@@ -5,11 +5,11 @@
 //! manifest -> lanes (pixels; on a CPU also the network) -> (on a GPU the network) -> rows
 //! ```
 //! Whatever the dataset's size, only a limited number of images is in memory. Rows come in the dataset's order. Predictions are those of
-//! `predict` for the same file: the same pixels ([`pictures`]), the same folded network, the same arithmetic.
+//! `predict` for the same file: the same pixels ([`reader`]), the same folded network, the same arithmetic.
 
 mod lanes;
 mod network;
-mod pictures;
+mod reader;
 mod rows;
 
 use std::{
@@ -24,7 +24,7 @@ pub use self::network::Place;
 use self::{
     lanes::{Lanes, Work},
     network::{Classifier, Item},
-    pictures::ImageReader,
+    reader::ImageReader,
     rows::Rows,
 };
 use super::budget::Budget;
