@@ -40,7 +40,7 @@ impl PartialSchema for PreviewRequest {
 
 impl ToSchema for PreviewRequest {}
 
-pub fn preview_schema() -> serde_json::Result<Value> {
+fn preview_schema() -> serde_json::Result<Value> {
     let job = kind_schema::<JobSpec>(JobKind::Train, &[], "")?;
     let count = |default: u32, description: &str| json!({"type": "integer", "minimum": 1, "maximum": PreviewSpec::MOST, "default": default, "description": description});
     let mut schema = json!({
@@ -81,7 +81,7 @@ pub fn nulls_in_split(document: &Value) -> Result<Vec<FieldError>, Error> {
     Ok(nulls::faults(document, known(&SCHEMA)?))
 }
 
-pub fn known(schema: &'static serde_json::Result<Value>) -> Result<&'static Value, Error> {
+fn known(schema: &'static serde_json::Result<Value>) -> Result<&'static Value, Error> {
     let unwritable = |fault| Error::internal(anyhow::anyhow!("a schema cannot be written: {fault}"));
     schema.as_ref().map_err(unwritable)
 }
@@ -103,13 +103,13 @@ pub fn request_schema() -> serde_json::Result<Value> {
 }
 
 /// A type's schema, its parts written in place.
-pub fn schema_in_place<T: ToSchema>() -> serde_json::Result<Value> {
+fn schema_in_place<T: ToSchema>() -> serde_json::Result<Value> {
     let mut schema = serde_json::to_value(T::schema())?;
     write_in_place(&mut schema, &parts_of::<T>()?);
     Ok(schema)
 }
 
-pub fn parts_of<T: ToSchema>() -> serde_json::Result<Map<String, Value>> {
+fn parts_of<T: ToSchema>() -> serde_json::Result<Map<String, Value>> {
     let mut parts = Vec::new();
     T::schemas(&mut parts);
     let parts = parts.into_iter();
@@ -119,7 +119,7 @@ pub fn parts_of<T: ToSchema>() -> serde_json::Result<Map<String, Value>> {
 }
 
 /// The schema of a kind's resolved spec, its parts written in place, and nothing required but what has no default.
-pub fn kind_schema<T: ToSchema>(
+fn kind_schema<T: ToSchema>(
     kind: JobKind,
     required: &[&str],
     description: &str,
@@ -139,7 +139,7 @@ pub fn kind_schema<T: ToSchema>(
     Ok(schema)
 }
 
-pub fn gather(schema: &Value, parts: &Map<String, Value>, properties: &mut Map<String, Value>) {
+fn gather(schema: &Value, parts: &Map<String, Value>, properties: &mut Map<String, Value>) {
     if let Some(part) = referred(schema, parts) {
         gather(part, parts, properties);
     }
@@ -150,11 +150,11 @@ pub fn gather(schema: &Value, parts: &Map<String, Value>, properties: &mut Map<S
     properties.extend(own.map(|(name, value)| (name.clone(), value.clone())));
 }
 
-pub fn referred<'a>(schema: &Value, parts: &'a Map<String, Value>) -> Option<&'a Value> {
+fn referred<'a>(schema: &Value, parts: &'a Map<String, Value>) -> Option<&'a Value> {
     parts.get(schema.get("$ref")?.as_str()?.rsplit('/').next()?)
 }
 
-pub fn write_in_place(schema: &mut Value, parts: &Map<String, Value>) {
+fn write_in_place(schema: &mut Value, parts: &Map<String, Value>) {
     if let Some(part) = referred(schema, parts) {
         *schema = part.clone();
     }
