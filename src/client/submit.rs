@@ -14,7 +14,7 @@ use super::{
     text::printable,
     watch,
 };
-use crate::domain::{jobs::job::Job, spec::JobKind};
+use crate::domain::jobs::job::Job;
 
 #[derive(Debug, Args)]
 pub struct SubmitArgs {

@@ -393,4 +393,4 @@ fn read_alias(row: &SqliteRow) -> Result<Alias> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

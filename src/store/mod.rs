@@ -7,7 +7,6 @@ mod activations;
 mod aliases;
 mod ballast;
 mod datasets;
-mod events;
 #[cfg(test)]
 pub mod faulty_disk;
 mod identity;
@@ -15,7 +14,6 @@ mod jobs;
 mod list;
 mod models;
 mod packs;
-mod queue;
 mod recency;
 mod references;
 mod row;
@@ -43,11 +41,14 @@ pub use self::{
     aliases::{AliasBounds, AliasSet, Presumed},
     ballast::Ballast,
     datasets::{CreatedDataset, DatasetToIngest, NewDataset},
-    events::{JobUpdate, MetricPoint},
-    jobs::{CreatedJob, IdempotencyKey, JobFilter, NewJob},
+    jobs::{
+        ends::{CancelOutcome, Interruption},
+        events::{JobUpdate, MetricPoint},
+        job::{CreatedJob, IdempotencyKey, JobFilter, NewJob},
+        queue::ClaimedJob,
+    },
     models::{ImportedModel, ModelBlobs, ModelEdit, NewModel},
     packs::NewPack,
-    queue::{CancelOutcome, ClaimedJob, Interruption},
     signals::{Signals, Topic},
     uploads::NewUpload,
     versions::{NewVersion, SegmentFiles, StoredSegment, VersionFiles},

@@ -299,3 +299,6 @@ fn read_model(row: &SqliteRow) -> Result<Model> {
         card_blob: row.try_get("card_blob")?,
     })
 }
+
+#[cfg(test)]
+mod tests;

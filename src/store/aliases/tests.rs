@@ -4,28 +4,25 @@ use serde_json::json;
 
 use super::*;
 use crate::{
-    domain::{
-        jobs::job::StopReason,
-        models::{
-            model::{Metadata, ModelSource},
-            model_import::{ImportFormat, ImportedFile},
-        },
+    domain::models::{
+        model::ModelSource,
+        model_import::{ImportFormat, ImportedFile},
     },
-    fixtures::{Stand, card},
-    store::{ImportedModel, ModelEdit, NewModel, row},
+    fixtures::Stand,
+    store::{ImportedModel, ModelEdit, NewModel},
 };
 
-const BOUNDS: AliasBounds = AliasBounds {
+pub(in crate::store) const BOUNDS: AliasBounds = AliasBounds {
     aliases: 3,
     history: 4,
 };
 
-fn name(text: &str) -> Name {
+pub(in crate::store) fn name(text: &str) -> Name {
     Name::parse(text).unwrap()
 }
 
 /// A stand with a trained model and two imported ones of the same name.
-async fn with_models() -> (Stand, Vec<ModelId>) {
+pub(in crate::store) async fn with_models() -> (Stand, Vec<ModelId>) {
     let stand = Stand::new().await;
     let first = stand.model().await;
     let mut models = vec![first.id];
@@ -46,7 +43,7 @@ async fn with_models() -> (Stand, Vec<ModelId>) {
     (stand, models)
 }
 
-fn file() -> ImportedFile {
+pub(in crate::store) fn file() -> ImportedFile {
     ImportedFile {
         format: ImportFormat::Bundle,
         sha256: crate::files::digest::of_bytes(b"bundle"),
@@ -302,156 +299,4 @@ async fn a_model_that_an_alias_names_stays() {
         .unwrap();
     stand.store.delete_model(models[0]).await.unwrap();
     assert!(stand.store.alias("production").await.unwrap().history.is_empty());
-}
-
-#[tokio::test]
-async fn a_renamed_model_is_the_next_version_of_its_new_name() {
-    let (stand, models) = with_models().await;
-    let edit = |text: &str| ModelEdit {
-        name: Some(name(text)),
-        metadata: Some(Metadata::from([("stage".to_owned(), "tried".to_owned())])),
-    };
-    stand.store.edit_model(models[2], edit("insects")).await.unwrap();
-    assert_eq!(
-        stand.store.model(&models[2].to_string()).await.unwrap().version,
-        3
-    );
-    stand.store.edit_model(models[2], edit("bugs")).await.unwrap();
-    let model = stand.store.model("bugs").await.unwrap();
-    assert_eq!(
-        (model.id, model.version, model.metadata["stage"].as_str()),
-        (models[2], 1, "tried")
-    );
-    assert_eq!(stand.store.model("insects").await.unwrap().id, models[1]);
-    stand.store.edit_model(models[2], edit("insects")).await.unwrap();
-    assert_eq!(
-        stand.store.model("insects").await.unwrap().version,
-        4,
-        "3 is never used again"
-    );
-    let gone = stand
-        .store
-        .edit_model(ModelId::new(), edit("x"))
-        .await
-        .unwrap_err();
-    assert_eq!(gone.slug(), "not-found");
-}
-
-#[tokio::test]
-async fn importing_the_same_again_makes_no_second_model() {
-    let (stand, models) = with_models().await;
-    let model = stand.store.model(&models[1].to_string()).await.unwrap();
-    let again = |text: &str| NewModel {
-        name: name(text),
-        card: model.card.clone(),
-        sha256: model.sha256.clone(),
-        bytes: model.bytes,
-        card_blob: model.card_blob.clone(),
-        evaluation_blob: None,
-    };
-    let repeated = stand.store.import_model(again("insects"), file()).await.unwrap();
-    assert_eq!(repeated, ImportedModel::Existing(models[1]));
-    let renamed = stand.store.import_model(again("other"), file()).await.unwrap();
-    assert!(matches!(renamed, ImportedModel::Created(_)));
-}
-
-/// A job's metadata are the first of its model.
-#[tokio::test]
-async fn a_model_begins_with_the_metadata_of_its_job() {
-    let stand = Stand::new().await;
-    let dataset = stand.dataset("pictures").await;
-    let job = stand
-        .submit(&dataset, json!({"metadata": {"ticket": "42"}}))
-        .await;
-    let claimed = stand
-        .store
-        .claim_job(vec!["cpu".to_owned()], false)
-        .await
-        .unwrap()
-        .unwrap();
-    let new = NewModel {
-        name: name("birds"),
-        card: card(claimed.spec.training().unwrap(), &dataset),
-        sha256: dataset.sha256.clone(),
-        bytes: 1,
-        card_blob: dataset.sha256.clone(),
-        evaluation_blob: None,
-    };
-    let completed = stand
-        .store
-        .complete_job(job, 1, new, StopReason::Completed)
-        .await
-        .unwrap();
-    let model = stand.store.model(&completed.unwrap().to_string()).await.unwrap();
-    assert_eq!(model.metadata["ticket"], "42");
-    assert_eq!((model.source, model.job), (ModelSource::Trained, Some(job)));
-}
-
-#[tokio::test]
-async fn a_database_of_before_the_registry_goes_on_working() {
-    let stand = Stand::new().await;
-    let dataset = stand.dataset("pictures").await;
-    let job = stand.submit(&dataset, json!({"name": "birds"})).await;
-    let spec = stand.store.job(&job.to_string()).await.unwrap().spec;
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("finetuned.db");
-    let pool = sqlx::SqlitePool::connect_with(
-        sqlx::sqlite::SqliteConnectOptions::new()
-            .filename(&file)
-            .create_if_missing(true),
-    )
-    .await
-    .unwrap();
-    let mut migrator = sqlx::migrate!();
-    migrator.migrations = migrator.iter().filter(|step| step.version < 7).cloned().collect();
-    migrator.run(&pool).await.unwrap();
-    let id = ModelId::new();
-    let card = card(spec.training().unwrap(), &dataset);
-    sqlx::query(
-        "insert into models (id, name, version, job_id, created_at, sha256, bytes, card_blob, card, evaluation_blob)
-        values ($1, 'birds', 3, $2, 1000, $3, 7, $4, $5, $6)",
-    )
-    .bind(id.to_string())
-    .bind(job.to_string())
-    .bind(crate::files::digest::of_bytes(b"weights"))
-    .bind(crate::files::digest::of_bytes(b"card"))
-    .bind(row::to_json(&card).unwrap())
-    .bind(crate::files::digest::of_bytes(b"evaluation"))
-    .execute(&pool)
-    .await
-    .unwrap();
-    sqlx::query("insert into model_names (name, last_version) values ('birds', 5)")
-        .execute(&pool)
-        .await
-        .unwrap();
-    pool.close().await;
-
-    let store = Store::open(&file).await.unwrap();
-    let model = store.model("birds").await.unwrap();
-    assert_eq!(
-        (model.id, model.version, model.source, model.job),
-        (id, 3, ModelSource::Trained, Some(job))
-    );
-    assert_eq!(
-        (model.card, model.metadata.len(), model.aliases.len()),
-        (card, 0, 0)
-    );
-    let blobs = store.model_blobs(id).await.unwrap();
-    assert_eq!(
-        blobs.evaluation,
-        Some(crate::files::digest::of_bytes(b"evaluation"))
-    );
-    assert_eq!(store.referenced_blobs().await.unwrap().len(), 3);
-    let set = store
-        .set_alias(name("production"), id, Presumed::Nothing, BOUNDS)
-        .await
-        .unwrap();
-    assert_eq!(set, AliasSet::Created);
-    let rename = |text: &str| ModelEdit {
-        name: Some(name(text)),
-        ..ModelEdit::default()
-    };
-    store.edit_model(id, rename("owls")).await.unwrap();
-    store.edit_model(id, rename("birds")).await.unwrap();
-    assert_eq!(store.model("production").await.unwrap().version, 6);
 }

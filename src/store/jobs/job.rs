@@ -2,12 +2,7 @@
 
 use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 
-use super::{
-    Store, Topic, aliases,
-    events::append,
-    references,
-    row::{json, optional_json, optional_parsed, parsed, to_json, word},
-};
+use super::events::append;
 use crate::{
     domain::{
         id::{DatasetId, JobId},
@@ -21,6 +16,10 @@ use crate::{
         time::Timestamp,
     },
     error::{Error, Kind, Result},
+    store::{
+        Store, Topic, aliases, references,
+        row::{json, optional_json, optional_parsed, parsed, to_json, word},
+    },
 };
 
 /// How long an `Idempotency-Key` is remembered.
@@ -141,8 +140,8 @@ impl Store {
         .fetch_one(&self.readers)
         .await?;
         Ok((
-            super::row::count(&row, "queued")?,
-            super::row::count(&row, "running")?,
+            crate::store::row::count(&row, "queued")?,
+            crate::store::row::count(&row, "running")?,
         ))
     }
 
@@ -256,7 +255,7 @@ async fn find_key(
     parsed(&row, "job_id").map(Some)
 }
 
-pub(super) fn read_job(row: &SqliteRow) -> Result<Job> {
+pub(in crate::store) fn read_job(row: &SqliteRow) -> Result<Job> {
     let time = |column: &str| -> Result<Option<Timestamp>> {
         Ok(row.try_get::<Option<i64>, _>(column)?.map(Timestamp))
     };

@@ -3,10 +3,6 @@
 use serde::Serialize;
 use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 
-use super::{
-    Store, Topic,
-    row::{json, to_json, word},
-};
 use crate::{
     domain::{
         id::JobId,
@@ -17,6 +13,10 @@ use crate::{
         time::Timestamp,
     },
     error::Result,
+    store::{
+        Store, Topic,
+        row::{json, to_json, word},
+    },
 };
 
 /// What an attempt has told since the last time, stored as one act.
@@ -118,7 +118,7 @@ impl Store {
 }
 
 /// Appends one event. Only inside a transaction that holds the write lock: that makes `seq` free of gaps.
-pub(super) async fn append(
+pub(in crate::store) async fn append(
     connection: &mut SqliteConnection,
     job: JobId,
     now: Timestamp,

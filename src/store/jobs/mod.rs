@@ -1,0 +1,6 @@
+//! Rows of jobs: submitted, queued and claimed, ended; and their events.
+
+pub mod ends;
+pub mod events;
+pub mod job;
+pub mod queue;

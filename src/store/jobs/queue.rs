@@ -1,0 +1,172 @@
+//! The queue: which job runs next, which are running, which wait.
+//!
+//! A claim is one `update ... where status = 'queued'`; no row changed means that another claim was first.
+
+use sqlx::{Row, SqliteConnection};
+
+use super::events::append;
+use crate::{
+    domain::{
+        id::JobId,
+        jobs::{
+            event::{EventKind, StatusEvent},
+            job::{DatasetVersion, JobStatus},
+        },
+        spec::{DeviceChoice, Spec},
+        time::Timestamp,
+    },
+    error::Result,
+    store::{
+        Store, Topic,
+        row::{json, parsed},
+    },
+};
+
+/// A job that now belongs to the caller's attempt.
+#[derive(Clone, Debug)]
+pub struct ClaimedJob {
+    pub id: JobId,
+    /// From 1.
+    pub attempt: u32,
+    pub spec: Spec,
+    /// Whatever becomes of the dataset in the meantime, it is about this version.
+    pub dataset: DatasetVersion,
+    pub device: String,
+    /// Time that earlier attempts have used.
+    pub milliseconds_used: i64,
+}
+
+impl Store {
+    /// `queued -> running` for the first job in order that may run on one of the free devices. A job whose dataset is still being
+    /// read is passed over.
+    pub async fn claim_job(
+        &self,
+        free_devices: Vec<String>,
+        host_has_gpu: bool,
+    ) -> Result<Option<ClaimedJob>> {
+        let claimed = self
+            .write(move |connection| Box::pin(claim(connection, free_devices, host_has_gpu)))
+            .await?;
+        if let Some(job) = &claimed {
+            self.signals.notify(Topic::Job(job.id));
+        }
+        Ok(claimed)
+    }
+
+    /// Whether somebody asked for this running job to be cancelled, or it is no longer this attempt's.
+    pub async fn must_stop(&self, id: JobId, attempt: u32) -> Result<bool> {
+        let requested: Option<i64> = sqlx::query_scalar(
+            "select cancel_requested from jobs where id = $1 and attempt = $2 and status = 'running'",
+        )
+        .bind(id.to_string())
+        .bind(attempt)
+        .fetch_optional(&self.readers)
+        .await?;
+        Ok(requested != Some(0))
+    }
+
+    /// Jobs that were running when the server last stopped, each with its attempt: they have no worker now.
+    pub async fn running_jobs(&self) -> Result<Vec<(JobId, u32)>> {
+        let rows = sqlx::query("select id, attempt from jobs where status = 'running' order by id")
+            .fetch_all(&self.readers)
+            .await?;
+        rows.iter()
+            .map(|row| Ok((parsed(row, "id")?, row.try_get("attempt")?)))
+            .collect()
+    }
+
+    /// Ids of all jobs that have not ended: their directories are needed.
+    pub async fn unfinished_jobs(&self) -> Result<Vec<JobId>> {
+        let rows = sqlx::query("select id from jobs where status in ('queued', 'running')")
+            .fetch_all(&self.readers)
+            .await?;
+        rows.iter().map(|row| parsed(row, "id")).collect()
+    }
+
+    /// When the next job that waits after a crash may be claimed, if any waits.
+    pub async fn next_retry(&self) -> Result<Option<Timestamp>> {
+        let time: Option<i64> = sqlx::query_scalar(
+            "select min(not_before) from jobs where status = 'queued' and not_before > $1",
+        )
+        .bind(Timestamp::now().0)
+        .fetch_one(&self.readers)
+        .await?;
+        Ok(time.map(Timestamp))
+    }
+}
+
+async fn claim(
+    connection: &mut SqliteConnection,
+    free: Vec<String>,
+    host_has_gpu: bool,
+) -> Result<Option<ClaimedJob>> {
+    let now = Timestamp::now();
+    // GPUs first, so that `auto` does not take the CPU while a card is free.
+    let mut free = free;
+    free.sort_by_key(|device| !device.starts_with("cuda:"));
+    let rows = sqlx::query(
+        "select id, device_choice
+        from jobs
+        where status = 'queued'
+            and not_before <= $1
+            and not exists (select 1 from datasets where datasets.id = jobs.dataset_id and datasets.status = 'processing')
+        order by priority desc, id",
+    )
+    .bind(now.0)
+    .fetch_all(&mut *connection)
+    .await?;
+    for row in rows {
+        let choice = DeviceChoice::try_from(row.try_get::<String, _>("device_choice")?).unwrap_or_default();
+        if let Some(device) = free.iter().find(|device| choice.allows(device, host_has_gpu)) {
+            let id = parsed(&row, "id")?;
+            return take(connection, id, device.clone(), now).await.map(Some);
+        }
+    }
+    Ok(None)
+}
+
+async fn take(
+    connection: &mut SqliteConnection,
+    id: JobId,
+    device: String,
+    now: Timestamp,
+) -> Result<ClaimedJob> {
+    let row = sqlx::query(
+        "update jobs
+        set status = 'running', attempt = attempt + 1, device = $2, attempt_started_at = $3,
+            started_at = coalesce(started_at, $3),
+            dataset_sha256 = coalesce(dataset_sha256, (
+                select content_sha256
+                from dataset_versions
+                where dataset_versions.dataset_id = jobs.dataset_id and dataset_versions.version = jobs.dataset_version
+            ))
+        where id = $1 and status = 'queued'
+        returning attempt, spec, dataset_id, dataset_version, dataset_sha256, milliseconds_used",
+    )
+    .bind(id.to_string())
+    .bind(&device)
+    .bind(now.0)
+    .fetch_one(&mut *connection)
+    .await?;
+    let attempt = row.try_get("attempt")?;
+    let claimed = ClaimedJob {
+        id,
+        attempt,
+        spec: json(&row, "spec")?,
+        dataset: DatasetVersion {
+            id: parsed(&row, "dataset_id")?,
+            version: row.try_get("dataset_version")?,
+            content_sha256: row.try_get("dataset_sha256")?,
+        },
+        device: device.clone(),
+        milliseconds_used: row.try_get("milliseconds_used")?,
+    };
+    let status = StatusEvent {
+        status: JobStatus::Running,
+        attempt,
+        device: Some(device),
+        reason: None,
+    };
+    append(connection, id, now, EventKind::Status, &status).await?;
+    Ok(claimed)
+}

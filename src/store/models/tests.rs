@@ -1,0 +1,168 @@
+//! Models against a real database: names and versions, metadata, imports.
+
+use serde_json::json;
+
+use super::*;
+use crate::{
+    domain::{jobs::job::StopReason, models::model::ModelSource},
+    fixtures::{Stand, card},
+    store::{
+        aliases::{
+            AliasSet, Presumed,
+            tests::{BOUNDS, file, name, with_models},
+        },
+        row,
+    },
+};
+
+#[tokio::test]
+async fn a_renamed_model_is_the_next_version_of_its_new_name() {
+    let (stand, models) = with_models().await;
+    let edit = |text: &str| ModelEdit {
+        name: Some(name(text)),
+        metadata: Some(Metadata::from([("stage".to_owned(), "tried".to_owned())])),
+    };
+    stand.store.edit_model(models[2], edit("insects")).await.unwrap();
+    assert_eq!(
+        stand.store.model(&models[2].to_string()).await.unwrap().version,
+        3
+    );
+    stand.store.edit_model(models[2], edit("bugs")).await.unwrap();
+    let model = stand.store.model("bugs").await.unwrap();
+    assert_eq!(
+        (model.id, model.version, model.metadata["stage"].as_str()),
+        (models[2], 1, "tried")
+    );
+    assert_eq!(stand.store.model("insects").await.unwrap().id, models[1]);
+    stand.store.edit_model(models[2], edit("insects")).await.unwrap();
+    assert_eq!(
+        stand.store.model("insects").await.unwrap().version,
+        4,
+        "3 is never used again"
+    );
+    let gone = stand
+        .store
+        .edit_model(ModelId::new(), edit("x"))
+        .await
+        .unwrap_err();
+    assert_eq!(gone.slug(), "not-found");
+}
+
+#[tokio::test]
+async fn importing_the_same_again_makes_no_second_model() {
+    let (stand, models) = with_models().await;
+    let model = stand.store.model(&models[1].to_string()).await.unwrap();
+    let again = |text: &str| NewModel {
+        name: name(text),
+        card: model.card.clone(),
+        sha256: model.sha256.clone(),
+        bytes: model.bytes,
+        card_blob: model.card_blob.clone(),
+        evaluation_blob: None,
+    };
+    let repeated = stand.store.import_model(again("insects"), file()).await.unwrap();
+    assert_eq!(repeated, ImportedModel::Existing(models[1]));
+    let renamed = stand.store.import_model(again("other"), file()).await.unwrap();
+    assert!(matches!(renamed, ImportedModel::Created(_)));
+}
+
+/// A job's metadata are the first of its model.
+#[tokio::test]
+async fn a_model_begins_with_the_metadata_of_its_job() {
+    let stand = Stand::new().await;
+    let dataset = stand.dataset("pictures").await;
+    let job = stand
+        .submit(&dataset, json!({"metadata": {"ticket": "42"}}))
+        .await;
+    let claimed = stand
+        .store
+        .claim_job(vec!["cpu".to_owned()], false)
+        .await
+        .unwrap()
+        .unwrap();
+    let new = NewModel {
+        name: name("birds"),
+        card: card(claimed.spec.training().unwrap(), &dataset),
+        sha256: dataset.sha256.clone(),
+        bytes: 1,
+        card_blob: dataset.sha256.clone(),
+        evaluation_blob: None,
+    };
+    let completed = stand
+        .store
+        .complete_job(job, 1, new, StopReason::Completed)
+        .await
+        .unwrap();
+    let model = stand.store.model(&completed.unwrap().to_string()).await.unwrap();
+    assert_eq!(model.metadata["ticket"], "42");
+    assert_eq!((model.source, model.job), (ModelSource::Trained, Some(job)));
+}
+
+#[tokio::test]
+async fn a_database_of_before_the_registry_goes_on_working() {
+    let stand = Stand::new().await;
+    let dataset = stand.dataset("pictures").await;
+    let job = stand.submit(&dataset, json!({"name": "birds"})).await;
+    let spec = stand.store.job(&job.to_string()).await.unwrap().spec;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("finetuned.db");
+    let pool = sqlx::SqlitePool::connect_with(
+        sqlx::sqlite::SqliteConnectOptions::new()
+            .filename(&file)
+            .create_if_missing(true),
+    )
+    .await
+    .unwrap();
+    let mut migrator = sqlx::migrate!();
+    migrator.migrations = migrator.iter().filter(|step| step.version < 7).cloned().collect();
+    migrator.run(&pool).await.unwrap();
+    let id = ModelId::new();
+    let card = card(spec.training().unwrap(), &dataset);
+    sqlx::query(
+        "insert into models (id, name, version, job_id, created_at, sha256, bytes, card_blob, card, evaluation_blob)
+        values ($1, 'birds', 3, $2, 1000, $3, 7, $4, $5, $6)",
+    )
+    .bind(id.to_string())
+    .bind(job.to_string())
+    .bind(crate::files::digest::of_bytes(b"weights"))
+    .bind(crate::files::digest::of_bytes(b"card"))
+    .bind(row::to_json(&card).unwrap())
+    .bind(crate::files::digest::of_bytes(b"evaluation"))
+    .execute(&pool)
+    .await
+    .unwrap();
+    sqlx::query("insert into model_names (name, last_version) values ('birds', 5)")
+        .execute(&pool)
+        .await
+        .unwrap();
+    pool.close().await;
+
+    let store = Store::open(&file).await.unwrap();
+    let model = store.model("birds").await.unwrap();
+    assert_eq!(
+        (model.id, model.version, model.source, model.job),
+        (id, 3, ModelSource::Trained, Some(job))
+    );
+    assert_eq!(
+        (model.card, model.metadata.len(), model.aliases.len()),
+        (card, 0, 0)
+    );
+    let blobs = store.model_blobs(id).await.unwrap();
+    assert_eq!(
+        blobs.evaluation,
+        Some(crate::files::digest::of_bytes(b"evaluation"))
+    );
+    assert_eq!(store.referenced_blobs().await.unwrap().len(), 3);
+    let set = store
+        .set_alias(name("production"), id, Presumed::Nothing, BOUNDS)
+        .await
+        .unwrap();
+    assert_eq!(set, AliasSet::Created);
+    let rename = |text: &str| ModelEdit {
+        name: Some(name(text)),
+        ..ModelEdit::default()
+    };
+    store.edit_model(id, rename("owls")).await.unwrap();
+    store.edit_model(id, rename("birds")).await.unwrap();
+    assert_eq!(store.model("production").await.unwrap().version, 6);
+}
