@@ -228,21 +228,25 @@ fn may_pass(status: StatusCode) -> bool {
 mod tests {
     use tokio::{
         io::{AsyncReadExt, AsyncWriteExt},
-        net::TcpListener,
+        net::{TcpListener, TcpStream},
     };
 
     use super::*;
+
+    async fn head_of(socket: &mut TcpStream) -> String {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(socket.read_u8().await.unwrap());
+        }
+        String::from_utf8(head).unwrap().to_lowercase()
+    }
 
     /// Serves the given bytes, one response per connection; returns the heads of the requests.
     async fn serve(listener: TcpListener, answers: Vec<String>) -> Vec<String> {
         let mut heads = Vec::new();
         for answer in answers {
             let (mut socket, _) = listener.accept().await.unwrap();
-            let mut head = Vec::new();
-            while !head.ends_with(b"\r\n\r\n") {
-                head.push(socket.read_u8().await.unwrap());
-            }
-            heads.push(String::from_utf8(head).unwrap().to_lowercase());
+            heads.push(head_of(&mut socket).await);
             socket.write_all(answer.as_bytes()).await.unwrap();
             socket.shutdown().await.unwrap();
         }
@@ -340,6 +344,7 @@ mod tests {
         .unwrap();
         let serving = tokio::spawn(async move {
             let (mut socket, _) = listener.accept().await.unwrap();
+            head_of(&mut socket).await;
             let begun = stream_of(&format!("{}data: ", log(1)));
             socket.write_all(begun.as_bytes()).await.unwrap();
             let mut sent = 0;

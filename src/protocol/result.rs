@@ -6,6 +6,7 @@ use crate::domain::{
     datasets::dataset::{Class, Layout, ReportSummary, SplitCounts},
     jobs::job::{JobError, StopReason},
     models::model::ModelCard,
+    spec::JobKind,
 };
 
 /// A file created by a child.
@@ -35,6 +36,8 @@ pub enum RunResult {
     /// What a job found that makes no model, as JSON: an [`Evaluation`](crate::domain::jobs::evaluation::Evaluation), an
     /// [`LrCurve`](crate::domain::jobs::lr_curve::LrCurve).
     Found {
+        /// Of the job that it was found for: a result of another kind is no result.
+        kind: JobKind,
         file: Artifact,
     },
     Predicted(Box<PredictedResult>),

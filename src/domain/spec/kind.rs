@@ -21,7 +21,7 @@ pub trait KindVisitor {
 
 /// The kinds of jobs, each with the type of its spec and its name in JSON.
 macro_rules! kinds {
-    ($($(#[$about:meta])* $kind:ident($spec:ty) = $name:literal,)*) => {
+    ($($(#[$about:meta])* $kind:ident($spec:ty) = $name:tt,)*) => {
         /// The kind of a job.
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
         pub enum JobKind {

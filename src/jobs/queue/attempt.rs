@@ -132,7 +132,7 @@ fn verdict(job: &ClaimedJob, end: End<Cause>) -> Verdict {
             (JobKind::Train | JobKind::BatchPredict, RunResult::Found { .. }) => {
                 Verdict::Died(failure::of_another_kind())
             }
-            (_, RunResult::Found { file }) => Verdict::Found(file),
+            (of_job, RunResult::Found { kind, file }) if kind == of_job => Verdict::Found(file),
             (_, RunResult::Failed(error)) if error.code == FailureCode::DiskFull => Verdict::DiskFull,
             (_, RunResult::Failed(error)) => Verdict::Failed(error),
             _ => Verdict::Died(failure::of_another_kind()),

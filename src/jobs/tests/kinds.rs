@@ -22,7 +22,7 @@ async fn an_evaluation_leaves_a_result_and_no_model() {
         cp run.json "$here/run.json"
         say '{"message":"progress",'"$(progress 1 3)"'}'
         printf '{"accuracy":1}' > evaluation.json
-        result '{"outcome":"evaluated","evaluation":'"$(artifact evaluation.json)"'}'
+        result '{"outcome":"found","kind":"evaluate","file":'"$(artifact evaluation.json)"'}'
     "#;
     let running = Running::start(&stand, worker_doing(&stand, "evaluate", script));
     let row = stand.until(job, |job| job.status.is_end()).await;
@@ -62,7 +62,7 @@ async fn a_search_for_a_learning_rate_is_tried_again_and_does_not_go_on_from_che
         step "$attempt"
         [ "$attempt" = 1 ] && exit 9
         printf '{}' > lr_find.json
-        result '{"outcome":"lr_found","curve":'"$(artifact lr_find.json)"'}'
+        result '{"outcome":"found","kind":"lr_find","file":'"$(artifact lr_find.json)"'}'
     "#;
     let running = Running::start(&stand, worker_doing(&stand, "lr_find", script));
     let row = stand.until(job, |job| job.status.is_end()).await;
@@ -89,7 +89,7 @@ async fn a_result_of_another_kind_is_none() {
         .await;
     let script = r#"
         printf '{}' > evaluation.json
-        result '{"outcome":"evaluated","evaluation":'"$(artifact evaluation.json)"'}'
+        result '{"outcome":"found","kind":"evaluate","file":'"$(artifact evaluation.json)"'}'
     "#;
     let running = Running::start(&stand, worker_doing(&stand, "lr_find", script));
     let row = stand.until(job, |job| job.status.is_end()).await;

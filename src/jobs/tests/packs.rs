@@ -8,7 +8,7 @@ use crate::{domain::jobs::job::JobStatus, files::digest, fixtures::Stand, protoc
 /// Packs, and dies the first time.
 const SCRIPT: &str = r#"
     cp run.json "$here/run.json"
-    [ "$attempt" = 2 ] && { printf '{}' > lr_find.json; result '{"outcome":"lr_found","curve":'"$(artifact lr_find.json)"'}'; exit 0; }
+    [ "$attempt" = 2 ] && { printf '{}' > lr_find.json; result '{"outcome":"found","kind":"lr_find","file":'"$(artifact lr_find.json)"'}'; exit 0; }
     printf 'pixels' > pixels.pack
     printf '{"used":[],"made":{"file":%s,"size":{"side":146,"bring_up":true}}}' "$(artifact pixels.pack)" > packs.json
     step "$attempt"

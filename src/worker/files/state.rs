@@ -136,7 +136,8 @@ fn read_tensor(file: &mut File, name: &str, info: &TensorInfo) -> Result<Tensor,
     let shape: Option<Vec<i64>> = info.shape.iter().map(|&size| i64::try_from(size).ok()).collect();
     let shape = shape.ok_or_else(|| StateFault::Invalid(format!("the shape of `{name}` is impossible")))?;
     let mut tensor = Tensor::f_empty(&shape, (kind, Device::Cpu))?;
-    let bytes = bytes_mut(&mut tensor);
+    // SAFETY: it was just created, so no other tensor shares its memory.
+    let bytes = unsafe { bytes_mut(&mut tensor) };
     file.read_exact(bytes)?;
     if kind == Kind::Bool && bytes.iter().any(|byte| *byte > 1) {
         let message = format!("`{name}` contains values that are neither true nor false");
@@ -147,7 +148,8 @@ fn read_tensor(file: &mut File, name: &str, info: &TensorInfo) -> Result<Tensor,
 
 fn write_tensor(out: &mut impl Write, tensor: &Tensor) -> Result<(), StateFault> {
     let plain = tensor.f_detach()?.f_to_device(Device::Cpu)?.f_contiguous()?;
-    out.write_all(bytes_of(&plain))?;
+    // SAFETY: nothing writes to a state dictionary while it is saved.
+    out.write_all(unsafe { bytes_of(&plain) })?;
     Ok(())
 }
 
@@ -218,23 +220,41 @@ fn partial_path(path: &Path) -> PathBuf {
 }
 
 /// The memory of a contiguous CPU tensor. safetensors is little-endian, and so is every machine that libtorch is built for.
-pub fn bytes_of(tensor: &Tensor) -> &[u8] {
-    let length = tensor.numel() * tensor.kind().elt_size_in_bytes();
-    if length == 0 {
-        return &[];
+///
+/// # Panics
+/// If it is not contiguous or not on the CPU.
+///
+/// # Safety
+/// Nothing writes to its memory, through this tensor or another that shares it, while the bytes are borrowed.
+pub unsafe fn bytes_of(tensor: &Tensor) -> &[u8] {
+    match contiguous_bytes(tensor) {
+        0 => &[],
+        // SAFETY: a contiguous tensor on the CPU has so many bytes here, which it keeps as long as it is borrowed, and nothing writes to them.
+        count => unsafe { slice::from_raw_parts(tensor.data_ptr().cast(), count) },
     }
-    // SAFETY: the tensor is contiguous, on the CPU and borrowed, so these bytes stay its own as long as the borrow lasts.
-    unsafe { slice::from_raw_parts(tensor.data_ptr().cast(), length) }
 }
 
-/// The memory of a contiguous CPU tensor that nothing else shares.
-pub fn bytes_mut(tensor: &mut Tensor) -> &mut [u8] {
-    let length = tensor.numel() * tensor.kind().elt_size_in_bytes();
-    if length == 0 {
-        return &mut [];
+/// As [`bytes_of`], to write to.
+///
+/// # Panics
+/// If it is not contiguous or not on the CPU.
+///
+/// # Safety
+/// No other tensor shares its memory.
+pub unsafe fn bytes_mut(tensor: &mut Tensor) -> &mut [u8] {
+    match contiguous_bytes(tensor) {
+        0 => &mut [],
+        // SAFETY: as in `bytes_of`, and nothing else uses them.
+        count => unsafe { slice::from_raw_parts_mut(tensor.data_ptr().cast(), count) },
     }
-    // SAFETY: as in `bytes_of`; the tensor was just created, so nothing else shares its storage.
-    unsafe { slice::from_raw_parts_mut(tensor.data_ptr().cast(), length) }
+}
+
+fn contiguous_bytes(tensor: &Tensor) -> usize {
+    assert!(
+        tensor.device() == Device::Cpu && tensor.is_contiguous(),
+        "the tensor is not contiguous on the CPU"
+    );
+    tensor.numel() * tensor.kind().elt_size_in_bytes()
 }
 
 fn kind_of(dtype: Dtype) -> Option<Kind> {

@@ -145,6 +145,54 @@ fn each_library_stays_behind_its_module() {
     only_within("clap", &["config/", "limits.rs", "client/", "bin/"]);
 }
 
+/// Everything else is safe Rust, which cannot corrupt memory.
+const UNSAFE: &[&str] = &[
+    // Calls of the C library and of the kernel.
+    "bin/finetuned.rs",
+    "http/connections/registry.rs",
+    "http/connections/sockets.rs",
+    "process/mod.rs",
+    // Libraries opened at run time.
+    "worker/device.rs",
+    "worker/device/driver.rs",
+    // Files mapped into memory.
+    "worker/files/rows.rs",
+    "worker/thumbnails.rs",
+    "worker/train/input/pack.rs",
+    "worker/train/input/pack_file.rs",
+    // The memory of tensors.
+    "worker/export/onnx/graph.rs",
+    "worker/export/onnx/tests.rs",
+    "worker/export/torchscript/mod.rs",
+    "worker/files/state.rs",
+    "worker/weights/torch_file/mod.rs",
+    // Threads that write to different places of one tensor.
+    "worker/nets/winograd/",
+    // SQLite on a disk that fails, in tests.
+    "store/faulty_disk.rs",
+];
+
+#[test]
+fn unsafe_code_stands_in_listed_files() {
+    let is_unsafe = |line: &str| {
+        line.split(|c: char| !c.is_alphanumeric() && c != '_')
+            .any(|word| word == "unsafe")
+    };
+    let of_code: Vec<_> = lines().into_iter().filter(|(_, line)| is_unsafe(line)).collect();
+    let strays: Vec<_> = of_code
+        .iter()
+        .filter(|(file, _)| !UNSAFE.iter().any(|listed| file.starts_with(listed)))
+        .collect();
+    assert!(
+        strays.is_empty(),
+        "list these files, with the reason: {strays:#?}"
+    );
+    for listed in UNSAFE {
+        let found = of_code.iter().any(|(file, _)| file.starts_with(listed));
+        assert!(found, "{listed} has no unsafe code any more");
+    }
+}
+
 /// The worker is compiled into its own program, which brings in what its modules may name.
 #[test]
 fn the_worker_knows_only_the_protocol_and_the_domain() {

@@ -33,7 +33,8 @@ fn tensor_of(proto: &TensorProto) -> Tensor {
         other => panic!("{}: {other}", proto.name),
     };
     let mut tensor = Tensor::empty(&proto.dims, (kind, Device::Cpu));
-    let memory = state::bytes_mut(&mut tensor);
+    // SAFETY: it was just created, so no other tensor shares its memory.
+    let memory = unsafe { state::bytes_mut(&mut tensor) };
     assert_eq!(memory.len(), proto.raw_data.len(), "{}", proto.name);
     memory.copy_from_slice(&proto.raw_data);
     tensor

@@ -14,7 +14,7 @@ use crate::{
         },
         metrics::Logits,
         models::model::ModelCard,
-        spec::Augment,
+        spec::{Augment, JobKind},
     },
     protocol::{EvaluateRun, RunResult, WorkerMessage},
     worker::{
@@ -96,6 +96,7 @@ pub fn evaluate(
     let evaluation = Evaluation::of(&subject, &logits, outputs::images_of(&data));
     dir.write_compact_json(EVALUATION_FILE, &evaluation)?;
     Ok(RunResult::Found {
+        kind: JobKind::Evaluate,
         file: dir.artifact(EVALUATION_FILE)?,
     })
 }

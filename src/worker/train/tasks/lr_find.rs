@@ -5,10 +5,13 @@ use std::time::{Duration, Instant};
 
 use super::budget::Budget;
 use crate::{
-    domain::jobs::{
-        event::StepEvent,
-        job::{FailureCode, Progress},
-        lr_curve::{LrFindEnd, LrSearch},
+    domain::{
+        jobs::{
+            event::StepEvent,
+            job::{FailureCode, Progress},
+            lr_curve::{LrFindEnd, LrSearch},
+        },
+        spec::JobKind,
     },
     protocol::{LrFindRun, RunResult, WorkerMessage},
     worker::{
@@ -86,6 +89,7 @@ pub fn find_lr(
     };
     dir.write_compact_json(CURVE_FILE, &curve)?;
     Ok(RunResult::Found {
+        kind: JobKind::LrFind,
         file: dir.artifact(CURVE_FILE)?,
     })
 }

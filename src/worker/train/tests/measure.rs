@@ -70,7 +70,7 @@ fn measure(
 
 fn measured(dir: &RunDir, result: anyhow::Result<RunResult>) -> Evaluation {
     match result.unwrap() {
-        RunResult::Found { file } => read(dir, &file),
+        RunResult::Found { file, .. } => read(dir, &file),
         other => panic!("{other:?}"),
     }
 }
@@ -259,7 +259,7 @@ fn growing_learning_rates_give_a_curve_and_a_suggestion() {
     );
     let lines = Lines::default();
     let result = train::find_lr(&run, &dir, &Reporter::to(lines.clone()), &StopFlag::default());
-    let RunResult::Found { file: curve } = result.unwrap() else {
+    let RunResult::Found { file: curve, .. } = result.unwrap() else {
         panic!("it found something else");
     };
     let curve: LrCurve = read(&dir, &curve);

@@ -260,7 +260,8 @@ impl Archive {
             return Err(TorchFileFault::TooLarge);
         }
         let mut tensor = Tensor::f_empty([storage.count], (storage.kind, Device::Cpu))?;
-        let bytes = state::bytes_mut(&mut tensor);
+        // SAFETY: it was just created, so no other tensor shares its memory.
+        let bytes = unsafe { state::bytes_mut(&mut tensor) };
         fill(&mut file, bytes)?;
         if storage.kind == Kind::Bool && bytes.iter().any(|byte| *byte > 1) {
             let message = format!("{name} contains values that are neither true nor false");
