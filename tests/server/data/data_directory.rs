@@ -224,7 +224,7 @@ async fn a_database_that_does_not_belong_to_the_files_is_refused_and_nothing_is_
         }
         if case != "by a newer version" {
             for way in [
-                "Put the database",
+                "Restore the database",
                 "finetuned adopt --data-dir",
                 "empty --data-dir",
             ] {
