@@ -46,6 +46,7 @@ check: libtorch ## Formatting, lints, documentation, licences of the dependencie
 	$(CARGO) fmt --check
 	$(CARGO) clippy $(RELEASE) --all-targets -- -D warnings
 	RUSTDOCFLAGS=-Dwarnings $(CARGO) doc $(RELEASE) --no-deps
+	cd fuzz && $(CARGO) check --locked
 	scripts/cargo-deny --locked --log-level error check licenses bans sources
 
 audit: presumed ## Known vulnerabilities of the dependencies (needs the advisory database from the network)

@@ -5,12 +5,16 @@
 
 pub mod run;
 
-/// Of the library what the worker knows.
+// The parts of the library that the worker uses.
+#[path = "../../src/domain/mod.rs"]
+pub mod domain;
+#[path = "../../src/files/mod.rs"]
+pub mod files;
+
+/// Those that are files beside `lib.rs`.
 #[path = "../../src"]
 mod library {
-    pub mod domain;
     pub mod error;
-    pub mod files;
     pub mod limits;
     pub mod protocol;
 }
@@ -23,4 +27,4 @@ pub mod worker {
     pub mod process;
 }
 
-pub use library::{domain, error, files, limits, protocol};
+pub use library::{error, limits, protocol};

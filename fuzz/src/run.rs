@@ -18,7 +18,10 @@ use crate::{
     protocol::{IngestResult, IngestRun, ManifestImage, RunResult},
     worker::{
         ingest,
-        process::child::{Reporter, RunDir, StopFlag},
+        process::{
+            child::{Reporter, StopFlag},
+            run_dir::RunDir,
+        },
     },
 };
 
@@ -67,6 +70,7 @@ pub fn checked(archive: &[u8], limits: IngestLimits) {
             sha256: None,
             limits,
             min_free_bytes: 0,
+            waits_for_disk: false,
             threads: 1,
             pack_side: 16,
         };

@@ -203,8 +203,8 @@ async fn prepare(writer: &SqlitePool) -> anyhow::Result<()> {
                 .fetch_one(writer)
                 .await?;
             bail!(
-                "the database was written by a newer version of finetuned (migration {newest}; this one supports up to {}): start \
-                that version, or put back a database of this one",
+                "the database was made by a newer version of finetuned (migration {newest}; this one supports up to {}): start \
+                that version, or restore a backup of the database that this version made",
                 Store::newest_migration()
             )
         }

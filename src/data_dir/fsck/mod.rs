@@ -89,7 +89,7 @@ fn migration(database: &FoundDatabase) -> Option<i64> {
 /// Why a server would refuse it.
 fn misfit(path: &Path, database: &FoundDatabase, file: &FoundFile) -> Option<String> {
     if migration(database).is_some_and(|migration| migration > Store::newest_migration()) {
-        return Some("finetuned.db was written by a newer version of finetuned".to_owned());
+        return Some("finetuned.db was made by a newer version of finetuned".to_owned());
     }
     match super::judge(path, database, file) {
         Ok(judged) => judged.err().map(|misfit| misfit.to_string()),
