@@ -14,6 +14,7 @@ pub mod rejection;
 mod report;
 #[cfg(test)]
 mod tests;
+pub mod text;
 
 use std::{
     fs,
