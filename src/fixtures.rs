@@ -15,7 +15,11 @@ use crate::{
     blobs::Blobs,
     config::Config,
     domain::{
-        datasets::dataset::{Class, Dataset, Layout, ReportSummary, SplitCounts},
+        datasets::{
+            dataset::{Class, Dataset, Layout, ReportSummary},
+            reading::ReadOptions,
+            split::SplitCounts,
+        },
         id::{DatasetId, JobId},
         jobs::job::{Job, StopReason},
         models::model::{DatasetLineage, Model, ModelCard, ModelMetrics},
@@ -143,6 +147,7 @@ impl Stand {
     /// A dataset that waits to be read.
     pub async fn upload(&self, name: &str, sha256: String) -> DatasetId {
         let new = NewDataset {
+            options: ReadOptions::default(),
             name: Name::parse(name).unwrap(),
             sha256,
             bytes: 7,

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use zip::{CompressionMethod, ZipWriter, write::SimpleFileOptions};
 
 use crate::{
-    domain::id::DatasetId,
+    domain::{datasets::reading::ReadOptions, id::DatasetId},
     limits::IngestLimits,
     protocol::{IngestResult, IngestRun, ManifestImage, RunResult},
     worker::{
@@ -68,11 +68,15 @@ pub fn checked(archive: &[u8], limits: IngestLimits) {
             dataset: DatasetId::new(),
             archive: path,
             sha256: None,
+            options: ReadOptions::default(),
             limits,
             min_free_bytes: 0,
             waits_for_disk: false,
             threads: 1,
             pack_side: 16,
+            first_image: 0,
+            segment: 0,
+            names_only: false,
         };
         let dir = RunDir::new(folder.path());
         let (reporter, stop) = (Reporter::to(io::sink()), StopFlag::default());

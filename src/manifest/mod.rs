@@ -14,10 +14,7 @@ use std::{
 use serde::Deserialize;
 
 use crate::{
-    domain::datasets::{
-        content::ContentDigest,
-        dataset::{Class, SplitCounts},
-    },
+    domain::datasets::{content::ContentDigest, dataset::Class, split::SplitCounts},
     error::{Error, Result},
     protocol::ManifestImage,
 };

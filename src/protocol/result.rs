@@ -3,7 +3,11 @@
 use serde::{Deserialize, Serialize};
 
 use crate::domain::{
-    datasets::dataset::{Class, Layout, ReportSummary, SplitCounts},
+    datasets::{
+        dataset::{Class, Layout, ReportSummary},
+        split::SplitCounts,
+        understanding::Understanding,
+    },
     jobs::job::{JobError, StopReason},
     models::model::ModelCard,
     spec::JobKind,
@@ -32,6 +36,8 @@ pub struct BulkFile {
 #[serde(tag = "outcome", rename_all = "snake_case")]
 pub enum RunResult {
     Ingested(Box<IngestResult>),
+    /// What an archive would be read as.
+    Understood(Box<Understanding>),
     Trained(Box<TrainResult>),
     /// What a job found that makes no model, as JSON: an [`Evaluation`](crate::domain::jobs::evaluation::Evaluation), an
     /// [`LrCurve`](crate::domain::jobs::lr_curve::LrCurve).

@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{
     domain::{
+        datasets::reading::ReadOptions,
         id::{DatasetId, JobId},
         models::{export::ExportSpec, model_import::WeightsDescription},
         spec::{BatchPredictSpec, EvaluateSpec, JobSpec, LrRange, PreviewSpec},
@@ -67,6 +68,9 @@ pub struct IngestRun {
     pub archive: PathBuf,
     /// SHA-256 of the archive, hexadecimal; none where it has just been written.
     pub sha256: Option<String>,
+    /// How to read it, where the caller chose.
+    #[serde(default)]
+    pub options: ReadOptions,
     pub limits: IngestLimits,
     /// Disk space that must stay free.
     pub min_free_bytes: u64,
@@ -76,6 +80,14 @@ pub struct IngestRun {
     pub threads: u32,
     /// Shorter side of the images in the pixel pack.
     pub pack_side: u32,
+    /// Id of the first image, and the segment of all: what was read before keeps its ids.
+    #[serde(default)]
+    pub first_image: u32,
+    #[serde(default)]
+    pub segment: u32,
+    /// Whether only names and tables are read, to say what would be understood.
+    #[serde(default)]
+    pub names_only: bool,
 }
 
 /// Common fields of job runs.

@@ -3,7 +3,10 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::split::Split;
+use super::{
+    reading::{ReadOptions, Reading},
+    split::{Split, SplitCounts},
+};
 use crate::{
     domain::{id::DatasetId, jobs::job::WaitingFor, name::Name, spec::JobSpec, time::Timestamp},
     error::FieldError,
@@ -32,6 +35,8 @@ pub enum Layout {
     Wrapped,
     /// A table, `file,label[,split]`, labels the images.
     Manifest,
+    /// The images' own names contain their classes.
+    FileNames,
     /// Images without class folders.
     Unlabelled,
 }
@@ -70,36 +75,6 @@ pub struct Class {
     pub splits: Option<SplitCounts>,
 }
 
-/// Images in each split, as the dataset itself assigns them; all in `train` if it has no splits.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct SplitCounts {
-    pub train: u64,
-    pub val: u64,
-    pub test: u64,
-}
-
-impl SplitCounts {
-    pub fn of(&self, split: Split) -> u64 {
-        match split {
-            Split::Train => self.train,
-            Split::Val => self.val,
-            Split::Test => self.test,
-        }
-    }
-
-    pub fn add(&mut self, split: Split) {
-        match split {
-            Split::Train => self.train += 1,
-            Split::Val => self.val += 1,
-            Split::Test => self.test += 1,
-        }
-    }
-
-    pub fn total(&self) -> u64 {
-        self.train + self.val + self.test
-    }
-}
-
 /// Something a person should know about a dataset that does not prevent its use.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct DatasetWarning {
@@ -131,6 +106,12 @@ pub struct ReportSummary {
     /// How the paths were interpreted; null in datasets that were read before this was recorded.
     #[serde(default)]
     pub structure: Option<Structure>,
+    /// How the archive was read, as the options that give the same result; null in datasets that were read before this was recorded.
+    #[serde(default)]
+    pub reading: Option<ReadOptions>,
+    /// Other ways to read the archive. `POST /v1/datasets/{dataset}/reread` with the options of one of them reads it that way.
+    #[serde(default)]
+    pub readings: Vec<Reading>,
     pub warnings: Vec<DatasetWarning>,
 }
 
@@ -195,6 +176,7 @@ pub struct Dataset {
     pub layout: Option<Layout>,
     /// What happened to the entries of the uploaded archive. Null until it has been read.
     pub report: Option<ReportSummary>,
+    /// Why it has failed; in a ready dataset, why the last attempt to read its archive again has failed.
     pub error: Option<DatasetError>,
 }
 

@@ -6,6 +6,8 @@ pub mod content;
 pub mod dataset;
 pub mod image_folder;
 pub mod name_encoding;
+pub mod reading;
 pub mod split;
+pub mod understanding;
 pub mod upload;
 pub mod version;

@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
-    dataset::{Class, SplitCounts},
-    split::SplitSpec,
+    dataset::Class,
+    split::{SplitCounts, SplitSpec},
 };
 use crate::domain::{id::DatasetId, time::Timestamp};
 
@@ -15,6 +15,8 @@ use crate::domain::{id::DatasetId, time::Timestamp};
 pub enum ChangeKind {
     /// The initial archive of the dataset.
     Upload,
+    /// The archive was read again, with other options.
+    Reread,
     /// Images were added.
     Add,
     /// Images were relabelled, moved to another split or removed.

@@ -19,6 +19,7 @@ use crate::{
     domain::{
         datasets::{
             dataset::{Outcome as Found, ReportEntry},
+            reading::{ClassSource, ReadOptions},
             split::Split,
         },
         id::DatasetId,
@@ -138,11 +139,20 @@ async fn read(context: &Context, dataset: DatasetId, packed: &Packed) -> Result<
         dataset,
         archive: packed.archive.clone(),
         sha256: None,
+        // The labels come with the request, and every file is meant as an image.
+        options: ReadOptions {
+            classes: Some(ClassSource::None),
+            masks: Some(true),
+            ..ReadOptions::default()
+        },
         limits: context.config.limits.ingest.clone(),
         threads: process::threads(context.config.ingest_threads),
         pack_side: PACK_SIDE,
         min_free_bytes: context.config.limits.min_free_bytes,
         waits_for_disk: false,
+        first_image: 0,
+        segment: 0,
+        names_only: false,
     });
     let kind = run.kind();
     let dir = packed.dir.path().to_owned();

@@ -6,7 +6,10 @@ use sqlx::{SqlitePool, migrate::Migrator, sqlite::SqliteConnectOptions};
 
 use super::*;
 use crate::{
-    domain::datasets::{dataset::DatasetStatus, split::Split},
+    domain::datasets::{
+        dataset::DatasetStatus,
+        split::{Split, SplitCounts},
+    },
     files::digest,
     fixtures::Stand,
 };

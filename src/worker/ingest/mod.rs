@@ -34,6 +34,7 @@ use self::{
     report::{
         catalogue::{Catalogue, catalogue},
         stored::Stored,
+        understanding::understanding,
     },
 };
 use super::process::{
@@ -107,7 +108,10 @@ fn archive_is_sound(spec: &IngestRun, stop: &StopFlag) -> io::Result<bool> {
 
 fn ingest(spec: &IngestRun, dir: &RunDir, heartbeat: &Heartbeat<'_>) -> anyhow::Result<RunResult> {
     heartbeat.beat()?;
-    let mut listing = names::listing::list(&spec.archive, &spec.limits, heartbeat)?;
+    let mut listing = names::listing::list(&spec.archive, &spec.options, &spec.limits, heartbeat)?;
+    if spec.names_only {
+        return Ok(RunResult::Understood(Box::new(understanding(listing))));
+    }
     let (stored, outputs) = store_images(spec, dir, heartbeat, &mut listing)?;
     heartbeat.extend_deadline(SYNC);
     // Usually the disk has little left to do; it finishes while the images are compared.
@@ -120,7 +124,7 @@ fn ingest(spec: &IngestRun, dir: &RunDir, heartbeat: &Heartbeat<'_>) -> anyhow::
         images,
         report,
         summary,
-    } = catalogue(listing, stored);
+    } = catalogue(listing, stored, spec.first_image, spec.segment);
     let (images_file, pack) = finishing
         .join()
         .map_err(|_| anyhow!("making the images durable failed unexpectedly"))??;

@@ -9,7 +9,7 @@ mod spec;
 mod stratified;
 
 pub use self::{
-    division::Split,
+    division::{Split, SplitCounts},
     groups::{GroupBy, groups},
     spec::SplitSpec,
     stratified::{Shares, stratified},

@@ -1,76 +1,85 @@
-//! From names to classes and splits: the layout is detected, or a table labels the images, and every image gets its class and its split.
+//! From names to classes and splits: the archive is read as the options say, every image gets its class and its split, and what is doubtful
+//! or could be read differently is noted.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::{
+    assign::{Assigned, Names, assign},
+    doubt::doubt,
     entry::{Disposition, ListedEntry, Verdict, parts_of},
-    layout::{Place, Plan, Stray, Tree},
-    manifest::{Candidate, Manifest, Missing},
-    path,
+    layout::{Place, Plan, Tree, similar},
+    masks::masks,
+    path, readings,
+    tables::{Ambiguous, Candidate, Images, Missing},
 };
 use crate::{
     domain::datasets::{
-        dataset::{Layout, Structure},
-        split::Split,
+        dataset::{DatasetWarning, Layout, Structure},
+        reading::{ReadOptions, Reading},
     },
     limits::IngestLimits,
     worker::ingest::rejection::Rejection,
 };
 
-/// Detects the layout and assigns every candidate its class and split.
+/// Assigns every candidate its class and split.
 pub fn arrange(
     mut entries: Vec<ListedEntry>,
     tables: &[Candidate],
+    options: &ReadOptions,
     limits: &IngestLimits,
 ) -> anyhow::Result<Listing> {
-    let images: Vec<(usize, Vec<String>)> = entries
-        .iter()
-        .enumerate()
-        .filter(|(_, entry)| entry.verdict == Verdict::Candidate)
-        .map(|(index, entry)| (index, parts_of(&entry.path)))
-        .collect();
+    let mut doubts = Vec::new();
+    if options.masks != Some(true) {
+        doubts.extend(leave_out_masks(&mut entries));
+    }
+    let images = candidates(&entries);
     let mut tree = Tree::default();
     images.iter().for_each(|(_, parts)| tree.add_image(parts));
-    let plan = Plan::of(&tree);
-    let found = Manifest::of(tables, &images);
-    let names = |tables: &[usize]| tables.iter().map(|table| entries[*table].path.clone()).collect();
-    let mut tables_not_used = Vec::new();
-    let manifest = match found {
-        // A table about only a few of many images in class folders is about something else.
-        Some(found) if plan.has_classes() && found.labels.len() * 2 < images.len() => {
-            tables_not_used = names(&found.tables);
-            None
-        }
-        found => found,
-    };
-
     let folders: Vec<Vec<String>> = entries
         .iter()
         .filter(|entry| entry.verdict == Verdict::Folder)
         .map(|entry| parts_of(&entry.path))
         .filter(|parts| !path::is_hidden(parts))
         .collect();
-    let mut structure = plan.structure(folders.iter().map(Vec::as_slice));
-    let mut layout = plan.layout();
-    if let Some(manifest) = &manifest {
-        layout = Layout::Manifest;
-        structure.manifests = names(&manifest.tables);
-        structure.pattern = structure.manifests.join(", ");
-        for table in &manifest.tables {
-            let message = "labels the images";
-            entries[*table].verdict = Verdict::Disposition(Disposition::ignored("manifest", message));
-        }
+    let names = Names {
+        images: &images,
+        tree: &tree,
+        index: &Images::new(&images),
+        tables,
+        folders: &folders,
+    };
+    let assigned = assign(&names, options)?;
+    let (readings, in_file_names) = readings::readings(&names, &assigned, options);
+    doubts.extend(in_file_names);
+    let Assigned {
+        places,
+        plan,
+        layout,
+        structure,
+        options: reading,
+        manifest,
+        tables_not_used,
+        doubts: of_reading,
+    } = assigned;
+    doubts.extend(of_reading);
+    let uses_tables = layout == Layout::Manifest || !structure.manifests.is_empty();
+    for table in manifest
+        .tables
+        .iter()
+        .chain(&manifest.lists)
+        .filter(|_| uses_tables)
+    {
+        entries[*table].verdict = Verdict::Disposition(Disposition::ignored("manifest", "labels the images"));
+    }
+    if layout == Layout::Unlabelled {
+        doubts.extend(labels_not_read(&entries, &images));
     }
 
     // Classes are numbered as they come, then renumbered in the order of their names.
     let mut numbers: HashMap<String, u32> = HashMap::new();
-    for (index, parts) in &images {
+    for ((index, _), place) in images.iter().zip(places) {
         let entry = &mut entries[*index];
-        let placed = match &manifest {
-            None => plan.place(parts).map_err(stray_entry),
-            Some(manifest) => by_manifest(manifest, *index, &plan, parts),
-        };
-        match placed {
+        match place {
             Err(settled) => entry.verdict = Verdict::Disposition(settled),
             Ok(Place { class, split }) => {
                 entry.split = Some(split);
@@ -88,48 +97,124 @@ pub fn arrange(
         return Err(Rejection::new("too_many_classes", message).into());
     }
     let classes = number_by_name(numbers, &mut entries);
-    let empty_folders = match manifest {
-        None => empty_folders(&entries, &folders, &plan),
-        Some(_) => Vec::new(),
+    doubts.extend(similar(&classes));
+    let empty_folders = match layout {
+        Layout::Manifest | Layout::FileNames => Vec::new(),
+        _ => empty_folders(&entries, &folders, &plan),
+    };
+    let missing = if uses_tables { manifest.missing } else { Vec::new() };
+    let ambiguous = if uses_tables {
+        manifest.ambiguous
+    } else {
+        Vec::new()
     };
     Ok(Listing {
+        tables_not_used: tables_not_used
+            .iter()
+            .map(|table| entries[*table].path.clone())
+            .collect(),
         entries,
         layout,
         structure,
-        missing: manifest.map(|manifest| manifest.missing).unwrap_or_default(),
-        tables_not_used,
+        reading,
+        readings,
+        missing,
+        ambiguous,
         classes,
         empty_folders,
+        doubts,
     })
 }
 
-/// What the tables say about an image; if they have no splits, the folders may.
-fn by_manifest(
-    manifest: &Manifest,
-    image: usize,
-    plan: &Plan,
-    parts: &[String],
-) -> Result<Place, Disposition> {
-    let Some(label) = manifest.labels.get(&image) else {
-        let message = "the table does not list it; add a line for it, or leave the file out";
-        return Err(Disposition::skipped("not_listed", message));
-    };
-    let label = label.clone()?;
-    let of_folder = || plan.place(parts).map_or(Split::Train, |place| place.split);
-    Ok(Place {
-        split: label.split.unwrap_or_else(of_folder),
-        class: Some(label.class),
-    })
+/// Entries that look like images, with their folders and own name.
+fn candidates(entries: &[ListedEntry]) -> Vec<(usize, Vec<String>)> {
+    let candidates = entries
+        .iter()
+        .enumerate()
+        .filter(|(_, entry)| entry.verdict == Verdict::Candidate);
+    candidates
+        .map(|(index, entry)| (index, parts_of(&entry.path)))
+        .collect()
 }
 
-fn stray_entry(stray: Stray) -> Disposition {
-    match stray {
-        Stray::NoClass => Disposition::skipped("no_class", "is in no class folder; move it into one"),
-        Stray::OutsideSplits => Disposition::skipped(
-            "outside_splits",
-            "is beside the folders for training, validation and test; move it into one",
-        ),
+/// Images that annotate other images are none of the dataset.
+fn leave_out_masks(entries: &mut [ListedEntry]) -> Option<DatasetWarning> {
+    let mut found: Vec<usize> = masks(&candidates(entries)).into_iter().collect();
+    found.sort_unstable();
+    for mask in &found {
+        let message = "a mask of another image by its name; to use it as an image, read the archive again with `masks: true`";
+        entries[*mask].verdict = Verdict::Disposition(Disposition::ignored("mask", message));
     }
+    let message = format!(
+        "{} images look like masks of other images and were left out; if they are images of the dataset, read the archive again with \
+         {{\"masks\": true}}",
+        found.len()
+    );
+    let paths = found.iter().map(|mask| entries[*mask].path.as_str());
+    (!found.is_empty()).then(|| doubt("masks", message, paths))
+}
+
+/// Files that may have the labels of an unlabelled dataset but are of a kind that is not read.
+fn labels_not_read(entries: &[ListedEntry], images: &[(usize, Vec<String>)]) -> Option<DatasetWarning> {
+    const KINDS: &[(&str, &str)] = &[
+        ("xlsx", "a spreadsheet; save it as CSV"),
+        ("xls", "a spreadsheet; save it as CSV"),
+        ("ods", "a spreadsheet; save it as CSV"),
+        ("parquet", "a Parquet file; save it as CSV"),
+        ("mat", "a MATLAB file; save its labels as CSV"),
+        ("npy", "a NumPy file; save it as CSV"),
+        ("npz", "a NumPy file; save it as CSV"),
+        (
+            "pkl",
+            "a Python pickle, which is not read for safety; save it as CSV",
+        ),
+        ("h5", "an HDF5 file; save its labels as CSV"),
+    ];
+    let extension = |entry: &&ListedEntry| path::extension(&entry.path);
+    let labels: Vec<(&str, &str)> = entries
+        .iter()
+        .filter_map(|entry| {
+            let kind = KINDS.iter().find(|(known, _)| *known == extension(&entry))?;
+            Some((entry.path.as_str(), kind.1))
+        })
+        .collect();
+    if let Some((first, kind)) = labels.first() {
+        let message = format!("`{first}` may have the labels, but is {kind}, then upload the archive again");
+        return Some(doubt(
+            "labels_not_read",
+            message,
+            labels.iter().map(|(path, _)| *path),
+        ));
+    }
+    // One file for each image, as for object detection.
+    let stem = |path: &str| {
+        path.rsplit('/')
+            .next()
+            .and_then(|name| name.rsplit_once('.'))
+            .map(|(stem, _)| stem.to_owned())
+    };
+    let stems: HashSet<String> = images
+        .iter()
+        .filter_map(|(index, _)| stem(&entries[*index].path))
+        .collect();
+    let annotates = |entry: &&ListedEntry| {
+        matches!(extension(entry).as_str(), "xml" | "txt" | "json")
+            && stem(&entry.path).is_some_and(|stem| stems.contains(&stem))
+    };
+    let annotations: Vec<&str> = entries
+        .iter()
+        .filter(annotates)
+        .map(|entry| entry.path.as_str())
+        .collect();
+    if annotations.is_empty() || annotations.len() * 2 < images.len() {
+        return None;
+    }
+    let message = format!(
+        "{} files annotate single images, as for object detection, and are not read; for classification, put the images into class folders or \
+         list them in a table with a label each",
+        annotations.len()
+    );
+    Some(doubt("annotations_not_read", message, annotations))
 }
 
 fn number_by_name(numbers: HashMap<String, u32>, entries: &mut [ListedEntry]) -> Vec<String> {
@@ -168,12 +253,20 @@ pub struct Listing {
     pub entries: Vec<ListedEntry>,
     pub layout: Layout,
     pub structure: Structure,
-    /// Lines of manifests whose file does not exist.
+    /// The options that give the same result.
+    pub reading: ReadOptions,
+    /// Other ways to read the archive.
+    pub readings: Vec<Reading>,
+    /// Lines of tables whose file does not exist.
     pub missing: Vec<Missing>,
+    /// Lines of tables that could mean several images.
+    pub ambiguous: Vec<Ambiguous>,
     /// Tables that could be manifests but are not used, because the folders say more, in displayable form.
     pub tables_not_used: Vec<String>,
     /// Names of all class folders that contain or should contain images, sorted. Those without usable images are removed later.
     pub classes: Vec<String>,
     /// Class folders that contain nothing that looks like an image, in displayable form.
     pub empty_folders: Vec<String>,
+    /// What was guessed.
+    pub doubts: Vec<DatasetWarning>,
 }

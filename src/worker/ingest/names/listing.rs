@@ -13,6 +13,7 @@ use super::{
     tables::Tables,
 };
 use crate::{
+    domain::datasets::reading::ReadOptions,
     limits::IngestLimits,
     worker::{
         ingest::{
@@ -25,23 +26,34 @@ use crate::{
 };
 
 /// Reads the names. Errors: a [`Rejection`], or a failing disk.
-pub fn list(archive: &Path, limits: &IngestLimits, heartbeat: &Heartbeat<'_>) -> anyhow::Result<Listing> {
+pub fn list(
+    archive: &Path,
+    options: &ReadOptions,
+    limits: &IngestLimits,
+    heartbeat: &Heartbeat<'_>,
+) -> anyhow::Result<Listing> {
     let mut entries = Vec::new();
-    let mut tables = Tables::new(limits);
+    let mut tables = Tables::new(limits, options);
     let gauge = Gauge::new(limits, heartbeat);
     archive::visit(archive, &gauge, &mut |entry| {
+        let path = path::shown(entry.name, limits.max_path_bytes);
+        let verdict = verdict(entry, limits, &mut |bytes| {
+            tables.add(entries.len(), &path, bytes)
+        })?;
         let listed = ListedEntry {
-            path: path::shown(entry.name, limits.max_path_bytes),
+            path,
             class: None,
             split: None,
-            verdict: verdict(entry, limits, &mut |bytes| tables.add(entries.len(), bytes))?,
+            verdict,
         };
         entries.push(listed);
         Ok(())
     })?;
     settle_replaced(&mut entries);
-    let tables = tables.candidates(&entries);
-    arrange(entries, &tables, limits)
+    let (tables, doubts) = tables.candidates(&entries);
+    let mut listing = arrange(entries, &tables, options, limits)?;
+    listing.doubts.extend(doubts);
+    Ok(listing)
 }
 
 /// `table` receives the whole content of possible tables.
@@ -80,17 +92,20 @@ fn verdict(
     if pixels::EXTENSIONS.contains(&extension.as_str()) {
         return Ok(Verdict::Candidate);
     }
-    let may_be_table = Tables::EXTENSIONS.contains(&extension.as_str());
-    let bytes = match may_be_table {
-        false => entry.head()?,
-        true => match entry.contents()? {
-            Contents::Whole(bytes) => bytes,
+    let mut may_be_table = Tables::EXTENSIONS.contains(&extension.as_str());
+    let mut bytes = entry.head()?;
+    // Whatever else is in a file of this name: no text has zeros, except in the wide forms of Unicode.
+    let is_wide = bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff");
+    may_be_table &= is_wide || bytes.iter().filter(|byte| **byte == 0).count() * 4 <= bytes.len() * 3;
+    if may_be_table {
+        match entry.contents()? {
+            Contents::Whole(rest) => bytes.extend(rest),
             Contents::TooLarge => {
                 return skipped("too_large", "the table is too large to be read; split it");
             }
             Contents::Damaged => return skipped("damaged", DAMAGED),
-        },
-    };
+        }
+    }
     if pixels::content(&bytes) != Content::NotAnImage {
         return Ok(Verdict::Candidate);
     }

@@ -1,9 +1,13 @@
 //! Pass one: what the names in an archive and its tables say about classes and splits. No pixels are read.
 
 pub mod arrange;
+mod assign;
+mod doubt;
 pub mod entry;
-pub mod layout;
+mod file_names;
+mod layout;
 pub mod listing;
-pub mod manifest;
+mod masks;
 pub mod path;
+mod readings;
 pub mod tables;

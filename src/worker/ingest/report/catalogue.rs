@@ -5,14 +5,15 @@ use super::{checks, warnings};
 use crate::{
     domain::datasets::{
         content::ContentDigest,
-        dataset::{Class, Layout, Outcome, ReportEntry, ReportSummary, SplitCounts},
+        dataset::{Class, Layout, Outcome, ReportEntry, ReportSummary},
+        split::SplitCounts,
     },
     protocol::ManifestImage,
     worker::ingest::names::{
         arrange::Listing,
         entry::{ListedEntry, Verdict},
-        manifest::Missing,
         path,
+        tables::{Ambiguous, Missing},
     },
 };
 
@@ -25,7 +26,7 @@ pub struct Catalogue {
     pub classes: Vec<Class>,
     pub splits: SplitCounts,
     pub content_sha256: String,
-    /// In the order of their paths; `id` is the index.
+    /// In the order of their paths; ids follow each other.
     pub images: Vec<ManifestImage>,
     /// In the order of the archive.
     pub report: Vec<ReportEntry>,
@@ -34,15 +35,19 @@ pub struct Catalogue {
 
 /// Combines what was listed and what was stored. `stored` are the used images in the order of the archive, with the listing's `class`;
 /// classes without a usable image are removed here.
-pub fn catalogue(listing: Listing, mut stored: Vec<Stored>) -> Catalogue {
+pub fn catalogue(listing: Listing, mut stored: Vec<Stored>, first_image: u32, segment: u32) -> Catalogue {
     let Listing {
         entries,
         layout,
         structure,
+        reading,
+        readings,
         missing,
+        ambiguous,
         tables_not_used,
         classes: listed_classes,
         mut empty_folders,
+        doubts,
     } = listing;
     let used = used_per_class(&stored, listed_classes.len());
     let mut renumbered = vec![None; listed_classes.len()];
@@ -67,9 +72,11 @@ pub fn catalogue(listing: Listing, mut stored: Vec<Stored>) -> Catalogue {
     stored.iter().for_each(|stored| splits.add(stored.image.split));
     let mut report = report(&entries, &listed_classes, checks::codes(&stored));
     report.extend(missing.iter().map(|missing| missing_entry(missing, &entries)));
+    report.extend(ambiguous.iter().map(|line| ambiguous_entry(line, &entries)));
 
     let mut summary = summary(&report);
     summary.warnings = [
+        doubts,
         warnings::about_entries(&report),
         warnings::about_modes(&stored).into_iter().collect(),
         warnings::about_tables(&tables_not_used).into_iter().collect(),
@@ -78,10 +85,13 @@ pub fn catalogue(listing: Listing, mut stored: Vec<Stored>) -> Catalogue {
     ]
     .concat();
     summary.structure = Some(structure);
+    summary.reading = Some(reading);
+    summary.readings = readings;
     let mut images: Vec<ManifestImage> = stored.into_iter().map(|stored| stored.image).collect();
     images.sort_by(|a, b| a.path.cmp(&b.path));
-    for (id, image) in (0..).zip(&mut images) {
+    for (id, image) in (first_image..).zip(&mut images) {
         image.id = id;
+        image.segment = segment;
     }
     Catalogue {
         layout,
@@ -160,6 +170,30 @@ fn missing_entry(missing: &Missing, entries: &[ListedEntry]) -> ReportEntry {
         class: None,
         split: None,
         codes: vec!["missing_file".to_owned()],
+        message: Some(message),
+    }
+}
+
+/// A line that could mean several images of the archive; none of them was taken for it.
+fn ambiguous_entry(line: &Ambiguous, entries: &[ListedEntry]) -> ReportEntry {
+    let images = line
+        .images
+        .iter()
+        .take(2)
+        .map(|image| format!("`{}`", entries[*image].path));
+    let images: Vec<String> = images.collect();
+    let message = format!(
+        "line {} of `{}` could mean {}; write a longer path",
+        line.line,
+        entries[line.table].path,
+        images.join(" or ")
+    );
+    ReportEntry {
+        path: path::shown(&line.file, MAX_MISSING_SHOWN),
+        outcome: Outcome::Skipped,
+        class: None,
+        split: None,
+        codes: vec!["ambiguous_file".to_owned()],
         message: Some(message),
     }
 }

@@ -6,4 +6,5 @@ pub mod near;
 pub mod sentences;
 pub mod stored;
 pub mod twins;
+pub mod understanding;
 pub mod warnings;

@@ -59,6 +59,14 @@ pub fn sentences(code: &str) -> (&str, &'static str, &'static str) {
             "1 line of the table names a file that the archive does not contain",
             "{} lines of the table name files that the archive does not contain",
         ),
+        "ambiguous_file" => (
+            "1 line of the table could mean several images of the archive and was left out",
+            "{} lines of the table could mean several images of the archive each and were left out",
+        ),
+        "several_labels" => (
+            "1 image has several labels in the table and was left out; training needs exactly one",
+            "{} images have several labels in the table and were left out; training needs exactly one",
+        ),
         "tiny" => (
             "1 image is less than 16 pixels wide or high and too small to show much",
             "{} images are less than 16 pixels wide or high and too small to show much",

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use super::{checks, sentences::sentences, stored::Stored};
 use crate::{
     domain::datasets::{
-        dataset::{Class, DatasetWarning, Outcome, ReportEntry, SplitCounts, Structure},
-        split::Split,
+        dataset::{Class, DatasetWarning, Outcome, ReportEntry, Structure},
+        split::{Split, SplitCounts},
     },
     worker::{
         ingest::names::entry::{ListedEntry, Verdict},

@@ -6,6 +6,7 @@ mod crafted;
 mod findings;
 mod hostile;
 mod layouts;
+mod ordinary;
 mod peers;
 mod tables;
 
@@ -17,7 +18,10 @@ use self::build::*;
 use super::*;
 use crate::{
     domain::{
-        datasets::dataset::{DatasetWarning, Layout, Outcome, ReportEntry, ReportSummary},
+        datasets::{
+            dataset::{DatasetWarning, Layout, Outcome, ReportEntry, ReportSummary},
+            reading::ReadOptions,
+        },
         id::DatasetId,
     },
     limits::IngestLimits,
@@ -56,11 +60,15 @@ fn spec(dir: &TempDir, archive: &[u8], limits: IngestLimits, threads: u32) -> In
         dataset: DatasetId::new(),
         archive: path,
         sha256: Some(digest::of_bytes(archive)),
+        options: ReadOptions::default(),
         limits,
         min_free_bytes: 0,
         waits_for_disk: false,
         threads,
         pack_side: 32,
+        first_image: 0,
+        segment: 0,
+        names_only: false,
     }
 }
 

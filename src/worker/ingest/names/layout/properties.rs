@@ -11,7 +11,7 @@ fn plan(paths: &[Vec<String>]) -> Plan {
     for path in paths {
         tree.add_image(path);
     }
-    Plan::of(&tree)
+    Plan::of(&tree, &Chosen::default())
 }
 
 /// Folders that mean something beside some that do not.

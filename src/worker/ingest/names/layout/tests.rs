@@ -10,7 +10,7 @@ fn plan(paths: &[&str]) -> Plan {
     for path in paths {
         tree.add_image(&parts(path));
     }
-    Plan::of(&tree)
+    Plan::of(&tree, &Chosen::default())
 }
 
 /// Each path with its place, `split/class`, or why it has none.

@@ -34,6 +34,10 @@ impl Tree {
         self.folders.iter().filter(|(_, folder)| folder.total > 0)
     }
 
+    pub(super) fn folder(&self, name: &str) -> Option<&Tree> {
+        self.folders.get(name)
+    }
+
     /// The only folder in it that contains images.
     pub(super) fn only(&self) -> Option<(&String, &Tree)> {
         let mut folders = self.with_images();

@@ -1,0 +1,237 @@
+//! How an archive is read: what a caller chose, what was understood, and which other readings there are.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::split::{Split, SplitCounts};
+use crate::error::FieldError;
+
+/// Where the classes of a dataset come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ClassSource {
+    /// The folder that an image is in.
+    Folders,
+    /// A table in the archive.
+    Table,
+    /// The image's own file name.
+    FileName,
+    /// Nowhere: the dataset is unlabelled.
+    None,
+}
+
+/// The split that a folder stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SplitRole {
+    Train,
+    Val,
+    Test,
+    /// Its images are left out.
+    Ignore,
+}
+
+impl SplitRole {
+    /// None if the images are left out.
+    pub fn split(self) -> Option<Split> {
+        match self {
+            SplitRole::Train => Some(Split::Train),
+            SplitRole::Val => Some(Split::Val),
+            SplitRole::Test => Some(Split::Test),
+            SplitRole::Ignore => None,
+        }
+    }
+}
+
+impl From<Split> for SplitRole {
+    fn from(split: Split) -> Self {
+        match split {
+            Split::Train => SplitRole::Train,
+            Split::Val => SplitRole::Val,
+            Split::Test => SplitRole::Test,
+        }
+    }
+}
+
+/// How to read an archive. Whatever is absent is worked out from the archive.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ReadOptions {
+    /// Where the classes come from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub classes: Option<ClassSource>,
+    /// Which folder of a path is the class, with `classes: folders`: 1 is the outermost.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 64)]
+    pub level: Option<u32>,
+    /// Path of the table in the archive, with `classes: table`. All tables that name images, if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub table: Option<String>,
+    /// The table's column with the image files: its name, or its number from 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path_column: Option<String>,
+    /// The table's column with the classes: its name, or its number from 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub label_column: Option<String>,
+    /// The table's column with the splits: its name, or its number from 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub split_column: Option<String>,
+    /// What separates the table's columns: one character, `tab` or `space`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub separator: Option<String>,
+    /// Text encoding of the table, such as `utf-8`, `gbk` or `windows-1252` (WHATWG labels).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub encoding: Option<String>,
+    /// Where the class is in a file name without its extension, with `classes: file_name`: literal text, one `{class}`, and `{number}` for
+    /// digits or `*` for anything else.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "{class}_{number}")]
+    pub pattern: Option<String>,
+    /// What folders stand for, by their name or their path in the archive. Other folders are read as usual.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = json!({"fold_1": "val"}))]
+    pub splits: Option<BTreeMap<String, SplitRole>>,
+    /// Whether images that look like masks of others are images of the dataset. They are left out by default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub masks: Option<bool>,
+    /// Encoding of the file names in the archive, such as `shift_jis`, `gbk` or `cp437`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name_encoding: Option<String>,
+}
+
+impl ReadOptions {
+    const MAX_LEVEL: u32 = 64;
+
+    /// What is wrong with the options, field by field.
+    pub fn faults(&self) -> Vec<FieldError> {
+        let mut faults = Vec::new();
+        let mut fault = |field: &str, code: &str, message: &str| {
+            faults.push(FieldError::new(format!("/{field}"), code, message));
+        };
+        if self
+            .level
+            .is_some_and(|level| !(1..=Self::MAX_LEVEL).contains(&level))
+        {
+            fault("level", "range", "must be 1 to 64; 1 is the outermost folder");
+        }
+        if self.level.is_some() && self.classes != Some(ClassSource::Folders) {
+            fault("level", "not_applicable", "only valid with `classes: folders`");
+        }
+        let of_table = [
+            ("table", self.table.is_some()),
+            ("path_column", self.path_column.is_some()),
+            ("label_column", self.label_column.is_some()),
+            ("split_column", self.split_column.is_some()),
+            ("separator", self.separator.is_some()),
+            ("encoding", self.encoding.is_some()),
+        ];
+        for (field, present) in of_table {
+            if present && self.classes != Some(ClassSource::Table) {
+                fault(field, "not_applicable", "only valid with `classes: table`");
+            }
+        }
+        if self
+            .separator
+            .as_deref()
+            .is_some_and(|text| separator_byte(text).is_none())
+        {
+            fault(
+                "separator",
+                "unknown",
+                "must be one ASCII character, `tab` or `space`",
+            );
+        }
+        match (&self.pattern, self.classes) {
+            (None, Some(ClassSource::FileName)) => {
+                fault(
+                    "pattern",
+                    "missing",
+                    "`classes: file_name` needs a pattern, such as `{class}_{number}`",
+                );
+            }
+            (Some(_), classes) if classes != Some(ClassSource::FileName) => {
+                fault(
+                    "pattern",
+                    "not_applicable",
+                    "only valid with `classes: file_name`",
+                );
+            }
+            (Some(pattern), _) if pattern.matches("{class}").count() != 1 => {
+                fault("pattern", "range", "must contain `{class}` exactly once");
+            }
+            _ => {}
+        }
+        faults
+    }
+}
+
+/// The separator that the option names; none if it names none.
+pub fn separator_byte(text: &str) -> Option<u8> {
+    match text {
+        "tab" | "\t" | "\\t" => Some(b'\t'),
+        "space" | " " => Some(b' '),
+        _ => match text.as_bytes() {
+            [byte] if byte.is_ascii_punctuation() => Some(*byte),
+            _ => None,
+        },
+    }
+}
+
+/// A way to read an archive, with what it would give.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Reading {
+    /// The options that choose it.
+    pub options: ReadOptions,
+    /// Number of classes.
+    pub classes: u64,
+    /// The first class names, at most 20.
+    pub class_names: Vec<String>,
+    /// Images that would be read. Whether each can be decoded is known only afterwards.
+    pub images: u64,
+    pub splits: SplitCounts,
+    /// Some images, as they would be read.
+    pub examples: Vec<ReadingExample>,
+}
+
+/// How an image would be read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ReadingExample {
+    pub path: String,
+    pub class: Option<String>,
+    pub split: Split,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn faults(json: &str) -> Vec<String> {
+        let options: ReadOptions = serde_json::from_str(json).unwrap();
+        options.faults().into_iter().map(|fault| fault.pointer).collect()
+    }
+
+    #[test]
+    fn options_that_do_not_belong_together_are_refused() {
+        assert!(faults(r#"{"classes":"folders","level":2,"splits":{"a":"val"}}"#).is_empty());
+        assert!(faults(r#"{"classes":"table","table":"a.csv","separator":"tab"}"#).is_empty());
+        assert!(faults(r#"{"classes":"file_name","pattern":"{class}_{number}"}"#).is_empty());
+        assert!(faults("{}").is_empty());
+        assert_eq!(faults(r#"{"level":2}"#), ["/level"]);
+        assert_eq!(faults(r#"{"classes":"folders","level":0}"#), ["/level"]);
+        assert_eq!(
+            faults(r#"{"classes":"none","label_column":"x"}"#),
+            ["/label_column"]
+        );
+        assert_eq!(faults(r#"{"classes":"table","separator":"ab"}"#), ["/separator"]);
+        assert_eq!(faults(r#"{"classes":"file_name"}"#), ["/pattern"]);
+        assert_eq!(faults(r#"{"classes":"file_name","pattern":"x"}"#), ["/pattern"]);
+        assert!(serde_json::from_str::<ReadOptions>(r#"{"klasses":"none"}"#).is_err());
+    }
+
+    #[test]
+    fn options_that_are_absent_are_not_written() {
+        assert_eq!(serde_json::to_string(&ReadOptions::default()).unwrap(), "{}");
+    }
+}
