@@ -14,7 +14,9 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     App,
-    datasets::{archive, dataset, division, images, images_add, images_edit, one_image, preview, versions},
+    datasets::{
+        archive, dataset, division, images, images_add, images_edit, one_image, preview, reading, versions,
+    },
     documentation::{self, Described},
     jobs::{curves, events, job, predictions, results},
     models::{aliases, architectures, lineage, model, model_edit, model_export, model_import},
@@ -44,6 +46,7 @@ pub fn table() -> OpenApiRouter<App> {
         .routes(routes!(versions::list))
         .routes(routes!(versions::get))
         .routes(routes!(preview::preview))
+        .routes(routes!(reading::reread))
         .routes(routes!(upload::options, upload::create, upload::list))
         .routes(routes!(
             upload::head,

@@ -42,7 +42,7 @@ pub use self::{
 };
 use crate::{
     domain::{
-        datasets::{dataset::Dataset, split::SplitSpec},
+        datasets::{dataset::Dataset, reading::ReadOptions, split::SplitSpec, understanding::Understanding},
         id::{DatasetId, JobId},
         jobs::job::WaitingFor,
         models::{export::ExportSpec, model::Model},
@@ -98,6 +98,14 @@ impl Jobs {
     /// Too many at once, a timeout, or a failure of the worker.
     pub async fn preview(&self, dataset: Dataset, spec: PreviewSpec) -> Result<Vec<u8>> {
         datasets::preview::preview(&self.0, dataset, spec).await
+    }
+
+    /// What an archive would be read as with these options.
+    ///
+    /// # Errors
+    /// `archive-refused`, a timeout, or a failure of the worker.
+    pub async fn understand(&self, archive: PathBuf, options: ReadOptions) -> Result<Understanding> {
+        datasets::understand::understand(&self.0, archive, options).await
     }
 
     /// A thumbnail of an image: a JPEG whose longer side has at most `side` pixels. `segment` is the image's segment.

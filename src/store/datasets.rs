@@ -11,7 +11,10 @@ use super::{
 };
 use crate::{
     domain::{
-        datasets::dataset::{Dataset, DatasetError, ReportSummary},
+        datasets::{
+            dataset::{Dataset, DatasetError, ReportSummary},
+            reading::ReadOptions,
+        },
         id::DatasetId,
         name::Name,
         page::{Order, Page, PageRequest},
@@ -27,6 +30,8 @@ pub struct NewDataset {
     pub name: Name,
     pub sha256: String,
     pub bytes: u64,
+    /// How its archive is to be read.
+    pub options: ReadOptions,
 }
 
 /// What creating a dataset came to.
@@ -53,6 +58,10 @@ pub struct DatasetToIngest {
     pub archive: String,
     /// Of the child that is to be started, from 1.
     pub attempt: u32,
+    pub options: ReadOptions,
+    /// The id of its first image, and the number of its segment.
+    pub first_image: u32,
+    pub segment: u32,
 }
 
 /// A dataset's own, and what of it is in the version that is `shown`.
@@ -148,7 +157,8 @@ impl Store {
                     " order by id
                         limit 1
                     )
-                    returning id, sha256, attempt",
+                    returning id, sha256, attempt, next_image, coalesce(pending_options, options) as options,
+                        (select coalesce(max(number) + 1, 0) from segments where dataset_id = id) as segment",
                 ))
                 .bind(busy)
                 .fetch_optional(connection)
@@ -159,6 +169,9 @@ impl Store {
                     id: parsed(&row, "id")?,
                     archive,
                     attempt: row.try_get("attempt")?,
+                    options: optional_json(&row, "options")?.unwrap_or_default(),
+                    first_image: row.try_get("next_image")?,
+                    segment: row.try_get("segment")?,
                 }))
             })
         })
@@ -186,7 +199,51 @@ impl Store {
         .await
     }
 
-    /// `processing -> ready`, with its first version; false when the dataset is no longer there to be finished.
+    /// `ready -> processing`, or `failed -> processing`: the archive is to be read with these options. What was read before stays, and the
+    /// next version is what will be read.
+    ///
+    /// # Errors
+    /// `dataset-not-ready` while it is being read; `name-taken` where a failed dataset's name has been given to another one.
+    pub async fn reread_dataset(&self, id: DatasetId, options: ReadOptions) -> Result<()> {
+        self.write(move |connection| {
+            Box::pin(async move {
+                let taken: i64 = sqlx::query_scalar(
+                    "select count(*)
+                    from datasets as mine
+                    join datasets as other on other.name = mine.name and other.id <> mine.id and other.status <> 'failed'
+                    where mine.id = $1",
+                )
+                .bind(id.to_string())
+                .fetch_one(&mut *connection)
+                .await?;
+                if taken > 0 {
+                    let detail = "another dataset has this one's name by now; upload the archive under another name";
+                    return Err(Error::new(Kind::Conflict, "name-taken", detail));
+                }
+                let begun = sqlx::query(
+                    "update datasets
+                    set status = 'processing', attempt = 0, deaths = 0, pending_options = $2, error = null
+                    where id = $1 and status in ('ready', 'failed')",
+                )
+                .bind(id.to_string())
+                .bind(to_json(&options)?)
+                .execute(connection)
+                .await?;
+                if begun.rows_affected() == 0 {
+                    let detail = "the dataset is being read already; wait for it with ?wait=60";
+                    return Err(Error::new(Kind::Conflict, "dataset-not-ready", detail));
+                }
+                Ok(())
+            })
+        })
+        .await?;
+        self.dataset_changed(id);
+        self.signals.notify(Topic::Uploads);
+        Ok(())
+    }
+
+    /// `processing -> ready`, with its first version, or the next one if its archive was read again; false when the dataset is no longer
+    /// there to be finished.
     pub async fn finish_dataset(
         &self,
         dataset: &DatasetToIngest,
@@ -199,7 +256,8 @@ impl Store {
                 Box::pin(async move {
                     let done = sqlx::query(
                         "update datasets
-                        set status = 'ready', layout = $3, report = $4, report_blob = $5
+                        set status = 'ready', layout = $3, report = $4, report_blob = $5,
+                            options = coalesce(pending_options, options), pending_options = null
                         where id = $1 and attempt = $2 and status = 'processing'",
                     )
                     .bind(id.to_string())
@@ -212,7 +270,12 @@ impl Store {
                     if done.rows_affected() == 0 {
                         return Ok(false);
                     }
-                    versions::insert(connection, NewVersion::first(id, result, segment)).await?;
+                    let newest = versions::newest(connection, id).await?;
+                    let new = match newest {
+                        None => NewVersion::first(id, result, segment),
+                        Some(newest) => NewVersion::of_reading(id, newest, result, segment),
+                    };
+                    versions::insert(connection, new).await?;
                     Ok(true)
                 })
             })
@@ -221,7 +284,7 @@ impl Store {
         Ok(finished)
     }
 
-    /// `processing -> failed`; false when the dataset is no longer there to be failed.
+    /// `processing -> failed`, or back to `ready` if it was read before; false when the dataset is no longer there to be failed.
     pub async fn fail_dataset(
         &self,
         dataset: &DatasetToIngest,
@@ -236,7 +299,10 @@ impl Store {
                     let report = report.as_ref().map(to_json).transpose()?;
                     let done = sqlx::query(
                         "update datasets
-                        set status = 'failed', error = $3, report = $4, report_blob = $5
+                        set status = case when read_before then 'ready' else 'failed' end, error = $3,
+                            report = case when read_before then report else $4 end,
+                            report_blob = case when read_before then report_blob else $5 end, pending_options = null
+                        from (select exists (select 1 from dataset_versions where dataset_id = $1) as read_before)
                         where id = $1 and attempt = $2 and status = 'processing'",
                     )
                     .bind(id.to_string())
@@ -316,21 +382,40 @@ impl Store {
 /// Adds a dataset, in the transaction of whoever made its archive.
 pub(super) async fn create(connection: &mut SqliteConnection, new: NewDataset) -> Result<CreatedDataset> {
     if let Some(id) = existing(connection, &new.name, Some(&new.sha256)).await? {
+        check_options(connection, id, &new).await?;
         return Ok(CreatedDataset::Existing(id));
     }
     let id = DatasetId::new();
     sqlx::query(
-        "insert into datasets (id, name, status, version, created_at, sha256, bytes, attempt)
-        values ($1, $2, 'processing', 1, $3, $4, $5, 0)",
+        "insert into datasets (id, name, status, version, created_at, sha256, bytes, attempt, options)
+        values ($1, $2, 'processing', 1, $3, $4, $5, 0, $6)",
     )
     .bind(id.to_string())
     .bind(new.name.as_str())
     .bind(Timestamp::now().0)
     .bind(new.sha256)
     .bind(new.bytes as i64)
+    .bind(to_json(&new.options)?)
     .execute(connection)
     .await?;
     Ok(CreatedDataset::Created(id))
+}
+
+/// The same archive under the same name, to be read differently, is not what is there already.
+async fn check_options(connection: &mut SqliteConnection, id: DatasetId, new: &NewDataset) -> Result<()> {
+    let row = sqlx::query("select coalesce(pending_options, options) as options from datasets where id = $1")
+        .bind(id.to_string())
+        .fetch_one(connection)
+        .await?;
+    let known: ReadOptions = optional_json(&row, "options")?.unwrap_or_default();
+    if new.options == ReadOptions::default() || new.options == known {
+        return Ok(());
+    }
+    let detail = format!(
+        "the dataset `{}` has the same archive but was read with other options; send them to POST /v1/datasets/{}/reread",
+        new.name, new.name
+    );
+    Err(Error::new(Kind::Conflict, "other-options", detail))
 }
 
 /// The dataset that has this name and these bytes already; a failed one has no name.

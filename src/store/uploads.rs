@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     domain::{
-        datasets::{dataset::DatasetError, upload::Upload},
+        datasets::{dataset::DatasetError, reading::ReadOptions, upload::Upload},
         id::UploadId,
         name::Name,
         page::{Order, Page, PageRequest},
@@ -26,6 +26,7 @@ pub struct NewUpload {
     pub name: Name,
     pub bytes: u64,
     pub metadata: String,
+    pub options: ReadOptions,
     pub announced_sha256: Option<String>,
     pub expires_at: Timestamp,
 }
@@ -52,8 +53,9 @@ impl Store {
                     return Err(Error::new(Kind::TooMany, "too-many-uploads", detail));
                 }
                 let row = sqlx::query(
-                    "insert into uploads (id, name, metadata, status, bytes, received, announced_sha256, created_at, expires_at)
-                    values ($1, $2, $3, 'receiving', $4, 0, $5, $6, $7)
+                    "insert into uploads (id, name, metadata, status, bytes, received, announced_sha256, created_at, expires_at,
+                        options)
+                    values ($1, $2, $3, 'receiving', $4, 0, $5, $6, $7, $8)
                     returning *",
                 )
                 .bind(UploadId::new().to_string())
@@ -63,6 +65,7 @@ impl Store {
                 .bind(announced)
                 .bind(Timestamp::now().0)
                 .bind(new.expires_at.0)
+                .bind(to_json(&new.options)?)
                 .fetch_one(connection)
                 .await?;
                 read_upload(&row)
@@ -142,8 +145,10 @@ impl Store {
                         .bind(id.to_string())
                         .fetch_optional(&mut *connection)
                         .await?;
-                    let upload = read_upload(&row.ok_or_else(|| not_there(id))?)?;
+                    let row = row.ok_or_else(|| not_there(id))?;
+                    let upload = read_upload(&row)?;
                     let new = NewDataset {
+                        options: optional_json(&row, "options")?.unwrap_or_default(),
                         name: upload.name,
                         sha256: upload.sha256.unwrap_or_default(),
                         bytes: upload.bytes,

@@ -13,7 +13,8 @@ use super::{
 use crate::{
     domain::{
         datasets::{
-            dataset::{Class, SplitCounts},
+            dataset::Class,
+            split::SplitCounts,
             version::{Change, ChangeKind, Version},
         },
         id::DatasetId,
@@ -92,6 +93,55 @@ impl NewVersion {
             next_image: result.images as u32,
         }
     }
+}
+
+impl NewVersion {
+    /// The version after `newest`, of an archive that was read again.
+    pub(super) fn of_reading(
+        dataset: DatasetId,
+        newest: Newest,
+        result: IngestResult,
+        segment: SegmentFiles,
+    ) -> Self {
+        let change = Change {
+            added: result.images,
+            removed: newest.images,
+            ..Change::of(ChangeKind::Reread)
+        };
+        let next_image = newest.next_image + result.images as u32;
+        Self {
+            version: newest.version + 1,
+            change,
+            next_image,
+            ..Self::first(dataset, result, segment)
+        }
+    }
+}
+
+/// The newest version of a dataset.
+pub(super) struct Newest {
+    version: u32,
+    images: u64,
+    next_image: u32,
+}
+
+/// None if the dataset has no version yet.
+pub(super) async fn newest(connection: &mut SqliteConnection, dataset: DatasetId) -> Result<Option<Newest>> {
+    let row = sqlx::query(
+        "select datasets.version, datasets.next_image, newest.images
+        from datasets
+        join dataset_versions as newest on newest.dataset_id = id and newest.version = datasets.version
+        where id = $1",
+    )
+    .bind(dataset.to_string())
+    .fetch_optional(connection)
+    .await?;
+    let Some(row) = row else { return Ok(None) };
+    Ok(Some(Newest {
+        version: row.try_get("version")?,
+        images: count(&row, "images")?,
+        next_image: row.try_get("next_image")?,
+    }))
 }
 
 impl Store {

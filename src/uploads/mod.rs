@@ -22,6 +22,7 @@ use crate::{
     domain::{
         datasets::{
             dataset::DatasetError,
+            reading::ReadOptions,
             upload::{Upload, UploadStatus},
         },
         id::UploadId,
@@ -85,6 +86,7 @@ impl Uploads {
         name: Name,
         bytes: u64,
         metadata: String,
+        options: ReadOptions,
         announced_sha256: Option<String>,
     ) -> Result<Upload> {
         let limit = self.0.limits.max_archive_bytes;
@@ -98,6 +100,7 @@ impl Uploads {
             name,
             bytes,
             metadata,
+            options,
             announced_sha256,
             expires_at: self.expiry(),
         };

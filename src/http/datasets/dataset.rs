@@ -13,11 +13,15 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde::Deserialize;
-use utoipa::IntoParams;
+use utoipa::{IntoParams, ToSchema};
 
+use super::upload_query::UploadQuery;
 use crate::{
     domain::{
-        datasets::dataset::{Dataset, DatasetStatus, Outcome, ReportEntry},
+        datasets::{
+            dataset::{Dataset, DatasetStatus, Outcome, ReportEntry},
+            understanding::Understanding,
+        },
         name::Name,
         page::{Page, PageRequest},
     },
@@ -37,17 +41,6 @@ use crate::{
     uploads::check_digest,
 };
 
-#[derive(Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub struct UploadQuery {
-    /// Name of the dataset; if the archive is sent in a form, defaults to the file name.
-    #[param(value_type = Option<Name>)]
-    name: Option<String>,
-    /// SHA-256 that the archive must have, in hexadecimal.
-    sha256: Option<String>,
-}
-
 /// Upload an archive
 ///
 /// The body is the archive itself (zip, tar or tar.gz, detected by content) or a form with a field `file`. The response is sent when the
@@ -56,7 +49,7 @@ pub struct UploadQuery {
     post, path = "/v1/datasets", tag = "datasets",
     params(UploadQuery, ("Repr-Digest" = Option<String>, Header, description = "SHA-256 that the archive must have (RFC 9530)")),
     request_body(description = "The archive", content_type = "application/octet-stream"),
-    responses((status = 201, body = Dataset, headers(("location" = String))), (status = 200, description = "It already exists", body = Dataset), Problems)
+    responses((status = 201, body = Dataset, headers(("location" = String))), (status = 200, description = "It already exists; with `dry_run`, what would be understood", body = inline(UploadAnswer)), Problems)
 )]
 pub async fn upload_post(app: State<App>, query: Query<UploadQuery>, request: Request) -> Result<Response> {
     create(app, query, request).await
@@ -67,10 +60,20 @@ pub async fn upload_post(app: State<App>, query: Query<UploadQuery>, request: Re
     put, path = "/v1/datasets", tag = "datasets",
     params(UploadQuery, ("Repr-Digest" = Option<String>, Header, description = "SHA-256 that the archive must have (RFC 9530)")),
     request_body(description = "The archive", content_type = "application/octet-stream"),
-    responses((status = 201, body = Dataset, headers(("location" = String))), (status = 200, description = "It already exists", body = Dataset), Problems)
+    responses((status = 201, body = Dataset, headers(("location" = String))), (status = 200, description = "It already exists; with `dry_run`, what would be understood", body = inline(UploadAnswer)), Problems)
 )]
 pub async fn upload_put(app: State<App>, query: Query<UploadQuery>, request: Request) -> Result<Response> {
     create(app, query, request).await
+}
+
+/// The answer of an upload that made nothing new.
+#[derive(ToSchema)]
+#[schema(as = UploadAnswer)]
+#[allow(dead_code)]
+#[serde(untagged)]
+enum UploadAnswer {
+    Dataset(Box<Dataset>),
+    Understanding(Box<Understanding>),
 }
 
 async fn create(
@@ -80,7 +83,17 @@ async fn create(
 ) -> Result<Response> {
     let named = query.name.as_deref().map(parse_name).transpose()?;
     let announced = announced_digest(request.headers(), query.sha256.as_deref())?;
+    let dry_run = query.dry_run;
+    let options = query.options()?;
     let upload = body::receive(&app, request).await?;
+    if dry_run {
+        check_digest(announced.as_deref(), &upload.file.sha256)?;
+        let understood = app
+            .jobs()
+            .understand(upload.file.path().to_owned(), options)
+            .await?;
+        return Ok(Json(understood).into_response());
+    }
     let name = match (named, upload.file_name.as_deref()) {
         (Some(name), _) => name,
         (None, Some(file)) => name_of_file(file),
@@ -96,6 +109,7 @@ async fn create(
         name,
         sha256: upload.file.sha256.clone(),
         bytes: upload.file.bytes,
+        options,
     };
     let pin = app.blobs().pin().await;
     app.blobs().keep(upload.file, &pin).await?;
@@ -215,7 +229,7 @@ pub async fn get(
 }
 
 /// A dataset with what its ingest is currently waiting for, which only the running server knows.
-fn shown(app: &App, mut dataset: Dataset) -> Dataset {
+pub(super) fn shown(app: &App, mut dataset: Dataset) -> Dataset {
     if dataset.status == DatasetStatus::Processing {
         dataset.waiting = app.jobs().reading_waits_for(&dataset.id);
     }

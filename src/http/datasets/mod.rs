@@ -8,4 +8,6 @@ pub mod images_add;
 pub mod images_edit;
 pub mod one_image;
 pub mod preview;
+pub mod reading;
+pub mod upload_query;
 pub mod versions;

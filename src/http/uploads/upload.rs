@@ -15,14 +15,22 @@ use super::{
     tus::{self, Metadata, Spoken, needed, number},
 };
 use crate::{
-    domain::{datasets::upload::Upload, id::UploadId, name::Name, page::Page},
+    domain::{
+        datasets::{reading::ReadOptions, upload::Upload},
+        id::UploadId,
+        name::Name,
+        page::Page,
+    },
     error::{Error, Kind, Result},
     files::checksum::{Checksum, parse_digest_field},
     http::{
         App,
         connections::Caller,
-        datasets::dataset,
-        requests::extract::{PageQuery, Query},
+        datasets::{dataset, reading},
+        requests::{
+            extract::{PageQuery, Query},
+            json,
+        },
         responses::problem::Problems,
     },
     uploads::Incoming,
@@ -72,6 +80,7 @@ pub async fn create(State(app): State<App>, _: Spoken, request: Request) -> Resu
     let bytes = needed(number(headers, &tus::LENGTH)?, &tus::LENGTH)?;
     let metadata = Metadata::of(headers)?;
     let name = name(&metadata)?;
+    let options = read_options(&metadata)?;
     let announced = announced_digest(headers, metadata.get("sha256"))?;
     app.check_disk(bytes)?;
     let caller = Caller::of(&app, headers, request.extensions());
@@ -79,7 +88,10 @@ pub async fn create(State(app): State<App>, _: Spoken, request: Request) -> Resu
         true => Some((app.begin_receiving(caller)?, incoming(request, 0)?)),
         false => None,
     };
-    let mut upload = app.uploads().create(name, bytes, metadata.raw, announced).await?;
+    let mut upload = app
+        .uploads()
+        .create(name, bytes, metadata.raw, options, announced)
+        .await?;
     let location = format!("{}/{}", tus::ADDRESS, upload.id);
     let mut headers = vec![(header::LOCATION, location)];
     if let Some((_place, incoming)) = incoming {
@@ -99,6 +111,14 @@ fn name(metadata: &Metadata) -> Result<Name> {
             "the dataset needs a name: set `name` or `filename` in Upload-Metadata",
         )),
     }
+}
+
+/// How the archive is to be read, from the client's metadata: `options`, as JSON.
+fn read_options(metadata: &Metadata) -> Result<ReadOptions> {
+    let Some(text) = metadata.get("options") else {
+        return Ok(ReadOptions::default());
+    };
+    reading::parse(&json::parse(text.as_bytes())?)
 }
 
 /// Get the offset of an upload

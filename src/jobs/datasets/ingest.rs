@@ -130,11 +130,15 @@ async fn attempt(context: &Context, dataset: &DatasetToIngest) -> Next {
         dataset: dataset.id,
         archive: absolute(&context.blobs.path(&dataset.archive)),
         sha256: Some(dataset.archive.clone()),
+        options: dataset.options.clone(),
         limits: context.config.limits.ingest.clone(),
         min_free_bytes: context.config.limits.min_free_bytes,
         waits_for_disk: true,
         threads: process::threads(context.config.ingest_threads),
         pack_side: PACK_SIDE,
+        first_image: dataset.first_image,
+        segment: dataset.segment,
+        names_only: false,
     });
     let (id, number) = (dataset.id, dataset.attempt);
     let begin = || {
@@ -252,11 +256,12 @@ async fn take_over(context: &Context, dataset: &DatasetToIngest, result: RunResu
 async fn finish(context: &Context, dataset: &DatasetToIngest, result: IngestResult, pin: &Pin) -> Result<()> {
     let dir = context.paths.run_dir(&dataset.id, dataset.attempt);
     let (manifest, report) = (&result.manifest, &result.report_entries);
-    let ((), (), segment) = try_join!(
+    let ((), (), mut segment) = try_join!(
         context.blobs.adopt(&dir, manifest, pin),
         context.blobs.adopt(&dir, report, pin),
         adopt_segment(context, &dir, &result, pin),
     )?;
+    segment.number = dataset.segment;
     let finish = async || {
         let finished = context
             .store

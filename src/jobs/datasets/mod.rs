@@ -6,4 +6,5 @@ pub mod ingest;
 pub mod preview;
 pub mod revise;
 pub mod thumbnails;
+pub mod understand;
 pub mod upgrade;

@@ -1,0 +1,113 @@
+//! The query of an upload: the dataset's name, and how its archive is to be read.
+
+use serde::Deserialize;
+use serde_json::Value;
+use utoipa::IntoParams;
+
+use super::reading::{parse, wrong};
+use crate::{
+    domain::{datasets::reading::ReadOptions, name::Name},
+    error::{FieldError, Result},
+};
+
+/// The options are texts, because a query has no types.
+#[derive(Clone, Debug, Default, Deserialize, IntoParams)]
+#[serde(default, deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct UploadQuery {
+    /// Name of the dataset; if the archive is sent in a form, defaults to the file name.
+    #[param(value_type = Option<Name>)]
+    pub name: Option<String>,
+    /// SHA-256 that the archive must have, in hexadecimal.
+    pub sha256: Option<String>,
+    /// `true`: answers what would be understood, and keeps nothing.
+    pub dry_run: bool,
+    /// Where the classes come from: `folders`, `table`, `file_name` or `none`.
+    classes: Option<String>,
+    /// Which folder of a path is the class, with `classes=folders`: 1 is the outermost.
+    level: Option<String>,
+    /// Path of the table in the archive, with `classes=table`.
+    table: Option<String>,
+    /// The table's column with the image files: its name, or its number from 1.
+    path_column: Option<String>,
+    /// The table's column with the classes.
+    label_column: Option<String>,
+    /// The table's column with the splits.
+    split_column: Option<String>,
+    /// What separates the table's columns: one character, `tab` or `space`.
+    separator: Option<String>,
+    /// Text encoding of the table.
+    encoding: Option<String>,
+    /// Where the class is in a file name, with `classes=file_name`: `{class}_{number}`.
+    pattern: Option<String>,
+    /// What folders stand for: `fold_1:val,old:ignore`.
+    splits: Option<String>,
+    /// `true`: images that look like masks of others are images of the dataset.
+    masks: Option<String>,
+    /// Encoding of the file names in the archive.
+    name_encoding: Option<String>,
+}
+
+impl UploadQuery {
+    /// # Errors
+    /// 422 with each faulty option.
+    pub fn options(self) -> Result<ReadOptions> {
+        let mut document = serde_json::Map::new();
+        let texts = [
+            ("classes", self.classes),
+            ("table", self.table),
+            ("path_column", self.path_column),
+            ("label_column", self.label_column),
+            ("split_column", self.split_column),
+            ("separator", self.separator),
+            ("encoding", self.encoding),
+            ("pattern", self.pattern),
+            ("name_encoding", self.name_encoding),
+        ];
+        for (name, text) in texts {
+            document.extend(text.map(|text| (name.to_owned(), Value::from(text))));
+        }
+        let as_json = |text: String| serde_json::from_str(&text).unwrap_or(Value::from(text));
+        for (name, text) in [("level", self.level), ("masks", self.masks)] {
+            document.extend(text.map(|text| (name.to_owned(), as_json(text))));
+        }
+        if let Some(text) = self.splits {
+            let mut splits = serde_json::Map::new();
+            for pair in text.split(',').filter(|pair| !pair.is_empty()) {
+                let Some((folder, role)) = pair.rsplit_once(':') else {
+                    let message = format!("`{pair}` must be a folder and what it is, such as `fold_1:val`");
+                    return Err(wrong(vec![FieldError::new("/splits", "type", message)]));
+                };
+                splits.insert(folder.to_owned(), Value::from(role));
+            }
+            document.insert("splits".to_owned(), splits.into());
+        }
+        parse(&document.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::domain::datasets::reading::SplitRole;
+
+    #[test]
+    fn a_query_says_what_a_document_says() {
+        let query = UploadQuery {
+            classes: Some("folders".to_owned()),
+            level: Some("2".to_owned()),
+            splits: Some("fold_1:val,a:b:ignore".to_owned()),
+            masks: Some("true".to_owned()),
+            ..UploadQuery::default()
+        };
+        let options = query.options().unwrap();
+        assert_eq!((options.level, options.masks), (Some(2), Some(true)));
+        let splits = BTreeMap::from([
+            ("fold_1".to_owned(), SplitRole::Val),
+            ("a:b".to_owned(), SplitRole::Ignore),
+        ]);
+        assert_eq!(options.splits, Some(splits));
+    }
+}
