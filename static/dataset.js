@@ -2,6 +2,7 @@
 
 import { get } from './api.js';
 import { imagesCard } from './dataset_images.js';
+import { readingsCard } from './dataset_readings.js';
 import { versionsCard } from './dataset_versions.js';
 import { announce, fill, h } from './dom.js';
 import { formatBytes, formatCount, formatTime, plural, words } from './format.js';
@@ -16,7 +17,14 @@ export function datasetView(outlet, { id }) {
   const title = heading('Dataset');
   fill(outlet, h('p', { class: 'trail' }, link(['datasets'], 'Datasets')), title, body);
   let status = null;
-  const watching = poll(1, async (signal) => {
+  let watching = watch();
+
+  function watch() {
+    const watching = poll(1, (signal) => look(watching, signal));
+    return watching;
+  }
+
+  async function look(watching, signal) {
     try {
       // Short calls: a waiting one would occupy one of the few connections that all windows share.
       const dataset = await get('datasets', id, { signal });
@@ -31,7 +39,15 @@ export function datasetView(outlet, { id }) {
       if (problem.status === 404) watching.stop();
       throw problem;
     }
-  });
+  }
+
+  function reread(dataset) {
+    watching.stop();
+    status = dataset.status;
+    announce(`Dataset ${dataset.name}: ${dataset.status}`);
+    show(dataset);
+    watching = watch();
+  }
 
   function show(dataset) {
     document.title = `${dataset.name} · finetuned`;
@@ -41,6 +57,7 @@ export function datasetView(outlet, { id }) {
       dataset.status === 'processing' && processing(dataset),
       dataset.status === 'ready' && [counts(dataset), actions(dataset), classes(dataset), imagesCard(dataset, show), versionsCard(dataset)],
       dataset.report && findings(dataset.report),
+      dataset.status !== 'processing' && readingsCard(dataset, reread),
       facts(dataset),
       dataset.status === 'failed' && h('div', { class: 'actions' }, deletion(dataset)));
   }
@@ -57,7 +74,9 @@ function processing(dataset) {
 
 function failure(dataset) {
   return h('div', { class: 'box box-bad', role: 'alert', 'data-testid': 'dataset-error' },
-    h('p', { class: 'box-title' }, `This dataset cannot be used: ${words(dataset.error.code).toLowerCase()}`),
+    h('p', { class: 'box-title' }, dataset.status === 'failed'
+      ? `This dataset cannot be used: ${words(dataset.error.code).toLowerCase()}`
+      : `The archive could not be read again: ${words(dataset.error.code).toLowerCase()}`),
     h('p', {}, dataset.error.message));
 }
 

@@ -17,6 +17,7 @@ use super::{
     api::{Api, Failure},
     text::printable,
 };
+use crate::domain::datasets::reading::ReadOptions;
 
 const VERSION: &str = "1.0.0";
 const CHUNK: usize = 256 << 10;
@@ -32,6 +33,8 @@ pub struct Sending<'a> {
     /// Name of the dataset.
     pub name: &'a str,
     pub sha256: &'a str,
+    /// How to read the archive.
+    pub options: Option<&'a ReadOptions>,
     pub bar: &'a ProgressBar,
 }
 
@@ -65,9 +68,14 @@ impl Sending<'_> {
     }
 
     async fn begin(&self) -> Result<Url, Failure> {
+        let options = self
+            .options
+            .and_then(|options| serde_json::to_string(options).ok());
+        let options = options.as_deref().map(|options| ("options", options));
         let pairs = [("name", self.name), ("sha256", self.sha256)];
         let pairs: Vec<String> = pairs
-            .iter()
+            .into_iter()
+            .chain(options)
             .map(|(key, value)| format!("{key} {}", STANDARD.encode(value)))
             .collect();
         let request = self

@@ -22,7 +22,10 @@ use super::{
 };
 use crate::{
     domain::{
-        datasets::dataset::{Dataset, DatasetStatus},
+        datasets::{
+            dataset::{Dataset, DatasetStatus},
+            reading::ReadOptions,
+        },
         name::Name,
     },
     files::digest,
@@ -39,6 +42,9 @@ pub struct UploadArgs {
     /// Name of the dataset; by default derived from the file name
     #[arg(long, short)]
     pub name: Option<String>,
+    /// How to read the archive, as JSON: `{"classes": "folders", "level": 2}` (see docs/DATASETS.md)
+    #[arg(long, value_name = "JSON")]
+    pub options: Option<ReadOptions>,
     /// Size in bytes from which the upload is resumable after a broken connection
     #[arg(long, default_value_t = 16 << 20)]
     pub resume_from: u64,
@@ -96,6 +102,11 @@ async fn send(api: &Api, args: &UploadArgs) -> Result<Value, Failure> {
     }
     let mut url = api.url(&["datasets"]);
     url.query_pairs_mut().append_pair("name", &name);
+    if let Some(options) = &args.options {
+        for (option, text) in in_query(options) {
+            url.query_pairs_mut().append_pair(&option, &text);
+        }
+    }
     let counter = bar.clone();
     let body =
         ReaderStream::with_capacity(file, CHUNK).inspect_ok(move |chunk| counter.inc(chunk.len() as u64));
@@ -130,9 +141,31 @@ async fn send_resumably(
         bytes,
         name,
         sha256: &sha256,
+        options: args.options.as_ref(),
         bar,
     };
     sending.send().await
+}
+
+/// Options as an upload's query has them.
+fn in_query(options: &ReadOptions) -> Vec<(String, String)> {
+    let Ok(Value::Object(options)) = serde_json::to_value(options) else {
+        return Vec::new();
+    };
+    let text = |value: Value| match value {
+        Value::String(text) => text,
+        Value::Object(splits) => {
+            let pairs = splits
+                .iter()
+                .map(|(folder, role)| format!("{folder}:{}", role.as_str().unwrap_or_default()));
+            pairs.collect::<Vec<_>>().join(",")
+        }
+        other => other.to_string(),
+    };
+    options
+        .into_iter()
+        .map(|(option, value)| (option, text(value)))
+        .collect()
 }
 
 fn upload_bar(bytes: u64) -> ProgressBar {

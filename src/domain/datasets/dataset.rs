@@ -218,6 +218,16 @@ impl Dataset {
             return fault("one_class", message);
         }
         let brings_val = self.splits.val > 0;
+        let in_both = |class: &Class| {
+            class
+                .splits
+                .is_none_or(|splits| splits.train > 0 && splits.val > 0)
+        };
+        if brings_val && !self.classes.iter().any(in_both) {
+            let message = "no class has both training and validation images, so nothing could be measured; divide the dataset anew \
+                           (POST /v1/datasets/{dataset}/split), or read its archive again with other options (…/reread)";
+            return fault("no_shared_class", message.into());
+        }
         let shares = spec.split.val + spec.split.test;
         if !brings_val && shares > 0.95 {
             let message = "`val` and `test` together leave no images to train on".to_owned();

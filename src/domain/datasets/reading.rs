@@ -1,6 +1,6 @@
 //! How an archive is read: what a caller chose, what was understood, and which other readings there are.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -164,6 +164,19 @@ impl ReadOptions {
             _ => {}
         }
         faults
+    }
+}
+
+impl FromStr for ReadOptions {
+    type Err = String;
+
+    /// Options as JSON.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let options: Self = serde_json::from_str(text).map_err(|error| error.to_string())?;
+        match options.faults().first() {
+            None => Ok(options),
+            Some(fault) => Err(format!("{} {}", fault.pointer, fault.message)),
+        }
     }
 }
 

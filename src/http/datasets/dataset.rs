@@ -15,7 +15,7 @@ use axum::{
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 
-use super::upload_query::UploadQuery;
+use super::{state::shown, upload_query::UploadQuery};
 use crate::{
     domain::{
         datasets::{
@@ -226,14 +226,6 @@ pub async fn get(
     )
     .await
     .map(|dataset| (etag(&dataset), Json(shown(&app, dataset))).into_response())
-}
-
-/// A dataset with what its ingest is currently waiting for, which only the running server knows.
-pub(super) fn shown(app: &App, mut dataset: Dataset) -> Dataset {
-    if dataset.status == DatasetStatus::Processing {
-        dataset.waiting = app.jobs().reading_waits_for(&dataset.id);
-    }
-    dataset
 }
 
 /// Delete a dataset with all its versions

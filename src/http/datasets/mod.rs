@@ -9,5 +9,6 @@ pub mod images_edit;
 pub mod one_image;
 pub mod preview;
 pub mod reading;
+mod state;
 pub mod upload_query;
 pub mod versions;

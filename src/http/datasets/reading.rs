@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use utoipa::IntoParams;
 
-use super::dataset::shown;
+use super::state::shown;
 use crate::{
     domain::datasets::{
         dataset::{Dataset, DatasetStatus},

@@ -4,5 +4,6 @@ mod archives;
 mod downloads;
 mod hostile;
 mod preview;
+mod readings;
 mod uploads;
 mod versions;
