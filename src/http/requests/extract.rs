@@ -25,18 +25,33 @@ pub struct JsonBody {
     pub bytes: Bytes,
 }
 
+/// A merge patch (RFC 7396), in which null removes a value.
+pub struct PatchBody(pub serde_json::Value);
+
 impl FromRequest<App> for JsonBody {
     type Rejection = Error;
 
     async fn from_request(request: Request, app: &App) -> Result<Self> {
-        if !is_json(request.headers()) {
-            let detail = "send the body as JSON, with the header `content-type: application/json`";
-            return Err(Error::new(Kind::UnsupportedMedia, "json-expected", detail));
-        }
-        let bytes = read_body(request.into_body(), app.limits().max_json_bytes).await?;
-        let value = json::parse(&bytes)?;
+        let bytes = read_json(request, app).await?;
+        let value = json::parse_set(&bytes)?;
         Ok(Self { value, bytes })
     }
+}
+
+impl FromRequest<App> for PatchBody {
+    type Rejection = Error;
+
+    async fn from_request(request: Request, app: &App) -> Result<Self> {
+        json::parse(&read_json(request, app).await?).map(Self)
+    }
+}
+
+async fn read_json(request: Request, app: &App) -> Result<Bytes> {
+    if !is_json(request.headers()) {
+        let detail = "send the body as JSON, with the header `content-type: application/json`";
+        return Err(Error::new(Kind::UnsupportedMedia, "json-expected", detail));
+    }
+    read_body(request.into_body(), app.limits().max_json_bytes).await
 }
 
 pub fn is_json(headers: &HeaderMap) -> bool {
