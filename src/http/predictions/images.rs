@@ -9,8 +9,7 @@ use axum::{
     http::{HeaderValue, header},
     response::{IntoResponse, Response},
 };
-use base64::{Engine, engine::general_purpose::STANDARD};
-use futures_util::future::join_all;
+use futures_util::future::{join_all, try_join_all};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -20,6 +19,7 @@ use crate::{
     http::{
         App,
         requests::{
+            base64_text,
             extract::{is_json, read_body},
             form::{self, Form},
             json,
@@ -31,7 +31,7 @@ use crate::{
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ImagesBody {
-    /// Image files, base64 (RFC 4648, with padding).
+    /// Image files in base64, with or without padding and line ends, also as data URLs.
     images: Vec<String>,
 }
 
@@ -89,13 +89,23 @@ pub async fn read(app: &App, request: Request) -> Result<Images> {
     }
     let body: ImagesBody = json::parse_as(&body, "of the form {\"images\": [\"<base64>\", …]}")?;
     check_count(app, body.images.len())?;
-    let decode = |text: String| {
-        STANDARD
-            .decode(text)
-            .map(Bytes::from)
-            .map_err(|_| Error::new(Kind::Invalid, "base64-invalid", "not valid base64"))
-    };
-    Ok(Images::Several(body.images.into_iter().map(decode).collect()))
+    let images = body.images.iter().enumerate();
+    Ok(Images::Several(
+        images
+            .map(|(index, text)| decoded(&format!("images[{index}]"), text))
+            .collect(),
+    ))
+}
+
+/// The image file in a text. `place` is where the text stands in the request's JSON.
+///
+/// # Errors
+/// `base64-invalid` (422).
+pub fn decoded(place: &str, text: &str) -> Result<Bytes> {
+    base64_text::decode(text).map(Bytes::from).map_err(|reason| {
+        let detail = format!("`{place}` is not base64: {reason}");
+        Error::new(Kind::Invalid, "base64-invalid", detail)
+    })
 }
 
 async fn read_form(app: &App, request: Request) -> Result<Images> {

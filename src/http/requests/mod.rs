@@ -1,6 +1,7 @@
 //! Middleware for all requests, and extractors for handlers.
 
 pub mod admission;
+pub mod base64_text;
 pub mod extract;
 pub mod form;
 pub mod guard;
