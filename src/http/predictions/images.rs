@@ -67,7 +67,7 @@ pub async fn model(app: &App, reference: &str) -> Result<Model> {
     app.store().model(reference).await
 }
 
-/// Reads the body: an image file, a form with fields `file`, or JSON with base64.
+/// Reads the body: an image file, a form with files, or JSON with base64.
 ///
 /// # Errors
 /// The body cannot be read, or the queue is full: then the body is discarded, whatever its size.
@@ -112,9 +112,11 @@ async fn read_form(app: &App, request: Request) -> Result<Images> {
     let limit = app.limits().max_predict_bytes;
     let mut form = Form::of(app, request).await?;
     let mut images = Vec::new();
+    let mut texts = Vec::new();
     let mut bytes = 0;
     while let Some(mut field) = form.next().await? {
-        if !matches!(field.name(), Some("file" | "data")) {
+        if !field.is_file() {
+            texts.push(field.shown());
             continue;
         }
         check_count(app, images.len() + 1)?;
@@ -133,7 +135,7 @@ async fn read_form(app: &App, request: Request) -> Result<Images> {
         images.push(Ok(Bytes::from(image)));
     }
     match images.len() {
-        0 => Err(form::invalid("the form has no field named `file`")),
+        0 => Err(form::without_file(&texts, "`curl -F file=@rose.jpg`")),
         1 => Ok(Images::One(images.remove(0))),
         _ => Ok(Images::Several(images)),
     }

@@ -35,7 +35,7 @@ impl Serialize for Labels {
 
 /// Classify an image (TorchServe)
 ///
-/// The body is an image file, or a form with one field `data` or `file`. Returns the five most likely classes, the most likely first.
+/// The body is an image file, or a form with one file, whatever its field is called. Returns the five most likely classes, the most likely first.
 #[utoipa::path(
     post, path = "/predictions/{model}", tag = "torchserve",
     params(("model" = String, Path, description = "Id, alias, name (the newest) or name@version")),
@@ -84,7 +84,7 @@ async fn predictions(app: App, reference: &str, request: Request) -> Result<Resp
     let begun = Instant::now();
     let model = images::model(&app, reference).await?;
     let Images::One(image) = images::read(&app, request).await? else {
-        let detail = "send one image: as the body, or as the field `data` of a form";
+        let detail = "send one image: as the body, or as the only file of a form";
         return Err(Error::new(Kind::Malformed, "one-image", detail));
     };
     let prediction = app.inference().predict(&model, image?, TOP_K).await?;
