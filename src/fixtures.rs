@@ -143,7 +143,7 @@ impl Stand {
     /// A dataset that waits to be read.
     pub async fn upload(&self, name: &str, sha256: String) -> DatasetId {
         let new = NewDataset {
-            name: Name::parse(name).unwrap(),
+            name: Name::parse(name).unwrap().into(),
             sha256,
             bytes: 7,
         };

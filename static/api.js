@@ -94,13 +94,13 @@ export function get(kind, id, { signal } = {}) {
 }
 
 /**
- * Sends a file as a dataset. `XMLHttpRequest`, because `fetch` does not report upload progress.
+ * Sends a file as a dataset. Without a `name` the server makes one from the file's, and it is free. `XMLHttpRequest`, because `fetch` does not report upload progress.
  * Returns `{finished, abort}`: `finished` gives the dataset, or throws `Problem`, or `AbortError` after `abort()`.
  */
 export function uploadDataset(file, name, onProgress) {
   const request = new XMLHttpRequest();
   const finished = new Promise((resolve, reject) => {
-    request.open('PUT', withQuery(path('datasets'), { name }));
+    request.open('PUT', withQuery(path('datasets'), name ? { name } : { filename: file.name }));
     request.setRequestHeader('accept', 'application/json');
     request.setRequestHeader('content-type', 'application/octet-stream');
     request.upload.onprogress = (event) => onProgress(event.loaded, event.total);

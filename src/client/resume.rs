@@ -29,8 +29,8 @@ pub struct Sending<'a> {
     pub api: &'a Api,
     pub path: &'a Path,
     pub bytes: u64,
-    /// Name of the dataset.
-    pub name: &'a str,
+    /// Key and value of the metadata that name the dataset: a chosen `name`, or the `filename`.
+    pub naming: &'a (&'static str, String),
     pub sha256: &'a str,
     pub bar: &'a ProgressBar,
 }
@@ -65,7 +65,7 @@ impl Sending<'_> {
     }
 
     async fn begin(&self) -> Result<Url, Failure> {
-        let pairs = [("name", self.name), ("sha256", self.sha256)];
+        let pairs = [(self.naming.0, self.naming.1.as_str()), ("sha256", self.sha256)];
         let pairs: Vec<String> = pairs
             .iter()
             .map(|(key, value)| format!("{key} {}", STANDARD.encode(value)))

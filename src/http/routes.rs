@@ -31,7 +31,7 @@ use crate::error::{Error, Kind};
 pub fn table() -> OpenApiRouter<App> {
     OpenApiRouter::with_openapi(documentation::Description::openapi())
         .routes(routes!(dataset::list, dataset::upload_post, dataset::upload_put))
-        .routes(routes!(dataset::get, dataset::delete))
+        .routes(routes!(dataset::get, dataset::upload_named, dataset::delete))
         .routes(routes!(dataset::report))
         .routes(routes!(images::list, images_add::add, images_edit::edit))
         .routes(routes!(

@@ -15,13 +15,13 @@ use super::{
     tus::{self, Metadata, Spoken, needed, number},
 };
 use crate::{
-    domain::{datasets::upload::Upload, id::UploadId, name::Name, page::Page},
+    domain::{datasets::upload::Upload, id::UploadId, name::GivenName, page::Page},
     error::{Error, Kind, Result},
     files::checksum::{Checksum, parse_digest_field},
     http::{
         App,
         connections::Caller,
-        datasets::dataset,
+        datasets::naming,
         requests::extract::{PageQuery, Query},
         responses::problem::Problems,
     },
@@ -47,8 +47,8 @@ pub async fn options(State(app): State<App>) -> impl IntoResponse {
 
 /// Start a resumable upload (tus 1.0)
 ///
-/// Send the bytes to the URL in `Location` with `PATCH`. Keys of `Upload-Metadata`: `name` (of the dataset), `filename` (gives the name if
-/// there is no `name`), `sha256` (hexadecimal; verified at the end). The body may contain the first bytes.
+/// Send the bytes to the URL in `Location` with `PATCH`. Keys of `Upload-Metadata`: `name` (of the dataset), `filename` (gives a name that
+/// is free if there is no `name`), `sha256` (hexadecimal; verified at the end). The body may contain the first bytes.
 #[utoipa::path(
     post, path = "/v1/uploads", tag = "uploads",
     params(
@@ -90,11 +90,11 @@ pub async fn create(State(app): State<App>, _: Spoken, request: Request) -> Resu
 }
 
 /// The dataset's name, from the client's metadata.
-fn name(metadata: &Metadata) -> Result<Name> {
+fn name(metadata: &Metadata) -> Result<GivenName> {
     match (metadata.get("name"), metadata.get("filename")) {
-        (Some(name), _) => dataset::parse_name(name),
-        (None, Some(file)) => Ok(dataset::name_of_file(file)),
-        (None, None) => Err(dataset::name_fault(
+        (Some(name), _) => naming::chosen(name),
+        (None, Some(file)) => Ok(naming::derived(file)),
+        (None, None) => Err(naming::fault_of_name(
             "missing",
             "the dataset needs a name: set `name` or `filename` in Upload-Metadata",
         )),
