@@ -74,8 +74,14 @@ async fn pin_base_weights(app: &App, spec: &mut JobSpec, faults: &mut Vec<FieldE
                 faults.push(fault("conflict", message));
             }
             None => {
-                let message = "there is no such model; use its id or name, `none`, `imagenet` or a `.safetensors` file's name";
-                faults.push(fault("not_found", message.to_owned()));
+                let message = format!(
+                    "there is no model `{reference}`, and no file is read under this name: a file in the server's weights folder ends in \
+                     {}; otherwise use a model's id or name, `none` or `imagenet`",
+                    Weights::FILE_ENDINGS
+                        .map(|ending| format!("`{ending}`"))
+                        .join(", ")
+                );
+                faults.push(fault("not_found", message));
             }
         }
     }
