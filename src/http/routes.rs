@@ -20,7 +20,7 @@ use super::{
     models::{aliases, architectures, lineage, model, model_edit, model_export, model_import},
     pages,
     predictions::{embeddings, explain, oip, predict, torchserve},
-    requests::{admission, guard, lingering},
+    requests::{admission, encoding, guard, lingering},
     responses::problem,
     system,
     uploads::{tus, upload},
@@ -65,7 +65,12 @@ pub fn table() -> OpenApiRouter<App> {
             model_import::import_post,
             model_import::import_put
         ))
-        .routes(routes!(model::get, model_edit::edit, model::delete))
+        .routes(routes!(
+            model::get,
+            model_import::import_named,
+            model_edit::edit,
+            model::delete
+        ))
         .routes(routes!(lineage::lineage))
         .routes(routes!(aliases::list))
         .routes(routes!(aliases::get, aliases::put, aliases::delete))
@@ -106,6 +111,7 @@ pub fn service(app: App) -> Router {
                 "there is nothing at this path; /openapi.yaml lists all paths",
             )
         })
+        .layer(middleware::from_fn(encoding::decode))
         .layer(DefaultBodyLimit::disable())
         .layer(CsrfLayer::new())
         .layer(middleware::from_fn_with_state(app.clone(), guard::host))

@@ -10,7 +10,7 @@ use serde::{Deserialize, de::DeserializeOwned};
 use utoipa::IntoParams;
 
 use super::{
-    json,
+    encoding, json,
     whole::{OUT_OF_BOUNDS, Whole},
 };
 use crate::{
@@ -19,7 +19,7 @@ use crate::{
     http::App,
 };
 
-/// A JSON body with its raw bytes.
+/// A JSON body with its raw bytes. A field that is null is as if it were absent: `value` does not have it.
 pub struct JsonBody {
     pub value: serde_json::Value,
     pub bytes: Bytes,
