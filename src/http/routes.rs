@@ -20,7 +20,7 @@ use super::{
     models::{aliases, architectures, lineage, model, model_edit, model_export, model_import},
     pages,
     predictions::{embeddings, explain, oip, predict, torchserve},
-    requests::{admission, encoding, guard, lingering},
+    requests::{admission, encoding, guard, lingering, prefix},
     responses::problem,
     system,
     uploads::{tus, upload},
@@ -118,6 +118,7 @@ pub fn service(app: App) -> Router {
         .layer(CatchPanicLayer::custom(panicked))
         .layer(middleware::from_fn(admission::admit))
         .layer(middleware::from_fn(problem::finish))
+        .layer(middleware::from_fn(prefix::restore))
         .layer(middleware::from_fn(tus::say_version))
         .layer(middleware::from_fn(guard::headers))
         .layer(middleware::from_fn(lingering::body))

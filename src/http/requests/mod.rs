@@ -10,6 +10,7 @@ pub mod json;
 pub mod lingering;
 pub mod nulls;
 pub mod precondition;
+pub mod prefix;
 pub mod schemas;
 pub mod waiting;
 pub mod whole;

@@ -191,7 +191,10 @@ fn plain(response: Response, request_id: &str, open_inference: bool) -> Response
         StatusCode::METHOD_NOT_ALLOWED => {
             "this path does not support this method; the header `Allow` lists the supported ones"
         }
-        StatusCode::FORBIDDEN => "cross-origin requests are not allowed",
+        StatusCode::FORBIDDEN => {
+            "requests from pages of other addresses are not allowed; behind a proxy, let it pass the `Host` header on as it came \
+            (nginx: `proxy_set_header Host $http_host`)"
+        }
         StatusCode::INTERNAL_SERVER_ERROR => {
             "an internal error occurred; the server's log has the details under this request id"
         }
