@@ -8,7 +8,8 @@ use axum::{
     middleware,
     response::{IntoResponse, Response},
 };
-use tower_http::{catch_panic::CatchPanicLayer, csrf::CsrfLayer};
+use tower::Layer;
+use tower_http::{catch_panic::CatchPanicLayer, csrf::CsrfLayer, normalize_path::NormalizePathLayer};
 use utoipa::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -80,7 +81,7 @@ pub fn table() -> OpenApiRouter<App> {
         .routes(routes!(embeddings::embeddings_post, embeddings::embeddings_put))
         .routes(routes!(explain::explain_post, explain::explain_put))
         .routes(routes!(torchserve::predictions_post, torchserve::predictions_put))
-        .routes(routes!(torchserve::predictions_of_version))
+        .routes(routes!(torchserve::version_post, torchserve::version_put))
         .routes(routes!(torchserve::ping))
         .merge(oip::routes())
         .routes(routes!(architectures::list))
@@ -102,7 +103,7 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
 /// The service: the routes with their common middleware.
 pub fn service(app: App) -> Router {
     let (router, _) = table().split_for_parts();
-    router
+    let router = router
         .layer(Extension(Described(openapi)))
         .fallback(async || {
             Error::new(
@@ -122,7 +123,9 @@ pub fn service(app: App) -> Router {
         .layer(middleware::from_fn(tus::say_version))
         .layer(middleware::from_fn(guard::headers))
         .layer(middleware::from_fn(lingering::body))
-        .with_state(app)
+        .with_state(app);
+    // Around the router, because it changes the address before a route is chosen by it.
+    Router::new().fallback_service(NormalizePathLayer::trim_trailing_slash().layer(router))
 }
 
 fn panicked(panic: Box<dyn std::any::Any + Send>) -> Response {

@@ -12,7 +12,10 @@ use axum::{
 use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
 
-use super::images::{self, Images, answered};
+use super::{
+    images::{self, Images, answered},
+    of_version,
+};
 use crate::{
     domain::models::prediction::ClassProbability,
     error::{Error, Kind},
@@ -68,16 +71,31 @@ pub async fn predictions_put(
 /// Classify an image with a version of a model (TorchServe)
 #[utoipa::path(
     post, path = "/predictions/{model}/{version}", tag = "torchserve",
-    params(("model" = String, Path, description = "Name"), ("version" = u32, Path, description = "Version")),
+    params(("model" = String, Path, description = "Name"), ("version" = String, Path, description = "`1`, or `1.0` as TorchServe writes it")),
     request_body(content(("application/octet-stream"), ("multipart/form-data"))),
     responses((status = 200, body = Labels, headers(("server-timing" = String), ("model-id" = String))), Problems)
 )]
-pub async fn predictions_of_version(
+pub async fn version_post(
     State(app): State<App>,
     Path((model, version)): Path<(String, String)>,
     request: Request,
 ) -> Result<Response, Error> {
-    predictions(app, &format!("{model}@{version}"), request).await
+    predictions(app, &of_version(&model, &version), request).await
+}
+
+/// Classify an image with a version of a model (TorchServe), with `curl -T`
+#[utoipa::path(
+    put, path = "/predictions/{model}/{version}", tag = "torchserve",
+    params(("model" = String, Path, description = "Name"), ("version" = String, Path, description = "`1`, or `1.0` as TorchServe writes it")),
+    request_body(content(("application/octet-stream"))),
+    responses((status = 200, body = Labels, headers(("server-timing" = String), ("model-id" = String))), Problems)
+)]
+pub async fn version_put(
+    State(app): State<App>,
+    Path((model, version)): Path<(String, String)>,
+    request: Request,
+) -> Result<Response, Error> {
+    predictions(app, &of_version(&model, &version), request).await
 }
 
 async fn predictions(app: App, reference: &str, request: Request) -> Result<Response, Error> {
