@@ -20,7 +20,7 @@ use super::{
     jobs::{curves, events, job, predictions, results},
     models::{aliases, architectures, lineage, model, model_edit, model_export, model_import},
     pages,
-    predictions::{embeddings, explain, oip, predict, torchserve},
+    predictions::{embeddings, explain, instances, oip, predict, torchserve},
     requests::{admission, encoding, guard, lingering, prefix},
     responses::problem,
     system,
@@ -72,6 +72,7 @@ pub fn table() -> OpenApiRouter<App> {
             model_edit::edit,
             model::delete
         ))
+        .merge(instances::routes())
         .routes(routes!(lineage::lineage))
         .routes(routes!(aliases::list))
         .routes(routes!(aliases::get, aliases::put, aliases::delete))

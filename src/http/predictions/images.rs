@@ -25,6 +25,7 @@ use crate::{
             json,
         },
     },
+    inference::{ModelInput, Prediction},
 };
 
 /// Images as JSON.
@@ -142,11 +143,19 @@ async fn read_form(app: &App, request: Request) -> Result<Images> {
 }
 
 fn check_count(app: &App, count: usize) -> Result<()> {
+    check_count_of(app, "/images", count)
+}
+
+/// Checks the number of images, which are at `pointer` in the request.
+///
+/// # Errors
+/// `invalid` (422).
+pub fn check_count_of(app: &App, pointer: &str, count: usize) -> Result<()> {
     let limit = app.limits().max_predict_images;
     if (1..=limit).contains(&count) {
         return Ok(());
     }
-    let fault = FieldError::new("/images", "range", format!("must have 1 to {limit} images"));
+    let fault = FieldError::new(pointer, "range", format!("must have 1 to {limit} images"));
     Err(Error::fields("the number of images is invalid", vec![fault]))
 }
 
@@ -225,6 +234,47 @@ fn own_error(error: Error) -> Result<FailedImage> {
         }),
         _ => Err(error),
     }
+}
+
+/// The prediction of every image, with the probabilities of all classes. A request fails as a whole; if one of several images is invalid,
+/// the message names it, as `what` and its index.
+///
+/// # Errors
+/// Those of [`Inference::predict`](crate::inference::Inference::predict).
+pub async fn all_predictions(
+    app: &App,
+    model: &Model,
+    inputs: &[ModelInput],
+    what: &str,
+) -> Result<Vec<Prediction>> {
+    let classes = model.card.classes.len() as u32;
+    let asked = inputs.iter().enumerate().map(|(index, input)| async move {
+        let prediction = app.inference().predict(model, input.clone(), classes).await;
+        prediction.map_err(|error| error_of(what, index, error))
+    });
+    try_join_all(asked).await
+}
+
+/// The error of one image in a request that fails as a whole.
+pub fn error_of(what: &str, index: usize, error: Error) -> Error {
+    match error.kind() {
+        Kind::UnsupportedMedia | Kind::Invalid | Kind::TooLarge => {
+            let detail = format!("{what} {index}: {}", error.detail());
+            Error::new(error.kind(), error.slug(), detail)
+        }
+        _ => error,
+    }
+}
+
+/// The probabilities in the order of the model's classes; the prediction must have all of them.
+pub fn in_order_of_classes(prediction: &Prediction) -> Vec<f32> {
+    let mut row = vec![0.0; prediction.classes.len()];
+    for class in &prediction.classes {
+        if let Some(place) = row.get_mut(class.index as usize) {
+            *place = class.probability as f32;
+        }
+    }
+    row
 }
 
 /// JSON with Server-Timing (W3C): the timings of the slowest image, and the total. Also sets the id of the model, which an alias does not

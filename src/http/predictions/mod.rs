@@ -3,6 +3,7 @@
 pub mod embeddings;
 pub mod explain;
 pub mod images;
+pub mod instances;
 pub mod oip;
 pub mod predict;
 pub mod torchserve;

@@ -72,11 +72,10 @@ pub async fn read_body(body: Body, limit: usize) -> Result<Bytes> {
             "too-large",
             format!("the body is larger than {limit} bytes"),
         )),
-        Err(_) => Err(Error::new(
-            Kind::Malformed,
-            "body-incomplete",
-            "the request body ended before it was complete",
-        )),
+        Err(fault) => Err(encoding::fault_of(fault.as_ref()).unwrap_or_else(|| {
+            let detail = "the request body ended before it was complete";
+            Error::new(Kind::Malformed, "body-incomplete", detail)
+        })),
     }
 }
 
