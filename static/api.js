@@ -1,6 +1,8 @@
 // The only module that uses HTTP (the event stream is in live_feed.js): calls, lists, uploads, and the server's errors as `Problem`.
 
 const ORDINARY_TIMEOUT = 30_000;
+/** Where the server's paths begin, on this host: `/`, or what a proxy in front cuts off. A worker has the same, whatever its own address. */
+export const ROOT = new URL('../', import.meta.url).pathname;
 
 /** An error response of the server (RFC 9457), or no response at all (`status` 0). */
 export class Problem extends Error {
@@ -21,7 +23,7 @@ export class Problem extends Error {
 
 /** Path and query of a call: `path('datasets', id)` with every segment escaped. */
 export function path(...segments) {
-  return `/v1/${segments.map(encodeURIComponent).join('/')}`;
+  return `${ROOT}v1/${segments.map(encodeURIComponent).join('/')}`;
 }
 
 export function withQuery(target, query) {
