@@ -148,7 +148,7 @@ impl Stand {
     pub async fn upload(&self, name: &str, sha256: String) -> DatasetId {
         let new = NewDataset {
             options: ReadOptions::default(),
-            name: Name::parse(name).unwrap(),
+            name: Name::parse(name).unwrap().into(),
             sha256,
             bytes: 7,
         };

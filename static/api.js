@@ -1,6 +1,8 @@
 // The only module that uses HTTP (the event stream is in live_feed.js): calls, lists, uploads, and the server's errors as `Problem`.
 
 const ORDINARY_TIMEOUT = 30_000;
+/** Where the server's paths begin, on this host: `/`, or what a proxy in front cuts off. A worker has the same, whatever its own address. */
+export const ROOT = new URL('../', import.meta.url).pathname;
 
 /** An error response of the server (RFC 9457), or no response at all (`status` 0). */
 export class Problem extends Error {
@@ -21,7 +23,7 @@ export class Problem extends Error {
 
 /** Path and query of a call: `path('datasets', id)` with every segment escaped. */
 export function path(...segments) {
-  return `/v1/${segments.map(encodeURIComponent).join('/')}`;
+  return `${ROOT}v1/${segments.map(encodeURIComponent).join('/')}`;
 }
 
 export function withQuery(target, query) {
@@ -94,13 +96,13 @@ export function get(kind, id, { signal } = {}) {
 }
 
 /**
- * Sends a file as a dataset. `XMLHttpRequest`, because `fetch` does not report upload progress.
+ * Sends a file as a dataset. Without a `name` the server makes one from the file's, and it is free. `XMLHttpRequest`, because `fetch` does not report upload progress.
  * Returns `{finished, abort}`: `finished` gives the dataset, or throws `Problem`, or `AbortError` after `abort()`.
  */
 export function uploadDataset(file, name, onProgress) {
   const request = new XMLHttpRequest();
   const finished = new Promise((resolve, reject) => {
-    request.open('PUT', withQuery(path('datasets'), { name }));
+    request.open('PUT', withQuery(path('datasets'), name ? { name } : { filename: file.name }));
     request.setRequestHeader('accept', 'application/json');
     request.setRequestHeader('content-type', 'application/octet-stream');
     request.upload.onprogress = (event) => onProgress(event.loaded, event.total);

@@ -38,15 +38,16 @@ function archiveChooser(onFile) {
     onFiles: ([file]) => onFile(file),
     onRefused: (why) => setText(refusal, refused[why]),
   });
-  const line = copyLine(`curl -T ARCHIVE.zip '${location.origin}/v1/datasets?name=NAME'`);
+  const line = copyLine(`curl -T ARCHIVE.zip '${location.origin}${path('datasets')}?name=NAME'`);
   return [zone, refusal, h('details', {}, h('summary', {}, 'The same with curl'), line.node)];
 }
 
 function uploadForm(file, onClose, onUploaded) {
   const error = h('p', { class: 'error', id: 'upload-name-error', role: 'alert' });
+  const suggested = nameFromFile(file.name);
   const name = h('input', {
     id: 'upload-name', name: 'name', required: true, maxlength: 128, autocomplete: 'off', spellcheck: 'false',
-    'aria-describedby': 'upload-name-error upload-name-hint', value: nameFromFile(file.name),
+    'aria-describedby': 'upload-name-error upload-name-hint', value: suggested,
   });
   const form = h('form', { class: 'card', novalidate: true, 'data-testid': 'upload-form' },
     h('p', {}, h('strong', {}, file.name), ` · ${formatBytes(file.size)}`),
@@ -58,7 +59,9 @@ function uploadForm(file, onClose, onUploaded) {
   form.addEventListener('submit', async (event) => {
     event.preventDefault();
     form.inert = true;
-    const refusal = await send(file, name.value.trim(), onClose, onUploaded);
+    // A suggestion that nobody changed is not a choice: where it is taken, the server finds another name.
+    const chosen = name.value.trim() === suggested ? null : name.value.trim();
+    const refusal = await send(file, chosen, onClose, onUploaded);
     form.inert = false;
     setText(error, refusal ?? '');
     setAttribute(name, 'aria-invalid', refusal ? 'true' : null);

@@ -133,7 +133,7 @@ function resultPanel() {
       asked = true;
       if (job.kind === 'evaluate') read(job, 'evaluation', evaluationCard);
       if (job.kind === 'lr_find') read(job, 'lr_find', lrFindCard);
-      if (job.kind === 'batch-predict') fill(node, predictionsCard(job.predictions));
+      if (job.kind === 'batch-predict') fill(node, predictionsCard(job.id, job.predictions));
     },
     destroy: () => lifetime.abort(),
   };

@@ -162,5 +162,5 @@ function placeOf(pointer, rows) {
 }
 
 function curlLine(spec) {
-  return `curl -d ${shellWord(JSON.stringify(spec))} -H 'content-type: application/json' ${location.origin}/v1/jobs`;
+  return `curl -d ${shellWord(JSON.stringify(spec))} -H 'content-type: application/json' ${location.origin}${path('jobs')}`;
 }

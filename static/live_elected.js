@@ -2,9 +2,11 @@
 // over a broadcast channel. The browser passes the lock on when a window is closed or crashes; a window that no longer follows anything,
 // such as a hidden one, releases it.
 
+import { ROOT } from './api.js';
 import { Hub, MOST_STREAMS } from './live_hub.js';
 
-const NAME = 'finetuned-live-1';
+/** With the path of this server: a proxy may serve several from one host. */
+const NAME = `finetuned-live-1 ${ROOT}`;
 
 /** A carrier for live_link.js; null where the browser has no locks (they need a secure context) or no channels. */
 export function elected(onAnswer, { ready }) {

@@ -88,7 +88,7 @@ function giveUp() {
 /** The name contains the version of the messages: after a server update an old window may still run the old worker. */
 function sharedWorker(onAnswer, { failed }) {
   if (!globalThis.SharedWorker) return null;
-  const worker = new SharedWorker('/static/live_worker.js', { type: 'module', name: 'finetuned-live-1' });
+  const worker = new SharedWorker(new URL('live_worker.js', import.meta.url), { type: 'module', name: 'finetuned-live-1' });
   worker.port.onmessage = ({ data }) => onAnswer(data);
   // When the script cannot be loaded.
   worker.onerror = failed;

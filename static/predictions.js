@@ -1,11 +1,13 @@
 // The result of a batch prediction: the number of rows, and the two files.
 
+import { path, withQuery } from './api.js';
 import { h } from './dom.js';
 import { formatBytes, formatCount, plural } from './format.js';
 
-export function predictionsCard({ href, images, errors, jsonl, csv }) {
+export function predictionsCard(job, { images, errors, jsonl, csv }) {
   const file = (format, name, { bytes }) => h('a', {
-    class: 'button', href: `${href}?${new URLSearchParams({ format })}`, download: true, 'data-testid': `predictions-${format}`,
+    // The `href` of the answer begins at the root of the host.
+    class: 'button', href: withQuery(path('jobs', job, 'predictions'), { format }), download: true, 'data-testid': `predictions-${format}`,
   }, `${name} (${formatBytes(bytes)})`);
   return h('section', { class: 'card found', 'data-testid': 'predictions' },
     h('h2', {}, 'Predictions'),

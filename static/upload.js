@@ -18,7 +18,7 @@ export function dismissUpload() {
 }
 
 /**
- * Sends an archive and shows its progress. Resolves to the dataset, or to null if it was cancelled; throws `Problem`.
+ * Sends an archive and shows its progress; `name` may be null. Resolves to the dataset, or to null if it was cancelled; throws `Problem`.
  */
 export async function uploadArchive(file, name) {
   const panel = uploadPanel(file, name, () => current?.abort());
@@ -52,7 +52,7 @@ function uploadPanel(file, name, cancel) {
   const text = h('span', { 'data-testid': 'upload-progress' }, 'Starting');
   const node = h('div', { class: 'card upload' },
     h('div', { class: 'row' },
-      h('strong', {}, file.name), h('span', { class: 'quiet' }, `to dataset ${name}`), h('span', { class: 'grow' }),
+      h('strong', {}, file.name), h('span', { class: 'quiet' }, name ? `to dataset ${name}` : 'to a new dataset'), h('span', { class: 'grow' }),
       h('button', { type: 'button', class: 'small', 'data-testid': 'upload-cancel', onclick: cancel }, 'Cancel upload')),
     meter, h('p', { class: 'quiet' }, text));
   let quarter = 0;

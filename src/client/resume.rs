@@ -30,8 +30,8 @@ pub struct Sending<'a> {
     pub api: &'a Api,
     pub path: &'a Path,
     pub bytes: u64,
-    /// Name of the dataset.
-    pub name: &'a str,
+    /// Key and value of the metadata that name the dataset: a chosen `name`, or the `filename`.
+    pub naming: &'a (&'static str, String),
     pub sha256: &'a str,
     /// How to read the archive.
     pub options: Option<&'a ReadOptions>,
@@ -72,7 +72,7 @@ impl Sending<'_> {
             .options
             .and_then(|options| serde_json::to_string(options).ok());
         let options = options.as_deref().map(|options| ("options", options));
-        let pairs = [("name", self.name), ("sha256", self.sha256)];
+        let pairs = [(self.naming.0, self.naming.1.as_str()), ("sha256", self.sha256)];
         let pairs: Vec<String> = pairs
             .into_iter()
             .chain(options)

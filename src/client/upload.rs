@@ -2,7 +2,7 @@
 
 use std::{
     io::{self, IsTerminal, stderr},
-    path::{Path, PathBuf},
+    path::PathBuf,
 };
 
 use clap::Args;
@@ -21,12 +21,9 @@ use super::{
     text::printable,
 };
 use crate::{
-    domain::{
-        datasets::{
-            dataset::{Dataset, DatasetStatus},
-            reading::ReadOptions,
-        },
-        name::Name,
+    domain::datasets::{
+        dataset::{Dataset, DatasetStatus},
+        reading::ReadOptions,
     },
     files::digest,
 };
@@ -93,15 +90,15 @@ async fn send(api: &Api, args: &UploadArgs) -> Result<Value, Failure> {
         let advice = format!("{shown} is a directory; pack it first: tar czf images.tar.gz -C {shown} .");
         return Err(Failure::Usage(advice));
     }
-    let name = args.name.clone().unwrap_or_else(|| name_of(&args.archive));
+    let naming = naming(args);
     let bar = upload_bar(metadata.len());
     if metadata.len() >= args.resume_from {
-        let dataset = send_resumably(api, args, metadata.len(), &name, &bar).await;
+        let dataset = send_resumably(api, args, metadata.len(), &naming, &bar).await;
         bar.finish_and_clear();
         return api.get(&["datasets", &dataset?], None).await;
     }
     let mut url = api.url(&["datasets"]);
-    url.query_pairs_mut().append_pair("name", &name);
+    url.query_pairs_mut().append_pair(naming.0, &naming.1);
     if let Some(options) = &args.options {
         for (option, text) in in_query(options) {
             url.query_pairs_mut().append_pair(&option, &text);
@@ -125,7 +122,7 @@ async fn send_resumably(
     api: &Api,
     args: &UploadArgs,
     bytes: u64,
-    name: &str,
+    naming: &(&'static str, String),
     bar: &ProgressBar,
 ) -> Result<String, Failure> {
     let path = args.archive.clone();
@@ -139,7 +136,7 @@ async fn send_resumably(
         api,
         path: &args.archive,
         bytes,
-        name,
+        naming,
         sha256: &sha256,
         options: args.options.as_ref(),
         bar,
@@ -179,15 +176,15 @@ fn upload_bar(bytes: u64) -> ProgressBar {
     ProgressBar::with_draw_target(Some(bytes), target).with_style(style.progress_chars("=> "))
 }
 
-/// `images/My Flowers.tar.gz` becomes `My-Flowers`.
-fn name_of(archive: &Path) -> String {
-    let file = archive.file_name().unwrap_or_default().to_string_lossy();
-    let lower = file.to_ascii_lowercase();
-    let ending = [".tar.gz", ".tgz", ".tar", ".zip", ".gz"]
-        .into_iter()
-        .find(|ending| lower.ends_with(ending));
-    let stem = &file[..file.len() - ending.map_or(0, str::len)];
-    Name::from_any(stem, "dataset").to_string()
+/// How the dataset is to be called: by a name that the user chose, or by one that the server derives from the file's.
+fn naming(args: &UploadArgs) -> (&'static str, String) {
+    match &args.name {
+        Some(name) => ("name", name.clone()),
+        None => {
+            let file = args.archive.file_name().unwrap_or_default();
+            ("filename", file.to_string_lossy().into_owned())
+        }
+    }
 }
 
 fn dataset_lines(dataset: &Dataset) -> Vec<String> {
@@ -222,23 +219,4 @@ fn dataset_lines(dataset: &Dataset) -> Vec<String> {
         }
     }
     lines
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_dataset_is_named_after_its_file() {
-        for (file, expected) in [
-            ("images/My Flowers.tar.gz", "My-Flowers"),
-            ("a.ZIP", "a"),
-            ("v1.2.tar", "v1.2"),
-            ("плодове.zip", "dataset"),
-            ("imagenet.zip", "dataset"),
-            ("plain", "plain"),
-        ] {
-            assert_eq!(name_of(Path::new(file)), expected, "{file}");
-        }
-    }
 }

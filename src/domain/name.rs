@@ -48,7 +48,8 @@ impl Name {
         Ok(Self(text.to_owned()))
     }
 
-    /// A name derived from any text: characters that are not allowed become `-`.
+    /// A name derived from any text: characters that are not allowed become `-`. What is no name even so, because nothing is left of it or
+    /// because it has a meaning of its own, begins with `fallback`.
     pub fn from_any(text: &str, fallback: &str) -> Self {
         let kept: String = text
             .chars()
@@ -62,11 +63,48 @@ impl Name {
             .collect();
         let trimmed = kept.trim_matches(['-', '.', '_']);
         let short: String = trimmed.chars().take(Self::MAX).collect();
-        Self::parse(&short).unwrap_or_else(|_| Self(fallback.to_owned()))
+        if short.is_empty() {
+            return Self(fallback.to_owned());
+        }
+        Self::parse(&short)
+            .or_else(|_| Self::parse(&format!("{fallback}-{short}")))
+            .unwrap_or_else(|_| Self(fallback.to_owned()))
+    }
+
+    /// The name with a number at its end: `flowers-2`.
+    pub fn numbered(&self, number: u32) -> Self {
+        let end = format!("-{number}");
+        let kept = self.0.len().min(Self::MAX - end.len());
+        Self(format!("{}{end}", &self.0[..kept]))
     }
 
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+/// A name, and whether somebody chose it. One that was derived, say from a file name, gives way where it is taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum GivenName {
+    Chosen(Name),
+    Derived(Name),
+}
+
+impl GivenName {
+    pub fn name(&self) -> &Name {
+        match self {
+            Self::Chosen(name) | Self::Derived(name) => name,
+        }
+    }
+
+    pub fn is_derived(&self) -> bool {
+        matches!(self, Self::Derived(_))
+    }
+}
+
+impl From<Name> for GivenName {
+    fn from(name: Name) -> Self {
+        Self::Chosen(name)
     }
 }
 
@@ -120,5 +158,35 @@ mod tests {
         assert_eq!(Name::parse("job_1"), Err(InvalidName::LooksLikeId));
         assert_eq!(Name::parse("imagenet"), Err(InvalidName::Reserved));
         assert_eq!(Name::parse("x.safetensors"), Err(InvalidName::Reserved));
+    }
+
+    #[test]
+    fn any_text_gives_a_name() {
+        for (text, name) in [
+            ("cats & dogs", "cats---dogs"),
+            ("Bäume", "B-ume"),
+            ("Мои фото", "dataset"),
+            ("花", "dataset"),
+            ("", "dataset"),
+            ("...", "dataset"),
+            ("фото 2024", "2024"),
+            ("imagenet", "dataset-imagenet"),
+            ("none", "dataset-none"),
+            ("ds_1", "dataset-ds_1"),
+            ("x.safetensors", "dataset"),
+            (&"a".repeat(300), &"a".repeat(128)),
+        ] {
+            let derived = Name::from_any(text, "dataset");
+            assert_eq!(derived.as_str(), name, "{text}");
+            assert_eq!(Name::parse(name), Ok(derived), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_numbered_name_is_a_name() {
+        let numbered = |text: &str, number| Name::parse(text).unwrap().numbered(number);
+        assert_eq!(numbered("flowers", 2).as_str(), "flowers-2");
+        let long = numbered(&"a".repeat(128), 17);
+        assert!(long.as_str().len() == 128 && long.as_str().ends_with("a-17"));
     }
 }

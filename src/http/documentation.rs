@@ -37,6 +37,7 @@ use crate::{
         (name = "models", description = "Trained and imported models, aliases, and predictions"),
         (name = "open inference protocol", description = "Predictions with the API of KServe and Triton"),
         (name = "torchserve", description = "Predictions with the API of TorchServe"),
+        (name = "tensorflow serving", description = "Predictions with the API of TensorFlow Serving, which is KServe's V1"),
         (name = "system"),
         (name = "dashboard"),
     ),

@@ -8,7 +8,8 @@ use axum::{
     middleware,
     response::{IntoResponse, Response},
 };
-use tower_http::{catch_panic::CatchPanicLayer, csrf::CsrfLayer};
+use tower::Layer;
+use tower_http::{catch_panic::CatchPanicLayer, csrf::CsrfLayer, normalize_path::NormalizePathLayer};
 use utoipa::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -21,8 +22,8 @@ use super::{
     jobs::{curves, events, job, predictions, results},
     models::{aliases, architectures, lineage, model, model_edit, model_export, model_import},
     pages,
-    predictions::{embeddings, explain, oip, predict, torchserve},
-    requests::{admission, guard, lingering},
+    predictions::{embeddings, explain, instances, oip, predict, torchserve},
+    requests::{admission, encoding, guard, lingering, prefix},
     responses::problem,
     system,
     uploads::{tus, upload},
@@ -33,7 +34,7 @@ use crate::error::{Error, Kind};
 pub fn table() -> OpenApiRouter<App> {
     OpenApiRouter::with_openapi(documentation::Description::openapi())
         .routes(routes!(dataset::list, dataset::upload_post, dataset::upload_put))
-        .routes(routes!(dataset::get, dataset::delete))
+        .routes(routes!(dataset::get, dataset::upload_named, dataset::delete))
         .routes(routes!(dataset::report))
         .routes(routes!(images::list, images_add::add, images_edit::edit))
         .routes(routes!(
@@ -68,7 +69,13 @@ pub fn table() -> OpenApiRouter<App> {
             model_import::import_post,
             model_import::import_put
         ))
-        .routes(routes!(model::get, model_edit::edit, model::delete))
+        .routes(routes!(
+            model::get,
+            model_import::import_named,
+            model_edit::edit,
+            model::delete
+        ))
+        .merge(instances::routes())
         .routes(routes!(lineage::lineage))
         .routes(routes!(aliases::list))
         .routes(routes!(aliases::get, aliases::put, aliases::delete))
@@ -78,7 +85,7 @@ pub fn table() -> OpenApiRouter<App> {
         .routes(routes!(embeddings::embeddings_post, embeddings::embeddings_put))
         .routes(routes!(explain::explain_post, explain::explain_put))
         .routes(routes!(torchserve::predictions_post, torchserve::predictions_put))
-        .routes(routes!(torchserve::predictions_of_version))
+        .routes(routes!(torchserve::version_post, torchserve::version_put))
         .routes(routes!(torchserve::ping))
         .merge(oip::routes())
         .routes(routes!(architectures::list))
@@ -100,7 +107,7 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
 /// The service: the routes with their common middleware.
 pub fn service(app: App) -> Router {
     let (router, _) = table().split_for_parts();
-    router
+    let router = router
         .layer(Extension(Described(openapi)))
         .fallback(async || {
             Error::new(
@@ -109,16 +116,20 @@ pub fn service(app: App) -> Router {
                 "there is nothing at this path; /openapi.yaml lists all paths",
             )
         })
+        .layer(middleware::from_fn(encoding::decode))
         .layer(DefaultBodyLimit::disable())
         .layer(CsrfLayer::new())
         .layer(middleware::from_fn_with_state(app.clone(), guard::host))
         .layer(CatchPanicLayer::custom(panicked))
         .layer(middleware::from_fn(admission::admit))
         .layer(middleware::from_fn(problem::finish))
+        .layer(middleware::from_fn(prefix::restore))
         .layer(middleware::from_fn(tus::say_version))
         .layer(middleware::from_fn(guard::headers))
         .layer(middleware::from_fn(lingering::body))
-        .with_state(app)
+        .with_state(app);
+    // Around the router, because it changes the address before a route is chosen by it.
+    Router::new().fallback_service(NormalizePathLayer::trim_trailing_slash().layer(router))
 }
 
 fn panicked(panic: Box<dyn std::any::Any + Send>) -> Response {

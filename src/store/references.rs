@@ -165,7 +165,7 @@ mod tests {
         };
         store.keep_pack(pack, 100).await.unwrap();
         let upload = NewUpload {
-            name: crate::domain::name::Name::parse("coming").unwrap(),
+            name: crate::domain::name::Name::parse("coming").unwrap().into(),
             bytes: 3,
             metadata: String::new(),
             announced_sha256: None,

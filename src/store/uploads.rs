@@ -12,7 +12,7 @@ use crate::{
     domain::{
         datasets::{dataset::DatasetError, reading::ReadOptions, upload::Upload},
         id::UploadId,
-        name::Name,
+        name::GivenName,
         page::{Order, Page, PageRequest},
         time::Timestamp,
     },
@@ -23,7 +23,7 @@ use crate::{
 /// An upload that was announced.
 #[derive(Clone, Debug)]
 pub struct NewUpload {
-    pub name: Name,
+    pub name: GivenName,
     pub bytes: u64,
     pub metadata: String,
     pub options: ReadOptions,
@@ -35,13 +35,15 @@ impl Store {
     /// Adds an upload without bytes.
     ///
     /// # Errors
-    /// `name-taken` when the name belongs to a dataset, unless that has the digest which is announced; `too-many-uploads` when
+    /// `name-taken` when a chosen name belongs to a dataset, unless that has the digest which is announced; `too-many-uploads` when
     /// `max_unfinished` are there.
     pub async fn create_upload(&self, new: NewUpload, max_unfinished: i64) -> Result<Upload> {
         self.write(move |connection| {
             Box::pin(async move {
                 let announced = new.announced_sha256.as_deref();
-                datasets::existing(connection, &new.name, announced).await?;
+                if let GivenName::Chosen(name) = &new.name {
+                    datasets::existing(connection, name, announced).await?;
+                }
                 let unfinished: i64 =
                     sqlx::query_scalar("select count(*) from uploads where status in ('receiving', 'finishing')")
                         .fetch_one(&mut *connection)
@@ -53,13 +55,14 @@ impl Store {
                     return Err(Error::new(Kind::TooMany, "too-many-uploads", detail));
                 }
                 let row = sqlx::query(
-                    "insert into uploads (id, name, metadata, status, bytes, received, announced_sha256, created_at, expires_at,
+                    "insert into uploads (id, name, name_is_derived, metadata, status, bytes, received, announced_sha256, created_at, expires_at,
                         options)
-                    values ($1, $2, $3, 'receiving', $4, 0, $5, $6, $7, $8)
+                    values ($1, $2, $3, $4, 'receiving', $5, 0, $6, $7, $8, $9)
                     returning *",
                 )
                 .bind(UploadId::new().to_string())
-                .bind(new.name.as_str())
+                .bind(new.name.name().as_str())
+                .bind(new.name.is_derived())
                 .bind(&new.metadata)
                 .bind(as_integer(new.bytes))
                 .bind(announced)
@@ -149,12 +152,16 @@ impl Store {
                     let upload = read_upload(&row)?;
                     let new = NewDataset {
                         options: optional_json(&row, "options")?.unwrap_or_default(),
-                        name: upload.name,
+                        name: upload.given_name(),
                         sha256: upload.sha256.unwrap_or_default(),
                         bytes: upload.bytes,
                     };
                     let created = datasets::create(connection, new).await?;
-                    sqlx::query("update uploads set status = 'complete', dataset_id = $2 where id = $1")
+                    sqlx::query(
+                        "update uploads
+                        set status = 'complete', dataset_id = $2, name = (select name from datasets where id = $2)
+                        where id = $1",
+                    )
                         .bind(id.to_string())
                         .bind(created.id().to_string())
                         .execute(connection)
@@ -239,6 +246,7 @@ fn read_upload(row: &SqliteRow) -> Result<Upload> {
         id: parsed(row, "id")?,
         object: "upload".to_owned(),
         name: word(row, "name")?,
+        name_is_derived: row.try_get("name_is_derived")?,
         status: word(row, "status")?,
         bytes: count(row, "bytes")?,
         received: count(row, "received")?,

@@ -26,7 +26,7 @@ use crate::{
             upload::{Upload, UploadStatus},
         },
         id::UploadId,
-        name::Name,
+        name::GivenName,
         time::Timestamp,
     },
     error::{Error, Kind, Result},
@@ -83,7 +83,7 @@ impl Uploads {
     /// `too-large`, `archive-unsupported` for an empty one, and those of [`Store::create_upload`].
     pub async fn create(
         &self,
-        name: Name,
+        name: GivenName,
         bytes: u64,
         metadata: String,
         options: ReadOptions,

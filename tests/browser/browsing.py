@@ -45,6 +45,7 @@ class Watch:
 
     def __init__(self, page, base_url):
         self.host = urlsplit(base_url).netloc
+        self.root = urlsplit(base_url).path
         self.complaints = []
         self.refusals_expected = set()
         page.add_init_script(RECORD_VIOLATIONS)
@@ -56,7 +57,7 @@ class Watch:
         if message.type not in ("error", "warning"):
             return
         refusal = re.search(r"responded with a status of (\d+)", message.text)
-        place = urlsplit(message.location.get("url", "")).path
+        place = urlsplit(message.location.get("url", "")).path.removeprefix(self.root)
         if refusal and (int(refusal.group(1)), place) in self.refusals_expected:
             return
         self.complaints.append(f"console {message.type}: {message.text} ({place})")
@@ -65,6 +66,8 @@ class Watch:
         parts = urlsplit(request.url)
         if parts.scheme in ("http", "https", "ws", "wss") and parts.netloc != self.host:
             self.complaints.append(f"request to another host: {request.url}")
+        elif parts.netloc == self.host and not parts.path.startswith(f"{self.root}/"):
+            self.complaints.append(f"request beside the server's path: {request.url}")
 
     def check(self, page, where):
         violations = page.evaluate("window.policyViolations")

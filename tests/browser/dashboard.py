@@ -91,7 +91,7 @@ class Session:
         self.watch.check(self.page, "end")
 
     def open(self):
-        answer = self.page.goto(self.options.base_url)
+        answer = self.page.goto(f"{self.options.base_url}/")
         policy = answer.headers.get("content-security-policy", "")
         require("script-src 'self'" in policy and "unsafe" not in policy, f"content security policy is `{policy}`")
         expect(self.page.get_by_role("heading", name="Datasets", level=1)).to_be_visible()
@@ -103,8 +103,8 @@ class Session:
         """The pure parts of the chart, in the browser that uses them."""
         answer = self.page.evaluate(
             """async () => {
-                const { ticks, thin } = await import('/static/chart.js');
-                const { Curves } = await import('/static/curves.js');
+                const { ticks, thin } = await import('./static/chart.js');
+                const { Curves } = await import('./static/curves.js');
                 const spiky = Array.from({ length: 5000 }, (_, x) => ({ x, y: x === 3333 ? 99 : Math.sin(x) }));
                 const thinned = thin(spiky, 400);
                 const curves = new Curves();
@@ -325,7 +325,7 @@ class Session:
     def an_alias_is_promoted_and_taken_back(self, first):
         spec = {"dataset": self.name, "name": f"{self.name}-second", "epochs": 1, **self.training()}
         job = self.submit(spec)
-        second = self.page.evaluate("async (job) => (await (await fetch(`/v1/jobs/${job}?wait=600`)).json()).model", job)
+        second = self.page.evaluate("async (job) => (await (await fetch(`v1/jobs/${job}?wait=600`)).json()).model", job)
         alias = f"{self.name}-live"
         row = self.test_id("aliases").locator(f"[data-alias='{alias}']")
         for model in (first, second):
@@ -359,7 +359,7 @@ class Session:
         return self.page.evaluate(
             """async (spec) => {
                 const headers = { 'content-type': 'application/json' };
-                const answer = await fetch('/v1/jobs', { method: 'POST', headers, body: JSON.stringify(spec) });
+                const answer = await fetch('v1/jobs', { method: 'POST', headers, body: JSON.stringify(spec) });
                 return (await answer.json()).id;
             }""",
             spec,

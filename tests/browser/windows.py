@@ -19,11 +19,11 @@ STEP_BOUND = 60 * SECOND
 LONG = {"dataset": "flowers", "epochs": 10000, "batch_size": 8, "backbone": {"architecture": "resnet20", "weights": "none"}}
 POINTS = "() => Number(document.querySelector('[data-line=train_loss]')?.dataset.points ?? 0)"
 MORE_POINTS = "(above) => Number(document.querySelector('[data-line=train_loss]')?.dataset.points ?? 0) > above"
-PLAIN_REQUEST = "async () => (await fetch('/v1/system', { signal: AbortSignal.timeout(10000) })).status"
+PLAIN_REQUEST = "async () => (await fetch('v1/system', { signal: AbortSignal.timeout(10000) })).status"
 # Whether this window has the lock: its own requests have the same client id.
 LEADS = """
     async () => {
-        const name = 'finetuned-live-1';
+        const name = `finetuned-live-1 ${new URL('./', location).pathname}`;
         const mine = await navigator.locks.request('own-id', async () => (await navigator.locks.query()).held.find((each) => each.name === 'own-id').clientId);
         return (await navigator.locks.query()).held.some((each) => each.name === name && each.clientId === mine);
     }

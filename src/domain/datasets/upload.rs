@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 use super::dataset::DatasetError;
 use crate::domain::{
     id::{DatasetId, UploadId},
-    name::Name,
+    name::{GivenName, Name},
     time::Timestamp,
 };
 
@@ -31,7 +31,7 @@ pub struct Upload {
     /// Always `upload`.
     #[schema(example = "upload")]
     pub object: String,
-    /// Name of the dataset that it becomes.
+    /// Name of the dataset that it becomes. One that was derived from a file name may change with the last byte, to one that is free.
     pub name: Name,
     pub status: UploadStatus,
     /// Size of the archive.
@@ -44,6 +44,9 @@ pub struct Upload {
     /// The dataset that it became.
     pub dataset: Option<DatasetId>,
     pub error: Option<DatasetError>,
+    /// Whether the name was derived from a file name.
+    #[serde(skip)]
+    pub name_is_derived: bool,
     /// `Upload-Metadata` as received.
     #[serde(skip)]
     pub metadata: String,
@@ -53,4 +56,14 @@ pub struct Upload {
     /// Digest of the archive, once it is complete.
     #[serde(skip)]
     pub sha256: Option<String>,
+}
+
+impl Upload {
+    /// The name, as it was given.
+    pub fn given_name(&self) -> GivenName {
+        match self.name_is_derived {
+            true => GivenName::Derived(self.name.clone()),
+            false => GivenName::Chosen(self.name.clone()),
+        }
+    }
 }

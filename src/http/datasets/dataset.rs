@@ -15,17 +15,17 @@ use axum::{
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 
-use super::{state::shown, upload_query::UploadQuery};
+use super::{naming, state::shown, upload_query::UploadQuery};
 use crate::{
     domain::{
         datasets::{
             dataset::{Dataset, DatasetStatus, Outcome, ReportEntry},
             understanding::Understanding,
         },
-        name::Name,
+        name::GivenName,
         page::{Page, PageRequest},
     },
-    error::{Error, FieldError, Kind, Result},
+    error::{Error, Kind, Result},
     http::{
         App,
         requests::{
@@ -43,7 +43,8 @@ use crate::{
 
 /// Upload an archive
 ///
-/// The body is the archive itself (zip, tar or tar.gz, detected by content) or a form with a field `file`. The response is sent when the
+/// The body is the archive itself (zip, tar or tar.gz, detected by content) or a form with one file, and fields `name` and `sha256` if they
+/// are not in the query. The response is sent when the
 /// archive is durably stored; its contents are read afterwards. Wait for that with `GET /v1/datasets/{dataset}?wait=60`.
 #[utoipa::path(
     post, path = "/v1/datasets", tag = "datasets",
@@ -76,33 +77,73 @@ enum UploadAnswer {
     Understanding(Box<Understanding>),
 }
 
+/// Upload an archive to its file name, as `curl -T flowers.zip …/v1/datasets/` does
+///
+/// A file name gives the name `flowers`, or `flowers-2` if that is taken; a name without the ending of an archive is taken as it is.
+#[utoipa::path(
+    put, path = "/v1/datasets/{dataset}", tag = "datasets",
+    params(
+        ("dataset" = String, Path, description = "File name of the archive, or a name"), UploadQuery,
+        ("Repr-Digest" = Option<String>, Header, description = "SHA-256 that the archive must have (RFC 9530)")
+    ),
+    request_body(description = "The archive", content_type = "application/octet-stream"),
+    responses((status = 201, body = Dataset, headers(("location" = String))), (status = 200, description = "It already exists", body = Dataset), Problems)
+)]
+pub async fn upload_named(
+    State(app): State<App>,
+    Path(name): Path<String>,
+    Query(query): Query<UploadQuery>,
+    request: Request,
+) -> Result<Response> {
+    let named = match &query.name {
+        Some(chosen) => naming::chosen(chosen)?,
+        None => naming::in_address(&name)?,
+    };
+    create_named(&app, Some(named), &query, request).await
+}
+
 async fn create(
     State(app): State<App>,
     Query(query): Query<UploadQuery>,
     request: Request,
 ) -> Result<Response> {
-    let named = query.name.as_deref().map(parse_name).transpose()?;
-    let announced = announced_digest(request.headers(), query.sha256.as_deref())?;
-    let dry_run = query.dry_run;
+    let named = match (&query.name, &query.filename) {
+        (Some(chosen), _) => Some(naming::chosen(chosen)?),
+        (None, Some(file)) => Some(naming::derived(file)),
+        (None, None) => None,
+    };
+    create_named(&app, named, &query, request).await
+}
+
+async fn create_named(
+    app: &App,
+    named: Option<GivenName>,
+    query: &UploadQuery,
+    request: Request,
+) -> Result<Response> {
+    let headers = request.headers().clone();
+    let announced = announced_digest(&headers, query.sha256.as_deref())?;
     let options = query.options()?;
-    let upload = body::receive(&app, request).await?;
-    if dry_run {
+    let upload = body::receive(app, request).await?;
+    if query.dry_run {
         check_digest(announced.as_deref(), &upload.file.sha256)?;
-        let understood = app
-            .jobs()
-            .understand(upload.file.path().to_owned(), options)
-            .await?;
+        let archive = upload.file.path().to_owned();
+        let understood = app.jobs().understand(archive, options).await?;
         return Ok(Json(understood).into_response());
     }
-    let name = match (named, upload.file_name.as_deref()) {
-        (Some(name), _) => name,
-        (None, Some(file)) => name_of_file(file),
-        (None, None) => {
-            return Err(name_fault(
-                "missing",
-                "the dataset needs a name: add ?name=flowers to the URL",
-            ));
+    let name = match (named, &upload.name, &upload.file_name) {
+        (Some(GivenName::Chosen(name)), ..) => GivenName::Chosen(name),
+        (_, Some(chosen), _) => naming::chosen(chosen)?,
+        (Some(derived), ..) => derived,
+        (None, None, Some(file)) => naming::derived(file),
+        (None, None, None) => {
+            let message = "the dataset needs a name: add ?name=flowers to the URL";
+            return Err(naming::fault_of_name("missing", message));
         }
+    };
+    let announced = match (&upload.sha256, announced) {
+        (Some(sha256), None) => announced_digest(&headers, Some(sha256))?,
+        (_, announced) => announced,
     };
     check_digest(announced.as_deref(), &upload.file.sha256)?;
     let new = NewDataset {
@@ -129,32 +170,6 @@ async fn create(
             Err(error)
         }
     }
-}
-
-pub(in crate::http) fn parse_name(text: &str) -> Result<Name> {
-    Name::parse(text).map_err(|fault| name_fault("range", fault.to_string()))
-}
-
-pub(in crate::http) fn name_fault(code: &str, message: impl Into<String>) -> Error {
-    Error::fields(
-        "the dataset name is invalid",
-        vec![FieldError::new("/name", code, message)],
-    )
-}
-
-/// The name of a dataset, derived from its file name.
-pub(in crate::http) fn name_of_file(file: &str) -> Name {
-    Name::from_any(archive_stem(file), "dataset")
-}
-
-/// `flowers.tar.gz` → `flowers`
-fn archive_stem(file: &str) -> &str {
-    let file = file.rsplit(['/', '\\']).next().unwrap_or(file);
-    let endings = [".tar.gz", ".tgz", ".tar", ".zip"];
-    endings
-        .iter()
-        .find_map(|ending| file.strip_suffix(ending))
-        .unwrap_or(file)
 }
 
 /// List datasets
@@ -308,16 +323,4 @@ fn read_entries(path: &FilePath, query: &ReportQuery, limit: u32) -> Result<Vec<
         }
     }
     Ok(entries)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_forms_file_name_becomes_a_name() {
-        assert_eq!(archive_stem("C:\\pictures\\flowers.tar.gz"), "flowers");
-        assert_eq!(archive_stem("../cats & dogs.zip"), "cats & dogs");
-        assert_eq!(name_of_file("../cats & dogs.zip").as_str(), "cats---dogs");
-    }
 }

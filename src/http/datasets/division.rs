@@ -18,7 +18,6 @@ use crate::{
         requests::{
             extract::JsonBody,
             precondition::{target, version_tag},
-            schemas,
         },
         responses::problem::Problems,
     },
@@ -49,11 +48,7 @@ pub async fn split(
     body: JsonBody,
 ) -> Result<Response> {
     let wrong = |faults| Error::fields("the split is invalid", faults);
-    let nulls = schemas::nulls_in_split(&body.value)?;
     let spec = spec::parse_split(&body.value).map_err(wrong)?;
-    if !nulls.is_empty() {
-        return Err(wrong(nulls));
-    }
     let dataset = app.store().dataset(&reference).await?;
     let target = target(&dataset, &reference, &headers)?;
     app.check_disk(0)?;

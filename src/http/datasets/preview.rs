@@ -14,10 +14,7 @@ use crate::{
     error::{Error, FieldError, Kind, Result},
     http::{
         App,
-        requests::{
-            extract::JsonBody,
-            schemas::{self, PreviewRequest},
-        },
+        requests::{extract::JsonBody, schemas::PreviewRequest},
         responses::problem::Problems,
     },
 };
@@ -42,11 +39,7 @@ pub async fn preview(
         let plural = if count == 1 { "" } else { "s" };
         Error::fields(format!("the preview has {count} invalid field{plural}"), faults)
     };
-    let nulls = schemas::nulls_in_preview(&body.value)?;
     let spec = PreviewSpec::parse(&body.value, dataset.name.as_str()).map_err(wrong)?;
-    if !nulls.is_empty() {
-        return Err(wrong(nulls));
-    }
     check_ready(&dataset)?;
     app.check_disk(0)?;
     let png = app.jobs().preview(dataset, spec).await?;

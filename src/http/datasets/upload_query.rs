@@ -15,9 +15,11 @@ use crate::{
 #[serde(default, deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct UploadQuery {
-    /// Name of the dataset; if the archive is sent in a form, defaults to the file name.
+    /// Name of the dataset. A name that was chosen may be taken (409); one that is derived from a file name is made free with a number.
     #[param(value_type = Option<Name>)]
     pub name: Option<String>,
+    /// File name that the name is derived from if there is no `name`; a form has one of its own.
+    pub filename: Option<String>,
     /// SHA-256 that the archive must have, in hexadecimal.
     pub sha256: Option<String>,
     /// `true`: answers what would be understood, and keeps nothing.
@@ -51,27 +53,30 @@ pub struct UploadQuery {
 impl UploadQuery {
     /// # Errors
     /// 422 with each faulty option.
-    pub fn options(self) -> Result<ReadOptions> {
+    pub fn options(&self) -> Result<ReadOptions> {
         let mut document = serde_json::Map::new();
         let texts = [
-            ("classes", self.classes),
-            ("table", self.table),
-            ("path_column", self.path_column),
-            ("label_column", self.label_column),
-            ("split_column", self.split_column),
-            ("separator", self.separator),
-            ("encoding", self.encoding),
-            ("pattern", self.pattern),
-            ("name_encoding", self.name_encoding),
+            ("classes", &self.classes),
+            ("table", &self.table),
+            ("path_column", &self.path_column),
+            ("label_column", &self.label_column),
+            ("split_column", &self.split_column),
+            ("separator", &self.separator),
+            ("encoding", &self.encoding),
+            ("pattern", &self.pattern),
+            ("name_encoding", &self.name_encoding),
         ];
         for (name, text) in texts {
-            document.extend(text.map(|text| (name.to_owned(), Value::from(text))));
+            document.extend(
+                text.iter()
+                    .map(|text| (name.to_owned(), Value::from(text.as_str()))),
+            );
         }
-        let as_json = |text: String| serde_json::from_str(&text).unwrap_or(Value::from(text));
-        for (name, text) in [("level", self.level), ("masks", self.masks)] {
-            document.extend(text.map(|text| (name.to_owned(), as_json(text))));
+        let as_json = |text: &str| serde_json::from_str(text).unwrap_or(Value::from(text));
+        for (name, text) in [("level", &self.level), ("masks", &self.masks)] {
+            document.extend(text.iter().map(|text| (name.to_owned(), as_json(text))));
         }
-        if let Some(text) = self.splits {
+        if let Some(text) = &self.splits {
             let mut splits = serde_json::Map::new();
             for pair in text.split(',').filter(|pair| !pair.is_empty()) {
                 let Some((folder, role)) = pair.rsplit_once(':') else {

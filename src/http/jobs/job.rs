@@ -12,6 +12,7 @@ use utoipa::IntoParams;
 use super::submission::{self, Submission};
 use crate::{
     domain::{
+        id::JobId,
         jobs::job::{DatasetVersion, Job, JobStatus, Progress},
         page::{Order, Page},
         spec::Spec,
@@ -44,7 +45,7 @@ pub struct SubmitQuery {
 /// The smallest spec is `{"dataset": "flowers"}`, of kind `train`. A job of kind `evaluate` evaluates a model on a labelled dataset,
 /// `lr_find` finds a learning rate for a training job, and `batch-predict` classifies the images of a dataset; none of these creates a
 /// model. The dataset may still be processing: the job waits for it. With the header `Idempotency-Key`, a repeated request does not create
-/// a second job.
+/// a second job; if the job has been deleted, it gets 410 `job-deleted`.
 #[utoipa::path(
     post, path = "/v1/jobs", tag = "jobs", params(SubmitQuery, ("idempotency-key" = Option<String>, Header)),
     request_body = crate::http::requests::schemas::JobRequest,
@@ -60,8 +61,16 @@ pub async fn submit(
     headers: HeaderMap,
     body: JsonBody,
 ) -> Result<Response> {
+    let dry_run = query.dry_run == Some(true);
+    let key = idempotency_key(&headers, &body.bytes)?;
+    // Before anything that may have changed since the first request, such as its dataset.
+    if let Some(key) = key.as_ref().filter(|_| !dry_run)
+        && let Some(id) = app.store().repeated_job(key).await?
+    {
+        return submitted(&app, id).await;
+    }
     let Submission { spec, name, dataset } = submission::check(&app, &body.value).await?;
-    if query.dry_run == Some(true) {
+    if dry_run {
         return Ok(Json(spec).into_response());
     }
     app.check_disk(0)?;
@@ -73,11 +82,15 @@ pub async fn submit(
             content_sha256: dataset.content_sha256,
         },
         max_queued: app.limits().max_queued_jobs,
-        key: idempotency_key(&headers, &body.bytes)?,
+        key,
         spec,
     };
     let (CreatedJob::Created(id) | CreatedJob::Repeated(id)) = app.store().create_job(new).await?;
-    let job = shown(&app, app.store().job(&id.to_string()).await?);
+    submitted(&app, id).await
+}
+
+async fn submitted(app: &App, id: JobId) -> Result<Response> {
+    let job = shown(app, app.store().job(&id.to_string()).await?);
     Ok((
         StatusCode::CREATED,
         [(header::LOCATION, format!("/v1/jobs/{id}"))],

@@ -8,7 +8,7 @@ use crate::{
         spec::{JobSpec, Spec, Weights},
     },
     error::{Error, FieldError, Kind, Result},
-    http::{App, requests::schemas},
+    http::App,
 };
 
 /// What a caller asked for, checked.
@@ -21,12 +21,9 @@ pub struct Submission {
 /// # Errors
 /// Every fault of the spec at once, or what keeps the database from being asked.
 pub async fn check(app: &App, document: &serde_json::Value) -> Result<Submission> {
-    let nulls = schemas::nulls_in_job(document)?;
     let mut spec = match Spec::parse(document) {
-        Ok(spec) if nulls.is_empty() => spec,
-        parsed => {
-            let mut faults = parsed.err().unwrap_or_default();
-            faults.extend(nulls);
+        Ok(spec) => spec,
+        Err(mut faults) => {
             // A dataset that is not there is named together with everything else.
             if let Some(name) = document.get("dataset").and_then(|name| name.as_str()) {
                 faults.extend(find_dataset(app, name).await?.err());
@@ -77,8 +74,14 @@ async fn pin_base_weights(app: &App, spec: &mut JobSpec, faults: &mut Vec<FieldE
                 faults.push(fault("conflict", message));
             }
             None => {
-                let message = "there is no such model; use its id or name, `none`, `imagenet` or a `.safetensors` file's name";
-                faults.push(fault("not_found", message.to_owned()));
+                let message = format!(
+                    "there is no model `{reference}`, and no file is read under this name: a file in the server's weights folder ends in \
+                     {}; otherwise use a model's id or name, `none` or `imagenet`",
+                    Weights::FILE_ENDINGS
+                        .map(|ending| format!("`{ending}`"))
+                        .join(", ")
+                );
+                faults.push(fault("not_found", message));
             }
         }
     }

@@ -19,7 +19,7 @@ use crate::{
         name::Name,
     },
     error::{Error, FieldError, Result},
-    http::{App, requests::extract::JsonBody, responses::problem::Problems},
+    http::{App, requests::extract::PatchBody, responses::problem::Problems},
     store::ModelEdit,
 };
 
@@ -28,7 +28,7 @@ use crate::{
 #[serde(deny_unknown_fields)]
 #[allow(dead_code)]
 pub struct ModelPatch {
-    /// New name; the model becomes the next version of that name.
+    /// New name; the model becomes the next version of that name. Null keeps the name.
     name: Option<Name>,
     /// Strings to set; null removes one, and null instead of the object removes all. Up to 16 keys of up to 64 bytes, values of up to 512.
     metadata: Option<BTreeMap<String, Option<String>>>,
@@ -48,10 +48,10 @@ pub struct ModelPatch {
 pub async fn edit(
     State(app): State<App>,
     Path(reference): Path<String>,
-    body: JsonBody,
+    PatchBody(patch): PatchBody,
 ) -> Result<Json<Model>> {
     let model = app.store().model(&reference).await?;
-    let edit = parse(&body.value, &model.metadata)?;
+    let edit = parse(&patch, &model.metadata)?;
     app.store().edit_model(model.id, edit).await?;
     Ok(Json(app.store().model(&model.id.to_string()).await?))
 }
@@ -70,7 +70,9 @@ fn parse(patch: &Value, metadata: &Metadata) -> Result<ModelEdit> {
                 Ok(name) => edit.name = Some(name),
                 Err(rule) => faults.push(FieldError::new("/name", "range", rule)),
             },
-            ("name", _) => faults.push(FieldError::new("/name", "type", "must be a string")),
+            ("name", value) if !value.is_null() => {
+                faults.push(FieldError::new("/name", "type", "must be a string"));
+            }
             ("metadata", Value::Null) => edit.metadata = Some(Metadata::new()),
             ("metadata", Value::Object(texts)) => {
                 edit.metadata = Some(merged(metadata.clone(), texts, &mut faults));
@@ -82,6 +84,8 @@ fn parse(patch: &Value, metadata: &Metadata) -> Result<ModelEdit> {
                     "must be an object of strings, or null",
                 ));
             }
+            // Without a meaning here, so it is as if the field were absent.
+            (_, Value::Null) => {}
             (unknown, _) => {
                 let message = "unknown or read-only field; only `name` and `metadata` can be changed";
                 faults.push(FieldError::new(pointer("", unknown), "unknown_field", message));
@@ -150,12 +154,14 @@ mod tests {
         assert!(metadata(json!({"metadata": null})).unwrap().is_empty());
         let edit = parse(&json!({"name": "beetles"}), &Metadata::new()).unwrap();
         assert_eq!((edit.name.unwrap().as_str(), edit.metadata), ("beetles", None));
+        let edit = parse(&json!({"name": null, "card": null}), &Metadata::new()).unwrap();
+        assert_eq!((edit.name, edit.metadata), (None, None));
     }
 
     #[test]
     fn everything_that_is_wrong_is_named_at_once() {
         let wrong = json!({
-            "name": "mdl_1", "metadata": {"n": 1, "o": {}, "long": "x".repeat(513)}, "card": {}, "a/b": null
+            "name": "mdl_1", "metadata": {"n": 1, "o": {}, "long": "x".repeat(513)}, "card": {}, "a/b": 1
         });
         let error = parse(&wrong, &Metadata::new()).unwrap_err();
         let mut pointers: Vec<_> = error
@@ -175,7 +181,6 @@ mod tests {
         assert_eq!(pointers, all);
         let many: serde_json::Map<_, _> = (0..17).map(|number| (number.to_string(), json!("x"))).collect();
         assert!(parse(&json!({"metadata": many}), &Metadata::new()).is_err());
-        assert!(parse(&json!({"name": null}), &Metadata::new()).is_err());
         assert!(parse(&json!([]), &Metadata::new()).is_err());
     }
 }

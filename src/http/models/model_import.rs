@@ -2,7 +2,7 @@
 
 use axum::{
     Json,
-    extract::{Request, State},
+    extract::{Path, Request, State},
     http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
@@ -19,7 +19,7 @@ use crate::{
         },
         name::Name,
     },
-    error::{Error, FieldError, Result},
+    error::{Error, FieldError, Kind, Result},
     http::{App, connections::Caller, requests::extract::Query, responses::problem::Problems},
     jobs::Import,
     protocol::ImportContents,
@@ -63,7 +63,7 @@ pub struct ImportForm {
 
 /// Import a model
 ///
-/// Send a bundle, as written by an export, as the body or in the form field `file`; or a form with safetensors weights under torchvision's
+/// Send a bundle, as written by an export, as the body or as the file of a form; or a form with safetensors weights under torchvision's
 /// names, and `labels`. Everything is checked before the response: names, shapes and types of the tensors, that all numbers are finite, and
 /// that each output has a class. The model is served at once. Sending the same model again under the same name does not create another one:
 /// 200.
@@ -86,19 +86,47 @@ pub async fn import_put(app: State<App>, query: Query<ImportQuery>, request: Req
     import(app, query, request).await
 }
 
+/// Import a model to its file name, as `curl -T insects.safetensors …/v1/models/` does
+#[utoipa::path(
+    put, path = "/v1/models/{model}", tag = "models",
+    params(("model" = String, Path, description = "File name of the model, or a name"), ImportQuery),
+    request_body(content(("application/octet-stream"))),
+    responses((status = 201, body = Model, headers(("location" = String))), (status = 200, description = "It already exists", body = Model), Problems)
+)]
+pub async fn import_named(
+    State(app): State<App>,
+    Path(file): Path<String>,
+    Query(query): Query<ImportQuery>,
+    request: Request,
+) -> Result<Response> {
+    import_from(&app, &query, Some(&file), request).await
+}
+
 async fn import(
     State(app): State<App>,
     Query(query): Query<ImportQuery>,
     request: Request,
 ) -> Result<Response> {
+    import_from(&app, &query, None, request).await
+}
+
+async fn import_from(
+    app: &App,
+    query: &ImportQuery,
+    file_in_address: Option<&str>,
+    request: Request,
+) -> Result<Response> {
     let named = query.name.as_deref().map(parse_name).transpose()?;
-    let _place = app.begin_receiving(Caller::of(&app, request.headers(), request.extensions()))?;
-    let sent = model_upload::receive(&app, request).await?;
+    let _place = app.begin_receiving(Caller::of(app, request.headers(), request.extensions()))?;
+    let sent = model_upload::receive(app, request).await?;
     let name = match (named, sent.name.as_deref().map(parse_name).transpose()?) {
         (Some(name), _) | (None, Some(name)) => name,
-        (None, None) => name_of_file(sent.file.file_name.as_deref())?,
+        (None, None) => {
+            let file = file_in_address.or(sent.file.file_name.as_deref());
+            beside_aliases(app, name_of_file(file)?).await?
+        }
     };
-    let contents = contents(&app, sent.file.format, &sent.fields)?;
+    let contents = contents(app, sent.file.format, &sent.fields)?;
     app.store().check_model_name(&name).await?;
     let import = Import {
         file: sent.file.spooled.path(),
@@ -150,20 +178,40 @@ fn contents(app: &App, format: ImportFormat, fields: &DescriptionFields) -> Resu
     }
 }
 
+/// Endings of models' files, which are no part of a name; the longer ones first.
+const ENDINGS: [&str; 7] = [
+    ".safetensors",
+    ".pth.tar",
+    ".tar.gz",
+    ".tgz",
+    ".tar",
+    ".zip",
+    ".pth",
+];
+
 fn name_of_file(file: Option<&str>) -> Result<Name> {
     let file = file.unwrap_or("");
-    let stem = [".safetensors", ".tar.gz", ".tgz", ".tar", ".zip"]
-        .iter()
-        .find_map(|ending| file.strip_suffix(ending));
-    let stem = stem.unwrap_or(file);
-    let kept = Name::from_any(stem, "model");
+    let lower = file.to_ascii_lowercase();
+    let ending = ENDINGS.iter().find(|ending| lower.ends_with(**ending));
+    let stem = &file[..file.len() - ending.map_or(0, |ending| ending.len())];
+    let message = "the model needs a name: add ?name=insects to the URL, or a field `name`";
     match stem.is_empty() {
-        true => Err(name_fault(
-            "missing",
-            "the model needs a name: add ?name=insects to the URL, or a field `name`",
-        )),
-        false => parse_name(kept.as_str()),
+        true => Err(name_fault("missing", message)),
+        false => parse_name(Name::from_any(stem, "model").as_str()),
     }
+}
+
+/// The name, with a number if an alias has it: nobody chose this name, so nobody is to learn that it is taken.
+async fn beside_aliases(app: &App, name: Name) -> Result<Name> {
+    let mut candidate = name.clone();
+    // There are no more aliases than this.
+    for number in 2..=app.limits().max_aliases.saturating_add(2) {
+        match app.store().check_model_name(&candidate).await {
+            Err(error) if error.kind() == Kind::Conflict => candidate = name.numbered(number),
+            outcome => return outcome.map(|()| candidate),
+        }
+    }
+    Ok(candidate)
 }
 
 fn parse_name(text: &str) -> Result<Name> {
@@ -186,6 +234,10 @@ mod tests {
         let name = |file: &str| name_of_file(Some(file)).map(|name| name.to_string());
         assert_eq!(name("resnet18-flowers.safetensors").unwrap(), "resnet18-flowers");
         assert_eq!(name("my model.tar.gz").unwrap(), "my-model");
+        assert_eq!(name("R18.SafeTensors").unwrap(), "R18");
+        assert_eq!(name("модель.safetensors").unwrap(), "model");
+        assert_eq!(name("imagenet.safetensors").unwrap(), "model-imagenet");
+        assert_eq!(name("best.pth.tar").unwrap(), "best");
         assert!(name("").is_err() && name_of_file(None).is_err());
     }
 }

@@ -19,6 +19,18 @@ use crate::{
 /// Longest file name that is kept, in characters.
 const LONGEST_FILE_NAME: usize = 255;
 
+/// Fields of the form that are not the model.
+const DESCRIPTION: [&str; 8] = [
+    "name",
+    "labels",
+    "architecture",
+    "image_size",
+    "resize",
+    "resize_to",
+    "mean",
+    "std",
+];
+
 /// What a request contained.
 pub struct Sent {
     pub file: SentFile,
@@ -59,23 +71,27 @@ pub async fn receive(app: &App, request: Request) -> Result<Sent> {
 
 async fn receive_form(app: &App, request: Request) -> Result<Sent> {
     let mut form = Form::of(app, request).await?;
-    let mut file = None;
+    let mut file: Option<(String, SentFile)> = None;
     let mut name = None;
     let mut fields = DescriptionFields::default();
     let mut room = app.limits().max_json_bytes;
+    let mut texts = Vec::new();
     while let Some(field) = form.next().await? {
         let called = field.name().unwrap_or("").to_owned();
-        if called == "file" {
-            if file.is_some() {
-                return Err(form::invalid("the form has two fields named `file`"));
+        let shown = field.shown();
+        // The description may come as files too: `-F labels=@classes.txt`. Any other file is the model, whatever its field is called.
+        if field.is_file() && !DESCRIPTION.contains(&called.as_str()) {
+            if let Some((first, _)) = &file {
+                return Err(form::second_file(first, &shown));
             }
             let file_name = field.file_name().map(harmless_file_name);
             let (spooled, format) = receive_file(app, field.into_chunks(cut_short)).await?;
-            file = Some(SentFile {
+            let sent = SentFile {
                 spooled,
                 format,
                 file_name,
-            });
+            };
+            file = Some((shown, sent));
             continue;
         }
         let place = match called.as_str() {
@@ -88,17 +104,26 @@ async fn receive_form(app: &App, request: Request) -> Result<Sent> {
             "mean" => &mut fields.mean,
             "std" => &mut fields.std,
             _ => {
-                return Err(form::invalid(
-                    "the form has an unknown field; the known ones are file, name, labels, architecture, image_size, resize, resize_to, mean, std",
-                ));
+                return Err(form::invalid(format!(
+                    "the form has an unknown field {shown}; the known ones are file, {}",
+                    DESCRIPTION.join(", ")
+                )));
             }
         };
         let text = field.text(&mut room).await?;
         if place.replace(text).is_some() {
-            return Err(form::invalid("a field of the form occurs twice"));
+            return Err(form::invalid(format!(
+                "the field {shown} of the form occurs twice"
+            )));
         }
+        texts.push(shown);
     }
-    let file = file.ok_or_else(|| form::invalid("the form has no field named `file`"))?;
+    let (_, file) = file.ok_or_else(|| {
+        form::without_file(
+            &texts,
+            "`curl -F file=@resnet18.safetensors -F labels=@classes.txt`",
+        )
+    })?;
     Ok(Sent { file, name, fields })
 }
 

@@ -29,7 +29,7 @@ pub struct ExplainQuery {
 ///
 /// Returns a PNG of the image as the network sees it, overlaid with how much each region contributes to the class, from yellow to red
 /// (Grad-CAM, Selvaraju et al. 2017). The headers `class-index` and `class-probability` give the class. The body is one image file, or a
-/// form with one field `file`.
+/// form with one file.
 #[utoipa::path(
     post, path = "/v1/models/{model}/explain", tag = "models",
     params(("model" = String, Path, description = "Id, alias, name (the newest) or name@version"), ExplainQuery),
@@ -77,7 +77,7 @@ async fn explain(
     let model = images::model(&app, &reference).await?;
     let class = query.class.map(|class| index_of(&model, &class)).transpose()?;
     let Images::One(image) = images::read(&app, request).await? else {
-        let detail = "send one image: as the body, or as the field `file` of a form";
+        let detail = "send one image: as the body, or as the only file of a form";
         return Err(Error::new(Kind::Malformed, "one-image", detail));
     };
     let explanation = app.inference().explain(&model, image?, class).await?;

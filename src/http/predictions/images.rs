@@ -9,8 +9,7 @@ use axum::{
     http::{HeaderValue, header},
     response::{IntoResponse, Response},
 };
-use base64::{Engine, engine::general_purpose::STANDARD};
-use futures_util::future::join_all;
+use futures_util::future::{join_all, try_join_all};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -20,18 +19,20 @@ use crate::{
     http::{
         App,
         requests::{
+            base64_text,
             extract::{is_json, read_body},
             form::{self, Form},
             json,
         },
     },
+    inference::{ModelInput, Prediction},
 };
 
 /// Images as JSON.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ImagesBody {
-    /// Image files, base64 (RFC 4648, with padding).
+    /// Image files in base64, with or without padding and line ends, also as data URLs.
     images: Vec<String>,
 }
 
@@ -67,7 +68,7 @@ pub async fn model(app: &App, reference: &str) -> Result<Model> {
     app.store().model(reference).await
 }
 
-/// Reads the body: an image file, a form with fields `file`, or JSON with base64.
+/// Reads the body: an image file, a form with files, or JSON with base64.
 ///
 /// # Errors
 /// The body cannot be read, or the queue is full: then the body is discarded, whatever its size.
@@ -89,22 +90,34 @@ pub async fn read(app: &App, request: Request) -> Result<Images> {
     }
     let body: ImagesBody = json::parse_as(&body, "of the form {\"images\": [\"<base64>\", …]}")?;
     check_count(app, body.images.len())?;
-    let decode = |text: String| {
-        STANDARD
-            .decode(text)
-            .map(Bytes::from)
-            .map_err(|_| Error::new(Kind::Invalid, "base64-invalid", "not valid base64"))
-    };
-    Ok(Images::Several(body.images.into_iter().map(decode).collect()))
+    let images = body.images.iter().enumerate();
+    Ok(Images::Several(
+        images
+            .map(|(index, text)| decoded(&format!("images[{index}]"), text))
+            .collect(),
+    ))
+}
+
+/// The image file in a text. `place` is where the text stands in the request's JSON.
+///
+/// # Errors
+/// `base64-invalid` (422).
+pub fn decoded(place: &str, text: &str) -> Result<Bytes> {
+    base64_text::decode(text).map(Bytes::from).map_err(|reason| {
+        let detail = format!("`{place}` is not base64: {reason}");
+        Error::new(Kind::Invalid, "base64-invalid", detail)
+    })
 }
 
 async fn read_form(app: &App, request: Request) -> Result<Images> {
     let limit = app.limits().max_predict_bytes;
     let mut form = Form::of(app, request).await?;
     let mut images = Vec::new();
+    let mut texts = Vec::new();
     let mut bytes = 0;
     while let Some(mut field) = form.next().await? {
-        if !matches!(field.name(), Some("file" | "data")) {
+        if !field.is_file() {
+            texts.push(field.shown());
             continue;
         }
         check_count(app, images.len() + 1)?;
@@ -123,18 +136,26 @@ async fn read_form(app: &App, request: Request) -> Result<Images> {
         images.push(Ok(Bytes::from(image)));
     }
     match images.len() {
-        0 => Err(form::invalid("the form has no field named `file`")),
+        0 => Err(form::without_file(&texts, "`curl -F file=@rose.jpg`")),
         1 => Ok(Images::One(images.remove(0))),
         _ => Ok(Images::Several(images)),
     }
 }
 
 fn check_count(app: &App, count: usize) -> Result<()> {
+    check_count_of(app, "/images", count)
+}
+
+/// Checks the number of images, which are at `pointer` in the request.
+///
+/// # Errors
+/// `invalid` (422).
+pub fn check_count_of(app: &App, pointer: &str, count: usize) -> Result<()> {
     let limit = app.limits().max_predict_images;
     if (1..=limit).contains(&count) {
         return Ok(());
     }
-    let fault = FieldError::new("/images", "range", format!("must have 1 to {limit} images"));
+    let fault = FieldError::new(pointer, "range", format!("must have 1 to {limit} images"));
     Err(Error::fields("the number of images is invalid", vec![fault]))
 }
 
@@ -213,6 +234,47 @@ fn own_error(error: Error) -> Result<FailedImage> {
         }),
         _ => Err(error),
     }
+}
+
+/// The prediction of every image, with the probabilities of all classes. A request fails as a whole; if one of several images is invalid,
+/// the message names it, as `what` and its index.
+///
+/// # Errors
+/// Those of [`Inference::predict`](crate::inference::Inference::predict).
+pub async fn all_predictions(
+    app: &App,
+    model: &Model,
+    inputs: &[ModelInput],
+    what: &str,
+) -> Result<Vec<Prediction>> {
+    let classes = model.card.classes.len() as u32;
+    let asked = inputs.iter().enumerate().map(|(index, input)| async move {
+        let prediction = app.inference().predict(model, input.clone(), classes).await;
+        prediction.map_err(|error| error_of(what, index, error))
+    });
+    try_join_all(asked).await
+}
+
+/// The error of one image in a request that fails as a whole.
+pub fn error_of(what: &str, index: usize, error: Error) -> Error {
+    match error.kind() {
+        Kind::UnsupportedMedia | Kind::Invalid | Kind::TooLarge => {
+            let detail = format!("{what} {index}: {}", error.detail());
+            Error::new(error.kind(), error.slug(), detail)
+        }
+        _ => error,
+    }
+}
+
+/// The probabilities in the order of the model's classes; the prediction must have all of them.
+pub fn in_order_of_classes(prediction: &Prediction) -> Vec<f32> {
+    let mut row = vec![0.0; prediction.classes.len()];
+    for class in &prediction.classes {
+        if let Some(place) = row.get_mut(class.index as usize) {
+            *place = class.probability as f32;
+        }
+    }
+    row
 }
 
 /// JSON with Server-Timing (W3C): the timings of the slowest image, and the total. Also sets the id of the model, which an alias does not

@@ -71,7 +71,7 @@ pub enum Answer {
 
 /// Classify images
 ///
-/// The body is an image file (`curl -T cat.jpg`), a form with one or more fields `file`, or JSON `{"images": ["<base64>"]}`. One image as
+/// The body is an image file (`curl -T cat.jpg`), a form with one or more files, whatever their fields are called, or JSON `{"images": ["<base64>"]}`. One image as
 /// the body or in a form returns one prediction. Several images, or JSON, return a list, in which an invalid image does not affect the
 /// others.
 #[utoipa::path(

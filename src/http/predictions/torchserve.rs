@@ -12,7 +12,10 @@ use axum::{
 use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
 
-use super::images::{self, Images, answered};
+use super::{
+    images::{self, Images, answered},
+    of_version,
+};
 use crate::{
     domain::models::prediction::ClassProbability,
     error::{Error, Kind},
@@ -35,7 +38,7 @@ impl Serialize for Labels {
 
 /// Classify an image (TorchServe)
 ///
-/// The body is an image file, or a form with one field `data` or `file`. Returns the five most likely classes, the most likely first.
+/// The body is an image file, or a form with one file, whatever its field is called. Returns the five most likely classes, the most likely first.
 #[utoipa::path(
     post, path = "/predictions/{model}", tag = "torchserve",
     params(("model" = String, Path, description = "Id, alias, name (the newest) or name@version")),
@@ -68,23 +71,38 @@ pub async fn predictions_put(
 /// Classify an image with a version of a model (TorchServe)
 #[utoipa::path(
     post, path = "/predictions/{model}/{version}", tag = "torchserve",
-    params(("model" = String, Path, description = "Name"), ("version" = u32, Path, description = "Version")),
+    params(("model" = String, Path, description = "Name"), ("version" = String, Path, description = "`1`, or `1.0` as TorchServe writes it")),
     request_body(content(("application/octet-stream"), ("multipart/form-data"))),
     responses((status = 200, body = Labels, headers(("server-timing" = String), ("model-id" = String))), Problems)
 )]
-pub async fn predictions_of_version(
+pub async fn version_post(
     State(app): State<App>,
     Path((model, version)): Path<(String, String)>,
     request: Request,
 ) -> Result<Response, Error> {
-    predictions(app, &format!("{model}@{version}"), request).await
+    predictions(app, &of_version(&model, &version), request).await
+}
+
+/// Classify an image with a version of a model (TorchServe), with `curl -T`
+#[utoipa::path(
+    put, path = "/predictions/{model}/{version}", tag = "torchserve",
+    params(("model" = String, Path, description = "Name"), ("version" = String, Path, description = "`1`, or `1.0` as TorchServe writes it")),
+    request_body(content(("application/octet-stream"))),
+    responses((status = 200, body = Labels, headers(("server-timing" = String), ("model-id" = String))), Problems)
+)]
+pub async fn version_put(
+    State(app): State<App>,
+    Path((model, version)): Path<(String, String)>,
+    request: Request,
+) -> Result<Response, Error> {
+    predictions(app, &of_version(&model, &version), request).await
 }
 
 async fn predictions(app: App, reference: &str, request: Request) -> Result<Response, Error> {
     let begun = Instant::now();
     let model = images::model(&app, reference).await?;
     let Images::One(image) = images::read(&app, request).await? else {
-        let detail = "send one image: as the body, or as the field `data` of a form";
+        let detail = "send one image: as the body, or as the only file of a form";
         return Err(Error::new(Kind::Malformed, "one-image", detail));
     };
     let prediction = app.inference().predict(&model, image?, TOP_K).await?;

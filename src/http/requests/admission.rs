@@ -1,4 +1,4 @@
-//! Checks before all routes: refuses ambiguous requests, encoded bodies, and everything except health checks on connections beyond the
+//! Checks before all routes: refuses ambiguous requests, bodies in encodings that are not read, and everything except health checks on connections beyond the
 //! limit. Also corrects a route's error for an interrupted body to give the actual reason.
 
 use std::{sync::Arc, time::Duration};
@@ -6,11 +6,11 @@ use std::{sync::Arc, time::Duration};
 use axum::{
     body::HttpBody,
     extract::Request,
-    http::{HeaderMap, HeaderValue, header},
     middleware::Next,
     response::{IntoResponse, Response},
 };
 
+use super::encoding;
 use crate::{
     error::{Error, Kind},
     http::connections::{BodyFault, Connection},
@@ -27,8 +27,10 @@ pub async fn admit(request: Request, next: Next) -> Response {
         connection.close_after_answer();
         return refusal.into_response();
     }
-    if !request.body().is_end_stream() && is_encoded(request.headers()) {
-        return not_decoded();
+    if !request.body().is_end_stream()
+        && let Some(refusal) = encoding::refusal(&request)
+    {
+        return refusal;
     }
     let response = next.run(request).await;
     let fault = connection.and_then(|connection| connection.body_fault());
@@ -48,20 +50,6 @@ fn refused(connection: &Connection, path: &str) -> Option<Error> {
         return Some(error.retry_after(Duration::from_secs(5)));
     }
     None
-}
-
-fn is_encoded(headers: &HeaderMap) -> bool {
-    let mut encodings = headers.get_all(header::CONTENT_ENCODING).iter();
-    encodings.any(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity"))
-}
-
-/// A compressed archive is a file like any other and needs no such header.
-fn not_decoded() -> Response {
-    let detail = "send the body without `content-encoding`; a `.tar.gz` file does not need it either";
-    let mut response = Error::new(Kind::UnsupportedMedia, "encoding-unsupported", detail).into_response();
-    let headers = response.headers_mut();
-    headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-    response
 }
 
 fn broken_off(fault: BodyFault) -> Error {

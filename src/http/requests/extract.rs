@@ -10,7 +10,7 @@ use serde::{Deserialize, de::DeserializeOwned};
 use utoipa::IntoParams;
 
 use super::{
-    json,
+    encoding, json,
     whole::{OUT_OF_BOUNDS, Whole},
 };
 use crate::{
@@ -19,24 +19,39 @@ use crate::{
     http::App,
 };
 
-/// A JSON body with its raw bytes.
+/// A JSON body with its raw bytes. A field that is null is as if it were absent: `value` does not have it.
 pub struct JsonBody {
     pub value: serde_json::Value,
     pub bytes: Bytes,
 }
 
+/// A merge patch (RFC 7396), in which null removes a value.
+pub struct PatchBody(pub serde_json::Value);
+
 impl FromRequest<App> for JsonBody {
     type Rejection = Error;
 
     async fn from_request(request: Request, app: &App) -> Result<Self> {
-        if !is_json(request.headers()) {
-            let detail = "send the body as JSON, with the header `content-type: application/json`";
-            return Err(Error::new(Kind::UnsupportedMedia, "json-expected", detail));
-        }
-        let bytes = read_body(request.into_body(), app.limits().max_json_bytes).await?;
-        let value = json::parse(&bytes)?;
+        let bytes = read_json(request, app).await?;
+        let value = json::parse_set(&bytes)?;
         Ok(Self { value, bytes })
     }
+}
+
+impl FromRequest<App> for PatchBody {
+    type Rejection = Error;
+
+    async fn from_request(request: Request, app: &App) -> Result<Self> {
+        json::parse(&read_json(request, app).await?).map(Self)
+    }
+}
+
+async fn read_json(request: Request, app: &App) -> Result<Bytes> {
+    if !is_json(request.headers()) {
+        let detail = "send the body as JSON, with the header `content-type: application/json`";
+        return Err(Error::new(Kind::UnsupportedMedia, "json-expected", detail));
+    }
+    read_body(request.into_body(), app.limits().max_json_bytes).await
 }
 
 pub fn is_json(headers: &HeaderMap) -> bool {
@@ -57,11 +72,10 @@ pub async fn read_body(body: Body, limit: usize) -> Result<Bytes> {
             "too-large",
             format!("the body is larger than {limit} bytes"),
         )),
-        Err(_) => Err(Error::new(
-            Kind::Malformed,
-            "body-incomplete",
-            "the request body ended before it was complete",
-        )),
+        Err(fault) => Err(encoding::fault_of(fault.as_ref()).unwrap_or_else(|| {
+            let detail = "the request body ended before it was complete";
+            Error::new(Kind::Malformed, "body-incomplete", detail)
+        })),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Forms with files (RFC 7578), read field by field and never as a whole, with a time limit for silent clients.
 
-use std::time::Duration;
+use std::{error::Error as StdError, time::Duration};
 
 use axum::{
     body::Bytes,
@@ -53,7 +53,7 @@ impl Form {
     pub async fn of(app: &App, request: Request) -> Result<Self> {
         let fields = Multipart::from_request(request, &()).await;
         Ok(Self {
-            fields: fields.map_err(|_| unreadable())?,
+            fields: fields.map_err(|_| invalid(NO_BOUNDARY))?,
             idle: Duration::from_secs(app.limits().upload_idle_seconds),
         })
     }
@@ -66,7 +66,9 @@ impl Form {
         let next = timeout(self.idle, self.fields.next_field());
         let next = next.await.map_err(|_| too_slow(self.idle))?;
         let idle = self.idle;
-        Ok(next.map_err(|_| unreadable())?.map(|field| Field { field, idle }))
+        Ok(next
+            .map_err(|fault| unreadable(&fault))?
+            .map(|field| Field { field, idle }))
     }
 }
 
@@ -80,6 +82,20 @@ impl<'a> Field<'a> {
         self.field.file_name()
     }
 
+    /// Whether it is a file: the client sent a file name. Programs that send one without a name still call the field `file` or `data`.
+    pub fn is_file(&self) -> bool {
+        self.file_name().is_some() || matches!(self.name(), Some("file" | "data"))
+    }
+
+    /// The field in messages: `image`, or `image` with its file name.
+    pub fn shown(&self) -> String {
+        let name = shown(self.name().unwrap_or(""));
+        match self.file_name() {
+            Some(file) => format!("`{name}` (file `{}`)", shown(file)),
+            None => format!("`{name}`"),
+        }
+    }
+
     /// The next bytes; `None` at the end.
     ///
     /// # Errors
@@ -87,7 +103,7 @@ impl<'a> Field<'a> {
     pub async fn chunk(&mut self) -> Result<Option<Bytes>> {
         let chunk = timeout(self.idle, self.field.chunk());
         let chunk = chunk.await.map_err(|_| too_slow(self.idle))?;
-        chunk.map_err(|_| unreadable())
+        chunk.map_err(|fault| unreadable(&fault))
     }
 
     /// The field as UTF-8 text; `room` is the number of bytes that all text fields together may still have.
@@ -98,12 +114,14 @@ impl<'a> Field<'a> {
         let mut text = Vec::new();
         while let Some(chunk) = self.chunk().await? {
             *room = room.checked_sub(chunk.len()).ok_or_else(|| {
-                let detail = "the form fields other than `file` are too large";
+                let detail = "the form fields other than the file are too large";
                 Error::new(Kind::TooLarge, "too-large", detail)
             })?;
             text.extend_from_slice(&chunk);
         }
-        String::from_utf8(text).map_err(|_| invalid("a field of the form is not UTF-8 text"))
+        let name = shown(self.name().unwrap_or(""));
+        String::from_utf8(text)
+            .map_err(|_| invalid(format!("the field `{name}` of the form is not UTF-8 text")))
     }
 
     /// The bytes of the file; `cut_short` is the error if they end too early. The reader applies the time limit.
@@ -113,10 +131,54 @@ impl<'a> Field<'a> {
 }
 
 /// For a form with a missing or superfluous field.
-pub fn invalid(detail: &str) -> Error {
+pub fn invalid(detail: impl Into<String>) -> Error {
     Error::new(Kind::Malformed, "form-invalid", detail)
 }
 
-fn unreadable() -> Error {
-    invalid("the form cannot be read")
+/// For a form without a file: names what it has instead. `advice` is how to send one with curl.
+pub fn without_file(fields: &[String], advice: &str) -> Error {
+    let found = match fields {
+        [] => "the form has no fields".to_owned(),
+        fields => {
+            let shown: Vec<_> = fields.iter().take(10).map(String::as_str).collect();
+            format!("the form has no file, only the text fields {}", shown.join(", "))
+        }
+    };
+    invalid(format!(
+        "{found}; send the file as one, with a file name: {advice}"
+    ))
+}
+
+/// For a form with more files than one.
+pub fn second_file(first: &str, second: &str) -> Error {
+    invalid(format!(
+        "the form has two files, {first} and {second}; send one file in each request"
+    ))
+}
+
+/// A name in a message: short, and without characters that could harm a terminal.
+fn shown(name: &str) -> String {
+    name.chars().filter(|c| !c.is_control()).take(80).collect()
+}
+
+const NO_BOUNDARY: &str = "the form cannot be read: its header `content-type: multipart/form-data` has no `boundary`; do not set that \
+    header yourself, the HTTP library writes it with the boundary";
+
+fn unreadable(fault: &multipart::MultipartError) -> Error {
+    use multer::Error as Fault;
+    let why = match fault.source().and_then(|source| source.downcast_ref()) {
+        Some(Fault::IncompleteStream | Fault::IncompleteHeaders | Fault::IncompleteFieldData { .. }) => {
+            "it ends before its last separator: either the body was cut short, or its separators are not the `boundary` of its \
+             `content-type` header, which the HTTP library should write"
+        }
+        Some(
+            Fault::ReadHeaderFailed(_) | Fault::DecodeHeaderName { .. } | Fault::DecodeHeaderValue { .. },
+        ) => {
+            "the lines before the contents of a field are not headers such as `Content-Disposition: form-data; name=\"file\"; \
+             filename=\"rose.jpg\"`"
+        }
+        Some(Fault::StreamReadFailed(_)) => "the connection or the encoding of the body broke off within it",
+        _ => "it is not as RFC 7578 describes forms",
+    };
+    invalid(format!("the form cannot be read: {why}"))
 }

@@ -9,6 +9,7 @@ use serde::{
 };
 use serde_json::{Map, Value};
 
+use super::nulls;
 use crate::error::{Error, FieldError, Kind, Result};
 
 /// Message for a duplicate field.
@@ -23,42 +24,29 @@ pub fn parse(bytes: &[u8]) -> Result<Value> {
     document.map_err(|error| unreadable(&error))
 }
 
-/// Parses a JSON document of a given form, which `form` describes.
+/// Parses a JSON document in which a field that is null is as if it were absent.
+///
+/// # Errors
+/// `json-invalid`.
+pub fn parse_set(bytes: &[u8]) -> Result<Value> {
+    let mut document = parse(bytes)?;
+    nulls::drop_fields(&mut document);
+    Ok(document)
+}
+
+/// Parses a JSON document of a given form, which `form` describes; nulls are read as in [`parse_set`].
 ///
 /// # Errors
 /// `json-invalid`, or `invalid` if the document does not have that form.
 pub fn parse_as<T: DeserializeOwned>(bytes: &[u8], form: &str) -> Result<T> {
-    serde_json::from_slice(bytes).map_err(|error| {
-        if error.is_data() && !is_twice(&error) {
-            let fault = FieldError::new("", "type", format!("must be {form}"));
-            return Error::fields("the body is invalid", vec![fault]);
-        }
-        unreadable(&error)
+    serde_json::from_value(parse_set(bytes)?).map_err(|_| {
+        let fault = FieldError::new("", "type", format!("must be {form}"));
+        Error::fields("the body is invalid", vec![fault])
     })
 }
 
-/// For a field of any JSON value: null counts as missing. For `#[serde(deserialize_with)]`.
-pub fn value<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
-    let Unambiguous(value) = Unambiguous::deserialize(deserializer)?;
-    Ok(Some(value).filter(|value| !value.is_null()))
-}
-
-/// For a field of any JSON object. For `#[serde(deserialize_with)]`.
-pub fn object<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Map<String, Value>, D::Error> {
-    match Unambiguous::deserialize(deserializer)? {
-        Unambiguous(Value::Object(object)) => Ok(object),
-        _ => Err(D::Error::custom("expected an object")),
-    }
-}
-
-fn is_twice(error: &serde_json::Error) -> bool {
-    let text = error.to_string();
-    // The second is serde's own message for a known field.
-    text.starts_with(TWICE) || text.starts_with("duplicate field")
-}
-
 fn unreadable(error: &serde_json::Error) -> Error {
-    let what = match is_twice(error) {
+    let what = match error.to_string().starts_with(TWICE) {
         true => TWICE,
         false => "the body is not valid JSON",
     };
@@ -180,14 +168,20 @@ mod tests {
     fn another_form_is_another_fault_than_no_json() {
         #[derive(Debug, Deserialize)]
         struct Form {
-            #[serde(default, deserialize_with = "object")]
+            #[serde(default)]
             _parameters: Map<String, Value>,
-            #[serde(default, deserialize_with = "value")]
+            #[serde(default)]
             _data: Option<Value>,
         }
         let kind = |text: &str| parse_as::<Form>(text.as_bytes(), "a form").map_err(|error| error.kind());
-        assert!(kind("{}").is_ok() && kind(r#"{"_parameters": {"a": null}, "_data": null}"#).is_ok());
-        for other in ["[1]", "null", r#"{"_parameters": null}"#, r#"{"_parameters": 1}"#] {
+        for right in [
+            "{}",
+            r#"{"_parameters": {"a": null}, "_data": null}"#,
+            r#"{"_parameters": null}"#,
+        ] {
+            assert!(kind(right).is_ok(), "{right}");
+        }
+        for other in ["[1]", "null", r#"{"_parameters": 1}"#] {
             assert_eq!(kind(other).unwrap_err(), Kind::Invalid, "{other}");
         }
         for unreadable in [

@@ -1,6 +1,8 @@
 //! Middleware for all requests, and extractors for handlers.
 
 pub mod admission;
+pub mod base64_text;
+pub mod encoding;
 pub mod extract;
 pub mod form;
 pub mod guard;
@@ -8,6 +10,7 @@ pub mod json;
 pub mod lingering;
 pub mod nulls;
 pub mod precondition;
+pub mod prefix;
 pub mod schemas;
 pub mod waiting;
 pub mod whole;

@@ -1,64 +1,21 @@
-//! Explicit nulls in JSON bodies: refused if the body's schema does not allow them, so that the API accepts what its description says.
+//! Explicit nulls in JSON bodies: a field that is null is as if it were absent.
 //!
-//! The domain reads a null as a missing field, because its own resolved specs contain nulls for unset fields.
+//! Many serialisers write null for everything that is not set. The domain reads a null as a missing field in the same way, because its
+//! own resolved specs contain nulls for unset fields. Where a null says something of its own (a merge patch), the body is read with
+//! [`PatchBody`](super::extract::PatchBody), which keeps them.
 
 use serde_json::Value;
 
-use crate::error::FieldError;
-
-/// One error per field of `document` that is null although `schema` does not allow it. Fields that the schema does not define are left to
-/// the parser of the document.
-pub fn faults(document: &Value, schema: &Value) -> Vec<FieldError> {
-    let mut faults = Vec::new();
-    look(document, "", &[schema], &mut faults);
-    faults
-}
-
-fn look(value: &Value, pointer: &str, schemas: &[&Value], faults: &mut Vec<FieldError>) {
-    let Some(fields) = value.as_object() else {
-        return;
-    };
-    for (name, value) in fields {
-        let described: Vec<&Value> = schemas
-            .iter()
-            .flat_map(|schema| alternatives(schema))
-            .filter_map(|schema| schema["properties"].get(name))
-            .collect();
-        if described.is_empty() {
-            continue;
+/// Drops the fields of all objects that are null. Elements of lists stay: their places have a meaning.
+pub fn drop_fields(document: &mut Value) {
+    match document {
+        Value::Object(fields) => {
+            fields.retain(|_, value| !value.is_null());
+            fields.values_mut().for_each(drop_fields);
         }
-        let pointer = format!("{pointer}/{name}");
-        if value.is_null() && !described.iter().any(|schema| allows_null(schema)) {
-            let message = "must not be null; omit the field to use its default";
-            faults.push(FieldError::new(pointer, "type", message));
-        } else {
-            look(value, &pointer, &described, faults);
-        }
+        Value::Array(elements) => elements.iter_mut().for_each(drop_fields),
+        _ => {}
     }
-}
-
-/// The schema itself and its alternatives.
-fn alternatives(schema: &Value) -> Vec<&Value> {
-    let mut all = vec![schema];
-    for key in ["oneOf", "anyOf"] {
-        let listed = schema[key].as_array().into_iter().flatten();
-        all.extend(listed.flat_map(alternatives));
-    }
-    all
-}
-
-fn allows_null(schema: &Value) -> bool {
-    let is_null = |kind: &Value| kind == "null";
-    alternatives(schema)
-        .into_iter()
-        .any(|schema| match &schema["type"] {
-            Value::Array(kinds) => kinds.iter().any(is_null),
-            // Without a type, anything is allowed, unless its alternatives say more.
-            Value::Null => {
-                schema.get("oneOf").or(schema.get("anyOf")).is_none() && schema.get("enum").is_none()
-            }
-            kind => is_null(kind),
-        })
 }
 
 #[cfg(test)]
@@ -68,31 +25,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nulls_are_found_where_the_schema_has_none() {
-        let schema = json!({"type": "object", "properties": {
-            "epochs": {"type": "integer"},
-            "name": {"type": ["string", "null"]},
-            "stop": {"oneOf": [{"type": "null"}, {"type": "object", "properties": {"patience": {"type": "integer"}}}]},
-            "freeze": {"oneOf": [{"type": "string"}, {"type": "object", "properties": {"until": {"type": "string"}}}]},
-            "metadata": {"type": "object", "additionalProperties": {"type": "string"}},
-            "anything": {"description": "of any type"},
-        }});
-        let pointers = |document: Value| {
-            let found = faults(&document, &schema).into_iter();
-            found.map(|fault| fault.pointer).collect::<Vec<_>>()
-        };
-        let none: [&str; 0] = [];
-        assert_eq!(
-            pointers(json!({"name": null, "stop": null, "anything": null, "unknown": null})),
-            none
-        );
-        assert_eq!(pointers(json!([null])), none);
-        assert_eq!(
-            pointers(
-                json!({"epochs": null, "stop": {"patience": null}, "freeze": {"until": null}, "metadata": null})
+    fn fields_that_are_null_are_dropped_however_deep_and_elements_are_not() {
+        for (sent, kept) in [
+            (json!({"epochs": null, "name": "a"}), json!({"name": "a"})),
+            (json!({"a": {"b": {"c": null}}}), json!({"a": {"b": {}}})),
+            (
+                json!({"inputs": [{"data": null}, null]}),
+                json!({"inputs": [{}, null]}),
             ),
-            ["/epochs", "/freeze/until", "/metadata", "/stop/patience"]
-        );
-        assert_eq!(pointers(json!({"freeze": null})), ["/freeze"]);
+            (json!([[{"a": null}], null]), json!([[{}], null])),
+            (json!(null), json!(null)),
+            (
+                json!({"null": "null", "zero": 0, "no": false, "empty": ""}),
+                json!({"null": "null", "zero": 0, "no": false, "empty": ""}),
+            ),
+        ] {
+            let mut document = sent.clone();
+            drop_fields(&mut document);
+            assert_eq!(document, kept, "{sent}");
+        }
     }
 }

@@ -1,20 +1,12 @@
-//! What requests with a body of JSON look like, as schemas: described to callers, and held to where serde is more lenient.
+//! What requests with a body of JSON look like, as schemas that are described to callers.
 
 use serde_json::{Map, Value, json};
-use std::sync::LazyLock;
 use utoipa::{
     PartialSchema, ToSchema,
     openapi::{RefOr, schema::Schema},
 };
 
-use super::nulls;
-use crate::{
-    domain::{
-        datasets::split::SplitSpec,
-        spec::{JobKind, JobSpec, KindSpec, KindVisitor, PreviewSpec},
-    },
-    error::{Error, FieldError},
-};
+use crate::domain::spec::{JobKind, JobSpec, KindSpec, KindVisitor, PreviewSpec};
 
 /// A job spec as callers send it: [`Spec`](crate::domain::spec::Spec) with everything that has a default optional.
 pub struct JobRequest;
@@ -57,35 +49,6 @@ fn preview_schema() -> serde_json::Result<Value> {
     Ok(schema)
 }
 
-/// Fields of a job spec that are null although the schema of its kind has no null there.
-pub fn nulls_in_job(document: &Value) -> Result<Vec<FieldError>, Error> {
-    static SCHEMA: LazyLock<serde_json::Result<Value>> = LazyLock::new(request_schema);
-    let kinds = known(&SCHEMA)?["oneOf"].as_array().into_iter().flatten();
-    let kind = document.get("kind").and_then(Value::as_str);
-    let kind = kind.unwrap_or(JobKind::Train.as_str());
-    let mut of_kind = kinds.filter(|schema| schema["properties"]["kind"]["enum"][0] == kind);
-    Ok(of_kind
-        .next()
-        .map_or(Vec::new(), |schema| nulls::faults(document, schema)))
-}
-
-/// The same of a preview.
-pub fn nulls_in_preview(document: &Value) -> Result<Vec<FieldError>, Error> {
-    static SCHEMA: LazyLock<serde_json::Result<Value>> = LazyLock::new(preview_schema);
-    Ok(nulls::faults(document, known(&SCHEMA)?))
-}
-
-/// The same of a split.
-pub fn nulls_in_split(document: &Value) -> Result<Vec<FieldError>, Error> {
-    static SCHEMA: LazyLock<serde_json::Result<Value>> = LazyLock::new(schema_in_place::<SplitSpec>);
-    Ok(nulls::faults(document, known(&SCHEMA)?))
-}
-
-fn known(schema: &'static serde_json::Result<Value>) -> Result<&'static Value, Error> {
-    let unwritable = |fault| Error::internal(anyhow::anyhow!("a schema cannot be written: {fault}"));
-    schema.as_ref().map_err(unwritable)
-}
-
 /// One schema for each kind.
 pub fn request_schema() -> serde_json::Result<Value> {
     struct OfKind;
@@ -100,13 +63,6 @@ pub fn request_schema() -> serde_json::Result<Value> {
 
     let kinds: Vec<Value> = JobKind::each(&OfKind).into_iter().collect::<Result<_, _>>()?;
     Ok(json!({ "oneOf": kinds }))
-}
-
-/// A type's schema, its parts written in place.
-fn schema_in_place<T: ToSchema>() -> serde_json::Result<Value> {
-    let mut schema = serde_json::to_value(T::schema())?;
-    write_in_place(&mut schema, &parts_of::<T>()?);
-    Ok(schema)
 }
 
 fn parts_of<T: ToSchema>() -> serde_json::Result<Map<String, Value>> {

@@ -39,7 +39,7 @@ pub struct Problem {
     /// All invalid fields.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<FieldError>,
-    /// Copy of `detail`, only under `/v2`: the Open Inference Protocol requires this member.
+    /// Copy of `detail`, only under `/v2` and for `:predict`: these protocols require this member.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
 }
@@ -105,14 +105,14 @@ fn status(kind: Kind) -> StatusCode {
 /// floods of refusals ([`refusals`]).
 pub async fn finish(request: Request, next: Next) -> Response {
     let request_id = request_id(&request);
-    let open_inference = matches!(request.uri().path().strip_prefix("/v2"), Some(rest) if rest.is_empty() || rest.starts_with('/'));
+    let of_other_protocol = has_error_member(request.uri().path());
     let method = request.method().clone();
     let path = request.uri().path().to_owned();
     let span = info_span!("request", %request_id, %method, path = %path.escape_debug());
     let begun = Instant::now();
     async move {
         let response = next.run(request).await;
-        let mut response = written_out(response, &request_id, open_inference);
+        let mut response = written_out(response, &request_id, of_other_protocol);
         if let Ok(value) = HeaderValue::from_str(&request_id) {
             response.headers_mut().insert(REQUEST_ID, value);
         }
@@ -129,6 +129,11 @@ pub async fn finish(request: Request, next: Next) -> Response {
     }
     .instrument(span)
     .await
+}
+
+/// Whether errors of this path have a member `error`: in the Open Inference Protocol, and in TensorFlow Serving's.
+fn has_error_member(path: &str) -> bool {
+    path == "/v2" || path.starts_with("/v2/") || path.ends_with(":predict")
 }
 
 /// The client's request id if it is harmless, otherwise a new one.
@@ -148,7 +153,7 @@ fn request_id(request: &Request) -> String {
         .map_or_else(|| Uuid::now_v7().simple().to_string(), str::to_owned)
 }
 
-fn written_out(response: Response, request_id: &str, open_inference: bool) -> Response {
+fn written_out(response: Response, request_id: &str, of_other_protocol: bool) -> Response {
     if let Some(Pending(error)) = response.extensions().get::<Pending>() {
         log(error);
         let problem = Problem {
@@ -158,7 +163,7 @@ fn written_out(response: Response, request_id: &str, open_inference: bool) -> Re
             detail: error.detail().to_owned(),
             request_id: request_id.to_owned(),
             errors: error.errors().to_vec(),
-            error: open_inference.then(|| error.detail().to_owned()),
+            error: of_other_protocol.then(|| error.detail().to_owned()),
         };
         let mut answer = with_body(
             response.status(),
@@ -178,20 +183,23 @@ fn written_out(response: Response, request_id: &str, open_inference: bool) -> Re
         .get(header::CONTENT_TYPE)
         .is_some_and(|kind| kind == "application/problem+json");
     if (status.is_client_error() || status.is_server_error()) && !is_problem {
-        return plain(response, request_id, open_inference);
+        return plain(response, request_id, of_other_protocol);
     }
     response
 }
 
 /// The problem for an error response of the router or a library.
-fn plain(response: Response, request_id: &str, open_inference: bool) -> Response {
+fn plain(response: Response, request_id: &str, of_other_protocol: bool) -> Response {
     let status = response.status();
     let reason = status.canonical_reason().unwrap_or("Error");
     let detail = match status {
         StatusCode::METHOD_NOT_ALLOWED => {
             "this path does not support this method; the header `Allow` lists the supported ones"
         }
-        StatusCode::FORBIDDEN => "cross-origin requests are not allowed",
+        StatusCode::FORBIDDEN => {
+            "requests from pages of other addresses are not allowed; behind a proxy, let it pass the `Host` header on as it came \
+            (nginx: `proxy_set_header Host $http_host`)"
+        }
         StatusCode::INTERNAL_SERVER_ERROR => {
             "an internal error occurred; the server's log has the details under this request id"
         }
@@ -207,7 +215,7 @@ fn plain(response: Response, request_id: &str, open_inference: bool) -> Response
         detail: detail.to_owned(),
         request_id: request_id.to_owned(),
         errors: Vec::new(),
-        error: open_inference.then(|| detail.to_owned()),
+        error: of_other_protocol.then(|| detail.to_owned()),
     };
     let mut answer = with_body(status, problem, None);
     if let Some(allow) = response.headers().get(header::ALLOW) {

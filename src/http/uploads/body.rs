@@ -27,6 +27,9 @@ pub struct Upload {
     pub file: Spooled,
     /// File name in the form, if it was a form.
     pub file_name: Option<String>,
+    /// Fields `name` and `sha256` of the form.
+    pub name: Option<String>,
+    pub sha256: Option<String>,
 }
 
 /// Receives the archive of a request.
@@ -49,19 +52,43 @@ async fn receive_raw(app: &App, body: Body) -> Result<Upload> {
     Ok(Upload {
         file,
         file_name: None,
+        name: None,
+        sha256: None,
     })
 }
 
+/// The one file of the form, whatever its field is called.
 async fn receive_form(app: &App, request: Request) -> Result<Upload> {
     let mut form = Form::of(app, request).await?;
+    let mut found: Option<(String, Spooled, Option<String>)> = None;
+    let (mut name, mut sha256) = (None, None);
+    let mut texts = Vec::new();
+    let mut room = app.limits().max_json_bytes;
     while let Some(field) = form.next().await? {
-        if field.name() == Some("file") {
-            let file_name = field.file_name().map(str::to_owned);
+        if field.is_file() {
+            if let Some((first, ..)) = &found {
+                return Err(form::second_file(first, &field.shown()));
+            }
+            let (shown, file_name) = (field.shown(), field.file_name().map(str::to_owned));
             let file = receive_chunks(app, field.into_chunks(cut_short)).await?;
-            return Ok(Upload { file, file_name });
+            found = Some((shown, file, file_name));
+            continue;
+        }
+        texts.push(field.shown());
+        match field.name() {
+            Some("name") => name = Some(field.text(&mut room).await?),
+            Some("sha256") => sha256 = Some(field.text(&mut room).await?),
+            _ => {}
         }
     }
-    Err(form::invalid("the form has no field named `file`"))
+    let (_, file, file_name) =
+        found.ok_or_else(|| form::without_file(&texts, "`curl -F file=@flowers.zip`"))?;
+    Ok(Upload {
+        file,
+        file_name,
+        name,
+        sha256,
+    })
 }
 
 async fn receive_chunks(app: &App, chunks: impl Stream<Item = Result<Bytes>>) -> Result<Spooled> {

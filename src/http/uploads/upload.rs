@@ -18,7 +18,7 @@ use crate::{
     domain::{
         datasets::{reading::ReadOptions, upload::Upload},
         id::UploadId,
-        name::Name,
+        name::GivenName,
         page::Page,
     },
     error::{Error, Kind, Result},
@@ -26,7 +26,7 @@ use crate::{
     http::{
         App,
         connections::Caller,
-        datasets::{dataset, reading},
+        datasets::{naming, reading},
         requests::{
             extract::{PageQuery, Query},
             json,
@@ -55,8 +55,8 @@ pub async fn options(State(app): State<App>) -> impl IntoResponse {
 
 /// Start a resumable upload (tus 1.0)
 ///
-/// Send the bytes to the URL in `Location` with `PATCH`. Keys of `Upload-Metadata`: `name` (of the dataset), `filename` (gives the name if
-/// there is no `name`), `sha256` (hexadecimal; verified at the end). The body may contain the first bytes.
+/// Send the bytes to the URL in `Location` with `PATCH`. Keys of `Upload-Metadata`: `name` (of the dataset), `filename` (gives a name that
+/// is free if there is no `name`), `sha256` (hexadecimal; verified at the end). The body may contain the first bytes.
 #[utoipa::path(
     post, path = "/v1/uploads", tag = "uploads",
     params(
@@ -102,11 +102,11 @@ pub async fn create(State(app): State<App>, _: Spoken, request: Request) -> Resu
 }
 
 /// The dataset's name, from the client's metadata.
-fn name(metadata: &Metadata) -> Result<Name> {
+fn name(metadata: &Metadata) -> Result<GivenName> {
     match (metadata.get("name"), metadata.get("filename")) {
-        (Some(name), _) => dataset::parse_name(name),
-        (None, Some(file)) => Ok(dataset::name_of_file(file)),
-        (None, None) => Err(dataset::name_fault(
+        (Some(name), _) => naming::chosen(name),
+        (None, Some(file)) => Ok(naming::derived(file)),
+        (None, None) => Err(naming::fault_of_name(
             "missing",
             "the dataset needs a name: set `name` or `filename` in Upload-Metadata",
         )),

@@ -71,13 +71,22 @@ impl Store {
     /// Puts a job into the queue, durable when this returns.
     ///
     /// # Errors
-    /// `queue-full`, `idempotency-mismatch`, `name-taken` when its model would have the name of an alias, or `not-found` when its dataset has gone in the meantime.
+    /// `queue-full`, `idempotency-mismatch`, `job-deleted`, `name-taken` when its model would have the name of an alias, or `not-found` when its dataset has gone in the meantime.
     pub async fn create_job(&self, new: NewJob) -> Result<CreatedJob> {
         let created = self
             .write(move |connection| Box::pin(insert_job(connection, new)))
             .await?;
         self.signals.notify(Topic::Queue);
         Ok(created)
+    }
+
+    /// The job that a request under this key has made already.
+    ///
+    /// # Errors
+    /// `idempotency-mismatch` when that was another request, `job-deleted` when the job is gone.
+    pub async fn repeated_job(&self, key: &IdempotencyKey) -> Result<Option<JobId>> {
+        let mut connection = self.readers.acquire().await?;
+        find_key(&mut connection, key, Timestamp::now()).await
     }
 
     /// The job of this id, or the newest job of this name.
@@ -172,10 +181,11 @@ impl Store {
 
 async fn insert_job(connection: &mut SqliteConnection, new: NewJob) -> Result<CreatedJob> {
     let now = Timestamp::now();
-    if let Some(key) = &new.key
-        && let Some(job) = find_key(connection, key, now).await?
-    {
-        return Ok(CreatedJob::Repeated(job));
+    if let Some(key) = &new.key {
+        forget_old_keys(connection, now).await?;
+        if let Some(job) = find_key(connection, key, now).await? {
+            return Ok(CreatedJob::Repeated(job));
+        }
     }
     let queued: i64 = sqlx::query_scalar("select count(*) from jobs where status = 'queued'")
         .fetch_one(&mut *connection)
@@ -233,26 +243,44 @@ async fn insert_job(connection: &mut SqliteConnection, new: NewJob) -> Result<Cr
     Ok(CreatedJob::Created(id))
 }
 
+async fn forget_old_keys(connection: &mut SqliteConnection, now: Timestamp) -> Result<()> {
+    sqlx::query("delete from idempotency_keys where created_at < $1")
+        .bind(now.0 - KEY_LIFE_MILLISECONDS)
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
 /// The job that this key stands for already.
 async fn find_key(
     connection: &mut SqliteConnection,
     key: &IdempotencyKey,
     now: Timestamp,
 ) -> Result<Option<JobId>> {
-    sqlx::query("delete from idempotency_keys where created_at < $1")
-        .bind(now.0 - KEY_LIFE_MILLISECONDS)
-        .execute(&mut *connection)
-        .await?;
-    let row = sqlx::query("select sha256, job_id from idempotency_keys where idempotency_key = $1")
-        .bind(&key.key)
-        .fetch_optional(connection)
-        .await?;
+    let row = sqlx::query(
+        "select keys.sha256, keys.job_id, jobs.id is not null as is_there
+        from idempotency_keys as keys
+        left join jobs on jobs.id = keys.job_id
+        where keys.idempotency_key = $1 and keys.created_at >= $2",
+    )
+    .bind(&key.key)
+    .bind(now.0 - KEY_LIFE_MILLISECONDS)
+    .fetch_optional(connection)
+    .await?;
     let Some(row) = row else { return Ok(None) };
     if row.try_get::<&str, _>("sha256")? != key.sha256 {
         let detail = "this Idempotency-Key was used for another request; use a new key for a new request";
         return Err(Error::new(Kind::Invalid, "idempotency-mismatch", detail));
     }
-    parsed(&row, "job_id").map(Some)
+    let job: JobId = parsed(&row, "job_id")?;
+    if !row.try_get::<bool, _>("is_there")? {
+        let detail = format!(
+            "the first request with this Idempotency-Key made the job `{job}`, which has been deleted since; send the request under a \
+             new key to make another one"
+        );
+        return Err(Error::new(Kind::Gone, "job-deleted", detail));
+    }
+    Ok(Some(job))
 }
 
 pub(in crate::store) fn read_job(row: &SqliteRow) -> Result<Job> {

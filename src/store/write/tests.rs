@@ -90,7 +90,7 @@ async fn writes_of_a_dataset_heal(failing: &Failing) {
     let store = &failing.stand.store;
     let new = NewDataset {
         options: Default::default(),
-        name: Name::parse("broken").unwrap(),
+        name: Name::parse("broken").unwrap().into(),
         sha256: crate::files::digest::of_bytes(b"broken"),
         bytes: 6,
     };

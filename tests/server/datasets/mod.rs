@@ -3,6 +3,7 @@
 mod archives;
 mod downloads;
 mod hostile;
+mod names;
 mod preview;
 mod readings;
 mod uploads;

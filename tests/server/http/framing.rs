@@ -1,4 +1,4 @@
-//! Requests that two readers could understand in two ways, and bodies that say more, or less, than their description allows.
+//! Requests that two readers could understand in two ways, and numbers beyond their bounds.
 
 use reqwest::Method;
 use serde_json::json;
@@ -86,38 +86,7 @@ async fn requests_one_behind_the_other_are_answered_in_order() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_body_in_an_encoding_is_refused_by_every_route_that_takes_one() {
-    let server = Server::start().await;
-    let api = &server.api;
-    for (method, path) in [
-        (Method::POST, "/v1/jobs"),
-        (Method::PUT, "/v1/datasets?name=x"),
-        (Method::PUT, "/v1/models?name=x"),
-        (Method::PUT, "/v1/aliases/production"),
-        (Method::POST, "/v1/datasets/things/images"),
-        (Method::POST, "/v1/models/thing/predict"),
-        (Method::POST, "/predictions/thing"),
-        (Method::POST, "/v2/models/thing/infer"),
-        (Method::POST, "/v1/uploads"),
-    ] {
-        for encoding in ["gzip", "br", "identity, gzip"] {
-            let request = api.request(method.clone(), path);
-            let request = request.header("content-encoding", encoding).body("{}");
-            let refused = api.send(request).await;
-            refused.problem(415, "encoding-unsupported");
-            assert_eq!(refused.headers["accept-encoding"], "identity", "{path}");
-        }
-    }
-    let plain = api
-        .request(Method::POST, "/v1/jobs")
-        .header("content-encoding", "identity");
-    let plain = plain.header("content-type", "application/json").body("{}");
-    api.send(plain).await.problem(422, "invalid");
-    server.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn json_that_means_two_things_is_refused_and_so_is_a_null_that_is_not_described() {
+async fn json_that_means_two_things_is_refused() {
     let server = Server::start().await;
     let api = &server.api;
     api.upload("things", pictures::flat_archive(2, 3)).await;
@@ -135,6 +104,10 @@ async fn json_that_means_two_things_is_refused_and_so_is_a_null_that_is_not_desc
             "/v1/datasets/things/split",
             r#"{"group_by": {"parts": 1, "parts": 2}}"#,
         ),
+        (
+            "/v1/jobs",
+            r#"{"dataset": "things", "epochs": null, "epochs": 3}"#,
+        ),
     ] {
         let request = api
             .request(Method::POST, path)
@@ -145,56 +118,6 @@ async fn json_that_means_two_things_is_refused_and_so_is_a_null_that_is_not_desc
             "{problem:#}"
         );
     }
-    for (path, body, pointer) in [
-        (
-            "/v1/jobs",
-            json!({"dataset": "things", "epochs": null}),
-            "/epochs",
-        ),
-        (
-            "/v1/jobs",
-            json!({"dataset": "things", "optimizer": {"lr": null}}),
-            "/optimizer/lr",
-        ),
-        ("/v1/jobs", json!({"dataset": "things", "image": null}), "/image"),
-        (
-            "/v1/jobs",
-            json!({"dataset": "things", "early_stopping": {"patience": null}}),
-            "/early_stopping/patience",
-        ),
-        (
-            "/v1/datasets/things/preview",
-            json!({"augment": {"mixup": null}}),
-            "/augment/mixup",
-        ),
-        ("/v1/datasets/things/preview", json!({"images": null}), "/images"),
-        ("/v1/datasets/things/split", json!({"val": null}), "/val"),
-    ] {
-        let problem = api.post(path, body).await.problem(422, "invalid");
-        let pointers: Vec<_> = problem["errors"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .map(|fault| &fault["pointer"])
-            .collect();
-        assert_eq!(pointers, [pointer], "{problem:#}");
-    }
-    // What the resolved spec has nulls for may be sent as null.
-    let resolved = api.post(
-        "/v1/jobs?dry_run=true",
-        json!({"dataset": "things", "backbone": {"weights": "none"}}),
-    );
-    let resolved = resolved.await.expect(200).json();
-    assert!(
-        resolved["early_stopping"].is_null() && resolved["loss"]["gamma"].is_null(),
-        "{resolved:#}"
-    );
-    let again = api
-        .post("/v1/jobs?dry_run=true", resolved.clone())
-        .await
-        .expect(200)
-        .json();
-    assert_eq!(again, resolved);
     server.stop().await;
 }
 

@@ -1,5 +1,7 @@
 //! HTTP as such: connections, what is read from them, and how errors are told.
 
 mod connections;
+pub mod encodings;
 mod errors;
 mod framing;
+mod proxies;

@@ -69,6 +69,31 @@ async fn a_request_sent_twice_under_one_key_makes_one_job() {
             .len(),
         1
     );
+    // A repeat is no new request: what has changed since the first one does not matter.
+    let job = format!("/v1/jobs/{}", first["id"].as_str().unwrap());
+    api.post(&format!("{job}/cancel"), json!({})).await.expect(200);
+    api.delete("/v1/datasets/things").await.expect(204);
+    let mut same = quick("things");
+    same["device"] = json!("cuda:9");
+    let repeated = send(same.clone()).await.expect(201).json();
+    assert_eq!(
+        (&repeated["id"], &repeated["status"]),
+        (&first["id"], &json!("cancelled"))
+    );
+    // The job is gone, and so is nothing else: the answer says so, and makes no job in its place.
+    api.delete(&job).await.expect(204);
+    for _ in 0..2 {
+        let gone = send(same.clone()).await.problem(410, "job-deleted");
+        let detail = gone["detail"].as_str().unwrap();
+        assert!(
+            detail.contains(first["id"].as_str().unwrap()) && detail.contains("new key"),
+            "{detail}"
+        );
+    }
+    let mut other = same.clone();
+    other["seed"] = json!(1);
+    send(other).await.problem(422, "idempotency-mismatch");
+    assert_eq!(api.get("/v1/jobs").await.expect(200).json()["data"], json!([]));
     server.stop().await;
 }
 

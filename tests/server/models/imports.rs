@@ -369,6 +369,19 @@ async fn a_form_that_says_too_much_or_too_little_is_refused(api: &Api, weights: 
     api.send(api.request(Method::POST, "/v1/models").multipart(form))
         .await
         .problem(400, "form-invalid");
+    let part = |name: &'static str| Part::bytes(weights.to_vec()).file_name(name);
+    let two = Form::new()
+        .part("left", part("a.safetensors"))
+        .part("right", part("b.safetensors"));
+    let problem = api
+        .send(api.request(Method::POST, "/v1/models").multipart(two))
+        .await
+        .problem(400, "form-invalid");
+    let detail = problem["detail"].as_str().unwrap();
+    assert!(
+        detail.contains("`left` (file `a.safetensors`)") && detail.contains("`right`"),
+        "{detail}"
+    );
     api.put("/v1/models", bundle.to_vec())
         .await
         .problem(422, "invalid");
@@ -379,6 +392,64 @@ async fn a_form_that_says_too_much_or_too_little_is_refused(api: &Api, weights: 
     send(api, weights, &[("labels", &long)])
         .await
         .problem(413, "too-large");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_model_is_named_after_its_file_and_gives_way_to_an_alias() {
+    let (server, model, weights, bundle) = with_model().await;
+    let api = &server.api;
+    let target = json!({"model": model["id"]});
+    let alias = api.request(Method::PUT, "/v1/aliases/insects").json(&target);
+    api.send(alias).await.expect(201);
+    let put = async |path: &str, bytes: &[u8]| api.put(path, bytes.to_vec()).await;
+    // As `curl -T insects.zip …/v1/models/` sends it.
+    let imported = put("/v1/models/insects.zip", &bundle).await.expect(201).json();
+    assert_eq!(imported["name"], "insects-2");
+    put("/v1/models/beetles.zip?name=insects", &bundle)
+        .await
+        .problem(409, "name-taken");
+    let named = put("/v1/models/%D0%9C%D0%BE%D0%B4%D0%B5%D0%BB%D1%8C.zip", &bundle).await;
+    assert_eq!(named.expect(201).json()["name"], "model");
+    for (field, file, name, status) in [
+        ("weights", "insects.safetensors", "insects-2", 201),
+        ("model", "Bienen.safetensors", "Bienen", 201),
+        ("upload", "Bienen.safetensors", "Bienen", 200),
+        ("file", "imagenet.safetensors", "model-imagenet", 201),
+    ] {
+        let part = Part::bytes(weights.clone()).file_name(file);
+        let labels = Part::bytes(b"ants\nbees\n".to_vec()).file_name("classes.txt");
+        let form = Form::new().part("labels", labels).part(field, part);
+        let answer = api
+            .send(api.request(Method::POST, "/v1/models").multipart(form))
+            .await;
+        assert_eq!(answer.expect(status).json()["name"], name, "{file}");
+    }
+    // What is no model is refused by what it is, whatever its name.
+    for (file, bytes, words) in [
+        ("r18.pth", &b"\x80\x02}q\x00."[..], "torch.save"),
+        ("r18.ckpt", b"nonsense", "neither a safetensors file nor a bundle"),
+        (
+            "r18.onnx",
+            b"\x08\x07\x12\x07pytorch",
+            "neither a safetensors file nor a bundle",
+        ),
+    ] {
+        let problem = put(&format!("/v1/models/{file}"), bytes)
+            .await
+            .problem(415, "model-unsupported");
+        assert!(problem["detail"].as_str().unwrap().contains(words), "{problem:#}");
+    }
+    // A job takes files from a folder of the server, by their endings.
+    for file in ["r18.ckpt", "r18.bin", "R18.PTH", "r18.onnx"] {
+        let spec = json!({"dataset": "things", "backbone": {"weights": file}});
+        let problem = api.post("/v1/jobs", spec).await.problem(422, "invalid");
+        let message = problem["errors"][0]["message"].as_str().unwrap();
+        assert!(
+            message.contains(&format!("`{file}`")) && message.contains("`.pth`"),
+            "{message}"
+        );
+    }
+    server.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -8,7 +8,7 @@ use std::{
 use tempfile::TempDir;
 use tokio::process::Command;
 
-use crate::support::{Server, pictures};
+use crate::support::{Server, pictures, proxy::Proxy};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_person_does_the_whole_job_in_a_browser() {
@@ -16,6 +16,17 @@ async fn a_person_does_the_whole_job_in_a_browser() {
     let picture = folder.path().join("picture.png");
     fs::write(&picture, pictures::png(1, 77, 40)).unwrap();
     play("dashboard.py", &[archive(&folder, 2, 40), picture]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_person_does_the_whole_job_below_a_path_of_a_proxy() {
+    let folder = tempfile::tempdir().unwrap();
+    let picture = folder.path().join("picture.png");
+    fs::write(&picture, pictures::png(1, 77, 40)).unwrap();
+    let server = Server::start().await;
+    let proxy = Proxy::before(&server.api, "/tools/finetuned").await;
+    play_at(&proxy.base, "dashboard.py", &[archive(&folder, 2, 40), picture]).await;
+    server.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -45,16 +56,22 @@ fn archive(folder: &TempDir, classes: usize, each: usize) -> PathBuf {
 
 /// Runs a script of `tests/browser` on a server of its own.
 async fn play(script: &str, files: &[PathBuf]) {
+    let server = Server::start().await;
+    play_at(&server.api.base, script, files).await;
+    server.stop().await;
+}
+
+/// Runs a script of `tests/browser` on the server at an address.
+async fn play_at(base: &str, script: &str, files: &[PathBuf]) {
     let python = env::var("FINETUNED_BROWSER_PYTHON").expect(
         "FINETUNED_BROWSER_PYTHON names a Python with Playwright: `make test` sets it up and runs this",
     );
-    let server = Server::start().await;
     let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/browser");
     let output = Command::new(python)
         // Without compiled copies of what the scripts share, in the sources' folder.
         .arg("-B")
         .arg(scripts.join(script))
-        .arg(&server.api.base)
+        .arg(base)
         .args(files)
         .output()
         .await
@@ -65,5 +82,4 @@ async fn play(script: &str, files: &[PathBuf]) {
         String::from_utf8_lossy(&output.stderr)
     );
     assert!(output.status.success(), "{told}");
-    server.stop().await;
 }

@@ -4,6 +4,7 @@ use serde_json::json;
 
 use crate::support::{Server, pictures};
 
+mod dialects;
 mod images;
 mod protocols;
 

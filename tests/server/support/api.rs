@@ -222,18 +222,25 @@ impl Answer {
 
 /// The operation whose path template fits.
 fn find_operation(method: &str, path: &str) -> Option<&'static Value> {
+    // A slash at the end changes nothing.
+    let path = match path.trim_end_matches('/') {
+        "" => "/",
+        path => path,
+    };
     let fits = |template: &str| {
         let (wanted, given): (Vec<_>, Vec<_>) = (template.split('/').collect(), path.split('/').collect());
         let open_ended = template.ends_with("{path}") && given.len() >= wanted.len();
         (wanted.len() == given.len() || open_ended)
-            && wanted
-                .iter()
-                .zip(&given)
-                .all(|(wanted, given)| wanted.starts_with('{') || wanted == given)
+            && wanted.iter().zip(&given).all(|(wanted, given)| {
+                // `{model}:predict`
+                let after = wanted.strip_prefix('{').and_then(|rest| rest.split_once('}'));
+                after.map_or(wanted == given, |(_, verb)| given.ends_with(verb))
+            })
     };
     let paths = DESCRIPTION["paths"].as_object().unwrap();
     let mut fitting: Vec<_> = paths.iter().filter(|(template, _)| fits(template)).collect();
-    fitting.sort_by_key(|(template, _)| template.matches('{').count());
+    // Those that say most first.
+    fitting.sort_by_key(|(template, _)| (template.matches('{').count(), !template.contains("}:")));
     fitting
         .first()
         .and_then(|(_, item)| item.get(method.to_lowercase()))

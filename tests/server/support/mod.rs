@@ -6,6 +6,7 @@ pub mod hub;
 pub mod patience;
 pub mod pictures;
 pub mod program;
+pub mod proxy;
 pub mod raw;
 pub mod server;
 pub mod shared;

@@ -11,15 +11,18 @@ use futures_util::future::try_join_all;
 use serde_json::{Map, Value};
 
 use super::{
-    EMBEDDING, IMAGE, LABEL, PROBABILITIES, TENSOR, of_version,
+    EMBEDDING, IMAGE, LABEL, PROBABILITIES, TENSOR,
     wire::{self, Datatype, InferRequest, InferResponse, OutputRequest, OutputTensor, Values, malformed},
 };
 use crate::{
     domain::models::model::Model,
-    error::{Error, Kind, Result},
+    error::Result,
     http::{
         App,
-        predictions::images::{self, timed},
+        predictions::{
+            images::{self, all_predictions, error_of, in_order_of_classes, timed},
+            of_version,
+        },
         requests::extract::read_body,
         responses::problem::Problems,
     },
@@ -69,7 +72,7 @@ async fn answer(app: App, reference: &str, request: Request) -> Result<Response>
     let inputs = inputs(&app, &model, &request, elements)?;
     let wanted = Wanted::of(&request)?;
     let predictions = if wanted.classes() {
-        predictions(&app, &model, &inputs).await?
+        all_predictions(&app, &model, &inputs, "image").await?
     } else {
         Vec::new()
     };
@@ -94,19 +97,10 @@ async fn answer(app: App, reference: &str, request: Request) -> Result<Response>
     ))
 }
 
-async fn predictions(app: &App, model: &Model, inputs: &[ModelInput]) -> Result<Vec<Prediction>> {
-    let classes = model.card.classes.len() as u32;
-    let asked = inputs.iter().enumerate().map(|(index, input)| async move {
-        let prediction = app.inference().predict(model, input.clone(), classes).await;
-        prediction.map_err(|error| own_error(index, error))
-    });
-    try_join_all(asked).await
-}
-
 async fn embeddings(app: &App, model: &Model, inputs: &[ModelInput]) -> Result<Vec<Embedding>> {
     let asked = inputs.iter().enumerate().map(|(index, input)| async move {
         let embedding = app.inference().embed(model, input.clone(), false).await;
-        embedding.map_err(|error| own_error(index, error))
+        embedding.map_err(|error| error_of("image", index, error))
     });
     try_join_all(asked).await
 }
@@ -141,17 +135,6 @@ fn inputs(
         _ => Err(malformed(format!(
             "the model takes `{IMAGE}`, BYTES of shape [N], or `{TENSOR}`, FP32 of shape [N, 3, {side}, {side}]"
         ))),
-    }
-}
-
-/// A request fails as a whole; if one of several images is invalid, the message gives its index.
-fn own_error(index: usize, error: Error) -> Error {
-    match error.kind() {
-        Kind::UnsupportedMedia | Kind::Invalid | Kind::TooLarge => {
-            let detail = format!("image {index}: {}", error.detail());
-            Error::new(error.kind(), error.slug(), detail)
-        }
-        _ => error,
     }
 }
 
@@ -254,16 +237,6 @@ impl Output {
             binary: self.binary,
         }
     }
-}
-
-fn in_order_of_classes(prediction: &Prediction) -> Vec<f32> {
-    let mut row = vec![0.0; prediction.classes.len()];
-    for class in &prediction.classes {
-        if let Some(place) = row.get_mut(class.index as usize) {
-            *place = class.probability as f32;
-        }
-    }
-    row
 }
 
 fn written(model: &Model, request: &InferRequest, outputs: &[OutputTensor]) -> Response {

@@ -7,11 +7,11 @@ use axum::{
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{EMBEDDING, IMAGE, LABEL, PROBABILITIES, TENSOR, of_version, wire::Datatype};
+use super::{EMBEDDING, IMAGE, LABEL, PROBABILITIES, TENSOR, wire::Datatype};
 use crate::{
     domain::{models::model::Model, name::Name},
     error::{Error, Kind, Result},
-    http::{App, responses::problem::Problems},
+    http::{App, predictions::of_version, responses::problem::Problems},
 };
 
 /// Metadata of the server.

@@ -31,8 +31,3 @@ pub fn routes() -> OpenApiRouter<App> {
         .routes(routes!(infer::infer))
         .routes(routes!(infer::infer_version))
 }
-
-/// The reference to a model version.
-fn of_version(model: &str, version: &str) -> String {
-    format!("{model}@{version}")
-}

@@ -1,10 +1,12 @@
 //! The elements of tensors, in JSON and in the binary extension.
 
-use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-use crate::error::{Error, Kind, Result};
+use crate::{
+    error::{Error, Kind, Result},
+    http::requests::base64_text,
+};
 
 /// The data of an output.
 pub enum Values {
@@ -67,12 +69,14 @@ pub(super) fn split_floats(bytes: &Bytes, images: usize) -> Result<Vec<Bytes>> {
 pub(super) fn strings_of(data: &Value) -> Result<Vec<Bytes>> {
     let mut strings = Vec::new();
     flatten(data, &mut |value| {
-        let text = value
-            .as_str()
-            .ok_or_else(|| malformed("BYTES must be base64 strings"))?;
-        let bytes = STANDARD
-            .decode(text)
-            .map_err(|_| malformed("an image is not valid base64"))?;
+        let index = strings.len();
+        let text = value.as_str().ok_or_else(|| {
+            malformed(format!(
+                "the element {index} of `data` is not a string: BYTES are image files in base64"
+            ))
+        })?;
+        let bytes = base64_text::decode(text)
+            .map_err(|reason| malformed(format!("the element {index} of `data` is not base64: {reason}")))?;
         strings.push(Bytes::from(bytes));
         Ok(())
     })?;

@@ -22,13 +22,13 @@ pub enum Datatype {
     Fp32,
 }
 
-/// The JSON of a request.
+/// The JSON of a request. A field that is null is as if it were absent.
 #[derive(Deserialize, ToSchema)]
 pub struct InferRequest {
     /// Returned in the response.
     #[serde(default)]
     pub id: Option<String>,
-    #[serde(default, deserialize_with = "json::object")]
+    #[serde(default)]
     #[schema(value_type = Object)]
     pub parameters: Map<String, Value>,
     pub inputs: Vec<InputTensor>,
@@ -42,11 +42,11 @@ pub struct InputTensor {
     pub name: String,
     pub shape: Vec<i64>,
     pub datatype: Datatype,
-    #[serde(default, deserialize_with = "json::object")]
+    #[serde(default)]
     #[schema(value_type = Object)]
     pub parameters: Map<String, Value>,
     /// Flat or nested; absent if the tensor is binary (`binary_data_size`).
-    #[serde(default, deserialize_with = "json::value")]
+    #[serde(default)]
     #[schema(value_type = Option<Vec<Value>>)]
     pub data: Option<Value>,
 }
@@ -55,7 +55,7 @@ pub struct InputTensor {
 pub struct OutputRequest {
     pub name: String,
     /// `binary_data`: return the tensor as raw bytes. `classification`: return this many classes as `probability:index:label`.
-    #[serde(default, deserialize_with = "json::object")]
+    #[serde(default)]
     #[schema(value_type = Object)]
     pub parameters: Map<String, Value>,
 }
@@ -111,7 +111,8 @@ pub fn read(body: &Bytes, json_length: Option<usize>) -> Result<Inference> {
             "the header `inference-header-content-length` is larger than the body",
         ));
     }
-    let request: InferRequest = serde_json::from_slice(&body[..length])
+    let request = json::parse_set(&body[..length]).map_err(|fault| malformed(fault.detail()))?;
+    let request: InferRequest = serde_json::from_value(request)
         .map_err(|fault| malformed(format!("the JSON is not an inference request: {fault}")))?;
     let [input] = request.inputs.as_slice() else {
         return Err(malformed("send exactly one input"));
