@@ -31,7 +31,7 @@ function archiveChooser(onFile) {
     several: 'One archive at a time, please.',
   };
   const zone = dropZone({
-    text: 'Drop a zip, tar or tar.gz archive here, or',
+    text: 'Drop a zip or tar archive here, or',
     button: 'Choose an archive',
     accept: '.zip,.tar,.tgz,.gz,application/zip,application/x-tar,application/gzip',
     testId: 'archive',

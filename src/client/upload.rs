@@ -34,7 +34,7 @@ const CHUNK: usize = 256 << 10;
 
 #[derive(Debug, Args)]
 pub struct UploadArgs {
-    /// zip, tar or tar.gz file with one folder of images per class
+    /// zip or tar file with one folder of images per class
     pub archive: PathBuf,
     /// Name of the dataset; by default derived from the file name
     #[arg(long, short)]
@@ -150,9 +150,11 @@ fn upload_bar(bytes: u64) -> ProgressBar {
 fn name_of(archive: &Path) -> String {
     let file = archive.file_name().unwrap_or_default().to_string_lossy();
     let lower = file.to_ascii_lowercase();
-    let ending = [".tar.gz", ".tgz", ".tar", ".zip", ".gz"]
-        .into_iter()
-        .find(|ending| lower.ends_with(ending));
+    let ending = [
+        ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst", ".tar", ".zip", ".gz",
+    ]
+    .into_iter()
+    .find(|ending| lower.ends_with(ending));
     let stem = &file[..file.len() - ending.map_or(0, str::len)];
     Name::from_any(stem, "dataset").to_string()
 }

@@ -76,6 +76,10 @@ pub struct IngestRun {
     pub threads: u32,
     /// Shorter side of the images in the pixel pack.
     pub pack_side: u32,
+    /// Encoding of names that are not marked as UTF-8, one of
+    /// [`name_encoding::LABELS`](crate::domain::datasets::name_encoding::LABELS); none: it is guessed.
+    #[serde(default)]
+    pub name_encoding: Option<String>,
 }
 
 /// Common fields of job runs.

@@ -50,7 +50,7 @@ pub struct UploadQuery {
 
 /// Upload an archive
 ///
-/// The body is the archive itself (zip, tar or tar.gz, detected by content) or a form with a field `file`. The response is sent when the
+/// The body is the archive itself (zip, or tar with or without compression, detected by content) or a form with a field `file`. The response is sent when the
 /// archive is durably stored; its contents are read afterwards. Wait for that with `GET /v1/datasets/{dataset}?wait=60`.
 #[utoipa::path(
     post, path = "/v1/datasets", tag = "datasets",
@@ -136,7 +136,9 @@ pub(in crate::http) fn name_of_file(file: &str) -> Name {
 /// `flowers.tar.gz` → `flowers`
 fn archive_stem(file: &str) -> &str {
     let file = file.rsplit(['/', '\\']).next().unwrap_or(file);
-    let endings = [".tar.gz", ".tgz", ".tar", ".zip"];
+    let endings = [
+        ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst", ".tar", ".zip",
+    ];
     endings
         .iter()
         .find_map(|ending| file.strip_suffix(ending))

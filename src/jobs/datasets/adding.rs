@@ -141,6 +141,7 @@ async fn read(context: &Context, dataset: DatasetId, packed: &Packed) -> Result<
         limits: context.config.limits.ingest.clone(),
         threads: process::threads(context.config.ingest_threads),
         pack_side: PACK_SIDE,
+        name_encoding: None,
         min_free_bytes: context.config.limits.min_free_bytes,
         waits_for_disk: false,
     });

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     domain::datasets::{
-        dataset::{Layout, Structure},
+        dataset::{DatasetWarning, Layout, Structure},
         split::Split,
     },
     limits::IngestLimits,
@@ -100,6 +100,7 @@ pub fn arrange(
         tables_not_used,
         classes,
         empty_folders,
+        notes: Vec::new(),
     })
 }
 
@@ -176,4 +177,6 @@ pub struct Listing {
     pub classes: Vec<String>,
     /// Class folders that contain nothing that looks like an image, in displayable form.
     pub empty_folders: Vec<String>,
+    /// What is to be told about the names: their encoding, unusual paths, links.
+    pub notes: Vec<DatasetWarning>,
 }

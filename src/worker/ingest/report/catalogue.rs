@@ -43,6 +43,7 @@ pub fn catalogue(listing: Listing, mut stored: Vec<Stored>) -> Catalogue {
         tables_not_used,
         classes: listed_classes,
         mut empty_folders,
+        notes,
     } = listing;
     let used = used_per_class(&stored, listed_classes.len());
     let mut renumbered = vec![None; listed_classes.len()];
@@ -70,6 +71,7 @@ pub fn catalogue(listing: Listing, mut stored: Vec<Stored>) -> Catalogue {
 
     let mut summary = summary(&report);
     summary.warnings = [
+        notes,
         warnings::about_entries(&report),
         warnings::about_modes(&stored).into_iter().collect(),
         warnings::about_tables(&tables_not_used).into_iter().collect(),

@@ -3,9 +3,13 @@
 mod accounting;
 mod build;
 mod crafted;
+mod encodings;
 mod findings;
 mod hostile;
 mod layouts;
+mod links;
+mod packed;
+mod paths;
 mod peers;
 mod tables;
 
@@ -61,6 +65,7 @@ fn spec(dir: &TempDir, archive: &[u8], limits: IngestLimits, threads: u32) -> In
         waits_for_disk: false,
         threads,
         pack_side: 32,
+        name_encoding: None,
     }
 }
 
