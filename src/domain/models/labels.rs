@@ -47,6 +47,7 @@ fn of_lines(text: &str) -> Vec<String> {
     };
     let numbered: Option<Vec<&str>> = lines
         .iter()
+        .copied()
         .enumerate()
         .map(|(index, line)| behind_number(line, index))
         .collect();

@@ -57,9 +57,15 @@ impl Encoding {
     pub fn decode<'a>(&self, bytes: &'a [u8], is_utf_8: bool) -> Cow<'a, str> {
         match str::from_utf8(bytes) {
             Ok(text) if is_utf_8 || text.is_ascii() => Cow::Borrowed(text),
-            // A guess of UTF-8 is for most of the names; the rest have another one of their own.
+            // A guess of UTF-8 is for most of the names: the rest have another encoding, but not the folders that they are in.
             Err(_) if self.guess.page == CodePage::UTF_8 && !self.chosen => {
-                self.guess.otherwise.unwrap_or(CodePage::UTF_8).decode_all(bytes)
+                let otherwise = self.guess.otherwise.unwrap_or(CodePage::UTF_8);
+                let part = |bytes| match str::from_utf8(bytes) {
+                    Ok(text) => Cow::Borrowed(text),
+                    Err(_) => otherwise.decode_all(bytes),
+                };
+                let parts: Vec<Cow<'_, str>> = bytes.split(|byte| *byte == b'/').map(part).collect();
+                parts.join("/").into()
             }
             _ => self.guess.page.decode_all(bytes),
         }
