@@ -117,7 +117,7 @@ export function uploadDataset(file, name, onProgress) {
     // A server that refuses a body early closes the connection while we are still sending, and then the browser hides its response.
     request.onerror = () => reject(new Problem(0, {
       title: 'The connection was closed during the upload',
-      detail: 'Either the server became unreachable, or it refused the file early: it accepts zip, tar and tar.gz archives up to its size limit.',
+      detail: 'Either the server became unreachable, or it refused the file early: it accepts zip and tar archives up to its size limit.',
     }));
     request.send(file);
   });

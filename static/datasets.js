@@ -31,9 +31,9 @@ function archiveChooser(onFile) {
     several: 'One archive at a time, please.',
   };
   const zone = dropZone({
-    text: 'Drop a zip, tar or tar.gz archive here, or',
+    text: 'Drop a zip or tar archive here, or',
     button: 'Choose an archive',
-    accept: '.zip,.tar,.tgz,.gz,application/zip,application/x-tar,application/gzip',
+    accept: '.zip,.tar,.tgz,.gz,.bz2,.xz,.zst,application/zip,application/x-tar,application/gzip',
     testId: 'archive',
     onFiles: ([file]) => onFile(file),
     onRefused: (why) => setText(refusal, refused[why]),
@@ -102,7 +102,7 @@ async function tooLarge(file) {
 
 /** `My Flowers (2).tar.gz` becomes `My-Flowers-2`. */
 function nameFromFile(fileName) {
-  const stem = fileName.replace(/\.(zip|tar|tgz|tar\.gz|gz)$/i, '').replace(/\.tar$/i, '');
+  const stem = fileName.replace(/\.(zip|tar|tgz|gz|bz2|xz|zst)$/i, '').replace(/\.tar$/i, '');
   return stem.replace(/[^A-Za-z0-9._-]+/g, '-').replace(/^[-._]+|[-._]+$/g, '').slice(0, 128) || 'dataset';
 }
 

@@ -34,7 +34,7 @@ const CHUNK: usize = 256 << 10;
 
 #[derive(Debug, Args)]
 pub struct UploadArgs {
-    /// zip, tar or tar.gz file with one folder of images per class
+    /// zip or tar file with one folder of images per class
     pub archive: PathBuf,
     /// Name of the dataset; by default derived from the file name
     #[arg(long, short)]

@@ -131,6 +131,9 @@ pub struct ImportResult {
     pub weights: Artifact,
     /// `model.json`, which holds `card`.
     pub card_file: Artifact,
+    /// What was changed to make the weights those of the network, in sentences.
+    #[serde(default)]
+    pub remarks: Vec<String>,
 }
 
 /// Why the uploaded file cannot be used: an archive that is not a dataset, a file that is not a model. Retrying would not help.

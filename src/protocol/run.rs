@@ -186,7 +186,8 @@ pub struct ImportRun {
 #[serde(tag = "format", rename_all = "snake_case")]
 pub enum ImportContents {
     Bundle,
-    Safetensors(WeightsDescription),
+    /// A file of weights, safetensors or of `torch.save`.
+    Weights(WeightsDescription),
 }
 
 /// Export a model for other programs.

@@ -1,7 +1,7 @@
 //! The first bytes of an archive, kept until they tell what it is: what cannot be one is refused before the rest has come.
 
 use crate::{
-    domain::datasets::archive::{ArchiveKind, ENOUGH},
+    domain::datasets::archive::{self, ArchiveKind, ENOUGH},
     error::{Error, Kind, Result},
 };
 
@@ -44,7 +44,11 @@ impl ArchiveHead {
             self.first = Vec::new();
             return Ok(());
         }
-        let detail = format!("not a supported archive: {}", ArchiveKind::TAKEN);
+        let detail = format!(
+            "not a supported archive ({}): this is {}",
+            ArchiveKind::TAKEN,
+            archive::foreign(&self.first)
+        );
         Err(Error::new(Kind::UnsupportedMedia, "archive-unsupported", detail))
     }
 }

@@ -388,7 +388,7 @@ class Session:
 def read_options():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("base_url", metavar="BASE_URL", type=lambda url: url.rstrip("/"))
-    parser.add_argument("archive", metavar="ARCHIVE", help="zip, tar or tar.gz of images in class folders")
+    parser.add_argument("archive", metavar="ARCHIVE", help="zip or tar of images in class folders")
     parser.add_argument("image", metavar="IMAGE", help="an image to classify at the end")
     parser.add_argument("--screenshots", metavar="DIR", help="keep screenshots of every stage, wide, narrow and dark")
     parser.add_argument("--weights", default="none", help="base weights of the jobs (default: none)")

@@ -65,6 +65,7 @@ fn ingest_run(archive: PathBuf) -> RunSpec {
         waits_for_disk: false,
         threads: 2,
         pack_side: PACK_SIDE,
+        name_encoding: None,
     })
 }
 

@@ -7,13 +7,13 @@ use icu_normalizer::ComposingNormalizerBorrowed;
 /// Longest name, in bytes.
 pub const MAX: usize = 255;
 
-/// The name as it is stored: composed (NFC), trimmed. Spaces within, capitals and every script are allowed.
+/// The name as it is stored: composed (NFC), trimmed, without the byte order mark that some editors begin a text with. Spaces within, capitals and every script are allowed.
 ///
 /// # Errors
 /// Which rule the name violates.
 pub fn parse(text: &str) -> Result<String, &'static str> {
     let name = ComposingNormalizerBorrowed::new_nfc()
-        .normalize(text.trim())
+        .normalize(text.trim_start_matches('\u{feff}').trim())
         .into_owned();
     if name.is_empty() || name.len() > MAX {
         return Err("a class name must have 1 to 255 bytes");
@@ -38,6 +38,7 @@ mod tests {
         for name in ["roses", "yes", "no", "two words", "Ünï", "<b>", "日本", "-1"] {
             assert_eq!(parse(name).unwrap(), name);
         }
+        assert_eq!(parse("\u{feff}ants").unwrap(), "ants");
         assert_eq!(parse(" cafe\u{301} ").unwrap(), "caf\u{e9}");
     }
 

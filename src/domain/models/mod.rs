@@ -2,6 +2,7 @@
 
 pub mod alias;
 pub mod export;
+pub mod labels;
 pub mod lineage;
 pub mod model;
 pub mod model_import;

@@ -3,12 +3,12 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::preprocessing::{Preprocessing, Resize};
+use super::{
+    labels,
+    preprocessing::{Preprocessing, Resize},
+};
 use crate::{
-    domain::{
-        architecture::Architecture,
-        datasets::{archive::ArchiveKind, class_name},
-    },
+    domain::{architecture::Architecture, datasets::archive::ArchiveKind},
     error::FieldError,
 };
 
@@ -23,6 +23,8 @@ pub enum ImportFormat {
     Bundle,
     /// Weights with torchvision's names, in safetensors; whoever imports them describes them.
     Safetensors,
+    /// The same in a file of `torch.save`.
+    Torch,
 }
 
 impl ImportFormat {
@@ -35,17 +37,21 @@ impl ImportFormat {
             // The length of the header, then the header, which is JSON.
             [_, _, _, _, _, _, _, _, b'{', ..] => Ok(Self::Safetensors),
             [0x80, 2..=5, ..] => Err(PICKLE),
+            // An archive whose first file is the pickle; it begins with the length and the name of that.
+            [b'P', b'K', 3, 4, ..] if memchr::memmem::find(head, b"/data.pkl").is_some() => Ok(Self::Torch),
             _ if ArchiveKind::of(head).is_some() => Ok(Self::Bundle),
             _ => Err(
-                "this is neither a safetensors file nor a bundle (zip, tar or tar.gz) of `model.safetensors` and `model.json`",
+                "this is neither a file of weights (safetensors, or of `torch.save`) nor a bundle (an archive of `model.safetensors` and \
+                 `model.json`)",
             ),
         }
     }
 }
 
-/// What to do with a file of `torch.save`.
-pub const PICKLE: &str = "this is a file of `torch.save`, which may hold code; save the weights with \
-    `safetensors.torch.save_file(model.state_dict(), …)` and send that";
+/// What to do with an old file of `torch.save`.
+pub const PICKLE: &str = "this is a file of `torch.save` in the format of PyTorch before 1.6, which is not read here; convert it where you \
+    trust it: `python -c \"import torch; torch.save(torch.load('old.pth', map_location='cpu', weights_only=True), 'new.pth')\"`, \
+    and send that";
 
 /// The file that a model was imported from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -56,6 +62,9 @@ pub struct ImportedFile {
     pub bytes: u64,
     /// The owner's name for it, if any.
     pub file_name: Option<String>,
+    /// What was changed to make the weights those of the network, such as a prefix that was taken off, in sentences.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub remarks: Vec<String>,
 }
 
 /// The owner's description of the weights. Checked, except against the weights themselves.
@@ -126,10 +135,16 @@ impl DescriptionFields {
         let mut fault = |field: &str, code: &str, message: String| {
             faults.push(FieldError::new(format!("/{field}"), code, message));
         };
-        let labels = match self.labels.as_deref().map(|text| parse_labels(text, max_classes)) {
+        let labels = match self
+            .labels
+            .as_deref()
+            .map(|text| labels::parse(text, max_classes))
+        {
             None => Err((
                 "missing",
-                "send the names of the classes, in the order of the network's outputs".to_owned(),
+                "send the names of the classes, in the order of the network's outputs, as a field of a form: \
+                 `curl -F file=@model.pth -F labels=@classes.txt …`"
+                    .to_owned(),
             )),
             Some(labels) => labels.map_err(|message| ("range", message)),
         };
@@ -208,31 +223,6 @@ impl DescriptionFields {
     }
 }
 
-/// A JSON array of strings, or one label per line.
-fn parse_labels(text: &str, most: usize) -> Result<Vec<String>, String> {
-    let texts: Vec<String> = match text.trim_start().starts_with('[') {
-        true => serde_json::from_str(text)
-            .map_err(|_| "must be a JSON array of strings, or a text with one class per line".to_owned())?,
-        false => text.trim_end().lines().map(str::to_owned).collect(),
-    };
-    if texts.is_empty() || texts.len() > most {
-        return Err(format!(
-            "must be 1 to {most} classes, but there are {}",
-            texts.len()
-        ));
-    }
-    let labels: Result<Vec<_>, String> = texts
-        .iter()
-        .enumerate()
-        .map(|(index, text)| class_name::parse(text).map_err(|rule| format!("class {index}: {rule}")))
-        .collect();
-    let labels = labels?;
-    match twice(&labels) {
-        Some(label) => Err(format!("the class `{label}` occurs twice")),
-        None => Ok(labels),
-    }
-}
-
 /// A label that occurs more than once.
 pub fn twice(labels: &[String]) -> Option<&String> {
     let mut seen = std::collections::HashSet::new();
@@ -257,30 +247,6 @@ mod tests {
         DescriptionFields {
             labels: Some(labels.to_owned()),
             ..DescriptionFields::default()
-        }
-    }
-
-    #[test]
-    fn labels_come_as_json_or_as_lines() {
-        let labels = |text: &str| fields(text).check(3).map(|described| described.labels);
-        assert_eq!(
-            labels("[\"ants\", \"two words\"]").unwrap(),
-            ["ants", "two words"]
-        );
-        assert_eq!(labels("ants\nbees\r\n\n").unwrap(), ["ants", "bees"]);
-        for wrong in [
-            "",
-            "[]",
-            "[1]",
-            "[\"a\"",
-            "a\na",
-            "a\n\nb",
-            "a\nb\nc\nd",
-            "a/b",
-            "[\"a\\u0000\"]",
-        ] {
-            let faults = labels(wrong).unwrap_err();
-            assert_eq!(faults[0].pointer, "/labels", "{wrong:?}");
         }
     }
 
@@ -335,6 +301,8 @@ mod tests {
             Ok(ImportFormat::Safetensors)
         );
         assert_eq!(ImportFormat::of(b"PK\x03\x04rest"), Ok(ImportFormat::Bundle));
+        let torch = b"PK\x03\x04\0\0\x08\x08\0\0resnet18/data.pkl";
+        assert_eq!(ImportFormat::of(torch), Ok(ImportFormat::Torch));
         assert_eq!(
             ImportFormat::of(b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."),
             Err(PICKLE)

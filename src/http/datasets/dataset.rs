@@ -43,8 +43,8 @@ use crate::{
 
 /// Upload an archive
 ///
-/// The body is the archive itself (zip, tar or tar.gz, detected by content) or a form with one file, and fields `name` and `sha256` if they
-/// are not in the query. The response is sent when the
+/// The body is the archive itself (zip, or tar with or without compression, detected by content) or a form with one file, and fields `name`
+/// and `sha256` if they are not in the query. The response is sent when the
 /// archive is durably stored; its contents are read afterwards. Wait for that with `GET /v1/datasets/{dataset}?wait=60`.
 #[utoipa::path(
     post, path = "/v1/datasets", tag = "datasets",

@@ -6,7 +6,9 @@ use crate::{
 };
 
 /// Endings of archives, which are no part of a name; the longer ones first.
-const ENDINGS: [&str; 5] = [".tar.gz", ".tgz", ".tar", ".zip", ".gz"];
+const ENDINGS: [&str; 8] = [
+    ".tar.gz", ".tar.bz2", ".tar.xz", ".tar.zst", ".tgz", ".tar", ".zip", ".gz",
+];
 
 /// A name that somebody chose.
 ///

@@ -39,13 +39,14 @@ pub struct ImportQuery {
 #[derive(ToSchema)]
 #[allow(dead_code)]
 pub struct ImportForm {
-    /// A bundle (an archive of `model.safetensors` and `model.json`), or weights in safetensors with torchvision's names.
+    /// A bundle (an archive of `model.safetensors` and `model.json`), or weights with torchvision's names, in safetensors or as
+    /// `torch.save` writes them.
     #[schema(value_type = String, format = Binary)]
     file: Vec<u8>,
     /// By default the file name without its extension. Models with the same name are versions.
     name: Option<Name>,
-    /// Class names in the order of the network's outputs: a JSON array, or one per line. This field and the following ones are valid with
-    /// weights only, not with a bundle.
+    /// Class names in the order of the network's outputs: one per line, a JSON array, or an object such as `id2label`. This field
+    /// and the following ones are valid with weights only, not with a bundle.
     labels: Option<String>,
     /// By default detected from the tensors.
     architecture: Option<String>,
@@ -63,10 +64,11 @@ pub struct ImportForm {
 
 /// Import a model
 ///
-/// Send a bundle, as written by an export, as the body or as the file of a form; or a form with safetensors weights under torchvision's
-/// names, and `labels`. Everything is checked before the response: names, shapes and types of the tensors, that all numbers are finite, and
-/// that each output has a class. The model is served at once. Sending the same model again under the same name does not create another one:
-/// 200.
+/// Send a bundle, as written by an export, as the body or as the file of a form; or a form with weights under torchvision's names
+/// (safetensors, or a file of `torch.save`, of which nothing is executed), and `labels`. A common prefix of the names is taken off, and the
+/// head may have another name; `imported_from.remarks` tells. Everything is checked before the response: names, shapes and types of the
+/// tensors, that all numbers are finite, and that each output has a class. The model is served at once. Sending the same model again under
+/// the same name does not create another one: 200.
 #[utoipa::path(
     post, path = "/v1/models", tag = "models", params(ImportQuery),
     request_body(content((ImportForm = "multipart/form-data"), ("application/octet-stream"))),
@@ -137,6 +139,7 @@ async fn import_from(
             sha256: sent.file.spooled.sha256.clone(),
             bytes: sent.file.spooled.bytes,
             file_name: sent.file.file_name.clone(),
+            remarks: Vec::new(),
         },
     };
     let imported = app.jobs().import_model(import).await?;
@@ -155,9 +158,9 @@ async fn import_from(
 fn contents(app: &App, format: ImportFormat, fields: &DescriptionFields) -> Result<ImportContents> {
     let wrong = |faults| Error::fields("the description of the model is invalid", faults);
     match format {
-        ImportFormat::Safetensors => {
+        ImportFormat::Safetensors | ImportFormat::Torch => {
             let described = fields.check(app.limits().ingest.max_classes);
-            Ok(ImportContents::Safetensors(described.map_err(wrong)?))
+            Ok(ImportContents::Weights(described.map_err(wrong)?))
         }
         ImportFormat::Bundle => {
             let given = fields.given().into_iter();
@@ -179,14 +182,20 @@ fn contents(app: &App, format: ImportFormat, fields: &DescriptionFields) -> Resu
 }
 
 /// Endings of models' files, which are no part of a name; the longer ones first.
-const ENDINGS: [&str; 7] = [
+const ENDINGS: [&str; 13] = [
     ".safetensors",
     ".pth.tar",
     ".tar.gz",
+    ".tar.bz2",
+    ".tar.xz",
+    ".tar.zst",
     ".tgz",
     ".tar",
     ".zip",
     ".pth",
+    ".ckpt",
+    ".bin",
+    ".pt",
 ];
 
 fn name_of_file(file: Option<&str>) -> Result<Name> {
@@ -238,6 +247,7 @@ mod tests {
         assert_eq!(name("модель.safetensors").unwrap(), "model");
         assert_eq!(name("imagenet.safetensors").unwrap(), "model-imagenet");
         assert_eq!(name("best.pth.tar").unwrap(), "best");
+        assert_eq!(name("best.pt").unwrap(), "best");
         assert!(name("").is_err() && name_of_file(None).is_err());
     }
 }

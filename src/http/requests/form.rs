@@ -120,13 +120,30 @@ impl<'a> Field<'a> {
             text.extend_from_slice(&chunk);
         }
         let name = shown(self.name().unwrap_or(""));
-        String::from_utf8(text)
-            .map_err(|_| invalid(format!("the field `{name}` of the form is not UTF-8 text")))
+        decoded(text).ok_or_else(|| {
+            invalid(format!(
+                "the field `{name}` of the form is not UTF-8 text; if it is a file, save it as UTF-8"
+            ))
+        })
     }
 
     /// The bytes of the file; `cut_short` is the error if they end too early. The reader applies the time limit.
     pub fn into_chunks(self, cut_short: fn() -> Error) -> impl Stream<Item = Result<Bytes>> + 'a {
         self.field.map_err(move |_| cut_short())
+    }
+}
+
+/// UTF-8, or the "Unicode" of Windows' editor, which has a byte order mark.
+fn decoded(text: Vec<u8>) -> Option<String> {
+    let wide = |bytes: &[u8], unit: fn([u8; 2]) -> u16| {
+        let (pairs, rest) = bytes.as_chunks::<2>();
+        let units: Vec<u16> = pairs.iter().map(|pair| unit(*pair)).collect();
+        String::from_utf16(&units).ok().filter(|_| rest.is_empty())
+    };
+    match text.as_slice() {
+        [0xff, 0xfe, rest @ ..] => wide(rest, u16::from_le_bytes),
+        [0xfe, 0xff, rest @ ..] => wide(rest, u16::from_be_bytes),
+        _ => String::from_utf8(text).ok(),
     }
 }
 
@@ -181,4 +198,20 @@ fn unreadable(fault: &multipart::MultipartError) -> Error {
         _ => "it is not as RFC 7578 describes forms",
     };
     invalid(format!("the form cannot be read: {why}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_are_utf_8_or_say_that_they_are_utf_16() {
+        let wide =
+            |unit: fn(u16) -> [u8; 2]| "\u{feff}café".encode_utf16().flat_map(unit).collect::<Vec<u8>>();
+        assert_eq!(decoded("café".into()).as_deref(), Some("café"));
+        assert_eq!(decoded(wide(u16::to_le_bytes)).as_deref(), Some("café"));
+        assert_eq!(decoded(wide(u16::to_be_bytes)).as_deref(), Some("café"));
+        assert_eq!(decoded(b"caf\xe9".to_vec()), None);
+        assert_eq!(decoded(b"\xff\xfea".to_vec()), None);
+    }
 }

@@ -75,7 +75,11 @@ pub async fn import(context: &Context, import: Import<'_>) -> Result<ImportedMod
         card_blob: made.card_file.sha256,
         evaluation_blob: None,
     };
-    let imported = context.store.import_model(new, import.from).await;
+    let from = ImportedFile {
+        remarks: made.remarks,
+        ..import.from
+    };
+    let imported = context.store.import_model(new, from).await;
     if imported.is_err() {
         context.sweep.notify_one();
     }

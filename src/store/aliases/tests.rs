@@ -49,6 +49,7 @@ pub(in crate::store) fn file() -> ImportedFile {
         sha256: crate::files::digest::of_bytes(b"bundle"),
         bytes: 6,
         file_name: None,
+        remarks: Vec::new(),
     }
 }
 

@@ -25,6 +25,7 @@ use super::{
         child::{Reporter, StopFlag, Stopped},
         run_dir::RunDir,
     },
+    weights,
 };
 use crate::{
     domain::{
@@ -69,29 +70,34 @@ fn import(
     reporter: &Reporter,
     stop: &StopFlag,
 ) -> anyhow::Result<ImportResult> {
-    let (weights, card) = match &spec.contents {
-        ImportContents::Safetensors(described) => {
-            let weights = read(&spec.file)?;
-            let card = described_card(&weights, described)?;
-            (weights, card)
+    let (state, card, remarks) = match &spec.contents {
+        ImportContents::Weights(described) => {
+            let contents = weights::file::read(&spec.file).map_err(refusal::of_file)?;
+            let card = described_card(&contents.state, described)?;
+            let fitted = weights::fit::fitted(contents.state, card.architecture);
+            (fitted.state, card, [contents.told, fitted.told].concat())
         }
         ImportContents::Bundle => {
             let files = packed::unpack(spec, dir, reporter, stop)?;
             let card = bundle::read_any_card(&files.card).map_err(card_fault)?;
             check_card(&card, spec.max_classes)?;
-            (read(&files.weights)?, card)
+            (read(&files.weights)?, card, Vec::new())
         }
     };
     if stop.is_set() {
         return Err(Stopped.into());
     }
-    let network = checked(&weights, &card)?;
-    drop(weights);
+    let network = checked(&state, &card).map_err(|fault| refusal::after(fault, &remarks))?;
+    drop(state);
     let files = bundle::write(dir, network.state(), &card)?;
     Ok(ImportResult {
         card,
         weights: files.weights,
         card_file: files.card,
+        remarks: remarks
+            .into_iter()
+            .map(|remark| refusal::harmless(&remark))
+            .collect(),
     })
 }
 
@@ -130,14 +136,20 @@ fn checked(weights: &StateDict, card: &ModelCard) -> anyhow::Result<Network> {
 }
 
 /// The card of weights that came without one.
-fn described_card(weights: &StateDict, described: &WeightsDescription) -> anyhow::Result<ModelCard> {
+fn described_card(state: &StateDict, described: &WeightsDescription) -> anyhow::Result<ModelCard> {
     let architecture = match described.architecture {
         Some(architecture) => architecture,
-        None => detect::architecture(weights).ok_or_else(|| {
-            let known = Architecture::ALL.map(Architecture::as_str).join(", ");
-            let message = format!("the tensors do not match any known network ({known})");
-            Refusal::of("/architecture", message)
-        })?,
+        None => detect::architecture(state)
+            .or_else(|| {
+                weights::fit::candidates(state)
+                    .iter()
+                    .find_map(detect::architecture)
+            })
+            .ok_or_else(|| {
+                let known = Architecture::ALL.map(Architecture::as_str).join(", ");
+                let message = format!("the tensors do not match any known network ({known})");
+                Refusal::of("/architecture", message)
+            })?,
     };
     let preprocessing = described.preprocessing(architecture);
     check_recipe(&preprocessing)?;

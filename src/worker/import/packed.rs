@@ -55,7 +55,8 @@ pub fn unpack(
     };
     let (mut weights, mut card) = (false, false);
     let visited = archive::visit(&spec.file, &gauge, &mut |entry| {
-        let name = entry.name.rsplit('/').next().unwrap_or(entry.name).to_owned();
+        let path = entry.name();
+        let name = path.rsplit('/').next().unwrap_or(&path).to_owned();
         let (there, path, most) = match name.as_str() {
             WEIGHTS_FILE => (&mut weights, &files.weights, spec.max_bytes),
             CARD_FILE => (&mut card, &files.card, MAX_CARD),

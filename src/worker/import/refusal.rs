@@ -2,7 +2,11 @@
 
 use crate::{
     protocol,
-    worker::{fault::TorchFault, files::state::StateFault},
+    worker::{
+        fault::TorchFault,
+        files::state::StateFault,
+        weights::{file::FileFault, torch_file::TorchFileFault},
+    },
 };
 
 /// Longest message, in characters: names of tensors are untrusted, and may be as long as the file.
@@ -29,19 +33,49 @@ impl Refusal {
     }
 
     fn with(code: &str, pointer: Option<String>, message: String) -> Self {
-        let harmless = message.chars().map(|c| if c.is_control() { ' ' } else { c });
-        let mut shown: String = harmless.take(MAX_LENGTH).collect();
-        if shown.len() < message.len() {
-            shown.push('…');
-        }
         Self(protocol::Refusal {
             pointer,
-            ..protocol::Refusal::new(code, shown)
+            ..protocol::Refusal::new(code, harmless(&message))
         })
     }
 
     pub fn into_refusal(self) -> protocol::Refusal {
         self.0
+    }
+}
+
+/// A message of bounded length, on one line.
+pub fn harmless(message: &str) -> String {
+    let harmless = message.chars().map(|c| if c.is_control() { ' ' } else { c });
+    let mut shown: String = harmless.take(MAX_LENGTH).collect();
+    if shown.len() < message.len() {
+        shown.push('…');
+    }
+    shown
+}
+
+/// A refusal that follows what was changed already: whoever reads it should know which names it is about.
+pub fn after(fault: anyhow::Error, remarks: &[String]) -> anyhow::Error {
+    match fault.downcast::<Refusal>() {
+        Ok(Refusal(refused)) if !remarks.is_empty() => {
+            let message = harmless(&format!("{} (before: {})", refused.message, remarks.join("; ")));
+            Refusal(protocol::Refusal { message, ..refused }).into()
+        }
+        Ok(refused) => refused.into(),
+        Err(fault) => fault,
+    }
+}
+
+/// What is wrong with a file of weights is for its owner to know, unless the disk fails.
+pub fn of_file(fault: FileFault) -> anyhow::Error {
+    match fault {
+        FileFault::Safetensors(fault) => of_state(fault),
+        FileFault::Torch(TorchFileFault::Io(fault)) => fault.into(),
+        FileFault::Torch(TorchFileFault::Torch(fault)) => of_state(StateFault::Torch(fault)),
+        FileFault::Torch(fault @ (TorchFileFault::Legacy | TorchFileFault::Foreign)) => {
+            Refusal::unsupported(fault.to_string()).into()
+        }
+        fault => Refusal::new(fault.to_string()).into(),
     }
 }
 

@@ -74,7 +74,7 @@ fn imported(file: &[u8], contents: ImportContents) -> (TempDir, Result<ImportRes
 }
 
 fn as_weights(file: &[u8], fields: &DescriptionFields) -> (TempDir, Result<ImportResult, protocol::Refusal>) {
-    imported(file, ImportContents::Safetensors(fields.check(10).unwrap()))
+    imported(file, ImportContents::Weights(fields.check(10).unwrap()))
 }
 
 fn made(folder: &TempDir, name: &str) -> PathBuf {
@@ -264,8 +264,12 @@ fn a_bundle_that_is_none_says_what_is_wrong() {
     );
     let twice = [("a/model.json", &b"{}"[..]), ("b/model.json", b"{}")];
     assert!(refused(&twice).message.contains("two files"));
-    let torch = refused(&[("archive/data.pkl", b"\x80\x02."), ("archive/data/0", b"")]);
-    assert!(torch.code == protocol::Refusal::UNSUPPORTED && torch.message.contains("torch.save"));
+    let hidden = refused(&[
+        ("README.txt", b""),
+        ("archive/data.pkl", b"\x80\x02."),
+        ("archive/data/0", b""),
+    ]);
+    assert!(hidden.code == protocol::Refusal::UNSUPPORTED && hidden.message.contains("torch.save"));
     let zeros = vec![0; 7 << 20];
     assert!(refused(&[(WEIGHTS_FILE, &zeros)]).message.contains("expands"));
     let large = tar_of(&[(WEIGHTS_FILE, &vec![0; 9 << 20]), (CARD_FILE, b"{}")]);
@@ -310,7 +314,7 @@ fn weights_that_do_not_fit_say_which_and_why() {
     };
     let rename = |state: &mut StateDict| {
         let tensor = state.remove("conv1.weight").unwrap();
-        state.insert("module.conv1.weight".into(), tensor);
+        state.insert("stem.conv1.weight".into(), tensor);
     };
     let double = |state: &mut StateDict| {
         let mut large = state["linear.bias"].to_kind(Kind::Double);
@@ -399,6 +403,82 @@ fn files_that_lie_are_refused_and_messages_stay_short() {
     };
     let fault = as_weights(&bytes_of(&state), &fields).1.unwrap_err();
     assert!(fault.message.chars().count() < 700 && !fault.message.chars().any(char::is_control));
+}
+
+#[test]
+fn names_of_other_programs_are_made_ours_and_it_is_told() {
+    let network = network();
+    let image = Tensor::rand([1, 3, 32, 32], (Kind::Float, Device::Cpu));
+    for (prefix, head) in [
+        ("module.", "linear"),
+        ("_orig_mod.", "fc"),
+        ("model.backbone.", "linear.1"),
+        ("module.encoder_q.", "classifier"),
+        ("", "last_linear"),
+    ] {
+        let renamed = tensors()
+            .into_iter()
+            .map(|(name, tensor)| match name.strip_prefix("linear.") {
+                Some(part) => (format!("{prefix}{head}.{part}"), tensor),
+                None => (format!("{prefix}{name}"), tensor),
+            });
+        let (folder, result) = as_weights(&bytes_of(&renamed.collect()), &described(&CLASSES));
+        let result = result.unwrap_or_else(|refused| panic!("{}", refused.message));
+        assert_eq!(result.card.architecture, Architecture::Resnet20);
+        assert!(
+            result.remarks.iter().any(|remark| remark.contains(prefix)),
+            "{:?}",
+            result.remarks
+        );
+        let weights = state::read(&made(&folder, WEIGHTS_FILE)).unwrap();
+        let ours = Network::loaded(Architecture::Resnet20, 3, &weights, Device::Cpu).unwrap();
+        assert!(ours.logits(&image).equal(&network.logits(&image)));
+    }
+}
+
+#[test]
+fn what_has_no_head_for_the_classes_says_so() {
+    let mut without: StateDict = tensors()
+        .into_iter()
+        .map(|(name, tensor)| (format!("net.{name}"), tensor))
+        .collect();
+    without.retain(|name, _| !name.contains("linear."));
+    let message = refusal(&bytes_of(&without)).message;
+    assert!(
+        message.contains("`linear.weight`") && message.contains("`net.`"),
+        "{message}"
+    );
+}
+
+#[test]
+fn a_file_of_torch_save_is_imported_and_code_in_one_is_refused() {
+    let golden = |name: &str| {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/torch");
+        fs::read(folder.join(name)).unwrap()
+    };
+    for name in ["state.pth", "checkpoint.pth.tar"] {
+        assert_eq!(
+            ImportFormat::of(&golden(name)[..512]),
+            Ok(ImportFormat::Torch),
+            "{name}"
+        );
+        // Tensors, but those of no network.
+        let refused = refusal(&golden(name));
+        assert_eq!(
+            refused.pointer.as_deref(),
+            Some("/architecture"),
+            "{name}: {}",
+            refused.message
+        );
+    }
+    for (name, word) in [
+        ("with-code.pth", "`argparse.Namespace`"),
+        ("module.pth", "torch.save(model.state_dict()"),
+        ("legacy.pth", "torch.load("),
+    ] {
+        let refused = refusal(&golden(name));
+        assert!(refused.message.contains(word), "{name}: {}", refused.message);
+    }
 }
 
 #[test]

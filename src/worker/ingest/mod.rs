@@ -17,6 +17,7 @@ mod tests;
 pub mod text;
 
 use std::{
+    collections::BTreeMap,
     fs,
     io::{self, Read as _},
     thread,
@@ -26,7 +27,10 @@ use std::{
 use anyhow::{Context, anyhow, ensure};
 
 use self::{
-    names::{arrange::Listing, entry::Verdict},
+    names::{
+        arrange::Listing,
+        entry::{Disposition, Verdict},
+    },
     output::{HashedFile, Output},
     pipeline::{Decoded, Pipeline},
     pulse::Heartbeat,
@@ -43,7 +47,10 @@ use super::process::{
     stored::crc32,
 };
 use crate::{
-    domain::{damage::Damaged, datasets::split::Split},
+    domain::{
+        damage::Damaged,
+        datasets::{dataset::ReportEntry, split::Split},
+    },
     files::digest::{self, Hasher},
     protocol::{BulkFile, IngestResult, IngestRun, ManifestImage, Refusal, RunResult},
 };
@@ -108,7 +115,7 @@ fn archive_is_sound(spec: &IngestRun, stop: &StopFlag) -> io::Result<bool> {
 
 fn ingest(spec: &IngestRun, dir: &RunDir, heartbeat: &Heartbeat<'_>) -> anyhow::Result<RunResult> {
     heartbeat.beat()?;
-    let mut listing = names::listing::list(&spec.archive, &spec.options, &spec.limits, heartbeat)?;
+    let mut listing = names::listing::list(spec, heartbeat)?;
     if spec.names_only {
         return Ok(RunResult::Understood(Box::new(understanding(listing))));
     }
@@ -138,7 +145,10 @@ fn ingest(spec: &IngestRun, dir: &RunDir, heartbeat: &Heartbeat<'_>) -> anyhow::
     }
     let report_entries = report_file.finish().context("cannot write the report")?;
     if images.is_empty() {
-        let refused = no_images(summary.skipped).into_refusal();
+        let archives = report
+            .iter()
+            .find(|entry| entry.codes.iter().any(|code| code == "archive_in_archive"));
+        let refused = no_images(summary.skipped, archives).into_refusal();
         return Ok(RunResult::Refused(Refusal {
             report_entries: Some(report_entries),
             report: Some(Box::new(summary)),
@@ -172,9 +182,8 @@ fn store_images(
     listing: &mut Listing,
 ) -> anyhow::Result<(Vec<Stored>, Outputs)> {
     let mut outputs = Outputs::create(dir, spec.min_free_bytes)?;
-    let mut stored = Vec::new();
-    // The pipeline reads the entries while their verdicts come in.
-    let mut verdicts = Vec::new();
+    // What became of each file that was read; the pipeline reads the entries meanwhile.
+    let mut outcomes: BTreeMap<usize, Result<Stored, Disposition>> = BTreeMap::new();
     let pipeline = Pipeline {
         archive: &spec.archive,
         limits: &spec.limits,
@@ -184,11 +193,24 @@ fn store_images(
         heartbeat,
     };
     pipeline.run(&mut |index, outcome| {
-        let verdict = match outcome {
-            Err(settled) => Verdict::Disposition(settled),
+        let outcome = match outcome {
+            Err(settled) => Err(settled),
+            Ok(image) => Ok(outputs.store(image)?),
+        };
+        outcomes.insert(index, outcome);
+        Ok(())
+    })?;
+    let mut stored = Vec::new();
+    for (index, entry) in listing.entries.iter_mut().enumerate() {
+        if entry.verdict != Verdict::Candidate {
+            continue;
+        }
+        // A link is one more image with the same bytes.
+        let outcome = outcomes.get(&entry.same_as.unwrap_or(index));
+        entry.verdict = match outcome.context("the archive changed while it was read")? {
+            Err(settled) => Verdict::Disposition(settled.clone()),
             Ok(image) => {
-                let entry = &listing.entries[index];
-                let mut kept = outputs.store(image)?;
+                let mut kept = image.clone();
                 kept.image.path = entry.path.clone();
                 kept.image.class = entry.class;
                 kept.image.split = entry.split.unwrap_or(Split::Train);
@@ -196,17 +218,7 @@ fn store_images(
                 Verdict::Used
             }
         };
-        verdicts.push((index, verdict));
-        Ok(())
-    })?;
-    for (index, verdict) in verdicts {
-        listing.entries[index].verdict = verdict;
     }
-    let undecided = listing
-        .entries
-        .iter()
-        .any(|entry| entry.verdict == Verdict::Candidate);
-    ensure!(!undecided, "the archive changed while it was read");
     Ok((stored, outputs))
 }
 
@@ -258,12 +270,18 @@ impl Outputs {
     }
 }
 
-fn no_images(skipped: u64) -> Rejection {
-    let message = match skipped {
-        0 => {
+/// `archive` is an archive in the archive.
+fn no_images(skipped: u64, archive: Option<&ReportEntry>) -> Rejection {
+    let message = match (archive, skipped) {
+        (Some(archive), _) => format!(
+            "the archive contains no images, but other archives, such as `{}`; unpack those, put what is in them into one folder and \
+             pack that: `tar czf photos.tar.gz photos`",
+            archive.path
+        ),
+        (None, 0) => {
             "the archive contains no images; pack JPEG or PNG files, in one folder for each class".to_owned()
         }
-        _ => format!(
+        (None, _) => format!(
             "no image in the archive can be used: {skipped} entries were left out, and the report says why for each"
         ),
     };

@@ -23,7 +23,7 @@ use super::{
     archive::{self, Contents, Gauge},
     budget::Budget,
     names::{
-        entry::{Disposition, ListedEntry, Verdict},
+        entry::{Disposition, ListedEntry},
         listing::DAMAGED,
     },
     pulse::Heartbeat,
@@ -85,7 +85,7 @@ struct Pending {
 }
 
 impl Pipeline<'_> {
-    /// Calls `store` with the index and the outcome of every candidate, in the order of the archive.
+    /// Calls `store` with the index and the outcome of every file that is to be read, in the order of the archive.
     pub fn run(&self, store: &mut dyn FnMut(usize, Outcome) -> anyhow::Result<()>) -> anyhow::Result<()> {
         let threads = self.threads.max(1);
         let files = Budget::new(MAX_FILE_BYTES);
@@ -123,7 +123,7 @@ impl Pipeline<'_> {
                 .entries
                 .get(index)
                 .context("the archive changed while it was read")?;
-            if listed.verdict != Verdict::Candidate {
+            if !listed.is_read() {
                 return Ok(());
             }
             let contents = entry.contents()?;

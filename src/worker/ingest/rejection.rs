@@ -1,5 +1,6 @@
 //! The whole archive cannot be used: a code for programs and a sentence for whoever packed it.
 
+use super::archive::MAX_WINDOW_BYTES;
 use crate::{limits::IngestLimits, protocol::Refusal};
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -24,6 +25,14 @@ impl Rejection {
             "the archive contains the path `{shown}`, which points outside it; pack the folder again with relative paths"
         );
         Self::new("path_escape", message)
+    }
+
+    pub fn window() -> Self {
+        Self::unreadable(format!(
+            "the archive is compressed so that reading it needs more than {} MiB of memory; compress it again with ordinary settings, \
+             for example `zstd -dc --long=31 FILE.tar.zst | gzip > FILE.tar.gz`",
+            MAX_WINDOW_BYTES >> 20
+        ))
     }
 
     pub fn too_many_entries(limits: &IngestLimits) -> Self {

@@ -228,6 +228,13 @@ fn from_base(
             (network, BaseWeights::none())
         }
         Some(loaded) => {
+            for told in &loaded.told {
+                let message = format!("about the weights `{}`: {told}", loaded.origin.name);
+                reporter.send(&match loaded.guessed {
+                    true => WorkerMessage::warning("weights_guessed", message),
+                    false => WorkerMessage::log(message),
+                });
+            }
             let tuned = Network::fine_tuned(
                 architecture,
                 classes,

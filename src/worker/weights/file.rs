@@ -1,6 +1,6 @@
 //! A file of weights, detected by its content: safetensors, or the format of `torch.save`.
 //!
-//! Names are those of the network: the prefix `module.` of PyTorch's `DataParallel` is removed.
+//! Names are those of the file; `fit` makes them the network's.
 
 use std::{fs::File, io::Read, path::Path};
 
@@ -18,21 +18,34 @@ pub enum FileFault {
     Unknown,
 }
 
+/// What a file of weights holds.
+#[derive(Debug)]
+pub struct Contents {
+    pub state: StateDict,
+    /// What was chosen and what was left out, each a sentence without its full stop.
+    pub told: Vec<String>,
+    /// Whether the choice could be wrong.
+    pub guessed: bool,
+}
+
 /// Reads every tensor of a file of weights into CPU memory, in its stored type.
 ///
 /// # Errors
 /// [`FileFault`], with what to do about it.
-pub fn read(path: &Path) -> Result<StateDict, FileFault> {
-    let state = match format(path)? {
-        Format::Zip => torch_file::read(path)?,
-        Format::Legacy => return Err(TorchFileFault::Legacy.into()),
+pub fn read(path: &Path) -> Result<Contents, FileFault> {
+    match format(path)? {
+        Format::Zip => Ok(torch_file::read(path)?),
+        Format::Legacy => Err(TorchFileFault::Legacy.into()),
         Format::Unknown if path.extension().is_none_or(|ending| ending != "safetensors") => {
-            return Err(FileFault::Unknown);
+            Err(FileFault::Unknown)
         }
         // Its own reader says best what is wrong with such a file.
-        Format::Safetensors | Format::Unknown => state::read(path)?,
-    };
-    Ok(without_prefix(state))
+        Format::Safetensors | Format::Unknown => Ok(Contents {
+            state: state::read(path)?,
+            told: Vec::new(),
+            guessed: false,
+        }),
+    }
 }
 
 enum Format {
@@ -60,13 +73,4 @@ fn format(path: &Path) -> Result<Format, StateFault> {
         }
         _ => Format::Unknown,
     })
-}
-
-fn without_prefix(state: StateDict) -> StateDict {
-    const PREFIX: &str = "module.";
-    if state.is_empty() || !state.keys().all(|name| name.starts_with(PREFIX)) {
-        return state;
-    }
-    let bare = |(name, tensor): (String, tch::Tensor)| (name[PREFIX.len()..].to_owned(), tensor);
-    state.into_iter().map(bare).collect()
 }

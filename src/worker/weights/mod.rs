@@ -6,16 +6,18 @@
 mod cache;
 mod download;
 mod fault;
-mod file;
+pub mod file;
+pub mod fit;
 #[cfg(test)]
 mod hub_server;
 mod request;
 #[cfg(test)]
 mod tests;
-mod torch_file;
+pub mod torch_file;
 
 use std::{fs, path::Path, time::Duration};
 
+use self::{fault::HubFault, file::Contents};
 use super::{
     files::state::{self, StateDict},
     process::child::{Reporter, StopFlag},
@@ -29,13 +31,17 @@ use crate::{
     files::digest,
     protocol::{HubSource, WeightsSource, WorkerMessage},
 };
-use fault::HubFault;
 
 /// Weights and their origin.
 #[derive(Debug)]
 pub struct LoadedWeights {
+    /// Under the names of the network, as far as they could be found.
     pub state: StateDict,
     pub origin: BaseWeights,
+    /// What was changed and chosen to find them, each a sentence without its full stop.
+    pub told: Vec<String>,
+    /// Whether a choice could be wrong.
+    pub guessed: bool,
 }
 
 /// The origin of weights, as recorded in the model's card.
@@ -83,13 +89,20 @@ pub fn obtain(
     match source {
         WeightsSource::None => Ok(None),
         WeightsSource::Unavailable { message } => Err(unavailable(message.clone())),
-        WeightsSource::File { path, origin, sha256 } => of_file(path, origin, sha256.as_deref()).map(Some),
+        WeightsSource::File { path, origin, sha256 } => {
+            of_file(path, origin, sha256.as_deref(), architecture).map(Some)
+        }
         WeightsSource::Hub(hub) => from_hub(hub, architecture, &Patience::DEFAULT, reporter, stop).map(Some),
     }
 }
 
 /// A trained model, whose digest is known, or an operator's own file, with an optional digest beside it.
-fn of_file(path: &Path, origin: &str, sha256: Option<&str>) -> Result<LoadedWeights, WeightsFault> {
+fn of_file(
+    path: &Path,
+    origin: &str,
+    sha256: Option<&str>,
+    architecture: Architecture,
+) -> Result<LoadedWeights, WeightsFault> {
     let named = match sha256 {
         Some(sha256) => Some((
             sha256.to_owned(),
@@ -103,14 +116,25 @@ fn of_file(path: &Path, origin: &str, sha256: Option<&str>) -> Result<LoadedWeig
         return Err(damaged(&Damaged::new(what)));
     }
     match file::read(path) {
-        Ok(state) => Ok(LoadedWeights {
-            state,
-            origin: BaseWeights::of_file(origin.to_owned(), path),
-        }),
+        Ok(contents) => Ok(loaded(
+            contents,
+            architecture,
+            BaseWeights::of_file(origin.to_owned(), path),
+        )),
         Err(fault) => Err(unavailable(format!(
             "the weights `{origin}` cannot be used: {fault}. Choose another file or model, or start from random weights with \
              `\"weights\": \"none\"`"
         ))),
+    }
+}
+
+fn loaded(contents: Contents, architecture: Architecture, origin: BaseWeights) -> LoadedWeights {
+    let fitted = fit::fitted(contents.state, architecture);
+    LoadedWeights {
+        state: fitted.state,
+        origin,
+        told: [contents.told, fitted.told].concat(),
+        guessed: contents.guessed || fitted.guessed,
     }
 }
 
@@ -159,7 +183,12 @@ fn from_hub(
     reporter.send(&WorkerMessage::alive());
     let state = state::read(&path).map_err(|fault| explain(&fault.into(), hub, architecture))?;
     let origin = BaseWeights::of_file(format!("{}@{}", hub.repository, hub.revision), &path);
-    Ok(LoadedWeights { state, origin })
+    let contents = Contents {
+        state,
+        told: Vec::new(),
+        guessed: false,
+    };
+    Ok(loaded(contents, architecture, origin))
 }
 
 fn explain(fault: &HubFault, hub: &HubSource, architecture: Architecture) -> WeightsFault {

@@ -262,10 +262,13 @@ async fn what_is_of_no_kind_that_is_taken_is_refused(api: &Api) {
         ("archive/data.pkl", b"\x80\x02.".to_vec()),
         ("archive/data/0", vec![0; 64]),
     ]);
+    // Taken, but not without the names of its classes, and not if there are no tensors in it.
     let refused = api
-        .put("/v1/models?name=x", torch)
+        .put("/v1/models?name=x", torch.clone())
         .await
-        .problem(415, "model-unsupported");
+        .problem(422, "invalid");
+    assert!(refused.to_string().contains("labels"), "{refused}");
+    let refused = send(api, &torch, &[LABELS]).await.problem(422, "model-invalid");
     assert!(
         refused["detail"].as_str().unwrap().contains("torch.save"),
         "{refused}"

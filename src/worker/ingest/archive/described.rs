@@ -26,10 +26,13 @@ type Record<'a> = (&'a [u8], &'a [u8]);
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Described {
     pub name: Option<Vec<u8>>,
+    /// Where a link leads to.
+    pub target: Option<Vec<u8>>,
+    /// Whether the name is UTF-8, as the records of POSIX are.
+    pub is_utf_8: bool,
     /// The bytes in the archive are not those of the file, which has holes.
     pub sparse: bool,
     size: Option<u64>,
-    links: bool,
 }
 
 impl Described {
@@ -39,14 +42,12 @@ impl Described {
         let kind = entry.header().entry_type();
         match kind {
             EntryType::GNULongName => {
-                let mut name = contents(entry)?;
-                let end = name.iter().position(|&byte| byte == 0);
-                name.truncate(end.unwrap_or(name.len()));
+                let name = until_zero(contents(entry)?);
                 self.set_name(&name)?;
             }
             EntryType::GNULongLink => {
-                self.links = true;
-                contents(entry)?;
+                let target = until_zero(contents(entry)?);
+                self.set_target(&target)?;
             }
             EntryType::XGlobalHeader => check_global(&contents(entry)?)?,
             // Solaris writes the same with its own type letter.
@@ -67,7 +68,11 @@ impl Described {
                 self.name = Some(value.to_vec());
                 self.sparse = true;
             }
-            b"path" if !self.sparse => self.set_name(value)?,
+            b"path" if !self.sparse => {
+                self.set_name(value)?;
+                self.is_utf_8 = true;
+            }
+            b"linkpath" => self.set_target(value)?,
             b"size" => {
                 let size = str::from_utf8(value).ok().and_then(|size| size.parse().ok());
                 self.size = Some(size.ok_or_else(malformed)?);
@@ -83,6 +88,14 @@ impl Described {
             return Err(Fault::Contradictory("gives a file two names"));
         }
         self.name = Some(name.to_vec());
+        Ok(())
+    }
+
+    fn set_target(&mut self, target: &[u8]) -> Result<(), Fault> {
+        if self.target.as_deref().is_some_and(|other| other != target) {
+            return Err(Fault::Contradictory("gives a link two targets"));
+        }
+        self.target = Some(target.to_vec());
         Ok(())
     }
 
@@ -122,6 +135,12 @@ fn check_global(bytes: &[u8]) -> Result<(), Fault> {
         return Err(Fault::Contradictory("gives all its files one name or one size"));
     }
     Ok(())
+}
+
+fn until_zero(mut name: Vec<u8>) -> Vec<u8> {
+    let end = name.iter().position(|&byte| byte == 0);
+    name.truncate(end.unwrap_or(name.len()));
+    name
 }
 
 fn contents<R: Read>(entry: &mut tar::Entry<'_, R>) -> io::Result<Vec<u8>> {

@@ -131,14 +131,16 @@ impl<R: Read> Read for GaugedStream<'_, R> {
     }
 }
 
-/// Counts the bytes that a decompressor reads.
+/// Counts the bytes that a decompressor reads, which may go on for long without anything coming out.
 pub struct Counted<'a, R> {
     pub inner: R,
     pub bytes: &'a Cell<u64>,
+    pub heartbeat: &'a Heartbeat<'a>,
 }
 
 impl<R: Read> Read for Counted<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.heartbeat.beat()?;
         let count = self.inner.read(buffer)?;
         self.bytes.set(self.bytes.get() + count as u64);
         Ok(count)

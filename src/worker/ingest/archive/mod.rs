@@ -1,15 +1,18 @@
-//! Reads zip, tar and tar.gz archives entry by entry, in their order. Nothing is ever extracted to a path.
+//! Reads zip and tar archives, the latter compressed or not, entry by entry, in their order. Nothing is ever extracted to a path.
 //!
-//! The kind is detected by content. Both passes of ingest use [`visit`]; limits apply to the bytes that are really extracted.
+//! The kind is detected by content ([`ArchiveKind`]). Both passes of ingest use [`visit`]; limits apply to the bytes that are really extracted.
 
+mod decompress;
 mod described;
 mod gauge;
 mod gzip;
+mod method;
 mod spans;
 mod tar;
 mod zip;
 
 use std::{
+    borrow::Cow,
     fs::File,
     io::{self, Read, Seek},
     path::Path,
@@ -17,19 +20,25 @@ use std::{
 
 use anyhow::Context;
 
+pub use decompress::MAX_WINDOW_BYTES;
 pub use gauge::Gauge;
 
 use super::rejection::Rejection;
+use crate::domain::datasets::archive::{self, ArchiveKind, ENOUGH};
 
 /// Enough of a file to detect its kind.
-pub const HEAD_BYTES: u64 = 512;
+pub const HEAD_BYTES: u64 = ENOUGH as u64;
 
 /// The kind of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     File,
     Folder,
-    /// A link, a device, a pipe: never followed, never created.
+    /// Another name of an entry.
+    HardLink,
+    /// The path of another file, beginning at its own folder. Never followed out of the archive.
+    SymbolicLink,
+    /// A device, a pipe: never created.
     NotAFile,
     Encrypted,
     UnsupportedCompression,
@@ -39,9 +48,13 @@ pub enum Kind {
 
 /// An entry while it is visited.
 pub struct Entry<'a> {
-    /// Its path as spelled in the archive: unchecked, not to be shown as it is.
-    pub name: &'a str,
+    /// Its path as the archive has it: unchecked, in whatever encoding.
+    pub raw_name: &'a [u8],
+    /// Whether that is UTF-8 because the archive says so.
+    pub is_utf_8: bool,
     pub kind: Kind,
+    /// Where a link leads to, in the encoding of the name; a symbolic link of a zip archive has it as its contents.
+    pub target: Option<&'a [u8]>,
     body: &'a mut dyn Read,
     gauge: &'a Gauge<'a>,
     /// Whether the rest of the archive can be read if this entry cannot.
@@ -59,6 +72,11 @@ pub enum Contents {
 }
 
 impl Entry<'_> {
+    /// Its path as far as it is UTF-8.
+    pub fn name(&self) -> Cow<'_, str> {
+        String::from_utf8_lossy(self.raw_name)
+    }
+
     /// The first [`HEAD_BYTES`], or fewer if there are fewer; nothing if they cannot be read.
     pub fn head(&mut self) -> anyhow::Result<Vec<u8>> {
         Ok(match self.read(HEAD_BYTES)? {
@@ -89,14 +107,6 @@ impl Entry<'_> {
     }
 }
 
-/// The accepted kinds of archive.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Format {
-    Zip,
-    Tar,
-    TarGz,
-}
-
 /// Calls `each` with every entry, in the order of the archive. Stops at the first error: a [`Rejection`] if the archive cannot be used as a
 /// whole.
 pub fn visit(
@@ -104,10 +114,10 @@ pub fn visit(
     gauge: &Gauge<'_>,
     each: &mut dyn FnMut(&mut Entry<'_>) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
-    let visited = open(path).and_then(|(file, format)| match format {
-        Format::Zip => zip::visit(path, file, gauge, each),
-        Format::Tar => tar::visit(file, gauge, each),
-        Format::TarGz => tar::visit_compressed(file, gauge, each),
+    let visited = open(path).and_then(|(file, kind)| match kind {
+        ArchiveKind::Zip => zip::visit(path, file, gauge, each),
+        ArchiveKind::Tar => tar::visit(file, gauge, each),
+        kind => tar::visit_compressed(kind, file, gauge, each),
     });
     visited.map_err(|error| match gauge.rejection() {
         Some(rejection) => rejection.into(),
@@ -115,7 +125,7 @@ pub fn visit(
     })
 }
 
-fn open(path: &Path) -> anyhow::Result<(File, Format)> {
+fn open(path: &Path) -> anyhow::Result<(File, ArchiveKind)> {
     let mut file = File::open(path).context("cannot open the archive")?;
     let mut head = Vec::new();
     (&mut file)
@@ -123,26 +133,14 @@ fn open(path: &Path) -> anyhow::Result<(File, Format)> {
         .read_to_end(&mut head)
         .context("cannot read the archive")?;
     file.rewind().context("cannot read the archive")?;
-    Ok((file, format(&head)?))
-}
-
-fn format(head: &[u8]) -> Result<Format, Rejection> {
-    let foreign = match head {
-        [b'P', b'K', 3, 4, ..] | [b'P', b'K', 5, 6, ..] => return Ok(Format::Zip),
-        [0x1f, 0x8b, ..] => return Ok(Format::TarGz),
-        _ if tar::begins_a_tar(head) => return Ok(Format::Tar),
-        [b'R', b'a', b'r', b'!', ..] => "a RAR archive",
-        [b'7', b'z', 0xbc, 0xaf, ..] => "a 7z archive",
-        [0xfd, b'7', b'z', b'X', b'Z', ..] => "compressed with xz",
-        [b'B', b'Z', b'h', ..] => "compressed with bzip2",
-        [0x28, 0xb5, 0x2f, 0xfd, ..] => "compressed with zstd",
-        [b'P', b'K', 7, 8, ..] => "one part of a zip archive in several parts",
-        [] => "empty",
-        _ => "not an archive",
-    };
-    Err(Rejection::unreadable(format!(
-        "the file is {foreign}; upload a zip, tar or tar.gz archive"
-    )))
+    let kind = ArchiveKind::of(&head).ok_or_else(|| {
+        Rejection::unreadable(format!(
+            "the file is {}. Then upload that; accepted are {}",
+            archive::foreign(&head),
+            ArchiveKind::TAKEN
+        ))
+    })?;
+    Ok((file, kind))
 }
 
 /// Whether reading failed because the bytes are wrong, not because the disk failed.

@@ -1,7 +1,8 @@
-//! Tar archives, plain or gzipped: a stream, read from start to end. The tar crate finds the headers, `described` reads what headers say
+//! Tar archives, plain or compressed: a stream, read from start to end. The tar crate finds the headers, `described` reads what headers say
 //! about the following entry: what can be trusted there is a matter of security.
 
 use std::{
+    borrow::Cow,
     cell::Cell,
     fs::File,
     io::{self, BufReader, Cursor, Read},
@@ -11,31 +12,20 @@ use tar::{EntryType, Header};
 
 use super::{
     Entry, Kind,
+    decompress::decompress,
     described::{Described, Fault},
     gauge::{Counted, Gauge, GaugedStream},
-    gzip::Members,
     is_damage,
 };
-use crate::worker::ingest::{names::path, rejection::Rejection};
+use crate::{
+    domain::datasets::archive::{self, ArchiveKind},
+    worker::ingest::rejection::Rejection,
+};
 
 const BLOCK: usize = 512;
 const CUT_SHORT: &str = "the archive is damaged or cut short; upload it again as a whole";
 /// Most bytes that may describe one entry: long names and such are read into memory.
 const MAX_DESCRIPTION: u64 = 1 << 20;
-
-/// Whether the bytes start a tar archive: a header with a correct checksum, or the block of zeros that ends an empty one.
-pub fn begins_a_tar(head: &[u8]) -> bool {
-    let Some(block) = head.get(..BLOCK) else {
-        return false;
-    };
-    let sum = |range: &[u8]| range.iter().map(|&byte| u32::from(byte)).sum::<u32>();
-    let expected = sum(&block[..148]) + 8 * u32::from(b' ') + sum(&block[156..]);
-    let told = str::from_utf8(&block[148..156])
-        .ok()
-        .map(|text| text.trim_matches(['\0', ' ']))
-        .and_then(|text| u32::from_str_radix(text, 8).ok());
-    told == Some(expected) || block.iter().all(|&byte| byte == 0)
-}
 
 pub fn visit(
     file: File,
@@ -46,6 +36,7 @@ pub fn visit(
 }
 
 pub fn visit_compressed(
+    kind: ArchiveKind,
     file: File,
     gauge: &Gauge<'_>,
     each: &mut dyn FnMut(&mut Entry<'_>) -> anyhow::Result<()>,
@@ -54,19 +45,32 @@ pub fn visit_compressed(
     let counted = Counted {
         inner: file,
         bytes: &packed,
+        heartbeat: gauge.heartbeat,
     };
-    let mut inside = Members::new(BufReader::with_capacity(1 << 16, counted), gauge.heartbeat);
+    let file = BufReader::with_capacity(1 << 16, counted);
+    let mut inside = decompress(kind, file, gauge.heartbeat);
     let mut head = Vec::new();
     (&mut inside)
         .take(BLOCK as u64)
         .read_to_end(&mut head)
         .map_err(unreadable)?;
-    if !begins_a_tar(&head) {
-        let message = "the file is compressed with gzip but contains no tar archive; upload a zip, tar or tar.gz archive";
-        return Err(Rejection::unreadable(message).into());
+    if ArchiveKind::of(&head) != Some(ArchiveKind::Tar) {
+        return Err(no_tar(kind, &head).into());
     }
     let buffered = BufReader::with_capacity(1 << 16, Cursor::new(head).chain(inside));
     visit_stream(buffered, Some(&packed), gauge, each)
+}
+
+fn no_tar(kind: ArchiveKind, head: &[u8]) -> Rejection {
+    let inside = match ArchiveKind::of(head) {
+        Some(ArchiveKind::Zip) => "a zip archive, which needs no further compression; upload that".to_owned(),
+        Some(_) => "another compressed file; compress the tar archive once and upload that".to_owned(),
+        None => format!("{}. Then upload that", archive::foreign(head)),
+    };
+    Rejection::unreadable(format!(
+        "the file is compressed with {} but contains no tar archive: inside is {inside}",
+        kind.compression().unwrap_or("something")
+    ))
 }
 
 fn visit_stream(
@@ -96,15 +100,21 @@ fn visit_stream(
             Some(name) => name,
             None => entry.header().path_bytes().into_owned(),
         };
-        let kind = kind(entry.header(), &name, described.sparse);
+        let target = match described.target {
+            Some(target) => Some(target),
+            None => entry.header().link_name_bytes().map(Cow::into_owned),
+        };
+        let kind = kind(entry.header(), described.sparse);
         entries += 1;
         if entries > gauge.limits.max_entries {
             return Err(Rejection::too_many_entries(gauge.limits).into());
         }
         allowance.set(u64::MAX);
         each(&mut Entry {
-            name: &path::text(&name, || String::from_utf8_lossy(&name)),
+            raw_name: &name,
+            is_utf_8: described.is_utf_8 && str::from_utf8(&name).is_ok(),
             kind,
+            target: target.as_deref(),
             body: &mut entry,
             gauge,
             stands_alone: false,
@@ -136,11 +146,12 @@ fn allow(allowance: &Cell<u64>, end: u64, gauge: &Gauge<'_>) {
     allowance.set(rest.saturating_add(MAX_DESCRIPTION));
 }
 
-fn kind(header: &Header, name: &[u8], sparse: bool) -> Kind {
+/// Old programs mark folders only by the slash at the end of their names, which whoever decodes the name looks at.
+fn kind(header: &Header, sparse: bool) -> Kind {
     match header.entry_type() {
         _ if sparse => Kind::NotAFile,
-        // Old programs mark folders only by the slash.
-        EntryType::Regular | EntryType::Continuous if name.ends_with(b"/") => Kind::Folder,
+        EntryType::Link => Kind::HardLink,
+        EntryType::Symlink => Kind::SymbolicLink,
         EntryType::Regular | EntryType::Continuous => Kind::File,
         EntryType::Directory => Kind::Folder,
         _ => Kind::NotAFile,
@@ -158,6 +169,9 @@ fn refused(fault: Fault) -> anyhow::Error {
 
 /// Invalid bytes reject the archive; a failing disk does not.
 fn unreadable(error: io::Error) -> anyhow::Error {
+    if error.kind() == io::ErrorKind::OutOfMemory {
+        return Rejection::window().into();
+    }
     if !is_damage(&error) {
         return error.into();
     }

@@ -52,6 +52,17 @@ pub struct ListedEntry {
     pub class: Option<u32>,
     pub split: Option<Split>,
     pub verdict: Verdict,
+    /// The entry that has its bytes, if it is a link.
+    pub same_as: Option<usize>,
+    /// Whether a link needs its bytes, even if it is not itself an image of the dataset.
+    pub is_linked: bool,
+}
+
+impl ListedEntry {
+    /// Whether pass two reads it.
+    pub fn is_read(&self) -> bool {
+        self.is_linked || (self.verdict == Verdict::Candidate && self.same_as.is_none())
+    }
 }
 
 /// Candidates have valid paths, and the displayable form has the same separators.

@@ -1,124 +1,100 @@
 //! Pass one: every entry of the archive by name and kind, and what follows from the names alone.
 //!
-//! The layout can be determined only once all paths are known, and a tar.gz cannot be rewound; so names come first, pixels second
-//! (`pipeline`). Files whose name does not say "image" are identified by their first bytes.
+//! The layout can be determined only once all paths are known, and a compressed archive cannot be rewound; so names come first, pixels
+//! second (`pipeline`). Files whose name does not say "image" are identified by their first bytes (`seen`).
 
-use std::{collections::HashMap, path::Path};
+use std::collections::HashMap;
 
-use super::arrange::Listing;
-use super::entry::{Disposition, ListedEntry, Verdict, parts_of};
 use super::{
-    arrange::arrange,
+    arrange::{Listing, arrange},
+    decoded::{Encoding, Normalised},
+    entry::{Disposition, ListedEntry, Verdict, parts_of},
+    links,
     path::{self, PathFault},
+    seen::Seen,
     tables::Tables,
 };
 use crate::{
-    domain::datasets::reading::ReadOptions,
     limits::IngestLimits,
-    worker::{
-        ingest::{
-            archive::{self, Contents, Entry, Gauge, Kind},
-            pulse::Heartbeat,
-            rejection::Rejection,
-        },
-        pixels::{self, Content},
+    protocol::IngestRun,
+    worker::ingest::{
+        archive::{self, Gauge, Kind},
+        pulse::Heartbeat,
+        rejection::Rejection,
     },
 };
 
+pub use super::seen::DAMAGED;
+
 /// Reads the names. Errors: a [`Rejection`], or a failing disk.
-pub fn list(
-    archive: &Path,
-    options: &ReadOptions,
-    limits: &IngestLimits,
-    heartbeat: &Heartbeat<'_>,
-) -> anyhow::Result<Listing> {
-    let mut entries = Vec::new();
-    let mut tables = Tables::new(limits, options);
+pub fn list(spec: &IngestRun, heartbeat: &Heartbeat<'_>) -> anyhow::Result<Listing> {
+    let limits = &spec.limits;
+    let mut seen = Vec::new();
+    let mut tables = Tables::new(limits, &spec.options);
     let gauge = Gauge::new(limits, heartbeat);
-    archive::visit(archive, &gauge, &mut |entry| {
-        let path = path::shown(entry.name, limits.max_path_bytes);
-        let verdict = verdict(entry, limits, &mut |bytes| {
-            tables.add(entries.len(), &path, bytes)
+    archive::visit(&spec.archive, &gauge, &mut |entry| {
+        let entry = Seen::of(entry, limits, &mut |name, bytes| {
+            tables.add(seen.len(), name, bytes)
         })?;
-        let listed = ListedEntry {
-            path,
-            class: None,
-            split: None,
-            verdict,
-        };
-        entries.push(listed);
+        seen.push(entry);
         Ok(())
     })?;
+    let encoding = Encoding::of(&seen, spec.options.name_encoding.as_deref())?;
+    let mut normalised = Normalised::default();
+    let mut entries = Vec::new();
+    for entry in &seen {
+        let name = encoding.decode(&entry.raw_name, entry.is_utf_8);
+        entries.push(listed(entry, &name, &mut normalised, limits)?);
+    }
+    links::resolve(&mut entries, &seen, &encoding);
+    let notes = [encoding.warning(&seen, limits), normalised.warning()];
+    drop(seen);
     settle_replaced(&mut entries);
+    let notes = notes.into_iter().chain([links::settle_stores(&mut entries)]);
+    let notes: Vec<_> = notes.flatten().collect();
     let (tables, doubts) = tables.candidates(&entries);
-    let mut listing = arrange(entries, &tables, options, limits)?;
+    let mut listing = arrange(entries, &tables, &spec.options, limits)?;
+    listing.doubts.splice(0..0, notes);
     listing.doubts.extend(doubts);
     Ok(listing)
 }
 
-/// `table` receives the whole content of possible tables.
-fn verdict(
-    entry: &mut Entry<'_>,
+fn listed(
+    seen: &Seen,
+    name: &str,
+    normalised: &mut Normalised,
     limits: &IngestLimits,
-    table: &mut dyn FnMut(&[u8]),
-) -> anyhow::Result<Verdict> {
-    let skipped = |code, message: &'static str| Ok(Verdict::Disposition(Disposition::skipped(code, message)));
-    let parts = match path::parts(entry.name, limits.max_path_bytes) {
-        Ok(parts) => parts,
+) -> Result<ListedEntry, Rejection> {
+    let is_folder = seen.kind == Kind::Folder || (seen.kind == Kind::File && name.ends_with(['/', '\\']));
+    let parts = path::parts(name, limits.max_path_bytes);
+    let verdict = match &parts {
         Err(PathFault::Escape) => {
-            return Err(Rejection::path_escape(&path::shown(entry.name, limits.max_path_bytes)).into());
+            return Err(Rejection::path_escape(&path::shown(name, limits.max_path_bytes)));
         }
-        Err(PathFault::Unusable { .. }) if entry.kind == Kind::Folder => return Ok(Verdict::Folder),
-        Err(PathFault::Unusable { code, message }) => return skipped(code, message),
-    };
-    match entry.kind {
-        Kind::Folder => return Ok(Verdict::Folder),
-        _ if path::is_hidden(&parts) => {
+        // Such as the `/` that some drives of the cloud pack.
+        _ if is_folder => Verdict::Folder,
+        Err(PathFault::Unusable { code, message }) => {
+            Verdict::Disposition(Disposition::skipped(code, *message))
+        }
+        Ok(parts) if path::is_hidden(parts) => {
             let message = "a hidden file, or one that an operating system left behind";
-            return Ok(Verdict::Disposition(Disposition::ignored("hidden", message)));
+            Verdict::Disposition(Disposition::ignored("hidden", message))
         }
-        Kind::NotAFile => return skipped("not_a_file", "a link or a special file; pack the file itself"),
-        Kind::Encrypted => return skipped("encrypted", "encrypted; pack it without a password"),
-        Kind::UnsupportedCompression => {
-            return skipped(
-                "unsupported_compression",
-                "packed with an unsupported method; pack it with deflate",
-            );
-        }
-        Kind::Damaged => return skipped("damaged", DAMAGED),
-        Kind::File => {}
-    }
-    let extension = parts.last().map(|name| path::extension(name)).unwrap_or_default();
-    if pixels::EXTENSIONS.contains(&extension.as_str()) {
-        return Ok(Verdict::Candidate);
-    }
-    let mut may_be_table = Tables::EXTENSIONS.contains(&extension.as_str());
-    let mut bytes = entry.head()?;
-    // Whatever else is in a file of this name: no text has zeros, except in the wide forms of Unicode.
-    let is_wide = bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff");
-    may_be_table &= is_wide || bytes.iter().filter(|byte| **byte == 0).count() * 4 <= bytes.len() * 3;
-    if may_be_table {
-        match entry.contents()? {
-            Contents::Whole(rest) => bytes.extend(rest),
-            Contents::TooLarge => {
-                return skipped("too_large", "the table is too large to be read; split it");
-            }
-            Contents::Damaged => return skipped("damaged", DAMAGED),
-        }
-    }
-    if pixels::content(&bytes) != Content::NotAnImage {
-        return Ok(Verdict::Candidate);
-    }
-    if may_be_table {
-        table(&bytes);
-    }
-    Ok(Verdict::Disposition(Disposition::ignored(
-        "not_an_image",
-        "not an image",
-    )))
+        Ok(_) => seen.verdict.clone(),
+    };
+    let path = match &parts {
+        Ok(parts) => normalised.take(name, parts, limits),
+        Err(_) => path::shown(name, limits.max_path_bytes),
+    };
+    Ok(ListedEntry {
+        path,
+        class: None,
+        split: None,
+        verdict,
+        same_as: None,
+        is_linked: false,
+    })
 }
-
-pub const DAMAGED: &str = "damaged inside the archive; pack it again";
 
 /// Of several entries with the same path the last one counts, as when an archive is extracted.
 fn settle_replaced(entries: &mut [ListedEntry]) {

@@ -2,12 +2,15 @@
 
 pub mod arrange;
 mod assign;
+mod decoded;
 mod doubt;
 pub mod entry;
 mod file_names;
 mod layout;
+mod links;
 pub mod listing;
 mod masks;
 pub mod path;
 mod readings;
+mod seen;
 pub mod tables;

@@ -31,6 +31,14 @@ pub fn sentences(code: &str) -> (&str, &'static str, &'static str) {
             "1 file is encrypted and was left out; pack without a password",
             "{} files are encrypted and were left out; pack without a password",
         ),
+        "archive_in_archive" => (
+            "1 archive inside the archive was not opened; unpack it and pack the folders that are in it",
+            "{} archives inside the archive were not opened; unpack them and pack the folders that are in them",
+        ),
+        "not_a_file" => (
+            "1 entry is a special file, or a link to something that the archive does not contain, and was left out",
+            "{} entries are special files, or links to something that the archive does not contain, and were left out",
+        ),
         "no_class" => (
             "1 image is in no class folder and was left out",
             "{} images are in no class folder and were left out",

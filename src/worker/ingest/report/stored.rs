@@ -6,6 +6,7 @@ use crate::{
 };
 
 /// An image that was stored, and what was found about it.
+#[derive(Clone)]
 pub struct Stored {
     pub image: ManifestImage,
     pub mode: Mode,

@@ -26,6 +26,14 @@ pub struct File {
     pub checksum: Option<u32>,
     /// None for the true size of the packed bytes; only the table says anything else.
     pub declared_packed: Option<u32>,
+    /// The packed bytes, of whatever method; None to pack them here.
+    pub packed: Option<Vec<u8>>,
+    /// Whether the archive does not say that a name outside of ASCII is UTF-8.
+    pub unmarked: bool,
+    /// Extra fields of the table.
+    pub extra: Vec<u8>,
+    /// Where a link of a tar archive leads to.
+    pub target: Vec<u8>,
     /// Bytes that are there already: the table leads to them and nothing is written.
     pub at: Option<u32>,
 }
@@ -42,7 +50,19 @@ impl File {
             local_name: None,
             checksum: None,
             declared_packed: None,
+            packed: None,
+            unmarked: false,
+            extra: Vec::new(),
+            target: Vec::new(),
             at: None,
+        }
+    }
+
+    /// A name of bytes in some encoding, as programs write it that do not know UTF-8.
+    pub fn unmarked(name: impl AsRef<[u8]>, data: impl Into<Vec<u8>>) -> Self {
+        Self {
+            unmarked: true,
+            ..Self::new(name, data)
         }
     }
 
@@ -99,18 +119,23 @@ pub fn zip(files: &[File]) -> Vec<u8> {
     let mut table = Vec::new();
     for file in files {
         let offset = file.at.unwrap_or(archive.len() as u32);
-        let packed = match file.method {
-            8 => deflate(&file.data),
-            _ => file.data.clone(),
+        let packed = match (&file.packed, file.method) {
+            (Some(packed), _) => packed.clone(),
+            (None, 8) => deflate(&file.data),
+            (None, _) => file.data.clone(),
         };
         let mut checksum = Crc::new();
         checksum.update(&file.data);
         let checksum = file.checksum.unwrap_or(checksum.sum());
-        let fields = |name: &[u8], packed: u32| header_fields(file, name, checksum, packed);
+        let fields = |name: &[u8], packed: u32, extra: usize| {
+            let mut fields = header_fields(file, name, checksum, packed);
+            fields.extend((extra as u16).to_le_bytes());
+            fields
+        };
         if file.at.is_none() {
             let name = file.local_name.as_ref().unwrap_or(&file.name);
             archive.extend(b"PK\x03\x04");
-            archive.extend(fields(name, packed.len() as u32));
+            archive.extend(fields(name, packed.len() as u32, 0));
             archive.extend(name);
             archive.extend(&packed);
         }
@@ -119,12 +144,14 @@ pub fn zip(files: &[File]) -> Vec<u8> {
         table.extend(fields(
             &file.name,
             file.declared_packed.unwrap_or(packed.len() as u32),
+            file.extra.len(),
         ));
         // Comment length, disk and internal attributes.
         table.extend([0; 6]);
         table.extend((file.mode << 16).to_le_bytes());
         table.extend(offset.to_le_bytes());
         table.extend(&file.name);
+        table.extend(&file.extra);
     }
     let (begins, length) = (archive.len() as u32, table.len() as u32);
     archive.extend(table);
@@ -137,9 +164,10 @@ pub fn zip(files: &[File]) -> Vec<u8> {
     archive
 }
 
-/// The fields that the local header and the table share, "version needed" to "extra field length".
+/// The fields that the local header and the table share, "version needed" to the length of the name.
 fn header_fields(file: &File, name: &[u8], checksum: u32, packed: u32) -> Vec<u8> {
-    let flags = u16::from(file.encrypted) | if file.name.is_ascii() { 0 } else { 0x800 };
+    let marked = !file.name.is_ascii() && !file.unmarked;
+    let flags = u16::from(file.encrypted) | if marked { 0x800 } else { 0 };
     let bytes = file.declared_bytes.unwrap_or(file.data.len() as u32);
     let mut fields = vec![20, 0];
     fields.extend(flags.to_le_bytes());
@@ -149,7 +177,6 @@ fn header_fields(file: &File, name: &[u8], checksum: u32, packed: u32) -> Vec<u8
     fields.extend(packed.to_le_bytes());
     fields.extend(bytes.to_le_bytes());
     fields.extend((name.len() as u16).to_le_bytes());
-    fields.extend([0, 0]);
     fields
 }
 
@@ -163,6 +190,22 @@ pub fn gzip(data: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
     encoder.write_all(data).unwrap();
     encoder.finish().unwrap()
+}
+
+pub fn bzip2(data: &[u8]) -> Vec<u8> {
+    let mut encoder = bzip2::write::BzEncoder::new(Vec::new(), bzip2::Compression::fast());
+    encoder.write_all(data).unwrap();
+    encoder.finish().unwrap()
+}
+
+pub fn xz(data: &[u8]) -> Vec<u8> {
+    let mut encoder = lzma_rust2::XzWriter::new(Vec::new(), lzma_rust2::XzOptions::with_preset(1)).unwrap();
+    encoder.write_all(data).unwrap();
+    encoder.finish().unwrap()
+}
+
+pub fn zstd(data: &[u8]) -> Vec<u8> {
+    ruzstd::encoding::compress_to_vec(data, ruzstd::encoding::CompressionLevel::Fastest)
 }
 
 pub fn tar(files: &[File]) -> Vec<u8> {
@@ -181,7 +224,9 @@ pub fn tar_of(files: &[(EntryType, File)]) -> Vec<u8> {
         header.set_entry_type(*kind);
         header.set_size(file.data.len() as u64);
         header.set_mode(0o644);
-        header.as_gnu_mut().unwrap().name[..file.name.len()].copy_from_slice(&file.name);
+        let gnu = header.as_gnu_mut().unwrap();
+        gnu.name[..file.name.len()].copy_from_slice(&file.name);
+        gnu.linkname[..file.target.len()].copy_from_slice(&file.target);
         header.set_cksum();
         builder.append(&header, file.data.as_slice()).unwrap();
     }

@@ -3,10 +3,14 @@
 mod accounting;
 mod build;
 mod crafted;
+mod encodings;
 mod findings;
 mod hostile;
 mod layouts;
+mod links;
 mod ordinary;
+mod packed;
+mod paths;
 mod peers;
 mod tables;
 

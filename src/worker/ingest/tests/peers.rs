@@ -35,13 +35,16 @@ fn read(path: &Path) -> Vec<(String, String)> {
     let gauge = archive::Gauge::new(&IngestLimits::DEFAULT, &heartbeat);
     let mut files = Vec::new();
     archive::visit(path, &gauge, &mut |entry| {
-        let name = entry.name.to_owned();
+        let name = entry.name().into_owned();
         match entry.kind {
             archive::Kind::File => match entry.contents()? {
                 archive::Contents::Whole(bytes) => files.push((name, digest::of_bytes(&bytes))),
                 other => panic!("{name}: {other:?}"),
             },
-            archive::Kind::Folder | archive::Kind::NotAFile => {}
+            archive::Kind::Folder
+            | archive::Kind::HardLink
+            | archive::Kind::SymbolicLink
+            | archive::Kind::NotAFile => {}
             other => panic!("{name}: {other:?}"),
         }
         Ok(())

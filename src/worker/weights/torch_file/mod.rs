@@ -18,7 +18,8 @@ use std::{
 use tch::{Device, Kind, TchError, Tensor};
 use zip::{CompressionMethod, ZipArchive, read::ZipFile, result::ZipError};
 
-use self::pickle::{Described, PickleFault, Storage, shown};
+use self::pickle::{Described, Dictionary, PickleFault, Storage, shown};
+use super::file::Contents;
 use crate::worker::files::state::{self, StateDict};
 
 /// Most bytes of tensor data that are read. A ResNet-152 has 242 MB.
@@ -51,7 +52,7 @@ pub enum TorchFileFault {
     #[error("it contains more than {MAX_BYTES} bytes of tensors")]
     TooLarge,
     #[error(
-        "it contains no tensors by name, neither at its top nor under `state_dict`, but {held}. Save the tensors alone: \
+        "it contains no tensors by name, neither at its top nor in a dictionary in it, but {held}. Save the tensors alone: \
          torch.save(model.state_dict(), 'weights.pth')"
     )]
     NoTensors { held: String },
@@ -79,19 +80,25 @@ fn of_reading(fault: io::Error) -> TorchFileFault {
     }
 }
 
-/// Reads the tensors of a dictionary, or of the `state_dict` in it, into CPU memory, in their stored type.
+/// Reads the tensors of a dictionary, or of one in it, into CPU memory, in their stored type.
 ///
 /// # Errors
 /// [`TorchFileFault`] for anything that is not an intact file of tensors in a dictionary.
-pub fn read(path: &Path) -> Result<StateDict, TorchFileFault> {
+pub fn read(path: &Path) -> Result<Contents, TorchFileFault> {
     let file = File::open(path)?;
     let bytes = file.metadata()?.len();
     let archive = ZipArchive::new(BufReader::with_capacity(1 << 16, file))?;
     let mut archive = Archive::of(archive, bytes)?;
     archive.check_byte_order()?;
     let pickle = archive.bytes("data.pkl", pickle::MAX_BYTES)?;
-    let entries = pickle::read(&pickle)?.entries;
-    let described = all_tensors(entries)?;
+    let mut dictionary = pickle::read(&pickle)?;
+    if dictionary.tensors.is_empty() {
+        return Err(no_tensors(&dictionary));
+    }
+    let told = choices(&dictionary);
+    // Of two with one name the later counts, as in Python.
+    let described: BTreeMap<String, Described> =
+        std::mem::take(&mut dictionary.tensors).into_iter().collect();
     let mut storages = BTreeMap::new();
     let mut state = StateDict::new();
     for (name, described) in described {
@@ -103,34 +110,59 @@ pub fn read(path: &Path) -> Result<StateDict, TorchFileFault> {
         let tensor = storage.f_as_strided(&described.shape, &described.strides, described.offset)?;
         state.insert(name, tensor);
     }
-    Ok(state)
+    Ok(Contents {
+        state,
+        told,
+        guessed: !dictionary.alternatives.is_empty(),
+    })
 }
 
-fn all_tensors(
-    entries: Vec<(String, Option<Described>)>,
-) -> Result<BTreeMap<String, Described>, TorchFileFault> {
-    if entries.iter().all(|(_, described)| described.is_none()) {
-        let mut names: Vec<_> = entries
+fn choices(dictionary: &Dictionary) -> Vec<String> {
+    let mut told = Vec::new();
+    if !dictionary.under.is_empty() {
+        let others = dictionary
+            .alternatives
             .iter()
-            .map(|(name, _)| format!("`{}`", shown(name)))
-            .collect();
-        let more = if names.len() > 5 { ", …" } else { "" };
-        names.truncate(5);
-        let held = if names.is_empty() {
-            "nothing".to_owned()
+            .map(|other| format!("`{}`", shown(other)));
+        let others: Vec<String> = others.collect();
+        let but = if others.is_empty() {
+            String::new()
         } else {
-            names.join(", ") + more
+            format!(", not those under {}", others.join(", "))
         };
-        return Err(TorchFileFault::NoTensors { held });
+        told.push(format!(
+            "the file is a checkpoint: the {} tensors under `{}` are used{but}",
+            dictionary.tensors.len(),
+            shown(&dictionary.under)
+        ));
     }
-    let tensor = |(name, described): (String, Option<Described>)| match described {
-        Some(described) => Ok((name, described)),
-        None => Err(TorchFileFault::Tensor {
-            name: shown(&name),
-            why: "is not a tensor".to_owned(),
-        }),
+    if !dictionary.others.is_empty() {
+        told.push(format!(
+            "what is no tensor beside them is left out ({})",
+            some(&dictionary.others)
+        ));
+    }
+    told
+}
+
+fn no_tensors(dictionary: &Dictionary) -> TorchFileFault {
+    let held = match dictionary.others.is_empty() {
+        true => "nothing".to_owned(),
+        false => some(&dictionary.others),
     };
-    entries.into_iter().map(tensor).collect()
+    TorchFileFault::NoTensors { held }
+}
+
+/// A few names, for a message.
+fn some(names: &[String]) -> String {
+    const SHOWN: usize = 5;
+    let more = if names.len() > SHOWN { ", …" } else { "" };
+    let names: Vec<_> = names
+        .iter()
+        .take(SHOWN)
+        .map(|name| format!("`{}`", shown(name)))
+        .collect();
+    names.join(", ") + more
 }
 
 /// Whether all of a tensor's data is within its storage, without overlap.

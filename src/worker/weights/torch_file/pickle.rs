@@ -5,6 +5,7 @@
 //! reading, by name. Objects are stored in tables that the values point into: a pickle may nest deeply or contain itself, and nothing here
 //! recurses into it.
 
+mod choice;
 mod fault;
 mod global;
 mod input;
@@ -40,11 +41,16 @@ pub struct Described {
     pub strides: Vec<i64>,
 }
 
-/// The pickle's dictionary: its keys, or those of the `state_dict` in it if there is one.
+/// The pickle's dictionary of tensors: the outermost one, or one in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dictionary {
-    /// None for values that are not tensors.
-    pub entries: Vec<(String, Option<Described>)>,
+    pub tensors: Vec<(String, Described)>,
+    /// Keys of values that are not tensors.
+    pub others: Vec<String>,
+    /// The keys that lead to it, joined by dots; empty for the outermost one.
+    pub under: String,
+    /// Where other dictionaries of about as many tensors are.
+    pub alternatives: Vec<String>,
 }
 
 /// Reads the dictionary.
@@ -343,27 +349,37 @@ impl<'a> Machine<'a> {
         let Value::Dictionary(place) = top else {
             return malformed("contains no dictionary of tensors");
         };
-        let nested = self.dictionaries[place]
-            .iter()
-            .find_map(|(key, value)| match (key, value) {
-                (Value::Text(key), Value::Dictionary(inner)) if self.texts[*key] == "state_dict" => {
-                    Some(*inner)
-                }
-                _ => None,
-            });
-        let mut entries = Vec::new();
-        for (key, value) in &self.dictionaries[nested.unwrap_or(place)] {
+        let choice = choice::choose(place, &|place| self.held(place));
+        let mut dictionary = Dictionary {
+            tensors: Vec::new(),
+            others: Vec::new(),
+            under: choice.under,
+            alternatives: choice.alternatives,
+        };
+        for (key, value) in &self.dictionaries[choice.place] {
             let name = match key {
                 Value::Text(key) => self.texts[*key].to_owned(),
                 Value::Int(number) => number.to_string(),
                 _ => return malformed("has a dictionary with keys that are not strings"),
             };
-            let described = match value {
-                Value::Tensor(tensor) => Some(self.tensors[*tensor].clone()),
-                _ => None,
-            };
-            entries.push((name, described));
+            match value {
+                Value::Tensor(tensor) => dictionary.tensors.push((name, self.tensors[*tensor].clone())),
+                _ => dictionary.others.push(name),
+            }
         }
-        Ok(Dictionary { entries })
+        Ok(dictionary)
+    }
+
+    /// What [`choice`] looks at: how many tensors a dictionary has, and the dictionaries in it.
+    fn held(&self, place: usize) -> choice::Held<'a> {
+        let mut held = choice::Held::default();
+        for (key, value) in &self.dictionaries[place] {
+            match (key, value) {
+                (Value::Text(_), Value::Tensor(_)) => held.tensors += 1,
+                (Value::Text(key), Value::Dictionary(inner)) => held.inner.push((self.texts[*key], *inner)),
+                _ => {}
+            }
+        }
+        held
     }
 }

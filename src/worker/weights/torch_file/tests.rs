@@ -30,7 +30,7 @@ fn read_bytes(bytes: &[u8]) -> Result<StateDict, FileFault> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("weights.pth");
     fs::write(&path, bytes).unwrap();
-    file::read(&path)
+    file::read(&path).map(|read| read.state)
 }
 
 /// An archive as `torch.save` lays it out.
@@ -91,7 +91,7 @@ fn with_one_tensor(count: i64, offset: i64, shape: &[i64], strides: &[i64]) -> R
 
 #[test]
 fn every_type_shape_and_layout_that_pytorch_saves_is_read_to_the_last_bit() {
-    let state = file::read(&golden("state.pth")).unwrap();
+    let state = file::read(&golden("state.pth")).unwrap().state;
     assert_eq!(state.len(), 13);
     let whole = values("whole", &[6, 4]).to_kind(Kind::Float);
     let expected = [
@@ -124,7 +124,7 @@ fn every_type_shape_and_layout_that_pytorch_saves_is_read_to_the_last_bit() {
 
 #[test]
 fn many_tensors_may_be_views_of_one_storage() {
-    let state = file::read(&golden("many.pth")).unwrap();
+    let state = file::read(&golden("many.pth")).unwrap().state;
     assert_eq!(state.len(), 42);
     let whole = values("whole", &[6, 4]).to_kind(Kind::Float);
     for index in 0..40 {
@@ -140,10 +140,19 @@ fn many_tensors_may_be_views_of_one_storage() {
 }
 
 #[test]
-fn a_checkpoint_gives_its_state_dict_without_the_prefix_of_data_parallel() {
-    let state = file::read(&golden("checkpoint.pth.tar")).unwrap();
-    assert_eq!(state.keys().collect::<Vec<_>>(), ["half", "parameter"]);
-    assert!(state["half"].equal(&values("half", &[3, 5]).to_kind(Kind::Half)));
+fn a_checkpoint_gives_its_state_dict_and_says_so() {
+    let read = file::read(&golden("checkpoint.pth.tar")).unwrap();
+    assert!(
+        read.told[0].contains("`state_dict`") && !read.guessed,
+        "{:?}",
+        read.told
+    );
+    let state = read.state;
+    assert_eq!(
+        state.keys().collect::<Vec<_>>(),
+        ["module.half", "module.parameter"]
+    );
+    assert!(state["module.half"].equal(&values("half", &[3, 5]).to_kind(Kind::Half)));
 }
 
 #[test]
@@ -175,10 +184,8 @@ fn what_holds_no_tensors_says_what_it_holds() {
     assert!(message.contains("but `model`"), "{message}");
     let mixed = one_tensor(6, 0, &[6], &[1]);
     let mixed = [&mixed[..mixed.len() - 1], &text("epoch"), b"K\x07s."].concat();
-    let message = read_bytes(&archive(&mixed, &[("0", &[0; 24])]))
-        .unwrap_err()
-        .to_string();
-    assert!(message.contains("`epoch` is not a tensor"), "{message}");
+    let state = read_bytes(&archive(&mixed, &[("0", &[0; 24])])).unwrap();
+    assert_eq!(state.keys().collect::<Vec<_>>(), ["a"]);
     let foreign = {
         let mut zip = ZipWriter::new(Cursor::new(Vec::new()));
         zip.start_file("letter.txt", SimpleFileOptions::default())
@@ -190,6 +197,78 @@ fn what_holds_no_tensors_says_what_it_holds() {
         matches!(fault, FileFault::Torch(TorchFileFault::Foreign)),
         "{fault}"
     );
+}
+
+/// A dictionary, its values being pickles without their frames.
+fn dictionary(entries: &[(&str, Vec<u8>)]) -> Vec<u8> {
+    let mut pickle = b"}".to_vec();
+    for (key, value) in entries {
+        pickle.extend(text(key));
+        pickle.extend(value);
+        pickle.push(b's');
+    }
+    pickle
+}
+
+#[test]
+fn the_weights_are_found_wherever_a_checkpoint_has_them() {
+    let framed = one_tensor(6, 0, &[6], &[1]);
+    let weights = || framed[2..framed.len() - 1].to_vec();
+    let number = || b"K\x07".to_vec();
+    let read = |checkpoint: Vec<u8>| {
+        let whole = [b"\x80\x02", checkpoint.as_slice(), b"."].concat();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("weights.pth");
+        fs::write(&path, archive(&whole, &[("0", &[0; 24])])).unwrap();
+        let read = file::read(&path).unwrap();
+        assert_eq!(read.state.keys().collect::<Vec<_>>(), ["a"], "{:?}", read.told);
+        read
+    };
+    for key in [
+        "state_dict",
+        "model",
+        "model_state_dict",
+        "net",
+        "network",
+        "params",
+        "weights",
+        "ema",
+        "mine",
+    ] {
+        let found = read(dictionary(&[
+            ("epoch", number()),
+            (key, weights()),
+            ("optimizer", dictionary(&[])),
+        ]));
+        assert!(
+            found.told[0].contains(&format!("`{key}`")) && !found.guessed,
+            "{:?}",
+            found.told
+        );
+    }
+    let nested = dictionary(&[("model", dictionary(&[("state_dict", weights())]))]);
+    assert!(read(nested).told[0].contains("`model.state_dict`"));
+    // Averages stand back, wherever they are in the file.
+    for (average, plain) in [
+        ("model_ema", "model"),
+        ("ema", "net"),
+        ("params_ema", "params"),
+        ("swa", "state_dict"),
+    ] {
+        for entries in [
+            [(average, weights()), (plain, weights())],
+            [(plain, weights()), (average, weights())],
+        ] {
+            let found = read(dictionary(&entries));
+            let told = &found.told[0];
+            assert!(
+                found.guessed
+                    && told.contains(&format!("under `{plain}` are used"))
+                    && told.contains(average),
+                "{told}"
+            );
+        }
+    }
 }
 
 #[test]
@@ -255,8 +334,8 @@ fn no_flipped_byte_of_a_pickle_makes_the_reader_panic() {
             let mut damaged = pickle.clone();
             damaged[place] ^= flip;
             if let Ok(dictionary) = pickle::read(&damaged) {
-                for (_, described) in dictionary.entries {
-                    let _ = described.map(|described| check(&described));
+                for (_, described) in dictionary.tensors {
+                    let _ = check(&described);
                 }
             }
         }

@@ -36,6 +36,26 @@ pub fn crafted() -> Vec<Crafted> {
             "expansion_ratio",
         ),
         rejected(
+            "tar.bz2, a thousand to one",
+            bzip2(&tar(&with_text)),
+            "expansion_ratio",
+        ),
+        rejected(
+            "tar.xz, a thousand to one",
+            xz(&tar(&with_text)),
+            "expansion_ratio",
+        ),
+        rejected(
+            "tar.zst, a thousand to one",
+            zstd(&tar(&with_text)),
+            "expansion_ratio",
+        ),
+        rejected(
+            "tar.zst, a hundred thousand frames to be skipped",
+            b"\x50\x2a\x4d\x18\0\0\0\0".repeat(100_000),
+            "archive_unreadable",
+        ),
+        rejected(
             "tar.gz, a hundred thousand empty members",
             empty_members(),
             "archive_unreadable",
@@ -44,7 +64,7 @@ pub fn crafted() -> Vec<Crafted> {
             "an archive in the archive",
             nested("ants/inner.zip"),
             "ants/inner.zip",
-            "not_an_image",
+            "archive_in_archive",
         ),
         left_out(
             "an archive that is called an image",

@@ -72,6 +72,33 @@ fn special_files() -> Vec<Crafted> {
         (EntryType::Symlink, File::new("ants/up", "")),
         regular("ants/up/evil.jpg", jpeg(9)),
     ];
+    // Links that lead out of the archive, to nothing, to themselves, in a circle, to a folder.
+    for (kind, target) in [
+        (EntryType::Symlink, "/etc/passwd"),
+        (EntryType::Symlink, "../../../../etc/passwd"),
+        (EntryType::Symlink, "../up"),
+        (EntryType::Symlink, "special.jpg"),
+        (EntryType::Symlink, "../ants"),
+        (EntryType::Link, "/etc/passwd"),
+        (EntryType::Link, "../a.jpg"),
+        (EntryType::Link, "ants/special.jpg"),
+        (EntryType::Link, "ants"),
+    ] {
+        let link = File {
+            target: target.into(),
+            ..File::new("ants/special.jpg", "")
+        };
+        let back = File {
+            target: b"ants/special.jpg".to_vec(),
+            ..File::new("up", "")
+        };
+        all.push(left_out(
+            format!("tar, {kind:?} to {target}"),
+            tar_with([(kind, link), (EntryType::Symlink, back)]),
+            "ants/special.jpg",
+            "not_a_file",
+        ));
+    }
     all.push(Crafted {
         what: "tar, a file through a link".to_owned(),
         archive: tar_with(chain),
@@ -116,6 +143,14 @@ fn described_twice() -> Vec<Crafted> {
                 regular("c", jpeg(9)),
             ],
         ),
+        refused(
+            "a link with two targets",
+            vec![
+                pax(&[("linkpath", "ants/1.jpg")]),
+                (EntryType::GNULongLink, File::new("././@LongLink", "bees/3.jpg\0")),
+                (EntryType::Link, File::new("ants/a.jpg", "")),
+            ],
+        ),
         refused("one name for all", vec![(EntryType::XGlobalHeader, global)]),
         refused(
             "a link with a body",
@@ -137,7 +172,7 @@ fn described_twice() -> Vec<Crafted> {
         ),
         rejected(
             "tar, an escape in a record",
-            tar_with([pax(&[("path", "/etc/a.jpg")]), regular("ants/a.jpg", jpeg(9))]),
+            tar_with([pax(&[("path", "/../a.jpg")]), regular("ants/a.jpg", jpeg(9))]),
             "path_escape",
         ),
         left_out(
@@ -159,8 +194,6 @@ fn damaged() -> Vec<Crafted> {
     // Somewhere in the second header, behind the first and the image after it.
     let second = 512 + good()[0].data.len().next_multiple_of(512);
     sum[second + 1] ^= 1;
-    let mut flipped = packed.clone();
-    flipped[packed.len() / 2] ^= 0xff;
     // 2^63 and more in base 256, and less than nothing.
     let sized = |size: [u8; 12]| {
         let mut archive = whole.clone();
@@ -184,12 +217,46 @@ fn damaged() -> Vec<Crafted> {
         unreadable("tar, a size below nothing", sized([0xff; 12])),
         unreadable("tar, a size that is no number", sized(*b"zzzzzzzzzzz\0")),
         unreadable("tar.gz, cut", packed[..packed.len() - 10].to_vec()),
-        unreadable("tar.gz, damaged", flipped),
+        unreadable("tar.gz, damaged", middle_flipped(&packed)),
         unreadable(
             "tar.gz, garbage behind it",
             [packed.as_slice(), b"garbage"].concat(),
         ),
         unreadable("gzip without a tar", gzip(&[b'x'; 2000])),
         unreadable("gzip in gzip", gzip(&packed)),
+        unreadable("xz without a tar", xz(&[b'x'; 2000])),
+        unreadable("tar.xz, cut", cut(&xz(&whole))),
+        unreadable("tar.xz, damaged", middle_flipped(&xz(&whole))),
+        unreadable("tar.bz2, cut", cut(&bzip2(&whole))),
+        unreadable("tar.bz2, damaged", middle_flipped(&bzip2(&whole))),
+        unreadable("tar.zst, cut", cut(&zstd(&whole))),
+        // A window of 2 TiB, and of 4 GiB.
+        unreadable(
+            "tar.zst, a window of 2 TiB",
+            b"\x28\xb5\x2f\xfd\x00\xf8\x01\0\0".repeat(100),
+        ),
+        unreadable("tar.xz, a window of 4 GiB", wide_window(&whole)),
     ]
+}
+
+fn cut(archive: &[u8]) -> Vec<u8> {
+    archive[..archive.len() - 10].to_vec()
+}
+
+fn middle_flipped(archive: &[u8]) -> Vec<u8> {
+    let mut flipped = archive.to_vec();
+    flipped[archive.len() / 2] ^= 0xff;
+    flipped
+}
+
+/// The size of the window is a byte of the first block's header, which has a checksum.
+fn wide_window(archive: &[u8]) -> Vec<u8> {
+    let mut wide = xz(archive);
+    let header = 12..12 + (usize::from(wide[12]) + 1) * 4;
+    let size = header.clone().find(|at| wide[*at..*at + 2] == [0x21, 1]).unwrap() + 2;
+    wide[size] = 40;
+    let mut checksum = flate2::Crc::new();
+    checksum.update(&wide[header.start..header.end - 4]);
+    wide[header.end - 4..header.end].copy_from_slice(&checksum.sum().to_le_bytes());
+    wide
 }

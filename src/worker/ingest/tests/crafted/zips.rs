@@ -118,18 +118,48 @@ fn false_places() -> Vec<Crafted> {
 }
 
 fn unknown_compressions() -> Vec<Crafted> {
-    let methods = [
+    let named = |(method, name): (u16, &str), code| {
+        let file = File { method, ..file(name) };
+        bad(file, code)
+    };
+    // What is there is none of these.
+    let garbage = [
         (12, "bzip2"),
         (14, "lzma"),
         (93, "zstd"),
+        (20, "earlier-zstd"),
+        (95, "xz"),
         (9, "deflate64"),
-        (777, "unknown"),
     ];
-    let compressed = |(method, name): (u16, &str)| {
-        let file = File { method, ..file(name) };
-        bad(file, "unsupported_compression")
+    let unknown = [(1, "shrunk"), (6, "imploded"), (98, "ppmd"), (777, "unknown")];
+    let mut all: Vec<Crafted> = garbage.into_iter().map(|it| named(it, "damaged")).collect();
+    all.extend(unknown.into_iter().map(|it| named(it, "unsupported_compression")));
+    // LZMA with a window of 4 GiB.
+    let wide = File {
+        method: 14,
+        packed: Some(b"\x10\0\x05\0\x5d\xff\xff\xff\xff\0\0\0\0\0\0".to_vec()),
+        ..file("wide-window")
     };
-    methods.into_iter().map(compressed).collect()
+    all.push(bad(wide, "unsupported_compression"));
+    let wrong = |method, packed, name| File {
+        method,
+        packed: Some(packed),
+        checksum: Some(7),
+        ..file(name)
+    };
+    all.push(bad(wrong(93, zstd(&jpeg(9)), "zstd-wrong-checksum"), "damaged"));
+    all.push(bad(wrong(95, xz(&jpeg(9)), "xz-wrong-checksum"), "damaged"));
+    let bomb = File {
+        method: 95,
+        packed: Some(xz(&black_bmp(1000))),
+        ..File::new("ants/bomb.bmp", black_bmp(1000))
+    };
+    all.push(rejected(
+        "zip, a thousand to one in xz",
+        zip_with([bomb]),
+        "expansion_ratio",
+    ));
+    all
 }
 
 fn tables() -> Vec<Crafted> {
