@@ -73,6 +73,7 @@ pub fn checked(archive: &[u8], limits: IngestLimits) {
             waits_for_disk: false,
             threads: 1,
             pack_side: 16,
+            used_bits: None,
         };
         let dir = RunDir::new(folder.path());
         let (reporter, stop) = (Reporter::to(io::sink()), StopFlag::default());

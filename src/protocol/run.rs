@@ -12,7 +12,7 @@ use super::{
 use crate::{
     domain::{
         id::{DatasetId, JobId},
-        models::{export::ExportSpec, model_import::WeightsDescription},
+        models::{export::ExportSpec, model_import::WeightsDescription, preprocessing::UsedBits},
         spec::{BatchPredictSpec, EvaluateSpec, JobSpec, LrRange, PreviewSpec},
     },
     limits::IngestLimits,
@@ -76,6 +76,9 @@ pub struct IngestRun {
     pub threads: u32,
     /// Shorter side of the images in the pixel pack.
     pub pack_side: u32,
+    /// How many bits of 16-bit images count, where the dataset has such images or its owner says so; otherwise it is found out.
+    #[serde(default)]
+    pub used_bits: Option<UsedBits>,
 }
 
 /// Common fields of job runs.

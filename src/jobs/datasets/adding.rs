@@ -22,6 +22,7 @@ use crate::{
             split::Split,
         },
         id::DatasetId,
+        models::preprocessing::UsedBits,
     },
     error::{Error, Kind, Result},
     jobs::{
@@ -134,6 +135,7 @@ impl Read {
 
 async fn read(context: &Context, dataset: DatasetId, packed: &Packed) -> Result<Read> {
     let _place = context.ingest_workers.acquire().await.map_err(Error::internal)?;
+    let used_bits = used_bits(context, dataset).await?;
     let run = RunSpec::Ingest(IngestRun {
         dataset,
         archive: packed.archive.clone(),
@@ -143,6 +145,7 @@ async fn read(context: &Context, dataset: DatasetId, packed: &Packed) -> Result<
         pack_side: PACK_SIDE,
         min_free_bytes: context.config.limits.min_free_bytes,
         waits_for_disk: false,
+        used_bits,
     });
     let kind = run.kind();
     let dir = packed.dir.path().to_owned();
@@ -159,6 +162,24 @@ async fn read(context: &Context, dataset: DatasetId, packed: &Packed) -> Result<
         Some(RunResult::Failed(error)) => Err(waited::refusal("images-unusable", error)),
         _ => Err(waited::of_another_kind(kind)),
     }
+}
+
+/// How many bits of its 16-bit images count: those that are added must be read like those that are there.
+async fn used_bits(context: &Context, dataset: DatasetId) -> Result<Option<UsedBits>> {
+    let dataset = context.store.dataset(&dataset.to_string()).await?;
+    let Some(files) = context.store.version_files(dataset.id, dataset.version).await? else {
+        return Ok(None);
+    };
+    let manifest = context.blobs.path(&files.manifest);
+    blocking(move || {
+        for image in crate::manifest::images(&manifest)? {
+            if let Some(used_bits) = image?.used_bits {
+                return Ok(Some(used_bits));
+            }
+        }
+        Ok(None)
+    })
+    .await
 }
 
 /// The new images, under the names that the client sent.

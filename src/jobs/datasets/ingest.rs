@@ -135,6 +135,7 @@ async fn attempt(context: &Context, dataset: &DatasetToIngest) -> Next {
         waits_for_disk: true,
         threads: process::threads(context.config.ingest_threads),
         pack_side: PACK_SIDE,
+        used_bits: None,
     });
     let (id, number) = (dataset.id, dataset.attempt);
     let begin = || {

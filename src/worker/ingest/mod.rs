@@ -14,6 +14,7 @@ pub mod rejection;
 mod report;
 #[cfg(test)]
 mod tests;
+mod used_bits;
 
 use std::{
     fs,
@@ -41,7 +42,11 @@ use super::process::{
     stored::crc32,
 };
 use crate::{
-    domain::{damage::Damaged, datasets::split::Split},
+    domain::{
+        damage::Damaged,
+        datasets::{dataset::ReportSummary, split::Split},
+        models::preprocessing::UsedBits,
+    },
     files::digest::{self, Hasher},
     protocol::{BulkFile, IngestResult, IngestRun, ManifestImage, Refusal, RunResult},
 };
@@ -133,7 +138,7 @@ fn ingest(spec: &IngestRun, dir: &RunDir, heartbeat: &Heartbeat<'_>) -> anyhow::
     }
     let report_entries = report_file.finish().context("cannot write the report")?;
     if images.is_empty() {
-        let refused = no_images(summary.skipped).into_refusal();
+        let refused = no_images(&summary).into_refusal();
         return Ok(RunResult::Refused(Refusal {
             report_entries: Some(report_entries),
             report: Some(Box::new(summary)),
@@ -175,6 +180,7 @@ fn store_images(
         limits: &spec.limits,
         threads: spec.threads as usize,
         pack_side: spec.pack_side,
+        used_bits: spec.used_bits.unwrap_or(UsedBits::ALL),
         entries: &listing.entries,
         heartbeat,
     };
@@ -202,6 +208,7 @@ fn store_images(
         .iter()
         .any(|entry| entry.verdict == Verdict::Candidate);
     ensure!(!undecided, "the archive changed while it was read");
+    used_bits::settle(spec, dir, &mut stored, &mut outputs, heartbeat)?;
     Ok((stored, outputs))
 }
 
@@ -238,10 +245,12 @@ impl Outputs {
             pack_width: image.packed.width,
             pack_height: image.packed.height,
             pack_crc32: Some(crc32(&image.packed.rgb)),
+            used_bits: None,
         };
         Ok(Stored {
             image: manifest,
             mode: image.mode,
+            largest: image.largest,
             fingerprint: image.fingerprint,
         })
     }
@@ -253,14 +262,19 @@ impl Outputs {
     }
 }
 
-fn no_images(skipped: u64) -> Rejection {
-    let message = match skipped {
-        0 => {
+fn no_images(summary: &ReportSummary) -> Rejection {
+    let unread = summary
+        .warnings
+        .iter()
+        .find(|warning| warning.code == "unsupported_format");
+    let message = match (summary.skipped, unread) {
+        (0, _) => {
             "the archive contains no images; pack JPEG or PNG files, in one folder for each class".to_owned()
         }
-        _ => format!(
+        (skipped, None) => format!(
             "no image in the archive can be used: {skipped} entries were left out, and the report says why for each"
         ),
+        (_, Some(unread)) => format!("no image in the archive can be used: {}", unread.message),
     };
     Rejection::new("no_images", message)
 }

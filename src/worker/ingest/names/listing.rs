@@ -20,7 +20,7 @@ use crate::{
             pulse::Heartbeat,
             rejection::Rejection,
         },
-        pixels::{self, Content},
+        pixels::{self, Content, DecodeFault},
     },
 };
 
@@ -91,8 +91,14 @@ fn verdict(
             Contents::Damaged => return skipped("damaged", DAMAGED),
         },
     };
-    if pixels::content(&bytes) != Content::NotAnImage {
-        return Ok(Verdict::Candidate);
+    match pixels::content(&bytes) {
+        Content::Image(_) | Content::OtherImage(_) => return Ok(Verdict::Candidate),
+        // No image, and it says nothing about the layout; but whoever put it there may have meant it to count.
+        Content::Other(name) => {
+            let fault = DecodeFault::UnsupportedFormat(name);
+            return Ok(Verdict::Disposition(Disposition::undecoded(&fault)));
+        }
+        Content::NotAnImage => {}
     }
     if may_be_table {
         table(&bytes);

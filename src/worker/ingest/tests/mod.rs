@@ -4,6 +4,7 @@ mod accounting;
 mod build;
 mod crafted;
 mod findings;
+mod formats;
 mod hostile;
 mod layouts;
 mod peers;
@@ -61,6 +62,7 @@ fn spec(dir: &TempDir, archive: &[u8], limits: IngestLimits, threads: u32) -> In
         waits_for_disk: false,
         threads,
         pack_side: 32,
+        used_bits: None,
     }
 }
 
