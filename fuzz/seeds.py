@@ -7,6 +7,7 @@ put there by hand, inputs that once broke a target, stay.
 
 import gzip
 import io
+import struct
 import tarfile
 import zipfile
 from pathlib import Path
@@ -97,6 +98,49 @@ def images():
     yield "png-bilevel", picture("PNG", (9, 3), "1")
     yield "png-deep", picture("PNG", (3, 3), "I;16")
     yield "tiff-packed", picture("TIFF", (9, 9), "L", compression="tiff_lzw")
+    yield "tiff-ycbcr", picture("TIFF", (8, 8), "YCbCr", compression="jpeg")
+    for compression in ("group3", "tiff_ccitt"):
+        yield f"tiff-{compression}", picture("TIFF", (9, 5), "1", compression=compression)
+    yield "tiff-two-dimensions", picture("TIFF", (9, 5), "1", compression="group3", tiffinfo={292: 1})
+    for mode in ("1", "L", "RGB"):
+        yield f"pnm-{mode.lower()}", picture("PPM", (3, 3), mode)
+    yield "jpeg2000", picture("JPEG2000", (8, 8))
+    yield "jpeg2000-bare", picture("JPEG2000", (8, 8), "L", no_jp2=True)
+    yield "dicom", dicom("1.2.840.10008.1.2.1", 12, bytes(8))
+    yield "dicom-implicit", dicom("1.2.840.10008.1.2", 8, bytes(4))
+    runs = bytes([1, 0, 0, 0, 64] + [0] * 59 + [253, 7])
+    yield "dicom-runs", dicom("1.2.840.10008.1.2.5", 8, runs, encapsulated=True)
+    yield "dicom-jpeg", dicom("1.2.840.10008.1.2.4.50", 8, picture("JPEG", (2, 2), "L"), encapsulated=True)
+    yield "dicom-jpeg2000", dicom("1.2.840.10008.1.2.4.90", 8, picture("JPEG2000", (2, 2), "L", no_jp2=True), encapsulated=True)
+
+
+def dicom(syntax, bits, pixels, encapsulated=False):
+    """An image of 2 x 2 values with a window."""
+    explicit = syntax != "1.2.840.10008.1.2"
+
+    def element(group, number, kind, value, length=None):
+        value += b"\0" * (len(value) % 2)
+        length = len(value) if length is None else length
+        head = struct.pack("<HH", group, number)
+        if not explicit and group != 2:
+            return head + struct.pack("<I", length) + value
+        if kind == b"OW":
+            return head + kind + b"\0\0" + struct.pack("<I", length) + value
+        return head + kind + struct.pack("<H", length) + value
+
+    def short(number, value):
+        return element(0x28, number, b"US", struct.pack("<H", value))
+
+    meta = element(2, 0x10, b"UI", syntax.encode())
+    file = bytes(128) + b"DICM" + element(2, 0, b"UL", struct.pack("<I", len(meta))) + meta
+    file += short(2, 1) + element(0x28, 4, b"CS", b"MONOCHROME2") + short(0x10, 2) + short(0x11, 2)
+    file += short(0x100, 16 if bits > 8 else 8) + short(0x101, bits) + short(0x102, bits - 1) + short(0x103, 0)
+    file += element(0x28, 0x1050, b"DS", b"40") + element(0x28, 0x1051, b"DS", b"400")
+    if not encapsulated:
+        return file + element(0x7FE0, 0x10, b"OW", pixels)
+    pixels += b"\0" * (len(pixels) % 2)
+    items = struct.pack("<HHI", 0xFFFE, 0xE000, 0) + struct.pack("<HHI", 0xFFFE, 0xE000, len(pixels)) + pixels
+    return file + element(0x7FE0, 0x10, b"OW", items + struct.pack("<HHI", 0xFFFE, 0xE0DD, 0), 0xFFFFFFFF)
 
 
 def main():

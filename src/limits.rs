@@ -154,7 +154,7 @@ pub struct IngestLimits {
     /// Highest compression ratio (expanded : compressed) of an entry larger than 1 MiB
     #[arg(long, env = "FINETUNED_MAX_EXPANSION_RATIO", default_value_t = IngestLimits::DEFAULT.max_expansion_ratio)]
     pub max_expansion_ratio: u64,
-    /// Most pixels per image
+    /// Most pixels per image; from 64 million on, a JPEG may have four times as many, because it is decoded at a fraction of its size
     #[arg(long, env = "FINETUNED_MAX_IMAGE_PIXELS", default_value_t = IngestLimits::DEFAULT.max_image_pixels)]
     pub max_image_pixels: u64,
     /// Most classes per dataset
@@ -256,9 +256,9 @@ impl IngestLimits {
     pub const DEFAULT: IngestLimits = IngestLimits {
         max_expanded_bytes: 32 << 30,
         max_entries: 200_000,
-        max_file_bytes: 32 << 20,
+        max_file_bytes: 64 << 20,
         max_expansion_ratio: 200,
-        max_image_pixels: 50_000_000,
+        max_image_pixels: 64_000_000,
         max_classes: 1000,
         max_path_bytes: 512,
     };

@@ -2,7 +2,7 @@
 
 #![no_main]
 
-use finetuned_fuzz::{run, worker::pixels};
+use finetuned_fuzz::{domain::models::preprocessing::UsedBits, run, worker::pixels};
 use libfuzzer_sys::fuzz_target;
 
 /// Small, so that time goes into odd headers and not into pixels.
@@ -10,13 +10,18 @@ const MAX_PIXELS: u64 = 1 << 20;
 const PACK_SIDE: u32 = 64;
 
 fuzz_target!(init: run::let_panics_be_caught(), |bytes: &[u8]| {
-    let size = pixels::Header::read(bytes, MAX_PIXELS).map(|header| header.dimensions());
-    let Ok(image) = pixels::decode(bytes, MAX_PIXELS) else {
+    let Ok(header) = pixels::Header::read(bytes, MAX_PIXELS) else {
         return;
     };
-    let (width, height) = size.expect("what can be decoded has a header");
-    let upright = (image.width, image.height);
+    let (width, height) = header.dimensions();
+    let Ok(decoded) = header.decode(UsedBits::ALL) else {
+        return;
+    };
+    let upright = (decoded.width, decoded.height);
     assert!(upright == (width, height) || upright == (height, width));
+    // Only far larger ones are decoded at a fraction of their size.
+    let image = decoded.image;
+    assert!((image.width, image.height) == upright);
     assert_eq!(image.rgb.len() as u64, u64::from(width) * u64::from(height) * 3);
     let packed = pixels::pack(image, PACK_SIDE);
     assert_eq!(

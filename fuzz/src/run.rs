@@ -77,6 +77,7 @@ pub fn checked(archive: &[u8], limits: IngestLimits) {
             first_image: 0,
             segment: 0,
             names_only: false,
+            used_bits: None,
         };
         let dir = RunDir::new(folder.path());
         let (reporter, stop) = (Reporter::to(io::sink()), StopFlag::default());

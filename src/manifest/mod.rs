@@ -169,6 +169,7 @@ mod tests {
             pack_width: 1,
             pack_height: 1,
             pack_crc32: None,
+            used_bits: None,
         }
     }
 

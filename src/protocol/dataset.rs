@@ -5,7 +5,10 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::result::Artifact;
-use crate::domain::{datasets::split::Split, models::model::DatasetLineage};
+use crate::domain::{
+    datasets::split::Split,
+    models::{model::DatasetLineage, preprocessing::UsedBits},
+};
 
 /// A dataset version as files.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -115,4 +118,15 @@ pub struct ManifestImage {
     /// CRC-32 (ISO-HDLC, as in zip) of these pixels; none in older manifests.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pack_crc32: Option<u32>,
+    /// Of an image with 16 bits in each channel, how many of them count: the same for all of a dataset. None for other images, and in older
+    /// manifests, where all 16 count.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub used_bits: Option<UsedBits>,
+}
+
+impl ManifestImage {
+    /// How many of its bits count, if it has 16.
+    pub fn depth(&self) -> UsedBits {
+        self.used_bits.unwrap_or(UsedBits::ALL)
+    }
 }

@@ -13,7 +13,7 @@ use crate::{
     domain::{
         datasets::reading::ReadOptions,
         id::{DatasetId, JobId},
-        models::{export::ExportSpec, model_import::WeightsDescription},
+        models::{export::ExportSpec, model_import::WeightsDescription, preprocessing::UsedBits},
         spec::{BatchPredictSpec, EvaluateSpec, JobSpec, LrRange, PreviewSpec},
     },
     limits::IngestLimits,
@@ -88,6 +88,9 @@ pub struct IngestRun {
     /// Whether only names and tables are read, to say what would be understood.
     #[serde(default)]
     pub names_only: bool,
+    /// How many bits of 16-bit images count, where the dataset has such images or its owner says so; otherwise it is found out.
+    #[serde(default)]
+    pub used_bits: Option<UsedBits>,
 }
 
 /// Common fields of job runs.

@@ -165,6 +165,7 @@ mod tests {
         };
         store.keep_pack(pack, 100).await.unwrap();
         let upload = NewUpload {
+            options: Default::default(),
             name: crate::domain::name::Name::parse("coming").unwrap().into(),
             bytes: 3,
             metadata: String::new(),

@@ -96,8 +96,12 @@ impl<'a> Source<'a> {
             _ => anyhow::Error::new(fault).context("cannot open the images"),
         })?;
         let bytes = stored::read_original(&originals, image)?;
-        let decoded: Image = pixels::decode(&bytes, u64::from(image.width) * u64::from(image.height))
-            .with_context(|| format!("image {} no longer decodes", image.id))?;
+        let decoded: Image = pixels::decode(
+            &bytes,
+            u64::from(image.width) * u64::from(image.height),
+            image.depth(),
+        )
+        .with_context(|| format!("image {} no longer decodes", image.id))?;
         small(pixels::pack(decoded, self.segment.pack_side).view(), side)
     }
 }
@@ -147,7 +151,10 @@ fn fitted(width: u32, height: u32, side: u32) -> (u32, u32) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{domain::datasets::split::Split, worker::process::stored::tests::flipping};
+    use crate::{
+        domain::{datasets::split::Split, models::preprocessing::UsedBits},
+        worker::process::stored::tests::flipping,
+    };
 
     #[test]
     fn images_keep_their_proportion_and_are_never_made_larger() {
@@ -171,7 +178,7 @@ mod tests {
         let (mut originals, mut packed, mut images) = (Vec::new(), Vec::new(), Vec::new());
         for (id, width, height, colour) in [(7, 64, 64, [200, 10, 10]), (9, 600, 512, [10, 10, 200])] {
             let file = png(width, height, colour);
-            let pack = pixels::pack(pixels::decode(&file, 1 << 20).unwrap(), 256);
+            let pack = pixels::pack(pixels::decode(&file, 1 << 20, UsedBits::ALL).unwrap(), 256);
             images.push(ManifestImage {
                 id,
                 segment: 0,
@@ -187,6 +194,7 @@ mod tests {
                 pack_width: pack.width,
                 pack_height: pack.height,
                 pack_crc32: Some(crc32(&pack.rgb)),
+                used_bits: None,
             });
             originals.extend(file);
             packed.extend(pack.rgb);
@@ -223,7 +231,7 @@ mod tests {
             let (_, offset, length, sha256) = &index[place];
             let jpeg = &bytes[end + 66 + offset..][..*length];
             assert_eq!(*sha256, digest::of_bytes(jpeg));
-            pixels::decode(jpeg, 1 << 20).unwrap()
+            pixels::decode(jpeg, 1 << 20, UsedBits::ALL).unwrap()
         };
         assert_eq!((index[0].0, index[1].0), (7, 9));
         assert_eq!((decoded(0).width, decoded(0).height), (64, 64));

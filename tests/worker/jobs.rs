@@ -11,8 +11,9 @@ use tempfile::TempDir;
 use crate::{child::Worker, drawn, predict};
 use finetuned::{
     domain::{
+        datasets::reading::ReadOptions,
         id::{DatasetId, JobId},
-        models::model::DatasetLineage,
+        models::{model::DatasetLineage, preprocessing::UsedBits},
         name::Name,
         spec::{Architecture, JobSpec},
     },
@@ -65,7 +66,11 @@ fn ingest_run(archive: PathBuf) -> RunSpec {
         waits_for_disk: false,
         threads: 2,
         pack_side: PACK_SIDE,
-        name_encoding: None,
+        options: ReadOptions::default(),
+        first_image: 0,
+        segment: 0,
+        names_only: false,
+        used_bits: None,
     })
 }
 
@@ -82,6 +87,10 @@ fn ingested(images: u32) -> Dataset {
     let uploads = tempfile::tempdir().unwrap();
     let archive = uploads.path().join("drawn.zip");
     drawn::archive(&archive, images);
+    ingested_from(archive)
+}
+
+fn ingested_from(archive: PathBuf) -> Dataset {
     let folder = run_dir(&ingest_run(archive));
     match finished(&folder).1 {
         RunResult::Ingested(result) => Dataset {
@@ -231,6 +240,33 @@ fn an_archive_becomes_a_dataset_a_dataset_a_model_and_a_model_answers() {
     let model = model_of(folder.path(), &result);
     for (class, name) in drawn::CLASSES.iter().enumerate() {
         child.write(&predict::frame(class as u64, &model, &drawn::image(class, 77)));
+        let reply = child.next().unwrap();
+        assert_eq!(reply["classes"][0]["label"], *name, "{reply}");
+    }
+}
+
+#[test]
+fn a_model_of_twelve_bit_images_sees_them_as_it_learned_them() {
+    let uploads = tempfile::tempdir().unwrap();
+    let archive = uploads.path().join("deep.zip");
+    drawn::deep_archive(&archive, 16);
+    let dataset = ingested_from(archive);
+    let warnings = &dataset.result.report.warnings;
+    assert!(
+        warnings.iter().any(|warning| warning.code == "used_bits"),
+        "{warnings:?}"
+    );
+    let folder = dataset.training_of_a_head();
+    let (_, result) = trained(&folder);
+    assert_eq!(result.card.preprocessing.used_bits, UsedBits::new(12));
+    let mut child = predict::ready();
+    let model = model_of(folder.path(), &result);
+    for (class, name) in drawn::CLASSES.iter().enumerate() {
+        child.write(&predict::frame(
+            class as u64,
+            &model,
+            &drawn::deep_image(class, 77),
+        ));
         let reply = child.next().unwrap();
         assert_eq!(reply["classes"][0]["label"], *name, "{reply}");
     }

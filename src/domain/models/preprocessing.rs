@@ -32,6 +32,61 @@ pub struct Preprocessing {
     /// Per channel, red, green, blue, for pixels scaled to 0–1.
     pub mean: [f32; 3],
     pub std: [f32; 3],
+    /// How many of their 16 bits images with 16 bits in each channel use, as found in the images of the training; absent for all 16. Images
+    /// with 8 bits are not affected.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub used_bits: Option<UsedBits>,
+}
+
+/// How many of its 16 bits a 16-bit image uses, 8 to 16: microscopes and detectors store 10, 12 or 14 bits in the lower ones. The upper 8 of
+/// the used bits become the 8 bits of a pixel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
+#[serde(try_from = "u8", into = "u8")]
+#[schema(value_type = u8, minimum = 8, maximum = 16)]
+pub struct UsedBits(u8);
+
+impl UsedBits {
+    /// The upper byte counts.
+    pub const ALL: Self = Self(16);
+
+    /// None outside 8 to 16.
+    pub fn new(bits: u8) -> Option<Self> {
+        (8..=16).contains(&bits).then_some(Self(bits))
+    }
+
+    /// What cameras and detectors have, 8, 10, 12, 14 or 16, and this value needs.
+    pub fn of_largest(value: u16) -> Self {
+        let needed = 16 - value.leading_zeros() as u8;
+        Self(needed.max(8).next_multiple_of(2))
+    }
+
+    pub fn get(self) -> u8 {
+        self.0
+    }
+
+    /// The largest value.
+    pub fn largest(self) -> u16 {
+        u16::MAX >> (16 - self.0)
+    }
+
+    /// The upper 8 of the used bits; a value beyond them is white.
+    pub fn to_byte(self, value: u16) -> u8 {
+        (value.min(self.largest()) >> (self.0 - 8)) as u8
+    }
+}
+
+impl TryFrom<u8> for UsedBits {
+    type Error = &'static str;
+
+    fn try_from(bits: u8) -> Result<Self, Self::Error> {
+        Self::new(bits).ok_or("the used bits of 16-bit images are 8 to 16")
+    }
+}
+
+impl From<UsedBits> for u8 {
+    fn from(bits: UsedBits) -> Self {
+        bits.0
+    }
 }
 
 impl Preprocessing {
@@ -62,6 +117,43 @@ impl Preprocessing {
             crop: size,
             mean: Self::IMAGENET_MEAN,
             std: Self::IMAGENET_STD,
+            used_bits: None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_used_bits_follow_from_the_largest_value() {
+        let bits = [0, 255, 256, 1023, 1024, 4095, 4096, 16383, 16384, 65535]
+            .map(|largest| UsedBits::of_largest(largest).get());
+        assert_eq!(bits, [8, 8, 10, 10, 12, 12, 14, 14, 16, 16]);
+        let twelve = UsedBits::of_largest(4000);
+        assert_eq!(
+            [0, 16, 2048, 4095, 65535].map(|value| twelve.to_byte(value)),
+            [0, 1, 128, 255, 255]
+        );
+        assert_eq!(UsedBits::ALL.to_byte(0x4dff), 0x4d);
+    }
+
+    #[test]
+    fn a_recipe_from_before_used_bits_is_read_and_written_as_it_was() {
+        let old = Preprocessing::for_size(224);
+        let text = serde_json::to_string(&old).unwrap();
+        assert!(!text.contains("used_bits"), "{text}");
+        assert_eq!(serde_json::from_str::<Preprocessing>(&text).unwrap(), old);
+        let new = text.replace("\"crop\"", "\"used_bits\":12,\"crop\"");
+        assert_eq!(
+            serde_json::from_str::<Preprocessing>(&new).unwrap().used_bits,
+            UsedBits::new(12)
+        );
+        for wrong in ["7", "17", "-1", "\"12\""] {
+            assert!(
+                serde_json::from_str::<Preprocessing>(&new.replace(":12", &format!(":{wrong}"))).is_err()
+            );
         }
     }
 }

@@ -143,7 +143,7 @@ mod tests {
         let faults = |json: Value| {
             let error = parse(&json).unwrap_err();
             error
-                .errors
+                .errors()
                 .iter()
                 .map(|fault| fault.pointer.clone())
                 .collect::<Vec<_>>()

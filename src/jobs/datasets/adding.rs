@@ -23,6 +23,7 @@ use crate::{
             split::Split,
         },
         id::DatasetId,
+        models::preprocessing::UsedBits,
     },
     error::{Error, Kind, Result},
     jobs::{
@@ -135,6 +136,7 @@ impl Read {
 
 async fn read(context: &Context, dataset: DatasetId, packed: &Packed) -> Result<Read> {
     let _place = context.ingest_workers.acquire().await.map_err(Error::internal)?;
+    let used_bits = used_bits(context, dataset).await?;
     let run = RunSpec::Ingest(IngestRun {
         dataset,
         archive: packed.archive.clone(),
@@ -153,6 +155,7 @@ async fn read(context: &Context, dataset: DatasetId, packed: &Packed) -> Result<
         first_image: 0,
         segment: 0,
         names_only: false,
+        used_bits,
     });
     let kind = run.kind();
     let dir = packed.dir.path().to_owned();
@@ -169,6 +172,24 @@ async fn read(context: &Context, dataset: DatasetId, packed: &Packed) -> Result<
         Some(RunResult::Failed(error)) => Err(waited::refusal("images-unusable", error)),
         _ => Err(waited::of_another_kind(kind)),
     }
+}
+
+/// How many bits of its 16-bit images count: those that are added must be read like those that are there.
+async fn used_bits(context: &Context, dataset: DatasetId) -> Result<Option<UsedBits>> {
+    let dataset = context.store.dataset(&dataset.to_string()).await?;
+    let Some(files) = context.store.version_files(dataset.id, dataset.version).await? else {
+        return Ok(None);
+    };
+    let manifest = context.blobs.path(&files.manifest);
+    blocking(move || {
+        for image in crate::manifest::images(&manifest)? {
+            if let Some(used_bits) = image?.used_bits {
+                return Ok(Some(used_bits));
+            }
+        }
+        Ok(None)
+    })
+    .await
 }
 
 /// The new images, under the names that the client sent.

@@ -139,6 +139,7 @@ async fn attempt(context: &Context, dataset: &DatasetToIngest) -> Next {
         first_image: dataset.first_image,
         segment: dataset.segment,
         names_only: false,
+        used_bits: None,
     });
     let (id, number) = (dataset.id, dataset.attempt);
     let begin = || {

@@ -39,6 +39,7 @@ pub async fn understand(context: &Context, archive: PathBuf, options: ReadOption
         first_image: 0,
         segment: 0,
         names_only: true,
+        used_bits: None,
     });
     let waited = WaitedRun {
         run,

@@ -15,6 +15,7 @@ mod report;
 #[cfg(test)]
 mod tests;
 pub mod text;
+mod used_bits;
 
 use std::{
     collections::BTreeMap,
@@ -49,7 +50,11 @@ use super::process::{
 use crate::{
     domain::{
         damage::Damaged,
-        datasets::{dataset::ReportEntry, split::Split},
+        datasets::{
+            dataset::{ReportEntry, ReportSummary},
+            split::Split,
+        },
+        models::preprocessing::UsedBits,
     },
     files::digest::{self, Hasher},
     protocol::{BulkFile, IngestResult, IngestRun, ManifestImage, Refusal, RunResult},
@@ -148,7 +153,7 @@ fn ingest(spec: &IngestRun, dir: &RunDir, heartbeat: &Heartbeat<'_>) -> anyhow::
         let archives = report
             .iter()
             .find(|entry| entry.codes.iter().any(|code| code == "archive_in_archive"));
-        let refused = no_images(summary.skipped, archives).into_refusal();
+        let refused = no_images(&summary, archives).into_refusal();
         return Ok(RunResult::Refused(Refusal {
             report_entries: Some(report_entries),
             report: Some(Box::new(summary)),
@@ -189,6 +194,7 @@ fn store_images(
         limits: &spec.limits,
         threads: spec.threads as usize,
         pack_side: spec.pack_side,
+        used_bits: spec.used_bits.unwrap_or(UsedBits::ALL),
         entries: &listing.entries,
         heartbeat,
     };
@@ -219,6 +225,7 @@ fn store_images(
             }
         };
     }
+    used_bits::settle(spec, dir, &mut stored, &mut outputs, heartbeat)?;
     Ok((stored, outputs))
 }
 
@@ -255,10 +262,12 @@ impl Outputs {
             pack_width: image.packed.width,
             pack_height: image.packed.height,
             pack_crc32: Some(crc32(&image.packed.rgb)),
+            used_bits: None,
         };
         Ok(Stored {
             image: manifest,
             mode: image.mode,
+            largest: image.largest,
             fingerprint: image.fingerprint,
         })
     }
@@ -271,19 +280,24 @@ impl Outputs {
 }
 
 /// `archive` is an archive in the archive.
-fn no_images(skipped: u64, archive: Option<&ReportEntry>) -> Rejection {
-    let message = match (archive, skipped) {
-        (Some(archive), _) => format!(
+fn no_images(summary: &ReportSummary, archive: Option<&ReportEntry>) -> Rejection {
+    let unread = summary
+        .warnings
+        .iter()
+        .find(|warning| warning.code == "unsupported_format");
+    let message = match (archive, summary.skipped, unread) {
+        (Some(archive), ..) => format!(
             "the archive contains no images, but other archives, such as `{}`; unpack those, put what is in them into one folder and \
              pack that: `tar czf photos.tar.gz photos`",
             archive.path
         ),
-        (None, 0) => {
+        (None, 0, _) => {
             "the archive contains no images; pack JPEG or PNG files, in one folder for each class".to_owned()
         }
-        (None, _) => format!(
+        (None, skipped, None) => format!(
             "no image in the archive can be used: {skipped} entries were left out, and the report says why for each"
         ),
+        (None, _, Some(unread)) => format!("no image in the archive can be used: {}", unread.message),
     };
     Rejection::new("no_images", message)
 }

@@ -5,6 +5,7 @@
 use std::{
     fs::File,
     io::{self, BufWriter, Write},
+    os::unix::fs::FileExt,
     sync::mpsc::{SyncSender, sync_channel},
     thread::{self, JoinHandle},
 };
@@ -102,6 +103,17 @@ impl Output {
             self.flusher.insert(flusher).wake();
         }
         Ok(offset)
+    }
+
+    /// Writes over bytes that were appended. Nothing may be waiting in the buffer, see [`Output::flush`].
+    pub fn replace(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        let file = self.file.get_ref();
+        file.retry_when_full(|| file.file().write_all_at(bytes, offset))
+    }
+
+    /// Makes what was appended readable by others.
+    pub fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
     }
 
     /// The disk counts as full before it is.

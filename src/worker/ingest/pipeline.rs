@@ -29,6 +29,7 @@ use super::{
     pulse::Heartbeat,
 };
 use crate::{
+    domain::models::preprocessing::UsedBits,
     files::digest,
     limits::IngestLimits,
     worker::pixels::{self, DecodeFault, Fingerprint, Image, Mode},
@@ -41,9 +42,7 @@ const QUEUE_DEPTH: usize = 8;
 /// Most bytes of image files in flight.
 const MAX_FILE_BYTES: u64 = 128 << 20;
 /// Most bytes that decoders use at once, estimated.
-const MAX_DECODING_BYTES: u64 = 768 << 20;
-/// Most memory of a decoder per pixel: coefficients or 16-bit channels, and the resulting image.
-const DECODING_BYTES_PER_PIXEL: u64 = 12;
+pub const MAX_DECODING_BYTES: u64 = 768 << 20;
 
 /// A usable image.
 pub struct Decoded {
@@ -57,6 +56,8 @@ pub struct Decoded {
     /// The pixels for the pack.
     pub packed: Image,
     pub mode: Mode,
+    /// The largest value of a 16-bit image.
+    pub largest: Option<u16>,
     pub fingerprint: Fingerprint,
 }
 
@@ -69,6 +70,8 @@ pub struct Pipeline<'a> {
     pub limits: &'a IngestLimits,
     pub threads: usize,
     pub pack_side: u32,
+    /// How many bits of 16-bit images count.
+    pub used_bits: UsedBits,
     pub entries: &'a [ListedEntry],
     pub heartbeat: &'a Heartbeat<'a>,
 }
@@ -170,7 +173,7 @@ impl Pipeline<'_> {
             };
             let outcome = self
                 .decode(bytes, memory)
-                .map_err(|fault| Disposition::skipped(fault.code(), fault.to_string()));
+                .map_err(|fault| Disposition::undecoded(&fault));
             // If the run has already ended, nobody waits for it.
             let _ = result.send(outcome);
         }
@@ -179,19 +182,25 @@ impl Pipeline<'_> {
     fn decode(&self, bytes: Vec<u8>, memory: &Budget) -> Result<Decoded, DecodeFault> {
         let most = self.limits.max_image_pixels;
         let header = pixels::Header::read(&bytes, most)?;
-        let (width, height) = header.dimensions();
-        let needed = u64::from(width) * u64::from(height) * DECODING_BYTES_PER_PIXEL;
+        let needed = header.memory();
         // This budget is never closed: whoever holds a part of it waits for nothing else and releases it.
         let _ = memory.take(needed);
-        let decoded = header.decode().map(|(image, mode)| {
-            let (width, height) = (image.width, image.height);
-            (width, height, pixels::pack(image, self.pack_side), mode)
+        let decoded = header.decode(self.used_bits).map(|decoded| {
+            let pixels::Decoded {
+                image,
+                width,
+                height,
+                mode,
+                largest,
+            } = decoded;
+            (width, height, pixels::pack(image, self.pack_side), mode, largest)
         });
         memory.give_back(needed);
-        let (width, height, packed, mode) = decoded?;
+        let (width, height, packed, mode, largest) = decoded?;
         Ok(Decoded {
             fingerprint: Fingerprint::of(&packed),
             mode,
+            largest,
             sha256: digest::of_bytes(&bytes),
             bytes,
             width,

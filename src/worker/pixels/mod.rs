@@ -5,21 +5,32 @@
 //! pure function of its input; nothing here may print, log or access a file.
 
 mod decode;
+mod depth;
+mod dicom;
+mod fault;
+mod fax;
 mod fingerprint;
 mod format;
+mod fraction;
 mod geometry;
 mod gif;
+mod ifd;
 mod jpeg;
+mod jpeg2000;
 mod mode;
+mod pnm;
+mod raw;
 mod tiff;
+mod ycbcr;
 
-pub use decode::{DecodeFault, Header, decode};
+pub use decode::{Decoded, Header, decode};
+pub use fault::DecodeFault;
 pub use fingerprint::Fingerprint;
 pub use format::{Content, EXTENSIONS, content};
 pub use geometry::{MAX_ASPECT, center_crop, cut, letterbox, resize, resize_shortest};
 pub use mode::Mode;
 
-use crate::domain::models::preprocessing::{Preprocessing, Resize};
+use crate::domain::models::preprocessing::{Preprocessing, Resize, UsedBits};
 
 /// An image in memory: `height` rows of `width` pixels of 3 bytes, red, green, blue, upright.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,7 +95,8 @@ pub fn pack(image: Image, side: u32) -> Image {
 
 /// From a file to the `crop × crop` pixels that the network sees.
 pub fn prepare(bytes: &[u8], recipe: &Preprocessing, max_pixels: u64) -> Result<Image, DecodeFault> {
-    let packed = pack(decode(bytes, max_pixels)?, recipe.resize_to);
+    let used_bits = recipe.used_bits.unwrap_or(UsedBits::ALL);
+    let packed = pack(decode(bytes, max_pixels, used_bits)?, recipe.resize_to);
     Ok(prepare_from_pack(&packed, recipe))
 }
 

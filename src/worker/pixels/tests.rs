@@ -7,7 +7,11 @@ use super::*;
 
 const MANY: u64 = 50_000_000;
 
-fn encoded(image: &DynamicImage, format: ImageFormat) -> Vec<u8> {
+fn decoded(bytes: &[u8], max_pixels: u64) -> Result<Image, DecodeFault> {
+    decode(bytes, max_pixels, UsedBits::ALL)
+}
+
+pub(super) fn encoded(image: &DynamicImage, format: ImageFormat) -> Vec<u8> {
     let mut bytes = Cursor::new(Vec::new());
     image.write_to(&mut bytes, format).unwrap();
     bytes.into_inner()
@@ -41,7 +45,7 @@ fn every_kind_that_is_taken_decodes() {
         ImageFormat::Tiff,
     ] {
         let bytes = encoded(&image, format);
-        let image = decode(&bytes, MANY).unwrap();
+        let image = decoded(&bytes, MANY).unwrap();
         assert_eq!((image.width, image.height), (40, 30), "{format:?}");
         // GIF has 256 colours at most, so the middle is only about grey-yellow there.
         let colour = pixel(&image, 20, 15);
@@ -55,7 +59,8 @@ fn every_kind_that_is_taken_decodes() {
 
 #[test]
 fn colours_are_those_of_convert_rgb() {
-    let first = |image: DynamicImage| pixel(&decode(&encoded(&image, ImageFormat::Png), MANY).unwrap(), 0, 0);
+    let first =
+        |image: DynamicImage| pixel(&decoded(&encoded(&image, ImageFormat::Png), MANY).unwrap(), 0, 0);
     let grey = ImageBuffer::from_pixel(3, 3, Luma([77u8]));
     assert_eq!(first(DynamicImage::ImageLuma8(grey)), [77; 3]);
     let grey_alpha = ImageBuffer::from_pixel(3, 3, LumaA([77u8, 0]));
@@ -77,7 +82,7 @@ fn a_palette_is_looked_up() {
         &[(b"PLTE", &[1, 2, 3, 200, 100, 50]), (b"tRNS", &[0])],
         &rows.finish().unwrap(),
     );
-    let image = decode(&bytes, MANY).unwrap();
+    let image = decoded(&bytes, MANY).unwrap();
     assert_eq!(image.rgb, [1, 2, 3, 200, 100, 50, 200, 100, 50, 1, 2, 3]);
 }
 
@@ -99,7 +104,7 @@ fn png(header: &[u8], extra: &[(&[u8; 4], &[u8])], data: &[u8]) -> Vec<u8> {
 #[test]
 fn cmyk_jpegs_become_rgb() {
     // Cyan 51, magenta 102, yellow 0, black 51, stored inverted as Adobe does.
-    let image = decode(&flat_cmyk_jpeg([204, 153, 255, 204]), MANY).unwrap();
+    let image = decoded(&flat_cmyk_jpeg([204, 153, 255, 204]), MANY).unwrap();
     assert_eq!((image.width, image.height), (8, 8));
     // Pillow's convert("RGB"): (255 - c) · (255 - k) / 255.
     let colour = pixel(&image, 3, 3);
@@ -158,7 +163,7 @@ fn images_are_turned_upright() {
     let corners = [(0, 0), (1, 0), (1, 1), (0, 1), (0, 0), (1, 0), (1, 1), (0, 1)];
     let plain = encoded(&gradient(48, 32), ImageFormat::Jpeg);
     for (orientation, corner) in (1u8..).zip(corners) {
-        let image = decode(&with_orientation(&plain, orientation), MANY).unwrap();
+        let image = decoded(&with_orientation(&plain, orientation), MANY).unwrap();
         let turned = orientation > 4;
         let size = if turned { (32, 48) } else { (48, 32) };
         assert_eq!((image.width, image.height), size, "orientation {orientation}");
@@ -179,17 +184,17 @@ fn faults_are_told_apart_in_words_for_people() {
     let jpeg = encoded(&gradient(64, 64), ImageFormat::Jpeg);
     let png = encoded(&gradient(64, 64), ImageFormat::Png);
     let faults = [
-        (decode(&jpeg[..jpeg.len() - 40], MANY), DecodeFault::Truncated),
-        (decode(&jpeg[..jpeg.len() - 2], MANY), DecodeFault::Truncated),
-        (decode(&png[..png.len() / 2], MANY), DecodeFault::Truncated),
-        (decode(b"", MANY), DecodeFault::NotAnImage),
-        (decode(b"hello", MANY), DecodeFault::NotAnImage),
+        (decoded(&jpeg[..jpeg.len() - 40], MANY), DecodeFault::Truncated),
+        (decoded(&jpeg[..jpeg.len() - 2], MANY), DecodeFault::Truncated),
+        (decoded(&png[..png.len() / 2], MANY), DecodeFault::Truncated),
+        (decoded(b"", MANY), DecodeFault::NotAnImage),
+        (decoded(b"hello", MANY), DecodeFault::NotAnImage),
         (
-            decode(b"\0\0\0\x18ftypheic\0\0", MANY),
+            decoded(b"\0\0\0\x18ftypheic\0\0", MANY),
             DecodeFault::UnsupportedFormat("HEIC"),
         ),
         (
-            decode(&jpeg, 64 * 64 - 1),
+            decoded(&jpeg, 64 * 64 - 1),
             DecodeFault::TooManyPixels {
                 width: 64,
                 height: 64,
@@ -201,7 +206,7 @@ fn faults_are_told_apart_in_words_for_people() {
         assert_eq!(result, Err(expected));
     }
     let noise = [&png[..16], &[0x5a; 200]].concat();
-    let fault = decode(&noise, MANY).unwrap_err();
+    let fault = decoded(&noise, MANY).unwrap_err();
     assert_eq!(fault.code(), "undecodable");
     assert!(!fault.is_unsupported());
     assert!(DecodeFault::NotAnImage.is_unsupported());
@@ -212,11 +217,11 @@ fn a_header_that_promises_too_much_is_refused_before_decoding() {
     let side = 60_000u32.to_be_bytes();
     let header = [&side[..], &side, &[8, 2, 0, 0, 0]].concat();
     let bytes = png(&header, &[], &[]);
-    let fault = decode(&bytes, MANY).unwrap_err();
+    let fault = decoded(&bytes, MANY).unwrap_err();
     assert_eq!(fault.code(), "too_large", "{fault:?}");
     assert_eq!(
         fault.to_string(),
-        "the image has 60000 x 60000 pixels and at most 50000000 are taken; make it smaller"
+        "the image has 60000 x 60000 pixels and at most 50000000 are taken; make it smaller, or start the server with a larger --max-image-pixels"
     );
 }
 
@@ -237,7 +242,7 @@ fn whatever_is_cut_or_flipped_an_image_has_its_pixels_and_the_limit_holds() {
             let mut flipped = whole.clone();
             flipped[at] ^= 0xff;
             for damaged in [&whole[..at], &flipped] {
-                if let Ok(image) = decode(damaged, 2000) {
+                if let Ok(image) = decoded(damaged, 2000) {
                     let view = ImageView::new(image.width, image.height, &image.rgb);
                     assert!(view.is_some(), "{format:?} at {at}");
                     assert!(image.width * image.height <= 2000, "{format:?} at {at}");
@@ -265,7 +270,7 @@ fn packed_pixels_give_the_very_same_bytes_as_the_file() {
             };
             let bytes = encoded(&gradient(width, height), format);
             let direct = prepare(&bytes, &recipe, MANY).unwrap();
-            let packed = pack(decode(&bytes, MANY).unwrap(), recipe.resize_to);
+            let packed = pack(decoded(&bytes, MANY).unwrap(), recipe.resize_to);
             assert!(packed.view().shorter() <= recipe.resize_to);
             let view = ImageView::new(packed.width, packed.height, &packed.rgb).unwrap();
             assert_eq!(
@@ -282,7 +287,7 @@ fn packed_pixels_give_the_very_same_bytes_as_the_file() {
 fn a_long_strip_stays_small() {
     let strip = gradient(6000, 2);
     let bytes = encoded(&strip, ImageFormat::Png);
-    let packed = pack(decode(&bytes, MANY).unwrap(), 256);
+    let packed = pack(decoded(&bytes, MANY).unwrap(), 256);
     assert_eq!((packed.width, packed.height), (40, 2));
     let image = prepare(&bytes, &Preprocessing::for_size(224), MANY).unwrap();
     assert!(
@@ -323,3 +328,7 @@ fn squashed_and_letterboxed_images_show_all_of_it() {
     );
     assert!(near(pixel(&boxed, 59, 39), [252, 250, 40]));
 }
+
+mod depth;
+mod large;
+mod variants;

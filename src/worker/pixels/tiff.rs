@@ -1,13 +1,16 @@
-//! Kinds of TIFF that `image` does not support but that people have: palettes, grey with 2 and 4 bits, grey with alpha.
+//! Kinds of TIFF that `image` does not support but that people have: palettes, grey with 2 and 4 bits, grey with alpha, YCbCr, above all as
+//! JPEG.
 
-use std::io::Cursor;
+use std::{borrow::Cow, io::Cursor};
 
-use image::{DynamicImage, GrayAlphaImage, GrayImage, RgbImage, metadata::Orientation};
+use image::{DynamicImage, GrayAlphaImage, GrayImage, ImageBuffer, RgbImage, metadata::Orientation};
 use tiff::{
-    ColorType,
+    ColorType, TiffError,
     decoder::{Decoder, DecodingResult, Limits},
-    tags::Tag,
+    tags::{PlanarConfiguration, Tag},
 };
+
+use super::{fault::DecodeFault, ifd::Description, ycbcr};
 
 /// Photometric interpretation, and its values for "black is zero" and "palette" (TIFF 6.0, section 8).
 const PHOTOMETRIC: u16 = 262;
@@ -29,6 +32,7 @@ enum Kind {
         palette: Option<Vec<[u8; 3]>>,
     },
     GreyAlpha,
+    YCbCr,
 }
 
 impl Rest {
@@ -50,11 +54,17 @@ impl Rest {
                 },
             },
             ColorType::Multiband {
-                bit_depth: 8,
+                bit_depth: 8 | 16,
                 num_samples: 2,
             } => Kind::GreyAlpha,
+            ColorType::YCbCr(8) => Kind::YCbCr,
             _ => return None,
         };
+        let planes = decoder.get_tag_unsigned::<u16>(Tag::PlanarConfiguration).ok();
+        let is_planar = planes == Some(PlanarConfiguration::Planar.to_u16());
+        if is_planar && !matches!(kind, Kind::Values { .. }) {
+            return None;
+        }
         Some(Self {
             decoder,
             kind,
@@ -68,13 +78,32 @@ impl Rest {
         Orientation::from_exif(value)
     }
 
-    /// None if the data is damaged.
-    pub fn read(mut self) -> Option<DynamicImage> {
-        let DecodingResult::U8(values) = self.decoder.read_image().ok()? else {
-            return None;
-        };
+    /// # Errors
+    /// Why it cannot be read: `bytes` are those of the file, which tells what it is.
+    pub fn read(mut self, bytes: &[u8]) -> Result<DynamicImage, DecodeFault> {
+        match self.decoder.read_image() {
+            Ok(values) => self.image(values).ok_or(DecodeFault::Undecodable),
+            Err(TiffError::UnsupportedError(_)) => Err(DecodeFault::UnsupportedVariant(variant(bytes))),
+            Err(TiffError::LimitsExceeded) => Err(DecodeFault::TooMuchMemory),
+            Err(_) => Err(DecodeFault::Undecodable),
+        }
+    }
+
+    fn image(self, values: DecodingResult) -> Option<DynamicImage> {
         let (width, height) = (self.width, self.height);
+        let values = match values {
+            DecodingResult::U8(values) => values,
+            DecodingResult::U16(values) if matches!(self.kind, Kind::GreyAlpha) => {
+                return ImageBuffer::from_raw(width, height, values).map(DynamicImage::ImageLumaA16);
+            }
+            _ => return None,
+        };
         match self.kind {
+            Kind::YCbCr => {
+                let colour = |pixel: &[u8]| ycbcr::to_rgb([pixel[0], pixel[1], pixel[2]]);
+                let rgb = values.chunks_exact(3).flat_map(colour).collect();
+                RgbImage::from_raw(width, height, rgb).map(DynamicImage::ImageRgb8)
+            }
             Kind::GreyAlpha => GrayAlphaImage::from_raw(width, height, values).map(DynamicImage::ImageLumaA8),
             Kind::Values { bits, palette } => {
                 let values = unpacked(&values, bits, width as usize);
@@ -121,7 +150,7 @@ fn palette(map: &[u16]) -> Vec<[u8; 3]> {
 /// Makes a palette image claim to be grey, because the decoder reads the values of grey images and refuses palettes. True if it was a
 /// palette image.
 fn claim_grey(bytes: &mut [u8]) -> bool {
-    let found = photometric_value(bytes);
+    let found = Description::of(bytes).and_then(|described| described.low_byte_of(PHOTOMETRIC));
     let value = found.and_then(|at| bytes.get_mut(at));
     match value {
         Some(value) if *value == PALETTE => {
@@ -132,29 +161,37 @@ fn claim_grey(bytes: &mut [u8]) -> bool {
     }
 }
 
-/// Offset of the low byte of the first image's photometric interpretation.
-fn photometric_value(bytes: &[u8]) -> Option<usize> {
-    let little = bytes.starts_with(b"II");
-    let number = |at: usize, length: usize| -> Option<u64> {
-        let digits = bytes.get(at..at.checked_add(length)?)?;
-        let add = |sum: u64, digit: &u8| sum << 8 | u64::from(*digit);
-        Some(if little {
-            digits.iter().rev().fold(0, add)
-        } else {
-            digits.iter().fold(0, add)
-        })
+/// The name of a variant that no decoder here reads, by what the file says of itself.
+pub fn variant(bytes: &[u8]) -> Cow<'static, str> {
+    let Some(described) = Description::of(bytes) else {
+        return "variant of TIFF".into();
     };
-    let is_big = number(2, 2)? == 43;
-    // Lengths of an offset, of the number of fields, and of a field.
-    let (offset_at, word, counter, field) = if is_big { (8, 8, 8, 20) } else { (4, 4, 2, 12) };
-    let directory = usize::try_from(number(offset_at, word)?).ok()?;
-    let fields = usize::try_from(number(directory, counter)?).ok()?.min(4096);
-    for place in 0..fields {
-        let at = directory.checked_add(counter + place * field)?;
-        if number(at, 2)? == u64::from(PHOTOMETRIC) {
-            let value = at + field - word;
-            return Some(if little { value } else { value + 1 });
-        }
+    let number = |tag, default| described.number(tag, default);
+    let compression = match number(259, 1) {
+        1 | 2 | 3 | 4 | 5 | 7 | 8 | 32773 | 32946 => None,
+        6 => Some("old-style JPEG"),
+        32809 => Some("ThunderScan"),
+        33003 | 33004 | 33005 | 34712 => Some("JPEG 2000"),
+        34661 => Some("JBIG"),
+        34676 | 34677 => Some("SGI"),
+        34887 => Some("LERC"),
+        34925 => Some("LZMA"),
+        50000 => Some("Zstandard"),
+        50001 => Some("WebP"),
+        50002 | 52546 => Some("JPEG XL"),
+        _ => Some("unknown"),
+    };
+    let (bits, samples, photometric) = (number(258, 1), number(277, 1), number(262, 1));
+    match (compression, number(339, 1), photometric) {
+        (Some(name), _, _) => format!("TIFF with {name} compression").into(),
+        (_, 2, _) => "TIFF with signed values".into(),
+        (_, 3, _) => format!("TIFF with floating-point values of {bits} bits").into(),
+        (_, 5 | 6, _) => "TIFF with complex values".into(),
+        (_, _, 8..=10) => "TIFF in CIELAB colours".into(),
+        (_, _, 32844 | 32845) => "TIFF in LogLuv colours".into(),
+        (_, _, 4) => "TIFF with a transparency mask".into(),
+        (_, _, 6) if bits == 8 => "TIFF with subsampled YCbCr colours".into(),
+        _ if samples > 4 => format!("TIFF with {samples} channels").into(),
+        _ => format!("TIFF with {samples} x {bits} bits").into(),
     }
-    None
 }

@@ -118,7 +118,7 @@ mod tests {
     use std::{collections::BTreeMap, fs};
 
     use super::*;
-    use crate::worker::pixels;
+    use crate::{domain::models::preprocessing::UsedBits, worker::pixels};
 
     #[test]
     fn every_image_decodes_and_the_seed_decides() {
@@ -135,7 +135,7 @@ mod tests {
             let name = file.name().unwrap().into_owned();
             let mut bytes = Vec::new();
             std::io::Read::read_to_end(&mut file, &mut bytes).unwrap();
-            let image = pixels::decode(&bytes, 320 * 320).unwrap();
+            let image = pixels::decode(&bytes, 320 * 320, UsedBits::ALL).unwrap();
             assert!((96..=320).contains(&image.width) && (96..=320).contains(&image.height));
             let (class, file_name) = name.split_once('/').unwrap();
             *classes.entry(class.to_owned()).or_insert(0) += 1;

@@ -5,7 +5,7 @@ use crate::{
     domain::{
         jobs::evaluation::{Evaluation, Subject},
         metrics,
-        models::model::ModelCard,
+        models::{model::ModelCard, preprocessing::Preprocessing},
         spec::EvaluatedSplit,
     },
     protocol::{TrainResult, TrainRun},
@@ -29,7 +29,10 @@ pub fn publish(
         format: ModelCard::FORMAT,
         architecture: run.spec.backbone.architecture,
         classes: run.common.dataset.classes.clone(),
-        preprocessing: run.spec.preprocessing(),
+        preprocessing: Preprocessing {
+            used_bits: context.data.used_bits(),
+            ..run.spec.preprocessing()
+        },
         spec: Some(run.spec.clone()),
         metrics: Some(outcome.best.metrics),
         dataset: Some(run.common.dataset.lineage.clone()),

@@ -3,7 +3,10 @@
 use std::borrow::Cow;
 
 use super::path;
-use crate::domain::datasets::{dataset::Outcome, split::Split};
+use crate::{
+    domain::datasets::{dataset::Outcome, split::Split},
+    worker::pixels::DecodeFault,
+};
 
 /// Why an entry is not an image of the dataset.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,6 +15,8 @@ pub struct Disposition {
     pub outcome: Outcome,
     pub code: &'static str,
     pub message: Cow<'static, str>,
+    /// The kind of a file that is sound but not read, by its usual name.
+    pub kind: Option<Cow<'static, str>>,
 }
 
 impl Disposition {
@@ -20,6 +25,15 @@ impl Disposition {
             outcome: Outcome::Skipped,
             code,
             message: message.into(),
+            kind: None,
+        }
+    }
+
+    /// For what a decoder says of a file.
+    pub fn undecoded(fault: &DecodeFault) -> Self {
+        Self {
+            kind: fault.kind(),
+            ..Self::skipped(fault.code(), fault.to_string())
         }
     }
 
@@ -28,6 +42,7 @@ impl Disposition {
             outcome: Outcome::Ignored,
             code,
             message: message.into(),
+            kind: None,
         }
     }
 }

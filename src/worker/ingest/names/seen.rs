@@ -14,7 +14,7 @@ use crate::{
     limits::IngestLimits,
     worker::{
         ingest::archive::{Contents, Entry, Kind},
-        pixels::{self, Content},
+        pixels::{self, Content, DecodeFault},
     },
 };
 
@@ -109,8 +109,14 @@ fn file(
             Contents::Damaged => return skipped("damaged", DAMAGED),
         }
     }
-    if pixels::content(&bytes) != Content::NotAnImage {
-        return Ok(Verdict::Candidate);
+    match pixels::content(&bytes) {
+        Content::Image(_) | Content::OtherImage(_) => return Ok(Verdict::Candidate),
+        // No image, and it says nothing about the layout; but whoever put it there may have meant it to count.
+        Content::Other(name) => {
+            let fault = DecodeFault::UnsupportedFormat(name);
+            return Ok(Verdict::Disposition(Disposition::undecoded(&fault)));
+        }
+        Content::NotAnImage => {}
     }
     if may_be_table {
         table(&name, &bytes);

@@ -1,7 +1,7 @@
 //! The dataset after every image has been seen: its classes, its manifest, its report.
 
 use super::stored::Stored;
-use super::{checks, warnings};
+use super::{checks, kinds, warnings};
 use crate::{
     domain::datasets::{
         content::ContentDigest,
@@ -78,6 +78,8 @@ pub fn catalogue(listing: Listing, mut stored: Vec<Stored>, first_image: u32, se
     summary.warnings = [
         doubts,
         warnings::about_entries(&report),
+        kinds::about_kinds(&entries).into_iter().collect(),
+        kinds::about_used_bits(&stored).into_iter().collect(),
         warnings::about_modes(&stored).into_iter().collect(),
         warnings::about_tables(&tables_not_used).into_iter().collect(),
         warnings::about_classes(&classes, &splits, &empty_folders),

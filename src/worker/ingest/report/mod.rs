@@ -2,6 +2,7 @@
 
 pub mod catalogue;
 pub mod checks;
+pub mod kinds;
 pub mod near;
 pub mod sentences;
 pub mod stored;

@@ -19,10 +19,6 @@ pub fn sentences(code: &str) -> (&str, &'static str, &'static str) {
             "1 image is too large and was left out",
             "{} images are too large and were left out",
         ),
-        "unsupported_format" => (
-            "1 image has an unsupported format and was left out; save it as JPEG or PNG",
-            "{} images have unsupported formats and were left out; save them as JPEG or PNG",
-        ),
         "not_an_image" => (
             "1 file is named like an image but is not one, and was left out",
             "{} files are named like images but are not, and were left out",

@@ -10,5 +10,7 @@ use crate::{
 pub struct Stored {
     pub image: ManifestImage,
     pub mode: Mode,
+    /// The largest value of a 16-bit image.
+    pub largest: Option<u16>,
     pub fingerprint: Fingerprint,
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{checks, sentences::sentences, stored::Stored};
+use super::{checks, kinds, sentences::sentences, stored::Stored};
 use crate::{
     domain::datasets::{
         dataset::{Class, DatasetWarning, Outcome, ReportEntry, Structure},
@@ -21,27 +21,27 @@ const IMBALANCE: u64 = 10;
 
 /// Collects a count and a few examples.
 #[derive(Default)]
-struct Found {
+pub(super) struct Found {
     count: u64,
     examples: Vec<String>,
 }
 
 impl Found {
-    fn add(&mut self, example: &str) {
+    pub(super) fn add(&mut self, example: &str) {
         self.count += 1;
         if self.examples.len() < EXAMPLES {
             self.examples.push(example.to_owned());
         }
     }
 
-    fn of<'a>(examples: impl IntoIterator<Item = &'a str>) -> Self {
+    pub(super) fn of<'a>(examples: impl IntoIterator<Item = &'a str>) -> Self {
         let mut found = Self::default();
         examples.into_iter().for_each(|example| found.add(example));
         found
     }
 
     /// None if the count is 0. `{}` in the sentence becomes the count.
-    fn warning(self, code: &str, one: &str, many: &str) -> Option<DatasetWarning> {
+    pub(super) fn warning(self, code: &str, one: &str, many: &str) -> Option<DatasetWarning> {
         let sentence = if self.count == 1 { one } else { many };
         (self.count > 0).then(|| DatasetWarning {
             code: code.to_owned(),
@@ -64,8 +64,9 @@ pub fn about_entries(report: &[ReportEntry]) -> Vec<DatasetWarning> {
     ]
     .map(Mode::code);
     for entry in report.iter().filter(|entry| entry.outcome != Outcome::Ignored) {
-        // Modes are reported together.
-        for code in entry.codes.iter().filter(|code| !modes.contains(&code.as_str())) {
+        // Modes are reported together, and kinds that are not read by their names.
+        let elsewhere = |code: &String| modes.contains(&code.as_str()) || code == kinds::UNSUPPORTED;
+        for code in entry.codes.iter().filter(|code| !elsewhere(code)) {
             by_code.entry(code).or_default().add(&entry.path);
         }
     }

@@ -103,7 +103,7 @@ fn the_files_hold_what_the_manifest_says() {
         let bytes = &images[image.offset as usize..][..image.bytes as usize];
         assert_eq!(bytes, file.data);
         assert_eq!(image.sha256, digest::of_bytes(bytes));
-        let decoded = pixels::decode(bytes, 1 << 20).unwrap();
+        let decoded = pixels::decode(bytes, 1 << 20, UsedBits::ALL).unwrap();
         assert_eq!((image.width, image.height), (decoded.width, decoded.height));
         let small = pixels::pack(decoded, 32);
         assert_eq!((image.pack_width, image.pack_height), (small.width, small.height));

@@ -5,6 +5,7 @@ mod build;
 mod crafted;
 mod encodings;
 mod findings;
+mod formats;
 mod hostile;
 mod layouts;
 mod links;
@@ -73,6 +74,7 @@ fn spec(dir: &TempDir, archive: &[u8], limits: IngestLimits, threads: u32) -> In
         first_image: 0,
         segment: 0,
         names_only: false,
+        used_bits: None,
     }
 }
 

@@ -14,6 +14,7 @@ use crate::{
     domain::{
         datasets::split::{self, Shares, Split, SplitSpec},
         jobs::job::FailureCode,
+        models::preprocessing::{Preprocessing, UsedBits},
         spec::EvaluatedSplit,
     },
     protocol::{DatasetInput, ManifestImage},
@@ -37,6 +38,35 @@ pub struct Data {
     pub val: Vec<Sample>,
     /// How many images are held out for testing.
     pub test: usize,
+}
+
+impl Data {
+    /// How many bits of its 16-bit images count: the same for all. None if it has no such images.
+    pub fn used_bits(&self) -> Option<UsedBits> {
+        self.images.iter().find_map(|image| image.used_bits)
+    }
+
+    /// Whether the dataset's pixels are those that a model with this preprocessing sees.
+    ///
+    /// # Errors
+    /// `invalid_data` if other bits of its 16-bit images count than in the model's.
+    pub fn check_used_bits(&self, recipe: &Preprocessing) -> Result<(), Halt> {
+        let Some(here) = self.used_bits() else {
+            return Ok(());
+        };
+        let known = recipe.used_bits.unwrap_or(UsedBits::ALL);
+        if here == known {
+            return Ok(());
+        }
+        let message = format!(
+            "of the dataset's 16-bit images {} bits count, and the model was trained on images of which {} count; read the dataset again with \
+             `used_bits` {}",
+            here.get(),
+            known.get(),
+            known.get()
+        );
+        Err(invalid(&message))
+    }
 }
 
 /// Reads the manifest and splits the images.
@@ -223,6 +253,7 @@ mod tests {
             pack_width: 1,
             pack_height: 1,
             pack_crc32: None,
+            used_bits: None,
         }
     }
 
@@ -328,5 +359,41 @@ mod tests {
             "{}",
             error.message
         );
+    }
+
+    #[test]
+    fn a_model_is_evaluated_only_on_pixels_like_those_it_was_trained_on() {
+        let data = |used_bits| Data {
+            images: Arc::new(vec![ManifestImage {
+                used_bits,
+                ..image(0, 0, Split::Train)
+            }]),
+            train: Vec::new(),
+            val: Vec::new(),
+            test: 0,
+        };
+        let recipe = |used_bits| Preprocessing {
+            used_bits,
+            ..Preprocessing::for_size(32)
+        };
+        let [ten, twelve, all] = [UsedBits::new(10), UsedBits::new(12), Some(UsedBits::ALL)];
+        for (dataset, model) in [
+            (None, None),
+            (None, twelve),
+            (twelve, twelve),
+            (all, None),
+            (all, all),
+        ] {
+            assert!(
+                data(dataset).check_used_bits(&recipe(model)).is_ok(),
+                "{dataset:?} {model:?}"
+            );
+        }
+        for (dataset, model) in [(twelve, None), (twelve, ten), (all, twelve)] {
+            assert!(
+                data(dataset).check_used_bits(&recipe(model)).is_err(),
+                "{dataset:?} {model:?}"
+            );
+        }
     }
 }

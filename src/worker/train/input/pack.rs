@@ -393,8 +393,12 @@ impl<'a> Segments<'a> {
 
 /// An image's file as a packed image.
 fn resized(bytes: &[u8], image: &ManifestImage, size: PackSize) -> anyhow::Result<Image> {
-    let decoded = pixels::decode(bytes, u64::from(image.width) * u64::from(image.height))
-        .map_err(|fault| anyhow::anyhow!("image {} no longer decodes: {fault}", image.id))?;
+    let decoded = pixels::decode(
+        bytes,
+        u64::from(image.width) * u64::from(image.height),
+        image.depth(),
+    )
+    .map_err(|fault| anyhow::anyhow!("image {} no longer decodes: {fault}", image.id))?;
     let packed = pixels::pack(decoded, size.side);
     Ok(if size.bring_up && packed.view().shorter() < size.side {
         pixels::resize_shortest(&packed, size.side)

@@ -171,7 +171,7 @@ impl Source<'_> {
             .any(is_drawn)
             .then_some((&run.spec.augment, run.spec.seed));
         let mut hasher = Hasher::new();
-        let about = serde_json::json!({
+        let mut about = serde_json::json!({
             "format": FORMAT,
             "dataset": run.common.dataset.lineage.identity(),
             "pack_side": run.common.dataset.pack_side(),
@@ -181,6 +181,10 @@ impl Source<'_> {
             "machine": self.context.machine,
             "drawn_by": drawn_by,
         });
+        // Only where it says something: keys of other datasets stay as they were.
+        if let Some(used_bits) = self.context.data.used_bits() {
+            about["used_bits"] = used_bits.get().into();
+        }
         hasher.update(&serde_json::to_vec(&about)?);
         hasher.update(checkpoint::content(&self.learner.frozen_state())?.as_bytes());
         for item in items {

@@ -51,6 +51,7 @@ pub fn evaluate(
     tch::set_num_threads(run.common.threads.max(1) as i32);
     let card = bundle::read_card(&run.model)?;
     let data = read_data(run, &card)?;
+    data.check_used_bits(&card.preprocessing)?;
     let mut heartbeat = Heartbeat::new(reporter, stop);
     let network = load(run, &card, device)?;
     reporter.send(&WorkerMessage::log(about(run, &card, &data)));

@@ -16,7 +16,7 @@ use crate::{
     domain::{
         datasets::split::Split,
         id::{DatasetId, JobId},
-        models::model::DatasetLineage,
+        models::{model::DatasetLineage, preprocessing::UsedBits},
         name::Name,
         random::{Draws, Stream},
         spec::{Architecture, JobSpec, Weights},
@@ -56,7 +56,7 @@ impl Drawn {
         for id in 0..count {
             let class = id % CLASSES.len() as u32;
             let file = draw(id, class);
-            let image = pixels::decode(&file, 1 << 20).unwrap();
+            let image = pixels::decode(&file, 1 << 20, UsedBits::ALL).unwrap();
             let (width, height) = (image.width, image.height);
             let packed = pixels::pack(image, pack_side);
             images.push(ManifestImage {
@@ -74,6 +74,7 @@ impl Drawn {
                 pack_width: packed.width,
                 pack_height: packed.height,
                 pack_crc32: Some(crc32(&packed.rgb)),
+                used_bits: None,
             });
             files.extend(file);
             pack.extend(packed.rgb);

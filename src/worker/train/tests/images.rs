@@ -7,7 +7,9 @@ use super::{
     failed,
 };
 use crate::{
-    domain::{datasets::split::Split, jobs::job::FailureCode, spec::PreviewSpec},
+    domain::{
+        datasets::split::Split, jobs::job::FailureCode, models::preprocessing::UsedBits, spec::PreviewSpec,
+    },
     files::digest,
     protocol::{KnownPack, ManifestImage, PACKS_FILE, PackSize, PreviewRun, RunResult, UsedPacks},
     worker::{
@@ -233,9 +235,12 @@ fn sheet(set: &Drawn, dir: &RunDir, wish: Value) -> Image {
     };
     let reporter = Reporter::to(std::io::sink());
     match preview(&run, dir, &reporter, &StopFlag::default()).unwrap() {
-        RunResult::Previewed { sheet } => {
-            pixels::decode(&std::fs::read(dir.file(&sheet.file)).unwrap(), MANY).unwrap()
-        }
+        RunResult::Previewed { sheet } => pixels::decode(
+            &std::fs::read(dir.file(&sheet.file)).unwrap(),
+            MANY,
+            UsedBits::ALL,
+        )
+        .unwrap(),
         other => panic!("{other:?}"),
     }
 }

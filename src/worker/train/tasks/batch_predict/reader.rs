@@ -6,7 +6,11 @@ use std::{fs::File, io, panic, path::PathBuf, sync::OnceLock};
 use anyhow::Context;
 
 use crate::{
-    domain::{damage::Damaged, jobs::predictions::RowError, models::preprocessing::Preprocessing},
+    domain::{
+        damage::Damaged,
+        jobs::predictions::RowError,
+        models::preprocessing::{Preprocessing, UsedBits},
+    },
     files::digest,
     protocol::{DatasetInput, ManifestImage, Segment},
     worker::{
@@ -70,7 +74,10 @@ impl<'a> ImageReader<'a> {
                 image.id, image.segment
             )
         })?;
-        if let Some(packed) = self.packed(files, image)? {
+        // The dataset's pixels are others than the model's if other bits of 16 count.
+        let known = self.recipe.used_bits.unwrap_or(UsedBits::ALL);
+        let same_bits = image.used_bits.is_none_or(|used| used == known);
+        if same_bits && let Some(packed) = self.packed(files, image)? {
             return Ok(Ok(pixels::prepare_from_pack(&packed, self.recipe).rgb));
         }
         let bytes = match stored::read_original(&files.images, image) {
