@@ -57,7 +57,10 @@ use crate::error::{Error, Result};
 
 /// Before 3.51.3 a race between two connections could corrupt a WAL database.
 const OLDEST_SQLITE: [u32; 3] = [3, 51, 3];
-const READERS: u32 = 4;
+/// Each has its own caches and its own thread.
+const READERS: u32 = 2;
+/// Statements that a connection keeps prepared.
+const STATEMENTS: usize = 48;
 /// Whoever asks more often whether the database takes writes is told what was so a moment ago: asking must not wear out the disk.
 const CHECK_EVERY: Duration = Duration::from_secs(1);
 
@@ -94,7 +97,8 @@ impl Store {
             .pragma("journal_size_limit", "67108864")
             // KiB of each connection: the kernel has the file's pages as well, and the server's memory is to stay as it is while the
             // database grows.
-            .pragma("cache_size", "-512")
+            .pragma("cache_size", "-256")
+            .statement_cache_capacity(STATEMENTS)
             .foreign_keys(true);
         let writer = SqlitePoolOptions::new()
             .max_connections(1)
@@ -109,8 +113,13 @@ impl Store {
             writer.close().await;
         }
         prepared?;
+        // All at once and for good: their caches are full after the first minutes, and memory that is given back in between would stay in
+        // pieces.
         let readers = SqlitePoolOptions::new()
+            .min_connections(READERS)
             .max_connections(READERS)
+            .idle_timeout(None)
+            .max_lifetime(None)
             .connect_with(options.read_only(true).pragma("query_only", "on"))
             .await
             .context("cannot open the database for reading")?;
