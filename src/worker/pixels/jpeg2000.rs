@@ -24,8 +24,6 @@ pub struct Codestream<'a> {
 
 /// Values as stored, channel by channel.
 pub struct Channels {
-    pub width: u32,
-    pub height: u32,
     /// Bits per value.
     pub bits: u8,
     pub values: Vec<Vec<f32>>,
@@ -132,8 +130,6 @@ impl<'a> Codestream<'a> {
         let mut context = DecoderContext::default();
         let decoded = self.image.decode(&mut context).map_err(fault)?;
         Ok(Channels {
-            width: self.image.width(),
-            height: self.image.height(),
             bits: decoded
                 .components()
                 .first()
