@@ -1,5 +1,5 @@
 //! Gives `finetuned-worker` (and the tests) the run path of the libtorch that it is linked with, so that it starts without any
-//! environment variable, and compiles the one piece of C++ in it. `finetuned` calls no torch symbol, so the linker leaves libtorch out of
+//! environment variable, and compiles the two files of C++ in it. `finetuned` calls no torch symbol, so the linker leaves libtorch out of
 //! it. Fetches nothing: that is what `scripts/libtorch` is for. Without the feature `worker` there is nothing to do.
 
 #[cfg(not(feature = "worker"))]
@@ -39,10 +39,15 @@ mod worker {
         }
     }
 
-    /// A function with gradients of its own, which tch cannot make.
+    /// What tch cannot do: a function with gradients of its own, and operators of oneDNN by name.
     fn compile_function(headers: &Path) {
-        const SOURCE: &str = "src/worker/nets/winograd/function.cpp";
-        println!("cargo::rerun-if-changed={SOURCE}");
+        const SOURCES: [&str; 2] = [
+            "src/worker/nets/winograd/function.cpp",
+            "src/worker/nets/fused.cpp",
+        ];
+        for source in SOURCES {
+            println!("cargo::rerun-if-changed={source}");
+        }
         cc::Build::new()
             .cpp(true)
             .std("c++17")
@@ -51,7 +56,7 @@ mod worker {
             // Their warnings are not ours.
             .flag("-isystem")
             .flag(headers)
-            .file(SOURCE)
+            .files(SOURCES)
             .compile("finetuned-function");
     }
 }

@@ -1,21 +1,22 @@
 //! Convolutions of oneDNN as libtorch's own compiler uses them on a processor: the kernel in oneDNN's order, put into it once and not anew
 //! for every batch, and ReLU or the sum with a shortcut done while the result is still in the cache.
 //!
-//! libtorch has them as operators of the namespace `mkldnn`, which tch cannot call by name and TorchScript can: a module of three methods,
-//! one for each operator, is what this file makes, in memory. On processors whose libtorch has no such operators there is none.
+//! libtorch has them as operators of the namespace `mkldnn`, which tch cannot call by name; `fused.cpp` does. On processors whose libtorch has
+//! no such operators there is none.
 
 use std::{
-    io::{Cursor, Write},
-    sync::OnceLock,
+    ffi::{c_char, c_void},
+    ptr,
 };
 
-use tch::{CModule, IValue, Tensor};
-use zip::{CompressionMethod, ZipWriter, result::ZipResult, write::SimpleFileOptions};
+use tch::Tensor;
 
+use super::foreign;
 use crate::domain::architecture::layer::Conv2d;
 
-/// What of a convolution is not in its tensors.
+/// What of a convolution is not in its tensors. As in `fused.cpp`.
 #[derive(Clone, Copy, Debug)]
+#[repr(C)]
 pub struct Shape {
     pub stride: i64,
     /// Zeros on each side; what is not the same on all sides is put there before the convolution.
@@ -59,18 +60,11 @@ impl Packed {
     /// Packs a kernel `[out, in / groups, side, side]` for inputs of about this size, `[N, in, H, W]`; others give the same, only slower.
     /// None where libtorch has no such operators.
     pub fn new(kernel: &Tensor, bias: &Tensor, shape: Shape, input: [i64; 4]) -> Option<Self> {
-        let operators = operators()?;
-        let arguments = [
-            IValue::Tensor(kernel.shallow_clone()),
-            pair(shape.padding),
-            pair(shape.stride),
-            pair(shape.dilation),
-            IValue::Int(shape.groups),
-            IValue::IntList(input.to_vec()),
-        ];
-        let Ok(IValue::Tensor(kernel)) = operators.method_is("reorder", &arguments) else {
-            return None;
-        };
+        let mut packed = ptr::null_mut();
+        // SAFETY: all pointers are good for the length of the call.
+        let fault = unsafe { finetuned_pack(kernel.as_ptr().cast(), &shape, input.as_ptr(), &mut packed) };
+        // SAFETY: as `fused.cpp` gives them.
+        let kernel = unsafe { foreign::result(fault, packed) }.ok()??;
         Some(Self {
             kernel,
             bias: bias.shallow_clone(),
@@ -79,21 +73,45 @@ impl Packed {
     }
 
     /// The convolution of `input`, channels-last.
+    ///
+    /// # Panics
+    /// As all arithmetic of tch does, with libtorch's words.
     pub fn forward(&self, input: &Tensor, after: After) -> Tensor {
-        let after = match after {
-            After::Nothing => "none",
-            After::Relu => "relu",
+        let mut output = ptr::null_mut();
+        // SAFETY: all pointers are good for the length of the call.
+        let fault = unsafe {
+            finetuned_packed_convolution(
+                input.as_ptr().cast(),
+                self.kernel.as_ptr().cast(),
+                self.bias.as_ptr().cast(),
+                &self.shape,
+                after == After::Relu,
+                &mut output,
+            )
         };
-        let mut arguments = self.arguments(input);
-        arguments.push(IValue::String(after.to_owned()));
-        call("convolution", &arguments)
+        // SAFETY: as `fused.cpp` gives them.
+        unsafe { foreign::tensor(fault, output) }
     }
 
     /// `relu(convolution(input) + shortcut)`, written over `shortcut`.
+    ///
+    /// # Panics
+    /// As [`Packed::forward`].
     pub fn forward_into(&self, shortcut: &Tensor, input: &Tensor) -> Tensor {
-        let mut arguments = self.arguments(input);
-        arguments.push(IValue::Tensor(shortcut.shallow_clone()));
-        call("sum", &arguments)
+        let mut output = ptr::null_mut();
+        // SAFETY: all pointers are good for the length of the call.
+        let fault = unsafe {
+            finetuned_packed_sum(
+                shortcut.as_ptr().cast(),
+                input.as_ptr().cast(),
+                self.kernel.as_ptr().cast(),
+                self.bias.as_ptr().cast(),
+                &self.shape,
+                &mut output,
+            )
+        };
+        // SAFETY: as `fused.cpp` gives them.
+        unsafe { foreign::tensor(fault, output) }
     }
 
     /// For another thread: the tensors are shared.
@@ -104,104 +122,33 @@ impl Packed {
             shape: self.shape,
         }
     }
-
-    fn arguments(&self, input: &Tensor) -> Vec<IValue> {
-        vec![
-            IValue::Tensor(input.shallow_clone()),
-            IValue::Tensor(self.kernel.shallow_clone()),
-            IValue::Tensor(self.bias.shallow_clone()),
-            pair(self.shape.padding),
-            pair(self.shape.stride),
-            pair(self.shape.dilation),
-            IValue::Int(self.shape.groups),
-        ]
-    }
 }
 
-fn pair(value: i64) -> IValue {
-    IValue::IntList(vec![value; 2])
-}
+unsafe extern "C" {
+    fn finetuned_pack(
+        kernel: *const c_void,
+        shape: *const Shape,
+        input_size: *const i64,
+        output: *mut *mut c_void,
+    ) -> *mut c_char;
 
-/// Fails as all arithmetic of tch does, by a panic with libtorch's words.
-fn call(method: &str, arguments: &[IValue]) -> Tensor {
-    let operators = operators().expect("what was packed was packed by them");
-    match operators.method_is(method, arguments) {
-        Ok(IValue::Tensor(result)) => result,
-        Ok(other) => panic!("`{method}` gave {other:?} instead of a tensor"),
-        Err(fault) => panic!("{fault}"),
-    }
-}
+    fn finetuned_packed_convolution(
+        input: *const c_void,
+        kernel: *const c_void,
+        bias: *const c_void,
+        shape: *const Shape,
+        relu: bool,
+        output: *mut *mut c_void,
+    ) -> *mut c_char;
 
-/// The module, made when it is first asked for. Its methods hold nothing, so that all threads may use the one.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "what it runs is written here and nowhere else"
-)]
-fn operators() -> Option<&'static CModule> {
-    static OPERATORS: OnceLock<Option<CModule>> = OnceLock::new();
-    OPERATORS
-        .get_or_init(|| {
-            let archive = archive().ok()?;
-            CModule::load_data(&mut archive.as_slice()).ok()
-        })
-        .as_ref()
-}
-
-const SOURCE: &str = r#"class Operators(Module):
-  __parameters__ = []
-  __buffers__ = []
-  training : bool
-  def reorder(self: __torch__.Operators,
-    kernel: Tensor,
-    padding: List[int],
-    stride: List[int],
-    dilation: List[int],
-    groups: int,
-    input_size: List[int]) -> Tensor:
-    return ops.mkldnn._reorder_convolution_weight(kernel, padding, stride, dilation, groups, input_size)
-  def convolution(self: __torch__.Operators,
-    input: Tensor,
-    kernel: Tensor,
-    bias: Tensor,
-    padding: List[int],
-    stride: List[int],
-    dilation: List[int],
-    groups: int,
-    after: str) -> Tensor:
-    scalars = annotate(List[Optional[number]], [])
-    return ops.mkldnn._convolution_pointwise(input, kernel, bias, padding, stride, dilation, groups, after, scalars, None)
-  def sum(self: __torch__.Operators,
-    input: Tensor,
-    kernel: Tensor,
-    bias: Tensor,
-    padding: List[int],
-    stride: List[int],
-    dilation: List[int],
-    groups: int,
-    other: Tensor) -> Tensor:
-    scalars = annotate(List[Optional[number]], [])
-    return ops.mkldnn._convolution_pointwise_(other, input, kernel, bias, padding, stride, dilation, groups, "add", 1., "relu", scalars, None)
-"#;
-/// An instance of the class whose one attribute, `training`, is false: protocol 2, the class, an empty tuple, a new object, its state.
-const OBJECT: &[u8] = b"\x80\x02c__torch__\nOperators\n)\x81}X\x08\x00\x00\x00training\x89sb.";
-/// An empty tuple.
-const NO_CONSTANTS: &[u8] = b"\x80\x02).";
-
-/// As `torch.jit.save` writes modules.
-fn archive() -> ZipResult<Vec<u8>> {
-    let mut archive = ZipWriter::new(Cursor::new(Vec::new()));
-    let stored = SimpleFileOptions::default().compression_method(CompressionMethod::Stored);
-    let files: [(&str, &[u8]); 4] = [
-        ("data.pkl", OBJECT),
-        ("code/__torch__.py", SOURCE.as_bytes()),
-        ("constants.pkl", NO_CONSTANTS),
-        ("version", b"3\n"),
-    ];
-    for (name, bytes) in files {
-        archive.start_file(format!("operators/{name}"), stored)?;
-        archive.write_all(bytes)?;
-    }
-    Ok(archive.finish()?.into_inner())
+    fn finetuned_packed_sum(
+        shortcut: *const c_void,
+        input: *const c_void,
+        kernel: *const c_void,
+        bias: *const c_void,
+        shape: *const Shape,
+        output: *mut *mut c_void,
+    ) -> *mut c_char;
 }
 
 #[cfg(test)]

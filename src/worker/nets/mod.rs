@@ -9,6 +9,7 @@ mod binder;
 pub mod dropout;
 pub mod eval;
 pub mod folded;
+mod foreign;
 mod fused;
 mod initialise;
 pub mod input;

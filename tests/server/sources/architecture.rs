@@ -166,6 +166,9 @@ const UNSAFE: &[&str] = &[
     "worker/export/torchscript/mod.rs",
     "worker/files/state.rs",
     "worker/weights/torch_file/mod.rs",
+    // What our C++ takes and gives.
+    "worker/nets/foreign.rs",
+    "worker/nets/fused.rs",
     // Threads that write to different places of one tensor.
     "worker/nets/winograd/",
     // SQLite on a disk that fails, in tests.

@@ -4,7 +4,7 @@
 //! The gradient of the input is a convolution with the kernel turned by half a turn. That of the kernel is in [`super::gradient`].
 
 use std::{
-    ffi::{CStr, c_char, c_void},
+    ffi::{c_char, c_void},
     ptr, slice,
 };
 
@@ -12,7 +12,7 @@ use fearless_simd::Level;
 use tch::{Device, Kind, Tensor};
 
 use super::{
-    super::fused::Shape,
+    super::{foreign, fused::Shape},
     Winograd,
     gradient::KernelGradient,
     grid::Grid,
@@ -75,16 +75,8 @@ fn computed(input: &Tensor, kernel: &Tensor) -> Tensor {
             &mut output,
         )
     };
-    if !fault.is_null() {
-        // SAFETY: it is a text that malloc made room for, and ours.
-        let text = unsafe { CStr::from_ptr(fault).to_string_lossy().into_owned() };
-        unsafe { free(fault.cast()) };
-        // As tch's own calls.
-        panic!("{text}");
-    }
-    assert!(!output.is_null(), "not enough memory for the text of an error");
-    // SAFETY: it is a tensor made with `new`, and ours.
-    unsafe { Tensor::from_ptr(output.cast()) }
+    // SAFETY: as `function.cpp` gives them.
+    unsafe { foreign::tensor(fault, output) }
 }
 
 /// As in `function.cpp`.
@@ -120,8 +112,6 @@ unsafe extern "C" {
         computations: *const Computations,
         output: *mut *mut c_void,
     ) -> *mut c_char;
-
-    fn free(memory: *mut c_void);
 }
 
 unsafe extern "C" fn output(sizes: &Sizes, input: *const f32, kernel: *const f32, output: *mut f32) {
