@@ -49,6 +49,18 @@ pub fn archive_of(names: &str) -> Vec<u8> {
     archive.finish().expect("memory takes it").into_inner()
 }
 
+/// A zip of images in two folders, and of this file.
+pub fn archive_with_table(name: &str, contents: &[u8]) -> Vec<u8> {
+    let mut archive = ZipWriter::new(Cursor::new(Vec::new()));
+    let stored = SimpleFileOptions::default().compression_method(CompressionMethod::Stored);
+    let images = ["a/1.bmp", "a/2.bmp", "b/3.bmp", "b/04.bmp", "c/1.bmp"].map(|path| (path, PICTURE));
+    for (path, contents) in images.into_iter().chain([(name, contents)]) {
+        archive.start_file(path, stored).expect("memory takes it");
+        archive.write_all(contents).expect("memory takes it");
+    }
+    archive.finish().expect("memory takes it").into_inner()
+}
+
 /// Reads the archive and panics where the result is none that an archive may have.
 pub fn checked(archive: &[u8], limits: IngestLimits) {
     thread_local!(static FOLDER: OnceCell<TempDir> = const { OnceCell::new() });
