@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::split::{Split, SplitCounts};
-use crate::error::FieldError;
+use crate::{domain::models::preprocessing::UsedBits, error::FieldError};
 
 /// Where the classes of a dataset come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -99,6 +99,9 @@ pub struct ReadOptions {
     /// Encoding of the file names in the archive, such as `shift_jis`, `gbk` or `cp437`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name_encoding: Option<String>,
+    /// How many bits of images with 16 bits in each channel are used; the upper 8 of them become the 8 bits of a pixel.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub used_bits: Option<UsedBits>,
 }
 
 impl ReadOptions {

@@ -48,6 +48,8 @@ pub struct UploadQuery {
     masks: Option<String>,
     /// Encoding of the file names in the archive.
     name_encoding: Option<String>,
+    /// How many bits of images with 16 bits in each channel are used, 8 to 16.
+    used_bits: Option<String>,
 }
 
 impl UploadQuery {
@@ -73,7 +75,11 @@ impl UploadQuery {
             );
         }
         let as_json = |text: &str| serde_json::from_str(text).unwrap_or(Value::from(text));
-        for (name, text) in [("level", &self.level), ("masks", &self.masks)] {
+        for (name, text) in [
+            ("level", &self.level),
+            ("masks", &self.masks),
+            ("used_bits", &self.used_bits),
+        ] {
             document.extend(text.iter().map(|text| (name.to_owned(), as_json(text))));
         }
         if let Some(text) = &self.splits {

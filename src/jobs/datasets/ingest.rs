@@ -139,7 +139,7 @@ async fn attempt(context: &Context, dataset: &DatasetToIngest) -> Next {
         first_image: dataset.first_image,
         segment: dataset.segment,
         names_only: false,
-        used_bits: None,
+        used_bits: dataset.options.used_bits,
     });
     let (id, number) = (dataset.id, dataset.attempt);
     let begin = || {

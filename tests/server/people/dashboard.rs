@@ -47,6 +47,28 @@ async fn many_windows_share_the_few_connections_of_a_browser() {
     play("windows.py", &[archive(&folder, 2, 20)]).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn an_archive_is_read_in_another_way_with_a_button() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("dogs.zip");
+    let places = [
+        "poodle/indoor",
+        "poodle/outdoor",
+        "beagle/indoor",
+        "beagle/outdoor",
+    ];
+    let names: Vec<String> = places
+        .iter()
+        .flat_map(|place| (0..3).map(move |n| format!("{place}/{n}.png")))
+        .collect();
+    let files = names
+        .iter()
+        .enumerate()
+        .map(|(number, name)| (name.as_str(), pictures::png(number % 3, number, 40)));
+    fs::write(&path, pictures::zip(files)).unwrap();
+    play("readings.py", &[path]).await;
+}
+
 /// An archive with so many classes of so many pictures.
 fn archive(folder: &TempDir, classes: usize, each: usize) -> PathBuf {
     let path = folder.path().join(format!("{classes}-classes.zip"));

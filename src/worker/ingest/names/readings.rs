@@ -34,6 +34,7 @@ pub fn readings(
             splits: options.splits.clone(),
             masks: options.masks,
             name_encoding: options.name_encoding.clone(),
+            used_bits: options.used_bits,
             ..ReadOptions::default()
         };
         change(&mut other);
