@@ -17,14 +17,14 @@ export function datasetView(outlet, { id }) {
   const title = heading('Dataset');
   fill(outlet, h('p', { class: 'trail' }, link(['datasets'], 'Datasets')), title, body);
   let status = null;
-  let watching = watch();
+  let watching;
+  watch();
 
   function watch() {
-    const watching = poll(1, (signal) => look(watching, signal));
-    return watching;
+    watching = poll(1, look);
   }
 
-  async function look(watching, signal) {
+  async function look(signal) {
     try {
       // Short calls: a waiting one would occupy one of the few connections that all windows share.
       const dataset = await get('datasets', id, { signal });
@@ -46,7 +46,7 @@ export function datasetView(outlet, { id }) {
     status = dataset.status;
     announce(`Dataset ${dataset.name}: ${dataset.status}`);
     show(dataset);
-    watching = watch();
+    watch();
   }
 
   function show(dataset) {

@@ -29,7 +29,7 @@ use output::Output;
 #[derive(Debug, Subcommand)]
 pub enum ClientCommand {
     /// Upload an archive of images as a dataset and wait until it is ready
-    Upload(upload::UploadArgs),
+    Upload(Box<upload::UploadArgs>),
     /// Submit a training job
     Submit(submit::SubmitArgs),
     /// Follow a job: progress, loss, accuracy and outcome

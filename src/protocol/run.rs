@@ -23,7 +23,7 @@ use crate::{
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum RunSpec {
-    Ingest(IngestRun),
+    Ingest(Box<IngestRun>),
     Train(Box<TrainRun>),
     Evaluate(Box<EvaluateRun>),
     LrFind(Box<LrFindRun>),

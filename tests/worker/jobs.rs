@@ -57,7 +57,7 @@ fn message(line: &str) -> WorkerMessage {
 }
 
 fn ingest_run(archive: PathBuf) -> RunSpec {
-    RunSpec::Ingest(IngestRun {
+    RunSpec::Ingest(Box::new(IngestRun {
         dataset: DatasetId::new(),
         sha256: Some(digest::of_file(&archive).unwrap().0),
         archive,
@@ -71,7 +71,7 @@ fn ingest_run(archive: PathBuf) -> RunSpec {
         segment: 0,
         names_only: false,
         used_bits: None,
-    })
+    }))
 }
 
 /// A dataset of drawn images, read by the worker.

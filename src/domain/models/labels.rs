@@ -2,7 +2,6 @@
 
 use serde_json::{Map, Value};
 
-use super::model_import::twice;
 use crate::domain::datasets::class_name;
 
 /// The names, in the order of the network's outputs.
@@ -139,6 +138,12 @@ fn name(value: &Value) -> Option<String> {
 
 fn number(value: &Value) -> Option<u64> {
     value.as_u64().or_else(|| value.as_str()?.trim().parse().ok())
+}
+
+/// A label that occurs more than once.
+pub fn twice(labels: &[String]) -> Option<&String> {
+    let mut seen = std::collections::HashSet::new();
+    labels.iter().find(|label| !seen.insert(*label))
 }
 
 #[cfg(test)]

@@ -223,12 +223,6 @@ impl DescriptionFields {
     }
 }
 
-/// A label that occurs more than once.
-pub fn twice(labels: &[String]) -> Option<&String> {
-    let mut seen = std::collections::HashSet::new();
-    labels.iter().find(|label| !seen.insert(*label))
-}
-
 /// `[0.5, 0.5, 0.5]` or `0.5, 0.5, 0.5`
 fn parse_channels(text: &str) -> Option<[f32; 3]> {
     let text = text.trim().trim_start_matches('[').trim_end_matches(']');

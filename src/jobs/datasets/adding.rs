@@ -137,7 +137,7 @@ impl Read {
 async fn read(context: &Context, dataset: DatasetId, packed: &Packed) -> Result<Read> {
     let _place = context.ingest_workers.acquire().await.map_err(Error::internal)?;
     let used_bits = used_bits(context, dataset).await?;
-    let run = RunSpec::Ingest(IngestRun {
+    let run = RunSpec::Ingest(Box::new(IngestRun {
         dataset,
         archive: packed.archive.clone(),
         sha256: None,
@@ -156,7 +156,7 @@ async fn read(context: &Context, dataset: DatasetId, packed: &Packed) -> Result<
         segment: 0,
         names_only: false,
         used_bits,
-    });
+    }));
     let kind = run.kind();
     let dir = packed.dir.path().to_owned();
     blocking(move || Ok(paths::write_run(&dir, &run)?)).await?;

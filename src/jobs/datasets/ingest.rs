@@ -126,7 +126,7 @@ async fn read(context: Arc<Context>, dataset: DatasetToIngest) -> Next {
 }
 
 async fn attempt(context: &Context, dataset: &DatasetToIngest) -> Next {
-    let spec = RunSpec::Ingest(IngestRun {
+    let spec = RunSpec::Ingest(Box::new(IngestRun {
         dataset: dataset.id,
         archive: absolute(&context.blobs.path(&dataset.archive)),
         sha256: Some(dataset.archive.clone()),
@@ -140,7 +140,7 @@ async fn attempt(context: &Context, dataset: &DatasetToIngest) -> Next {
         segment: dataset.segment,
         names_only: false,
         used_bits: dataset.options.used_bits,
-    });
+    }));
     let (id, number) = (dataset.id, dataset.attempt);
     let begin = || {
         let (paths, spec) = (context.paths.clone(), spec.clone());

@@ -26,7 +26,7 @@ use crate::{
 pub async fn understand(context: &Context, archive: PathBuf, options: ReadOptions) -> Result<Understanding> {
     let _place = context.ingest_workers.acquire().await.map_err(Error::internal)?;
     let limits = &context.config.limits;
-    let run = RunSpec::Ingest(IngestRun {
+    let run = RunSpec::Ingest(Box::new(IngestRun {
         dataset: DatasetId::new(),
         archive: absolute(&archive),
         sha256: None,
@@ -40,7 +40,7 @@ pub async fn understand(context: &Context, archive: PathBuf, options: ReadOption
         segment: 0,
         names_only: true,
         used_bits: None,
-    });
+    }));
     let waited = WaitedRun {
         run,
         deadline: limits.load_deadline(),

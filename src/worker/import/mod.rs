@@ -30,8 +30,9 @@ use super::{
 use crate::{
     domain::{
         models::{
+            labels::twice,
             model::{ModelCard, check_metadata},
-            model_import::{WeightsDescription, twice},
+            model_import::WeightsDescription,
             preprocessing::Preprocessing,
         },
         spec::Architecture,

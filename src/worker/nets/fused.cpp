@@ -14,8 +14,8 @@ struct Shape {
 };
 
 // None where libtorch was built without oneDNN.
-std::optional<c10::OperatorHandle> find(const char* name) {
-  return c10::Dispatcher::singleton().findSchema({name, ""});
+std::optional<c10::OperatorHandle> find(const char* name, const char* overload = "") {
+  return c10::Dispatcher::singleton().findSchema({name, overload});
 }
 
 std::vector<int64_t> pair(int64_t value) {
@@ -50,7 +50,7 @@ extern "C" char* finetuned_pack(
     const at::Tensor* kernel, const Shape* shape, const int64_t* input_size, at::Tensor** output) {
   return guarded(output, [&]() -> at::Tensor* {
     const auto operation = find("mkldnn::_reorder_convolution_weight");
-    if (!operation || !find("mkldnn::_convolution_pointwise") || !find("mkldnn::_convolution_pointwise_")) {
+    if (!operation || !find("mkldnn::_convolution_pointwise") || !find("mkldnn::_convolution_pointwise_", "binary")) {
       return nullptr;
     }
     torch::jit::Stack stack;
@@ -80,7 +80,7 @@ extern "C" char* finetuned_packed_sum(
     const at::Tensor* shortcut, const at::Tensor* input, const at::Tensor* kernel, const at::Tensor* bias,
     const Shape* shape, at::Tensor** output) {
   return guarded(output, [&] {
-    static const auto operation = find("mkldnn::_convolution_pointwise_").value();
+    static const auto operation = find("mkldnn::_convolution_pointwise_", "binary").value();
     torch::jit::Stack stack;
     torch::jit::push(
         stack, *shortcut, *input, *kernel, *bias, pair(shape->padding), pair(shape->stride), pair(shape->dilation),

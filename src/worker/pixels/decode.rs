@@ -14,13 +14,13 @@ use super::{
     Image, depth,
     dicom::Dicom,
     fault::DecodeFault,
-    fax::Fax,
     format::{Content, Format, content},
     fraction, gif,
     jpeg::{self, Frame},
     jpeg2000::Codestream,
     mode::Mode,
-    pnm, raw, tiff,
+    pnm, raw,
+    tiff::{self, fax::Fax},
 };
 use crate::domain::models::preprocessing::UsedBits;
 

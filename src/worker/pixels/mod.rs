@@ -8,7 +8,6 @@ mod decode;
 mod depth;
 mod dicom;
 mod fault;
-mod fax;
 mod fingerprint;
 mod format;
 mod fraction;

@@ -1,6 +1,8 @@
 //! Kinds of TIFF that `image` does not support but that people have: palettes, grey with 2 and 4 bits, grey with alpha, YCbCr, above all as
 //! JPEG.
 
+pub mod fax;
+
 use std::{borrow::Cow, io::Cursor};
 
 use image::{DynamicImage, GrayAlphaImage, GrayImage, ImageBuffer, RgbImage, metadata::Orientation};

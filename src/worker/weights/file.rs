@@ -4,8 +4,11 @@
 
 use std::{fs::File, io::Read, path::Path};
 
-use super::torch_file::{self, TorchFileFault};
-use crate::worker::files::state::{self, StateDict, StateFault};
+use super::{
+    contents::Contents,
+    torch_file::{self, TorchFileFault},
+};
+use crate::worker::files::state::{self, StateFault};
 
 /// Why a file could not be read. Messages name no path: the caller says which file it was.
 #[derive(Debug, thiserror::Error)]
@@ -16,16 +19,6 @@ pub enum FileFault {
     Torch(#[from] TorchFileFault),
     #[error("it is neither a safetensors file nor one that `torch.save` wrote")]
     Unknown,
-}
-
-/// What a file of weights holds.
-#[derive(Debug)]
-pub struct Contents {
-    pub state: StateDict,
-    /// What was chosen and what was left out, each a sentence without its full stop.
-    pub told: Vec<String>,
-    /// Whether the choice could be wrong.
-    pub guessed: bool,
 }
 
 /// Reads every tensor of a file of weights into CPU memory, in its stored type.

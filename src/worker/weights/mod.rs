@@ -4,6 +4,7 @@
 //! result is only tensors by name: `nets` decides whether they match the network.
 
 mod cache;
+mod contents;
 mod download;
 mod fault;
 pub mod file;
@@ -17,7 +18,7 @@ pub mod torch_file;
 
 use std::{fs, path::Path, time::Duration};
 
-use self::{fault::HubFault, file::Contents};
+use self::{contents::Contents, fault::HubFault};
 use super::{
     files::state::{self, StateDict},
     process::child::{Reporter, StopFlag},

@@ -268,7 +268,9 @@ async fn what_is_of_no_kind_that_is_taken_is_refused(api: &Api) {
         .await
         .problem(422, "invalid");
     assert!(refused.to_string().contains("labels"), "{refused}");
-    let refused = send(api, &torch, &[LABELS]).await.problem(422, "model-invalid");
+    let refused = send(api, &torch, &[LABELS])
+        .await
+        .problem(415, "model-unsupported");
     assert!(
         refused["detail"].as_str().unwrap().contains("torch.save"),
         "{refused}"
@@ -430,11 +432,11 @@ async fn a_model_is_named_after_its_file_and_gives_way_to_an_alias() {
     // What is no model is refused by what it is, whatever its name.
     for (file, bytes, words) in [
         ("r18.pth", &b"\x80\x02}q\x00."[..], "torch.save"),
-        ("r18.ckpt", b"nonsense", "neither a safetensors file nor a bundle"),
+        ("r18.ckpt", b"nonsense", "neither a file of weights"),
         (
             "r18.onnx",
             b"\x08\x07\x12\x07pytorch",
-            "neither a safetensors file nor a bundle",
+            "neither a file of weights",
         ),
     ] {
         let problem = put(&format!("/v1/models/{file}"), bytes)

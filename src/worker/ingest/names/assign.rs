@@ -103,7 +103,7 @@ pub fn assign(names: &Names<'_>, options: &ReadOptions) -> Result<Assigned, Reje
             })
         })
         .collect();
-    doubts_found.extend(manifest.doubts.drain(..));
+    doubts_found.append(&mut manifest.doubts);
     doubts_found.extend(plan.doubts().iter().cloned());
     if mode != Mode::Tables {
         doubts_found.extend(doubts(

@@ -47,11 +47,14 @@ fn beside(images: &[(usize, Vec<String>)], stems: &HashSet<(&[String], &str)>) -
         .collect()
 }
 
+/// An image in a folder: its entry, what lies between the two, and its stem.
+type InFolder<'a> = (usize, &'a [String], &'a str);
+
 /// Masks in folders named so (`masks`, `labels`) next to a folder like `images` that has an image for most of them.
 fn in_folders(images: &[(usize, Vec<String>)]) -> HashSet<usize> {
     // Stems in a folder that says nothing, by the folder around it and what lies between the two and the file.
     let mut beside: HashMap<(&[String], &[String]), HashSet<&str>> = HashMap::new();
-    let mut candidates: BTreeMap<(&[String], &str), Vec<(usize, &[String], &str)>> = BTreeMap::new();
+    let mut candidates: BTreeMap<(&[String], &str), Vec<InFolder<'_>>> = BTreeMap::new();
     for (entry, parts) in images {
         let Some((folders, stem)) = split(parts) else {
             continue;

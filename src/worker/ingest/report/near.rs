@@ -182,6 +182,11 @@ mod tests {
         let begun = Instant::now();
         let found = marks(&images);
         assert!(found.iter().all(|marks| marks.near_duplicate));
-        assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+        // Seconds; comparing all with all would take an hour. The machine may be busy with other tests.
+        assert!(
+            begun.elapsed() < Duration::from_secs(180),
+            "{:?}",
+            begun.elapsed()
+        );
     }
 }

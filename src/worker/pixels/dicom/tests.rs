@@ -13,11 +13,14 @@ use crate::{
 const EXPLICIT: &str = "1.2.840.10008.1.2.1";
 const PIXELS: (u16, u16) = (0x7fe0, 0x10);
 
+/// Its tag, its kind of value, its value.
+type Element = ((u16, u16), &'static [u8; 2], Vec<u8>);
+
 /// A data set in the making.
 #[derive(Clone)]
 struct Draft {
     syntax: &'static str,
-    elements: Vec<((u16, u16), &'static [u8; 2], Vec<u8>)>,
+    elements: Vec<Element>,
     pixels: Vec<u8>,
     encapsulated: bool,
 }

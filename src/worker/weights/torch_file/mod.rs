@@ -19,7 +19,7 @@ use tch::{Device, Kind, TchError, Tensor};
 use zip::{CompressionMethod, ZipArchive, read::ZipFile, result::ZipError};
 
 use self::pickle::{Described, Dictionary, PickleFault, Storage, shown};
-use super::file::Contents;
+use super::contents::Contents;
 use crate::worker::files::state::{self, StateDict};
 
 /// Most bytes of tensor data that are read. A ResNet-152 has 242 MB.

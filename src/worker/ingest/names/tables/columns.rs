@@ -457,7 +457,7 @@ impl<'a> Sample<'a> {
         (2..=MOST_GUESSED).contains(&values.len())
             && values.len() * 2 <= self.rows.len()
             && !MEASURES.contains(&plain[column].as_str())
-            && !values.iter().any(|text| fraction(text))
+            && !values.iter().any(fraction)
     }
 }
 

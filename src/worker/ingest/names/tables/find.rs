@@ -7,6 +7,9 @@ use super::super::layout::class_name;
 /// If more images than this share a name, none of them is considered: such a table is useless.
 const MAX_NAMESAKES: usize = 64;
 
+/// Whether an image's name is one that is looked for.
+type Fits = fn(&str, &str) -> bool;
+
 /// What a name in a table leads to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Found {
@@ -96,7 +99,7 @@ impl<'a> Images<'a> {
             .parse()
             .ok()
             .and_then(|number: u64| self.by_number.get(&number));
-        let fits: [(Option<&Vec<usize>>, fn(&str, &str) -> bool); 4] = [
+        let fits: [(Option<&Vec<usize>>, Fits); 4] = [
             (self.by_name.get(name), |image, wanted| image == wanted),
             (self.by_stem.get(name), |image, wanted| stem(image) == wanted),
             (self.by_plain.get(&plain), |image, wanted| {
@@ -114,7 +117,7 @@ impl<'a> Images<'a> {
     }
 
     /// Of these images, the ones whose folders have the longest common end with those of the path.
-    fn closest(&self, places: Option<&Vec<usize>>, path: &[String], fits: fn(&str, &str) -> bool) -> Found {
+    fn closest(&self, places: Option<&Vec<usize>>, path: &[String], fits: Fits) -> Found {
         let (Some((name, folders)), Some(places)) = (path.split_last(), places) else {
             return Found::None;
         };

@@ -7,7 +7,7 @@ use fax::{
 };
 use image::{DynamicImage, GrayImage, metadata::Orientation};
 
-use super::ifd::Description;
+use super::super::ifd::Description;
 
 /// An image that has not been read yet.
 pub struct Fax<'a> {
