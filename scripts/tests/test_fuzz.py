@@ -8,8 +8,9 @@ import unittest
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-BEGINNINGS = (b"PK\x03\x04", b"\x1f\x8b", b"ants/", b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"BM", b"II\x2a\0", b"RIFF")
-# The offset of tar's magic in the header of the first entry.
+BEGINNINGS = (b"PK\x03\x04", b"\x1f\x8b", b"ants/", b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"BM", b"II\x2a\0", b"RIFF", b"\0\0\0\x0cjP", b"\xff\x4f\xff\x51", b"P", b"\x08\0")
+# The offsets of the magic of DICOM, and of tar in the header of the first entry.
+DICOM = slice(128, 132)
 USTAR = slice(257, 262)
 
 
@@ -37,7 +38,7 @@ class Seeds(unittest.TestCase):
                 for file in sown:
                     data = file.read_bytes()
                     if target not in ("layout", "table"):
-                        known = data.startswith(BEGINNINGS) or data[USTAR] == b"ustar"
+                        known = data.startswith(BEGINNINGS) or data[USTAR] == b"ustar" or data[DICOM] == b"DICM"
                         self.assertTrue(known, f"{target}/{file.name} begins with {data[:8]!r}")
 
 
