@@ -16,6 +16,7 @@ mod report;
 mod tests;
 pub mod text;
 mod used_bits;
+mod window;
 
 use std::{
     collections::BTreeMap,

@@ -1,6 +1,6 @@
 //! The whole archive cannot be used: a code for programs and a sentence for whoever packed it.
 
-use super::archive::MAX_WINDOW_BYTES;
+use super::window::MAX_WINDOW_BYTES;
 use crate::{limits::IngestLimits, protocol::Refusal};
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

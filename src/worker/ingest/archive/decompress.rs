@@ -8,10 +8,11 @@ use lzma_rust2::XzReader;
 use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder, errors::FrameDecoderError};
 
 use super::gzip::Members;
-use crate::{domain::datasets::archive::ArchiveKind, worker::ingest::pulse::Heartbeat};
+use crate::{
+    domain::datasets::archive::ArchiveKind,
+    worker::ingest::{pulse::Heartbeat, window::MAX_WINDOW_BYTES},
+};
 
-/// As much as `xz -9` and `zstd --long` use, and what their programs allow by default.
-pub const MAX_WINDOW_BYTES: u64 = 128 << 20;
 /// The decoder's own tables, in addition.
 const XZ_OVERHEAD_KIB: u32 = 1 << 10;
 

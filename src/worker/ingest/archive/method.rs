@@ -10,7 +10,10 @@ use std::{
 use flate2::Crc;
 use lzma_rust2::LzmaReader;
 
-use super::decompress::{Frames, MAX_WINDOW_BYTES, xz};
+use super::{
+    super::window::MAX_WINDOW_BYTES,
+    decompress::{Frames, xz},
+};
 
 /// Numbers of the methods (APPNOTE 4.4.5); programs of 2020 wrote another one for zstd.
 const LZMA: u16 = 14;

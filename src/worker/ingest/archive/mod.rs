@@ -20,7 +20,6 @@ use std::{
 
 use anyhow::Context;
 
-pub use decompress::MAX_WINDOW_BYTES;
 pub use gauge::Gauge;
 
 use super::rejection::Rejection;

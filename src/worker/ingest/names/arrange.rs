@@ -5,9 +5,10 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::{
     assign::{Assigned, Names, assign},
+    class_doubts::similar,
     doubt::doubt,
     entry::{Disposition, ListedEntry, Verdict, parts_of},
-    layout::{Place, Plan, Tree, similar},
+    layout::{Place, Plan, Tree},
     masks::masks,
     path, readings,
     tables::{Ambiguous, Candidate, Images, Missing},

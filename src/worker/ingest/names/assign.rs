@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::{
+    class_doubts::doubts,
     doubt::{doubt, named},
     entry::Disposition,
     file_names::Pattern,
-    layout::{Chosen, Place, Plan, Stray, Tree, class_name, doubts},
+    layout::{Chosen, Place, Plan, Stray, Tree, class_name},
     tables::{Candidate, Images, Label, Manifest, Surroundings},
 };
 use crate::{

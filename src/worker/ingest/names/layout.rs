@@ -1,6 +1,5 @@
 //! Which folders are splits and which are classes, derived from the paths alone. Pure: paths in, a plan out.
 
-mod doubts;
 mod roles;
 mod tree;
 mod words;
@@ -8,12 +7,11 @@ mod words;
 use std::collections::BTreeMap;
 
 pub use self::{
-    doubts::{doubts, similar},
     roles::Chosen,
     tree::Tree,
     words::{
-        class_name, is_of_masks as is_named_like_masks, says_nothing, split_of, split_of_cell, worded_split,
-        words,
+        alike, class_name, is_of_masks as is_named_like_masks, says_nothing, split_of, split_of_cell,
+        worded_split, words,
     },
 };
 use self::{

@@ -2,6 +2,7 @@
 
 pub mod arrange;
 mod assign;
+mod class_doubts;
 mod decoded;
 mod doubt;
 pub mod entry;

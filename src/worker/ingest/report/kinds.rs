@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{stored::Stored, warnings::Found};
+use super::{found::Found, stored::Stored};
 use crate::{
     domain::{datasets::dataset::DatasetWarning, models::preprocessing::UsedBits},
     worker::ingest::names::entry::{ListedEntry, Verdict},

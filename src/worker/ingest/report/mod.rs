@@ -2,6 +2,7 @@
 
 pub mod catalogue;
 pub mod checks;
+mod found;
 pub mod kinds;
 pub mod near;
 pub mod sentences;

@@ -2,8 +2,8 @@
 //! palettes (C.7.6.3.1.5).
 
 use super::{
-    Storage,
     elements::{Elements, Tag},
+    storage::Storage,
 };
 
 const WINDOW_CENTER: Tag = (0x0028, 0x1050);

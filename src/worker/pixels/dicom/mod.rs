@@ -7,6 +7,7 @@
 mod elements;
 mod grey;
 mod packed;
+mod storage;
 mod syntax;
 
 use std::borrow::Cow;
@@ -16,20 +17,13 @@ use image::{DynamicImage, GrayImage, RgbImage};
 use self::{
     elements::{Elements, Pixels, Writing},
     grey::Shades,
+    storage::{COLUMNS, ROWS, Storage},
     syntax::Compression,
 };
-use super::{fault::DecodeFault, jpeg::Frame, jpeg2000::Codestream};
+use super::{fault::DecodeFault, jpeg2000::Codestream};
 
-const SAMPLES: elements::Tag = (0x0028, 0x0002);
 const PHOTOMETRIC: elements::Tag = (0x0028, 0x0004);
-const PLANAR: elements::Tag = (0x0028, 0x0006);
 const FRAMES: elements::Tag = (0x0028, 0x0008);
-const ROWS: elements::Tag = (0x0028, 0x0010);
-const COLUMNS: elements::Tag = (0x0028, 0x0011);
-const BITS_ALLOCATED: elements::Tag = (0x0028, 0x0100);
-const BITS_STORED: elements::Tag = (0x0028, 0x0101);
-const HIGH_BIT: elements::Tag = (0x0028, 0x0102);
-const SIGNED: elements::Tag = (0x0028, 0x0103);
 
 /// An image that has not been read yet.
 pub struct Dicom<'a> {
@@ -39,20 +33,6 @@ pub struct Dicom<'a> {
     compression: Compression,
     pub width: u32,
     pub height: u32,
-}
-
-/// How the values of pixels are stored.
-#[derive(Clone, Copy)]
-struct Storage {
-    width: usize,
-    height: usize,
-    samples: usize,
-    /// Bytes per value, 1 or 2.
-    bytes: usize,
-    stored: u32,
-    high_bit: u32,
-    signed: bool,
-    planar: bool,
 }
 
 impl<'a> Dicom<'a> {
@@ -212,61 +192,6 @@ impl<'a> Dicom<'a> {
         let codestream = Codestream::open(bytes)?;
         let same = (codestream.width, codestream.height) == (self.width, self.height);
         same.then_some(codestream).ok_or(DecodeFault::Undecodable)
-    }
-}
-
-impl Storage {
-    fn of(elements: &Elements<'_>) -> Result<Self, DecodeFault> {
-        let number = |tag, default: u16| elements.short(tag).unwrap_or(default);
-        let allocated = number(BITS_ALLOCATED, 8);
-        if !matches!(allocated, 8 | 16) {
-            return Err(DecodeFault::variant(format!(
-                "DICOM with {allocated} bits for a value"
-            )));
-        }
-        let stored = u32::from(number(BITS_STORED, allocated)).clamp(1, allocated.into());
-        Ok(Self {
-            width: number(COLUMNS, 0).into(),
-            height: number(ROWS, 0).into(),
-            samples: number(SAMPLES, 1).into(),
-            bytes: usize::from(allocated / 8),
-            stored,
-            high_bit: u32::from(number(HIGH_BIT, stored as u16 - 1))
-                .clamp(stored - 1, u32::from(allocated) - 1),
-            signed: number(SIGNED, 0) == 1,
-            planar: number(PLANAR, 0) == 1,
-        })
-    }
-
-    /// What is stored in the bytes of a value: some programs keep other things in the bits that are not used.
-    fn signed_values(&self, bytes: &[u8], big_endian: bool) -> Vec<i32> {
-        let unused = self.high_bit + 1 - self.stored;
-        let value = |word: u16| self.with_sign(u32::from(word) >> unused);
-        match self.bytes {
-            1 => bytes.iter().map(|byte| value((*byte).into())).collect(),
-            _ if big_endian => bytes
-                .chunks_exact(2)
-                .map(|pair| value(u16::from_be_bytes([pair[0], pair[1]])))
-                .collect(),
-            _ => bytes
-                .chunks_exact(2)
-                .map(|pair| value(u16::from_le_bytes([pair[0], pair[1]])))
-                .collect(),
-        }
-    }
-
-    fn with_sign(&self, value: u32) -> i32 {
-        let above = 32 - self.stored;
-        match self.signed {
-            true => (value << above) as i32 >> above,
-            false => (value << above >> above) as i32,
-        }
-    }
-
-    /// Whether a JPEG has the size and the number of channels that the file says.
-    fn fits(&self, frame: &Frame) -> bool {
-        let size = (usize::from(frame.width), usize::from(frame.height));
-        size == (self.width, self.height) && frame.channels() == self.samples
     }
 }
 

@@ -2,7 +2,7 @@
 
 use jpeg_decoder::{ColorTransform, Decoder, PixelFormat};
 
-use super::Storage;
+use super::storage::Storage;
 use crate::worker::pixels::{fault::DecodeFault, jpeg::Frame};
 
 /// As many planes of `count` bytes each as are wanted.

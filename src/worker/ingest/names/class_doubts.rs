@@ -3,13 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    Plan,
-    words::{alike, is_of_masks, says_nothing, worded_split},
+    doubt::{doubt, named},
+    layout::{Plan, alike, is_named_like_masks, says_nothing, worded_split},
 };
-use crate::{
-    domain::datasets::dataset::DatasetWarning,
-    worker::ingest::names::doubt::{doubt, named},
-};
+use crate::domain::datasets::dataset::DatasetWarning;
 
 /// Images directly in a class folder, and those in each folder inside it.
 #[derive(Default)]
@@ -112,7 +109,7 @@ fn words_of_splits(names: &[&str]) -> Option<DatasetWarning> {
 
 /// Class folders that hold several folders: perhaps those are the classes.
 fn nested(plan: &Plan, classes: &BTreeMap<String, Inside>) -> Option<DatasetWarning> {
-    let meant = |name: &String| !says_nothing(name) && !is_of_masks(name);
+    let meant = |name: &String| !says_nothing(name) && !is_named_like_masks(name);
     let nested: Vec<(&String, Vec<&String>)> = classes
         .iter()
         .map(|(class, inside)| {
