@@ -75,7 +75,7 @@ impl<'a> Header<'a> {
     }
 
     /// Width and height as stored, before the EXIF orientation is applied.
-    #[cfg(test)]
+    #[allow(dead_code, reason = "for tests and fuzz targets")]
     pub fn dimensions(&self) -> (u32, u32) {
         self.opened.dimensions()
     }
