@@ -182,11 +182,6 @@ mod tests {
         let begun = Instant::now();
         let found = marks(&images);
         assert!(found.iter().all(|marks| marks.near_duplicate));
-        // Seconds; comparing all with all would take an hour. The machine may be busy with other tests.
-        assert!(
-            begun.elapsed() < Duration::from_secs(180),
-            "{:?}",
-            begun.elapsed()
-        );
+        assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
     }
 }
