@@ -1,8 +1,9 @@
 //! Bodies in a `Content-Encoding`: `gzip` and `deflate` are decoded where a request is read into memory, within the limits of whoever reads
 //! it. Files are taken as they are and never decoded: their digests, lengths and offsets are those of the bytes that were sent.
 
-use std::{convert::Infallible, error::Error as StdError, fmt};
+use std::{error::Error as StdError, fmt, io, pin::Pin};
 
+use async_compression::tokio::bufread::{GzipDecoder, ZlibDecoder};
 use axum::{
     body::Body,
     extract::Request,
@@ -10,9 +11,9 @@ use axum::{
     middleware::Next,
     response::{IntoResponse, Response},
 };
-use http_body_util::BodyExt;
-use tower::{Layer, ServiceExt, service_fn};
-use tower_http::decompression::{DecompressionBody, RequestDecompressionLayer};
+use futures_util::TryStreamExt;
+use tokio::io::AsyncRead;
+use tokio_util::io::{ReaderStream, StreamReader};
 
 use crate::error::{Error, Kind};
 
@@ -40,24 +41,31 @@ pub fn refusal(request: &Request) -> Option<Response> {
     Some(response)
 }
 
-/// Decodes the bodies that were not refused.
-pub async fn decode(mut request: Request, next: Next) -> Response {
-    let Some(name) = coding(request.headers()).as_deref().and_then(known) else {
+/// Decodes the bodies that were not refused. All of a body counts: gzip may have several members (RFC 1952), and whatever follows the encoded
+/// data is an error.
+pub async fn decode(request: Request, next: Next) -> Response {
+    let Some(coding) = coding(request.headers()).as_deref().and_then(known) else {
         return next.run(request).await;
     };
-    request
-        .headers_mut()
-        .insert(header::CONTENT_ENCODING, HeaderValue::from_static(name));
-    let rest = service_fn(move |request: Request<DecompressionBody<Body>>| {
-        let next = next.clone();
-        let request = request.map(|body| Body::new(body.map_err(|fault| told(name, fault))));
-        async move { Ok::<_, Infallible>(next.run(request).await) }
-    });
-    let response = RequestDecompressionLayer::new()
-        .layer(rest)
-        .oneshot(request)
-        .await;
-    response.map(|response| response.map(Body::new)).into_response()
+    let (mut parts, body) = request.into_parts();
+    parts.headers.remove(header::CONTENT_ENCODING);
+    parts.headers.remove(header::CONTENT_LENGTH);
+    let encoded = StreamReader::new(body.into_data_stream().map_err(io::Error::other));
+    let decoded: Pin<Box<dyn AsyncRead + Send>> = match coding {
+        "deflate" => {
+            let mut decoder = ZlibDecoder::new(encoded);
+            decoder.multiple_members(true);
+            Box::pin(decoder)
+        }
+        _ => {
+            let mut decoder = GzipDecoder::new(encoded);
+            decoder.multiple_members(true);
+            Box::pin(decoder)
+        }
+    };
+    let decoded = ReaderStream::new(decoded).map_err(move |fault| told(coding, fault));
+    next.run(Request::from_parts(parts, Body::from_stream(decoded)))
+        .await
 }
 
 /// The error in `fault` if the body is not in its encoding.
@@ -113,9 +121,9 @@ fn known(coding: &str) -> Option<&'static str> {
 type BoxError = Box<dyn StdError + Send + Sync>;
 
 /// What the connection says stays as it is; everything else is the decoder's.
-fn told(coding: &'static str, fault: BoxError) -> BoxError {
-    match fault.is::<axum::Error>() {
-        true => fault,
+fn told(coding: &'static str, fault: io::Error) -> BoxError {
+    match fault.get_ref().is_some_and(|inner| inner.is::<axum::Error>()) {
+        true => fault.into(),
         false => Box::new(Undecodable(coding)),
     }
 }

@@ -38,6 +38,10 @@ async fn an_encoded_body_is_read_within_the_limits_and_a_file_is_taken_as_it_is(
         ("GZIP", gzip(spec.as_bytes())),
         ("deflate", deflate(spec.as_bytes())),
         ("identity", spec.as_bytes().to_vec()),
+        (
+            "gzip",
+            [gzip(&spec.as_bytes()[..9]), gzip(&spec.as_bytes()[9..])].concat(),
+        ),
     ] {
         let resolved = send(Method::POST, submit, encoding, body)
             .await
@@ -45,11 +49,20 @@ async fn an_encoded_body_is_read_within_the_limits_and_a_file_is_taken_as_it_is(
             .json();
         assert_eq!(resolved["dataset"], "things", "{encoding}");
     }
-    // One member after another is refused, and not read by half.
-    let members = [gzip(&spec.as_bytes()[..9]), gzip(&spec.as_bytes()[9..])].concat();
-    send(Method::POST, submit, "gzip", members)
+    // All of a body counts: what follows the encoded data is not dropped.
+    let end = [gzip(spec.as_bytes()), gzip(b", and no JSON")].concat();
+    send(Method::POST, submit, "gzip", end)
         .await
         .problem(400, "json-invalid");
+    for (encoding, body) in [
+        ("gzip", gzip(spec.as_bytes())),
+        ("deflate", deflate(spec.as_bytes())),
+    ] {
+        let trailing = [body, b"trailing bytes".to_vec()].concat();
+        send(Method::POST, submit, encoding, trailing)
+            .await
+            .problem(400, "encoding-invalid");
+    }
     // What is too large decoded is too large, however small it came.
     let large = format!(
         "{{\"dataset\": \"things\", \"name\": \"{}\"}}",
