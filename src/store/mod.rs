@@ -13,6 +13,7 @@ mod identity;
 mod jobs;
 mod list;
 mod models;
+mod new_dataset;
 mod packs;
 mod recency;
 mod references;
@@ -40,7 +41,7 @@ pub use self::{
     activations::NewActivations,
     aliases::{AliasBounds, AliasSet, Presumed},
     ballast::Ballast,
-    datasets::{CreatedDataset, DatasetToIngest, NewDataset},
+    datasets::DatasetToIngest,
     jobs::{
         ends::{CancelOutcome, Interruption},
         events::{JobUpdate, MetricPoint},
@@ -48,6 +49,7 @@ pub use self::{
         queue::ClaimedJob,
     },
     models::{ImportedModel, ModelBlobs, ModelEdit, NewModel},
+    new_dataset::{CreatedDataset, NewDataset},
     packs::NewPack,
     signals::{Signals, Topic},
     uploads::NewUpload,

@@ -5,7 +5,7 @@
 use sqlx::{Row, sqlite::SqliteRow};
 
 use super::{
-    Store, Topic, datasets, references,
+    Store, Topic, new_dataset, references,
     row::{count, optional_json, optional_parsed, parsed, to_json, word},
 };
 use crate::{
@@ -42,7 +42,7 @@ impl Store {
             Box::pin(async move {
                 let announced = new.announced_sha256.as_deref();
                 if let GivenName::Chosen(name) = &new.name {
-                    datasets::existing(connection, name, announced).await?;
+                    new_dataset::existing(connection, name, announced).await?;
                 }
                 let unfinished: i64 =
                     sqlx::query_scalar("select count(*) from uploads where status in ('receiving', 'finishing')")
@@ -156,7 +156,7 @@ impl Store {
                         sha256: upload.sha256.unwrap_or_default(),
                         bytes: upload.bytes,
                     };
-                    let created = datasets::create(connection, new).await?;
+                    let created = new_dataset::create(connection, new).await?;
                     sqlx::query(
                         "update uploads
                         set status = 'complete', dataset_id = $2, name = (select name from datasets where id = $2)
