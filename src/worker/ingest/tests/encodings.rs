@@ -29,22 +29,14 @@ fn names(run: &Run) -> Vec<String> {
 }
 
 /// As [`ingest`], with an encoding that somebody chose.
-fn ingest_as(archive: &[u8], encoding: &str) -> Run {
-    let dir = tempfile::tempdir().unwrap();
-    let spec = IngestRun {
-        options: ReadOptions {
+fn ingest_in(archive: &[u8], encoding: &str) -> Run {
+    ingest_as(
+        archive,
+        ReadOptions {
             name_encoding: Some(encoding.to_owned()),
             ..ReadOptions::default()
         },
-        ..spec(&dir, archive, IngestLimits::DEFAULT, 2)
-    };
-    let result = run(
-        &spec,
-        &RunDir::new(dir.path()),
-        &Reporter::to(std::io::sink()),
-        &StopFlag::default(),
-    );
-    Run { result, dir }
+    )
 }
 
 #[test]
@@ -154,15 +146,15 @@ fn the_second_name_that_info_zip_adds_is_the_one_that_counts() {
 #[test]
 fn whoever_chooses_an_encoding_gets_that_one() {
     let archive = zip(&files(&["猫", "狗"], &within(GBK)));
-    let run = ingest_as(&archive, "GBK");
+    let run = ingest_in(&archive, "GBK");
     assert_eq!(names(&run), ["狗", "猫"]);
     assert!(run.ingested().report.warnings.is_empty());
     // What somebody chooses may be wrong, and then it is told what does not fit.
-    let korean = ingest_as(&archive, "cp949");
+    let korean = ingest_in(&archive, "cp949");
     assert_ne!(names(&korean), ["狗", "猫"]);
-    let utf_8 = ingest_as(&archive, "utf-8");
+    let utf_8 = ingest_in(&archive, "utf-8");
     assert!(utf_8.warning("names_in_code_page").message.contains("utf-8"));
-    let unknown = ingest_as(&archive, "klingon");
+    let unknown = ingest_in(&archive, "klingon");
     assert_eq!(unknown.rejected().0.code, "unknown_encoding");
     assert!(unknown.rejected().0.message.contains("klingon"));
 }

@@ -42,6 +42,22 @@ fn ingest(archive: &[u8]) -> Run {
     ingest_within(archive, IngestLimits::DEFAULT, 2)
 }
 
+/// As [`ingest`], read as somebody chose.
+fn ingest_as(archive: &[u8], options: ReadOptions) -> Run {
+    let dir = tempfile::tempdir().unwrap();
+    let spec = IngestRun {
+        options,
+        ..spec(&dir, archive, IngestLimits::DEFAULT, 2)
+    };
+    let result = run(
+        &spec,
+        &RunDir::new(dir.path()),
+        &Reporter::to(std::io::sink()),
+        &StopFlag::default(),
+    );
+    Run { result, dir }
+}
+
 fn ingest_within(archive: &[u8], limits: IngestLimits, threads: u32) -> Run {
     let dir = tempfile::tempdir().unwrap();
     let result = run_in(&dir, archive, limits, threads);

@@ -23,16 +23,7 @@ fn filled(folders: &[&str], count: usize) -> Vec<File> {
 }
 
 fn understood(files: &[File], options: &str) -> Run {
-    let dir = tempfile::tempdir().unwrap();
-    let mut spec = spec(&dir, &zip(files), IngestLimits::DEFAULT, 1);
-    spec.options = serde_json::from_str(options).unwrap();
-    let result = run(
-        &spec,
-        &RunDir::new(dir.path()),
-        &Reporter::to(std::io::sink()),
-        &StopFlag::default(),
-    );
-    Run { result, dir }
+    ingest_as(&zip(files), serde_json::from_str(options).unwrap())
 }
 
 fn codes(run: &Run) -> Vec<&str> {
@@ -491,4 +482,46 @@ fn label_files_that_are_not_read_are_named() {
     files.extend(["labels/1.txt", "labels/2.txt"].map(|name| File::new(name, "0 0.5 0.5 0.1 0.1\n")));
     assert_eq!(ingest(&zip(&files)).warning("annotations_not_read").count, 2);
     assert!(other_classes(&ingest(&zip(&files))).is_empty());
+}
+
+#[test]
+fn what_is_told_of_a_reading_gives_the_same_again() {
+    for folders in [
+        &[
+            "seg_train/seg_train/a",
+            "seg_train/seg_train/b",
+            "seg_test/seg_test/a",
+        ][..],
+        &["fold_1/a", "fold_1/b", "fold_2/a", "fold_2/b"],
+        &[
+            "fold_1/train/a",
+            "fold_1/val/a",
+            "fold_1/train/b",
+            "fold_2/train/a",
+            "fold_2/val/a",
+            "fold_2/train/b",
+        ],
+        &["a/train", "a/val", "b/train", "b/val"],
+        &["w/train/images/a", "w/train/images/b", "w/test/images/a"],
+        &["x/a", "x/b/deep"],
+        &["images"],
+        &[
+            "poodle/indoor",
+            "poodle/outdoor",
+            "beagle/indoor",
+            "beagle/outdoor",
+        ],
+    ] {
+        let files = filled(folders, 2);
+        let first = ingest(&zip(&files));
+        let told = first.ingested().report.reading.clone().unwrap();
+        let again = ingest_as(&zip(&files), told.clone());
+        assert_eq!(again.classes(), first.classes(), "{folders:?}: {told:?}");
+        assert_eq!(again.splits(), first.splits(), "{folders:?}: {told:?}");
+        assert_eq!(
+            again.ingested().report.reading.as_ref(),
+            Some(&told),
+            "{folders:?}"
+        );
+    }
 }
