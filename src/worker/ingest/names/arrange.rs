@@ -46,7 +46,7 @@ pub fn arrange(
         images: &images,
         tree: &tree,
         index: &Images::new(&images),
-        tables,
+        tables: tables.iter().collect(),
         folders: &folders,
     };
     let assigned = assign(&names, options)?;

@@ -25,7 +25,7 @@ pub struct Names<'a> {
     pub images: &'a [(usize, Vec<String>)],
     pub tree: &'a Tree,
     pub index: &'a Images<'a>,
-    pub tables: &'a [Candidate],
+    pub tables: Vec<&'a Candidate>,
     /// Folders that the archive lists.
     pub folders: &'a [Vec<String>],
 }
@@ -78,7 +78,7 @@ pub fn assign(names: &Names<'_>, options: &ReadOptions) -> Result<Assigned, Reje
         split: &|entry| parts.get(&entry).and_then(|parts| plan.split(parts)),
     };
     let table_options = Some(options).filter(|options| options.classes == Some(ClassSource::Table));
-    let mut manifest = Manifest::of(names.tables, table_options, &around)?;
+    let mut manifest = Manifest::of(&names.tables, table_options, &around)?;
     if options.classes == Some(ClassSource::Table) && !manifest.has_labels() {
         return Err(no_table(names, &manifest));
     }
@@ -313,7 +313,7 @@ fn no_table(names: &Names<'_>, manifest: &Manifest) -> Rejection {
         .iter()
         .map(|doubt| doubt.message.as_str())
         .collect();
-    let message = match (names.tables, why.as_slice()) {
+    let message = match (names.tables.as_slice(), why.as_slice()) {
         ([], _) => "the archive has no table that labels images; use `classes: folders`".to_owned(),
         (tables, []) => format!(
             "none of the tables {} labels images of the archive",

@@ -41,7 +41,7 @@ pub fn doubts<'a>(plan: &Plan, images: impl Iterator<Item = &'a [String]>) -> Ve
     }
     let names: Vec<&str> = classes.keys().map(String::as_str).collect();
     [
-        trimmed(&spellings, &names),
+        trimmed(&spellings),
         words_of_splits(&names),
         nested(plan, &classes),
     ]
@@ -50,7 +50,7 @@ pub fn doubts<'a>(plan: &Plan, images: impl Iterator<Item = &'a [String]>) -> Ve
     .collect()
 }
 
-fn trimmed(spellings: &BTreeMap<String, BTreeSet<String>>, _: &[&str]) -> Option<DatasetWarning> {
+fn trimmed(spellings: &BTreeMap<String, BTreeSet<String>>) -> Option<DatasetWarning> {
     if spellings.is_empty() {
         return None;
     }

@@ -40,8 +40,21 @@ pub fn readings(
         change(&mut other);
         other
     };
+    // Archives may have a text file beside each image, and each reading looks at all tables.
+    let names = &Names {
+        tables: names
+            .tables
+            .iter()
+            .copied()
+            .filter(|table| table.names_any(names.index))
+            .collect(),
+        ..*names
+    };
     let mut candidates = vec![with(&|other| other.classes = Some(ClassSource::Folders))];
-    let depths = names.images.iter().map(|(_, parts)| parts.len() - 1);
+    let depths = names
+        .images
+        .iter()
+        .map(|(_, parts)| parts.len().saturating_sub(1));
     for level in 1..=depths.max().unwrap_or(0).min(DEEPEST) {
         candidates.push(with(&|other| {
             other.classes = Some(ClassSource::Folders);

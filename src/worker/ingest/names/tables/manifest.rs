@@ -98,7 +98,7 @@ impl Manifest {
     /// # Errors
     /// A [`Rejection`] if a table that the options ask for is not there or not as they say.
     pub fn of(
-        tables: &[Candidate],
+        tables: &[&Candidate],
         options: Option<&ReadOptions>,
         around: &Surroundings<'_>,
     ) -> Result<Self, Rejection> {

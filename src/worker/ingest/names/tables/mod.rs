@@ -16,7 +16,7 @@ mod tests;
 
 use self::grid::{Grid, TooManyRows};
 pub use self::{
-    find::Images,
+    find::{Found, Images},
     manifest::{Ambiguous, Label, Manifest, Missing, Surroundings},
 };
 use super::{
@@ -41,6 +41,15 @@ pub struct Candidate {
     /// Its folders and its own name.
     pub parts: Vec<String>,
     pub grid: Grid,
+}
+
+impl Candidate {
+    /// Whether any of its texts names an image: what names none has nothing to say, however it is read.
+    pub fn names_any(&self, images: &Images<'_>) -> bool {
+        let folder = self.parts.split_last().map_or(&[][..], |(_, folder)| folder);
+        let mut cells = self.grid.rows.iter().flat_map(|row| &row.cells);
+        cells.any(|cell| images.find(folder, cell) != Found::None)
+    }
 }
 
 /// Tables found so far, within limits.

@@ -28,7 +28,7 @@ fn read(tables: &[(&str, &str)], images: &[&str], options: Option<&ReadOptions>)
         parts: &|image| &images[image].1,
         split: &split,
     };
-    Manifest::of(&candidates, options, &around).unwrap()
+    Manifest::of(&candidates.iter().collect::<Vec<_>>(), options, &around).unwrap()
 }
 
 fn manifest(table: (&str, &str), images: &[&str]) -> Manifest {
@@ -337,7 +337,7 @@ fn tables_that_are_asked_for_must_be_there() {
     }];
     let refused = |json: &str| {
         let options: ReadOptions = serde_json::from_str(json).unwrap();
-        Manifest::of(&candidates, Some(&options), &around)
+        Manifest::of(&candidates.iter().collect::<Vec<_>>(), Some(&options), &around)
             .map(|_| ())
             .unwrap_err()
     };
