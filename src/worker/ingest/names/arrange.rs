@@ -42,11 +42,15 @@ pub fn arrange(
         .map(|entry| parts_of(&entry.path))
         .filter(|parts| !path::is_hidden(parts))
         .collect();
+    let annotations = annotations(&entries, &images);
+    let tables = tables
+        .iter()
+        .filter(|table| annotations.binary_search(&table.entry).is_err());
     let names = Names {
         images: &images,
         tree: &tree,
         index: &Images::new(&images),
-        tables: tables.iter().collect(),
+        tables: tables.collect(),
         folders: &folders,
     };
     let assigned = assign(&names, options)?;
@@ -73,7 +77,7 @@ pub fn arrange(
         entries[*table].verdict = Verdict::Disposition(Disposition::ignored("manifest", "labels the images"));
     }
     if layout == Layout::Unlabelled {
-        doubts.extend(labels_not_read(&entries, &images));
+        doubts.extend(labels_not_read(&entries, &annotations));
     }
 
     // Classes are numbered as they come, then renumbered in the order of their names.
@@ -156,7 +160,7 @@ fn leave_out_masks(entries: &mut [ListedEntry]) -> Option<DatasetWarning> {
 }
 
 /// Files that may have the labels of an unlabelled dataset but are of a kind that is not read.
-fn labels_not_read(entries: &[ListedEntry], images: &[(usize, Vec<String>)]) -> Option<DatasetWarning> {
+fn labels_not_read(entries: &[ListedEntry], annotations: &[usize]) -> Option<DatasetWarning> {
     const KINDS: &[(&str, &str)] = &[
         ("xlsx", "a spreadsheet; save it as CSV"),
         ("xls", "a spreadsheet; save it as CSV"),
@@ -187,27 +191,7 @@ fn labels_not_read(entries: &[ListedEntry], images: &[(usize, Vec<String>)]) -> 
             labels.iter().map(|(path, _)| *path),
         ));
     }
-    // One file for each image, as for object detection.
-    let stem = |path: &str| {
-        path.rsplit('/')
-            .next()
-            .and_then(|name| name.rsplit_once('.'))
-            .map(|(stem, _)| stem.to_owned())
-    };
-    let stems: HashSet<String> = images
-        .iter()
-        .filter_map(|(index, _)| stem(&entries[*index].path))
-        .collect();
-    let annotates = |entry: &&ListedEntry| {
-        matches!(extension(entry).as_str(), "xml" | "txt" | "json")
-            && stem(&entry.path).is_some_and(|stem| stems.contains(&stem))
-    };
-    let annotations: Vec<&str> = entries
-        .iter()
-        .filter(annotates)
-        .map(|entry| entry.path.as_str())
-        .collect();
-    if annotations.is_empty() || annotations.len() * 2 < images.len() {
+    if annotations.is_empty() {
         return None;
     }
     let message = format!(
@@ -215,7 +199,32 @@ fn labels_not_read(entries: &[ListedEntry], images: &[(usize, Vec<String>)]) -> 
          list them in a table with a label each",
         annotations.len()
     );
-    Some(doubt("annotations_not_read", message, annotations))
+    let paths = annotations.iter().map(|entry| entries[*entry].path.as_str());
+    Some(doubt("annotations_not_read", message, paths))
+}
+
+/// The entries of text files called like an image each, as for object detection, if most images have one. They are no tables of labels.
+fn annotations(entries: &[ListedEntry], images: &[(usize, Vec<String>)]) -> Vec<usize> {
+    let stem = |entry: &ListedEntry| {
+        let name = entry.path.rsplit('/').next()?;
+        name.rsplit_once('.').map(|(stem, _)| stem.to_owned())
+    };
+    let stems: HashSet<String> = images
+        .iter()
+        .filter_map(|(image, _)| stem(&entries[*image]))
+        .collect();
+    let annotates = |entry: &ListedEntry| {
+        matches!(path::extension(&entry.path).as_str(), "xml" | "txt" | "json")
+            && stem(entry).is_some_and(|stem| stems.contains(&stem))
+    };
+    let found: Vec<usize> = (0..entries.len())
+        .filter(|entry| annotates(&entries[*entry]))
+        .collect();
+    // A single one may be a table that happens to be called so.
+    match found.len() > 1 && found.len() * 2 >= images.len() {
+        true => found,
+        false => Vec::new(),
+    }
 }
 
 fn number_by_name(numbers: HashMap<String, u32>, entries: &mut [ListedEntry]) -> Vec<String> {

@@ -10,6 +10,9 @@ use super::json;
 /// Possible separators; the one that occurs most often in the first line is used.
 const SEPARATORS: [u8; 4] = [b',', b';', b'\t', b'|'];
 
+/// Bytes that are read at once for the first line.
+const FIRST_LINE: usize = 1 << 10;
+
 /// Lines and columns.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Grid {
@@ -111,6 +114,7 @@ fn separated(text: &str, separator: u8, most_rows: usize) -> Result<Grid, TooMan
         .has_headers(false)
         .flexible(true)
         .trim(Trim::All)
+        .buffer_capacity(text.len().min(1 << 16))
         .from_reader(text.as_bytes());
     let mut grid = Grid::default();
     let mut record = StringRecord::new();
@@ -162,6 +166,7 @@ fn most_likely_separator(text: &str) -> Option<u8> {
         let mut reader = ReaderBuilder::new()
             .delimiter(separator)
             .has_headers(false)
+            .buffer_capacity(text.len().min(FIRST_LINE))
             .from_reader(text.as_bytes());
         let mut record = StringRecord::new();
         match reader.read_record(&mut record) {

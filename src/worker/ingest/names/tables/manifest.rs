@@ -460,6 +460,7 @@ fn class_lists(understood: &[Understood<'_>]) -> bool {
     understood.len() > 1
         && understood.iter().all(|table| {
             table.columns.labels == LabelColumns::None
+                && table.candidate.grid.width() == 1
                 && table.of_table.is_none()
                 && table.columns.split.is_none()
                 && table.images().count() > 0

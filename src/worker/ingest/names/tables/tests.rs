@@ -278,6 +278,13 @@ fn tables_that_only_list_images_are_splits_or_classes() {
     );
     assert_eq!(told(&classes, 4), ["cats", "cats", "dogs", "dogs"]);
     assert_eq!(codes(&classes), ["classes_from_table_names"]);
+    // What has more columns is about something else, even where its first word could be an image.
+    let boxes = read(
+        &[("a.txt", "1 0.5 0.5\n"), ("b.txt", "3 0.2 0.1\n")],
+        &images,
+        None,
+    );
+    assert!(!boxes.has_labels());
     assert!(!read(&[("all.txt", "1.png\n2.png\n3.png\n")], &images, None).has_labels());
 }
 
