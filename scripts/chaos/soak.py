@@ -39,7 +39,7 @@ REFUSED = [
     ("PATCH", "/v1/jobs", None, {}),
     ("GET", "/v1/models?limit=1000", None, {}),
     ("POST", "/v1/models/first/predict", b"this is not an image", {}),
-    ("GET", "/healthz", None, {"host": "elsewhere.example"}),
+    ("GET", "/v1/models", None, {"host": "elsewhere.example"}),
 ]
 
 
