@@ -16,8 +16,8 @@ pub enum Init {
 impl Init {
     /// He et al. 2015, "Delving Deep into Rectifiers": preserves the variance of the gradients through a convolution and its ReLU
     /// (`fan_out`).
-    pub fn kaiming_fan_out(out_channels: u64, side: u64) -> Self {
-        Init::Normal((2.0 / (out_channels * side * side) as f64).sqrt())
+    pub fn kaiming_fan_out(out_channels: u64, [height, width]: [u64; 2]) -> Self {
+        Init::Normal((2.0 / (out_channels * height * width) as f64).sqrt())
     }
 
     /// The initialisation of `torch.nn.Linear`, the same for weights and biases.

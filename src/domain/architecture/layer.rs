@@ -86,14 +86,14 @@ pub enum Op {
     Product(Vec<Layer>),
 }
 
-/// A convolution. Weight: `[to, from / groups, side, side]`; bias: `[to]`.
+/// A convolution. Weight: `[to, from / groups, height, width]`; bias: `[to]`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Conv2d {
     /// Input and output channels.
     pub from: u64,
     pub to: u64,
-    /// Of the square kernel.
-    pub side: u64,
+    /// Height and width.
+    pub kernel: [u64; 2],
     pub stride: u64,
     pub padding: Padding,
     /// Distance between neighbouring kernel elements; 1 is dense.
@@ -107,8 +107,8 @@ pub struct Conv2d {
 /// How the input is padded, always with zeros.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Padding {
-    /// This many positions on each side.
-    Each(u64),
+    /// This many rows above and below, and columns left and right.
+    Each([u64; 2]),
     /// TensorFlow's `SAME`: as many as are needed for an output of `ceil(length / stride)` positions, the odd one at the end.
     Same,
 }
@@ -229,16 +229,21 @@ impl Layer {
 impl Conv2d {
     /// Dense, without bias, padded by half its side to preserve the size, and initialised as in torchvision.
     pub fn new(from: u64, to: u64, side: u64) -> Self {
+        Self::rectangular(from, to, [side; 2])
+    }
+
+    /// The same with a kernel of this height and width.
+    pub fn rectangular(from: u64, to: u64, kernel: [u64; 2]) -> Self {
         Self {
             from,
             to,
-            side,
+            kernel,
             stride: 1,
-            padding: Padding::Each(side / 2),
+            padding: Padding::Each(kernel.map(|length| length / 2)),
             dilation: 1,
             groups: 1,
             bias: false,
-            init: Init::kaiming_fan_out(to, side),
+            init: Init::kaiming_fan_out(to, kernel),
         }
     }
 
@@ -250,18 +255,37 @@ impl Conv2d {
         Self { groups, ..self }
     }
 
+    /// Padded by so much on each side.
+    pub fn padded(self, places: u64) -> Self {
+        let padding = Padding::Each([places; 2]);
+        Self { padding, ..self }
+    }
+
+    /// Padded as in TensorFlow.
+    pub fn same(self) -> Self {
+        let padding = Padding::Same;
+        Self { padding, ..self }
+    }
+
+    pub fn biased(self) -> Self {
+        Self { bias: true, ..self }
+    }
+
     /// The padding, where it is the same on all sides for inputs of any size.
-    pub fn even_padding(&self) -> Option<u64> {
+    pub fn even_padding(&self) -> Option<[u64; 2]> {
+        let is_odd = |length: u64| length % 2 == 1;
         match self.padding {
             Padding::Each(places) => Some(places),
-            Padding::Same if self.stride == 1 && self.reach() % 2 == 1 => Some(self.reach() / 2),
+            Padding::Same if self.stride == 1 && self.reach().into_iter().all(is_odd) => {
+                Some(self.reach().map(|length| length / 2))
+            }
             Padding::Same => None,
         }
     }
 
-    /// Extent of the kernel, dilation included.
-    pub fn reach(&self) -> u64 {
-        (self.side - 1) * self.dilation + 1
+    /// Height and width of the kernel, dilation included.
+    pub fn reach(&self) -> [u64; 2] {
+        self.kernel.map(|length| (length - 1) * self.dilation + 1)
     }
 }
 

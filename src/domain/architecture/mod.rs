@@ -74,13 +74,31 @@ mod tests {
 
     #[test]
     fn each_architecture_has_the_stages_of_its_table() {
-        let stages = |architecture: Architecture| architecture.stages();
-        assert_eq!(stages(Architecture::Resnext50), Stage::ALL);
-        assert_eq!(stages(Architecture::Resnet20), Stage::ALL[..4]);
-        assert_eq!(Architecture::Resnet20.last_stage(), Stage::Layer3);
-        assert_eq!(Architecture::Resnet50.last_stage(), Stage::Layer4);
+        let all = [
+            Stage::STEM,
+            Stage::layer(1),
+            Stage::layer(2),
+            Stage::layer(3),
+            Stage::layer(4),
+        ];
+        assert_eq!(Architecture::Resnext50.stages(), all);
+        assert_eq!(Architecture::Resnet20.stages(), all[..4]);
+        assert_eq!(Architecture::Resnet20.last_stage(), Stage::layer(3));
+        assert_eq!(Architecture::Resnet50.last_stage(), Stage::layer(4));
         let shape = |it: Architecture| (it.features(), it.head(), it.native_size(), it.total_stride());
         assert_eq!(shape(Architecture::Resnet56), (64, "linear", 32, 4));
         assert_eq!(shape(Architecture::WideResnet50x2), (2048, "fc", 224, 32));
+    }
+
+    #[test]
+    fn stages_are_numbered_from_the_stem_without_a_gap() {
+        for architecture in Architecture::ALL {
+            let stages = architecture.stages();
+            let last = architecture.last_stage();
+            assert_eq!(stages[0], Stage::STEM, "{architecture}");
+            let counted: Vec<_> = stages.iter().map(|stage| stage.count_to(last)).collect();
+            let expected: Vec<_> = (1..=stages.len() as u32).rev().collect();
+            assert_eq!(counted, expected, "{architecture}");
+        }
     }
 }

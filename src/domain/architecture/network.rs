@@ -57,7 +57,7 @@ impl NetworkDesign {
 
     /// The last stage, whose output becomes the feature vector.
     pub fn last_stage(&self) -> Stage {
-        self.stages.last().map_or(Stage::Stem, |(stage, _)| *stage)
+        self.stages.last().map_or(Stage::STEM, |(stage, _)| *stage)
     }
 
     /// All layers but the head, in order.

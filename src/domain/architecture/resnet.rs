@@ -35,9 +35,8 @@ pub fn imagenet(block: Block, blocks: [u64; 4]) -> NetworkDesign {
     };
     let mut stem = conv_norm_relu("conv1", "bn1", "relu", Conv2d::new(3, 64, 7).strided(2));
     stem.push(Layer::new("maxpool", Op::MaxPool2d(pooling)));
-    let stages = [Stage::Layer1, Stage::Layer2, Stage::Layer3, Stage::Layer4];
     NetworkDesign {
-        stages: stages_of(stem, 64, stages.into_iter().zip(blocks), block, projection),
+        stages: stages_of(stem, 64, &blocks, block, projection),
         pooling: pooling_of(),
         head: "fc",
         native_size: 224,
@@ -49,9 +48,8 @@ pub fn imagenet(block: Block, blocks: [u64; 4]) -> NetworkDesign {
 /// first, shortcuts without weights (option A).
 pub fn cifar(blocks: u64) -> NetworkDesign {
     let stem = conv_norm_relu("conv1", "bn1", "relu", Conv2d::new(3, 16, 3));
-    let stages = [Stage::Layer1, Stage::Layer2, Stage::Layer3].map(|stage| (stage, blocks));
     NetworkDesign {
-        stages: stages_of(stem, 16, stages, Block::Basic, padded),
+        stages: stages_of(stem, 16, &[blocks; 3], Block::Basic, padded),
         pooling: pooling_of(),
         head: "linear",
         native_size: 32,
@@ -73,16 +71,17 @@ fn pooling_of() -> Vec<Layer> {
 fn stages_of(
     stem: Vec<Layer>,
     width: u64,
-    counts: impl IntoIterator<Item = (Stage, u64)>,
+    counts: &[u64],
     block: Block,
     shortcut: Shortcut,
 ) -> Vec<(Stage, Vec<Layer>)> {
-    let mut stages = vec![(Stage::Stem, stem)];
+    let mut stages = vec![(Stage::STEM, stem)];
     let mut channels = width;
-    for (index, (stage, count)) in counts.into_iter().enumerate() {
+    for (index, count) in counts.iter().enumerate() {
+        let stage = Stage::layer(index as u8 + 1);
         let width = width << index;
         let mut blocks = Vec::new();
-        for number in 0..count {
+        for number in 0..*count {
             let stride = if index > 0 && number == 0 { 2 } else { 1 };
             let branch = block.branch(channels, width, stride);
             let to = branch.last().map_or(channels, |conv| conv.to);
@@ -93,7 +92,7 @@ fn stages_of(
             blocks.push(residual(number.to_string(), branch, shortcut));
             channels = to;
         }
-        stages.push((stage, vec![Layer::sequence(stage.as_str(), blocks)]));
+        stages.push((stage, vec![Layer::sequence(stage.to_string(), blocks)]));
     }
     stages
 }

@@ -67,18 +67,21 @@ impl Shape {
         }
     }
 
-    /// The same with other spatial extents; tokens and vectors have none.
-    fn resized(self, length: impl Fn(u64) -> u64) -> Self {
+    /// The same with another height and width; tokens and vectors have none.
+    fn resized(self, size: impl Fn([u64; 2]) -> [u64; 2]) -> Self {
         match self {
             Shape::Map {
                 channels,
                 height,
                 width,
-            } => Shape::Map {
-                channels,
-                height: length(height),
-                width: length(width),
-            },
+            } => {
+                let [height, width] = size([height, width]);
+                Shape::Map {
+                    channels,
+                    height,
+                    width,
+                }
+            }
             other => other,
         }
     }
@@ -113,10 +116,14 @@ impl Op {
     /// The output shape of a layer that is no composition.
     pub fn output(&self, input: Shape) -> Shape {
         match *self {
-            Op::Conv2d(conv) => input.resized(|length| conv.length(length)).with_channels(conv.to),
+            Op::Conv2d(conv) => input
+                .resized(|size| conv.output_size(size))
+                .with_channels(conv.to),
             Op::Linear(linear) => input.with_channels(linear.to),
-            Op::MaxPool2d(pool) | Op::AvgPool2d(pool) => input.resized(|length| pool.length(length)),
-            Op::AdaptiveAvgPool2d { side } => input.resized(|_| side),
+            Op::MaxPool2d(pool) | Op::AvgPool2d(pool) => {
+                input.resized(|size| size.map(|length| pool.length(length)))
+            }
+            Op::AdaptiveAvgPool2d { side } => input.resized(|_| [side; 2]),
             Op::Flatten => Shape::Vector {
                 features: input.channels() * input.places(),
             },
@@ -131,7 +138,7 @@ impl Op {
             Op::FirstToken | Op::MeanToken => Shape::Vector {
                 features: input.channels(),
             },
-            Op::Subsample { stride } => input.resized(|length| length.div_ceil(stride)),
+            Op::Subsample { stride } => input.resized(|size| size.map(|length| length.div_ceil(stride))),
             Op::PadChannels { channels } => input.with_channels(input.channels() + 2 * channels),
             Op::BatchNorm2d(_)
             | Op::LayerNorm(_)
@@ -164,25 +171,29 @@ impl Op {
 
 impl Conv2d {
     fn weights(&self) -> u64 {
-        self.to * (self.from / self.groups) * self.side * self.side
+        self.to * (self.from / self.groups) * self.kernel.iter().product::<u64>()
     }
 
-    /// Padding before and after a row or column of this length.
-    pub fn padded(&self, length: u64) -> [u64; 2] {
-        match self.padding {
-            Padding::Each(places) => [places; 2],
+    /// Padding above and below, then left and right, for an input of this height and width.
+    pub fn padding_of(&self, size: [u64; 2]) -> [[u64; 2]; 2] {
+        std::array::from_fn(|axis| match self.padding {
+            Padding::Each(places) => [places[axis]; 2],
             Padding::Same => {
-                let seen = (length.div_ceil(self.stride) - 1) * self.stride + self.reach();
+                let (length, reach) = (size[axis], self.reach()[axis]);
+                let seen = (length.div_ceil(self.stride) - 1) * self.stride + reach;
                 let all = seen.saturating_sub(length);
                 [all / 2, all - all / 2]
             }
-        }
+        })
     }
 
-    /// Output length for this input length.
-    pub fn length(&self, length: u64) -> u64 {
-        let [before, after] = self.padded(length);
-        (length + before + after).saturating_sub(self.reach()) / self.stride + 1
+    /// Height and width of the output for an input of these.
+    pub fn output_size(&self, size: [u64; 2]) -> [u64; 2] {
+        let padding = self.padding_of(size);
+        std::array::from_fn(|axis| {
+            let padded = size[axis] + padding[axis].iter().sum::<u64>();
+            padded.saturating_sub(self.reach()[axis]) / self.stride + 1
+        })
     }
 }
 

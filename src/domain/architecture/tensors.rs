@@ -46,11 +46,8 @@ impl Op {
         match *self {
             Op::Conv2d(conv) => {
                 let inputs = conv.from / conv.groups;
-                let mut tensors = vec![parameter(
-                    "weight",
-                    &[conv.to, inputs, conv.side, conv.side],
-                    conv.init,
-                )];
+                let [height, width] = conv.kernel;
+                let mut tensors = vec![parameter("weight", &[conv.to, inputs, height, width], conv.init)];
                 if conv.bias {
                     tensors.push(parameter("bias", &[conv.to], Init::Zeros));
                 }

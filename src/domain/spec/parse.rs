@@ -237,7 +237,7 @@ mod tests {
 
     #[test]
     fn freezing_all_but_the_head_means_the_last_stage_of_the_architecture() {
-        for (architecture, last) in [("resnet18", Stage::Layer4), ("resnet20", Stage::Layer3)] {
+        for (architecture, last) in [("resnet18", Stage::layer(4)), ("resnet20", Stage::layer(3))] {
             let spec = json!({
                 "dataset": "d", "freeze": "backbone", "backbone": {"architecture": architecture, "weights": "own.pth"}
             });

@@ -116,11 +116,11 @@ mod tests {
             let last = architecture.last_stage();
             // ResNet-18's and ResNet-20's first layer begins with an identity, which would overwrite its input.
             for (after, last) in [
-                (None, Stage::Layer1),
+                (None, Stage::layer(1)),
                 (None, last),
-                (Some(Stage::Stem), last),
-                (Some(Stage::Layer1), last),
-                (Some(Stage::Layer2), last),
+                (Some(Stage::STEM), last),
+                (Some(Stage::layer(1)), last),
+                (Some(Stage::layer(2)), last),
             ] {
                 let (input, expected) = tch::no_grad(|| {
                     let input = after.map(|after| network.stages(&images, None, after, Mode::Eval));
@@ -150,12 +150,12 @@ mod tests {
     #[test]
     fn numbers_of_16_bits_are_left_to_the_network() {
         let network = tests::by_formula(Architecture::Resnet20, 2).computing_in(Kind::BFloat16);
-        let stages = EvalStages::new(None, Stage::Layer1);
+        let stages = EvalStages::new(None, Stage::layer(1));
         let ready = stages.ready(&network, [1, 3, 32, 32]).unwrap();
         assert!(ready.folded.is_none());
         let images = tests::values("eval", &[1, 3, 32, 32]).to_kind(Kind::Float);
         tch::no_grad(|| {
-            let own = network.stages(&images, None, Stage::Layer1, Mode::Eval);
+            let own = network.stages(&images, None, Stage::layer(1), Mode::Eval);
             assert!(ready.forward(&images).equal(&own));
         });
     }

@@ -10,7 +10,7 @@
 namespace {
 
 struct Shape {
-  int64_t stride, padding, dilation, groups;
+  int64_t stride, padding[2], dilation, groups;
 };
 
 // None where libtorch was built without oneDNN.
@@ -20,6 +20,10 @@ std::optional<c10::OperatorHandle> find(const char* name, const char* overload =
 
 std::vector<int64_t> pair(int64_t value) {
   return {value, value};
+}
+
+std::vector<int64_t> padding_of(const Shape* shape) {
+  return {shape->padding[0], shape->padding[1]};
 }
 
 // What libtorch's compiler passes for operations without numbers of their own.
@@ -55,7 +59,7 @@ extern "C" char* finetuned_pack(
     }
     torch::jit::Stack stack;
     torch::jit::push(
-        stack, *kernel, pair(shape->padding), pair(shape->stride), pair(shape->dilation), shape->groups,
+        stack, *kernel, padding_of(shape), pair(shape->stride), pair(shape->dilation), shape->groups,
         std::vector<int64_t>(input_size, input_size + 4));
     return run(*operation, std::move(stack));
   });
@@ -69,7 +73,7 @@ extern "C" char* finetuned_packed_convolution(
     static const auto operation = find("mkldnn::_convolution_pointwise").value();
     torch::jit::Stack stack;
     torch::jit::push(
-        stack, *input, *kernel, *bias, pair(shape->padding), pair(shape->stride), pair(shape->dilation), shape->groups,
+        stack, *input, *kernel, *bias, padding_of(shape), pair(shape->stride), pair(shape->dilation), shape->groups,
         std::string(relu ? "relu" : "none"), no_scalars(), c10::IValue());
     return run(operation, std::move(stack));
   });
@@ -83,7 +87,7 @@ extern "C" char* finetuned_packed_sum(
     static const auto operation = find("mkldnn::_convolution_pointwise_", "binary").value();
     torch::jit::Stack stack;
     torch::jit::push(
-        stack, *shortcut, *input, *kernel, *bias, pair(shape->padding), pair(shape->stride), pair(shape->dilation),
+        stack, *shortcut, *input, *kernel, *bias, padding_of(shape), pair(shape->stride), pair(shape->dilation),
         shape->groups, std::string("add"), at::Scalar(1.0), std::string("relu"), no_scalars(), c10::IValue());
     return run(operation, std::move(stack));
   });

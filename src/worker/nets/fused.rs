@@ -19,8 +19,8 @@ use crate::domain::architecture::layer::Conv2d;
 #[repr(C)]
 pub struct Shape {
     pub stride: i64,
-    /// Zeros on each side; what is not the same on all sides is put there before the convolution.
-    pub padding: i64,
+    /// Zeros above and below, and left and right; what is not the same on opposite sides is put there before the convolution.
+    pub padding: [i64; 2],
     pub dilation: i64,
     pub groups: i64,
 }
@@ -29,7 +29,10 @@ impl Shape {
     pub fn of(design: &Conv2d) -> Self {
         Self {
             stride: design.stride as i64,
-            padding: design.even_padding().unwrap_or(0) as i64,
+            padding: design
+                .even_padding()
+                .unwrap_or_default()
+                .map(|places| places as i64),
             dilation: design.dilation as i64,
             groups: design.groups as i64,
         }
@@ -37,7 +40,7 @@ impl Shape {
 
     /// Whether it is that of the convolutions that Winograd's filtering is for.
     pub fn is_plain(self) -> bool {
-        (self.stride, self.padding, self.dilation, self.groups) == (1, 1, 1, 1)
+        (self.stride, self.padding, self.dilation, self.groups) == (1, [1, 1], 1, 1)
     }
 }
 
@@ -172,7 +175,7 @@ mod tests {
             );
             let shape = Shape {
                 stride,
-                padding: side / 2,
+                padding: [side / 2; 2],
                 dilation: 1,
                 groups,
             };
@@ -197,7 +200,7 @@ mod tests {
         let (kernel, bias) = (values("kernel", &[8, 16, 3, 3]), values("bias", &[8]));
         let shape = Shape {
             stride: 1,
-            padding: 1,
+            padding: [1; 2],
             dilation: 1,
             groups: 1,
         };

@@ -67,7 +67,7 @@ mod tests {
 
     #[test]
     fn draws_have_the_moments_that_they_should() {
-        let (mean, deviation) = moments(&draw(Init::kaiming_fan_out(64, 3), 1, "a", &[64, 64, 3, 3]));
+        let (mean, deviation) = moments(&draw(Init::kaiming_fan_out(64, [3, 3]), 1, "a", &[64, 64, 3, 3]));
         assert!(mean.abs() < 1e-3, "{mean}");
         assert!((deviation - (2.0 / 576.0f64).sqrt()).abs() < 1e-3, "{deviation}");
         let uniform = draw(Init::linear(400), 1, "b", &[50, 400]);

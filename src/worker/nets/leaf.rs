@@ -157,7 +157,7 @@ fn conv2d(input: &Tensor, design: &Conv2d, weight: &Tensor, bias: Option<&Tensor
                 &weight.to_kind(kind),
                 bias.as_ref(),
                 [shape.stride; 2],
-                [shape.padding; 2],
+                shape.padding,
                 [shape.dilation; 2],
                 shape.groups,
             )
@@ -170,9 +170,9 @@ pub fn padded(input: &Tensor, design: &Conv2d) -> Tensor {
     if design.even_padding().is_some() {
         return input.shallow_clone();
     }
-    let size = input.size();
-    let around = |length: i64| design.padded(length as u64).map(|places| places as i64);
-    let [[top, bottom], [left, right]] = [around(size[2]), around(size[3])];
+    let (_, _, height, width) = input.size4().expect("a convolution's input has four dimensions");
+    let padding = design.padding_of([height as u64, width as u64]);
+    let [[top, bottom], [left, right]] = padding.map(|places| places.map(|places| places as i64));
     input.constant_pad_nd([left, right, top, bottom])
 }
 

@@ -286,7 +286,7 @@ fn in_16_bits_a_network_says_nearly_the_same_and_its_weights_learn_in_32() {
             first_row: 0,
         };
         let weight = half.state()["layer3.0.conv1.weight"].set_requires_grad(true);
-        let features = half.stages(&images(3), None, Stage::Layer4, Mode::Train(key));
+        let features = half.stages(&images(3), None, Stage::layer(4), Mode::Train(key));
         half.head(&features).square().mean(Kind::Float).backward();
         let gradient = weight.grad();
         assert_eq!(

@@ -60,17 +60,6 @@ fn named_by_number(layers: Vec<Layer>) -> Vec<Layer> {
         .collect()
 }
 
-fn same(conv: Conv2d) -> Conv2d {
-    Conv2d {
-        padding: Padding::Same,
-        ..conv
-    }
-}
-
-fn biased(conv: Conv2d) -> Conv2d {
-    Conv2d { bias: true, ..conv }
-}
-
 fn convolutional() -> NetworkDesign {
     let head = Linear {
         from: 38 * 4,
@@ -80,9 +69,9 @@ fn convolutional() -> NetworkDesign {
     };
     NetworkDesign {
         stages: vec![
-            (Stage::Stem, stem()),
+            (Stage::STEM, stem()),
             (
-                Stage::Layer1,
+                Stage::layer(1),
                 vec![Layer::sequence("blocks", named_by_number(body()))],
             ),
         ],
@@ -106,7 +95,7 @@ fn stem() -> Vec<Layer> {
         momentum: 0.01,
     };
     vec![
-        conv("conv_stem", same(biased(Conv2d::new(3, 16, 3).strided(2)))),
+        conv("conv_stem", Conv2d::new(3, 16, 3).strided(2).biased().same()),
         Layer::new("bn1", Op::BatchNorm2d(norm)),
         activation(Activation::HardSwish),
     ]
@@ -118,16 +107,16 @@ fn inverted() -> Layer {
         "se",
         vec![
             Layer::new("squeeze", Op::AdaptiveAvgPool2d { side: 1 }),
-            conv("fc1", biased(Conv2d::new(16, 4, 1))),
+            conv("fc1", Conv2d::new(16, 4, 1).biased()),
             Layer::activation("relu", Activation::Relu),
-            conv("fc2", biased(Conv2d::new(4, 16, 1))),
+            conv("fc2", Conv2d::new(4, 16, 1).biased()),
             Layer::activation("gate", Activation::Sigmoid),
         ],
     );
     Layer::sequence(
         "",
         vec![
-            conv("conv_dw", same(Conv2d::new(16, 16, 5).grouped(16))),
+            conv("conv_dw", Conv2d::new(16, 16, 5).grouped(16).same()),
             Layer::batch_norm("bn1", 16),
             Layer::activation("silu", Activation::Silu),
             Layer::new("gated", Op::Product(vec![Layer::identity(), squeeze])),
@@ -184,7 +173,7 @@ fn averaged() -> Layer {
         "branch2",
         vec![
             pool("avg", 3, 1, 1, false, Op::AvgPool2d),
-            conv("conv", biased(Conv2d::new(16, 8, 1))),
+            conv("conv", Conv2d::new(16, 8, 1).biased()),
         ],
     )
 }
@@ -219,7 +208,7 @@ fn body() -> Vec<Layer> {
     };
     let dilated = Conv2d {
         dilation: 2,
-        padding: Padding::Each(2),
+        padding: Padding::Each([2; 2]),
         ..Conv2d::new(32, 32, 3)
     };
     vec![
@@ -232,9 +221,11 @@ fn body() -> Vec<Layer> {
         Layer::new("gamma", scale),
         conv("dilated", dilated),
         activation(Activation::Relu6),
+        conv("across", Conv2d::rectangular(32, 32, [1, 7])),
+        conv("across_same", Conv2d::rectangular(32, 32, [5, 3]).same()),
         Layer::batch_norm("alone", 32),
         activation(Activation::HardSigmoid),
-        conv("down", same(Conv2d::new(32, 32, 5).strided(2))),
+        conv("down", Conv2d::new(32, 32, 5).strided(2).same()),
         pool("max", 3, 2, 0, true, Op::MaxPool2d),
         Layer::new("slice", Op::Subsample { stride: 2 }),
         Layer::new("pad", Op::PadChannels { channels: 3 }),
@@ -244,14 +235,14 @@ fn body() -> Vec<Layer> {
 fn transformer() -> NetworkDesign {
     let patches = Conv2d {
         stride: 8,
-        padding: Padding::Each(0),
+        padding: Padding::Each([0; 2]),
         bias: true,
         ..Conv2d::new(3, FEATURES, 8)
     };
     NetworkDesign {
         stages: vec![
             (
-                Stage::Stem,
+                Stage::STEM,
                 vec![
                     Layer::sequence(
                         "patch_embed",
@@ -268,7 +259,7 @@ fn transformer() -> NetworkDesign {
                 ],
             ),
             (
-                Stage::Layer1,
+                Stage::layer(1),
                 vec![Layer::sequence("blocks", vec![block(0), block(1)])],
             ),
         ],

@@ -61,7 +61,7 @@ pub(in crate::domain::spec) fn parse(root: &mut Fields, backbone: &Backbone) -> 
         return default;
     };
     let stages = architecture.stages();
-    let stage_of = |text: &str| stages.iter().copied().find(|stage| stage.as_str() == text);
+    let stage_of = |text: &str| stages.iter().copied().find(|stage| stage.to_string() == text);
     let epochs = |value: &Value| value.as_u64().filter(|epochs| (1..=10_000).contains(epochs));
     let freeze = match value {
         Value::String(text) if text == "backbone" => Some(Freeze::Backbone),
@@ -82,7 +82,7 @@ pub(in crate::domain::spec) fn parse(root: &mut Fields, backbone: &Backbone) -> 
         );
     }
     freeze.unwrap_or_else(|| {
-        let names: Vec<_> = stages.iter().map(|stage| stage.as_str()).collect();
+        let names: Vec<_> = stages.iter().map(Stage::to_string).collect();
         let rule = format!(
             "must be `backbone`, `none`, {{\"until\": one of {}}}, the stages of {architecture}, or {{\"gradual\": epochs for each stage}}",
             names.join(", ")
@@ -136,11 +136,11 @@ mod tests {
         let spec = spec(json!({"freeze": {"gradual": 2}, "epochs": 13})).unwrap();
         let frozen: Vec<_> = (1..=13).map(|epoch| spec.last_frozen(epoch)).collect();
         let expected = [
-            Some(Stage::Layer4),
-            Some(Stage::Layer3),
-            Some(Stage::Layer2),
-            Some(Stage::Layer1),
-            Some(Stage::Stem),
+            Some(Stage::layer(4)),
+            Some(Stage::layer(3)),
+            Some(Stage::layer(2)),
+            Some(Stage::layer(1)),
+            Some(Stage::STEM),
             None,
             None,
         ];
@@ -154,7 +154,7 @@ mod tests {
     fn everything_thaws_at_an_epoch() {
         let spec = spec(json!({"freeze": {"until": "layer2"}, "unfreeze_at_epoch": 3, "epochs": 5})).unwrap();
         let frozen: Vec<_> = (1..=5).map(|epoch| spec.last_frozen(epoch)).collect();
-        let until = Some(Stage::Layer2);
+        let until = Some(Stage::layer(2));
         assert_eq!(frozen, [until, until, None, None, None]);
     }
 

@@ -167,15 +167,14 @@ fn one(graph: &mut Graph, op: &Op, name: &str, input: &Place) -> String {
 }
 
 fn conv2d(graph: &mut Graph, design: &Conv2d, name: &str, input: &Place) -> String {
-    let [side, stride, dilation, groups] =
-        [design.side, design.stride, design.dilation, design.groups].map(|size| size as i64);
+    let [stride, dilation, groups] = [design.stride, design.dilation, design.groups].map(|size| size as i64);
     let weight = graph.weight(joined(name, "weight"));
     let mut inputs = vec![input.value.clone(), weight];
     if design.bias {
         inputs.push(graph.weight(joined(name, "bias")));
     }
     let mut window = vec![
-        integers("kernel_shape", &[side; 2]),
+        integers("kernel_shape", &design.kernel.map(|length| length as i64)),
         integers("strides", &[stride; 2]),
         integers("pads", &pads(design, input.shape)),
         integer("group", groups),
@@ -191,7 +190,7 @@ fn pads(design: &Conv2d, input: Shape) -> [i64; 4] {
     let Shape::Map { height, width, .. } = input else {
         unreachable!("a convolution gets a map");
     };
-    let [[top, bottom], [left, right]] = [height, width].map(|length| design.padded(length));
+    let [[top, bottom], [left, right]] = design.padding_of([height, width]);
     [top, left, bottom, right].map(|places| places as i64)
 }
 

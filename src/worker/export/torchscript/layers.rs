@@ -122,21 +122,30 @@ fn conv2d(name: &str, design: &Conv2d) -> Module {
     let dilation = module.integer("dilation", design.dilation);
     let groups = module.integer("groups", design.groups);
     let (input, padding) = match design.even_padding() {
-        Some(padding) => (INPUT.to_owned(), module.integer("padding", padding)),
+        Some(padding) => {
+            let mut side = |slot, axis: usize| module.integer(slot, padding[axis]);
+            let padding = [side("padding", 0), side("padding_across", 1)];
+            (INPUT.to_owned(), padding)
+        }
         None => {
-            let reach = module.integer("reach", design.reach());
-            (padded(&mut module, &stride, &reach), "0".to_owned())
+            let mut side = |slot, axis: usize| module.integer(slot, design.reach()[axis]);
+            let reach = [side("reach", 0), side("reach_across", 1)];
+            (
+                padded(&mut module, &stride, &reach),
+                ["0", "0"].map(str::to_owned),
+            )
         }
     };
+    let [rows, columns] = padding;
     let value = module.value(&format!(
-        "torch.conv2d({input}, {weight}, {bias}, [{stride}, {stride}], [{padding}, {padding}], [{dilation}, {dilation}], {groups})"
+        "torch.conv2d({input}, {weight}, {bias}, [{stride}, {stride}], [{rows}, {columns}], [{dilation}, {dilation}], {groups})"
     ));
     module.returning(&value)
 }
 
 /// The input with TensorFlow's `SAME` padding, the odd zero at the end.
-fn padded(module: &mut Builder, stride: &str, reach: &str) -> String {
-    let mut around = |dimension: u64| {
+fn padded(module: &mut Builder, stride: &str, reach: &[String; 2]) -> String {
+    let mut around = |dimension: u64, reach: &str| {
         let length = module.value(&format!("torch.size({INPUT}, {dimension})"));
         let up = module.value(&format!("torch.sub(torch.add({length}, {stride}), 1)"));
         let steps = module.value(&format!("torch.sub(torch.floordiv({up}, {stride}), 1)"));
@@ -146,7 +155,7 @@ fn padded(module: &mut Builder, stride: &str, reach: &str) -> String {
         let after = module.value(&format!("torch.sub({all}, {before})"));
         [before, after]
     };
-    let [[top, bottom], [left, right]] = [around(2), around(3)];
+    let [[top, bottom], [left, right]] = [around(2, &reach[0]), around(3, &reach[1])];
     module.value(&format!(
         "torch.constant_pad_nd({INPUT}, [{left}, {right}, {top}, {bottom}], 0)"
     ))

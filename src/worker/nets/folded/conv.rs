@@ -60,15 +60,18 @@ impl Conv {
         else {
             return (self.share(), output);
         };
-        let around = |length: u64| match self.design.even_padding() {
-            Some(_) => length,
-            None => length + self.design.padded(length).iter().sum::<u64>(),
+        let [rows, columns] = match self.design.even_padding() {
+            Some(_) => [0; 2],
+            None => self
+                .design
+                .padding_of([height, width])
+                .map(|places| places.iter().sum::<u64>()),
         };
         let size = [
             count,
             channels as i64,
-            around(height) as i64,
-            around(width) as i64,
+            (height + rows) as i64,
+            (width + columns) as i64,
         ];
         let shape = Shape::of(&self.design);
         let mut packed = self.share();
@@ -147,7 +150,7 @@ impl Conv {
             kernel,
             Some(&self.bias),
             [shape.stride; 2],
-            [shape.padding; 2],
+            shape.padding,
             [shape.dilation; 2],
             shape.groups,
         )

@@ -5,7 +5,7 @@ use crate::worker::nets::{layers::channels_last, tests};
 
 const SHAPE: Shape = Shape {
     stride: 1,
-    padding: 1,
+    padding: [1; 2],
     dilation: 1,
     groups: 1,
 };
@@ -151,7 +151,13 @@ fn what_it_is_not_for_is_left_to_others() {
     let refused = |kernel: &Tensor, shape| Winograd::new(kernel, shape).is_none();
     assert!(refused(&kernel(&[64, 64, 1, 1]), SHAPE));
     assert!(refused(&kernel(&[64, 64, 3, 3]), Shape { stride: 2, ..SHAPE }));
-    assert!(refused(&kernel(&[64, 64, 3, 3]), Shape { padding: 0, ..SHAPE }));
+    assert!(refused(
+        &kernel(&[64, 64, 3, 3]),
+        Shape {
+            padding: [0; 2],
+            ..SHAPE
+        }
+    ));
     assert!(refused(&kernel(&[64, 2, 3, 3]), Shape { groups: 32, ..SHAPE }));
     assert!(
         refused(&kernel(&[64, 3, 3, 3]), SHAPE),

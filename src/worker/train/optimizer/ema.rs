@@ -93,7 +93,7 @@ mod tests {
             set("bn1.bias", value);
             set("bn1.running_mean", value);
             set("layer1.0.bn1.running_mean", value);
-            average.follow(&network, Some(Stage::Stem), step as u64);
+            average.follow(&network, Some(Stage::STEM), step as u64);
             let decay = (1.0 + step as f64) / (10.0 + step as f64);
             expected = expected * decay + value * (1.0 - decay);
             assert!((first(&average.network, "fc.bias") - expected).abs() < 1e-6);
@@ -103,7 +103,7 @@ mod tests {
         assert_eq!(first(&average.network, "bn1.bias"), 0.0);
         assert_eq!(first(&average.network, "bn1.running_mean"), 0.0);
         set("fc.bias", 0.0);
-        average.follow(&network, Some(Stage::Stem), 1_000_000);
+        average.follow(&network, Some(Stage::STEM), 1_000_000);
         assert!(
             (first(&average.network, "fc.bias") - expected * 0.9).abs() < 1e-6,
             "at most the configured decay"

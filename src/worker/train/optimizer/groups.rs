@@ -43,8 +43,7 @@ pub fn of(parameters: &[Parameter], spec: &OptimizerSpec) -> Vec<Group> {
 
 /// The last stage is one away from the head.
 fn stage_multiplier(stage: Stage, last: Stage, spec: &OptimizerSpec) -> f64 {
-    let between = |other: &&Stage| (stage..=last).contains(*other);
-    let from_head = Stage::ALL.iter().filter(between).count();
+    let from_head = stage.count_to(last);
     spec.backbone_lr_multiplier * spec.layer_decay.powi(from_head as i32)
 }
 
@@ -70,10 +69,10 @@ mod tests {
         let parameters = [
             parameter("fc.weight", None, &[3, 8]),
             parameter("fc.bias", None, &[3]),
-            parameter("layer4.0.bn1.bias", Some(Stage::Layer4), &[8]),
-            parameter("layer4.0.bn1.weight", Some(Stage::Layer4), &[8]),
-            parameter("layer3.0.conv1.weight", Some(Stage::Layer3), &[8, 8, 1, 1]),
-            parameter("conv1.weight", Some(Stage::Stem), &[8, 3, 7, 7]),
+            parameter("layer4.0.bn1.bias", Some(Stage::layer(4)), &[8]),
+            parameter("layer4.0.bn1.weight", Some(Stage::layer(4)), &[8]),
+            parameter("layer3.0.conv1.weight", Some(Stage::layer(3)), &[8, 8, 1, 1]),
+            parameter("conv1.weight", Some(Stage::STEM), &[8, 3, 7, 7]),
         ];
         let expected = [
             (1.0, 0.1),
@@ -90,7 +89,7 @@ mod tests {
         // In a network without that stage, the third is the last one.
         let without_layer4: Vec<_> = parameters
             .into_iter()
-            .filter(|parameter| parameter.stage != Some(Stage::Layer4))
+            .filter(|parameter| parameter.stage != Some(Stage::layer(4)))
             .collect();
         let rates: Vec<f64> = of(&without_layer4, &spec)
             .iter()

@@ -35,6 +35,6 @@ pub fn about_learning(architecture: Architecture, frozen: Option<Stage>) -> Stri
     match frozen {
         None => "all layers are trained".to_owned(),
         Some(stage) if stage == architecture.last_stage() => "only the head is trained".to_owned(),
-        Some(stage) => format!("everything after {} is trained", stage.as_str()),
+        Some(stage) => format!("everything after {} is trained", stage),
     }
 }

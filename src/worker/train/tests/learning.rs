@@ -135,7 +135,7 @@ fn frozen_stages_have_no_gradients_and_a_step_that_fails_leaves_no_trace() {
     let loss = Loss::new(&LossSpec::default(), &[], 3, Device::Cpu);
     let mut learner = Learner::new(network, &spec, loss, 1).unwrap();
     for parameter in learner.network.parameters() {
-        let learns = learner.network.is_after(&parameter.name, Some(Stage::Layer2));
+        let learns = learner.network.is_after(&parameter.name, Some(Stage::layer(2)));
         assert_eq!(parameter.tensor.requires_grad(), learns, "{}", parameter.name);
     }
     let boundary = learner.boundary(&images(4)).unwrap();

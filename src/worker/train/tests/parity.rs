@@ -72,9 +72,7 @@ struct Trained {
 
 impl Trained {
     fn like(case: &TrainingCase, classes: usize) -> Self {
-        let freeze = case
-            .frozen
-            .map_or(json!("none"), |stage| json!({"until": stage.as_str()}));
+        let freeze = case.frozen.map_or(json!("none"), |stage| json!({"until": stage}));
         let document = json!({"dataset": "d", "freeze": freeze, "optimizer": {
             "lr": case.lr, "momentum": case.momentum, "nesterov": case.nesterov, "weight_decay": case.weight_decay,
             "backbone_lr_multiplier": case.backbone_lr_multiplier,

@@ -8,7 +8,7 @@ use crate::worker::{
 
 const SHAPE: Shape = Shape {
     stride: 1,
-    padding: 1,
+    padding: [1; 2],
     dilation: 1,
     groups: 1,
 };
@@ -191,9 +191,23 @@ fn what_it_is_not_for_is_left_to_libtorch() {
     };
     let (input, kernel) = ([1, 64, 16, 16], [64, 64, 3, 3]);
     assert!(taken(&input, &kernel, SHAPE));
-    assert!(!taken(&input, &[64, 64, 1, 1], Shape { padding: 0, ..SHAPE }));
+    assert!(!taken(
+        &input,
+        &[64, 64, 1, 1],
+        Shape {
+            padding: [0; 2],
+            ..SHAPE
+        }
+    ));
     assert!(!taken(&input, &kernel, Shape { stride: 2, ..SHAPE }));
-    assert!(!taken(&input, &kernel, Shape { padding: 0, ..SHAPE }));
+    assert!(!taken(
+        &input,
+        &kernel,
+        Shape {
+            padding: [0; 2],
+            ..SHAPE
+        }
+    ));
     assert!(!taken(&input, &[64, 2, 3, 3], Shape { groups: 32, ..SHAPE }));
     assert!(!taken(&[1, 64, 7, 7], &kernel, SHAPE), "too few tiles");
     assert!(
