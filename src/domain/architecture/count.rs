@@ -35,6 +35,11 @@ mod tests {
         architectures: BTreeMap<String, Counted>,
     }
 
+    #[derive(Deserialize)]
+    struct Families {
+        networks: BTreeMap<String, CountedFamily>,
+    }
+
     /// What PyTorch counts, see `scripts/parity`.
     #[derive(Deserialize)]
     struct Counted {
@@ -45,28 +50,54 @@ mod tests {
         published_gflops: Option<f64>,
     }
 
+    /// The same, see `scripts/parity-families`.
+    #[derive(Deserialize)]
+    struct CountedFamily {
+        native_size: u32,
+        counted_classes: u64,
+        parameters: u64,
+        multiply_adds: u64,
+        published_gflops: Option<f64>,
+    }
+
+    fn golden<T: serde::de::DeserializeOwned>(name: &str) -> T {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("tests/golden")
+            .join(name);
+        serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
+    }
+
+    fn check(architecture: Architecture, counted: &Counted) {
+        let multiply_adds = architecture.multiply_adds(counted.classes, architecture.native_size());
+        let parameters = architecture.parameters(counted.classes);
+        assert_eq!(parameters, counted.parameters, "{architecture}");
+        assert_eq!(multiply_adds, counted.multiply_adds, "{architecture}");
+        let published = counted.published_gflops;
+        let off = published.map_or(0.0, |published| (multiply_adds as f64 / 1e9 - published).abs());
+        assert!(off <= 0.002, "{architecture}: {multiply_adds} and {published:?}");
+    }
+
     #[test]
     fn parameters_and_multiply_adds_are_what_pytorch_counts() {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/parity.json");
-        let golden: Golden = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
-        assert_eq!(golden.architectures.len(), Architecture::ALL.len());
+        let (resnets, families): (Golden, Families) = (golden("parity.json"), golden("families.json"));
+        let known = resnets.architectures.len() + families.networks.len();
+        assert_eq!(known, Architecture::ALL.len());
         for architecture in Architecture::ALL {
-            let counted = &golden.architectures[architecture.as_str()];
-            let multiply_adds = architecture.multiply_adds(counted.classes, architecture.native_size());
-            assert_eq!(
-                architecture.parameters(counted.classes),
-                counted.parameters,
-                "{architecture}"
-            );
-            assert_eq!(multiply_adds, counted.multiply_adds, "{architecture}");
-            let published = counted.published_gflops;
-            assert_eq!(
-                published.is_none(),
-                architecture.sees_whole_images(),
-                "{architecture}"
-            );
-            let off = published.map_or(0.0, |published| (multiply_adds as f64 / 1e9 - published).abs());
-            assert!(off <= 0.002, "{architecture}: {multiply_adds} and {published:?}");
+            if let Some(counted) = resnets.architectures.get(architecture.as_str()) {
+                let is_published = counted.published_gflops.is_some();
+                assert_eq!(is_published, !architecture.sees_whole_images(), "{architecture}");
+                check(architecture, counted);
+                continue;
+            }
+            let counted = &families.networks[architecture.as_str()];
+            assert_eq!(architecture.native_size(), counted.native_size, "{architecture}");
+            let counted = Counted {
+                classes: counted.counted_classes,
+                parameters: counted.parameters,
+                multiply_adds: counted.multiply_adds,
+                published_gflops: counted.published_gflops,
+            };
+            check(architecture, &counted);
         }
     }
 }

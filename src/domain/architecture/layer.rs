@@ -26,21 +26,13 @@ pub enum Op {
     LayerNorm(LayerNorm),
     Linear(Linear),
     Attention(Attention),
-    /// Prepends a learned token (Dosovitskiy et al. 2021).
-    ClassToken {
+    /// Prepends so many learned tokens: the class token (Dosovitskiy et al. 2021) or registers (Darcet et al. 2024).
+    LearnedTokens {
+        count: u64,
         features: u64,
     },
-    /// Adds a learned vector to each token (Dosovitskiy et al. 2021).
-    PositionEmbedding {
-        tokens: u64,
-        features: u64,
-    },
-    /// Scales each channel by a learned factor, `initial` at first (Touvron et al. 2021, "Going deeper with Image Transformers").
-    LayerScale {
-        features: u64,
-        initial: f64,
-        over: Channels,
-    },
+    PositionEmbedding(PositionEmbedding),
+    LayerScale(LayerScale),
     Activation(Activation),
     MaxPool2d(Pool),
     /// As in torch with `count_include_pad`: the padding counts as zeros.
@@ -60,6 +52,15 @@ pub enum Op {
     /// Every `stride`-th position in both directions.
     Subsample {
         stride: u64,
+    },
+    /// Of all channels, `count` from `first` on.
+    Narrow {
+        first: u64,
+        count: u64,
+    },
+    /// Channels in groups, reordered so that those with the same place in their group are neighbours (Zhang et al. 2018, "ShuffleNet").
+    ChannelShuffle {
+        groups: u64,
     },
     /// Zero channels: this many before and this many after.
     PadChannels {
@@ -139,16 +140,38 @@ pub enum Channels {
     Last,
 }
 
-/// A fully connected layer. Weight: `[to, from]`; bias: `[to]`.
+/// Scales each channel by a learned factor, `initial` at first (Touvron et al. 2021, "Going deeper with Image Transformers").
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LayerScale {
+    pub features: u64,
+    pub initial: f64,
+    pub over: Channels,
+    /// Whether the factors are a tensor `[features, 1, 1]`, as torchvision has them, and not `[features]`.
+    pub is_map: bool,
+}
+
+/// Adds a learned vector to each token (Dosovitskiy et al. 2021). For images of another size than the network is designed for, the vectors
+/// of the patches are interpolated (bicubic with antialiasing, as timm does).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PositionEmbedding {
+    /// Patches along a side of the images that the network is designed for.
+    pub grid: u64,
+    /// Tokens before those of the patches: with positions of their own, never interpolated.
+    pub prefix: u64,
+    pub features: u64,
+}
+
+/// A fully connected layer, over the channels of each position or token. Weight: `[to, from]`; bias: `[to]`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Linear {
     pub from: u64,
     pub to: u64,
     pub bias: bool,
     pub init: Init,
+    pub over: Channels,
 }
 
-/// Multi-head self-attention (Vaswani et al. 2017) with timm's names: `qkv`, queries, keys and values in this order, and `proj`.
+/// Multi-head self-attention (Vaswani et al. 2017).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Attention {
     pub features: u64,
@@ -156,6 +179,16 @@ pub struct Attention {
     /// For queries, keys and values.
     pub bias: bool,
     pub init: Init,
+    pub names: AttentionNames,
+}
+
+/// What the tensors of an attention are called; queries, keys and values are in one, in this order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AttentionNames {
+    /// `qkv.weight`, `qkv.bias`, `proj.weight`, `proj.bias`
+    Timm,
+    /// `in_proj_weight`, `in_proj_bias`, `out_proj.weight`, `out_proj.bias`
+    Torch,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -168,6 +201,8 @@ pub enum Activation {
     Sigmoid,
     HardSwish,
     HardSigmoid,
+    /// `x · sigmoid(1.702 x)` (Radford et al. 2021, CLIP)
+    QuickGelu,
 }
 
 /// Pooling with a window of `side × side`.
@@ -223,6 +258,26 @@ impl Layer {
             momentum: 0.1,
         };
         Self::new(name, Op::BatchNorm2d(norm))
+    }
+}
+
+impl Linear {
+    /// Over the last dimension, with a bias, and initialised as in `torch.nn.Linear`.
+    pub fn new(from: u64, to: u64) -> Self {
+        Self {
+            from,
+            to,
+            bias: true,
+            init: Init::linear(from),
+            over: Channels::Last,
+        }
+    }
+}
+
+impl PositionEmbedding {
+    /// Vectors for the images that the network is designed for.
+    pub fn tokens(&self) -> u64 {
+        self.prefix + self.grid * self.grid
     }
 }
 

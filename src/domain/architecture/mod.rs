@@ -1,14 +1,14 @@
 //! The available networks, as plain data: what the server describes, the spec is checked against, and the worker builds.
 //!
 //! Outside the file of its family a network is just its [`Architecture`], and that is a [`network::NetworkDesign`]: layers in named stages
-//! ([`layer`]). Another network of a family is a row in `table.rs`, another family a file like `resnet.rs`.
+//! ([`layer`]). Another network of a family is a row in `table.rs`, another family a file in `families`.
 
 mod count;
 mod description;
+mod families;
 pub mod init;
 pub mod layer;
 pub mod network;
-mod resnet;
 pub mod shape;
 mod stage;
 mod table;

@@ -2,7 +2,6 @@
 
 use super::{
     Stage,
-    init::Init,
     layer::{Layer, Linear, Op},
     shape::Shape,
     tensors::TensorDesign,
@@ -20,6 +19,8 @@ pub struct NetworkDesign {
     pub head: &'static str,
     /// Side, in pixels, of the square images that it is designed for.
     pub native_size: u32,
+    /// Share of the features that its authors drop before the head in training: the default of `head.dropout`.
+    pub dropout: f64,
     /// Whether timm has it under the same name, with ImageNet weights.
     pub in_timm: bool,
 }
@@ -28,12 +29,7 @@ impl NetworkDesign {
     /// The layer that maps feature vectors to logits.
     pub fn head(&self, classes: u64) -> Layer {
         let features = self.features();
-        let linear = Linear {
-            from: features,
-            to: classes,
-            bias: true,
-            init: Init::linear(features),
-        };
+        let linear = Linear::new(features, classes);
         // A name with dots is that of a layer in a sequence.
         let mut names = self.head.rsplit('.');
         let head = Layer::new(names.next().unwrap_or_default(), Op::Linear(linear));

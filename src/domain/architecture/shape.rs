@@ -131,10 +131,11 @@ impl Op {
                 count: input.places(),
                 features: input.channels(),
             },
-            Op::ClassToken { features } => Shape::Tokens {
-                count: input.places() + 1,
+            Op::LearnedTokens { count, features } => Shape::Tokens {
+                count: input.places() + count,
                 features,
             },
+            Op::Narrow { count, .. } => input.with_channels(count),
             Op::FirstToken | Op::MeanToken => Shape::Vector {
                 features: input.channels(),
             },
@@ -143,8 +144,9 @@ impl Op {
             Op::BatchNorm2d(_)
             | Op::LayerNorm(_)
             | Op::Attention(_)
-            | Op::PositionEmbedding { .. }
-            | Op::LayerScale { .. }
+            | Op::PositionEmbedding(_)
+            | Op::LayerScale(_)
+            | Op::ChannelShuffle { .. }
             | Op::Activation(_)
             | Op::Dropout { .. }
             | Op::StochasticDepth { .. }

@@ -2,7 +2,7 @@
 
 use super::{
     init::Init,
-    layer::{Layer, Op, joined},
+    layer::{AttentionNames, Layer, Op, joined},
 };
 
 /// A tensor of a layer.
@@ -32,6 +32,21 @@ impl TensorDesign {
 
     pub fn learns(&self) -> bool {
         matches!(self.role, Role::Parameter(_))
+    }
+}
+
+impl AttentionNames {
+    /// Weight and bias for queries, keys and values, then those of the projection after them.
+    pub fn all(self) -> [&'static str; 4] {
+        match self {
+            Self::Timm => ["qkv.weight", "qkv.bias", "proj.weight", "proj.bias"],
+            Self::Torch => [
+                "in_proj_weight",
+                "in_proj_bias",
+                "out_proj.weight",
+                "out_proj.bias",
+            ],
+        }
     }
 }
 
@@ -90,21 +105,29 @@ impl Op {
             }
             Op::Attention(attention) => {
                 let features = attention.features;
-                let mut tensors = vec![parameter("qkv.weight", &[3 * features, features], attention.init)];
+                let [weight, bias, out_weight, out_bias] = attention.names.all();
+                let mut tensors = vec![parameter(weight, &[3 * features, features], attention.init)];
                 if attention.bias {
-                    tensors.push(parameter("qkv.bias", &[3 * features], Init::Zeros));
+                    tensors.push(parameter(bias, &[3 * features], Init::Zeros));
                 }
-                tensors.push(parameter("proj.weight", &[features, features], attention.init));
-                tensors.push(parameter("proj.bias", &[features], Init::Zeros));
+                tensors.push(parameter(out_weight, &[features, features], attention.init));
+                tensors.push(parameter(out_bias, &[features], Init::Zeros));
                 tensors
             }
-            Op::ClassToken { features } => vec![parameter("", &[1, 1, features], Init::Normal(1e-6))],
-            Op::PositionEmbedding { tokens, features } => {
-                vec![parameter("", &[1, tokens, features], Init::Normal(0.02))]
+            Op::LearnedTokens { count, features } => {
+                vec![parameter("", &[1, count, features], Init::Normal(1e-6))]
             }
-            Op::LayerScale {
-                features, initial, ..
-            } => vec![parameter("", &[features], Init::Constant(initial))],
+            Op::PositionEmbedding(positions) => {
+                let shape = [1, positions.tokens(), positions.features];
+                vec![parameter("", &shape, Init::Normal(0.02))]
+            }
+            Op::LayerScale(scale) => {
+                let shape: &[u64] = match scale.is_map {
+                    true => &[scale.features, 1, 1],
+                    false => &[scale.features],
+                };
+                vec![parameter("", shape, Init::Constant(scale.initial))]
+            }
             Op::Activation(_)
             | Op::MaxPool2d(_)
             | Op::AvgPool2d(_)
@@ -114,6 +137,8 @@ impl Op {
             | Op::FirstToken
             | Op::MeanToken
             | Op::Subsample { .. }
+            | Op::Narrow { .. }
+            | Op::ChannelShuffle { .. }
             | Op::PadChannels { .. }
             | Op::Dropout { .. }
             | Op::StochasticDepth { .. }

@@ -50,7 +50,7 @@ impl JobSpec {
             metadata: parse_metadata(root),
             freeze,
             unfreeze_at_epoch: freeze::parse_unfreezing(root, freeze, epochs),
-            head: head::parse(root.object("head")),
+            head: head::parse(root.object("head"), backbone.architecture),
             image: image_spec::parse(root.object("image"), backbone.architecture),
             augment: augment::parse(root.object("augment")),
             split: split::parse(root.object("split")),

@@ -10,7 +10,7 @@ use super::{
     dropout::{self, Dropout},
     fused::Shape,
     layers::Mode,
-    winograd,
+    positions, winograd,
 };
 use crate::domain::architecture::{
     layer::{Activation, BatchNorm2d, Channels, Conv2d, LayerNorm, Op, Pool},
@@ -59,24 +59,21 @@ impl Leaf {
             (Op::Conv2d(design), [weight, bias @ ..]) => conv2d(input, design, weight, bias.first(), mode),
             (Op::BatchNorm2d(design), tensors) => batch_norm(input, design, tensors, mode),
             (Op::LayerNorm(design), [weight, bias]) => layer_norm(input, design, weight, bias),
-            (Op::Linear(_), [weight, bias @ ..]) => linear(input, weight, bias.first()),
+            (Op::Linear(design), [weight, bias @ ..]) => linear(input, design.over, weight, bias.first()),
             (Op::Attention(design), tensors) => {
                 attention::forward(input, design, tensors.split_at(tensors.len() - 2))
             }
-            (Op::ClassToken { features }, [token]) => {
-                let first = token.to_kind(input.kind());
-                Tensor::cat(
-                    &[
-                        &first.expand([input.size()[0], 1, *features as i64], false),
-                        input,
-                    ],
-                    1,
-                )
+            (Op::LearnedTokens { count, features }, [tokens]) => {
+                let size = [input.size()[0], *count as i64, *features as i64];
+                let tokens = tokens.to_kind(input.kind()).expand(size, false);
+                Tensor::cat(&[&tokens, input], 1)
             }
-            (Op::PositionEmbedding { .. }, [positions]) => input + positions.to_kind(input.kind()),
-            (Op::LayerScale { over, .. }, [gamma]) => {
+            (Op::PositionEmbedding(design), [positions]) => {
+                input + positions::for_tokens(positions, design, input.size()[1]).to_kind(input.kind())
+            }
+            (Op::LayerScale(design), [gamma]) => {
                 let gamma = gamma.to_kind(input.kind());
-                match over {
+                match design.over {
                     Channels::Second => input * gamma.view([1, -1, 1, 1]),
                     Channels::Last => input * gamma,
                 }
@@ -115,6 +112,13 @@ fn without_tensors(op: &Op, input: &Tensor) -> Tensor {
             let stride = stride as i64;
             input.slice(2, None, None, stride).slice(3, None, None, stride)
         }
+        Op::Narrow { first, count } => input.narrow(1, first as i64, count as i64),
+        Op::ChannelShuffle { groups } => {
+            let (count, channels, height, width) = input.size4().expect("a map has four dimensions");
+            let groups = groups as i64;
+            let apart = input.view([count, groups, channels / groups, height, width]);
+            apart.transpose(1, 2).flatten(1, 2)
+        }
         Op::PadChannels { channels } => {
             let channels = channels as i64;
             input.constant_pad_nd([0, 0, 0, 0, channels, channels])
@@ -136,6 +140,7 @@ fn activated(input: &Tensor, activation: Activation) -> Tensor {
         Activation::Sigmoid => input.sigmoid(),
         Activation::HardSwish => input.hardswish(),
         Activation::HardSigmoid => input.hardsigmoid(),
+        Activation::QuickGelu => input * (input * 1.702).sigmoid(),
     }
 }
 
@@ -209,8 +214,14 @@ fn layer_norm(input: &Tensor, design: &LayerNorm, weight: &Tensor, bias: &Tensor
     }
 }
 
-fn linear(input: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Tensor {
+fn linear(input: &Tensor, over: Channels, weight: &Tensor, bias: Option<&Tensor>) -> Tensor {
     let kind = input.kind();
-    let bias = bias.map(|bias| bias.to_kind(kind));
-    input.linear(&weight.to_kind(kind), bias.as_ref())
+    let (weight, bias) = (weight.to_kind(kind), bias.map(|bias| bias.to_kind(kind)));
+    match over {
+        Channels::Last => input.linear(&weight, bias.as_ref()),
+        Channels::Second => {
+            let last = input.permute([0, 2, 3, 1]);
+            last.linear(&weight, bias.as_ref()).permute([0, 3, 1, 2])
+        }
+    }
 }

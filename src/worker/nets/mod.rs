@@ -15,6 +15,7 @@ mod initialise;
 pub mod input;
 pub mod layers;
 mod leaf;
+pub mod positions;
 mod tree;
 pub mod winograd;
 

@@ -16,7 +16,8 @@ use crate::{
         Stage,
         init::Init,
         layer::{
-            Activation, Attention, BatchNorm2d, Channels, Conv2d, Layer, LayerNorm, Linear, Op, Padding, Pool,
+            Activation, Attention, AttentionNames, BatchNorm2d, Channels, Conv2d, Layer, LayerNorm,
+            LayerScale, Linear, Op, Padding, Pool, PositionEmbedding,
         },
         network::NetworkDesign,
         shape::Shape,
@@ -61,12 +62,7 @@ fn named_by_number(layers: Vec<Layer>) -> Vec<Layer> {
 }
 
 fn convolutional() -> NetworkDesign {
-    let head = Linear {
-        from: 38 * 4,
-        to: 12,
-        bias: true,
-        init: Init::linear(38 * 4),
-    };
+    let head = Linear::new(38 * 4, 12);
     NetworkDesign {
         stages: vec![
             (Stage::STEM, stem()),
@@ -84,6 +80,7 @@ fn convolutional() -> NetworkDesign {
         ],
         head: "classifier.1",
         native_size: SIDE as u32,
+        dropout: 0.0,
         in_timm: false,
     }
 }
@@ -196,10 +193,15 @@ fn largest() -> Layer {
 }
 
 fn body() -> Vec<Layer> {
-    let scale = Op::LayerScale {
+    let scale = Op::LayerScale(LayerScale {
         features: 32,
         initial: 1e-6,
         over: Channels::Second,
+        is_map: true,
+    });
+    let wide = Linear {
+        over: Channels::Second,
+        ..Linear::new(32, 40)
     };
     let layer_norm = LayerNorm {
         features: 32,
@@ -227,6 +229,9 @@ fn body() -> Vec<Layer> {
         activation(Activation::HardSigmoid),
         conv("down", Conv2d::new(32, 32, 5).strided(2).same()),
         pool("max", 3, 2, 0, true, Op::MaxPool2d),
+        Layer::new("shuffle", Op::ChannelShuffle { groups: 4 }),
+        Layer::new("widened", Op::Linear(wide)),
+        Layer::new("narrow", Op::Narrow { first: 3, count: 32 }),
         Layer::new("slice", Op::Subsample { stride: 2 }),
         Layer::new("pad", Op::PadChannels { channels: 3 }),
     ]
@@ -248,13 +253,20 @@ fn transformer() -> NetworkDesign {
                         "patch_embed",
                         vec![conv("proj", patches), Layer::new("tokens", Op::ToTokens)],
                     ),
-                    Layer::new("cls_token", Op::ClassToken { features: FEATURES }),
                     Layer::new(
-                        "pos_embed",
-                        Op::PositionEmbedding {
-                            tokens: 17,
+                        "cls_token",
+                        Op::LearnedTokens {
+                            count: 1,
                             features: FEATURES,
                         },
+                    ),
+                    Layer::new(
+                        "pos_embed",
+                        Op::PositionEmbedding(PositionEmbedding {
+                            grid: 4,
+                            prefix: 1,
+                            features: FEATURES,
+                        }),
                     ),
                 ],
             ),
@@ -276,6 +288,7 @@ fn transformer() -> NetworkDesign {
         ],
         head: "head",
         native_size: SIDE as u32,
+        dropout: 0.0,
         in_timm: false,
     }
 }
@@ -295,6 +308,7 @@ fn linear(name: &str, from: u64, to: u64) -> Layer {
         to,
         bias: to > from,
         init: Init::Normal(0.02),
+        over: Channels::Last,
     };
     Layer::new(name, Op::Linear(linear))
 }
@@ -306,12 +320,14 @@ fn block(number: u64) -> Layer {
         heads: 3,
         bias: number == 0,
         init: Init::Normal(0.02),
+        names: [AttentionNames::Timm, AttentionNames::Torch][number as usize % 2],
     };
-    let scale = Op::LayerScale {
+    let scale = Op::LayerScale(LayerScale {
         features: FEATURES,
         initial: 1e-5,
         over: Channels::Last,
-    };
+        is_map: false,
+    });
     let attended = vec![
         norm("norm1"),
         Layer::new("attn", Op::Attention(attention)),
@@ -330,7 +346,10 @@ fn block(number: u64) -> Layer {
             "mlp",
             vec![
                 linear("fc1", FEATURES, 2 * FEATURES),
-                Layer::activation("gelu", Activation::Gelu),
+                Layer::activation(
+                    "gelu",
+                    [Activation::Gelu, Activation::QuickGelu][number as usize % 2],
+                ),
                 linear("fc2", 2 * FEATURES, FEATURES),
             ],
         ),

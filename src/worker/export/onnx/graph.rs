@@ -44,15 +44,20 @@ impl<'a> Graph<'a> {
 
     /// Adds a tensor of the model and returns its name.
     pub fn weight(&mut self, name: String) -> String {
-        let tensor = Owned(self.state[&name].shallow_clone());
+        self.changed(&name, Tensor::shallow_clone)
+    }
+
+    /// Adds a tensor that is computed from one of the model, under that one's name.
+    pub fn changed(&mut self, name: &str, change: impl FnOnce(&Tensor) -> Tensor) -> String {
+        let tensor = Owned(tch::no_grad(|| change(&self.state[name]).contiguous()));
         self.initializers.push(TensorProto {
             dims: tensor.0.size(),
             data_type: FLOAT,
-            name: name.clone(),
+            name: name.to_owned(),
             // Not copied: a large network is in memory often enough.
             raw_data: Bytes::from_owner(tensor),
         });
-        name
+        name.to_owned()
     }
 
     /// Floats that are not part of the model.

@@ -4,9 +4,12 @@
 //! have it with a suffix.
 
 use super::graph::{Graph, float, integer, integers};
-use crate::domain::architecture::{
-    layer::{Activation, Attention, BatchNorm2d, Channels, Conv2d, Layer, LayerNorm, Op, Pool, joined},
-    shape::Shape,
+use crate::{
+    domain::architecture::{
+        layer::{Activation, Attention, BatchNorm2d, Channels, Conv2d, Layer, LayerNorm, Op, Pool, joined},
+        shape::Shape,
+    },
+    worker::nets::positions,
 };
 
 /// A value of the graph and its shape for one image.
@@ -106,19 +109,41 @@ fn one(graph: &mut Graph, op: &Op, name: &str, input: &Place) -> String {
                 true => part("product"),
                 false => name.to_owned(),
             };
-            let product = multiplied(graph, value, &part("weight"), &product);
-            match design.bias {
-                true => plus(graph, &product, &part("bias"), name),
-                false => product,
+            let (value, product) = match design.over {
+                Channels::Last => (value.to_owned(), product),
+                Channels::Second => {
+                    let there = vec![integers("perm", &[0, 2, 3, 1])];
+                    (
+                        graph.node("Transpose", &part("last"), [value], there),
+                        part("product"),
+                    )
+                }
+            };
+            let product = multiplied(graph, &value, &part("weight"), &product);
+            let output = match (design.bias, design.over) {
+                (false, _) => product,
+                (true, Channels::Last) => plus(graph, &product, &part("bias"), name),
+                (true, Channels::Second) => plus(graph, &product, &part("bias"), &part("sum")),
+            };
+            match design.over {
+                Channels::Last => output,
+                Channels::Second => {
+                    let back = vec![integers("perm", &[0, 3, 1, 2])];
+                    graph.node("Transpose", name, [&*output], back)
+                }
             }
         }
         Op::Attention(design) => attention(graph, design, name, value),
-        Op::ClassToken { features } => class_token(graph, *features, name, value),
-        Op::PositionEmbedding { .. } => plus(graph, value, name, &part("sum")),
-        Op::LayerScale { features, over, .. } => {
+        Op::LearnedTokens { count, features } => learned_tokens(graph, [*count, *features], name, value),
+        Op::PositionEmbedding(design) => {
+            let tokens = input.shape.places() as i64;
+            let embedding = graph.changed(name, |embedding| positions::for_tokens(embedding, design, tokens));
+            graph.node("Add", &part("sum"), [value, &*embedding], Vec::new())
+        }
+        Op::LayerScale(design) => {
             let mut gamma = graph.weight(name.to_owned());
-            if *over == Channels::Second {
-                let size = graph.integers(&part("size"), &[1, *features as i64, 1, 1]);
+            if design.over == Channels::Second && !design.is_map {
+                let size = graph.integers(&part("size"), &[1, design.features as i64, 1, 1]);
                 gamma = graph.node("Reshape", &part("reshaped"), [&*gamma, &*size], Vec::new());
             }
             graph.node("Mul", &part("scaled"), [value, &*gamma], Vec::new())
@@ -132,6 +157,13 @@ fn one(graph: &mut Graph, op: &Op, name: &str, input: &Place) -> String {
         }
         Op::AdaptiveAvgPool2d { side: 1 } => graph.node("GlobalAveragePool", name, [value], Vec::new()),
         Op::AdaptiveAvgPool2d { side } => adaptive(graph, *side, name, input),
+        Op::Narrow { first, count } => {
+            let starts = graph.integers(&part("starts"), &[*first as i64]);
+            let ends = graph.integers(&part("ends"), &[(first + count) as i64]);
+            let axes = graph.integers(&part("axes"), &[1]);
+            graph.node("Slice", name, [value, &starts, &ends, &axes], Vec::new())
+        }
+        Op::ChannelShuffle { groups } => shuffle(graph, *groups, name, input),
         Op::Flatten => graph.node("Flatten", name, [value], vec![integer("axis", 1)]),
         Op::ToTokens => {
             let size = graph.integers(&part("size"), &[0, 0, -1]);
@@ -206,17 +238,59 @@ fn window(pool: Pool) -> Vec<super::messages::AttributeProto> {
     window
 }
 
-/// Equal areas, where the size is a multiple; the design of a network guarantees that.
+/// The channels as `[groups, channels / groups]`, transposed.
+fn shuffle(graph: &mut Graph, groups: u64, name: &str, input: &Place) -> String {
+    let Shape::Map {
+        channels,
+        height,
+        width,
+    } = input.shape
+    else {
+        unreachable!("a shuffle gets a map");
+    };
+    let part = |word: &str| joined(name, word);
+    let [groups, each, channels, height, width] =
+        [groups, channels / groups, channels, height, width].map(|length| length as i64);
+    let apart = graph.integers(&part("apart"), &[0, groups, each, height, width]);
+    let apart = graph.node("Reshape", &part("groups"), [&*input.value, &*apart], Vec::new());
+    let order = vec![integers("perm", &[0, 2, 1, 3, 4])];
+    let turned = graph.node("Transpose", &part("ordered"), [&*apart], order);
+    let whole = graph.integers(&part("whole"), &[0, channels, height, width]);
+    graph.node("Reshape", name, [&*turned, &*whole], Vec::new())
+}
+
+/// ONNX only has poolings of windows of one size. Where the areas are not equal, the means are products with two matrices.
 fn adaptive(graph: &mut Graph, side: u64, name: &str, input: &Place) -> String {
     let Shape::Map { height, width, .. } = input.shape else {
         unreachable!("a pooling gets a map");
     };
+    if height % side != 0 || width % side != 0 {
+        let part = |word: &str| joined(name, word);
+        let [rows, columns] = [height, width].map(|length| means(side, length));
+        let rows = graph.floats(&part("rows"), &[side as i64, height as i64], &rows);
+        let columns = graph.floats(&part("columns"), &[side as i64, width as i64], &columns);
+        let turned = vec![integers("perm", &[1, 0])];
+        let columns = graph.node("Transpose", &part("columns.transposed"), [&*columns], turned);
+        let across = graph.node("MatMul", &part("across"), [&*input.value, &*columns], Vec::new());
+        return graph.node("MatMul", name, [&*rows, &*across], Vec::new());
+    }
     let [height, width] = [height, width].map(|length| (length / side) as i64);
     let window = vec![
         integers("kernel_shape", &[height, width]),
         integers("strides", &[height, width]),
     ];
     graph.node("AveragePool", name, [&*input.value], window)
+}
+
+/// The matrix `[side, length]` that takes means over parts of a row as `torch.nn.AdaptiveAvgPool2d` does.
+fn means(side: u64, length: u64) -> Vec<f32> {
+    let mut matrix = vec![0.0; (side * length) as usize];
+    for part in 0..side {
+        let (first, end) = (part * length / side, ((part + 1) * length).div_ceil(side));
+        let row = &mut matrix[(part * length) as usize..];
+        row[first as usize..end as usize].fill(1.0 / (end - first) as f32);
+    }
+    matrix
 }
 
 /// Multiplied by a weight `[to, from]`.
@@ -257,9 +331,10 @@ fn layer_norm(graph: &mut Graph, design: &LayerNorm, name: &str, value: &str) ->
 fn attention(graph: &mut Graph, design: &Attention, name: &str, value: &str) -> String {
     let part = |word: &str| joined(name, word);
     let (heads, size) = (design.heads as i64, (design.features / design.heads) as i64);
-    let mut qkv = multiplied(graph, value, &part("qkv.weight"), &part("qkv.product"));
+    let [weight, bias, out_weight, out_bias] = design.names.all().map(part);
+    let mut qkv = multiplied(graph, value, &weight, &part("qkv.product"));
     if design.bias {
-        qkv = plus(graph, &qkv, &part("qkv.bias"), &part("qkv"));
+        qkv = plus(graph, &qkv, &bias, &part("qkv.sum"));
     }
     let parts = graph.integers(&part("parts"), &[0, 0, 3, heads, size]);
     let parted = graph.node("Reshape", &part("parted"), [&*qkv, &*parts], Vec::new());
@@ -287,16 +362,16 @@ fn attention(graph: &mut Graph, design: &Attention, name: &str, value: &str) -> 
     let mixed = graph.node("Transpose", &part("mixed.ordered"), [&*mixed], back);
     let whole = graph.integers(&part("whole"), &[0, 0, design.features as i64]);
     let mixed = graph.node("Reshape", &part("mixed.whole"), [&*mixed, &*whole], Vec::new());
-    let projected = multiplied(graph, &mixed, &part("proj.weight"), &part("proj.product"));
-    plus(graph, &projected, &part("proj.bias"), name)
+    let projected = multiplied(graph, &mixed, &out_weight, &part("out.product"));
+    plus(graph, &projected, &out_bias, name)
 }
 
-/// The token once per image, before all others.
-fn class_token(graph: &mut Graph, features: u64, name: &str, value: &str) -> String {
+/// The tokens once per image, before all others.
+fn learned_tokens(graph: &mut Graph, [count, features]: [u64; 2], name: &str, value: &str) -> String {
     let part = |word: &str| joined(name, word);
     let token = graph.weight(name.to_owned());
     let shape = graph.node("Shape", &part("shape"), [value], vec![integer("end", 1)]);
-    let rest = graph.integers(&part("rest"), &[1, features as i64]);
+    let rest = graph.integers(&part("rest"), &[count as i64, features as i64]);
     let size = [&*shape, &*rest];
     let size = graph.node("Concat", &part("size"), size, vec![integer("axis", 0)]);
     let tokens = graph.node("Expand", &part("expanded"), [&*token, &*size], Vec::new());
@@ -331,6 +406,12 @@ fn activated(graph: &mut Graph, activation: Activation, name: &str, value: &str)
             let share = graph.node("Add", &part("share"), [&*error, &*one], Vec::new());
             let whole = graph.node("Mul", &part("product"), [value, &*share], Vec::new());
             graph.node("Mul", name, [&*whole, &*half], Vec::new())
+        }
+        Activation::QuickGelu => {
+            let slope = graph.floats(&part("slope"), &[], &[1.702]);
+            let scaled = graph.node("Mul", &part("scaled"), [value, &*slope], Vec::new());
+            let share = graph.node("Sigmoid", &part("sigmoid"), [&*scaled], Vec::new());
+            graph.node("Mul", name, [value, &*share], Vec::new())
         }
         Activation::Sigmoid => graph.node("Sigmoid", name, [value], Vec::new()),
         Activation::HardSwish => graph.node("HardSwish", name, [value], Vec::new()),

@@ -11,7 +11,7 @@ use crate::{
     worker::{
         export::tests::{TEMPERATURE, images, model},
         files::state::{self, StateDict},
-        nets::{Network, vocabulary},
+        nets::{Network, tests::one_of_each_family, vocabulary},
     },
 };
 
@@ -140,6 +140,10 @@ fn step(node: &NodeProto, inputs: &[&Tensor]) -> Tensor {
             x.linear(weight, Some(*bias))
         }
         ("Softmax", [x]) => x.softmax(number("axis"), Kind::Float),
+        ("Slice", [x, start, end, axis]) => {
+            let [start, end, axis] = [start, end, axis].map(|tensor| numbers(tensor)[0]);
+            x.slice(axis, start, end, 1)
+        }
         ("Slice", [x, starts, ends, axes, steps]) => {
             let bounds = [starts, ends, axes, steps].map(|tensor| numbers(tensor));
             (0..2).fold(x.shallow_clone(), |x, place| {
@@ -163,7 +167,7 @@ fn off(found: &Tensor, expected: &Tensor) -> f64 {
 
 #[test]
 fn every_architectures_graph_is_well_formed_and_computes_its_logits() {
-    for architecture in Architecture::ALL {
+    for architecture in one_of_each_family() {
         let model = model(architecture);
         let proto = written(&model, &spec(false, false));
         assert_eq!((proto.ir_version, proto.opset_import[0].version), (8, 17));

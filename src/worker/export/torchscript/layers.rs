@@ -5,7 +5,8 @@
 use super::modules::{Builder, INPUT, Module};
 use crate::domain::architecture::{
     layer::{
-        Activation, Attention, BatchNorm2d, Channels, Conv2d, Layer, LayerNorm, Linear, Op, Pool, joined,
+        Activation, Attention, AttentionNames, BatchNorm2d, Channels, Conv2d, Layer, LayerNorm, Linear, Op,
+        Pool, PositionEmbedding, joined,
     },
     network::NetworkDesign,
 };
@@ -34,19 +35,22 @@ fn layer(around: &mut Builder, layer: &Layer, prefix: &str, value: &str) -> Stri
         Op::LayerNorm(design) => around.module(&layer.name, layer_norm(&name, design), value),
         Op::Linear(design) => around.module(&layer.name, linear(&name, design), value),
         Op::Attention(design) => around.module(&layer.name, attention(&name, design), value),
-        Op::ClassToken { features } => {
-            let token = around.parameter(&layer.name, name);
-            let count = around.value(&format!("torch.size({value}, 0)"));
-            let tokens = around.value(&format!("torch.expand({token}, [{count}, 1, {features}])"));
+        Op::LearnedTokens { count, features } => {
+            let tokens = around.parameter(&layer.name, name);
+            let images = around.value(&format!("torch.size({value}, 0)"));
+            let tokens = around.value(&format!(
+                "torch.expand({tokens}, [{images}, {count}, {features}])"
+            ));
             around.value(&format!("torch.cat([{tokens}, {value}], 1)"))
         }
-        Op::PositionEmbedding { .. } => {
+        Op::PositionEmbedding(design) => {
             let positions = around.parameter(&layer.name, name);
+            let positions = interpolated(around, design, &positions, value);
             around.value(&format!("torch.add({value}, {positions})"))
         }
-        Op::LayerScale { over, .. } => {
+        Op::LayerScale(design) => {
             let mut gamma = around.parameter(&layer.name, name);
-            if *over == Channels::Second {
+            if design.over == Channels::Second {
                 gamma = around.value(&format!("torch.view({gamma}, [1, -1, 1, 1])"));
             }
             around.value(&format!("torch.mul({value}, {gamma})"))
@@ -109,6 +113,29 @@ fn class_of(name: &str) -> String {
         }
         _ => "Block".to_owned(),
     }
+}
+
+/// Position embeddings for as many tokens as `value` has; for as many as there are, they stay the same.
+fn interpolated(around: &mut Builder, design: &PositionEmbedding, positions: &str, value: &str) -> String {
+    let PositionEmbedding {
+        grid,
+        prefix,
+        features,
+    } = *design;
+    let tokens = around.value(&format!("torch.size({value}, 1)"));
+    let side = around.value(&format!("int(torch.sqrt(torch.sub({tokens}, {prefix})))"));
+    let first = around.value(&format!("torch.slice({positions}, 1, 0, {prefix})"));
+    let rest = around.value(&format!(
+        "torch.slice({positions}, 1, {prefix}, {})",
+        design.tokens()
+    ));
+    let map = around.value(&format!("torch.view({rest}, [1, {grid}, {grid}, {features}])"));
+    let map = around.value(&format!("torch.permute({map}, [0, 3, 1, 2])"));
+    let map = around.value(&format!(
+        "torch._upsample_bicubic2d_aa({map}, [{side}, {side}], False, None, None)"
+    ));
+    let rest = around.value(&format!("torch.transpose(torch.flatten({map}, 2), 1, 2)"));
+    around.value(&format!("torch.cat([{first}, {rest}], 1)"))
 }
 
 fn conv2d(name: &str, design: &Conv2d) -> Module {
@@ -204,7 +231,14 @@ fn layer_norm(name: &str, design: &LayerNorm) -> Module {
 
 fn linear(name: &str, design: &Linear) -> Module {
     let mut module = Builder::new("Linear");
-    let value = product(&mut module, name, "", design.bias, INPUT);
+    let value = match design.over {
+        Channels::Last => product(&mut module, name, "", design.bias, INPUT),
+        Channels::Second => {
+            let last = module.value(&format!("torch.permute({INPUT}, [0, 2, 3, 1])"));
+            let value = product(&mut module, name, "", design.bias, &last);
+            module.value(&format!("torch.permute({value}, [0, 3, 1, 2])"))
+        }
+    };
     module.returning(&value)
 }
 
@@ -226,7 +260,18 @@ fn product(module: &mut Builder, name: &str, slot: &str, bias: bool, value: &str
 fn attention(name: &str, design: &Attention) -> Module {
     let mut module = Builder::new("Attention");
     let (heads, size) = (design.heads, design.features / design.heads);
-    let qkv = product(&mut module, name, "qkv", design.bias, INPUT);
+    let (qkv, out) = match design.names {
+        AttentionNames::Timm => (product(&mut module, name, "qkv", design.bias, INPUT), "proj"),
+        AttentionNames::Torch => {
+            let weight = module.parameter("in_proj_weight", joined(name, "in_proj_weight"));
+            let bias = match design.bias {
+                true => module.parameter("in_proj_bias", joined(name, "in_proj_bias")),
+                false => "None".to_owned(),
+            };
+            let qkv = module.value(&format!("torch.linear({INPUT}, {weight}, {bias})"));
+            (qkv, "out_proj")
+        }
+    };
     let [count, tokens] = [0, 1].map(|dimension| module.value(&format!("torch.size({INPUT}, {dimension})")));
     let parted = module.value(&format!(
         "torch.view({qkv}, [{count}, {tokens}, 3, {heads}, {size}])"
@@ -242,7 +287,7 @@ fn attention(name: &str, design: &Attention) -> Module {
         "torch.reshape(torch.transpose({mixed}, 1, 2), [{count}, {tokens}, {}])",
         design.features
     ));
-    let value = product(&mut module, name, "proj", true, &mixed);
+    let value = product(&mut module, name, out, true, &mixed);
     module.returning(&value)
 }
 
@@ -270,6 +315,8 @@ fn line(around: &mut Builder, op: &Op, value: &str) -> String {
             let rows = around.value(&format!("torch.slice({value}, 2, 0, {end}, {stride})"));
             format!("torch.slice({rows}, 3, 0, {end}, {stride})")
         }
+        Op::Narrow { first, count } => format!("torch.slice({value}, 1, {first}, {})", first + count),
+        Op::ChannelShuffle { groups } => format!("torch.channel_shuffle({value}, {groups})"),
         Op::PadChannels { channels } => {
             format!("torch.constant_pad_nd({value}, [0, 0, 0, 0, {channels}, {channels}], 0)")
         }
@@ -297,9 +344,9 @@ fn line(around: &mut Builder, op: &Op, value: &str) -> String {
         | Op::LayerNorm(_)
         | Op::Linear(_)
         | Op::Attention(_)
-        | Op::ClassToken { .. }
-        | Op::PositionEmbedding { .. }
-        | Op::LayerScale { .. }
+        | Op::LearnedTokens { .. }
+        | Op::PositionEmbedding(_)
+        | Op::LayerScale(_)
         | Op::Sequence(_)
         | Op::Sum(_)
         | Op::Concat(_)
@@ -317,6 +364,9 @@ fn activated(activation: Activation, value: &str) -> String {
         Activation::Sigmoid => "sigmoid",
         Activation::HardSwish => "hardswish",
         Activation::HardSigmoid => "hardsigmoid",
+        Activation::QuickGelu => {
+            return format!("torch.mul({value}, torch.sigmoid(torch.mul({value}, 1.702)))");
+        }
     };
     format!("torch.{operator}({value})")
 }

@@ -1,6 +1,6 @@
 //! The ResNets: how they differ, and the resulting layers, with torchvision's names.
 
-use super::{
+use crate::domain::architecture::{
     Stage,
     layer::{Activation, Conv2d, Layer, Op, Pool},
     network::NetworkDesign,
@@ -40,6 +40,7 @@ pub fn imagenet(block: Block, blocks: [u64; 4]) -> NetworkDesign {
         pooling: pooling_of(),
         head: "fc",
         native_size: 224,
+        dropout: 0.0,
         in_timm: true,
     }
 }
@@ -53,6 +54,7 @@ pub fn cifar(blocks: u64) -> NetworkDesign {
         pooling: pooling_of(),
         head: "linear",
         native_size: 32,
+        dropout: 0.0,
         in_timm: false,
     }
 }
