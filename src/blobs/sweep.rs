@@ -113,15 +113,18 @@ impl Blobs {
     /// Puts blobs back that rows name and that lie in the trash: the database is another one than that which let them go.
     pub fn put_back(&self, named: &HashSet<String>) -> io::Result<u64> {
         let mut moved = 0;
-        for sha256 in self.trash.names()?.intersection(named) {
+        self.trash.each(|sha256, _| {
+            if !named.contains(sha256) {
+                return Ok(());
+            }
             let path = self.path(sha256);
             if path.exists() {
-                self.trash.forget(sha256)?;
-                continue;
+                return self.trash.forget(sha256);
             }
             self.make_folder_of(&path)?;
             moved += u64::from(self.trash.put_back(sha256, &path)?);
-        }
+            Ok(())
+        })?;
         Ok(moved)
     }
 

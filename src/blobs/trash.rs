@@ -17,11 +17,11 @@ use crate::files::{digest, private};
 pub(super) struct Trash(PathBuf);
 
 /// A blob in the trash.
-pub(super) struct Discarded {
-    pub sha256: String,
-    pub bytes: u64,
+struct Discarded {
+    sha256: String,
+    bytes: u64,
     /// When it was put there.
-    pub since: SystemTime,
+    since: SystemTime,
 }
 
 impl Trash {
@@ -57,51 +57,68 @@ impl Trash {
     }
 
     pub fn names(&self) -> io::Result<HashSet<String>> {
-        Ok(self.list()?.into_iter().map(|blob| blob.sha256).collect())
+        let mut names = HashSet::new();
+        self.each(|sha256, _| {
+            names.insert(sha256.to_owned());
+            Ok(())
+        })?;
+        Ok(names)
     }
 
-    /// All that is here, the oldest first. What has another name is not ours.
-    pub fn list(&self) -> io::Result<Vec<Discarded>> {
+    /// All that is here, the oldest first.
+    fn list(&self) -> io::Result<Vec<Discarded>> {
         let mut all = Vec::new();
-        let entries = match fs::read_dir(&self.0) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(all),
-            entries => entries?,
-        };
-        for entry in entries {
-            let entry = entry?;
-            let Some(sha256) = entry.file_name().to_str().map(str::to_owned) else {
-                continue;
-            };
-            if !digest::is_digest(&sha256) {
-                continue;
-            }
+        self.each(|sha256, entry| {
             // It may have been taken to make room in this moment.
             if let Ok(metadata) = entry.metadata() {
                 all.push(Discarded {
-                    sha256,
+                    sha256: sha256.to_owned(),
                     bytes: metadata.len(),
                     since: metadata.modified()?,
                 });
             }
-        }
+            Ok(())
+        })?;
         all.sort_by(|one, other| (one.since, &one.sha256).cmp(&(other.since, &other.sha256)));
         Ok(all)
+    }
+
+    /// Looks at everything that is here, in no order, without keeping a list: with many deletions a day of grace is a long one, and it would
+    /// be in memory at each of them. What has another name is not ours.
+    pub fn each(&self, mut look: impl FnMut(&str, &fs::DirEntry) -> io::Result<()>) -> io::Result<()> {
+        let entries = match fs::read_dir(&self.0) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            entries => entries?,
+        };
+        for entry in entries {
+            let entry = entry?;
+            let name = entry.file_name();
+            if let Some(sha256) = name.to_str().filter(|name| digest::is_digest(name)) {
+                look(sha256, &entry)?;
+            }
+        }
+        Ok(())
     }
 
     /// Removes those whose time is up. How many, and how long the next one still has.
     pub fn expire(&self, grace: Duration) -> io::Result<(u64, Option<Duration>)> {
         let now = SystemTime::now();
-        let mut removed = 0;
-        for blob in self.list()? {
+        let (mut removed, mut next) = (0, None);
+        self.each(|sha256, entry| {
+            let Ok(metadata) = entry.metadata() else {
+                return Ok(());
+            };
             // A clock that was set back makes it wait longer.
-            let age = now.duration_since(blob.since).unwrap_or_default();
-            if age < grace {
-                return Ok((removed, Some(grace - age)));
+            let age = now.duration_since(metadata.modified()?).unwrap_or_default();
+            if let Some(left) = grace.checked_sub(age).filter(|left| !left.is_zero()) {
+                next = Some(next.map_or(left, |next: Duration| next.min(left)));
+                return Ok(());
             }
-            self.forget(&blob.sha256)?;
+            self.forget(sha256)?;
             removed += 1;
-        }
-        Ok((removed, None))
+            Ok(())
+        })?;
+        Ok((removed, next))
     }
 
     /// Removes the oldest until `bytes` are freed or nothing is left. How many that were.
