@@ -65,30 +65,40 @@ extern "C" char* finetuned_pack(
   });
 }
 
-// The convolution of `input`, with ReLU if wanted.
+// The convolution of `input`, with the activation of this name, or `none`; `bounds` are those of `hardtanh`.
 extern "C" char* finetuned_packed_convolution(
-    const at::Tensor* input, const at::Tensor* kernel, const at::Tensor* bias, const Shape* shape, bool relu,
-    at::Tensor** output) {
+    const at::Tensor* input, const at::Tensor* kernel, const at::Tensor* bias, const Shape* shape,
+    const char* activation, const double* bounds, at::Tensor** output) {
   return guarded(output, [&] {
     static const auto operation = find("mkldnn::_convolution_pointwise").value();
+    const std::string name(activation);
+    auto scalars = no_scalars();
+    if (name == "hardtanh") {
+      auto list = c10::impl::GenericList(c10::OptionalType::create(c10::NumberType::get()));
+      list.push_back(bounds[0]);
+      list.push_back(bounds[1]);
+      scalars = list;
+    }
+    const auto algorithm = name == "gelu" ? c10::IValue(std::string("none")) : c10::IValue();
     torch::jit::Stack stack;
     torch::jit::push(
         stack, *input, *kernel, *bias, padding_of(shape), pair(shape->stride), pair(shape->dilation), shape->groups,
-        std::string(relu ? "relu" : "none"), no_scalars(), c10::IValue());
+        name, scalars, algorithm);
     return run(operation, std::move(stack));
   });
 }
 
-// `relu(convolution(input) + shortcut)`, written over `shortcut`.
+// `convolution(input) + shortcut`, with ReLU if wanted, written over `shortcut`.
 extern "C" char* finetuned_packed_sum(
     const at::Tensor* shortcut, const at::Tensor* input, const at::Tensor* kernel, const at::Tensor* bias,
-    const Shape* shape, at::Tensor** output) {
+    const Shape* shape, bool relu, at::Tensor** output) {
   return guarded(output, [&] {
     static const auto operation = find("mkldnn::_convolution_pointwise_", "binary").value();
+    const auto unary = relu ? c10::IValue(std::string("relu")) : c10::IValue();
     torch::jit::Stack stack;
     torch::jit::push(
         stack, *shortcut, *input, *kernel, *bias, padding_of(shape), pair(shape->stride), pair(shape->dilation),
-        shape->groups, std::string("add"), at::Scalar(1.0), std::string("relu"), no_scalars(), c10::IValue());
+        shape->groups, std::string("add"), at::Scalar(1.0), unary, no_scalars(), c10::IValue());
     return run(operation, std::move(stack));
   });
 }

@@ -1,18 +1,18 @@
 //! Convolutions of oneDNN as libtorch's own compiler uses them on a processor: the kernel in oneDNN's order, put into it once and not anew
-//! for every batch, and ReLU or the sum with a shortcut done while the result is still in the cache.
+//! for every batch, and an activation or the sum with a shortcut done while the result is still in the cache.
 //!
 //! libtorch has them as operators of the namespace `mkldnn`, which tch cannot call by name; `fused.cpp` does. On processors whose libtorch has
 //! no such operators there is none.
 
 use std::{
-    ffi::{c_char, c_void},
+    ffi::{CStr, c_char, c_void},
     ptr,
 };
 
 use tch::Tensor;
 
 use super::foreign;
-use crate::domain::architecture::layer::Conv2d;
+use crate::domain::architecture::layer::{Activation, Conv2d};
 
 /// What of a convolution is not in its tensors. As in `fused.cpp`.
 #[derive(Clone, Copy, Debug)]
@@ -48,7 +48,52 @@ impl Shape {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum After {
     Nothing,
-    Relu,
+    Activation(Activation),
+}
+
+impl After {
+    pub const RELU: After = After::Activation(Activation::Relu);
+
+    /// The same as a step of its own, in place.
+    pub fn in_place(self, output: Tensor) -> Tensor {
+        match self {
+            After::Nothing => output,
+            After::Activation(activation) => activate(output, activation),
+        }
+    }
+
+    /// The name of oneDNN's operation and its bounds; none where it has none.
+    fn fused(self) -> Option<(&'static CStr, [f64; 2])> {
+        let none = [0.0; 2];
+        match self {
+            After::Nothing => Some((c"none", none)),
+            After::Activation(activation) => match activation {
+                Activation::Relu => Some((c"relu", none)),
+                Activation::Relu6 => Some((c"hardtanh", [0.0, 6.0])),
+                Activation::Silu => Some((c"swish", none)),
+                Activation::Gelu => Some((c"gelu", none)),
+                Activation::Sigmoid => Some((c"sigmoid", none)),
+                Activation::HardSwish => Some((c"hardswish", none)),
+                Activation::HardSigmoid | Activation::QuickGelu => None,
+            },
+        }
+    }
+}
+
+fn activate(mut output: Tensor, activation: Activation) -> Tensor {
+    match activation {
+        Activation::Relu => output.relu_(),
+        Activation::Relu6 => output.relu6_(),
+        Activation::Silu => output.silu_(),
+        Activation::Gelu => output.gelu_("none"),
+        Activation::Sigmoid => output.sigmoid_(),
+        Activation::HardSwish => output.hardswish_(),
+        Activation::HardSigmoid => output.hardsigmoid_(),
+        Activation::QuickGelu => {
+            let share = (&output * 1.702).sigmoid_();
+            output.g_mul_(&share)
+        }
+    }
 }
 
 /// A convolution's kernel and bias, in the order that oneDNN wants.
@@ -80,6 +125,9 @@ impl Packed {
     /// # Panics
     /// As all arithmetic of tch does, with libtorch's words.
     pub fn forward(&self, input: &Tensor, after: After) -> Tensor {
+        let Some((operation, bounds)) = after.fused() else {
+            return after.in_place(self.forward(input, After::Nothing));
+        };
         let mut output = ptr::null_mut();
         // SAFETY: all pointers are good for the length of the call.
         let fault = unsafe {
@@ -88,7 +136,8 @@ impl Packed {
                 self.kernel.as_ptr().cast(),
                 self.bias.as_ptr().cast(),
                 &self.shape,
-                after == After::Relu,
+                operation.as_ptr(),
+                bounds.as_ptr(),
                 &mut output,
             )
         };
@@ -96,11 +145,14 @@ impl Packed {
         unsafe { foreign::tensor(fault, output) }
     }
 
-    /// `relu(convolution(input) + shortcut)`, written over `shortcut`.
+    /// `convolution(input) + shortcut` and what comes after, written over `shortcut`.
     ///
     /// # Panics
     /// As [`Packed::forward`].
-    pub fn forward_into(&self, shortcut: &Tensor, input: &Tensor) -> Tensor {
+    pub fn forward_into(&self, shortcut: &Tensor, input: &Tensor, after: After) -> Tensor {
+        if !matches!(after, After::Nothing | After::RELU) {
+            return after.in_place(self.forward_into(shortcut, input, After::Nothing));
+        }
         let mut output = ptr::null_mut();
         // SAFETY: all pointers are good for the length of the call.
         let fault = unsafe {
@@ -110,6 +162,7 @@ impl Packed {
                 self.kernel.as_ptr().cast(),
                 self.bias.as_ptr().cast(),
                 &self.shape,
+                after == After::RELU,
                 &mut output,
             )
         };
@@ -140,7 +193,8 @@ unsafe extern "C" {
         kernel: *const c_void,
         bias: *const c_void,
         shape: *const Shape,
-        relu: bool,
+        operation: *const c_char,
+        bounds: *const f64,
         output: *mut *mut c_void,
     ) -> *mut c_char;
 
@@ -150,6 +204,7 @@ unsafe extern "C" {
         kernel: *const c_void,
         bias: *const c_void,
         shape: *const Shape,
+        relu: bool,
         output: *mut *mut c_void,
     ) -> *mut c_char;
 }
@@ -187,11 +242,37 @@ mod tests {
             };
             assert!(apart(&packed.forward(&input, After::Nothing), &plain) < 1e-4);
             let shared = packed.share();
-            assert!(apart(&shared.forward(&input, After::Relu), &plain.relu()) < 1e-4);
-            let shortcut = channels_last(&values("shortcut", &plain.size()));
-            let sum = (&plain + &shortcut).relu();
-            assert!(apart(&packed.forward_into(&shortcut, &input), &sum) < 1e-4);
-            assert!(apart(&shortcut, &sum) < 1e-4, "it is written over");
+            let all = [
+                (Activation::Relu, plain.relu()),
+                (Activation::Relu6, plain.relu6()),
+                (Activation::Silu, plain.silu()),
+                (Activation::Gelu, plain.gelu("none")),
+                (Activation::Sigmoid, plain.sigmoid()),
+                (Activation::HardSwish, plain.hardswish()),
+                (Activation::HardSigmoid, plain.hardsigmoid()),
+                (Activation::QuickGelu, &plain * (&plain * 1.702).sigmoid()),
+            ];
+            for (activation, expected) in all {
+                let after = After::Activation(activation);
+                assert!(
+                    apart(&shared.forward(&input, after), &expected) < 1e-4,
+                    "{activation:?}"
+                );
+                assert!(
+                    apart(&after.in_place(plain.copy()), &expected) < 1e-6,
+                    "{activation:?}"
+                );
+            }
+            let sum = &plain + channels_last(&values("shortcut", &plain.size()));
+            for (after, expected) in [
+                (After::Nothing, sum.shallow_clone()),
+                (After::RELU, sum.relu()),
+                (After::Activation(Activation::Silu), sum.silu()),
+            ] {
+                let shortcut = channels_last(&values("shortcut", &plain.size()));
+                assert!(apart(&packed.forward_into(&shortcut, &input, after), &expected) < 1e-4);
+                assert!(apart(&shortcut, &expected) < 1e-4, "it is written over");
+            }
         }
     }
 
@@ -206,7 +287,7 @@ mod tests {
         };
         let packed = Packed::new(&kernel, &bias, shape, [1, 16, 8, 8]).expect("x86 has them");
         let fault =
-            crate::worker::fault::caught(|| packed.forward(&values("input", &[1, 5, 8, 8]), After::Relu));
+            crate::worker::fault::caught(|| packed.forward(&values("input", &[1, 5, 8, 8]), After::RELU));
         assert!(fault.is_err());
     }
 }

@@ -190,7 +190,8 @@ impl From<Failure> for PredictOutcome {
 
 /// Panics if libtorch fails.
 fn forward(network: &Folded, device: Device, batch: &[DecodedImage]) -> Vec<Computed> {
-    let activations = network.activations(&input_of(batch, device));
+    let input = input_of(batch, device);
+    let activations = network.activations(&input);
     let features = network.features(&activations);
     let logits = rows(&network.head(&features));
     let mut computed: Vec<Computed> = logits.into_iter().map(Computed::of_logits).collect();
@@ -203,8 +204,8 @@ fn forward(network: &Folded, device: Device, batch: &[DecodedImage]) -> Vec<Comp
     for (index, image) in batch.iter().enumerate() {
         if let PredictTask::Explain { class } = image.task {
             let class = class.or(computed[index].best()).unwrap_or(0);
-            let own = activations.narrow(0, index as i64, 1);
-            computed[index].evidence = rows(&network.evidence(&own, i64::from(class)).squeeze_dim(0));
+            let [image, own] = [&input, &activations].map(|all| all.narrow(0, index as i64, 1));
+            computed[index].evidence = rows(&network.evidence(&image, &own, i64::from(class)));
         }
     }
     computed

@@ -94,25 +94,22 @@ impl Conv {
             (Arithmetic::Winograd(winograd, _), after) if Winograd::pays_for(&input.size()) => {
                 winograd.forward(input, Some(&self.bias), after)
             }
-            (Arithmetic::Plain(kernel, _) | Arithmetic::Winograd(_, kernel), After::Relu) => {
-                self.plain(input, kernel).relu_()
-            }
-            (Arithmetic::Plain(kernel, _) | Arithmetic::Winograd(_, kernel), After::Nothing) => {
-                self.plain(input, kernel)
+            (Arithmetic::Plain(kernel, _) | Arithmetic::Winograd(_, kernel), after) => {
+                after.in_place(self.plain(input, kernel))
             }
         }
     }
 
-    /// `relu(convolution(input) + shortcut)`; `shortcut` may be overwritten.
-    pub fn forward_sum_relu(&self, input: &Tensor, shortcut: &Tensor) -> Tensor {
+    /// `convolution(input) + shortcut`, fused with what follows it; `shortcut` may be overwritten.
+    pub fn forward_sum(&self, input: &Tensor, shortcut: &Tensor, after: After) -> Tensor {
         let input = &padded(input, &self.design);
         match &self.arithmetic {
-            Arithmetic::Packed(packed) => packed.forward_into(shortcut, input),
+            Arithmetic::Packed(packed) => packed.forward_into(shortcut, input, after),
             Arithmetic::Winograd(winograd, _) if Winograd::pays_for(&input.size()) => {
-                winograd.forward_into(shortcut, input, Some(&self.bias))
+                winograd.forward_into(shortcut, input, Some(&self.bias), after)
             }
             Arithmetic::Plain(kernel, _) | Arithmetic::Winograd(_, kernel) => {
-                self.plain(input, kernel).g_add_(shortcut).relu_()
+                after.in_place(self.plain(input, kernel).g_add_(shortcut))
             }
         }
     }

@@ -4,7 +4,7 @@ use tch::{Device, Kind, Tensor};
 
 use super::{conv::Conv, tree::Tree};
 use crate::{
-    domain::architecture::layer::{Activation, BatchNorm2d, Conv2d, Layer, Op, joined},
+    domain::architecture::layer::{BatchNorm2d, Conv2d, Layer, Op, joined},
     worker::{
         files::state::StateDict,
         nets::{fused::After, layers::channels_last, leaf::Leaf},
@@ -40,12 +40,12 @@ impl Fold<'_> {
         let mut trees = Vec::new();
         while let Some((step, rest)) = steps.split_first() {
             if let Some((conv, rest)) = self.conv(steps) {
-                let (after, rest) = relu(rest);
+                let (after, rest) = activation(rest);
                 trees.push(Tree::Conv(conv, after));
                 steps = rest;
-            } else if let Some(residual) = self.residual(step, rest) {
+            } else if let Some((residual, rest)) = self.residual(step, rest) {
                 trees.push(residual);
-                steps = &rest[1..];
+                steps = rest;
             } else {
                 trees.push(self.one(step));
                 steps = rest;
@@ -73,17 +73,14 @@ impl Fold<'_> {
         }
     }
 
-    /// A sum of two branches, the first of which ends with a convolution, and the ReLU after it.
-    fn residual(&self, step: &Step, rest: &[Step]) -> Option<Tree> {
+    /// A sum of two branches, the first of which ends with a convolution, with the activation after it, and the remaining steps.
+    fn residual<'s, 'b>(&self, step: &Step, rest: &'s [Step<'b>]) -> Option<(Tree, &'s [Step<'b>])> {
         let Op::Sum(branches) = step.op else {
             return None;
         };
         let [branch, shortcut] = branches.as_slice() else {
             return None;
         };
-        if relu(rest).0 != After::Relu {
-            return None;
-        }
         let [mut branch, shortcut] = [branch, shortcut].map(|layer| {
             let mut steps = Vec::new();
             flatten(layer, &step.prefix, &mut steps);
@@ -94,11 +91,14 @@ impl Fold<'_> {
         else {
             return None;
         };
-        Some(Tree::Residual {
+        let (after, rest) = activation(rest);
+        let residual = Tree::Residual {
             branch,
             last,
             shortcut,
-        })
+            after,
+        };
+        Some((residual, rest))
     }
 
     fn one(&self, step: &Step) -> Tree {
@@ -149,18 +149,27 @@ impl Fold<'_> {
 }
 
 /// The start of the steps that can be fused with what is before them, and the remaining steps.
-fn relu<'s, 'b>(steps: &'s [Step<'b>]) -> (After, &'s [Step<'b>]) {
+fn activation<'s, 'b>(steps: &'s [Step<'b>]) -> (After, &'s [Step<'b>]) {
     match steps.split_first() {
-        Some((step, rest)) if *step.op == Op::Activation(Activation::Relu) => (After::Relu, rest),
+        Some((
+            Step {
+                op: Op::Activation(activation),
+                ..
+            },
+            rest,
+        )) => (After::Activation(*activation), rest),
         _ => (After::Nothing, steps),
     }
 }
 
-/// The layers of sequences, and of nested sequences, one after another.
+/// The layers of sequences, and of nested sequences, one after another, without those that do nothing outside of training.
 fn flatten<'a>(layer: &'a Layer, prefix: &str, steps: &mut Vec<Step<'a>>) {
     let below = layer.prefix(prefix);
     if let Op::Sequence(layers) = &layer.op {
         layers.iter().for_each(|layer| flatten(layer, &below, steps));
+        return;
+    }
+    if matches!(layer.op, Op::Dropout { .. } | Op::StochasticDepth { .. }) {
         return;
     }
     steps.push(Step {

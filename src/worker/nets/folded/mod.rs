@@ -110,15 +110,32 @@ impl Folded {
         tch::no_grad(|| self.head(&self.features(&self.activations(images))))
     }
 
-    /// The evidence for a class at each position of the activations, not below 0: `[N, h, w]` (Grad-CAM, Selvaraju et al. 2017). In a
-    /// network that ends with average pooling and one linear layer, the gradient that weights a channel is, up to a constant, that layer's
-    /// weight of the channel, so nothing has to be differentiated.
-    pub fn evidence(&self, activations: &Tensor, class: i64) -> Tensor {
-        let weights = self.head_weight.get(class).view([1, -1, 1, 1]);
-        let weighted = activations.to_kind(Kind::Float) * weights;
-        weighted
-            .sum_dim_intlist([1i64].as_slice(), false, Kind::Float)
-            .relu()
+    /// The evidence for a class at each position of an image, not below 0: `[h, w]` (Grad-CAM, Selvaraju et al. 2017, equations 1 and 2). Of
+    /// a convolutional network at the output of its last stage, `activations`. Of a transformer, where only the class token of that output
+    /// counts, at the patches that the last block is given, which is computed again from `image`, `[1, 3, H, W]`.
+    pub fn evidence(&self, image: &Tensor, activations: &Tensor, class: i64) -> Tensor {
+        let is_map = activations.dim() == 4;
+        let given = match is_map {
+            true => activations.to_kind(Kind::Float),
+            false => self
+                .stages
+                .before_last(&image.to_kind(self.kind))
+                .to_kind(Kind::Float),
+        };
+        let given = given.detach().copy().set_requires_grad(true);
+        let gradient = tch::with_grad(|| {
+            let last = match is_map {
+                true => given.shallow_clone(),
+                false => self.stages.last(&given.to_kind(self.kind)),
+            };
+            let logit = self.head(&self.features(&last)).select(1, class).sum(Kind::Float);
+            Tensor::run_backward(&[logit], &[&given], false, false).remove(0)
+        });
+        let given = given.detach();
+        match is_map {
+            true => grad_cam(&given.squeeze_dim(0), &gradient.squeeze_dim(0)),
+            false => grad_cam(&patches(&given), &patches(&gradient)),
+        }
     }
 
     /// The largest difference between the logits of this network and its original, relative to the largest logit (or to 1 where all are
@@ -139,6 +156,23 @@ impl Folded {
             } / largest.max(1.0),
         )
     }
+}
+
+/// The channels of `[C, h, w]`, weighted by their mean gradients.
+fn grad_cam(activations: &Tensor, gradient: &Tensor) -> Tensor {
+    let weights = gradient.mean_dim([1i64, 2].as_slice(), true, Kind::Float);
+    let weighted = activations * weights;
+    weighted
+        .sum_dim_intlist([0i64].as_slice(), false, Kind::Float)
+        .relu()
+}
+
+/// The last tokens of `[1, T, C]`, as many as make a square, as `[C, h, w]`.
+fn patches(tokens: &Tensor) -> Tensor {
+    let (_, count, features) = tokens.size3().expect("tokens have three dimensions");
+    let side = count.isqrt();
+    let patches = tokens.narrow(1, count - side * side, side * side);
+    patches.view([side, side, features]).permute([2, 0, 1])
 }
 
 #[cfg(test)]
@@ -218,11 +252,30 @@ mod tests {
         let expected = (alpha * activations.detach())
             .sum_dim_intlist([1i64].as_slice(), false, Kind::Float)
             .relu();
-        let found = folded.evidence(&activations.detach(), class);
-        assert_eq!(found.size(), [2, 3, 3]);
-        let scaled = |map: &Tensor| map / map.max();
-        let off = (scaled(&found) - scaled(&expected)).abs().max().double_value(&[]);
-        assert!(off < 1e-4, "{off:e}");
+        for index in 0..2 {
+            let own = activations.detach().narrow(0, index, 1);
+            let found = folded.evidence(&images(96).narrow(0, index, 1), &own, class);
+            assert_eq!(found.size(), [3, 3]);
+            let off = (found - expected.get(index)).abs().max().double_value(&[]);
+            assert!(off < 1e-4 * expected.max().double_value(&[]), "{off:e}");
+        }
         assert!(expected.max().double_value(&[]) > 0.0);
+    }
+
+    #[test]
+    fn every_family_shows_where_it_saw_a_class() {
+        for architecture in tests::one_of_each_family() {
+            let network = tests::by_formula(architecture, 7);
+            let folded = Folded::of(&network, Kind::Float, Device::Cpu).packed_for(1, 112);
+            let image = images(112).narrow(0, 0, 1);
+            let activations = tch::no_grad(|| folded.activations(&image));
+            let map = tch::no_grad(|| folded.evidence(&image, &activations, 3));
+            let side = map.size()[0];
+            assert_eq!(map.size(), [side, side], "{architecture}");
+            assert!(
+                side > 1 && map.isfinite().all().int64_value(&[]) == 1,
+                "{architecture}"
+            );
+        }
     }
 }

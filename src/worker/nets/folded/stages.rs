@@ -15,6 +15,8 @@ use crate::{
 #[derive(Debug)]
 pub struct FoldedStages {
     trees: Vec<Tree>,
+    /// Where the last stage begins.
+    last: usize,
 }
 
 impl FoldedStages {
@@ -27,16 +29,16 @@ impl FoldedStages {
         device: Device,
     ) -> Self {
         let wanted = |stage: Stage| after.is_none_or(|after| stage > after) && stage <= last;
-        let stages = design.stages.iter();
-        let layers = stages
-            .filter(|(stage, _)| wanted(*stage))
-            .flat_map(|(_, layers)| layers);
+        let stages = design.stages.iter().filter(|(stage, _)| wanted(*stage));
         // Networks are trained; folded weights do not follow them.
         tch::no_grad(|| {
             let fold = Fold { state, kind, device };
-            Self {
-                trees: fold.layers(layers),
+            let (mut trees, mut last) = (Vec::new(), 0);
+            for (_, layers) in stages {
+                last = trees.len();
+                trees.extend(fold.layers(layers));
             }
+            Self { trees, last }
         })
     }
 
@@ -46,6 +48,7 @@ impl FoldedStages {
             let fold = Fold { state, kind, device };
             Self {
                 trees: fold.layers(&design.pooling),
+                last: 0,
             }
         })
     }
@@ -59,13 +62,28 @@ impl FoldedStages {
             width,
         };
         let (trees, _) = tree::packed(&self.trees, (count, shape));
-        Self { trees }
+        let last = self.last;
+        Self { trees, last }
     }
 
     /// The output of the last of them, before any pooling, for images `[N, 3, H, W]` or for the output of the stage before.
     pub fn forward(&self, input: &Tensor) -> Tensor {
+        Self::through(&self.trees, input)
+    }
+
+    /// The output of all of them but the last.
+    pub fn before_last(&self, input: &Tensor) -> Tensor {
+        Self::through(&self.trees[..self.last], input)
+    }
+
+    /// The output of the last for that of the one before.
+    pub fn last(&self, input: &Tensor) -> Tensor {
+        Self::through(&self.trees[self.last..], input)
+    }
+
+    fn through(trees: &[Tree], input: &Tensor) -> Tensor {
         let tensor = input.shallow_clone();
-        tree::sequence(&self.trees, Activations { tensor, own: false }).tensor
+        tree::sequence(trees, Activations { tensor, own: false }).tensor
     }
 
     /// Bytes of the kernels: of its own, and of those that it shares with its other packed forms.
@@ -77,6 +95,7 @@ impl FoldedStages {
     pub fn share(&self) -> Self {
         Self {
             trees: tree::share(&self.trees),
+            last: self.last,
         }
     }
 }

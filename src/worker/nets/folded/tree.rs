@@ -6,7 +6,7 @@ use tch::Tensor;
 use super::conv::Conv;
 use super::conv::Size;
 use crate::{
-    domain::architecture::shape::Shape,
+    domain::architecture::{layer::Op, shape::Shape},
     worker::nets::{
         fused::After,
         layers::{self, Mode},
@@ -18,11 +18,12 @@ use crate::{
 #[derive(Debug)]
 pub(super) enum Tree {
     Conv(Conv, After),
-    /// `relu(last(branch(input)) + shortcut(input))`
+    /// `after(last(branch(input)) + shortcut(input))`
     Residual {
         branch: Vec<Tree>,
         last: Conv,
         shortcut: Vec<Tree>,
+        after: After,
     },
     Leaf(Leaf),
     /// Branches, each a sequence of layers, and how their outputs are combined.
@@ -66,16 +67,32 @@ impl Tree {
                 branch,
                 last,
                 shortcut,
-            } => own(residual(branch, last, shortcut, input)),
+                after,
+            } => own(residual(branch, (last, *after), shortcut, input)),
             Tree::Leaf(leaf) => {
                 let tensor = leaf.forward(&input.tensor, Mode::Eval);
                 // A view of the input shares its memory.
-                let own = input.own || tensor.data_ptr() != input.tensor.data_ptr();
+                let is_part = matches!(leaf.op(), Op::Narrow { .. });
+                let own = input.own || !is_part && tensor.data_ptr() != input.tensor.data_ptr();
                 Activations { tensor, own }
             }
-            Tree::Sum(branches) => joined(branches, input, |sum, next| sum + next),
-            Tree::Product(branches) => joined(branches, input, |product, next| product * next),
-            Tree::Concat(branches) => own(Tensor::cat(&each(branches, &input.tensor), 1)),
+            Tree::Sum(branches) => joined(
+                branches,
+                input,
+                |mut sum, next| sum.g_add_(next),
+                |sum, next| sum + next,
+            ),
+            Tree::Product(branches) => joined(
+                branches,
+                input,
+                |mut product, next| product.g_mul_(next),
+                |product, next| product * next,
+            ),
+            Tree::Concat(branches) => {
+                let outputs = each(branches, &input.tensor);
+                let outputs: Vec<&Tensor> = outputs.iter().map(|output| &output.tensor).collect();
+                own(Tensor::cat(&outputs, 1))
+            }
         }
     }
 
@@ -96,6 +113,7 @@ impl Tree {
                 branch,
                 last,
                 shortcut,
+                after,
             } => {
                 let (branch, inner) = packed(branch, size);
                 let (last, shape) = last.packed_for(inner);
@@ -104,6 +122,7 @@ impl Tree {
                     branch,
                     last,
                     shortcut,
+                    after: *after,
                 };
                 (residual, (count, shape))
             }
@@ -132,10 +151,12 @@ impl Tree {
                 branch,
                 last,
                 shortcut,
+                after,
             } => Tree::Residual {
                 branch: share(branch),
                 last: last.share(),
                 shortcut: share(shortcut),
+                after: *after,
             },
             Tree::Leaf(leaf) => Tree::Leaf(leaf.share()),
             Tree::Sum(branches) => Tree::Sum(all(branches)),
@@ -152,6 +173,7 @@ impl Tree {
                 branch,
                 last,
                 shortcut,
+                ..
             } => total(
                 branch
                     .iter()
@@ -171,7 +193,7 @@ pub(super) fn total(all: impl Iterator<Item = (u64, u64)>) -> (u64, u64) {
     all.fold((0, 0), |sum, each| (sum.0 + each.0, sum.1 + each.1))
 }
 
-fn residual(branch: &[Tree], last: &Conv, shortcut: &[Tree], input: Activations) -> Tensor {
+fn residual(branch: &[Tree], (last, after): (&Conv, After), shortcut: &[Tree], input: Activations) -> Tensor {
     let shared = |tensor: &Tensor| Activations {
         tensor: tensor.shallow_clone(),
         own: false,
@@ -180,33 +202,52 @@ fn residual(branch: &[Tree], last: &Conv, shortcut: &[Tree], input: Activations)
     match shortcut.last() {
         // Not what the convolution is still reading.
         None if input.own && activations.data_ptr() != input.tensor.data_ptr() => {
-            last.forward_sum_relu(&activations, &input.tensor)
+            last.forward_sum(&activations, &input.tensor, after)
         }
-        None => last.forward_sum_relu(&activations, &layers::channels_last(&input.tensor)),
+        None => last.forward_sum(&activations, &layers::channels_last(&input.tensor), after),
         Some(Tree::Conv(..)) => {
             let shortcut = sequence(shortcut, shared(&input.tensor)).tensor;
-            last.forward_sum_relu(&activations, &shortcut)
+            last.forward_sum(&activations, &shortcut, after)
         }
         Some(_) => {
             let shortcut = sequence(shortcut, shared(&input.tensor)).tensor;
-            last.then(&activations, After::Nothing).g_add_(&shortcut).relu_()
+            after.in_place(last.then(&activations, After::Nothing).g_add_(&shortcut))
         }
     }
 }
 
-fn each(branches: &[Vec<Tree>], input: &Tensor) -> Vec<Tensor> {
+fn each(branches: &[Vec<Tree>], input: &Tensor) -> Vec<Activations> {
     let branch = |branch: &Vec<Tree>| {
         let tensor = input.shallow_clone();
-        sequence(branch, Activations { tensor, own: false }).tensor
+        sequence(branch, Activations { tensor, own: false })
     };
     branches.iter().map(branch).collect()
 }
 
-fn joined(branches: &[Vec<Tree>], input: Activations, two: impl Fn(Tensor, Tensor) -> Tensor) -> Activations {
-    let own = input.own || branches.len() > 1;
-    let tensor = each(branches, &input.tensor).into_iter().reduce(two);
-    Activations {
-        tensor: tensor.unwrap_or(input.tensor),
-        own,
+/// The outputs of the branches, two at a time: `in_place` where the first is nobody else's and is as large as the result.
+fn joined(
+    branches: &[Vec<Tree>],
+    input: Activations,
+    in_place: impl Fn(Tensor, &Tensor) -> Tensor,
+    two: impl Fn(&Tensor, &Tensor) -> Tensor,
+) -> Activations {
+    let is_own = input.own;
+    let mut outputs = each(branches, &input.tensor);
+    // The last branch may have the input itself, once all others are computed.
+    if is_own && let Some(first) = outputs.iter_mut().find(|output| shares(output, &input)) {
+        first.own = true;
     }
+    let sum = outputs.into_iter().reduce(|first, next| {
+        let fits = first.own && first.tensor.numel() >= next.tensor.numel();
+        let tensor = match fits {
+            true => in_place(first.tensor, &next.tensor),
+            false => two(&first.tensor, &next.tensor),
+        };
+        Activations { tensor, own: true }
+    });
+    sum.unwrap_or(input)
+}
+
+fn shares(output: &Activations, input: &Activations) -> bool {
+    output.tensor.data_ptr() == input.tensor.data_ptr() && output.tensor.size() == input.tensor.size()
 }

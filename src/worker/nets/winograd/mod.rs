@@ -105,15 +105,29 @@ impl Winograd {
         let (count, _, height, width) = input.size4().expect("activations have four dimensions");
         let output = Tensor::empty([count, height, width, self.to as i64], (Kind::Float, Device::Cpu));
         let output = output.permute([0, 3, 1, 2]);
-        self.compute(input, bias, after, &output, false);
-        output
+        self.compute(input, bias, after == After::RELU, &output, false);
+        if after == After::RELU {
+            output
+        } else {
+            after.in_place(output)
+        }
     }
 
-    /// `relu(convolution(input) + shortcut)`, written over `shortcut`, `[N, out, H, W]`.
-    pub fn forward_into(&self, shortcut: &Tensor, input: &Tensor, bias: Option<&Tensor>) -> Tensor {
+    /// `convolution(input) + shortcut` and what comes after, written over `shortcut`, `[N, out, H, W]`.
+    pub fn forward_into(
+        &self,
+        shortcut: &Tensor,
+        input: &Tensor,
+        bias: Option<&Tensor>,
+        after: After,
+    ) -> Tensor {
         let output = contiguous_channels_last(shortcut);
-        self.compute(input, bias, After::Relu, &output, true);
-        output
+        self.compute(input, bias, after == After::RELU, &output, true);
+        if after == After::RELU {
+            output
+        } else {
+            after.in_place(output)
+        }
     }
 
     /// Bytes of memory.
@@ -121,7 +135,7 @@ impl Winograd {
         size_of_val(self.kernel.as_slice()) as u64
     }
 
-    fn compute(&self, input: &Tensor, bias: Option<&Tensor>, after: After, output: &Tensor, adds: bool) {
+    fn compute(&self, input: &Tensor, bias: Option<&Tensor>, relu: bool, output: &Tensor, adds: bool) {
         let input = contiguous_channels_last(input);
         let (count, from, height, width) = input.size4().expect("activations have four dimensions");
         let expected = [count, self.to as i64, height, width];
@@ -140,7 +154,7 @@ impl Winograd {
             input: numbers,
             kernel: &self.kernel,
             bias: biases,
-            relu: after == After::Relu,
+            relu,
             adds,
             output: places,
             grid: Grid {

@@ -54,7 +54,7 @@ fn it_is_the_convolution() {
         let off = apart(&winograd.forward(&input, Some(&bias), After::Nothing), &expected);
         assert!(off < 2e-5, "{count}x{from}x{height}x{width} to {to}: {off:e}");
         let off = apart(
-            &winograd.forward(&input, Some(&bias), After::Relu),
+            &winograd.forward(&input, Some(&bias), After::RELU),
             &expected.relu(),
         );
         assert!(off < 2e-5, "ReLU: {off:e}");
@@ -65,7 +65,10 @@ fn it_is_the_convolution() {
         assert!(without < 2e-5, "no bias: {without:e}");
         let shortcut = values("shortcut", &[count, to, height, width]);
         let expected = (expected + shortcut.to_kind(Kind::Double)).relu();
-        let off = apart(&winograd.forward_into(&shortcut, &input, Some(&bias)), &expected);
+        let off = apart(
+            &winograd.forward_into(&shortcut, &input, Some(&bias), After::RELU),
+            &expected,
+        );
         assert!(off < 2e-5, "sum: {off:e}");
         let off = apart(&shortcut, &expected);
         assert!(off < 2e-5, "it is written over: {off:e}");
@@ -107,14 +110,14 @@ fn neither_threads_nor_other_images_change_a_bit() {
     let mut all = Vec::new();
     for threads in [1, 2, 3, 8] {
         tch::set_num_threads(threads);
-        all.push(winograd(&kernel).forward(&input, None, After::Relu));
+        all.push(winograd(&kernel).forward(&input, None, After::RELU));
     }
     tch::set_num_threads(before);
     for other in &all[1..] {
         assert!(other.equal(&all[0]));
     }
     for image in 0..7 {
-        let alone = winograd(&kernel).forward(&input.narrow(0, image, 1), None, After::Relu);
+        let alone = winograd(&kernel).forward(&input.narrow(0, image, 1), None, After::RELU);
         assert!(alone.equal(&all[0].narrow(0, image, 1)), "image {image}");
     }
 }
@@ -124,7 +127,7 @@ fn what_is_no_number_stays_none() {
     let kernel = values("kernel", &[32, 32, 3, 3]);
     let input = values("input", &[1, 32, 8, 8]);
     let _ = input.get(0).get(3).get(1).get(1).fill_(f64::NAN);
-    let output = winograd(&kernel).forward(&input, None, After::Relu);
+    let output = winograd(&kernel).forward(&input, None, After::RELU);
     assert!(output.isnan().any().int64_value(&[]) != 0);
     // The other tiles do not see it.
     assert!(output.narrow(3, 4, 4).isfinite().all().int64_value(&[]) != 0);
@@ -141,7 +144,7 @@ fn registers_of_half_the_width_give_the_same_bits() {
         .unwrap();
     let bias = values("bias", &[96]);
     let [one, other] =
-        [narrow, winograd(&kernel)].map(|winograd| winograd.forward(&input, Some(&bias), After::Relu));
+        [narrow, winograd(&kernel)].map(|winograd| winograd.forward(&input, Some(&bias), After::RELU));
     assert!(one.equal(&other));
 }
 
