@@ -47,8 +47,10 @@ pub enum Op {
     ToTokens,
     /// `[N, T, C]` to the first token, `[N, C]`.
     FirstToken,
-    /// `[N, T, C]` to the mean of all tokens, `[N, C]`.
-    MeanToken,
+    /// `[N, T, C]` to the mean of all tokens after the first `skipped`, `[N, C]`.
+    MeanToken {
+        skipped: u64,
+    },
     /// Every `stride`-th position in both directions.
     Subsample {
         stride: u64,
@@ -180,6 +182,17 @@ pub struct Attention {
     pub bias: bool,
     pub init: Init,
     pub names: AttentionNames,
+    pub rotary: Option<Rotary>,
+}
+
+/// Rotary position embedding of the patches (Su et al. 2021; in two dimensions as in DINOv3, Siméoni et al. 2025): queries and keys are turned
+/// by angles that are proportional to the row and the column of their patch, from -1 to 1.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Rotary {
+    /// Tokens before those of the patches: they are not turned.
+    pub prefix: u64,
+    /// The slowest of the features is so many times slower than the fastest.
+    pub base: f64,
 }
 
 /// What the tensors of an attention are called; queries, keys and values are in one, in this order.

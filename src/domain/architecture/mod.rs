@@ -10,12 +10,14 @@ pub mod init;
 pub mod layer;
 pub mod network;
 pub mod shape;
+mod size;
 mod stage;
 mod table;
 pub mod tensors;
 
 pub use self::{
     description::{ArchitectureDescription, WeightsOrigin},
+    size::SizeFault,
     stage::Stage,
     table::Architecture,
 };

@@ -56,6 +56,16 @@ impl NetworkDesign {
         self.stages.last().map_or(Stage::STEM, |(stage, _)| *stage)
     }
 
+    /// All layers with a head for so many classes, in order. Neighbouring sequences of one name, such as stages that are parts of
+    /// torchvision's `features`, are one sequence.
+    pub fn merged(&self, classes: u64) -> Vec<Layer> {
+        let mut all = Vec::new();
+        for layer in self.backbone().cloned().chain([self.head(classes)]) {
+            append(&mut all, layer);
+        }
+        all
+    }
+
     /// All layers but the head, in order.
     pub fn backbone(&self) -> impl Iterator<Item = &Layer> {
         let stages = self.stages.iter().flat_map(|(_, layers)| layers);
@@ -90,4 +100,16 @@ impl NetworkDesign {
         }
         (activations, shape)
     }
+}
+
+fn append(all: &mut Vec<Layer>, next: Layer) {
+    if let (Some(last), Op::Sequence(layers)) = (all.last_mut(), &next.op)
+        && let Op::Sequence(before) = &mut last.op
+        && last.name == next.name
+        && !next.name.is_empty()
+    {
+        layers.iter().for_each(|layer| append(before, layer.clone()));
+        return;
+    }
+    all.push(next);
 }

@@ -136,7 +136,7 @@ impl Op {
                 features,
             },
             Op::Narrow { count, .. } => input.with_channels(count),
-            Op::FirstToken | Op::MeanToken => Shape::Vector {
+            Op::FirstToken | Op::MeanToken { .. } => Shape::Vector {
                 features: input.channels(),
             },
             Op::Subsample { stride } => input.resized(|size| size.map(|length| length.div_ceil(stride))),

@@ -7,9 +7,19 @@ use utoipa::ToSchema;
 
 use super::{
     families::{
+        convnext,
+        densenet::densenet,
         efficientnet::{self, LARGE_NORM, NORM},
         efficientnet_lite::lite,
+        googlenet::googlenet,
+        inception_v3::inception_v3,
+        mobilenet_v2::{mnasnet, mobilenet_v2},
+        mobilenet_v3, regnet,
         resnet::{self, BOTTLENECK, Block},
+        shufflenet_v2::shufflenet,
+        vgg::vgg,
+        vision_transformer::{self as vit, BASE, LARGE, SMALL, TINY},
+        xception::xception,
     },
     network::NetworkDesign,
 };
@@ -50,7 +60,10 @@ architectures! {
     /// ResNet-18 to 152: He et al. 2015, "Deep Residual Learning for Image Recognition", table 1. Wide ResNet-50-2: Zagoruyko and
     /// Komodakis 2016. ResNeXt-50 (32×4d): Xie et al. 2017. `resnet20` to `resnet56`: the ResNets for images of 32 pixels of He et al.
     /// 2015, section 4.2. EfficientNet-B0 to B7: Tan and Le 2019; EfficientNetV2: Tan and Le 2021; EfficientNet-Lite: Google 2020, in timm
-    /// `tf_efficientnet_lite0` to `lite4`.
+    /// `tf_efficientnet_lite0` to `lite4`. VGG: Simonyan and Zisserman 2015. GoogLeNet: Szegedy et al. 2015. Inception-v3: Szegedy et al.
+    /// 2016. Xception: Chollet 2017. DenseNet: Huang et al. 2017. MobileNetV2: Sandler et al. 2018; V3: Howard et al. 2019. MNASNet: Tan
+    /// et al. 2019. ShuffleNetV2: Ma et al. 2018. RegNetY: Radosavovic et al. 2020. ConvNeXt: Liu et al. 2022. Vision transformers:
+    /// Dosovitskiy et al. 2021; DINOv2: Oquab et al. 2024; DINOv3: Siméoni et al. 2025; CLIP: Radford et al. 2021.
     enum Architecture;
 
     #[default]
@@ -81,6 +94,61 @@ architectures! {
     EfficientnetLite2 = "efficientnet_lite2": lite(1.1, 1.2, 260, 0.3);
     EfficientnetLite3 = "efficientnet_lite3": lite(1.2, 1.4, 280, 0.3);
     EfficientnetLite4 = "efficientnet_lite4": lite(1.4, 1.8, 300, 0.3);
+    Vgg11 = "vgg11": vgg([1, 1, 2, 2, 2], false);
+    Vgg13 = "vgg13": vgg([2, 2, 2, 2, 2], false);
+    Vgg16 = "vgg16": vgg([2, 2, 3, 3, 3], false);
+    Vgg19 = "vgg19": vgg([2, 2, 4, 4, 4], false);
+    Vgg11Bn = "vgg11_bn": vgg([1, 1, 2, 2, 2], true);
+    Vgg13Bn = "vgg13_bn": vgg([2, 2, 2, 2, 2], true);
+    Vgg16Bn = "vgg16_bn": vgg([2, 2, 3, 3, 3], true);
+    Vgg19Bn = "vgg19_bn": vgg([2, 2, 4, 4, 4], true);
+    Googlenet = "googlenet": googlenet();
+    InceptionV3 = "inception_v3": inception_v3();
+    Xception = "xception": xception();
+    Densenet121 = "densenet121": densenet([6, 12, 24, 16]);
+    Densenet169 = "densenet169": densenet([6, 12, 32, 32]);
+    Densenet201 = "densenet201": densenet([6, 12, 48, 32]);
+    MobilenetV2 = "mobilenet_v2": mobilenet_v2();
+    MobilenetV3Small = "mobilenet_v3_small": mobilenet_v3::small();
+    MobilenetV3Large = "mobilenet_v3_large": mobilenet_v3::large();
+    Mnasnet0x5 = "mnasnet0_5": mnasnet(0.5);
+    Mnasnet0x75 = "mnasnet0_75": mnasnet(0.75);
+    Mnasnet1x0 = "mnasnet1_0": mnasnet(1.0);
+    Mnasnet1x3 = "mnasnet1_3": mnasnet(1.3);
+    Shufflenet0x5 = "shufflenet_v2_x0_5": shufflenet([48, 96, 192, 1024]);
+    Shufflenet1x0 = "shufflenet_v2_x1_0": shufflenet([116, 232, 464, 1024]);
+    Shufflenet1x5 = "shufflenet_v2_x1_5": shufflenet([176, 352, 704, 1024]);
+    Shufflenet2x0 = "shufflenet_v2_x2_0": shufflenet([244, 488, 976, 2048]);
+    RegnetY400Mf = "regnet_y_400mf": regnet::y([1, 3, 6, 6], [48, 104, 208, 440], 8);
+    RegnetY1600Mf = "regnet_y_1_6gf": regnet::y([2, 6, 17, 2], [48, 120, 336, 888], 24);
+    RegnetY8Gf = "regnet_y_8gf": regnet::y([2, 4, 10, 1], [224, 448, 896, 2016], 56);
+    ConvnextAtto = "convnext_atto": convnext::timm([2, 2, 6, 2], 40);
+    ConvnextFemto = "convnext_femto": convnext::timm([2, 2, 6, 2], 48);
+    ConvnextPico = "convnext_pico": convnext::timm([2, 2, 6, 2], 64);
+    ConvnextNano = "convnext_nano": convnext::timm([2, 2, 8, 2], 80);
+    ConvnextTiny = "convnext_tiny": convnext::torchvision([3, 3, 9, 3], 96, 0.1);
+    ConvnextSmall = "convnext_small": convnext::torchvision([3, 3, 27, 3], 96, 0.4);
+    ConvnextBase = "convnext_base": convnext::torchvision([3, 3, 27, 3], 128, 0.5);
+    VitTinyPatch16 = "vit_tiny_patch16_224": vit::timm(TINY, 16);
+    VitSmallPatch16 = "vit_small_patch16_224": vit::timm(SMALL, 16);
+    VitSmallPatch32 = "vit_small_patch32_224": vit::timm(SMALL, 32);
+    VitB16 = "vit_b_16": vit::torchvision(BASE, 16);
+    VitB32 = "vit_b_32": vit::torchvision(BASE, 32);
+    VitL16 = "vit_l_16": vit::torchvision(LARGE, 16);
+    VitL32 = "vit_l_32": vit::torchvision(LARGE, 32);
+    Dinov2Small = "vit_small_patch14_dinov2": vit::dinov2(SMALL, 0);
+    Dinov2Base = "vit_base_patch14_dinov2": vit::dinov2(BASE, 0);
+    Dinov2Large = "vit_large_patch14_dinov2": vit::dinov2(LARGE, 0);
+    Dinov2SmallReg4 = "vit_small_patch14_reg4_dinov2": vit::dinov2(SMALL, 4);
+    Dinov2BaseReg4 = "vit_base_patch14_reg4_dinov2": vit::dinov2(BASE, 4);
+    Dinov2LargeReg4 = "vit_large_patch14_reg4_dinov2": vit::dinov2(LARGE, 4);
+    Dinov3Small = "vit_small_patch16_dinov3": vit::dinov3(SMALL, false);
+    Dinov3SmallPlus = "vit_small_plus_patch16_dinov3": vit::dinov3(SMALL, true);
+    Dinov3Base = "vit_base_patch16_dinov3": vit::dinov3(BASE, false);
+    ClipB32 = "vit_base_patch32_clip_224": vit::clip(32, false);
+    ClipB16 = "vit_base_patch16_clip_224": vit::clip(16, false);
+    ClipB32Quick = "vit_base_patch32_clip_quickgelu_224": vit::clip(32, true);
+    ClipB16Quick = "vit_base_patch16_clip_quickgelu_224": vit::clip(16, true);
 }
 
 impl fmt::Display for Architecture {

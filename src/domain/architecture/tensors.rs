@@ -135,7 +135,7 @@ impl Op {
             | Op::Flatten
             | Op::ToTokens
             | Op::FirstToken
-            | Op::MeanToken
+            | Op::MeanToken { .. }
             | Op::Subsample { .. }
             | Op::Narrow { .. }
             | Op::ChannelShuffle { .. }

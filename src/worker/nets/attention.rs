@@ -2,6 +2,7 @@
 
 use tch::Tensor;
 
+use super::rotary;
 use crate::domain::architecture::layer::Attention;
 
 /// For tokens `[N, T, features]`, with the tensors `qkv` and `proj`, each a weight and, if present, a bias.
@@ -16,7 +17,13 @@ pub fn forward(input: &Tensor, design: &Attention, (qkv, proj): (&[Tensor], &[Te
     let parted = linear(input, qkv)
         .view([count, tokens, 3, heads, features / heads])
         .permute([2, 0, 3, 1, 4]);
-    let [queries, keys, values] = [0, 1, 2].map(|place| parted.get(place));
+    let [mut queries, mut keys, values] = [0, 1, 2].map(|place| parted.get(place));
+    if let Some(rotary) = &design.rotary {
+        let angles = rotary::angles(rotary, tokens, features / heads);
+        let [cos, sin] =
+            [angles.cos(), angles.sin()].map(|factor| factor.to_device(input.device()).to_kind(input.kind()));
+        [queries, keys] = [queries, keys].map(|vectors| &vectors * &cos + rotary::turned(&vectors) * &sin);
+    }
     let mixed = Tensor::scaled_dot_product_attention(
         &queries,
         &keys,

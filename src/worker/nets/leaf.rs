@@ -107,7 +107,11 @@ fn without_tensors(op: &Op, input: &Tensor) -> Tensor {
         Op::Flatten => input.flatten(1, -1),
         Op::ToTokens => input.flatten(2, 3).transpose(1, 2),
         Op::FirstToken => input.select(1, 0),
-        Op::MeanToken => input.mean_dim([1i64].as_slice(), false, None::<Kind>),
+        Op::MeanToken { skipped } => {
+            let skipped = skipped as i64;
+            let tokens = input.narrow(1, skipped, input.size()[1] - skipped);
+            tokens.mean_dim([1i64].as_slice(), false, None::<Kind>)
+        }
         Op::Subsample { stride } => {
             let stride = stride as i64;
             input.slice(2, None, None, stride).slice(3, None, None, stride)

@@ -16,6 +16,7 @@ pub mod input;
 pub mod layers;
 mod leaf;
 pub mod positions;
+pub mod rotary;
 mod tree;
 pub mod winograd;
 

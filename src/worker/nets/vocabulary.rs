@@ -17,7 +17,7 @@ use crate::{
         init::Init,
         layer::{
             Activation, Attention, AttentionNames, BatchNorm2d, Channels, Conv2d, Layer, LayerNorm,
-            LayerScale, Linear, Op, Padding, Pool, PositionEmbedding,
+            LayerScale, Linear, Op, Padding, Pool, PositionEmbedding, Rotary,
         },
         network::NetworkDesign,
         shape::Shape,
@@ -282,7 +282,7 @@ fn transformer() -> NetworkDesign {
                 "both",
                 Op::Concat(vec![
                     Layer::new("first", Op::FirstToken),
-                    Layer::new("mean", Op::MeanToken),
+                    Layer::new("mean", Op::MeanToken { skipped: 1 }),
                 ]),
             ),
         ],
@@ -321,6 +321,13 @@ fn block(number: u64) -> Layer {
         bias: number == 0,
         init: Init::Normal(0.02),
         names: [AttentionNames::Timm, AttentionNames::Torch][number as usize % 2],
+        rotary: [
+            None,
+            Some(Rotary {
+                prefix: 1,
+                base: 100.0,
+            }),
+        ][number as usize % 2],
     };
     let scale = Op::LayerScale(LayerScale {
         features: FEATURES,

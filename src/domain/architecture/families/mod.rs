@@ -2,6 +2,17 @@
 //! it has the network, otherwise of timm.
 
 mod blocks;
+pub mod convnext;
+pub mod densenet;
 pub mod efficientnet;
 pub mod efficientnet_lite;
+pub mod googlenet;
+pub mod inception_v3;
+pub mod mobilenet_v2;
+pub mod mobilenet_v3;
+pub mod regnet;
 pub mod resnet;
+pub mod shufflenet_v2;
+pub mod vgg;
+pub mod vision_transformer;
+pub mod xception;

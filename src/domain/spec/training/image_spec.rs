@@ -3,7 +3,11 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::domain::{architecture::Architecture, models::preprocessing::Resize, spec::fields::Fields};
+use crate::domain::{
+    architecture::{Architecture, SizeFault},
+    models::preprocessing::Resize,
+    spec::fields::Fields,
+};
 
 /// The size of the network's input.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -25,8 +29,22 @@ impl Default for ImageSpec {
 }
 
 pub(in crate::domain::spec) fn parse(mut fields: Fields, architecture: Architecture) -> ImageSpec {
+    let size = fields.integer("size", architecture.native_size().into(), 32, 1024) as u32;
+    match architecture.check_size(size) {
+        Ok(()) => {}
+        Err(SizeFault::TooSmall { least }) => {
+            let rule = format!("must be at least {least} for {architecture}");
+            fields.fault("size", "range", rule);
+        }
+        Err(SizeFault::NotMultiple { of }) => {
+            let rule = format!(
+                "must be a multiple of {of} for {architecture}, which sees the image in patches of {of} pixels"
+            );
+            fields.fault("size", "range", rule);
+        }
+    }
     let image = ImageSpec {
-        size: fields.integer("size", architecture.native_size().into(), 32, 1024) as u32,
+        size,
         resize: fields.choice(
             "resize",
             Resize::ShortestCrop,

@@ -3,13 +3,17 @@
 //! A node and its output have the full name of their layer; where a layer needs several nodes, the last one has that name, and the others
 //! have it with a suffix.
 
+use tch::Tensor;
+
 use super::graph::{Graph, float, integer, integers};
 use crate::{
     domain::architecture::{
-        layer::{Activation, Attention, BatchNorm2d, Channels, Conv2d, Layer, LayerNorm, Op, Pool, joined},
+        layer::{
+            Activation, Attention, BatchNorm2d, Channels, Conv2d, Layer, LayerNorm, Op, Pool, Rotary, joined,
+        },
         shape::Shape,
     },
-    worker::nets::positions,
+    worker::nets::{positions, rotary},
 };
 
 /// A value of the graph and its shape for one image.
@@ -133,7 +137,7 @@ fn one(graph: &mut Graph, op: &Op, name: &str, input: &Place) -> String {
                 }
             }
         }
-        Op::Attention(design) => attention(graph, design, name, value),
+        Op::Attention(design) => attention(graph, design, name, input),
         Op::LearnedTokens { count, features } => learned_tokens(graph, [*count, *features], name, value),
         Op::PositionEmbedding(design) => {
             let tokens = input.shape.places() as i64;
@@ -174,9 +178,14 @@ fn one(graph: &mut Graph, op: &Op, name: &str, input: &Place) -> String {
             let index = graph.integer(&part("index"), 0);
             graph.node("Gather", name, [value, &*index], vec![integer("axis", 1)])
         }
-        Op::MeanToken => {
+        Op::MeanToken { skipped } => {
             let axes = vec![integers("axes", &[1]), integer("keepdims", 0)];
-            graph.node("ReduceMean", name, [value], axes)
+            let starts = graph.integers(&part("starts"), &[*skipped as i64]);
+            let ends = graph.integers(&part("ends"), &[i64::MAX]);
+            let dimension = graph.integers(&part("axes"), &[1]);
+            let inputs = [value, &starts, &ends, &dimension];
+            let tokens = graph.node("Slice", &part("tokens"), inputs, Vec::new());
+            graph.node("ReduceMean", name, [&*tokens], axes)
         }
         Op::Subsample { stride } => {
             let starts = graph.integers(&part("starts"), &[0, 0]);
@@ -328,7 +337,8 @@ fn layer_norm(graph: &mut Graph, design: &LayerNorm, name: &str, value: &str) ->
     }
 }
 
-fn attention(graph: &mut Graph, design: &Attention, name: &str, value: &str) -> String {
+fn attention(graph: &mut Graph, design: &Attention, name: &str, input: &Place) -> String {
+    let value = input.value.as_str();
     let part = |word: &str| joined(name, word);
     let (heads, size) = (design.heads as i64, (design.features / design.heads) as i64);
     let [weight, bias, out_weight, out_bias] = design.names.all().map(part);
@@ -349,8 +359,17 @@ fn attention(graph: &mut Graph, design: &Attention, name: &str, value: &str) -> 
             vec![integer("axis", 0)],
         )
     };
-    let [queries, keys, values] =
+    let [mut queries, mut keys, values] =
         [("queries", 0), ("keys", 1), ("values", 2)].map(|(word, at)| take(word, at));
+    if let Some(rotary) = &design.rotary {
+        [queries, keys] = turned(
+            graph,
+            rotary,
+            name,
+            [input.shape.places() as i64, size],
+            [queries, keys],
+        );
+    }
     let turned = vec![integers("perm", &[0, 1, 3, 2])];
     let keys = graph.node("Transpose", &part("keys.transposed"), [&*keys], turned);
     let scores = graph.node("MatMul", &part("scores"), [&*queries, &*keys], Vec::new());
@@ -364,6 +383,32 @@ fn attention(graph: &mut Graph, design: &Attention, name: &str, value: &str) -> 
     let mixed = graph.node("Reshape", &part("mixed.whole"), [&*mixed, &*whole], Vec::new());
     let projected = multiplied(graph, &mixed, &out_weight, &part("out.product"));
     plus(graph, &projected, &out_bias, name)
+}
+
+/// Queries and keys with their rotary embedding, whose angles are constants for images of one size.
+fn turned(
+    graph: &mut Graph,
+    rotary: &Rotary,
+    name: &str,
+    [tokens, size]: [i64; 2],
+    vectors: [String; 2],
+) -> [String; 2] {
+    let part = |word: &str| joined(name, word);
+    let angles = rotary::angles(rotary, tokens, size);
+    let mut constant = |word: &str, tensor: &Tensor, dims: [i64; 2]| {
+        let values = Vec::<f32>::try_from(tensor.flatten(0, -1)).unwrap_or_default();
+        graph.floats(&part(word), &dims, &values)
+    };
+    let cos = constant("rotary.cos", &angles.cos(), [tokens, size]);
+    let sin = constant("rotary.sin", &angles.sin(), [tokens, size]);
+    let turning = constant("rotary.turning", &rotary::turning(size), [size, size]);
+    vectors.map(|vectors| {
+        let below = |word: &str| format!("{vectors}.{word}");
+        let across = graph.node("MatMul", &below("across"), [&*vectors, &*turning], Vec::new());
+        let across = graph.node("Mul", &below("sine"), [&*across, &*sin], Vec::new());
+        let along = graph.node("Mul", &below("cosine"), [&*vectors, &*cos], Vec::new());
+        graph.node("Add", &below("turned"), [&*along, &*across], Vec::new())
+    })
 }
 
 /// The tokens once per image, before all others.

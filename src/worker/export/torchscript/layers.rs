@@ -6,10 +6,11 @@ use super::modules::{Builder, INPUT, Module};
 use crate::domain::architecture::{
     layer::{
         Activation, Attention, AttentionNames, BatchNorm2d, Channels, Conv2d, Layer, LayerNorm, Linear, Op,
-        Pool, PositionEmbedding, joined,
+        Pool, PositionEmbedding, Rotary, joined,
     },
     network::NetworkDesign,
 };
+use crate::worker::nets::rotary;
 
 /// Adds a layer applied to `value`; returns the name of its output.
 fn layer(around: &mut Builder, layer: &Layer, prefix: &str, value: &str) -> String {
@@ -109,7 +110,8 @@ fn several(
 fn class_of(name: &str) -> String {
     match name.chars().next() {
         Some(first) if first.is_ascii_alphabetic() => {
-            format!("{}{}", first.to_ascii_uppercase(), &name[1..])
+            let rest = name[1..].replace(|character: char| !character.is_ascii_alphanumeric(), "_");
+            format!("{}{rest}", first.to_ascii_uppercase())
         }
         _ => "Block".to_owned(),
     }
@@ -277,8 +279,13 @@ fn attention(name: &str, design: &Attention) -> Module {
         "torch.view({qkv}, [{count}, {tokens}, 3, {heads}, {size}])"
     ));
     let parted = module.value(&format!("torch.permute({parted}, [2, 0, 3, 1, 4])"));
-    let [queries, keys, values] =
+    let [mut queries, mut keys, values] =
         [0, 1, 2].map(|place| module.value(&format!("torch.select({parted}, 0, {place})")));
+    if let Some(rotary) = &design.rotary {
+        let angles = angles(&mut module, rotary, &tokens, size);
+        let [cos, sin] = ["cos", "sin"].map(|of| module.value(&format!("torch.{of}({angles})")));
+        [queries, keys] = [queries, keys].map(|vectors| turned(&mut module, &vectors, [&cos, &sin], size));
+    }
     let keys = module.value(&format!("torch.transpose({keys}, 2, 3)"));
     let scale = decimal(1.0 / (size as f64).sqrt());
     let scores = module.value(&format!("torch.mul(torch.matmul({queries}, {keys}), {scale})"));
@@ -289,6 +296,46 @@ fn attention(name: &str, design: &Attention) -> Module {
     ));
     let value = product(&mut module, name, out, true, &mixed);
     module.returning(&value)
+}
+
+/// The angles of a rotary embedding for so many tokens, `[tokens, size]`.
+fn angles(module: &mut Builder, rotary: &Rotary, tokens: &str, size: u64) -> String {
+    let frequencies: Vec<String> = rotary::frequencies(rotary, size as usize)
+        .into_iter()
+        .map(decimal)
+        .collect();
+    let (prefix, quarter) = (rotary.prefix, size / 4);
+    let frequencies = module.value(&format!("torch.tensor([{}])", frequencies.join(", ")));
+    let device = module.value(&format!("ops.prim.device({INPUT})"));
+    let frequencies = module.value(&format!("torch.to({frequencies}, {device})"));
+    let side = module.value(&format!("int(torch.sqrt(torch.sub({tokens}, {prefix})))"));
+    let places = module.value(&format!(
+        "torch.arange({side}, dtype=6, layout=None, device={device}, pin_memory=None)"
+    ));
+    let places = module.value(
+        &format!("torch.sub(torch.mul(torch.add(places_, 0.5), torch.div(2, {side})), 1)")
+            .replace("places_", &places),
+    );
+    let turns = module.value(&format!(
+        "torch.mul(torch.unsqueeze({places}, 1), torch.unsqueeze({frequencies}, 0))"
+    ));
+    let shape = format!("[{side}, {side}, {quarter}]");
+    let rows = module.value(&format!("torch.expand(torch.unsqueeze({turns}, 1), {shape})"));
+    let columns = module.value(&format!("torch.expand(torch.unsqueeze({turns}, 0), {shape})"));
+    let all = module.value(&format!("torch.cat([{rows}, {columns}, {rows}, {columns}], 2)"));
+    let all = module.value(&format!("torch.flatten({all}, 0, 1)"));
+    module.value(&format!("torch.constant_pad_nd({all}, [0, 0, {prefix}, 0], 0)"))
+}
+
+/// Queries or keys, turned by angles with these cosines and sines.
+fn turned(module: &mut Builder, vectors: &str, [cos, sin]: [&str; 2], size: u64) -> String {
+    let half = size / 2;
+    let first = module.value(&format!("torch.slice({vectors}, 3, 0, {half})"));
+    let second = module.value(&format!("torch.slice({vectors}, 3, {half}, {size})"));
+    let turned = module.value(&format!("torch.cat([torch.neg({second}), {first}], 3)"));
+    module.value(&format!(
+        "torch.add(torch.mul({vectors}, {cos}), torch.mul({turned}, {sin}))"
+    ))
 }
 
 /// A layer without tensors.
@@ -309,7 +356,10 @@ fn line(around: &mut Builder, op: &Op, value: &str) -> String {
         Op::Flatten => format!("torch.flatten({value}, 1)"),
         Op::ToTokens => format!("torch.transpose(torch.flatten({value}, 2), 1, 2)"),
         Op::FirstToken => format!("torch.select({value}, 1, 0)"),
-        Op::MeanToken => format!("torch.mean({value}, [1])"),
+        Op::MeanToken { skipped } => {
+            let tokens = around.value(&format!("torch.slice({value}, 1, {skipped})"));
+            format!("torch.mean({tokens}, [1])")
+        }
         Op::Subsample { stride } => {
             let end = i64::MAX;
             let rows = around.value(&format!("torch.slice({value}, 2, 0, {end}, {stride})"));
@@ -386,10 +436,8 @@ fn decimal(value: f64) -> String {
 
 /// The module of a whole network: `[N, 3, H, W]` to logits `[N, classes]`.
 pub fn of(design: &NetworkDesign, classes: u64) -> Module {
-    let head = design.head(classes);
     let mut root = Builder::new("Network");
-    let all = design.backbone().chain([&head]);
-    let value = sequence(&mut root, all, "", INPUT);
+    let value = sequence(&mut root, &design.merged(classes), "", INPUT);
     let mut root = root.returning(&value);
     root.name_classes(&mut Vec::new());
     root

@@ -87,10 +87,9 @@ impl Builder {
     }
 
     fn attribute(&mut self, name: &str) -> String {
-        let named_by_number = name.starts_with(|first: char| first.is_ascii_digit());
-        self.value(&match named_by_number {
-            true => format!("getattr(self, \"{name}\")"),
-            false => format!("self.{name}"),
+        self.value(&match is_identifier(name) {
+            false => format!("getattr(self, \"{name}\")"),
+            true => format!("self.{name}"),
         })
     }
 
@@ -102,6 +101,12 @@ impl Builder {
             forward: self.forward,
         }
     }
+}
+
+/// Whether a name can be written after `self.`.
+fn is_identifier(name: &str) -> bool {
+    let is_word = |character: char| character.is_ascii_alphanumeric() || character == '_';
+    !name.starts_with(|first: char| first.is_ascii_digit()) && name.chars().all(is_word)
 }
 
 impl Module {
@@ -165,10 +170,9 @@ impl Module {
                 Slot::Integer(_) => "int".to_owned(),
                 Slot::Module(module) => module.path(),
             };
-            line(if name.starts_with(|first: char| first.is_ascii_digit()) {
-                format!("__annotations__[\"{name}\"] = {kind}")
-            } else {
-                format!("{name} : {kind}")
+            line(match is_identifier(name) {
+                false => format!("__annotations__[\"{name}\"] = {kind}"),
+                true => format!("{name} : {kind}"),
             });
         }
         line("training : bool".to_owned());

@@ -1,0 +1,121 @@
+#!/usr/bin/env python3
+"""Networks of other families beside PyTorch: answers against the bare forward pass, and whole jobs against the plain loop.
+
+One run, one machine, the same random weights, hymenoptera at 224 pixels (`FINETUNED_BENCH_DATA` names other images). Peers are torchvision
+and timm (`peers/family*.py`): of the bare forward pass, channels-last, the better of eager and `optimize_for_inference`, at the best batch
+size. Names of networks measure these alone: `families.py vgg16_bn`.
+"""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from measure import pytorch
+from measure.load import closed, request
+from measure.server import Server, scratch
+from measure.table import Table
+from training import HERE, ingest, pictures, unpacked
+
+NETWORKS = (
+    "mobilenet_v3_large",
+    "efficientnet_b0",
+    "efficientnet_lite0",
+    "convnext_tiny",
+    "vit_small_patch16_224",
+    "vgg16_bn",
+    "densenet121",
+)
+TIMM = "timm==1.0.31"
+CLIENTS, SECONDS, ROUNDS = 16, 10, 2
+EPOCHS = 10
+
+
+def main():
+    python = pytorch.python(TIMM)
+    table = Table("Families at 224 px")
+    with scratch() as folder:
+        folder = Path(folder)
+        archive = pictures(folder)
+        data = unpacked(archive, folder)
+        weights = folder / "weights"
+        weights.mkdir()
+        files = [path.read_bytes() for path in sorted(data.rglob("*.jpg"))]
+        files = files[:: max(1, len(files) // 128)]
+        with Server(folder, "--weights-dir", weights) as server:
+            ingest(server, archive)
+            for network in sys.argv[1:] or NETWORKS:
+                make_weights(python, network, weights, len(list((data / "train").iterdir())))
+                jobs(table, server, python, network, weights, data)
+                serving(table, server, python, network, weights, files)
+    table.show()
+    sys.exit(0 if table.met else 1)
+
+
+def make_weights(python, network, folder, classes):
+    make = (
+        "import sys; sys.path.insert(0, sys.argv[4]); import family, torch; from safetensors.torch import save_file;"
+        "torch.manual_seed(1); state = family.build(sys.argv[1], int(sys.argv[3])).state_dict();"
+        "path = sys.argv[2] + '/' + sys.argv[1]; torch.save(state, path + '-init.pth');"
+        "save_file(state, path + '-init.safetensors', metadata={'format': 'pt'})"
+    )
+    subprocess.run([python, "-c", make, network, folder, str(classes), HERE / "peers"], check=True)
+
+
+def jobs(table, server, python, network, weights, data):
+    head = job(server, network, "backbone", EPOCHS, 0.001)
+    again = job(server, network, "backbone", EPOCHS, 0.003)
+    plain = loop(python, network, data, weights, "head", EPOCHS)
+    table.at_least(f"{network}: head only, {EPOCHS} epochs, plain / ours", plain / head, 10, "x")
+    table.at_least(f"{network}: a second job, plain / ours", plain / again, 40, "x")
+    table.note(f"{network}: ours, the second job, plain", (head, again, plain), "s")
+    ours = job(server, network, "none", 1, 0.001)
+    plain = loop(python, network, data, weights, "all", 1)
+    table.at_least(f"{network}: everything, 1 epoch, plain / ours", plain / ours, 1, "x")
+    table.note(f"{network}: ours, plain", (ours, plain), "s")
+
+
+def job(server, network, freeze, epochs, rate):
+    spec = {
+        "dataset": "bench",
+        "name": network,
+        "backbone": {"architecture": network, "weights": f"{network}-init.safetensors"},
+        "image": {"size": 224},
+        "freeze": freeze,
+        "epochs": epochs,
+        "optimizer": {"lr": rate, "momentum": 0.9, "backbone_lr_multiplier": 1.0},
+    }
+    began = time.perf_counter()
+    job = server.request("POST", "/v1/jobs", json.dumps(spec).encode())
+    while job["status"] in ("queued", "running"):
+        job = server.request("GET", f"/v1/jobs/{job['id']}?wait=600")
+    assert job["status"] == "succeeded", job
+    return time.perf_counter() - began
+
+
+def loop(python, network, data, weights, learns, epochs):
+    command = [python, HERE / "peers/family_loop.py", network, data, weights / f"{network}-init.pth"]
+    began = time.perf_counter()
+    subprocess.run([*command, "--learns", learns, "--epochs", str(epochs)], check=True, stdout=subprocess.DEVNULL)
+    return time.perf_counter() - began
+
+
+def serving(table, server, python, network, weights, files):
+    wires = [request(f"/v1/models/{network}/predict", file) for file in files]
+    closed(server.port, wires, CLIENTS, 5)
+    bares, ours = [], []
+    for _ in range(ROUNDS):
+        command = [python, HERE / "peers/family_forward.py", network, weights / f"{network}-init.pth"]
+        bares.append(json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)["images_per_second"])
+        load = closed(server.port, wires, CLIENTS, SECONDS)
+        wrong = [answer for answer in load.answers if answer.status != 200]
+        assert not wrong and not load.unanswered, (load.unanswered, wrong[:1])
+        ours.append(load.rate())
+    bare = max(rate for bare in bares for rate in bare.values())
+    table.at_least(f"{network}: {CLIENTS} clients / best bare forward", max(ours) / bare, 1.0, "x")
+    table.note(f"{network}: ours, bare forward", (max(ours), bare), "images/s")
+
+
+if __name__ == "__main__":
+    main()

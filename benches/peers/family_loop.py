@@ -1,0 +1,63 @@
+"""The transfer-learning loop that everybody knows, in PyTorch, for any network: ImageFolder, Resize 256, CenterCrop 224, SGD, one process.
+
+Prints one line of JSON. `benches/families.py` calls it.
+"""
+
+import argparse
+import json
+
+import family
+import torch
+from torch import nn, optim
+from torchvision import datasets, transforms
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("network")
+    parser.add_argument("data", help="folder with train/ and val/")
+    parser.add_argument("weights", help="state dict with as many outputs as classes")
+    parser.add_argument("--learns", choices=("head", "all"), default="head")
+    parser.add_argument("--epochs", type=int, default=10)
+    arguments = parser.parse_args()
+    torch.manual_seed(0)
+    model = family.load(arguments.network, arguments.weights)
+    if arguments.learns == "head":
+        model.requires_grad_(False)
+        family.head(model).requires_grad_(True)
+    train, val = loaders(arguments.data)
+    learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = optim.SGD(learning, lr=0.001, momentum=0.9)
+    criterion = nn.CrossEntropyLoss()
+    for _ in range(arguments.epochs):
+        model.train()
+        for images, labels in train:
+            optimizer.zero_grad()
+            loss = criterion(model(images), labels)
+            loss.backward()
+            optimizer.step()
+        model.eval()
+        right = 0
+        with torch.no_grad():
+            for images, labels in val:
+                right += (model(images).argmax(1) == labels).sum().item()
+    torch.save(model.state_dict(), "/dev/null")
+    print(json.dumps({"val_accuracy": right / len(val.dataset)}))
+
+
+def loaders(data):
+    recipe = transforms.Compose(
+        [
+            transforms.Resize(256),
+            transforms.CenterCrop(224),
+            transforms.ToTensor(),
+            transforms.Normalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]),
+        ]
+    )
+    train, val = (datasets.ImageFolder(f"{data}/{split}", recipe) for split in ("train", "val"))
+    loader = torch.utils.data.DataLoader
+    return loader(train, batch_size=32, shuffle=True), loader(val, batch_size=32)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,108 @@
+//! Which sizes of images a network takes.
+
+use super::{
+    Architecture,
+    layer::{Conv2d, Layer, Op, Pool},
+    network::NetworkDesign,
+    shape::Shape,
+};
+
+/// Why a network does not take square images of a size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SizeFault {
+    /// A kernel would be larger than what is left of the image; the smallest size that it takes.
+    TooSmall { least: u32 },
+    /// Its patches would not cover the image; their size.
+    NotMultiple { of: u32 },
+}
+
+impl Architecture {
+    /// # Errors
+    /// [`SizeFault`] where it does not take images of `side × side` pixels.
+    pub fn check_size(self, side: u32) -> Result<(), SizeFault> {
+        let design = self.design();
+        let patch = design.patch();
+        if let Some(of) = patch.filter(|patch| !side.is_multiple_of(*patch)) {
+            return Err(SizeFault::NotMultiple { of });
+        }
+        if design.fits(side) {
+            return Ok(());
+        }
+        let sizes = side + 1..=design.native_size;
+        let least = sizes.into_iter().find(|size| design.fits(*size));
+        let least = least.unwrap_or(design.native_size);
+        Err(SizeFault::TooSmall { least })
+    }
+}
+
+impl NetworkDesign {
+    /// Side of the patches that become the tokens of a transformer.
+    fn patch(&self) -> Option<u32> {
+        let (mut stride, mut has_patches) = (None, false);
+        self.follow(self.native_size, |layer, _, _| match layer.op {
+            Op::Conv2d(conv) => stride = stride.or(Some(conv.stride as u32)),
+            Op::PositionEmbedding(_) | Op::Attention(_) => has_patches = true,
+            _ => {}
+        });
+        stride.filter(|_| has_patches)
+    }
+
+    /// Whether every kernel fits into its input.
+    fn fits(&self, side: u32) -> bool {
+        let mut fits = true;
+        self.follow(side, |layer: &Layer, _, input| {
+            fits &= match layer.op {
+                Op::Conv2d(conv) => conv_fits(&conv, input),
+                Op::MaxPool2d(pool) | Op::AvgPool2d(pool) => pool_fits(pool, input),
+                _ => true,
+            };
+        });
+        fits
+    }
+}
+
+fn conv_fits(conv: &Conv2d, input: Shape) -> bool {
+    let Shape::Map { height, width, .. } = input else {
+        return true;
+    };
+    let size = [height, width];
+    let padding = conv.padding_of(size);
+    (0..2).all(|axis| size[axis] + padding[axis].iter().sum::<u64>() >= conv.reach()[axis])
+}
+
+fn pool_fits(pool: Pool, input: Shape) -> bool {
+    let Shape::Map { height, width, .. } = input else {
+        return true;
+    };
+    height.min(width) + 2 * pool.padding >= pool.side
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_network_takes_the_size_that_it_is_designed_for() {
+        for architecture in Architecture::ALL {
+            let native = architecture.native_size();
+            assert_eq!(architecture.check_size(native), Ok(()), "{architecture}");
+        }
+    }
+
+    #[test]
+    fn what_is_too_small_or_not_covered_by_patches_is_a_fault() {
+        let inception = Architecture::InceptionV3;
+        // As torchvision says.
+        assert_eq!(inception.check_size(74), Err(SizeFault::TooSmall { least: 75 }));
+        assert_eq!(inception.check_size(75), Ok(()));
+        assert_eq!(Architecture::Resnet50.check_size(32), Ok(()));
+        assert_eq!(Architecture::Vgg16.check_size(32), Ok(()));
+        let dinov2 = Architecture::Dinov2Small;
+        assert_eq!(dinov2.check_size(224), Ok(()));
+        assert_eq!(dinov2.check_size(225), Err(SizeFault::NotMultiple { of: 14 }));
+        assert_eq!(
+            Architecture::VitB32.check_size(112),
+            Err(SizeFault::NotMultiple { of: 32 })
+        );
+    }
+}
