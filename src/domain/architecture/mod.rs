@@ -5,6 +5,7 @@
 
 mod count;
 mod description;
+pub mod head;
 pub mod init;
 pub mod layer;
 pub mod network;
@@ -16,6 +17,7 @@ pub mod tensors;
 
 pub use self::{
     description::{ArchitectureDescription, WeightsOrigin},
+    head::{Head, HeadKind, Outputs},
     stage::Stage,
     table::Architecture,
 };

@@ -115,6 +115,7 @@ impl Op {
         match *self {
             Op::Conv2d(conv) => input.resized(|length| conv.length(length)).with_channels(conv.to),
             Op::Linear(linear) => input.with_channels(linear.to),
+            Op::Neighbours(neighbours) => input.with_channels(neighbours.classes),
             Op::MaxPool2d(pool) | Op::AvgPool2d(pool) => input.resized(|length| pool.length(length)),
             Op::AdaptiveAvgPool2d { side } => input.resized(|_| side),
             Op::Flatten => Shape::Vector {
@@ -139,6 +140,7 @@ impl Op {
             | Op::PositionEmbedding { .. }
             | Op::LayerScale { .. }
             | Op::Activation(_)
+            | Op::Normalise
             | Op::Dropout { .. }
             | Op::StochasticDepth { .. }
             | Op::Sequence(_)
@@ -153,6 +155,7 @@ impl Op {
         match *self {
             Op::Conv2d(conv) => conv.weights() * self.output(input).places(),
             Op::Linear(linear) => linear.from * linear.to * input.places(),
+            Op::Neighbours(neighbours) => neighbours.images * neighbours.features,
             Op::Attention(attention) => {
                 let (features, tokens) = (attention.features, input.places());
                 4 * features * features * tokens + 2 * tokens * tokens * features

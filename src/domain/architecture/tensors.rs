@@ -19,7 +19,7 @@ pub struct TensorDesign {
 pub enum Role {
     /// Trainable; 32-bit floats with this initialisation.
     Parameter(Init),
-    /// A running statistic; 32-bit floats with this initial value.
+    /// A running statistic, or what was computed once and is not trained; 32-bit floats with this initial value.
     Statistic(Init),
     /// Counts the batches: one 64-bit integer. Nothing here reads it; other programs do.
     Counter,
@@ -101,6 +101,17 @@ impl Op {
                 tensors.push(parameter("proj.bias", &[features], Init::Zeros));
                 tensors
             }
+            Op::Neighbours(neighbours) => {
+                let stored = |name, shape: &[u64]| TensorDesign {
+                    name,
+                    shape: shape.to_vec(),
+                    role: Role::Statistic(Init::Zeros),
+                };
+                vec![
+                    stored("bank", &[neighbours.images, neighbours.features]),
+                    stored("labels", &[neighbours.images]),
+                ]
+            }
             Op::ClassToken { features } => vec![parameter("", &[1, 1, features], Init::Normal(1e-6))],
             Op::PositionEmbedding { tokens, features } => {
                 vec![parameter("", &[1, tokens, features], Init::Normal(0.02))]
@@ -116,6 +127,7 @@ impl Op {
             | Op::ToTokens
             | Op::FirstToken
             | Op::MeanToken
+            | Op::Normalise
             | Op::Subsample { .. }
             | Op::PadChannels { .. }
             | Op::Dropout { .. }

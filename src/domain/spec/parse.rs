@@ -74,6 +74,7 @@ impl JobSpec {
             backbone,
         };
         augment::check_batch(&spec.augment, spec.batch_size, root);
+        head::check(&spec, root);
         spec
     }
 }

@@ -173,6 +173,7 @@ pub(crate) mod tests {
         ModelCard {
             format: ModelCard::FORMAT,
             architecture: spec.backbone.architecture,
+            head: crate::domain::architecture::Head::Linear,
             classes: classes.iter().map(|class| class.to_string()).collect(),
             preprocessing: spec.preprocessing(),
             spec: Some(spec),

@@ -1,6 +1,10 @@
 //! Detects the network from the shapes of its convolutions: no two known networks have the same ones.
 
-use crate::{domain::spec::Architecture, worker::files::state::StateDict};
+use super::refusal::Refusal;
+use crate::{
+    domain::{architecture::Head, spec::Architecture},
+    worker::{files::state::StateDict, nets::heads},
+};
 
 /// The network whose convolutions have exactly these shapes.
 pub fn architecture(weights: &StateDict) -> Option<Architecture> {
@@ -15,10 +19,19 @@ pub fn architecture(weights: &StateDict) -> Option<Architecture> {
         .find(|architecture| convolutions(*architecture) == found)
 }
 
-/// Outputs of the head, if there is one.
-pub fn outputs(weights: &StateDict, architecture: Architecture) -> Option<i64> {
-    let weight = weights.get(&format!("{}.weight", architecture.head()))?;
-    weight.size().first().copied()
+/// The head of weights without a card: one linear layer where there is none of ours.
+///
+/// # Errors
+/// Its tensors do not say everything.
+pub fn head(weights: &StateDict, architecture: Architecture) -> Result<Head, Refusal> {
+    let Some(found) = heads::found(weights, architecture) else {
+        return Ok(Head::Linear);
+    };
+    found.head().ok_or_else(|| {
+        let message = "the weights end with the images of a nearest neighbour head, but do not say how many of them vote; import the bundle of \
+                       the model, which has its card";
+        Refusal::new(message)
+    })
 }
 
 /// Shapes `[to, from / groups, side, side]` of all convolutions, sorted.
@@ -59,7 +72,7 @@ mod tests {
         ] {
             let network = Network::drawn(known, 3, 0, Device::Cpu);
             assert_eq!(architecture(network.state()), Some(known));
-            assert_eq!(outputs(network.state(), known), Some(3));
+            assert_eq!(heads::found(network.state(), known).unwrap().classes, 3);
         }
         assert_eq!(architecture(&StateDict::new()), None);
     }

@@ -13,7 +13,7 @@ use super::{
     winograd,
 };
 use crate::domain::architecture::{
-    layer::{Activation, BatchNorm2d, Channels, Conv2d, LayerNorm, Op, Pool},
+    layer::{Activation, BatchNorm2d, Channels, Conv2d, LayerNorm, Neighbours, Op, Pool},
     tensors::TensorDesign,
 };
 
@@ -60,6 +60,7 @@ impl Leaf {
             (Op::BatchNorm2d(design), tensors) => batch_norm(input, design, tensors, mode),
             (Op::LayerNorm(design), [weight, bias]) => layer_norm(input, design, weight, bias),
             (Op::Linear(_), [weight, bias @ ..]) => linear(input, weight, bias.first()),
+            (Op::Neighbours(design), [bank, labels]) => neighbours(input, design, bank, labels),
             (Op::Attention(design), tensors) => {
                 attention::forward(input, design, tensors.split_at(tensors.len() - 2))
             }
@@ -110,6 +111,10 @@ fn without_tensors(op: &Op, input: &Tensor) -> Tensor {
         Op::Flatten => input.flatten(1, -1),
         Op::ToTokens => input.flatten(2, 3).transpose(1, 2),
         Op::FirstToken => input.select(1, 0),
+        Op::Normalise => {
+            let length = input.norm_scalaropt_dim(2.0, [-1i64].as_slice(), true);
+            input / length.clamp_min(1e-12)
+        }
         Op::MeanToken => input.mean_dim([1i64].as_slice(), false, None::<Kind>),
         Op::Subsample { stride } => {
             let stride = stride as i64;
@@ -213,4 +218,18 @@ fn linear(input: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Tensor {
     let kind = input.kind();
     let bias = bias.map(|bias| bias.to_kind(kind));
     input.linear(&weight.to_kind(kind), bias.as_ref())
+}
+
+fn neighbours(input: &Tensor, design: &Neighbours, bank: &Tensor, labels: &Tensor) -> Tensor {
+    let products = input.matmul(&bank.to_kind(input.kind()).tr());
+    let (nearest, places) = products.topk(design.k as i64, -1, true, true);
+    let votes = (nearest / design.temperature).softmax(-1, input.kind());
+    let chosen = labels.index_select(0, &places.reshape([-1]));
+    let classes = chosen.to_kind(Kind::Int64).view_as(&places);
+    let none = Tensor::zeros(
+        [input.size()[0], design.classes as i64],
+        (input.kind(), input.device()),
+    );
+    let shares = none.scatter_add(1, &classes, &votes);
+    shares.clamp_min(Neighbours::SMALLEST_SHARE).log()
 }

@@ -22,6 +22,7 @@ use super::{
 use crate::worker::train::progress::remarks::about_learning;
 use crate::{
     domain::{
+        architecture::{HeadKind, Outputs},
         jobs::job::FailureCode,
         spec::{JobSpec, ScheduleName},
     },
@@ -152,8 +153,8 @@ fn restored(
     context: &TrainContext,
     checkpoint: Checkpoint,
 ) -> Result<(Learner, Start, Machine), String> {
-    let (architecture, classes) = (run.spec.backbone.architecture, run.common.dataset.classes.len());
-    let network = Network::loaded(architecture, classes, &checkpoint.model, context.device)
+    let (architecture, outputs) = (run.spec.backbone.architecture, outputs(run, context));
+    let network = Network::loaded(architecture, outputs, &checkpoint.model, context.device)
         .map_err(|fault| fault.to_string())?
         .computing_in(context.kind);
     let position = checkpoint.position;
@@ -220,11 +221,11 @@ fn from_base(
     reporter: &Reporter,
     stop: &StopFlag,
 ) -> Result<(Learner, Start), Halt> {
-    let (architecture, classes) = (run.spec.backbone.architecture, run.common.dataset.classes.len());
+    let (architecture, outputs) = (run.spec.backbone.architecture, outputs(run, context));
     let loaded = weights::obtain(&run.weights, architecture, reporter, stop)?;
     let (network, base_weights) = match loaded {
         None => {
-            let network = Network::drawn(architecture, classes, run.spec.seed, context.device);
+            let network = Network::drawn(architecture, outputs, run.spec.seed, context.device);
             (network, BaseWeights::none())
         }
         Some(loaded) => {
@@ -237,13 +238,13 @@ fn from_base(
             }
             let tuned = Network::fine_tuned(
                 architecture,
-                classes,
+                outputs,
                 &loaded.state,
                 run.spec.seed,
                 context.device,
             );
             let (network, head) = tuned.map_err(|fault| misfit(&loaded.origin.name, &fault))?;
-            reporter.send(&WorkerMessage::log(about_head(head, classes)));
+            reporter.send(&WorkerMessage::log(about_head(head, outputs)));
             (network, loaded.origin)
         }
     };
@@ -262,19 +263,37 @@ fn misfit(origin: &str, fault: &LoadFault) -> Halt {
     Halt::failed(FailureCode::WeightsUnavailable, message)
 }
 
-fn about_head(head: HeadOrigin, classes: usize) -> String {
-    match head {
+fn about_head(origin: HeadOrigin, outputs: Outputs) -> String {
+    let (kind, classes) = (outputs.head.kind(), outputs.classes);
+    let made = if kind.learns() {
+        "initialised"
+    } else {
+        "made of the training images"
+    };
+    match origin {
         HeadOrigin::Weights => {
             format!("the head of the weights is kept: it has the dataset's number of classes, {classes}")
         }
         HeadOrigin::Drawn {
-            left_out: Some(outputs),
+            left_out: Some(before),
         } => {
-            format!("the head of the weights, for {outputs} classes, is replaced by a new one for {classes}")
+            let new = match kind {
+                HeadKind::Linear => "a new one".to_owned(),
+                kind => format!("a new one of kind `{}`", kind.as_str()),
+            };
+            format!("the head of the weights, for {before} classes, is replaced by {new} for {classes}")
         }
         HeadOrigin::Drawn { left_out: None } => {
-            format!("the weights have no head; a new one for {classes} classes is initialised")
+            format!("the weights have no head; a new one for {classes} classes is {made}")
         }
+    }
+}
+
+/// The head of the model.
+fn outputs(run: &TrainRun, context: &TrainContext) -> Outputs {
+    Outputs {
+        head: run.spec.head.head(context.data.train.len() as u64),
+        classes: run.common.dataset.classes.len(),
     }
 }
 

@@ -4,8 +4,10 @@
 
 use super::modules::{Builder, INPUT, Module};
 use crate::domain::architecture::{
+    Outputs,
     layer::{
-        Activation, Attention, BatchNorm2d, Channels, Conv2d, Layer, LayerNorm, Linear, Op, Pool, joined,
+        Activation, Attention, BatchNorm2d, Channels, Conv2d, Layer, LayerNorm, Linear, Neighbours, Op, Pool,
+        joined,
     },
     network::NetworkDesign,
 };
@@ -34,6 +36,7 @@ fn layer(around: &mut Builder, layer: &Layer, prefix: &str, value: &str) -> Stri
         Op::LayerNorm(design) => around.module(&layer.name, layer_norm(&name, design), value),
         Op::Linear(design) => around.module(&layer.name, linear(&name, design), value),
         Op::Attention(design) => around.module(&layer.name, attention(&name, design), value),
+        Op::Neighbours(design) => around.module(&layer.name, neighbours(&name, design), value),
         Op::ClassToken { features } => {
             let token = around.parameter(&layer.name, name);
             let count = around.value(&format!("torch.size({value}, 0)"));
@@ -237,6 +240,32 @@ fn attention(name: &str, design: &Attention) -> Module {
     module.returning(&value)
 }
 
+fn neighbours(name: &str, design: &Neighbours) -> Module {
+    let mut module = Builder::new("Neighbours");
+    let [bank, labels] = ["bank", "labels"].map(|slot| module.buffer(slot, joined(name, slot)));
+    let products = module.value(&format!("torch.matmul({INPUT}, torch.t({bank}))"));
+    module.lines([format!(
+        "nearest, places = torch.topk({products}, {}, 1, True, True)",
+        design.k
+    )]);
+    let votes = module.value(&format!(
+        "torch.softmax(torch.div(nearest, {}), 1)",
+        decimal(design.temperature)
+    ));
+    let chosen = module.value(&format!(
+        "torch.index_select({labels}, 0, torch.reshape(places, [-1]))"
+    ));
+    // 4 is the type of 64-bit integers.
+    let classes = module.value(&format!("torch.to(torch.view_as({chosen}, places), 4)"));
+    let chosen = module.value(&format!("torch.one_hot({classes}, {})", design.classes));
+    let shares = module.value(&format!(
+        "torch.sum(torch.mul({chosen}, torch.unsqueeze({votes}, 2)), [1])"
+    ));
+    let least = decimal(Neighbours::SMALLEST_SHARE);
+    let value = module.value(&format!("torch.log(torch.clamp_min({shares}, {least}))"));
+    module.returning(&value)
+}
+
 /// A layer without tensors.
 fn line(around: &mut Builder, op: &Op, value: &str) -> String {
     let expression = match *op {
@@ -256,6 +285,10 @@ fn line(around: &mut Builder, op: &Op, value: &str) -> String {
         Op::ToTokens => format!("torch.transpose(torch.flatten({value}, 2), 1, 2)"),
         Op::FirstToken => format!("torch.select({value}, 1, 0)"),
         Op::MeanToken => format!("torch.mean({value}, [1])"),
+        Op::Normalise => {
+            let length = around.value(&format!("torch.norm({value}, 2, [-1], True)"));
+            format!("torch.div({value}, torch.clamp_min({length}, 1e-12))")
+        }
         Op::Subsample { stride } => {
             let end = i64::MAX;
             let rows = around.value(&format!("torch.slice({value}, 2, 0, {end}, {stride})"));
@@ -288,6 +321,7 @@ fn line(around: &mut Builder, op: &Op, value: &str) -> String {
         | Op::LayerNorm(_)
         | Op::Linear(_)
         | Op::Attention(_)
+        | Op::Neighbours(_)
         | Op::ClassToken { .. }
         | Op::PositionEmbedding { .. }
         | Op::LayerScale { .. }
@@ -326,8 +360,8 @@ fn decimal(value: f64) -> String {
 }
 
 /// The module of a whole network: `[N, 3, H, W]` to logits `[N, classes]`.
-pub fn of(design: &NetworkDesign, classes: u64) -> Module {
-    let head = design.head(classes);
+pub fn of(design: &NetworkDesign, outputs: Outputs) -> Module {
+    let head = design.head_of(outputs.head, outputs.classes as u64);
     let mut root = Builder::new("Network");
     let all = design.backbone().chain([&head]);
     let value = sequence(&mut root, all, "", INPUT);

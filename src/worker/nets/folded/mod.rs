@@ -23,18 +23,20 @@ pub struct Folded {
     device: Device,
     stages: FoldedStages,
     pooling: FoldedStages,
-    head_weight: Tensor,
-    head_bias: Tensor,
+    head: FoldedStages,
+    /// `[classes, features]`, where the head is one linear layer.
+    head_weight: Option<Tensor>,
 }
 
 impl Folded {
     /// Folds in 64-bit floats, then rounds to `kind`. The network may be on another device.
     pub fn of(network: &Network, kind: Kind, device: Device) -> Self {
         let architecture = network.architecture();
-        let head = |part: &str| {
-            let name = format!("{}.{part}", architecture.head());
-            network.state()[&name].to_device(device).to_kind(Kind::Float)
-        };
+        let outputs = network.outputs();
+        let head_weight = outputs.head.is_linear().then(|| {
+            let weight = &network.state()[&format!("{}.weight", architecture.head())];
+            weight.to_device(device).to_kind(Kind::Float)
+        });
         let all = (None, architecture.last_stage());
         Self {
             architecture,
@@ -42,8 +44,8 @@ impl Folded {
             device,
             stages: FoldedStages::of(architecture.design(), network.state(), all, kind, device),
             pooling: FoldedStages::pooling(architecture.design(), network.state(), Kind::Float, device),
-            head_weight: head("weight"),
-            head_bias: head("bias"),
+            head: FoldedStages::head(architecture.design(), outputs, network.state(), device),
+            head_weight,
         }
     }
 
@@ -84,8 +86,8 @@ impl Folded {
             device: self.device,
             stages: self.stages.share(),
             pooling: self.pooling.share(),
-            head_weight: self.head_weight.shallow_clone(),
-            head_bias: self.head_bias.shallow_clone(),
+            head: self.head.share(),
+            head_weight: self.head_weight.as_ref().map(Tensor::shallow_clone),
         }
     }
 
@@ -102,7 +104,7 @@ impl Folded {
 
     /// Logits `[N, classes]` of feature vectors.
     pub fn head(&self, features: &Tensor) -> Tensor {
-        features.linear(&self.head_weight, Some(&self.head_bias))
+        self.head.forward(features)
     }
 
     /// Logits `[N, classes]` of images.
@@ -111,14 +113,29 @@ impl Folded {
     }
 
     /// The evidence for a class at each position of the activations, not below 0: `[N, h, w]` (Grad-CAM, Selvaraju et al. 2017). In a
-    /// network that ends with average pooling and one linear layer, the gradient that weights a channel is, up to a constant, that layer's
-    /// weight of the channel, so nothing has to be differentiated.
+    /// network that ends with average pooling, the gradient that weights a channel is, up to a constant, that of the head.
     pub fn evidence(&self, activations: &Tensor, class: i64) -> Tensor {
-        let weights = self.head_weight.get(class).view([1, -1, 1, 1]);
+        let weights = match &self.head_weight {
+            // Nothing has to be differentiated: it is the layer's weight of the channel.
+            Some(weight) => weight.get(class).view([1, -1, 1, 1]),
+            None => self
+                .slope(&self.features(activations), class)
+                .unsqueeze(-1)
+                .unsqueeze(-1),
+        };
         let weighted = activations.to_kind(Kind::Float) * weights;
         weighted
             .sum_dim_intlist([1i64].as_slice(), false, Kind::Float)
             .relu()
+    }
+
+    /// The gradient of a class's logit by the feature vectors, `[N, features]`.
+    fn slope(&self, features: &Tensor, class: i64) -> Tensor {
+        tch::with_grad(|| {
+            let features = features.detach().set_requires_grad(true);
+            let logits = self.head(&features).select(1, class).sum(Kind::Float);
+            Tensor::run_backward(&[logits], &[&features], false, false).remove(0)
+        })
     }
 
     /// The largest difference between the logits of this network and its original, relative to the largest logit (or to 1 where all are

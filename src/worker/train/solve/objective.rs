@@ -1,0 +1,258 @@
+//! What is minimised: the weighted mean cross entropy of a head on feature vectors, and a penalty on the squares of its weights, with the
+//! gradient, in 64-bit floats.
+//!
+//! The images are divided into chunks of a fixed size, each of which is computed on one thread; their sums are added in order. So the bits
+//! do not depend on the number of threads. Always on the CPU, whose matrix products of one thread do the same each time.
+
+use std::thread;
+
+use tch::{Device, Kind, Tensor};
+
+use super::lbfgs::Point;
+
+/// Images that are computed together.
+const CHUNK: i64 = 1024;
+/// Larger features stay 32-bit floats, and are converted whenever they are needed.
+const MOST_WIDE_BYTES: i64 = 2 << 30;
+
+/// Inputs and outputs of each linear layer; between two of them is a ReLU.
+pub type Layers = Vec<[i64; 2]>;
+
+pub struct Objective {
+    chunks: Vec<Chunk>,
+    layers: Layers,
+    /// `[features]`: the feature vectors are centred, which changes nothing but the biases and lets the search converge sooner.
+    mean: Tensor,
+    variance: Vec<f64>,
+    threads: usize,
+}
+
+struct Chunk {
+    /// `[N, features]`, centred 64-bit floats or 32-bit floats as they are.
+    features: Tensor,
+    labels: Tensor,
+    /// Of all chunks together, they are 1.
+    weights: Tensor,
+}
+
+impl Objective {
+    /// `features` are `[N, features]`, 32-bit floats; `labels` the class of each, `weights` its weight.
+    pub fn new(features: &Tensor, labels: &[i64], weights: &[f64], layers: Layers, threads: u32) -> Self {
+        let features = features.to_device(Device::Cpu);
+        let rows = features.size()[0];
+        let parts = (0..rows).step_by(CHUNK as usize);
+        let parts: Vec<Tensor> = parts
+            .map(|first| features.narrow(0, first, CHUNK.min(rows - first)))
+            .collect();
+        let (mean, variance) = moments(&parts, rows);
+        let wide = 8 * features.numel() as i64 <= MOST_WIDE_BYTES;
+        let total: f64 = weights.iter().sum();
+        let shares: Vec<f64> = weights.iter().map(|weight| weight / total).collect();
+        let (labels, shares) = (Tensor::from_slice(labels), Tensor::from_slice(&shares));
+        let mut first = 0;
+        let chunk = |part: Tensor| {
+            let count = part.size()[0];
+            let chunk = Chunk {
+                features: if wide {
+                    centred(&part, &mean)
+                } else {
+                    part.contiguous()
+                },
+                labels: labels.narrow(0, first, count).unsqueeze(1),
+                weights: shares.narrow(0, first, count).unsqueeze(1),
+            };
+            first += count;
+            chunk
+        };
+        Self {
+            chunks: parts.into_iter().map(chunk).collect(),
+            layers,
+            mean,
+            variance: Vec::try_from(variance).unwrap_or_default(),
+            threads: threads.max(1) as usize,
+        }
+    }
+
+    /// The mean variance of a feature.
+    pub fn spread(&self) -> f64 {
+        self.variance.iter().sum::<f64>() / self.variance.len().max(1) as f64
+    }
+
+    /// An approximation of the inverse of the second derivatives by each parameter. That of a linear layer is a share of the variance of its
+    /// inputs; of a first of two layers it is not known.
+    pub fn scale(&self, l2: f64) -> Vec<f64> {
+        let [layer] = self.layers.as_slice() else {
+            return vec![1.0; self.layers.iter().map(|[from, to]| (from + 1) * to).sum::<i64>() as usize];
+        };
+        let classes = layer[1] as f64;
+        // Of the softmax where all classes are equally likely.
+        let share = (1.0 - 1.0 / classes) / classes;
+        let least = 1e-6 * self.spread().max(f64::MIN_POSITIVE);
+        let row = || {
+            self.variance
+                .iter()
+                .map(|variance| 1.0 / (share * variance.max(least) + l2))
+        };
+        let weights = (0..layer[1]).flat_map(|_| row());
+        let biases = (0..layer[1]).map(|_| 1.0 / share);
+        weights.chain(biases).collect()
+    }
+
+    /// Value and gradient for the layers' weights `[to, from]` and biases, one after another.
+    pub fn at(&self, parameters: &[f64], l2: f64) -> Point {
+        let parts = self.parts(parameters);
+        let mut value = 0.0;
+        let mut gradient = vec![0.0; parameters.len()];
+        for part in parts {
+            value += part.value;
+            gradient
+                .iter_mut()
+                .zip(part.gradient)
+                .for_each(|(sum, part)| *sum += part);
+        }
+        let mut first = 0;
+        for [from, to] in &self.layers {
+            let weights = (from * to) as usize;
+            for place in first..first + weights {
+                value += l2 / 2.0 * parameters[place] * parameters[place];
+                gradient[place] += l2 * parameters[place];
+            }
+            first += weights + *to as usize;
+        }
+        Point { value, gradient }
+    }
+
+    /// Of each chunk, without the penalty.
+    fn parts(&self, parameters: &[f64]) -> Vec<Point> {
+        let threads = self.threads.min(self.chunks.len());
+        if threads <= 1 {
+            let layers = self.tensors(parameters);
+            return self
+                .chunks
+                .iter()
+                .map(|chunk| chunk.at(&layers, &self.mean))
+                .collect();
+        }
+        let mut parts: Vec<Option<Point>> = vec![None; self.chunks.len()];
+        thread::scope(|scope| {
+            let shares: Vec<_> = (0..threads)
+                .map(|number| {
+                    let chunks: Vec<(usize, Chunk)> = (number..self.chunks.len())
+                        .step_by(threads)
+                        .map(|index| (index, self.chunks[index].share()))
+                        .collect();
+                    let (layers, mean) = (self.tensors(parameters), self.mean.shallow_clone());
+                    scope.spawn(move || {
+                        // On one thread each, whatever else the process does.
+                        tch::set_num_threads(1);
+                        let at = |(index, chunk): (usize, Chunk)| (index, chunk.at(&layers, &mean));
+                        chunks.into_iter().map(at).collect::<Vec<_>>()
+                    })
+                })
+                .collect();
+            for share in shares {
+                let done = share
+                    .join()
+                    .unwrap_or_else(|fault| std::panic::resume_unwind(fault));
+                for (index, part) in done {
+                    parts[index] = Some(part);
+                }
+            }
+        });
+        parts.into_iter().flatten().collect()
+    }
+
+    /// Weight and bias of each layer.
+    fn tensors(&self, parameters: &[f64]) -> Vec<[Tensor; 2]> {
+        let mut rest = parameters;
+        let mut next = |shape: &[i64]| {
+            let (own, after) = rest.split_at(shape.iter().product::<i64>() as usize);
+            rest = after;
+            Tensor::from_slice(own).view(shape)
+        };
+        let layer = |&[from, to]: &[i64; 2]| [next(&[to, from]), next(&[to])];
+        self.layers.iter().map(layer).collect()
+    }
+
+    /// The parameters for centred features as weights and biases for the features themselves.
+    pub fn uncentred(&self, parameters: &[f64]) -> Vec<[Tensor; 2]> {
+        self.moved(parameters, -1.0)
+    }
+
+    /// The parameters for centred features that compute what these compute for the features themselves.
+    pub fn centred(&self, parameters: &[f64]) -> Vec<f64> {
+        let tensors = self.moved(parameters, 1.0);
+        tensors.iter().flatten().flat_map(numbers).collect()
+    }
+
+    fn moved(&self, parameters: &[f64], sign: f64) -> Vec<[Tensor; 2]> {
+        let mut layers = self.tensors(parameters);
+        if let Some([weight, bias]) = layers.first_mut() {
+            *bias = &*bias + weight.mv(&self.mean) * sign;
+        }
+        layers
+    }
+}
+
+impl Chunk {
+    fn share(&self) -> Self {
+        Self {
+            features: self.features.shallow_clone(),
+            labels: self.labels.shallow_clone(),
+            weights: self.weights.shallow_clone(),
+        }
+    }
+
+    fn at(&self, layers: &[[Tensor; 2]], mean: &Tensor) -> Point {
+        let features = match self.features.kind() {
+            Kind::Double => self.features.shallow_clone(),
+            _ => centred(&self.features, mean),
+        };
+        let mut inputs = vec![features];
+        let mut logits = Tensor::new();
+        for (number, [weight, bias]) in layers.iter().enumerate() {
+            logits = inputs[number].linear(weight, Some(bias));
+            if number + 1 < layers.len() {
+                inputs.push(logits.relu());
+            }
+        }
+        let log = logits.log_softmax(1, Kind::Double);
+        let chosen = log.gather(1, &self.labels, false);
+        let value = -(chosen * &self.weights).sum(Kind::Double).double_value(&[]);
+        let mut slope = (log.exp() * &self.weights).scatter_add(1, &self.labels, &self.weights.neg());
+        let mut gradients = Vec::new();
+        for (input, [weight, _]) in inputs.iter().zip(layers).rev() {
+            gradients.push([
+                slope.tr().matmul(input),
+                slope.sum_dim_intlist([0i64].as_slice(), false, Kind::Double),
+            ]);
+            if gradients.len() < layers.len() {
+                slope = slope.matmul(weight) * input.gt(0.0);
+            }
+        }
+        Point {
+            value,
+            gradient: gradients.iter().rev().flatten().flat_map(numbers).collect(),
+        }
+    }
+}
+
+fn centred(features: &Tensor, mean: &Tensor) -> Tensor {
+    features.to_kind(Kind::Double) - mean
+}
+
+/// Mean and variance of each feature.
+fn moments(parts: &[Tensor], rows: i64) -> (Tensor, Tensor) {
+    let over = |part: Tensor| part.sum_dim_intlist([0i64].as_slice(), false, Kind::Double);
+    let sum = |of: &dyn Fn(&Tensor) -> Tensor| {
+        let sums = parts.iter().map(|part| over(of(part)));
+        sums.reduce(|sum, next| sum + next).unwrap_or_default() / rows as f64
+    };
+    let mean = sum(&|part| part.to_kind(Kind::Double));
+    let variance = sum(&|part| centred(part, &mean).square());
+    (mean, variance)
+}
+
+fn numbers(tensor: &Tensor) -> Vec<f64> {
+    Vec::try_from(tensor.contiguous().view(-1)).unwrap_or_default()
+}
