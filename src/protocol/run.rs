@@ -116,7 +116,7 @@ pub struct TrainRun {
     pub weights: WeightsSource,
     /// Checkpoints of earlier attempts, newest first; training resumes from the first intact one.
     pub checkpoints: Vec<PathBuf>,
-    /// Activations of frozen stages kept from earlier jobs, of this dataset version.
+    /// Activations of frozen stages kept from earlier jobs, of any version of this dataset.
     pub activations: Vec<KnownActivations>,
     /// Most disk space that this run's own may use; 0: none are kept.
     pub max_activation_bytes: u64,

@@ -64,7 +64,7 @@ async fn training(
         spec: spec.clone(),
         weights: weights.map_err(|error| unreadable(job, &error))?,
         checkpoints: checkpoints.unwrap_or_default(),
-        activations: activations::known(context, &version).await,
+        activations: activations::known(context, version.id).await,
         max_activation_bytes: context.config.limits.max_activation_bytes,
     })
 }

@@ -14,7 +14,7 @@ use serde::Deserialize;
 
 use super::state::{self, StateDict, StateFault};
 use crate::{
-    domain::{damage::Damaged, models::model::ModelCard},
+    domain::{architecture::Head, damage::Damaged, models::model::ModelCard},
     files::digest,
     protocol::{Artifact, frames::ModelFiles},
     worker::process::run_dir::RunDir,
@@ -129,6 +129,15 @@ fn check_card(card: &ModelCard) -> Result<(), BundleFault> {
         && recipe.std.iter().all(|std| std.is_finite() && *std > 0.0);
     if !usable {
         return fault("its mean or standard deviation is not a usable number");
+    }
+    if let Head::Knn {
+        images,
+        k,
+        temperature,
+    } = card.head
+        && !((1..=images).contains(&k) && temperature.is_finite() && temperature > 0.0)
+    {
+        return fault("its head has more neighbours than images, or no usable temperature");
     }
     if !(card.temperature.is_finite() && card.temperature > 0.0) {
         return fault("its temperature is not a usable number");

@@ -7,16 +7,26 @@ use tch::{Device, Kind, Tensor};
 
 use super::{messages::*, *};
 use crate::{
-    domain::{architecture::Architecture, models::export::ExportFormat},
+    domain::{
+        architecture::{Architecture, Head},
+        models::export::ExportFormat,
+    },
     worker::{
-        export::tests::{TEMPERATURE, images, model},
+        export::tests::{TEMPERATURE, images, model, model_with},
         files::state::{self, StateDict},
-        nets::{Network, vocabulary},
+        nets::{Network, tests::HEADS, vocabulary},
     },
 };
 
 fn spec(normalize: bool, softmax: bool) -> ExportSpec {
-    ExportSpec::check(ExportFormat::Onnx, normalize, softmax, Architecture::Resnet18).unwrap()
+    ExportSpec::check(
+        ExportFormat::Onnx,
+        normalize,
+        softmax,
+        Architecture::Resnet18,
+        Head::Linear,
+    )
+    .unwrap()
 }
 
 fn written(model: &Model, spec: &ExportSpec) -> ModelProto {
@@ -201,6 +211,19 @@ fn every_architectures_graph_is_well_formed_and_computes_its_logits() {
         let found = tch::no_grad(|| computed(&graph, &images));
         let off = off(&found, &model.network.logits(&images));
         assert!(off <= 1e-4, "{architecture} is off by {off:e}");
+    }
+}
+
+#[test]
+fn every_heads_graph_is_well_formed_and_computes_its_logits() {
+    for head in HEADS {
+        let model = model_with(head);
+        let graph = written(&model, &spec(false, true)).graph.unwrap();
+        is_well_formed(&graph, &model.state);
+        let images = images(3, Architecture::Resnet20);
+        let found = tch::no_grad(|| computed(&graph, &images));
+        let expected = (model.network.logits(&images) / TEMPERATURE).softmax(1, Kind::Float);
+        assert!(off(&found, &expected) <= 1e-4, "{head:?}");
     }
 }
 

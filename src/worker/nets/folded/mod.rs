@@ -207,6 +207,33 @@ mod tests {
     }
 
     #[test]
+    fn every_head_computes_the_same_and_is_explained_by_its_slope() {
+        for head in tests::HEADS {
+            let network = tests::with_head(Architecture::Resnet20, head, 3);
+            let folded = Folded::of(&network, Kind::Float, Device::Cpu);
+            for folded in [folded.packed_for(2, 64), folded.share()] {
+                let distance = folded.distance_from(&network, &images(64)).unwrap();
+                assert!(distance < 1e-4, "{head:?} is off by {distance:e}");
+            }
+            let activations = folded.activations(&images(64)).detach();
+            let found = tch::no_grad(|| folded.evidence(&activations, 1));
+            let moved = activations.set_requires_grad(true);
+            let logit = folded
+                .head(&folded.features(&moved))
+                .select(1, 1)
+                .sum(Kind::Float);
+            let gradient = Tensor::run_backward(&[logit], &[&moved], false, false).remove(0);
+            let alpha = gradient.sum_dim_intlist([2i64, 3].as_slice(), true, Kind::Float);
+            let expected = (alpha * moved.detach())
+                .sum_dim_intlist([1i64].as_slice(), false, Kind::Float)
+                .relu();
+            let scale = expected.max().double_value(&[]).max(1e-6);
+            let off = (found - expected).abs().max().double_value(&[]) / scale;
+            assert!(off < 1e-4, "{head:?}: {off:e}");
+        }
+    }
+
+    #[test]
     fn the_feature_vector_is_the_networks_own() {
         let network = tests::by_formula(Architecture::Resnet50, 3);
         let folded = Folded::of(&network, Kind::Float, Device::Cpu);

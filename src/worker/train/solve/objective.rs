@@ -256,3 +256,159 @@ fn moments(parts: &[Tensor], rows: i64) -> (Tensor, Tensor) {
 fn numbers(tensor: &Tensor) -> Vec<f64> {
     Vec::try_from(tensor.contiguous().view(-1)).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{convert::Infallible, fs, path::Path};
+
+    use serde::Deserialize;
+
+    use super::{
+        super::lbfgs::{Minimum, Stop, minimised},
+        *,
+    };
+    use crate::worker::nets::tests::values;
+
+    fn solved(objective: &Objective, start: Vec<f64>, l2: f64) -> Minimum {
+        let stop = Stop {
+            gradient: 1e-11,
+            iterations: 5000,
+        };
+        let endless = || Ok::<_, Infallible>(true);
+        let found = minimised(
+            start,
+            &objective.scale(l2),
+            stop,
+            |at| objective.at(at, l2),
+            endless,
+        );
+        match found {
+            Ok(minimum) => minimum,
+            Err(never) => match never {},
+        }
+    }
+
+    #[derive(Deserialize)]
+    struct Golden {
+        cases: Vec<Case>,
+    }
+
+    /// A regression as scikit-learn solves it, see `scripts/metrics`.
+    #[derive(Deserialize)]
+    struct Case {
+        name: String,
+        l2: f64,
+        balanced: bool,
+        features: Vec<Vec<f32>>,
+        labels: Vec<i64>,
+        weight: Vec<Vec<f64>>,
+        bias: Vec<f64>,
+        objective: f64,
+        loss: f64,
+    }
+
+    #[test]
+    fn a_linear_head_is_scikit_learns_logistic_regression() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/logistic.json");
+        let golden: Golden = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
+        assert_eq!(golden.cases.len(), 5);
+        for case in golden.cases {
+            let (rows, columns) = (case.features.len() as i64, case.features[0].len() as i64);
+            let classes = case.bias.len() as i64;
+            let features = Tensor::from_slice(&case.features.concat()).view([rows, columns]);
+            let labels: Vec<u32> = case.labels.iter().map(|class| *class as u32).collect();
+            let weights = match case.balanced {
+                true => {
+                    let by_class =
+                        crate::worker::train::input::balance::class_weights(&labels, classes as usize);
+                    labels.iter().map(|class| by_class[*class as usize]).collect()
+                }
+                false => vec![1.0; labels.len()],
+            };
+            let layers = vec![[columns, classes]];
+            let objective = Objective::new(&features, &case.labels, &weights, layers, 1);
+            let start = vec![0.0; ((columns + 1) * classes) as usize];
+            let found = solved(&objective, start, case.l2);
+            assert!(found.converged, "{}: {} iterations", case.name, found.iterations);
+            println!("{}: {} iterations", case.name, found.iterations);
+            assert!((found.value - case.objective).abs() <= 1e-9, "{}", case.name);
+            let plain = objective.at(&found.at, 0.0).value;
+            assert!((plain - case.loss).abs() <= 1e-6, "{}", case.name);
+            let [[weight, bias]] = objective.uncentred(&found.at).try_into().unwrap();
+            let expected = Tensor::from_slice(&case.weight.concat()).view([classes, columns]);
+            let off = (weight - expected).abs().max().double_value(&[]);
+            assert!(off <= 1e-4, "{}: weights off by {off:e}", case.name);
+            // The mean of all biases has no effect.
+            let bias = &bias - bias.mean(Kind::Double);
+            let off = (bias - Tensor::from_slice(&case.bias))
+                .abs()
+                .max()
+                .double_value(&[]);
+            assert!(off <= 1e-4, "{}: biases off by {off:e}", case.name);
+        }
+    }
+
+    fn drawn(rows: i64, threads: u32, layers: Layers) -> Objective {
+        let features = (values("features", &[rows, 6]) + 1.0).to_kind(Kind::Float);
+        let labels: Vec<i64> = (0..rows).map(|row| (row * row + row / 7) % 3).collect();
+        let weights: Vec<f64> = labels.iter().map(|class| 1.0 + *class as f64).collect();
+        Objective::new(&features, &labels, &weights, layers, threads)
+    }
+
+    fn start(objective: &Objective) -> Vec<f64> {
+        let count = objective.scale(0.0).len() as i64;
+        numbers(&(values("start", &[count]) * 0.5))
+    }
+
+    #[test]
+    fn the_gradient_is_the_slope_of_the_value() {
+        for layers in [vec![[6, 3]], vec![[6, 5], [5, 3]]] {
+            let objective = drawn(50, 1, layers);
+            let at = start(&objective);
+            let gradient = objective.at(&at, 0.3).gradient;
+            for (place, slope) in gradient.into_iter().enumerate() {
+                let moved = |by: f64| {
+                    let mut at = at.clone();
+                    at[place] += by;
+                    objective.at(&at, 0.3).value
+                };
+                let found = (moved(1e-6) - moved(-1e-6)) / 2e-6;
+                assert!((found - slope).abs() < 1e-7, "{place}: {found} {slope}");
+            }
+        }
+    }
+
+    #[test]
+    fn any_number_of_threads_gives_the_same_bits() {
+        for layers in [vec![[6, 3]], vec![[6, 5], [5, 3]]] {
+            let minimum = |threads| {
+                let objective = drawn(3 * CHUNK + 17, threads, layers.clone());
+                let start = start(&objective);
+                solved(&objective, start, 1e-3)
+            };
+            let one = minimum(1);
+            assert!(one.converged && one.iterations > 3, "{}", one.iterations);
+            assert_eq!(one, minimum(2));
+            assert_eq!(one, minimum(5));
+        }
+    }
+
+    #[test]
+    fn centring_moves_only_the_biases_and_back() {
+        let objective = drawn(40, 1, vec![[6, 5], [5, 3]]);
+        let at = start(&objective);
+        let moved: Vec<f64> = objective
+            .uncentred(&at)
+            .iter()
+            .flatten()
+            .flat_map(numbers)
+            .collect();
+        assert!(moved[..30] == at[..30] && moved[30..35] != at[30..35] && moved[35..] == at[35..]);
+        let back = objective.centred(&moved);
+        assert!(
+            back.iter()
+                .zip(&at)
+                .all(|(one, other)| (one - other).abs() < 1e-12)
+        );
+    }
+}

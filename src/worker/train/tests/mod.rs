@@ -3,6 +3,7 @@
 mod batch_predict;
 pub(crate) mod drawn;
 mod golden;
+mod heads;
 mod images;
 mod kept;
 mod learning;
@@ -86,7 +87,7 @@ fn accuracy(set: &Drawn, part: Split, dir: &RunDir, result: &TrainResult) -> f64
     let card: ModelCard = bundle::read_card(&files_of(dir, result)).unwrap();
     let network = Network::loaded(
         card.architecture,
-        card.classes.len(),
+        card.outputs(),
         &weights(dir, result),
         Device::Cpu,
     )
