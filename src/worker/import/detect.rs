@@ -23,14 +23,14 @@ pub fn architecture(weights: &StateDict) -> Option<Architecture> {
 ///
 /// # Errors
 /// Its tensors do not say everything.
-pub fn head(weights: &StateDict, architecture: Architecture) -> Result<Head, Refusal> {
+pub fn head(weights: &StateDict, architecture: Architecture) -> anyhow::Result<Head> {
     let Some(found) = heads::found(weights, architecture) else {
         return Ok(Head::Linear);
     };
     found.head().ok_or_else(|| {
         let message = "the weights end with the images of a nearest neighbour head, but do not say how many of them vote; import the bundle of \
                        the model, which has its card";
-        Refusal::new(message)
+        Refusal::new(message).into()
     })
 }
 

@@ -306,6 +306,7 @@ fn recalling() -> NetworkDesign {
             Layer::new("flat", Op::Flatten),
             Layer::new("normalise", Op::Normalise),
             Layer::new("neighbours", Op::Neighbours(neighbours)),
+            Layer::new("dropout", Op::Dropout { probability: 0.25 }),
         ],
         head: "fc",
         native_size: SIDE as u32,

@@ -368,7 +368,12 @@ fn check_validation(spec: &JobSpec, data: &Data) -> Result<(), Halt> {
 fn warn(run: &TrainRun, data: &Data, reporter: &Reporter) {
     let warn = |code: &str, message: String| reporter.send(&WorkerMessage::warning(code, message));
     if data.val.is_empty() {
-        let message = "there are no validation images: the last epoch's weights are kept, whether they are the best or not";
+        let message = match run.spec.head.is_made_at_once() {
+            true => "there are no validation images: how good the model is, is not measured",
+            false => {
+                "there are no validation images: the last epoch's weights are kept, whether they are the best or not"
+            }
+        };
         warn("no_validation", message.to_owned());
     }
     let shown = |class: usize| data.train.iter().any(|sample| sample.class as usize == class);
@@ -383,7 +388,7 @@ fn warn(run: &TrainRun, data: &Data, reporter: &Reporter) {
             format!("no training images for {}", unseen.join(", ")),
         );
     }
-    if run.spec.batch_size as usize > data.train.len() {
+    if run.spec.batch_size as usize > data.train.len() && !run.spec.head.is_made_at_once() {
         let message = format!(
             "there are {} training images, fewer than `batch_size`: each epoch is one step",
             data.train.len()

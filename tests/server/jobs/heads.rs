@@ -41,7 +41,11 @@ async fn a_head_of_every_kind_is_made_served_measured_and_exported() {
     assert!(first["spec"].get("epochs").is_none() && first["spec"]["head"]["solver"] == "lbfgs");
     let curves = format!("/v1/jobs/{}/metrics", first["id"].as_str().unwrap());
     let curves = api.get(&curves).await.expect(200).json();
-    assert_eq!(curves["series"]["val_loss"].as_array().unwrap().len(), 13, "{curves:#}");
+    assert_eq!(
+        curves["series"]["val_loss"].as_array().unwrap().len(),
+        13,
+        "{curves:#}"
+    );
 
     let picture = pictures::png(1, 700, 40);
     for (name, head) in [
@@ -53,26 +57,44 @@ async fn a_head_of_every_kind_is_made_served_measured_and_exported() {
         let job = succeeded(api, spec(name, head)).await;
         assert!(used_kept(api, &job).await, "{name}");
         let model = format!("/v1/models/{name}");
-        let answer = api.put(&format!("{model}/predict"), picture.clone()).await.expect(200).json();
+        let answer = api
+            .put(&format!("{model}/predict"), picture.clone())
+            .await
+            .expect(200)
+            .json();
         let probability = answer["predictions"][0]["probability"].as_f64().unwrap();
         assert!(probability > 0.3, "{answer:#}");
-        let embedding = api.put(&format!("{model}/embeddings"), picture.clone()).await.expect(200).json();
+        let embedding = api
+            .put(&format!("{model}/embeddings"), picture.clone())
+            .await
+            .expect(200)
+            .json();
         assert_eq!(embedding["embedding"].as_array().unwrap().len(), 64);
         let card = api.get(&model).await.expect(200).json()["card"].clone();
-        assert_eq!(card["head"]["kind"].as_str(), (name != "strong").then_some(name), "{card:#}");
+        assert_eq!(
+            card["head"]["kind"].as_str(),
+            (name != "strong").then_some(name),
+            "{card:#}"
+        );
         let measured = json!({"kind": "evaluate", "model": name, "dataset": "things", "split": "val"});
         let job = succeeded(api, measured).await;
         let path = format!("/v1/jobs/{}/evaluation", job["id"].as_str().unwrap());
         let again = api.get(&path).await.expect(200).json();
         let own = api.get(&format!("{model}/evaluation")).await.expect(200).json();
         assert_eq!(again["accuracy"], own["accuracy"], "{name}");
-        succeeded(api, json!({"kind": "batch-predict", "model": name, "dataset": "things"})).await;
+        succeeded(
+            api,
+            json!({"kind": "batch-predict", "model": name, "dataset": "things"}),
+        )
+        .await;
         for format in ["onnx", "torchscript", "safetensors"] {
             let path = format!("{model}/export?format={format}");
             let answer = api.request(Method::GET, &path).send().await.unwrap();
             assert_eq!(answer.status().as_u16(), 200, "{path}");
         }
-        api.get(&format!("{model}/export?format=timm")).await.problem(422, "not-supported");
+        api.get(&format!("{model}/export?format=timm"))
+            .await
+            .problem(422, "not-supported");
         let explained = api.put(&format!("{model}/explain"), picture.clone()).await;
         match name {
             "knn" => {

@@ -24,8 +24,10 @@ use crate::{
 
 /// Strengths that are tried, in the mean variance of a feature: 10 to 1e-5, two in each power of ten.
 const TRIED: i32 = 13;
-/// Largest part of the gradient that is left, in that of a head of zeros.
+/// Largest part of the gradient that is left, in that at the start. Of one layer the solution is wanted; of two there are many, and a search
+/// that goes on longer only changes later digits of one of them.
 const PRECISION: f64 = 1e-8;
+const PRECISION_OF_TWO: f64 = 1e-4;
 const MOST_ITERATIONS: usize = 2000;
 
 pub(super) fn follow(maker: &mut Maker) -> Result<StopReason, Halt> {
@@ -38,17 +40,20 @@ pub(super) fn follow(maker: &mut Maker) -> Result<StopReason, Halt> {
         maker.run.common.threads,
     );
     let values = values(maker, objective.spread())?;
-    let nothing = vec![0.0; head.start.len()];
-    let unit = objective.at(&nothing, 0.0).gradient;
+    let mut at = objective.centred(&head.start);
+    let precision = match head.layers.len() {
+        1 => PRECISION,
+        _ => PRECISION_OF_TWO,
+    };
+    let unit = objective.at(&at, 0.0).gradient;
     let unit = unit
         .into_iter()
         .fold(f64::MIN_POSITIVE, |largest, part| largest.max(part.abs()));
-    let mut at = objective.centred(&head.start);
     let mut out_of_time = false;
     for (number, l2) in (1..).zip(&values) {
         let began = Instant::now();
         let stop = Stop {
-            gradient: PRECISION * unit,
+            gradient: precision * unit,
             iterations: MOST_ITERATIONS,
         };
         let goes_on = || -> Result<bool, Halt> {
