@@ -378,7 +378,7 @@ async fn activations_that_are_damaged_are_computed_again_to_the_same_bits() {
     let store = store(&server).await;
     let mut known = Vec::new();
     wait_until("the activations are kept", async || {
-        known = store.activations(&version).await.unwrap();
+        known = store.activations(version.id).await.unwrap();
         !known.is_empty()
     })
     .await;

@@ -16,8 +16,8 @@ pub enum Solver {
     /// Step by step, by `optimizer`, over `epochs`.
     #[default]
     Sgd,
-    /// To convergence on the feature vectors of a frozen backbone, with limited-memory BFGS (Liu and Nocedal 1989): with a linear head this
-    /// is multinomial logistic regression. There is no learning rate.
+    /// On the feature vectors of a frozen backbone, with limited-memory BFGS (Liu and Nocedal 1989): with a linear head this is multinomial
+    /// logistic regression, to convergence. There is no learning rate.
     Lbfgs,
 }
 

@@ -1,5 +1,5 @@
-//! A head that is trained to convergence: for one strength of the penalty, or for several from strong to weak, each starting from the
-//! solution of the one before.
+//! A head that is trained by L-BFGS: for one strength of the penalty, or for several from strong to weak. One layer has one solution for each,
+//! whose search starts from the one before; two layers always start from what was drawn.
 
 use std::{collections::BTreeMap, time::Instant};
 
@@ -22,13 +22,14 @@ use crate::{
     },
 };
 
-/// Strengths that are tried, in the mean variance of a feature: 10 to 1e-5, two in each power of ten.
+/// Strengths that are tried, in the mean variance of a feature: 10 to 1e-5, two in each power of ten, or one for two layers.
 const TRIED: i32 = 13;
-/// Largest part of the gradient that is left, in that at the start. Of one layer the solution is wanted; of two there are many, and a search
-/// that goes on longer only changes later digits of one of them.
+/// Largest part of the gradient that is left, in that at the start.
 const PRECISION: f64 = 1e-8;
-const PRECISION_OF_TWO: f64 = 1e-4;
 const MOST_ITERATIONS: usize = 2000;
+/// Two layers have many solutions, none of which is worth more steps.
+const PRECISION_OF_TWO: f64 = 1e-4;
+const MOST_ITERATIONS_OF_TWO: usize = 200;
 
 pub(super) fn follow(maker: &mut Maker) -> Result<StopReason, Halt> {
     let head = Head::of(maker);
@@ -39,12 +40,17 @@ pub(super) fn follow(maker: &mut Maker) -> Result<StopReason, Halt> {
         head.layers.clone(),
         maker.run.common.threads,
     );
-    let values = values(maker, objective.spread())?;
-    let mut at = objective.centred(&head.start);
-    let precision = match head.layers.len() {
-        1 => PRECISION,
-        _ => PRECISION_OF_TWO,
+    let is_convex = head.layers.len() == 1;
+    let values = values(maker, objective.spread(), is_convex)?;
+    let (precision, iterations) = match is_convex {
+        true => (PRECISION, MOST_ITERATIONS),
+        false => (PRECISION_OF_TWO, MOST_ITERATIONS_OF_TWO),
     };
+    let start = match is_convex {
+        true => objective.nothing(),
+        false => objective.centred(&head.start),
+    };
+    let mut at = start.clone();
     let unit = objective.at(&at, 0.0).gradient;
     let unit = unit
         .into_iter()
@@ -54,7 +60,7 @@ pub(super) fn follow(maker: &mut Maker) -> Result<StopReason, Halt> {
         let began = Instant::now();
         let stop = Stop {
             gradient: precision * unit,
-            iterations: MOST_ITERATIONS,
+            iterations,
         };
         let goes_on = || -> Result<bool, Halt> {
             maker.heartbeat.beat()?;
@@ -72,13 +78,17 @@ pub(super) fn follow(maker: &mut Maker) -> Result<StopReason, Halt> {
             break;
         }
         at = found.at;
-        about(maker, *l2, found.iterations, found.converged);
+        about(maker, *l2, found.iterations, found.converged || !is_convex);
         maker.set(&head.tensors(&objective.uncentred(&at)));
         let of = values.len() as u32;
         let l2 = Some(*l2);
         maker.judge(Candidate { number, of, l2 }, began)?;
         if out_of_time {
             break;
+        }
+        if !is_convex {
+            // A strong penalty makes everything 0, from where no gradient leads away.
+            at = start.clone();
         }
     }
     Ok(maker.reason(out_of_time))
@@ -93,7 +103,7 @@ struct Head {
 }
 
 impl Head {
-    /// One layer has one solution, so it starts from nothing; two start with what was drawn, or with those of the base weights.
+    /// As drawn, or of the base weights.
     fn of(maker: &Maker) -> Self {
         let network = &maker.learner.network;
         let outputs = network.outputs();
@@ -116,11 +126,7 @@ impl Head {
         };
         let drawn: Vec<f64> = tensors.iter().flat_map(numbers).collect();
         Self {
-            start: if layers.len() == 1 {
-                vec![0.0; drawn.len()]
-            } else {
-                drawn
-            },
+            start: drawn,
             names: pairs.collect(),
             layers,
         }
@@ -152,7 +158,7 @@ fn weights(maker: &Maker) -> Vec<f64> {
 }
 
 /// The strengths to try, from strong to weak.
-fn values(maker: &Maker, spread: f64) -> Result<Vec<f64>, Halt> {
+fn values(maker: &Maker, spread: f64, is_convex: bool) -> Result<Vec<f64>, Halt> {
     if let Some(l2) = maker.run.spec.head.l2 {
         return Ok(vec![l2]);
     }
@@ -162,7 +168,8 @@ fn values(maker: &Maker, spread: f64) -> Result<Vec<f64>, Halt> {
     }
     let spread = spread.max(f64::MIN_POSITIVE);
     let value = |place| short(spread * 10f64.powf(1.0 - f64::from(place) / 2.0));
-    Ok((0..TRIED).map(value).collect())
+    let step = if is_convex { 1 } else { 2 };
+    Ok((0..TRIED).step_by(step).map(value).collect())
 }
 
 /// With three digits, so that a value that was chosen can be given.
