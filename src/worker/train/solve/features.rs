@@ -52,6 +52,10 @@ impl Features {
         self.labels.len() as u64
     }
 
+    pub fn are_finite(&self) -> bool {
+        self.vectors.isfinite().all().int64_value(&[]) != 0
+    }
+
     /// Loss and hits of the network's head, and the logits of each batch.
     pub fn judged(
         &self,

@@ -60,6 +60,13 @@ pub fn make(
     let mut of = |samples| Features::of(samples, &feed, context, &learner, &mut heartbeat);
     let (train, val) = (of(&context.data.train)?, of(&context.data.val)?);
     let train = train.ok_or_else(|| anyhow::anyhow!("there are no training images"))?;
+    if [Some(&train), val.as_ref()]
+        .into_iter()
+        .flatten()
+        .any(|features| !features.are_finite())
+    {
+        return Err(not_finite());
+    }
     reporter.send(&WorkerMessage::log(format!(
         "the feature vectors of {} images are there after {:.2} s",
         context.data.train.len() + context.data.val.len(),
@@ -98,6 +105,12 @@ pub fn make(
         activations: activations.into_iter().collect(),
         logits,
     })
+}
+
+fn not_finite() -> Halt {
+    let message = "the features of these images, or what a head computes from them, are not finite numbers; choose other weights, or \
+                   `\"precision\": \"fp32\"`";
+    Halt::failed(FailureCode::Diverged, message)
 }
 
 /// What a head is made of.
@@ -156,9 +169,7 @@ impl Maker<'_> {
         };
         let finite = train.loss.is_finite() && val.is_none_or(|val| val.loss.is_finite());
         if !finite {
-            let message = "the head computes numbers that are not finite; the features of these images are too large or not finite themselves: \
-                           choose other weights, or `\"precision\": \"fp32\"`";
-            return Err(Halt::failed(FailureCode::Diverged, message));
+            return Err(not_finite());
         }
         let metrics = self.metrics(candidate.number, &train, val);
         let is_better = |old: &Judged| best::is_better(&metrics, &old.best.metrics, None);
