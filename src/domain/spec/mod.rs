@@ -35,7 +35,7 @@ pub use self::{
         backbone::{Backbone, Weights},
         early_stopping::{EarlyStopping, Monitor},
         freeze::Freeze,
-        head::HeadSpec,
+        head::{HeadKeep, HeadSpec},
         image_spec::ImageSpec,
         loss::{Imbalance, LossName, LossSpec},
         optimizer::{OptimizerName, OptimizerSpec},
@@ -116,19 +116,10 @@ fn one() -> u32 {
 }
 
 impl JobSpec {
-    /// The preprocessing of every image, in training and afterwards. Networks for small images see the whole image, as in their original
-    /// training.
+    /// The preprocessing of every image, in training and afterwards: as the base weights need it, unless the spec says otherwise. Networks
+    /// for small images see the whole image, as in their original training.
     pub fn preprocessing(&self) -> Preprocessing {
-        let size = self.image.size;
-        let recipe = if self.backbone.architecture.sees_whole_images() {
-            Preprocessing::whole(size)
-        } else {
-            Preprocessing::for_size(size)
-        };
-        Preprocessing {
-            resize: self.image.resize,
-            ..recipe
-        }
+        self.image.preprocessing(&self.backbone.recipe())
     }
 
     /// The model's name: the one asked for, or one derived from the dataset and the architecture.

@@ -55,7 +55,7 @@ async fn training(
     refuse(dataset.faults_for(spec))?;
     let dataset = dataset_input(context, job, dataset).await?;
     let version = dataset.lineage.version_of();
-    let weights = weights::resolve(context, spec).await;
+    let weights = weights::resolve(context, &spec.backbone).await;
     let paths = context.paths.clone();
     let (id, attempt) = (job.id, job.attempt);
     let checkpoints = tokio::task::spawn_blocking(move || paths.checkpoints(id, attempt)).await;

@@ -3,7 +3,7 @@
 //! The result is what a training would have written: torchvision's names, 32-bit floats, a card. Equivalent files give the same bytes, so
 //! an exported bundle comes back with its own digests. Nothing is loaded partially, and no code comes from data.
 
-mod detect;
+pub mod detect;
 mod packed;
 mod refusal;
 #[cfg(test)]

@@ -9,6 +9,7 @@
 
 mod checkpoints;
 mod gradients;
+mod head;
 mod input;
 mod judge;
 mod learner;
@@ -128,6 +129,7 @@ fn told(
 }
 
 fn train(run: &TrainRun, dir: &RunDir, reporter: &Reporter, stop: &StopFlag) -> Result<TrainResult, Halt> {
+    let run = &*setup::described(run, reporter, stop)?;
     let context = setup::context(run, dir, reporter, stop)?;
     let start = setup::start(run, &context, reporter, stop)?;
     let outcome = Session::new(run, &context, dir, reporter, stop, start).train()?;

@@ -5,7 +5,10 @@
 //! result fits is not decided here: `nets` checks every name and shape.
 
 mod head;
+mod order;
 mod prefix;
+
+pub use self::order::by_order;
 
 use std::collections::BTreeSet;
 
