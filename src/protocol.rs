@@ -19,10 +19,10 @@ pub use self::{
     message::WorkerMessage,
     result::{
         Artifact, BulkFile, ImportResult, IngestResult, PredictedResult, Refusal, RunResult, TrainResult,
-        UsedActivations,
+        UsedActivations, WeightsReport,
     },
     run::*,
-    weights::{HubSource, WeightsSource},
+    weights::{HubSource, RegistryAccess, RegistrySource, WeightsSource},
 };
 
 /// The task: written into the run directory before the child starts.

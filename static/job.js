@@ -280,10 +280,17 @@ function predictionFacts({ spec }) {
 
 const FACTS = { evaluate: evaluationFacts, 'batch-predict': predictionFacts };
 
+/** How the head is made: step by step, or at once from the features of a frozen backbone. */
+function headWork({ head, epochs, optimizer }) {
+  if (optimizer) return `${epochs} epochs, learning rate ${optimizer.lr}`;
+  if (head.solver === 'lbfgs') return `head by L-BFGS, penalty ${head.l2 ?? 'chosen by validation'}`;
+  return head.kind === 'knn' ? `${head.k} nearest training images vote` : 'mean features of each class';
+}
+
 function trainingFacts({ kind, spec }) {
   const work = kind === 'lr_find'
     ? `${spec.lr_find.steps} steps with learning rates from ${spec.lr_find.min_lr} to ${spec.lr_find.max_lr}`
-    : `${spec.epochs} epochs, learning rate ${spec.optimizer.lr}`;
+    : headWork(spec);
   return [
     ['Network', `${spec.backbone.architecture}, weights ${spec.backbone.weights}, frozen ${frozenStages(spec)}`],
     [kind === 'lr_find' ? 'Search' : 'Training', `${spec.image.size} px, ${work}, batches of ${spec.batch_size}, seed ${spec.seed}`],

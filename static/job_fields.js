@@ -33,6 +33,17 @@ const TRAIN = [
   { pointer: '/epochs', label: 'Epochs', kind: 'number', example: '10' },
   BATCH_SIZE,
   { pointer: '/optimizer/lr', label: 'Learning rate', kind: 'number', example: '0.001' },
+  { pointer: '/head/kind', label: 'Head', kind: 'choice', more: true, options: [
+    ['', 'Linear'],
+    ['mlp', 'MLP with one hidden layer'],
+    ['prototype', 'Mean features of each class'],
+    ['knn', 'Nearest training images'],
+  ] },
+  { pointer: '/head/solver', label: 'Solver of the head', kind: 'choice', more: true, hint: 'L-BFGS needs frozen layers and no augmentation; it has no epochs and no learning rate', options: [
+    ['', 'Step by step'],
+    ['lbfgs', 'L-BFGS, to convergence'],
+  ] },
+  { pointer: '/head/l2', label: 'Penalty of L-BFGS', kind: 'number', example: 'chosen by validation', more: true },
   { pointer: '/seed', label: 'Seed', kind: 'number', example: '0', hint: 'The same seed gives the same run' },
   { pointer: '/augment/horizontal_flip', label: 'Random horizontal flips', kind: 'flag' },
   { pointer: '/augment/vertical_flip', label: 'Random vertical flips', kind: 'flag', more: true },

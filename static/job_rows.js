@@ -60,12 +60,15 @@ export function modelRow(field, models) {
 
 /** Base weights: pretrained ones, one of the server's models, or the name of a file on the server. */
 export function weightsRow(field, models) {
-  const file = h('input', { 'aria-label': 'File name', placeholder: 'FILE.safetensors or FILE.pth', hidden: true, autocomplete: 'off', spellcheck: 'false' });
+  const file = h('input', { 'aria-label': 'File name', placeholder: 'FILE.safetensors, FILE.pth or hub:owner/repository', hidden: true, autocomplete: 'off', spellcheck: 'false' });
   const own = models.map((model) => versioned(model));
+  // The network's known weights, as soon as it is known which network it is.
+  const known = h('optgroup', { label: 'Pretrained' }, options([['imagenet', 'ImageNet']]));
   const control = h('select', { name: field.pointer },
-    options([['imagenet', 'ImageNet'], ['none', 'None: train from scratch']]),
+    known,
+    options([['none', 'None: train from scratch']]),
     own.length > 0 && h('optgroup', { label: 'Models on this server' }, options(own.map((name) => [name, name]))),
-    options([[OTHER, 'A file in the weights folder …']]));
+    options([[OTHER, 'A file in the weights folder, or hub:owner/repository …']]));
   const reveal = () => { file.hidden = control.value !== OTHER; };
   let said = false;
   control.addEventListener('change', () => {
@@ -76,18 +79,21 @@ export function weightsRow(field, models) {
     ...fieldRow(field, control, file),
     value: () => (control.value === OTHER ? file.value.trim() : control.value),
     /**
-     * Takes the kinds of weights that a network has, the default first, which is selected unless the user has chosen another. The user's
-     * choice is kept even if the network does not have it: the server then says so.
+     * Takes a network's description. Its default weights are selected unless the user has chosen others. The user's choice is kept even if
+     * the network does not have it: the server then says so.
      */
-    offer: (origins) => {
-      [...control.options].find((option) => option.value === 'imagenet').disabled = !origins.includes('imagenet');
-      if (!said) control.value = origins[0];
+    offer: (architecture) => {
+      const chosen = control.value;
+      known.replaceChildren(...options(architecture.weight_sets.map((set) => [set.name, setLabel(set)])));
+      known.hidden = architecture.weight_sets.length === 0;
+      if (said) choose(control, chosen);
+      else control.value = architecture.weights[0];
       reveal();
     },
     show: (value) => {
       if (value === undefined) return;
       said = true;
-      if (WEIGHT_FILE.test(value)) [control.value, file.value] = [OTHER, value];
+      if (WEIGHT_FILE.test(value) || value.startsWith('hub:')) [control.value, file.value] = [OTHER, value];
       else choose(control, value, modelLabel(models, value));
       reveal();
     },
@@ -105,12 +111,18 @@ export function offerArchitectures(architectures, rows) {
     const frozen = freeze.control.value;
     freeze.control.replaceChildren(...options(freezeOptions(architecture.stages)));
     choose(freeze.control, frozen, freezeLabel(frozen, architecture.name));
-    size.control.placeholder = String(architecture.input_size);
-    weights.offer(architecture.weights);
+    size.control.placeholder = String(architecture.weight_sets[0]?.input_size ?? architecture.input_size);
+    weights.offer(architecture);
   };
   // Runs before the form's own listener, which shows the spec as a curl command.
   network.control.addEventListener('input', follow);
   return follow;
+}
+
+/** Whose weights they are: `ImageNet (torchvision, BSD-3-Clause, 47 MB)`. */
+function setLabel(set) {
+  const name = set.name === 'imagenet' ? 'ImageNet' : set.name;
+  return `${name} (${set.author}, ${set.licence}, ${Math.round(set.bytes / 1e6)} MB)`;
 }
 
 /** Selects `value`, adding it if it is not an option: a job's setting is not lost because this page does not offer it. */

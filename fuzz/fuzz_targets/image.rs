@@ -2,7 +2,7 @@
 
 #![no_main]
 
-use finetuned_fuzz::{domain::models::preprocessing::UsedBits, run, worker::pixels};
+use finetuned_fuzz::{domain::models::preprocessing::{Interpolation, UsedBits}, run, worker::pixels};
 use libfuzzer_sys::fuzz_target;
 
 /// Small, so that time goes into odd headers and not into pixels.
@@ -23,7 +23,7 @@ fuzz_target!(init: run::let_panics_be_caught(), |bytes: &[u8]| {
     let image = decoded.image;
     assert!((image.width, image.height) == upright);
     assert_eq!(image.rgb.len() as u64, u64::from(width) * u64::from(height) * 3);
-    let packed = pixels::pack(image, PACK_SIDE);
+    let packed = pixels::pack(image, PACK_SIDE, Interpolation::Bilinear);
     assert_eq!(
         packed.rgb.len() as u64,
         u64::from(packed.width) * u64::from(packed.height) * 3

@@ -10,7 +10,7 @@ use std::{
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 use finetuned::{
-    client::ClientCommand,
+    client::{ClientCommand, weights::WeightsCommand},
     config::{Config, LogFormat},
     data_dir, http,
 };
@@ -36,6 +36,9 @@ enum Task {
     Serve(Box<Config>),
     #[command(flatten)]
     Client(ClientCommand),
+    /// Pretrained weights: list them, or prepare a folder of them for a server without network access
+    #[command(subcommand)]
+    Weights(WeightsCommand),
     /// Print the API description (OpenAPI 3.1, YAML)
     Openapi,
     /// Accept the data directory's current database after the server has refused it; removes nothing
@@ -71,8 +74,9 @@ enum Task {
 
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
-        Task::Serve(config) => serve(*config),
+        Task::Serve(config) => serve(config.with_pip_settings()),
         Task::Client(command) => run_client(command),
+        Task::Weights(command) => command.run(),
         Task::Openapi => print_openapi(),
         Task::Adopt { data_dir } => adopt(&data_dir),
         Task::Fsck { data_dir, deep, json } => fsck(&data_dir, deep, json),

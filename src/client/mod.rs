@@ -16,6 +16,7 @@ mod submit;
 mod text;
 mod upload;
 mod watch;
+pub mod weights;
 
 use std::process::ExitCode;
 

@@ -9,6 +9,7 @@ use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
 
 use self::network::Network;
+pub use self::weights::WeightsConfig;
 use crate::limits::Limits;
 
 /// Settings of the server.
@@ -62,34 +63,6 @@ pub struct Config {
     pub limits: Limits,
 }
 
-/// Where pretrained weights come from.
-#[derive(Clone, Debug, Args)]
-#[command(next_help_heading = "Pretrained weights")]
-pub struct WeightsConfig {
-    /// Base URL of a hub laid out like Hugging Face's: weights are at ENDPOINT/REPOSITORY/resolve/REVISION/model.safetensors
-    #[arg(
-        long,
-        env = "FINETUNED_HUB_ENDPOINT",
-        default_value = "https://huggingface.co"
-    )]
-    pub hub_endpoint: String,
-    /// Revision of the hub's repositories to use
-    #[arg(long, env = "FINETUNED_HUB_REVISION", default_value = "main")]
-    pub hub_revision: String,
-    /// Bearer token for the hub, if it requires one
-    #[arg(long, env = "FINETUNED_HUB_TOKEN", hide_env_values = true)]
-    pub hub_token: Option<String>,
-    /// Never download weights: use only those in the cache or in --weights-dir
-    #[arg(long, env = "FINETUNED_OFFLINE")]
-    pub offline: bool,
-    /// Directory with your own weights: `resnet18.safetensors` is used for `imagenet`, any other file by its name
-    #[arg(long, env = "FINETUNED_WEIGHTS_DIR")]
-    pub weights_dir: Option<PathBuf>,
-    /// Cache directory for downloaded weights; by default `weights` in the data directory
-    #[arg(long, env = "FINETUNED_WEIGHTS_CACHE")]
-    pub weights_cache: Option<PathBuf>,
-}
-
 /// Format of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
@@ -113,6 +86,8 @@ impl Config {
                 hub_revision: "main".to_owned(),
                 hub_token: None,
                 offline: true,
+                registry_index: None,
+                registry: None,
                 weights_dir: None,
                 weights_cache: None,
             },
@@ -134,16 +109,19 @@ impl Config {
                 self.listen
             );
         }
-        let endpoint = self.weights.hub_endpoint.as_str();
-        if !endpoint.starts_with("https://") && !endpoint.starts_with("http://") {
-            bail!("--hub-endpoint must start with https:// or http://, not `{endpoint}`");
-        }
+        self.weights.check()?;
         if let Some(folder) = &self.weights.weights_dir
             && !folder.is_dir()
         {
             bail!("--weights-dir {} is not a directory", folder.display());
         }
         Ok(())
+    }
+
+    /// With what pip's own settings say about the registry of Python packages.
+    pub fn with_pip_settings(mut self) -> Self {
+        self.weights.read_pip_settings();
+        self
     }
 
     /// Path of the worker program, which must exist.
@@ -175,3 +153,5 @@ fn beside_this_program() -> anyhow::Result<PathBuf> {
     Ok(this.parent().unwrap_or(Path::new(".")).join("finetuned-worker"))
 }
 pub mod network;
+pub mod pip;
+mod weights;

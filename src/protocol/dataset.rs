@@ -7,7 +7,10 @@ use serde::{Deserialize, Serialize};
 use super::result::Artifact;
 use crate::domain::{
     datasets::split::Split,
-    models::{model::DatasetLineage, preprocessing::UsedBits},
+    models::{
+        model::DatasetLineage,
+        preprocessing::{Interpolation, UsedBits},
+    },
 };
 
 /// A dataset version as files.
@@ -33,6 +36,15 @@ pub struct PackSize {
     pub side: u32,
     /// Whether smaller images are enlarged to it.
     pub bring_up: bool,
+    #[serde(default, skip_serializing_if = "Interpolation::is_bilinear")]
+    pub interpolation: Interpolation,
+}
+
+impl PackSize {
+    /// Whether images that ingest packed at `side` are of this size: it interpolates bilinearly.
+    pub fn is_of_ingest(&self, side: u32) -> bool {
+        self.side == side && self.interpolation.is_bilinear()
+    }
 }
 
 /// A pack that an earlier run created. It need not contain every image, and it may have been deleted by now.

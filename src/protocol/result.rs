@@ -10,7 +10,7 @@ use crate::domain::{
     },
     jobs::job::{JobError, StopReason},
     models::model::ModelCard,
-    spec::JobKind,
+    spec::{Architecture, JobKind},
 };
 
 /// A file created by a child.
@@ -60,10 +60,28 @@ pub enum RunResult {
     Exported {
         file: Artifact,
     },
+    Weights(Box<WeightsReport>),
     /// The uploaded file cannot be used.
     Refused(Refusal),
     /// The work cannot be done for a reason that a person can resolve.
     Failed(JobError),
+}
+
+/// Weights that were fetched or verified.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WeightsReport {
+    pub architecture: Architecture,
+    /// Of the head; 0 if there is none.
+    pub outputs: u64,
+    pub tensors: u64,
+    /// Where they were fetched from; empty if unknown.
+    pub origin: String,
+    /// The file that was written.
+    pub file: Option<Artifact>,
+    /// Whether there is a digest to compare the file with.
+    pub has_digest: bool,
+    /// What was changed to make them those of the network, each a sentence without its full stop.
+    pub remarks: Vec<String>,
 }
 
 /// Activations that a run trained on.

@@ -1,20 +1,20 @@
 //! The task of a child: the run file.
 
-use std::path::PathBuf;
+use std::{collections::BTreeMap, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use super::{
     dataset::{DatasetInput, ManifestImage, Segment},
     frames::ModelFiles,
-    weights::WeightsSource,
+    weights::{HubSource, WeightsSource},
 };
 use crate::{
     domain::{
         datasets::reading::ReadOptions,
         id::{DatasetId, JobId},
         models::{export::ExportSpec, model_import::WeightsDescription, preprocessing::UsedBits},
-        spec::{BatchPredictSpec, EvaluateSpec, JobSpec, LrRange, PreviewSpec},
+        spec::{Architecture, BatchPredictSpec, EvaluateSpec, JobSpec, LrRange, PreviewSpec},
     },
     limits::IngestLimits,
 };
@@ -32,6 +32,7 @@ pub enum RunSpec {
     Thumbnails(ThumbnailsRun),
     Import(Box<ImportRun>),
     Export(ExportRun),
+    Weights(Box<WeightsRun>),
 }
 
 impl RunSpec {
@@ -47,6 +48,7 @@ impl RunSpec {
             RunSpec::Thumbnails(_) => "thumbnails",
             RunSpec::Import(_) => "import",
             RunSpec::Export(_) => "export",
+            RunSpec::Weights(_) => "weights",
         }
     }
 
@@ -54,7 +56,11 @@ impl RunSpec {
     pub fn waits_for_disk(&self) -> bool {
         match self {
             RunSpec::Ingest(run) => run.waits_for_disk,
-            RunSpec::Preview(_) | RunSpec::Thumbnails(_) | RunSpec::Import(_) | RunSpec::Export(_) => false,
+            RunSpec::Preview(_)
+            | RunSpec::Thumbnails(_)
+            | RunSpec::Import(_)
+            | RunSpec::Export(_)
+            | RunSpec::Weights(_) => false,
             // Jobs.
             _ => true,
         }
@@ -116,7 +122,7 @@ pub struct TrainRun {
     pub weights: WeightsSource,
     /// Checkpoints of earlier attempts, newest first; training resumes from the first intact one.
     pub checkpoints: Vec<PathBuf>,
-    /// Activations of frozen stages kept from earlier jobs, of this dataset version.
+    /// Activations of frozen stages kept from earlier jobs, of any version of this dataset.
     pub activations: Vec<KnownActivations>,
     /// Most disk space that this run's own may use; 0: none are kept.
     pub max_activation_bytes: u64,
@@ -156,8 +162,35 @@ pub struct LrFindRun {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct PreviewRun {
     pub spec: PreviewSpec,
+    /// The repository of the base weights, if their preprocessing is unknown until its `config.json` is read.
+    #[serde(default)]
+    pub hub: Option<HubSource>,
     pub dataset: DatasetInput,
     pub threads: u32,
+}
+
+/// Fetch or verify pretrained weights, for the command `finetuned weights`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct WeightsRun {
+    pub task: WeightsTask,
+    /// What the file that is written says about itself.
+    #[serde(default)]
+    pub about: BTreeMap<String, String>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WeightsTask {
+    Fetch {
+        source: WeightsSource,
+        architecture: Architecture,
+    },
+    /// Read a file as a job would.
+    Verify {
+        path: PathBuf,
+        /// None: it is detected from the tensors.
+        architecture: Option<Architecture>,
+    },
 }
 
 /// Create thumbnails of images of a segment.

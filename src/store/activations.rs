@@ -3,9 +3,12 @@
 use sqlx::{Row, SqliteConnection};
 
 use super::{Store, recency, references};
-use crate::{domain::jobs::job::DatasetVersion, error::Result};
+use crate::{
+    domain::{id::DatasetId, jobs::job::DatasetVersion},
+    error::Result,
+};
 
-/// Most files of one dataset version that a job is told of.
+/// Most files of one dataset that a job is told of.
 const MOST: i64 = 1000;
 
 /// Activations whose file is a blob already.
@@ -18,17 +21,16 @@ pub struct NewActivations {
 }
 
 impl Store {
-    /// Key and blob of what earlier jobs over this dataset version left, most recently used first.
-    pub async fn activations(&self, dataset: &DatasetVersion) -> Result<Vec<(String, String)>> {
+    /// Key and blob of what earlier jobs over any version of this dataset left, most recently used first: versions share images.
+    pub async fn activations(&self, dataset: DatasetId) -> Result<Vec<(String, String)>> {
         let rows = sqlx::query(
             "select key, blob
             from activations
-            where dataset_id = $1 and dataset_version = $2
+            where dataset_id = $1
             order by used_at desc
-            limit $3",
+            limit $2",
         )
-        .bind(dataset.id.to_string())
-        .bind(dataset.version)
+        .bind(dataset.to_string())
         .bind(MOST)
         .fetch_all(&self.readers)
         .await?;
@@ -146,7 +148,7 @@ mod tests {
             store.keep_activations(new, 100).await.unwrap()
         };
         let keys = async || -> Vec<String> {
-            let known = store.activations(&version).await.unwrap();
+            let known = store.activations(version.id).await.unwrap();
             known.into_iter().map(|(key, _)| key).collect()
         };
         assert!(!keep("a", 40).await);

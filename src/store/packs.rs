@@ -4,7 +4,11 @@
 use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 
 use super::{Store, recency, references, row::count};
-use crate::{domain::id::DatasetId, error::Result, protocol::PackSize};
+use crate::{
+    domain::{id::DatasetId, models::preprocessing::Interpolation},
+    error::Result,
+    protocol::PackSize,
+};
 
 /// Most packs of one dataset that a job is told of.
 const MOST: i64 = 100;
@@ -22,7 +26,7 @@ impl Store {
     /// Blob and size of what earlier jobs over this dataset packed, most recently used first.
     pub async fn packs(&self, dataset: DatasetId) -> Result<Vec<(String, PackSize)>> {
         let rows = sqlx::query(
-            "select blob, side, brought_up
+            "select blob, side, brought_up, bicubic
             from packs
             where dataset_id = $1
             order by used_at desc
@@ -37,6 +41,10 @@ impl Store {
                 let size = PackSize {
                     side: row.try_get("side")?,
                     bring_up: row.try_get("brought_up")?,
+                    interpolation: match row.try_get("bicubic")? {
+                        true => Interpolation::Bicubic,
+                        false => Interpolation::Bilinear,
+                    },
                 };
                 Ok((row.try_get("blob")?, size))
             })
@@ -53,8 +61,8 @@ impl Store {
             Box::pin(async move {
                 let now = recency::now(connection).await?;
                 sqlx::query(
-                    "insert into packs (dataset_id, blob, side, brought_up, bytes, used_at)
-                    select $1, $2, $3, $4, $5, $6
+                    "insert into packs (dataset_id, blob, side, brought_up, bytes, used_at, bicubic)
+                    select $1, $2, $3, $4, $5, $6, $7
                     where exists (select 1 from datasets where id = $1)
                     on conflict (dataset_id, blob) do update set used_at = excluded.used_at",
                 )
@@ -64,6 +72,7 @@ impl Store {
                 .bind(new.size.bring_up)
                 .bind(i64::try_from(new.bytes).unwrap_or(i64::MAX))
                 .bind(now)
+                .bind(new.size.interpolation == Interpolation::Bicubic)
                 .execute(&mut *connection)
                 .await?;
                 forget_over(connection, budget).await
@@ -204,6 +213,7 @@ mod tests {
         let size = PackSize {
             side: 128,
             bring_up: true,
+            interpolation: Interpolation::Bilinear,
         };
         let keep = async |dataset: DatasetId, key: &str, bytes| {
             let new = NewPack {
@@ -260,6 +270,7 @@ mod tests {
             size: PackSize {
                 side: 128,
                 bring_up: true,
+                interpolation: Interpolation::Bilinear,
             },
             bytes: 40,
         };

@@ -141,6 +141,7 @@ pub(super) async fn release_cache(connection: &mut SqliteConnection, sha256: &st
 mod tests {
     use super::*;
     use crate::{
+        domain::models::preprocessing::Interpolation,
         files::digest,
         fixtures::Stand,
         protocol::PackSize,
@@ -160,6 +161,7 @@ mod tests {
             size: PackSize {
                 side: 64,
                 bring_up: false,
+                interpolation: Interpolation::Bilinear,
             },
             bytes: 10,
         };

@@ -20,7 +20,7 @@ use crate::{
     worker::{
         device, export,
         fault::{self, TorchFault},
-        import, ingest, pixels, thumbnails, train,
+        import, ingest, pixels, thumbnails, train, weights,
     },
 };
 
@@ -75,6 +75,7 @@ fn carry_out(spec: RunSpec, dir: &RunDir, reporter: &Reporter, stop: &StopFlag) 
             import::run(&spec, dir, reporter, stop)
         }
         RunSpec::Export(spec) => export::run(&spec, dir, stop),
+        RunSpec::Weights(spec) => weights::task::run(&spec, dir, reporter, stop),
         job => {
             device::prepare();
             train::run_job(&job, dir, reporter, stop)

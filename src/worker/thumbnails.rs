@@ -21,7 +21,7 @@ use super::{
     },
 };
 use crate::{
-    domain::damage::Damaged,
+    domain::{damage::Damaged, models::preprocessing::Interpolation},
     files::digest,
     protocol::{ManifestImage, RunResult, Segment, ThumbnailsRun},
 };
@@ -102,7 +102,10 @@ impl<'a> Source<'a> {
             image.depth(),
         )
         .with_context(|| format!("image {} no longer decodes", image.id))?;
-        small(pixels::pack(decoded, self.segment.pack_side).view(), side)
+        small(
+            pixels::pack(decoded, self.segment.pack_side, Interpolation::Bilinear).view(),
+            side,
+        )
     }
 }
 
@@ -127,7 +130,7 @@ fn part(file: &[u8], offset: u64, length: u64) -> Option<&[u8]> {
 
 fn small(view: ImageView<'_>, side: u32) -> anyhow::Result<Vec<u8>> {
     let (width, height) = fitted(view.width, view.height, side);
-    let small = pixels::resize(view, width, height);
+    let small = pixels::resize(view, width, height, Interpolation::Bilinear);
     let mut jpeg = Vec::new();
     JpegEncoder::new_with_quality(&mut jpeg, QUALITY)
         .encode(&small.rgb, width, height, ExtendedColorType::Rgb8)
@@ -178,7 +181,11 @@ mod tests {
         let (mut originals, mut packed, mut images) = (Vec::new(), Vec::new(), Vec::new());
         for (id, width, height, colour) in [(7, 64, 64, [200, 10, 10]), (9, 600, 512, [10, 10, 200])] {
             let file = png(width, height, colour);
-            let pack = pixels::pack(pixels::decode(&file, 1 << 20, UsedBits::ALL).unwrap(), 256);
+            let pack = pixels::pack(
+                pixels::decode(&file, 1 << 20, UsedBits::ALL).unwrap(),
+                256,
+                Interpolation::Bilinear,
+            );
             images.push(ManifestImage {
                 id,
                 segment: 0,

@@ -155,6 +155,7 @@ impl Dataset {
                 path,
                 origin,
                 sha256: None,
+                classes: None,
             },
         );
         run_dir(&RunSpec::Train(Box::new(run)))

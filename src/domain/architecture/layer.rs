@@ -51,6 +51,9 @@ pub enum Op {
     MeanToken {
         skipped: u64,
     },
+    /// Each vector divided by its length; by 1e-12 if it is shorter, as in torch's `normalize`.
+    Normalise,
+    Neighbours(Neighbours),
     /// Every `stride`-th position in both directions.
     Subsample {
         stride: u64,
@@ -204,6 +207,22 @@ pub enum AttentionNames {
     Torch,
 }
 
+/// The logarithm of the votes of the `k` rows of its bank that have the largest products with the input: shares of the softmax of the
+/// products divided by the temperature, summed by class (Wu et al. 2018, "Unsupervised Feature Learning via Non-Parametric Instance
+/// Discrimination", section 3.4; as in DINO). A class has a share of at least [`Neighbours::SMALLEST_SHARE`]. Bank: `[images, features]`, labels: `[images]`, as
+/// floats.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Neighbours {
+    /// Rows of the bank.
+    pub images: u64,
+    pub features: u64,
+    pub classes: u64,
+    /// At most `images`.
+    pub k: u64,
+    /// Above 0.
+    pub temperature: f64,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Activation {
     Relu,
@@ -272,6 +291,11 @@ impl Layer {
         };
         Self::new(name, Op::BatchNorm2d(norm))
     }
+}
+
+impl Neighbours {
+    /// Of the votes, so that the logarithm of no vote is finite.
+    pub const SMALLEST_SHARE: f64 = 1e-6;
 }
 
 impl Linear {

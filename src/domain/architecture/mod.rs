@@ -3,9 +3,11 @@
 //! Outside the file of its family a network is just its [`Architecture`], and that is a [`network::NetworkDesign`]: layers in named stages
 //! ([`layer`]). Another network of a family is a row in `table.rs`, another family a file in `families`.
 
+pub mod catalogue;
 mod count;
 mod description;
 mod families;
+pub mod head;
 pub mod init;
 pub mod layer;
 pub mod network;
@@ -16,7 +18,8 @@ mod table;
 pub mod tensors;
 
 pub use self::{
-    description::{ArchitectureDescription, WeightsOrigin},
+    description::{ArchitectureDescription, WeightSetDescription},
+    head::{Head, HeadKind, Outputs},
     size::SizeFault,
     stage::Stage,
     table::Architecture,
@@ -56,17 +59,6 @@ impl Architecture {
     /// Pixels of the image, along a side, per position of the last stage's activations.
     pub fn total_stride(self) -> u32 {
         self.design().total_stride()
-    }
-
-    /// Where its base weights can come from; the first is the default.
-    pub fn weights(self) -> &'static [WeightsOrigin] {
-        use WeightsOrigin::{File, Imagenet, Model, None};
-        if self.design().in_timm {
-            &[Imagenet, Model, File, None]
-        } else {
-            // There are no ImageNet weights: these networks are for images of 32 pixels.
-            &[None, Model, File]
-        }
     }
 }
 

@@ -1,8 +1,8 @@
 //! The definition of a network: its stages, how their output becomes a feature vector, and its head.
 
 use super::{
-    Stage,
-    layer::{Layer, Linear, Op},
+    Head, Stage,
+    layer::{Layer, Op},
     shape::Shape,
     tensors::TensorDesign,
 };
@@ -15,7 +15,7 @@ pub struct NetworkDesign {
     /// From the output of the last stage to the feature vector `[N, features]`. These layers belong to the last stage: freezing it freezes
     /// them.
     pub pooling: Vec<Layer>,
-    /// Name of the linear layer that maps feature vectors to logits.
+    /// Name of the head: of the linear layer that maps feature vectors to logits in the published network.
     pub head: &'static str,
     /// Side, in pixels, of the square images that it is designed for.
     pub native_size: u32,
@@ -26,14 +26,9 @@ pub struct NetworkDesign {
 }
 
 impl NetworkDesign {
-    /// The layer that maps feature vectors to logits.
+    /// The linear layer that maps feature vectors to logits in the published network.
     pub fn head(&self, classes: u64) -> Layer {
-        let features = self.features();
-        let linear = Linear::new(features, classes);
-        // A name with dots is that of a layer in a sequence.
-        let mut names = self.head.rsplit('.');
-        let head = Layer::new(names.next().unwrap_or_default(), Op::Linear(linear));
-        names.fold(head, |head, name| Layer::sequence(name, vec![head]))
+        self.head_of(Head::Linear, classes)
     }
 
     /// Length of the feature vector that goes into the head.
@@ -56,11 +51,11 @@ impl NetworkDesign {
         self.stages.last().map_or(Stage::STEM, |(stage, _)| *stage)
     }
 
-    /// All layers with a head for so many classes, in order. Neighbouring sequences of one name, such as stages that are parts of
+    /// All layers with this head, in order. Neighbouring sequences of one name, such as stages that are parts of
     /// torchvision's `features`, are one sequence.
-    pub fn merged(&self, classes: u64) -> Vec<Layer> {
+    pub fn merged(&self, head: Layer) -> Vec<Layer> {
         let mut all = Vec::new();
-        for layer in self.backbone().cloned().chain([self.head(classes)]) {
+        for layer in self.backbone().cloned().chain([head]) {
             append(&mut all, layer);
         }
         all
@@ -72,8 +67,13 @@ impl NetworkDesign {
         stages.chain(&self.pooling)
     }
 
-    /// Every tensor of the network with its stage; those of the head have none.
+    /// Every tensor of the published network with its stage; those of the head have none.
     pub fn tensors(&self, classes: u64) -> Vec<(Option<Stage>, String, TensorDesign)> {
+        self.tensors_with(Head::Linear, classes)
+    }
+
+    /// The same with another head.
+    pub fn tensors_with(&self, head: Head, classes: u64) -> Vec<(Option<Stage>, String, TensorDesign)> {
         let mut all = Vec::new();
         let mut take = |stage: Option<Stage>, layer: &Layer| {
             layer.each_tensor("", &mut |name, tensor| all.push((stage, name, tensor)));
@@ -83,7 +83,7 @@ impl NetworkDesign {
         }
         let last = self.last_stage();
         self.pooling.iter().for_each(|layer| take(Some(last), layer));
-        take(None, &self.head(classes));
+        take(None, &self.head_of(head, classes));
         all
     }
 

@@ -120,6 +120,7 @@ impl Op {
                 .resized(|size| conv.output_size(size))
                 .with_channels(conv.to),
             Op::Linear(linear) => input.with_channels(linear.to),
+            Op::Neighbours(neighbours) => input.with_channels(neighbours.classes),
             Op::MaxPool2d(pool) | Op::AvgPool2d(pool) => {
                 input.resized(|size| size.map(|length| pool.length(length)))
             }
@@ -148,6 +149,7 @@ impl Op {
             | Op::LayerScale(_)
             | Op::ChannelShuffle { .. }
             | Op::Activation(_)
+            | Op::Normalise
             | Op::Dropout { .. }
             | Op::StochasticDepth { .. }
             | Op::Sequence(_)
@@ -162,6 +164,7 @@ impl Op {
         match *self {
             Op::Conv2d(conv) => conv.weights() * self.output(input).places(),
             Op::Linear(linear) => linear.from * linear.to * input.places(),
+            Op::Neighbours(neighbours) => neighbours.images * neighbours.features,
             Op::Attention(attention) => {
                 let (features, tokens) = (attention.features, input.places());
                 4 * features * features * tokens + 2 * tokens * tokens * features

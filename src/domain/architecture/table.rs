@@ -92,8 +92,8 @@ architectures! {
     EfficientnetLite0 = "efficientnet_lite0": lite(1.0, 1.0, 224, 0.2);
     EfficientnetLite1 = "efficientnet_lite1": lite(1.0, 1.1, 240, 0.2);
     EfficientnetLite2 = "efficientnet_lite2": lite(1.1, 1.2, 260, 0.3);
-    EfficientnetLite3 = "efficientnet_lite3": lite(1.2, 1.4, 280, 0.3);
-    EfficientnetLite4 = "efficientnet_lite4": lite(1.4, 1.8, 300, 0.3);
+    EfficientnetLite3 = "efficientnet_lite3": lite(1.2, 1.4, 300, 0.3);
+    EfficientnetLite4 = "efficientnet_lite4": lite(1.4, 1.8, 380, 0.3);
     Vgg11 = "vgg11": vgg([1, 1, 2, 2, 2], false);
     Vgg13 = "vgg13": vgg([2, 2, 2, 2, 2], false);
     Vgg16 = "vgg16": vgg([2, 2, 3, 3, 3], false);

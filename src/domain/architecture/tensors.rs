@@ -19,7 +19,7 @@ pub struct TensorDesign {
 pub enum Role {
     /// Trainable; 32-bit floats with this initialisation.
     Parameter(Init),
-    /// A running statistic; 32-bit floats with this initial value.
+    /// A running statistic, or what was computed once and is not trained; 32-bit floats with this initial value.
     Statistic(Init),
     /// Counts the batches: one 64-bit integer. Nothing here reads it; other programs do.
     Counter,
@@ -114,6 +114,17 @@ impl Op {
                 tensors.push(parameter(out_bias, &[features], Init::Zeros));
                 tensors
             }
+            Op::Neighbours(neighbours) => {
+                let stored = |name, shape: &[u64]| TensorDesign {
+                    name,
+                    shape: shape.to_vec(),
+                    role: Role::Statistic(Init::Zeros),
+                };
+                vec![
+                    stored("bank", &[neighbours.images, neighbours.features]),
+                    stored("labels", &[neighbours.images]),
+                ]
+            }
             Op::LearnedTokens { count, features } => {
                 vec![parameter("", &[1, count, features], Init::Normal(1e-6))]
             }
@@ -136,6 +147,7 @@ impl Op {
             | Op::ToTokens
             | Op::FirstToken
             | Op::MeanToken { .. }
+            | Op::Normalise
             | Op::Subsample { .. }
             | Op::Narrow { .. }
             | Op::ChannelShuffle { .. }

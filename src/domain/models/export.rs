@@ -4,7 +4,10 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::{
-    domain::{architecture::Architecture, name::Name},
+    domain::{
+        architecture::{Architecture, Head},
+        name::Name,
+    },
     error::FieldError,
 };
 
@@ -52,10 +55,18 @@ impl ExportFormat {
         }
     }
 
-    /// Whether networks of this architecture can be exported to it.
-    pub fn has(self, architecture: Architecture) -> bool {
+    /// Why a network of this architecture with this head cannot be exported to it.
+    fn refusal(self, architecture: Architecture, head: Head) -> Option<String> {
+        if self != ExportFormat::Timm {
+            return None;
+        }
         // timm looks networks up by name, and does not have the ResNets for images of 32 pixels.
-        self != ExportFormat::Timm || architecture.design().in_timm
+        if !architecture.design().in_timm {
+            return Some(format!("timm does not have {architecture}"));
+        }
+        let kind = head.kind().as_str();
+        (!head.is_linear())
+            .then(|| format!("timm's networks have a linear head, and this model's is of kind `{kind}`"))
     }
 }
 
@@ -77,17 +88,15 @@ impl ExportSpec {
         normalize: bool,
         softmax: bool,
         architecture: Architecture,
+        head: Head,
     ) -> Result<Self, Vec<FieldError>> {
         let mut faults = Vec::new();
-        if !format.has(architecture) {
+        if let Some(why) = format.refusal(architecture, head) {
             let others = ExportFormat::ALL
                 .into_iter()
-                .filter(|other| other.has(architecture));
+                .filter(|other| other.refusal(architecture, head).is_none());
             let others: Vec<String> = others.map(|other| format!("`{}`", other.as_str())).collect();
-            let message = format!(
-                "timm does not have {architecture}; this model can be exported to {}",
-                others.join(", ")
-            );
+            let message = format!("{why}; this model can be exported to {}", others.join(", "));
             faults.push(FieldError::new("/format", "not_supported", message));
         }
         for (asked, field) in [(normalize, "/normalize"), (softmax, "/softmax")] {
@@ -128,7 +137,7 @@ mod tests {
     #[test]
     fn what_does_not_go_together_is_refused_and_the_way_out_is_named() {
         let check = |format, normalize, softmax, architecture| {
-            ExportSpec::check(format, normalize, softmax, architecture).map_err(|faults| {
+            ExportSpec::check(format, normalize, softmax, architecture, Head::Linear).map_err(|faults| {
                 faults
                     .into_iter()
                     .map(|fault| format!("{}: {}", fault.pointer, fault.message))
@@ -145,6 +154,11 @@ mod tests {
                 "/softmax: `timm` has no such option; only `onnx` has",
             ]
         );
+        let mlp = Head::Mlp { hidden: 8 };
+        for format in ExportFormat::ALL {
+            let checked = ExportSpec::check(format, false, false, Architecture::Resnet18, mlp);
+            assert_eq!(checked.is_err(), format == ExportFormat::Timm);
+        }
         let both = check(ExportFormat::Onnx, true, true, Architecture::Resnet20).unwrap();
         let name = Name::parse("flowers").unwrap();
         assert_eq!(both.file_name(&name, 3), "flowers-v3-pixels-probabilities.onnx");

@@ -71,6 +71,8 @@ pub enum BaseKind {
     None,
     /// A file from a hub.
     Hub,
+    /// A package of the Python registry.
+    Registry,
     /// A file in the server's weights folder.
     File,
     /// Another model.
@@ -83,7 +85,7 @@ pub enum BaseKind {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct BaseWeights {
     pub from: BaseKind,
-    /// The hub's repository and revision, the file's name, or the model's id.
+    /// The hub's repository and revision, the package and its version, the file's name, or the model's id.
     pub origin: Option<String>,
     /// SHA-256 of the file, hexadecimal, where it is known.
     pub sha256: Option<String>,
@@ -100,8 +102,10 @@ impl BaseWeights {
             Some(Weights::Model(_)) => BaseKind::Model,
             Some(Weights::File(_)) => BaseKind::File,
             // An operator's own file may replace them.
-            Some(Weights::Imagenet) if card.base_weights.contains('@') => BaseKind::Hub,
-            Some(Weights::Imagenet) => BaseKind::File,
+            Some(Weights::Set(_)) if card.base_weights.contains('@') => BaseKind::Hub,
+            Some(Weights::Set(_)) if card.base_weights.contains("==") => BaseKind::Registry,
+            Some(Weights::Set(_)) => BaseKind::File,
+            Some(Weights::Hub(_)) => BaseKind::Hub,
         };
         let told = !matches!(from, BaseKind::None | BaseKind::Unknown);
         Self {

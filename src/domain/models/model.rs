@@ -7,6 +7,7 @@ use utoipa::ToSchema;
 
 use super::{model_import::ImportedFile, preprocessing::Preprocessing};
 use crate::domain::{
+    architecture::{Head, Outputs},
     datasets::split::SplitSpec,
     id::{DatasetId, JobId, ModelId},
     jobs::job::{Best, DatasetVersion},
@@ -79,6 +80,9 @@ pub struct ModelCard {
     /// Format of this file: 1.
     pub format: u32,
     pub architecture: Architecture,
+    /// What makes logits of its feature vectors; not in the card of a linear head, nor in older cards, which have one.
+    #[serde(default, skip_serializing_if = "Head::is_linear")]
+    pub head: Head,
     /// Names of the classes in the order of the network's outputs.
     pub classes: Vec<String>,
     pub preprocessing: Preprocessing,
@@ -105,6 +109,14 @@ pub struct ModelCard {
 
 impl ModelCard {
     pub const FORMAT: u32 = 1;
+
+    /// What the network ends with.
+    pub fn outputs(&self) -> Outputs {
+        Outputs {
+            head: self.head,
+            classes: self.classes.len(),
+        }
+    }
 
     /// How a dataset without splits was split for it; the defaults if unknown.
     pub fn split(&self) -> SplitSpec {

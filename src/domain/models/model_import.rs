@@ -5,10 +5,13 @@ use utoipa::ToSchema;
 
 use super::{
     labels,
-    preprocessing::{Preprocessing, Resize},
+    preprocessing::{Interpolation, Preprocessing, Resize},
 };
 use crate::{
-    domain::{architecture::Architecture, datasets::archive::ArchiveKind},
+    domain::{
+        architecture::{Architecture, catalogue::Recipe},
+        datasets::archive::ArchiveKind,
+    },
     error::FieldError,
 };
 
@@ -78,24 +81,29 @@ pub struct WeightsDescription {
     pub resize: Resize,
     /// Length of the shorter side before the centre crop.
     pub resize_to: Option<u32>,
-    pub mean: [f32; 3],
-    pub std: [f32; 3],
+    #[serde(default)]
+    pub interpolation: Option<Interpolation>,
+    pub mean: Option<[f32; 3]>,
+    pub std: Option<[f32; 3]>,
 }
 
 impl WeightsDescription {
-    /// How images are preprocessed for such a network: by default as in torchvision for networks of this size.
+    /// How images are preprocessed for such a network: by default as its known weights need it, otherwise as in torchvision for networks of
+    /// this size.
     pub fn preprocessing(&self, architecture: Architecture) -> Preprocessing {
         let size = self.image_size.unwrap_or(architecture.native_size());
-        let recipe = match architecture.sees_whole_images() {
-            true => Preprocessing::whole(size),
-            false => Preprocessing::for_size(size),
-        };
+        let recipe = architecture.recipe();
+        let resize_to = self
+            .resize_to
+            .unwrap_or(Recipe::resize_to(recipe.crop_share, size));
         Preprocessing {
             resize: self.resize,
-            resize_to: self.resize_to.unwrap_or(recipe.resize_to).max(size),
-            mean: self.mean,
-            std: self.std,
-            ..recipe
+            resize_to: resize_to.max(size),
+            crop: size,
+            mean: self.mean.unwrap_or(recipe.mean),
+            std: self.std.unwrap_or(recipe.std),
+            interpolation: self.interpolation.unwrap_or(recipe.interpolation),
+            used_bits: None,
         }
     }
 }
@@ -108,6 +116,7 @@ pub struct DescriptionFields {
     pub image_size: Option<String>,
     pub resize: Option<String>,
     pub resize_to: Option<String>,
+    pub interpolation: Option<String>,
     pub mean: Option<String>,
     pub std: Option<String>,
 }
@@ -121,6 +130,7 @@ impl DescriptionFields {
             ("image_size", &self.image_size),
             ("resize", &self.resize),
             ("resize_to", &self.resize_to),
+            ("interpolation", &self.interpolation),
             ("mean", &self.mean),
             ("std", &self.std),
         ];
@@ -191,27 +201,39 @@ impl DescriptionFields {
                 Resize::ShortestCrop
             }
         };
-        let mut channels = |field: &str, text: &Option<String>, default: [f32; 3], least: f32| {
-            let Some(text) = text else { return default };
+        let interpolation = self.interpolation.as_deref().and_then(|text| {
+            let known = Interpolation::CHOICES.into_iter().find(|(name, _)| *name == text);
+            if known.is_none() {
+                fault(
+                    "interpolation",
+                    "range",
+                    "must be `bilinear` or `bicubic`".to_owned(),
+                );
+            }
+            known.map(|(_, interpolation)| interpolation)
+        });
+        let mut channels = |field: &str, text: &Option<String>, least: f32| {
+            let text = text.as_ref()?;
             let numbers = parse_channels(text).filter(|numbers| {
                 numbers
                     .iter()
                     .all(|number| number.is_finite() && *number >= least && *number <= 1000.0)
             });
-            numbers.unwrap_or_else(|| {
+            if numbers.is_none() {
                 let rule = "must be three numbers, of red, green and blue on the scale 0–1, such as [0.485, 0.456, 0.406]";
                 fault(field, "range", rule.to_owned());
-                default
-            })
+            }
+            numbers
         };
-        let mean = channels("mean", &self.mean, Preprocessing::IMAGENET_MEAN, -1000.0);
-        let std = channels("std", &self.std, Preprocessing::IMAGENET_STD, 1e-6);
+        let mean = channels("mean", &self.mean, -1000.0);
+        let std = channels("std", &self.std, 1e-6);
         let described = WeightsDescription {
             architecture,
             labels,
             image_size,
             resize,
             resize_to,
+            interpolation,
             mean,
             std,
         };
@@ -252,6 +274,7 @@ mod tests {
             image_size: Some("7".into()),
             resize: Some("stretch".into()),
             resize_to: Some("-1".into()),
+            interpolation: Some("nearest".into()),
             mean: Some("[0.5, 0.5]".into()),
             std: Some("0, 1, 1".into()),
         };
@@ -263,11 +286,12 @@ mod tests {
             "/image_size",
             "/resize_to",
             "/resize",
+            "/interpolation",
             "/mean",
             "/std",
         ];
         assert_eq!(pointers, all);
-        assert_eq!(wrong.given().len(), 6);
+        assert_eq!(wrong.given().len(), 7);
     }
 
     #[test]

@@ -19,8 +19,34 @@ pub enum Resize {
     Letterbox,
 }
 
+/// How pixels are interpolated where an image is resized; both antialiased.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Interpolation {
+    /// Pillow's `BILINEAR`.
+    #[default]
+    Bilinear,
+    /// Pillow's `BICUBIC`.
+    Bicubic,
+}
+
+impl Interpolation {
+    pub const CHOICES: [(&'static str, Self); 2] = [("bilinear", Self::Bilinear), ("bicubic", Self::Bicubic)];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Bilinear => "bilinear",
+            Self::Bicubic => "bicubic",
+        }
+    }
+
+    pub fn is_bilinear(&self) -> bool {
+        *self == Self::Bilinear
+    }
+}
+
 /// The complete preprocessing from an image file to the network's input `[3, crop, crop]`: EXIF orientation applied, colours as in Pillow's
-/// `convert("RGB")`, resized with antialiased bilinear interpolation, cropped, scaled to 0–1, `(x - mean) / std` per channel.
+/// `convert("RGB")`, resized with antialiased `interpolation`, cropped, scaled to 0–1, `(x - mean) / std` per channel.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Preprocessing {
     pub resize: Resize,
@@ -32,6 +58,9 @@ pub struct Preprocessing {
     /// Per channel, red, green, blue, for pixels scaled to 0–1.
     pub mean: [f32; 3],
     pub std: [f32; 3],
+    /// Absent for bilinear, which was the only one in older models.
+    #[serde(default, skip_serializing_if = "Interpolation::is_bilinear")]
+    pub interpolation: Interpolation,
     /// How many of their 16 bits images with 16 bits in each channel use, as found in the images of the training; absent for all 16. Images
     /// with 8 bits are not affected.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -117,6 +146,7 @@ impl Preprocessing {
             crop: size,
             mean: Self::IMAGENET_MEAN,
             std: Self::IMAGENET_STD,
+            interpolation: Interpolation::Bilinear,
             used_bits: None,
         }
     }

@@ -68,8 +68,20 @@ impl KindSpec for LrFindSpec {
     const PLANNED: &'static [&'static str] = JobSpec::PLANNED;
 
     fn read(root: &mut Fields) -> Self {
+        let train = JobSpec::read(root);
+        if train.head.is_made_at_once() {
+            let message =
+                "a head without a learning rate needs no search for one; use a head that `sgd` trains";
+            let mut head = root.object("head");
+            let field = if head.raw("solver").is_some() {
+                "solver"
+            } else {
+                "kind"
+            };
+            head.fault(field, "conflict", message);
+        }
         Self {
-            train: JobSpec::read(root),
+            train,
             lr_find: parse(root.object("lr_find")),
         }
     }

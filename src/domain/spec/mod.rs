@@ -13,6 +13,7 @@ mod kind;
 mod lr_find;
 mod parse;
 mod preview;
+mod shown;
 mod split;
 mod training;
 
@@ -35,7 +36,7 @@ pub use self::{
         backbone::{Backbone, Weights},
         early_stopping::{EarlyStopping, Monitor},
         freeze::Freeze,
-        head::HeadSpec,
+        head::{HeadKeep, HeadSpec, Solver},
         image_spec::ImageSpec,
         loss::{Imbalance, LossName, LossSpec},
         optimizer::{OptimizerName, OptimizerSpec},
@@ -46,8 +47,10 @@ pub use self::{
 pub use super::architecture::{Architecture, Stage};
 use super::{datasets::split::SplitSpec, models::preprocessing::Preprocessing, name::Name};
 
-/// A checked spec of a training with its defaults filled in. The smallest spec that a caller can send is `{"dataset": "flowers"}`.
+/// A checked spec of a training with its defaults filled in. The smallest spec that a caller can send is `{"dataset": "flowers"}`. Fields
+/// of training step by step are only there if the head is trained by `sgd`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(remote = "Self")]
 pub struct JobSpec {
     /// Name of the model that the job produces; by default the dataset's and the architecture's.
     pub name: Option<Name>,
@@ -68,6 +71,7 @@ pub struct JobSpec {
     pub augment: Augment,
     pub split: SplitSpec,
     /// 1 to 10000.
+    #[serde(default = "ten")]
     #[schema(minimum = 1, maximum = 10000, default = 10)]
     pub epochs: u32,
     /// Images in a forward pass, 1 to 4096.
@@ -78,6 +82,7 @@ pub struct JobSpec {
     #[serde(default = "one")]
     #[schema(minimum = 1, maximum = 1024, default = 1)]
     pub gradient_accumulation_steps: u32,
+    #[serde(default)]
     pub optimizer: OptimizerSpec,
     #[serde(default)]
     pub schedule: ScheduleSpec,
@@ -111,24 +116,19 @@ pub struct JobSpec {
     pub max_attempts: u32,
 }
 
+fn ten() -> u32 {
+    10
+}
+
 fn one() -> u32 {
     1
 }
 
 impl JobSpec {
-    /// The preprocessing of every image, in training and afterwards. Networks for small images see the whole image, as in their original
-    /// training.
+    /// The preprocessing of every image, in training and afterwards: as the base weights need it, unless the spec says otherwise. Networks
+    /// for small images see the whole image, as in their original training.
     pub fn preprocessing(&self) -> Preprocessing {
-        let size = self.image.size;
-        let recipe = if self.backbone.architecture.sees_whole_images() {
-            Preprocessing::whole(size)
-        } else {
-            Preprocessing::for_size(size)
-        };
-        Preprocessing {
-            resize: self.image.resize,
-            ..recipe
-        }
+        self.image.preprocessing(&self.backbone.recipe())
     }
 
     /// The model's name: the one asked for, or one derived from the dataset and the architecture.

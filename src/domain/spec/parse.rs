@@ -51,7 +51,7 @@ impl JobSpec {
             freeze,
             unfreeze_at_epoch: freeze::parse_unfreezing(root, freeze, epochs),
             head: head::parse(root.object("head"), backbone.architecture),
-            image: image_spec::parse(root.object("image"), backbone.architecture),
+            image: image_spec::parse(root.object("image"), &backbone),
             augment: augment::parse(root.object("augment")),
             split: split::parse(root.object("split")),
             epochs,
@@ -74,6 +74,7 @@ impl JobSpec {
             backbone,
         };
         augment::check_batch(&spec.augment, spec.batch_size, root);
+        head::check(&spec, root);
         spec
     }
 }
@@ -181,6 +182,8 @@ impl KindSpec for JobSpec {
 mod tests {
     use serde_json::json;
 
+    use crate::domain::models::preprocessing::{Interpolation, Preprocessing};
+
     use super::{
         super::{Architecture, Freeze, Stage, Weights},
         *,
@@ -190,7 +193,7 @@ mod tests {
     fn the_smallest_spec_gets_every_default() {
         let spec = JobSpec::parse(&json!({"dataset": "flowers"})).unwrap();
         assert_eq!(spec.backbone.architecture, Architecture::Resnet18);
-        assert_eq!(spec.backbone.weights, Weights::Imagenet);
+        assert!(matches!(spec.backbone.weights, Weights::Set(name) if name.as_str() == "imagenet"));
         assert_eq!(spec.freeze, Freeze::Backbone);
         assert_eq!((spec.epochs, spec.batch_size, spec.image.size), (10, 32, 224));
         assert_eq!(spec.optimizer.lr, 0.001);
@@ -298,6 +301,55 @@ mod tests {
         for name in ["r18.safetensors", "r18.pth", "r18.pt", "best.pth.tar"] {
             let spec = JobSpec::parse(&json!({"dataset": "d", "backbone": {"weights": name}})).unwrap();
             assert_eq!(spec.backbone.weights, Weights::File(name.into()));
+        }
+    }
+
+    #[test]
+    fn weights_bring_their_preprocessing_and_specs_from_before_keep_theirs() {
+        let parsed = |spec: Value| JobSpec::parse(&spec).unwrap();
+        let lite = parsed(json!({"dataset": "d", "backbone": {"architecture": "efficientnet_lite1"}}));
+        let recipe = lite.preprocessing();
+        assert_eq!((recipe.resize_to, recipe.crop, recipe.mean), (272, 240, [0.5; 3]));
+        assert_eq!(recipe.interpolation, Interpolation::Bicubic);
+        let own = parsed(
+            json!({"dataset": "d", "backbone": {"architecture": "efficientnet_lite1"},
+            "image": {"size": 128, "interpolation": "bilinear", "crop_share": 1, "mean": [0.485, 0.456, 0.406]}}),
+        );
+        let recipe = own.preprocessing();
+        assert_eq!((recipe.resize_to, recipe.crop, recipe.std), (128, 128, [0.5; 3]));
+        assert_eq!(
+            (recipe.interpolation, recipe.mean),
+            (Interpolation::Bilinear, Preprocessing::IMAGENET_MEAN)
+        );
+
+        // Stored before there were these fields.
+        let mut old = serde_json::to_value(parsed(json!({"dataset": "d"}))).unwrap();
+        old["image"] = json!({"size": 200, "resize": "shortest_crop"});
+        let old: JobSpec = serde_json::from_value(old).unwrap();
+        assert_eq!(old.preprocessing(), Preprocessing::for_size(200));
+        let text = serde_json::to_value(&old).unwrap();
+        assert_eq!(text["image"], json!({"size": 200, "resize": "shortest_crop"}));
+
+        // What a repository says is unknown until it is fetched.
+        let hub = parsed(
+            json!({"dataset": "d", "backbone": {"weights": "hub:timm/resnet18.a1_in1k"}, "image": {"crop_share": 0.9}}),
+        );
+        assert_eq!((hub.image.interpolation, hub.image.crop_share), (None, Some(0.9)));
+        assert_eq!(hub.freeze, Freeze::Backbone);
+        for wrong in [
+            "hub:",
+            "hub:resnet18",
+            "hub:../x",
+            "hub:a/b/c",
+            "hub:a/b@",
+            "hub:a/b@x/y",
+            "hub:.a/b",
+            "imagenet21k",
+        ] {
+            assert!(
+                JobSpec::parse(&json!({"dataset": "d", "backbone": {"weights": wrong}})).is_err(),
+                "{wrong}"
+            );
         }
     }
 

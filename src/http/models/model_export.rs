@@ -135,7 +135,13 @@ pub async fn export(
 
 fn check(query: &ExportQuery, model: &Model) -> Result<ExportSpec> {
     let architecture = model.card.architecture;
-    let spec = ExportSpec::check(query.format, query.normalize, query.softmax, architecture);
+    let spec = ExportSpec::check(
+        query.format,
+        query.normalize,
+        query.softmax,
+        architecture,
+        model.card.head,
+    );
     spec.map_err(|faults| {
         let detail = faults
             .first()

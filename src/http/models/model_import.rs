@@ -56,6 +56,8 @@ pub struct ImportForm {
     resize: Option<String>,
     /// Length that the shorter side is resized to before the centre crop, up to 2048 pixels; by default as in torchvision, 256 for 224.
     resize_to: Option<u32>,
+    /// `bilinear` or `bicubic`; by default, like `mean` and `std`, that of the architecture's known weights.
+    interpolation: Option<String>,
     /// Mean of red, green and blue on the scale 0–1; `[0.485, 0.456, 0.406]` by default.
     mean: Option<String>,
     /// Standard deviation in the same form; `[0.229, 0.224, 0.225]` by default.

@@ -20,13 +20,14 @@ use crate::{
 const LONGEST_FILE_NAME: usize = 255;
 
 /// Fields of the form that are not the model.
-const DESCRIPTION: [&str; 8] = [
+const DESCRIPTION: [&str; 9] = [
     "name",
     "labels",
     "architecture",
     "image_size",
     "resize",
     "resize_to",
+    "interpolation",
     "mean",
     "std",
 ];
@@ -101,6 +102,7 @@ async fn receive_form(app: &App, request: Request) -> Result<Sent> {
             "image_size" => &mut fields.image_size,
             "resize" => &mut fields.resize,
             "resize_to" => &mut fields.resize_to,
+            "interpolation" => &mut fields.interpolation,
             "mean" => &mut fields.mean,
             "std" => &mut fields.std,
             _ => {

@@ -12,7 +12,7 @@ use utoipa::IntoParams;
 
 use super::images::{self, Images, timed};
 use crate::{
-    domain::models::model::Model,
+    domain::{architecture::HeadKind, models::model::Model},
     error::{Error, FieldError, Kind, Result},
     http::{App, requests::extract::Query, responses::problem::Problems},
 };
@@ -75,6 +75,11 @@ async fn explain(
 ) -> Result<Response> {
     let begun = Instant::now();
     let model = images::model(&app, &reference).await?;
+    if model.card.head.kind() == HeadKind::Knn {
+        let detail = "the model's head is of kind `knn`: which images are nearest does not change with small changes of an image, so there is \
+                      nothing to explain; models with another head can be explained";
+        return Err(Error::new(Kind::Invalid, "not-supported", detail));
+    }
     let class = query.class.map(|class| index_of(&model, &class)).transpose()?;
     let Images::One(image) = images::read(&app, request).await? else {
         let detail = "send one image: as the body, or as the only file of a form";

@@ -11,7 +11,7 @@ use crate::{
     jobs::{
         children::waited::{self, WaitedRun},
         context::Context,
-        queue::prepare::as_files,
+        queue::{prepare::as_files, weights},
     },
     process,
     protocol::{Artifact, PreviewRun, RunResult, RunSpec},
@@ -34,6 +34,7 @@ pub async fn preview(context: &Context, dataset: Dataset, spec: PreviewSpec) -> 
         return Err(Error::new(Kind::Conflict, "dataset-not-ready", detail));
     };
     let run = RunSpec::Preview(Box::new(PreviewRun {
+        hub: weights::describing(&context.config, &spec.job.backbone.weights),
         spec,
         dataset: as_files(context, dataset, files).await,
         threads: process::threads(context.config.train_threads).min(THREADS),

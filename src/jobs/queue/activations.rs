@@ -4,7 +4,7 @@
 
 use crate::{
     blobs::Pin,
-    domain::jobs::job::DatasetVersion,
+    domain::{id::DatasetId, jobs::job::DatasetVersion},
     error::Result,
     jobs::{children::paths::absolute, context::Context},
     protocol::{KnownActivations, UsedActivations},
@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// Activations that a child can use instead of computing them.
-pub async fn known(context: &Context, dataset: &DatasetVersion) -> Vec<KnownActivations> {
+pub async fn known(context: &Context, dataset: DatasetId) -> Vec<KnownActivations> {
     let known = context.store.activations(dataset).await.unwrap_or_else(|error| {
         tracing::error!(%error, "cannot list the cached activations");
         Vec::new()

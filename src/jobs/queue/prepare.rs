@@ -55,7 +55,7 @@ async fn training(
     refuse(dataset.faults_for(spec))?;
     let dataset = dataset_input(context, job, dataset).await?;
     let version = dataset.lineage.version_of();
-    let weights = weights::resolve(context, spec).await;
+    let weights = weights::resolve(context, &spec.backbone).await;
     let paths = context.paths.clone();
     let (id, attempt) = (job.id, job.attempt);
     let checkpoints = tokio::task::spawn_blocking(move || paths.checkpoints(id, attempt)).await;
@@ -64,7 +64,7 @@ async fn training(
         spec: spec.clone(),
         weights: weights.map_err(|error| unreadable(job, &error))?,
         checkpoints: checkpoints.unwrap_or_default(),
-        activations: activations::known(context, &version).await,
+        activations: activations::known(context, version.id).await,
         max_activation_bytes: context.config.limits.max_activation_bytes,
     })
 }

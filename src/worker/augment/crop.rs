@@ -1,7 +1,7 @@
 //! A random part of the image, resized to the network's square input.
 
 use crate::{
-    domain::random::Draws,
+    domain::{models::preprocessing::Interpolation, random::Draws},
     worker::pixels::{self, Image, ImageView},
 };
 
@@ -19,17 +19,29 @@ pub struct Rectangle {
     pub height: u32,
 }
 
-/// Crops and resizes to `side × side` with antialiased bilinear interpolation (torchvision `RandomResizedCrop`; Szegedy et al. 2015).
+/// Crops and resizes to `side × side`, antialiased (torchvision `RandomResizedCrop`; Szegedy et al. 2015).
 /// `scale`: smallest and largest fraction of the area. The packed image is cropped, so small crops have the resolution of the pack.
-pub fn random_resized_crop(packed: ImageView<'_>, scale: [f64; 2], side: u32, draws: &mut Draws) -> Image {
-    resized_crop(packed, draw(packed.width, packed.height, scale, draws), side)
+pub fn random_resized_crop(
+    packed: ImageView<'_>,
+    scale: [f64; 2],
+    side: u32,
+    interpolation: Interpolation,
+    draws: &mut Draws,
+) -> Image {
+    let place = draw(packed.width, packed.height, scale, draws);
+    resized_crop(packed, place, side, interpolation)
 }
 
 /// torchvision's `resized_crop`: only the cropped part takes part in the interpolation.
-pub fn resized_crop(image: ImageView<'_>, place: Rectangle, side: u32) -> Image {
+pub fn resized_crop(
+    image: ImageView<'_>,
+    place: Rectangle,
+    side: u32,
+    interpolation: Interpolation,
+) -> Image {
     let (left, top) = (i64::from(place.left), i64::from(place.top));
     let cut = pixels::cut(image, left, top, place.width, place.height);
-    pixels::resize(&cut, side, side)
+    pixels::resize(&cut, side, side, interpolation)
 }
 
 /// torchvision's `RandomResizedCrop.get_params`.
@@ -113,7 +125,7 @@ mod tests {
         };
         let mut draws = Draws::at(1, Stream::Augment, 0, 0);
         // With the whole area only the square shape fits.
-        let crop = random_resized_crop(image.view(), [1.0, 1.0], 4, &mut draws);
+        let crop = random_resized_crop(image.view(), [1.0, 1.0], 4, Interpolation::Bilinear, &mut draws);
         assert_eq!(crop, image);
     }
 }

@@ -11,7 +11,10 @@ use super::{
     rand_augment::Operation,
     tone,
 };
-use crate::worker::pixels::{self, Image};
+use crate::{
+    domain::models::preprocessing::Interpolation,
+    worker::pixels::{self, Image},
+};
 
 #[derive(Deserialize)]
 struct Golden {
@@ -78,9 +81,10 @@ fn carried_out(case: &Case, mut image: Image, fill: [u8; 3]) -> Image {
                 width: whole(2),
                 height: whole(3),
             };
-            return crop::resized_crop(image.view(), place, case.width);
+            return crop::resized_crop(image.view(), place, case.width, Interpolation::Bilinear);
         }
-        "squash" => return pixels::resize(&image, case.width, case.height),
+        "squash" => return pixels::resize(&image, case.width, case.height, Interpolation::Bilinear),
+        "squash_bicubic" => return pixels::resize(&image, case.width, case.height, Interpolation::Bicubic),
         other => panic!("unknown operation {other}"),
     }
     image
@@ -99,7 +103,7 @@ fn pixels_are_torchvision_s() {
         // Tables and formulas are the same; interpolation and hue round differently.
         let allowed = match case.operation.as_str() {
             "rotate" | "shear_x" | "shear_y" => 2,
-            "hue" | "resized_crop" | "squash" => 1,
+            "hue" | "resized_crop" | "squash" | "squash_bicubic" => 1,
             _ => 0,
         };
         assert!(worst <= allowed, "{name}: {worst} levels off at byte {at}");

@@ -83,7 +83,13 @@ impl Augmentation {
         ] = [(); 5].map(|()| draws.fork());
         let fill = self.recipe.mean_colour();
         let mut image = match spec.random_resized_crop {
-            Some(scale) => crop::random_resized_crop(packed, scale, self.recipe.crop, &mut cropping),
+            Some(scale) => crop::random_resized_crop(
+                packed,
+                scale,
+                self.recipe.crop,
+                self.recipe.interpolation,
+                &mut cropping,
+            ),
             None => pixels::prepare_from_pack(packed, &self.recipe),
         };
         flips.turn(&mut image);

@@ -80,7 +80,7 @@ struct Model {
 impl Model {
     fn read(run: &ExportRun, card: ModelCard) -> anyhow::Result<Self> {
         let weights = bundle::read_weights(&run.model)?;
-        let network = Network::loaded(card.architecture, card.classes.len(), &weights, Device::Cpu)?;
+        let network = Network::loaded(card.architecture, card.outputs(), &weights, Device::Cpu)?;
         Ok(Self::new(card, run.title.clone(), network))
     }
 

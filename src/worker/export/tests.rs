@@ -14,12 +14,12 @@ use zip::ZipArchive;
 use super::*;
 use crate::{
     domain::{
-        architecture::Architecture,
+        architecture::{Architecture, Head, Outputs},
         models::export::{ExportFormat, ExportSpec},
     },
     worker::nets::{
         layers::channels_last,
-        tests::{by_formula, one_of_each_family, values},
+        tests::{HEADS, by_formula, one_of_each_family, values, with_head},
     },
 };
 
@@ -66,7 +66,7 @@ fn run_of(dir: &RunDir, architecture: Architecture, format: ExportFormat) -> Exp
     ExportRun {
         model: files.at(dir),
         title: "insects@2".to_owned(),
-        spec: ExportSpec::check(format, false, false, architecture).unwrap(),
+        spec: ExportSpec::check(format, false, false, architecture, Head::Linear).unwrap(),
     }
 }
 
@@ -112,6 +112,42 @@ fn every_architecture_is_a_module_that_libtorch_loads_with_torchvisions_paramete
         names.sort();
         let expected: Vec<String> = model.network.parameters().into_iter().map(|it| it.name).collect();
         assert_eq!(names, expected, "{architecture}");
+    }
+}
+
+/// A model of an architecture with a head of any kind.
+pub fn model_with(head: Head) -> Model {
+    let network = with_head(Architecture::Resnet20, head, CLASSES.len());
+    let card = ModelCard {
+        head,
+        ..card(Architecture::Resnet20)
+    };
+    Model::new(card, "insects@2".to_owned(), network)
+}
+
+#[test]
+fn every_head_is_a_module_that_libtorch_loads() {
+    for head in HEADS {
+        let model = model_with(head);
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.pt");
+        torchscript::write(&path, &model).unwrap();
+        let module = torchscript::loaded(&path).unwrap();
+        let images = images(3, Architecture::Resnet20);
+        let expected = model.network.logits(&images);
+        let found = tch::no_grad(|| module.forward_ts(&[&images])).unwrap();
+        let off = (&found - &expected).abs().max().double_value(&[]);
+        assert!(
+            off <= 1e-4 * expected.abs().max().double_value(&[]).max(1.0),
+            "{head:?}: {off:e}"
+        );
+        let written = folder.path().join("model.safetensors");
+        state::write(&written, &model.state, &model.texts_of_torch()).unwrap();
+        let back = state::read(&written).unwrap();
+        let outputs = model.card.outputs();
+        assert_eq!(outputs, Outputs { head, classes: 3 });
+        let network = Network::loaded(Architecture::Resnet20, outputs, &back, Device::Cpu).unwrap();
+        assert!(network.logits(&images).equal(&expected));
     }
 }
 

@@ -44,7 +44,7 @@ fn config(model: &Model) -> Value {
             "custom_load": false,
             "input_size": [3, side, side],
             "fixed_input_size": false,
-            "interpolation": "bilinear",
+            "interpolation": recipe.interpolation.as_str(),
             "crop_pct": crop_pct,
             "crop_mode": crop_mode,
             "mean": recipe.mean.map(decimal),

@@ -14,7 +14,7 @@ use serde::Deserialize;
 
 use super::state::{self, StateDict, StateFault};
 use crate::{
-    domain::{damage::Damaged, models::model::ModelCard},
+    domain::{architecture::Head, damage::Damaged, models::model::ModelCard},
     files::digest,
     protocol::{Artifact, frames::ModelFiles},
     worker::process::run_dir::RunDir,
@@ -130,6 +130,15 @@ fn check_card(card: &ModelCard) -> Result<(), BundleFault> {
     if !usable {
         return fault("its mean or standard deviation is not a usable number");
     }
+    if let Head::Knn {
+        images,
+        k,
+        temperature,
+    } = card.head
+        && !((1..=images).contains(&k) && temperature.is_finite() && temperature > 0.0)
+    {
+        return fault("its head has more neighbours than images, or no usable temperature");
+    }
     if !(card.temperature.is_finite() && card.temperature > 0.0) {
         return fault("its temperature is not a usable number");
     }
@@ -173,6 +182,7 @@ pub(crate) mod tests {
         ModelCard {
             format: ModelCard::FORMAT,
             architecture: spec.backbone.architecture,
+            head: crate::domain::architecture::Head::Linear,
             classes: classes.iter().map(|class| class.to_string()).collect(),
             preprocessing: spec.preprocessing(),
             spec: Some(spec),

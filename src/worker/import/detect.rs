@@ -2,7 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use crate::{domain::spec::Architecture, worker::files::state::StateDict};
+use super::refusal::Refusal;
+use crate::{
+    domain::{architecture::Head, spec::Architecture},
+    worker::{files::state::StateDict, nets::heads},
+};
 
 /// Most matrices besides the network's own: of its head, or of one that other classes had.
 const MAX_OTHERS: usize = 3;
@@ -19,10 +23,19 @@ pub fn architecture(weights: &StateDict) -> Option<Architecture> {
     by_name.or(fitting.first()).copied()
 }
 
-/// Outputs of the head, if there is one.
-pub fn outputs(weights: &StateDict, architecture: Architecture) -> Option<i64> {
-    let weight = weights.get(&format!("{}.weight", architecture.head()))?;
-    weight.size().first().copied()
+/// The head of weights without a card: one linear layer where there is none of ours.
+///
+/// # Errors
+/// Its tensors do not say everything.
+pub fn head(weights: &StateDict, architecture: Architecture) -> anyhow::Result<Head> {
+    let Some(found) = heads::found(weights, architecture) else {
+        return Ok(Head::Linear);
+    };
+    found.head().ok_or_else(|| {
+        let message = "the weights end with the images of a nearest neighbour head, but do not say how many of them vote; import the bundle of \
+                       the model, which has its card";
+        Refusal::new(message).into()
+    })
 }
 
 /// How many tensors there are of each shape.
@@ -97,7 +110,7 @@ mod tests {
         ] {
             let network = Network::drawn(known, 3, 0, Device::Cpu);
             assert_eq!(architecture(network.state()), Some(known));
-            assert_eq!(outputs(network.state(), known), Some(3));
+            assert_eq!(heads::found(network.state(), known).unwrap().classes, 3);
         }
         assert_eq!(architecture(&StateDict::new()), None);
     }

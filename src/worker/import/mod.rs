@@ -3,7 +3,7 @@
 //! The result is what a training would have written: torchvision's names, 32-bit floats, a card. Equivalent files give the same bytes, so
 //! an exported bundle comes back with its own digests. Nothing is loaded partially, and no code comes from data.
 
-mod detect;
+pub mod detect;
 mod packed;
 mod refusal;
 #[cfg(test)]
@@ -20,7 +20,7 @@ use super::{
         bundle::{self, BundleFault},
         state::{self, StateDict},
     },
-    nets::Network,
+    nets::{Network, heads},
     process::{
         child::{Reporter, StopFlag, Stopped},
         run_dir::RunDir,
@@ -29,6 +29,7 @@ use super::{
 };
 use crate::{
     domain::{
+        architecture::HeadKind,
         models::{
             labels::twice,
             model::{ModelCard, check_metadata},
@@ -108,15 +109,20 @@ fn read(path: &Path) -> anyhow::Result<StateDict> {
 
 /// The network, with everything checked that does not need an image: names, shapes, types, and that it computes finite numbers.
 fn checked(weights: &StateDict, card: &ModelCard) -> anyhow::Result<Network> {
-    let outputs = detect::outputs(weights, card.architecture);
-    if let Some(outputs) = outputs.filter(|outputs| *outputs != card.classes.len() as i64) {
+    let outputs = heads::found(weights, card.architecture).map(|found| found.classes);
+    // An index of a class may be the largest of those that occur, or not.
+    let exact = card.head.kind() != HeadKind::Knn;
+    if let Some(outputs) = outputs
+        .filter(|_| exact)
+        .filter(|outputs| *outputs != card.classes.len() as i64)
+    {
         let message = format!(
             "the network has {outputs} outputs, but {} classes are given; each output needs a class",
             card.classes.len()
         );
         return Err(Refusal::of("/labels", message).into());
     }
-    let network = Network::loaded(card.architecture, card.classes.len(), weights, Device::Cpu)
+    let network = Network::loaded(card.architecture, card.outputs(), weights, Device::Cpu)
         .map_err(|fault| Refusal::new(fault.to_string()))?;
     for (name, tensor) in network.state() {
         // In 32 bits, whatever type they came in.
@@ -154,9 +160,11 @@ fn described_card(state: &StateDict, described: &WeightsDescription) -> anyhow::
     };
     let preprocessing = described.preprocessing(architecture);
     check_recipe(&preprocessing)?;
+    let head = detect::head(state, architecture)?;
     Ok(ModelCard {
         format: ModelCard::FORMAT,
         architecture,
+        head,
         classes: described.labels.clone(),
         preprocessing,
         spec: None,

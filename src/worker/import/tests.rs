@@ -13,11 +13,15 @@ use tempfile::TempDir;
 use super::*;
 use crate::{
     domain::{
+        architecture::Head,
         models::model_import::{DescriptionFields, ImportFormat},
         spec::JobSpec,
     },
     protocol,
-    worker::files::bundle::{CARD_FILE, WEIGHTS_FILE},
+    worker::{
+        files::bundle::{CARD_FILE, WEIGHTS_FILE},
+        nets::tests::{HEADS, with_head},
+    },
 };
 
 const CLASSES: [&str; 3] = ["ants", "bees", "wasps"];
@@ -490,4 +494,50 @@ fn a_card_without_a_training_reads_back() {
     // Parts of a dataset are then cut as a training would by default.
     let spec = JobSpec::parse(&serde_json::json!({"dataset": "d"})).unwrap();
     assert_eq!(bundle::read_any_card(&path).unwrap().split(), spec.split);
+}
+
+#[test]
+fn every_head_comes_back_in_a_bundle_and_those_that_their_tensors_tell_without() {
+    for head in HEADS {
+        let network = with_head(Architecture::Resnet20, head, CLASSES.len());
+        let mut card = bundle::tests::card(&CLASSES);
+        (card.architecture, card.head) = (Architecture::Resnet20, head);
+        let folder = tempfile::tempdir().unwrap();
+        let dir = RunDir::new(folder.path());
+        let files = bundle::write(&dir, network.state(), &card).unwrap();
+        let read = |name: &str| fs::read(dir.file(name)).unwrap();
+        let (weights, json) = (read(WEIGHTS_FILE), read(CARD_FILE));
+        let archive = zip_of(&[(WEIGHTS_FILE, &weights), (CARD_FILE, &json)]);
+        let (_, result) = imported(&archive, ImportContents::Bundle);
+        let result = result.unwrap();
+        assert_eq!(
+            (&result.card, &result.weights.sha256),
+            (&card, &files.weights.sha256)
+        );
+        let (_, alone) = as_weights(&weights, &described(&CLASSES));
+        match head {
+            Head::Knn { .. } => assert!(alone.unwrap_err().message.contains("import the bundle")),
+            _ => assert_eq!(alone.unwrap().card.head, head),
+        }
+    }
+}
+
+#[test]
+fn more_neighbours_than_images_are_refused() {
+    let head = Head::Knn {
+        images: 30,
+        k: 31,
+        temperature: 0.1,
+    };
+    let network = with_head(Architecture::Resnet20, HEADS[3], CLASSES.len());
+    let mut card = bundle::tests::card(&CLASSES);
+    (card.architecture, card.head) = (Architecture::Resnet20, head);
+    let json = serde_json::to_vec(&card).unwrap();
+    let archive = zip_of(&[(WEIGHTS_FILE, &bytes_of(network.state())), (CARD_FILE, &json)]);
+    let refused = imported(&archive, ImportContents::Bundle).1.unwrap_err();
+    assert!(
+        refused.message.contains("more neighbours than images"),
+        "{}",
+        refused.message
+    );
 }

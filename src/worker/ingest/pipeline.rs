@@ -29,7 +29,7 @@ use super::{
     pulse::Heartbeat,
 };
 use crate::{
-    domain::models::preprocessing::UsedBits,
+    domain::models::preprocessing::{Interpolation, UsedBits},
     files::digest,
     limits::IngestLimits,
     worker::pixels::{self, DecodeFault, Fingerprint, Image, Mode},
@@ -193,7 +193,13 @@ impl Pipeline<'_> {
                 mode,
                 largest,
             } = decoded;
-            (width, height, pixels::pack(image, self.pack_side), mode, largest)
+            (
+                width,
+                height,
+                pixels::pack(image, self.pack_side, Interpolation::Bilinear),
+                mode,
+                largest,
+            )
         });
         memory.give_back(needed);
         let (width, height, packed, mode, largest) = decoded?;

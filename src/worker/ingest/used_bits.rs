@@ -18,7 +18,7 @@ use super::{
     report::stored::Stored,
 };
 use crate::{
-    domain::models::preprocessing::UsedBits,
+    domain::models::preprocessing::{Interpolation, UsedBits},
     protocol::IngestRun,
     worker::{
         pixels::{self, Fingerprint, Image},
@@ -118,7 +118,7 @@ impl Repack<'_> {
         let _ = self.memory.take(needed);
         let packed = header
             .decode(self.used)
-            .map(|decoded| pixels::pack(decoded.image, self.pack_side));
+            .map(|decoded| pixels::pack(decoded.image, self.pack_side, Interpolation::Bilinear));
         self.memory.give_back(needed);
         packed
     }

@@ -13,7 +13,7 @@ use super::{
     positions, winograd,
 };
 use crate::domain::architecture::{
-    layer::{Activation, BatchNorm2d, Channels, Conv2d, LayerNorm, Op, Pool},
+    layer::{Activation, BatchNorm2d, Channels, Conv2d, LayerNorm, Neighbours, Op, Pool},
     tensors::TensorDesign,
 };
 
@@ -60,6 +60,7 @@ impl Leaf {
             (Op::BatchNorm2d(design), tensors) => batch_norm(input, design, tensors, mode),
             (Op::LayerNorm(design), [weight, bias]) => layer_norm(input, design, weight, bias),
             (Op::Linear(design), [weight, bias @ ..]) => linear(input, design.over, weight, bias.first()),
+            (Op::Neighbours(design), [bank, labels]) => neighbours(input, design, bank, labels),
             (Op::Attention(design), tensors) => {
                 attention::forward(input, design, tensors.split_at(tensors.len() - 2))
             }
@@ -107,6 +108,10 @@ fn without_tensors(op: &Op, input: &Tensor) -> Tensor {
         Op::Flatten => input.flatten(1, -1),
         Op::ToTokens => input.flatten(2, 3).transpose(1, 2),
         Op::FirstToken => input.select(1, 0),
+        Op::Normalise => {
+            let length = input.norm_scalaropt_dim(2.0, [-1i64].as_slice(), true);
+            input / length.clamp_min(1e-12)
+        }
         Op::MeanToken { skipped } => {
             let skipped = skipped as i64;
             let tokens = input.narrow(1, skipped, input.size()[1] - skipped);
@@ -228,4 +233,18 @@ fn linear(input: &Tensor, over: Channels, weight: &Tensor, bias: Option<&Tensor>
             last.linear(&weight, bias.as_ref()).permute([0, 3, 1, 2])
         }
     }
+}
+
+fn neighbours(input: &Tensor, design: &Neighbours, bank: &Tensor, labels: &Tensor) -> Tensor {
+    let products = input.matmul(&bank.to_kind(input.kind()).tr());
+    let (nearest, places) = products.topk(design.k as i64, -1, true, true);
+    let votes = (nearest / design.temperature).softmax(-1, input.kind());
+    let chosen = labels.index_select(0, &places.reshape([-1]));
+    let classes = chosen.to_kind(Kind::Int64).view_as(&places);
+    let none = Tensor::zeros(
+        [input.size()[0], design.classes as i64],
+        (input.kind(), input.device()),
+    );
+    let shares = none.scatter_add(1, &classes, &votes);
+    shares.clamp_min(Neighbours::SMALLEST_SHARE).log()
 }

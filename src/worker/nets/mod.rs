@@ -11,6 +11,7 @@ pub mod eval;
 pub mod folded;
 mod foreign;
 mod fused;
+pub mod heads;
 mod initialise;
 pub mod input;
 pub mod layers;
@@ -38,7 +39,7 @@ use self::{
 };
 use super::files::state::StateDict;
 use crate::domain::architecture::{
-    Architecture, Stage, layer::Layer, network::NetworkDesign, tensors::TensorDesign,
+    Architecture, Outputs, Stage, layer::Layer, network::NetworkDesign, tensors::TensorDesign,
 };
 
 pub use self::binder::LoadFault;
@@ -47,6 +48,7 @@ pub use self::binder::LoadFault;
 #[derive(Debug)]
 pub struct Network {
     architecture: Architecture,
+    outputs: Outputs,
     backbone: Backbone,
     head: Tree,
     state: StateDict,
@@ -66,9 +68,9 @@ struct Tag {
 /// The origin of a network's head in training.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HeadOrigin {
-    /// From the weights: their head has the same number of classes.
+    /// From the weights: their head is of the same kind and size.
     Weights,
-    /// Newly initialised: the weights have none, or one for this many classes.
+    /// Newly initialised: the weights have none, or another one, for this many classes.
     Drawn { left_out: Option<i64> },
 }
 
@@ -84,11 +86,12 @@ pub struct Parameter {
 
 impl Network {
     /// A network with random weights.
-    pub fn drawn(architecture: Architecture, classes: usize, seed: u64, device: Device) -> Self {
+    pub fn drawn(architecture: Architecture, outputs: impl Into<Outputs>, seed: u64, device: Device) -> Self {
+        let outputs = outputs.into();
         let mut tensors = Binder::drawn(seed, device);
         let backbone = Backbone::build(architecture.design(), &mut tensors);
-        let head = build_head(architecture, classes, &mut tensors);
-        Self::new(architecture, classes, backbone, head, tensors.into_drawn())
+        let head = build_head(architecture, outputs, &mut tensors);
+        Self::new(architecture, outputs, backbone, head, tensors.into_drawn())
     }
 
     /// A network with exactly these weights.
@@ -97,60 +100,66 @@ impl Network {
     /// Every tensor that is missing, unexpected or of another shape.
     pub fn loaded(
         architecture: Architecture,
-        classes: usize,
+        outputs: impl Into<Outputs>,
         weights: &StateDict,
         device: Device,
     ) -> Result<Self, LoadFault> {
+        let outputs = outputs.into();
         let mut tensors = Binder::given(weights, device);
         let backbone = Backbone::build(architecture.design(), &mut tensors);
-        let head = build_head(architecture, classes, &mut tensors);
+        let head = build_head(architecture, outputs, &mut tensors);
         let state = binder::finish(architecture, [tensors], &[])?;
-        Ok(Self::new(architecture, classes, backbone, head, state))
+        Ok(Self::new(architecture, outputs, backbone, head, state))
     }
 
-    /// A network for fine-tuning from these weights. Their head is kept if it has the same number of classes, otherwise a new one is
-    /// initialised.
+    /// A network for fine-tuning from these weights. Their head is kept if it is of the same kind, one that learns, and has the same number
+    /// of classes; otherwise a new one is initialised.
     ///
     /// # Errors
     /// As [`Network::loaded`], for everything but the head.
     pub fn fine_tuned(
         architecture: Architecture,
-        classes: usize,
+        outputs: impl Into<Outputs>,
         weights: &StateDict,
         seed: u64,
         device: Device,
     ) -> Result<(Self, HeadOrigin), LoadFault> {
-        let [weight, bias] = ["weight", "bias"].map(|part| format!("{}.{part}", architecture.head()));
-        let outputs = weights
-            .get(&weight)
-            .and_then(|weight| weight.size().first().copied());
-        if outputs == Some(classes as i64) {
-            let network = Self::loaded(architecture, classes, weights, device)?;
+        let outputs = outputs.into();
+        let found = heads::found(weights, architecture);
+        if found.as_ref().is_some_and(|found| found.can_be_kept_as(outputs)) {
+            let network = Self::loaded(architecture, outputs, weights, device)?;
             return Ok((network, HeadOrigin::Weights));
         }
         let mut given = Binder::given(weights, device);
         let mut drawn = Binder::drawn(seed, device);
         let backbone = Backbone::build(architecture.design(), &mut given);
-        let head = build_head(architecture, classes, &mut drawn);
-        let state = binder::finish(architecture, [given, drawn], &[&weight, &bias])?;
-        let network = Self::new(architecture, classes, backbone, head, state);
-        Ok((network, HeadOrigin::Drawn { left_out: outputs }))
+        let head = build_head(architecture, outputs, &mut drawn);
+        let names = heads::names(architecture);
+        let left_out: Vec<&str> = names.iter().map(String::as_str).collect();
+        let state = binder::finish(architecture, [given, drawn], &left_out)?;
+        let network = Self::new(architecture, outputs, backbone, head, state);
+        let left_out = found.map(|found| found.classes);
+        Ok((network, HeadOrigin::Drawn { left_out }))
     }
 
     fn new(
         architecture: Architecture,
-        classes: usize,
+        outputs: Outputs,
         backbone: Backbone,
         head: Tree,
         state: StateDict,
     ) -> Self {
-        let tensors = architecture.design().tensors(classes as u64).into_iter();
+        let design = architecture.design();
+        let tensors = design
+            .tensors_with(outputs.head, outputs.classes as u64)
+            .into_iter();
         let tag = |(stage, name, tensor): (_, _, TensorDesign)| {
             let learns = tensor.learns();
             (name, Tag { stage, learns })
         };
         Self {
             architecture,
+            outputs,
             backbone,
             head,
             state,
@@ -172,6 +181,11 @@ impl Network {
 
     pub fn architecture(&self) -> Architecture {
         self.architecture
+    }
+
+    /// Its head and the number of its classes.
+    pub fn outputs(&self) -> Outputs {
+        self.outputs
     }
 
     /// All tensors by torchvision's names, with their current values: they share memory with the network.
@@ -262,7 +276,10 @@ impl Backbone {
     }
 }
 
-/// The layer that maps features to logits.
-fn build_head(architecture: Architecture, classes: usize, tensors: &mut Binder) -> Tree {
-    Tree::build(&architecture.design().head(classes as u64), "", tensors)
+/// The layers that map features to logits.
+fn build_head(architecture: Architecture, outputs: Outputs, tensors: &mut Binder) -> Tree {
+    let head = architecture
+        .design()
+        .head_of(outputs.head, outputs.classes as u64);
+    Tree::build(&head, "", tensors)
 }

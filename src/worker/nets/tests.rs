@@ -7,7 +7,7 @@ use serde::Deserialize;
 use tch::{Device, Kind, Tensor};
 
 use super::*;
-use crate::files::digest;
+use crate::{domain::architecture::Head, files::digest};
 
 /// What torchvision computed.
 #[derive(Deserialize)]
@@ -140,6 +140,108 @@ fn weights_by_formula(architecture: Architecture, classes: usize) -> StateDict {
     tensors
         .map(|binder::Missing { name, shape }| (name.clone(), formula(&name, &shape)))
         .collect()
+}
+
+/// One head of each kind, for a few classes.
+pub(crate) const HEADS: [Head; 4] = [
+    Head::Linear,
+    Head::Mlp { hidden: 24 },
+    Head::Prototype,
+    Head::Knn {
+        images: 30,
+        k: 9,
+        temperature: 0.2,
+    },
+];
+
+/// A network with such a head whose tensors look like real ones.
+pub(crate) fn with_head(architecture: Architecture, head: Head, classes: usize) -> Network {
+    let outputs = Outputs { head, classes };
+    let network = Network::drawn(architecture, outputs, 3, Device::Cpu);
+    tch::no_grad(|| {
+        for (name, tensor) in network.state() {
+            let shape = tensor.size();
+            let wanted = match name.rsplit('.').next() {
+                Some("labels") => {
+                    Tensor::arange(shape[0], (Kind::Float, Device::Cpu)).remainder(classes as f64)
+                }
+                Some("bank") => values(name, &shape).to_kind(Kind::Float).abs(),
+                _ if name.contains("prototypes") => values(name, &shape).to_kind(Kind::Float),
+                _ => continue,
+            };
+            tensor.shallow_clone().copy_(&wanted);
+        }
+    });
+    network
+}
+
+#[test]
+fn heads_are_found_by_their_tensors_and_kept_where_they_fit() {
+    let architecture = Architecture::Resnet20;
+    for head in HEADS {
+        let network = with_head(architecture, head, 3);
+        let found = heads::found(network.state(), architecture).unwrap();
+        assert_eq!((found.kind, found.classes), (head.kind(), 3));
+        let known = matches!(head, Head::Knn { .. });
+        assert_eq!(found.head(), (!known).then_some(head));
+        for wanted in HEADS {
+            for classes in [3, 4] {
+                let outputs = Outputs {
+                    head: wanted,
+                    classes,
+                };
+                let tuned = Network::fine_tuned(architecture, outputs, network.state(), 0, Device::Cpu);
+                let (tuned, origin) = tuned.unwrap();
+                let kept = wanted == head && classes == 3 && head.kind().learns();
+                let drawn = HeadOrigin::Drawn { left_out: Some(3) };
+                assert_eq!(origin, if kept { HeadOrigin::Weights } else { drawn });
+                assert_eq!(tuned.outputs(), outputs);
+                assert_eq!(tuned.logits(&images(2)).size(), [2, classes as i64]);
+            }
+        }
+        let loaded = |head| {
+            Network::loaded(
+                architecture,
+                Outputs { head, classes: 3 },
+                network.state(),
+                Device::Cpu,
+            )
+        };
+        for other in HEADS {
+            assert_eq!(loaded(other).is_ok(), other == head, "{head:?} {other:?}");
+        }
+    }
+}
+
+#[test]
+fn neighbours_vote_as_in_dino() {
+    let head = HEADS[3];
+    let network = with_head(Architecture::Resnet20, head, 3);
+    let features = values("query", &[4, 64]).to_kind(Kind::Float).abs();
+    let found = network.head(&features);
+    let [bank, labels] =
+        ["bank", "labels"].map(|part| &network.state()[&format!("linear.neighbours.{part}")]);
+    for row in 0..4 {
+        let query = features.get(row);
+        let query = &query / query.norm();
+        let mut near: Vec<(f64, usize)> = (0..30)
+            .map(|image| {
+                let cosine = bank.get(image).dot(&query).double_value(&[]);
+                (cosine, labels.double_value(&[image]) as usize)
+            })
+            .collect();
+        near.sort_by(|one, other| other.0.total_cmp(&one.0));
+        let mut votes = [0.0; 3];
+        near.iter()
+            .take(9)
+            .for_each(|(cosine, class)| votes[*class] += (cosine / 0.2).exp());
+        let total: f64 = votes.iter().sum();
+        for (class, votes) in votes.into_iter().enumerate() {
+            let expected = (votes / total).max(1e-6).ln();
+            let off = (found.double_value(&[row, class as i64]) - expected).abs();
+            assert!(off < 1e-3, "{row} {class}: {off}");
+        }
+    }
 }
 
 /// The network whose every tensor the formula gives.

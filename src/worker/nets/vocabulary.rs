@@ -17,7 +17,7 @@ use crate::{
         init::Init,
         layer::{
             Activation, Attention, AttentionNames, BatchNorm2d, Channels, Conv2d, Layer, LayerNorm,
-            LayerScale, Linear, Op, Padding, Pool, PositionEmbedding, Rotary,
+            LayerScale, Linear, Neighbours, Op, Padding, Pool, PositionEmbedding, Rotary,
         },
         network::NetworkDesign,
         shape::Shape,
@@ -31,9 +31,9 @@ pub const CLASSES: u64 = 5;
 /// Of each token of the transformer.
 const FEATURES: u64 = 24;
 
-/// All ops: a convolutional network and a transformer.
-pub fn networks() -> [NetworkDesign; 2] {
-    [convolutional(), transformer()]
+/// All ops: a convolutional network, a transformer, and a network that looks images up.
+pub fn networks() -> [NetworkDesign; 3] {
+    [convolutional(), transformer(), recalling()]
 }
 
 fn conv(name: &str, conv: Conv2d) -> Layer {
@@ -293,6 +293,31 @@ fn transformer() -> NetworkDesign {
     }
 }
 
+/// A network whose features are votes.
+fn recalling() -> NetworkDesign {
+    let neighbours = Neighbours {
+        images: 11,
+        features: 16,
+        classes: 6,
+        k: 7,
+        temperature: 0.5,
+    };
+    NetworkDesign {
+        stages: vec![(Stage::STEM, stem())],
+        pooling: vec![
+            Layer::new("avgpool", Op::AdaptiveAvgPool2d { side: 1 }),
+            Layer::new("flat", Op::Flatten),
+            Layer::new("normalise", Op::Normalise),
+            Layer::new("neighbours", Op::Neighbours(neighbours)),
+            Layer::new("dropout", Op::Dropout { probability: 0.25 }),
+        ],
+        head: "fc",
+        native_size: SIDE as u32,
+        dropout: 0.0,
+        in_timm: false,
+    }
+}
+
 fn norm(name: &str) -> Layer {
     let norm = LayerNorm {
         features: FEATURES,
@@ -375,9 +400,13 @@ fn block(number: u64) -> Layer {
 pub fn state(design: &NetworkDesign) -> StateDict {
     let named = design.tensors(CLASSES).into_iter().map(|(_, name, tensor)| {
         let shape: Vec<i64> = tensor.shape.iter().map(|length| *length as i64).collect();
-        let numbers = match tensor.shape.is_empty() {
-            true => Tensor::from(0i64),
-            false => formula(&name, &shape),
+        let numbers = match tensor.shape.as_slice() {
+            [] => Tensor::from(0i64),
+            // Classes of the rows of a bank.
+            _ if tensor.name == "labels" => {
+                Tensor::arange(shape[0], (Kind::Float, Device::Cpu)).remainder(6.0)
+            }
+            _ => formula(&name, &shape),
         };
         (name, numbers)
     });

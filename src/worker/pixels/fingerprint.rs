@@ -1,6 +1,7 @@
 //! A perceptual hash of an image, so that it is recognised after being saved again in another size, format or quality.
 
 use super::{ImageView, geometry};
+use crate::domain::models::preprocessing::Interpolation;
 
 const COLUMNS: u32 = 9;
 const ROWS: u32 = 8;
@@ -18,7 +19,7 @@ pub struct Fingerprint {
 
 impl Fingerprint {
     pub fn of<'a>(image: impl Into<ImageView<'a>>) -> Self {
-        let resized = geometry::resize(image, COLUMNS, ROWS);
+        let resized = geometry::resize(image, COLUMNS, ROWS, Interpolation::Bilinear);
         let mut small = [0; BYTES];
         small.copy_from_slice(&resized.rgb);
         let mut hash = 0;

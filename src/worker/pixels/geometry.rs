@@ -6,22 +6,31 @@ use fast_image_resize::{
 };
 
 use super::{Image, ImageView, byte_count};
+use crate::domain::models::preprocessing::Interpolation;
 
 /// Largest aspect ratio of a strip. Beyond it only the middle is kept, which is more than any crop shows.
 pub const MAX_ASPECT: u32 = 20;
 
-/// Resizes the shorter side to `side` pixels with antialiased bilinear interpolation, up or down; the longer side becomes `side · longer /
-/// shorter`, rounded down (torchvision `Resize(int)`, Pillow's `BILINEAR`, at most 1 level different).
-pub fn resize_shortest<'a>(image: impl Into<ImageView<'a>>, side: u32) -> Image {
+/// Resizes the shorter side to `side` pixels, antialiased, up or down; the longer side becomes `side · longer /
+/// shorter`, rounded down (torchvision `Resize(int)`, Pillow's filter of that name, at most 1 level different).
+pub fn resize_shortest<'a>(
+    image: impl Into<ImageView<'a>>,
+    side: u32,
+    interpolation: Interpolation,
+) -> Image {
     let image = image.into();
     let shorter = u64::from(image.shorter());
     let scaled = |length: u32| (u64::from(side) * u64::from(length) / shorter) as u32;
-    resize(image, scaled(image.width), scaled(image.height))
+    resize(image, scaled(image.width), scaled(image.height), interpolation)
 }
 
-/// Resizes the image to this size without keeping its aspect ratio, with antialiased bilinear interpolation (torchvision `Resize((height,
-/// width))`).
-pub fn resize<'a>(image: impl Into<ImageView<'a>>, width: u32, height: u32) -> Image {
+/// Resizes the image to this size without keeping its aspect ratio, antialiased (torchvision `Resize((height, width))`).
+pub fn resize<'a>(
+    image: impl Into<ImageView<'a>>,
+    width: u32,
+    height: u32,
+    interpolation: Interpolation,
+) -> Image {
     let image = image.into();
     if (width, height) == (image.width, image.height) {
         return Image {
@@ -33,7 +42,12 @@ pub fn resize<'a>(image: impl Into<ImageView<'a>>, width: u32, height: u32) -> I
     let source = ImageRef::new(image.width, image.height, image.rgb, PixelType::U8x3)
         .expect("a view holds exactly its pixels");
     let mut target = Resized::new(width, height, PixelType::U8x3);
-    let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear));
+    let filter = match interpolation {
+        Interpolation::Bilinear => FilterType::Bilinear,
+        // The bicubic convolution of Keys (1981) with a = -0.5, as Pillow's.
+        Interpolation::Bicubic => FilterType::CatmullRom,
+    };
+    let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(filter));
     Resizer::new()
         .resize(&source, &mut target, &options)
         .expect("both are of one pixel type and the whole source is taken");
@@ -46,11 +60,16 @@ pub fn resize<'a>(image: impl Into<ImageView<'a>>, width: u32, height: u32) -> I
 
 /// Resizes the longer side to `side` pixels, the shorter in proportion, rounded down and at least 1, and pads to a square with `fill`, half
 /// on each side; of an odd number of pixels the lower or right half gets one more.
-pub fn letterbox<'a>(image: impl Into<ImageView<'a>>, side: u32, fill: [u8; 3]) -> Image {
+pub fn letterbox<'a>(
+    image: impl Into<ImageView<'a>>,
+    side: u32,
+    fill: [u8; 3],
+    interpolation: Interpolation,
+) -> Image {
     let image = image.into();
     let longer = u64::from(image.width.max(image.height));
     let scaled = |length: u32| (u64::from(side) * u64::from(length) / longer).max(1) as u32;
-    let inner = resize(image, scaled(image.width), scaled(image.height));
+    let inner = resize(image, scaled(image.width), scaled(image.height), interpolation);
     let (left, top) = ((side - inner.width) / 2, (side - inner.height) / 2);
     let mut rgb = fill.repeat((side * side) as usize);
     let row_bytes = inner.width as usize * 3;
@@ -156,7 +175,7 @@ mod tests {
     #[test]
     fn sizes_are_torchvision_s() {
         let resized = |width, height, side| {
-            let image = resize_shortest(&numbered(width, height), side);
+            let image = resize_shortest(&numbered(width, height), side, Interpolation::Bilinear);
             (image.width, image.height)
         };
         assert_eq!(resized(500, 333, 256), (384, 256));
@@ -168,15 +187,15 @@ mod tests {
 
     #[test]
     fn a_letterbox_shows_all_of_the_image_between_two_bars() {
-        let boxed = letterbox(&numbered(8, 4), 4, [1, 2, 3]);
+        let boxed = letterbox(&numbered(8, 4), 4, [1, 2, 3], Interpolation::Bilinear);
         assert_eq!((boxed.width, boxed.height), (4, 4));
         let bar = [1, 2, 3].repeat(4);
         assert_eq!((&boxed.rgb[..12], &boxed.rgb[36..]), (&bar[..], &bar[..]));
         assert!(boxed.rgb[12..36].chunks_exact(3).all(|pixel| pixel[2] == 9));
-        let upright = letterbox(&numbered(2, 4), 4, [0; 3]);
+        let upright = letterbox(&numbered(2, 4), 4, [0; 3], Interpolation::Bilinear);
         assert_eq!(upright.rgb[..3], [0; 3]);
         assert_eq!(upright.rgb[3..6], [0, 0, 9]);
-        let sliver = letterbox(&numbered(1, 40), 16, [0; 3]);
+        let sliver = letterbox(&numbered(1, 40), 16, [0; 3], Interpolation::Bicubic);
         assert_eq!(sliver.rgb.iter().filter(|value| **value == 9).count(), 16);
     }
 

@@ -29,7 +29,7 @@ pub use format::{Content, EXTENSIONS, content};
 pub use geometry::{MAX_ASPECT, center_crop, cut, letterbox, resize, resize_shortest};
 pub use mode::Mode;
 
-use crate::domain::models::preprocessing::{Preprocessing, Resize, UsedBits};
+use crate::domain::models::preprocessing::{Interpolation, Preprocessing, Resize, UsedBits};
 
 /// An image in memory: `height` rows of `width` pixels of 3 bytes, red, green, blue, upright.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,10 +83,10 @@ pub fn byte_count(width: u32, height: u32) -> u64 {
 
 /// The image that ingest stores: the shorter side resized to `side` if it is longer, otherwise the image as it is. Of a strip longer than
 /// [`geometry::MAX_ASPECT`] times its width only the middle is kept, so that no file can blow up when it is resized.
-pub fn pack(image: Image, side: u32) -> Image {
+pub fn pack(image: Image, side: u32, interpolation: Interpolation) -> Image {
     let image = geometry::trim_strip(image);
     if image.view().shorter() > side {
-        resize_shortest(&image, side)
+        resize_shortest(&image, side, interpolation)
     } else {
         image
     }
@@ -95,19 +95,27 @@ pub fn pack(image: Image, side: u32) -> Image {
 /// From a file to the `crop × crop` pixels that the network sees.
 pub fn prepare(bytes: &[u8], recipe: &Preprocessing, max_pixels: u64) -> Result<Image, DecodeFault> {
     let used_bits = recipe.used_bits.unwrap_or(UsedBits::ALL);
-    let packed = pack(decode(bytes, max_pixels, used_bits)?, recipe.resize_to);
+    let packed = pack(
+        decode(bytes, max_pixels, used_bits)?,
+        recipe.resize_to,
+        recipe.interpolation,
+    );
     Ok(prepare_from_pack(&packed, recipe))
 }
 
 /// From packed pixels to the `crop × crop` pixels that the network sees. Exactly the same bytes as from [`prepare`] if the pack was created
-/// with `recipe.resize_to`; a pack of another size costs one more interpolation.
+/// with `recipe.resize_to` and `recipe.interpolation`; a pack of another size costs one more interpolation.
 pub fn prepare_from_pack<'a>(packed: impl Into<ImageView<'a>>, recipe: &Preprocessing) -> Image {
     let packed = packed.into();
+    let interpolation = recipe.interpolation;
     match recipe.resize {
         Resize::ShortestCrop if packed.shorter() == recipe.resize_to => center_crop(packed, recipe.crop),
-        Resize::ShortestCrop => center_crop(&resize_shortest(packed, recipe.resize_to), recipe.crop),
-        Resize::Squash => resize(packed, recipe.crop, recipe.crop),
-        Resize::Letterbox => letterbox(packed, recipe.crop, recipe.mean_colour()),
+        Resize::ShortestCrop => center_crop(
+            &resize_shortest(packed, recipe.resize_to, interpolation),
+            recipe.crop,
+        ),
+        Resize::Squash => resize(packed, recipe.crop, recipe.crop, interpolation),
+        Resize::Letterbox => letterbox(packed, recipe.crop, recipe.mean_colour(), interpolation),
     }
 }
 

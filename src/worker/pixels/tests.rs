@@ -270,7 +270,11 @@ fn packed_pixels_give_the_very_same_bytes_as_the_file() {
             };
             let bytes = encoded(&gradient(width, height), format);
             let direct = prepare(&bytes, &recipe, MANY).unwrap();
-            let packed = pack(decoded(&bytes, MANY).unwrap(), recipe.resize_to);
+            let packed = pack(
+                decoded(&bytes, MANY).unwrap(),
+                recipe.resize_to,
+                recipe.interpolation,
+            );
             assert!(packed.view().shorter() <= recipe.resize_to);
             let view = ImageView::new(packed.width, packed.height, &packed.rgb).unwrap();
             assert_eq!(
@@ -287,7 +291,7 @@ fn packed_pixels_give_the_very_same_bytes_as_the_file() {
 fn a_long_strip_stays_small() {
     let strip = gradient(6000, 2);
     let bytes = encoded(&strip, ImageFormat::Png);
-    let packed = pack(decoded(&bytes, MANY).unwrap(), 256);
+    let packed = pack(decoded(&bytes, MANY).unwrap(), 256, Interpolation::Bilinear);
     assert_eq!((packed.width, packed.height), (40, 2));
     let image = prepare(&bytes, &Preprocessing::for_size(224), MANY).unwrap();
     assert!(

@@ -134,7 +134,7 @@ impl Models {
         let has_alone = self.device == Device::Cpu && self.threads > 1;
         self.slots()
             .make_room(weight_of(&weights) * (1 + u64::from(has_alone)));
-        let network = Network::loaded(card.architecture, card.classes.len(), &weights, Device::Cpu)
+        let network = Network::loaded(card.architecture, card.outputs(), &weights, Device::Cpu)
             .map_err(|fault| fault.to_string())?;
         let side = i64::from(card.preprocessing.crop);
         tch::set_num_threads(self.threads as i32);

@@ -3,12 +3,13 @@
 //! [`run`] is the main function of the train child. Reading order: `setup` (data, pixels, network), `session` (the epoch loop) and what it
 //! uses: `plan` and `balance` (order of the data), `schedule` and `history` (learning rate, end of training), `feed`, `views`, `loader` and
 //! `mixing` (batches), `learner` with `loss`, `dropout`, `precision`, `optimizer` and `portion` (one step), `meter` (messages), `best`,
-//! `writer` and `checkpoint`; last `publish`. [`evaluate()`], [`find_lr`] and [`batch_predict()`] are the smaller tasks of the other kinds
+//! `writer` and `checkpoint`; last `publish`. `solve` makes heads at once instead of a session. [`evaluate()`], [`find_lr`] and [`batch_predict()`] are the smaller tasks of the other kinds
 //! of job; [`preview()`] draws batches without training. Nothing here communicates with the server except through its [`Reporter`], and
 //! nothing outlives the run but files in its directory.
 
 mod checkpoints;
 mod gradients;
+mod head;
 mod input;
 mod judge;
 mod learner;
@@ -21,6 +22,7 @@ mod publish;
 mod schedule;
 mod session;
 mod setup;
+mod solve;
 mod tasks;
 
 mod context;
@@ -128,9 +130,13 @@ fn told(
 }
 
 fn train(run: &TrainRun, dir: &RunDir, reporter: &Reporter, stop: &StopFlag) -> Result<TrainResult, Halt> {
+    let run = &*setup::described(run, reporter, stop)?;
     let context = setup::context(run, dir, reporter, stop)?;
     let start = setup::start(run, &context, reporter, stop)?;
-    let outcome = Session::new(run, &context, dir, reporter, stop, start).train()?;
+    let outcome = match run.spec.head.is_made_at_once() {
+        true => solve::make(run, &context, dir, reporter, stop, start)?,
+        false => Session::new(run, &context, dir, reporter, stop, start).train()?,
+    };
     publish::publish(run, &context, dir, outcome)
 }
 

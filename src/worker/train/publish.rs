@@ -28,6 +28,7 @@ pub fn publish(
     let card = ModelCard {
         format: ModelCard::FORMAT,
         architecture: run.spec.backbone.architecture,
+        head: outcome.learner.network.outputs().head,
         classes: run.common.dataset.classes.clone(),
         preprocessing: Preprocessing {
             used_bits: context.data.used_bits(),

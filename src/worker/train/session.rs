@@ -305,9 +305,11 @@ impl<'a> Session<'a> {
             train_accuracy: metrics.train_accuracy,
             val_loss: metrics.val_loss,
             val_accuracy: metrics.val_accuracy,
-            lr: self
-                .schedule
-                .lr(self.position.step.saturating_sub(1), &self.history),
+            lr: Some(
+                self.schedule
+                    .lr(self.position.step.saturating_sub(1), &self.history),
+            ),
+            l2: None,
             seconds: sums.seconds + began.elapsed().as_secs_f64(),
             data_wait: sums.waited / sums.seconds.max(f64::MIN_POSITIVE),
             best,

@@ -1,13 +1,14 @@
 //! Everything before the first step: data, pixels, network, and the checkpoint to resume from, if any.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
-use super::context::TrainContext;
 use super::{
     checkpoints::{
         best::Best,
         checkpoint::{self, Checkpoint, Machine},
     },
+    context::TrainContext,
+    head,
     input::{
         data::{self, Data},
         pack::{Pack, Side},
@@ -22,20 +23,66 @@ use super::{
 use crate::worker::train::progress::remarks::about_learning;
 use crate::{
     domain::{
+        architecture::Outputs,
         jobs::job::FailureCode,
-        spec::{JobSpec, ScheduleName},
+        spec::{Architecture, JobSpec, ScheduleName},
     },
-    protocol::{DatasetInput, TrainRun, WorkerMessage},
+    protocol::{DatasetInput, HubSource, TrainRun, WeightsSource, WorkerMessage},
     worker::{
         device,
-        nets::{HeadOrigin, LoadFault, Network, winograd},
+        import::detect,
+        nets::{LoadFault, Network, winograd},
         process::{
             child::{Reporter, StopFlag},
             run_dir::RunDir,
         },
-        weights::{self, BaseWeights},
+        weights::{self, BaseWeights, LoadedWeights},
     },
 };
+
+/// The run with a complete spec: of weights that describe themselves the preprocessing is known only now.
+pub fn described<'a>(
+    run: &'a TrainRun,
+    reporter: &Reporter,
+    stop: &StopFlag,
+) -> Result<Cow<'a, TrainRun>, Halt> {
+    let WeightsSource::Hub(hub) = &run.weights else {
+        return Ok(Cow::Borrowed(run));
+    };
+    if !hub.described {
+        return Ok(Cow::Borrowed(run));
+    }
+    let mut run = run.clone();
+    complete(&mut run.spec, hub, reporter, stop)?;
+    Ok(Cow::Owned(run))
+}
+
+/// Fills in the preprocessing of weights that describe themselves.
+pub fn complete(
+    spec: &mut JobSpec,
+    hub: &HubSource,
+    reporter: &Reporter,
+    stop: &StopFlag,
+) -> Result<(), Halt> {
+    let about = weights::describe(hub, spec.backbone.architecture, reporter, stop)?;
+    let recipe = about.recipe;
+    spec.image.complete(&recipe);
+    let mut differs = Vec::new();
+    if spec.image.size != recipe.native_size {
+        differs.push(format!(
+            "they were trained with {} pixels, and `image.size` is {}",
+            recipe.native_size, spec.image.size
+        ));
+    }
+    if spec.image.resize != about.resize {
+        differs.push("they were trained with another `image.resize`".to_owned());
+    }
+    for differs in differs {
+        let message = format!("about the weights `{}`: {differs}", hub.repository);
+        reporter.send(&WorkerMessage::log(message));
+    }
+    Ok(())
+}
 
 /// Reads the data and packs its images at the size that the spec needs.
 pub fn context(
@@ -152,8 +199,8 @@ fn restored(
     context: &TrainContext,
     checkpoint: Checkpoint,
 ) -> Result<(Learner, Start, Machine), String> {
-    let (architecture, classes) = (run.spec.backbone.architecture, run.common.dataset.classes.len());
-    let network = Network::loaded(architecture, classes, &checkpoint.model, context.device)
+    let (architecture, outputs) = (run.spec.backbone.architecture, outputs(run, context));
+    let network = Network::loaded(architecture, outputs, &checkpoint.model, context.device)
         .map_err(|fault| fault.to_string())?
         .computing_in(context.kind);
     let position = checkpoint.position;
@@ -220,14 +267,14 @@ fn from_base(
     reporter: &Reporter,
     stop: &StopFlag,
 ) -> Result<(Learner, Start), Halt> {
-    let (architecture, classes) = (run.spec.backbone.architecture, run.common.dataset.classes.len());
+    let (architecture, outputs) = (run.spec.backbone.architecture, outputs(run, context));
     let loaded = weights::obtain(&run.weights, architecture, reporter, stop)?;
     let (network, base_weights) = match loaded {
         None => {
-            let network = Network::drawn(architecture, classes, run.spec.seed, context.device);
+            let network = Network::drawn(architecture, outputs, run.spec.seed, context.device);
             (network, BaseWeights::none())
         }
-        Some(loaded) => {
+        Some(mut loaded) => {
             for told in &loaded.told {
                 let message = format!("about the weights `{}`: {told}", loaded.origin.name);
                 reporter.send(&match loaded.guessed {
@@ -235,15 +282,22 @@ fn from_base(
                     false => WorkerMessage::log(message),
                 });
             }
+            let head = head::choose(
+                &mut loaded.state,
+                architecture,
+                loaded.classes.as_deref(),
+                &run.common.dataset.classes,
+                (outputs, run.spec.head.keep),
+            );
             let tuned = Network::fine_tuned(
                 architecture,
-                classes,
+                outputs,
                 &loaded.state,
                 run.spec.seed,
                 context.device,
             );
-            let (network, head) = tuned.map_err(|fault| misfit(&loaded.origin.name, &fault))?;
-            reporter.send(&WorkerMessage::log(about_head(head, classes)));
+            let (network, _) = tuned.map_err(|fault| misfit(&loaded, architecture, &fault))?;
+            reporter.send(&WorkerMessage::log(head));
             (network, loaded.origin)
         }
     };
@@ -254,27 +308,28 @@ fn from_base(
     Ok((learner, start))
 }
 
-fn misfit(origin: &str, fault: &LoadFault) -> Halt {
-    let message = format!(
-        "the weights `{origin}` cannot be used: {fault}. Set `backbone.weights` to weights of this architecture, or change \
-         `backbone.architecture`"
-    );
+/// Weights of another network that is known here are called by its name; of others it is said what does not fit.
+fn misfit(loaded: &LoadedWeights, architecture: Architecture, fault: &LoadFault) -> Halt {
+    let origin = &loaded.origin.name;
+    let other = detect::architecture(&loaded.state).filter(|other| *other != architecture);
+    let message = match other {
+        Some(other) => format!(
+            "the weights `{origin}` cannot be used: these are weights of {other}, and the job's architecture is {architecture} ({fault}). Set \
+             `backbone.architecture` to `{other}`, or `backbone.weights` to weights of {architecture}"
+        ),
+        None => format!(
+            "the weights `{origin}` cannot be used: {fault}. Set `backbone.weights` to weights of this architecture, or change \
+             `backbone.architecture`"
+        ),
+    };
     Halt::failed(FailureCode::WeightsUnavailable, message)
 }
 
-fn about_head(head: HeadOrigin, classes: usize) -> String {
-    match head {
-        HeadOrigin::Weights => {
-            format!("the head of the weights is kept: it has the dataset's number of classes, {classes}")
-        }
-        HeadOrigin::Drawn {
-            left_out: Some(outputs),
-        } => {
-            format!("the head of the weights, for {outputs} classes, is replaced by a new one for {classes}")
-        }
-        HeadOrigin::Drawn { left_out: None } => {
-            format!("the weights have no head; a new one for {classes} classes is initialised")
-        }
+/// The head of the model.
+fn outputs(run: &TrainRun, context: &TrainContext) -> Outputs {
+    Outputs {
+        head: run.spec.head.head(context.data.train.len() as u64),
+        classes: run.common.dataset.classes.len(),
     }
 }
 
@@ -349,7 +404,12 @@ fn check_validation(spec: &JobSpec, data: &Data) -> Result<(), Halt> {
 fn warn(run: &TrainRun, data: &Data, reporter: &Reporter) {
     let warn = |code: &str, message: String| reporter.send(&WorkerMessage::warning(code, message));
     if data.val.is_empty() {
-        let message = "there are no validation images: the last epoch's weights are kept, whether they are the best or not";
+        let message = match run.spec.head.is_made_at_once() {
+            true => "there are no validation images: how good the model is, is not measured",
+            false => {
+                "there are no validation images: the last epoch's weights are kept, whether they are the best or not"
+            }
+        };
         warn("no_validation", message.to_owned());
     }
     let shown = |class: usize| data.train.iter().any(|sample| sample.class as usize == class);
@@ -364,7 +424,7 @@ fn warn(run: &TrainRun, data: &Data, reporter: &Reporter) {
             format!("no training images for {}", unseen.join(", ")),
         );
     }
-    if run.spec.batch_size as usize > data.train.len() {
+    if run.spec.batch_size as usize > data.train.len() && !run.spec.head.is_made_at_once() {
         let message = format!(
             "there are {} training images, fewer than `batch_size`: each epoch is one step",
             data.train.len()

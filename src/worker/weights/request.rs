@@ -1,17 +1,22 @@
-//! One request to a hub: redirects are followed here, the token is only sent to the hub itself, the hub's metadata of the file is kept.
+//! One request to a hub or a registry: redirects are followed here, the token is only sent to the hub itself, the hub's metadata of the file is kept.
 //!
 //! Hugging Face redirects to its storage, and only that first response (not the storage's) has the size and the SHA-256 of the file:
 //! `X-Linked-Size`, `X-Linked-ETag`. That is why redirects are not left to the HTTP library.
 
+use std::fs;
+
 use reqwest::{
-    StatusCode, Url,
+    Certificate, Proxy, StatusCode, Url,
     blocking::{Client, Response},
     header::{self, HeaderMap},
     redirect::Policy,
 };
 
 use super::{Patience, cache::PartialMetadata, fault::HubFault};
-use crate::{files::digest, protocol::HubSource};
+use crate::{
+    files::digest,
+    protocol::{HubSource, RegistryAccess},
+};
 
 /// Most redirects that are followed.
 const MAX_REDIRECTS: usize = 10;
@@ -21,6 +26,7 @@ pub(super) struct Hub {
     client: Client,
     endpoint: Url,
     token: Option<String>,
+    accept: &'static str,
 }
 
 /// The hub's metadata of the file.
@@ -46,16 +52,47 @@ pub(super) enum RequestFault {
 
 impl Hub {
     pub fn new(source: &HubSource, patience: &Patience) -> Result<Self, HubFault> {
-        let endpoint = Url::parse(source.endpoint.trim_end_matches('/'))
-            .ok()
-            .filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
-            .ok_or_else(|| HubFault::Misnamed("the hub's address is no http or https address".into()))?;
-        let client = client(&endpoint, patience).map_err(|fault| HubFault::Unreachable(reason(fault)))?;
+        let endpoint = http_address(&source.endpoint, "the hub's")?;
+        let client = client(&endpoint, patience, None)?;
         Ok(Self {
             client,
             endpoint,
             token: source.token.clone(),
+            accept: "*/*",
         })
+    }
+
+    /// A registry of Python packages; its pages are preferred in JSON (PEP 691).
+    pub fn of_registry(access: &RegistryAccess, patience: &Patience) -> Result<Self, HubFault> {
+        let endpoint = http_address(&access.index, "the registry's")?;
+        let client = client(&endpoint, patience, Some(access))?;
+        Ok(Self {
+            client,
+            endpoint,
+            token: None,
+            accept: "application/vnd.pypi.simple.v1+json, text/html;q=0.5, */*;q=0.1",
+        })
+    }
+
+    pub fn has_token(&self) -> bool {
+        self.token.is_some()
+    }
+
+    /// The page of a package in a simple index (PEP 503).
+    pub fn page(&self, package: &str) -> Result<Url, HubFault> {
+        let base = self.endpoint.as_str().trim_end_matches('/');
+        Url::parse(&format!("{base}/{package}/"))
+            .map_err(|fault| HubFault::Misnamed(format!("its address cannot be written ({fault})")))
+    }
+
+    /// An address that the hub's own page names, with the user name and the password of the hub if it is on the hub itself.
+    pub fn linked(&self, from: &Url, link: &str) -> Option<Url> {
+        let mut url = from.join(link).ok()?;
+        if self.is_own(&url) && url.username().is_empty() {
+            url.set_username(self.endpoint.username()).ok()?;
+            url.set_password(self.endpoint.password()).ok()?;
+        }
+        matches!(url.scheme(), "http" | "https").then_some(url)
     }
 
     /// The URL of a file in a repository.
@@ -88,6 +125,7 @@ impl Hub {
         let mut request = self
             .client
             .get(url.clone())
+            .header(header::ACCEPT, self.accept)
             .header(header::ACCEPT_ENCODING, "identity");
         if let Some(token) = self.token.as_ref().filter(|_| self.is_own(url)) {
             request = request.bearer_auth(token);
@@ -158,9 +196,35 @@ pub(super) fn host_of(endpoint: &str) -> String {
     host.unwrap_or_else(|| "the hub".to_owned())
 }
 
-fn client(endpoint: &Url, patience: &Patience) -> reqwest::Result<Client> {
+fn http_address(text: &str, whose: &str) -> Result<Url, HubFault> {
+    Url::parse(text.trim_end_matches('/'))
+        .ok()
+        .filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
+        .ok_or_else(|| HubFault::Misnamed(format!("{whose} address is no http or https address")))
+}
+
+fn client(endpoint: &Url, patience: &Patience, access: Option<&RegistryAccess>) -> Result<Client, HubFault> {
     // This fails if it was done before.
     let _ = rustls::crypto::ring::default_provider().install_default();
+    let certificates = match access.and_then(|access| access.certificates.as_ref()) {
+        None => Vec::new(),
+        Some(path) => {
+            let wrong = |why: String| {
+                HubFault::Misnamed(format!("pip's file of certificates cannot be read ({why})"))
+            };
+            let pem = fs::read(path).map_err(|fault| wrong(fault.to_string()))?;
+            Certificate::from_pem_bundle(&pem).map_err(|fault| wrong(reason(fault)))?
+        }
+    };
+    let proxy = match access.and_then(|access| access.proxy.as_deref()) {
+        None => None,
+        Some(address) => {
+            let proxy = Proxy::all(address);
+            Some(proxy.map_err(|fault| {
+                HubFault::Misnamed(format!("pip's proxy is no address ({})", reason(fault)))
+            })?)
+        }
+    };
     let loopback = matches!(endpoint.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"));
     let builder = || {
         let builder = Client::builder()
@@ -168,13 +232,19 @@ fn client(endpoint: &Url, patience: &Patience) -> reqwest::Result<Client> {
             .redirect(Policy::none())
             .connect_timeout(patience.connect)
             .timeout(patience.read);
-        if loopback { builder.no_proxy() } else { builder }
+        let builder = builder.tls_certs_merge(certificates.iter().cloned());
+        match &proxy {
+            _ if loopback => builder.no_proxy(),
+            Some(proxy) => builder.proxy(proxy.clone()),
+            None => builder,
+        }
     };
-    match builder().build() {
+    let built = match builder().build() {
         // A host without certificate authorities can still use its own hub over plain http.
         Err(_) if endpoint.scheme() == "http" => builder().tls_certs_only([]).build(),
         built => built,
-    }
+    };
+    built.map_err(|fault| HubFault::Unreachable(reason(fault)))
 }
 
 fn next(from: &Url, headers: &HeaderMap) -> Result<Url, HubFault> {

@@ -66,8 +66,9 @@ impl Setting {
         let cache = tempfile::tempdir().unwrap();
         let hub = HubSource {
             endpoint: endpoint.to_owned(),
-            repository: HubSource::imagenet_repository(Architecture::Resnet18),
+            repository: "timm/resnet18.tv_in1k".into(),
             revision: "main".into(),
+            described: false,
             offline: false,
             cache: cache.path().to_owned(),
             sha256: None,
@@ -454,6 +455,7 @@ fn a_file_that_is_not_what_is_known_of_it_is_not_trained_from() {
             path: path.clone(),
             origin: "mdl_1".into(),
             sha256: sha256.map(str::to_owned),
+            classes: None,
         };
         obtain(&source, Architecture::Resnet18, &reporter, &stop).map_err(failed)
     };
@@ -539,6 +541,7 @@ fn the_other_sources_need_no_hub() {
     let path = folder.path().join("own.safetensors");
     let file = WeightsSource::File {
         sha256: None,
+        classes: None,
         path: path.clone(),
         origin: "own.safetensors".into(),
     };
@@ -546,4 +549,106 @@ fn the_other_sources_need_no_hub() {
     assert!(missing.message.contains("own.safetensors"), "{}", missing.message);
     fs::write(&path, weights_file()).unwrap();
     assert_whole(&of(&file).unwrap().unwrap().state);
+}
+
+/// A hub with one repository that describes itself.
+fn describing(architecture: &'static str) -> HubServer {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("weights.safetensors");
+    let network = crate::worker::nets::Network::drawn(Architecture::Resnet18, 2, 1, tch::Device::Cpu);
+    state::write(&path, network.state(), &BTreeMap::new()).unwrap();
+    let weights = fs::read(path).unwrap();
+    HubServer::start(move |request| {
+        match request.path.rsplit('/').next() {
+        Some("config.json") => Reply::new(
+            200,
+            serde_json::json!({
+                "architecture": architecture, "num_classes": 2, "label_names": ["bee", "ant"],
+                "pretrained_cfg": {"input_size": [3, 288, 288], "interpolation": "bicubic", "crop_pct": 0.95, "mean": [0.5, 0.5, 0.5],
+                    "std": [0.25, 0.25, 0.25]},
+            })
+            .to_string(),
+        ),
+        Some("model.safetensors") => Reply::file(request, &weights),
+        _ => Reply::new(404, ""),
+    }
+    })
+}
+
+#[test]
+fn a_repository_that_nobody_listed_brings_its_preprocessing_and_the_names_of_its_classes() {
+    let server = describing("resnet18");
+    let mut setting = Setting::new(&server.endpoint());
+    setting.hub.repository = "someone/insects".into();
+    setting.hub.described = true;
+    let Setting {
+        hub, reporter, stop, ..
+    } = &setting;
+    for _ in 0..2 {
+        let about = super::describe(hub, Architecture::Resnet18, reporter, stop).unwrap();
+        assert_eq!((about.recipe.native_size, about.recipe.crop_share), (288, 0.95));
+        assert_eq!((about.recipe.mean, about.recipe.std), ([0.5; 3], [0.25; 3]));
+        let loaded = from_hub(hub, Architecture::Resnet18, &QUICK, reporter, stop).unwrap();
+        assert_eq!(loaded.classes, Some(vec!["bee".to_owned(), "ant".to_owned()]));
+        assert_eq!(loaded.origin.name, "someone/insects@main");
+    }
+    let paths: Vec<_> = server
+        .requests()
+        .into_iter()
+        .map(|request| request.path)
+        .collect();
+    let at = "/someone/insects/resolve/main";
+    assert_eq!(
+        paths,
+        [format!("{at}/config.json"), format!("{at}/model.safetensors")]
+    );
+}
+
+#[test]
+fn a_repository_of_another_network_is_named_before_its_weights_are_fetched() {
+    for (architecture, told) in [
+        ("resnet34", "`backbone.architecture` to `resnet34`"),
+        ("maxvit", "`maxvit`, which is not one"),
+    ] {
+        let server = describing(architecture);
+        let mut setting = Setting::new(&server.endpoint());
+        setting.hub.described = true;
+        let Setting {
+            hub, reporter, stop, ..
+        } = &setting;
+        let error = failed(super::describe(hub, Architecture::Resnet18, reporter, stop).unwrap_err());
+        assert_eq!(error.code, FailureCode::WeightsUnavailable);
+        assert!(error.message.contains(told), "{}", error.message);
+        assert_eq!(server.requests().len(), 1);
+    }
+}
+
+#[test]
+fn the_ways_in_which_a_hub_says_no_are_told_apart() {
+    for (status, token, told) in [
+        (401, None, "gated or private, or does not exist"),
+        (401, Some("hf_secret"), "does not accept the server's token"),
+        (403, Some("hf_secret"), "Accept the repository's conditions"),
+        (
+            404,
+            None,
+            "Check the name of the repository in `backbone.weights`",
+        ),
+        (
+            410,
+            None,
+            "Check the name of the repository in `backbone.weights`",
+        ),
+    ] {
+        let server = HubServer::start(move |_| Reply::new(status, ""));
+        let mut setting = Setting::new(&server.endpoint());
+        setting.hub.token = token.map(str::to_owned);
+        setting.hub.described = true;
+        let message = setting.failure();
+        assert!(
+            message.contains(told) && message.contains(&status.to_string()),
+            "{message}"
+        );
+        assert!(!message.contains("hf_secret"), "{message}");
+    }
 }

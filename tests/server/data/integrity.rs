@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::support::{Api, Server, patience::wait_until, pictures};
 use finetuned::{
-    domain::{id::DatasetId, jobs::job::DatasetVersion},
+    domain::id::DatasetId,
     files::digest,
     store::{Store, VersionFiles},
 };
@@ -366,19 +366,12 @@ async fn activations_that_are_damaged_are_computed_again_to_the_same_bits() {
     };
     let first = succeeded(api, spec(0.01)).await;
     let right = weights_of(api, &first).await;
-    let version = DatasetVersion {
-        id: api.get("/v1/datasets/things").await.json()["id"]
-            .as_str()
-            .unwrap()
-            .parse()
-            .unwrap(),
-        version: 1,
-        content_sha256: None,
-    };
+    let things = api.get("/v1/datasets/things").await.json();
+    let id: DatasetId = things["id"].as_str().unwrap().parse().unwrap();
     let store = store(&server).await;
     let mut known = Vec::new();
     wait_until("the activations are kept", async || {
-        known = store.activations(&version).await.unwrap();
+        known = store.activations(id).await.unwrap();
         !known.is_empty()
     })
     .await;

@@ -29,13 +29,14 @@ const NOT_RUN: [&str; 4] = [
     "docs/RELIABILITY.md",
 ];
 /// How commands begin that do not run here, and why.
-const UNFIT: [(&str, &str); 4] = [
+const UNFIT: [(&str, &str); 5] = [
     (
         "make ",
         "builds, or runs these tests; its target is looked up in the Makefile",
     ),
     ("FINETUNED_LIBTORCH=", "chooses the libtorch of a build"),
     ("LIBTORCH=", "chooses the libtorch of a build"),
+    ("finetuned weights fetch", "needs a network"),
     ("benches/gpu/", "needs a GPU, and a Python with torch"),
 ];
 /// The address in the documents, which is the default one.

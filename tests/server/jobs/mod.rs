@@ -3,5 +3,6 @@
 mod batch_predict;
 mod children;
 mod events;
+mod heads;
 mod lifecycle;
 mod measure;

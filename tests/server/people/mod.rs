@@ -4,3 +4,4 @@ mod commands;
 mod dashboard;
 mod programs;
 mod story;
+mod weights;

@@ -32,6 +32,11 @@ pub struct Hub {
 impl Hub {
     /// Serves `weights` as `{repository}/resolve/main/model.safetensors`.
     pub async fn serving(repository: &str, weights: Vec<u8>) -> Self {
+        Self::describing(repository, weights, String::new()).await
+    }
+
+    /// The same, with `config.json` unless it is empty.
+    pub async fn describing(repository: &str, weights: Vec<u8>, config: String) -> Self {
         let shelf = Shelf {
             digest: digest::of_bytes(&weights),
             weights: weights.into(),
@@ -44,6 +49,15 @@ impl Hub {
                 get(resolve),
             )
             .route("/blobs/weights", get(blob))
+            .route(
+                &format!("/{repository}/resolve/main/config.json"),
+                get(move || async move {
+                    match config.is_empty() {
+                        true => StatusCode::NOT_FOUND.into_response(),
+                        false => config.into_response(),
+                    }
+                }),
+            )
             .with_state(shelf);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());

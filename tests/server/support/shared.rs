@@ -38,7 +38,7 @@ fn may_skip(ci: Option<&OsStr>, without: Option<&OsStr>) -> bool {
 }
 
 /// Says it past the test harness, which keeps to itself what a test prints that passes.
-fn skipped(why: &str) {
+pub fn skipped(why: &str) {
     let test = thread::current().name().unwrap_or("a test").to_owned();
     let line = format!("skipped in {test}: {why}\n");
     // A closed standard error is no reason to fail.

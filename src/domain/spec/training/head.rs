@@ -1,30 +1,402 @@
-//! The classification head.
+//! The classification head, and how it is made.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::domain::{architecture::Architecture, spec::fields::Fields};
+use super::freeze::Freeze;
+use crate::domain::{
+    architecture::{Architecture, Head, HeadKind},
+    spec::{Augment, Imbalance, JobSpec, LossName, Weights, fields::Fields},
+};
 
-/// The classification head.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+/// What happens to the head of the base weights.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum HeadKeep {
+    /// It is kept where its classes are known by name and all classes of the dataset are among them; otherwise a new one is drawn.
+    #[default]
+    Auto,
+    /// A new one is always drawn.
+    Never,
+}
+
+/// How the head is trained.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Solver {
+    /// Step by step, by `optimizer`, over `epochs`.
+    #[default]
+    Sgd,
+    /// On the feature vectors of a frozen backbone, with limited-memory BFGS (Liu and Nocedal 1989): with a linear head this is multinomial
+    /// logistic regression, to convergence. There is no learning rate.
+    Lbfgs,
+}
+
+/// The classification head. All but a head trained by `sgd` need `"freeze": "backbone"` and no augmentation.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(default)]
 pub struct HeadSpec {
-    /// Probability with which each feature is dropped in training, 0 up to, but not including, 1 (Srivastava et al. 2014, as
-    /// torch.nn.Dropout).
+    pub kind: HeadKind,
+    /// Only with `linear` and `mlp`; by default `sgd`. The other kinds are not trained.
+    pub solver: Option<Solver>,
+    /// Only with `lbfgs`: the mean cross entropy and this times half the sum of all squared weights, without biases, is minimised; 0 to
+    /// 1e6. By default it is chosen: of several values the one with the highest validation accuracy.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 0.0, maximum = 1e6)]
+    pub l2: Option<f64>,
+    /// Only with `mlp`: outputs of its first layer, 1 to 8192; by default 256.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 8192)]
+    pub hidden: Option<u64>,
+    /// Only with `knn`: how many training images vote, 1 to 1000; by default 20. No more than there are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 1000)]
+    pub k: Option<u64>,
+    /// Only with `prototype` and `knn`: cosines are divided by this, above 0, at most 10; by default 0.07.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(exclusive_minimum = 0.0, maximum = 10.0)]
+    pub temperature: Option<f64>,
+    /// Only with `sgd`: probability with which each feature is dropped in training, 0 up to, but not including, 1 (Srivastava et al. 2014,
+    /// as torch.nn.Dropout).
     ///
     /// The default is what the authors of the network use: 0 for ResNets.
     #[schema(minimum = 0.0, exclusive_maximum = 1.0)]
     pub dropout: f64,
+    #[serde(default)]
+    pub keep: HeadKeep,
 }
 
+impl Default for HeadSpec {
+    fn default() -> Self {
+        Self {
+            kind: HeadKind::Linear,
+            solver: Some(Solver::Sgd),
+            l2: None,
+            hidden: None,
+            k: None,
+            temperature: None,
+            dropout: 0.0,
+            keep: HeadKeep::Auto,
+        }
+    }
+}
+
+impl HeadSpec {
+    /// Whether it is made from the feature vectors of all images at once, not step by step from batches.
+    pub fn is_made_at_once(&self) -> bool {
+        self.solver != Some(Solver::Sgd)
+    }
+
+    /// The head of a model that was trained on so many images.
+    pub fn head(&self, images: u64) -> Head {
+        match self.kind {
+            HeadKind::Linear => Head::Linear,
+            HeadKind::Mlp => Head::Mlp {
+                hidden: self.hidden.unwrap_or(HIDDEN as u64),
+            },
+            HeadKind::Prototype => Head::Prototype,
+            HeadKind::Knn => Head::Knn {
+                images,
+                k: self.k.unwrap_or(NEIGHBOURS as u64).min(images),
+                temperature: self.temperature(),
+            },
+        }
+    }
+
+    /// What cosines are divided by.
+    pub fn temperature(&self) -> f64 {
+        self.temperature.unwrap_or(TEMPERATURE)
+    }
+}
+
+const HIDDEN: i64 = 256;
+/// As in DINO's evaluation (Caron et al. 2021).
+const NEIGHBOURS: i64 = 20;
+const TEMPERATURE: f64 = 0.07;
+
 pub(in crate::domain::spec) fn parse(mut fields: Fields, architecture: Architecture) -> HeadSpec {
-    let head = HeadSpec {
-        dropout: fields.number(
-            "dropout",
-            architecture.design().dropout,
-            "must be at least 0 and below 1",
-            |share| (0.0..1.0).contains(&share),
-        ),
+    let kinds = HeadKind::ALL.map(|kind| (kind.as_str(), kind));
+    let kind = fields.choice("kind", HeadKind::Linear, &kinds);
+    let solvers = [("sgd", Solver::Sgd), ("lbfgs", Solver::Lbfgs)];
+    let solver = fields.choice("solver", Solver::Sgd, &solvers);
+    let by_lbfgs = kind.learns() && solver == Solver::Lbfgs;
+    let by_sgd = kind.learns() && solver == Solver::Sgd;
+    let by_cosine = matches!(kind, HeadKind::Prototype | HeadKind::Knn);
+    let only = |fields: &mut Fields, name: &'static str, with: &str, valid: bool| {
+        if !valid && fields.raw(name).is_some() {
+            fields.fault(name, "conflict", format!("only valid with {with}"));
+        }
+        valid
     };
+    let has_solver = only(
+        &mut fields,
+        "solver",
+        "`linear` and `mlp`; this head is not trained",
+        kind.learns(),
+    );
+    let l2 = fields.optional_number("l2", "must be from 0 to 1000000", |l2| (0.0..=1e6).contains(&l2));
+    let hidden = fields.integer("hidden", HIDDEN, 1, 8192) as u64;
+    let k = fields.integer("k", NEIGHBOURS, 1, 1000) as u64;
+    let temperature = fields.number(
+        "temperature",
+        TEMPERATURE,
+        "must be > 0 and at most 10",
+        |value| value > 0.0 && value <= 10.0,
+    );
+    let usual = if by_sgd {
+        architecture.design().dropout
+    } else {
+        0.0
+    };
+    let dropout = fields.number("dropout", usual, "must be at least 0 and below 1", |share| {
+        (0.0..1.0).contains(&share)
+    });
+    if dropout > 0.0 && !by_sgd {
+        fields.fault("dropout", "conflict", "only valid with the solver `sgd`");
+    }
+    let keeps = [("auto", HeadKeep::Auto), ("never", HeadKeep::Never)];
+    let head = HeadSpec {
+        keep: fields.choice("keep", HeadKeep::Auto, &keeps),
+        kind,
+        solver: has_solver.then_some(solver),
+        l2: l2.filter(|_| by_lbfgs),
+        hidden: only(&mut fields, "hidden", "`mlp`", kind == HeadKind::Mlp).then_some(hidden),
+        k: only(&mut fields, "k", "`knn`", kind == HeadKind::Knn).then_some(k),
+        temperature: only(&mut fields, "temperature", "`prototype` and `knn`", by_cosine)
+            .then_some(temperature),
+        dropout,
+    };
+    only(&mut fields, "l2", "the solver `lbfgs`", by_lbfgs);
     fields.finish(&[]);
     head
+}
+
+impl JobSpec {
+    /// Fields of training step by step: with any other head they are refused, and not part of the resolved spec.
+    pub(in crate::domain::spec) const OF_STEPS: [&str; 8] = [
+        "epochs",
+        "gradient_accumulation_steps",
+        "optimizer",
+        "schedule",
+        "clip_grad_norm",
+        "ema_decay",
+        "early_stopping",
+        "unfreeze_at_epoch",
+    ];
+    /// Of a loss, which a head that is not trained does not have.
+    pub(in crate::domain::spec) const LOSS: &str = "loss";
+}
+
+/// What a head that is made at once needs, and what has no meaning for it.
+pub(in crate::domain::spec) fn check(spec: &JobSpec, root: &mut Fields) {
+    let head = &spec.head;
+    if !head.is_made_at_once() {
+        return;
+    }
+    let (who, instead) = match head.kind.learns() {
+        true => ("the solver `lbfgs`".to_owned(), "`\"solver\": \"sgd\"`"),
+        false => (
+            format!("a head of kind `{}`", head.kind.as_str()),
+            "a head that `sgd` trains",
+        ),
+    };
+    for name in JobSpec::OF_STEPS {
+        if root.raw(name).is_some() {
+            let message = format!("has no meaning for {who}; leave it out, or use {instead}");
+            root.fault(name, "conflict", message);
+        }
+    }
+    check_loss(spec, root, &who);
+    if spec.backbone.weights == Weights::None {
+        let message = format!(
+            "{who} needs the features of a trained backbone; choose pretrained weights, or use {instead}"
+        );
+        root.object("backbone").fault("weights", "conflict", message);
+    } else if spec.freeze != Freeze::Backbone {
+        let message = format!(
+            "{who} needs features that do not change: everything but the head must be frozen (`backbone`); otherwise use {instead}"
+        );
+        root.fault("freeze", "conflict", message);
+    }
+    if spec.augment != Augment::default() {
+        let message = format!("{who} sees each image once, as it is; leave `augment` out, or use {instead}");
+        root.fault("augment", "conflict", message);
+    }
+}
+
+fn check_loss(spec: &JobSpec, root: &mut Fields, who: &str) {
+    let given = root.raw(JobSpec::LOSS).is_some();
+    if !spec.head.kind.learns() {
+        if given {
+            let message = format!("has no meaning for {who}, which is not trained; leave it out");
+            root.fault(JobSpec::LOSS, "conflict", message);
+        }
+        return;
+    }
+    let fields = root.object(JobSpec::LOSS);
+    let message = "only valid with the solver `sgd`";
+    if spec.loss.name != LossName::CrossEntropy {
+        fields.fault("name", "conflict", message);
+    }
+    if spec.loss.label_smoothing > 0.0 {
+        fields.fault("label_smoothing", "conflict", message);
+    }
+    if spec.loss.imbalance == Imbalance::BalancedSampler {
+        let message =
+            "`balanced_sampler` is only valid with the solver `sgd`; `class_weights` has the same aim";
+        fields.fault("imbalance", "conflict", message);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::domain::spec::Spec;
+
+    fn parsed(fields: Value) -> Result<JobSpec, Vec<String>> {
+        let mut document = json!({"dataset": "d"});
+        for (name, value) in fields.as_object().unwrap() {
+            document[name] = value.clone();
+        }
+        let told = |faults: Vec<crate::error::FieldError>| {
+            let told = faults.into_iter().map(|it| format!("{} {}", it.pointer, it.code));
+            told.collect()
+        };
+        JobSpec::parse(&document).map_err(told)
+    }
+
+    #[test]
+    fn each_kind_has_settings_of_its_own() {
+        let head = |head: Value| parsed(json!({"head": head})).unwrap().head;
+        assert_eq!(head(json!({})), HeadSpec::default());
+        let lbfgs = head(json!({"solver": "lbfgs"}));
+        assert_eq!(
+            (lbfgs.solver, lbfgs.l2, lbfgs.is_made_at_once()),
+            (Some(Solver::Lbfgs), None, true)
+        );
+        assert_eq!(head(json!({"solver": "lbfgs", "l2": 0.5})).l2, Some(0.5));
+        let mlp = head(json!({"kind": "mlp"}));
+        assert_eq!(
+            (mlp.solver, mlp.head(9)),
+            (Some(Solver::Sgd), Head::Mlp { hidden: 256 })
+        );
+        assert!(!mlp.is_made_at_once());
+        let prototype = head(json!({"kind": "prototype", "temperature": 0.1}));
+        assert_eq!((prototype.solver, prototype.temperature()), (None, 0.1));
+        let knn = head(json!({"kind": "knn"}));
+        let expected = Head::Knn {
+            images: 9,
+            k: 9,
+            temperature: 0.07,
+        };
+        assert_eq!((knn.k, knn.head(9)), (Some(20), expected));
+    }
+
+    #[test]
+    fn settings_of_another_kind_are_refused() {
+        for (head, fault) in [
+            (json!({"l2": 1}), "/head/l2 conflict"),
+            (json!({"solver": "lbfgs", "l2": -1}), "/head/l2 range"),
+            (
+                json!({"solver": "lbfgs", "dropout": 0.1}),
+                "/head/dropout conflict",
+            ),
+            (json!({"hidden": 9}), "/head/hidden conflict"),
+            (json!({"kind": "mlp", "hidden": 0}), "/head/hidden range"),
+            (json!({"kind": "mlp", "k": 3}), "/head/k conflict"),
+            (json!({"temperature": 0.1}), "/head/temperature conflict"),
+            (json!({"kind": "knn", "solver": "sgd"}), "/head/solver conflict"),
+            (json!({"kind": "prototype", "k": 2}), "/head/k conflict"),
+            (json!({"kind": "tree"}), "/head/kind range"),
+        ] {
+            assert_eq!(parsed(json!({"head": head})).unwrap_err(), [fault], "{head}");
+        }
+    }
+
+    #[test]
+    fn what_has_no_meaning_for_a_head_made_at_once_is_refused() {
+        for head in [
+            json!({"solver": "lbfgs"}),
+            json!({"kind": "prototype"}),
+            json!({"kind": "knn"}),
+        ] {
+            let refused = |fields: Value| {
+                let mut fields = fields;
+                fields["head"] = head.clone();
+                parsed(fields).unwrap_err()
+            };
+            for (field, value) in [
+                ("epochs", json!(10)),
+                ("optimizer", json!({})),
+                ("schedule", json!({"name": "cosine"})),
+                ("clip_grad_norm", json!(1)),
+                ("ema_decay", json!(0.9)),
+                ("early_stopping", json!({})),
+                ("gradient_accumulation_steps", json!(1)),
+                ("augment", json!({"horizontal_flip": true})),
+                ("freeze", json!("none")),
+                ("freeze", json!({"until": "layer3"})),
+            ] {
+                let found = refused(Value::from_iter([(field, value.clone())]));
+                assert_eq!(found, [format!("/{field} conflict")], "{head} {value}");
+            }
+            assert_eq!(
+                refused(json!({"unfreeze_at_epoch": 2})),
+                ["/unfreeze_at_epoch conflict"]
+            );
+            let from_scratch = refused(json!({"backbone": {"weights": "none"}}));
+            assert_eq!(from_scratch, ["/backbone/weights conflict"]);
+        }
+        for (loss, fault) in [
+            (json!({"name": "focal"}), "/loss/name conflict"),
+            (json!({"label_smoothing": 0.1}), "/loss/label_smoothing conflict"),
+            (
+                json!({"imbalance": "balanced_sampler"}),
+                "/loss/imbalance conflict",
+            ),
+        ] {
+            let fields = json!({"head": {"solver": "lbfgs"}, "loss": loss});
+            assert_eq!(parsed(fields).unwrap_err(), [fault]);
+        }
+        let fields = json!({"head": {"kind": "knn"}, "loss": {}});
+        assert_eq!(parsed(fields).unwrap_err(), ["/loss conflict"]);
+        let search = json!({"kind": "lr_find", "dataset": "d", "head": {"solver": "lbfgs"}});
+        assert_eq!(Spec::parse(&search).unwrap_err()[0].pointer, "/head/solver");
+    }
+
+    #[test]
+    fn a_resolved_spec_has_only_what_has_a_meaning_and_is_itself_a_spec() {
+        for head in [
+            json!({"solver": "lbfgs", "l2": 0.25}),
+            json!({"kind": "mlp", "solver": "lbfgs", "hidden": 12}),
+            json!({"kind": "prototype"}),
+            json!({"kind": "knn", "k": 3}),
+        ] {
+            let spec = parsed(json!({"head": head})).unwrap();
+            let shown = serde_json::to_value(&spec).unwrap();
+            for field in JobSpec::OF_STEPS {
+                assert!(shown.get(field).is_none(), "{field}");
+            }
+            assert_eq!(shown.get("loss").is_some(), spec.head.kind.learns());
+            assert_eq!(JobSpec::parse(&shown).unwrap(), spec);
+            assert_eq!(serde_json::from_value::<JobSpec>(shown).unwrap(), spec);
+        }
+        let shown = serde_json::to_value(parsed(json!({})).unwrap()).unwrap();
+        assert_eq!(
+            (&shown["epochs"], &shown["head"]["solver"]),
+            (&json!(10), &json!("sgd"))
+        );
+    }
+
+    #[test]
+    fn a_head_of_before_is_linear_and_trained_by_steps() {
+        let old: HeadSpec = serde_json::from_value(json!({"dropout": 0.5})).unwrap();
+        let expected = HeadSpec {
+            dropout: 0.5,
+            ..HeadSpec::default()
+        };
+        assert_eq!(old, expected);
+    }
 }

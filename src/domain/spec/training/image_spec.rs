@@ -1,22 +1,37 @@
-//! The size of the network's input.
+//! The network's input: its size, and how an image becomes it.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::backbone::Backbone;
 use crate::domain::{
-    architecture::{Architecture, SizeFault},
-    models::preprocessing::Resize,
+    architecture::{SizeFault, catalogue::Recipe},
+    models::preprocessing::{Interpolation, Preprocessing, Resize},
     spec::fields::Fields,
 };
 
-/// The size of the network's input.
+/// The network's input. What is absent is as the base weights need it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(default)]
 pub struct ImageSpec {
-    /// Side of the square, in pixels, 32 to 1024. The default of networks designed for images of 32 pixels is 32.
+    /// Side of the square, in pixels, 32 to 1024. By default the size that the base weights were trained for.
     #[schema(minimum = 32, maximum = 1024, default = 224)]
     pub size: u32,
     pub resize: Resize,
+    /// Interpolation of every resize. By default, like the following fields, that of the base weights; they are absent in specs from before
+    /// there was a choice, and with `"weights": "hub:…"`, whose `config.json` gives them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub interpolation: Option<Interpolation>,
+    /// Side of the centre crop in relation to the shorter side of the resized image, 0.5 to 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 0.5, maximum = 1.0)]
+    pub crop_share: Option<f64>,
+    /// Mean of red, green and blue, for pixels scaled to 0–1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mean: Option<[f32; 3]>,
+    /// Standard deviation of red, green and blue, above 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub std: Option<[f32; 3]>,
 }
 
 impl Default for ImageSpec {
@@ -24,12 +39,42 @@ impl Default for ImageSpec {
         Self {
             size: 224,
             resize: Resize::ShortestCrop,
+            interpolation: None,
+            crop_share: None,
+            mean: None,
+            std: None,
         }
     }
 }
 
-pub(in crate::domain::spec) fn parse(mut fields: Fields, architecture: Architecture) -> ImageSpec {
-    let size = fields.integer("size", architecture.native_size().into(), 32, 1024) as u32;
+impl ImageSpec {
+    /// Fills in what is absent.
+    pub fn complete(&mut self, recipe: &Recipe) {
+        self.interpolation.get_or_insert(recipe.interpolation);
+        self.crop_share.get_or_insert(recipe.crop_share);
+        self.mean.get_or_insert(recipe.mean);
+        self.std.get_or_insert(recipe.std);
+    }
+
+    /// The complete preprocessing; what is absent is the recipe's.
+    pub fn preprocessing(&self, recipe: &Recipe) -> Preprocessing {
+        let crop_share = self.crop_share.unwrap_or(recipe.crop_share);
+        Preprocessing {
+            resize: self.resize,
+            resize_to: Recipe::resize_to(crop_share, self.size),
+            crop: self.size,
+            mean: self.mean.unwrap_or(recipe.mean),
+            std: self.std.unwrap_or(recipe.std),
+            interpolation: self.interpolation.unwrap_or(recipe.interpolation),
+            used_bits: None,
+        }
+    }
+}
+
+pub(in crate::domain::spec) fn parse(mut fields: Fields, backbone: &Backbone) -> ImageSpec {
+    let recipe = backbone.recipe();
+    let size = fields.integer("size", recipe.native_size.into(), 32, 1024) as u32;
+    let architecture = backbone.architecture;
     match architecture.check_size(size) {
         Ok(()) => {}
         Err(SizeFault::TooSmall { least }) => {
@@ -43,7 +88,7 @@ pub(in crate::domain::spec) fn parse(mut fields: Fields, architecture: Architect
             fields.fault("size", "range", rule);
         }
     }
-    let image = ImageSpec {
+    let mut image = ImageSpec {
         size,
         resize: fields.choice(
             "resize",
@@ -54,7 +99,39 @@ pub(in crate::domain::spec) fn parse(mut fields: Fields, architecture: Architect
                 ("letterbox", Resize::Letterbox),
             ],
         ),
+        interpolation: parse_interpolation(&mut fields),
+        crop_share: fields.optional_number("crop_share", "must be 0.5 to 1", |share| {
+            (0.5..=1.0).contains(&share)
+        }),
+        mean: parse_channels(&mut fields, "mean", -1000.0),
+        std: parse_channels(&mut fields, "std", 1e-6),
     };
     fields.finish(&[]);
+    if !backbone.weights.describe_themselves() {
+        image.complete(&recipe);
+    }
     image
+}
+
+fn parse_interpolation(fields: &mut Fields) -> Option<Interpolation> {
+    fields.raw("interpolation")?;
+    Some(fields.choice("interpolation", Interpolation::Bilinear, &Interpolation::CHOICES))
+}
+
+/// Three numbers of at least `least`, at most 1000.
+fn parse_channels(fields: &mut Fields, name: &'static str, least: f64) -> Option<[f32; 3]> {
+    let value = fields.raw(name)?;
+    let numbers = value.as_array().and_then(|items| {
+        let numbers: Option<Vec<f64>> = items.iter().map(serde_json::Value::as_f64).collect();
+        <[f64; 3]>::try_from(numbers?).ok()
+    });
+    let fits = |numbers: &[f64; 3]| numbers.iter().all(|number| (least..=1000.0).contains(number));
+    match numbers.filter(fits) {
+        Some(numbers) => Some(numbers.map(|number| number as f32)),
+        None => {
+            let rule = "must be three numbers, of red, green and blue on the scale 0–1, such as [0.485, 0.456, 0.406]";
+            fields.fault(name, "range", rule);
+            None
+        }
+    }
 }

@@ -60,6 +60,25 @@ pub struct OptimizerSpec {
     pub layer_decay: f64,
 }
 
+/// For a head on given weights.
+impl Default for OptimizerSpec {
+    fn default() -> Self {
+        Self {
+            name: OptimizerName::Sgd,
+            lr: 0.001,
+            momentum: Some(0.9),
+            nesterov: false,
+            betas: None,
+            eps: None,
+            weight_decay: 0.0,
+            norm_weight_decay: 0.0,
+            bias_weight_decay: 0.0,
+            backbone_lr_multiplier: 0.1,
+            layer_decay: 1.0,
+        }
+    }
+}
+
 fn no_layer_decay() -> f64 {
     1.0
 }

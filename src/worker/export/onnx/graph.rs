@@ -42,6 +42,22 @@ impl<'a> Graph<'a> {
         name.to_owned()
     }
 
+    /// Adds a node with two outputs and returns their names; the node has the first one's.
+    pub fn node_of_two(
+        &mut self,
+        operator: &str,
+        names: [&str; 2],
+        input: impl IntoIterator<Item = impl AsRef<str>>,
+        attribute: Vec<AttributeProto>,
+    ) -> [String; 2] {
+        let [first, second] = names.map(str::to_owned);
+        self.node(operator, &first, input, attribute);
+        if let Some(node) = self.nodes.last_mut() {
+            node.output.push(second.clone());
+        }
+        [first, second]
+    }
+
     /// Adds a tensor of the model and returns its name.
     pub fn weight(&mut self, name: String) -> String {
         self.changed(&name, Tensor::shallow_clone)

@@ -5,11 +5,15 @@
 
 use tch::Tensor;
 
-use super::graph::{Graph, float, integer, integers};
+use super::{
+    graph::{Graph, float, integer, integers},
+    messages::INT64,
+};
 use crate::{
     domain::architecture::{
         layer::{
-            Activation, Attention, BatchNorm2d, Channels, Conv2d, Layer, LayerNorm, Op, Pool, Rotary, joined,
+            Activation, Attention, BatchNorm2d, Channels, Conv2d, Layer, LayerNorm, Neighbours, Op, Pool,
+            Rotary, joined,
         },
         shape::Shape,
     },
@@ -138,6 +142,14 @@ fn one(graph: &mut Graph, op: &Op, name: &str, input: &Place) -> String {
             }
         }
         Op::Attention(design) => attention(graph, design, name, input),
+        Op::Neighbours(design) => neighbours(graph, design, name, value),
+        Op::Normalise => {
+            let axes = vec![integers("axes", &[-1]), integer("keepdims", 1)];
+            let length = graph.node("ReduceL2", &part("length"), [value], axes);
+            let least = graph.floats(&part("least"), &[], &[1e-12]);
+            let length = graph.node("Clip", &part("divisor"), [&*length, &*least], Vec::new());
+            graph.node("Div", name, [value, &*length], Vec::new())
+        }
         Op::LearnedTokens { count, features } => learned_tokens(graph, [*count, *features], name, value),
         Op::PositionEmbedding(design) => {
             let tokens = input.shape.places() as i64;
@@ -383,6 +395,60 @@ fn attention(graph: &mut Graph, design: &Attention, name: &str, input: &Place) -
     let mixed = graph.node("Reshape", &part("mixed.whole"), [&*mixed, &*whole], Vec::new());
     let projected = multiplied(graph, &mixed, &out_weight, &part("out.product"));
     plus(graph, &projected, &out_bias, name)
+}
+
+fn neighbours(graph: &mut Graph, design: &Neighbours, name: &str, value: &str) -> String {
+    let part = |word: &str| joined(name, word);
+    let products = multiplied(graph, value, &part("bank"), &part("products"));
+    let k = graph.integers(&part("k"), &[design.k as i64]);
+    let [nearest, places] = graph.node_of_two(
+        "TopK",
+        [&part("nearest"), &part("places")],
+        [&*products, &*k],
+        vec![integer("axis", 1)],
+    );
+    let temperature = graph.floats(&part("temperature"), &[], &[design.temperature as f32]);
+    let scaled = graph.node(
+        "Div",
+        &part("nearest.scaled"),
+        [&*nearest, &*temperature],
+        Vec::new(),
+    );
+    let votes = graph.node("Softmax", &part("votes"), [&*scaled], vec![integer("axis", 1)]);
+    let labels = graph.weight(part("labels"));
+    let chosen = graph.node(
+        "Gather",
+        &part("chosen"),
+        [&*labels, &*places],
+        vec![integer("axis", 0)],
+    );
+    let classes = graph.node(
+        "Cast",
+        &part("chosen.classes"),
+        [&*chosen],
+        vec![integer("to", i64::from(INT64))],
+    );
+    let depth = graph.integer(&part("classes"), design.classes as i64);
+    let ends = graph.floats(&part("off_and_on"), &[2], &[0.0, 1.0]);
+    let chosen = graph.node(
+        "OneHot",
+        &part("chosen.one_hot"),
+        [&*classes, &*depth, &*ends],
+        vec![integer("axis", -1)],
+    );
+    let last = graph.integers(&part("last"), &[2]);
+    let votes = graph.node("Unsqueeze", &part("votes.column"), [&*votes, &*last], Vec::new());
+    let counted = graph.node("Mul", &part("counted"), [&*chosen, &*votes], Vec::new());
+    let over = graph.integers(&part("neighbours"), &[1]);
+    let shares = graph.node(
+        "ReduceSum",
+        &part("shares"),
+        [&*counted, &*over],
+        vec![integer("keepdims", 0)],
+    );
+    let least = graph.floats(&part("least"), &[], &[Neighbours::SMALLEST_SHARE as f32]);
+    let shares = graph.node("Clip", &part("shares.some"), [&*shares, &*least], Vec::new());
+    graph.node("Log", name, [&*shares], Vec::new())
 }
 
 /// Queries and keys with their rotary embedding, whose angles are constants for images of one size.

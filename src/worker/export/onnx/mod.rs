@@ -23,7 +23,7 @@ use self::{
 };
 use super::Model;
 use crate::domain::{
-    architecture::{network::NetworkDesign, shape::Shape},
+    architecture::{Outputs, network::NetworkDesign, shape::Shape},
     models::{export::ExportSpec, preprocessing::Preprocessing},
 };
 
@@ -47,6 +47,7 @@ fn message(model: &Model, spec: &ExportSpec) -> ModelProto {
     let mut output = logits(
         &mut graph,
         card.architecture.design(),
+        card.outputs(),
         value,
         card.preprocessing.crop,
     );
@@ -75,13 +76,18 @@ fn message(model: &Model, spec: &ExportSpec) -> ModelProto {
 }
 
 /// From `input`, `[N, 3, side, side]`, to the logits `[N, classes]`.
-fn logits(graph: &mut Graph, design: &NetworkDesign, input: String, side: u32) -> String {
+fn logits(graph: &mut Graph, design: &NetworkDesign, outputs: Outputs, input: String, side: u32) -> String {
     let mut place = layers::Place {
         value: input,
         shape: Shape::image(side.into()),
     };
     for layer in design.backbone() {
         place = layers::layer(graph, layer, "", place);
+    }
+    if !outputs.head.is_linear() {
+        let head = design.head_of(outputs.head, outputs.classes as u64);
+        let place = layers::layer(graph, &head, "", place);
+        return graph.node("Identity", "logits", [&place.value], Vec::new());
     }
     let [weight, bias] = ["weight", "bias"].map(|part| graph.weight(format!("{}.{part}", design.head)));
     graph.node(

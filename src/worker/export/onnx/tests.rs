@@ -7,16 +7,30 @@ use tch::{Device, Kind, Tensor};
 
 use super::{messages::*, *};
 use crate::{
-    domain::{architecture::Architecture, models::export::ExportFormat},
+    domain::{
+        architecture::{Architecture, Head},
+        models::export::ExportFormat,
+    },
     worker::{
-        export::tests::{TEMPERATURE, images, model},
+        export::tests::{TEMPERATURE, images, model, model_with},
         files::state::{self, StateDict},
-        nets::{Network, tests::one_of_each_family, vocabulary},
+        nets::{
+            Network,
+            tests::{HEADS, one_of_each_family},
+            vocabulary,
+        },
     },
 };
 
 fn spec(normalize: bool, softmax: bool) -> ExportSpec {
-    ExportSpec::check(ExportFormat::Onnx, normalize, softmax, Architecture::Resnet18).unwrap()
+    ExportSpec::check(
+        ExportFormat::Onnx,
+        normalize,
+        softmax,
+        Architecture::Resnet18,
+        Head::Linear,
+    )
+    .unwrap()
 }
 
 fn written(model: &Model, spec: &ExportSpec) -> ModelProto {
@@ -50,13 +64,23 @@ fn computed(graph: &GraphProto, input: &Tensor) -> Tensor {
     values.insert(&graph.input[0].name, input.shallow_clone());
     for node in &graph.node {
         let inputs: Vec<&Tensor> = node.input.iter().map(|name| &values[name.as_str()]).collect();
-        let output = step(node, &inputs);
-        values.insert(&node.output[0], output);
+        for (name, output) in node.output.iter().zip(step(node, &inputs)) {
+            values.insert(name, output);
+        }
     }
     values[graph.output[0].name.as_str()].shallow_clone()
 }
 
-fn step(node: &NodeProto, inputs: &[&Tensor]) -> Tensor {
+fn step(node: &NodeProto, inputs: &[&Tensor]) -> Vec<Tensor> {
+    if let ("TopK", [x, k]) = (node.op_type.as_str(), inputs) {
+        let axis = node.attribute.iter().find(|it| it.name == "axis");
+        let (nearest, places) = x.topk(k.int64_value(&[0]), axis.unwrap().i.unwrap(), true, true);
+        return vec![nearest, places];
+    }
+    vec![one_output(node, inputs)]
+}
+
+fn one_output(node: &NodeProto, inputs: &[&Tensor]) -> Tensor {
     let find = |name: &str| node.attribute.iter().find(|it| it.name == name);
     let attribute = |name: &str| find(name).unwrap_or_else(|| panic!("{}: no {name}", node.name));
     let list = |name: &str| attribute(name).ints.clone();
@@ -93,7 +117,9 @@ fn step(node: &NodeProto, inputs: &[&Tensor]) -> Tensor {
             let epsilon = f64::from(attribute("epsilon").f.unwrap());
             x.layer_norm(scale.size(), Some(*scale), Some(*shift), epsilon, false)
         }
+        ("Identity", [x]) => x.shallow_clone(),
         ("Relu", [x]) => x.relu(),
+        ("Clip", [x, least]) => x.clamp_min(least.double_value(&[])),
         ("Clip", [x, least, most]) => x.clamp(least.double_value(&[]), most.double_value(&[])),
         ("Sigmoid", [x]) => x.sigmoid(),
         ("HardSwish", [x]) => x.hardswish(),
@@ -125,13 +151,29 @@ fn step(node: &NodeProto, inputs: &[&Tensor]) -> Tensor {
                 .collect();
             x.reshape(size)
         }
-        ("Gather", [x, index]) => {
-            assert_eq!(index.dim(), 0);
-            x.select(number("axis"), index.int64_value(&[]))
+        ("Gather", [x, index]) if index.dim() > 0 => {
+            assert_eq!((x.dim(), number("axis")), (1, 0));
+            x.index_select(0, &index.reshape([-1])).view_as(index)
         }
+        ("Gather", [x, index]) => x.select(number("axis"), index.int64_value(&[])),
         ("Shape", [x]) => Tensor::from_slice(&x.size()[..number("end") as usize]),
         ("Concat", all) => Tensor::cat(all, number("axis")),
         ("Expand", [x, size]) => x.expand(numbers(size), false),
+        ("ReduceL2", [x]) => x.norm_scalaropt_dim(2.0, list("axes").as_slice(), number("keepdims") != 0),
+        ("ReduceSum", [x, axes]) => {
+            x.sum_dim_intlist(numbers(axes).as_slice(), number("keepdims") != 0, Kind::Float)
+        }
+        ("Cast", [x]) => {
+            assert_eq!(number("to"), i64::from(INT64));
+            x.to_kind(Kind::Int64)
+        }
+        ("OneHot", [x, depth, ends]) => {
+            assert_eq!(number("axis"), -1);
+            let [off, on] = [0, 1].map(|end| ends.double_value(&[end]));
+            x.one_hot(depth.int64_value(&[])).to_kind(Kind::Float) * (on - off) + off
+        }
+        ("Unsqueeze", [x, axes]) => x.unsqueeze(axes.int64_value(&[0])),
+        ("Log", [x]) => x.log(),
         ("ReduceMean", [x]) => x.mean_dim(list("axes").as_slice(), number("keepdims") != 0, Kind::Float),
         ("GlobalAveragePool", [x]) => x.adaptive_avg_pool2d([1, 1]),
         ("Flatten", [x]) => x.flatten(number("axis"), -1),
@@ -180,6 +222,19 @@ fn every_architectures_graph_is_well_formed_and_computes_its_logits() {
     }
 }
 
+#[test]
+fn every_heads_graph_is_well_formed_and_computes_its_logits() {
+    for head in HEADS {
+        let model = model_with(head);
+        let graph = written(&model, &spec(false, true)).graph.unwrap();
+        is_well_formed(&graph, &model.state);
+        let images = images(3, Architecture::Resnet20);
+        let found = tch::no_grad(|| computed(&graph, &images));
+        let expected = (model.network.logits(&images) / TEMPERATURE).softmax(1, Kind::Float);
+        assert!(off(&found, &expected) <= 1e-4, "{head:?}");
+    }
+}
+
 /// Every value is made once, before it is used, and nothing in vain; every weight is there as it is.
 fn is_well_formed(graph: &GraphProto, state: &StateDict) {
     {
@@ -196,7 +251,9 @@ fn is_well_formed(graph: &GraphProto, state: &StateDict) {
                 );
                 used.insert(input.as_str());
             }
-            assert!(known.insert(&node.output[0]), "{} is made twice", node.output[0]);
+            for output in &node.output {
+                assert!(known.insert(output), "{output} is made twice");
+            }
         }
         used.insert(&graph.output[0].name);
         assert_eq!(used, known, "nothing is made in vain");
@@ -220,7 +277,13 @@ fn every_word_of_the_vocabulary_is_computed_as_it_is_trained() {
             .map(|(name, tensor)| (name, tensor.contiguous()))
             .collect();
         let mut graph = Graph::new(&state);
-        let output = logits(&mut graph, &design, INPUT.to_owned(), vocabulary::SIDE as u32);
+        let output = logits(
+            &mut graph,
+            &design,
+            Outputs::from(vocabulary::CLASSES as usize),
+            INPUT.to_owned(),
+            vocabulary::SIDE as u32,
+        );
         let graph = GraphProto {
             node: graph.nodes,
             name: "vocabulary".to_owned(),

@@ -4,9 +4,10 @@
 
 use super::modules::{Builder, INPUT, Module};
 use crate::domain::architecture::{
+    Outputs,
     layer::{
-        Activation, Attention, AttentionNames, BatchNorm2d, Channels, Conv2d, Layer, LayerNorm, Linear, Op,
-        Pool, PositionEmbedding, Rotary, joined,
+        Activation, Attention, AttentionNames, BatchNorm2d, Channels, Conv2d, Layer, LayerNorm, Linear,
+        Neighbours, Op, Pool, PositionEmbedding, Rotary, joined,
     },
     network::NetworkDesign,
 };
@@ -36,6 +37,7 @@ fn layer(around: &mut Builder, layer: &Layer, prefix: &str, value: &str) -> Stri
         Op::LayerNorm(design) => around.module(&layer.name, layer_norm(&name, design), value),
         Op::Linear(design) => around.module(&layer.name, linear(&name, design), value),
         Op::Attention(design) => around.module(&layer.name, attention(&name, design), value),
+        Op::Neighbours(design) => around.module(&layer.name, neighbours(&name, design), value),
         Op::LearnedTokens { count, features } => {
             let tokens = around.parameter(&layer.name, name);
             let images = around.value(&format!("torch.size({value}, 0)"));
@@ -338,6 +340,32 @@ fn turned(module: &mut Builder, vectors: &str, [cos, sin]: [&str; 2], size: u64)
     ))
 }
 
+fn neighbours(name: &str, design: &Neighbours) -> Module {
+    let mut module = Builder::new("Neighbours");
+    let [bank, labels] = ["bank", "labels"].map(|slot| module.buffer(slot, joined(name, slot)));
+    let products = module.value(&format!("torch.matmul({INPUT}, torch.t({bank}))"));
+    module.lines([format!(
+        "nearest, places = torch.topk({products}, {}, 1, True, True)",
+        design.k
+    )]);
+    let votes = module.value(&format!(
+        "torch.softmax(torch.div(nearest, {}), 1)",
+        decimal(design.temperature)
+    ));
+    let chosen = module.value(&format!(
+        "torch.index_select({labels}, 0, torch.reshape(places, [-1]))"
+    ));
+    // 4 is the type of 64-bit integers.
+    let classes = module.value(&format!("torch.to(torch.view_as({chosen}, places), 4)"));
+    let chosen = module.value(&format!("torch.one_hot({classes}, {})", design.classes));
+    let shares = module.value(&format!(
+        "torch.sum(torch.mul({chosen}, torch.unsqueeze({votes}, 2)), [1])"
+    ));
+    let least = decimal(Neighbours::SMALLEST_SHARE);
+    let value = module.value(&format!("torch.log(torch.clamp_min({shares}, {least}))"));
+    module.returning(&value)
+}
+
 /// A layer without tensors.
 fn line(around: &mut Builder, op: &Op, value: &str) -> String {
     let expression = match *op {
@@ -359,6 +387,10 @@ fn line(around: &mut Builder, op: &Op, value: &str) -> String {
         Op::MeanToken { skipped } => {
             let tokens = around.value(&format!("torch.slice({value}, 1, {skipped})"));
             format!("torch.mean({tokens}, [1])")
+        }
+        Op::Normalise => {
+            let length = around.value(&format!("torch.norm({value}, 2, [-1], True)"));
+            format!("torch.div({value}, torch.clamp_min({length}, 1e-12))")
         }
         Op::Subsample { stride } => {
             let end = i64::MAX;
@@ -394,6 +426,7 @@ fn line(around: &mut Builder, op: &Op, value: &str) -> String {
         | Op::LayerNorm(_)
         | Op::Linear(_)
         | Op::Attention(_)
+        | Op::Neighbours(_)
         | Op::LearnedTokens { .. }
         | Op::PositionEmbedding(_)
         | Op::LayerScale(_)
@@ -435,9 +468,10 @@ fn decimal(value: f64) -> String {
 }
 
 /// The module of a whole network: `[N, 3, H, W]` to logits `[N, classes]`.
-pub fn of(design: &NetworkDesign, classes: u64) -> Module {
+pub fn of(design: &NetworkDesign, outputs: Outputs) -> Module {
+    let head = design.head_of(outputs.head, outputs.classes as u64);
     let mut root = Builder::new("Network");
-    let value = sequence(&mut root, &design.merged(classes), "", INPUT);
+    let value = sequence(&mut root, &design.merged(head), "", INPUT);
     let mut root = root.returning(&value);
     root.name_classes(&mut Vec::new());
     root

@@ -30,9 +30,9 @@ const COMPARED_SIDE: u32 = 64;
 
 /// Writes the module of a model.
 pub fn write(path: &Path, model: &Model) -> anyhow::Result<()> {
-    let (design, classes) = (model.card.architecture.design(), model.card.classes.len());
+    let (design, outputs) = (model.card.architecture.design(), model.card.outputs());
     let card = serde_json::to_vec_pretty(&model.card)?;
-    write_module(path, &layers::of(design, classes as u64), &model.state, &card)?;
+    write_module(path, &layers::of(design, outputs), &model.state, &card)?;
     check(path, model)
 }
 
@@ -90,14 +90,14 @@ fn check(path: &Path, model: &Model) -> anyhow::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::worker::nets::vocabulary;
+    use crate::{domain::architecture::Outputs, worker::nets::vocabulary};
 
     #[test]
     fn every_word_of_the_vocabulary_is_computed_as_it_is_trained() {
         for design in vocabulary::networks() {
             let folder = tempfile::tempdir().unwrap();
             let path = folder.path().join("model.pt");
-            let root = layers::of(&design, vocabulary::CLASSES);
+            let root = layers::of(&design, Outputs::from(vocabulary::CLASSES as usize));
             let tensors = vocabulary::state(&design).into_iter();
             let state: StateDict = tensors
                 .map(|(name, tensor)| (name, tensor.contiguous()))

@@ -97,7 +97,10 @@ mod tests {
 
     use super::*;
     use crate::{
-        domain::random::{Draws, Stream},
+        domain::{
+            models::preprocessing::Interpolation,
+            random::{Draws, Stream},
+        },
         worker::pixels::{self, Image},
     };
 
@@ -110,7 +113,7 @@ mod tests {
             height: 5,
             rgb,
         };
-        pixels::resize(&blocks, side, side)
+        pixels::resize(&blocks, side, side, Interpolation::Bilinear)
     }
 
     fn hashed<'a>(

@@ -1,7 +1,10 @@
 use std::io::{self, Write};
 
 use super::*;
-use crate::worker::{pixels, process::stored::tests::flipping};
+use crate::{
+    domain::models::preprocessing::Interpolation,
+    worker::{pixels, process::stored::tests::flipping},
+};
 
 #[test]
 fn every_entry_is_accounted_for_by_name() {
@@ -105,7 +108,7 @@ fn the_files_hold_what_the_manifest_says() {
         assert_eq!(image.sha256, digest::of_bytes(bytes));
         let decoded = pixels::decode(bytes, 1 << 20, UsedBits::ALL).unwrap();
         assert_eq!((image.width, image.height), (decoded.width, decoded.height));
-        let small = pixels::pack(decoded, 32);
+        let small = pixels::pack(decoded, 32, Interpolation::Bilinear);
         assert_eq!((image.pack_width, image.pack_height), (small.width, small.height));
         assert_eq!(pack[image.pack_offset as usize..][..small.rgb.len()], small.rgb);
         stored += image.bytes;

@@ -6,7 +6,7 @@ use image::{DynamicImage, ImageBuffer, ImageFormat, Luma};
 
 use super::*;
 use crate::{
-    domain::models::preprocessing::UsedBits,
+    domain::models::preprocessing::{Interpolation, UsedBits},
     worker::pixels::{self, Image},
 };
 
@@ -81,7 +81,7 @@ fn twelve_bits_in_sixteen_are_found_over_the_dataset_and_said() {
         // What is packed is what prediction makes of the file with the same bits.
         for (file, packed) in files.iter().zip(packed(&run)) {
             let decoded = pixels::decode(&file.data, 1 << 20, used.unwrap()).unwrap();
-            assert_eq!(packed, pixels::pack(decoded, 32));
+            assert_eq!(packed, pixels::pack(decoded, 32, Interpolation::Bilinear));
             assert!(brightest(&packed) > 40);
         }
     }

@@ -23,18 +23,14 @@ pub struct Folded {
     device: Device,
     stages: FoldedStages,
     pooling: FoldedStages,
-    head_weight: Tensor,
-    head_bias: Tensor,
+    head: FoldedStages,
 }
 
 impl Folded {
     /// Folds in 64-bit floats, then rounds to `kind`. The network may be on another device.
     pub fn of(network: &Network, kind: Kind, device: Device) -> Self {
         let architecture = network.architecture();
-        let head = |part: &str| {
-            let name = format!("{}.{part}", architecture.head());
-            network.state()[&name].to_device(device).to_kind(Kind::Float)
-        };
+        let outputs = network.outputs();
         let all = (None, architecture.last_stage());
         Self {
             architecture,
@@ -42,8 +38,7 @@ impl Folded {
             device,
             stages: FoldedStages::of(architecture.design(), network.state(), all, kind, device),
             pooling: FoldedStages::pooling(architecture.design(), network.state(), Kind::Float, device),
-            head_weight: head("weight"),
-            head_bias: head("bias"),
+            head: FoldedStages::head(architecture.design(), outputs, network.state(), device),
         }
     }
 
@@ -84,8 +79,7 @@ impl Folded {
             device: self.device,
             stages: self.stages.share(),
             pooling: self.pooling.share(),
-            head_weight: self.head_weight.shallow_clone(),
-            head_bias: self.head_bias.shallow_clone(),
+            head: self.head.share(),
         }
     }
 
@@ -102,7 +96,7 @@ impl Folded {
 
     /// Logits `[N, classes]` of feature vectors.
     pub fn head(&self, features: &Tensor) -> Tensor {
-        features.linear(&self.head_weight, Some(&self.head_bias))
+        self.head.forward(features)
     }
 
     /// Logits `[N, classes]` of images.
@@ -221,6 +215,36 @@ mod tests {
         let folded = Folded::of(&drawn(one), Kind::Float, Device::Cpu);
         assert!(folded.distance_from(&drawn(one), &images(32)).unwrap() < 1e-4);
         assert!(folded.distance_from(&drawn(other), &images(32)).unwrap() > 1e-2);
+    }
+
+    #[test]
+    fn every_head_computes_the_same_and_is_explained_by_its_slope() {
+        for head in tests::HEADS {
+            let network = tests::with_head(Architecture::Resnet20, head, 3);
+            let folded = Folded::of(&network, Kind::Float, Device::Cpu);
+            for folded in [folded.packed_for(2, 64), folded.share()] {
+                let distance = folded.distance_from(&network, &images(64)).unwrap();
+                assert!(distance < 1e-4, "{head:?} is off by {distance:e}");
+            }
+            let activations = folded.activations(&images(64)).detach();
+            let found = tch::no_grad(|| {
+                let own = [0, 1].map(|index| [&images(64), &activations].map(|all| all.narrow(0, index, 1)));
+                Tensor::stack(&own.map(|[image, own]| folded.evidence(&image, &own, 1)), 0)
+            });
+            let moved = activations.set_requires_grad(true);
+            let logit = folded
+                .head(&folded.features(&moved))
+                .select(1, 1)
+                .sum(Kind::Float);
+            let gradient = Tensor::run_backward(&[logit], &[&moved], false, false).remove(0);
+            let alpha = gradient.mean_dim([2i64, 3].as_slice(), true, Kind::Float);
+            let expected = (alpha * moved.detach())
+                .sum_dim_intlist([1i64].as_slice(), false, Kind::Float)
+                .relu();
+            let scale = expected.max().double_value(&[]).max(1e-6);
+            let off = (found - expected).abs().max().double_value(&[]) / scale;
+            assert!(off < 1e-4, "{head:?}: {off:e}");
+        }
     }
 
     #[test]

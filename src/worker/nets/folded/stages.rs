@@ -7,7 +7,7 @@ use super::{
     tree::{self, Activations, Tree},
 };
 use crate::{
-    domain::architecture::{Stage, network::NetworkDesign, shape::Shape},
+    domain::architecture::{Outputs, Stage, network::NetworkDesign, shape::Shape},
     worker::files::state::StateDict,
 };
 
@@ -48,6 +48,19 @@ impl FoldedStages {
             let fold = Fold { state, kind, device };
             Self {
                 trees: fold.layers(&design.pooling),
+                last: 0,
+            }
+        })
+    }
+
+    /// The head, from feature vectors to logits.
+    pub fn head(design: &NetworkDesign, outputs: Outputs, state: &StateDict, device: Device) -> Self {
+        let head = design.head_of(outputs.head, outputs.classes as u64);
+        tch::no_grad(|| {
+            let kind = Kind::Float;
+            let fold = Fold { state, kind, device };
+            Self {
+                trees: fold.layers([&head]),
                 last: 0,
             }
         })

@@ -70,6 +70,9 @@ impl Tree {
                 after,
             } => own(residual(branch, (last, *after), shortcut, input)),
             Tree::Leaf(leaf) => {
+                if let (Op::Activation(activation), true) = (leaf.op(), input.own) {
+                    return own(After::Activation(*activation).in_place(input.tensor));
+                }
                 let tensor = leaf.forward(&input.tensor, Mode::Eval);
                 // A view of the input shares its memory.
                 let is_part = matches!(leaf.op(), Op::Narrow { .. });

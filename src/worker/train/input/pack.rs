@@ -17,7 +17,7 @@ use super::{
 use crate::{
     domain::{
         damage::Damaged,
-        models::preprocessing::{Preprocessing, Resize},
+        models::preprocessing::{Interpolation, Preprocessing, Resize},
     },
     files::digest,
     protocol::{Artifact, DatasetInput, MadePack, ManifestImage, PackSize, Segment, UsedPacks},
@@ -63,7 +63,7 @@ impl PackedImage<'_> {
     }
 }
 
-/// The size of the images in a run's own pack.
+/// The size of the images in a run's own pack, and how they are resized to it.
 #[derive(Clone, Copy, Debug)]
 pub struct Side {
     /// Length of the shorter side.
@@ -71,6 +71,7 @@ pub struct Side {
     /// Enlarge smaller images once, here, instead of in every epoch. Only where nothing else is done to them first: interpolating the
     /// packed image must use the same pixels as prediction.
     pub bring_up: bool,
+    pub interpolation: Interpolation,
 }
 
 impl Side {
@@ -79,6 +80,7 @@ impl Side {
         Self {
             pixels: recipe.resize_to,
             bring_up: recipe.resize == Resize::ShortestCrop,
+            interpolation: recipe.interpolation,
         }
     }
 }
@@ -99,11 +101,12 @@ impl Pack {
         let own_size = input
             .segments
             .iter()
-            .any(|segment| segment.pack_side == side.pixels);
+            .any(|segment| segment.pack_side == side.pixels && side.interpolation.is_bilinear());
         let size = PackSize {
             side: side.pixels,
             // If ingest's packs are used, the others match them.
             bring_up: side.bring_up && !own_size,
+            interpolation: side.interpolation,
         };
         let wanted = Wanted {
             input,
@@ -140,7 +143,7 @@ impl Pack {
         let segments = Segments::of(input);
         let mut files = Vec::new();
         for segment in &input.segments {
-            let fits = segment.pack_side == wanted.size.side;
+            let fits = wanted.size.is_of_ingest(segment.pack_side);
             files.push(if fits {
                 self.take_segment(segment, wanted, heartbeat)?
             } else {
@@ -399,9 +402,9 @@ fn resized(bytes: &[u8], image: &ManifestImage, size: PackSize) -> anyhow::Resul
         image.depth(),
     )
     .map_err(|fault| anyhow::anyhow!("image {} no longer decodes: {fault}", image.id))?;
-    let packed = pixels::pack(decoded, size.side);
+    let packed = pixels::pack(decoded, size.side, size.interpolation);
     Ok(if size.bring_up && packed.view().shorter() < size.side {
-        pixels::resize_shortest(&packed, size.side)
+        pixels::resize_shortest(&packed, size.side, size.interpolation)
     } else {
         packed
     })
@@ -455,6 +458,7 @@ mod tests {
                 size: PackSize {
                     side: SIDE,
                     bring_up: false,
+                    interpolation: Interpolation::Bilinear,
                 },
                 damages: Damages::new(
                     &RunDir::new(folder.path()),

@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// Part of every key: changed whenever computation (including augmentation) or storage changes.
-const FORMAT: u32 = 4;
+const FORMAT: u32 = 5;
 
 /// Batches for `epoch` and those with the same frozen stages. Computes the frozen stages' activations for all views at once if they are to
 /// be cached.
@@ -162,7 +162,7 @@ impl Source<'_> {
     }
 
     /// A digest of everything that the rows' bits depend on: the images and their views, the preprocessing, the frozen stages and their
-    /// weights, the machine.
+    /// weights, the machine. Not of the labels, so that another version of the dataset with the same images has the same rows.
     fn key(&self, items: &[Item]) -> anyhow::Result<String> {
         let run = self.run;
         let is_drawn = |item: &Item| matches!(item.view, View::Drawn(_));
@@ -173,7 +173,7 @@ impl Source<'_> {
         let mut hasher = Hasher::new();
         let mut about = serde_json::json!({
             "format": FORMAT,
-            "dataset": run.common.dataset.lineage.identity(),
+            "dataset": run.common.dataset.lineage.id,
             "pack_side": run.common.dataset.pack_side(),
             "recipe": run.spec.preprocessing(),
             "architecture": run.spec.backbone.architecture,
@@ -181,14 +181,21 @@ impl Source<'_> {
             "machine": self.context.machine,
             "drawn_by": drawn_by,
         });
-        // Only where it says something: keys of other datasets stay as they were.
+        // Only where it says something.
         if let Some(used_bits) = self.context.data.used_bits() {
             about["used_bits"] = used_bits.get().into();
         }
         hasher.update(&serde_json::to_vec(&about)?);
         hasher.update(checkpoint::content(&self.learner.frozen_state())?.as_bytes());
         for item in items {
-            hasher.update(format!("{} {}\n", item.image, item.view).as_bytes());
+            let image = &self.context.data.images[item.image];
+            // What is drawn for a view depends on the image's id.
+            let id = if is_drawn(item) {
+                image.id.to_string()
+            } else {
+                String::new()
+            };
+            hasher.update(format!("{} {id} {}\n", image.sha256, item.view).as_bytes());
         }
         Ok(hasher.finish())
     }

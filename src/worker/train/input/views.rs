@@ -34,7 +34,7 @@ impl CachedActivations {
     /// moment.
     pub(super) const MAX_DEVICE_BYTES: u64 = 1 << 30;
     /// Images in a forward pass through the frozen stages.
-    pub(super) const BATCH_SIZE: usize = 32;
+    pub(in crate::worker::train) const BATCH_SIZE: usize = 32;
 
     /// Boundary activations of some views, in this order.
     pub fn of(&self, items: &[Item]) -> anyhow::Result<Tensor> {

@@ -24,14 +24,9 @@ impl Average {
     /// None that a network's own weights could cause.
     pub fn of(network: &Network, decay: f64) -> Result<Self, LoadFault> {
         let state = network.state();
-        // Both tensors of the head have as many rows as there are classes.
-        let head = network
-            .parameters()
-            .into_iter()
-            .find(|parameter| parameter.stage.is_none());
-        let classes = head.map_or(0, |parameter| parameter.tensor.size()[0] as usize);
+        let outputs = network.outputs();
         let device = state.values().next().map_or(Device::Cpu, Tensor::device);
-        let copy = tch::no_grad(|| Network::loaded(network.architecture(), classes, state, device))?;
+        let copy = tch::no_grad(|| Network::loaded(network.architecture(), outputs, state, device))?;
         Ok(Self {
             network: copy.computing_in(network.kind()),
             decay,

@@ -120,7 +120,7 @@ fn read_data(run: &EvaluateRun, card: &ModelCard) -> Result<Data, Halt> {
 
 fn load(run: &EvaluateRun, card: &ModelCard, device: Device) -> Result<Folded, Halt> {
     let weights = bundle::read_weights(&run.model)?;
-    let network = Network::loaded(card.architecture, card.classes.len(), &weights, Device::Cpu)?;
+    let network = Network::loaded(card.architecture, card.outputs(), &weights, Device::Cpu)?;
     let (batch, side) = (i64::from(run.spec.batch_size), i64::from(card.preprocessing.crop));
     Ok(Folded::of(&network, Kind::Float, device).packed_for(batch, side))
 }

@@ -38,7 +38,8 @@ pub fn find_lr(
     reporter: &Reporter,
     stop: &StopFlag,
 ) -> Result<RunResult, Halt> {
-    let (train, range) = (&run.train, &run.lr_find);
+    let train = &*setup::described(&run.train, reporter, stop)?;
+    let range = &run.lr_find;
     let budget = Budget::new(train.spec.max_seconds, train.common.seconds_used);
     let context = setup::context(train, dir, reporter, stop)?;
     let (mut learner, start) = setup::start(train, &context, reporter, stop)?;

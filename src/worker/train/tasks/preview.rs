@@ -2,14 +2,14 @@
 //!
 //! A row for each image: as in prediction, then as in the first epochs of the job. Nothing is trained here.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use anyhow::Context;
 use image::{ExtendedColorType, ImageEncoder, codecs::png::PngEncoder};
 use tch::{Device, Kind, Tensor};
 
 use crate::{
-    domain::{datasets::split::Split, jobs::job::FailureCode},
+    domain::{datasets::split::Split, jobs::job::FailureCode, models::preprocessing::Interpolation},
     protocol::{Artifact, PreviewRun, RunResult},
     worker::{
         augment::{Augmentation, View},
@@ -49,12 +49,28 @@ pub fn preview(
     stop: &StopFlag,
 ) -> anyhow::Result<RunResult> {
     tch::set_num_threads(run.threads.max(1) as i32);
-    match draw(run, dir, &mut Heartbeat::new(reporter, stop)) {
+    let drawn =
+        described(run, reporter, stop).and_then(|run| draw(&run, dir, &mut Heartbeat::new(reporter, stop)));
+    match drawn {
         Ok(sheet) => Ok(RunResult::Previewed { sheet }),
         Err(Halt::Failed(error)) => Ok(RunResult::Failed(error)),
         Err(Halt::Stopped) => Err(Stopped.into()),
         Err(Halt::Broken(error)) => Err(error),
     }
+}
+
+/// The run with a complete spec, see [`setup::described`].
+fn described<'a>(
+    run: &'a PreviewRun,
+    reporter: &Reporter,
+    stop: &StopFlag,
+) -> Result<Cow<'a, PreviewRun>, Halt> {
+    let Some(hub) = &run.hub else {
+        return Ok(Cow::Borrowed(run));
+    };
+    let mut run = run.clone();
+    setup::complete(&mut run.spec.job, hub, reporter, stop)?;
+    Ok(Cow::Owned(run))
 }
 
 fn draw(run: &PreviewRun, dir: &RunDir, heartbeat: &mut Heartbeat) -> Result<Artifact, Halt> {
@@ -163,7 +179,7 @@ impl Sheet {
     }
 
     fn put(&mut self, row: u32, column: u32, image: &Image) {
-        let small = pixels::resize(image, self.cell, self.cell);
+        let small = pixels::resize(image, self.cell, self.cell, Interpolation::Bilinear);
         let (left, top) = (
             (column * (self.cell + GAP)) as usize,
             (row * (self.cell + GAP)) as usize,

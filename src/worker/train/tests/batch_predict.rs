@@ -119,7 +119,7 @@ fn each_image_has_the_row_that_its_file_gives() {
     // The unfolded network, each file by itself.
     let card = bundle::read_card(&model).unwrap();
     let weights = bundle::read_weights(&model).unwrap();
-    let network = Network::loaded(card.architecture, 3, &weights, Device::Cpu).unwrap();
+    let network = Network::loaded(card.architecture, card.outputs(), &weights, Device::Cpu).unwrap();
     let rows = rows(&dir);
     assert_eq!(rows.len(), 19);
     for (row, image) in rows.iter().zip(&set.images) {

@@ -16,7 +16,10 @@ use crate::{
     domain::{
         datasets::split::Split,
         id::{DatasetId, JobId},
-        models::{model::DatasetLineage, preprocessing::UsedBits},
+        models::{
+            model::DatasetLineage,
+            preprocessing::{Interpolation, UsedBits},
+        },
         name::Name,
         random::{Draws, Stream},
         spec::{Architecture, JobSpec, Weights},
@@ -58,7 +61,7 @@ impl Drawn {
             let file = draw(id, class);
             let image = pixels::decode(&file, 1 << 20, UsedBits::ALL).unwrap();
             let (width, height) = (image.width, image.height);
-            let packed = pixels::pack(image, pack_side);
+            let packed = pixels::pack(image, pack_side, Interpolation::Bilinear);
             images.push(ManifestImage {
                 id,
                 segment: 0,
@@ -142,6 +145,7 @@ impl Drawn {
                 path: base_weights_of(spec.backbone.architecture),
                 origin: "base.safetensors".into(),
                 sha256: None,
+                classes: None,
             },
         };
         TrainRun {

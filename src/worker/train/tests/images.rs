@@ -229,6 +229,7 @@ fn what_cannot_be_made_again_fails_the_run_and_says_what_it_is() {
 
 fn sheet(set: &Drawn, dir: &RunDir, wish: Value) -> Image {
     let run = PreviewRun {
+        hub: None,
         spec: PreviewSpec::parse(&wish, "drawn").unwrap(),
         dataset: set.input.clone(),
         threads: 2,

@@ -3,6 +3,7 @@
 mod batch_predict;
 pub(crate) mod drawn;
 mod golden;
+mod heads;
 mod images;
 mod kept;
 mod learning;
@@ -86,7 +87,7 @@ fn accuracy(set: &Drawn, part: Split, dir: &RunDir, result: &TrainResult) -> f64
     let card: ModelCard = bundle::read_card(&files_of(dir, result)).unwrap();
     let network = Network::loaded(
         card.architecture,
-        card.classes.len(),
+        card.outputs(),
         &weights(dir, result),
         Device::Cpu,
     )
@@ -262,6 +263,7 @@ fn weights_that_cannot_be_used_are_refused_by_name_and_leave_no_model() {
             path: path.to_owned(),
             origin: "base.safetensors".into(),
             sha256: None,
+            classes: None,
         };
         let (code, message) = failed(uninterrupted(&run, &dir).result);
         assert_eq!(code, FailureCode::WeightsUnavailable);
@@ -275,6 +277,10 @@ fn weights_that_cannot_be_used_are_refused_by_name_and_leave_no_model() {
             && deeper.contains("80 missing (")
             && deeper.contains(", …)"),
         "{deeper}"
+    );
+    assert!(
+        deeper.contains("these are weights of resnet18")
+            && deeper.contains("`backbone.architecture` to `resnet18`")
     );
     let wider = refusal("wide_resnet50_2", &base_weights());
     let kernel = "`layer1.0.conv1.weight` has shape [64, 64, 3, 3] instead of [128, 64, 1, 1]";
@@ -317,6 +323,8 @@ fn a_network_for_small_images_trains_from_its_own_stages() {
         path: set.dir("first").file(&first.weights.file),
         origin: "own.safetensors".into(),
         sha256: Some(first.weights.sha256.clone()),
+        // The head is kept only where its classes are known.
+        classes: Some(first.card.classes.clone()),
     };
     let second = trained(uninterrupted(&run, &set.dir("second")).result);
     let after = weights(&set.dir("second"), &second);

@@ -4,6 +4,7 @@
 //! memory is allocated or read, and violations are a [`TorchFileFault`]. The data of each storage is read once; tensors are views of it, so
 //! that a file cannot ask for more memory than it has bytes.
 
+mod legacy;
 mod pickle;
 #[cfg(test)]
 mod tests;
@@ -18,6 +19,7 @@ use std::{
 use tch::{Device, Kind, TchError, Tensor};
 use zip::{CompressionMethod, ZipArchive, read::ZipFile, result::ZipError};
 
+pub use self::legacy::read as read_legacy;
 use self::pickle::{Described, Dictionary, PickleFault, Storage, shown};
 use super::contents::Contents;
 use crate::worker::files::state::{self, StateDict};

@@ -58,31 +58,64 @@ pub struct Dictionary {
 /// # Errors
 /// [`PickleFault`] for anything that is not a pickle of tensors in a dictionary.
 pub fn read(bytes: &[u8]) -> Outcome<Dictionary> {
-    let mut machine = Machine {
-        input: Input { rest: bytes },
-        stack: Vec::new(),
-        marks: Vec::new(),
-        memo: HashMap::new(),
-        texts: Vec::new(),
-        tuples: Vec::new(),
-        dictionaries: Vec::new(),
-        storages: Vec::new(),
-        tensors: Vec::new(),
-    };
+    let mut machine = Machine::new(bytes);
     let top = machine.run()?;
     machine.dictionary(top)
+}
+
+/// What a file from before PyTorch 1.6 contains after its magic number.
+#[derive(Debug)]
+pub struct Legacy<'a> {
+    pub is_little_endian: bool,
+    pub dictionary: Dictionary,
+    /// Of the storages, in the order of their data.
+    pub keys: Vec<String>,
+    /// The bytes after the pickles.
+    pub data: &'a [u8],
+}
+
+/// Reads the version, the machine, the dictionary and the keys, a pickle each.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_legacy(bytes: &[u8]) -> Outcome<Legacy<'_>> {
+    const VERSION: i64 = 1001;
+    let mut rest = bytes;
+    let mut next = || {
+        let within = rest.len().min(MAX_BYTES as usize);
+        let mut machine = Machine::new(&rest[..within]);
+        let top = machine.run()?;
+        rest = &rest[within - machine.input.rest.len()..];
+        Ok((machine, top))
+    };
+    match next()? {
+        (_, Value::Int(VERSION)) => {}
+        _ => return malformed("has an unknown version"),
+    }
+    let (machine, about) = next()?;
+    let is_little_endian = machine.truth(about, "little_endian");
+    let (machine, top) = next()?;
+    let dictionary = machine.dictionary(top)?;
+    let (machine, top) = next()?;
+    let keys = machine.texts_of(top)?;
+    Ok(Legacy {
+        is_little_endian,
+        dictionary,
+        keys,
+        data: rest,
+    })
 }
 
 /// A value, or its index in the machine's tables.
 #[derive(Clone, Copy)]
 enum Value {
-    /// Irrelevant: none, booleans, floats, integers beyond 64 bits.
+    /// Irrelevant: none, floats, integers beyond 64 bits.
     Other,
+    Bool(bool),
     Int(i64),
     Text(usize),
     Tuple(usize),
-    /// The content of lists is irrelevant.
-    List,
+    List(usize),
     Dictionary(usize),
     Global(Global),
     Storage(usize),
@@ -97,12 +130,28 @@ struct Machine<'a> {
     memo: HashMap<u32, Value>,
     texts: Vec<&'a str>,
     tuples: Vec<Vec<Value>>,
+    lists: Vec<Vec<Value>>,
     dictionaries: Vec<Vec<(Value, Value)>>,
     storages: Vec<Storage>,
     tensors: Vec<Described>,
 }
 
 impl<'a> Machine<'a> {
+    fn new(bytes: &'a [u8]) -> Self {
+        Self {
+            input: Input { rest: bytes },
+            stack: Vec::new(),
+            marks: Vec::new(),
+            memo: HashMap::new(),
+            texts: Vec::new(),
+            tuples: Vec::new(),
+            lists: Vec::new(),
+            dictionaries: Vec::new(),
+            storages: Vec::new(),
+            tensors: Vec::new(),
+        }
+    }
+
     /// Executes the opcodes up to the last one and returns the result.
     fn run(&mut self) -> Outcome<Value> {
         loop {
@@ -116,21 +165,26 @@ impl<'a> Machine<'a> {
                     self.marks.push(self.stack.len());
                     continue;
                 }
-                b'N' | 0x88 | 0x89 => Value::Other,
+                b'N' => Value::Other,
+                0x88 => Value::Bool(true),
+                0x89 => Value::Bool(false),
                 b'G' => self.input.take(8).map(|_| Value::Other)?,
                 b'J' => Value::Int(i32::from_le_bytes(self.input.array()?).into()),
                 b'K' => Value::Int(self.input.byte()?.into()),
                 b'M' => Value::Int(u16::from_le_bytes(self.input.array()?).into()),
                 0x8a => self.input.long()?.map_or(Value::Other, Value::Int),
                 b'X' => self.text()?,
-                b']' => Value::List,
+                b']' => {
+                    self.lists.push(Vec::new());
+                    Value::List(self.lists.len() - 1)
+                }
                 b'a' => {
-                    self.pop()?;
-                    self.list()?
+                    let item = self.pop()?;
+                    self.extend_list(vec![item])?
                 }
                 b'e' => {
-                    self.pop_to_mark()?;
-                    self.list()?
+                    let items = self.pop_to_mark()?;
+                    self.extend_list(items)?
                 }
                 b'}' => self.new_dictionary(),
                 b's' => {
@@ -247,12 +301,37 @@ impl<'a> Machine<'a> {
         Ok(self.tuple(parts))
     }
 
-    /// The list below what was just taken from the stack.
-    fn list(&mut self) -> Outcome<Value> {
+    /// Appends what was just taken from the stack to the list below it.
+    fn extend_list(&mut self, items: Vec<Value>) -> Outcome<Value> {
         match self.pop()? {
-            Value::List => Ok(Value::List),
+            Value::List(place) => {
+                self.lists[place].extend(items);
+                Ok(Value::List(place))
+            }
             _ => malformed("appends to something that is not a list"),
         }
+    }
+
+    /// Whether a dictionary says so.
+    fn truth(&self, dictionary: Value, name: &str) -> bool {
+        let Value::Dictionary(place) = dictionary else {
+            return false;
+        };
+        let named = |key: &Value| matches!(key, Value::Text(text) if self.texts[*text] == name);
+        let mut pairs = self.dictionaries[place].iter();
+        pairs.any(|(key, value)| named(key) && matches!(value, Value::Bool(true)))
+    }
+
+    fn texts_of(&self, list: Value) -> Outcome<Vec<String>> {
+        let Value::List(place) = list else {
+            return malformed("has no list of storages");
+        };
+        let text = |value: &Value| match value {
+            Value::Text(text) => Some(self.texts[*text].to_owned()),
+            _ => None,
+        };
+        let texts: Option<Vec<String>> = self.lists[place].iter().map(text).collect();
+        texts.map_or_else(|| malformed("has a list of storages with other things in it"), Ok)
     }
 
     fn new_dictionary(&mut self) -> Value {
@@ -314,7 +393,7 @@ impl<'a> Machine<'a> {
         numbers.map_or_else(|| malformed("has an invalid shape"), Ok)
     }
 
-    /// `("storage", type, key, place it was at, count)`.
+    /// `("storage", type, key, place it was at, count)`; older files add the storage that it is a view of, which must be none.
     fn storage(&mut self, id: Value) -> Outcome<Value> {
         let parts = match id {
             Value::Tuple(place) => self.tuples[place].as_slice(),
@@ -326,10 +405,16 @@ impl<'a> Machine<'a> {
             Value::Text(key),
             Value::Text(_),
             Value::Int(count),
+            ..,
         ] = parts
         else {
             return malformed("refers to a storage unlike `torch.save`");
         };
+        if !matches!(parts[5..], [] | [Value::Other]) {
+            return malformed(
+                "refers to a part of a storage, as only old files do; load it and save it again",
+            );
+        }
         if self.texts[*tag] != "storage" {
             return malformed("refers to an external object that is not a storage");
         }

@@ -150,7 +150,7 @@ fn classify_batch(
 /// The network as in `predict`: folded, and compared with the original.
 fn load(run: &BatchPredictRun, card: &ModelCard, device: Device) -> Result<Folded, Halt> {
     let weights = bundle::read_weights(&run.model)?;
-    let network = Network::loaded(card.architecture, card.classes.len(), &weights, Device::Cpu)?;
+    let network = Network::loaded(card.architecture, card.outputs(), &weights, Device::Cpu)?;
     let (batch, side) = (i64::from(run.spec.batch_size), i64::from(card.preprocessing.crop));
     let packed = predict::folded(&network, device, side)
         .and_then(|folded| predict::packed(&folded, &network, batch, side));

@@ -49,7 +49,7 @@ impl<'a> ImageReader<'a> {
         damages: &'a Damages,
     ) -> anyhow::Result<Self> {
         let segments = input.segments.iter();
-        let segments = segments.map(|segment| Files::open(segment, recipe.resize_to));
+        let segments = segments.map(|segment| Files::open(segment, recipe));
         Ok(Self {
             segments: segments.collect::<anyhow::Result<_>>()?,
             recipe,
@@ -120,9 +120,10 @@ impl<'a> ImageReader<'a> {
 }
 
 impl Files {
-    fn open(segment: &Segment, side: u32) -> anyhow::Result<Self> {
+    fn open(segment: &Segment, recipe: &Preprocessing) -> anyhow::Result<Self> {
+        let fits = segment.pack_side == recipe.resize_to && recipe.interpolation.is_bilinear();
         let pack = match File::open(&segment.pack) {
-            _ if segment.pack_side != side => None,
+            _ if !fits => None,
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             file => Some(file.context("the dataset's pixel pack cannot be opened")?),
         };

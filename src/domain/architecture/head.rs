@@ -1,0 +1,225 @@
+//! The head of a network: what makes logits of a feature vector. Its tensors lie below the name that the network's own head has.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::{
+    layer::{Activation, Layer, Linear, Neighbours, Op},
+    network::NetworkDesign,
+};
+
+/// The kind of a classification head.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum HeadKind {
+    /// One linear layer.
+    #[default]
+    Linear,
+    /// A linear layer, a ReLU, and another linear layer.
+    Mlp,
+    /// The cosine to the mean feature vector of each class.
+    Prototype,
+    /// The classes of the most similar training images.
+    Knn,
+}
+
+impl HeadKind {
+    pub const ALL: [HeadKind; 4] = [
+        HeadKind::Linear,
+        HeadKind::Mlp,
+        HeadKind::Prototype,
+        HeadKind::Knn,
+    ];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            HeadKind::Linear => "linear",
+            HeadKind::Mlp => "mlp",
+            HeadKind::Prototype => "prototype",
+            HeadKind::Knn => "knn",
+        }
+    }
+
+    /// Whether it is trained; otherwise it is computed from the feature vectors at once.
+    pub fn learns(self) -> bool {
+        matches!(self, HeadKind::Linear | HeadKind::Mlp)
+    }
+}
+
+/// A head without its number of classes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Head {
+    #[default]
+    Linear,
+    Mlp {
+        /// Outputs of its first layer.
+        hidden: u64,
+    },
+    Prototype,
+    Knn {
+        /// Training images whose feature vectors the model has.
+        images: u64,
+        /// How many of them vote.
+        k: u64,
+        /// A vote counts as much as the exponential of the cosine divided by this.
+        temperature: f64,
+    },
+}
+
+impl Head {
+    /// Names of the two layers of an MLP, below the head.
+    pub const HIDDEN: &str = "hidden";
+    pub const OUTPUT: &str = "output";
+    /// Name of the layer of a prototype head's mean vectors, below the head.
+    pub const PROTOTYPES: &str = "prototypes";
+    /// Name of the layer of a nearest neighbour head's images, below the head.
+    pub const NEIGHBOURS: &str = "neighbours";
+
+    pub fn kind(self) -> HeadKind {
+        match self {
+            Head::Linear => HeadKind::Linear,
+            Head::Mlp { .. } => HeadKind::Mlp,
+            Head::Prototype => HeadKind::Prototype,
+            Head::Knn { .. } => HeadKind::Knn,
+        }
+    }
+
+    /// Whether it is the head that networks are published with.
+    pub fn is_linear(&self) -> bool {
+        *self == Head::Linear
+    }
+
+    /// Its layers, from `features` numbers to one for each of `classes`, under a name of the network's.
+    fn layer(self, name: &str, features: u64, classes: u64) -> Layer {
+        let linear = |name: &str, from: u64, to: u64, bias: bool| {
+            let linear = Linear {
+                bias,
+                ..Linear::new(from, to)
+            };
+            Layer::new(name, Op::Linear(linear))
+        };
+        let normalise = || Layer::new("normalise", Op::Normalise);
+        match self {
+            Head::Linear => linear(name, features, classes, true),
+            // Not by numbers: in weights of other programs those are layers with any activation in between.
+            Head::Mlp { hidden } => {
+                let layers = vec![
+                    linear(Self::HIDDEN, features, hidden, true),
+                    Layer::activation("relu", Activation::Relu),
+                    linear(Self::OUTPUT, hidden, classes, true),
+                ];
+                Layer::sequence(name, layers)
+            }
+            Head::Prototype => {
+                let prototypes = linear(Self::PROTOTYPES, features, classes, false);
+                Layer::sequence(name, vec![normalise(), prototypes])
+            }
+            Head::Knn {
+                images,
+                k,
+                temperature,
+            } => {
+                let neighbours = Neighbours {
+                    images,
+                    features,
+                    classes,
+                    k,
+                    temperature,
+                };
+                let neighbours = Layer::new(Self::NEIGHBOURS, Op::Neighbours(neighbours));
+                Layer::sequence(name, vec![normalise(), neighbours])
+            }
+        }
+    }
+}
+
+/// What a network ends with.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Outputs {
+    pub head: Head,
+    pub classes: usize,
+}
+
+/// Of the head that networks are published with.
+impl From<usize> for Outputs {
+    fn from(classes: usize) -> Self {
+        let head = Head::Linear;
+        Self { head, classes }
+    }
+}
+
+impl NetworkDesign {
+    /// The layers that map feature vectors to logits.
+    pub fn head_of(&self, head: Head, classes: u64) -> Layer {
+        // A name with dots is that of a layer in a sequence.
+        let mut names = self.head.rsplit('.');
+        let last = head.layer(names.next().unwrap_or_default(), self.features(), classes);
+        names.fold(last, |head, name| Layer::sequence(name, vec![head]))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::architecture::Architecture;
+
+    fn names(head: Head) -> Vec<(String, Vec<u64>)> {
+        let mut names = Vec::new();
+        let design = Architecture::Resnet18.design();
+        design
+            .head_of(head, 3)
+            .each_tensor("", &mut |name, tensor| names.push((name, tensor.shape)));
+        names
+    }
+
+    #[test]
+    fn each_kind_has_tensors_below_the_networks_own_head() {
+        let named = |names: &[(&str, &[u64])]| -> Vec<(String, Vec<u64>)> {
+            let owned = |(name, shape): &(&str, &[u64])| (name.to_string(), shape.to_vec());
+            names.iter().map(owned).collect()
+        };
+        assert_eq!(
+            names(Head::Linear),
+            named(&[("fc.weight", &[3, 512]), ("fc.bias", &[3])])
+        );
+        assert_eq!(
+            names(Head::Mlp { hidden: 16 }),
+            named(&[
+                ("fc.hidden.weight", &[16, 512]),
+                ("fc.hidden.bias", &[16]),
+                ("fc.output.weight", &[3, 16]),
+                ("fc.output.bias", &[3]),
+            ])
+        );
+        assert_eq!(
+            names(Head::Prototype),
+            named(&[("fc.prototypes.weight", &[3, 512])])
+        );
+        let knn = Head::Knn {
+            images: 20,
+            k: 5,
+            temperature: 0.07,
+        };
+        assert_eq!(
+            names(knn),
+            named(&[
+                ("fc.neighbours.bank", &[20, 512]),
+                ("fc.neighbours.labels", &[20])
+            ])
+        );
+    }
+
+    #[test]
+    fn a_head_says_its_kind_in_json() {
+        for kind in HeadKind::ALL {
+            assert_eq!(serde_json::to_value(kind).unwrap(), kind.as_str());
+        }
+        let json = serde_json::to_value(Head::Mlp { hidden: 8 }).unwrap();
+        assert_eq!(json, serde_json::json!({"kind": "mlp", "hidden": 8}));
+        assert_eq!(
+            serde_json::from_value::<Head>(json).unwrap(),
+            Head::Mlp { hidden: 8 }
+        );
+    }
+}

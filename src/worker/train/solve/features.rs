@@ -1,0 +1,81 @@
+//! The feature vectors of all images, from one pass through the frozen backbone or from what an earlier job left of one.
+
+use tch::{Device, Kind, Tensor};
+
+use crate::worker::{
+    augment::View,
+    train::{
+        context::TrainContext,
+        input::{data::Sample, feed::Feed, loader::Item, views::CachedActivations},
+        learner::{self, Learner},
+        progress::{halt::Halt, meter::Score, pulse::Heartbeat},
+    },
+};
+
+/// Feature vectors `[N, features]`, 32-bit floats on the CPU, and the class of each.
+pub struct Features {
+    pub vectors: Tensor,
+    pub labels: Vec<i64>,
+}
+
+impl Features {
+    /// Of these images, in this order, as validation sees them.
+    pub fn of(
+        samples: &[Sample],
+        feed: &Feed,
+        context: &TrainContext,
+        learner: &Learner,
+        heartbeat: &mut Heartbeat,
+    ) -> Result<Option<Self>, Halt> {
+        if samples.is_empty() {
+            return Ok(None);
+        }
+        let item = |sample: &Sample| {
+            let id = context.data.images[sample.image].id;
+            Item::new(*sample, id, View::PLAIN)
+        };
+        let items = samples.chunks(CachedActivations::BATCH_SIZE);
+        let items = items.map(|chunk| chunk.iter().map(item).collect());
+        let mut batches = feed.batches(items.collect());
+        let mut parts = Vec::new();
+        while let Some(batch) = batches.next(learner)? {
+            heartbeat.beat()?;
+            parts.push(batch.boundary.to_device(Device::Cpu).to_kind(Kind::Float));
+        }
+        Ok(Some(Self {
+            vectors: Tensor::cat(&parts, 0),
+            labels: samples.iter().map(|sample| i64::from(sample.class)).collect(),
+        }))
+    }
+
+    pub fn count(&self) -> u64 {
+        self.labels.len() as u64
+    }
+
+    pub fn are_finite(&self) -> bool {
+        self.vectors.isfinite().all().int64_value(&[]) != 0
+    }
+
+    /// Loss and hits of the network's head, and the logits of each batch.
+    pub fn judged(
+        &self,
+        learner: &Learner,
+        context: &TrainContext,
+        heartbeat: &mut Heartbeat,
+    ) -> Result<(Score, Vec<Tensor>), Halt> {
+        let (mut outcomes, mut outputs) = (Vec::new(), Vec::new());
+        let labels = Tensor::from_slice(&self.labels);
+        let batch = context.plan.batch_size as i64;
+        let rows = self.labels.len() as i64;
+        for first in (0..rows).step_by(batch.max(1) as usize) {
+            heartbeat.beat()?;
+            let count = batch.min(rows - first);
+            let part = |all: &Tensor| all.narrow(0, first, count).to_device(context.device);
+            let logits = tch::no_grad(|| learner.network.head(&part(&self.vectors)));
+            let outcome = learner::evaluated(&logits, &part(&labels));
+            outcomes.push((outcome, count as u64));
+            outputs.push(logits);
+        }
+        Ok((Score::read(&outcomes).into_iter().sum(), outputs))
+    }
+}
