@@ -21,7 +21,7 @@ pub struct NetworkDesign {
     pub native_size: u32,
     /// Share of the features that its authors drop before the head in training: the default of `head.dropout`.
     pub dropout: f64,
-    /// Whether timm has it under the same name, with ImageNet weights.
+    /// Whether timm has it with the same names of parameters.
     pub in_timm: bool,
 }
 

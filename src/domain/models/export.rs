@@ -60,9 +60,11 @@ impl ExportFormat {
         if self != ExportFormat::Timm {
             return None;
         }
-        // timm looks networks up by name, and does not have the ResNets for images of 32 pixels.
-        if !architecture.design().in_timm {
-            return Some(format!("timm does not have {architecture}"));
+        // timm looks networks up by name, and the weights have to fit.
+        if architecture.name_in_timm().is_none() {
+            return Some(format!(
+                "timm does not have {architecture}, or with other names of parameters"
+            ));
         }
         let kind = head.kind().as_str();
         (!head.is_linear())
@@ -150,7 +152,7 @@ mod tests {
         assert_eq!(
             check(ExportFormat::Timm, false, true, Architecture::Resnet20).unwrap_err(),
             [
-                "/format: timm does not have resnet20; this model can be exported to `safetensors`, `bundle`, `torchscript`, `onnx`",
+                "/format: timm does not have resnet20, or with other names of parameters; this model can be exported to `safetensors`, `bundle`, `torchscript`, `onnx`",
                 "/softmax: `timm` has no such option; only `onnx` has",
             ]
         );

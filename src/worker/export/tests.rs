@@ -15,11 +15,14 @@ use super::*;
 use crate::{
     domain::{
         architecture::{Architecture, Head, Outputs},
-        models::export::{ExportFormat, ExportSpec},
+        models::{
+            export::{ExportFormat, ExportSpec},
+            preprocessing::Preprocessing,
+        },
     },
     worker::nets::{
         layers::channels_last,
-        tests::{HEADS, by_formula, one_of_each_family, values, with_head},
+        tests::{HEADS, by_formula, one_of_each_family, usual_side, values, with_head},
     },
 };
 
@@ -29,6 +32,7 @@ const CLASSES: [&str; 3] = ["ants", "bees", "cats"];
 fn card(architecture: Architecture) -> ModelCard {
     ModelCard {
         architecture,
+        preprocessing: Preprocessing::for_size(usual_side(architecture) as u32),
         temperature: TEMPERATURE,
         ..bundle::tests::card(&CLASSES)
     }
@@ -42,7 +46,7 @@ pub fn model(architecture: Architecture) -> Model {
 
 /// Normalised images, as large as the architecture needs them to be told apart.
 pub fn images(count: i64, architecture: Architecture) -> Tensor {
-    let side = i64::from(architecture.native_size()).min(64);
+    let side = usual_side(architecture);
     let images = values("exported", &[count, 3, side, side]) * 2.0;
     channels_last(&images.to_kind(Kind::Float))
 }

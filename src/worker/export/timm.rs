@@ -17,7 +17,7 @@ use crate::{
 /// How many classes the card for people lists at most.
 const LISTED_CLASSES: usize = 100;
 
-/// Writes the zip of a model whose architecture timm has under the same name.
+/// Writes the zip of a model whose architecture timm has with the same names of parameters.
 pub fn write(path: &Path, model: &Model) -> anyhow::Result<()> {
     let weights = path.with_extension("weights");
     state::write(&weights, &model.state, &model.texts_of_torch())?;
@@ -35,7 +35,7 @@ fn config(model: &Model) -> Value {
     let pool = side.div_ceil(card.architecture.total_stride());
     let (crop_mode, crop_pct) = crop(recipe);
     json!({
-        "architecture": card.architecture.as_str(),
+        "architecture": card.architecture.name_in_timm().unwrap_or(card.architecture.as_str()),
         "num_classes": card.classes.len(),
         "num_features": card.architecture.features(),
         "label_names": card.classes,

@@ -89,7 +89,11 @@ mod tests {
         let tensors = architecture.design().tensors(7).into_iter();
         let shaped = tensors.map(|(_, name, tensor)| {
             let shape: Vec<i64> = tensor.shape.iter().map(|length| *length as i64).collect();
-            (name, zero.expand(shape, false))
+            let tensor = match shape.is_empty() {
+                true => Tensor::from(0i64),
+                false => zero.expand(shape, false),
+            };
+            (name, tensor)
         });
         shaped.collect()
     }

@@ -63,6 +63,20 @@ pub(crate) fn one_of_each_family() -> Vec<Architecture> {
         .collect()
 }
 
+/// Sides, in pixels, of small images that an architecture takes.
+pub(crate) fn sides(architecture: Architecture) -> Vec<i64> {
+    let all = [32, 64, 70, 112].into_iter();
+    all.filter(|side| architecture.check_size(*side as u32).is_ok())
+        .collect()
+}
+
+/// One of them: as large as the architecture needs it to tell images apart.
+pub(crate) fn usual_side(architecture: Architecture) -> i64 {
+    let least = i64::from(architecture.native_size()).min(64);
+    let mut sides = sides(architecture).into_iter();
+    sides.find(|side| *side >= least).expect("one of them fits")
+}
+
 /// The names and shapes that PyTorch's `load_state_dict(strict=True)` asks for.
 #[derive(Deserialize)]
 pub(crate) struct Anatomy {

@@ -125,6 +125,12 @@ impl Architecture {
         }
     }
 
+    /// timm's name of it, where timm has it with the same names of parameters.
+    pub fn name_in_timm(self) -> Option<&'static str> {
+        let published = self.weight_sets().iter().find_map(WeightSet::model_name);
+        self.design().in_timm.then(|| published.unwrap_or(self.as_str()))
+    }
+
     /// Whether timm calls it so: by our name, or by the name in the repositories of its weights.
     pub fn is_called(self, name: &str) -> bool {
         let in_timm = |set: &WeightSet| set.model_name() == Some(name);

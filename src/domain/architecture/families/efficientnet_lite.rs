@@ -59,7 +59,7 @@ pub fn lite(width: f64, depth: f64, native_size: u32, dropout: f64) -> NetworkDe
         head: "classifier",
         native_size,
         dropout,
-        in_timm: false,
+        in_timm: true,
     }
 }
 

@@ -187,14 +187,16 @@ mod tests {
         for architecture in tests::one_of_each_family() {
             let network = tests::by_formula(architecture, 7);
             let folded = Folded::of(&network, Kind::Float, Device::Cpu);
+            let usual = tests::sides(architecture).into_iter().find(|side| *side >= 64);
+            let usual = usual.expect("one of them fits");
             let distance = folded
-                .distance_from(&network, &images(64))
+                .distance_from(&network, &images(usual))
                 .expect("the logits are finite");
             assert!(distance < 1e-4, "{architecture} is off by {distance:e}");
-            let shared = folded.share().logits(&images(64));
-            assert!(shared.equal(&folded.logits(&images(64))), "{architecture}");
-            let packed = folded.packed_for(4, 64);
-            for side in [32, 64, 70] {
+            let shared = folded.share().logits(&images(usual));
+            assert!(shared.equal(&folded.logits(&images(usual))), "{architecture}");
+            let packed = folded.packed_for(4, usual);
+            for side in tests::sides(architecture) {
                 let distance = packed
                     .distance_from(&network, &images(side))
                     .expect("the logits are finite");
@@ -203,7 +205,10 @@ mod tests {
                     "{architecture}, {side} px: packed, it is off by {distance:e}"
                 );
             }
-            let (once, again) = (packed.logits(&images(64)), packed.share().logits(&images(64)));
+            let (once, again) = (
+                packed.logits(&images(usual)),
+                packed.share().logits(&images(usual)),
+            );
             assert!(once.equal(&again), "{architecture}: packed");
         }
     }
@@ -290,8 +295,9 @@ mod tests {
     fn every_family_shows_where_it_saw_a_class() {
         for architecture in tests::one_of_each_family() {
             let network = tests::by_formula(architecture, 7);
-            let folded = Folded::of(&network, Kind::Float, Device::Cpu).packed_for(1, 112);
-            let image = images(112).narrow(0, 0, 1);
+            let side = tests::sides(architecture).pop().expect("one of them fits");
+            let folded = Folded::of(&network, Kind::Float, Device::Cpu).packed_for(1, side);
+            let image = images(side).narrow(0, 0, 1);
             let activations = tch::no_grad(|| folded.activations(&image));
             let map = tch::no_grad(|| folded.evidence(&image, &activations, 3));
             let side = map.size()[0];
