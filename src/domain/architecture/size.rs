@@ -16,6 +16,18 @@ pub enum SizeFault {
     NotMultiple { of: u32 },
 }
 
+impl SizeFault {
+    /// What the size must be.
+    pub fn rule(self, architecture: Architecture) -> String {
+        match self {
+            SizeFault::TooSmall { least } => format!("must be at least {least} for {architecture}"),
+            SizeFault::NotMultiple { of } => format!(
+                "must be a multiple of {of} for {architecture}, which sees the image in patches of {of} pixels"
+            ),
+        }
+    }
+}
+
 impl Architecture {
     /// # Errors
     /// [`SizeFault`] where it does not take images of `side × side` pixels.

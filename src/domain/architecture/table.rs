@@ -43,12 +43,13 @@ macro_rules! architectures {
 
             /// Its layers, built when first asked for.
             pub fn design(self) -> &'static NetworkDesign {
-                match self {
-                    $(Architecture::$variant => {
-                        static DESIGN: OnceLock<NetworkDesign> = OnceLock::new();
-                        DESIGN.get_or_init(|| $design)
-                    })+
-                }
+                const COUNT: usize = Architecture::ALL.len();
+                static DESIGNS: [OnceLock<NetworkDesign>; COUNT] = [const { OnceLock::new() }; COUNT];
+                DESIGNS[self as usize].get_or_init(|| self.build())
+            }
+
+            fn build(self) -> NetworkDesign {
+                match self { $(Architecture::$variant => $design,)+ }
             }
         }
     };

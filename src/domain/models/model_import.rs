@@ -163,12 +163,13 @@ impl DescriptionFields {
             Vec::new()
         });
         let architecture = self.architecture.as_deref().and_then(|text| {
-            let known = Architecture::ALL.into_iter().find(|known| known.as_str() == text);
+            let known = Architecture::names().into_iter().find(|(name, _)| *name == text);
             if known.is_none() {
-                let names = Architecture::ALL.map(Architecture::as_str).join(", ");
+                let names: Vec<_> = Architecture::ALL.iter().map(|known| known.as_str()).collect();
+                let names = names.join(", ");
                 fault("architecture", "range", format!("must be one of {names}"));
             }
-            known
+            known.map(|(_, architecture)| architecture)
         });
         let mut number = |field: &str, text: &Option<String>, from: u32, to: u32| {
             let number = text
@@ -188,6 +189,11 @@ impl DescriptionFields {
         };
         let image_size = number("image_size", &self.image_size, 32, 1024);
         let resize_to = number("resize_to", &self.resize_to, image_size.unwrap_or(32), 2048);
+        if let (Some(architecture), Some(size)) = (architecture, image_size)
+            && let Err(unfit) = architecture.check_size(size)
+        {
+            fault("image_size", "range", unfit.rule(architecture));
+        }
         let resize = match self.resize.as_deref() {
             None | Some("shortest_crop") => Resize::ShortestCrop,
             Some("squash") => Resize::Squash,
@@ -270,7 +276,7 @@ mod tests {
     fn all_wrong_fields_are_named_at_once() {
         let wrong = DescriptionFields {
             labels: None,
-            architecture: Some("vgg16".into()),
+            architecture: Some("alexnet".into()),
             image_size: Some("7".into()),
             resize: Some("stretch".into()),
             resize_to: Some("-1".into()),

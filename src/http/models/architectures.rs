@@ -17,7 +17,7 @@ use crate::{
 pub async fn list() -> Json<Page<ArchitectureDescription>> {
     Json(Page {
         object: "list",
-        data: Architecture::ALL.map(Architecture::describe).to_vec(),
+        data: Architecture::ALL.iter().map(|it| it.describe()).collect(),
         has_more: false,
     })
 }

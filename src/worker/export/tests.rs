@@ -15,10 +15,7 @@ use super::*;
 use crate::{
     domain::{
         architecture::{Architecture, Head, Outputs},
-        models::{
-            export::{ExportFormat, ExportSpec},
-            preprocessing::Preprocessing,
-        },
+        models::export::{ExportFormat, ExportSpec},
     },
     worker::nets::{
         layers::channels_last,
@@ -32,7 +29,6 @@ const CLASSES: [&str; 3] = ["ants", "bees", "cats"];
 fn card(architecture: Architecture) -> ModelCard {
     ModelCard {
         architecture,
-        preprocessing: Preprocessing::for_size(usual_side(architecture) as u32),
         temperature: TEMPERATURE,
         ..bundle::tests::card(&CLASSES)
     }

@@ -153,7 +153,8 @@ fn described_card(state: &StateDict, described: &WeightsDescription) -> anyhow::
                     .find_map(detect::architecture)
             })
             .ok_or_else(|| {
-                let known = Architecture::ALL.map(Architecture::as_str).join(", ");
+                let known: Vec<_> = Architecture::ALL.iter().map(|known| known.as_str()).collect();
+                let known = known.join(", ");
                 let message = format!("the tensors do not match any known network ({known})");
                 Refusal::of("/architecture", message)
             })?,

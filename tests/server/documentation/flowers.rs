@@ -25,7 +25,9 @@ pub async fn lay_out(folder: &Path) {
     for (name, bytes) in files {
         fs::write(folder.join(name), bytes).unwrap();
     }
-    fs::create_dir(folder.join("weights")).unwrap();
+    let weights = folder.join("weights");
+    fs::create_dir(&weights).unwrap();
+    fs::copy(folder.join("resnet18.safetensors"), weights.join("resnet18.safetensors")).unwrap();
 }
 
 /// Eight drawn images of each class.

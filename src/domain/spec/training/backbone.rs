@@ -95,8 +95,7 @@ impl Backbone {
 }
 
 pub(in crate::domain::spec) fn parse(mut fields: Fields) -> Backbone {
-    let architectures = Architecture::ALL.map(|architecture| (architecture.as_str(), architecture));
-    let architecture = fields.choice("architecture", Architecture::default(), &architectures);
+    let architecture = fields.choice("architecture", Architecture::default(), &Architecture::names());
     let first = architecture.weight_sets().first();
     let default = first
         .and_then(|set| SetName::find(set.name))

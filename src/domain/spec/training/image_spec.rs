@@ -5,7 +5,7 @@ use utoipa::ToSchema;
 
 use super::backbone::Backbone;
 use crate::domain::{
-    architecture::{SizeFault, catalogue::Recipe},
+    architecture::catalogue::Recipe,
     models::preprocessing::{Interpolation, Preprocessing, Resize},
     spec::fields::Fields,
 };
@@ -75,18 +75,8 @@ pub(in crate::domain::spec) fn parse(mut fields: Fields, backbone: &Backbone) ->
     let recipe = backbone.recipe();
     let size = fields.integer("size", recipe.native_size.into(), 32, 1024) as u32;
     let architecture = backbone.architecture;
-    match architecture.check_size(size) {
-        Ok(()) => {}
-        Err(SizeFault::TooSmall { least }) => {
-            let rule = format!("must be at least {least} for {architecture}");
-            fields.fault("size", "range", rule);
-        }
-        Err(SizeFault::NotMultiple { of }) => {
-            let rule = format!(
-                "must be a multiple of {of} for {architecture}, which sees the image in patches of {of} pixels"
-            );
-            fields.fault("size", "range", rule);
-        }
+    if let Err(fault) = architecture.check_size(size) {
+        fields.fault("size", "range", fault.rule(architecture));
     }
     let mut image = ImageSpec {
         size,

@@ -16,7 +16,7 @@ use crate::{
         files::state::{self, StateDict},
         nets::{
             Network,
-            tests::{HEADS, one_of_each_family},
+            tests::{HEADS, one_of_each_family, usual_side},
             vocabulary,
         },
     },
@@ -210,7 +210,9 @@ fn off(found: &Tensor, expected: &Tensor) -> f64 {
 #[test]
 fn every_architectures_graph_is_well_formed_and_computes_its_logits() {
     for architecture in one_of_each_family() {
-        let model = model(architecture);
+        let mut model = model(architecture);
+        // The graph is for images of one size.
+        model.card.preprocessing = Preprocessing::for_size(usual_side(architecture) as u32);
         let proto = written(&model, &spec(false, false));
         assert_eq!((proto.ir_version, proto.opset_import[0].version), (8, 17));
         let graph = proto.graph.unwrap();

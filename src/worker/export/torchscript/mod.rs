@@ -15,7 +15,10 @@ use tch::{CModule, Kind, TchError, Tensor};
 
 use self::modules::{Module, Slot};
 use super::{Archive, Model};
-use crate::worker::files::state::{self, StateDict};
+use crate::{
+    domain::models::model::ModelCard,
+    worker::files::state::{self, StateDict},
+};
 
 /// The top-level folder of the archive; its name does not matter.
 const ROOT: &str = "model";
@@ -25,7 +28,7 @@ const VERSION: &[u8] = b"3\n";
 const NO_CONSTANTS: &[u8] = b"\x80\x02).";
 /// Largest difference of a logit, relative to the largest one (or to 1 where all are smaller).
 const TOLERANCE: f64 = 1e-4;
-/// Largest side, in pixels, of the images that are compared: enough to reach every layer.
+/// Side, in pixels, of the images that are compared, or a little more: enough to reach every layer.
 const COMPARED_SIDE: u32 = 64;
 
 /// Writes the module of a model.
@@ -69,7 +72,7 @@ pub(super) fn loaded(path: &Path) -> Result<CModule, TchError> {
 /// Compares the written module with its network.
 fn check(path: &Path, model: &Model) -> anyhow::Result<()> {
     let module = loaded(path).context("the TorchScript module that was written cannot be loaded")?;
-    let side = i64::from(model.card.preprocessing.crop.min(COMPARED_SIDE));
+    let side = compared_side(&model.card);
     let numbers = Tensor::arange(2 * 3 * side * side, (Kind::Float, tch::Device::Cpu));
     let images = (numbers * 0.7).sin().view([2, 3, side, side]);
     let expected = model.network.logits(&images);
@@ -85,6 +88,14 @@ fn check(path: &Path, model: &Model) -> anyhow::Result<()> {
         "the TorchScript module's results differ by {distance:e}"
     );
     Ok(())
+}
+
+/// Of images that the network takes, no larger than necessary.
+fn compared_side(card: &ModelCard) -> i64 {
+    let crop = card.preprocessing.crop;
+    let takes = |side: &u32| card.architecture.check_size(*side).is_ok();
+    let smallest = (COMPARED_SIDE..crop).find(takes);
+    i64::from(smallest.unwrap_or(crop))
 }
 
 #[cfg(test)]
