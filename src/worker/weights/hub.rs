@@ -3,13 +3,12 @@
 use std::{fs, path::Path};
 
 use super::{
-    BaseWeights, LoadedWeights, Patience, WeightsFault,
     cache::{self, Known, Place},
     contents::Contents,
     description::Description,
     download::{self, Wanted},
     fault::HubFault,
-    loaded, refused,
+    loading::{BaseWeights, LoadedWeights, Patience, WeightsFault, loaded, refused, unavailable},
     request::{self, Hub},
 };
 use crate::{
@@ -82,7 +81,7 @@ pub(super) fn described(
     let described = description(hub, patience, reporter, stop);
     let described = described.map_err(|fault| explain(&fault, hub, architecture))?;
     described.check_architecture(architecture).map_err(|why| {
-        super::unavailable(format!(
+        unavailable(format!(
             "the weights `hub:{}` cannot be used: {why}",
             hub.repository
         ))

@@ -7,12 +7,13 @@ use reqwest::{StatusCode, Url};
 use serde::Deserialize;
 
 use super::{
-    BaseWeights, LoadedWeights, Patience, WeightsFault,
     cache::{Known, Place},
     contents::Contents,
     download::{self, Interruption, Wanted},
     fault::HubFault,
-    fit, loaded, package, refused,
+    fit,
+    loading::{BaseWeights, LoadedWeights, Patience, WeightsFault, loaded, refused},
+    package,
     request::{self, Hub, RequestFault},
 };
 use crate::{

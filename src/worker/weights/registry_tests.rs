@@ -11,8 +11,9 @@ use tch::{Device, Kind, Tensor};
 use zip::{ZipWriter, write::SimpleFileOptions};
 
 use super::{
-    LoadedWeights, Patience, WeightsFault, either,
+    either,
     hub_server::{HubServer, Reply, Request},
+    loading::{LoadedWeights, Patience, WeightsFault},
     registry::from_registry,
     torch_file,
 };

@@ -12,7 +12,7 @@ use reqwest::{
     redirect::Policy,
 };
 
-use super::{Patience, cache::PartialMetadata, fault::HubFault};
+use super::{cache::PartialMetadata, fault::HubFault, loading::Patience};
 use crate::{
     files::digest,
     protocol::{HubSource, RegistryAccess},

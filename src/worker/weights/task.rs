@@ -4,7 +4,12 @@ use std::path::Path;
 
 use tch::Device;
 
-use super::{LoadedWeights, WeightsFault, contents::Contents, digest_beside, file, fit, obtain};
+use super::{
+    contents::Contents,
+    file, fit,
+    loading::{LoadedWeights, WeightsFault, digest_beside},
+    obtain,
+};
 use crate::{
     domain::{
         jobs::job::{FailureCode, JobError},

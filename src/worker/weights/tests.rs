@@ -11,8 +11,9 @@ use std::{
 use tch::Tensor;
 
 use super::{
-    Patience, WeightsFault, from_hub,
+    hub::from_hub,
     hub_server::{HubServer, Reply, Request},
+    loading::{Patience, WeightsFault},
     obtain,
 };
 use crate::{

@@ -27,7 +27,11 @@ pub async fn lay_out(folder: &Path) {
     }
     let weights = folder.join("weights");
     fs::create_dir(&weights).unwrap();
-    fs::copy(folder.join("resnet18.safetensors"), weights.join("resnet18.safetensors")).unwrap();
+    fs::copy(
+        folder.join("resnet18.safetensors"),
+        weights.join("resnet18.safetensors"),
+    )
+    .unwrap();
 }
 
 /// Eight drawn images of each class.

@@ -7,6 +7,7 @@ mod adamw;
 mod clip;
 mod ema;
 mod groups;
+pub mod schedule;
 mod sgd;
 
 use tch::Tensor;

@@ -14,7 +14,9 @@ use crate::{
             tests::{distance, values},
         },
         train::{
-            checkpoints::history::ValidationScores, loss::Loss, optimizer::Optimizer, schedule::Schedule,
+            checkpoints::history::ValidationScores,
+            loss::Loss,
+            optimizer::{Optimizer, schedule::Schedule},
         },
     },
 };

@@ -1,7 +1,7 @@
 //! The learning rate as a function of the step, and with `plateau` also of earlier epochs' results. Stateless.
 
-use super::checkpoints::history::{self, ValidationScores};
 use crate::domain::spec::{JobSpec, Monitor, ScheduleName, ScheduleSpec};
+use crate::worker::train::checkpoints::history::{self, ValidationScores};
 
 /// The learning rate of the head over a run.
 #[derive(Clone, Debug)]
