@@ -182,7 +182,7 @@ pub struct WeightsRun {
 #[serde(rename_all = "snake_case")]
 pub enum WeightsTask {
     Fetch {
-        source: WeightsSource,
+        source: Box<WeightsSource>,
         architecture: Architecture,
     },
     /// Read a file as a job would.

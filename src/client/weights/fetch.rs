@@ -45,7 +45,7 @@ pub fn run(args: FetchArgs) -> anyhow::Result<ExitCode> {
     let cache = std::path::absolute(cache)?;
     let run_dir = tempfile_in(&downloads)?;
     let task = WeightsTask::Fetch {
-        source: weights.source_of(set, cache),
+        source: Box::new(weights.source_of(set, cache)),
         architecture,
     };
     let about = about(architecture, set);

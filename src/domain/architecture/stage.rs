@@ -53,7 +53,7 @@ impl Stage {
     }
 
     /// `stage1`, `stage2`, …
-    pub const fn stage(number: u8) -> Self {
+    pub const fn of(number: u8) -> Self {
         Self::numbered(Word::Stage, number)
     }
 
@@ -126,7 +126,7 @@ mod tests {
         for (stage, name) in [
             (Stage::STEM, "stem"),
             (Stage::layer(4), "layer4"),
-            (Stage::stage(7), "stage7"),
+            (Stage::of(7), "stage7"),
             (Stage::block(24), "block24"),
         ] {
             assert_eq!(stage.to_string(), name);

@@ -15,7 +15,10 @@ use super::*;
 use crate::{
     domain::{
         architecture::{Architecture, Head, Outputs},
-        models::export::{ExportFormat, ExportSpec},
+        models::{
+            export::{ExportFormat, ExportSpec},
+            preprocessing::Preprocessing,
+        },
     },
     worker::nets::{
         layers::channels_last,
@@ -38,6 +41,13 @@ fn card(architecture: Architecture) -> ModelCard {
 pub fn model(architecture: Architecture) -> Model {
     let network = by_formula(architecture, CLASSES.len());
     Model::new(card(architecture), "insects@2".to_owned(), network)
+}
+
+/// The same for the images that [`images`] gives.
+pub fn model_for_images(architecture: Architecture) -> Model {
+    let mut model = model(architecture);
+    model.card.preprocessing = Preprocessing::for_size(usual_side(architecture) as u32);
+    model
 }
 
 /// Normalised images, as large as the architecture needs them to be told apart.
@@ -86,7 +96,7 @@ fn entries(path: &Path) -> BTreeMap<String, Vec<u8>> {
 #[test]
 fn every_architecture_is_a_module_that_libtorch_loads_with_torchvisions_parameters() {
     for architecture in one_of_each_family() {
-        let model = model(architecture);
+        let model = model_for_images(architecture);
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("model.pt");
         torchscript::write(&path, &model).unwrap();

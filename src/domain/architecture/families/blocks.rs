@@ -116,7 +116,7 @@ pub fn scaled_depth(blocks: u64, factor: f64) -> u64 {
 
 /// Stages `stage1`, `stage2`, … with these layers, each below `name`; the first after `stem`.
 pub fn numbered(stem: Vec<Layer>, name: &str, stages: Vec<Vec<Layer>>) -> Vec<(Stage, Vec<Layer>)> {
-    let number = |(index, layers)| (Stage::stage(index as u8 + 1), vec![Layer::sequence(name, layers)]);
+    let number = |(index, layers)| (Stage::of(index as u8 + 1), vec![Layer::sequence(name, layers)]);
     let stages = stages.into_iter().enumerate().map(number);
     std::iter::once((Stage::STEM, stem)).chain(stages).collect()
 }

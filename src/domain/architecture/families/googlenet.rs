@@ -55,7 +55,7 @@ pub fn googlenet() -> NetworkDesign {
             2 => layers.push(largest("maxpool4", 2)),
             _ => {}
         }
-        stages.push((Stage::stage(number), layers));
+        stages.push((Stage::of(number), layers));
     }
     NetworkDesign {
         stages,

@@ -37,9 +37,9 @@ pub fn inception_v3() -> NetworkDesign {
     NetworkDesign {
         stages: vec![
             (Stage::STEM, stem),
-            (Stage::stage(1), first),
-            (Stage::stage(2), second),
-            (Stage::stage(3), third),
+            (Stage::of(1), first),
+            (Stage::of(2), second),
+            (Stage::of(3), third),
         ],
         pooling: global_pooling(),
         head: "fc",

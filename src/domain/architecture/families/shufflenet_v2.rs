@@ -36,11 +36,11 @@ pub fn shufflenet([channels @ .., last]: [u64; 4]) -> NetworkDesign {
         let blocks = (0..count).map(block).collect();
         // The paper and torchvision count the stem as the first stage.
         let layers = vec![Layer::sequence(format!("stage{}", number + 1), blocks)];
-        stages.push((Stage::stage(number), layers));
+        stages.push((Stage::of(number), layers));
         from = to;
     }
     let conv5 = conv_norm("conv5", Conv2d::new(from, last, 1), NORM, relu);
-    stages.push((Stage::stage(4), vec![conv5]));
+    stages.push((Stage::of(4), vec![conv5]));
     NetworkDesign {
         stages,
         pooling: global_pooling(),
