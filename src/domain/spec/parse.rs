@@ -10,7 +10,8 @@ use super::{
     job_fields::{JobFields, KindSpec, job_fields},
     split,
     training::{
-        augment, backbone, early_stopping, freeze, head, image_spec, loss, optimizer, precision, schedule,
+        at_once, augment, backbone, early_stopping, freeze, head, image_spec, loss, optimizer, precision,
+        schedule,
     },
 };
 use crate::{
@@ -74,7 +75,7 @@ impl JobSpec {
             backbone,
         };
         augment::check_batch(&spec.augment, spec.batch_size, root);
-        head::check(&spec, root);
+        at_once::check(&spec, root);
         spec
     }
 }
