@@ -7,8 +7,10 @@
 mod graph;
 mod layers;
 mod messages;
+mod products;
 #[cfg(test)]
 mod tests;
+mod tokens;
 
 use std::{fs, path::Path};
 

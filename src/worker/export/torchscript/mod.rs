@@ -7,6 +7,8 @@
 mod layers;
 mod modules;
 mod pickle;
+mod products;
+mod tokens;
 
 use std::path::Path;
 
