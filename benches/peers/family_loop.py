@@ -7,9 +7,9 @@ import argparse
 import json
 
 import family
+import loop
 import torch
 from torch import nn, optim
-from torchvision import datasets, transforms
 
 
 def main():
@@ -19,13 +19,15 @@ def main():
     parser.add_argument("weights", help="state dict with as many outputs as classes")
     parser.add_argument("--learns", choices=("head", "all"), default="head")
     parser.add_argument("--epochs", type=int, default=10)
+    # As the loop of `loop.py` that is not tuned.
+    parser.set_defaults(tuned=False)
     arguments = parser.parse_args()
     torch.manual_seed(0)
     model = family.load(arguments.network, arguments.weights)
     if arguments.learns == "head":
         model.requires_grad_(False)
         family.head(model).requires_grad_(True)
-    train, val = loaders(arguments.data)
+    train, val = loop.loaders(arguments)
     learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = optim.SGD(learning, lr=0.001, momentum=0.9)
     criterion = nn.CrossEntropyLoss()
@@ -43,20 +45,6 @@ def main():
                 right += (model(images).argmax(1) == labels).sum().item()
     torch.save(model.state_dict(), "/dev/null")
     print(json.dumps({"val_accuracy": right / len(val.dataset)}))
-
-
-def loaders(data):
-    recipe = transforms.Compose(
-        [
-            transforms.Resize(256),
-            transforms.CenterCrop(224),
-            transforms.ToTensor(),
-            transforms.Normalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]),
-        ]
-    )
-    train, val = (datasets.ImageFolder(f"{data}/{split}", recipe) for split in ("train", "val"))
-    loader = torch.utils.data.DataLoader
-    return loader(train, batch_size=32, shuffle=True), loader(val, batch_size=32)
 
 
 if __name__ == "__main__":
