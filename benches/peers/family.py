@@ -6,7 +6,6 @@ import torchvision
 
 # Ours under timm's name.
 OF_TIMM = {"efficientnet_lite0": "tf_efficientnet_lite0"}
-HEADS = ("fc", "classifier", "head", "heads")
 
 
 def build(name, classes):
