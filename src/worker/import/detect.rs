@@ -11,16 +11,24 @@ use crate::{
 /// Most matrices besides the network's own: of its head, or of one that other classes had.
 const MAX_OTHERS: usize = 3;
 
-/// The network whose backbone has exactly these kernels and matrices; a head may be there or not.
+/// The network that these weights are of; the first, where their tensors fit several.
 pub fn architecture(weights: &StateDict) -> Option<Architecture> {
+    architectures(weights).first().copied()
+}
+
+/// The networks whose backbones have exactly these kernels and matrices, and these names if any has them; a head may be there or not. Those
+/// with and without the approximation of GELU are stored alike.
+pub fn architectures(weights: &StateDict) -> Vec<Architecture> {
     let found = weights.values().map(|tensor| tensor.size());
     let found = counted(found.filter(|size| size.len() > 1));
     let fits = |architecture: &Architecture| fits(&found, &kernels(*architecture));
     let fitting: Vec<Architecture> = Architecture::ALL.into_iter().filter(fits).collect();
-    let by_name = fitting
+    let by_name: Vec<Architecture> = fitting
         .iter()
-        .find(|architecture| has_all(weights, **architecture));
-    by_name.or(fitting.first()).copied()
+        .copied()
+        .filter(|architecture| has_all(weights, *architecture))
+        .collect();
+    if by_name.is_empty() { fitting } else { by_name }
 }
 
 /// The head of weights without a card: one linear layer where there is none of ours.
@@ -103,9 +111,11 @@ mod tests {
         // The networks of DINOv2 without and with registers differ by one matrix, those of CLIP by nothing that is stored.
         for one in Architecture::ALL {
             let state = drawn(one);
-            let found = architecture(&state).unwrap();
-            let is_same = |it: Architecture| it.as_str().replace("quickgelu_", "");
-            assert_eq!(is_same(found), is_same(one));
+            let alike = |it: Architecture| {
+                it.as_str().replace("quickgelu_", "") == one.as_str().replace("quickgelu_", "")
+            };
+            let expected: Vec<_> = Architecture::ALL.into_iter().filter(|it| alike(*it)).collect();
+            assert_eq!(architectures(&state), expected);
         }
         for known in [
             Architecture::Resnet18,

@@ -146,7 +146,7 @@ fn checked(weights: &StateDict, card: &ModelCard) -> anyhow::Result<Network> {
 fn described_card(state: &StateDict, described: &WeightsDescription) -> anyhow::Result<ModelCard> {
     let architecture = match described.architecture {
         Some(architecture) => architecture,
-        None => detect::architecture(state)
+        None => only_one(detect::architectures(state))?
             .or_else(|| {
                 weights::fit::candidates(state)
                     .iter()
@@ -177,6 +177,24 @@ fn described_card(state: &StateDict, described: &WeightsDescription) -> anyhow::
         libtorch: device::LIBTORCH_VERSION.to_owned(),
         temperature: ModelCard::no_temperature(),
     })
+}
+
+/// The network that the weights fit.
+///
+/// # Errors
+/// There are several: which one was trained, the tensors do not say.
+fn only_one(fitting: Vec<Architecture>) -> anyhow::Result<Option<Architecture>> {
+    match fitting.as_slice() {
+        [] => Ok(None),
+        [one] => Ok(Some(*one)),
+        several => {
+            let names: Vec<_> = several.iter().map(|it| format!("`{it}`")).collect();
+            let names = names.join(" and ");
+            let message =
+                format!("the tensors fit {names}, which compute different things with them; say which it is");
+            Err(Refusal::of("/architecture", message).into())
+        }
+    }
 }
 
 /// The card in a bundle is untrusted too: what [`bundle::read_any_card`] assumes of our own is checked here.
