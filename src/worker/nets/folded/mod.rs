@@ -292,6 +292,40 @@ mod tests {
     }
 
     #[test]
+    fn the_evidence_of_a_transformer_is_grad_cam_at_the_patches_that_its_last_block_is_given() {
+        for name in ["vit_tiny_patch16_224", "vit_small_plus_patch16_dinov3"] {
+            let architecture = Architecture::ALL
+                .into_iter()
+                .find(|it| it.as_str() == name)
+                .unwrap();
+            let network = tests::by_formula(architecture, 7);
+            let folded = Folded::of(&network, Kind::Float, Device::Cpu);
+            let image = images(64).narrow(0, 0, 1);
+            let [.., before, last] = architecture.stages()[..] else {
+                panic!("it has blocks");
+            };
+            let given = tch::no_grad(|| network.stages(&image, None, before, Mode::Eval));
+            let given = given.set_requires_grad(true);
+            let features = network.stages(&given, Some(before), last, Mode::Eval);
+            let logit = network.head(&features).select(1, 3).sum(Kind::Float);
+            let gradient = Tensor::run_backward(&[logit], &[&given], false, false).remove(0);
+            // 16 patches, after the class token and any registers.
+            let patches = |tokens: &Tensor| tokens.get(0).narrow(0, tokens.size()[1] - 16, 16);
+            let alpha = patches(&gradient).mean_dim([0i64].as_slice(), true, Kind::Float);
+            let weighted = patches(&given.detach()) * alpha;
+            let expected = weighted
+                .sum_dim_intlist([1i64].as_slice(), false, Kind::Float)
+                .relu();
+            let activations = tch::no_grad(|| folded.activations(&image));
+            let found = tch::no_grad(|| folded.evidence(&image, &activations, 3));
+            let scale = expected.max().double_value(&[]);
+            assert!(scale > 0.0, "{name}");
+            let off = (found.flatten(0, -1) - expected).abs().max().double_value(&[]);
+            assert!(off < 1e-4 * scale, "{name}: {off:e} of {scale:e}");
+        }
+    }
+
+    #[test]
     fn every_family_shows_where_it_saw_a_class() {
         for architecture in tests::one_of_each_family() {
             let network = tests::by_formula(architecture, 7);
