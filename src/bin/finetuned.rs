@@ -110,7 +110,7 @@ fn serve(config: Config) -> anyhow::Result<ExitCode> {
             writeln!(out, "listening on http://{address}")?;
             out.flush()
         };
-        http::run_telling(config, listener, shutdown, tell).await
+        http::run_with_ready(config, listener, shutdown, tell).await
     })?;
     Ok(ExitCode::SUCCESS)
 }

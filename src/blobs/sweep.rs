@@ -4,7 +4,7 @@ use std::{collections::HashSet, fs, io, path::Path, time::Duration};
 
 use super::folder::{Blobs, blocking};
 use crate::{
-    domain::{data_directory::Misfit, jobs::ledger::Ledger},
+    domain::{data_directory::Mismatch, jobs::ledger::Ledger},
     error::Result,
     files::digest,
 };
@@ -33,7 +33,7 @@ pub struct Swept {
     /// Blobs of which nobody knows anything and that went to the trash with the others.
     pub strays: u64,
     /// There are too many of those: then they stay where they are.
-    pub doubt: Option<Misfit>,
+    pub doubt: Option<Mismatch>,
     /// When the next blob's time in the trash is up.
     pub next: Option<Duration>,
     /// Digests that need no longer be listed as let go.
@@ -129,7 +129,7 @@ impl Blobs {
     }
 
     /// How many blobs no row names and nobody let go, if those are too many to be taken for leavings of a crash.
-    pub fn check(&self, ledger: &Ledger) -> io::Result<Option<Misfit>> {
+    pub fn check(&self, ledger: &Ledger) -> io::Result<Option<Mismatch>> {
         let present = self.present()?;
         Ok(ledger
             .unnamed(&present, &self.placed.read()?)

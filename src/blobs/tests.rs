@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 use super::*;
 use crate::{
-    domain::{data_directory::Misfit, jobs::ledger::Ledger},
+    domain::{data_directory::Mismatch, jobs::ledger::Ledger},
     files::digest,
     protocol::{Artifact, BulkFile},
 };
@@ -90,7 +90,7 @@ async fn a_database_that_does_not_know_the_blobs_moves_none_of_them_but_those_th
         ..Ledger::default()
     };
     let swept = blobs.sweep(GRACE, || async { Ok(ledger) }).await.unwrap();
-    assert_eq!(swept.doubt, Some(Misfit::Strays { strays: 3, blobs: 5 }));
+    assert_eq!(swept.doubt, Some(Mismatch::Strays { strays: 3, blobs: 5 }));
     assert_eq!((swept.discarded, swept.removed, swept.strays), (1, 1, 0));
     assert_eq!(swept.done.len(), 2);
     assert_eq!(blobs.present().unwrap().len(), 3);

@@ -23,7 +23,7 @@ pub use self::{
 use crate::{
     blobs::Blobs,
     domain::{
-        data_directory::{self, FoundDatabase, FoundFile, Misfit, Standing},
+        data_directory::{self, FoundDatabase, FoundFile, Mismatch, Standing},
         jobs::ledger::Ledger,
     },
     files::private,
@@ -108,8 +108,8 @@ impl DataDir {
     /// The last look before anything is removed: do the rows know the blobs?
     async fn enter(path: &Path, store: &Store, file: &FoundFile) -> anyhow::Result<(Blobs, Generations)> {
         let ledger = store.ledger().await?;
-        if let Some(misfit) = Blobs::at(path).check(&ledger)? {
-            bail!(refusal(path, &misfit));
+        if let Some(mismatch) = Blobs::at(path).check(&ledger)? {
+            bail!(refusal(path, &mismatch));
         }
         make_private(path);
         let blobs = Blobs::open(path)?;
@@ -142,7 +142,7 @@ fn stand(path: &Path, database: &FoundDatabase, file: &FoundFile) -> anyhow::Res
     }
     match judge(path, database, file)? {
         Ok(standing) => Ok(standing),
-        Err(misfit) => bail!(refusal(path, &misfit)),
+        Err(mismatch) => bail!(refusal(path, &mismatch)),
     }
 }
 
@@ -150,7 +150,7 @@ fn judge(
     path: &Path,
     database: &FoundDatabase,
     file: &FoundFile,
-) -> std::io::Result<Result<Standing, Misfit>> {
+) -> std::io::Result<Result<Standing, Mismatch>> {
     // Only then does it matter, and there may be many to look through.
     let is_without = matches!(database, FoundDatabase::Missing | FoundDatabase::Empty);
     let is_used = is_without && is_used(path)?;
@@ -168,13 +168,13 @@ fn is_used(path: &Path) -> std::io::Result<bool> {
 }
 
 /// What happened, and three ways on; one line.
-fn refusal(path: &Path, misfit: &Misfit) -> String {
-    let with_what = match misfit {
-        Misfit::Missing | Misfit::Empty => "an empty database",
+fn refusal(path: &Path, mismatch: &Mismatch) -> String {
+    let with_what = match mismatch {
+        Mismatch::Missing | Mismatch::Empty => "an empty database",
         _ => "the existing database",
     };
     format!(
-        "{misfit}, so nothing in {path} was touched. Restore the database that belongs to it; or run `finetuned adopt --data-dir \
+        "{mismatch}, so nothing in {path} was touched. Restore the database that belongs to it; or run `finetuned adopt --data-dir \
         {path}` to continue with {with_what}; or start with an empty --data-dir",
         path = path.display()
     )

@@ -66,7 +66,7 @@ pub enum Standing {
 
 /// Why a database does not belong to the files beside it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Misfit {
+pub enum Mismatch {
     Missing,
     Empty,
     Foreign,
@@ -128,43 +128,43 @@ fn draw() -> String {
 }
 
 /// Compares the two. `is_used` says that there are files that rows would reference.
-pub fn judge(database: &FoundDatabase, file: &FoundFile, is_used: bool) -> Result<Standing, Misfit> {
+pub fn judge(database: &FoundDatabase, file: &FoundFile, is_used: bool) -> Result<Standing, Mismatch> {
     let identity = match database {
         FoundDatabase::Missing | FoundDatabase::Empty if *file == FoundFile::Absent && !is_used => {
             return Ok(Standing::New);
         }
-        FoundDatabase::Missing => return Err(Misfit::Missing),
-        FoundDatabase::Empty => return Err(Misfit::Empty),
-        FoundDatabase::Foreign => return Err(Misfit::Foreign),
+        FoundDatabase::Missing => return Err(Mismatch::Missing),
+        FoundDatabase::Empty => return Err(Mismatch::Empty),
+        FoundDatabase::Foreign => return Err(Mismatch::Foreign),
         FoundDatabase::Ours { identity, .. } => identity,
     };
     match (identity, file) {
-        (_, FoundFile::Damaged) => Err(Misfit::DamagedFile),
+        (_, FoundFile::Damaged) => Err(Mismatch::DamagedFile),
         (None, FoundFile::Absent) => Ok(Standing::Unmarked),
         // The first identity is written into the database before there is a file.
         (Some(identity), FoundFile::Absent) if identity.generation == 1 => Ok(Standing::Unmarked),
-        (Some(_), FoundFile::Absent) => Err(Misfit::NoFile),
-        (None, FoundFile::Whole(_)) => Err(Misfit::Unmarked),
+        (Some(_), FoundFile::Absent) => Err(Mismatch::NoFile),
+        (None, FoundFile::Whole(_)) => Err(Mismatch::Unmarked),
         (Some(identity), FoundFile::Whole(beside)) => compare(identity, beside),
     }
 }
 
-fn compare(identity: &Identity, beside: &Beside) -> Result<Standing, Misfit> {
+fn compare(identity: &Identity, beside: &Beside) -> Result<Standing, Mismatch> {
     if identity.id != beside.id {
-        return Err(Misfit::OtherDirectory);
+        return Err(Mismatch::OtherDirectory);
     }
     if identity.mark == beside.mark || identity.mark_before.as_ref() == Some(&beside.mark) {
         return Ok(Standing::Fits);
     }
     let (database, directory) = (identity.generation, beside.generation);
     Err(match database.cmp(&directory) {
-        std::cmp::Ordering::Less => Misfit::Older { database, directory },
-        std::cmp::Ordering::Greater => Misfit::Newer { database, directory },
-        std::cmp::Ordering::Equal => Misfit::Diverged,
+        std::cmp::Ordering::Less => Mismatch::Older { database, directory },
+        std::cmp::Ordering::Greater => Mismatch::Newer { database, directory },
+        std::cmp::Ordering::Equal => Mismatch::Diverged,
     })
 }
 
-impl fmt::Display for Misfit {
+impl fmt::Display for Mismatch {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Missing => write!(
@@ -257,11 +257,11 @@ mod tests {
                 let (in_database, in_directory) = (old as u64 + 1, new as u64 + 1);
                 let expected = match old.checked_sub(new) {
                     Some(0 | 1) => Ok(Standing::Fits),
-                    Some(_) => Err(Misfit::Newer {
+                    Some(_) => Err(Mismatch::Newer {
                         database: in_database,
                         directory: in_directory,
                     }),
-                    None => Err(Misfit::Older {
+                    None => Err(Mismatch::Older {
                         database: in_database,
                         directory: in_directory,
                     }),
@@ -279,24 +279,27 @@ mod tests {
         let here = Identity::first();
         let file = FoundFile::Whole(here.beside());
         let other = ours(Some(Identity::first()));
-        assert_eq!(judge(&other, &file, true), Err(Misfit::OtherDirectory));
-        assert_eq!(judge(&ours(None), &file, false), Err(Misfit::Unmarked));
+        assert_eq!(judge(&other, &file, true), Err(Mismatch::OtherDirectory));
+        assert_eq!(judge(&ours(None), &file, false), Err(Mismatch::Unmarked));
         // Two copies of the directory went on: they count alike.
         let copy = FoundFile::Whole(here.next().beside());
         assert_eq!(
             judge(&ours(Some(here.next())), &copy, true),
-            Err(Misfit::Diverged)
+            Err(Mismatch::Diverged)
         );
         let later = ours(Some(here.next()));
-        assert_eq!(judge(&later, &FoundFile::Absent, true), Err(Misfit::NoFile));
-        assert_eq!(judge(&later, &FoundFile::Damaged, true), Err(Misfit::DamagedFile));
-        for (database, misfit) in [
-            (FoundDatabase::Missing, Misfit::Missing),
-            (FoundDatabase::Empty, Misfit::Empty),
-            (FoundDatabase::Foreign, Misfit::Foreign),
+        assert_eq!(judge(&later, &FoundFile::Absent, true), Err(Mismatch::NoFile));
+        assert_eq!(
+            judge(&later, &FoundFile::Damaged, true),
+            Err(Mismatch::DamagedFile)
+        );
+        for (database, mismatch) in [
+            (FoundDatabase::Missing, Mismatch::Missing),
+            (FoundDatabase::Empty, Mismatch::Empty),
+            (FoundDatabase::Foreign, Mismatch::Foreign),
         ] {
-            assert_eq!(judge(&database, &file, false), Err(misfit.clone()));
-            assert_eq!(judge(&database, &FoundFile::Absent, true), Err(misfit));
+            assert_eq!(judge(&database, &file, false), Err(mismatch.clone()));
+            assert_eq!(judge(&database, &FoundFile::Absent, true), Err(mismatch));
         }
     }
 }

@@ -20,10 +20,10 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use self::connections::Places;
+use self::connections::Permits;
 pub use self::{
     routes::openapi,
-    run::{run, run_telling},
+    run::{run, run_with_ready},
 };
 use crate::{
     blobs::Blobs, config::Config, inference::Inference, jobs::Jobs, limits::Limits, store::Store,
@@ -42,12 +42,12 @@ struct Parts {
     inference: Inference,
     uploads: Uploads,
     /// Uploads of any kind that are being received.
-    receiving: Places,
+    receiving: Permits,
     /// Fires when the server begins to stop: nothing new is accepted, and waiting requests stop waiting.
     stopping: CancellationToken,
-    event_streams: Places,
+    event_streams: Permits,
     /// Permits for downloads of datasets and models.
-    downloads: Places,
+    downloads: Permits,
 }
 
 impl App {
@@ -79,7 +79,7 @@ impl App {
         &self.0.uploads
     }
 
-    fn receiving(&self) -> &Places {
+    fn receiving(&self) -> &Permits {
         &self.0.receiving
     }
 
@@ -87,11 +87,11 @@ impl App {
         &self.0.stopping
     }
 
-    fn downloads(&self) -> &Places {
+    fn downloads(&self) -> &Permits {
         &self.0.downloads
     }
 
-    fn event_streams(&self) -> &Places {
+    fn event_streams(&self) -> &Permits {
         &self.0.event_streams
     }
 }

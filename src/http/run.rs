@@ -8,7 +8,7 @@ use tracing::{info, warn};
 
 use super::{
     App, Parts,
-    connections::{Places, Rules, allow_descriptors},
+    connections::{Permits, Rules, allow_descriptors},
     health, routes, serve,
 };
 use crate::{
@@ -29,14 +29,14 @@ const FILES: usize = 512;
 /// The data directory cannot be used (another server uses it, or its database belongs elsewhere), the worker program is missing, or the
 /// database is damaged.
 pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationToken) -> anyhow::Result<()> {
-    run_telling(config, listener, shutdown, |_| Ok(())).await
+    run_with_ready(config, listener, shutdown, |_| Ok(())).await
 }
 
 /// Like [`run`], and calls `listening` with the address once the server is ready for requests.
 ///
 /// # Errors
 /// Those of [`run`] and of `listening`.
-pub async fn run_telling(
+pub async fn run_with_ready(
     config: Config,
     listener: TcpListener,
     shutdown: CancellationToken,
@@ -77,7 +77,7 @@ pub async fn run_telling(
         shutdown: stopping.clone(),
     });
     let limits = config.limits.clone();
-    let places = |most| Places::new(most, limits.max_address_share_percent);
+    let permits = |most| Permits::new(most, limits.max_address_share_percent);
     let uploads = Uploads::open(store.clone(), blobs.clone(), limits.clone(), stopping.clone()).await?;
     let rules = Rules::of(&limits, &config.trusted_proxies);
     let address = listener.local_addr()?;
@@ -89,10 +89,10 @@ pub async fn run_telling(
         jobs: jobs.clone(),
         inference: inference.clone(),
         uploads: uploads.clone(),
-        receiving: places(limits.max_receiving_uploads),
+        receiving: permits(limits.max_receiving_uploads),
         stopping: stopping.clone(),
-        event_streams: places(limits.max_event_streams),
-        downloads: places(limits.max_downloads),
+        event_streams: permits(limits.max_event_streams),
+        downloads: permits(limits.max_downloads),
     }));
     let over = CancellationToken::new();
     let _over = over.clone().drop_guard();

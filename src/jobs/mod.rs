@@ -11,11 +11,11 @@ mod context;
 mod datasets;
 mod disk;
 mod disk_waits;
-mod insist;
 mod kept;
 mod locks;
 mod models;
 mod queue;
+mod retry;
 mod sweeper;
 #[cfg(test)]
 mod tests;
@@ -26,7 +26,7 @@ use tokio::sync::watch;
 
 use self::{
     blocking::blocking,
-    children::{leftovers::Leftovers, paths::Passing},
+    children::{leftovers::Leftovers, paths::ScratchDir},
     context::Context,
     datasets::revise::Change,
 };
@@ -165,7 +165,7 @@ impl Jobs {
     /// Where images are stored until [`Jobs::add_images`].
     pub async fn begin_batch(&self) -> Result<Batch> {
         let runs = self.0.paths.runs();
-        let dir = blocking(move || Ok(Passing::new(&runs)?)).await?;
+        let dir = blocking(move || Ok(ScratchDir::new(&runs)?)).await?;
         Ok(Batch::begin(dir).await?)
     }
 

@@ -129,7 +129,7 @@ async fn sweep_runs(context: &Context) -> Result<()> {
     let unfinished: HashSet<JobId> = context.store.unfinished_jobs().await?.into_iter().collect();
     for name in names {
         let (runs, passing) = (context.paths.runs(), name.clone());
-        if let Err(error) = blocking(move || Ok(paths::forget_passing(&runs, &passing)?)).await {
+        if let Err(error) = blocking(move || Ok(paths::forget_scratch(&runs, &passing)?)).await {
             tracing::debug!(%error, "a directory was removed meanwhile");
         }
         if let Ok(job) = name.parse::<JobId>()

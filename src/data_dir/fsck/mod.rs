@@ -40,7 +40,7 @@ pub async fn fsck(path: &Path, deep: bool) -> anyhow::Result<Report> {
     if let Some(database) = &database {
         report.identity = Identities::of(database, &file);
         report.database.migration = migration(database);
-        report.misfit = misfit(&path, database, &file);
+        report.mismatch = mismatch(&path, database, &file);
     }
     let blobs = Blobs::at(&path);
     let ledger = match &database {
@@ -87,12 +87,12 @@ fn migration(database: &FoundDatabase) -> Option<i64> {
 }
 
 /// Why a server would refuse it.
-fn misfit(path: &Path, database: &FoundDatabase, file: &FoundFile) -> Option<String> {
+fn mismatch(path: &Path, database: &FoundDatabase, file: &FoundFile) -> Option<String> {
     if migration(database).is_some_and(|migration| migration > Store::newest_migration()) {
         return Some("finetuned.db was made by a newer version of finetuned".to_owned());
     }
     match super::judge(path, database, file) {
-        Ok(judged) => judged.err().map(|misfit| misfit.to_string()),
+        Ok(judged) => judged.err().map(|mismatch| mismatch.to_string()),
         Err(error) => Some(error.to_string()),
     }
 }
@@ -190,8 +190,8 @@ fn count_blobs(blobs: &Blobs, ledger: Option<&Ledger>, report: &mut Report) -> a
         .iter()
         .filter(|sha256| in_trash.contains(*sha256))
         .count() as u64;
-    if let Some(misfit) = blobs.check(ledger)? {
-        report.misfit.get_or_insert(misfit.to_string());
+    if let Some(mismatch) = blobs.check(ledger)? {
+        report.mismatch.get_or_insert(mismatch.to_string());
     }
     Ok(())
 }

@@ -19,7 +19,7 @@ pub struct Report {
     pub database: Database,
     pub identity: Identities,
     /// Why a server would refuse to start, if it would.
-    pub misfit: Option<String>,
+    pub mismatch: Option<String>,
     pub blobs: BlobReport,
     /// Blobs that are kept for a while.
     pub trash: Amount,
@@ -93,7 +93,7 @@ impl Report {
             is_served,
             database: Database::default(),
             identity: Identities::default(),
-            misfit: None,
+            mismatch: None,
             blobs: BlobReport::default(),
             trash: Amount::default(),
             spool: Amount::default(),
@@ -112,7 +112,7 @@ impl Report {
             .iter()
             .map(|fault| format!("database: {fault}"));
         self.problems.extend(faults);
-        self.problems.extend(self.misfit.clone());
+        self.problems.extend(self.mismatch.clone());
         let lost = self.blobs.missing.len() as u64 - self.blobs.missing_in_trash;
         if lost > 0 {
             self.problems

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::domain::data_directory::Misfit;
+use crate::domain::data_directory::Mismatch;
 
 /// The database's references to blobs.
 #[derive(Clone, Debug, Default)]
@@ -55,10 +55,10 @@ impl Ledger {
 
 impl Unnamed {
     /// Refuses to trust a database that does not know a considerable fraction of the files.
-    pub fn check(&self, blobs: usize) -> Result<(), Misfit> {
+    pub fn check(&self, blobs: usize) -> Result<(), Mismatch> {
         let strays = self.strays.len();
         if strays > FEW && strays.saturating_mul(ONE_IN) > blobs {
-            return Err(Misfit::Strays { strays, blobs });
+            return Err(Mismatch::Strays { strays, blobs });
         }
         Ok(())
     }

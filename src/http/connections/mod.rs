@@ -22,6 +22,6 @@ pub use self::{
     peer::{Caller, Peer},
     registry::{Registry, Rules},
     service::Served,
-    shares::{Place, Places},
+    shares::{Permit, Permits},
     sockets::{allow_descriptors, watch_for_dead_peers},
 };

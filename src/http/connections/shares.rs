@@ -9,9 +9,9 @@ use super::Peer;
 
 /// Cheap to clone.
 #[derive(Clone)]
-pub struct Places(Arc<Parts>);
+pub struct Permits(Arc<Inner>);
 
-struct Parts {
+struct Inner {
     most: usize,
     share: usize,
     taken: Mutex<Taken>,
@@ -24,23 +24,23 @@ struct Taken {
 }
 
 /// A permit, released when dropped.
-pub struct Place {
-    places: Places,
+pub struct Permit {
+    permits: Permits,
     peer: Peer,
 }
 
 /// Why no permit is available.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NoPlace {
+pub enum NoPermit {
     /// The address has reached its share.
     Share,
     /// The total limit is reached.
     All,
 }
 
-impl Places {
+impl Permits {
     pub fn new(most: usize, share_percent: u32) -> Self {
-        Self(Arc::new(Parts {
+        Self(Arc::new(Inner {
             most,
             share: share_of(most, share_percent),
             taken: Mutex::default(),
@@ -48,29 +48,29 @@ impl Places {
     }
 
     /// Acquires a permit for a client, if it may have one more and one is free.
-    pub fn take(&self, peer: Peer) -> Result<Place, NoPlace> {
+    pub fn take(&self, peer: Peer) -> Result<Permit, NoPermit> {
         let mut taken = self.0.taken.lock().unwrap_or_else(PoisonError::into_inner);
         if taken.all >= self.0.most {
-            return Err(NoPlace::All);
+            return Err(NoPermit::All);
         }
         let own = taken.by_peer.entry(peer).or_default();
         if *own >= self.0.share && !peer.is_proxy() {
-            return Err(NoPlace::Share);
+            return Err(NoPermit::Share);
         }
         *own += 1;
         taken.all += 1;
         drop(taken);
-        Ok(Place {
-            places: self.clone(),
+        Ok(Permit {
+            permits: self.clone(),
             peer,
         })
     }
 }
 
-impl Drop for Place {
+impl Drop for Permit {
     fn drop(&mut self) {
-        let parts = &self.places.0;
-        let mut taken = parts.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let inner = &self.permits.0;
+        let mut taken = inner.taken.lock().unwrap_or_else(PoisonError::into_inner);
         taken.all -= 1;
         if let Some(own) = taken.by_peer.get_mut(&self.peer) {
             *own -= 1;
@@ -95,18 +95,18 @@ mod tests {
     fn nobody_has_more_than_a_share_but_a_proxy() {
         let peer = |address: &str| Peer::of(address.parse().unwrap(), &["10.0.0.1".parse().unwrap()]);
         let (one, other, proxy) = (peer("127.0.0.1"), peer("127.0.0.2"), peer("10.0.0.1"));
-        let places = Places::new(6, 50);
-        let held: Vec<_> = (0..3).map(|_| places.take(one).unwrap()).collect();
-        assert_eq!(places.take(one).err(), Some(NoPlace::Share));
-        let others = [other, proxy, proxy].map(|peer| places.take(peer).unwrap());
-        assert_eq!(places.take(other).err(), Some(NoPlace::All));
+        let permits = Permits::new(6, 50);
+        let held: Vec<_> = (0..3).map(|_| permits.take(one).unwrap()).collect();
+        assert_eq!(permits.take(one).err(), Some(NoPermit::Share));
+        let others = [other, proxy, proxy].map(|peer| permits.take(peer).unwrap());
+        assert_eq!(permits.take(other).err(), Some(NoPermit::All));
         drop(others);
         drop(held);
-        assert!((0..3).map(|_| places.take(one)).all(|place| place.is_ok()));
-        let proxied: Vec<_> = (0..6).map(|_| places.take(proxy).unwrap()).collect();
-        assert_eq!(places.take(proxy).err(), Some(NoPlace::All));
+        assert!((0..3).map(|_| permits.take(one)).all(|permit| permit.is_ok()));
+        let proxied: Vec<_> = (0..6).map(|_| permits.take(proxy).unwrap()).collect();
+        assert_eq!(permits.take(proxy).err(), Some(NoPermit::All));
         drop(proxied);
-        assert!(places.0.taken.lock().unwrap().by_peer.is_empty());
+        assert!(permits.0.taken.lock().unwrap().by_peer.is_empty());
     }
 
     #[test]

@@ -74,7 +74,7 @@ pub async fn archive(
     if is_known(&headers, &tag) {
         return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, tag)]).into_response());
     }
-    let place = app.download_place(caller)?;
+    let permit = app.download_permit(caller)?;
     let manifest = app
         .blobs()
         .sound(&files.manifest, || manifest_of(&dataset))
@@ -89,7 +89,7 @@ pub async fn archive(
     let measured = download.clone();
     let length = tokio::task::spawn_blocking(move || measured.length()).await;
     let length = length.map_err(Error::internal)??;
-    let body = app.download(place, move |out| download.send(out));
+    let body = app.download(permit, move |out| download.send(out));
     let about = [
         (header::CONTENT_TYPE, "application/zip".to_owned()),
         (header::CONTENT_LENGTH, length.to_string()),

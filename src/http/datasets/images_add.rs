@@ -109,10 +109,10 @@ pub async fn add(
     let target = target(&dataset, &reference, request.headers())?;
     app.jobs().check_addition(&dataset, &target, &labels)?;
     check_announced_size(&app, request.headers())?;
-    let place = app.begin_receiving(Caller::of(&app, request.headers(), request.extensions()))?;
+    let permit = app.begin_receiving(Caller::of(&app, request.headers(), request.extensions()))?;
     let batch = receive(&app, request, query.name.as_deref()).await?;
     let packed = batch.finish().await?;
-    drop(place);
+    drop(permit);
     let added = app.jobs().add_images(target, packed, labels).await?;
     let Some(revised) = added.revised else {
         return Err(unusable(&added.skipped));

@@ -32,7 +32,7 @@ use crate::{
     error::{Error, Kind, Result},
     http::{
         App,
-        connections::{Caller, Place},
+        connections::{Caller, Permit},
         requests::{extract::Query, whole::Whole},
         responses::problem::Problems,
     },
@@ -112,7 +112,7 @@ fn last_event_id(headers: &HeaderMap) -> Option<i64> {
 }
 
 async fn open_stream(app: App, job: Job, seen: i64, caller: Caller) -> Result<Response> {
-    let place = app.event_streams().take(caller.0).map_err(|_| {
+    let permit = app.event_streams().take(caller.0).map_err(|_| {
         let detail =
             "too many event streams are open, in total or from this address; close some or try again later";
         Error::new(Kind::Unavailable, "too-many-streams", detail).retry_after(Duration::from_secs(5))
@@ -133,7 +133,7 @@ async fn open_stream(app: App, job: Job, seen: i64, caller: Caller) -> Result<Re
         page: page.into(),
         changed,
         ended: false,
-        _place: place,
+        _permit: permit,
     };
     // Sent before any event; readers that keep it only with an event have it from the first one.
     let retry = stream::once(async { SseEvent::default().retry(RECONNECT) });
@@ -161,7 +161,7 @@ struct Reader {
     page: VecDeque<Event>,
     changed: watch::Receiver<()>,
     ended: bool,
-    _place: Place,
+    _permit: Permit,
 }
 
 impl Reader {

@@ -89,7 +89,7 @@ pub async fn export(
 ) -> Result<Response> {
     let model = app.store().model(&reference).await?;
     let spec = check(&query, &model)?;
-    let place = app.download_place(caller)?;
+    let permit = app.download_permit(caller)?;
     let made = app.jobs().export(&model, spec).await?;
     let tag = format!("\"{}\"", made.sha256);
     // A name may refer to another model next time.
@@ -123,7 +123,7 @@ pub async fn export(
         let text = format!("bytes {first}-{last}/{}", made.bytes);
         [(header::CONTENT_RANGE, text)]
     });
-    let body = app.download(place, move |out| send(&made, part, out));
+    let body = app.download(permit, move |out| send(&made, part, out));
     let mut response = (status, about, file, body).into_response();
     for (name, text) in range.into_iter().flatten() {
         response

@@ -42,7 +42,7 @@ pub async fn answer(app: &App, about: &About, caller: Caller, headers: &HeaderMa
     if is_known(headers, &tag) {
         return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, tag)]).into_response());
     }
-    let place = app.download_place(caller)?;
+    let permit = app.download_permit(caller)?;
     // Verified for a range too: the parts together must have this digest.
     let path = app
         .blobs()
@@ -72,7 +72,7 @@ pub async fn answer(app: &App, about: &About, caller: Caller, headers: &HeaderMa
     ];
     let bytes = ReaderStream::with_capacity(file.take(length), CHUNK);
     let body = Body::from_stream(bytes.inspect(move |_| {
-        let _while_it_lasts = &place;
+        let _while_it_lasts = &permit;
     }));
     let mut response = (status, common, about, body).into_response();
     if status == StatusCode::PARTIAL_CONTENT

@@ -9,7 +9,7 @@ use crate::{
     error::{Error, Kind, Result},
     http::{
         App,
-        connections::{Caller, Place},
+        connections::{Caller, Permit},
     },
 };
 
@@ -23,7 +23,7 @@ impl App {
     ///
     /// # Errors
     /// `downloads-busy`
-    pub(in crate::http) fn download_place(&self, caller: Caller) -> Result<Place> {
+    pub(in crate::http) fn download_permit(&self, caller: Caller) -> Result<Permit> {
         self.downloads().take(caller.0).map_err(|_| {
             let detail =
                 "too many downloads are in progress, in total or from this address; try again in a moment";
@@ -34,7 +34,7 @@ impl App {
     /// A body that `send` writes on its own thread while the client reads. If it fails, the client receives less than `Content-Length`.
     pub(in crate::http) fn download(
         &self,
-        place: Place,
+        permit: Permit,
         send: impl FnOnce(&Out) -> io::Result<()> + Send + 'static,
     ) -> Body {
         let (sender, mut receiver) = mpsc::channel(CHUNKS_IN_FLIGHT);
@@ -42,7 +42,7 @@ impl App {
             sender,
             patience: Duration::from_secs(self.limits().upload_idle_seconds),
             runtime: Handle::current(),
-            _place: place,
+            _permit: permit,
         };
         tokio::task::spawn_blocking(move || {
             match send(&out) {
@@ -67,7 +67,7 @@ pub struct Out {
     /// How long the client may read nothing.
     patience: Duration,
     runtime: Handle,
-    _place: Place,
+    _permit: Permit,
 }
 
 impl Out {

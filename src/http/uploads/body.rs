@@ -15,7 +15,7 @@ use crate::{
     error::{Error, Kind, Result},
     http::{
         App,
-        connections::{Caller, Place},
+        connections::{Caller, Permit},
         requests::form::{self, Form},
     },
     store::Ballast,
@@ -38,7 +38,7 @@ pub struct Upload {
 /// `archive-unsupported` (415) if the first bytes show that it is not an archive, `too-large` (413), `insufficient-storage` (507),
 /// `body-too-slow` (408), `body-incomplete` (400), `too-many-uploads` (429).
 pub async fn receive(app: &App, request: Request) -> Result<Upload> {
-    let _place = app.begin_receiving(Caller::of(app, request.headers(), request.extensions()))?;
+    let _permit = app.begin_receiving(Caller::of(app, request.headers(), request.extensions()))?;
     check_announced_size(app, request.headers())?;
     if form::is_announced(request.headers()) {
         return receive_form(app, request).await;
@@ -124,7 +124,7 @@ pub fn cut_short() -> Error {
 
 impl App {
     /// A permit to receive an upload; each one occupies a thread.
-    pub(in crate::http) fn begin_receiving(&self, caller: Caller) -> Result<Place> {
+    pub(in crate::http) fn begin_receiving(&self, caller: Caller) -> Result<Permit> {
         self.receiving().take(caller.0).map_err(|_| {
             let detail =
                 "too many uploads are being received, in total or from this address; try again in a moment";

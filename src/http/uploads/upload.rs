@@ -173,7 +173,7 @@ pub async fn patch(
     let caller = Caller::of(&app, headers, request.extensions());
     let incoming = incoming(request, offset)?;
     app.check_disk(incoming.length.unwrap_or(0))?;
-    let _place = app.begin_receiving(caller)?;
+    let _permit = app.begin_receiving(caller)?;
     let upload = app.uploads().receive(parse_id(&id)?, incoming).await?;
     let headers = vec![(tus::OFFSET, upload.received.to_string())];
     Ok(answer(StatusCode::NO_CONTENT, &upload, headers))

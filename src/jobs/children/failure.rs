@@ -16,7 +16,7 @@ const DISK_FULL: &str =
     "the server's disk is full; delete datasets or models that are no longer needed and try again";
 
 /// When a client should retry.
-pub const COME_BACK: Duration = Duration::from_secs(5);
+pub const RETRY_AFTER: Duration = Duration::from_secs(5);
 
 /// The error of a child that ended without a result: killed from outside, crashed, or hung.
 pub fn of_child<C>(report: &Report<C>, data_dir: &Path) -> JobError {
@@ -88,7 +88,7 @@ pub fn to_caller<C>(command: &str, report: &Report<C>, data_dir: &Path) -> Error
     let detail = "the worker for this request was killed or could not be started, which happens when the host runs \
         out of memory; try again in a moment";
     Error::new(Kind::Unavailable, "worker-lost", detail)
-        .retry_after(COME_BACK)
+        .retry_after(RETRY_AFTER)
         .with_context(context)
 }
 

@@ -13,7 +13,7 @@ use std::{
 
 use tokio::time::sleep;
 
-use super::paths::{self, PASSING, Paths};
+use super::paths::{self, Paths, SCRATCH};
 use crate::{
     domain::id::{DatasetId, JobId},
     error::Result,
@@ -51,7 +51,7 @@ impl Leftovers {
         }
         for name in paths::names(&paths.runs()) {
             let dir = paths.runs().join(&name);
-            if name.starts_with(PASSING) {
+            if name.starts_with(SCRATCH) {
                 found.look_into(dir.clone());
                 found.forgotten.push(dir);
                 continue;

@@ -128,18 +128,18 @@ fn keep_only(dir: &Path, kept: &[PathBuf]) {
 }
 
 /// Prefix of the directories of work that is not in the database.
-pub const PASSING: &str = "passing-";
+pub const SCRATCH: &str = "passing-";
 /// Age from which such a directory is unused.
 const FORGOTTEN: Duration = Duration::from_secs(24 * 3600);
 
 /// A directory of work that is not recorded anywhere: removed when this is dropped, as soon as no process is alive in it.
-pub struct Passing(Option<TempDir>);
+pub struct ScratchDir(Option<TempDir>);
 
-impl Passing {
+impl ScratchDir {
     /// Creates one.
     pub fn new(runs: &Path) -> io::Result<Self> {
         private::create_dir_all(runs)?;
-        let dir = tempfile::Builder::new().prefix(PASSING).tempdir_in(runs)?;
+        let dir = tempfile::Builder::new().prefix(SCRATCH).tempdir_in(runs)?;
         Ok(Self(Some(dir)))
     }
 
@@ -155,7 +155,7 @@ impl Passing {
     }
 }
 
-impl Drop for Passing {
+impl Drop for ScratchDir {
     fn drop(&mut self) {
         let Some(dir) = self.0.take() else { return };
         // When a caller disconnects, its child is stopped, which takes a moment.
@@ -171,8 +171,8 @@ impl Drop for Passing {
     }
 }
 
-/// Removes a directory of `runs` if it is a [`Passing`] one and older than any such work can be.
-pub fn forget_passing(runs: &Path, name: &str) -> io::Result<()> {
+/// Removes a directory of `runs` if it is a [`ScratchDir`] one and older than any such work can be.
+pub fn forget_scratch(runs: &Path, name: &str) -> io::Result<()> {
     let dir = runs.join(name);
     let age = || {
         fs::metadata(&dir)?
@@ -180,7 +180,7 @@ pub fn forget_passing(runs: &Path, name: &str) -> io::Result<()> {
             .elapsed()
             .map_err(io::Error::other)
     };
-    if name.starts_with(PASSING) && age()? > FORGOTTEN {
+    if name.starts_with(SCRATCH) && age()? > FORGOTTEN {
         remove(&dir)?;
     }
     Ok(())
@@ -253,7 +253,7 @@ mod tests {
                 let before = std::time::SystemTime::now() - 2 * FORGOTTEN;
                 fs::File::open(&dir).unwrap().set_modified(before).unwrap();
             }
-            forget_passing(folder.path(), name).unwrap();
+            forget_scratch(folder.path(), name).unwrap();
             dir.exists()
         };
         assert!(make("passing-new", false));

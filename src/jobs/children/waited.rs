@@ -6,7 +6,7 @@ use std::{path::Path, time::Duration};
 use super::{
     child::{self, End},
     failure,
-    paths::Passing,
+    paths::ScratchDir,
     supervisor::Stop,
 };
 use crate::{
@@ -41,11 +41,11 @@ pub async fn run(
     waited: WaitedRun,
     too_slow: impl FnOnce() -> Error,
     refused: impl FnOnce(JobError) -> Error,
-) -> Result<(Passing, RunResult)> {
+) -> Result<(ScratchDir, RunResult)> {
     let WaitedRun { run, deadline } = waited;
     let kind = run.kind();
     let runs = context.paths.runs();
-    let dir = blocking(move || Ok(Passing::begin(&runs, &run)?)).await?;
+    let dir = blocking(move || Ok(ScratchDir::begin(&runs, &run)?)).await?;
     let log = context.log(&kind);
     match in_folder(context, kind, dir.path(), log, Some(deadline)).await? {
         None => Err(too_slow()),
@@ -111,7 +111,7 @@ pub fn refusal(slug: &'static str, error: JobError) -> Error {
     };
     let error = Error::new(kind, slug, error.message);
     match kind {
-        Kind::Unavailable => error.retry_after(failure::COME_BACK),
+        Kind::Unavailable => error.retry_after(failure::RETRY_AFTER),
         _ => error,
     }
 }

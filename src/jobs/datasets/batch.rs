@@ -11,14 +11,14 @@ use tokio::{
     io::{AsyncSeekExt, AsyncWriteExt, BufWriter},
 };
 
-use crate::jobs::children::paths::Passing;
+use crate::jobs::children::paths::ScratchDir;
 
 /// Size of a tar block, and of the header before each file.
 const BLOCK: usize = 512;
 
 /// The files of one request; removed when dropped.
 pub struct Batch {
-    dir: Passing,
+    dir: ScratchDir,
     out: BufWriter<File>,
     /// File names that the client sent.
     names: Vec<String>,
@@ -31,14 +31,14 @@ pub struct Batch {
 
 /// A complete batch.
 pub struct Packed {
-    pub dir: Passing,
+    pub dir: ScratchDir,
     pub archive: PathBuf,
     pub names: Vec<String>,
 }
 
 impl Batch {
     /// Starts a batch in a directory of its own.
-    pub async fn begin(dir: Passing) -> io::Result<Self> {
+    pub async fn begin(dir: ScratchDir) -> io::Result<Self> {
         let file = File::create_new(dir.path().join("images.tar")).await?;
         Ok(Self {
             dir,
@@ -129,7 +129,7 @@ mod tests {
     #[tokio::test]
     async fn any_reader_of_tar_finds_the_files() {
         let folder = tempfile::tempdir().unwrap();
-        let dir = Passing::new(folder.path()).unwrap();
+        let dir = ScratchDir::new(folder.path()).unwrap();
         let mut batch = Batch::begin(dir).await.unwrap();
         let files: Vec<Vec<u8>> = [0, 1, 511, 512, 513, 300_000]
             .map(|length| vec![length as u8; length])

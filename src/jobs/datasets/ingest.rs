@@ -31,8 +31,8 @@ use crate::{
         context::Context,
         disk,
         disk_waits::DiskWait,
-        insist::insist,
         queue::packs,
+        retry::retry,
     },
     process::{self, log::Log},
     protocol::{IngestResult, IngestRun, Refusal, RunResult, RunSpec, WorkerMessage},
@@ -269,7 +269,7 @@ async fn finish(context: &Context, dataset: &DatasetToIngest, result: IngestResu
             .finish_dataset(dataset, result.clone(), segment.clone());
         disk::full_apart(finished.await)
     };
-    let finished = insist(context, &dataset.id, "record that a dataset is ready", finish).await;
+    let finished = retry(context, &dataset.id, "record that a dataset is ready", finish).await;
     sweep_if_gone(context, finished.transpose()?);
     packs::make_room(context).await;
     Ok(())
@@ -314,7 +314,7 @@ async fn refuse(context: &Context, dataset: &DatasetToIngest, refused: Refusal, 
         let (error, report, entries) = (error.clone(), report.clone(), entries.clone());
         disk::full_apart(context.store.fail_dataset(dataset, error, report, entries).await)
     };
-    let failed = insist(context, &dataset.id, "record that a dataset has failed", fail).await;
+    let failed = retry(context, &dataset.id, "record that a dataset has failed", fail).await;
     sweep_if_gone(context, failed.transpose()?);
     Ok(())
 }
@@ -338,7 +338,7 @@ async fn died(context: &Context, dataset: &DatasetToIngest, error: JobError) -> 
         return again(context, dataset).await;
     }
     let count = || context.store.count_reader_death(dataset);
-    match insist(context, &dataset.id, "count a crash of an ingest", count).await {
+    match retry(context, &dataset.id, "count a crash of an ingest", count).await {
         Some(Some(deaths)) if deaths < MOST_DEATHS => {
             tracing::warn!(dataset = %dataset.id, deaths, reason = error.message, "an ingest crashed");
             Next::Again
@@ -358,6 +358,6 @@ async fn fail(context: &Context, dataset: &DatasetToIngest, error: JobError) -> 
         message: error.message,
     };
     let fail = || context.store.fail_dataset(dataset, error.clone(), None, None);
-    insist(context, &dataset.id, "record that a dataset has failed", fail).await;
+    retry(context, &dataset.id, "record that a dataset has failed", fail).await;
     Next::Done
 }

@@ -7,7 +7,7 @@ use tokio::io::AsyncReadExt;
 
 use crate::{
     domain::spec::DeviceChoice,
-    jobs::{blocking::blocking, children::paths::Passing, context::Context},
+    jobs::{blocking::blocking, children::paths::ScratchDir, context::Context},
     process::{self, FreedMemory},
     protocol::Device,
 };
@@ -49,7 +49,7 @@ pub async fn run(context: Arc<Context>) {
 
 async fn ask(context: &Context) -> anyhow::Result<Vec<Device>> {
     let runs = context.paths.runs();
-    let dir = blocking(move || Ok(Passing::new(&runs)?)).await;
+    let dir = blocking(move || Ok(ScratchDir::new(&runs)?)).await;
     let dir = dir.context("cannot create the directory for runs")?;
     let arguments = [OsStr::new("devices")];
     let (mut child, pipes) = process::spawn(&context.worker, &arguments, dir.path(), FreedMemory::GivenBack)

@@ -11,7 +11,7 @@ use crate::{
         jobs::job::{FailureCode, JobError},
         time::Timestamp,
     },
-    jobs::{context::Context, insist::insist},
+    jobs::{context::Context, retry::retry},
     store::{ClaimedJob, Interruption, Topic},
 };
 
@@ -43,13 +43,13 @@ pub async fn run(context: Arc<Context>) {
 async fn recover(context: &Context) {
     let store = &context.store;
     let list = || store.running_jobs();
-    let Some(running) = insist(context, &"the queue", "list the running jobs", list).await else {
+    let Some(running) = retry(context, &"the queue", "list the running jobs", list).await else {
         return;
     };
     for (job, attempt) in running {
         tracing::warn!(%job, attempt, "the server stopped while this job was running; requeueing it");
         let interrupt = || store.interrupt_job(job, attempt, Interruption::Drained);
-        insist(context, &job, "requeue a job", interrupt).await;
+        retry(context, &job, "requeue a job", interrupt).await;
     }
 }
 
@@ -87,7 +87,7 @@ fn start(context: &Arc<Context>, job: ClaimedJob) {
                 let why = Interruption::Died(died.clone());
                 context.store.interrupt_job(id, attempt, why)
             };
-            insist(&context, &id, "requeue a job", interrupt).await;
+            retry(&context, &id, "requeue a job", interrupt).await;
         }
         drop(slot);
     });

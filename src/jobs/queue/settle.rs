@@ -11,7 +11,7 @@ use crate::{
         models::model::DatasetLineage,
     },
     error::{Error, Kind, Result},
-    jobs::{children::failure, context::Context, disk, insist::insist},
+    jobs::{children::failure, context::Context, disk, retry::retry},
     protocol::{Artifact, PredictedResult, TrainResult},
     store::{ClaimedJob, Interruption, NewModel},
 };
@@ -37,7 +37,7 @@ pub async fn settle(context: &Context, job: &ClaimedJob, verdict: Verdict) {
         Verdict::DiskFull => try_again_with_more_room(context, job).await,
         Verdict::Cancelled => {
             let cancel = || store.finish_cancelled(job.id, job.attempt);
-            insist(context, &job.id, "record that a job was cancelled", cancel).await;
+            retry(context, &job.id, "record that a job was cancelled", cancel).await;
         }
         Verdict::Lost => {}
     }
@@ -63,7 +63,7 @@ async fn complete(context: &Context, job: &ClaimedJob, result: TrainResult) {
         return not_adopted(context, job, error).await;
     }
     let id = job.id.to_string();
-    let row = insist(context, &job.id, "read a job's row", || store.job(&id)).await;
+    let row = retry(context, &job.id, "read a job's row", || store.job(&id)).await;
     let Some(row) = row else { return };
     let dataset = result.card.dataset.as_ref().map(DatasetLineage::version_of);
     let model = NewModel {
@@ -78,7 +78,7 @@ async fn complete(context: &Context, job: &ClaimedJob, result: TrainResult) {
         let completed = store.complete_job(job.id, job.attempt, model.clone(), result.stop_reason);
         disk::full_apart(completed.await)
     };
-    match insist(context, &job.id, "record a model", complete).await {
+    match retry(context, &job.id, "record a model", complete).await {
         Some(Ok(None)) => cancel_after_all(context, job).await,
         Some(Err(full)) => {
             drop(pin);
@@ -132,7 +132,7 @@ async fn complete_without_model(
             .complete_job_without_model(job.id, job.attempt, digest, predictions);
         disk::full_apart(completed.await)
     };
-    match insist(context, &job.id, "record a job's result", complete).await {
+    match retry(context, &job.id, "record a job's result", complete).await {
         Some(Ok(false)) => cancel_after_all(context, job).await,
         Some(Err(full)) => {
             drop(pin);
@@ -190,7 +190,7 @@ async fn try_again_with_more_room(context: &Context, job: &ClaimedJob) {
 
 async fn fail(context: &Context, job: &ClaimedJob, error: JobError) {
     let fail = || context.store.fail_job(job.id, job.attempt, error.clone());
-    let failed = insist(context, &job.id, "record that a job failed", fail).await;
+    let failed = retry(context, &job.id, "record that a job failed", fail).await;
     if failed == Some(false) {
         cancel_after_all(context, job).await;
     }
@@ -198,13 +198,13 @@ async fn fail(context: &Context, job: &ClaimedJob, error: JobError) {
 
 async fn interrupt(context: &Context, job: &ClaimedJob, why: Interruption) {
     let interrupt = || context.store.interrupt_job(job.id, job.attempt, why.clone());
-    insist(context, &job.id, "requeue a job", interrupt).await;
+    retry(context, &job.id, "requeue a job", interrupt).await;
 }
 
 /// A job that could not be ended was cancelled while its child finished, or no longer belongs to this attempt; then this has no effect.
 async fn cancel_after_all(context: &Context, job: &ClaimedJob) {
     let cancel = || context.store.finish_cancelled(job.id, job.attempt);
-    insist(context, &job.id, "record that a job was cancelled", cancel).await;
+    retry(context, &job.id, "record that a job was cancelled", cancel).await;
 }
 
 /// The directory of an unfinished job is kept, because its next attempt resumes from the checkpoints there.

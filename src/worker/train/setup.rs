@@ -209,10 +209,13 @@ fn restored(
     if learner.loss_scale.is_some() && checkpoint.loss_scale.is_some() {
         learner.loss_scale = checkpoint.loss_scale;
     }
-    let misfit = |name: String| format!("`{name}` does not match");
-    learner.optimizer.restore(&checkpoint.optimizer).map_err(misfit)?;
+    let mismatch = |name: String| format!("`{name}` does not match");
+    learner
+        .optimizer
+        .restore(&checkpoint.optimizer)
+        .map_err(mismatch)?;
     if let Some(average) = &mut learner.average {
-        average.restore(&checkpoint.average).map_err(misfit)?;
+        average.restore(&checkpoint.average).map_err(mismatch)?;
     }
     let epochs_before = u64::from(position.epoch.saturating_sub(1)) * context.plan.steps_per_epoch() as u64;
     let possible = position.epoch >= 1
@@ -296,7 +299,7 @@ fn from_base(
                 run.spec.seed,
                 context.device,
             );
-            let (network, _) = tuned.map_err(|fault| misfit(&loaded, architecture, &fault))?;
+            let (network, _) = tuned.map_err(|fault| mismatch(&loaded, architecture, &fault))?;
             reporter.send(&WorkerMessage::log(head));
             (network, loaded.origin)
         }
@@ -309,7 +312,7 @@ fn from_base(
 }
 
 /// Weights of another network that is known here are called by its name; of others it is said what does not fit.
-fn misfit(loaded: &LoadedWeights, architecture: Architecture, fault: &LoadFault) -> Halt {
+fn mismatch(loaded: &LoadedWeights, architecture: Architecture, fault: &LoadFault) -> Halt {
     let origin = &loaded.origin.name;
     let other = detect::architecture(&loaded.state).filter(|other| *other != architecture);
     let message = match other {

@@ -11,7 +11,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(4);
 /// Repeats a store operation until it succeeds: a row that stayed `running` without a worker would wait for the next start of the server.
 /// When the server is stopping, there is one try; what is not written then is recovered at the next start. `who` is the object concerned;
 /// it is registered as waiting if the disk is full.
-pub async fn insist<T, F>(
+pub async fn retry<T, F>(
     context: &Context,
     who: &impl Display,
     what: &str,
