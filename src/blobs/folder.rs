@@ -201,6 +201,8 @@ impl Blobs {
 }
 
 pub async fn blocking<T: Send + 'static>(act: impl FnOnce() -> io::Result<T> + Send + 'static) -> Result<T> {
+    // One type for all that return the same, so that the runtime's task is compiled once for them.
+    let act: Box<dyn FnOnce() -> io::Result<T> + Send> = Box::new(act);
     Ok(tokio::task::spawn_blocking(act)
         .await
         .map_err(Error::internal)??)

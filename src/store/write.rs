@@ -7,12 +7,16 @@
 use std::{future::Future, pin::Pin};
 
 use sqlx::{Connection, SqliteConnection, SqlitePool};
+use tokio::sync::oneshot;
 
 use super::Store;
 use crate::error::{Error, Kind, Result};
 
 /// A future that borrows the writing connection.
 pub(super) type Act<'c, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'c>>;
+
+/// An act whose outcome is kept by itself.
+type AnyAct = Box<dyn for<'c> FnOnce(&'c mut SqliteConnection) -> Act<'c, ()> + Send>;
 
 impl Store {
     /// Runs one act in a transaction that takes the write lock at its beginning, commits it, and only then returns. It runs in a task of
@@ -22,10 +26,19 @@ impl Store {
         T: Send + 'static,
         F: for<'c> FnOnce(&'c mut SqliteConnection) -> Act<'c, T> + Send + 'static,
     {
-        let writer = self.writer.clone();
-        tokio::spawn(transact(writer, act))
+        let (keep, outcome) = oneshot::channel();
+        // What differs between acts is behind one type, so that the transaction and its task are compiled once.
+        let act: AnyAct = Box::new(move |connection: &mut SqliteConnection| {
+            let act = act(connection);
+            Box::pin(async move {
+                let _ = keep.send(act.await?);
+                Ok(())
+            })
+        });
+        tokio::spawn(transact(self.writer.clone(), act))
             .await
-            .map_err(Error::internal)?
+            .map_err(Error::internal)??;
+        outcome.await.map_err(Error::internal)
     }
 
     /// The same for what has to work on a full disk too: cancelling, deleting, writing down how something ended. It may use the space
@@ -51,10 +64,7 @@ impl Store {
     }
 }
 
-async fn transact<T, F>(writer: SqlitePool, act: F) -> Result<T>
-where
-    F: for<'c> FnOnce(&'c mut SqliteConnection) -> Act<'c, T>,
-{
+async fn transact(writer: SqlitePool, act: AnyAct) -> Result<()> {
     let mut connection = writer.acquire().await?;
     let outcome = in_transaction(&mut connection, act).await;
     if outcome.as_ref().is_err_and(is_failure) {
@@ -64,14 +74,11 @@ where
     outcome
 }
 
-async fn in_transaction<T, F>(connection: &mut SqliteConnection, act: F) -> Result<T>
-where
-    F: for<'c> FnOnce(&'c mut SqliteConnection) -> Act<'c, T>,
-{
+async fn in_transaction(connection: &mut SqliteConnection, act: AnyAct) -> Result<()> {
     let mut transaction = connection.begin_with("begin immediate").await?;
-    let outcome = act(&mut transaction).await?;
+    act(&mut transaction).await?;
     transaction.commit().await?;
-    Ok(outcome)
+    Ok(())
 }
 
 /// Whether the database failed, as opposed to an act that refused what it was asked for.
