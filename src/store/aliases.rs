@@ -223,6 +223,17 @@ impl Store {
         let mut connection = self.readers.acquire().await?;
         refuse_alias(&mut connection, name).await
     }
+
+    /// The name for a model, with a number if an alias has it: nobody chose this name, so nobody is to learn that it is taken.
+    pub async fn name_beside_aliases(&self, name: Name) -> Result<Name> {
+        let mut connection = self.readers.acquire().await?;
+        let mut candidate = name.clone();
+        let mut numbers = 2..;
+        while current(&mut connection, &candidate).await?.is_some() {
+            candidate = name.numbered(numbers.next().unwrap_or(u32::MAX));
+        }
+        Ok(candidate)
+    }
 }
 
 /// What an alias names, in a transaction.

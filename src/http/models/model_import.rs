@@ -19,7 +19,7 @@ use crate::{
         },
         name::Name,
     },
-    error::{Error, FieldError, Kind, Result},
+    error::{Error, FieldError, Result},
     http::{App, connections::Caller, requests::extract::Query, responses::problem::Problems},
     jobs::Import,
     protocol::ImportContents,
@@ -121,13 +121,13 @@ async fn import_from(
     request: Request,
 ) -> Result<Response> {
     let named = query.name.as_deref().map(parse_name).transpose()?;
-    let _place = app.begin_receiving(Caller::of(app, request.headers(), request.extensions()))?;
+    let _permit = app.begin_receiving(Caller::of(app, request.headers(), request.extensions()))?;
     let sent = model_upload::receive(app, request).await?;
     let name = match (named, sent.name.as_deref().map(parse_name).transpose()?) {
         (Some(name), _) | (None, Some(name)) => name,
         (None, None) => {
             let file = file_in_address.or(sent.file.file_name.as_deref());
-            beside_aliases(app, name_of_file(file)?).await?
+            app.store().name_beside_aliases(name_of_file(file)?).await?
         }
     };
     let contents = contents(app, sent.file.format, &sent.fields)?;
@@ -210,19 +210,6 @@ fn name_of_file(file: Option<&str>) -> Result<Name> {
         true => Err(name_fault("missing", message)),
         false => parse_name(Name::from_any(stem, "model").as_str()),
     }
-}
-
-/// The name, with a number if an alias has it: nobody chose this name, so nobody is to learn that it is taken.
-async fn beside_aliases(app: &App, name: Name) -> Result<Name> {
-    let mut candidate = name.clone();
-    // There are no more aliases than this.
-    for number in 2..=app.limits().max_aliases.saturating_add(2) {
-        match app.store().check_model_name(&candidate).await {
-            Err(error) if error.kind() == Kind::Conflict => candidate = name.numbered(number),
-            outcome => return outcome.map(|()| candidate),
-        }
-    }
-    Ok(candidate)
 }
 
 fn parse_name(text: &str) -> Result<Name> {

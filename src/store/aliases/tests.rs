@@ -282,6 +282,10 @@ async fn a_training_cannot_be_named_as_an_alias_is() {
         stand.store.create_job(job).await.unwrap_err().slug(),
         "name-taken"
     );
+    let free = async || stand.store.name_beside_aliases(name("production")).await.unwrap();
+    assert_eq!(free().await, name("production-2"), "nobody chose this one");
+    set(&stand, "production-2", models[0]).await.unwrap();
+    assert_eq!(free().await, name("production-3"));
 }
 
 #[tokio::test]

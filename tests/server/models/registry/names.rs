@@ -178,4 +178,19 @@ async fn no_model_takes_the_name_of_an_alias(api: &Api) {
     )
     .await;
     rename.problem(409, "name-taken");
+    a_name_that_nobody_chose_gives_way(api, quick()).await;
+}
+
+/// A job without a name is called after its dataset and architecture; where an alias has that name, it gets a number.
+async fn a_name_that_nobody_chose_gives_way(api: &Api, mut spec: Value) {
+    spec.as_object_mut().unwrap().remove("name");
+    let submit = async || {
+        let job = api.submit(spec.clone()).await;
+        let cancel = format!("/v1/jobs/{}/cancel", job["id"].as_str().unwrap());
+        api.post(&cancel, json!({})).await.expect(200);
+        api.finished(&job).await["name"].as_str().unwrap().to_owned()
+    };
+    let usual = submit().await;
+    promote(api, &usual, "insect").await.expect(201);
+    assert_eq!(submit().await, format!("{usual}-2"));
 }
