@@ -1,8 +1,11 @@
+pub(super) mod jpeg;
+
 use std::io::{Cursor, Write};
 
 use flate2::{Compression, Crc, write::ZlibEncoder};
 use image::{DynamicImage, ImageBuffer, ImageFormat, Luma, LumaA, Rgb, Rgba};
 
+use self::jpeg::{Bits, segment};
 use super::*;
 
 const MANY: u64 = 50_000_000;
@@ -116,10 +119,6 @@ fn cmyk_jpegs_become_rgb() {
 
 /// 8 x 8 pixels of one colour: baseline, four components, an Adobe marker, nothing but DC coefficients.
 fn flat_cmyk_jpeg(stored: [u8; 4]) -> Vec<u8> {
-    let segment = |marker: u8, data: &[u8]| {
-        let length = (data.len() as u16 + 2).to_be_bytes();
-        [&[0xff, marker][..], &length, data].concat()
-    };
     let quantiser = [&[0][..], &[1; 64]].concat();
     let frame = [8, 0, 8, 0, 8, 4, 1, 0x11, 0, 2, 0x11, 0, 3, 0x11, 0, 4, 0x11, 0];
     // Twelve DC categories of 4 bits each, in order; one AC symbol, "end of block", of 1 bit.
@@ -127,34 +126,19 @@ fn flat_cmyk_jpeg(stored: [u8; 4]) -> Vec<u8> {
     let ac = [&[0x10, 1][..], &[0; 15], &[0]].concat();
     let scan = [4, 1, 0, 2, 0, 3, 0, 4, 0, 0, 63, 0];
 
-    let mut bits = String::new();
+    let mut bits = Bits::default();
     for value in stored {
-        let coefficient = (i32::from(value) - 128) * 8;
-        let category = 32 - coefficient.unsigned_abs().leading_zeros();
-        let low = if coefficient < 0 {
-            coefficient - 1
-        } else {
-            coefficient
-        } & ((1 << category) - 1);
-        bits += &format!("{category:04b}{low:0width$b}0", width = category as usize);
+        bits.value((i32::from(value) - 128) * 8, 4).bit('0');
     }
-    bits += &"1".repeat((8 - bits.len() % 8) % 8);
-    let coded: Vec<u8> = (0..bits.len() / 8)
-        .map(|byte| u8::from_str_radix(&bits[byte * 8..byte * 8 + 8], 2).unwrap())
-        .flat_map(|byte| if byte == 0xff { vec![0xff, 0] } else { vec![byte] })
-        .collect();
-    [
-        vec![0xff, 0xd8],
+    let segments = vec![
         segment(0xee, b"Adobe\0\x64\0\0\0\0\0"),
         segment(0xdb, &quantiser),
         segment(0xc0, &frame),
         segment(0xc4, &dc),
         segment(0xc4, &ac),
         segment(0xda, &scan),
-        coded,
-        vec![0xff, 0xd9],
-    ]
-    .concat()
+    ];
+    jpeg::file(segments, bits.stuffed())
 }
 
 #[test]

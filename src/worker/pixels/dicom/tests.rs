@@ -7,7 +7,13 @@ use image::{DynamicImage, ImageBuffer, ImageFormat, Luma, Rgb};
 
 use crate::{
     domain::models::preprocessing::UsedBits,
-    worker::pixels::{DecodeFault, Header, decode, tests::encoded},
+    worker::pixels::{
+        DecodeFault, Header, decode,
+        tests::{
+            encoded,
+            jpeg::{self, Bits, segment},
+        },
+    },
 };
 
 const EXPLICIT: &str = "1.2.840.10008.1.2.1";
@@ -347,9 +353,6 @@ fn a_codestream_of_jpeg_2000_inside_is_read() {
 
 /// A lossless JPEG of one channel, each value predicted by its left neighbour (ITU-T T.81, annex H).
 fn lossless(width: u16, height: u16, precision: u8, values: &[u16]) -> Vec<u8> {
-    let segment = |marker: u8, data: &[u8]| {
-        [&[0xff, marker][..], &(data.len() as u16 + 2).to_be_bytes(), data].concat()
-    };
     let frame = [
         &[precision][..],
         &height.to_be_bytes(),
@@ -359,7 +362,7 @@ fn lossless(width: u16, height: u16, precision: u8, values: &[u16]) -> Vec<u8> {
     .concat();
     // Seventeen categories of 5 bits each, in order.
     let table = [&[0, 0, 0, 0, 0, 17][..], &[0; 11], &(0..17).collect::<Vec<u8>>()].concat();
-    let mut bits = String::new();
+    let mut bits = Bits::default();
     for (at, value) in values.iter().enumerate() {
         let (x, y) = (at % usize::from(width), at / usize::from(width));
         let predicted = match (x, y) {
@@ -367,33 +370,14 @@ fn lossless(width: u16, height: u16, precision: u8, values: &[u16]) -> Vec<u8> {
             (0, _) => i32::from(values[at - usize::from(width)]),
             _ => i32::from(values[at - 1]),
         };
-        let difference = i32::from(*value) - predicted;
-        let category = 32 - difference.unsigned_abs().leading_zeros();
-        bits += &format!("{category:05b}");
-        // The largest difference needs no more bits to be told.
-        if (1..16).contains(&category) {
-            let low = if difference < 0 {
-                difference - 1
-            } else {
-                difference
-            } & ((1 << category) - 1);
-            bits += &format!("{low:0width$b}", width = category as usize);
-        }
+        bits.value(i32::from(*value) - predicted, 5);
     }
-    bits += &"1".repeat((8 - bits.len() % 8) % 8);
-    let coded: Vec<u8> = (0..bits.len() / 8)
-        .map(|byte| u8::from_str_radix(&bits[byte * 8..byte * 8 + 8], 2).unwrap())
-        .flat_map(|byte| if byte == 0xff { vec![0xff, 0] } else { vec![byte] })
-        .collect();
-    [
-        vec![0xff, 0xd8],
+    let segments = vec![
         segment(0xc3, &frame),
         segment(0xc4, &table),
         segment(0xda, &[1, 1, 0, 1, 0, 0]),
-        coded,
-        vec![0xff, 0xd9],
-    ]
-    .concat()
+    ];
+    jpeg::file(segments, bits.stuffed())
 }
 
 #[test]
