@@ -136,6 +136,9 @@ pub struct ReportEntry {
     /// `missing_file` marks a file that a manifest names but the archive lacks.
     pub codes: Vec<String>,
     pub message: Option<String>,
+    /// The labels that a table gives an image that has several, so that none is lost; absent otherwise.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub labels: Vec<String>,
 }
 
 /// Why a dataset cannot be used.

@@ -89,6 +89,11 @@ pub struct ReadOptions {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(example = "{class}_{number}")]
     pub pattern: Option<String>,
+    /// Path of a file in the archive that names the classes, where folders or labels are codes: `n01440764 tench`, `0,cat`, or JSON. They
+    /// are called as they are, if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "LOC_synset_mapping.txt")]
+    pub class_names: Option<String>,
     /// What folders stand for, by their name or their path in the archive. Other folders are read as usual.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(example = json!({"fold_1": "val"}))]
@@ -144,6 +149,13 @@ impl ReadOptions {
                 "separator",
                 "unknown",
                 "must be one ASCII character, `tab` or `space`",
+            );
+        }
+        if self.class_names.is_some() && self.classes == Some(ClassSource::None) {
+            fault(
+                "class_names",
+                "not_applicable",
+                "with `classes: none` there are no classes to name",
             );
         }
         match (&self.pattern, self.classes) {

@@ -42,6 +42,8 @@ pub struct UploadQuery {
     encoding: Option<String>,
     /// Where the class is in a file name, with `classes=file_name`: `{class}_{number}`.
     pattern: Option<String>,
+    /// Path of a file in the archive that names the classes, where folders or labels are codes.
+    class_names: Option<String>,
     /// What folders stand for: `fold_1:val,old:ignore`.
     splits: Option<String>,
     /// `true`: images that look like masks of others are images of the dataset.
@@ -66,6 +68,7 @@ impl UploadQuery {
             ("separator", &self.separator),
             ("encoding", &self.encoding),
             ("pattern", &self.pattern),
+            ("class_names", &self.class_names),
             ("name_encoding", &self.name_encoding),
         ];
         for (name, text) in texts {

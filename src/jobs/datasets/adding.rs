@@ -106,6 +106,7 @@ pub async fn add(context: &Context, target: Target, packed: Packed, labels: Labe
             split: Some(*split),
             codes: vec!["duplicate".to_owned()],
             message: Some(format!("the dataset already contains this file, as image {id}")),
+            labels: Vec::new(),
         });
     }
     Ok(Added {

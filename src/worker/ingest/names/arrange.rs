@@ -54,8 +54,8 @@ pub fn arrange(
         folders: &folders,
     };
     let assigned = assign(&names, options)?;
-    let (readings, in_file_names) = readings::readings(&names, &assigned, options);
-    doubts.extend(in_file_names);
+    let (readings, offers) = readings::readings(&names, &assigned, options);
+    doubts.extend(offers);
     let Assigned {
         places,
         plan,
@@ -64,6 +64,7 @@ pub fn arrange(
         options: reading,
         manifest,
         tables_not_used,
+        class_names,
         doubts: of_reading,
     } = assigned;
     doubts.extend(of_reading);
@@ -75,6 +76,10 @@ pub fn arrange(
         .filter(|_| uses_tables)
     {
         entries[*table].verdict = Verdict::Disposition(Disposition::ignored("manifest", "labels the images"));
+    }
+    if let Some(file) = class_names {
+        entries[file].verdict =
+            Verdict::Disposition(Disposition::ignored("class_names", "names the classes"));
     }
     if layout == Layout::Unlabelled {
         doubts.extend(labels_not_read(&entries, &annotations));

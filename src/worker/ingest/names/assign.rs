@@ -1,13 +1,14 @@
 //! One way to read the names of an archive: every image gets its class and its split, or the reason why it has none.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::{
     class_doubts::doubts,
+    class_names::{ClassNames, numbers_classes},
     doubt::{doubt, named},
     entry::Disposition,
     file_names::Pattern,
-    layout::{Chosen, Place, Plan, Stray, Tree, class_name},
+    layout::{Chosen, Place, Plan, Tree, Unplaced, class_name},
     tables::{Candidate, Images, Label, Manifest, Surroundings},
 };
 use crate::{
@@ -30,6 +31,15 @@ pub struct Names<'a> {
     pub folders: &'a [Vec<String>],
 }
 
+impl Names<'_> {
+    /// The paths of tables of these entries.
+    fn paths(&self, entries: &[usize]) -> Vec<String> {
+        let table = |entry: &usize| self.tables.iter().find(|table| table.entry == *entry);
+        let tables = entries.iter().filter_map(table);
+        tables.map(|table| table.parts.join("/")).collect()
+    }
+}
+
 /// A reading.
 pub struct Assigned {
     /// Parallel to the images.
@@ -42,6 +52,8 @@ pub struct Assigned {
     pub manifest: Manifest,
     /// Entries of tables that could label images but are not used, because the folders say more.
     pub tables_not_used: Vec<usize>,
+    /// Entry of the file that names the classes.
+    pub class_names: Option<usize>,
     pub doubts: Vec<DatasetWarning>,
 }
 
@@ -78,22 +90,21 @@ pub fn assign(names: &Names<'_>, options: &ReadOptions) -> Result<Assigned, Reje
         split: &|entry| parts.get(&entry).and_then(|parts| plan.split(parts)),
     };
     let table_options = Some(options).filter(|options| options.classes == Some(ClassSource::Table));
-    let mut manifest = Manifest::of(&names.tables, table_options, &around)?;
+    let mut manifest = Manifest::of(&tables_of_images(names, options, &plan), table_options, &around)?;
     if options.classes == Some(ClassSource::Table) && !manifest.has_labels() {
         return Err(no_table(names, &manifest));
     }
     let mut doubts_found = Vec::new();
     let (mode, tables_not_used) = mode(names, options, &plan, &manifest, &mut doubts_found);
     let pattern = options.pattern.as_deref().and_then(Pattern::parse);
-    let places: Vec<_> = names
+    let mut places: Vec<_> = names
         .images
         .iter()
         .map(|(entry, parts)| {
             let place = match mode {
                 Mode::Folders => by_folders(&plan, parts),
-                Mode::FoldersAndTables => {
-                    by_folders(&plan, parts).or_else(|stray| fill(&manifest, *entry, &plan, parts, stray))
-                }
+                Mode::FoldersAndTables => by_folders(&plan, parts)
+                    .or_else(|unplaced| fill(&manifest, *entry, &plan, parts, unplaced)),
                 Mode::Tables => by_tables(&manifest, *entry, &plan, parts),
                 Mode::FileNames => by_file_name(pattern.as_ref(), &plan, parts),
             };
@@ -104,6 +115,10 @@ pub fn assign(names: &Names<'_>, options: &ReadOptions) -> Result<Assigned, Reje
             })
         })
         .collect();
+    let class_names = match &options.class_names {
+        None => None,
+        Some(wanted) => Some(call(names, wanted, &mut places, &mut doubts_found)?),
+    };
     doubts_found.append(&mut manifest.doubts);
     doubts_found.extend(plan.doubts().iter().cloned());
     if mode != Mode::Tables {
@@ -112,31 +127,9 @@ pub fn assign(names: &Names<'_>, options: &ReadOptions) -> Result<Assigned, Reje
             names.images.iter().map(|(_, parts)| parts.as_slice()),
         ));
     }
-    let mut structure = plan.structure(names.folders.iter().map(Vec::as_slice));
-    let table_names = |tables: &[usize]| {
-        let by_entry = |entry: &usize| names.tables.iter().find(|table| table.entry == *entry);
-        tables
-            .iter()
-            .filter_map(by_entry)
-            .map(|table| table.parts.join("/"))
-            .collect::<Vec<_>>()
-    };
-    let uses_tables = matches!(mode, Mode::Tables | Mode::FoldersAndTables);
-    let mut layout = plan.layout();
-    if uses_tables {
-        structure.manifests = table_names(&manifest.tables);
-    }
-    if mode == Mode::Tables {
-        layout = Layout::Manifest;
-        structure.pattern = structure.manifests.join(", ");
-    }
-    if mode == Mode::FileNames {
-        layout = Layout::FileNames;
-        structure.pattern = options.pattern.clone().unwrap_or_default();
-    }
+    let (layout, structure) = structure(names, options, mode, &plan, &manifest);
     if !manifest.lists.is_empty() && mode != Mode::Tables {
-        structure.manifests.extend(table_names(&manifest.lists));
-        let lists = table_names(&manifest.lists);
+        let lists = names.paths(&manifest.lists);
         let message = format!(
             "the splits were taken from the lists {}, not from folders",
             named(&lists)
@@ -151,8 +144,83 @@ pub fn assign(names: &Names<'_>, options: &ReadOptions) -> Result<Assigned, Reje
         structure,
         manifest,
         tables_not_used,
+        class_names,
         doubts: doubts_found,
     })
+}
+
+/// Calls the classes as the file says that the caller chose. Gives its entry.
+fn call(
+    names: &Names<'_>,
+    wanted: &str,
+    places: &mut [Result<Place, Disposition>],
+    doubts: &mut Vec<DatasetWarning>,
+) -> Result<usize, Rejection> {
+    let classes = classes_of(places);
+    let found = ClassNames::chosen(names, wanted, &classes)?;
+    doubts.extend(found.missing(&classes));
+    found.apply(places);
+    Ok(found.entry)
+}
+
+fn structure(
+    names: &Names<'_>,
+    options: &ReadOptions,
+    mode: Mode,
+    plan: &Plan,
+    manifest: &Manifest,
+) -> (Layout, Structure) {
+    let mut layout = plan.layout();
+    let mut structure = plan.structure(names.folders.iter().map(Vec::as_slice));
+    if matches!(mode, Mode::Tables | Mode::FoldersAndTables) {
+        structure.manifests = names.paths(&manifest.tables);
+    }
+    match mode {
+        Mode::Tables => {
+            layout = Layout::Manifest;
+            structure.pattern = structure.manifests.join(", ");
+        }
+        Mode::FileNames => {
+            layout = Layout::FileNames;
+            structure.pattern = options.pattern.clone().unwrap_or_default();
+        }
+        Mode::Folders | Mode::FoldersAndTables => {}
+    }
+    if mode != Mode::Tables {
+        structure.manifests.extend(names.paths(&manifest.lists));
+    }
+    (layout, structure)
+}
+
+/// The classes that images have.
+pub fn classes_of<'a, E>(places: &'a [Result<Place, E>]) -> BTreeSet<&'a str> {
+    places
+        .iter()
+        .flatten()
+        .filter_map(|place| place.class.as_deref())
+        .collect()
+}
+
+/// The tables, without those that say what class folders are called or number them: their `0 cat` is no label of `0.jpg`.
+fn tables_of_images<'a>(names: &Names<'a>, options: &ReadOptions, plan: &Plan) -> Vec<&'a Candidate> {
+    if options.classes == Some(ClassSource::Table) {
+        return names.tables.clone();
+    }
+    let classes: BTreeSet<String> = names
+        .images
+        .iter()
+        .filter_map(|(_, parts)| plan.place(parts).ok()?.class)
+        .collect();
+    let classes: BTreeSet<&str> = classes.iter().map(String::as_str).collect();
+    let names_classes = |table: &Candidate| {
+        numbers_classes(table, &classes) || ClassNames::of_all(table, names.index, &classes).is_some()
+    };
+    names
+        .tables
+        .iter()
+        .copied()
+        .filter(|table| !names_classes(table))
+        .collect()
 }
 
 /// Whether folders or tables decide. A table decides if it labels at least half of the images that are in class folders; a guess never does.
@@ -198,12 +266,12 @@ fn mode(
         return (Mode::Tables, Vec::new());
     }
     // A table about images that are in no class folder, in words that are classes: the annotations of a validation split.
-    let classes: std::collections::BTreeSet<String> = names
+    let classes: BTreeSet<String> = names
         .images
         .iter()
         .filter_map(|(_, parts)| plan.place(parts).ok()?.class)
         .collect();
-    let labels: std::collections::BTreeSet<&str> = manifest
+    let labels: BTreeSet<&str> = manifest
         .labels
         .values()
         .filter_map(|label| label.as_ref().ok())
@@ -243,13 +311,13 @@ fn contradiction(
 }
 
 fn by_folders(plan: &Plan, parts: &[String]) -> Result<Place, Disposition> {
-    plan.place(parts).map_err(stray_entry)
+    plan.place(parts).map_err(unplaced)
 }
 
 /// What the tables say about an image; if they have no splits, the folders may.
 fn by_tables(manifest: &Manifest, image: usize, plan: &Plan, parts: &[String]) -> Result<Place, Disposition> {
     if plan.ignores(parts) {
-        return Err(stray_entry(Stray::Ignored));
+        return Err(unplaced(Unplaced::Ignored));
     }
     let Some(label) = manifest.labels.get(&image) else {
         let message = "the table does not list it; add a line for it, or leave the file out";
@@ -265,11 +333,11 @@ fn fill(
     image: usize,
     plan: &Plan,
     parts: &[String],
-    stray: Disposition,
+    unplaced: Disposition,
 ) -> Result<Place, Disposition> {
     match manifest.labels.get(&image) {
         Some(label) if !plan.ignores(parts) => Ok(labelled(label.clone()?, None, plan, parts)),
-        _ => Err(stray),
+        _ => Err(unplaced),
     }
 }
 
@@ -282,7 +350,7 @@ fn labelled(label: Label, of_list: Option<Split>, plan: &Plan, parts: &[String])
 }
 
 fn by_file_name(pattern: Option<&Pattern>, plan: &Plan, parts: &[String]) -> Result<Place, Disposition> {
-    let split = plan.place(parts).map_err(stray_entry)?.split;
+    let split = plan.place(parts).map_err(unplaced)?.split;
     let name = parts.last().map_or("", String::as_str);
     let class = pattern.and_then(|pattern| pattern.class(name)).ok_or_else(|| {
         Disposition::skipped(
@@ -296,14 +364,14 @@ fn by_file_name(pattern: Option<&Pattern>, plan: &Plan, parts: &[String]) -> Res
     })
 }
 
-fn stray_entry(stray: Stray) -> Disposition {
-    match stray {
-        Stray::NoClass => Disposition::skipped("no_class", "is in no class folder; move it into one"),
-        Stray::OutsideSplits => Disposition::skipped(
+fn unplaced(why: Unplaced) -> Disposition {
+    match why {
+        Unplaced::NoClass => Disposition::skipped("no_class", "is in no class folder; move it into one"),
+        Unplaced::OutsideSplits => Disposition::skipped(
             "outside_splits",
             "is beside the folders for training, validation and test; move it into one",
         ),
-        Stray::Ignored => Disposition::ignored("ignored_folder", "in a folder that the options leave out"),
+        Unplaced::Ignored => Disposition::ignored("ignored_folder", "in a folder that the options leave out"),
     }
 }
 

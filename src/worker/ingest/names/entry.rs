@@ -17,6 +17,8 @@ pub struct Disposition {
     pub message: Cow<'static, str>,
     /// The kind of a file that is sound but not read, by its usual name.
     pub kind: Option<Cow<'static, str>>,
+    /// The labels of an image that has several, for display.
+    pub labels: Vec<String>,
 }
 
 impl Disposition {
@@ -26,6 +28,7 @@ impl Disposition {
             code,
             message: message.into(),
             kind: None,
+            labels: Vec::new(),
         }
     }
 
@@ -43,6 +46,7 @@ impl Disposition {
             code,
             message: message.into(),
             kind: None,
+            labels: Vec::new(),
         }
     }
 }

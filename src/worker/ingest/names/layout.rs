@@ -69,7 +69,7 @@ pub struct Place {
 
 /// Why an image has no class or split.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stray {
+pub enum Unplaced {
     /// It is beside the class folders.
     NoClass,
     /// It is beside the folders for training, validation and test.
@@ -243,17 +243,17 @@ impl Plan {
     }
 
     /// The class and split of an image; `parts` are its folders and its own name.
-    pub fn place(&self, parts: &[String]) -> Result<Place, Stray> {
+    pub fn place(&self, parts: &[String]) -> Result<Place, Unplaced> {
         let (split, inside) = match (self.inside(parts), self.class_level) {
             // Images beside the usual folders count if the caller says where the class is.
-            (Err(Stray::OutsideSplits | Stray::NoClass), Some(_)) => (Split::Train, &[][..]),
+            (Err(Unplaced::OutsideSplits | Unplaced::NoClass), Some(_)) => (Split::Train, &[][..]),
             (inside, _) => inside?,
         };
         let class = match self.class_level {
             _ if !self.has_classes => return Ok(Place { class: None, split }),
             Some(level) if level < parts.len() => &parts[level - 1],
             None if inside.len() > 1 => &inside[0],
-            _ => return Err(Stray::NoClass),
+            _ => return Err(Unplaced::NoClass),
         };
         Ok(Place {
             class: Some(class_name(class)),
@@ -268,27 +268,27 @@ impl Plan {
 
     /// Whether the caller wants the image to be left out.
     pub fn ignores(&self, parts: &[String]) -> bool {
-        matches!(self.inside(parts), Err(Stray::Ignored))
+        matches!(self.inside(parts), Err(Unplaced::Ignored))
     }
 
     /// The split of an image, and its folders from the class folder on, with its own name.
-    fn inside<'a>(&self, parts: &'a [String]) -> Result<(Split, &'a [String]), Stray> {
+    fn inside<'a>(&self, parts: &'a [String]) -> Result<(Split, &'a [String]), Unplaced> {
         if self.is_left_out(parts) {
-            return Err(Stray::Ignored);
+            return Err(Unplaced::Ignored);
         }
         let Some(inside) = parts.strip_prefix(self.wrapping.as_slice()) else {
             // Beside the wrapping folders: a logo, a preview. In an unlabelled dataset every image counts.
             return match (self.order, self.has_classes) {
                 (Order::NoSplits, false) => Ok((Split::Train, parts)),
-                (Order::NoSplits, true) => Err(Stray::NoClass),
-                _ => Err(Stray::OutsideSplits),
+                (Order::NoSplits, true) => Err(Unplaced::NoClass),
+                _ => Err(Unplaced::OutsideSplits),
             };
         };
         let role_of = |folder: &String| {
             let known = self.split_folders.get(folder).map(|folder| folder.role);
             match known.or_else(|| split_of(folder).map(SplitRole::from)) {
-                None => Err(Stray::OutsideSplits),
-                Some(role) => role.split().ok_or(Stray::Ignored),
+                None => Err(Unplaced::OutsideSplits),
+                Some(role) => role.split().ok_or(Unplaced::Ignored),
             }
         };
         match (self.order, inside) {
@@ -302,7 +302,7 @@ impl Plan {
                 Ok((split, rest.strip_prefix(inner).unwrap_or(&[])))
             }
             (Order::ClassFirst, [_, folder, rest @ ..]) if !rest.is_empty() => Ok((role_of(folder)?, inside)),
-            _ => Err(Stray::OutsideSplits),
+            _ => Err(Unplaced::OutsideSplits),
         }
     }
 

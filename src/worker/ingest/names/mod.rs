@@ -3,6 +3,7 @@
 pub mod arrange;
 mod assign;
 mod class_doubts;
+mod class_names;
 mod decoded;
 mod doubt;
 pub mod entry;

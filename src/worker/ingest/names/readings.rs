@@ -6,8 +6,9 @@ use std::{
 };
 
 use super::{
-    assign::{Assigned, Names, assign},
-    doubt::doubt,
+    assign::{Assigned, Names, assign, classes_of},
+    class_names::ClassNames,
+    doubt::{doubt, named},
     file_names,
     layout::{Place, split_of},
 };
@@ -23,12 +24,77 @@ const MOST: usize = 8;
 const CLASS_NAMES: usize = 20;
 const EXAMPLES: usize = 3;
 
-/// The readings other than `chosen` that give at least two classes, and a warning if classes are in file names and nowhere else.
+/// The readings other than `chosen` that give at least two classes; a warning if classes are in file names and nowhere else, and one if a
+/// file has names for classes that are codes.
 pub fn readings(
     names: &Names<'_>,
     chosen: &Assigned,
     options: &ReadOptions,
-) -> (Vec<Reading>, Option<DatasetWarning>) {
+) -> (Vec<Reading>, Vec<DatasetWarning>) {
+    let mut readings = Vec::new();
+    let mut offers = Vec::new();
+    if let Some((reading, offer)) = with_class_names(names, chosen, options) {
+        readings.extend(reading);
+        offers.push(offer);
+    }
+    // Archives may have a text file beside each image, and each reading looks at all tables.
+    let names = &Names {
+        tables: names
+            .tables
+            .iter()
+            .copied()
+            .filter(|table| table.names_any(names.index))
+            .collect(),
+        ..*names
+    };
+    let file_names = names.images.iter().filter_map(|(_, parts)| parts.last());
+    let pattern = file_names::pattern_of(file_names.map(String::as_str));
+    let mut known = vec![outcome(chosen)];
+    for options in candidates(names, options, pattern.as_deref()) {
+        let Ok(other) = assign(names, &options) else {
+            continue;
+        };
+        let reading = reading(names, &other, options);
+        let outcome = outcome(&other);
+        let is_new = !known.contains(&outcome);
+        if reading.classes > 1 && is_new && says_something(&reading) && readings.len() < MOST {
+            readings.push(reading);
+            known.push(outcome);
+        }
+    }
+    let is_unlabelled = chosen.places.iter().flatten().all(|place| place.class.is_none());
+    let pattern = pattern.filter(|_| is_unlabelled && options.classes.is_none());
+    offers.extend(pattern.map(|pattern| in_file_names(&pattern, &readings)));
+    (readings, offers)
+}
+
+/// The chosen reading with the classes called as a file of the archive says, if nobody has chosen that yet.
+fn with_class_names(
+    names: &Names<'_>,
+    chosen: &Assigned,
+    options: &ReadOptions,
+) -> Option<(Option<Reading>, DatasetWarning)> {
+    if options.class_names.is_some() {
+        return None;
+    }
+    let found = ClassNames::offered(names, &classes_of(&chosen.places))?;
+    let renamed = ReadOptions {
+        class_names: Some(found.file.clone()),
+        ..chosen.options.clone()
+    };
+    let message = format!(
+        "`{}` names the classes: {}; to call them so, read the archive again with {}",
+        found.file,
+        named(found.names()),
+        serde_json::json!({"class_names": found.file})
+    );
+    let offer = doubt("classes_have_names", message, found.names());
+    let other = assign(names, &renamed).ok();
+    Some((other.map(|other| reading(names, &other, renamed)), offer))
+}
+
+/// All options that may give another reading.
+fn candidates(names: &Names<'_>, options: &ReadOptions, pattern: Option<&str>) -> Vec<ReadOptions> {
     let with = |change: &dyn Fn(&mut ReadOptions)| {
         let mut other = ReadOptions {
             splits: options.splits.clone(),
@@ -39,16 +105,6 @@ pub fn readings(
         };
         change(&mut other);
         other
-    };
-    // Archives may have a text file beside each image, and each reading looks at all tables.
-    let names = &Names {
-        tables: names
-            .tables
-            .iter()
-            .copied()
-            .filter(|table| table.names_any(names.index))
-            .collect(),
-        ..*names
     };
     let mut candidates = vec![with(&|other| other.classes = Some(ClassSource::Folders))];
     let depths = names
@@ -70,42 +126,25 @@ pub fn readings(
     if names.tables.len() > 1 {
         candidates.push(with(&|other| other.classes = Some(ClassSource::Table)));
     }
-    let file_names = names
-        .images
-        .iter()
-        .filter_map(|(_, parts)| parts.last())
-        .map(String::as_str);
-    let pattern = file_names::pattern_of(file_names);
-    if let Some(pattern) = &pattern {
-        candidates.push(with(&|other| {
+    candidates.extend(pattern.map(|pattern| {
+        with(&|other| {
             other.classes = Some(ClassSource::FileName);
-            other.pattern = Some(pattern.clone());
-        }));
-    }
-    let mut known = vec![outcome(chosen)];
-    let mut readings = Vec::new();
-    for options in candidates {
-        let Ok(other) = assign(names, &options) else {
-            continue;
-        };
-        let reading = reading(names, &other, options);
-        let outcome = outcome(&other);
-        let is_new = !known.contains(&outcome);
-        if reading.classes > 1 && is_new && says_something(&reading) && readings.len() < MOST {
-            readings.push(reading);
-            known.push(outcome);
-        }
-    }
-    let is_unlabelled = chosen.places.iter().flatten().all(|place| place.class.is_none());
-    let warning = pattern.filter(|_| is_unlabelled && options.classes.is_none()).map(|pattern| {
-        let message = format!(
-            "the file names look as if they contained the classes; if so, read the archive again with {{\"classes\": \"file_name\", \
-             \"pattern\": \"{pattern}\"}}"
-        );
-        let found = readings.iter().find(|reading| reading.options.classes == Some(ClassSource::FileName));
-        doubt("classes_in_file_names", message, found.map(|reading| reading.class_names.clone()).unwrap_or_default())
-    });
-    (readings, warning)
+            other.pattern = Some(pattern.to_owned());
+        })
+    }));
+    candidates
+}
+
+fn in_file_names(pattern: &str, readings: &[Reading]) -> DatasetWarning {
+    let message = format!(
+        "the file names look as if they contained the classes; if so, read the archive again with {{\"classes\": \"file_name\", \
+         \"pattern\": \"{pattern}\"}}"
+    );
+    let found = readings
+        .iter()
+        .find(|reading| reading.options.classes == Some(ClassSource::FileName));
+    let classes = found.map(|reading| reading.class_names.clone());
+    doubt("classes_in_file_names", message, classes.unwrap_or_default())
 }
 
 /// What a reading gives: two with the same are one.

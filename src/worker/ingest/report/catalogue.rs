@@ -131,7 +131,7 @@ fn report(entries: &[ListedEntry], classes: &[String], codes: Vec<Vec<&'static s
     entries
         .iter()
         .filter_map(|entry| {
-            let (outcome, codes, message) = match &entry.verdict {
+            let (outcome, codes, message, labels) = match &entry.verdict {
                 Verdict::Folder => return None,
                 // Pass two has decided on every candidate, so none is left.
                 Verdict::Used | Verdict::Candidate => {
@@ -140,12 +140,14 @@ fn report(entries: &[ListedEntry], classes: &[String], codes: Vec<Vec<&'static s
                         Outcome::Used,
                         codes.into_iter().map(str::to_owned).collect(),
                         None,
+                        Vec::new(),
                     )
                 }
                 Verdict::Disposition(settled) => (
                     settled.outcome,
                     vec![settled.code.to_owned()],
                     Some(settled.message.clone().into_owned()),
+                    settled.labels.clone(),
                 ),
             };
             Some(ReportEntry {
@@ -155,6 +157,7 @@ fn report(entries: &[ListedEntry], classes: &[String], codes: Vec<Vec<&'static s
                 split: entry.split,
                 codes,
                 message,
+                labels,
             })
         })
         .collect()
@@ -173,6 +176,7 @@ fn missing_entry(missing: &Missing, entries: &[ListedEntry]) -> ReportEntry {
         split: None,
         codes: vec!["missing_file".to_owned()],
         message: Some(message),
+        labels: Vec::new(),
     }
 }
 
@@ -197,6 +201,7 @@ fn ambiguous_entry(line: &Ambiguous, entries: &[ListedEntry]) -> ReportEntry {
         split: None,
         codes: vec!["ambiguous_file".to_owned()],
         message: Some(message),
+        labels: Vec::new(),
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod accounting;
 mod build;
+mod class_names;
 mod crafted;
 mod encodings;
 mod findings;

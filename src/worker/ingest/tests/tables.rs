@@ -117,3 +117,35 @@ fn a_class_that_only_validation_has_shifts_no_index() {
         .collect();
     assert_eq!(by_path, [1, 2, 0, 1]);
 }
+
+#[test]
+fn all_labels_of_an_image_that_has_several_are_kept_in_the_report() {
+    let images = ["1.jpg", "2.jpg", "3.jpg", "4.jpg"];
+    for (name, text) in [
+        (
+            "labels.csv",
+            "file,labels\n1.jpg,a\n2.jpg,b\n3.jpg,b|a|c\n4.jpg,c\n",
+        ),
+        (
+            "labels.csv",
+            "file,a,b,c\n1.jpg,1,0,0\n2.jpg,0,1,0\n3.jpg,1,1,1\n4.jpg,0,0,1\n",
+        ),
+        (
+            "labels.json",
+            r#"{"1.jpg": ["a"], "2.jpg": ["b"], "3.jpg": ["b", "a", "c"], "4.jpg": ["c"]}"#,
+        ),
+    ] {
+        let run = with_table(&images, name, text);
+        let mut entry = run.entry("3.jpg");
+        entry.labels.sort();
+        assert_eq!(
+            (entry.codes.as_slice(), entry.labels.as_slice()),
+            (
+                &["several_labels".to_owned()][..],
+                &["a", "b", "c"].map(str::to_owned)[..]
+            )
+        );
+        assert_eq!(run.classes(), ["a:1", "b:1", "c:1"], "{text}");
+        assert!(run.entry("1.jpg").labels.is_empty());
+    }
+}

@@ -21,7 +21,7 @@ fn places(paths: &[&str]) -> (Layout, Vec<String>) {
             let split = format!("{:?}", place.split).to_lowercase();
             format!("{split}/{}", place.class.unwrap_or("-".into()))
         }
-        Err(stray) => format!("{stray:?}"),
+        Err(unplaced) => format!("{unplaced:?}"),
     });
     (plan.layout(), places.collect())
 }

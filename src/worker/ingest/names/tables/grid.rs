@@ -21,6 +21,8 @@ pub struct Grid {
     pub rows: Vec<GridRow>,
     /// Whether the rows have different lengths.
     pub is_ragged: bool,
+    /// Whether the columns are between blanks.
+    pub is_blank_separated: bool,
 }
 
 /// A row; texts are trimmed.
@@ -72,6 +74,11 @@ impl Grid {
         Ok(Some(of_objects(objects)).filter(|grid| !grid.rows.is_empty()))
     }
 
+    /// What joins the cells of a row into a line again.
+    pub fn joint(&self) -> &'static str {
+        if self.is_blank_separated { " " } else { ", " }
+    }
+
     /// Number of columns.
     pub fn width(&self) -> usize {
         self.rows.iter().map(|row| row.cells.len()).max().unwrap_or(0)
@@ -105,6 +112,7 @@ fn of_objects(objects: Vec<(u64, serde_json::Map<String, Value>)>) -> Grid {
         names: Some(names),
         rows,
         is_ragged: false,
+        is_blank_separated: false,
     }
 }
 
@@ -132,7 +140,10 @@ fn by_blanks(text: &str, most_rows: usize) -> Result<Grid, TooManyRows> {
     let words = |line: &str| line.split_whitespace().count();
     let counts: Vec<usize> = text.lines().map(words).filter(|count| *count > 0).collect();
     let same = counts.windows(2).all(|pair| pair[0] == pair[1]);
-    let mut grid = Grid::default();
+    let mut grid = Grid {
+        is_blank_separated: true,
+        ..Grid::default()
+    };
     for (line, text) in (1..).zip(text.lines()) {
         let text = text.trim();
         let cells: Vec<String> = match text.rsplit_once(char::is_whitespace) {

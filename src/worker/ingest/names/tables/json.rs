@@ -63,6 +63,9 @@ fn of_object(mut object: Object) -> Option<Vec<Object>> {
         let rows: Option<Vec<Vec<Object>>> = object.into_iter().map(with_split).collect();
         return rows.map(|rows| rows.concat());
     }
+    if let Some(named) = class_index(&object) {
+        return Some(named);
+    }
     // `{"cat": ["a.png", …], "dog": […]}`, or a list of labels for each file.
     if object.values().all(|files| are(files, Value::is_string)) {
         let looks_like_file = |name: &String| {
@@ -98,6 +101,24 @@ fn of_object(mut object: Object) -> Option<Vec<Object>> {
         },
         _ => None,
     }
+}
+
+/// `{"0": ["n01440764", "tench"], …}`: number, class and name, as Keras has them for ImageNet.
+fn class_index(object: &Object) -> Option<Vec<Object>> {
+    let is_name = |value: &Value| value.as_str().is_some_and(|text| !text.contains(['.', '/']));
+    let named = object
+        .iter()
+        .map(|(number, names)| match names.as_array()?.as_slice() {
+            [class, name] if number.parse::<u32>().is_ok() && is_name(class) && is_name(name) => {
+                Some(Map::from_iter([
+                    ("class_number".to_owned(), json!(number)),
+                    ("class".to_owned(), class.clone()),
+                    ("class_name".to_owned(), name.clone()),
+                ]))
+            }
+            _ => None,
+        });
+    named.collect::<Option<Vec<_>>>().filter(|rows| !rows.is_empty())
 }
 
 fn row(file: Value, label: Value) -> Object {

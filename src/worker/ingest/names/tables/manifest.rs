@@ -26,6 +26,10 @@ use crate::{
 /// How much of a label is shown.
 const SHOWN: usize = 60;
 
+/// Most labels of one image that are kept, and their longest.
+const MOST_LABELS: usize = 256;
+const LONGEST_LABEL: usize = 255;
+
 /// What a table says about an image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Label {
@@ -357,7 +361,14 @@ impl<'a> Understood<'a> {
                     "has several labels in the table ({}), but training needs exactly one for each image",
                     path::shown(&named(several), 4 * SHOWN)
                 );
-                Err(Disposition::skipped("several_labels", message))
+                let shown = several
+                    .iter()
+                    .take(MOST_LABELS)
+                    .map(|label| path::shown(label, LONGEST_LABEL));
+                Err(Disposition {
+                    labels: shown.collect(),
+                    ..Disposition::skipped("several_labels", message)
+                })
             }
         }
     }

@@ -14,9 +14,10 @@ mod placeholder;
 #[cfg(test)]
 mod tests;
 
-use self::grid::{Grid, TooManyRows};
+use self::grid::TooManyRows;
 pub use self::{
     find::{Found, Images},
+    grid::Grid,
     manifest::{Ambiguous, Label, Manifest, Missing, Surroundings},
 };
 use super::{
