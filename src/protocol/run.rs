@@ -28,6 +28,7 @@ pub enum RunSpec {
     Evaluate(Box<EvaluateRun>),
     LrFind(Box<LrFindRun>),
     BatchPredict(Box<BatchPredictRun>),
+    Compare(Box<CompareRun>),
     Preview(Box<PreviewRun>),
     Thumbnails(ThumbnailsRun),
     Import(Box<ImportRun>),
@@ -44,6 +45,7 @@ impl RunSpec {
             RunSpec::Evaluate(_) => "evaluate",
             RunSpec::LrFind(_) => "lr_find",
             RunSpec::BatchPredict(_) => "batch_predict",
+            RunSpec::Compare(_) => "compare",
             RunSpec::Preview(_) => "preview",
             RunSpec::Thumbnails(_) => "thumbnails",
             RunSpec::Import(_) => "import",
@@ -156,6 +158,14 @@ pub type BatchPredictRun = ModelRun<BatchPredictSpec>;
 pub struct LrFindRun {
     pub train: TrainRun,
     pub lr_find: LrRange,
+}
+
+/// Measure backbones: what a training of each would find. Every attempt starts over.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct CompareRun {
+    /// One for each backbone, on the same images; at least one.
+    pub trainings: Vec<TrainRun>,
+    pub max_seconds: Option<u64>,
 }
 
 /// Draw what a job would train on.

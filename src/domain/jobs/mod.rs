@@ -1,5 +1,6 @@
 //! Jobs: their states, events and results.
 
+pub mod comparison;
 pub mod evaluation;
 pub mod event;
 pub mod job;

@@ -4,12 +4,14 @@
 
 mod calibration;
 mod confusion;
+mod interval;
 #[cfg(test)]
 mod tests;
 
 pub use self::{
     calibration::{BINS, expected_calibration_error, fit_temperature},
     confusion::{ClassScores, Confusion},
+    interval::wilson_interval,
 };
 
 /// Outputs of a network for labelled images, a row each.

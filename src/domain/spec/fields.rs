@@ -154,6 +154,11 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// Takes over a fault of a part that was read by itself.
+    pub fn take(&self, fault: FieldError) {
+        self.faults.borrow_mut().push(fault);
+    }
+
     pub fn fault(&self, name: &str, code: &str, message: impl Into<String>) {
         let pointer = self.pointer_to(name);
         self.faults

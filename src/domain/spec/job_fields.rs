@@ -2,7 +2,7 @@
 
 use utoipa::ToSchema;
 
-use super::{DeviceChoice, JobSpec, fields::Fields};
+use super::{Backbone, DeviceChoice, JobSpec, fields::Fields};
 use crate::{
     domain::{datasets::dataset::Dataset, models::model::Model, name::Name},
     error::FieldError,
@@ -30,6 +30,14 @@ pub trait JobFields: Send + Sync {
 
     fn training_mut(&mut self) -> Option<&mut JobSpec> {
         None
+    }
+
+    /// The backbones with base weights, each with its JSON pointer.
+    fn backbones_mut(&mut self) -> Vec<(String, &mut Backbone)> {
+        let training = self.training_mut().into_iter();
+        training
+            .map(|training| ("/backbone".to_owned(), &mut training.backbone))
+            .collect()
     }
 
     /// Id or name of the model that it uses.

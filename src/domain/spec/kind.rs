@@ -5,10 +5,11 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::{
-    BatchPredictSpec, DeviceChoice, EvaluateSpec, JobSpec, LrFindSpec,
+    BatchPredictSpec, CompareSpec, DeviceChoice, EvaluateSpec, JobSpec, LrFindSpec,
     fields::{Faults, Fields},
     job_fields::{JobFields, KindSpec},
     parse,
+    preset::{Circumstances, Filled},
 };
 use crate::error::FieldError;
 
@@ -96,6 +97,8 @@ kinds! {
     LrFind(LrFindSpec) = "lr_find",
     /// Classifies the images of a dataset.
     BatchPredict(BatchPredictSpec) = "batch-predict",
+    /// Measures several backbones on a dataset, each with a head solved on its frozen features.
+    Compare(CompareSpec) = "compare",
 }
 
 impl Spec {
@@ -104,13 +107,25 @@ impl Spec {
     /// # Errors
     /// Every fault of the document, including fields of another kind.
     pub fn parse(document: &Value) -> Result<Spec, Vec<FieldError>> {
+        Self::parse_in(document, None)
+    }
+
+    /// The same with what the preset `auto` depends on.
+    ///
+    /// # Errors
+    /// As [`Spec::parse`].
+    pub fn parse_in(
+        document: &Value,
+        circumstances: Option<&Circumstances>,
+    ) -> Result<Spec, Vec<FieldError>> {
         let faults = Faults::default();
-        let mut root = Fields::root(document, &faults);
+        let filled = Filled::of(document, circumstances, &faults);
+        let mut root = Fields::root(&filled.document, &faults);
         let kinds: Vec<_> = JobKind::ALL.iter().map(|kind| (kind.as_str(), *kind)).collect();
         let kind = root.choice("kind", JobKind::Train, &kinds);
         let (spec, planned) = Spec::read(kind, &mut root);
         root.finish(planned);
-        parse::checked(spec, faults)
+        parse::checked(spec, &filled, faults)
     }
 
     /// The fields of a training, where the kind has them.

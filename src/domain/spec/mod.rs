@@ -5,6 +5,7 @@
 //! What is planned but not implemented is refused by name (`not_supported`), never accepted and ignored.
 
 mod batch_predict;
+mod compare;
 mod device;
 mod evaluate;
 mod fields;
@@ -12,6 +13,7 @@ mod job_fields;
 mod kind;
 mod lr_find;
 mod parse;
+mod preset;
 mod preview;
 mod shown;
 mod split;
@@ -24,11 +26,13 @@ use utoipa::ToSchema;
 
 pub use self::{
     batch_predict::BatchPredictSpec,
+    compare::CompareSpec,
     device::DeviceChoice,
     evaluate::{EvaluateSpec, EvaluatedSplit},
     job_fields::{JobFields, KindSpec},
     kind::{JobKind, KindVisitor, Spec},
     lr_find::{LrFindSpec, LrRange},
+    preset::{Circumstances, Preset},
     preview::PreviewSpec,
     split::parse_split,
     training::{
@@ -58,6 +62,12 @@ pub struct JobSpec {
     pub dataset: String,
     /// Up to 16 strings of the caller's own.
     pub metadata: BTreeMap<String, String>,
+    /// Where the values come from that the caller did not give; without one they are those of `tutorial`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preset: Option<Preset>,
+    /// Why `auto` chose this preset, in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preset_reason: Option<String>,
     pub backbone: Backbone,
     /// By default `backbone` with pretrained weights and `none` with `"weights": "none"`.
     pub freeze: Freeze,

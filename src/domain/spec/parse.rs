@@ -8,6 +8,8 @@ use super::{
     DeviceChoice, JobSpec, device,
     fields::{Faults, Fields},
     job_fields::{JobFields, KindSpec, job_fields},
+    preset,
+    preset::Filled,
     split,
     training::{
         at_once, augment, backbone, early_stopping, freeze, head, image_spec, loss, optimizer, precision,
@@ -33,11 +35,12 @@ impl JobSpec {
     /// Every fault of the document, in the order of its fields.
     pub fn parse(document: &Value) -> Result<JobSpec, Vec<FieldError>> {
         let faults = Faults::default();
-        let mut root = Fields::root(document, &faults);
+        let filled = Filled::of(document, None, &faults);
+        let mut root = Fields::root(&filled.document, &faults);
         root.choice("kind", (), &[("train", ())]);
         let spec = Self::read(&mut root);
         root.finish(PLANNED);
-        checked(spec, faults)
+        checked(spec, &filled, faults)
     }
 
     /// Reads the fields of a training; the caller handles `kind` and the end of the object.
@@ -45,7 +48,10 @@ impl JobSpec {
         let backbone = backbone::parse(root.object("backbone"));
         let epochs = root.integer("epochs", 10, 1, 10_000) as u32;
         let freeze = freeze::parse(root, &backbone);
+        let (preset, preset_reason) = preset::parse(root);
         let spec = JobSpec {
+            preset,
+            preset_reason,
             name: parse_name(root),
             dataset: parse_dataset(root, "name the dataset to train on, by its id or its name"),
             metadata: parse_metadata(root),
@@ -81,9 +87,12 @@ impl JobSpec {
 }
 
 /// The spec, or everything that is wrong with it.
-pub(super) fn checked<T>(spec: T, faults: Faults) -> Result<T, Vec<FieldError>> {
+pub(super) fn checked<T>(spec: T, filled: &Filled, faults: Faults) -> Result<T, Vec<FieldError>> {
     let faults = faults.into_inner();
-    if faults.is_empty() { Ok(spec) } else { Err(faults) }
+    match faults.is_empty() {
+        true => Ok(spec),
+        false => Err(faults.into_iter().map(|fault| filled.explain(fault)).collect()),
+    }
 }
 
 pub(super) fn parse_batch_size(root: &mut Fields) -> u32 {

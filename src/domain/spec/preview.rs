@@ -22,7 +22,7 @@ pub struct PreviewSpec {
 
 impl PreviewSpec {
     /// Fields of a job's spec that affect its images.
-    pub const OF_THE_JOB: [&str; 4] = ["backbone", "image", "augment", "seed"];
+    pub const OF_THE_JOB: [&str; 5] = ["preset", "backbone", "image", "augment", "seed"];
     /// Maximum of rows, and of columns after the first.
     pub const MOST: i64 = 16;
 

@@ -1,4 +1,4 @@
-//! What jobs found besides models: evaluations and searches for a learning rate. The files are answered as the worker wrote them.
+//! What jobs found besides models: evaluations, comparisons and searches for a learning rate. The files are answered as the worker wrote them.
 
 use std::io::ErrorKind;
 
@@ -13,6 +13,7 @@ use crate::{
     domain::{
         damage::Damaged,
         jobs::{
+            comparison::Comparison,
             evaluation::Evaluation,
             job::{Job, JobStatus},
             lr_curve::LrCurve,
@@ -31,6 +32,7 @@ pub fn routes() -> OpenApiRouter<App> {
         .routes(routes!(model_evaluation))
         .routes(routes!(job_evaluation))
         .routes(routes!(job_lr_find))
+        .routes(routes!(job_comparison))
 }
 
 /// How good a model is on the validation images of its training
@@ -101,6 +103,25 @@ pub async fn job_lr_find(State(app): State<App>, Path(reference): Path<String>) 
         "no-lr-find",
         &[JobKind::LrFind],
         "the search left no curve",
+    )
+    .await
+}
+
+/// What a comparison of backbones measured
+///
+/// The most accurate backbone first. 404 `no-comparison` where there is none.
+#[utoipa::path(
+    get, path = "/v1/jobs/{job}/comparison", tag = "jobs", params(("job" = String, Path, description = "Id, or the name of the newest")),
+    responses((status = 200, body = Comparison), Problems)
+)]
+pub async fn job_comparison(State(app): State<App>, Path(reference): Path<String>) -> Result<Response> {
+    let job = app.store().job(&reference).await?;
+    result(
+        &app,
+        &job,
+        "no-comparison",
+        &[JobKind::Compare],
+        "the comparison left no table",
     )
     .await
 }

@@ -2,10 +2,10 @@
 
 use crate::{
     domain::{
-        datasets::dataset::Dataset,
+        datasets::dataset::{Dataset, DatasetStatus},
         models::model::Model,
         name::Name,
-        spec::{JobSpec, Spec, Weights},
+        spec::{Backbone, Circumstances, Spec, Weights},
     },
     error::{Error, FieldError, Kind, Result},
     http::App,
@@ -21,7 +21,8 @@ pub struct Submission {
 /// # Errors
 /// Every fault of the spec at once, or what keeps the database from being asked.
 pub async fn check(app: &App, document: &serde_json::Value) -> Result<Submission> {
-    let mut spec = match Spec::parse(document) {
+    let circumstances = circumstances(app, document).await?;
+    let mut spec = match Spec::parse_in(document, circumstances.as_ref()) {
         Ok(spec) => spec,
         Err(mut faults) => {
             // A dataset that is not there is named together with everything else.
@@ -37,14 +38,20 @@ pub async fn check(app: &App, document: &serde_json::Value) -> Result<Submission
         Some(reference) => pinned_model(app, reference, &mut faults).await?,
         None => None,
     };
-    if let Some(training) = spec.fields_mut().training_mut() {
-        pin_base_weights(app, training, &mut faults).await?;
+    for (pointer, backbone) in spec.fields_mut().backbones_mut() {
+        pin_base_weights(app, &pointer, backbone, &mut faults).await?;
     }
     if let Ok(dataset) = &found {
         faults.extend(spec.fields().dataset_faults(dataset, model.as_ref()));
     }
     let name = match (spec.training(), &found) {
-        (Some(training), Ok(dataset)) => Some(training.model_name(&dataset.name)),
+        (Some(training), Ok(dataset)) => {
+            let name = training.model_name(&dataset.name);
+            match training.name {
+                Some(_) => Some(name),
+                None => Some(app.store().name_beside_aliases(name).await?),
+            }
+        }
         (Some(_), Err(_)) => None,
         (None, _) => spec.fields().name().cloned().or(model.map(|model| model.name)),
     };
@@ -61,12 +68,17 @@ pub async fn check(app: &App, document: &serde_json::Value) -> Result<Submission
 }
 
 /// A model to begin with is pinned: a newer one of its name changes nothing for this job.
-async fn pin_base_weights(app: &App, spec: &mut JobSpec, faults: &mut Vec<FieldError>) -> Result<()> {
-    if let Weights::Model(reference) = &spec.backbone.weights {
-        let fault = |code, message| FieldError::new("/backbone/weights", code, message);
+async fn pin_base_weights(
+    app: &App,
+    pointer: &str,
+    backbone: &mut Backbone,
+    faults: &mut Vec<FieldError>,
+) -> Result<()> {
+    if let Weights::Model(reference) = &backbone.weights {
+        let fault = |code, message| FieldError::new(format!("{pointer}/weights"), code, message);
         match find_model(app, reference).await? {
-            Some(model) if model.card.architecture == spec.backbone.architecture => {
-                spec.backbone.weights = Weights::Model(model.id.to_string());
+            Some(model) if model.card.architecture == backbone.architecture => {
+                backbone.weights = Weights::Model(model.id.to_string());
             }
             Some(model) => {
                 let other = model.card.architecture;
@@ -103,6 +115,24 @@ async fn pinned_model(
         }
     }
     Ok(model)
+}
+
+/// What the preset `auto` depends on.
+async fn circumstances(app: &App, document: &serde_json::Value) -> Result<Option<Circumstances>> {
+    if document.get("preset").is_none() {
+        return Ok(None);
+    }
+    let dataset = match document.get("dataset").and_then(|name| name.as_str()) {
+        Some(name) => find_dataset(app, name).await?.ok(),
+        None => None,
+    };
+    let devices = app.jobs().devices();
+    Ok(Some(Circumstances {
+        train_images: dataset
+            .filter(|dataset| dataset.status == DatasetStatus::Ready)
+            .map(|dataset| dataset.splits.train),
+        has_gpu: devices.iter().any(|state| state.device.name.starts_with("cuda")),
+    }))
 }
 
 fn refusal(faults: Vec<FieldError>) -> Error {

@@ -14,7 +14,9 @@ use crate::{
         context::Context,
     },
     process,
-    protocol::{DatasetInput, JobRun, LrFindRun, ModelRun, RunSpec, Segment, TrainRun, frames::ModelFiles},
+    protocol::{
+        CompareRun, DatasetInput, JobRun, LrFindRun, ModelRun, RunSpec, Segment, TrainRun, frames::ModelFiles,
+    },
     store::{ClaimedJob, StoredSegment, VersionFiles},
 };
 
@@ -42,6 +44,16 @@ pub async fn prepare(context: &Context, job: &ClaimedJob) -> Result<RunSpec, Ver
         }
         Spec::BatchPredict(spec) => {
             RunSpec::BatchPredict(with_model(context, job, spec.as_ref(), &spec.model, dataset).await?)
+        }
+        Spec::Compare(spec) => {
+            let mut trainings = Vec::new();
+            for training_spec in spec.trainings() {
+                trainings.push(training(context, job, &training_spec, dataset.clone()).await?);
+            }
+            RunSpec::Compare(Box::new(CompareRun {
+                trainings,
+                max_seconds: spec.max_seconds,
+            }))
         }
     })
 }

@@ -1,6 +1,6 @@
 //! A one-shot child's ends of the pipes: messages out, stop requests in, the result file last.
 //!
-//! Used by `ingest`, `train`, `evaluate`, `lr-find` and `batch-predict`. Nothing else in the worker prints to stdout or reads stdin.
+//! Used by `ingest` and by jobs of all kinds. Nothing else in the worker prints to stdout or reads stdin.
 
 use std::{
     io::{self, Read, Write},
@@ -17,6 +17,7 @@ use crate::protocol::WorkerMessage;
 #[derive(Clone)]
 pub struct Reporter {
     out: Arc<Mutex<Box<dyn Write + Send>>>,
+    without_losses: bool,
 }
 
 impl Reporter {
@@ -28,11 +29,31 @@ impl Reporter {
     pub fn to(out: impl Write + Send + 'static) -> Self {
         Self {
             out: Arc::new(Mutex::new(Box::new(out))),
+            without_losses: false,
+        }
+    }
+
+    /// One that passes on logs and signs of life, but no losses and no progress: those of several trainings in one run would be mixed up.
+    pub fn without_losses(&self) -> Self {
+        Self {
+            without_losses: true,
+            ..self.clone()
         }
     }
 
     /// Sends one message. A server that no longer listens is not an error here: the end of stdin reveals that.
     pub fn send(&self, message: &WorkerMessage) {
+        let tells_losses = matches!(
+            message,
+            WorkerMessage::Step { .. }
+                | WorkerMessage::Epoch { .. }
+                | WorkerMessage::Progress { .. }
+                | WorkerMessage::Checkpoint { .. }
+                | WorkerMessage::Resumed { .. }
+        );
+        if self.without_losses && tells_losses {
+            return;
+        }
         let Ok(mut line) = serde_json::to_vec(message) else {
             return;
         };

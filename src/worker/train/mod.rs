@@ -3,7 +3,7 @@
 //! [`run`] is the main function of the train child. Reading order: `setup` (data, pixels, network), `session` (the epoch loop) and what it
 //! uses: `plan` and `balance` (order of the data), `schedule` and `history` (learning rate, end of training), `feed`, `views`, `loader` and
 //! `mixing` (batches), `learner` with `loss`, `dropout`, `precision`, `optimizer` and `portion` (one step), `meter` (messages), `best`,
-//! `writer` and `checkpoint`; last `publish`. `solve` makes heads at once instead of a session. [`evaluate()`], [`find_lr`] and [`batch_predict()`] are the smaller tasks of the other kinds
+//! `writer` and `checkpoint`; last `publish`. `solve` makes heads at once instead of a session. [`evaluate()`], [`find_lr`], [`batch_predict()`] and [`compare()`] are the smaller tasks of the other kinds
 //! of job; [`preview()`] draws batches without training. Nothing here communicates with the server except through its [`Reporter`], and
 //! nothing outlives the run but files in its directory.
 
@@ -37,7 +37,9 @@ use super::process::{
 };
 use crate::{
     domain::jobs::job::{FailureCode, JobError},
-    protocol::{BatchPredictRun, EvaluateRun, LrFindRun, RunResult, RunSpec, TrainResult, TrainRun},
+    protocol::{
+        BatchPredictRun, CompareRun, EvaluateRun, LrFindRun, RunResult, RunSpec, TrainResult, TrainRun,
+    },
     worker::fault::{self, TorchFault},
 };
 
@@ -53,6 +55,7 @@ pub fn run_job(
         RunSpec::Evaluate(job) => evaluate(job, dir, reporter, stop),
         RunSpec::LrFind(job) => find_lr(job, dir, reporter, stop),
         RunSpec::BatchPredict(job) => batch_predict(job, dir, reporter, stop),
+        RunSpec::Compare(job) => compare(job, dir, reporter, stop),
         other => anyhow::bail!("a run of kind {} is not a job", other.kind()),
     }
 }
@@ -106,6 +109,19 @@ pub fn find_lr(
     told(
         || tasks::lr_find::find_lr(run, dir, reporter, stop),
         || out_of_memory(&run.train),
+    )
+}
+
+/// Measures backbones as specified by `run` and stores the comparison in `dir`; otherwise as [`run`].
+pub fn compare(
+    run: &CompareRun,
+    dir: &RunDir,
+    reporter: &Reporter,
+    stop: &StopFlag,
+) -> anyhow::Result<RunResult> {
+    told(
+        || tasks::compare::compare(run, dir, reporter, stop),
+        || out_of_memory(&run.trainings[0]),
     )
 }
 

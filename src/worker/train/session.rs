@@ -98,6 +98,8 @@ pub struct Outcome {
     pub activations: Vec<UsedActivations>,
     /// Of the best weights for the validation images; none if there are none.
     pub logits: Option<Logits>,
+    /// Penalty of the head, where a solver made it.
+    pub l2: Option<f64>,
 }
 
 impl<'a> Session<'a> {
@@ -161,6 +163,7 @@ impl<'a> Session<'a> {
             learner: self.learner,
             base_weights: self.base_weights,
             logits,
+            l2: None,
         })
     }
 

@@ -78,6 +78,7 @@ async fn every_field_of_a_job_is_listed_with_its_default() {
         ("train", "## Training"),
         ("evaluate", "## Measuring a model"),
         ("batch-predict", "## Classifying a dataset"),
+        ("compare", "## Comparing backbones"),
         ("lr_find", "## Finding a learning rate"),
     ] {
         let mut rows = document.rows_below(heading);
@@ -92,6 +93,9 @@ async fn every_field_of_a_job_is_listed_with_its_default() {
         let mut smallest = json!({"kind": kind, "dataset": "flowers"});
         if of_kind["properties"].get("model").is_some() {
             smallest["model"] = json!("flowers");
+        }
+        if of_kind["properties"].get("backbones").is_some() {
+            smallest["backbones"] = json!(["resnet18"]);
         }
         let resolved = api
             .post("/v1/jobs?dry_run=true", smallest)

@@ -99,9 +99,56 @@ async fn a_model_is_measured_and_a_learning_rate_is_looked_for() {
     api.get(&format!("{path}/evaluation"))
         .await
         .problem(404, "no-evaluation");
+    backbones_are_compared(api).await;
     let models = api.get("/v1/models").await.expect(200).json();
     assert_eq!(models["data"].as_array().unwrap().len(), 1);
     server.stop().await;
+}
+
+/// A model is a backbone, too. It stays the one that had the name when the job was submitted.
+async fn backbones_are_compared(api: &Api) {
+    let model = api.get("/v1/models/thing").await.expect(200).json();
+    let architecture = &model["card"]["architecture"];
+    let backbone = |weights: &str| json!({"architecture": architecture, "weights": weights});
+    let spec = |backbones: Value| json!({"kind": "compare", "dataset": "things", "split": {"val": 0.25}, "backbones": backbones});
+    let refused = api
+        .post("/v1/jobs", spec(json!([backbone("thing"), backbone("nothing")])))
+        .await;
+    let refused = refused.problem(422, "invalid");
+    assert_eq!(refused["errors"][0]["pointer"], "/backbones/1/weights");
+    assert_eq!(refused["errors"][0]["code"], "not_found");
+
+    let job = succeeded(
+        api,
+        spec(json!([backbone("thing"), backbone("gone.safetensors")])),
+    )
+    .await;
+    assert_eq!(
+        (&job["kind"], &job["name"], &job["model"]),
+        (&json!("compare"), &json!("compare"), &Value::Null)
+    );
+    assert_eq!(job["spec"]["backbones"][0]["weights"], model["id"]);
+    let path = format!("/v1/jobs/{}", job["id"].as_str().unwrap());
+    let found = api.get(&format!("{path}/comparison")).await.expect(200).json();
+    assert_eq!(
+        (&found["object"], &found["images"]),
+        (&json!("comparison"), &json!(12))
+    );
+    let [first, second] = found["backbones"].as_array().unwrap().as_slice() else {
+        panic!("{found:#}");
+    };
+    assert_eq!(
+        (&first["architecture"], &first["error"]),
+        (architecture, &Value::Null)
+    );
+    assert!(first["measured"]["accuracy"].as_f64().unwrap() > 0.5, "{found:#}");
+    assert!(
+        second["error"].as_str().unwrap().contains("gone.safetensors"),
+        "{found:#}"
+    );
+    api.get(&format!("{path}/lr_find"))
+        .await
+        .problem(404, "no-lr-find");
 }
 
 /// The confusion matrix of the `others`, as predictions give it.

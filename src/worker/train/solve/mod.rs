@@ -90,7 +90,7 @@ pub fn make(
         true => path::follow(&mut maker)?,
         false => nearest::set(&mut maker)?,
     };
-    let Some(Judged { best, outputs }) = maker.best else {
+    let Some(Judged { best, outputs, l2 }) = maker.best else {
         return Err(anyhow::anyhow!("no head was made").into());
     };
     let logits = match maker.val {
@@ -104,6 +104,7 @@ pub fn make(
         base_weights: start.base_weights,
         activations: activations.into_iter().collect(),
         logits,
+        l2,
     })
 }
 
@@ -129,10 +130,11 @@ struct Maker<'a> {
     seconds_before: f64,
 }
 
-/// The best candidate so far, and its logits for the validation images.
+/// The best candidate so far, its logits for the validation images, and its penalty.
 struct Judged {
     best: Best,
     outputs: Vec<Tensor>,
+    l2: Option<f64>,
 }
 
 /// A candidate's place among all of them, from 1.
@@ -177,7 +179,11 @@ impl Maker<'_> {
         self.tell(candidate, &metrics, best, began);
         if best {
             let best = Best::of(&self.learner, metrics);
-            self.best = Some(Judged { best, outputs });
+            self.best = Some(Judged {
+                best,
+                outputs,
+                l2: candidate.l2,
+            });
         }
         Ok(())
     }

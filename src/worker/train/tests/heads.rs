@@ -21,7 +21,7 @@ use crate::{
     worker::{files::bundle, process::child::Stopped},
 };
 
-fn set() -> Drawn {
+pub fn set() -> Drawn {
     Drawn::new(60, resize_to(), |id| {
         if id % 4 == 3 { Split::Val } else { Split::Train }
     })
@@ -32,7 +32,7 @@ fn run(set: &Drawn, head: Value) -> TrainRun {
     with(set, json!({"head": head}))
 }
 
-fn with(set: &Drawn, fields: Value) -> TrainRun {
+pub fn with(set: &Drawn, fields: Value) -> TrainRun {
     let mut run = set.run(json!({"freeze": "backbone"}));
     let mut document = json!({
         "dataset": "drawn", "image": {"size": super::SIZE}, "batch_size": 8,

@@ -1,6 +1,7 @@
 //! Training as the server sees it: files in, messages out, a model or a reason. On drawn images of 32 pixels.
 
 mod batch_predict;
+mod compare;
 pub(crate) mod drawn;
 mod golden;
 mod heads;

@@ -1,0 +1,183 @@
+//! A job of kind `compare`: for each backbone the features of all images, a head that is solved on them, and what it gives and costs. Every
+//! attempt starts over; features that earlier jobs have left are used.
+
+use std::time::Instant;
+
+use tch::{Device, Kind, Tensor};
+
+use super::budget::Budget;
+use crate::{
+    domain::{
+        jobs::{
+            comparison::{ComparedBackbone, Comparison, Measured},
+            job::{FailureCode, JobError},
+        },
+        metrics::{self, Confusion},
+        spec::JobKind,
+    },
+    protocol::{CompareRun, RunResult, TrainRun, WorkerMessage},
+    worker::{
+        device,
+        fault::{self, TorchFault},
+        nets::{Network, folded::Folded},
+        process::{
+            child::{Reporter, StopFlag},
+            run_dir::RunDir,
+        },
+        train::{
+            progress::{halt::Halt, reporter::ProgressReporter},
+            session::Outcome,
+            setup, solve,
+        },
+    },
+};
+
+/// Name of the table in the run directory.
+const COMPARISON_FILE: &str = "comparison.json";
+/// Predictions that are timed, after some that are not.
+const TIMED: usize = 15;
+const WARM: usize = 3;
+
+pub fn compare(
+    run: &CompareRun,
+    dir: &RunDir,
+    reporter: &Reporter,
+    stop: &StopFlag,
+) -> Result<RunResult, Halt> {
+    let common = &run.trainings[0].common;
+    let budget = Budget::new(run.max_seconds, common.seconds_used);
+    let mut progress = ProgressReporter::new(reporter, run.trainings.len());
+    let mut backbones = Vec::new();
+    let mut images = 0;
+    for training in &run.trainings {
+        budget.check()?;
+        let weights = String::from(training.spec.backbone.weights.clone());
+        let called = format!(
+            "{} with the weights `{weights}`",
+            training.spec.backbone.architecture
+        );
+        let (measured, error) = match caught(training, dir, reporter, stop) {
+            Ok((measured, validation_images)) => {
+                images = validation_images;
+                reporter.send(&WorkerMessage::log(format!(
+                    "{called}: {:.1} % of {images} images are right, after {:.1} s",
+                    100.0 * measured.accuracy,
+                    measured.seconds
+                )));
+                (Some(measured), None)
+            }
+            Err(Halt::Failed(error)) => {
+                let message = format!("{called} cannot be measured: {}", error.message);
+                reporter.send(&WorkerMessage::warning("backbone_not_measured", message));
+                (None, Some(error.message))
+            }
+            Err(halt) => return Err(halt),
+        };
+        backbones.push(ComparedBackbone {
+            architecture: training.spec.backbone.architecture,
+            weights,
+            image_size: training.spec.image.size,
+            measured,
+            error,
+        });
+        progress.count(images as usize, 1);
+    }
+    if let (true, Some(error)) = (
+        backbones.iter().all(|backbone| backbone.measured.is_none()),
+        backbones.first().and_then(|backbone| backbone.error.clone()),
+    ) {
+        let message = format!("no backbone can be measured; the first one: {error}");
+        return Err(Halt::failed(FailureCode::InvalidData, message));
+    }
+    let lineage = common.dataset.lineage.clone();
+    let comparison = Comparison::new(lineage, images, &common.device, common.threads, backbones);
+    dir.write_compact_json(COMPARISON_FILE, &comparison)?;
+    Ok(RunResult::Found {
+        kind: JobKind::Compare,
+        file: dir.artifact(COMPARISON_FILE)?,
+    })
+}
+
+/// One that does not fit into the memory does not end the comparison.
+fn caught(
+    training: &TrainRun,
+    dir: &RunDir,
+    reporter: &Reporter,
+    stop: &StopFlag,
+) -> Result<(Measured, u64), Halt> {
+    match fault::caught(|| measured(training, dir, reporter, stop)) {
+        Ok(outcome) => outcome,
+        Err(TorchFault::OutOfMemory(_)) => Err(Halt::Failed(JobError::new(
+            FailureCode::OutOfMemory,
+            "there is not enough memory for it; lower `batch_size`",
+        ))),
+        Err(fault) => Err(anyhow::Error::from(fault).into()),
+    }
+}
+
+fn measured(
+    training: &TrainRun,
+    dir: &RunDir,
+    reporter: &Reporter,
+    stop: &StopFlag,
+) -> Result<(Measured, u64), Halt> {
+    let began = Instant::now();
+    let quiet = &reporter.without_losses();
+    let training = &*setup::described(training, quiet, stop)?;
+    let context = setup::context(training, dir, quiet, stop)?;
+    let start = setup::start(training, &context, quiet, stop)?;
+    let outcome = solve::make(training, &context, dir, quiet, stop, start)?;
+    let Some(logits) = &outcome.logits else {
+        let message = "there are no validation images to compare by; raise `split.val`";
+        return Err(Halt::failed(FailureCode::InvalidData, message));
+    };
+    let verdicts = logits.verdicts(1.0);
+    let confusion = Confusion::of(logits.labels(), &verdicts, logits.classes());
+    let images = logits.images() as u64;
+    let hits = (confusion.accuracy() * images as f64).round() as u64;
+    let device = device::parse(&training.common.device).map_err(anyhow::Error::msg)?;
+    let (architecture, side) = (training.spec.backbone.architecture, training.spec.image.size);
+    let classes = logits.classes() as u64;
+    let (latency_ms, bytes) = cost(&outcome, side, device)?;
+    Ok((
+        Measured {
+            accuracy: confusion.accuracy(),
+            accuracy_interval: metrics::wilson_interval(hits, images),
+            macro_f1: confusion.macro_f1(),
+            loss: metrics::mean_loss(&verdicts),
+            l2: outcome.l2,
+            seconds: began.elapsed().as_secs_f64(),
+            latency_ms,
+            parameters: architecture.parameters(classes),
+            multiply_adds: architecture.multiply_adds(classes, side),
+            bytes,
+        },
+        images,
+    ))
+}
+
+/// Time of a prediction for one image in milliseconds, in the form that serves, and the size of all tensors.
+fn cost(outcome: &Outcome, side: u32, device: Device) -> Result<(f64, u64), Halt> {
+    let weights = outcome.learner.with(&outcome.best.weights);
+    let bytes = weights
+        .iter()
+        .map(|(_, tensor)| (tensor.numel() * tensor.kind().elt_size_in_bytes()) as u64)
+        .sum();
+    let own = &outcome.learner.network;
+    let network = Network::loaded(own.architecture(), own.outputs(), &weights, Device::Cpu)
+        .map_err(|fault| anyhow::anyhow!("{fault}"))?;
+    let side = i64::from(side);
+    let folded = Folded::of(&network, Kind::Float, device).packed_for(1, side);
+    let image = Tensor::zeros([1, 3, side, side], (Kind::Float, device));
+    let mut times: Vec<f64> = (0..WARM + TIMED)
+        .map(|_| {
+            let began = Instant::now();
+            // Read back, so that a device has finished.
+            let _ = folded.logits(&image).sum(Kind::Float).double_value(&[]);
+            began.elapsed().as_secs_f64() * 1000.0
+        })
+        .skip(WARM)
+        .collect();
+    times.sort_by(f64::total_cmp);
+    Ok((times[times.len() / 2], bytes))
+}
