@@ -1,17 +1,17 @@
 // Entry of the page: routes, the server's state in the header, and what all views share.
 
-import { call, path } from './api.js';
-import { h, fill } from './dom.js';
-import { plural } from './format.js';
-import { poll } from './poll.js';
+import { call, path } from './shared/api.js';
+import { h, fill } from './shared/dom.js';
+import { plural } from './shared/format.js';
+import { poll } from './shared/poll.js';
 import { startRouter } from './router.js';
-import { datasetsView } from './datasets.js';
-import { datasetView } from './dataset.js';
-import { jobsView } from './jobs.js';
-import { jobFormView } from './job_form.js';
-import { jobView } from './job.js';
-import { modelsView } from './models.js';
-import { modelView } from './model.js';
+import { datasetsView } from './datasets/datasets.js';
+import { datasetView } from './datasets/dataset.js';
+import { jobsView } from './jobs/jobs.js';
+import { jobFormView } from './jobs/form.js';
+import { jobView } from './jobs/job.js';
+import { modelsView } from './models/models.js';
+import { modelView } from './models/model.js';
 
 function choose({ section, id }) {
   if (section === 'datasets') return id ? datasetView : datasetsView;

@@ -2,7 +2,7 @@
 //
 // A view is `render(outlet, {id, query})`; it fills the outlet and returns a cleanup function.
 
-import { fill } from './dom.js';
+import { fill } from './shared/dom.js';
 
 let leave = null;
 let shown = null;

@@ -29,6 +29,18 @@ pub async fn asset(Path(path): Path<String>, headers: HeaderMap) -> Result<Respo
     file(&path, &headers)
 }
 
+/// A file in a folder of the dashboard
+#[utoipa::path(
+    get, path = "/static/{folder}/{path}", tag = "dashboard", params(("folder" = String, Path), ("path" = String, Path)),
+    responses((status = 200, body = String), (status = 304, description = "Not changed"), Problems)
+)]
+pub async fn asset_in_folder(
+    Path((folder, path)): Path<(String, String)>,
+    headers: HeaderMap,
+) -> Result<Response, Error> {
+    file(&format!("{folder}/{path}"), &headers)
+}
+
 fn file(path: &str, headers: &HeaderMap) -> Result<Response, Error> {
     let file = Static::get(path).ok_or_else(|| Error::not_found("page", path))?;
     let hash: String = file.metadata.sha256_hash()[..16]

@@ -97,6 +97,7 @@ pub fn table() -> OpenApiRouter<App> {
         .routes(routes!(documentation::openapi_yaml))
         .routes(routes!(pages::index))
         .routes(routes!(pages::asset))
+        .routes(routes!(pages::asset_in_folder))
 }
 
 /// The complete API description.

@@ -35,7 +35,7 @@ def differences_of_classes_are_told(visit):
     visit.go("models")
     told = visit.page.evaluate(
         """async () => {
-            const { classDifference } = await import('./static/promotion.js');
+            const { classDifference } = await import('./static/models/promotion.js');
             return [classDifference(['a', 'b'], ['a', 'b']), classDifference(['a', 'b'], ['b', 'a']), classDifference(['a', 'b', 'c'], ['b', 'c', 'd'])];
         }"""
     )

@@ -103,8 +103,8 @@ class Session:
         """The pure parts of the chart, in the browser that uses them."""
         answer = self.page.evaluate(
             """async () => {
-                const { ticks, thin } = await import('./static/chart.js');
-                const { Curves } = await import('./static/curves.js');
+                const { ticks, thin } = await import('./static/shared/chart.js');
+                const { Curves } = await import('./static/jobs/curves.js');
                 const spiky = Array.from({ length: 5000 }, (_, x) => ({ x, y: x === 3333 ? 99 : Math.sin(x) }));
                 const thinned = thin(spiky, 400);
                 const curves = new Curves();

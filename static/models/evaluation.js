@@ -1,0 +1,80 @@
+// An evaluation, on the model's page and on its job's page: metrics, scores per class, confusion matrix, worst mistakes.
+
+import { h } from '../shared/dom.js';
+import { formatCount, formatNumber, formatShare, plural } from '../shared/format.js';
+import { tile } from '../shared/widgets.js';
+
+/** A matrix of more classes would be unreadable. */
+const MATRIX_CLASSES = 40;
+const MISTAKES_SHOWN = 10;
+
+export function evaluationCard(evaluation) {
+  const { dataset, split, images } = evaluation;
+  const which = split === 'all' ? 'all' : `the ${{ val: 'validation', train: 'training', test: 'test' }[split]}`;
+  return h('section', { class: 'card found', 'data-testid': 'evaluation' },
+    h('h2', {}, 'Evaluation'),
+    h('p', { class: 'quiet' }, `Measured on ${which} images of `, h('bdi', {}, dataset.name), `, ${plural(images, 'image')}.`),
+    numbers(evaluation), calibration(evaluation), classTable(evaluation), confusionMatrix(evaluation), mistakes(evaluation));
+}
+
+function numbers({ accuracy, top5_accuracy: top5, macro_f1: f1, loss, classes }) {
+  return h('dl', { class: 'tiles' }, [
+    tile('Accuracy', formatShare(accuracy), 'evaluation-accuracy'),
+    classes.length > 5 ? tile('Top-5 accuracy', formatShare(top5)) : null,
+    tile('Macro F1', formatNumber(f1), 'evaluation-macro-f1'),
+    tile('Loss', formatNumber(loss)),
+  ].filter(Boolean).map((each) => each.node));
+}
+
+function calibration({ calibration: { temperature, ece_before: before, ece_after: after } }) {
+  const text = temperature === 1
+    ? `Calibration error ${formatShare(before)}: the average gap between confidence and accuracy. The probabilities are not calibrated.`
+    : `Calibration error ${formatShare(after)} at temperature ${formatNumber(temperature)}, ${formatShare(before)} without: the average gap between confidence and accuracy.`;
+  return h('p', { class: 'quiet', 'data-testid': 'calibration' }, text);
+}
+
+function classTable({ classes }) {
+  const names = ['Class', 'Precision', 'Recall', 'F1', 'Images'];
+  const row = ({ name, precision, recall, f1, support }) => h('tr', {},
+    h('th', { scope: 'row' }, h('bdi', {}, name)),
+    [formatShare(precision), formatShare(recall), formatNumber(f1), formatCount(support)].map((cell) => h('td', {}, cell)));
+  return h('details', { open: classes.length <= 20 }, h('summary', {}, 'Scores per class'),
+    h('div', { class: 'scroll' }, h('table', { 'data-testid': 'class-scores' },
+      h('thead', {}, h('tr', {}, names.map((name) => h('th', { scope: 'col' }, name)))),
+      h('tbody', {}, classes.map(row)))));
+}
+
+function confusionMatrix({ classes, confusion_matrix: matrix }) {
+  if (classes.length > MATRIX_CLASSES) {
+    return h('p', { class: 'quiet' }, `The confusion matrix of ${formatCount(classes.length)} classes is too large to show here; the API returns it.`);
+  }
+  const row = (counts, truth) => {
+    const support = counts.reduce((sum, count) => sum + count, 0);
+    return h('tr', {}, h('th', { scope: 'row' }, h('bdi', {}, classes[truth].name)),
+      counts.map((count, predicted) => matrixCell(count, support, truth === predicted)));
+  };
+  return h('details', { open: classes.length <= 20 }, h('summary', {}, 'Confusion matrix'),
+    h('div', { class: 'scroll' }, h('table', { class: 'matrix', 'data-testid': 'confusion' },
+      h('caption', { class: 'quiet' }, 'Rows: true class. Columns: predicted class.'),
+      h('thead', {}, h('tr', {}, h('td', {}), classes.map(({ name }) => h('th', { scope: 'col' }, h('bdi', {}, name))))),
+      h('tbody', {}, matrix.map(row)))));
+}
+
+/** The larger its share of the row, the darker. */
+function matrixCell(count, support, right) {
+  const cell = h('td', { class: right ? 'matrix-right' : 'matrix-wrong' }, count === 0 ? '' : formatCount(count));
+  cell.style.setProperty('--share', String(support > 0 ? count / support : 0));
+  return cell;
+}
+
+function mistakes({ mistakes: wrong }) {
+  if (wrong.length === 0) return h('p', {}, 'Every image was classified correctly.');
+  const line = ({ path, class: truth, predicted, probability }) => h('li', {},
+    h('code', {}, path), ' is ', h('strong', {}, h('bdi', {}, truth)), ', predicted as ', h('strong', {}, h('bdi', {}, predicted)),
+    ` (${formatShare(probability)})`);
+  const rest = wrong.slice(MISTAKES_SHOWN);
+  return h('div', { 'data-testid': 'mistakes' }, h('h3', {}, 'The worst mistakes'),
+    h('ol', { class: 'mistakes' }, wrong.slice(0, MISTAKES_SHOWN).map(line)),
+    rest.length > 0 && h('details', {}, h('summary', {}, `${formatCount(rest.length)} more`),
+      h('ol', { class: 'mistakes', start: MISTAKES_SHOWN + 1 }, rest.map(line))));
+}
