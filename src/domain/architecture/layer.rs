@@ -15,6 +15,8 @@ use super::init::Init;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Layer {
     pub name: String,
+    /// What timm calls it, where that is another name ([`super::timm`]).
+    pub name_in_timm: Option<String>,
     pub op: Op,
 }
 
@@ -174,6 +176,8 @@ pub struct Linear {
     pub bias: bool,
     pub init: Init,
     pub over: Channels,
+    /// Where timm has the same as a convolution over a whole map of `side × side`: that side.
+    pub side_in_timm: Option<u64>,
 }
 
 /// Multi-head self-attention (Vaswani et al. 2017).
@@ -250,8 +254,19 @@ pub struct Pool {
 
 impl Layer {
     pub fn new(name: impl Into<String>, op: Op) -> Self {
-        let name = name.into();
-        Self { name, op }
+        Self {
+            name: name.into(),
+            name_in_timm: None,
+            op,
+        }
+    }
+
+    /// The same layer, which has another name in timm; of a sequence, an empty one adds nothing to those below it.
+    pub fn in_timm(self, name: impl Into<String>) -> Self {
+        Self {
+            name_in_timm: Some(name.into()),
+            ..self
+        }
     }
 
     /// Layers one after another, with their tensors below `name`.
@@ -307,6 +322,7 @@ impl Linear {
             bias: true,
             init: Init::linear(from),
             over: Channels::Last,
+            side_in_timm: None,
         }
     }
 }

@@ -17,6 +17,7 @@ mod spellings;
 mod stage;
 mod table;
 pub mod tensors;
+pub mod timm;
 
 pub use self::{
     description::{ArchitectureDescription, WeightSetDescription},

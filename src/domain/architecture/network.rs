@@ -21,8 +21,30 @@ pub struct NetworkDesign {
     pub native_size: u32,
     /// Share of the features that its authors drop before the head in training: the default of `head.dropout`.
     pub dropout: f64,
-    /// Whether timm has it with the same names of parameters.
-    pub in_timm: bool,
+    pub in_timm: InTimm,
+}
+
+/// Whether and how timm has a network.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum InTimm {
+    No,
+    /// With the same names of parameters.
+    Same,
+    /// With the names that the layers say, and what differs besides.
+    Renamed {
+        /// Its name of the head.
+        head: &'static str,
+        /// Of all BatchNorms, where it is another.
+        epsilon: Option<f64>,
+    },
+}
+
+impl InTimm {
+    /// With another name of the head, and the same constants.
+    pub const fn renamed(head: &'static str) -> Self {
+        let epsilon = None;
+        Self::Renamed { head, epsilon }
+    }
 }
 
 impl NetworkDesign {

@@ -3,7 +3,7 @@
 use super::Architecture;
 
 /// The other library's name, and ours.
-const SPELLINGS: [(&str, Architecture); 20] = [
+const SPELLINGS: [(&str, Architecture); 24] = [
     ("tf_efficientnet_lite0", Architecture::EfficientnetLite0),
     ("tf_efficientnet_lite1", Architecture::EfficientnetLite1),
     ("tf_efficientnet_lite2", Architecture::EfficientnetLite2),
@@ -13,11 +13,15 @@ const SPELLINGS: [(&str, Architecture); 20] = [
     ("mobilenetv2_100", Architecture::MobilenetV2),
     ("mobilenetv3_small_100", Architecture::MobilenetV3Small),
     ("mobilenetv3_large_100", Architecture::MobilenetV3Large),
+    ("efficientnetv2_s", Architecture::EfficientnetV2S),
+    ("efficientnetv2_m", Architecture::EfficientnetV2M),
+    ("efficientnetv2_l", Architecture::EfficientnetV2L),
     ("mnasnet_050", Architecture::Mnasnet0x5),
+    ("mnasnet_075", Architecture::Mnasnet0x75),
     ("mnasnet_100", Architecture::Mnasnet1x0),
     ("regnety_004", Architecture::RegnetY400Mf),
     ("regnety_016", Architecture::RegnetY1600Mf),
-    ("regnety_080", Architecture::RegnetY8Gf),
+    ("regnety_080_tv", Architecture::RegnetY8Gf),
     ("vit_base_patch16_224", Architecture::VitB16),
     ("vit_base_patch32_224", Architecture::VitB32),
     ("vit_large_patch16_224", Architecture::VitL16),
@@ -31,6 +35,14 @@ impl Architecture {
     pub fn names() -> Vec<(&'static str, Architecture)> {
         let own = Architecture::ALL.into_iter().map(|it| (it.as_str(), it));
         own.chain(SPELLINGS).collect()
+    }
+
+    /// Its names in other libraries.
+    pub(super) fn spellings(self) -> impl Iterator<Item = &'static str> {
+        let own = SPELLINGS
+            .into_iter()
+            .filter(move |(_, architecture)| *architecture == self);
+        own.map(|(name, _)| name)
     }
 }
 

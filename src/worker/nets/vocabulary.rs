@@ -19,7 +19,7 @@ use crate::{
             Activation, Attention, AttentionNames, BatchNorm2d, Channels, Conv2d, Layer, LayerNorm,
             LayerScale, Linear, Neighbours, Op, Padding, Pool, PositionEmbedding, Rotary,
         },
-        network::NetworkDesign,
+        network::{InTimm, NetworkDesign},
         shape::Shape,
     },
     worker::files::state::StateDict,
@@ -81,7 +81,7 @@ fn convolutional() -> NetworkDesign {
         head: "classifier.1",
         native_size: SIDE as u32,
         dropout: 0.0,
-        in_timm: false,
+        in_timm: InTimm::No,
     }
 }
 
@@ -289,7 +289,7 @@ fn transformer() -> NetworkDesign {
         head: "head",
         native_size: SIDE as u32,
         dropout: 0.0,
-        in_timm: false,
+        in_timm: InTimm::No,
     }
 }
 
@@ -314,7 +314,7 @@ fn recalling() -> NetworkDesign {
         head: "fc",
         native_size: SIDE as u32,
         dropout: 0.0,
-        in_timm: false,
+        in_timm: InTimm::No,
     }
 }
 
@@ -329,11 +329,9 @@ fn norm(name: &str) -> Layer {
 
 fn linear(name: &str, from: u64, to: u64) -> Layer {
     let linear = Linear {
-        from,
-        to,
         bias: to > from,
         init: Init::Normal(0.02),
-        over: Channels::Last,
+        ..Linear::new(from, to)
     };
     Layer::new(name, Op::Linear(linear))
 }

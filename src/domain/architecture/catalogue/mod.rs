@@ -6,7 +6,7 @@
 mod sets;
 
 use crate::domain::{
-    architecture::Architecture,
+    architecture::{Architecture, network::InTimm},
     models::preprocessing::{Interpolation, Preprocessing},
 };
 
@@ -125,16 +125,23 @@ impl Architecture {
         }
     }
 
-    /// timm's name of it, where timm has it with the same names of parameters.
+    /// timm's name of it, where timm has it: that in the repositories of its weights, another spelling of ours, or ours.
     pub fn name_in_timm(self) -> Option<&'static str> {
+        if self.design().in_timm == InTimm::No {
+            return None;
+        }
         let published = self.weight_sets().iter().find_map(WeightSet::model_name);
-        self.design().in_timm.then(|| published.unwrap_or(self.as_str()))
+        let spelt = || self.spellings().next();
+        published.or_else(spelt).or(Some(self.as_str()))
     }
 
-    /// Whether timm calls it so: by our name, or by the name in the repositories of its weights.
+    /// Whether it is called so: by our name, another spelling of it, or the name in the repositories of its weights.
     pub fn is_called(self, name: &str) -> bool {
         let in_timm = |set: &WeightSet| set.model_name() == Some(name);
-        self.as_str() == name || self.weight_sets().iter().any(in_timm)
+        let mut spellings = self.spellings();
+        self.as_str() == name
+            || spellings.any(|spelling| spelling == name)
+            || self.weight_sets().iter().any(in_timm)
     }
 }
 

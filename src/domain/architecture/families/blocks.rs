@@ -1,5 +1,6 @@
 //! What several families build from.
 
+use super::timm_names::Names;
 use crate::domain::architecture::{
     Stage,
     layer::{Activation, BatchNorm2d, Channels, Conv2d, Layer, Op, Pool},
@@ -50,21 +51,21 @@ pub fn conv_norm(
 }
 
 /// Each channel multiplied by a factor that depends on the means of all of them (Hu et al. 2018, "Squeeze-and-Excitation Networks"), with
-/// torchvision's names: `fc1`, `fc2` below `name`.
+/// torchvision's names: `fc1`, `fc2` below `name`; in timm those given, below `se`.
 pub fn squeeze_excitation(
     name: &str,
-    channels: u64,
-    squeezed: u64,
+    [channels, squeezed]: [u64; 2],
     [activation, gate]: [Activation; 2],
+    [first, second]: Names,
 ) -> Layer {
     let excitation = vec![
         Layer::new("avgpool", Op::AdaptiveAvgPool2d { side: 1 }),
-        conv("fc1", Conv2d::new(channels, squeezed, 1).biased()),
+        conv("fc1", Conv2d::new(channels, squeezed, 1).biased()).in_timm(first),
         Layer::activation("activation", activation),
-        conv("fc2", Conv2d::new(squeezed, channels, 1).biased()),
+        conv("fc2", Conv2d::new(squeezed, channels, 1).biased()).in_timm(second),
         Layer::activation("scale_activation", gate),
     ];
-    let factors = vec![Layer::identity(), Layer::sequence(name, excitation)];
+    let factors = vec![Layer::identity(), Layer::sequence(name, excitation).in_timm("se")];
     Layer::new(format!("{name}.scale"), Op::Product(factors))
 }
 
@@ -119,4 +120,14 @@ pub fn numbered(stem: Vec<Layer>, name: &str, stages: Vec<Vec<Layer>>) -> Vec<(S
     let number = |(index, layers)| (Stage::of(index as u8 + 1), vec![Layer::sequence(name, layers)]);
     let stages = stages.into_iter().enumerate().map(number);
     std::iter::once((Stage::STEM, stem)).chain(stages).collect()
+}
+
+/// The same for stages that torchvision has below `name`, with the stem, and timm without it.
+pub fn numbered_below(name: &str, stem: Vec<Layer>, stages: Vec<Vec<Layer>>) -> Vec<(Stage, Vec<Layer>)> {
+    let below = |layers| vec![Layer::sequence(name, layers).in_timm("")];
+    let number = |(index, layers)| (Stage::of(index as u8 + 1), below(layers));
+    let numbered = stages.into_iter().enumerate().map(number);
+    std::iter::once((Stage::STEM, below(stem)))
+        .chain(numbered)
+        .collect()
 }

@@ -1,9 +1,9 @@
-//! ConvNeXt (Liu et al. 2022): Tiny, Small and Base with torchvision's names, and the smaller ones of timm with timm's.
+//! ConvNeXt (Liu et al. 2022): Tiny, Small and Base with torchvision's names and timm's, and the smaller ones of timm with timm's.
 
-use super::blocks::{conv, numbered, residual};
+use super::blocks::{conv, numbered, numbered_below, residual};
 use crate::domain::architecture::{
     layer::{Activation, Channels, Conv2d, Layer, LayerNorm, LayerScale, Linear, Op},
-    network::NetworkDesign,
+    network::{InTimm, NetworkDesign},
 };
 
 const EPSILON: f64 = 1e-6;
@@ -22,7 +22,8 @@ pub fn torchvision(blocks: [u64; 4], width: u64, drop_probability: f64) -> Netwo
         let mut layers = Vec::new();
         if index > 0 {
             let halved = vec![norm("0", width / 2), conv("1", patches(width / 2, width, 2))];
-            layers.push(Layer::sequence((2 * index).to_string(), halved));
+            let halved = Layer::sequence((2 * index).to_string(), halved);
+            layers.push(halved.in_timm(format!("stages.{index}.downsample")));
         }
         let mut inner = Vec::new();
         for number in 0..count {
@@ -31,24 +32,26 @@ pub fn torchvision(blocks: [u64; 4], width: u64, drop_probability: f64) -> Netwo
             inner.push(Layer::sequence(number.to_string(), vec![block]));
             before += 1;
         }
-        layers.push(Layer::sequence((2 * index + 1).to_string(), inner));
+        let inner = Layer::sequence((2 * index + 1).to_string(), inner);
+        layers.push(inner.in_timm(format!("stages.{index}.blocks")));
         stages.push(layers);
     }
     let features = width << 3;
-    let stem = vec![Layer::sequence("features", vec![Layer::sequence("0", stem)])];
+    let stem = vec![Layer::sequence("0", stem).in_timm("stem")];
     NetworkDesign {
-        stages: numbered(stem, "features", stages),
+        stages: numbered_below("features", stem, stages),
         pooling: vec![
             Layer::new("avgpool", Op::AdaptiveAvgPool2d { side: 1 }),
             Layer::sequence(
                 "classifier",
-                vec![norm("0", features), Layer::new("1", Op::Flatten)],
-            ),
+                vec![norm("0", features).in_timm("norm"), Layer::new("1", Op::Flatten)],
+            )
+            .in_timm("head"),
         ],
         head: "classifier.2",
         native_size: 224,
         dropout: 0.0,
-        in_timm: false,
+        in_timm: InTimm::renamed("head.fc"),
     }
 }
 
@@ -80,7 +83,7 @@ pub fn timm(blocks: [u64; 4], width: u64) -> NetworkDesign {
         head: "head.fc",
         native_size: 224,
         dropout: 0.0,
-        in_timm: true,
+        in_timm: InTimm::Same,
     }
 }
 
@@ -121,15 +124,15 @@ fn branch(width: u64) -> Layer {
         Layer::new(name, Op::Linear(linear))
     };
     let layers = vec![
-        conv("0", depthwise(width)),
-        norm("2", width),
-        linear("3", width, EXPANSION * width),
+        conv("0", depthwise(width)).in_timm("conv_dw"),
+        norm("2", width).in_timm("norm"),
+        linear("3", width, EXPANSION * width).in_timm("mlp.fc1"),
         Layer::activation("4", Activation::Gelu),
-        linear("5", EXPANSION * width, width),
+        linear("5", EXPANSION * width, width).in_timm("mlp.fc2"),
     ];
     let layers = vec![
-        Layer::sequence("block", layers),
-        scale("layer_scale", width, true),
+        Layer::sequence("block", layers).in_timm(""),
+        scale("layer_scale", width, true).in_timm("gamma"),
     ];
     Layer::sequence("", layers)
 }

@@ -4,7 +4,7 @@ use super::blocks::{Norm, conv, pool};
 use crate::domain::architecture::{
     Stage,
     layer::{Activation, Conv2d, Layer, Op, Pool},
-    network::NetworkDesign,
+    network::{InTimm, NetworkDesign},
 };
 
 /// Channels that each layer adds.
@@ -52,7 +52,7 @@ pub fn densenet(blocks: [u64; 4]) -> NetworkDesign {
         head: "classifier",
         native_size: 224,
         dropout: 0.0,
-        in_timm: true,
+        in_timm: InTimm::Same,
     }
 }
 

@@ -1,11 +1,15 @@
-//! EfficientNet-B0 to B7 (Tan and Le 2019) and EfficientNetV2 (Tan and Le 2021), with torchvision's names.
+//! EfficientNet-B0 to B7 (Tan and Le 2019) and EfficientNetV2 (Tan and Le 2021), with torchvision's names and timm's.
 
-use super::blocks::{
-    Norm, conv_norm, global_pooling, numbered, residual, scaled_depth, squeeze_excitation, to_multiple_of_8,
+use super::{
+    blocks::{
+        Norm, conv_norm, global_pooling, numbered_below, residual, scaled_depth, squeeze_excitation,
+        to_multiple_of_8,
+    },
+    timm_names::{FUSED, LAST, PLAIN, SQUEEZE, STEM, apart, inverted},
 };
 use crate::domain::architecture::{
     layer::{Activation, Channels, Conv2d, Layer},
-    network::NetworkDesign,
+    network::{InTimm, NetworkDesign},
 };
 
 /// How a block expands its input.
@@ -119,6 +123,7 @@ pub fn v2_l() -> NetworkDesign {
 fn design(stem: u64, rows: &[Row], last: u64, norm: Norm, native_size: u32, dropout: f64) -> NetworkDesign {
     let silu = Some(Activation::Silu);
     let first = conv_norm("0", Conv2d::new(3, stem, 3).strided(2), norm, silu);
+    let first = apart(first, &STEM);
     let all: u64 = rows.iter().map(|row| row.blocks).sum();
     let (mut channels, mut before) = (stem, 0);
     let mut stages = Vec::new();
@@ -131,28 +136,28 @@ fn design(stem: u64, rows: &[Row], last: u64, norm: Norm, native_size: u32, drop
             blocks.push(Layer::sequence(index.to_string(), vec![block]));
             (channels, before) = (row.to, before + 1);
         }
-        stages.push(vec![Layer::sequence(number.to_string(), blocks)]);
+        let in_timm = format!("blocks.{}", number - 1);
+        stages.push(vec![Layer::sequence(number.to_string(), blocks).in_timm(in_timm)]);
     }
     let number = (rows.len() + 1).to_string();
-    stages.push(vec![conv_norm(
-        number,
-        Conv2d::new(channels, last, 1),
-        norm,
-        silu,
-    )]);
+    let last = conv_norm(number, Conv2d::new(channels, last, 1), norm, silu);
+    stages.push(vec![apart(last, &LAST)]);
     NetworkDesign {
-        stages: numbered(vec![Layer::sequence("features", vec![first])], "features", stages),
+        stages: numbered_below("features", vec![first], stages),
         pooling: global_pooling(),
         head: "classifier.1",
         native_size,
         dropout,
-        in_timm: false,
+        in_timm: InTimm::Renamed {
+            head: "classifier",
+            epsilon: (norm != NORM).then_some(NORM.epsilon),
+        },
     }
 }
 
 impl Row {
     fn block(&self, from: u64, stride: u64, norm: Norm, drop_probability: f64) -> Layer {
-        let branch = Layer::sequence("block", self.branch(from, stride, norm));
+        let branch = Layer::sequence("block", self.branch(from, stride, norm)).in_timm("");
         if stride == 1 && from == self.to {
             residual(branch, drop_probability, Channels::Second)
         } else {
@@ -164,29 +169,33 @@ impl Row {
         let silu = Some(Activation::Silu);
         let inner = from * self.factor;
         let mut layers = Vec::new();
-        let mut add = |conv: Conv2d, activation| {
-            let name = layers.len().to_string();
-            layers.push(conv_norm(name, conv, norm, activation));
+        let add = |layers: &mut Vec<Layer>, conv: Conv2d, activation, in_timm| {
+            let step = conv_norm(layers.len().to_string(), conv, norm, activation);
+            layers.push(apart(step, in_timm));
         };
         match self.expansion {
             Expansion::Fused if self.factor == 1 => {
-                add(Conv2d::new(from, self.to, self.kernel).strided(stride), silu);
+                let only = Conv2d::new(from, self.to, self.kernel).strided(stride);
+                add(&mut layers, only, silu, &PLAIN);
             }
             Expansion::Fused => {
-                add(Conv2d::new(from, inner, self.kernel).strided(stride), silu);
-                add(Conv2d::new(inner, self.to, 1), None);
+                let [expand, project] = FUSED;
+                let each = Conv2d::new(from, inner, self.kernel).strided(stride);
+                add(&mut layers, each, silu, &expand);
+                add(&mut layers, Conv2d::new(inner, self.to, 1), None, &project);
             }
             Expansion::Depthwise => {
+                let [expand, depthwise, project] = inverted(self.factor > 1);
                 if self.factor > 1 {
-                    add(Conv2d::new(from, inner, 1), silu);
+                    add(&mut layers, Conv2d::new(from, inner, 1), silu, &expand);
                 }
-                let each = Conv2d::new(inner, inner, self.kernel);
-                add(each.strided(stride).grouped(inner), silu);
+                let each = Conv2d::new(inner, inner, self.kernel).strided(stride);
+                add(&mut layers, each.grouped(inner), silu, &depthwise);
                 let gate = [Activation::Silu, Activation::Sigmoid];
                 let name = layers.len().to_string();
-                layers.push(squeeze_excitation(&name, inner, (from / 4).max(1), gate));
-                let project = Conv2d::new(inner, self.to, 1);
-                layers.push(conv_norm(layers.len().to_string(), project, norm, None));
+                let widths = [inner, (from / 4).max(1)];
+                layers.push(squeeze_excitation(&name, widths, gate, SQUEEZE));
+                add(&mut layers, Conv2d::new(inner, self.to, 1), None, &project);
             }
         }
         layers

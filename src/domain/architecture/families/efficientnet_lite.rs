@@ -4,7 +4,7 @@
 use super::blocks::{Norm, conv, global_pooling, numbered, residual, scaled_depth, to_multiple_of_8};
 use crate::domain::architecture::{
     layer::{Activation, Channels, Conv2d, Layer},
-    network::NetworkDesign,
+    network::{InTimm, NetworkDesign},
 };
 
 /// Several blocks, of which the first has the stride: its kernel, its stride, its output channels, the number of blocks.
@@ -59,7 +59,7 @@ pub fn lite(width: f64, depth: f64, native_size: u32, dropout: f64) -> NetworkDe
         head: "classifier",
         native_size,
         dropout,
-        in_timm: true,
+        in_timm: InTimm::Same,
     }
 }
 

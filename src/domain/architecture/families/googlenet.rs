@@ -5,7 +5,7 @@ use super::blocks::{Norm, conv, global_pooling, pool};
 use crate::domain::architecture::{
     Stage,
     layer::{Activation, Conv2d, Layer, Op, Pool},
-    network::NetworkDesign,
+    network::{InTimm, NetworkDesign},
 };
 
 /// As all convolutions of the Inception networks in torchvision.
@@ -63,7 +63,7 @@ pub fn googlenet() -> NetworkDesign {
         head: "fc",
         native_size: 224,
         dropout: 0.2,
-        in_timm: false,
+        in_timm: InTimm::No,
     }
 }
 

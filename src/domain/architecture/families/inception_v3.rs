@@ -8,7 +8,7 @@ use super::{
 use crate::domain::architecture::{
     Stage,
     layer::{Conv2d, Layer, Op, Pool},
-    network::NetworkDesign,
+    network::{InTimm, NetworkDesign},
 };
 
 pub fn inception_v3() -> NetworkDesign {
@@ -45,7 +45,7 @@ pub fn inception_v3() -> NetworkDesign {
         head: "fc",
         native_size: 299,
         dropout: 0.5,
-        in_timm: true,
+        in_timm: InTimm::Same,
     }
 }
 

@@ -1,5 +1,5 @@
 //! The families of networks, a file each: how their members differ, and the resulting layers with the parameter names of torchvision where
-//! it has the network, otherwise of timm.
+//! it has the network, otherwise of timm; and timm's names beside torchvision's, where timm has it too.
 
 mod blocks;
 pub mod convnext;
@@ -13,6 +13,7 @@ pub mod mobilenet_v3;
 pub mod regnet;
 pub mod resnet;
 pub mod shufflenet_v2;
+mod timm_names;
 pub mod vgg;
 pub mod vision_transformer;
 pub mod xception;

@@ -3,7 +3,7 @@
 use crate::domain::architecture::{
     Stage,
     layer::{Activation, Conv2d, Layer, Op, Pool},
-    network::NetworkDesign,
+    network::{InTimm, NetworkDesign},
 };
 
 /// The structure of a residual block.
@@ -41,7 +41,7 @@ pub fn imagenet(block: Block, blocks: [u64; 4]) -> NetworkDesign {
         head: "fc",
         native_size: 224,
         dropout: 0.0,
-        in_timm: true,
+        in_timm: InTimm::Same,
     }
 }
 
@@ -55,7 +55,7 @@ pub fn cifar(blocks: u64) -> NetworkDesign {
         head: "linear",
         native_size: 32,
         dropout: 0.0,
-        in_timm: false,
+        in_timm: InTimm::No,
     }
 }
 

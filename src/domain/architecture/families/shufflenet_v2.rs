@@ -4,7 +4,7 @@ use super::blocks::{Norm, conv, conv_norm, global_pooling, pool};
 use crate::domain::architecture::{
     Stage,
     layer::{Activation, Conv2d, Layer, Op, Pool},
-    network::NetworkDesign,
+    network::{InTimm, NetworkDesign},
 };
 
 const BLOCKS: [u64; 3] = [4, 8, 4];
@@ -47,7 +47,7 @@ pub fn shufflenet([channels @ .., last]: [u64; 4]) -> NetworkDesign {
         head: "fc",
         native_size: 224,
         dropout: 0.0,
-        in_timm: false,
+        in_timm: InTimm::No,
     }
 }
 

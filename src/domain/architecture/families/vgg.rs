@@ -1,16 +1,19 @@
-//! VGG-11, 13, 16 and 19 (Simonyan and Zisserman 2015), with and without BatchNorm, with torchvision's names.
+//! VGG-11, 13, 16 and 19 (Simonyan and Zisserman 2015), with and without BatchNorm, with torchvision's names and timm's.
+//! In timm the hidden layers are convolutions, which compute the same for images of less than 256 pixels.
 
 use super::blocks::{Norm, pool};
 use crate::domain::architecture::{
     Stage,
     layer::{Activation, Conv2d, Layer, Linear, Op},
-    network::NetworkDesign,
+    network::{InTimm, NetworkDesign},
 };
 
 /// Channels of the five blocks, each of which ends with a pooling.
 const CHANNELS: [u64; 5] = [64, 128, 256, 512, 512];
 /// Of the two hidden layers before the head.
 const HIDDEN: u64 = 4096;
+/// Of the map that the first of them sees.
+const SIDE: u64 = 7;
 const DROPOUT: f64 = 0.5;
 
 /// So many convolutions in each block.
@@ -37,23 +40,29 @@ pub fn vgg(convolutions: [u64; 5], normalised: bool) -> NetworkDesign {
     NetworkDesign {
         stages,
         pooling: vec![
-            Layer::new("avgpool", Op::AdaptiveAvgPool2d { side: 7 }),
+            Layer::new("avgpool", Op::AdaptiveAvgPool2d { side: SIDE }),
             Layer::new("flat", Op::Flatten),
-            Layer::sequence("classifier", hidden(7 * 7 * from)),
+            Layer::sequence("classifier", hidden(from)).in_timm("pre_logits"),
         ],
         head: "classifier.6",
         native_size: 224,
         dropout: DROPOUT,
-        in_timm: false,
+        in_timm: InTimm::renamed("head.fc"),
     }
 }
 
-fn hidden(features: u64) -> Vec<Layer> {
+fn hidden(channels: u64) -> Vec<Layer> {
+    let linear = |from: u64, side: u64| {
+        Op::Linear(Linear {
+            side_in_timm: Some(side),
+            ..Linear::new(from * side * side, HIDDEN)
+        })
+    };
     vec![
-        Layer::new("0", Op::Linear(Linear::new(features, HIDDEN))),
+        Layer::new("0", linear(channels, SIDE)).in_timm("fc1"),
         Layer::activation("1", Activation::Relu),
         Layer::new("2", Op::Dropout { probability: DROPOUT }),
-        Layer::new("3", Op::Linear(Linear::new(HIDDEN, HIDDEN))),
+        Layer::new("3", linear(HIDDEN, 1)).in_timm("fc2"),
         Layer::activation("4", Activation::Relu),
     ]
 }

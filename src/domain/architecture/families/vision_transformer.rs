@@ -1,5 +1,5 @@
-//! Vision transformers (Dosovitskiy et al. 2021): with torchvision's names where it has them, otherwise with timm's, among them those of
-//! DINOv2 (Oquab et al. 2024; with registers: Darcet et al. 2024) and the image towers of CLIP (Radford et al. 2021).
+//! Vision transformers (Dosovitskiy et al. 2021): with torchvision's names and timm's where torchvision has them, otherwise with timm's,
+//! among them those of DINOv2 (Oquab et al. 2024; with registers: Darcet et al. 2024) and the image towers of CLIP (Radford et al. 2021).
 
 use super::blocks::{conv, residual};
 use crate::domain::architecture::{
@@ -9,7 +9,7 @@ use crate::domain::architecture::{
         Activation, Attention, AttentionNames, Channels, Conv2d, Layer, LayerNorm, LayerScale, Linear, Op,
         PositionEmbedding, Rotary,
     },
-    network::NetworkDesign,
+    network::{InTimm, NetworkDesign},
 };
 
 /// Width of the tokens, number of blocks, and number of heads.
@@ -126,9 +126,12 @@ fn design(it: Variant) -> NetworkDesign {
             AttentionNames::Torch => format!("encoder_layer_{number}"),
             AttentionNames::Timm => number.to_string(),
         };
-        let blocks = vec![Layer::sequence(name, it.block())];
+        let blocks = vec![Layer::sequence(name, it.block()).in_timm(number.to_string())];
         let layers = match it.names {
-            AttentionNames::Torch => Layer::sequence("encoder", vec![Layer::sequence("layers", blocks)]),
+            AttentionNames::Torch => {
+                let layers = Layer::sequence("layers", blocks).in_timm("blocks");
+                Layer::sequence("encoder", vec![layers]).in_timm("")
+            }
             AttentionNames::Timm => Layer::sequence("blocks", blocks),
         };
         (Stage::block(number + 1), vec![layers])
@@ -136,7 +139,7 @@ fn design(it: Variant) -> NetworkDesign {
     let mut stages = vec![(Stage::STEM, it.stem())];
     stages.extend((0..it.size.blocks).map(block));
     let last = match is_torch {
-        true => Layer::sequence("encoder", vec![it.norm("ln")]),
+        true => Layer::sequence("encoder", vec![it.norm("ln").in_timm("norm")]).in_timm(""),
         false => it.norm("norm"),
     };
     NetworkDesign {
@@ -145,7 +148,10 @@ fn design(it: Variant) -> NetworkDesign {
         head: if is_torch { "heads.head" } else { "head" },
         native_size: it.native_size,
         dropout: 0.0,
-        in_timm: !is_torch,
+        in_timm: match is_torch {
+            true => InTimm::renamed("head"),
+            false => InTimm::Same,
+        },
     }
 }
 
@@ -168,12 +174,12 @@ impl Variant {
         };
         let to_tokens = Layer::new("tokens", Op::ToTokens);
         if self.names == AttentionNames::Torch {
-            let positions = Layer::new("pos_embedding", positions);
+            let positions = Layer::new("pos_embedding", positions).in_timm("pos_embed");
             return vec![
-                conv("conv_proj", patches),
+                conv("conv_proj", patches).in_timm("patch_embed.proj"),
                 to_tokens,
-                tokens("class_token", 1),
-                Layer::sequence("encoder", vec![positions]),
+                tokens("class_token", 1).in_timm("cls_token"),
+                Layer::sequence("encoder", vec![positions]).in_timm(""),
             ];
         }
         let embedding = Layer::sequence("patch_embed", vec![conv("proj", patches), to_tokens]);
@@ -217,14 +223,15 @@ impl Variant {
                 base: 100.0,
             }),
         });
+        const IN_TIMM: [&str; 6] = ["norm1", "attn", "norm2", "fc1", "act", "fc2"];
         let names = match is_torch {
             true => ["ln_1", "self_attention", "ln_2", "0", "1", "3"],
-            false => ["norm1", "attn", "norm2", "fc1", "act", "fc2"],
+            false => IN_TIMM,
         };
         let inner = EXPANSION * width;
         let mut mlp = match self.gated {
             false => vec![
-                linear(names[3], width, inner),
+                linear(names[3], width, inner).in_timm(IN_TIMM[3]),
                 Layer::activation(names[4], self.activation),
             ],
             true => {
@@ -236,9 +243,15 @@ impl Variant {
                 vec![Layer::new("gated", Op::Product(factors))]
             }
         };
-        mlp.push(linear(names[5], inner, width));
-        let mut attended = vec![self.norm(names[0]), Layer::new(names[1], attention)];
-        let mut widened = vec![self.norm(names[2]), Layer::sequence("mlp", mlp)];
+        mlp.push(linear(names[5], inner, width).in_timm(IN_TIMM[5]));
+        let mut attended = vec![
+            self.norm(names[0]).in_timm(IN_TIMM[0]),
+            Layer::new(names[1], attention).in_timm(IN_TIMM[1]),
+        ];
+        let mut widened = vec![
+            self.norm(names[2]).in_timm(IN_TIMM[2]),
+            Layer::sequence("mlp", mlp),
+        ];
         attended.extend(self.layer_scale(1));
         widened.extend(self.layer_scale(2));
         let added = |name: &str, layers| {

@@ -3,7 +3,7 @@
 use super::blocks::{Norm, conv, global_pooling, numbered, pool};
 use crate::domain::architecture::{
     layer::{Activation, Conv2d, Layer, Op, Pool},
-    network::NetworkDesign,
+    network::{InTimm, NetworkDesign},
 };
 
 const NORM: Norm = Norm::TORCH;
@@ -34,7 +34,7 @@ pub fn xception() -> NetworkDesign {
         head: "fc",
         native_size: 299,
         dropout: 0.0,
-        in_timm: false,
+        in_timm: InTimm::Same,
     }
 }
 
