@@ -1,9 +1,10 @@
 //! The known pretrained weights of each network, as plain data: what a job can name as its base weights, where they come from, whose they
 //! are, and the preprocessing that they were trained for.
 //!
-//! Another set is a row in `sets.rs`. Nothing here accesses a network or a file.
+//! Another set is a row in `sets.rs`, made of what its trainers' sets have in common (`trainers.rs`). Nothing here accesses a network or a file.
 
 mod sets;
+mod trainers;
 
 use crate::domain::{
     architecture::{Architecture, network::InTimm},

@@ -3,7 +3,13 @@
 //! Names of repositories, preprocessing and licences are those of timm's model cards (`timm.models.*.default_cfgs`, the `license` of each
 //! repository).
 
-use super::{Package, Recipe, WeightSet};
+use super::{
+    Package, WeightSet,
+    trainers::{
+        augreg, convnext, deit, dinov2, dinov3, facebook, headless, lite, miil, symmetric, timm, torchvision,
+        torchvision_2, torchvision_in_timm,
+    },
+};
 use crate::domain::models::preprocessing::Interpolation;
 
 /// The sets of a network by its name.
@@ -20,6 +26,30 @@ const ROWS: &[(&str, &[WeightSet])] = &[
     ("resnet152", &[torchvision("timm/resnet152.tv_in1k")]),
     ("wide_resnet50_2", &[torchvision("timm/wide_resnet50_2.tv_in1k")]),
     ("resnext50_32x4d", &[torchvision("timm/resnext50_32x4d.tv_in1k")]),
+    (
+        "efficientnet_b0",
+        &[timm("timm/efficientnet_b0.ra_in1k", 224, 0.875)],
+    ),
+    (
+        "efficientnet_b1",
+        &[symmetric(timm(
+            "timm/efficientnet_b1.ra4_e3600_r240_in1k",
+            240,
+            0.9,
+        ))],
+    ),
+    (
+        "efficientnet_b2",
+        &[timm("timm/efficientnet_b2.ra_in1k", 256, 0.875)],
+    ),
+    (
+        "efficientnet_b3",
+        &[timm("timm/efficientnet_b3.ra2_in1k", 288, 0.875)],
+    ),
+    (
+        "efficientnet_b4",
+        &[timm("timm/efficientnet_b4.ra2_in1k", 320, 0.875)],
+    ),
     (
         "efficientnet_lite0",
         &[WeightSet {
@@ -85,6 +115,43 @@ const ROWS: &[(&str, &[WeightSet])] = &[
             Interpolation::Bilinear,
         )],
     ),
+    ("vgg11", &[torchvision("timm/vgg11.tv_in1k")]),
+    ("vgg13", &[torchvision("timm/vgg13.tv_in1k")]),
+    ("vgg16", &[torchvision("timm/vgg16.tv_in1k")]),
+    ("vgg19", &[torchvision("timm/vgg19.tv_in1k")]),
+    ("vgg11_bn", &[torchvision("timm/vgg11_bn.tv_in1k")]),
+    ("vgg13_bn", &[torchvision("timm/vgg13_bn.tv_in1k")]),
+    ("vgg16_bn", &[torchvision("timm/vgg16_bn.tv_in1k")]),
+    ("vgg19_bn", &[torchvision("timm/vgg19_bn.tv_in1k")]),
+    (
+        "inception_v3",
+        &[WeightSet {
+            author: "torchvision",
+            ..symmetric(timm("timm/inception_v3.tv_in1k", 299, 0.875))
+        }],
+    ),
+    ("densenet121", &[timm("timm/densenet121.ra_in1k", 224, 0.875)]),
+    ("densenet169", &[torchvision_in_timm("timm/densenet169.tv_in1k")]),
+    ("densenet201", &[torchvision_in_timm("timm/densenet201.tv_in1k")]),
+    (
+        "mobilenet_v2",
+        &[timm("timm/mobilenetv2_100.ra_in1k", 224, 0.875)],
+    ),
+    (
+        "mobilenet_v3_small",
+        &[timm("timm/mobilenetv3_small_100.lamb_in1k", 224, 0.875)],
+    ),
+    (
+        "mobilenet_v3_large",
+        &[
+            timm("timm/mobilenetv3_large_100.ra_in1k", 224, 0.875),
+            miil("imagenet21k", "timm/mobilenetv3_large_100.miil_in21k", 11_221),
+        ],
+    ),
+    ("mnasnet1_0", &[timm("timm/mnasnet_100.rmsp_in1k", 224, 0.875)]),
+    ("regnet_y_400mf", &[torchvision_2("timm/regnety_004.tv2_in1k")]),
+    ("regnet_y_1_6gf", &[torchvision_2("timm/regnety_016.tv2_in1k")]),
+    ("regnet_y_8gf", &[torchvision_2("timm/regnety_080_tv.tv2_in1k")]),
     (
         "convnext_atto",
         &[convnext("imagenet", "timm/convnext_atto.d2_in1k", 1000, 0.875)],
@@ -104,6 +171,65 @@ const ROWS: &[(&str, &[WeightSet])] = &[
             convnext("imagenet12k", "timm/convnext_nano.in12k", 11_821, 0.95),
         ],
     ),
+    (
+        "convnext_tiny",
+        &[
+            convnext("imagenet", "timm/convnext_tiny.in12k_ft_in1k", 1000, 0.95),
+            convnext("imagenet12k", "timm/convnext_tiny.in12k", 11_821, 0.95),
+            facebook("imagenet21k", "timm/convnext_tiny.fb_in22k", 21_841),
+        ],
+    ),
+    (
+        "convnext_small",
+        &[
+            convnext("imagenet", "timm/convnext_small.in12k_ft_in1k", 1000, 0.95),
+            convnext("imagenet12k", "timm/convnext_small.in12k", 11_821, 0.95),
+            facebook("imagenet21k", "timm/convnext_small.fb_in22k", 21_841),
+        ],
+    ),
+    (
+        "convnext_base",
+        &[
+            facebook("imagenet", "timm/convnext_base.fb_in22k_ft_in1k", 1000),
+            facebook("imagenet21k", "timm/convnext_base.fb_in22k", 21_841),
+        ],
+    ),
+    (
+        "vit_b_16",
+        &[
+            WeightSet {
+                author: "Google, timm",
+                ..augreg(
+                    "imagenet",
+                    "timm/vit_base_patch16_224.augreg2_in21k_ft_in1k",
+                    1000,
+                )
+            },
+            augreg("imagenet21k", "timm/vit_base_patch16_224.augreg_in21k", 21_843),
+            augreg("augreg", "timm/vit_base_patch16_224.augreg_in1k", 1000),
+            deit("timm/deit_base_patch16_224.fb_in1k"),
+        ],
+    ),
+    (
+        "vit_b_32",
+        &[
+            augreg("imagenet", "timm/vit_base_patch32_224.augreg_in21k_ft_in1k", 1000),
+            augreg("imagenet21k", "timm/vit_base_patch32_224.augreg_in21k", 21_843),
+            augreg("augreg", "timm/vit_base_patch32_224.augreg_in1k", 1000),
+        ],
+    ),
+    (
+        "vit_l_16",
+        &[
+            augreg(
+                "imagenet",
+                "timm/vit_large_patch16_224.augreg_in21k_ft_in1k",
+                1000,
+            ),
+            augreg("imagenet21k", "timm/vit_large_patch16_224.augreg_in21k", 21_843),
+        ],
+    ),
+    ("vit_l_32", &[headless("timm/vit_large_patch32_224.orig_in21k")]),
     (
         "vit_tiny_patch16_224",
         &[
@@ -173,105 +299,3 @@ const ROWS: &[(&str, &[WeightSet])] = &[
         &[dinov3("timm/vit_base_patch16_dinov3.lvd1689m")],
     ),
 ];
-
-/// torchvision's ImageNet weights in timm's conversion, which keeps the names of the parameters.
-const fn torchvision(repository: &'static str) -> WeightSet {
-    WeightSet {
-        name: "imagenet",
-        repository,
-        author: "torchvision",
-        licence: "BSD-3-Clause",
-        classes: 1000,
-        recipe: Recipe::TORCHVISION,
-        package: None,
-    }
-}
-
-/// Google's ImageNet weights of the EfficientNet-Lites, converted from TensorFlow.
-const fn lite(
-    repository: &'static str,
-    native_size: u32,
-    crop_share: f64,
-    interpolation: Interpolation,
-) -> WeightSet {
-    WeightSet {
-        name: "imagenet",
-        repository,
-        author: "Google",
-        licence: "Apache-2.0",
-        classes: 1000,
-        recipe: Recipe {
-            mean: [0.5; 3],
-            std: [0.5; 3],
-            interpolation,
-            crop_share,
-            native_size,
-        },
-        package: None,
-    }
-}
-
-/// timm's own smaller ConvNeXts.
-const fn convnext(name: &'static str, repository: &'static str, classes: u64, crop_share: f64) -> WeightSet {
-    WeightSet {
-        name,
-        repository,
-        author: "timm",
-        licence: "Apache-2.0",
-        classes,
-        recipe: bicubic(Recipe::TORCHVISION.mean, Recipe::TORCHVISION.std, crop_share, 224),
-        package: None,
-    }
-}
-
-/// Google's vision transformers, trained on ImageNet-21k with augmentation and regularisation (Steiner et al. 2021).
-const fn augreg(name: &'static str, repository: &'static str, classes: u64) -> WeightSet {
-    WeightSet {
-        name,
-        repository,
-        author: "Google",
-        licence: "Apache-2.0",
-        classes,
-        recipe: bicubic([0.5; 3], [0.5; 3], 0.9, 224),
-        package: None,
-    }
-}
-
-/// Meta's vision transformers trained on ImageNet alone (Touvron et al. 2020).
-const fn deit(repository: &'static str) -> WeightSet {
-    WeightSet {
-        name: "deit",
-        author: "Meta",
-        recipe: bicubic(Recipe::TORCHVISION.mean, Recipe::TORCHVISION.std, 0.9, 224),
-        ..augreg("deit", repository, 1000)
-    }
-}
-
-/// Meta's self-supervised vision transformers, without a head (Oquab et al. 2023).
-const fn dinov2(repository: &'static str) -> WeightSet {
-    WeightSet {
-        author: "Meta",
-        recipe: bicubic(Recipe::TORCHVISION.mean, Recipe::TORCHVISION.std, 1.0, 518),
-        ..augreg("dinov2", repository, 0)
-    }
-}
-
-/// Meta's newer ones (Siméoni et al. 2025); their licence asks for acceptance.
-const fn dinov3(repository: &'static str) -> WeightSet {
-    WeightSet {
-        author: "Meta",
-        licence: "LicenseRef-DINOv3",
-        recipe: bicubic(Recipe::TORCHVISION.mean, Recipe::TORCHVISION.std, 1.0, 256),
-        ..augreg("dinov3", repository, 0)
-    }
-}
-
-const fn bicubic(mean: [f32; 3], std: [f32; 3], crop_share: f64, native_size: u32) -> Recipe {
-    Recipe {
-        mean,
-        std,
-        interpolation: Interpolation::Bicubic,
-        crop_share,
-        native_size,
-    }
-}
