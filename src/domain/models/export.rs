@@ -19,7 +19,7 @@ pub enum ExportFormat {
     Safetensors,
     /// A zip of the model's own two files, `model.json` and `model.safetensors`.
     Bundle,
-    /// A zip of a folder that `timm.create_model("local-dir:…")` accepts.
+    /// A zip of a folder that `timm.create_model("local-dir:…")` accepts, with timm's parameter names.
     Timm,
     /// A module for `torch.jit.load`, its parameters named as in torchvision.
     Torchscript,
@@ -55,15 +55,18 @@ impl ExportFormat {
         }
     }
 
-    /// Why a network of this architecture with this head cannot be exported to it.
-    fn refusal(self, architecture: Architecture, head: Head) -> Option<String> {
+    /// Why a network of this architecture with this head, for images of `side` pixels, cannot be exported to it.
+    fn refusal(self, architecture: Architecture, head: Head, side: u32) -> Option<String> {
         if self != ExportFormat::Timm {
             return None;
         }
         // timm looks networks up by name, and the weights have to fit.
         if architecture.name_in_timm().is_none() {
+            return Some(format!("timm does not have {architecture}"));
+        }
+        if !architecture.is_same_in_timm(side) {
             return Some(format!(
-                "timm does not have {architecture}, or with other names of parameters"
+                "for images of {side} pixels, timm's {architecture} computes something else"
             ));
         }
         let kind = head.kind().as_str();
@@ -91,12 +94,13 @@ impl ExportSpec {
         softmax: bool,
         architecture: Architecture,
         head: Head,
+        side: u32,
     ) -> Result<Self, Vec<FieldError>> {
         let mut faults = Vec::new();
-        if let Some(why) = format.refusal(architecture, head) {
+        if let Some(why) = format.refusal(architecture, head, side) {
             let others = ExportFormat::ALL
                 .into_iter()
-                .filter(|other| other.refusal(architecture, head).is_none());
+                .filter(|other| other.refusal(architecture, head, side).is_none());
             let others: Vec<String> = others.map(|other| format!("`{}`", other.as_str())).collect();
             let message = format!("{why}; this model can be exported to {}", others.join(", "));
             faults.push(FieldError::new("/format", "not_supported", message));
@@ -139,7 +143,7 @@ mod tests {
     #[test]
     fn what_does_not_go_together_is_refused_and_the_way_out_is_named() {
         let check = |format, normalize, softmax, architecture| {
-            ExportSpec::check(format, normalize, softmax, architecture, Head::Linear).map_err(|faults| {
+            ExportSpec::check(format, normalize, softmax, architecture, Head::Linear, 224).map_err(|faults| {
                 faults
                     .into_iter()
                     .map(|fault| format!("{}: {}", fault.pointer, fault.message))
@@ -152,15 +156,25 @@ mod tests {
         assert_eq!(
             check(ExportFormat::Timm, false, true, Architecture::Resnet20).unwrap_err(),
             [
-                "/format: timm does not have resnet20, or with other names of parameters; this model can be exported to `safetensors`, `bundle`, `torchscript`, `onnx`",
+                "/format: timm does not have resnet20; this model can be exported to `safetensors`, `bundle`, `torchscript`, `onnx`",
                 "/softmax: `timm` has no such option; only `onnx` has",
             ]
         );
         let mlp = Head::Mlp { hidden: 8 };
         for format in ExportFormat::ALL {
-            let checked = ExportSpec::check(format, false, false, Architecture::Resnet18, mlp);
+            let checked = ExportSpec::check(format, false, false, Architecture::Resnet18, mlp, 224);
             assert_eq!(checked.is_err(), format == ExportFormat::Timm);
         }
+        let vgg = |side| {
+            let architecture = Architecture::Vgg11;
+            ExportSpec::check(ExportFormat::Timm, false, false, architecture, Head::Linear, side)
+        };
+        assert!(vgg(64).is_ok() && vgg(224).is_ok() && vgg(255).is_ok());
+        assert!(
+            vgg(256).unwrap_err()[0]
+                .message
+                .contains("for images of 256 pixels")
+        );
         let both = check(ExportFormat::Onnx, true, true, Architecture::Resnet20).unwrap();
         let name = Name::parse("flowers").unwrap();
         assert_eq!(both.file_name(&name, 3), "flowers-v3-pixels-probabilities.onnx");

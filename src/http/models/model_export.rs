@@ -53,7 +53,7 @@ pub struct ExportQuery {
 ///   `architecture`, `preprocessing` and `temperature`.
 /// - `bundle`: a zip of the model's own files, `model.json` (its card) and `model.safetensors`.
 /// - `timm`: a zip of a folder for `timm.create_model("local-dir:…", pretrained=True)`: `config.json`, `model.safetensors` and a model
-///   card, `README.md`. Only for networks that timm has with the same names of parameters.
+///   card, `README.md`, with timm's parameter names. Only for networks that timm has.
 /// - `torchscript`: a module for `torch.jit.load`, with torchvision's parameter names, for any batch size. The extra file
 ///   `model.json` is the card.
 /// - `onnx`: a graph of opset 17 with the input `input` `[N, 3, side, side]`, normalised as `preprocessing` says, and the output
@@ -141,6 +141,7 @@ fn check(query: &ExportQuery, model: &Model) -> Result<ExportSpec> {
         query.softmax,
         architecture,
         model.card.head,
+        model.card.preprocessing.crop,
     );
     spec.map_err(|faults| {
         let detail = faults

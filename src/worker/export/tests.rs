@@ -76,7 +76,7 @@ fn run_of(dir: &RunDir, architecture: Architecture, format: ExportFormat) -> Exp
     ExportRun {
         model: files.at(dir),
         title: "insects@2".to_owned(),
-        spec: ExportSpec::check(format, false, false, architecture, Head::Linear).unwrap(),
+        spec: ExportSpec::check(format, false, false, architecture, Head::Linear, 224).unwrap(),
     }
 }
 
@@ -265,6 +265,22 @@ fn a_folder_for_timm_has_its_configuration_and_a_card_for_people() {
         readme.contains("# insects@2") && readme.contains("- `bees`"),
         "{readme}"
     );
+}
+
+#[test]
+fn a_folder_for_timm_has_timms_names() {
+    let (_folder, path) = exported(Architecture::MobilenetV3Small, ExportFormat::Timm);
+    let found = entries(&path);
+    let config: Value = serde_json::from_slice(&found["config.json"]).unwrap();
+    assert_eq!(config["architecture"], "mobilenetv3_small_100");
+    assert_eq!(config["pretrained_cfg"]["classifier"], "classifier");
+    assert_eq!(config["pretrained_cfg"]["first_conv"], "conv_stem");
+    let folder = tempfile::tempdir().unwrap();
+    let weights = folder.path().join("model.safetensors");
+    fs::write(&weights, &found["model.safetensors"]).unwrap();
+    let state = state::read(&weights).unwrap();
+    assert_eq!(state["conv_head.weight"].size(), [1024, 576, 1, 1]);
+    assert!(state.keys().all(|name| !name.starts_with("features.")));
 }
 
 #[test]

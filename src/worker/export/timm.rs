@@ -11,16 +11,17 @@ use crate::{
         model::ModelCard,
         preprocessing::{Preprocessing, Resize},
     },
-    worker::files::{bundle, state},
+    worker::files::{bundle, state, timm_names},
 };
 
 /// How many classes the card for people lists at most.
 const LISTED_CLASSES: usize = 100;
 
-/// Writes the zip of a model whose architecture timm has with the same names of parameters.
+/// Writes the zip of a model whose architecture timm has.
 pub fn write(path: &Path, model: &Model) -> anyhow::Result<()> {
     let weights = path.with_extension("weights");
-    state::write(&weights, &model.state, &model.texts_of_torch())?;
+    let state = timm_names::into_timm(&model.state, model.card.architecture);
+    state::write(&weights, &state, &model.texts_of_torch())?;
     let mut archive = Archive::create(path)?;
     archive.add("README.md", readme(model).as_bytes())?;
     archive.add("config.json", &serde_json::to_vec_pretty(&config(model))?)?;
@@ -34,6 +35,7 @@ fn config(model: &Model) -> Value {
     let side = recipe.crop;
     let pool = side.div_ceil(card.architecture.total_stride());
     let (crop_mode, crop_pct) = crop(recipe);
+    let [classifier, first_conv] = card.architecture.ends_in_timm();
     json!({
         "architecture": card.architecture.name_in_timm().unwrap_or(card.architecture.as_str()),
         "num_classes": card.classes.len(),
@@ -51,8 +53,8 @@ fn config(model: &Model) -> Value {
             "std": recipe.std.map(decimal),
             "num_classes": card.classes.len(),
             "pool_size": [pool, pool],
-            "first_conv": "conv1",
-            "classifier": card.architecture.head(),
+            "first_conv": first_conv,
+            "classifier": classifier,
         },
     })
 }

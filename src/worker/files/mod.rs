@@ -3,3 +3,4 @@
 pub mod bundle;
 pub mod rows;
 pub mod state;
+pub mod timm_names;

@@ -4,8 +4,11 @@ use std::collections::BTreeMap;
 
 use super::refusal::Refusal;
 use crate::{
-    domain::{architecture::Head, spec::Architecture},
-    worker::{files::state::StateDict, nets::heads},
+    domain::{
+        architecture::{Head, network::NetworkDesign},
+        spec::Architecture,
+    },
+    worker::{files::state::StateDict, nets::heads, weights::fit::is_auxiliary},
 };
 
 /// Most matrices besides the network's own: of its head, or of one that other classes had.
@@ -16,18 +19,33 @@ pub fn architecture(weights: &StateDict) -> Option<Architecture> {
     architectures(weights).first().copied()
 }
 
-/// The networks whose backbones have exactly these kernels and matrices, and these names if any has them; a head may be there or not. Those
+/// The networks whose backbones have exactly these kernels and matrices, and these names or timm's if any has them; a head may be there or
+/// not. Those
 /// with and without the approximation of GELU are stored alike.
 pub fn architectures(weights: &StateDict) -> Vec<Architecture> {
-    let found = weights.values().map(|tensor| tensor.size());
+    let found = weights.iter().filter(|(name, _)| !is_auxiliary(name));
+    let found = found.map(|(_, tensor)| tensor.size());
     let found = counted(found.filter(|size| size.len() > 1));
-    let fits = |architecture: &Architecture| fits(&found, &kernels(*architecture));
-    let fitting: Vec<Architecture> = Architecture::ALL.into_iter().filter(fits).collect();
-    let by_name: Vec<Architecture> = fitting
-        .iter()
-        .copied()
-        .filter(|architecture| has_all(weights, *architecture))
-        .collect();
+    let mut fitting = Vec::new();
+    let mut by_name = Vec::new();
+    for architecture in Architecture::ALL {
+        let theirs = architecture.design().as_in_timm();
+        let designs = [Some(architecture.design()), theirs.as_ref()];
+        let mut fitting_designs = designs
+            .into_iter()
+            .flatten()
+            .filter(|design| fits(&found, &kernels(design)));
+        if let Some(first) = fitting_designs.next() {
+            fitting.push(architecture);
+            if [first]
+                .into_iter()
+                .chain(fitting_designs)
+                .any(|design| has_all(weights, design))
+            {
+                by_name.push(architecture);
+            }
+        }
+    }
     if by_name.is_empty() { fitting } else { by_name }
 }
 
@@ -72,14 +90,14 @@ fn fits(found: &Counts, kernels: &Counts) -> bool {
 }
 
 /// Shapes of all tensors of the backbone that have two dimensions or more.
-fn kernels(architecture: Architecture) -> Counts {
-    let tensors = architecture.design().tensors(0).into_iter();
+fn kernels(design: &NetworkDesign) -> Counts {
+    let tensors = design.tensors(0).into_iter();
     let of_backbone = tensors.filter(|(stage, _, tensor)| stage.is_some() && tensor.shape.len() > 1);
     counted(of_backbone.map(|(_, _, tensor)| tensor.shape.iter().map(|length| *length as i64).collect()))
 }
 
-fn has_all(weights: &StateDict, architecture: Architecture) -> bool {
-    let tensors = architecture.design().tensors(0).into_iter();
+fn has_all(weights: &StateDict, design: &NetworkDesign) -> bool {
+    let tensors = design.tensors(0).into_iter();
     let mut of_backbone = tensors.filter(|(stage, _, tensor)| stage.is_some() && tensor.learns());
     of_backbone.all(|(_, name, _)| weights.contains_key(&name))
 }
@@ -104,6 +122,21 @@ mod tests {
             (name, tensor)
         });
         shaped.collect()
+    }
+
+    #[test]
+    fn timms_names_tell_a_network_too() {
+        for one in Architecture::ALL {
+            let Some(twins) = one.twins(7) else {
+                continue;
+            };
+            let zero = Tensor::zeros([1], (Kind::Float, Device::Cpu));
+            let shaped = twins.into_iter().map(|twin| {
+                let shape: Vec<i64> = twin.shape_in_timm.iter().map(|length| *length as i64).collect();
+                (twin.in_timm, zero.expand(shape, false))
+            });
+            assert_eq!(architectures(&shaped.collect()), [one]);
+        }
     }
 
     #[test]

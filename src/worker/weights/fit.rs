@@ -1,20 +1,23 @@
 //! Names of tensors as they come from the many programs that train networks, made those of our networks: wrappers and prefixes taken off,
-//! the head found whatever it is called. Called for the base weights of jobs and for imports.
+//! timm's names replaced, the head found whatever it is called. Called for the base weights of jobs and for imports.
 //!
 //! What is taken off is found by rules from the network's own names, and everything that was changed or left out is told. Whether the
 //! result fits is not decided here: `nets` checks every name and shape.
 
+mod auxiliary;
 mod head;
+mod names;
 mod order;
 mod prefix;
 
-pub use self::order::by_order;
+use self::names::Names;
+pub use self::{auxiliary::is_auxiliary, order::by_order};
 
 use std::collections::BTreeSet;
 
 use crate::{
     domain::spec::Architecture,
-    worker::{files::state::StateDict, nets::heads},
+    worker::files::{state::StateDict, timm_names},
 };
 
 /// Tensors under a network's own names.
@@ -35,10 +38,17 @@ pub fn fitted(state: StateDict, architecture: Architecture) -> Fitted {
         guessed: false,
     };
     fitted.unwrap();
-    let names = Names::of(architecture);
-    fitted.take_off_prefix(&names);
-    fitted.find_head(&names);
-    fitted.drop_counters(&names);
+    let ours = Names::of(architecture);
+    let theirs = Names::in_timm(architecture)
+        .filter(|theirs| prefix::most(&fitted.state, theirs) > prefix::most(&fitted.state, &ours));
+    let names = theirs.as_ref().unwrap_or(&ours);
+    fitted.take_off_prefix(names);
+    fitted.drop_auxiliary(names);
+    fitted.find_head(names);
+    fitted.drop_counters(names);
+    if theirs.is_some() {
+        fitted.replace_timms_names(architecture);
+    }
     fitted
 }
 
@@ -50,7 +60,9 @@ pub fn candidates(state: &StateDict) -> Vec<StateDict> {
         .collect();
     let mut prefixes: Vec<String> = Architecture::ALL
         .into_iter()
-        .flat_map(|architecture| prefix::possible(&bare, &Names::of(architecture).backbone))
+        .flat_map(|architecture| [Some(Names::of(architecture)), Names::in_timm(architecture)])
+        .flatten()
+        .flat_map(|names| prefix::possible(&bare, &names.backbone))
         .collect();
     prefixes.sort();
     prefixes.dedup();
@@ -62,46 +74,6 @@ pub fn candidates(state: &StateDict) -> Vec<StateDict> {
         tensors.collect()
     };
     prefixes.into_iter().map(under).collect()
-}
-
-/// The names of a network's tensors.
-struct Names {
-    /// All but the head's and the counters of BatchNorm, in order.
-    backbone: Vec<String>,
-    /// Counters of BatchNorm, which weights may lack.
-    counters: Vec<String>,
-    /// The head's own name, and its inputs.
-    head: String,
-    /// Of the tensors of all kinds of heads that we have.
-    heads: Vec<String>,
-    features: i64,
-}
-
-impl Names {
-    const COUNTER: &str = "num_batches_tracked";
-
-    fn of(architecture: Architecture) -> Self {
-        let design = architecture.design();
-        let names = design.tensors(1).into_iter();
-        let names = names
-            .filter(|(stage, _, _)| stage.is_some())
-            .map(|(_, name, _)| name);
-        let (counters, backbone) = names.partition(|name: &String| name.ends_with(Self::COUNTER));
-        Self {
-            backbone,
-            counters,
-            head: architecture.head().to_owned(),
-            heads: heads::names(architecture),
-            features: design.features() as i64,
-        }
-    }
-
-    fn is_of_backbone(&self, name: &str) -> bool {
-        self.backbone
-            .iter()
-            .chain(&self.counters)
-            .any(|known| known == name)
-    }
 }
 
 impl Fitted {
@@ -181,6 +153,37 @@ impl Fitted {
             ));
         }
         self.state = inside;
+    }
+
+    /// Leaves out heads that only the network's own training used.
+    fn drop_auxiliary(&mut self, names: &Names) {
+        let is_superfluous = |name: &String| is_auxiliary(name) && !names.is_of_backbone(name);
+        let dropped: Vec<String> = self
+            .state
+            .keys()
+            .filter(|name| is_superfluous(name))
+            .cloned()
+            .collect();
+        self.state.retain(|name, _| !is_superfluous(name));
+        if !dropped.is_empty() {
+            self.told.push(format!(
+                "{} tensors of auxiliary heads, which only training used, are left out ({})",
+                dropped.len(),
+                some(dropped.iter())
+            ));
+        }
+    }
+
+    fn replace_timms_names(&mut self, architecture: Architecture) {
+        let state = std::mem::take(&mut self.state);
+        self.state = timm_names::from_timm(state, architecture);
+        let scaled = match architecture.epsilons() {
+            None => "",
+            Some(_) => ", and the weights of BatchNorms are scaled for another epsilon",
+        };
+        self.told.push(format!(
+            "the names are timm's and are replaced by those of {architecture}{scaled}"
+        ));
     }
 
     /// Gives the head its name, if there is one under another; leaves out one of several layers.

@@ -29,6 +29,7 @@ fn spec(normalize: bool, softmax: bool) -> ExportSpec {
         softmax,
         Architecture::Resnet18,
         Head::Linear,
+        224,
     )
     .unwrap()
 }

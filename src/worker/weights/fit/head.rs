@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use tch::Tensor;
 
-use super::Names;
+use super::names::Names;
 use crate::worker::files::state::StateDict;
 
 /// Linear layers with so many inputs: their names, weights `[outputs, features]`, and biases if they have any.

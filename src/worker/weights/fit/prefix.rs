@@ -1,6 +1,6 @@
 //! The common prefix of a network's names: what stands before the names that the network itself has.
 
-use super::Names;
+use super::names::Names;
 use crate::worker::files::state::StateDict;
 
 /// Parts that wrappers add anywhere in a name, of torch.compile, of FSDP, of activation checkpointing, of DataParallel.
@@ -34,19 +34,26 @@ pub fn without_wrappers(name: &str) -> String {
     kept.join(".")
 }
 
+/// How many names of the backbone there are under one prefix, at most.
+pub fn most(state: &StateDict, names: &Names) -> usize {
+    let prefixes = possible(state, &names.backbone).into_iter();
+    prefixes
+        .map(|prefix| count(state, names, &prefix))
+        .max()
+        .unwrap_or_default()
+}
+
+fn count(state: &StateDict, names: &Names, prefix: &str) -> usize {
+    let there = |name: &&String| state.contains_key(&format!("{prefix}{name}"));
+    names.backbone.iter().filter(there).count()
+}
+
 /// The prefix under which there is the whole backbone; if there is none, that of the most of it, so that what is told to be missing is
 /// missing.
 pub fn find(state: &StateDict, names: &Names) -> Option<Found> {
-    let there = |prefix: &String| {
-        let there = names
-            .backbone
-            .iter()
-            .filter(|name| state.contains_key(&format!("{prefix}{name}")));
-        there.count()
-    };
     let mut counted: Vec<(usize, String)> = possible(state, &names.backbone)
         .into_iter()
-        .map(|prefix| (there(&prefix), prefix))
+        .map(|prefix| (count(state, names, &prefix), prefix))
         .collect();
     counted.sort_by_key(|(there, prefix)| {
         (

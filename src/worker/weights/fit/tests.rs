@@ -1,7 +1,13 @@
 use tch::{Device, Kind, Tensor};
 
 use super::*;
-use crate::worker::nets::{HeadOrigin, Network};
+use crate::worker::{
+    import::detect,
+    nets::{
+        HeadOrigin, Network,
+        tests::{by_formula, one_of_each_family, usual_side, values},
+    },
+};
 
 const ARCHITECTURE: Architecture = Architecture::Resnet20;
 const CLASSES: usize = 3;
@@ -223,4 +229,72 @@ fn a_network_is_found_among_others_by_its_prefix() {
     let state = renamed(&|name| format!("module.encoder_q.{name}"));
     let found = candidates(&state);
     assert!(found.iter().any(|state| state.contains_key("conv1.weight")));
+}
+
+#[test]
+fn timms_names_are_replaced_and_the_network_computes_the_same() {
+    for architecture in one_of_each_family() {
+        if architecture.twins(1).is_none() {
+            continue;
+        }
+        let network = by_formula(architecture, CLASSES);
+        let side = usual_side(architecture);
+        let images = values("timm", &[2, 3, side, side]).to_kind(Kind::Float);
+        let expected = network.logits(&images);
+        let theirs = timm_names::into_timm(network.state(), architecture);
+        assert_ne!(
+            theirs.keys().collect::<Vec<_>>(),
+            network.state().keys().collect::<Vec<_>>()
+        );
+        for prefix in ["", "model."] {
+            let named = theirs
+                .iter()
+                .map(|(name, tensor)| (format!("{prefix}{name}"), tensor.copy()));
+            let named: StateDict = named.collect();
+            let found = candidates(&named);
+            assert_eq!(found.iter().find_map(detect::architecture), Some(architecture));
+            let fitted = fitted(named, architecture);
+            assert!(
+                !fitted.guessed && fitted.told.last().unwrap().contains("timm's"),
+                "{:?}",
+                fitted.told
+            );
+            let loaded = Network::loaded(architecture, CLASSES, &fitted.state, Device::Cpu);
+            let loaded = loaded.unwrap_or_else(|fault| panic!("{fault}; {:?}", fitted.told));
+            let off = (loaded.logits(&images) - &expected).abs().max().double_value(&[]);
+            let largest = expected.abs().max().double_value(&[]);
+            assert!(off <= 1e-5 * largest, "{architecture}: {off:e} of {largest:e}");
+        }
+    }
+}
+
+#[test]
+fn without_its_head_a_network_of_timm_is_a_backbone() {
+    let architecture = Architecture::MobilenetV3Small;
+    let network = Network::drawn(architecture, CLASSES, 5, Device::Cpu);
+    let mut theirs = timm_names::into_timm(network.state(), architecture);
+    theirs.retain(|name, _| !name.starts_with("classifier."));
+    let fitted = fitted(theirs, architecture);
+    let (_, head) = Network::fine_tuned(architecture, 7, &fitted.state, 1, Device::Cpu).unwrap();
+    assert_eq!(head, HeadOrigin::Drawn { left_out: None });
+}
+
+#[test]
+fn auxiliary_heads_are_left_out_and_told() {
+    let architecture = Architecture::InceptionV3;
+    let network = Network::drawn(architecture, CLASSES, 5, Device::Cpu);
+    let mut state: StateDict = (network.state().iter())
+        .map(|(name, tensor)| (name.clone(), tensor.shallow_clone()))
+        .collect();
+    state.insert("AuxLogits.conv0.conv.weight".into(), floats(&[128, 768, 1, 1]));
+    state.insert("AuxLogits.fc.weight".into(), floats(&[CLASSES as i64, 768]));
+    state.insert("AuxLogits.fc.bias".into(), floats(&[CLASSES as i64]));
+    assert_eq!(detect::architecture(&state), Some(architecture));
+    let fitted = fitted(state, architecture);
+    assert!(
+        fitted.told[0].contains("3 tensors of auxiliary heads"),
+        "{:?}",
+        fitted.told
+    );
+    assert!(Network::loaded(architecture, CLASSES, &fitted.state, Device::Cpu).is_ok());
 }
