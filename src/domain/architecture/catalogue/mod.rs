@@ -181,6 +181,7 @@ mod tests {
                 assert!(architecture.is_called(set.model_name().unwrap()));
                 assert!(set.recipe.crop_share > 0.0 && set.recipe.crop_share <= 1.0);
                 assert!(set.recipe.std.iter().all(|value| *value > 0.0));
+                assert_eq!(architecture.check_size(set.recipe.native_size), Ok(()));
                 if let Some(package) = set.package {
                     assert!(crate::files::digest::is_digest(package.sha256));
                     let stem = format!("{}-{}-", package.name.replace('-', "_"), package.version);
@@ -194,6 +195,26 @@ mod tests {
         );
         assert_eq!(Architecture::Resnet20.weight_sets(), []);
         assert!(!Architecture::Resnet18.is_called("resnet34"));
+    }
+
+    #[test]
+    fn a_network_is_called_as_in_timm_too() {
+        let called = |name: &str| Architecture::ALL.into_iter().find(|it| it.is_called(name));
+        for (name, architecture) in [
+            ("mobilenetv3_large_100", Architecture::MobilenetV3Large),
+            ("vit_base_patch16_224", Architecture::VitB16),
+            ("deit_base_patch16_224", Architecture::VitB16),
+            ("mnasnet_050", Architecture::Mnasnet0x5),
+            ("regnety_080_tv", Architecture::RegnetY8Gf),
+            ("legacy_xception", Architecture::Xception),
+        ] {
+            assert_eq!(called(name), Some(architecture));
+        }
+        // Narrower, and padded as in TensorFlow.
+        assert_eq!(called("regnety_080"), None);
+        assert_eq!(called("tf_efficientnet_b0"), None);
+        assert_eq!(Architecture::Mnasnet0x5.name_in_timm(), Some("mnasnet_050"));
+        assert_eq!(Architecture::Mnasnet1x3.name_in_timm(), None);
     }
 
     #[test]
