@@ -193,7 +193,7 @@ fn structure(
 }
 
 /// The classes that images have.
-pub fn classes_of<'a, E>(places: &'a [Result<Place, E>]) -> BTreeSet<&'a str> {
+pub fn classes_of<E>(places: &[Result<Place, E>]) -> BTreeSet<&str> {
     places
         .iter()
         .flatten()

@@ -5,7 +5,7 @@ use super::*;
 fn with(classes: &[&str], file: &str, text: &str) -> Vec<File> {
     let mut files: Vec<File> = (0..)
         .zip(classes.iter().flat_map(|class| [class; 2]))
-        .map(|(number, class)| File::new(&format!("set/train/{class}/{number}.jpg"), jpeg(number)))
+        .map(|(number, class)| File::new(format!("set/train/{class}/{number}.jpg"), jpeg(number)))
         .collect();
     files.push(File::new(file, text));
     files

@@ -160,8 +160,8 @@ fn measured(
 fn cost(outcome: &Outcome, side: u32, device: Device) -> Result<(f64, u64), Halt> {
     let weights = outcome.learner.with(&outcome.best.weights);
     let bytes = weights
-        .iter()
-        .map(|(_, tensor)| (tensor.numel() * tensor.kind().elt_size_in_bytes()) as u64)
+        .values()
+        .map(|tensor| (tensor.numel() * tensor.kind().elt_size_in_bytes()) as u64)
         .sum();
     let own = &outcome.learner.network;
     let network = Network::loaded(own.architecture(), own.outputs(), &weights, Device::Cpu)

@@ -127,11 +127,11 @@ fn each_backbone_is_measured_as_its_training_would_be_and_one_that_cannot_be_is_
         !messages.iter().any(mixed),
         "losses of several trainings would be mixed up"
     );
-    let steps = messages.iter().filter_map(|message| match message {
+    let mut steps = messages.iter().filter_map(|message| match message {
         WorkerMessage::Progress { progress } => Some((progress.step, progress.steps)),
         _ => None,
     });
-    assert_eq!(steps.last(), Some((2, 2)));
+    assert_eq!(steps.next_back(), Some((2, 2)));
 }
 
 #[test]
