@@ -76,7 +76,9 @@ impl<'a> Filled<'a> {
             preset: None,
             given: Vec::new(),
         };
-        let Some(preset) = Preset::of(document) else {
+        let kind = document.get("kind").and_then(Value::as_str).unwrap_or("train");
+        let trains = matches!(kind, "train" | "lr_find");
+        let Some(preset) = Preset::of(document).filter(|_| trains) else {
             return unchanged(document);
         };
         // What is wrong with the backbone is said when the document is read.

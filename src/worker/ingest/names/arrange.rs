@@ -4,8 +4,9 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::{
-    assign::{Assigned, Names, assign},
+    assign::{Assigned, assign},
     class_doubts::similar,
+    contents::Names,
     doubt::doubt,
     entry::{Disposition, ListedEntry, Verdict, parts_of},
     layout::{Place, Plan, Tree},

@@ -5,11 +5,12 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use super::{
     class_doubts::doubts,
     class_names::{ClassNames, numbers_classes},
+    contents::Names,
     doubt::{doubt, named},
     entry::Disposition,
     file_names::Pattern,
-    layout::{Chosen, Place, Plan, Tree, Unplaced, class_name},
-    tables::{Candidate, Images, Label, Manifest, Surroundings},
+    layout::{Chosen, Place, Plan, Unplaced, class_name},
+    tables::{Candidate, Label, Manifest, Surroundings},
 };
 use crate::{
     domain::datasets::{
@@ -19,26 +20,6 @@ use crate::{
     },
     worker::ingest::rejection::Rejection,
 };
-
-/// What there is to read.
-pub struct Names<'a> {
-    /// Images, as entry and folders with own name.
-    pub images: &'a [(usize, Vec<String>)],
-    pub tree: &'a Tree,
-    pub index: &'a Images<'a>,
-    pub tables: Vec<&'a Candidate>,
-    /// Folders that the archive lists.
-    pub folders: &'a [Vec<String>],
-}
-
-impl Names<'_> {
-    /// The paths of tables of these entries.
-    fn paths(&self, entries: &[usize]) -> Vec<String> {
-        let table = |entry: &usize| self.tables.iter().find(|table| table.entry == *entry);
-        let tables = entries.iter().filter_map(table);
-        tables.map(|table| table.parts.join("/")).collect()
-    }
-}
 
 /// A reading.
 pub struct Assigned {

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    assign::Names,
+    contents::Names,
     doubt::{doubt, named},
     layout::{Place, class_name},
     tables::{Candidate, Found, Grid, Images, is_called},

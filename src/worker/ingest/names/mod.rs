@@ -4,6 +4,7 @@ pub mod arrange;
 mod assign;
 mod class_doubts;
 mod class_names;
+mod contents;
 mod decoded;
 mod doubt;
 pub mod entry;

@@ -6,8 +6,9 @@ use std::{
 };
 
 use super::{
-    assign::{Assigned, Names, assign, classes_of},
+    assign::{Assigned, assign, classes_of},
     class_names::ClassNames,
+    contents::Names,
     doubt::{doubt, named},
     file_names,
     layout::{Place, split_of},

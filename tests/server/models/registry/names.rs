@@ -187,7 +187,9 @@ async fn a_name_that_nobody_chose_gives_way(api: &Api, mut spec: Value) {
     let submit = async || {
         let job = api.submit(spec.clone()).await;
         let cancel = format!("/v1/jobs/{}/cancel", job["id"].as_str().unwrap());
-        api.post(&cancel, json!({})).await.expect(200);
+        let cancelled = api.post(&cancel, json!({})).await;
+        // It may run already.
+        assert!([200, 202].contains(&cancelled.status), "{}", cancelled.text);
         api.finished(&job).await["name"].as_str().unwrap().to_owned()
     };
     let usual = submit().await;
