@@ -16,7 +16,7 @@ export function comparisonCard({ images, device, threads, backbones }) {
 
 function row({ architecture, weights, image_size: size, measured, error }, columns) {
   const name = h('th', { scope: 'row' }, `${architecture}, ${size} px`);
-  if (!measured) return h('tr', {}, name, h('td', {}, weights), h('td', { colspan: columns - 2 }, `Not measured: ${error}`));
+  if (!measured) return h('tr', {}, name, h('td', {}, weights), h('td', { colspan: columns - 2, class: 'prose' }, `Not measured: ${error}`));
   const [low, high] = measured.accuracy_interval;
   const cells = [weights, formatShare(measured.accuracy), `${formatShare(low)} to ${formatShare(high)}`, formatShare(measured.macro_f1),
     formatMilliseconds(measured.latency_ms), formatMillions(measured.parameters), formatBytes(measured.bytes), formatSeconds(measured.seconds)];
