@@ -68,17 +68,21 @@ enum NamedBackbone {
 }
 
 impl CompareSpec {
-    /// What is trained for each backbone.
-    pub fn trainings(&self) -> impl Iterator<Item = JobSpec> {
-        self.backbones.iter().filter_map(|backbone| {
-            let mut training = training(&json!(backbone)).ok()?;
+    /// What is trained for each backbone, in order.
+    ///
+    /// # Errors
+    /// Why one cannot be, such as weights that this version does not know any more: none is left out in silence.
+    pub fn trainings(&self) -> Result<Vec<JobSpec>, Vec<FieldError>> {
+        let with_rest = |backbone| {
+            let mut training = training(&json!(backbone))?;
             training.dataset.clone_from(&self.dataset);
             training.split = self.split.clone();
             training.batch_size = self.batch_size;
             training.device = self.device;
             training.seed = self.seed;
-            Some(training)
-        })
+            Ok(training)
+        };
+        self.backbones.iter().map(with_rest).collect()
     }
 }
 
@@ -98,8 +102,12 @@ impl JobFields for CompareSpec {
     }
 
     fn dataset_faults(&self, dataset: &Dataset, _: Option<&Model>) -> Vec<FieldError> {
-        let first = self.trainings().next();
-        first.map_or(Vec::new(), |training| dataset.faults_for(&training))
+        match self.trainings() {
+            Ok(trainings) => trainings
+                .first()
+                .map_or(Vec::new(), |training| dataset.faults_for(training)),
+            Err(faults) => faults,
+        }
     }
 }
 
@@ -230,7 +238,7 @@ mod tests {
             spec,
             "a resolved spec is itself a spec"
         );
-        let trainings: Vec<JobSpec> = spec.trainings().collect();
+        let trainings = spec.trainings().unwrap();
         assert_eq!(trainings.len(), 3);
         for training in &trainings {
             assert_eq!(

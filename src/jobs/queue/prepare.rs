@@ -47,7 +47,7 @@ pub async fn prepare(context: &Context, job: &ClaimedJob) -> Result<RunSpec, Ver
         }
         Spec::Compare(spec) => {
             let mut trainings = Vec::new();
-            for training_spec in spec.trainings() {
+            for training_spec in spec.trainings().map_err(|faults| refusal(&faults))? {
                 trainings.push(training(context, job, &training_spec, dataset.clone()).await?);
             }
             RunSpec::Compare(Box::new(CompareRun {
@@ -176,8 +176,12 @@ fn refuse(faults: Vec<FieldError>) -> Result<(), Verdict> {
     if faults.is_empty() {
         return Ok(());
     }
-    let messages: Vec<_> = faults.into_iter().map(|fault| fault.message).collect();
-    Err(invalid(&messages.join("; ")))
+    Err(refusal(&faults))
+}
+
+fn refusal(faults: &[FieldError]) -> Verdict {
+    let messages: Vec<&str> = faults.iter().map(|fault| fault.message.as_str()).collect();
+    invalid(&messages.join("; "))
 }
 
 fn invalid(message: &str) -> Verdict {
