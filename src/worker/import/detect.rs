@@ -20,8 +20,7 @@ pub fn architecture(weights: &StateDict) -> Option<Architecture> {
 }
 
 /// The networks whose backbones have exactly these kernels and matrices, and these names or timm's if any has them; a head may be there or
-/// not. Those
-/// with and without the approximation of GELU are stored alike.
+/// not. Those with and without the approximation of GELU are stored alike.
 pub fn architectures(weights: &StateDict) -> Vec<Architecture> {
     let found = weights.iter().filter(|(name, _)| !is_auxiliary(name));
     let found = found.map(|(_, tensor)| tensor.size());
