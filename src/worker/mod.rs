@@ -2,6 +2,7 @@
 //! (except to the hub, for weights), no configuration.
 
 pub mod augment;
+mod autograd;
 pub mod device;
 pub mod export;
 pub mod fault;

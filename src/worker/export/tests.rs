@@ -12,6 +12,7 @@ use tch::{CModule, Kind, Tensor};
 use zip::ZipArchive;
 
 use super::*;
+use crate::worker::autograd::without_gradients;
 use crate::{
     domain::{
         architecture::{Architecture, Head, Outputs},
@@ -104,7 +105,7 @@ fn every_architecture_is_a_module_that_libtorch_loads_with_torchvisions_paramete
         for count in [1, 3] {
             let images = images(count, architecture);
             let expected = model.network.logits(&images);
-            let found = tch::no_grad(|| module.forward_ts(&[&images])).unwrap();
+            let found = without_gradients(|| module.forward_ts(&[&images])).unwrap();
             let off = (&found - &expected).abs().max().double_value(&[]);
             let scale = expected.abs().max().double_value(&[]).max(1.0);
             assert!(off <= 1e-4 * scale, "{architecture} is off by {off:e}");
@@ -145,7 +146,7 @@ fn every_head_is_a_module_that_libtorch_loads() {
         let module = torchscript::loaded(&path).unwrap();
         let images = images(3, Architecture::Resnet20);
         let expected = model.network.logits(&images);
-        let found = tch::no_grad(|| module.forward_ts(&[&images])).unwrap();
+        let found = without_gradients(|| module.forward_ts(&[&images])).unwrap();
         let off = (&found - &expected).abs().max().double_value(&[]);
         assert!(
             off <= 1e-4 * expected.abs().max().double_value(&[]).max(1.0),

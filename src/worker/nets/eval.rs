@@ -98,6 +98,7 @@ impl ReadyStages<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::worker::autograd::without_gradients;
     use crate::{
         domain::architecture::Architecture,
         worker::nets::{layers::channels_last, tests},
@@ -122,7 +123,7 @@ mod tests {
                 (Some(Stage::layer(1)), last),
                 (Some(Stage::layer(2)), last),
             ] {
-                let (input, expected) = tch::no_grad(|| {
+                let (input, expected) = without_gradients(|| {
                     let input = after.map(|after| network.stages(&images, None, after, Mode::Eval));
                     let input = input.unwrap_or_else(|| images.shallow_clone());
                     let expected = network.stages(&input, after, last, Mode::Eval);
@@ -134,7 +135,7 @@ mod tests {
                 let stages = EvalStages::new(after, last);
                 let ready = stages.ready(&network, [8, size.1, size.2, size.3]).unwrap();
                 assert!(ready.folded.is_some());
-                let found = tch::no_grad(|| ready.forward(&input));
+                let found = without_gradients(|| ready.forward(&input));
                 assert_eq!(found.size(), expected.size());
                 assert!(
                     input.equal(&before),
@@ -154,7 +155,7 @@ mod tests {
         let ready = stages.ready(&network, [1, 3, 32, 32]).unwrap();
         assert!(ready.folded.is_none());
         let images = tests::values("eval", &[1, 3, 32, 32]).to_kind(Kind::Float);
-        tch::no_grad(|| {
+        without_gradients(|| {
             let own = network.stages(&images, None, Stage::layer(1), Mode::Eval);
             assert!(ready.forward(&images).equal(&own));
         });

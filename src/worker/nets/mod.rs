@@ -41,6 +41,7 @@ use super::files::state::StateDict;
 use crate::domain::architecture::{
     Architecture, Outputs, Stage, layer::Layer, network::NetworkDesign, tensors::TensorDesign,
 };
+use crate::worker::autograd::without_gradients;
 
 pub use self::binder::LoadFault;
 
@@ -209,7 +210,9 @@ impl Network {
 
     /// Logits `[N, classes]` of images `[N, 3, H, W]`, without gradients and without changing the network.
     pub fn logits(&self, images: &Tensor) -> Tensor {
-        tch::no_grad(|| self.head(&self.stages(images, None, self.architecture.last_stage(), Mode::Eval)))
+        without_gradients(|| {
+            self.head(&self.stages(images, None, self.architecture.last_stage(), Mode::Eval))
+        })
     }
 
     /// The trainable tensors, in the order of names.

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use tch::{Device, Kind, Tensor};
 
 use super::*;
+use crate::worker::autograd::without_gradients;
 use crate::{domain::architecture::Head, files::digest};
 
 /// What torchvision computed.
@@ -172,7 +173,7 @@ pub(crate) const HEADS: [Head; 4] = [
 pub(crate) fn with_head(architecture: Architecture, head: Head, classes: usize) -> Network {
     let outputs = Outputs { head, classes };
     let network = Network::drawn(architecture, outputs, 3, Device::Cpu);
-    tch::no_grad(|| {
+    without_gradients(|| {
         for (name, tensor) in network.state() {
             let shape = tensor.size();
             let wanted = match name.rsplit('.').next() {
@@ -362,7 +363,7 @@ fn stages_one_after_another_compute_what_the_whole_does() {
         let whole = network.logits(&images);
         let last = architecture.last_stage();
         for cut in architecture.stages() {
-            let logits = tch::no_grad(|| {
+            let logits = without_gradients(|| {
                 let mut features = network.stages(&images, None, cut, Mode::Eval);
                 if cut != last {
                     features = network.stages(&features, Some(cut), last, Mode::Eval);

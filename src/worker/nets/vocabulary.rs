@@ -11,6 +11,7 @@ use super::{
     tests::{formula, values},
     tree::Tree,
 };
+use crate::worker::autograd::without_gradients;
 use crate::{
     domain::architecture::{
         Stage,
@@ -440,7 +441,7 @@ fn trained(design: &NetworkDesign) -> Trained {
 /// Logits of the trainable form.
 pub fn logits(design: &NetworkDesign, images: &Tensor) -> Tensor {
     let trained = trained(design);
-    tch::no_grad(|| logits_of(&trained, design, images, Mode::Eval))
+    without_gradients(|| logits_of(&trained, design, images, Mode::Eval))
 }
 
 fn logits_of(trained: &Trained, design: &NetworkDesign, images: &Tensor, mode: Mode) -> Tensor {
@@ -468,7 +469,7 @@ fn what_answers_computes_what_trains() {
         let packed = stages.packed_for([3, 3, SIDE, SIDE]);
         for (form, stages) in [("folded", &stages), ("packed", &packed)] {
             let input = images(3);
-            let found = tch::no_grad(|| {
+            let found = without_gradients(|| {
                 let features = pooling.forward(&stages.forward(&input));
                 trained.head.forward(&features, Mode::Eval)
             });
@@ -497,7 +498,7 @@ fn what_passes_through_has_the_shape_that_is_written_down() {
             let mut binder = Binder::given(&state, Device::Cpu);
             for layer in design.backbone() {
                 let tree = Tree::build(layer, "", &mut binder);
-                activations = tch::no_grad(|| tree.forward(&activations, Mode::Eval));
+                activations = without_gradients(|| tree.forward(&activations, Mode::Eval));
                 shape = layer.follow("", shape, &mut |_, _, _| {});
                 let expected = match shape {
                     Shape::Map {

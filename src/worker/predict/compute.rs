@@ -23,6 +23,7 @@ use super::{
     request::{Options, Place},
     self_test,
 };
+use crate::worker::autograd::without_gradients;
 use crate::{
     domain::models::prediction::PredictionTiming,
     protocol::frames::{PredictOutcome, PredictTask},
@@ -85,7 +86,7 @@ impl Lanes<'_> {
     fn lane(&self, number: usize) -> anyhow::Result<()> {
         // However this lane ends, the others must not continue without it.
         let _closing = Closing(self.images);
-        tch::no_grad(|| {
+        without_gradients(|| {
             let most = |waiting| self.place.batch_size.now(waiting, self.place.lanes);
             while let Some(batch) = self.images.take_alike(number, most, DecodedImage::goes_with) {
                 if self.replies.unheard() {

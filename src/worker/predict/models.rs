@@ -11,6 +11,7 @@ use std::{
 use tch::{Device, Kind, Tensor};
 
 use super::lru::Lru;
+use crate::worker::autograd::without_gradients;
 use crate::{
     domain::models::model::ModelCard,
     protocol::frames::{ModelFiles, PredictOutcome},
@@ -94,7 +95,7 @@ impl Models {
         let mut loaded = slot.lock().unwrap_or_else(PoisonError::into_inner);
         if loaded.is_none() {
             // On its own thread: libgomp's pool for it ends with it, and the lanes keep theirs.
-            let load = || tch::no_grad(|| self.load(files, card));
+            let load = || without_gradients(|| self.load(files, card));
             let done = thread::scope(|scope| scope.spawn(load).join());
             let (network, bytes) = done.unwrap_or_else(|fault| panic::resume_unwind(fault))?;
             *loaded = Some(network);

@@ -13,6 +13,7 @@ use super::{
     optimizer::{Average, Optimizer},
     precision::LossScale,
 };
+use crate::worker::autograd::without_gradients;
 use crate::{
     domain::spec::{JobSpec, Stage},
     worker::{
@@ -185,7 +186,7 @@ impl Learner {
 
     /// Restores trainable tensors of the evaluated network from copies made by [`Learner::trainable_weights`].
     pub fn restore_weights(&mut self, weights: &StateDict) {
-        tch::no_grad(|| {
+        without_gradients(|| {
             for (name, own) in self.eval_network().state() {
                 if let Some(saved) = weights.get(name) {
                     own.shallow_clone().copy_(saved);
@@ -256,7 +257,7 @@ impl Learner {
         let mut micro_batches = self.micro_batches.get();
         let parts = micro_batches.each(rows.size()[0] as usize, |part| {
             let rows = rows.narrow(0, part.start as i64, part.len() as i64);
-            fault::caught(|| tch::no_grad(|| work(&rows)))
+            fault::caught(|| without_gradients(|| work(&rows)))
         });
         self.micro_batches.set(micro_batches);
         parts.map(joined)

@@ -6,6 +6,7 @@ use tch::Tensor;
 use super::messages::{
     ATTRIBUTE_FLOAT, ATTRIBUTE_INT, ATTRIBUTE_INTS, AttributeProto, FLOAT, INT64, NodeProto, TensorProto,
 };
+use crate::worker::autograd::without_gradients;
 use crate::worker::files::state::{self, StateDict};
 
 /// A graph being built from a model's tensors.
@@ -65,7 +66,7 @@ impl<'a> Graph<'a> {
 
     /// Adds a tensor that is computed from one of the model, under that one's name.
     pub fn changed(&mut self, name: &str, change: impl FnOnce(&Tensor) -> Tensor) -> String {
-        let tensor = Owned(tch::no_grad(|| change(&self.state[name]).contiguous()));
+        let tensor = Owned(without_gradients(|| change(&self.state[name]).contiguous()));
         self.initializers.push(TensorProto {
             dims: tensor.0.size(),
             data_type: FLOAT,

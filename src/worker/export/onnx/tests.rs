@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use tch::{Device, Kind, Tensor};
 
 use super::{messages::*, *};
+use crate::worker::autograd::without_gradients;
 use crate::{
     domain::{
         architecture::{Architecture, Head},
@@ -218,7 +219,7 @@ fn every_architectures_graph_is_well_formed_and_computes_its_logits() {
         let graph = proto.graph.unwrap();
         is_well_formed(&graph, &model.state);
         let images = images(3, architecture);
-        let found = tch::no_grad(|| computed(&graph, &images));
+        let found = without_gradients(|| computed(&graph, &images));
         let off = off(&found, &model.network.logits(&images));
         assert!(off <= 1e-4, "{architecture} is off by {off:e}");
     }
@@ -231,7 +232,7 @@ fn every_heads_graph_is_well_formed_and_computes_its_logits() {
         let graph = written(&model, &spec(false, true)).graph.unwrap();
         is_well_formed(&graph, &model.state);
         let images = images(3, Architecture::Resnet20);
-        let found = tch::no_grad(|| computed(&graph, &images));
+        let found = without_gradients(|| computed(&graph, &images));
         let expected = (model.network.logits(&images) / TEMPERATURE).softmax(1, Kind::Float);
         assert!(off(&found, &expected) <= 1e-4, "{head:?}");
     }
@@ -302,7 +303,7 @@ fn every_word_of_the_vocabulary_is_computed_as_it_is_trained() {
         };
         is_well_formed(&graph, &state);
         let images = vocabulary::images(3);
-        let found = tch::no_grad(|| computed(&graph, &images));
+        let found = without_gradients(|| computed(&graph, &images));
         let off = off(&found, &vocabulary::logits(&design, &images));
         assert!(off <= 1e-4, "off by {off:e}");
     }
@@ -333,7 +334,7 @@ fn normalisation_and_softmax_are_in_the_graph_where_they_are_asked_for() {
         assert_eq!(told["input"].contains("0 to 1"), wish.normalize);
         let graph = proto.graph.unwrap();
         assert_eq!(graph.output[0].name, name);
-        let found = tch::no_grad(|| computed(&graph, input));
+        let found = without_gradients(|| computed(&graph, input));
         assert!(off(&found, expected) <= 1e-4, "{name}");
     }
     let other = Network::drawn(architecture, 3, 5, Device::Cpu).logits(&normalised);

@@ -17,6 +17,7 @@ use tch::{CModule, Kind, TchError, Tensor};
 
 use self::modules::{Module, Slot};
 use super::{Archive, Model};
+use crate::worker::autograd::without_gradients;
 use crate::{
     domain::models::model::ModelCard,
     worker::files::state::{self, StateDict},
@@ -78,7 +79,7 @@ fn check(path: &Path, model: &Model) -> anyhow::Result<()> {
     let numbers = Tensor::arange(2 * 3 * side * side, (Kind::Float, tch::Device::Cpu));
     let images = (numbers * 0.7).sin().view([2, 3, side, side]);
     let expected = model.network.logits(&images);
-    let found = tch::no_grad(|| module.forward_ts(&[&images]))?;
+    let found = without_gradients(|| module.forward_ts(&[&images]))?;
     ensure!(
         found.size() == expected.size(),
         "the TorchScript module returns another shape"
@@ -119,7 +120,7 @@ mod tests {
             let module = loaded(&path).unwrap();
             let images = vocabulary::images(3);
             let expected = vocabulary::logits(&design, &images);
-            let found = tch::no_grad(|| module.forward_ts(&[&images])).unwrap();
+            let found = without_gradients(|| module.forward_ts(&[&images])).unwrap();
             let scale = expected.abs().max().double_value(&[]);
             let off = (found - expected).abs().max().double_value(&[]) / scale;
             assert!(off <= 1e-4, "off by {off:e}");

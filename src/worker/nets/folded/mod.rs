@@ -12,6 +12,7 @@ use tch::{Device, Kind, Tensor};
 
 use super::Network;
 use crate::domain::architecture::Architecture;
+use crate::worker::autograd::{with_gradients, without_gradients};
 
 pub use self::stages::FoldedStages;
 
@@ -101,7 +102,7 @@ impl Folded {
 
     /// Logits `[N, classes]` of images.
     pub fn logits(&self, images: &Tensor) -> Tensor {
-        tch::no_grad(|| self.head(&self.features(&self.activations(images))))
+        without_gradients(|| self.head(&self.features(&self.activations(images))))
     }
 
     /// The evidence for a class at each position of an image, not below 0: `[h, w]` (Grad-CAM, Selvaraju et al. 2017, equations 1 and 2). Of
@@ -117,7 +118,7 @@ impl Folded {
                 .to_kind(Kind::Float),
         };
         let given = given.detach().copy().set_requires_grad(true);
-        let gradient = tch::with_grad(|| {
+        let gradient = with_gradients(|| {
             let last = match is_map {
                 true => given.shallow_clone(),
                 false => self.stages.last(&given.to_kind(self.kind)),
@@ -232,7 +233,7 @@ mod tests {
                 assert!(distance < 1e-4, "{head:?} is off by {distance:e}");
             }
             let activations = folded.activations(&images(64)).detach();
-            let found = tch::no_grad(|| {
+            let found = without_gradients(|| {
                 let own = [0, 1].map(|index| [&images(64), &activations].map(|all| all.narrow(0, index, 1)));
                 Tensor::stack(&own.map(|[image, own]| folded.evidence(&image, &own, 1)), 0)
             });
@@ -257,7 +258,7 @@ mod tests {
         let network = tests::by_formula(Architecture::Resnet50, 3);
         let folded = Folded::of(&network, Kind::Float, Device::Cpu);
         let last = Architecture::Resnet50.last_stage();
-        let expected = tch::no_grad(|| network.stages(&images(64), None, last, Mode::Eval));
+        let expected = without_gradients(|| network.stages(&images(64), None, last, Mode::Eval));
         let features = folded.features(&folded.activations(&images(64)));
         assert_eq!(features.size(), [2, 2048]);
         let scale = expected.abs().max().double_value(&[]);
@@ -304,7 +305,7 @@ mod tests {
             let [.., before, last] = architecture.stages()[..] else {
                 panic!("it has blocks");
             };
-            let given = tch::no_grad(|| network.stages(&image, None, before, Mode::Eval));
+            let given = without_gradients(|| network.stages(&image, None, before, Mode::Eval));
             let given = given.set_requires_grad(true);
             let features = network.stages(&given, Some(before), last, Mode::Eval);
             let logit = network.head(&features).select(1, 3).sum(Kind::Float);
@@ -316,8 +317,8 @@ mod tests {
             let expected = weighted
                 .sum_dim_intlist([1i64].as_slice(), false, Kind::Float)
                 .relu();
-            let activations = tch::no_grad(|| folded.activations(&image));
-            let found = tch::no_grad(|| folded.evidence(&image, &activations, 3));
+            let activations = without_gradients(|| folded.activations(&image));
+            let found = without_gradients(|| folded.evidence(&image, &activations, 3));
             let scale = expected.max().double_value(&[]);
             assert!(scale > 0.0, "{name}");
             let off = (found.flatten(0, -1) - expected).abs().max().double_value(&[]);
@@ -332,8 +333,8 @@ mod tests {
             let side = tests::sides(architecture).pop().expect("one of them fits");
             let folded = Folded::of(&network, Kind::Float, Device::Cpu).packed_for(1, side);
             let image = images(side).narrow(0, 0, 1);
-            let activations = tch::no_grad(|| folded.activations(&image));
-            let map = tch::no_grad(|| folded.evidence(&image, &activations, 3));
+            let activations = without_gradients(|| folded.activations(&image));
+            let map = without_gradients(|| folded.evidence(&image, &activations, 3));
             let side = map.size()[0];
             assert_eq!(map.size(), [side, side], "{architecture}");
             assert!(

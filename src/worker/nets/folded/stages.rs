@@ -6,6 +6,7 @@ use super::{
     fold::Fold,
     tree::{self, Activations, Tree},
 };
+use crate::worker::autograd::without_gradients;
 use crate::{
     domain::architecture::{Outputs, Stage, network::NetworkDesign, shape::Shape},
     worker::files::state::StateDict,
@@ -31,7 +32,7 @@ impl FoldedStages {
         let wanted = |stage: Stage| after.is_none_or(|after| stage > after) && stage <= last;
         let stages = design.stages.iter().filter(|(stage, _)| wanted(*stage));
         // Networks are trained; folded weights do not follow them.
-        tch::no_grad(|| {
+        without_gradients(|| {
             let fold = Fold { state, kind, device };
             let (mut trees, mut last) = (Vec::new(), 0);
             for (_, layers) in stages {
@@ -44,7 +45,7 @@ impl FoldedStages {
 
     /// The layers after the last stage, up to the feature vector.
     pub fn pooling(design: &NetworkDesign, state: &StateDict, kind: Kind, device: Device) -> Self {
-        tch::no_grad(|| {
+        without_gradients(|| {
             let fold = Fold { state, kind, device };
             Self {
                 trees: fold.layers(&design.pooling),
@@ -56,7 +57,7 @@ impl FoldedStages {
     /// The head, from feature vectors to logits.
     pub fn head(design: &NetworkDesign, outputs: Outputs, state: &StateDict, device: Device) -> Self {
         let head = design.head_of(outputs.head, outputs.classes as u64);
-        tch::no_grad(|| {
+        without_gradients(|| {
             let kind = Kind::Float;
             let fold = Fold { state, kind, device };
             Self {

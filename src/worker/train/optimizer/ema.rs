@@ -3,6 +3,7 @@
 
 use tch::{Device, Tensor};
 
+use crate::worker::autograd::without_gradients;
 use crate::{
     domain::spec::Stage,
     worker::{
@@ -26,7 +27,7 @@ impl Average {
         let state = network.state();
         let outputs = network.outputs();
         let device = state.values().next().map_or(Device::Cpu, Tensor::device);
-        let copy = tch::no_grad(|| Network::loaded(network.architecture(), outputs, state, device))?;
+        let copy = without_gradients(|| Network::loaded(network.architecture(), outputs, state, device))?;
         Ok(Self {
             network: copy.computing_in(network.kind()),
             decay,
@@ -38,7 +39,7 @@ impl Average {
     pub fn follow(&mut self, network: &Network, frozen: Option<Stage>, steps: u64) {
         let steps = steps as f64;
         let decay = self.decay.min((1.0 + steps) / (10.0 + steps));
-        tch::no_grad(|| {
+        without_gradients(|| {
             for (name, average) in self.network.state() {
                 let (Some(now), true) = (network.state().get(name), network.is_after(name, frozen)) else {
                     continue;
@@ -80,7 +81,7 @@ mod tests {
         let mut average = Average::of(&network, 0.9).unwrap();
         let first = |network: &Network, name: &str| network.state()[name].flatten(0, -1).double_value(&[0]);
         let set = |name: &str, value: f64| {
-            let _ = tch::no_grad(|| network.state()[name].shallow_clone().fill_(value));
+            let _ = without_gradients(|| network.state()[name].shallow_clone().fill_(value));
         };
         let mut expected = first(&network, "fc.bias");
         for (step, value) in [3.0, -1.0, 2.0].into_iter().enumerate() {

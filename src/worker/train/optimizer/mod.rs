@@ -18,6 +18,7 @@ use self::{
     groups::Group,
     sgd::Sgd,
 };
+use crate::worker::autograd::without_gradients;
 use crate::{
     domain::spec::{JobSpec, OptimizerName, OptimizerSpec},
     worker::{files::state::StateDict, nets::Parameter},
@@ -94,7 +95,7 @@ impl Optimizer {
     pub fn accumulate(&mut self, loss: &Tensor) {
         let parameters: Vec<_> = self.slots.iter().map(|slot| &slot.parameter).collect();
         let gradients = Tensor::run_backward(&[loss], &parameters, false, false);
-        tch::no_grad(|| {
+        without_gradients(|| {
             let parts = self.slots.iter().zip(gradients);
             let gradients: Vec<_> = parts
                 .map(|(slot, gradient)| laid_out_like(&slot.parameter, gradient))
@@ -110,7 +111,7 @@ impl Optimizer {
 
     /// Divides the accumulated gradients by `factor` and returns whether all of them are finite. Waits for the device.
     pub fn divide_gradients(&mut self, factor: f64) -> bool {
-        tch::no_grad(|| {
+        without_gradients(|| {
             for gradient in self.slots.iter_mut().filter_map(|slot| slot.gradient.as_mut()) {
                 let _ = gradient.g_div_scalar_(factor);
             }
@@ -127,7 +128,7 @@ impl Optimizer {
     /// Updates every parameter by its gradients, with the head's learning rate `lr`, and discards them. Returns the norm over all gradients
     /// before clipping, a scalar on the device.
     pub fn step(&mut self, lr: f64) -> Tensor {
-        tch::no_grad(|| {
+        without_gradients(|| {
             let mut gradients: Vec<_> = self.slots.iter_mut().map(|slot| slot.gradient.take()).collect();
             let norm = clip::norm(gradients.iter().flatten());
             if let Some(max_norm) = self.max_norm {

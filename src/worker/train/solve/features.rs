@@ -2,6 +2,7 @@
 
 use tch::{Device, Kind, Tensor};
 
+use crate::worker::autograd::without_gradients;
 use crate::worker::{
     augment::View,
     train::{
@@ -71,7 +72,7 @@ impl Features {
             heartbeat.beat()?;
             let count = batch.min(rows - first);
             let part = |all: &Tensor| all.narrow(0, first, count).to_device(context.device);
-            let logits = tch::no_grad(|| learner.network.head(&part(&self.vectors)));
+            let logits = without_gradients(|| learner.network.head(&part(&self.vectors)));
             let outcome = learner::evaluated(&logits, &part(&labels));
             outcomes.push((outcome, count as u64));
             outputs.push(logits);

@@ -26,6 +26,7 @@ use super::{
     start::Start,
     tasks::outputs,
 };
+use crate::worker::autograd::without_gradients;
 use crate::{
     domain::{
         jobs::{
@@ -148,7 +149,7 @@ struct Candidate {
 impl Maker<'_> {
     /// Sets tensors of the head by their full names.
     fn set(&self, tensors: &StateDict) {
-        tch::no_grad(|| {
+        without_gradients(|| {
             for (name, tensor) in tensors {
                 if let Some(own) = self.learner.network.state().get(name) {
                     own.shallow_clone().copy_(tensor);

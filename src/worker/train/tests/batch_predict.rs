@@ -13,6 +13,7 @@ use super::{
     drawn::{CLASSES, Drawn, SIZE, resize_to, uninterrupted},
     failed, files_of, trained,
 };
+use crate::worker::autograd::without_gradients;
 use crate::{
     domain::{
         datasets::split::Split,
@@ -132,7 +133,7 @@ fn each_image_has_the_row_that_its_file_gives() {
         let side = i64::from(SIZE);
         let tensor = Tensor::from_data_size(&prepared.rgb, &[1, side, side, 3], Kind::Uint8);
         let tensor = input::normalised(&tensor, &card.preprocessing, Device::Cpu);
-        let logits = tch::no_grad(|| network.logits(&tensor)).view(-1);
+        let logits = without_gradients(|| network.logits(&tensor)).view(-1);
         let logits: Vec<f32> = Vec::try_from(logits).unwrap();
         let expected = predict::likeliest(&logits, &card, 2).unwrap();
         let found = row.predictions.as_ref().unwrap();

@@ -2,6 +2,7 @@
 
 use tch::{Device, Kind, Tensor};
 
+use crate::worker::autograd::without_gradients;
 use crate::{
     domain::{
         jobs::predictions::RowError,
@@ -100,7 +101,7 @@ fn logits(network: &Folded, recipe: &Preprocessing, device: Device, pixels: &[&[
     let side = i64::from(recipe.crop);
     let shape = [pixels.len() as i64, side, side, 3];
     let images = Tensor::from_data_size(&pixels.concat(), &shape, Kind::Uint8);
-    let logits = tch::no_grad(|| network.logits(&input::normalised(&images, recipe, device)));
+    let logits = without_gradients(|| network.logits(&input::normalised(&images, recipe, device)));
     let logits = logits.to_device(Device::Cpu).to_kind(Kind::Float).contiguous();
     let mut values = vec![0f32; logits.numel()];
     let count = values.len();
