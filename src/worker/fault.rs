@@ -19,18 +19,37 @@ pub enum TorchFault {
     Other(String),
 }
 
+/// How libtorch, the C++ runtime and NVIDIA's libraries say that memory does not suffice. cuBLAS and cuDNN fail to create what they work
+/// with, and cuDNN finds no algorithm whose workspace fits.
+const OUT_OF_MEMORY: [&str; 10] = [
+    "out of memory",
+    "can't allocate memory",
+    "not enough memory",
+    "bad_alloc",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
+    "CUSOLVER_STATUS_ALLOC_FAILED",
+    "CUFFT_ALLOC_FAILED",
+    "unable to find an engine to execute this computation",
+];
+/// How they say that the device is of no use any more.
+const DEVICE_LOST: [&str; 5] = [
+    "CUDA error",
+    "CUDA driver error",
+    "cuDNN error",
+    "CUDNN_STATUS",
+    "CUBLAS_STATUS",
+];
+
 impl TorchFault {
     /// Classifies the text of a libtorch error, or of anything that quotes one.
     pub fn read(text: &str) -> Self {
         let shown = first_sentence(text);
-        let says = |phrase: &str| text.contains(phrase);
-        if says("out of memory")
-            || says("can't allocate memory")
-            || says("not enough memory")
-            || says("bad_alloc")
-        {
+        let says = |phrases: &[&str]| phrases.iter().any(|phrase| text.contains(phrase));
+        if says(&OUT_OF_MEMORY) {
             TorchFault::OutOfMemory(shown)
-        } else if says("CUDA error") || says("cuDNN error") || says("CUDNN_STATUS") || says("CUBLAS_STATUS") {
+        } else if says(&DEVICE_LOST) {
             TorchFault::DeviceLost(shown)
         } else {
             TorchFault::Other(shown)
@@ -82,8 +101,25 @@ mod tests {
     fn other_errors_are_told_apart() {
         let cuda = TorchFault::read("Torch(\"CUDA error: an illegal memory access was encountered\\n\")");
         assert!(matches!(cuda, TorchFault::DeviceLost(_)));
-        let memory = TorchFault::read("CUDA out of memory. Tried to allocate 2.00 GiB");
-        assert!(matches!(memory, TorchFault::OutOfMemory(_)));
+        for text in [
+            "CUDA out of memory. Tried to allocate 2.00 GiB",
+            "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+            "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
+            "GET was unable to find an engine to execute this computation",
+            "CUDA driver error: out of memory",
+        ] {
+            let fault = TorchFault::read(text);
+            assert!(matches!(fault, TorchFault::OutOfMemory(_)), "{text}");
+        }
+        for text in [
+            "CUDA driver error: device-side assert",
+            "cuDNN error: CUDNN_STATUS_EXECUTION_FAILED",
+        ] {
+            assert!(
+                matches!(TorchFault::read(text), TorchFault::DeviceLost(_)),
+                "{text}"
+            );
+        }
         let shapes = caught(|| {
             Tensor::ones([2], (Kind::Float, Device::Cpu))
                 .matmul(&Tensor::ones([3], (Kind::Float, Device::Cpu)))
