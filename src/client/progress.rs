@@ -262,6 +262,8 @@ mod tests {
             val_accuracy: Some(0.9123),
             lr: Some(0.01),
             l2: None,
+            alignment_loss: None,
+            distillation_loss: None,
             seconds: 4.12,
             data_wait: 0.1,
             best: true,

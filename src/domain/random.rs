@@ -16,6 +16,8 @@ pub enum Stream {
     BalancedSampler = 9,
     /// Which images of a batch are mixed, and in what proportions.
     Mix = 20,
+    /// The order of the images of a target domain.
+    Target = 21,
 }
 
 /// A sequence of draws that starts at one point of (seed, stream, epoch, index).

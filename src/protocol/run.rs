@@ -12,7 +12,7 @@ use super::{
 use crate::{
     domain::{
         datasets::reading::ReadOptions,
-        id::{DatasetId, JobId},
+        id::{DatasetId, JobId, ModelId},
         models::{export::ExportSpec, model_import::WeightsDescription, preprocessing::UsedBits},
         spec::{Architecture, BatchPredictSpec, EvaluateSpec, JobSpec, LrRange, PreviewSpec},
     },
@@ -122,12 +122,25 @@ pub struct TrainRun {
     pub common: JobRun,
     pub spec: JobSpec,
     pub weights: WeightsSource,
+    /// The dataset whose images go along with those of the training, without their labels, if the spec names one.
+    #[serde(default)]
+    pub unlabelled: Option<DatasetInput>,
+    /// The models that it learns from.
+    #[serde(default)]
+    pub teachers: Vec<TeacherFiles>,
     /// Checkpoints of earlier attempts, newest first; training resumes from the first intact one.
     pub checkpoints: Vec<PathBuf>,
     /// Activations of frozen stages kept from earlier jobs, of any version of this dataset.
     pub activations: Vec<KnownActivations>,
     /// Most disk space that this run's own may use; 0: none are kept.
     pub max_activation_bytes: u64,
+}
+
+/// A model that a training learns from.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct TeacherFiles {
+    pub model: ModelId,
+    pub files: ModelFiles,
 }
 
 /// Activations of frozen stages that an earlier job computed.

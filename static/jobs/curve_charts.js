@@ -25,10 +25,12 @@ export class JobCurves {
         { key: 'val_accuracy', label: 'Validation', tone: 2, marks: true, describe: (points) => inWords('Validation accuracy', points, 'epoch', formatShare, 'max') },
       ],
     });
+    // Only of a training that adapts to another domain or learns from teachers.
+    this.seconds = ['alignment_loss', 'distillation_loss'].map((key) => secondChart(key));
     this.table = h('tbody', {});
     this.titles = h('tr', {});
     this.node = h('div', { class: 'stack' },
-      h('div', { class: 'charts' }, this.loss.node, this.accuracy.node),
+      h('div', { class: 'charts' }, this.loss.node, this.accuracy.node, this.seconds.map(({ chart }) => chart.node)),
       h('details', {}, h('summary', {}, 'All epochs as a table'),
         h('div', { class: 'scroll' }, h('table', { 'data-testid': 'epochs' },
           h('thead', {}, this.titles), this.table))));
@@ -46,6 +48,7 @@ export class JobCurves {
   destroy() {
     this.loss.destroy();
     this.accuracy.destroy();
+    this.seconds.forEach(({ chart }) => chart.destroy());
   }
 
   /** A replay brings thousands of events at once; they are drawn once. */
@@ -62,6 +65,11 @@ export class JobCurves {
     const curves = this.#curves;
     this.loss.set({ train_loss: curves.perStep('train_loss'), val_loss: curves.perEpoch('val_loss', 'step') });
     this.accuracy.set({ train_accuracy: curves.perEpoch('train_accuracy'), val_accuracy: curves.perEpoch('val_accuracy') });
+    for (const { key, chart } of this.seconds) {
+      const points = curves.perStep(key);
+      chart.node.hidden = points.length === 0;
+      chart.set({ [key]: points });
+    }
     const newest = curves.epochs.at(-1);
     if (newest === this.#epochsShown) return;
     this.#epochsShown = newest;
@@ -72,6 +80,18 @@ export class JobCurves {
     fill(this.titles, titles.map((title) => h('th', { scope: 'col' }, title)));
     fill(this.table, curves.epochs.map((epoch) => epochRow(epoch, epoch === curves.bestEpoch)));
   }
+}
+
+const SECOND_TITLES = { alignment_loss: 'Loss between the domains', distillation_loss: 'Divergence from the teachers' };
+
+function secondChart(key) {
+  const title = SECOND_TITLES[key];
+  const chart = new LineChart({
+    title, xLabel: 'step', formatX: formatCount, formatY: formatNumber, testId: `${key}-chart`,
+    lines: [{ key, label: 'Training', tone: 1, describe: (points) => inWords(title, points, 'step', formatNumber, 'min') }],
+  });
+  chart.node.hidden = true;
+  return { key, chart };
 }
 
 function epochRow(epoch, best) {

@@ -5,7 +5,7 @@ const MOST_STEPS = 20_000;
 
 export class Curves {
   constructor() {
-    /** `{step, train_loss, lr, images_per_second}`, in ascending `step`. */
+    /** `{step, train_loss, alignment_loss, distillation_loss, lr, images_per_second}`, in ascending `step`. */
     this.steps = [];
     /** The epoch events, in ascending `epoch`. */
     this.epochs = [];
@@ -24,8 +24,8 @@ export class Curves {
     this.epochs = this.epochs.filter((epoch) => epoch.step <= step);
   }
 
-  #addStep({ step, train_loss, lr, images_per_second }) {
-    this.steps.push({ step, train_loss, lr, images_per_second });
+  #addStep({ step, train_loss, alignment_loss, distillation_loss, lr, images_per_second }) {
+    this.steps.push({ step, train_loss, alignment_loss, distillation_loss, lr, images_per_second });
     if (this.steps.length > MOST_STEPS) this.steps = halve(this.steps);
   }
 
@@ -37,9 +37,11 @@ export class Curves {
     return this.epochs.findLast((epoch) => epoch.best);
   }
 
-  /** `[{x, y}]` of a field of the steps. */
+  /** `[{x, y}]` of a field of the steps; steps without a value are omitted. */
   perStep(field) {
-    return this.steps.map((point) => ({ x: point.step, y: point[field] }));
+    return this.steps
+      .filter((point) => point[field] !== null && point[field] !== undefined)
+      .map((point) => ({ x: point.step, y: point[field] }));
   }
 
   /** `[{x, y}]` of a field of the epochs over `step` or `epoch`; epochs without a value are omitted. */

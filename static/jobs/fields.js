@@ -69,6 +69,17 @@ const TRAIN = [
   { pointer: '/optimizer/backbone_lr_multiplier', label: 'Backbone learning rate, relative', kind: 'number', example: '0.1', more: true },
   { pointer: '/optimizer/momentum', label: 'Momentum', kind: 'number', example: '0.9', more: true },
   { pointer: '/optimizer/weight_decay', label: 'Weight decay', kind: 'number', example: '0', more: true },
+  { pointer: '/domain_adaptation/method', label: 'Adapt to another domain', kind: 'choice', more: true, whole: '/domain_adaptation', hint: 'Needs layers that are not frozen', options: [
+    ['', 'No'],
+    ['coral', 'CORAL: equal covariances'],
+    ['mmd', 'MMD: equal distributions'],
+    ['dann', 'DANN: a domain classifier as opponent'],
+    ['adabn', 'AdaBN: statistics of the target'],
+  ] },
+  { pointer: '/domain_adaptation/target_dataset', label: 'Dataset of that domain', kind: 'text', example: 'none', more: true, hint: 'Its labels, if it has any, are not used in training' },
+  { pointer: '/domain_adaptation/weight', label: 'Weight of the alignment', kind: 'number', example: 'by method', more: true },
+  { pointer: '/distill/teacher', label: 'Learn from the model', kind: 'backbones', example: 'none', more: true, whole: '/distill', hint: 'Names of models with the same classes, separated by commas' },
+  { pointer: '/distill/temperature', label: 'Temperature of the teachers', kind: 'number', example: '4', more: true },
   { pointer: '/split/val', label: 'Validation share', kind: 'number', example: '0.2', more: true, hint: 'If the dataset has no validation split of its own' },
   { pointer: '/split/group_by/parts', label: 'Group files by leading parts of the name', kind: 'number', example: 'off', more: true, hint: '2 keeps patient_001_a.png and patient_001_b.png in the same split', whole: '/split/group_by' },
   DEVICE,
@@ -77,7 +88,7 @@ const TRAIN = [
 
 /** A search starts like the training job it is for; these fields of the training job do not affect it. */
 const LR_FIND = [
-  ...TRAIN.map((field) => (['/epochs', '/optimizer/lr'].includes(field.pointer)
+  ...TRAIN.filter(({ pointer }) => !pointer.startsWith('/domain_adaptation') && !pointer.startsWith('/distill')).map((field) => (['/epochs', '/optimizer/lr'].includes(field.pointer)
     ? { ...field, more: true, hint: 'For training; no effect on the search' }
     : field)),
   { pointer: '/lr_find/min_lr', label: 'First learning rate', kind: 'number', example: '0.000001' },

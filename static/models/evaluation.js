@@ -1,7 +1,7 @@
 // An evaluation, on the model's page and on its job's page: metrics, scores per class, confusion matrix, worst mistakes.
 
 import { h } from '../shared/dom.js';
-import { formatCount, formatNumber, formatShare, plural } from '../shared/format.js';
+import { formatBytes, formatCount, formatMillions, formatNumber, formatShare, plural } from '../shared/format.js';
 import { tile } from '../shared/widgets.js';
 
 /** A matrix of more classes would be unreadable. */
@@ -14,7 +14,7 @@ export function evaluationCard(evaluation) {
   return h('section', { class: 'card found', 'data-testid': 'evaluation' },
     h('h2', {}, 'Evaluation'),
     h('p', { class: 'quiet' }, `Measured on ${which} images of `, h('bdi', {}, dataset.name), `, ${plural(images, 'image')}.`),
-    numbers(evaluation), calibration(evaluation), classTable(evaluation), confusionMatrix(evaluation), mistakes(evaluation));
+    numbers(evaluation), adaptation(evaluation), distillation(evaluation), calibration(evaluation), classTable(evaluation), confusionMatrix(evaluation), mistakes(evaluation));
 }
 
 function numbers({ accuracy, top5_accuracy: top5, macro_f1: f1, loss, classes }) {
@@ -24,6 +24,37 @@ function numbers({ accuracy, top5_accuracy: top5, macro_f1: f1, loss, classes })
     tile('Macro F1', formatNumber(f1), 'evaluation-macro-f1'),
     tile('Loss', formatNumber(loss)),
   ].filter(Boolean).map((each) => each.node));
+}
+
+/** How an adapted model does on the target domain, beside the same training without adaptation. */
+function adaptation({ adaptation: found }) {
+  if (!found) return false;
+  const { method, target, images, source_only: before, adapted } = found;
+  const row = (name, score) => h('tr', {}, h('th', { scope: 'row' }, name),
+    [score.test ? `${formatShare(score.test.accuracy)} (${score.test.accuracy_interval.map(formatShare).join(' to ')})` : 'no labels',
+      formatShare(score.domain_accuracy)].map((cell) => h('td', {}, cell)));
+  const labelled = adapted.test ? ` Accuracy on its ${plural(adapted.test.images, 'image')} of the split ${adapted.test.split}, whose labels were not used.` : '';
+  return h('div', { 'data-testid': 'adaptation' }, h('h3', {}, 'On the target domain'),
+    h('p', { class: 'quiet' }, `Adapted by ${method} to ${plural(images, 'image')} of `, h('bdi', {}, target.name), `.${labelled} If the domains cannot be told apart by the features, that share is 50 %.`),
+    h('div', { class: 'scroll' }, h('table', {},
+      h('thead', {}, h('tr', {}, ['', 'Accuracy', 'Domain told'].map((title) => h('th', { scope: 'col' }, title)))),
+      h('tbody', {}, before ? row('Without adaptation', before) : false, row('Adapted', adapted)))));
+}
+
+/** How a model compares with those that it learned from. */
+function distillation({ distillation: found }) {
+  if (!found) return false;
+  const { teachers, teacher_accuracy: theirs, student, student_accuracy: own, alone_accuracy: alone } = found;
+  const row = (name, cost, accuracy) => h('tr', {}, h('th', { scope: 'row' }, name),
+    [cost?.architecture ?? '', accuracy === null ? '' : formatShare(accuracy), cost ? formatMillions(cost.parameters) : '', cost ? formatBytes(cost.bytes) : '',
+      cost ? `${formatNumber(cost.latency_ms)} ms` : ''].map((cell) => h('td', {}, cell)));
+  const several = teachers.length > 1;
+  return h('div', { 'data-testid': 'distillation' }, h('h3', {}, 'Learned from other models'),
+    h('div', { class: 'scroll' }, h('table', {},
+      h('thead', {}, h('tr', {}, ['', 'Network', 'Accuracy', 'Parameters', 'Size', 'One image'].map((title) => h('th', { scope: 'col' }, title)))),
+      h('tbody', {}, teachers.map((teacher, place) => row(several ? `Teacher ${place + 1}` : 'Teacher', teacher, several ? null : theirs)),
+        several ? row('Teachers together', null, theirs) : false,
+        alone === null ? false : row('Student without teachers', student, alone), row('Student', student, own)))));
 }
 
 function calibration({ calibration: { temperature, ece_before: before, ece_after: after } }) {

@@ -184,6 +184,8 @@ impl Dataset {
             },
             spec: JobSpec::parse(&spec).unwrap(),
             weights,
+            unlabelled: None,
+            teachers: Vec::new(),
             checkpoints: Vec::new(),
             activations: Vec::new(),
             max_activation_bytes: 1 << 30,

@@ -109,6 +109,15 @@ impl NetworkDesign {
         all
     }
 
+    /// Whether a stage after this one, or any stage, has a BatchNorm.
+    pub fn has_statistics_after(&self, frozen: Option<Stage>) -> bool {
+        let is_after = |stage: Option<Stage>| stage > frozen;
+        let tensors = self.tensors(2);
+        tensors
+            .iter()
+            .any(|(stage, _, tensor)| is_after(*stage) && tensor.name == "running_mean")
+    }
+
     /// The shapes of the last stage's output and of the feature vector for an image of `side × side` pixels. Calls `each` with every layer
     /// of the backbone that is no composition, its full name, and the shape of its input.
     pub fn follow(&self, side: u32, mut each: impl FnMut(&Layer, String, Shape)) -> (Shape, Shape) {

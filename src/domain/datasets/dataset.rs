@@ -264,6 +264,45 @@ impl Dataset {
         vec![FieldError::new("/dataset", "unknown_classes", message)]
     }
 
+    /// What prevents this dataset's images from going along with those of `source`, the dataset of a training; `pointer` is the field that
+    /// names it. `by_class`: whether they are of the same classes.
+    pub fn faults_beside(&self, source: &Dataset, pointer: &str, by_class: bool) -> Option<FieldError> {
+        let fault = |code, message: String| Some(FieldError::new(pointer, code, message));
+        if let Some(failure) = self.failure() {
+            return fault("dataset_failed", failure.message);
+        }
+        if self.status == DatasetStatus::Processing {
+            let message = "this dataset is still being read; submit the job once it is `ready`";
+            return fault("not_ready", message.to_owned());
+        }
+        if self.id == source.id {
+            let message = "this is the dataset of the labelled images itself; name another one";
+            return fault("conflict", message.to_owned());
+        }
+        if self.images < 2 {
+            return fault(
+                "too_few_images",
+                "the target dataset needs at least two images".to_owned(),
+            );
+        }
+        let known = |class: &&Class| source.classes.iter().any(|known| known.name == class.name);
+        let unknown: Vec<_> = self.classes.iter().filter(|class| !known(class)).collect();
+        if !by_class || unknown.is_empty() || source.status == DatasetStatus::Processing {
+            return None;
+        }
+        let message = format!(
+            "this dataset has classes that `dataset` does not have: {}; both domains need the same classes. Change the classes of \
+             its images, or read its archive again without classes (POST /v1/datasets/{{dataset}}/reread with `\"classes\": \"none\"`)",
+            listed(
+                &unknown
+                    .iter()
+                    .map(|class| class.name.as_str())
+                    .collect::<Vec<_>>()
+            )
+        );
+        fault("unknown_classes", message)
+    }
+
     /// What prevents any model from classifying this dataset's images.
     pub fn faults_for_predictions(&self) -> Vec<FieldError> {
         self.failure().into_iter().collect()

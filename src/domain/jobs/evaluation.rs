@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::{adaptation::Adaptation, distillation::Distillation};
 use crate::domain::{
     metrics::{self, BINS, Confusion, Logits, Verdict},
     models::model::DatasetLineage,
@@ -35,6 +36,12 @@ pub struct Evaluation {
     pub confusion_matrix: Vec<Vec<u64>>,
     /// Misclassified images, highest loss first, at most 50.
     pub mistakes: Vec<Mistake>,
+    /// Of a model that was adapted to a target domain: how it does there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adaptation: Option<Adaptation>,
+    /// Of a model that learned from others: how it compares with them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub distillation: Option<Distillation>,
 }
 
 /// Whether the model's confidence matches its accuracy (Guo et al. 2017, "On Calibration of Modern Neural Networks").
@@ -125,6 +132,8 @@ impl Evaluation {
             classes: reports(subject.classes, &confusion),
             mistakes: worst(subject.classes, logits.labels(), &plain, &calibrated, images),
             confusion_matrix: confusion.counts,
+            adaptation: None,
+            distillation: None,
         }
     }
 }

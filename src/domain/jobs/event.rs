@@ -99,6 +99,12 @@ pub struct StepEvent {
     /// Learning rate of the head.
     pub lr: f64,
     pub images_per_second: f64,
+    /// Mean loss between the domains since the previous step event, without its weight; only where images of a target domain take part.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alignment_loss: Option<f64>,
+    /// Mean divergence from the teachers since the previous step event, without its weight; only where there are teachers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub distillation_loss: Option<f64>,
 }
 
 /// One epoch is complete.
@@ -120,6 +126,12 @@ pub struct EpochEvent {
     /// Of the solver `lbfgs`: the strength of the penalty that this row is for. Each value that it tries is told as an epoch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub l2: Option<f64>,
+    /// Mean loss between the domains over the epoch, without its weight; only where images of a target domain take part.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alignment_loss: Option<f64>,
+    /// Mean divergence from the teachers over the epoch, without its weight; only where there are teachers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub distillation_loss: Option<f64>,
     /// Duration of the epoch including its validation.
     pub seconds: f64,
     /// Fraction of the time in which training waited for data, 0 to 1.

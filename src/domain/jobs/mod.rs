@@ -1,6 +1,9 @@
 //! Jobs: their states, events and results.
 
+pub mod adaptation;
+pub mod baseline;
 pub mod comparison;
+pub mod distillation;
 pub mod evaluation;
 pub mod event;
 pub mod job;

@@ -40,6 +40,17 @@ pub trait JobFields: Send + Sync {
             .collect()
     }
 
+    /// The models that it learns from: id or name of each, with its JSON pointer.
+    fn teachers_mut(&mut self) -> Vec<(String, &mut String)> {
+        let distill = self.training_mut().and_then(|training| training.distill.as_mut());
+        let teachers = distill
+            .into_iter()
+            .flat_map(|distill| distill.teacher.iter_mut().enumerate());
+        teachers
+            .map(|(number, teacher)| (format!("/distill/teacher/{number}"), teacher))
+            .collect()
+    }
+
     /// Id or name of the model that it uses.
     fn model_mut(&mut self) -> Option<&mut String> {
         None

@@ -80,6 +80,15 @@ impl KindSpec for LrFindSpec {
             };
             head.fault(field, "conflict", message);
         }
+        for (name, is_given) in [
+            ("domain_adaptation", train.domain_adaptation.is_some()),
+            ("distill", train.distill.is_some()),
+        ] {
+            if is_given {
+                let message = "the search trains on the labelled images alone; leave it out";
+                root.fault(name, "conflict", message);
+            }
+        }
         Self {
             train,
             lr_find: parse(root.object("lr_find")),

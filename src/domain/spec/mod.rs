@@ -38,6 +38,8 @@ pub use self::{
     training::{
         augment::{Augment, RandAugment},
         backbone::{Backbone, Weights},
+        distill::Distill,
+        domain_adaptation::{AdaptationMethod, DomainAdaptation},
         early_stopping::{EarlyStopping, Monitor},
         freeze::Freeze,
         head::{HeadKeep, HeadSpec, Solver},
@@ -110,6 +112,10 @@ pub struct JobSpec {
     pub ema_decay: Option<f64>,
     #[serde(default)]
     pub early_stopping: Option<EarlyStopping>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub domain_adaptation: Option<DomainAdaptation>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub distill: Option<Distill>,
     #[serde(default)]
     pub precision: Precision,
     pub device: DeviceChoice,
@@ -139,6 +145,31 @@ impl JobSpec {
     /// for small images see the whole image, as in their original training.
     pub fn preprocessing(&self) -> Preprocessing {
         self.image.preprocessing(&self.backbone.recipe())
+    }
+
+    /// The dataset whose images go along with those of `dataset`, with its JSON pointer.
+    pub fn unlabelled_dataset_mut(&mut self) -> Option<(&'static str, &mut String)> {
+        let target = self.domain_adaptation.as_mut().map(|adaptation| {
+            let pointer = "/domain_adaptation/target_dataset";
+            (pointer, &mut adaptation.target_dataset)
+        });
+        let unlabelled = self.distill.as_mut().and_then(|distill| {
+            let dataset = distill.unlabelled_dataset.as_mut()?;
+            Some(("/distill/unlabelled_dataset", dataset))
+        });
+        target.or(unlabelled)
+    }
+
+    /// The first epoch (from 1) in whose steps images of that dataset take part; none if they take part in no step.
+    pub fn unlabelled_from(&self) -> Option<u32> {
+        match (&self.domain_adaptation, &self.distill) {
+            (Some(adaptation), _) => adaptation
+                .method
+                .has_loss()
+                .then(|| adaptation.warmup_epochs.unwrap_or(0) + 1),
+            (None, Some(distill)) => distill.unlabelled_dataset.as_ref().map(|_| 1),
+            (None, None) => None,
+        }
     }
 
     /// The model's name: the one asked for, or one derived from the dataset and the architecture.

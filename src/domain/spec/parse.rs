@@ -12,8 +12,8 @@ use super::{
     preset::Filled,
     split,
     training::{
-        at_once, augment, backbone, early_stopping, freeze, head, image_spec, loss, optimizer, precision,
-        schedule,
+        at_once, augment, backbone, distill, domain_adaptation, early_stopping, freeze, head, image_spec,
+        loss, optimizer, precision, schedule,
     },
 };
 use crate::{
@@ -26,7 +26,7 @@ use crate::{
 };
 
 /// Fields of the contract that are not implemented yet.
-pub(super) const PLANNED: &[&str] = &["domain_adaptation"];
+pub(super) const PLANNED: &[&str] = &["adapt", "task"];
 
 impl JobSpec {
     /// Checks a caller's spec of a training and fills in its defaults.
@@ -72,6 +72,8 @@ impl JobSpec {
                 decay > 0.0 && decay < 1.0
             }),
             early_stopping: early_stopping::parse(root),
+            domain_adaptation: domain_adaptation::parse(root),
+            distill: distill::parse(root),
             precision: precision::parse(root),
             device: device::parse(root),
             seed: root.integer("seed", 0, 0, i64::MAX) as u64,
@@ -82,6 +84,8 @@ impl JobSpec {
         };
         augment::check_batch(&spec.augment, spec.batch_size, root);
         at_once::check(&spec, root);
+        domain_adaptation::check(&spec, root);
+        distill::check(&spec, root);
         spec
     }
 }
@@ -263,7 +267,8 @@ mod tests {
     fn all_faults_are_told_at_once_with_their_pointers() {
         let faults = JobSpec::parse(&json!({
             "dataset": 7, "epochs": 0, "batch_size": "many", "optimizer": {"lr": -1, "lrr": 2},
-            "image": {"size": 8}, "freeze": {"until": "layer9"}, "domain_adaptation": {"method": "coral"}
+            "image": {"size": 8}, "freeze": {"until": "layer9"}, "domain_adaptation": {"method": "coral", "source": "d"},
+            "adapt": "norm_only"
         }))
         .unwrap_err();
         let told: Vec<_> = faults
@@ -278,11 +283,14 @@ mod tests {
             ("/optimizer/lrr", "unknown_field"),
             ("/image/size", "range"),
             ("/freeze", "range"),
-            ("/domain_adaptation", "not_supported"),
+            ("/domain_adaptation/target_dataset", "missing"),
+            ("/domain_adaptation/source", "unknown_field"),
+            ("/domain_adaptation", "conflict"),
+            ("/adapt", "not_supported"),
         ] {
             assert!(told.contains(&expected), "{expected:?} is not in {told:?}");
         }
-        assert_eq!(told.len(), 8);
+        assert_eq!(told.len(), 11);
     }
 
     #[test]

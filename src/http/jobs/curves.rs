@@ -23,8 +23,10 @@ use crate::{
 };
 
 /// Curves with a value at every step event, and the event's field.
-const PER_STEP: [(&str, &str); 3] = [
+const PER_STEP: [(&str, &str); 5] = [
     ("train_loss", "train_loss"),
+    ("alignment_loss", "alignment_loss"),
+    ("distillation_loss", "distillation_loss"),
     ("lr", "lr"),
     ("images_per_second", "images_per_second"),
 ];
@@ -52,8 +54,8 @@ pub struct Curves {
     #[schema(example = "metrics")]
     pub object: &'static str,
     pub job: JobId,
-    /// By name: `train_loss`, `lr`, `images_per_second` per step event; `epoch_train_loss`, `train_accuracy`, `val_loss`, `val_accuracy`,
-    /// `data_wait` per epoch.
+    /// By name: `train_loss`, `alignment_loss`, `distillation_loss`, `lr`, `images_per_second` per step event; `epoch_train_loss`,
+    /// `train_accuracy`, `val_loss`, `val_accuracy`, `data_wait` per epoch.
     pub series: BTreeMap<String, Vec<Point>>,
 }
 

@@ -5,7 +5,7 @@ use crate::{
         datasets::dataset::{Dataset, DatasetStatus},
         models::model::Model,
         name::Name,
-        spec::{Backbone, Circumstances, Spec, Weights},
+        spec::{Backbone, Circumstances, JobSpec, Spec, Weights},
     },
     error::{Error, FieldError, Kind, Result},
     http::App,
@@ -35,11 +35,28 @@ pub async fn check(app: &App, document: &serde_json::Value) -> Result<Submission
     let mut faults = Vec::new();
     let found = find_dataset(app, spec.dataset()).await?;
     let model = match spec.fields_mut().model_mut() {
-        Some(reference) => pinned_model(app, reference, &mut faults).await?,
+        Some(reference) => pinned_model(app, "/model", reference, &mut faults).await?,
         None => None,
     };
     for (pointer, backbone) in spec.fields_mut().backbones_mut() {
         pin_base_weights(app, &pointer, backbone, &mut faults).await?;
+    }
+    let training = spec.fields_mut().training_mut();
+    if let Some((pointer, reference)) = training.and_then(JobSpec::unlabelled_dataset_mut) {
+        pin_unlabelled_dataset(app, pointer, reference, found.as_ref().ok(), &mut faults).await?;
+    }
+    let mut teachers = Vec::new();
+    for (pointer, reference) in spec.fields_mut().teachers_mut() {
+        teachers.push((
+            pinned_model(app, &pointer, reference, &mut faults).await?,
+            pointer,
+        ));
+    }
+    if let (Some(training), Ok(dataset)) = (spec.training(), &found) {
+        let each = teachers
+            .iter()
+            .filter_map(|(teacher, pointer)| training.fault_of_teacher(teacher.as_ref()?, dataset, pointer));
+        faults.extend(each);
     }
     if let Ok(dataset) = &found {
         faults.extend(spec.fields().dataset_faults(dataset, model.as_ref()));
@@ -100,9 +117,29 @@ async fn pin_base_weights(
     Ok(())
 }
 
+/// The dataset whose images go along with those of a training, pinned at its version.
+async fn pin_unlabelled_dataset(
+    app: &App,
+    pointer: &str,
+    reference: &mut String,
+    source: Option<&Dataset>,
+    faults: &mut Vec<FieldError>,
+) -> Result<()> {
+    match find_dataset(app, reference).await? {
+        Ok(second) => {
+            *reference = format!("{}@{}", second.id, second.version);
+            let by_class = pointer.starts_with("/domain_adaptation");
+            faults.extend(source.and_then(|source| second.faults_beside(source, pointer, by_class)));
+        }
+        Err(missing) => faults.push(FieldError::new(pointer, &missing.code, missing.message)),
+    }
+    Ok(())
+}
+
 /// The model that a job uses, pinned in its spec.
 async fn pinned_model(
     app: &App,
+    pointer: &str,
     reference: &mut String,
     faults: &mut Vec<FieldError>,
 ) -> Result<Option<Model>> {
@@ -111,7 +148,7 @@ async fn pinned_model(
         Some(model) => *reference = model.id.to_string(),
         None => {
             let message = "there is no model of this id or name; GET /v1/models lists them";
-            faults.push(FieldError::new("/model", "not_found", message));
+            faults.push(FieldError::new(pointer, "not_found", message));
         }
     }
     Ok(model)

@@ -15,7 +15,8 @@ use crate::{
     },
     process,
     protocol::{
-        CompareRun, DatasetInput, JobRun, LrFindRun, ModelRun, RunSpec, Segment, TrainRun, frames::ModelFiles,
+        CompareRun, DatasetInput, JobRun, LrFindRun, ModelRun, RunSpec, Segment, TeacherFiles, TrainRun,
+        frames::ModelFiles,
     },
     store::{ClaimedJob, StoredSegment, VersionFiles},
 };
@@ -65,6 +66,8 @@ async fn training(
     dataset: Dataset,
 ) -> Result<TrainRun, Verdict> {
     refuse(dataset.faults_for(spec))?;
+    let unlabelled = unlabelled_dataset(context, job, spec, &dataset).await?;
+    let teachers = teachers(context, job, spec, &dataset).await?;
     let dataset = dataset_input(context, job, dataset).await?;
     let version = dataset.lineage.version_of();
     let weights = weights::resolve(context, &spec.backbone).await;
@@ -74,11 +77,70 @@ async fn training(
     Ok(TrainRun {
         common: common(context, job, dataset),
         spec: spec.clone(),
+        unlabelled,
+        teachers,
         weights: weights.map_err(|error| unreadable(job, &error))?,
         checkpoints: checkpoints.unwrap_or_default(),
         activations: activations::known(context, version.id).await,
         max_activation_bytes: context.config.limits.max_activation_bytes,
     })
+}
+
+/// The files of the dataset whose images go along with those of `dataset`.
+async fn unlabelled_dataset(
+    context: &Context,
+    job: &ClaimedJob,
+    spec: &JobSpec,
+    dataset: &Dataset,
+) -> Result<Option<DatasetInput>, Verdict> {
+    let mut spec = spec.clone();
+    let Some((pointer, reference)) = spec.unlabelled_dataset_mut() else {
+        return Ok(None);
+    };
+    let second = match context.store.dataset(reference).await {
+        Err(error) if error.kind() == Kind::NotFound => {
+            return Err(invalid(&format!(
+                "the dataset that `{pointer}` names was deleted"
+            )));
+        }
+        second => second.map_err(|error| unreadable(job, &error))?,
+    };
+    let by_class = spec.domain_adaptation.is_some();
+    refuse(
+        second
+            .faults_beside(dataset, pointer, by_class)
+            .into_iter()
+            .collect(),
+    )?;
+    dataset_input(context, job, second).await.map(Some)
+}
+
+/// The models that a training learns from.
+async fn teachers(
+    context: &Context,
+    job: &ClaimedJob,
+    spec: &JobSpec,
+    dataset: &Dataset,
+) -> Result<Vec<TeacherFiles>, Verdict> {
+    let mut teachers = Vec::new();
+    for reference in spec.distill.iter().flat_map(|distill| &distill.teacher) {
+        let model = match context.store.model(reference).await {
+            Err(error) if error.kind() == Kind::NotFound => {
+                return Err(invalid("a model that the job learns from was deleted"));
+            }
+            model => model.map_err(|error| unreadable(job, &error))?,
+        };
+        refuse(
+            spec.fault_of_teacher(&model, dataset, "/distill/teacher")
+                .into_iter()
+                .collect(),
+        )?;
+        teachers.push(TeacherFiles {
+            model: model.id,
+            files: model_files(context, job, model).await?,
+        });
+    }
+    Ok(teachers)
 }
 
 /// A run that needs nothing but the dataset and a model.

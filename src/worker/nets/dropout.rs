@@ -15,6 +15,16 @@ pub struct DropoutKey {
     pub first_row: usize,
 }
 
+impl DropoutKey {
+    /// Of the pass of other images in the same step: its masks are others.
+    pub fn of_others(self) -> Self {
+        Self {
+            seed: !self.seed,
+            ..self
+        }
+    }
+}
+
 /// Dropout whose mask is a function of seed, layer, step and image.
 pub struct Dropout {
     probability: f64,

@@ -5,14 +5,29 @@ use tch::Tensor;
 use super::dropout::DropoutKey;
 
 /// The mode of a forward pass.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Mode {
     /// Train: BatchNorm normalises with the batch's own statistics and updates its running ones; dropout uses the mask of this key;
     /// convolutions are computed in the form that is fastest including their gradients.
     Train(DropoutKey),
+    /// As [`Mode::Train`], except that the running statistics stay as they are: for images of another domain than these are for.
+    TrainBeside(DropoutKey),
+    /// As [`Mode::Eval`], except that BatchNorm normalises with the batch's own statistics. Its running ones move towards these by `share`,
+    /// 0 to 1; without it they stay as they are.
+    Batch { share: Option<f64> },
     /// Evaluate: BatchNorm normalises with its running statistics and does not update them; nothing is dropped; convolutions are libtorch's
     /// own, which all faster forms are compared with (see [`super::folded`]).
     Eval,
+}
+
+impl Mode {
+    /// Of a training step.
+    pub fn dropout(self) -> Option<DropoutKey> {
+        match self {
+            Mode::Train(key) | Mode::TrainBeside(key) => Some(key),
+            Mode::Batch { .. } | Mode::Eval => None,
+        }
+    }
 }
 
 /// A copy with channels innermost in memory; tensors that are not 4-dimensional are only shared.

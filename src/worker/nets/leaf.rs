@@ -79,13 +79,13 @@ impl Leaf {
                     Channels::Last => input * gamma,
                 }
             }
-            (Op::Dropout { probability }, _) => match mode {
-                Mode::Train(key) => Dropout::salted(*probability, self.salt).apply(input, key),
-                Mode::Eval => input.shallow_clone(),
+            (Op::Dropout { probability }, _) => match mode.dropout() {
+                Some(key) => Dropout::salted(*probability, self.salt).apply(input, key),
+                None => input.shallow_clone(),
             },
-            (Op::StochasticDepth { probability, .. }, _) => match mode {
-                Mode::Train(key) => Dropout::salted(*probability, self.salt).apply_to_rows(input, key),
-                Mode::Eval => input.shallow_clone(),
+            (Op::StochasticDepth { probability, .. }, _) => match mode.dropout() {
+                Some(key) => Dropout::salted(*probability, self.salt).apply_to_rows(input, key),
+                None => input.shallow_clone(),
             },
             (op, _) => without_tensors(op, input),
         }
@@ -157,8 +157,8 @@ fn activated(input: &Tensor, activation: Activation) -> Tensor {
 /// the weight still gets its gradient.
 fn conv2d(input: &Tensor, design: &Conv2d, weight: &Tensor, bias: Option<&Tensor>, mode: Mode) -> Tensor {
     let shape = Shape::of(design);
-    let fast = match (mode, design.even_padding()) {
-        (Mode::Train(_), Some(_)) => winograd::convolution(input, weight, shape),
+    let fast = match (mode.dropout(), design.even_padding()) {
+        (Some(_), Some(_)) => winograd::convolution(input, weight, shape),
         _ => None,
     };
     match (fast, bias) {
@@ -195,17 +195,22 @@ fn batch_norm(input: &Tensor, design: &BatchNorm2d, tensors: &[Tensor], mode: Mo
     let [weight, bias, mean, variance, counter] = tensors else {
         unreachable!("BatchNorm has five tensors");
     };
-    let training = matches!(mode, Mode::Train(_));
-    if training {
+    // By how much the running statistics move.
+    let momentum = match mode {
+        Mode::Train(_) | Mode::Eval => Some(design.momentum),
+        Mode::TrainBeside(_) => None,
+        Mode::Batch { share } => share,
+    };
+    if matches!(mode, Mode::Train(_)) {
         let _ = counter.shallow_clone().g_add_scalar_(1);
     }
     input.batch_norm(
         Some(weight),
         Some(bias),
-        Some(mean),
-        Some(variance),
-        training,
-        design.momentum,
+        momentum.map(|_| mean),
+        momentum.map(|_| variance),
+        mode != Mode::Eval,
+        momentum.unwrap_or_default(),
         design.epsilon,
         true,
     )

@@ -16,6 +16,7 @@ mod initialise;
 pub mod input;
 pub mod layers;
 mod leaf;
+pub mod perceptron;
 pub mod positions;
 pub mod rotary;
 mod tree;
@@ -178,6 +179,11 @@ impl Network {
     /// The type that convolutions compute in.
     pub fn kind(&self) -> Kind {
         self.kind
+    }
+
+    /// Where its tensors are.
+    pub fn device(&self) -> Device {
+        self.state.values().next().map_or(Device::Cpu, Tensor::device)
     }
 
     pub fn architecture(&self) -> Architecture {

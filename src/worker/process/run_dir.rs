@@ -46,6 +46,16 @@ impl RunDir {
         self.path.join(name)
     }
 
+    /// A folder in it, which is created if it is not there.
+    pub fn folder(&self, name: &str) -> io::Result<Self> {
+        let path = self.file(name);
+        self.retry_when_full(|| fs::create_dir_all(&path))?;
+        Ok(Self {
+            path,
+            disk_wait: self.disk_wait.clone(),
+        })
+    }
+
     /// Starts a file.
     pub fn create(&self, name: &str) -> io::Result<OutputFile> {
         let path = self.file(name);

@@ -31,9 +31,9 @@ pub fn accumulate(
                 step: steps,
                 first_row: first_row + rows.start,
                 step_weight,
+                share: length as f64 / places.len() as f64,
             };
-            let labels = batch.labels.narrow(start, length);
-            learner.accumulate(&batch.boundary.narrow(0, start, length), &labels, part)
+            learner.accumulate(&batch.narrow(start, length), part)
         })?;
         outcomes.extend(parts);
         first_row += batch.images as usize;

@@ -8,10 +8,11 @@ use std::cell::Cell;
 use tch::{Kind, Tensor};
 
 use super::{
-    input::{mixing::Labels, portion::MicroBatches},
+    input::{batch::FeedBatch, portion::MicroBatches},
     loss::{self, Loss},
     optimizer::{Average, Optimizer},
     precision::LossScale,
+    transfer::{distill::distillation::Taught, second::Second, term::Term},
 };
 use crate::worker::autograd::without_gradients;
 use crate::{
@@ -35,6 +36,8 @@ pub struct Learner {
     /// The moving average that validation and the model use instead of the network, if enabled.
     pub average: Option<Average>,
     pub loss: Loss,
+    /// What it learns from besides the labels, if anything.
+    pub second: Option<Second>,
     /// Where the network computes in fp16.
     pub loss_scale: Option<LossScale>,
     dropout: Dropout,
@@ -55,6 +58,8 @@ pub struct Outcome {
     pub loss: Tensor,
     /// Number of images classified correctly, a scalar of 64-bit integers.
     pub correct: Tensor,
+    /// The loss of what is learned from besides the labels, a scalar.
+    pub second: Option<Tensor>,
 }
 
 /// Some of the images of a step.
@@ -66,6 +71,8 @@ pub struct MicroBatch {
     pub first_row: usize,
     /// Total weight of the step's images, see [`Loss::weight`].
     pub step_weight: f64,
+    /// Share of the step's images that are in it.
+    pub share: f64,
 }
 
 impl Learner {
@@ -79,6 +86,7 @@ impl Learner {
             optimizer: Optimizer::new(spec),
             average: average.transpose()?,
             loss,
+            second: None,
             loss_scale: LossScale::of(network.kind()),
             dropout: Dropout::new(spec.head.dropout),
             seed: spec.seed,
@@ -91,6 +99,20 @@ impl Learner {
         };
         learner.freeze(spec.last_frozen(epoch));
         Ok(learner)
+    }
+
+    /// The same with something to learn from besides the labels, before an epoch (from 1).
+    pub fn with_second(mut self, second: Option<Second>, epoch: u32) -> Self {
+        self.second = second;
+        self.begin_epoch(epoch);
+        self
+    }
+
+    /// Begins an epoch (from 1): what learns beside the network is trained from the first epoch on in which it takes part.
+    pub fn begin_epoch(&mut self, epoch: u32) {
+        if let Some(second) = &self.second {
+            self.optimizer.learn(second.parameters(epoch));
+        }
     }
 
     /// From now on the stages up to and including `frozen` are not trained. Newly trained parameters start with fresh optimiser state.
@@ -121,16 +143,11 @@ impl Learner {
         [self.batch_size, size[1], size[2], size[3]]
     }
 
-    /// Adds the gradients of a micro-batch: boundary activations and labels. The losses of all micro-batches sum to that of the step.
+    /// Adds the gradients of a micro-batch. The losses of all micro-batches sum to that of the step.
     ///
     /// # Errors
     /// Not enough memory: then nothing has changed.
-    pub fn accumulate(
-        &mut self,
-        boundary: &Tensor,
-        labels: &Labels,
-        part: MicroBatch,
-    ) -> Result<Outcome, TorchFault> {
+    pub fn accumulate(&mut self, batch: &FeedBatch, part: MicroBatch) -> Result<Outcome, TorchFault> {
         let statistics = Statistics::of(&self.network, self.frozen);
         let result = fault::caught(|| {
             let key = DropoutKey {
@@ -138,14 +155,23 @@ impl Learner {
                 step: part.step,
                 first_row: part.first_row,
             };
-            let features = self.features(boundary, key);
-            let features = self.dropout.apply(&features, key);
-            let logits = self.network.head(&features);
+            let (features, others) = self.features(batch, key);
+            let logits = self.logits(&features, key);
+            let labels = &batch.labels;
             let loss = labels.loss(|labels| self.loss.of_each(&logits, labels).sum(Kind::Float));
             let loss = loss / part.step_weight;
+            let second = self.second_term(batch, (&features, &logits), others.as_ref(), key);
             let outcome = Outcome {
                 correct: hits(&logits, labels.predominant()),
                 loss: loss.detach(),
+                second: second.as_ref().map(|term| &term.told * part.share),
+            };
+            let loss = match (second, &self.second) {
+                (Some(term), Some(Second::Distillation(own))) => {
+                    loss * own.label_weight() + term.added * part.share
+                }
+                (Some(term), _) => loss + term.added * part.share,
+                (None, _) => loss,
             };
             match &self.loss_scale {
                 Some(scale) => self.optimizer.accumulate(&(loss * scale.factor())),
@@ -165,7 +191,9 @@ impl Learner {
             let goes_on = scale.follow(finite);
             if !finite {
                 self.optimizer.forget_gradients();
-                return Tensor::from(if goes_on { 0.0f32 } else { f32::INFINITY });
+                let norm = if goes_on { 0.0f32 } else { f32::INFINITY };
+                // Where the norms of other steps are: they are read together.
+                return Tensor::from(norm).to_device(self.network.device());
             }
         }
         let norm = self.optimizer.step(lr);
@@ -240,12 +268,66 @@ impl Learner {
         state.filter(move |(name, _)| network.is_after(name, frozen))
     }
 
-    fn features(&self, boundary: &Tensor, key: DropoutKey) -> Tensor {
-        let last = self.network.architecture().last_stage();
-        match self.frozen {
-            Some(frozen) if frozen == last => boundary.shallow_clone(),
-            frozen => self.network.stages(boundary, frozen, last, Mode::Train(key)),
+    /// Features of a micro-batch, and of the images that go along with it.
+    ///
+    /// Images of a target domain are a batch of their own, so that BatchNorm normalises each domain by its own statistics. Its running ones
+    /// are those of the target then: it is the target's images that the model is for.
+    fn features(&self, batch: &FeedBatch, key: DropoutKey) -> (Tensor, Option<Tensor>) {
+        let of = |boundary: &Tensor, mode| features_of(&self.network, boundary, self.frozen, mode);
+        let own = &batch.boundary;
+        let Some(others) = batch.unlabelled.as_ref().map(|others| &others.boundary) else {
+            return (of(own, Mode::Train(key)), None);
+        };
+        if let Some(Second::Alignment(_)) = &self.second {
+            let features = of(own, Mode::TrainBeside(key));
+            return (features, Some(of(others, Mode::Train(key.of_others()))));
         }
+        let (count, more) = (own.size()[0], others.size()[0]);
+        let all = of(&Tensor::cat(&[own, others], 0), Mode::Train(key));
+        (all.narrow(0, 0, count), Some(all.narrow(0, count, more)))
+    }
+
+    /// Logits `[N, classes]` of features in training.
+    fn logits(&self, features: &Tensor, key: DropoutKey) -> Tensor {
+        self.network.head(&self.dropout.apply(features, key))
+    }
+
+    /// What is learned besides the labels of a micro-batch with these features and logits; `others` are the features of the images that go
+    /// along.
+    fn second_term(
+        &self,
+        batch: &FeedBatch,
+        (features, logits): (&Tensor, &Tensor),
+        others: Option<&Tensor>,
+        key: DropoutKey,
+    ) -> Option<Term> {
+        match self.second.as_ref()? {
+            Second::Alignment(alignment) => Some(alignment.of(features, others?, key.step)),
+            Second::Distillation(distillation) => {
+                let lesson = batch.lesson.as_ref()?;
+                let own = Taught {
+                    features,
+                    logits,
+                    lesson,
+                };
+                let lesson = batch.unlabelled.as_ref().and_then(|batch| batch.lesson.as_ref());
+                let (Some(features), Some(lesson)) = (others, lesson) else {
+                    return Some(distillation.of(&[own]));
+                };
+                let logits = self.logits(features, key.of_others());
+                let others = Taught {
+                    features,
+                    logits: &logits,
+                    lesson,
+                };
+                Some(distillation.of(&[own, others]))
+            }
+        }
+    }
+
+    /// Features `[N, features]` of boundary activations, by the network that is evaluated.
+    pub fn eval_features(&self, boundary: &Tensor, mode: Mode) -> Tensor {
+        features_of(self.eval_network(), boundary, self.frozen, mode)
     }
 
     /// Runs work without gradients on as many rows at a time as fit into memory.
@@ -264,11 +346,21 @@ impl Learner {
     }
 }
 
+/// Features `[N, features]` of boundary activations after these frozen stages.
+fn features_of(network: &Network, boundary: &Tensor, frozen: Option<Stage>, mode: Mode) -> Tensor {
+    let last = network.architecture().last_stage();
+    match frozen {
+        Some(frozen) if frozen == last => boundary.shallow_clone(),
+        frozen => network.stages(boundary, frozen, last, mode),
+    }
+}
+
 /// Loss and hits of the logits of one batch, `[N, classes]`, given its labels.
 pub fn evaluated(logits: &Tensor, labels: &Tensor) -> Outcome {
     Outcome {
         loss: loss::cross_entropy(logits, labels),
         correct: hits(logits, labels),
+        second: None,
     }
 }
 
@@ -317,6 +409,7 @@ impl Outcome {
         parts.into_iter().reduce(|sum, part| Outcome {
             loss: sum.loss + part.loss,
             correct: sum.correct + part.correct,
+            second: sum.second.zip(part.second).map(|(sum, part)| sum + part),
         })
     }
 }

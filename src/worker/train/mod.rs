@@ -3,9 +3,10 @@
 //! [`run`] is the main function of the train child. Reading order: `setup` (data, pixels, network), `session` (the epoch loop) and what it
 //! uses: `plan` and `balance` (order of the data), `schedule` and `history` (learning rate, end of training), `feed`, `views`, `loader` and
 //! `mixing` (batches), `learner` with `loss`, `dropout`, `precision`, `optimizer` and `portion` (one step), `meter` (messages), `best`,
-//! `writer` and `checkpoint`; last `publish`. `solve` makes heads at once instead of a session. [`evaluate()`], [`find_lr`], [`batch_predict()`] and [`compare()`] are the smaller tasks of the other kinds
-//! of job; [`preview()`] draws batches without training. Nothing here communicates with the server except through its [`Reporter`], and
-//! nothing outlives the run but files in its directory.
+//! `writer` and `checkpoint`; last `publish`. `transfer` adds what is learned from besides the labels; `solve` makes heads at once instead of
+//! a session. [`evaluate()`], [`find_lr`], [`batch_predict()`] and [`compare()`] are the smaller tasks of the other kinds of job;
+//! [`preview()`] draws batches without training. Nothing here communicates with the server except through its [`Reporter`], and nothing
+//! outlives the run but files in its directory.
 
 mod checkpoints;
 mod gradients;
@@ -23,6 +24,7 @@ mod session;
 mod setup;
 mod solve;
 mod tasks;
+mod transfer;
 
 mod context;
 mod start;
@@ -30,7 +32,7 @@ mod start;
 mod tests;
 
 pub use self::tasks::preview::preview;
-use self::{progress::halt::Halt, session::Session};
+use self::{progress::halt::Halt, session::Session, transfer::baseline};
 use super::process::{
     child::{Reporter, StopFlag, Stopped},
     run_dir::RunDir,
@@ -146,13 +148,23 @@ fn told(
 
 fn train(run: &TrainRun, dir: &RunDir, reporter: &Reporter, stop: &StopFlag) -> Result<TrainResult, Halt> {
     let run = &*setup::described(run, reporter, stop)?;
-    let context = setup::context(run, dir, reporter, stop)?;
-    let start = setup::start(run, &context, reporter, stop)?;
-    let outcome = match run.spec.head.is_made_at_once() {
-        true => solve::make(run, &context, dir, reporter, stop, start)?,
-        false => Session::new(run, &context, dir, reporter, stop, start).train()?,
+    let mut context = setup::context(run, dir, reporter, stop)?;
+    let (run, baseline) = baseline::parted(run)?;
+    let resumed = setup::resumed(&run, &context, reporter);
+    let start = match (resumed, baseline) {
+        (Some(resumed), _) => resumed,
+        (None, None) => setup::begin(&run, &context, reporter, stop)?,
+        (None, Some(baseline)) => {
+            let baseline = baseline::train(&baseline, &run, &mut context, dir, reporter, stop)?;
+            let (learner, start) = setup::begin(&run, &context, reporter, stop)?;
+            (learner, start.after(baseline))
+        }
     };
-    publish::publish(run, &context, dir, outcome)
+    let outcome = match run.spec.head.is_made_at_once() {
+        true => solve::make(&run, &context, dir, reporter, stop, start)?,
+        false => Session::new(&run, &context, dir, reporter, stop, start).train()?,
+    };
+    publish::publish(&run, &context, dir, outcome)
 }
 
 fn batch_too_large(device: &str, batch_size: u32) -> JobError {

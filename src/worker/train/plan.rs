@@ -30,6 +30,10 @@ pub struct Plan {
     seed: u64,
     /// The class of each training image, if epochs should show all classes equally often.
     balanced: Option<Vec<u32>>,
+    /// The first epoch with images of another dataset, if there are any.
+    unlabelled_from: Option<u32>,
+    /// Whether teachers say what the images are.
+    pub is_taught: bool,
 }
 
 impl Plan {
@@ -44,6 +48,8 @@ impl Plan {
             mixes: Mixes::new(&spec.augment, spec.seed),
             seed: spec.seed,
             balanced: (spec.loss.imbalance == Imbalance::BalancedSampler).then_some(classes),
+            unlabelled_from: spec.unlabelled_from(),
+            is_taught: spec.distill.is_some(),
         }
     }
 
@@ -65,6 +71,28 @@ impl Plan {
         let mut order: Vec<usize> = (0..self.images).collect();
         Draws::at(self.seed, Stream::Shuffle, u64::from(epoch), 0).shuffle(&mut order);
         order
+    }
+
+    /// Whether images of another dataset go along in this epoch.
+    pub fn has_unlabelled_in(&self, epoch: u32) -> bool {
+        self.unlabelled_from.is_some_and(|first| epoch >= first)
+    }
+
+    /// Images that go along with others, from place `first` on in an endless order in which every round has all images: each with its round,
+    /// from 0.
+    pub fn alongside(&self, first: u64, count: usize) -> Vec<(usize, u32)> {
+        let (images, mut found) = (self.images.max(1) as u64, Vec::with_capacity(count));
+        let mut round: Option<(u64, Vec<usize>)> = None;
+        for place in first..first + count as u64 {
+            let (number, index) = (place / images, (place % images) as usize);
+            if round.as_ref().is_none_or(|(known, _)| *known != number) {
+                let mut order: Vec<usize> = (0..self.images).collect();
+                Draws::at(self.seed, Stream::Target, number, 0).shuffle(&mut order);
+                round = Some((number, order));
+            }
+            found.extend(round.iter().map(|(_, order)| (order[index], number as u32)));
+        }
+        found
     }
 
     /// The ranges of the order that the steps of an epoch use.
@@ -143,6 +171,23 @@ mod tests {
             assert_eq!(plan.step_rows().map(batches).collect::<Vec<_>>(), sizes);
             assert_eq!(plan.steps(), 10 * sizes.len() as u64);
         }
+    }
+
+    #[test]
+    fn images_that_go_along_come_round_after_round_from_any_place_on() {
+        let plan = plan(7, 4);
+        let all = plan.alongside(0, 21);
+        for round in 0..3 {
+            let (of_round, numbers): (Vec<_>, Vec<_>) =
+                all[7 * round..7 * (round + 1)].iter().copied().unzip();
+            assert_eq!(numbers, [round as u32; 7]);
+            let mut sorted = of_round.clone();
+            sorted.sort_unstable();
+            assert!(sorted.into_iter().eq(0..7), "{of_round:?}");
+        }
+        let places = |range: Range<usize>| all[range].iter().map(|(place, _)| *place).collect::<Vec<_>>();
+        assert_ne!(places(0..7), places(7..14));
+        assert_eq!(plan.alongside(5, 9), all[5..14]);
     }
 
     #[test]

@@ -1,9 +1,17 @@
 //! From the best weights to a model bundle and its evaluation, the last step of a training.
 
-use super::{context::TrainContext, progress::halt::Halt, session::Outcome, tasks::outputs};
+use super::{
+    context::TrainContext,
+    progress::halt::Halt,
+    session::{Outcome, Scores},
+    tasks::outputs,
+};
 use crate::{
     domain::{
-        jobs::evaluation::{Evaluation, Subject},
+        jobs::{
+            adaptation::Adaptation,
+            evaluation::{Evaluation, Subject},
+        },
         metrics,
         models::{model::ModelCard, preprocessing::Preprocessing},
         spec::EvaluatedSplit,
@@ -22,6 +30,7 @@ pub fn publish(
     dir: &RunDir,
     outcome: Outcome,
 ) -> Result<TrainResult, Halt> {
+    let adaptation = adaptation(run, context, outcome.scores);
     let weights = outcome.learner.with(&outcome.best.weights);
     let fitted = outcome.logits.as_ref().and_then(metrics::fit_temperature);
     let temperature = fitted.unwrap_or_else(ModelCard::no_temperature);
@@ -52,7 +61,9 @@ pub fn publish(
                 classes: &card.classes,
                 temperature,
             };
-            let evaluation = Evaluation::of(&subject, logits, outputs::images_of(&context.data));
+            let mut evaluation = Evaluation::of(&subject, logits, outputs::images_of(&context.data));
+            evaluation.adaptation = adaptation;
+            evaluation.distillation = outcome.distillation;
             dir.write_compact_json(EVALUATION_FILE, &evaluation)?;
             Some(dir.artifact(EVALUATION_FILE)?)
         }
@@ -65,5 +76,21 @@ pub fn publish(
         card_file: files.card,
         activations: outcome.activations,
         evaluation,
+    })
+}
+
+/// What the adaptation to a target domain has brought.
+fn adaptation(run: &TrainRun, context: &TrainContext, scores: Option<Scores>) -> Option<Adaptation> {
+    let (adaptation, target) = (
+        run.spec.domain_adaptation.as_ref()?,
+        context.unlabelled.as_deref()?,
+    );
+    let Scores { source_only, latest } = scores?;
+    Some(Adaptation {
+        method: adaptation.method,
+        target: target.run.common.dataset.lineage.clone(),
+        images: target.context.data.train.len() as u64,
+        source_only,
+        adapted: latest,
     })
 }

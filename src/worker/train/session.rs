@@ -29,10 +29,18 @@ use super::{
     },
     setup,
     tasks::outputs,
+    transfer::{
+        adapt::{score, statistics},
+        distill::report,
+        second::Second,
+    },
 };
 use crate::{
     domain::{
         jobs::{
+            adaptation::TargetScore,
+            baseline::Baseline,
+            distillation::Distillation,
             event::EpochEvent,
             job::{FailureCode, JobError, StopReason},
         },
@@ -73,6 +81,8 @@ pub struct Session<'a> {
     /// Of `max_seconds`, used before this attempt.
     seconds_before: f64,
     began: Instant,
+    /// The training that came before, to compare with, if one did.
+    baseline: Option<Baseline>,
 }
 
 /// Logits of the best weights for the validation images, batch by batch, still on the device.
@@ -100,6 +110,17 @@ pub struct Outcome {
     pub logits: Option<Logits>,
     /// Penalty of the head, where a solver made it.
     pub l2: Option<f64>,
+    /// How it does on the target domain, where there is one.
+    pub scores: Option<Scores>,
+    /// How it compares with its teachers, where there are any.
+    pub distillation: Option<Distillation>,
+}
+
+/// How a model does on the target domain.
+pub struct Scores {
+    /// A model that was not adapted to it, if there was one to compare with.
+    pub source_only: Option<TargetScore>,
+    pub latest: TargetScore,
 }
 
 impl<'a> Session<'a> {
@@ -112,6 +133,10 @@ impl<'a> Session<'a> {
         (learner, start): (Learner, Start),
     ) -> Self {
         let position = start.position;
+        let steps_before = match start.baseline {
+            Some(_) => context.plan.steps(),
+            None => 0,
+        };
         Self {
             schedule: Schedule::new(&run.spec, context.plan.steps_per_epoch()),
             meter: Meter::new(
@@ -123,7 +148,7 @@ impl<'a> Session<'a> {
             ),
             history: start.history,
             micro_batches: MicroBatches::new(start.batch_limit, setup::smallest_batch(&run.spec)),
-            checkpoint_writer: CheckpointWriter::new(dir, reporter),
+            checkpoint_writer: CheckpointWriter::new(dir, reporter, steps_before),
             heartbeat: Heartbeat::new(reporter, stop),
             activations: Vec::new(),
             reporter: reporter.clone(),
@@ -132,6 +157,7 @@ impl<'a> Session<'a> {
             base_weights: start.base_weights,
             seconds_before: run.common.seconds_used.max(start.seconds_used),
             began: Instant::now(),
+            baseline: start.baseline,
             run,
             context,
             dir: dir.clone(),
@@ -143,6 +169,10 @@ impl<'a> Session<'a> {
     /// Trains to the end. If the loss or the gradients become infinite or NaN after a useful epoch, or if the time runs out, the best
     /// epoch's weights are the result.
     pub fn train(mut self) -> Result<Outcome, Halt> {
+        if self.baseline.is_some() && self.position.step == 0 {
+            // An interruption must not cost the training that came before.
+            self.save()?;
+        }
         let mut feed = self.feed()?;
         let reason = match self.epochs(&mut feed) {
             Err(Halt::Failed(error)) if self.is_worth_keeping(&error) => {
@@ -152,7 +182,27 @@ impl<'a> Session<'a> {
             }
             ended => ended?,
         };
+        let mut source_only = self.baseline.as_ref().and_then(|baseline| baseline.score.clone());
+        if self.run.spec.domain_adaptation.is_some() && !self.aligns() {
+            // Up to here it was a training like any other.
+            source_only = self.score(&feed, false)?;
+        }
+        let has_other_statistics = self.adopts_statistics();
+        if has_other_statistics {
+            self.adopt_statistics(&feed)?;
+        }
         let logits = self.measure_best(&feed)?;
+        if let (true, Some(logits), Some(best)) = (has_other_statistics, &logits, &mut self.best) {
+            // Not those of the epoch any more.
+            best.metrics = best::with_outputs(&best.metrics, logits);
+        }
+        let is_adapted = self.run.spec.domain_adaptation.is_some();
+        let latest = self.score(&feed, is_adapted)?;
+        if let (true, Some(latest)) = (is_adapted, &latest) {
+            let message = format!("with adaptation {}", score::about(latest));
+            self.reporter.send(&WorkerMessage::log(message));
+        }
+        let distillation = self.compare_with_teachers(&feed, logits.as_ref())?;
         let best = self
             .best
             .ok_or_else(|| anyhow::anyhow!("training ended before its first epoch"))?;
@@ -164,6 +214,8 @@ impl<'a> Session<'a> {
             base_weights: self.base_weights,
             logits,
             l2: None,
+            scores: latest.map(|latest| Scores { source_only, latest }),
+            distillation,
         })
     }
 
@@ -180,6 +232,7 @@ impl<'a> Session<'a> {
                 self.reporter.send(&remark);
                 *feed = self.feed()?;
             }
+            self.learner.begin_epoch(self.position.epoch);
             match self.steps(feed)? {
                 EpochEnd::Completed => {
                     self.finish_epoch(feed)?;
@@ -300,7 +353,10 @@ impl<'a> Session<'a> {
         let metrics = self.metrics(&sums, val);
         let old = self.best.as_ref().map(|best| &best.metrics);
         let monitor = self.run.spec.early_stopping.as_ref().map(|early| early.monitor);
-        let best = old.is_none_or(|old| best::is_better(&metrics, old, monitor));
+        // Labelled images of the source cannot tell which epoch is the best one for the target.
+        let best = self.aligns() || old.is_none_or(|old| best::is_better(&metrics, old, monitor));
+        let second = sums.second.map(|sum| sum / sums.images.max(1) as f64);
+        let [alignment_loss, distillation_loss] = meter::told_second(self.context.plan.is_taught, second);
         let event = EpochEvent {
             epoch: metrics.epoch,
             step: self.position.step,
@@ -313,6 +369,8 @@ impl<'a> Session<'a> {
                     .lr(self.position.step.saturating_sub(1), &self.history),
             ),
             l2: None,
+            alignment_loss,
+            distillation_loss,
             seconds: sums.seconds + began.elapsed().as_secs_f64(),
             data_wait: sums.waited / sums.seconds.max(f64::MIN_POSITIVE),
             best,
@@ -366,16 +424,110 @@ impl<'a> Session<'a> {
         if let Some(measured) = self.measured.take().filter(|measured| measured.frozen == frozen) {
             return outputs::joined(&measured.outputs, &self.context.data.val).map(Some);
         }
-        let latest = (!best.is_current).then(|| self.learner.trainable_weights());
-        if latest.is_some() {
+        let is_current = best.is_current;
+        let outputs = self.with_best(is_current, |session| {
+            outputs::of_validation(&session.learner, feed, &mut session.heartbeat, |_, _| {})
+        })?;
+        let logits = outputs::joined(&outputs, &self.context.data.val)?;
+        Ok(Some(logits))
+    }
+
+    /// Works with the best weights, in the network that is evaluated, and puts its own back. If they are its own, nothing is to be done for
+    /// that.
+    fn with_best<T>(
+        &mut self,
+        are_its_own: bool,
+        work: impl FnOnce(&mut Self) -> Result<T, Halt>,
+    ) -> Result<T, Halt> {
+        let latest = (!are_its_own).then(|| self.learner.trainable_weights());
+        if let (Some(_), Some(best)) = (&latest, &self.best) {
             self.learner.restore_weights(&best.weights);
         }
-        let outputs = outputs::of_validation(&self.learner, feed, &mut self.heartbeat, |_, _| {});
+        let result = work(self);
         if let Some(latest) = latest {
             self.learner.restore_weights(&latest);
         }
-        let outputs = self.save_if_stopped(outputs)?;
-        outputs::joined(&outputs, &self.context.data.val).map(Some)
+        self.save_if_stopped(result)
+    }
+
+    /// Whether images of a target domain take part in the training.
+    fn aligns(&self) -> bool {
+        let adaptation = self.run.spec.domain_adaptation.as_ref();
+        adaptation.is_some_and(|adaptation| adaptation.method.has_loss())
+    }
+
+    /// Whether BatchNorm's statistics are measured on the target domain after the training. Those of its last steps follow only few images.
+    fn adopts_statistics(&self) -> bool {
+        let design = self.learner.network.architecture().design();
+        self.run.spec.domain_adaptation.is_some() && design.has_statistics_after(self.learner.frozen())
+    }
+
+    /// Gives the best weights BatchNorm statistics of the target domain.
+    fn adopt_statistics(&mut self, feed: &Feed) -> Result<(), Halt> {
+        let (Some(target), Some(target_feed)) = (self.context.unlabelled.as_deref(), feed.unlabelled())
+        else {
+            return Ok(());
+        };
+        // They are written over the network's own: these are put back in any case.
+        let weights = self.with_best(false, |session| {
+            statistics::measure(
+                &session.learner,
+                &target.context,
+                target_feed,
+                &mut session.heartbeat,
+            )?;
+            Ok(session.learner.trainable_weights())
+        })?;
+        if let Some(best) = &mut self.best {
+            (best.weights, best.is_current) = (weights, false);
+        }
+        self.measured = None;
+        Ok(())
+    }
+
+    /// How the best weights do on the target domain, if there is one.
+    fn score(&mut self, feed: &Feed, is_adapted: bool) -> Result<Option<TargetScore>, Halt> {
+        let context = self.context;
+        // Images that go along with a distillation are of the same domain.
+        let target = context
+            .unlabelled
+            .as_deref()
+            .filter(|_| context.teachers.is_none());
+        let Some(target) = target else {
+            return Ok(None);
+        };
+        let is_current = self.best.as_ref().is_none_or(|best| best.is_current);
+        self.with_best(is_current, |session| {
+            let learner = &session.learner;
+            score::of(learner, context, target, feed, is_adapted, &mut session.heartbeat)
+        })
+    }
+
+    /// What the teachers have brought, if there are any, by these outputs of the best weights for the validation images.
+    fn compare_with_teachers(
+        &mut self,
+        feed: &Feed,
+        logits: Option<&Logits>,
+    ) -> Result<Option<Distillation>, Halt> {
+        let teachers = self
+            .context
+            .teachers
+            .as_deref()
+            .filter(|_| self.context.plan.is_taught);
+        let (Some(teachers), Some(logits), Some(best)) = (teachers, logits, &self.best) else {
+            return Ok(None);
+        };
+        let student = report::Student {
+            learner: &self.learner,
+            weights: &best.weights,
+            logits,
+            side: self.run.spec.image.size,
+            alone: self.baseline.as_ref().and_then(|baseline| baseline.accuracy),
+        };
+        let found = report::of(teachers, &student, self.context, feed, &mut self.heartbeat);
+        let found = self.save_if_stopped(found)?;
+        self.reporter.send(&WorkerMessage::log(report::about(&found)));
+        Ok(Some(found))
     }
 
     fn metrics(&self, sums: &Sums, val: Option<Score>) -> ModelMetrics {
@@ -447,6 +599,13 @@ impl<'a> Session<'a> {
             model: shared(self.learner.network.state()),
             average: self.learner.average_state(),
             optimizer: self.learner.optimizer.state(),
+            second: self
+                .learner
+                .second
+                .as_ref()
+                .map(Second::state)
+                .unwrap_or_default(),
+            baseline: self.baseline.clone(),
             best,
         };
         self.checkpoint_writer.write(&checkpoint)

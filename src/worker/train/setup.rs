@@ -1,6 +1,6 @@
 //! Everything before the first step: data, pixels, network, and the checkpoint to resume from, if any.
 
-use std::{borrow::Cow, sync::Arc};
+use std::{borrow::Cow, rc::Rc, sync::Arc};
 
 use super::{
     checkpoints::{
@@ -19,6 +19,7 @@ use super::{
     precision,
     progress::{halt::Halt, pulse::Heartbeat},
     start::Start,
+    transfer::{distill::teachers::Teachers, second::Second, unlabelled},
 };
 use crate::worker::train::progress::remarks::about_learning;
 use crate::{
@@ -105,15 +106,16 @@ pub fn context(
     }
     let kind = precision::kind(run.spec.precision, device);
     let mut heartbeat = Heartbeat::new(reporter, stop);
+    let side = side(&run.spec);
     let pack = pack(
         &run.common.dataset,
         &data,
-        side(&run.spec),
+        side,
         dir,
         run.common.threads,
         &mut heartbeat,
     )?;
-    Ok(TrainContext {
+    let mut context = TrainContext {
         data,
         plan,
         pack: Arc::new(pack),
@@ -127,7 +129,22 @@ pub fn context(
             convolutions: winograd::form(device, kind),
         },
         job: checkpoint::identity(run).map_err(anyhow::Error::new)?,
-    })
+        unlabelled: None,
+        teachers: Teachers::load(run, device)?.map(Rc::new),
+    };
+    if let Some(input) = &run.unlabelled {
+        let unlabelled = unlabelled::read(run, input, &context, side, dir, &mut heartbeat)?;
+        context.unlabelled = Some(Box::new(unlabelled));
+    }
+    Ok(context)
+}
+
+/// Makes the context of one run that of another which trains on the same images.
+pub fn plan_for(context: &mut TrainContext, run: &TrainRun) -> Result<(), Halt> {
+    let classes = context.data.train.iter().map(|sample| sample.class).collect();
+    context.plan = Plan::new(&run.spec, classes);
+    context.job = checkpoint::identity(run).map_err(anyhow::Error::new)?;
+    Ok(())
 }
 
 /// The size at which a job needs its images packed.
@@ -158,9 +175,19 @@ pub fn start(
     reporter: &Reporter,
     stop: &StopFlag,
 ) -> Result<(Learner, Start), Halt> {
-    if let Some(resumed) = resumed(run, context, reporter) {
-        return Ok(resumed);
+    match resumed(run, context, reporter) {
+        Some(resumed) => Ok(resumed),
+        None => begin(run, context, reporter, stop),
     }
+}
+
+/// The network and the starting point without a checkpoint.
+pub fn begin(
+    run: &TrainRun,
+    context: &TrainContext,
+    reporter: &Reporter,
+    stop: &StopFlag,
+) -> Result<(Learner, Start), Halt> {
     if run.common.attempt > 1 {
         // What earlier attempts reported of their steps no longer counts.
         reporter.send(&WorkerMessage::Resumed { step: 0, epoch: 0 });
@@ -169,7 +196,7 @@ pub fn start(
 }
 
 /// Resumes from the newest usable checkpoint.
-fn resumed(run: &TrainRun, context: &TrainContext, reporter: &Reporter) -> Option<(Learner, Start)> {
+pub fn resumed(run: &TrainRun, context: &TrainContext, reporter: &Reporter) -> Option<(Learner, Start)> {
     for path in &run.checkpoints {
         let found = checkpoint::read(path, &context.job)
             .map_err(|fault| fault.to_string())
@@ -204,8 +231,10 @@ fn restored(
         .map_err(|fault| fault.to_string())?
         .computing_in(context.kind);
     let position = checkpoint.position;
+    let second = second(run, context, &network);
     let mut learner = Learner::new(network, &run.spec, loss(run, context), position.epoch)
-        .map_err(|fault| fault.to_string())?;
+        .map_err(|fault| fault.to_string())?
+        .with_second(second, position.epoch);
     if learner.loss_scale.is_some() && checkpoint.loss_scale.is_some() {
         learner.loss_scale = checkpoint.loss_scale;
     }
@@ -216,6 +245,9 @@ fn restored(
         .map_err(mismatch)?;
     if let Some(average) = &mut learner.average {
         average.restore(&checkpoint.average).map_err(mismatch)?;
+    }
+    if let Some(second) = &learner.second {
+        second.restore(&checkpoint.second).map_err(mismatch)?;
     }
     let epochs_before = u64::from(position.epoch.saturating_sub(1)) * context.plan.steps_per_epoch() as u64;
     let possible = position.epoch >= 1
@@ -235,6 +267,7 @@ fn restored(
         },
         base_weights: checkpoint.base_weights,
         seconds_used: checkpoint.seconds_used,
+        baseline: checkpoint.baseline,
     };
     Ok((learner, start, checkpoint.machine))
 }
@@ -305,7 +338,8 @@ fn from_base(
         }
     };
     let network = network.computing_in(context.kind);
-    let learner = Learner::new(network, &run.spec, loss(run, context), 1)?;
+    let second = second(run, context, &network);
+    let learner = Learner::new(network, &run.spec, loss(run, context), 1)?.with_second(second, 1);
     reporter.send(&WorkerMessage::log(about_run(run, context, &base_weights.name)));
     let start = Start::at_the_beginning(base_weights, context.plan.batch_size);
     Ok((learner, start))
@@ -346,11 +380,18 @@ fn loss(run: &TrainRun, context: &TrainContext) -> Loss {
     )
 }
 
+fn second(run: &TrainRun, context: &TrainContext, network: &Network) -> Option<Second> {
+    let teacher_features = context.teachers.as_ref().and_then(|teachers| teachers.features());
+    let steps = context.plan.steps_per_epoch();
+    Second::of(&run.spec, network, teacher_features, steps, context.device)
+}
+
 fn about_run(run: &TrainRun, context: &TrainContext, base_weights: &str) -> String {
     let architecture = run.spec.backbone.architecture;
     let learns = about_learning(architecture, run.spec.last_frozen(1));
+    let beside = about_second(run, context);
     format!(
-        "{architecture} from weights `{base_weights}` on {} in {}, {} threads: {} images for training, {} for validation, {} held out for testing; {learns}",
+        "{architecture} from weights `{base_weights}` on {} in {}, {} threads: {} images for training, {} for validation, {} held out for testing; {learns}{beside}",
         run.common.device,
         precision::name(context.kind),
         run.common.threads,
@@ -358,6 +399,31 @@ fn about_run(run: &TrainRun, context: &TrainContext, base_weights: &str) -> Stri
         context.data.val.len(),
         context.data.test
     )
+}
+
+/// What is learned from besides the labels.
+fn about_second(run: &TrainRun, context: &TrainContext) -> String {
+    let others = context.unlabelled.as_ref().map(|others| {
+        let (count, name) = (
+            others.context.data.train.len(),
+            &others.run.common.dataset.lineage.name,
+        );
+        format!("{count} images of {name}")
+    });
+    match (&run.spec.domain_adaptation, &run.spec.distill, others) {
+        (Some(adaptation), _, Some(others)) => {
+            format!("; adapted by `{}` to {others}", adaptation.method.as_str())
+        }
+        (_, Some(distill), others) => {
+            let teachers = match distill.teacher.len() {
+                1 => "a teacher".to_owned(),
+                count => format!("{count} teachers"),
+            };
+            let others = others.map_or(String::new(), |others| format!(", also about {others}"));
+            format!("; {teachers} says what the images are{others}")
+        }
+        _ => String::new(),
+    }
 }
 
 fn check_batches(spec: &JobSpec, plan: &Plan) -> Result<(), Halt> {
@@ -372,12 +438,16 @@ fn check_batches(spec: &JobSpec, plan: &Plan) -> Result<(), Halt> {
     Ok(())
 }
 
-/// The smallest batch allowed in training: where the input of the last stage's BatchNorm is a single pixel, as at 32 pixels in most
-/// networks, the variance of one value is undefined.
+/// The smallest batch allowed in training: domains are compared by more than one image, and where the input of the last stage's BatchNorm is
+/// a single pixel, as at 32 pixels in most networks, the variance of one value is undefined.
 pub fn smallest_batch(spec: &JobSpec) -> usize {
     let architecture = spec.backbone.architecture;
     let norm_learns = spec.last_frozen(spec.epochs) != Some(architecture.last_stage());
-    if norm_learns && spec.image.size <= architecture.total_stride() {
+    let aligns = spec
+        .domain_adaptation
+        .as_ref()
+        .is_some_and(|adaptation| adaptation.method.has_loss());
+    if aligns || (norm_learns && spec.image.size <= architecture.total_stride()) {
         2
     } else {
         1

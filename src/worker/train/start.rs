@@ -4,7 +4,7 @@ use super::{
     checkpoints::{best::Best, checkpoint::Position, history::ValidationScores},
     progress::meter::Sums,
 };
-use crate::worker::weights::BaseWeights;
+use crate::{domain::jobs::baseline::Baseline, worker::weights::BaseWeights};
 
 /// The starting point of a session.
 pub struct Start {
@@ -18,6 +18,8 @@ pub struct Start {
     pub seconds_used: f64,
     /// Largest micro-batch in training.
     pub batch_limit: usize,
+    /// The training without adaptation that came before, if one did.
+    pub baseline: Option<Baseline>,
 }
 
 impl Start {
@@ -30,6 +32,16 @@ impl Start {
             best: None,
             base_weights,
             seconds_used: 0.0,
+            baseline: None,
+        }
+    }
+
+    /// The same after a training without adaptation.
+    pub fn after(self, baseline: Baseline) -> Self {
+        Self {
+            seconds_used: baseline.seconds,
+            baseline: Some(baseline),
+            ..self
         }
     }
 }

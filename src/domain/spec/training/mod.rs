@@ -3,6 +3,8 @@
 pub mod at_once;
 pub mod augment;
 pub mod backbone;
+pub mod distill;
+pub mod domain_adaptation;
 pub mod early_stopping;
 pub mod freeze;
 pub mod head;

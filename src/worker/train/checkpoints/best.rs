@@ -1,7 +1,11 @@
 //! The best epoch so far, and copies of its weights.
 
 use crate::{
-    domain::{models::model::ModelMetrics, spec::Monitor},
+    domain::{
+        metrics::{self, Confusion, Logits},
+        models::model::ModelMetrics,
+        spec::Monitor,
+    },
     worker::{files::state::StateDict, train::learner::Learner},
 };
 
@@ -61,6 +65,17 @@ pub fn is_better(new: &ModelMetrics, old: &ModelMetrics, monitor: Option<Monitor
         Some(Monitor::ValLoss) => less_lost.then(more_accurate),
     };
     order.is_gt()
+}
+
+/// The same metrics with what these outputs for the validation images say.
+pub fn with_outputs(metrics: &ModelMetrics, logits: &Logits) -> ModelMetrics {
+    let verdicts = logits.verdicts(1.0);
+    let confusion = Confusion::of(logits.labels(), &verdicts, logits.classes());
+    ModelMetrics {
+        val_loss: Some(metrics::mean_loss(&verdicts)),
+        val_accuracy: Some(confusion.accuracy()),
+        ..metrics.clone()
+    }
 }
 
 /// Whether a model is better than guessing: its validation loss is below that of a uniform prediction.

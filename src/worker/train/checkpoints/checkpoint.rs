@@ -11,7 +11,7 @@ use tch::Tensor;
 
 use super::history::ValidationScores;
 use crate::{
-    domain::models::model::ModelMetrics,
+    domain::{jobs::baseline::Baseline, models::model::ModelMetrics},
     files::digest::{self, Hasher},
     protocol::TrainRun,
     worker::{
@@ -29,6 +29,7 @@ const FORMAT: u32 = 4;
 const MODEL: &str = "model.";
 const OPTIMIZER: &str = "optimizer.";
 const AVERAGE: &str = "average.";
+const SECOND: &str = "second.";
 const BEST: &str = "best.";
 
 /// A point between two steps.
@@ -95,6 +96,8 @@ pub struct Header {
     pub seconds_used: f64,
     batch_limit: usize,
     loss_scale: Option<LossScale>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    baseline: Option<Baseline>,
     /// SHA-256 over all tensors.
     content: String,
 }
@@ -119,7 +122,10 @@ pub struct Checkpoint {
     pub average: StateDict,
     /// With the optimiser's names.
     pub optimizer: StateDict,
+    /// What learns beside the network; empty if nothing does.
+    pub second: StateDict,
     pub best: Option<SavedBest>,
+    pub baseline: Option<Baseline>,
 }
 
 /// The best epoch so far.
@@ -154,6 +160,7 @@ pub fn write(path: &Path, checkpoint: &Checkpoint) -> Result<(), CheckpointFault
         (MODEL, Some(&checkpoint.model)),
         (OPTIMIZER, Some(&checkpoint.optimizer)),
         (AVERAGE, Some(&checkpoint.average)),
+        (SECOND, Some(&checkpoint.second)),
         (BEST, best_weights),
     ];
     for (prefix, part) in parts {
@@ -175,6 +182,7 @@ pub fn write(path: &Path, checkpoint: &Checkpoint) -> Result<(), CheckpointFault
         seconds_used: checkpoint.seconds_used,
         batch_limit: checkpoint.batch_limit,
         loss_scale: checkpoint.loss_scale,
+        baseline: checkpoint.baseline.clone(),
         content: content(&tensors)?,
     };
     let text = serde_json::to_string(&header).map_err(|fault| CheckpointFault::Damaged(fault.to_string()))?;
@@ -183,6 +191,13 @@ pub fn write(path: &Path, checkpoint: &Checkpoint) -> Result<(), CheckpointFault
         (HEADER.to_owned(), text),
     ]);
     Ok(state::write(path, &tensors, &metadata)?)
+}
+
+/// The job that a checkpoint says it is of, without verifying it; none if it cannot be read.
+pub fn job_of(path: &Path) -> Option<String> {
+    let metadata = state::read_metadata(path).ok()?;
+    let header: Header = serde_json::from_str(metadata.get(HEADER)?).ok()?;
+    Some(header.job)
 }
 
 /// Reads a checkpoint of the job `job`.
@@ -211,6 +226,7 @@ pub fn read(path: &Path, job: &str) -> Result<Checkpoint, CheckpointFault> {
         (MODEL, StateDict::new()),
         (OPTIMIZER, StateDict::new()),
         (AVERAGE, StateDict::new()),
+        (SECOND, StateDict::new()),
         (BEST, StateDict::new()),
     ];
     for (name, tensor) in tensors {
@@ -220,7 +236,7 @@ pub fn read(path: &Path, job: &str) -> Result<Checkpoint, CheckpointFault> {
             }
         }
     }
-    let [(_, model), (_, optimizer), (_, average), (_, best)] = parts;
+    let [(_, model), (_, optimizer), (_, average), (_, second), (_, best)] = parts;
     let best_weights = (!header.best_is_model).then_some(best);
     Ok(Checkpoint {
         job: header.job,
@@ -238,6 +254,8 @@ pub fn read(path: &Path, job: &str) -> Result<Checkpoint, CheckpointFault> {
         model,
         average,
         optimizer,
+        second,
+        baseline: header.baseline,
         best: header.best.map(|metrics| SavedBest {
             metrics,
             weights: best_weights,

@@ -24,6 +24,8 @@ pub struct CheckpointWriter {
     last: Instant,
     /// How long the last one took to write; none before the first.
     cost: Option<Duration>,
+    /// Steps of a training before this one in the same run: the newest file has the highest number.
+    steps_before: u64,
 }
 
 impl CheckpointWriter {
@@ -32,13 +34,14 @@ impl CheckpointWriter {
     /// Epochs may be shorter than writing a checkpoint takes: at most one part in this many of the time is spent on writing.
     const MIN_INTERVAL_PER_COST: u32 = 20;
 
-    pub fn new(dir: &RunDir, reporter: &Reporter) -> Self {
+    pub fn new(dir: &RunDir, reporter: &Reporter, steps_before: u64) -> Self {
         Self {
             dir: dir.clone(),
             reporter: reporter.clone(),
             files: Vec::new(),
             last: Instant::now(),
             cost: None,
+            steps_before,
         }
     }
 
@@ -56,7 +59,7 @@ impl CheckpointWriter {
     pub fn write(&mut self, checkpoint: &Checkpoint) -> Result<(), Halt> {
         let (began, waited) = (Instant::now(), self.dir.waited());
         let position = checkpoint.position;
-        let file = format!("checkpoint-{}.safetensors", position.step);
+        let file = format!("checkpoint-{}.safetensors", self.steps_before + position.step);
         let path = self.dir.file(&file);
         self.dir
             .retry_when_full(|| checkpoint::write(&path, checkpoint))
@@ -89,7 +92,7 @@ mod tests {
     fn one_is_due_after_a_minute_but_never_for_more_than_a_twentieth_of_the_time() {
         let folder = tempfile::tempdir().unwrap();
         let reporter = Reporter::to(std::io::sink());
-        let mut checkpoint_writer = CheckpointWriter::new(&RunDir::new(folder.path()), &reporter);
+        let mut checkpoint_writer = CheckpointWriter::new(&RunDir::new(folder.path()), &reporter, 0);
         assert!(!checkpoint_writer.is_due());
         assert!(checkpoint_writer.is_worth_it(), "the first always is");
         let ago = |seconds| Instant::now() - Duration::from_secs(seconds);

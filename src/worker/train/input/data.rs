@@ -103,6 +103,66 @@ pub fn read_split(input: &DatasetInput, spec: &SplitSpec, wanted: EvaluatedSplit
     })
 }
 
+/// Reads images that go along with those of a training: [`Data::train`] are those that take part, whose labels are not looked at. Where
+/// `classes` are given, those of the training, [`Data::val`] are images by whose labels the result is judged, with these classes. Their
+/// split is returned; none where the images have no labels.
+///
+/// # Errors
+/// `invalid_data` if there are fewer than two images, or a class that is not among `classes`.
+pub fn read_unlabelled(
+    input: &DatasetInput,
+    classes: Option<&[String]>,
+) -> Result<(Data, Option<EvaluatedSplit>), Halt> {
+    let images = read_manifest(input)?;
+    let has = |split| images.iter().any(|image| image.split == split);
+    let in_split = |wanted: EvaluatedSplit| {
+        let images = images.iter().enumerate();
+        images.filter(move |(_, image)| wanted.includes(image.split))
+    };
+    let taking_part = match has(Split::Train) {
+        true => EvaluatedSplit::Train,
+        false => EvaluatedSplit::All,
+    };
+    let train: Vec<Sample> = in_split(taking_part)
+        .map(|(image, _)| Sample { image, class: 0 })
+        .collect();
+    if train.len() < 2 {
+        let name = &input.lineage.name;
+        return Err(invalid(&format!(
+            "the dataset {name} needs at least two images; add more"
+        )));
+    }
+    let judged = match (has(Split::Test), has(Split::Val)) {
+        (true, _) => EvaluatedSplit::Test,
+        (false, true) => EvaluatedSplit::Val,
+        (false, false) => EvaluatedSplit::Train,
+    };
+    let mut val = Vec::new();
+    for (image, about) in in_split(judged) {
+        let name = about.class.and_then(|class| input.classes.get(class as usize));
+        let (Some(name), Some(classes)) = (name, classes) else {
+            continue;
+        };
+        let class = classes.iter().position(|known| known == name).ok_or_else(|| {
+            invalid(&format!(
+                "the training has no class `{name}`, and the target dataset has; both need the same classes"
+            ))
+        })?;
+        val.push(Sample {
+            image,
+            class: class as u32,
+        });
+    }
+    let split = (!val.is_empty()).then_some(judged);
+    let data = Data {
+        train,
+        val,
+        test: 0,
+        images: Arc::new(images),
+    };
+    Ok((data, split))
+}
+
 /// The split of each image, in the order of the manifest. Images without classes are not split further: there is nothing to stratify by.
 pub fn splits(input: &DatasetInput, spec: &SplitSpec) -> anyhow::Result<Vec<Split>> {
     let images = read_manifest(input)?;

@@ -1,11 +1,12 @@
 //! Batches as they reach the trained part of the network: images cropped, augmented, mixed, normalised and passed through the frozen
 //! stages, or cached activations of those.
 
-use std::{sync::Arc, time::Duration};
+use std::{ops::Range, sync::Arc, time::Duration};
 
 use tch::{Device, Tensor};
 
 use super::{
+    batch::FeedBatch,
     data::Sample,
     loader::{Item, Loader},
     mixing::{self, Labels},
@@ -15,6 +16,7 @@ use crate::{
     protocol::{TrainRun, UsedActivations},
     worker::{
         augment::{Augmentation, View},
+        fault,
         nets::input,
         train::{
             checkpoints::checkpoint::Position, context::TrainContext, learner::Learner, progress::halt::Halt,
@@ -28,14 +30,8 @@ pub struct Feed<'a> {
     augmentation: Arc<Augmentation>,
     loader_threads: usize,
     activations: Option<CachedActivations>,
-}
-
-/// One batch, on the device.
-pub struct FeedBatch {
-    /// See [`Learner::boundary`].
-    pub boundary: Tensor,
-    pub labels: Labels,
-    pub images: u64,
+    /// Of the images of another dataset that go along without labels, if there are any.
+    unlabelled: Option<Box<Feed<'a>>>,
 }
 
 impl<'a> Feed<'a> {
@@ -47,6 +43,29 @@ impl<'a> Feed<'a> {
             augmentation: Arc::new(Augmentation::new(&spec.augment, spec.seed, &recipe)),
             loader_threads: Loader::threads(context.device, run.common.threads),
             activations: None,
+            unlabelled: None,
+        }
+    }
+
+    /// With batches of images that go along.
+    pub fn with_unlabelled(self, unlabelled: Option<Feed<'a>>) -> Self {
+        let unlabelled = unlabelled.map(Box::new);
+        Self { unlabelled, ..self }
+    }
+
+    /// Batches of the images that go along.
+    pub fn unlabelled(&self) -> Option<&Feed<'a>> {
+        self.unlabelled.as_deref()
+    }
+
+    /// The same images from pixels.
+    pub fn without_activations(&self) -> Self {
+        Self {
+            context: self.context,
+            augmentation: Arc::clone(&self.augmentation),
+            loader_threads: self.loader_threads,
+            activations: None,
+            unlabelled: None,
         }
     }
 
@@ -72,11 +91,49 @@ impl<'a> Feed<'a> {
         let batches_of = |rows| plan.batches(rows);
         let earlier = plan.step_rows().take(position.step_in_epoch);
         let steps = plan.step_rows().skip(position.step_in_epoch);
-        let batches = steps.flat_map(batches_of);
-        let batches = batches.map(|batch| order[batch].iter().map(item).collect());
+        let ranges: Vec<_> = steps.flat_map(batches_of).collect();
+        let batches = ranges
+            .iter()
+            .map(|range| order[range.clone()].iter().map(item).collect());
+        let unlabelled = self
+            .unlabelled
+            .as_deref()
+            .filter(|_| plan.has_unlabelled_in(epoch));
         Batches {
+            is_taught: plan.is_taught,
             next_batch: Some((epoch, earlier.flat_map(batches_of).count())),
+            unlabelled: unlabelled
+                .map(|unlabelled| Box::new(unlabelled.alongside(position, plan.images, &ranges))),
             ..self.batches(batches.collect())
+        }
+    }
+
+    /// Batches of the same sizes as those ranges of an epoch of another `images` images, which go on where those of the epoch before ended.
+    fn alongside(&self, position: Position, images: usize, ranges: &[Range<usize>]) -> Batches<'_> {
+        let (plan, data) = (&self.context.plan, &self.context.data);
+        let first = ranges.first().map_or(0, |range| range.start);
+        let before = u64::from(position.epoch - 1) * images as u64 + first as u64;
+        let count = ranges.iter().map(Range::len).sum();
+        let item = |(place, round): (usize, u32)| {
+            let sample = data.train[place];
+            let id = data.images[sample.image].id;
+            Item::new(sample, id, plan.views.at(round + 1, id))
+        };
+        let mut items = plan.alongside(before, count).into_iter().map(item);
+        let batches = ranges
+            .iter()
+            .map(|range| items.by_ref().take(range.len()).collect());
+        Batches {
+            is_taught: plan.is_taught,
+            ..self.batches(batches.collect())
+        }
+    }
+
+    /// The validation images with what the teachers say of them; only from pixels.
+    pub fn taught_validation(&self) -> Batches<'_> {
+        Batches {
+            is_taught: true,
+            ..self.validation()
         }
     }
 
@@ -103,6 +160,8 @@ impl<'a> Feed<'a> {
             feed: self,
             source,
             next_batch: None,
+            is_taught: false,
+            unlabelled: None,
         }
     }
 }
@@ -118,6 +177,10 @@ pub struct Batches<'a> {
     source: Source<'a>,
     /// Epoch and index, within the epoch, of the next batch; only for training batches, which may be mixed.
     next_batch: Option<(u32, usize)>,
+    /// Whether the teachers say what the images are, if there are any.
+    is_taught: bool,
+    /// Those that go along.
+    unlabelled: Option<Box<Batches<'a>>>,
 }
 
 enum Source<'a> {
@@ -135,7 +198,8 @@ impl Batches<'_> {
             *number += 1;
             mix
         });
-        let (boundary, labels) = match &mut self.source {
+        let is_taught = self.is_taught;
+        let (boundary, labels, lesson) = match &mut self.source {
             Source::Pixels(loader) => {
                 let Some(batch) = loader.next()? else {
                     return Ok(None);
@@ -144,8 +208,13 @@ impl Batches<'_> {
                 if let Some(mix) = &mix {
                     images = mixing::mixed(&images, mix);
                 }
+                let teachers = feed.context.teachers.as_ref().filter(|_| is_taught);
+                let lesson = match teachers {
+                    Some(teachers) => fault::caught(|| teachers.lesson(&images))?,
+                    None => None,
+                };
                 let images = input::normalised(&images, recipe, device);
-                (learner.boundary(&images)?, batch.labels)
+                (learner.boundary(&images)?, batch.labels, lesson)
             }
             // Never mixed: see `CachedActivations`.
             Source::Cached(cached, batches) => {
@@ -153,22 +222,35 @@ impl Batches<'_> {
                     return Ok(None);
                 };
                 let labels: Vec<i64> = items.iter().map(|item| i64::from(item.class)).collect();
-                (cached.of(&items)?, Tensor::from_slice(&labels))
+                // On the CPU where all of them together are too large for the device.
+                (
+                    sent(&cached.of(&items)?, device),
+                    Tensor::from_slice(&labels),
+                    None,
+                )
             }
         };
+        let unlabelled = match &mut self.unlabelled {
+            Some(unlabelled) => unlabelled.next(learner)?.map(Box::new),
+            None => None,
+        };
         Ok(Some(FeedBatch {
-            boundary,
-            images: labels.size()[0] as u64,
-            labels: Labels::new(sent(&labels, device), mix.as_ref()),
+            lesson,
+            unlabelled,
+            ..FeedBatch::new(boundary, Labels::new(sent(&labels, device), mix.as_ref()))
         }))
     }
 
     /// Time spent waiting for pixels.
     pub fn waited(&self) -> Duration {
-        match &self.source {
+        let own = match &self.source {
             Source::Pixels(loader) => loader.waited(),
             Source::Cached(..) => Duration::ZERO,
-        }
+        };
+        own + self
+            .unlabelled
+            .as_ref()
+            .map_or(Duration::ZERO, |unlabelled| unlabelled.waited())
     }
 }
 
@@ -198,6 +280,7 @@ mod tests {
             augmentation: Arc::clone(&kept.augmentation),
             loader_threads: 1,
             activations: None,
+            unlabelled: None,
         };
         let epochs = (1..=5).map(|epoch| Position {
             epoch,

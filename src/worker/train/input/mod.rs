@@ -1,6 +1,7 @@
 //! Images on their way into the network: selection, order, packs, augmentation.
 
 pub mod balance;
+pub mod batch;
 pub mod damages;
 pub mod data;
 pub mod feed;

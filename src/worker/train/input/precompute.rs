@@ -22,8 +22,8 @@ use crate::{
 /// Part of every key: changed whenever computation (including augmentation) or storage changes.
 const FORMAT: u32 = 5;
 
-/// Batches for `epoch` and those with the same frozen stages. Computes the frozen stages' activations for all views at once if they are to
-/// be cached.
+/// Batches for `epoch` and those with the same frozen stages, also of the images that go along if there are any. Computes the frozen stages'
+/// activations for all views at once if they are to be cached.
 ///
 /// # Errors
 /// [`Halt::Stopped`] if the run was asked to stop meanwhile.
@@ -47,7 +47,16 @@ pub fn feed<'a>(
         reporter,
     };
     let activations = source.activations(heartbeat)?;
-    Ok(feed.with_activations(activations))
+    let unlabelled = match context.unlabelled.as_deref() {
+        Some(unlabelled) => {
+            let (run, context, dir) = (&unlabelled.run, &unlabelled.context, &unlabelled.dir);
+            Some(self::feed(
+                epoch, run, context, dir, learner, reporter, heartbeat,
+            )?)
+        }
+        None => None,
+    };
+    Ok(feed.with_activations(activations).with_unlabelled(unlabelled))
 }
 
 /// What is needed to obtain the activations.
@@ -68,10 +77,12 @@ impl Source<'_> {
     /// # Errors
     /// [`Halt::Stopped`] if the run was asked to stop meanwhile.
     fn activations(&self, heartbeat: &mut Heartbeat) -> Result<Option<CachedActivations>, Halt> {
-        if self.learner.frozen().is_none() || self.run.max_activation_bytes == 0 {
+        let spec = &self.run.spec;
+        // Teachers see the images, not the activations.
+        let has_teachers = spec.distill.is_some();
+        if self.learner.frozen().is_none() || self.run.max_activation_bytes == 0 || has_teachers {
             return Ok(None);
         }
-        let spec = &self.run.spec;
         let Some(views) = self.context.plan.views.all().filter(|_| !spec.augment.mixes()) else {
             self.reporter.send(&WorkerMessage::log(NO_REPEATED_VIEWS));
             return Ok(None);

@@ -32,6 +32,10 @@ pub struct Sums {
     pub seconds: f64,
     /// Of that, time spent waiting for data.
     pub waited: f64,
+    /// Sum of the losses of what is learned from besides the labels, each times the number of images in its step; none where no step had
+    /// one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub second: Option<f64>,
 }
 
 /// Sums of loss and hits over images.
@@ -40,6 +44,8 @@ pub struct Score {
     pub loss: f64,
     pub correct: u64,
     pub images: u64,
+    /// Of the losses of what is learned from besides the labels; none where there are none.
+    pub second: Option<f64>,
 }
 
 impl Score {
@@ -48,21 +54,21 @@ impl Score {
         if outcomes.is_empty() {
             return Vec::new();
         }
-        let column = |of: fn(&Outcome) -> &Tensor| -> Vec<f64> {
-            let tensors: Vec<_> = outcomes.iter().map(|(outcome, _)| of(outcome)).collect();
-            Vec::try_from(Tensor::stack(&tensors, 0).to_kind(Kind::Double)).unwrap_or_default()
-        };
-        let (losses, hits) = (
-            column(|outcome| &outcome.loss),
-            column(|outcome| &outcome.correct),
-        );
-        let sizes = outcomes.iter().map(|(_, images)| *images);
-        let scores = losses.into_iter().zip(hits).zip(sizes);
+        let losses = numbers(outcomes.iter().map(|(outcome, _)| &outcome.loss));
+        let hits = numbers(outcomes.iter().map(|(outcome, _)| &outcome.correct));
+        let mut seconds =
+            numbers(outcomes.iter().filter_map(|(outcome, _)| outcome.second.as_ref())).into_iter();
+        let scores = losses.into_iter().zip(hits).zip(outcomes);
         scores
-            .map(|((loss, correct), images)| Score {
-                loss: loss * images as f64,
+            .map(|((loss, correct), (outcome, images))| Score {
+                loss: loss * *images as f64,
                 correct: correct as u64,
-                images,
+                images: *images,
+                second: outcome
+                    .second
+                    .as_ref()
+                    .and_then(|_| seconds.next())
+                    .map(|loss| loss * *images as f64),
             })
             .collect()
     }
@@ -71,8 +77,29 @@ impl Score {
         self.loss / self.images.max(1) as f64
     }
 
+    pub fn mean_second(&self) -> Option<f64> {
+        self.second.map(|sum| sum / self.images.max(1) as f64)
+    }
+
     pub fn accuracy(&self) -> f64 {
         self.correct as f64 / self.images.max(1) as f64
+    }
+}
+
+/// Scalars read from the device all at once.
+fn numbers<'t>(scalars: impl Iterator<Item = &'t Tensor>) -> Vec<f64> {
+    let scalars: Vec<&Tensor> = scalars.collect();
+    if scalars.is_empty() {
+        return Vec::new();
+    }
+    Vec::try_from(Tensor::stack(&scalars, 0).to_kind(Kind::Double)).unwrap_or_default()
+}
+
+/// Of two sums of which either may not be there.
+fn added(sum: Option<f64>, more: Option<f64>) -> Option<f64> {
+    match (sum, more) {
+        (Some(sum), Some(more)) => Some(sum + more),
+        (sum, more) => sum.or(more),
     }
 }
 
@@ -82,6 +109,7 @@ impl std::iter::Sum for Score {
             loss: sum.loss + score.loss,
             correct: sum.correct + score.correct,
             images: sum.images + score.images,
+            second: added(sum.second, score.second),
         })
     }
 }
@@ -116,6 +144,8 @@ pub struct Meter {
     last_message: Option<Instant>,
     started: Instant,
     first_step: u64,
+    /// Whether it is teachers that are learned from besides the labels.
+    distills: bool,
 }
 
 impl Meter {
@@ -140,6 +170,7 @@ impl Meter {
             last_message: None,
             started: now,
             first_step: step,
+            distills: plan.is_taught,
         }
     }
 
@@ -216,8 +247,7 @@ impl Meter {
             return Ok(());
         }
         let first = self.step - self.pending.len() as u64 + 1;
-        let norms: Vec<f64> =
-            Vec::try_from(Tensor::stack(&self.norms, 0).to_kind(Kind::Double)).unwrap_or_default();
+        let norms = numbers(self.norms.iter());
         for ((step, score), norm) in (first..).zip(Score::read(&self.pending)).zip(norms) {
             if !score.loss.is_finite() {
                 return Err(diverged("loss", step, self.epoch));
@@ -228,6 +258,7 @@ impl Meter {
             self.sums.loss += score.loss;
             self.sums.correct += score.correct;
             self.sums.images += score.images;
+            self.sums.second = added(self.sums.second, score.second);
             self.window = [self.window, score].into_iter().sum();
         }
         self.pending.clear();
@@ -236,18 +267,29 @@ impl Meter {
     }
 
     fn report(&mut self) {
+        let [alignment_loss, distillation_loss] = told_second(self.distills, self.window.mean_second());
         let event = StepEvent {
             step: self.step,
             epoch: self.epoch,
             train_loss: self.window.mean_loss(),
             lr: self.lr,
             images_per_second: self.speed().unwrap_or_default(),
+            alignment_loss,
+            distillation_loss,
         };
         let progress = self.progress();
         self.reporter.send(&WorkerMessage::Step { event, progress });
         self.window = Score::default();
         self.restart_clock();
         self.last_message = Some(Instant::now());
+    }
+}
+
+/// The loss of what is learned from besides the labels, as events tell it: between domains, or from teachers.
+pub fn told_second(distills: bool, loss: Option<f64>) -> [Option<f64>; 2] {
+    match distills {
+        false => [loss, None],
+        true => [None, loss],
     }
 }
 

@@ -6,9 +6,9 @@
 //! result does not depend on the number of threads, as far as the feature vectors do not.
 
 mod features;
-mod lbfgs;
+pub mod lbfgs;
 mod nearest;
-mod objective;
+pub mod objective;
 mod path;
 
 use std::time::Instant;
@@ -106,6 +106,8 @@ pub fn make(
         activations: activations.into_iter().collect(),
         logits,
         l2,
+        scores: None,
+        distillation: None,
     })
 }
 
@@ -213,6 +215,8 @@ impl Maker<'_> {
             val_accuracy: metrics.val_accuracy,
             lr: None,
             l2,
+            alignment_loss: None,
+            distillation_loss: None,
             seconds: began.elapsed().as_secs_f64(),
             data_wait: 0.0,
             best,

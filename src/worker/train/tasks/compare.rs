@@ -3,9 +3,9 @@
 
 use std::time::Instant;
 
-use tch::{Device, Kind, Tensor};
+use tch::{Device, Kind};
 
-use super::budget::Budget;
+use super::{budget::Budget, latency};
 use crate::{
     domain::{
         jobs::{
@@ -34,9 +34,6 @@ use crate::{
 
 /// Name of the table in the run directory.
 const COMPARISON_FILE: &str = "comparison.json";
-/// Predictions that are timed, after some that are not.
-const TIMED: usize = 15;
-const WARM: usize = 3;
 
 pub fn compare(
     run: &CompareRun,
@@ -166,18 +163,6 @@ fn cost(outcome: &Outcome, side: u32, device: Device) -> Result<(f64, u64), Halt
     let own = &outcome.learner.network;
     let network = Network::loaded(own.architecture(), own.outputs(), &weights, Device::Cpu)
         .map_err(|fault| anyhow::anyhow!("{fault}"))?;
-    let side = i64::from(side);
-    let folded = Folded::of(&network, Kind::Float, device).packed_for(1, side);
-    let image = Tensor::zeros([1, 3, side, side], (Kind::Float, device));
-    let mut times: Vec<f64> = (0..WARM + TIMED)
-        .map(|_| {
-            let began = Instant::now();
-            // Read back, so that a device has finished.
-            let _ = folded.logits(&image).sum(Kind::Float).double_value(&[]);
-            began.elapsed().as_secs_f64() * 1000.0
-        })
-        .skip(WARM)
-        .collect();
-    times.sort_by(f64::total_cmp);
-    Ok((times[times.len() / 2], bytes))
+    let folded = Folded::of(&network, Kind::Float, device);
+    Ok((latency::of_one_image(&folded, side), bytes))
 }

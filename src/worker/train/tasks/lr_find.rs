@@ -142,6 +142,8 @@ impl StepReporter {
             train_loss: self.window.mean_loss(),
             lr,
             images_per_second: speed,
+            alignment_loss: None,
+            distillation_loss: None,
         };
         let progress = self.progress(speed);
         self.reporter.send(&WorkerMessage::Step { event, progress });

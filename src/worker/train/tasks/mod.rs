@@ -4,6 +4,7 @@ pub mod batch_predict;
 pub mod budget;
 pub mod compare;
 pub mod evaluate;
+pub mod latency;
 pub mod lr_find;
 pub mod outputs;
 pub mod preview;

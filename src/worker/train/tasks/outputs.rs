@@ -6,8 +6,9 @@ use crate::{
     domain::{jobs::job::FailureCode, metrics::Logits},
     worker::train::{
         input::{
+            batch::FeedBatch,
             data::{Data, Sample},
-            feed::{Feed, FeedBatch},
+            feed::Feed,
         },
         judge::Evaluator,
         learner::Learner,

@@ -122,6 +122,19 @@ impl Drawn {
         Self::new(count, resize_to(), |_| Split::Train)
     }
 
+    /// The same images without classes.
+    pub fn unlabelled(mut self) -> Self {
+        let mut lines = String::new();
+        for image in &mut self.images {
+            image.class = None;
+            lines += &(serde_json::to_string(image).unwrap() + "\n");
+        }
+        fs::write(&self.input.manifest, &lines).unwrap();
+        self.input.manifest_sha256 = digest::of_bytes(lines.as_bytes());
+        self.input.classes.clear();
+        self
+    }
+
     /// The file of an image.
     pub fn file(&self, image: &ManifestImage) -> Vec<u8> {
         let files = fs::read(&self.input.segments[0].images).unwrap();
@@ -152,6 +165,8 @@ impl Drawn {
             common: common(self.input.clone()),
             spec,
             weights,
+            unlabelled: None,
+            teachers: Vec::new(),
             checkpoints: Vec::new(),
             activations: Vec::new(),
             max_activation_bytes: 1 << 30,

@@ -26,7 +26,7 @@ use crate::{
         process::run_dir::RunDir,
         train::{
             checkpoints::checkpoint::{self, Checkpoint, SavedBest},
-            input::mixing::Labels,
+            input::{batch::FeedBatch, mixing::Labels},
             learner::{Learner, MicroBatch},
             loss::Loss,
         },
@@ -145,13 +145,11 @@ fn frozen_stages_have_no_gradients_and_a_step_that_fails_leaves_no_trace() {
         step: 0,
         first_row: 0,
         step_weight: 4.0,
+        share: 1.0,
     };
     // Class 7 of 3 is found out by the loss, when BatchNorm has moved its statistics already.
-    let fault = learner.accumulate(
-        &boundary,
-        &Labels::new(Tensor::from_slice(&[0i64, 1, 2, 7]), None),
-        part,
-    );
+    let labels = Labels::new(Tensor::from_slice(&[0i64, 1, 2, 7]), None);
+    let fault = learner.accumulate(&FeedBatch::new(boundary, labels), part);
     assert!(fault.is_err());
     for (name, tensor) in &before {
         assert!(tensor.equal(&learner.network.state()[name]), "{name}");
@@ -178,10 +176,12 @@ fn a_step_whose_gradients_are_too_large_for_fp16_is_left_out_and_the_next_is_sca
     )
     .unwrap();
     let labels = Labels::new(Tensor::from_slice(&[0i64, 1, 2, 0]), None);
+    let batch = FeedBatch::new(images(4), labels);
     let part = MicroBatch {
         step: 0,
         first_row: 0,
         step_weight: 4.0,
+        share: 1.0,
     };
     let before = learner.trainable_weights();
     let (mut left_out, mut norm) = (0, 0.0);
@@ -190,7 +190,7 @@ fn a_step_whose_gradients_are_too_large_for_fp16_is_left_out_and_the_next_is_sca
         (0..2000).for_each(|_| assert!(learner.loss_scale.as_mut().unwrap().follow(true)));
     }
     while norm == 0.0 {
-        learner.accumulate(&images(4), &labels, part).unwrap();
+        learner.accumulate(&batch, part).unwrap();
         norm = learner.step(0.1, 0).double_value(&[]);
         let weights = learner.network.parameters();
         let same = weights
@@ -209,7 +209,7 @@ fn a_step_whose_gradients_are_too_large_for_fp16_is_left_out_and_the_next_is_sca
         1,
     )
     .unwrap();
-    full.accumulate(&images(4), &labels, part).unwrap();
+    full.accumulate(&batch, part).unwrap();
     let expected = full.step(0.1, 0).double_value(&[]);
     assert!((norm - expected).abs() < 0.02 * expected, "{norm} {expected}");
 }

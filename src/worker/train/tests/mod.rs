@@ -1,7 +1,9 @@
 //! Training as the server sees it: files in, messages out, a model or a reason. On drawn images of 32 pixels.
 
+mod adapt;
 mod batch_predict;
 mod compare;
+mod distill;
 pub(crate) mod drawn;
 mod golden;
 mod heads;

@@ -12,7 +12,7 @@ use crate::{
             winograd,
         },
         train::{
-            input::mixing::Labels,
+            input::{batch::FeedBatch, mixing::Labels},
             learner::{Learner, MicroBatch},
             loss::Loss,
             optimizer::Optimizer,
@@ -83,13 +83,15 @@ impl Trained {
         let mut learner = Learner::new(network, &spec, loss, 1).unwrap();
         let boundary = learner.boundary(&images(4)).unwrap();
         let labels = Labels::new(Tensor::from_slice(&[0i64, 1, 2, 3]), None);
+        let batch = FeedBatch::new(boundary, labels);
         let mut step = |step| {
             let part = MicroBatch {
                 step,
                 first_row: 0,
                 step_weight: 4.0,
+                share: 1.0,
             };
-            let outcome = learner.accumulate(&boundary, &labels, part).unwrap();
+            let outcome = learner.accumulate(&batch, part).unwrap();
             let _ = learner.step(case.lr, step);
             outcome.loss.double_value(&[])
         };

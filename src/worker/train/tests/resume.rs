@@ -70,7 +70,7 @@ fn so_does_one_in_16_bits_whose_loss_is_scaled() {
 }
 
 /// Runs to the end, and again stopped after every step: both must have the same bits. Returns where attempts went on from.
-fn stopped_after_every_step(set: &Drawn, mut run: TrainRun) -> Vec<(u64, u32)> {
+pub fn stopped_after_every_step(set: &Drawn, mut run: TrainRun) -> Vec<(u64, u32)> {
     let whole = uninterrupted(&run, &set.dir("whole"));
     let expected_epochs = epochs(&whole.messages);
     let expected = trained(whole.result);
