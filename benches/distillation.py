@@ -1,0 +1,117 @@
+#!/usr/bin/env python3
+"""Knowledge distillation: a small student with and without its teacher, mean of 3 seeds.
+
+On 1,000 photographs of CIFAR-10 (32 pixels), with the teacher's word on 8,000 more without labels; the teacher is a ResNet-18 at 64 pixels that
+begins with weights trained on CIFAR-10, the student a resnet20 from scratch, 40 times smaller. And on drawn shapes, where the teacher is a
+ResNet-18 from scratch. Needs `cifar10-small.tar.gz` and `cifar10-unlabelled.tar.gz` in `data/` and `resnet18-cifar10-64.safetensors` in
+`weights/` of the folder that `FINETUNED_BENCH_SHARED` names (by default `../shared` beside the repository).
+"""
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from measure.server import FINETUNED, Server, scratch
+from measure.table import Table
+
+SHARED = Path(os.environ.get("FINETUNED_BENCH_SHARED") or Path(__file__).resolve().parent.parent.parent / "shared")
+WEIGHTS = "resnet18-cifar10-64.safetensors"
+SEEDS, EPOCHS = 3, 15
+STUDENT = {"architecture": "resnet20", "weights": "none"}
+
+
+def main():
+    if not (SHARED / "weights" / WEIGHTS).exists():
+        print(f"\nDistillation: skipped, {SHARED / 'weights' / WEIGHTS} is not there")
+        return
+    table = Table("Distillation into resnet20")
+    with scratch() as folder, Server(folder, "--weights-dir", SHARED / "weights") as server:
+        photographs(server, table)
+        shapes(server, Path(folder), table)
+    table.show()
+    sys.exit(0 if table.met else 1)
+
+
+def photographs(server, table):
+    for name in ("cifar10-small", "cifar10-unlabelled"):
+        upload(server, name, SHARED / f"data/{name}.tar.gz")
+    teacher = {
+        "dataset": "cifar10-small",
+        "name": "teacher",
+        "backbone": {"architecture": "resnet18", "weights": WEIGHTS},
+        "image": {"size": 64},
+        "head": {"solver": "lbfgs"},
+    }
+    run(server, teacher)
+    spec = {"dataset": "cifar10-small", "image": {"size": 32}, "augment": {"horizontal_flip": True}}
+    compare(server, table, "cifar10-small", "test", spec, {"unlabelled_dataset": "cifar10-unlabelled"})
+
+
+def shapes(server, folder, table):
+    archive = folder / "shapes.zip"
+    subprocess.run([FINETUNED, "sample-dataset", archive], check=True, stdout=subprocess.DEVNULL)
+    upload(server, "shapes", archive)
+    teacher = {
+        "dataset": "shapes",
+        "name": "teacher",
+        "backbone": {"architecture": "resnet18", "weights": "none"},
+        "image": {"size": 64},
+        "epochs": 15,
+        "optimizer": {"name": "adamw", "lr": 0.001},
+    }
+    run(server, teacher)
+    compare(server, table, "shapes", "val", {"dataset": "shapes", "image": {"size": 32}}, {})
+
+
+def compare(server, table, name, split, spec, more):
+    alone, taught, costs = [], [], None
+    for seed in range(SEEDS):
+        student = {
+            **spec,
+            "backbone": STUDENT,
+            "epochs": EPOCHS,
+            "batch_size": 32,
+            "optimizer": {"name": "adamw", "lr": 0.002},
+            "seed": seed,
+        }
+        plain, _ = run(server, {**student, "name": f"alone-{name}-{seed}"})
+        distill = {"teacher": "teacher", "baseline": False, **more}
+        job, _ = run(server, {**student, "name": f"student-{name}-{seed}", "distill": distill})
+        alone.append(accuracy(server, plain["model"], spec["dataset"], split))
+        taught.append(accuracy(server, job["model"], spec["dataset"], split))
+        found = server.request("GET", f"/v1/jobs/{job['id']}/evaluation")["distillation"]
+        costs = found["teachers"][0], found["student"]
+    teacher = accuracy(server, "teacher", spec["dataset"], split)
+    each = ", ".join(f"{before:.1f} -> {after:.1f}" for before, after in zip(alone, taught))
+    table.at_least(f"{name}: gain by the teacher ({each})", statistics.mean(taught) - statistics.mean(alone), 2, "points")
+    table.note(f"{name}: accuracy of teacher, student, student alone", (teacher, statistics.mean(taught), statistics.mean(alone)), "%")
+    table.note(f"{name}: megabytes of teacher, student", tuple(cost["bytes"] / 1e6 for cost in costs), "MB")
+    table.note(f"{name}: one image, teacher, student", tuple(cost["latency_ms"] for cost in costs), "ms")
+
+
+def accuracy(server, model, dataset, split):
+    job, _ = run(server, {"kind": "evaluate", "model": model, "dataset": dataset, "split": split})
+    return 100 * server.request("GET", f"/v1/jobs/{job['id']}/evaluation")["accuracy"]
+
+
+def upload(server, name, path):
+    server.request("PUT", f"/v1/datasets?name={name}", path.read_bytes())
+    server.request("GET", f"/v1/datasets/{name}?wait=600")
+
+
+def run(server, spec):
+    """A job that has succeeded, and the seconds from its submission to its end."""
+    began = time.perf_counter()
+    job = server.request("POST", "/v1/jobs", json.dumps(spec).encode())
+    while job["status"] in ("queued", "running"):
+        job = server.request("GET", f"/v1/jobs/{job['id']}?wait=600")
+    assert job["status"] == "succeeded", job
+    return job, time.perf_counter() - began
+
+
+if __name__ == "__main__":
+    main()
