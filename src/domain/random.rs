@@ -16,6 +16,8 @@ pub enum Stream {
     BalancedSampler = 9,
     /// Which images of a batch are mixed, and in what proportions.
     Mix = 20,
+    /// Of cross-validation.
+    Folds = 40,
 }
 
 /// A sequence of draws that starts at one point of (seed, stream, epoch, index).
