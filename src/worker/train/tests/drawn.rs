@@ -194,6 +194,30 @@ pub fn attempt(
     Attempt { messages, result }
 }
 
+/// Collects what is reported.
+#[derive(Clone, Default)]
+pub struct Told(Arc<Mutex<Vec<u8>>>);
+
+impl Told {
+    pub fn messages(&self) -> Vec<WorkerMessage> {
+        let told = self.0.lock().unwrap();
+        let lines = told.split(|byte| *byte == b'\n');
+        let lines = lines.filter(|line| !line.is_empty());
+        lines.map(|line| serde_json::from_slice(line).unwrap()).collect()
+    }
+}
+
+impl Write for Told {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 pub fn uninterrupted(run: &TrainRun, dir: &RunDir) -> Attempt {
     attempt(run, dir, |_, _| {})
 }
