@@ -16,7 +16,8 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use super::{
     App,
     datasets::{
-        archive, dataset, division, images, images_add, images_edit, one_image, preview, reading, versions,
+        archive, dataset, division, images, images_add, images_edit, label_check, one_image, preview,
+        reading, versions,
     },
     documentation::{self, Described},
     jobs::{curves, events, job, predictions, results},
@@ -43,6 +44,7 @@ pub fn table() -> OpenApiRouter<App> {
             one_image::remove
         ))
         .routes(routes!(division::split))
+        .routes(routes!(label_check::apply))
         .routes(routes!(archive::archive))
         .routes(routes!(versions::list))
         .routes(routes!(versions::get))

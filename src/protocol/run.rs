@@ -14,7 +14,7 @@ use crate::{
         datasets::reading::ReadOptions,
         id::{DatasetId, JobId},
         models::{export::ExportSpec, model_import::WeightsDescription, preprocessing::UsedBits},
-        spec::{Architecture, BatchPredictSpec, EvaluateSpec, JobSpec, LrRange, PreviewSpec},
+        spec::{Architecture, BatchPredictSpec, EvaluateSpec, JobSpec, LabelCheckSpec, LrRange, PreviewSpec},
     },
     limits::IngestLimits,
 };
@@ -29,6 +29,7 @@ pub enum RunSpec {
     LrFind(Box<LrFindRun>),
     BatchPredict(Box<BatchPredictRun>),
     Compare(Box<CompareRun>),
+    LabelCheck(Box<LabelCheckRun>),
     Preview(Box<PreviewRun>),
     Thumbnails(ThumbnailsRun),
     Import(Box<ImportRun>),
@@ -46,6 +47,7 @@ impl RunSpec {
             RunSpec::LrFind(_) => "lr_find",
             RunSpec::BatchPredict(_) => "batch_predict",
             RunSpec::Compare(_) => "compare",
+            RunSpec::LabelCheck(_) => "label_check",
             RunSpec::Preview(_) => "preview",
             RunSpec::Thumbnails(_) => "thumbnails",
             RunSpec::Import(_) => "import",
@@ -166,6 +168,14 @@ pub struct CompareRun {
     /// One for each backbone, on the same images; at least one.
     pub trainings: Vec<TrainRun>,
     pub max_seconds: Option<u64>,
+}
+
+/// Look for doubtful labels. Every attempt starts over.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct LabelCheckRun {
+    /// Whose features and heads are used; what it says of splits has no effect.
+    pub train: TrainRun,
+    pub spec: LabelCheckSpec,
 }
 
 /// Draw what a job would train on.

@@ -4,7 +4,7 @@
 import { formatMillions, plural } from '../shared/format.js';
 
 /** Names of the kinds of jobs other than training. */
-export const KINDS = { evaluate: 'evaluation', lr_find: 'learning rate search', 'batch-predict': 'batch prediction', compare: 'comparison of backbones' };
+export const KINDS = { evaluate: 'evaluation', lr_find: 'learning rate search', 'batch-predict': 'batch prediction', compare: 'comparison of backbones', label_check: 'label check' };
 
 const DATASET = { pointer: '/dataset', label: 'Dataset', kind: 'choice', wide: true };
 const JOB_NAME = { pointer: '/name', label: 'Job name', kind: 'text', example: "the model's" };
@@ -19,6 +19,10 @@ const SPLIT = { pointer: '/split', label: 'Split', kind: 'choice', options: [
 const DEVICE = { pointer: '/device', label: 'Device', kind: 'text', example: 'auto', more: true, hint: 'auto, cpu or cuda:0' };
 const MAX_SECONDS = { pointer: '/max_seconds', label: 'Time limit in seconds', kind: 'number', example: 'none', more: true };
 
+const WEIGHTS = { pointer: '/backbone/weights', label: 'Base weights', kind: 'choice' };
+const ARCHITECTURE = { pointer: '/backbone/architecture', label: 'Architecture', kind: 'choice', options: [] };
+const SEED = { pointer: '/seed', label: 'Seed', kind: 'number', example: '0', hint: 'The same seed gives the same run' };
+
 /**
  * `kind`: `text`, `number`, `pair` (two numbers), `backbones` (names, or `name=weights`), `choice`, `flag`; `options` are `[value, label]`; an empty value means "not set".
  * `whole` is the object that a field switches on, which is removed when the field is emptied.
@@ -31,9 +35,9 @@ const TRAIN = [
     ['strong', 'Strong: all layers, as the authors do'],
     ['auto', 'Automatic'],
   ] },
-  { pointer: '/backbone/weights', label: 'Base weights', kind: 'choice' },
+  WEIGHTS,
   { pointer: '/name', label: 'Model name', kind: 'text', example: 'dataset-architecture', hint: 'Models with the same name become versions 1, 2, …' },
-  { pointer: '/backbone/architecture', label: 'Architecture', kind: 'choice', options: [] },
+  ARCHITECTURE,
   { pointer: '/freeze', label: 'Frozen layers', kind: 'choice', options: [], hint: 'Automatic: all but the head with pretrained weights, none from scratch' },
   { pointer: '/image/size', label: 'Image size', kind: 'number', example: '224', hint: 'Pixels, 32 to 1024; smaller is faster' },
   { pointer: '/epochs', label: 'Epochs', kind: 'number', example: '10' },
@@ -50,7 +54,7 @@ const TRAIN = [
     ['lbfgs', 'L-BFGS, to convergence'],
   ] },
   { pointer: '/head/l2', label: 'Penalty of L-BFGS', kind: 'number', example: 'chosen by validation', more: true },
-  { pointer: '/seed', label: 'Seed', kind: 'number', example: '0', hint: 'The same seed gives the same run' },
+  SEED,
   { pointer: '/augment/horizontal_flip', label: 'Random horizontal flips', kind: 'flag' },
   { pointer: '/augment/vertical_flip', label: 'Random vertical flips', kind: 'flag', more: true },
   { pointer: '/image/resize', label: 'Resizing', kind: 'choice', more: true, options: [
@@ -97,6 +101,21 @@ const COMPARE = [
   MAX_SECONDS,
 ];
 
+const FOLDS = { pointer: '/folds', label: 'Folds', kind: 'number', example: '5', hint: '2 to 20; every class needs as many images' };
+
+const LABEL_CHECK = [
+  DATASET,
+  WEIGHTS,
+  ARCHITECTURE,
+  { pointer: '/name', label: 'Job name', kind: 'text', example: 'label-check' },
+  FOLDS,
+  SEED,
+  BATCH_SIZE,
+  { pointer: '/group_by/parts', label: 'Group files by leading parts of the name', kind: 'number', example: 'off', more: true, hint: '2 keeps patient_001_a.png and patient_001_b.png in the same fold', whole: '/group_by' },
+  DEVICE,
+  MAX_SECONDS,
+];
+
 /** The fields of each kind of job. */
 export const FIELDS = {
   train: TRAIN,
@@ -104,6 +123,7 @@ export const FIELDS = {
   evaluate: EVALUATE,
   'batch-predict': EVALUATE.flatMap((field) => (field === SPLIT ? [SPLIT, TOP_K] : [field])),
   compare: COMPARE,
+  label_check: LABEL_CHECK,
 };
 
 /** The server's networks, as options. */

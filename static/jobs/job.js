@@ -7,6 +7,7 @@ import { evaluationCard } from '../models/evaluation.js';
 import { formatCount, formatRemaining, formatSeconds, formatShare, formatTime, secondsBetween, words } from '../shared/format.js';
 import { JobCurves } from './curve_charts.js';
 import { jobLog } from './log.js';
+import { labelCheckCard } from './label_check.js';
 import { followJob } from '../live/live.js';
 import { lrFindCard } from './lr_find.js';
 import { confirmed, heading, link, problemBox, statusBadge } from '../shared/widgets.js';
@@ -134,6 +135,7 @@ function resultPanel() {
       asked = true;
       if (job.kind === 'evaluate') read(job, 'evaluation', evaluationCard);
       if (job.kind === 'compare') read(job, 'comparison', comparisonCard);
+      if (job.kind === 'label_check') read(job, 'label_check', (found) => labelCheckCard(job, found));
       if (job.kind === 'lr_find') read(job, 'lr_find', lrFindCard);
       if (job.kind === 'batch-predict') fill(node, predictionsCard(job.id, job.predictions));
     },
@@ -287,7 +289,14 @@ function comparisonFacts({ spec }) {
   return [['Backbones', spec.backbones.map(({ architecture, weights }) => `${architecture} (${weights})`).join(', ')]];
 }
 
-const FACTS = { evaluate: evaluationFacts, 'batch-predict': predictionFacts, compare: comparisonFacts };
+function labelCheckFacts({ spec }) {
+  return [
+    ['Backbone', `${spec.backbone.architecture}, weights ${spec.backbone.weights}`],
+    ['Label check', `${spec.folds} folds, batches of ${spec.batch_size}, seed ${spec.seed}`],
+  ];
+}
+
+const FACTS = { evaluate: evaluationFacts, 'batch-predict': predictionFacts, compare: comparisonFacts, label_check: labelCheckFacts };
 
 /** How the head is made: step by step, or at once from the features of a frozen backbone. */
 function headWork({ head, epochs, optimizer }) {

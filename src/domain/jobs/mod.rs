@@ -4,6 +4,7 @@ pub mod comparison;
 pub mod evaluation;
 pub mod event;
 pub mod job;
+pub mod label_check;
 pub mod ledger;
 pub mod lr_curve;
 pub mod predictions;

@@ -9,8 +9,10 @@ mod compare;
 mod device;
 mod evaluate;
 mod fields;
+mod folds;
 mod job_fields;
 mod kind;
+mod label_check;
 mod lr_find;
 mod parse;
 mod preset;
@@ -31,6 +33,7 @@ pub use self::{
     evaluate::{EvaluateSpec, EvaluatedSplit},
     job_fields::{JobFields, KindSpec},
     kind::{JobKind, KindVisitor, Spec},
+    label_check::LabelCheckSpec,
     lr_find::{LrFindSpec, LrRange},
     preset::{Circumstances, Preset},
     preview::PreviewSpec,

@@ -15,7 +15,8 @@ use crate::{
     },
     process,
     protocol::{
-        CompareRun, DatasetInput, JobRun, LrFindRun, ModelRun, RunSpec, Segment, TrainRun, frames::ModelFiles,
+        CompareRun, DatasetInput, JobRun, LabelCheckRun, LrFindRun, ModelRun, RunSpec, Segment, TrainRun,
+        frames::ModelFiles,
     },
     store::{ClaimedJob, StoredSegment, VersionFiles},
 };
@@ -55,6 +56,13 @@ pub async fn prepare(context: &Context, job: &ClaimedJob) -> Result<RunSpec, Ver
                 max_seconds: spec.max_seconds,
             }))
         }
+        Spec::LabelCheck(spec) => {
+            let train = spec.quick_training().map_err(|faults| refusal(&faults))?;
+            RunSpec::LabelCheck(Box::new(LabelCheckRun {
+                train: training(context, job, &train, dataset).await?,
+                spec: spec.as_ref().clone(),
+            }))
+        }
     })
 }
 
@@ -64,7 +72,7 @@ async fn training(
     spec: &JobSpec,
     dataset: Dataset,
 ) -> Result<TrainRun, Verdict> {
-    refuse(dataset.faults_for(spec))?;
+    refuse(job.spec.fields().dataset_faults(&dataset, None))?;
     let dataset = dataset_input(context, job, dataset).await?;
     let version = dataset.lineage.version_of();
     let weights = weights::resolve(context, &spec.backbone).await;

@@ -3,9 +3,10 @@
 //! [`run`] is the main function of the train child. Reading order: `setup` (data, pixels, network), `session` (the epoch loop) and what it
 //! uses: `plan` and `balance` (order of the data), `schedule` and `history` (learning rate, end of training), `feed`, `views`, `loader` and
 //! `mixing` (batches), `learner` with `loss`, `dropout`, `precision`, `optimizer` and `portion` (one step), `meter` (messages), `best`,
-//! `writer` and `checkpoint`; last `publish`. `solve` makes heads at once instead of a session. [`evaluate()`], [`find_lr`], [`batch_predict()`] and [`compare()`] are the smaller tasks of the other kinds
-//! of job; [`preview()`] draws batches without training. Nothing here communicates with the server except through its [`Reporter`], and
-//! nothing outlives the run but files in its directory.
+//! `writer` and `checkpoint`; last `publish`. `solve` makes heads at once instead of a session. [`evaluate()`], [`find_lr`],
+//! [`batch_predict()`], [`compare()`] and [`label_check()`] are the smaller tasks of the other kinds of job; [`preview()`] draws batches
+//! without training. Nothing here communicates with the server except through its [`Reporter`], and nothing outlives the run but files in
+//! its directory.
 
 mod checkpoints;
 mod gradients;
@@ -38,7 +39,8 @@ use super::process::{
 use crate::{
     domain::jobs::job::{FailureCode, JobError},
     protocol::{
-        BatchPredictRun, CompareRun, EvaluateRun, LrFindRun, RunResult, RunSpec, TrainResult, TrainRun,
+        BatchPredictRun, CompareRun, EvaluateRun, LabelCheckRun, LrFindRun, RunResult, RunSpec, TrainResult,
+        TrainRun,
     },
     worker::fault::{self, TorchFault},
 };
@@ -56,6 +58,7 @@ pub fn run_job(
         RunSpec::LrFind(job) => find_lr(job, dir, reporter, stop),
         RunSpec::BatchPredict(job) => batch_predict(job, dir, reporter, stop),
         RunSpec::Compare(job) => compare(job, dir, reporter, stop),
+        RunSpec::LabelCheck(job) => label_check(job, dir, reporter, stop),
         other => anyhow::bail!("a run of kind {} is not a job", other.kind()),
     }
 }
@@ -122,6 +125,19 @@ pub fn compare(
     told(
         || tasks::compare::compare(run, dir, reporter, stop),
         || out_of_memory(&run.trainings[0]),
+    )
+}
+
+/// Looks for doubtful labels as specified by `run` and stores the list in `dir`; otherwise as [`run`].
+pub fn label_check(
+    run: &LabelCheckRun,
+    dir: &RunDir,
+    reporter: &Reporter,
+    stop: &StopFlag,
+) -> anyhow::Result<RunResult> {
+    told(
+        || tasks::label_check::label_check(run, dir, reporter, stop),
+        || out_of_memory(&run.train),
     )
 }
 

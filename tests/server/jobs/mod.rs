@@ -4,5 +4,6 @@ mod batch_predict;
 mod children;
 mod events;
 mod heads;
+mod label_check;
 mod lifecycle;
 mod measure;

@@ -1,9 +1,13 @@
-//! Other tasks with the means of training: evaluation, learning rate search, batch prediction, comparison of backbones, previews.
+//! Other tasks with the means of training: evaluation, learning rate search, batch prediction, comparison of backbones, label checks,
+//! previews.
 
 pub mod batch_predict;
 pub mod budget;
 pub mod compare;
 pub mod evaluate;
+mod folds;
+pub mod label_check;
 pub mod lr_find;
+mod neighbours;
 pub mod outputs;
 pub mod preview;

@@ -117,6 +117,15 @@ impl Drawn {
         }
     }
 
+    /// Changes lines of the manifest.
+    pub fn change(&mut self, change: impl Fn(&mut ManifestImage)) {
+        self.images.iter_mut().for_each(change);
+        let lines = self.images.iter().map(serde_json::to_string);
+        let lines: String = lines.map(|line| line.unwrap() + "\n").collect();
+        fs::write(&self.input.manifest, &lines).unwrap();
+        self.input.manifest_sha256 = digest::of_bytes(lines.as_bytes());
+    }
+
     /// All images in one part, packed as the runs want them.
     pub fn flat(count: u32) -> Self {
         Self::new(count, resize_to(), |_| Split::Train)

@@ -7,6 +7,7 @@ mod golden;
 mod heads;
 mod images;
 mod kept;
+mod label_check;
 mod learning;
 mod measure;
 mod parity;
