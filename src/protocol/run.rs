@@ -14,7 +14,10 @@ use crate::{
         datasets::reading::ReadOptions,
         id::{DatasetId, JobId},
         models::{export::ExportSpec, model_import::WeightsDescription, preprocessing::UsedBits},
-        spec::{Architecture, BatchPredictSpec, EvaluateSpec, JobSpec, LabelCheckSpec, LrRange, PreviewSpec},
+        spec::{
+            Architecture, BatchPredictSpec, CrossValidateSpec, EvaluateSpec, JobSpec, LabelCheckSpec,
+            LrRange, PreviewSpec,
+        },
     },
     limits::IngestLimits,
 };
@@ -30,6 +33,7 @@ pub enum RunSpec {
     BatchPredict(Box<BatchPredictRun>),
     Compare(Box<CompareRun>),
     LabelCheck(Box<LabelCheckRun>),
+    CrossValidate(Box<CrossValidateRun>),
     Preview(Box<PreviewRun>),
     Thumbnails(ThumbnailsRun),
     Import(Box<ImportRun>),
@@ -48,6 +52,7 @@ impl RunSpec {
             RunSpec::BatchPredict(_) => "batch_predict",
             RunSpec::Compare(_) => "compare",
             RunSpec::LabelCheck(_) => "label_check",
+            RunSpec::CrossValidate(_) => "cross_validate",
             RunSpec::Preview(_) => "preview",
             RunSpec::Thumbnails(_) => "thumbnails",
             RunSpec::Import(_) => "import",
@@ -176,6 +181,14 @@ pub struct LabelCheckRun {
     /// Whose features and heads are used; what it says of splits has no effect.
     pub train: TrainRun,
     pub spec: LabelCheckSpec,
+}
+
+/// Measure quick heads on folds that they have not seen. Every attempt starts over.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct CrossValidateRun {
+    /// Whose features and heads are used; what it says of splits has no effect.
+    pub train: TrainRun,
+    pub spec: CrossValidateSpec,
 }
 
 /// Draw what a job would train on.

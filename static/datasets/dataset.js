@@ -100,7 +100,9 @@ function actions(dataset) {
     'Compare backbones');
   const labels = h('a', { class: 'button', 'data-testid': 'check-labels', href: `#/jobs/new?${new URLSearchParams({ kind: 'label_check', dataset: dataset.name })}` },
     'Check labels');
-  return h('div', { class: 'actions' }, obstacle ? h('p', { class: 'quiet' }, obstacle) : [train, compare, labels], deletion(dataset));
+  const folds = h('a', { class: 'button', 'data-testid': 'cross-validate', href: `#/jobs/new?${new URLSearchParams({ kind: 'cross_validate', dataset: dataset.name })}` },
+    'Cross-validate');
+  return h('div', { class: 'actions' }, obstacle ? h('p', { class: 'quiet' }, obstacle) : [train, compare, folds, labels], deletion(dataset));
 }
 
 function deletion({ id, name }) {

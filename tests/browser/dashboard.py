@@ -371,6 +371,7 @@ class Session:
         kinds = (
             ({"kind": "evaluate", "model": model, "dataset": self.name, "split": "all"}, "evaluation"),
             ({"kind": "lr_find", "dataset": self.name, "batch_size": 8, "lr_find": {"steps": 20}, **training}, "lr-find"),
+            ({"kind": "cross_validate", "dataset": self.name, "backbone": {"weights": model}, "repeats": 1}, "cross-validation"),
             ({"kind": "batch-predict", "model": model, "dataset": self.name}, "predictions"),
         )
         for spec, card in kinds:

@@ -1,6 +1,7 @@
 //! Jobs: their states, events and results.
 
 pub mod comparison;
+pub mod cross_validation;
 pub mod evaluation;
 pub mod event;
 pub mod job;

@@ -5,6 +5,7 @@
 mod calibration;
 mod confusion;
 mod interval;
+mod student;
 #[cfg(test)]
 mod tests;
 
@@ -12,6 +13,7 @@ pub use self::{
     calibration::{BINS, expected_calibration_error, fit_temperature},
     confusion::{ClassScores, Confusion},
     interval::wilson_interval,
+    student::cross_validated_interval,
 };
 
 /// Outputs of a network for labelled images, a row each.

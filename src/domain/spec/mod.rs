@@ -6,6 +6,7 @@
 
 mod batch_predict;
 mod compare;
+mod cross_validate;
 mod device;
 mod evaluate;
 mod fields;
@@ -29,6 +30,7 @@ use utoipa::ToSchema;
 pub use self::{
     batch_predict::BatchPredictSpec,
     compare::CompareSpec,
+    cross_validate::{CrossValidateSpec, CrossValidatedHead},
     device::DeviceChoice,
     evaluate::{EvaluateSpec, EvaluatedSplit},
     job_fields::{JobFields, KindSpec},

@@ -1,5 +1,5 @@
-//! What jobs found besides models: evaluations, comparisons, label checks and searches for a learning rate. The files are answered as the
-//! worker wrote them.
+//! What jobs found besides models: evaluations, comparisons, label checks, cross-validations and searches for a learning rate. The files are
+//! answered as the worker wrote them.
 
 use std::io::ErrorKind;
 
@@ -15,6 +15,7 @@ use crate::{
         damage::Damaged,
         jobs::{
             comparison::Comparison,
+            cross_validation::CrossValidation,
             evaluation::Evaluation,
             job::{Job, JobStatus},
             label_check::LabelCheck,
@@ -36,6 +37,7 @@ pub fn routes() -> OpenApiRouter<App> {
         .routes(routes!(job_lr_find))
         .routes(routes!(job_comparison))
         .routes(routes!(job_label_check))
+        .routes(routes!(job_cross_validation))
 }
 
 /// How good a model is on the validation images of its training
@@ -145,6 +147,26 @@ pub async fn job_label_check(State(app): State<App>, Path(reference): Path<Strin
         "no-label-check",
         &[JobKind::LabelCheck],
         "the label check left no list",
+    )
+    .await
+}
+
+/// What a cross-validation measured
+///
+/// The accuracy on every fold for every seed, and their mean with its 95 % interval. 404 `no-cross-validation` where there is none.
+#[utoipa::path(
+    get, path = "/v1/jobs/{job}/cross_validation", tag = "jobs",
+    params(("job" = String, Path, description = "Id, or the name of the newest")),
+    responses((status = 200, body = CrossValidation), Problems)
+)]
+pub async fn job_cross_validation(State(app): State<App>, Path(reference): Path<String>) -> Result<Response> {
+    let job = app.store().job(&reference).await?;
+    result(
+        &app,
+        &job,
+        "no-cross-validation",
+        &[JobKind::CrossValidate],
+        "the cross-validation left no scores",
     )
     .await
 }

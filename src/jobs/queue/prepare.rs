@@ -15,8 +15,8 @@ use crate::{
     },
     process,
     protocol::{
-        CompareRun, DatasetInput, JobRun, LabelCheckRun, LrFindRun, ModelRun, RunSpec, Segment, TrainRun,
-        frames::ModelFiles,
+        CompareRun, CrossValidateRun, DatasetInput, JobRun, LabelCheckRun, LrFindRun, ModelRun, RunSpec,
+        Segment, TrainRun, frames::ModelFiles,
     },
     store::{ClaimedJob, StoredSegment, VersionFiles},
 };
@@ -59,6 +59,13 @@ pub async fn prepare(context: &Context, job: &ClaimedJob) -> Result<RunSpec, Ver
         Spec::LabelCheck(spec) => {
             let train = spec.quick_training().map_err(|faults| refusal(&faults))?;
             RunSpec::LabelCheck(Box::new(LabelCheckRun {
+                train: training(context, job, &train, dataset).await?,
+                spec: spec.as_ref().clone(),
+            }))
+        }
+        Spec::CrossValidate(spec) => {
+            let train = spec.quick_training().map_err(|faults| refusal(&faults))?;
+            RunSpec::CrossValidate(Box::new(CrossValidateRun {
                 train: training(context, job, &train, dataset).await?,
                 spec: spec.as_ref().clone(),
             }))

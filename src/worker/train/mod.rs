@@ -4,9 +4,9 @@
 //! uses: `plan` and `balance` (order of the data), `schedule` and `history` (learning rate, end of training), `feed`, `views`, `loader` and
 //! `mixing` (batches), `learner` with `loss`, `dropout`, `precision`, `optimizer` and `portion` (one step), `meter` (messages), `best`,
 //! `writer` and `checkpoint`; last `publish`. `solve` makes heads at once instead of a session. [`evaluate()`], [`find_lr`],
-//! [`batch_predict()`], [`compare()`] and [`label_check()`] are the smaller tasks of the other kinds of job; [`preview()`] draws batches
-//! without training. Nothing here communicates with the server except through its [`Reporter`], and nothing outlives the run but files in
-//! its directory.
+//! [`batch_predict()`], [`compare()`], [`label_check()`] and [`cross_validate()`] are the smaller tasks of the other kinds of job;
+//! [`preview()`] draws batches without training. Nothing here communicates with the server except through its [`Reporter`], and nothing
+//! outlives the run but files in its directory.
 
 mod checkpoints;
 mod gradients;
@@ -39,8 +39,8 @@ use super::process::{
 use crate::{
     domain::jobs::job::{FailureCode, JobError},
     protocol::{
-        BatchPredictRun, CompareRun, EvaluateRun, LabelCheckRun, LrFindRun, RunResult, RunSpec, TrainResult,
-        TrainRun,
+        BatchPredictRun, CompareRun, CrossValidateRun, EvaluateRun, LabelCheckRun, LrFindRun, RunResult,
+        RunSpec, TrainResult, TrainRun,
     },
     worker::fault::{self, TorchFault},
 };
@@ -59,6 +59,7 @@ pub fn run_job(
         RunSpec::BatchPredict(job) => batch_predict(job, dir, reporter, stop),
         RunSpec::Compare(job) => compare(job, dir, reporter, stop),
         RunSpec::LabelCheck(job) => label_check(job, dir, reporter, stop),
+        RunSpec::CrossValidate(job) => cross_validate(job, dir, reporter, stop),
         other => anyhow::bail!("a run of kind {} is not a job", other.kind()),
     }
 }
@@ -137,6 +138,19 @@ pub fn label_check(
 ) -> anyhow::Result<RunResult> {
     told(
         || tasks::label_check::label_check(run, dir, reporter, stop),
+        || out_of_memory(&run.train),
+    )
+}
+
+/// Cross-validates as specified by `run` and stores the scores in `dir`; otherwise as [`run`].
+pub fn cross_validate(
+    run: &CrossValidateRun,
+    dir: &RunDir,
+    reporter: &Reporter,
+    stop: &StopFlag,
+) -> anyhow::Result<RunResult> {
+    told(
+        || tasks::cross_validate::cross_validate(run, dir, reporter, stop),
         || out_of_memory(&run.train),
     )
 }

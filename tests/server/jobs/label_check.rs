@@ -1,4 +1,4 @@
-//! Doubtful labels: from a job that finds them to the next version of the dataset.
+//! What is made of folds of a dataset: doubtful labels, from a job that finds them to the next version, and cross-validations.
 
 use std::collections::BTreeSet;
 
@@ -56,7 +56,12 @@ async fn wrong_labels_are_found_and_mended_in_the_next_version() {
 
     let job = succeeded(api, check(json!({}))).await;
     assert_eq!(
-        (&job["kind"], &job["name"], &job["model"], &job["dataset"]["version"]),
+        (
+            &job["kind"],
+            &job["name"],
+            &job["model"],
+            &job["dataset"]["version"]
+        ),
         (&json!("label_check"), &json!("labels"), &Value::Null, &json!(2))
     );
     let model = api.get("/v1/models/base").await.expect(200).json();
@@ -115,17 +120,16 @@ async fn wrong_labels_are_found_and_mended_in_the_next_version() {
         .map(|class| &class["images"])
         .collect();
     assert_eq!(counts, [16, 16, 15]);
-    let versions = api
-        .get("/v1/datasets/things/versions/3")
-        .await
-        .expect(200)
-        .json();
+    let versions = api.get("/v1/datasets/things/versions/3").await.expect(200).json();
     let change = &versions["change"];
     assert_eq!(
         (&change["kind"], &change["relabelled"], &change["removed"]),
         (&json!("edit"), &json!(2), &json!(1))
     );
-    let late = api.post(apply, decided(images)).await.problem(409, "version-changed");
+    let late = api
+        .post(apply, decided(images))
+        .await
+        .problem(409, "version-changed");
     let detail = late["detail"].as_str().unwrap();
     assert!(
         detail.contains("version 2") && detail.contains("newest version is 3"),
@@ -143,12 +147,19 @@ async fn refused(api: &Api, apply: &str) {
         told.collect::<Vec<_>>()
     };
     let keep = json!([{"id": 1, "action": "keep"}]);
-    let images = json!({"job": "labels", "images": [{"id": 1, "action": "keep"}, {"id": 900, "action": "keep"}]});
+    let images =
+        json!({"job": "labels", "images": [{"id": 1, "action": "keep"}, {"id": 900, "action": "keep"}]});
     assert_eq!(told(images).await, ["/images/1/id not_found"]);
     let images = json!({"job": "labels", "images": [{"id": 900, "action": "relabel"}]});
     assert_eq!(told(images).await, ["/images/0/class missing"]);
-    assert_eq!(told(json!({"job": "nothing", "images": keep})).await, ["/job not_found"]);
-    assert_eq!(told(json!({"job": "base", "images": keep})).await, ["/job conflict"]);
+    assert_eq!(
+        told(json!({"job": "nothing", "images": keep})).await,
+        ["/job not_found"]
+    );
+    assert_eq!(
+        told(json!({"job": "base", "images": keep})).await,
+        ["/job conflict"]
+    );
     assert_eq!(told(json!({"job": "labels"})).await, ["/images missing"]);
     api.upload("others", pictures::flat_archive(2, 5)).await;
     let other = "/v1/datasets/others/label_check/apply";
@@ -162,6 +173,57 @@ async fn refused(api: &Api, apply: &str) {
             .unwrap()
             .contains("checked another dataset")
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_accuracy_is_cross_validated() {
+    let server = Server::start().await;
+    let api = &server.api;
+    things(api).await;
+    let spec = json!({
+        "kind": "cross_validate", "dataset": "things", "repeats": 2, "seed": 5,
+        "backbone": {"architecture": RESNET, "weights": "base"}, "image": {"size": 32},
+    });
+    let job = succeeded(api, spec).await;
+    assert_eq!(
+        (&job["kind"], &job["name"], &job["model"]),
+        (&json!("cross_validate"), &json!("cross-validation"), &Value::Null)
+    );
+    let path = format!("/v1/jobs/{}", job["id"].as_str().unwrap());
+    let found = api
+        .get(&format!("{path}/cross_validation"))
+        .await
+        .expect(200)
+        .json();
+    assert_eq!(found["images"], 48);
+    assert_eq!(found["scores"].as_array().unwrap().len(), 10);
+    let seeds: Vec<&Value> = found["seeds"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|seed| &seed["seed"])
+        .collect();
+    assert_eq!(seeds, [5, 6]);
+    assert!(found["accuracy"].as_f64().unwrap() > 0.7, "{found:#}");
+    api.get(&format!("{path}/label_check"))
+        .await
+        .problem(404, "no-label-check");
+
+    let mut wrong = job["spec"].clone();
+    wrong["epochs"] = json!(5);
+    wrong["freeze"] = json!({"until": "layer2"});
+    let problem = api.post("/v1/jobs", wrong).await.problem(422, "not-supported");
+    let message = problem["errors"][0]["message"].as_str().unwrap();
+    assert!(
+        message.contains("linear heads by L-BFGS on the features of a frozen backbone"),
+        "{message}"
+    );
+    let mut many = job["spec"].clone();
+    many["folds"] = json!(17);
+    let problem = api.post("/v1/jobs", many).await.problem(422, "invalid");
+    let message = problem["errors"][0]["message"].as_str().unwrap();
+    assert!(message.contains("set `folds` to 16 or less"), "{message}");
+    server.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -191,7 +253,10 @@ async fn labels_that_cannot_be_checked_are_refused_with_what_to_change() {
         "{message}"
     );
     let resolved = api
-        .post("/v1/jobs?dry_run=true", check(json!({"dataset": "few", "folds": 3})))
+        .post(
+            "/v1/jobs?dry_run=true",
+            check(json!({"dataset": "few", "folds": 3})),
+        )
         .await
         .expect(200)
         .json();

@@ -1,9 +1,10 @@
 //! Other tasks with the means of training: evaluation, learning rate search, batch prediction, comparison of backbones, label checks,
-//! previews.
+//! cross-validation, previews.
 
 pub mod batch_predict;
 pub mod budget;
 pub mod compare;
+pub mod cross_validate;
 pub mod evaluate;
 mod folds;
 pub mod label_check;

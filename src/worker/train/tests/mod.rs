@@ -2,6 +2,7 @@
 
 mod batch_predict;
 mod compare;
+mod cross_validate;
 pub(crate) mod drawn;
 mod golden;
 mod heads;
