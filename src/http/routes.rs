@@ -21,7 +21,7 @@ use super::{
     },
     documentation::{self, Described},
     jobs::{curves, events, job, predictions, results},
-    models::{aliases, architectures, lineage, model, model_edit, model_export, model_import},
+    models::{aliases, architectures, lineage, model, model_compare, model_edit, model_export, model_import},
     pages,
     predictions::{embeddings, explain, instances, oip, predict, torchserve},
     requests::{admission, encoding, guard, lingering, prefix},
@@ -79,6 +79,7 @@ pub fn table() -> OpenApiRouter<App> {
         ))
         .merge(instances::routes())
         .routes(routes!(lineage::lineage))
+        .routes(routes!(model_compare::compare))
         .routes(routes!(aliases::list))
         .routes(routes!(aliases::get, aliases::put, aliases::delete))
         .routes(routes!(aliases::roll_back))

@@ -5,6 +5,7 @@
 mod calibration;
 mod confusion;
 mod interval;
+mod paired;
 mod student;
 #[cfg(test)]
 mod tests;
@@ -13,6 +14,7 @@ pub use self::{
     calibration::{BINS, expected_calibration_error, fit_temperature},
     confusion::{ClassScores, Confusion},
     interval::wilson_interval,
+    paired::Pairs,
     student::cross_validated_interval,
 };
 
