@@ -18,8 +18,8 @@ pub use self::{
     dataset::{DatasetInput, KnownPack, MadePack, ManifestImage, PackSize, Segment, UsedPacks},
     message::WorkerMessage,
     result::{
-        Artifact, BulkFile, ImportResult, IngestResult, PredictedResult, Refusal, RunResult, TrainResult,
-        UsedActivations, WeightsReport,
+        Artifact, BulkFile, FoundResult, ImportResult, IngestResult, PredictedResult, Refusal, RunResult,
+        TrainResult, UsedActivations, WeightsReport,
     },
     run::*,
     weights::{HubSource, RegistryAccess, RegistrySource, WeightsSource},

@@ -18,6 +18,8 @@ pub enum Stream {
     Mix = 20,
     /// The order of the images of a target domain.
     Target = 21,
+    /// Of cross-validation.
+    Folds = 40,
 }
 
 /// A sequence of draws that starts at one point of (seed, stream, epoch, index).

@@ -33,7 +33,7 @@ use crate::{
     tags(
         (name = "datasets", description = "Archives of labelled images"),
         (name = "uploads", description = "Resumable uploads of archives (tus 1.0)"),
-        (name = "jobs", description = "Fine-tuning, evaluation, batch prediction, and learning rate finding"),
+        (name = "jobs", description = "Fine-tuning, evaluation, batch prediction, comparison, cross-validation, label checks, and learning rate finding"),
         (name = "models", description = "Trained and imported models, aliases, and predictions"),
         (name = "open inference protocol", description = "Predictions with the API of KServe and Triton"),
         (name = "torchserve", description = "Predictions with the API of TorchServe"),

@@ -16,11 +16,12 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use super::{
     App,
     datasets::{
-        archive, dataset, division, images, images_add, images_edit, one_image, preview, reading, versions,
+        archive, dataset, division, images, images_add, images_edit, label_check, one_image, preview,
+        reading, versions,
     },
     documentation::{self, Described},
     jobs::{curves, events, job, predictions, results},
-    models::{aliases, architectures, lineage, model, model_edit, model_export, model_import},
+    models::{aliases, architectures, lineage, model, model_compare, model_edit, model_export, model_import},
     pages,
     predictions::{embeddings, explain, instances, oip, predict, torchserve},
     requests::{admission, encoding, guard, lingering, prefix},
@@ -43,6 +44,7 @@ pub fn table() -> OpenApiRouter<App> {
             one_image::remove
         ))
         .routes(routes!(division::split))
+        .routes(routes!(label_check::apply))
         .routes(routes!(archive::archive))
         .routes(routes!(versions::list))
         .routes(routes!(versions::get))
@@ -77,6 +79,7 @@ pub fn table() -> OpenApiRouter<App> {
         ))
         .merge(instances::routes())
         .routes(routes!(lineage::lineage))
+        .routes(routes!(model_compare::compare))
         .routes(routes!(aliases::list))
         .routes(routes!(aliases::get, aliases::put, aliases::delete))
         .routes(routes!(aliases::roll_back))

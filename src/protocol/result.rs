@@ -39,13 +39,8 @@ pub enum RunResult {
     /// What an archive would be read as.
     Understood(Box<Understanding>),
     Trained(Box<TrainResult>),
-    /// What a job found that makes no model, as JSON: an [`Evaluation`](crate::domain::jobs::evaluation::Evaluation), an
-    /// [`LrCurve`](crate::domain::jobs::lr_curve::LrCurve).
-    Found {
-        /// Of the job that it was found for: a result of another kind is no result.
-        kind: JobKind,
-        file: Artifact,
-    },
+    /// What a job found that makes no model.
+    Found(FoundResult),
     Predicted(Box<PredictedResult>),
     /// A contact sheet, PNG.
     Previewed {
@@ -82,6 +77,29 @@ pub struct WeightsReport {
     pub has_digest: bool,
     /// What was changed to make them those of the network, each a sentence without its full stop.
     pub remarks: Vec<String>,
+}
+
+/// What a job found that makes no model.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FoundResult {
+    /// Of the job that it was found for: a result of another kind is no result.
+    pub kind: JobKind,
+    /// JSON: an [`Evaluation`](crate::domain::jobs::evaluation::Evaluation), an [`LrCurve`](crate::domain::jobs::lr_curve::LrCurve).
+    pub file: Artifact,
+    /// Of frozen stages; the server keeps them for later jobs.
+    #[serde(default)]
+    pub activations: Vec<UsedActivations>,
+}
+
+impl FoundResult {
+    /// One without activations.
+    pub fn new(kind: JobKind, file: Artifact) -> Self {
+        Self {
+            kind,
+            file,
+            activations: Vec::new(),
+        }
+    }
 }
 
 /// Activations that a run trained on.

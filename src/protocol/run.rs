@@ -14,7 +14,10 @@ use crate::{
         datasets::reading::ReadOptions,
         id::{DatasetId, JobId, ModelId},
         models::{export::ExportSpec, model_import::WeightsDescription, preprocessing::UsedBits},
-        spec::{Architecture, BatchPredictSpec, EvaluateSpec, JobSpec, LrRange, PreviewSpec},
+        spec::{
+            Architecture, BatchPredictSpec, CrossValidateSpec, EvaluateSpec, JobSpec, LabelCheckSpec,
+            LrRange, PreviewSpec,
+        },
     },
     limits::IngestLimits,
 };
@@ -29,6 +32,8 @@ pub enum RunSpec {
     LrFind(Box<LrFindRun>),
     BatchPredict(Box<BatchPredictRun>),
     Compare(Box<CompareRun>),
+    LabelCheck(Box<LabelCheckRun>),
+    CrossValidate(Box<CrossValidateRun>),
     Preview(Box<PreviewRun>),
     Thumbnails(ThumbnailsRun),
     Import(Box<ImportRun>),
@@ -46,6 +51,8 @@ impl RunSpec {
             RunSpec::LrFind(_) => "lr_find",
             RunSpec::BatchPredict(_) => "batch_predict",
             RunSpec::Compare(_) => "compare",
+            RunSpec::LabelCheck(_) => "label_check",
+            RunSpec::CrossValidate(_) => "cross_validate",
             RunSpec::Preview(_) => "preview",
             RunSpec::Thumbnails(_) => "thumbnails",
             RunSpec::Import(_) => "import",
@@ -179,6 +186,22 @@ pub struct CompareRun {
     /// One for each backbone, on the same images; at least one.
     pub trainings: Vec<TrainRun>,
     pub max_seconds: Option<u64>,
+}
+
+/// Look for doubtful labels. Every attempt starts over.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct LabelCheckRun {
+    /// Whose features and heads are used; what it says of splits has no effect.
+    pub train: TrainRun,
+    pub spec: LabelCheckSpec,
+}
+
+/// Measure quick heads on folds that they have not seen. Every attempt starts over.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct CrossValidateRun {
+    /// Whose features and heads are used; what it says of splits has no effect.
+    pub train: TrainRun,
+    pub spec: CrossValidateSpec,
 }
 
 /// Draw what a job would train on.

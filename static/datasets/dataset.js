@@ -98,7 +98,11 @@ function actions(dataset) {
     'Train on this dataset');
   const compare = h('a', { class: 'button', 'data-testid': 'compare', href: `#/jobs/new?${new URLSearchParams({ kind: 'compare', dataset: dataset.name })}` },
     'Compare backbones');
-  return h('div', { class: 'actions' }, obstacle ? h('p', { class: 'quiet' }, obstacle) : [train, compare], deletion(dataset));
+  const labels = h('a', { class: 'button', 'data-testid': 'check-labels', href: `#/jobs/new?${new URLSearchParams({ kind: 'label_check', dataset: dataset.name })}` },
+    'Check labels');
+  const folds = h('a', { class: 'button', 'data-testid': 'cross-validate', href: `#/jobs/new?${new URLSearchParams({ kind: 'cross_validate', dataset: dataset.name })}` },
+    'Cross-validate');
+  return h('div', { class: 'actions' }, obstacle ? h('p', { class: 'quiet' }, obstacle) : [train, compare, folds, labels], deletion(dataset));
 }
 
 function deletion({ id, name }) {

@@ -4,7 +4,7 @@
 import { formatMillions, plural } from '../shared/format.js';
 
 /** Names of the kinds of jobs other than training. */
-export const KINDS = { evaluate: 'evaluation', lr_find: 'learning rate search', 'batch-predict': 'batch prediction', compare: 'comparison of backbones' };
+export const KINDS = { evaluate: 'evaluation', lr_find: 'learning rate search', 'batch-predict': 'batch prediction', compare: 'comparison of backbones', label_check: 'label check', cross_validate: 'cross-validation' };
 
 const DATASET = { pointer: '/dataset', label: 'Dataset', kind: 'choice', wide: true };
 const JOB_NAME = { pointer: '/name', label: 'Job name', kind: 'text', example: "the model's" };
@@ -19,6 +19,11 @@ const SPLIT = { pointer: '/split', label: 'Split', kind: 'choice', options: [
 const DEVICE = { pointer: '/device', label: 'Device', kind: 'text', example: 'auto', more: true, hint: 'auto, cpu or cuda:0' };
 const MAX_SECONDS = { pointer: '/max_seconds', label: 'Time limit in seconds', kind: 'number', example: 'none', more: true };
 
+const WEIGHTS = { pointer: '/backbone/weights', label: 'Base weights', kind: 'choice' };
+const ARCHITECTURE = { pointer: '/backbone/architecture', label: 'Architecture', kind: 'choice', options: [] };
+const IMAGE_SIZE = { pointer: '/image/size', label: 'Image size', kind: 'number', example: '224', hint: 'Pixels, 32 to 1024; smaller is faster' };
+const SEED = { pointer: '/seed', label: 'Seed', kind: 'number', example: '0', hint: 'The same seed gives the same run' };
+
 /**
  * `kind`: `text`, `number`, `pair` (two numbers), `backbones` (names, or `name=weights`), `choice`, `flag`; `options` are `[value, label]`; an empty value means "not set".
  * `whole` is the object that a field switches on, which is removed when the field is emptied.
@@ -31,11 +36,11 @@ const TRAIN = [
     ['strong', 'Strong: all layers, as the authors do'],
     ['auto', 'Automatic'],
   ] },
-  { pointer: '/backbone/weights', label: 'Base weights', kind: 'choice' },
+  WEIGHTS,
   { pointer: '/name', label: 'Model name', kind: 'text', example: 'dataset-architecture', hint: 'Models with the same name become versions 1, 2, …' },
-  { pointer: '/backbone/architecture', label: 'Architecture', kind: 'choice', options: [] },
+  ARCHITECTURE,
   { pointer: '/freeze', label: 'Frozen layers', kind: 'choice', options: [], hint: 'Automatic: all but the head with pretrained weights, none from scratch' },
-  { pointer: '/image/size', label: 'Image size', kind: 'number', example: '224', hint: 'Pixels, 32 to 1024; smaller is faster' },
+  IMAGE_SIZE,
   { pointer: '/epochs', label: 'Epochs', kind: 'number', example: '10' },
   BATCH_SIZE,
   { pointer: '/optimizer/lr', label: 'Learning rate', kind: 'number', example: '0.001' },
@@ -50,7 +55,7 @@ const TRAIN = [
     ['lbfgs', 'L-BFGS, to convergence'],
   ] },
   { pointer: '/head/l2', label: 'Penalty of L-BFGS', kind: 'number', example: 'chosen by validation', more: true },
-  { pointer: '/seed', label: 'Seed', kind: 'number', example: '0', hint: 'The same seed gives the same run' },
+  SEED,
   { pointer: '/augment/horizontal_flip', label: 'Random horizontal flips', kind: 'flag' },
   { pointer: '/augment/vertical_flip', label: 'Random vertical flips', kind: 'flag', more: true },
   { pointer: '/image/resize', label: 'Resizing', kind: 'choice', more: true, options: [
@@ -108,6 +113,39 @@ const COMPARE = [
   MAX_SECONDS,
 ];
 
+const FOLDS = { pointer: '/folds', label: 'Folds', kind: 'number', example: '5', hint: '2 to 20; every class needs as many images' };
+
+const GROUP_BY = { pointer: '/group_by/parts', label: 'Group files by leading parts of the name', kind: 'number', example: 'off', more: true, hint: '2 keeps patient_001_a.png and patient_001_b.png in the same fold', whole: '/group_by' };
+
+const CROSS_VALIDATE = [
+  DATASET,
+  WEIGHTS,
+  ARCHITECTURE,
+  IMAGE_SIZE,
+  { pointer: '/name', label: 'Job name', kind: 'text', example: 'cross-validation' },
+  FOLDS,
+  { pointer: '/repeats', label: 'Repeats', kind: 'number', example: '3', hint: 'How often the images are divided anew' },
+  { ...SEED, hint: 'The first one; each repeat has the next' },
+  BATCH_SIZE,
+  { pointer: '/head/l2', label: 'Penalty of L-BFGS', kind: 'number', example: 'chosen', more: true },
+  GROUP_BY,
+  DEVICE,
+  MAX_SECONDS,
+];
+
+const LABEL_CHECK = [
+  DATASET,
+  WEIGHTS,
+  ARCHITECTURE,
+  { pointer: '/name', label: 'Job name', kind: 'text', example: 'label-check' },
+  FOLDS,
+  SEED,
+  BATCH_SIZE,
+  GROUP_BY,
+  DEVICE,
+  MAX_SECONDS,
+];
+
 /** The fields of each kind of job. */
 export const FIELDS = {
   train: TRAIN,
@@ -115,6 +153,8 @@ export const FIELDS = {
   evaluate: EVALUATE,
   'batch-predict': EVALUATE.flatMap((field) => (field === SPLIT ? [SPLIT, TOP_K] : [field])),
   compare: COMPARE,
+  cross_validate: CROSS_VALIDATE,
+  label_check: LABEL_CHECK,
 };
 
 /** The server's networks, as options. */

@@ -61,7 +61,8 @@ function origin({ from, search }) {
 function jobForm({ datasets, models, architectures, spec: base }) {
   const rows = FIELDS[base.kind].map((field) => rowFor(field, datasets, models));
   const carried = carriedSettings(base, rows.map((row) => row.pointer));
-  const follow = base.backbone || base.kind === 'train' ? offerArchitectures(architectures, rows) : () => {};
+  const hasNetwork = rows.some((row) => row.pointer === '/backbone/architecture');
+  const follow = hasNetwork ? offerArchitectures(architectures, rows) : () => {};
   for (const row of rows) row.show(getAt(base, row.pointer));
   follow();
   const faults = faultPlaces([...rows, ...carried.rows]);

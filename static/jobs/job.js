@@ -3,10 +3,12 @@
 import { call, get, path } from '../shared/api.js';
 import { announce, fill, h, setText } from '../shared/dom.js';
 import { comparisonCard } from './comparison.js';
+import { crossValidationCard } from './cross_validation.js';
 import { evaluationCard } from '../models/evaluation.js';
-import { formatCount, formatRemaining, formatSeconds, formatShare, formatTime, secondsBetween, words } from '../shared/format.js';
+import { formatCount, formatRemaining, formatSeconds, formatShare, formatTime, plural, secondsBetween, words } from '../shared/format.js';
 import { JobCurves } from './curve_charts.js';
 import { jobLog } from './log.js';
+import { labelCheckCard } from './label_check.js';
 import { followJob } from '../live/live.js';
 import { lrFindCard } from './lr_find.js';
 import { confirmed, heading, link, problemBox, statusBadge } from '../shared/widgets.js';
@@ -134,6 +136,8 @@ function resultPanel() {
       asked = true;
       if (job.kind === 'evaluate') read(job, 'evaluation', evaluationCard);
       if (job.kind === 'compare') read(job, 'comparison', comparisonCard);
+      if (job.kind === 'cross_validate') read(job, 'cross_validation', crossValidationCard);
+      if (job.kind === 'label_check') read(job, 'label_check', (found) => labelCheckCard(job, found));
       if (job.kind === 'lr_find') read(job, 'lr_find', lrFindCard);
       if (job.kind === 'batch-predict') fill(node, predictionsCard(job.id, job.predictions));
     },
@@ -170,7 +174,7 @@ function progressPanel() {
 }
 
 /** What the steps of a job's progress are. */
-const STEPS = { 'batch-predict': 'image', compare: 'backbone' };
+const STEPS = { 'batch-predict': 'image', compare: 'backbone', cross_validate: 'fold' };
 
 const WAITS_FOR_DISK = "Waiting: the server's disk is full. The job continues once there is room. Deleting datasets or models makes room.";
 
@@ -287,7 +291,27 @@ function comparisonFacts({ spec }) {
   return [['Backbones', spec.backbones.map(({ architecture, weights }) => `${architecture} (${weights})`).join(', ')]];
 }
 
-const FACTS = { evaluate: evaluationFacts, 'batch-predict': predictionFacts, compare: comparisonFacts };
+function labelCheckFacts({ spec }) {
+  return [
+    ['Backbone', `${spec.backbone.architecture}, weights ${spec.backbone.weights}`],
+    ['Label check', `${spec.folds} folds, batches of ${spec.batch_size}, seed ${spec.seed}`],
+  ];
+}
+
+function crossValidationFacts({ spec }) {
+  return [
+    ['Backbone', `${spec.backbone.architecture}, weights ${spec.backbone.weights}, ${spec.image.size} px`],
+    ['Cross-validation', `${spec.folds} folds for ${plural(spec.repeats, 'seed')} from ${spec.seed} on, penalty ${spec.head.l2 ?? 'chosen'}`],
+  ];
+}
+
+const FACTS = {
+  evaluate: evaluationFacts,
+  'batch-predict': predictionFacts,
+  compare: comparisonFacts,
+  cross_validate: crossValidationFacts,
+  label_check: labelCheckFacts,
+};
 
 /** How the head is made: step by step, or at once from the features of a frozen backbone. */
 function headWork({ head, epochs, optimizer }) {

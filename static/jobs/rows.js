@@ -100,7 +100,7 @@ export function weightsRow(field, models) {
   };
 }
 
-/** Offers the networks; the selected one determines which stages can be frozen, the default image size, and the available weights. */
+/** Offers the networks; the selected one determines which stages can be frozen and the default image size, where these are fields, and the available weights. */
 export function offerArchitectures(architectures, rows) {
   const [network, freeze, size, weights] = ['/backbone/architecture', '/freeze', '/image/size', '/backbone/weights']
     .map((pointer) => rows.find((row) => row.pointer === pointer));
@@ -108,10 +108,12 @@ export function offerArchitectures(architectures, rows) {
   const follow = () => {
     const architecture = architectures.find((each) => each.name === network.control.value);
     if (!architecture) return;
-    const frozen = freeze.control.value;
-    freeze.control.replaceChildren(...options(freezeOptions(architecture.stages)));
-    choose(freeze.control, frozen, freezeLabel(frozen, architecture.name));
-    size.control.placeholder = String(architecture.weight_sets[0]?.input_size ?? architecture.input_size);
+    if (freeze) {
+      const frozen = freeze.control.value;
+      freeze.control.replaceChildren(...options(freezeOptions(architecture.stages)));
+      choose(freeze.control, frozen, freezeLabel(frozen, architecture.name));
+    }
+    if (size) size.control.placeholder = String(architecture.weight_sets[0]?.input_size ?? architecture.input_size);
     weights.offer(architecture);
   };
   // Runs before the form's own listener, which shows the spec as a curl command.

@@ -88,6 +88,7 @@ class Session:
         self.evaluation_is_shown(model)
         self.an_alias_is_promoted_and_taken_back(model)
         self.other_kinds_of_jobs_show_what_they_found(model)
+        self.a_wrong_label_is_found_and_mended()
         self.watch.check(self.page, "end")
 
     def open(self):
@@ -370,6 +371,7 @@ class Session:
         kinds = (
             ({"kind": "evaluate", "model": model, "dataset": self.name, "split": "all"}, "evaluation"),
             ({"kind": "lr_find", "dataset": self.name, "batch_size": 8, "lr_find": {"steps": 20}, **training}, "lr-find"),
+            ({"kind": "cross_validate", "dataset": self.name, "backbone": {"weights": model}, "repeats": 1}, "cross-validation"),
             ({"kind": "batch-predict", "model": model, "dataset": self.name}, "predictions"),
         )
         for spec, card in kinds:
@@ -383,6 +385,49 @@ class Session:
             self.test_id("predictions-csv").click()
         rows = Path(download.value.path()).read_text().splitlines()
         require(rows[0].startswith("image,path,split,label,predicted,probability"), f"the table begins with {rows[0]}")
+
+    def a_wrong_label_is_found_and_mended(self):
+        image, version = self.relabel_one()
+        self.page.goto(f"{self.options.base_url}/#/datasets/{self.name}")
+        self.test_id("check-labels").click()
+        # Its own model knows these images best.
+        self.page.get_by_label("Base weights", exact=True).select_option(f"{self.name}@1")
+        self.page.get_by_label("Job name", exact=True).fill(f"{self.name}-labels")
+        self.shoot("label-check-form")
+        self.test_id("start-job").click()
+        self.page.wait_for_url(re.compile(r"#/jobs/job_"), timeout=30 * SECOND)
+        found = self.test_id("label-check").or_(self.test_id("job-error"))
+        expect(found).to_be_visible(timeout=TRAINING_BOUND)
+        require(self.test_id("label-check").count() == 1, f"label check: {found.inner_text()}")
+        doubt = self.test_id("doubtful").locator(f'[data-image="{image}"]')
+        expect(doubt).to_be_visible()
+        expect(self.test_id("apply-labels")).to_be_disabled()
+        drawn = "() => document.querySelector('.doubts img').naturalWidth > 0"
+        self.page.wait_for_function(drawn, timeout=INGEST_BOUND)
+        doubt.get_by_role("combobox").select_option(index=1)
+        self.shoot("labels-checked")
+        self.test_id("apply-labels").click()
+        self.test_id("confirm").click()
+        applied = self.test_id("labels-applied")
+        expect(applied).to_contain_text(f"Version {version + 1}")
+        self.shoot("labels-applied")
+        applied.get_by_role("link").click()
+        expect(self.test_id("versions").get_by_role("listitem")).to_have_count(version + 1)
+
+    def relabel_one(self):
+        """Gives an image of the first class the label of the second; its id, and the version that has it."""
+        return self.page.evaluate(
+            """async (name) => {
+                const address = `v1/datasets/${name}`;
+                const [first, second] = (await (await fetch(address)).json()).classes;
+                const { data } = await (await fetch(`${address}/images?limit=1&class=${encodeURIComponent(first.name)}`)).json();
+                const headers = { 'content-type': 'application/json' };
+                const body = JSON.stringify({ images: [{ id: data[0].id, class: second.name }] });
+                const { version } = await (await fetch(`${address}/images`, { method: 'PATCH', headers, body })).json();
+                return [data[0].id, version];
+            }""",
+            self.name,
+        )
 
 
 def read_options():

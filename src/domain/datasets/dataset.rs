@@ -303,6 +303,39 @@ impl Dataset {
         fault("unknown_classes", message)
     }
 
+    /// What prevents the images from being divided into so many folds, each judged by a head that was made of the others; as in
+    /// [`Dataset::faults_for`]. `images` is how many of a class take part; `purpose` is what they are divided for.
+    pub fn faults_for_folds(
+        &self,
+        folds: u32,
+        purpose: &str,
+        images: impl Fn(&Class) -> u64,
+    ) -> Vec<FieldError> {
+        if self.status == DatasetStatus::Processing {
+            return Vec::new();
+        }
+        if let Some(unusable) = self.unusable(purpose) {
+            return vec![unusable];
+        }
+        let shown: Vec<&Class> = self.classes.iter().filter(|class| images(class) > 0).collect();
+        if shown.len() < 2 {
+            let names: Vec<&str> = shown.iter().map(|class| class.name.as_str()).collect();
+            let message = format!(
+                "images of one class only take part ({}); {purpose} needs at least two classes",
+                names.join(", ")
+            );
+            return vec![FieldError::new("/dataset", "one_class", message)];
+        }
+        let smallest = shown.into_iter().min_by_key(|class| images(class));
+        match smallest.filter(|class| images(class) < u64::from(folds)) {
+            Some(class) => {
+                let message = too_few_for_folds(&class.name, images(class), folds);
+                vec![FieldError::new("/folds", "range", message)]
+            }
+            None => Vec::new(),
+        }
+    }
+
     /// What prevents any model from classifying this dataset's images.
     pub fn faults_for_predictions(&self) -> Vec<FieldError> {
         self.failure().into_iter().collect()
@@ -325,6 +358,18 @@ impl Dataset {
         let message = format!("the dataset cannot be used: {why}");
         Some(FieldError::new("/dataset", "dataset_failed", message))
     }
+}
+
+/// Why a class with so many images that can be separated cannot be in every fold, and what to do.
+pub fn too_few_for_folds(class: &str, parts: u64, folds: u32) -> String {
+    let lower = match parts {
+        0 | 1 => String::new(),
+        parts => format!("set `folds` to {parts} or less, "),
+    };
+    format!(
+        "each of the {folds} folds needs images of every class, and the class `{class}` has {parts} that can be separated: {lower}add images \
+         of this class, or remove it"
+    )
 }
 
 /// Names for people, never more than anybody would read.

@@ -3,10 +3,12 @@
 pub mod adaptation;
 pub mod baseline;
 pub mod comparison;
+pub mod cross_validation;
 pub mod distillation;
 pub mod evaluation;
 pub mod event;
 pub mod job;
+pub mod label_check;
 pub mod ledger;
 pub mod lr_curve;
 pub mod predictions;

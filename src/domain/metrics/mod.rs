@@ -5,6 +5,8 @@
 mod calibration;
 mod confusion;
 mod interval;
+mod paired;
+mod student;
 #[cfg(test)]
 mod tests;
 
@@ -12,6 +14,8 @@ pub use self::{
     calibration::{BINS, expected_calibration_error, fit_temperature},
     confusion::{ClassScores, Confusion},
     interval::wilson_interval,
+    paired::Pairs,
+    student::cross_validated_interval,
 };
 
 /// Outputs of a network for labelled images, a row each.

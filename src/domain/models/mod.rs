@@ -1,6 +1,7 @@
 //! Models: their metadata, names, imports and exports.
 
 pub mod alias;
+pub mod comparison;
 pub mod export;
 pub mod labels;
 pub mod lineage;

@@ -9,6 +9,7 @@ use utoipa::ToSchema;
 use super::{
     Architecture, Backbone, DeviceChoice, JobSpec, device,
     fields::Fields,
+    folds::{quick_training, without_weights},
     job_fields::{JobFields, KindSpec, job_fields},
     parse, split,
 };
@@ -74,7 +75,7 @@ impl CompareSpec {
     /// Why one cannot be, such as weights that this version does not know any more: none is left out in silence.
     pub fn trainings(&self) -> Result<Vec<JobSpec>, Vec<FieldError>> {
         let with_rest = |backbone| {
-            let mut training = training(&json!(backbone))?;
+            let mut training = quick_training(&json!(backbone))?;
             training.dataset.clone_from(&self.dataset);
             training.split = self.split.clone();
             training.batch_size = self.batch_size;
@@ -84,11 +85,6 @@ impl CompareSpec {
         };
         self.backbones.iter().map(with_rest).collect()
     }
-}
-
-/// The training of a quick head on this backbone.
-fn training(backbone: &Value) -> Result<JobSpec, Vec<FieldError>> {
-    JobSpec::parse(&json!({"dataset": "any", "preset": "quick", "backbone": backbone}))
 }
 
 impl JobFields for CompareSpec {
@@ -161,7 +157,7 @@ fn parse_backbones(root: &mut Fields) -> Vec<Backbone> {
             Value::String(architecture) => json!({"architecture": architecture}),
             other => other.clone(),
         };
-        match training(&whole) {
+        match quick_training(&whole) {
             Ok(training) => backbones.push(training.backbone),
             // What else is wrong, such as freezing layers without weights, follows from that.
             Err(faults) => faults
@@ -180,9 +176,7 @@ fn of_backbone(fault: FieldError, number: usize, backbone: &Value) -> FieldError
         .get("weights")
         .is_some_and(|weights| !weights.is_null() && weights != "none");
     let message = match below == "/weights" && !has_weights {
-        true => "a comparison needs the features of trained backbones, and this one has no weights; name a known set, a file of the \
-                 server's weights folder or a model"
-            .to_owned(),
+        true => without_weights("a comparison"),
         false => fault.message,
     };
     FieldError {

@@ -5,7 +5,8 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::{
-    BatchPredictSpec, CompareSpec, DeviceChoice, EvaluateSpec, JobSpec, LrFindSpec,
+    BatchPredictSpec, CompareSpec, CrossValidateSpec, DeviceChoice, EvaluateSpec, JobSpec, LabelCheckSpec,
+    LrFindSpec,
     fields::{Faults, Fields},
     job_fields::{JobFields, KindSpec},
     parse,
@@ -99,6 +100,10 @@ kinds! {
     BatchPredict(BatchPredictSpec) = "batch-predict",
     /// Measures several backbones on a dataset, each with a head solved on its frozen features.
     Compare(CompareSpec) = "compare",
+    /// Looks for doubtful labels of a dataset.
+    LabelCheck(LabelCheckSpec) = "label_check",
+    /// Measures how accurate quick heads are on folds of a dataset that they have not seen.
+    CrossValidate(CrossValidateSpec) = "cross_validate",
 }
 
 impl Spec {
@@ -181,6 +186,8 @@ mod tests {
             json!({"kind": "evaluate", "dataset": "d", "model": "m@2", "split": "all", "device": "cuda:1"}),
             json!({"kind": "batch-predict", "dataset": "d", "model": "m", "split": "test", "top_k": 3, "name": "n"}),
             json!({"kind": "lr_find", "dataset": "d", "seed": 7, "lr_find": {"steps": 40}, "max_seconds": 9}),
+            json!({"kind": "label_check", "dataset": "d", "folds": 3, "backbone": {"architecture": "resnet50"}}),
+            json!({"kind": "cross_validate", "dataset": "d", "repeats": 9, "head": {"l2": 0.1}}),
         ] {
             let spec = Spec::parse(&document).unwrap();
             let written = serde_json::to_value(&spec).unwrap();

@@ -6,11 +6,14 @@
 
 mod batch_predict;
 mod compare;
+mod cross_validate;
 mod device;
 mod evaluate;
 mod fields;
+mod folds;
 mod job_fields;
 mod kind;
+mod label_check;
 mod lr_find;
 mod parse;
 mod preset;
@@ -27,10 +30,12 @@ use utoipa::ToSchema;
 pub use self::{
     batch_predict::BatchPredictSpec,
     compare::CompareSpec,
+    cross_validate::{CrossValidateSpec, CrossValidatedHead},
     device::DeviceChoice,
     evaluate::{EvaluateSpec, EvaluatedSplit},
     job_fields::{JobFields, KindSpec},
     kind::{JobKind, KindVisitor, Spec},
+    label_check::LabelCheckSpec,
     lr_find::{LrFindSpec, LrRange},
     preset::{Circumstances, Preset},
     preview::PreviewSpec,

@@ -39,7 +39,7 @@ pub(super) fn parse(mut fields: Fields) -> SplitSpec {
     split
 }
 
-fn parse_group_by(mut fields: Fields) -> GroupBy {
+pub(super) fn parse_group_by(mut fields: Fields) -> GroupBy {
     let separator = fields.text("separator").unwrap_or("_");
     if !(1..=8).contains(&separator.chars().count()) {
         fields.fault("separator", "range", "must be 1 to 8 characters, such as `_`");

@@ -6,6 +6,7 @@ pub mod division;
 pub mod images;
 pub mod images_add;
 pub mod images_edit;
+pub mod label_check;
 pub mod naming;
 pub mod one_image;
 pub mod preview;

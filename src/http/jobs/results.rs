@@ -1,4 +1,5 @@
-//! What jobs found besides models: evaluations, comparisons and searches for a learning rate. The files are answered as the worker wrote them.
+//! What jobs found besides models: evaluations, comparisons, label checks, cross-validations and searches for a learning rate. The files are
+//! answered as the worker wrote them.
 
 use std::io::ErrorKind;
 
@@ -14,8 +15,10 @@ use crate::{
         damage::Damaged,
         jobs::{
             comparison::Comparison,
+            cross_validation::CrossValidation,
             evaluation::Evaluation,
             job::{Job, JobStatus},
+            label_check::LabelCheck,
             lr_curve::LrCurve,
         },
         models::model::ModelSource,
@@ -33,6 +36,8 @@ pub fn routes() -> OpenApiRouter<App> {
         .routes(routes!(job_evaluation))
         .routes(routes!(job_lr_find))
         .routes(routes!(job_comparison))
+        .routes(routes!(job_label_check))
+        .routes(routes!(job_cross_validation))
 }
 
 /// How good a model is on the validation images of its training
@@ -126,6 +131,57 @@ pub async fn job_comparison(State(app): State<App>, Path(reference): Path<String
     .await
 }
 
+/// Images whose labels are doubtful
+///
+/// The most doubtful first, each with its given class, the class that it looks like, how probable that is, and why it is listed. 404
+/// `no-label-check` where there is none. `POST /v1/datasets/{dataset}/label_check/apply` makes the next version of the dataset out of it.
+#[utoipa::path(
+    get, path = "/v1/jobs/{job}/label_check", tag = "jobs", params(("job" = String, Path, description = "Id, or the name of the newest")),
+    responses((status = 200, body = LabelCheck), Problems)
+)]
+pub async fn job_label_check(State(app): State<App>, Path(reference): Path<String>) -> Result<Response> {
+    let job = app.store().job(&reference).await?;
+    result(
+        &app,
+        &job,
+        "no-label-check",
+        &[JobKind::LabelCheck],
+        "the label check left no list",
+    )
+    .await
+}
+
+/// What a cross-validation measured
+///
+/// The accuracy on every fold for every seed, and their mean with its 95 % interval. 404 `no-cross-validation` where there is none.
+#[utoipa::path(
+    get, path = "/v1/jobs/{job}/cross_validation", tag = "jobs",
+    params(("job" = String, Path, description = "Id, or the name of the newest")),
+    responses((status = 200, body = CrossValidation), Problems)
+)]
+pub async fn job_cross_validation(State(app): State<App>, Path(reference): Path<String>) -> Result<Response> {
+    let job = app.store().job(&reference).await?;
+    result(
+        &app,
+        &job,
+        "no-cross-validation",
+        &[JobKind::CrossValidate],
+        "the cross-validation left no scores",
+    )
+    .await
+}
+
+/// The list of a label check that has succeeded.
+///
+/// # Errors
+/// `data-damaged`
+pub(in crate::http) async fn label_check(app: &App, job: &Job) -> Result<LabelCheck> {
+    let digest = app.store().job_result(job.id).await?;
+    let digest = digest.ok_or_else(|| none("no-label-check", "the label check left no list"))?;
+    let json = sound(app, &digest, format!("the result of the job `{}`", job.id)).await?;
+    serde_json::from_slice(&json).map_err(Error::internal)
+}
+
 async fn result(
     app: &App,
     job: &Job,
@@ -153,6 +209,12 @@ fn none(slug: &'static str, detail: impl Into<String>) -> Error {
 }
 
 async fn file(app: &App, sha256: &str, what: String) -> Result<Response> {
+    let json = sound(app, sha256, what).await?;
+    Ok(([(header::CONTENT_TYPE, "application/json")], json).into_response())
+}
+
+/// The contents of a file, verified.
+async fn sound(app: &App, sha256: &str, what: String) -> Result<Vec<u8>> {
     let json = match tokio::fs::read(app.blobs().path(sha256)).await {
         Err(error) if error.kind() == ErrorKind::NotFound || digest::is_lost(&error) => Vec::new(),
         json => json?,
@@ -160,5 +222,5 @@ async fn file(app: &App, sha256: &str, what: String) -> Result<Response> {
     if digest::of_bytes(&json) != sha256 {
         return Err(Damaged::new(what).into());
     }
-    Ok(([(header::CONTENT_TYPE, "application/json")], json).into_response())
+    Ok(json)
 }

@@ -4,6 +4,7 @@ pub mod aliases;
 pub mod architectures;
 pub mod lineage;
 pub mod model;
+pub mod model_compare;
 pub mod model_edit;
 pub mod model_export;
 pub mod model_import;

@@ -129,10 +129,10 @@ fn verdict(job: &ClaimedJob, end: End<Cause>) -> Verdict {
         | End::Done(result) => match (job.spec.kind(), result) {
             (JobKind::Train, RunResult::Trained(trained)) => Verdict::Trained(trained),
             (JobKind::BatchPredict, RunResult::Predicted(predicted)) => Verdict::Predicted(predicted),
-            (JobKind::Train | JobKind::BatchPredict, RunResult::Found { .. }) => {
+            (JobKind::Train | JobKind::BatchPredict, RunResult::Found(_)) => {
                 Verdict::Died(failure::of_another_kind())
             }
-            (of_job, RunResult::Found { kind, file }) if kind == of_job => Verdict::Found(file),
+            (of_job, RunResult::Found(found)) if found.kind == of_job => Verdict::Found(found),
             (_, RunResult::Failed(error)) if error.code == FailureCode::DiskFull => Verdict::DiskFull,
             (_, RunResult::Failed(error)) => Verdict::Failed(error),
             _ => Verdict::Died(failure::of_another_kind()),

@@ -15,8 +15,8 @@ use crate::{
     },
     process,
     protocol::{
-        CompareRun, DatasetInput, JobRun, LrFindRun, ModelRun, RunSpec, Segment, TeacherFiles, TrainRun,
-        frames::ModelFiles,
+        CompareRun, CrossValidateRun, DatasetInput, JobRun, LabelCheckRun, LrFindRun, ModelRun, RunSpec,
+        Segment, TeacherFiles, TrainRun, frames::ModelFiles,
     },
     store::{ClaimedJob, StoredSegment, VersionFiles},
 };
@@ -56,6 +56,20 @@ pub async fn prepare(context: &Context, job: &ClaimedJob) -> Result<RunSpec, Ver
                 max_seconds: spec.max_seconds,
             }))
         }
+        Spec::LabelCheck(spec) => {
+            let train = spec.quick_training().map_err(|faults| refusal(&faults))?;
+            RunSpec::LabelCheck(Box::new(LabelCheckRun {
+                train: training(context, job, &train, dataset).await?,
+                spec: spec.as_ref().clone(),
+            }))
+        }
+        Spec::CrossValidate(spec) => {
+            let train = spec.quick_training().map_err(|faults| refusal(&faults))?;
+            RunSpec::CrossValidate(Box::new(CrossValidateRun {
+                train: training(context, job, &train, dataset).await?,
+                spec: spec.as_ref().clone(),
+            }))
+        }
     })
 }
 
@@ -65,7 +79,7 @@ async fn training(
     spec: &JobSpec,
     dataset: Dataset,
 ) -> Result<TrainRun, Verdict> {
-    refuse(dataset.faults_for(spec))?;
+    refuse(job.spec.fields().dataset_faults(&dataset, None))?;
     let unlabelled = unlabelled_dataset(context, job, spec, &dataset).await?;
     let teachers = teachers(context, job, spec, &dataset).await?;
     let dataset = dataset_input(context, job, dataset).await?;

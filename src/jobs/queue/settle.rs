@@ -12,7 +12,7 @@ use crate::{
     },
     error::{Error, Kind, Result},
     jobs::{children::failure, context::Context, disk, retry::retry},
-    protocol::{Artifact, PredictedResult, TrainResult},
+    protocol::{Artifact, FoundResult, PredictedResult, TrainResult},
     store::{ClaimedJob, Interruption, NewModel},
 };
 
@@ -29,7 +29,7 @@ pub async fn settle(context: &Context, job: &ClaimedJob, verdict: Verdict) {
     }
     match verdict {
         Verdict::Trained(result) => complete(context, job, *result).await,
-        Verdict::Found(found) => complete_without_model(context, job, &[&found], None).await,
+        Verdict::Found(found) => complete_found(context, job, found).await,
         Verdict::Predicted(predicted) => complete_predictions(context, job, &predicted).await,
         Verdict::Failed(error) => fail(context, job, error).await,
         Verdict::Died(error) => interrupt(context, job, Interruption::Died(error)).await,
@@ -109,20 +109,30 @@ async fn complete_predictions(context: &Context, job: &ClaimedJob, predicted: &P
     complete_without_model(context, job, &files, Some(predictions)).await;
 }
 
-/// The same for a job that does not create a model. The first file is its result.
+async fn complete_found(context: &Context, job: &ClaimedJob, found: FoundResult) {
+    let pin = complete_without_model(context, job, &[&found.file], None).await;
+    // After the job's end: nobody waits for this.
+    let Some(pin) = pin else { return };
+    for used in found.activations {
+        activations::keep(context, job, &job.dataset, used, &pin).await;
+    }
+}
+
+/// The same for a job that does not create a model. The first file is its result. None where it could not be stored.
 async fn complete_without_model(
     context: &Context,
     job: &ClaimedJob,
     files: &[&Artifact],
     predictions: Option<BatchPredictions>,
-) {
+) -> Option<Pin> {
     if !has_room(context, job).await {
-        return;
+        return None;
     }
     let pin = context.blobs.pin().await;
     if let Err(error) = adopt(context, job, files, &pin).await {
         drop(pin);
-        return not_adopted(context, job, error).await;
+        not_adopted(context, job, error).await;
+        return None;
     }
     let digest = &files[0].sha256;
     let complete = async || {
@@ -133,12 +143,16 @@ async fn complete_without_model(
         disk::full_apart(completed.await)
     };
     match retry(context, &job.id, "record a job's result", complete).await {
-        Some(Ok(false)) => cancel_after_all(context, job).await,
+        Some(Ok(false)) => {
+            cancel_after_all(context, job).await;
+            None
+        }
         Some(Err(full)) => {
             drop(pin);
             not_adopted(context, job, full).await;
+            None
         }
-        _ => {}
+        _ => Some(pin),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::{
     domain::jobs::job::JobError,
-    protocol::{Artifact, PredictedResult, TrainResult},
+    protocol::{FoundResult, PredictedResult, TrainResult},
 };
 
 /// What happens to the job after this attempt.
@@ -10,7 +10,7 @@ use crate::{
 pub enum Verdict {
     Trained(Box<TrainResult>),
     /// It has a result, but no model.
-    Found(Artifact),
+    Found(FoundResult),
     Predicted(Box<PredictedResult>),
     Failed(JobError),
     Died(JobError),

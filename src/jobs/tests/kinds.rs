@@ -81,6 +81,43 @@ async fn a_search_for_a_learning_rate_is_tried_again_and_does_not_go_on_from_che
 }
 
 #[tokio::test]
+async fn a_label_check_leaves_a_list_and_its_features_for_later_jobs() {
+    let stand = Stand::new().await;
+    let dataset = stand.dataset("flowers").await;
+    let spec = json!({"kind": "label_check", "folds": 3});
+    let job = stand.submit(&dataset, spec.clone()).await;
+    let script = r#"
+        cp run.json "$here/run.json"
+        printf '{}' > label_check.json
+        printf 'rows' > features.safetensors
+        left='{"key":"a key","file":'"$(artifact features.safetensors)"'}'
+        result '{"outcome":"found","kind":"label_check","file":'"$(artifact label_check.json)"',"activations":['"$left"']}'
+    "#;
+    let running = Running::start(&stand, worker_doing(&stand, "label_check", script));
+    let row = stand.until(job, |job| job.status.is_end()).await;
+    assert_eq!((row.status, row.error), (JobStatus::Succeeded, None));
+    assert_eq!((row.kind, row.model), (JobKind::LabelCheck, None));
+    // After the job's end: the next one waits for it.
+    let next = stand.submit(&dataset, spec).await;
+    stand.until(next, |job| job.status.is_end()).await;
+    running.stop().await;
+
+    let kept = stand.store.activations(dataset.id).await.unwrap();
+    let [(key, blob)] = kept.as_slice() else {
+        panic!("{kept:?}");
+    };
+    assert_eq!(key, "a key");
+    assert_eq!(std::fs::read_to_string(stand.blobs.path(blob)).unwrap(), "rows");
+    let run = copied_run(&stand);
+    assert_eq!(
+        (&run["kind"], &run["spec"]["folds"]),
+        (&json!("label_check"), &json!(3))
+    );
+    assert_eq!(run["train"]["spec"]["preset"], "quick");
+    assert_eq!(run["train"]["activations"][0]["key"], "a key");
+}
+
+#[tokio::test]
 async fn a_result_of_another_kind_is_none() {
     let stand = Stand::new().await;
     let dataset = stand.dataset("flowers").await;

@@ -4,7 +4,8 @@
 //! uses: `plan` and `balance` (order of the data), `schedule` and `history` (learning rate, end of training), `feed`, `views`, `loader` and
 //! `mixing` (batches), `learner` with `loss`, `dropout`, `precision`, `optimizer` and `portion` (one step), `meter` (messages), `best`,
 //! `writer` and `checkpoint`; last `publish`. `transfer` adds what is learned from besides the labels; `solve` makes heads at once instead of
-//! a session. [`evaluate()`], [`find_lr`], [`batch_predict()`] and [`compare()`] are the smaller tasks of the other kinds of job;
+//! a session. [`evaluate()`], [`find_lr`], [`batch_predict()`], [`compare()`], [`label_check()`] and [`cross_validate()`] are the smaller
+//! tasks of the other kinds of job;
 //! [`preview()`] draws batches without training. Nothing here communicates with the server except through its [`Reporter`], and nothing
 //! outlives the run but files in its directory.
 
@@ -40,7 +41,8 @@ use super::process::{
 use crate::{
     domain::jobs::job::{FailureCode, JobError},
     protocol::{
-        BatchPredictRun, CompareRun, EvaluateRun, LrFindRun, RunResult, RunSpec, TrainResult, TrainRun,
+        BatchPredictRun, CompareRun, CrossValidateRun, EvaluateRun, LabelCheckRun, LrFindRun, RunResult,
+        RunSpec, TrainResult, TrainRun,
     },
     worker::fault::{self, TorchFault},
 };
@@ -58,6 +60,8 @@ pub fn run_job(
         RunSpec::LrFind(job) => find_lr(job, dir, reporter, stop),
         RunSpec::BatchPredict(job) => batch_predict(job, dir, reporter, stop),
         RunSpec::Compare(job) => compare(job, dir, reporter, stop),
+        RunSpec::LabelCheck(job) => label_check(job, dir, reporter, stop),
+        RunSpec::CrossValidate(job) => cross_validate(job, dir, reporter, stop),
         other => anyhow::bail!("a run of kind {} is not a job", other.kind()),
     }
 }
@@ -124,6 +128,32 @@ pub fn compare(
     told(
         || tasks::compare::compare(run, dir, reporter, stop),
         || out_of_memory(&run.trainings[0]),
+    )
+}
+
+/// Looks for doubtful labels as specified by `run` and stores the list in `dir`; otherwise as [`run`].
+pub fn label_check(
+    run: &LabelCheckRun,
+    dir: &RunDir,
+    reporter: &Reporter,
+    stop: &StopFlag,
+) -> anyhow::Result<RunResult> {
+    told(
+        || tasks::label_check::label_check(run, dir, reporter, stop),
+        || out_of_memory(&run.train),
+    )
+}
+
+/// Cross-validates as specified by `run` and stores the scores in `dir`; otherwise as [`run`].
+pub fn cross_validate(
+    run: &CrossValidateRun,
+    dir: &RunDir,
+    reporter: &Reporter,
+    stop: &StopFlag,
+) -> anyhow::Result<RunResult> {
+    told(
+        || tasks::cross_validate::cross_validate(run, dir, reporter, stop),
+        || out_of_memory(&run.train),
     )
 }
 

@@ -92,14 +92,25 @@ pub fn context(
     reporter: &Reporter,
     stop: &StopFlag,
 ) -> Result<TrainContext, Halt> {
+    let data = data::read(&run.common.dataset, &run.spec.split)?;
+    check_validation(&run.spec, &data)?;
+    warn(run, &data, reporter);
+    context_of(run, data, dir, reporter, stop)
+}
+
+/// The same with images that were chosen in another way.
+pub fn context_of(
+    run: &TrainRun,
+    data: Data,
+    dir: &RunDir,
+    reporter: &Reporter,
+    stop: &StopFlag,
+) -> Result<TrainContext, Halt> {
     let device = device::parse(&run.common.device).map_err(|message| anyhow::anyhow!(message))?;
     // Only after the device is known: CUDA has to be loaded before the first call to libtorch.
     tch::set_num_threads(run.common.threads.max(1) as i32);
-    let data = data::read(&run.common.dataset, &run.spec.split)?;
     let plan = Plan::new(&run.spec, data.train.iter().map(|sample| sample.class).collect());
     check_batches(&run.spec, &plan)?;
-    check_validation(&run.spec, &data)?;
-    warn(run, &data, reporter);
     if device.is_cuda() {
         // All batches but the last of an epoch have the same size, so benchmarking cuDNN's algorithms once pays off.
         tch::Cuda::cudnn_set_benchmark(true);

@@ -79,6 +79,8 @@ async fn every_field_of_a_job_is_listed_with_its_default() {
         ("evaluate", "## Measuring a model"),
         ("batch-predict", "## Classifying a dataset"),
         ("compare", "## Comparing backbones"),
+        ("label_check", "## Checking labels"),
+        ("cross_validate", "## Cross-validation"),
         ("lr_find", "## Finding a learning rate"),
     ] {
         let mut rows = document.rows_below(heading);

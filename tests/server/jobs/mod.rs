@@ -6,5 +6,6 @@ mod children;
 mod distillation;
 mod events;
 mod heads;
+mod label_check;
 mod lifecycle;
 mod measure;

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use crate::support::Api;
 
 mod architectures;
+mod compared;
 mod exports;
 mod imports;
 mod registry;

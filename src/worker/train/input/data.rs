@@ -163,6 +163,25 @@ pub fn read_unlabelled(
     Ok((data, split))
 }
 
+/// Reads the manifest and returns the labelled images of these splits of the dataset's own as [`Data::train`]; none is split further.
+///
+/// # Errors
+/// `invalid_data` if the images have no classes, or there are none in these splits.
+pub fn read_whole(input: &DatasetInput, wanted: impl Fn(Split) -> bool) -> Result<Data, Halt> {
+    let (images, labels) = read_labelled(input)?;
+    let splits: Vec<Split> = images.iter().map(|image| image.split).collect();
+    let train = chosen(&labels, &splits, wanted);
+    if train.is_empty() {
+        return Err(invalid("the dataset has no images outside of its test split"));
+    }
+    Ok(Data {
+        test: images.len() - train.len(),
+        images: Arc::new(images),
+        train,
+        val: Vec::new(),
+    })
+}
+
 /// The split of each image, in the order of the manifest. Images without classes are not split further: there is nothing to stratify by.
 pub fn splits(input: &DatasetInput, spec: &SplitSpec) -> anyhow::Result<Vec<Split>> {
     let images = read_manifest(input)?;
@@ -177,6 +196,13 @@ pub fn splits(input: &DatasetInput, spec: &SplitSpec) -> anyhow::Result<Vec<Spli
 type SplitImages = (Vec<ManifestImage>, Vec<u32>, Vec<Split>);
 
 fn read_split_images(input: &DatasetInput, spec: &SplitSpec) -> Result<SplitImages, Halt> {
+    let (images, labels) = read_labelled(input)?;
+    let splits = divide(&images, &labels, spec);
+    Ok((images, labels, splits))
+}
+
+/// The images and the class of each.
+fn read_labelled(input: &DatasetInput) -> Result<(Vec<ManifestImage>, Vec<u32>), Halt> {
     let images = read_manifest(input)?;
     let classes = input.classes.len();
     let mut labels = Vec::with_capacity(images.len());
@@ -189,8 +215,7 @@ fn read_split_images(input: &DatasetInput, spec: &SplitSpec) -> Result<SplitImag
         }
         labels.push(class);
     }
-    let splits = divide(&images, &labels, spec);
-    Ok((images, labels, splits))
+    Ok((images, labels))
 }
 
 fn chosen(labels: &[u32], splits: &[Split], wanted: impl Fn(Split) -> bool) -> Vec<Sample> {

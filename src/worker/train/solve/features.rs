@@ -1,17 +1,75 @@
 //! The feature vectors of all images, from one pass through the frozen backbone or from what an earlier job left of one.
 
+use std::time::Instant;
+
 use tch::{Device, Kind, Tensor};
 
 use crate::worker::autograd::without_gradients;
-use crate::worker::{
-    augment::View,
-    train::{
-        context::TrainContext,
-        input::{data::Sample, feed::Feed, loader::Item, views::CachedActivations},
-        learner::{self, Learner},
-        progress::{halt::Halt, meter::Score, pulse::Heartbeat},
+use crate::{
+    domain::jobs::job::FailureCode,
+    protocol::{TrainRun, UsedActivations, WorkerMessage},
+    worker::{
+        augment::View,
+        process::run_dir::RunDir,
+        train::{
+            context::TrainContext,
+            input::{data::Sample, feed::Feed, loader::Item, precompute, views::CachedActivations},
+            learner::{self, Learner},
+            progress::{halt::Halt, meter::Score, pulse::Heartbeat},
+        },
     },
 };
+
+/// Those of a run's training and validation images.
+pub struct AllFeatures {
+    pub train: Features,
+    /// None where there are no validation images.
+    pub val: Option<Features>,
+    /// What an earlier job left, or what this one leaves.
+    pub activations: Option<UsedActivations>,
+}
+
+impl AllFeatures {
+    /// # Errors
+    /// `diverged` if some are not finite.
+    pub fn of(
+        run: &TrainRun,
+        context: &TrainContext,
+        dir: &RunDir,
+        learner: &Learner,
+        heartbeat: &mut Heartbeat,
+    ) -> Result<Self, Halt> {
+        let began = Instant::now();
+        let reporter = heartbeat.reporter().clone();
+        let feed = precompute::feed(1, run, context, dir, learner, &reporter, heartbeat)?;
+        let mut of = |samples| Features::of(samples, &feed, context, learner, heartbeat);
+        let (train, val) = (of(&context.data.train)?, of(&context.data.val)?);
+        let train = train.ok_or_else(|| anyhow::anyhow!("there are no training images"))?;
+        if [Some(&train), val.as_ref()]
+            .into_iter()
+            .flatten()
+            .any(|features| !features.are_finite())
+        {
+            return Err(not_finite());
+        }
+        reporter.send(&WorkerMessage::log(format!(
+            "the feature vectors of {} images are there after {:.2} s",
+            context.data.train.len() + context.data.val.len(),
+            began.elapsed().as_secs_f64()
+        )));
+        Ok(Self {
+            train,
+            val,
+            activations: feed.used_activations(),
+        })
+    }
+}
+
+pub fn not_finite() -> Halt {
+    let message = "the features of these images, or what a head computes from them, are not finite numbers; choose other weights, or \
+                   `\"precision\": \"fp32\"`";
+    Halt::failed(FailureCode::Diverged, message)
+}
 
 /// Feature vectors `[N, features]`, 32-bit floats on the CPU, and the class of each.
 pub struct Features {

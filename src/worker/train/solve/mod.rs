@@ -3,23 +3,25 @@
 //!
 //! Called by the train child instead of a `Session`. Each candidate, a value of the penalty, is judged on the training and the validation
 //! images and told as an epoch. Nothing is saved on the way: with kept activations all of it takes less than the restart of a process. The
-//! result does not depend on the number of threads, as far as the feature vectors do not.
+//! result does not depend on the number of threads, as far as the feature vectors do not. [`probe`] makes heads of some images and judges
+//! others by them, for cross-validation.
 
-mod features;
+mod descent;
+pub mod features;
 pub mod lbfgs;
 mod nearest;
 pub mod objective;
 mod path;
+pub mod probe;
 
 use std::time::Instant;
 
 use tch::Tensor;
 
-use self::features::Features;
+use self::features::{AllFeatures, Features, not_finite};
 use super::{
     checkpoints::best::{self, Best},
     context::TrainContext,
-    input::precompute,
     learner::Learner,
     progress::{halt::Halt, meter::Score, pulse::Heartbeat},
     session::Outcome,
@@ -31,7 +33,7 @@ use crate::{
     domain::{
         jobs::{
             event::EpochEvent,
-            job::{FailureCode, Progress, StopReason},
+            job::{Progress, StopReason},
         },
         models::model::ModelMetrics,
     },
@@ -56,23 +58,11 @@ pub fn make(
 ) -> Result<Outcome, Halt> {
     let began = Instant::now();
     let mut heartbeat = Heartbeat::new(reporter, stop);
-    let feed = precompute::feed(1, run, context, dir, &learner, reporter, &mut heartbeat)?;
-    let activations = feed.used_activations();
-    let mut of = |samples| Features::of(samples, &feed, context, &learner, &mut heartbeat);
-    let (train, val) = (of(&context.data.train)?, of(&context.data.val)?);
-    let train = train.ok_or_else(|| anyhow::anyhow!("there are no training images"))?;
-    if [Some(&train), val.as_ref()]
-        .into_iter()
-        .flatten()
-        .any(|features| !features.are_finite())
-    {
-        return Err(not_finite());
-    }
-    reporter.send(&WorkerMessage::log(format!(
-        "the feature vectors of {} images are there after {:.2} s",
-        context.data.train.len() + context.data.val.len(),
-        began.elapsed().as_secs_f64()
-    )));
+    let AllFeatures {
+        train,
+        val,
+        activations,
+    } = AllFeatures::of(run, context, dir, &learner, &mut heartbeat)?;
     // Of arithmetic outside of the threads that the solver starts.
     let _one = OneThread::new(run.common.threads);
     let mut maker = Maker {
@@ -109,12 +99,6 @@ pub fn make(
         scores: None,
         distillation: None,
     })
-}
-
-fn not_finite() -> Halt {
-    let message = "the features of these images, or what a head computes from them, are not finite numbers; choose other weights, or \
-                   `\"precision\": \"fp32\"`";
-    Halt::failed(FailureCode::Diverged, message)
 }
 
 /// What a head is made of.
@@ -256,12 +240,12 @@ impl Maker<'_> {
 }
 
 /// While it lives, libtorch uses one thread for the arithmetic of this one.
-struct OneThread {
+pub struct OneThread {
     before: i32,
 }
 
 impl OneThread {
-    fn new(before: u32) -> Self {
+    pub fn new(before: u32) -> Self {
         tch::set_num_threads(1);
         Self {
             before: before.max(1) as i32,

@@ -50,10 +50,7 @@ impl Objective {
     pub fn new(features: &Tensor, labels: &[i64], weights: &[f64], layers: Layers, threads: u32) -> Self {
         let features = features.to_device(Device::Cpu);
         let rows = features.size()[0];
-        let parts = (0..rows).step_by(CHUNK as usize);
-        let parts: Vec<Tensor> = parts
-            .map(|first| features.narrow(0, first, CHUNK.min(rows - first)))
-            .collect();
+        let parts = parts(&features);
         let (mean, variance) = moments(&parts, rows);
         let wide = 8 * features.numel() as i64 <= MOST_WIDE_BYTES;
         let total: f64 = weights.iter().sum();
@@ -80,7 +77,7 @@ impl Objective {
             chunks,
             layers,
             mean,
-            spread: variance.iter().sum::<f64>() / variance.len().max(1) as f64,
+            spread: average(&variance),
             variance,
             directions: None,
             threads: threads.max(1) as usize,
@@ -113,6 +110,11 @@ impl Objective {
     /// The mean variance of a feature.
     pub fn spread(&self) -> f64 {
         self.spread
+    }
+
+    /// Whether there is one solution: with a single layer.
+    pub fn is_convex(&self) -> bool {
+        self.layers.len() == 1
     }
 
     /// Parameters of 0.
@@ -281,6 +283,25 @@ impl Chunk {
             gradient: gradients.iter().rev().flatten().flat_map(numbers).collect(),
         }
     }
+}
+
+/// The mean variance of a feature, of feature vectors `[N, features]`.
+pub fn spread(features: &Tensor) -> f64 {
+    let (_, variance) = moments(&parts(features), features.size()[0]);
+    average(&numbers(&variance))
+}
+
+fn average(variance: &[f64]) -> f64 {
+    variance.iter().sum::<f64>() / variance.len().max(1) as f64
+}
+
+/// The images of each chunk.
+fn parts(features: &Tensor) -> Vec<Tensor> {
+    let rows = features.size()[0];
+    let parts = (0..rows).step_by(CHUNK as usize);
+    parts
+        .map(|first| features.narrow(0, first, CHUNK.min(rows - first)))
+        .collect()
 }
 
 fn centred(features: &Tensor, mean: &Tensor) -> Tensor {

@@ -7,7 +7,7 @@ use tch::{Kind, Tensor};
 
 use super::{
     Candidate, Maker,
-    lbfgs::{Stop, minimised},
+    descent::{Descent, strengths},
     objective::{Layers, Objective},
 };
 use crate::{
@@ -22,15 +22,6 @@ use crate::{
     },
 };
 
-/// Strengths that are tried, in the mean variance of a feature: 10 to 1e-5, two in each power of ten, or one for two layers.
-const TRIED: i32 = 13;
-/// Largest part of the gradient that is left, in that at the start.
-const PRECISION: f64 = 1e-8;
-const MOST_ITERATIONS: usize = 2000;
-/// Two layers have many solutions, none of which is worth more steps.
-const PRECISION_OF_TWO: f64 = 1e-4;
-const MOST_ITERATIONS_OF_TWO: usize = 200;
-
 pub(super) fn follow(maker: &mut Maker) -> Result<StopReason, Halt> {
     let head = Head::of(maker);
     let objective = Objective::new(
@@ -40,40 +31,23 @@ pub(super) fn follow(maker: &mut Maker) -> Result<StopReason, Halt> {
         head.layers.clone(),
         maker.run.common.threads,
     );
-    let is_convex = head.layers.len() == 1;
+    let is_convex = objective.is_convex();
     let values = values(maker, objective.spread(), is_convex)?;
-    let (precision, iterations) = match is_convex {
-        true => (PRECISION, MOST_ITERATIONS),
-        false => (PRECISION_OF_TWO, MOST_ITERATIONS_OF_TWO),
-    };
     let start = match is_convex {
         true => objective.nothing(),
         false => objective.centred(&head.start),
     };
+    let descent = Descent::new(&objective, &start);
     let mut at = start.clone();
-    let unit = objective.at(&at, 0.0).gradient;
-    let unit = unit
-        .into_iter()
-        .fold(f64::MIN_POSITIVE, |largest, part| largest.max(part.abs()));
     let mut out_of_time = false;
     for (number, l2) in (1..).zip(&values) {
         let began = Instant::now();
-        let stop = Stop {
-            gradient: precision * unit,
-            iterations,
-        };
         let goes_on = || -> Result<bool, Halt> {
             maker.heartbeat.beat()?;
             out_of_time = maker.is_out_of_time();
             Ok(!out_of_time)
         };
-        let found = minimised(
-            at,
-            &objective.scale(*l2),
-            stop,
-            |at| objective.at(at, *l2),
-            goes_on,
-        )?;
+        let found = descent.minimum(at, *l2, goes_on)?;
         if out_of_time && maker.has_result() {
             break;
         }
@@ -166,15 +140,8 @@ fn values(maker: &Maker, spread: f64, is_convex: bool) -> Result<Vec<f64>, Halt>
         let message = "`head.l2` is chosen by the validation images, but there are none; give `head.l2`, or raise `split.val`";
         return Err(Halt::failed(FailureCode::InvalidData, message));
     }
-    let spread = spread.max(f64::MIN_POSITIVE);
-    let value = |place| short(spread * 10f64.powf(1.0 - f64::from(place) / 2.0));
-    let step = if is_convex { 1 } else { 2 };
-    Ok((0..TRIED).step_by(step).map(value).collect())
-}
-
-/// With three digits, so that a value that was chosen can be given.
-fn short(value: f64) -> f64 {
-    format!("{value:.2e}").parse().unwrap_or(value)
+    // One in each power of ten is enough for two layers.
+    Ok(strengths(spread, if is_convex { 1 } else { 2 }))
 }
 
 fn about(maker: &Maker, l2: f64, iterations: usize, converged: bool) {

@@ -1,5 +1,5 @@
 //! A job of kind `compare`: for each backbone the features of all images, a head that is solved on them, and what it gives and costs. Every
-//! attempt starts over; features that earlier jobs have left are used.
+//! attempt starts over; features that earlier jobs have left are used, and new ones are left for later jobs.
 
 use std::time::Instant;
 
@@ -15,7 +15,7 @@ use crate::{
         metrics::{self, Confusion},
         spec::JobKind,
     },
-    protocol::{CompareRun, RunResult, TrainRun, WorkerMessage},
+    protocol::{CompareRun, FoundResult, RunResult, TrainRun, UsedActivations, WorkerMessage},
     worker::{
         device,
         fault::{self, TorchFault},
@@ -45,6 +45,7 @@ pub fn compare(
     let budget = Budget::new(run.max_seconds, common.seconds_used);
     let mut progress = ProgressReporter::new(reporter, run.trainings.len());
     let mut backbones = Vec::new();
+    let mut activations = Vec::new();
     let mut images = 0;
     for training in &run.trainings {
         budget.check()?;
@@ -54,8 +55,11 @@ pub fn compare(
             training.spec.backbone.architecture
         );
         let (measured, error) = match caught(training, dir, reporter, stop) {
-            Ok((measured, validation_images)) => {
+            Ok((measured, validation_images, used)) => {
                 images = validation_images;
+                // The same backbone may be named twice.
+                activations.retain(|known| !used.contains(known));
+                activations.extend(used);
                 reporter.send(&WorkerMessage::log(format!(
                     "{called}: {:.1} % of {images} images are right, after {:.1} s",
                     100.0 * measured.accuracy,
@@ -89,11 +93,14 @@ pub fn compare(
     let lineage = common.dataset.lineage.clone();
     let comparison = Comparison::new(lineage, images, &common.device, common.threads, backbones);
     dir.write_compact_json(COMPARISON_FILE, &comparison)?;
-    Ok(RunResult::Found {
-        kind: JobKind::Compare,
-        file: dir.artifact(COMPARISON_FILE)?,
-    })
+    Ok(RunResult::Found(FoundResult {
+        activations,
+        ..FoundResult::new(JobKind::Compare, dir.artifact(COMPARISON_FILE)?)
+    }))
 }
+
+/// What a backbone gives and costs, the number of validation images, and the features that were used.
+type OfBackbone = (Measured, u64, Vec<UsedActivations>);
 
 /// One that does not fit into the memory does not end the comparison.
 fn caught(
@@ -101,7 +108,7 @@ fn caught(
     dir: &RunDir,
     reporter: &Reporter,
     stop: &StopFlag,
-) -> Result<(Measured, u64), Halt> {
+) -> Result<OfBackbone, Halt> {
     match fault::caught(|| measured(training, dir, reporter, stop)) {
         Ok(outcome) => outcome,
         Err(TorchFault::OutOfMemory(_)) => Err(Halt::Failed(JobError::new(
@@ -117,7 +124,7 @@ fn measured(
     dir: &RunDir,
     reporter: &Reporter,
     stop: &StopFlag,
-) -> Result<(Measured, u64), Halt> {
+) -> Result<OfBackbone, Halt> {
     let began = Instant::now();
     let quiet = &reporter.without_losses();
     let training = &*setup::described(training, quiet, stop)?;
@@ -150,6 +157,7 @@ fn measured(
             bytes,
         },
         images,
+        outcome.activations,
     ))
 }
 

@@ -16,7 +16,7 @@ use crate::{
         models::model::ModelCard,
         spec::{Augment, JobKind},
     },
-    protocol::{EvaluateRun, RunResult, WorkerMessage},
+    protocol::{EvaluateRun, FoundResult, RunResult, WorkerMessage},
     worker::{
         augment::{Augmentation, View},
         device,
@@ -96,10 +96,8 @@ pub fn evaluate(
     };
     let evaluation = Evaluation::of(&subject, &logits, outputs::images_of(&data));
     dir.write_compact_json(EVALUATION_FILE, &evaluation)?;
-    Ok(RunResult::Found {
-        kind: JobKind::Evaluate,
-        file: dir.artifact(EVALUATION_FILE)?,
-    })
+    let file = dir.artifact(EVALUATION_FILE)?;
+    Ok(RunResult::Found(FoundResult::new(JobKind::Evaluate, file)))
 }
 
 /// The images to evaluate, with the classes of the model.

@@ -13,7 +13,7 @@ use crate::{
         },
         spec::JobKind,
     },
-    protocol::{LrFindRun, RunResult, WorkerMessage},
+    protocol::{FoundResult, LrFindRun, RunResult, WorkerMessage},
     worker::{
         process::{
             child::{Reporter, StopFlag},
@@ -89,10 +89,8 @@ pub fn find_lr(
         return Err(Halt::failed(FailureCode::Diverged, message));
     };
     dir.write_compact_json(CURVE_FILE, &curve)?;
-    Ok(RunResult::Found {
-        kind: JobKind::LrFind,
-        file: dir.artifact(CURVE_FILE)?,
-    })
+    let file = dir.artifact(CURVE_FILE)?;
+    Ok(RunResult::Found(FoundResult::new(JobKind::LrFind, file)))
 }
 
 /// Reports steps as a training does, at most ten times a second.

@@ -1,14 +1,11 @@
 //! Comparisons of backbones as the server sees them: runs in, messages and a table out.
 
-use std::{
-    fs,
-    sync::{Arc, Mutex},
-};
+use std::fs;
 
 use serde_json::json;
 
 use super::{
-    drawn::{Drawn, uninterrupted},
+    drawn::{Drawn, Told, uninterrupted},
     failed,
     heads::{set, with},
     trained,
@@ -28,21 +25,6 @@ use crate::{
         train,
     },
 };
-
-/// Collects what is reported.
-#[derive(Clone, Default)]
-struct Told(Arc<Mutex<Vec<u8>>>);
-
-impl std::io::Write for Told {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
 
 fn quick(set: &Drawn) -> TrainRun {
     with(set, json!({"preset": "quick"}))
@@ -69,13 +51,7 @@ fn compared(
         max_seconds: None,
     };
     let result = train::compare(&run, dir, &Reporter::to(told.clone()), stop);
-    let lines = told.0.lock().unwrap().clone();
-    let messages = lines
-        .split(|byte| *byte == b'\n')
-        .filter(|line| !line.is_empty())
-        .map(|line| serde_json::from_slice(line).unwrap())
-        .collect();
-    (result, messages)
+    (result, told.messages())
 }
 
 #[test]
@@ -89,11 +65,16 @@ fn each_backbone_is_measured_as_its_training_would_be_and_one_that_cannot_be_is_
     let dir = set.dir("compared");
     let trainings = vec![without_weights(&set), quick(&set)];
     let (result, messages) = compared(trainings, &dir, &StopFlag::default());
-    let RunResult::Found { kind, file } = result.unwrap() else {
+    let RunResult::Found(found) = result.unwrap() else {
         panic!("it found nothing");
     };
-    assert_eq!(kind, JobKind::Compare);
-    let table: Comparison = serde_json::from_slice(&fs::read(dir.file(&file.file)).unwrap()).unwrap();
+    assert_eq!(found.kind, JobKind::Compare);
+    let table: Comparison = serde_json::from_slice(&fs::read(dir.file(&found.file.file)).unwrap()).unwrap();
+    let [left] = found.activations.as_slice() else {
+        panic!("{:?}", found.activations);
+    };
+    assert_eq!(left.key, model.activations[0].key, "a training can use them");
+    assert!(left.file.is_some());
     assert_eq!((table.images, table.backbones.len()), (evaluation.images, 2));
     let [first, second] = table.backbones.as_slice() else {
         panic!("{table:?}");

@@ -117,6 +117,15 @@ impl Drawn {
         }
     }
 
+    /// Changes lines of the manifest.
+    pub fn change(&mut self, change: impl Fn(&mut ManifestImage)) {
+        self.images.iter_mut().for_each(change);
+        let lines = self.images.iter().map(serde_json::to_string);
+        let lines: String = lines.map(|line| line.unwrap() + "\n").collect();
+        fs::write(&self.input.manifest, &lines).unwrap();
+        self.input.manifest_sha256 = digest::of_bytes(lines.as_bytes());
+    }
+
     /// All images in one part, packed as the runs want them.
     pub fn flat(count: u32) -> Self {
         Self::new(count, resize_to(), |_| Split::Train)
@@ -207,6 +216,30 @@ pub fn attempt(
     let result = super::super::run(run, dir, &reporter, &stop);
     let messages = messages.lock().unwrap().clone();
     Attempt { messages, result }
+}
+
+/// Collects what is reported.
+#[derive(Clone, Default)]
+pub struct Told(Arc<Mutex<Vec<u8>>>);
+
+impl Told {
+    pub fn messages(&self) -> Vec<WorkerMessage> {
+        let told = self.0.lock().unwrap();
+        let lines = told.split(|byte| *byte == b'\n');
+        let lines = lines.filter(|line| !line.is_empty());
+        lines.map(|line| serde_json::from_slice(line).unwrap()).collect()
+    }
+}
+
+impl Write for Told {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 pub fn uninterrupted(run: &TrainRun, dir: &RunDir) -> Attempt {

@@ -70,7 +70,7 @@ fn measure(
 
 fn measured(dir: &RunDir, result: anyhow::Result<RunResult>) -> Evaluation {
     match result.unwrap() {
-        RunResult::Found { file, .. } => read(dir, &file),
+        RunResult::Found(found) => read(dir, &found.file),
         other => panic!("{other:?}"),
     }
 }
@@ -259,10 +259,10 @@ fn growing_learning_rates_give_a_curve_and_a_suggestion() {
     );
     let lines = Lines::default();
     let result = train::find_lr(&run, &dir, &Reporter::to(lines.clone()), &StopFlag::default());
-    let RunResult::Found { file: curve, .. } = result.unwrap() else {
+    let RunResult::Found(found) = result.unwrap() else {
         panic!("it found something else");
     };
-    let curve: LrCurve = read(&dir, &curve);
+    let curve: LrCurve = read(&dir, &found.file);
     assert_eq!(curve.end, LrFindEnd::Diverged, "{curve:?}");
     assert!((20..60).contains(&curve.points.len()), "{}", curve.points.len());
     for (step, point) in (0..).zip(&curve.points) {

@@ -3,12 +3,14 @@
 mod adapt;
 mod batch_predict;
 mod compare;
+mod cross_validate;
 mod distill;
 pub(crate) mod drawn;
 mod golden;
 mod heads;
 mod images;
 mod kept;
+mod label_check;
 mod learning;
 mod measure;
 mod parity;
