@@ -11,6 +11,7 @@ mod datasets;
 pub mod faulty_disk;
 mod identity;
 mod jobs;
+mod keys;
 mod list;
 mod models;
 mod new_dataset;
@@ -48,6 +49,7 @@ pub use self::{
         job::{CreatedJob, IdempotencyKey, JobFilter, NewJob},
         queue::ClaimedJob,
     },
+    keys::StoredKey,
     models::{ImportedModel, ModelBlobs, ModelEdit, NewModel},
     new_dataset::{CreatedDataset, NewDataset},
     packs::NewPack,
@@ -147,6 +149,38 @@ impl Store {
         Ok(Self {
             writer: readers.clone(),
             readers,
+            signals: Arc::default(),
+            ballast: None,
+            written_at: Arc::default(),
+        })
+    }
+
+    /// Opens the database of this version beside a server that uses it, for a short act: nothing is made or migrated.
+    ///
+    /// # Errors
+    /// It cannot be opened, or is of another version.
+    pub async fn open_beside(file: &Path) -> anyhow::Result<Self> {
+        let options = SqliteConnectOptions::new()
+            .filename(file)
+            .synchronous(SqliteSynchronous::Full)
+            .busy_timeout(Duration::from_secs(10))
+            .foreign_keys(true);
+        let writer = SqlitePoolOptions::new()
+            .max_connections(1)
+            .connect_with(options)
+            .await
+            .context("cannot open the database")?;
+        let migration: i64 = sqlx::query_scalar("select max(version) from _sqlx_migrations")
+            .fetch_one(&writer)
+            .await
+            .context("cannot read the database")?;
+        if migration != Self::newest_migration() {
+            writer.close().await;
+            bail!("the running server is of another version than this program: use its own");
+        }
+        Ok(Self {
+            readers: writer.clone(),
+            writer,
             signals: Arc::default(),
             ballast: None,
             written_at: Arc::default(),
