@@ -1,5 +1,6 @@
 //! The HTTP server: the only place with axum. One file per resource; `problem.rs` turns errors into responses, `routes.rs` is the table.
 
+mod access;
 mod connections;
 mod datasets;
 mod documentation;
@@ -20,7 +21,10 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use self::connections::Permits;
+use self::{
+    access::{Keyring, Sessions, Tries},
+    connections::Permits,
+};
 pub use self::{
     routes::openapi,
     run::{run, run_with_ready},
@@ -41,6 +45,10 @@ struct Parts {
     jobs: Jobs,
     inference: Inference,
     uploads: Uploads,
+    keyring: Keyring,
+    sessions: Sessions,
+    /// Wrong keys, by address.
+    tries: Tries,
     /// Uploads of any kind that are being received.
     receiving: Permits,
     /// Fires when the server begins to stop: nothing new is accepted, and waiting requests stop waiting.
@@ -77,6 +85,18 @@ impl App {
 
     fn uploads(&self) -> &Uploads {
         &self.0.uploads
+    }
+
+    fn keyring(&self) -> &Keyring {
+        &self.0.keyring
+    }
+
+    fn sessions(&self) -> &Sessions {
+        &self.0.sessions
+    }
+
+    fn tries(&self) -> &Tries {
+        &self.0.tries
     }
 
     fn receiving(&self) -> &Permits {

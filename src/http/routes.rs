@@ -15,6 +15,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     App,
+    access::{description, gate, keys, session},
     datasets::{
         archive, dataset, division, images, images_add, images_edit, one_image, preview, reading, versions,
     },
@@ -91,6 +92,9 @@ pub fn table() -> OpenApiRouter<App> {
         .routes(routes!(architectures::list))
         .routes(routes!(documentation::job_schema))
         .routes(routes!(system::system))
+        .routes(routes!(keys::list, keys::create))
+        .routes(routes!(keys::get, keys::revoke))
+        .routes(routes!(session::get, session::log_in, session::log_out))
         .routes(routes!(system::healthz))
         .routes(routes!(system::readyz))
         .routes(routes!(documentation::openapi_json))
@@ -102,7 +106,9 @@ pub fn table() -> OpenApiRouter<App> {
 
 /// The complete API description.
 pub fn openapi() -> utoipa::openapi::OpenApi {
-    table().into_openapi()
+    let mut api = table().into_openapi();
+    description::add_to(&mut api);
+    api
 }
 
 /// The service: the routes with their common middleware.
@@ -119,6 +125,7 @@ pub fn service(app: App) -> Router {
         })
         .layer(middleware::from_fn(encoding::decode))
         .layer(DefaultBodyLimit::disable())
+        .layer(middleware::from_fn_with_state(app.clone(), gate::admit))
         .layer(CsrfLayer::new())
         .layer(middleware::from_fn_with_state(app.clone(), guard::host))
         .layer(CatchPanicLayer::custom(panicked))

@@ -4,4 +4,6 @@ mod connections;
 pub mod encodings;
 mod errors;
 mod framing;
+mod keys;
 mod proxies;
+mod sessions;
