@@ -10,6 +10,7 @@ mod generation;
 mod identity_file;
 mod keys;
 mod lock;
+mod sizes;
 
 use std::path::{Path, PathBuf};
 
@@ -21,6 +22,7 @@ pub use self::{
     generation::Generations,
     keys::with_database,
     lock::Lock,
+    sizes::{Size, sizes},
 };
 use crate::{
     blobs::Blobs,

@@ -6,6 +6,7 @@ mod datasets;
 mod documentation;
 mod health;
 mod jobs;
+mod metrics;
 mod models;
 mod pages;
 mod predictions;
@@ -24,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 use self::{
     access::{Keyring, Sessions, Tries},
     connections::Permits,
+    metrics::Metrics,
 };
 pub use self::{
     routes::openapi,
@@ -49,6 +51,7 @@ struct Parts {
     sessions: Sessions,
     /// Wrong keys, by address.
     tries: Tries,
+    metrics: Metrics,
     /// Uploads of any kind that are being received.
     receiving: Permits,
     /// Fires when the server begins to stop: nothing new is accepted, and waiting requests stop waiting.
@@ -97,6 +100,10 @@ impl App {
 
     fn tries(&self) -> &Tries {
         &self.0.tries
+    }
+
+    fn metrics(&self) -> &Metrics {
+        &self.0.metrics
     }
 
     fn receiving(&self) -> &Permits {

@@ -21,6 +21,7 @@ use super::{
     },
     documentation::{self, Described},
     jobs::{curves, events, job, predictions, results},
+    metrics,
     models::{aliases, architectures, lineage, model, model_edit, model_export, model_import},
     pages,
     predictions::{embeddings, explain, instances, oip, predict, torchserve},
@@ -92,6 +93,7 @@ pub fn table() -> OpenApiRouter<App> {
         .routes(routes!(architectures::list))
         .routes(routes!(documentation::job_schema))
         .routes(routes!(system::system))
+        .routes(routes!(metrics::scrape::metrics))
         .routes(routes!(keys::list, keys::create))
         .routes(routes!(keys::get, keys::revoke))
         .routes(routes!(session::get, session::log_in, session::log_out))
@@ -131,6 +133,10 @@ pub fn service(app: App) -> Router {
         .layer(CatchPanicLayer::custom(panicked))
         .layer(middleware::from_fn(admission::admit))
         .layer(middleware::from_fn(problem::finish))
+        .layer(middleware::from_fn_with_state(
+            app.clone(),
+            metrics::requests::count,
+        ))
         .layer(middleware::from_fn(prefix::restore))
         .layer(middleware::from_fn(tus::say_version))
         .layer(middleware::from_fn(guard::headers))

@@ -10,7 +10,9 @@ use super::{
     App, Parts,
     access::{Keyring, Sessions, Tries},
     connections::{Permits, Rules, allow_descriptors},
-    health, routes, serve,
+    health,
+    metrics::Metrics,
+    routes, serve,
 };
 use crate::{
     config::Config,
@@ -100,6 +102,7 @@ pub async fn run_with_ready(
         keyring,
         sessions: Sessions::default(),
         tries: Tries::default(),
+        metrics: Metrics::new(rules.open()),
         receiving: permits(limits.max_receiving_uploads),
         stopping: stopping.clone(),
         event_streams: permits(limits.max_event_streams),

@@ -46,7 +46,7 @@ pub use self::{
     jobs::{
         ends::{CancelOutcome, Interruption},
         events::{JobUpdate, MetricPoint},
-        job::{CreatedJob, IdempotencyKey, JobFilter, NewJob},
+        job::{CreatedJob, IdempotencyKey, JobCensus, JobFilter, NewJob},
         queue::ClaimedJob,
     },
     keys::StoredKey,
@@ -84,6 +84,7 @@ pub struct Store {
     ballast: Option<Arc<Ballast>>,
     /// When [`Store::check_writable`] last wrote.
     written_at: Arc<Mutex<Option<Instant>>>,
+    times: Arc<write::WriteTimes>,
 }
 
 impl Store {
@@ -133,6 +134,7 @@ impl Store {
             signals: Arc::default(),
             ballast: None,
             written_at: Arc::default(),
+            times: Arc::default(),
         })
     }
 
@@ -152,6 +154,7 @@ impl Store {
             signals: Arc::default(),
             ballast: None,
             written_at: Arc::default(),
+            times: Arc::default(),
         })
     }
 
@@ -184,6 +187,7 @@ impl Store {
             signals: Arc::default(),
             ballast: None,
             written_at: Arc::default(),
+            times: Arc::default(),
         })
     }
 

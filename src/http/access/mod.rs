@@ -12,7 +12,7 @@ pub mod gate;
 mod keyring;
 pub mod keys;
 mod reach;
-mod rules;
+pub mod rules;
 pub mod session;
 mod sessions;
 mod tries;

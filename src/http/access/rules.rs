@@ -224,6 +224,8 @@ pub const RULES: &[Rule] = &[
     row("GET", "/v1/architectures", READ, Reach::Nothing),
     row("GET", "/v1/schemas/job", READ, Reach::Nothing),
     row("GET", "/v1/system", READ, Reach::Nothing),
+    // Models are named in it.
+    row("GET", "/metrics", READ, Reach::Everything),
     row("GET", "/v1/keys", ADMIN, Reach::Nothing),
     row("POST", "/v1/keys", ADMIN, Reach::Nothing),
     row("GET", "/v1/keys/{key}", ADMIN, Reach::Nothing),

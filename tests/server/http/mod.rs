@@ -5,5 +5,6 @@ pub mod encodings;
 mod errors;
 mod framing;
 mod keys;
+mod metrics;
 mod proxies;
 mod sessions;
