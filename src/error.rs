@@ -8,7 +8,7 @@ use std::{fmt, time::Duration};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::domain::damage::Damaged;
+use crate::domain::{access::Secret, damage::Damaged};
 
 /// `Result` with [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -18,6 +18,8 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 pub enum Kind {
     /// The request cannot be parsed.
     Malformed,
+    /// Nobody knows who the caller is.
+    Unauthenticated,
     /// The caller is not allowed to do this.
     Forbidden,
     /// The object does not exist.
@@ -105,7 +107,8 @@ impl Error {
 
     /// The dataset, job or model does not exist: `what` is the kind of object, `which` the caller's reference.
     pub fn not_found(what: &str, which: &str) -> Self {
-        let shown: String = which.chars().filter(|c| !c.is_control()).take(80).collect();
+        let shown = Secret::hidden_in(which);
+        let shown: String = shown.chars().filter(|c| !c.is_control()).take(80).collect();
         Self::new(
             Kind::NotFound,
             "not-found",

@@ -66,6 +66,9 @@ pub struct Limits {
     /// Most previous models that an alias keeps in its history, for rollbacks
     #[arg(long, env = "FINETUNED_MAX_ALIAS_HISTORY", default_value_t = Limits::DEFAULT.max_alias_history)]
     pub max_alias_history: u32,
+    /// Most keys that are not revoked
+    #[arg(long, env = "FINETUNED_MAX_KEYS", default_value_t = Limits::DEFAULT.max_keys)]
+    pub max_keys: u32,
     /// Most jobs waiting in the queue; further jobs are refused with 429
     #[arg(long, env = "FINETUNED_MAX_QUEUED_JOBS", default_value_t = Limits::DEFAULT.max_queued_jobs)]
     pub max_queued_jobs: i64,
@@ -186,6 +189,7 @@ impl Limits {
         import_deadline_seconds: 300,
         max_aliases: 1000,
         max_alias_history: 50,
+        max_keys: 1000,
         max_queued_jobs: 1000,
         upload_idle_seconds: 60,
         max_receiving_uploads: 64,

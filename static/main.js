@@ -1,10 +1,11 @@
-// Entry of the page: routes, the server's state in the header, and what all views share.
+// Entry of the page: the session, routes, the server's state in the header, and what all views share.
 
 import { call, path } from './shared/api.js';
 import { h, fill } from './shared/dom.js';
 import { plural } from './shared/format.js';
 import { poll } from './shared/poll.js';
 import { startRouter } from './router.js';
+import { logOutButton, session, showLogin } from './session/session.js';
 import { datasetsView } from './datasets/datasets.js';
 import { datasetView } from './datasets/dataset.js';
 import { jobsView } from './jobs/jobs.js';
@@ -48,6 +49,16 @@ async function refreshSystem(signal) {
 // A file that misses its drop zone must not replace the page.
 for (const kind of ['dragover', 'drop']) addEventListener(kind, (event) => event.preventDefault());
 
-document.getElementById('skip').addEventListener('click', () => document.getElementById('main').focus());
-startRouter(document.getElementById('main'), 'datasets', choose);
-poll(5, refreshSystem);
+const main = document.getElementById('main');
+document.getElementById('skip').addEventListener('click', () => main.focus());
+
+/** A server that cannot be asked now is asked by the views, which say so. */
+const { needs_key: needsKey, key } = await session().catch(() => ({ needs_key: false, key: null }));
+if (needsKey && !key) {
+  document.querySelector('nav').hidden = true;
+  showLogin(main);
+} else {
+  if (key) document.getElementById('system').after(logOutButton(key));
+  startRouter(main, 'datasets', choose);
+  poll(5, refreshSystem);
+}

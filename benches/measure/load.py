@@ -11,6 +11,14 @@ from dataclasses import dataclass, field
 PATIENCE_SECONDS = 60
 
 
+HERE = "127.0.0.1"
+
+
+def question(path, key):
+    """A GET with a key as it goes over the wire."""
+    return f"GET {path} HTTP/1.1\r\nhost: 127.0.0.1\r\nauthorization: Bearer {key}\r\n\r\n".encode()
+
+
 def request(path, body, content_type="application/octet-stream"):
     """A POST as it goes over the wire."""
     head = f"POST {path} HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: {content_type}\r\ncontent-length: {len(body)}\r\n\r\n"
@@ -47,8 +55,8 @@ class Load:
 class Connection:
     """One request after the other. An answer has to come with its length."""
 
-    def __init__(self, port):
-        self.socket = socket.create_connection(("127.0.0.1", port))
+    def __init__(self, port, source):
+        self.socket = socket.create_connection((HERE, port), source_address=(source, 0))
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.socket.setblocking(False)
         self.rest, self.read, self.number = b"", bytearray(), None
@@ -86,9 +94,9 @@ class Connection:
         return Answer(self.number, int(head[9:12]), seconds, body, b"\r\nretry-after:" in lower)
 
 
-def closed(port, wires, clients, seconds=None):
+def closed(port, wires, clients, seconds=None, source=HERE):
     """So many clients, each asking again once it is answered: for a time, or through `wires` once. Numbers are places in `wires`."""
-    run = Run(port)
+    run = Run(port, source)
     for _ in range(clients):
         run.connect()
     number, began = 0, time.perf_counter()
@@ -127,14 +135,14 @@ def open_loop(port, wires, per_second, seconds):
 
 
 class Run:
-    def __init__(self, port):
-        self.port, self.selector, self.load = port, selectors.DefaultSelector(), Load()
+    def __init__(self, port, source=HERE):
+        self.port, self.source, self.selector, self.load = port, source, selectors.DefaultSelector(), Load()
         self.idle, self.busy = [], set()
         self.began, self.cpu_began, self.last = time.perf_counter(), time.process_time(), time.perf_counter()
 
     def connect(self):
         """A connection is watched from its first moment to its last: what the kernel need not be told again costs nothing."""
-        connection = Connection(self.port)
+        connection = Connection(self.port, self.source)
         self.selector.register(connection.socket, selectors.EVENT_READ, connection)
         self.idle.append(connection)
 

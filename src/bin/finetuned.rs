@@ -11,7 +11,7 @@ use anyhow::Context;
 use clap::{Parser, Subcommand};
 use finetuned::{
     client::{ClientCommand, weights::WeightsCommand},
-    config::{Config, LogFormat},
+    config::{Config, LogFormat, keys::KeysCommand},
     data_dir, http,
 };
 use rustix::{fs::Mode, process::umask};
@@ -21,6 +21,9 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
+
+#[path = "finetuned/keys.rs"]
+mod keys;
 
 /// Turns a folder of labelled images into a served image classifier.
 #[derive(Parser)]
@@ -39,6 +42,9 @@ enum Task {
     /// Pretrained weights: list them, or prepare a folder of them for a server without network access
     #[command(subcommand)]
     Weights(WeightsCommand),
+    /// Keys of callers: make, list and revoke them, also while the server runs
+    #[command(subcommand)]
+    Keys(KeysCommand),
     /// Print the API description (OpenAPI 3.1, YAML)
     Openapi,
     /// Accept the data directory's current database after the server has refused it; removes nothing
@@ -77,6 +83,7 @@ fn main() -> ExitCode {
         Task::Serve(config) => serve(config.with_pip_settings()),
         Task::Client(command) => run_client(command),
         Task::Weights(command) => command.run(),
+        Task::Keys(command) => run_keys(command),
         Task::Openapi => print_openapi(),
         Task::Adopt { data_dir } => adopt(&data_dir),
         Task::Fsck { data_dir, deep, json } => fsck(&data_dir, deep, json),
@@ -159,7 +166,9 @@ async fn return_freed_memory() {
 
 fn start_log(config: &Config) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(&config.log)
-        .context("--log must be a filter such as `info` or `finetuned=debug`")?;
+        .context("--log must be a filter such as `info` or `finetuned=debug`")?
+        // It writes whole addresses, and somebody may take a key for a name.
+        .add_directive("tower_http::csrf=off".parse()?);
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr)
@@ -218,6 +227,12 @@ fn fsck(data_dir: &Path, deep: bool, json: bool) -> anyhow::Result<ExitCode> {
     } else {
         ExitCode::FAILURE
     })
+}
+
+fn run_keys(command: KeysCommand) -> anyhow::Result<ExitCode> {
+    keep_to_the_owner();
+    one_thread()?.block_on(keys::run(command))?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn print_openapi() -> anyhow::Result<ExitCode> {

@@ -125,7 +125,14 @@ pub struct Api {
 }
 
 impl Api {
+    /// A server that needs no key.
+    #[cfg(test)]
     pub fn new(server: &Url) -> Result<Self, Failure> {
+        Self::with(server, None)
+    }
+
+    /// A server, and the header `Authorization` that it gets with every request.
+    pub fn with(server: &Url, authorization: Option<header::HeaderValue>) -> Result<Self, Failure> {
         // Fails if a provider is already installed.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let mut builder = reqwest::Client::builder().connect_timeout(CONNECT_TIMEOUT);
@@ -135,6 +142,9 @@ impl Api {
         }
         if is_loopback(server) {
             builder = builder.no_proxy();
+        }
+        if let Some(value) = authorization {
+            builder = builder.default_headers(header::HeaderMap::from_iter([(header::AUTHORIZATION, value)]));
         }
         let http = builder.build().map_err(|error| unreachable(server, &error))?;
         Ok(Self {

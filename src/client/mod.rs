@@ -7,6 +7,7 @@
 mod api;
 mod curve;
 mod events;
+mod key;
 mod output;
 mod predict;
 mod progress;
@@ -18,10 +19,10 @@ mod upload;
 mod watch;
 pub mod weights;
 
-use std::process::ExitCode;
+use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Args, Subcommand};
-use reqwest::Url;
+use reqwest::{StatusCode, Url};
 
 use api::Failure;
 use output::Output;
@@ -45,6 +46,9 @@ pub struct ServerArgs {
     /// URL of the server
     #[arg(long, env = "FINETUNED_SERVER", default_value = "http://127.0.0.1:8080", value_parser = server_url)]
     pub server: Url,
+    /// File with the key to send, alone in it; by default FINETUNED_KEY is the key itself. There is no flag for a key: other users see flags
+    #[arg(long, env = "FINETUNED_KEY_FILE")]
+    pub key_file: Option<PathBuf>,
     /// Print the server's JSON objects, one per line, for scripts
     #[arg(long)]
     pub json: bool,
@@ -87,6 +91,11 @@ fn report(failure: &Failure, json: bool, output: &mut Output) -> ExitCode {
             let _ = output.line(&problem.raw.to_string());
         }
         _ => eprintln!("finetuned: {failure}"),
+    }
+    if let Failure::Refused(problem) = failure
+        && problem.status == StatusCode::UNAUTHORIZED
+    {
+        eprintln!("  set FINETUNED_KEY to a key, or name a file that has one with --key-file");
     }
     match failure {
         Failure::Usage(_) => ExitCode::from(2),

@@ -14,6 +14,7 @@ use tokio::fs::File;
 use super::{
     ServerArgs,
     api::{self, Api, Failure},
+    key,
     output::Output,
     text::{percent, printable},
 };
@@ -43,7 +44,7 @@ struct Prediction {
 
 /// Classifies the images one by one; a failure does not affect the others. Returns false if any image failed.
 pub async fn run(args: &PredictArgs, output: &mut Output) -> Result<bool, Failure> {
-    let api = Api::new(&args.server.server)?;
+    let api = key::connect(&args.server)?;
     let mut all = true;
     for image in &args.images {
         let answer = classify(&api, args, image).await;

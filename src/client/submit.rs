@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 use super::{
     ServerArgs,
     api::{self, Api, Failure},
+    key,
     output::Output,
     settings::{Setting, parse_setting},
     text::printable,
@@ -39,7 +40,7 @@ pub struct SubmitArgs {
 /// Submits, and follows with `--watch`. False where the job that was followed did not succeed.
 pub async fn run(args: &SubmitArgs, output: &mut Output) -> Result<bool, Failure> {
     let spec = assemble(args)?;
-    let api = Api::new(&args.server.server)?;
+    let api = key::connect(&args.server)?;
     let request = api.request(Method::POST, api.url(&["jobs"])).json(&spec);
     let answer = api.json(request).await?;
     let job: Job = api::read(&answer)?;
@@ -121,6 +122,7 @@ mod tests {
             watch: false,
             server: ServerArgs {
                 server: "http://127.0.0.1:1".parse().unwrap(),
+                key_file: None,
                 json: false,
             },
         }

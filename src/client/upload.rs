@@ -16,6 +16,7 @@ use tokio_util::io::ReaderStream;
 use super::{
     ServerArgs,
     api::{self, Api, Failure},
+    key,
     output::Output,
     resume::Sending,
     text::printable,
@@ -54,7 +55,7 @@ pub struct UploadArgs {
 
 /// Returns false if the dataset failed.
 pub async fn run(args: &UploadArgs, output: &mut Output) -> Result<bool, Failure> {
-    let api = Api::new(&args.server.server)?;
+    let api = key::connect(&args.server)?;
     let mut answer = send(&api, args).await?;
     let mut dataset: Dataset = api::read(&answer)?;
     while dataset.status == DatasetStatus::Processing && !args.no_wait {

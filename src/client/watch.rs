@@ -9,6 +9,7 @@ use super::{
     ServerArgs,
     api::{self, Api, Failure},
     events::{EventStream, JobEvent, Next},
+    key,
     output::Output,
     progress::JobView,
 };
@@ -30,7 +31,7 @@ pub struct WatchArgs {
 
 /// Returns true if the job succeeded.
 pub async fn run(args: &WatchArgs, output: &mut Output) -> Result<bool, Failure> {
-    let api = Api::new(&args.server.server)?;
+    let api = key::connect(&args.server)?;
     let job = read_job(&api, &args.job).await?;
     follow(&api, &job, args.server.json, output).await
 }

@@ -24,7 +24,7 @@ pub struct Config {
     /// Path of the worker program; by default `finetuned-worker` in the same directory as this program
     #[arg(long, env = "FINETUNED_WORKER")]
     pub worker: Option<PathBuf>,
-    /// Allow listening on a non-loopback address, although this version has no API keys
+    /// Allow listening on a non-loopback address without a key
     #[arg(long, env = "FINETUNED_ALLOW_UNAUTHENTICATED")]
     pub allow_unauthenticated: bool,
     /// Host names that requests may use, besides IP addresses and `localhost` (comma-separated)
@@ -102,13 +102,6 @@ impl Config {
 
     /// Refuses settings that are unsafe or cannot work; the error says what to do instead.
     pub fn check(&self) -> anyhow::Result<()> {
-        if !self.listen.ip().is_loopback() && !self.allow_unauthenticated {
-            bail!(
-                "{} can be reached from other machines and this version has no API keys: listen on 127.0.0.1 behind a proxy that \
-                authenticates clients, or pass --allow-unauthenticated if the network itself is trusted",
-                self.listen
-            );
-        }
         self.weights.check()?;
         if let Some(folder) = &self.weights.weights_dir
             && !folder.is_dir()
@@ -116,6 +109,19 @@ impl Config {
             bail!("--weights-dir {} is not a directory", folder.display());
         }
         Ok(())
+    }
+
+    /// Refuses an address that other machines reach where anybody could do anything. `has_key`: there is a key that is good.
+    pub fn check_access(&self, has_key: bool) -> anyhow::Result<()> {
+        if has_key || self.allow_unauthenticated || self.listen.ip().is_loopback() {
+            return Ok(());
+        }
+        bail!(
+            "{} can be reached from other machines and there is no key: make one with `finetuned keys create admin --scope admin \
+            --data-dir {}`, or pass --allow-unauthenticated if the network itself is trusted",
+            self.listen,
+            shell_word(&self.data_dir.display().to_string())
+        );
     }
 
     /// With what pip's own settings say about the registry of Python packages.
@@ -148,10 +154,20 @@ impl Config {
     }
 }
 
+/// A text as one word of a POSIX shell.
+fn shell_word(text: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "_@%+=:,./-".contains(c);
+    match !text.is_empty() && text.chars().all(is_plain) {
+        true => text.to_owned(),
+        false => format!("'{}'", text.replace('\'', "'\\''")),
+    }
+}
+
 fn beside_this_program() -> anyhow::Result<PathBuf> {
     let this = std::env::current_exe().context("cannot find the path of this program")?;
     Ok(this.parent().unwrap_or(Path::new(".")).join("finetuned-worker"))
 }
+pub mod keys;
 pub mod network;
 pub mod pip;
 mod weights;

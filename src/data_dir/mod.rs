@@ -2,13 +2,15 @@
 //!
 //! [`DataDir::open`] is the only way to a store and blobs that are used for good. It compares before it changes anything: where the
 //! database does not belong to the files it refuses, and nothing has been made, moved or removed. `adopt` and `fsck` are the commands
-//! for a person whose server refuses.
+//! for a person whose server refuses, `keys` is the way to the database for those who make keys.
 
 mod adopt;
 mod fsck;
 mod generation;
 mod identity_file;
+mod keys;
 mod lock;
+mod sizes;
 
 use std::path::{Path, PathBuf};
 
@@ -18,7 +20,9 @@ pub use self::{
     adopt::{Adopted, adopt},
     fsck::{Report, fsck},
     generation::Generations,
+    keys::with_database,
     lock::Lock,
+    sizes::{Size, sizes},
 };
 use crate::{
     blobs::Blobs,

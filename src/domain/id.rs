@@ -83,6 +83,11 @@ id_type!(
     UploadId, "upl_"
 );
 
+id_type!(
+    /// A key of a caller: `key_` and 32 hexadecimal digits. It says which key is meant and gives no access.
+    KeyId, "key_"
+);
+
 /// A text that is not an id of the expected kind.
 #[derive(Debug, thiserror::Error)]
 #[error("not an id of the form {prefix}<32 hexadecimal digits>")]
@@ -90,7 +95,8 @@ pub struct InvalidId {
     prefix: &'static str,
 }
 
-/// Whether a text begins like an id of any kind. Names may not, so that an id can never be mistaken for a name.
+/// Whether a text begins like an id of a dataset, a job, a model or an upload. Names may not, so that an id can never be mistaken for a
+/// name. Keys have names of their own.
 pub fn looks_like_id(text: &str) -> bool {
     [
         DatasetId::PREFIX,

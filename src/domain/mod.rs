@@ -2,6 +2,7 @@
 //!
 //! Nothing here reads a file, a clock (except [`time::Timestamp::now`]) or a socket, and nothing is async.
 
+pub mod access;
 pub mod architecture;
 pub mod damage;
 pub mod data_directory;

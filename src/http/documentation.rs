@@ -26,7 +26,7 @@ use crate::{
     info(
         title = "finetuned",
         description = "Turns a folder of labelled images into a served image classifier: upload an archive, submit a job, watch its loss curve, \
-                       post an image. Every error is a problem (RFC 9457). A unique name can be used wherever an id is expected. If stored data is damaged on \
+                       post an image. From the first key on, every request needs one, as `Authorization: Bearer ft_…`. Every error is a problem (RFC 9457). A unique name can be used wherever an id is expected. If stored data is damaged on \
                        the server's disk and cannot be rebuilt, every request that reads it gets 500 `data-damaged`, and trying again does not help.",
         license(name = "MIT OR Apache-2.0")
     ),
@@ -38,6 +38,7 @@ use crate::{
         (name = "open inference protocol", description = "Predictions with the API of KServe and Triton"),
         (name = "torchserve", description = "Predictions with the API of TorchServe"),
         (name = "tensorflow serving", description = "Predictions with the API of TensorFlow Serving, which is KServe's V1"),
+        (name = "keys", description = "Keys of callers, and logging in with one"),
         (name = "system"),
         (name = "dashboard"),
     ),

@@ -1,10 +1,12 @@
 //! The HTTP server: the only place with axum. One file per resource; `problem.rs` turns errors into responses, `routes.rs` is the table.
 
+mod access;
 mod connections;
 mod datasets;
 mod documentation;
 mod health;
 mod jobs;
+mod metrics;
 mod models;
 mod pages;
 mod predictions;
@@ -20,7 +22,11 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use self::connections::Permits;
+use self::{
+    access::{Keyring, Sessions, Tries},
+    connections::Permits,
+    metrics::Metrics,
+};
 pub use self::{
     routes::openapi,
     run::{run, run_with_ready},
@@ -41,6 +47,11 @@ struct Parts {
     jobs: Jobs,
     inference: Inference,
     uploads: Uploads,
+    keyring: Keyring,
+    sessions: Sessions,
+    /// Wrong keys, by address.
+    tries: Tries,
+    metrics: Metrics,
     /// Uploads of any kind that are being received.
     receiving: Permits,
     /// Fires when the server begins to stop: nothing new is accepted, and waiting requests stop waiting.
@@ -77,6 +88,22 @@ impl App {
 
     fn uploads(&self) -> &Uploads {
         &self.0.uploads
+    }
+
+    fn keyring(&self) -> &Keyring {
+        &self.0.keyring
+    }
+
+    fn sessions(&self) -> &Sessions {
+        &self.0.sessions
+    }
+
+    fn tries(&self) -> &Tries {
+        &self.0.tries
+    }
+
+    fn metrics(&self) -> &Metrics {
+        &self.0.metrics
     }
 
     fn receiving(&self) -> &Permits {

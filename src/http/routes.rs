@@ -15,12 +15,14 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     App,
+    access::{description, gate, keys, session},
     datasets::{
         archive, dataset, division, images, images_add, images_edit, label_check, one_image, preview,
         reading, versions,
     },
     documentation::{self, Described},
     jobs::{curves, events, job, predictions, results},
+    metrics,
     models::{aliases, architectures, lineage, model, model_compare, model_edit, model_export, model_import},
     pages,
     predictions::{embeddings, explain, instances, oip, predict, torchserve},
@@ -94,6 +96,10 @@ pub fn table() -> OpenApiRouter<App> {
         .routes(routes!(architectures::list))
         .routes(routes!(documentation::job_schema))
         .routes(routes!(system::system))
+        .routes(routes!(metrics::scrape::metrics))
+        .routes(routes!(keys::list, keys::create))
+        .routes(routes!(keys::get, keys::revoke))
+        .routes(routes!(session::get, session::log_in, session::log_out))
         .routes(routes!(system::healthz))
         .routes(routes!(system::readyz))
         .routes(routes!(documentation::openapi_json))
@@ -105,7 +111,9 @@ pub fn table() -> OpenApiRouter<App> {
 
 /// The complete API description.
 pub fn openapi() -> utoipa::openapi::OpenApi {
-    table().into_openapi()
+    let mut api = table().into_openapi();
+    description::add_to(&mut api);
+    api
 }
 
 /// The service: the routes with their common middleware.
@@ -122,11 +130,16 @@ pub fn service(app: App) -> Router {
         })
         .layer(middleware::from_fn(encoding::decode))
         .layer(DefaultBodyLimit::disable())
+        .layer(middleware::from_fn_with_state(app.clone(), gate::admit))
         .layer(CsrfLayer::new())
         .layer(middleware::from_fn_with_state(app.clone(), guard::host))
         .layer(CatchPanicLayer::custom(panicked))
         .layer(middleware::from_fn(admission::admit))
         .layer(middleware::from_fn(problem::finish))
+        .layer(middleware::from_fn_with_state(
+            app.clone(),
+            metrics::requests::count,
+        ))
         .layer(middleware::from_fn(prefix::restore))
         .layer(middleware::from_fn(tus::say_version))
         .layer(middleware::from_fn(guard::headers))

@@ -8,8 +8,11 @@ use tracing::{info, warn};
 
 use super::{
     App, Parts,
+    access::{Keyring, Sessions, Tries},
     connections::{Permits, Rules, allow_descriptors},
-    health, routes, serve,
+    health,
+    metrics::Metrics,
+    routes, serve,
 };
 use crate::{
     config::Config,
@@ -52,14 +55,22 @@ pub async fn run_with_ready(
         generations,
         lock: _lock,
     } = opened;
+    let address = listener.local_addr()?;
     let mut config = Config {
         data_dir: data_dir.clone(),
+        listen: address,
         ..config
     };
+    let keyring = Keyring::open(store.clone()).await?;
+    if let Err(refused) = config.check_access(keyring.has_good_key()) {
+        store.close().await;
+        return Err(refused);
+    }
     fit_connections(&mut config.limits);
     let health_listener = health::listen(&config).await?;
     let stopping = shutdown.child_token();
     let generations = tokio::spawn(generations.run(stopping.clone()));
+    let keys = tokio::spawn(keyring.clone().run(stopping.clone()));
     let jobs = jobs::start(JobsContext {
         store: store.clone(),
         blobs: blobs.clone(),
@@ -80,7 +91,6 @@ pub async fn run_with_ready(
     let permits = |most| Permits::new(most, limits.max_address_share_percent);
     let uploads = Uploads::open(store.clone(), blobs.clone(), limits.clone(), stopping.clone()).await?;
     let rules = Rules::of(&limits, &config.trusted_proxies);
-    let address = listener.local_addr()?;
     info!(%address, data_dir = %config.data_dir.display(), version = env!("CARGO_PKG_VERSION"), "listening");
     let app = App(Arc::new(Parts {
         config,
@@ -89,6 +99,10 @@ pub async fn run_with_ready(
         jobs: jobs.clone(),
         inference: inference.clone(),
         uploads: uploads.clone(),
+        keyring,
+        sessions: Sessions::default(),
+        tries: Tries::default(),
+        metrics: Metrics::new(rules.open()),
         receiving: permits(limits.max_receiving_uploads),
         stopping: stopping.clone(),
         event_streams: permits(limits.max_event_streams),
@@ -109,6 +123,7 @@ pub async fn run_with_ready(
         let _ = health.await;
     }
     generations.await?.end().await;
+    keys.await?;
     store.close().await;
     info!("stopped");
     Ok(told?)

@@ -7,6 +7,7 @@
 mod context;
 mod host;
 mod session;
+mod tally;
 #[cfg(test)]
 mod tests;
 mod wire;
@@ -20,10 +21,11 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-pub use self::context::InferenceContext;
+pub use self::{context::InferenceContext, tally::ModelCounts};
 use self::{
     host::Host,
     session::{Answer, Refusal, Request},
+    tally::Tally,
 };
 use crate::{
     blobs::Blobs,
@@ -53,6 +55,7 @@ struct Shared {
     blobs: Blobs,
     limits: Limits,
     places: Semaphore,
+    tally: Tally,
     warming: Semaphore,
     requests: mpsc::Sender<Request>,
     shutdown: CancellationToken,
@@ -106,6 +109,7 @@ impl Inference {
             blobs: context.blobs.clone(),
             limits: context.limits.clone(),
             places: Semaphore::new(places.min(Semaphore::MAX_PERMITS)),
+            tally: Tally::default(),
             warming: Semaphore::new(WARMING),
             requests,
             shutdown: context.shutdown.clone(),
@@ -205,7 +209,33 @@ impl Inference {
         }
     }
 
+    /// How many questions each model was asked since the server was started.
+    pub fn counts(&self) -> Vec<ModelCounts> {
+        self.0.tally.counts()
+    }
+
+    /// How many questions are being answered or wait for it.
+    pub fn waiting(&self) -> usize {
+        let places = self.0.limits.max_predict_queue.min(Semaphore::MAX_PERMITS);
+        places.saturating_sub(self.0.places.available_permits())
+    }
+
     async fn ask(&self, model: &Model, input: ModelInput, task: PredictTask) -> Result<Answer> {
+        let asked = self.ask_in_time(model, input, task).await;
+        let is_answered = matches!(
+            &asked,
+            Ok((
+                PredictOutcome::Predicted { .. }
+                    | PredictOutcome::Embedded { .. }
+                    | PredictOutcome::Explained { .. },
+                _
+            ))
+        );
+        self.0.tally.note(model, is_answered);
+        asked
+    }
+
+    async fn ask_in_time(&self, model: &Model, input: ModelInput, task: PredictTask) -> Result<Answer> {
         let shared = &*self.0;
         if shared.shutdown.is_cancelled() {
             return Err(leaving());

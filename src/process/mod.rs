@@ -4,6 +4,7 @@
 //! call it know theirs. No child outlives the server: the kernel kills it with us, and what it started itself is found by the lock.
 
 pub mod lines;
+pub mod lives;
 pub mod lock;
 pub mod log;
 mod parent;
@@ -24,7 +25,7 @@ use rustix::{
 };
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 
-use self::parent::Parent;
+use self::{lives::Lives, parent::Parent};
 
 /// What a worker gets of the server's environment: where to find programs, libraries, cards, certificates and the way out. Everything
 /// else, above all whatever is secret, stays here.
@@ -87,6 +88,8 @@ pub struct ChildGroup {
     child: Child,
     /// None once the group was killed after its leader had gone: from then on the number may belong to somebody else.
     group: Option<Pid>,
+    /// Where its end is still to be counted.
+    life: Option<&'static Lives>,
     /// The kernel kills the child when this is dropped.
     _parent: Parent,
 }
@@ -123,7 +126,8 @@ pub async fn spawn(
         .stderr(Stdio::piped())
         .process_group(0);
     tie(&mut command, lock);
-    parent::have_started(move |parent| start(command, parent)).await
+    let life = lives::of(arguments.first().copied());
+    parent::have_started(move |parent| start(command, parent, life)).await
 }
 
 /// Has the kernel kill the child with its parent, and the child inherit its folder's lock, which the command holds until it is dropped.
@@ -145,8 +149,9 @@ fn tie(command: &mut Command, lock: OwnedFd) {
     }
 }
 
-fn start(mut command: Command, parent: Parent) -> io::Result<(ChildGroup, Pipes)> {
+fn start(mut command: Command, parent: Parent, life: &'static Lives) -> io::Result<(ChildGroup, Pipes)> {
     let mut child = command.spawn()?;
+    life.begins();
     let group = child.id().and_then(|id| Pid::from_raw(id as i32));
     if let Some(id) = child.id() {
         // Best effort: it needs Linux, and raising one's own child needs no privilege there.
@@ -156,6 +161,7 @@ fn start(mut command: Command, parent: Parent) -> io::Result<(ChildGroup, Pipes)
     let child = ChildGroup {
         child,
         group,
+        life: Some(life),
         _parent: parent,
     };
     match pipes {
@@ -175,6 +181,9 @@ impl ChildGroup {
     /// Waits for the child itself, then kills what it left behind. May be dropped and called again.
     pub async fn wait(&mut self) -> io::Result<ExitStatus> {
         let status = self.child.wait().await?;
+        if let Some(life) = self.life.take() {
+            life.ends(Some(status));
+        }
         self.kill();
         self.group = None;
         Ok(status)
@@ -192,6 +201,9 @@ impl ChildGroup {
 impl Drop for ChildGroup {
     fn drop(&mut self) {
         self.kill();
+        if let Some(life) = self.life.take() {
+            life.ends(None);
+        }
     }
 }
 

@@ -11,6 +11,7 @@ mod datasets;
 pub mod faulty_disk;
 mod identity;
 mod jobs;
+mod keys;
 mod list;
 mod models;
 mod new_dataset;
@@ -45,9 +46,10 @@ pub use self::{
     jobs::{
         ends::{CancelOutcome, Interruption},
         events::{JobUpdate, MetricPoint},
-        job::{CreatedJob, IdempotencyKey, JobFilter, NewJob},
+        job::{CreatedJob, IdempotencyKey, JobCensus, JobFilter, NewJob},
         queue::ClaimedJob,
     },
+    keys::StoredKey,
     models::{ImportedModel, ModelBlobs, ModelEdit, NewModel},
     new_dataset::{CreatedDataset, NewDataset},
     packs::NewPack,
@@ -82,6 +84,7 @@ pub struct Store {
     ballast: Option<Arc<Ballast>>,
     /// When [`Store::check_writable`] last wrote.
     written_at: Arc<Mutex<Option<Instant>>>,
+    times: Arc<write::WriteTimes>,
 }
 
 impl Store {
@@ -131,6 +134,7 @@ impl Store {
             signals: Arc::default(),
             ballast: None,
             written_at: Arc::default(),
+            times: Arc::default(),
         })
     }
 
@@ -150,6 +154,40 @@ impl Store {
             signals: Arc::default(),
             ballast: None,
             written_at: Arc::default(),
+            times: Arc::default(),
+        })
+    }
+
+    /// Opens the database of this version beside a server that uses it, for a short act: nothing is made or migrated.
+    ///
+    /// # Errors
+    /// It cannot be opened, or is of another version.
+    pub async fn open_beside(file: &Path) -> anyhow::Result<Self> {
+        let options = SqliteConnectOptions::new()
+            .filename(file)
+            .synchronous(SqliteSynchronous::Full)
+            .busy_timeout(Duration::from_secs(10))
+            .foreign_keys(true);
+        let writer = SqlitePoolOptions::new()
+            .max_connections(1)
+            .connect_with(options)
+            .await
+            .context("cannot open the database")?;
+        let migration: i64 = sqlx::query_scalar("select max(version) from _sqlx_migrations")
+            .fetch_one(&writer)
+            .await
+            .context("cannot read the database")?;
+        if migration != Self::newest_migration() {
+            writer.close().await;
+            bail!("the running server is of another version than this program: use its own");
+        }
+        Ok(Self {
+            readers: writer.clone(),
+            writer,
+            signals: Arc::default(),
+            ballast: None,
+            written_at: Arc::default(),
+            times: Arc::default(),
         })
     }
 

@@ -4,7 +4,12 @@
 //! transaction that is gone, and every later `begin` on that connection fails. So a connection on which anything but the act's own
 //! refusal went wrong is closed, and the next act opens another. A healthy one is never closed.
 
-use std::{future::Future, pin::Pin};
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::atomic::{AtomicU64, Ordering},
+    time::{Duration, Instant},
+};
 
 use sqlx::{Connection, SqliteConnection, SqlitePool};
 use tokio::sync::oneshot;
@@ -18,7 +23,31 @@ pub(super) type Act<'c, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'c>
 /// An act whose outcome is kept by itself.
 type AnyAct = Box<dyn for<'c> FnOnce(&'c mut SqliteConnection) -> Act<'c, ()> + Send>;
 
+/// How many acts wrote, and how long they took with their wait for the connection.
+#[derive(Debug, Default)]
+pub(super) struct WriteTimes {
+    acts: AtomicU64,
+    microseconds: AtomicU64,
+}
+
+impl WriteTimes {
+    fn add(&self, took: Duration) {
+        self.acts.fetch_add(1, Ordering::Relaxed);
+        self.microseconds
+            .fetch_add(took.as_micros() as u64, Ordering::Relaxed);
+    }
+}
+
 impl Store {
+    /// How many acts have written since the database was opened, done or not, and how long they took together.
+    pub fn write_times(&self) -> (u64, Duration) {
+        let microseconds = self.times.microseconds.load(Ordering::Relaxed);
+        (
+            self.times.acts.load(Ordering::Relaxed),
+            Duration::from_micros(microseconds),
+        )
+    }
+
     /// Runs one act in a transaction that takes the write lock at its beginning, commits it, and only then returns. It runs in a task of
     /// its own: a client that goes away in the middle cannot leave half a transaction behind.
     pub(super) async fn write<T, F>(&self, act: F) -> Result<T>
@@ -35,9 +64,10 @@ impl Store {
                 Ok(())
             })
         });
-        tokio::spawn(transact(self.writer.clone(), act))
-            .await
-            .map_err(Error::internal)??;
+        let begun = Instant::now();
+        let done = tokio::spawn(transact(self.writer.clone(), act)).await;
+        self.times.add(begun.elapsed());
+        done.map_err(Error::internal)??;
         outcome.await.map_err(Error::internal)
     }
 

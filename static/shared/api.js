@@ -4,6 +4,13 @@ const ORDINARY_TIMEOUT = 30_000;
 /** Where the server's paths begin, on this host: `/`, or what a proxy in front cuts off. A worker has the same, whatever its own address. */
 export const ROOT = new URL('../../', import.meta.url).pathname;
 
+const SIGNED_OUT = 'finetuned-signed-out';
+
+/** Calls `action` when the server no longer knows who asks. */
+export function onSignedOut(action) {
+  addEventListener(SIGNED_OUT, action, { once: true });
+}
+
 /** An error response of the server (RFC 9457), or no response at all (`status` 0). */
 export class Problem extends Error {
   constructor(status, body = {}) {
@@ -74,6 +81,7 @@ function readAnswer(status, text) {
     answer = null;
   }
   if (status >= 200 && status < 300) return answer;
+  if (status === 401) dispatchEvent(new Event(SIGNED_OUT));
   throw new Problem(status, answer && typeof answer === 'object' ? answer : {});
 }
 

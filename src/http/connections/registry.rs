@@ -4,7 +4,10 @@ use std::{
     collections::HashMap,
     net::IpAddr,
     os::fd::{AsRawFd, BorrowedFd, RawFd},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -37,6 +40,8 @@ pub struct Rules {
     share: usize,
     deadlines: Deadlines,
     proxies: Vec<Network>,
+    /// How many are open.
+    open: Arc<AtomicUsize>,
 }
 
 impl Rules {
@@ -53,7 +58,13 @@ impl Rules {
                 },
             },
             proxies: proxies.to_vec(),
+            open: Arc::default(),
         }
+    }
+
+    /// How many connections there are, as they come and go.
+    pub fn open(&self) -> Arc<AtomicUsize> {
+        self.open.clone()
     }
 }
 
@@ -74,6 +85,8 @@ struct Table {
     reserve: HashMap<u64, Entry>,
     open: usize,
     next_id: u64,
+    /// `open` and the reserve, for those who only look.
+    all: Arc<AtomicUsize>,
     /// Connections closed to make room, and because they timed out, since the last log line.
     evicted: u64,
     late: u64,
@@ -87,9 +100,13 @@ struct Entry {
 
 impl Registry {
     pub fn new(rules: Rules) -> Self {
+        let table = Table {
+            all: rules.open(),
+            ..Table::default()
+        };
         Self(Arc::new(Parts {
             rules,
-            table: Mutex::default(),
+            table: Mutex::new(table),
             arrived: Notify::new(),
         }))
     }
@@ -217,11 +234,17 @@ impl Table {
                 .or_default()
                 .insert(id, entry);
         }
+        self.tell_how_many();
         id
+    }
+
+    fn tell_how_many(&self) {
+        self.all.store(self.open + self.reserve.len(), Ordering::Relaxed);
     }
 
     fn remove(&mut self, peer: Peer, id: u64) -> Option<Entry> {
         if let Some(entry) = self.reserve.remove(&id) {
+            self.tell_how_many();
             return Some(entry);
         }
         let own = self.by_peer.get_mut(&peer)?;
@@ -230,6 +253,7 @@ impl Table {
             self.by_peer.remove(&peer);
         }
         self.open -= 1;
+        self.tell_how_many();
         Some(entry)
     }
 

@@ -47,6 +47,11 @@ impl Permits {
         }))
     }
 
+    /// How many are taken.
+    pub fn taken(&self) -> usize {
+        self.0.taken.lock().unwrap_or_else(PoisonError::into_inner).all
+    }
+
     /// Acquires a permit for a client, if it may have one more and one is free.
     pub fn take(&self, peer: Peer) -> Result<Permit, NoPermit> {
         let mut taken = self.0.taken.lock().unwrap_or_else(PoisonError::into_inner);

@@ -28,6 +28,7 @@ use crate::{
     error::{Error, Kind, Result},
     http::{
         App,
+        access::Allowed,
         requests::{
             extract::{PageQuery, Query},
             precondition::etag,
@@ -52,8 +53,13 @@ use crate::{
     request_body(description = "The archive", content_type = "application/octet-stream"),
     responses((status = 201, body = Dataset, headers(("location" = String))), (status = 200, description = "It already exists; with `dry_run`, what would be understood", body = inline(UploadAnswer)), Problems)
 )]
-pub async fn upload_post(app: State<App>, query: Query<UploadQuery>, request: Request) -> Result<Response> {
-    create(app, query, request).await
+pub async fn upload_post(
+    app: State<App>,
+    query: Query<UploadQuery>,
+    allowed: Allowed,
+    request: Request,
+) -> Result<Response> {
+    create(app, query, allowed, request).await
 }
 
 /// Upload an archive with `curl -T`
@@ -63,8 +69,13 @@ pub async fn upload_post(app: State<App>, query: Query<UploadQuery>, request: Re
     request_body(description = "The archive", content_type = "application/octet-stream"),
     responses((status = 201, body = Dataset, headers(("location" = String))), (status = 200, description = "It already exists; with `dry_run`, what would be understood", body = inline(UploadAnswer)), Problems)
 )]
-pub async fn upload_put(app: State<App>, query: Query<UploadQuery>, request: Request) -> Result<Response> {
-    create(app, query, request).await
+pub async fn upload_put(
+    app: State<App>,
+    query: Query<UploadQuery>,
+    allowed: Allowed,
+    request: Request,
+) -> Result<Response> {
+    create(app, query, allowed, request).await
 }
 
 /// The answer of an upload that made nothing new.
@@ -93,18 +104,20 @@ pub async fn upload_named(
     State(app): State<App>,
     Path(name): Path<String>,
     Query(query): Query<UploadQuery>,
+    allowed: Allowed,
     request: Request,
 ) -> Result<Response> {
     let named = match &query.name {
         Some(chosen) => naming::chosen(chosen)?,
         None => naming::in_address(&name)?,
     };
-    create_named(&app, Some(named), &query, request).await
+    create_named(&app, Some(named), &query, &allowed, request).await
 }
 
 async fn create(
     State(app): State<App>,
     Query(query): Query<UploadQuery>,
+    allowed: Allowed,
     request: Request,
 ) -> Result<Response> {
     let named = match (&query.name, &query.filename) {
@@ -112,15 +125,19 @@ async fn create(
         (None, Some(file)) => Some(naming::derived(file)),
         (None, None) => None,
     };
-    create_named(&app, named, &query, request).await
+    create_named(&app, named, &query, &allowed, request).await
 }
 
 async fn create_named(
     app: &App,
     named: Option<GivenName>,
     query: &UploadQuery,
+    allowed: &Allowed,
     request: Request,
 ) -> Result<Response> {
+    if let Some(name) = named.as_ref().filter(|_| !query.dry_run) {
+        allowed.check_new_dataset(name)?;
+    }
     let headers = request.headers().clone();
     let announced = announced_digest(&headers, query.sha256.as_deref())?;
     let options = query.options()?;
@@ -141,6 +158,7 @@ async fn create_named(
             return Err(naming::fault_of_name("missing", message));
         }
     };
+    allowed.check_new_dataset(&name)?;
     let announced = match (&upload.sha256, announced) {
         (Some(sha256), None) => announced_digest(&headers, Some(sha256))?,
         (_, announced) => announced,

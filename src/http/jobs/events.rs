@@ -32,6 +32,7 @@ use crate::{
     error::{Error, Kind, Result},
     http::{
         App,
+        access::Allowed,
         connections::{Caller, Permit},
         requests::{extract::Query, whole::Whole},
         responses::problem::Problems,
@@ -76,13 +77,14 @@ pub async fn events(
     Path(reference): Path<String>,
     Query(query): Query<EventsQuery>,
     caller: Caller,
+    allowed: Allowed,
     headers: HeaderMap,
 ) -> Result<Response> {
     let job = app.store().job(&reference).await?;
     let after = query.after.map_or(0, Whole::get);
     if wants_stream(&headers) {
         let seen = last_event_id(&headers).unwrap_or(after);
-        return open_stream(app, job, seen, caller).await;
+        return open_stream(app, job, seen, caller, allowed).await;
     }
     let limit: u32 = query.limit.map_or(100, Whole::get);
     let events = app.store().events(job.id, after, limit + 1).await?;
@@ -111,7 +113,7 @@ fn last_event_id(headers: &HeaderMap) -> Option<i64> {
         .filter(|seq| *seq >= 0)
 }
 
-async fn open_stream(app: App, job: Job, seen: i64, caller: Caller) -> Result<Response> {
+async fn open_stream(app: App, job: Job, seen: i64, caller: Caller, allowed: Allowed) -> Result<Response> {
     let permit = app.event_streams().take(caller.0).map_err(|_| {
         let detail =
             "too many event streams are open, in total or from this address; close some or try again later";
@@ -133,6 +135,7 @@ async fn open_stream(app: App, job: Job, seen: i64, caller: Caller) -> Result<Re
         page: page.into(),
         changed,
         ended: false,
+        allowed,
         _permit: permit,
     };
     // Sent before any event; readers that keep it only with an event have it from the first one.
@@ -161,6 +164,7 @@ struct Reader {
     page: VecDeque<Event>,
     changed: watch::Receiver<()>,
     ended: bool,
+    allowed: Allowed,
     _permit: Permit,
 }
 
@@ -176,7 +180,8 @@ impl Reader {
         })
     }
 
-    /// The next event, as soon as there is one; `None` after the last event, when the server stops, or when the job has been deleted.
+    /// The next event, as soon as there is one; `None` after the last event, when the server stops, when the job has been deleted, or when the
+    /// caller's key is no longer good.
     async fn next(&mut self) -> Option<Event> {
         if self.ended {
             return None;
@@ -194,6 +199,7 @@ impl Reader {
                 tokio::select! {
                     changed = self.changed.changed() => changed.ok()?,
                     () = self.app.stopping().cancelled() => return None,
+                    () = self.allowed.ends() => return None,
                 }
             }
         }

@@ -21,6 +21,7 @@ use crate::{
     files::digest,
     http::{
         App,
+        access::{Allowed, check_job},
         datasets::dataset::WaitQuery,
         requests::{
             extract::{JsonBody, PageLimit, PageQuery, Query},
@@ -58,6 +59,7 @@ pub struct SubmitQuery {
 pub async fn submit(
     State(app): State<App>,
     Query(query): Query<SubmitQuery>,
+    allowed: Allowed,
     headers: HeaderMap,
     body: JsonBody,
 ) -> Result<Response> {
@@ -67,9 +69,10 @@ pub async fn submit(
     if let Some(key) = key.as_ref().filter(|_| !dry_run)
         && let Some(id) = app.store().repeated_job(key).await?
     {
+        check_job(&app, &allowed, &app.store().job(&id.to_string()).await?).await?;
         return submitted(&app, id).await;
     }
-    let Submission { spec, name, dataset } = submission::check(&app, &body.value).await?;
+    let Submission { spec, name, dataset } = submission::check(&app, &allowed, &body.value).await?;
     if dry_run {
         return Ok(Json(spec).into_response());
     }

@@ -8,7 +8,7 @@ use crate::{
         spec::{Backbone, Circumstances, JobSpec, Spec, Weights},
     },
     error::{Error, FieldError, Kind, Result},
-    http::App,
+    http::{App, access::Allowed},
 };
 
 /// What a caller asked for, checked.
@@ -19,36 +19,36 @@ pub struct Submission {
 }
 
 /// # Errors
-/// Every fault of the spec at once, or what keeps the database from being asked.
-pub async fn check(app: &App, document: &serde_json::Value) -> Result<Submission> {
-    let circumstances = circumstances(app, document).await?;
+/// Every fault of the spec at once, `key-limited` if it names what the caller's key may not use, or what keeps the database from being asked.
+pub async fn check(app: &App, allowed: &Allowed, document: &serde_json::Value) -> Result<Submission> {
+    let circumstances = circumstances(app, allowed, document).await?;
     let mut spec = match Spec::parse_in(document, circumstances.as_ref()) {
         Ok(spec) => spec,
         Err(mut faults) => {
             // A dataset that is not there is named together with everything else.
             if let Some(name) = document.get("dataset").and_then(|name| name.as_str()) {
-                faults.extend(find_dataset(app, name).await?.err());
+                faults.extend(find_dataset(app, allowed, name).await?.err());
             }
             return Err(refusal(faults));
         }
     };
     let mut faults = Vec::new();
-    let found = find_dataset(app, spec.dataset()).await?;
+    let found = find_dataset(app, allowed, spec.dataset()).await?;
     let model = match spec.fields_mut().model_mut() {
-        Some(reference) => pinned_model(app, "/model", reference, &mut faults).await?,
+        Some(reference) => pinned_model(app, allowed, "/model", reference, &mut faults).await?,
         None => None,
     };
     for (pointer, backbone) in spec.fields_mut().backbones_mut() {
-        pin_base_weights(app, &pointer, backbone, &mut faults).await?;
+        pin_base_weights(app, allowed, &pointer, backbone, &mut faults).await?;
     }
     let training = spec.fields_mut().training_mut();
     if let Some((pointer, reference)) = training.and_then(JobSpec::unlabelled_dataset_mut) {
-        pin_unlabelled_dataset(app, pointer, reference, found.as_ref().ok(), &mut faults).await?;
+        pin_unlabelled_dataset(app, allowed, pointer, reference, found.as_ref().ok(), &mut faults).await?;
     }
     let mut teachers = Vec::new();
     for (pointer, reference) in spec.fields_mut().teachers_mut() {
         teachers.push((
-            pinned_model(app, &pointer, reference, &mut faults).await?,
+            pinned_model(app, allowed, &pointer, reference, &mut faults).await?,
             pointer,
         ));
     }
@@ -72,6 +72,9 @@ pub async fn check(app: &App, document: &serde_json::Value) -> Result<Submission
         (Some(_), Err(_)) => None,
         (None, _) => spec.fields().name().cloned().or(model.map(|model| model.name)),
     };
+    if let Some(name) = &name {
+        allowed.check_model(name.as_str())?;
+    }
     if let (Spec::Train(_), Some(name)) = (&spec, &name) {
         app.store().check_model_name(name).await?;
     }
@@ -87,13 +90,14 @@ pub async fn check(app: &App, document: &serde_json::Value) -> Result<Submission
 /// A model to begin with is pinned: a newer one of its name changes nothing for this job.
 async fn pin_base_weights(
     app: &App,
+    allowed: &Allowed,
     pointer: &str,
     backbone: &mut Backbone,
     faults: &mut Vec<FieldError>,
 ) -> Result<()> {
     if let Weights::Model(reference) = &backbone.weights {
         let fault = |code, message| FieldError::new(format!("{pointer}/weights"), code, message);
-        match find_model(app, reference).await? {
+        match find_model(app, allowed, reference).await? {
             Some(model) if model.card.architecture == backbone.architecture => {
                 backbone.weights = Weights::Model(model.id.to_string());
             }
@@ -120,12 +124,13 @@ async fn pin_base_weights(
 /// The dataset whose images go along with those of a training, pinned at its version.
 async fn pin_unlabelled_dataset(
     app: &App,
+    allowed: &Allowed,
     pointer: &str,
     reference: &mut String,
     source: Option<&Dataset>,
     faults: &mut Vec<FieldError>,
 ) -> Result<()> {
-    match find_dataset(app, reference).await? {
+    match find_dataset(app, allowed, reference).await? {
         Ok(second) => {
             *reference = format!("{}@{}", second.id, second.version);
             let by_class = pointer.starts_with("/domain_adaptation");
@@ -139,11 +144,12 @@ async fn pin_unlabelled_dataset(
 /// The model that a job uses, pinned in its spec.
 async fn pinned_model(
     app: &App,
+    allowed: &Allowed,
     pointer: &str,
     reference: &mut String,
     faults: &mut Vec<FieldError>,
 ) -> Result<Option<Model>> {
-    let model = find_model(app, reference).await?;
+    let model = find_model(app, allowed, reference).await?;
     match &model {
         Some(model) => *reference = model.id.to_string(),
         None => {
@@ -155,12 +161,16 @@ async fn pinned_model(
 }
 
 /// What the preset `auto` depends on.
-async fn circumstances(app: &App, document: &serde_json::Value) -> Result<Option<Circumstances>> {
+async fn circumstances(
+    app: &App,
+    allowed: &Allowed,
+    document: &serde_json::Value,
+) -> Result<Option<Circumstances>> {
     if document.get("preset").is_none() {
         return Ok(None);
     }
     let dataset = match document.get("dataset").and_then(|name| name.as_str()) {
-        Some(name) => find_dataset(app, name).await?.ok(),
+        Some(name) => find_dataset(app, allowed, name).await?.ok(),
         None => None,
     };
     let devices = app.jobs().devices();
@@ -178,22 +188,33 @@ fn refusal(faults: Vec<FieldError>) -> Error {
     Error::fields(format!("the job spec has {count} wrong field{plural}"), faults)
 }
 
-async fn find_model(app: &App, reference: &str) -> Result<Option<Model>> {
+async fn find_model(app: &App, allowed: &Allowed, reference: &str) -> Result<Option<Model>> {
+    // By the name of an alias, too, whatever model that names.
+    let by_name = allowed.check_model(reference);
     match app.store().model(reference).await {
-        Ok(model) => Ok(Some(model)),
-        Err(error) if error.kind() == Kind::NotFound => Ok(None),
+        Ok(model) => {
+            by_name.or_else(|_| allowed.check_model(model.name.as_str()))?;
+            Ok(Some(model))
+        }
+        Err(error) if error.kind() == Kind::NotFound => by_name.map(|()| None),
         Err(error) => Err(error),
     }
 }
 
-async fn find_dataset(app: &App, reference: &str) -> Result<Result<Dataset, FieldError>> {
+async fn find_dataset(app: &App, allowed: &Allowed, reference: &str) -> Result<Result<Dataset, FieldError>> {
     match app.store().dataset(reference).await {
-        Ok(dataset) => Ok(Ok(dataset)),
-        Err(error) if error.kind() == Kind::NotFound => Ok(Err(FieldError::new(
-            "/dataset",
-            "not_found",
-            "there is no dataset of this id or name; upload it first",
-        ))),
+        Ok(dataset) => {
+            allowed.check_dataset(dataset.name.as_str())?;
+            Ok(Ok(dataset))
+        }
+        Err(error) if error.kind() == Kind::NotFound => {
+            allowed.check_dataset(reference)?;
+            Ok(Err(FieldError::new(
+                "/dataset",
+                "not_found",
+                "there is no dataset of this id or name; upload it first",
+            )))
+        }
         Err(error) => Err(error),
     }
 }

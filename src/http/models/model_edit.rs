@@ -19,7 +19,7 @@ use crate::{
         name::Name,
     },
     error::{Error, FieldError, Result},
-    http::{App, requests::extract::PatchBody, responses::problem::Problems},
+    http::{App, access::Allowed, requests::extract::PatchBody, responses::problem::Problems},
     store::ModelEdit,
 };
 
@@ -48,10 +48,14 @@ pub struct ModelPatch {
 pub async fn edit(
     State(app): State<App>,
     Path(reference): Path<String>,
+    allowed: Allowed,
     PatchBody(patch): PatchBody,
 ) -> Result<Json<Model>> {
     let model = app.store().model(&reference).await?;
     let edit = parse(&patch, &model.metadata)?;
+    if let Some(name) = &edit.name {
+        allowed.check_model(name.as_str())?;
+    }
     app.store().edit_model(model.id, edit).await?;
     Ok(Json(app.store().model(&model.id.to_string()).await?))
 }

@@ -26,7 +26,7 @@ pub async fn restore(request: Request, next: Next) -> Response {
 }
 
 /// The prefix without a slash at its end, if it is a plain path.
-fn prefix(headers: &HeaderMap) -> Option<String> {
+pub fn prefix(headers: &HeaderMap) -> Option<String> {
     let prefix = headers
         .get(FORWARDED_PREFIX)?
         .to_str()

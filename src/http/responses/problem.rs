@@ -17,7 +17,10 @@ use utoipa::{IntoResponses, ToSchema};
 use uuid::Uuid;
 
 use super::refusals;
-use crate::error::{Error, FieldError, Kind};
+use crate::{
+    domain::access::Secret,
+    error::{Error, FieldError, Kind},
+};
 
 const REQUEST_ID: &str = "x-request-id";
 
@@ -78,6 +81,7 @@ impl IntoResponse for Error {
 fn status(kind: Kind) -> StatusCode {
     match kind {
         Kind::Malformed => StatusCode::BAD_REQUEST,
+        Kind::Unauthenticated => StatusCode::UNAUTHORIZED,
         Kind::Forbidden => StatusCode::FORBIDDEN,
         Kind::NotFound => StatusCode::NOT_FOUND,
         Kind::Gone => StatusCode::GONE,
@@ -107,7 +111,8 @@ pub async fn finish(request: Request, next: Next) -> Response {
     let request_id = request_id(&request);
     let of_other_protocol = has_error_member(request.uri().path());
     let method = request.method().clone();
-    let path = request.uri().path().to_owned();
+    // Somebody may take a key for a name.
+    let path = Secret::hidden_in(request.uri().path()).into_owned();
     let span = info_span!("request", %request_id, %method, path = %path.escape_debug());
     let begun = Instant::now();
     async move {
@@ -170,7 +175,11 @@ fn written_out(response: Response, request_id: &str, of_other_protocol: bool) ->
             problem,
             error.retry_delay().map(|delay| delay.as_secs().max(1)),
         );
-        for name in [header::CONTENT_RANGE, header::ACCEPT_ENCODING] {
+        for name in [
+            header::CONTENT_RANGE,
+            header::ACCEPT_ENCODING,
+            header::WWW_AUTHENTICATE,
+        ] {
             if let Some(value) = response.headers().get(&name) {
                 answer.headers_mut().insert(name, value.clone());
             }

@@ -60,6 +60,14 @@ pub struct JobFilter {
     pub name: Option<String>,
 }
 
+/// All jobs, counted.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct JobCensus {
+    /// Only kinds and statuses that there are.
+    pub jobs: Vec<(JobKind, JobStatus, u64)>,
+    pub oldest_queued: Option<Timestamp>,
+}
+
 const COLUMNS: &str = "*,
     case when status = 'queued' then (
         select count(*) from jobs as other
@@ -152,6 +160,29 @@ impl Store {
             crate::store::row::count(&row, "queued")?,
             crate::store::row::count(&row, "running")?,
         ))
+    }
+
+    /// How many jobs there are of each kind and status, and since when the one that has waited longest is in the queue.
+    pub async fn job_census(&self) -> Result<JobCensus> {
+        let rows = sqlx::query(
+            "select kind, status, count(*) as jobs, min(created_at) as oldest
+            from jobs
+            group by kind, status",
+        )
+        .fetch_all(&self.readers)
+        .await?;
+        let mut census = JobCensus::default();
+        for row in &rows {
+            let status: JobStatus = word(row, "status")?;
+            let oldest = Timestamp(row.try_get("oldest")?);
+            if status == JobStatus::Queued {
+                census.oldest_queued = Some(census.oldest_queued.map_or(oldest, |known| known.min(oldest)));
+            }
+            census
+                .jobs
+                .push((word(row, "kind")?, status, crate::store::row::count(row, "jobs")?));
+        }
+        Ok(census)
     }
 
     /// Deletes an ended job and its events, not its model.

@@ -330,6 +330,8 @@ async fn a_directory_of_an_earlier_version_gets_its_identity_in_silence_if_its_r
     let before = [
         "drop table data_directory",
         "drop table released_blobs",
+        "drop table keys",
+        "drop table key_changes",
         "alter table datasets drop column deaths",
         "alter table datasets drop column options",
         "alter table datasets drop column pending_options",

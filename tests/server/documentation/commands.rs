@@ -11,12 +11,14 @@ use crate::support::{
 
 /// Documents whose commands run here, each with the name of its test. The others are about working on the project, and about what
 /// `make chaos` does.
-const RUN: [&str; 9] = [
+const RUN: [&str; 11] = [
     "README.md",
     "docs/DATASETS.md",
     "docs/GPU.md",
     "docs/HTTP.md",
     "docs/JOBS.md",
+    "docs/KEYS.md",
+    "docs/METRICS.md",
     "docs/MODELS.md",
     "docs/REGISTRY.md",
     "docs/SETTINGS.md",
@@ -67,6 +69,8 @@ runs! {
     the_commands_about_gpus_run: "docs/GPU.md",
     the_commands_about_http_run: "docs/HTTP.md",
     the_commands_about_jobs_run: "docs/JOBS.md",
+    the_commands_about_keys_run: "docs/KEYS.md",
+    the_commands_about_metrics_run: "docs/METRICS.md",
     the_commands_about_models_run: "docs/MODELS.md",
     the_commands_about_the_registry_run: "docs/REGISTRY.md",
     the_commands_about_settings_run: "docs/SETTINGS.md",

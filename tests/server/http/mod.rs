@@ -4,4 +4,7 @@ mod connections;
 pub mod encodings;
 mod errors;
 mod framing;
+mod keys;
+mod metrics;
 mod proxies;
+mod sessions;

@@ -69,6 +69,19 @@ async fn an_archive_is_read_in_another_way_with_a_button() {
     play("readings.py", &[path]).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_person_logs_in_with_a_key_and_out_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start().await;
+    let request = serde_json::json!({"name": "boss", "scopes": ["admin"]});
+    let made = server.api.post("/v1/keys", request).await.expect(201).json();
+    // Not on the command line, which everybody sees.
+    let key = folder.path().join("key");
+    fs::write(&key, made["secret"].as_str().unwrap()).unwrap();
+    play_at(&server.api.base, "login.py", &[archive(&folder, 2, 20), key]).await;
+    server.stop().await;
+}
+
 /// An archive with so many classes of so many pictures.
 fn archive(folder: &TempDir, classes: usize, each: usize) -> PathBuf {
     let path = folder.path().join(format!("{classes}-classes.zip"));

@@ -1,6 +1,11 @@
 //! The two programs as files: what they are linked with, what they refuse, what they print.
 
-use std::{fs, path::Path, process::Command};
+use std::{
+    fs,
+    io::{BufRead, BufReader},
+    path::Path,
+    process::{Command, Stdio},
+};
 
 use futures_util::future::join_all;
 
@@ -57,14 +62,54 @@ fn the_checked_in_description_is_the_one_of_the_code() {
 }
 
 #[test]
-fn an_address_that_others_reach_is_refused_without_keys() {
-    let data = tempfile::tempdir().unwrap();
-    let data = data.path().to_str().unwrap();
-    let (ok, _, errors) = run(
-        env!("CARGO_BIN_EXE_finetuned"),
-        &["serve", "--listen", "0.0.0.0:0", "--data-dir", data],
-    );
+fn an_address_that_others_reach_is_refused_without_keys_and_with_the_command_that_makes_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("it's data");
+    let serve = [
+        "serve",
+        "--offline",
+        "--listen",
+        "0.0.0.0:0",
+        "--data-dir",
+        data.to_str().unwrap(),
+    ];
+    let program = env!("CARGO_BIN_EXE_finetuned");
+    let (ok, _, errors) = run(program, &serve);
     assert!(!ok && errors.contains("--allow-unauthenticated"), "{errors}");
+    assert_eq!(errors.lines().count(), 1, "{errors}");
+    // The command as it stands there, in a shell.
+    let command = errors.split('`').nth(1).unwrap();
+    let here = Path::new(program).parent().unwrap();
+    let made = Command::new("/bin/sh")
+        .args(["-c", command])
+        .env_clear()
+        .env("PATH", here)
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{command}: {made:?}");
+    assert!(made.stdout.starts_with(b"ft_"), "{made:?}");
+    let mut server = Command::new(program)
+        .args(serve)
+        .env_clear()
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(server.stdout.take().unwrap())
+        .read_line(&mut line)
+        .unwrap();
+    server.kill().unwrap();
+    server.wait().unwrap();
+    assert!(line.starts_with("listening on http://0.0.0.0:"), "{line:?}");
+    // A key that is no longer good opens nothing to anybody.
+    let (ok, ..) = run(
+        program,
+        &["keys", "revoke", "admin", "--data-dir", data.to_str().unwrap()],
+    );
+    assert!(ok);
+    let (ok, _, errors) = run(program, &serve);
+    assert!(!ok && errors.contains("finetuned keys create"), "{errors}");
 }
 
 #[test]

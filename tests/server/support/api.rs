@@ -15,6 +15,7 @@ static DESCRIPTION: LazyLock<Value> =
 pub struct Api {
     pub base: String,
     http: reqwest::Client,
+    key: Option<String>,
 }
 
 /// An answer that is as described.
@@ -37,11 +38,24 @@ impl Api {
         Self {
             base: base.to_owned(),
             http,
+            key: None,
+        }
+    }
+
+    /// The same with a key.
+    pub fn with_key(&self, key: &str) -> Self {
+        Self {
+            key: Some(key.to_owned()),
+            ..self.clone()
         }
     }
 
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        self.http.request(method, format!("{}{path}", self.base))
+        let request = self.http.request(method, format!("{}{path}", self.base));
+        match &self.key {
+            Some(key) => request.bearer_auth(key),
+            None => request,
+        }
     }
 
     pub async fn get(&self, path: &str) -> Answer {

@@ -3,6 +3,7 @@
 pub mod api;
 pub mod document;
 pub mod hub;
+pub mod openmetrics;
 pub mod patience;
 pub mod pictures;
 pub mod program;

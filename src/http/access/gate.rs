@@ -1,0 +1,61 @@
+//! The one layer around all routes that decides who is let in. Whoever adds a route adds its row to the table ([`rules`]): without one the
+//! route answers as if it were not there.
+
+use axum::{
+    extract::{MatchedPath, Request, State},
+    http::{StatusCode, header},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+
+use super::{
+    allowed::Allowed,
+    challenge::Refusal,
+    credentials::identify,
+    reach,
+    rules::{self, Found, Need, Rule},
+};
+use crate::http::App;
+
+pub async fn admit(State(app): State<App>, mut request: Request, next: Next) -> Response {
+    let route = request.extensions().get::<MatchedPath>();
+    let found = route.map(|route| rules::find(request.method(), route.as_str()));
+    if let Some(Found::Rule(rule)) = &found
+        && rule.need == Need::Nothing
+    {
+        return next.run(request).await;
+    }
+    let allowed = match app.keyring().is_needed() {
+        false => Allowed::Everything,
+        true => match identify(&app, &request) {
+            Ok(held) => Allowed::ByKey(held),
+            Err(refusal) => return refusal.into_response(),
+        },
+    };
+    match found {
+        // The router itself says that there is nothing.
+        None => {}
+        Some(Found::OtherMethods(methods)) => {
+            return (StatusCode::METHOD_NOT_ALLOWED, [(header::ALLOW, methods)]).into_response();
+        }
+        Some(Found::Rule(rule)) => {
+            if let Some(refused) = refused(&app, &allowed, rule, &mut request).await {
+                return refused;
+            }
+        }
+    }
+    request.extensions_mut().insert(allowed);
+    next.run(request).await
+}
+
+/// Why somebody who is known may not do this, if so.
+async fn refused(app: &App, allowed: &Allowed, rule: &Rule, request: &mut Request) -> Option<Response> {
+    let key = allowed.key()?;
+    if let Need::OneOf(scopes) = rule.need
+        && !scopes.iter().any(|scope| key.may(*scope))
+    {
+        return Some(Refusal::Scope(scopes).into_response());
+    }
+    let within = reach::check(app, key, rule.reach, request).await;
+    within.err().map(IntoResponse::into_response)
+}

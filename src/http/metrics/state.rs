@@ -1,0 +1,22 @@
+//! What is counted or kept for `/metrics` while the server runs.
+
+use std::sync::{Arc, atomic::AtomicUsize};
+
+use super::{disk::Disk, requests::Requests};
+
+pub struct Metrics {
+    pub(super) requests: Requests,
+    pub(super) disk: Disk,
+    /// Connections of the main listener.
+    pub(super) connections: Arc<AtomicUsize>,
+}
+
+impl Metrics {
+    pub fn new(connections: Arc<AtomicUsize>) -> Self {
+        Self {
+            requests: Requests::default(),
+            disk: Disk::default(),
+            connections,
+        }
+    }
+}

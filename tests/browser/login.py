@@ -1,0 +1,56 @@
+#!/usr/bin/env python3
+"""Logs in on the dashboard with a key, works, and logs out, and fails where somebody without a key sees more than the form.
+
+    python login.py BASE_URL ARCHIVE KEY_FILE
+
+The server needs a key, and KEY_FILE has one that may do everything. Exit status 0: everything held; 1: the first thing that did not, in words.
+"""
+
+import sys
+from pathlib import Path
+
+from playwright.sync_api import expect
+
+from browsing import SECOND, play, require
+
+READ_BOUND = 60 * SECOND
+
+
+def script(visit):
+    archive, key_file = visit.options.archives
+    key = Path(key_file).read_text(encoding="utf-8")
+    visit.watch.refusals_expected.update({(401, "/v1/session")})
+    visit.go("datasets")
+    form = visit.test_id("login")
+    expect(form).to_be_visible()
+    expect(visit.page.get_by_role("navigation")).to_be_hidden()
+    visit.shoot("login")
+    # Wrong ones first: cut short, and one that was never made.
+    field = visit.test_id("key")
+    for wrong, why in [(key[:40], "key is"), ("ft_" + "0" * 72, "checksum")]:
+        field.fill(wrong)
+        visit.test_id("log-in").click()
+        expect(visit.test_id("problem")).to_contain_text(why)
+    visit.shoot("login-refused")
+    field.fill(f" {key} ")
+    visit.test_id("log-in").click()
+    expect(visit.page.get_by_role("navigation")).to_be_visible()
+    visit.test_id("archive-input").set_input_files(archive)
+    visit.test_id("upload-start").click()
+    expect(visit.test_id("classes")).to_be_visible(timeout=READ_BOUND)
+    cookies = visit.context.cookies()
+    require(len(cookies) == 1 and cookies[0]["httpOnly"] and cookies[0]["sameSite"] == "Strict", f"the cookies are {cookies}")
+    require(key[3:20] not in str(cookies) and key[3:20] not in visit.page.url, "the key is kept in the browser")
+    visit.shoot("logged-in")
+    # A reload, and another window, are of the same session.
+    visit.page.reload()
+    expect(visit.test_id("log-out")).to_be_visible()
+    visit.test_id("log-out").click()
+    expect(form).to_be_visible()
+    visit.page.reload()
+    expect(form).to_be_visible()
+    visit.shoot("logged-out")
+
+
+if __name__ == "__main__":
+    sys.exit(play(__doc__, script))
