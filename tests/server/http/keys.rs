@@ -108,6 +108,7 @@ fn address(path: &str) -> String {
         "{version}",
         "{job}",
         "{model}",
+        "{other}",
         "{alias}",
         "{upload}",
         "{key}",
