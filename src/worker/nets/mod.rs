@@ -23,8 +23,6 @@ mod tree;
 pub mod winograd;
 
 #[cfg(test)]
-mod published;
-#[cfg(test)]
 pub(crate) mod tests;
 #[cfg(test)]
 pub(crate) mod vocabulary;

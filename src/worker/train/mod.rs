@@ -28,7 +28,6 @@ mod tasks;
 mod transfer;
 
 mod context;
-mod start;
 #[cfg(test)]
 mod tests;
 

@@ -4,12 +4,12 @@ use std::time::{Duration, Instant};
 
 use tch::Tensor;
 
-use super::start::Start;
 use super::{
     checkpoints::{
         best::{self, Best},
         checkpoint::{Checkpoint, Position, SavedBest},
         history::{self, ValidationScores},
+        start::Start,
         writer::CheckpointWriter,
     },
     context::TrainContext,

@@ -6,6 +6,7 @@ use super::{
     checkpoints::{
         best::Best,
         checkpoint::{self, Checkpoint, Machine},
+        start::Start,
     },
     context::TrainContext,
     head,
@@ -18,7 +19,6 @@ use super::{
     plan::Plan,
     precision,
     progress::{halt::Halt, pulse::Heartbeat},
-    start::Start,
     transfer::{distill::teachers::Teachers, second::Second, unlabelled},
 };
 use crate::worker::train::progress::remarks::about_learning;

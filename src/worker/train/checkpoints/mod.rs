@@ -3,4 +3,5 @@
 pub mod best;
 pub mod checkpoint;
 pub mod history;
+pub mod start;
 pub mod writer;

@@ -20,12 +20,14 @@ use tch::Tensor;
 
 use self::features::{AllFeatures, Features, not_finite};
 use super::{
-    checkpoints::best::{self, Best},
+    checkpoints::{
+        best::{self, Best},
+        start::Start,
+    },
     context::TrainContext,
     learner::Learner,
     progress::{halt::Halt, meter::Score, pulse::Heartbeat},
     session::Outcome,
-    start::Start,
     tasks::outputs,
 };
 use crate::worker::autograd::without_gradients;

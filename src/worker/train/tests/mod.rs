@@ -14,6 +14,7 @@ mod label_check;
 mod learning;
 mod measure;
 mod parity;
+mod published;
 mod resume;
 
 use std::{fs, path::Path};

@@ -1,10 +1,10 @@
 //! The starting point of a session.
 
-use super::{
-    checkpoints::{best::Best, checkpoint::Position, history::ValidationScores},
-    progress::meter::Sums,
+use super::{best::Best, checkpoint::Position, history::ValidationScores};
+use crate::{
+    domain::jobs::baseline::Baseline,
+    worker::{train::progress::meter::Sums, weights::BaseWeights},
 };
-use crate::{domain::jobs::baseline::Baseline, worker::weights::BaseWeights};
 
 /// The starting point of a session.
 pub struct Start {

@@ -12,7 +12,7 @@ use std::{
 use serde_json::json;
 use tch::{Device, Tensor};
 
-use super::{HeadOrigin, Network, input};
+use crate::worker::nets::{HeadOrigin, Network, input};
 use crate::{
     domain::{architecture::Architecture, models::preprocessing::Preprocessing, spec::JobSpec},
     protocol::{RegistrySource, WeightsSource},
@@ -24,7 +24,7 @@ use crate::{
     },
 };
 
-#[path = "../../../tests/server/support/shared.rs"]
+#[path = "../../../../tests/server/support/shared.rs"]
 mod shared;
 
 fn base_weights(path: PathBuf, architecture: Architecture) -> StateDict {
