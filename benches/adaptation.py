@@ -27,6 +27,8 @@ SEEDS, EPOCHS = 3, 6
 TARGETS = {"coral": 55, "mmd": 55, "dann": 45, "adabn": 30}
 # At full strength the opponents are not stable from scratch in so few epochs.
 WEIGHTS = {"dann": 0.3}
+SGD, ADAMW = {"name": "sgd", "lr": 0.05}, {"name": "adamw", "lr": 0.002}
+OPTIMIZERS = {"coral": ADAMW}
 
 
 def main():
@@ -68,7 +70,7 @@ def trained(server, method, seed):
         "backbone": {"architecture": "resnet20", "weights": "none"},
         "epochs": EPOCHS,
         "batch_size": 32,
-        "optimizer": {"name": "sgd", "lr": 0.05},
+        "optimizer": OPTIMIZERS.get(method, SGD),
         "seed": seed,
     }
     if method is not None:
