@@ -282,7 +282,7 @@ impl Dataset {
         if self.images < 2 {
             return fault(
                 "too_few_images",
-                "the target dataset needs at least two images".to_owned(),
+                "this dataset needs at least two images".to_owned(),
             );
         }
         let known = |class: &&Class| source.classes.iter().any(|known| known.name == class.name);
