@@ -6,13 +6,12 @@ Accuracy on 1,000 other coloured digits, mean of 3 seeds, beside the same traini
 the repository).
 """
 
-import json
 import os
 import statistics
 import sys
-import time
 from pathlib import Path
 
+from measure.jobs import run, upload
 from measure.server import Server, scratch
 from measure.table import Table
 
@@ -38,8 +37,7 @@ def main():
     table = Table(f"Domain adaptation, MNIST to MNIST-M, resnet20, {EPOCHS} epochs")
     with scratch() as folder, Server(folder) as server:
         for name, file in ARCHIVES.items():
-            server.request("PUT", f"/v1/datasets?name={name}", (DIGITS / file).read_bytes())
-            server.request("GET", f"/v1/datasets/{name}?wait=600")
+            upload(server, name, DIGITS / file)
         plain = [trained(server, None, seed) for seed in range(SEEDS)]
         row(table, "source only", plain, None)
         for method in sys.argv[1:] or TARGETS:
@@ -80,16 +78,6 @@ def trained(server, method, seed):
     model, seconds = run(server, spec)
     job, _ = run(server, {"kind": "evaluate", "model": model["model"], "dataset": "mnistm-test", "split": "all"})
     return 100 * server.request("GET", f"/v1/jobs/{job['id']}/evaluation")["accuracy"], seconds
-
-
-def run(server, spec):
-    """A job that has succeeded, and the seconds from its submission to its end."""
-    began = time.perf_counter()
-    job = server.request("POST", "/v1/jobs", json.dumps(spec).encode())
-    while job["status"] in ("queued", "running"):
-        job = server.request("GET", f"/v1/jobs/{job['id']}?wait=600")
-    assert job["status"] == "succeeded", job
-    return job, time.perf_counter() - began
 
 
 if __name__ == "__main__":

@@ -7,14 +7,13 @@ ResNet-18 from scratch. Needs `cifar10-small.tar.gz` and `cifar10-unlabelled.tar
 `weights/` of the folder that `FINETUNED_BENCH_SHARED` names (by default `../shared` beside the repository).
 """
 
-import json
 import os
 import statistics
 import subprocess
 import sys
-import time
 from pathlib import Path
 
+from measure.jobs import run, upload
 from measure.server import FINETUNED, Server, scratch
 from measure.table import Table
 
@@ -96,21 +95,6 @@ def compare(server, table, name, split, spec, more):
 def accuracy(server, model, dataset, split):
     job, _ = run(server, {"kind": "evaluate", "model": model, "dataset": dataset, "split": split})
     return 100 * server.request("GET", f"/v1/jobs/{job['id']}/evaluation")["accuracy"]
-
-
-def upload(server, name, path):
-    server.request("PUT", f"/v1/datasets?name={name}", path.read_bytes())
-    server.request("GET", f"/v1/datasets/{name}?wait=600")
-
-
-def run(server, spec):
-    """A job that has succeeded, and the seconds from its submission to its end."""
-    began = time.perf_counter()
-    job = server.request("POST", "/v1/jobs", json.dumps(spec).encode())
-    while job["status"] in ("queued", "running"):
-        job = server.request("GET", f"/v1/jobs/{job['id']}?wait=600")
-    assert job["status"] == "succeeded", job
-    return job, time.perf_counter() - began
 
 
 if __name__ == "__main__":
