@@ -4,7 +4,6 @@ use std::{
     io::{self, IsTerminal, Write},
     path::{Path, PathBuf},
     process::{Command, ExitCode},
-    time::Duration,
 };
 
 use anyhow::Context;
@@ -22,6 +21,9 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
+#[cfg(target_os = "linux")]
+#[path = "finetuned/allocator.rs"]
+mod allocator;
 #[path = "finetuned/keys.rs"]
 mod keys;
 
@@ -96,7 +98,6 @@ fn main() -> ExitCode {
 }
 
 fn serve(config: Config) -> anyhow::Result<ExitCode> {
-    share_heaps();
     keep_to_the_owner();
     start_log(&config)?;
     config.check()?;
@@ -110,7 +111,6 @@ fn serve(config: Config) -> anyhow::Result<ExitCode> {
             .with_context(|| format!("cannot listen on {}", config.listen))?;
         let shutdown = CancellationToken::new();
         tokio::spawn(stop_on_signal(shutdown.clone()));
-        tokio::spawn(return_freed_memory());
         // For scripts and people: prints the address, including a port that the system chose.
         let tell = |address| {
             let mut out = io::stdout().lock();
@@ -134,34 +134,6 @@ fn keep_to_the_owner() {
 fn threads_of_the_server() -> usize {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     (cores / 2).max(1)
-}
-
-/// By default, glibc's malloc gives each of the first eight threads per core its own heap, and each heap keeps the most it ever held. On
-/// two cores, after minutes of mixed load, that was 23 MB with 5 MB in use, and more with every thread that the pool for files added. Two
-/// heaps are enough for a server that mostly waits; small allocations come from each thread's cache anyway. File buffers, of 1 MiB, are
-/// mapped separately and returned at once: without a fixed threshold, glibc would raise it above their size when the first one is freed.
-fn share_heaps() {
-    const HEAPS: libc::c_int = 2;
-    const OWN_PAGES_BYTES: libc::c_int = 1 << 20;
-    // SAFETY: must not run at the same time as other calls of the malloc family; no other thread exists yet.
-    unsafe {
-        libc::mallopt(libc::M_ARENA_MAX, HEAPS);
-        libc::mallopt(libc::M_MMAP_THRESHOLD, OWN_PAGES_BYTES);
-    }
-}
-
-/// malloc keeps memory that was freed between allocations still in use, so the server would hold its peak usage. Over an hour of mixed load
-/// resident memory levelled off at 32.4 MB with trimming, and reached 35.0 MB and still grew without.
-async fn return_freed_memory() {
-    const EVERY: Duration = Duration::from_secs(30);
-    let mut clock = tokio::time::interval(EVERY);
-    loop {
-        clock.tick().await;
-        // SAFETY: may run concurrently with anything.
-        let trimmed = tokio::task::spawn_blocking(|| unsafe { libc::malloc_trim(0) });
-        // It fails only if the runtime is shutting down.
-        let _ = trimmed.await;
-    }
 }
 
 fn start_log(config: &Config) -> anyhow::Result<()> {
