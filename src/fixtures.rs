@@ -271,6 +271,7 @@ pub fn card(spec: &JobSpec, dataset: &Dataset) -> ModelCard {
         classes: dataset.classes.iter().map(|class| class.name.clone()).collect(),
         preprocessing: spec.preprocessing(),
         spec: Some(spec.clone()),
+        pretraining: None,
         metrics: Some(ModelMetrics {
             epoch: 2,
             train_loss: 0.5,

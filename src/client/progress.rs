@@ -201,8 +201,17 @@ fn epoch_line(event: &EpochEvent, epochs: u32, speed: Option<f64>, seconds_left:
     let mut parts = vec![
         format!("epoch {:>width$}/{epochs}", event.epoch),
         format!("loss {}", number(event.train_loss)),
-        format!("accuracy {}", percent(event.train_accuracy)),
     ];
+    parts.extend(
+        event
+            .train_accuracy
+            .map(|share| format!("accuracy {}", percent(share))),
+    );
+    parts.extend(
+        event
+            .knn_accuracy
+            .map(|share| format!("nearest neighbours {}", percent(share))),
+    );
     parts.extend(
         event
             .val_loss
@@ -257,13 +266,15 @@ mod tests {
             epoch: number,
             step: 8,
             train_loss: 0.4213,
-            train_accuracy: 0.881,
+            train_accuracy: Some(0.881),
             val_loss: Some(0.398),
             val_accuracy: Some(0.9123),
             lr: Some(0.01),
             l2: None,
             alignment_loss: None,
             distillation_loss: None,
+            knn_accuracy: None,
+            feature_spread: None,
             seconds: 4.12,
             data_wait: 0.1,
             best: true,

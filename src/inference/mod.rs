@@ -124,13 +124,14 @@ impl Inference {
     ///
     /// # Errors
     /// `inference-queue-full`, `inference-timeout`, `model-unavailable`, `model-unusable`, `data-damaged`, `image-unsupported`, `image-invalid`,
-    /// `too-large`, and what the store says of the model. The same for all that is asked.
+    /// `too-large`, and what the store says of the model. The same for all that is asked. Also `no-head`.
     pub async fn predict(
         &self,
         model: &Model,
         input: impl Into<ModelInput>,
         top_k: u32,
     ) -> Result<Prediction> {
+        must_classify(model)?;
         let task = PredictTask::Classify { top_k: top_k.max(1) };
         match self.ask(model, input.into(), task).await? {
             (PredictOutcome::Predicted { classes, timing }, _) => Ok(Prediction { classes, timing }),
@@ -161,6 +162,7 @@ impl Inference {
 
     /// Where a class, or where it is none the likeliest one, is seen in an image file.
     pub async fn explain(&self, model: &Model, image: Bytes, class: Option<u32>) -> Result<Explanation> {
+        must_classify(model)?;
         match self
             .ask(model, image.into(), PredictTask::Explain { class })
             .await?
@@ -183,11 +185,14 @@ impl Inference {
         let deadline = Instant::now() + shared.limits.predict_deadline();
         let warmed = timeout_at(deadline, async {
             let _turn = shared.warming.acquire().await.map_err(|_| leaving())?;
-            let task = PredictTask::Classify { top_k: 1 };
+            let task = match model.without_head() {
+                None => PredictTask::Classify { top_k: 1 },
+                Some(_) => PredictTask::Embed { normalize: false },
+            };
             shared.ask(model, blank(model), task, deadline).await
         });
         match warmed.await {
-            Ok(Ok((PredictOutcome::Predicted { .. }, _))) => Ok(()),
+            Ok(Ok((PredictOutcome::Predicted { .. } | PredictOutcome::Embedded { .. }, _))) => Ok(()),
             Ok(Ok((other, _))) => Err(no_answer(model, other)),
             Ok(Err(error)) => Err(error),
             Err(_) => Err(too_late(shared.limits.predict_deadline())),
@@ -303,6 +308,15 @@ impl Shared {
             Ok(Err(Refusal::ComeBack(delay))) => Err(unavailable(delay)),
             Err(_) => Err(leaving()),
         }
+    }
+}
+
+/// # Errors
+/// `no-head` (409) where the model is a backbone without a head.
+fn must_classify(model: &Model) -> Result<()> {
+    match model.without_head() {
+        None => Ok(()),
+        Some(detail) => Err(Error::new(Kind::Conflict, "no-head", detail)),
     }
 }
 

@@ -16,7 +16,7 @@ use crate::{
         models::{export::ExportSpec, model_import::WeightsDescription, preprocessing::UsedBits},
         spec::{
             Architecture, BatchPredictSpec, CrossValidateSpec, EvaluateSpec, JobSpec, LabelCheckSpec,
-            LrRange, PreviewSpec,
+            LrRange, PretrainMethod, PretrainSpec, PreviewSpec,
         },
     },
     limits::IngestLimits,
@@ -34,6 +34,7 @@ pub enum RunSpec {
     Compare(Box<CompareRun>),
     LabelCheck(Box<LabelCheckRun>),
     CrossValidate(Box<CrossValidateRun>),
+    Pretrain(Box<PretrainRun>),
     Preview(Box<PreviewRun>),
     Thumbnails(ThumbnailsRun),
     Import(Box<ImportRun>),
@@ -53,6 +54,7 @@ impl RunSpec {
             RunSpec::Compare(_) => "compare",
             RunSpec::LabelCheck(_) => "label_check",
             RunSpec::CrossValidate(_) => "cross_validate",
+            RunSpec::Pretrain(_) => "pretrain",
             RunSpec::Preview(_) => "preview",
             RunSpec::Thumbnails(_) => "thumbnails",
             RunSpec::Import(_) => "import",
@@ -135,6 +137,9 @@ pub struct TrainRun {
     /// The models that it learns from.
     #[serde(default)]
     pub teachers: Vec<TeacherFiles>,
+    /// How the backbone learns without labels and without a head, where it does.
+    #[serde(default)]
+    pub pretraining: Option<PretrainMethod>,
     /// Checkpoints of earlier attempts, newest first; training resumes from the first intact one.
     pub checkpoints: Vec<PathBuf>,
     /// Activations of frozen stages kept from earlier jobs, of any version of this dataset.
@@ -202,6 +207,14 @@ pub struct CrossValidateRun {
     /// Whose features and heads are used; what it says of splits has no effect.
     pub train: TrainRun,
     pub spec: CrossValidateSpec,
+}
+
+/// Train a backbone without labels.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PretrainRun {
+    /// What it is like, except for its labels and its head.
+    pub train: TrainRun,
+    pub spec: PretrainSpec,
 }
 
 /// Draw what a job would train on.

@@ -102,7 +102,10 @@ function actions(dataset) {
     'Check labels');
   const folds = h('a', { class: 'button', 'data-testid': 'cross-validate', href: `#/jobs/new?${new URLSearchParams({ kind: 'cross_validate', dataset: dataset.name })}` },
     'Cross-validate');
-  return h('div', { class: 'actions' }, obstacle ? h('p', { class: 'quiet' }, obstacle) : [train, compare, folds, labels], deletion(dataset));
+  // Labels are not needed for this.
+  const pretrain = h('a', { class: 'button', 'data-testid': 'pretrain', href: `#/jobs/new?${new URLSearchParams({ kind: 'pretrain', dataset: dataset.name })}` },
+    'Pretrain a backbone');
+  return h('div', { class: 'actions' }, obstacle ? h('p', { class: 'quiet' }, obstacle) : [train, compare, folds, labels], pretrain, deletion(dataset));
 }
 
 function deletion({ id, name }) {

@@ -25,12 +25,20 @@ export class JobCurves {
         { key: 'val_accuracy', label: 'Validation', tone: 2, marks: true, describe: (points) => inWords('Validation accuracy', points, 'epoch', formatShare, 'max') },
       ],
     });
+    // Only of a pretraining.
+    this.features = new LineChart({
+      title: 'Features', xLabel: 'epoch', formatX: formatCount, formatY: (value) => `${Math.round(value * 100)} %`, range: [0, 1], testId: 'features-chart',
+      lines: [
+        { key: 'knn_accuracy', label: 'Nearest neighbours', tone: 1, marks: true, describe: (points) => inWords('Accuracy of nearest neighbours', points, 'epoch', formatShare, 'max') },
+        { key: 'feature_spread', label: 'Spread', tone: 2, marks: true, describe: (points) => inWords('Spread of the features', points, 'epoch', formatShare, 'max') },
+      ],
+    });
     // Only of a training that adapts to another domain or learns from teachers.
     this.seconds = ['alignment_loss', 'distillation_loss'].map((key) => secondChart(key));
     this.table = h('tbody', {});
     this.titles = h('tr', {});
     this.node = h('div', { class: 'stack' },
-      h('div', { class: 'charts' }, this.loss.node, this.accuracy.node, this.seconds.map(({ chart }) => chart.node)),
+      h('div', { class: 'charts' }, this.loss.node, this.accuracy.node, this.features.node, this.seconds.map(({ chart }) => chart.node)),
       h('details', {}, h('summary', {}, 'All epochs as a table'),
         h('div', { class: 'scroll' }, h('table', { 'data-testid': 'epochs' },
           h('thead', {}, this.titles), this.table))));
@@ -48,6 +56,7 @@ export class JobCurves {
   destroy() {
     this.loss.destroy();
     this.accuracy.destroy();
+    this.features.destroy();
     this.seconds.forEach(({ chart }) => chart.destroy());
   }
 
@@ -65,6 +74,10 @@ export class JobCurves {
     const curves = this.#curves;
     this.loss.set({ train_loss: curves.perStep('train_loss'), val_loss: curves.perEpoch('val_loss', 'step') });
     this.accuracy.set({ train_accuracy: curves.perEpoch('train_accuracy'), val_accuracy: curves.perEpoch('val_accuracy') });
+    const features = { knn_accuracy: curves.perEpoch('knn_accuracy'), feature_spread: curves.perEpoch('feature_spread') };
+    this.features.set(features);
+    this.features.node.hidden = features.feature_spread.length === 0;
+    this.accuracy.node.hidden = !this.features.node.hidden;
     for (const { key, chart } of this.seconds) {
       const points = curves.perStep(key);
       chart.node.hidden = points.length === 0;

@@ -4,7 +4,7 @@
 import { formatMillions, plural } from '../shared/format.js';
 
 /** Names of the kinds of jobs other than training. */
-export const KINDS = { evaluate: 'evaluation', lr_find: 'learning rate search', 'batch-predict': 'batch prediction', compare: 'comparison of backbones', label_check: 'label check', cross_validate: 'cross-validation' };
+export const KINDS = { evaluate: 'evaluation', lr_find: 'learning rate search', 'batch-predict': 'batch prediction', compare: 'comparison of backbones', pretrain: 'pretraining', label_check: 'label check', cross_validate: 'cross-validation' };
 
 const DATASET = { pointer: '/dataset', label: 'Dataset', kind: 'choice', wide: true };
 const JOB_NAME = { pointer: '/name', label: 'Job name', kind: 'text', example: "the model's" };
@@ -113,6 +113,26 @@ const COMPARE = [
   MAX_SECONDS,
 ];
 
+const PRETRAIN = [
+  DATASET,
+  { pointer: '/method', label: 'Method', kind: 'choice', options: [
+    ['', 'Usual for the network'],
+    ['simsiam', 'SimSiam'],
+    ['dino', 'DINO'],
+  ] },
+  WEIGHTS,
+  { pointer: '/name', label: 'Model name', kind: 'text', example: 'dataset-architecture-method', hint: 'Models with the same name become versions 1, 2, …' },
+  ARCHITECTURE,
+  IMAGE_SIZE,
+  { pointer: '/epochs', label: 'Epochs', kind: 'number', example: '100' },
+  { ...BATCH_SIZE, example: '64' },
+  { pointer: '/optimizer/lr', label: 'Learning rate', kind: 'number', example: 'by method', more: true },
+  SEED,
+  { pointer: '/split/val', label: 'Validation share', kind: 'number', example: '0.2', more: true, hint: 'Labelled images that the features are measured on; they are not learned from' },
+  DEVICE,
+  MAX_SECONDS,
+];
+
 const FOLDS = { pointer: '/folds', label: 'Folds', kind: 'number', example: '5', hint: '2 to 20; every class needs as many images' };
 
 const GROUP_BY = { pointer: '/group_by/parts', label: 'Group files by leading parts of the name', kind: 'number', example: 'off', more: true, hint: '2 keeps patient_001_a.png and patient_001_b.png in the same fold', whole: '/group_by' };
@@ -155,6 +175,7 @@ export const FIELDS = {
   compare: COMPARE,
   cross_validate: CROSS_VALIDATE,
   label_check: LABEL_CHECK,
+  pretrain: PRETRAIN,
 };
 
 /** The server's networks, as options. */

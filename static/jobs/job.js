@@ -132,7 +132,7 @@ function resultPanel() {
   return {
     node,
     show(job) {
-      if (asked || job.status !== 'succeeded' || job.kind === 'train') return;
+      if (asked || job.status !== 'succeeded' || ['train', 'pretrain'].includes(job.kind)) return;
       asked = true;
       if (job.kind === 'evaluate') read(job, 'evaluation', evaluationCard);
       if (job.kind === 'compare') read(job, 'comparison', comparisonCard);
@@ -305,12 +305,20 @@ function crossValidationFacts({ spec }) {
   ];
 }
 
+function pretrainingFacts({ spec }) {
+  return [
+    ['Network', `${spec.backbone.architecture}, weights ${spec.backbone.weights}, no head`],
+    ['Pretraining', `${spec.method}, ${spec.image.size} px, ${spec.epochs} epochs, learning rate ${spec.optimizer.lr}, batches of ${spec.batch_size}, seed ${spec.seed}`],
+  ];
+}
+
 const FACTS = {
   evaluate: evaluationFacts,
   'batch-predict': predictionFacts,
   compare: comparisonFacts,
   cross_validate: crossValidationFacts,
   label_check: labelCheckFacts,
+  pretrain: pretrainingFacts,
 };
 
 /** How the head is made: step by step, or at once from the features of a frozen backbone. */

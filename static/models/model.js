@@ -24,7 +24,8 @@ export function modelView(outlet, { id }) {
     fill(title, model.name, h('span', { class: 'quiet' }, `@${model.version}`));
     const measured = h('div', {});
     showEvaluation(model, measured, lifetime.signal);
-    fill(body, tryIt(model, imageUrls, lifetime.signal), metrics(model), measured, classes(model), aliasesCard(model, lifetime.signal), facts(model), h('div', { class: 'actions' }, deletion(model)));
+    const isBackbone = model.card.head?.kind === 'none';
+    fill(body, isBackbone ? withoutHead(model) : tryIt(model, imageUrls, lifetime.signal), metrics(model), measured, !isBackbone && classes(model), aliasesCard(model, lifetime.signal), facts(model), h('div', { class: 'actions' }, deletion(model)));
   }).catch((problem) => lifetime.signal.aborted || fill(body, problemBox(problem)));
   return () => {
     lifetime.abort();
@@ -40,6 +41,19 @@ async function showEvaluation(model, place, signal) {
   } catch (problem) {
     if (!signal.aborted && problem.status !== 404) fill(place, problemBox(problem));
   }
+}
+
+/** What a backbone without a head is for. */
+function withoutHead({ id, name, version, card }) {
+  const target = `${location.origin}${path('models', `${name}@${version}`, 'embeddings').replace('%40', '@')}`;
+  const about = card.pretraining;
+  return h('section', { class: 'card', 'data-testid': 'without-head' }, h('h2', {}, 'A backbone without a head'),
+    h('p', {}, 'It has no classes: it answers with feature vectors, and trainings begin with it.'),
+    about && h('p', {}, `Trained without labels (${about.spec.method}) on ${plural(about.images, 'image')}, ${plural(about.epochs, 'epoch')}. `,
+      about.knn_accuracy != null && `Of the validation images ${formatShare(about.knn_accuracy)} have the class of their nearest neighbours. `,
+      `Spread of the features: ${formatShare(about.feature_spread)}.`),
+    h('p', {}, h('a', { class: 'button', href: `#/jobs/new?${new URLSearchParams({ weights: id, architecture: card.architecture })}` }, 'Train a head on it')),
+    copyLine(`curl -T IMAGE.jpg '${target}'`).node);
 }
 
 function tryIt(model, imageUrls, signal) {

@@ -186,6 +186,7 @@ impl Dataset {
             weights,
             unlabelled: None,
             teachers: Vec::new(),
+            pretraining: None,
             checkpoints: Vec::new(),
             activations: Vec::new(),
             max_activation_bytes: 1 << 30,

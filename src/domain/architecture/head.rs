@@ -46,7 +46,7 @@ impl HeadKind {
     }
 }
 
-/// A head without its number of classes.
+/// A head without its number of classes, or that there is none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Head {
@@ -65,6 +65,8 @@ pub enum Head {
         /// A vote counts as much as the exponential of the cosine divided by this.
         temperature: f64,
     },
+    /// The network ends with its feature vectors: a backbone that other trainings begin with.
+    None,
 }
 
 impl Head {
@@ -76,12 +78,14 @@ impl Head {
     /// Name of the layer of a nearest neighbour head's images, below the head.
     pub const NEIGHBOURS: &str = "neighbours";
 
-    pub fn kind(self) -> HeadKind {
+    /// None where there is no head.
+    pub fn kind(self) -> Option<HeadKind> {
         match self {
-            Head::Linear => HeadKind::Linear,
-            Head::Mlp { .. } => HeadKind::Mlp,
-            Head::Prototype => HeadKind::Prototype,
-            Head::Knn { .. } => HeadKind::Knn,
+            Head::Linear => Some(HeadKind::Linear),
+            Head::Mlp { .. } => Some(HeadKind::Mlp),
+            Head::Prototype => Some(HeadKind::Prototype),
+            Head::Knn { .. } => Some(HeadKind::Knn),
+            Head::None => None,
         }
     }
 
@@ -130,6 +134,7 @@ impl Head {
                 let neighbours = Layer::new(Self::NEIGHBOURS, Op::Neighbours(neighbours));
                 Layer::sequence(name, vec![normalise(), neighbours])
             }
+            Head::None => Layer::sequence(name, Vec::new()),
         }
     }
 }
@@ -138,7 +143,16 @@ impl Head {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Outputs {
     pub head: Head,
+    /// 0 where there is no head.
     pub classes: usize,
+}
+
+impl Outputs {
+    /// Feature vectors.
+    pub const FEATURES: Outputs = Outputs {
+        head: Head::None,
+        classes: 0,
+    };
 }
 
 /// Of the head that networks are published with.
@@ -208,6 +222,7 @@ mod tests {
                 ("fc.neighbours.labels", &[20])
             ])
         );
+        assert_eq!(names(Head::None), named(&[]));
     }
 
     #[test]
@@ -220,6 +235,10 @@ mod tests {
         assert_eq!(
             serde_json::from_value::<Head>(json).unwrap(),
             Head::Mlp { hidden: 8 }
+        );
+        assert_eq!(
+            serde_json::to_value(Head::None).unwrap(),
+            serde_json::json!({"kind": "none"})
         );
     }
 }

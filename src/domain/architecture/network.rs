@@ -118,6 +118,15 @@ impl NetworkDesign {
             .any(|(stage, _, tensor)| is_after(*stage) && tensor.name == "running_mean")
     }
 
+    /// Whether it has attention between places of the image.
+    pub fn is_transformer(&self) -> bool {
+        let mut found = false;
+        self.follow(self.native_size, |layer, _, _| {
+            found |= matches!(layer.op, Op::Attention(_))
+        });
+        found
+    }
+
     /// The shapes of the last stage's output and of the feature vector for an image of `side × side` pixels. Calls `each` with every layer
     /// of the backbone that is no composition, its full name, and the shape of its input.
     pub fn follow(&self, side: u32, mut each: impl FnMut(&Layer, String, Shape)) -> (Shape, Shape) {

@@ -336,6 +336,22 @@ impl Dataset {
         }
     }
 
+    /// What prevents a backbone from learning from its images without labels, of which it needs `least`; as in [`Dataset::faults_for`].
+    pub fn faults_for_pretraining(&self, least: u64) -> Vec<FieldError> {
+        if let Some(failure) = self.failure() {
+            return vec![failure];
+        }
+        if self.status == DatasetStatus::Processing || self.splits.train >= least {
+            return Vec::new();
+        }
+        let message = format!(
+            "the dataset has {} training images; what images have in common is learned from at least {least}, and well only from thousands: \
+             add images",
+            self.splits.train
+        );
+        vec![FieldError::new("/dataset", "too_few_images", message)]
+    }
+
     /// What prevents any model from classifying this dataset's images.
     pub fn faults_for_predictions(&self) -> Vec<FieldError> {
         self.failure().into_iter().collect()

@@ -116,8 +116,8 @@ pub struct EpochEvent {
     pub step: u64,
     /// Mean over the epoch's images, while training on them.
     pub train_loss: f64,
-    /// Fraction of the epoch's images classified correctly while training on them, 0 to 1.
-    pub train_accuracy: f64,
+    /// Fraction of the epoch's images classified correctly while training on them, 0 to 1; null where labels do not take part.
+    pub train_accuracy: Option<f64>,
     /// Null where there are no validation images.
     pub val_loss: Option<f64>,
     pub val_accuracy: Option<f64>,
@@ -132,6 +132,14 @@ pub struct EpochEvent {
     /// Mean divergence from the teachers over the epoch, without its weight; only where there are teachers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub distillation_loss: Option<f64>,
+    /// Only of a pretraining, after the first epoch, the last one, and about twenty in between: fraction of the validation images whose class
+    /// is that of the 20 most similar training images, weighted by their similarity; not where the images have no labels.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub knn_accuracy: Option<f64>,
+    /// Likewise: root of the mean squared distance of the training images' feature vectors, each of length 1, from their mean. 0: all are the
+    /// same, the features have collapsed; at most 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub feature_spread: Option<f64>,
     /// Duration of the epoch including its validation.
     pub seconds: f64,
     /// Fraction of the time in which training waited for data, 0 to 1.

@@ -69,9 +69,11 @@ impl ExportFormat {
                 "for images of {side} pixels, timm's {architecture} computes something else"
             ));
         }
-        let kind = head.kind().as_str();
-        (!head.is_linear())
-            .then(|| format!("timm's networks have a linear head, and this model's is of kind `{kind}`"))
+        // A network without a head is one of no classes there.
+        let kind = head.kind().filter(|_| !head.is_linear())?.as_str();
+        Some(format!(
+            "timm's networks have a linear head, and this model's is of kind `{kind}`"
+        ))
     }
 }
 
@@ -110,6 +112,10 @@ impl ExportSpec {
                 let message = format!("`{}` has no such option; only `onnx` has", format.as_str());
                 faults.push(FieldError::new(field, "not_supported", message));
             }
+        }
+        if softmax && head == Head::None {
+            let message = "the model is a backbone without a head: its output is feature vectors, of which there are no probabilities";
+            faults.push(FieldError::new("/softmax", "not_supported", message));
         }
         if !faults.is_empty() {
             return Err(faults);

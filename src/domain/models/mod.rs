@@ -9,3 +9,4 @@ pub mod model;
 pub mod model_import;
 pub mod prediction;
 pub mod preprocessing;
+pub mod pretraining;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{model_import::ImportedFile, preprocessing::Preprocessing};
+use super::{model_import::ImportedFile, preprocessing::Preprocessing, pretraining::Pretraining};
 use crate::domain::{
     architecture::{Head, Outputs},
     datasets::split::SplitSpec,
@@ -15,6 +15,7 @@ use crate::domain::{
     spec::{Architecture, JobSpec},
     time::Timestamp,
 };
+use crate::error::FieldError;
 
 /// The dataset that a model was trained on.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -83,7 +84,8 @@ pub struct ModelCard {
     /// What makes logits of its feature vectors; not in the card of a linear head, nor in older cards, which have one.
     #[serde(default, skip_serializing_if = "Head::is_linear")]
     pub head: Head,
-    /// Names of the classes in the order of the network's outputs.
+    /// Names of the classes in the order of the network's outputs; none where it is a backbone without a head, whose output is feature
+    /// vectors.
     pub classes: Vec<String>,
     pub preprocessing: Preprocessing,
     /// Of the job that trained it; not in the card of imported weights, for which it is unknown. The same holds for metrics and dataset.
@@ -91,6 +93,9 @@ pub struct ModelCard {
     pub spec: Option<JobSpec>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metrics: Option<ModelMetrics>,
+    /// How a backbone without a head was trained; only in the card of one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pretraining: Option<Box<Pretraining>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dataset: Option<DatasetLineage>,
     /// Origin of the base weights: `none`, a model's id, a hub's repository and revision, a file's name, `imported`.
@@ -128,6 +133,25 @@ impl ModelCard {
     /// The temperature that has no effect.
     pub fn no_temperature() -> f64 {
         1.0
+    }
+}
+
+impl Model {
+    /// Why it does not classify images, if it does not.
+    pub fn without_head(&self) -> Option<String> {
+        (self.card.head == Head::None).then(|| {
+            format!(
+                "`{}@{}` is a backbone without a head: it has no classes, only feature vectors (embeddings). Train a head on it with \
+                 `{{\"backbone\": {{\"architecture\": \"{}\", \"weights\": \"{}@{}\"}}}}`, and use that model",
+                self.name, self.version, self.card.architecture, self.name, self.version
+            )
+        })
+    }
+
+    /// The same as a fault of the field that names it.
+    pub fn fault_without_head(&self, pointer: &str) -> Option<FieldError> {
+        let message = self.without_head()?;
+        Some(FieldError::new(pointer, "no_head", message))
     }
 }
 

@@ -55,8 +55,12 @@ impl JobFields for BatchPredictSpec {
         Some(&mut self.model)
     }
 
-    fn dataset_faults(&self, dataset: &Dataset, _: Option<&Model>) -> Vec<FieldError> {
-        dataset.faults_for_predictions()
+    fn dataset_faults(&self, dataset: &Dataset, model: Option<&Model>) -> Vec<FieldError> {
+        let headless = model.and_then(|model| model.fault_without_head("/model"));
+        headless
+            .into_iter()
+            .chain(dataset.faults_for_predictions())
+            .collect()
     }
 }
 

@@ -56,6 +56,15 @@ impl<'a> Fields<'a> {
         Some(Fields::new(self.pointer_to(name), Some(value), self.faults))
     }
 
+    /// A nested object that reads as `value` instead of what the document has.
+    pub fn instead<'b>(&mut self, name: &'static str, value: &'b Value) -> Fields<'b>
+    where
+        'a: 'b,
+    {
+        self.known.push(name);
+        Fields::new(self.pointer_to(name), Some(value), self.faults)
+    }
+
     /// The value of a field; null counts as absent.
     pub fn raw(&mut self, name: &'static str) -> Option<&'a Value> {
         self.known.push(name);

@@ -28,6 +28,11 @@ pub trait JobFields: Send + Sync {
         None
     }
 
+    /// The name of the model that it makes of this dataset; none where it makes none.
+    fn model_name(&self, dataset: &Name) -> Option<Name> {
+        self.training().map(|training| training.model_name(dataset))
+    }
+
     fn training_mut(&mut self) -> Option<&mut JobSpec> {
         None
     }

@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 
 use super::{
     BatchPredictSpec, CompareSpec, CrossValidateSpec, DeviceChoice, EvaluateSpec, JobSpec, LabelCheckSpec,
-    LrFindSpec,
+    LrFindSpec, PretrainSpec,
     fields::{Faults, Fields},
     job_fields::{JobFields, KindSpec},
     parse,
@@ -102,8 +102,17 @@ kinds! {
     Compare(CompareSpec) = "compare",
     /// Looks for doubtful labels of a dataset.
     LabelCheck(LabelCheckSpec) = "label_check",
+    /// Trains a backbone without labels and produces a model without a head.
+    Pretrain(PretrainSpec) = "pretrain",
     /// Measures how accurate quick heads are on folds of a dataset that they have not seen.
     CrossValidate(CrossValidateSpec) = "cross_validate",
+}
+
+impl JobKind {
+    /// Whether its result is a model.
+    pub fn makes_model(self) -> bool {
+        matches!(self, JobKind::Train | JobKind::Pretrain)
+    }
 }
 
 impl Spec {
@@ -186,6 +195,7 @@ mod tests {
             json!({"kind": "evaluate", "dataset": "d", "model": "m@2", "split": "all", "device": "cuda:1"}),
             json!({"kind": "batch-predict", "dataset": "d", "model": "m", "split": "test", "top_k": 3, "name": "n"}),
             json!({"kind": "lr_find", "dataset": "d", "seed": 7, "lr_find": {"steps": 40}, "max_seconds": 9}),
+            json!({"kind": "pretrain", "dataset": "d", "epochs": 7, "augment": {"blur": 0.1}}),
             json!({"kind": "label_check", "dataset": "d", "folds": 3, "backbone": {"architecture": "resnet50"}}),
             json!({"kind": "cross_validate", "dataset": "d", "repeats": 9, "head": {"l2": 0.1}}),
         ] {

@@ -17,6 +17,7 @@ mod label_check;
 mod lr_find;
 mod parse;
 mod preset;
+mod pretrain;
 mod preview;
 mod shown;
 mod split;
@@ -38,6 +39,7 @@ pub use self::{
     label_check::LabelCheckSpec,
     lr_find::{LrFindSpec, LrRange},
     preset::{Circumstances, Preset},
+    pretrain::{PretrainMethod, PretrainSpec},
     preview::PreviewSpec,
     split::parse_split,
     training::{

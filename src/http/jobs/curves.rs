@@ -31,11 +31,13 @@ const PER_STEP: [(&str, &str); 5] = [
     ("images_per_second", "images_per_second"),
 ];
 /// Curves with a value at the end of every epoch, and the event's field.
-const PER_EPOCH: [(&str, &str); 5] = [
+const PER_EPOCH: [(&str, &str); 7] = [
     ("epoch_train_loss", "train_loss"),
     ("train_accuracy", "train_accuracy"),
     ("val_loss", "val_loss"),
     ("val_accuracy", "val_accuracy"),
+    ("knn_accuracy", "knn_accuracy"),
+    ("feature_spread", "feature_spread"),
     ("data_wait", "data_wait"),
 ];
 
@@ -55,7 +57,7 @@ pub struct Curves {
     pub object: &'static str,
     pub job: JobId,
     /// By name: `train_loss`, `alignment_loss`, `distillation_loss`, `lr`, `images_per_second` per step event; `epoch_train_loss`,
-    /// `train_accuracy`, `val_loss`, `val_accuracy`, `data_wait` per epoch.
+    /// `train_accuracy`, `val_loss`, `val_accuracy`, `knn_accuracy`, `feature_spread`, `data_wait` per epoch.
     pub series: BTreeMap<String, Vec<Point>>,
 }
 

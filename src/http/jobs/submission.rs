@@ -61,21 +61,18 @@ pub async fn check(app: &App, allowed: &Allowed, document: &serde_json::Value) -
     if let Ok(dataset) = &found {
         faults.extend(spec.fields().dataset_faults(dataset, model.as_ref()));
     }
-    let name = match (spec.training(), &found) {
-        (Some(training), Ok(dataset)) => {
-            let name = training.model_name(&dataset.name);
-            match training.name {
-                Some(_) => Some(name),
-                None => Some(app.store().name_beside_aliases(name).await?),
-            }
-        }
-        (Some(_), Err(_)) => None,
-        (None, _) => spec.fields().name().cloned().or(model.map(|model| model.name)),
+    let name = match (spec.fields().name(), &found) {
+        (None, Ok(dataset)) => match spec.fields().model_name(&dataset.name) {
+            Some(name) => Some(app.store().name_beside_aliases(name).await?),
+            None => model.map(|model| model.name),
+        },
+        (None, Err(_)) => model.map(|model| model.name),
+        (Some(name), _) => Some(name.clone()),
     };
     if let Some(name) = &name {
         allowed.check_model(name.as_str())?;
     }
-    if let (Spec::Train(_), Some(name)) = (&spec, &name) {
+    if let (true, Some(name)) = (spec.kind().makes_model(), &name) {
         app.store().check_model_name(name).await?;
     }
     match (name, found) {

@@ -75,7 +75,7 @@ async fn explain(
 ) -> Result<Response> {
     let begun = Instant::now();
     let model = images::model(&app, &reference).await?;
-    if model.card.head.kind() == HeadKind::Knn {
+    if model.card.head.kind() == Some(HeadKind::Knn) {
         let detail = "the model's head is of kind `knn`: which images are nearest does not change with small changes of an image, so there is \
                       nothing to explain; models with another head can be explained";
         return Err(Error::new(Kind::Invalid, "not-supported", detail));

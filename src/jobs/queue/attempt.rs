@@ -127,9 +127,9 @@ fn verdict(job: &ClaimedJob, end: End<Cause>) -> Verdict {
             result: Some(result), ..
         }
         | End::Done(result) => match (job.spec.kind(), result) {
-            (JobKind::Train, RunResult::Trained(trained)) => Verdict::Trained(trained),
+            (of_job, RunResult::Trained(trained)) if of_job.makes_model() => Verdict::Trained(trained),
             (JobKind::BatchPredict, RunResult::Predicted(predicted)) => Verdict::Predicted(predicted),
-            (JobKind::Train | JobKind::BatchPredict, RunResult::Found(_)) => {
+            (JobKind::Train | JobKind::Pretrain | JobKind::BatchPredict, RunResult::Found(_)) => {
                 Verdict::Died(failure::of_another_kind())
             }
             (of_job, RunResult::Found(found)) if found.kind == of_job => Verdict::Found(found),

@@ -15,8 +15,8 @@ use crate::{
     },
     process,
     protocol::{
-        CompareRun, CrossValidateRun, DatasetInput, JobRun, LabelCheckRun, LrFindRun, ModelRun, RunSpec,
-        Segment, TeacherFiles, TrainRun, frames::ModelFiles,
+        CompareRun, CrossValidateRun, DatasetInput, JobRun, LabelCheckRun, LrFindRun, ModelRun, PretrainRun,
+        RunSpec, Segment, TeacherFiles, TrainRun, frames::ModelFiles,
     },
     store::{ClaimedJob, StoredSegment, VersionFiles},
 };
@@ -63,6 +63,13 @@ pub async fn prepare(context: &Context, job: &ClaimedJob) -> Result<RunSpec, Ver
                 spec: spec.as_ref().clone(),
             }))
         }
+        Spec::Pretrain(spec) => {
+            let train = spec.training().map_err(|faults| refusal(&faults))?;
+            RunSpec::Pretrain(Box::new(PretrainRun {
+                train: training(context, job, &train, dataset).await?,
+                spec: spec.as_ref().clone(),
+            }))
+        }
         Spec::CrossValidate(spec) => {
             let train = spec.quick_training().map_err(|faults| refusal(&faults))?;
             RunSpec::CrossValidate(Box::new(CrossValidateRun {
@@ -93,6 +100,10 @@ async fn training(
         spec: spec.clone(),
         unlabelled,
         teachers,
+        pretraining: match &job.spec {
+            Spec::Pretrain(spec) => Some(spec.method),
+            _ => None,
+        },
         weights: weights.map_err(|error| unreadable(job, &error))?,
         checkpoints: checkpoints.unwrap_or_default(),
         activations: activations::known(context, version.id).await,

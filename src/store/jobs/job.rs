@@ -233,7 +233,7 @@ async fn insert_job(connection: &mut SqliteConnection, new: NewJob) -> Result<Cr
     if dataset_there == 0 {
         return Err(Error::not_found("dataset", &new.dataset.id.to_string()));
     }
-    if new.spec.kind() == JobKind::Train {
+    if new.spec.kind().makes_model() {
         aliases::refuse_alias(&mut *connection, &new.name).await?;
     }
     let id = JobId::new();

@@ -25,6 +25,13 @@ pub fn jitter(image: &mut Image, strength: f64, hue: f64, draws: &mut Draws) {
     }
 }
 
+/// torchvision's `RandomGrayscale`.
+pub fn lose(image: &mut Image, probability: f64, draws: &mut Draws) {
+    if draws.unit() < probability {
+        adjust_saturation(image, 0.0);
+    }
+}
+
 /// 0 makes it black, 1 leaves it unchanged.
 pub fn adjust_brightness(image: &mut Image, factor: f64) {
     tone::map(image, |value| blend(0, value, factor as f32));

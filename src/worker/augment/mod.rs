@@ -1,10 +1,11 @@
 //! Random augmentation of training images, on bytes: how an image of the pack looks in an epoch.
 //!
 //! Called by the loader's threads and the preview. Everything is a function of (seed, epoch or view, image): no state, no order, no thread.
-//! Reading order: `looks` (which view an image has when), `crop`, `flips`, `affine`, `rand_augment`, `colour`, `tone`, `erasing` (the
+//! Reading order: `looks` (which view an image has when), `crop`, `flips`, `affine`, `rand_augment`, `colour`, `tone`, `blur`, `erasing` (the
 //! pixels), `mixing` (what batches mix; the mixing itself is tensor arithmetic, in `train`).
 
 mod affine;
+mod blur;
 mod colour;
 mod crop;
 mod erasing;
@@ -80,7 +81,9 @@ impl Augmentation {
             mut choosing,
             mut colouring,
             mut erasing,
-        ] = [(); 5].map(|()| draws.fork());
+            mut greying,
+            mut blurring,
+        ] = [(); 7].map(|()| draws.fork());
         let fill = self.recipe.mean_colour();
         let mut image = match spec.random_resized_crop {
             Some(scale) => crop::random_resized_crop(
@@ -101,6 +104,8 @@ impl Augmentation {
             image = rand_augment::apply(image, list, fill, &mut choosing);
         }
         colour::jitter(&mut image, spec.color_jitter, spec.hue_jitter, &mut colouring);
+        colour::lose(&mut image, spec.grayscale, &mut greying);
+        blur::sometimes(&mut image, spec.blur, &mut blurring);
         erasing::erase(&mut image, spec.random_erasing, fill, &mut erasing);
         image
     }

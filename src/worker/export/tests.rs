@@ -162,6 +162,59 @@ fn every_head_is_a_module_that_libtorch_loads() {
     }
 }
 
+/// A backbone alone.
+pub fn backbone() -> Model {
+    let (architecture, outputs) = (Architecture::Resnet20, Outputs::FEATURES);
+    let whole = by_formula(architecture, 3);
+    let state = whole
+        .state()
+        .iter()
+        .filter(|(name, _)| !name.starts_with("linear"));
+    let state = state
+        .map(|(name, tensor)| (name.clone(), tensor.copy()))
+        .collect();
+    let network = Network::loaded(architecture, outputs, &state, Device::Cpu).unwrap();
+    let card = ModelCard {
+        head: Head::None,
+        classes: Vec::new(),
+        ..card(architecture)
+    };
+    Model::new(card, "photos@1".to_owned(), network)
+}
+
+#[test]
+fn a_backbone_without_a_head_is_a_module_of_feature_vectors() {
+    let model = backbone();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.pt");
+    torchscript::write(&path, &model).unwrap();
+    let module = torchscript::loaded(&path).unwrap();
+    let images = images(3, Architecture::Resnet20);
+    let found = without_gradients(|| module.forward_ts(&[&images])).unwrap();
+    let whole = by_formula(Architecture::Resnet20, 3);
+    let expected = without_gradients(|| {
+        let last = Architecture::Resnet20.last_stage();
+        whole.stages(&images, None, last, crate::worker::nets::layers::Mode::Eval)
+    });
+    assert_eq!(found.size(), [3, 64]);
+    assert!((found - expected).abs().max().double_value(&[]) < 1e-4);
+    let checked = |softmax| {
+        ExportSpec::check(
+            ExportFormat::Onnx,
+            false,
+            softmax,
+            Architecture::Resnet20,
+            Head::None,
+            32,
+        )
+    };
+    assert!(checked(false).is_ok());
+    assert_eq!(checked(true).unwrap_err()[0].pointer, "/softmax");
+    let timm =
+        |architecture| ExportSpec::check(ExportFormat::Timm, false, false, architecture, Head::None, 224);
+    assert!(timm(Architecture::Resnet18).is_ok());
+}
+
 #[test]
 fn a_module_that_is_trained_on_moves_its_statistics() {
     let model = model(Architecture::Resnet20);

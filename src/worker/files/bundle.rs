@@ -118,8 +118,12 @@ fn check_format(format: u32) -> Result<(), BundleFault> {
 fn check_card(card: &ModelCard) -> Result<(), BundleFault> {
     check_format(card.format)?;
     let fault = |message: &str| Err(BundleFault::Card(message.to_owned()));
-    if card.classes.is_empty() {
+    let has_head = card.head != Head::None;
+    if has_head && card.classes.is_empty() {
         return fault("it names no classes");
+    }
+    if !has_head && !card.classes.is_empty() {
+        return fault("it names classes, and the network has no head");
     }
     let recipe = &card.preprocessing;
     if recipe.crop == 0 || recipe.crop > 4096 || recipe.resize_to < recipe.crop || recipe.resize_to > 8192 {
@@ -183,6 +187,7 @@ pub(crate) mod tests {
             format: ModelCard::FORMAT,
             architecture: spec.backbone.architecture,
             head: crate::domain::architecture::Head::Linear,
+            pretraining: None,
             classes: classes.iter().map(|class| class.to_string()).collect(),
             preprocessing: spec.preprocessing(),
             spec: Some(spec),

@@ -111,7 +111,7 @@ fn read(path: &Path) -> anyhow::Result<StateDict> {
 fn checked(weights: &StateDict, card: &ModelCard) -> anyhow::Result<Network> {
     let outputs = heads::found(weights, card.architecture).map(|found| found.classes);
     // An index of a class may be the largest of those that occur, or not.
-    let exact = card.head.kind() != HeadKind::Knn;
+    let exact = card.head.kind() != Some(HeadKind::Knn);
     if let Some(outputs) = outputs
         .filter(|_| exact)
         .filter(|outputs| *outputs != card.classes.len() as i64)
@@ -170,6 +170,7 @@ fn described_card(state: &StateDict, described: &WeightsDescription) -> anyhow::
         preprocessing,
         spec: None,
         metrics: None,
+        pretraining: None,
         dataset: None,
         base_weights: "imported".to_owned(),
         base_weights_sha256: None,
@@ -216,8 +217,15 @@ fn check_card(card: &ModelCard, max_classes: usize) -> anyhow::Result<()> {
     if let Some(label) = twice(&card.classes) {
         return refuse(format!("the class `{label}` occurs twice"));
     }
-    let metadata = card.spec.as_ref().map(|spec| check_metadata(&spec.metadata));
-    if let Some(Err(rule)) = metadata {
+    let trained = card.spec.iter().map(|spec| &spec.metadata);
+    let pretrained = card
+        .pretraining
+        .iter()
+        .map(|pretraining| &pretraining.spec.metadata);
+    if let Some(rule) = trained
+        .chain(pretrained)
+        .find_map(|metadata| check_metadata(metadata).err())
+    {
         return refuse(format!("the metadata {rule}"));
     }
     let digests = card

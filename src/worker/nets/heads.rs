@@ -21,11 +21,12 @@ impl FoundHead {
     pub fn can_be_kept_as(&self, wanted: Outputs) -> bool {
         let hidden = match wanted.head {
             Head::Mlp { hidden } => Some(hidden),
-            Head::Linear | Head::Prototype | Head::Knn { .. } => None,
+            Head::Linear | Head::Prototype | Head::Knn { .. } | Head::None => None,
         };
-        let wanted_kind = wanted.head.kind();
-        wanted_kind.learns()
-            && (self.kind, self.hidden, self.classes) == (wanted_kind, hidden, wanted.classes as i64)
+        let wanted_kind = wanted.head.kind().filter(|kind| kind.learns());
+        wanted_kind.is_some_and(|kind| {
+            (self.kind, self.hidden, self.classes) == (kind, hidden, wanted.classes as i64)
+        })
     }
 
     /// The head, as far as its tensors tell: how many neighbours vote, they do not.

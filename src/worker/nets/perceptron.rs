@@ -1,4 +1,6 @@
-//! A few linear layers with ReLUs between them that belong to no published network: what a training needs beside its network.
+//! A few linear layers with activations between them that belong to no published network: what a training needs beside its network.
+
+use std::collections::BTreeSet;
 
 use tch::{Device, Kind, Tensor};
 
@@ -14,31 +16,67 @@ use crate::{
 pub struct Perceptron {
     tree: Tree,
     state: StateDict,
+    learning: BTreeSet<String>,
+}
+
+/// Where a perceptron normalises its activations over the batch (Ioffe and Szegedy 2015).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Norms {
+    Nowhere,
+    /// Before each activation.
+    Hidden,
+    /// Also at its end, there without learning a weight and a bias.
+    All,
 }
 
 impl Perceptron {
-    /// Layers of these widths, from the input to the output, with tensors whose names begin with `name`. Initialised as in
-    /// torch.nn.Linear, as a function of the seed and the names.
+    /// Layers of these widths, from the input to the output, with ReLUs between them and tensors whose names begin with `name`. Initialised
+    /// as in torch.nn.Linear, as a function of the seed and the names.
     pub fn drawn(name: &str, widths: &[u64], seed: u64, device: Device) -> Self {
-        let mut layers = Vec::new();
-        for (number, pair) in widths.windows(2).enumerate() {
-            if number > 0 {
-                layers.push(Layer::activation(format!("relu{number}"), Activation::Relu));
-            }
+        Self::of(name, widths, (Activation::Relu, Norms::Nowhere), seed, device)
+    }
+
+    /// The same with other activations, and with norms.
+    pub fn of(
+        name: &str,
+        widths: &[u64],
+        (activation, norms): (Activation, Norms),
+        seed: u64,
+        device: Device,
+    ) -> Self {
+        let (mut layers, last) = (Vec::new(), widths.len().saturating_sub(1));
+        for (number, pair) in (1..).zip(widths.windows(2)) {
             let linear = Op::Linear(Linear::new(pair[0], pair[1]));
-            layers.push(Layer::new(format!("linear{}", number + 1), linear));
+            layers.push(Layer::new(format!("linear{number}"), linear));
+            if norms == Norms::All || (norms == Norms::Hidden && number < last) {
+                layers.push(Layer::batch_norm(format!("norm{number}"), pair[1]));
+            }
+            if number < last {
+                layers.push(Layer::activation(format!("relu{number}"), activation));
+            }
         }
+        let layer = Layer::sequence(name, layers);
+        let mut learning = BTreeSet::new();
+        let plain = format!("{name}.norm{last}.");
+        layer.each_tensor("", &mut |name, tensor| {
+            if tensor.learns() && !name.starts_with(&plain) {
+                learning.insert(name);
+            }
+        });
         let mut binder = Binder::drawn(seed, device);
-        let tree = Tree::build(&Layer::sequence(name, layers), "", &mut binder);
+        let tree = Tree::build(&layer, "", &mut binder);
         Self {
             tree,
             state: binder.into_drawn(),
+            learning,
         }
     }
 
     /// `[N, last width]` of `[N, first width]`.
     pub fn forward(&self, input: &Tensor) -> Tensor {
-        self.tree.forward(&input.to_kind(Kind::Float), Mode::Eval)
+        // Its running statistics are never used.
+        self.tree
+            .forward(&input.to_kind(Kind::Float), Mode::Batch { share: None })
     }
 
     /// All tensors by name; they share memory with the layers.
@@ -46,14 +84,18 @@ impl Perceptron {
         &self.state
     }
 
-    /// All of them learn, at the rate of the head.
+    /// What learns, at the rate of the head.
     pub fn parameters(&self) -> Vec<Parameter> {
         let parameter = |(name, tensor): (&String, &Tensor)| Parameter {
             name: name.clone(),
             stage: None,
             tensor: tensor.shallow_clone(),
         };
-        self.state.iter().map(parameter).collect()
+        let learning = self
+            .state
+            .iter()
+            .filter(|(name, _)| self.learning.contains(*name));
+        learning.map(parameter).collect()
     }
 
     /// Restores the result of [`Perceptron::state`].
@@ -97,5 +139,35 @@ mod tests {
         assert!(first.forward(&input).equal(&other.forward(&input)));
         let narrow = Perceptron::drawn("critic", &[6, 4, 1], 1, Device::Cpu);
         assert_eq!(narrow.restore(first.state()).unwrap_err(), "critic.linear1.bias");
+    }
+
+    #[test]
+    fn norms_are_over_the_batch_and_the_last_one_learns_nothing() {
+        let make = |norms| Perceptron::of("p", &[3, 8, 4], (Activation::Relu, norms), 1, Device::Cpu);
+        let input = Tensor::arange(15, (Kind::Float, Device::Cpu)).sin().view([5, 3]) * 7.0;
+        let output = make(Norms::All).forward(&input);
+        let axis: &[i64] = &[0];
+        let mean = output
+            .mean_dim(axis, false, Kind::Float)
+            .abs()
+            .max()
+            .double_value(&[]);
+        let variance = output.var_dim(axis, false, false);
+        assert!(mean < 1e-5, "{mean:e}");
+        assert!((variance - 1.0).abs().max().double_value(&[]) < 1e-2);
+        let names = |norms| -> Vec<String> {
+            let parameters = make(norms).parameters();
+            parameters.into_iter().map(|parameter| parameter.name).collect()
+        };
+        let linears = [
+            "p.linear1.bias",
+            "p.linear1.weight",
+            "p.linear2.bias",
+            "p.linear2.weight",
+        ];
+        assert_eq!(names(Norms::Nowhere), linears);
+        let hidden = [&linears[..], &["p.norm1.bias", "p.norm1.weight"]].concat();
+        assert_eq!(names(Norms::Hidden), hidden);
+        assert_eq!(names(Norms::All), hidden);
     }
 }

@@ -8,7 +8,10 @@ use tch::{Device, Kind, Tensor};
 
 use super::*;
 use crate::worker::autograd::without_gradients;
-use crate::{domain::architecture::Head, files::digest};
+use crate::{
+    domain::architecture::{Head, HeadKind},
+    files::digest,
+};
 
 /// What torchvision computed.
 #[derive(Deserialize)]
@@ -196,7 +199,7 @@ fn heads_are_found_by_their_tensors_and_kept_where_they_fit() {
     for head in HEADS {
         let network = with_head(architecture, head, 3);
         let found = heads::found(network.state(), architecture).unwrap();
-        assert_eq!((found.kind, found.classes), (head.kind(), 3));
+        assert_eq!((found.kind, found.classes), (head.kind().unwrap(), 3));
         let known = matches!(head, Head::Knn { .. });
         assert_eq!(found.head(), (!known).then_some(head));
         for wanted in HEADS {
@@ -207,7 +210,7 @@ fn heads_are_found_by_their_tensors_and_kept_where_they_fit() {
                 };
                 let tuned = Network::fine_tuned(architecture, outputs, network.state(), 0, Device::Cpu);
                 let (tuned, origin) = tuned.unwrap();
-                let kept = wanted == head && classes == 3 && head.kind().learns();
+                let kept = wanted == head && classes == 3 && head.kind().is_some_and(HeadKind::learns);
                 let drawn = HeadOrigin::Drawn { left_out: Some(3) };
                 assert_eq!(origin, if kept { HeadOrigin::Weights } else { drawn });
                 assert_eq!(tuned.outputs(), outputs);

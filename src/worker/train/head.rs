@@ -24,7 +24,12 @@ pub fn choose(
     classes: &[String],
     (wanted, keep): (Outputs, HeadKeep),
 ) -> String {
-    let kind = wanted.head.kind();
+    let Some(kind) = wanted.head.kind() else {
+        for name in heads::names(architecture) {
+            state.remove(&name);
+        }
+        return "the backbone is trained alone; a head of the weights is left out".to_owned();
+    };
     let made = match kind.learns() {
         true => "initialised",
         false => "made of the training images",

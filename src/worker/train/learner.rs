@@ -12,7 +12,7 @@ use super::{
     loss::{self, Loss},
     optimizer::{Average, Optimizer},
     precision::LossScale,
-    transfer::{distill::distillation::Taught, second::Second, term::Term},
+    transfer::{distill::distillation::Taught, pretraining::Pretraining, second::Second, term::Term},
 };
 use crate::worker::autograd::without_gradients;
 use crate::{
@@ -102,7 +102,11 @@ impl Learner {
     }
 
     /// The same with something to learn from besides the labels, before an epoch (from 1).
-    pub fn with_second(mut self, second: Option<Second>, epoch: u32) -> Self {
+    /// `steps` are those of the whole run.
+    pub fn with_second(mut self, second: Option<Second>, epoch: u32, steps: u64) -> Self {
+        if let Some(Second::Pretraining(_)) = second {
+            self.average = self.average.map(|average| average.growing(steps));
+        }
         self.second = second;
         self.begin_epoch(epoch);
         self
@@ -156,6 +160,9 @@ impl Learner {
                 first_row: part.first_row,
             };
             let (features, others) = self.features(batch, key);
+            if let (Some(Second::Pretraining(own)), Some(others)) = (&self.second, &others) {
+                return self.of_views(own, batch, [&features, others], part.share);
+            }
             let logits = self.logits(&features, key);
             let labels = &batch.labels;
             let loss = labels.loss(|labels| self.loss.of_each(&logits, labels).sum(Kind::Float));
@@ -173,13 +180,44 @@ impl Learner {
                 (Some(term), _) => loss + term.added * part.share,
                 (None, _) => loss,
             };
-            match &self.loss_scale {
-                Some(scale) => self.optimizer.accumulate(&(loss * scale.factor())),
-                None => self.optimizer.accumulate(&loss),
-            }
-            outcome
+            (outcome, loss, None)
+        });
+        let result = result.and_then(|(outcome, loss, seen)| {
+            fault::caught(|| {
+                match &self.loss_scale {
+                    Some(scale) => self.optimizer.accumulate(&(loss * scale.factor())),
+                    None => self.optimizer.accumulate(&loss),
+                }
+                if let Some(Second::Pretraining(own)) = &self.second {
+                    own.count(seen);
+                }
+                outcome
+            })
         });
         result.inspect_err(|_| statistics.restore())
+    }
+
+    /// What two views of the images of a batch, `share` of a step's images, have in common: the outcome, the loss, and what the teacher said.
+    fn of_views(
+        &self,
+        own: &Pretraining,
+        batch: &FeedBatch,
+        views: [&Tensor; 2],
+        share: f64,
+    ) -> (Outcome, Tensor, Option<Tensor>) {
+        let other = batch.unlabelled.as_ref().map(|other| &other.boundary);
+        let theirs = other.filter(|_| own.has_teacher()).map(|other| {
+            // Its statistics are copies of the network's, which are not those of its own features.
+            let mode = Mode::Batch { share: None };
+            without_gradients(|| [&batch.boundary, other].map(|images| self.eval_features(images, mode)))
+        });
+        let (term, seen) = own.of_views(views, theirs.as_ref().map(|theirs| theirs.each_ref()));
+        let outcome = Outcome {
+            loss: &term.told * share,
+            correct: Tensor::from(0i64).to_device(self.network.device()),
+            second: None,
+        };
+        (outcome, term.added * share, seen)
     }
 
     /// Takes the step for which gradients were accumulated, after `steps` others, with the head's learning rate `lr`. Returns the norm of
@@ -199,6 +237,9 @@ impl Learner {
         let norm = self.optimizer.step(lr);
         if let Some(average) = &mut self.average {
             average.follow(&self.network, self.frozen, steps);
+        }
+        if let Some(Second::Pretraining(own)) = &self.second {
+            own.follow(self.average.as_ref().map_or(0.0, |average| average.decay(steps)));
         }
         norm
     }
@@ -278,8 +319,14 @@ impl Learner {
         let Some(others) = batch.unlabelled.as_ref().map(|others| &others.boundary) else {
             return (of(own, Mode::Train(key)), None);
         };
-        if let Some(Second::Alignment(_)) = &self.second {
-            let features = of(own, Mode::TrainBeside(key));
+        let apart = match &self.second {
+            Some(Second::Alignment(_)) => Some(Mode::TrainBeside(key)),
+            // Each view is a batch of its own, as in the papers.
+            Some(Second::Pretraining(_)) => Some(Mode::Train(key)),
+            _ => None,
+        };
+        if let Some(mode) = apart {
+            let features = of(own, mode);
             return (features, Some(of(others, Mode::Train(key.of_others()))));
         }
         let (count, more) = (own.size()[0], others.size()[0]);
@@ -302,6 +349,7 @@ impl Learner {
         key: DropoutKey,
     ) -> Option<Term> {
         match self.second.as_ref()? {
+            Second::Pretraining(_) => None,
             Second::Alignment(alignment) => Some(alignment.of(features, others?, key.step)),
             Second::Distillation(distillation) => {
                 let lesson = batch.lesson.as_ref()?;

@@ -4,7 +4,7 @@
 //! uses: `plan` and `balance` (order of the data), `schedule` and `history` (learning rate, end of training), `feed`, `views`, `loader` and
 //! `mixing` (batches), `learner` with `loss`, `dropout`, `precision`, `optimizer` and `portion` (one step), `meter` (messages), `best`,
 //! `writer` and `checkpoint`; last `publish`. `transfer` adds what is learned from besides the labels; `solve` makes heads at once instead of
-//! a session. [`evaluate()`], [`find_lr`], [`batch_predict()`], [`compare()`], [`label_check()`] and [`cross_validate()`] are the smaller
+//! a session. [`evaluate()`], [`find_lr`], [`batch_predict()`], [`compare()`], [`label_check()`], [`cross_validate()`] and [`pretrain()`] are the
 //! tasks of the other kinds of job;
 //! [`preview()`] draws batches without training. Nothing here communicates with the server except through its [`Reporter`], and nothing
 //! outlives the run but files in its directory.
@@ -40,8 +40,8 @@ use super::process::{
 use crate::{
     domain::jobs::job::{FailureCode, JobError},
     protocol::{
-        BatchPredictRun, CompareRun, CrossValidateRun, EvaluateRun, LabelCheckRun, LrFindRun, RunResult,
-        RunSpec, TrainResult, TrainRun,
+        BatchPredictRun, CompareRun, CrossValidateRun, EvaluateRun, LabelCheckRun, LrFindRun, PretrainRun,
+        RunResult, RunSpec, TrainResult, TrainRun,
     },
     worker::fault::{self, TorchFault},
 };
@@ -61,6 +61,7 @@ pub fn run_job(
         RunSpec::Compare(job) => compare(job, dir, reporter, stop),
         RunSpec::LabelCheck(job) => label_check(job, dir, reporter, stop),
         RunSpec::CrossValidate(job) => cross_validate(job, dir, reporter, stop),
+        RunSpec::Pretrain(job) => pretrain(job, dir, reporter, stop),
         other => anyhow::bail!("a run of kind {} is not a job", other.kind()),
     }
 }
@@ -152,6 +153,22 @@ pub fn cross_validate(
 ) -> anyhow::Result<RunResult> {
     told(
         || tasks::cross_validate::cross_validate(run, dir, reporter, stop),
+        || out_of_memory(&run.train),
+    )
+}
+
+/// Trains a backbone without labels as specified by `run` and stores a model without a head in `dir`; otherwise as [`run`].
+pub fn pretrain(
+    run: &PretrainRun,
+    dir: &RunDir,
+    reporter: &Reporter,
+    stop: &StopFlag,
+) -> anyhow::Result<RunResult> {
+    told(
+        || {
+            let trained = tasks::pretrain::pretrain(run, dir, reporter, stop)?;
+            Ok(RunResult::Trained(Box::new(trained)))
+        },
         || out_of_memory(&run.train),
     )
 }

@@ -10,7 +10,7 @@ use crate::{
         random::{Draws, Stream},
         spec::{Imbalance, JobSpec},
     },
-    worker::augment::{Mixes, Views},
+    worker::augment::{Mixes, View, Views},
 };
 
 /// The plan of a run. Epochs count from 1, steps of an epoch from 0.
@@ -34,6 +34,8 @@ pub struct Plan {
     unlabelled_from: Option<u32>,
     /// Whether teachers say what the images are.
     pub is_taught: bool,
+    /// Whether each image is seen twice in a step, in two views.
+    pub has_two_views: bool,
 }
 
 impl Plan {
@@ -50,6 +52,15 @@ impl Plan {
             balanced: (spec.loss.imbalance == Imbalance::BalancedSampler).then_some(classes),
             unlabelled_from: spec.unlabelled_from(),
             is_taught: spec.distill.is_some(),
+            has_two_views: false,
+        }
+    }
+
+    /// The same in which each image is seen twice in a step, or not.
+    pub fn with_two_views(self, has_two_views: bool) -> Self {
+        Self {
+            has_two_views,
+            ..self
         }
     }
 
@@ -71,6 +82,14 @@ impl Plan {
         let mut order: Vec<usize> = (0..self.images).collect();
         Draws::at(self.seed, Stream::Shuffle, u64::from(epoch), 0).shuffle(&mut order);
         order
+    }
+
+    /// The first view, or the second (from 0), that an image has in this epoch. Those of all epochs are different draws.
+    pub fn view(&self, epoch: u32, view: u32, id: u32) -> View {
+        match self.has_two_views {
+            true => self.views.at(2 * epoch + view, id),
+            false => self.views.at(epoch, id),
+        }
     }
 
     /// Whether images of another dataset go along in this epoch.

@@ -2,6 +2,7 @@
 
 use super::{
     context::TrainContext,
+    learner::Learner,
     progress::halt::Halt,
     session::{Outcome, Scores},
     tasks::outputs,
@@ -13,11 +14,11 @@ use crate::{
             evaluation::{Evaluation, Subject},
         },
         metrics,
-        models::{model::ModelCard, preprocessing::Preprocessing},
-        spec::EvaluatedSplit,
+        models::{model::ModelCard, preprocessing::Preprocessing, pretraining::Pretraining},
+        spec::{EvaluatedSplit, PretrainSpec},
     },
     protocol::{TrainResult, TrainRun},
-    worker::{files::bundle, process::run_dir::RunDir},
+    worker::{files::bundle, process::run_dir::RunDir, weights::BaseWeights},
 };
 
 /// Name of the evaluation in the run directory.
@@ -35,22 +36,11 @@ pub fn publish(
     let fitted = outcome.logits.as_ref().and_then(metrics::fit_temperature);
     let temperature = fitted.unwrap_or_else(ModelCard::no_temperature);
     let card = ModelCard {
-        format: ModelCard::FORMAT,
-        architecture: run.spec.backbone.architecture,
-        head: outcome.learner.network.outputs().head,
         classes: run.common.dataset.classes.clone(),
-        preprocessing: Preprocessing {
-            used_bits: context.data.used_bits(),
-            ..run.spec.preprocessing()
-        },
         spec: Some(run.spec.clone()),
         metrics: Some(outcome.best.metrics),
-        dataset: Some(run.common.dataset.lineage.clone()),
-        base_weights: outcome.base_weights.name,
-        base_weights_sha256: outcome.base_weights.sha256,
-        program: concat!(env!("CARGO_PKG_NAME"), " ", env!("CARGO_PKG_VERSION")).to_owned(),
-        libtorch: context.machine.libtorch.clone(),
         temperature,
+        ..card(run, context, &outcome.learner, &outcome.base_weights)
     };
     let evaluation = match &outcome.logits {
         None => None,
@@ -77,6 +67,65 @@ pub fn publish(
         activations: outcome.activations,
         evaluation,
     })
+}
+
+/// Writes `model.safetensors` and `model.json` of a backbone without a head.
+pub fn publish_backbone(
+    spec: &PretrainSpec,
+    run: &TrainRun,
+    context: &TrainContext,
+    dir: &RunDir,
+    outcome: Outcome,
+) -> Result<TrainResult, Halt> {
+    let quality = outcome
+        .quality
+        .ok_or_else(|| anyhow::anyhow!("the features were not measured"))?;
+    let weights = outcome.learner.with(&outcome.best.weights);
+    let metrics = &outcome.best.metrics;
+    let pretraining = Pretraining {
+        spec: spec.clone(),
+        epochs: metrics.epoch,
+        images: metrics.train_images,
+        loss: metrics.train_loss,
+        knn_accuracy: quality.knn_accuracy,
+        feature_spread: quality.spread,
+    };
+    let card = ModelCard {
+        pretraining: Some(Box::new(pretraining)),
+        ..card(run, context, &outcome.learner, &outcome.base_weights)
+    };
+    let files = bundle::write(dir, &weights, &card)?;
+    Ok(TrainResult {
+        stop_reason: outcome.reason,
+        card,
+        weights: files.weights,
+        card_file: files.card,
+        activations: outcome.activations,
+        evaluation: None,
+    })
+}
+
+/// What any model of a run says of itself.
+fn card(run: &TrainRun, context: &TrainContext, learner: &Learner, base_weights: &BaseWeights) -> ModelCard {
+    ModelCard {
+        format: ModelCard::FORMAT,
+        architecture: run.spec.backbone.architecture,
+        head: learner.network.outputs().head,
+        classes: Vec::new(),
+        preprocessing: Preprocessing {
+            used_bits: context.data.used_bits(),
+            ..run.spec.preprocessing()
+        },
+        spec: None,
+        metrics: None,
+        pretraining: None,
+        dataset: Some(run.common.dataset.lineage.clone()),
+        base_weights: base_weights.name.clone(),
+        base_weights_sha256: base_weights.sha256.clone(),
+        program: concat!(env!("CARGO_PKG_NAME"), " ", env!("CARGO_PKG_VERSION")).to_owned(),
+        libtorch: context.machine.libtorch.clone(),
+        temperature: ModelCard::no_temperature(),
+    }
 }
 
 /// What the adaptation to a target domain has brought.

@@ -1,5 +1,7 @@
 //! The epoch loop: steps, validation, the best weights, checkpoints, in a straight line.
 
+mod results;
+
 use std::time::{Duration, Instant};
 
 use tch::Tensor;
@@ -29,11 +31,7 @@ use super::{
     },
     setup,
     tasks::outputs,
-    transfer::{
-        adapt::{score, statistics},
-        distill::report,
-        second::Second,
-    },
+    transfer::{pretraining::quality::Quality, second::Second},
 };
 use crate::{
     domain::{
@@ -83,6 +81,8 @@ pub struct Session<'a> {
     began: Instant,
     /// The training that came before, to compare with, if one did.
     baseline: Option<Baseline>,
+    /// Of a pretraining: how good the best weights' features are, if measured in this attempt.
+    quality: Option<Quality>,
 }
 
 /// Logits of the best weights for the validation images, batch by batch, still on the device.
@@ -114,6 +114,8 @@ pub struct Outcome {
     pub scores: Option<Scores>,
     /// How it compares with its teachers, where there are any.
     pub distillation: Option<Distillation>,
+    /// How good the features are, where a backbone was trained alone.
+    pub quality: Option<Quality>,
 }
 
 /// How a model does on the target domain.
@@ -147,7 +149,7 @@ impl<'a> Session<'a> {
                 start.sums,
             ),
             history: start.history,
-            micro_batches: MicroBatches::new(start.batch_limit, setup::smallest_batch(&run.spec)),
+            micro_batches: MicroBatches::new(start.batch_limit, setup::smallest_batch(run)),
             checkpoint_writer: CheckpointWriter::new(dir, reporter, steps_before),
             heartbeat: Heartbeat::new(reporter, stop),
             activations: Vec::new(),
@@ -158,6 +160,7 @@ impl<'a> Session<'a> {
             seconds_before: run.common.seconds_used.max(start.seconds_used),
             began: Instant::now(),
             baseline: start.baseline,
+            quality: None,
             run,
             context,
             dir: dir.clone(),
@@ -182,41 +185,7 @@ impl<'a> Session<'a> {
             }
             ended => ended?,
         };
-        let mut source_only = self.baseline.as_ref().and_then(|baseline| baseline.score.clone());
-        if self.run.spec.domain_adaptation.is_some() && !self.aligns() {
-            // Up to here it was a training like any other.
-            source_only = self.score(&feed, false)?;
-        }
-        let has_other_statistics = self.adopts_statistics();
-        if has_other_statistics {
-            self.adopt_statistics(&feed)?;
-        }
-        let logits = self.measure_best(&feed)?;
-        if let (true, Some(logits), Some(best)) = (has_other_statistics, &logits, &mut self.best) {
-            // Not those of the epoch any more.
-            best.metrics = best::with_outputs(&best.metrics, logits);
-        }
-        let is_adapted = self.run.spec.domain_adaptation.is_some();
-        let latest = self.score(&feed, is_adapted)?;
-        if let (true, Some(latest)) = (is_adapted, &latest) {
-            let message = format!("with adaptation {}", score::about(latest));
-            self.reporter.send(&WorkerMessage::log(message));
-        }
-        let distillation = self.compare_with_teachers(&feed, logits.as_ref())?;
-        let best = self
-            .best
-            .ok_or_else(|| anyhow::anyhow!("training ended before its first epoch"))?;
-        Ok(Outcome {
-            reason,
-            best,
-            activations: self.activations,
-            learner: self.learner,
-            base_weights: self.base_weights,
-            logits,
-            l2: None,
-            scores: latest.map(|latest| Scores { source_only, latest }),
-            distillation,
-        })
+        self.outcome(&feed, reason)
     }
 
     fn epochs(&mut self, feed: &mut Feed<'a>) -> Result<StopReason, Halt> {
@@ -351,17 +320,20 @@ impl<'a> Session<'a> {
         let (val, outputs) = self.validate(feed)?.unzip();
         let sums = self.meter.flushed()?.clone();
         let metrics = self.metrics(&sums, val);
+        let quality = self.quality_if_due(feed)?;
         let old = self.best.as_ref().map(|best| &best.metrics);
         let monitor = self.run.spec.early_stopping.as_ref().map(|early| early.monitor);
         // Labelled images of the source cannot tell which epoch is the best one for the target.
-        let best = self.aligns() || old.is_none_or(|old| best::is_better(&metrics, old, monitor));
+        let is_last_best = self.aligns() || self.run.pretraining.is_some();
+        let best = is_last_best || old.is_none_or(|old| best::is_better(&metrics, old, monitor));
         let second = sums.second.map(|sum| sum / sums.images.max(1) as f64);
         let [alignment_loss, distillation_loss] = meter::told_second(self.context.plan.is_taught, second);
         let event = EpochEvent {
             epoch: metrics.epoch,
             step: self.position.step,
             train_loss: metrics.train_loss,
-            train_accuracy: metrics.train_accuracy,
+            // Of a pretraining nothing is right or wrong.
+            train_accuracy: self.run.pretraining.is_none().then_some(metrics.train_accuracy),
             val_loss: metrics.val_loss,
             val_accuracy: metrics.val_accuracy,
             lr: Some(
@@ -371,6 +343,8 @@ impl<'a> Session<'a> {
             l2: None,
             alignment_loss,
             distillation_loss,
+            knn_accuracy: quality.and_then(|quality| quality.knn_accuracy),
+            feature_spread: quality.map(|quality| quality.spread),
             seconds: sums.seconds + began.elapsed().as_secs_f64(),
             data_wait: sums.waited / sums.seconds.max(f64::MIN_POSITIVE),
             best,
@@ -383,6 +357,7 @@ impl<'a> Session<'a> {
         });
         if best {
             self.best = Some(Best::of(&self.learner, metrics));
+            self.quality = quality;
             self.measured = outputs.map(|outputs| Measured {
                 outputs,
                 frozen: self.learner.frozen(),
@@ -394,9 +369,9 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    /// Loss and hits on the validation images, and the logits of each batch; none if there are none.
+    /// Loss and hits on the validation images, and the logits of each batch; none if there are none, or no labels take part.
     fn validate(&mut self, feed: &Feed) -> Result<Option<(Score, Vec<Tensor>)>, Halt> {
-        if self.context.data.val.is_empty() {
+        if self.context.data.val.is_empty() || self.run.pretraining.is_some() {
             if !self.learner.is_finite() {
                 return Err(meter::diverged("loss", self.position.step, self.position.epoch));
             }
@@ -414,120 +389,10 @@ impl<'a> Session<'a> {
         Ok(Some((score, outputs)))
     }
 
-    /// Outputs of the best weights for the validation images, in their order; none if there are none.
-    fn measure_best(&mut self, feed: &Feed) -> Result<Option<Logits>, Halt> {
-        let Some(best) = self.best.as_ref().filter(|_| !self.context.data.val.is_empty()) else {
-            return Ok(None);
-        };
-        // Other frozen stages mean other batches and so different rounding, that of an attempt which has to compute the outputs again.
-        let frozen = self.learner.frozen();
-        if let Some(measured) = self.measured.take().filter(|measured| measured.frozen == frozen) {
-            return outputs::joined(&measured.outputs, &self.context.data.val).map(Some);
-        }
-        let is_current = best.is_current;
-        let outputs = self.with_best(is_current, |session| {
-            outputs::of_validation(&session.learner, feed, &mut session.heartbeat, |_, _| {})
-        })?;
-        let logits = outputs::joined(&outputs, &self.context.data.val)?;
-        Ok(Some(logits))
-    }
-
-    /// Works with the best weights, in the network that is evaluated, and puts its own back. If they are its own, nothing is to be done for
-    /// that.
-    fn with_best<T>(
-        &mut self,
-        are_its_own: bool,
-        work: impl FnOnce(&mut Self) -> Result<T, Halt>,
-    ) -> Result<T, Halt> {
-        let latest = (!are_its_own).then(|| self.learner.trainable_weights());
-        if let (Some(_), Some(best)) = (&latest, &self.best) {
-            self.learner.restore_weights(&best.weights);
-        }
-        let result = work(self);
-        if let Some(latest) = latest {
-            self.learner.restore_weights(&latest);
-        }
-        self.save_if_stopped(result)
-    }
-
     /// Whether images of a target domain take part in the training.
     fn aligns(&self) -> bool {
         let adaptation = self.run.spec.domain_adaptation.as_ref();
         adaptation.is_some_and(|adaptation| adaptation.method.has_loss())
-    }
-
-    /// Whether BatchNorm's statistics are measured on the target domain after the training. Those of its last steps follow only few images.
-    fn adopts_statistics(&self) -> bool {
-        let design = self.learner.network.architecture().design();
-        self.run.spec.domain_adaptation.is_some() && design.has_statistics_after(self.learner.frozen())
-    }
-
-    /// Gives the best weights BatchNorm statistics of the target domain.
-    fn adopt_statistics(&mut self, feed: &Feed) -> Result<(), Halt> {
-        let (Some(target), Some(target_feed)) = (self.context.unlabelled.as_deref(), feed.unlabelled())
-        else {
-            return Ok(());
-        };
-        // They are written over the network's own: these are put back in any case.
-        let weights = self.with_best(false, |session| {
-            statistics::measure(
-                &session.learner,
-                &target.context,
-                target_feed,
-                &mut session.heartbeat,
-            )?;
-            Ok(session.learner.trainable_weights())
-        })?;
-        if let Some(best) = &mut self.best {
-            (best.weights, best.is_current) = (weights, false);
-        }
-        self.measured = None;
-        Ok(())
-    }
-
-    /// How the best weights do on the target domain, if there is one.
-    fn score(&mut self, feed: &Feed, is_adapted: bool) -> Result<Option<TargetScore>, Halt> {
-        let context = self.context;
-        // Images that go along with a distillation are of the same domain.
-        let target = context
-            .unlabelled
-            .as_deref()
-            .filter(|_| context.teachers.is_none());
-        let Some(target) = target else {
-            return Ok(None);
-        };
-        let is_current = self.best.as_ref().is_none_or(|best| best.is_current);
-        self.with_best(is_current, |session| {
-            let learner = &session.learner;
-            score::of(learner, context, target, feed, is_adapted, &mut session.heartbeat)
-        })
-    }
-
-    /// What the teachers have brought, if there are any, by these outputs of the best weights for the validation images.
-    fn compare_with_teachers(
-        &mut self,
-        feed: &Feed,
-        logits: Option<&Logits>,
-    ) -> Result<Option<Distillation>, Halt> {
-        let teachers = self
-            .context
-            .teachers
-            .as_deref()
-            .filter(|_| self.context.plan.is_taught);
-        let (Some(teachers), Some(logits), Some(best)) = (teachers, logits, &self.best) else {
-            return Ok(None);
-        };
-        let student = report::Student {
-            learner: &self.learner,
-            weights: &best.weights,
-            logits,
-            side: self.run.spec.image.size,
-            alone: self.baseline.as_ref().and_then(|baseline| baseline.accuracy),
-        };
-        let found = report::of(teachers, &student, self.context, feed, &mut self.heartbeat);
-        let found = self.save_if_stopped(found)?;
-        self.reporter.send(&WorkerMessage::log(report::about(&found)));
-        Ok(Some(found))
     }
 
     fn metrics(&self, sums: &Sums, val: Option<Score>) -> ModelMetrics {
@@ -544,9 +409,10 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Whether there is a useful model despite this failure.
+    /// Whether there is a useful model despite this failure. Of a backbone alone, nothing says so.
     fn is_worth_keeping(&self, error: &JobError) -> bool {
-        let useful = |best: &Best| best::is_useful(&best.metrics, self.run.common.dataset.classes.len());
+        let classes = self.learner.network.outputs().classes;
+        let useful = |best: &Best| best::is_useful(&best.metrics, classes);
         error.code == FailureCode::Diverged && self.best.as_ref().is_some_and(useful)
     }
 

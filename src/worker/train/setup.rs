@@ -109,8 +109,9 @@ pub fn context_of(
     let device = device::parse(&run.common.device).map_err(|message| anyhow::anyhow!(message))?;
     // Only after the device is known: CUDA has to be loaded before the first call to libtorch.
     tch::set_num_threads(run.common.threads.max(1) as i32);
-    let plan = Plan::new(&run.spec, data.train.iter().map(|sample| sample.class).collect());
-    check_batches(&run.spec, &plan)?;
+    let classes = data.train.iter().map(|sample| sample.class).collect();
+    let plan = Plan::new(&run.spec, classes).with_two_views(run.pretraining.is_some());
+    check_batches(run, &plan)?;
     if device.is_cuda() {
         // All batches but the last of an epoch have the same size, so benchmarking cuDNN's algorithms once pays off.
         tch::Cuda::cudnn_set_benchmark(true);
@@ -245,7 +246,7 @@ fn restored(
     let second = second(run, context, &network);
     let mut learner = Learner::new(network, &run.spec, loss(run, context), position.epoch)
         .map_err(|fault| fault.to_string())?
-        .with_second(second, position.epoch);
+        .with_second(second, position.epoch, context.plan.steps());
     if learner.loss_scale.is_some() && checkpoint.loss_scale.is_some() {
         learner.loss_scale = checkpoint.loss_scale;
     }
@@ -350,7 +351,8 @@ fn from_base(
     };
     let network = network.computing_in(context.kind);
     let second = second(run, context, &network);
-    let learner = Learner::new(network, &run.spec, loss(run, context), 1)?.with_second(second, 1);
+    let learner =
+        Learner::new(network, &run.spec, loss(run, context), 1)?.with_second(second, 1, context.plan.steps());
     reporter.send(&WorkerMessage::log(about_run(run, context, &base_weights.name)));
     let start = Start::at_the_beginning(base_weights, context.plan.batch_size);
     Ok((learner, start))
@@ -375,6 +377,9 @@ fn mismatch(loaded: &LoadedWeights, architecture: Architecture, fault: &LoadFaul
 
 /// The head of the model.
 fn outputs(run: &TrainRun, context: &TrainContext) -> Outputs {
+    if run.pretraining.is_some() {
+        return Outputs::FEATURES;
+    }
     Outputs {
         head: run.spec.head.head(context.data.train.len() as u64),
         classes: run.common.dataset.classes.len(),
@@ -394,12 +399,18 @@ fn loss(run: &TrainRun, context: &TrainContext) -> Loss {
 fn second(run: &TrainRun, context: &TrainContext, network: &Network) -> Option<Second> {
     let teacher_features = context.teachers.as_ref().and_then(|teachers| teachers.features());
     let steps = context.plan.steps_per_epoch();
-    Second::of(&run.spec, network, teacher_features, steps, context.device)
+    Second::of(run, network, teacher_features, steps, context.device)
 }
 
 fn about_run(run: &TrainRun, context: &TrainContext, base_weights: &str) -> String {
     let architecture = run.spec.backbone.architecture;
-    let learns = about_learning(architecture, run.spec.last_frozen(1));
+    let learns = match run.pretraining {
+        Some(method) => format!(
+            "its layers learn from two views of each image (`{}`), without labels",
+            method.as_str()
+        ),
+        None => about_learning(architecture, run.spec.last_frozen(1)),
+    };
     let beside = about_second(run, context);
     format!(
         "{architecture} from weights `{base_weights}` on {} in {}, {} threads: {} images for training, {} for validation, {} held out for testing; {learns}{beside}",
@@ -437,8 +448,9 @@ fn about_second(run: &TrainRun, context: &TrainContext) -> String {
     }
 }
 
-fn check_batches(spec: &JobSpec, plan: &Plan) -> Result<(), Halt> {
-    if plan.batch_size < smallest_batch(spec) {
+fn check_batches(run: &TrainRun, plan: &Plan) -> Result<(), Halt> {
+    let spec = &run.spec;
+    if plan.batch_size < smallest_batch(run) {
         let message = format!(
             "the BatchNorm of {} cannot be trained with batches of a single image of {} pixels; raise `batch_size` to 2 or more, or freeze the \
              whole backbone",
@@ -449,16 +461,18 @@ fn check_batches(spec: &JobSpec, plan: &Plan) -> Result<(), Halt> {
     Ok(())
 }
 
-/// The smallest batch allowed in training: domains are compared by more than one image, and where the input of the last stage's BatchNorm is
-/// a single pixel, as at 32 pixels in most networks, the variance of one value is undefined.
-pub fn smallest_batch(spec: &JobSpec) -> usize {
+/// The smallest batch allowed in training: domains are compared by more than one image, projections are normalised over several, and where
+/// the input of the last stage's BatchNorm is a single pixel, as at 32 pixels in most networks, the variance of one value is undefined.
+pub fn smallest_batch(run: &TrainRun) -> usize {
+    let spec = &run.spec;
     let architecture = spec.backbone.architecture;
     let norm_learns = spec.last_frozen(spec.epochs) != Some(architecture.last_stage());
     let aligns = spec
         .domain_adaptation
         .as_ref()
         .is_some_and(|adaptation| adaptation.method.has_loss());
-    if aligns || (norm_learns && spec.image.size <= architecture.total_stride()) {
+    if aligns || run.pretraining.is_some() || (norm_learns && spec.image.size <= architecture.total_stride())
+    {
         2
     } else {
         1
@@ -508,11 +522,17 @@ fn warn(run: &TrainRun, data: &Data, reporter: &Reporter) {
             format!("no training images for {}", unseen.join(", ")),
         );
     }
-    if run.spec.batch_size as usize > data.train.len() && !run.spec.head.is_made_at_once() {
+    if !run.spec.head.is_made_at_once() {
+        warn_of_few_images(run, data, reporter);
+    }
+}
+
+pub fn warn_of_few_images(run: &TrainRun, data: &Data, reporter: &Reporter) {
+    if run.spec.batch_size as usize > data.train.len() {
         let message = format!(
             "there are {} training images, fewer than `batch_size`: each epoch is one step",
             data.train.len()
         );
-        warn("small_dataset", message);
+        reporter.send(&WorkerMessage::warning("small_dataset", message));
     }
 }

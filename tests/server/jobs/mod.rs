@@ -9,3 +9,4 @@ mod heads;
 mod label_check;
 mod lifecycle;
 mod measure;
+mod pretrain;

@@ -4,7 +4,7 @@
 //! the caller gives wins; so does an object whose `name` or `kind` is another than the preset's.
 
 mod choice;
-mod fill;
+pub(super) mod fill;
 mod strong;
 
 use std::borrow::Cow;

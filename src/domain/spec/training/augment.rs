@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 use crate::domain::spec::fields::Fields;
 
 /// Random augmentation of training images. Applied in the order of torchvision's reference recipe: crop, flips, rotation, RandAugment,
-/// colours, erasing, then mixing with another image of the batch. Areas without pixels are filled with the mean colour.
+/// colours, grey, blur, erasing, then mixing with another image of the batch. Areas without pixels are filled with the mean colour.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(default)]
 pub struct Augment {
@@ -31,6 +31,15 @@ pub struct Augment {
     /// Shift the hue by a fraction of the colour circle drawn from ± this, 0 to 0.5 (torchvision `ColorJitter`).
     #[schema(minimum = 0, maximum = 0.5, default = 0.0)]
     pub hue_jitter: f64,
+    /// Probability that an image loses its colours, 0 to 1 (torchvision `RandomGrayscale`).
+    #[serde(skip_serializing_if = "is_zero")]
+    #[schema(minimum = 0, maximum = 1, default = 0.0)]
+    pub grayscale: f64,
+    /// Probability that an image is blurred, 0 to 1, by a Gaussian with a standard deviation drawn from 0.1 to 2 pixels (torchvision
+    /// `GaussianBlur`; as in SimCLR, Chen et al. 2020).
+    #[serde(skip_serializing_if = "is_zero")]
+    #[schema(minimum = 0, maximum = 1, default = 0.0)]
+    pub blur: f64,
     /// Operations drawn from torchvision's list for each image (Cubuk et al. 2020, "RandAugment"). Null is off, `{}` means its defaults.
     pub rand_augment: Option<RandAugment>,
     /// Probability that a rectangle of 2 to 33 % of the image is filled with the mean colour, 0 to 1 (Zhong et al. 2017, "Random Erasing
@@ -49,6 +58,10 @@ pub struct Augment {
     /// outputs of frozen layers are then computed only once per view. Null is off.
     #[schema(minimum = 1, maximum = 32)]
     pub views: Option<u32>,
+}
+
+fn is_zero(probability: &f64) -> bool {
+    *probability == 0.0
 }
 
 /// Number and magnitude of the operations, as in torchvision's `RandAugment`.
@@ -79,6 +92,8 @@ impl Augment {
             || self.random_resized_crop.is_some()
             || self.color_jitter > 0.0
             || self.hue_jitter > 0.0
+            || self.grayscale > 0.0
+            || self.blur > 0.0
             || self.rand_augment.is_some()
             || self.random_erasing > 0.0
     }
@@ -98,6 +113,8 @@ pub(in crate::domain::spec) fn parse(mut fields: Fields) -> Augment {
         random_resized_crop: parse_scale(&mut fields),
         color_jitter: fields.number("color_jitter", 0.0, "must be from 0 to 1", from_0_to(1.0)),
         hue_jitter: fields.number("hue_jitter", 0.0, "must be from 0 to 0.5", from_0_to(0.5)),
+        grayscale: fields.number("grayscale", 0.0, "must be from 0 to 1", from_0_to(1.0)),
+        blur: fields.number("blur", 0.0, "must be from 0 to 1", from_0_to(1.0)),
         rand_augment: parse_rand_augment(&mut fields),
         random_erasing: fields.number("random_erasing", 0.0, "must be from 0 to 1", from_0_to(1.0)),
         mixup: fields.number("mixup", 0.0, "must be from 0 to 10", from_0_to(10.0)),

@@ -98,6 +98,9 @@ impl JobSpec {
             let message = "the student begins as this model itself and has nothing to learn from it; choose other weights, or another teacher";
             return fault("conflict", message.to_owned());
         }
+        if let Some(headless) = teacher.fault_without_head(pointer) {
+            return Some(headless);
+        }
         if dataset.status != DatasetStatus::Ready {
             return None;
         }

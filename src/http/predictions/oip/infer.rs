@@ -70,7 +70,7 @@ async fn answer(app: App, reference: &str, request: Request) -> Result<Response>
     let body = read_body(request.into_body(), limit).await?;
     let wire::Inference { request, elements } = wire::read(&body, json_length)?;
     let inputs = inputs(&app, &model, &request, elements)?;
-    let wanted = Wanted::of(&request)?;
+    let wanted = Wanted::of(&request, &model)?;
     let predictions = if wanted.classes() {
         all_predictions(&app, &model, &inputs, "image").await?
     } else {
@@ -151,18 +151,23 @@ struct Output {
 }
 
 impl Wanted {
-    fn of(request: &InferRequest) -> Result<Self> {
+    fn of(request: &InferRequest, model: &Model) -> Result<Self> {
         let flag = |parameters: &Map<String, Value>, name: &str| {
             parameters.get(name).and_then(Value::as_bool).unwrap_or(false)
         };
         let all_binary = flag(&request.parameters, "binary_data_output");
         if request.outputs.is_empty() {
-            let both = [PROBABILITIES, LABEL].map(|name| Output {
+            let names: &[_] = match model.without_head() {
+                None => &[PROBABILITIES, LABEL],
+                Some(_) => &[EMBEDDING],
+            };
+            let output = |name: &&'static str| Output {
                 name,
                 binary: all_binary,
                 classification: None,
-            });
-            return Ok(Self { outputs: both.into() });
+            };
+            let outputs = names.iter().map(output).collect();
+            return Ok(Self { outputs });
         }
         let one = |output: &OutputRequest| {
             let known = [PROBABILITIES, LABEL, EMBEDDING];

@@ -145,6 +145,8 @@ fn describe(model: &Model) -> ModelMetadata {
         datatype,
         shape: shape.to_vec(),
     };
+    let features = card.architecture.features() as i64;
+    let embedding = tensor(EMBEDDING, Datatype::Fp32, &[-1, features]);
     ModelMetadata {
         name: model.name.clone(),
         versions: vec![model.version.to_string()],
@@ -153,14 +155,13 @@ fn describe(model: &Model) -> ModelMetadata {
             tensor(IMAGE, Datatype::Bytes, &[-1]),
             tensor(TENSOR, Datatype::Fp32, &[-1, 3, side, side]),
         ],
-        outputs: vec![
-            tensor(PROBABILITIES, Datatype::Fp32, &[-1, card.classes.len() as i64]),
-            tensor(LABEL, Datatype::Bytes, &[-1]),
-            tensor(
-                EMBEDDING,
-                Datatype::Fp32,
-                &[-1, card.architecture.features() as i64],
-            ),
-        ],
+        outputs: match model.without_head() {
+            None => vec![
+                tensor(PROBABILITIES, Datatype::Fp32, &[-1, card.classes.len() as i64]),
+                tensor(LABEL, Datatype::Bytes, &[-1]),
+                embedding,
+            ],
+            Some(_) => vec![embedding],
+        },
     }
 }

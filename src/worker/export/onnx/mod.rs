@@ -1,7 +1,8 @@
 //! ONNX: the network's layers as a graph of opset 17, including its weights under torchvision's names.
 //!
 //! The input `input` is `[N, 3, crop, crop]`, 32-bit floats: normalised, or pixels scaled to 0–1 where the graph includes the
-//! normalisation. The output is `logits`, or `probabilities` with the temperature, `[N, classes]`. N is dynamic. BatchNorm is not folded:
+//! normalisation. The output is `logits`, or `probabilities` with the temperature, `[N, classes]`; of a backbone without a head it is
+//! `embedding`, `[N, features]`. N is dynamic. BatchNorm is not folded:
 //! runtimes do that themselves, and the weights keep their names.
 
 mod graph;
@@ -25,8 +26,8 @@ use self::{
 };
 use super::Model;
 use crate::domain::{
-    architecture::{Outputs, network::NetworkDesign, shape::Shape},
-    models::{export::ExportSpec, preprocessing::Preprocessing},
+    architecture::{Head, Outputs, network::NetworkDesign, shape::Shape},
+    models::{export::ExportSpec, model::ModelCard, preprocessing::Preprocessing},
 };
 
 /// Opset 17 belongs to version 8 of the format: ONNX 1.12 and newer, onnxruntime 1.12 and newer.
@@ -46,7 +47,7 @@ fn message(model: &Model, spec: &ExportSpec) -> ModelProto {
     if spec.normalize {
         value = normalised(&mut graph, &value, &card.preprocessing);
     }
-    let mut output = logits(
+    let mut output = output(
         &mut graph,
         card.architecture.design(),
         card.outputs(),
@@ -62,7 +63,7 @@ fn message(model: &Model, spec: &ExportSpec) -> ModelProto {
         name: card.architecture.to_string(),
         initializer: graph.initializers,
         input: vec![tensor(INPUT, &[3, side, side])],
-        output: vec![tensor(&output, &[card.classes.len() as i64])],
+        output: vec![tensor(&output, &[width(card)])],
     };
     ModelProto {
         ir_version: IR_VERSION,
@@ -77,8 +78,16 @@ fn message(model: &Model, spec: &ExportSpec) -> ModelProto {
     }
 }
 
-/// From `input`, `[N, 3, side, side]`, to the logits `[N, classes]`.
-fn logits(graph: &mut Graph, design: &NetworkDesign, outputs: Outputs, input: String, side: u32) -> String {
+/// Numbers for each image.
+fn width(card: &ModelCard) -> i64 {
+    match card.head {
+        Head::None => card.architecture.features() as i64,
+        _ => card.classes.len() as i64,
+    }
+}
+
+/// From `input`, `[N, 3, side, side]`, to the logits `[N, classes]`, or to the feature vectors of a network without a head.
+fn output(graph: &mut Graph, design: &NetworkDesign, outputs: Outputs, input: String, side: u32) -> String {
     let mut place = layers::Place {
         value: input,
         shape: Shape::image(side.into()),
@@ -89,7 +98,11 @@ fn logits(graph: &mut Graph, design: &NetworkDesign, outputs: Outputs, input: St
     if !outputs.head.is_linear() {
         let head = design.head_of(outputs.head, outputs.classes as u64);
         let place = layers::layer(graph, &head, "", place);
-        return graph.node("Identity", "logits", [&place.value], Vec::new());
+        let name = match outputs.head {
+            Head::None => "embedding",
+            _ => "logits",
+        };
+        return graph.node("Identity", name, [&place.value], Vec::new());
     }
     let [weight, bias] = ["weight", "bias"].map(|part| graph.weight(format!("{}.{part}", design.head)));
     graph.node(

@@ -13,7 +13,7 @@ use crate::{
         models::export::ExportFormat,
     },
     worker::{
-        export::tests::{TEMPERATURE, images, model, model_for_images, model_with},
+        export::tests::{TEMPERATURE, backbone, images, model, model_for_images, model_with},
         files::state::{self, StateDict},
         nets::{
             Network,
@@ -238,6 +238,18 @@ fn every_heads_graph_is_well_formed_and_computes_its_logits() {
     }
 }
 
+#[test]
+fn the_graph_of_a_backbone_without_a_head_gives_its_features() {
+    let model = backbone();
+    let graph = written(&model, &spec(false, false)).graph.unwrap();
+    is_well_formed(&graph, &model.state);
+    assert_eq!(graph.output[0].name, "embedding");
+    let images = images(3, Architecture::Resnet20);
+    let found = without_gradients(|| computed(&graph, &images));
+    assert_eq!(found.size(), [3, 64]);
+    assert!(off(&found, &model.network.logits(&images)) <= 1e-4);
+}
+
 /// Every value is made once, before it is used, and nothing in vain; every weight is there as it is.
 fn is_well_formed(graph: &GraphProto, state: &StateDict) {
     {
@@ -287,7 +299,7 @@ fn every_word_of_the_vocabulary_is_computed_as_it_is_trained() {
             .map(|(name, tensor)| (name, tensor.contiguous()))
             .collect();
         let mut graph = Graph::new(&state);
-        let output = logits(
+        let output = output(
             &mut graph,
             &design,
             Outputs::from(vocabulary::CLASSES as usize),

@@ -148,7 +148,10 @@ pub enum CheckpointFault {
 /// What distinguishes the job of a checkpoint from every other: a digest of its spec and its dataset.
 pub fn identity(run: &TrainRun) -> serde_json::Result<String> {
     let (dataset, classes) = (run.common.dataset.lineage.identity(), &run.common.dataset.classes);
-    let parts = serde_json::json!({"spec": run.spec, "dataset": dataset, "classes": classes});
+    let mut parts = serde_json::json!({"spec": run.spec, "dataset": dataset, "classes": classes});
+    if let Some(method) = run.pretraining {
+        parts["pretraining"] = method.as_str().into();
+    }
     Ok(digest::of_bytes(&serde_json::to_vec(&parts)?))
 }
 

@@ -12,7 +12,7 @@ pub struct FeedBatch {
     pub images: u64,
     /// What the teachers say, if there are any; only of images that are trained on.
     pub lesson: Option<Lesson>,
-    /// As many images of another dataset, whose labels are not used, where such images go along.
+    /// As many images of another dataset, whose labels are not used, where such images go along; or the same images in other views.
     pub unlabelled: Option<Box<FeedBatch>>,
 }
 

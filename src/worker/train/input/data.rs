@@ -163,6 +163,37 @@ pub fn read_unlabelled(
     Ok((data, split))
 }
 
+/// Reads images to learn from without labels: [`Data::train`] are those of the training split. Where the images have labels,
+/// [`Data::val`] are those of the validation split, and all have their classes.
+///
+/// # Errors
+/// `invalid_data` if the training split is empty.
+pub fn read_for_pretraining(input: &DatasetInput, spec: &SplitSpec) -> Result<Data, Halt> {
+    let images = read_manifest(input)?;
+    let labels: Option<Vec<u32>> = images.iter().map(|image| image.class).collect();
+    let (labels, splits) = match labels {
+        Some(labels) => {
+            let splits = divide(&images, &labels, spec);
+            (labels, splits)
+        }
+        None => (
+            vec![0; images.len()],
+            images.iter().map(|image| image.split).collect(),
+        ),
+    };
+    let has_labels = !input.classes.is_empty();
+    let data = Data {
+        train: chosen(&labels, &splits, |split| split == Split::Train),
+        val: chosen(&labels, &splits, |split| has_labels && split == Split::Val),
+        test: splits.iter().filter(|split| **split == Split::Test).count(),
+        images: Arc::new(images),
+    };
+    match data.train.is_empty() {
+        true => Err(invalid("the dataset has no training images")),
+        false => Ok(data),
+    }
+}
+
 /// Reads the manifest and returns the labelled images of these splits of the dataset's own as [`Data::train`]; none is split further.
 ///
 /// # Errors

@@ -83,28 +83,35 @@ impl<'a> Feed<'a> {
     pub fn training(&self, position: Position) -> Batches<'_> {
         let (plan, data, epoch) = (&self.context.plan, &self.context.data, position.epoch);
         let order = plan.order(epoch);
-        let item = |place: &usize| {
+        let item = |place: &usize, view: u32| {
             let sample = data.train[*place];
             let id = data.images[sample.image].id;
-            Item::new(sample, id, plan.views.at(epoch, id))
+            Item::new(sample, id, plan.view(epoch, view, id))
         };
         let batches_of = |rows| plan.batches(rows);
         let earlier = plan.step_rows().take(position.step_in_epoch);
         let steps = plan.step_rows().skip(position.step_in_epoch);
         let ranges: Vec<_> = steps.flat_map(batches_of).collect();
-        let batches = ranges
-            .iter()
-            .map(|range| order[range.clone()].iter().map(item).collect());
+        let batches = |view: u32| {
+            let batch = |range: &Range<usize>| {
+                order[range.clone()]
+                    .iter()
+                    .map(|place| item(place, view))
+                    .collect()
+            };
+            self.batches(ranges.iter().map(batch).collect())
+        };
         let unlabelled = self
             .unlabelled
             .as_deref()
             .filter(|_| plan.has_unlabelled_in(epoch));
+        let others = unlabelled.map(|unlabelled| unlabelled.alongside(position, plan.images, &ranges));
+        let others = others.or_else(|| plan.has_two_views.then(|| batches(1)));
         Batches {
             is_taught: plan.is_taught,
             next_batch: Some((epoch, earlier.flat_map(batches_of).count())),
-            unlabelled: unlabelled
-                .map(|unlabelled| Box::new(unlabelled.alongside(position, plan.images, &ranges))),
-            ..self.batches(batches.collect())
+            unlabelled: others.map(Box::new),
+            ..batches(0)
         }
     }
 
@@ -179,7 +186,7 @@ pub struct Batches<'a> {
     next_batch: Option<(u32, usize)>,
     /// Whether the teachers say what the images are, if there are any.
     is_taught: bool,
-    /// Those that go along.
+    /// Those that go along, or the other views of the same images.
     unlabelled: Option<Box<Batches<'a>>>,
 }
 

@@ -16,6 +16,8 @@ use crate::{
 pub struct Average {
     pub network: Network,
     decay: f64,
+    /// The number of steps over which the decay grows to 1, where it does.
+    grows_over: Option<u64>,
 }
 
 impl Average {
@@ -31,14 +33,34 @@ impl Average {
         Ok(Self {
             network: copy.computing_in(network.kind()),
             decay,
+            grows_over: None,
         })
     }
 
-    /// Updates the average after a step of the network, which has `frozen` stages and had taken `steps` steps before. The decay starts
-    /// small, so that the initial weights are soon forgotten: min(decay, (1 + n) / (10 + n)) as in TensorFlow's ExponentialMovingAverage.
-    pub fn follow(&mut self, network: &Network, frozen: Option<Stage>, steps: u64) {
+    /// The same for a teacher: the decay grows along half a cosine to 1 over this many steps (Caron et al. 2021, section 3.1).
+    pub fn growing(self, steps: u64) -> Self {
+        Self {
+            grows_over: Some(steps.max(1)),
+            ..self
+        }
+    }
+
+    /// The decay after this many steps. By default it starts small, so that the initial weights are soon forgotten: min(decay,
+    /// (1 + n) / (10 + n)) as in TensorFlow's ExponentialMovingAverage.
+    pub fn decay(&self, steps: u64) -> f64 {
         let steps = steps as f64;
-        let decay = self.decay.min((1.0 + steps) / (10.0 + steps));
+        match self.grows_over {
+            None => self.decay.min((1.0 + steps) / (10.0 + steps)),
+            Some(all) => {
+                let progress = (steps / all as f64).min(1.0);
+                1.0 - (1.0 - self.decay) * 0.5 * (1.0 + (std::f64::consts::PI * progress).cos())
+            }
+        }
+    }
+
+    /// Updates the average after a step of the network, which has `frozen` stages and had taken `steps` steps before.
+    pub fn follow(&mut self, network: &Network, frozen: Option<Stage>, steps: u64) {
+        let decay = self.decay(steps);
         without_gradients(|| {
             for (name, average) in self.network.state() {
                 let (Some(now), true) = (network.state().get(name), network.is_after(name, frozen)) else {
@@ -104,5 +126,15 @@ mod tests {
             (first(&average.network, "fc.bias") - expected * 0.9).abs() < 1e-6,
             "at most the configured decay"
         );
+    }
+
+    #[test]
+    fn the_decay_of_a_teacher_grows_to_one() {
+        let network = Network::drawn(Architecture::Resnet20, 3, 1, Device::Cpu);
+        let average = Average::of(&network, 0.9).unwrap().growing(100);
+        let decays = [0, 50, 100, 200].map(|steps| average.decay(steps));
+        for (decay, expected) in decays.into_iter().zip([0.9, 0.95, 1.0, 1.0]) {
+            assert!((decay - expected).abs() < 1e-12, "{decay}");
+        }
     }
 }

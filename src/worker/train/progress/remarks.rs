@@ -14,6 +14,15 @@ pub fn divergence(error: &JobError, epoch: u32) -> WorkerMessage {
     WorkerMessage::warning("diverged", message)
 }
 
+/// The features of a backbone that learns without labels hardly differ.
+pub fn collapse(epoch: u32, spread: f64) -> WorkerMessage {
+    let message = format!(
+        "after epoch {epoch} all images have almost the same features (a spread of {spread:.3}, where 0 means the same and 1 means as different as \
+         possible): what is learned tells nothing apart. If it stays so, lower `optimizer.lr`, or take larger batches"
+    );
+    WorkerMessage::warning("collapsed", message)
+}
+
 /// From `step` on, at most `limit` images of a batch of `whole` are computed together.
 pub fn halving(whole: usize, limit: usize, step: u64) -> WorkerMessage {
     let message = format!(

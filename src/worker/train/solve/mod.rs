@@ -100,6 +100,7 @@ pub fn make(
         l2,
         scores: None,
         distillation: None,
+        quality: None,
     })
 }
 
@@ -196,13 +197,15 @@ impl Maker<'_> {
             epoch: number,
             step: number.into(),
             train_loss: metrics.train_loss,
-            train_accuracy: metrics.train_accuracy,
+            train_accuracy: Some(metrics.train_accuracy),
             val_loss: metrics.val_loss,
             val_accuracy: metrics.val_accuracy,
             lr: None,
             l2,
             alignment_loss: None,
             distillation_loss: None,
+            knn_accuracy: None,
+            feature_spread: None,
             seconds: began.elapsed().as_secs_f64(),
             data_wait: 0.0,
             best,

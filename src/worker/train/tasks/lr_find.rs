@@ -43,7 +43,7 @@ pub fn find_lr(
     let budget = Budget::new(train.spec.max_seconds, train.common.seconds_used);
     let context = setup::context(train, dir, reporter, stop)?;
     let (mut learner, start) = setup::start(train, &context, reporter, stop)?;
-    let mut micro_batches = MicroBatches::new(start.batch_limit, setup::smallest_batch(&train.spec));
+    let mut micro_batches = MicroBatches::new(start.batch_limit, setup::smallest_batch(train));
     let mut heartbeat = Heartbeat::new(reporter, stop);
     let feed = precompute::feed(1, train, &context, dir, &learner, reporter, &mut heartbeat)?;
     let steps_per_epoch = context.plan.steps_per_epoch().max(1) as u32;

@@ -1,5 +1,5 @@
 //! Other tasks with the means of training: evaluation, learning rate search, batch prediction, comparison of backbones, label checks,
-//! cross-validation, previews.
+//! cross-validation, pretraining, previews.
 
 pub mod batch_predict;
 pub mod budget;
@@ -12,4 +12,5 @@ pub mod latency;
 pub mod lr_find;
 mod neighbours;
 pub mod outputs;
+pub mod pretrain;
 pub mod preview;

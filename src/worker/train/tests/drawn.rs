@@ -22,11 +22,12 @@ use crate::{
         },
         name::Name,
         random::{Draws, Stream},
-        spec::{Architecture, JobSpec, Weights},
+        spec::{Architecture, JobSpec, Spec, Weights},
     },
     files::digest,
     protocol::{
-        DatasetInput, JobRun, ManifestImage, RunResult, Segment, TrainRun, WeightsSource, WorkerMessage,
+        DatasetInput, JobRun, ManifestImage, PretrainRun, RunResult, Segment, TrainRun, WeightsSource,
+        WorkerMessage,
     },
     worker::{
         files::state,
@@ -176,6 +177,7 @@ impl Drawn {
             weights,
             unlabelled: None,
             teachers: Vec::new(),
+            pretraining: None,
             checkpoints: Vec::new(),
             activations: Vec::new(),
             max_activation_bytes: 1 << 30,
@@ -213,9 +215,24 @@ pub fn attempt(
         stop: stop.clone(),
         react,
     });
-    let result = super::super::run(run, dir, &reporter, &stop);
+    let result = match run.pretraining {
+        None => super::super::run(run, dir, &reporter, &stop),
+        Some(_) => super::super::pretrain(&pretrain_run(run), dir, &reporter, &stop),
+    };
     let messages = messages.lock().unwrap().clone();
     Attempt { messages, result }
+}
+
+/// The run of a pretraining that is like this training.
+fn pretrain_run(run: &TrainRun) -> PretrainRun {
+    let document = json!({"kind": "pretrain", "dataset": "drawn"});
+    match Spec::parse(&document).unwrap() {
+        Spec::Pretrain(spec) => PretrainRun {
+            train: run.clone(),
+            spec: *spec,
+        },
+        other => panic!("it is of kind {}", other.kind().as_str()),
+    }
 }
 
 /// Collects what is reported.

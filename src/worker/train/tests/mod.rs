@@ -14,6 +14,7 @@ mod label_check;
 mod learning;
 mod measure;
 mod parity;
+mod pretrain;
 mod published;
 mod resume;
 

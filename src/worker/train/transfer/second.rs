@@ -1,10 +1,10 @@
-//! What a step learns from besides the labels: the images of a target domain, or teachers.
+//! What a step learns from besides the labels: the images of a target domain, or teachers; or instead of them: two views of each image.
 
 use tch::Device;
 
-use super::{adapt::alignment::Alignment, distill::distillation::Distillation};
+use super::{adapt::alignment::Alignment, distill::distillation::Distillation, pretraining::Pretraining};
 use crate::{
-    domain::spec::JobSpec,
+    protocol::TrainRun,
     worker::{
         files::state::StateDict,
         nets::{Network, Parameter, perceptron::Perceptron},
@@ -15,18 +15,24 @@ use crate::{
 pub enum Second {
     Alignment(Alignment),
     Distillation(Distillation),
+    /// There are no labels.
+    Pretraining(Pretraining),
 }
 
 impl Second {
     /// None where only the labels count. `teacher_features`: length of the feature vectors of the first teacher, if there is one;
     /// `steps_per_epoch` is at least 1.
     pub fn of(
-        spec: &JobSpec,
+        run: &TrainRun,
         network: &Network,
         teacher_features: Option<u64>,
         steps_per_epoch: usize,
         device: Device,
     ) -> Option<Self> {
+        if let Some(pretraining) = Pretraining::of(run, network, device) {
+            return Some(Self::Pretraining(pretraining));
+        }
+        let spec = &run.spec;
         let alignment = Alignment::new(spec, network, steps_per_epoch, device).map(Self::Alignment);
         alignment.or_else(|| {
             let distillation = Distillation::new(spec, network, teacher_features?, device)?;
@@ -39,6 +45,7 @@ impl Second {
         let is_on = match self {
             Self::Alignment(alignment) => alignment.is_on(epoch),
             Self::Distillation(_) => true,
+            Self::Pretraining(pretraining) => return pretraining.parameters(epoch),
         };
         let own = self.own().filter(|_| is_on);
         own.map_or(Vec::new(), Perceptron::parameters)
@@ -46,6 +53,9 @@ impl Second {
 
     /// What a checkpoint has of it.
     pub fn state(&self) -> StateDict {
+        if let Self::Pretraining(pretraining) = self {
+            return pretraining.state();
+        }
         let state = self.own().into_iter().flat_map(Perceptron::state);
         state
             .map(|(name, tensor)| (name.clone(), tensor.shallow_clone()))
@@ -57,13 +67,17 @@ impl Second {
     /// # Errors
     /// The name of a tensor that is missing or of another shape.
     pub fn restore(&self, saved: &StateDict) -> Result<(), String> {
-        self.own().map_or(Ok(()), |own| own.restore(saved))
+        match self {
+            Self::Pretraining(pretraining) => pretraining.restore(saved),
+            _ => self.own().map_or(Ok(()), |own| own.restore(saved)),
+        }
     }
 
     fn own(&self) -> Option<&Perceptron> {
         match self {
             Self::Alignment(alignment) => alignment.classifier.as_ref(),
             Self::Distillation(distillation) => distillation.projection.as_ref(),
+            Self::Pretraining(_) => None,
         }
     }
 }
