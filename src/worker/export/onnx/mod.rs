@@ -86,7 +86,7 @@ fn logits(graph: &mut Graph, design: &NetworkDesign, outputs: Outputs, input: St
     for layer in design.backbone() {
         place = layers::layer(graph, layer, "", place);
     }
-    if !outputs.head.is_linear() {
+    if !outputs.head.is_linear() || design.has_map_features() {
         let head = design.head_of(outputs.head, outputs.classes as u64);
         let place = layers::layer(graph, &head, "", place);
         return graph.node("Identity", "logits", [&place.value], Vec::new());

@@ -13,13 +13,9 @@ use crate::{
         models::export::ExportFormat,
     },
     worker::{
-        export::tests::{TEMPERATURE, images, model, model_for_images, model_with},
+        export::tests::{TEMPERATURE, heads, images, model, model_for_images, model_with},
         files::state::{self, StateDict},
-        nets::{
-            Network,
-            tests::{HEADS, one_of_each_family},
-            vocabulary,
-        },
+        nets::{Network, tests::one_of_each_family, vocabulary},
     },
 };
 
@@ -227,14 +223,14 @@ fn every_architectures_graph_is_well_formed_and_computes_its_logits() {
 
 #[test]
 fn every_heads_graph_is_well_formed_and_computes_its_logits() {
-    for head in HEADS {
-        let model = model_with(head);
+    for (architecture, head) in heads() {
+        let model = model_with(architecture, head);
         let graph = written(&model, &spec(false, true)).graph.unwrap();
         is_well_formed(&graph, &model.state);
-        let images = images(3, Architecture::Resnet20);
+        let images = images(3, architecture);
         let found = without_gradients(|| computed(&graph, &images));
         let expected = (model.network.logits(&images) / TEMPERATURE).softmax(1, Kind::Float);
-        assert!(off(&found, &expected) <= 1e-4, "{head:?}");
+        assert!(off(&found, &expected) <= 1e-4, "{architecture} {head:?}");
     }
 }
 
