@@ -18,6 +18,7 @@ use super::{
         resnet::{self, BOTTLENECK, Block},
         shufflenet_v2::shufflenet,
         squeezenet,
+        swin::swin,
         vgg::vgg,
         vision_transformer::{self as vit, BASE, LARGE, SMALL, TINY},
         xception::xception,
@@ -65,7 +66,7 @@ architectures! {
     /// `tf_efficientnet_lite0` to `lite4`. VGG: Simonyan and Zisserman 2015. GoogLeNet: Szegedy et al. 2015. Inception-v3: Szegedy et al.
     /// 2016. Xception: Chollet 2017. DenseNet: Huang et al. 2017. MobileNetV2: Sandler et al. 2018; V3: Howard et al. 2019. MNASNet: Tan
     /// et al. 2019. ShuffleNetV2: Ma et al. 2018. SqueezeNet: Iandola et al. 2016. RegNetY: Radosavovic et al. 2020. ConvNeXt: Liu et al.
-    /// 2022. Vision transformers: Dosovitskiy et al. 2021; DINOv2: Oquab et al. 2024; DINOv3: Siméoni et al. 2025;
+    /// 2022. Swin: Liu et al. 2021. Vision transformers: Dosovitskiy et al. 2021; DINOv2: Oquab et al. 2024; DINOv3: Siméoni et al. 2025;
     /// CLIP: Radford et al. 2021.
     enum Architecture;
 
@@ -134,6 +135,9 @@ architectures! {
     ConvnextTiny = "convnext_tiny": convnext::torchvision([3, 3, 9, 3], 96, 0.1);
     ConvnextSmall = "convnext_small": convnext::torchvision([3, 3, 27, 3], 96, 0.4);
     ConvnextBase = "convnext_base": convnext::torchvision([3, 3, 27, 3], 128, 0.5);
+    SwinT = "swin_t": swin(96, 3, [2, 2, 6, 2], 0.2);
+    SwinS = "swin_s": swin(96, 3, [2, 2, 18, 2], 0.3);
+    SwinB = "swin_b": swin(128, 4, [2, 2, 18, 2], 0.5);
     VitTinyPatch16 = "vit_tiny_patch16_224": vit::timm(TINY, 16);
     VitSmallPatch16 = "vit_small_patch16_224": vit::timm(SMALL, 16);
     VitSmallPatch32 = "vit_small_patch32_224": vit::timm(SMALL, 32);

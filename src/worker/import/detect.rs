@@ -11,7 +11,7 @@ use crate::{
     worker::{
         files::state::StateDict,
         nets::heads,
-        weights::fit::is_auxiliary,
+        weights::fit::{is_auxiliary, is_computed},
     },
 };
 
@@ -28,7 +28,7 @@ pub fn architecture(weights: &StateDict) -> Option<Architecture> {
 pub fn architectures(weights: &StateDict) -> Vec<Architecture> {
     let found = weights
         .iter()
-        .filter(|(name, _)| !is_auxiliary(name));
+        .filter(|(name, _)| !is_auxiliary(name) && !is_computed(name));
     let found = found.map(|(_, tensor)| tensor.size());
     let found = counted(found.filter(|size| size.len() > 1));
     let mut fitting = Vec::new();

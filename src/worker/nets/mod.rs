@@ -20,6 +20,7 @@ pub mod perceptron;
 pub mod positions;
 pub mod rotary;
 mod tree;
+pub mod windows;
 pub mod winograd;
 
 #[cfg(test)]

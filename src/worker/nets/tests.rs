@@ -54,6 +54,7 @@ pub(crate) fn one_of_each_family() -> Vec<Architecture> {
         "regnet_y_400mf",
         "convnext_atto",
         "convnext_tiny",
+        "swin_t",
         "vit_tiny_patch16_224",
         "vit_b_32",
         "vit_small_patch14_reg4_dinov2",

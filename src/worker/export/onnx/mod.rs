@@ -11,6 +11,7 @@ mod products;
 #[cfg(test)]
 mod tests;
 mod tokens;
+mod windows;
 
 use std::{fs, path::Path};
 
