@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
-    layer::{Activation, Layer, Linear, Neighbours, Op},
+    init::Init,
+    layer::{Activation, Conv2d, Layer, Linear, Neighbours, Op},
     network::NetworkDesign,
 };
 
@@ -12,7 +13,7 @@ use super::{
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum HeadKind {
-    /// One linear layer.
+    /// One linear layer. In SqueezeNets at each position of the last map, followed by a ReLU and the mean over all positions, as published.
     #[default]
     Linear,
     /// A linear layer, a ReLU, and another linear layer.
@@ -89,7 +90,7 @@ impl Head {
         }
     }
 
-    /// Whether it is the head that networks are published with.
+    /// Whether it is the head that networks are published with: `linear`.
     pub fn is_linear(&self) -> bool {
         *self == Head::Linear
     }
@@ -137,7 +138,32 @@ impl Head {
             Head::None => Layer::sequence(name, Vec::new()),
         }
     }
+
+    /// The same for a map of `features` channels: the published head is a convolution, those of other kinds get the mean.
+    fn layer_of_map(self, name: &str, features: u64, classes: u64) -> Layer {
+        let pooling = || {
+            let pooling = Layer::new("avgpool", Op::AdaptiveAvgPool2d { side: 1 });
+            vec![pooling, Layer::new("flat", Op::Flatten)]
+        };
+        if !self.is_linear() {
+            let after = self.layer(name, features, classes);
+            return Layer::sequence("", [pooling(), vec![after]].concat());
+        }
+        let design = Conv2d {
+            bias: true,
+            init: MAP_INIT,
+            ..Conv2d::new(features, classes, 1)
+        };
+        let layers = vec![
+            Layer::new(name, Op::Conv2d(design)),
+            Layer::activation("relu", Activation::Relu),
+        ];
+        Layer::sequence("", [layers, pooling()].concat())
+    }
 }
+
+/// As torchvision initialises the last convolution of a SqueezeNet.
+const MAP_INIT: Init = Init::Normal(0.01);
 
 /// What a network ends with.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -164,11 +190,15 @@ impl From<usize> for Outputs {
 }
 
 impl NetworkDesign {
-    /// The layers that map feature vectors to logits.
+    /// The layers that map features to logits.
     pub fn head_of(&self, head: Head, classes: u64) -> Layer {
         // A name with dots is that of a layer in a sequence.
         let mut names = self.head.rsplit('.');
-        let last = head.layer(names.next().unwrap_or_default(), self.features(), classes);
+        let name = names.next().unwrap_or_default();
+        let last = match self.has_map_features() {
+            false => head.layer(name, self.features(), classes),
+            true => head.layer_of_map(name, self.features(), classes),
+        };
         names.fold(last, |head, name| Layer::sequence(name, vec![head]))
     }
 }
@@ -223,6 +253,24 @@ mod tests {
             ])
         );
         assert_eq!(names(Head::None), named(&[]));
+    }
+
+    #[test]
+    fn a_head_of_a_map_has_the_same_names_and_a_kernel() {
+        for (kind, weight) in [
+            (Head::Linear, ("classifier.1.weight", vec![3, 512, 1, 1])),
+            (
+                Head::Mlp { hidden: 16 },
+                ("classifier.1.hidden.weight", vec![16, 512]),
+            ),
+            (Head::Prototype, ("classifier.1.prototypes.weight", vec![3, 512])),
+        ] {
+            let mut tensors = Vec::new();
+            let layer = Architecture::Squeezenet1x1.design().head_of(kind, 3);
+            layer.each_tensor("", &mut |name, tensor| tensors.push((name, tensor.shape)));
+            let (name, shape) = weight;
+            assert_eq!(tensors[0], (name.to_owned(), shape));
+        }
     }
 
     #[test]

@@ -28,6 +28,7 @@ pub enum Op {
     LayerNorm(LayerNorm),
     Linear(Linear),
     Attention(Attention),
+    WindowAttention(WindowAttention),
     /// Prepends so many learned tokens: the class token (Dosovitskiy et al. 2021) or registers (Darcet et al. 2024).
     LearnedTokens {
         count: u64,
@@ -56,6 +57,9 @@ pub enum Op {
     /// Each vector divided by its length; by 1e-12 if it is shorter, as in torch's `normalize`.
     Normalise,
     Neighbours(Neighbours),
+    /// Each square of 2 × 2 positions becomes one with the channels of all four, column by column, with zeros beyond the end:
+    /// `[N, C, H, W]` to `[N, 4 C, ⌈H / 2⌉, ⌈W / 2⌉]`.
+    MergePatches,
     /// Every `stride`-th position in both directions.
     Subsample {
         stride: u64,
@@ -209,6 +213,21 @@ pub enum AttentionNames {
     Timm,
     /// `in_proj_weight`, `in_proj_bias`, `out_proj.weight`, `out_proj.bias`
     Torch,
+}
+
+/// Multi-head self-attention within windows of a map (Liu et al. 2021, "Swin Transformer"; see [`super::windows`]): to each score is added a
+/// learned bias for the distance of the two places and for the head.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct WindowAttention {
+    pub features: u64,
+    pub heads: u64,
+    /// Height and width of a window.
+    pub window: u64,
+    /// By how many positions the map is turned round before it is cut, so that other neighbours meet; below `window`.
+    pub shift: u64,
+    pub init: Init,
+    /// Whether the places of the distances in the table of biases are a tensor, as torchvision has them.
+    pub has_positions: bool,
 }
 
 /// The logarithm of the votes of the `k` rows of its bank that have the largest products with the input: shares of the softmax of the

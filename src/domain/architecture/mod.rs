@@ -18,6 +18,7 @@ mod stage;
 mod table;
 pub mod tensors;
 pub mod timm;
+pub mod windows;
 
 pub use self::{
     description::{ArchitectureDescription, WeightSetDescription},

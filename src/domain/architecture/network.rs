@@ -13,9 +13,9 @@ pub struct NetworkDesign {
     /// In order from the input: what can be frozen.
     pub stages: Vec<(Stage, Vec<Layer>)>,
     /// From the output of the last stage to the feature vector `[N, features]`. These layers belong to the last stage: freezing it freezes
-    /// them.
+    /// them. Empty where the head gets a map, see [`NetworkDesign::has_map_features`].
     pub pooling: Vec<Layer>,
-    /// Name of the head: of the linear layer that maps feature vectors to logits in the published network.
+    /// Name of the head: of the layer that maps features to logits in the published network.
     pub head: &'static str,
     /// Side, in pixels, of the square images that it is designed for.
     pub native_size: u32,
@@ -48,7 +48,7 @@ impl InTimm {
 }
 
 impl NetworkDesign {
-    /// The linear layer that maps feature vectors to logits in the published network.
+    /// What maps features to logits in the published network.
     pub fn head(&self, classes: u64) -> Layer {
         self.head_of(Head::Linear, classes)
     }
@@ -56,6 +56,11 @@ impl NetworkDesign {
     /// Length of the feature vector that goes into the head.
     pub fn features(&self) -> u64 {
         self.follow(self.native_size, |_, _, _| {}).1.channels()
+    }
+
+    /// Whether its published head gets the map `[N, features, h, w]` of the last stage. The feature vector is then the mean of the map.
+    pub fn has_map_features(&self) -> bool {
+        matches!(self.follow(self.native_size, |_, _, _| {}).1, Shape::Map { .. })
     }
 
     /// Pixels of the image, along a side, per position of the last stage's activations.
@@ -122,7 +127,7 @@ impl NetworkDesign {
     pub fn is_transformer(&self) -> bool {
         let mut found = false;
         self.follow(self.native_size, |layer, _, _| {
-            found |= matches!(layer.op, Op::Attention(_))
+            found |= matches!(layer.op, Op::Attention(_) | Op::WindowAttention(_))
         });
         found
     }

@@ -140,11 +140,15 @@ impl Op {
             Op::FirstToken | Op::MeanToken { .. } => Shape::Vector {
                 features: input.channels(),
             },
+            Op::MergePatches => input
+                .resized(|size| size.map(|length| length.div_ceil(2)))
+                .with_channels(4 * input.channels()),
             Op::Subsample { stride } => input.resized(|size| size.map(|length| length.div_ceil(stride))),
             Op::PadChannels { channels } => input.with_channels(input.channels() + 2 * channels),
             Op::BatchNorm2d(_)
             | Op::LayerNorm(_)
             | Op::Attention(_)
+            | Op::WindowAttention(_)
             | Op::PositionEmbedding(_)
             | Op::LayerScale(_)
             | Op::ChannelShuffle { .. }
@@ -168,6 +172,14 @@ impl Op {
             Op::Attention(attention) => {
                 let (features, tokens) = (attention.features, input.places());
                 4 * features * features * tokens + 2 * tokens * tokens * features
+            }
+            Op::WindowAttention(attention) => {
+                let Shape::Map { height, width, .. } = input else {
+                    return 0;
+                };
+                let positions: u64 = attention.padded([height, width]).iter().product();
+                let features = attention.features;
+                (4 * features * features + 2 * attention.places() * features) * positions
             }
             _ => 0,
         }

@@ -3,7 +3,7 @@
 use super::Architecture;
 
 /// The other library's name, and ours.
-const SPELLINGS: [(&str, Architecture); 24] = [
+const SPELLINGS: [(&str, Architecture); 27] = [
     ("tf_efficientnet_lite0", Architecture::EfficientnetLite0),
     ("tf_efficientnet_lite1", Architecture::EfficientnetLite1),
     ("tf_efficientnet_lite2", Architecture::EfficientnetLite2),
@@ -22,6 +22,9 @@ const SPELLINGS: [(&str, Architecture); 24] = [
     ("regnety_004", Architecture::RegnetY400Mf),
     ("regnety_016", Architecture::RegnetY1600Mf),
     ("regnety_080_tv", Architecture::RegnetY8Gf),
+    ("swin_tiny_patch4_window7_224", Architecture::SwinT),
+    ("swin_small_patch4_window7_224", Architecture::SwinS),
+    ("swin_base_patch4_window7_224", Architecture::SwinB),
     ("vit_base_patch16_224", Architecture::VitB16),
     ("vit_base_patch32_224", Architecture::VitB32),
     ("vit_large_patch16_224", Architecture::VitL16),

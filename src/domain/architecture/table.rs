@@ -17,6 +17,8 @@ use super::{
         mobilenet_v3, regnet,
         resnet::{self, BOTTLENECK, Block},
         shufflenet_v2::shufflenet,
+        squeezenet,
+        swin::swin,
         vgg::vgg,
         vision_transformer::{self as vit, BASE, LARGE, SMALL, TINY},
         xception::xception,
@@ -63,8 +65,9 @@ architectures! {
     /// 2015, section 4.2. EfficientNet-B0 to B7: Tan and Le 2019; EfficientNetV2: Tan and Le 2021; EfficientNet-Lite: Google 2020, in timm
     /// `tf_efficientnet_lite0` to `lite4`. VGG: Simonyan and Zisserman 2015. GoogLeNet: Szegedy et al. 2015. Inception-v3: Szegedy et al.
     /// 2016. Xception: Chollet 2017. DenseNet: Huang et al. 2017. MobileNetV2: Sandler et al. 2018; V3: Howard et al. 2019. MNASNet: Tan
-    /// et al. 2019. ShuffleNetV2: Ma et al. 2018. RegNetY: Radosavovic et al. 2020. ConvNeXt: Liu et al. 2022. Vision transformers:
-    /// Dosovitskiy et al. 2021; DINOv2: Oquab et al. 2024; DINOv3: Siméoni et al. 2025; CLIP: Radford et al. 2021.
+    /// et al. 2019. ShuffleNetV2: Ma et al. 2018. SqueezeNet: Iandola et al. 2016. RegNetY: Radosavovic et al. 2020. ConvNeXt: Liu et al.
+    /// 2022. Swin: Liu et al. 2021. Vision transformers: Dosovitskiy et al. 2021; DINOv2: Oquab et al. 2024; DINOv3: Siméoni et al. 2025;
+    /// CLIP: Radford et al. 2021.
     enum Architecture;
 
     #[default]
@@ -120,6 +123,8 @@ architectures! {
     Shufflenet1x0 = "shufflenet_v2_x1_0": shufflenet([116, 232, 464, 1024]);
     Shufflenet1x5 = "shufflenet_v2_x1_5": shufflenet([176, 352, 704, 1024]);
     Shufflenet2x0 = "shufflenet_v2_x2_0": shufflenet([244, 488, 976, 2048]);
+    Squeezenet1x0 = "squeezenet1_0": squeezenet::squeezenet1_0();
+    Squeezenet1x1 = "squeezenet1_1": squeezenet::squeezenet1_1();
     RegnetY400Mf = "regnet_y_400mf": regnet::y([1, 3, 6, 6], [48, 104, 208, 440], 8);
     RegnetY1600Mf = "regnet_y_1_6gf": regnet::y([2, 6, 17, 2], [48, 120, 336, 888], 24);
     RegnetY8Gf = "regnet_y_8gf": regnet::y([2, 4, 10, 1], [224, 448, 896, 2016], 56);
@@ -130,6 +135,9 @@ architectures! {
     ConvnextTiny = "convnext_tiny": convnext::torchvision([3, 3, 9, 3], 96, 0.1);
     ConvnextSmall = "convnext_small": convnext::torchvision([3, 3, 27, 3], 96, 0.4);
     ConvnextBase = "convnext_base": convnext::torchvision([3, 3, 27, 3], 128, 0.5);
+    SwinT = "swin_t": swin(96, 3, [2, 2, 6, 2], 0.2);
+    SwinS = "swin_s": swin(96, 3, [2, 2, 18, 2], 0.3);
+    SwinB = "swin_b": swin(128, 4, [2, 2, 18, 2], 0.5);
     VitTinyPatch16 = "vit_tiny_patch16_224": vit::timm(TINY, 16);
     VitSmallPatch16 = "vit_small_patch16_224": vit::timm(SMALL, 16);
     VitSmallPatch32 = "vit_small_patch32_224": vit::timm(SMALL, 32);

@@ -2,7 +2,7 @@
 
 use super::{
     init::Init,
-    layer::{AttentionNames, Layer, Op, joined},
+    layer::{AttentionNames, Layer, Op, WindowAttention, joined},
 };
 
 /// A tensor of a layer.
@@ -23,6 +23,9 @@ pub enum Role {
     Statistic(Init),
     /// Counts the batches: one 64-bit integer. Nothing here reads it; other programs do.
     Counter,
+    /// The places of the distances within a window in the table of its biases: 64-bit integers that only depend on its side and are no
+    /// weights. torchvision stores them, timm does not.
+    RelativePositions { window: u64 },
 }
 
 impl TensorDesign {
@@ -32,6 +35,11 @@ impl TensorDesign {
 
     pub fn learns(&self) -> bool {
         matches!(self.role, Role::Parameter(_))
+    }
+
+    /// Whether it is no weight: other programs may not store it.
+    pub fn is_computed(&self) -> bool {
+        matches!(self.role, Role::RelativePositions { .. })
     }
 }
 
@@ -114,6 +122,7 @@ impl Op {
                 tensors.push(parameter(out_bias, &[features], Init::Zeros));
                 tensors
             }
+            Op::WindowAttention(attention) => window_tensors(&attention),
             Op::Neighbours(neighbours) => {
                 let stored = |name, shape: &[u64]| TensorDesign {
                     name,
@@ -148,6 +157,7 @@ impl Op {
             | Op::FirstToken
             | Op::MeanToken { .. }
             | Op::Normalise
+            | Op::MergePatches
             | Op::Subsample { .. }
             | Op::Narrow { .. }
             | Op::ChannelShuffle { .. }
@@ -168,6 +178,35 @@ impl Op {
             _ => None,
         }
     }
+}
+
+fn window_tensors(attention: &WindowAttention) -> Vec<TensorDesign> {
+    let (features, window) = (attention.features, attention.window);
+    let distances = (2 * window - 1) * (2 * window - 1);
+    let tensor = |name, shape: &[u64], role| TensorDesign {
+        name,
+        shape: shape.to_vec(),
+        role,
+    };
+    let parameter = |name, shape: &[u64], init| tensor(name, shape, Role::Parameter(init));
+    let table = parameter(
+        "relative_position_bias_table",
+        &[distances, attention.heads],
+        Init::Normal(0.02),
+    );
+    let positions = tensor(
+        "relative_position_index",
+        &[attention.places() * attention.places()],
+        Role::RelativePositions { window },
+    );
+    let positions = attention.has_positions.then_some(positions);
+    let linear = [
+        parameter("qkv.weight", &[3 * features, features], attention.init),
+        parameter("qkv.bias", &[3 * features], Init::Zeros),
+        parameter("proj.weight", &[features, features], attention.init),
+        parameter("proj.bias", &[features], Init::Zeros),
+    ];
+    std::iter::once(table).chain(positions).chain(linear).collect()
 }
 
 impl Layer {

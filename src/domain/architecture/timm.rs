@@ -23,11 +23,12 @@ pub struct Twin {
 }
 
 impl Architecture {
-    /// Its tensors under both names; none where timm does not have it, or has it under the same names.
+    /// Its weights under both names; none where timm does not have it, or has it under the same names.
     pub fn twins(self, classes: u64) -> Option<Vec<Twin>> {
         let design = self.design();
         let theirs = design.as_in_timm()?.tensors(classes);
-        let pairs = design.tensors(classes).into_iter().zip(theirs);
+        let weights = |(_, _, tensor): &(_, _, TensorDesign)| !tensor.is_computed();
+        let pairs = design.tensors(classes).into_iter().filter(weights).zip(theirs);
         let twin = |((_, name, tensor), (_, in_timm, theirs)): ((_, _, _), (_, _, TensorDesign))| Twin {
             name,
             tensor,
@@ -52,16 +53,31 @@ impl Architecture {
     }
 
     /// Whether timm's network computes the same for images of this size. Linear layers that are convolutions there see only a part of a map
-    /// that is larger than they are.
+    /// that is larger than they are, and windows that do not cover a map are padded otherwise.
     pub fn is_same_in_timm(self, side: u32) -> bool {
         let mut is_same = true;
         let design = self.design();
         design.follow(side, |layer, _, input| {
-            if let (Op::AdaptiveAvgPool2d { side }, Shape::Map { height, .. }) = (&layer.op, input) {
-                is_same &= *side == 1 || height <= *side;
-            }
+            let Shape::Map { height, width, .. } = input else {
+                return;
+            };
+            is_same &= match layer.op {
+                Op::AdaptiveAvgPool2d { side } => side == 1 || height <= side,
+                Op::WindowAttention(attention) => attention.padded([height, width]) == [height, width],
+                _ => true,
+            };
         });
         is_same
+    }
+
+    /// Whether timm's network is built for images of one size, which its configuration then says: those with windows.
+    pub fn has_one_size_in_timm(self) -> bool {
+        let mut has_windows = false;
+        let design = self.design();
+        design.follow(design.native_size, |layer, _, _| {
+            has_windows |= matches!(layer.op, Op::WindowAttention(_));
+        });
+        has_windows
     }
 
     /// The epsilons of its BatchNorms here and in timm, where they differ.
@@ -115,6 +131,11 @@ impl Layer {
                 let mut attention = *attention;
                 attention.names = AttentionNames::Timm;
                 Op::Attention(attention)
+            }
+            Op::WindowAttention(attention) => {
+                let mut attention = *attention;
+                attention.has_positions = false;
+                Op::WindowAttention(attention)
             }
             Op::LayerScale(scale) => {
                 let mut scale = *scale;
@@ -211,7 +232,9 @@ mod tests {
             let Some(twins) = architecture.twins(10) else {
                 continue;
             };
-            assert_eq!(twins.len(), architecture.design().tensors(10).len());
+            let tensors = architecture.design().tensors(10).into_iter();
+            let weights = tensors.filter(|(_, _, tensor)| !tensor.is_computed());
+            assert_eq!(twins.len(), weights.count());
             let mut names: Vec<_> = twins.iter().map(|twin| &twin.in_timm).collect();
             names.sort();
             names.dedup();

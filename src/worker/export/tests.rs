@@ -127,37 +127,46 @@ fn every_architecture_is_a_module_that_libtorch_loads_with_torchvisions_paramete
 }
 
 /// A model of an architecture with a head of any kind.
-pub fn model_with(head: Head) -> Model {
-    let network = with_head(Architecture::Resnet20, head, CLASSES.len());
-    let card = ModelCard {
+pub fn model_with(architecture: Architecture, head: Head) -> Model {
+    let network = with_head(architecture, head, CLASSES.len());
+    let mut card = ModelCard {
         head,
-        ..card(Architecture::Resnet20)
+        ..card(architecture)
     };
+    card.preprocessing = Preprocessing::for_size(usual_side(architecture) as u32);
     Model::new(card, "insects@2".to_owned(), network)
+}
+
+/// Each kind of head, on feature vectors and on maps.
+pub fn heads() -> impl Iterator<Item = (Architecture, Head)> {
+    let architectures = [Architecture::Resnet20, Architecture::Squeezenet1x1];
+    architectures
+        .into_iter()
+        .flat_map(|it| HEADS.map(|head| (it, head)))
 }
 
 #[test]
 fn every_head_is_a_module_that_libtorch_loads() {
-    for head in HEADS {
-        let model = model_with(head);
+    for (architecture, head) in heads() {
+        let model = model_with(architecture, head);
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("model.pt");
         torchscript::write(&path, &model).unwrap();
         let module = torchscript::loaded(&path).unwrap();
-        let images = images(3, Architecture::Resnet20);
+        let images = images(3, architecture);
         let expected = model.network.logits(&images);
         let found = without_gradients(|| module.forward_ts(&[&images])).unwrap();
         let off = (&found - &expected).abs().max().double_value(&[]);
         assert!(
             off <= 1e-4 * expected.abs().max().double_value(&[]).max(1.0),
-            "{head:?}: {off:e}"
+            "{architecture} {head:?}: {off:e}"
         );
         let written = folder.path().join("model.safetensors");
         state::write(&written, &model.state, &model.texts_of_torch()).unwrap();
         let back = state::read(&written).unwrap();
         let outputs = model.card.outputs();
         assert_eq!(outputs, Outputs { head, classes: 3 });
-        let network = Network::loaded(Architecture::Resnet20, outputs, &back, Device::Cpu).unwrap();
+        let network = Network::loaded(architecture, outputs, &back, Device::Cpu).unwrap();
         assert!(network.logits(&images).equal(&expected));
     }
 }

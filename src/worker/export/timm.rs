@@ -45,7 +45,7 @@ fn config(model: &Model) -> Value {
             "tag": "finetuned",
             "custom_load": false,
             "input_size": [3, side, side],
-            "fixed_input_size": false,
+            "fixed_input_size": card.architecture.has_one_size_in_timm(),
             "interpolation": recipe.interpolation.as_str(),
             "crop_pct": crop_pct,
             "crop_mode": crop_mode,

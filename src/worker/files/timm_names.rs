@@ -11,6 +11,10 @@ use crate::domain::{architecture::timm::Twin, spec::Architecture};
 /// A network's tensors as timm has them; unchanged where the names are the same.
 pub fn into_timm(state: &StateDict, architecture: Architecture) -> StateDict {
     let mut state = copied(state);
+    let tensors = architecture.design().tensors(1).into_iter();
+    for (_, name, _) in tensors.filter(|(_, _, tensor)| tensor.is_computed()) {
+        state.remove(&name);
+    }
     if let Some([ours, theirs]) = architecture.epsilons() {
         rescale(&mut state, ours, theirs);
     }

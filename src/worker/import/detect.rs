@@ -8,7 +8,11 @@ use crate::{
         architecture::{Head, network::NetworkDesign},
         spec::Architecture,
     },
-    worker::{files::state::StateDict, nets::heads, weights::fit::is_auxiliary},
+    worker::{
+        files::state::StateDict,
+        nets::heads,
+        weights::fit::{is_auxiliary, is_computed},
+    },
 };
 
 /// Most matrices besides the network's own: of its head, or of one that other classes had.
@@ -22,7 +26,9 @@ pub fn architecture(weights: &StateDict) -> Option<Architecture> {
 /// The networks whose backbones have exactly these kernels and matrices, and these names or timm's if any has them; a head may be there or
 /// not. Those with and without the approximation of GELU are stored alike.
 pub fn architectures(weights: &StateDict) -> Vec<Architecture> {
-    let found = weights.iter().filter(|(name, _)| !is_auxiliary(name));
+    let found = weights
+        .iter()
+        .filter(|(name, _)| !is_auxiliary(name) && !is_computed(name));
     let found = found.map(|(_, tensor)| tensor.size());
     let found = counted(found.filter(|size| size.len() > 1));
     let mut fitting = Vec::new();
@@ -33,7 +39,7 @@ pub fn architectures(weights: &StateDict) -> Vec<Architecture> {
         let mut fitting_designs = designs
             .into_iter()
             .flatten()
-            .filter(|design| fits(&found, &kernels(design)));
+            .filter(|design| fits(&found, design));
         if let Some(first) = fitting_designs.next() {
             fitting.push(architecture);
             if [first]
@@ -74,8 +80,15 @@ fn counted(shapes: impl Iterator<Item = Vec<i64>>) -> Counts {
     counts
 }
 
-/// Whether all kernels are among those found, and what else was found are a few matrices.
-fn fits(found: &Counts, kernels: &Counts) -> bool {
+/// Whether all kernels are among those found, and what else was found are a few matrices, or kernels of one position where the head gets a
+/// map.
+fn fits(found: &Counts, design: &NetworkDesign) -> bool {
+    let kernels = &kernels(design);
+    let is_of_a_head = |shape: &[i64]| match *shape {
+        [_, _] => true,
+        [_, _, 1, 1] => design.has_map_features(),
+        _ => false,
+    };
     let count = |of: &Counts, shape: &[i64]| of.get(shape).copied().unwrap_or_default();
     let has_all = kernels
         .iter()
@@ -84,8 +97,8 @@ fn fits(found: &Counts, kernels: &Counts) -> bool {
         .iter()
         .map(|(shape, seen)| (shape, seen - count(kernels, shape).min(*seen)));
     let others: Vec<_> = others.filter(|(_, more)| *more > 0).collect();
-    let are_matrices = others.iter().all(|(shape, _)| shape.len() == 2);
-    has_all && are_matrices && others.iter().map(|(_, more)| more).sum::<usize>() <= MAX_OTHERS
+    let are_of_a_head = others.iter().all(|(shape, _)| is_of_a_head(shape));
+    has_all && are_of_a_head && others.iter().map(|(_, more)| more).sum::<usize>() <= MAX_OTHERS
 }
 
 /// Shapes of all tensors of the backbone that have two dimensions or more.

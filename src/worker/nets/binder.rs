@@ -13,6 +13,7 @@ use crate::{
         Architecture,
         init::Init,
         tensors::{Role, TensorDesign},
+        windows::relative_positions,
     },
     worker::files::state::StateDict,
 };
@@ -58,6 +59,7 @@ impl<'a> Binder<'a> {
         match design.role {
             Role::Parameter(init) | Role::Statistic(init) => self.floats(name, &shape, init),
             Role::Counter => self.counter(name),
+            Role::RelativePositions { window } => self.positions(name, &shape, window),
         }
     }
 
@@ -76,6 +78,23 @@ impl<'a> Binder<'a> {
         } else {
             placed
         };
+        self.keep(name, own)
+    }
+
+    /// Weights may lack them. Others than ours belong to a network that computes something else.
+    fn positions(&mut self, name: String, shape: &[i64], window: u64) -> Tensor {
+        let ours = Tensor::from_slice(&relative_positions(window));
+        if let Source::Given(state) = self.source
+            && state.contains_key(&name)
+        {
+            let found = self.find(state, &name, shape, false);
+            if found.is_some_and(|found| !found.to_device(Device::Cpu).to_kind(Kind::Int64).equal(&ours)) {
+                let why = format!("does not have the places of a window of {window} × {window}");
+                self.unusable.push(MismatchedTensor { name, why });
+                return Tensor::new();
+            }
+        }
+        let own = ours.to_device(self.device);
         self.keep(name, own)
     }
 

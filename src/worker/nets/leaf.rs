@@ -10,7 +10,7 @@ use super::{
     dropout::{self, Dropout},
     fused::Shape,
     layers::Mode,
-    positions, winograd,
+    positions, windows, winograd,
 };
 use crate::domain::architecture::{
     layer::{Activation, BatchNorm2d, Channels, Conv2d, LayerNorm, Neighbours, Op, Pool},
@@ -64,6 +64,7 @@ impl Leaf {
             (Op::Attention(design), tensors) => {
                 attention::forward(input, design, tensors.split_at(tensors.len() - 2))
             }
+            (Op::WindowAttention(design), tensors) => windows::attention(input, design, tensors),
             (Op::LearnedTokens { count, features }, [tokens]) => {
                 let size = [input.size()[0], *count as i64, *features as i64];
                 let tokens = tokens.to_kind(input.kind()).expand(size, false);
@@ -117,6 +118,7 @@ fn without_tensors(op: &Op, input: &Tensor) -> Tensor {
             let tokens = input.narrow(1, skipped, input.size()[1] - skipped);
             tokens.mean_dim([1i64].as_slice(), false, None::<Kind>)
         }
+        Op::MergePatches => windows::merged(input),
         Op::Subsample { stride } => {
             let stride = stride as i64;
             input.slice(2, None, None, stride).slice(3, None, None, stride)

@@ -20,6 +20,7 @@ pub mod perceptron;
 pub mod positions;
 pub mod rotary;
 mod tree;
+pub mod windows;
 pub mod winograd;
 
 #[cfg(test)]
@@ -199,7 +200,8 @@ impl Network {
     }
 
     /// Passes the output of the stage `after` (if none: images `[N, 3, H, W]`, see [`input`]) through the stages up to and including
-    /// `last`. The output of the network's last stage is the feature vector `[N, features]`.
+    /// `last`. The output of the network's last stage is the features: a vector `[N, features]`, or a map where the head gets one
+    /// (see [`vectors`]).
     pub fn stages(&self, input: &Tensor, after: Option<Stage>, last: Stage, mode: Mode) -> Tensor {
         let output = self
             .backbone
@@ -207,7 +209,7 @@ impl Network {
         output.to_kind(Kind::Float)
     }
 
-    /// Logits `[N, classes]` of feature vectors.
+    /// Logits `[N, classes]` of features.
     pub fn head(&self, features: &Tensor) -> Tensor {
         self.head.forward(features, Mode::Eval)
     }
@@ -217,6 +219,15 @@ impl Network {
         without_gradients(|| {
             self.head(&self.stages(images, None, self.architecture.last_stage(), Mode::Eval))
         })
+    }
+
+    /// Logits `[N, classes]` of what [`vectors`] makes of features. Heads that get a map take a vector for a map of one position: all but
+    /// the published one, which is never made of vectors, begin with the mean.
+    pub fn head_of_vectors(&self, vectors: &Tensor) -> Tensor {
+        match self.architecture.design().has_map_features() {
+            false => self.head(vectors),
+            true => self.head(&vectors.unsqueeze(-1).unsqueeze(-1)),
+        }
     }
 
     /// The trainable tensors, in the order of names.
@@ -280,6 +291,14 @@ impl Backbone {
             Some((end, _)) if *end == last => sequence(&self.pooling, &activations, mode),
             _ => activations,
         }
+    }
+}
+
+/// Feature vectors `[N, features]` of features: of a map the means over all positions.
+pub fn vectors(features: &Tensor) -> Tensor {
+    match features.dim() {
+        4 => features.mean_dim([2i64, 3].as_slice(), false, None::<Kind>),
+        _ => features.shallow_clone(),
     }
 }
 

@@ -53,9 +53,11 @@ pub(crate) fn one_of_each_family() -> Vec<Architecture> {
         "mobilenet_v3_small",
         "mnasnet0_5",
         "shufflenet_v2_x0_5",
+        "squeezenet1_1",
         "regnet_y_400mf",
         "convnext_atto",
         "convnext_tiny",
+        "swin_t",
         "vit_tiny_patch16_224",
         "vit_b_32",
         "vit_small_patch14_reg4_dinov2",
@@ -259,6 +261,26 @@ fn neighbours_vote_as_in_dino() {
             let off = (found.double_value(&[row, class as i64]) - expected).abs();
             assert!(off < 1e-3, "{row} {class}: {off}");
         }
+    }
+}
+
+#[test]
+fn a_head_of_another_kind_makes_the_same_of_a_map_and_of_its_mean() {
+    let architecture = Architecture::Squeezenet1x1;
+    for head in HEADS {
+        let network = with_head(architecture, head, 3);
+        let last = architecture.last_stage();
+        let features = without_gradients(|| network.stages(&images(2), None, last, Mode::Eval));
+        assert_eq!(features.size(), [2, 512, 3, 3]);
+        let of_vectors = vectors(&features);
+        assert_eq!(of_vectors.size(), [2, 512]);
+        let off = network.head(&features) - network.head_of_vectors(&of_vectors);
+        let is_same = off.abs().max().double_value(&[]) < 1e-5;
+        // The published head has a ReLU before the mean.
+        assert_eq!(is_same, head != Head::Linear, "{head:?}");
+        let folded = folded::Folded::of(&network, Kind::Float, Device::Cpu);
+        let distance = folded.packed_for(2, 64).distance_from(&network, &images(2));
+        assert!(distance.unwrap() < 1e-4, "{head:?}");
     }
 }
 

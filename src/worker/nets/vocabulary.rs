@@ -18,10 +18,12 @@ use crate::{
         init::Init,
         layer::{
             Activation, Attention, AttentionNames, BatchNorm2d, Channels, Conv2d, Layer, LayerNorm,
-            LayerScale, Linear, Neighbours, Op, Padding, Pool, PositionEmbedding, Rotary,
+            LayerScale, Linear, Neighbours, Op, Padding, Pool, PositionEmbedding, Rotary, WindowAttention,
         },
         network::{InTimm, NetworkDesign},
         shape::Shape,
+        tensors::Role,
+        windows::relative_positions,
     },
     worker::files::state::StateDict,
 };
@@ -32,9 +34,9 @@ pub const CLASSES: u64 = 5;
 /// Of each token of the transformer.
 const FEATURES: u64 = 24;
 
-/// All ops: a convolutional network, a transformer, and a network that looks images up.
-pub fn networks() -> [NetworkDesign; 3] {
-    [convolutional(), transformer(), recalling()]
+/// All ops: a convolutional network, a transformer, one with windows, and a network that looks images up.
+pub fn networks() -> [NetworkDesign; 4] {
+    [convolutional(), transformer(), windowed(), recalling()]
 }
 
 fn conv(name: &str, conv: Conv2d) -> Layer {
@@ -294,6 +296,55 @@ fn transformer() -> NetworkDesign {
     }
 }
 
+/// Windows of 3 × 3 on maps of 10, 5 and 3 positions along a side: with and without a shift, larger than the map, and smaller.
+fn windowed() -> NetworkDesign {
+    let patches = Conv2d::new(3, 8, 3).strided(3).padded(0).biased();
+    let attended = |name: &str, features: u64, shift: u64| {
+        let attention = WindowAttention {
+            features,
+            heads: 2,
+            window: 3,
+            shift,
+            init: Init::Normal(0.02),
+            has_positions: true,
+        };
+        let dropped = Op::StochasticDepth {
+            probability: 0.1,
+            over: Channels::Second,
+        };
+        let branch = vec![
+            Layer::new("attn", Op::WindowAttention(attention)),
+            Layer::new("drop_path", dropped),
+        ];
+        let sum = Op::Sum(vec![Layer::sequence("", branch), Layer::identity()]);
+        Layer::sequence(name, vec![Layer::new("add", sum)])
+    };
+    let merge = |name: &str| Layer::new(name, Op::MergePatches);
+    let blocks = vec![
+        attended("0", 8, 0),
+        attended("1", 8, 1),
+        merge("merge1"),
+        attended("2", 32, 0),
+        attended("3", 32, 2),
+        merge("merge2"),
+        attended("4", 128, 1),
+    ];
+    NetworkDesign {
+        stages: vec![
+            (Stage::STEM, vec![conv("proj", patches)]),
+            (Stage::block(1), vec![Layer::sequence("blocks", blocks)]),
+        ],
+        pooling: vec![
+            Layer::new("avgpool", Op::AdaptiveAvgPool2d { side: 1 }),
+            Layer::new("flat", Op::Flatten),
+        ],
+        head: "head",
+        native_size: SIDE as u32,
+        dropout: 0.0,
+        in_timm: InTimm::No,
+    }
+}
+
 /// A network whose features are votes.
 fn recalling() -> NetworkDesign {
     let neighbours = Neighbours {
@@ -400,6 +451,10 @@ pub fn state(design: &NetworkDesign) -> StateDict {
     let named = design.tensors(CLASSES).into_iter().map(|(_, name, tensor)| {
         let shape: Vec<i64> = tensor.shape.iter().map(|length| *length as i64).collect();
         let numbers = match tensor.shape.as_slice() {
+            _ if tensor.is_computed() => match tensor.role {
+                Role::RelativePositions { window } => Tensor::from_slice(&relative_positions(window)),
+                other => unreachable!("{other:?} is a weight"),
+            },
             [] => Tensor::from(0i64),
             // Classes of the rows of a bank.
             _ if tensor.name == "labels" => {

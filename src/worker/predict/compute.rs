@@ -29,7 +29,7 @@ use crate::{
     protocol::frames::{PredictOutcome, PredictTask},
     worker::{
         fault::{self, TorchFault},
-        nets::{folded::Folded, input},
+        nets::{folded::Folded, input, vectors},
     },
 };
 
@@ -198,7 +198,7 @@ fn forward(network: &Folded, device: Device, batch: &[DecodedImage]) -> Vec<Comp
     let mut computed: Vec<Computed> = logits.into_iter().map(Computed::of_logits).collect();
     let wants = |wanted: fn(&PredictTask) -> bool| batch.iter().any(|image| wanted(&image.task));
     if wants(|task| matches!(task, PredictTask::Embed { .. })) {
-        for (computed, features) in computed.iter_mut().zip(rows(&features)) {
+        for (computed, features) in computed.iter_mut().zip(rows(&vectors(&features))) {
             computed.features = features;
         }
     }

@@ -25,6 +25,7 @@ use crate::{
             dropout::{Dropout, DropoutKey},
             eval::EvalStages,
             layers::Mode,
+            vectors,
         },
     },
 };
@@ -211,7 +212,9 @@ impl Learner {
             let mode = Mode::Batch { share: None };
             without_gradients(|| [&batch.boundary, other].map(|images| self.eval_features(images, mode)))
         });
-        let (term, seen) = own.of_views(views, theirs.as_ref().map(|theirs| theirs.each_ref()));
+        let own_vectors = views.map(vectors);
+        let theirs = theirs.map(|theirs| theirs.each_ref().map(vectors));
+        let (term, seen) = own.of_views(own_vectors.each_ref(), theirs.as_ref().map(|theirs| theirs.each_ref()));
         let outcome = Outcome {
             loss: &term.told * share,
             correct: Tensor::from(0i64).to_device(self.network.device()),

@@ -5,13 +5,14 @@
 //! result fits is not decided here: `nets` checks every name and shape.
 
 mod auxiliary;
+mod computed;
 mod head;
 mod names;
 mod order;
 mod prefix;
 
 use self::names::Names;
-pub use self::{auxiliary::is_auxiliary, order::by_order};
+pub use self::{auxiliary::is_auxiliary, computed::is_computed, order::by_order};
 
 use std::collections::BTreeSet;
 
@@ -257,11 +258,12 @@ impl Fitted {
         }
     }
 
-    /// Counters that the network does not have: they count steps of a training that is over.
+    /// Counters that the network does not have, which count steps of a training that is over, and what follows from the network alone.
     fn drop_counters(&mut self, names: &Names) {
         let is_superfluous = |name: &str| {
             let last = name.rsplit('.').next();
-            (last == Some(Names::COUNTER) && !names.is_of_backbone(name)) || name == "n_averaged"
+            let is_none = last == Some(Names::COUNTER) || is_computed(name);
+            (is_none && !names.is_of_backbone(name)) || name == "n_averaged"
         };
         self.state.retain(|name, _| !is_superfluous(name));
     }

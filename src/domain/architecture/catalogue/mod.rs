@@ -154,6 +154,8 @@ impl WeightSet {
         let kept = tensors.filter(|(stage, _, _)| stage.is_some() || self.classes > 0);
         kept.map(|(_, _, tensor)| match tensor.role {
             Role::Counter => 8,
+            // timm, in whose format they are, does not store them.
+            Role::RelativePositions { .. } => 0,
             _ => 4 * tensor.numbers(),
         })
         .sum()
@@ -205,6 +207,7 @@ mod tests {
             ("vit_base_patch16_224", Architecture::VitB16),
             ("deit_base_patch16_224", Architecture::VitB16),
             ("mnasnet_050", Architecture::Mnasnet0x5),
+            ("swin_tiny_patch4_window7_224", Architecture::SwinT),
             ("regnety_080_tv", Architecture::RegnetY8Gf),
             ("legacy_xception", Architecture::Xception),
         ] {

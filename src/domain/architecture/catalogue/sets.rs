@@ -6,8 +6,8 @@
 use super::{
     Package, WeightSet,
     trainers::{
-        augreg, convnext, deit, dinov2, dinov3, facebook, headless, lite, miil, symmetric, timm, torchvision,
-        torchvision_2, torchvision_in_timm,
+        augreg, convnext, deit, dinov2, dinov3, facebook, headless, lite, microsoft, miil, symmetric, timm,
+        torchvision, torchvision_2, torchvision_in_timm,
     },
 };
 use crate::domain::models::preprocessing::Interpolation;
@@ -192,6 +192,47 @@ const ROWS: &[(&str, &[WeightSet])] = &[
         &[
             facebook("imagenet", "timm/convnext_base.fb_in22k_ft_in1k", 1000),
             facebook("imagenet21k", "timm/convnext_base.fb_in22k", 21_841),
+        ],
+    ),
+    (
+        "swin_t",
+        &[
+            microsoft("imagenet", "timm/swin_tiny_patch4_window7_224.ms_in1k", 1000),
+            microsoft(
+                "imagenet21k",
+                "timm/swin_tiny_patch4_window7_224.ms_in22k",
+                21_841,
+            ),
+        ],
+    ),
+    (
+        "swin_s",
+        &[
+            microsoft(
+                "imagenet",
+                "timm/swin_small_patch4_window7_224.ms_in22k_ft_in1k",
+                1000,
+            ),
+            microsoft(
+                "imagenet21k",
+                "timm/swin_small_patch4_window7_224.ms_in22k",
+                21_841,
+            ),
+        ],
+    ),
+    (
+        "swin_b",
+        &[
+            microsoft(
+                "imagenet",
+                "timm/swin_base_patch4_window7_224.ms_in22k_ft_in1k",
+                1000,
+            ),
+            microsoft(
+                "imagenet21k",
+                "timm/swin_base_patch4_window7_224.ms_in22k",
+                21_841,
+            ),
         ],
     ),
     (

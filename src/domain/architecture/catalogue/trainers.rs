@@ -131,6 +131,15 @@ pub const fn headless(repository: &'static str) -> WeightSet {
     augreg("imagenet21k", repository, 0)
 }
 
+/// Microsoft's Swin transformers (Liu et al. 2021).
+pub const fn microsoft(name: &'static str, repository: &'static str, classes: u64) -> WeightSet {
+    WeightSet {
+        author: "Microsoft",
+        licence: "MIT",
+        ..convnext(name, repository, classes, 0.9)
+    }
+}
+
 /// Google's vision transformers, trained on ImageNet-21k with augmentation and regularisation (Steiner et al. 2021).
 pub const fn augreg(name: &'static str, repository: &'static str, classes: u64) -> WeightSet {
     WeightSet {

@@ -13,6 +13,8 @@ pub mod mobilenet_v3;
 pub mod regnet;
 pub mod resnet;
 pub mod shufflenet_v2;
+pub mod squeezenet;
+pub mod swin;
 mod timm_names;
 pub mod vgg;
 pub mod vision_transformer;

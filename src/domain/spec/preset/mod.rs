@@ -20,7 +20,7 @@ use super::{
     fields::{Faults, Fields},
     training::backbone,
 };
-use crate::error::FieldError;
+use crate::{domain::architecture::Architecture, error::FieldError};
 
 /// Where the values come from that a caller does not give.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -101,7 +101,7 @@ impl<'a> Filled<'a> {
         };
         let values = match chosen {
             Preset::Tutorial | Preset::Auto => json!({}),
-            Preset::Quick => quick(document),
+            Preset::Quick => quick(document, backbone.architecture),
             Preset::Strong => strong::values(backbone.architecture, backbone.weights != Weights::None),
         };
         let mut whole = document.clone();
@@ -143,10 +143,15 @@ impl<'a> Filled<'a> {
 }
 
 /// A frozen backbone and a head made at once. Heads that are not trained have no solver.
-fn quick(document: &Value) -> Value {
+fn quick(document: &Value, architecture: Architecture) -> Value {
     let kind = document.pointer("/head/kind").and_then(Value::as_str);
     match kind {
         Some("prototype" | "knn") => json!({"freeze": "backbone"}),
+        // Its published head is not made of feature vectors.
+        None if architecture.design().has_map_features() => {
+            json!({"freeze": "backbone", "head": {"kind": "mlp", "solver": "lbfgs"}})
+        }
+        Some("linear") if architecture.design().has_map_features() => json!({"freeze": "backbone"}),
         _ => json!({"freeze": "backbone", "head": {"solver": "lbfgs"}}),
     }
 }

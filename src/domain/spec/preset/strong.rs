@@ -43,7 +43,7 @@ impl Kind {
         let design = architecture.design();
         let (mut attends, mut has_batch_norm, mut has_layer_norm) = (false, false, false);
         design.follow(design.native_size, |layer, _, _| match layer.op {
-            Op::Attention(_) => attends = true,
+            Op::Attention(_) | Op::WindowAttention(_) => attends = true,
             Op::BatchNorm2d(_) => has_batch_norm = true,
             Op::LayerNorm(_) => has_layer_norm = true,
             _ => {}

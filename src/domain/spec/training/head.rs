@@ -166,6 +166,13 @@ pub(in crate::domain::spec) fn parse(mut fields: Fields, architecture: Architect
         dropout,
     };
     only(&mut fields, "l2", "the solver `lbfgs`", by_lbfgs);
+    if by_lbfgs && kind == HeadKind::Linear && architecture.design().has_map_features() {
+        let message = format!(
+            "the linear head of {architecture} has a ReLU before its mean over all positions, so `lbfgs` cannot make it from feature vectors; \
+             use it with `\"kind\": \"mlp\"`, or the solver `sgd`"
+        );
+        fields.fault("solver", "conflict", message);
+    }
     fields.finish(&[]);
     head
 }
@@ -235,6 +242,25 @@ pub(super) mod tests {
         ] {
             assert_eq!(parsed(json!({"head": head})).unwrap_err(), [fault], "{head}");
         }
+    }
+
+    #[test]
+    fn a_linear_head_of_a_map_is_trained_by_steps() {
+        let with = |head: Value| parsed(json!({"backbone": {"architecture": "squeezenet1_1"}, "head": head}));
+        assert_eq!(
+            with(json!({"solver": "lbfgs"})).unwrap_err(),
+            ["/head/solver conflict"]
+        );
+        assert_eq!(with(json!({})).unwrap().head.dropout, 0.5);
+        for head in [json!({"kind": "mlp", "solver": "lbfgs"}), json!({"kind": "knn"})] {
+            assert!(with(head).is_ok());
+        }
+        let quick =
+            parsed(json!({"backbone": {"architecture": "squeezenet1_1"}, "preset": "quick"})).unwrap();
+        assert_eq!(
+            (quick.head.kind, quick.head.solver),
+            (HeadKind::Mlp, Some(Solver::Lbfgs))
+        );
     }
 
     #[test]

@@ -6,7 +6,7 @@
 use super::{
     graph::{Graph, float, integer, integers},
     products::{multiplied, plus},
-    tokens,
+    tokens, windows,
 };
 use crate::{
     domain::architecture::{
@@ -138,6 +138,8 @@ fn one(graph: &mut Graph, op: &Op, name: &str, input: &Place) -> String {
             }
         }
         Op::Attention(design) => tokens::attention(graph, design, name, (value, input.shape.places())),
+        Op::WindowAttention(design) => windows::attention(graph, design, name, (value, size(input.shape))),
+        Op::MergePatches => windows::merged(graph, name, (value, size(input.shape))),
         Op::Neighbours(design) => tokens::neighbours(graph, design, name, value),
         Op::Normalise => {
             let axes = vec![integers("axes", &[-1]), integer("keepdims", 1)];
@@ -236,12 +238,17 @@ fn conv2d(graph: &mut Graph, design: &Conv2d, name: &str, input: &Place) -> Stri
     graph.node("Conv", name, &inputs, window)
 }
 
+/// Height and width of a map.
+fn size(input: Shape) -> [u64; 2] {
+    let Shape::Map { height, width, .. } = input else {
+        unreachable!("a layer over positions gets a map");
+    };
+    [height, width]
+}
+
 /// Padding at the start of both directions, then at the end, for an input of this size: the graph's images have a fixed size.
 fn pads(design: &Conv2d, input: Shape) -> [i64; 4] {
-    let Shape::Map { height, width, .. } = input else {
-        unreachable!("a convolution gets a map");
-    };
-    let [[top, bottom], [left, right]] = design.padding_of([height, width]);
+    let [[top, bottom], [left, right]] = design.padding_of(size(input));
     [top, left, bottom, right].map(|places| places as i64)
 }
 

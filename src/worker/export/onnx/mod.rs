@@ -12,6 +12,7 @@ mod products;
 #[cfg(test)]
 mod tests;
 mod tokens;
+mod windows;
 
 use std::{fs, path::Path};
 
@@ -95,7 +96,7 @@ fn output(graph: &mut Graph, design: &NetworkDesign, outputs: Outputs, input: St
     for layer in design.backbone() {
         place = layers::layer(graph, layer, "", place);
     }
-    if !outputs.head.is_linear() {
+    if !outputs.head.is_linear() || design.has_map_features() {
         let head = design.head_of(outputs.head, outputs.classes as u64);
         let place = layers::layer(graph, &head, "", place);
         let name = match outputs.head {

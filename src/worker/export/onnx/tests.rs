@@ -13,13 +13,9 @@ use crate::{
         models::export::ExportFormat,
     },
     worker::{
-        export::tests::{TEMPERATURE, backbone, images, model, model_for_images, model_with},
+        export::tests::{TEMPERATURE, backbone, heads, images, model, model_for_images, model_with},
         files::state::{self, StateDict},
-        nets::{
-            Network,
-            tests::{HEADS, one_of_each_family},
-            vocabulary,
-        },
+        nets::{Network, tests::one_of_each_family, vocabulary},
     },
 };
 
@@ -154,8 +150,10 @@ fn one_output(node: &NodeProto, inputs: &[&Tensor]) -> Tensor {
             x.reshape(size)
         }
         ("Gather", [x, index]) if index.dim() > 0 => {
-            assert_eq!((x.dim(), number("axis")), (1, 0));
-            x.index_select(0, &index.reshape([-1])).view_as(index)
+            let axis = number("axis");
+            let (mut size, at) = (x.size(), axis as usize);
+            size.splice(at..=at, index.size());
+            x.index_select(axis, &index.reshape([-1])).view(size.as_slice())
         }
         ("Gather", [x, index]) => x.select(number("axis"), index.int64_value(&[])),
         ("Shape", [x]) => Tensor::from_slice(&x.size()[..number("end") as usize]),
@@ -197,8 +195,11 @@ fn one_output(node: &NodeProto, inputs: &[&Tensor]) -> Tensor {
         }
         ("Pad", [x, pads]) => {
             let pads = numbers(pads);
-            assert_eq!(pads[2..5], [0, 0, 0]);
-            x.constant_pad_nd([0, 0, 0, 0, pads[1], pads[5]])
+            let (before, after) = pads.split_at(pads.len() / 2);
+            // libtorch begins with the last dimension.
+            let sides = before.iter().zip(after).rev();
+            let sides: Vec<i64> = sides.flat_map(|(before, after)| [*before, *after]).collect();
+            x.constant_pad_nd(sides)
         }
         other => panic!("{other:?}"),
     }
@@ -227,14 +228,14 @@ fn every_architectures_graph_is_well_formed_and_computes_its_logits() {
 
 #[test]
 fn every_heads_graph_is_well_formed_and_computes_its_logits() {
-    for head in HEADS {
-        let model = model_with(head);
+    for (architecture, head) in heads() {
+        let model = model_with(architecture, head);
         let graph = written(&model, &spec(false, true)).graph.unwrap();
         is_well_formed(&graph, &model.state);
-        let images = images(3, Architecture::Resnet20);
+        let images = images(3, architecture);
         let found = without_gradients(|| computed(&graph, &images));
         let expected = (model.network.logits(&images) / TEMPERATURE).softmax(1, Kind::Float);
-        assert!(off(&found, &expected) <= 1e-4, "{head:?}");
+        assert!(off(&found, &expected) <= 1e-4, "{architecture} {head:?}");
     }
 }
 

@@ -5,7 +5,7 @@
 use super::{
     modules::{Builder, INPUT, Module},
     products::{decimal, product},
-    tokens,
+    tokens, windows,
 };
 use crate::domain::architecture::{
     Outputs,
@@ -37,6 +37,7 @@ fn layer(around: &mut Builder, layer: &Layer, prefix: &str, value: &str) -> Stri
         Op::LayerNorm(design) => around.module(&layer.name, layer_norm(&name, design), value),
         Op::Linear(design) => around.module(&layer.name, linear(&name, design), value),
         Op::Attention(design) => around.module(&layer.name, tokens::attention(&name, design), value),
+        Op::WindowAttention(design) => around.module(&layer.name, windows::attention(&name, design), value),
         Op::Neighbours(design) => around.module(&layer.name, tokens::neighbours(&name, design), value),
         Op::LearnedTokens { count, features } => {
             let tokens = around.parameter(&layer.name, name);
@@ -249,6 +250,7 @@ fn line(around: &mut Builder, op: &Op, value: &str) -> String {
             let length = around.value(&format!("torch.norm({value}, 2, [-1], True)"));
             format!("torch.div({value}, torch.clamp_min({length}, 1e-12))")
         }
+        Op::MergePatches => windows::merged(around, value),
         Op::Subsample { stride } => {
             let end = i64::MAX;
             let rows = around.value(&format!("torch.slice({value}, 2, 0, {end}, {stride})"));
@@ -283,6 +285,7 @@ fn line(around: &mut Builder, op: &Op, value: &str) -> String {
         | Op::LayerNorm(_)
         | Op::Linear(_)
         | Op::Attention(_)
+        | Op::WindowAttention(_)
         | Op::Neighbours(_)
         | Op::LearnedTokens { .. }
         | Op::PositionEmbedding(_)

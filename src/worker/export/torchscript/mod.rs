@@ -9,6 +9,7 @@ mod modules;
 mod pickle;
 mod products;
 mod tokens;
+mod windows;
 
 use std::path::Path;
 

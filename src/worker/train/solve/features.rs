@@ -10,6 +10,7 @@ use crate::{
     protocol::{TrainRun, UsedActivations, WorkerMessage},
     worker::{
         augment::View,
+        nets::vectors,
         process::run_dir::RunDir,
         train::{
             context::TrainContext,
@@ -99,7 +100,8 @@ impl Features {
         let mut parts = Vec::new();
         while let Some(batch) = batches.next(learner)? {
             heartbeat.beat()?;
-            parts.push(batch.boundary.to_device(Device::Cpu).to_kind(Kind::Float));
+            let features = vectors(&batch.boundary.to_kind(Kind::Float));
+            parts.push(features.to_device(Device::Cpu));
         }
         Ok(Some(Self {
             vectors: Tensor::cat(&parts, 0),
@@ -130,7 +132,7 @@ impl Features {
             heartbeat.beat()?;
             let count = batch.min(rows - first);
             let part = |all: &Tensor| all.narrow(0, first, count).to_device(context.device);
-            let logits = without_gradients(|| learner.network.head(&part(&self.vectors)));
+            let logits = without_gradients(|| learner.network.head_of_vectors(&part(&self.vectors)));
             let outcome = learner::evaluated(&logits, &part(&labels));
             outcomes.push((outcome, count as u64));
             outputs.push(logits);

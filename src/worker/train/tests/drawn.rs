@@ -289,7 +289,7 @@ pub fn base_weights() -> PathBuf {
 }
 
 /// The same of another architecture; drawn once for all tests of the process.
-fn base_weights_of(architecture: Architecture) -> PathBuf {
+pub fn base_weights_of(architecture: Architecture) -> PathBuf {
     static FILES: OnceLock<(TempDir, Mutex<BTreeSet<PathBuf>>)> = OnceLock::new();
     let (folder, files) = FILES.get_or_init(|| (tempfile::tempdir().unwrap(), Mutex::default()));
     let path = folder.path().join(format!("{architecture}.safetensors"));

@@ -6,6 +6,7 @@ mod compare;
 mod cross_validate;
 mod distill;
 pub(crate) mod drawn;
+mod families;
 mod golden;
 mod heads;
 mod images;

@@ -269,6 +269,36 @@ fn timms_names_are_replaced_and_the_network_computes_the_same() {
 }
 
 #[test]
+fn what_follows_from_a_network_is_left_out_of_its_weights_and_checked_where_it_belongs() {
+    let architecture = Architecture::SwinT;
+    let network = by_formula(architecture, CLASSES);
+    let mut theirs = timm_names::into_timm(network.state(), architecture);
+    assert!(
+        theirs
+            .keys()
+            .all(|name| !name.ends_with("relative_position_index"))
+    );
+    for (layer, blocks) in [(0, 2), (2, 6)] {
+        for block in 0..blocks {
+            let name = |tensor: &str| format!("layers.{layer}.blocks.{block}.{tensor}");
+            theirs.insert(name("attn.relative_position_index"), floats(&[49, 49]));
+            theirs.insert(name("attn_mask"), floats(&[64, 49, 49]));
+        }
+    }
+    assert_eq!(detect::architecture(&theirs), Some(architecture));
+    let fitted = fitted(theirs, architecture);
+    let loaded = Network::loaded(architecture, CLASSES, &fitted.state, Device::Cpu).unwrap();
+    assert!(loaded.state().keys().eq(network.state().keys()));
+
+    let shared = |(name, tensor): (&String, &Tensor)| (name.clone(), tensor.shallow_clone());
+    let mut other: StateDict = loaded.state().iter().map(shared).collect();
+    let name = "features.1.0.attn.relative_position_index";
+    other.insert(name.to_owned(), &loaded.state()[name] + 1i64);
+    let fault = Network::loaded(architecture, CLASSES, &other, Device::Cpu).unwrap_err();
+    assert!(fault.to_string().contains("a window of 7 × 7"), "{fault}");
+}
+
+#[test]
 fn without_its_head_a_network_of_timm_is_a_backbone() {
     let architecture = Architecture::MobilenetV3Small;
     let network = Network::drawn(architecture, CLASSES, 5, Device::Cpu);

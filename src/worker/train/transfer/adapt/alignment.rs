@@ -6,7 +6,7 @@ use super::losses;
 use crate::{
     domain::spec::{AdaptationMethod, DomainAdaptation, JobSpec},
     worker::{
-        nets::{Network, perceptron::Perceptron},
+        nets::{Network, perceptron::Perceptron, vectors},
         train::transfer::term::Term,
     },
 };
@@ -54,8 +54,10 @@ impl Alignment {
         self.adaptation.aligns_in(epoch)
     }
 
-    /// The alignment of features `[N, d]` and `[M, d]` at a step (from 0).
+    /// The alignment of the features of N and M images at a step (from 0).
     pub fn of(&self, source: &Tensor, target: &Tensor, step: u64) -> Term {
+        let [source, target] = [source, target].map(vectors);
+        let (source, target) = (&source, &target);
         let Some(classifier) = &self.classifier else {
             let loss = match self.adaptation.method {
                 AdaptationMethod::Coral => losses::coral(source, target),

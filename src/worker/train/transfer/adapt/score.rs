@@ -12,7 +12,7 @@ use crate::{
     worker::{
         augment::View,
         fault,
-        nets::layers::Mode,
+        nets::{layers::Mode, vectors},
         train::{
             context::{TrainContext, Unlabelled},
             input::{
@@ -93,7 +93,7 @@ fn features(
     while let Some(batch) = batches.next(learner)? {
         heartbeat.beat()?;
         let features = fault::caught(|| without_gradients(|| learner.eval_features(&batch.boundary, mode)))?;
-        parts.push(features.to_device(Device::Cpu));
+        parts.push(vectors(&features).to_device(Device::Cpu));
     }
     Ok(Tensor::cat(&parts, 0))
 }

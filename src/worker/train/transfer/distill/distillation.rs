@@ -5,7 +5,7 @@ use tch::{Device, Kind, Tensor};
 use crate::{
     domain::spec::JobSpec,
     worker::{
-        nets::{Network, perceptron::Perceptron},
+        nets::{Network, perceptron::Perceptron, vectors},
         train::{input::batch::Lesson, transfer::term::Term},
     },
 };
@@ -26,7 +26,7 @@ pub struct Distillation {
 
 /// What the student makes of images, and what the teachers say of them.
 pub struct Taught<'a> {
-    /// `[N, features]`.
+    /// Vectors or maps.
     pub features: &'a Tensor,
     /// `[N, classes]`.
     pub logits: &'a Tensor,
@@ -76,7 +76,7 @@ impl Distillation {
     /// The sum over images of the mean squared difference of the features (Romero et al. 2015, equation 3, but for a factor).
     fn hint(&self, group: &Taught) -> Option<Tensor> {
         let (projection, theirs) = (self.projection.as_ref()?, group.lesson.features.as_ref()?);
-        let difference = projection.forward(group.features) - theirs;
+        let difference = projection.forward(&vectors(group.features)) - theirs;
         let count = difference.size()[1].max(1) as f64;
         Some(difference.square().sum(Kind::Float) / count)
     }

@@ -10,7 +10,7 @@ use crate::{
     protocol::{TeacherFiles, TrainRun},
     worker::{
         files::bundle,
-        nets::{Network, folded::Folded, input},
+        nets::{Network, folded::Folded, input, vectors},
         train::{input::batch::Lesson, progress::halt::Halt},
     },
 };
@@ -81,7 +81,7 @@ impl Teachers {
                     Some(sum) => sum + probabilities,
                 });
                 if self.with_features && features.is_none() {
-                    features = Some(own);
+                    features = Some(vectors(&own));
                 }
             }
             Some(Lesson {
