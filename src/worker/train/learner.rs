@@ -214,7 +214,10 @@ impl Learner {
         });
         let own_vectors = views.map(vectors);
         let theirs = theirs.map(|theirs| theirs.each_ref().map(vectors));
-        let (term, seen) = own.of_views(own_vectors.each_ref(), theirs.as_ref().map(|theirs| theirs.each_ref()));
+        let (term, seen) = own.of_views(
+            own_vectors.each_ref(),
+            theirs.as_ref().map(|theirs| theirs.each_ref()),
+        );
         let outcome = Outcome {
             loss: &term.told * share,
             correct: Tensor::from(0i64).to_device(self.network.device()),

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::support::{Api, Server, pictures};
 
-fn unlabelled(count: u32) -> Vec<u8> {
+fn unlabelled(count: usize) -> Vec<u8> {
     let files: Vec<_> = (0..count)
         .map(|index| (format!("{index}.png"), pictures::png(index % 3, 60 + index, 36)))
         .collect();
