@@ -246,7 +246,8 @@ pub(super) mod tests {
 
     #[test]
     fn a_linear_head_of_a_map_is_trained_by_steps() {
-        let with = |head: Value| parsed(json!({"backbone": {"architecture": "squeezenet1_1"}, "head": head}));
+        let backbone = json!({"architecture": "squeezenet1_1", "weights": "own.pth"});
+        let with = |head: Value| parsed(json!({"backbone": backbone, "head": head}));
         assert_eq!(
             with(json!({"solver": "lbfgs"})).unwrap_err(),
             ["/head/solver conflict"]
@@ -255,8 +256,7 @@ pub(super) mod tests {
         for head in [json!({"kind": "mlp", "solver": "lbfgs"}), json!({"kind": "knn"})] {
             assert!(with(head).is_ok());
         }
-        let quick =
-            parsed(json!({"backbone": {"architecture": "squeezenet1_1"}, "preset": "quick"})).unwrap();
+        let quick = parsed(json!({"backbone": backbone, "preset": "quick"})).unwrap();
         assert_eq!(
             (quick.head.kind, quick.head.solver),
             (HeadKind::Mlp, Some(Solver::Lbfgs))
