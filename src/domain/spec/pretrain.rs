@@ -26,7 +26,7 @@ use crate::{
 };
 
 /// Fewer images than this say nothing about what images have in common.
-const LEAST_IMAGES: u64 = 32;
+const LEAST_IMAGES: u64 = 16;
 /// Larger images are also blurred by default, as in the papers; in smaller ones there is little to blur.
 const SMALL_SIDE: u32 = 64;
 
@@ -62,7 +62,7 @@ impl PretrainMethod {
 pub struct PretrainSpec {
     /// Name of the model that the job produces; by default the dataset's, the architecture's and the method's.
     pub name: Option<Name>,
-    /// Id or name of the dataset, with or without labels; at least 32 images.
+    /// Id or name of the dataset, with or without labels; at least 16 training images.
     pub dataset: String,
     /// Up to 16 strings of the caller's own.
     pub metadata: BTreeMap<String, String>,

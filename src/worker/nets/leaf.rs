@@ -6,11 +6,11 @@
 use tch::{Kind, Tensor};
 
 use super::{
-    attention,
     dropout::{self, Dropout},
     fused::Shape,
     layers::Mode,
-    positions, windows, winograd,
+    tokens::{attention, positions, windows},
+    winograd,
 };
 use crate::domain::architecture::{
     layer::{Activation, BatchNorm2d, Channels, Conv2d, LayerNorm, Neighbours, Op, Pool},

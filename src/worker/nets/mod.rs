@@ -4,7 +4,6 @@
 //! [`crate::domain::architecture`], with torchvision's names and shapes of tensors, so that weights can be exchanged in both directions.
 //! See [`Network`].
 
-mod attention;
 mod binder;
 pub mod dropout;
 pub mod eval;
@@ -17,10 +16,8 @@ pub mod input;
 pub mod layers;
 mod leaf;
 pub mod perceptron;
-pub mod positions;
-pub mod rotary;
+pub mod tokens;
 mod tree;
-pub mod windows;
 pub mod winograd;
 
 #[cfg(test)]

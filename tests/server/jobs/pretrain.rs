@@ -193,7 +193,7 @@ async fn five_images_are_too_few_to_learn_from() {
         problem["errors"][0]["message"]
             .as_str()
             .unwrap()
-            .contains("at least 32"),
+            .contains("at least 16"),
         "{problem}"
     );
     server.stop().await;

@@ -13,7 +13,7 @@ use crate::{
         layer::{Activation, BatchNorm2d, Channels, Conv2d, Layer, LayerNorm, Op, Pool, joined},
         shape::Shape,
     },
-    worker::nets::positions,
+    worker::nets::tokens::positions,
 };
 
 /// A value of the graph and its shape for one image.

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     domain::architecture::layer::{Attention, Neighbours, Rotary, joined},
-    worker::nets::rotary,
+    worker::nets::tokens::rotary,
 };
 
 pub fn attention(graph: &mut Graph, design: &Attention, name: &str, (value, tokens): (&str, u64)) -> String {

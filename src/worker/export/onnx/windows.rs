@@ -10,7 +10,7 @@ use crate::{
         layer::{WindowAttention, joined},
         windows::{Windows, relative_positions},
     },
-    worker::nets::windows::MERGED,
+    worker::nets::tokens::windows::MERGED,
 };
 
 /// For a map of this height and width.

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     domain::architecture::layer::{Attention, AttentionNames, Neighbours, PositionEmbedding, Rotary, joined},
-    worker::nets::rotary,
+    worker::nets::tokens::rotary,
 };
 
 /// Position embeddings for as many tokens as `value` has; for as many as there are, they stay the same.

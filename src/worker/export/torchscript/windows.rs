@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     domain::architecture::layer::{WindowAttention, joined},
-    worker::nets::windows::MERGED,
+    worker::nets::tokens::windows::MERGED,
 };
 
 /// 32-bit floats.

@@ -6,7 +6,7 @@ use std::cell::RefCell;
 
 use tch::{Device, Kind, Tensor};
 
-use super::Views;
+use super::views::Views;
 use crate::worker::autograd::without_gradients;
 use crate::{
     domain::architecture::layer::Activation,
@@ -200,16 +200,16 @@ fn loss(own: Views, theirs: Views, centre: &Tensor) -> Tensor {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::worker::train::transfer::pretraining::tests;
+    use crate::worker::train::transfer::pretraining::golden;
 
     #[test]
     fn the_loss_is_numpys() {
-        let golden = tests::golden().dino;
-        let [student, teacher] =
-            [&golden.student, &golden.teacher].map(|pair| pair.each_ref().map(|rows| tests::tensor(rows)));
-        let centre = tests::tensor(std::slice::from_ref(&golden.centre));
+        let expected = golden::golden().dino;
+        let [student, teacher] = [&expected.student, &expected.teacher]
+            .map(|pair| pair.each_ref().map(|rows| golden::tensor(rows)));
+        let centre = golden::tensor(std::slice::from_ref(&expected.centre));
         let found = loss(student.each_ref(), teacher.each_ref(), &centre).double_value(&[]);
-        assert!((found - golden.loss).abs() < 1e-6, "{found}");
+        assert!((found - expected.loss).abs() < 1e-6, "{found}");
     }
 
     #[test]

@@ -134,21 +134,21 @@ fn classes(known: &Tensor, labels: &Tensor, asked: &Tensor) -> Tensor {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::worker::train::transfer::pretraining::tests;
+    use crate::worker::train::transfer::pretraining::golden;
 
     #[test]
     fn neighbours_vote_as_scikit_learns_do_and_the_spread_is_numpys() {
-        let golden = tests::golden().knn;
-        let [known, asked] = [&golden.known, &golden.asked].map(|rows| unit(&tests::tensor(rows)));
-        let labels: Vec<i64> = golden
+        let expected = golden::golden().knn;
+        let [known, asked] = [&expected.known, &expected.asked].map(|rows| unit(&golden::tensor(rows)));
+        let labels: Vec<i64> = expected
             .known_labels
             .iter()
             .map(|label| i64::from(*label))
             .collect();
         let found = Vec::<i64>::try_from(classes(&known, &Tensor::from_slice(&labels), &asked)).unwrap();
-        let expected: Vec<i64> = golden.predicted.iter().map(|label| i64::from(*label)).collect();
-        assert_eq!(found, expected);
-        assert!((spread(&known) - golden.spread).abs() < 1e-6);
+        let wanted: Vec<i64> = expected.predicted.iter().map(|label| i64::from(*label)).collect();
+        assert_eq!(found, wanted);
+        assert!((spread(&known) - expected.spread).abs() < 1e-6);
     }
 
     #[test]

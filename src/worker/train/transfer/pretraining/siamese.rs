@@ -3,7 +3,7 @@
 
 use tch::{Device, Kind, Tensor};
 
-use super::Views;
+use super::views::Views;
 use crate::{
     domain::architecture::layer::Activation,
     worker::{
@@ -87,15 +87,15 @@ fn cosine(one: &Tensor, other: &Tensor) -> Tensor {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::worker::train::transfer::pretraining::tests;
+    use crate::worker::train::transfer::pretraining::golden;
 
     #[test]
     fn the_loss_is_numpys() {
-        let golden = tests::golden();
-        let [predicted, projected] = [&golden.simsiam.predicted, &golden.simsiam.projected]
-            .map(|pair| pair.each_ref().map(|rows| tests::tensor(rows)));
+        let expected = golden::golden();
+        let [predicted, projected] = [&expected.simsiam.predicted, &expected.simsiam.projected]
+            .map(|pair| pair.each_ref().map(|rows| golden::tensor(rows)));
         let found = loss(predicted.each_ref(), projected.each_ref()).double_value(&[]);
-        assert!((found - golden.simsiam.loss).abs() < 1e-6, "{found}");
+        assert!((found - expected.simsiam.loss).abs() < 1e-6, "{found}");
     }
 
     #[test]
