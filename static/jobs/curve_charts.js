@@ -33,6 +33,7 @@ export class JobCurves {
         { key: 'feature_spread', label: 'Spread', tone: 2, marks: true, describe: (points) => inWords('Spread of the features', points, 'epoch', formatShare, 'max') },
       ],
     });
+    this.features.node.hidden = true;
     // Only of a training that adapts to another domain or learns from teachers.
     this.seconds = ['alignment_loss', 'distillation_loss'].map((key) => secondChart(key));
     this.table = h('tbody', {});
