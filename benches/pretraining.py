@@ -57,7 +57,7 @@ def main():
 
 
 def row(server, table, method, scratch):
-    found, times, knn = [], [], None
+    found, times, spread = [], [], None
     for seed in range(SEEDS):
         name = f"{method}-{seed}"
         spec = {
@@ -73,11 +73,11 @@ def row(server, table, method, scratch):
         }
         job, seconds = run(server, spec)
         times.append(seconds)
-        knn = server.request("GET", f"/v1/models/{job['model']}")["card"]["pretraining"]["feature_spread"]
+        spread = server.request("GET", f"/v1/models/{job['model']}")["card"]["pretraining"]["feature_spread"]
         found.append(trained(server, f"on-{name}", {**BACKBONE, "weights": name}, ON_FEATURES, seed))
     table.at_least(f"{method}, head only, over all layers from scratch ({listed(found)})", statistics.mean(found) - scratch, 5, "points")
     table.at_most(f"{method}: the longest pretraining", max(times) / 60, 20, "min")
-    table.note(f"{method}: spread of the features", knn, "")
+    table.note(f"{method}: spread of the features", spread, "")
 
 
 def trained(server, name, backbone, settings, seed):
