@@ -6,7 +6,7 @@
 //!
 //! Activations are `[N, C, H, W]`, tokens `[N, T, C]` or vectors `[N, C]` (see [`super::shape`]).
 
-use super::init::Init;
+use super::{init::Init, windows::WindowAttention};
 
 /// A layer and its name among its siblings.
 ///
@@ -213,21 +213,6 @@ pub enum AttentionNames {
     Timm,
     /// `in_proj_weight`, `in_proj_bias`, `out_proj.weight`, `out_proj.bias`
     Torch,
-}
-
-/// Multi-head self-attention within windows of a map (Liu et al. 2021, "Swin Transformer"; see [`super::windows`]): to each score is added a
-/// learned bias for the distance of the two places and for the head.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct WindowAttention {
-    pub features: u64,
-    pub heads: u64,
-    /// Height and width of a window.
-    pub window: u64,
-    /// By how many positions the map is turned round before it is cut, so that other neighbours meet; below `window`.
-    pub shift: u64,
-    pub init: Init,
-    /// Whether the places of the distances in the table of biases are a tensor, as torchvision has them.
-    pub has_positions: bool,
 }
 
 /// The logarithm of the votes of the `k` rows of its bank that have the largest products with the input: shares of the softmax of the

@@ -2,7 +2,8 @@
 
 use super::{
     init::Init,
-    layer::{AttentionNames, Layer, Op, WindowAttention, joined},
+    layer::{AttentionNames, Layer, Op, joined},
+    windows::WindowAttention,
 };
 
 /// A tensor of a layer.

@@ -1,7 +1,7 @@
 //! How a map is cut into windows for attention within each (Liu et al. 2021, "Swin Transformer", section 3.2; as torchvision does it): pure
 //! data, from which every form of a network computes.
 
-use super::layer::WindowAttention;
+use super::init::Init;
 
 /// The windows of a map, side by side, row by row. The map is padded with zeros at its end until they cover it, and then turned round by the
 /// shift, so that what leaves it at the start comes back at the end.
@@ -15,6 +15,21 @@ pub struct Windows {
     /// Where the map is turned round: for each place in each window a number. Places of one window see each other only if theirs are equal,
     /// because otherwise they are not neighbours in the map.
     pub regions: Option<Vec<f32>>,
+}
+
+/// Multi-head self-attention within windows of a map (Liu et al. 2021, "Swin Transformer"): to each score is added a
+/// learned bias for the distance of the two places and for the head.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct WindowAttention {
+    pub features: u64,
+    pub heads: u64,
+    /// Height and width of a window.
+    pub window: u64,
+    /// By how many positions the map is turned round before it is cut, so that other neighbours meet; below `window`.
+    pub shift: u64,
+    pub init: Init,
+    /// Whether the places of the distances in the table of biases are a tensor, as torchvision has them.
+    pub has_positions: bool,
 }
 
 impl WindowAttention {
@@ -91,7 +106,6 @@ fn pairs([first, second]: [u64; 2]) -> impl Iterator<Item = (u64, u64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::architecture::init::Init;
 
     fn windowed(window: u64, shift: u64) -> WindowAttention {
         WindowAttention {

@@ -18,12 +18,12 @@ use crate::{
         init::Init,
         layer::{
             Activation, Attention, AttentionNames, BatchNorm2d, Channels, Conv2d, Layer, LayerNorm,
-            LayerScale, Linear, Neighbours, Op, Padding, Pool, PositionEmbedding, Rotary, WindowAttention,
+            LayerScale, Linear, Neighbours, Op, Padding, Pool, PositionEmbedding, Rotary,
         },
         network::{InTimm, NetworkDesign},
         shape::Shape,
         tensors::Role,
-        windows::relative_positions,
+        windows::{WindowAttention, relative_positions},
     },
     worker::files::state::StateDict,
 };

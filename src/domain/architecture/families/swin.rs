@@ -7,8 +7,9 @@ use super::blocks::conv;
 use crate::domain::architecture::{
     Stage,
     init::Init,
-    layer::{Activation, Channels, Conv2d, Layer, LayerNorm, Linear, Op, WindowAttention},
+    layer::{Activation, Channels, Conv2d, Layer, LayerNorm, Linear, Op},
     network::{InTimm, NetworkDesign},
+    windows::WindowAttention,
 };
 
 const PATCH: u64 = 4;

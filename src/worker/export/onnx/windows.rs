@@ -7,8 +7,8 @@ use super::{
 };
 use crate::{
     domain::architecture::{
-        layer::{WindowAttention, joined},
-        windows::{Windows, relative_positions},
+        layer::joined,
+        windows::{WindowAttention, Windows, relative_positions},
     },
     worker::nets::tokens::windows::MERGED,
 };

@@ -5,7 +5,7 @@ use super::{
     products::{decimal, product},
 };
 use crate::{
-    domain::architecture::layer::{WindowAttention, joined},
+    domain::architecture::{layer::joined, windows::WindowAttention},
     worker::nets::tokens::windows::MERGED,
 };
 

@@ -2,7 +2,7 @@
 
 use tch::{Kind, Tensor};
 
-use crate::domain::architecture::{layer::WindowAttention, windows::Windows};
+use crate::domain::architecture::windows::{WindowAttention, Windows};
 
 /// For a map `[N, C, H, W]`, with the tensors of [`WindowAttention`]: the table of biases, the places of the distances in it, and weight and
 /// bias for queries, keys and values and of the projection.
