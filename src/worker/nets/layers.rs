@@ -51,3 +51,10 @@ pub fn contiguous_channels_last(activations: &Tensor) -> Tensor {
         .contiguous()
         .permute([0, 3, 1, 2])
 }
+
+/// Vectors `[…, features]` divided by their lengths; by 1e-12 if one is shorter, as in torch.nn.functional.normalize. The gradient of a vector
+/// of zeros is finite.
+pub fn unit(vectors: &Tensor) -> Tensor {
+    let length = vectors.norm_scalaropt_dim(2.0, [-1i64].as_slice(), true);
+    vectors / length.clamp_min(1e-12)
+}

@@ -8,7 +8,7 @@ use tch::{Kind, Tensor};
 use super::{
     dropout::{self, Dropout},
     fused::Shape,
-    layers::Mode,
+    layers::{self, Mode},
     tokens::{attention, positions, windows},
     winograd,
 };
@@ -109,10 +109,7 @@ fn without_tensors(op: &Op, input: &Tensor) -> Tensor {
         Op::Flatten => input.flatten(1, -1),
         Op::ToTokens => input.flatten(2, 3).transpose(1, 2),
         Op::FirstToken => input.select(1, 0),
-        Op::Normalise => {
-            let length = input.norm_scalaropt_dim(2.0, [-1i64].as_slice(), true);
-            input / length.clamp_min(1e-12)
-        }
+        Op::Normalise => layers::unit(input),
         Op::MeanToken { skipped } => {
             let skipped = skipped as i64;
             let tokens = input.narrow(1, skipped, input.size()[1] - skipped);

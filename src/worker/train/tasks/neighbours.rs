@@ -4,7 +4,10 @@ use tch::{Kind, Tensor};
 
 use crate::{
     domain::label_check::Neighbours,
-    worker::train::progress::{halt::Halt, pulse::Heartbeat},
+    worker::{
+        nets::layers,
+        train::progress::{halt::Halt, pulse::Heartbeat},
+    },
 };
 
 /// Images whose distances to all others are computed together.
@@ -20,7 +23,7 @@ pub fn nearest(vectors: &Tensor, count: usize, heartbeat: &mut Heartbeat) -> Res
         true => Kind::Double,
         false => Kind::Float,
     };
-    let unit = normalised(&vectors.to_kind(kind));
+    let unit = layers::unit(&vectors.to_kind(kind));
     let (mut places, mut distances) = (Vec::new(), Vec::new());
     for first in (0..images).step_by(ROWS as usize) {
         heartbeat.beat()?;
@@ -40,11 +43,6 @@ pub fn nearest(vectors: &Tensor, count: usize, heartbeat: &mut Heartbeat) -> Res
 }
 
 /// Of length 1.
-fn normalised(vectors: &Tensor) -> Tensor {
-    let length = vectors.norm_scalaropt_dim(2.0, [1i64].as_slice(), true);
-    vectors / length.clamp_min(1e-12)
-}
-
 fn numbers<T: tch::kind::Element + Copy>(tensor: &Tensor) -> anyhow::Result<Vec<T>> {
     Ok(Vec::try_from(tensor.contiguous().view(-1))?)
 }

@@ -14,6 +14,7 @@ use crate::{
         files::state::StateDict,
         nets::{
             Parameter,
+            layers::unit,
             perceptron::{Norms, Perceptron},
         },
         train::transfer::term::Term,
@@ -31,8 +32,6 @@ const TEACHER_TEMPERATURE: f64 = 0.04;
 const CENTRE_DECAY: f64 = 0.9;
 /// Epochs in which the last layer stays as it is, so that it does not follow random features.
 const FIXED_EPOCHS: u32 = 1;
-/// Shortest length that vectors are divided by (torch.nn.functional.normalize).
-const SHORTEST: f64 = 1e-12;
 const CENTRE: &str = "centre";
 
 /// The heads of student and teacher.
@@ -172,14 +171,6 @@ impl Head {
             }
         });
     }
-}
-
-/// Rows of length 1.
-fn unit(rows: &Tensor) -> Tensor {
-    let squares = rows
-        .square()
-        .sum_dim_intlist([1i64].as_slice(), true, Kind::Float);
-    rows / squares.sqrt().clamp_min(SHORTEST)
 }
 
 /// Algorithm 1, the mean over images and both directions, above 0. `[N, outputs]` each.

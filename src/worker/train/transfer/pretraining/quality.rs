@@ -5,6 +5,7 @@ use tch::{Device, Kind, Tensor};
 use crate::worker::autograd::without_gradients;
 use crate::worker::{
     augment::View,
+    nets::layers::unit,
     train::{
         context::TrainContext,
         input::{data::Sample, feed::Feed, loader::Item},
@@ -22,8 +23,6 @@ const TEMPERATURE: f64 = 0.07;
 const MOST_IMAGES: usize = 10_000;
 /// Images whose cosines are computed together.
 const ROWS: i64 = 256;
-/// Shortest length that vectors are divided by.
-const SHORTEST: f64 = 1e-12;
 
 /// The features of a network.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -94,13 +93,6 @@ fn features(
     }
     let labels: Vec<i64> = chosen.iter().map(|sample| i64::from(sample.class)).collect();
     Ok((unit(&Tensor::cat(&found, 0)), Tensor::from_slice(&labels)))
-}
-
-fn unit(vectors: &Tensor) -> Tensor {
-    let squares = vectors
-        .square()
-        .sum_dim_intlist([1i64].as_slice(), true, Kind::Float);
-    vectors / squares.sqrt().clamp_min(SHORTEST)
 }
 
 /// Of vectors of length 1, or 0.
