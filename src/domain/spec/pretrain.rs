@@ -222,6 +222,7 @@ fn check_views(spec: &PretrainSpec, root: &mut Fields) {
 /// What the caller wrote, with the usual values where there is nothing. Null counts as nothing.
 fn filled(written: Option<&Value>, usual: Value) -> Value {
     let mut document = written.cloned().unwrap_or_default();
+    // Below the root, so that what belongs to another optimiser or schedule is not filled in.
     fill(&mut document, usual, "/", &mut Vec::new());
     document
 }

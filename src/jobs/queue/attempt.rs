@@ -129,7 +129,7 @@ fn verdict(job: &ClaimedJob, end: End<Cause>) -> Verdict {
         | End::Done(result) => match (job.spec.kind(), result) {
             (of_job, RunResult::Trained(trained)) if of_job.makes_model() => Verdict::Trained(trained),
             (JobKind::BatchPredict, RunResult::Predicted(predicted)) => Verdict::Predicted(predicted),
-            (JobKind::Train | JobKind::Pretrain | JobKind::BatchPredict, RunResult::Found(_)) => {
+            (of_job, RunResult::Found(_)) if of_job.makes_model() || of_job == JobKind::BatchPredict => {
                 Verdict::Died(failure::of_another_kind())
             }
             (of_job, RunResult::Found(found)) if found.kind == of_job => Verdict::Found(found),

@@ -169,7 +169,8 @@ pub fn pretrain(
             let trained = tasks::pretrain::pretrain(run, dir, reporter, stop)?;
             Ok(RunResult::Trained(Box::new(trained)))
         },
-        || out_of_memory(&run.train),
+        // Nothing of it can be frozen.
+        || batch_too_large(&run.train.common.device, run.train.spec.batch_size),
     )
 }
 

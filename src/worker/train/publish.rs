@@ -12,13 +12,18 @@ use crate::{
         jobs::{
             adaptation::Adaptation,
             evaluation::{Evaluation, Subject},
+            job::StopReason,
         },
         metrics,
         models::{model::ModelCard, preprocessing::Preprocessing, pretraining::Pretraining},
         spec::{EvaluatedSplit, PretrainSpec},
     },
-    protocol::{TrainResult, TrainRun},
-    worker::{files::bundle, process::run_dir::RunDir, weights::BaseWeights},
+    protocol::{Artifact, TrainResult, TrainRun, UsedActivations},
+    worker::{
+        files::{bundle, state::StateDict},
+        process::run_dir::RunDir,
+        weights::BaseWeights,
+    },
 };
 
 /// Name of the evaluation in the run directory.
@@ -58,15 +63,13 @@ pub fn publish(
             Some(dir.artifact(EVALUATION_FILE)?)
         }
     };
-    let files = bundle::write(dir, &weights, &card)?;
-    Ok(TrainResult {
-        stop_reason: outcome.reason,
+    written(
+        dir,
         card,
-        weights: files.weights,
-        card_file: files.card,
-        activations: outcome.activations,
+        &weights,
+        (outcome.reason, outcome.activations),
         evaluation,
-    })
+    )
 }
 
 /// Writes `model.safetensors` and `model.json` of a backbone without a head.
@@ -94,14 +97,25 @@ pub fn publish_backbone(
         pretraining: Some(Box::new(pretraining)),
         ..card(run, context, &outcome.learner, &outcome.base_weights)
     };
-    let files = bundle::write(dir, &weights, &card)?;
+    written(dir, card, &weights, (outcome.reason, outcome.activations), None)
+}
+
+/// Writes a model.
+fn written(
+    dir: &RunDir,
+    card: ModelCard,
+    weights: &StateDict,
+    (stop_reason, activations): (StopReason, Vec<UsedActivations>),
+    evaluation: Option<Artifact>,
+) -> Result<TrainResult, Halt> {
+    let files = bundle::write(dir, weights, &card)?;
     Ok(TrainResult {
-        stop_reason: outcome.reason,
+        stop_reason,
         card,
         weights: files.weights,
         card_file: files.card,
-        activations: outcome.activations,
-        evaluation: None,
+        activations,
+        evaluation,
     })
 }
 

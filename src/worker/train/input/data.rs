@@ -170,17 +170,8 @@ pub fn read_unlabelled(
 /// `invalid_data` if the training split is empty.
 pub fn read_for_pretraining(input: &DatasetInput, spec: &SplitSpec) -> Result<Data, Halt> {
     let images = read_manifest(input)?;
-    let labels: Option<Vec<u32>> = images.iter().map(|image| image.class).collect();
-    let (labels, splits) = match labels {
-        Some(labels) => {
-            let splits = divide(&images, &labels, spec);
-            (labels, splits)
-        }
-        None => (
-            vec![0; images.len()],
-            images.iter().map(|image| image.split).collect(),
-        ),
-    };
+    let (labels, splits) = divided_if_labelled(&images, spec);
+    let labels = labels.unwrap_or_else(|| vec![0; images.len()]);
     let has_labels = !input.classes.is_empty();
     let data = Data {
         train: chosen(&labels, &splits, |split| split == Split::Train),
@@ -215,12 +206,17 @@ pub fn read_whole(input: &DatasetInput, wanted: impl Fn(Split) -> bool) -> Resul
 
 /// The split of each image, in the order of the manifest. Images without classes are not split further: there is nothing to stratify by.
 pub fn splits(input: &DatasetInput, spec: &SplitSpec) -> anyhow::Result<Vec<Split>> {
-    let images = read_manifest(input)?;
+    Ok(divided_if_labelled(&read_manifest(input)?, spec).1)
+}
+
+/// The class of each image, if all have one, and the split of each.
+fn divided_if_labelled(images: &[ManifestImage], spec: &SplitSpec) -> (Option<Vec<u32>>, Vec<Split>) {
     let labels: Option<Vec<u32>> = images.iter().map(|image| image.class).collect();
-    Ok(match labels {
-        Some(labels) => divide(&images, &labels, spec),
+    let splits = match &labels {
+        Some(labels) => divide(images, labels, spec),
         None => images.iter().map(|image| image.split).collect(),
-    })
+    };
+    (labels, splits)
 }
 
 /// The images, the class of each, and the split of each.
