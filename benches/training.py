@@ -47,6 +47,7 @@ def main():
         make_weights(python, weights, len(list((data / "train").iterdir())))
         with Server(folder, "--weights-dir", weights) as server:
             table.note("reading the dataset, once", ingest(server, archive), "s")
+            import_weights(server, weights, data)
             for name, (learns, epochs, freeze, *targets) in JOBS.items():
                 rounds = []
                 for _ in range(ROUNDS_OF_EVERYTHING if learns == "all" else 1):
@@ -115,6 +116,18 @@ def make_weights(python, folder, classes):
     subprocess.run([python, "-c", make, folder, str(classes)], check=True)
 
 
+def import_weights(server, folder, data):
+    """The weights as a model with the names of its classes: only then its head is kept, and both sides begin with the same one."""
+    boundary = "of-the-benchmark"
+    classes = "\n".join(sorted(path.name for path in (data / "train").iterdir()))
+    fields = {"name": "init", "architecture": "resnet18", "labels": classes}
+    parts = [f'--{boundary}\r\ncontent-disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'.encode() for name, value in fields.items()]
+    head = f'--{boundary}\r\ncontent-disposition: form-data; name="file"; filename="init.safetensors"\r\n\r\n'.encode()
+    file = (folder / "init.safetensors").read_bytes()
+    body = b"".join([*parts, head, file, f"\r\n--{boundary}--\r\n".encode()])
+    server.request("POST", "/v1/models", body, f"multipart/form-data; boundary={boundary}")
+
+
 def ingest(server, archive):
     began = time.perf_counter()
     server.request("PUT", "/v1/datasets?name=bench", archive.read_bytes())
@@ -127,7 +140,7 @@ def train(server, freeze, epochs, rate):
     spec = {
         "dataset": "bench",
         "name": "bench",
-        "backbone": {"architecture": "resnet18", "weights": "init.safetensors"},
+        "backbone": {"architecture": "resnet18", "weights": "init"},
         "freeze": freeze,
         "epochs": epochs,
         "optimizer": {"lr": rate, "momentum": 0.9, "backbone_lr_multiplier": 1.0},

@@ -56,10 +56,10 @@ class Server:
         # Python sends a file in blocks of 8 KiB by default, and then it is Python that is measured.
         return http.client.HTTPConnection("127.0.0.1", self.port, timeout=600, blocksize=1 << 20)
 
-    def request(self, method, path, body=None):
+    def request(self, method, path, body=None, content_type="application/json"):
         """The JSON that the server answers; anything but a 2xx is an error of the benchmark."""
         connection = self.connect()
-        headers = {"content-type": "application/json"} if method == "POST" else {}
+        headers = {"content-type": content_type} if method == "POST" else {}
         if hasattr(body, "fileno"):
             headers["content-length"] = str(os.fstat(body.fileno()).st_size)
         connection.request(method, path, body, headers)
