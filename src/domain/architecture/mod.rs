@@ -15,6 +15,7 @@ pub mod shape;
 mod size;
 mod spellings;
 mod stage;
+mod stage_costs;
 mod table;
 pub mod tensors;
 pub mod timm;
@@ -25,6 +26,7 @@ pub use self::{
     head::{Head, HeadKind, Outputs},
     size::SizeFault,
     stage::Stage,
+    stage_costs::StageCost,
     table::Architecture,
 };
 

@@ -7,6 +7,7 @@ pub mod cross_validation;
 pub mod distillation;
 pub mod evaluation;
 pub mod event;
+pub mod expected;
 pub mod job;
 pub mod label_check;
 pub mod ledger;

@@ -6,14 +6,21 @@ use axum::{
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use serde::Deserialize;
-use utoipa::IntoParams;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 
-use super::submission::{self, Submission};
+use super::{
+    expectation,
+    submission::{self, Submission},
+};
 use crate::{
     domain::{
+        datasets::dataset::Dataset,
         id::JobId,
-        jobs::job::{DatasetVersion, Job, JobStatus, Progress},
+        jobs::{
+            expected::Expected,
+            job::{DatasetVersion, Job, JobStatus, Progress},
+        },
         page::{Order, Page},
         spec::Spec,
     },
@@ -37,7 +44,7 @@ use crate::{
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct SubmitQuery {
-    /// Only validate the spec, and return it with its defaults filled in.
+    /// Only validate the spec, and return it with its defaults filled in; of a training also the memory and the time that it would need.
     dry_run: Option<bool>,
 }
 
@@ -52,7 +59,7 @@ pub struct SubmitQuery {
     request_body = crate::http::requests::schemas::JobRequest,
     responses(
         (status = 201, body = Job, headers(("location" = String))),
-        (status = 200, description = "`dry_run`: the resolved spec", body = Spec),
+        (status = 200, description = "`dry_run`: the resolved spec", body = CheckedSpec),
         Problems
     )
 )]
@@ -74,7 +81,7 @@ pub async fn submit(
     }
     let Submission { spec, name, dataset } = submission::check(&app, &allowed, &body.value).await?;
     if dry_run {
-        return Ok(Json(spec).into_response());
+        return dry_run_answer(&app, spec, &dataset).await;
     }
     app.check_disk(0)?;
     let new = NewJob {
@@ -90,6 +97,24 @@ pub async fn submit(
     };
     let (CreatedJob::Created(id) | CreatedJob::Repeated(id)) = app.store().create_job(new).await?;
     submitted(&app, id).await
+}
+
+/// The answer to a dry run: the resolved spec, and what a training would need.
+#[derive(Serialize, ToSchema)]
+pub struct CheckedSpec {
+    #[serde(flatten)]
+    spec: Spec,
+    /// Only of a training whose dataset has been read. It is ignored where the spec is sent back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expected: Option<Expected>,
+}
+
+async fn dry_run_answer(app: &App, spec: Spec, dataset: &Dataset) -> Result<Response> {
+    let expected = match &spec {
+        Spec::Train(training) => expectation::of(app, training, dataset).await?,
+        _ => None,
+    };
+    Ok(Json(CheckedSpec { spec, expected }).into_response())
 }
 
 async fn submitted(app: &App, id: JobId) -> Result<Response> {

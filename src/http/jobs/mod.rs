@@ -2,6 +2,7 @@
 
 pub mod curves;
 pub mod events;
+mod expectation;
 pub mod job;
 pub mod predictions;
 pub mod results;
