@@ -51,6 +51,9 @@ enum Task {
         out: PathBuf,
         #[arg(long, default_value_t = 0)]
         seed: u64,
+        /// Images with several labels each
+        #[arg(long)]
+        multi_label: bool,
     },
     /// Answer predictions, framed, until stdin ends
     Predict {
@@ -89,7 +92,11 @@ fn main() -> ExitCode {
     let outcome = match task {
         Task::Run { run_dir } => leave(&run_dir),
         Task::Devices => print_devices(),
-        Task::SampleDataset { out, seed } => draw(&out, seed),
+        Task::SampleDataset {
+            out,
+            seed,
+            multi_label,
+        } => draw(&out, seed, multi_label),
         Task::Predict {
             device,
             threads,
@@ -123,8 +130,8 @@ fn leave(run_dir: &Path) -> ! {
     ))
 }
 
-fn draw(out: &Path, seed: u64) -> anyhow::Result<()> {
-    let drawn = sample::write_sample_dataset(out, seed)?;
+fn draw(out: &Path, seed: u64, multi_label: bool) -> anyhow::Result<()> {
+    let drawn = sample::write_sample_dataset(out, seed, multi_label)?;
     println!(
         "{}: {} images of {}, {} bytes",
         out.display(),

@@ -74,6 +74,9 @@ enum Task {
         /// Random seed; another seed gives other images
         #[arg(long, default_value_t = 0)]
         seed: u64,
+        /// Images with several labels each, in a table
+        #[arg(long)]
+        multi_label: bool,
         /// Path of the worker program, which draws the images; by default `finetuned-worker` in the same directory as this program
         #[arg(long, env = "FINETUNED_WORKER")]
         worker: Option<PathBuf>,
@@ -89,7 +92,12 @@ fn main() -> ExitCode {
         Task::Openapi => print_openapi(),
         Task::Adopt { data_dir } => adopt(&data_dir),
         Task::Fsck { data_dir, deep, json } => fsck(&data_dir, deep, json),
-        Task::SampleDataset { out, seed, worker } => sample_dataset(out, seed, worker),
+        Task::SampleDataset {
+            out,
+            seed,
+            multi_label,
+            worker,
+        } => sample_dataset(out, seed, multi_label, worker),
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("finetuned: {error:#}");
@@ -213,7 +221,12 @@ fn print_openapi() -> anyhow::Result<ExitCode> {
 }
 
 /// Images are the worker's business.
-fn sample_dataset(out: PathBuf, seed: u64, worker: Option<PathBuf>) -> anyhow::Result<ExitCode> {
+fn sample_dataset(
+    out: PathBuf,
+    seed: u64,
+    multi_label: bool,
+    worker: Option<PathBuf>,
+) -> anyhow::Result<ExitCode> {
     let program = Config {
         worker,
         ..Config::for_data_dir(".")
@@ -224,7 +237,8 @@ fn sample_dataset(out: PathBuf, seed: u64, worker: Option<PathBuf>) -> anyhow::R
         .arg("sample-dataset")
         .arg(out)
         .arg("--seed")
-        .arg(seed.to_string());
+        .arg(seed.to_string())
+        .args(multi_label.then_some("--multi-label"));
     let status = command.status().context("cannot start the worker program")?;
     Ok(if status.success() {
         ExitCode::SUCCESS

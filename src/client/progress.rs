@@ -269,6 +269,7 @@ mod tests {
             train_accuracy: Some(0.881),
             val_loss: Some(0.398),
             val_accuracy: Some(0.9123),
+            val_map: None,
             lr: Some(0.01),
             l2: None,
             alignment_loss: None,

@@ -70,6 +70,15 @@ pub struct Prediction {
     pub timing: PredictionTiming,
 }
 
+impl Prediction {
+    /// Of a model of several labels: those that the image shows, likeliest first.
+    pub fn predicted_labels(&self) -> Option<Vec<String>> {
+        let several = self.classes.iter().any(|class| class.predicted.is_some());
+        let shown = self.classes.iter().filter(|class| class.predicted == Some(true));
+        several.then(|| shown.map(|class| class.label.clone()).collect())
+    }
+}
+
 /// The feature vector of an image.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Embedding {

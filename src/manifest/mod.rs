@@ -90,6 +90,7 @@ pub struct Tally {
     classes: Vec<Class>,
     splits: SplitCounts,
     images: u64,
+    several_labels: u64,
     content: ContentDigest,
 }
 
@@ -99,6 +100,8 @@ pub struct Summary {
     pub images: u64,
     pub classes: Vec<Class>,
     pub splits: SplitCounts,
+    /// Images with several labels, or with none of the classes.
+    pub several_labels: u64,
     pub content_sha256: String,
 }
 
@@ -119,19 +122,21 @@ impl Tally {
     }
 
     pub fn count(&mut self, image: &ManifestImage) -> Result<()> {
-        let class = match image.class {
-            None => None,
-            Some(index) => {
-                let class = self.classes.get_mut(index as usize);
-                let class = class.ok_or_else(|| {
-                    Error::internal(anyhow::anyhow!("image {} has class {index}", image.id))
-                })?;
-                class.images += 1;
-                class.splits.get_or_insert_default().add(image.split);
-                Some(class.name.as_str())
-            }
-        };
-        self.content.add(class, image.split, &image.sha256);
+        for index in image.label_set() {
+            let class = self.classes.get_mut(*index as usize);
+            let class = class
+                .ok_or_else(|| Error::internal(anyhow::anyhow!("image {} has class {index}", image.id)))?;
+            class.images += 1;
+            class.splits.get_or_insert_default().add(image.split);
+        }
+        let names = image
+            .label_set()
+            .iter()
+            .map(|index| self.classes[*index as usize].name.as_str());
+        let names: Vec<&str> = names.collect();
+        let labels = image.is_labelled().then_some(names.as_slice());
+        self.content.add(labels, image.split, &image.sha256);
+        self.several_labels += u64::from(image.labels.is_some());
         self.splits.add(image.split);
         self.images += 1;
         Ok(())
@@ -142,6 +147,7 @@ impl Tally {
             images: self.images,
             classes: self.classes,
             splits: self.splits,
+            several_labels: self.several_labels,
             content_sha256: self.content.finish(),
         }
     }
@@ -159,6 +165,7 @@ mod tests {
             // Lines of very different lengths, so that halves fall anywhere.
             path: format!("{}.png", "x".repeat((id as usize * 7919) % 900)),
             class: Some(id % 2),
+            labels: None,
             split: Split::Train,
             sha256: id.to_string(),
             offset: 0,
@@ -211,6 +218,14 @@ mod tests {
                 })
                 .is_err()
         );
+        let both = image(7).with_labels(Some(vec![0, 1]));
+        let mut with_several = Tally::new(["a".to_owned(), "b".to_owned()]);
+        for image in [both, image(8), image(9).with_labels(Some(Vec::new()))] {
+            with_several.count(&image).unwrap();
+        }
+        let several = with_several.finish();
+        assert_eq!((several.images, several.several_labels), (3, 2));
+        assert_eq!([several.classes[0].images, several.classes[1].images], [2, 1]);
         let summary = tally.finish();
         assert_eq!((summary.images, summary.splits.train), (5, 5));
         let counts: Vec<_> = summary

@@ -22,9 +22,20 @@ pub enum ImageEdit {
     Remove,
     /// None: as it is.
     Change {
-        class: Option<String>,
+        /// The names of its classes: usually one.
+        labels: Option<Vec<String>>,
         split: Option<Split>,
     },
+}
+
+impl ImageEdit {
+    /// Another class.
+    pub fn class(name: String) -> Self {
+        ImageEdit::Change {
+            labels: Some(vec![name]),
+            split: None,
+        }
+    }
 }
 
 /// What is to become of the images of the version before.
@@ -66,6 +77,9 @@ pub struct Plan {
     pub missing: HashSet<u32>,
 }
 
+/// Names of an image's classes, in the order of the names; none in an unlabelled dataset.
+type Labels<'a> = Option<Vec<&'a str>>;
+
 /// What was written.
 #[derive(Debug)]
 pub struct Written {
@@ -87,14 +101,14 @@ impl Revision {
         for (place, image) in images(before)?.enumerate() {
             let image = image?;
             missing.remove(&image.id);
-            let Some((class, split)) = self.outcome(place, &image)? else {
+            let Some((labels, split)) = self.outcome(place, &image)? else {
                 change.removed += 1;
                 continue;
             };
-            change.relabelled += u64::from(class != self.class_of(&image)?);
+            change.relabelled += u64::from(labels != self.labels_of(&image)?);
             change.moved += u64::from(split != image.split);
             kept += 1;
-            if let Some(class) = class {
+            for class in labels.into_iter().flatten() {
                 *counts.entry(class).or_default() += 1;
             }
         }
@@ -118,8 +132,13 @@ impl Revision {
         let indices: HashMap<&str, u32> = plan.classes.iter().map(String::as_str).zip(0..).collect();
         let mut tally = Tally::new(plan.classes.iter().cloned());
         let mut segments = BTreeSet::new();
-        let mut put = |mut image: ManifestImage, class: Option<&str>, split| -> Result<()> {
-            image.class = class.map(|class| indices[class]);
+        let mut put = |image: ManifestImage, labels: Option<Vec<&str>>, split| -> Result<()> {
+            let numbered = labels.map(|labels| {
+                let mut numbers: Vec<u32> = labels.iter().map(|class| indices[class]).collect();
+                numbers.sort_unstable();
+                numbers
+            });
+            let mut image = image.with_labels(numbered);
             image.split = split;
             tally.count(&image)?;
             segments.insert(image.segment);
@@ -129,12 +148,13 @@ impl Revision {
         };
         for (place, image) in images(before)?.enumerate() {
             let image = image?;
-            if let Some((class, split)) = self.outcome(place, &image)? {
-                put(image, class, split)?;
+            if let Some((labels, split)) = self.outcome(place, &image)? {
+                put(image, labels, split)?;
             }
         }
         for added in &self.added {
-            put(added.image.clone(), added.class.as_deref(), added.image.split)?;
+            let labels = added.class.as_deref().map(|class| vec![class]);
+            put(added.image.clone(), labels, added.image.split)?;
         }
         Ok(Written {
             summary: tally.finish(),
@@ -142,32 +162,41 @@ impl Revision {
         })
     }
 
-    /// Class and part of an image of the version before; none where it goes.
-    fn outcome(&self, place: usize, image: &ManifestImage) -> Result<Option<(Option<&str>, Split)>> {
-        let (class, split) = (self.class_of(image)?, image.split);
+    /// Labels and part of an image of the version before; none where it goes.
+    fn outcome(&self, place: usize, image: &ManifestImage) -> Result<Option<(Labels<'_>, Split)>> {
+        let (labels, split) = (self.labels_of(image)?, image.split);
         Ok(match &self.edit {
-            Edit::Keep => Some((class, split)),
+            Edit::Keep => Some((labels, split)),
             Edit::Parts(parts) => {
                 let part = parts.get(place).copied();
-                Some((class, part.ok_or_else(|| broken(image))?))
+                Some((labels, part.ok_or_else(|| broken(image))?))
             }
             Edit::Images(edits) => match edits.get(&image.id) {
-                None => Some((class, split)),
+                None => Some((labels, split)),
                 Some(ImageEdit::Remove) => None,
                 Some(ImageEdit::Change {
-                    class: other,
+                    labels: others,
                     split: part,
-                }) => Some((other.as_deref().or(class), part.unwrap_or(split))),
+                }) => {
+                    let others = others.as_ref().map(|others| {
+                        let mut names: Vec<&str> = others.iter().map(String::as_str).collect();
+                        names.sort_unstable();
+                        names.dedup();
+                        names
+                    });
+                    Some((others.or(labels), part.unwrap_or(split)))
+                }
             },
         })
     }
 
-    fn class_of(&self, image: &ManifestImage) -> Result<Option<&str>> {
-        let Some(index) = image.class else {
+    fn labels_of(&self, image: &ManifestImage) -> Result<Labels<'_>> {
+        if !image.is_labelled() {
             return Ok(None);
-        };
-        let name = self.classes.get(index as usize);
-        name.map(|name| Some(name.as_str())).ok_or_else(|| broken(image))
+        }
+        let name = |index: &u32| self.classes.get(*index as usize).map(String::as_str);
+        let names: Option<Vec<&str>> = image.label_set().iter().map(name).collect();
+        names.map(Some).ok_or_else(|| broken(image))
     }
 }
 
@@ -188,6 +217,7 @@ mod tests {
             segment: 0,
             path: format!("{id}.png"),
             class: Some(class),
+            labels: None,
             split: Split::Train,
             sha256: id.to_string(),
             offset: 0,
@@ -225,10 +255,25 @@ mod tests {
     }
 
     fn relabel(class: &str) -> ImageEdit {
-        ImageEdit::Change {
-            class: Some(class.into()),
+        ImageEdit::class(class.into())
+    }
+
+    #[test]
+    fn an_image_gets_several_labels_or_none_and_keeps_them() {
+        let labels = |names: &[&str]| ImageEdit::Change {
+            labels: Some(names.iter().map(|name| (*name).to_owned()).collect()),
             split: None,
-        }
+        };
+        let edits = HashMap::from([(0, labels(&["d", "a", "d"])), (5, labels(&[]))]);
+        let (plan, written, images) = revised(Edit::Images(edits), Vec::new());
+        assert_eq!(plan.classes, ["a", "d"]);
+        assert_eq!((plan.change.relabelled, written.summary.several_labels), (2, 2));
+        let found: Vec<_> = images
+            .iter()
+            .map(|image| (image.class, image.label_set().to_vec()))
+            .collect();
+        assert_eq!(found, [(None, vec![0, 1]), (Some(1), vec![1]), (None, vec![])]);
+        assert_eq!(written.summary.classes[1].images, 2);
     }
 
     #[test]
@@ -274,7 +319,7 @@ mod tests {
         assert_eq!(parts.0.change.moved, 1);
         // The same file under the same label in the same part is the same content, whatever its id.
         let edit = ImageEdit::Change {
-            class: None,
+            labels: None,
             split: Some(Split::Val),
         };
         let moved = revised(Edit::Images(HashMap::from([(3, edit)])), Vec::new());

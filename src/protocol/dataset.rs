@@ -111,8 +111,11 @@ pub struct ManifestImage {
     pub segment: u32,
     /// As in the archive.
     pub path: String,
-    /// Index of its class; none in an unlabelled dataset.
+    /// Index of its class; none in an unlabelled dataset, and where `labels` says more.
     pub class: Option<u32>,
+    /// Of an image that has several labels, or is known to have none: the indices of its classes, ascending.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub labels: Option<Vec<u32>>,
     /// The split that the dataset itself puts it in.
     pub split: Split,
     /// SHA-256 of the file, hexadecimal.
@@ -137,6 +140,32 @@ pub struct ManifestImage {
 }
 
 impl ManifestImage {
+    /// The indices of its classes, ascending: one, unless it has several labels or none.
+    pub fn label_set(&self) -> &[u32] {
+        self.labels.as_deref().unwrap_or(self.class.as_slice())
+    }
+
+    /// Whether it is known which labels it has.
+    pub fn is_labelled(&self) -> bool {
+        self.class.is_some() || self.labels.is_some()
+    }
+
+    /// The same with these labels, ascending; none in an unlabelled dataset.
+    pub fn with_labels(self, labels: Option<Vec<u32>>) -> Self {
+        let (class, labels) = match labels {
+            None => (None, None),
+            Some(labels) => match labels.as_slice() {
+                [class] => (Some(*class), None),
+                _ => (None, Some(labels)),
+            },
+        };
+        Self {
+            class,
+            labels,
+            ..self
+        }
+    }
+
     /// How many of its bits count, if it has 16.
     pub fn depth(&self) -> UsedBits {
         self.used_bits.unwrap_or(UsedBits::ALL)

@@ -117,6 +117,9 @@ pub struct IngestResult {
     pub images: u64,
     pub classes: Vec<Class>,
     pub splits: SplitCounts,
+    /// Images with several labels, or with none of the classes.
+    #[serde(default)]
+    pub several_labels: u64,
     /// See [`ContentDigest`](crate::domain::datasets::content::ContentDigest).
     pub content_sha256: String,
     pub report: ReportSummary,

@@ -39,7 +39,7 @@ pub struct DatasetToIngest {
 
 /// A dataset's own, and what of it is in the version that is `shown`.
 const COLUMNS: &str = "datasets.*, shown.version as shown_version, shown.images, shown.classes, shown.splits,
-    shown.content_sha256";
+    shown.content_sha256, shown.several_labels";
 
 impl Store {
     /// The dataset of this id or name at its newest version, or version n for `name@n`.
@@ -358,6 +358,10 @@ fn read_dataset(row: &SqliteRow) -> Result<Dataset> {
         images: row.try_get::<Option<i64>, _>("images")?.unwrap_or(0).max(0) as u64,
         classes: optional_json(row, "classes")?.unwrap_or_default(),
         splits: optional_json(row, "splits")?.unwrap_or_default(),
+        several_labels: row
+            .try_get::<Option<i64>, _>("several_labels")?
+            .unwrap_or(0)
+            .max(0) as u64,
         layout: optional_json(row, "layout")?,
         report: optional_json(row, "report")?,
         error: optional_json(row, "error")?,

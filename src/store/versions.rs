@@ -34,6 +34,8 @@ pub struct NewVersion {
     pub images: u64,
     pub classes: Vec<Class>,
     pub splits: SplitCounts,
+    /// Images with several labels, or with none of the classes.
+    pub several_labels: u64,
     pub content_sha256: String,
     /// Digest of the manifest.
     pub manifest: String,
@@ -86,6 +88,7 @@ impl NewVersion {
             images: result.images,
             classes: result.classes,
             splits: result.splits,
+            several_labels: result.several_labels,
             content_sha256: result.content_sha256,
             manifest: result.manifest.sha256,
             segments: vec![segment.number],
@@ -307,8 +310,9 @@ pub(super) async fn insert(connection: &mut SqliteConnection, new: NewVersion) -
         .await?;
     }
     sqlx::query(
-        "insert into dataset_versions (dataset_id, version, created_at, change, images, classes, splits, content_sha256, manifest_blob)
-        values ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+        "insert into dataset_versions
+            (dataset_id, version, created_at, change, images, classes, splits, content_sha256, manifest_blob, several_labels)
+        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
     )
     .bind(&dataset)
     .bind(new.version)
@@ -319,6 +323,7 @@ pub(super) async fn insert(connection: &mut SqliteConnection, new: NewVersion) -
     .bind(to_json(&new.splits)?)
     .bind(new.content_sha256)
     .bind(new.manifest)
+    .bind(new.several_labels as i64)
     .execute(&mut *connection)
     .await?;
     for segment in new.segments {
@@ -348,6 +353,7 @@ fn read_version(row: &SqliteRow) -> Result<Version> {
         images: count(row, "images")?,
         classes: json(row, "classes")?,
         splits: json(row, "splits")?,
+        several_labels: count(row, "several_labels")?,
         content_sha256: row.try_get("content_sha256")?,
     })
 }

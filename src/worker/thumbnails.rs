@@ -191,6 +191,7 @@ mod tests {
                 segment: 0,
                 path: String::new(),
                 class: None,
+                labels: None,
                 split: Split::Train,
                 sha256: digest::of_bytes(&file),
                 offset: originals.len() as u64,

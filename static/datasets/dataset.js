@@ -87,14 +87,16 @@ function counts(dataset) {
     : [tile('Splits', 'made by each job')];
   return h('dl', { class: 'tiles' },
     [tile('Images', formatCount(dataset.images), 'dataset-images'),
-      tile('Classes', formatCount(dataset.classes.length), 'dataset-classes'), ...tiles].map((each) => each.node));
+      tile('Classes', formatCount(dataset.classes.length), 'dataset-classes'),
+      ...(dataset.several_labels ? [tile('Several labels or none', formatCount(dataset.several_labels), 'dataset-several')] : []), ...tiles].map((each) => each.node));
 }
 
 function actions(dataset) {
   const obstacle = dataset.layout === 'unlabelled'
     ? 'It has no class folders, so it cannot be trained on.'
-    : dataset.classes.length < 2 ? 'Training needs at least two classes.' : null;
-  const train = h('a', { class: 'button primary', 'data-testid': 'train', href: `#/jobs/new?${new URLSearchParams({ dataset: dataset.name })}` },
+    : dataset.classes.length < 2 && !dataset.several_labels ? 'Training needs at least two classes.' : null;
+  const several = dataset.several_labels > 0 ? { task: 'multi_label' } : {};
+  const train = h('a', { class: 'button primary', 'data-testid': 'train', href: `#/jobs/new?${new URLSearchParams({ dataset: dataset.name, ...several })}` },
     'Train on this dataset');
   const compare = h('a', { class: 'button', 'data-testid': 'compare', href: `#/jobs/new?${new URLSearchParams({ kind: 'compare', dataset: dataset.name })}` },
     'Compare backbones');
@@ -105,7 +107,7 @@ function actions(dataset) {
   // Labels are not needed for this.
   const pretrain = h('a', { class: 'button', 'data-testid': 'pretrain', href: `#/jobs/new?${new URLSearchParams({ kind: 'pretrain', dataset: dataset.name })}` },
     'Pretrain a backbone');
-  return h('div', { class: 'actions' }, obstacle ? h('p', { class: 'quiet' }, obstacle) : [train, compare, folds, labels], pretrain, deletion(dataset));
+  return h('div', { class: 'actions' }, obstacle ? h('p', { class: 'quiet' }, obstacle) : dataset.several_labels ? train : [train, compare, folds, labels], pretrain, deletion(dataset));
 }
 
 function deletion({ id, name }) {

@@ -57,7 +57,7 @@ export function imagesCard(dataset, onChanged) {
     });
     return h('li', {}, h('label', { title: image.path },
       h('img', { src: source, alt: image.path, loading: 'lazy', decoding: 'async' }),
-      h('span', { class: 'thumbnail-label' }, box, h('bdi', {}, image.class ?? image.path), h('span', { class: 'quiet' }, image.split))));
+      h('span', { class: 'thumbnail-label' }, box, h('bdi', {}, image.class ?? labels(image) ?? image.path), h('span', { class: 'quiet' }, image.split))));
   }
 
   /** The actions for the selected images. */
@@ -66,6 +66,10 @@ export function imagesCard(dataset, onChanged) {
     const name = h('input', { list: 'dataset-classes', maxlength: 255, autocomplete: 'off', placeholder: 'class', 'aria-label': 'Class of the selected images', 'data-testid': 'new-class' });
     const known = h('datalist', { id: 'dataset-classes' }, dataset.classes.map((each) => h('option', { value: each.name })));
     const relabel = h('button', { type: 'button', 'data-testid': 'relabel', onclick: () => name.value.trim() && edit({ class: name.value.trim() }) }, 'Set class');
+    const several = dataset.several_labels > 0 && h('button', {
+      type: 'button', 'data-testid': 'set-labels', title: 'Labels between |; none of the classes if empty',
+      onclick: () => edit({ labels: name.value.split('|').map((label) => label.trim()).filter(Boolean) }),
+    }, 'Set labels');
     const split = select('Split of the selected images', SPLITS.map((each) => [each, each]));
     const move = h('button', { type: 'button', onclick: () => edit({ split: split.value }) }, 'Set split');
     const remove = h('button', {
@@ -76,7 +80,7 @@ export function imagesCard(dataset, onChanged) {
     }, 'Remove');
     const count = h('span', { class: 'quiet' });
     const node = h('div', { class: 'actions image-tools', hidden: true, 'data-testid': 'edit-images' },
-      count, labelled && [name, known, relabel], split, move, remove);
+      count, labelled && [name, known, relabel, several], split, move, remove);
     return {
       node,
       update() {
@@ -102,6 +106,11 @@ export function imagesCard(dataset, onChanged) {
   reload();
   return h('section', { class: 'card' }, h('h2', {}, 'Images'),
     h('div', { class: 'actions image-tools' }, classFilter, splitFilter, total), editing.node, problem, grid, more);
+}
+
+function labels({ labels: several }) {
+  if (!several) return undefined;
+  return several.length === 0 ? 'none' : several.join(' · ');
 }
 
 function select(label, options, onchange = () => {}) {

@@ -37,6 +37,10 @@ const TRAIN = [
     ['auto', 'Automatic'],
   ] },
   WEIGHTS,
+  { pointer: '/task', label: 'Labels of an image', kind: 'choice', options: [
+    ['', 'One class'],
+    ['multi_label', 'Several labels'],
+  ] },
   { pointer: '/name', label: 'Model name', kind: 'text', example: 'dataset-architecture', hint: 'Models with the same name become versions 1, 2, …' },
   ARCHITECTURE,
   { pointer: '/freeze', label: 'Frozen layers', kind: 'choice', options: [], hint: 'Automatic: all but the head with pretrained weights, none from scratch' },

@@ -1,6 +1,6 @@
 // `#/jobs/new`: describe a job and start it. `?dataset=NAME` selects the dataset. `?from=JOB` starts from another job's whole spec: the
 // fields override it, so that a setting without a field is not lost. `?kind=train` turns a search's spec into a training job;
-// `?architecture=NAME&weights=MODEL` begins with a model. Without `from`, `?kind=compare` and the like start a job of that kind.
+// `?task=multi_label` is for images with several labels; `?architecture=NAME&weights=MODEL` begins with a model. Without `from`, `?kind=compare` and the like start a job of that kind.
 
 import { call, get, list, path } from '../shared/api.js';
 import { announce, fill, h } from '../shared/dom.js';
@@ -43,6 +43,7 @@ async function load(query, signal) {
     delete spec.lr_find;
   }
   if (query.get('dataset')) spec.dataset = query.get('dataset');
+  if (query.get('task')) spec.task = query.get('task');
   if (query.get('weights')) spec.backbone = { architecture: query.get('architecture'), weights: query.get('weights') };
   const usable = datasets.data.filter((dataset) => dataset.status !== 'failed');
   return { datasets: usable, models: models.data, architectures: architectures.data, from, search, spec };

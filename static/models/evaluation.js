@@ -17,10 +17,12 @@ export function evaluationCard(evaluation) {
     numbers(evaluation), adaptation(evaluation), distillation(evaluation), calibration(evaluation), classTable(evaluation), confusionMatrix(evaluation), mistakes(evaluation));
 }
 
-function numbers({ accuracy, top5_accuracy: top5, macro_f1: f1, loss, classes }) {
+function numbers({ accuracy, top5_accuracy: top5, macro_f1: f1, loss, classes, multi_label: several }) {
   return h('dl', { class: 'tiles' }, [
-    tile('Accuracy', formatShare(accuracy), 'evaluation-accuracy'),
-    classes.length > 5 ? tile('Top-5 accuracy', formatShare(top5)) : null,
+    several && tile('mAP', formatNumber(several.mean_average_precision), 'evaluation-map'),
+    tile(several ? 'All labels right' : 'Accuracy', formatShare(accuracy), 'evaluation-accuracy'),
+    several && tile('Micro F1', formatNumber(several.micro_f1)),
+    top5 !== null && classes.length > 5 ? tile('Top-5 accuracy', formatShare(top5)) : null,
     tile('Macro F1', formatNumber(f1), 'evaluation-macro-f1'),
     tile('Loss', formatNumber(loss)),
   ].filter(Boolean).map((each) => each.node));
@@ -64,11 +66,13 @@ function calibration({ calibration: { temperature, ece_before: before, ece_after
   return h('p', { class: 'quiet', 'data-testid': 'calibration' }, text);
 }
 
-function classTable({ classes }) {
-  const names = ['Class', 'Precision', 'Recall', 'F1', 'Images'];
-  const row = ({ name, precision, recall, f1, support }) => h('tr', {},
+function classTable({ classes, multi_label: several }) {
+  const names = ['Class', 'Precision', 'Recall', 'F1', 'Images', ...(several ? ['Threshold', 'AP', 'AUC'] : [])];
+  const number = (value) => (typeof value === 'number' ? formatNumber(value) : 'unknown');
+  const row = ({ name, precision, recall, f1, support, threshold, average_precision: ap, auc }) => h('tr', {},
     h('th', { scope: 'row' }, h('bdi', {}, name)),
-    [formatShare(precision), formatShare(recall), formatNumber(f1), formatCount(support)].map((cell) => h('td', {}, cell)));
+    [formatShare(precision), formatShare(recall), formatNumber(f1), formatCount(support), ...(several ? [threshold, ap, auc].map(number) : [])]
+      .map((cell) => h('td', {}, cell)));
   return h('details', { open: classes.length <= 20 }, h('summary', {}, 'Scores per class'),
     h('div', { class: 'scroll' }, h('table', { 'data-testid': 'class-scores' },
       h('thead', {}, h('tr', {}, names.map((name) => h('th', { scope: 'col' }, name)))),
@@ -76,6 +80,8 @@ function classTable({ classes }) {
 }
 
 function confusionMatrix({ classes, confusion_matrix: matrix }) {
+  // Images with several labels are in no single row.
+  if (matrix.length === 0) return false;
   if (classes.length > MATRIX_CLASSES) {
     return h('p', { class: 'quiet' }, `The confusion matrix of ${formatCount(classes.length)} classes is too large to show here; the API returns it.`);
   }

@@ -4,7 +4,7 @@ import { aliasesCard } from './aliases.js';
 import { call, get, path, withQuery } from '../shared/api.js';
 import { announce, fill, h } from '../shared/dom.js';
 import { evaluationCard } from './evaluation.js';
-import { formatBytes, formatMilliseconds, formatShare, formatTime, plural } from '../shared/format.js';
+import { formatBytes, formatMilliseconds, formatNumber, formatShare, formatTime, plural } from '../shared/format.js';
 import { bar, copyLine, dropZone, heading, link, problemBox, tile } from '../shared/widgets.js';
 import { deleteButton } from '../shared/remove.js';
 
@@ -87,8 +87,9 @@ async function predict(model, file, results, imageUrls, signal) {
     const started = performance.now();
     const prediction = await call('PUT', target, { body: file, signal, timeout: 60_000 });
     fill(answer, predictionBars(file, prediction, performance.now() - started));
-    const [first] = prediction.predictions;
-    announce(`${file.name}: ${first.label}, ${formatShare(first.probability)}`);
+    const shown = prediction.predictions.filter(({ predicted }, i) => predicted ?? i === 0);
+    const said = shown.map(({ label, probability }) => `${label}, ${formatShare(probability)}`);
+    announce(`${file.name}: ${said.join('; ') || 'none of the classes'}`);
   } catch (problem) {
     if (signal.aborted) return;
     fill(answer, h('p', {}, h('strong', {}, file.name)), problemBox(problem));
@@ -99,8 +100,8 @@ function predictionBars(file, { predictions, timing_ms: timing }, roundTrip) {
   const times = Object.entries(timing ?? {}).map(([name, value]) => `${name} ${formatMilliseconds(value)}`);
   return [
     h('p', { class: 'file-name' }, h('strong', {}, file.name)),
-    h('ol', { class: 'bars', 'data-testid': 'predictions' }, predictions.map(({ label, probability }, i) =>
-      bar(label, probability, formatShare(probability), { strong: i === 0 }))),
+    h('ol', { class: 'bars', 'data-testid': 'predictions' }, predictions.map(({ label, probability, predicted }, i) =>
+      bar(label, probability, formatShare(probability), { strong: predicted ?? i === 0 }))),
     h('p', { class: 'quiet', 'data-testid': 'timing' }, [...times, `${formatMilliseconds(roundTrip)} total`].join(' · ')),
   ];
 }
@@ -114,6 +115,7 @@ function metrics({ card }) {
   const { metrics: reached } = card;
   const known = typeof reached?.val_accuracy === 'number';
   return h('dl', { class: 'tiles' }, [
+    typeof reached?.val_map === 'number' && tile('Validation mAP', formatNumber(reached.val_map), 'val-map'),
     reached && tile(known ? 'Validation accuracy' : 'Training accuracy', formatShare(known ? reached.val_accuracy : reached.train_accuracy)),
     tile('Architecture', card.architecture),
     tile('Image size', `${card.preprocessing.crop} px`),

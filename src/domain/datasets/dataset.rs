@@ -8,7 +8,13 @@ use super::{
     split::{Split, SplitCounts},
 };
 use crate::{
-    domain::{id::DatasetId, jobs::job::WaitingFor, name::Name, spec::JobSpec, time::Timestamp},
+    domain::{
+        id::DatasetId,
+        jobs::job::WaitingFor,
+        name::Name,
+        spec::{JobSpec, Task},
+        time::Timestamp,
+    },
     error::FieldError,
 };
 
@@ -136,7 +142,7 @@ pub struct ReportEntry {
     /// `missing_file` marks a file that a manifest names but the archive lacks.
     pub codes: Vec<String>,
     pub message: Option<String>,
-    /// The labels that a table gives an image that has several, so that none is lost; absent otherwise.
+    /// The labels of an image that has several, or none of the classes; absent otherwise.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub labels: Vec<String>,
 }
@@ -175,6 +181,10 @@ pub struct Dataset {
     pub images: u64,
     pub classes: Vec<Class>,
     pub splits: SplitCounts,
+    /// Images with several labels, or with none of the classes. Where there are such images, a model is trained on the dataset with `"task":
+    /// "multi_label"`.
+    #[serde(default)]
+    pub several_labels: u64,
     /// Null until the archive has been read.
     pub layout: Option<Layout>,
     /// What happened to the entries of the uploaded archive. Null until it has been read.
@@ -194,7 +204,17 @@ impl Dataset {
         if let Some(unusable) = self.unusable("training") {
             return vec![unusable];
         }
-        if self.classes.len() < 2 {
+        if spec.task.is_single() && self.several_labels > 0 {
+            let message = format!(
+                "{}; set `task` to `multi_label`, or {}",
+                self.about_several(),
+                Self::LEAVE_OUT
+            );
+            return vec![FieldError::new("/task", "several_labels", message)];
+        }
+        // With several labels one class can be told, from images that do not show it.
+        let least = if self.several_labels > 0 { 1 } else { 2 };
+        if self.classes.len() < least {
             let names: Vec<_> = self.classes.iter().map(|class| class.name.as_str()).collect();
             let message = format!(
                 "the dataset has one class only ({}); training needs at least two",
@@ -213,7 +233,7 @@ impl Dataset {
             .filter(taught)
             .map(|class| class.name.as_str())
             .collect();
-        if taught.len() < 2 {
+        if taught.len() < least {
             let message = format!(
                 "the dataset's training split has one class only ({}); training needs at least two",
                 taught.join(", ")
@@ -240,12 +260,15 @@ impl Dataset {
     }
 
     /// What prevents a model of these classes from being evaluated on this dataset, as in [`Dataset::faults_for`].
-    pub fn faults_for_evaluation(&self, known: &[String]) -> Vec<FieldError> {
+    pub fn faults_for_evaluation(&self, known: &[String], task: Task) -> Vec<FieldError> {
         if self.status == DatasetStatus::Processing {
             return Vec::new();
         }
         if let Some(unusable) = self.unusable("an evaluation") {
             return vec![unusable];
+        }
+        if let Some(several) = self.fault_of_several_labels().filter(|_| task.is_single()) {
+            return vec![several];
         }
         let unknown: Vec<_> = self
             .classes
@@ -285,6 +308,9 @@ impl Dataset {
                 "this dataset needs at least two images".to_owned(),
             );
         }
+        if let Some(several) = self.fault_of_several_labels().filter(|_| by_class) {
+            return fault("several_labels", several.message);
+        }
         let known = |class: &&Class| source.classes.iter().any(|known| known.name == class.name);
         let unknown: Vec<_> = self.classes.iter().filter(|class| !known(class)).collect();
         if !by_class || unknown.is_empty() || source.status == DatasetStatus::Processing {
@@ -314,7 +340,7 @@ impl Dataset {
         if self.status == DatasetStatus::Processing {
             return Vec::new();
         }
-        if let Some(unusable) = self.unusable(purpose) {
+        if let Some(unusable) = self.unusable(purpose).or_else(|| self.fault_of_several_labels()) {
             return vec![unusable];
         }
         let shown: Vec<&Class> = self.classes.iter().filter(|class| images(class) > 0).collect();
@@ -355,6 +381,22 @@ impl Dataset {
     /// What prevents any model from classifying this dataset's images.
     pub fn faults_for_predictions(&self) -> Vec<FieldError> {
         self.failure().into_iter().collect()
+    }
+
+    /// What prevents work for which each image has one class.
+    pub fn fault_of_several_labels(&self) -> Option<FieldError> {
+        let message = format!("{}; {}", self.about_several(), Self::LEAVE_OUT);
+        (self.several_labels > 0).then(|| FieldError::new("/dataset", "several_labels", message))
+    }
+
+    const LEAVE_OUT: &str = "read the archive again without them (POST /v1/datasets/{dataset}/reread with `\"several_labels\": \
+                             \"leave_out\"`)";
+
+    fn about_several(&self) -> String {
+        format!(
+            "{} of the {} images have several labels, or none of the classes",
+            self.several_labels, self.images
+        )
     }
 
     fn unusable(&self, purpose: &str) -> Option<FieldError> {

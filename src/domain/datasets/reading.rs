@@ -55,6 +55,16 @@ impl From<Split> for SplitRole {
     }
 }
 
+/// What becomes of images to which a table gives several labels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SeveralLabels {
+    /// They are images of all these classes.
+    Keep,
+    /// They are left out: every image has one class.
+    LeaveOut,
+}
+
 /// How to read an archive. Whatever is absent is worked out from the archive.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -94,6 +104,9 @@ pub struct ReadOptions {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(example = "LOC_synset_mapping.txt")]
     pub class_names: Option<String>,
+    /// What becomes of images to which a table gives several labels. They are kept, if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub several_labels: Option<SeveralLabels>,
     /// What folders stand for, by their name or their path in the archive. Other folders are read as usual.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(example = json!({"fold_1": "val"}))]
@@ -111,6 +124,11 @@ pub struct ReadOptions {
 
 impl ReadOptions {
     const MAX_LEVEL: u32 = 64;
+
+    /// Whether images with several labels are left out.
+    pub fn leaves_out_several(&self) -> bool {
+        self.several_labels == Some(SeveralLabels::LeaveOut)
+    }
 
     /// What is wrong with the options, field by field.
     pub fn faults(&self) -> Vec<FieldError> {
@@ -228,6 +246,9 @@ pub struct Reading {
 pub struct ReadingExample {
     pub path: String,
     pub class: Option<String>,
+    /// Its labels, where it has several, or none of the classes; absent otherwise.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub labels: Vec<String>,
     pub split: Split,
 }
 

@@ -21,6 +21,9 @@ pub struct Understanding {
     pub skipped: u64,
     pub classes: Vec<Class>,
     pub splits: SplitCounts,
+    /// Images with several labels, or with none of the classes.
+    #[serde(default)]
+    pub several_labels: u64,
     pub layout: Layout,
     pub structure: Structure,
     /// The options in full, as they took effect.

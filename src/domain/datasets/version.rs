@@ -73,6 +73,9 @@ pub struct Version {
     pub images: u64,
     pub classes: Vec<Class>,
     pub splits: SplitCounts,
+    /// Images with several labels, or with none of the classes.
+    #[serde(default)]
+    pub several_labels: u64,
     /// Digest of its content: files, labels and splits. Null for a moment after an update from a server without versions.
     pub content_sha256: Option<String>,
 }

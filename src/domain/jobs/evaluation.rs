@@ -1,5 +1,7 @@
 //! The quality of a model on labelled images: `evaluation.json`, as the worker writes it and the API returns it.
 
+mod several;
+
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -20,19 +22,22 @@ pub struct Evaluation {
     /// The split of the dataset that was evaluated.
     pub split: EvaluatedSplit,
     pub images: u64,
-    /// Mean cross entropy of the softmax of the logits, before calibration.
+    /// Mean cross entropy of the softmax of the logits, before calibration. With several labels, the mean binary cross entropy.
     pub loss: f64,
-    /// Fraction of images whose likeliest class is the right one, 0 to 1.
+    /// Fraction of images whose likeliest class is the right one, 0 to 1. With several labels: of which all labels are right.
     pub accuracy: f64,
-    /// Fraction of images whose class is among the five likeliest, or among all if there are fewer classes.
-    pub top5_accuracy: f64,
+    /// Fraction of images whose class is among the five likeliest, or among all if there are fewer classes. Null with several labels.
+    pub top5_accuracy: Option<f64>,
+    /// Only with several labels.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub multi_label: Option<MultiLabelScores>,
     /// Mean F1 over the classes that occur among the images or the predictions, as scikit-learn's `f1_score(average="macro",
     /// zero_division=0)`.
     pub macro_f1: f64,
     pub calibration: Calibration,
     /// The model's classes, in the order of its outputs.
     pub classes: Vec<ClassReport>,
-    /// Counts of images: a row for each true class, a column for each predicted class, in the order of `classes`.
+    /// Counts of images: a row for each true class, a column for each predicted class, in the order of `classes`. Empty with several labels.
     pub confusion_matrix: Vec<Vec<u64>>,
     /// Misclassified images, highest loss first, at most 50.
     pub mistakes: Vec<Mistake>,
@@ -60,6 +65,19 @@ pub struct Calibration {
     pub bins: u32,
 }
 
+/// How good the decisions of a model of several labels are, at the thresholds of its classes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct MultiLabelScores {
+    /// Mean of the classes' `average_precision` (mAP), over the classes that images show; null where there are none.
+    pub mean_average_precision: Option<f64>,
+    /// Mean of the classes' `auc`, over those that have one.
+    pub mean_auc: Option<f64>,
+    /// F1 over all decisions of all classes together.
+    pub micro_f1: f64,
+    /// Fraction of wrong decisions over all images and classes, 0 to 1.
+    pub hamming_loss: f64,
+}
+
 /// Scores of one class; 0 where the denominator is 0.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ClassReport {
@@ -73,6 +91,15 @@ pub struct ClassReport {
     pub f1: f64,
     /// Images of this class.
     pub support: u64,
+    /// Only with several labels: from this probability on an image counts as showing the class.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub threshold: Option<f64>,
+    /// Only with several labels, where images show the class: mean precision over these images (scikit-learn's `average_precision_score`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub average_precision: Option<f64>,
+    /// Likewise, where there are other images, too: area under the ROC curve.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub auc: Option<f64>,
 }
 
 /// A misclassified image.
@@ -82,14 +109,19 @@ pub struct Mistake {
     pub image: u32,
     /// As in the archive.
     pub path: String,
-    /// The true class.
+    /// The true class; with several labels, all of them in words (`labels` has them as a list).
     pub class: String,
-    /// The predicted class.
+    /// The predicted class; with several labels as `class`.
     pub predicted: String,
-    /// Probability of the predicted class, with the temperature, 0 to 1.
+    /// Probability of the predicted class, with the temperature, 0 to 1. With several labels: of the wrong decision that was surest.
     pub probability: f64,
     /// Cross entropy, without the temperature.
     pub loss: f64,
+    /// Only with several labels: the true ones, and those that were predicted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub labels: Option<Vec<String>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub predicted_labels: Option<Vec<String>>,
 }
 
 /// What was evaluated, besides the numbers.
@@ -99,6 +131,8 @@ pub struct Subject<'a> {
     /// Names of the model's classes in the order of its outputs.
     pub classes: &'a [String],
     pub temperature: f64,
+    /// Of a model of several labels: the threshold of each class.
+    pub thresholds: &'a [f64],
 }
 
 impl Evaluation {
@@ -111,6 +145,9 @@ impl Evaluation {
         logits: &Logits,
         images: impl Iterator<Item = (u32, &'i str)>,
     ) -> Evaluation {
+        if logits.has_several_labels() {
+            return several::of(subject, logits, images);
+        }
         let (plain, calibrated) = (logits.verdicts(1.0), logits.verdicts(subject.temperature));
         let confusion = Confusion::of(logits.labels(), &plain, logits.classes());
         Evaluation {
@@ -120,7 +157,8 @@ impl Evaluation {
             images: logits.images() as u64,
             loss: metrics::mean_loss(&plain),
             accuracy: confusion.accuracy(),
-            top5_accuracy: logits.top_k_accuracy(5),
+            top5_accuracy: Some(logits.top_k_accuracy(5)),
+            multi_label: None,
             macro_f1: confusion.macro_f1(),
             calibration: Calibration {
                 temperature: subject.temperature,
@@ -147,6 +185,9 @@ fn reports(classes: &[String], confusion: &Confusion) -> Vec<ClassReport> {
         recall: scores.recall,
         f1: scores.f1,
         support: scores.support,
+        threshold: None,
+        average_precision: None,
+        auc: None,
     };
     scores.map(report).collect()
 }
@@ -169,9 +210,15 @@ fn worst<'i>(
                 predicted: classes[verdict.predicted].clone(),
                 probability: calibrated[place].confidence,
                 loss: verdict.loss,
+                labels: None,
+                predicted_labels: None,
             });
         }
     }
+    highest_loss_first(wrong)
+}
+
+fn highest_loss_first(mut wrong: Vec<Mistake>) -> Vec<Mistake> {
     wrong.sort_by(|a, b| b.loss.total_cmp(&a.loss).then(a.image.cmp(&b.image)));
     wrong.truncate(Evaluation::MISTAKES);
     wrong
@@ -199,6 +246,7 @@ mod tests {
             split: EvaluatedSplit::Val,
             classes: &classes,
             temperature: 2.0,
+            thresholds: &[],
         };
         let paths = [(4, "a.png"), (7, "b.png"), (8, "c.png"), (9, "d.png")];
         let evaluation = Evaluation::of(&subject, &logits, paths.into_iter());
@@ -215,6 +263,6 @@ mod tests {
         assert!((evaluation.mistakes[0].probability - sure).abs() < 1e-12);
         assert!((evaluation.mistakes[0].loss - (3.0 + (-3f64).exp().ln_1p())).abs() < 1e-12);
         assert_eq!(evaluation.confusion_matrix, [[1, 2], [1, 0]]);
-        assert_eq!((evaluation.accuracy, evaluation.top5_accuracy), (0.25, 1.0));
+        assert_eq!((evaluation.accuracy, evaluation.top5_accuracy), (0.25, Some(1.0)));
     }
 }

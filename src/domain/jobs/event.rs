@@ -121,6 +121,9 @@ pub struct EpochEvent {
     /// Null where there are no validation images.
     pub val_loss: Option<f64>,
     pub val_accuracy: Option<f64>,
+    /// Only with several labels: mean average precision on the validation images.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub val_map: Option<f64>,
     /// Learning rate of the head at the epoch's last step; null where the head is not trained step by step.
     pub lr: Option<f64>,
     /// Of the solver `lbfgs`: the strength of the penalty that this row is for. Each value that it tries is told as an epoch.

@@ -16,6 +16,9 @@ pub struct PredictionRow {
     pub split: Split,
     /// The label in the dataset; null where it has no classes.
     pub label: Option<String>,
+    /// The labels in the dataset of an image that has several, or none of the classes; absent otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub labels: Option<Vec<String>>,
     /// The likeliest classes, likeliest first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub predictions: Option<Vec<ClassProbability>>,

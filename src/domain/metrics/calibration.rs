@@ -32,13 +32,18 @@ pub fn expected_calibration_error(labels: &[u32], verdicts: &[Verdict]) -> f64 {
 /// none where the loss keeps falling towards certainty, as it does when every image is classified correctly, or towards a uniform
 /// distribution.
 pub fn fit_temperature(logits: &Logits) -> Option<f64> {
+    lowest(logits.images(), |inverse| slope(logits, inverse))
+}
+
+/// The temperature at which a loss is lowest that is convex in `1 / temperature`, given its first and second derivative there.
+pub(super) fn lowest(images: usize, slope: impl Fn(f64) -> (f64, f64)) -> Option<f64> {
     let (mut low, mut high) = (1.0 / HIGHEST, 1.0 / LOWEST);
-    if logits.images() == 0 || slope(logits, low).0 >= 0.0 || slope(logits, high).0 <= 0.0 {
+    if images == 0 || slope(low).0 >= 0.0 || slope(high).0 <= 0.0 {
         return None;
     }
     let mut inverse = 1.0;
     for _ in 0..MOST_ROUNDS {
-        let (slope, curvature) = slope(logits, inverse);
+        let (slope, curvature) = slope(inverse);
         if slope > 0.0 {
             high = inverse;
         } else {

@@ -5,10 +5,13 @@
 mod calibration;
 mod confusion;
 mod interval;
+pub mod multi_label;
 mod paired;
 mod student;
 #[cfg(test)]
 mod tests;
+
+use std::sync::Arc;
 
 pub use self::{
     calibration::{BINS, expected_calibration_error, fit_temperature},
@@ -18,12 +21,18 @@ pub use self::{
     student::cross_validated_interval,
 };
 
+/// The different sets of labels that images have, each ascending. An image with several labels has the index of its set.
+pub type LabelSets = Arc<Vec<Vec<u32>>>;
+
 /// Outputs of a network for labelled images, a row each.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Logits {
     classes: usize,
     values: Vec<f32>,
+    /// The class of each image, or with `label_sets` the index of its set.
     labels: Vec<u32>,
+    /// Where images have several labels: [`multi_label`] has the metrics then.
+    label_sets: Option<LabelSets>,
 }
 
 /// The prediction for one image.
@@ -44,6 +53,15 @@ impl Logits {
             classes,
             values: Vec::new(),
             labels: Vec::new(),
+            label_sets: None,
+        }
+    }
+
+    /// The same for images with several labels.
+    pub fn of_sets(classes: usize, sets: LabelSets) -> Self {
+        Self {
+            label_sets: Some(sets),
+            ..Self::new(classes)
         }
     }
 
@@ -55,7 +73,8 @@ impl Logits {
         if rows.len() != labels.len() * self.classes {
             return Err("the network does not output one number for each class");
         }
-        if labels.iter().any(|label| *label as usize >= self.classes) {
+        let known = self.label_sets.as_ref().map_or(self.classes, |sets| sets.len());
+        if labels.iter().any(|label| *label as usize >= known) {
             return Err("an image has a class that the network does not have");
         }
         if rows.iter().any(|value| !value.is_finite()) {
@@ -68,6 +87,22 @@ impl Logits {
 
     pub fn images(&self) -> usize {
         self.labels.len()
+    }
+
+    pub fn has_several_labels(&self) -> bool {
+        self.label_sets.is_some()
+    }
+
+    /// Each image's row and its labels.
+    pub fn label_rows(&self) -> impl Iterator<Item = (&[f32], &[u32])> {
+        let rows = self.values.chunks_exact(self.classes.max(1));
+        rows.zip(&self.labels).map(|(row, label)| {
+            let labels = match &self.label_sets {
+                Some(sets) => sets[*label as usize].as_slice(),
+                None => std::slice::from_ref(label),
+            };
+            (row, labels)
+        })
     }
 
     pub fn classes(&self) -> usize {

@@ -189,12 +189,14 @@ mod tests {
             label: label.to_owned(),
             index: 0,
             probability: 0.75,
+            predicted: None,
         };
         PredictionRow {
             image,
             path: format!("{image}.png"),
             split: Split::Train,
             label: class.map(str::to_owned),
+            labels: None,
             predictions: predicted.map(|label| vec![probability(label)]),
             error: None,
         }

@@ -12,7 +12,7 @@ use crate::domain::{
     id::{DatasetId, JobId, ModelId},
     jobs::job::{Best, DatasetVersion},
     name::Name,
-    spec::{Architecture, JobSpec},
+    spec::{Architecture, JobSpec, Task},
     time::Timestamp,
 };
 use crate::error::FieldError;
@@ -58,6 +58,9 @@ pub struct ModelMetrics {
     pub train_accuracy: f64,
     pub val_loss: Option<f64>,
     pub val_accuracy: Option<f64>,
+    /// Only with several labels: mean average precision on the validation images.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub val_map: Option<f64>,
     pub train_images: u64,
     pub val_images: u64,
     /// Images held out for testing: they were used neither for training nor for choosing the epoch.
@@ -87,6 +90,13 @@ pub struct ModelCard {
     /// Names of the classes in the order of the network's outputs; none where it is a backbone without a head, whose output is feature
     /// vectors.
     pub classes: Vec<String>,
+    /// What it tells of an image; not in the card of a model that tells one class, nor in older cards.
+    #[serde(default, skip_serializing_if = "Task::is_single")]
+    pub task: Task,
+    /// Of a model of several labels: from this probability on an image counts as showing the class, in the order of `classes`. Chosen for the
+    /// highest F1 on the validation images; one half where there are none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub thresholds: Vec<f64>,
     pub preprocessing: Preprocessing,
     /// Of the job that trained it; not in the card of imported weights, for which it is unknown. The same holds for metrics and dataset.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -106,7 +116,7 @@ pub struct ModelCard {
     /// Name and version of the program that created it.
     pub program: String,
     pub libtorch: String,
-    /// Probabilities are the softmax of the logits divided by this (Guo et al. 2017, temperature scaling); above 0. 1 where the validation
+    /// Probabilities are the softmax of the logits, or with several labels the sigmoid of each, divided by this (Guo et al. 2017, temperature scaling); above 0. 1 where the validation
     /// images do not determine a value, where there are none, and in older cards.
     #[serde(default = "ModelCard::no_temperature")]
     pub temperature: f64,

@@ -8,8 +8,11 @@ use utoipa::ToSchema;
 pub struct ClassProbability {
     pub label: String,
     pub index: u32,
-    /// 0 to 1; the probabilities of all classes sum to 1.
+    /// 0 to 1; the probabilities of all classes sum to 1, except of a model of several labels.
     pub probability: f64,
+    /// Only of a model of several labels: whether the probability reaches the threshold of the class, so that the image counts as showing it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub predicted: Option<bool>,
 }
 
 /// Timing of a prediction, in milliseconds.

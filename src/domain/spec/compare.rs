@@ -98,6 +98,9 @@ impl JobFields for CompareSpec {
     }
 
     fn dataset_faults(&self, dataset: &Dataset, _: Option<&Model>) -> Vec<FieldError> {
+        if let Some(several) = dataset.fault_of_several_labels() {
+            return vec![several];
+        }
         match self.trainings() {
             Ok(trainings) => trainings
                 .first()

@@ -98,7 +98,7 @@ impl JobFields for EvaluateSpec {
     fn dataset_faults(&self, dataset: &Dataset, model: Option<&Model>) -> Vec<FieldError> {
         model.map_or_else(Vec::new, |model| match model.fault_without_head("/model") {
             Some(headless) => vec![headless],
-            None => dataset.faults_for_evaluation(&model.card.classes),
+            None => dataset.faults_for_evaluation(&model.card.classes, model.card.task),
         })
     }
 }

@@ -55,6 +55,7 @@ pub use self::{
         optimizer::{OptimizerName, OptimizerSpec},
         precision::Precision,
         schedule::{ScheduleName, ScheduleSpec},
+        task::Task,
     },
 };
 pub use super::architecture::{Architecture, Stage};
@@ -77,6 +78,9 @@ pub struct JobSpec {
     /// Why `auto` chose this preset, in words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub preset_reason: Option<String>,
+    /// `single` by default, which needs images of one class each. Not in resolved specs where it is that.
+    #[serde(default, skip_serializing_if = "Task::is_single")]
+    pub task: Task,
     pub backbone: Backbone,
     /// By default `backbone` with pretrained weights and `none` with `"weights": "none"`.
     pub freeze: Freeze,

@@ -13,7 +13,7 @@ use super::{
     split,
     training::{
         at_once, augment, backbone, distill, domain_adaptation, early_stopping, freeze, head, image_spec,
-        loss, optimizer, precision, schedule,
+        loss, optimizer, precision, schedule, task,
     },
 };
 use crate::{
@@ -26,7 +26,7 @@ use crate::{
 };
 
 /// Fields of the contract that are not implemented yet.
-pub(super) const PLANNED: &[&str] = &["adapt", "task"];
+pub(super) const PLANNED: &[&str] = &["adapt"];
 
 impl JobSpec {
     /// Checks a caller's spec of a training and fills in its defaults.
@@ -49,12 +49,16 @@ impl JobSpec {
         let epochs = root.integer("epochs", 10, 1, 10_000) as u32;
         let freeze = freeze::parse(root, &backbone);
         let (preset, preset_reason) = preset::parse(root);
+        let task = task::parse(root);
+        // Of the answer to a dry run, which is a spec besides.
+        root.raw("expected");
         let spec = JobSpec {
             preset,
             preset_reason,
             name: parse_name(root),
             dataset: parse_dataset(root, "name the dataset to train on, by its id or its name"),
             metadata: parse_metadata(root),
+            task,
             freeze,
             unfreeze_at_epoch: freeze::parse_unfreezing(root, freeze, epochs),
             head: head::parse(root.object("head"), backbone.architecture),
@@ -66,7 +70,7 @@ impl JobSpec {
             gradient_accumulation_steps: root.integer("gradient_accumulation_steps", 1, 1, 1024) as u32,
             optimizer: optimizer::parse(root.object("optimizer"), &backbone.weights),
             schedule: schedule::parse(root.object("schedule"), epochs),
-            loss: loss::parse(root.object("loss")),
+            loss: loss::parse(root.object("loss"), task),
             clip_grad_norm: root.optional_number("clip_grad_norm", "must be > 0", |norm| norm > 0.0),
             ema_decay: root.optional_number("ema_decay", "must be > 0 and below 1", |decay| {
                 decay > 0.0 && decay < 1.0
@@ -86,6 +90,7 @@ impl JobSpec {
         at_once::check(&spec, root);
         domain_adaptation::check(&spec, root);
         distill::check(&spec, root);
+        task::check(&spec, root);
         spec
     }
 }

@@ -51,6 +51,8 @@ pub struct ArchiveQuery {
 ///
 /// Returns a zip file of the original image files in class folders, within `train`, `val` and `test` if the dataset is divided.
 /// torchvision's `ImageFolder` reads it with the same classes in the same order, and uploading it creates a dataset with the same content.
+/// Where images have several labels, there are no class folders: `metadata.jsonl` has the labels of each image, as Hugging Face's
+/// `imagefolder` reads them.
 /// Each file is verified against its digest before it is sent: if one is damaged on the server's disk, the download is aborted, and later
 /// downloads get 500 `data-damaged`.
 #[utoipa::path(
@@ -133,23 +135,27 @@ impl Download {
         let mut folder = ImageFolder::new(classes, one_part);
         for image in manifest::images(&self.manifest).map_err(io::Error::other)? {
             let image = image.map_err(io::Error::other)?;
-            let path = folder.path(image.class, image.split, &image.path, image.id);
+            let class = image.class.filter(|_| self.dataset.several_labels == 0);
+            let path = folder.path(class, image.split, &image.path, image.id);
             each(&image, &path)?;
         }
         Ok(())
     }
 
     fn length(&self) -> io::Result<u64> {
-        let mut length = ZipLength::default();
+        let (mut length, mut table) = (ZipLength::default(), LabelTable::of(&self.dataset));
         self.visit(|image, path| {
             length.add(path, image.bytes);
-            Ok(())
+            table.add(image, path)
         })?;
+        if let Some(lines) = table.finish() {
+            length.add(LabelTable::NAME, lines.len() as u64);
+        }
         Ok(length.bytes())
     }
 
     fn send(&self, out: &Out) -> io::Result<()> {
-        let mut headers = ZipHeaders::default();
+        let (mut headers, mut table) = (ZipHeaders::default(), LabelTable::of(&self.dataset));
         let mut open = HashMap::new();
         for (number, images) in &self.segments {
             open.insert(*number, File::open(self.blobs.path(images))?);
@@ -173,9 +179,54 @@ impl Download {
             read?;
             let bytes = u32::try_from(image.bytes).map_err(io::Error::other)?;
             out.put(Ok(headers.file(path, bytes, crc.sum()).into()))?;
-            pieces(file, image, |piece| out.put(Ok(piece.into())))
+            pieces(file, image, |piece| out.put(Ok(piece.into())))?;
+            table.add(image, path)
         })?;
+        if let Some(lines) = table.finish() {
+            let mut crc = flate2::Crc::new();
+            crc.update(&lines);
+            let bytes = u32::try_from(lines.len()).map_err(io::Error::other)?;
+            out.put(Ok(headers.file(LabelTable::NAME, bytes, crc.sum()).into()))?;
+            out.put(Ok(lines.into()))?;
+        }
         out.put(Ok(headers.finish().into()))
+    }
+}
+
+/// The labels of the images as lines of JSON, where class folders cannot say them.
+struct LabelTable<'a> {
+    classes: Option<Vec<&'a str>>,
+    lines: Vec<u8>,
+}
+
+impl<'a> LabelTable<'a> {
+    const NAME: &'static str = "metadata.jsonl";
+
+    fn of(dataset: &'a Dataset) -> Self {
+        let names = || dataset.classes.iter().map(|class| class.name.as_str()).collect();
+        Self {
+            classes: (dataset.several_labels > 0).then(names),
+            lines: Vec::new(),
+        }
+    }
+
+    fn add(&mut self, image: &ManifestImage, path: &str) -> io::Result<()> {
+        let Some(classes) = &self.classes else {
+            return Ok(());
+        };
+        let labels = image.label_set().iter();
+        let labels: Vec<&str> = labels
+            .filter_map(|label| classes.get(*label as usize).copied())
+            .collect();
+        let line = serde_json::json!({"file_name": path, "labels": labels});
+        serde_json::to_writer(&mut self.lines, &line)?;
+        self.lines.push(b'\n');
+        Ok(())
+    }
+
+    /// None where the class folders say it.
+    fn finish(self) -> Option<Vec<u8>> {
+        self.classes.map(|_| self.lines)
     }
 }
 

@@ -43,8 +43,10 @@ pub struct Image {
     pub object: &'static str,
     /// Path in the archive, or file name when it was added.
     pub path: String,
-    /// Null if the dataset has no classes.
+    /// Null if the dataset has no classes, and where `labels` says more.
     pub class: Option<String>,
+    /// The classes of an image that has several, or is known to have none of them; null otherwise.
+    pub labels: Option<Vec<String>>,
     pub split: Split,
     /// SHA-256 of the file, hexadecimal.
     pub sha256: String,
@@ -57,12 +59,14 @@ pub struct Image {
 
 impl Image {
     pub fn of(image: ManifestImage, classes: &[Class]) -> Self {
-        let class = image.class.and_then(|class| classes.get(class as usize));
+        let name = |class: &u32| classes.get(*class as usize).map(|class| class.name.clone());
+        let (class, labels) = (image.class.as_ref().and_then(name), image.labels.as_ref());
         Self {
             id: image.id,
             object: "image",
             path: image.path,
-            class: class.map(|class| class.name.clone()),
+            class,
+            labels: labels.map(|labels| labels.iter().filter_map(name).collect()),
             split: image.split,
             sha256: image.sha256,
             width: image.width,
@@ -137,7 +141,7 @@ pub async fn list(
     let path = app.manifest(&dataset, &files).await?;
     let read = tokio::task::spawn_blocking(move || -> Result<Vec<ManifestImage>> {
         let fits = |image: &ManifestImage| {
-            index.is_none_or(|index| image.class == Some(index))
+            index.is_none_or(|index| image.label_set().contains(&index))
                 && query.split.is_none_or(|split| image.split == split)
         };
         let images = manifest::images_after(&path, query.after.map(Whole::get))?;

@@ -26,13 +26,18 @@ use crate::{
     manifest::revision::ImageEdit,
 };
 
-/// A change of an image; at least one of the two fields.
+/// Most classes of one image.
+const MOST_LABELS: usize = 256;
+
+/// A change of an image; at least one of the fields.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[allow(dead_code)]
 pub struct ImageChange {
     /// New class. A class that does not exist yet is created.
     class: Option<String>,
+    /// All classes of an image that has several, or `[]` for none of them; instead of `class`.
+    labels: Option<Vec<String>>,
     split: Option<Split>,
 }
 
@@ -52,6 +57,8 @@ pub struct ImageChangeOf {
     id: u32,
     /// New class. A class that does not exist yet is created.
     class: Option<String>,
+    /// All classes of an image that has several, or `[]` for none of them; instead of `class`.
+    labels: Option<Vec<String>>,
     split: Option<Split>,
     /// `true` removes the image.
     remove: Option<bool>,
@@ -88,7 +95,7 @@ pub async fn edit(
 pub fn parse_change(body: &Value) -> Result<ImageEdit> {
     let mut faults = Vec::new();
     let edit = match body {
-        Value::Object(fields) => change(fields, "", &["class", "split"], &mut faults),
+        Value::Object(fields) => change(fields, "", &["class", "labels", "split"], &mut faults),
         _ => {
             faults.push(FieldError::new("", "type", "must be an object"));
             None
@@ -122,7 +129,8 @@ fn parse_changes(body: &Value) -> Result<Vec<(u32, ImageEdit)>> {
             .get("id")
             .and_then(Value::as_u64)
             .and_then(|id| u32::try_from(id).ok());
-        let edit = change(fields, &pointer, &["id", "class", "split", "remove"], &mut faults);
+        let known = ["id", "class", "labels", "split", "remove"];
+        let edit = change(fields, &pointer, &known, &mut faults);
         match id {
             None => faults.push(FieldError::new(
                 format!("{pointer}/id"),
@@ -157,14 +165,32 @@ fn change(
             .map(|field| unknown(pointer, field)),
     );
     let given = |field: &str| fields.get(field).filter(|value| !value.is_null());
-    let class = given("class").and_then(|value| {
+    let mut class_of = |value: &Value, field: String| {
         let name = value
             .as_str()
             .ok_or("must be a string")
             .and_then(class_name::parse);
-        name.map_err(|message| faults.push(FieldError::new(format!("{pointer}/class"), "range", message)))
+        name.map_err(|message| faults.push(FieldError::new(format!("{pointer}/{field}"), "range", message)))
             .ok()
-    });
+    };
+    let class = given("class").and_then(|value| class_of(value, "class".to_owned()));
+    let labels = match given("labels") {
+        None => class.map(|class| vec![class]),
+        Some(Value::Array(names)) if names.len() <= MOST_LABELS => {
+            let names = names.iter().enumerate();
+            let names = names.map(|(place, name)| class_of(name, format!("labels/{place}")));
+            names.collect::<Option<Vec<String>>>()
+        }
+        Some(_) => {
+            let message = format!("must be a list of at most {MOST_LABELS} classes");
+            faults.push(FieldError::new(format!("{pointer}/labels"), "type", message));
+            None
+        }
+    };
+    if given("class").is_some() && given("labels").is_some() {
+        let message = "not valid with `class`: all classes of the image are in `labels`";
+        faults.push(FieldError::new(format!("{pointer}/labels"), "conflict", message));
+    }
     let split = given("split").and_then(|value| {
         let split = serde_json::from_value::<Split>(value.clone());
         let message = "must be `train`, `val` or `test`";
@@ -187,10 +213,10 @@ fn change(
     if faults.len() > before {
         return None;
     }
-    match (remove, class, split) {
+    match (remove, labels, split) {
         (true, None, None) => Some(ImageEdit::Remove),
         (true, ..) => {
-            let message = "not valid with `class` or `split`";
+            let message = "not valid with `class`, `labels` or `split`";
             faults.push(FieldError::new(format!("{pointer}/remove"), "conflict", message));
             None
         }
@@ -198,11 +224,11 @@ fn change(
             faults.push(FieldError::new(
                 pointer,
                 "missing",
-                "set `class`, `split` or both",
+                "set `class` or `labels`, `split` or both",
             ));
             None
         }
-        (false, class, split) => Some(ImageEdit::Change { class, split }),
+        (false, labels, split) => Some(ImageEdit::Change { labels, split }),
     }
 }
 
@@ -228,31 +254,35 @@ mod tests {
 
     #[test]
     fn every_wrong_field_is_named() {
-        let good = json!({"images": [{"id": 7, "class": " roses "}, {"id": 8, "split": "val"}, {"id": 9, "remove": true}]});
+        let good = json!({"images": [
+            {"id": 7, "class": " roses "}, {"id": 8, "split": "val"}, {"id": 9, "remove": true}, {"id": 10, "labels": ["b", "a"]},
+            {"id": 11, "labels": []}
+        ]});
         let edits = parse_changes(&good).unwrap();
+        let labelled = |labels: &[&str]| ImageEdit::Change {
+            labels: Some(labels.iter().map(|label| (*label).to_owned()).collect()),
+            split: None,
+        };
         let expected = [
-            (
-                7,
-                ImageEdit::Change {
-                    class: Some("roses".into()),
-                    split: None,
-                },
-            ),
+            (7, ImageEdit::class("roses".into())),
             (
                 8,
                 ImageEdit::Change {
-                    class: None,
+                    labels: None,
                     split: Some(Split::Val),
                 },
             ),
             (9, ImageEdit::Remove),
+            (10, labelled(&["b", "a"])),
+            (11, labelled(&[])),
         ];
         assert_eq!(edits, expected);
         assert_eq!(pointers(json!({})), ["/images"]);
         assert_eq!(pointers(json!({"images": [], "x/y": 1})), ["/x~1y", "/images"]);
         let wrong = json!({"images": [
             1, {"id": -1, "class": "a"}, {"id": 2, "class": "a/b"}, {"id": 2, "split": "vla"}, {"id": 3},
-            {"id": 4, "class": "a", "remove": true}, {"id": 5, "klass": "a"}
+            {"id": 4, "class": "a", "remove": true}, {"id": 5, "klass": "a"}, {"id": 6, "labels": ["a", "b/c"]},
+            {"id": 7, "labels": "a"}, {"id": 8, "labels": ["a"], "class": "a"}
         ]});
         let named = [
             "/images/0",
@@ -263,6 +293,9 @@ mod tests {
             "/images/4",
             "/images/5/remove",
             "/images/6/klass",
+            "/images/7/labels/1",
+            "/images/8/labels",
+            "/images/9/labels",
         ];
         assert_eq!(pointers(wrong), named);
         assert!(parse_change(&json!({"remove": true})).is_err());

@@ -253,7 +253,10 @@ async fn edits(app: &App, job: &Job, decisions: Vec<Decision>) -> Result<Vec<(u3
         }
         edits.push(match action {
             LabelAction::Remove => (id, ImageEdit::Remove),
-            _ => (id, ImageEdit::Change { class, split: None }),
+            _ => {
+                let labels = class.map(|class| vec![class]);
+                (id, ImageEdit::Change { labels, split: None })
+            }
         });
     }
     match faults.is_empty() {

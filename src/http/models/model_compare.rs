@@ -66,6 +66,14 @@ pub async fn compare(
         app.store().model(&first).await?,
         app.store().model(&second).await?,
     ];
+    for (model, pointer) in models.iter().zip(["/model", "/other"]) {
+        if !model.card.task.is_single() {
+            let message = "tells several labels of an image, and models are compared by their one class: evaluate both with jobs of kind \
+                           `evaluate`";
+            let fault = FieldError::new(pointer, "conflict", message);
+            return Err(Error::fields(format!("`{}` {message}", model.name), vec![fault]));
+        }
+    }
     let dataset = app.store().dataset(&query.dataset).await?;
     let wanted = query.split.unwrap_or(EvaluatedSplit::All);
     let jobs = predicted(&app, &dataset, wanted, &models).await?;

@@ -58,6 +58,9 @@ pub struct InstancePrediction {
     classes: u32,
     /// Its name.
     label: String,
+    /// Only of a model of several labels: those that the image shows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    labels: Option<Vec<String>>,
 }
 
 #[derive(OpenApi)]
@@ -153,6 +156,7 @@ fn shown(prediction: &Prediction) -> InstancePrediction {
         probabilities: in_order_of_classes(prediction),
         classes: best.map_or(0, |class| class.index),
         label: best.map(|class| class.label.clone()).unwrap_or_default(),
+        labels: prediction.predicted_labels(),
     }
 }
 

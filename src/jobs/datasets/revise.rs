@@ -137,6 +137,7 @@ pub async fn revise(context: &Context, target: Target, change: Change, pin: &Pin
         images: summary.images,
         classes: summary.classes,
         splits: summary.splits,
+        several_labels: summary.several_labels,
         content_sha256: summary.content_sha256,
         manifest,
         segments,
@@ -232,14 +233,15 @@ fn draft(
     Ok(draft)
 }
 
-/// Assigns each image to a split again; images of an unlabelled dataset count as one class.
+/// Assigns each image to a split again; images of an unlabelled dataset count as one class, and those with several labels as of the rarest.
 fn parts(before: &Path, spec: &SplitSpec) -> Result<Vec<Split>> {
     let (mut labels, mut files) = (Vec::new(), Vec::new());
     for image in manifest::images(before)? {
         let image = image?;
-        labels.push(image.class.unwrap_or(0));
+        labels.push(image.label_set().to_vec());
         files.push((image.path, image.sha256));
     }
+    let labels = split::rarest_labels(&labels);
     let files = files
         .iter()
         .map(|(path, sha256)| (path.as_str(), sha256.as_str()));
@@ -293,7 +295,7 @@ fn check(dataset: &Dataset, draft: &Draft, plan: &Plan, limits: &IngestLimits) -
         if !missing.is_empty() {
             return Err(Error::fields("some of the images do not exist", missing));
         }
-        let labels = |edit: &ImageEdit| matches!(edit, ImageEdit::Change { class: Some(_), .. });
+        let labels = |edit: &ImageEdit| matches!(edit, ImageEdit::Change { labels: Some(_), .. });
         if unlabelled && edits.values().any(labels) {
             let message =
                 "the dataset has no classes, so its images cannot be given one; upload them in class folders";

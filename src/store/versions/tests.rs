@@ -151,6 +151,7 @@ fn next(dataset: DatasetId, version: u32, segments: Vec<u32>) -> NewVersion {
         images: 5,
         classes: Vec::new(),
         splits: SplitCounts::default(),
+        several_labels: 0,
         content_sha256: digest::of_bytes(&version.to_be_bytes()),
         manifest: digest::of_bytes(format!("manifest {version}").as_bytes()),
         segments,

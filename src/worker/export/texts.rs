@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::Model;
+use crate::domain::spec::Task;
 
 impl Model {
     /// Texts by name. Labels and preprocessing are JSON.
@@ -21,7 +22,15 @@ impl Model {
             ("program", card.program.clone()),
             ("temperature", card.temperature.to_string()),
         ];
-        texts.map(|(name, text)| (name.to_owned(), text)).into()
+        let mut texts: BTreeMap<String, String> = texts.map(|(name, text)| (name.to_owned(), text)).into();
+        if card.task == Task::MultiLabel {
+            texts.insert("task".to_owned(), card.task.as_str().to_owned());
+            texts.insert(
+                "thresholds".to_owned(),
+                serde_json::json!(card.thresholds).to_string(),
+            );
+        }
+        texts
     }
 
     /// The same for PyTorch's readers of safetensors, which expect `format`.

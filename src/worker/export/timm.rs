@@ -7,9 +7,12 @@ use serde_json::{Value, json};
 
 use super::{Archive, Model};
 use crate::{
-    domain::models::{
-        model::ModelCard,
-        preprocessing::{Preprocessing, Resize},
+    domain::{
+        models::{
+            model::ModelCard,
+            preprocessing::{Preprocessing, Resize},
+        },
+        spec::Task,
     },
     worker::files::{bundle, state, timm_names},
 };
@@ -59,6 +62,17 @@ fn config(model: &Model) -> Value {
     })
 }
 
+/// Which classes an image shows, by a model of several labels.
+fn about_thresholds(card: &ModelCard) -> String {
+    match card.task {
+        Task::Single => String::new(),
+        Task::MultiLabel => format!(
+            " An image shows a class from this probability on, in the order of the classes: {}.",
+            json!(card.thresholds)
+        ),
+    }
+}
+
 /// timm resizes to the input size divided by `crop_pct`, rounded down.
 fn crop(recipe: &Preprocessing) -> (&'static str, f64) {
     match recipe.resize {
@@ -91,11 +105,17 @@ fn readme(model: &Model) -> String {
         text,
         "\n```python\nimport timm\n\nmodel = timm.create_model(\"local-dir:.\", pretrained=True).eval()\n\
         transform = timm.data.create_transform(**timm.data.resolve_model_data_config(model), is_training=False)\n\
-        probabilities = (model(transform(image).unsqueeze(0)) / {}).softmax(1)\n\
+        probabilities = (model(transform(image).unsqueeze(0)) / {}).{}\n\
         labels = model.pretrained_cfg[\"label_names\"]\n```\n\n\
         Turn images as their EXIF orientation says before they go in (`PIL.ImageOps.exif_transpose`). The number that logits are divided \
-        by makes probabilities true on the validation images.\n\n## Classes\n\n",
-        card.temperature
+        by makes probabilities true on the validation images.{}\n\n## Classes\n\n",
+        card.temperature,
+        if card.task.is_single() {
+            "softmax(1)"
+        } else {
+            "sigmoid()"
+        },
+        about_thresholds(card)
     );
     for class in card.classes.iter().take(LISTED_CLASSES) {
         // Class names come from whoever made the dataset; as code they are just text.

@@ -14,7 +14,7 @@ use serde::Deserialize;
 
 use super::state::{self, StateDict, StateFault};
 use crate::{
-    domain::{architecture::Head, damage::Damaged, models::model::ModelCard},
+    domain::{architecture::Head, damage::Damaged, models::model::ModelCard, spec::Task},
     files::digest,
     protocol::{Artifact, frames::ModelFiles},
     worker::process::run_dir::RunDir,
@@ -143,6 +143,16 @@ fn check_card(card: &ModelCard) -> Result<(), BundleFault> {
     {
         return fault("its head has more neighbours than images, or no usable temperature");
     }
+    let thresholds = match card.task {
+        Task::Single => 0,
+        Task::MultiLabel => card.classes.len(),
+    };
+    let usable = |threshold: &f64| (0.0..=1.0).contains(threshold);
+    if card.thresholds.len() != thresholds || !card.thresholds.iter().all(usable) {
+        return fault(
+            "it does not have a threshold from 0 to 1 for each class of several labels, and no other",
+        );
+    }
     if !(card.temperature.is_finite() && card.temperature > 0.0) {
         return fault("its temperature is not a usable number");
     }
@@ -189,6 +199,8 @@ pub(crate) mod tests {
             head: crate::domain::architecture::Head::Linear,
             pretraining: None,
             classes: classes.iter().map(|class| class.to_string()).collect(),
+            task: Task::Single,
+            thresholds: Vec::new(),
             preprocessing: spec.preprocessing(),
             spec: Some(spec),
             metrics: Some(ModelMetrics {
@@ -197,6 +209,7 @@ pub(crate) mod tests {
                 train_accuracy: 0.75,
                 val_loss: Some(0.25),
                 val_accuracy: Some(1.0),
+                val_map: None,
                 train_images: 8,
                 val_images: 2,
                 test_images: 0,

@@ -133,6 +133,7 @@ fn ingest(spec: &IngestRun, dir: &RunDir, heartbeat: &Heartbeat<'_>) -> anyhow::
         layout,
         classes,
         splits,
+        several_labels,
         content_sha256,
         images,
         report,
@@ -171,6 +172,7 @@ fn ingest(spec: &IngestRun, dir: &RunDir, heartbeat: &Heartbeat<'_>) -> anyhow::
         images: images.len() as u64,
         classes,
         splits,
+        several_labels,
         content_sha256,
         report: summary,
         manifest: manifest.finish().context("cannot write the manifest")?,
@@ -207,19 +209,22 @@ fn store_images(
         outcomes.insert(index, outcome);
         Ok(())
     })?;
-    let mut stored = Vec::new();
+    let mut stored = Vec::with_capacity(outcomes.len());
     for (index, entry) in listing.entries.iter_mut().enumerate() {
         if entry.verdict != Verdict::Candidate {
             continue;
         }
-        // A link is one more image with the same bytes.
-        let outcome = outcomes.get(&entry.same_as.unwrap_or(index));
+        // A link is one more image with the same bytes. What no link needs is moved: there may be very many.
+        let outcome = match entry.same_as {
+            None if !entry.is_linked => outcomes.remove(&index),
+            same_as => outcomes.get(&same_as.unwrap_or(index)).cloned(),
+        };
         entry.verdict = match outcome.context("the archive changed while it was read")? {
-            Err(settled) => Verdict::Disposition(settled.clone()),
-            Ok(image) => {
-                let mut kept = image.clone();
+            Err(settled) => Verdict::settled(settled),
+            Ok(mut kept) => {
                 kept.image.path = entry.path.clone();
                 kept.image.class = entry.class;
+                kept.image.labels = entry.labels.clone();
                 kept.image.split = entry.split.unwrap_or(Split::Train);
                 stored.push(kept);
                 Verdict::Used
@@ -253,6 +258,7 @@ impl Outputs {
             segment: 0,
             path: String::new(),
             class: None,
+            labels: None,
             split: Split::Train,
             offset: offset.context("cannot write the images")?,
             bytes: image.bytes.len() as u64,

@@ -2,9 +2,13 @@
 
 use super::{decode::DecodedImage, overlay};
 use crate::{
-    domain::models::{
-        model::ModelCard,
-        prediction::{ClassProbability, PredictionTiming},
+    domain::{
+        metrics::multi_label::sigmoid,
+        models::{
+            model::ModelCard,
+            prediction::{ClassProbability, PredictionTiming},
+        },
+        spec::Task,
     },
     protocol::frames::{PredictOutcome, PredictTask},
 };
@@ -76,8 +80,9 @@ fn embedding(features: &[f32], normalize: bool) -> Option<Vec<u8>> {
     Some(values.flat_map(f32::to_le_bytes).collect())
 }
 
-/// The `top_k` likeliest classes of one image, likeliest first, equal ones in class order. Probabilities are the softmax of the logits
-/// divided by the card's temperature, in 64 bits. None if an output is not finite.
+/// The `top_k` likeliest classes of one image, likeliest first, equal ones in class order; of a model of several labels all that it shows,
+/// even if they are more. Probabilities are the softmax of the logits divided by the card's temperature, or the sigmoid of each, in 64 bits.
+/// None if an output is not finite.
 pub(in crate::worker) fn likeliest(
     logits: &[f32],
     card: &ModelCard,
@@ -86,6 +91,25 @@ pub(in crate::worker) fn likeliest(
     if logits.len() != card.classes.len() || logits.iter().any(|logit| !logit.is_finite()) {
         return None;
     }
+    let mut order: Vec<usize> = (0..logits.len()).collect();
+    order.sort_by(|a, b| logits[*b].total_cmp(&logits[*a]).then(a.cmp(b)));
+    let most = top_k.max(1) as usize;
+    let class = |index: usize, probability: f64, predicted| ClassProbability {
+        label: card.classes[index].clone(),
+        index: index as u32,
+        probability,
+        predicted,
+    };
+    if card.task == Task::MultiLabel {
+        let of_each = order.into_iter().map(|index| {
+            let probability = sigmoid(f64::from(logits[index]) / card.temperature);
+            let threshold = card.thresholds.get(index).copied().unwrap_or(0.5);
+            class(index, probability, Some(probability >= threshold))
+        });
+        let found = of_each.enumerate();
+        let found = found.filter(|(place, class)| *place < most || class.predicted == Some(true));
+        return Some(found.map(|(_, class)| class).collect());
+    }
     // The maximum is subtracted first, so that no exponential overflows; the result is the same.
     let largest = f64::from(logits.iter().copied().fold(f32::NEG_INFINITY, f32::max));
     let exponentials: Vec<f64> = logits
@@ -93,15 +117,11 @@ pub(in crate::worker) fn likeliest(
         .map(|logit| ((f64::from(*logit) - largest) / card.temperature).exp())
         .collect();
     let sum: f64 = exponentials.iter().sum();
-    let mut order: Vec<usize> = (0..logits.len()).collect();
-    order.sort_by(|a, b| logits[*b].total_cmp(&logits[*a]).then(a.cmp(b)));
-    order.truncate(top_k.max(1) as usize);
-    let class = |index: usize| ClassProbability {
-        label: card.classes[index].clone(),
-        index: index as u32,
-        probability: exponentials[index] / sum,
-    };
-    Some(order.into_iter().map(class).collect())
+    order.truncate(most);
+    let of_each = order
+        .into_iter()
+        .map(|index| class(index, exponentials[index] / sum, None));
+    Some(of_each.collect())
 }
 
 #[cfg(test)]
@@ -121,6 +141,25 @@ mod tests {
         }
         assert_eq!(likeliest(&[0.0, 1.0, 0.5, 0.25], &card, 1).unwrap()[0].index, 1);
         assert_eq!(likeliest(&[0.0; 4], &card, 0).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn several_labels_have_probabilities_and_thresholds_of_their_own() {
+        let mut card = card(&["a", "b", "c", "d"]);
+        card.task = Task::MultiLabel;
+        card.thresholds = vec![0.7, 0.5, 0.2, 0.5];
+        let logits = [3f32.ln(), 0.0, -3f32.ln(), -9f32.ln()];
+        let all = likeliest(&logits, &card, 1).unwrap();
+        let found: Vec<_> = all
+            .iter()
+            .map(|class| (class.label.as_str(), class.predicted))
+            .collect();
+        assert_eq!(found, [("a", Some(true)), ("b", Some(true)), ("c", Some(true))]);
+        for (class, expected) in all.iter().zip([0.75, 0.5, 0.25]) {
+            assert!((class.probability - expected).abs() < 1e-7, "{class:?}");
+        }
+        let all = likeliest(&logits, &card, 9).unwrap();
+        assert_eq!((all.len(), all[3].predicted), (4, Some(false)));
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! A small network learns them from scratch in a minute or two. The same seed gives the same file.
 
 mod canvas;
+mod labelled;
 mod scene;
 mod shape;
 
@@ -35,18 +36,30 @@ pub struct SampleSummary {
     pub bytes: u64,
 }
 
-/// Draws the dataset and writes it to `out`, which appears complete or not at all. Errors: `out` cannot be written.
-pub fn write_sample_dataset(out: &Path, seed: u64) -> anyhow::Result<SampleSummary> {
+/// Draws the dataset and writes it to `out`, which appears complete or not at all; with `multi_label`, one whose images have several labels.
+/// Errors: `out` cannot be written.
+pub fn write_sample_dataset(out: &Path, seed: u64, multi_label: bool) -> anyhow::Result<SampleSummary> {
     let place = match out.parent() {
         Some(parent) if parent != Path::new("") => parent,
         _ => Path::new("."),
     };
     let mut file = NamedTempFile::new_in(place)
         .with_context(|| format!("cannot write to {}; does this folder exist?", place.display()))?;
-    write_archive(file.as_file_mut(), seed).context("cannot write the sample dataset")?;
+    let written = match multi_label {
+        true => labelled::write_archive(file.as_file_mut(), seed),
+        false => write_archive(file.as_file_mut(), seed),
+    };
+    written.context("cannot write the sample dataset")?;
     let bytes = file.as_file().metadata()?.len();
     file.persist(out)
         .with_context(|| format!("cannot write {}", out.display()))?;
+    if multi_label {
+        return Ok(SampleSummary {
+            images: labelled::IMAGES,
+            classes: labelled::labels(),
+            bytes,
+        });
+    }
     Ok(SampleSummary {
         images: PER_CLASS * Shape::ALL.len() as u64,
         classes: Shape::ALL.iter().map(|shape| shape.class().to_owned()).collect(),
@@ -124,7 +137,7 @@ mod tests {
     fn every_image_decodes_and_the_seed_decides() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("sample.zip");
-        let summary = write_sample_dataset(&path, 7).unwrap();
+        let summary = write_sample_dataset(&path, 7, false).unwrap();
         assert_eq!(summary.bytes, fs::metadata(&path).unwrap().len());
         assert_eq!(summary.images, 300);
 
@@ -151,7 +164,7 @@ mod tests {
 
     #[test]
     fn a_folder_that_is_not_there_is_named() {
-        let error = write_sample_dataset(Path::new("/no/such/folder/sample.zip"), 0).unwrap_err();
+        let error = write_sample_dataset(Path::new("/no/such/folder/sample.zip"), 0, true).unwrap_err();
         assert!(error.to_string().contains("/no/such/folder"), "{error}");
     }
 }

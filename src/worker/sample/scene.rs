@@ -4,7 +4,7 @@ use std::f64::consts::TAU;
 
 use super::{
     canvas::{Canvas, Colour, blend, brightness},
-    shape::Shape,
+    shape::{Outline, Shape},
 };
 use crate::{domain::random::Draws, worker::pixels::Image};
 
@@ -12,6 +12,88 @@ use crate::{domain::random::Draws, worker::pixels::Image};
 const SIDES: (u32, u32) = (96, 320);
 /// Smallest difference in brightness between a shape and the background.
 const CONTRAST: f64 = 60.0;
+
+/// The colour of a figure that is labelled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dye {
+    Red,
+    Green,
+    Blue,
+    Yellow,
+}
+
+impl Dye {
+    pub const ALL: [Dye; 4] = [Dye::Red, Dye::Green, Dye::Blue, Dye::Yellow];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Dye::Red => "red",
+            Dye::Green => "green",
+            Dye::Blue => "blue",
+            Dye::Yellow => "yellow",
+        }
+    }
+
+    fn colour(self) -> Colour {
+        match self {
+            Dye::Red => [210.0, 40.0, 40.0],
+            Dye::Green => [40.0, 160.0, 60.0],
+            Dye::Blue => [50.0, 70.0, 215.0],
+            Dye::Yellow => [235.0, 205.0, 40.0],
+        }
+    }
+}
+
+/// The pattern of a figure that is labelled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Weave {
+    Plain,
+    Striped,
+    Checked,
+}
+
+impl Weave {
+    pub const ALL: [Weave; 3] = [Weave::Plain, Weave::Striped, Weave::Checked];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Weave::Plain => "plain",
+            Weave::Striped => "striped",
+            Weave::Checked => "checked",
+        }
+    }
+
+    fn pattern(self, radius: f64) -> Pattern {
+        match self {
+            Weave::Plain => Pattern::Plain,
+            Weave::Striped => Pattern::Stripes {
+                period: radius * 0.35,
+            },
+            Weave::Checked => Pattern::Checks {
+                period: radius * 0.45,
+            },
+        }
+    }
+}
+
+/// A figure whose outline, colour and pattern are labels.
+#[derive(Clone, Copy, Debug)]
+pub struct Figure {
+    pub shape: Shape,
+    pub dye: Dye,
+    pub weave: Weave,
+}
+
+impl Figure {
+    pub fn any(draws: &mut Draws) -> Self {
+        let mut one_of = |count: usize| draws.below(count);
+        Self {
+            shape: Shape::ALL[one_of(Shape::ALL.len())],
+            dye: Dye::ALL[one_of(Dye::ALL.len())],
+            weave: Weave::ALL[one_of(Weave::ALL.len())],
+        }
+    }
+}
 
 pub struct Scene {
     canvas: Canvas,
@@ -35,6 +117,31 @@ impl Scene {
         }
         let noise = draws.between(0.0, 16.0);
         scene.canvas.add_noise(noise, draws);
+        scene
+    }
+
+    /// These figures on a grey ground, `side` pixels wide and high.
+    pub fn of_figures(side: u32, figures: &[Figure], draws: &mut Draws) -> Self {
+        let grey = draws.between(90.0, 165.0);
+        let (width, height, background) = (f64::from(side), f64::from(side), [grey; 3]);
+        let mut scene = Self {
+            canvas: Canvas::from_fn(side, side, |_, _| background),
+            width,
+            height,
+            background,
+        };
+        let places = scene.places(figures.len(), draws);
+        for (figure, place) in figures.iter().zip(places) {
+            let fill = Fill {
+                colour: blend(figure.dye.colour(), any_colour(draws), draws.between(0.0, 0.08)),
+                other: [245.0; 3],
+                pattern: figure.weave.pattern(place.2),
+                cover: 1.0,
+            };
+            let outline = figure.shape.outline(draws);
+            scene.paint(&outline, draws.between(0.0, TAU), place, &fill);
+        }
+        scene.canvas.add_noise(draws.between(0.0, 6.0), draws);
         scene
     }
 
@@ -95,10 +202,15 @@ impl Scene {
             .collect()
     }
 
-    fn draw_shape(&mut self, shape: Shape, (x, y, radius): (f64, f64, f64), draws: &mut Draws) {
+    fn draw_shape(&mut self, shape: Shape, place: (f64, f64, f64), draws: &mut Draws) {
         let outline = shape.outline(draws);
-        let (sine, cosine) = draws.between(0.0, TAU).sin_cos();
-        let fill = Fill::draw(shape, self.background, radius, draws);
+        let turn = draws.between(0.0, TAU);
+        let fill = Fill::draw(shape, self.background, place.2, draws);
+        self.paint(&outline, turn, place, &fill);
+    }
+
+    fn paint(&mut self, outline: &Outline, turn: f64, (x, y, radius): (f64, f64, f64), fill: &Fill) {
+        let (sine, cosine) = turn.sin_cos();
         self.canvas.paint((x, y), radius * 1.1 + 1.0, |x, y| {
             let (turned_x, turned_y) = (x * cosine + y * sine, y * cosine - x * sine);
             let distance = outline.distance(turned_x / radius, turned_y / radius) * radius;

@@ -9,7 +9,7 @@ use tch::{Kind, Tensor};
 
 use super::{
     input::{batch::FeedBatch, portion::MicroBatches},
-    loss::{self, Loss},
+    loss::Loss,
     optimizer::{Average, Optimizer},
     precision::LossScale,
     transfer::{distill::distillation::Taught, pretraining::Pretraining, second::Second, term::Term},
@@ -170,7 +170,7 @@ impl Learner {
             let loss = loss / part.step_weight;
             let second = self.second_term(batch, (&features, &logits), others.as_ref(), key);
             let outcome = Outcome {
-                correct: hits(&logits, labels.predominant()),
+                correct: self.loss.hits(&logits, labels.predominant()),
                 loss: loss.detach(),
                 second: second.as_ref().map(|term| &term.told * part.share),
             };
@@ -384,6 +384,15 @@ impl Learner {
         features_of(self.eval_network(), boundary, self.frozen, mode)
     }
 
+    /// Loss and hits of the logits of one batch, `[N, classes]`, given its labels.
+    pub fn evaluated(&self, logits: &Tensor, labels: &Tensor) -> Outcome {
+        Outcome {
+            loss: self.loss.validation(logits, labels),
+            correct: self.loss.hits(logits, labels),
+            second: None,
+        }
+    }
+
     /// Runs work without gradients on as many rows at a time as fit into memory.
     pub(super) fn in_micro_batches(
         &self,
@@ -406,15 +415,6 @@ fn features_of(network: &Network, boundary: &Tensor, frozen: Option<Stage>, mode
     match frozen {
         Some(frozen) if frozen == last => boundary.shallow_clone(),
         frozen => network.stages(boundary, frozen, last, mode),
-    }
-}
-
-/// Loss and hits of the logits of one batch, `[N, classes]`, given its labels.
-pub fn evaluated(logits: &Tensor, labels: &Tensor) -> Outcome {
-    Outcome {
-        loss: loss::cross_entropy(logits, labels),
-        correct: hits(logits, labels),
-        second: None,
     }
 }
 
@@ -466,14 +466,6 @@ impl Outcome {
             second: sum.second.zip(part.second).map(|(sum, part)| sum + part),
         })
     }
-}
-
-fn hits(logits: &Tensor, labels: &Tensor) -> Tensor {
-    logits
-        .detach()
-        .argmax(1, false)
-        .eq_tensor(labels)
-        .sum(Kind::Int64)
 }
 
 fn joined(mut parts: Vec<Tensor>) -> Tensor {

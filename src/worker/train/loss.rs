@@ -3,7 +3,10 @@
 use tch::{Device, Kind, Reduction, Tensor};
 
 use super::input::balance;
-use crate::domain::spec::{Imbalance, LossName, LossSpec};
+use crate::domain::{
+    metrics::LabelSets,
+    spec::{Imbalance, LossName, LossSpec},
+};
 
 /// The label that libtorch ignores; none of ours is negative.
 const IGNORED: i64 = -100;
@@ -16,13 +19,36 @@ pub struct Loss {
 }
 
 enum Form {
-    CrossEntropy { label_smoothing: f64 },
-    Focal { gamma: f64 },
+    CrossEntropy {
+        label_smoothing: f64,
+    },
+    Focal {
+        gamma: f64,
+    },
+    /// For images with several labels, whose "label" is the index of their set.
+    PerClass {
+        /// 1 for each class of a set, `[sets, classes]`, on the device.
+        targets: Tensor,
+        asymmetry: Option<Asymmetry>,
+    },
+}
+
+/// Ridnik et al. 2021, equations 5 to 7.
+struct Asymmetry {
+    gamma_negative: f64,
+    gamma_positive: f64,
+    clip: f64,
 }
 
 impl Loss {
-    /// `classes` is the class of each training image, below `count`.
-    pub fn new(spec: &LossSpec, classes: &[u32], count: usize, device: Device) -> Self {
+    /// `classes` is the class of each training image, below `count`; with `sets`, the index of its labels in it.
+    pub fn new(
+        spec: &LossSpec,
+        classes: &[u32],
+        count: usize,
+        sets: Option<&LabelSets>,
+        device: Device,
+    ) -> Self {
         let class_weights = (spec.imbalance == Imbalance::ClassWeights).then(|| {
             let weights = balance::class_weights(classes, count);
             let tensor = Tensor::from_slice(&weights)
@@ -37,6 +63,14 @@ impl Loss {
                 },
                 LossName::Focal => Form::Focal {
                     gamma: spec.gamma.unwrap_or(2.0),
+                },
+                LossName::BinaryCrossEntropy | LossName::Asymmetric => Form::PerClass {
+                    targets: targets(sets.map_or(&[][..], |sets| sets), count).to_device(device),
+                    asymmetry: (spec.name == LossName::Asymmetric).then(|| Asymmetry {
+                        gamma_negative: spec.gamma_negative.unwrap_or(4.0),
+                        gamma_positive: spec.gamma_positive.unwrap_or(0.0),
+                        clip: spec.clip.unwrap_or(0.05),
+                    }),
                 },
             },
             class_weights,
@@ -72,11 +106,148 @@ impl Loss {
                     Some(weights) => each * weights.index_select(0, labels),
                 }
             }
+            Form::PerClass {
+                ref targets,
+                ref asymmetry,
+            } => {
+                let targets = targets.index_select(0, labels);
+                let each = match asymmetry {
+                    None => binary_cross_entropy(logits, &targets, Reduction::None),
+                    Some(asymmetry) => asymmetry.of(logits, &targets),
+                };
+                each.mean_dim([1i64].as_slice(), false, Kind::Float)
+            }
         }
+    }
+
+    /// The validation loss, whatever the training loss: the mean cross entropy, a scalar; with several labels the binary one.
+    pub fn validation(&self, logits: &Tensor, labels: &Tensor) -> Tensor {
+        match &self.form {
+            Form::PerClass { targets, .. } => {
+                binary_cross_entropy(logits, &targets.index_select(0, labels), Reduction::Mean)
+            }
+            _ => logits.cross_entropy_loss(labels, None::<&Tensor>, Reduction::Mean, IGNORED, 0.0),
+        }
+    }
+
+    /// How many images are classified correctly, a scalar of 64-bit integers: by their likeliest class, or by all classes with a probability
+    /// of at least one half.
+    pub fn hits(&self, logits: &Tensor, labels: &Tensor) -> Tensor {
+        let logits = logits.detach();
+        let right = match &self.form {
+            Form::PerClass { targets, .. } => {
+                let shown = targets.index_select(0, labels).ge(0.5);
+                logits.ge(0.0).eq_tensor(&shown).all_dim(1, false)
+            }
+            _ => logits.argmax(1, false).eq_tensor(labels),
+        };
+        right.sum(Kind::Int64)
     }
 }
 
-/// The validation loss, whatever the training loss: the mean cross entropy, a scalar.
-pub fn cross_entropy(logits: &Tensor, labels: &Tensor) -> Tensor {
-    logits.cross_entropy_loss(labels, None::<&Tensor>, Reduction::Mean, IGNORED, 0.0)
+impl Asymmetry {
+    /// Of each class of each image, `[N, classes]`.
+    fn of(&self, logits: &Tensor, targets: &Tensor) -> Tensor {
+        let shown = logits.sigmoid();
+        // Not at 0, where the slope of a power below 1 is infinite.
+        let least = f64::from(f32::EPSILON);
+        let unsure = (-&shown + 1.0).clamp_min(least);
+        let of_shown = unsure.pow_tensor_scalar(self.gamma_positive) * logits.log_sigmoid();
+        let shifted = (shown - self.clip).clamp_min(least);
+        let of_others =
+            shifted.pow_tensor_scalar(self.gamma_negative) * (-&shifted + 1.0).clamp_min(least).log();
+        -(targets * of_shown + (-targets + 1.0) * of_others)
+    }
+}
+
+fn binary_cross_entropy(logits: &Tensor, targets: &Tensor, reduction: Reduction) -> Tensor {
+    logits.binary_cross_entropy_with_logits::<Tensor>(targets, None, None, reduction)
+}
+
+/// 1 for each class of a set of labels, `[sets, classes]`.
+fn targets(sets: &[Vec<u32>], classes: usize) -> Tensor {
+    let mut rows = vec![0f32; sets.len() * classes];
+    for (row, labels) in sets.iter().enumerate() {
+        for label in labels {
+            rows[row * classes + *label as usize] = 1.0;
+        }
+    }
+    Tensor::from_slice(&rows).view([sets.len() as i64, classes as i64])
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+    use serde_json::json;
+
+    use super::*;
+    use crate::domain::spec::JobSpec;
+
+    #[derive(Deserialize)]
+    struct Golden {
+        cases: Vec<Case>,
+    }
+
+    #[derive(Deserialize)]
+    struct Case {
+        name: String,
+        logits: Vec<Vec<f32>>,
+        labels: Vec<Vec<u32>>,
+        loss: f64,
+        asymmetric: Vec<AsymmetricCase>,
+    }
+
+    #[derive(Deserialize)]
+    struct AsymmetricCase {
+        gamma_negative: f64,
+        gamma_positive: f64,
+        clip: f64,
+        loss: f64,
+    }
+
+    #[test]
+    fn losses_of_several_labels_are_those_of_the_papers() {
+        let golden: Golden =
+            serde_json::from_str(include_str!("../../../tests/golden/multi_label.json")).unwrap();
+        for case in golden.cases {
+            let (images, classes) = (case.logits.len(), case.logits[0].len());
+            let sets = LabelSets::new(case.labels);
+            let indices: Vec<u32> = (0..images as u32).collect();
+            let labels = Tensor::arange(images as i64, (Kind::Int64, Device::Cpu));
+            let logits = Tensor::from_slice(&case.logits.concat()).view([images as i64, classes as i64]);
+            let mean = |loss: serde_json::Value| {
+                let spec = json!({"dataset": "d", "task": "multi_label", "loss": loss});
+                let spec = JobSpec::parse(&spec).unwrap().loss;
+                let loss = Loss::new(&spec, &indices, classes, Some(&sets), Device::Cpu);
+                let sum = loss.of_each(&logits, &labels).sum(Kind::Float);
+                (sum / loss.weight(indices.iter().copied())).double_value(&[])
+            };
+            let binary = mean(json!({}));
+            assert!((binary - case.loss).abs() <= 1e-6, "{}: {binary}", case.name);
+            for expected in case.asymmetric {
+                let ours = mean(json!({
+                    "name": "asymmetric", "gamma_negative": expected.gamma_negative, "gamma_positive": expected.gamma_positive,
+                    "clip": expected.clip
+                }));
+                let off = (ours - expected.loss).abs();
+                assert!(off <= 1e-6, "{}: {ours} {}", case.name, expected.loss);
+            }
+        }
+    }
+
+    #[test]
+    fn an_image_is_right_if_all_of_its_labels_are() {
+        let sets = LabelSets::new(vec![vec![0], vec![0, 2], vec![]]);
+        let spec = LossSpec {
+            name: LossName::BinaryCrossEntropy,
+            ..LossSpec::default()
+        };
+        let loss = Loss::new(&spec, &[], 3, Some(&sets), Device::Cpu);
+        let logits = Tensor::from_slice2(&[[1f32, -1.0, -1.0], [1.0, -1.0, -1.0], [-1.0, -2.0, -3.0]]);
+        let hits = |labels: [i64; 3]| {
+            let labels = Tensor::from_slice(&labels);
+            loss.hits(&logits, &labels).int64_value(&[])
+        };
+        assert_eq!([hits([0, 0, 2]), hits([0, 1, 2]), hits([1, 1, 0])], [3, 2, 0]);
+    }
 }

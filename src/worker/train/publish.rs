@@ -14,9 +14,9 @@ use crate::{
             evaluation::{Evaluation, Subject},
             job::StopReason,
         },
-        metrics,
+        metrics::{self, multi_label},
         models::{model::ModelCard, preprocessing::Preprocessing, pretraining::Pretraining},
-        spec::{EvaluatedSplit, PretrainSpec},
+        spec::{EvaluatedSplit, PretrainSpec, Task},
     },
     protocol::{Artifact, TrainResult, TrainRun, UsedActivations},
     worker::{
@@ -38,10 +38,21 @@ pub fn publish(
 ) -> Result<TrainResult, Halt> {
     let adaptation = adaptation(run, context, outcome.scores);
     let weights = outcome.learner.with(&outcome.best.weights);
-    let fitted = outcome.logits.as_ref().and_then(metrics::fit_temperature);
+    let fit = match run.spec.task {
+        Task::Single => metrics::fit_temperature,
+        Task::MultiLabel => multi_label::fit_binary_temperature,
+    };
+    let fitted = outcome.logits.as_ref().and_then(fit);
     let temperature = fitted.unwrap_or_else(ModelCard::no_temperature);
+    let classes = run.common.dataset.classes.clone();
     let card = ModelCard {
-        classes: run.common.dataset.classes.clone(),
+        task: run.spec.task,
+        thresholds: match (run.spec.task, &outcome.logits) {
+            (Task::Single, _) => Vec::new(),
+            (Task::MultiLabel, Some(logits)) => multi_label::thresholds(logits, temperature),
+            (Task::MultiLabel, None) => vec![0.5; classes.len()],
+        },
+        classes,
         spec: Some(run.spec.clone()),
         metrics: Some(outcome.best.metrics),
         temperature,
@@ -55,6 +66,7 @@ pub fn publish(
                 split: EvaluatedSplit::Val,
                 classes: &card.classes,
                 temperature,
+                thresholds: &card.thresholds,
             };
             let mut evaluation = Evaluation::of(&subject, logits, outputs::images_of(&context.data));
             evaluation.adaptation = adaptation;
@@ -126,6 +138,8 @@ fn card(run: &TrainRun, context: &TrainContext, learner: &Learner, base_weights:
         architecture: run.spec.backbone.architecture,
         head: learner.network.outputs().head,
         classes: Vec::new(),
+        task: Task::Single,
+        thresholds: Vec::new(),
         preprocessing: Preprocessing {
             used_bits: context.data.used_bits(),
             ..run.spec.preprocessing()

@@ -21,7 +21,7 @@ use super::{
         portion::MicroBatches,
         precompute,
     },
-    learner::{self, Learner, Outcome as Learned},
+    learner::{Learner, Outcome as Learned},
     optimizer::schedule::Schedule,
     progress::{
         halt::Halt,
@@ -42,9 +42,9 @@ use crate::{
             event::EpochEvent,
             job::{FailureCode, JobError, StopReason},
         },
-        metrics::Logits,
+        metrics::{Logits, multi_label},
         models::model::ModelMetrics,
-        spec::Stage,
+        spec::{Stage, Task},
     },
     protocol::{TrainRun, UsedActivations, WorkerMessage},
     worker::{
@@ -319,7 +319,11 @@ impl<'a> Session<'a> {
         let began = Instant::now();
         let (val, outputs) = self.validate(feed)?.unzip();
         let sums = self.meter.flushed()?.clone();
-        let metrics = self.metrics(&sums, val);
+        let val_map = self.mean_average_precision(outputs.as_deref())?;
+        let metrics = ModelMetrics {
+            val_map,
+            ..self.metrics(&sums, val)
+        };
         let quality = self.quality_if_due(feed)?;
         let old = self.best.as_ref().map(|best| &best.metrics);
         let monitor = self.run.spec.early_stopping.as_ref().map(|early| early.monitor);
@@ -336,6 +340,7 @@ impl<'a> Session<'a> {
             train_accuracy: self.run.pretraining.is_none().then_some(metrics.train_accuracy),
             val_loss: metrics.val_loss,
             val_accuracy: metrics.val_accuracy,
+            val_map: metrics.val_map,
             lr: Some(
                 self.schedule
                     .lr(self.position.step.saturating_sub(1), &self.history),
@@ -377,9 +382,9 @@ impl<'a> Session<'a> {
             }
             return Ok(None);
         }
-        let mut outcomes = Vec::new();
+        let (mut outcomes, judge) = (Vec::new(), &self.learner);
         let outputs = outputs::of_validation(&self.learner, feed, &mut self.heartbeat, |batch, logits| {
-            outcomes.push((learner::evaluated(logits, &batch.labels.own), batch.images));
+            outcomes.push((judge.evaluated(logits, &batch.labels.own), batch.images));
         });
         let outputs = self.save_if_stopped(outputs)?;
         let score: Score = Score::read(&outcomes).into_iter().sum();
@@ -387,6 +392,18 @@ impl<'a> Session<'a> {
             return Err(meter::diverged("loss", self.position.step, self.position.epoch));
         }
         Ok(Some((score, outputs)))
+    }
+
+    /// Of these outputs for the validation images; none where images have one label each.
+    fn mean_average_precision(&self, outputs: Option<&[Tensor]>) -> Result<Option<f64>, Halt> {
+        let data = &self.context.data;
+        match (outputs, &data.label_sets) {
+            (Some(outputs), Some(_)) => {
+                let logits = outputs::joined(outputs, &data.val, data.label_sets.as_ref())?;
+                Ok(multi_label::mean_average_precision(&logits))
+            }
+            _ => Ok(None),
+        }
     }
 
     /// Whether images of a target domain take part in the training.
@@ -403,6 +420,7 @@ impl<'a> Session<'a> {
             train_accuracy: sums.correct as f64 / images,
             val_loss: val.map(|score| score.mean_loss()),
             val_accuracy: val.map(|score| score.accuracy()),
+            val_map: None,
             train_images: self.context.data.train.len() as u64,
             val_images: self.context.data.val.len() as u64,
             test_images: self.context.data.test as u64,
@@ -411,8 +429,12 @@ impl<'a> Session<'a> {
 
     /// Whether there is a useful model despite this failure. Of a backbone alone, nothing says so.
     fn is_worth_keeping(&self, error: &JobError) -> bool {
-        let classes = self.learner.network.outputs().classes;
-        let useful = |best: &Best| best::is_useful(&best.metrics, classes);
+        // Each class of several labels is one of two answers.
+        let answers = match self.run.spec.task {
+            Task::Single => self.learner.network.outputs().classes,
+            Task::MultiLabel => 2,
+        };
+        let useful = |best: &Best| best::is_useful(&best.metrics, answers);
         error.code == FailureCode::Diverged && self.best.as_ref().is_some_and(useful)
     }
 

@@ -1,6 +1,6 @@
 //! Everything before the first step: data, pixels, network, and the checkpoint to resume from, if any.
 
-use std::{borrow::Cow, rc::Rc, sync::Arc};
+use std::{borrow::Cow, collections::HashSet, rc::Rc, sync::Arc};
 
 use super::{
     checkpoints::{
@@ -92,7 +92,7 @@ pub fn context(
     reporter: &Reporter,
     stop: &StopFlag,
 ) -> Result<TrainContext, Halt> {
-    let data = data::read(&run.common.dataset, &run.spec.split)?;
+    let data = data::read(&run.common.dataset, &run.spec.split, run.spec.task)?;
     check_validation(&run.spec, &data)?;
     warn(run, &data, reporter);
     context_of(run, data, dir, reporter, stop)
@@ -392,6 +392,7 @@ fn loss(run: &TrainRun, context: &TrainContext) -> Loss {
         &run.spec.loss,
         &classes,
         run.common.dataset.classes.len(),
+        context.data.label_sets.as_ref(),
         context.device,
     )
 }
@@ -510,10 +511,14 @@ fn warn(run: &TrainRun, data: &Data, reporter: &Reporter) {
         };
         warn("no_validation", message.to_owned());
     }
-    let shown = |class: usize| data.train.iter().any(|sample| sample.class as usize == class);
+    let shown: HashSet<u32> = data
+        .train
+        .iter()
+        .flat_map(|sample| data.labels_of(sample))
+        .collect();
     let classes = run.common.dataset.classes.iter().enumerate();
     let unseen: Vec<_> = classes
-        .filter(|(class, _)| !shown(*class))
+        .filter(|(class, _)| !shown.contains(&(*class as u32)))
         .map(|(_, name)| name.as_str())
         .collect();
     if !unseen.is_empty() {

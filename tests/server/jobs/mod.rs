@@ -10,3 +10,4 @@ mod label_check;
 mod lifecycle;
 mod measure;
 mod pretrain;
+mod several_labels;

@@ -6,6 +6,7 @@
 mod division;
 mod folds;
 mod groups;
+mod rarest;
 mod spec;
 mod stratified;
 
@@ -13,6 +14,7 @@ pub use self::{
     division::{Split, SplitCounts},
     folds::{ClassTooSmall, folds},
     groups::{GroupBy, groups},
+    rarest::rarest_labels,
     spec::SplitSpec,
     stratified::{Shares, stratified},
 };

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::Preset;
-use crate::domain::spec::{Backbone, Weights};
+use crate::domain::spec::{Backbone, Task, Weights};
 
 /// From so many training images on, training all layers pays (Kornblith et al. 2019, "Do Better ImageNet Models Transfer Better?", figure 8:
 /// with fewer, a classifier on fixed features is as good or better).
@@ -29,6 +29,10 @@ pub fn choose(
     if backbone.weights == Weights::None {
         let why = "auto chose strong: without pretrained weights, all layers have to learn";
         return Ok((Preset::Strong, why.to_owned()));
+    }
+    if document.get("task").and_then(Value::as_str) == Some(Task::MultiLabel.as_str()) {
+        let why = "auto chose tutorial: heads that tell several labels are trained step by step, and all layers would take long";
+        return Ok((Preset::Tutorial, why.to_owned()));
     }
     let images = circumstances.and_then(|circumstances| circumstances.train_images);
     let Some(images) = images else {

@@ -18,7 +18,7 @@ use self::fill::fill;
 use super::{
     Weights,
     fields::{Faults, Fields},
-    training::backbone,
+    training::{backbone, task},
 };
 use crate::{domain::architecture::Architecture, error::FieldError};
 
@@ -102,7 +102,10 @@ impl<'a> Filled<'a> {
         let values = match chosen {
             Preset::Tutorial | Preset::Auto => json!({}),
             Preset::Quick => quick(document, backbone.architecture),
-            Preset::Strong => strong::values(backbone.architecture, backbone.weights != Weights::None),
+            Preset::Strong => {
+                let task = task::parse(&mut Fields::root(document, &ignored));
+                strong::values(backbone.architecture, backbone.weights != Weights::None, task)
+            }
         };
         let mut whole = document.clone();
         let mut given = Vec::new();

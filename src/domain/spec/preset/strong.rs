@@ -2,7 +2,10 @@
 
 use serde_json::{Value, json};
 
-use crate::domain::architecture::{Architecture, layer::Op};
+use crate::domain::{
+    architecture::{Architecture, layer::Op},
+    spec::Task,
+};
 
 /// Training images see all of this, as in torchvision's and timm's recipes for natural images.
 fn augmentation() -> Value {
@@ -10,7 +13,7 @@ fn augmentation() -> Value {
 }
 
 /// Values for a network of this architecture. Rates are for the default batch of 32 images.
-pub fn values(architecture: Architecture, is_pretrained: bool) -> Value {
+pub fn values(architecture: Architecture, is_pretrained: bool, task: Task) -> Value {
     let mut values = match (is_pretrained, Kind::of(architecture)) {
         (false, kind) => from_scratch(kind),
         (true, Kind::Transformer) => transformer(),
@@ -19,7 +22,10 @@ pub fn values(architecture: Architecture, is_pretrained: bool) -> Value {
         (true, Kind::BatchNormed) => convolutional(0.005),
     };
     values["freeze"] = json!("none");
-    values["loss"] = json!({"name": "cross_entropy", "label_smoothing": 0.1});
+    values["loss"] = match task {
+        Task::Single => json!({"name": "cross_entropy", "label_smoothing": 0.1}),
+        Task::MultiLabel => json!({"name": "asymmetric"}),
+    };
     values["augment"] = augmentation();
     // Steps are few in a fine-tuning: an average over the last thousand.
     values["ema_decay"] = json!(0.999);

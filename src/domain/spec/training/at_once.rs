@@ -69,7 +69,7 @@ fn check_loss(spec: &JobSpec, root: &mut Fields, who: &str) {
     }
     let fields = root.object(JobSpec::LOSS);
     let message = "only valid with the solver `sgd`";
-    if spec.loss.name != LossName::CrossEntropy {
+    if spec.loss.name != LossName::CrossEntropy && spec.task.is_single() {
         fields.fault("name", "conflict", message);
     }
     if spec.loss.label_smoothing > 0.0 {

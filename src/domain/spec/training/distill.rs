@@ -101,6 +101,10 @@ impl JobSpec {
         if let Some(headless) = teacher.fault_without_head(pointer) {
             return Some(headless);
         }
+        if !teacher.card.task.is_single() {
+            let message = "the teacher tells several labels of an image, and students learn from its one distribution over all classes";
+            return fault("conflict", message.to_owned());
+        }
         if dataset.status != DatasetStatus::Ready {
             return None;
         }

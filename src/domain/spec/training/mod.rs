@@ -13,3 +13,4 @@ pub mod loss;
 pub mod optimizer;
 pub mod precision;
 pub mod schedule;
+pub mod task;

@@ -29,6 +29,7 @@ use super::Model;
 use crate::domain::{
     architecture::{Head, Outputs, network::NetworkDesign, shape::Shape},
     models::{export::ExportSpec, model::ModelCard, preprocessing::Preprocessing},
+    spec::Task,
 };
 
 /// Opset 17 belongs to version 8 of the format: ONNX 1.12 and newer, onnxruntime 1.12 and newer.
@@ -56,7 +57,7 @@ fn message(model: &Model, spec: &ExportSpec) -> ModelProto {
         card.preprocessing.crop,
     );
     if spec.softmax {
-        output = probabilities(&mut graph, &output, card.temperature as f32);
+        output = probabilities(&mut graph, &output, card);
     }
     let side = i64::from(card.preprocessing.crop);
     let graph = GraphProto {
@@ -153,9 +154,12 @@ fn normalised(graph: &mut Graph, pixels: &str, preprocessing: &Preprocessing) ->
     graph.node("Div", "input.normalised", [&centred, &std], Vec::new())
 }
 
-fn probabilities(graph: &mut Graph, logits: &str, temperature: f32) -> String {
-    let temperature = graph.floats("temperature", &[], &[temperature]);
+fn probabilities(graph: &mut Graph, logits: &str, card: &ModelCard) -> String {
+    let temperature = graph.floats("temperature", &[], &[card.temperature as f32]);
     let calibrated = graph.node("Div", "logits.calibrated", [logits, &temperature], Vec::new());
+    if card.task == Task::MultiLabel {
+        return graph.node("Sigmoid", "probabilities", [&calibrated], Vec::new());
+    }
     graph.node(
         "Softmax",
         "probabilities",

@@ -76,11 +76,10 @@ pub fn arrange(
         .chain(&manifest.lists)
         .filter(|_| uses_tables)
     {
-        entries[*table].verdict = Verdict::Disposition(Disposition::ignored("manifest", "labels the images"));
+        entries[*table].verdict = Verdict::settled(Disposition::ignored("manifest", "labels the images"));
     }
     if let Some(file) = class_names {
-        entries[file].verdict =
-            Verdict::Disposition(Disposition::ignored("class_names", "names the classes"));
+        entries[file].verdict = Verdict::settled(Disposition::ignored("class_names", "names the classes"));
     }
     if layout == Layout::Unlabelled {
         doubts.extend(labels_not_read(&entries, &annotations));
@@ -91,11 +90,15 @@ pub fn arrange(
     for ((index, _), place) in images.iter().zip(places) {
         let entry = &mut entries[*index];
         match place {
-            Err(settled) => entry.verdict = Verdict::Disposition(settled),
-            Ok(Place { class, split }) => {
+            Err(settled) => entry.verdict = Verdict::settled(settled),
+            Ok(Place { class, labels, split }) => {
                 entry.split = Some(split);
-                let next = numbers.len() as u32;
-                entry.class = class.map(|name| *numbers.entry(name).or_insert(next));
+                let mut number = |name: String| {
+                    let next = numbers.len() as u32;
+                    *numbers.entry(name).or_insert(next)
+                };
+                entry.class = class.map(&mut number);
+                entry.labels = labels.map(|labels| labels.into_iter().map(&mut number).collect());
             }
         }
     }
@@ -154,7 +157,7 @@ fn leave_out_masks(entries: &mut [ListedEntry]) -> Option<DatasetWarning> {
     found.sort_unstable();
     for mask in &found {
         let message = "a mask of another image by its name; to use it as an image, read the archive again with `masks: true`";
-        entries[*mask].verdict = Verdict::Disposition(Disposition::ignored("mask", message));
+        entries[*mask].verdict = Verdict::settled(Disposition::ignored("mask", message));
     }
     let message = format!(
         "{} images look like masks of other images and were left out; if they are images of the dataset, read the archive again with \
@@ -242,6 +245,12 @@ fn number_by_name(numbers: HashMap<String, u32>, entries: &mut [ListedEntry]) ->
     }
     for entry in entries {
         entry.class = entry.class.map(|number| renumbered[number as usize]);
+        if let Some(labels) = &mut entry.labels {
+            labels
+                .iter_mut()
+                .for_each(|number| *number = renumbered[*number as usize]);
+            labels.sort_unstable();
+        }
     }
     named.into_iter().map(|(name, _)| name).collect()
 }

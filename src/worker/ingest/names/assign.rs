@@ -69,6 +69,7 @@ pub fn assign(names: &Names<'_>, options: &ReadOptions) -> Result<Assigned, Reje
         images: names.index,
         parts: &|entry| parts.get(&entry).copied().unwrap_or_default(),
         split: &|entry| parts.get(&entry).and_then(|parts| plan.split(parts)),
+        leaves_out_several: options.leaves_out_several(),
     };
     let table_options = Some(options).filter(|options| options.classes == Some(ClassSource::Table));
     let mut manifest = Manifest::of(&tables_of_images(names, options, &plan), table_options, &around)?;
@@ -100,6 +101,7 @@ pub fn assign(names: &Names<'_>, options: &ReadOptions) -> Result<Assigned, Reje
         None => None,
         Some(wanted) => Some(call(names, wanted, &mut places, &mut doubts_found)?),
     };
+    doubts_found.extend(about_several(names, &places));
     doubts_found.append(&mut manifest.doubts);
     doubts_found.extend(plan.doubts().iter().cloned());
     if mode != Mode::Tables {
@@ -144,6 +146,24 @@ fn call(
     Ok(found.entry)
 }
 
+/// Said where images have several labels.
+fn about_several(names: &Names<'_>, places: &[Result<Place, Disposition>]) -> Option<DatasetWarning> {
+    let several = |place: &Result<Place, Disposition>| {
+        let labels = place.as_ref().ok().and_then(|place| place.labels.as_ref());
+        labels.is_some_and(|labels| labels.len() > 1)
+    };
+    let images = names.images.iter().zip(places);
+    let found: Vec<String> = images
+        .filter(|(_, place)| several(place))
+        .map(|((_, parts), _)| parts.join("/"))
+        .collect();
+    let message = format!(
+        "{} images have several labels; train on them with `\"task\": \"multi_label\"`, or read the archive again with          {{\"several_labels\": \"leave_out\"}} for images of one class only",
+        found.len()
+    );
+    (!found.is_empty()).then(|| doubt("several_labels", message, found))
+}
+
 fn structure(
     names: &Names<'_>,
     options: &ReadOptions,
@@ -178,7 +198,8 @@ pub fn classes_of<E>(places: &[Result<Place, E>]) -> BTreeSet<&str> {
     places
         .iter()
         .flatten()
-        .filter_map(|place| place.class.as_deref())
+        .flat_map(Place::label_set)
+        .map(String::as_str)
         .collect()
 }
 
@@ -233,8 +254,10 @@ fn mode(
             Some(folder) => {
                 in_folders += 1;
                 in_both += u64::from(label.is_some());
-                if let Some(Ok(label)) = label {
-                    *pairs.entry(folder).or_default().entry(&label.class).or_default() += 1;
+                if let Some(Ok(Label { classes, .. })) = label
+                    && let [class] = classes.as_slice()
+                {
+                    *pairs.entry(folder).or_default().entry(class).or_default() += 1;
                 }
             }
         }
@@ -256,7 +279,7 @@ fn mode(
         .labels
         .values()
         .filter_map(|label| label.as_ref().ok())
-        .map(|label| label.class.as_str())
+        .flat_map(|label| label.classes.iter().map(String::as_str))
         .collect();
     let known = labels.iter().filter(|label| classes.contains(**label)).count();
     if beside > 0 && known * 2 >= labels.len() && known > 0 {
@@ -324,9 +347,14 @@ fn fill(
 
 fn labelled(label: Label, of_list: Option<Split>, plan: &Plan, parts: &[String]) -> Place {
     let split = label.split.or(of_list).or_else(|| plan.split(parts));
-    Place {
-        split: split.unwrap_or(Split::Train),
-        class: Some(label.class),
+    let (mut classes, split) = (label.classes, split.unwrap_or(Split::Train));
+    match classes.len() {
+        1 => Place::of_class(classes.pop(), split),
+        _ => Place {
+            class: None,
+            labels: Some(classes),
+            split,
+        },
     }
 }
 
@@ -339,10 +367,7 @@ fn by_file_name(pattern: Option<&Pattern>, plan: &Plan, parts: &[String]) -> Res
             "its name does not match the pattern; rename it, or choose another pattern",
         )
     })?;
-    Ok(Place {
-        class: Some(class_name(class)),
-        split,
-    })
+    Ok(Place::of_class(Some(class_name(class)), split))
 }
 
 fn unplaced(why: Unplaced) -> Disposition {

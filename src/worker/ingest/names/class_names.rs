@@ -87,8 +87,10 @@ impl ClassNames {
     /// Gives classes their names.
     pub fn apply(&self, places: &mut [Result<Place, impl Sized>]) {
         for place in places.iter_mut().flatten() {
-            if let Some(name) = place.class.as_ref().and_then(|class| self.names.get(class)) {
-                place.class = Some(name.clone());
+            for class in place.class.iter_mut().chain(place.labels.iter_mut().flatten()) {
+                if let Some(name) = self.names.get(class) {
+                    class.clone_from(name);
+                }
             }
         }
     }

@@ -58,8 +58,16 @@ pub enum Verdict {
     Folder,
     /// Looks like an image: pass two decides.
     Candidate,
-    Disposition(Disposition),
+    /// In a box: most entries are images without one, and there may be very many.
+    Disposition(Box<Disposition>),
     Used,
+}
+
+impl Verdict {
+    /// Not an image of the dataset.
+    pub fn settled(disposition: Disposition) -> Self {
+        Verdict::Disposition(Box::new(disposition))
+    }
 }
 
 /// One entry, in the order of the archive.
@@ -69,6 +77,8 @@ pub struct ListedEntry {
     pub path: String,
     /// Index into [`Listing::classes`](super::arrange::Listing::classes), and its split, if assigned.
     pub class: Option<u32>,
+    /// The same of an image with several labels, or with none.
+    pub labels: Option<Vec<u32>>,
     pub split: Option<Split>,
     pub verdict: Verdict,
     /// The entry that has its bytes, if it is a link.
@@ -78,6 +88,11 @@ pub struct ListedEntry {
 }
 
 impl ListedEntry {
+    /// The indices of its classes: one, unless it has several labels or none.
+    pub fn label_set(&self) -> &[u32] {
+        self.labels.as_deref().unwrap_or(self.class.as_slice())
+    }
+
     /// Whether pass two reads it.
     pub fn is_read(&self) -> bool {
         self.is_linked || (self.verdict == Verdict::Candidate && self.same_as.is_none())

@@ -62,9 +62,27 @@ enum Order {
 /// The class and split of an image.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Place {
-    /// Name of its class; none in an unlabelled dataset.
+    /// Name of its class; none in an unlabelled dataset, and where `labels` says more.
     pub class: Option<String>,
+    /// The names of its classes, where they are several or none.
+    pub labels: Option<Vec<String>>,
     pub split: Split,
+}
+
+impl Place {
+    /// An image of one class; of none in an unlabelled dataset.
+    pub fn of_class(class: Option<String>, split: Split) -> Self {
+        Self {
+            class,
+            labels: None,
+            split,
+        }
+    }
+
+    /// The names of its classes: one, unless it has several labels or none.
+    pub fn label_set(&self) -> &[String] {
+        self.labels.as_deref().unwrap_or(self.class.as_slice())
+    }
 }
 
 /// Why an image has no class or split.
@@ -250,15 +268,12 @@ impl Plan {
             (inside, _) => inside?,
         };
         let class = match self.class_level {
-            _ if !self.has_classes => return Ok(Place { class: None, split }),
+            _ if !self.has_classes => return Ok(Place::of_class(None, split)),
             Some(level) if level < parts.len() => &parts[level - 1],
             None if inside.len() > 1 => &inside[0],
             _ => return Err(Unplaced::NoClass),
         };
-        Ok(Place {
-            class: Some(class_name(class)),
-            split,
-        })
+        Ok(Place::of_class(Some(class_name(class)), split))
     }
 
     /// The split of an image, whether it has a class or not; none if it has none.

@@ -136,7 +136,7 @@ fn left_out(
             path::shown(&target.join("/"), MAX_SHOWN)
         ),
     };
-    Verdict::Disposition(Disposition::skipped("not_a_file", message))
+    Verdict::settled(Disposition::skipped("not_a_file", message))
 }
 
 /// Leaves out a folder of which every file is, by links, also in one of several other folders that have nothing else: those sort its files,
@@ -174,7 +174,7 @@ pub fn settle_stores(entries: &mut [ListedEntry]) -> Option<DatasetWarning> {
             examples.push(format!("{} = {other}", entries[*index].path));
         }
         entries[file].is_linked = true;
-        entries[*index].verdict = Verdict::Disposition(Disposition::ignored(
+        entries[*index].verdict = Verdict::settled(Disposition::ignored(
             "linked",
             "the same file is, as a link, in a folder that sorts it, and is used there",
         ));

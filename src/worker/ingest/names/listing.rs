@@ -73,12 +73,10 @@ fn listed(
         }
         // Such as the `/` that some drives of the cloud pack.
         _ if is_folder => Verdict::Folder,
-        Err(PathFault::Unusable { code, message }) => {
-            Verdict::Disposition(Disposition::skipped(code, *message))
-        }
+        Err(PathFault::Unusable { code, message }) => Verdict::settled(Disposition::skipped(code, *message)),
         Ok(parts) if path::is_hidden(parts) => {
             let message = "a hidden file, or one that an operating system left behind";
-            Verdict::Disposition(Disposition::ignored("hidden", message))
+            Verdict::settled(Disposition::ignored("hidden", message))
         }
         Ok(_) => seen.verdict.clone(),
     };
@@ -89,6 +87,7 @@ fn listed(
     Ok(ListedEntry {
         path,
         class: None,
+        labels: None,
         split: None,
         verdict,
         same_as: None,
@@ -105,7 +104,7 @@ fn settle_replaced(entries: &mut [ListedEntry]) {
         }
         if let Some(earlier) = last.insert(parts_of(&entries[index].path).join("/"), index) {
             let message = "the archive contains a later file with the same path, which is used instead";
-            entries[earlier].verdict = Verdict::Disposition(Disposition::ignored("replaced", message));
+            entries[earlier].verdict = Verdict::settled(Disposition::ignored("replaced", message));
         }
     }
 }

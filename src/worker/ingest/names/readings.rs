@@ -15,7 +15,7 @@ use super::{
 };
 use crate::domain::datasets::{
     dataset::DatasetWarning,
-    reading::{ClassSource, ReadOptions, Reading, ReadingExample},
+    reading::{ClassSource, ReadOptions, Reading, ReadingExample, SeveralLabels},
     split::SplitCounts,
 };
 
@@ -51,7 +51,7 @@ pub fn readings(
     let file_names = names.images.iter().filter_map(|(_, parts)| parts.last());
     let pattern = file_names::pattern_of(file_names.map(String::as_str));
     let mut known = vec![outcome(chosen)];
-    for options in candidates(names, options, pattern.as_deref()) {
+    for options in candidates(names, chosen, options, pattern.as_deref()) {
         let Ok(other) = assign(names, &options) else {
             continue;
         };
@@ -63,7 +63,7 @@ pub fn readings(
             known.push(outcome);
         }
     }
-    let is_unlabelled = chosen.places.iter().flatten().all(|place| place.class.is_none());
+    let is_unlabelled = classes_of(&chosen.places).is_empty();
     let pattern = pattern.filter(|_| is_unlabelled && options.classes.is_none());
     offers.extend(pattern.map(|pattern| in_file_names(&pattern, &readings)));
     (readings, offers)
@@ -95,7 +95,12 @@ fn with_class_names(
 }
 
 /// All options that may give another reading.
-fn candidates(names: &Names<'_>, options: &ReadOptions, pattern: Option<&str>) -> Vec<ReadOptions> {
+fn candidates(
+    names: &Names<'_>,
+    chosen: &Assigned,
+    options: &ReadOptions,
+    pattern: Option<&str>,
+) -> Vec<ReadOptions> {
     let with = |change: &dyn Fn(&mut ReadOptions)| {
         let mut other = ReadOptions {
             splits: options.splits.clone(),
@@ -123,6 +128,13 @@ fn candidates(names: &Names<'_>, options: &ReadOptions, pattern: Option<&str>) -
             other.classes = Some(ClassSource::Table);
             other.table = Some(table.parts.join("/"));
         }));
+    }
+    let has_several = |place: &Place| place.labels.as_ref().is_some_and(|labels| labels.len() > 1);
+    if chosen.places.iter().flatten().any(has_several) {
+        candidates.push(ReadOptions {
+            several_labels: Some(SeveralLabels::LeaveOut),
+            ..chosen.options.clone()
+        });
     }
     if names.tables.len() > 1 {
         candidates.push(with(&|other| other.classes = Some(ClassSource::Table)));
@@ -175,12 +187,15 @@ fn reading(names: &Names<'_>, assigned: &Assigned, options: ReadOptions) -> Read
     for ((_, parts), place) in names.images.iter().zip(&assigned.places) {
         let Ok(place) = place else { continue };
         splits.add(place.split);
-        let class = place.class.as_deref();
-        let is_new = class.is_some_and(|class| classes.insert(class));
+        let mut is_new = false;
+        for class in place.label_set() {
+            is_new |= classes.insert(class);
+        }
         if is_new && examples.len() < EXAMPLES {
             examples.push(ReadingExample {
                 path: parts.join("/"),
                 class: place.class.clone(),
+                labels: place.labels.clone().unwrap_or_default(),
                 split: place.split,
             });
         }

@@ -52,7 +52,7 @@ impl Seen {
         let verdict = match entry.kind {
             Kind::Folder => Verdict::Folder,
             Kind::File => file(entry, limits, table)?,
-            kind => Verdict::Disposition(no_file(kind)),
+            kind => Verdict::settled(no_file(kind)),
         };
         // A character has at most four bytes, and of a name that is cut nothing but its beginning is shown.
         let most = limits.max_path_bytes.saturating_mul(4).saturating_add(1);
@@ -85,12 +85,12 @@ fn file(
     limits: &IngestLimits,
     table: &mut dyn FnMut(&str, &[u8]),
 ) -> anyhow::Result<Verdict> {
-    let skipped = |code, message: &'static str| Ok(Verdict::Disposition(Disposition::skipped(code, message)));
+    let skipped = |code, message: &'static str| Ok(Verdict::settled(Disposition::skipped(code, message)));
     let name = likely_name(entry);
     let parts = path::parts(&name, limits.max_path_bytes).unwrap_or_default();
     // Of files with such names nothing is used, so nothing need be read. `decoded` has the last word about them.
     if parts.is_empty() || path::is_hidden(&parts) {
-        return Ok(Verdict::Disposition(not_an_image()));
+        return Ok(Verdict::settled(not_an_image()));
     }
     let extension = parts.last().map(|name| path::extension(name)).unwrap_or_default();
     if pixels::EXTENSIONS.contains(&extension.as_str()) {
@@ -114,7 +114,7 @@ fn file(
         // No image, and it says nothing about the layout; but whoever put it there may have meant it to count.
         Content::Other(name) => {
             let fault = DecodeFault::UnsupportedFormat(name);
-            return Ok(Verdict::Disposition(Disposition::undecoded(&fault)));
+            return Ok(Verdict::settled(Disposition::undecoded(&fault)));
         }
         Content::NotAnImage => {}
     }
@@ -125,7 +125,7 @@ fn file(
         let message = "an archive inside the archive, which is not opened; unpack it and pack the folders that are in it";
         return skipped("archive_in_archive", message);
     }
-    Ok(Verdict::Disposition(not_an_image()))
+    Ok(Verdict::settled(not_an_image()))
 }
 
 /// The name for as long as its encoding is not known. What it ends with is the same in all of them; a backslash may be half of a character.

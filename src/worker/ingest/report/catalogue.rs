@@ -25,6 +25,8 @@ pub struct Catalogue {
     pub layout: Layout,
     pub classes: Vec<Class>,
     pub splits: SplitCounts,
+    /// Images with several labels, or with none of the classes.
+    pub several_labels: u64,
     pub content_sha256: String,
     /// In the order of their paths; ids follow each other.
     pub images: Vec<ManifestImage>,
@@ -66,7 +68,14 @@ pub fn catalogue(listing: Listing, mut stored: Vec<Stored>, first_image: u32, se
         });
     }
     for Stored { image, .. } in &mut stored {
+        // Each class that an image has is a class with an image.
         image.class = image.class.and_then(|class| renumbered[class as usize]);
+        if let Some(labels) = &mut image.labels {
+            *labels = labels
+                .iter()
+                .filter_map(|label| renumbered[*label as usize])
+                .collect();
+        }
     }
     let mut splits = SplitCounts::default();
     stored.iter().for_each(|stored| splits.add(stored.image.split));
@@ -97,6 +106,7 @@ pub fn catalogue(listing: Listing, mut stored: Vec<Stored>, first_image: u32, se
     }
     Catalogue {
         layout,
+        several_labels: images.iter().filter(|image| image.labels.is_some()).count() as u64,
         content_sha256: content_sha256(&classes, &images),
         classes,
         splits,
@@ -109,8 +119,10 @@ pub fn catalogue(listing: Listing, mut stored: Vec<Stored>, first_image: u32, se
 fn content_sha256(classes: &[Class], images: &[ManifestImage]) -> String {
     let mut content = ContentDigest::default();
     for image in images {
-        let class = image.class.map(|class| classes[class as usize].name.as_str());
-        content.add(class, image.split, &image.sha256);
+        let name = |class: &u32| classes[*class as usize].name.as_str();
+        let names: Vec<&str> = image.label_set().iter().map(name).collect();
+        let labels = image.is_labelled().then_some(names.as_slice());
+        content.add(labels, image.split, &image.sha256);
     }
     content.finish()
 }
@@ -118,8 +130,8 @@ fn content_sha256(classes: &[Class], images: &[ManifestImage]) -> String {
 fn used_per_class(stored: &[Stored], classes: usize) -> Vec<SplitCounts> {
     let mut counts = vec![SplitCounts::default(); classes];
     for Stored { image, .. } in stored {
-        if let Some(class) = image.class {
-            counts[class as usize].add(image.split);
+        for class in image.label_set() {
+            counts[*class as usize].add(image.split);
         }
     }
     counts
@@ -128,39 +140,40 @@ fn used_per_class(stored: &[Stored], classes: usize) -> Vec<SplitCounts> {
 /// Every entry but the folders. `codes` are those of the used images, in the order of the archive.
 fn report(entries: &[ListedEntry], classes: &[String], codes: Vec<Vec<&'static str>>) -> Vec<ReportEntry> {
     let mut codes = codes.into_iter();
-    entries
-        .iter()
-        .filter_map(|entry| {
-            let (outcome, codes, message, labels) = match &entry.verdict {
-                Verdict::Folder => return None,
-                // Pass two has decided on every candidate, so none is left.
-                Verdict::Used | Verdict::Candidate => {
-                    let codes = codes.next().unwrap_or_default();
-                    (
-                        Outcome::Used,
-                        codes.into_iter().map(str::to_owned).collect(),
-                        None,
-                        Vec::new(),
-                    )
-                }
-                Verdict::Disposition(settled) => (
-                    settled.outcome,
-                    vec![settled.code.to_owned()],
-                    Some(settled.message.clone().into_owned()),
-                    settled.labels.clone(),
-                ),
-            };
-            Some(ReportEntry {
-                path: entry.path.clone(),
-                outcome,
-                class: entry.class.map(|class| classes[class as usize].clone()),
-                split: entry.split,
-                codes,
-                message,
-                labels,
-            })
+    // A growing list is copied, and there are as many entries as files.
+    let mut report = Vec::with_capacity(entries.len());
+    report.extend(entries.iter().filter_map(|entry| {
+        let (outcome, codes, message, labels) = match &entry.verdict {
+            Verdict::Folder => return None,
+            // Pass two has decided on every candidate, so none is left.
+            Verdict::Used | Verdict::Candidate => {
+                let codes = codes.next().unwrap_or_default();
+                let labels = entry.labels.iter().flatten();
+                (
+                    Outcome::Used,
+                    codes.into_iter().map(str::to_owned).collect(),
+                    None,
+                    labels.map(|label| classes[*label as usize].clone()).collect(),
+                )
+            }
+            Verdict::Disposition(settled) => (
+                settled.outcome,
+                vec![settled.code.to_owned()],
+                Some(settled.message.clone().into_owned()),
+                settled.labels.clone(),
+            ),
+        };
+        Some(ReportEntry {
+            path: entry.path.clone(),
+            outcome,
+            class: entry.class.map(|class| classes[class as usize].clone()),
+            split: entry.split,
+            codes,
+            message,
+            labels,
         })
-        .collect()
+    }));
+    report
 }
 
 /// A file that a table names but the archive lacks. It is not an entry, but whoever wrote the table meant it as one.

@@ -20,7 +20,7 @@ pub fn codes(stored: &[Stored]) -> Vec<Vec<&'static str>> {
         .iter()
         .map(|Stored { image, .. }| Identity {
             sha256: &image.sha256,
-            class: image.class,
+            labels: image.label_set(),
             split: image.split,
         })
         .collect();
@@ -32,7 +32,7 @@ pub fn codes(stored: &[Stored]) -> Vec<Vec<&'static str>> {
              }| HashedImage {
                 fingerprint,
                 sha256: &image.sha256,
-                class: image.class,
+                labels: image.label_set(),
                 split: image.split,
             },
         )

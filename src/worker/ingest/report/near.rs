@@ -18,7 +18,8 @@ const NEIGHBOURS: usize = 48;
 pub struct HashedImage<'a> {
     pub fingerprint: &'a Fingerprint,
     pub sha256: &'a str,
-    pub class: Option<u32>,
+    /// The indices of its classes.
+    pub labels: &'a [u32],
     pub split: Split,
 }
 
@@ -87,7 +88,7 @@ fn mark(marks: &mut [Marks], images: &[HashedImage<'_>], one: usize, other: usiz
         let marks = &mut marks[index];
         marks.near_duplicate = true;
         marks.near_leak |= images[one].split != images[other].split;
-        marks.near_contradictory_label |= images[one].class != images[other].class;
+        marks.near_contradictory_label |= images[one].labels != images[other].labels;
     }
 }
 
@@ -119,13 +120,13 @@ mod tests {
     fn hashed<'a>(
         fingerprint: &'a Fingerprint,
         sha256: &'a str,
-        class: u32,
+        labels: &'a [u32],
         split: Split,
     ) -> HashedImage<'a> {
         HashedImage {
             fingerprint,
             sha256,
-            class: Some(class),
+            labels,
             split,
         }
     }
@@ -135,10 +136,10 @@ mod tests {
         let [large, small, other] =
             [(1, 200), (1, 90), (2, 200)].map(|(n, side)| Fingerprint::of(&image(n, side)));
         let marks = marks(&[
-            hashed(&large, "a", 0, Split::Train),
-            hashed(&other, "b", 0, Split::Train),
-            hashed(&small, "c", 1, Split::Val),
-            hashed(&large, "a", 0, Split::Train),
+            hashed(&large, "a", &[0], Split::Train),
+            hashed(&other, "b", &[0], Split::Train),
+            hashed(&small, "c", &[1], Split::Val),
+            hashed(&large, "a", &[0], Split::Train),
         ]);
         let codes: Vec<Vec<_>> = marks.iter().map(|marks| marks.codes().collect()).collect();
         let all = ["near_duplicate", "near_leak", "near_contradictory_label"];
@@ -156,7 +157,7 @@ mod tests {
         let images: Vec<_> = prints
             .iter()
             .zip(&names)
-            .map(|(print, name)| hashed(print, name, 0, Split::Train))
+            .map(|(print, name)| hashed(print, name, &[0], Split::Train))
             .collect();
         assert_eq!(
             marks(&images).iter().filter(|marks| marks.near_duplicate).count(),
@@ -180,7 +181,7 @@ mod tests {
         let images: Vec<_> = names
             .iter()
             .enumerate()
-            .map(|(number, name)| hashed(&flat[number % 256], name, 0, Split::Train))
+            .map(|(number, name)| hashed(&flat[number % 256], name, &[0], Split::Train))
             .collect();
         let begun = Instant::now();
         let found = marks(&images);

@@ -68,8 +68,8 @@ pub fn sentences(code: &str) -> (&str, &'static str, &'static str) {
             "{} lines of the table could mean several images of the archive each and were left out",
         ),
         "several_labels" => (
-            "1 image has several labels in the table and was left out; training needs exactly one",
-            "{} images have several labels in the table and were left out; training needs exactly one",
+            "1 image has several labels in the table and was left out, as `several_labels` says",
+            "{} images have several labels in the table and were left out, as `several_labels` says",
         ),
         "tiny" => (
             "1 image is less than 16 pixels wide or high and too small to show much",

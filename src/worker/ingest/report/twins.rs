@@ -8,7 +8,8 @@ use crate::domain::datasets::split::Split;
 #[derive(Clone, Debug)]
 pub struct Identity<'a> {
     pub sha256: &'a str,
-    pub class: Option<u32>,
+    /// The indices of its classes.
+    pub labels: &'a [u32],
     pub split: Split,
 }
 
@@ -19,7 +20,7 @@ pub struct Marks {
     pub duplicate: bool,
     /// One of them is in another split: training data is also used for evaluation.
     pub leak: bool,
-    /// One of them is in another class: one of the two labels is wrong.
+    /// One of them has another class, or other labels: some of them are wrong.
     pub contradictory_label: bool,
 }
 
@@ -48,7 +49,7 @@ pub fn marks(images: &[Identity<'_>]) -> Vec<Marks> {
         let common = Marks {
             duplicate: true,
             leak: group.iter().any(|&index| images[index].split != first.split),
-            contradictory_label: group.iter().any(|&index| images[index].class != first.class),
+            contradictory_label: group.iter().any(|&index| images[index].labels != first.labels),
         };
         for index in group {
             marks[index] = common;
@@ -63,17 +64,17 @@ mod tests {
 
     #[test]
     fn twins_are_marked_on_both_sides() {
-        let image = |sha256, class, split| Identity {
+        let image = |sha256, labels, split| Identity {
             sha256,
-            class: Some(class),
+            labels,
             split,
         };
         let marks = marks(&[
-            image("a", 0, Split::Train),
-            image("b", 0, Split::Train),
-            image("a", 0, Split::Val),
-            image("c", 1, Split::Train),
-            image("c", 0, Split::Train),
+            image("a", &[0], Split::Train),
+            image("b", &[0], Split::Train),
+            image("a", &[0], Split::Val),
+            image("c", &[1], Split::Train),
+            image("c", &[0, 1], Split::Train),
         ]);
         let codes: Vec<Vec<_>> = marks.iter().map(|marks| marks.codes().collect()).collect();
         assert_eq!(codes[0], ["duplicate", "leak"]);

@@ -24,7 +24,7 @@ pub fn understanding(listing: Listing) -> Understanding {
         .collect();
     let mut splits = SplitCounts::default();
     let mut examples: Vec<ReadingExample> = Vec::new();
-    let mut skipped = 0;
+    let (mut skipped, mut several_labels) = (0, 0);
     for entry in &listing.entries {
         match &entry.verdict {
             Verdict::Candidate | Verdict::Used => {}
@@ -36,20 +36,28 @@ pub fn understanding(listing: Listing) -> Understanding {
         }
         let split = entry.split.unwrap_or(Split::Train);
         splits.add(split);
-        let class = entry.class.and_then(|class| classes.get_mut(class as usize));
-        let name = class.as_ref().map(|class| class.name.clone());
+        let mut names = Vec::new();
         // One of each class first.
-        let is_first = class.as_ref().is_none_or(|class| class.images == 0);
-        if let Some(class) = class {
+        let mut is_first = entry.label_set().is_empty();
+        for class in entry.label_set() {
+            let class = &mut classes[*class as usize];
+            names.push(class.name.clone());
+            is_first |= class.images == 0;
             class.images += 1;
             if let Some(splits) = &mut class.splits {
                 splits.add(split);
             }
         }
+        several_labels += u64::from(entry.labels.is_some());
         if is_first && examples.len() < EXAMPLES {
+            let (class, labels) = match entry.labels {
+                Some(_) => (None, names),
+                None => (names.pop(), Vec::new()),
+            };
             examples.push(ReadingExample {
                 path: entry.path.clone(),
-                class: name,
+                class,
+                labels,
                 split,
             });
         }
@@ -60,6 +68,7 @@ pub fn understanding(listing: Listing) -> Understanding {
         skipped,
         classes,
         splits,
+        several_labels,
         layout: listing.layout,
         structure: listing.structure,
         reading: listing.reading,

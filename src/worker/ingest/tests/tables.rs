@@ -119,33 +119,73 @@ fn a_class_that_only_validation_has_shifts_no_index() {
 }
 
 #[test]
-fn all_labels_of_an_image_that_has_several_are_kept_in_the_report() {
-    let images = ["1.jpg", "2.jpg", "3.jpg", "4.jpg"];
+fn all_labels_of_an_image_that_has_several_are_kept() {
+    let images = ["1.jpg", "2.jpg", "3.jpg", "4.jpg", "5.jpg", "6.jpg", "7.jpg"];
     for (name, text) in [
         (
             "labels.csv",
-            "file,labels\n1.jpg,a\n2.jpg,b\n3.jpg,b|a|c\n4.jpg,c\n",
+            "file,labels\n1.jpg,a\n2.jpg,b\n3.jpg,b|a|c\n4.jpg,c\n5.jpg,a\n6.jpg,b\n7.jpg,c\n",
         ),
         (
             "labels.csv",
-            "file,a,b,c\n1.jpg,1,0,0\n2.jpg,0,1,0\n3.jpg,1,1,1\n4.jpg,0,0,1\n",
+            "file,a,b,c\n1.jpg,1,0,0\n2.jpg,0,1,0\n3.jpg,1,1,1\n4.jpg,0,0,1\n5.jpg,1,0,0\n6.jpg,0,1,0\n7.jpg,0,0,1\n",
         ),
         (
             "labels.json",
-            r#"{"1.jpg": ["a"], "2.jpg": ["b"], "3.jpg": ["b", "a", "c"], "4.jpg": ["c"]}"#,
+            r#"{"1.jpg": ["a"], "2.jpg": ["b"], "3.jpg": ["b", "a", "c"], "4.jpg": ["c"], "5.jpg": ["a"], "6.jpg": ["b"], "7.jpg": ["c"]}"#,
         ),
     ] {
         let run = with_table(&images, name, text);
-        let mut entry = run.entry("3.jpg");
-        entry.labels.sort();
-        assert_eq!(
-            (entry.codes.as_slice(), entry.labels.as_slice()),
-            (
-                &["several_labels".to_owned()][..],
-                &["a", "b", "c"].map(str::to_owned)[..]
-            )
-        );
-        assert_eq!(run.classes(), ["a:1", "b:1", "c:1"], "{text}");
+        assert_eq!(run.classes(), ["a:3", "b:3", "c:3"], "{text}");
+        assert_eq!(run.ingested().several_labels, 1);
+        let labels: Vec<(Option<u32>, Vec<u32>)> = run
+            .manifest()
+            .iter()
+            .map(|image| (image.class, image.label_set().to_vec()))
+            .collect();
+        let expected = [
+            (Some(0), vec![0]),
+            (Some(1), vec![1]),
+            (None, vec![0, 1, 2]),
+            (Some(2), vec![2]),
+        ];
+        let labels = &labels[..4];
+        assert_eq!(labels, expected, "{text}");
+        assert_eq!(run.entry("3.jpg").labels, ["a", "b", "c"]);
         assert!(run.entry("1.jpg").labels.is_empty());
+        let warning = run.warning("several_labels");
+        assert_eq!((warning.count, warning.examples), (1, vec!["3.jpg".to_owned()]));
+        assert!(warning.message.contains("multi_label"), "{}", warning.message);
+
+        // The other reading is offered, and is as it says.
+        let offered = &run.ingested().report.readings;
+        let offered = offered
+            .iter()
+            .find(|reading| reading.options.leaves_out_several())
+            .unwrap_or_else(|| panic!("{offered:?}"));
+        assert_eq!((offered.images, offered.classes), (6, 3));
+        let mut files = self::images(&images);
+        files.push(File::new(name, text));
+        let left_out = ingest_as(&zip(&files), offered.options.clone());
+        assert_eq!(left_out.classes(), ["a:2", "b:2", "c:2"]);
+        assert_eq!(left_out.entry("3.jpg").codes, ["several_labels"]);
+        assert_eq!(left_out.entry("3.jpg").labels.len(), 3);
+        assert_eq!(left_out.ingested().several_labels, 0);
     }
+}
+
+#[test]
+fn what_looks_the_same_and_has_other_labels_is_contradictory() {
+    let files = vec![
+        File::new("1.jpg", jpeg(1)),
+        File::new("2.jpg", jpeg(1)),
+        File::new("3.jpg", jpeg(3)),
+        File::new("labels.csv", "file,labels\n1.jpg,a|b\n2.jpg,a\n3.jpg,b\n"),
+    ];
+    let run = ingest(&zip(&files));
+    assert!(
+        run.entry("1.jpg")
+            .codes
+            .contains(&"contradictory_label".to_owned())
+    );
 }

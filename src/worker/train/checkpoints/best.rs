@@ -1,5 +1,7 @@
 //! The best epoch so far, and copies of its weights.
 
+use std::cmp::Ordering;
+
 use crate::{
     domain::{
         metrics::{self, Confusion, Logits},
@@ -51,17 +53,22 @@ impl Best {
     }
 }
 
-/// By the monitored metric where one is set, otherwise by accuracy; ties are broken by the other metric; without validation images the
+/// By the monitored metric where one is set, otherwise by accuracy, or with several labels by mean average precision; ties are broken by the other metric; without validation images the
 /// later epoch wins.
 pub fn is_better(new: &ModelMetrics, old: &ModelMetrics, monitor: Option<Monitor>) -> bool {
     let values = |metrics: &ModelMetrics| Some((metrics.val_loss?, metrics.val_accuracy?));
     let (Some((new_loss, new_accuracy)), Some((old_loss, old_accuracy))) = (values(new), values(old)) else {
         return true;
     };
+    let more_precise = match (new.val_map, old.val_map) {
+        (Some(new), Some(old)) => new.total_cmp(&old),
+        _ => Ordering::Equal,
+    };
     let more_accurate = new_accuracy.total_cmp(&old_accuracy);
     let less_lost = old_loss.total_cmp(&new_loss);
     let order = match monitor {
-        None | Some(Monitor::ValAccuracy) => more_accurate.then(less_lost),
+        None => more_precise.then(more_accurate).then(less_lost),
+        Some(Monitor::ValAccuracy) => more_accurate.then(less_lost),
         Some(Monitor::ValLoss) => less_lost.then(more_accurate),
     };
     order.is_gt()
@@ -94,6 +101,7 @@ mod tests {
             train_accuracy: 0.0,
             val_loss,
             val_accuracy,
+            val_map: None,
             train_images: 1,
             val_images: 1,
             test_images: 0,

@@ -1,7 +1,7 @@
 //! Which images are for training, validation and testing: the dataset's own splits, or a stratified split where it has none.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeSet, HashMap},
     fs::File,
     io::{BufRead, BufReader},
     path::Path,
@@ -14,8 +14,9 @@ use crate::{
     domain::{
         datasets::split::{self, Shares, Split, SplitSpec},
         jobs::job::FailureCode,
+        metrics::LabelSets,
         models::preprocessing::{Preprocessing, UsedBits},
-        spec::EvaluatedSplit,
+        spec::{EvaluatedSplit, Task},
     },
     protocol::{DatasetInput, ManifestImage},
     worker::{process::stored, train::progress::halt::Halt},
@@ -26,6 +27,7 @@ use crate::{
 pub struct Sample {
     /// Place in [`Data::images`].
     pub image: usize,
+    /// With several labels: the index of their set in [`Data::label_sets`].
     pub class: u32,
 }
 
@@ -38,9 +40,19 @@ pub struct Data {
     pub val: Vec<Sample>,
     /// How many images are held out for testing.
     pub test: usize,
+    /// Where images have several labels: all different sets of them.
+    pub label_sets: Option<LabelSets>,
 }
 
 impl Data {
+    /// The indices of the classes that an image shows.
+    pub fn labels_of(&self, sample: &Sample) -> Vec<u32> {
+        match &self.label_sets {
+            Some(sets) => sets[sample.class as usize].clone(),
+            None => vec![sample.class],
+        }
+    }
+
     /// How many bits of its 16-bit images count: the same for all. None if it has no such images.
     pub fn used_bits(&self) -> Option<UsedBits> {
         self.images.iter().find_map(|image| image.used_bits)
@@ -73,13 +85,14 @@ impl Data {
 ///
 /// # Errors
 /// `invalid_data` if the training split is empty or has fewer than two classes.
-pub fn read(input: &DatasetInput, spec: &SplitSpec) -> Result<Data, Halt> {
-    let (images, labels, splits) = read_split_images(input, spec)?;
+pub fn read(input: &DatasetInput, spec: &SplitSpec, task: Task) -> Result<Data, Halt> {
+    let (images, labels, splits) = read_split_images(input, spec, task)?;
     let data = Data {
-        train: chosen(&labels, &splits, |split| split == Split::Train),
-        val: chosen(&labels, &splits, |split| split == Split::Val),
+        train: chosen(&labels.of_images, &splits, |split| split == Split::Train),
+        val: chosen(&labels.of_images, &splits, |split| split == Split::Val),
         test: splits.iter().filter(|split| **split == Split::Test).count(),
         images: Arc::new(images),
+        label_sets: labels.sets,
     };
     check(&data, spec, &input.classes)?;
     Ok(data)
@@ -89,9 +102,14 @@ pub fn read(input: &DatasetInput, spec: &SplitSpec) -> Result<Data, Halt> {
 ///
 /// # Errors
 /// `invalid_data` if the split is empty.
-pub fn read_split(input: &DatasetInput, spec: &SplitSpec, wanted: EvaluatedSplit) -> Result<Data, Halt> {
-    let (images, labels, splits) = read_split_images(input, spec)?;
-    let val = chosen(&labels, &splits, |split| wanted.includes(split));
+pub fn read_split(
+    input: &DatasetInput,
+    spec: &SplitSpec,
+    wanted: EvaluatedSplit,
+    task: Task,
+) -> Result<Data, Halt> {
+    let (images, labels, splits) = read_split_images(input, spec, task)?;
+    let val = chosen(&labels.of_images, &splits, |split| wanted.includes(split));
     if val.is_empty() {
         return Err(empty_split(wanted));
     }
@@ -100,6 +118,7 @@ pub fn read_split(input: &DatasetInput, spec: &SplitSpec, wanted: EvaluatedSplit
         train: Vec::new(),
         val,
         test: 0,
+        label_sets: labels.sets,
     })
 }
 
@@ -159,6 +178,7 @@ pub fn read_unlabelled(
         val,
         test: 0,
         images: Arc::new(images),
+        label_sets: None,
     };
     Ok((data, split))
 }
@@ -171,13 +191,14 @@ pub fn read_unlabelled(
 pub fn read_for_pretraining(input: &DatasetInput, spec: &SplitSpec) -> Result<Data, Halt> {
     let images = read_manifest(input)?;
     let (labels, splits) = divided_if_labelled(&images, spec);
+    let has_labels = !input.classes.is_empty() && labels.is_some();
     let labels = labels.unwrap_or_else(|| vec![0; images.len()]);
-    let has_labels = !input.classes.is_empty();
     let data = Data {
         train: chosen(&labels, &splits, |split| split == Split::Train),
         val: chosen(&labels, &splits, |split| has_labels && split == Split::Val),
         test: splits.iter().filter(|split| **split == Split::Test).count(),
         images: Arc::new(images),
+        label_sets: None,
     };
     match data.train.is_empty() {
         true => Err(invalid("the dataset has no training images")),
@@ -190,9 +211,9 @@ pub fn read_for_pretraining(input: &DatasetInput, spec: &SplitSpec) -> Result<Da
 /// # Errors
 /// `invalid_data` if the images have no classes, or there are none in these splits.
 pub fn read_whole(input: &DatasetInput, wanted: impl Fn(Split) -> bool) -> Result<Data, Halt> {
-    let (images, labels) = read_labelled(input)?;
+    let (images, labels) = read_labelled(input, Task::Single)?;
     let splits: Vec<Split> = images.iter().map(|image| image.split).collect();
-    let train = chosen(&labels, &splits, wanted);
+    let train = chosen(&labels.of_images, &splits, wanted);
     if train.is_empty() {
         return Err(invalid("the dataset has no images outside of its test split"));
     }
@@ -201,6 +222,7 @@ pub fn read_whole(input: &DatasetInput, wanted: impl Fn(Split) -> bool) -> Resul
         images: Arc::new(images),
         train,
         val: Vec::new(),
+        label_sets: None,
     })
 }
 
@@ -211,38 +233,68 @@ pub fn splits(input: &DatasetInput, spec: &SplitSpec) -> anyhow::Result<Vec<Spli
 
 /// The class of each image, if all have one, and the split of each.
 fn divided_if_labelled(images: &[ManifestImage], spec: &SplitSpec) -> (Option<Vec<u32>>, Vec<Split>) {
-    let labels: Option<Vec<u32>> = images.iter().map(|image| image.class).collect();
-    let splits = match &labels {
-        Some(labels) => divide(images, labels, spec),
-        None => images.iter().map(|image| image.split).collect(),
+    let splits = match images.iter().all(ManifestImage::is_labelled) {
+        true => divide(images, &strata(images), spec),
+        false => images.iter().map(|image| image.split).collect(),
     };
-    (labels, splits)
+    (images.iter().map(|image| image.class).collect(), splits)
 }
 
-/// The images, the class of each, and the split of each.
-type SplitImages = (Vec<ManifestImage>, Vec<u32>, Vec<Split>);
+/// By what images are stratified: their classes, or the rarest of their labels.
+fn strata(images: &[ManifestImage]) -> Vec<u32> {
+    let labels: Vec<Vec<u32>> = images.iter().map(|image| image.label_set().to_vec()).collect();
+    split::rarest_labels(&labels)
+}
 
-fn read_split_images(input: &DatasetInput, spec: &SplitSpec) -> Result<SplitImages, Halt> {
-    let (images, labels) = read_labelled(input)?;
-    let splits = divide(&images, &labels, spec);
+/// What images show.
+struct Labels {
+    /// The class of each image, or the index of its set.
+    of_images: Vec<u32>,
+    sets: Option<LabelSets>,
+}
+
+/// The images, what they show, and the split of each.
+type SplitImages = (Vec<ManifestImage>, Labels, Vec<Split>);
+
+fn read_split_images(input: &DatasetInput, spec: &SplitSpec, task: Task) -> Result<SplitImages, Halt> {
+    let (images, labels) = read_labelled(input, task)?;
+    let splits = divide(&images, &strata(&images), spec);
     Ok((images, labels, splits))
 }
 
-/// The images and the class of each.
-fn read_labelled(input: &DatasetInput) -> Result<(Vec<ManifestImage>, Vec<u32>), Halt> {
+/// The images and what they show.
+fn read_labelled(input: &DatasetInput, task: Task) -> Result<(Vec<ManifestImage>, Labels), Halt> {
     let images = read_manifest(input)?;
     let classes = input.classes.len();
-    let mut labels = Vec::with_capacity(images.len());
+    let mut of_images = Vec::with_capacity(images.len());
+    let mut sets: Vec<Vec<u32>> = Vec::new();
+    let mut known: HashMap<&[u32], u32> = HashMap::new();
     for image in &images {
-        let class = image
-            .class
-            .ok_or_else(|| invalid("the dataset has no classes; its images must be in class folders"))?;
-        if class as usize >= classes {
+        if !image.is_labelled() {
+            return Err(invalid(
+                "the dataset has no classes; its images must be in class folders",
+            ));
+        }
+        let labels = image.label_set();
+        if let Some(class) = labels.iter().find(|class| **class as usize >= classes) {
             return Err(anyhow::anyhow!("image {} has class {class} of {classes}", image.id).into());
         }
-        labels.push(class);
+        of_images.push(match (task, image.class) {
+            (Task::Single, Some(class)) => class,
+            (Task::Single, None) => {
+                return Err(invalid(
+                    "images of the dataset have several labels; train on them with `\"task\": \"multi_label\"`",
+                ));
+            }
+            (Task::MultiLabel, _) => *known.entry(labels).or_insert_with(|| {
+                sets.push(labels.to_vec());
+                sets.len() as u32 - 1
+            }),
+        });
     }
-    Ok((images, labels))
+    let sets = (task == Task::MultiLabel).then(|| Arc::new(sets));
+    drop(known);
+    Ok((images, Labels { of_images, sets }))
 }
 
 fn chosen(labels: &[u32], splits: &[Split], wanted: impl Fn(Split) -> bool) -> Vec<Sample> {
@@ -281,12 +333,23 @@ fn check(data: &Data, spec: &SplitSpec, classes: &[String]) -> Result<(), Halt> 
     }
     let shown: BTreeSet<u32> = data.train.iter().map(|sample| sample.class).collect();
     if shown.len() < 2 {
-        let names: Vec<_> = shown
+        let only = shown.first().map_or(&[][..], std::slice::from_ref);
+        let labels = match &data.label_sets {
+            Some(sets) => only.first().map_or(&[][..], |set| &sets[*set as usize]),
+            None => only,
+        };
+        let names: Vec<_> = labels
             .iter()
             .filter_map(|class| classes.get(*class as usize))
             .collect();
-        let message =
-            format!("the training images have one class only ({names:?}); training needs at least two");
+        let message = match data.label_sets {
+            Some(_) => {
+                format!("all training images have the same labels ({names:?}); training needs a difference")
+            }
+            None => {
+                format!("the training images have one class only ({names:?}); training needs at least two")
+            }
+        };
         return Err(invalid(&message));
     }
     if let Some(group_by) = spec
@@ -355,6 +418,7 @@ mod tests {
             segment: 0,
             path: format!("{id}.png"),
             class: Some(class),
+            labels: None,
             split,
             sha256: format!("{id:064x}"),
             offset: 0,
@@ -375,8 +439,7 @@ mod tests {
     }
 
     fn divided(images: &[ManifestImage], spec: &SplitSpec) -> Vec<Split> {
-        let labels: Vec<_> = images.iter().filter_map(|image| image.class).collect();
-        divide(images, &labels, spec)
+        divide(images, &strata(images), spec)
     }
 
     fn splits(own: &[Split], val: f64, test: f64) -> Vec<Split> {
@@ -460,6 +523,7 @@ mod tests {
             train: vec![Sample { image: 0, class: 0 }, Sample { image: 1, class: 1 }],
             val: Vec::new(),
             test: 0,
+            label_sets: None,
         };
         let names = ["ants".to_owned(), "bees".to_owned()];
         assert!(check(&data, &SplitSpec::default(), &names).is_ok());
@@ -483,6 +547,7 @@ mod tests {
             train: Vec::new(),
             val: Vec::new(),
             test: 0,
+            label_sets: None,
         };
         let recipe = |used_bits| Preprocessing {
             used_bits,

@@ -194,7 +194,7 @@ mod tests {
         let augment = json!({"rotation_degrees": 30, "color_jitter": 0.4, "rand_augment": {}, "random_erasing": 0.5,
             "random_resized_crop": [0.2, 1], "horizontal_flip": true});
         let run = set.run(json!({"augment": augment}));
-        let data = data::read(&run.common.dataset, &run.spec.split).unwrap();
+        let data = data::read(&run.common.dataset, &run.spec.split, run.spec.task).unwrap();
         let (reporter, stop) = (Reporter::to(std::io::sink()), StopFlag::default());
         let mut heartbeat = Heartbeat::new(&reporter, &stop);
         let (side, dir) = (setup::side(&run.spec), set.dir("run"));

@@ -1,5 +1,7 @@
 //! After the last epoch: what the best weights are worth, on validation images, on a target domain, beside teachers, or as features alone.
 
+use tch::Tensor;
+
 use super::{Outcome, Scores, Session};
 use crate::{
     domain::{
@@ -95,7 +97,7 @@ impl Session<'_> {
     }
 
     fn measured_quality(&mut self, feed: &Feed) -> Result<Quality, Halt> {
-        let has_labels = !self.run.common.dataset.classes.is_empty();
+        let has_labels = self.context.data.images.iter().all(|image| image.class.is_some());
         let quality = quality::measure(&self.learner, self.context, feed, has_labels, &mut self.heartbeat);
         self.save_if_stopped(quality)
     }
@@ -109,14 +111,18 @@ impl Session<'_> {
         // Other frozen stages mean other batches and so different rounding, that of an attempt which has to compute the outputs again.
         let frozen = self.learner.frozen();
         if let Some(measured) = self.measured.take().filter(|measured| measured.frozen == frozen) {
-            return outputs::joined(&measured.outputs, &self.context.data.val).map(Some);
+            return self.joined(&measured.outputs).map(Some);
         }
         let is_current = best.is_current;
         let outputs = self.with_best(is_current, |session| {
             outputs::of_validation(&session.learner, feed, &mut session.heartbeat, |_, _| {})
         })?;
-        let logits = outputs::joined(&outputs, &self.context.data.val)?;
-        Ok(Some(logits))
+        self.joined(&outputs).map(Some)
+    }
+
+    fn joined(&self, outputs: &[Tensor]) -> Result<Logits, Halt> {
+        let data = &self.context.data;
+        outputs::joined(outputs, &data.val, data.label_sets.as_ref())
     }
 
     /// Works with the best weights, in the network that is evaluated, and puts its own back. If they are its own, nothing is to be done for

@@ -15,7 +15,7 @@ use crate::{
         train::{
             context::TrainContext,
             input::{data::Sample, feed::Feed, loader::Item, precompute, views::CachedActivations},
-            learner::{self, Learner},
+            learner::Learner,
             progress::{halt::Halt, meter::Score, pulse::Heartbeat},
         },
     },
@@ -133,7 +133,7 @@ impl Features {
             let count = batch.min(rows - first);
             let part = |all: &Tensor| all.narrow(0, first, count).to_device(context.device);
             let logits = without_gradients(|| learner.network.head_of_vectors(&part(&self.vectors)));
-            let outcome = learner::evaluated(&logits, &part(&labels));
+            let outcome = learner.evaluated(&logits, &part(&labels));
             outcomes.push((outcome, count as u64));
             outputs.push(logits);
         }

@@ -87,7 +87,7 @@ pub fn make(
         return Err(anyhow::anyhow!("no head was made").into());
     };
     let logits = match maker.val {
-        Some(_) => Some(outputs::joined(&outputs, &context.data.val)?),
+        Some(_) => Some(outputs::joined(&outputs, &context.data.val, None)?),
         None => None,
     };
     Ok(Outcome {
@@ -185,6 +185,7 @@ impl Maker<'_> {
             train_accuracy: train.accuracy(),
             val_loss: val.map(|score| score.mean_loss()),
             val_accuracy: val.map(|score| score.accuracy()),
+            val_map: None,
             train_images: self.context.data.train.len() as u64,
             val_images: self.context.data.val.len() as u64,
             test_images: self.context.data.test as u64,
@@ -200,6 +201,7 @@ impl Maker<'_> {
             train_accuracy: Some(metrics.train_accuracy),
             val_loss: metrics.val_loss,
             val_accuracy: metrics.val_accuracy,
+            val_map: None,
             lr: None,
             l2,
             alignment_loss: None,

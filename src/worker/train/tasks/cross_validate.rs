@@ -189,7 +189,7 @@ impl Work<'_> {
     /// Logits of the images at these places.
     fn joined(&self, logits: &Tensor, places: &[usize]) -> Result<Logits, Halt> {
         let samples: Vec<Sample> = places.iter().map(|&place| self.samples[place]).collect();
-        outputs::joined(&[logits.shallow_clone()], &samples)
+        outputs::joined(&[logits.shallow_clone()], &samples, None)
     }
 }
 

@@ -1,7 +1,7 @@
 //! A job of kind `evaluate`: a model's outputs for one split of a labelled dataset, and their metrics. Every attempt starts over; it takes
 //! seconds where a training takes hours.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use tch::{Device, Kind};
 
@@ -12,7 +12,6 @@ use crate::{
             evaluation::{Evaluation, Subject},
             job::FailureCode,
         },
-        metrics::Logits,
         models::model::ModelCard,
         spec::{Augment, JobKind},
     },
@@ -77,7 +76,7 @@ pub fn evaluate(
         threads,
         device,
     );
-    let mut logits = Logits::new(card.classes.len());
+    let mut logits = outputs::empty(card.classes.len(), data.label_sets.as_ref());
     let mut progress = ProgressReporter::new(reporter, batches.len());
     for samples in batches {
         heartbeat.beat()?;
@@ -93,6 +92,7 @@ pub fn evaluate(
         split: run.spec.split,
         classes: &card.classes,
         temperature: card.temperature,
+        thresholds: &card.thresholds,
     };
     let evaluation = Evaluation::of(&subject, &logits, outputs::images_of(&data));
     dir.write_compact_json(EVALUATION_FILE, &evaluation)?;
@@ -102,16 +102,29 @@ pub fn evaluate(
 
 /// The images to evaluate, with the classes of the model.
 fn read_data(run: &EvaluateRun, card: &ModelCard) -> Result<Data, Halt> {
-    let mut data = data::read_split(&run.common.dataset, &card.split(), run.spec.split)?;
+    let mut data = data::read_split(&run.common.dataset, &card.split(), run.spec.split, card.task)?;
     let place = |name: &String| card.classes.iter().position(|known| known == name);
     let places: Vec<Option<usize>> = run.common.dataset.classes.iter().map(place).collect();
-    for sample in &mut data.val {
-        let Some(class) = places[sample.class as usize] else {
-            let name = &run.common.dataset.classes[sample.class as usize];
+    let class_of_model = |class: u32| match places[class as usize] {
+        Some(class) => Ok(class as u32),
+        None => {
+            let name = &run.common.dataset.classes[class as usize];
             let message = format!("the model does not know the dataset's class {name}");
-            return Err(Halt::failed(FailureCode::InvalidData, message));
+            Err(Halt::failed(FailureCode::InvalidData, message))
+        }
+    };
+    if let Some(sets) = &data.label_sets {
+        let of_model = |labels: &Vec<u32>| {
+            let labels: Result<BTreeSet<u32>, Halt> =
+                labels.iter().map(|label| class_of_model(*label)).collect();
+            labels.map(|labels| labels.into_iter().collect())
         };
-        sample.class = class as u32;
+        let sets: Result<Vec<Vec<u32>>, Halt> = sets.iter().map(of_model).collect();
+        data.label_sets = Some(Arc::new(sets?));
+        return Ok(data);
+    }
+    for sample in &mut data.val {
+        sample.class = class_of_model(sample.class)?;
     }
     Ok(data)
 }

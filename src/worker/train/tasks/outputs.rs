@@ -3,7 +3,10 @@
 use tch::{Device, Kind, Tensor};
 
 use crate::{
-    domain::{jobs::job::FailureCode, metrics::Logits},
+    domain::{
+        jobs::job::FailureCode,
+        metrics::{LabelSets, Logits},
+    },
     worker::train::{
         input::{
             batch::FeedBatch,
@@ -38,17 +41,25 @@ pub fn of_validation(
     Ok(outputs)
 }
 
-/// The outputs of batches, `[N, classes]` each, for consecutive samples.
-pub fn joined(outputs: &[Tensor], mut samples: &[Sample]) -> Result<Logits, Halt> {
+/// The outputs of batches, `[N, classes]` each, for consecutive samples, whose labels are in `sets` where they are several.
+pub fn joined(outputs: &[Tensor], mut samples: &[Sample], sets: Option<&LabelSets>) -> Result<Logits, Halt> {
     let first = outputs.first();
     let first = first.ok_or_else(|| anyhow::anyhow!("there are no validation images"))?;
-    let mut logits = Logits::new(classes_of(first));
+    let mut logits = empty(classes_of(first), sets);
     for batch in outputs {
         let (measured, rest) = samples.split_at(samples.len().min(batch.size()[0] as usize));
         append(&mut logits, batch, measured)?;
         samples = rest;
     }
     Ok(logits)
+}
+
+/// No outputs yet, for images whose labels are in `sets` where they are several.
+pub fn empty(classes: usize, sets: Option<&LabelSets>) -> Logits {
+    match sets {
+        Some(sets) => Logits::of_sets(classes, sets.clone()),
+        None => Logits::new(classes),
+    }
 }
 
 /// Appends the outputs of a batch, `[N, classes]`, for these samples.

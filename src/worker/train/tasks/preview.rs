@@ -145,6 +145,7 @@ fn chosen(run: &PreviewRun) -> Result<Data, Halt> {
         val: Vec::new(),
         test: 0,
         images: Arc::new(images),
+        label_sets: None,
     })
 }
 

@@ -68,6 +68,7 @@ impl Drawn {
                 segment: 0,
                 path: format!("{}/{id}.png", CLASSES[class as usize]),
                 class: Some(class),
+                labels: None,
                 split: part(id),
                 sha256: digest::of_bytes(&file),
                 offset: files.len() as u64,

@@ -160,7 +160,7 @@ fn losses_and_their_gradients_are_torchs() {
     for case in golden().losses {
         let imbalance = if case.balanced { "class_weights" } else { "none" };
         let loss = json!({"name": case.name, "label_smoothing": case.label_smoothing, "gamma": case.gamma, "imbalance": imbalance});
-        let loss = Loss::new(&spec(json!({"loss": loss})).loss, &classes, 3, Device::Cpu);
+        let loss = Loss::new(&spec(json!({"loss": loss})).loss, &classes, 3, None, Device::Cpu);
         let logits = (values("logits", &[6, 3]) * 3.0)
             .to_kind(Kind::Float)
             .set_requires_grad(true);

@@ -132,7 +132,7 @@ fn frozen_stages_have_no_gradients_and_a_step_that_fails_leaves_no_trace() {
     let spec = json!({"dataset": "d", "freeze": {"until": "layer2"}, "optimizer": {"name": "adamw"}});
     let spec = JobSpec::parse(&spec).unwrap();
     let network = Network::drawn(spec.backbone.architecture, 3, 1, Device::Cpu);
-    let loss = Loss::new(&LossSpec::default(), &[], 3, Device::Cpu);
+    let loss = Loss::new(&LossSpec::default(), &[], 3, None, Device::Cpu);
     let mut learner = Learner::new(network, &spec, loss, 1).unwrap();
     for parameter in learner.network.parameters() {
         let learns = learner.network.is_after(&parameter.name, Some(Stage::layer(2)));
@@ -171,7 +171,7 @@ fn a_step_whose_gradients_are_too_large_for_fp16_is_left_out_and_the_next_is_sca
     let mut learner = Learner::new(
         network,
         &spec,
-        Loss::new(&LossSpec::default(), &[], 3, Device::Cpu),
+        Loss::new(&LossSpec::default(), &[], 3, None, Device::Cpu),
         1,
     )
     .unwrap();
@@ -205,7 +205,7 @@ fn a_step_whose_gradients_are_too_large_for_fp16_is_left_out_and_the_next_is_sca
     let mut full = Learner::new(
         network,
         &spec,
-        Loss::new(&LossSpec::default(), &[], 3, Device::Cpu),
+        Loss::new(&LossSpec::default(), &[], 3, None, Device::Cpu),
         1,
     )
     .unwrap();

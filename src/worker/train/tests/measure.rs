@@ -37,7 +37,7 @@ use crate::{
     },
 };
 
-fn read<T: DeserializeOwned>(dir: &RunDir, artifact: &Artifact) -> T {
+pub(super) fn read<T: DeserializeOwned>(dir: &RunDir, artifact: &Artifact) -> T {
     serde_json::from_slice(&fs::read(dir.file(&artifact.file)).unwrap()).unwrap()
 }
 
@@ -49,7 +49,7 @@ fn close(ours: f64, theirs: f64) {
 }
 
 /// Measures a model that a training left on one part of a dataset.
-fn measure(
+pub(super) fn measure(
     model: (&RunDir, &TrainResult),
     dataset: &DatasetInput,
     split: &str,
@@ -68,7 +68,7 @@ fn measure(
     train::evaluate(&run, dir, &Reporter::to(std::io::sink()), &StopFlag::default())
 }
 
-fn measured(dir: &RunDir, result: anyhow::Result<RunResult>) -> Evaluation {
+pub(super) fn measured(dir: &RunDir, result: anyhow::Result<RunResult>) -> Evaluation {
     match result.unwrap() {
         RunResult::Found(found) => read(dir, &found.file),
         other => panic!("{other:?}"),

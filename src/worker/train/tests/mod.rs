@@ -18,6 +18,7 @@ mod parity;
 mod pretrain;
 mod published;
 mod resume;
+mod several;
 
 use std::{fs, path::Path};
 

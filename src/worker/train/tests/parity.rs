@@ -79,7 +79,7 @@ impl Trained {
         }});
         let spec = JobSpec::parse(&document).unwrap();
         let network = by_formula(Architecture::Resnet18, classes);
-        let loss = Loss::new(&LossSpec::default(), &[], classes, Device::Cpu);
+        let loss = Loss::new(&LossSpec::default(), &[], classes, None, Device::Cpu);
         let mut learner = Learner::new(network, &spec, loss, 1).unwrap();
         let boundary = learner.boundary(&images(4)).unwrap();
         let labels = Labels::new(Tensor::from_slice(&[0i64, 1, 2, 3]), None);

@@ -33,7 +33,8 @@ const LONGEST_LABEL: usize = 255;
 /// What a table says about an image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Label {
-    pub class: String,
+    /// The names of its classes: usually one.
+    pub classes: Vec<String>,
     /// None if it has no split.
     pub split: Option<Split>,
 }
@@ -65,6 +66,8 @@ pub struct Surroundings<'a> {
     pub parts: &'a dyn Fn(usize) -> &'a [String],
     /// The split that the folders give an image.
     pub split: &'a dyn Fn(usize) -> Option<Split>,
+    /// Whether images with several labels are left out.
+    pub leaves_out_several: bool,
 }
 
 /// The content of all tables together.
@@ -94,6 +97,10 @@ struct Understood<'a> {
     first_row: usize,
     cells: Cells,
     of_table: Option<Split>,
+    /// Whether images with several labels are left out.
+    leaves_out_several: bool,
+    /// Whether they are not, and there are some.
+    keeps_several: bool,
 }
 
 impl Manifest {
@@ -271,14 +278,19 @@ impl<'a> Understood<'a> {
             LabelColumns::One(column) => Cells::of(rows.iter().map(|row| row.cell(column))),
             _ => Cells::Single,
         };
-        Ok(Self {
+        let mut table = Self {
             candidate,
             columns,
             found,
             first_row,
             cells,
             of_table,
-        })
+            leaves_out_several: around.leaves_out_several,
+            keeps_several: false,
+        };
+        table.keeps_several =
+            !around.leaves_out_several && table.rows().any(|row| table.labels(row).len() > 1);
+        Ok(table)
     }
 
     fn rows(&self) -> impl Iterator<Item = &super::grid::GridRow> {
@@ -319,6 +331,16 @@ impl<'a> Understood<'a> {
         }
     }
 
+    /// Whether a row without labels says that its image has none, instead of nothing.
+    fn says_none(&self, row: &super::grid::GridRow) -> bool {
+        match &self.columns.labels {
+            LabelColumns::OneHot(_) => self.keeps_several,
+            // An empty list, but not an empty cell.
+            LabelColumns::One(column) => !self.leaves_out_several && !row.cell(*column).is_empty(),
+            LabelColumns::None | LabelColumns::Several(_) => false,
+        }
+    }
+
     fn split(&self, row: &super::grid::GridRow) -> Result<Option<Split>, Disposition> {
         let Some(column) = self.columns.split else {
             return Ok(self.of_table);
@@ -348,17 +370,22 @@ impl<'a> Understood<'a> {
             false => self.labels(row),
         };
         match labels.as_slice() {
-            [] => Err(Disposition::skipped(
+            [] if !self.says_none(row) => Err(Disposition::skipped(
                 "no_label",
                 "the table has no label for it; add one to its line",
             )),
-            [class] => Ok(Label {
-                class: class_name(class),
-                split: split?,
-            }),
+            labels if labels.len() <= 1 || self.keeps_several => {
+                let mut classes: Vec<String> = labels.iter().map(|class| class_name(class)).collect();
+                classes.sort_unstable();
+                classes.dedup();
+                Ok(Label {
+                    classes,
+                    split: split?,
+                })
+            }
             several => {
                 let message = format!(
-                    "has several labels in the table ({}), but training needs exactly one for each image",
+                    "has several labels in the table ({}), and images with several are left out (`several_labels`)",
                     path::shown(&named(several), 4 * SHOWN)
                 );
                 let shown = several

@@ -6,6 +6,15 @@ fn parts(path: &str) -> Vec<String> {
 }
 
 fn read(tables: &[(&str, &str)], images: &[&str], options: Option<&ReadOptions>) -> Manifest {
+    read_with(tables, images, options, false)
+}
+
+fn read_with(
+    tables: &[(&str, &str)],
+    images: &[&str],
+    options: Option<&ReadOptions>,
+    leaves_out_several: bool,
+) -> Manifest {
     let candidates: Vec<Candidate> = (images.len()..)
         .zip(tables)
         .map(|(entry, (name, text))| Candidate {
@@ -27,6 +36,7 @@ fn read(tables: &[(&str, &str)], images: &[&str], options: Option<&ReadOptions>)
         images: &Images::new(&images),
         parts: &|image| &images[image].1,
         split: &split,
+        leaves_out_several,
     };
     Manifest::of(&candidates.iter().collect::<Vec<_>>(), options, &around).unwrap()
 }
@@ -40,11 +50,11 @@ fn told(manifest: &Manifest, images: usize) -> Vec<String> {
     let told = (0..images).map(|image| match manifest.labels.get(&image) {
         None => "-".to_owned(),
         Some(Err(settled)) => settled.code.to_owned(),
-        Some(Ok(Label { class, split: None })) => class.clone(),
+        Some(Ok(Label { classes, split: None })) => classes.join("+"),
         Some(Ok(Label {
-            class,
+            classes,
             split: Some(split),
-        })) => format!("{class}:{split:?}").to_lowercase(),
+        })) => format!("{}:{split:?}", classes.join("+")).to_lowercase(),
     });
     told.collect()
 }
@@ -164,7 +174,7 @@ fn lists_without_header_say_the_split_too() {
         "gs://x/images/1.png,a\ngs://x/images/2.png,b,a\ngs://x/images/3.png,a\ngs://x/images/4.png,b\n";
     assert_eq!(
         told(&manifest(("import.csv", text), &images), 4),
-        ["a", "several_labels", "a", "b"]
+        ["a", "a+b", "a", "b"]
     );
     let text = "{\"train\":[[\"1.png\",0,\"a\"],[\"2.png\",1,\"b\"]],\"test\":[[\"3.png\",0,\"a\"],[\"4.png\",1,\"b\"]]}";
     assert_eq!(
@@ -207,9 +217,43 @@ fn several_labels_are_never_a_class_of_their_own() {
     ] {
         assert_eq!(
             told(&manifest(("t.csv", text), &images), 4),
+            ["a", "b", "a+b", "a"],
+            "{text}"
+        );
+        assert_eq!(
+            told(&read_with(&[("t.csv", text)], &images, None, true), 4),
             ["a", "b", "several_labels", "a"],
             "{text}"
         );
+    }
+}
+
+#[test]
+fn no_label_is_something_else_than_none_of_them() {
+    let images = ["1.png", "2.png", "3.png", "4.png"];
+    for (text, expected) in [
+        // The columns say it of each class.
+        (
+            "file,a,b\n1.png,1,0\n2.png,0,0\n3.png,1,1\n4.png,0,1\n",
+            ["a", "", "a+b", "b"],
+        ),
+        // Where no image has several, a row of zeros may as well be an image that nobody has labelled.
+        (
+            "file,a,b\n1.png,1,0\n2.png,0,0\n3.png,1,0\n4.png,0,1\n",
+            ["a", "no_label", "a", "b"],
+        ),
+        (
+            "file,labels\n1.png,a\n2.png,\n3.png,a|b\n4.png,b\n",
+            ["a", "no_label", "a+b", "b"],
+        ),
+        (
+            "file,labels\n1.png,[\"a\"]\n2.png,[]\n3.png,[\"b\"]\n4.png,[\"b\"]\n",
+            ["a", "", "b", "b"],
+        ),
+    ] {
+        assert_eq!(told(&manifest(("t.csv", text), &images), 4), expected, "{text}");
+        let left_out = told(&read_with(&[("t.csv", text)], &images, None, true), 4);
+        assert!(!left_out.contains(&String::new()), "{text}: {left_out:?}");
     }
 }
 
@@ -334,6 +378,7 @@ fn tables_that_are_asked_for_must_be_there() {
         images: &Images::new(&images),
         parts: &|image| &images[image].1,
         split: &|_| None,
+        leaves_out_several: false,
     };
     let candidates = [Candidate {
         entry: 1,

@@ -79,6 +79,7 @@ pub fn classify(
     let mut rows = Rows::create(
         dir,
         &run.common.dataset.classes,
+        card.task,
         run.spec.top_k.min(card.classes.len() as u32),
     )?;
     let mut progress = ProgressReporter::new(reporter, selection.images);

@@ -13,6 +13,7 @@ use crate::{
         datasets::split::Split,
         jobs::predictions::{PredictionRow, RowError},
         models::{model::ModelCard, prediction::ClassProbability},
+        spec::Task,
     },
     worker::{
         predict,
@@ -29,6 +30,7 @@ pub struct Rows<'a> {
     csv: csv::Writer<OutputFile>,
     /// Names of the dataset's classes.
     labels: &'a [String],
+    task: Task,
     top_k: u32,
     images: u64,
     errors: u64,
@@ -36,13 +38,14 @@ pub struct Rows<'a> {
 
 impl<'a> Rows<'a> {
     /// `top_k` is at most the number of the model's classes.
-    pub fn create(dir: &RunDir, labels: &'a [String], top_k: u32) -> io::Result<Self> {
+    pub fn create(dir: &RunDir, labels: &'a [String], task: Task, top_k: u32) -> io::Result<Self> {
         let mut csv = writer(dir.create(CSV_FILE)?);
-        csv.write_record(header(top_k))?;
+        csv.write_record(header(task, top_k))?;
         Ok(Self {
             jsonl: BufWriter::with_capacity(1 << 18, dir.create(JSONL_FILE)?),
             csv,
             labels,
+            task,
             top_k,
             images: 0,
             errors: 0,
@@ -60,7 +63,8 @@ impl<'a> Rows<'a> {
 
     pub fn write(&mut self, item: &Item, card: &ModelCard, split: Split) -> io::Result<()> {
         let image = &item.image;
-        let label = image.class.and_then(|class| self.labels.get(class as usize));
+        let name = |class: &u32| self.labels.get(*class as usize).cloned();
+        let several = image.labels.as_ref();
         let outcome = outcome(&item.state, card, self.top_k);
         self.images += 1;
         self.errors += u64::from(outcome.is_err());
@@ -72,13 +76,14 @@ impl<'a> Rows<'a> {
             image: image.id,
             path: image.path.clone(),
             split,
-            label: label.cloned(),
+            label: image.class.as_ref().and_then(name),
+            labels: several.map(|labels| labels.iter().filter_map(name).collect()),
             predictions,
             error,
         };
         serde_json::to_writer(&mut self.jsonl, &row)?;
         self.jsonl.write_all(b"\n")?;
-        Ok(self.csv.write_record(record(&row, self.top_k))?)
+        Ok(self.csv.write_record(record(&row, self.task, self.top_k))?)
     }
 
     /// The names of the files, completed.
@@ -109,17 +114,27 @@ fn writer<W: Write>(out: W) -> csv::Writer<W> {
         .from_writer(out)
 }
 
-fn header(top_k: u32) -> Vec<String> {
+fn header(task: Task, top_k: u32) -> Vec<String> {
     let names = ["image", "path", "split", "label", "predicted", "probability"];
     let mut names: Vec<String> = names.map(str::to_owned).into();
     for place in 2..=top_k {
         names.extend([format!("label_{place}"), format!("probability_{place}")]);
     }
+    if task == Task::MultiLabel {
+        names.push("predicted_labels".to_owned());
+    }
     names.push("error".to_owned());
     names
 }
 
-fn record(row: &PredictionRow, top_k: u32) -> Vec<String> {
+fn record(row: &PredictionRow, task: Task, top_k: u32) -> Vec<String> {
+    // Lists are JSON: a name may contain any separator.
+    let list = |names: &[&str]| serde_json::json!(names).to_string();
+    let label = match (&row.label, &row.labels) {
+        (Some(label), _) => harmless(label),
+        (None, Some(labels)) => list(&labels.iter().map(String::as_str).collect::<Vec<_>>()),
+        (None, None) => String::new(),
+    };
     let mut cells = vec![
         row.image.to_string(),
         harmless(&row.path),
@@ -128,7 +143,7 @@ fn record(row: &PredictionRow, top_k: u32) -> Vec<String> {
             Split::Val => "val".to_owned(),
             Split::Test => "test".to_owned(),
         },
-        row.label.as_deref().map(harmless).unwrap_or_default(),
+        label,
     ];
     let predictions = row.predictions.as_deref().unwrap_or_default();
     for place in 0..top_k as usize {
@@ -140,6 +155,14 @@ fn record(row: &PredictionRow, top_k: u32) -> Vec<String> {
             }
             None => cells.extend([String::new(), String::new()]),
         }
+    }
+    if task == Task::MultiLabel {
+        let shown = predictions.iter().filter(|class| class.predicted == Some(true));
+        let shown: Vec<&str> = shown.map(|class| class.label.as_str()).collect();
+        cells.push(match row.predictions {
+            Some(_) => list(&shown),
+            None => String::new(),
+        });
     }
     let error = row.error.as_ref();
     cells.push(
@@ -170,12 +193,14 @@ mod tests {
             label: (*label).to_owned(),
             index: index as u32,
             probability: *probability,
+            predicted: None,
         };
         PredictionRow {
             image: 7,
             path: path.to_owned(),
             split: Split::Val,
             label: None,
+            labels: None,
             predictions: Some(labels.iter().enumerate().map(class).collect()),
             error: None,
         }
@@ -183,9 +208,9 @@ mod tests {
 
     fn csv_of(rows: &[PredictionRow], top_k: u32) -> String {
         let mut out = writer(Vec::new());
-        out.write_record(header(top_k)).unwrap();
+        out.write_record(header(Task::Single, top_k)).unwrap();
         for row in rows {
-            out.write_record(record(row, top_k)).unwrap();
+            out.write_record(record(row, Task::Single, top_k)).unwrap();
         }
         String::from_utf8(out.into_inner().unwrap()).unwrap()
     }
@@ -199,6 +224,22 @@ mod tests {
             7,\"a, \"\"b\"\"\nc.png\",val,wasps,ants,0.75,bees,0.25,\r\n\
             7,bees/ä b.png,val,,bees,1.0,ants,1e-20,\r\n";
         assert_eq!(csv_of(&[first, plain], 2), expected);
+    }
+
+    #[test]
+    fn several_labels_are_lists() {
+        let mut several = row("a.png", &[("red, dark", 0.9), ("round", 0.3), ("blue", 0.1)]);
+        several.labels = Some(vec!["red, dark".to_owned(), "round".to_owned()]);
+        for (class, predicted) in several.predictions.iter_mut().flatten().zip([true, true, false]) {
+            class.predicted = Some(predicted);
+        }
+        assert_eq!(
+            header(Task::MultiLabel, 1)[5..],
+            ["probability", "predicted_labels", "error"]
+        );
+        let cells = record(&several, Task::MultiLabel, 1);
+        let both = r#"["red, dark","round"]"#;
+        assert_eq!(cells[3..], [both, "red, dark", "0.9", both, ""]);
     }
 
     #[test]

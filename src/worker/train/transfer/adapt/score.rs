@@ -64,7 +64,7 @@ fn accuracy(
         return Ok(None);
     };
     let outputs = outputs::of_validation(learner, feed, heartbeat, |_, _| {})?;
-    let logits = outputs::joined(&outputs, &target.context.data.val)?;
+    let logits = outputs::joined(&outputs, &target.context.data.val, None)?;
     let accuracy = Confusion::of(logits.labels(), &logits.verdicts(1.0), logits.classes()).accuracy();
     let images = logits.images() as u64;
     let hits = (accuracy * images as f64).round() as u64;

@@ -79,7 +79,7 @@ fn taught(
         heartbeat.beat()?;
         said.extend(lesson.map(|lesson| lesson.probabilities));
     }
-    outputs::joined(&said, &context.data.val)
+    outputs::joined(&said, &context.data.val, None)
 }
 
 pub fn accuracy(logits: &Logits) -> f64 {
