@@ -39,7 +39,7 @@ pub struct Ended {
 }
 
 /// libtorch, its threads, and batches on their way.
-const OF_PROCESS: f64 = 350e6;
+const OF_PROCESS: f64 = 250e6;
 /// Starting a worker, and writing a model.
 const OVERHEAD_SECONDS: f64 = 1.5;
 /// How far memory may be off on either side.
@@ -165,8 +165,7 @@ fn memory(spec: &JobSpec, classes: u64) -> [u64; 2] {
         Weights::None => 0.0,
         _ => parameters,
     };
-    let numbers =
-        parameters + loaded + learning * copies + f64::from(spec.batch_size) * (kept + 2.0 * largest);
+    let numbers = parameters + loaded + learning * copies + f64::from(spec.batch_size) * (kept + largest);
     MEMORY_DOUBT.map(|doubt| ((OF_PROCESS + numbers * FLOAT) * doubt) as u64)
 }
 

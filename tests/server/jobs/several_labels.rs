@@ -186,7 +186,7 @@ async fn what_is_for_one_class_each_says_what_to_change() {
     let api = &server.api;
     api.upload("scenes", archive()).await;
     let kinds = ["label_check", "cross_validate"]
-        .map(|kind| json!({"kind": kind, "dataset": "scenes", "backbone": {"architecture": "resnet20"}}));
+        .map(|kind| json!({"kind": kind, "dataset": "scenes", "backbone": {"architecture": "resnet18"}}));
     let compare = json!({"kind": "compare", "dataset": "scenes", "backbones": ["resnet18"]});
     let mut wrong = vec![(spec(json!({"task": "single"})), "/task")];
     wrong.extend(kinds.into_iter().chain([compare]).map(|spec| (spec, "/dataset")));
