@@ -66,11 +66,9 @@ impl Weave {
     fn pattern(self, radius: f64) -> Pattern {
         match self {
             Weave::Plain => Pattern::Plain,
-            Weave::Striped => Pattern::Stripes {
-                period: radius * 0.35,
-            },
+            Weave::Striped => Pattern::Stripes { period: radius * 0.5 },
             Weave::Checked => Pattern::Checks {
-                period: radius * 0.45,
+                period: radius * 0.55,
             },
         }
     }
@@ -130,7 +128,7 @@ impl Scene {
             height,
             background,
         };
-        let places = scene.places(figures.len(), draws);
+        let places = scene.halves(figures.len(), draws);
         for (figure, place) in figures.iter().zip(places) {
             let fill = Fill {
                 colour: blend(figure.dye.colour(), any_colour(draws), draws.between(0.0, 0.08)),
@@ -200,6 +198,21 @@ impl Scene {
                 (left + x * side + shift(), top + y * side + shift(), radius)
             })
             .collect()
+    }
+
+    /// A place for one figure, or one in each half for two.
+    fn halves(&self, figures: usize, draws: &mut Draws) -> Vec<(f64, f64, f64)> {
+        if figures == 1 {
+            return self.places(1, draws);
+        }
+        let side = self.width;
+        let stands = draws.unit() < 0.5;
+        let mut place = |middle: f64| {
+            let (radius, along) = (side * draws.between(0.2, 0.235), draws.between(0.3, 0.7));
+            let (x, y) = if stands { (along, middle) } else { (middle, along) };
+            (x * side, y * side, radius)
+        };
+        vec![place(0.25), place(0.75)]
     }
 
     fn draw_shape(&mut self, shape: Shape, place: (f64, f64, f64), draws: &mut Draws) {
