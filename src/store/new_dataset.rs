@@ -6,10 +6,11 @@ use sqlx::{Row, SqliteConnection};
 
 use super::{
     Store, Topic,
-    row::{optional_json, parsed, to_json},
+    row::{optional_json, owner_columns, parsed, to_json},
 };
 use crate::{
     domain::{
+        access::Holder,
         datasets::reading::ReadOptions,
         id::DatasetId,
         name::{GivenName, Name},
@@ -26,6 +27,7 @@ pub struct NewDataset {
     pub bytes: u64,
     /// How its archive is to be read.
     pub options: ReadOptions,
+    pub owner: Option<Holder>,
 }
 
 /// What creating a dataset came to.
@@ -72,9 +74,10 @@ pub(super) async fn create(connection: &mut SqliteConnection, new: NewDataset) -
         },
     };
     let id = DatasetId::new();
+    let (owner_id, owner_name) = owner_columns(new.owner.as_ref());
     sqlx::query(
-        "insert into datasets (id, name, status, version, created_at, sha256, bytes, attempt, options)
-        values ($1, $2, 'processing', 1, $3, $4, $5, 0, $6)",
+        "insert into datasets (id, name, status, version, created_at, sha256, bytes, attempt, options, owner_id, owner_name)
+        values ($1, $2, 'processing', 1, $3, $4, $5, 0, $6, $7, $8)",
     )
     .bind(id.to_string())
     .bind(name.as_str())
@@ -82,6 +85,8 @@ pub(super) async fn create(connection: &mut SqliteConnection, new: NewDataset) -
     .bind(new.sha256)
     .bind(new.bytes as i64)
     .bind(to_json(&new.options)?)
+    .bind(owner_id)
+    .bind(owner_name)
     .execute(connection)
     .await?;
     Ok(CreatedDataset::Created(id))

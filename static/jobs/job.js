@@ -267,6 +267,7 @@ function jobFacts(job) {
     ['Dataset', link(['datasets', job.dataset.id], job.spec.dataset)],
     ...(FACTS[job.kind] ?? trainingFacts)(job),
     ['Created', formatTime(job.created_at)],
+    job.owner && ['Owner', h('bdi', {}, job.owner.name)],
     job.started_at && ['Ran', `${formatSeconds(secondsBetween(job.started_at, job.finished_at))}${job.device ? ` on ${job.device}` : ''}`],
     job.attempt > 1 && ['Attempts', job.attempt],
     job.attempt > 0 && ['Worker', h('a', { href: path('jobs', job.id, 'logs'), target: '_blank', rel: 'noopener' }, 'log')],

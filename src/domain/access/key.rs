@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::Scope;
+use super::{Holder, Scope};
 use crate::domain::{id::KeyId, name::Name, time::Timestamp};
 
 /// A key of a caller. The key itself is shown once, when it is made.
@@ -48,6 +48,14 @@ impl Key {
             KeyState::Expired
         } else {
             KeyState::Good
+        }
+    }
+
+    /// As what it makes remembers it.
+    pub fn holder(&self) -> Holder {
+        Holder {
+            id: self.id,
+            name: self.name.clone(),
         }
     }
 

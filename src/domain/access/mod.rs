@@ -1,11 +1,13 @@
 //! Who may do what: keys of callers, what a key may do, and the secret that proves who holds it.
 
+mod holder;
 mod key;
 mod new_key;
 mod scope;
 mod secret;
 
 pub use self::{
+    holder::Holder,
     key::{Key, KeyState},
     new_key::NewKey,
     scope::Scope,

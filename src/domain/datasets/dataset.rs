@@ -8,7 +8,9 @@ use super::{
     split::{Split, SplitCounts},
 };
 use crate::{
-    domain::{id::DatasetId, jobs::job::WaitingFor, name::Name, spec::JobSpec, time::Timestamp},
+    domain::{
+        access::Holder, id::DatasetId, jobs::job::WaitingFor, name::Name, spec::JobSpec, time::Timestamp,
+    },
     error::FieldError,
 };
 
@@ -165,6 +167,8 @@ pub struct Dataset {
     /// The newest version.
     pub latest_version: u32,
     pub created_at: Timestamp,
+    /// The key that uploaded it; null where no key was needed.
+    pub owner: Option<Holder>,
     /// SHA-256 of the uploaded archive, hexadecimal.
     pub sha256: String,
     /// Size of the uploaded archive.

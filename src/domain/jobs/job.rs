@@ -5,6 +5,7 @@ use utoipa::ToSchema;
 
 use super::predictions::BatchPredictions;
 use crate::domain::{
+    access::Holder,
     id::{DatasetId, JobId, ModelId},
     name::Name,
     spec::{JobKind, Spec},
@@ -183,6 +184,8 @@ pub struct Job {
     /// The output of a job of kind `batch-predict`.
     pub predictions: Option<BatchPredictions>,
     pub created_at: Timestamp,
+    /// The key that submitted it, to which its model belongs as well; null where no key was needed.
+    pub owner: Option<Holder>,
     pub started_at: Option<Timestamp>,
     pub finished_at: Option<Timestamp>,
     /// How often a worker was started for it.

@@ -6,7 +6,10 @@ use axum::{extract::FromRequestParts, http::request::Parts};
 
 use super::keyring::HeldKey;
 use crate::{
-    domain::{access::Key, name::GivenName},
+    domain::{
+        access::{Holder, Key},
+        name::GivenName,
+    },
     error::{Error, Kind, Result},
     http::App,
 };
@@ -27,6 +30,11 @@ impl Allowed {
             Allowed::Everything => None,
             Allowed::ByKey(held) => Some(&held.key),
         }
+    }
+
+    /// Whose the things are that the request makes; nobody's if no key is needed.
+    pub fn owner(&self) -> Option<Holder> {
+        self.key().map(Key::holder)
     }
 
     /// # Errors

@@ -23,14 +23,14 @@ use crate::{
             understanding::Understanding,
         },
         name::GivenName,
-        page::{Page, PageRequest},
+        page::{Order, Page, PageRequest},
     },
     error::{Error, Kind, Result},
     http::{
         App,
         access::Allowed,
         requests::{
-            extract::{PageQuery, Query},
+            extract::{PageLimit, PageQuery, Query},
             precondition::etag,
             waiting::{self, MAX_WAIT},
             whole::{Natural, Whole},
@@ -169,6 +169,7 @@ async fn create_named(
         sha256: upload.file.sha256.clone(),
         bytes: upload.file.bytes,
         options,
+        owner: allowed.owner(),
     };
     let pin = app.blobs().pin().await;
     app.blobs().keep(upload.file, &pin).await?;
@@ -190,10 +191,32 @@ async fn create_named(
     }
 }
 
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct DatasetsQuery {
+    /// 1 to 100.
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 100, default = 20)]
+    limit: Option<PageLimit>,
+    /// Id of the last dataset of the previous page.
+    after: Option<String>,
+    /// `desc` (newest first) or `asc`.
+    #[param(inline)]
+    order: Option<Order>,
+    /// Only those of a key, by its name or id; `none`: those that were uploaded without one.
+    owner: Option<String>,
+}
+
 /// List datasets
-#[utoipa::path(get, path = "/v1/datasets", tag = "datasets", params(PageQuery), responses((status = 200, body = Page<Dataset>), Problems))]
-pub async fn list(State(app): State<App>, Query(page): Query<PageQuery>) -> Result<Json<Page<Dataset>>> {
-    let mut datasets = app.store().datasets(&page.check()).await?;
+#[utoipa::path(get, path = "/v1/datasets", tag = "datasets", params(DatasetsQuery), responses((status = 200, body = Page<Dataset>), Problems))]
+pub async fn list(State(app): State<App>, Query(query): Query<DatasetsQuery>) -> Result<Json<Page<Dataset>>> {
+    let page = PageQuery {
+        limit: query.limit,
+        after: query.after,
+        order: query.order,
+    }
+    .check();
+    let mut datasets = app.store().datasets(query.owner.as_deref(), &page).await?;
     datasets.data = datasets
         .data
         .into_iter()

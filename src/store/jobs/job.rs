@@ -5,6 +5,7 @@ use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 use super::events::append;
 use crate::{
     domain::{
+        access::Holder,
         id::{DatasetId, JobId},
         jobs::{
             event::{EventKind, StatusEvent},
@@ -18,7 +19,7 @@ use crate::{
     error::{Error, Kind, Result},
     store::{
         Store, Topic, aliases, references,
-        row::{json, optional_json, optional_parsed, parsed, to_json, word},
+        row::{has_owner, json, optional_json, optional_parsed, owner, owner_columns, parsed, to_json, word},
     },
 };
 
@@ -33,6 +34,7 @@ pub struct NewJob {
     pub name: Name,
     pub dataset: DatasetVersion,
     /// Most jobs that may wait in the queue.
+    pub owner: Option<Holder>,
     pub max_queued: i64,
     pub key: Option<IdempotencyKey>,
 }
@@ -58,6 +60,8 @@ pub struct JobFilter {
     pub status: Option<JobStatus>,
     pub dataset: Option<DatasetId>,
     pub name: Option<String>,
+    /// Id or name of a key, or `none`.
+    pub owner: Option<String>,
 }
 
 /// All jobs, counted.
@@ -115,20 +119,23 @@ impl Store {
             Order::Desc => ("<", "desc"),
             Order::Asc => (">", "asc"),
         };
+        let has_owner = has_owner!("$5");
         let sql = format!(
             "select {COLUMNS} from jobs
             where ($1 is null or id {comparison} $1)
                 and ($2 is null or status = $2)
                 and ($3 is null or dataset_id = $3)
                 and ($4 is null or name = $4)
+                and {has_owner}
             order by id {direction}
-            limit $5"
+            limit $6"
         );
         let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
             .bind(&page.after)
             .bind(filter.status.map(JobStatus::as_str))
             .bind(filter.dataset.map(|id| id.to_string()))
             .bind(&filter.name)
+            .bind(&filter.owner)
             .bind(page.limit + 1)
             .fetch_all(&self.readers)
             .await?;
@@ -237,10 +244,11 @@ async fn insert_job(connection: &mut SqliteConnection, new: NewJob) -> Result<Cr
         aliases::refuse_alias(&mut *connection, &new.name).await?;
     }
     let id = JobId::new();
+    let (owner_id, owner_name) = owner_columns(new.owner.as_ref());
     sqlx::query(
         "insert into jobs (id, kind, name, status, spec, dataset_id, dataset_version, dataset_sha256, device_choice, priority, max_attempts,
-            not_before, created_at, attempt, deaths, milliseconds_used, cancel_requested)
-        values ($1, $2, $3, 'queued', $4, $5, $6, $7, $8, $9, $10, 0, $11, 0, 0, 0, 0)",
+            not_before, created_at, attempt, deaths, milliseconds_used, cancel_requested, owner_id, owner_name)
+        values ($1, $2, $3, 'queued', $4, $5, $6, $7, $8, $9, $10, 0, $11, 0, 0, 0, 0, $12, $13)",
     )
     .bind(id.to_string())
     .bind(new.spec.kind().as_str())
@@ -253,6 +261,8 @@ async fn insert_job(connection: &mut SqliteConnection, new: NewJob) -> Result<Cr
     .bind(new.spec.priority())
     .bind(new.spec.max_attempts())
     .bind(now.0)
+    .bind(owner_id)
+    .bind(owner_name)
     .execute(&mut *connection)
     .await?;
     if let Some(key) = new.key {
@@ -333,6 +343,7 @@ pub(in crate::store) fn read_job(row: &SqliteRow) -> Result<Job> {
         model: optional_parsed(row, "model_id")?,
         predictions: optional_json(row, "predictions")?,
         created_at: Timestamp(row.try_get("created_at")?),
+        owner: owner(row)?,
         started_at: time("started_at")?,
         finished_at: time("finished_at")?,
         attempt: row.try_get("attempt")?,

@@ -338,6 +338,14 @@ async fn a_directory_of_an_earlier_version_gets_its_identity_in_silence_if_its_r
         "alter table uploads drop column options",
         "alter table uploads drop column name_is_derived",
         "alter table packs drop column bicubic",
+        "alter table datasets drop column owner_id",
+        "alter table datasets drop column owner_name",
+        "alter table uploads drop column owner_id",
+        "alter table uploads drop column owner_name",
+        "alter table jobs drop column owner_id",
+        "alter table jobs drop column owner_name",
+        "alter table models drop column owner_id",
+        "alter table models drop column owner_name",
         "delete from _sqlx_migrations where version >= 10",
     ];
     // A backup of then, which lacks half of the files.

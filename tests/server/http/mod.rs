@@ -6,5 +6,6 @@ mod errors;
 mod framing;
 mod keys;
 mod metrics;
+mod owners;
 mod proxies;
 mod sessions;
