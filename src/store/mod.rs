@@ -3,6 +3,7 @@
 //! One connection writes (`write.rs`), several read. The file is opened in WAL with `synchronous=FULL`: what a method has returned is
 //! on disk.
 
+mod access;
 mod activations;
 mod aliases;
 mod ballast;
@@ -11,7 +12,6 @@ mod datasets;
 pub mod faulty_disk;
 mod identity;
 mod jobs;
-mod keys;
 mod list;
 mod models;
 mod new_dataset;
@@ -39,6 +39,7 @@ use sqlx::{
 use tokio::sync::Mutex;
 
 pub use self::{
+    access::keys::StoredKey,
     activations::NewActivations,
     aliases::{AliasBounds, AliasSet, Presumed},
     ballast::Ballast,
@@ -49,7 +50,6 @@ pub use self::{
         job::{CreatedJob, IdempotencyKey, JobCensus, JobFilter, NewJob},
         queue::ClaimedJob,
     },
-    keys::StoredKey,
     models::{ImportedModel, ModelBlobs, ModelEdit, NewModel},
     new_dataset::{CreatedDataset, NewDataset},
     packs::NewPack,

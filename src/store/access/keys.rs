@@ -2,10 +2,6 @@
 
 use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 
-use super::{
-    Store,
-    row::{json, optional_json, parsed, to_json, word},
-};
 use crate::{
     domain::{
         access::{Key, NewKey, SecretDigest},
@@ -14,6 +10,10 @@ use crate::{
         time::Timestamp,
     },
     error::{Error, Kind, Result},
+    store::{
+        Store,
+        row::{json, optional_json, parsed, to_json, word},
+    },
 };
 
 /// Revoked keys that are remembered; those that were revoked first are forgotten first.

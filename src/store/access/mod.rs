@@ -1,0 +1,3 @@
+//! Rows of who may do what.
+
+pub mod keys;
