@@ -103,6 +103,15 @@ impl Stand {
 
     pub async fn dataset_of(&self, name: &str, classes: &[&str]) -> Dataset {
         let id = self.upload(name, digest::of_bytes(name.as_bytes())).await;
+        self.read_as(id, classes).await
+    }
+
+    /// Reads the one dataset that waits for it.
+    pub async fn read(&self, id: DatasetId) -> Dataset {
+        self.read_as(id, &["ants", "bees"]).await
+    }
+
+    async fn read_as(&self, id: DatasetId, classes: &[&str]) -> Dataset {
         let claimed = self.store.claim_dataset(Vec::new()).await.unwrap().unwrap();
         assert_eq!(claimed.id, id);
         let class = |(index, name): (usize, &&str)| Class {

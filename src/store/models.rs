@@ -3,7 +3,9 @@
 use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 
 use super::{
-    Store, aliases, references,
+    Store,
+    access::quotas,
+    aliases, references,
     row::{
         count, has_owner, json, optional_json, optional_parsed, owner, owner_columns, parsed, to_json, word,
     },
@@ -145,7 +147,7 @@ impl Store {
     /// Adds a model that somebody brought, as the next version of its name, unless the newest of that name is the same.
     ///
     /// # Errors
-    /// `name-taken` where the name is an alias.
+    /// `name-taken` where the name is an alias; `quota-bytes` when its owner has no room for it.
     pub async fn import_model(
         &self,
         new: NewModel,
@@ -168,9 +170,11 @@ impl Store {
                 if let Some(row) = same {
                     return Ok(ImportedModel::Existing(parsed(&row, "id")?));
                 }
-                aliases::refuse_alias(connection, &new.name).await?;
-                let origin = Origin::Import(from, owner);
-                let id = insert_model(connection, origin, new, Timestamp::now()).await?;
+                aliases::refuse_alias(&mut *connection, &new.name).await?;
+                let bytes = new.bytes;
+                let origin = Origin::Import(from, owner.clone());
+                let id = insert_model(&mut *connection, origin, new, Timestamp::now()).await?;
+                quotas::check_bytes(connection, owner.as_ref(), bytes).await?;
                 Ok(ImportedModel::Created(id))
             })
         })

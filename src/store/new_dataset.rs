@@ -6,6 +6,7 @@ use sqlx::{Row, SqliteConnection};
 
 use super::{
     Store, Topic,
+    access::quotas,
     row::{optional_json, owner_columns, parsed, to_json},
 };
 use crate::{
@@ -51,17 +52,26 @@ impl Store {
     /// name up. Where a derived name belongs to other bytes, the dataset gets it with a number.
     ///
     /// # Errors
-    /// `name-taken` when a chosen name belongs to other bytes.
+    /// `name-taken` when a chosen name belongs to other bytes; `quota-bytes` when its owner has no room for it.
     pub async fn create_dataset(&self, new: NewDataset) -> Result<CreatedDataset> {
         let created = self
-            .write(move |connection| Box::pin(create(connection, new)))
+            .write(move |connection| Box::pin(create_within_quota(connection, new)))
             .await?;
         self.signals.notify(Topic::Uploads);
         Ok(created)
     }
 }
 
-/// Adds a dataset, in the transaction of whoever made its archive.
+async fn create_within_quota(connection: &mut SqliteConnection, new: NewDataset) -> Result<CreatedDataset> {
+    let (owner, bytes) = (new.owner.clone(), new.bytes);
+    let created = create(&mut *connection, new).await?;
+    if let CreatedDataset::Created(_) = created {
+        quotas::check_bytes(connection, owner.as_ref(), bytes).await?;
+    }
+    Ok(created)
+}
+
+/// Adds a dataset, in the transaction of whoever made its archive, and had the room for it.
 pub(super) async fn create(connection: &mut SqliteConnection, new: NewDataset) -> Result<CreatedDataset> {
     let name = match new.name {
         GivenName::Chosen(name) => match existing(connection, &name, Some(&new.sha256)).await? {

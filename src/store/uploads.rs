@@ -5,7 +5,9 @@
 use sqlx::{Row, sqlite::SqliteRow};
 
 use super::{
-    Store, Topic, new_dataset, references,
+    Store, Topic,
+    access::quotas,
+    new_dataset, references,
     row::{count, optional_json, optional_parsed, owner, owner_columns, parsed, to_json, word},
 };
 use crate::{
@@ -38,7 +40,7 @@ impl Store {
     ///
     /// # Errors
     /// `name-taken` when a chosen name belongs to a dataset, unless that has the digest which is announced; `too-many-uploads` when
-    /// `max_unfinished` are there.
+    /// `max_unfinished` are there; `quota-bytes` when its owner has no room for all of it.
     pub async fn create_upload(&self, new: NewUpload, max_unfinished: i64) -> Result<Upload> {
         self.write(move |connection| {
             Box::pin(async move {
@@ -74,8 +76,9 @@ impl Store {
                 .bind(to_json(&new.options)?)
                 .bind(owner_id)
                 .bind(owner_name)
-                .fetch_one(connection)
+                .fetch_one(&mut *connection)
                 .await?;
+                quotas::check_bytes(connection, new.owner.as_ref(), new.bytes).await?;
                 read_upload(&row)
             })
         })

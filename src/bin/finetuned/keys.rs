@@ -7,7 +7,7 @@ use finetuned::{
     config::keys::{CreateKey, KeysCommand},
     data_dir::with_database,
     domain::{
-        access::{Key, KeyState, Secret},
+        access::{Key, KeyState, Quotas, Secret},
         name::Name,
         page::{Order, PageRequest},
         time::Timestamp,
@@ -86,14 +86,28 @@ fn line(key: &Key) -> String {
         None => String::new(),
     };
     format!(
-        "{}  {}  {}  {state}, last used {}{}{}",
+        "{}  {}  {}  {state}, last used {}{}{}{}",
         key.id,
         key.name,
         scopes.join(","),
         time(key.last_used_at),
         only("datasets", &key.datasets),
-        only("models", &key.models)
+        only("models", &key.models),
+        quotas(&key.quotas)
     )
+}
+
+fn quotas(quotas: &Quotas) -> String {
+    let each = [
+        ("bytes", quotas.max_bytes),
+        ("queued jobs", quotas.max_queued_jobs.map(u64::from)),
+        ("running jobs", quotas.max_running_jobs.map(u64::from)),
+        ("requests a second", quotas.max_requests_per_second.map(u64::from)),
+    ];
+    let told = each
+        .iter()
+        .filter_map(|(of, most)| Some(format!("  at most {} {of}", (*most)?)));
+    told.collect()
 }
 
 fn joined(names: &[Name]) -> String {

@@ -3,6 +3,7 @@
 mod holder;
 mod key;
 mod new_key;
+mod quotas;
 mod scope;
 mod secret;
 
@@ -10,6 +11,7 @@ pub use self::{
     holder::Holder,
     key::{Key, KeyState},
     new_key::NewKey,
+    quotas::Quotas,
     scope::Scope,
     secret::{InvalidSecret, Secret, SecretDigest},
 };

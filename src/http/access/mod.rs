@@ -11,6 +11,8 @@ pub mod description;
 pub mod gate;
 mod keyring;
 pub mod keys;
+mod quota;
+mod rate;
 mod reach;
 pub mod rules;
 pub mod session;

@@ -38,7 +38,7 @@ use crate::{
         responses::problem::Problems,
         uploads::{body, digests::announced_digest},
     },
-    store::{CreatedDataset, NewDataset, Topic},
+    store::{CreatedDataset, NewDataset, Room, Topic},
     uploads::check_digest,
 };
 
@@ -141,7 +141,13 @@ async fn create_named(
     let headers = request.headers().clone();
     let announced = announced_digest(&headers, query.sha256.as_deref())?;
     let options = query.options()?;
-    let upload = body::receive(app, request).await?;
+    let owner = allowed.owner();
+    let room = match query.dry_run {
+        // It is not kept.
+        true => Room::default(),
+        false => app.store().room_of(owner.as_ref()).await?,
+    };
+    let upload = body::receive(app, request, room).await?;
     if query.dry_run {
         check_digest(announced.as_deref(), &upload.file.sha256)?;
         let archive = upload.file.path().to_owned();
@@ -169,7 +175,7 @@ async fn create_named(
         sha256: upload.file.sha256.clone(),
         bytes: upload.file.bytes,
         options,
-        owner: allowed.owner(),
+        owner,
     };
     let pin = app.blobs().pin().await;
     app.blobs().keep(upload.file, &pin).await?;

@@ -137,7 +137,9 @@ async fn import_from(
 ) -> Result<Response> {
     let named = query.name.as_deref().map(parse_name).transpose()?;
     let _permit = app.begin_receiving(Caller::of(app, request.headers(), request.extensions()))?;
-    let sent = model_upload::receive(app, request).await?;
+    let owner = allowed.owner();
+    let room = app.store().room_of(owner.as_ref()).await?;
+    let sent = model_upload::receive(app, request, room).await?;
     let name = match (named, sent.name.as_deref().map(parse_name).transpose()?) {
         (Some(name), _) | (None, Some(name)) => name,
         (None, None) => {
@@ -151,7 +153,7 @@ async fn import_from(
         file: sent.file.spooled.path(),
         name,
         contents,
-        owner: allowed.owner(),
+        owner,
         from: ImportedFile {
             format: sent.file.format,
             sha256: sent.file.spooled.sha256.clone(),

@@ -1,3 +1,4 @@
 //! Rows of who may do what.
 
 pub mod keys;
+pub mod quotas;

@@ -18,7 +18,9 @@ use crate::{
     },
     error::{Error, Kind, Result},
     store::{
-        Store, Topic, aliases, references,
+        Store, Topic,
+        access::quotas,
+        aliases, references,
         row::{has_owner, json, optional_json, optional_parsed, owner, owner_columns, parsed, to_json, word},
     },
 };
@@ -83,7 +85,7 @@ impl Store {
     /// Puts a job into the queue, durable when this returns.
     ///
     /// # Errors
-    /// `queue-full`, `idempotency-mismatch`, `job-deleted`, `name-taken` when its model would have the name of an alias, or `not-found` when its dataset has gone in the meantime.
+    /// `queue-full`, `quota-queued-jobs`, `quota-bytes`, `idempotency-mismatch`, `job-deleted`, `name-taken` when its model would have the name of an alias, or `not-found` when its dataset has gone in the meantime.
     pub async fn create_job(&self, new: NewJob) -> Result<CreatedJob> {
         let created = self
             .write(move |connection| Box::pin(insert_job(connection, new)))
@@ -233,6 +235,12 @@ async fn insert_job(connection: &mut SqliteConnection, new: NewJob) -> Result<Cr
         let delay = std::time::Duration::from_secs(30);
         return Err(Error::new(Kind::TooMany, "queue-full", detail).retry_after(delay));
     }
+    quotas::check_job(
+        &mut *connection,
+        new.owner.as_ref(),
+        new.spec.kind().makes_model(),
+    )
+    .await?;
     let dataset_there: i64 = sqlx::query_scalar("select count(*) from datasets where id = $1")
         .bind(new.dataset.id.to_string())
         .fetch_one(&mut *connection)

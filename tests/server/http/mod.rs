@@ -8,4 +8,5 @@ mod keys;
 mod metrics;
 mod owners;
 mod proxies;
+mod quotas;
 mod sessions;
