@@ -10,5 +10,6 @@ pub mod event;
 pub mod job;
 pub mod label_check;
 pub mod ledger;
+pub mod line;
 pub mod lr_curve;
 pub mod predictions;

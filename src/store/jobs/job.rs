@@ -2,7 +2,7 @@
 
 use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 
-use super::events::append;
+use super::{events::append, queue};
 use crate::{
     domain::{
         access::Holder,
@@ -74,13 +74,6 @@ pub struct JobCensus {
     pub oldest_queued: Option<Timestamp>,
 }
 
-const COLUMNS: &str = "*,
-    case when status = 'queued' then (
-        select count(*) from jobs as other
-        where other.status = 'queued'
-            and (other.priority > jobs.priority or (other.priority = jobs.priority and other.id < jobs.id))
-    ) end as queue_position";
-
 impl Store {
     /// Puts a job into the queue, durable when this returns.
     ///
@@ -105,43 +98,28 @@ impl Store {
 
     /// The job of this id, or the newest job of this name.
     pub async fn job(&self, reference: &str) -> Result<Job> {
-        let sql = format!(
-            "select {COLUMNS} from jobs where id = $1 or name = $1 order by (id = $1) desc, id desc limit 1"
-        );
-        let row = sqlx::query(sqlx::AssertSqlSafe(sql))
-            .bind(reference)
-            .fetch_optional(&self.readers)
-            .await?;
-        let row = row.ok_or_else(|| Error::not_found("job", reference))?;
-        read_job(&row)
+        let job = {
+            let mut connection = self.readers.acquire().await?;
+            find_job(&mut connection, reference).await?
+        };
+        if job.status != JobStatus::Queued {
+            return Ok(job);
+        }
+        // As of one moment, so that a job is either in the line or not queued.
+        let mut moment = self.readers.begin().await?;
+        let mut job = find_job(&mut moment, reference).await?;
+        queue::place(&mut moment, std::slice::from_mut(&mut job)).await?;
+        moment.rollback().await?;
+        Ok(job)
     }
 
     pub async fn jobs(&self, filter: &JobFilter, page: &PageRequest) -> Result<Page<Job>> {
-        let (comparison, direction) = match page.order {
-            Order::Desc => ("<", "desc"),
-            Order::Asc => (">", "asc"),
-        };
-        let has_owner = has_owner!("$5");
-        let sql = format!(
-            "select {COLUMNS} from jobs
-            where ($1 is null or id {comparison} $1)
-                and ($2 is null or status = $2)
-                and ($3 is null or dataset_id = $3)
-                and ($4 is null or name = $4)
-                and {has_owner}
-            order by id {direction}
-            limit $6"
-        );
-        let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
-            .bind(&page.after)
-            .bind(filter.status.map(JobStatus::as_str))
-            .bind(filter.dataset.map(|id| id.to_string()))
-            .bind(&filter.name)
-            .bind(&filter.owner)
-            .bind(page.limit + 1)
-            .fetch_all(&self.readers)
-            .await?;
-        let jobs = rows.iter().map(read_job).collect::<Result<Vec<_>>>()?;
+        let mut moment = self.readers.begin().await?;
+        let mut jobs = list_jobs(&mut moment, filter, page).await?;
+        if jobs.iter().any(|job| job.status == JobStatus::Queued) {
+            queue::place(&mut moment, &mut jobs).await?;
+        }
+        moment.rollback().await?;
         Ok(Page::from_rows(jobs, page.limit))
     }
 
@@ -217,6 +195,53 @@ impl Store {
         })
         .await
     }
+}
+
+async fn find_job(connection: &mut SqliteConnection, reference: &str) -> Result<Job> {
+    let row = sqlx::query(
+        "select * from jobs
+        where id = $1 or name = $1
+        order by (id = $1) desc, id desc
+        limit 1",
+    )
+    .bind(reference)
+    .fetch_optional(connection)
+    .await?;
+    let row = row.ok_or_else(|| Error::not_found("job", reference))?;
+    read_job(&row)
+}
+
+/// One more than there is room for on the page, if there is.
+async fn list_jobs(
+    connection: &mut SqliteConnection,
+    filter: &JobFilter,
+    page: &PageRequest,
+) -> Result<Vec<Job>> {
+    let (comparison, direction) = match page.order {
+        Order::Desc => ("<", "desc"),
+        Order::Asc => (">", "asc"),
+    };
+    let has_owner = has_owner!("$5");
+    let sql = format!(
+        "select * from jobs
+        where ($1 is null or id {comparison} $1)
+            and ($2 is null or status = $2)
+            and ($3 is null or dataset_id = $3)
+            and ($4 is null or name = $4)
+            and {has_owner}
+        order by id {direction}
+        limit $6"
+    );
+    let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
+        .bind(&page.after)
+        .bind(filter.status.map(JobStatus::as_str))
+        .bind(filter.dataset.map(|id| id.to_string()))
+        .bind(&filter.name)
+        .bind(&filter.owner)
+        .bind(page.limit + 1)
+        .fetch_all(connection)
+        .await?;
+    rows.iter().map(read_job).collect()
 }
 
 async fn insert_job(connection: &mut SqliteConnection, new: NewJob) -> Result<CreatedJob> {
@@ -332,7 +357,8 @@ async fn find_key(
     Ok(Some(job))
 }
 
-pub(in crate::store) fn read_job(row: &SqliteRow) -> Result<Job> {
+/// Without its place in the line.
+fn read_job(row: &SqliteRow) -> Result<Job> {
     let time = |column: &str| -> Result<Option<Timestamp>> {
         Ok(row.try_get::<Option<i64>, _>(column)?.map(Timestamp))
     };
@@ -355,9 +381,7 @@ pub(in crate::store) fn read_job(row: &SqliteRow) -> Result<Job> {
         started_at: time("started_at")?,
         finished_at: time("finished_at")?,
         attempt: row.try_get("attempt")?,
-        queue_position: row
-            .try_get::<Option<i64>, _>("queue_position")?
-            .map(|position| position.max(0) as u64),
+        queue_position: None,
         device: row.try_get("device")?,
         progress: optional_json(row, "progress")?,
         best: optional_json(row, "best")?,

@@ -2,7 +2,9 @@
 //!
 //! A claim is one `update ... where status = 'queued'`; no row changed means that another claim was first.
 
-use sqlx::{Row, SqliteConnection};
+use std::collections::HashMap;
+
+use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 
 use super::events::append;
 use crate::{
@@ -10,7 +12,8 @@ use crate::{
         id::JobId,
         jobs::{
             event::{EventKind, StatusEvent},
-            job::{DatasetVersion, JobStatus},
+            job::{DatasetVersion, Job, JobStatus},
+            line::{self, Share, Shares, Waiting},
         },
         spec::{DeviceChoice, Spec},
         time::Timestamp,
@@ -18,7 +21,7 @@ use crate::{
     error::Result,
     store::{
         Store, Topic,
-        row::{json, parsed},
+        row::{count, json, parsed},
     },
 };
 
@@ -37,7 +40,7 @@ pub struct ClaimedJob {
 }
 
 impl Store {
-    /// `queued -> running` for the first job in order that may run on one of the free devices. A job whose dataset is still being
+    /// `queued -> running` for the first job in line ([`line::next`]) that may run on one of the free devices. A job whose dataset is still being
     /// read is passed over.
     pub async fn claim_job(
         &self,
@@ -105,24 +108,101 @@ async fn claim(
     let mut free = free;
     free.sort_by_key(|device| !device.starts_with("cuda:"));
     let rows = sqlx::query(
-        "select id, device_choice
+        "select id, coalesce(owner_name, '') as owner, priority, device_choice
         from jobs
         where status = 'queued'
             and not_before <= $1
-            and not exists (select 1 from datasets where datasets.id = jobs.dataset_id and datasets.status = 'processing')
-        order by priority desc, id",
+            and not exists (select 1 from datasets where datasets.id = jobs.dataset_id and datasets.status = 'processing')",
     )
     .bind(now.0)
     .fetch_all(&mut *connection)
     .await?;
-    for row in rows {
+    let (mut jobs, mut devices) = (Vec::new(), Vec::new());
+    for row in &rows {
         let choice = DeviceChoice::try_from(row.try_get::<String, _>("device_choice")?).unwrap_or_default();
         if let Some(device) = free.iter().find(|device| choice.allows(device, host_has_gpu)) {
-            let id = parsed(&row, "id")?;
-            return take(connection, id, device.clone(), now).await.map(Some);
+            jobs.push(read_waiting(row)?);
+            devices.push(device.clone());
         }
     }
-    Ok(None)
+    if jobs.is_empty() {
+        return Ok(None);
+    }
+    let shares = shares(&mut *connection).await?;
+    let Some(next) = line::next(&jobs, &shares) else {
+        return Ok(None);
+    };
+    note_turn(&mut *connection, &jobs[next].owner).await?;
+    take(connection, jobs[next].id, devices.swap_remove(next), now)
+        .await
+        .map(Some)
+}
+
+fn read_waiting(row: &SqliteRow) -> Result<Waiting> {
+    Ok(Waiting {
+        id: parsed(row, "id")?,
+        owner: row.try_get("owner")?,
+        priority: row.try_get("priority")?,
+    })
+}
+
+/// What each owner has of the devices, and had.
+async fn shares(connection: &mut SqliteConnection) -> Result<Shares> {
+    let mut shares = Shares::new();
+    let turns = sqlx::query("select owner, turn from queue_turns")
+        .fetch_all(&mut *connection)
+        .await?;
+    for row in &turns {
+        let share: &mut Share = shares.entry(row.try_get("owner")?).or_default();
+        share.turn = row.try_get("turn")?;
+    }
+    let running = sqlx::query(
+        "select coalesce(owner_name, '') as owner, count(*) as jobs
+        from jobs
+        where status = 'running'
+        group by owner_name",
+    )
+    .fetch_all(connection)
+    .await?;
+    for row in &running {
+        let share = shares.entry(row.try_get("owner")?).or_default();
+        share.running = count(row, "jobs")?;
+    }
+    Ok(shares)
+}
+
+async fn note_turn(connection: &mut SqliteConnection, owner: &str) -> Result<()> {
+    sqlx::query(
+        "insert into queue_turns (owner, turn)
+        select $1, coalesce(max(turn), 0) + 1 from queue_turns where true
+        on conflict (owner) do update set turn = excluded.turn",
+    )
+    .bind(owner)
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Says of queued jobs where they stand in the line.
+pub(super) async fn place(connection: &mut SqliteConnection, jobs: &mut [Job]) -> Result<()> {
+    let rows = sqlx::query(
+        "select id, coalesce(owner_name, '') as owner, priority
+        from jobs
+        where status = 'queued'",
+    )
+    .fetch_all(&mut *connection)
+    .await?;
+    let waiting = rows.iter().map(read_waiting).collect::<Result<Vec<_>>>()?;
+    let shares = shares(connection).await?;
+    let line = line::line(&waiting, &shares);
+    let places: HashMap<JobId, u64> = (0..)
+        .zip(line)
+        .map(|(place, index)| (waiting[index].id, place))
+        .collect();
+    for job in jobs.iter_mut().filter(|job| job.status == JobStatus::Queued) {
+        job.queue_position = places.get(&job.id).copied();
+    }
+    Ok(())
 }
 
 async fn take(
