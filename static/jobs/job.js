@@ -180,6 +180,7 @@ const WAITS_FOR_DISK = "Waiting: the server's disk is full. The job continues on
 
 function progressText(job) {
   if (job.status === 'queued') {
+    if (job.progress?.waiting === 'quota') return 'Waiting: its owner runs as many jobs as it may. The job begins when one of them has ended.';
     return job.queue_position > 0 ? `Waiting; ${formatCount(job.queue_position)} ahead of it` : 'Waiting; next in the queue';
   }
   const { progress } = job;

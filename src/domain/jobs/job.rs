@@ -105,7 +105,7 @@ pub struct Progress {
     pub steps: u64,
     pub images_per_second: Option<f64>,
     pub eta_seconds: Option<f64>,
-    /// What the job is waiting for; null while it makes progress. It continues by itself.
+    /// What the job is waiting for; null while it makes progress, or is in the queue for nothing but its turn. It continues by itself.
     #[serde(default)]
     pub waiting: Option<WaitingFor>,
 }
@@ -129,6 +129,8 @@ impl Progress {
 pub enum WaitingFor {
     /// The server's disk is full: delete what is no longer needed, or free space in another way.
     Disk,
+    /// As many jobs of the job's owner run as its key may have running; it begins when one of them has ended.
+    Quota,
 }
 
 /// The epoch whose weights are kept: the best by `early_stopping.monitor`, or else the one with the highest validation accuracy, then the

@@ -26,27 +26,44 @@ pub struct Share {
     pub running: u64,
     /// Turns are numbered, and this is its last one; 0 if it has had none.
     pub turn: i64,
+    /// Most of its jobs that may run; none: any number.
+    pub most_running: Option<u32>,
+}
+
+impl Share {
+    /// Whether none of its jobs may begin before another one ends.
+    pub fn is_full(&self) -> bool {
+        self.most_running
+            .is_some_and(|most| self.running >= u64::from(most))
+    }
 }
 
 /// By owner; who is absent has had nothing.
 pub type Shares = HashMap<String, Share>;
 
-/// What is least is next: the priority, negative; the owner's running jobs and its last turn; the job.
-type Place = (Reverse<i32>, u64, i64, JobId);
+/// What is least is next: whether it may not begin at all; the priority, negative; the owner's running jobs and its last turn; the job.
+type Place = (bool, Reverse<i32>, u64, i64, JobId);
 
 fn place(job: &Waiting, share: Share) -> Place {
-    (Reverse(job.priority), share.running, share.turn, job.id)
+    (
+        share.is_full(),
+        Reverse(job.priority),
+        share.running,
+        share.turn,
+        job.id,
+    )
 }
 
-/// The index of the job that begins next.
+/// The index of the job that begins next. Who has as many running as it may waits until one of them ends.
 pub fn next(jobs: &[Waiting], shares: &Shares) -> Option<usize> {
     let share = |job: &Waiting| shares.get(&job.owner).copied().unwrap_or_default();
-    let places = jobs.iter().enumerate();
-    let first = places.min_by_key(|(_, job)| place(job, share(job)));
+    let may = jobs.iter().enumerate().filter(|(_, job)| !share(job).is_full());
+    let first = may.min_by_key(|(_, job)| place(job, share(job)));
     first.map(|(index, _)| index)
 }
 
-/// The indices of all jobs in the order in which they would begin if none ended and none came: what [`next`] says, again and again.
+/// The indices of all jobs in the order in which they would begin if none ended and none came: what [`next`] says, again and again. Those that
+/// then could not begin stand at the end, as they would stand without a quota.
 pub fn line(jobs: &[Waiting], shares: &Shares) -> Vec<usize> {
     let mut by_owner = HashMap::<&str, Vec<usize>>::new();
     for (index, job) in jobs.iter().enumerate() {
@@ -99,6 +116,7 @@ mod tests {
             let share = Share {
                 running: *running,
                 turn: *turn,
+                most_running: None,
             };
             ((*owner).to_owned(), share)
         };
@@ -131,7 +149,13 @@ mod tests {
         // Each job has ended when the next one begins.
         for turn in 1..=jobs.len() as i64 {
             let job = left.remove(next(&left, &shares).unwrap());
-            shares.insert(job.owner.clone(), Share { running: 0, turn });
+            shares.insert(
+                job.owner.clone(),
+                Share {
+                    turn,
+                    ..Share::default()
+                },
+            );
             order.push(job.owner);
         }
         assert_eq!(order, ["", "team", "late", "", "team", ""]);
@@ -145,21 +169,38 @@ mod tests {
         assert_eq!(line, [2, 0, 4, 3, 1]);
     }
 
+    #[test]
+    fn what_may_not_begin_waits_without_holding_up_anybody() {
+        let jobs = jobs(&[("a", 9), ("a", 9), ("a", 0), ("b", 0), ("b", 0)]);
+        let mut shares = shares(&[("a", 0, 5), ("b", 0, 4)]);
+        shares.get_mut("a").unwrap().most_running = Some(1);
+        assert_eq!(line(&jobs, &shares), [0, 3, 4, 1, 2]);
+        shares.get_mut("a").unwrap().running = 1;
+        assert_eq!(line(&jobs, &shares), [3, 4, 0, 1, 2]);
+        assert_eq!(next(&jobs[..3], &shares), None);
+    }
+
     proptest! {
         /// Also where some are running, priorities differ, and turns are anyhow.
         #[test]
         fn the_line_is_what_is_next_again_and_again(
             of in prop::collection::vec((0usize..5, -2i32..3), 0..40),
-            had in prop::collection::vec((0u64..4, 0i64..6), 5),
+            had in prop::collection::vec((0u64..4, 0i64..6, prop::option::of(0u32..6)), 5),
         ) {
             let names = ["", "a", "b", "c", "d"];
             let of: Vec<_> = of.into_iter().map(|(owner, priority)| (names[owner], priority)).collect();
-            let had: Vec<_> = had.iter().enumerate().map(|(owner, (running, turn))| (names[owner], *running, *turn)).collect();
-            let (jobs, mut shares) = (jobs(&of), shares(&had));
+            let jobs = jobs(&of);
+            let share = |(running, turn, most_running)| Share { running, turn, most_running };
+            let mut shares: Shares = names.map(str::to_owned).into_iter().zip(had.into_iter().map(share)).collect();
             let line = line(&jobs, &shares);
             let mut left: Vec<usize> = (0..jobs.len()).collect();
             let mut turn = shares.values().map(|share| share.turn).max().unwrap_or(0);
             for expected in line {
+                // Those that may not begin come last.
+                if left.iter().all(|index| shares[&jobs[*index].owner].is_full()) {
+                    left.retain(|index| *index != expected);
+                    continue;
+                }
                 let waiting: Vec<Waiting> = left.iter().map(|index| jobs[*index].clone()).collect();
                 let index = left.remove(next(&waiting, &shares).unwrap());
                 prop_assert_eq!(index, expected);

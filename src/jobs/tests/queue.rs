@@ -5,7 +5,9 @@ use serde_json::json;
 use super::*;
 use crate::{
     domain::{
-        jobs::job::{FailureCode, JobError, JobStatus, StopReason},
+        access::{NewKey, Quotas, Scope, Secret},
+        jobs::job::{FailureCode, JobError, JobStatus, StopReason, WaitingFor},
+        name::Name,
         page::{Order, PageRequest},
     },
     fixtures::holder,
@@ -183,4 +185,55 @@ async fn of_two_devices_an_owner_gets_the_second_when_nobody_else_waits() {
     assert_eq!(claim("cuda:0").await, Some(first));
     assert_eq!(claim("cuda:1").await, Some(of_many[2]));
     assert_eq!(claim("cuda:1").await, None);
+}
+
+#[tokio::test]
+async fn a_job_over_its_owners_quota_waits_and_says_why() {
+    let stand = Stand::new().await;
+    let dataset = stand.dataset("flowers").await;
+    let new = NewKey {
+        name: Name::parse("team").unwrap(),
+        scopes: vec![Scope::Write],
+        datasets: None,
+        models: None,
+        quotas: Quotas {
+            max_running_jobs: Some(1),
+            ..Quotas::default()
+        },
+        expires_at: None,
+    };
+    let digest = Secret::draw().unwrap().digest();
+    let team = stand.store.create_key(new, digest, 9).await.unwrap().holder();
+    let first = stand.submit_as(Some(&team), &dataset, json!({})).await;
+    let second = stand
+        .submit_as(Some(&team), &dataset, json!({"priority": 9}))
+        .await;
+    let nobodys = stand.submit(&dataset, json!({"priority": -9})).await;
+    let waiting = async |job: JobId| {
+        let row = stand.store.job(&job.to_string()).await.unwrap();
+        (
+            row.queue_position,
+            row.progress.and_then(|progress| progress.waiting),
+        )
+    };
+    assert_eq!(waiting(second).await, (Some(0), None));
+    assert_eq!(waiting(first).await, (Some(2), None));
+    let claim = async || {
+        let free = vec!["cpu".to_owned()];
+        let claimed = stand.store.claim_job(free, false).await.unwrap();
+        claimed.map(|claimed| claimed.id)
+    };
+    assert_eq!(claim().await, Some(second));
+    // A device is free, and it is not for this one.
+    assert_eq!(waiting(first).await, (Some(1), Some(WaitingFor::Quota)));
+    assert_eq!(waiting(nobodys).await, (Some(0), None));
+    assert_eq!(claim().await, Some(nobodys));
+    assert_eq!(claim().await, None);
+    // Also when its key is revoked: the quota was its.
+    stand.store.revoke_key("team").await.unwrap();
+    assert_eq!(claim().await, None);
+    stand.store.cancel_job(second).await.unwrap();
+    assert!(stand.store.finish_cancelled(second, 1).await.unwrap());
+    assert_eq!(waiting(first).await, (Some(0), None));
+    assert_eq!(claim().await, Some(first));
 }

@@ -12,7 +12,7 @@ use crate::{
         id::JobId,
         jobs::{
             event::{EventKind, StatusEvent},
-            job::{DatasetVersion, Job, JobStatus},
+            job::{DatasetVersion, Job, JobStatus, Progress, WaitingFor},
             line::{self, Share, Shares, Waiting},
         },
         spec::{DeviceChoice, Spec},
@@ -162,11 +162,24 @@ async fn shares(connection: &mut SqliteConnection) -> Result<Shares> {
         where status = 'running'
         group by owner_name",
     )
-    .fetch_all(connection)
+    .fetch_all(&mut *connection)
     .await?;
     for row in &running {
         let share = shares.entry(row.try_get("owner")?).or_default();
         share.running = count(row, "jobs")?;
+    }
+    // The quota of the key that is good, or was last, under the name of an owner who waits.
+    let quotas = sqlx::query(
+        "select name, max_running_jobs
+        from keys
+        where name in (select owner_name from jobs where status = 'queued')
+        order by (revoked_at is null), id",
+    )
+    .fetch_all(connection)
+    .await?;
+    for row in &quotas {
+        let share = shares.entry(row.try_get("name")?).or_default();
+        share.most_running = row.try_get("max_running_jobs")?;
     }
     Ok(shares)
 }
@@ -183,7 +196,7 @@ async fn note_turn(connection: &mut SqliteConnection, owner: &str) -> Result<()>
     Ok(())
 }
 
-/// Says of queued jobs where they stand in the line.
+/// Says of queued jobs where they stand in the line, and whether the quota of their owner holds them up.
 pub(super) async fn place(connection: &mut SqliteConnection, jobs: &mut [Job]) -> Result<()> {
     let rows = sqlx::query(
         "select id, coalesce(owner_name, '') as owner, priority
@@ -201,6 +214,10 @@ pub(super) async fn place(connection: &mut SqliteConnection, jobs: &mut [Job]) -
         .collect();
     for job in jobs.iter_mut().filter(|job| job.status == JobStatus::Queued) {
         job.queue_position = places.get(&job.id).copied();
+        let owner = job.owner.as_ref().map_or("", |owner| owner.name.as_str());
+        if shares.get(owner).is_some_and(Share::is_full) {
+            job.progress.get_or_insert(Progress::NONE).waiting = Some(WaitingFor::Quota);
+        }
     }
     Ok(())
 }
