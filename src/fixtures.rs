@@ -15,6 +15,7 @@ use crate::{
     blobs::Blobs,
     config::Config,
     domain::{
+        access::Holder,
         datasets::{
             dataset::{Class, Dataset, Layout, ReportSummary},
             reading::ReadOptions,
@@ -102,6 +103,15 @@ impl Stand {
 
     pub async fn dataset_of(&self, name: &str, classes: &[&str]) -> Dataset {
         let id = self.upload(name, digest::of_bytes(name.as_bytes())).await;
+        self.read_as(id, classes).await
+    }
+
+    /// Reads the one dataset that waits for it.
+    pub async fn read(&self, id: DatasetId) -> Dataset {
+        self.read_as(id, &["ants", "bees"]).await
+    }
+
+    async fn read_as(&self, id: DatasetId, classes: &[&str]) -> Dataset {
         let claimed = self.store.claim_dataset(Vec::new()).await.unwrap().unwrap();
         assert_eq!(claimed.id, id);
         let class = |(index, name): (usize, &&str)| Class {
@@ -152,6 +162,7 @@ impl Stand {
             name: Name::parse(name).unwrap().into(),
             sha256,
             bytes: 7,
+            owner: None,
         };
         match self.store.create_dataset(new).await.unwrap() {
             CreatedDataset::Created(id) | CreatedDataset::Existing(id) => id,
@@ -159,7 +170,17 @@ impl Stand {
     }
 
     /// Submits a job; `spec` is what a caller would send, less its dataset.
-    pub async fn submit(&self, dataset: &Dataset, mut spec: serde_json::Value) -> JobId {
+    pub async fn submit(&self, dataset: &Dataset, spec: serde_json::Value) -> JobId {
+        self.submit_as(None, dataset, spec).await
+    }
+
+    /// The same with a key.
+    pub async fn submit_as(
+        &self,
+        owner: Option<&Holder>,
+        dataset: &Dataset,
+        mut spec: serde_json::Value,
+    ) -> JobId {
         spec["dataset"] = json!(dataset.id.to_string());
         let spec = Spec::parse(&spec).unwrap();
         let name = match spec.training() {
@@ -174,6 +195,7 @@ impl Stand {
                 version: dataset.version,
                 content_sha256: dataset.content_sha256.clone(),
             },
+            owner: owner.cloned(),
             max_queued: 100,
             key: None,
         };
@@ -238,6 +260,14 @@ impl Stand {
         let completed = self.store.complete_job(job, 1, new, StopReason::Completed).await;
         let id = completed.unwrap().unwrap();
         self.store.model(&id.to_string()).await.unwrap()
+    }
+}
+
+/// The holder of a key that nobody made.
+pub fn holder(name: &str) -> Holder {
+    Holder {
+        id: crate::domain::id::KeyId::new(),
+        name: Name::parse(name).unwrap(),
     }
 }
 

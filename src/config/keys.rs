@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 
 use crate::{
     domain::{
-        access::{NewKey, Scope},
+        access::{NewKey, Quotas, Scope},
         name::Name,
         time::Timestamp,
     },
@@ -67,6 +67,18 @@ pub struct CreateKey {
     /// Days after which it is refused; by default it has no end
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=36_500))]
     days: Option<u32>,
+    /// Most bytes of the datasets, models and unfinished uploads that it owns; by default as many as the server takes
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=Quotas::MOST_BYTES))]
+    max_bytes: Option<u64>,
+    /// Most of its jobs in the queue
+    #[arg(long, value_parser = small())]
+    max_queued_jobs: Option<u32>,
+    /// Most of its jobs that run at the same time; others wait in the queue
+    #[arg(long, value_parser = small())]
+    max_running_jobs: Option<u32>,
+    /// Most of its requests in a second
+    #[arg(long, value_parser = small())]
+    max_requests_per_second: Option<u32>,
     #[command(flatten)]
     pub data: DataArgs,
 }
@@ -84,10 +96,20 @@ impl CreateKey {
             scopes: self.scopes.clone(),
             datasets: only(&self.datasets),
             models: only(&self.models),
+            quotas: Quotas {
+                max_bytes: self.max_bytes,
+                max_queued_jobs: self.max_queued_jobs,
+                max_running_jobs: self.max_running_jobs,
+                max_requests_per_second: self.max_requests_per_second,
+            },
             expires_at: self.days.map(end),
         };
         key.checked(now)
     }
+}
+
+fn small() -> clap::builder::RangedI64ValueParser<u32> {
+    clap::value_parser!(u32).range(1..=i64::from(Quotas::MOST))
 }
 
 fn parse_name(text: &str) -> Result<Name, String> {
@@ -117,9 +139,23 @@ mod tests {
     fn a_key_is_described_by_flags() {
         let line = "keys create camera --scope predict --model insects --model bees --days 2";
         let key = created(line).unwrap().checked(Timestamp(1000)).unwrap();
+        assert_eq!(key.quotas, Quotas::default());
         assert_eq!((key.scopes, key.datasets), (vec![Scope::Predict], None));
         assert_eq!(key.models.unwrap().len(), 2);
         assert_eq!(key.expires_at, Some(Timestamp(1000 + 2 * MILLISECONDS_A_DAY)));
+    }
+
+    #[test]
+    fn quotas_are_flags() {
+        let line = "keys create team --scope write --max-bytes 9000000000 --max-queued-jobs 5 --max-requests-per-second 20";
+        let key = created(line).unwrap().checked(Timestamp(1000)).unwrap();
+        let expected = Quotas {
+            max_bytes: Some(9_000_000_000),
+            max_queued_jobs: Some(5),
+            max_running_jobs: None,
+            max_requests_per_second: Some(20),
+        };
+        assert_eq!(key.quotas, expected);
     }
 
     #[test]
@@ -130,6 +166,8 @@ mod tests {
             "keys create a/b --scope read",
             "keys create camera --scope root",
             "keys create camera --scope read --days 0",
+            "keys create camera --scope read --max-bytes 0",
+            "keys create camera --scope read --max-running-jobs 2000000",
         ] {
             assert!(created(line).is_err(), "{line}");
         }

@@ -6,7 +6,7 @@ use super::{
     Store, Topic, activations,
     list::{self, one_of},
     references,
-    row::{count, optional_json, parsed, to_json, word},
+    row::{count, has_owner, optional_json, owner, parsed, to_json, word},
     versions::{self, NewVersion, SegmentFiles},
 };
 use crate::{
@@ -78,22 +78,24 @@ impl Store {
         Ok(dataset)
     }
 
-    /// Datasets, each at its newest version.
-    pub async fn datasets(&self, page: &PageRequest) -> Result<Page<Dataset>> {
+    /// Datasets, each at its newest version; `owner` is the id or the name of a key, or `none`.
+    pub async fn datasets(&self, owner: Option<&str>, page: &PageRequest) -> Result<Page<Dataset>> {
         let (comparison, direction) = match page.order {
             Order::Desc => ("<", "desc"),
             Order::Asc => (">", "asc"),
         };
+        let has_owner = has_owner!("$2");
         let sql = format!(
             "select {COLUMNS}
             from datasets
             left join dataset_versions as shown on shown.dataset_id = id and shown.version = datasets.version
-            where $1 is null or id {comparison} $1
+            where ($1 is null or id {comparison} $1) and {has_owner}
             order by id {direction}
-            limit $2"
+            limit $3"
         );
         let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
             .bind(&page.after)
+            .bind(owner)
             .bind(page.limit + 1)
             .fetch_all(&self.readers)
             .await?;
@@ -352,6 +354,7 @@ fn read_dataset(row: &SqliteRow) -> Result<Dataset> {
         version: shown.unwrap_or(latest),
         latest_version: latest,
         created_at: Timestamp(row.try_get("created_at")?),
+        owner: owner(row)?,
         sha256: row.try_get("sha256")?,
         bytes: count(row, "bytes")?,
         content_sha256: row.try_get("content_sha256")?,

@@ -3,6 +3,7 @@
 //! One connection writes (`write.rs`), several read. The file is opened in WAL with `synchronous=FULL`: what a method has returned is
 //! on disk.
 
+mod access;
 mod activations;
 mod aliases;
 mod ballast;
@@ -11,7 +12,6 @@ mod datasets;
 pub mod faulty_disk;
 mod identity;
 mod jobs;
-mod keys;
 mod list;
 mod models;
 mod new_dataset;
@@ -39,6 +39,7 @@ use sqlx::{
 use tokio::sync::Mutex;
 
 pub use self::{
+    access::{audit::AuditFilter, keys::StoredKey, quotas::Room},
     activations::NewActivations,
     aliases::{AliasBounds, AliasSet, Presumed},
     ballast::Ballast,
@@ -49,7 +50,6 @@ pub use self::{
         job::{CreatedJob, IdempotencyKey, JobCensus, JobFilter, NewJob},
         queue::ClaimedJob,
     },
-    keys::StoredKey,
     models::{ImportedModel, ModelBlobs, ModelEdit, NewModel},
     new_dataset::{CreatedDataset, NewDataset},
     packs::NewPack,
@@ -85,6 +85,7 @@ pub struct Store {
     /// When [`Store::check_writable`] last wrote.
     written_at: Arc<Mutex<Option<Instant>>>,
     times: Arc<write::WriteTimes>,
+    places: Arc<jobs::places::Places>,
 }
 
 impl Store {
@@ -135,6 +136,7 @@ impl Store {
             ballast: None,
             written_at: Arc::default(),
             times: Arc::default(),
+            places: Arc::default(),
         })
     }
 
@@ -155,6 +157,7 @@ impl Store {
             ballast: None,
             written_at: Arc::default(),
             times: Arc::default(),
+            places: Arc::default(),
         })
     }
 
@@ -188,6 +191,7 @@ impl Store {
             ballast: None,
             written_at: Arc::default(),
             times: Arc::default(),
+            places: Arc::default(),
         })
     }
 

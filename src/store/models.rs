@@ -3,11 +3,16 @@
 use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 
 use super::{
-    Store, aliases, references,
-    row::{count, json, optional_json, optional_parsed, parsed, to_json, word},
+    Store,
+    access::quotas,
+    aliases, references,
+    row::{
+        count, has_owner, json, optional_json, optional_parsed, owner, owner_columns, parsed, to_json, word,
+    },
 };
 use crate::{
     domain::{
+        access::Holder,
         id::{JobId, ModelId},
         models::{
             model::{Metadata, Model, ModelCard},
@@ -38,7 +43,8 @@ pub struct NewModel {
 #[derive(Clone, Debug)]
 pub enum Origin {
     Job(JobId),
-    Import(ImportedFile),
+    /// With whom it belongs to.
+    Import(ImportedFile, Option<Holder>),
 }
 
 /// What importing a model came to.
@@ -96,20 +102,28 @@ impl Store {
         read_model(&row)
     }
 
-    pub async fn models(&self, name: Option<&str>, page: &PageRequest) -> Result<Page<Model>> {
+    /// Models; `owner` is the id or the name of a key, or `none`.
+    pub async fn models(
+        &self,
+        name: Option<&str>,
+        owner: Option<&str>,
+        page: &PageRequest,
+    ) -> Result<Page<Model>> {
         let (comparison, direction) = match page.order {
             Order::Desc => ("<", "desc"),
             Order::Asc => (">", "asc"),
         };
+        let has_owner = has_owner!("$3");
         let sql = format!(
             "select {COLUMNS} from models
-            where ($1 is null or id {comparison} $1) and ($2 is null or name = $2)
+            where ($1 is null or id {comparison} $1) and ($2 is null or name = $2) and {has_owner}
             order by id {direction}
-            limit $3"
+            limit $4"
         );
         let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
             .bind(&page.after)
             .bind(name)
+            .bind(owner)
             .bind(page.limit + 1)
             .fetch_all(&self.readers)
             .await?;
@@ -133,8 +147,13 @@ impl Store {
     /// Adds a model that somebody brought, as the next version of its name, unless the newest of that name is the same.
     ///
     /// # Errors
-    /// `name-taken` where the name is an alias.
-    pub async fn import_model(&self, new: NewModel, from: ImportedFile) -> Result<ImportedModel> {
+    /// `name-taken` where the name is an alias; `quota-bytes` when its owner has no room for it.
+    pub async fn import_model(
+        &self,
+        new: NewModel,
+        from: ImportedFile,
+        owner: Option<Holder>,
+    ) -> Result<ImportedModel> {
         self.write(move |connection| {
             Box::pin(async move {
                 let same = sqlx::query(
@@ -151,8 +170,11 @@ impl Store {
                 if let Some(row) = same {
                     return Ok(ImportedModel::Existing(parsed(&row, "id")?));
                 }
-                aliases::refuse_alias(connection, &new.name).await?;
-                let id = insert_model(connection, Origin::Import(from), new, Timestamp::now()).await?;
+                aliases::refuse_alias(&mut *connection, &new.name).await?;
+                let bytes = new.bytes;
+                let origin = Origin::Import(from, owner.clone());
+                let id = insert_model(&mut *connection, origin, new, Timestamp::now()).await?;
+                quotas::check_bytes(connection, owner.as_ref(), bytes).await?;
                 Ok(ImportedModel::Created(id))
             })
         })
@@ -253,15 +275,19 @@ pub(super) async fn insert_model(
 ) -> Result<ModelId> {
     let version = next_version(&mut *connection, &new.name).await?;
     let id = ModelId::new();
-    let (source, job, import) = match origin {
-        Origin::Job(job) => ("trained", Some(job.to_string()), None),
-        Origin::Import(file) => ("imported", None, Some(to_json(&file)?)),
+    let (source, job, import, owner) = match origin {
+        Origin::Job(job) => {
+            let owner = owner_of_job(&mut *connection, job).await?;
+            ("trained", Some(job.to_string()), None, owner)
+        }
+        Origin::Import(file, owner) => ("imported", None, Some(to_json(&file)?), owner),
     };
+    let (owner_id, owner_name) = owner_columns(owner.as_ref());
     let metadata = new.card.spec.as_ref().map(|spec| spec.metadata.clone());
     sqlx::query(
         "insert into models (id, name, version, source, job_id, imported_from, created_at, sha256, bytes, card_blob, evaluation_blob,
-            card, metadata)
-        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
+            card, metadata, owner_id, owner_name)
+        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
     )
     .bind(id.to_string())
     .bind(new.name.as_str())
@@ -276,9 +302,19 @@ pub(super) async fn insert_model(
     .bind(new.evaluation_blob)
     .bind(to_json(&new.card)?)
     .bind(to_json(&metadata.unwrap_or_default())?)
+    .bind(owner_id)
+    .bind(owner_name)
     .execute(connection)
     .await?;
     Ok(id)
+}
+
+async fn owner_of_job(connection: &mut SqliteConnection, job: JobId) -> Result<Option<Holder>> {
+    let row = sqlx::query("select owner_id, owner_name from jobs where id = $1")
+        .bind(job.to_string())
+        .fetch_one(connection)
+        .await?;
+    owner(&row)
 }
 
 fn read_model(row: &SqliteRow) -> Result<Model> {
@@ -288,6 +324,7 @@ fn read_model(row: &SqliteRow) -> Result<Model> {
         name: word(row, "name")?,
         version: row.try_get("version")?,
         created_at: Timestamp(row.try_get("created_at")?),
+        owner: owner(row)?,
         source: word(row, "source")?,
         job: optional_parsed(row, "job_id")?,
         imported_from: optional_json(row, "imported_from")?,

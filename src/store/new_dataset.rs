@@ -6,10 +6,12 @@ use sqlx::{Row, SqliteConnection};
 
 use super::{
     Store, Topic,
-    row::{optional_json, parsed, to_json},
+    access::quotas,
+    row::{optional_json, owner_columns, parsed, to_json},
 };
 use crate::{
     domain::{
+        access::Holder,
         datasets::reading::ReadOptions,
         id::DatasetId,
         name::{GivenName, Name},
@@ -26,6 +28,7 @@ pub struct NewDataset {
     pub bytes: u64,
     /// How its archive is to be read.
     pub options: ReadOptions,
+    pub owner: Option<Holder>,
 }
 
 /// What creating a dataset came to.
@@ -49,17 +52,26 @@ impl Store {
     /// name up. Where a derived name belongs to other bytes, the dataset gets it with a number.
     ///
     /// # Errors
-    /// `name-taken` when a chosen name belongs to other bytes.
+    /// `name-taken` when a chosen name belongs to other bytes; `quota-bytes` when its owner has no room for it.
     pub async fn create_dataset(&self, new: NewDataset) -> Result<CreatedDataset> {
         let created = self
-            .write(move |connection| Box::pin(create(connection, new)))
+            .write(move |connection| Box::pin(create_within_quota(connection, new)))
             .await?;
         self.signals.notify(Topic::Uploads);
         Ok(created)
     }
 }
 
-/// Adds a dataset, in the transaction of whoever made its archive.
+async fn create_within_quota(connection: &mut SqliteConnection, new: NewDataset) -> Result<CreatedDataset> {
+    let (owner, bytes) = (new.owner.clone(), new.bytes);
+    let created = create(&mut *connection, new).await?;
+    if let CreatedDataset::Created(_) = created {
+        quotas::check_bytes(connection, owner.as_ref(), bytes).await?;
+    }
+    Ok(created)
+}
+
+/// Adds a dataset, in the transaction of whoever made its archive, and had the room for it.
 pub(super) async fn create(connection: &mut SqliteConnection, new: NewDataset) -> Result<CreatedDataset> {
     let name = match new.name {
         GivenName::Chosen(name) => match existing(connection, &name, Some(&new.sha256)).await? {
@@ -72,9 +84,10 @@ pub(super) async fn create(connection: &mut SqliteConnection, new: NewDataset) -
         },
     };
     let id = DatasetId::new();
+    let (owner_id, owner_name) = owner_columns(new.owner.as_ref());
     sqlx::query(
-        "insert into datasets (id, name, status, version, created_at, sha256, bytes, attempt, options)
-        values ($1, $2, 'processing', 1, $3, $4, $5, 0, $6)",
+        "insert into datasets (id, name, status, version, created_at, sha256, bytes, attempt, options, owner_id, owner_name)
+        values ($1, $2, 'processing', 1, $3, $4, $5, 0, $6, $7, $8)",
     )
     .bind(id.to_string())
     .bind(name.as_str())
@@ -82,6 +95,8 @@ pub(super) async fn create(connection: &mut SqliteConnection, new: NewDataset) -
     .bind(new.sha256)
     .bind(new.bytes as i64)
     .bind(to_json(&new.options)?)
+    .bind(owner_id)
+    .bind(owner_name)
     .execute(connection)
     .await?;
     Ok(CreatedDataset::Created(id))

@@ -172,6 +172,7 @@ mod tests {
             bytes: 3,
             metadata: String::new(),
             announced_sha256: None,
+            owner: None,
             expires_at: crate::domain::time::Timestamp::now(),
         };
         let upload = store.create_upload(upload, 10).await.unwrap();

@@ -5,7 +5,10 @@ use std::str::FromStr;
 use serde::{Serialize, de::DeserializeOwned};
 use sqlx::{Row, sqlite::SqliteRow};
 
-use crate::error::{Error, Result};
+use crate::{
+    domain::access::Holder,
+    error::{Error, Result},
+};
 
 /// Writes a value as a JSON column.
 pub fn to_json(value: &impl Serialize) -> Result<String> {
@@ -58,3 +61,43 @@ pub fn count(row: &SqliteRow, column: &str) -> Result<u64> {
     let number: i64 = row.try_get(column)?;
     Ok(number.max(0) as u64)
 }
+
+/// Reads whose something is, from the columns `owner_id` and `owner_name`.
+pub fn owner(row: &SqliteRow) -> Result<Option<Holder>> {
+    let id = optional_parsed(row, "owner_id")?;
+    id.map(|id| {
+        Ok(Holder {
+            id,
+            name: word(row, "owner_name")?,
+        })
+    })
+    .transpose()
+}
+
+/// A thing's owner as its two columns, id and name.
+pub fn owner_columns(owner: Option<&Holder>) -> (Option<String>, Option<&str>) {
+    (
+        owner.map(|owner| owner.id.to_string()),
+        owner.map(|owner| owner.name.as_str()),
+    )
+}
+
+/// Whether a thing has the owner that a list asks for by the parameter `$1`, an id or a name, or has none where that is `none`, which is
+/// no name. Without a parameter all have.
+macro_rules! has_owner {
+    ($parameter:literal) => {
+        concat!(
+            "(",
+            $parameter,
+            " is null or owner_id = ",
+            $parameter,
+            " or owner_name = ",
+            $parameter,
+            " or (",
+            $parameter,
+            " = 'none' and owner_id is null))"
+        )
+    };
+}
+
+pub(super) use has_owner;

@@ -5,11 +5,14 @@
 use sqlx::{Row, sqlite::SqliteRow};
 
 use super::{
-    Store, Topic, new_dataset, references,
-    row::{count, optional_json, optional_parsed, parsed, to_json, word},
+    Store, Topic,
+    access::quotas,
+    new_dataset, references,
+    row::{count, optional_json, optional_parsed, owner, owner_columns, parsed, to_json, word},
 };
 use crate::{
     domain::{
+        access::Holder,
         datasets::{dataset::DatasetError, reading::ReadOptions, upload::Upload},
         id::UploadId,
         name::GivenName,
@@ -29,6 +32,7 @@ pub struct NewUpload {
     pub options: ReadOptions,
     pub announced_sha256: Option<String>,
     pub expires_at: Timestamp,
+    pub owner: Option<Holder>,
 }
 
 impl Store {
@@ -36,7 +40,7 @@ impl Store {
     ///
     /// # Errors
     /// `name-taken` when a chosen name belongs to a dataset, unless that has the digest which is announced; `too-many-uploads` when
-    /// `max_unfinished` are there.
+    /// `max_unfinished` are there; `quota-bytes` when its owner has no room for all of it.
     pub async fn create_upload(&self, new: NewUpload, max_unfinished: i64) -> Result<Upload> {
         self.write(move |connection| {
             Box::pin(async move {
@@ -54,10 +58,11 @@ impl Store {
                     );
                     return Err(Error::new(Kind::TooMany, "too-many-uploads", detail));
                 }
+                let (owner_id, owner_name) = owner_columns(new.owner.as_ref());
                 let row = sqlx::query(
                     "insert into uploads (id, name, name_is_derived, metadata, status, bytes, received, announced_sha256, created_at, expires_at,
-                        options)
-                    values ($1, $2, $3, $4, 'receiving', $5, 0, $6, $7, $8, $9)
+                        options, owner_id, owner_name)
+                    values ($1, $2, $3, $4, 'receiving', $5, 0, $6, $7, $8, $9, $10, $11)
                     returning *",
                 )
                 .bind(UploadId::new().to_string())
@@ -69,8 +74,11 @@ impl Store {
                 .bind(Timestamp::now().0)
                 .bind(new.expires_at.0)
                 .bind(to_json(&new.options)?)
-                .fetch_one(connection)
+                .bind(owner_id)
+                .bind(owner_name)
+                .fetch_one(&mut *connection)
                 .await?;
+                quotas::check_bytes(connection, new.owner.as_ref(), new.bytes).await?;
                 read_upload(&row)
             })
         })
@@ -155,6 +163,7 @@ impl Store {
                         name: upload.given_name(),
                         sha256: upload.sha256.unwrap_or_default(),
                         bytes: upload.bytes,
+                        owner: upload.owner,
                     };
                     let created = new_dataset::create(connection, new).await?;
                     sqlx::query(
@@ -251,6 +260,7 @@ fn read_upload(row: &SqliteRow) -> Result<Upload> {
         bytes: count(row, "bytes")?,
         received: count(row, "received")?,
         created_at: Timestamp(row.try_get("created_at")?),
+        owner: owner(row)?,
         expires_at: Timestamp(row.try_get("expires_at")?),
         dataset: optional_parsed(row, "dataset_id")?,
         error: optional_json(row, "error")?,

@@ -7,8 +7,10 @@ mod tests;
 use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 
 use super::{
-    Store, recency,
-    row::{count, json, parsed, to_json},
+    Store,
+    access::quotas,
+    recency,
+    row::{count, json, owner, parsed, to_json},
 };
 use crate::{
     domain::{
@@ -45,6 +47,8 @@ pub struct NewVersion {
     pub new_segment: Option<SegmentFiles>,
     /// The id that the next image of the dataset gets.
     pub next_image: u32,
+    /// Of the images that it adds.
+    pub added_bytes: u64,
 }
 
 /// Digests of a segment's files.
@@ -94,6 +98,7 @@ impl NewVersion {
             segments: vec![segment.number],
             new_segment: Some(segment),
             next_image: result.images as u32,
+            added_bytes: 0,
         }
     }
 }
@@ -149,6 +154,9 @@ pub(super) async fn newest(connection: &mut SqliteConnection, dataset: DatasetId
 
 impl Store {
     /// Adds the version after the newest one. False when another change was faster, or the dataset has gone.
+    ///
+    /// # Errors
+    /// `quota-bytes` when the dataset's owner has no room for what it adds.
     pub async fn add_version(&self, new: NewVersion) -> Result<bool> {
         let dataset = new.dataset;
         let added = self
@@ -162,7 +170,13 @@ impl Store {
                     if before.map(|before| before + 1) != Some(new.version) {
                         return Ok(false);
                     }
-                    insert(connection, new).await?;
+                    let added_bytes = new.added_bytes;
+                    insert(&mut *connection, new).await?;
+                    let row = sqlx::query("select owner_id, owner_name from datasets where id = $1")
+                        .bind(dataset.to_string())
+                        .fetch_one(&mut *connection)
+                        .await?;
+                    quotas::check_bytes(connection, owner(&row)?.as_ref(), added_bytes).await?;
                     Ok(true)
                 })
             })
@@ -334,12 +348,15 @@ pub(super) async fn insert(connection: &mut SqliteConnection, new: NewVersion) -
             .execute(&mut *connection)
             .await?;
     }
-    sqlx::query("update datasets set version = $2, next_image = $3 where id = $1")
-        .bind(&dataset)
-        .bind(new.version)
-        .bind(new.next_image)
-        .execute(connection)
-        .await?;
+    sqlx::query(
+        "update datasets set version = $2, next_image = $3, added_bytes = added_bytes + $4 where id = $1",
+    )
+    .bind(&dataset)
+    .bind(new.version)
+    .bind(new.next_image)
+    .bind(i64::try_from(new.added_bytes).unwrap_or(i64::MAX))
+    .execute(connection)
+    .await?;
     Ok(())
 }
 

@@ -20,6 +20,7 @@ pub use self::{
 use crate::{
     blobs::Blobs,
     domain::{
+        access::Holder,
         datasets::{
             dataset::DatasetError,
             reading::ReadOptions,
@@ -38,6 +39,19 @@ use crate::{
 const SILENCE: Duration = Duration::from_secs(2);
 /// How long a newcomer waits for such a request to write down what it has.
 const GIVE_WAY: Duration = Duration::from_secs(10);
+
+/// What a client says of an upload before its bytes come.
+pub struct Announced {
+    pub name: GivenName,
+    /// Of the whole archive.
+    pub bytes: u64,
+    /// `Upload-Metadata` as it came.
+    pub metadata: String,
+    pub options: ReadOptions,
+    /// Of the whole archive, hexadecimal.
+    pub sha256: Option<String>,
+    pub owner: Option<Holder>,
+}
 
 /// Uploads of one server. Cheap to clone.
 #[derive(Clone)]
@@ -81,27 +95,21 @@ impl Uploads {
     ///
     /// # Errors
     /// `too-large`, `archive-unsupported` for an empty one, and those of [`Store::create_upload`].
-    pub async fn create(
-        &self,
-        name: GivenName,
-        bytes: u64,
-        metadata: String,
-        options: ReadOptions,
-        announced_sha256: Option<String>,
-    ) -> Result<Upload> {
+    pub async fn create(&self, announced: Announced) -> Result<Upload> {
         let limit = self.0.limits.max_archive_bytes;
-        if bytes > limit {
+        if announced.bytes > limit {
             return Err(too_large(limit));
         }
-        if bytes == 0 {
+        if announced.bytes == 0 {
             ArchiveHead::default().finish()?;
         }
         let new = NewUpload {
-            name,
-            bytes,
-            metadata,
-            options,
-            announced_sha256,
+            name: announced.name,
+            bytes: announced.bytes,
+            metadata: announced.metadata,
+            options: announced.options,
+            announced_sha256: announced.sha256,
+            owner: announced.owner,
             expires_at: self.expiry(),
         };
         let most = i64::from(self.0.limits.max_unfinished_uploads);

@@ -162,6 +162,7 @@ function facts(dataset) {
   const pairs = [
     ['Id', h('code', {}, dataset.id)],
     ['Uploaded', formatTime(dataset.created_at)],
+    dataset.owner && ['Owner', h('bdi', {}, dataset.owner.name)],
     ['Archive', formatBytes(dataset.bytes)],
     ['SHA-256', h('code', {}, dataset.sha256)],
     dataset.layout && ['Layout', layout(dataset)],

@@ -180,6 +180,7 @@ const WAITS_FOR_DISK = "Waiting: the server's disk is full. The job continues on
 
 function progressText(job) {
   if (job.status === 'queued') {
+    if (job.progress?.waiting === 'quota') return 'Waiting: its owner runs as many jobs as it may. The job begins when one of them has ended.';
     return job.queue_position > 0 ? `Waiting; ${formatCount(job.queue_position)} ahead of it` : 'Waiting; next in the queue';
   }
   const { progress } = job;
@@ -267,6 +268,7 @@ function jobFacts(job) {
     ['Dataset', link(['datasets', job.dataset.id], job.spec.dataset)],
     ...(FACTS[job.kind] ?? trainingFacts)(job),
     ['Created', formatTime(job.created_at)],
+    job.owner && ['Owner', h('bdi', {}, job.owner.name)],
     job.started_at && ['Ran', `${formatSeconds(secondsBetween(job.started_at, job.finished_at))}${job.device ? ` on ${job.device}` : ''}`],
     job.attempt > 1 && ['Attempts', job.attempt],
     job.attempt > 0 && ['Worker', h('a', { href: path('jobs', job.id, 'logs'), target: '_blank', rel: 'noopener' }, 'log')],

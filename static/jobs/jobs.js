@@ -67,7 +67,9 @@ function doneShare(job) {
 function jobFacts(job) {
   const { progress, best } = job;
   switch (job.status) {
-    case 'queued': return job.queue_position > 0 ? `${job.queue_position} ahead of it` : 'next in the queue';
+    case 'queued':
+      if (progress?.waiting === 'quota') return 'waiting: its owner runs as many jobs as it may';
+      return job.queue_position > 0 ? `${job.queue_position} ahead of it` : 'next in the queue';
     case 'running': if (progress?.waiting === 'disk') return "waiting: the server's disk is full";
       return progress
       ? [job.kind === 'train' ? `epoch ${progress.epoch} of ${progress.epochs}` : null, formatRemaining(progress.eta_seconds)].filter(Boolean).join(' · ')

@@ -139,6 +139,7 @@ function facts(model) {
   const pairs = [
     ['Id', h('code', {}, model.id)],
     ['Created', made],
+    model.owner && ['Owner', h('bdi', {}, model.owner.name)],
     dataset && ['Dataset', model.job ? link(['datasets', card.dataset.id], dataset) : dataset],
     ['Base weights', card.base_weights],
     ...Object.entries(model.metadata).map(([name, text]) => [name, h('bdi', {}, text)]),

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::Scope;
+use super::{Holder, Quotas, Scope};
 use crate::domain::{id::KeyId, name::Name, time::Timestamp};
 
 /// A key of a caller. The key itself is shown once, when it is made.
@@ -23,6 +23,8 @@ pub struct Key {
     pub datasets: Option<Vec<Name>>,
     /// The only models that it may use, by the names of models or aliases; null: all.
     pub models: Option<Vec<Name>>,
+    /// How much of the server it may take up.
+    pub quotas: Quotas,
     pub created_at: Timestamp,
     /// From then on it is refused; null: never.
     pub expires_at: Option<Timestamp>,
@@ -48,6 +50,14 @@ impl Key {
             KeyState::Expired
         } else {
             KeyState::Good
+        }
+    }
+
+    /// As what it makes remembers it.
+    pub fn holder(&self) -> Holder {
+        Holder {
+            id: self.id,
+            name: self.name.clone(),
         }
     }
 
@@ -88,6 +98,7 @@ mod tests {
             scopes: vec![Scope::Predict],
             datasets: None,
             models: Some(vec![Name::parse("insects").unwrap()]),
+            quotas: Quotas::default(),
             created_at: Timestamp(0),
             expires_at: Some(Timestamp(10)),
             last_used_at: None,

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::Scope;
+use super::{Quotas, Scope, quotas::pointer};
 use crate::{
     domain::{name::Name, time::Timestamp},
     error::FieldError,
@@ -16,6 +16,7 @@ pub struct NewKey {
     pub scopes: Vec<Scope>,
     pub datasets: Option<Vec<Name>>,
     pub models: Option<Vec<Name>>,
+    pub quotas: Quotas,
     pub expires_at: Option<Timestamp>,
 }
 
@@ -34,13 +35,14 @@ impl NewKey {
         let mut faults: Vec<FieldError> = fields
             .keys()
             .filter(|field| !FIELDS.contains(&field.as_str()))
-            .map(|field| FieldError::new(pointer(field), "unknown_field", "unknown field"))
+            .map(|field| FieldError::new(pointer("", field), "unknown_field", "unknown field"))
             .collect();
         let name = name(fields.get("name"), &mut faults);
         let key = Self {
             scopes: scopes(fields.get("scopes"), &mut faults),
             datasets: names(fields.get("datasets"), "/datasets", &mut faults),
             models: names(fields.get("models"), "/models", &mut faults),
+            quotas: Quotas::parse(fields.get("quotas"), &mut faults),
             expires_at: time(fields.get("expires_at"), &mut faults),
             name: match name {
                 Some(name) => name,
@@ -87,7 +89,7 @@ impl NewKey {
     }
 }
 
-const FIELDS: [&str; 5] = ["name", "scopes", "datasets", "models", "expires_at"];
+const FIELDS: [&str; 6] = ["name", "scopes", "datasets", "models", "quotas", "expires_at"];
 
 fn name(value: Option<&Value>, faults: &mut Vec<FieldError>) -> Option<Name> {
     let (code, rule) = match value {
@@ -140,11 +142,6 @@ fn time(value: Option<&Value>, faults: &mut Vec<FieldError>) -> Option<Timestamp
     .ok()
 }
 
-fn pointer(field: &str) -> String {
-    let shown: String = field.chars().filter(|c| !c.is_control()).take(80).collect();
-    format!("/{}", shown.replace('~', "~0").replace('/', "~1"))
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -168,6 +165,7 @@ mod tests {
         let key = NewKey::parse(&json!({"name": "ci", "scopes": ["write", "read", "write"]}), NOW).unwrap();
         assert_eq!(key.scopes, [Scope::Read, Scope::Write]);
         assert_eq!((key.datasets, key.models, key.expires_at), (None, None, None));
+        assert_eq!(key.quotas, Quotas::default());
         let limited = json!({"name": "camera", "scopes": ["predict"], "datasets": [], "models": ["b", "a", "b"],
             "expires_at": "2027-01-31T00:00:00Z"});
         let key = NewKey::parse(&limited, NOW).unwrap();
@@ -184,7 +182,7 @@ mod tests {
         let of = |pointer: &str, code: &str| (pointer.to_owned(), code.to_owned());
         assert_eq!(
             faults(
-                json!({"name": "a b", "scopes": ["root"], "datasets": "all", "models": ["a/b"], "expires_at": "tomorrow", "key": "x"})
+                json!({"name": "a b", "scopes": ["root"], "datasets": "all", "models": ["a/b"], "quotas": {"max_bytes": -1}, "expires_at": "tomorrow", "key": "x"})
             ),
             [
                 of("/datasets", "type"),
@@ -192,6 +190,7 @@ mod tests {
                 of("/key", "unknown_field"),
                 of("/models", "type"),
                 of("/name", "range"),
+                of("/quotas/max_bytes", "range"),
                 of("/scopes", "type"),
             ]
         );

@@ -9,6 +9,7 @@ use super::{
 };
 use crate::{
     domain::{
+        access::Holder,
         id::DatasetId,
         jobs::job::WaitingFor,
         name::Name,
@@ -171,6 +172,8 @@ pub struct Dataset {
     /// The newest version.
     pub latest_version: u32,
     pub created_at: Timestamp,
+    /// The key that uploaded it; null where no key was needed.
+    pub owner: Option<Holder>,
     /// SHA-256 of the uploaded archive, hexadecimal.
     pub sha256: String,
     /// Size of the uploaded archive.

@@ -5,6 +5,7 @@ use utoipa::ToSchema;
 
 use super::dataset::DatasetError;
 use crate::domain::{
+    access::Holder,
     id::{DatasetId, UploadId},
     name::{GivenName, Name},
     time::Timestamp,
@@ -39,6 +40,8 @@ pub struct Upload {
     /// How many bytes the server has on disk.
     pub received: u64,
     pub created_at: Timestamp,
+    /// The key that began it, to which the dataset will belong; null where no key was needed.
+    pub owner: Option<Holder>,
     /// When it is removed unless more arrives; the dataset that it became stays.
     pub expires_at: Timestamp,
     /// The dataset that it became.

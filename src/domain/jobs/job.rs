@@ -5,6 +5,7 @@ use utoipa::ToSchema;
 
 use super::predictions::BatchPredictions;
 use crate::domain::{
+    access::Holder,
     id::{DatasetId, JobId, ModelId},
     name::Name,
     spec::{JobKind, Spec},
@@ -104,7 +105,7 @@ pub struct Progress {
     pub steps: u64,
     pub images_per_second: Option<f64>,
     pub eta_seconds: Option<f64>,
-    /// What the job is waiting for; null while it makes progress. It continues by itself.
+    /// What the job is waiting for; null while it makes progress, or is in the queue for nothing but its turn. It continues by itself.
     #[serde(default)]
     pub waiting: Option<WaitingFor>,
 }
@@ -128,6 +129,8 @@ impl Progress {
 pub enum WaitingFor {
     /// The server's disk is full: delete what is no longer needed, or free space in another way.
     Disk,
+    /// As many jobs of the job's owner run as its key may have running; it begins when one of them has ended.
+    Quota,
 }
 
 /// The epoch whose weights are kept: the best by `early_stopping.monitor`, or else the one with the highest validation accuracy, then the
@@ -183,6 +186,8 @@ pub struct Job {
     /// The output of a job of kind `batch-predict`.
     pub predictions: Option<BatchPredictions>,
     pub created_at: Timestamp,
+    /// The key that submitted it, to which its model belongs as well; null where no key was needed.
+    pub owner: Option<Holder>,
     pub started_at: Option<Timestamp>,
     pub finished_at: Option<Timestamp>,
     /// How often a worker was started for it.

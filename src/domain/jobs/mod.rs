@@ -11,5 +11,6 @@ pub mod expected;
 pub mod job;
 pub mod label_check;
 pub mod ledger;
+pub mod line;
 pub mod lr_curve;
 pub mod predictions;

@@ -7,6 +7,7 @@ use utoipa::ToSchema;
 
 use super::{model_import::ImportedFile, preprocessing::Preprocessing, pretraining::Pretraining};
 use crate::domain::{
+    access::Holder,
     architecture::{Head, Outputs},
     datasets::split::SplitSpec,
     id::{DatasetId, JobId, ModelId},
@@ -201,6 +202,8 @@ pub struct Model {
     /// Models of one name are versions 1, 2, …; the name alone means the newest, `name@2` the second.
     pub version: u32,
     pub created_at: Timestamp,
+    /// The key that imported it or submitted its job; null where no key was needed.
+    pub owner: Option<Holder>,
     pub source: ModelSource,
     /// The job that trained it; null where it was imported.
     pub job: Option<JobId>,

@@ -1,12 +1,15 @@
 //! What the caller of a request may do, for handlers that have to look closer than the table of routes can.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use axum::{extract::FromRequestParts, http::request::Parts};
 
-use super::keyring::HeldKey;
+use super::{keyring::HeldKey, quota::Spent};
 use crate::{
-    domain::{access::Key, name::GivenName},
+    domain::{
+        access::{Holder, Key},
+        name::GivenName,
+    },
     error::{Error, Kind, Result},
     http::App,
 };
@@ -26,6 +29,19 @@ impl Allowed {
         match self {
             Allowed::Everything => None,
             Allowed::ByKey(held) => Some(&held.key),
+        }
+    }
+
+    /// Whose the things are that the request makes; nobody's if no key is needed.
+    pub fn owner(&self) -> Option<Holder> {
+        self.key().map(Key::holder)
+    }
+
+    /// Takes a request from what the key may make in a second, if that is limited.
+    pub fn spend(&self, now: Instant) -> Option<Spent> {
+        match self {
+            Allowed::Everything => None,
+            Allowed::ByKey(held) => held.spend(now),
         }
     }
 

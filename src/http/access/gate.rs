@@ -1,6 +1,8 @@
 //! The one layer around all routes that decides who is let in. Whoever adds a route adds its row to the table ([`rules`]): without one the
 //! route answers as if it were not there.
 
+use std::time::Instant;
+
 use axum::{
     extract::{MatchedPath, Request, State},
     http::{StatusCode, header},
@@ -12,12 +14,16 @@ use super::{
     allowed::Allowed,
     challenge::Refusal,
     credentials::identify,
+    quota::Spent,
     reach,
     rules::{self, Found, Need, Rule},
 };
-use crate::http::App;
+use crate::http::{
+    App,
+    audit::{Slip, id_of},
+};
 
-pub async fn admit(State(app): State<App>, mut request: Request, next: Next) -> Response {
+pub async fn admit(State(app): State<App>, request: Request, next: Next) -> Response {
     let route = request.extensions().get::<MatchedPath>();
     let found = route.map(|route| rules::find(request.method(), route.as_str()));
     if let Some(Found::Rule(rule)) = &found
@@ -32,6 +38,31 @@ pub async fn admit(State(app): State<App>, mut request: Request, next: Next) -> 
             Err(refusal) => return refusal.into_response(),
         },
     };
+    let slip = request.extensions().get::<Slip>().cloned();
+    if let Some(slip) = &slip {
+        slip.set_key(allowed.owner());
+    }
+    // Before anything that costs more than this.
+    let spent = allowed.spend(Instant::now());
+    let mut response = match spent.as_ref().and_then(Spent::refusal) {
+        Some(refused) => refused.into_response(),
+        None => let_through(&app, allowed, found, slip, request, next).await,
+    };
+    if let Some(spent) = spent {
+        spent.tell(response.headers_mut());
+    }
+    response
+}
+
+/// Somebody is known: what the table says of the request.
+async fn let_through(
+    app: &App,
+    allowed: Allowed,
+    found: Option<Found>,
+    slip: Option<Slip>,
+    mut request: Request,
+    next: Next,
+) -> Response {
     match found {
         // The router itself says that there is nothing.
         None => {}
@@ -39,10 +70,15 @@ pub async fn admit(State(app): State<App>, mut request: Request, next: Next) -> 
             return (StatusCode::METHOD_NOT_ALLOWED, [(header::ALLOW, methods)]).into_response();
         }
         Some(Found::Rule(rule)) => {
-            if let Some(refused) = refused(&app, &allowed, rule, &mut request).await {
+            if let Some(refused) = refused(app, &allowed, rule, &mut request).await {
                 return refused;
             }
         }
+    }
+    if let Some(slip) = slip
+        && let Some(thing) = id_of(app, &mut request).await
+    {
+        slip.set_thing(thing);
     }
     request.extensions_mut().insert(allowed);
     next.run(request).await

@@ -7,13 +7,14 @@ use std::{
         Arc, Mutex, PoisonError, RwLock,
         atomic::{AtomicI64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
+use super::{quota::Spent, rate::Rate};
 use crate::{
     domain::{
         access::{Key, KeyState, Secret, SecretDigest},
@@ -66,6 +67,8 @@ struct Life {
     noted_at: AtomicI64,
     /// The last addresses that it was used from, oldest first.
     addresses: Mutex<Vec<Peer>>,
+    /// When all its requests are forgotten, for the quota.
+    requests: Mutex<Instant>,
     /// Fires when it is revoked.
     revoked: CancellationToken,
 }
@@ -209,6 +212,7 @@ impl HeldKey {
                 used_at: AtomicI64::new(noted_at),
                 noted_at: AtomicI64::new(noted_at),
                 addresses: Mutex::default(),
+                requests: Mutex::new(Instant::now()),
                 revoked: CancellationToken::new(),
             })
         };
@@ -229,6 +233,14 @@ impl HeldKey {
             }
             addresses.push(from);
         }
+    }
+
+    /// Takes a request from what it may make in a second; none where it may make any number.
+    pub fn spend(&self, now: Instant) -> Option<Spent> {
+        let per_second = self.key.quotas.max_requests_per_second?;
+        let mut forgotten = self.life.requests.lock().unwrap_or_else(PoisonError::into_inner);
+        let passed = Rate::per_second(per_second).pass(&mut forgotten, now);
+        Some(Spent { per_second, passed })
     }
 
     /// Whether it was used from this address lately.
@@ -273,7 +285,7 @@ mod tests {
     use super::*;
     use crate::{
         domain::{
-            access::{NewKey, Scope},
+            access::{NewKey, Quotas, Scope},
             name::Name,
         },
         fixtures::{Stand, soon},
@@ -285,6 +297,7 @@ mod tests {
             scopes: vec![Scope::Read],
             datasets: None,
             models: None,
+            quotas: Quotas::default(),
             expires_at: None,
         }
     }

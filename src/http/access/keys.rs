@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 
 use crate::{
     domain::{
-        access::{Key, NewKey, Scope, Secret},
+        access::{Key, NewKey, Quotas, Scope, Secret},
         name::Name,
         page::Page,
         time::Timestamp,
@@ -41,6 +41,8 @@ pub struct KeyRequest {
     /// Names of the only models and aliases that it may use; by default all. Not with `admin`.
     #[schema(max_items = 100)]
     models: Option<Vec<Name>>,
+    /// How much of the server it may take up; by default as much as there is.
+    quotas: Option<Quotas>,
     /// From then on it is refused; by default never.
     expires_at: Option<Timestamp>,
 }

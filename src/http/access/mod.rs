@@ -11,10 +11,19 @@ pub mod description;
 pub mod gate;
 mod keyring;
 pub mod keys;
+mod quota;
+mod rate;
 mod reach;
 pub mod rules;
 pub mod session;
 mod sessions;
 mod tries;
 
-pub use self::{allowed::Allowed, keyring::Keyring, reach::check_job, sessions::Sessions, tries::Tries};
+pub use self::{
+    allowed::Allowed,
+    keyring::Keyring,
+    rate::{Passed, Rate},
+    reach::check_job,
+    sessions::Sessions,
+    tries::Tries,
+};

@@ -23,14 +23,14 @@ use crate::{
             understanding::Understanding,
         },
         name::GivenName,
-        page::{Page, PageRequest},
+        page::{Order, Page, PageRequest},
     },
     error::{Error, Kind, Result},
     http::{
         App,
         access::Allowed,
         requests::{
-            extract::{PageQuery, Query},
+            extract::{PageLimit, PageQuery, Query},
             precondition::etag,
             waiting::{self, MAX_WAIT},
             whole::{Natural, Whole},
@@ -38,7 +38,7 @@ use crate::{
         responses::problem::Problems,
         uploads::{body, digests::announced_digest},
     },
-    store::{CreatedDataset, NewDataset, Topic},
+    store::{CreatedDataset, NewDataset, Room, Topic},
     uploads::check_digest,
 };
 
@@ -141,7 +141,13 @@ async fn create_named(
     let headers = request.headers().clone();
     let announced = announced_digest(&headers, query.sha256.as_deref())?;
     let options = query.options()?;
-    let upload = body::receive(app, request).await?;
+    let owner = allowed.owner();
+    let room = match query.dry_run {
+        // It is not kept.
+        true => Room::default(),
+        false => app.store().room_of(owner.as_ref()).await?,
+    };
+    let upload = body::receive(app, request, room).await?;
     if query.dry_run {
         check_digest(announced.as_deref(), &upload.file.sha256)?;
         let archive = upload.file.path().to_owned();
@@ -169,6 +175,7 @@ async fn create_named(
         sha256: upload.file.sha256.clone(),
         bytes: upload.file.bytes,
         options,
+        owner,
     };
     let pin = app.blobs().pin().await;
     app.blobs().keep(upload.file, &pin).await?;
@@ -190,10 +197,32 @@ async fn create_named(
     }
 }
 
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct DatasetsQuery {
+    /// 1 to 100.
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 100, default = 20)]
+    limit: Option<PageLimit>,
+    /// Id of the last dataset of the previous page.
+    after: Option<String>,
+    /// `desc` (newest first) or `asc`.
+    #[param(inline)]
+    order: Option<Order>,
+    /// Only those of a key, by its name or id; `none`: those that were uploaded without one.
+    owner: Option<String>,
+}
+
 /// List datasets
-#[utoipa::path(get, path = "/v1/datasets", tag = "datasets", params(PageQuery), responses((status = 200, body = Page<Dataset>), Problems))]
-pub async fn list(State(app): State<App>, Query(page): Query<PageQuery>) -> Result<Json<Page<Dataset>>> {
-    let mut datasets = app.store().datasets(&page.check()).await?;
+#[utoipa::path(get, path = "/v1/datasets", tag = "datasets", params(DatasetsQuery), responses((status = 200, body = Page<Dataset>), Problems))]
+pub async fn list(State(app): State<App>, Query(query): Query<DatasetsQuery>) -> Result<Json<Page<Dataset>>> {
+    let page = PageQuery {
+        limit: query.limit,
+        after: query.after,
+        order: query.order,
+    }
+    .check();
+    let mut datasets = app.store().datasets(query.owner.as_deref(), &page).await?;
     datasets.data = datasets
         .data
         .into_iter()

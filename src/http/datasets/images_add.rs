@@ -33,6 +33,7 @@ use crate::{
         responses::problem::Problems,
     },
     jobs::{Batch, Labels},
+    store::Room,
 };
 
 /// Longest file name, in characters; a longer one is truncated.
@@ -108,9 +109,11 @@ pub async fn add(
     let dataset = app.store().dataset(&reference).await?;
     let target = target(&dataset, &reference, request.headers())?;
     app.jobs().check_addition(&dataset, &target, &labels)?;
-    check_announced_size(&app, request.headers())?;
+    // They will belong to whom the dataset belongs to.
+    let room = app.store().room_of(dataset.owner.as_ref()).await?;
+    check_announced_size(&app, request.headers(), &room)?;
     let permit = app.begin_receiving(Caller::of(&app, request.headers(), request.extensions()))?;
-    let batch = receive(&app, request, query.name.as_deref()).await?;
+    let batch = receive(&app, request, query.name.as_deref(), &room).await?;
     let packed = batch.finish().await?;
     drop(permit);
     let added = app.jobs().add_images(target, packed, labels).await?;
@@ -154,7 +157,7 @@ fn unusable(skipped: &[ReportEntry]) -> Error {
     Error::fields("none of the files is a usable image", faults)
 }
 
-async fn receive(app: &App, request: Request, name: Option<&str>) -> Result<Batch> {
+async fn receive(app: &App, request: Request, name: Option<&str>, room: &Room) -> Result<Batch> {
     let mut batch = app.jobs().begin_batch().await?;
     if !form::is_announced(request.headers()) {
         let name = shown_name(name.unwrap_or("image"));
@@ -164,6 +167,7 @@ async fn receive(app: &App, request: Request, name: Option<&str>) -> Result<Batc
             &mut batch,
             &name,
             body.into_data_stream().map_err(|_| cut_short()),
+            room,
         )
         .await?;
         return Ok(batch);
@@ -181,7 +185,7 @@ async fn receive(app: &App, request: Request, name: Option<&str>) -> Result<Batc
             );
             return Err(Error::new(Kind::TooLarge, "too-large", detail));
         }
-        put(app, &mut batch, &name, field.into_chunks(cut_short)).await?;
+        put(app, &mut batch, &name, field.into_chunks(cut_short), room).await?;
     }
     if batch.files() == 0 {
         let detail =
@@ -196,6 +200,7 @@ async fn put(
     batch: &mut Batch,
     name: &str,
     chunks: impl Stream<Item = Result<Bytes>>,
+    room: &Room,
 ) -> Result<()> {
     let limits = app.limits();
     let idle = Duration::from_secs(limits.upload_idle_seconds);
@@ -223,6 +228,7 @@ async fn put(
             );
             return Err(Error::new(Kind::TooLarge, "too-large", detail));
         }
+        room.check(batch.received() + chunk.len() as u64)?;
         batch.write(&chunk).await?;
     }
     Ok(batch.end_file().await?)
@@ -240,13 +246,17 @@ fn shown_name(name: &str) -> String {
     }
 }
 
-fn check_announced_size(app: &App, headers: &HeaderMap) -> Result<()> {
+fn check_announced_size(app: &App, headers: &HeaderMap, room: &Room) -> Result<()> {
     let announced = form::announced_bytes(headers);
     let most = app.limits().max_archive_bytes;
     if announced > most {
         let detail =
             format!("the images are larger than {most} bytes in total; send them in several requests");
         return Err(Error::new(Kind::TooLarge, "too-large", detail));
+    }
+    // Of a form it is not known how many files it has: they are counted as they come.
+    if !form::is_announced(headers) {
+        room.check(announced)?;
     }
     app.check_disk(announced)
 }

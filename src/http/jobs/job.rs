@@ -91,6 +91,7 @@ pub async fn submit(
             version: dataset.version,
             content_sha256: dataset.content_sha256,
         },
+        owner: allowed.owner(),
         max_queued: app.limits().max_queued_jobs,
         key,
         spec,
@@ -164,6 +165,8 @@ pub struct JobsQuery {
     dataset: Option<String>,
     /// Name of the job, which is the name of the model that it trains, evaluates or predicts with.
     name: Option<String>,
+    /// Only those of a key, by its name or id; `none`: those that were submitted without one.
+    owner: Option<String>,
 }
 
 /// List jobs
@@ -187,6 +190,7 @@ pub async fn list(State(app): State<App>, Query(query): Query<JobsQuery>) -> Res
         status: query.status,
         dataset,
         name: query.name,
+        owner: query.owner,
     };
     let mut jobs = app.store().jobs(&filter, &page).await?;
     jobs.data = jobs.data.into_iter().map(|job| shown(&app, job)).collect();

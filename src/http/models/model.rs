@@ -35,6 +35,8 @@ pub struct ModelsQuery {
     order: Option<Order>,
     /// Only versions of this name.
     name: Option<String>,
+    /// Only those of a key, by its name or id; `none`: those that were made without one.
+    owner: Option<String>,
 }
 
 /// List models
@@ -46,7 +48,8 @@ pub async fn list(State(app): State<App>, Query(query): Query<ModelsQuery>) -> R
         order: query.order,
     }
     .check();
-    Ok(Json(app.store().models(query.name.as_deref(), &page).await?))
+    let (name, owner) = (query.name.as_deref(), query.owner.as_deref());
+    Ok(Json(app.store().models(name, owner, &page).await?))
 }
 
 /// Get a model

@@ -99,6 +99,7 @@ async fn predicted(
         status: Some(JobStatus::Succeeded),
         dataset: Some(dataset.id),
         name: None,
+        owner: None,
     };
     let mut found = [None, None];
     let mut page = PageRequest {

@@ -20,7 +20,9 @@ use crate::{
         name::Name,
     },
     error::{Error, FieldError, Result},
-    http::{App, connections::Caller, requests::extract::Query, responses::problem::Problems},
+    http::{
+        App, access::Allowed, connections::Caller, requests::extract::Query, responses::problem::Problems,
+    },
     jobs::Import,
     protocol::ImportContents,
     store::ImportedModel,
@@ -76,8 +78,13 @@ pub struct ImportForm {
     request_body(content((ImportForm = "multipart/form-data"), ("application/octet-stream"))),
     responses((status = 201, body = Model, headers(("location" = String))), (status = 200, description = "It already exists", body = Model), Problems)
 )]
-pub async fn import_post(app: State<App>, query: Query<ImportQuery>, request: Request) -> Result<Response> {
-    import(app, query, request).await
+pub async fn import_post(
+    app: State<App>,
+    query: Query<ImportQuery>,
+    allowed: Allowed,
+    request: Request,
+) -> Result<Response> {
+    import(app, query, allowed, request).await
 }
 
 /// Import a bundle with `curl -T`
@@ -86,8 +93,13 @@ pub async fn import_post(app: State<App>, query: Query<ImportQuery>, request: Re
     request_body(content(("application/octet-stream"))),
     responses((status = 201, body = Model, headers(("location" = String))), (status = 200, description = "It already exists", body = Model), Problems)
 )]
-pub async fn import_put(app: State<App>, query: Query<ImportQuery>, request: Request) -> Result<Response> {
-    import(app, query, request).await
+pub async fn import_put(
+    app: State<App>,
+    query: Query<ImportQuery>,
+    allowed: Allowed,
+    request: Request,
+) -> Result<Response> {
+    import(app, query, allowed, request).await
 }
 
 /// Import a model to its file name, as `curl -T insects.safetensors …/v1/models/` does
@@ -101,28 +113,33 @@ pub async fn import_named(
     State(app): State<App>,
     Path(file): Path<String>,
     Query(query): Query<ImportQuery>,
+    allowed: Allowed,
     request: Request,
 ) -> Result<Response> {
-    import_from(&app, &query, Some(&file), request).await
+    import_from(&app, &query, Some(&file), &allowed, request).await
 }
 
 async fn import(
     State(app): State<App>,
     Query(query): Query<ImportQuery>,
+    allowed: Allowed,
     request: Request,
 ) -> Result<Response> {
-    import_from(&app, &query, None, request).await
+    import_from(&app, &query, None, &allowed, request).await
 }
 
 async fn import_from(
     app: &App,
     query: &ImportQuery,
     file_in_address: Option<&str>,
+    allowed: &Allowed,
     request: Request,
 ) -> Result<Response> {
     let named = query.name.as_deref().map(parse_name).transpose()?;
     let _permit = app.begin_receiving(Caller::of(app, request.headers(), request.extensions()))?;
-    let sent = model_upload::receive(app, request).await?;
+    let owner = allowed.owner();
+    let room = app.store().room_of(owner.as_ref()).await?;
+    let sent = model_upload::receive(app, request, room).await?;
     let name = match (named, sent.name.as_deref().map(parse_name).transpose()?) {
         (Some(name), _) | (None, Some(name)) => name,
         (None, None) => {
@@ -136,6 +153,7 @@ async fn import_from(
         file: sent.file.spooled.path(),
         name,
         contents,
+        owner,
         from: ImportedFile {
             format: sent.file.format,
             sha256: sent.file.spooled.sha256.clone(),

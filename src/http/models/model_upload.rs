@@ -14,6 +14,7 @@ use crate::{
         requests::form::{self, Form},
         uploads::spooling::Intake,
     },
+    store::Room,
 };
 
 /// Longest file name that is kept, in characters.
@@ -51,14 +52,14 @@ pub struct SentFile {
 ///
 /// # Errors
 /// `model-unsupported` (415) if the first bytes show that it is not a model, `too-large` (413), `insufficient-storage` (507),
-/// `body-too-slow` (408), `form-invalid` and `body-incomplete` (400).
-pub async fn receive(app: &App, request: Request) -> Result<Sent> {
-    check_announced_size(app, request.headers())?;
+/// `body-too-slow` (408), `form-invalid` and `body-incomplete` (400), `quota-bytes` (429).
+pub async fn receive(app: &App, request: Request, room: Room) -> Result<Sent> {
+    check_announced_size(app, request.headers(), &room)?;
     if form::is_announced(request.headers()) {
-        return receive_form(app, request).await;
+        return receive_form(app, request, room).await;
     }
     let chunks = request.into_body().into_data_stream().map_err(|_| cut_short());
-    let (spooled, format) = receive_file(app, chunks).await?;
+    let (spooled, format) = receive_file(app, chunks, room).await?;
     Ok(Sent {
         file: SentFile {
             spooled,
@@ -70,12 +71,12 @@ pub async fn receive(app: &App, request: Request) -> Result<Sent> {
     })
 }
 
-async fn receive_form(app: &App, request: Request) -> Result<Sent> {
+async fn receive_form(app: &App, request: Request, room: Room) -> Result<Sent> {
     let mut form = Form::of(app, request).await?;
     let mut file: Option<(String, SentFile)> = None;
     let mut name = None;
     let mut fields = DescriptionFields::default();
-    let mut room = app.limits().max_json_bytes;
+    let mut text_room = app.limits().max_json_bytes;
     let mut texts = Vec::new();
     while let Some(field) = form.next().await? {
         let called = field.name().unwrap_or("").to_owned();
@@ -86,7 +87,8 @@ async fn receive_form(app: &App, request: Request) -> Result<Sent> {
                 return Err(form::second_file(first, &shown));
             }
             let file_name = field.file_name().map(harmless_file_name);
-            let (spooled, format) = receive_file(app, field.into_chunks(cut_short)).await?;
+            let chunks = field.into_chunks(cut_short);
+            let (spooled, format) = receive_file(app, chunks, room.clone()).await?;
             let sent = SentFile {
                 spooled,
                 format,
@@ -112,7 +114,7 @@ async fn receive_form(app: &App, request: Request) -> Result<Sent> {
                 )));
             }
         };
-        let text = field.text(&mut room).await?;
+        let text = field.text(&mut text_room).await?;
         if place.replace(text).is_some() {
             return Err(form::invalid(format!(
                 "the field {shown} of the form occurs twice"
@@ -133,12 +135,14 @@ async fn receive_form(app: &App, request: Request) -> Result<Sent> {
 async fn receive_file(
     app: &App,
     chunks: impl Stream<Item = Result<Bytes>>,
+    room: Room,
 ) -> Result<(Spooled, ImportFormat)> {
     let intake = Intake {
         blobs: app.blobs(),
         idle: Duration::from_secs(app.limits().upload_idle_seconds),
         limit: app.limits().max_model_bytes,
         too_large,
+        room,
     };
     let mut head = Vec::new();
     let look = |chunk: &[u8]| {
@@ -162,13 +166,16 @@ fn told(head: &[u8]) -> Result<ImportFormat> {
 }
 
 /// Refuses, before a byte is read, what cannot succeed.
-fn check_announced_size(app: &App, headers: &HeaderMap) -> Result<()> {
+fn check_announced_size(app: &App, headers: &HeaderMap, room: &Room) -> Result<()> {
     let announced = form::announced_bytes(headers);
     let limit = app.limits().max_model_bytes;
     let texts = app.limits().max_json_bytes as u64;
     if announced > limit.saturating_add(texts).saturating_add(form::FRAMING_BYTES) {
         return Err(too_large(limit));
     }
+    // Of a form, its other texts may be as large as that.
+    let texts = if form::is_announced(headers) { texts } else { 0 };
+    room.check(form::announced_file_bytes(headers).saturating_sub(texts))?;
     // Space for the upload and for the files made from it.
     app.check_disk(announced.saturating_mul(2))
 }

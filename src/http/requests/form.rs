@@ -47,6 +47,12 @@ pub fn announced_bytes(headers: &HeaderMap) -> u64 {
     length.and_then(|length| length.parse().ok()).unwrap_or(0)
 }
 
+/// The least that the body's file has, by its `Content-Length`; 0 if there is none.
+pub fn announced_file_bytes(headers: &HeaderMap) -> u64 {
+    let framing = if is_announced(headers) { FRAMING_BYTES } else { 0 };
+    announced_bytes(headers).saturating_sub(framing)
+}
+
 impl Form {
     /// # Errors
     /// `form-invalid` (400)

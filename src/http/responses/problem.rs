@@ -7,7 +7,7 @@ use std::{sync::Arc, time::Instant};
 use axum::{
     Json,
     extract::Request,
-    http::{HeaderValue, StatusCode, header},
+    http::{HeaderName, HeaderValue, StatusCode, header},
     middleware::Next,
     response::{IntoResponse, Response},
 };
@@ -22,7 +22,11 @@ use crate::{
     error::{Error, FieldError, Kind},
 };
 
-const REQUEST_ID: &str = "x-request-id";
+/// The header with the id of a request.
+pub const REQUEST_ID: &str = "x-request-id";
+/// How many requests a key has left, and how many it may make (draft-ietf-httpapi-ratelimit-headers). Errors have them, too.
+pub const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
+pub const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 
 /// A problem (RFC 9457).
 #[derive(Serialize, ToSchema)]
@@ -175,15 +179,7 @@ fn written_out(response: Response, request_id: &str, of_other_protocol: bool) ->
             problem,
             error.retry_delay().map(|delay| delay.as_secs().max(1)),
         );
-        for name in [
-            header::CONTENT_RANGE,
-            header::ACCEPT_ENCODING,
-            header::WWW_AUTHENTICATE,
-        ] {
-            if let Some(value) = response.headers().get(&name) {
-                answer.headers_mut().insert(name, value.clone());
-            }
-        }
+        keep(&response, &mut answer);
         return answer;
     }
     let status = response.status();
@@ -227,10 +223,24 @@ fn plain(response: Response, request_id: &str, of_other_protocol: bool) -> Respo
         error: of_other_protocol.then(|| detail.to_owned()),
     };
     let mut answer = with_body(status, problem, None);
-    if let Some(allow) = response.headers().get(header::ALLOW) {
-        answer.headers_mut().insert(header::ALLOW, allow.clone());
-    }
+    keep(&response, &mut answer);
     answer
+}
+
+/// What an error says in headers of its own.
+fn keep(response: &Response, answer: &mut Response) {
+    for name in [
+        header::ALLOW,
+        header::CONTENT_RANGE,
+        header::ACCEPT_ENCODING,
+        header::WWW_AUTHENTICATE,
+        RATE_LIMIT,
+        RATE_LIMIT_POLICY,
+    ] {
+        if let Some(value) = response.headers().get(&name) {
+            answer.headers_mut().insert(name, value.clone());
+        }
+    }
 }
 
 fn with_body(status: StatusCode, problem: Problem, retry_after_seconds: Option<u64>) -> Response {

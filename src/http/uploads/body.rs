@@ -18,7 +18,7 @@ use crate::{
         connections::{Caller, Permit},
         requests::form::{self, Form},
     },
-    store::Ballast,
+    store::{Ballast, Room},
     uploads::{ArchiveHead, too_large},
 };
 
@@ -36,19 +36,19 @@ pub struct Upload {
 ///
 /// # Errors
 /// `archive-unsupported` (415) if the first bytes show that it is not an archive, `too-large` (413), `insufficient-storage` (507),
-/// `body-too-slow` (408), `body-incomplete` (400), `too-many-uploads` (429).
-pub async fn receive(app: &App, request: Request) -> Result<Upload> {
+/// `body-too-slow` (408), `body-incomplete` (400), `too-many-uploads` and `quota-bytes` (429).
+pub async fn receive(app: &App, request: Request, room: Room) -> Result<Upload> {
     let _permit = app.begin_receiving(Caller::of(app, request.headers(), request.extensions()))?;
-    check_announced_size(app, request.headers())?;
+    check_announced_size(app, request.headers(), &room)?;
     if form::is_announced(request.headers()) {
-        return receive_form(app, request).await;
+        return receive_form(app, request, room).await;
     }
-    receive_raw(app, request.into_body()).await
+    receive_raw(app, request.into_body(), room).await
 }
 
-async fn receive_raw(app: &App, body: Body) -> Result<Upload> {
+async fn receive_raw(app: &App, body: Body, room: Room) -> Result<Upload> {
     let chunks = body.into_data_stream().map_err(|_| cut_short());
-    let file = receive_chunks(app, chunks).await?;
+    let file = receive_chunks(app, chunks, room).await?;
     Ok(Upload {
         file,
         file_name: None,
@@ -58,26 +58,26 @@ async fn receive_raw(app: &App, body: Body) -> Result<Upload> {
 }
 
 /// The one file of the form, whatever its field is called.
-async fn receive_form(app: &App, request: Request) -> Result<Upload> {
+async fn receive_form(app: &App, request: Request, room: Room) -> Result<Upload> {
     let mut form = Form::of(app, request).await?;
     let mut found: Option<(String, Spooled, Option<String>)> = None;
     let (mut name, mut sha256) = (None, None);
     let mut texts = Vec::new();
-    let mut room = app.limits().max_json_bytes;
+    let mut text_room = app.limits().max_json_bytes;
     while let Some(field) = form.next().await? {
         if field.is_file() {
             if let Some((first, ..)) = &found {
                 return Err(form::second_file(first, &field.shown()));
             }
             let (shown, file_name) = (field.shown(), field.file_name().map(str::to_owned));
-            let file = receive_chunks(app, field.into_chunks(cut_short)).await?;
+            let file = receive_chunks(app, field.into_chunks(cut_short), room.clone()).await?;
             found = Some((shown, file, file_name));
             continue;
         }
         texts.push(field.shown());
         match field.name() {
-            Some("name") => name = Some(field.text(&mut room).await?),
-            Some("sha256") => sha256 = Some(field.text(&mut room).await?),
+            Some("name") => name = Some(field.text(&mut text_room).await?),
+            Some("sha256") => sha256 = Some(field.text(&mut text_room).await?),
             _ => {}
         }
     }
@@ -91,12 +91,13 @@ async fn receive_form(app: &App, request: Request) -> Result<Upload> {
     })
 }
 
-async fn receive_chunks(app: &App, chunks: impl Stream<Item = Result<Bytes>>) -> Result<Spooled> {
+async fn receive_chunks(app: &App, chunks: impl Stream<Item = Result<Bytes>>, room: Room) -> Result<Spooled> {
     let intake = Intake {
         blobs: app.blobs(),
         idle: Duration::from_secs(app.limits().upload_idle_seconds),
         limit: app.limits().max_archive_bytes,
         too_large,
+        room,
     };
     let mut head = ArchiveHead::default();
     let file = intake.take(chunks, |chunk| head.take(chunk)).await?;
@@ -105,11 +106,12 @@ async fn receive_chunks(app: &App, chunks: impl Stream<Item = Result<Bytes>>) ->
 }
 
 /// Refuses, before a byte is read, what cannot succeed.
-fn check_announced_size(app: &App, headers: &HeaderMap) -> Result<()> {
+fn check_announced_size(app: &App, headers: &HeaderMap, room: &Room) -> Result<()> {
     let announced = form::announced_bytes(headers);
     if announced > app.limits().max_archive_bytes {
         return Err(too_large(app.limits().max_archive_bytes));
     }
+    room.check(form::announced_file_bytes(headers))?;
     app.check_disk(announced)
 }
 

@@ -9,6 +9,7 @@ use tokio::time::timeout;
 use crate::{
     blobs::{Blobs, Spooled, Writer},
     error::{Error, Result},
+    store::Room,
     uploads::too_slow,
 };
 
@@ -21,6 +22,8 @@ pub struct Intake<'a> {
     pub limit: u64,
     /// The error for a larger file.
     pub too_large: fn(u64) -> Error,
+    /// Of whoever will own it: it also ends the file.
+    pub room: Room,
 }
 
 impl Intake<'_> {
@@ -28,7 +31,7 @@ impl Intake<'_> {
     /// the disk: a client that gets the error may check.
     ///
     /// # Errors
-    /// Those of `too_large` and `look`, `body-too-slow` (408), and the errors of `chunks` and of the disk.
+    /// Those of `too_large` and `look`, `quota-bytes` (429), `body-too-slow` (408), and the errors of `chunks` and of the disk.
     pub async fn take(
         &self,
         chunks: impl Stream<Item = Result<Bytes>>,
@@ -60,6 +63,7 @@ impl Intake<'_> {
             if bytes > self.limit {
                 return Err((self.too_large)(self.limit));
             }
+            self.room.check(bytes)?;
             look(&chunk)?;
             writer.write(chunk).await?;
         }
@@ -86,6 +90,7 @@ mod tests {
             idle: Duration::from_secs(60),
             limit,
             too_large: |_| refusal("too-large"),
+            room: Room::default(),
         }
     }
 

@@ -25,6 +25,7 @@ use crate::{
     files::checksum::{Checksum, parse_digest_field},
     http::{
         App,
+        access::Allowed,
         connections::Caller,
         datasets::{naming, reading},
         requests::{
@@ -33,7 +34,7 @@ use crate::{
         },
         responses::problem::Problems,
     },
-    uploads::Incoming,
+    uploads::{Announced, Incoming},
 };
 
 /// Supported tus version and extensions
@@ -69,7 +70,12 @@ pub async fn options(State(app): State<App>) -> impl IntoResponse {
     request_body(description = "The first bytes, or nothing", content_type = "application/offset+octet-stream"),
     responses((status = 201, description = "Begun", headers(("location" = String), ("upload-offset" = u64), ("upload-expires" = String), ("upload-dataset" = String))), Problems)
 )]
-pub async fn create(State(app): State<App>, _: Spoken, request: Request) -> Result<Response> {
+pub async fn create(
+    State(app): State<App>,
+    _: Spoken,
+    allowed: Allowed,
+    request: Request,
+) -> Result<Response> {
     let headers = request.headers();
     if headers.contains_key(tus::DEFER_LENGTH) {
         return Err(tus::wrong(
@@ -81,17 +87,22 @@ pub async fn create(State(app): State<App>, _: Spoken, request: Request) -> Resu
     let metadata = Metadata::of(headers)?;
     let name = name(&metadata)?;
     let options = read_options(&metadata)?;
-    let announced = announced_digest(headers, metadata.get("sha256"))?;
+    let sha256 = announced_digest(headers, metadata.get("sha256"))?;
     app.check_disk(bytes)?;
     let caller = Caller::of(&app, headers, request.extensions());
     let incoming = match brings_bytes(headers) {
         true => Some((app.begin_receiving(caller)?, incoming(request, 0)?)),
         false => None,
     };
-    let mut upload = app
-        .uploads()
-        .create(name, bytes, metadata.raw, options, announced)
-        .await?;
+    let announced = Announced {
+        name,
+        bytes,
+        metadata: metadata.raw,
+        options,
+        sha256,
+        owner: allowed.owner(),
+    };
+    let mut upload = app.uploads().create(announced).await?;
     let location = format!("{}/{}", tus::ADDRESS, upload.id);
     let mut headers = vec![(header::LOCATION, location)];
     if let Some((_place, incoming)) = incoming {

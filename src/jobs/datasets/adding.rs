@@ -86,7 +86,11 @@ pub async fn add(context: &Context, target: Target, packed: Packed, labels: Labe
             )
         })
         .collect();
-    let addition = Addition { segment, images };
+    let addition = Addition {
+        segment,
+        bytes: result.images_file.bytes,
+        images,
+    };
     let revised = revise(context, target, Change::Add(addition), &pin).await;
     drop(pin);
     packs::make_room(context).await;

@@ -26,6 +26,8 @@ pub struct Batch {
     header_at: u64,
     /// Size of the current file so far.
     file_bytes: u64,
+    /// Bytes of the files themselves.
+    received: u64,
     written: u64,
 }
 
@@ -46,6 +48,7 @@ impl Batch {
             names: Vec::new(),
             header_at: 0,
             file_bytes: 0,
+            received: 0,
             written: 0,
         })
     }
@@ -59,7 +62,12 @@ impl Batch {
         self.file_bytes
     }
 
-    /// Total size in bytes.
+    /// Size of the files so far, in bytes.
+    pub fn received(&self) -> u64 {
+        self.received
+    }
+
+    /// Total size in bytes, with what the tar file adds.
     pub fn bytes(&self) -> u64 {
         self.written
     }
@@ -74,6 +82,7 @@ impl Batch {
 
     pub async fn write(&mut self, chunk: &[u8]) -> io::Result<()> {
         self.file_bytes += chunk.len() as u64;
+        self.received += chunk.len() as u64;
         self.put(chunk).await
     }
 

@@ -51,6 +51,8 @@ pub enum Change {
 #[derive(Clone, Debug)]
 pub struct Addition {
     pub segment: SegmentFiles,
+    /// Size of their files together.
+    pub bytes: u64,
     /// As the child wrote them, except for paths and labels. Their ids and segment are assigned here.
     pub images: Vec<AddedImage>,
 }
@@ -70,7 +72,7 @@ pub struct Revised {
 /// Applies a change. `pin` keeps the blobs of an addition.
 ///
 /// # Errors
-/// `version-changed`, `dataset-not-ready`, and what is invalid in the change.
+/// `version-changed`, `dataset-not-ready`, `quota-bytes`, and what is invalid in the change.
 pub async fn revise(context: &Context, target: Target, change: Change, pin: &Pin) -> Result<Revised> {
     let _alone = context.changes.hold(target.dataset).await;
     let dataset = context.store.dataset(&target.dataset.to_string()).await?;
@@ -143,6 +145,7 @@ pub async fn revise(context: &Context, target: Target, change: Change, pin: &Pin
         segments,
         new_segment: draft.segment,
         next_image: draft.next_image,
+        added_bytes: draft.added_bytes,
     };
     if !context.store.add_version(new).await? {
         context.sweep.notify_one();
@@ -168,6 +171,7 @@ struct Draft {
     revision: Revision,
     split: Option<SplitSpec>,
     segment: Option<SegmentFiles>,
+    added_bytes: u64,
     next_image: u32,
     known: Vec<(usize, u32)>,
     /// Ids in the order in which the client sent them.
@@ -211,6 +215,7 @@ fn draft(
         revision: revision(Edit::Keep),
         split: None,
         segment: None,
+        added_bytes: 0,
         next_image,
         known: Vec::new(),
         asked: Vec::new(),
@@ -274,6 +279,7 @@ fn add(draft: &mut Draft, addition: Addition, before: &Path, next_segment: u32) 
         draft.next_image = draft.next_image.checked_add(1).ok_or_else(too_many)?;
         draft.revision.added.push(added);
     }
+    draft.added_bytes = addition.bytes;
     draft.segment = Some(SegmentFiles {
         number: next_segment,
         ..addition.segment

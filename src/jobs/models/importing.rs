@@ -9,6 +9,7 @@ use tokio::time::timeout;
 
 use crate::{
     domain::{
+        access::Holder,
         jobs::job::{FailureCode, JobError},
         models::model_import::ImportedFile,
         name::Name,
@@ -34,6 +35,7 @@ pub struct Import<'a> {
     pub file: &'a Path,
     pub name: Name,
     pub contents: ImportContents,
+    pub owner: Option<Holder>,
     pub from: ImportedFile,
 }
 
@@ -79,7 +81,7 @@ pub async fn import(context: &Context, import: Import<'_>) -> Result<ImportedMod
         remarks: made.remarks,
         ..import.from
     };
-    let imported = context.store.import_model(new, from).await;
+    let imported = context.store.import_model(new, from, import.owner).await;
     if imported.is_err() {
         context.sweep.notify_one();
     }

@@ -4,8 +4,14 @@ use serde_json::json;
 
 use super::*;
 use crate::{
-    domain::jobs::job::{FailureCode, JobError, JobStatus, StopReason},
-    store::NewModel,
+    domain::{
+        access::{NewKey, Quotas, Scope, Secret},
+        jobs::job::{FailureCode, JobError, JobStatus, StopReason, WaitingFor},
+        name::Name,
+        page::{Order, PageRequest},
+    },
+    fixtures::holder,
+    store::{JobFilter, NewModel},
 };
 
 #[tokio::test]
@@ -95,4 +101,139 @@ async fn a_job_that_is_being_cancelled_gets_no_other_end() {
         (row.status, row.model, row.error),
         (JobStatus::Cancelled, None, None)
     );
+}
+
+/// Claims the next job on the CPU and has it end at once.
+async fn next_to_run(stand: &Stand) -> JobId {
+    let free = vec!["cpu".to_owned()];
+    let claimed = stand.store.claim_job(free, false).await.unwrap().unwrap();
+    stand.store.cancel_job(claimed.id).await.unwrap();
+    let ended = stand.store.finish_cancelled(claimed.id, claimed.attempt).await;
+    assert!(ended.unwrap());
+    claimed.id
+}
+
+async fn positions(stand: &Stand, jobs: &[JobId]) -> Vec<Option<u64>> {
+    let mut positions = Vec::new();
+    for job in jobs {
+        let row = stand.store.job(&job.to_string()).await.unwrap();
+        positions.push(row.queue_position);
+    }
+    positions
+}
+
+#[tokio::test]
+async fn owners_take_turns_whoever_has_how_many_jobs_and_the_positions_say_so() {
+    let stand = Stand::new().await;
+    let dataset = stand.dataset("flowers").await;
+    let (many, one) = (holder("many"), holder("one"));
+    let submit = async |owner| stand.submit_as(owner, &dataset, json!({})).await;
+    let mut of_many = Vec::new();
+    for _ in 0..5 {
+        of_many.push(submit(Some(&many)).await);
+    }
+    let (first, nobodys) = (submit(Some(&one)).await, submit(None).await);
+    assert_eq!(positions(&stand, &of_many[..2]).await, [Some(0), Some(3)]);
+    assert_eq!(positions(&stand, &[first, nobodys]).await, [Some(1), Some(2)]);
+    // In a list as alone.
+    let page = PageRequest {
+        limit: 3,
+        after: None,
+        order: Order::Desc,
+    };
+    let listed = stand.store.jobs(&JobFilter::default(), &page).await.unwrap();
+    let listed: Vec<_> = listed.data.iter().map(|job| job.queue_position).collect();
+    assert_eq!(listed, [Some(2), Some(1), Some(6)]);
+
+    assert_eq!(next_to_run(&stand).await, of_many[0]);
+    assert_eq!(positions(&stand, &[of_many[0], first]).await, [None, Some(0)]);
+    assert_eq!(next_to_run(&stand).await, first);
+    // Whose jobs are deleted has had its turn nevertheless.
+    stand.store.delete_job(first).await.unwrap();
+    let second = submit(Some(&one)).await;
+    assert_eq!(next_to_run(&stand).await, nobodys);
+    assert_eq!(next_to_run(&stand).await, of_many[1]);
+    assert_eq!(next_to_run(&stand).await, second);
+    for job in &of_many[2..] {
+        assert_eq!(next_to_run(&stand).await, *job);
+    }
+}
+
+#[tokio::test]
+async fn of_two_devices_an_owner_gets_the_second_when_nobody_else_waits() {
+    let stand = Stand::new().await;
+    let dataset = stand.dataset("flowers").await;
+    let (many, one) = (holder("many"), holder("one"));
+    let submit = async |owner| stand.submit_as(owner, &dataset, json!({})).await;
+    let of_many = [
+        submit(Some(&many)).await,
+        submit(Some(&many)).await,
+        submit(Some(&many)).await,
+    ];
+    let claim = async |device: &str| {
+        let free = vec![device.to_owned()];
+        let claimed = stand.store.claim_job(free, true).await.unwrap();
+        claimed.map(|claimed| claimed.id)
+    };
+    assert_eq!(claim("cuda:0").await, Some(of_many[0]));
+    assert_eq!(claim("cuda:1").await, Some(of_many[1]));
+    // Whoever has fewest running is next, whatever the turns were.
+    let first = submit(Some(&one)).await;
+    assert_eq!(positions(&stand, &[of_many[2], first]).await, [Some(1), Some(0)]);
+    stand.store.cancel_job(of_many[0]).await.unwrap();
+    assert!(stand.store.finish_cancelled(of_many[0], 1).await.unwrap());
+    assert_eq!(claim("cuda:0").await, Some(first));
+    assert_eq!(claim("cuda:1").await, Some(of_many[2]));
+    assert_eq!(claim("cuda:1").await, None);
+}
+
+#[tokio::test]
+async fn a_job_over_its_owners_quota_waits_and_says_why() {
+    let stand = Stand::new().await;
+    let dataset = stand.dataset("flowers").await;
+    let new = NewKey {
+        name: Name::parse("team").unwrap(),
+        scopes: vec![Scope::Write],
+        datasets: None,
+        models: None,
+        quotas: Quotas {
+            max_running_jobs: Some(1),
+            ..Quotas::default()
+        },
+        expires_at: None,
+    };
+    let digest = Secret::draw().unwrap().digest();
+    let team = stand.store.create_key(new, digest, 9).await.unwrap().holder();
+    let first = stand.submit_as(Some(&team), &dataset, json!({})).await;
+    let second = stand
+        .submit_as(Some(&team), &dataset, json!({"priority": 9}))
+        .await;
+    let nobodys = stand.submit(&dataset, json!({"priority": -9})).await;
+    let waiting = async |job: JobId| {
+        let row = stand.store.job(&job.to_string()).await.unwrap();
+        (
+            row.queue_position,
+            row.progress.and_then(|progress| progress.waiting),
+        )
+    };
+    assert_eq!(waiting(second).await, (Some(0), None));
+    assert_eq!(waiting(first).await, (Some(2), None));
+    let claim = async || {
+        let free = vec!["cpu".to_owned()];
+        let claimed = stand.store.claim_job(free, false).await.unwrap();
+        claimed.map(|claimed| claimed.id)
+    };
+    assert_eq!(claim().await, Some(second));
+    // A device is free, and it is not for this one.
+    assert_eq!(waiting(first).await, (Some(1), Some(WaitingFor::Quota)));
+    assert_eq!(waiting(nobodys).await, (Some(0), None));
+    assert_eq!(claim().await, Some(nobodys));
+    assert_eq!(claim().await, None);
+    // Also when its key is revoked: the quota was its.
+    stand.store.revoke_key("team").await.unwrap();
+    assert_eq!(claim().await, None);
+    stand.store.cancel_job(second).await.unwrap();
+    assert!(stand.store.finish_cancelled(second, 1).await.unwrap());
+    assert_eq!(waiting(first).await, (Some(0), None));
+    assert_eq!(claim().await, Some(first));
 }

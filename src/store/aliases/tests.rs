@@ -35,7 +35,7 @@ pub(in crate::store) async fn with_models() -> (Stand, Vec<ModelId>) {
             card_blob: first.card_blob.clone(),
             evaluation_blob: None,
         };
-        let ImportedModel::Created(id) = stand.store.import_model(new, file()).await.unwrap() else {
+        let ImportedModel::Created(id) = stand.store.import_model(new, file(), None).await.unwrap() else {
             panic!("it was not there");
         };
         models.push(id);
@@ -227,7 +227,12 @@ async fn a_name_is_a_models_or_an_aliass() {
         evaluation_blob: None,
     };
     assert_eq!(
-        stand.store.import_model(new, file()).await.unwrap_err().slug(),
+        stand
+            .store
+            .import_model(new, file(), None)
+            .await
+            .unwrap_err()
+            .slug(),
         "name-taken"
     );
     assert_eq!(
@@ -275,6 +280,7 @@ async fn a_training_cannot_be_named_as_an_alias_is() {
             version: 1,
             content_sha256: None,
         },
+        owner: None,
         max_queued: 9,
         key: None,
     };

@@ -5,6 +5,7 @@ use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 use super::events::append;
 use crate::{
     domain::{
+        access::Holder,
         id::{DatasetId, JobId},
         jobs::{
             event::{EventKind, StatusEvent},
@@ -17,8 +18,10 @@ use crate::{
     },
     error::{Error, Kind, Result},
     store::{
-        Store, Topic, aliases, references,
-        row::{json, optional_json, optional_parsed, parsed, to_json, word},
+        Store, Topic,
+        access::quotas,
+        aliases, references,
+        row::{has_owner, json, optional_json, optional_parsed, owner, owner_columns, parsed, to_json, word},
     },
 };
 
@@ -33,6 +36,7 @@ pub struct NewJob {
     pub name: Name,
     pub dataset: DatasetVersion,
     /// Most jobs that may wait in the queue.
+    pub owner: Option<Holder>,
     pub max_queued: i64,
     pub key: Option<IdempotencyKey>,
 }
@@ -58,6 +62,8 @@ pub struct JobFilter {
     pub status: Option<JobStatus>,
     pub dataset: Option<DatasetId>,
     pub name: Option<String>,
+    /// Id or name of a key, or `none`.
+    pub owner: Option<String>,
 }
 
 /// All jobs, counted.
@@ -68,18 +74,11 @@ pub struct JobCensus {
     pub oldest_queued: Option<Timestamp>,
 }
 
-const COLUMNS: &str = "*,
-    case when status = 'queued' then (
-        select count(*) from jobs as other
-        where other.status = 'queued'
-            and (other.priority > jobs.priority or (other.priority = jobs.priority and other.id < jobs.id))
-    ) end as queue_position";
-
 impl Store {
     /// Puts a job into the queue, durable when this returns.
     ///
     /// # Errors
-    /// `queue-full`, `idempotency-mismatch`, `job-deleted`, `name-taken` when its model would have the name of an alias, or `not-found` when its dataset has gone in the meantime.
+    /// `queue-full`, `quota-queued-jobs`, `quota-bytes`, `idempotency-mismatch`, `job-deleted`, `name-taken` when its model would have the name of an alias, or `not-found` when its dataset has gone in the meantime.
     pub async fn create_job(&self, new: NewJob) -> Result<CreatedJob> {
         let created = self
             .write(move |connection| Box::pin(insert_job(connection, new)))
@@ -99,41 +98,63 @@ impl Store {
 
     /// The job of this id, or the newest job of this name.
     pub async fn job(&self, reference: &str) -> Result<Job> {
-        let sql = format!(
-            "select {COLUMNS} from jobs where id = $1 or name = $1 order by (id = $1) desc, id desc limit 1"
-        );
-        let row = sqlx::query(sqlx::AssertSqlSafe(sql))
-            .bind(reference)
-            .fetch_optional(&self.readers)
-            .await?;
+        let mut job = self.find_job(reference).await?;
+        self.place(std::slice::from_mut(&mut job)).await?;
+        if job.status == JobStatus::Queued && job.queue_position.is_none() {
+            // It has begun since it was read.
+            job = self.find_job(reference).await?;
+            self.place(std::slice::from_mut(&mut job)).await?;
+        }
+        Ok(job)
+    }
+
+    pub async fn jobs(&self, filter: &JobFilter, page: &PageRequest) -> Result<Page<Job>> {
+        let mut jobs = self.list_jobs(filter, page).await?;
+        self.place(&mut jobs).await?;
+        Ok(Page::from_rows(jobs, page.limit))
+    }
+
+    async fn find_job(&self, reference: &str) -> Result<Job> {
+        let row = sqlx::query(
+            "select * from jobs
+            where id = $1 or name = $1
+            order by (id = $1) desc, id desc
+            limit 1",
+        )
+        .bind(reference)
+        .fetch_optional(&self.readers)
+        .await?;
         let row = row.ok_or_else(|| Error::not_found("job", reference))?;
         read_job(&row)
     }
 
-    pub async fn jobs(&self, filter: &JobFilter, page: &PageRequest) -> Result<Page<Job>> {
+    /// One more than there is room for on the page, if there is.
+    async fn list_jobs(&self, filter: &JobFilter, page: &PageRequest) -> Result<Vec<Job>> {
         let (comparison, direction) = match page.order {
             Order::Desc => ("<", "desc"),
             Order::Asc => (">", "asc"),
         };
+        let has_owner = has_owner!("$5");
         let sql = format!(
-            "select {COLUMNS} from jobs
+            "select * from jobs
             where ($1 is null or id {comparison} $1)
                 and ($2 is null or status = $2)
                 and ($3 is null or dataset_id = $3)
                 and ($4 is null or name = $4)
+                and {has_owner}
             order by id {direction}
-            limit $5"
+            limit $6"
         );
         let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
             .bind(&page.after)
             .bind(filter.status.map(JobStatus::as_str))
             .bind(filter.dataset.map(|id| id.to_string()))
             .bind(&filter.name)
+            .bind(&filter.owner)
             .bind(page.limit + 1)
             .fetch_all(&self.readers)
             .await?;
-        let jobs = rows.iter().map(read_job).collect::<Result<Vec<_>>>()?;
-        Ok(Page::from_rows(jobs, page.limit))
+        rows.iter().map(read_job).collect()
     }
 
     /// Digest of the file with what a job found, if it has found something.
@@ -226,6 +247,12 @@ async fn insert_job(connection: &mut SqliteConnection, new: NewJob) -> Result<Cr
         let delay = std::time::Duration::from_secs(30);
         return Err(Error::new(Kind::TooMany, "queue-full", detail).retry_after(delay));
     }
+    quotas::check_job(
+        &mut *connection,
+        new.owner.as_ref(),
+        new.spec.kind().makes_model(),
+    )
+    .await?;
     let dataset_there: i64 = sqlx::query_scalar("select count(*) from datasets where id = $1")
         .bind(new.dataset.id.to_string())
         .fetch_one(&mut *connection)
@@ -237,10 +264,11 @@ async fn insert_job(connection: &mut SqliteConnection, new: NewJob) -> Result<Cr
         aliases::refuse_alias(&mut *connection, &new.name).await?;
     }
     let id = JobId::new();
+    let (owner_id, owner_name) = owner_columns(new.owner.as_ref());
     sqlx::query(
         "insert into jobs (id, kind, name, status, spec, dataset_id, dataset_version, dataset_sha256, device_choice, priority, max_attempts,
-            not_before, created_at, attempt, deaths, milliseconds_used, cancel_requested)
-        values ($1, $2, $3, 'queued', $4, $5, $6, $7, $8, $9, $10, 0, $11, 0, 0, 0, 0)",
+            not_before, created_at, attempt, deaths, milliseconds_used, cancel_requested, owner_id, owner_name)
+        values ($1, $2, $3, 'queued', $4, $5, $6, $7, $8, $9, $10, 0, $11, 0, 0, 0, 0, $12, $13)",
     )
     .bind(id.to_string())
     .bind(new.spec.kind().as_str())
@@ -253,6 +281,8 @@ async fn insert_job(connection: &mut SqliteConnection, new: NewJob) -> Result<Cr
     .bind(new.spec.priority())
     .bind(new.spec.max_attempts())
     .bind(now.0)
+    .bind(owner_id)
+    .bind(owner_name)
     .execute(&mut *connection)
     .await?;
     if let Some(key) = new.key {
@@ -314,7 +344,8 @@ async fn find_key(
     Ok(Some(job))
 }
 
-pub(in crate::store) fn read_job(row: &SqliteRow) -> Result<Job> {
+/// Without its place in the line.
+fn read_job(row: &SqliteRow) -> Result<Job> {
     let time = |column: &str| -> Result<Option<Timestamp>> {
         Ok(row.try_get::<Option<i64>, _>(column)?.map(Timestamp))
     };
@@ -333,12 +364,11 @@ pub(in crate::store) fn read_job(row: &SqliteRow) -> Result<Job> {
         model: optional_parsed(row, "model_id")?,
         predictions: optional_json(row, "predictions")?,
         created_at: Timestamp(row.try_get("created_at")?),
+        owner: owner(row)?,
         started_at: time("started_at")?,
         finished_at: time("finished_at")?,
         attempt: row.try_get("attempt")?,
-        queue_position: row
-            .try_get::<Option<i64>, _>("queue_position")?
-            .map(|position| position.max(0) as u64),
+        queue_position: None,
         device: row.try_get("device")?,
         progress: optional_json(row, "progress")?,
         best: optional_json(row, "best")?,

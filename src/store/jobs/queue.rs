@@ -2,7 +2,7 @@
 //!
 //! A claim is one `update ... where status = 'queued'`; no row changed means that another claim was first.
 
-use sqlx::{Row, SqliteConnection};
+use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 
 use super::events::append;
 use crate::{
@@ -11,6 +11,7 @@ use crate::{
         jobs::{
             event::{EventKind, StatusEvent},
             job::{DatasetVersion, JobStatus},
+            line::{self, Share, Shares, Waiting},
         },
         spec::{DeviceChoice, Spec},
         time::Timestamp,
@@ -18,7 +19,7 @@ use crate::{
     error::Result,
     store::{
         Store, Topic,
-        row::{json, parsed},
+        row::{count, json, parsed},
     },
 };
 
@@ -37,7 +38,7 @@ pub struct ClaimedJob {
 }
 
 impl Store {
-    /// `queued -> running` for the first job in order that may run on one of the free devices. A job whose dataset is still being
+    /// `queued -> running` for the first job in line ([`line::next`]) that may run on one of the free devices. A job whose dataset is still being
     /// read is passed over.
     pub async fn claim_job(
         &self,
@@ -105,24 +106,92 @@ async fn claim(
     let mut free = free;
     free.sort_by_key(|device| !device.starts_with("cuda:"));
     let rows = sqlx::query(
-        "select id, device_choice
+        "select id, coalesce(owner_name, '') as owner, priority, device_choice
         from jobs
         where status = 'queued'
             and not_before <= $1
-            and not exists (select 1 from datasets where datasets.id = jobs.dataset_id and datasets.status = 'processing')
-        order by priority desc, id",
+            and not exists (select 1 from datasets where datasets.id = jobs.dataset_id and datasets.status = 'processing')",
     )
     .bind(now.0)
     .fetch_all(&mut *connection)
     .await?;
-    for row in rows {
+    let (mut jobs, mut devices) = (Vec::new(), Vec::new());
+    for row in &rows {
         let choice = DeviceChoice::try_from(row.try_get::<String, _>("device_choice")?).unwrap_or_default();
         if let Some(device) = free.iter().find(|device| choice.allows(device, host_has_gpu)) {
-            let id = parsed(&row, "id")?;
-            return take(connection, id, device.clone(), now).await.map(Some);
+            jobs.push(read_waiting(row)?);
+            devices.push(device.clone());
         }
     }
-    Ok(None)
+    if jobs.is_empty() {
+        return Ok(None);
+    }
+    let shares = shares(&mut *connection).await?;
+    let Some(next) = line::next(&jobs, &shares) else {
+        return Ok(None);
+    };
+    note_turn(&mut *connection, &jobs[next].owner).await?;
+    take(connection, jobs[next].id, devices.swap_remove(next), now)
+        .await
+        .map(Some)
+}
+
+pub(super) fn read_waiting(row: &SqliteRow) -> Result<Waiting> {
+    Ok(Waiting {
+        id: parsed(row, "id")?,
+        owner: row.try_get("owner")?,
+        priority: row.try_get("priority")?,
+    })
+}
+
+/// What each owner has of the devices, and had.
+pub(super) async fn shares(connection: &mut SqliteConnection) -> Result<Shares> {
+    let mut shares = Shares::new();
+    let turns = sqlx::query("select owner, turn from queue_turns")
+        .fetch_all(&mut *connection)
+        .await?;
+    for row in &turns {
+        let share: &mut Share = shares.entry(row.try_get("owner")?).or_default();
+        share.turn = row.try_get("turn")?;
+    }
+    let running = sqlx::query(
+        "select coalesce(owner_name, '') as owner, count(*) as jobs
+        from jobs
+        where status = 'running'
+        group by owner_name",
+    )
+    .fetch_all(&mut *connection)
+    .await?;
+    for row in &running {
+        let share = shares.entry(row.try_get("owner")?).or_default();
+        share.running = count(row, "jobs")?;
+    }
+    // The quota of the key that is good, or was last, under the name of an owner who waits.
+    let quotas = sqlx::query(
+        "select name, max_running_jobs
+        from keys
+        where name in (select owner_name from jobs where status = 'queued')
+        order by (revoked_at is null), id",
+    )
+    .fetch_all(connection)
+    .await?;
+    for row in &quotas {
+        let share = shares.entry(row.try_get("name")?).or_default();
+        share.most_running = row.try_get("max_running_jobs")?;
+    }
+    Ok(shares)
+}
+
+async fn note_turn(connection: &mut SqliteConnection, owner: &str) -> Result<()> {
+    sqlx::query(
+        "insert into queue_turns (owner, turn)
+        select $1, coalesce(max(turn), 0) + 1 from queue_turns where true
+        on conflict (owner) do update set turn = excluded.turn",
+    )
+    .bind(owner)
+    .execute(connection)
+    .await?;
+    Ok(())
 }
 
 async fn take(

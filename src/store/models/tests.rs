@@ -5,7 +5,7 @@ use serde_json::json;
 use super::*;
 use crate::{
     domain::{jobs::job::StopReason, models::model::ModelSource},
-    fixtures::{Stand, card},
+    fixtures::{Stand, card, holder},
     store::{
         aliases::{
             AliasSet, Presumed,
@@ -60,9 +60,17 @@ async fn importing_the_same_again_makes_no_second_model() {
         card_blob: model.card_blob.clone(),
         evaluation_blob: None,
     };
-    let repeated = stand.store.import_model(again("insects"), file()).await.unwrap();
+    let repeated = stand
+        .store
+        .import_model(again("insects"), file(), None)
+        .await
+        .unwrap();
     assert_eq!(repeated, ImportedModel::Existing(models[1]));
-    let renamed = stand.store.import_model(again("other"), file()).await.unwrap();
+    let renamed = stand
+        .store
+        .import_model(again("other"), file(), None)
+        .await
+        .unwrap();
     assert!(matches!(renamed, ImportedModel::Created(_)));
 }
 
@@ -165,4 +173,59 @@ async fn a_database_of_before_the_registry_goes_on_working() {
     store.edit_model(id, rename("owls")).await.unwrap();
     store.edit_model(id, rename("birds")).await.unwrap();
     assert_eq!(store.model("production").await.unwrap().version, 6);
+}
+
+#[tokio::test]
+async fn a_model_belongs_to_the_owner_of_its_job_or_to_whoever_imported_it() {
+    let stand = Stand::new().await;
+    let (dataset, team) = (stand.dataset("pictures").await, holder("team"));
+    let job = stand.submit_as(Some(&team), &dataset, json!({})).await;
+    let free = vec!["cpu".to_owned()];
+    let claimed = stand.store.claim_job(free, false).await.unwrap().unwrap();
+    let new = |text: &str| NewModel {
+        name: name(text),
+        card: card(claimed.spec.training().unwrap(), &dataset),
+        sha256: dataset.sha256.clone(),
+        bytes: 1,
+        card_blob: dataset.sha256.clone(),
+        evaluation_blob: None,
+    };
+    let made = stand
+        .store
+        .complete_job(job, 1, new("birds"), StopReason::Completed)
+        .await
+        .unwrap()
+        .unwrap();
+    let owner = async |id: ModelId| stand.store.model(&id.to_string()).await.unwrap().owner;
+    assert_eq!(owner(made).await, Some(team.clone()));
+    let import = async |text: &str, owner: Option<&Holder>| {
+        let imported = stand.store.import_model(new(text), file(), owner.cloned()).await;
+        let ImportedModel::Created(id) = imported.unwrap() else {
+            panic!("it is there already");
+        };
+        id
+    };
+    let (of_team, of_nobody) = (import("bees", Some(&team)).await, import("ants", None).await);
+    assert_eq!(owner(of_team).await, Some(team.clone()));
+    assert_eq!(owner(of_nobody).await, None);
+    // Also under another name.
+    let renamed = ModelEdit {
+        name: Some(name("wasps")),
+        metadata: None,
+    };
+    stand.store.edit_model(of_team, renamed).await.unwrap();
+    let page = PageRequest {
+        limit: 9,
+        after: None,
+        order: Order::Asc,
+    };
+    let of = async |owner: Option<&str>| {
+        let models = stand.store.models(None, owner, &page).await.unwrap();
+        models.data.iter().map(|model| model.id).collect::<Vec<_>>()
+    };
+    assert_eq!(of(Some("team")).await, [made, of_team]);
+    assert_eq!(of(Some(&team.id.to_string())).await, [made, of_team]);
+    assert_eq!(of(Some("none")).await, [of_nobody]);
+    assert!(of(Some("somebody")).await.is_empty());
+    assert_eq!(of(None).await.len(), 3);
 }

@@ -157,6 +157,7 @@ fn next(dataset: DatasetId, version: u32, segments: Vec<u32>) -> NewVersion {
         segments,
         new_segment: None,
         next_image: 20,
+        added_bytes: 0,
     }
 }
 

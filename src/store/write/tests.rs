@@ -93,6 +93,7 @@ async fn writes_of_a_dataset_heal(failing: &Failing) {
         name: Name::parse("broken").unwrap().into(),
         sha256: crate::files::digest::of_bytes(b"broken"),
         bytes: 6,
+        owner: None,
     };
     let created = failing
         .hurt(async || store.create_dataset(new.clone()).await)

@@ -1,10 +1,13 @@
 //! HTTP as such: connections, what is read from them, and how errors are told.
 
+mod audit;
 mod connections;
 pub mod encodings;
 mod errors;
 mod framing;
 mod keys;
 mod metrics;
+mod owners;
 mod proxies;
+mod quotas;
 mod sessions;

@@ -2,18 +2,18 @@
 
 use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 
-use super::{
-    Store,
-    row::{json, optional_json, parsed, to_json, word},
-};
 use crate::{
     domain::{
-        access::{Key, NewKey, SecretDigest},
+        access::{Key, NewKey, Quotas, SecretDigest},
         id::KeyId,
         page::{Order, Page, PageRequest},
         time::Timestamp,
     },
     error::{Error, Kind, Result},
+    store::{
+        Store,
+        row::{json, optional_json, parsed, to_json, word},
+    },
 };
 
 /// Revoked keys that are remembered; those that were revoked first are forgotten first.
@@ -42,6 +42,7 @@ impl Store {
                     scopes: new.scopes,
                     datasets: new.datasets,
                     models: new.models,
+                    quotas: new.quotas,
                     created_at: Timestamp::now(),
                     expires_at: new.expires_at,
                     last_used_at: None,
@@ -185,8 +186,9 @@ async fn check(connection: &mut SqliteConnection, new: &NewKey, most: u32) -> Re
 async fn insert(connection: &mut SqliteConnection, key: &Key, digest: SecretDigest) -> Result<()> {
     let names = |names: &Option<Vec<_>>| names.as_ref().map(to_json).transpose();
     sqlx::query(
-        "insert into keys (id, name, digest, scopes, datasets, models, created_at, expires_at)
-        values ($1, $2, $3, $4, $5, $6, $7, $8)",
+        "insert into keys (id, name, digest, scopes, datasets, models, created_at, expires_at, max_bytes, max_queued_jobs,
+            max_running_jobs, max_requests_per_second)
+        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
     )
     .bind(key.id.to_string())
     .bind(key.name.as_str())
@@ -196,6 +198,10 @@ async fn insert(connection: &mut SqliteConnection, key: &Key, digest: SecretDige
     .bind(names(&key.models)?)
     .bind(key.created_at.0)
     .bind(key.expires_at.map(|end| end.0))
+    .bind(key.quotas.max_bytes.map(|bytes| bytes as i64))
+    .bind(key.quotas.max_queued_jobs)
+    .bind(key.quotas.max_running_jobs)
+    .bind(key.quotas.max_requests_per_second)
     .execute(connection)
     .await?;
     Ok(())
@@ -243,10 +249,22 @@ fn read_key(row: &SqliteRow) -> Result<Key> {
         scopes: json(row, "scopes")?,
         datasets: optional_json(row, "datasets")?,
         models: optional_json(row, "models")?,
+        quotas: read_quotas(row)?,
         created_at: Timestamp(row.try_get("created_at")?),
         expires_at: time("expires_at")?,
         last_used_at: time("last_used_at")?,
         revoked_at: time("revoked_at")?,
+    })
+}
+
+/// Reads what a key may take up.
+pub(super) fn read_quotas(row: &SqliteRow) -> Result<Quotas> {
+    let bytes: Option<i64> = row.try_get("max_bytes")?;
+    Ok(Quotas {
+        max_bytes: bytes.map(|bytes| bytes.max(0) as u64),
+        max_queued_jobs: row.try_get("max_queued_jobs")?,
+        max_running_jobs: row.try_get("max_running_jobs")?,
+        max_requests_per_second: row.try_get("max_requests_per_second")?,
     })
 }
 
@@ -267,6 +285,11 @@ mod tests {
             scopes: vec![Scope::Read, Scope::Predict],
             datasets: None,
             models: Some(vec![Name::parse("insects").unwrap()]),
+            quotas: Quotas {
+                max_bytes: Some(i64::MAX as u64),
+                max_running_jobs: Some(2),
+                ..Quotas::default()
+            },
             expires_at: Some(Timestamp(Timestamp::now().0 + 60_000)),
         }
     }
