@@ -1,6 +1,6 @@
 //! One way to read the names of an archive: every image gets its class and its split, or the reason why it has none.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     class_doubts::doubts,
@@ -60,15 +60,15 @@ pub fn assign(names: &Names<'_>, options: &ReadOptions) -> Result<Assigned, Reje
         (Some(ClassSource::Folders), Some(level)) => plan = plan.at_level(level as usize),
         _ => {}
     }
-    let parts: HashMap<usize, &[String]> = names
-        .images
-        .iter()
-        .map(|(entry, parts)| (*entry, parts.as_slice()))
-        .collect();
+    // In the order of their entries.
+    let parts = |entry: usize| {
+        let place = names.images.binary_search_by_key(&entry, |(entry, _)| *entry);
+        place.ok().map(|place| names.images[place].1.as_slice())
+    };
     let around = Surroundings {
         images: names.index,
-        parts: &|entry| parts.get(&entry).copied().unwrap_or_default(),
-        split: &|entry| parts.get(&entry).and_then(|parts| plan.split(parts)),
+        parts: &|entry| parts(entry).unwrap_or_default(),
+        split: &|entry| parts(entry).and_then(|parts| plan.split(parts)),
         leaves_out_several: options.leaves_out_several(),
     };
     let table_options = Some(options).filter(|options| options.classes == Some(ClassSource::Table));

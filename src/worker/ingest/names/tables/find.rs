@@ -1,6 +1,6 @@
 //! From a file name in a table to the image.
 
-use std::collections::HashMap;
+use std::{cell::OnceCell, collections::HashMap};
 
 use super::super::layout::class_name;
 
@@ -20,9 +20,15 @@ pub enum Found {
     Several(Vec<usize>),
 }
 
-/// The images of an archive by their paths and by their names.
+/// The images of an archive, to be found by their paths and by their names.
 pub struct Images<'a> {
     all: &'a [(usize, Vec<String>)],
+    /// Made when something is looked for: most archives have no table, and very many images.
+    index: OnceCell<Index>,
+}
+
+#[derive(Default)]
+struct Index {
     by_path: HashMap<String, usize>,
     /// Indices into `all`: by name, by name without its extension, the two in lower case, and by the number that a name is.
     by_name: HashMap<String, Vec<usize>>,
@@ -31,16 +37,9 @@ pub struct Images<'a> {
     by_number: HashMap<u64, Vec<usize>>,
 }
 
-impl<'a> Images<'a> {
-    pub fn new(all: &'a [(usize, Vec<String>)]) -> Self {
-        let mut images = Self {
-            all,
-            by_path: HashMap::new(),
-            by_name: HashMap::new(),
-            by_stem: HashMap::new(),
-            by_plain: HashMap::new(),
-            by_number: HashMap::new(),
-        };
+impl Index {
+    fn of(all: &[(usize, Vec<String>)]) -> Self {
+        let mut images = Self::default();
         for (place, (entry, parts)) in all.iter().enumerate() {
             let Some(name) = parts.last() else { continue };
             let name = class_name(name);
@@ -67,6 +66,15 @@ impl<'a> Images<'a> {
         }
         images
     }
+}
+
+impl<'a> Images<'a> {
+    pub fn new(all: &'a [(usize, Vec<String>)]) -> Self {
+        Self {
+            all,
+            index: OnceCell::new(),
+        }
+    }
 
     /// The image that `file` names: relative to the table's folder or the archive's root, by the end of its path, by the longest common end of
     /// the two paths (`/home/me/set/a.png`), then also without its extension, without regard to capitals, or as a number (`7`: `007.png`).
@@ -78,10 +86,11 @@ impl<'a> Images<'a> {
                 .unwrap_or(file),
         );
         let folder: Vec<String> = folder.iter().map(|name| class_name(name)).collect();
+        let index = self.index.get_or_init(|| Index::of(self.all));
         let from_root = resolved(&[], &file);
         let relative = resolved(&folder, &file);
         for parts in [&relative, &from_root].into_iter().flatten() {
-            if let Some(entry) = self.by_path.get(&parts.join("/")) {
+            if let Some(entry) = index.by_path.get(&parts.join("/")) {
                 return Found::One(*entry);
             }
         }
@@ -98,11 +107,11 @@ impl<'a> Images<'a> {
         let number = stem(name)
             .parse()
             .ok()
-            .and_then(|number: u64| self.by_number.get(&number));
+            .and_then(|number: u64| index.by_number.get(&number));
         let fits: [(Option<&Vec<usize>>, Fits); 4] = [
-            (self.by_name.get(name), |image, wanted| image == wanted),
-            (self.by_stem.get(name), |image, wanted| stem(image) == wanted),
-            (self.by_plain.get(&plain), |image, wanted| {
+            (index.by_name.get(name), |image, wanted| image == wanted),
+            (index.by_stem.get(name), |image, wanted| stem(image) == wanted),
+            (index.by_plain.get(&plain), |image, wanted| {
                 let (image, wanted) = (image.to_lowercase(), wanted.to_lowercase());
                 image == wanted || stem(&image) == wanted
             }),
