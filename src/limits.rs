@@ -69,6 +69,12 @@ pub struct Limits {
     /// Most keys that are not revoked
     #[arg(long, env = "FINETUNED_MAX_KEYS", default_value_t = Limits::DEFAULT.max_keys)]
     pub max_keys: u32,
+    /// Most records of the audit log in the database; the oldest make room
+    #[arg(long, env = "FINETUNED_MAX_AUDIT_RECORDS", default_value_t = Limits::DEFAULT.max_audit_records)]
+    pub max_audit_records: u64,
+    /// Time after which a record of the audit log is removed from the database
+    #[arg(long, env = "FINETUNED_MAX_AUDIT_AGE_SECONDS", default_value_t = Limits::DEFAULT.max_audit_age_seconds)]
+    pub max_audit_age_seconds: u64,
     /// Most jobs waiting in the queue; further jobs are refused with 429
     #[arg(long, env = "FINETUNED_MAX_QUEUED_JOBS", default_value_t = Limits::DEFAULT.max_queued_jobs)]
     pub max_queued_jobs: i64,
@@ -190,6 +196,8 @@ impl Limits {
         max_aliases: 1000,
         max_alias_history: 50,
         max_keys: 1000,
+        max_audit_records: 100_000,
+        max_audit_age_seconds: 90 * 24 * 3600,
         max_queued_jobs: 1000,
         upload_idle_seconds: 60,
         max_receiving_uploads: 64,

@@ -53,6 +53,9 @@ pub struct Config {
     /// Threads for reading an uploaded archive; 0 uses all cores
     #[arg(long, env = "FINETUNED_INGEST_THREADS", default_value_t = 0)]
     pub ingest_threads: u32,
+    /// File for the audit log, as lines of JSON besides the database; opened again after it was renamed, and on SIGHUP
+    #[arg(long, env = "FINETUNED_AUDIT_LOG")]
+    pub audit_log: Option<PathBuf>,
     /// Format of the log lines on stderr
     #[arg(long, env = "FINETUNED_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
@@ -94,6 +97,7 @@ impl Config {
             train_threads: 0,
             predict_threads: 0,
             ingest_threads: 0,
+            audit_log: None,
             log_format: LogFormat::Text,
             log: "info".to_owned(),
             limits: Limits::DEFAULT,

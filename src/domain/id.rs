@@ -88,6 +88,11 @@ id_type!(
     KeyId, "key_"
 );
 
+id_type!(
+    /// A record of the audit log: `aud_` and 32 hexadecimal digits.
+    AuditId, "aud_"
+);
+
 /// A text that is not an id of the expected kind.
 #[derive(Debug, thiserror::Error)]
 #[error("not an id of the form {prefix}<32 hexadecimal digits>")]

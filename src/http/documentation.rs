@@ -38,7 +38,7 @@ use crate::{
         (name = "open inference protocol", description = "Predictions with the API of KServe and Triton"),
         (name = "torchserve", description = "Predictions with the API of TorchServe"),
         (name = "tensorflow serving", description = "Predictions with the API of TensorFlow Serving, which is KServe's V1"),
-        (name = "keys", description = "Keys of callers, and logging in with one"),
+        (name = "keys", description = "Keys of callers, logging in with one, and what was changed with them"),
         (name = "system"),
         (name = "dashboard"),
     ),

@@ -1,6 +1,7 @@
 //! The HTTP server: the only place with axum. One file per resource; `problem.rs` turns errors into responses, `routes.rs` is the table.
 
 mod access;
+mod audit;
 mod connections;
 mod datasets;
 mod documentation;
@@ -24,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::{
     access::{Keyring, Sessions, Tries},
+    audit::Journal,
     connections::Permits,
     metrics::Metrics,
 };
@@ -51,6 +53,7 @@ struct Parts {
     sessions: Sessions,
     /// Wrong keys, by address.
     tries: Tries,
+    journal: Journal,
     metrics: Metrics,
     /// Uploads of any kind that are being received.
     receiving: Permits,
@@ -100,6 +103,10 @@ impl App {
 
     fn tries(&self) -> &Tries {
         &self.0.tries
+    }
+
+    fn journal(&self) -> &Journal {
+        &self.0.journal
     }
 
     fn metrics(&self) -> &Metrics {

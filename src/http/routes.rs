@@ -16,6 +16,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use super::{
     App,
     access::{description, gate, keys, session},
+    audit,
     datasets::{
         archive, dataset, division, images, images_add, images_edit, label_check, one_image, preview,
         reading, versions,
@@ -99,6 +100,7 @@ pub fn table() -> OpenApiRouter<App> {
         .routes(routes!(metrics::scrape::metrics))
         .routes(routes!(keys::list, keys::create))
         .routes(routes!(keys::get, keys::revoke))
+        .routes(routes!(audit::list::list))
         .routes(routes!(session::get, session::log_in, session::log_out))
         .routes(routes!(system::healthz))
         .routes(routes!(system::readyz))
@@ -136,6 +138,7 @@ pub fn service(app: App) -> Router {
         .layer(CatchPanicLayer::custom(panicked))
         .layer(middleware::from_fn(admission::admit))
         .layer(middleware::from_fn(problem::finish))
+        .layer(middleware::from_fn_with_state(app.clone(), audit::layer::note))
         .layer(middleware::from_fn_with_state(
             app.clone(),
             metrics::requests::count,

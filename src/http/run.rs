@@ -9,6 +9,7 @@ use tracing::{info, warn};
 use super::{
     App, Parts,
     access::{Keyring, Sessions, Tries},
+    audit::Journal,
     connections::{Permits, Rules, allow_descriptors},
     health,
     metrics::Metrics,
@@ -66,6 +67,14 @@ pub async fn run_with_ready(
         store.close().await;
         return Err(refused);
     }
+    let journal = Journal::open(store.clone(), config.audit_log.as_deref(), &config.limits);
+    let (journal, writer) = match journal {
+        Ok(opened) => opened,
+        Err(refused) => {
+            store.close().await;
+            return Err(refused);
+        }
+    };
     fit_connections(&mut config.limits);
     let health_listener = health::listen(&config).await?;
     let stopping = shutdown.child_token();
@@ -102,12 +111,15 @@ pub async fn run_with_ready(
         keyring,
         sessions: Sessions::default(),
         tries: Tries::default(),
+        journal,
         metrics: Metrics::new(rules.open()),
         receiving: permits(limits.max_receiving_uploads),
         stopping: stopping.clone(),
         event_streams: permits(limits.max_event_streams),
         downloads: permits(limits.max_downloads),
     }));
+    let nothing_more = CancellationToken::new();
+    let writer = tokio::spawn(writer.run(nothing_more.clone()));
     let over = CancellationToken::new();
     let _over = over.clone().drop_guard();
     let health = health_listener.map(|listener| health::answer(listener, app.clone(), over.clone()));
@@ -124,6 +136,8 @@ pub async fn run_with_ready(
     }
     generations.await?.end().await;
     keys.await?;
+    nothing_more.cancel();
+    writer.await?;
     store.close().await;
     info!("stopped");
     Ok(told?)

@@ -39,7 +39,7 @@ use sqlx::{
 use tokio::sync::Mutex;
 
 pub use self::{
-    access::{keys::StoredKey, quotas::Room},
+    access::{audit::AuditFilter, keys::StoredKey, quotas::Room},
     activations::NewActivations,
     aliases::{AliasBounds, AliasSet, Presumed},
     ballast::Ballast,

@@ -7,7 +7,7 @@ use finetuned::{
     config::keys::{CreateKey, KeysCommand},
     data_dir::with_database,
     domain::{
-        access::{Key, KeyState, Quotas, Secret},
+        access::{AuditRecord, Key, KeyState, Quotas, Secret},
         name::Name,
         page::{Order, PageRequest},
         time::Timestamp,
@@ -34,7 +34,9 @@ async fn create_key(create: &CreateKey) -> anyhow::Result<()> {
     let digest = secret.digest();
     let made = with_database(&create.data.data_dir, true, async |store| {
         let most = Limits::DEFAULT.max_keys;
-        store.create_key(new, digest, most).await.map_err(told)
+        let made = store.create_key(new, digest, most).await.map_err(told)?;
+        note(store, "keys create", &made).await;
+        Ok(made)
     });
     let made = made.await?;
     eprintln!(
@@ -117,11 +119,21 @@ fn joined(names: &[Name]) -> String {
 
 async fn revoke(path: &Path, key: &str) -> anyhow::Result<()> {
     let revoked = with_database(path, false, async |store| {
-        store.revoke_key(key).await.map_err(told)
+        let revoked = store.revoke_key(key).await.map_err(told)?;
+        note(store, "keys revoke", &revoked).await;
+        Ok(revoked)
     })
     .await?;
     println!("{}  {}: revoked", revoked.id, revoked.name);
     Ok(())
+}
+
+/// In the audit log. The key is made or revoked already, so a failure is told and no more.
+async fn note(store: &Store, command: &str, key: &Key) {
+    let record = AuditRecord::command(command, key.id);
+    if let Err(error) = store.add_audit([record].into()).await {
+        eprintln!("finetuned: it is not in the audit log: {:#}", told(error));
+    }
 }
 
 /// What a refusal says to a person.

@@ -1,5 +1,6 @@
 //! Who may do what: keys of callers, what a key may do, and the secret that proves who holds it.
 
+mod audit;
 mod holder;
 mod key;
 mod new_key;
@@ -8,6 +9,7 @@ mod scope;
 mod secret;
 
 pub use self::{
+    audit::AuditRecord,
     holder::Holder,
     key::{Key, KeyState},
     new_key::NewKey,

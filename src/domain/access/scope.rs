@@ -15,7 +15,7 @@ pub enum Scope {
     Predict,
     /// Uploads, trains, changes and deletes.
     Write,
-    /// Makes and revokes keys.
+    /// Makes and revokes keys, and reads the audit log.
     Admin,
 }
 

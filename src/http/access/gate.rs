@@ -18,7 +18,10 @@ use super::{
     reach,
     rules::{self, Found, Need, Rule},
 };
-use crate::http::App;
+use crate::http::{
+    App,
+    audit::{Slip, id_of},
+};
 
 pub async fn admit(State(app): State<App>, request: Request, next: Next) -> Response {
     let route = request.extensions().get::<MatchedPath>();
@@ -35,11 +38,15 @@ pub async fn admit(State(app): State<App>, request: Request, next: Next) -> Resp
             Err(refusal) => return refusal.into_response(),
         },
     };
+    let slip = request.extensions().get::<Slip>().cloned();
+    if let Some(slip) = &slip {
+        slip.set_key(allowed.owner());
+    }
     // Before anything that costs more than this.
     let spent = allowed.spend(Instant::now());
     let mut response = match spent.as_ref().and_then(Spent::refusal) {
         Some(refused) => refused.into_response(),
-        None => let_through(&app, allowed, found, request, next).await,
+        None => let_through(&app, allowed, found, slip, request, next).await,
     };
     if let Some(spent) = spent {
         spent.tell(response.headers_mut());
@@ -52,6 +59,7 @@ async fn let_through(
     app: &App,
     allowed: Allowed,
     found: Option<Found>,
+    slip: Option<Slip>,
     mut request: Request,
     next: Next,
 ) -> Response {
@@ -66,6 +74,11 @@ async fn let_through(
                 return refused;
             }
         }
+    }
+    if let Some(slip) = slip
+        && let Some(thing) = id_of(app, &mut request).await
+    {
+        slip.set_thing(thing);
     }
     request.extensions_mut().insert(allowed);
     next.run(request).await

@@ -19,4 +19,11 @@ pub mod session;
 mod sessions;
 mod tries;
 
-pub use self::{allowed::Allowed, keyring::Keyring, reach::check_job, sessions::Sessions, tries::Tries};
+pub use self::{
+    allowed::Allowed,
+    keyring::Keyring,
+    rate::{Passed, Rate},
+    reach::check_job,
+    sessions::Sessions,
+    tries::Tries,
+};

@@ -48,6 +48,18 @@ pub struct Rule {
     pub reach: Reach,
 }
 
+impl Rule {
+    /// Whether it is there to change something: what it does is in the audit log, and so is who logs in.
+    pub fn changes_something(&self) -> bool {
+        let writes = |scope: &Scope| matches!(scope, Scope::Write | Scope::Admin);
+        let may_write = match self.need {
+            Need::Nothing => self.path == "/v1/session",
+            Need::OneOf(scopes) => scopes.iter().all(writes),
+        };
+        may_write && !matches!(self.method, "GET" | "HEAD" | "OPTIONS")
+    }
+}
+
 /// What the table says of a request.
 #[derive(Clone, Debug)]
 pub enum Found {
@@ -245,6 +257,7 @@ pub const RULES: &[Rule] = &[
     row("POST", "/v1/keys", ADMIN, Reach::Nothing),
     row("GET", "/v1/keys/{key}", ADMIN, Reach::Nothing),
     row("DELETE", "/v1/keys/{key}", ADMIN, Reach::Nothing),
+    row("GET", "/v1/audit", ADMIN, Reach::Nothing),
     // How a browser gets in, and out.
     row("GET", "/v1/session", NOTHING, Reach::Nothing),
     row("POST", "/v1/session", NOTHING, Reach::Nothing),
@@ -320,6 +333,36 @@ mod tests {
             let draws_only = rule.path.ends_with("/preview");
             assert!(draws_only || ![READ, EITHER].contains(&rule.need), "{rule:?}");
         }
+    }
+
+    #[test]
+    fn what_changes_something_is_in_the_audit_log() {
+        let audited: Vec<String> = RULES
+            .iter()
+            .filter(|rule| rule.changes_something())
+            .map(|rule| format!("{} {}", rule.method, rule.path))
+            .collect();
+        let has = |row: &str| audited.iter().any(|audited| audited == row);
+        for row in [
+            "DELETE /v1/datasets/{dataset}",
+            "PATCH /v1/uploads/{upload}",
+            "POST /v1/keys",
+            "POST /v1/session",
+        ] {
+            assert!(has(row), "{row}");
+        }
+        for row in [
+            "GET /v1/keys",
+            "HEAD /v1/uploads/{upload}",
+            "OPTIONS /v1/uploads",
+            "POST /v1/models/{model}/predict",
+        ] {
+            assert!(!has(row), "{row}");
+        }
+        assert!(
+            !has("POST /v1/datasets/{dataset}/preview") && audited.len() > 25,
+            "{audited:#?}"
+        );
     }
 
     /// A limit would be none where the address has nothing of that name.

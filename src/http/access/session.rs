@@ -19,6 +19,7 @@ use crate::{
     error::{Error, FieldError, Result},
     http::{
         App,
+        audit::Slip,
         connections::Caller,
         requests::{extract::read_body, json, prefix::prefix},
         responses::problem::Problems,
@@ -78,6 +79,7 @@ pub async fn get(State(app): State<App>, request: Request) -> Result<Response> {
     responses((status = 200, body = Session, headers(("set-cookie" = String))), Problems)
 )]
 pub async fn log_in(State(app): State<App>, request: Request) -> Result<Response> {
+    let slip = request.extensions().get::<Slip>().cloned();
     let headers = request.headers().clone();
     let peer = Caller::of(&app, &headers, request.extensions()).0;
     let body = read_body(request.into_body(), LARGEST).await?;
@@ -96,6 +98,9 @@ pub async fn log_in(State(app): State<App>, request: Request) -> Result<Response
         }
     };
     held.used(peer, Timestamp::now());
+    if let Some(slip) = slip {
+        slip.set_key(Some(held.key.holder()));
+    }
     let value = app.sessions().begin(held.key.id, Timestamp::now())?;
     let session = Session {
         object: "session",

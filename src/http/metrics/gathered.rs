@@ -45,6 +45,11 @@ struct OfModel {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfPlace {
+    place: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OfPart {
     part: &'static str,
 }
@@ -71,6 +76,7 @@ impl Gathered {
         let connections = gauge(metrics.connections.load(Ordering::Relaxed) as u64);
         registry.register("connections_open", "Connections that are open", connections);
         self.register_disk(registry);
+        register_audit(app, registry);
         let (acts, took) = app.store().write_times();
         let help = "Acts that wrote to the database, whether they were done or refused";
         registry.register("database_writes", help, counter(acts));
@@ -171,6 +177,20 @@ fn register_predictions(app: &App, registry: &mut Registry) {
         "Images that are being answered or wait for it",
         waiting,
     );
+}
+
+fn register_audit(app: &App, registry: &mut Registry) {
+    let counts = app.journal().counts();
+    let lost = Family::<OfPlace, Counter>::default();
+    for (place, count) in [("database", &counts.lost_rows), ("file", &counts.lost_lines)] {
+        let lost = lost.get_or_create(&OfPlace { place });
+        lost.inc_by(count.load(Ordering::Relaxed));
+    }
+    let help = "Records of the audit log that could not be written, by where to";
+    registry.register("audit_lost", help, lost);
+    let skipped = counter(counts.skipped.load(Ordering::Relaxed));
+    let help = "Refused requests that were too many for the audit log";
+    registry.register("audit_skipped", help, skipped);
 }
 
 fn gauge(value: u64) -> Gauge {

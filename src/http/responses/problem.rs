@@ -22,7 +22,8 @@ use crate::{
     error::{Error, FieldError, Kind},
 };
 
-const REQUEST_ID: &str = "x-request-id";
+/// The header with the id of a request.
+pub const REQUEST_ID: &str = "x-request-id";
 /// How many requests a key has left, and how many it may make (draft-ietf-httpapi-ratelimit-headers). Errors have them, too.
 pub const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 pub const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");

@@ -1,4 +1,5 @@
 //! Rows of who may do what.
 
+pub mod audit;
 pub mod keys;
 pub mod quotas;

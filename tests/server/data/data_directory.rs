@@ -338,6 +338,7 @@ async fn a_directory_of_an_earlier_version_gets_its_identity_in_silence_if_its_r
         "alter table uploads drop column options",
         "alter table uploads drop column name_is_derived",
         "alter table packs drop column bicubic",
+        "drop table audit",
         "drop table queue_turns",
         "drop index jobs_queue",
         "create index jobs_queue on jobs (status, priority desc, id)",

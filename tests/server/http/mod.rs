@@ -1,5 +1,6 @@
 //! HTTP as such: connections, what is read from them, and how errors are told.
 
+mod audit;
 mod connections;
 pub mod encodings;
 mod errors;

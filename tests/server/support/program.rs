@@ -28,6 +28,13 @@ impl Program {
         Self::run(server, data_dir)
     }
 
+    /// A server with this in its environment.
+    pub fn with_variable(name: &str, value: impl AsRef<std::ffi::OsStr>, data_dir: &Path) -> Self {
+        let mut server = Command::new(env!("CARGO_BIN_EXE_finetuned"));
+        server.env(name, value);
+        Self::run(server, data_dir)
+    }
+
     /// A server that, as all that it starts, may have so much memory of its own.
     pub fn within(kilobytes: u64, data_dir: &Path) -> Self {
         let mut shell = Command::new("sh");
@@ -113,6 +120,11 @@ impl Program {
             anonymous && start.is_some_and(|start| start % HEAP == 0)
         });
         starts.count()
+    }
+
+    /// Of its process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
     }
 
     pub fn kill(mut self) {
