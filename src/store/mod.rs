@@ -85,6 +85,7 @@ pub struct Store {
     /// When [`Store::check_writable`] last wrote.
     written_at: Arc<Mutex<Option<Instant>>>,
     times: Arc<write::WriteTimes>,
+    places: Arc<jobs::places::Places>,
 }
 
 impl Store {
@@ -135,6 +136,7 @@ impl Store {
             ballast: None,
             written_at: Arc::default(),
             times: Arc::default(),
+            places: Arc::default(),
         })
     }
 
@@ -155,6 +157,7 @@ impl Store {
             ballast: None,
             written_at: Arc::default(),
             times: Arc::default(),
+            places: Arc::default(),
         })
     }
 
@@ -188,6 +191,7 @@ impl Store {
             ballast: None,
             written_at: Arc::default(),
             times: Arc::default(),
+            places: Arc::default(),
         })
     }
 

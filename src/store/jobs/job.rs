@@ -2,7 +2,7 @@
 
 use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 
-use super::{events::append, queue};
+use super::events::append;
 use crate::{
     domain::{
         access::Holder,
@@ -98,29 +98,63 @@ impl Store {
 
     /// The job of this id, or the newest job of this name.
     pub async fn job(&self, reference: &str) -> Result<Job> {
-        let job = {
-            let mut connection = self.readers.acquire().await?;
-            find_job(&mut connection, reference).await?
-        };
-        if job.status != JobStatus::Queued {
-            return Ok(job);
+        let mut job = self.find_job(reference).await?;
+        self.place(std::slice::from_mut(&mut job)).await?;
+        if job.status == JobStatus::Queued && job.queue_position.is_none() {
+            // It has begun since it was read.
+            job = self.find_job(reference).await?;
+            self.place(std::slice::from_mut(&mut job)).await?;
         }
-        // As of one moment, so that a job is either in the line or not queued.
-        let mut moment = self.readers.begin().await?;
-        let mut job = find_job(&mut moment, reference).await?;
-        queue::place(&mut moment, std::slice::from_mut(&mut job)).await?;
-        moment.rollback().await?;
         Ok(job)
     }
 
     pub async fn jobs(&self, filter: &JobFilter, page: &PageRequest) -> Result<Page<Job>> {
-        let mut moment = self.readers.begin().await?;
-        let mut jobs = list_jobs(&mut moment, filter, page).await?;
-        if jobs.iter().any(|job| job.status == JobStatus::Queued) {
-            queue::place(&mut moment, &mut jobs).await?;
-        }
-        moment.rollback().await?;
+        let mut jobs = self.list_jobs(filter, page).await?;
+        self.place(&mut jobs).await?;
         Ok(Page::from_rows(jobs, page.limit))
+    }
+
+    async fn find_job(&self, reference: &str) -> Result<Job> {
+        let row = sqlx::query(
+            "select * from jobs
+            where id = $1 or name = $1
+            order by (id = $1) desc, id desc
+            limit 1",
+        )
+        .bind(reference)
+        .fetch_optional(&self.readers)
+        .await?;
+        let row = row.ok_or_else(|| Error::not_found("job", reference))?;
+        read_job(&row)
+    }
+
+    /// One more than there is room for on the page, if there is.
+    async fn list_jobs(&self, filter: &JobFilter, page: &PageRequest) -> Result<Vec<Job>> {
+        let (comparison, direction) = match page.order {
+            Order::Desc => ("<", "desc"),
+            Order::Asc => (">", "asc"),
+        };
+        let has_owner = has_owner!("$5");
+        let sql = format!(
+            "select * from jobs
+            where ($1 is null or id {comparison} $1)
+                and ($2 is null or status = $2)
+                and ($3 is null or dataset_id = $3)
+                and ($4 is null or name = $4)
+                and {has_owner}
+            order by id {direction}
+            limit $6"
+        );
+        let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
+            .bind(&page.after)
+            .bind(filter.status.map(JobStatus::as_str))
+            .bind(filter.dataset.map(|id| id.to_string()))
+            .bind(&filter.name)
+            .bind(&filter.owner)
+            .bind(page.limit + 1)
+            .fetch_all(&self.readers)
+            .await?;
+        rows.iter().map(read_job).collect()
     }
 
     /// Digest of the file with what a job found, if it has found something.
@@ -195,53 +229,6 @@ impl Store {
         })
         .await
     }
-}
-
-async fn find_job(connection: &mut SqliteConnection, reference: &str) -> Result<Job> {
-    let row = sqlx::query(
-        "select * from jobs
-        where id = $1 or name = $1
-        order by (id = $1) desc, id desc
-        limit 1",
-    )
-    .bind(reference)
-    .fetch_optional(connection)
-    .await?;
-    let row = row.ok_or_else(|| Error::not_found("job", reference))?;
-    read_job(&row)
-}
-
-/// One more than there is room for on the page, if there is.
-async fn list_jobs(
-    connection: &mut SqliteConnection,
-    filter: &JobFilter,
-    page: &PageRequest,
-) -> Result<Vec<Job>> {
-    let (comparison, direction) = match page.order {
-        Order::Desc => ("<", "desc"),
-        Order::Asc => (">", "asc"),
-    };
-    let has_owner = has_owner!("$5");
-    let sql = format!(
-        "select * from jobs
-        where ($1 is null or id {comparison} $1)
-            and ($2 is null or status = $2)
-            and ($3 is null or dataset_id = $3)
-            and ($4 is null or name = $4)
-            and {has_owner}
-        order by id {direction}
-        limit $6"
-    );
-    let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
-        .bind(&page.after)
-        .bind(filter.status.map(JobStatus::as_str))
-        .bind(filter.dataset.map(|id| id.to_string()))
-        .bind(&filter.name)
-        .bind(&filter.owner)
-        .bind(page.limit + 1)
-        .fetch_all(connection)
-        .await?;
-    rows.iter().map(read_job).collect()
 }
 
 async fn insert_job(connection: &mut SqliteConnection, new: NewJob) -> Result<CreatedJob> {

@@ -3,4 +3,5 @@
 pub mod ends;
 pub mod events;
 pub mod job;
+pub mod places;
 pub mod queue;

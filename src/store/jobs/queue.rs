@@ -2,8 +2,6 @@
 //!
 //! A claim is one `update ... where status = 'queued'`; no row changed means that another claim was first.
 
-use std::collections::HashMap;
-
 use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 
 use super::events::append;
@@ -12,7 +10,7 @@ use crate::{
         id::JobId,
         jobs::{
             event::{EventKind, StatusEvent},
-            job::{DatasetVersion, Job, JobStatus, Progress, WaitingFor},
+            job::{DatasetVersion, JobStatus},
             line::{self, Share, Shares, Waiting},
         },
         spec::{DeviceChoice, Spec},
@@ -138,7 +136,7 @@ async fn claim(
         .map(Some)
 }
 
-fn read_waiting(row: &SqliteRow) -> Result<Waiting> {
+pub(super) fn read_waiting(row: &SqliteRow) -> Result<Waiting> {
     Ok(Waiting {
         id: parsed(row, "id")?,
         owner: row.try_get("owner")?,
@@ -147,7 +145,7 @@ fn read_waiting(row: &SqliteRow) -> Result<Waiting> {
 }
 
 /// What each owner has of the devices, and had.
-async fn shares(connection: &mut SqliteConnection) -> Result<Shares> {
+pub(super) async fn shares(connection: &mut SqliteConnection) -> Result<Shares> {
     let mut shares = Shares::new();
     let turns = sqlx::query("select owner, turn from queue_turns")
         .fetch_all(&mut *connection)
@@ -193,32 +191,6 @@ async fn note_turn(connection: &mut SqliteConnection, owner: &str) -> Result<()>
     .bind(owner)
     .execute(connection)
     .await?;
-    Ok(())
-}
-
-/// Says of queued jobs where they stand in the line, and whether the quota of their owner holds them up.
-pub(super) async fn place(connection: &mut SqliteConnection, jobs: &mut [Job]) -> Result<()> {
-    let rows = sqlx::query(
-        "select id, coalesce(owner_name, '') as owner, priority
-        from jobs
-        where status = 'queued'",
-    )
-    .fetch_all(&mut *connection)
-    .await?;
-    let waiting = rows.iter().map(read_waiting).collect::<Result<Vec<_>>>()?;
-    let shares = shares(connection).await?;
-    let line = line::line(&waiting, &shares);
-    let places: HashMap<JobId, u64> = (0..)
-        .zip(line)
-        .map(|(place, index)| (waiting[index].id, place))
-        .collect();
-    for job in jobs.iter_mut().filter(|job| job.status == JobStatus::Queued) {
-        job.queue_position = places.get(&job.id).copied();
-        let owner = job.owner.as_ref().map_or("", |owner| owner.name.as_str());
-        if shares.get(owner).is_some_and(Share::is_full) {
-            job.progress.get_or_insert(Progress::NONE).waiting = Some(WaitingFor::Quota);
-        }
-    }
     Ok(())
 }
 
