@@ -31,7 +31,7 @@ use anyhow::{Context, anyhow, ensure};
 use self::{
     names::{
         arrange::Listing,
-        entry::{Disposition, Verdict},
+        entry::{Disposition, ListedEntry, Verdict},
     },
     output::{HashedFile, Output},
     pipeline::{Decoded, Pipeline},
@@ -190,8 +190,7 @@ fn store_images(
     listing: &mut Listing,
 ) -> anyhow::Result<(Vec<Stored>, Outputs)> {
     let mut outputs = Outputs::create(dir, spec.min_free_bytes)?;
-    // What became of each file that was read; the pipeline reads the entries meanwhile.
-    let mut outcomes: BTreeMap<usize, Result<Stored, Disposition>> = BTreeMap::new();
+    let mut read = ReadFiles::default();
     let pipeline = Pipeline {
         archive: &spec.archive,
         limits: &spec.limits,
@@ -202,37 +201,80 @@ fn store_images(
         heartbeat,
     };
     pipeline.run(&mut |index, outcome| {
-        let outcome = match outcome {
-            Err(settled) => Err(settled),
-            Ok(image) => Ok(outputs.store(image)?),
-        };
-        outcomes.insert(index, outcome);
+        match outcome {
+            Err(settled) => {
+                read.settled.insert(index, settled);
+            }
+            Ok(image) => {
+                read.images.push(outputs.store(image)?);
+                read.entries.push(index);
+            }
+        }
         Ok(())
     })?;
-    let mut stored = Vec::with_capacity(outcomes.len());
-    for (index, entry) in listing.entries.iter_mut().enumerate() {
-        if entry.verdict != Verdict::Candidate {
-            continue;
-        }
-        // A link is one more image with the same bytes. What no link needs is moved: there may be very many.
-        let outcome = match entry.same_as {
-            None if !entry.is_linked => outcomes.remove(&index),
-            same_as => outcomes.get(&same_as.unwrap_or(index)).cloned(),
-        };
-        entry.verdict = match outcome.context("the archive changed while it was read")? {
-            Err(settled) => Verdict::settled(settled),
-            Ok(mut kept) => {
-                kept.image.path = entry.path.clone();
-                kept.image.class = entry.class;
-                kept.image.labels = entry.labels.clone();
-                kept.image.split = entry.split.unwrap_or(Split::Train);
-                stored.push(kept);
-                Verdict::Used
-            }
-        };
-    }
+    let mut stored = read.of_entries(&mut listing.entries)?;
     used_bits::settle(spec, dir, &mut stored, &mut outputs, heartbeat)?;
     Ok((stored, outputs))
+}
+
+/// What became of each file that was read. Images are moved, not copied: there may be very many.
+#[derive(Default)]
+struct ReadFiles {
+    /// In the order of the archive, each with its entry.
+    images: Vec<Stored>,
+    entries: Vec<usize>,
+    /// Files that are no usable images, by their entries.
+    settled: BTreeMap<usize, Disposition>,
+}
+
+impl ReadFiles {
+    /// The images of all entries, in the order of the archive; the entries say what became of them.
+    fn of_entries(mut self, entries: &mut [ListedEntry]) -> anyhow::Result<Vec<Stored>> {
+        let mut is_own = vec![false; self.images.len()];
+        let mut of_links: Vec<(usize, Stored)> = Vec::new();
+        for (index, entry) in entries.iter_mut().enumerate() {
+            if entry.verdict != Verdict::Candidate {
+                continue;
+            }
+            // A link is one more image with the same bytes.
+            let file = entry.same_as.unwrap_or(index);
+            entry.verdict = match self.entries.binary_search(&file) {
+                Ok(place) => {
+                    if file == index {
+                        is_own[place] = true;
+                        describe(&mut self.images[place], entry);
+                    } else {
+                        let mut copy = self.images[place].clone();
+                        describe(&mut copy, entry);
+                        of_links.push((index, copy));
+                    }
+                    Verdict::Used
+                }
+                Err(_) => {
+                    let settled = self.settled.get(&file).cloned();
+                    Verdict::settled(settled.context("the archive changed while it was read")?)
+                }
+            };
+        }
+        if of_links.is_empty() && is_own.iter().all(|own| *own) {
+            return Ok(self.images);
+        }
+        // Some files were read for links only.
+        let own = self.entries.into_iter().zip(self.images).zip(is_own);
+        let own = own.filter_map(|(image, own)| own.then_some(image));
+        let mut all: Vec<(usize, Stored)> = own.chain(of_links).collect();
+        all.sort_by_key(|(index, _)| *index);
+        Ok(all.into_iter().map(|(_, image)| image).collect())
+    }
+}
+
+/// Gives an image what its entry says of it.
+fn describe(stored: &mut Stored, entry: &ListedEntry) {
+    let image = &mut stored.image;
+    image.path.clone_from(&entry.path);
+    image.class = entry.class;
+    image.labels.clone_from(&entry.labels);
+    image.split = entry.split.unwrap_or(Split::Train);
 }
 
 /// The two files with the images: the originals, and their pixels.
