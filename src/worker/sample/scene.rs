@@ -12,6 +12,8 @@ use crate::{domain::random::Draws, worker::pixels::Image};
 const SIDES: (u32, u32) = (96, 320);
 /// Smallest difference in brightness between a shape and the background.
 const CONTRAST: f64 = 60.0;
+/// How far labelled figures lean to either side, in radians: there are few of each, and a network has to learn them in a minute.
+const LEAN: f64 = 0.25;
 
 /// The colour of a figure that is labelled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -137,7 +139,7 @@ impl Scene {
                 cover: 1.0,
             };
             let outline = figure.shape.outline(draws);
-            scene.paint(&outline, draws.between(0.0, TAU), place, &fill);
+            scene.paint(&outline, draws.between(-LEAN, LEAN), place, &fill);
         }
         scene.canvas.add_noise(draws.between(0.0, 6.0), draws);
         scene
