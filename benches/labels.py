@@ -19,12 +19,12 @@ SEEDS = 3
 SPEC = {
     "dataset": "scenes",
     "task": "multi_label",
-    "backbone": {"architecture": "resnet18", "weights": "none"},
-    "image": {"size": 64, "resize": "squash"},
-    "augment": {"horizontal_flip": True, "vertical_flip": True},
-    "epochs": 30,
+    "backbone": {"architecture": "resnet20", "weights": "none"},
+    "image": {"size": 56, "resize": "squash"},
+    "augment": {"horizontal_flip": True, "vertical_flip": True, "rotation_degrees": 20, "random_resized_crop": [0.6, 1.0]},
+    "epochs": 54,
     "batch_size": 16,
-    "optimizer": {"name": "adamw", "lr": 0.001, "weight_decay": 0.05},
+    "optimizer": {"name": "adamw", "lr": 0.004, "weight_decay": 0.05},
     "schedule": {"name": "cosine", "warmup_epochs": 1},
 }
 
