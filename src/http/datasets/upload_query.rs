@@ -44,6 +44,8 @@ pub struct UploadQuery {
     pattern: Option<String>,
     /// Path of a file in the archive that names the classes, where folders or labels are codes.
     class_names: Option<String>,
+    /// What becomes of images to which a table gives several labels: `keep` (the default) or `leave_out`.
+    several_labels: Option<String>,
     /// What folders stand for: `fold_1:val,old:ignore`.
     splits: Option<String>,
     /// `true`: images that look like masks of others are images of the dataset.
@@ -69,6 +71,7 @@ impl UploadQuery {
             ("encoding", &self.encoding),
             ("pattern", &self.pattern),
             ("class_names", &self.class_names),
+            ("several_labels", &self.several_labels),
             ("name_encoding", &self.name_encoding),
         ];
         for (name, text) in texts {
@@ -105,7 +108,10 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::domain::datasets::reading::SplitRole;
+    use crate::domain::{
+        datasets::reading::{ClassSource, SeveralLabels, SplitRole},
+        models::preprocessing::UsedBits,
+    };
 
     #[test]
     fn a_query_says_what_a_document_says() {
@@ -123,5 +129,46 @@ mod tests {
             ("a:b".to_owned(), SplitRole::Ignore),
         ]);
         assert_eq!(options.splits, Some(splits));
+    }
+
+    #[test]
+    fn every_option_can_be_in_a_query() {
+        let text = || Some("tab".to_owned());
+        let all = ReadOptions {
+            classes: Some(ClassSource::Table),
+            level: Some(1),
+            table: text(),
+            path_column: text(),
+            label_column: text(),
+            split_column: text(),
+            separator: text(),
+            encoding: text(),
+            pattern: text(),
+            class_names: text(),
+            several_labels: Some(SeveralLabels::LeaveOut),
+            splits: Some(BTreeMap::from([("a".to_owned(), SplitRole::Val)])),
+            masks: Some(true),
+            name_encoding: text(),
+            used_bits: UsedBits::new(12),
+        };
+        let options = serde_json::to_value(all).unwrap();
+        for (name, value) in options.as_object().unwrap() {
+            let asked = match value {
+                Value::String(text) => text.clone(),
+                Value::Object(_) => "a:val".to_owned(),
+                other => other.to_string(),
+            };
+            let query = serde_json::json!({name: asked});
+            let query: UploadQuery =
+                serde_json::from_value(query).unwrap_or_else(|fault| panic!("{name}: {fault}"));
+            // What only goes with other options is refused as that, and all else is understood.
+            match query.options() {
+                Ok(found) => assert_eq!(serde_json::to_value(found).unwrap()[name], *value),
+                Err(error) => assert!(
+                    error.errors().iter().all(|fault| fault.code == "not_applicable"),
+                    "{name}: {error:?}"
+                ),
+            }
+        }
     }
 }
