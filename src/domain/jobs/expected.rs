@@ -14,7 +14,7 @@ use crate::domain::{
 pub struct Expected {
     /// Memory of the worker, lowest and highest: on a card, of the card.
     pub memory_bytes: [u64; 2],
-    /// Time from its start to its model, lowest and highest. Null where no training on the same kind of device has ended here, so that nothing
+    /// Time from its start to its model, lowest and highest, if it goes through all epochs. Null where no training on the same kind of device has ended here, so that nothing
     /// is known of its speed. Fetching weights is not part of it.
     pub seconds: Option<[f64; 2]>,
     /// What the time was estimated from.
@@ -108,6 +108,11 @@ impl Ended {
     fn rate(&self) -> f64 {
         self.work.max(1.0) / (self.seconds - OVERHEAD_SECONDS).max(0.2)
     }
+}
+
+/// Whether [`work`] and memory are all that a training needs: teachers, a target domain and a training to compare with come on top.
+pub fn is_known_for(spec: &JobSpec) -> bool {
+    spec.domain_adaptation.is_none() && spec.distill.is_none()
 }
 
 /// Multiply-adds of a whole training on images of this number: a step costs three times a forward pass of what learns; frozen stages are

@@ -5,7 +5,7 @@ use crate::{
         datasets::dataset::{Dataset, DatasetStatus},
         jobs::{
             expected::{self, Ended, Expected, Images},
-            job::{Job, JobStatus},
+            job::{Job, JobStatus, StopReason},
         },
         page::{Order, PageRequest},
         spec::{JobSpec, Spec},
@@ -18,9 +18,9 @@ use crate::{
 /// How many jobs are looked at, newest first.
 const JOBS: u32 = 30;
 
-/// None where the dataset has not been read yet.
+/// None where the dataset has not been read yet, and of trainings that do more than learn from its labels.
 pub async fn of(app: &App, spec: &JobSpec, dataset: &Dataset) -> Result<Option<Expected>> {
-    if dataset.status != DatasetStatus::Ready {
+    if dataset.status != DatasetStatus::Ready || !expected::is_known_for(spec) {
         return Ok(None);
     }
     let has_gpu = app
@@ -54,13 +54,20 @@ pub async fn of(app: &App, spec: &JobSpec, dataset: &Dataset) -> Result<Option<E
     Ok(Some(Expected::of(spec, images, classes, &ended, device)))
 }
 
-/// A training that nothing has interrupted.
+/// A training that went through all of its epochs without an interruption.
 async fn training(app: &App, job: &Job) -> Result<Option<Ended>> {
-    let (Spec::Train(spec), Some(began), Some(end), 1) =
-        (&job.spec, job.started_at, job.finished_at, job.attempt)
-    else {
+    let (Spec::Train(spec), Some(began), Some(end), 1, Some(StopReason::Completed)) = (
+        &job.spec,
+        job.started_at,
+        job.finished_at,
+        job.attempt,
+        job.stop_reason,
+    ) else {
         return Ok(None);
     };
+    if !expected::is_known_for(spec) {
+        return Ok(None);
+    }
     let version = app.store().version(job.dataset.id, job.dataset.version).await?;
     Ok(version.map(|version| Ended {
         architecture: spec.backbone.architecture,

@@ -105,7 +105,8 @@ pub async fn submit(
 pub struct CheckedSpec {
     #[serde(flatten)]
     spec: Spec,
-    /// Only of a training whose dataset has been read. It is ignored where the spec is sent back.
+    /// Only of a training whose dataset has been read, without `domain_adaptation` and `distill`, whose needs are not estimated. It is ignored
+    /// where the spec is sent back.
     #[serde(skip_serializing_if = "Option::is_none")]
     expected: Option<Expected>,
 }
