@@ -30,16 +30,26 @@ impl Rate {
         Self::new(Duration::from_secs(1) / number.max(1), number.max(1))
     }
 
-    /// Lets one through if it may. `forgotten` is the moment when all that were let through are forgotten.
-    pub fn pass(&self, forgotten: &mut Instant, now: Instant) -> Passed {
+    /// How long the next one has to wait; none where it has not to. `forgotten` is the moment when all that were let through are forgotten.
+    pub fn wait(&self, forgotten: Instant, now: Instant) -> Option<Duration> {
         let debt = forgotten.saturating_duration_since(now);
-        let most = self.each * self.burst;
-        let with_this = debt + self.each;
-        if with_this > most {
-            return Passed::Later(with_this - most);
+        let wait = (debt + self.each).saturating_sub(self.each * self.burst);
+        (wait > Duration::ZERO).then_some(wait)
+    }
+
+    /// Counts one that was let through.
+    pub fn count(&self, forgotten: &mut Instant, now: Instant) {
+        *forgotten = (*forgotten).max(now) + self.each;
+    }
+
+    /// Lets one through if it may, and counts it.
+    pub fn pass(&self, forgotten: &mut Instant, now: Instant) -> Passed {
+        if let Some(wait) = self.wait(*forgotten, now) {
+            return Passed::Later(wait);
         }
-        *forgotten = now + with_this;
-        let left = (most - with_this).as_nanos() / self.each.as_nanos().max(1);
+        self.count(forgotten, now);
+        let room = (self.each * self.burst).saturating_sub(forgotten.saturating_duration_since(now));
+        let left = room.as_nanos() / self.each.as_nanos().max(1);
         Passed::Yes {
             left: u32::try_from(left).unwrap_or(u32::MAX),
         }

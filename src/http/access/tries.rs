@@ -7,16 +7,18 @@ use std::{
     time::{Duration, Instant},
 };
 
+use super::rate::Rate;
 use crate::http::connections::Peer;
 
 /// Each failure counts for so long.
 const EACH: Duration = Duration::from_secs(1);
 /// Failures in a row that are answered at once.
 const BURST: u32 = 20;
+const RATE: Rate = Rate::new(EACH, BURST);
 /// Addresses that are remembered; the one whose failures are forgiven first makes room.
 const MOST: usize = 10_000;
 
-/// For each address the moment when its failures are forgiven (the generic cell rate algorithm).
+/// For each address the moment when its failures are forgiven.
 #[derive(Default)]
 pub struct Tries(Mutex<HashMap<Peer, Instant>>);
 
@@ -24,9 +26,7 @@ impl Tries {
     /// How long an address has to wait before its next try is looked at; none where it has not to.
     pub fn wait(&self, peer: Peer, now: Instant) -> Option<Duration> {
         let forgiven = *self.table().get(&peer)?;
-        let debt = forgiven.saturating_duration_since(now);
-        let wait = debt.saturating_sub(EACH * (BURST - 1));
-        (wait > Duration::ZERO).then_some(wait)
+        RATE.wait(forgiven, now)
     }
 
     pub fn failed(&self, peer: Peer, now: Instant) {
@@ -40,8 +40,7 @@ impl Tries {
                 table.remove(&first);
             }
         }
-        let forgiven = table.entry(peer).or_insert(now);
-        *forgiven = (*forgiven).max(now) + EACH;
+        RATE.count(table.entry(peer).or_insert(now), now);
     }
 
     fn table(&self) -> std::sync::MutexGuard<'_, HashMap<Peer, Instant>> {
