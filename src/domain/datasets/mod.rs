@@ -4,6 +4,7 @@ pub mod archive;
 pub mod class_name;
 pub mod content;
 pub mod dataset;
+pub mod faults;
 pub mod image_folder;
 pub mod name_encoding;
 pub mod reading;

@@ -3,7 +3,7 @@
 use crate::{
     domain::{
         datasets::{
-            dataset::too_few_for_folds,
+            faults::too_few_for_folds,
             split::{self, GroupBy},
         },
         jobs::job::FailureCode,
