@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 
 use super::{adaptation::Adaptation, distillation::Distillation};
 use crate::domain::{
-    metrics::{self, BINS, Confusion, Logits, Verdict},
+    metrics::{self, BINS, ClassScores, Confusion, Logits, Verdict},
     models::model::DatasetLineage,
     spec::EvaluatedSplit,
 };
@@ -178,18 +178,25 @@ impl Evaluation {
 
 fn reports(classes: &[String], confusion: &Confusion) -> Vec<ClassReport> {
     let scores = (0..).zip(classes.iter().zip(confusion.scores()));
-    let report = |(index, (name, scores)): (u32, (&String, metrics::ClassScores))| ClassReport {
-        name: name.clone(),
-        index,
-        precision: scores.precision,
-        recall: scores.recall,
-        f1: scores.f1,
-        support: scores.support,
-        threshold: None,
-        average_precision: None,
-        auc: None,
-    };
-    scores.map(report).collect()
+    scores
+        .map(|(index, (name, scores))| ClassReport::of(index, name, scores))
+        .collect()
+}
+
+impl ClassReport {
+    fn of(index: u32, name: &str, scores: ClassScores) -> Self {
+        Self {
+            name: name.to_owned(),
+            index,
+            precision: scores.precision,
+            recall: scores.recall,
+            f1: scores.f1,
+            support: scores.support,
+            threshold: None,
+            average_precision: None,
+            auc: None,
+        }
+    }
 }
 
 fn worst<'i>(

@@ -121,8 +121,13 @@ impl ClassOutputs {
 pub fn mean_average_precision(logits: &Logits) -> Option<f64> {
     let each =
         (0..logits.classes()).filter_map(|class| ClassOutputs::of(logits, class, 1.0).average_precision());
-    let each: Vec<f64> = each.collect();
-    (!each.is_empty()).then(|| each.iter().sum::<f64>() / each.len() as f64)
+    mean(each)
+}
+
+/// None of nothing.
+pub fn mean(values: impl IntoIterator<Item = f64>) -> Option<f64> {
+    let values: Vec<f64> = values.into_iter().collect();
+    (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
 }
 
 /// The threshold of each class at which its F1 is highest for these images.
@@ -273,10 +278,6 @@ mod tests {
         logits
     }
 
-    fn mean(losses: &[f64]) -> f64 {
-        losses.iter().sum::<f64>() / losses.len() as f64
-    }
-
     #[test]
     fn every_number_is_scikit_learns() {
         let golden: Golden =
@@ -287,7 +288,7 @@ mod tests {
             let same = |what: &str, ours: f64, theirs: f64| {
                 assert!((ours - theirs).abs() < 1e-9, "{name}: {what}: {ours} {theirs}");
             };
-            same("loss", mean(&binary_losses(&logits, 1.0)), case.loss);
+            same("loss", mean(binary_losses(&logits, 1.0)).unwrap(), case.loss);
             same("ece", binary_calibration_error(&logits, 1.0), case.ece);
             same(
                 "mAP",
@@ -299,7 +300,7 @@ mod tests {
             let temperature = case.temperature;
             same(
                 "calibrated",
-                mean(&binary_losses(&logits, temperature)),
+                mean(binary_losses(&logits, temperature)).unwrap(),
                 case.calibrated_loss,
             );
             let thresholds = thresholds(&logits, temperature);

@@ -83,7 +83,7 @@ pub struct ExportSpec {
     pub format: ExportFormat,
     /// The graph starts with the normalisation: its input is pixels scaled to 0–1.
     pub normalize: bool,
-    /// The graph ends with the temperature and the softmax: its output is probabilities.
+    /// The graph ends with the temperature and the softmax, or with several labels the sigmoid: its output is probabilities.
     pub softmax: bool,
 }
 

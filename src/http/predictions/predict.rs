@@ -27,7 +27,7 @@ type TopK = Whole<1, 1000>;
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct PredictQuery {
-    /// Most classes to return, 1 to 1000.
+    /// Most classes to return, 1 to 1000. A model of several labels returns all that the image shows, even if they are more.
     #[param(value_type = Option<u32>, minimum = 1, maximum = 1000, default = 5)]
     top_k: Option<TopK>,
 }
@@ -39,7 +39,7 @@ pub struct Prediction {
     #[schema(example = "prediction")]
     object: &'static str,
     model: ModelId,
-    /// The most likely classes, in descending order of probability.
+    /// The most likely classes, in descending order of probability; of a model of several labels, `predicted` says which ones the image shows.
     predictions: Vec<ClassProbability>,
     timing_ms: PredictionTiming,
 }

@@ -38,7 +38,7 @@ impl Serialize for Labels {
 
 /// Classify an image (TorchServe)
 ///
-/// The body is an image file, or a form with one file, whatever its field is called. Returns the five most likely classes, the most likely first.
+/// The body is an image file, or a form with one file, whatever its field is called. Returns the five most likely classes, the most likely first; of a model of several labels all that the image shows, even if they are more.
 #[utoipa::path(
     post, path = "/predictions/{model}", tag = "torchserve",
     params(("model" = String, Path, description = "Id, alias, name (the newest) or name@version")),

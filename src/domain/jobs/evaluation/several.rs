@@ -4,8 +4,8 @@ use super::{Calibration, ClassReport, Evaluation, Mistake, MultiLabelScores, Sub
 use crate::domain::metrics::{
     BINS, Logits,
     multi_label::{
-        ClassOutputs, binary_calibration_error, binary_losses, decided, decisions, mean_average_precision,
-        sigmoid,
+        ClassOutputs, binary_calibration_error, binary_losses, decided, decisions, mean,
+        mean_average_precision, sigmoid,
     },
 };
 
@@ -18,30 +18,26 @@ pub fn of<'i>(
     let decided = decided(logits, subject.temperature, subject.thresholds);
     let all = decisions(logits, &decided);
     let classes = reports(subject, logits);
-    let mean = |values: &mut dyn Iterator<Item = f64>| {
-        let values: Vec<f64> = values.collect();
-        (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
-    };
     Evaluation {
         object: "evaluation".to_owned(),
         dataset: subject.dataset.clone(),
         split: subject.split,
         images: logits.images() as u64,
-        loss: mean_of(&losses),
+        loss: mean(losses.iter().copied()).unwrap_or(f64::NAN),
         accuracy: all.exact,
         top5_accuracy: None,
         multi_label: Some(MultiLabelScores {
             mean_average_precision: mean_average_precision(logits),
-            mean_auc: mean(&mut classes.iter().filter_map(|class| class.auc)),
+            mean_auc: mean(classes.iter().filter_map(|class| class.auc)),
             micro_f1: all.micro_f1,
             hamming_loss: all.hamming_loss,
         }),
-        macro_f1: mean(&mut classes.iter().map(|class| class.f1)).unwrap_or(0.0),
+        macro_f1: mean(classes.iter().map(|class| class.f1)).unwrap_or(0.0),
         calibration: Calibration {
             temperature: subject.temperature,
             ece_before: binary_calibration_error(logits, 1.0),
             ece_after: binary_calibration_error(logits, subject.temperature),
-            loss_after: mean_of(&binary_losses(logits, subject.temperature)),
+            loss_after: mean(binary_losses(logits, subject.temperature)).unwrap_or(f64::NAN),
             bins: BINS as u32,
         },
         mistakes: mistakes(subject, logits, &decided, &losses, images),
@@ -52,25 +48,15 @@ pub fn of<'i>(
     }
 }
 
-fn mean_of(losses: &[f64]) -> f64 {
-    losses.iter().sum::<f64>() / losses.len() as f64
-}
-
 fn reports(subject: &Subject, logits: &Logits) -> Vec<ClassReport> {
     let classes = (0u32..).zip(subject.classes.iter().zip(subject.thresholds));
     let report = |(index, (name, threshold)): (u32, (&String, &f64))| {
         let outputs = ClassOutputs::of(logits, index as usize, subject.temperature);
-        let scores = outputs.scores(*threshold);
         ClassReport {
-            name: name.clone(),
-            index,
-            precision: scores.precision,
-            recall: scores.recall,
-            f1: scores.f1,
-            support: scores.support,
             threshold: Some(*threshold),
             average_precision: outputs.average_precision(),
             auc: outputs.auc(),
+            ..ClassReport::of(index, name, outputs.scores(*threshold))
         }
     };
     classes.map(report).collect()
