@@ -134,6 +134,7 @@ mod tests {
     #[test]
     fn every_option_can_be_in_a_query() {
         let text = || Some("tab".to_owned());
+        let encoding = || Some("gbk".to_owned());
         let all = ReadOptions {
             classes: Some(ClassSource::Table),
             level: Some(1),
@@ -142,13 +143,13 @@ mod tests {
             label_column: text(),
             split_column: text(),
             separator: text(),
-            encoding: text(),
+            encoding: encoding(),
             pattern: text(),
             class_names: text(),
             several_labels: Some(SeveralLabels::LeaveOut),
             splits: Some(BTreeMap::from([("a".to_owned(), SplitRole::Val)])),
             masks: Some(true),
-            name_encoding: text(),
+            name_encoding: encoding(),
             used_bits: UsedBits::new(12),
         };
         let options = serde_json::to_value(all).unwrap();
