@@ -70,6 +70,10 @@ def jobs(table, server, python, network, weights, data):
     table.at_least(f"{network}: head only, {EPOCHS} epochs, plain / ours", plain / head, 10, "x")
     table.at_least(f"{network}: a second job, plain / ours", plain / again, 40, "x")
     table.note(f"{network}: ours, the second job, plain", (head, again, plain), "s")
+    # The first keeps the activations that it needs.
+    job_of(server, network, {"preset": "quick"})
+    quick = job_of(server, network, {"preset": "quick", "head": {"l2": 0.003}})
+    table.at_most(f"{network}: another `quick` job with kept activations", quick, 1, "s")
     ours = job(server, network, "none", 1, 0.001)
     plain = loop(python, network, data, weights, "all", 1)
     table.at_least(f"{network}: everything, 1 epoch, plain / ours", plain / ours, 1, "x")
@@ -77,14 +81,18 @@ def jobs(table, server, python, network, weights, data):
 
 
 def job(server, network, freeze, epochs, rate):
+    optimizer = {"lr": rate, "momentum": 0.9, "backbone_lr_multiplier": 1.0}
+    return job_of(server, network, {"freeze": freeze, "epochs": epochs, "optimizer": optimizer})
+
+
+def job_of(server, network, fields):
+    """Seconds from the request until it has ended."""
     spec = {
         "dataset": "bench",
         "name": network,
         "backbone": {"architecture": network, "weights": f"{network}-init.safetensors"},
         "image": {"size": 224},
-        "freeze": freeze,
-        "epochs": epochs,
-        "optimizer": {"lr": rate, "momentum": 0.9, "backbone_lr_multiplier": 1.0},
+        **fields,
     }
     began = time.perf_counter()
     job = server.request("POST", "/v1/jobs", json.dumps(spec).encode())
