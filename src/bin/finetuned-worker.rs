@@ -10,6 +10,9 @@ use std::{
     process::{ExitCode, exit},
 };
 
+#[cfg(target_os = "linux")]
+#[path = "finetuned-worker/allocator.rs"]
+mod allocator;
 #[path = "../worker/mod.rs"]
 mod worker;
 
