@@ -305,6 +305,7 @@ pub fn card(spec: &JobSpec, dataset: &Dataset) -> ModelCard {
         preprocessing: spec.preprocessing(),
         spec: Some(spec.clone()),
         pretraining: None,
+        adapter: None,
         metrics: Some(ModelMetrics {
             epoch: 2,
             train_loss: 0.5,

@@ -297,12 +297,7 @@ impl Shared {
         };
         let (reply, answer) = oneshot::channel();
         let request = Request {
-            model: ModelFiles {
-                weights: path(&model.sha256),
-                card: path(&model.card_blob),
-                sha256: model.sha256.clone(),
-                card_sha256: model.card_blob.clone(),
-            },
+            model: ModelFiles::of(&model.sha256, &model.card_blob, model.base_blob(), path),
             task,
             input: kind,
             max_pixels: self.limits.ingest.max_image_pixels,

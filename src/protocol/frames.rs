@@ -73,6 +73,32 @@ pub struct ModelFiles {
     pub weights: PathBuf,
     pub card: PathBuf,
     pub card_sha256: String,
+    /// Of a model that is an adapter: `weights` has only what it changes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base: Option<BaseFile>,
+}
+
+/// The weights that an adapter is beside.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct BaseFile {
+    pub path: PathBuf,
+    pub sha256: String,
+}
+
+impl ModelFiles {
+    /// The files with these digests; `path` says where the file with a digest is.
+    pub fn of(weights: &str, card: &str, base: Option<&str>, path: impl Fn(&str) -> PathBuf) -> Self {
+        Self {
+            weights: path(weights),
+            card: path(card),
+            sha256: weights.to_owned(),
+            card_sha256: card.to_owned(),
+            base: base.map(|base| BaseFile {
+                path: path(base),
+                sha256: base.to_owned(),
+            }),
+        }
+    }
 }
 
 /// Header of a reply; [`PredictOutcome`] says what its body is.

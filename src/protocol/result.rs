@@ -154,6 +154,9 @@ pub struct TrainResult {
     pub weights: Artifact,
     /// `model.json`, which holds `card`.
     pub card_file: Artifact,
+    /// `base.safetensors`, where the model is an adapter.
+    #[serde(default)]
+    pub base: Option<Artifact>,
     /// Of frozen stages; the server keeps them for later jobs.
     #[serde(default)]
     pub activations: Vec<UsedActivations>,

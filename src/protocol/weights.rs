@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::frames::ModelFiles;
+
 /// Base weights, resolved as far as the server can without opening them.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "from", rename_all = "snake_case")]
@@ -19,6 +21,13 @@ pub enum WeightsSource {
         /// Names of the outputs of its head, in order, if it is a model of this server.
         #[serde(default)]
         classes: Option<Vec<String>>,
+    },
+    /// A model of this server that is an adapter.
+    Adapter {
+        files: ModelFiles,
+        origin: String,
+        /// Names of the outputs of its head, in order.
+        classes: Vec<String>,
     },
     /// A hub with Hugging Face's API.
     Hub(HubSource),

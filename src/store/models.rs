@@ -60,6 +60,8 @@ pub enum ImportedModel {
 pub struct ModelBlobs {
     pub weights: String,
     pub card: String,
+    /// Of the weights that it is an adapter of.
+    pub base: Option<String>,
     pub evaluation: Option<String>,
 }
 
@@ -132,14 +134,16 @@ impl Store {
     }
 
     pub async fn model_blobs(&self, id: ModelId) -> Result<ModelBlobs> {
-        let row = sqlx::query("select sha256, card_blob, evaluation_blob from models where id = $1")
-            .bind(id.to_string())
-            .fetch_optional(&self.readers)
-            .await?;
+        let row =
+            sqlx::query("select sha256, card_blob, base_blob, evaluation_blob from models where id = $1")
+                .bind(id.to_string())
+                .fetch_optional(&self.readers)
+                .await?;
         let row = row.ok_or_else(|| Error::not_found("model", &id.to_string()))?;
         Ok(ModelBlobs {
             weights: row.try_get("sha256")?,
             card: row.try_get("card_blob")?,
+            base: row.try_get("base_blob")?,
             evaluation: row.try_get("evaluation_blob")?,
         })
     }
@@ -286,8 +290,8 @@ pub(super) async fn insert_model(
     let metadata = new.card.spec.as_ref().map(|spec| spec.metadata.clone());
     sqlx::query(
         "insert into models (id, name, version, source, job_id, imported_from, created_at, sha256, bytes, card_blob, evaluation_blob,
-            card, metadata, owner_id, owner_name)
-        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
+            card, metadata, owner_id, owner_name, base_blob, base_bytes)
+        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)",
     )
     .bind(id.to_string())
     .bind(new.name.as_str())
@@ -304,6 +308,8 @@ pub(super) async fn insert_model(
     .bind(to_json(&metadata.unwrap_or_default())?)
     .bind(owner_id)
     .bind(owner_name)
+    .bind(new.card.adapter.as_ref().map(|adapter| adapter.base_sha256.as_str()))
+    .bind(new.card.adapter.as_ref().map_or(0, |adapter| adapter.base_bytes as i64))
     .execute(connection)
     .await?;
     Ok(id)

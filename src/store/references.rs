@@ -21,6 +21,7 @@ impl Store {
             union select pack_blob from segments where pack_gone = 0
             union select sha256 from models
             union select card_blob from models
+            union select base_blob from models
             union select blob from activations
             union select blob from packs
             union select sha256 from uploads where status = 'finishing'
@@ -106,6 +107,7 @@ pub(super) const OF_JOB: &str = "select result_blob as sha256 from jobs where id
     union select csv_blob from jobs where id = $1";
 pub(super) const OF_MODEL: &str = "select sha256 from models where id = $1
     union select card_blob from models where id = $1
+    union select base_blob from models where id = $1
     union select evaluation_blob from models where id = $1";
 pub(super) const OF_UPLOAD: &str = "select sha256 from uploads where id = $1 and status = 'finishing'";
 

@@ -89,6 +89,7 @@ const TRAIN = [
   { pointer: '/domain_adaptation/weight', label: 'Weight of the alignment', kind: 'number', example: 'by method', more: true },
   { pointer: '/distill/teacher', label: 'Learn from the model', kind: 'backbones', example: 'none', more: true, whole: '/distill', hint: 'Names of models with the same classes, separated by commas' },
   { pointer: '/distill/temperature', label: 'Temperature of the teachers', kind: 'number', example: '4', more: true },
+  { pointer: '/adapt/lora/rank', label: 'Rank of a LoRA adapter', kind: 'number', example: 'none', more: true, whole: '/adapt', hint: 'Only for transformers; 8 is usual. Trains and stores an adapter instead of all weights' },
   { pointer: '/split/val', label: 'Validation share', kind: 'number', example: '0.2', more: true, hint: 'If the dataset has no validation split of its own' },
   { pointer: '/split/group_by/parts', label: 'Group files by leading parts of the name', kind: 'number', example: 'off', more: true, hint: '2 keeps patient_001_a.png and patient_001_b.png in the same split', whole: '/split/group_by' },
   DEVICE,

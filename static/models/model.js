@@ -130,6 +130,10 @@ function classes({ card }) {
       rest > 0 && h('li', {}, `and ${rest} more`)));
 }
 
+function adapterName(adapt) {
+  return adapt.lora ? `LoRA of rank ${adapt.lora.rank}` : { norm_only: 'normalisations', bias_only: 'biases' }[adapt];
+}
+
 function facts(model) {
   const { card, imported_from: file } = model;
   const dataset = card.dataset && `${card.dataset.name}, version ${card.dataset.version}`;
@@ -142,6 +146,7 @@ function facts(model) {
     model.owner && ['Owner', h('bdi', {}, model.owner.name)],
     dataset && ['Dataset', model.job ? link(['datasets', card.dataset.id], dataset) : dataset],
     ['Base weights', card.base_weights],
+    card.adapter && ['Adapter', `${adapterName(card.adapter.adapt)}, ${formatNumber(card.adapter.parameters)} trained parameters beside ${formatBytes(card.adapter.base_bytes)} that adapters share`],
     ...Object.entries(model.metadata).map(([name, text]) => [name, h('bdi', {}, text)]),
     ['Weights', `${formatBytes(model.bytes)}, SHA-256 ${model.sha256}`],
   ];

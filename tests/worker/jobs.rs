@@ -219,6 +219,7 @@ fn model_of(folder: &Path, result: &TrainResult) -> ModelFiles {
         weights: folder.join(&result.weights.file),
         card: folder.join(&result.card_file.file),
         card_sha256: result.card_file.sha256.clone(),
+        base: None,
     }
 }
 

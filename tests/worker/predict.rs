@@ -34,6 +34,7 @@ fn every_request_gets_one_reply_and_a_bad_one_hurts_no_other() {
         weights: folder.path().join("unknown.safetensors"),
         card: folder.path().join("unknown.json"),
         card_sha256: "ab".repeat(32),
+        base: None,
     };
     let mut worker = ready();
     let expected = |id: u64| match id {

@@ -3,6 +3,7 @@
 //! Outside the file of its family a network is just its [`Architecture`], and that is a [`network::NetworkDesign`]: layers in named stages
 //! ([`layer`]). Another network of a family is a row in `table.rs`, another family a file in `families`.
 
+pub mod adapters;
 pub mod catalogue;
 mod count;
 mod description;

@@ -38,6 +38,11 @@ impl TensorDesign {
         matches!(self.role, Role::Parameter(_))
     }
 
+    /// Whether it is a weight `[to, from]`.
+    pub fn is_matrix(&self) -> bool {
+        self.learns() && self.shape.len() == 2 && self.name.ends_with("weight")
+    }
+
     /// Whether it is no weight: other programs may not store it.
     pub fn is_computed(&self) -> bool {
         matches!(self.role, Role::RelativePositions { .. })

@@ -110,9 +110,10 @@ impl Ended {
     }
 }
 
-/// Whether [`work`] and memory are all that a training needs: teachers, a target domain and a training to compare with come on top.
+/// Whether [`work`] and memory are what a training needs: teachers, a target domain and a training to compare with come on top, and an
+/// adapter needs less.
 pub fn is_known_for(spec: &JobSpec) -> bool {
-    spec.domain_adaptation.is_none() && spec.distill.is_none()
+    spec.domain_adaptation.is_none() && spec.distill.is_none() && spec.adapt.is_none()
 }
 
 /// Multiply-adds of a whole training on images of this number: a step costs three times a forward pass of what learns; frozen stages are

@@ -1,5 +1,6 @@
 //! Models: their metadata, names, imports and exports.
 
+pub mod adapter;
 pub mod alias;
 pub mod comparison;
 pub mod export;

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{model_import::ImportedFile, preprocessing::Preprocessing, pretraining::Pretraining};
+use super::{
+    adapter::Adapter, model_import::ImportedFile, preprocessing::Preprocessing, pretraining::Pretraining,
+};
 use crate::domain::{
     access::Holder,
     architecture::{Head, Outputs},
@@ -109,6 +111,9 @@ pub struct ModelCard {
     pub pretraining: Option<Box<Pretraining>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dataset: Option<DatasetLineage>,
+    /// Where the model is an adapter: `model.safetensors` has only what it changes of its base, and its head.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adapter: Option<Box<Adapter>>,
     /// Origin of the base weights: `none`, a model's id, a hub's repository and revision, a file's name, `imported`.
     pub base_weights: String,
     /// SHA-256 of the file that they were read from, hexadecimal. Not in older cards.
@@ -148,6 +153,17 @@ impl ModelCard {
 }
 
 impl Model {
+    /// Size of its weights with those that it is an adapter of.
+    pub fn whole_bytes(&self) -> u64 {
+        let base = self.card.adapter.as_ref().map_or(0, |adapter| adapter.base_bytes);
+        self.bytes + base
+    }
+
+    /// Digest of the weights that it is an adapter of.
+    pub fn base_blob(&self) -> Option<&str> {
+        Some(&self.card.adapter.as_ref()?.base_sha256)
+    }
+
     /// Why it does not classify images, if it does not.
     pub fn without_head(&self) -> Option<String> {
         (self.card.head == Head::None).then(|| {

@@ -65,7 +65,6 @@ impl KindSpec for LrFindSpec {
     const REQUIRED: &'static [&'static str] = &["kind", "dataset"];
     const DESCRIPTION: &'static str = "The training to find a learning rate for, and which rates to try.";
     const ACTION: &'static str = "looks for a learning rate for";
-    const PLANNED: &'static [&'static str] = JobSpec::PLANNED;
 
     fn read(root: &mut Fields) -> Self {
         let train = JobSpec::read(root);

@@ -43,6 +43,7 @@ pub use self::{
     preview::PreviewSpec,
     split::parse_split,
     training::{
+        adapt::{Adapt, Lora},
         augment::{Augment, RandAugment},
         backbone::{Backbone, Weights},
         distill::Distill,
@@ -82,7 +83,7 @@ pub struct JobSpec {
     #[serde(default, skip_serializing_if = "Task::is_single")]
     pub task: Task,
     pub backbone: Backbone,
-    /// By default `backbone` with pretrained weights and `none` with `"weights": "none"`.
+    /// By default `backbone` with pretrained weights, and `none` with `"weights": "none"` or `adapt`.
     pub freeze: Freeze,
     /// From this epoch on (2 to `epochs`) all layers are trained, whatever `freeze` says.
     #[serde(default)]
@@ -127,6 +128,9 @@ pub struct JobSpec {
     pub domain_adaptation: Option<DomainAdaptation>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub distill: Option<Distill>,
+    /// Trains an adapter instead of the weights themselves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adapt: Option<Adapt>,
     #[serde(default)]
     pub precision: Precision,
     pub device: DeviceChoice,

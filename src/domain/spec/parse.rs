@@ -12,8 +12,8 @@ use super::{
     preset::Filled,
     split,
     training::{
-        at_once, augment, backbone, distill, domain_adaptation, early_stopping, freeze, head, image_spec,
-        loss, optimizer, precision, schedule, task,
+        adapt, at_once, augment, backbone, distill, domain_adaptation, early_stopping, freeze, head,
+        image_spec, loss, optimizer, precision, schedule, task,
     },
 };
 use crate::{
@@ -24,9 +24,6 @@ use crate::{
     },
     error::FieldError,
 };
-
-/// Fields of the contract that are not implemented yet.
-pub(super) const PLANNED: &[&str] = &["adapt"];
 
 impl JobSpec {
     /// Checks a caller's spec of a training and fills in its defaults.
@@ -39,7 +36,7 @@ impl JobSpec {
         let mut root = Fields::root(&filled.document, &faults);
         root.choice("kind", (), &[("train", ())]);
         let spec = Self::read(&mut root);
-        root.finish(PLANNED);
+        root.finish(<Self as KindSpec>::PLANNED);
         checked(spec, &filled, faults)
     }
 
@@ -47,7 +44,8 @@ impl JobSpec {
     pub(super) fn read(root: &mut Fields) -> JobSpec {
         let backbone = backbone::parse(root.object("backbone"));
         let epochs = root.integer("epochs", 10, 1, 10_000) as u32;
-        let freeze = freeze::parse(root, &backbone);
+        let adapt = adapt::parse(root, &backbone);
+        let freeze = freeze::parse(root, &backbone, adapt.is_some());
         let (preset, preset_reason) = preset::parse(root);
         let task = task::parse(root);
         // Of the answer to a dry run, which is a spec besides.
@@ -68,7 +66,7 @@ impl JobSpec {
             epochs,
             batch_size: parse_batch_size(root),
             gradient_accumulation_steps: root.integer("gradient_accumulation_steps", 1, 1, 1024) as u32,
-            optimizer: optimizer::parse(root.object("optimizer"), &backbone.weights),
+            optimizer: optimizer::parse(root.object("optimizer"), &backbone.weights, adapt.is_some()),
             schedule: schedule::parse(root.object("schedule"), epochs),
             loss: loss::parse(root.object("loss"), task),
             clip_grad_norm: root.optional_number("clip_grad_norm", "must be > 0", |norm| norm > 0.0),
@@ -78,6 +76,7 @@ impl JobSpec {
             early_stopping: early_stopping::parse(root),
             domain_adaptation: domain_adaptation::parse(root),
             distill: distill::parse(root),
+            adapt,
             precision: precision::parse(root),
             device: device::parse(root),
             seed: root.integer("seed", 0, 0, i64::MAX) as u64,
@@ -91,6 +90,7 @@ impl JobSpec {
         domain_adaptation::check(&spec, root);
         distill::check(&spec, root);
         task::check(&spec, root);
+        adapt::check(&spec, root);
         spec
     }
 }
@@ -190,7 +190,6 @@ impl KindSpec for JobSpec {
     const DESCRIPTION: &'static str =
         "What to train, on what, how. Everything but the dataset has a default.";
     const ACTION: &'static str = "makes the model";
-    const PLANNED: &'static [&'static str] = PLANNED;
 
     fn read(root: &mut Fields) -> Self {
         Self::read(root)
@@ -273,7 +272,7 @@ mod tests {
         let faults = JobSpec::parse(&json!({
             "dataset": 7, "epochs": 0, "batch_size": "many", "optimizer": {"lr": -1, "lrr": 2},
             "image": {"size": 8}, "freeze": {"until": "layer9"}, "domain_adaptation": {"method": "coral", "source": "d"},
-            "adapt": "norm_only"
+            "adapt": "norms"
         }))
         .unwrap_err();
         let told: Vec<_> = faults
@@ -291,7 +290,7 @@ mod tests {
             ("/domain_adaptation/target_dataset", "missing"),
             ("/domain_adaptation/source", "unknown_field"),
             ("/domain_adaptation", "conflict"),
-            ("/adapt", "not_supported"),
+            ("/adapt", "range"),
         ] {
             assert!(told.contains(&expected), "{expected:?} is not in {told:?}");
         }

@@ -181,7 +181,7 @@ impl KindSpec for PretrainSpec {
             split: split::parse(root.object("split")),
             epochs,
             batch_size,
-            optimizer: optimizer::parse(root.instead("optimizer", &optimizer), &Weights::None),
+            optimizer: optimizer::parse(root.instead("optimizer", &optimizer), &Weights::None, false),
             schedule: schedule::parse(root.instead("schedule", &schedule), epochs),
             clip_grad_norm: root
                 .optional_number("clip_grad_norm", "must be > 0", |norm| norm > 0.0)

@@ -62,22 +62,17 @@ pub async fn export(context: &Context, model: &Model, spec: ExportSpec) -> Resul
     }
     let _place = context.exports.try_acquire().map_err(|_| busy())?;
     context.blobs.check_room(
-        model.bytes.saturating_mul(MAX_GROWTH),
+        model.whole_bytes().saturating_mul(MAX_GROWTH),
         context.config.limits.min_free_bytes,
     )?;
     let path = |digest: &str| absolute(&context.blobs.path(digest));
     let run = ExportRun {
-        model: ModelFiles {
-            weights: path(&blobs.weights),
-            card: path(&blobs.card),
-            sha256: blobs.weights,
-            card_sha256: blobs.card,
-        },
+        model: ModelFiles::of(&blobs.weights, &blobs.card, blobs.base.as_deref(), path),
         title,
         spec,
     };
     let most = model
-        .bytes
+        .whole_bytes()
         .saturating_mul(MAX_GROWTH)
         .saturating_add(MAX_OVERHEAD);
     let made = make(context, run, most, folder, key).await?;
@@ -92,6 +87,7 @@ fn key(blobs: &ModelBlobs, title: &str, spec: &ExportSpec) -> String {
         REVISION,
         &blobs.weights,
         &blobs.card,
+        &blobs.base,
         title,
         spec,
     );

@@ -195,12 +195,13 @@ async fn find_model(context: &Context, job: &ClaimedJob, reference: &str) -> Res
 async fn model_files(context: &Context, job: &ClaimedJob, model: Model) -> Result<ModelFiles, Verdict> {
     let blobs = context.store.model_blobs(model.id).await;
     let blobs = blobs.map_err(|error| unreadable(job, &error))?;
-    Ok(ModelFiles {
-        weights: absolute(&context.blobs.path(&blobs.weights)),
-        card: absolute(&context.blobs.path(&blobs.card)),
-        sha256: blobs.weights,
-        card_sha256: blobs.card,
-    })
+    let path = |digest: &str| absolute(&context.blobs.path(digest));
+    Ok(ModelFiles::of(
+        &blobs.weights,
+        &blobs.card,
+        blobs.base.as_deref(),
+        path,
+    ))
 }
 
 async fn dataset_input(

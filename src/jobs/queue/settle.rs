@@ -56,6 +56,7 @@ async fn complete(context: &Context, job: &ClaimedJob, result: TrainResult) {
     let pin = context.blobs.pin().await;
     let files: Vec<&Artifact> = [&result.weights, &result.card_file]
         .into_iter()
+        .chain(&result.base)
         .chain(&result.evaluation)
         .collect();
     if let Err(error) = adopt(context, job, &files, &pin).await {

@@ -11,7 +11,7 @@ use crate::{
     },
     error::{Kind, Result},
     jobs::{children::paths::absolute, context::Context},
-    protocol::{HubSource, WeightsSource},
+    protocol::{HubSource, WeightsSource, frames::ModelFiles},
 };
 
 /// # Errors
@@ -141,6 +141,14 @@ async fn model(context: &Context, architecture: Architecture, reference: &str) -
             "the model `{reference}` is a {}, but the job's architecture is {architecture}; use the same architecture",
             model.card.architecture
         )));
+    }
+    if let Some(base) = model.base_blob() {
+        let path = |digest: &str| absolute(&context.blobs.path(digest));
+        return Ok(WeightsSource::Adapter {
+            files: ModelFiles::of(&model.sha256, &model.card_blob, Some(base), path),
+            origin: model.id.to_string(),
+            classes: model.card.classes,
+        });
     }
     Ok(WeightsSource::File {
         path: absolute(&context.blobs.path(&model.sha256)),

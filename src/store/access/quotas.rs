@@ -120,11 +120,12 @@ async fn room(connection: &mut SqliteConnection, owner: &str) -> Result<Room> {
     let Some(most) = quotas(connection, owner).await?.max_bytes else {
         return Ok(Room::default());
     };
-    // A complete upload is counted as its dataset.
+    // A complete upload is counted as its dataset; what adapters share, once.
     let used: i64 = sqlx::query_scalar(
         "select
             (select coalesce(sum(bytes + added_bytes), 0) from datasets where owner_name = $1)
             + (select coalesce(sum(bytes), 0) from models where owner_name = $1)
+            + (select coalesce(sum(base_bytes), 0) from (select distinct base_blob, base_bytes from models where owner_name = $1) as bases)
             + (select coalesce(sum(bytes), 0) from uploads where owner_name = $1 and status in ('receiving', 'finishing'))",
     )
     .bind(owner)

@@ -4,7 +4,10 @@ use serde_json::json;
 
 use super::*;
 use crate::{
-    domain::{jobs::job::StopReason, models::model::ModelSource},
+    domain::{
+        jobs::job::StopReason,
+        models::{adapter::Adapter, model::ModelSource},
+    },
     fixtures::{Stand, card, holder},
     store::{
         aliases::{
@@ -228,4 +231,46 @@ async fn a_model_belongs_to_the_owner_of_its_job_or_to_whoever_imported_it() {
     assert_eq!(of(Some("none")).await, [of_nobody]);
     assert!(of(Some("somebody")).await.is_empty());
     assert_eq!(of(None).await.len(), 3);
+}
+
+#[tokio::test]
+async fn the_base_of_adapters_is_there_as_long_as_one_of_them() {
+    let stand = Stand::new().await;
+    let store = &stand.store;
+    let dataset = stand.dataset("flowers").await;
+    let document = json!({"dataset": "flowers", "adapt": "norm_only"});
+    let spec = crate::domain::spec::JobSpec::parse(&document).unwrap();
+    let base = crate::files::digest::of_bytes(b"base");
+    let mut adapters = Vec::new();
+    for text in ["one", "other"] {
+        let mut card = card(&spec, &dataset);
+        card.adapter = Some(Box::new(Adapter {
+            adapt: spec.adapt.unwrap(),
+            parameters: 7,
+            base_sha256: base.clone(),
+            base_bytes: 100,
+        }));
+        let new = NewModel {
+            name: name(text),
+            card,
+            sha256: crate::files::digest::of_bytes(text.as_bytes()),
+            bytes: 10,
+            card_blob: crate::files::digest::of_bytes(b"card"),
+            evaluation_blob: None,
+        };
+        let ImportedModel::Created(id) = store.import_model(new, file(), None).await.unwrap() else {
+            panic!("it is new");
+        };
+        let blobs = store.model_blobs(id).await.unwrap();
+        assert_eq!(blobs.base.as_ref(), Some(&base));
+        let model = store.model(text).await.unwrap();
+        assert_eq!((model.base_blob(), model.whole_bytes()), (Some(base.as_str()), 110));
+        adapters.push(id);
+    }
+    for id in adapters {
+        assert!(store.referenced_blobs().await.unwrap().contains(&base));
+        store.delete_model(id).await.unwrap();
+    }
+    let ledger = store.ledger().await.unwrap();
+    assert!(!ledger.named.contains(&base) && ledger.released.contains_key(&base));
 }

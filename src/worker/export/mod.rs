@@ -36,6 +36,8 @@ use crate::{
 
 /// Name within the run directory.
 const FILE: &str = "export";
+/// Where the whole network of an adapter is written.
+const MERGED: &str = "merged";
 /// Threads for arithmetic, for the comparison of two images.
 const THREADS: i32 = 2;
 
@@ -48,7 +50,7 @@ pub fn run(run: &ExportRun, dir: &RunDir, stop: &StopFlag) -> anyhow::Result<Run
     let path = dir.file(FILE);
     let card = bundle::read_card(&run.model)?;
     if run.spec.format == ExportFormat::Bundle {
-        write_bundle(&path, &run.model)?;
+        write_bundle(&path, run, card, dir)?;
     } else {
         let model = Model::read(run, card)?;
         ensure!(!stop.is_set(), Stopped);
@@ -81,6 +83,11 @@ impl Model {
     fn read(run: &ExportRun, card: ModelCard) -> anyhow::Result<Self> {
         let weights = bundle::read_weights(&run.model)?;
         let network = Network::loaded(card.architecture, card.outputs(), &weights, Device::Cpu)?;
+        // The weights are whole.
+        let card = ModelCard {
+            adapter: None,
+            ..card
+        };
         Ok(Self::new(card, run.title.clone(), network))
     }
 
@@ -96,8 +103,31 @@ impl Model {
     }
 }
 
-/// The model's files unchanged.
-fn write_bundle(path: &Path, files: &ModelFiles) -> anyhow::Result<()> {
+/// The model's files unchanged; those of an adapter as of the whole network that it is with its base.
+fn write_bundle(path: &Path, run: &ExportRun, card: ModelCard, dir: &RunDir) -> anyhow::Result<()> {
+    let whole = match card.adapter {
+        None => None,
+        Some(_) => {
+            let model = Model::read(run, card)?;
+            let merged = RunDir::new(dir.file(MERGED));
+            std::fs::create_dir(dir.file(MERGED))?;
+            let files = bundle::write(&merged, &model.state, &model.card)?;
+            Some(ModelFiles::of(
+                &files.weights.sha256,
+                &files.card.sha256,
+                None,
+                |digest| {
+                    let is_card = digest == files.card.sha256;
+                    merged.file(if is_card {
+                        &files.card.file
+                    } else {
+                        &files.weights.file
+                    })
+                },
+            ))
+        }
+    };
+    let files = whole.as_ref().unwrap_or(&run.model);
     let mut archive = Archive::create(path)?;
     let card = archive.add_file(bundle::CARD_FILE, &files.card)?;
     ensure!(card == files.card_sha256, bundle::card_damaged());

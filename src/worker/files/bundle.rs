@@ -12,17 +12,25 @@ use std::{
 
 use serde::Deserialize;
 
-use super::state::{self, StateDict, StateFault};
+use super::{
+    adapters,
+    state::{self, StateDict, StateFault},
+};
 use crate::{
     domain::{architecture::Head, damage::Damaged, models::model::ModelCard, spec::Task},
     files::digest,
-    protocol::{Artifact, frames::ModelFiles},
+    protocol::{
+        Artifact,
+        frames::{BaseFile, ModelFiles},
+    },
     worker::process::run_dir::RunDir,
 };
 
 /// Names of the two files in a run directory.
 pub const WEIGHTS_FILE: &str = "model.safetensors";
 pub const CARD_FILE: &str = "model.json";
+/// Of the weights that an adapter does not have itself.
+pub const BASE_FILE: &str = "base.safetensors";
 
 /// Largest card, in bytes; one of 1000 classes has some tens of thousands.
 const MAX_CARD: u64 = 16 << 20;
@@ -50,9 +58,7 @@ pub enum BundleFault {
 /// Writes a model into a run directory, durably.
 pub fn write(dir: &RunDir, weights: &StateDict, card: &ModelCard) -> Result<BundleFiles, BundleFault> {
     check_card(card)?;
-    // `format` is what other readers of safetensors (transformers, timm) expect.
-    let metadata = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);
-    dir.retry_when_full(|| state::write(&dir.file(WEIGHTS_FILE), weights, &metadata))?;
+    write_state(dir, WEIGHTS_FILE, weights)?;
     dir.write_json(CARD_FILE, card)?;
     Ok(BundleFiles {
         weights: dir.artifact(WEIGHTS_FILE)?,
@@ -60,12 +66,43 @@ pub fn write(dir: &RunDir, weights: &StateDict, card: &ModelCard) -> Result<Bund
     })
 }
 
-/// Reads a model's weights after verifying them.
+/// Writes the weights that an adapter does not have itself, durably. The same weights give the same file.
+pub fn write_base(dir: &RunDir, weights: &StateDict) -> Result<Artifact, BundleFault> {
+    write_state(dir, BASE_FILE, weights)?;
+    Ok(dir.artifact(BASE_FILE)?)
+}
+
+fn write_state(dir: &RunDir, file: &str, weights: &StateDict) -> Result<(), BundleFault> {
+    // `format` is what other readers of safetensors (transformers, timm) expect.
+    let metadata = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);
+    Ok(dir.retry_when_full(|| state::write(&dir.file(file), weights, &metadata))?)
+}
+
+/// Reads a model's weights after verifying them; those of an adapter merged into its base.
 pub fn read_weights(files: &ModelFiles) -> Result<StateDict, BundleFault> {
+    let own = read_own_weights(files)?;
+    let Some(base) = &files.base else {
+        return Ok(own);
+    };
+    let mut weights = adapters::joined(&read_base(base)?, own);
+    adapters::merge(&mut weights);
+    Ok(weights)
+}
+
+/// Reads what a model's own file of weights has, after verifying it: all weights, or those that an adapter changes.
+pub fn read_own_weights(files: &ModelFiles) -> Result<StateDict, BundleFault> {
     if !digest::holds(&files.weights, &files.sha256)? {
         return Err(weights_damaged().into());
     }
     Ok(state::read(&files.weights)?)
+}
+
+/// Reads the weights that an adapter is beside, after verifying them.
+pub fn read_base(base: &BaseFile) -> Result<StateDict, BundleFault> {
+    if !digest::holds(&base.path, &base.sha256)? {
+        return Err(base_damaged().into());
+    }
+    Ok(state::read(&base.path)?)
 }
 
 /// Reads a model's card after verifying it, if this program understands it.
@@ -78,6 +115,10 @@ pub fn read_card(files: &ModelFiles) -> Result<ModelCard, BundleFault> {
 
 pub fn weights_damaged() -> Damaged {
     Damaged::new("the file of the model's weights")
+}
+
+pub fn base_damaged() -> Damaged {
+    Damaged::new("the file of the weights that the model is an adapter of")
 }
 
 pub fn card_damaged() -> Damaged {
@@ -184,6 +225,7 @@ pub(crate) mod tests {
                 weights: dir.file(&self.weights.file),
                 card: dir.file(&self.card.file),
                 card_sha256: self.card.sha256.clone(),
+                base: None,
             }
         }
     }
@@ -198,6 +240,7 @@ pub(crate) mod tests {
             architecture: spec.backbone.architecture,
             head: crate::domain::architecture::Head::Linear,
             pretraining: None,
+            adapter: None,
             classes: classes.iter().map(|class| class.to_string()).collect(),
             task: Task::Single,
             thresholds: Vec::new(),

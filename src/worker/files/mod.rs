@@ -1,5 +1,6 @@
 //! Tensors and models as files.
 
+pub mod adapters;
 pub mod bundle;
 pub mod rows;
 pub mod state;

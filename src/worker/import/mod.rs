@@ -17,6 +17,7 @@ use self::refusal::Refusal;
 use super::{
     device,
     files::{
+        adapters,
         bundle::{self, BundleFault},
         state::{self, StateDict},
     },
@@ -72,7 +73,7 @@ fn import(
     reporter: &Reporter,
     stop: &StopFlag,
 ) -> anyhow::Result<ImportResult> {
-    let (state, card, remarks) = match &spec.contents {
+    let (mut state, card, remarks) = match &spec.contents {
         ImportContents::Weights(described) => {
             let contents = weights::file::read(&spec.file).map_err(refusal::of_file)?;
             let card = described_card(&contents.state, described)?;
@@ -82,6 +83,10 @@ fn import(
         ImportContents::Bundle => {
             let files = packed::unpack(spec, dir, reporter, stop)?;
             let card = bundle::read_any_card(&files.card).map_err(card_fault)?;
+            if card.adapter.is_some() {
+                let message = "this is an adapter without the weights that it belongs to; export the model, and send that file";
+                return Err(Refusal::new(message).into());
+            }
             check_card(&card, spec.max_classes)?;
             (read(&files.weights)?, card, Vec::new())
         }
@@ -89,6 +94,8 @@ fn import(
     if stop.is_set() {
         return Err(Stopped.into());
     }
+    // What is stored is one network.
+    adapters::merge(&mut state);
     let network = checked(&state, &card).map_err(|fault| refusal::after(fault, &remarks))?;
     drop(state);
     let files = bundle::write(dir, network.state(), &card)?;
@@ -173,6 +180,7 @@ fn described_card(state: &StateDict, described: &WeightsDescription) -> anyhow::
         spec: None,
         metrics: None,
         pretraining: None,
+        adapter: None,
         dataset: None,
         base_weights: "imported".to_owned(),
         base_weights_sha256: None,

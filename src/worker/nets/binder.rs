@@ -7,7 +7,7 @@ use std::{collections::BTreeSet, fmt};
 
 use tch::{Device, Kind, Tensor};
 
-use super::{initialise, layers::channels_last};
+use super::{initialise, layers::channels_last, low_rank::LowRank};
 use crate::{
     domain::architecture::{
         Architecture,
@@ -15,7 +15,7 @@ use crate::{
         tensors::{Role, TensorDesign},
         windows::relative_positions,
     },
-    worker::files::state::StateDict,
+    worker::files::{adapters, state::StateDict},
 };
 
 /// Hands out tensors and records them by name.
@@ -107,6 +107,25 @@ impl<'a> Binder<'a> {
         };
         let own = found.map(|counter| counter.to_device(self.device).to_kind(Kind::Int64).copy());
         own.map_or_else(Tensor::new, |counter| self.keep(name, counter))
+    }
+
+    /// What the given weights add to a tensor of this name, if they do.
+    pub fn low_rank(&mut self, name: &str, design: &TensorDesign) -> Option<LowRank> {
+        let Source::Given(state) = self.source else {
+            return None;
+        };
+        let [down, up, scale] = adapters::names(name);
+        let first = state.get(&down)?;
+        let [to, from] = design.shape[..] else {
+            return None;
+        };
+        let rank = first.size().first().copied().unwrap_or_default();
+        let mut floats = |name: String, shape: &[i64]| self.floats(name, shape, Init::Zeros);
+        Some(LowRank {
+            down: floats(down, &[rank, from as i64]),
+            up: floats(up, &[to as i64, rank]),
+            scale: floats(scale, &[]),
+        })
     }
 
     /// All tensors, where all were initialised and nothing can have gone wrong.

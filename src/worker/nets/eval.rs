@@ -4,7 +4,11 @@ use std::cell::OnceCell;
 
 use tch::{Device, Kind, Tensor};
 
-use super::{Network, folded::FoldedStages, layers::Mode};
+use super::{
+    Network,
+    folded::{FoldedStages, Form},
+    layers::Mode,
+};
 use crate::{
     domain::architecture::Stage,
     worker::fault::{self, TorchFault},
@@ -62,9 +66,15 @@ impl EvalStages {
         }
         let range = (self.after, self.last);
         let architecture = network.architecture();
-        let stages = FoldedStages::of(architecture.design(), state, range, Kind::Float, device);
+        // The network may be trained on.
+        let form = Form {
+            kind: Kind::Float,
+            device,
+            shares: false,
+        };
+        let stages = FoldedStages::of(architecture.design(), state, range, form);
         let pooling = (self.last == architecture.last_stage())
-            .then(|| FoldedStages::pooling(architecture.design(), state, Kind::Float, device));
+            .then(|| FoldedStages::pooling(architecture.design(), state, form));
         Some(Folded {
             stages: stages.packed_for(size),
             pooling,

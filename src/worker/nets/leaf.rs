@@ -9,6 +9,7 @@ use super::{
     dropout::{self, Dropout},
     fused::Shape,
     layers::{self, Mode},
+    low_rank::{Affine, LowRank},
     tokens::{attention, positions, windows},
     winograd,
 };
@@ -22,15 +23,22 @@ pub struct Leaf {
     op: Op,
     /// In the order of [`Op::tensors`].
     tensors: Vec<Tensor>,
+    /// What is added to each of them; empty where nothing is added to any.
+    low_rank: Vec<Option<LowRank>>,
     /// Distinguishes its dropout from that of other layers.
     salt: u64,
 }
 
 impl Leaf {
-    /// `tensor` provides each of its tensors, by design. `name` is the layer's.
-    pub fn new(op: &Op, name: &str, tensor: impl FnMut(&TensorDesign) -> Tensor) -> Self {
+    /// `tensor` provides each of its tensors, by design, and what is added to it. `name` is the layer's.
+    pub fn new(op: &Op, name: &str, tensor: impl FnMut(&TensorDesign) -> (Tensor, Option<LowRank>)) -> Self {
+        let (tensors, mut low_rank): (_, Vec<_>) = op.tensors().iter().map(tensor).unzip();
+        if low_rank.iter().all(Option::is_none) {
+            low_rank.clear();
+        }
         Self {
-            tensors: op.tensors().iter().map(tensor).collect(),
+            tensors,
+            low_rank,
             op: op.clone(),
             salt: dropout::salt(name),
         }
@@ -45,13 +53,31 @@ impl Leaf {
         Self {
             op: self.op.clone(),
             tensors: self.tensors.iter().map(Tensor::shallow_clone).collect(),
+            low_rank: (self.low_rank.iter())
+                .map(|added| added.as_ref().map(LowRank::share))
+                .collect(),
             salt: self.salt,
         }
     }
 
     /// Number of values in its tensors.
     pub fn numbers(&self) -> u64 {
-        self.tensors.iter().map(|tensor| tensor.numel() as u64).sum()
+        let own: u64 = self.tensors.iter().map(|tensor| tensor.numel() as u64).sum();
+        own + self.low_rank.iter().flatten().map(LowRank::numbers).sum::<u64>()
+    }
+
+    /// In the order of [`Op::tensors`].
+    pub fn tensors(&self) -> &[Tensor] {
+        &self.tensors
+    }
+
+    /// The weight in this place, the bias in the next one if it `has_bias`, and what is added.
+    fn affine(&self, place: usize, has_bias: bool) -> Affine<'_> {
+        Affine {
+            weight: &self.tensors[place],
+            bias: has_bias.then(|| &self.tensors[place + 1]),
+            low_rank: self.low_rank.get(place).and_then(Option::as_ref),
+        }
     }
 
     pub fn forward(&self, input: &Tensor, mode: Mode) -> Tensor {
@@ -59,12 +85,17 @@ impl Leaf {
             (Op::Conv2d(design), [weight, bias @ ..]) => conv2d(input, design, weight, bias.first(), mode),
             (Op::BatchNorm2d(design), tensors) => batch_norm(input, design, tensors, mode),
             (Op::LayerNorm(design), [weight, bias]) => layer_norm(input, design, weight, bias),
-            (Op::Linear(design), [weight, bias @ ..]) => linear(input, design.over, weight, bias.first()),
+            (Op::Linear(design), _) => linear(input, design.over, self.affine(0, design.bias)),
             (Op::Neighbours(design), [bank, labels]) => neighbours(input, design, bank, labels),
             (Op::Attention(design), tensors) => {
-                attention::forward(input, design, tensors.split_at(tensors.len() - 2))
+                let proj = self.affine(tensors.len() - 2, true);
+                attention::forward(input, design, self.affine(0, design.bias), proj)
             }
-            (Op::WindowAttention(design), tensors) => windows::attention(input, design, tensors),
+            (Op::WindowAttention(design), tensors) => {
+                let [qkv, proj] = [tensors.len() - 4, tensors.len() - 2];
+                let (qkv, proj) = (self.affine(qkv, true), self.affine(proj, true));
+                windows::attention(input, design, (&tensors[0], &tensors[1]), qkv, proj)
+            }
             (Op::LearnedTokens { count, features }, [tokens]) => {
                 let size = [input.size()[0], *count as i64, *features as i64];
                 let tokens = tokens.to_kind(input.kind()).expand(size, false);
@@ -227,15 +258,10 @@ fn layer_norm(input: &Tensor, design: &LayerNorm, weight: &Tensor, bias: &Tensor
     }
 }
 
-fn linear(input: &Tensor, over: Channels, weight: &Tensor, bias: Option<&Tensor>) -> Tensor {
-    let kind = input.kind();
-    let (weight, bias) = (weight.to_kind(kind), bias.map(|bias| bias.to_kind(kind)));
+fn linear(input: &Tensor, over: Channels, affine: Affine) -> Tensor {
     match over {
-        Channels::Last => input.linear(&weight, bias.as_ref()),
-        Channels::Second => {
-            let last = input.permute([0, 2, 3, 1]);
-            last.linear(&weight, bias.as_ref()).permute([0, 3, 1, 2])
-        }
+        Channels::Last => affine.of(input),
+        Channels::Second => affine.of(&input.permute([0, 2, 3, 1])).permute([0, 3, 1, 2]),
     }
 }
 

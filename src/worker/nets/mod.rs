@@ -15,6 +15,7 @@ mod initialise;
 pub mod input;
 pub mod layers;
 mod leaf;
+pub mod low_rank;
 pub mod perceptron;
 pub mod tokens;
 mod tree;
@@ -34,9 +35,12 @@ use self::{
     layers::Mode,
     tree::{Tree, sequence},
 };
-use super::files::state::StateDict;
-use crate::domain::architecture::{
-    Architecture, Outputs, Stage, layer::Layer, network::NetworkDesign, tensors::TensorDesign,
+use super::files::{adapters, state::StateDict};
+use crate::domain::{
+    architecture::{
+        Architecture, Outputs, Stage, layer::Layer, network::NetworkDesign, tensors::TensorDesign,
+    },
+    spec::{Adapt, Lora},
 };
 use crate::worker::autograd::without_gradients;
 
@@ -60,7 +64,17 @@ pub struct Network {
 struct Tag {
     /// None for the head.
     stage: Option<Stage>,
-    learns: bool,
+    role: Role,
+}
+
+/// What training does with a tensor whose stage is not frozen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Role {
+    Learns,
+    /// A running statistic, or what is stored otherwise.
+    Follows,
+    /// A weight beside which an adapter learns.
+    Stays,
 }
 
 /// The origin of a network's head in training.
@@ -152,18 +166,68 @@ impl Network {
             .tensors_with(outputs.head, outputs.classes as u64)
             .into_iter();
         let tag = |(stage, name, tensor): (_, _, TensorDesign)| {
-            let learns = tensor.learns();
-            (name, Tag { stage, learns })
+            let role = if tensor.learns() {
+                Role::Learns
+            } else {
+                Role::Follows
+            };
+            (name, Tag { stage, role })
         };
+        let mut tensors: BTreeMap<String, Tag> = tensors.map(tag).collect();
+        for name in state.keys() {
+            let Some(weight) = adapters::weight_of(name).and_then(|weight| tensors.get(weight)) else {
+                continue;
+            };
+            let role = if adapters::learns(name) {
+                Role::Learns
+            } else {
+                Role::Follows
+            };
+            tensors.insert(name.clone(), Tag { role, ..*weight });
+        }
         Self {
             architecture,
             outputs,
             backbone,
             head,
             state,
-            tensors: tensors.map(tag).collect(),
+            tensors,
             kind: Kind::Float,
         }
+    }
+
+    /// The same network with low-rank changes beside its matrices, which change nothing yet.
+    ///
+    /// # Errors
+    /// None that a network's own weights could cause.
+    pub fn with_low_rank(&self, lora: &Lora, seed: u64) -> Result<Self, LoadFault> {
+        let state = self.state.iter();
+        let mut state: StateDict = state
+            .map(|(name, tensor)| (name.clone(), tensor.shallow_clone()))
+            .collect();
+        state.extend(low_rank::drawn(self.architecture, lora, seed));
+        let network = Self::loaded(self.architecture, self.outputs, &state, self.device())?;
+        Ok(network.computing_in(self.kind))
+    }
+
+    /// The same network, of whose backbone only the adapter is trained from now on.
+    pub fn training_only(mut self, adapt: &Adapt) -> Self {
+        let learning = match adapt {
+            Adapt::NormOnly => self.architecture.norm_parameters(),
+            Adapt::BiasOnly => self.architecture.biases(),
+            Adapt::Lora(_) => self
+                .state
+                .keys()
+                .filter(|name| adapters::learns(name))
+                .cloned()
+                .collect(),
+        };
+        for (name, tag) in &mut self.tensors {
+            if tag.stage.is_some() && tag.role == Role::Learns && !learning.contains(name) {
+                tag.role = Role::Stays;
+            }
+        }
+        self
     }
 
     /// The same network with convolutions that compute in floats of this kind. Its tensors, the head, and the outputs of its stages, remain
@@ -241,7 +305,13 @@ impl Network {
 
     /// Whether a tensor is trainable, and not a running statistic.
     pub fn learns(&self, name: &str) -> bool {
-        self.tensors.get(name).is_some_and(|tag| tag.learns)
+        self.tensors.get(name).is_some_and(|tag| tag.role == Role::Learns)
+    }
+
+    /// Whether training changes a tensor where these stages are frozen: it learns, or follows what learns.
+    pub fn changes(&self, name: &str, frozen: Option<Stage>) -> bool {
+        let stays = self.tensors.get(name).is_some_and(|tag| tag.role == Role::Stays);
+        !stays && self.is_after(name, frozen)
     }
 
     /// Whether a tensor belongs to a stage after `frozen`, or to the head.

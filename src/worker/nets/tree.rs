@@ -39,8 +39,13 @@ impl Tree {
             Op::Product(layers) => Tree::Product(each(layers)),
             op => {
                 let name = joined(prefix, &layer.name);
-                let mut tensor = |tensor: &_, below| binder.tensor(joined(&name, below), tensor);
-                Tree::Leaf(Leaf::new(op, &name, |design| tensor(design, design.name)))
+                Tree::Leaf(Leaf::new(op, &name, |design| {
+                    let name = joined(&name, design.name);
+                    (
+                        binder.tensor(name.clone(), design),
+                        binder.low_rank(&name, design),
+                    )
+                }))
             }
         }
     }

@@ -6,7 +6,7 @@ use super::{
     Backbone,
     binder::Binder,
     dropout::DropoutKey,
-    folded::FoldedStages,
+    folded::{FoldedStages, Form},
     layers::{Mode, channels_last},
     tests::{formula, values},
     tree::Tree,
@@ -519,8 +519,13 @@ fn what_answers_computes_what_trains() {
         assert!(spread > 1e-3 && spread.is_finite(), "{expected:?}");
         let trained = trained(&design);
         let all = (None, design.last_stage());
-        let stages = FoldedStages::of(&design, &trained.state, all, Kind::Float, Device::Cpu);
-        let pooling = FoldedStages::pooling(&design, &trained.state, Kind::Float, Device::Cpu);
+        let form = Form {
+            kind: Kind::Float,
+            device: Device::Cpu,
+            shares: false,
+        };
+        let stages = FoldedStages::of(&design, &trained.state, all, form);
+        let pooling = FoldedStages::pooling(&design, &trained.state, form);
         let packed = stages.packed_for([3, 3, SIDE, SIDE]);
         for (form, stages) in [("folded", &stages), ("packed", &packed)] {
             let input = images(3);

@@ -3,8 +3,16 @@
 /// Values by key, each with a weight; together at most `budget`, except that the newest is kept however heavy it is.
 pub(super) struct Lru<K, V> {
     /// Least recently used first.
-    entries: Vec<(K, V, u64)>,
+    entries: Vec<Entry<K, V>>,
     budget: u64,
+}
+
+struct Entry<K, V> {
+    key: K,
+    value: V,
+    weight: u64,
+    /// What it has in common with others, and the weight of that, which counts once.
+    common: Option<(K, u64)>,
 }
 
 impl<K: PartialEq, V> Lru<K, V> {
@@ -17,10 +25,10 @@ impl<K: PartialEq, V> Lru<K, V> {
 
     /// The value of a key, which is marked as used.
     pub fn get(&mut self, key: &K) -> Option<&V> {
-        let index = self.entries.iter().position(|(known, ..)| known == key)?;
+        let index = self.entries.iter().position(|entry| entry.key == *key)?;
         let entry = self.entries.remove(index);
         self.entries.push(entry);
-        self.entries.last().map(|(_, value, _)| value)
+        self.entries.last().map(|entry| &entry.value)
     }
 
     /// Makes room for `weight`; to be called before creating what needs the room.
@@ -31,15 +39,37 @@ impl<K: PartialEq, V> Lru<K, V> {
     }
 
     pub fn insert(&mut self, key: K, value: V, weight: u64) -> &V {
-        self.entries.retain(|(known, ..)| *known != key);
-        self.make_room(weight);
-        self.entries.push((key, value, weight));
+        self.insert_with(key, value, weight, None)
+    }
+
+    /// The same for a value that has something of a weight in common with others.
+    pub fn insert_with(&mut self, key: K, value: V, weight: u64, common: Option<(K, u64)>) -> &V {
+        self.entries.retain(|entry| entry.key != key);
+        self.entries.push(Entry {
+            key,
+            value,
+            weight,
+            common,
+        });
+        while self.entries.len() > 1 && self.weight() > self.budget {
+            self.entries.remove(0);
+        }
         let last = self.entries.len() - 1;
-        &self.entries[last].1
+        &self.entries[last].value
     }
 
     fn weight(&self) -> u64 {
-        self.entries.iter().map(|(_, _, weight)| weight).sum()
+        let (mut sum, mut counted) = (0, Vec::new());
+        for entry in &self.entries {
+            sum += entry.weight;
+            if let Some((common, weight)) = &entry.common
+                && !counted.contains(&common)
+            {
+                counted.push(common);
+                sum += weight;
+            }
+        }
+        sum
     }
 }
 
@@ -62,6 +92,20 @@ mod tests {
         kept.insert("a", 5, 4);
         kept.insert("a", 6, 4);
         assert_eq!(kept.get(&"a"), Some(&6));
+        assert_eq!(kept.entries.len(), 1);
+    }
+
+    #[test]
+    fn what_several_have_in_common_counts_once() {
+        let mut kept = Lru::new(10);
+        for (key, value) in [("a", 1), ("b", 2), ("c", 3)] {
+            kept.insert_with(key, value, 1, Some(("base", 7)));
+        }
+        assert_eq!((kept.entries.len(), kept.weight()), (3, 10));
+        kept.insert_with("d", 4, 1, Some(("other", 2)));
+        // All of a base have to go before it does.
+        assert_eq!(kept.get(&"a"), None);
+        assert_eq!(kept.get(&"d"), Some(&4));
         assert_eq!(kept.entries.len(), 1);
     }
 }

@@ -3,8 +3,9 @@
 //! Shared by the lanes. No network is used before it has computed a golden input like the network that it was folded from.
 
 use std::{
+    collections::BTreeMap,
     panic,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     thread,
 };
 
@@ -14,13 +15,18 @@ use super::lru::Lru;
 use crate::worker::autograd::without_gradients;
 use crate::{
     domain::models::model::ModelCard,
-    protocol::frames::{ModelFiles, PredictOutcome},
+    protocol::frames::{BaseFile, ModelFiles, PredictOutcome},
     worker::{
         files::{
+            adapters,
             bundle::{self, BundleFault},
             state::StateDict,
         },
-        nets::{Network, folded::Folded, layers::channels_last},
+        nets::{
+            Network,
+            folded::{Folded, Form},
+            layers::channels_last,
+        },
     },
 };
 
@@ -32,7 +38,12 @@ pub(super) struct Models {
     threads: usize,
     /// By the SHA-256 of the weights.
     slots: Mutex<Lru<String, Arc<Slot>>>,
+    /// What loaded adapters are beside, each once, by the SHA-256 of its file.
+    bases: Mutex<BTreeMap<String, Weak<Base>>>,
 }
+
+/// Tensors may be used by one thread at a time.
+type Base = Mutex<StateDict>;
 
 /// Empty while a network is being loaded, for which others wait, and if loading failed.
 type Slot = Mutex<Option<Loaded>>;
@@ -75,6 +86,16 @@ struct Loaded {
     together: Folded,
     /// For a single image with all threads; none if there is only one thread, and on a GPU.
     alone: Option<Folded>,
+    /// What it shares with other adapters.
+    _base: Option<Arc<Base>>,
+}
+
+/// What a network takes of the budget.
+struct Cost {
+    /// Bytes of its own.
+    own: u64,
+    /// SHA-256 and bytes of the base that it shares with others.
+    base: Option<(String, u64)>,
 }
 
 impl Models {
@@ -85,22 +106,24 @@ impl Models {
             max_batch,
             threads,
             slots: Mutex::new(Lru::new(budget)),
+            bases: Mutex::default(),
         }
     }
 
     /// The network of a model, loaded if necessary: for a single image (`alone`) with all threads, or for any other batch. Failures are not
     /// remembered: the next request tries again.
     pub fn network(&self, files: &ModelFiles, card: &ModelCard, alone: bool) -> Result<Folded, ModelFault> {
-        let slot = self.slot(&files.sha256);
+        let key = key(files);
+        let slot = self.slot(&key);
         let mut loaded = slot.lock().unwrap_or_else(PoisonError::into_inner);
         if loaded.is_none() {
             // On its own thread: libgomp's pool for it ends with it, and the lanes keep theirs.
             let load = || without_gradients(|| self.load(files, card));
             let done = thread::scope(|scope| scope.spawn(load).join());
-            let (network, bytes) = done.unwrap_or_else(|fault| panic::resume_unwind(fault))?;
+            let (network, cost) = done.unwrap_or_else(|fault| panic::resume_unwind(fault))?;
             *loaded = Some(network);
             // From now on its weight is known.
-            self.slots().insert(files.sha256.clone(), slot.clone(), bytes);
+            self.slots().insert_with(key, slot.clone(), cost.own, cost.base);
         }
         let network = loaded.as_ref().map(|loaded| match &loaded.alone {
             Some(network) if alone => network,
@@ -129,17 +152,49 @@ impl Models {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A network and the bytes of its weights.
-    fn load(&self, files: &ModelFiles, card: &ModelCard) -> Result<(Loaded, u64), ModelFault> {
-        let weights = bundle::read_weights(files)?;
+    /// The tensors that an adapter is beside, on the device, loaded if no other adapter has them.
+    fn base(&self, file: &BaseFile) -> Result<Arc<Base>, ModelFault> {
+        let mut bases = self.bases.lock().unwrap_or_else(PoisonError::into_inner);
+        bases.retain(|_, base| base.strong_count() > 0);
+        if let Some(base) = bases.get(&file.sha256).and_then(Weak::upgrade) {
+            return Ok(base);
+        }
+        let read = bundle::read_base(file)?;
+        let placed = read
+            .into_iter()
+            .map(|(name, tensor)| (name, tensor.to_device(self.device)));
+        let base = Arc::new(Mutex::new(placed.collect()));
+        bases.insert(file.sha256.clone(), Arc::downgrade(&base));
+        Ok(base)
+    }
+
+    /// A network and what it takes.
+    fn load(&self, files: &ModelFiles, card: &ModelCard) -> Result<(Loaded, Cost), ModelFault> {
+        let own = bundle::read_own_weights(files)?;
         let has_alone = self.device == Device::Cpu && self.threads > 1;
         self.slots()
-            .make_room(weight_of(&weights) * (1 + u64::from(has_alone)));
+            .make_room(weight_of(&own) * (1 + u64::from(has_alone)));
+        let base = files.base.as_ref().map(|base| self.base(base)).transpose()?;
+        let weights = match &base {
+            Some(base) => adapters::joined(&base.lock().unwrap_or_else(PoisonError::into_inner), own),
+            None => own,
+        };
         let network = Network::loaded(card.architecture, card.outputs(), &weights, Device::Cpu)
             .map_err(|fault| fault.to_string())?;
         let side = i64::from(card.preprocessing.crop);
         tch::set_num_threads(self.threads as i32);
-        let folded = folded(&network, self.device, side)?;
+        let folded = match &base {
+            // A copy would be a base of its own.
+            Some(_) => folded_by(&network, self.device, side, |kind| {
+                let form = Form {
+                    kind,
+                    device: self.device,
+                    shares: true,
+                };
+                Folded::of_weights(card.architecture, card.outputs(), &weights, form)
+            }),
+            None => folded(&network, self.device, side),
+        }?;
         let prepared = |batch: usize, threads: usize| {
             tch::set_num_threads(threads as i32);
             let packed = packed(&folded, &network, batch as i64, side)?;
@@ -149,10 +204,36 @@ impl Models {
         let loaded = Loaded {
             alone: has_alone.then(|| prepared(1, self.threads)).transpose()?,
             together: prepared(self.max_batch, 1)?,
+            _base: None,
         };
         let (own, shared) = loaded.together.bytes();
         let of_alone = loaded.alone.as_ref().map_or(0, |network| network.bytes().0);
-        Ok((loaded, own + shared + of_alone))
+        let all = own + shared + of_alone;
+        let (whole, in_common) = base.as_ref().map_or((0, 0), |base| {
+            let base = base.lock().unwrap_or_else(PoisonError::into_inner);
+            (weight_of(&base), folded.bytes_shared_with(&base))
+        });
+        // Where most of a base is folded into kernels of the model's own, keeping it would only take more.
+        let kept = base.filter(|_| 2 * in_common >= whole);
+        let cost = Cost {
+            own: all - if kept.is_some() { in_common } else { 0 },
+            base: (kept.as_ref().and(files.base.as_ref())).map(|file| (file.sha256.clone(), whole)),
+        };
+        Ok((
+            Loaded {
+                _base: kept,
+                ..loaded
+            },
+            cost,
+        ))
+    }
+}
+
+/// Distinguishes a model's weights from all others.
+fn key(files: &ModelFiles) -> String {
+    match &files.base {
+        Some(base) => format!("{}+{}", files.sha256, base.sha256),
+        None => files.sha256.clone(),
     }
 }
 
@@ -167,9 +248,19 @@ fn kinds(device: Device) -> &'static [(Kind, f64)] {
 
 /// Folds a network in the fastest type in which its results are still accurate.
 pub(in crate::worker) fn folded(network: &Network, device: Device, side: i64) -> Result<Folded, String> {
+    folded_by(network, device, side, |kind| Folded::of(network, kind, device))
+}
+
+/// The same with what folds it in a type.
+fn folded_by(
+    network: &Network,
+    device: Device,
+    side: i64,
+    fold: impl Fn(Kind) -> Folded,
+) -> Result<Folded, String> {
     let mut fault = String::new();
     for &(kind, allowed) in kinds(device) {
-        match checked(Folded::of(network, kind, device), network, side, allowed) {
+        match checked(fold(kind), network, side, allowed) {
             Ok(folded) => return Ok(folded),
             Err(found) => fault = found,
         }

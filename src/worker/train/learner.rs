@@ -306,13 +306,18 @@ impl Learner {
             .map_or(&self.network, |average| &average.network)
     }
 
+    /// Whether the run may change a tensor in any of its epochs.
+    pub fn is_trained(&self, name: &str) -> bool {
+        self.network.changes(name, self.always_frozen)
+    }
+
     fn trainable<'a>(
-        &self,
+        &'a self,
         network: &'a Network,
     ) -> impl Iterator<Item = (&'a String, &'a Tensor)> + use<'a> {
-        let frozen = self.always_frozen;
+        // The average has the same tensors, and does not know which of them an adapter leaves alone.
         let state = network.state().iter();
-        state.filter(move |(name, _)| network.is_after(name, frozen))
+        state.filter(|(name, _)| self.is_trained(name))
     }
 
     /// Features of a micro-batch, and of the images that go along with it.
@@ -428,7 +433,7 @@ struct Statistics {
 
 impl Statistics {
     fn of(network: &Network, frozen: Option<Stage>) -> Self {
-        let changes = |name: &str| !network.learns(name) && network.is_after(name, frozen);
+        let changes = |name: &str| !network.learns(name) && network.changes(name, frozen);
         let state = network.state().iter();
         let own: Vec<_> = state
             .filter(|(name, _)| changes(name))

@@ -15,7 +15,9 @@ use crate::{
             job::StopReason,
         },
         metrics::{self, multi_label},
-        models::{model::ModelCard, preprocessing::Preprocessing, pretraining::Pretraining},
+        models::{
+            adapter::Adapter, model::ModelCard, preprocessing::Preprocessing, pretraining::Pretraining,
+        },
         spec::{EvaluatedSplit, PretrainSpec, Task},
     },
     protocol::{Artifact, TrainResult, TrainRun, UsedActivations},
@@ -37,7 +39,8 @@ pub fn publish(
     outcome: Outcome,
 ) -> Result<TrainResult, Halt> {
     let adaptation = adaptation(run, context, outcome.scores);
-    let weights = outcome.learner.with(&outcome.best.weights);
+    let whole = outcome.learner.with(&outcome.best.weights);
+    let parts = Parts::of(run, dir, &outcome.learner, whole)?;
     let fit = match run.spec.task {
         Task::Single => metrics::fit_temperature,
         Task::MultiLabel => multi_label::fit_binary_temperature,
@@ -56,6 +59,7 @@ pub fn publish(
         spec: Some(run.spec.clone()),
         metrics: Some(outcome.best.metrics),
         temperature,
+        adapter: parts.adapter,
         ..card(run, context, &outcome.learner, &outcome.base_weights)
     };
     let evaluation = match &outcome.logits {
@@ -75,13 +79,52 @@ pub fn publish(
             Some(dir.artifact(EVALUATION_FILE)?)
         }
     };
-    written(
+    let result = written(
         dir,
         card,
-        &weights,
+        &parts.own,
         (outcome.reason, outcome.activations),
         evaluation,
-    )
+    )?;
+    Ok(TrainResult {
+        base: parts.base,
+        ..result
+    })
+}
+
+/// A model's own weights and, where it is an adapter, the others.
+struct Parts {
+    own: StateDict,
+    adapter: Option<Box<Adapter>>,
+    base: Option<Artifact>,
+}
+
+impl Parts {
+    /// Parts all weights of a model; those that are not its own are written.
+    fn of(run: &TrainRun, dir: &RunDir, learner: &Learner, whole: StateDict) -> Result<Self, Halt> {
+        let Some(adapt) = run.spec.adapt else {
+            return Ok(Self {
+                own: whole,
+                adapter: None,
+                base: None,
+            });
+        };
+        let (own, rest): (StateDict, StateDict) =
+            whole.into_iter().partition(|(name, _)| learner.is_trained(name));
+        let base = bundle::write_base(dir, &rest)?;
+        let learning = own.iter().filter(|(name, _)| learner.network.learns(name));
+        let adapter = Adapter {
+            adapt,
+            parameters: learning.map(|(_, tensor)| tensor.numel() as u64).sum(),
+            base_sha256: base.sha256.clone(),
+            base_bytes: base.bytes,
+        };
+        Ok(Self {
+            own,
+            adapter: Some(Box::new(adapter)),
+            base: Some(base),
+        })
+    }
 }
 
 /// Writes `model.safetensors` and `model.json` of a backbone without a head.
@@ -126,6 +169,7 @@ fn written(
         card,
         weights: files.weights,
         card_file: files.card,
+        base: None,
         activations,
         evaluation,
     })
@@ -147,6 +191,7 @@ fn card(run: &TrainRun, context: &TrainContext, learner: &Learner, base_weights:
         spec: None,
         metrics: None,
         pretraining: None,
+        adapter: None,
         dataset: Some(run.common.dataset.lineage.clone()),
         base_weights: base_weights.name.clone(),
         base_weights_sha256: base_weights.sha256.clone(),

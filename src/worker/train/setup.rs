@@ -26,7 +26,7 @@ use crate::{
     domain::{
         architecture::Outputs,
         jobs::job::FailureCode,
-        spec::{Architecture, JobSpec, ScheduleName},
+        spec::{Adapt, Architecture, JobSpec, ScheduleName},
     },
     protocol::{DatasetInput, HubSource, TrainRun, WeightsSource, WorkerMessage},
     worker::{
@@ -242,6 +242,10 @@ fn restored(
     let network = Network::loaded(architecture, outputs, &checkpoint.model, context.device)
         .map_err(|fault| fault.to_string())?
         .computing_in(context.kind);
+    let network = match &run.spec.adapt {
+        Some(adapt) => network.training_only(adapt),
+        None => network,
+    };
     let position = checkpoint.position;
     let second = second(run, context, &network);
     let mut learner = Learner::new(network, &run.spec, loss(run, context), position.epoch)
@@ -349,13 +353,25 @@ fn from_base(
             (network, loaded.origin)
         }
     };
-    let network = network.computing_in(context.kind);
+    let network = adapted(network.computing_in(context.kind), &run.spec)?;
     let second = second(run, context, &network);
     let learner =
         Learner::new(network, &run.spec, loss(run, context), 1)?.with_second(second, 1, context.plan.steps());
     reporter.send(&WorkerMessage::log(about_run(run, context, &base_weights.name)));
     let start = Start::at_the_beginning(base_weights, context.plan.batch_size);
     Ok((learner, start))
+}
+
+/// The network with the adapter that is trained, if one is.
+fn adapted(network: Network, spec: &JobSpec) -> Result<Network, LoadFault> {
+    let Some(adapt) = &spec.adapt else {
+        return Ok(network);
+    };
+    let network = match adapt {
+        Adapt::Lora(lora) => network.with_low_rank(lora, spec.seed)?,
+        Adapt::NormOnly | Adapt::BiasOnly => network,
+    };
+    Ok(network.training_only(adapt))
 }
 
 /// Weights of another network that is known here are called by its name; of others it is said what does not fit.
@@ -411,6 +427,13 @@ fn about_run(run: &TrainRun, context: &TrainContext, base_weights: &str) -> Stri
             method.as_str()
         ),
         None => about_learning(architecture, run.spec.last_frozen(1)),
+    };
+    let learns = match &run.spec.adapt {
+        Some(adapt) => format!(
+            "{learns}, of them only the adapter (`{}`) and the head",
+            adapt.as_str()
+        ),
+        None => learns,
     };
     let beside = about_second(run, context);
     format!(

@@ -30,10 +30,13 @@ pub use self::{
     description::Description,
     loading::{BaseWeights, LoadedWeights, WeightsFault},
 };
-use super::process::child::{Reporter, StopFlag};
+use super::{
+    files::bundle::{self, BundleFault},
+    process::child::{Reporter, StopFlag},
+};
 use crate::{
     domain::spec::Architecture,
-    protocol::{HubSource, WeightsSource},
+    protocol::{HubSource, WeightsSource, frames::ModelFiles},
 };
 
 /// Loads the base weights for a network of `architecture`; none for random initialisation.
@@ -59,6 +62,11 @@ pub fn obtain(
             loaded.classes.clone_from(classes);
             Ok(Some(loaded))
         }
+        WeightsSource::Adapter {
+            files,
+            origin,
+            classes,
+        } => adapter(files, origin, classes).map(Some),
         WeightsSource::Hub(hub) => {
             hub::from_hub(hub, architecture, &Patience::DEFAULT, reporter, stop).map(Some)
         }
@@ -69,6 +77,26 @@ pub fn obtain(
             either::obtain(hub, registry, architecture, &Patience::DEFAULT, reporter, stop).map(Some)
         }
     }
+}
+
+/// The whole network of a model that is an adapter.
+fn adapter(files: &ModelFiles, origin: &str, classes: &[String]) -> Result<LoadedWeights, WeightsFault> {
+    let state = bundle::read_weights(files).map_err(|fault| match fault {
+        BundleFault::Damaged(damage) => loading::damaged(&damage),
+        fault => unavailable(format!(
+            "the weights of the model `{origin}` cannot be used: {fault}"
+        )),
+    })?;
+    Ok(LoadedWeights {
+        state,
+        origin: BaseWeights {
+            name: origin.to_owned(),
+            sha256: Some(files.sha256.clone()),
+        },
+        told: Vec::new(),
+        guessed: false,
+        classes: Some(classes.to_vec()),
+    })
 }
 
 /// What weights say about themselves, where that is not known otherwise.

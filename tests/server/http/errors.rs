@@ -50,7 +50,7 @@ async fn a_spec_with_wrong_fields_names_each_of_them_and_makes_nothing() {
 async fn what_is_not_built_yet_is_refused_and_not_ignored() {
     let server = Server::start().await;
     server.api.upload("things", pictures::flat_archive(2, 3)).await;
-    let spec = json!({"dataset": "things", "adapt": "norm_only", "precision": "bf16"});
+    let spec = json!({"kind": "cross_validate", "dataset": "things", "epochs": 5, "freeze": "none"});
     let problem = server
         .api
         .post("/v1/jobs", spec)

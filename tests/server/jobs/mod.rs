@@ -1,6 +1,7 @@
 //! Jobs of every kind, what they tell while they run, and the children that do their work.
 
 mod adaptation;
+mod adapters;
 mod batch_predict;
 mod children;
 mod distillation;

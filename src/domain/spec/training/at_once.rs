@@ -5,7 +5,7 @@ use crate::domain::spec::{Augment, Imbalance, JobSpec, LossName, Weights, fields
 
 impl JobSpec {
     /// Fields of training step by step: with any other head they are refused, and not part of the resolved spec.
-    pub(in crate::domain::spec) const OF_STEPS: [&str; 10] = [
+    pub(in crate::domain::spec) const OF_STEPS: [&str; 11] = [
         "epochs",
         "gradient_accumulation_steps",
         "optimizer",
@@ -16,6 +16,7 @@ impl JobSpec {
         "unfreeze_at_epoch",
         "domain_adaptation",
         "distill",
+        "adapt",
     ];
     /// Of a loss, which a head that is not trained does not have.
     pub(in crate::domain::spec) const LOSS: &str = "loss";

@@ -50,9 +50,9 @@ impl JobSpec {
     }
 }
 
-pub(in crate::domain::spec) fn parse(root: &mut Fields, backbone: &Backbone) -> Freeze {
+pub(in crate::domain::spec) fn parse(root: &mut Fields, backbone: &Backbone, has_adapter: bool) -> Freeze {
     let (architecture, weights) = (backbone.architecture, &backbone.weights);
-    let default = if *weights == Weights::None {
+    let default = if *weights == Weights::None || has_adapter {
         Freeze::None
     } else {
         Freeze::Backbone

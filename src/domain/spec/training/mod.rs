@@ -1,5 +1,6 @@
 //! The settings of a training, field by field.
 
+pub mod adapt;
 pub mod at_once;
 pub mod augment;
 pub mod backbone;

@@ -46,11 +46,11 @@ pub struct OptimizerSpec {
     #[serde(default)]
     #[schema(minimum = 0.0, maximum = 1.0, default = 0.0)]
     pub norm_weight_decay: f64,
-    /// Weight decay of all other biases, 0 to 1 (torchvision's `--bias-weight-decay`).
+    /// Weight decay of all other biases, 0 to 1 (torchvision's `--bias-weight-decay`); with `"adapt": "bias_only"` of all biases.
     #[serde(default)]
     #[schema(minimum = 0.0, maximum = 1.0, default = 0.0)]
     pub bias_weight_decay: f64,
-    /// Learning rate of the backbone relative to the head's, 0 to 1; 1 where the backbone starts from random weights.
+    /// Learning rate of the backbone relative to the head's, 0 to 1; 1 where the backbone starts from random weights, and for an adapter.
     #[schema(minimum = 0.0, maximum = 1.0, default = 0.1)]
     pub backbone_lr_multiplier: f64,
     /// Learning rate of a stage relative to the next one (ELECTRA, Clark et al. 2020; BEiT, Bao et al. 2022), above 0, at most 1: the head
@@ -83,10 +83,15 @@ fn no_layer_decay() -> f64 {
     1.0
 }
 
-pub(in crate::domain::spec) fn parse(mut fields: Fields, weights: &Weights) -> OptimizerSpec {
+pub(in crate::domain::spec) fn parse(
+    mut fields: Fields,
+    weights: &Weights,
+    has_adapter: bool,
+) -> OptimizerSpec {
     let share = |value: f64| (0.0..=1.0).contains(&value);
     let share_rule = "must be from 0 to 1";
-    let slower_backbone = if *weights == Weights::None { 1.0 } else { 0.1 };
+    let is_new = *weights == Weights::None || has_adapter;
+    let slower_backbone = if is_new { 1.0 } else { 0.1 };
     let names = [("sgd", OptimizerName::Sgd), ("adamw", OptimizerName::Adamw)];
     let name = fields.choice("name", OptimizerName::Sgd, &names);
     let mut optimizer = OptimizerSpec {

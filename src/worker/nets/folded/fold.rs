@@ -6,16 +6,25 @@ use super::{conv::Conv, tree::Tree};
 use crate::{
     domain::architecture::layer::{BatchNorm2d, Conv2d, Layer, Op, joined},
     worker::{
-        files::state::StateDict,
-        nets::{fused::After, layers::channels_last, leaf::Leaf},
+        files::{adapters, state::StateDict},
+        nets::{fused::After, layers::channels_last, leaf::Leaf, low_rank::LowRank},
     },
 };
 
-/// Builds layers from the tensors of a network, for a device, with floats of one kind.
-pub(super) struct Fold<'a> {
-    pub state: &'a StateDict,
+/// How layers for inference are to be.
+#[derive(Clone, Copy, Debug)]
+pub struct Form {
+    /// The type that they compute in.
     pub kind: Kind,
     pub device: Device,
+    /// Whether layers that compute with a tensor as it is share it with the weights; otherwise they share nothing.
+    pub shares: bool,
+}
+
+/// Builds layers from the tensors of a network.
+pub(super) struct Fold<'a> {
+    pub state: &'a StateDict,
+    pub form: Form,
 }
 
 /// A layer that is no sequence, and its full name.
@@ -115,10 +124,27 @@ impl Fold<'_> {
             Op::Concat(layers) => Tree::Concat(branches(layers)),
             Op::Product(layers) => Tree::Product(branches(layers)),
             op => Tree::Leaf(Leaf::new(op, &step.name, |tensor| {
-                let whole = &self.state[&joined(&step.name, tensor.name)];
-                // They are small, so they stay in 32 bits; each is converted to the type that its layer computes in.
-                whole.detach().to_device(self.device).copy()
+                let name = joined(&step.name, tensor.name);
+                let [down, up, scale] = adapters::names(&name).map(|name| self.state.get(&name));
+                let low_rank = match (down, up, scale) {
+                    (Some(down), Some(up), Some(scale)) => Some(LowRank {
+                        down: self.placed(down),
+                        up: self.placed(up),
+                        scale: self.placed(scale),
+                    }),
+                    _ => None,
+                };
+                (self.placed(&self.state[&name]), low_rank)
             })),
+        }
+    }
+
+    /// They are small, so they stay in 32 bits; each is converted to the type that its layer computes in.
+    fn placed(&self, whole: &Tensor) -> Tensor {
+        let placed = whole.detach().to_device(self.form.device);
+        match self.form.shares {
+            true => placed,
+            false => placed.copy(),
         }
     }
 
@@ -143,7 +169,7 @@ impl Fold<'_> {
                 (weight, own_bias.unwrap_or_else(zeros))
             }
         };
-        let placed = |tensor: Tensor| tensor.to_kind(self.kind).to_device(self.device);
+        let placed = |tensor: Tensor| tensor.to_kind(self.form.kind).to_device(self.form.device);
         Conv::new(channels_last(&placed(weight)), placed(bias), *design)
     }
 }

@@ -8,13 +8,18 @@ mod fold;
 mod stages;
 mod tree;
 
+use std::collections::HashSet;
+
 use tch::{Device, Kind, Tensor};
 
 use super::Network;
-use crate::domain::architecture::Architecture;
-use crate::worker::autograd::{with_gradients, without_gradients};
+use crate::domain::architecture::{Architecture, Outputs};
+use crate::worker::{
+    autograd::{with_gradients, without_gradients},
+    files::state::StateDict,
+};
 
-pub use self::stages::FoldedStages;
+pub use self::{fold::Form, stages::FoldedStages};
 
 /// A network for inference on a device, computing in one kind of float. The head always computes in 32-bit floats.
 #[derive(Debug)]
@@ -30,16 +35,29 @@ pub struct Folded {
 impl Folded {
     /// Folds in 64-bit floats, then rounds to `kind`. The network may be on another device.
     pub fn of(network: &Network, kind: Kind, device: Device) -> Self {
-        let architecture = network.architecture();
-        let outputs = network.outputs();
-        let all = (None, architecture.last_stage());
-        Self {
-            architecture,
+        let form = Form {
             kind,
             device,
-            stages: FoldedStages::of(architecture.design(), network.state(), all, kind, device),
-            pooling: FoldedStages::pooling(architecture.design(), network.state(), Kind::Float, device),
-            head: FoldedStages::head(architecture.design(), outputs, network.state(), device),
+            shares: false,
+        };
+        Self::of_weights(network.architecture(), network.outputs(), network.state(), form)
+    }
+
+    /// The network with exactly these weights, which are known to fit.
+    pub fn of_weights(architecture: Architecture, outputs: Outputs, weights: &StateDict, form: Form) -> Self {
+        let design = architecture.design();
+        let all = (None, architecture.last_stage());
+        let in_floats = Form {
+            kind: Kind::Float,
+            ..form
+        };
+        Self {
+            architecture,
+            kind: form.kind,
+            device: form.device,
+            stages: FoldedStages::of(design, weights, all, form),
+            pooling: FoldedStages::pooling(design, weights, in_floats),
+            head: FoldedStages::head(design, outputs, weights, form),
         }
     }
 
@@ -70,6 +88,13 @@ impl Folded {
     /// Bytes of its own kernels, and of those that it shares with other networks packed from the same one.
     pub fn bytes(&self) -> (u64, u64) {
         self.stages.bytes()
+    }
+
+    /// Bytes of those of its tensors that are also in `weights`, in the same memory.
+    pub fn bytes_shared_with(&self, weights: &StateDict) -> u64 {
+        let theirs: HashSet<_> = weights.values().map(Tensor::data_ptr).collect();
+        self.stages
+            .bytes_of(&|tensor| theirs.contains(&tensor.data_ptr()))
     }
 
     /// The same network for another thread: its tensors are shared, not copied.

@@ -1,9 +1,9 @@
 //! Some stages of a network for inference, from the images or from the output of an earlier stage.
 
-use tch::{Device, Kind, Tensor};
+use tch::{Kind, Tensor};
 
 use super::{
-    fold::Fold,
+    fold::{Fold, Form},
     tree::{self, Activations, Tree},
 };
 use crate::worker::autograd::without_gradients;
@@ -21,19 +21,18 @@ pub struct FoldedStages {
 }
 
 impl FoldedStages {
-    /// The stages after `after`, or from the first where it is none, up to and including `last`. They share nothing with `state`.
+    /// The stages after `after`, or from the first where it is none, up to and including `last`.
     pub fn of(
         design: &NetworkDesign,
         state: &StateDict,
         (after, last): (Option<Stage>, Stage),
-        kind: Kind,
-        device: Device,
+        form: Form,
     ) -> Self {
         let wanted = |stage: Stage| after.is_none_or(|after| stage > after) && stage <= last;
         let stages = design.stages.iter().filter(|(stage, _)| wanted(*stage));
         // Networks are trained; folded weights do not follow them.
         without_gradients(|| {
-            let fold = Fold { state, kind, device };
+            let fold = Fold { state, form };
             let (mut trees, mut last) = (Vec::new(), 0);
             for (_, layers) in stages {
                 last = trees.len();
@@ -44,9 +43,9 @@ impl FoldedStages {
     }
 
     /// The layers after the last stage, up to the feature vector.
-    pub fn pooling(design: &NetworkDesign, state: &StateDict, kind: Kind, device: Device) -> Self {
+    pub fn pooling(design: &NetworkDesign, state: &StateDict, form: Form) -> Self {
         without_gradients(|| {
-            let fold = Fold { state, kind, device };
+            let fold = Fold { state, form };
             Self {
                 trees: fold.layers(&design.pooling),
                 last: 0,
@@ -54,12 +53,13 @@ impl FoldedStages {
         })
     }
 
-    /// The head, from feature vectors to logits.
-    pub fn head(design: &NetworkDesign, outputs: Outputs, state: &StateDict, device: Device) -> Self {
+    /// The head, from feature vectors to logits, in 32-bit floats.
+    pub fn head(design: &NetworkDesign, outputs: Outputs, state: &StateDict, form: Form) -> Self {
         let head = design.head_of(outputs.head, outputs.classes as u64);
         without_gradients(|| {
             let kind = Kind::Float;
-            let fold = Fold { state, kind, device };
+            let form = Form { kind, ..form };
+            let fold = Fold { state, form };
             Self {
                 trees: fold.layers([&head]),
                 last: 0,
@@ -103,6 +103,11 @@ impl FoldedStages {
     /// Bytes of the kernels: of its own, and of those that it shares with its other packed forms.
     pub fn bytes(&self) -> (u64, u64) {
         tree::total(self.trees.iter().map(Tree::bytes))
+    }
+
+    /// Bytes of those tensors of layers that are not convolutions for which `is_meant` holds.
+    pub fn bytes_of(&self, is_meant: &dyn Fn(&Tensor) -> bool) -> u64 {
+        self.trees.iter().map(|tree| tree.bytes_of(is_meant)).sum()
     }
 
     /// For another thread: the tensors are shared.

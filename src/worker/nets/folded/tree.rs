@@ -190,6 +190,23 @@ impl Tree {
             }
         }
     }
+
+    /// See [`super::FoldedStages::bytes_of`].
+    pub fn bytes_of(&self, is_meant: &dyn Fn(&Tensor) -> bool) -> u64 {
+        let all = |trees: &[Tree]| -> u64 { trees.iter().map(|tree| tree.bytes_of(is_meant)).sum() };
+        match self {
+            Tree::Conv(..) => 0,
+            Tree::Residual { branch, shortcut, .. } => all(branch) + all(shortcut),
+            Tree::Leaf(leaf) => {
+                let tensors = leaf.tensors().iter().filter(|tensor| is_meant(tensor));
+                let numbers: u64 = tensors.map(|tensor| tensor.numel() as u64).sum();
+                numbers * size_of::<f32>() as u64
+            }
+            Tree::Sum(branches) | Tree::Concat(branches) | Tree::Product(branches) => {
+                branches.iter().map(|branch| all(branch)).sum()
+            }
+        }
+    }
 }
 
 pub(super) fn total(all: impl Iterator<Item = (u64, u64)>) -> (u64, u64) {

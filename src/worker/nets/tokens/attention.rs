@@ -3,18 +3,14 @@
 use tch::Tensor;
 
 use super::rotary;
-use crate::domain::architecture::layer::Attention;
+use crate::{domain::architecture::layer::Attention, worker::nets::low_rank::Affine};
 
-/// For tokens `[N, T, features]`, with the tensors `qkv` and `proj`, each a weight and, if present, a bias.
-pub fn forward(input: &Tensor, design: &Attention, (qkv, proj): (&[Tensor], &[Tensor])) -> Tensor {
+/// For tokens `[N, T, features]`; `qkv` gives queries, keys and values together.
+pub fn forward(input: &Tensor, design: &Attention, qkv: Affine, proj: Affine) -> Tensor {
     let (count, tokens, features) = input.size3().expect("tokens have three dimensions");
     let heads = design.heads as i64;
-    let linear = |input: &Tensor, tensors: &[Tensor]| {
-        let kind = input.kind();
-        let bias = tensors.get(1).map(|bias| bias.to_kind(kind));
-        input.linear(&tensors[0].to_kind(kind), bias.as_ref())
-    };
-    let parted = linear(input, qkv)
+    let parted = qkv
+        .of(input)
         .view([count, tokens, 3, heads, features / heads])
         .permute([2, 0, 3, 1, 4]);
     let [mut queries, mut keys, values] = [0, 1, 2].map(|place| parted.get(place));
@@ -34,5 +30,5 @@ pub fn forward(input: &Tensor, design: &Attention, (qkv, proj): (&[Tensor], &[Te
         None::<f64>,
         false,
     );
-    linear(&mixed.transpose(1, 2).reshape([count, tokens, features]), proj)
+    proj.of(&mixed.transpose(1, 2).reshape([count, tokens, features]))
 }

@@ -2,21 +2,23 @@
 
 use tch::{Kind, Tensor};
 
-use crate::domain::architecture::windows::{WindowAttention, Windows};
+use crate::{
+    domain::architecture::windows::{WindowAttention, Windows},
+    worker::nets::low_rank::Affine,
+};
 
-/// For a map `[N, C, H, W]`, with the tensors of [`WindowAttention`]: the table of biases, the places of the distances in it, and weight and
-/// bias for queries, keys and values and of the projection.
-pub fn attention(input: &Tensor, design: &WindowAttention, tensors: &[Tensor]) -> Tensor {
-    let [table, positions, qkv @ .., proj_weight, proj_bias] = tensors else {
-        unreachable!("an attention within windows has six tensors");
-    };
+/// For a map `[N, C, H, W]`, with the table of biases and the places of the distances in it; `qkv` gives queries, keys and values together.
+pub fn attention(
+    input: &Tensor,
+    design: &WindowAttention,
+    (table, positions): (&Tensor, &Tensor),
+    qkv: Affine,
+    proj: Affine,
+) -> Tensor {
     let (count, features, height, width) = input.size4().expect("a map has four dimensions");
     let windows = design.windows([height as u64, width as u64]);
     let (kind, device) = (input.kind(), input.device());
     let placed = |places: &[i64]| Tensor::from_slice(places).to_device(device);
-    let linear = |input: &Tensor, weight: &Tensor, bias: &Tensor| {
-        input.linear(&weight.to_kind(kind), Some(&bias.to_kind(kind)))
-    };
     let mut positioned = input.flatten(2, 3).transpose(1, 2);
     if windows.order.len() > windows.back.len() {
         // The zeros of the padding, once.
@@ -24,7 +26,8 @@ pub fn attention(input: &Tensor, design: &WindowAttention, tensors: &[Tensor]) -
     }
     let parted = positioned.index_select(1, &placed(&windows.order));
     let (heads, places) = (design.heads as i64, design.places() as i64);
-    let parted = linear(&parted, &qkv[0], &qkv[1])
+    let parted = qkv
+        .of(&parted)
         .view([count, windows.count as i64, places, 3, heads, features / heads])
         .permute([3, 0, 1, 4, 2, 5]);
     let [queries, keys, values] = [0, 1, 2].map(|place| parted.get(place));
@@ -47,7 +50,7 @@ pub fn attention(input: &Tensor, design: &WindowAttention, tensors: &[Tensor]) -
         false,
     );
     let mixed = mixed.permute([0, 1, 3, 2, 4]).reshape([count, -1, features]);
-    linear(&mixed, proj_weight, proj_bias)
+    proj.of(&mixed)
         .index_select(1, &placed(&windows.back))
         .transpose(1, 2)
         .view([count, features, height, width])

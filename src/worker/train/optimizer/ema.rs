@@ -63,7 +63,7 @@ impl Average {
         let decay = self.decay(steps);
         without_gradients(|| {
             for (name, average) in self.network.state() {
-                let (Some(now), true) = (network.state().get(name), network.is_after(name, frozen)) else {
+                let (Some(now), true) = (network.state().get(name), network.changes(name, frozen)) else {
                     continue;
                 };
                 let mut average = average.shallow_clone();

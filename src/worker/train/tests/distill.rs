@@ -136,6 +136,7 @@ fn the_order_of_a_teacher_s_classes_does_not_matter_but_which_they_are_does() {
         weights: bundle_dir.file(&files.weights.file),
         card: bundle_dir.file(&files.card.file),
         card_sha256: files.card.sha256.clone(),
+        base: None,
     };
     let digest = |name: &str, teacher: &ModelFiles| {
         let run = learning_from(&set, teacher, json!({"baseline": false}));

@@ -1,6 +1,7 @@
 //! Training as the server sees it: files in, messages out, a model or a reason. On drawn images of 32 pixels.
 
 mod adapt;
+mod adapter;
 mod batch_predict;
 mod compare;
 mod cross_validate;
@@ -35,7 +36,10 @@ use crate::{
         },
         models::model::ModelCard,
     },
-    protocol::{RunResult, TrainResult, WeightsSource, WorkerMessage, frames::ModelFiles},
+    protocol::{
+        RunResult, TrainResult, WeightsSource, WorkerMessage,
+        frames::{BaseFile, ModelFiles},
+    },
     worker::{
         files::{
             bundle,
@@ -79,11 +83,16 @@ fn warnings(messages: &[WorkerMessage]) -> Vec<String> {
 
 /// What a training left in its directory, as the server would name it.
 fn files_of(dir: &RunDir, result: &TrainResult) -> ModelFiles {
+    let base = result.base.as_ref();
     ModelFiles {
         sha256: result.weights.sha256.clone(),
         weights: dir.file(&result.weights.file),
         card: dir.file(&result.card_file.file),
         card_sha256: result.card_file.sha256.clone(),
+        base: base.map(|base| BaseFile {
+            path: dir.file(&base.file),
+            sha256: base.sha256.clone(),
+        }),
     }
 }
 
