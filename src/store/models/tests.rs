@@ -264,7 +264,10 @@ async fn the_base_of_adapters_is_there_as_long_as_one_of_them() {
         let blobs = store.model_blobs(id).await.unwrap();
         assert_eq!(blobs.base.as_ref(), Some(&base));
         let model = store.model(text).await.unwrap();
-        assert_eq!((model.base_blob(), model.whole_bytes()), (Some(base.as_str()), 110));
+        assert_eq!(
+            (model.base_blob(), model.whole_bytes()),
+            (Some(base.as_str()), 110)
+        );
         adapters.push(id);
     }
     for id in adapters {

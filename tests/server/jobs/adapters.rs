@@ -30,7 +30,10 @@ async fn told(api: &Api, model: &str, image: &[u8]) -> Vec<f64> {
     let mut found = api.put(&path, image.to_vec()).await.expect(200).json()["predictions"].clone();
     let found = found.as_array_mut().unwrap();
     found.sort_by_key(|it| it["index"].as_u64());
-    found.iter().map(|it| it["probability"].as_f64().unwrap()).collect()
+    found
+        .iter()
+        .map(|it| it["probability"].as_f64().unwrap())
+        .collect()
 }
 
 fn apart(one: &[f64], other: &[f64]) -> f64 {
@@ -62,7 +65,12 @@ async fn adapters_share_a_base_and_answer_as_whole_networks() {
     );
     assert_eq!(adapter["base_sha256"], other["card"]["adapter"]["base_sha256"]);
     let bytes = |model: &Value| model["bytes"].as_u64().unwrap();
-    assert!(bytes(&one) * 50 < bytes(&whole), "{} of {}", bytes(&one), bytes(&whole));
+    assert!(
+        bytes(&one) * 50 < bytes(&whole),
+        "{} of {}",
+        bytes(&one),
+        bytes(&whole)
+    );
     assert!(adapter["parameters"].as_u64().unwrap() * 50 < 5_500_000);
 
     let image = pictures::png(1, 5, 36);
