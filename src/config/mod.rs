@@ -9,7 +9,10 @@ use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
 
 use self::network::Network;
-pub use self::weights::WeightsConfig;
+pub use self::{
+    tls::{TlsConfig, TlsFiles},
+    weights::WeightsConfig,
+};
 use crate::limits::Limits;
 
 /// Settings of the server.
@@ -42,6 +45,8 @@ pub struct Config {
     /// at its limit
     #[arg(long, env = "FINETUNED_HEALTH_LISTEN")]
     pub health_listen: Option<SocketAddr>,
+    #[command(flatten)]
+    pub tls: TlsConfig,
     #[command(flatten)]
     pub weights: WeightsConfig,
     /// CPU threads for training; 0 uses all cores
@@ -84,6 +89,7 @@ impl Config {
             allowed_hosts: Vec::new(),
             trusted_proxies: Vec::new(),
             health_listen: None,
+            tls: TlsConfig::default(),
             weights: WeightsConfig {
                 hub_endpoint: "https://huggingface.co".to_owned(),
                 hub_revision: "main".to_owned(),
@@ -107,6 +113,7 @@ impl Config {
     /// Refuses settings that are unsafe or cannot work; the error says what to do instead.
     pub fn check(&self) -> anyhow::Result<()> {
         self.weights.check()?;
+        self.tls.files()?;
         if let Some(folder) = &self.weights.weights_dir
             && !folder.is_dir()
         {
@@ -174,4 +181,5 @@ fn beside_this_program() -> anyhow::Result<PathBuf> {
 pub mod keys;
 pub mod network;
 pub mod pip;
+mod tls;
 mod weights;

@@ -10,7 +10,7 @@ use axum::{
     http::{HeaderMap, request::Parts},
 };
 
-use super::Connection;
+use super::ongoing::Ongoing;
 use crate::{config::network::Network, error::Error, http::App};
 
 /// An address for the per-address limits. An IPv6 /64 network counts as one address, because one client usually has all of it.
@@ -92,11 +92,9 @@ pub struct Caller(pub Peer);
 
 impl Caller {
     pub fn of(app: &App, headers: &HeaderMap, extensions: &axum::http::Extensions) -> Self {
-        let peer = extensions.get::<std::sync::Arc<Connection>>();
+        let request = extensions.get::<Ongoing>();
         // Without a connection there is no network, so nobody else's share can be used up.
-        let peer = peer.map_or(Peer::of(Ipv6Addr::UNSPECIFIED.into(), &[]), |connection| {
-            connection.peer()
-        });
+        let peer = request.map_or(Peer::of(Ipv6Addr::UNSPECIFIED.into(), &[]), Ongoing::peer);
         Self(peer.behind(headers, &app.config().trusted_proxies))
     }
 }
