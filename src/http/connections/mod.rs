@@ -7,6 +7,7 @@
 //! While the server itself is processing a request, no time limit applies: only the time spent waiting for the client counts.
 
 mod body;
+mod caller;
 mod connection;
 mod exchange;
 mod frames;
@@ -24,10 +25,11 @@ mod stream;
 mod streams;
 
 pub use self::{
+    caller::Caller,
     connection::{Connection, Protocol},
     exchange::BodyFault,
     ongoing::Ongoing,
-    peer::{Caller, Peer},
+    peer::Peer,
     plaintext::Plaintext,
     registry::{Registry, Rules},
     service::Served,
