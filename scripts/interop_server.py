@@ -31,9 +31,9 @@ def enter(script, name, packages, note=""):
 
 
 @contextlib.contextmanager
-def served(folder):
+def served(folder, *flags):
     """A server with its data in a folder, for the duration of the block; gives its port."""
-    command = [PROGRAM, "serve", "--listen", "127.0.0.1:0", "--offline", "--data-dir", folder / "data"]
+    command = [PROGRAM, "serve", "--listen", "127.0.0.1:0", "--offline", "--data-dir", folder / "data", *flags]
     with open(folder / "log", "w") as log:
         server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
         try:

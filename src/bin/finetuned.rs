@@ -119,10 +119,14 @@ fn serve(config: Config) -> anyhow::Result<ExitCode> {
             .with_context(|| format!("cannot listen on {}", config.listen))?;
         let shutdown = CancellationToken::new();
         tokio::spawn(stop_on_signal(shutdown.clone()));
+        let scheme = match config.tls.tls_cert {
+            Some(_) => "https",
+            None => "http",
+        };
         // For scripts and people: prints the address, including a port that the system chose.
         let tell = |address| {
             let mut out = io::stdout().lock();
-            writeln!(out, "listening on http://{address}")?;
+            writeln!(out, "listening on {scheme}://{address}")?;
             out.flush()
         };
         http::run_with_ready(config, listener, shutdown, tell).await

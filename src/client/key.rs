@@ -1,4 +1,5 @@
 //! The key that the commands send: from a file, or from the environment. It is never part of a message.
+//! [`connect`] sends it only to a server that proves who it is, where the address says so (`https://`).
 
 use std::{fs, path::Path};
 
@@ -8,16 +9,18 @@ use super::{
     ServerArgs,
     api::{Api, Failure},
     text::printable,
+    trust,
 };
 use crate::{config::keys::key_in_environment, domain::access::Secret};
 
 /// The server that a command names, with its key.
 ///
 /// # Errors
-/// What should be the key is none.
+/// What should be the key or the certificates is none.
 pub fn connect(args: &ServerArgs) -> Result<Api, Failure> {
     let key = find(args.key_file.as_deref())?;
-    Api::with(&args.server, key.as_ref().map(header_value))
+    let authorities = trust::authorities(args.ca_cert.as_deref(), &args.server)?;
+    Api::with(&args.server, key.as_ref().map(header_value), authorities)
 }
 
 /// The key in a file or, without one, in `FINETUNED_KEY`; none if neither is given.

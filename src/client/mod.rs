@@ -7,6 +7,7 @@
 mod api;
 mod curve;
 mod events;
+mod failure;
 mod key;
 mod output;
 mod predict;
@@ -15,6 +16,7 @@ mod resume;
 mod settings;
 mod submit;
 mod text;
+mod trust;
 mod upload;
 mod watch;
 pub mod weights;
@@ -43,12 +45,15 @@ pub enum ClientCommand {
 /// The server to use, and the output format.
 #[derive(Clone, Debug, Args)]
 pub struct ServerArgs {
-    /// URL of the server
+    /// URL of the server, with its path if it has one
     #[arg(long, env = "FINETUNED_SERVER", default_value = "http://127.0.0.1:8080", value_parser = server_url)]
     pub server: Url,
     /// File with the key to send, alone in it; by default FINETUNED_KEY is the key itself. There is no flag for a key: other users see flags
     #[arg(long, env = "FINETUNED_KEY_FILE")]
     pub key_file: Option<PathBuf>,
+    /// File with the certificates, in PEM form, of those who may vouch for a server at https://; by default those that the system trusts
+    #[arg(long, env = "FINETUNED_CA_CERT")]
+    pub ca_cert: Option<PathBuf>,
     /// Print the server's JSON objects, one per line, for scripts
     #[arg(long)]
     pub json: bool,
@@ -104,9 +109,10 @@ fn report(failure: &Failure, json: bool, output: &mut Output) -> ExitCode {
 }
 
 fn server_url(text: &str) -> Result<Url, String> {
-    let url = Url::parse(text).map_err(|error| format!("{error}; write it as http://HOST:PORT"))?;
+    let url =
+        Url::parse(text).map_err(|error| format!("{error}; write it as http://HOST:PORT or https://HOST"))?;
     if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
-        return Err("write it as http://HOST:PORT".to_owned());
+        return Err("write it as http://HOST:PORT or https://HOST".to_owned());
     }
     Ok(url)
 }

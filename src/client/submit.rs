@@ -123,6 +123,7 @@ mod tests {
             server: ServerArgs {
                 server: "http://127.0.0.1:1".parse().unwrap(),
                 key_file: None,
+                ca_cert: None,
                 json: false,
             },
         }

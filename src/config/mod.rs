@@ -9,7 +9,11 @@ use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
 
 use self::network::Network;
-pub use self::weights::WeightsConfig;
+pub use self::{
+    public_url::{PublicUrl, Within},
+    tls::{TlsConfig, TlsFiles},
+    weights::WeightsConfig,
+};
 use crate::limits::Limits;
 
 /// Settings of the server.
@@ -30,18 +34,24 @@ pub struct Config {
     /// Host names that requests may use, besides IP addresses and `localhost` (comma-separated)
     #[arg(long = "allowed-host", env = "FINETUNED_ALLOWED_HOSTS", value_delimiter = ',')]
     pub allowed_hosts: Vec<String>,
-    /// Addresses or ranges, such as 10.0.0.0/8, of trusted proxies (comma-separated): they are exempt from the per-address limit, and the
-    /// client's address is taken from their `X-Forwarded-For`
+    /// Addresses or ranges, such as 10.0.0.0/8, of trusted proxies (comma-separated): they are exempt from the per-address limit, and what their
+    /// `X-Forwarded-For`, `-Proto`, `-Host` and `-Prefix`, or `Forwarded`, say about a request is believed
     #[arg(
         long = "trusted-proxy",
         env = "FINETUNED_TRUSTED_PROXIES",
         value_delimiter = ','
     )]
     pub trusted_proxies: Vec<Network>,
+    /// Address under which clients know the server, such as https://models.example.org/finetuned: its host is allowed, its pages may change
+    /// something, and its path is the prefix of the server's own paths
+    #[arg(long, env = "FINETUNED_PUBLIC_URL")]
+    pub public_url: Option<PublicUrl>,
     /// Additional address that serves only /healthz and /readyz, with connections of its own, so that it answers even when the main one is
     /// at its limit
     #[arg(long, env = "FINETUNED_HEALTH_LISTEN")]
     pub health_listen: Option<SocketAddr>,
+    #[command(flatten)]
+    pub tls: TlsConfig,
     #[command(flatten)]
     pub weights: WeightsConfig,
     /// CPU threads for training; 0 uses all cores
@@ -83,7 +93,9 @@ impl Config {
             allow_unauthenticated: false,
             allowed_hosts: Vec::new(),
             trusted_proxies: Vec::new(),
+            public_url: None,
             health_listen: None,
+            tls: TlsConfig::default(),
             weights: WeightsConfig {
                 hub_endpoint: "https://huggingface.co".to_owned(),
                 hub_revision: "main".to_owned(),
@@ -107,6 +119,7 @@ impl Config {
     /// Refuses settings that are unsafe or cannot work; the error says what to do instead.
     pub fn check(&self) -> anyhow::Result<()> {
         self.weights.check()?;
+        self.tls.files()?;
         if let Some(folder) = &self.weights.weights_dir
             && !folder.is_dir()
         {
@@ -174,4 +187,6 @@ fn beside_this_program() -> anyhow::Result<PathBuf> {
 pub mod keys;
 pub mod network;
 pub mod pip;
+mod public_url;
+mod tls;
 mod weights;

@@ -6,7 +6,7 @@ use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use super::{App, connections::Rules, requests::guard, responses::problem, serve::serve, system};
+use super::{App, connections::Rules, listening::serve, requests::guard, responses::problem, system};
 use crate::{
     config::Config,
     error::{Error, Kind},
@@ -47,5 +47,5 @@ pub fn answer(listener: TcpListener, app: App, over: CancellationToken) -> JoinH
         .layer(middleware::from_fn(problem::finish))
         .layer(middleware::from_fn(guard::headers))
         .with_state(app);
-    tokio::spawn(serve(listener, service, rules, over))
+    tokio::spawn(serve(listener, service, rules, None, over))
 }

@@ -7,6 +7,7 @@ mod datasets;
 mod documentation;
 mod health;
 mod jobs;
+mod listening;
 mod metrics;
 mod models;
 mod pages;
@@ -15,7 +16,6 @@ mod requests;
 mod responses;
 mod routes;
 mod run;
-mod serve;
 mod system;
 mod uploads;
 

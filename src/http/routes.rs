@@ -27,12 +27,15 @@ use super::{
     models::{aliases, architectures, lineage, model, model_compare, model_edit, model_export, model_import},
     pages,
     predictions::{embeddings, explain, instances, oip, predict, torchserve},
-    requests::{admission, encoding, guard, lingering, prefix},
+    requests::{admission, encoding, guard, lingering, outside},
     responses::problem,
     system,
     uploads::{tus, upload},
 };
-use crate::error::{Error, Kind};
+use crate::{
+    config::PublicUrl,
+    error::{Error, Kind},
+};
 
 /// All routes and their descriptions.
 pub fn table() -> OpenApiRouter<App> {
@@ -133,7 +136,7 @@ pub fn service(app: App) -> Router {
         .layer(middleware::from_fn(encoding::decode))
         .layer(DefaultBodyLimit::disable())
         .layer(middleware::from_fn_with_state(app.clone(), gate::admit))
-        .layer(CsrfLayer::new())
+        .layer(csrf(&app))
         .layer(middleware::from_fn_with_state(app.clone(), guard::host))
         .layer(CatchPanicLayer::custom(panicked))
         .layer(middleware::from_fn(admission::admit))
@@ -143,13 +146,24 @@ pub fn service(app: App) -> Router {
             app.clone(),
             metrics::requests::count,
         ))
-        .layer(middleware::from_fn(prefix::restore))
         .layer(middleware::from_fn(tus::say_version))
         .layer(middleware::from_fn(guard::headers))
         .layer(middleware::from_fn(lingering::body))
-        .with_state(app);
-    // Around the router, because it changes the address before a route is chosen by it.
-    Router::new().fallback_service(NormalizePathLayer::trim_trailing_slash().layer(router))
+        .with_state(app.clone());
+    // Around the router, because they change the address before a route is chosen by it.
+    Router::new()
+        .fallback_service(NormalizePathLayer::trim_trailing_slash().layer(router))
+        .layer(middleware::from_fn_with_state(app, outside::see))
+}
+
+/// Pages of the server's public address are its own, also where a proxy in front puts another name in the place of the host.
+fn csrf(app: &App) -> CsrfLayer {
+    let origin = app.config().public_url.as_ref().map(PublicUrl::origin);
+    match origin.map(|origin| CsrfLayer::new().add_trusted_origin(origin)) {
+        Some(Ok(layer)) => layer,
+        // A checked address is an origin.
+        Some(Err(_)) | None => CsrfLayer::new(),
+    }
 }
 
 fn panicked(panic: Box<dyn std::any::Any + Send>) -> Response {

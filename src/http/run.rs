@@ -12,8 +12,9 @@ use super::{
     audit::Journal,
     connections::{Permits, Rules, allow_descriptors},
     health,
+    listening::{Tls, serve},
     metrics::Metrics,
-    routes, serve,
+    routes,
 };
 use crate::{
     config::Config,
@@ -48,6 +49,10 @@ pub async fn run_with_ready(
 ) -> anyhow::Result<()> {
     config.check()?;
     let worker = config.worker_program()?;
+    let tls = match config.tls.files()? {
+        Some(files) => Some(Tls::open(&files)?),
+        None => None,
+    };
     let opened = DataDir::open(&config.data_dir, config.limits.ballast_bytes).await?;
     let DataDir {
         path: data_dir,
@@ -80,6 +85,9 @@ pub async fn run_with_ready(
     let stopping = shutdown.child_token();
     let generations = tokio::spawn(generations.run(stopping.clone()));
     let keys = tokio::spawn(keyring.clone().run(stopping.clone()));
+    let certificate = tls
+        .clone()
+        .map(|tls| tokio::spawn(tls.keep_current(stopping.clone())));
     let jobs = jobs::start(JobsContext {
         store: store.clone(),
         blobs: blobs.clone(),
@@ -125,7 +133,7 @@ pub async fn run_with_ready(
     let health = health_listener.map(|listener| health::answer(listener, app.clone(), over.clone()));
     let told = listening(address);
     if told.is_ok() {
-        serve::serve(listener, routes::service(app), rules, stopping.clone()).await;
+        serve(listener, routes::service(app), rules, tls, stopping.clone()).await;
     }
     // Also if the socket failed: nothing works without it.
     stopping.cancel();
@@ -136,6 +144,9 @@ pub async fn run_with_ready(
     }
     generations.await?.end().await;
     keys.await?;
+    if let Some(certificate) = certificate {
+        certificate.await?;
+    }
     nothing_more.cancel();
     writer.await?;
     store.close().await;

@@ -44,7 +44,7 @@ class Api:
             body = json.dumps(body).encode()
             headers.setdefault("content-type", "application/json")
         began = time.monotonic()
-        connection = http.client.HTTPConnection("127.0.0.1", self.where.port, timeout=timeout, blocksize=1 << 20)
+        connection = self.connection(timeout)
         try:
             connection.request(method, path, body, headers)
             answer = connection.getresponse()
@@ -53,6 +53,12 @@ class Api:
             connection.close()
         lower = {name.lower(): value for name, value in answer.getheaders()}
         return Answer(answer.status, lower, text, time.monotonic() - began)
+
+    def connection(self, timeout):
+        trusts = getattr(self.where, "trusts", None)
+        if trusts:
+            return http.client.HTTPSConnection("127.0.0.1", self.where.port, timeout=timeout, blocksize=1 << 20, context=trusts)
+        return http.client.HTTPConnection("127.0.0.1", self.where.port, timeout=timeout, blocksize=1 << 20)
 
     def expect(self, *request, **more):
         """The response, which must be a success."""

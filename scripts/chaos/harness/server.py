@@ -18,11 +18,11 @@ STOP_SECONDS = 60
 class Server:
     """`start` it, `kill` it, `stop` it; use it in `with`: at the end it is gone with everything that it started.
 
-    `wrapper` comes before the command line (an `strace`, an `unshare`); it must become the server by `exec`, or have it as its child.
+    `trusts` is the TLS context for a server that speaks TLS. `wrapper` comes before the command line (an `strace`, an `unshare`); it must become the server by `exec`, or have it as its child.
     """
 
-    def __init__(self, chosen, folder, *flags, data_dir=None, worker=None, environment=None):
-        self.chosen, self.flags = chosen, flags
+    def __init__(self, chosen, folder, *flags, data_dir=None, worker=None, environment=None, trusts=None):
+        self.chosen, self.flags, self.trusts = chosen, flags, trusts
         self.data = Path(data_dir or Path(folder) / "data")
         self.log = Path(folder) / "server.log"
         self.worker = worker or chosen.worker
@@ -58,7 +58,7 @@ class Server:
 
     def listening_port(self):
         for line in self.process.stdout:
-            found = re.search(r"listening on http://127\.0\.0\.1:(\d+)", line)
+            found = re.search(r"listening on https?://127\.0\.0\.1:(\d+)", line)
             if found:
                 threading.Thread(target=self.process.stdout.read, daemon=True).start()
                 return int(found.group(1))

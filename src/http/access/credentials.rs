@@ -23,7 +23,7 @@ use crate::{
 /// Why it is not let in.
 pub fn identify(app: &App, request: &Request) -> Result<Arc<HeldKey>, Refusal> {
     let headers = request.headers();
-    let peer = Caller::of(app, headers, request.extensions()).0;
+    let peer = Caller::of(request.extensions()).0;
     let (now, tries) = (Instant::now(), app.tries());
     let wait = tries.wait(peer, now);
     match (look(app, request.method(), headers), wait) {

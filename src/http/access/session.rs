@@ -1,7 +1,7 @@
 //! `/v1/session`: a browser logs in with a key and gets a cookie, which is not the key and which no script can read.
 
 use axum::{
-    Json,
+    Extension, Json,
     extract::{Request, State},
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
@@ -21,7 +21,7 @@ use crate::{
         App,
         audit::Slip,
         connections::Caller,
-        requests::{extract::read_body, json, prefix::prefix},
+        requests::{extract::read_body, json, outside::Outside},
         responses::problem::Problems,
     },
 };
@@ -80,8 +80,8 @@ pub async fn get(State(app): State<App>, request: Request) -> Result<Response> {
 )]
 pub async fn log_in(State(app): State<App>, request: Request) -> Result<Response> {
     let slip = request.extensions().get::<Slip>().cloned();
-    let headers = request.headers().clone();
-    let peer = Caller::of(&app, &headers, request.extensions()).0;
+    let outside = request.extensions().get::<Outside>().cloned().unwrap_or_default();
+    let peer = Caller::of(request.extensions()).0;
     let body = read_body(request.into_body(), LARGEST).await?;
     let text = key_in(&json::parse_set(&body)?)?;
     let now = std::time::Instant::now();
@@ -107,7 +107,7 @@ pub async fn log_in(State(app): State<App>, request: Request) -> Result<Response
         needs_key: true,
         key: Some(held.key.clone()),
     };
-    let cookie = cookie(&app, &headers, &value, LIFE_SECONDS)?;
+    let cookie = cookie(&app, &outside, &value, LIFE_SECONDS)?;
     Ok(([(header::SET_COOKIE, cookie)], Json(session)).into_response())
 }
 
@@ -116,12 +116,17 @@ pub async fn log_in(State(app): State<App>, request: Request) -> Result<Response
     delete, path = "/v1/session", tag = "keys",
     responses((status = 204, headers(("set-cookie" = String))), Problems)
 )]
-pub async fn log_out(State(app): State<App>, headers: HeaderMap) -> Result<Response> {
+pub async fn log_out(
+    State(app): State<App>,
+    outside: Option<Extension<Outside>>,
+    headers: HeaderMap,
+) -> Result<Response> {
+    let outside = outside.map(|Extension(outside)| outside).unwrap_or_default();
     let name = cookie_name(&app);
     for value in cookies(&headers, &name) {
         app.sessions().end(value);
     }
-    let cookie = cookie(&app, &headers, "", 0)?;
+    let cookie = cookie(&app, &outside, "", 0)?;
     Ok((StatusCode::NO_CONTENT, [(header::SET_COOKIE, cookie)]).into_response())
 }
 
@@ -137,16 +142,13 @@ fn key_in(body: &serde_json::Value) -> Result<String> {
     }
 }
 
-/// `Secure` where a proxy says that the browser speaks TLS with it; a client that makes this up hurts only itself.
-fn cookie(app: &App, headers: &HeaderMap, value: &str, seconds: i64) -> Result<HeaderValue> {
-    let is_secure = headers
-        .get("x-forwarded-proto")
-        .is_some_and(|scheme| scheme.as_bytes().eq_ignore_ascii_case(b"https"));
+/// `Secure` where the browser speaks TLS, with this server or with a trusted proxy.
+fn cookie(app: &App, outside: &Outside, value: &str, seconds: i64) -> Result<HeaderValue> {
     let text = format!(
         "{}={value}; Path={}/; Max-Age={seconds}; HttpOnly; SameSite=Strict{}",
         cookie_name(app),
-        prefix(headers).unwrap_or_default(),
-        if is_secure { "; Secure" } else { "" }
+        outside.prefix.as_deref().unwrap_or_default(),
+        if outside.is_https { "; Secure" } else { "" }
     );
     let mut cookie = HeaderValue::from_str(&text).map_err(Error::internal)?;
     cookie.set_sensitive(true);

@@ -25,7 +25,7 @@ pub async fn note(State(app): State<App>, mut request: Request, next: Next) -> R
     let Some(rule) = audited(&request) else {
         return next.run(request).await;
     };
-    let peer = Caller::of(&app, request.headers(), request.extensions()).0;
+    let peer = Caller::of(request.extensions()).0;
     let mut record = AuditRecord::new(rule.method, rule.path);
     record.address = Some(peer.whole_address());
     record.thing = named(&mut request)

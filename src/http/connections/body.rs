@@ -3,29 +3,36 @@
 use std::{
     fmt,
     pin::Pin,
-    sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 use axum::body::{Bytes, HttpBody};
 use hyper::body::{Frame, Incoming, SizeHint};
 
-use super::connection::{BodyFault, Connection};
+use super::{
+    connection::Protocol,
+    exchange::BodyFault,
+    ongoing::{Ongoing, UntilAnswered},
+};
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Most bytes of a response that are handed over at once in HTTP/2, one frame of the default size: what is handed over is kept for a client
+/// that makes no room for it.
+const PIECE: usize = 16 << 10;
 
 /// The body of a request: it ends with an error if it is received too slowly.
 pub struct Awaited {
     body: Incoming,
-    connection: Arc<Connection>,
+    request: Ongoing,
     gave_up: bool,
 }
 
 impl Awaited {
-    pub fn new(body: Incoming, connection: Arc<Connection>) -> Self {
+    pub fn new(body: Incoming, request: Ongoing) -> Self {
         Self {
             body,
-            connection,
+            request,
             gave_up: false,
         }
     }
@@ -44,7 +51,7 @@ impl HttpBody for Awaited {
             if self.gave_up {
                 return Poll::Pending;
             }
-            return match self.connection.wait_for_body(context.waker()) {
+            return match self.request.wait_for_body(context.waker()) {
                 Ok(()) => Poll::Pending,
                 Err(fault) => {
                     self.gave_up = fault == BodyFault::TooSlow;
@@ -53,7 +60,7 @@ impl HttpBody for Awaited {
             };
         };
         let data = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref());
-        self.connection.body_came(data.map_or(0, Bytes::len));
+        self.request.body_came(data.map_or(0, Bytes::len));
         Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
     }
 
@@ -78,33 +85,74 @@ impl fmt::Display for BodyFault {
 impl std::error::Error for BodyFault {}
 
 /// The body of a response: the response is complete when this is dropped.
+///
+/// In HTTP/2 it is asked for the next piece when the client has made room for one, so the time between two pieces is the client's. In
+/// HTTP/1.1 the socket says what the client has taken.
 pub struct Answer<B> {
-    pub body: B,
-    pub connection: Arc<Connection>,
+    body: B,
+    /// What is left of a chunk that is handed over in pieces.
+    rest: Bytes,
+    in_pieces: bool,
+    until: UntilAnswered,
 }
 
-impl<B: HttpBody + Unpin> HttpBody for Answer<B> {
-    type Data = B::Data;
+impl<B> Answer<B> {
+    pub(super) fn new(body: B, until: UntilAnswered) -> Self {
+        Self {
+            body,
+            rest: Bytes::new(),
+            in_pieces: until.request.protocol() == Protocol::Http2,
+            until,
+        }
+    }
+
+    fn next_piece(&mut self) -> Frame<Bytes> {
+        let piece = self.rest.split_to(self.rest.len().min(PIECE));
+        self.until.request.offer(piece.len());
+        Frame::data(piece)
+    }
+}
+
+impl<B: HttpBody<Data = Bytes> + Unpin> HttpBody for Answer<B> {
+    type Data = Bytes;
     type Error = B::Error;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
-        Pin::new(&mut self.body).poll_frame(context)
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        if !self.in_pieces {
+            return Pin::new(&mut self.body).poll_frame(context);
+        }
+        self.until.request.taken();
+        if !self.rest.is_empty() {
+            return Poll::Ready(Some(Ok(self.next_piece())));
+        }
+        let frame = match ready!(Pin::new(&mut self.body).poll_frame(context)) {
+            Some(Ok(frame)) => frame,
+            other => return Poll::Ready(other),
+        };
+        Poll::Ready(Some(Ok(match frame.into_data() {
+            Ok(data) => {
+                self.rest = data;
+                self.next_piece()
+            }
+            Err(other) => other,
+        })))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.rest.is_empty() && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
-
-impl<B> Drop for Answer<B> {
-    fn drop(&mut self) {
-        self.connection.answered();
+        let left = self.rest.len() as u64;
+        let hint = self.body.size_hint();
+        let mut all = SizeHint::new();
+        all.set_lower(hint.lower() + left);
+        if let Some(upper) = hint.upper() {
+            all.set_upper(upper + left);
+        }
+        all
     }
 }

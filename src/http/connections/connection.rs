@@ -9,6 +9,7 @@ use std::{
 use tokio::task::AbortHandle;
 
 use super::{
+    exchange::{BodyFault, Exchange, Looked},
     framing::FramingFault,
     pace::{Floor, Pace},
     peer::Peer,
@@ -17,7 +18,7 @@ use super::{
 /// What the client or server is expected to do next, each with its own time limit.
 #[derive(Clone, Copy, Debug)]
 pub struct Deadlines {
-    /// The first byte, and after a request's first byte the rest of its head.
+    /// The first byte, after it the rest of a TLS handshake, and after a request's first byte the rest of its head.
     pub head: Duration,
     /// The next request.
     pub keep_alive: Duration,
@@ -25,12 +26,8 @@ pub struct Deadlines {
     pub floor: Floor,
 }
 
-/// Why the rest of a request's body is no longer awaited.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BodyFault {
-    TooSlow,
-    Stopping,
-}
+/// How long the last response of an HTTP/2 connection that is to close may take to be sent.
+const CLOSING: Duration = Duration::from_secs(1);
 
 /// The state of a connection, shared by everything that handles it.
 pub struct Connection {
@@ -38,21 +35,21 @@ pub struct Connection {
     /// Accepted beyond the limit: for health checks only.
     reserved: bool,
     task: OnceLock<AbortHandle>,
+    secure: OnceLock<()>,
     state: Mutex<State>,
 }
 
 struct State {
+    protocol: Protocol,
     turn: Turn,
     /// When the current phase began.
     since: Instant,
     /// When a byte was last transferred in either direction.
     moved: Instant,
     requests: u64,
+    /// The requests that are not answered yet, the oldest first.
+    exchanges: Vec<Exchange>,
     framing_fault: Option<(u64, FramingFault)>,
-    body: Pace,
-    body_fault: Option<BodyFault>,
-    /// Wakes the reader of the body.
-    waker: Option<Waker>,
     /// Bytes written to the socket, and those of them that the peer has acknowledged.
     written: u64,
     taken: u64,
@@ -61,6 +58,14 @@ struct State {
     blocked: bool,
     closing: bool,
     stopping: bool,
+    flooded: bool,
+}
+
+/// What is spoken on a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    Http1,
+    Http2,
 }
 
 /// What is expected next on a connection.
@@ -68,36 +73,37 @@ struct State {
 enum Turn {
     /// The client is silent, and may be.
     Quiet,
+    /// The client has begun a TLS handshake.
+    Handshake,
     /// The client has begun to send the head of a request.
     Head,
-    /// The server waits for body data.
-    Body,
-    /// The server is processing, or sending its response.
-    Answer,
+    /// There are requests that are not answered: each of them says who is expected to act.
+    Requests,
 }
 
 impl Connection {
     pub fn new(peer: Peer, reserved: bool, now: Instant) -> Arc<Self> {
         let state = State {
+            protocol: Protocol::Http1,
             turn: Turn::Quiet,
             since: now,
             moved: now,
             requests: 0,
+            exchanges: Vec::new(),
             framing_fault: None,
-            body: Pace::default(),
-            body_fault: None,
-            waker: None,
             written: 0,
             taken: 0,
             answer: Pace::default(),
             blocked: false,
             closing: false,
             stopping: false,
+            flooded: false,
         };
         Arc::new(Self {
             peer,
             reserved,
             task: OnceLock::new(),
+            secure: OnceLock::new(),
             state: Mutex::new(state),
         })
     }
@@ -108,6 +114,11 @@ impl Connection {
 
     pub fn is_reserved(&self) -> bool {
         self.reserved
+    }
+
+    /// Whether the client speaks TLS with this server itself.
+    pub fn is_secure(&self) -> bool {
+        self.secure.get().is_some()
     }
 
     /// Whether the connection closes after the response to the current request.
@@ -126,8 +137,8 @@ impl Connection {
         (request <= state.requests).then_some(fault)
     }
 
-    pub fn body_fault(&self) -> Option<BodyFault> {
-        self.state().body_fault
+    pub fn body_fault(&self, id: u64) -> Option<BodyFault> {
+        self.state().exchange(id)?.fault()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -137,16 +148,42 @@ impl Connection {
 
 /// Methods for code that sees bytes and requests pass.
 impl Connection {
-    pub(super) fn read(&self, fault: Option<(u64, FramingFault)>) {
-        let now = Instant::now();
+    /// The client has begun a TLS handshake, which has its own time.
+    pub fn handshake_begins(&self) {
+        self.state().turn(Turn::Handshake, Instant::now());
+    }
+
+    /// The handshake is over; the first request is awaited.
+    pub fn speaks_over_tls(&self, protocol: Protocol) {
+        let _ = self.secure.set(());
         let mut state = self.state();
-        state.moved = now;
-        if state.turn == Turn::Quiet {
-            state.turn(Turn::Head, now);
+        state.protocol = protocol;
+        state.turn(Turn::Quiet, Instant::now());
+    }
+
+    pub fn protocol(&self) -> Protocol {
+        self.state().protocol
+    }
+
+    /// Bytes came in, whatever they are.
+    pub(super) fn received(&self) {
+        self.state().moved = Instant::now();
+    }
+
+    /// Bytes of requests came in. In HTTP/2, what comes between requests begins none: a client that only pings is silent.
+    pub(super) fn read(&self, fault: Option<(u64, FramingFault)>) {
+        let mut state = self.state();
+        if state.turn == Turn::Quiet && state.protocol == Protocol::Http1 {
+            state.turn(Turn::Head, Instant::now());
         }
         if fault.is_some() {
             state.framing_fault = fault;
         }
+    }
+
+    /// The client floods the connection with frames that ask for nothing.
+    pub(super) fn is_flooded(&self) {
+        self.state().flooded = true;
     }
 
     pub(super) fn wrote(&self, bytes: usize) {
@@ -160,48 +197,63 @@ impl Connection {
         self.state().blocked = true;
     }
 
-    pub(super) fn request_begins(&self) {
+    /// The number of the request.
+    pub(super) fn request_begins(&self) -> u64 {
         let mut state = self.state();
         state.requests += 1;
-        state.body = Pace::default();
-        state.turn(Turn::Answer, Instant::now());
+        let id = state.requests;
+        state.exchanges.push(Exchange::new(id));
+        state.turn(Turn::Requests, Instant::now());
+        id
+    }
+
+    /// The task of the request that began last.
+    pub(super) fn request_is_served_by(&self, task: AbortHandle) {
+        let mut state = self.state();
+        if let Some(exchange) = state.exchanges.last_mut()
+            && !exchange.has_task()
+        {
+            exchange.is_served_by(task);
+        }
     }
 
     /// The server waits for the body, unless that has been given up.
-    pub(super) fn wait_for_body(&self, waker: &Waker) -> Result<(), BodyFault> {
-        let now = Instant::now();
+    pub(super) fn wait_for_body(&self, id: u64, waker: &Waker) -> Result<(), BodyFault> {
         let mut state = self.state();
-        if state.stopping && state.turn == Turn::Answer {
-            state.body_fault = Some(BodyFault::Stopping);
-        }
-        if let Some(fault) = state.body_fault {
-            return Err(fault);
-        }
-        if state.turn == Turn::Answer {
-            state.turn(Turn::Body, now);
-        }
-        state.body.wait(now);
-        match &mut state.waker {
-            Some(known) => known.clone_from(waker),
-            none => *none = Some(waker.clone()),
-        }
-        Ok(())
-    }
-
-    pub(super) fn body_came(&self, bytes: usize) {
-        let now = Instant::now();
-        let mut state = self.state();
-        state.body.add(bytes as u64);
-        state.body.pause(now);
-        if state.turn == Turn::Body {
-            state.turn(Turn::Answer, now);
+        let stopping = state.stopping;
+        match state.exchange_mut(id) {
+            Some(exchange) => exchange.wait_for_body(waker, stopping, Instant::now()),
+            // Answered: what is left of the body is read by somebody with a time limit.
+            None => Ok(()),
         }
     }
 
-    pub(super) fn answered(&self) {
+    pub(super) fn body_came(&self, id: u64, bytes: usize) {
+        if let Some(exchange) = self.state().exchange_mut(id) {
+            exchange.body_came(bytes, Instant::now());
+        }
+    }
+
+    /// Bytes of a response were handed over, to be taken by the client.
+    pub(super) fn offer(&self, id: u64, bytes: usize) {
+        if let Some(exchange) = self.state().exchange_mut(id) {
+            exchange.offer(bytes, Instant::now());
+        }
+    }
+
+    /// The client has made room for what was offered.
+    pub(super) fn taken(&self, id: u64) {
+        if let Some(exchange) = self.state().exchange_mut(id) {
+            exchange.taken(Instant::now());
+        }
+    }
+
+    pub(super) fn answered(&self, id: u64) {
         let mut state = self.state();
-        state.waker = None;
-        state.turn(Turn::Quiet, Instant::now());
+        state.exchanges.retain(|exchange| exchange.id != id);
+        if state.exchanges.is_empty() {
+            state.turn(Turn::Quiet, Instant::now());
+        }
     }
 }
 
@@ -216,6 +268,10 @@ impl Connection {
         if let Some(task) = self.task.get() {
             task.abort();
         }
+    }
+
+    pub(super) fn was_flooded(&self) -> bool {
+        self.state().flooded
     }
 
     /// Whether the client has exceeded its time. `unsent` returns the number of written bytes that the peer has not acknowledged.
@@ -234,29 +290,36 @@ impl Connection {
         }
         let turn = now.saturating_duration_since(state.since);
         match state.turn {
+            // HTTP/1.1 closes by itself.
+            Turn::Quiet if state.closing && state.protocol == Protocol::Http2 => turn >= CLOSING,
             Turn::Quiet if state.requests == 0 => turn >= deadlines.head,
             Turn::Quiet => turn >= deadlines.keep_alive,
-            Turn::Head => turn >= deadlines.head,
-            Turn::Body => {
-                if state.body.is_too_slow(now, &deadlines.floor) {
-                    state.give_body_up(BodyFault::TooSlow);
-                }
+            Turn::Handshake | Turn::Head => turn >= deadlines.head,
+            Turn::Requests => {
+                state.look_at_requests(now, &deadlines.floor);
                 false
             }
-            Turn::Answer => false,
         }
     }
 
     /// How long the client has been idle; `None` while the server is expected to act.
     pub(super) fn idle(&self, now: Instant, floor: &Floor) -> Option<Duration> {
         let state = self.state();
-        let since = |moment| Some(now.saturating_duration_since(moment));
+        let moved = now.saturating_duration_since(state.moved);
         match state.turn {
             // A client that sends a head or a body byte by byte counts as idle too.
-            Turn::Quiet | Turn::Head if !state.blocked => since(state.since),
-            Turn::Body if state.body.is_behind(now, floor) => Some(state.body.total(now)),
-            Turn::Answer if !state.blocked => None,
-            _ => since(state.moved),
+            Turn::Quiet | Turn::Handshake | Turn::Head if !state.blocked => {
+                Some(now.saturating_duration_since(state.since))
+            }
+            Turn::Requests => {
+                let idle = state
+                    .exchanges
+                    .iter()
+                    .map(|exchange| exchange.idle(now, floor, state.blocked, moved));
+                // As long as one of them waits for the server, the client is not idle.
+                idle.min()?
+            }
+            _ => Some(moved),
         }
     }
 
@@ -269,14 +332,10 @@ impl Connection {
     pub(super) fn stop(&self) -> bool {
         let mut state = self.state();
         (state.closing, state.stopping) = (true, true);
-        match state.turn {
-            Turn::Quiet | Turn::Head => !state.blocked,
-            Turn::Body => {
-                state.give_body_up(BodyFault::Stopping);
-                false
-            }
-            Turn::Answer => false,
+        for exchange in &mut state.exchanges {
+            exchange.stop();
         }
+        state.turn != Turn::Requests && !state.blocked
     }
 }
 
@@ -286,11 +345,21 @@ impl State {
         self.since = now;
     }
 
-    fn give_body_up(&mut self, fault: BodyFault) {
-        self.body_fault = Some(fault);
-        self.closing = true;
-        if let Some(waker) = self.waker.take() {
-            waker.wake();
+    fn exchange(&self, id: u64) -> Option<&Exchange> {
+        self.exchanges.iter().find(|exchange| exchange.id == id)
+    }
+
+    fn exchange_mut(&mut self, id: u64) -> Option<&mut Exchange> {
+        self.exchanges.iter_mut().find(|exchange| exchange.id == id)
+    }
+
+    fn look_at_requests(&mut self, now: Instant, floor: &Floor) {
+        for exchange in &mut self.exchanges {
+            let looked = exchange.look(now, floor);
+            // In HTTP/2 the other requests of the connection go on.
+            if looked == Looked::BodyGivenUp && self.protocol == Protocol::Http1 {
+                self.closing = true;
+            }
         }
     }
 
@@ -351,9 +420,9 @@ mod tests {
         assert!(about(10, case.over_after(0)), "no first byte");
         case.connection.read(None);
         assert!(about(10, case.over_after(0)), "half a head");
-        case.connection.request_begins();
+        let request = case.connection.request_begins();
         assert_eq!(case.over_after(0), None, "the server works");
-        case.connection.answered();
+        case.connection.answered(request);
         assert!(about(60, case.over_after(0)), "no next request");
     }
 
@@ -376,11 +445,14 @@ mod tests {
     #[test]
     fn a_body_that_does_not_come_is_given_up_and_whoever_waits_is_told() {
         let case = Case::new();
-        case.connection.request_begins();
+        let request = case.connection.request_begins();
         let waker = Waker::noop();
-        case.connection.wait_for_body(waker).unwrap();
+        case.connection.wait_for_body(request, waker).unwrap();
         assert_eq!(case.over_after(0), None, "the request is answered first");
-        assert_eq!(case.connection.wait_for_body(waker), Err(BodyFault::TooSlow));
+        assert_eq!(
+            case.connection.wait_for_body(request, waker),
+            Err(BodyFault::TooSlow)
+        );
         assert!(case.connection.is_closing());
     }
 
@@ -390,22 +462,22 @@ mod tests {
         assert!(case.connection.stop());
         case.connection.read(None);
         assert!(case.connection.stop());
-        case.connection.request_begins();
+        let request = case.connection.request_begins();
         assert!(!case.connection.stop());
         assert_eq!(
-            case.connection.body_fault(),
+            case.connection.body_fault(request),
             None,
             "the handler may not need the rest of the body"
         );
         assert_eq!(
-            case.connection.wait_for_body(Waker::noop()),
+            case.connection.wait_for_body(request, Waker::noop()),
             Err(BodyFault::Stopping)
         );
         let case = Case::new();
-        case.connection.request_begins();
-        case.connection.wait_for_body(Waker::noop()).unwrap();
+        let request = case.connection.request_begins();
+        case.connection.wait_for_body(request, Waker::noop()).unwrap();
         assert!(!case.connection.stop());
-        assert_eq!(case.connection.body_fault(), Some(BodyFault::Stopping));
+        assert_eq!(case.connection.body_fault(request), Some(BodyFault::Stopping));
     }
 
     #[test]
@@ -416,11 +488,59 @@ mod tests {
         case.connection.read(None);
         case.connection.read(None);
         assert!(idle(&case.connection).unwrap() > Duration::from_secs(7));
-        case.connection.request_begins();
+        let request = case.connection.request_begins();
         assert_eq!(idle(&case.connection), None);
-        case.connection.wait_for_body(Waker::noop()).unwrap();
-        case.connection.body_came(1);
-        case.connection.wait_for_body(Waker::noop()).unwrap();
+        case.connection.wait_for_body(request, Waker::noop()).unwrap();
+        case.connection.body_came(request, 1);
+        case.connection.wait_for_body(request, Waker::noop()).unwrap();
         assert!(idle(&case.connection).unwrap() > Duration::from_secs(7));
+    }
+
+    #[test]
+    fn a_handshake_has_its_time_and_the_first_request_after_it() {
+        let case = Case::new();
+        let about = |seconds: u64, over: Option<u64>| over.is_some_and(|over| over.abs_diff(seconds) <= 1);
+        case.connection.handshake_begins();
+        case.connection.received();
+        assert!(about(10, case.over_after(0)), "half a handshake");
+        assert!(case.connection.stop(), "it has no request");
+        let case = Case::new();
+        case.connection.handshake_begins();
+        case.connection.speaks_over_tls(Protocol::Http2);
+        assert!(about(10, case.over_after(0)), "no first request");
+    }
+
+    #[test]
+    fn what_comes_between_requests_of_http_2_is_silence() {
+        let case = Case::new();
+        case.connection.speaks_over_tls(Protocol::Http2);
+        let request = case.connection.request_begins();
+        case.connection.answered(request);
+        case.connection.read(None);
+        let over = case.over_after(0);
+        assert!(over.is_some_and(|over| over.abs_diff(60) <= 1), "{over:?}");
+        // Where it is to close, it does not wait for a next request.
+        case.connection.close_after_answer();
+        assert!(case.over_after(0).is_some_and(|over| over <= 2));
+    }
+
+    #[test]
+    fn one_slow_body_of_http_2_is_given_up_and_the_rest_of_the_connection_works() {
+        let case = Case::new();
+        case.connection.speaks_over_tls(Protocol::Http2);
+        let (slow, working) = (case.connection.request_begins(), case.connection.request_begins());
+        case.connection.wait_for_body(slow, Waker::noop()).unwrap();
+        let later = case.begun + Duration::from_secs(40);
+        assert_eq!(
+            case.connection.idle(later, &DEADLINES.floor),
+            None,
+            "the server works on the other one"
+        );
+        assert_eq!(case.over_after(0), None);
+        assert_eq!(case.connection.body_fault(slow), Some(BodyFault::TooSlow));
+        assert_eq!(case.connection.body_fault(working), None);
+        assert!(!case.connection.is_closing());
+        case.connection.answered(working);
+        assert!(case.connection.idle(later, &DEADLINES.floor).is_some());
     }
 }

@@ -20,7 +20,7 @@ use super::{
     pace::Floor,
     peer::Peer,
     seat::Seat,
-    shares::share_of,
+    shares::{Permits, share_of},
     sockets::{forget_unsent, unsent},
     stream::Watched,
 };
@@ -40,6 +40,8 @@ pub struct Rules {
     share: usize,
     deadlines: Deadlines,
     proxies: Vec<Network>,
+    /// For requests of HTTP/2, as many as there are connections.
+    places: Permits,
     /// How many are open.
     open: Arc<AtomicUsize>,
 }
@@ -58,8 +60,13 @@ impl Rules {
                 },
             },
             proxies: proxies.to_vec(),
+            places: Permits::new(limits.max_connections, limits.max_address_share_percent),
             open: Arc::default(),
         }
+    }
+
+    pub fn places(&self) -> Permits {
+        self.places.clone()
     }
 
     /// How many connections there are, as they come and go.
@@ -87,9 +94,10 @@ struct Table {
     next_id: u64,
     /// `open` and the reserve, for those who only look.
     all: Arc<AtomicUsize>,
-    /// Connections closed to make room, and because they timed out, since the last log line.
+    /// Connections closed to make room, because they timed out, and because they were flooded, since the last log line.
     evicted: u64,
     late: u64,
+    flooded: u64,
 }
 
 struct Entry {
@@ -132,7 +140,7 @@ impl Registry {
         let id = table.insert(entry);
         drop(table);
         let registry = self.clone();
-        let seat = Seat::new(move || drop(registry.table().remove(peer, id)));
+        let seat = Seat::new(move || registry.table().leaves(peer, id));
         let task = tokio::spawn(serve(Watched::new(seat, connection.clone(), stream)));
         connection.is_served_by(task.abort_handle());
         self.0.arrived.notify_one();
@@ -194,16 +202,19 @@ impl Registry {
 
     fn tell(&self) -> bool {
         let mut table = self.table();
-        let (idle, late) = (
+        let (idle, late, flooded) = (
             std::mem::take(&mut table.evicted),
             std::mem::take(&mut table.late),
+            std::mem::take(&mut table.flooded),
         );
-        if idle + late == 0 {
+        if idle + late + flooded == 0 {
             return false;
         }
         info!(
             idle,
-            late, "closed connections: idle ones to make room, others because they were silent or slow"
+            late,
+            flooded,
+            "closed connections: idle ones to make room, others because they were silent or slow, or flooded with frames"
         );
         true
     }
@@ -236,6 +247,12 @@ impl Table {
         }
         self.tell_how_many();
         id
+    }
+
+    /// Its socket is about to be closed.
+    fn leaves(&mut self, peer: Peer, id: u64) {
+        let entry = self.remove(peer, id);
+        self.flooded += u64::from(entry.is_some_and(|entry| entry.connection.was_flooded()));
     }
 
     fn tell_how_many(&self) {
@@ -435,7 +452,7 @@ mod tests {
             .collect();
         all.iter().for_each(|connection| connection.request_begins());
         assert!(case.comes("127.0.0.1", 9).is_none());
-        all[2].answered();
+        all[2].answered(1);
         assert!(case.comes("127.0.0.1", 9).is_some());
         assert!(!case.has(&all[2]));
     }

@@ -12,13 +12,12 @@ use tokio::{
     net::TcpStream,
 };
 
-use super::{connection::Connection, framing::Framing, seat::Seat};
+use super::{connection::Connection, seat::Seat};
 
 pub struct Watched {
     // Dropped before the socket is closed, so that nobody uses a descriptor that has been reassigned.
     _seat: Seat,
     connection: Arc<Connection>,
-    framing: Framing,
     stream: TcpStream,
 }
 
@@ -27,7 +26,6 @@ impl Watched {
         Self {
             _seat: seat,
             connection,
-            framing: Framing::default(),
             stream,
         }
     }
@@ -39,6 +37,13 @@ impl Watched {
     /// Waits until the client has sent data or disconnected. Until then a connection costs almost nothing: no buffer, no reader.
     pub async fn begins(&self) -> io::Result<()> {
         self.stream.readable().await
+    }
+
+    /// The first byte of the client, which stays where it is; none if it has disconnected.
+    pub async fn first_byte(&self) -> io::Result<Option<u8>> {
+        let mut first = [0];
+        let read = self.stream.peek(&mut first).await?;
+        Ok((read > 0).then_some(first[0]))
     }
 
     fn noted(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
@@ -59,10 +64,8 @@ impl AsyncRead for Watched {
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         std::task::ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
-        let came = &buffer.filled()[before..];
-        if !came.is_empty() {
-            let fault = self.framing.read(came);
-            self.connection.read(fault);
+        if buffer.filled().len() > before {
+            self.connection.received();
         }
         Poll::Ready(Ok(()))
     }

@@ -112,7 +112,7 @@ pub async fn add(
     // They will belong to whom the dataset belongs to.
     let room = app.store().room_of(dataset.owner.as_ref()).await?;
     check_announced_size(&app, request.headers(), &room)?;
-    let permit = app.begin_receiving(Caller::of(&app, request.headers(), request.extensions()))?;
+    let permit = app.begin_receiving(Caller::of(request.extensions()))?;
     let batch = receive(&app, request, query.name.as_deref(), &room).await?;
     let packed = batch.finish().await?;
     drop(permit);

@@ -136,7 +136,7 @@ async fn import_from(
     request: Request,
 ) -> Result<Response> {
     let named = query.name.as_deref().map(parse_name).transpose()?;
-    let _permit = app.begin_receiving(Caller::of(app, request.headers(), request.extensions()))?;
+    let _permit = app.begin_receiving(Caller::of(request.extensions()))?;
     let owner = allowed.owner();
     let room = app.store().room_of(owner.as_ref()).await?;
     let sent = model_upload::receive(app, request, room).await?;

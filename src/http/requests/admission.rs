@@ -1,7 +1,7 @@
 //! Checks before all routes: refuses ambiguous requests, bodies in encodings that are not read, and everything except health checks on connections beyond the
 //! limit. Also corrects a route's error for an interrupted body to give the actual reason.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use axum::{
     body::HttpBody,
@@ -13,18 +13,18 @@ use axum::{
 use super::encoding;
 use crate::{
     error::{Error, Kind},
-    http::connections::{BodyFault, Connection},
+    http::connections::{BodyFault, Ongoing},
 };
 
 /// Paths that are served even when the server has reached its connection limit.
 const HEALTH: [&str; 2] = ["/healthz", "/readyz"];
 
 pub async fn admit(request: Request, next: Next) -> Response {
-    let connection = request.extensions().get::<Arc<Connection>>().cloned();
-    if let Some(connection) = &connection
-        && let Some(refusal) = refused(connection, request.uri().path())
+    let ongoing = request.extensions().get::<Ongoing>().cloned();
+    if let Some(ongoing) = &ongoing
+        && let Some(refusal) = refused(ongoing, request.uri().path())
     {
-        connection.close_after_answer();
+        ongoing.close_after_answer();
         return refusal.into_response();
     }
     if !request.body().is_end_stream()
@@ -33,18 +33,18 @@ pub async fn admit(request: Request, next: Next) -> Response {
         return refusal;
     }
     let response = next.run(request).await;
-    let fault = connection.and_then(|connection| connection.body_fault());
+    let fault = ongoing.and_then(|ongoing| ongoing.body_fault());
     match fault {
         Some(fault) if !response.status().is_success() => broken_off(fault).into_response(),
         _ => response,
     }
 }
 
-fn refused(connection: &Connection, path: &str) -> Option<Error> {
-    if let Some(fault) = connection.framing_fault() {
+fn refused(request: &Ongoing, path: &str) -> Option<Error> {
+    if let Some(fault) = request.framing_fault() {
         return Some(Error::new(Kind::Malformed, "framing-invalid", fault.detail()));
     }
-    if connection.is_reserved() && !HEALTH.contains(&path) {
+    if request.is_reserved() && !HEALTH.contains(&path) {
         let detail = "the server has reached its limit of connections; try again in a moment";
         let error = Error::new(Kind::Unavailable, "connections-busy", detail);
         return Some(error.retry_after(Duration::from_secs(5)));

@@ -11,6 +11,7 @@ use axum::{
 };
 
 use crate::{
+    config::{Config, PublicUrl},
     error::{Error, Kind},
     http::App,
 };
@@ -34,7 +35,7 @@ pub async fn host(State(app): State<App>, mut request: Request, next: Next) -> R
         value.to_str().ok()?.parse::<Authority>().ok()
     });
     match named {
-        Some(authority) if is_ours(authority.host(), &app.config().allowed_hosts) => {
+        Some(authority) if is_ours(authority.host(), app.config()) => {
             if !matches!(app.config().listen.port(), 80 | 443) {
                 restore_port(&authority, request.headers_mut());
             }
@@ -78,11 +79,13 @@ fn restore_port(host: &Authority, headers: &mut HeaderMap) {
     }
 }
 
-fn is_ours(host: &str, allowed: &[String]) -> bool {
+fn is_ours(host: &str, config: &Config) -> bool {
     let address = host.trim_start_matches('[').trim_end_matches(']');
+    let public = config.public_url.as_ref().map(PublicUrl::host);
+    let mut allowed = config.allowed_hosts.iter().map(String::as_str).chain(public);
     address.parse::<std::net::IpAddr>().is_ok()
         || host.eq_ignore_ascii_case("localhost")
-        || allowed.iter().any(|name| name.eq_ignore_ascii_case(host))
+        || allowed.any(|name| name.eq_ignore_ascii_case(host))
 }
 
 /// Security headers of every response: no sniffing, no framing, no resources from elsewhere.
@@ -143,7 +146,9 @@ mod tests {
 
     #[test]
     fn addresses_localhost_and_configured_names_are_ours() {
-        let allowed = ["models.example.org".to_owned()];
+        let mut config = Config::for_data_dir(".");
+        config.allowed_hosts = vec!["models.example.org".to_owned()];
+        config.public_url = Some("https://public.example.org/models".parse().unwrap());
         for host in [
             "127.0.0.1",
             "[::1]",
@@ -151,8 +156,9 @@ mod tests {
             "localhost",
             "LOCALHOST",
             "models.example.org",
+            "public.example.org",
         ] {
-            assert!(is_ours(host, &allowed), "{host}");
+            assert!(is_ours(host, &config), "{host}");
         }
         for host in [
             "evil.test",
@@ -161,7 +167,7 @@ mod tests {
             "models.example.org.evil",
             "",
         ] {
-            assert!(!is_ours(host, &allowed), "{host}");
+            assert!(!is_ours(host, &config), "{host}");
         }
     }
 }

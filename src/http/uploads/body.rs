@@ -38,7 +38,7 @@ pub struct Upload {
 /// `archive-unsupported` (415) if the first bytes show that it is not an archive, `too-large` (413), `insufficient-storage` (507),
 /// `body-too-slow` (408), `body-incomplete` (400), `too-many-uploads` and `quota-bytes` (429).
 pub async fn receive(app: &App, request: Request, room: Room) -> Result<Upload> {
-    let _permit = app.begin_receiving(Caller::of(app, request.headers(), request.extensions()))?;
+    let _permit = app.begin_receiving(Caller::of(request.extensions()))?;
     check_announced_size(app, request.headers(), &room)?;
     if form::is_announced(request.headers()) {
         return receive_form(app, request, room).await;

@@ -89,7 +89,7 @@ pub async fn create(
     let options = read_options(&metadata)?;
     let sha256 = announced_digest(headers, metadata.get("sha256"))?;
     app.check_disk(bytes)?;
-    let caller = Caller::of(&app, headers, request.extensions());
+    let caller = Caller::of(request.extensions());
     let incoming = match brings_bytes(headers) {
         true => Some((app.begin_receiving(caller)?, incoming(request, 0)?)),
         false => None,
@@ -181,7 +181,7 @@ pub async fn patch(
         return Err(Error::new(Kind::UnsupportedMedia, "bytes-expected", detail));
     }
     let offset = needed(number(headers, &tus::OFFSET)?, &tus::OFFSET)?;
-    let caller = Caller::of(&app, headers, request.extensions());
+    let caller = Caller::of(request.extensions());
     let incoming = incoming(request, offset)?;
     app.check_disk(incoming.length.unwrap_or(0))?;
     let _permit = app.begin_receiving(caller)?;

@@ -11,7 +11,7 @@ use crate::support::{
 
 /// Documents whose commands run here, each with the name of its test. The others are about working on the project, and about what
 /// `make chaos` does.
-const RUN: [&str; 11] = [
+const RUN: [&str; 12] = [
     "README.md",
     "docs/DATASETS.md",
     "docs/GPU.md",
@@ -22,6 +22,7 @@ const RUN: [&str; 11] = [
     "docs/MODELS.md",
     "docs/REGISTRY.md",
     "docs/SETTINGS.md",
+    "docs/TLS.md",
     "docs/VERSIONS.md",
 ];
 const NOT_RUN: [&str; 4] = [
@@ -41,6 +42,8 @@ const UNFIT: [(&str, &str); 5] = [
     ("finetuned weights fetch", "needs a network"),
     ("benches/gpu/", "needs a GPU, and a Python with torch"),
 ];
+/// Settings of other programs, which `scripts/proxies` runs.
+const OF_PROXIES: [&str; 3] = ["nginx", "caddyfile", "yaml"];
 /// The address in the documents, which is the default one.
 const ADDRESS: &str = "http://127.0.0.1:8080";
 
@@ -74,6 +77,7 @@ runs! {
     the_commands_about_models_run: "docs/MODELS.md",
     the_commands_about_the_registry_run: "docs/REGISTRY.md",
     the_commands_about_settings_run: "docs/SETTINGS.md",
+    the_commands_about_tls_run: "docs/TLS.md",
     the_commands_about_versions_run: "docs/VERSIONS.md"
 }
 
@@ -140,7 +144,8 @@ fn no_command_is_forgotten() {
     let typed: Vec<String> = documents.iter().flat_map(Document::commands).collect();
     for document in &documents {
         for block in document.parts().0 {
-            let known = ["sh", "json", "csv", "text"].contains(&block.language.as_str());
+            let known = ["sh", "json", "csv", "text"].contains(&block.language.as_str())
+                || OF_PROXIES.contains(&block.language.as_str());
             assert!(
                 known,
                 "{}: a block of `{}` may hold commands that nobody runs",

@@ -43,7 +43,12 @@ impl Browser {
 }
 
 async fn locked() -> (Server, String) {
-    let server = Server::start().await;
+    locked_behind("192.0.2.1").await
+}
+
+/// The same with a trusted proxy.
+async fn locked_behind(proxy: &str) -> (Server, String) {
+    let server = Server::with(|config| config.trusted_proxies = vec![proxy.parse().unwrap()]).await;
     let request = json!({"name": "boss", "scopes": ["admin"]});
     let made = server.api.post("/v1/keys", request).await.expect(201).json();
     (server, made["secret"].as_str().unwrap().to_owned())
@@ -174,18 +179,29 @@ async fn a_session_ends_with_its_key_and_so_does_what_it_follows() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn behind_a_proxy_the_cookie_is_the_paths_and_of_tls() {
-    let (server, key) = locked().await;
-    let login = server
-        .api
-        .request(Method::POST, "/v1/session")
-        .header("x-forwarded-prefix", "/tools/finetuned")
-        .header("x-forwarded-proto", "https")
-        .json(&json!({"key": key}));
-    let answer = server.api.send(login).await.expect(200);
-    let cookie = answer.headers["set-cookie"].to_str().unwrap();
+    let (server, key) = locked_behind("127.0.0.1").await;
+    let cookie = cookie_behind_a_proxy(&server.api, &key).await;
     assert!(
         cookie.contains("; Path=/tools/finetuned/;") && cookie.ends_with("; Secure"),
         "{cookie}"
     );
     server.stop().await;
+    // Who is no proxy cannot say what one would.
+    let (server, key) = locked_behind("127.0.0.2").await;
+    let cookie = cookie_behind_a_proxy(&server.api, &key).await;
+    assert!(
+        cookie.contains("; Path=/;") && !cookie.contains("Secure"),
+        "{cookie}"
+    );
+    server.stop().await;
+}
+
+async fn cookie_behind_a_proxy(api: &Api, key: &str) -> String {
+    let login = api
+        .request(Method::POST, "/v1/session")
+        .header("x-forwarded-prefix", "/tools/finetuned")
+        .header("x-forwarded-proto", "https")
+        .json(&json!({"key": key}));
+    let answer = api.send(login).await.expect(200);
+    answer.headers["set-cookie"].to_str().unwrap().to_owned()
 }

@@ -118,6 +118,25 @@ impl Raw {
         assert!(self.read.is_empty(), "{:?}", String::from_utf8_lossy(&self.read));
     }
 
+    /// Waits until the server has ended the connection, whatever came before.
+    pub async fn closed(&mut self) {
+        let rest = self.stream.read_to_end(&mut self.read);
+        if let Err(error) = timeout(PATIENCE, rest).await.expect("the connection stays open") {
+            assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+        }
+    }
+
+    /// Whether the server has ended it already, whatever came before.
+    pub fn is_closed(&mut self) -> bool {
+        loop {
+            match self.stream.try_read_buf(&mut self.read) {
+                Ok(0) => return true,
+                Ok(_) => {}
+                Err(error) => return error.kind() != ErrorKind::WouldBlock,
+            }
+        }
+    }
+
     /// Whether the server has ended it already.
     pub fn has_ended(&mut self) -> bool {
         match self.stream.try_read_buf(&mut self.read) {
@@ -149,5 +168,5 @@ impl RawAnswer {
 
 /// Address and port of a server.
 pub fn host(api: &Api) -> &str {
-    api.base.strip_prefix("http://").unwrap()
+    api.base.split_once("://").unwrap().1
 }

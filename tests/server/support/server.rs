@@ -1,6 +1,7 @@
 //! A server in this process, on a free port and an own data directory, stopped at the end of its test.
 
 use std::{
+    fs,
     path::PathBuf,
     sync::mpsc::{self, RecvTimeoutError},
     thread,
@@ -12,7 +13,10 @@ use tempfile::TempDir;
 use tokio::{net::TcpListener, task::JoinHandle, time::timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::Api;
+use super::{
+    Api,
+    certificate::{AUTHORITY, Certificate},
+};
 
 /// How long a server may take to come to rest.
 const STOP: Duration = Duration::from_secs(60);
@@ -38,12 +42,29 @@ impl Server {
         Self::on(data, change).await
     }
 
+    /// A server that speaks TLS, whose settings were changed first.
+    pub async fn with_tls(certificate: &Certificate, change: impl FnOnce(&mut Config)) -> Self {
+        Self::with(|config| {
+            config.tls.tls_cert = Some(certificate.file());
+            config.tls.tls_key = Some(certificate.key());
+            change(config);
+        })
+        .await
+    }
+
     /// A server on a data directory that another one has left.
     pub async fn on(data: TempDir, change: impl FnOnce(&mut Config)) -> Self {
         let mut config = config(data.path().to_owned());
         change(&mut config);
         let listener = TcpListener::bind(config.listen).await.unwrap();
-        let api = Api::new(&format!("http://{}", listener.local_addr().unwrap()));
+        let address = listener.local_addr().unwrap();
+        let api = match &config.tls.tls_cert {
+            None => Api::new(&format!("http://{address}")),
+            Some(certificate) => {
+                let authority = fs::read(certificate.with_file_name(AUTHORITY)).unwrap();
+                Api::trusting(&format!("https://{address}"), &authority)
+            }
+        };
         let shutdown = CancellationToken::new();
         let running = tokio::spawn(http::run(config, listener, shutdown.clone()));
         let server = Self {

@@ -1,0 +1,7 @@
+//! Connections from their beginning to their end: they are accepted, shake hands for TLS, and are served over HTTP/1.1 or HTTP/2.
+
+mod serve;
+mod speaking;
+mod tls;
+
+pub use self::{serve::serve, tls::Tls};
