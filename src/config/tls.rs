@@ -8,7 +8,7 @@ use clap::Args;
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "TLS")]
 pub struct TlsConfig {
-    /// Certificate of the server in PEM form, followed by those of its issuers: with it, --listen speaks HTTPS only, HTTP/1.1 and HTTP/2. It is
+    /// Certificate of the server in PEM form, followed by those of its issuers: with it, the server speaks HTTPS only, HTTP/1.1 and HTTP/2. It is
     /// read again when its file changes
     #[arg(long, env = "FINETUNED_TLS_CERT")]
     pub tls_cert: Option<PathBuf>,

@@ -437,7 +437,9 @@ mod tests {
         let busy: Vec<_> = ["127.0.0.1", "127.0.0.1", "127.0.0.2"]
             .map(|address| case.comes(address, 0).unwrap())
             .into();
-        busy.iter().for_each(|connection| connection.request_begins());
+        for connection in &busy {
+            connection.request_begins();
+        }
         case.comes("127.0.0.3", 1).unwrap().request_begins();
         assert!(case.has(&busy[2]));
         assert!(case.comes("127.0.0.4", 2).is_none());
@@ -450,7 +452,9 @@ mod tests {
         let all: Vec<_> = (0..4)
             .map(|second| case.comes("10.0.0.1", second).unwrap())
             .collect();
-        all.iter().for_each(|connection| connection.request_begins());
+        for connection in &all {
+            connection.request_begins();
+        }
         assert!(case.comes("127.0.0.1", 9).is_none());
         all[2].answered(1);
         assert!(case.comes("127.0.0.1", 9).is_some());

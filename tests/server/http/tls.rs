@@ -390,7 +390,7 @@ async fn the_commands_talk_to_a_server_that_proves_who_it_is_and_to_no_other() {
     assert!(code == 1 && said.contains("nobody who is trusted here"), "{said}");
     let trusting = [("FINETUNED_SERVER", address), ("FINETUNED_CA_CERT", authority)];
     let (code, said) = finetuned(&upload, &trusting).await;
-    assert!(code == 0 && said.contains("ready"), "{said}");
+    assert!(code == 0 && said.contains("6 images in 2 classes"), "{said}");
     let submit = async |server: &str, environment: &[(&str, &str)]| {
         let spec = ["--set", "device=cuda:9", "--set", "backbone.weights=none"];
         let arguments = [&["submit", "--dataset", "things", "--server", server], &spec[..]].concat();
