@@ -152,6 +152,18 @@ impl Models {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Bytes of the base of an adapter that have to be loaded.
+    fn missing(&self, base: Option<&BaseFile>) -> u64 {
+        let Some(base) = base else { return 0 };
+        let bases = self.bases.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_there = (bases.get(&base.sha256)).is_some_and(|base| base.strong_count() > 0);
+        match is_there {
+            true => 0,
+            // What cannot be read is found when it is.
+            false => std::fs::metadata(&base.path).map_or(0, |file| file.len()),
+        }
+    }
+
     /// The tensors that an adapter is beside, on the device, loaded if no other adapter has them.
     fn base(&self, file: &BaseFile) -> Result<Arc<Base>, ModelFault> {
         let mut bases = self.bases.lock().unwrap_or_else(PoisonError::into_inner);
@@ -172,8 +184,8 @@ impl Models {
     fn load(&self, files: &ModelFiles, card: &ModelCard) -> Result<(Loaded, Cost), ModelFault> {
         let own = bundle::read_own_weights(files)?;
         let has_alone = self.device == Device::Cpu && self.threads > 1;
-        self.slots()
-            .make_room(weight_of(&own) * (1 + u64::from(has_alone)));
+        let needed = weight_of(&own) * (1 + u64::from(has_alone)) + self.missing(files.base.as_ref());
+        self.slots().make_room(needed);
         let base = files.base.as_ref().map(|base| self.base(base)).transpose()?;
         let weights = match &base {
             Some(base) => adapters::joined(&base.lock().unwrap_or_else(PoisonError::into_inner), own),

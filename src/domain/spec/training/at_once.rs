@@ -47,7 +47,8 @@ pub(in crate::domain::spec) fn check(spec: &JobSpec, root: &mut Fields) {
             "{who} needs the features of a trained backbone; choose pretrained weights, or use {instead}"
         );
         root.object("backbone").fault("weights", "conflict", message);
-    } else if spec.freeze != Freeze::Backbone {
+    } else if spec.freeze != Freeze::Backbone && spec.adapt.is_none() {
+        // An adapter unfreezes everything, and is refused itself.
         let message = format!(
             "{who} needs features that do not change: everything but the head must be frozen (`backbone`); otherwise use {instead}"
         );
