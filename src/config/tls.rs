@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use anyhow::bail;
 use clap::Args;
 
+/// Both or none.
 #[derive(Clone, Debug, Default, Args)]
-#[command(next_help_heading = "TLS")]
 pub struct TlsConfig {
     /// Certificate of the server in PEM form, followed by those of its issuers: with it, the server speaks HTTPS only, HTTP/1.1 and HTTP/2. It is
     /// read again when its file changes

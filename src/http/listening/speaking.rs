@@ -27,9 +27,8 @@ const TLS_HANDSHAKE: u8 = 22;
 /// Requests at the same time on a connection of HTTP/2, as many as its specification wants at least. All of a client's together have the limit of
 /// connections.
 const MOST_STREAMS: u32 = 100;
-/// Most bytes of bodies that wait to be read, on a request and on a connection of HTTP/2.
-const REQUEST_WINDOW: u32 = 256 << 10;
-const CONNECTION_WINDOW: u32 = 512 << 10;
+/// Most bytes of bodies that wait to be read, on a request and on a connection of HTTP/2. With a quarter of it uploads take twice as long.
+const WINDOW: u32 = 1 << 20;
 /// Most bytes of a response that wait for a client's window.
 const UNSENT: usize = 64 << 10;
 /// Largest headers of a request in HTTP/2, uncompressed.
@@ -121,8 +120,8 @@ impl Speaking {
         http2
             .timer(TokioTimer::new())
             .max_concurrent_streams(MOST_STREAMS)
-            .initial_stream_window_size(REQUEST_WINDOW)
-            .initial_connection_window_size(CONNECTION_WINDOW)
+            .initial_stream_window_size(WINDOW)
+            .initial_connection_window_size(WINDOW)
             .max_send_buf_size(UNSENT)
             .max_header_list_size(MOST_HEADERS);
         let stream = TokioIo::new(Plaintext::new(stream, connection));
