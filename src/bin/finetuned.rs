@@ -38,6 +38,7 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Task {
     /// Run the server
+    #[command(next_line_help = true)]
     Serve(Box<Config>),
     #[command(flatten)]
     Client(ClientCommand),

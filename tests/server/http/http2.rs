@@ -307,7 +307,8 @@ async fn floods_of_frames_end_their_connection_and_nothing_else() {
             _ => get(stream, "/v1/jobs?wait=60"),
         }
     };
-    let floods: [(&str, &dyn Fn(usize) -> Vec<u8>); 5] = [
+    type Flood<'a> = &'a dyn Fn(usize) -> Vec<u8>;
+    let floods: [(&str, Flood); 5] = [
         ("pings", &ping),
         ("settings", &settings),
         ("priorities", &priority),

@@ -1,11 +1,8 @@
 //! Training as the server sees it: files in, messages out, a model or a reason. On drawn images of 32 pixels.
 
-mod adapt;
-mod adapter;
 mod batch_predict;
 mod compare;
 mod cross_validate;
-mod distill;
 pub(crate) mod drawn;
 mod families;
 mod golden;
@@ -16,10 +13,10 @@ mod label_check;
 mod learning;
 mod measure;
 mod parity;
-mod pretrain;
 mod published;
 mod resume;
 mod several;
+mod transfer;
 
 use std::{fs, path::Path};
 
