@@ -27,7 +27,7 @@ const TLS_HANDSHAKE: u8 = 22;
 /// Requests at the same time on a connection of HTTP/2, as many as its specification wants at least. All of a client's together have the limit of
 /// connections.
 const MOST_STREAMS: u32 = 100;
-/// Most bytes of bodies that wait to be read, on a request and on a connection of HTTP/2. With a quarter of it uploads take twice as long.
+/// Most bytes of bodies that wait to be read, on a request and on a connection of HTTP/2: the more, the less often an upload waits for a window.
 const WINDOW: u32 = 1 << 20;
 /// Most bytes of a response that wait for a client's window.
 const UNSENT: usize = 64 << 10;
