@@ -42,7 +42,7 @@ pub struct Config {
         value_delimiter = ','
     )]
     pub trusted_proxies: Vec<Network>,
-    /// Address under which clients know the server, such as https://models.example.org/finetuned: its host is allowed, its pages may change
+    /// Address under which clients know the server, such as `https://models.example.org/finetuned`: its host is allowed, its pages may change
     /// something, and its path is the prefix of the server's own paths
     #[arg(long, env = "FINETUNED_PUBLIC_URL")]
     pub public_url: Option<PublicUrl>,
