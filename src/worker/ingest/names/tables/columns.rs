@@ -351,7 +351,8 @@ impl<'a> Sample<'a> {
         let numbered: Vec<usize> = others
             .iter()
             .copied()
-            .filter(|column| is_numbered_label(&plain[*column]))
+            // A row may be longer than the header.
+            .filter(|column| plain.get(*column).is_some_and(|name| is_numbered_label(name)))
             .collect();
         if numbered.len() > 1 {
             columns.labels = LabelColumns::Several(numbered);
@@ -456,7 +457,7 @@ impl<'a> Sample<'a> {
             |text: &&str| text.contains('.') && text.parse::<f64>().is_ok_and(|number| number.fract() != 0.0);
         (2..=MOST_GUESSED).contains(&values.len())
             && values.len() * 2 <= self.rows.len()
-            && !MEASURES.contains(&plain[column].as_str())
+            && plain.get(column).is_none_or(|name| !MEASURES.contains(&name.as_str()))
             && !values.iter().any(fraction)
     }
 }
