@@ -457,7 +457,9 @@ impl<'a> Sample<'a> {
             |text: &&str| text.contains('.') && text.parse::<f64>().is_ok_and(|number| number.fract() != 0.0);
         (2..=MOST_GUESSED).contains(&values.len())
             && values.len() * 2 <= self.rows.len()
-            && plain.get(column).is_none_or(|name| !MEASURES.contains(&name.as_str()))
+            && plain
+                .get(column)
+                .is_none_or(|name| !MEASURES.contains(&name.as_str()))
             && !values.iter().any(fraction)
     }
 }
