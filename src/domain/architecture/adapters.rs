@@ -6,12 +6,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{
-    Architecture, Stage,
-    layer::{Layer, Op, joined},
-    network::NetworkDesign,
-    tensors::TensorDesign,
-};
+use super::{Architecture, Stage, layer::Op, network::NetworkDesign, tensors::TensorDesign};
 
 /// Which matrices are adapted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -102,20 +97,9 @@ impl NetworkDesign {
         let stages = self.stages.iter().map(|(stage, layers)| (*stage, layers));
         for (stage, layers) in stages.chain([(last, &self.pooling)]) {
             for layer in layers {
-                of_layer(layer, "", &mut |op, name, tensor| each(stage, op, name, tensor));
+                layer.each_tensor_of("", &mut |op, name, tensor| each(stage, op, name, tensor));
             }
         }
-    }
-}
-
-fn of_layer(layer: &Layer, prefix: &str, each: &mut impl FnMut(&Op, String, TensorDesign)) {
-    if let Some(layers) = layer.op.layers() {
-        let below = layer.prefix(prefix);
-        layers.iter().for_each(|layer| of_layer(layer, &below, each));
-    }
-    let name = joined(prefix, &layer.name);
-    for tensor in layer.op.tensors() {
-        each(&layer.op, joined(&name, tensor.name), tensor);
     }
 }
 

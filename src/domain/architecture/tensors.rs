@@ -226,13 +226,20 @@ impl Layer {
 
     /// Calls `each` with every tensor in and below it, and its full name.
     pub fn each_tensor(&self, prefix: &str, each: &mut impl FnMut(String, TensorDesign)) {
+        self.each_tensor_of(prefix, &mut |_, name, tensor| each(name, tensor));
+    }
+
+    /// The same with what the tensor's layer does.
+    pub fn each_tensor_of(&self, prefix: &str, each: &mut impl FnMut(&Op, String, TensorDesign)) {
         if let Some(layers) = self.op.layers() {
             let prefix = self.prefix(prefix);
-            layers.iter().for_each(|layer| layer.each_tensor(&prefix, each));
+            layers
+                .iter()
+                .for_each(|layer| layer.each_tensor_of(&prefix, each));
         }
         let layer = joined(prefix, &self.name);
         for tensor in self.op.tensors() {
-            each(joined(&layer, tensor.name), tensor);
+            each(&self.op, joined(&layer, tensor.name), tensor);
         }
     }
 
