@@ -58,6 +58,17 @@ fn a_table_says_class_and_split_of_each_image() {
 }
 
 #[test]
+fn a_row_may_be_longer_than_the_header() {
+    let run = with_table(
+        &["a/1.jpg", "a/2.jpg", "b/3.jpg"],
+        "labels.csv",
+        "file\na/2.jpg 1\n",
+    );
+    let result = run.ingested();
+    assert_eq!(result.images + result.report.skipped + result.report.ignored, 4);
+}
+
+#[test]
 fn without_a_header_the_first_columns_are_file_and_label() {
     let run = with_table(
         &["1.jpg", "2.jpg", "3.jpg"],
