@@ -1,7 +1,8 @@
 //! The worker's allocator: jemalloc, for our code and libtorch alike.
 //!
 //! A step allocates and frees the same tensors again and again. The allocator of the C library returns every one of more than 32 MB to the
-//! system, which then clears its pages for the next step: 18 % of the time of a ViT-S. jemalloc keeps freed pages for a while.
+//! system, which then clears its pages for the next step: of the processor time of an epoch of a ViT-S 22 s in 128, and with jemalloc, which keeps
+//! freed pages for a while, 6 s in 111. The epoch itself became 5 % shorter.
 
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;

@@ -112,19 +112,13 @@ fn write_bundle(path: &Path, run: &ExportRun, card: ModelCard, dir: &RunDir) -> 
             let merged = RunDir::new(dir.file(MERGED));
             std::fs::create_dir(dir.file(MERGED))?;
             let files = bundle::write(&merged, &model.state, &model.card)?;
-            Some(ModelFiles::of(
-                &files.weights.sha256,
-                &files.card.sha256,
-                None,
-                |digest| {
-                    let is_card = digest == files.card.sha256;
-                    merged.file(if is_card {
-                        &files.card.file
-                    } else {
-                        &files.weights.file
-                    })
-                },
-            ))
+            Some(ModelFiles {
+                weights: merged.file(&files.weights.file),
+                sha256: files.weights.sha256,
+                card: merged.file(&files.card.file),
+                card_sha256: files.card.sha256,
+                base: None,
+            })
         }
     };
     let files = whole.as_ref().unwrap_or(&run.model);

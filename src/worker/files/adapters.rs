@@ -52,15 +52,11 @@ pub fn merge(state: &mut StateDict) {
             continue;
         };
         // What does not fit is left as it is, and found where the network is built.
-        if up
-            .size2()
-            .ok()
-            .zip(down.size2().ok())
-            .map(|((to, _), (_, from))| vec![to, from])
-            != Some(old.size())
-            || up.size()[1] != down.size()[0]
-            || scale.numel() != 1
-        {
+        let fits = match (&up.size()[..], &down.size()[..]) {
+            ([to, rank], [rows, from]) => rank == rows && old.size() == [*to, *from] && scale.numel() == 1,
+            _ => false,
+        };
+        if !fits {
             continue;
         }
         let merged = without_gradients(|| {

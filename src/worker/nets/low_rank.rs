@@ -102,7 +102,12 @@ mod tests {
         worker::{
             autograd::without_gradients,
             files::adapters::{merge, weight_of},
-            nets::{Network, folded::Folded, layers::channels_last, tests},
+            nets::{
+                Network,
+                folded::{Folded, Form},
+                layers::channels_last,
+                tests,
+            },
         },
     };
 
@@ -162,6 +167,30 @@ mod tests {
             let folded = Folded::of(&network, Kind::Float, Device::Cpu).packed_for(2, side);
             assert!(off(&folded.logits(&images)) <= 1e-5, "{name}, folded");
         }
+    }
+
+    #[test]
+    fn adapters_share_what_they_do_not_change() {
+        let architecture = named("vit_tiny_patch16_224");
+        let network = adapted(architecture, LowRankTargets::Attention);
+        let (own, base): (StateDict, StateDict) = network
+            .state()
+            .iter()
+            .map(|(name, tensor)| (name.clone(), tensor.shallow_clone()))
+            .partition(|(name, _)| weight_of(name).is_some() || name.starts_with("head."));
+        let all: u64 = base.values().map(|tensor| 4 * tensor.numel() as u64).sum();
+        let weights = crate::worker::files::adapters::joined(&base, own);
+        let folded = |shares| {
+            let form = Form {
+                kind: Kind::Float,
+                device: Device::Cpu,
+                shares,
+            };
+            Folded::of_weights(architecture, network.outputs(), &weights, form).packed_for(2, 64)
+        };
+        // All but the convolution of the patches and what comes after the last stage.
+        assert!(folded(true).bytes_shared_with(&base) * 10 > all * 9);
+        assert_eq!(folded(false).bytes_shared_with(&base), 0);
     }
 
     #[test]
