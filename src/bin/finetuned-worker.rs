@@ -28,7 +28,7 @@ use self::worker::{
         child::{Reporter, StopFlag},
         parent,
     },
-    sample,
+    sample::{self, SampleLabels},
 };
 
 /// Trains and predicts for `finetuned`, which starts it.
@@ -57,6 +57,9 @@ enum Task {
         /// Images with several labels each
         #[arg(long)]
         multi_label: bool,
+        /// Images with an answer to each of several questions
+        #[arg(long, conflicts_with = "multi_label")]
+        multi_task: bool,
     },
     /// Answer predictions, framed, until stdin ends
     Predict {
@@ -99,22 +102,31 @@ fn main() -> ExitCode {
             out,
             seed,
             multi_label,
-        } => draw(&out, seed, multi_label),
+            multi_task,
+        } => {
+            let labels = match (multi_label, multi_task) {
+                (true, _) => SampleLabels::Several,
+                (_, true) => SampleLabels::Tasks,
+                _ => SampleLabels::Classes,
+            };
+            draw(&out, seed, labels)
+        }
         Task::Predict {
             device,
             threads,
             max_batch,
             model_bytes,
-        } => predict::run(
-            &predict::Options {
+        } => {
+            #[cfg(target_os = "linux")]
+            allocator::return_pages_when_idle();
+            let options = predict::Options {
                 device,
                 threads,
                 max_batch,
                 model_bytes,
-            },
-            io::stdin(),
-            io::stdout(),
-        ),
+            };
+            predict::run(&options, io::stdin(), io::stdout())
+        }
     };
     if let Err(fault) = outcome {
         eprintln!("finetuned-worker: {fault:#}");
@@ -133,8 +145,8 @@ fn leave(run_dir: &Path) -> ! {
     ))
 }
 
-fn draw(out: &Path, seed: u64, multi_label: bool) -> anyhow::Result<()> {
-    let drawn = sample::write_sample_dataset(out, seed, multi_label)?;
+fn draw(out: &Path, seed: u64, labels: SampleLabels) -> anyhow::Result<()> {
+    let drawn = sample::write_sample_dataset(out, seed, labels)?;
     println!(
         "{}: {} images of {}, {} bytes",
         out.display(),

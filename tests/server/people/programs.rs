@@ -49,6 +49,37 @@ fn the_worker_program_finds_its_torch_without_any_variable() {
     );
 }
 
+/// jemalloc itself says so: libtorch's tensors, too, only go where these settings say.
+#[test]
+fn both_programs_allocate_with_jemalloc_and_their_own_settings() {
+    for (program, arguments, settings) in [
+        (
+            env!("CARGO_BIN_EXE_finetuned"),
+            "openapi",
+            ["opt.narenas: 1", "opt.dirty_decay_ms: 5000"],
+        ),
+        (
+            env!("CARGO_BIN_EXE_finetuned-worker"),
+            "devices",
+            ["opt.oversize_threshold: 0", "opt.dirty_decay_ms: -1"],
+        ),
+    ] {
+        let output = Command::new(program)
+            .arg(arguments)
+            .env_clear()
+            .env("MALLOC_CONF", "stats_print:true")
+            .output()
+            .unwrap();
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        for setting in settings {
+            assert!(
+                told.lines().any(|line| line.trim().starts_with(setting)),
+                "{program}: {setting} is not in\n{told}"
+            );
+        }
+    }
+}
+
 #[test]
 fn the_checked_in_description_is_the_one_of_the_code() {
     let (ok, printed, errors) = run(env!("CARGO_BIN_EXE_finetuned"), &["openapi"]);
