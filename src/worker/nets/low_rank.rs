@@ -26,12 +26,13 @@ pub struct LowRank {
 }
 
 impl LowRank {
-    /// What it adds to the outputs for inputs `[…, from]`: `[…, to]`.
-    pub fn of(&self, input: &Tensor) -> Tensor {
+    /// Adds to the outputs `[rows, to]` of inputs `[rows, from]`, in their own memory: they are large, and the change is not.
+    fn add_to(&self, mut output: Tensor, input: &Tensor) -> Tensor {
         let kind = input.kind();
         let [down, up, scale] = [&self.down, &self.up, &self.scale].map(|tensor| tensor.to_kind(kind));
         // The narrow one is scaled: it has fewer numbers.
-        (input.linear(&down, None::<&Tensor>) * scale).linear(&up, None::<&Tensor>)
+        let narrow = input.linear(&down, None::<&Tensor>) * scale;
+        output.addmm_(&narrow, &up.tr())
     }
 
     /// For another thread: the tensors are shared.
@@ -66,11 +67,16 @@ impl Affine<'_> {
     pub fn of(&self, input: &Tensor) -> Tensor {
         let kind = input.kind();
         let bias = self.bias.map(|bias| bias.to_kind(kind));
-        let output = input.linear(&self.weight.to_kind(kind), bias.as_ref());
-        match self.low_rank {
-            Some(low_rank) => output + low_rank.of(input),
-            None => output,
-        }
+        let linear = |input: &Tensor| input.linear(&self.weight.to_kind(kind), bias.as_ref());
+        let Some(low_rank) = self.low_rank else {
+            return linear(input);
+        };
+        // As a matrix, so that the output is no view, of which autograd would copy the gradients.
+        let mut size = input.size();
+        let rows = input.reshape([-1, size.pop().unwrap_or(1)]);
+        let output = low_rank.add_to(linear(&rows), &rows);
+        size.push(output.size()[1]);
+        output.view(size.as_slice())
     }
 }
 
