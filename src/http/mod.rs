@@ -12,6 +12,7 @@ mod metrics;
 mod models;
 mod pages;
 mod predictions;
+mod reference;
 mod requests;
 mod responses;
 mod routes;

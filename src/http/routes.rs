@@ -27,6 +27,7 @@ use super::{
     models::{aliases, architectures, lineage, model, model_compare, model_edit, model_export, model_import},
     pages,
     predictions::{embeddings, explain, instances, oip, predict, torchserve},
+    reference,
     requests::{admission, encoding, guard, lingering, outside},
     responses::problem,
     system,
@@ -109,6 +110,8 @@ pub fn table() -> OpenApiRouter<App> {
         .routes(routes!(system::readyz))
         .routes(routes!(documentation::openapi_json))
         .routes(routes!(documentation::openapi_yaml))
+        .routes(routes!(reference::start))
+        .routes(routes!(reference::file))
         .routes(routes!(pages::index))
         .routes(routes!(pages::asset))
         .routes(routes!(pages::asset_in_folder))
@@ -130,7 +133,7 @@ pub fn service(app: App) -> Router {
             Error::new(
                 Kind::NotFound,
                 "not-found",
-                "there is nothing at this path; /openapi.yaml lists all paths",
+                "there is nothing at this path; /docs and /openapi.yaml list all paths",
             )
         })
         .layer(middleware::from_fn(encoding::decode))

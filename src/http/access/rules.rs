@@ -267,6 +267,8 @@ pub const RULES: &[Rule] = &[
     // What everybody has who has the program.
     row("GET", "/openapi.json", NOTHING, Reach::Nothing),
     row("GET", "/openapi.yaml", NOTHING, Reach::Nothing),
+    row("GET", "/docs", NOTHING, Reach::Nothing),
+    row("GET", "/docs/{file}", NOTHING, Reach::Nothing),
     row("GET", "/", NOTHING, Reach::Nothing),
     row("GET", "/static/{path}", NOTHING, Reach::Nothing),
     row("GET", "/static/{folder}/{path}", NOTHING, Reach::Nothing),
@@ -310,6 +312,8 @@ mod tests {
             .collect();
         let expected = [
             "/",
+            "/docs",
+            "/docs/{file}",
             "/healthz",
             "/openapi.json",
             "/openapi.yaml",

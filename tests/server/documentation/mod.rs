@@ -3,4 +3,5 @@
 mod commands;
 mod flowers;
 mod links;
+mod reference;
 mod tables;

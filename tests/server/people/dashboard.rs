@@ -30,6 +30,15 @@ async fn a_person_does_the_whole_job_below_a_path_of_a_proxy() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_reference_of_the_api_needs_nothing_but_the_server() {
+    play("reference.py", &[]).await;
+    let server = Server::start().await;
+    let proxy = Proxy::before(&server.api, "/tools/finetuned").await;
+    play_at(&proxy.base, "reference.py", &[]).await;
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_new_job_with_the_settings_of_another_has_all_of_them() {
     let folder = tempfile::tempdir().unwrap();
     play("again.py", &[archive(&folder, 2, 20)]).await;
