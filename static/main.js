@@ -13,11 +13,13 @@ import { jobFormView } from './jobs/form.js';
 import { jobView } from './jobs/job.js';
 import { modelsView } from './models/models.js';
 import { modelView } from './models/model.js';
+import { keysView } from './keys/keys.js';
 
 function choose({ section, id }) {
   if (section === 'datasets') return id ? datasetView : datasetsView;
   if (section === 'jobs') return id === 'new' ? jobFormView : id ? jobView : jobsView;
   if (section === 'models') return id ? modelView : modelsView;
+  if (section === 'keys') return keysView;
   return null;
 }
 
@@ -58,6 +60,8 @@ if (needsKey && !key) {
   document.querySelector('nav').hidden = true;
   showLogin(main);
 } else {
+  // Without any key everybody who reaches the server may make the first one.
+  document.getElementById('keys-link').hidden = Boolean(key) && !key.scopes.includes('admin');
   if (key) document.getElementById('system').after(logOutButton(key));
   startRouter(main, 'datasets', choose);
   poll(5, refreshSystem);

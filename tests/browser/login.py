@@ -42,6 +42,7 @@ def script(visit):
     require(len(cookies) == 1 and cookies[0]["httpOnly"] and cookies[0]["sameSite"] == "Strict", f"the cookies are {cookies}")
     require(key[3:20] not in str(cookies) and key[3:20] not in visit.page.url, "the key is kept in the browser")
     visit.shoot("logged-in")
+    another_key(visit)
     # A reload, and another window, are of the same session.
     visit.page.reload()
     expect(visit.test_id("log-out")).to_be_visible()
@@ -50,6 +51,35 @@ def script(visit):
     visit.page.reload()
     expect(form).to_be_visible()
     visit.shoot("logged-out")
+
+
+def another_key(visit):
+    """Makes a key for predictions alone, uses it, and revokes it."""
+    visit.page.get_by_role("link", name="Keys").click()
+    visit.watch.refusals_expected.add((422, "/v1/keys"))
+    visit.test_id("key-name").fill("camera")
+    visit.test_id("make-key").click()
+    expect(visit.test_id("problem")).to_contain_text("scopes")
+    visit.test_id("scope-read").check()
+    visit.test_id("key-models").fill("flowers, birds")
+    visit.test_id("key-life").select_option("30")
+    visit.test_id("make-key").click()
+    expect(visit.test_id("made-key")).to_contain_text("ft_")
+    row = visit.page.locator("[data-key=camera]")
+    expect(row).to_contain_text("only the models flowers, birds")
+    expect(row).to_contain_text("never used")
+    visit.shoot("keys")
+    secret = visit.test_id("made-key").locator("code").inner_text()
+    status = "async (key) => (await fetch('v1/models', { headers: { authorization: `Bearer ${key}` }, credentials: 'omit' })).status"
+    require(visit.page.evaluate(status, secret) == 200, "the key that was made is refused")
+    row.get_by_test_id("revoke").click()
+    visit.page.get_by_role("button", name="Revoke the key").click()
+    expect(row).to_contain_text("revoked")
+    visit.watch.refusals_expected.add((401, "/v1/models"))
+    require(visit.page.evaluate(status, secret) == 401, "the key that was revoked is taken")
+    visit.page.reload()
+    expect(row).to_be_visible()
+    require(secret not in visit.page.content(), "the key is shown again")
 
 
 if __name__ == "__main__":
