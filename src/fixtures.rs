@@ -198,6 +198,7 @@ impl Stand {
             owner: owner.cloned(),
             max_queued: 100,
             key: None,
+            trace: None,
         };
         match self.store.create_job(new).await.unwrap() {
             CreatedJob::Created(id) | CreatedJob::Repeated(id) => id,
@@ -302,6 +303,7 @@ pub fn card(spec: &JobSpec, dataset: &Dataset) -> ModelCard {
         classes: dataset.classes.iter().map(|class| class.name.clone()).collect(),
         task: spec.task,
         thresholds: Vec::new(),
+        tasks: Vec::new(),
         preprocessing: spec.preprocessing(),
         spec: Some(spec.clone()),
         pretraining: None,

@@ -18,3 +18,4 @@ pub mod random;
 pub mod schema;
 pub mod spec;
 pub mod time;
+pub mod trace;

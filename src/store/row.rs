@@ -6,7 +6,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use sqlx::{Row, sqlite::SqliteRow};
 
 use crate::{
-    domain::access::Holder,
+    domain::{access::Holder, trace::TraceParent},
     error::{Error, Result},
 };
 
@@ -101,3 +101,9 @@ macro_rules! has_owner {
 }
 
 pub(super) use has_owner;
+
+/// The trace of the request that submitted a job.
+pub fn trace(row: &SqliteRow) -> Result<Option<TraceParent>> {
+    let text: Option<String> = row.try_get("trace_parent")?;
+    Ok(text.and_then(|text| text.parse().ok()))
+}

@@ -188,6 +188,11 @@ pub struct Job {
     pub created_at: Timestamp,
     /// The key that submitted it, to which its model belongs as well; null where no key was needed.
     pub owner: Option<Holder>,
+    /// Trace of the request that submitted it, 32 hexadecimal digits; its log and the server's name it. Only where the request had a
+    /// `traceparent` (W3C Trace Context).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(example = "0af7651916cd43dd8448eb211c80319c")]
+    pub trace_id: Option<String>,
     pub started_at: Option<Timestamp>,
     pub finished_at: Option<Timestamp>,
     /// How often a worker was started for it.

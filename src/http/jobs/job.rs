@@ -32,7 +32,7 @@ use crate::{
         datasets::dataset::WaitQuery,
         requests::{
             extract::{JsonBody, PageLimit, PageQuery, Query},
-            waiting,
+            trace, waiting,
             whole::Whole,
         },
         responses::problem::Problems,
@@ -94,6 +94,7 @@ pub async fn submit(
         owner: allowed.owner(),
         max_queued: app.limits().max_queued_jobs,
         key,
+        trace: trace::parent(&headers),
         spec,
     };
     let (CreatedJob::Created(id) | CreatedJob::Repeated(id)) = app.store().create_job(new).await?;

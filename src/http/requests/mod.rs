@@ -13,5 +13,6 @@ pub mod nulls;
 pub mod outside;
 pub mod precondition;
 pub mod schemas;
+pub mod trace;
 pub mod waiting;
 pub mod whole;

@@ -12,7 +12,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
-use tracing::{Instrument, debug, error, info, info_span};
+use tracing::{Instrument, debug, error, field::Empty, info, info_span};
 use utoipa::{IntoResponses, ToSchema};
 use uuid::Uuid;
 
@@ -20,6 +20,7 @@ use super::refusals;
 use crate::{
     domain::access::Secret,
     error::{Error, FieldError, Kind},
+    http::requests::trace,
 };
 
 /// The header with the id of a request.
@@ -117,7 +118,10 @@ pub async fn finish(request: Request, next: Next) -> Response {
     let method = request.method().clone();
     // Somebody may take a key for a name.
     let path = Secret::hidden_in(request.uri().path()).into_owned();
-    let span = info_span!("request", %request_id, %method, path = %path.escape_debug());
+    let span = info_span!("request", %request_id, %method, path = %path.escape_debug(), trace_id = Empty);
+    if let Some(trace) = trace::parent(request.headers()) {
+        span.record("trace_id", trace.trace_id());
+    }
     let begun = Instant::now();
     async move {
         let response = next.run(request).await;

@@ -64,7 +64,9 @@ async fn attempt(context: &Context, job: &ClaimedJob, run: RunSpec) -> Verdict {
         None => return Verdict::Cancelled,
     };
     let log = context.log(&job.id);
-    log.note(&format!("attempt {} on {}", job.attempt, job.device))
+    let trace = job.trace.as_ref().map(|trace| format!(", {trace}"));
+    let trace = trace.unwrap_or_default();
+    log.note(&format!("attempt {} on {}{trace}", job.attempt, job.device))
         .await;
     let recorder = Recorder {
         store: context.store.clone(),

@@ -283,6 +283,7 @@ async fn a_training_cannot_be_named_as_an_alias_is() {
         owner: None,
         max_queued: 9,
         key: None,
+        trace: None,
     };
     assert_eq!(
         stand.store.create_job(job).await.unwrap_err().slug(),

@@ -15,13 +15,17 @@ use crate::{
         page::{Order, Page, PageRequest},
         spec::{JobKind, Spec},
         time::Timestamp,
+        trace::TraceParent,
     },
     error::{Error, Kind, Result},
     store::{
         Store, Topic,
         access::quotas,
         aliases, references,
-        row::{has_owner, json, optional_json, optional_parsed, owner, owner_columns, parsed, to_json, word},
+        row::{
+            has_owner, json, optional_json, optional_parsed, owner, owner_columns, parsed, to_json, trace,
+            word,
+        },
     },
 };
 
@@ -39,6 +43,8 @@ pub struct NewJob {
     pub owner: Option<Holder>,
     pub max_queued: i64,
     pub key: Option<IdempotencyKey>,
+    /// Of the request.
+    pub trace: Option<TraceParent>,
 }
 
 /// The header of that name, and the digest of the request's body.
@@ -267,8 +273,9 @@ async fn insert_job(connection: &mut SqliteConnection, new: NewJob) -> Result<Cr
     let (owner_id, owner_name) = owner_columns(new.owner.as_ref());
     sqlx::query(
         "insert into jobs (id, kind, name, status, spec, dataset_id, dataset_version, dataset_sha256, device_choice, priority, max_attempts,
-            not_before, created_at, attempt, deaths, milliseconds_used, cancel_requested, owner_id, owner_name)
-        values ($1, $2, $3, 'queued', $4, $5, $6, $7, $8, $9, $10, 0, $11, 0, 0, 0, 0, $12, $13)",
+            not_before, created_at, attempt, deaths, milliseconds_used, cancel_requested, owner_id, owner_name,
+            trace_parent)
+        values ($1, $2, $3, 'queued', $4, $5, $6, $7, $8, $9, $10, 0, $11, 0, 0, 0, 0, $12, $13, $14)",
     )
     .bind(id.to_string())
     .bind(new.spec.kind().as_str())
@@ -283,6 +290,7 @@ async fn insert_job(connection: &mut SqliteConnection, new: NewJob) -> Result<Cr
     .bind(now.0)
     .bind(owner_id)
     .bind(owner_name)
+    .bind(new.trace.as_ref().map(TraceParent::as_str))
     .execute(&mut *connection)
     .await?;
     if let Some(key) = new.key {
@@ -365,6 +373,7 @@ fn read_job(row: &SqliteRow) -> Result<Job> {
         predictions: optional_json(row, "predictions")?,
         created_at: Timestamp(row.try_get("created_at")?),
         owner: owner(row)?,
+        trace_id: trace(row)?.map(|trace| trace.trace_id().to_owned()),
         started_at: time("started_at")?,
         finished_at: time("finished_at")?,
         attempt: row.try_get("attempt")?,

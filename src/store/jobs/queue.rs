@@ -15,11 +15,12 @@ use crate::{
         },
         spec::{DeviceChoice, Spec},
         time::Timestamp,
+        trace::TraceParent,
     },
     error::Result,
     store::{
         Store, Topic,
-        row::{count, json, parsed},
+        row::{count, json, parsed, trace},
     },
 };
 
@@ -35,6 +36,8 @@ pub struct ClaimedJob {
     pub device: String,
     /// Time that earlier attempts have used.
     pub milliseconds_used: i64,
+    /// Of the request that submitted it.
+    pub trace: Option<TraceParent>,
 }
 
 impl Store {
@@ -210,7 +213,7 @@ async fn take(
                 where dataset_versions.dataset_id = jobs.dataset_id and dataset_versions.version = jobs.dataset_version
             ))
         where id = $1 and status = 'queued'
-        returning attempt, spec, dataset_id, dataset_version, dataset_sha256, milliseconds_used",
+        returning attempt, spec, dataset_id, dataset_version, dataset_sha256, milliseconds_used, trace_parent",
     )
     .bind(id.to_string())
     .bind(&device)
@@ -229,6 +232,7 @@ async fn take(
         },
         device: device.clone(),
         milliseconds_used: row.try_get("milliseconds_used")?,
+        trace: trace(&row)?,
     };
     let status = StatusEvent {
         status: JobStatus::Running,

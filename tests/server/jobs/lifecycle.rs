@@ -293,6 +293,40 @@ async fn curves_are_the_same_rows_as_the_events() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_job_keeps_the_trace_of_its_request() {
+    let server = Server::start().await;
+    let api = &server.api;
+    api.upload("things", pictures::flat_archive(2, 12)).await;
+    let submitted = async |traceparent: &str| {
+        let spec = json!({"dataset": "things", "epochs": 1, "backbone": {"architecture": "resnet20"}});
+        let request = api
+            .request(Method::POST, "/v1/jobs")
+            .header("traceparent", traceparent);
+        api.send(request.json(&spec)).await.expect(201).json()
+    };
+    let trace = "0af7651916cd43dd8448eb211c80319c";
+    let traceparent = format!("00-{trace}-b7ad6b7169203331-01");
+    let job = submitted(&traceparent).await;
+    assert_eq!(job["trace_id"], trace);
+    let job = api.finished(&job).await;
+    assert_eq!(
+        (&job["trace_id"], &job["status"]),
+        (&json!(trace), &json!("succeeded"))
+    );
+    let logs = api
+        .get(&format!("/v1/jobs/{}/logs", job["id"].as_str().unwrap()))
+        .await
+        .expect(200);
+    let first = logs.text.lines().next().unwrap();
+    assert!(
+        first.contains("attempt 1") && first.contains(&traceparent),
+        "{first}"
+    );
+    assert_eq!(submitted("not-a-trace").await["trace_id"], json!(null));
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_job_waits_for_its_dataset() {
     let server = Server::start().await;
     let api = &server.api;

@@ -83,6 +83,7 @@ fn job(owner: &Holder, dataset: &Dataset, spec: serde_json::Value) -> NewJob {
         owner: Some(owner.clone()),
         max_queued: 100,
         key: None,
+        trace: None,
     }
 }
 
