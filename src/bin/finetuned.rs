@@ -78,6 +78,9 @@ enum Task {
         /// Images with several labels each, in a table
         #[arg(long)]
         multi_label: bool,
+        /// Images with an answer to each of three questions, in the columns of a table
+        #[arg(long, conflicts_with = "multi_label")]
+        multi_task: bool,
         /// Path of the worker program, which draws the images; by default `finetuned-worker` in the same directory as this program
         #[arg(long, env = "FINETUNED_WORKER")]
         worker: Option<PathBuf>,
@@ -97,8 +100,15 @@ fn main() -> ExitCode {
             out,
             seed,
             multi_label,
+            multi_task,
             worker,
-        } => sample_dataset(out, seed, multi_label, worker),
+        } => {
+            let labels = [(multi_label, "--multi-label"), (multi_task, "--multi-task")];
+            let labels = labels
+                .into_iter()
+                .find_map(|(is_set, flag)| is_set.then_some(flag));
+            sample_dataset(out, seed, labels, worker)
+        }
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("finetuned: {error:#}");
@@ -229,7 +239,7 @@ fn print_openapi() -> anyhow::Result<ExitCode> {
 fn sample_dataset(
     out: PathBuf,
     seed: u64,
-    multi_label: bool,
+    labels: Option<&str>,
     worker: Option<PathBuf>,
 ) -> anyhow::Result<ExitCode> {
     let program = Config {
@@ -243,7 +253,7 @@ fn sample_dataset(
         .arg(out)
         .arg("--seed")
         .arg(seed.to_string())
-        .args(multi_label.then_some("--multi-label"));
+        .args(labels);
     let status = command.status().context("cannot start the worker program")?;
     Ok(if status.success() {
         ExitCode::SUCCESS

@@ -40,6 +40,7 @@ const TRAIN = [
   { pointer: '/task', label: 'Labels of an image', kind: 'choice', options: [
     ['', 'One class'],
     ['multi_label', 'Several labels'],
+    ['multi_task', 'An answer to each of several questions'],
   ] },
   { pointer: '/name', label: 'Model name', kind: 'text', example: 'dataset-architecture', hint: 'Models with the same name become versions 1, 2, …' },
   ARCHITECTURE,

@@ -14,13 +14,14 @@ export function evaluationCard(evaluation) {
   return h('section', { class: 'card found', 'data-testid': 'evaluation' },
     h('h2', {}, 'Evaluation'),
     h('p', { class: 'quiet' }, `Measured on ${which} images of `, h('bdi', {}, dataset.name), `, ${plural(images, 'image')}.`),
-    numbers(evaluation), adaptation(evaluation), distillation(evaluation), calibration(evaluation), classTable(evaluation), confusionMatrix(evaluation), mistakes(evaluation));
+    numbers(evaluation), adaptation(evaluation), distillation(evaluation), calibration(evaluation), taskTable(evaluation), classTable(evaluation), confusionMatrix(evaluation), mistakes(evaluation));
 }
 
-function numbers({ accuracy, top5_accuracy: top5, macro_f1: f1, loss, classes, multi_label: several }) {
+function numbers({ accuracy, top5_accuracy: top5, macro_f1: f1, loss, classes, multi_label: several, tasks }) {
+  const right = several ? 'All labels right' : 'Accuracy';
   return h('dl', { class: 'tiles' }, [
     several && tile('mAP', formatNumber(several.mean_average_precision), 'evaluation-map'),
-    tile(several ? 'All labels right' : 'Accuracy', formatShare(accuracy), 'evaluation-accuracy'),
+    tile(tasks ? 'All answers right' : right, formatShare(accuracy), 'evaluation-accuracy'),
     several && tile('Micro F1', formatNumber(several.micro_f1)),
     top5 !== null && classes.length > 5 ? tile('Top-5 accuracy', formatShare(top5)) : null,
     tile('Macro F1', formatNumber(f1), 'evaluation-macro-f1'),
@@ -59,7 +60,11 @@ function distillation({ distillation: found }) {
         alone === null ? false : row('Student without teachers', student, alone), row('Student', student, own)))));
 }
 
-function calibration({ calibration: { temperature, ece_before: before, ece_after: after } }) {
+function calibration({ calibration: { temperature, ece_before: before, ece_after: after }, tasks }) {
+  if (tasks) {
+    const text = `Calibration error ${formatShare(after)} with the temperatures of the tasks, ${formatShare(before)} without: the average gap between confidence and accuracy, a mean over the tasks.`;
+    return h('p', { class: 'quiet', 'data-testid': 'calibration' }, text);
+  }
   const text = temperature === 1
     ? `Calibration error ${formatShare(before)}: the average gap between confidence and accuracy. The probabilities are not calibrated.`
     : `Calibration error ${formatShare(after)} at temperature ${formatNumber(temperature)}, ${formatShare(before)} without: the average gap between confidence and accuracy.`;
@@ -77,6 +82,18 @@ function classTable({ classes, multi_label: several }) {
     h('div', { class: 'scroll' }, h('table', { 'data-testid': 'class-scores' },
       h('thead', {}, h('tr', {}, names.map((name) => h('th', { scope: 'col' }, name)))),
       h('tbody', {}, classes.map(row)))));
+}
+
+/** Of a model of several tasks: how good it is in each. */
+function taskTable({ tasks }) {
+  if (!tasks) return false;
+  const row = (task) => h('tr', {}, h('th', { scope: 'row' }, h('bdi', {}, task.name)),
+    [formatShare(task.accuracy), formatNumber(task.macro_f1), formatNumber(task.loss), formatShare(task.calibration.ece_after), formatCount(task.images)]
+      .map((cell) => h('td', {}, cell)));
+  const names = ['Task', 'Accuracy', 'Macro F1', 'Loss', 'Calibration error', 'Images'];
+  return h('div', { class: 'scroll' }, h('table', { 'data-testid': 'task-scores' },
+    h('thead', {}, h('tr', {}, names.map((name) => h('th', { scope: 'col' }, name)))),
+    h('tbody', {}, tasks.map(row))));
 }
 
 function confusionMatrix({ classes, confusion_matrix: matrix }) {

@@ -2,7 +2,10 @@
 
 use super::dataset::{Class, Dataset, DatasetStatus, Layout};
 use crate::{
-    domain::spec::{JobSpec, Task},
+    domain::{
+        models::tasks::{self, TaskOutputs},
+        spec::{JobSpec, Task},
+    },
     error::FieldError,
 };
 
@@ -18,12 +21,32 @@ impl Dataset {
             return vec![unusable];
         }
         if spec.task.is_single() && self.several_labels > 0 {
+            let task = match self.tasks() {
+                Ok(_) => "`multi_task` or `multi_label`",
+                Err(_) => "`multi_label`",
+            };
             let message = format!(
-                "{}; set `task` to `multi_label`, or {}",
+                "{}; set `task` to {task}, or {}",
                 self.about_several(),
                 Self::LEAVE_OUT
             );
             return vec![FieldError::new("/task", "several_labels", message)];
+        }
+        if spec.task == Task::MultiTask {
+            match self.tasks() {
+                Err(why) => return vec![FieldError::new("/task", "no_tasks", why)],
+                Ok(tasks) => {
+                    let faults = spec
+                        .loss
+                        .task_weights
+                        .iter()
+                        .flat_map(|weights| weights.faults(&tasks));
+                    let faults: Vec<_> = faults.collect();
+                    if !faults.is_empty() {
+                        return faults;
+                    }
+                }
+            }
         }
         // With several labels one class can be told, from images that do not show it.
         let least = if self.several_labels > 0 { 1 } else { 2 };
@@ -194,6 +217,12 @@ impl Dataset {
     /// What prevents any model from classifying this dataset's images.
     pub fn faults_for_predictions(&self) -> Vec<FieldError> {
         self.failure().into_iter().collect()
+    }
+
+    /// The tasks of its classes, if they are those of several tasks.
+    fn tasks(&self) -> Result<Vec<TaskOutputs>, String> {
+        let names: Vec<&str> = self.classes.iter().map(|class| class.name.as_str()).collect();
+        tasks::tasks_of(&names)
     }
 
     /// What prevents work for which each image has one class.

@@ -85,6 +85,11 @@ pub struct ReadOptions {
     /// The table's column with the classes: its name, or its number from 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub label_column: Option<String>,
+    /// Instead of `label_column`: the table's columns that each answer a question of their own, at least two, by name or number from 1. The
+    /// class of an image whose column `colour` has `red` is `colour=red`. Models of several tasks are trained on them (`"task": "multi_task"`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = json!(["colour", "shape"]), min_items = 2, max_items = 64)]
+    pub task_columns: Option<Vec<String>>,
     /// The table's column with the splits: its name, or its number from 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub split_column: Option<String>,
@@ -124,6 +129,7 @@ pub struct ReadOptions {
 
 impl ReadOptions {
     const MAX_LEVEL: u32 = 64;
+    const MAX_TASKS: usize = 64;
 
     /// Whether images with several labels are left out.
     pub fn leaves_out_several(&self) -> bool {
@@ -149,6 +155,7 @@ impl ReadOptions {
             ("table", self.table.is_some()),
             ("path_column", self.path_column.is_some()),
             ("label_column", self.label_column.is_some()),
+            ("task_columns", self.task_columns.is_some()),
             ("split_column", self.split_column.is_some()),
             ("separator", self.separator.is_some()),
             ("encoding", self.encoding.is_some()),
@@ -156,6 +163,29 @@ impl ReadOptions {
         for (field, present) in of_table {
             if present && self.classes != Some(ClassSource::Table) {
                 fault(field, "not_applicable", "only valid with `classes: table`");
+            }
+        }
+        if let Some(columns) = &self.task_columns {
+            if !(2..=Self::MAX_TASKS).contains(&columns.len()) {
+                fault(
+                    "task_columns",
+                    "range",
+                    "must be 2 to 64 columns; for one use `label_column`",
+                );
+            }
+            if self.label_column.is_some() {
+                fault(
+                    "task_columns",
+                    "conflict",
+                    "either `label_column` or `task_columns`",
+                );
+            }
+            if self.leaves_out_several() {
+                fault(
+                    "several_labels",
+                    "conflict",
+                    "images have a label in each of `task_columns`; leave it out",
+                );
             }
         }
         if self
@@ -274,6 +304,20 @@ mod tests {
             ["/label_column"]
         );
         assert_eq!(faults(r#"{"classes":"table","separator":"ab"}"#), ["/separator"]);
+        assert!(faults(r#"{"classes":"table","task_columns":["a","b"]}"#).is_empty());
+        assert_eq!(faults(r#"{"task_columns":["a","b"]}"#), ["/task_columns"]);
+        assert_eq!(
+            faults(r#"{"classes":"table","task_columns":["a"]}"#),
+            ["/task_columns"]
+        );
+        assert_eq!(
+            faults(r#"{"classes":"table","task_columns":["a","b"],"label_column":"a"}"#),
+            ["/task_columns"]
+        );
+        assert_eq!(
+            faults(r#"{"classes":"table","task_columns":["a","b"],"several_labels":"leave_out"}"#),
+            ["/several_labels"]
+        );
         assert_eq!(faults(r#"{"classes":"file_name"}"#), ["/pattern"]);
         assert_eq!(faults(r#"{"classes":"file_name","pattern":"x"}"#), ["/pattern"]);
         assert!(serde_json::from_str::<ReadOptions>(r#"{"klasses":"none"}"#).is_err());

@@ -1,6 +1,7 @@
 //! The quality of a model on labelled images: `evaluation.json`, as the worker writes it and the API returns it.
 
 mod several;
+mod tasks;
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -8,7 +9,7 @@ use utoipa::ToSchema;
 use super::{adaptation::Adaptation, distillation::Distillation};
 use crate::domain::{
     metrics::{self, BINS, ClassScores, Confusion, Logits, Verdict},
-    models::model::DatasetLineage,
+    models::{model::DatasetLineage, tasks::TaskOutputs},
     spec::EvaluatedSplit,
 };
 
@@ -22,22 +23,27 @@ pub struct Evaluation {
     /// The split of the dataset that was evaluated.
     pub split: EvaluatedSplit,
     pub images: u64,
-    /// Mean cross entropy of the softmax of the logits, before calibration. With several labels, the mean binary cross entropy.
+    /// Mean cross entropy of the softmax of the logits, before calibration. With several labels, the mean binary cross entropy; with several
+    /// tasks, the mean over the tasks, where a label that is missing counts 0.
     pub loss: f64,
-    /// Fraction of images whose likeliest class is the right one, 0 to 1. With several labels: of which all labels are right.
+    /// Fraction of images whose likeliest class is the right one, 0 to 1. With several labels or tasks: of which all labels are right.
     pub accuracy: f64,
     /// Fraction of images whose class is among the five likeliest, or among all if there are fewer classes. Null with several labels.
     pub top5_accuracy: Option<f64>,
     /// Only with several labels.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub multi_label: Option<MultiLabelScores>,
+    /// Only of a model of several tasks: how good it is in each. The scores above are of all together.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tasks: Vec<TaskReport>,
     /// Mean F1 over the classes that occur among the images or the predictions, as scikit-learn's `f1_score(average="macro",
-    /// zero_division=0)`.
+    /// zero_division=0)`. With several tasks: the mean over the tasks.
     pub macro_f1: f64,
     pub calibration: Calibration,
     /// The model's classes, in the order of its outputs.
     pub classes: Vec<ClassReport>,
-    /// Counts of images: a row for each true class, a column for each predicted class, in the order of `classes`. Empty with several labels.
+    /// Counts of images: a row for each true class, a column for each predicted class, in the order of `classes`. Empty with several labels; of several
+    /// tasks, `tasks` has one each.
     pub confusion_matrix: Vec<Vec<u64>>,
     /// Misclassified images, highest loss first, at most 50.
     pub mistakes: Vec<Mistake>,
@@ -76,6 +82,25 @@ pub struct MultiLabelScores {
     pub micro_f1: f64,
     /// Fraction of wrong decisions over all images and classes, 0 to 1.
     pub hamming_loss: f64,
+}
+
+/// How good a model of several tasks is in one of them, on the images that have a label for it; all 0 where none has.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct TaskReport {
+    pub name: String,
+    /// Images that have a label for it.
+    pub images: u64,
+    /// Mean cross entropy, before calibration.
+    pub loss: f64,
+    /// Fraction of these images whose likeliest class is the right one, 0 to 1.
+    pub accuracy: f64,
+    /// Mean F1 over its classes that occur.
+    pub macro_f1: f64,
+    pub calibration: Calibration,
+    /// The names of its classes, in the order of the matrix.
+    pub classes: Vec<String>,
+    /// Counts of images: a row for each true class, a column for each predicted class.
+    pub confusion_matrix: Vec<Vec<u64>>,
 }
 
 /// Scores of one class; 0 where the denominator is 0.
@@ -133,6 +158,8 @@ pub struct Subject<'a> {
     pub temperature: f64,
     /// Of a model of several labels: the threshold of each class.
     pub thresholds: &'a [f64],
+    /// Of a model of several tasks: these.
+    pub tasks: &'a [TaskOutputs],
 }
 
 impl Evaluation {
@@ -145,6 +172,9 @@ impl Evaluation {
         logits: &Logits,
         images: impl Iterator<Item = (u32, &'i str)>,
     ) -> Evaluation {
+        if !subject.tasks.is_empty() {
+            return tasks::of(subject, logits, images);
+        }
         if logits.has_several_labels() {
             return several::of(subject, logits, images);
         }
@@ -159,13 +189,11 @@ impl Evaluation {
             accuracy: confusion.accuracy(),
             top5_accuracy: Some(logits.top_k_accuracy(5)),
             multi_label: None,
+            tasks: Vec::new(),
             macro_f1: confusion.macro_f1(),
             calibration: Calibration {
                 temperature: subject.temperature,
-                ece_before: metrics::expected_calibration_error(logits.labels(), &plain),
-                ece_after: metrics::expected_calibration_error(logits.labels(), &calibrated),
-                loss_after: metrics::mean_loss(&calibrated),
-                bins: BINS as u32,
+                ..calibration(logits.labels(), &plain, &calibrated)
             },
             classes: reports(subject.classes, &confusion),
             mistakes: worst(subject.classes, logits.labels(), &plain, &calibrated, images),
@@ -173,6 +201,17 @@ impl Evaluation {
             adaptation: None,
             distillation: None,
         }
+    }
+}
+
+/// Without the temperature.
+fn calibration(labels: &[u32], plain: &[Verdict], calibrated: &[Verdict]) -> Calibration {
+    Calibration {
+        temperature: 1.0,
+        ece_before: metrics::expected_calibration_error(labels, plain),
+        ece_after: metrics::expected_calibration_error(labels, calibrated),
+        loss_after: metrics::mean_loss(calibrated),
+        bins: BINS as u32,
     }
 }
 
@@ -225,6 +264,14 @@ fn worst<'i>(
     highest_loss_first(wrong)
 }
 
+/// Labels for people.
+fn in_words(names: &[String]) -> String {
+    match names {
+        [] => "none".to_owned(),
+        names => names.join(", "),
+    }
+}
+
 fn highest_loss_first(mut wrong: Vec<Mistake>) -> Vec<Mistake> {
     wrong.sort_by(|a, b| b.loss.total_cmp(&a.loss).then(a.image.cmp(&b.image)));
     wrong.truncate(Evaluation::MISTAKES);
@@ -254,6 +301,7 @@ mod tests {
             classes: &classes,
             temperature: 2.0,
             thresholds: &[],
+            tasks: &[],
         };
         let paths = [(4, "a.png"), (7, "b.png"), (8, "c.png"), (9, "d.png")];
         let evaluation = Evaluation::of(&subject, &logits, paths.into_iter());

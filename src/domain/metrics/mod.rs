@@ -6,6 +6,7 @@ mod calibration;
 mod confusion;
 mod interval;
 pub mod multi_label;
+pub mod multi_task;
 mod paired;
 mod student;
 #[cfg(test)]
@@ -31,7 +32,7 @@ pub struct Logits {
     values: Vec<f32>,
     /// The class of each image, or with `label_sets` the index of its set.
     labels: Vec<u32>,
-    /// Where images have several labels: [`multi_label`] has the metrics then.
+    /// Where images have several labels: [`multi_label`] or [`multi_task`] has the metrics then.
     label_sets: Option<LabelSets>,
 }
 

@@ -11,3 +11,4 @@ pub mod model_import;
 pub mod prediction;
 pub mod preprocessing;
 pub mod pretraining;
+pub mod tasks;

@@ -7,6 +7,7 @@ use utoipa::ToSchema;
 
 use super::{
     adapter::Adapter, model_import::ImportedFile, preprocessing::Preprocessing, pretraining::Pretraining,
+    tasks::TaskOutputs,
 };
 use crate::domain::{
     access::Holder,
@@ -100,6 +101,9 @@ pub struct ModelCard {
     /// highest F1 on the validation images; one half where there are none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub thresholds: Vec<f64>,
+    /// Of a model of several tasks: these, in the order of their first classes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tasks: Vec<TaskOutputs>,
     pub preprocessing: Preprocessing,
     /// Of the job that trained it; not in the card of imported weights, for which it is unknown. The same holds for metrics and dataset.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -122,7 +126,8 @@ pub struct ModelCard {
     /// Name and version of the program that created it.
     pub program: String,
     pub libtorch: String,
-    /// Probabilities are the softmax of the logits, or with several labels the sigmoid of each, divided by this (Guo et al. 2017, temperature scaling); above 0. 1 where the validation
+    /// Probabilities are the softmax of the logits, or with several labels the sigmoid of each, divided by this (Guo et al. 2017,
+    /// temperature scaling); above 0. 1 with several tasks, which have temperatures of their own. 1 where the validation
     /// images do not determine a value, where there are none, and in older cards.
     #[serde(default = "ModelCard::no_temperature")]
     pub temperature: f64,

@@ -8,9 +8,10 @@ use utoipa::ToSchema;
 pub struct ClassProbability {
     pub label: String,
     pub index: u32,
-    /// 0 to 1; the probabilities of all classes sum to 1, except of a model of several labels.
+    /// 0 to 1; the probabilities of all classes sum to 1, except of a model of several labels; of a model of several tasks, those of each task.
     pub probability: f64,
-    /// Only of a model of several labels: whether the probability reaches the threshold of the class, so that the image counts as showing it.
+    /// Only of a model of several labels: whether the probability reaches the threshold of the class, so that the image counts as showing it. Of
+    /// a model of several tasks: whether the class is the likeliest of its task.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub predicted: Option<bool>,
 }

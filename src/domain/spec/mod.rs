@@ -57,6 +57,7 @@ pub use self::{
         precision::Precision,
         schedule::{ScheduleName, ScheduleSpec},
         task::Task,
+        task_weights::{LearnedWeights, TaskWeights},
     },
 };
 pub use super::architecture::{Architecture, Stage};

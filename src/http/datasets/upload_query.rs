@@ -34,6 +34,8 @@ pub struct UploadQuery {
     path_column: Option<String>,
     /// The table's column with the classes.
     label_column: Option<String>,
+    /// Instead of `label_column`: columns that each answer a question of their own, separated by commas.
+    task_columns: Option<String>,
     /// The table's column with the splits.
     split_column: Option<String>,
     /// What separates the table's columns: one character, `tab` or `space`.
@@ -88,6 +90,14 @@ impl UploadQuery {
         ] {
             document.extend(text.iter().map(|text| (name.to_owned(), as_json(text))));
         }
+        if let Some(text) = &self.task_columns {
+            let columns: Vec<&str> = text
+                .split(',')
+                .map(str::trim)
+                .filter(|column| !column.is_empty())
+                .collect();
+            document.insert("task_columns".to_owned(), columns.into());
+        }
         if let Some(text) = &self.splits {
             let mut splits = serde_json::Map::new();
             for pair in text.split(',').filter(|pair| !pair.is_empty()) {
@@ -141,6 +151,7 @@ mod tests {
             table: text(),
             path_column: text(),
             label_column: text(),
+            task_columns: Some(vec!["a".to_owned(), "b".to_owned()]),
             split_column: text(),
             separator: text(),
             encoding: encoding(),
@@ -157,6 +168,7 @@ mod tests {
             let asked = match value {
                 Value::String(text) => text.clone(),
                 Value::Object(_) => "a:val".to_owned(),
+                Value::Array(_) => "a, b".to_owned(),
                 other => other.to_string(),
             };
             let query = serde_json::json!({name: asked});

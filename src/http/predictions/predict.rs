@@ -1,5 +1,7 @@
 //! `/v1/models/{model}/predict`: classifies images, sent as a file, as a form with files, or as JSON with base64.
 
+use std::collections::BTreeMap;
+
 use axum::{
     extract::{Path, Request, State},
     response::Response,
@@ -11,7 +13,12 @@ use super::images::{self, FailedImage, ImagesBody};
 use crate::{
     domain::{
         id::ModelId,
-        models::prediction::{ClassProbability, PredictionTiming},
+        models::{
+            model::Model,
+            prediction::{ClassProbability, PredictionTiming},
+            tasks::parts_of,
+        },
+        spec::Task,
     },
     error::Result,
     http::{
@@ -27,7 +34,8 @@ type TopK = Whole<1, 1000>;
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct PredictQuery {
-    /// Most classes to return, 1 to 1000. A model of several labels returns all that the image shows, even if they are more.
+    /// Most classes to return, 1 to 1000. A model of several labels or tasks returns all that the image shows, even if they are
+    /// more.
     #[param(value_type = Option<u32>, minimum = 1, maximum = 1000, default = 5)]
     top_k: Option<TopK>,
 }
@@ -39,8 +47,13 @@ pub struct Prediction {
     #[schema(example = "prediction")]
     object: &'static str,
     model: ModelId,
-    /// The most likely classes, in descending order of probability; of a model of several labels, `predicted` says which ones the image shows.
+    /// The most likely classes, in descending order of probability; of a model of several labels or tasks, `predicted` says which ones
+    /// the image shows.
     predictions: Vec<ClassProbability>,
+    /// Only of a model of several tasks: the likeliest answer to each, by the task's name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = json!({"colour": "red"}))]
+    answers: Option<BTreeMap<String, String>>,
     timing_ms: PredictionTiming,
 }
 
@@ -117,11 +130,20 @@ async fn predict(
         Ok(Prediction {
             object: "prediction",
             model: model.id,
+            answers: answers(&model, &prediction.classes),
             predictions: prediction.classes,
             timing_ms: prediction.timing,
         })
     })
     .await
+}
+
+/// The likeliest answer to each task of the model, if it has several.
+fn answers(model: &Model, classes: &[ClassProbability]) -> Option<BTreeMap<String, String>> {
+    let predicted = classes.iter().filter(|class| class.predicted == Some(true));
+    let answers = predicted.filter_map(|class| parts_of(&class.label));
+    let answers = answers.map(|(task, answer)| (task.to_owned(), answer.to_owned()));
+    (model.card.task == Task::MultiTask).then(|| answers.collect())
 }
 
 impl images::Answer for Prediction {

@@ -30,6 +30,10 @@ impl Model {
                 serde_json::json!(card.thresholds).to_string(),
             );
         }
+        if card.task == Task::MultiTask {
+            texts.insert("task".to_owned(), card.task.as_str().to_owned());
+            texts.insert("tasks".to_owned(), serde_json::json!(card.tasks).to_string());
+        }
         texts
     }
 

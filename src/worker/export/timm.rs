@@ -62,10 +62,15 @@ fn config(model: &Model) -> Value {
     })
 }
 
-/// Which classes an image shows, by a model of several labels.
-fn about_thresholds(card: &ModelCard) -> String {
+/// Which classes an image shows, by a model of several labels or tasks.
+fn about_answers(card: &ModelCard) -> String {
     match card.task {
         Task::Single => String::new(),
+        Task::MultiTask => format!(
+            " The model has several tasks: divide the logits of each by its temperature and take the softmax over its classes, whose places \
+             are: {}.",
+            json!(card.tasks)
+        ),
         Task::MultiLabel => format!(
             " An image shows a class from this probability on, in the order of the classes: {}.",
             json!(card.thresholds)
@@ -110,12 +115,11 @@ fn readme(model: &Model) -> String {
         Turn images as their EXIF orientation says before they go in (`PIL.ImageOps.exif_transpose`). The number that logits are divided \
         by makes probabilities true on the validation images.{}\n\n## Classes\n\n",
         card.temperature,
-        if card.task.is_single() {
-            "softmax(1)"
-        } else {
-            "sigmoid()"
+        match card.task {
+            Task::Single | Task::MultiTask => "softmax(1)",
+            Task::MultiLabel => "sigmoid()",
         },
-        about_thresholds(card)
+        about_answers(card)
     );
     for class in card.classes.iter().take(LISTED_CLASSES) {
         // Class names come from whoever made the dataset; as code they are just text.

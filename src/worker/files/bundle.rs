@@ -17,7 +17,12 @@ use super::{
     state::{self, StateDict, StateFault},
 };
 use crate::{
-    domain::{architecture::Head, damage::Damaged, models::model::ModelCard, spec::Task},
+    domain::{
+        architecture::Head,
+        damage::Damaged,
+        models::{model::ModelCard, tasks::TaskOutputs},
+        spec::Task,
+    },
     files::digest,
     protocol::{
         Artifact,
@@ -185,7 +190,7 @@ fn check_card(card: &ModelCard) -> Result<(), BundleFault> {
         return fault("its head has more neighbours than images, or no usable temperature");
     }
     let thresholds = match card.task {
-        Task::Single => 0,
+        Task::Single | Task::MultiTask => 0,
         Task::MultiLabel => card.classes.len(),
     };
     let usable = |threshold: &f64| (0.0..=1.0).contains(threshold);
@@ -194,10 +199,23 @@ fn check_card(card: &ModelCard) -> Result<(), BundleFault> {
             "it does not have a threshold from 0 to 1 for each class of several labels, and no other",
         );
     }
+    if (card.task == Task::MultiTask) == card.tasks.is_empty() || !tasks_fit(card) {
+        return fault("its tasks are not those of its classes, each class being of one task");
+    }
     if !(card.temperature.is_finite() && card.temperature > 0.0) {
         return fault("its temperature is not a usable number");
     }
     Ok(())
+}
+
+/// Whether each class is of one task, and the temperatures can be used.
+fn tasks_fit(card: &ModelCard) -> bool {
+    let mut places: Vec<u32> = card.tasks.iter().flat_map(|task| task.classes.clone()).collect();
+    places.sort_unstable();
+    let usable =
+        |task: &TaskOutputs| task.temperature.is_finite() && task.temperature > 0.0 && task.classes.len() > 1;
+    card.tasks.is_empty()
+        || (places.into_iter().eq(0..card.classes.len() as u32) && card.tasks.iter().all(usable))
 }
 
 #[cfg(test)]
@@ -244,6 +262,7 @@ pub(crate) mod tests {
             classes: classes.iter().map(|class| class.to_string()).collect(),
             task: Task::Single,
             thresholds: Vec::new(),
+            tasks: Vec::new(),
             preprocessing: spec.preprocessing(),
             spec: Some(spec),
             metrics: Some(ModelMetrics {

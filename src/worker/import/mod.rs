@@ -176,6 +176,7 @@ fn described_card(state: &StateDict, described: &WeightsDescription) -> anyhow::
         classes: described.labels.clone(),
         task: Task::Single,
         thresholds: Vec::new(),
+        tasks: Vec::new(),
         preprocessing,
         spec: None,
         metrics: None,

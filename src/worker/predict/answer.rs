@@ -3,7 +3,7 @@
 use super::{decode::DecodedImage, overlay};
 use crate::{
     domain::{
-        metrics::multi_label::sigmoid,
+        metrics::{multi_label::sigmoid, multi_task},
         models::{
             model::ModelCard,
             prediction::{ClassProbability, PredictionTiming},
@@ -55,7 +55,8 @@ pub(super) fn answer(
         PredictTask::Embed { normalize } => embedding(&computed.features, normalize)
             .map(|vector| (PredictOutcome::Embedded { timing }, vector)),
         PredictTask::Explain { class } => classes(card.classes.len() as u32).and_then(|classes| {
-            let of_class = |found: &&ClassProbability| class.is_none_or(|class| found.index == class);
+            let explained = class.or(computed.best());
+            let of_class = |found: &&ClassProbability| Some(found.index) == explained;
             let class = classes.iter().find(of_class)?.clone();
             let png = overlay::draw(image.rgb()?, card.preprocessing.crop, &computed.evidence)?;
             Some((PredictOutcome::Explained { class, timing }, png))
@@ -81,8 +82,8 @@ fn embedding(features: &[f32], normalize: bool) -> Option<Vec<u8>> {
 }
 
 /// The `top_k` likeliest classes of one image, likeliest first, equal ones in class order; of a model of several labels all that it shows,
-/// even if they are more. Probabilities are the softmax of the logits divided by the card's temperature, or the sigmoid of each, in 64 bits.
-/// None if an output is not finite.
+/// even if they are more, and of a model of several tasks the answer to each. Probabilities are the softmax of the logits (of each task)
+/// divided by the temperature, or the sigmoid of each, in 64 bits. None if an output is not finite.
 pub(in crate::worker) fn likeliest(
     logits: &[f32],
     card: &ModelCard,
@@ -91,43 +92,79 @@ pub(in crate::worker) fn likeliest(
     if logits.len() != card.classes.len() || logits.iter().any(|logit| !logit.is_finite()) {
         return None;
     }
+    let probabilities = probabilities(logits, card);
     let mut order: Vec<usize> = (0..logits.len()).collect();
-    order.sort_by(|a, b| logits[*b].total_cmp(&logits[*a]).then(a.cmp(b)));
+    // Of very sure networks several probabilities are 1: the logits still differ.
+    let key = |class: usize| match card.task {
+        Task::MultiTask => probabilities[class],
+        Task::Single | Task::MultiLabel => f64::from(logits[class]),
+    };
+    order.sort_by(|a, b| key(*b).total_cmp(&key(*a)).then(a.cmp(b)));
     let most = top_k.max(1) as usize;
-    let class = |index: usize, probability: f64, predicted| ClassProbability {
+    let answers: Vec<u32> = card
+        .tasks
+        .iter()
+        .map(|task| multi_task::likeliest(logits, task))
+        .collect();
+    let is_predicted = |index: usize| match card.task {
+        Task::Single => None,
+        Task::MultiLabel => {
+            let threshold = card.thresholds.get(index).copied().unwrap_or(0.5);
+            Some(probabilities[index] >= threshold)
+        }
+        Task::MultiTask => Some(answers.contains(&(index as u32))),
+    };
+    let of_each = order.into_iter().map(|index| ClassProbability {
         label: card.classes[index].clone(),
         index: index as u32,
-        probability,
-        predicted,
-    };
-    if card.task == Task::MultiLabel {
-        let of_each = order.into_iter().map(|index| {
-            let probability = sigmoid(f64::from(logits[index]) / card.temperature);
-            let threshold = card.thresholds.get(index).copied().unwrap_or(0.5);
-            class(index, probability, Some(probability >= threshold))
-        });
-        let found = of_each.enumerate();
-        let found = found.filter(|(place, class)| *place < most || class.predicted == Some(true));
-        return Some(found.map(|(_, class)| class).collect());
+        probability: probabilities[index],
+        predicted: is_predicted(index),
+    });
+    let found = of_each.enumerate();
+    let found = found.filter(|(place, class)| *place < most || class.predicted == Some(true));
+    Some(found.map(|(_, class)| class).collect())
+}
+
+/// The probability of each class.
+fn probabilities(logits: &[f32], card: &ModelCard) -> Vec<f64> {
+    match card.task {
+        Task::Single => softmax(logits.iter().copied(), card.temperature),
+        Task::MultiLabel => {
+            let of_each = logits
+                .iter()
+                .map(|logit| sigmoid(f64::from(*logit) / card.temperature));
+            of_each.collect()
+        }
+        Task::MultiTask => {
+            let mut all = vec![0.0; logits.len()];
+            for task in &card.tasks {
+                let own = task.classes.iter().map(|class| logits[*class as usize]);
+                for (class, probability) in task.classes.iter().zip(softmax(own, task.temperature)) {
+                    all[*class as usize] = probability;
+                }
+            }
+            all
+        }
     }
+}
+
+fn softmax(logits: impl Iterator<Item = f32> + Clone, temperature: f64) -> Vec<f64> {
     // The maximum is subtracted first, so that no exponential overflows; the result is the same.
-    let largest = f64::from(logits.iter().copied().fold(f32::NEG_INFINITY, f32::max));
+    let largest = f64::from(logits.clone().fold(f32::NEG_INFINITY, f32::max));
     let exponentials: Vec<f64> = logits
-        .iter()
-        .map(|logit| ((f64::from(*logit) - largest) / card.temperature).exp())
+        .map(|logit| ((f64::from(logit) - largest) / temperature).exp())
         .collect();
     let sum: f64 = exponentials.iter().sum();
-    order.truncate(most);
-    let of_each = order
+    exponentials
         .into_iter()
-        .map(|index| class(index, exponentials[index] / sum, None));
-    Some(of_each.collect())
+        .map(|exponential| exponential / sum)
+        .collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::worker::files::bundle::tests::card;
+    use crate::{domain::models::tasks::tasks_of, worker::files::bundle::tests::card};
 
     #[test]
     fn probabilities_are_the_softmax_in_falling_order() {
@@ -160,6 +197,29 @@ mod tests {
         }
         let all = likeliest(&logits, &card, 9).unwrap();
         assert_eq!((all.len(), all[3].predicted), (4, Some(false)));
+    }
+
+    #[test]
+    fn several_tasks_have_an_answer_each() {
+        let mut card = card(&["a=x", "a=y", "b=1", "b=2", "b=3"]);
+        card.task = Task::MultiTask;
+        card.tasks = tasks_of(&card.classes).unwrap();
+        card.tasks[1].temperature = 2.0;
+        let logits = [0.0, 3f32.ln(), 9f32.ln(), 0.0, 0.0];
+        let all = likeliest(&logits, &card, 1).unwrap();
+        let found: Vec<_> = all
+            .iter()
+            .map(|class| (class.label.as_str(), class.predicted))
+            .collect();
+        assert_eq!(found, [("a=y", Some(true)), ("b=1", Some(true))]);
+        assert!(
+            (all[0].probability - 0.75).abs() < 1e-7 && (all[1].probability - 0.6).abs() < 1e-7,
+            "{all:?}"
+        );
+        let all = likeliest(&logits, &card, 9).unwrap();
+        let labels: Vec<_> = all.iter().map(|class| class.label.as_str()).collect();
+        assert_eq!(labels, ["a=y", "b=1", "a=x", "b=2", "b=3"]);
+        assert_eq!(all[2].predicted, Some(false));
     }
 
     #[test]

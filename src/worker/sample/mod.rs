@@ -20,7 +20,7 @@ use rayon::prelude::*;
 use tempfile::NamedTempFile;
 use zip::{CompressionMethod, ZipWriter, write::SimpleFileOptions};
 
-use self::{scene::Scene, shape::Shape};
+use self::{labelled::Table, scene::Scene, shape::Shape};
 use super::pixels::Image;
 use crate::domain::random::{Draws, Stream};
 
@@ -36,27 +36,43 @@ pub struct SampleSummary {
     pub bytes: u64,
 }
 
-/// Draws the dataset and writes it to `out`, which appears complete or not at all; with `multi_label`, one whose images have several labels.
+/// What the images are labelled with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SampleLabels {
+    /// A class each.
+    Classes,
+    /// Several labels, in a table.
+    Several,
+    /// The answers to several questions, in columns of a table.
+    Tasks,
+}
+
+/// Draws the dataset and writes it to `out`, which appears complete or not at all.
 /// Errors: `out` cannot be written.
-pub fn write_sample_dataset(out: &Path, seed: u64, multi_label: bool) -> anyhow::Result<SampleSummary> {
+pub fn write_sample_dataset(out: &Path, seed: u64, labels: SampleLabels) -> anyhow::Result<SampleSummary> {
     let place = match out.parent() {
         Some(parent) if parent != Path::new("") => parent,
         _ => Path::new("."),
     };
     let mut file = NamedTempFile::new_in(place)
         .with_context(|| format!("cannot write to {}; does this folder exist?", place.display()))?;
-    let written = match multi_label {
-        true => labelled::write_archive(file.as_file_mut(), seed),
-        false => write_archive(file.as_file_mut(), seed),
+    let table = match labels {
+        SampleLabels::Classes => None,
+        SampleLabels::Several => Some(Table::Labels),
+        SampleLabels::Tasks => Some(Table::Tasks),
+    };
+    let written = match table {
+        Some(table) => labelled::write_archive(file.as_file_mut(), seed, table),
+        None => write_archive(file.as_file_mut(), seed),
     };
     written.context("cannot write the sample dataset")?;
     let bytes = file.as_file().metadata()?.len();
     file.persist(out)
         .with_context(|| format!("cannot write {}", out.display()))?;
-    if multi_label {
+    if let Some(table) = table {
         return Ok(SampleSummary {
             images: labelled::IMAGES,
-            classes: labelled::labels(),
+            classes: table.classes(),
             bytes,
         });
     }
@@ -137,7 +153,7 @@ mod tests {
     fn every_image_decodes_and_the_seed_decides() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("sample.zip");
-        let summary = write_sample_dataset(&path, 7, false).unwrap();
+        let summary = write_sample_dataset(&path, 7, SampleLabels::Classes).unwrap();
         assert_eq!(summary.bytes, fs::metadata(&path).unwrap().len());
         assert_eq!(summary.images, 300);
 
@@ -164,7 +180,8 @@ mod tests {
 
     #[test]
     fn a_folder_that_is_not_there_is_named() {
-        let error = write_sample_dataset(Path::new("/no/such/folder/sample.zip"), 0, true).unwrap_err();
+        let error = write_sample_dataset(Path::new("/no/such/folder/sample.zip"), 0, SampleLabels::Several)
+            .unwrap_err();
         assert!(error.to_string().contains("/no/such/folder"), "{error}");
     }
 }

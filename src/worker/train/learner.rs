@@ -360,7 +360,7 @@ impl Learner {
         key: DropoutKey,
     ) -> Option<Term> {
         match self.second.as_ref()? {
-            Second::Pretraining(_) => None,
+            Second::Pretraining(_) | Second::TaskWeights(_) => None,
             Second::Alignment(alignment) => Some(alignment.of(features, others?, key.step)),
             Second::Distillation(distillation) => {
                 let lesson = batch.lesson.as_ref()?;

@@ -1,15 +1,17 @@
 //! The training loss, and the validation loss. The one place where logits meet labels.
 
+mod tasks;
+
 use tch::{Device, Kind, Reduction, Tensor};
 
+pub use self::tasks::LearnedTaskWeights;
+use self::tasks::{IGNORED, TasksLoss};
 use super::input::balance;
 use crate::domain::{
     metrics::LabelSets,
+    models::tasks::TaskOutputs,
     spec::{Imbalance, LossName, LossSpec},
 };
-
-/// The label that libtorch ignores; none of ours is negative.
-const IGNORED: i64 = -100;
 
 /// The training loss. A step's loss is the sum over its images divided by their total [`Loss::weight`], however many batches they come in.
 pub struct Loss {
@@ -31,6 +33,8 @@ enum Form {
         targets: Tensor,
         asymmetry: Option<Asymmetry>,
     },
+    /// The same for images with labels of several tasks.
+    PerTask(TasksLoss),
 }
 
 /// Ridnik et al. 2021, equations 5 to 7.
@@ -77,6 +81,22 @@ impl Loss {
         }
     }
 
+    /// Of several tasks; the "label" of an image is the index of its labels in `sets`.
+    pub fn of_tasks(spec: &LossSpec, tasks: &[TaskOutputs], sets: &LabelSets, device: Device) -> Self {
+        Self {
+            form: Form::PerTask(TasksLoss::new(spec, tasks, sets, device)),
+            class_weights: None,
+        }
+    }
+
+    /// What of it learns beside the network, if anything.
+    pub fn learned(&self) -> Option<LearnedTaskWeights> {
+        match &self.form {
+            Form::PerTask(loss) => loss.learned(),
+            _ => None,
+        }
+    }
+
     /// Total weight of images of these classes.
     pub fn weight(&self, classes: impl Iterator<Item = u32>) -> f64 {
         let of = |class: u32| match &self.class_weights {
@@ -117,21 +137,24 @@ impl Loss {
                 };
                 each.mean_dim([1i64].as_slice(), false, Kind::Float)
             }
+            Form::PerTask(ref loss) => loss.of_each(logits, labels),
         }
     }
 
-    /// The validation loss, whatever the training loss: the mean cross entropy, a scalar; with several labels the binary one.
+    /// The validation loss, whatever the training loss: the mean cross entropy, a scalar; with several labels the binary one, with several
+    /// tasks the mean over them.
     pub fn validation(&self, logits: &Tensor, labels: &Tensor) -> Tensor {
         match &self.form {
             Form::PerClass { targets, .. } => {
                 binary_cross_entropy(logits, &targets.index_select(0, labels), Reduction::Mean)
             }
+            Form::PerTask(loss) => loss.plain(logits, labels).mean(Kind::Float),
             _ => logits.cross_entropy_loss(labels, None::<&Tensor>, Reduction::Mean, IGNORED, 0.0),
         }
     }
 
     /// How many images are classified correctly, a scalar of 64-bit integers: by their likeliest class, or by all classes with a probability
-    /// of at least one half.
+    /// of at least one half, or by the likeliest class of every task.
     pub fn hits(&self, logits: &Tensor, labels: &Tensor) -> Tensor {
         let logits = logits.detach();
         let right = match &self.form {
@@ -139,6 +162,7 @@ impl Loss {
                 let shown = targets.index_select(0, labels).ge(0.5);
                 logits.ge(0.0).eq_tensor(&shown).all_dim(1, false)
             }
+            Form::PerTask(loss) => loss.all_right(&logits, labels),
             _ => logits.argmax(1, false).eq_tensor(labels),
         };
         right.sum(Kind::Int64)

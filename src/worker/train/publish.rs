@@ -14,9 +14,10 @@ use crate::{
             evaluation::{Evaluation, Subject},
             job::StopReason,
         },
-        metrics::{self, multi_label},
+        metrics::{self, multi_label, multi_task},
         models::{
             adapter::Adapter, model::ModelCard, preprocessing::Preprocessing, pretraining::Pretraining,
+            tasks::tasks_of,
         },
         spec::{EvaluatedSplit, PretrainSpec, Task},
     },
@@ -41,20 +42,29 @@ pub fn publish(
     let adaptation = adaptation(run, context, outcome.scores);
     let whole = outcome.learner.with(&outcome.best.weights);
     let parts = Parts::of(run, dir, &outcome.learner, whole)?;
-    let fit = match run.spec.task {
-        Task::Single => metrics::fit_temperature,
-        Task::MultiLabel => multi_label::fit_binary_temperature,
+    let logits = outcome.logits.as_ref();
+    let fitted = match run.spec.task {
+        Task::Single => logits.and_then(metrics::fit_temperature),
+        Task::MultiLabel => logits.and_then(multi_label::fit_binary_temperature),
+        Task::MultiTask => None,
     };
-    let fitted = outcome.logits.as_ref().and_then(fit);
     let temperature = fitted.unwrap_or_else(ModelCard::no_temperature);
     let classes = run.common.dataset.classes.clone();
+    let mut tasks = Vec::new();
+    if run.spec.task == Task::MultiTask {
+        tasks = tasks_of(&classes).map_err(anyhow::Error::msg)?;
+        if let Some(logits) = logits {
+            multi_task::fit_temperatures(logits, &mut tasks);
+        }
+    }
     let card = ModelCard {
         task: run.spec.task,
         thresholds: match (run.spec.task, &outcome.logits) {
-            (Task::Single, _) => Vec::new(),
+            (Task::Single | Task::MultiTask, _) => Vec::new(),
             (Task::MultiLabel, Some(logits)) => multi_label::thresholds(logits, temperature),
             (Task::MultiLabel, None) => vec![0.5; classes.len()],
         },
+        tasks,
         classes,
         spec: Some(run.spec.clone()),
         metrics: Some(outcome.best.metrics),
@@ -71,6 +81,7 @@ pub fn publish(
                 classes: &card.classes,
                 temperature,
                 thresholds: &card.thresholds,
+                tasks: &card.tasks,
             };
             let mut evaluation = Evaluation::of(&subject, logits, outputs::images_of(&context.data));
             evaluation.adaptation = adaptation;
@@ -184,6 +195,7 @@ fn card(run: &TrainRun, context: &TrainContext, learner: &Learner, base_weights:
         classes: Vec::new(),
         task: Task::Single,
         thresholds: Vec::new(),
+        tasks: Vec::new(),
         preprocessing: Preprocessing {
             used_bits: context.data.used_bits(),
             ..run.spec.preprocessing()

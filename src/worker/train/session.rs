@@ -394,11 +394,11 @@ impl<'a> Session<'a> {
         Ok(Some((score, outputs)))
     }
 
-    /// Of these outputs for the validation images; none where images have one label each.
+    /// Of these outputs for the validation images; none where each class is not a question of its own.
     fn mean_average_precision(&self, outputs: Option<&[Tensor]>) -> Result<Option<f64>, Halt> {
         let data = &self.context.data;
         match (outputs, &data.label_sets) {
-            (Some(outputs), Some(_)) => {
+            (Some(outputs), Some(_)) if self.run.spec.task == Task::MultiLabel => {
                 let logits = outputs::joined(outputs, &data.val, data.label_sets.as_ref())?;
                 Ok(multi_label::mean_average_precision(&logits))
             }
@@ -429,10 +429,10 @@ impl<'a> Session<'a> {
 
     /// Whether there is a useful model despite this failure. Of a backbone alone, nothing says so.
     fn is_worth_keeping(&self, error: &JobError) -> bool {
-        // Each class of several labels is one of two answers.
         let answers = match self.run.spec.task {
             Task::Single => self.learner.network.outputs().classes,
-            Task::MultiLabel => 2,
+            // Each class of several labels is one of two answers, and no task has fewer.
+            Task::MultiLabel | Task::MultiTask => 2,
         };
         let useful = |best: &Best| best::is_useful(&best.metrics, answers);
         error.code == FailureCode::Diverged && self.best.as_ref().is_some_and(useful)

@@ -26,7 +26,8 @@ use crate::{
     domain::{
         architecture::Outputs,
         jobs::job::FailureCode,
-        spec::{Adapt, Architecture, JobSpec, ScheduleName},
+        models::tasks::tasks_of,
+        spec::{Adapt, Architecture, JobSpec, ScheduleName, Task},
     },
     protocol::{DatasetInput, HubSource, TrainRun, WeightsSource, WorkerMessage},
     worker::{
@@ -247,8 +248,9 @@ fn restored(
         None => network,
     };
     let position = checkpoint.position;
-    let second = second(run, context, &network);
-    let mut learner = Learner::new(network, &run.spec, loss(run, context), position.epoch)
+    let loss = loss(run, context)?;
+    let second = second(run, context, &network, &loss);
+    let mut learner = Learner::new(network, &run.spec, loss, position.epoch)
         .map_err(|fault| fault.to_string())?
         .with_second(second, position.epoch, context.plan.steps());
     if learner.loss_scale.is_some() && checkpoint.loss_scale.is_some() {
@@ -354,9 +356,9 @@ fn from_base(
         }
     };
     let network = adapted(network.computing_in(context.kind), &run.spec)?;
-    let second = second(run, context, &network);
-    let learner =
-        Learner::new(network, &run.spec, loss(run, context), 1)?.with_second(second, 1, context.plan.steps());
+    let loss = loss(run, context).map_err(|why| Halt::failed(FailureCode::InvalidData, &why))?;
+    let second = second(run, context, &network, &loss);
+    let learner = Learner::new(network, &run.spec, loss, 1)?.with_second(second, 1, context.plan.steps());
     reporter.send(&WorkerMessage::log(about_run(run, context, &base_weights.name)));
     let start = Start::at_the_beginning(base_weights, context.plan.batch_size);
     Ok((learner, start))
@@ -402,18 +404,23 @@ fn outputs(run: &TrainRun, context: &TrainContext) -> Outputs {
     }
 }
 
-fn loss(run: &TrainRun, context: &TrainContext) -> Loss {
+/// # Errors
+/// For a person: the dataset's classes are not those of several tasks, where they have to be.
+fn loss(run: &TrainRun, context: &TrainContext) -> Result<Loss, String> {
+    if let (Task::MultiTask, Some(sets)) = (run.spec.task, &context.data.label_sets) {
+        let tasks = tasks_of(&run.common.dataset.classes)?;
+        return Ok(Loss::of_tasks(&run.spec.loss, &tasks, sets, context.device));
+    }
     let classes: Vec<u32> = context.data.train.iter().map(|sample| sample.class).collect();
-    Loss::new(
-        &run.spec.loss,
-        &classes,
-        run.common.dataset.classes.len(),
-        context.data.label_sets.as_ref(),
-        context.device,
-    )
+    let count = run.common.dataset.classes.len();
+    let sets = context.data.label_sets.as_ref();
+    Ok(Loss::new(&run.spec.loss, &classes, count, sets, context.device))
 }
 
-fn second(run: &TrainRun, context: &TrainContext, network: &Network) -> Option<Second> {
+fn second(run: &TrainRun, context: &TrainContext, network: &Network, loss: &Loss) -> Option<Second> {
+    if let Some(weights) = loss.learned() {
+        return Some(Second::TaskWeights(weights));
+    }
     let teacher_features = context.teachers.as_ref().and_then(|teachers| teachers.features());
     let steps = context.plan.steps_per_epoch();
     Second::of(run, network, teacher_features, steps, context.device)

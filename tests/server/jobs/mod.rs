@@ -12,3 +12,4 @@ mod lifecycle;
 mod measure;
 mod pretrain;
 mod several_labels;
+mod several_tasks;

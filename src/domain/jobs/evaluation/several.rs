@@ -1,6 +1,8 @@
 //! The evaluation of a model that tells several labels of an image.
 
-use super::{Calibration, ClassReport, Evaluation, Mistake, MultiLabelScores, Subject, highest_loss_first};
+use super::{
+    Calibration, ClassReport, Evaluation, Mistake, MultiLabelScores, Subject, highest_loss_first, in_words,
+};
 use crate::domain::metrics::{
     BINS, Logits,
     multi_label::{
@@ -32,6 +34,7 @@ pub fn of<'i>(
             micro_f1: all.micro_f1,
             hamming_loss: all.hamming_loss,
         }),
+        tasks: Vec::new(),
         macro_f1: mean(classes.iter().map(|class| class.f1)).unwrap_or(0.0),
         calibration: Calibration {
             temperature: subject.temperature,
@@ -74,10 +77,6 @@ fn mistakes<'i>(
             .iter()
             .map(|label| subject.classes[*label as usize].clone());
         names.collect()
-    };
-    let in_words = |names: &[String]| match names {
-        [] => "none".to_owned(),
-        names => names.join(", "),
     };
     let mut wrong = Vec::new();
     let outputs = logits.label_rows().zip(decided.iter().zip(losses));

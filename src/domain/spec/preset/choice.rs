@@ -30,8 +30,13 @@ pub fn choose(
         let why = "auto chose strong: without pretrained weights, all layers have to learn";
         return Ok((Preset::Strong, why.to_owned()));
     }
-    if document.get("task").and_then(Value::as_str) == Some(Task::MultiLabel.as_str()) {
-        let why = "auto chose tutorial: heads that tell several labels are trained step by step, and all layers would take long";
+    let several = [Task::MultiLabel, Task::MultiTask].map(Task::as_str);
+    if document
+        .get("task")
+        .and_then(Value::as_str)
+        .is_some_and(|task| several.contains(&task))
+    {
+        let why = "auto chose tutorial: heads that tell several labels or tasks are trained step by step, and all layers would take long";
         return Ok((Preset::Tutorial, why.to_owned()));
     }
     let images = circumstances.and_then(|circumstances| circumstances.train_images);

@@ -23,7 +23,7 @@ pub fn values(architecture: Architecture, is_pretrained: bool, task: Task) -> Va
     };
     values["freeze"] = json!("none");
     values["loss"] = match task {
-        Task::Single => json!({"name": "cross_entropy", "label_smoothing": 0.1}),
+        Task::Single | Task::MultiTask => json!({"name": "cross_entropy", "label_smoothing": 0.1}),
         Task::MultiLabel => json!({"name": "asymmetric"}),
     };
     values["augment"] = augmentation();

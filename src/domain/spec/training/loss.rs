@@ -3,7 +3,10 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::task::Task;
+use super::{
+    task::Task,
+    task_weights::{self, TaskWeights},
+};
 use crate::domain::spec::fields::Fields;
 
 /// The loss function.
@@ -40,10 +43,12 @@ impl LossName {
         }
     }
 
-    fn task(self) -> Task {
+    /// What it can be the loss of.
+    fn tasks(self) -> &'static [Task] {
         match self {
-            LossName::CrossEntropy | LossName::Focal => Task::Single,
-            LossName::BinaryCrossEntropy | LossName::Asymmetric => Task::MultiLabel,
+            LossName::CrossEntropy => &[Task::Single, Task::MultiTask],
+            LossName::Focal => &[Task::Single],
+            LossName::BinaryCrossEntropy | LossName::Asymmetric => &[Task::MultiLabel],
         }
     }
 }
@@ -60,8 +65,8 @@ pub enum Imbalance {
     BalancedSampler,
 }
 
-/// The loss function. Validation always reports the plain mean cross entropy (with several labels, the binary one), so that curves of
-/// different jobs can be compared.
+/// The loss function. Validation always reports the plain mean cross entropy (with several labels, the binary one; with several tasks, the
+/// mean over the tasks), so that curves of different jobs can be compared.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct LossSpec {
     pub name: LossName,
@@ -86,17 +91,20 @@ pub struct LossSpec {
     #[schema(minimum = 0.0, exclusive_maximum = 1.0)]
     pub clip: Option<f64>,
     pub imbalance: Imbalance,
+    /// Only with several tasks: how much each counts; by default all the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task_weights: Option<TaskWeights>,
 }
 
 pub(in crate::domain::spec) fn parse(mut fields: Fields, task: Task) -> LossSpec {
     let names = LossName::ALL.map(|name| (name.as_str(), name));
     let usual = match task {
-        Task::Single => LossName::CrossEntropy,
+        Task::Single | Task::MultiTask => LossName::CrossEntropy,
         Task::MultiLabel => LossName::BinaryCrossEntropy,
     };
     let mut name = fields.choice("name", usual, &names);
-    if name.task() != task {
-        let rule = format!("only valid with `\"task\": \"{}\"`", name.task().as_str());
+    if !name.tasks().contains(&task) {
+        let rule = format!("only valid with `\"task\": \"{}\"`", name.tasks()[0].as_str());
         fields.fault("name", "conflict", rule);
         name = usual;
     }
@@ -130,6 +138,7 @@ pub(in crate::domain::spec) fn parse(mut fields: Fields, task: Task) -> LossSpec
         ("balanced_sampler", Imbalance::BalancedSampler),
     ];
     let imbalance = fields.choice("imbalance", Imbalance::None, &imbalance);
+    let task_weights = task_weights::parse(&mut fields, task);
     fields.finish(&[]);
     LossSpec {
         name,
@@ -139,6 +148,7 @@ pub(in crate::domain::spec) fn parse(mut fields: Fields, task: Task) -> LossSpec
         gamma_positive,
         clip,
         imbalance,
+        task_weights,
     }
 }
 

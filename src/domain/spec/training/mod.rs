@@ -15,3 +15,4 @@ pub mod optimizer;
 pub mod precision;
 pub mod schedule;
 pub mod task;
+pub mod task_weights;

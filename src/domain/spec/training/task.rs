@@ -1,4 +1,4 @@
-//! What a training tells of an image: its class, or all of its labels.
+//! What a training tells of an image: its class, all of its labels, or the answers to several questions.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -14,6 +14,9 @@ pub enum Task {
     Single,
     /// All classes that it shows: each has a probability of its own, a sigmoid, and a threshold that is chosen on the validation images.
     MultiLabel,
+    /// The answer to each of several questions, such as shape and colour: probabilities are a softmax over the classes of each task. A label
+    /// that an image lacks does not count.
+    MultiTask,
 }
 
 impl Task {
@@ -25,22 +28,23 @@ impl Task {
         match self {
             Task::Single => "single",
             Task::MultiLabel => "multi_label",
+            Task::MultiTask => "multi_task",
         }
     }
 }
 
 pub(in crate::domain::spec) fn parse(root: &mut Fields) -> Task {
-    let tasks = [Task::Single, Task::MultiLabel].map(|task| (task.as_str(), task));
+    let tasks = [Task::Single, Task::MultiLabel, Task::MultiTask].map(|task| (task.as_str(), task));
     root.choice("task", Task::Single, &tasks)
 }
 
-/// What several labels need of the other fields.
+/// What several labels, or tasks, need of the other fields.
 pub(in crate::domain::spec) fn check(spec: &JobSpec, root: &mut Fields) {
     if spec.task.is_single() {
         return;
     }
     if spec.head.is_made_at_once() {
-        let (field, message) = of_head(&spec.head);
+        let (field, message) = of_head(&spec.head, spec.task);
         root.object("head").fault(field, "conflict", message);
     }
     for (name, is_given) in [
@@ -53,23 +57,32 @@ pub(in crate::domain::spec) fn check(spec: &JobSpec, root: &mut Fields) {
         }
     }
     if spec.loss.imbalance != Imbalance::None {
-        let message = format!(
-            "images with several labels are of several classes; the loss `{}` has the same aim",
-            LossName::Asymmetric.as_str()
-        );
+        let message = match spec.task {
+            Task::MultiTask => {
+                "images are of a class in each task; leave it out, or weight the tasks by `task_weights`"
+                    .to_owned()
+            }
+            _ => format!(
+                "images with several labels are of several classes; the loss `{}` has the same aim",
+                LossName::Asymmetric.as_str()
+            ),
+        };
         root.object("loss").fault("imbalance", "conflict", message);
     }
 }
 
-fn of_head(head: &HeadSpec) -> (&'static str, &'static str) {
+fn of_head(head: &HeadSpec, task: Task) -> (&'static str, String) {
+    let task = task.as_str();
     match head.kind.learns() {
         true => (
             "solver",
-            "`lbfgs` makes heads that tell one class of each image; with `\"task\": \"multi_label\"` use the solver `sgd`",
+            format!(
+                "`lbfgs` makes heads that tell one class of each image; with `\"task\": \"{task}\"` use the solver `sgd`"
+            ),
         ),
         false => (
             "kind",
-            "tells one class of each image; with `\"task\": \"multi_label\"` use `linear` or `mlp`",
+            format!("tells one class of each image; with `\"task\": \"{task}\"` use `linear` or `mlp`"),
         ),
     }
 }

@@ -155,6 +155,9 @@ fn normalised(graph: &mut Graph, pixels: &str, preprocessing: &Preprocessing) ->
 }
 
 fn probabilities(graph: &mut Graph, logits: &str, card: &ModelCard) -> String {
+    if card.task == Task::MultiTask {
+        return probabilities_of_tasks(graph, logits, card);
+    }
     let temperature = graph.floats("temperature", &[], &[card.temperature as f32]);
     let calibrated = graph.node("Div", "logits.calibrated", [logits, &temperature], Vec::new());
     if card.task == Task::MultiLabel {
@@ -164,6 +167,36 @@ fn probabilities(graph: &mut Graph, logits: &str, card: &ModelCard) -> String {
         "Softmax",
         "probabilities",
         [&calibrated],
+        vec![integer("axis", 1)],
+    )
+}
+
+/// A softmax over the classes of each task, in the order of the classes.
+fn probabilities_of_tasks(graph: &mut Graph, logits: &str, card: &ModelCard) -> String {
+    let mut parts = Vec::new();
+    let mut places = vec![0; card.classes.len()];
+    let mut place = 0;
+    for (number, task) in card.tasks.iter().enumerate() {
+        let name = |part: &str| format!("tasks.{number}.{part}");
+        let classes: Vec<i64> = task.classes.iter().map(|class| i64::from(*class)).collect();
+        let own = graph.integers(&name("classes"), &classes);
+        let axis = || vec![integer("axis", 1)];
+        let own = graph.node("Gather", &name("logits"), [logits, &own], axis());
+        let temperature = graph.floats(&name("temperature"), &[], &[task.temperature as f32]);
+        let calibrated = graph.node("Div", &name("calibrated"), [&own, &temperature], Vec::new());
+        parts.push(graph.node("Softmax", &name("probabilities"), [&calibrated], axis()));
+        for class in &task.classes {
+            places[*class as usize] = place;
+            place += 1;
+        }
+    }
+    let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
+    let joined = graph.node("Concat", "tasks.probabilities", parts, vec![integer("axis", 1)]);
+    let places = graph.integers("tasks.places", &places);
+    graph.node(
+        "Gather",
+        "probabilities",
+        [&joined, &places],
         vec![integer("axis", 1)],
     )
 }

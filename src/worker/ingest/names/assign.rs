@@ -18,6 +18,7 @@ use crate::{
         reading::{ClassSource, ReadOptions, SplitRole},
         split::Split,
     },
+    domain::models::tasks::tasks_of,
     worker::ingest::rejection::Rejection,
 };
 
@@ -157,8 +158,13 @@ fn about_several(names: &Names<'_>, places: &[Result<Place, Disposition>]) -> Op
         .filter(|(_, place)| several(place))
         .map(|((_, parts), _)| parts.join("/"))
         .collect();
+    let task = match tasks_of(&Vec::from_iter(classes_of(places))) {
+        Ok(_) => "`\"task\": \"multi_task\"`",
+        Err(_) => "`\"task\": \"multi_label\"`",
+    };
     let message = format!(
-        "{} images have several labels; train on them with `\"task\": \"multi_label\"`, or read the archive again with          {{\"several_labels\": \"leave_out\"}} for images of one class only",
+        "{} images have several labels; train on them with {task}, or read the archive again with {{\"several_labels\": \"leave_out\"}} for \
+         images of one class only",
         found.len()
     );
     (!found.is_empty()).then(|| doubt("several_labels", message, found))

@@ -136,6 +136,13 @@ fn candidates(
             ..chosen.options.clone()
         });
     }
+    for tasks in &chosen.manifest.possible_tasks {
+        candidates.push(with(&|other| {
+            other.classes = tasks.classes;
+            other.table.clone_from(&tasks.table);
+            other.task_columns.clone_from(&tasks.task_columns);
+        }));
+    }
     if names.tables.len() > 1 {
         candidates.push(with(&|other| other.classes = Some(ClassSource::Table)));
     }

@@ -200,3 +200,95 @@ fn what_looks_the_same_and_has_other_labels_is_contradictory() {
             .contains(&"contradictory_label".to_owned())
     );
 }
+
+#[test]
+fn columns_that_answer_different_questions_are_tasks() {
+    let images = ["1.jpg", "2.jpg", "3.jpg", "4.jpg", "5.jpg", "6.jpg"];
+    let rows = [
+        ("red", "disc"),
+        ("red", "square"),
+        ("blue", "disc"),
+        ("blue", ""),
+        ("red", "disc"),
+        ("", ""),
+    ];
+    let by_comma = |head: &str| {
+        let lines = images
+            .iter()
+            .zip(rows)
+            .map(|(file, (colour, shape))| format!("{file},{colour},{shape}\n"));
+        head.to_owned() + &lines.collect::<String>()
+    };
+    let by_json = |between: &str| {
+        let lines = images.iter().zip(rows).map(|(file, (colour, shape))| {
+            format!(
+                "{}{between}\n",
+                serde_json::json!({"file": file, "colour": colour, "shape": shape})
+            )
+        });
+        lines.collect::<String>()
+    };
+    for (name, text, columns) in [
+        ("labels.csv", by_comma("file,colour,shape\n"), ["colour", "shape"]),
+        (
+            "labels.csv",
+            by_comma("file,Colour,the = shape\n"),
+            ["Colour", "the = shape"],
+        ),
+        ("labels.csv", by_comma(""), ["2", "3"]),
+        (
+            "labels.tsv",
+            by_comma("file,colour,shape\n").replace(',', "\t"),
+            ["shape", "colour"],
+        ),
+        ("metadata.jsonl", by_json(""), ["colour", "shape"]),
+    ] {
+        let mut files = self::images(&images);
+        files.push(File::new(name, text.clone()));
+        let options = serde_json::json!({"classes": "table", "task_columns": columns});
+        let run = ingest_as(&zip(&files), serde_json::from_value(options).unwrap());
+        let classes: Vec<String> = run.classes();
+        let counted = |end: &str| classes.iter().any(|class| class.ends_with(end));
+        assert_eq!(classes.len(), 4, "{classes:?}");
+        for end in ["=blue:2", "=red:3", "=disc:3", "=square:1"] {
+            assert!(counted(end), "{text}: {classes:?}");
+        }
+        assert_eq!(run.entry("6.jpg").codes, ["no_label"]);
+        let labels: Vec<usize> = run
+            .manifest()
+            .iter()
+            .map(|image| image.label_set().len())
+            .collect();
+        assert_eq!(labels, [2, 2, 2, 1, 2], "{text}");
+        let message = run.warning("several_labels").message;
+        assert!(message.contains("`\"task\": \"multi_task\"`"), "{message}");
+    }
+}
+
+#[test]
+fn a_table_with_several_columns_of_labels_offers_them_as_tasks() {
+    let mut text = "file,colour,shape\n".to_owned();
+    let names: Vec<String> = (0..12).map(|number| format!("{number}.jpg")).collect();
+    for (number, name) in names.iter().enumerate() {
+        let (colour, shape) = (
+            ["red", "blue"][number % 2],
+            ["disc", "square", "star"][number % 3],
+        );
+        text += &format!("{name},{colour},{shape}\n");
+    }
+    let run = with_table(
+        &Vec::from_iter(names.iter().map(String::as_str)),
+        "labels.csv",
+        &text,
+    );
+    let message = run.warning("table_not_understood").message;
+    assert!(message.contains("task_columns"), "{message}");
+    let result = run.ingested();
+    let readings = &result.report.readings;
+    let tasks = readings
+        .iter()
+        .find(|reading| reading.options.task_columns.is_some());
+    let tasks = tasks.unwrap_or_else(|| panic!("{readings:#?}"));
+    assert_eq!((tasks.classes, tasks.images), (5, 12));
+    assert_eq!(tasks.class_names[0], "colour=blue");
+}

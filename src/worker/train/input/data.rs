@@ -15,7 +15,10 @@ use crate::{
         datasets::split::{self, Shares, Split, SplitSpec},
         jobs::job::FailureCode,
         metrics::LabelSets,
-        models::preprocessing::{Preprocessing, UsedBits},
+        models::{
+            preprocessing::{Preprocessing, UsedBits},
+            tasks::parts_of,
+        },
         spec::{EvaluatedSplit, Task},
     },
     protocol::{DatasetInput, ManifestImage},
@@ -279,6 +282,9 @@ fn read_labelled(input: &DatasetInput, task: Task) -> Result<(Vec<ManifestImage>
         if let Some(class) = labels.iter().find(|class| **class as usize >= classes) {
             return Err(anyhow::anyhow!("image {} has class {class} of {classes}", image.id).into());
         }
+        if task == Task::MultiTask {
+            check_answers(image, labels, &input.classes)?;
+        }
         of_images.push(match (task, image.class) {
             (Task::Single, Some(class)) => class,
             (Task::Single, None) => {
@@ -286,15 +292,37 @@ fn read_labelled(input: &DatasetInput, task: Task) -> Result<(Vec<ManifestImage>
                     "images of the dataset have several labels; train on them with `\"task\": \"multi_label\"`",
                 ));
             }
-            (Task::MultiLabel, _) => *known.entry(labels).or_insert_with(|| {
+            (Task::MultiLabel | Task::MultiTask, _) => *known.entry(labels).or_insert_with(|| {
                 sets.push(labels.to_vec());
                 sets.len() as u32 - 1
             }),
         });
     }
-    let sets = (task == Task::MultiLabel).then(|| Arc::new(sets));
     drop(known);
+    let sets = (!task.is_single()).then(|| Arc::new(sets));
     Ok((images, Labels { of_images, sets }))
+}
+
+/// An image is of one class of a task at most, and of one task at least.
+fn check_answers(image: &ManifestImage, labels: &[u32], classes: &[String]) -> Result<(), Halt> {
+    let (path, id) = (&image.path, image.id);
+    let mut answers: Vec<(&str, &str)> = Vec::new();
+    for class in labels.iter().map(|class| classes[*class as usize].as_str()) {
+        let task = parts_of(class).map_or(class, |(task, _)| task);
+        if let Some((_, other)) = answers.iter().find(|(known, _)| *known == task) {
+            return Err(invalid(&format!(
+                "the image `{path}` is both `{other}` and `{class}`, and a task has one answer: take one away (PATCH \
+                 /v1/datasets/{{dataset}}/images/{id}), or use `\"task\": \"multi_label\"`"
+            )));
+        }
+        answers.push((task, class));
+    }
+    match answers.is_empty() {
+        false => Ok(()),
+        true => Err(invalid(&format!(
+            "the image `{path}` has no label for any task; give it one (PATCH /v1/datasets/{{dataset}}/images/{id}), or remove it"
+        ))),
+    }
 }
 
 fn chosen(labels: &[u32], splits: &[Split], wanted: impl Fn(Split) -> bool) -> Vec<Sample> {

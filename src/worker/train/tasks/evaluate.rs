@@ -93,6 +93,7 @@ pub fn evaluate(
         classes: &card.classes,
         temperature: card.temperature,
         thresholds: &card.thresholds,
+        tasks: &card.tasks,
     };
     let evaluation = Evaluation::of(&subject, &logits, outputs::images_of(&data));
     dir.write_compact_json(EVALUATION_FILE, &evaluation)?;

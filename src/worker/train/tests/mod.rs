@@ -16,6 +16,7 @@ mod parity;
 mod published;
 mod resume;
 mod several;
+mod tasks;
 mod transfer;
 
 use std::{fs, path::Path};

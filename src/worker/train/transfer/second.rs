@@ -1,4 +1,5 @@
-//! What a step learns from besides the labels: the images of a target domain, or teachers; or instead of them: two views of each image.
+//! What a step learns from besides the labels: the images of a target domain, or teachers; or instead of them: two views of each image. And
+//! what else learns beside the network: the weights of tasks.
 
 use tch::Device;
 
@@ -8,6 +9,7 @@ use crate::{
     worker::{
         files::state::StateDict,
         nets::{Network, Parameter, perceptron::Perceptron},
+        train::loss::LearnedTaskWeights,
     },
 };
 
@@ -17,6 +19,8 @@ pub enum Second {
     Distillation(Distillation),
     /// There are no labels.
     Pretraining(Pretraining),
+    /// Adds nothing: it is in the loss of the labels.
+    TaskWeights(LearnedTaskWeights),
 }
 
 impl Second {
@@ -46,6 +50,7 @@ impl Second {
             Self::Alignment(alignment) => alignment.is_on(epoch),
             Self::Distillation(_) => true,
             Self::Pretraining(pretraining) => return pretraining.parameters(epoch),
+            Self::TaskWeights(weights) => return weights.parameters(),
         };
         let own = self.own().filter(|_| is_on);
         own.map_or(Vec::new(), Perceptron::parameters)
@@ -53,8 +58,10 @@ impl Second {
 
     /// What a checkpoint has of it.
     pub fn state(&self) -> StateDict {
-        if let Self::Pretraining(pretraining) = self {
-            return pretraining.state();
+        match self {
+            Self::Pretraining(pretraining) => return pretraining.state(),
+            Self::TaskWeights(weights) => return weights.state(),
+            Self::Alignment(_) | Self::Distillation(_) => {}
         }
         let state = self.own().into_iter().flat_map(Perceptron::state);
         state
@@ -69,6 +76,7 @@ impl Second {
     pub fn restore(&self, saved: &StateDict) -> Result<(), String> {
         match self {
             Self::Pretraining(pretraining) => pretraining.restore(saved),
+            Self::TaskWeights(weights) => weights.restore(saved),
             _ => self.own().map_or(Ok(()), |own| own.restore(saved)),
         }
     }
@@ -77,7 +85,7 @@ impl Second {
         match self {
             Self::Alignment(alignment) => alignment.classifier.as_ref(),
             Self::Distillation(distillation) => distillation.projection.as_ref(),
-            Self::Pretraining(_) => None,
+            Self::Pretraining(_) | Self::TaskWeights(_) => None,
         }
     }
 }

@@ -136,6 +136,8 @@ pub enum LabelColumns {
     Several(Vec<usize>),
     /// A column for each class, with 1 for those that the image has.
     OneHot(Vec<usize>),
+    /// The answer to a question of its own in each that is not empty.
+    Tasks(Vec<usize>),
 }
 
 /// The meaning of the columns of a table.
@@ -185,6 +187,14 @@ impl Columns {
         };
         let chosen_file = chosen(options.and_then(|options| options.path_column.as_ref()))?;
         let chosen_label = chosen(options.and_then(|options| options.label_column.as_ref()))?;
+        let wanted_tasks = options
+            .and_then(|options| options.task_columns.as_deref())
+            .unwrap_or_default();
+        let tasks: Result<Vec<usize>, NotUnderstood> = wanted_tasks
+            .iter()
+            .filter_map(|name| chosen(Some(name)).transpose())
+            .collect();
+        let tasks = tasks?;
         let chosen_split = chosen(options.and_then(|options| options.split_column.as_ref()))?;
         let sample = Sample::of(grid, grid.names.is_none() && grid.rows.len() > 1);
         let file = match chosen_file {
@@ -208,7 +218,12 @@ impl Columns {
         } else {
             vec![String::new(); width]
         };
-        let split = chosen_split.or_else(|| sample.split_column(&plain, width, &[Some(file), chosen_label]));
+        let taken: Vec<usize> = [file]
+            .into_iter()
+            .chain(chosen_label)
+            .chain(tasks.iter().copied())
+            .collect();
+        let split = chosen_split.or_else(|| sample.split_column(&plain, width, &taken));
         let mut columns = Self {
             names,
             file,
@@ -217,6 +232,10 @@ impl Columns {
             is_guess: false,
             alternatives: Vec::new(),
         };
+        if !tasks.is_empty() {
+            columns.labels = LabelColumns::Tasks(tasks);
+            return Ok(columns);
+        }
         if let Some(label) = chosen_label {
             columns.labels = LabelColumns::One(label);
             return Ok(columns);
@@ -315,7 +334,7 @@ impl<'a> Sample<'a> {
     }
 
     /// A named column, or one with nothing but words for splits in it.
-    fn split_column(&self, plain: &[String], width: usize, taken: &[Option<usize>]) -> Option<usize> {
+    fn split_column(&self, plain: &[String], width: usize, taken: &[usize]) -> Option<usize> {
         let holds_splits = |column: usize| {
             let values = self.distinct(column);
             let known: BTreeSet<_> = values
@@ -326,7 +345,7 @@ impl<'a> Sample<'a> {
             let all = values.iter().all(|text| split_of_cell(text).is_some());
             !known.is_empty() && all
         };
-        let free = |column: &usize| !taken.contains(&Some(*column));
+        let free = |column: &usize| !taken.contains(column);
         // `fold` and `dataset` are splits only if their words are.
         let named = known(plain, SPLIT_COLUMNS)
             .into_iter()

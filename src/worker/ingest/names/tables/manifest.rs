@@ -11,7 +11,14 @@ use super::{
     placeholder,
 };
 use crate::{
-    domain::datasets::{dataset::DatasetWarning, reading::ReadOptions, split::Split},
+    domain::{
+        datasets::{
+            dataset::DatasetWarning,
+            reading::{ClassSource, ReadOptions},
+            split::Split,
+        },
+        models::tasks::class_of,
+    },
     worker::ingest::{
         names::{
             doubt::{doubt, named},
@@ -86,6 +93,8 @@ pub struct Manifest {
     /// Whether any of the labels were found by the content of their column only.
     pub is_guess: bool,
     pub doubts: Vec<DatasetWarning>,
+    /// Options that read tables as several tasks of which it is not clear which column has the labels.
+    pub possible_tasks: Vec<ReadOptions>,
 }
 
 /// A table whose columns are known, with the image of each row.
@@ -124,7 +133,10 @@ impl Manifest {
             match Understood::of(candidate, options, around) {
                 Ok(table) => understood.push(table),
                 Err(fault) if wanted.is_some() => return Err(refused(&shown, &candidate.grid.names, fault)),
-                Err(fault) => manifest.doubts.extend(not_understood(&shown, fault)),
+                Err(fault) => {
+                    manifest.possible_tasks.extend(as_tasks(&shown, &fault));
+                    manifest.doubts.extend(not_understood(&shown, fault));
+                }
             }
         }
         if let (Some(wanted), true) = (wanted, understood.is_empty()) {
@@ -322,6 +334,13 @@ impl<'a> Understood<'a> {
                 }
                 labels
             }
+            LabelColumns::Tasks(columns) => {
+                let answers = columns.iter().map(|column| (column, row.cell(*column).trim()));
+                let answers = answers.filter(|(_, answer)| !answer.is_empty());
+                answers
+                    .map(|(column, answer)| class_of(&self.columns.name(*column), answer))
+                    .collect()
+            }
             LabelColumns::OneHot(columns) => {
                 let yes = columns
                     .iter()
@@ -337,7 +356,7 @@ impl<'a> Understood<'a> {
             LabelColumns::OneHot(_) => self.keeps_several,
             // An empty list, but not an empty cell.
             LabelColumns::One(column) => !self.leaves_out_several && !row.cell(*column).is_empty(),
-            LabelColumns::None | LabelColumns::Several(_) => false,
+            LabelColumns::None | LabelColumns::Several(_) | LabelColumns::Tasks(_) => false,
         }
     }
 
@@ -512,6 +531,19 @@ fn class_lists(understood: &[Understood<'_>]) -> bool {
             == understood.len()
 }
 
+/// The reading of such a table in which each of its columns is a task of its own.
+fn as_tasks(table: &str, fault: &NotUnderstood) -> Option<ReadOptions> {
+    let NotUnderstood::Ambiguous { candidates, .. } = fault else {
+        return None;
+    };
+    Some(ReadOptions {
+        classes: Some(ClassSource::Table),
+        table: Some(table.to_owned()),
+        task_columns: Some(candidates.clone()),
+        ..ReadOptions::default()
+    })
+}
+
 fn not_understood(table: &str, fault: NotUnderstood) -> Option<DatasetWarning> {
     match fault {
         NotUnderstood::NoImages { looked_for: None } | NotUnderstood::NoColumn(_) => None,
@@ -527,7 +559,8 @@ fn not_understood(table: &str, fault: NotUnderstood) -> Option<DatasetWarning> {
         NotUnderstood::Ambiguous { file, candidates } => {
             let message = format!(
                 "`{table}` names images in its column `{file}`, but which of its columns has the labels is not clear ({}), so it was not used; \
-                 choose one with {{\"classes\": \"table\", \"table\": \"{table}\", \"label_column\": …}}",
+                 choose one with {{\"classes\": \"table\", \"table\": \"{table}\", \"label_column\": …}}, or, where each answers a question of its \
+                 own, several with \"task_columns\"",
                 named(candidates)
             );
             Some(doubt("table_not_understood", message, [table]))
@@ -552,7 +585,7 @@ fn refused(table: &str, names: &Option<Vec<String>>, fault: NotUnderstood) -> Re
             )
         }
         NotUnderstood::Ambiguous { candidates, .. } => format!(
-            "which column of the table `{table}` has the labels is not clear; choose one of {} with `label_column`",
+            "which column of the table `{table}` has the labels is not clear; choose one of {} with `label_column`, or several with `task_columns`",
             named(candidates)
         ),
     };

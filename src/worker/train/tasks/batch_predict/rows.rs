@@ -120,7 +120,7 @@ fn header(task: Task, top_k: u32) -> Vec<String> {
     for place in 2..=top_k {
         names.extend([format!("label_{place}"), format!("probability_{place}")]);
     }
-    if task == Task::MultiLabel {
+    if !task.is_single() {
         names.push("predicted_labels".to_owned());
     }
     names.push("error".to_owned());
@@ -156,7 +156,7 @@ fn record(row: &PredictionRow, task: Task, top_k: u32) -> Vec<String> {
             None => cells.extend([String::new(), String::new()]),
         }
     }
-    if task == Task::MultiLabel {
+    if !task.is_single() {
         let shown = predictions.iter().filter(|class| class.predicted == Some(true));
         let shown: Vec<&str> = shown.map(|class| class.label.as_str()).collect();
         cells.push(match row.predictions {
