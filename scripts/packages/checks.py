@@ -1,4 +1,4 @@
-"""Whether those who read the files in docker/ and in packages would accept them: `make packagecheck`, and a test.
+"""Whether those who read the files in docker/ and in packages would accept them: `scripts/packages check`, and a test.
 
 hadolint reads the Dockerfiles, the schema of the Compose specification the Compose files, Kubernetes' own schemas (strictly, without unknown
 fields) the objects, shellcheck the scripts, and systemd the unit. No schema says what the Pod Security Standard `restricted` asks for, so

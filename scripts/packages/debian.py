@@ -66,6 +66,9 @@ def make(release, out, date):
     with tempfile.TemporaryDirectory() as scratch:
         root = Path(scratch) / "root"
         lay_out(release, root)
+        # dpkg-deb would keep times that are before the source's.
+        for path in [root, *root.rglob("*")]:
+            os.utime(path, (date, date), follow_symlinks=False)
         package = out / f"finetuned_{version()}-1_amd64.deb"
         command = ["dpkg-deb", "--root-owner-group", "-Zxz", "--build", root, package]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env={**os.environ, "SOURCE_DATE_EPOCH": str(date)})

@@ -13,7 +13,7 @@ HERE = Path(__file__).resolve().parent
 def tools():
     """The interpreter of the environment with what makes and checks packages."""
     if sys.version_info < (3, 11):
-        raise Problem(f"needs Python 3.11 or newer (this one is {sys.version.split()[0]}): name another one, as in `make wheel PYTHON=python3.13`")
+        raise Problem(f"needs Python 3.11 or newer (this one is {sys.version.split()[0]}): put a newer one first in PATH")
     return python_with("the tools for packages", cache_root() / "packages/tools", HERE / "tools-requirements.txt")
 
 
