@@ -6,7 +6,7 @@ import subprocess
 import tarfile
 import unittest
 
-from packaging import ROOT, Packaging, programs
+from standins import ROOT, Packaging, programs
 
 import debian
 import release

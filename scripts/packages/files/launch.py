@@ -52,14 +52,13 @@ def libtorch(fetching):
     own = os.environ.get("LIBTORCH", "")
     if own:
         return torchlib.check_own(Path(own).absolute(), torchlib.TO_RUN)
-    installed = torch_beside()
-    if installed:
+    installed = torch_beside(fetching)
+    if installed or not fetching:
         return installed
-    layout = torchlib.choose(os.environ.get("FINETUNED_LIBTORCH", ""), torchlib.driver_release() if fetching else None)
-    return torchlib.cached(layout) if fetching else None
+    return torchlib.cached(torchlib.choose(os.environ.get("FINETUNED_LIBTORCH", ""), torchlib.driver_release()))
 
 
-def torch_beside():
+def torch_beside(fetching):
     """The folder of an installed torch, if it is the right version with all that the worker needs."""
     found = importlib.util.find_spec("torch")
     if not found or not found.submodule_search_locations:
@@ -68,5 +67,6 @@ def torch_beside():
     version = torchlib.version_of(folder) or "of an unknown version"
     if version.split("+")[0] == torchlib.VERSION and all((folder / name).exists() for name in torchlib.TO_RUN):
         return folder
-    say(f"finetuned: the torch of this environment is {version}, and libtorch {torchlib.VERSION} is needed: using one of its own")
+    if fetching:
+        say(f"finetuned: the torch of this environment is {version}, and libtorch {torchlib.VERSION} is needed: using one of its own")
     return None
