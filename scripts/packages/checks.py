@@ -70,7 +70,7 @@ def lines_of(path):
 
 def compose(folder=DOCKER):
     files = sorted(folder.glob("compose*.yaml"))
-    return complaints(sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec", *files)
+    return complaints(tools(), "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec", *files)
 
 
 def kubernetes(folder=KUBERNETES):

@@ -26,16 +26,15 @@ def stage(folder):
         raise Problem(f"{folder} is not empty: name a new folder")
     home = folder / HOME
     place_programs(home / "bin")
-    place_libtorch(home)
+    place(linked(), home)
     doc = folder / "usr/share/doc/finetuned"
     doc.mkdir(parents=True)
     for name in LICENCES:
         shutil.copyfile(ROOT / name, doc / name)
 
 
-def place_libtorch(home):
+def place(torch, home):
     """The libraries only, without the headers. Those of CUDA find each other by their places in site-packages, which they keep."""
-    torch = linked()
     if kind(torch) == "cuda":
         copy_libraries(torch / "lib", home / "cuda/torch/lib")
         for libraries in sorted((torch.parent / "nvidia").glob("*/lib")):
