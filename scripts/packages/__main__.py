@@ -3,6 +3,7 @@
     stage FOLDER            the programs and their libtorch, as they lie in an image
     rootfs FOLDER [--try]   an image as a plain folder, and whether it works (scripts/rootfs)
     release                 the tarball, the Debian package, the bill of materials and their checksums, in target/packages
+    boot                    whether that release installs and runs under systemd, in a Debian that is booted for it
     wheel                   the Python wheel, in target/packages
     check                   what lies in docker/ and the files of packages, against the rules of those who read them
 
@@ -24,7 +25,7 @@ from problem import Problem  # noqa: E402
 
 # The module of each command. A module imports what the command needs, so it is imported only then.
 WITHOUT_TOOLS = {"stage": "stage"}
-WITH_TOOLS = {"rootfs": "rootfs", "release": "release", "wheel": "python_wheel", "check": "checks"}
+WITH_TOOLS = {"rootfs": "rootfs", "release": "release", "boot": "boot", "wheel": "python_wheel", "check": "checks"}
 
 
 def main(arguments):

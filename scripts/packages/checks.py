@@ -128,7 +128,7 @@ def restricted(part):
 def scripts():
     if missing("shellcheck", "shellcheck"):
         return []
-    return complaints("shellcheck", FILES / "install.sh", DOCKER / "finetuned-health", ROOT / "scripts/rootfs")
+    return complaints("shellcheck", FILES / "install.sh", FILES / "booted.sh", DOCKER / "finetuned-health", ROOT / "scripts/rootfs")
 
 
 def unit(path=FILES / "finetuned.service"):
