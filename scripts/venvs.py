@@ -30,7 +30,7 @@ def install(folder, version, requirements):
     run([sys.executable, "-m", "venv", "--without-pip", folder])
     packages = folder / f"lib/python{version}/site-packages"
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input", "install", "--quiet"]
-    pip += ["--require-hashes", "--only-binary=:all:", "--no-compile", "--target", packages, "-r", requirements]
+    pip += ["--require-hashes", "--only-binary=:all:", "--no-compile", "--no-warn-conflicts", "--target", packages, "-r", requirements]
     run(pip, PIP_ROOT_USER_ACTION="ignore")
 
 
