@@ -18,6 +18,9 @@ from pathlib import Path
 from image import last_stage
 
 START_SECONDS = 60
+COMMAND_SECONDS = 600
+# One compute thread: two that synchronise at every step are slow when other processes use the cores, too.
+THREADS = {"FINETUNED_TRAIN_THREADS": "1", "FINETUNED_PREDICT_THREADS": "1"}
 BUILD_TOOLS = ("cc", "gcc", "c++", "g++", "ld", "as", "make", "cargo", "rustc", "git", "python3", "pip", "curl", "wget")
 DEVICES = ("null", "zero", "full", "random", "urandom")
 SPEC = {
@@ -25,7 +28,7 @@ SPEC = {
     "name": "shapes",
     "backbone": {"architecture": "resnet18", "weights": "none"},
     "image": {"size": 32},
-    "epochs": 2,
+    "epochs": 1,
     "batch_size": 16,
 }
 
@@ -74,13 +77,15 @@ class Container:
 
     def main(self):
         """What `docker run` would run. tini is not the first process here, and has to be told."""
-        return self.command([*self.image.entry, *self.image.command], TINI_SUBREAPER="1")
+        return self.command([*self.image.entry, *self.image.command], TINI_SUBREAPER="1", **THREADS)
 
     def run(self, *arguments, given=None, **environment):
         """(exit status, what it printed)"""
-        done = subprocess.run(
-            self.command(arguments, **environment), input=given, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=300
-        )
+        command = self.command(arguments, **environment)
+        try:
+            done = subprocess.run(command, input=given, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=COMMAND_SECONDS)
+        except subprocess.TimeoutExpired as late:
+            return 124, f"not done in {COMMAND_SECONDS} seconds: {(late.stdout or b'').decode(errors='replace')[-1000:]}"
         return done.returncode, done.stdout
 
     def succeed(self, *arguments, **options):
@@ -121,7 +126,8 @@ def serve(container):
     saw("without a key it does not listen to others, and says how to make one")
     key = container.succeed("finetuned", "keys", "create", "admin", "--scope", "admin").split()[-1]
     expect(container.run(*container.image.health)[0] != 0, "the health check says yes, and there is no server")
-    with open(container.folder / "data/server.log", "w") as log:
+    log_file = container.folder / "data/server.log"
+    with open(log_file, "w") as log:
         server = subprocess.Popen(container.main(), stdout=log, stderr=log)
     try:
         wait_until_healthy(container, server)
@@ -130,6 +136,9 @@ def serve(container):
         server.send_signal(signal.SIGTERM)
         expect(server.wait(timeout=60) == 0, "the server did not stop by itself")
         saw("it stops when it is asked to")
+    except BaseException:
+        print(f"the end of the server's log:\n{log_file.read_text()[-3000:]}", flush=True)
+        raise
     finally:
         server.kill()
 

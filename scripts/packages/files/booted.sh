@@ -27,6 +27,8 @@ cd /root
 export LIBTORCH=/srv/libtorch
 mkdir release
 tar --extract --file finetuned-*.tar.gz --directory release --strip-components 1
+# One compute thread: two that synchronise at every step are slow when other processes use the cores, too.
+printf 'FINETUNED_TRAIN_THREADS=1\nFINETUNED_PREDICT_THREADS=1\n' >/etc/finetuned.env
 release/install.sh >install.log || fail "$(cat install.log)"
 systemctl enable --now --quiet finetuned
 started
