@@ -4,6 +4,7 @@ It holds no Python but `launch.py`, which finds a libtorch for the worker, and w
 glibc that both programs run with, as their symbols demand.
 """
 
+import os
 import re
 import tempfile
 import time
@@ -54,6 +55,8 @@ def main(_):
 def write(path, tag, programs, date):
     info = f"finetuned-{version()}.dist-info"
     path.unlink(missing_ok=True)
+    # WheelFile asks for it when it adds the list of files.
+    os.environ["SOURCE_DATE_EPOCH"] = str(date)
     with WheelFile(path, "w", compression=zipfile.ZIP_DEFLATED) as archive:
 
         def put(name, content, mode=0o644):

@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 import unittest
 import zipfile
 
@@ -35,6 +36,8 @@ class Wheel(Packaging):
         os.utime(self.placed / "finetuned", (1, 1))
         python_wheel.write(self.wheel, TAG, self.placed, DATE)
         self.assertEqual(self.wheel.read_bytes(), first)
+        with zipfile.ZipFile(self.wheel) as archive:
+            self.assertEqual({entry.date_time for entry in archive.infolist()}, {time.gmtime(DATE)[:6]})
 
     def test_the_tag_is_what_auditwheel_finds(self):
         oldest = python_wheel.oldest_glibc(self.placed)
