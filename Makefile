@@ -8,7 +8,7 @@ RELEASE := --release --locked
 ARGS :=
 
 .DEFAULT_GOAL := help
-.PHONY: help presumed libtorch build serve demo test check audit bench chaos fuzz clean
+.PHONY: help presumed libtorch build serve demo test check audit release wheel bench chaos fuzz clean
 MAKEFLAGS += --no-print-directory
 
 # cargo finds libtorch only through the link .libtorch: with any other value it would compile torch-sys again. scripts/libtorch points the
@@ -51,6 +51,12 @@ check: libtorch ## Formatting, lints, documentation, licences of the dependencie
 
 audit: presumed ## Known vulnerabilities of the dependencies (needs the advisory database from the network)
 	scripts/cargo-deny --locked check advisories
+
+release: build ## Make the tarball, the Debian package, their bill of materials and checksums, in target/packages
+	python3 -B scripts/packages release
+
+wheel: build ## Make the Python wheel of the two programs, in target/packages
+	python3 -B scripts/packages wheel
 
 bench: build ## Measure, and compare the numbers with their targets
 	@status=0; for bench in benches/*.py; do python3 -B $$bench || status=1; done; exit $$status

@@ -22,7 +22,7 @@ class Browser(unittest.TestCase):
         self.addCleanup(self.registry.close)
         body = wheel("playwright", "1.0", {"playwright.py": b"print('played')\n"})
         self.registry.files = {PLAYWRIGHT: body}
-        for script in ("browser", "cachedir.py"):
+        for script in ("browser", "venvs.py", "cachedir.py"):
             shutil.copy(SCRIPTS / script, self.folder / script)
         self.require(hashlib.sha256(body).hexdigest())
 

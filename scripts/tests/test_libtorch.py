@@ -6,8 +6,6 @@ would. Nothing outside the test's folder is touched.
 
 import contextlib
 import hashlib
-import importlib.machinery
-import importlib.util
 import io
 import json
 import os
@@ -24,6 +22,11 @@ from pathlib import Path
 from registry import Registry, wheel
 
 SCRIPTS = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(SCRIPTS))
+
+import torchlib  # noqa: E402
+from wheels import read_pins  # noqa: E402
+
 TORCH = "torch-2.11.0-cp311-cp311-manylinux_2_28_x86_64.whl"
 CUPTI = "nvidia_cuda_cupti-13.0.85-py3-none-manylinux_2_25_x86_64.whl"
 CUDART = "nvidia_cuda_runtime-13.0.96-py3-none-manylinux2014_x86_64.manylinux_2_17_x86_64.whl"
@@ -84,7 +87,7 @@ class Scene(unittest.TestCase):
     def another_clone(self, name):
         clone = self.folder / name
         (clone / "scripts").mkdir(parents=True)
-        for script in ("libtorch", "wheels.py", "cachedir.py"):
+        for script in ("libtorch", "torchlib.py", "wheels.py", "cachedir.py"):
             shutil.copy(SCRIPTS / script, clone / "scripts" / script)
         (clone / "scripts/libtorch-wheels.txt").write_text("# pins\n" + self.pins)
         return clone
@@ -298,8 +301,7 @@ class Choosing(Scene):
         self.assertFalse((layout / "nvidia/cu13/lib/libcudart_static.a").exists())
 
     def test_the_layout_follows_the_request_and_then_the_driver(self):
-        script = load_script()
-        chosen = lambda asked, driver: script.choose(asked, driver).name
+        chosen = lambda asked, driver: torchlib.choose(asked, driver).name
         self.assertEqual(chosen("", None), "cpu")
         self.assertEqual(chosen("", 580), "cuda")
         with contextlib.redirect_stderr(io.StringIO()) as said:
@@ -307,15 +309,14 @@ class Choosing(Scene):
         self.assertIn("release 535", said.getvalue())
         self.assertEqual(chosen("cpu", 580), "cpu")
         self.assertEqual(chosen("cuda", None), "cuda")
-        with self.assertRaisesRegex(script.Refused, "cpu, cuda, auto"):
+        with self.assertRaisesRegex(torchlib.Refused, "cpu, cuda, auto"):
             chosen("rocm", None)
 
     def test_another_platform_is_told_to_set_libtorch(self):
-        script = load_script()
-        script.refuse_platform("Linux", "x86_64")
+        torchlib.refuse_platform("Linux", "x86_64")
         for platform in (("Linux", "aarch64"), ("Darwin", "arm64")):
-            with self.assertRaisesRegex(script.Refused, "set LIBTORCH"):
-                script.refuse_platform(*platform)
+            with self.assertRaisesRegex(torchlib.Refused, "set LIBTORCH"):
+                torchlib.refuse_platform(*platform)
 
     def test_a_folder_in_the_place_of_the_link_is_not_touched(self):
         self.bring_wheels()
@@ -359,6 +360,16 @@ class OwnLibtorch(Scene):
     def test_a_folder_that_is_not_a_libtorch_is_refused(self):
         self.assertIn("is not a libtorch", self.refuse(LIBTORCH=str(self.folder)))
 
+    def test_programs_that_are_built_need_no_headers(self):
+        own = self.make_own("version.py", "__version__ = '2.11.0+cu130'\n")
+        shutil.rmtree(own / "include")
+        self.assertIn("lacks include/", self.refuse(LIBTORCH=str(own)))
+        link = self.folder / "installed/libtorch"
+        link.parent.mkdir()
+        self.succeed(arguments=("--link", str(link)), LIBTORCH=str(own))
+        self.assertEqual(os.readlink(link), str(own))
+        self.assertFalse((self.clone / ".libtorch").is_symlink())
+
     def test_the_link_itself_is_not_a_request(self):
         self.bring_wheels()
         self.succeed(LIBTORCH=str(self.clone / ".libtorch"))
@@ -367,10 +378,6 @@ class OwnLibtorch(Scene):
 
 class Pins(unittest.TestCase):
     def test_the_list_names_every_wheel_once_with_a_whole_hash(self):
-        sys.path.insert(0, str(SCRIPTS))
-        self.addCleanup(sys.path.remove, str(SCRIPTS))
-        from wheels import read_pins
-
         pins = read_pins(SCRIPTS / "libtorch-wheels.txt")
         cpu = [wheel.project for wheel in pins if "cpu" in wheel.layouts]
         self.assertEqual(sorted(cpu), ["nvidia-cuda-cupti", "nvidia-cuda-runtime", "torch"])
@@ -385,16 +392,6 @@ def members_of(body):
     """The files in a wheel (name to bytes), without its metadata."""
     with zipfile.ZipFile(io.BytesIO(body)) as archive:
         return {name: archive.read(name) for name in archive.namelist() if ".dist-info/" not in name}
-
-
-def load_script():
-    """`scripts/libtorch` as a module."""
-    if str(SCRIPTS) not in sys.path:
-        sys.path.insert(0, str(SCRIPTS))
-    loader = importlib.machinery.SourceFileLoader("libtorch_script", str(SCRIPTS / "libtorch"))
-    module = importlib.util.module_from_spec(importlib.util.spec_from_loader(loader.name, loader))
-    loader.exec_module(module)
-    return module
 
 
 if __name__ == "__main__":

@@ -11,11 +11,12 @@ use crate::support::{
 
 /// Documents whose commands run here, each with the name of its test. The others are about working on the project, and about what
 /// `make chaos` does.
-const RUN: [&str; 12] = [
+const RUN: [&str; 13] = [
     "README.md",
     "docs/DATASETS.md",
     "docs/GPU.md",
     "docs/HTTP.md",
+    "docs/INSTALL.md",
     "docs/JOBS.md",
     "docs/KEYS.md",
     "docs/METRICS.md",
@@ -32,7 +33,7 @@ const NOT_RUN: [&str; 4] = [
     "docs/RELIABILITY.md",
 ];
 /// How commands begin that do not run here, and why.
-const UNFIT: [(&str, &str); 5] = [
+const UNFIT: [(&str, &str); 12] = [
     (
         "make ",
         "builds, or runs these tests; its target is looked up in the Makefile",
@@ -41,6 +42,16 @@ const UNFIT: [(&str, &str); 5] = [
     ("LIBTORCH=", "chooses the libtorch of a build"),
     ("finetuned weights fetch", "needs a network"),
     ("benches/gpu/", "needs a GPU, and a Python with torch"),
+    ("pip install", "needs a wheel, which `make wheel` makes"),
+    ("tar xf", "needs a release, which `make release` makes"),
+    ("sudo ", "installs a release on the machine"),
+    ("docker ", "needs a container engine"),
+    ("kubectl ", "needs a cluster"),
+    ("scripts/rootfs", "needs root and Debian's archive"),
+    (
+        "python3 -B scripts/packages",
+        "needs a release, root and Debian's archive",
+    ),
 ];
 /// Settings of other programs, which `scripts/proxies` runs.
 const OF_PROXIES: [&str; 3] = ["nginx", "caddyfile", "yaml"];
@@ -71,6 +82,7 @@ runs! {
     the_commands_about_datasets_run: "docs/DATASETS.md",
     the_commands_about_gpus_run: "docs/GPU.md",
     the_commands_about_http_run: "docs/HTTP.md",
+    the_commands_about_installing_run: "docs/INSTALL.md",
     the_commands_about_jobs_run: "docs/JOBS.md",
     the_commands_about_keys_run: "docs/KEYS.md",
     the_commands_about_metrics_run: "docs/METRICS.md",

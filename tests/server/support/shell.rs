@@ -56,6 +56,8 @@ impl Shell {
             .env("CURL_HOME", &programs)
             .env("FINETUNED", env!("CARGO_BIN_EXE_finetuned"))
             .env("FINETUNED_SERVER", server)
+            // A server that is typed without an address takes none from another test's.
+            .env("FINETUNED_LISTEN", "127.0.0.1:0")
             .env("FINETUNED_LISTEN", "127.0.0.1:0")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
