@@ -2,3 +2,5 @@
 
 pub mod copies;
 pub mod identity;
+#[cfg(test)]
+mod schemas;
