@@ -35,6 +35,7 @@ pub async fn fsck(path: &Path, deep: bool) -> anyhow::Result<Report> {
     let lock = Lock::try_without_a_trace(&path)?;
     let is_served = lock.is_none();
     let mut report = Report::of(&path, is_served);
+    report.database.supported = Store::newest_migration();
     let database = look(&path, &mut report).await;
     let file = identity_file::read(&path)?;
     if let Some(database) = &database {
@@ -134,6 +135,7 @@ async fn rows(
 
 async fn read_rows(path: &Path, store: &Store, report: &mut Report) -> anyhow::Result<Ledger> {
     report.database.faults.extend(store.faults().await?);
+    report.database.newest = store.newest_time().await?;
     let jobs: HashSet<JobId> = store.unfinished_jobs().await?.into_iter().collect();
     let datasets: HashSet<DatasetId> = store.processing_datasets().await?.into_iter().collect();
     let uploads: HashSet<UploadId> = store.unfinished_uploads().await?.into_iter().collect();
