@@ -49,6 +49,7 @@ pub use self::{
         events::{JobUpdate, MetricPoint},
         job::{CreatedJob, IdempotencyKey, JobCensus, JobFilter, NewJob},
         queue::ClaimedJob,
+        retention::{OldRows, UnusedDataset},
     },
     models::{ImportedModel, ModelBlobs, ModelEdit, NewModel},
     new_dataset::{CreatedDataset, NewDataset},

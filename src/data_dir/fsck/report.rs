@@ -226,7 +226,7 @@ impl fmt::Display for Report {
         line(
             "runs",
             format!(
-                "{} unfinished, {} without a job",
+                "{} unfinished, {} of ended jobs",
                 self.runs.known, self.runs.unknown
             ),
         )?;

@@ -367,6 +367,7 @@ fn read_job(row: &SqliteRow) -> Result<Job> {
         owner: owner(row)?,
         started_at: time("started_at")?,
         finished_at: time("finished_at")?,
+        events_pruned_at: time("events_pruned_at")?,
         attempt: row.try_get("attempt")?,
         queue_position: None,
         device: row.try_get("device")?,
