@@ -104,6 +104,22 @@ impl Trash {
         Ok(())
     }
 
+    /// How many have their time up, and their bytes.
+    pub fn expired(&self, grace: Duration) -> io::Result<(u64, u64)> {
+        let now = SystemTime::now();
+        let (mut count, mut bytes) = (0, 0);
+        self.each(|_, entry| {
+            if let Ok(metadata) = entry.metadata()
+                && now.duration_since(metadata.modified()?).unwrap_or_default() >= grace
+            {
+                count += 1;
+                bytes += metadata.len();
+            }
+            Ok(())
+        })?;
+        Ok((count, bytes))
+    }
+
     /// Removes those whose time is up. How many, and how long the next one still has.
     pub fn expire(&self, grace: Duration) -> io::Result<(u64, Option<Duration>)> {
         let now = SystemTime::now();
@@ -166,6 +182,7 @@ mod tests {
         let (_folder, trash, digests) = with(&[("young", 10), ("old", 100), ("older", 200)]);
         let (removed, next) = trash.expire(Duration::from_secs(300)).unwrap();
         assert_eq!(removed, 0);
+        assert_eq!(trash.expired(Duration::from_secs(60)).unwrap(), (2, 8));
         assert!((90..=100).contains(&next.unwrap().as_secs()), "{next:?}");
         let (removed, next) = trash.expire(Duration::from_secs(60)).unwrap();
         assert_eq!(removed, 2);

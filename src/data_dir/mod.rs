@@ -22,7 +22,7 @@ pub use self::{
     backup::{Manner, Note, Restored, Saved, backup, restore},
     fsck::{Report, fsck},
     generation::Generations,
-    keys::with_database,
+    keys::{Opened, with_database, with_directory, with_rows},
     lock::Lock,
     sizes::{Size, sizes},
 };

@@ -11,6 +11,7 @@ mod context;
 mod datasets;
 mod disk;
 mod disk_waits;
+pub mod gc;
 mod kept;
 mod locks;
 mod models;
