@@ -1,4 +1,6 @@
-//! How long what ended jobs leave is kept: settings of the server.
+//! How long what ended jobs leave is kept: settings of the server, and of `finetuned gc`.
+
+use std::path::PathBuf;
 
 use clap::Args;
 
@@ -36,3 +38,21 @@ impl KeepArgs {
     }
 }
 
+/// The command line of `finetuned gc`.
+#[derive(Debug, Args)]
+pub struct GcArgs {
+    /// Data directory; a server may be running on it
+    #[arg(long, env = "FINETUNED_DATA_DIR", default_value = "./data")]
+    pub data_dir: PathBuf,
+    /// Say what would be removed, and remove nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Time that unreferenced files stay in the trash, as the server's setting says
+    #[arg(long, env = "FINETUNED_BLOB_GRACE_SECONDS", default_value_t = crate::limits::Limits::DEFAULT.blob_grace_seconds)]
+    pub blob_grace_seconds: u64,
+    /// Print the outcome as JSON
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub keep: KeepArgs,
+}

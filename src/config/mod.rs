@@ -193,4 +193,5 @@ pub mod network;
 pub mod pip;
 mod public_url;
 mod tls;
+pub mod upkeep;
 mod weights;
