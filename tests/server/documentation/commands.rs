@@ -32,7 +32,7 @@ const NOT_RUN: [&str; 4] = [
     "docs/RELIABILITY.md",
 ];
 /// How commands begin that do not run here, and why.
-const UNFIT: [(&str, &str); 5] = [
+const UNFIT: [(&str, &str); 6] = [
     (
         "make ",
         "builds, or runs these tests; its target is looked up in the Makefile",
@@ -40,6 +40,10 @@ const UNFIT: [(&str, &str); 5] = [
     ("FINETUNED_LIBTORCH=", "chooses the libtorch of a build"),
     ("LIBTORCH=", "chooses the libtorch of a build"),
     ("finetuned weights fetch", "needs a network"),
+    (
+        "finetuned doctor",
+        "looks at the machine, which may have its faults; `data/upkeep.rs` has it",
+    ),
     ("benches/gpu/", "needs a GPU, and a Python with torch"),
 ];
 /// Settings of other programs, which `scripts/proxies` runs.
