@@ -1,7 +1,7 @@
 //! For tests only: a database of every released schema opens, with its rows.
 //!
-//! `tests/golden/schemas` has rows for each migration, as the program of then wrote them. They are inserted after their migration, and what was
-//! inserted before goes through all later ones.
+//! `tests/golden/schemas.sql` has rows for each migration, as the program of then wrote them, below a line `--- NNNN_name`. They are inserted
+//! after their migration, and what was inserted before goes through all later ones.
 
 use std::{
     collections::BTreeMap,
@@ -22,22 +22,19 @@ use crate::{
     store::{AuditFilter, Store},
 };
 
-fn folder(name: &str) -> PathBuf {
+fn path(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
 }
 
 /// Text of the rows that belong to each migration.
 fn rows() -> BTreeMap<i64, String> {
-    let files = fs::read_dir(folder("tests/golden/schemas")).unwrap();
-    let mut rows = BTreeMap::new();
-    for file in files {
-        let path = file.unwrap().path();
-        if path.extension().is_some_and(|ending| ending == "sql") {
-            let name = path.file_name().unwrap().to_str().unwrap();
-            rows.insert(name[..4].parse().unwrap(), fs::read_to_string(&path).unwrap());
-        }
-    }
-    rows
+    let text = fs::read_to_string(path("tests/golden/schemas.sql")).unwrap();
+    let parts = text.split("\n--- ").skip(1);
+    let numbered = parts.map(|part| {
+        let (name, sql) = part.split_once('\n').unwrap();
+        (name[..4].parse().unwrap(), sql.to_owned())
+    });
+    numbered.collect()
 }
 
 /// A database as a program whose newest migration is this one left it.
@@ -199,12 +196,12 @@ async fn a_database_of_a_newer_schema_is_refused_in_a_line_that_says_what_to_do_
 /// A database records the digest of each migration that it went through, and refuses a program in which it differs.
 #[test]
 fn migrations_that_were_released_never_change() {
-    let released = fs::read_to_string(folder("tests/golden/schemas/released.txt")).unwrap();
+    let released = fs::read_to_string(path("tests/golden/migrations.sha256")).unwrap();
     let rows = rows();
     assert!(released.lines().count() >= 21);
     for line in released.lines() {
         let (expected, name) = line.split_once("  ").unwrap();
-        let (found, _) = digest::of_file(&folder("migrations").join(name)).unwrap();
+        let (found, _) = digest::of_file(&path("migrations").join(name)).unwrap();
         assert_eq!(
             found, expected,
             "{name} was released: write another migration instead"
@@ -212,7 +209,7 @@ fn migrations_that_were_released_never_change() {
         let number: i64 = name[..4].parse().unwrap();
         assert!(
             rows.contains_key(&number),
-            "tests/golden/schemas has no rows of {name}"
+            "tests/golden/schemas.sql has no rows of {name}"
         );
     }
 }
