@@ -10,7 +10,12 @@ use anyhow::Context;
 use clap::{Parser, Subcommand};
 use finetuned::{
     client::{ClientCommand, weights::WeightsCommand},
-    config::{Config, LogFormat, keys::KeysCommand},
+    config::{
+        Config, LogFormat,
+        keep::GcArgs,
+        keys::KeysCommand,
+        upkeep::{BackupArgs, DoctorArgs, RestoreArgs},
+    },
     data_dir, http,
 };
 use rustix::{fs::Mode, process::umask};
@@ -26,6 +31,8 @@ use tracing_subscriber::EnvFilter;
 mod allocator;
 #[path = "finetuned/keys.rs"]
 mod keys;
+#[path = "finetuned/upkeep.rs"]
+mod upkeep;
 
 /// Turns a folder of labelled images into a served image classifier.
 #[derive(Parser)]
@@ -68,6 +75,16 @@ enum Task {
         #[arg(long)]
         json: bool,
     },
+    /// Save the data directory in an empty folder, also while the server runs
+    Backup(BackupArgs),
+    /// Make a data directory out of a backup
+    Restore(RestoreArgs),
+    /// Remove what is no longer needed, or say with --dry-run what that is, also while the server runs
+    #[command(next_line_help = true)]
+    Gc(GcArgs),
+    /// Look at everything that the server needs on this machine, with the settings of `serve`, and say what is wrong; changes nothing
+    #[command(next_line_help = true)]
+    Doctor(Box<DoctorArgs>),
     /// Generate a small sample dataset
     SampleDataset {
         /// Path of the zip file to write
@@ -96,6 +113,10 @@ fn main() -> ExitCode {
         Task::Openapi => print_openapi(),
         Task::Adopt { data_dir } => adopt(&data_dir),
         Task::Fsck { data_dir, deep, json } => fsck(&data_dir, deep, json),
+        Task::Backup(arguments) => upkeep::backup(&arguments),
+        Task::Restore(arguments) => upkeep::restore(&arguments),
+        Task::Gc(arguments) => upkeep::gc(&arguments),
+        Task::Doctor(arguments) => upkeep::doctor(*arguments),
         Task::SampleDataset {
             out,
             seed,

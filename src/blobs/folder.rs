@@ -80,6 +80,12 @@ impl Blobs {
         self.blobs.join(&sha256[..2]).join(sha256)
     }
 
+    /// Where to look for a blob that a sweep may be moving in this moment, to the trash or back, in this order.
+    pub fn places(&self, sha256: &str) -> [PathBuf; 3] {
+        let path = self.path(sha256);
+        [path.clone(), self.trash.path(sha256), path]
+    }
+
     pub async fn pin(&self) -> Pin {
         Pin {
             unswept: Some(self.unswept.clone().read_owned().await),

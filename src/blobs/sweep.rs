@@ -160,6 +160,29 @@ impl Blobs {
         self.trash.names()
     }
 
+    /// Blobs that the next sweep takes away, with those that rows stop naming before it: digests. Beside a server, what was put in place lately
+    /// may get its row in this moment, and does not count.
+    pub fn sweepable(
+        &self,
+        ledger: &Ledger,
+        stop_naming: &[String],
+        is_served: bool,
+    ) -> io::Result<Vec<String>> {
+        let (present, placed) = (self.present()?, self.placed.read()?);
+        let unnamed = ledger.unnamed(&present, &placed);
+        let is_believed = unnamed.check(present.len()).is_ok();
+        let mut all = unnamed.explained;
+        all.retain(|sha256| !is_served || !placed.contains(sha256));
+        all.extend(unnamed.strays.into_iter().filter(|_| is_believed));
+        all.extend(present.into_iter().filter(|sha256| stop_naming.contains(sha256)));
+        Ok(all)
+    }
+
+    /// Blobs in the trash whose time is up: how many, and their bytes.
+    pub fn expired(&self, grace: Duration) -> io::Result<(u64, u64)> {
+        self.trash.expired(grace)
+    }
+
     /// Makes the folder of the trash where it is not there.
     pub fn make_trash(&self) -> io::Result<()> {
         self.trash.create()

@@ -29,6 +29,10 @@ impl Trash {
         Self(data_dir.join("trash"))
     }
 
+    pub fn path(&self, sha256: &str) -> PathBuf {
+        self.0.join(sha256)
+    }
+
     pub fn create(&self) -> io::Result<()> {
         private::create_dir_all(&self.0)
     }
@@ -37,12 +41,12 @@ impl Trash {
     pub fn take(&self, sha256: &str, blob: &Path) -> io::Result<()> {
         // Before the move: a crash in between must not leave it here with the time at which it was made.
         File::open(blob)?.set_modified(SystemTime::now())?;
-        fs::rename(blob, self.0.join(sha256))
+        fs::rename(blob, self.path(sha256))
     }
 
     /// Moves a blob back; false where it is not here.
     pub fn put_back(&self, sha256: &str, to: &Path) -> io::Result<bool> {
-        match fs::rename(self.0.join(sha256), to) {
+        match fs::rename(self.path(sha256), to) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
             moved => moved.map(|()| true),
         }
@@ -50,7 +54,7 @@ impl Trash {
 
     /// The same blob came again: the one here is needed no more.
     pub fn forget(&self, sha256: &str) -> io::Result<()> {
-        match fs::remove_file(self.0.join(sha256)) {
+        match fs::remove_file(self.path(sha256)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Ok(()),
         }
@@ -98,6 +102,22 @@ impl Trash {
             }
         }
         Ok(())
+    }
+
+    /// How many have their time up, and their bytes.
+    pub fn expired(&self, grace: Duration) -> io::Result<(u64, u64)> {
+        let now = SystemTime::now();
+        let (mut count, mut bytes) = (0, 0);
+        self.each(|_, entry| {
+            if let Ok(metadata) = entry.metadata()
+                && now.duration_since(metadata.modified()?).unwrap_or_default() >= grace
+            {
+                count += 1;
+                bytes += metadata.len();
+            }
+            Ok(())
+        })?;
+        Ok((count, bytes))
     }
 
     /// Removes those whose time is up. How many, and how long the next one still has.
@@ -162,6 +182,7 @@ mod tests {
         let (_folder, trash, digests) = with(&[("young", 10), ("old", 100), ("older", 200)]);
         let (removed, next) = trash.expire(Duration::from_secs(300)).unwrap();
         assert_eq!(removed, 0);
+        assert_eq!(trash.expired(Duration::from_secs(60)).unwrap(), (2, 8));
         assert!((90..=100).contains(&next.unwrap().as_secs()), "{next:?}");
         let (removed, next) = trash.expire(Duration::from_secs(60)).unwrap();
         assert_eq!(removed, 2);

@@ -6,6 +6,7 @@
 
 mod api;
 mod curve;
+pub mod doctor;
 mod events;
 mod failure;
 mod key;

@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
 
-use self::network::Network;
+use self::{keep::KeepArgs, network::Network};
 pub use self::{
     public_url::{PublicUrl, Within},
     tls::{TlsConfig, TlsFiles},
@@ -73,6 +73,8 @@ pub struct Config {
     #[arg(long, env = "FINETUNED_LOG", default_value = "info")]
     pub log: String,
     #[command(flatten)]
+    pub keep: KeepArgs,
+    #[command(flatten)]
     pub limits: Limits,
 }
 
@@ -112,6 +114,7 @@ impl Config {
             audit_log: None,
             log_format: LogFormat::Text,
             log: "info".to_owned(),
+            keep: KeepArgs::DEFAULT,
             limits: Limits::DEFAULT,
         }
     }
@@ -184,9 +187,11 @@ fn beside_this_program() -> anyhow::Result<PathBuf> {
     let this = std::env::current_exe().context("cannot find the path of this program")?;
     Ok(this.parent().unwrap_or(Path::new(".")).join("finetuned-worker"))
 }
+pub mod keep;
 pub mod keys;
 pub mod network;
 pub mod pip;
 mod public_url;
 mod tls;
+pub mod upkeep;
 mod weights;

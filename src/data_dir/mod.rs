@@ -2,9 +2,10 @@
 //!
 //! [`DataDir::open`] is the only way to a store and blobs that are used for good. It compares before it changes anything: where the
 //! database does not belong to the files it refuses, and nothing has been made, moved or removed. `adopt` and `fsck` are the commands
-//! for a person whose server refuses, `keys` is the way to the database for those who make keys.
+//! for a person whose server refuses, `backup` saves and restores all of it, `keys` is the way to the database for those who make keys.
 
 mod adopt;
+mod backup;
 mod fsck;
 mod generation;
 mod identity_file;
@@ -18,9 +19,10 @@ use anyhow::{Context, bail};
 
 pub use self::{
     adopt::{Adopted, adopt},
+    backup::{Manner, Note, Restored, Saved, backup, restore},
     fsck::{Report, fsck},
     generation::Generations,
-    keys::with_database,
+    keys::{Opened, with_database, with_directory, with_rows},
     lock::Lock,
     sizes::{Size, sizes},
 };

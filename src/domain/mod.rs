@@ -15,6 +15,7 @@ pub mod models;
 pub mod name;
 pub mod page;
 pub mod random;
+pub mod retention;
 pub mod schema;
 pub mod spec;
 pub mod time;

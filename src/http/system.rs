@@ -37,7 +37,33 @@ pub struct System {
     running_jobs: u64,
     /// Free space on the data directory's disk.
     free_bytes: u64,
+    /// How long what ended jobs leave is kept.
+    retention: Retention,
+    /// Datasets that no job and no model has used, as counted within the last hour. Nothing removes them but a `DELETE`.
+    unused_datasets: Unused,
     limits: Limits,
+}
+
+/// How long what ended jobs leave is kept: a time such as `90d`, or `forever`.
+#[derive(Serialize, ToSchema)]
+pub struct Retention {
+    /// Jobs with their events, logs and results; those whose model is there stay.
+    #[schema(example = "forever")]
+    keep_runs: String,
+    /// Events of single steps.
+    #[schema(example = "30d")]
+    keep_events: String,
+    /// Checkpoints of ended jobs.
+    #[schema(example = "0s")]
+    keep_checkpoints: String,
+}
+
+/// Datasets that nothing uses. `finetuned gc --dry-run` lists them.
+#[derive(Serialize, ToSchema)]
+pub struct Unused {
+    count: u64,
+    /// Of their archives, and of images that were added.
+    bytes: u64,
 }
 
 /// A device and the job that runs on it.
@@ -86,6 +112,7 @@ pub async fn system(State(app): State<App>) -> Result<Json<System>> {
         memory_bytes: state.device.memory_bytes,
         job: state.job,
     });
+    let (keep, unused) = (&app.config().keep, app.jobs().unused_datasets());
     Ok(Json(System {
         object: "system",
         version: env!("CARGO_PKG_VERSION"),
@@ -93,6 +120,15 @@ pub async fn system(State(app): State<App>) -> Result<Json<System>> {
         queued_jobs,
         running_jobs,
         free_bytes: app.blobs().free_bytes()?,
+        retention: Retention {
+            keep_runs: keep.keep_runs.to_string(),
+            keep_events: keep.keep_events.to_string(),
+            keep_checkpoints: keep.keep_checkpoints.to_string(),
+        },
+        unused_datasets: Unused {
+            count: unused.count,
+            bytes: unused.bytes,
+        },
         limits: app.limits().clone(),
     }))
 }

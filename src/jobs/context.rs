@@ -1,6 +1,6 @@
 //! State that all background work shares.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::Mutex};
 
 use tokio::sync::{Notify, Semaphore, SetOnce};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -17,6 +17,14 @@ use crate::{
 /// Concurrency of small background work, low enough to leave the machine to others.
 const MAX_INGEST_WORKERS: usize = 2;
 const MAX_THUMBNAIL_WORKERS: usize = 2;
+
+/// Datasets that no job and no model has used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct UnusedDatasets {
+    pub count: u64,
+    /// Of their archives, and of images that were added.
+    pub bytes: u64,
+}
 
 /// What background work needs from the server.
 pub struct JobsContext {
@@ -42,6 +50,8 @@ pub struct Context {
     /// Set once the leftovers of an earlier server have been removed.
     pub cleared: SetOnce<()>,
     pub sweep: Notify,
+    /// Datasets that nothing uses, as of the last sweep.
+    pub unused: Mutex<UnusedDatasets>,
     /// Permits for previews.
     pub previews: Semaphore,
     /// Permits for children that check imported models.
@@ -78,6 +88,7 @@ impl Context {
             waits: DiskWaits::default(),
             cleared: SetOnce::new(),
             sweep: Notify::new(),
+            unused: Mutex::default(),
             changes: Locks::new(),
             drawings: Locks::new(),
             ingest_workers: Semaphore::new(MAX_INGEST_WORKERS),

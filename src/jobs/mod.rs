@@ -11,16 +11,22 @@ mod context;
 mod datasets;
 mod disk;
 mod disk_waits;
+pub mod gc;
 mod kept;
 mod locks;
 mod models;
 mod queue;
+mod retention;
 mod retry;
 mod sweeper;
 #[cfg(test)]
 mod tests;
 
-use std::{future::Future, path::PathBuf, sync::Arc};
+use std::{
+    future::Future,
+    path::PathBuf,
+    sync::{Arc, PoisonError},
+};
 
 use tokio::sync::watch;
 
@@ -31,7 +37,7 @@ use self::{
     datasets::revise::Change,
 };
 pub use self::{
-    context::JobsContext,
+    context::{JobsContext, UnusedDatasets},
     datasets::{
         adding::{Added, Labels},
         batch::{Batch, Packed},
@@ -214,6 +220,11 @@ impl Jobs {
     /// Must be called after a deletion, so that the files are removed soon and not within the hour.
     pub fn sweep_soon(&self) {
         self.0.sweep.notify_one();
+    }
+
+    /// Datasets that no job and no model has used, as of the last sweep.
+    pub fn unused_datasets(&self) -> UnusedDatasets {
+        *self.0.unused.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// After `shutdown` has fired, returns when every child has ended and the state of its job is recorded.

@@ -10,7 +10,6 @@ mod ballast;
 mod datasets;
 #[cfg(test)]
 pub mod faulty_disk;
-mod identity;
 mod jobs;
 mod list;
 mod models;
@@ -22,6 +21,7 @@ mod row;
 pub mod signals;
 mod uploads;
 mod versions;
+mod whole;
 mod write;
 
 use std::{
@@ -49,6 +49,7 @@ pub use self::{
         events::{JobUpdate, MetricPoint},
         job::{CreatedJob, IdempotencyKey, JobCensus, JobFilter, NewJob},
         queue::ClaimedJob,
+        retention::{OldRows, UnusedDataset},
     },
     models::{ImportedModel, ModelBlobs, ModelEdit, NewModel},
     new_dataset::{CreatedDataset, NewDataset},
@@ -56,6 +57,7 @@ pub use self::{
     signals::{Signals, Topic},
     uploads::NewUpload,
     versions::{NewVersion, SegmentFiles, StoredSegment, VersionFiles},
+    whole::copies::Census,
 };
 use crate::error::{Error, Result};
 
@@ -147,7 +149,7 @@ impl Store {
     pub async fn open_to_read(file: &Path) -> anyhow::Result<Self> {
         let readers = SqlitePoolOptions::new()
             .max_connections(1)
-            .connect_with(identity::reading(file).pragma("query_only", "on"))
+            .connect_with(whole::identity::reading(file).pragma("query_only", "on"))
             .await
             .context("cannot open the database for reading")?;
         Ok(Self {

@@ -35,6 +35,7 @@ pub async fn fsck(path: &Path, deep: bool) -> anyhow::Result<Report> {
     let lock = Lock::try_without_a_trace(&path)?;
     let is_served = lock.is_none();
     let mut report = Report::of(&path, is_served);
+    report.database.supported = Store::newest_migration();
     let database = look(&path, &mut report).await;
     let file = identity_file::read(&path)?;
     if let Some(database) = &database {
@@ -104,15 +105,8 @@ async fn rows(
     is_served: bool,
     report: &mut Report,
 ) -> anyhow::Result<Option<Ledger>> {
-    let copied;
-    let opened = if is_served || (!has_log(path) && migration == Store::newest_migration()) {
-        Store::open_to_read(&path.join(DATABASE)).await
-    } else {
-        copied = copy(path)?;
-        Store::open(&copied.path().join(DATABASE)).await
-    };
-    let store = match opened {
-        Ok(store) => store,
+    let (store, _copied) = match open_to_look(path, migration, is_served).await {
+        Ok(opened) => opened,
         Err(error) => {
             report.database.faults.push(format!("{error:#}"));
             return Ok(None);
@@ -132,8 +126,25 @@ async fn rows(
     }
 }
 
+/// The rows, for reading: of the directory itself, or of a copy, which lives as long as its folder.
+///
+/// # Errors
+/// It cannot be opened or copied.
+pub(super) async fn open_to_look(
+    path: &Path,
+    migration: i64,
+    is_served: bool,
+) -> anyhow::Result<(Store, Option<TempDir>)> {
+    if is_served || (!has_log(path) && migration == Store::newest_migration()) {
+        return Ok((Store::open_to_read(&path.join(DATABASE)).await?, None));
+    }
+    let copied = copy(path)?;
+    Ok((Store::open(&copied.path().join(DATABASE)).await?, Some(copied)))
+}
+
 async fn read_rows(path: &Path, store: &Store, report: &mut Report) -> anyhow::Result<Ledger> {
     report.database.faults.extend(store.faults().await?);
+    report.database.newest = store.newest_time().await?;
     let jobs: HashSet<JobId> = store.unfinished_jobs().await?.into_iter().collect();
     let datasets: HashSet<DatasetId> = store.processing_datasets().await?.into_iter().collect();
     let uploads: HashSet<UploadId> = store.unfinished_uploads().await?.into_iter().collect();

@@ -4,7 +4,10 @@ use std::{fmt, fs, io, path::Path};
 
 use serde::Serialize;
 
-use crate::domain::data_directory::{Beside, FoundDatabase, FoundFile, Identity};
+use crate::domain::{
+    data_directory::{Beside, FoundDatabase, FoundFile, Identity},
+    time::Timestamp,
+};
 
 /// What lies where in a data directory.
 #[derive(Clone, Debug, Serialize)]
@@ -38,6 +41,10 @@ pub struct Report {
 pub struct Database {
     /// The newest that it went through.
     pub migration: Option<i64>,
+    /// The newest that this program knows.
+    pub supported: i64,
+    /// The time of the newest job, dataset or model.
+    pub newest: Option<Timestamp>,
     /// What SQLite says.
     pub faults: Vec<String>,
 }
@@ -219,7 +226,7 @@ impl fmt::Display for Report {
         line(
             "runs",
             format!(
-                "{} unfinished, {} without a job",
+                "{} unfinished, {} of ended jobs",
                 self.runs.known, self.runs.unknown
             ),
         )?;

@@ -68,7 +68,7 @@ pub struct Event {
     /// Always `event`.
     #[schema(example = "event")]
     pub object: String,
-    /// The job's own sequence, from 1, without gaps.
+    /// The job's own sequence, from 1, without gaps as long as the job's `events_pruned_at` is null.
     pub seq: i64,
     pub kind: EventKind,
     pub created_at: Timestamp,

@@ -195,6 +195,9 @@ pub struct Job {
     pub trace_id: Option<String>,
     pub started_at: Option<Timestamp>,
     pub finished_at: Option<Timestamp>,
+    /// When the events of single steps were removed, by `--keep-events`; null while all are there.
+    #[serde(default)]
+    pub events_pruned_at: Option<Timestamp>,
     /// How often a worker was started for it.
     pub attempt: u32,
     /// Queued jobs before it, from 0; null unless queued.

@@ -11,7 +11,7 @@ use crate::{
         models::model::DatasetLineage,
     },
     error::{Error, Kind, Result},
-    jobs::{children::failure, context::Context, disk, retry::retry},
+    jobs::{children::failure, context::Context, disk, retry::retry, sweeper},
     protocol::{Artifact, FoundResult, PredictedResult, TrainResult},
     store::{ClaimedJob, Interruption, NewModel},
 };
@@ -222,7 +222,8 @@ async fn cancel_after_all(context: &Context, job: &ClaimedJob) {
     retry(context, &job.id, "record that a job was cancelled", cancel).await;
 }
 
-/// The directory of an unfinished job is kept, because its next attempt resumes from the checkpoints there.
+/// The directory of an unfinished job is kept, because its next attempt resumes from the checkpoints there. That of an ended one has only
+/// checkpoints, if those are kept for a while.
 async fn forget_if_ended(context: &Context, job: &ClaimedJob) {
     let ended = match context.store.job(&job.id.to_string()).await {
         Ok(row) => row.status.is_end(),
@@ -230,6 +231,13 @@ async fn forget_if_ended(context: &Context, job: &ClaimedJob) {
     };
     if !ended {
         return;
+    }
+    let age = context.config.keep.keep_checkpoints;
+    if sweeper::keeps_checkpoints(&context.store, age, job.id)
+        .await
+        .unwrap_or(true)
+    {
+        return sweeper::keep_checkpoints(&context.paths, job.id).await;
     }
     let (paths, id) = (context.paths.clone(), job.id);
     let removed = tokio::task::spawn_blocking(move || paths.forget(&id)).await;

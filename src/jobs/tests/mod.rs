@@ -2,6 +2,7 @@
 
 mod disk;
 mod ends;
+mod gc;
 mod ingest;
 mod kinds;
 mod leftovers;

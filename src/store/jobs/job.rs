@@ -376,6 +376,7 @@ fn read_job(row: &SqliteRow) -> Result<Job> {
         trace_id: trace(row)?.map(|trace| trace.trace_id().to_owned()),
         started_at: time("started_at")?,
         finished_at: time("finished_at")?,
+        events_pruned_at: time("events_pruned_at")?,
         attempt: row.try_get("attempt")?,
         queue_position: None,
         device: row.try_get("device")?,

@@ -5,3 +5,4 @@ pub mod events;
 pub mod job;
 pub mod places;
 pub mod queue;
+pub mod retention;

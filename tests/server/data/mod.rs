@@ -4,3 +4,4 @@ mod data_directory;
 mod durability;
 mod full_disk;
 mod integrity;
+mod upkeep;

@@ -33,7 +33,7 @@ const NOT_RUN: [&str; 4] = [
     "docs/RELIABILITY.md",
 ];
 /// How commands begin that do not run here, and why.
-const UNFIT: [(&str, &str); 12] = [
+const UNFIT: [(&str, &str); 13] = [
     (
         "make ",
         "builds, or runs these tests; its target is looked up in the Makefile",
@@ -41,6 +41,10 @@ const UNFIT: [(&str, &str); 12] = [
     ("FINETUNED_LIBTORCH=", "chooses the libtorch of a build"),
     ("LIBTORCH=", "chooses the libtorch of a build"),
     ("finetuned weights fetch", "needs a network"),
+    (
+        "finetuned doctor",
+        "looks at the machine, which may have its faults; `data/upkeep.rs` has it",
+    ),
     ("benches/gpu/", "needs a GPU, and a Python with torch"),
     ("pip install", "needs a wheel, which `make wheel` makes"),
     ("tar xf", "needs a release, which `make release` makes"),

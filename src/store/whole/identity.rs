@@ -8,10 +8,10 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqliteRow},
 };
 
-use super::Store;
 use crate::{
     domain::data_directory::{FoundDatabase, Identity},
     error::Result,
+    store::Store,
 };
 
 impl Store {
@@ -80,7 +80,7 @@ impl Store {
 
 /// Without a log of writes beside it a database is one file, which is read as it is. With one it is read as any reader does it: what the
 /// log holds counts, and stays where it is.
-pub(super) fn reading(file: &Path) -> SqliteConnectOptions {
+pub(in crate::store) fn reading(file: &Path) -> SqliteConnectOptions {
     let mut log = file.as_os_str().to_owned();
     log.push("-wal");
     let has_log = fs::metadata(Path::new(&log)).is_ok_and(|metadata| metadata.len() > 0);
