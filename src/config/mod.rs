@@ -14,7 +14,10 @@ pub use self::{
     tls::{TlsConfig, TlsFiles},
     weights::WeightsConfig,
 };
-use crate::limits::Limits;
+use crate::{
+    limits::Limits,
+    process::sandbox::{Mode, Support},
+};
 
 /// Settings of the server.
 #[derive(Clone, Debug, Args)]
@@ -28,6 +31,9 @@ pub struct Config {
     /// Path of the worker program; by default `finetuned-worker` in the same directory as this program
     #[arg(long, env = "FINETUNED_WORKER")]
     pub worker: Option<PathBuf>,
+    /// How much of a sandbox the workers get: `auto`, as much as the kernel offers; `require`, all of it, or nothing starts; `off`, none
+    #[arg(long, env = "FINETUNED_SANDBOX", default_value_t)]
+    pub sandbox: Mode,
     /// Allow listening on a non-loopback address without a key
     #[arg(long, env = "FINETUNED_ALLOW_UNAUTHENTICATED")]
     pub allow_unauthenticated: bool,
@@ -90,6 +96,7 @@ impl Config {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             data_dir: data_dir.into(),
             worker: None,
+            sandbox: Mode::Auto,
             allow_unauthenticated: false,
             allowed_hosts: Vec::new(),
             trusted_proxies: Vec::new(),
@@ -119,6 +126,7 @@ impl Config {
     /// Refuses settings that are unsafe or cannot work; the error says what to do instead.
     pub fn check(&self) -> anyhow::Result<()> {
         self.weights.check()?;
+        self.check_sandbox(&Support::of_this_kernel())?;
         self.tls.files()?;
         if let Some(folder) = &self.weights.weights_dir
             && !folder.is_dir()
@@ -126,6 +134,15 @@ impl Config {
             bail!("--weights-dir {} is not a directory", folder.display());
         }
         Ok(())
+    }
+
+    fn check_sandbox(&self, support: &Support) -> anyhow::Result<()> {
+        match support.complete() {
+            Err(missing) if self.sandbox == Mode::Require => bail!(
+                "--sandbox require: {missing}. Use a kernel that offers it, or --sandbox auto, which does without what is missing"
+            ),
+            _ => Ok(()),
+        }
     }
 
     /// Refuses an address that other machines reach where anybody could do anything. `has_key`: there is a key that is good.

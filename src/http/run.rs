@@ -100,6 +100,7 @@ pub async fn run_with_ready(
         data_dir,
         devices: jobs.known_devices(),
         threads: config.predict_threads,
+        sandbox: config.sandbox,
         limits: config.limits.clone(),
         blobs: blobs.clone(),
         shutdown: stopping.clone(),

@@ -8,6 +8,7 @@ pub mod lives;
 pub mod lock;
 pub mod log;
 mod parent;
+pub mod sandbox;
 #[cfg(test)]
 mod tests;
 
