@@ -136,6 +136,7 @@ impl Config {
         Ok(())
     }
 
+    /// Refuses to go without a sandbox that must be.
     fn check_sandbox(&self, support: &Support) -> anyhow::Result<()> {
         match support.complete() {
             Err(missing) if self.sandbox == Mode::Require => bail!(
@@ -207,3 +208,36 @@ pub mod pip;
 mod public_url;
 mod tls;
 mod weights;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sandbox_that_must_be_complete_is_refused_where_the_kernel_lacks_something() {
+        let lacking = Support {
+            seccomp: true,
+            landlock_abi: 0,
+            missing: vec!["Landlock is not offered".to_owned()],
+        };
+        let complete = Support {
+            missing: Vec::new(),
+            ..lacking.clone()
+        };
+        let config = |sandbox| Config {
+            sandbox,
+            ..Config::for_data_dir("data")
+        };
+        let refused = config(Mode::Require)
+            .check_sandbox(&lacking)
+            .unwrap_err()
+            .to_string();
+        assert!(
+            refused.contains("Landlock") && refused.contains("--sandbox auto"),
+            "{refused}"
+        );
+        config(Mode::Require).check_sandbox(&complete).unwrap();
+        config(Mode::Auto).check_sandbox(&lacking).unwrap();
+        config(Mode::Off).check_sandbox(&lacking).unwrap();
+    }
+}

@@ -11,6 +11,7 @@ use crate::{
     domain::id::JobId,
     error::{Error, Kind, Result},
     limits::Limits,
+    process::sandbox::{Mode, Support},
 };
 
 /// With less free space than this beyond the reserve, the disk counts as full.
@@ -37,7 +38,16 @@ pub struct System {
     running_jobs: u64,
     /// Free space on the data directory's disk.
     free_bytes: u64,
+    sandbox: SystemSandbox,
     limits: Limits,
+}
+
+/// How the processes that read uploaded files are confined: `--sandbox`, and what this kernel offers.
+#[derive(Serialize, ToSchema)]
+pub struct SystemSandbox {
+    mode: Mode,
+    #[serde(flatten)]
+    support: Support,
 }
 
 /// A device and the job that runs on it.
@@ -75,7 +85,7 @@ pub async fn readyz(State(app): State<App>) -> Result<Json<Health>> {
     Ok(Json(Health { status: "ok" }))
 }
 
-/// Version, devices, queue, limits
+/// Version, devices, queue, sandbox, limits
 #[utoipa::path(get, path = "/v1/system", tag = "system", responses((status = 200, body = System), Problems))]
 pub async fn system(State(app): State<App>) -> Result<Json<System>> {
     let (queued_jobs, running_jobs) = app.store().job_counts().await?;
@@ -93,6 +103,10 @@ pub async fn system(State(app): State<App>) -> Result<Json<System>> {
         queued_jobs,
         running_jobs,
         free_bytes: app.blobs().free_bytes()?,
+        sandbox: SystemSandbox {
+            mode: app.config().sandbox,
+            support: Support::of_this_kernel(),
+        },
         limits: app.limits().clone(),
     }))
 }
