@@ -92,6 +92,12 @@ impl<T: Send + 'static> Worker<T> {
         }
     }
 
+    /// One that ends before it knows its task.
+    pub fn without_task(mut self) -> Self {
+        self.is_confined = false;
+        self
+    }
+
     /// What it says next; none once it has closed its stdout.
     pub fn next(&self) -> Option<T> {
         match self.said.recv_timeout(PATIENCE) {

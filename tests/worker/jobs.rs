@@ -347,7 +347,7 @@ fn weights_that_cannot_be_had_fail_the_job_with_what_to_do() {
 fn a_run_file_that_asks_for_what_is_not_known_is_an_internal_error_in_one_line() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join(RUN_FILE), br#"{"kind":"dance"}"#).unwrap();
-    let (lines, status, errors) = start(&folder).end();
+    let (lines, status, errors) = start(&folder).without_task().end();
     assert_eq!(status.code(), Some(70));
     assert!(lines.is_empty());
     assert_eq!(errors.trim().lines().count(), 1, "{errors}");
