@@ -16,7 +16,13 @@ impl RunSpec {
             RunSpec::Ingest(run) => paths.add(&run.archive),
             RunSpec::Evaluate(run) => paths.add_dataset(&run.common.dataset).add_model(&run.model),
             RunSpec::BatchPredict(run) => paths.add_dataset(&run.common.dataset).add_model(&run.model),
-            RunSpec::Preview(run) => paths.add_dataset(&run.dataset),
+            RunSpec::Preview(run) => {
+                let paths = paths.add_dataset(&run.dataset);
+                match &run.hub {
+                    Some(hub) => paths.add(&hub.cache),
+                    None => paths,
+                }
+            }
             RunSpec::Thumbnails(run) => paths.add_segment(&run.segment),
             RunSpec::Import(run) => paths.add(&run.file),
             RunSpec::Export(run) => paths.add_model(&run.model),

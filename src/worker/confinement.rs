@@ -35,15 +35,15 @@ pub fn confine(
     mode: Mode,
     reporter: &Reporter,
 ) -> anyhow::Result<Confined> {
-    let failed = match is_to_fetch(&spec) {
-        true => fetch(&mut spec, mode, reporter)?,
-        false => None,
-    };
     let policy = Policy {
         read: spec.reads(),
         write: vec![folder.to_owned()],
         network: false,
         cards: spec.uses_a_card(),
+    };
+    let failed = match is_to_fetch(&spec) {
+        true => fetch(&mut spec, policy.clone(), mode, reporter)?,
+        false => None,
     };
     sandbox::enter(mode, &policy)?;
     Ok(match failed {
@@ -77,8 +77,13 @@ fn is_to_fetch(spec: &RunSpec) -> bool {
 }
 
 /// Fetches all weights of a run into their caches. What cannot be fetched is noted in the run, or is the reason why the run fails.
-fn fetch(spec: &mut RunSpec, mode: Mode, reporter: &Reporter) -> anyhow::Result<Option<JobError>> {
-    sandbox::enter(mode, &while_fetching(spec)?)?;
+fn fetch(
+    spec: &mut RunSpec,
+    afterwards: Policy,
+    mode: Mode,
+    reporter: &Reporter,
+) -> anyhow::Result<Option<JobError>> {
+    sandbox::enter(mode, &while_fetching(spec, afterwards))?;
     // Its thread ends here, before there is less that it may do.
     let watch = StdinWatch::begin()?;
     let stop = watch.flag();
@@ -104,10 +109,13 @@ fn fetch(spec: &mut RunSpec, mode: Mode, reporter: &Reporter) -> anyhow::Result<
     }
 }
 
-/// Sockets, and the caches to write to.
-fn while_fetching(spec: &RunSpec) -> anyhow::Result<Policy> {
+/// Besides what is left afterwards, which must be left now, too: sockets, and the caches to write to.
+fn while_fetching(spec: &RunSpec, afterwards: Policy) -> Policy {
     let mut caches = Vec::new();
-    let mut read = Vec::new();
+    let mut policy = Policy {
+        network: true,
+        ..afterwards
+    };
     if let RunSpec::Preview(run) = spec {
         caches.extend(run.hub.iter().map(|hub| hub.cache.clone()));
     }
@@ -121,18 +129,14 @@ fn while_fetching(spec: &RunSpec) -> anyhow::Result<Policy> {
     let of_trainings = spec.trainings().into_iter().map(|training| &training.weights);
     for source in of_task.into_iter().chain(of_trainings) {
         caches.extend(source.caches().into_iter().map(Path::to_owned));
-        read.extend(source.certificates().map(Path::to_owned));
+        policy.read.extend(source.certificates().map(Path::to_owned));
     }
     for cache in &caches {
         // A cache that cannot be made is reported by whoever writes to it.
         let _ = fs::create_dir_all(cache);
     }
-    Ok(Policy {
-        read,
-        write: caches,
-        network: true,
-        cards: false,
-    })
+    policy.write.extend(caches);
+    policy
 }
 
 fn fetch_for_trainings(spec: &mut RunSpec, reporter: &Reporter, stop: &StopFlag) -> Result<(), WeightsFault> {

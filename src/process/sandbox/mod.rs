@@ -80,7 +80,7 @@ pub struct NoSandbox(String);
 /// Longest wait for threads that have ended to be gone.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Leaves this process what `policy` says, for good. May be called again with less.
+/// Leaves this process what `policy` says, for good. May be called again: then it is left what both say.
 ///
 /// # Errors
 /// [`Mode::Require`] and something is missing. With [`Mode::Auto`] that is a line in the log.
