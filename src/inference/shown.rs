@@ -5,8 +5,9 @@
 //! datasets and the database stay out of reach.
 
 use std::{
-    collections::BTreeSet,
-    fs, io,
+    collections::BTreeMap,
+    fs::{self, Metadata},
+    io,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
@@ -20,8 +21,8 @@ use crate::{
 
 pub struct Shown {
     folder: PathBuf,
-    /// Names in it: digests.
-    names: BTreeSet<String>,
+    /// Names in it, which are digests, and the blobs that they stand for: device and inode.
+    names: BTreeMap<String, (u64, u64)>,
 }
 
 impl Shown {
@@ -40,7 +41,7 @@ impl Shown {
         }
         Ok(Self {
             folder,
-            names: BTreeSet::new(),
+            names: BTreeMap::new(),
         })
     }
 
@@ -58,7 +59,10 @@ impl Shown {
 
     async fn shown(&mut self, sha256: &str, blob: &Path) -> PathBuf {
         let name = self.folder.join(sha256);
-        if self.names.contains(sha256) {
+        let now = fs::metadata(blob).as_ref().map(identity).ok();
+        let known = self.names.get(sha256);
+        // A damaged blob that was replaced has another identity. One that is gone may still be asked for: its second name remains for a while.
+        if known.is_some() && (now.is_none() || now.as_ref() == known) {
             return name;
         }
         // It becomes a file name.
@@ -66,8 +70,8 @@ impl Shown {
         let (from, to) = (blob.to_owned(), name.clone());
         let made = spawn_blocking(move || second_name(&from, &to)).await;
         match made.map_err(io::Error::other).flatten() {
-            Ok(()) => {
-                self.names.insert(sha256.to_owned());
+            Ok(about) => {
+                self.names.insert(sha256.to_owned(), about);
                 name
             }
             Err(error) => {
@@ -80,7 +84,7 @@ impl Shown {
     /// Takes back the files of models that are deleted, so that their space is free.
     pub fn hide_deleted(&mut self) {
         let folder = &self.folder;
-        self.names.retain(|name| {
+        self.names.retain(|name, _| {
             let path = folder.join(name);
             // The last name of a file that had two. A copy looks the same; it is made again when it is asked for.
             let is_last = fs::metadata(&path).is_ok_and(|about| about.nlink() == 1);
@@ -96,19 +100,29 @@ impl Drop for Shown {
     }
 }
 
-fn second_name(blob: &Path, name: &Path) -> io::Result<()> {
-    let linked = match fs::hard_link(blob, name) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
-        linked => linked,
-    };
-    match linked {
+fn identity(about: &Metadata) -> (u64, u64) {
+    (about.dev(), about.ino())
+}
+
+/// The identity of the blob that has got it.
+fn second_name(blob: &Path, name: &Path) -> io::Result<(u64, u64)> {
+    match fs::remove_file(name) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    match fs::hard_link(blob, name) {
+        Ok(()) => Ok(identity(&fs::metadata(name)?)),
         // Without the file there is nothing to copy either, and a copy needs space.
-        Err(error) if !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::StorageFull) => {
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::StorageFull) => {
+            Err(error)
+        }
+        Err(_) => {
+            let about = identity(&fs::metadata(blob)?);
             let partial = name.with_extension("partial");
             fs::copy(blob, &partial)?;
-            fs::rename(partial, name)
+            fs::rename(partial, name)?;
+            Ok(about)
         }
-        linked => linked,
     }
 }
 
@@ -149,7 +163,13 @@ mod tests {
         assert_eq!(fs::metadata(&weights.1).unwrap().nlink(), 2, "it takes no space");
         shown.hide_deleted();
         assert_eq!(names(dir.path()), 3);
+        // Replaced, as a damaged file is.
+        fs::write(blobs.path().join("whole"), "whole again").unwrap();
+        fs::rename(blobs.path().join("whole"), &card.1).unwrap();
+        let seen = shown.show(&files).await;
+        assert_eq!(fs::read_to_string(&seen.card).unwrap(), "whole again");
         fs::remove_file(&weights.1).unwrap();
+        assert!(shown.show(&files).await.weights.exists(), "it has been asked for");
         shown.hide_deleted();
         assert_eq!(names(dir.path()), 2);
         // Gone: the child hears the name that it had.

@@ -112,8 +112,22 @@ fn library_folders() -> BTreeSet<PathBuf> {
     let cuda = cuda.filter_map(|folder| Some(folder.parent()?.parent()?.join("nvidia")));
     folders.extend(cuda.collect::<Vec<_>>());
     let searched = env::var_os("LD_LIBRARY_PATH").unwrap_or_default();
-    folders.extend(env::split_paths(&searched).filter(|folder| folder.is_absolute()));
+    let searched = env::split_paths(&searched).chain(configured_folders());
+    folders.extend(searched.filter(|folder| folder.is_absolute()));
     folders
+}
+
+/// Those that the host's administrator, or CUDA's package, has added for all programs.
+fn configured_folders() -> Vec<PathBuf> {
+    let files = fs::read_dir("/etc/ld.so.conf.d").into_iter().flatten().flatten();
+    let texts = files.filter_map(|file| fs::read_to_string(file.path()).ok());
+    texts
+        .flat_map(|text| {
+            text.lines()
+                .map(|line| PathBuf::from(line.trim()))
+                .collect::<Vec<_>>()
+        })
+        .collect()
 }
 
 #[cfg(test)]

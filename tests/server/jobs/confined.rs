@@ -151,12 +151,16 @@ async fn jobs(api: &Api) {
     };
     let once = json!({"name": "thing", "epochs": 1, "split": {"val": 0.25}});
     succeeded(api, training(once)).await;
-    // From another model, whose head alone learns, with a teacher.
+    // From another model, and with a teacher.
     let again = json!({
         "name": "pupil", "epochs": 1, "split": {"val": 0.25}, "backbone": backbone("thing"),
-        "distill": {"teacher": ["thing"]},
     });
     succeeded(api, training(again)).await;
+    let taught = json!({
+        "name": "taught", "epochs": 1, "split": {"val": 0.25},
+        "distill": {"teacher": ["thing"]},
+    });
+    succeeded(api, training(taught)).await;
     let search = json!({"kind": "lr_find", "lr_find": {"min_lr": 1e-5, "steps": 8}});
     succeeded(api, training(search)).await;
     for spec in [
