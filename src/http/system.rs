@@ -45,6 +45,8 @@ pub struct System {
 /// How the processes that read uploaded files are confined: `--sandbox`, and what this kernel offers.
 #[derive(Serialize, ToSchema)]
 pub struct SystemSandbox {
+    /// `auto`, `require` or `off`. (Not listed as values: readers of YAML 1.1 take the last one for `false`.)
+    #[schema(value_type = String, example = "auto")]
     mode: Mode,
     #[serde(flatten)]
     support: Support,

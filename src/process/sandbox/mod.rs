@@ -15,12 +15,11 @@ use std::{fmt, fs, path::PathBuf, str::FromStr, thread, time::Duration};
 
 use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities, set_no_new_privs};
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
 
 pub use self::support::Support;
 
 /// How much of a sandbox children must have.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
     /// As much as the kernel offers.

@@ -9,6 +9,7 @@ use utoipa::ToSchema;
 
 /// What the kernel offers for the sandbox of children.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = SandboxSupport)]
 pub struct Support {
     /// Whether system calls can be filtered.
     pub seccomp: bool,

@@ -161,7 +161,7 @@ async fn jobs(api: &Api) {
         "distill": {"teacher": ["thing"]},
     });
     succeeded(api, training(taught)).await;
-    let search = json!({"kind": "lr_find", "lr_find": {"min_lr": 1e-5, "steps": 8}});
+    let search = json!({"kind": "lr_find", "lr_find": {"min_lr": 1e-5, "steps": 20}});
     succeeded(api, training(search)).await;
     for spec in [
         json!({"kind": "evaluate", "model": "thing", "dataset": "things", "split": "all"}),
