@@ -85,7 +85,8 @@ pub fn is_to_fetch(source: &WeightsSource) -> bool {
         WeightsSource::Hub(hub) => hub::is_to_fetch(hub),
         WeightsSource::Registry(registry) => registry::is_to_fetch(registry),
         WeightsSource::HubOrRegistry { hub, registry } => {
-            !hub::is_cached(hub) && !registry::is_cached(registry) && !(hub.offline && registry.offline)
+            // Both are offline, or none.
+            !hub.offline && !hub::is_cached(hub) && !registry::is_cached(registry)
         }
         WeightsSource::None
         | WeightsSource::File { .. }
