@@ -94,7 +94,7 @@ pub fn replace_database(world: &World) -> io::Result<()> {
 }
 
 pub fn chmod_database(world: &World) -> io::Result<()> {
-    fs::set_permissions(&world.database, Permissions::from_mode(0))
+    fs::set_permissions(&world.database, Permissions::from_mode(0o0))
 }
 
 pub fn touch_database(world: &World) -> io::Result<()> {
@@ -134,7 +134,7 @@ pub fn write_input(world: &World) -> io::Result<()> {
 /// Through the open file, which needs no right to write it.
 pub fn chmod_input(world: &World) -> io::Result<()> {
     let file = File::open(&world.input)?;
-    file.set_permissions(Permissions::from_mode(0))?;
+    file.set_permissions(Permissions::from_mode(0o0))?;
     file.set_times(FileTimes::new().set_modified(SystemTime::UNIX_EPOCH))
 }
 

@@ -142,7 +142,7 @@ pub fn fork(_: &World) -> io::Result<()> {
 
 /// Without the C library, in the old way and in the new one.
 pub fn clone(_: &World) -> io::Result<()> {
-    let old = [libc::SIGCHLD.into(), 0, 0, 0];
+    let old = [libc::c_long::from(libc::SIGCHLD), 0, 0, 0];
     let children = [
         // SAFETY: without a stack of its own the child goes on here, as after `fork`.
         unsafe { libc::syscall(libc::SYS_clone, old[0], old[1], old[2], old[3], 0) },
