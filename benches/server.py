@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The server by itself: how fast it is ready, what it holds when idle, what an upload of 500 MB costs it.
+"""The server by itself: how fast it is ready, what its workers' sandbox costs, what it holds when idle, what an upload of 500 MB costs it.
 
 `make bench` runs every file of this folder; each prints one table and ends with status 1 where a target was missed.
 """
@@ -7,12 +7,13 @@
 import base64
 import os
 import statistics
+import subprocess
 import sys
 import time
 import zipfile
 from pathlib import Path
 
-from measure.server import Server, scratch
+from measure.server import FINETUNED, Server, scratch
 from measure.table import Table
 
 STARTS = 11
@@ -25,6 +26,7 @@ MB = 1e6
 def main():
     table = Table("Server")
     table.at_most(f"start to ready, median of {STARTS}", 1000 * statistics.median(starts()), 300, "ms")
+    table.at_most(f"a sandbox delays the predict worker by, medians of {2 * STARTS}", 1000 * sandbox_delay(), 30, "ms")
     with scratch() as folder, Server(folder) as server:
         idle = settled(server)
         table.at_most("resident when idle", idle / MB, 40, "MB")
@@ -45,6 +47,26 @@ def starts():
     for _ in range(STARTS):
         with scratch() as folder, Server(folder) as server:
             yield server.ready_seconds
+
+
+def sandbox_delay():
+    """Seconds by which a predict worker says later that it is ready than one without a sandbox; one of each in turn, the first one varying."""
+    seconds = {"auto": [], "off": []}
+    for pair in range(2 * STARTS):
+        for sandbox in sorted(seconds, reverse=pair % 2 == 0):
+            seconds[sandbox].append(predict_worker_start(sandbox))
+    return statistics.median(seconds["auto"]) - statistics.median(seconds["off"])
+
+
+def predict_worker_start(sandbox):
+    """Seconds from the start of a predict worker to its first frame, which says that it is ready."""
+    with scratch() as folder:
+        command = [FINETUNED.with_name("finetuned-worker"), "predict", "--models", folder, "--sandbox", sandbox]
+        started = time.perf_counter()
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as worker:
+            if not worker.stdout.read(1):
+                raise RuntimeError("the predict worker does not start")
+            return time.perf_counter() - started
 
 
 def settled(server):

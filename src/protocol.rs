@@ -7,6 +7,7 @@
 mod dataset;
 pub mod frames;
 mod message;
+mod needs;
 mod result;
 mod run;
 mod weights;

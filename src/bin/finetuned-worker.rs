@@ -18,18 +18,19 @@ mod worker;
 
 use clap::{Parser, Subcommand};
 // The modules that the worker shares with the library, so that `crate::domain` and so on work; nothing else is accessible.
-use finetuned::{domain, files, limits, protocol};
+use finetuned::{domain, files, limits, process::sandbox, protocol};
 
 use self::worker::{
-    device, fault,
+    bounds, confinement, device, fault,
     one_shot::{self, EXIT_INTERNAL},
     predict,
     process::{
         child::{Reporter, StopFlag},
-        parent,
+        parent::Parent,
     },
     sample::{self, SampleLabels},
 };
+use sandbox::Mode;
 
 /// Trains and predicts for `finetuned`, which starts it.
 #[derive(Parser)]
@@ -47,6 +48,9 @@ enum Task {
     Run {
         #[arg(long)]
         run_dir: PathBuf,
+        /// Confine this process to what its task needs: `auto`, as far as the kernel can, `require`, or `off`
+        #[arg(long, default_value_t)]
+        sandbox: Mode,
     },
     /// Draw a small dataset for trying things out
     SampleDataset {
@@ -75,6 +79,12 @@ enum Task {
         /// Memory for loaded models; by default a fraction of the device's
         #[arg(long)]
         model_bytes: Option<u64>,
+        /// Folder with all models that may be asked for; nothing else can be read in a sandbox
+        #[arg(long)]
+        models: Option<PathBuf>,
+        /// Confine this process to that: `auto`, as far as the kernel can, `require`, or `off`
+        #[arg(long, default_value_t)]
+        sandbox: Mode,
     },
 }
 
@@ -93,11 +103,13 @@ fn main() -> ExitCode {
             fault::TorchFault::of_panic(panic.payload())
         );
     }));
-    one_shot::forbid_core_dumps();
-    parent::leave_with_parent();
+    bounds::forbid_core_dumps();
     let outcome = match task {
-        Task::Run { run_dir } => leave(&run_dir),
-        Task::Devices => print_devices(),
+        Task::Run { run_dir, sandbox } => leave(&run_dir, sandbox),
+        Task::Devices => {
+            Parent::find().leave_with_it();
+            print_devices()
+        }
         Task::SampleDataset {
             out,
             seed,
@@ -116,17 +128,18 @@ fn main() -> ExitCode {
             threads,
             max_batch,
             model_bytes,
-        } => {
-            #[cfg(target_os = "linux")]
-            allocator::return_pages_when_idle();
-            let options = predict::Options {
+            models,
+            sandbox,
+        } => answer(
+            &predict::Options {
                 device,
                 threads,
                 max_batch,
                 model_bytes,
-            };
-            predict::run(&options, io::stdin(), io::stdout())
-        }
+            },
+            models.as_deref(),
+            sandbox,
+        ),
     };
     if let Err(fault) = outcome {
         eprintln!("finetuned-worker: {fault:#}");
@@ -136,13 +149,25 @@ fn main() -> ExitCode {
 }
 
 /// Ends the process without waiting for the thread that watches stdin.
-fn leave(run_dir: &Path) -> ! {
+fn leave(run_dir: &Path, sandbox: Mode) -> ! {
     one_shot::lower_priority();
-    exit(one_shot::run(
-        run_dir,
-        &Reporter::stdout(),
-        &StopFlag::from_stdin(),
-    ))
+    let parent = Parent::find();
+    let reporter = Reporter::stdout();
+    let prepared = one_shot::prepare(run_dir, sandbox, &reporter);
+    // From here on there are threads, and all of them are confined.
+    parent.leave_with_it();
+    let stop = StopFlag::from_stdin();
+    exit(one_shot::run(run_dir, prepared, &reporter, &stop))
+}
+
+fn answer(options: &predict::Options, models: Option<&Path>, sandbox: Mode) -> anyhow::Result<()> {
+    let parent = Parent::find();
+    bounds::bound_threads();
+    confinement::confine_predictions(models, &options.device, sandbox)?;
+    parent.leave_with_it();
+    #[cfg(target_os = "linux")]
+    allocator::return_pages_when_idle();
+    predict::run(options, io::stdin(), io::stdout())
 }
 
 fn draw(out: &Path, seed: u64, labels: SampleLabels) -> anyhow::Result<()> {

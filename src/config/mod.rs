@@ -14,7 +14,10 @@ pub use self::{
     tls::{TlsConfig, TlsFiles},
     weights::WeightsConfig,
 };
-use crate::limits::Limits;
+use crate::{
+    limits::Limits,
+    process::sandbox::{Mode, Support},
+};
 
 /// Settings of the server.
 #[derive(Clone, Debug, Args)]
@@ -28,6 +31,9 @@ pub struct Config {
     /// Path of the worker program; by default `finetuned-worker` in the same directory as this program
     #[arg(long, env = "FINETUNED_WORKER")]
     pub worker: Option<PathBuf>,
+    /// How much of a sandbox the workers get: `auto`, as much as the kernel offers; `require`, all of it, or nothing starts; `off`, none
+    #[arg(long, env = "FINETUNED_SANDBOX", default_value_t)]
+    pub sandbox: Mode,
     /// Allow listening on a non-loopback address without a key
     #[arg(long, env = "FINETUNED_ALLOW_UNAUTHENTICATED")]
     pub allow_unauthenticated: bool,
@@ -92,6 +98,7 @@ impl Config {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             data_dir: data_dir.into(),
             worker: None,
+            sandbox: Mode::Auto,
             allow_unauthenticated: false,
             allowed_hosts: Vec::new(),
             trusted_proxies: Vec::new(),
@@ -122,6 +129,7 @@ impl Config {
     /// Refuses settings that are unsafe or cannot work; the error says what to do instead.
     pub fn check(&self) -> anyhow::Result<()> {
         self.weights.check()?;
+        self.check_sandbox(&Support::of_this_kernel())?;
         self.tls.files()?;
         if let Some(folder) = &self.weights.weights_dir
             && !folder.is_dir()
@@ -129,6 +137,16 @@ impl Config {
             bail!("--weights-dir {} is not a directory", folder.display());
         }
         Ok(())
+    }
+
+    /// Refuses to go without a sandbox that must be.
+    fn check_sandbox(&self, support: &Support) -> anyhow::Result<()> {
+        match support.complete() {
+            Err(missing) if self.sandbox == Mode::Require => bail!(
+                "--sandbox require: {missing}. Use a kernel that offers it, or --sandbox auto, which does without what is missing"
+            ),
+            _ => Ok(()),
+        }
     }
 
     /// Refuses an address that other machines reach where anybody could do anything. `has_key`: there is a key that is good.
@@ -195,3 +213,36 @@ mod public_url;
 mod tls;
 pub mod upkeep;
 mod weights;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sandbox_that_must_be_complete_is_refused_where_the_kernel_lacks_something() {
+        let lacking = Support {
+            seccomp: true,
+            landlock_abi: 0,
+            missing: vec!["Landlock is not offered".to_owned()],
+        };
+        let complete = Support {
+            missing: Vec::new(),
+            ..lacking.clone()
+        };
+        let config = |sandbox| Config {
+            sandbox,
+            ..Config::for_data_dir("data")
+        };
+        let refused = config(Mode::Require)
+            .check_sandbox(&lacking)
+            .unwrap_err()
+            .to_string();
+        assert!(
+            refused.contains("Landlock") && refused.contains("--sandbox auto"),
+            "{refused}"
+        );
+        config(Mode::Require).check_sandbox(&complete).unwrap();
+        config(Mode::Auto).check_sandbox(&lacking).unwrap();
+        config(Mode::Off).check_sandbox(&lacking).unwrap();
+    }
+}

@@ -22,6 +22,7 @@ use crate::{
     inference::{Inference, InferenceContext},
     jobs::{self, JobsContext},
     limits::Limits,
+    process::sandbox::{Mode, Support},
     uploads::Uploads,
 };
 
@@ -100,6 +101,7 @@ pub async fn run_with_ready(
         data_dir,
         devices: jobs.known_devices(),
         threads: config.predict_threads,
+        sandbox: config.sandbox,
         limits: config.limits.clone(),
         blobs: blobs.clone(),
         shutdown: stopping.clone(),
@@ -108,6 +110,7 @@ pub async fn run_with_ready(
     let permits = |most| Permits::new(most, limits.max_address_share_percent);
     let uploads = Uploads::open(store.clone(), blobs.clone(), limits.clone(), stopping.clone()).await?;
     let rules = Rules::of(&limits, &config.trusted_proxies);
+    tell_sandbox(config.sandbox);
     info!(%address, data_dir = %config.data_dir.display(), version = env!("CARGO_PKG_VERSION"), "listening");
     let app = App(Arc::new(Parts {
         config,
@@ -152,6 +155,21 @@ pub async fn run_with_ready(
     store.close().await;
     info!("stopped");
     Ok(told?)
+}
+
+/// Says what keeps a taken over child from doing more than its work, and what does not.
+fn tell_sandbox(mode: Mode) {
+    let support = Support::of_this_kernel();
+    if mode == Mode::Off {
+        warn!(
+            "workers have no sandbox (--sandbox off): whoever takes one over by a file can do what the server can"
+        );
+        return;
+    }
+    info!(%mode, seccomp = support.seccomp, landlock_abi = support.landlock_abi, "workers have a sandbox");
+    for missing in &support.missing {
+        warn!("the sandbox of workers is not complete: {missing}");
+    }
 }
 
 /// Limits connections to what the limit of open files leaves room for; beyond that, both connections and files would fail.

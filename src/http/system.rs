@@ -11,6 +11,7 @@ use crate::{
     domain::id::JobId,
     error::{Error, Kind, Result},
     limits::Limits,
+    process::sandbox::{Mode, Support},
 };
 
 /// With less free space than this beyond the reserve, the disk counts as full.
@@ -41,6 +42,7 @@ pub struct System {
     retention: Retention,
     /// Datasets that no job and no model has used, as counted within the last hour. Nothing removes them but a `DELETE`.
     unused_datasets: Unused,
+    sandbox: SystemSandbox,
     limits: Limits,
 }
 
@@ -64,6 +66,16 @@ pub struct Unused {
     count: u64,
     /// Of their archives, and of images that were added.
     bytes: u64,
+}
+
+/// How the processes that read uploaded files are confined: `--sandbox`, and what this kernel offers.
+#[derive(Serialize, ToSchema)]
+pub struct SystemSandbox {
+    /// `auto`, `require` or `off`. (Not listed as values: readers of YAML 1.1 take the last one for `false`.)
+    #[schema(value_type = String, example = "auto")]
+    mode: Mode,
+    #[serde(flatten)]
+    support: Support,
 }
 
 /// A device and the job that runs on it.
@@ -101,7 +113,7 @@ pub async fn readyz(State(app): State<App>) -> Result<Json<Health>> {
     Ok(Json(Health { status: "ok" }))
 }
 
-/// Version, devices, queue, limits
+/// Version, devices, queue, sandbox, limits
 #[utoipa::path(get, path = "/v1/system", tag = "system", responses((status = 200, body = System), Problems))]
 pub async fn system(State(app): State<App>) -> Result<Json<System>> {
     let (queued_jobs, running_jobs) = app.store().job_counts().await?;
@@ -128,6 +140,10 @@ pub async fn system(State(app): State<App>) -> Result<Json<System>> {
         unused_datasets: Unused {
             count: unused.count,
             bytes: unused.bytes,
+        },
+        sandbox: SystemSandbox {
+            mode: app.config().sandbox,
+            support: Support::of_this_kernel(),
         },
         limits: app.limits().clone(),
     }))

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::{blobs::Blobs, limits::Limits, protocol::Device};
+use crate::{blobs::Blobs, limits::Limits, process::sandbox::Mode, protocol::Device};
 
 /// What predictions need of the server.
 pub struct InferenceContext {
@@ -16,6 +16,8 @@ pub struct InferenceContext {
     pub devices: watch::Receiver<Vec<Device>>,
     /// Threads of arithmetic; 0 means all cores.
     pub threads: u32,
+    /// Of the child.
+    pub sandbox: Mode,
     pub limits: Limits,
     pub blobs: Blobs,
     /// When it fires new requests are refused, the child answers what it has, and leaves.

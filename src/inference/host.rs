@@ -13,6 +13,7 @@ use tokio::{
 use super::{
     context::InferenceContext,
     session::{End, Refusal, Request, Session},
+    shown::Shown,
     wire,
 };
 use crate::{
@@ -80,7 +81,7 @@ impl Host {
             first.refuse(Refusal::ComeBack(Duration::ZERO));
             return End::Shutdown;
         };
-        let (child, pipes) = match self.spawn(&device).await {
+        let (child, pipes, shown) = match self.spawn(&device).await {
             Ok(started) => started,
             Err(error) => {
                 first.refuse(Refusal::ComeBack(Duration::ZERO));
@@ -95,6 +96,7 @@ impl Host {
         let session = Session {
             child,
             frames: wire::read(pipes.stdout),
+            shown,
             limits: &self.context.limits,
             shutdown: &self.context.shutdown,
         };
@@ -108,18 +110,28 @@ impl Host {
         }
     }
 
-    async fn spawn(&self, device: &str) -> io::Result<(ChildGroup, Pipes)> {
+    async fn spawn(&self, device: &str) -> io::Result<(ChildGroup, Pipes, Shown)> {
         let dir = std::path::absolute(self.context.data_dir.join("predict"))?;
         private::create_dir_all(&dir)?;
+        let shown = Shown::none_in(&dir)?;
+        let models = dir.join(Shown::FOLDER);
         let threads = process::threads(self.context.threads).to_string();
-        let arguments = ["predict", "--device", device, "--threads", &threads].map(OsStr::new);
-        process::spawn(
-            Path::new(&self.context.worker),
-            &arguments,
-            &dir,
-            FreedMemory::Kept,
-        )
-        .await
+        let [predict, of_device, of_threads, of_models, of_sandbox] =
+            ["predict", "--device", "--threads", "--models", "--sandbox"].map(OsStr::new);
+        let arguments = [
+            predict,
+            of_device,
+            device.as_ref(),
+            of_threads,
+            threads.as_ref(),
+            of_models,
+            models.as_ref(),
+            of_sandbox,
+            self.context.sandbox.name().as_ref(),
+        ];
+        let program = Path::new(&self.context.worker);
+        let (child, pipes) = process::spawn(program, &arguments, &dir, FreedMemory::Kept).await?;
+        Ok((child, pipes, shown))
     }
 
     /// The device for predictions, as soon as it is known; none when the server stops first.

@@ -2,11 +2,12 @@
 //!
 //! `http` calls [`Inference::predict`] and its likes. A request either gets a place at once or is refused at once; a caller that leaves frees its
 //! place, and its late answer goes nowhere. `host` starts the child with the first request and again after its death, `session`
-//! is the life of one child, `wire` its pipes. Nothing here looks into an image or a model.
+//! is the life of one child, `shown` the models that it can read, `wire` its pipes. Nothing here looks into an image or a model.
 
 mod context;
 mod host;
 mod session;
+mod shown;
 mod tally;
 #[cfg(test)]
 mod tests;

@@ -7,11 +7,11 @@ use std::{collections::BTreeMap, io, process::ExitStatus, time::Duration};
 use bytes::Bytes;
 use tokio::{
     sync::{mpsc, oneshot},
-    time::{Instant, sleep_until, timeout},
+    time::{Instant, interval, sleep_until, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
-use super::wire;
+use super::{shown::Shown, wire};
 use crate::{
     limits::Limits,
     process::{self, ChildGroup},
@@ -22,6 +22,8 @@ use crate::{
 
 /// How long a child that closed its pipes may take to end, and what it left in them is still read.
 const DRAIN: Duration = Duration::from_secs(1);
+/// How often the files of deleted models are taken back from the child.
+const TIDY_EVERY: Duration = Duration::from_secs(60);
 
 /// One image and who waits for its answer.
 pub struct Request {
@@ -67,6 +69,7 @@ pub enum End {
 pub struct Session<'a> {
     pub child: ChildGroup,
     pub frames: mpsc::Receiver<wire::Frame>,
+    pub shown: Shown,
     pub limits: &'a Limits,
     pub shutdown: &'a CancellationToken,
 }
@@ -136,6 +139,7 @@ impl Session<'_> {
         waiting: &mut mpsc::Receiver<Request>,
         in_flight: &mut InFlight,
     ) -> Option<String> {
+        let mut tidy = interval(TIDY_EVERY);
         while !self.shutdown.is_cancelled() {
             // Whoever has left needs no place in the child's queue.
             *next = next.take().filter(|request| !request.reply.is_closed());
@@ -159,13 +163,17 @@ impl Session<'_> {
                 }
                 status = self.child.wait() => return Some(describe(status)),
                 place = requests.reserve(), if next.is_some() => match (place, next.take()) {
-                    (Ok(place), Some(request)) => place.send(in_flight.add(request)),
+                    (Ok(place), Some(mut request)) => {
+                        request.model = self.shown.show(&request.model).await;
+                        place.send(in_flight.add(request));
+                    }
                     (Err(_), Some(request)) => {
                         request.refuse(Refusal::ComeBack(Duration::ZERO));
                         return Some(self.how_it_ended().await);
                     }
                     (_, None) => {}
                 },
+                _ = tidy.tick() => self.shown.hide_deleted(),
                 request = waiting.recv(), if next.is_none() => match request {
                     Some(request) => *next = Some(request),
                     // Nobody can ask any more.

@@ -8,6 +8,7 @@ use tokio::sync::watch;
 use super::*;
 use crate::{
     fixtures::{Lifeline, Stand, soon},
+    process::sandbox::Mode,
     protocol::Device,
 };
 
@@ -129,6 +130,7 @@ impl Server {
             data_dir: stand.config.data_dir.clone(),
             devices,
             threads: 3,
+            sandbox: Mode::Require,
             limits: stand.config.limits.clone(),
             blobs: stand.blobs.clone(),
             shutdown: shutdown.clone(),
@@ -202,7 +204,12 @@ async fn everybody_gets_the_answer_to_their_own_image() {
     );
     let timing = server.ask("class bees").await.unwrap().timing;
     assert_eq!((timing.queue, timing.decode, timing.forward), (0.5, 1.0, 2.0));
-    assert_eq!(server.starts(), ["predict --device cuda:0 --threads 3"]);
+    let models = server.stand.config.data_dir.join("predict/models");
+    let start = format!(
+        "predict --device cuda:0 --threads 3 --models {} --sandbox require",
+        models.display()
+    );
+    assert_eq!(server.starts(), [start]);
 
     let header: serde_json::Value = serde_json::from_str(&server.label("header").await).unwrap();
     assert_eq!(header["top_k"], 5);

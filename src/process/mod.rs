@@ -8,6 +8,7 @@ pub mod lives;
 pub mod lock;
 pub mod log;
 mod parent;
+pub mod sandbox;
 #[cfg(test)]
 mod tests;
 
@@ -220,6 +221,7 @@ pub fn describe(status: ExitStatus) -> String {
         9 => "killed, often because the host ran out of memory",
         11 => "segmentation fault",
         15 => "terminated",
+        31 => "ended by its sandbox, for a system call that no worker makes",
         _ => return format!("signal {signal}"),
     };
     format!("signal {signal} ({name})")

@@ -3,6 +3,8 @@
 
 pub mod augment;
 mod autograd;
+pub mod bounds;
+pub mod confinement;
 pub mod device;
 pub mod export;
 pub mod fault;

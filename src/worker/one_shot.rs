@@ -6,7 +6,7 @@
 use std::{fs, path::Path};
 
 use anyhow::Context;
-use rustix::process::{self, Resource, Rlimit};
+use rustix::process;
 
 use super::process::{
     child::{Reporter, StopFlag, Stopped},
@@ -16,27 +16,43 @@ use super::process::{
 };
 use crate::{
     domain::jobs::job::{FailureCode, JobError},
-    protocol::{EXIT_DISK_FULL, EXIT_STOPPED, ImportRun, IngestRun, RunResult, RunSpec},
+    protocol::{EXIT_DISK_FULL, EXIT_STOPPED, RunResult, RunSpec},
+    sandbox::Mode,
     worker::{
+        bounds,
+        confinement::{self, Confined},
         device, export,
         fault::{self, TorchFault},
-        import, ingest, pixels, thumbnails, train, weights,
+        import, ingest, thumbnails, train, weights,
     },
 };
 
 /// `EX_SOFTWARE`
 pub const EXIT_INTERNAL: i32 = 70;
 
+/// Reads the task of the run directory, limits this process to what it needs, and fetches what it lacks. Before there is a second thread.
+///
+/// # Errors
+/// There is no task, or no sandbox although there must be; [`Stopped`].
+pub fn prepare(folder: &Path, mode: Mode, reporter: &Reporter) -> anyhow::Result<Confined> {
+    let spec = RunDir::new(folder).spec().context("cannot read the run file")?;
+    bounds::bound(&spec);
+    bounds::bound_threads();
+    confinement::confine(spec, folder, mode, reporter)
+}
+
 /// Does the task of the run directory and returns the exit status.
-pub fn run(folder: &Path, reporter: &Reporter, stop: &StopFlag) -> i32 {
+pub fn run(folder: &Path, prepared: anyhow::Result<Confined>, reporter: &Reporter, stop: &StopFlag) -> i32 {
     let dir = RunDir::new(folder);
-    let spec = dir.spec().context("cannot read the run file");
-    let dir = match &spec {
-        Ok(spec) if spec.waits_for_disk() => dir.waiting_for_room(reporter, stop),
+    let dir = match &prepared {
+        Ok(Confined::Ready(spec)) if spec.waits_for_disk() => dir.waiting_for_room(reporter, stop),
         _ => dir,
     };
-    let is_export = matches!(spec, Ok(RunSpec::Export(_)));
-    let outcome = fault::caught(|| carry_out(spec?, &dir, reporter, stop));
+    let is_export = matches!(prepared, Ok(Confined::Ready(RunSpec::Export(_))));
+    let outcome = fault::caught(|| match prepared? {
+        Confined::Ready(spec) => carry_out(spec, &dir, reporter, stop),
+        Confined::Failed(error) => Ok(RunResult::Failed(error)),
+    });
     let outcome = outcome.unwrap_or_else(|fault| Err(fault.into()));
     let result = match outcome {
         Ok(result) => result,
@@ -64,16 +80,10 @@ pub fn run(folder: &Path, reporter: &Reporter, stop: &StopFlag) -> i32 {
 
 fn carry_out(spec: RunSpec, dir: &RunDir, reporter: &Reporter, stop: &StopFlag) -> anyhow::Result<RunResult> {
     match spec {
-        RunSpec::Ingest(spec) => {
-            bound_resources(&spec);
-            ingest::run(&spec, dir, reporter, stop)
-        }
+        RunSpec::Ingest(spec) => ingest::run(&spec, dir, reporter, stop),
         RunSpec::Preview(spec) => train::preview(&spec, dir, reporter, stop),
         RunSpec::Thumbnails(spec) => thumbnails::draw(&spec, dir, stop),
-        RunSpec::Import(spec) => {
-            bound_import(&spec);
-            import::run(&spec, dir, reporter, stop)
-        }
+        RunSpec::Import(spec) => import::run(&spec, dir, reporter, stop),
         RunSpec::Export(spec) => export::run(&spec, dir, stop),
         RunSpec::Weights(spec) => weights::task::run(&spec, dir, reporter, stop),
         job => {
@@ -118,61 +128,6 @@ pub fn lower_priority() {
     }
 }
 
-/// An archive is untrusted. `ingest` limits its own memory; this is for what a decoder could be made to do nevertheless. Memory-mapped
-/// files do not count towards the memory: libtorch is one, and nothing in an archive can map another.
-fn bound_resources(spec: &IngestRun) {
-    const BASE: u64 = 3 << 30;
-    // One image at the limit must always fit: a decoder's own 8 bytes per pixel and as many for its copies.
-    let image = spec.limits.max_image_pixels.saturating_mul(16);
-    let file = spec.limits.max_file_bytes.saturating_mul(2);
-    limit(Resource::Data, BASE.saturating_add(image).saturating_add(file));
-    limit(Resource::Fsize, largest_file(spec));
-    // The archive three times, the files of the run, the pipes.
-    limit(Resource::Nofile, 64);
-}
-
-/// A model is an untrusted file as well: its bytes, its tensors and the network are in memory one after the other, two of them at once.
-fn bound_import(spec: &ImportRun) {
-    const BASE: u64 = 3 << 30;
-    limit(
-        Resource::Data,
-        BASE.saturating_add(spec.max_bytes.saturating_mul(3)),
-    );
-    limit(
-        Resource::Fsize,
-        spec.max_bytes.saturating_mul(2).saturating_add(64 << 20),
-    );
-    limit(Resource::Nofile, 64);
-}
-
-/// All images or all packed images are in one file; the limits on entries and paths bound the report.
-fn largest_file(spec: &IngestRun) -> u64 {
-    let side = u64::from(spec.pack_side);
-    let packed_image = side * side * u64::from(pixels::MAX_ASPECT) * 3;
-    let packed = spec.limits.max_entries.saturating_mul(packed_image);
-    let described = spec.limits.max_path_bytes as u64 + 4096;
-    packed
-        .max(spec.limits.max_expanded_bytes)
-        .max(spec.limits.max_entries.saturating_mul(described))
-}
-
-/// No core dumps: they would contain people's images. For every child, before anything else.
-pub fn forbid_core_dumps() {
-    limit(Resource::Core, 0);
-}
-
-fn limit(resource: Resource, bytes: u64) {
-    let allowed = process::getrlimit(resource).maximum;
-    let bytes = allowed.map_or(bytes, |allowed| allowed.min(bytes));
-    let bound = Rlimit {
-        current: Some(bytes),
-        maximum: Some(bytes),
-    };
-    if let Err(fault) = process::setrlimit(resource, bound) {
-        tracing::warn!("cannot set a limit of the process: {fault}");
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::io;
@@ -198,7 +153,9 @@ mod tests {
     #[test]
     fn a_directory_without_a_run_file_is_an_internal_error() {
         let folder = tempfile::tempdir().unwrap();
-        let status = run(folder.path(), &Reporter::to(io::sink()), &StopFlag::default());
+        let reporter = Reporter::to(io::sink());
+        let prepared = prepare(folder.path(), Mode::Off, &reporter);
+        let status = run(folder.path(), prepared, &reporter, &StopFlag::default());
         assert_eq!(status, EXIT_INTERNAL);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
     }

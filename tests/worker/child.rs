@@ -2,7 +2,7 @@
 //! dropped is killed.
 
 use std::{
-    ffi::OsStr,
+    ffi::{OsStr, OsString},
     io::{BufRead, BufReader, Read, Write},
     process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio},
     sync::mpsc::{self, Receiver},
@@ -12,11 +12,14 @@ use std::{
 
 use finetuned::protocol::frames;
 
+use crate::confined;
+
 /// Longest wait for anything; far more than any of it takes, so that a loaded machine fails no test.
 const PATIENCE: Duration = Duration::from_secs(240);
 
 pub struct Worker<T> {
     process: Child,
+    is_confined: bool,
     stdin: Option<ChildStdin>,
     said: Receiver<T>,
     errors: Option<JoinHandle<String>>,
@@ -54,8 +57,12 @@ impl<T: Send + 'static> Worker<T> {
         arguments: impl IntoIterator<Item = impl AsRef<OsStr>>,
         listen: impl FnOnce(ChildStdout, &dyn Fn(T)) + Send + 'static,
     ) -> Self {
+        let arguments: Vec<OsString> = arguments
+            .into_iter()
+            .map(|each| each.as_ref().to_owned())
+            .collect();
         let mut process = Command::new(env!("CARGO_BIN_EXE_finetuned-worker"))
-            .args(arguments)
+            .args(&arguments)
             .env_clear()
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -78,9 +85,17 @@ impl<T: Send + 'static> Worker<T> {
         Self {
             stdin: process.stdin.take(),
             process,
+            // Listing devices reads nobody's files.
+            is_confined: arguments[0] != "devices",
             said,
             errors: Some(errors),
         }
+    }
+
+    /// One that ends before it knows its task.
+    pub fn without_task(mut self) -> Self {
+        self.is_confined = false;
+        self
     }
 
     /// What it says next; none once it has closed its stdout.
@@ -105,6 +120,9 @@ impl<T: Send + 'static> Worker<T> {
         let mut rest = Vec::new();
         while let Some(message) = self.next() {
             rest.push(message);
+        }
+        if self.is_confined {
+            confined::check(self.process.id());
         }
         let status = self.process.wait().unwrap();
         let errors = self.errors.take().unwrap().join().unwrap();

@@ -241,7 +241,7 @@ fn an_archive_becomes_a_dataset_a_dataset_a_model_and_a_model_answers() {
     assert_eq!(result.card.architecture, Architecture::Resnet18);
     assert_eq!(result.card.classes, drawn::CLASSES);
 
-    let mut child = predict::ready();
+    let mut child = predict::ready(folder.path());
     let model = model_of(folder.path(), &result);
     for (class, name) in drawn::CLASSES.iter().enumerate() {
         child.write(&predict::frame(class as u64, &model, &drawn::image(class, 77)));
@@ -264,7 +264,7 @@ fn a_model_of_twelve_bit_images_sees_them_as_it_learned_them() {
     let folder = dataset.training_of_a_head();
     let (_, result) = trained(&folder);
     assert_eq!(result.card.preprocessing.used_bits, UsedBits::new(12));
-    let mut child = predict::ready();
+    let mut child = predict::ready(folder.path());
     let model = model_of(folder.path(), &result);
     for (class, name) in drawn::CLASSES.iter().enumerate() {
         child.write(&predict::frame(
@@ -347,7 +347,7 @@ fn weights_that_cannot_be_had_fail_the_job_with_what_to_do() {
 fn a_run_file_that_asks_for_what_is_not_known_is_an_internal_error_in_one_line() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join(RUN_FILE), br#"{"kind":"dance"}"#).unwrap();
-    let (lines, status, errors) = start(&folder).end();
+    let (lines, status, errors) = start(&folder).without_task().end();
     assert_eq!(status.code(), Some(70));
     assert!(lines.is_empty());
     assert_eq!(errors.trim().lines().count(), 1, "{errors}");

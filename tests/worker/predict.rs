@@ -1,5 +1,7 @@
 //! `finetuned-worker predict` over real pipes, with a network of random weights.
 
+use std::{ffi::OsStr, path::Path};
+
 use finetuned::protocol::frames::{self, ModelFiles, PredictInput, PredictRequest, PredictTask};
 use serde_json::{Value, json};
 
@@ -19,9 +21,19 @@ pub fn frame(id: u64, model: &ModelFiles, body: &[u8]) -> Vec<u8> {
     [&prefix[..], &header, body].concat()
 }
 
-/// A predict child that has said that it is ready.
-pub fn ready() -> Worker<Value> {
-    let worker = Worker::with_frames(["predict", "--device", "cpu", "--threads", "2", "--max-batch", "4"]);
+/// A predict child that has said that it is ready, for models in a folder.
+pub fn ready(models: &Path) -> Worker<Value> {
+    let options = [
+        "predict",
+        "--device",
+        "cpu",
+        "--threads",
+        "2",
+        "--max-batch",
+        "4",
+        "--models",
+    ];
+    let worker = Worker::with_frames(options.map(OsStr::new).into_iter().chain([models.as_os_str()]));
     assert_eq!(worker.next(), Some(json!({"device": "cpu"})));
     worker
 }
@@ -36,7 +48,7 @@ fn every_request_gets_one_reply_and_a_bad_one_hurts_no_other() {
         card_sha256: "ab".repeat(32),
         base: None,
     };
-    let mut worker = ready();
+    let mut worker = ready(folder.path());
     let expected = |id: u64| match id {
         7 => "unsupported_image",
         11 => "invalid_image",
@@ -74,8 +86,8 @@ fn every_request_gets_one_reply_and_a_bad_one_hurts_no_other() {
 
 #[test]
 fn what_was_asked_before_stdin_ended_is_still_answered() {
-    let (_folder, model) = random_model();
-    let mut worker = ready();
+    let (folder, model) = random_model();
+    let mut worker = ready(folder.path());
     let frames: Vec<u8> = (0..6)
         .flat_map(|id| frame(id, &model, &drawn::image(0, id as u32)))
         .collect();

@@ -8,6 +8,7 @@ mod finding;
 mod limits;
 mod network;
 mod place;
+mod sandbox;
 mod weights;
 mod worker;
 
@@ -25,6 +26,7 @@ pub async fn examine(config: &Config) -> Report {
     findings.extend(database.findings);
     findings.extend(network::ports(config, &place));
     findings.extend(limits::examine(config));
+    findings.push(sandbox::examine(config));
     findings.push(weights::examine(config));
     let hub = network::hub(config).await;
     findings.push(network::clock(database.newest, hub.date));

@@ -51,6 +51,7 @@ pub async fn run<C, H: Future<Output = ()>>(
         dir,
         log,
         limits: &context.config.limits,
+        sandbox: context.config.sandbox,
     };
     let (sender, receiver) = mpsc::channel(IN_FLIGHT);
     let (report, ()) = tokio::join!(supervise(&run, sender, stop), hear(receiver));

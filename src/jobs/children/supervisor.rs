@@ -5,7 +5,6 @@
 //! only reports what the child did; callers decide what that means for a job or dataset.
 
 use std::{
-    ffi::OsStr,
     future::{self, Future},
     io,
     path::Path,
@@ -23,7 +22,7 @@ use tokio::{
 
 use crate::{
     limits::Limits,
-    process::{self, ChildGroup, FreedMemory, Pipes, lines::Lines, lock, log::Log},
+    process::{self, ChildGroup, FreedMemory, Pipes, lines::Lines, lock, log::Log, sandbox::Mode},
     protocol::{RESULT_FILE, RunResult, WorkerMessage},
 };
 
@@ -47,6 +46,7 @@ pub struct Run<'a> {
     pub dir: &'a Path,
     pub log: Log,
     pub limits: &'a Limits,
+    pub sandbox: Mode,
 }
 
 /// A request to stop a child. `C` is the reason.
@@ -104,7 +104,14 @@ pub async fn supervise<C>(
     messages: mpsc::Sender<WorkerMessage>,
     stop: impl Future<Output = Stop<C>>,
 ) -> Report<C> {
-    let arguments = [OsStr::new("run"), OsStr::new("--run-dir"), run.dir.as_os_str()];
+    let sandbox = run.sandbox.name();
+    let arguments = [
+        "run".as_ref(),
+        "--run-dir".as_ref(),
+        run.dir.as_os_str(),
+        "--sandbox".as_ref(),
+        sandbox.as_ref(),
+    ];
     let started = process::spawn(run.program, &arguments, run.dir, FreedMemory::GivenBack).await;
     let (mut child, pipes) = match started {
         Ok(started) => started,

@@ -4,11 +4,17 @@
 
 use std::{
     io::{self, Read, Write},
+    os::fd::{AsFd, OwnedFd},
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
     },
-    thread,
+    thread::{self, JoinHandle},
+};
+
+use rustix::{
+    event::{EventfdFlags, PollFd, PollFlags, eventfd, poll},
+    io::{retry_on_intr, write},
 };
 
 use crate::protocol::WorkerMessage;
@@ -92,5 +98,88 @@ impl StopFlag {
 
     pub fn is_set(&self) -> bool {
         self.0.load(Ordering::SeqCst)
+    }
+}
+
+/// The same for a while: dropping it ends the thread.
+pub struct StdinWatch {
+    flag: StopFlag,
+    over: Arc<OwnedFd>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl StdinWatch {
+    /// # Errors
+    /// There can be no more open files.
+    pub fn begin() -> io::Result<Self> {
+        Self::on(io::stdin())
+    }
+
+    fn on(mut input: impl Read + AsFd + Send + 'static) -> io::Result<Self> {
+        let over = Arc::new(eventfd(0, EventfdFlags::CLOEXEC)?);
+        let flag = StopFlag::default();
+        let (watcher, until) = (flag.clone(), over.clone());
+        let thread = thread::spawn(move || {
+            loop {
+                let mut ready = [
+                    PollFd::from_borrowed_fd(input.as_fd(), PollFlags::IN),
+                    PollFd::new(&*until, PollFlags::IN),
+                ];
+                let polled = retry_on_intr(|| poll(&mut ready, None));
+                let [has_input, is_over] = ready.map(|each| !each.revents().is_empty());
+                if polled.is_err() || is_over {
+                    return;
+                }
+                if has_input && !matches!(input.read(&mut [0; 256]), Ok(count) if count > 0) {
+                    return watcher.set();
+                }
+            }
+        });
+        Ok(Self {
+            flag,
+            over,
+            thread: Some(thread),
+        })
+    }
+
+    pub fn flag(&self) -> StopFlag {
+        self.flag.clone()
+    }
+}
+
+impl Drop for StdinWatch {
+    fn drop(&mut self) {
+        let _ = write(&*self.over, &1_u64.to_ne_bytes());
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    #[test]
+    fn a_watch_hears_the_end_of_stdin_and_can_be_ended_before_it() {
+        let (input, output) = io::pipe().unwrap();
+        let watch = StdinWatch::on(input).unwrap();
+        let flag = watch.flag();
+        assert!(!flag.is_set());
+        drop(output);
+        let begun = Instant::now();
+        while !flag.is_set() {
+            assert!(begun.elapsed() < Duration::from_secs(60), "the end was not heard");
+            thread::yield_now();
+        }
+        drop(watch);
+        let (input, mut output) = io::pipe().unwrap();
+        let watch = StdinWatch::on(input).unwrap();
+        output.write_all(b"ignored").unwrap();
+        let flag = watch.flag();
+        drop(watch);
+        assert!(!flag.is_set());
     }
 }

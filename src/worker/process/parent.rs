@@ -4,7 +4,7 @@
 //! program, such as a setup script, dies in our place. The end of stdin says the same, but only to loops that check the flag, and none does
 //! while a library computes.
 
-use std::{thread, time::Duration};
+use std::{os::fd::OwnedFd, thread, time::Duration};
 
 use rustix::{
     event::{PollFd, PollFlags, poll},
@@ -15,23 +15,39 @@ use rustix::{
 /// Enough to save a small network's state; otherwise the next attempt resumes from an older one.
 const GRACE_PERIOD: Duration = Duration::from_secs(2);
 
-/// Watches the parent on its own thread. A partially written file has a name that nobody looks for.
-pub fn leave_with_parent() {
-    // None if it is outside our container: then we end with that.
-    let Some(parent) = getppid() else { return };
-    let parent = match pidfd_open(parent, PidfdFlags::empty()) {
-        Ok(parent) => parent,
-        // It is already gone.
-        Err(Errno::SRCH) => return end(),
-        Err(fault) => return tracing::debug!("the parent cannot be watched: {fault}"),
-    };
-    thread::spawn(move || {
-        let mut ended = [PollFd::new(&parent, PollFlags::IN)];
-        if retry_on_intr(|| poll(&mut ended, None)).is_ok() {
-            thread::sleep(GRACE_PERIOD);
-            end();
+/// The process that started this one, as long as other processes may be looked at.
+pub struct Parent(Option<OwnedFd>);
+
+impl Parent {
+    pub fn find() -> Self {
+        // None if it is outside our container: then we end with that.
+        let Some(parent) = getppid() else {
+            return Self(None);
+        };
+        match pidfd_open(parent, PidfdFlags::empty()) {
+            Ok(parent) => Self(Some(parent)),
+            Err(fault) => {
+                if fault == Errno::SRCH {
+                    // It is already gone.
+                    end();
+                }
+                tracing::debug!("the parent cannot be watched: {fault}");
+                Self(None)
+            }
         }
-    });
+    }
+
+    /// Watches it on a thread. A partially written file has a name that nobody looks for.
+    pub fn leave_with_it(self) {
+        let Some(parent) = self.0 else { return };
+        thread::spawn(move || {
+            let mut ended = [PollFd::new(&parent, PollFlags::IN)];
+            if retry_on_intr(|| poll(&mut ended, None)).is_ok() {
+                thread::sleep(GRACE_PERIOD);
+                end();
+            }
+        });
+    }
 }
 
 /// Not `exit`: libraries' exit handlers wait for their threads.

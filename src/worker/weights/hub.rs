@@ -39,6 +39,44 @@ pub(super) fn from_hub(
     fetched(hub, architecture, patience, reporter, stop).map_err(|fault| explain(&fault, hub, architecture))
 }
 
+/// Whether [`from_hub`] would fetch something.
+pub(super) fn is_to_fetch(hub: &HubSource) -> bool {
+    !hub.offline && (!is_cached(hub) || (hub.described && is_description_to_fetch(hub)))
+}
+
+/// Whether [`described`] would fetch something.
+pub(super) fn is_description_to_fetch(hub: &HubSource) -> bool {
+    !hub.offline && !wanted(hub, cache::CONFIG).is_ok_and(|wanted| wanted.is_cached())
+}
+
+/// Fetches what [`from_hub`] then finds in the cache.
+///
+/// # Errors
+/// As [`from_hub`].
+pub(super) fn fetch(
+    hub: &HubSource,
+    architecture: Architecture,
+    patience: &Patience,
+    reporter: &Reporter,
+    stop: &StopFlag,
+) -> Result<(), WeightsFault> {
+    into_cache(hub, patience, reporter, stop).map_err(|fault| explain(&fault, hub, architecture))
+}
+
+/// As [`fetch`], for a caller who has other weights to fall back on.
+pub(super) fn into_cache(
+    hub: &HubSource,
+    patience: &Patience,
+    reporter: &Reporter,
+    stop: &StopFlag,
+) -> Result<(), HubFault> {
+    obtain(hub, cache::WEIGHTS, patience, reporter, stop)?;
+    if hub.described {
+        obtain(hub, cache::CONFIG, patience, reporter, stop)?;
+    }
+    Ok(())
+}
+
 /// As [`from_hub`], for a caller who has other weights to fall back on.
 pub(super) fn fetched(
     hub: &HubSource,

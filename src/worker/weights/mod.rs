@@ -79,6 +79,53 @@ pub fn obtain(
     }
 }
 
+/// Whether weights have to be fetched before they can be loaded: they are remote, may be fetched and are not in the cache, undamaged.
+pub fn is_to_fetch(source: &WeightsSource) -> bool {
+    match source {
+        WeightsSource::Hub(hub) => hub::is_to_fetch(hub),
+        WeightsSource::Registry(registry) => registry::is_to_fetch(registry),
+        WeightsSource::HubOrRegistry { hub, registry } => {
+            // Both are offline, or none.
+            !hub.offline && !hub::is_cached(hub) && !registry::is_cached(registry)
+        }
+        WeightsSource::None
+        | WeightsSource::File { .. }
+        | WeightsSource::Adapter { .. }
+        | WeightsSource::Unavailable { .. } => false,
+    }
+}
+
+/// The same for what a repository says about its weights.
+pub fn is_description_to_fetch(hub: &HubSource) -> bool {
+    hub::is_description_to_fetch(hub)
+}
+
+/// Fetches weights into their cache, if that is to be done, and reads nothing of them but what it takes to verify them.
+///
+/// # Errors
+/// As [`obtain`], which would have fetched them otherwise.
+pub fn fetch(
+    source: &WeightsSource,
+    architecture: Architecture,
+    reporter: &Reporter,
+    stop: &StopFlag,
+) -> Result<(), WeightsFault> {
+    if !is_to_fetch(source) {
+        return Ok(());
+    }
+    let patience = &Patience::DEFAULT;
+    match source {
+        WeightsSource::Hub(hub) => hub::fetch(hub, architecture, patience, reporter, stop),
+        WeightsSource::Registry(registry) => {
+            registry::fetch(registry, architecture, patience, reporter, stop)
+        }
+        WeightsSource::HubOrRegistry { hub, registry } => {
+            either::fetch(hub, registry, architecture, patience, reporter, stop)
+        }
+        _ => Ok(()),
+    }
+}
+
 /// The whole network of a model that is an adapter.
 fn adapter(files: &ModelFiles, origin: &str, classes: &[String]) -> Result<LoadedWeights, WeightsFault> {
     let state = bundle::read_weights(files).map_err(|fault| match fault {

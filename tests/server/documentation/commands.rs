@@ -11,7 +11,7 @@ use crate::support::{
 
 /// Documents whose commands run here, each with the name of its test. The others are about working on the project, and about what
 /// `make chaos` does.
-const RUN: [&str; 13] = [
+const RUN: [&str; 14] = [
     "README.md",
     "docs/DATASETS.md",
     "docs/GPU.md",
@@ -22,6 +22,7 @@ const RUN: [&str; 13] = [
     "docs/METRICS.md",
     "docs/MODELS.md",
     "docs/REGISTRY.md",
+    "docs/SANDBOX.md",
     "docs/SETTINGS.md",
     "docs/TLS.md",
     "docs/VERSIONS.md",
@@ -92,6 +93,7 @@ runs! {
     the_commands_about_metrics_run: "docs/METRICS.md",
     the_commands_about_models_run: "docs/MODELS.md",
     the_commands_about_the_registry_run: "docs/REGISTRY.md",
+    the_commands_about_the_sandbox_run: "docs/SANDBOX.md",
     the_commands_about_settings_run: "docs/SETTINGS.md",
     the_commands_about_tls_run: "docs/TLS.md",
     the_commands_about_versions_run: "docs/VERSIONS.md"

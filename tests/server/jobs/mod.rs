@@ -4,6 +4,7 @@ mod adaptation;
 mod adapters;
 mod batch_predict;
 mod children;
+mod confined;
 mod distillation;
 mod events;
 mod heads;

@@ -142,6 +142,8 @@ fn each_library_stays_behind_its_module() {
     only_within("zip", &["worker/", "http/responses/zip_stream.rs"]);
     only_within("safetensors", &["worker/"]);
     only_within("prost", &["worker/"]);
+    only_within("landlock", &["process/sandbox/"]);
+    only_within("seccompiler", &["process/sandbox/"]);
     only_within("clap", &["config/", "limits.rs", "client/", "bin/"]);
 }
 
@@ -153,6 +155,7 @@ const UNSAFE: &[&str] = &[
     "http/connections/registry.rs",
     "http/connections/sockets.rs",
     "process/mod.rs",
+    "process/sandbox/support.rs",
     // Libraries opened at run time.
     "worker/device.rs",
     "worker/device/driver.rs",
@@ -200,7 +203,14 @@ fn unsafe_code_stands_in_listed_files() {
 /// The worker is compiled into its own program, which brings in what its modules may name.
 #[test]
 fn the_worker_knows_only_the_protocol_and_the_domain() {
-    let allowed = ["worker", "protocol", "domain", "files", "limits"];
+    let allowed = [
+        "worker",
+        "protocol",
+        "domain",
+        "files",
+        "limits",
+        "process::sandbox",
+    ];
     for (file, line) in lines()
         .into_iter()
         .filter(|(file, _)| file.starts_with("worker/"))
