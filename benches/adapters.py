@@ -8,6 +8,7 @@ answers, at 32 pixels, where the images take next to nothing.
 
 import statistics
 import sys
+import time
 import zipfile
 from pathlib import Path
 
@@ -19,6 +20,8 @@ from training import ingest, pictures
 NETWORK = "vit_small_patch16_224"
 LORA = {"lora": {"rank": 8}}
 ROUNDS, SEVERAL = 2, 5
+# A process that answers is looked at every 10 seconds.
+REST_SECONDS = 25
 
 
 def main():
@@ -85,13 +88,23 @@ def in_memory(table, server):
         for number, name in enumerate(names):
             train(server, name, "whole", {**small, **more, "seed": number})
         # The first one also brings what its kind shares.
-        sizes = []
-        for name in names:
-            server.request("PUT", f"/v1/models/{name}/predict", image, "image/jpeg")
-            sizes.append(sum(map(memory.resident, memory.tree(server.process.pid)[1:])))
-        grown[kind] = (sizes[-1] - sizes[0]) / SEVERAL / 1e6
+        ask(server, names[:1], image)
+        first = at_rest(server)
+        ask(server, names[1:], image)
+        grown[kind] = (at_rest(server) - first) / SEVERAL / 1e6
     table.at_most("memory of a further adapter / of a further network", grown["adapter"] / grown["whole network"], 0.1, "x")
     table.note("memory of a further adapter, of a further network", (grown["adapter"], grown["whole network"]), "MB")
+
+
+def ask(server, names, image):
+    for name in names:
+        server.request("PUT", f"/v1/models/{name}/predict", image, "image/jpeg")
+
+
+def at_rest(server):
+    """What answers takes in memory once it has returned what it has no use for."""
+    time.sleep(REST_SECONDS)
+    return sum(map(memory.resident, memory.tree(server.process.pid)[1:]))
 
 
 def an_image():
