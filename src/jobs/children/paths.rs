@@ -9,6 +9,7 @@ use std::{
     fs,
     io::{self, Write},
     path::{Path, PathBuf},
+    thread,
     time::Duration,
 };
 
@@ -24,6 +25,8 @@ use crate::{
 
 /// Checkpoints of earlier attempts to keep: the newest, and one more in case it is damaged.
 const KEPT_CHECKPOINTS: usize = 2;
+/// Between tries to remove a directory that somebody is about to leave.
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// The directories of the background work.
 #[derive(Clone, Debug)]
@@ -82,6 +85,18 @@ impl Paths {
     /// Removes everything that the attempts of a job or dataset left.
     pub fn forget(&self, of: &impl Display) -> io::Result<()> {
         remove(&self.attempts(of))
+    }
+
+    /// The same once nobody is left in it: what a child has started may outlive it by a moment. Blocks for up to a second.
+    pub fn forget_when_left(&self, of: &impl Display) -> io::Result<()> {
+        const TRIES: u32 = 20;
+        for _ in 1..TRIES {
+            match self.forget(of) {
+                Err(error) if error.kind() == io::ErrorKind::ResourceBusy => thread::sleep(PAUSE),
+                outcome => return outcome,
+            }
+        }
+        self.forget(of)
     }
 
     /// Checkpoints of a job's earlier attempts, newest first. Only the newest few are kept on disk, and nothing else of those attempts.

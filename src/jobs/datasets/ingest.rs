@@ -118,7 +118,7 @@ async fn read(context: Arc<Context>, dataset: DatasetToIngest) -> Next {
     tracing::info!(dataset = %dataset.id, attempt = dataset.attempt, "reading an archive");
     let next = attempt(&context, &dataset).await;
     let (paths, id) = (context.paths.clone(), dataset.id);
-    let removed = tokio::task::spawn_blocking(move || paths.forget(&id)).await;
+    let removed = tokio::task::spawn_blocking(move || paths.forget_when_left(&id)).await;
     if let Ok(Err(error)) = removed {
         tracing::warn!(dataset = %id, %error, "cannot remove the directory of an ingest; the next sweep retries");
     }

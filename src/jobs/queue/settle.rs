@@ -240,7 +240,7 @@ async fn forget_if_ended(context: &Context, job: &ClaimedJob) {
         return sweeper::keep_checkpoints(&context.paths, job.id).await;
     }
     let (paths, id) = (context.paths.clone(), job.id);
-    let removed = tokio::task::spawn_blocking(move || paths.forget(&id)).await;
+    let removed = tokio::task::spawn_blocking(move || paths.forget_when_left(&id)).await;
     if let Ok(Err(error)) = removed {
         tracing::warn!(job = %job.id, %error, "cannot remove a job's directory; the next sweep retries");
     }

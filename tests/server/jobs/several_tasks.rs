@@ -11,8 +11,8 @@ fn archive() -> Vec<u8> {
     let mut table = "file,colour,parity,remark\n".to_owned();
     for number in 0..36 {
         let (path, class) = (format!("images/{number:02}.png"), number % 3);
-        let colour = ["red", "green", "blue"][class as usize];
-        let parity = ["even", "", "odd", ""][number as usize % 4];
+        let colour = ["red", "green", "blue"][class];
+        let parity = ["even", "", "odd", ""][number % 4];
         table += &format!(
             "{path},{colour},{parity},{}\n",
             if number < 18 { "early" } else { "late" }

@@ -137,12 +137,12 @@ fn mistakes<'i>(
             .map(|label| subject.classes[*label as usize].clone());
         names.collect()
     };
+    let mut mistakes = Vec::new();
     let rows = logits.label_rows().zip(wrong.iter().zip(losses));
-    let mistakes = images.zip(rows).filter(|(_, (_, (wrong, _)))| !wrong.is_empty());
-    let mistake = |((image, path), ((row, labels), (wrong, loss))): (
-        (u32, &str),
-        ((&[f32], &[u32]), (&Vec<Wrong>, &f64)),
-    )| {
+    for ((image, path), ((row, labels), (wrong, loss))) in images.zip(rows) {
+        if wrong.is_empty() {
+            continue;
+        }
         let predicted: Vec<u32> = subject
             .tasks
             .iter()
@@ -152,7 +152,7 @@ fn mistakes<'i>(
             .iter()
             .map(|(task, row)| measured[*task].calibrated[*row].confidence);
         let (true_names, predicted) = (names(labels), names(&predicted));
-        Mistake {
+        mistakes.push(Mistake {
             image,
             path: path.to_owned(),
             class: in_words(&true_names),
@@ -161,7 +161,7 @@ fn mistakes<'i>(
             loss: *loss,
             labels: Some(true_names),
             predicted_labels: Some(predicted),
-        }
-    };
-    highest_loss_first(mistakes.map(mistake).collect())
+        });
+    }
+    highest_loss_first(mistakes)
 }
