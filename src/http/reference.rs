@@ -28,7 +28,10 @@ pub async fn start() -> Response {
 /// A file of the API reference
 #[utoipa::path(
     get, path = "/docs/{file}", tag = "dashboard", params(("file" = String, Path)),
-    responses((status = 200, body = String, content_type = "text/html"), Problems)
+    responses(
+        (status = 200, content((String = "text/html"), (String = "text/css"), (String = "text/javascript"), (Vec<u8> = "image/png"))),
+        Problems
+    )
 )]
 pub async fn file(Path(name): Path<String>, headers: HeaderMap) -> Result<Response, Error> {
     // Relative to the page, too: the server may have a path in front of its own.

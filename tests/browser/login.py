@@ -66,7 +66,7 @@ def another_key(visit):
     visit.test_id("make-key").click()
     expect(visit.test_id("made-key")).to_contain_text("ft_")
     row = visit.page.locator("[data-key=camera]")
-    expect(row).to_contain_text("only the models flowers, birds")
+    expect(row).to_contain_text("only the models birds, flowers")
     expect(row).to_contain_text("never used")
     visit.shoot("keys")
     secret = visit.test_id("made-key").locator("code").inner_text()

@@ -12,7 +12,7 @@ use rayon::prelude::*;
 use zip::{CompressionMethod, ZipWriter, write::SimpleFileOptions};
 
 use super::{
-    png,
+    encoded::png,
     scene::{Dye, Figure, Scene, Weave},
     shape::Shape,
 };

@@ -5,22 +5,27 @@
 //! A small network learns them from scratch in a minute or two. The same seed gives the same file.
 
 mod canvas;
+mod encoded;
 mod labelled;
 mod scene;
 mod shape;
 
 use std::{
-    io::{Cursor, Seek, Write},
+    io::{Seek, Write},
     path::Path,
 };
 
 use anyhow::Context;
-use image::{ExtendedColorType, ImageEncoder, codecs::jpeg::JpegEncoder, codecs::png::PngEncoder};
 use rayon::prelude::*;
 use tempfile::NamedTempFile;
 use zip::{CompressionMethod, ZipWriter, write::SimpleFileOptions};
 
-use self::{labelled::Table, scene::Scene, shape::Shape};
+use self::{
+    encoded::{jpeg, png},
+    labelled::Table,
+    scene::Scene,
+    shape::Shape,
+};
 use super::pixels::Image;
 use crate::domain::random::{Draws, Stream};
 
@@ -118,28 +123,6 @@ fn draw_file(seed: u64, number: u64) -> anyhow::Result<(String, Vec<u8>)> {
     } else {
         Ok((format!("{name}.png"), png(&image)?))
     }
-}
-
-fn jpeg(image: &Image, quality: u8) -> anyhow::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    JpegEncoder::new_with_quality(&mut bytes, quality).write_image(
-        &image.rgb,
-        image.width,
-        image.height,
-        ExtendedColorType::Rgb8,
-    )?;
-    Ok(bytes)
-}
-
-fn png(image: &Image) -> anyhow::Result<Vec<u8>> {
-    let mut bytes = Cursor::new(Vec::new());
-    PngEncoder::new(&mut bytes).write_image(
-        &image.rgb,
-        image.width,
-        image.height,
-        ExtendedColorType::Rgb8,
-    )?;
-    Ok(bytes.into_inner())
 }
 
 #[cfg(test)]

@@ -90,6 +90,7 @@ async fn no_key_is_needed_until_there_is_one_and_from_then_on_always() {
         "/readyz",
         "/",
         "/openapi.yaml",
+        "/docs/index.html",
         "/v2/health/ready",
         "/ping",
     ] {
@@ -100,7 +101,9 @@ async fn no_key_is_needed_until_there_is_one_and_from_then_on_always() {
 
 /// An address of an operation, with something for each of its parts.
 fn address(path: &str) -> String {
-    let mut address = path.replace("{path}", "nothing.css");
+    let mut address = path
+        .replace("{path}", "nothing.css")
+        .replace("{file}", "nothing.css");
     for part in [
         "{folder}",
         "{dataset}",

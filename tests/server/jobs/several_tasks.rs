@@ -149,7 +149,7 @@ async fn what_several_tasks_need_is_said() {
         ),
         (json!({"loss": {"name": "focal"}}), "/loss/name"),
         (json!({"loss": {"imbalance": "class_weights"}}), "/loss/imbalance"),
-        (json!({"head": {"solver": "lbfgs"}}), "/head/solver"),
+        (json!({"head": {"kind": "knn"}}), "/head/kind"),
     ] {
         let problem = api
             .post("/v1/jobs?dry_run=true", spec(more.clone()))
@@ -161,7 +161,7 @@ async fn what_several_tasks_need_is_said() {
             .iter()
             .map(|error| &error["pointer"])
             .collect();
-        assert_eq!(pointers, [pointer], "{more}: {problem:#}");
+        assert!(pointers.contains(&&json!(pointer)), "{more}: {problem:#}");
     }
     let of_one_class = json!({"classes": "table", "label_column": "colour"});
     api.post("/v1/datasets/asked/reread", of_one_class)

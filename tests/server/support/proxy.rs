@@ -33,7 +33,12 @@ impl Proxy {
         let to = To {
             server: api.base.clone(),
             prefix,
-            http: reqwest::Client::builder().no_proxy().build().unwrap(),
+            http: reqwest::Client::builder()
+                .no_proxy()
+                // As real ones do: that is for the browser.
+                .redirect(reqwest::redirect::Policy::none())
+                .build()
+                .unwrap(),
         };
         let router = Router::new().fallback(forward).with_state(to);
         let running = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
