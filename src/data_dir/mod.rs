@@ -15,7 +15,7 @@ mod sizes;
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 
 pub use self::{
     adopt::{Adopted, adopt},
@@ -57,6 +57,8 @@ const OURS: &[&str] = &[
     "weights",
 ];
 const DATABASE: &str = "finetuned.db";
+/// The database of a directory that is being restored, until everything else is there. No server starts beside it.
+const UNFINISHED: &str = "restoring.db";
 /// See [`Ballast`].
 const BALLAST: &str = "ballast";
 
@@ -78,6 +80,11 @@ impl DataDir {
     pub async fn open(path: &Path, ballast_bytes: u64) -> anyhow::Result<Self> {
         let path = create(path)?;
         let lock = Lock::take(&path)?;
+        ensure!(
+            !path.join(UNFINISHED).exists(),
+            "{} was not restored to its end: remove it, and restore the backup again",
+            path.display()
+        );
         let (database, file) = look(&path).await?;
         let standing = stand(&path, &database, &file)?;
         if standing == Standing::New {

@@ -3,7 +3,7 @@
 use std::{io::Read, sync::Arc};
 
 use axum::{
-    extract::Path,
+    extract::{OriginalUri, Path},
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
@@ -13,16 +13,18 @@ use utoipa_swagger_ui::Config;
 use super::responses::problem::Problems;
 use crate::error::Error;
 
-const START: &str = "/docs/index.html";
-
 /// The API reference, for browsers
 #[utoipa::path(
     get, path = "/docs", tag = "dashboard",
     responses((status = 303, description = "To its first page", headers(("location" = String))), Problems)
 )]
-pub async fn start() -> Response {
-    // Its files are named relative to the page.
-    (StatusCode::SEE_OTHER, [(header::LOCATION, START)]).into_response()
+pub async fn start(OriginalUri(asked): OriginalUri) -> Response {
+    // Relative: there may be a path in front of this one that nobody has told the server.
+    let page = match asked.path().ends_with('/') {
+        true => "index.html",
+        false => "docs/index.html",
+    };
+    (StatusCode::SEE_OTHER, [(header::LOCATION, page)]).into_response()
 }
 
 /// A file of the API reference

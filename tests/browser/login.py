@@ -70,12 +70,14 @@ def another_key(visit):
     expect(row).to_contain_text("never used")
     visit.shoot("keys")
     secret = visit.test_id("made-key").locator("code").inner_text()
-    status = "async (key) => (await fetch('v1/models', { headers: { authorization: `Bearer ${key}` }, credentials: 'omit' })).status"
-    require(visit.page.evaluate(status, secret) == 200, "the key that was made is refused")
+    status = "async (key) => (await fetch('v1/models/flowers', { headers: { authorization: `Bearer ${key}` }, credentials: 'omit' })).status"
+    # There is no such model, which only those are told who may ask.
+    visit.watch.refusals_expected.add((404, "/v1/models/flowers"))
+    require(visit.page.evaluate(status, secret) == 404, "the key that was made is refused")
     row.get_by_test_id("revoke").click()
     visit.page.get_by_role("button", name="Revoke the key").click()
     expect(row).to_contain_text("revoked")
-    visit.watch.refusals_expected.add((401, "/v1/models"))
+    visit.watch.refusals_expected.add((401, "/v1/models/flowers"))
     require(visit.page.evaluate(status, secret) == 401, "the key that was revoked is taken")
     visit.page.reload()
     expect(row).to_be_visible()

@@ -20,13 +20,10 @@ use super::{
 };
 use crate::{
     blobs::Blobs,
-    data_dir::{DATABASE, Lock, identity_file},
+    data_dir::{DATABASE, Lock, UNFINISHED, identity_file},
     domain::data_directory::Identity,
     store::Store,
 };
-
-/// The database until everything else is there.
-const UNFINISHED: &str = "restoring.db";
 
 /// What was restored.
 #[derive(Clone, Debug, Serialize)]

@@ -8,6 +8,10 @@ use crate::support::Server;
 async fn the_reference_is_served_from_the_program_alone() {
     let server = Server::start().await;
     let api = &server.api;
+    for (asked, page) in [("/docs", "docs/index.html"), ("/docs/", "index.html")] {
+        let found = api.get(asked).await.expect(303);
+        assert_eq!(found.headers[header::LOCATION], page, "{asked}");
+    }
     let page = api.get("/docs/index.html").await.expect(200);
     assert!(page.text.contains("swagger-ui"), "{}", page.text);
     for outside in ["http://", "https://", "src=\"//"] {
