@@ -30,6 +30,8 @@ use crate::{
                        the server's disk and cannot be rebuilt, every request that reads it gets 500 `data-damaged`, and trying again does not help.",
         license(name = "MIT OR Apache-2.0")
     ),
+    // Relative to the description, which may be below a path of a proxy.
+    servers((url = ".", description = "The server that this description comes from")),
     tags(
         (name = "datasets", description = "Archives of labelled images"),
         (name = "uploads", description = "Resumable uploads of archives (tus 1.0)"),
