@@ -242,7 +242,7 @@ class Killer:
             for one in ones:
                 words = processes.command(one[0])
                 work = processes.work(words)
-                of, attempt = words[words.index("--run-dir") + 1].split("/")[-2:] if "--run-dir" in words else (work, "1")
+                of, attempt = processes.run_dir(words).parts[-2:] if "--run-dir" in words else (work, "1")
                 if not work or work == "devices" or (work != "predict" and self.deaths.get(of, 0) >= DEATHS_OF_ONE):
                     continue
                 # The server's own deaths count as well: reading an archive is given up at the third death.

@@ -41,12 +41,17 @@ def command(pid):
         return []
 
 
+def run_dir(words):
+    """The folder of a worker that has one."""
+    return Path(words[words.index("--run-dir") + 1])
+
+
 def work(words):
     """What a worker of this command line does: the kind in its run file, else its command."""
     if len(words) < 2 or words[1] != "run":
         return words[1] if len(words) > 1 else ""
     try:
-        return json.loads((Path(words[-1]) / "run.json").read_text())["kind"]
+        return json.loads((run_dir(words) / "run.json").read_text())["kind"]
     except (OSError, ValueError):
         return ""
 
