@@ -1,6 +1,6 @@
 //! `finetuned restore`: makes a data directory out of a backup, which stays as it is.
 //!
-//! The database comes last, by rename. Before that there are files and no database, on which no server starts. The new directory gets an
+//! The database comes last, by rename. Before that there is only [`UNFINISHED`], beside which no server starts. The new directory gets an
 //! identity of its own: it and the one that was saved go their own ways from here, and a database of one does not belong to the other.
 
 use std::{

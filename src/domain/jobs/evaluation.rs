@@ -162,6 +162,13 @@ pub struct Subject<'a> {
     pub tasks: &'a [TaskOutputs],
 }
 
+impl Subject<'_> {
+    fn names(&self, labels: &[u32]) -> Vec<String> {
+        let names = labels.iter().map(|label| self.classes[*label as usize].clone());
+        names.collect()
+    }
+}
+
 impl Evaluation {
     /// How many mistakes are listed at most.
     pub const MISTAKES: usize = 50;

@@ -72,19 +72,13 @@ fn mistakes<'i>(
     losses: &[f64],
     images: impl Iterator<Item = (u32, &'i str)>,
 ) -> Vec<Mistake> {
-    let names = |labels: &[u32]| -> Vec<String> {
-        let names = labels
-            .iter()
-            .map(|label| subject.classes[*label as usize].clone());
-        names.collect()
-    };
     let mut wrong = Vec::new();
     let outputs = logits.label_rows().zip(decided.iter().zip(losses));
     for ((image, path), ((row, labels), (decided, loss))) in images.zip(outputs) {
         if decided == labels {
             continue;
         }
-        let (true_names, predicted) = (names(labels), names(decided));
+        let (true_names, predicted) = (subject.names(labels), subject.names(decided));
         wrong.push(Mistake {
             image,
             path: path.to_owned(),

@@ -131,12 +131,6 @@ fn mistakes<'i>(
     losses: &[f64],
     images: impl Iterator<Item = (u32, &'i str)>,
 ) -> Vec<Mistake> {
-    let names = |labels: &[u32]| -> Vec<String> {
-        let names = labels
-            .iter()
-            .map(|label| subject.classes[*label as usize].clone());
-        names.collect()
-    };
     let mut mistakes = Vec::new();
     let rows = logits.label_rows().zip(wrong.iter().zip(losses));
     for ((image, path), ((row, labels), (wrong, loss))) in images.zip(rows) {
@@ -151,7 +145,7 @@ fn mistakes<'i>(
         let sure = wrong
             .iter()
             .map(|(task, row)| measured[*task].calibrated[*row].confidence);
-        let (true_names, predicted) = (names(labels), names(&predicted));
+        let (true_names, predicted) = (subject.names(labels), subject.names(&predicted));
         mistakes.push(Mistake {
             image,
             path: path.to_owned(),
