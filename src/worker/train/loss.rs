@@ -4,8 +4,8 @@ mod tasks;
 
 use tch::{Device, Kind, Reduction, Tensor};
 
-pub use self::tasks::LearnedTaskWeights;
 use self::tasks::{IGNORED, TasksLoss};
+pub use self::tasks::{LOG_VARIANCES, LearnedTaskWeights};
 use super::input::balance;
 use crate::domain::{
     metrics::LabelSets,

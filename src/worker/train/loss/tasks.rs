@@ -14,7 +14,7 @@ use crate::{
 /// The label that libtorch ignores; none of ours is negative.
 pub(super) const IGNORED: i64 = -100;
 /// The tensor that learns where the weights do.
-const LOG_VARIANCES: &str = "task_weights.log_variances";
+pub const LOG_VARIANCES: &str = "task_weights.log_variances";
 
 pub struct TasksLoss {
     tasks: Vec<OneTask>,

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::{
     domain::spec::{OptimizerSpec, Stage},
-    worker::nets::Parameter,
+    worker::{nets::Parameter, train::loss::LOG_VARIANCES},
 };
 
 /// The settings shared by the parameters of a part of the network.
@@ -30,7 +30,10 @@ pub fn of(parameters: &[Parameter], spec: &OptimizerSpec) -> Vec<Group> {
             (Some(stage), Some(last)) => stage_multiplier(stage, last, spec),
             _ => 1.0,
         },
-        weight_decay: if norms.contains(&layer(&parameter.name)) {
+        weight_decay: if parameter.name == LOG_VARIANCES {
+            // It is no weight of the network: decay would pull all tasks to the same weight.
+            0.0
+        } else if norms.contains(&layer(&parameter.name)) {
             spec.norm_weight_decay
         } else if parameter.tensor.dim() <= 1 {
             spec.bias_weight_decay
@@ -73,6 +76,7 @@ mod tests {
             parameter("layer4.0.bn1.weight", Some(Stage::layer(4)), &[8]),
             parameter("layer3.0.conv1.weight", Some(Stage::layer(3)), &[8, 8, 1, 1]),
             parameter("conv1.weight", Some(Stage::STEM), &[8, 3, 7, 7]),
+            parameter(LOG_VARIANCES, None, &[2]),
         ];
         let expected = [
             (1.0, 0.1),
@@ -81,6 +85,7 @@ mod tests {
             (0.5 * 0.8, 0.2),
             (0.5 * 0.64, 0.1),
             (0.5 * 0.8f64.powi(5), 0.1),
+            (1.0, 0.0),
         ];
         for (group, (lr_multiplier, weight_decay)) in of(&parameters, &spec).into_iter().zip(expected) {
             assert!((group.lr_multiplier - lr_multiplier).abs() < 1e-12, "{group:?}");
