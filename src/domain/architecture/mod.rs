@@ -4,6 +4,7 @@
 //! ([`layer`]). Another network of a family is a row in `table.rs`, another family a file in `families`.
 
 pub mod adapters;
+pub mod auxiliary;
 pub mod catalogue;
 mod count;
 mod description;

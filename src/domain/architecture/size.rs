@@ -2,6 +2,7 @@
 
 use super::{
     Architecture,
+    auxiliary::AuxiliaryHead,
     layer::{Conv2d, Layer, Op, Pool},
     network::NetworkDesign,
     shape::Shape,
@@ -37,12 +38,27 @@ impl Architecture {
         if let Some(of) = patch.filter(|patch| !side.is_multiple_of(*patch)) {
             return Err(SizeFault::NotMultiple { of });
         }
-        if design.fits(side) {
+        self.check_fit(side, |side| design.fits(side))
+    }
+
+    /// The same for its auxiliary heads. Most of them take fewer sizes than the network.
+    ///
+    /// # Errors
+    /// [`SizeFault::TooSmall`]
+    pub fn check_auxiliary_size(self, side: u32) -> Result<(), SizeFault> {
+        let heads = self.auxiliary_heads(2);
+        self.check_fit(side, |side| {
+            let mut heads = heads.iter();
+            heads.all(|head| self.design().fits_before(head, side))
+        })
+    }
+
+    fn check_fit(self, side: u32, fits: impl Fn(u32) -> bool) -> Result<(), SizeFault> {
+        if fits(side) {
             return Ok(());
         }
-        let sizes = side + 1..=design.native_size;
-        let least = sizes.into_iter().find(|size| design.fits(*size));
-        let least = least.unwrap_or(design.native_size);
+        let native = self.native_size();
+        let least = (side + 1..=native).find(|size| fits(*size)).unwrap_or(native);
         Err(SizeFault::TooSmall { least })
     }
 }
@@ -62,14 +78,30 @@ impl NetworkDesign {
     /// Whether every kernel fits into its input.
     fn fits(&self, side: u32) -> bool {
         let mut fits = true;
-        self.follow(side, |layer: &Layer, _, input| {
-            fits &= match layer.op {
-                Op::Conv2d(conv) => conv_fits(&conv, input),
-                Op::MaxPool2d(pool) | Op::AvgPool2d(pool) => pool_fits(pool, input),
-                _ => true,
-            };
-        });
+        self.follow(side, |layer, _, input| fits &= kernel_fits(layer, input));
         fits
+    }
+
+    /// The same in an auxiliary head and everything before it.
+    fn fits_before(&self, head: &AuxiliaryHead, side: u32) -> bool {
+        let (mut fits, mut shape) = (true, Shape::image(side.into()));
+        for layer in self.layers_before(head.begins).chain([&head.layer]) {
+            if !fits {
+                return false;
+            }
+            shape = layer.follow("", shape, &mut |layer, _, input| {
+                fits &= kernel_fits(layer, input)
+            });
+        }
+        fits
+    }
+}
+
+fn kernel_fits(layer: &Layer, input: Shape) -> bool {
+    match layer.op {
+        Op::Conv2d(conv) => conv_fits(&conv, input),
+        Op::MaxPool2d(pool) | Op::AvgPool2d(pool) => pool_fits(pool, input),
+        _ => true,
     }
 }
 
@@ -107,6 +139,13 @@ mod tests {
         // As torchvision says.
         assert_eq!(inception.check_size(74), Err(SizeFault::TooSmall { least: 75 }));
         assert_eq!(inception.check_size(75), Ok(()));
+        // Its auxiliary head has a kernel of 5 × 5 on maps that are 3 × 3 for an image of 224.
+        assert_eq!(
+            inception.check_auxiliary_size(224),
+            Err(SizeFault::TooSmall { least: 299 })
+        );
+        assert_eq!(inception.check_auxiliary_size(299), Ok(()));
+        assert_eq!(Architecture::Googlenet.check_auxiliary_size(32), Ok(()));
         assert_eq!(Architecture::Resnet50.check_size(32), Ok(()));
         assert_eq!(Architecture::Vgg16.check_size(32), Ok(()));
         let dinov2 = Architecture::Dinov2Small;

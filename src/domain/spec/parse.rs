@@ -87,6 +87,7 @@ impl JobSpec {
         };
         augment::check_batch(&spec.augment, spec.batch_size, root);
         at_once::check(&spec, root);
+        loss::check(&spec, root);
         domain_adaptation::check(&spec, root);
         distill::check(&spec, root);
         task::check(&spec, root);

@@ -4,11 +4,12 @@
 //! [`crate::domain::architecture`], with torchvision's names and shapes of tensors, so that weights can be exchanged in both directions.
 //! See [`Network`].
 
+pub mod aside;
 mod binder;
 pub mod dropout;
 pub mod eval;
 pub mod folded;
-mod foreign;
+pub mod foreign;
 mod fused;
 pub mod heads;
 mod initialise;
@@ -38,7 +39,8 @@ use self::{
 use super::files::{adapters, state::StateDict};
 use crate::domain::{
     architecture::{
-        Architecture, Outputs, Stage, layer::Layer, network::NetworkDesign, tensors::TensorDesign,
+        Architecture, Outputs, Stage, auxiliary::Place, layer::Layer, network::NetworkDesign,
+        tensors::TensorDesign,
     },
     spec::{Adapt, Lora},
 };
@@ -264,10 +266,27 @@ impl Network {
     /// `last`. The output of the network's last stage is the features: a vector `[N, features]`, or a map where the head gets one
     /// (see [`vectors`]).
     pub fn stages(&self, input: &Tensor, after: Option<Stage>, last: Stage, mode: Mode) -> Tensor {
+        self.stages_seen_at(input, (after, last), mode, &[]).0
+    }
+
+    /// The same, and the activations at these places in stages that are passed, in their order.
+    pub fn stages_seen_at(
+        &self,
+        input: &Tensor,
+        (after, last): (Option<Stage>, Stage),
+        mode: Mode,
+        places: &[Place],
+    ) -> (Tensor, Vec<Tensor>) {
+        let mut seen = Vec::new();
+        let input = input.to_kind(self.kind);
         let output = self
             .backbone
-            .forward(&input.to_kind(self.kind), after, last, mode);
-        output.to_kind(Kind::Float)
+            .forward(&input, (after, last), mode, &mut |stage, layers, activations| {
+                if places.contains(&Place { stage, layers }) {
+                    seen.push(activations.to_kind(Kind::Float));
+                }
+            });
+        (output.to_kind(Kind::Float), seen)
     }
 
     /// Logits `[N, classes]` of features.
@@ -347,12 +366,22 @@ impl Backbone {
         }
     }
 
-    /// Passes the output of the stage `after` (images if none) through all stages up to and including `last`.
-    fn forward(&self, input: &Tensor, after: Option<Stage>, last: Stage, mode: Mode) -> Tensor {
+    /// Passes the output of the stage `after` (images if none) through all stages up to and including `last`. Calls `each` behind each of
+    /// their layers, with the number of layers of the stage up to there.
+    fn forward(
+        &self,
+        input: &Tensor,
+        (after, last): (Option<Stage>, Stage),
+        mode: Mode,
+        each: &mut dyn FnMut(Stage, usize, &Tensor),
+    ) -> Tensor {
         let wanted = |stage: Stage| after.is_none_or(|after| stage > after) && stage <= last;
         let mut activations = input.shallow_clone();
-        for (_, trees) in self.stages.iter().filter(|(stage, _)| wanted(*stage)) {
-            activations = sequence(trees, &activations, mode);
+        for (stage, trees) in self.stages.iter().filter(|(stage, _)| wanted(*stage)) {
+            for (layers, tree) in (1..).zip(trees) {
+                activations = tree.forward(&activations, mode);
+                each(*stage, layers, &activations);
+            }
         }
         match self.stages.last() {
             Some((end, _)) if *end == last => sequence(&self.pooling, &activations, mode),

@@ -1,23 +1,16 @@
 //! A few linear layers with activations between them that belong to no published network: what a training needs beside its network.
 
-use std::collections::BTreeSet;
-
 use tch::{Device, Kind, Tensor};
 
-use super::{Parameter, binder::Binder, layers::Mode, tree::Tree};
-use crate::worker::autograd::without_gradients;
+use super::{Parameter, aside::Aside, layers::Mode};
 use crate::{
     domain::architecture::layer::{Activation, Layer, Linear, Op},
     worker::files::state::StateDict,
 };
 
-/// A multilayer perceptron with random weights. Its layers and its state share their tensors.
+/// A multilayer perceptron with random weights.
 #[derive(Debug)]
-pub struct Perceptron {
-    tree: Tree,
-    state: StateDict,
-    learning: BTreeSet<String>,
-}
+pub struct Perceptron(Aside);
 
 /// Where a perceptron normalises its activations over the batch (Ioffe and Szegedy 2015).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,47 +48,26 @@ impl Perceptron {
                 layers.push(Layer::activation(format!("relu{number}"), activation));
             }
         }
-        let layer = Layer::sequence(name, layers);
-        let mut learning = BTreeSet::new();
         let plain = format!("{name}.norm{last}.");
-        layer.each_tensor("", &mut |name, tensor| {
-            if tensor.learns() && !name.starts_with(&plain) {
-                learning.insert(name);
-            }
-        });
-        let mut binder = Binder::drawn(seed, device);
-        let tree = Tree::build(&layer, "", &mut binder);
-        Self {
-            tree,
-            state: binder.into_drawn(),
-            learning,
-        }
+        let aside = Aside::drawn(&Layer::sequence(name, layers), seed, device);
+        Self(aside.without(|name| name.starts_with(&plain)))
     }
 
     /// `[N, last width]` of `[N, first width]`.
     pub fn forward(&self, input: &Tensor) -> Tensor {
         // Its running statistics are never used.
-        self.tree
+        self.0
             .forward(&input.to_kind(Kind::Float), Mode::Batch { share: None })
     }
 
     /// All tensors by name; they share memory with the layers.
     pub fn state(&self) -> &StateDict {
-        &self.state
+        self.0.state()
     }
 
     /// What learns, at the rate of the head.
     pub fn parameters(&self) -> Vec<Parameter> {
-        let parameter = |(name, tensor): (&String, &Tensor)| Parameter {
-            name: name.clone(),
-            stage: None,
-            tensor: tensor.shallow_clone(),
-        };
-        let learning = self
-            .state
-            .iter()
-            .filter(|(name, _)| self.learning.contains(*name));
-        learning.map(parameter).collect()
+        self.0.parameters()
     }
 
     /// Restores the result of [`Perceptron::state`].
@@ -103,13 +75,7 @@ impl Perceptron {
     /// # Errors
     /// The name of a tensor that is missing or of another shape.
     pub fn restore(&self, saved: &StateDict) -> Result<(), String> {
-        for (name, own) in &self.state {
-            match saved.get(name).filter(|saved| saved.size() == own.size()) {
-                Some(saved) => without_gradients(|| own.shallow_clone().copy_(saved)),
-                None => return Err(name.clone()),
-            }
-        }
-        Ok(())
+        self.0.restore(saved)
     }
 }
 

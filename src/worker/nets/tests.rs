@@ -30,6 +30,16 @@ struct FamilyNetwork {
     logits: Vec<Vec<f32>>,
     #[serde(flatten)]
     anatomy: Anatomy,
+    auxiliary: Option<Auxiliary>,
+}
+
+/// What its auxiliary heads answer in evaluation.
+#[derive(Deserialize)]
+struct Auxiliary {
+    side: i64,
+    logits: BTreeMap<String, Vec<Vec<f32>>>,
+    /// Lines `name shape`, in the order of the names.
+    tensors: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -334,6 +344,53 @@ fn every_architecture_computes_pytorchs_logits() {
         let off = distance(&network.logits(&images_of(2, side)), &expected);
         assert!(off <= most, "{architecture} is off by {off:e}, at most {most:e}");
     }
+}
+
+#[test]
+fn auxiliary_heads_answer_as_torchvisions_and_have_exactly_its_tensors() {
+    let families = families();
+    let with_heads = Architecture::ALL.into_iter().filter_map(|architecture| {
+        let network = families.networks.get(architecture.as_str())?;
+        Some((architecture, network.auxiliary.as_ref()?))
+    });
+    let mut found = 0;
+    for (architecture, expected) in with_heads {
+        let heads = architecture.auxiliary_heads(families.classes as u64);
+        let places: Vec<_> = heads.iter().map(|head| head.begins).collect();
+        let images = images_of(2, expected.side);
+        let through = (None, architecture.last_stage());
+        let network = by_formula(architecture, families.classes);
+        let (_, seen) = without_gradients(|| network.stages_seen_at(&images, through, Mode::Eval, &places));
+        assert_eq!(seen.len(), expected.logits.len());
+        let mut tensors = Vec::new();
+        for (head, seen) in heads.iter().zip(&seen) {
+            let layers = aside::Aside::drawn(&head.layer, 1, Device::Cpu);
+            let state = layers.state().iter();
+            let state: StateDict = state
+                .map(|(name, own)| match own.kind() {
+                    Kind::Int64 => (name.clone(), own.shallow_clone()),
+                    _ => (name.clone(), formula(name, &own.size())),
+                })
+                .collect();
+            layers.restore(&state).unwrap();
+            tensors.extend(
+                state
+                    .iter()
+                    .map(|(name, tensor)| format!("{name} {:?}", tensor.size())),
+            );
+            let logits = layers.forward(seen, Mode::Eval);
+            let expected = expected.logits[&head.layer.name].concat();
+            let largest = expected
+                .iter()
+                .fold(0.0, |most: f32, logit| most.max(logit.abs()));
+            let off = distance(&logits, &expected) / f64::from(largest);
+            assert!(off <= 1e-4, "{architecture} {}: {off:e}", head.layer.name);
+        }
+        tensors.sort();
+        assert_eq!(tensors, expected.tensors);
+        found += 1;
+    }
+    assert_eq!(found, 2);
 }
 
 #[test]

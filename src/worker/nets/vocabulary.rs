@@ -500,7 +500,8 @@ pub fn logits(design: &NetworkDesign, images: &Tensor) -> Tensor {
 }
 
 fn logits_of(trained: &Trained, design: &NetworkDesign, images: &Tensor, mode: Mode) -> Tensor {
-    let features = trained.backbone.forward(images, None, design.last_stage(), mode);
+    let through = (None, design.last_stage());
+    let features = trained.backbone.forward(images, through, mode, &mut |_, _, _| {});
     trained.head.forward(&features, mode)
 }
 

@@ -9,7 +9,7 @@ use tch::{Kind, Tensor};
 
 use super::{
     input::{batch::FeedBatch, portion::MicroBatches},
-    loss::Loss,
+    loss::{AuxiliaryHeads, Loss},
     optimizer::{Average, Optimizer},
     precision::LossScale,
     transfer::{distill::distillation::Taught, pretraining::Pretraining, second::Second, term::Term},
@@ -39,6 +39,8 @@ pub struct Learner {
     pub loss: Loss,
     /// What it learns from besides the labels, if anything.
     pub second: Option<Second>,
+    /// Heads in the middle of the network that learn from the labels, too, if any do.
+    pub auxiliary: Option<AuxiliaryHeads>,
     /// Where the network computes in fp16.
     pub loss_scale: Option<LossScale>,
     dropout: Dropout,
@@ -88,6 +90,7 @@ impl Learner {
             average: average.transpose()?,
             loss,
             second: None,
+            auxiliary: None,
             loss_scale: LossScale::of(network.kind()),
             dropout: Dropout::new(spec.head.dropout),
             seed: spec.seed,
@@ -113,10 +116,18 @@ impl Learner {
         self
     }
 
+    /// The same with auxiliary heads.
+    pub fn with_auxiliary(self, auxiliary: Option<AuxiliaryHeads>) -> Self {
+        Self { auxiliary, ..self }
+    }
+
     /// Begins an epoch (from 1): what learns beside the network is trained from the first epoch on in which it takes part.
     pub fn begin_epoch(&mut self, epoch: u32) {
         if let Some(second) = &self.second {
             self.optimizer.learn(second.parameters(epoch));
+        }
+        if let Some(auxiliary) = &self.auxiliary {
+            self.optimizer.learn(auxiliary.parameters(self.frozen));
         }
     }
 
@@ -160,19 +171,33 @@ impl Learner {
                 step: part.step,
                 first_row: part.first_row,
             };
-            let (features, others) = self.features(batch, key);
+            let Passed {
+                features,
+                seen,
+                others,
+            } = self.features(batch, key);
             if let (Some(Second::Pretraining(own)), Some(others)) = (&self.second, &others) {
                 return self.of_views(own, batch, [&features, others], part.share);
             }
             let logits = self.logits(&features, key);
             let labels = &batch.labels;
-            let loss = labels.loss(|labels| self.loss.of_each(&logits, labels).sum(Kind::Float));
-            let loss = loss / part.step_weight;
+            let loss_of = |logits: &Tensor| {
+                let sum = labels.loss(|labels| self.loss.of_each(logits, labels).sum(Kind::Float));
+                sum / part.step_weight
+            };
+            let loss = loss_of(&logits);
             let second = self.second_term(batch, (&features, &logits), others.as_ref(), key);
             let outcome = Outcome {
                 correct: self.loss.hits(&logits, labels.predominant()),
                 loss: loss.detach(),
                 second: second.as_ref().map(|term| &term.told * part.share),
+            };
+            let loss = match &self.auxiliary {
+                Some(auxiliary) => {
+                    let each = auxiliary.logits(&seen, self.frozen, key).into_iter();
+                    each.fold(loss, |loss, logits| loss + loss_of(&logits) * auxiliary.weight)
+                }
+                None => loss,
             };
             let loss = match (second, &self.second) {
                 (Some(term), Some(Second::Distillation(own))) => {
@@ -250,6 +275,25 @@ impl Learner {
         norm
     }
 
+    /// What a checkpoint has of what learns beside the network.
+    pub fn state_beside(&self) -> StateDict {
+        let mut state = self.second.as_ref().map(Second::state).unwrap_or_default();
+        state.extend(self.auxiliary.iter().flat_map(AuxiliaryHeads::state));
+        state
+    }
+
+    /// Restores the result of [`Learner::state_beside`].
+    ///
+    /// # Errors
+    /// The name of a tensor that is missing or of another shape.
+    pub fn restore_beside(&self, saved: &StateDict) -> Result<(), String> {
+        if let Some(second) = &self.second {
+            second.restore(saved)?;
+        }
+        let auxiliary = self.auxiliary.as_ref();
+        auxiliary.map_or(Ok(()), |auxiliary| auxiliary.restore(saved))
+    }
+
     /// All tensors of the frozen stages.
     pub fn frozen_state(&self) -> StateDict {
         let state = self.network.state().iter();
@@ -320,15 +364,15 @@ impl Learner {
         state.filter(|(name, _)| self.is_trained(name))
     }
 
-    /// Features of a micro-batch, and of the images that go along with it.
+    /// Passes a micro-batch and the images that go along with it through the network, as far as its features.
     ///
     /// Images of a target domain are a batch of their own, so that BatchNorm normalises each domain by its own statistics. Its running ones
     /// are those of the target then: it is the target's images that the model is for.
-    fn features(&self, batch: &FeedBatch, key: DropoutKey) -> (Tensor, Option<Tensor>) {
+    fn features(&self, batch: &FeedBatch, key: DropoutKey) -> Passed {
         let of = |boundary: &Tensor, mode| features_of(&self.network, boundary, self.frozen, mode);
         let own = &batch.boundary;
         let Some(others) = batch.unlabelled.as_ref().map(|others| &others.boundary) else {
-            return (of(own, Mode::Train(key)), None);
+            return self.passed(own, Mode::Train(key));
         };
         let apart = match &self.second {
             Some(Second::Alignment(_)) => Some(Mode::TrainBeside(key)),
@@ -337,12 +381,40 @@ impl Learner {
             _ => None,
         };
         if let Some(mode) = apart {
-            let features = of(own, mode);
-            return (features, Some(of(others, Mode::Train(key.of_others()))));
+            let own = self.passed(own, mode);
+            let others = Some(of(others, Mode::Train(key.of_others())));
+            return Passed { others, ..own };
         }
         let (count, more) = (own.size()[0], others.size()[0]);
-        let all = of(&Tensor::cat(&[own, others], 0), Mode::Train(key));
-        (all.narrow(0, 0, count), Some(all.narrow(0, count, more)))
+        let all = self.passed(&Tensor::cat(&[own, others], 0), Mode::Train(key));
+        let ours = |of_all: &Tensor| of_all.narrow(0, 0, count);
+        Passed {
+            features: ours(&all.features),
+            seen: all.seen.iter().map(ours).collect(),
+            others: Some(all.features.narrow(0, count, more)),
+        }
+    }
+
+    /// Passes a batch through the network, with what auxiliary heads see of it.
+    fn passed(&self, boundary: &Tensor, mode: Mode) -> Passed {
+        let places = self.auxiliary.as_ref().map(|own| own.places(self.frozen));
+        let places = places.filter(|places| !places.is_empty());
+        let (features, seen) = match places {
+            None => (
+                features_of(&self.network, boundary, self.frozen, mode),
+                Vec::new(),
+            ),
+            Some(places) => {
+                let last = self.network.architecture().last_stage();
+                let through = (self.frozen, last);
+                self.network.stages_seen_at(boundary, through, mode, &places)
+            }
+        };
+        Passed {
+            features,
+            seen,
+            others: None,
+        }
     }
 
     /// Logits `[N, classes]` of features in training.
@@ -412,6 +484,15 @@ impl Learner {
         self.micro_batches.set(micro_batches);
         parts.map(joined)
     }
+}
+
+/// What comes out of a network in a step.
+struct Passed {
+    features: Tensor,
+    /// What the auxiliary heads that take part see.
+    seen: Vec<Tensor>,
+    /// Features of the images that go along.
+    others: Option<Tensor>,
 }
 
 /// Features `[N, features]` of boundary activations after these frozen stages.

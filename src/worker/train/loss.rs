@@ -1,11 +1,15 @@
 //! The training loss, and the validation loss. The one place where logits meet labels.
 
+mod auxiliary;
 mod tasks;
 
 use tch::{Device, Kind, Reduction, Tensor};
 
 use self::tasks::{IGNORED, TasksLoss};
-pub use self::tasks::{LOG_VARIANCES, LearnedTaskWeights};
+pub use self::{
+    auxiliary::AuxiliaryHeads,
+    tasks::{LOG_VARIANCES, LearnedTaskWeights},
+};
 use super::input::balance;
 use crate::domain::{
     metrics::LabelSets,

@@ -31,7 +31,7 @@ use super::{
     },
     setup,
     tasks::outputs,
-    transfer::{pretraining::quality::Quality, second::Second},
+    transfer::pretraining::quality::Quality,
 };
 use crate::{
     domain::{
@@ -487,12 +487,7 @@ impl<'a> Session<'a> {
             model: shared(self.learner.network.state()),
             average: self.learner.average_state(),
             optimizer: self.learner.optimizer.state(),
-            second: self
-                .learner
-                .second
-                .as_ref()
-                .map(Second::state)
-                .unwrap_or_default(),
+            second: self.learner.state_beside(),
             baseline: self.baseline.clone(),
             best,
         };

@@ -15,7 +15,7 @@ use super::{
         pack::{Pack, Side},
     },
     learner::Learner,
-    loss::Loss,
+    loss::{AuxiliaryHeads, Loss},
     plan::Plan,
     precision,
     progress::{halt::Halt, pulse::Heartbeat},
@@ -32,6 +32,7 @@ use crate::{
     protocol::{DatasetInput, HubSource, TrainRun, WeightsSource, WorkerMessage},
     worker::{
         device,
+        files::state::StateDict,
         import::detect,
         nets::{LoadFault, Network, winograd},
         process::{
@@ -254,8 +255,10 @@ fn restored(
     let position = checkpoint.position;
     let loss = loss(run, context)?;
     let second = second(run, context, &network, &loss);
+    let auxiliary = AuxiliaryHeads::of(&run.spec, &network);
     let mut learner = Learner::new(network, &run.spec, loss, position.epoch)
         .map_err(|fault| fault.to_string())?
+        .with_auxiliary(auxiliary)
         .with_second(second, position.epoch, context.plan.steps());
     if learner.loss_scale.is_some() && checkpoint.loss_scale.is_some() {
         learner.loss_scale = checkpoint.loss_scale;
@@ -268,9 +271,7 @@ fn restored(
     if let Some(average) = &mut learner.average {
         average.restore(&checkpoint.average).map_err(mismatch)?;
     }
-    if let Some(second) = &learner.second {
-        second.restore(&checkpoint.second).map_err(mismatch)?;
-    }
+    learner.restore_beside(&checkpoint.second).map_err(mismatch)?;
     let epochs_before = u64::from(position.epoch.saturating_sub(1)) * context.plan.steps_per_epoch() as u64;
     let possible = position.epoch >= 1
         && position.step_in_epoch <= context.plan.steps_per_epoch()
@@ -327,10 +328,10 @@ fn from_base(
 ) -> Result<(Learner, Start), Halt> {
     let (architecture, outputs) = (run.spec.backbone.architecture, outputs(run, context));
     let loaded = weights::obtain(&run.weights, architecture, reporter, stop)?;
-    let (network, base_weights) = match loaded {
+    let (network, base_weights, given) = match loaded {
         None => {
             let network = Network::drawn(architecture, outputs, run.spec.seed, context.device);
-            (network, BaseWeights::none())
+            (network, BaseWeights::none(), StateDict::new())
         }
         Some(mut loaded) => {
             for told in &loaded.told {
@@ -356,13 +357,19 @@ fn from_base(
             );
             let (network, _) = tuned.map_err(|fault| mismatch(&loaded, architecture, &fault))?;
             reporter.send(&WorkerMessage::log(head));
-            (network, loaded.origin)
+            (network, loaded.origin, loaded.auxiliary)
         }
     };
     let network = adapted(network.computing_in(context.kind), &run.spec)?;
     let loss = loss(run, context).map_err(|why| Halt::failed(FailureCode::InvalidData, &why))?;
     let second = second(run, context, &network, &loss);
-    let learner = Learner::new(network, &run.spec, loss, 1)?.with_second(second, 1, context.plan.steps());
+    let auxiliary = AuxiliaryHeads::of(&run.spec, &network);
+    if let Some(auxiliary) = &auxiliary {
+        reporter.send(&WorkerMessage::log(auxiliary.begin_with(&given)));
+    }
+    let learner = Learner::new(network, &run.spec, loss, 1)?
+        .with_auxiliary(auxiliary)
+        .with_second(second, 1, context.plan.steps());
     reporter.send(&WorkerMessage::log(about_run(run, context, &base_weights.name)));
     let start = Start::at_the_beginning(base_weights, context.plan.batch_size);
     Ok((learner, start))

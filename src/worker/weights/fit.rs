@@ -25,6 +25,8 @@ use crate::{
 #[derive(Debug)]
 pub struct Fitted {
     pub state: StateDict,
+    /// Tensors of auxiliary heads, which only training has.
+    pub auxiliary: StateDict,
     /// What was changed, each a sentence without its full stop.
     pub told: Vec<String>,
     /// Whether there was a choice that could be wrong.
@@ -35,6 +37,7 @@ pub struct Fitted {
 pub fn fitted(state: StateDict, architecture: Architecture) -> Fitted {
     let mut fitted = Fitted {
         state,
+        auxiliary: StateDict::new(),
         told: Vec::new(),
         guessed: false,
     };
@@ -44,7 +47,7 @@ pub fn fitted(state: StateDict, architecture: Architecture) -> Fitted {
         .filter(|theirs| prefix::most(&fitted.state, theirs) > prefix::most(&fitted.state, &ours));
     let names = theirs.as_ref().unwrap_or(&ours);
     fitted.take_off_prefix(names);
-    fitted.drop_auxiliary(names);
+    fitted.take_auxiliary(names);
     fitted.find_head(names);
     fitted.drop_counters(names);
     if theirs.is_some() {
@@ -156,21 +159,17 @@ impl Fitted {
         self.state = inside;
     }
 
-    /// Leaves out heads that only the network's own training used.
-    fn drop_auxiliary(&mut self, names: &Names) {
-        let is_superfluous = |name: &String| is_auxiliary(name) && !names.is_of_backbone(name);
-        let dropped: Vec<String> = self
-            .state
-            .keys()
-            .filter(|name| is_superfluous(name))
-            .cloned()
-            .collect();
-        self.state.retain(|name, _| !is_superfluous(name));
-        if !dropped.is_empty() {
+    /// Sets heads aside that only training has.
+    fn take_auxiliary(&mut self, names: &Names) {
+        let (auxiliary, state) = std::mem::take(&mut self.state)
+            .into_iter()
+            .partition(|(name, _)| is_auxiliary(name) && !names.is_of_backbone(name));
+        (self.auxiliary, self.state) = (auxiliary, state);
+        if !self.auxiliary.is_empty() {
             self.told.push(format!(
-                "{} tensors of auxiliary heads, which only training used, are left out ({})",
-                dropped.len(),
-                some(dropped.iter())
+                "{} tensors of auxiliary heads, which only training with `loss.auxiliary_weight` uses, are no part of the model ({})",
+                self.auxiliary.len(),
+                some(self.auxiliary.keys())
             ));
         }
     }

@@ -18,6 +18,8 @@ use crate::{
 pub struct LoadedWeights {
     /// Under the names of the network, as far as they could be found.
     pub state: StateDict,
+    /// The same of auxiliary heads.
+    pub auxiliary: StateDict,
     pub origin: BaseWeights,
     /// What was changed and chosen to find them, each a sentence without its full stop.
     pub told: Vec<String>,
@@ -101,6 +103,7 @@ pub(super) fn loaded(
     let fitted = fit::fitted(contents.state, architecture);
     LoadedWeights {
         state: fitted.state,
+        auxiliary: fitted.auxiliary,
         origin,
         told: [contents.told, fitted.told].concat(),
         guessed: contents.guessed || fitted.guessed,

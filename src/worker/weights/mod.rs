@@ -31,7 +31,10 @@ pub use self::{
     loading::{BaseWeights, LoadedWeights, WeightsFault},
 };
 use super::{
-    files::bundle::{self, BundleFault},
+    files::{
+        bundle::{self, BundleFault},
+        state::StateDict,
+    },
     process::child::{Reporter, StopFlag},
 };
 use crate::{
@@ -136,6 +139,7 @@ fn adapter(files: &ModelFiles, origin: &str, classes: &[String]) -> Result<Loade
     })?;
     Ok(LoadedWeights {
         state,
+        auxiliary: StateDict::new(),
         origin: BaseWeights {
             name: origin.to_owned(),
             sha256: Some(files.sha256.clone()),

@@ -1,10 +1,10 @@
-//! GoogLeNet (Szegedy et al. 2015, "Going deeper with convolutions") with BatchNorm, with torchvision's names; without the auxiliary heads,
-//! which only its own training used.
+//! GoogLeNet (Szegedy et al. 2015, "Going deeper with convolutions") with BatchNorm, with torchvision's names; and its auxiliary heads, which
+//! only training has.
 
 use super::blocks::{Norm, conv, global_pooling, pool};
 use crate::domain::architecture::{
     Stage,
-    layer::{Activation, Conv2d, Layer, Op, Pool},
+    layer::{Activation, Conv2d, Layer, Linear, Op, Pool},
     network::{InTimm, NetworkDesign},
 };
 
@@ -65,6 +65,26 @@ pub fn googlenet() -> NetworkDesign {
         dropout: 0.2,
         in_timm: InTimm::No,
     }
+}
+
+/// Each with the name of the layer that it follows.
+pub fn auxiliary(classes: u64) -> Vec<(&'static str, Layer)> {
+    let head = |name: &str, channels| {
+        let layers = vec![
+            Layer::new("avgpool", Op::AdaptiveAvgPool2d { side: 4 }),
+            basic("conv", Conv2d::new(channels, 128, 1)),
+            Layer::new("flatten", Op::Flatten),
+            Layer::new("fc1", Op::Linear(Linear::new(128 * 4 * 4, 1024))),
+            Layer::activation("relu", Activation::Relu),
+            Layer::new("dropout", Op::Dropout { probability: 0.7 }),
+            Layer::new("fc2", Op::Linear(Linear::new(1024, classes))),
+        ];
+        Layer::sequence(name, layers)
+    };
+    vec![
+        ("inception4a", head("aux1", 512)),
+        ("inception4d", head("aux2", 528)),
+    ]
 }
 
 /// torchvision's `BasicConv2d`.

@@ -1,5 +1,5 @@
-//! Inception-v3 (Szegedy et al. 2016, "Rethinking the Inception Architecture"), with torchvision's names, which are timm's too; without
-//! the auxiliary head.
+//! Inception-v3 (Szegedy et al. 2016, "Rethinking the Inception Architecture"), with torchvision's names, which are timm's too; and its
+//! auxiliary head, which only training has.
 
 use super::{
     blocks::{global_pooling, pool},
@@ -7,7 +7,7 @@ use super::{
 };
 use crate::domain::architecture::{
     Stage,
-    layer::{Conv2d, Layer, Op, Pool},
+    layer::{Conv2d, Layer, Linear, Op, Pool},
     network::{InTimm, NetworkDesign},
 };
 
@@ -47,6 +47,18 @@ pub fn inception_v3() -> NetworkDesign {
         dropout: 0.5,
         in_timm: InTimm::Same,
     }
+}
+
+/// With the name of the layer that it follows.
+pub fn auxiliary(classes: u64) -> Vec<(&'static str, Layer)> {
+    let mut layers = vec![
+        Layer::new("avgpool", Op::AvgPool2d(pool(5, 3))),
+        basic("conv0", Conv2d::new(768, 128, 1)),
+        basic("conv1", Conv2d::new(128, 768, 5).padded(0)),
+    ];
+    layers.extend(global_pooling());
+    layers.push(Layer::new("fc", Op::Linear(Linear::new(768, classes))));
+    vec![("Mixed_6e", Layer::sequence("AuxLogits", layers))]
 }
 
 /// Convolutions one after another, each with its name.

@@ -7,7 +7,10 @@ use super::{
     task::Task,
     task_weights::{self, TaskWeights},
 };
-use crate::domain::spec::fields::Fields;
+use crate::domain::{
+    architecture::Architecture,
+    spec::{JobSpec, fields::Fields},
+};
 
 /// The loss function.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -94,6 +97,12 @@ pub struct LossSpec {
     /// Only with several tasks: how much each counts; by default all the same.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub task_weights: Option<TaskWeights>,
+    /// Only for networks with auxiliary heads, `inception_v3` (Szegedy et al. 2016) and `googlenet` (Szegedy et al. 2015): the loss of each
+    /// such head counts so much, above 0 and at most 1. They learn with the network, are no part of the model, and are none by default;
+    /// torchvision trains with 0.4 and 0.3. Reported losses are those of the model's own head.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(exclusive_minimum = 0.0, maximum = 1.0)]
+    pub auxiliary_weight: Option<f64>,
 }
 
 pub(in crate::domain::spec) fn parse(mut fields: Fields, task: Task) -> LossSpec {
@@ -139,6 +148,9 @@ pub(in crate::domain::spec) fn parse(mut fields: Fields, task: Task) -> LossSpec
     ];
     let imbalance = fields.choice("imbalance", Imbalance::None, &imbalance);
     let task_weights = task_weights::parse(&mut fields, task);
+    let rule = "must be above 0 and at most 1";
+    let auxiliary_weight =
+        fields.optional_number("auxiliary_weight", rule, |weight| weight > 0.0 && weight <= 1.0);
     fields.finish(&[]);
     LossSpec {
         name,
@@ -149,7 +161,36 @@ pub(in crate::domain::spec) fn parse(mut fields: Fields, task: Task) -> LossSpec
         clip,
         imbalance,
         task_weights,
+        auxiliary_weight,
     }
+}
+
+/// What auxiliary heads need of the other fields.
+pub(in crate::domain::spec) fn check(spec: &JobSpec, root: &mut Fields) {
+    if spec.loss.auxiliary_weight.is_none() {
+        return;
+    }
+    let architecture = spec.backbone.architecture;
+    let heads = architecture.auxiliary_heads(2);
+    let frozen = spec.last_frozen(spec.epochs);
+    let learns = |stage| frozen.is_none_or(|frozen| stage > frozen);
+    let fault = if heads.is_empty() {
+        format!(
+            "{architecture} has no auxiliary heads; only {} and {} have them",
+            Architecture::InceptionV3,
+            Architecture::Googlenet
+        )
+    } else if !heads.iter().any(|head| learns(head.begins.stage)) {
+        "auxiliary heads teach the layers before them, and all of these are frozen; set `freeze` to `none` or to an earlier stage"
+            .to_owned()
+    } else if let Err(fault) = architecture.check_auxiliary_size(spec.image.size) {
+        let rule = fault.rule(architecture);
+        format!("`image.size` {rule} with auxiliary heads; leave this field out for smaller images")
+    } else {
+        return;
+    };
+    root.object(JobSpec::LOSS)
+        .fault("auxiliary_weight", "conflict", fault);
 }
 
 #[cfg(test)]
@@ -157,7 +198,6 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::domain::spec::JobSpec;
 
     #[test]
     fn each_loss_has_settings_of_its_own() {
@@ -185,6 +225,35 @@ mod tests {
             let faults = parsed(&loss).unwrap_err();
             assert_eq!(faults.len(), 1);
             assert_eq!(faults[0].pointer, pointer);
+        }
+    }
+
+    #[test]
+    fn auxiliary_heads_need_a_network_that_has_them_and_layers_to_teach() {
+        let parsed = |architecture: &str, fields: Value| {
+            let mut spec = json!({
+                "dataset": "d", "freeze": "none", "loss": {"auxiliary_weight": 0.4},
+                "backbone": {"architecture": architecture, "weights": "own.pth"},
+            });
+            for (name, value) in fields.as_object().unwrap() {
+                spec[name] = value.clone();
+            }
+            let spec = JobSpec::parse(&spec);
+            spec.map_err(|faults| faults.into_iter().map(|fault| fault.message).collect::<String>())
+        };
+        let spec = parsed("inception_v3", json!({})).unwrap();
+        assert_eq!(spec.loss.auxiliary_weight, Some(0.4));
+        assert!(parsed("googlenet", json!({"image": {"size": 64}})).is_ok());
+        assert!(parsed("inception_v3", json!({"freeze": {"until": "stage1"}})).is_ok());
+        for (architecture, fields, told) in [
+            ("resnet18", json!({}), "only inception_v3 and googlenet"),
+            ("inception_v3", json!({"freeze": "backbone"}), "frozen"),
+            ("googlenet", json!({"freeze": {"until": "stage2"}}), "frozen"),
+            ("inception_v3", json!({"image": {"size": 224}}), "at least 299"),
+            ("googlenet", json!({"loss": {"auxiliary_weight": 0}}), "above 0"),
+        ] {
+            let message = parsed(architecture, fields).unwrap_err();
+            assert!(message.contains(told), "{architecture}: {message}");
         }
     }
 }

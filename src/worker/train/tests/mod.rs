@@ -1,5 +1,6 @@
 //! Training as the server sees it: files in, messages out, a model or a reason. On drawn images of 32 pixels.
 
+mod auxiliary;
 mod batch_predict;
 mod compare;
 mod cross_validate;

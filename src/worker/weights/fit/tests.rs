@@ -310,7 +310,7 @@ fn without_its_head_a_network_of_timm_is_a_backbone() {
 }
 
 #[test]
-fn auxiliary_heads_are_left_out_and_told() {
+fn auxiliary_heads_are_set_aside_and_told() {
     let architecture = Architecture::InceptionV3;
     let network = Network::drawn(architecture, CLASSES, 5, Device::Cpu);
     let mut state: StateDict = (network.state().iter())
@@ -326,5 +326,6 @@ fn auxiliary_heads_are_left_out_and_told() {
         "{:?}",
         fitted.told
     );
+    assert_eq!(fitted.auxiliary.len(), 3);
     assert!(Network::loaded(architecture, CLASSES, &fitted.state, Device::Cpu).is_ok());
 }
