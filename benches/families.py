@@ -3,10 +3,11 @@
 
 One run, one machine, the same random weights, hymenoptera at 224 pixels (`FINETUNED_BENCH_DATA` names other images). Peers are torchvision
 and timm (`peers/family*.py`): of the bare forward pass, channels-last, the better of eager and `optimize_for_inference`, at the best batch
-size. Names of networks measure these alone: `families.py vgg16_bn`.
+size. Names of networks measure these alone, names of parts (`jobs`, `cold`, `serving`) these parts: `families.py vgg16_bn serving`.
 """
 
 import json
+import statistics
 import subprocess
 import sys
 import time
@@ -30,9 +31,14 @@ NETWORKS = (
 TIMM = "timm==1.0.31"
 CLIENTS, SECONDS, ROUNDS = 16, 10, 2
 EPOCHS = 10
+# Models of a network that are asked for the first time.
+COLD = 3
 
 
 def main():
+    parts = {"jobs": jobs, "cold": cold, "serving": serving}
+    asked = [name for name in sys.argv[1:] if name in parts] or parts
+    networks = [name for name in sys.argv[1:] if name not in parts] or NETWORKS
     python = pytorch.python(TIMM)
     table = Table("Families at 224 px")
     with scratch() as folder:
@@ -45,10 +51,10 @@ def main():
         files = files[:: max(1, len(files) // 128)]
         with Server(folder, "--weights-dir", weights) as server:
             ingest(server, archive)
-            for network in sys.argv[1:] or NETWORKS:
+            for network in networks:
                 make_weights(python, network, weights, len(list((data / "train").iterdir())))
-                jobs(table, server, python, network, weights, data)
-                serving(table, server, python, network, weights, files)
+                for part in asked:
+                    parts[part](table, server, python, network, weights, {"data": data, "files": files})
     table.show()
     sys.exit(0 if table.met else 1)
 
@@ -63,7 +69,8 @@ def make_weights(python, network, folder, classes):
     subprocess.run([python, "-c", make, network, folder, str(classes), HERE / "peers"], check=True)
 
 
-def jobs(table, server, python, network, weights, data):
+def jobs(table, server, python, network, weights, images):
+    data = images["data"]
     head = job(server, network, "backbone", EPOCHS, 0.001)
     again = job(server, network, "backbone", EPOCHS, 0.003)
     plain = loop(python, network, data, weights, "head", EPOCHS)
@@ -109,8 +116,30 @@ def loop(python, network, data, weights, learns, epochs):
     return time.perf_counter() - began
 
 
-def serving(table, server, python, network, weights, files):
-    wires = [request(f"/v1/models/{network}/predict", file) for file in files]
+def cold(table, server, python, network, weights, images):
+    """The first answer of a model by a process that is running already, beside a process of PyTorch that is."""
+    file = images["files"][0]
+    versions = []
+    for number in range(COLD + 1):
+        job_of(server, network, {"preset": "quick", "head": {"l2": 0.01 + number / 1000}})
+        versions.append(server.request("GET", f"/v1/models/{network}")["version"])
+    first = {}
+    for version in versions:
+        began = time.perf_counter()
+        server.request("POST", f"/v1/models/{network}@{version}/predict", file, "application/octet-stream")
+        first[version] = time.perf_counter() - began
+    ours = statistics.median(first[version] for version in versions[1:])
+    command = [python, HERE / "peers/family_cold.py", network, weights / f"{network}-init.pth"]
+    peer = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+    table.at_most(f"{network}: first answer of a model / reading and building it", ours / peer["reading"], 1.2, "x")
+    table.note(f"{network}: ours, reading and building, and an answer", (ours, peer["reading"], peer["answering"]), "s")
+
+
+def serving(table, server, python, network, weights, images):
+    quick = {"preset": "quick", "head": {"l2": 0.003}}
+    if not any(model["name"] == network for model in server.request("GET", "/v1/models?limit=100")["data"]):
+        job_of(server, network, quick)
+    wires = [request(f"/v1/models/{network}/predict", file) for file in images["files"]]
     closed(server.port, wires, CLIENTS, 5)
     bares, ours = [], []
     for _ in range(ROUNDS):
