@@ -1,5 +1,5 @@
 //! Gives `finetuned-worker` (and the tests) the run path of the libtorch that it is linked with, so that it starts without any
-//! environment variable, and compiles the two files of C++ in it. `finetuned` calls no torch symbol, so the linker leaves libtorch out of
+//! environment variable, and compiles the files of C++ in it. `finetuned` calls no torch symbol, so the linker leaves libtorch out of
 //! it. Fetches nothing: that is what `scripts/libtorch` is for. Without the feature `worker` there is nothing to do.
 
 #[cfg(not(feature = "worker"))]
@@ -39,11 +39,13 @@ mod worker {
         }
     }
 
-    /// What tch cannot do: a function with gradients of its own, and operators of oneDNN by name.
+    /// What tch cannot do: a function with gradients of its own, operators of oneDNN by name, settings for cards, and steps of many parameters.
     fn compile_function(headers: &Path) {
-        const SOURCES: [&str; 2] = [
+        const SOURCES: [&str; 4] = [
             "src/worker/nets/winograd/function.cpp",
             "src/worker/nets/fused.cpp",
+            "src/worker/device/settings.cpp",
+            "src/worker/train/optimizer/together.cpp",
         ];
         for source in SOURCES {
             println!("cargo::rerun-if-changed={source}");

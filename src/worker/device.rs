@@ -4,6 +4,8 @@
 //! else of libtorch: its operators register themselves while it is loaded.
 
 mod driver;
+mod probe;
+pub mod settings;
 
 use std::{
     fs,
@@ -16,6 +18,7 @@ use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
 use tch::Cuda;
 
 use self::driver::Driver;
+pub use self::probe::probe;
 use crate::protocol::Device;
 
 /// The version of libtorch that this program is built for; torch-sys refuses to build with any other.
@@ -23,12 +26,42 @@ pub const LIBTORCH_VERSION: &str = "2.11.0";
 
 const CUDA_LIBRARY: &str = "libtorch_cuda.so";
 
-/// Loads libtorch's CUDA part if there is one, once for the life of the process.
+/// Loads libtorch's CUDA part if there is one, once for the life of the process. From then on cards compute 32-bit floats as such.
 ///
 /// True if it is loaded; whether there is a GPU as well is for [`list`] to say.
 pub fn prepare() -> bool {
     static LOADED: OnceLock<bool> = OnceLock::new();
-    *LOADED.get_or_init(load_cuda)
+    *LOADED.get_or_init(|| {
+        settings::allow_tf32(false);
+        load_cuda()
+    })
+}
+
+/// The only device of this process, if it has but one.
+static ONLY: OnceLock<String> = OnceLock::new();
+
+/// Hides all other cards from this process: a library that looks at one takes half a gigabyte of its memory. To be called before the process
+/// has a second thread, and before [`prepare`].
+pub fn see_only(name: &str) {
+    let visible = std::env::var("CUDA_VISIBLE_DEVICES").ok();
+    let card = name.strip_prefix("cuda:").and_then(|index| index.parse().ok());
+    let Some(card) = card.map_or(Some(String::new()), |index| {
+        visible_card(visible.as_deref(), index)
+    }) else {
+        // A card that is not there: `parse` will say so.
+        return;
+    };
+    // SAFETY: there is no other thread that could read the environment meanwhile.
+    unsafe { std::env::set_var("CUDA_VISIBLE_DEVICES", card) };
+    let _ = ONLY.set(name.to_owned());
+}
+
+/// What `CUDA_VISIBLE_DEVICES` has to be for only the card with this index to be seen, given its value now.
+fn visible_card(visible: Option<&str>, index: usize) -> Option<String> {
+    match visible {
+        None => Some(index.to_string()),
+        Some(list) => list.split(',').nth(index).map(|card| card.trim().to_owned()),
+    }
 }
 
 /// The devices of this host, GPUs first.
@@ -62,6 +95,12 @@ pub fn parse(name: &str) -> Result<tch::Device, String> {
         return Err(format!(
             "there is no device `{name}`; devices are named `cpu` or `cuda:N`"
         ));
+    };
+    // Where it is the only one that is seen, it is the first.
+    let index = if ONLY.get().is_some_and(|only| only == name) {
+        0
+    } else {
+        index
     };
     let cards = if prepare() {
         Cuda::device_count().max(0) as usize
@@ -120,7 +159,7 @@ fn describe_card(index: usize, driver: Option<&Driver>) -> Device {
         .and_then(|driver| driver.card(index))
         .unwrap_or_else(|| ("CUDA GPU of unknown model".to_owned(), 0));
     Device {
-        name: format!("cuda:{index}"),
+        name: ONLY.get().cloned().unwrap_or_else(|| format!("cuda:{index}")),
         description,
         threads: cpu_threads(),
         memory_bytes,
@@ -207,6 +246,28 @@ mod tests {
         for device in list() {
             assert!(parse(&device.name).is_ok(), "{}", device.name);
         }
+    }
+
+    #[test]
+    fn a_card_is_the_same_whatever_is_visible() {
+        assert_eq!(visible_card(None, 3).as_deref(), Some("3"));
+        assert_eq!(visible_card(Some("2,5"), 1).as_deref(), Some("5"));
+        assert_eq!(visible_card(Some("GPU-8f, GPU-9a"), 1).as_deref(), Some("GPU-9a"));
+        assert_eq!(visible_card(Some("2,5"), 2), None);
+    }
+
+    /// Other tests of this process set it, too.
+    #[test]
+    fn tf32_is_allowed_and_forbidden() {
+        for allowed in [true, false] {
+            let is_set = |_| {
+                settings::allow_tf32(allowed);
+                settings::tf32_is_allowed() == allowed
+            };
+            assert!((0..1000).any(is_set), "{allowed}");
+        }
+        // There is no card whose memory it could be.
+        settings::give_back_freed_memory();
     }
 
     #[test]

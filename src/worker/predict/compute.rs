@@ -16,6 +16,7 @@ use tch::{Device, Kind, Tensor};
 
 use super::{
     answer::{self, Computed},
+    batch_size::padded_size,
     decode::{DecodedImage, Pixels},
     models::{ModelFault, Models},
     pipe::Replies,
@@ -29,7 +30,7 @@ use crate::{
     protocol::frames::{PredictOutcome, PredictTask},
     worker::{
         fault::{self, TorchFault},
-        nets::{folded::Folded, input, vectors},
+        nets::{folded::Folded, input, layers::channels_last, vectors},
     },
 };
 
@@ -129,7 +130,7 @@ impl Lanes<'_> {
                 self.answer_all(second, threads)
             }
             // No reply to those who wait: the end of this process tells the server that they may retry.
-            Err(Failure::Torch(TorchFault::DeviceLost(message))) => bail!("the device is lost: {message}"),
+            Err(Failure::Torch(lost @ TorchFault::DeviceLost(_))) => Err(lost.into()),
             Err(failure) => {
                 let out_of_memory = matches!(failure, Failure::Torch(TorchFault::OutOfMemory(_)));
                 let outcome = PredictOutcome::from(failure);
@@ -192,8 +193,11 @@ impl From<Failure> for PredictOutcome {
 /// Panics if libtorch fails.
 fn forward(network: &Folded, device: Device, batch: &[DecodedImage]) -> Vec<Computed> {
     let input = input_of(batch, device);
-    let activations = network.activations(&input);
-    let features = network.features(&activations);
+    let count = batch.len();
+    let own = |padded: Tensor| padded.narrow(0, 0, count as i64);
+    let activations = network.activations(&padded(&input, padded_size(count, device)));
+    let features = own(network.features(&activations));
+    let activations = own(activations);
     let logits = rows(&network.head(&features));
     let mut computed: Vec<Computed> = logits.into_iter().map(Computed::of_logits).collect();
     let wants = |wanted: fn(&PredictTask) -> bool| batch.iter().any(|image| wanted(&image.task));
@@ -210,6 +214,18 @@ fn forward(network: &Folded, device: Device, batch: &[DecodedImage]) -> Vec<Comp
         }
     }
     computed
+}
+
+/// The batch with zeros at its end, up to this size.
+fn padded(batch: &Tensor, size: usize) -> Tensor {
+    let missing = size as i64 - batch.size()[0];
+    if missing == 0 {
+        return batch.shallow_clone();
+    }
+    let mut size = batch.size();
+    size[0] = missing;
+    let padding = channels_last(&batch.new_zeros(size, (batch.kind(), batch.device())));
+    Tensor::cat(&[batch, &padding], 0)
 }
 
 /// `[N, 3, crop, crop]`, the network's input.
@@ -229,7 +245,7 @@ fn input_of(batch: &[DecodedImage], device: Device) -> Tensor {
         return input::normalised(&images, recipe, device);
     }
     let images = Tensor::from_slice(&floats).view([count, 3, side, side]);
-    crate::worker::nets::layers::channels_last(&images)
+    channels_last(&images.to_device(device))
 }
 
 /// The rows of a matrix on any device.
@@ -256,5 +272,27 @@ impl Timing {
             decode: milliseconds(image.decoding),
             forward: milliseconds(self.forward),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::models::{folded, golden_image},
+        *,
+    };
+    use crate::{domain::architecture::Architecture, worker::nets::Network};
+
+    #[test]
+    fn what_is_padded_answers_as_what_is_not() {
+        let network = Network::drawn(Architecture::Resnet20, 4, 7, Device::Cpu);
+        let folded = folded(&network, Device::Cpu, 32).unwrap();
+        let images = golden_image(5, 32);
+        let larger = padded(&images, 8);
+        assert_eq!(larger.size(), [8, 3, 32, 32]);
+        assert_eq!(larger.stride()[1], 1, "its channels are innermost");
+        let (alone, together) = (folded.logits(&images), folded.logits(&larger).narrow(0, 0, 5));
+        assert!((alone - together).abs().max().double_value(&[]) < 1e-4);
+        assert!(padded(&images, 5).equal(&images));
     }
 }

@@ -11,7 +11,7 @@ use std::{
 
 use tch::{Device, Kind, Tensor};
 
-use super::lru::Lru;
+use super::{batch_size::padded_size, lru::Lru};
 use crate::worker::autograd::without_gradients;
 use crate::{
     domain::models::model::ModelCard,
@@ -210,7 +210,12 @@ impl Models {
         let prepared = |batch: usize, threads: usize| {
             tch::set_num_threads(threads as i32);
             let packed = packed(&folded, &network, batch as i64, side)?;
-            warm_up(&packed, batch, side);
+            let mut sizes: Vec<_> = (1..=batch).map(|count| padded_size(count, self.device)).collect();
+            sizes.dedup();
+            match self.device {
+                Device::Cuda(_) => sizes.into_iter().for_each(|size| warm_up(&packed, size, side)),
+                _ => warm_up(&packed, batch, side),
+            }
             Ok::<_, String>(packed)
         };
         let loaded = Loaded {

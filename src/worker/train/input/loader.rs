@@ -74,10 +74,10 @@ impl Loader {
     /// Batches that a thread prepares ahead at most.
     const QUEUE_DEPTH: usize = 2;
 
-    /// With a GPU the loader has the CPU to itself; otherwise the network needs it.
+    /// With a GPU the loader has the CPU to itself, but for the thread that drives it and for the server; otherwise the network needs it.
     pub fn threads(device: Device, threads: u32) -> usize {
         if device.is_cuda() {
-            threads.clamp(1, 8) as usize
+            threads.saturating_sub(2).max(1) as usize
         } else {
             1
         }

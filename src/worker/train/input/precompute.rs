@@ -138,7 +138,7 @@ impl Source<'_> {
     fn compute(&self, items: &[Item], key: &str, heartbeat: &mut Heartbeat) -> Result<Option<Rows>, Halt> {
         let mut file: Option<RowsWriter> = None;
         let batches = items
-            .chunks(CachedActivations::BATCH_SIZE)
+            .chunks(CachedActivations::batch_size(self.context.device))
             .map(<[Item]>::to_vec)
             .collect();
         let mut batches = self.feed.batches(batches);

@@ -9,7 +9,7 @@
 
 use std::collections::HashMap;
 
-use tch::Tensor;
+use tch::{Device, Tensor};
 
 use super::loader::Item;
 use crate::{
@@ -33,8 +33,10 @@ impl CachedActivations {
     /// Most GPU memory that activations may use. A constant, not a fraction of the free memory: the computation must not depend on the
     /// moment.
     pub(super) const MAX_DEVICE_BYTES: u64 = 1 << 30;
-    /// Images in a forward pass through the frozen stages.
-    pub(in crate::worker::train) const BATCH_SIZE: usize = 32;
+    /// Images in a forward pass through the frozen stages. A card has to be given more to be busy; rows of different devices never meet.
+    pub(in crate::worker::train) fn batch_size(device: Device) -> usize {
+        if device.is_cuda() { 256 } else { 32 }
+    }
 
     /// Boundary activations of some views, in this order.
     pub fn of(&self, items: &[Item]) -> anyhow::Result<Tensor> {

@@ -39,6 +39,14 @@ impl AdamW {
         }
     }
 
+    pub fn betas(&self) -> [f64; 2] {
+        self.betas
+    }
+
+    pub fn epsilon(&self) -> f64 {
+        self.eps
+    }
+
     /// Updates a parameter; returns its moments for the next step.
     pub fn step(
         &self,

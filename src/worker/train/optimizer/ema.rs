@@ -3,6 +3,7 @@
 
 use tch::{Device, Tensor};
 
+use super::together;
 use crate::worker::autograd::without_gradients;
 use crate::{
     domain::spec::Stage,
@@ -62,16 +63,24 @@ impl Average {
     pub fn follow(&mut self, network: &Network, frozen: Option<Stage>, steps: u64) {
         let decay = self.decay(steps);
         without_gradients(|| {
+            let mut learning = Vec::new();
             for (name, average) in self.network.state() {
                 let (Some(now), true) = (network.state().get(name), network.changes(name, frozen)) else {
                     continue;
                 };
-                let mut average = average.shallow_clone();
-                if network.learns(name) {
-                    let _ = average.lerp_(now, 1.0 - decay);
-                } else {
-                    average.copy_(now);
+                match network.learns(name) {
+                    true => learning.push((average, now)),
+                    false => average.shallow_clone().copy_(now),
                 }
+            }
+            if learning
+                .first()
+                .is_some_and(|(average, _)| together::is_for(average))
+            {
+                return together::lerp(&learning, 1.0 - decay);
+            }
+            for (average, now) in learning {
+                let _ = average.shallow_clone().lerp_(now, 1.0 - decay);
             }
         });
     }

@@ -1,7 +1,8 @@
 //! From gradients to new weights: the algorithm, the learning rate of each parameter, the state between steps.
 //!
 //! Our own, because all of its state has to go into the checkpoint: tch's optimisers cannot be saved. The learner accumulates gradients and
-//! applies them once per step. Reading order: `Optimizer`, the algorithms `sgd` and `adamw`, `groups`, `clip`; `ema` averages the weights.
+//! applies them once per step. Reading order: `Optimizer`, the algorithms `sgd` and `adamw`, `groups`, `clip`; `ema` averages the weights;
+//! `together` does the same with all parameters in a few kernels, on cards.
 
 mod adamw;
 mod clip;
@@ -9,6 +10,7 @@ mod ema;
 mod groups;
 pub mod schedule;
 mod sgd;
+mod together;
 
 use tch::Tensor;
 
@@ -112,11 +114,14 @@ impl Optimizer {
     /// Divides the accumulated gradients by `factor` and returns whether all of them are finite. Waits for the device.
     pub fn divide_gradients(&mut self, factor: f64) -> bool {
         without_gradients(|| {
-            for gradient in self.slots.iter_mut().filter_map(|slot| slot.gradient.as_mut()) {
-                let _ = gradient.g_div_scalar_(factor);
-            }
-            let gradients = self.slots.iter().filter_map(|slot| slot.gradient.as_ref());
-            clip::norm(gradients).double_value(&[]).is_finite()
+            let mut gradients: Vec<_> = self
+                .slots
+                .iter_mut()
+                .filter_map(|slot| slot.gradient.as_mut())
+                .collect();
+            clip::divide(&mut gradients, factor);
+            let norm = clip::norm(gradients.iter().map(|gradient| &**gradient));
+            norm.double_value(&[]).is_finite()
         })
     }
 
@@ -129,18 +134,39 @@ impl Optimizer {
     /// before clipping, a scalar on the device.
     pub fn step(&mut self, lr: f64) -> Tensor {
         without_gradients(|| {
-            let mut gradients: Vec<_> = self.slots.iter_mut().map(|slot| slot.gradient.take()).collect();
-            let norm = clip::norm(gradients.iter().flatten());
+            let gradients = self.slots.iter_mut().filter_map(|slot| slot.gradient.as_mut());
+            let mut gradients: Vec<_> = gradients.collect();
+            let norm = clip::norm(gradients.iter().map(|gradient| &**gradient));
             if let Some(max_norm) = self.max_norm {
-                clip::scale(gradients.iter_mut().flatten(), &norm, max_norm);
+                clip::scale(&mut gradients, &norm, max_norm);
             }
-            for (slot, gradient) in self.slots.iter_mut().zip(gradients) {
-                if let Some(gradient) = gradient {
-                    slot.step(gradient, lr, &self.rule);
-                }
+            match together::is_for(&norm) {
+                true => self.update_together(lr),
+                false => self.update_each(lr),
             }
             norm
         })
+    }
+
+    fn update_each(&mut self, lr: f64) {
+        for slot in &mut self.slots {
+            if let Some(gradient) = slot.gradient.take() {
+                slot.step(gradient, lr, &self.rule);
+            }
+        }
+    }
+
+    fn update_together(&mut self, lr: f64) {
+        let with_gradient = |slot| {
+            let slot: &mut Slot = slot;
+            let gradient = slot.gradient.take()?;
+            Some((slot, gradient))
+        };
+        let mut slots: Vec<_> = self.slots.iter_mut().filter_map(with_gradient).collect();
+        match &self.rule {
+            Rule::Sgd(sgd) => together::sgd(&mut slots, lr, sgd),
+            Rule::AdamW(adamw) => together::adamw(&mut slots, lr, adamw),
+        }
     }
 
     /// The state that the next step depends on, by name. The tensors share their memory with the optimiser.
@@ -185,10 +211,22 @@ impl Optimizer {
 }
 
 impl Slot {
+    /// Its learning rate and weight decay, given the head's rate.
+    fn rates(&self, lr: f64) -> [f64; 2] {
+        [lr * self.group.lr_multiplier, self.group.weight_decay]
+    }
+
+    /// Steps that its moments include.
+    fn steps(&self) -> u64 {
+        match &self.memory {
+            Memory::Moments(moments) => moments.steps,
+            _ => 0,
+        }
+    }
+
     fn step(&mut self, gradient: Tensor, lr: f64, rule: &Rule) {
         let memory = std::mem::replace(&mut self.memory, Memory::Nothing);
-        let rate = lr * self.group.lr_multiplier;
-        let decay = self.group.weight_decay;
+        let [rate, decay] = self.rates(lr);
         self.memory = match (rule, memory) {
             (Rule::Sgd(sgd), memory) => {
                 let momentum = match memory {

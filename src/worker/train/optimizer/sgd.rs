@@ -18,6 +18,14 @@ impl Sgd {
         }
     }
 
+    pub fn momentum(&self) -> f64 {
+        self.momentum
+    }
+
+    pub fn is_nesterov(&self) -> bool {
+        self.nesterov
+    }
+
     /// Updates a parameter; returns the momentum buffer for the next step (same shape and memory layout as the parameter; none before the
     /// first step). Consumes the gradient, whose memory becomes the new buffer where possible. `addcmul` does in one pass over memory what
     /// multiplying and adding would do in two.

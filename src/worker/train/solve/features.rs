@@ -94,7 +94,7 @@ impl Features {
             let id = context.data.images[sample.image].id;
             Item::new(*sample, id, View::PLAIN)
         };
-        let items = samples.chunks(CachedActivations::BATCH_SIZE);
+        let items = samples.chunks(CachedActivations::batch_size(context.device));
         let items = items.map(|chunk| chunk.iter().map(item).collect());
         let mut batches = feed.batches(items.collect());
         let mut parts = Vec::new();
