@@ -36,6 +36,8 @@ pub const PACKS_FILE: &str = "packs.json";
 pub const EXIT_STOPPED: i32 = 75;
 /// Exit status of a child that cannot even write its result because the disk is full (`EX_CANTCREAT`).
 pub const EXIT_DISK_FULL: i32 = 73;
+/// Exit status of a child whose device failed: no later call to it could have succeeded (`EX_PROTOCOL`).
+pub const EXIT_DEVICE_LOST: i32 = 76;
 
 /// A device that can train or predict, as `finetuned-worker devices` lists them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]

@@ -21,9 +21,7 @@ use clap::{Parser, Subcommand};
 use finetuned::{domain, files, limits, process::sandbox, protocol};
 
 use self::worker::{
-    bounds, confinement, device, fault,
-    one_shot::{self, EXIT_INTERNAL},
-    predict,
+    bounds, confinement, device, fault, one_shot, predict,
     process::{
         child::{Reporter, StopFlag},
         parent::Parent,
@@ -44,6 +42,12 @@ struct Arguments {
 enum Task {
     /// Print the devices of this host as JSON
     Devices,
+    /// Compute something small on a device, to see whether it works
+    Probe {
+        /// `cpu` or `cuda:N`
+        #[arg(long)]
+        device: String,
+    },
     /// Do the task in the run file of a directory, and write the result there
     Run {
         #[arg(long)]
@@ -110,6 +114,11 @@ fn main() -> ExitCode {
             Parent::find().leave_with_it();
             print_devices()
         }
+        Task::Probe { device } => {
+            device::see_only(&device);
+            Parent::find().leave_with_it();
+            device::probe(&device)
+        }
         Task::SampleDataset {
             out,
             seed,
@@ -143,7 +152,7 @@ fn main() -> ExitCode {
     };
     if let Err(fault) = outcome {
         eprintln!("finetuned-worker: {fault:#}");
-        exit(EXIT_INTERNAL);
+        exit(one_shot::status(&fault));
     }
     ExitCode::SUCCESS
 }
@@ -163,6 +172,7 @@ fn leave(run_dir: &Path, sandbox: Mode) -> ! {
 fn answer(options: &predict::Options, models: Option<&Path>, sandbox: Mode) -> anyhow::Result<()> {
     let parent = Parent::find();
     bounds::bound_threads();
+    device::see_only(&options.device);
     confinement::confine_predictions(models, &options.device, sandbox)?;
     parent.leave_with_it();
     #[cfg(target_os = "linux")]

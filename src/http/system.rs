@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 
 use super::{App, responses::problem::Problems};
 use crate::{
-    domain::id::JobId,
+    domain::{id::JobId, time::Timestamp},
     error::{Error, Kind, Result},
     limits::Limits,
     process::sandbox::{Mode, Support},
@@ -34,6 +34,8 @@ pub struct System {
     version: &'static str,
     /// Empty just after the start, until the worker program has listed its devices.
     devices: Vec<SystemDevice>,
+    /// Where predictions are computed.
+    predictions: SystemPredictions,
     queued_jobs: u64,
     running_jobs: u64,
     /// Free space on the data directory's disk.
@@ -87,6 +89,17 @@ pub struct SystemDevice {
     threads: u32,
     memory_bytes: u64,
     job: Option<JobId>,
+    /// Since when it has failed and gets no jobs; it is tried again by itself. Null if it works.
+    failed_since: Option<Timestamp>,
+}
+
+/// Where predictions are computed.
+#[derive(Serialize, ToSchema)]
+pub struct SystemPredictions {
+    /// `cpu` or `cuda:N`; null before the first prediction.
+    device: Option<String>,
+    /// The GPU that could not be used, which is tried again every ten minutes; null where nothing stands in for one.
+    instead_of: Option<String>,
 }
 
 /// Liveness; does not touch the disk
@@ -123,12 +136,18 @@ pub async fn system(State(app): State<App>) -> Result<Json<System>> {
         threads: state.device.threads,
         memory_bytes: state.device.memory_bytes,
         job: state.job,
+        failed_since: state.failed_since,
     });
+    let serving = app.inference().device();
     let (keep, unused) = (&app.config().keep, app.jobs().unused_datasets());
     Ok(Json(System {
         object: "system",
         version: env!("CARGO_PKG_VERSION"),
         devices: devices.collect(),
+        predictions: SystemPredictions {
+            device: serving.device,
+            instead_of: serving.instead_of,
+        },
         queued_jobs,
         running_jobs,
         free_bytes: app.blobs().free_bytes()?,

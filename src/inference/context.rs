@@ -12,7 +12,7 @@ pub struct InferenceContext {
     pub worker: PathBuf,
     /// The child's folder and log are made in it.
     pub data_dir: PathBuf,
-    /// Empty until they are known; the first GPU is used, or else the first device.
+    /// Empty until they are known; the first GPU is used if it can be.
     pub devices: watch::Receiver<Vec<Device>>,
     /// Threads of arithmetic; 0 means all cores.
     pub threads: u32,

@@ -12,6 +12,7 @@ use tokio::{
 
 use super::{
     context::InferenceContext,
+    devices::{Devices, Serving},
     session::{End, Refusal, Request, Session},
     shown::Shown,
     wire,
@@ -19,7 +20,6 @@ use super::{
 use crate::{
     files::private,
     process::{self, ChildGroup, FreedMemory, Pipes, log::Log},
-    protocol::Device,
 };
 
 /// Pause after the first death, after the second in a row, and so on. A child that had answered begins the row anew.
@@ -34,13 +34,15 @@ const DRAIN: Duration = Duration::from_secs(1);
 
 pub struct Host {
     context: InferenceContext,
+    devices: Devices,
     log: Log,
 }
 
 impl Host {
-    pub fn new(context: InferenceContext) -> Self {
+    pub fn new(context: InferenceContext, serving: Serving) -> Self {
         let path = context.data_dir.join("logs/predict.log");
         Self {
+            devices: Devices::new(context.devices.clone(), serving),
             log: Log::at(path, context.limits.max_log_bytes),
             context,
         }
@@ -62,8 +64,19 @@ impl Host {
             }
             let (why, worked) = match self.live(first, &mut waiting).await {
                 End::Shutdown => break,
+                End::MadeRoom => {
+                    tracing::info!("the next predict worker is started on the GPU again");
+                    continue;
+                }
                 End::Broken { why, worked } => (why, worked),
             };
+            if !worked && self.devices.could_not_be_used(Instant::now()) {
+                tracing::error!(
+                    why,
+                    "the predict worker cannot use the GPU; the processor stands in for it"
+                );
+                continue;
+            }
             deaths_in_a_row = if worked { 1 } else { deaths_in_a_row + 1 };
             let pause = PAUSES[(deaths_in_a_row - 1).min(PAUSES.len() - 1)];
             tracing::error!(why, pause = pause.as_secs(), "the predict worker has ended");
@@ -97,6 +110,7 @@ impl Host {
             child,
             frames: wire::read(pipes.stdout),
             shown,
+            makes_room_at: self.devices.until(),
             limits: &self.context.limits,
             shutdown: &self.context.shutdown,
         };
@@ -136,15 +150,9 @@ impl Host {
 
     /// The device for predictions, as soon as it is known; none when the server stops first.
     async fn device(&mut self) -> Option<String> {
-        let devices = &mut self.context.devices;
         tokio::select! {
             () = self.context.shutdown.cancelled() => None,
-            known = devices.wait_for(|devices| !devices.is_empty()) => {
-                let known = known.ok()?;
-                let is_gpu = |device: &&Device| device.name.starts_with("cuda:");
-                let device = known.iter().find(is_gpu).or(known.first())?;
-                Some(device.name.clone())
-            }
+            device = self.devices.choose(Instant::now()) => device,
         }
     }
 

@@ -5,6 +5,7 @@
 //! is the life of one child, `shown` the models that it can read, `wire` its pipes. Nothing here looks into an image or a model.
 
 mod context;
+mod devices;
 mod host;
 mod session;
 mod shown;
@@ -22,8 +23,9 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-pub use self::{context::InferenceContext, tally::ModelCounts};
+pub use self::{context::InferenceContext, devices::ServingDevice, tally::ModelCounts};
 use self::{
+    devices::Serving,
     host::Host,
     session::{Answer, Refusal, Request},
     tally::Tally,
@@ -57,6 +59,7 @@ struct Shared {
     limits: Limits,
     places: Semaphore,
     tally: Tally,
+    serving: Serving,
     warming: Semaphore,
     requests: mpsc::Sender<Request>,
     shutdown: CancellationToken,
@@ -115,19 +118,26 @@ impl Inference {
     pub fn start(context: InferenceContext) -> Self {
         let places = context.limits.max_predict_queue;
         let (requests, waiting) = mpsc::channel(places.max(1));
+        let serving = Serving::default();
         let shared = Shared {
             blobs: context.blobs.clone(),
             limits: context.limits.clone(),
             places: Semaphore::new(places.min(Semaphore::MAX_PERMITS)),
             tally: Tally::default(),
+            serving: serving.clone(),
             warming: Semaphore::new(WARMING),
             requests,
             shutdown: context.shutdown.clone(),
             tasks: TaskTracker::new(),
         };
-        shared.tasks.spawn(Host::new(context).run(waiting));
+        shared.tasks.spawn(Host::new(context, serving).run(waiting));
         shared.tasks.close();
         Self(Arc::new(shared))
+    }
+
+    /// Where answers are computed.
+    pub fn device(&self) -> ServingDevice {
+        self.0.serving.now()
     }
 
     /// Asks a model about one image; the answer has at most `top_k` classes.

@@ -61,8 +61,18 @@ pub enum Refusal {
 pub enum End {
     /// The server stops.
     Shutdown,
+    /// It had nothing to do, and its time was over.
+    MadeRoom,
     /// It broke down, hung or spoke nonsense: why, in words for the operator, and whether it had answered anything before.
     Broken { why: String, worked: bool },
+}
+
+/// Why a child serves no more.
+enum Over {
+    /// The server stops, and it has left.
+    Shutdown,
+    Idle,
+    Broken(String),
 }
 
 /// A child and what comes from it.
@@ -70,6 +80,8 @@ pub struct Session<'a> {
     pub child: ChildGroup,
     pub frames: mpsc::Receiver<wire::Frame>,
     pub shown: Shown,
+    /// From then on it ends as soon as nobody waits for it.
+    pub makes_room_at: Option<Instant>,
     pub limits: &'a Limits,
     pub shutdown: &'a CancellationToken,
 }
@@ -101,11 +113,12 @@ impl Session<'_> {
         }
         in_flight.refuse_all();
         match end {
-            Some(why) => End::Broken {
+            Over::Broken(why) => End::Broken {
                 why,
                 worked: in_flight.answered > 0,
             },
-            None => End::Shutdown,
+            Over::Idle => End::MadeRoom,
+            Over::Shutdown => End::Shutdown,
         }
     }
 
@@ -130,20 +143,21 @@ impl Session<'_> {
         }
     }
 
-    /// Returns why the child is of no use any more, or nothing when it leaves because the server stops. `next` is the request that
-    /// waits for the child to have room.
+    /// Returns why the child is of no use any more. `next` is the request that waits for the child to have room.
     async fn serve(
         &mut self,
         requests: mpsc::Sender<(PredictRequest, Bytes)>,
         next: &mut Option<Request>,
         waiting: &mut mpsc::Receiver<Request>,
         in_flight: &mut InFlight,
-    ) -> Option<String> {
+    ) -> Over {
         let mut tidy = interval(TIDY_EVERY);
         while !self.shutdown.is_cancelled() {
             // Whoever has left needs no place in the child's queue.
             *next = next.take().filter(|request| !request.reply.is_closed());
             let hung_at = in_flight.hung_at();
+            let is_idle = next.is_none() && in_flight.entries.is_empty();
+            let makes_room_at = self.makes_room_at.filter(|_| is_idle);
             tokio::select! {
                 // In this order: an answer that is there counts before the time that it meets, and a child that hangs gets nothing more.
                 biased;
@@ -151,17 +165,20 @@ impl Session<'_> {
                 frame = self.frames.recv() => match frame {
                     Some(Ok(frame)) => {
                         if let Err(why) = in_flight.answer(frame) {
-                            return Some(why.to_owned());
+                            return Over::Broken(why.to_owned());
                         }
                     }
-                    Some(Err(why)) => return Some(why.to_owned()),
-                    None => return Some(self.how_it_ended().await),
+                    Some(Err(why)) => return Over::Broken(why.to_owned()),
+                    None => return Over::Broken(self.how_it_ended().await),
                 },
                 () = sleep_until(hung_at.unwrap_or_else(Instant::now)), if hung_at.is_some() => {
                     let allowed = self.limits.predict_deadline_seconds;
-                    return Some(format!("it had requests and answered none for {allowed} s"));
+                    return Over::Broken(format!("it had requests and answered none for {allowed} s"));
                 }
-                status = self.child.wait() => return Some(describe(status)),
+                status = self.child.wait() => return Over::Broken(describe(status)),
+                () = sleep_until(makes_room_at.unwrap_or_else(Instant::now)), if makes_room_at.is_some() => {
+                    return Over::Idle;
+                }
                 place = requests.reserve(), if next.is_some() => match (place, next.take()) {
                     (Ok(place), Some(mut request)) => {
                         request.model = self.shown.show(&request.model).await;
@@ -169,7 +186,7 @@ impl Session<'_> {
                     }
                     (Err(_), Some(request)) => {
                         request.refuse(Refusal::ComeBack(Duration::ZERO));
-                        return Some(self.how_it_ended().await);
+                        return Over::Broken(self.how_it_ended().await);
                     }
                     (_, None) => {}
                 },
@@ -184,7 +201,7 @@ impl Session<'_> {
         // Its stdin ends after what is on its way.
         drop(requests);
         self.leave(waiting, in_flight).await;
-        None
+        Over::Shutdown
     }
 
     /// Lets the child answer what it has, for as long as the grace period allows.

@@ -220,6 +220,22 @@ async fn everybody_gets_the_answer_to_their_own_image() {
 }
 
 #[tokio::test]
+async fn the_processor_answers_where_the_gpu_cannot_be_used_and_that_is_said() {
+    let broken = "if arguments[2] != 'cpu': sys.exit('CUDA error: out of memory')";
+    let server = Server::start_with(broken, |_| {}).await;
+    assert_eq!(server.inference.device(), ServingDevice::default());
+    assert_eq!(server.slug("class bees").await, "model-unavailable");
+    assert_eq!(server.label("class bees").await, "bees");
+    let device = |start: &String| start.split(' ').nth(2).map(str::to_owned);
+    let devices: Vec<_> = server.starts().iter().filter_map(device).collect();
+    assert_eq!(devices, ["cuda:0", "cpu"]);
+    let now = server.inference.device();
+    assert_eq!(now.device.as_deref(), Some("cpu"));
+    assert_eq!(now.instead_of.as_deref(), Some("cuda:0"));
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn vectors_and_images_come_back_as_they_were_sent() {
     let server = Server::start(|_| {}).await;
     let image = |text: &'static str| Bytes::from_static(text.as_bytes());

@@ -54,8 +54,8 @@ const PASSED_ON_PREFIX: &str = "NVIDIA_";
 /// Added to a worker's badness, so that a host without memory loses the worker and not the server.
 const OUT_OF_MEMORY_SCORE: &str = "800";
 
-/// What a worker's glibc does with memory that was freed (2.35 and later; others take no notice of it). A network's activations come and
-/// go with every batch; in huge pages they are fewer page faults.
+/// What a worker's glibc does with memory that was freed (2.35 and later; others take no notice of it), and libtorch with that of a card. A
+/// network's activations come and go with every batch; in huge pages they are fewer page faults.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FreedMemory {
     /// From 3 MiB on each piece has pages of its own, which are given back, where the heap would be left with holes. Measured with
@@ -71,6 +71,17 @@ pub enum FreedMemory {
 
 impl FreedMemory {
     const VARIABLE: &str = "GLIBC_TUNABLES";
+    /// An operator who sets it decides for all workers.
+    const VARIABLE_OF_CARDS: &str = "PYTORCH_CUDA_ALLOC_CONF";
+
+    /// For libtorch's allocator of a card's memory: segments that grow, so that less of it is lost in pieces, and a share of it, so that a
+    /// training leaves room for a process that answers, and the other way round.
+    fn of_cards(self) -> &'static str {
+        match self {
+            Self::GivenBack => "expandable_segments:True,per_process_memory_fraction:0.75",
+            Self::Kept => "expandable_segments:True,per_process_memory_fraction:0.25",
+        }
+    }
 
     fn tunables(self) -> &'static str {
         match self {
@@ -122,6 +133,7 @@ pub async fn spawn(
         .envs(passed_on())
         .env("TMPDIR", dir)
         .env(FreedMemory::VARIABLE, freed.tunables())
+        .env(FreedMemory::VARIABLE_OF_CARDS, of_cards(freed))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -129,6 +141,11 @@ pub async fn spawn(
     tie(&mut command, lock);
     let life = lives::of(arguments.first().copied());
     parent::have_started(move |parent| start(command, parent, life)).await
+}
+
+fn of_cards(freed: FreedMemory) -> OsString {
+    let operators = std::env::var_os(FreedMemory::VARIABLE_OF_CARDS);
+    operators.unwrap_or_else(|| freed.of_cards().into())
 }
 
 /// Has the kernel kill the child with its parent, and the child inherit its folder's lock, which the command holds until it is dropped.

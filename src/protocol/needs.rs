@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use super::{
-    DatasetInput, HubSource, JobRun, RegistrySource, RunSpec, Segment, TrainRun, WeightsSource, WeightsTask,
+    DatasetInput, HubSource, RegistrySource, RunSpec, Segment, TrainRun, WeightsSource, WeightsTask,
     frames::ModelFiles,
 };
 
@@ -70,14 +70,19 @@ impl RunSpec {
 
     /// Whether it computes on a GPU.
     pub fn uses_a_card(&self) -> bool {
+        self.device().is_some_and(|device| device.starts_with("cuda"))
+    }
+
+    /// The device that it computes on; none where it computes little.
+    pub fn device(&self) -> Option<&str> {
         let job = match self {
             RunSpec::Evaluate(run) => Some(&run.common),
             RunSpec::BatchPredict(run) => Some(&run.common),
             _ => None,
         };
         let trainings = self.trainings().into_iter().map(|training| &training.common);
-        let on_a_card = |common: &JobRun| common.device.starts_with("cuda");
-        job.into_iter().chain(trainings).any(on_a_card)
+        let mut all = job.into_iter().chain(trainings);
+        all.next().map(|common| common.device.as_str())
     }
 }
 

@@ -1,7 +1,8 @@
 //! The life of a one-shot child (`finetuned-worker run`): read the task, do it, write the result last, exit with a status for the outcome.
 //!
 //! Statuses: 0 with a result file, [`EXIT_STOPPED`] without one because the server asked, [`EXIT_DISK_FULL`] if the disk is full,
-//! [`EXIT_INTERNAL`] for anything that is not caused by input; then one line on stderr says what.
+//! [`EXIT_DEVICE_LOST`] if the GPU failed, [`EXIT_INTERNAL`] for anything else that is not caused by input; then one line on stderr says
+//! what.
 
 use std::{fs, path::Path};
 
@@ -16,7 +17,7 @@ use super::process::{
 };
 use crate::{
     domain::jobs::job::{FailureCode, JobError},
-    protocol::{EXIT_DISK_FULL, EXIT_STOPPED, RunResult, RunSpec},
+    protocol::{EXIT_DEVICE_LOST, EXIT_DISK_FULL, EXIT_STOPPED, RunResult, RunSpec},
     sandbox::Mode,
     worker::{
         bounds,
@@ -38,6 +39,7 @@ pub fn prepare(folder: &Path, mode: Mode, reporter: &Reporter) -> anyhow::Result
     let spec = RunDir::new(folder).spec().context("cannot read the run file")?;
     bounds::bound(&spec);
     bounds::bound_threads();
+    device::see_only(spec.device().unwrap_or("cpu"));
     confinement::confine(spec, folder, mode, reporter)
 }
 
@@ -61,7 +63,7 @@ pub fn run(folder: &Path, prepared: anyhow::Result<Confined>, reporter: &Reporte
             Some(error) => RunResult::Failed(error),
             None => {
                 eprintln!("finetuned-worker: {fault:#}");
-                return EXIT_INTERNAL;
+                return status(&fault);
             }
         },
     };
@@ -90,6 +92,20 @@ fn carry_out(spec: RunSpec, dir: &RunDir, reporter: &Reporter, stop: &StopFlag) 
             device::prepare();
             train::run_job(&job, dir, reporter, stop)
         }
+    }
+}
+
+/// The exit status for a failure that is nobody's to resolve.
+pub fn status(fault: &anyhow::Error) -> i32 {
+    let mut causes = fault
+        .chain()
+        .map(|cause| match cause.downcast_ref::<TorchFault>() {
+            Some(fault) => fault.clone(),
+            None => TorchFault::read(&cause.to_string()),
+        });
+    match causes.any(|cause| matches!(cause, TorchFault::DeviceLost(_))) {
+        true => EXIT_DEVICE_LOST,
+        false => EXIT_INTERNAL,
     }
 }
 
@@ -148,6 +164,19 @@ mod tests {
         let memory = anyhow!("CUDA out of memory. Tried to allocate 2.00 GiB").context("step 12");
         assert_eq!(code(&memory), Some(FailureCode::OutOfMemory));
         assert_eq!(code(&anyhow!("a bug")), None);
+    }
+
+    #[test]
+    fn a_failed_gpu_has_a_status_of_its_own() {
+        for lost in [
+            anyhow::Error::from(TorchFault::DeviceLost("an illegal memory access".to_owned()))
+                .context("step 12"),
+            anyhow!("CUDA error: unspecified launch failure").context("reading it"),
+        ] {
+            assert_eq!(explained(&lost, false), None);
+            assert_eq!(status(&lost), EXIT_DEVICE_LOST, "{lost:#}");
+        }
+        assert_eq!(status(&anyhow!("a bug")), EXIT_INTERNAL);
     }
 
     #[test]

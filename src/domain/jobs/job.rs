@@ -72,6 +72,8 @@ pub enum FailureCode {
     WorkerStalled,
     /// The worker could not be started.
     WorkerLost,
+    /// The GPU failed under the job too often, although it worked before and after.
+    DeviceLost,
     TimeLimit,
     DiskFull,
     /// Data that the job reads is damaged on the server's disk and cannot be regenerated.

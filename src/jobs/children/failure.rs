@@ -9,7 +9,7 @@ use crate::{
     domain::jobs::job::{FailureCode, JobError},
     error::{Error, Kind},
     process,
-    protocol::EXIT_DISK_FULL,
+    protocol::{EXIT_DEVICE_LOST, EXIT_DISK_FULL},
 };
 
 const DISK_FULL: &str =
@@ -33,6 +33,10 @@ pub fn of_child<C>(report: &Report<C>, data_dir: &Path) -> JobError {
         Outcome::Ended { status, .. } if status.code() == Some(EXIT_DISK_FULL) => {
             JobError::new(FailureCode::DiskFull, DISK_FULL)
         }
+        Outcome::Ended { status, .. } if status.code() == Some(EXIT_DEVICE_LOST) => JobError {
+            code: FailureCode::DeviceLost,
+            ..crashed("because its device failed", report, data_dir)
+        },
         Outcome::Ended { status, .. } if status.success() => crashed("without a result", report, data_dir),
         Outcome::Ended { status, .. } => {
             crashed(&format!("with {}", process::describe(*status)), report, data_dir)

@@ -150,6 +150,7 @@ fn verdict(job: &ClaimedJob, end: End<Cause>) -> Verdict {
         End::Broken(broken) => match broken.to_job() {
             error if broken.never_began() => Verdict::Failed(error),
             error if error.code == FailureCode::DiskFull => Verdict::DiskFull,
+            error if error.code == FailureCode::DeviceLost => Verdict::DeviceLost(error),
             error => Verdict::Died(error),
         },
     }

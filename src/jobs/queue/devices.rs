@@ -3,18 +3,12 @@
 use std::{ffi::OsStr, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, bail};
-use tokio::io::AsyncReadExt;
 
-use crate::{
-    domain::spec::DeviceChoice,
-    jobs::{blocking::blocking, children::paths::ScratchDir, context::Context},
-    process::{self, FreedMemory},
-    protocol::Device,
-};
+use super::worker_command;
+use crate::{domain::spec::DeviceChoice, jobs::context::Context, protocol::Device};
 
 /// Loading a GPU's libraries from a cold disk takes a while.
 const DEADLINE: Duration = Duration::from_secs(120);
-const LONGEST_LIST: u64 = 1 << 20;
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
 pub async fn run(context: Arc<Context>) {
@@ -48,28 +42,8 @@ pub async fn run(context: Arc<Context>) {
 }
 
 async fn ask(context: &Context) -> anyhow::Result<Vec<Device>> {
-    let runs = context.paths.runs();
-    let dir = blocking(move || Ok(ScratchDir::new(&runs)?)).await;
-    let dir = dir.context("cannot create the directory for runs")?;
-    let arguments = [OsStr::new("devices")];
-    let (mut child, pipes) = process::spawn(&context.worker, &arguments, dir.path(), FreedMemory::GivenBack)
-        .await
-        .context("cannot start the worker program")?;
     let log = context.log(&"devices");
-    let mut list = Vec::new();
-    let mut output = pipes.stdout.take(LONGEST_LIST);
-    let (read, last_line, status) = tokio::join!(
-        output.read_to_end(&mut list),
-        log.copy(pipes.stderr),
-        child.wait()
-    );
-    drop(pipes.stdin);
-    read?;
-    let status = status?;
-    if !status.success() {
-        let last_line = last_line.unwrap_or_default();
-        bail!("{}: {last_line}", process::describe(status));
-    }
+    let list = worker_command::run(context, &[OsStr::new("devices")], log).await?;
     let devices: Vec<Device> = serde_json::from_slice(&list).context("its list cannot be read")?;
     check(&devices)?;
     Ok(devices)

@@ -1,6 +1,8 @@
 //! Records the end of an attempt: a model, a result, a failure, or a requeued job.
 
-use super::{activations, packs, stopping, verdict::Verdict};
+use std::sync::Arc;
+
+use super::{activations, packs, quarantine, stopping, verdict::Verdict};
 use crate::{
     blobs::Pin,
     domain::{
@@ -17,12 +19,12 @@ use crate::{
 };
 
 /// Records how the attempt ended, and removes the job's directory if that was its end.
-pub async fn settle(context: &Context, job: &ClaimedJob, verdict: Verdict) {
+pub async fn settle(context: &Arc<Context>, job: &ClaimedJob, verdict: Verdict) {
     tracing::info!(job = %job.id, attempt = job.attempt, verdict = verdict.word(), "an attempt has ended");
     let store = &context.store;
     // After a crash, caches are kept before the next attempt, which would compute them again; otherwise after the job's end, because nobody
     // waits for them. A stopping server has no time for this.
-    let died = matches!(verdict, Verdict::Died(_));
+    let died = matches!(verdict, Verdict::Died(_) | Verdict::DeviceLost(_));
     let has_time = !matches!(verdict, Verdict::Drained | Verdict::DiskFull | Verdict::Lost);
     if died {
         packs::keep(context, job).await;
@@ -33,6 +35,14 @@ pub async fn settle(context: &Context, job: &ClaimedJob, verdict: Verdict) {
         Verdict::Predicted(predicted) => complete_predictions(context, job, &predicted).await,
         Verdict::Failed(error) => fail(context, job, error).await,
         Verdict::Died(error) => interrupt(context, job, Interruption::Died(error)).await,
+        Verdict::DeviceLost(error) => {
+            // A device that works again at once did not fail by itself: the job is what fails there, and not for ever.
+            let why = match quarantine::is_well_again(context, &job.device, &error).await {
+                true => Interruption::Died(error),
+                false => Interruption::Drained,
+            };
+            interrupt(context, job, why).await;
+        }
         Verdict::Drained => interrupt(context, job, Interruption::Drained).await,
         Verdict::DiskFull => try_again_with_more_room(context, job).await,
         Verdict::Cancelled => {

@@ -10,7 +10,10 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use utoipa::ToSchema;
 
-use crate::{domain::id::JobId, protocol::Device};
+use crate::{
+    domain::{id::JobId, time::Timestamp},
+    protocol::Device,
+};
 
 /// A device and the job that runs on it.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
@@ -19,6 +22,8 @@ pub struct DeviceState {
     pub device: Device,
     /// The job that runs on it; null if it is free.
     pub job: Option<JobId>,
+    /// Since when it has failed and gets no jobs; null if it works.
+    pub failed_since: Option<Timestamp>,
 }
 
 #[derive(Default)]
@@ -30,6 +35,8 @@ pub struct Slots {
 #[derive(Default)]
 struct Busy {
     jobs: Mutex<HashMap<String, JobId>>,
+    /// Devices that get no jobs, and since when.
+    failed: Mutex<HashMap<String, Timestamp>>,
     freed: Notify,
 }
 
@@ -65,12 +72,25 @@ impl Slots {
             .any(|device| device.name.starts_with("cuda:"))
     }
 
-    /// Names of the devices without a job.
+    /// Names of the devices without a job that can have one.
     pub fn free(&self) -> Vec<String> {
         let devices = self.devices.borrow();
-        let jobs = self.busy.lock();
-        let free = devices.iter().filter(|device| !jobs.contains_key(&device.name));
-        free.map(|device| device.name.clone()).collect()
+        let (jobs, failed) = (self.busy.lock(), self.busy.failed());
+        let is_free = |name: &String| !jobs.contains_key(name) && !failed.contains_key(name);
+        let names = devices.iter().map(|device| &device.name);
+        names.filter(|name| is_free(name)).cloned().collect()
+    }
+
+    /// From now on the device gets no jobs.
+    pub fn quarantine(&self, device: &str) {
+        let mut failed = self.busy.failed();
+        failed.entry(device.to_owned()).or_insert_with(Timestamp::now);
+    }
+
+    /// From now on it gets jobs again.
+    pub fn release(&self, device: &str) {
+        self.busy.failed().remove(device);
+        self.busy.freed.notify_one();
     }
 
     pub fn take(&self, device: &str, job: JobId) -> Slot {
@@ -88,10 +108,11 @@ impl Slots {
 
     pub fn states(&self) -> Vec<DeviceState> {
         let devices = self.devices.borrow();
-        let jobs = self.busy.lock();
+        let (jobs, failed) = (self.busy.lock(), self.busy.failed());
         let state = |device: &Device| DeviceState {
             device: device.clone(),
             job: jobs.get(&device.name).copied(),
+            failed_since: failed.get(&device.name).copied(),
         };
         devices.iter().map(state).collect()
     }
@@ -100,6 +121,10 @@ impl Slots {
 impl Busy {
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, JobId>> {
         self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn failed(&self) -> std::sync::MutexGuard<'_, HashMap<String, Timestamp>> {
+        self.failed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -14,6 +14,8 @@ pub enum Verdict {
     Predicted(Box<PredictedResult>),
     Failed(JobError),
     Died(JobError),
+    /// Its device failed.
+    DeviceLost(JobError),
     Drained,
     /// The disk was full, and the child could not wait for space itself.
     DiskFull,
@@ -30,6 +32,7 @@ impl Verdict {
             Verdict::Predicted(_) => "predicted",
             Verdict::Failed(_) => "failed",
             Verdict::Died(_) => "died",
+            Verdict::DeviceLost(_) => "device lost",
             Verdict::Drained => "drained",
             Verdict::DiskFull => "disk full",
             Verdict::Cancelled => "cancelled",

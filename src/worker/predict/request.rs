@@ -45,8 +45,9 @@ impl Place {
             (threads, _) => threads,
         };
         let memory = known.map_or(0, |known| known.memory_bytes);
-        // A GPU's memory is for networks and their activations; a host's is shared with everything else on it.
-        let share = if device.is_cuda() { memory / 2 } else { memory / 4 };
+        // Of a card the other half of a quarter is for activations; the rest for a training beside this (`process::FreedMemory`). A host's
+        // memory is shared with everything else on it.
+        let share = if device.is_cuda() { memory / 8 } else { memory / 4 };
         let threads = threads.max(1) as usize;
         let batch_size = match options.max_batch {
             Some(most) => BatchSize::up_to(most.max(1)),

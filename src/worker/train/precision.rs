@@ -4,12 +4,20 @@
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind};
 
-use crate::{domain::spec::Precision, worker::device};
+use crate::{
+    domain::spec::Precision,
+    worker::device::{self, settings},
+};
 
-/// The type that convolutions compute in.
-pub fn kind(precision: Precision, device: Device) -> Kind {
+/// Sets what this process computes 32-bit floats in, and returns the type that convolutions compute in.
+pub fn set(precision: Precision, device: Device) -> Kind {
+    settings::allow_tf32(precision == Precision::Tf32);
+    kind(precision, device)
+}
+
+fn kind(precision: Precision, device: Device) -> Kind {
     match precision {
-        Precision::Fp32 => Kind::Float,
+        Precision::Fp32 | Precision::Tf32 => Kind::Float,
         Precision::Bf16 => Kind::BFloat16,
         Precision::Fp16 => Kind::Half,
         Precision::Auto => best_of(device::compute_capability(device)),
@@ -25,9 +33,10 @@ fn best_of(compute_capability: Option<(u32, u32)>) -> Kind {
     }
 }
 
-/// Its name in specs.
-pub fn name(kind: Kind) -> &'static str {
+/// The name in specs of what is computed in.
+pub fn name(precision: Precision, kind: Kind, device: Device) -> &'static str {
     match kind {
+        Kind::Float if precision == Precision::Tf32 && device.is_cuda() => "tf32",
         Kind::BFloat16 => "bf16",
         Kind::Half => "fp16",
         _ => "fp32",

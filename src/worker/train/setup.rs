@@ -122,7 +122,7 @@ pub fn context_of(
         // All batches but the last of an epoch have the same size, so benchmarking cuDNN's algorithms once pays off.
         tch::Cuda::cudnn_set_benchmark(true);
     }
-    let kind = precision::kind(run.spec.precision, device);
+    let kind = precision::set(run.spec.precision, device);
     let mut heartbeat = Heartbeat::new(reporter, stop);
     let side = side(&run.spec);
     let pack = pack(
@@ -143,7 +143,7 @@ pub fn context_of(
             device: run.common.device.clone(),
             threads: run.common.threads,
             libtorch: device::LIBTORCH_VERSION.to_owned(),
-            precision: precision::name(kind).to_owned(),
+            precision: precision::name(run.spec.precision, kind, device).to_owned(),
             convolutions: winograd::form(device, kind),
         },
         job: checkpoint::identity(run).map_err(anyhow::Error::new)?,
@@ -457,7 +457,7 @@ fn about_run(run: &TrainRun, context: &TrainContext, base_weights: &str) -> Stri
     format!(
         "{architecture} from weights `{base_weights}` on {} in {}, {} threads: {} images for training, {} for validation, {} held out for testing; {learns}{beside}",
         run.common.device,
-        precision::name(context.kind),
+        context.machine.precision,
         run.common.threads,
         context.data.train.len(),
         context.data.val.len(),

@@ -118,7 +118,7 @@ async fn expect_nobody(data_dir: &Path, within: Duration) {
 
 /// A program in the worker's place. Another process writes it: while one of ours held it open, a child that another test starts in this
 /// moment would hold it too, and then the kernel refuses to run it.
-fn script(folder: &Path, text: &str) -> PathBuf {
+pub(super) fn script(folder: &Path, text: &str) -> PathBuf {
     const TASK: &str = r#"task=$1
 [ "$task" = run ] && task=$(sed -n 's/^  "kind": "\([a-z_]*\)".*/\1/p;T;q' run.json)"#;
     let path = folder.join("worker");

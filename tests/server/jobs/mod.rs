@@ -10,6 +10,7 @@ mod events;
 mod heads;
 mod label_check;
 mod lifecycle;
+mod lost_device;
 mod measure;
 mod pretrain;
 mod several_labels;

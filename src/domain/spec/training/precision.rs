@@ -15,6 +15,8 @@ pub enum Precision {
     #[default]
     Auto,
     Fp32,
+    /// On GPUs of compute capability 8.0 and up, products of 32-bit floats with a mantissa of 10 bits, also in the head; `fp32` elsewhere.
+    Tf32,
     Bf16,
     /// With loss scaling (as torch.amp.GradScaler).
     Fp16,
@@ -24,6 +26,7 @@ pub(in crate::domain::spec) fn parse(root: &mut Fields) -> Precision {
     let choices = [
         ("auto", Precision::Auto),
         ("fp32", Precision::Fp32),
+        ("tf32", Precision::Tf32),
         ("bf16", Precision::Bf16),
         ("fp16", Precision::Fp16),
     ];
@@ -38,7 +41,7 @@ mod tests {
     use crate::domain::spec::JobSpec;
 
     #[test]
-    fn a_precision_is_one_of_four_and_auto_by_default() {
+    fn a_precision_is_one_of_five_and_auto_by_default() {
         let parsed = |precision| JobSpec::parse(&json!({"dataset": "d", "precision": precision}));
         assert_eq!(parsed(json!("bf16")).unwrap().precision, Precision::Bf16);
         assert_eq!(

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::worker::{fault::TorchFault, train::plan};
+use crate::worker::{device::settings, fault::TorchFault, train::plan};
 
 /// The largest micro-batch that is tried. It only ever shrinks, and it is stored in the checkpoint, because with BatchNorm the result
 /// depends on it.
@@ -43,6 +43,8 @@ impl MicroBatches {
                 }
                 Err(TorchFault::OutOfMemory(_)) if part.len() >= 2 * self.smallest.max(1) => {
                     self.limit = part.len() / 2;
+                    // It is in pieces for the larger micro-batch.
+                    settings::give_back_freed_memory();
                 }
                 Err(fault) => return Err(fault),
             }
