@@ -193,7 +193,15 @@ async fn a_worker_sees_nothing_of_the_servers_environment_that_it_does_not_need(
     // The last ones are the shell's own.
     let allowed = [
         process::PASSED_ON,
-        &["TMPDIR", "GLIBC_TUNABLES", "PWD", "OLDPWD", "SHLVL", "_"],
+        &[
+            "TMPDIR",
+            "GLIBC_TUNABLES",
+            "PYTORCH_CUDA_ALLOC_CONF",
+            "PWD",
+            "OLDPWD",
+            "SHLVL",
+            "_",
+        ],
     ]
     .concat();
     for line in environment.lines() {
