@@ -5,7 +5,6 @@ mod audit;
 mod connections;
 mod datasets;
 mod documentation;
-mod health;
 mod jobs;
 mod listening;
 mod metrics;

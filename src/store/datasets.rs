@@ -3,10 +3,12 @@
 use sqlx::{Row, sqlite::SqliteRow};
 
 use super::{
-    Store, Topic, activations,
-    list::{self, one_of},
-    references,
-    row::{count, has_owner, optional_json, owner, parsed, to_json, word},
+    Store, Topic, activations, references,
+    row::{
+        count, has_owner,
+        list::{self, one_of},
+        optional_json, owner, parsed, to_json, word,
+    },
     versions::{self, NewVersion, SegmentFiles},
 };
 use crate::{

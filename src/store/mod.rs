@@ -11,7 +11,6 @@ mod datasets;
 #[cfg(test)]
 pub mod faulty_disk;
 mod jobs;
-mod list;
 mod models;
 mod new_dataset;
 mod packs;
