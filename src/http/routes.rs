@@ -22,7 +22,7 @@ use super::{
         reading, versions,
     },
     documentation::{self, Described},
-    jobs::{curves, events, job, predictions, results},
+    jobs::{curves, events, job, predictions, results, tensorboard},
     metrics,
     models::{aliases, architectures, lineage, model, model_compare, model_edit, model_export, model_import},
     pages,
@@ -71,6 +71,7 @@ pub fn table() -> OpenApiRouter<App> {
         .routes(routes!(job::logs))
         .routes(routes!(events::events))
         .routes(routes!(curves::metrics))
+        .routes(routes!(tensorboard::tensorboard))
         .merge(results::routes())
         .routes(routes!(predictions::predictions))
         .routes(routes!(

@@ -45,7 +45,7 @@ pub use self::{
     datasets::DatasetToIngest,
     jobs::{
         ends::{CancelOutcome, Interruption},
-        events::{JobUpdate, MetricPoint},
+        events::{CurveOutline, JobUpdate, MetricPoint},
         job::{CreatedJob, IdempotencyKey, JobCensus, JobFilter, NewJob},
         queue::ClaimedJob,
         retention::{OldRows, UnusedDataset},

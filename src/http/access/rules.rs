@@ -176,6 +176,7 @@ pub const RULES: &[Rule] = &[
     row("GET", "/v1/jobs/{job}/logs", READ, Reach::Job),
     row("GET", "/v1/jobs/{job}/events", READ, Reach::Job),
     row("GET", "/v1/jobs/{job}/metrics", READ, Reach::Job),
+    row("GET", "/v1/jobs/{job}/tensorboard", READ, Reach::Job),
     row("GET", "/v1/jobs/{job}/evaluation", READ, Reach::Job),
     row("GET", "/v1/jobs/{job}/lr_find", READ, Reach::Job),
     row("GET", "/v1/jobs/{job}/comparison", READ, Reach::Job),

@@ -14,3 +14,4 @@ mod measure;
 mod pretrain;
 mod several_labels;
 mod several_tasks;
+mod tensorboard;
