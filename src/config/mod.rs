@@ -12,6 +12,7 @@ use self::{keep::KeepArgs, network::Network};
 pub use self::{
     public_url::{PublicUrl, Within},
     tls::{TlsConfig, TlsFiles},
+    webhooks::{Target, WebhookConfig},
     weights::WeightsConfig,
 };
 use crate::{
@@ -79,6 +80,8 @@ pub struct Config {
     #[arg(long, env = "FINETUNED_LOG", default_value = "info")]
     pub log: String,
     #[command(flatten)]
+    pub webhooks: WebhookConfig,
+    #[command(flatten)]
     pub keep: KeepArgs,
     #[command(flatten)]
     pub limits: Limits,
@@ -121,6 +124,7 @@ impl Config {
             audit_log: None,
             log_format: LogFormat::Text,
             log: "info".to_owned(),
+            webhooks: WebhookConfig::default(),
             keep: KeepArgs::DEFAULT,
             limits: Limits::DEFAULT,
         }
@@ -212,6 +216,7 @@ pub mod pip;
 mod public_url;
 mod tls;
 pub mod upkeep;
+mod webhooks;
 mod weights;
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ mod routes;
 mod run;
 mod system;
 mod uploads;
+mod webhooks;
 
 use std::sync::Arc;
 

@@ -32,6 +32,7 @@ use super::{
     responses::problem,
     system,
     uploads::{tus, upload},
+    webhooks::{deliveries, webhook},
 };
 use crate::{
     config::PublicUrl,
@@ -106,6 +107,11 @@ pub fn table() -> OpenApiRouter<App> {
         .routes(routes!(keys::list, keys::create))
         .routes(routes!(keys::get, keys::revoke))
         .routes(routes!(audit::list::list))
+        .routes(routes!(webhook::list, webhook::create))
+        .routes(routes!(webhook::get, webhook::edit, webhook::delete))
+        .routes(routes!(webhook::change_secret))
+        .routes(routes!(deliveries::test))
+        .routes(routes!(deliveries::list))
         .routes(routes!(session::get, session::log_in, session::log_out))
         .routes(routes!(system::healthz))
         .routes(routes!(system::readyz))

@@ -18,6 +18,7 @@ mod recency;
 mod references;
 mod row;
 pub mod signals;
+mod sinks;
 mod uploads;
 mod versions;
 mod whole;
@@ -54,6 +55,7 @@ pub use self::{
     new_dataset::{CreatedDataset, NewDataset},
     packs::NewPack,
     signals::{Signals, Topic},
+    sinks::{deliveries::DueDelivery, webhooks::SecretOf},
     uploads::NewUpload,
     versions::{NewVersion, SegmentFiles, StoredSegment, VersionFiles},
     whole::copies::Census,

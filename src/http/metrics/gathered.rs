@@ -17,6 +17,7 @@ use crate::{
 /// Everything that has to be waited for.
 pub struct Gathered {
     jobs: JobCensus,
+    pending_deliveries: u64,
     sizes: Arc<[Size]>,
     free_bytes: u64,
 }
@@ -60,6 +61,7 @@ impl Gathered {
     pub async fn of(app: &App, metrics: &Metrics) -> Result<Self> {
         Ok(Self {
             jobs: app.store().job_census().await?,
+            pending_deliveries: app.store().pending_deliveries().await?,
             sizes: metrics.disk.sizes(&app.config().data_dir).await?,
             free_bytes: app.blobs().free_bytes()?,
         })
@@ -76,6 +78,9 @@ impl Gathered {
         let connections = gauge(metrics.connections.load(Ordering::Relaxed) as u64);
         registry.register("connections_open", "Connections that are open", connections);
         self.register_disk(registry);
+        let waiting = gauge(self.pending_deliveries);
+        let help = "Messages to webhooks that are still to be delivered";
+        registry.register("webhook_deliveries_pending", help, waiting);
         register_audit(app, registry);
         let (acts, took) = app.store().write_times();
         let help = "Acts that wrote to the database, whether they were done or refused";

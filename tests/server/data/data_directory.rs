@@ -343,6 +343,8 @@ async fn a_directory_of_an_earlier_version_gets_its_identity_in_silence_if_its_r
         "alter table models drop column base_blob",
         "alter table dataset_versions drop column several_labels",
         "alter table jobs drop column events_pruned_at",
+        "drop table webhook_deliveries",
+        "drop table webhooks",
         "drop table audit",
         "drop table queue_turns",
         "drop index jobs_queue",

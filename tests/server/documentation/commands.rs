@@ -11,7 +11,7 @@ use crate::support::{
 
 /// Documents whose commands run here, each with the name of its test. The others are about working on the project, and about what
 /// `make chaos` does.
-const RUN: [&str; 14] = [
+const RUN: [&str; 15] = [
     "README.md",
     "docs/DATASETS.md",
     "docs/GPU.md",
@@ -26,6 +26,7 @@ const RUN: [&str; 14] = [
     "docs/SETTINGS.md",
     "docs/TLS.md",
     "docs/VERSIONS.md",
+    "docs/WEBHOOKS.md",
 ];
 const NOT_RUN: [&str; 4] = [
     "CHANGELOG.md",
@@ -99,6 +100,16 @@ runs! {
     the_commands_about_versions_run: "docs/VERSIONS.md"
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn the_commands_about_webhooks_run() {
+    let server = Server::with(|config| {
+        config.webhooks.webhook_targets = vec!["hooks.example.org".parse().unwrap()];
+    })
+    .await;
+    type_in("docs/WEBHOOKS.md", &server).await;
+    server.stop().await;
+}
+
 /// Types the commands of a document one after another, and waits after each until the server has nothing more to do.
 async fn type_in(path: &str, server: &Server) {
     let document = Document::read(path);
@@ -162,7 +173,7 @@ fn no_command_is_forgotten() {
     let typed: Vec<String> = documents.iter().flat_map(Document::commands).collect();
     for document in &documents {
         for block in document.parts().0 {
-            let known = ["sh", "json", "csv", "text"].contains(&block.language.as_str())
+            let known = ["sh", "json", "csv", "text", "python"].contains(&block.language.as_str())
                 || OF_PROXIES.contains(&block.language.as_str());
             assert!(
                 known,

@@ -143,6 +143,7 @@ fn each_library_stays_behind_its_module() {
     only_within("safetensors", &["worker/"]);
     only_within("prost", &["worker/"]);
     only_within("crc", &["http/responses/event_file.rs"]);
+    only_within("hmac", &["domain/sinks/secret.rs"]);
     only_within("landlock", &["process/sandbox/"]);
     only_within("seccompiler", &["process/sandbox/"]);
     only_within("clap", &["config/", "limits.rs", "client/", "bin/"]);

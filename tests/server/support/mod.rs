@@ -11,6 +11,7 @@ pub mod pictures;
 pub mod program;
 pub mod proxy;
 pub mod raw;
+pub mod receiver;
 pub mod server;
 pub mod shared;
 pub mod shell;
