@@ -43,3 +43,16 @@ create table webhook_deliveries (
 create index webhook_deliveries_due on webhook_deliveries (next_attempt_at) where status = 'pending';
 create index webhook_deliveries_webhook on webhook_deliveries (webhook_id, id);
 create index webhook_deliveries_ended on webhook_deliveries (ended_at) where status <> 'pending';
+
+-- There is a row while jobs are to be logged to MLflow.
+create table mlflow_use (
+    one integer primary key check (one = 1)
+);
+
+-- Ended jobs that MLflow is still to be told of, written down in the transaction that ended them.
+create table mlflow_jobs (
+    job_id text primary key references jobs (id) on delete cascade,
+    -- those that failed
+    attempts bigint not null,
+    next_attempt_at bigint not null
+);

@@ -10,6 +10,7 @@ use clap::{Args, ValueEnum};
 
 use self::{keep::KeepArgs, network::Network};
 pub use self::{
+    mlflow::MlflowConfig,
     public_url::{PublicUrl, Within},
     tls::{TlsConfig, TlsFiles},
     webhooks::{Target, WebhookConfig},
@@ -82,6 +83,8 @@ pub struct Config {
     #[command(flatten)]
     pub webhooks: WebhookConfig,
     #[command(flatten)]
+    pub mlflow: MlflowConfig,
+    #[command(flatten)]
     pub keep: KeepArgs,
     #[command(flatten)]
     pub limits: Limits,
@@ -125,6 +128,7 @@ impl Config {
             log_format: LogFormat::Text,
             log: "info".to_owned(),
             webhooks: WebhookConfig::default(),
+            mlflow: MlflowConfig::default(),
             keep: KeepArgs::DEFAULT,
             limits: Limits::DEFAULT,
         }
@@ -133,6 +137,7 @@ impl Config {
     /// Refuses settings that are unsafe or cannot work; the error says what to do instead.
     pub fn check(&self) -> anyhow::Result<()> {
         self.weights.check()?;
+        self.mlflow.check()?;
         self.check_sandbox(&Support::of_this_kernel())?;
         self.tls.files()?;
         if let Some(folder) = &self.weights.weights_dir
@@ -211,6 +216,7 @@ fn beside_this_program() -> anyhow::Result<PathBuf> {
 }
 pub mod keep;
 pub mod keys;
+mod mlflow;
 pub mod network;
 pub mod pip;
 mod public_url;

@@ -78,7 +78,8 @@ pub fn start(context: JobsContext) -> Jobs {
     spawn(&context, sweeper::run);
     spawn(&context, datasets::upgrade::run);
     spawn(&context, disk::run);
-    spawn(&context, sinks::run);
+    spawn(&context, sinks::tell_webhooks);
+    spawn(&context, sinks::log_to_mlflow);
     context.tasks.close();
     Jobs(context)
 }

@@ -55,7 +55,7 @@ pub use self::{
     new_dataset::{CreatedDataset, NewDataset},
     packs::NewPack,
     signals::{Signals, Topic},
-    sinks::{deliveries::DueDelivery, webhooks::SecretOf},
+    sinks::{deliveries::DueDelivery, mlflow::DueRun, webhooks::SecretOf},
     uploads::NewUpload,
     versions::{NewVersion, SegmentFiles, StoredSegment, VersionFiles},
     whole::copies::Census,

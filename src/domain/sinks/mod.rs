@@ -1,4 +1,4 @@
-//! Whom the server tells how jobs and datasets ended, without being asked: webhooks.
+//! Whom the server tells how jobs and datasets ended, without being asked: webhooks. (What MLflow is told has no rules of its own.)
 
 mod delivery;
 mod event;

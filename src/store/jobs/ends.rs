@@ -23,7 +23,7 @@ use crate::{
         Store, Topic,
         models::{NewModel, Origin, insert_model},
         row::to_json,
-        sinks::outbox,
+        sinks::{mlflow, outbox},
     },
 };
 
@@ -337,7 +337,7 @@ async fn cancel(connection: &mut SqliteConnection, id: JobId) -> Result<CancelOu
     ))
 }
 
-/// The last event of a job, and the messages to webhooks that want to know of it. To be called when the row says all of it.
+/// The last event of a job, and what MLflow and webhooks are to be told of it. To be called when the row says all of it.
 async fn append_end(
     connection: &mut SqliteConnection,
     id: JobId,
@@ -346,7 +346,9 @@ async fn append_end(
     error: Option<JobError>,
 ) -> Result<()> {
     let end = EndEvent { status, model, error };
-    append(connection, id, Timestamp::now(), EventKind::End, &end).await?;
+    let now = Timestamp::now();
+    append(connection, id, now, EventKind::End, &end).await?;
+    mlflow::note_end(connection, id, now).await?;
     let Some(event) = EventType::of_job(status) else {
         return Ok(());
     };

@@ -344,6 +344,8 @@ async fn a_directory_of_an_earlier_version_gets_its_identity_in_silence_if_its_r
         "alter table dataset_versions drop column several_labels",
         "alter table jobs drop column events_pruned_at",
         "drop table webhook_deliveries",
+        "drop table mlflow_jobs",
+        "drop table mlflow_use",
         "drop table webhooks",
         "drop table audit",
         "drop table queue_turns",

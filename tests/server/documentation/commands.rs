@@ -11,7 +11,7 @@ use crate::support::{
 
 /// Documents whose commands run here, each with the name of its test. The others are about working on the project, and about what
 /// `make chaos` does.
-const RUN: [&str; 15] = [
+const RUN: [&str; 16] = [
     "README.md",
     "docs/DATASETS.md",
     "docs/GPU.md",
@@ -20,6 +20,7 @@ const RUN: [&str; 15] = [
     "docs/JOBS.md",
     "docs/KEYS.md",
     "docs/METRICS.md",
+    "docs/MLFLOW.md",
     "docs/MODELS.md",
     "docs/REGISTRY.md",
     "docs/SANDBOX.md",
@@ -92,6 +93,7 @@ runs! {
     the_commands_about_jobs_run: "docs/JOBS.md",
     the_commands_about_keys_run: "docs/KEYS.md",
     the_commands_about_metrics_run: "docs/METRICS.md",
+    the_commands_about_mlflow_run: "docs/MLFLOW.md",
     the_commands_about_models_run: "docs/MODELS.md",
     the_commands_about_the_registry_run: "docs/REGISTRY.md",
     the_commands_about_the_sandbox_run: "docs/SANDBOX.md",

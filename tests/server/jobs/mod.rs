@@ -11,6 +11,7 @@ mod heads;
 mod label_check;
 mod lifecycle;
 mod measure;
+mod mlflow;
 mod pretrain;
 mod several_labels;
 mod several_tasks;

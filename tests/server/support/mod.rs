@@ -5,6 +5,7 @@ pub mod certificate;
 pub mod document;
 pub mod http2;
 pub mod hub;
+pub mod mlflow;
 pub mod openmetrics;
 pub mod patience;
 pub mod pictures;
