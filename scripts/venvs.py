@@ -1,6 +1,6 @@
 """Virtual environments in the user's cache with packages that are pinned by hash, for tools that one command needs and nobody installs.
 
-`scripts/browser` and `scripts/packages` get theirs here. An environment is complete or absent (cachedir.py).
+`scripts/browser`, `scripts/tensorboard` and `scripts/packages` get theirs here. An environment is complete or absent (cachedir.py).
 """
 
 import hashlib

@@ -20,6 +20,9 @@ pub struct KeepArgs {
     /// Time for which the last checkpoints of an ended job stay in its directory in `runs`; unfinished jobs always keep theirs
     #[arg(long, env = "FINETUNED_KEEP_CHECKPOINTS", default_value_t = Keep::DEFAULT.checkpoints)]
     pub keep_checkpoints: Age,
+    /// Time after which a message to a webhook that was delivered or given up is removed from the log
+    #[arg(long, env = "FINETUNED_KEEP_DELIVERIES", default_value_t = Keep::DEFAULT.deliveries)]
+    pub keep_deliveries: Age,
 }
 
 impl KeepArgs {
@@ -27,6 +30,7 @@ impl KeepArgs {
         keep_runs: Keep::DEFAULT.runs,
         keep_events: Keep::DEFAULT.events,
         keep_checkpoints: Keep::DEFAULT.checkpoints,
+        keep_deliveries: Keep::DEFAULT.deliveries,
     };
 
     pub fn keep(&self) -> Keep {
@@ -34,6 +38,7 @@ impl KeepArgs {
             runs: self.keep_runs,
             events: self.keep_events,
             checkpoints: self.keep_checkpoints,
+            deliveries: self.keep_deliveries,
         }
     }
 }

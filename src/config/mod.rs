@@ -10,8 +10,10 @@ use clap::{Args, ValueEnum};
 
 use self::{keep::KeepArgs, network::Network};
 pub use self::{
+    mlflow::MlflowConfig,
     public_url::{PublicUrl, Within},
     tls::{TlsConfig, TlsFiles},
+    webhooks::{Target, WebhookConfig},
     weights::WeightsConfig,
 };
 use crate::{
@@ -79,6 +81,10 @@ pub struct Config {
     #[arg(long, env = "FINETUNED_LOG", default_value = "info")]
     pub log: String,
     #[command(flatten)]
+    pub webhooks: WebhookConfig,
+    #[command(flatten)]
+    pub mlflow: MlflowConfig,
+    #[command(flatten)]
     pub keep: KeepArgs,
     #[command(flatten)]
     pub limits: Limits,
@@ -121,6 +127,8 @@ impl Config {
             audit_log: None,
             log_format: LogFormat::Text,
             log: "info".to_owned(),
+            webhooks: WebhookConfig::default(),
+            mlflow: MlflowConfig::default(),
             keep: KeepArgs::DEFAULT,
             limits: Limits::DEFAULT,
         }
@@ -129,6 +137,7 @@ impl Config {
     /// Refuses settings that are unsafe or cannot work; the error says what to do instead.
     pub fn check(&self) -> anyhow::Result<()> {
         self.weights.check()?;
+        self.mlflow.check()?;
         self.check_sandbox(&Support::of_this_kernel())?;
         self.tls.files()?;
         if let Some(folder) = &self.weights.weights_dir
@@ -207,11 +216,13 @@ fn beside_this_program() -> anyhow::Result<PathBuf> {
 }
 pub mod keep;
 pub mod keys;
+mod mlflow;
 pub mod network;
 pub mod pip;
 mod public_url;
 mod tls;
 pub mod upkeep;
+mod webhooks;
 mod weights;
 
 #[cfg(test)]

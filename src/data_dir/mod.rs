@@ -55,10 +55,13 @@ const OURS: &[&str] = &[
     "trash",
     "uploads",
     "weights",
+    WEBHOOK_KEY,
 ];
 const DATABASE: &str = "finetuned.db";
 /// The database of a directory that is being restored, until everything else is there. No server starts beside it.
 const UNFINISHED: &str = "restoring.db";
+/// What the secrets of webhooks are made of.
+pub const WEBHOOK_KEY: &str = "webhooks.key";
 /// See [`Ballast`].
 const BALLAST: &str = "ballast";
 

@@ -93,6 +93,16 @@ id_type!(
     AuditId, "aud_"
 );
 
+id_type!(
+    /// A webhook: `whk_` and 32 hexadecimal digits.
+    WebhookId, "whk_"
+);
+
+id_type!(
+    /// A message to a webhook: `msg_` and 32 hexadecimal digits.
+    DeliveryId, "msg_"
+);
+
 /// A text that is not an id of the expected kind.
 #[derive(Debug, thiserror::Error)]
 #[error("not an id of the form {prefix}<32 hexadecimal digits>")]

@@ -17,6 +17,7 @@ pub mod page;
 pub mod random;
 pub mod retention;
 pub mod schema;
+pub mod sinks;
 pub mod spec;
 pub mod time;
 pub mod trace;

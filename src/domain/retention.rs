@@ -32,14 +32,17 @@ pub struct Keep {
     pub events: Age,
     /// Checkpoints.
     pub checkpoints: Age,
+    /// Messages to webhooks, from the day on which they were delivered or given up.
+    pub deliveries: Age,
 }
 
 impl Keep {
-    /// Nothing goes that did not go before there were these settings.
+    /// Of what there was before these settings, nothing goes that did not go then.
     pub const DEFAULT: Keep = Keep {
         runs: Age::Forever,
         events: Age::Forever,
         checkpoints: Age::Seconds(0),
+        deliveries: Age::Seconds(30 * 24 * 3600),
     };
 }
 

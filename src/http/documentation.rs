@@ -41,6 +41,7 @@ use crate::{
         (name = "torchserve", description = "Predictions with the API of TorchServe"),
         (name = "tensorflow serving", description = "Predictions with the API of TensorFlow Serving, which is KServe's V1"),
         (name = "keys", description = "Keys of callers, logging in with one, and what was changed with them"),
+        (name = "webhooks", description = "Addresses that are told how jobs and datasets ended (Standard Webhooks)"),
         (name = "system"),
         (name = "dashboard"),
     ),

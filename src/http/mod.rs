@@ -5,7 +5,6 @@ mod audit;
 mod connections;
 mod datasets;
 mod documentation;
-mod health;
 mod jobs;
 mod listening;
 mod metrics;
@@ -19,6 +18,7 @@ mod routes;
 mod run;
 mod system;
 mod uploads;
+mod webhooks;
 
 use std::sync::Arc;
 

@@ -22,7 +22,7 @@ use super::{
         reading, versions,
     },
     documentation::{self, Described},
-    jobs::{curves, events, job, predictions, results},
+    jobs::{curves, events, job, predictions, results, tensorboard},
     metrics,
     models::{aliases, architectures, lineage, model, model_compare, model_edit, model_export, model_import},
     pages,
@@ -32,6 +32,7 @@ use super::{
     responses::problem,
     system,
     uploads::{tus, upload},
+    webhooks::{deliveries, webhook},
 };
 use crate::{
     config::PublicUrl,
@@ -71,6 +72,7 @@ pub fn table() -> OpenApiRouter<App> {
         .routes(routes!(job::logs))
         .routes(routes!(events::events))
         .routes(routes!(curves::metrics))
+        .routes(routes!(tensorboard::tensorboard))
         .merge(results::routes())
         .routes(routes!(predictions::predictions))
         .routes(routes!(
@@ -105,6 +107,11 @@ pub fn table() -> OpenApiRouter<App> {
         .routes(routes!(keys::list, keys::create))
         .routes(routes!(keys::get, keys::revoke))
         .routes(routes!(audit::list::list))
+        .routes(routes!(webhook::list, webhook::create))
+        .routes(routes!(webhook::get, webhook::edit, webhook::delete))
+        .routes(routes!(webhook::change_secret))
+        .routes(routes!(deliveries::test))
+        .routes(routes!(deliveries::list))
         .routes(routes!(session::get, session::log_in, session::log_out))
         .routes(routes!(system::healthz))
         .routes(routes!(system::readyz))

@@ -11,8 +11,7 @@ use super::{
     access::{Keyring, Sessions, Tries},
     audit::Journal,
     connections::{Permits, Rules, allow_descriptors},
-    health,
-    listening::{Tls, serve},
+    listening::{Tls, health, serve},
     metrics::Metrics,
     routes,
 };

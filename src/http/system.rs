@@ -60,6 +60,9 @@ pub struct Retention {
     /// Checkpoints of ended jobs.
     #[schema(example = "0s")]
     keep_checkpoints: String,
+    /// Messages to webhooks that were delivered or given up.
+    #[schema(example = "30d")]
+    keep_deliveries: String,
 }
 
 /// Datasets that nothing uses. `finetuned gc --dry-run` lists them.
@@ -155,6 +158,7 @@ pub async fn system(State(app): State<App>) -> Result<Json<System>> {
             keep_runs: keep.keep_runs.to_string(),
             keep_events: keep.keep_events.to_string(),
             keep_checkpoints: keep.keep_checkpoints.to_string(),
+            keep_deliveries: keep.keep_deliveries.to_string(),
         },
         unused_datasets: Unused {
             count: unused.count,

@@ -5,7 +5,9 @@ use std::{path::PathBuf, sync::Mutex};
 use tokio::sync::{Notify, Semaphore, SetOnce};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{children::paths::Paths, disk_waits::DiskWaits, locks::Locks, queue::slots::Slots};
+use super::{
+    children::paths::Paths, disk_waits::DiskWaits, locks::Locks, queue::slots::Slots, sinks::Webhooks,
+};
 use crate::{
     blobs::Blobs,
     config::Config,
@@ -68,6 +70,7 @@ pub struct Context {
     pub ingest_workers: Semaphore,
     /// Permits for children that make thumbnails: these are quick, and have their own.
     pub thumbnail_workers: Semaphore,
+    pub webhooks: Webhooks,
     pub tasks: TaskTracker,
 }
 
@@ -79,6 +82,11 @@ impl Context {
             imports: Semaphore::new(given.config.limits.max_imports.min(Semaphore::MAX_PERMITS)),
             exports: Semaphore::new(given.config.limits.max_exports.min(Semaphore::MAX_PERMITS)),
             exporting: Locks::new(),
+            webhooks: Webhooks::new(
+                given.store.clone(),
+                given.config.webhooks.clone(),
+                &given.config.data_dir,
+            ),
             store: given.store,
             blobs: given.blobs,
             config: given.config,

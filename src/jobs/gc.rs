@@ -33,7 +33,7 @@ pub struct Rules {
 /// What is no longer needed, of one kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Heap {
-    /// `jobs`, `events`, `checkpoints`, `logs`, `uploads`, `blobs` or `trash`.
+    /// `jobs`, `events`, `deliveries`, `checkpoints`, `logs`, `uploads`, `blobs` or `trash`.
     pub kind: &'static str,
     pub count: u64,
     /// On the disk; of events those of their rows, which the database uses again.
@@ -129,6 +129,15 @@ async fn survey(opened: &Opened<'_>, rules: Rules) -> anyhow::Result<Collected> 
         kind: "events",
         count: events.rows,
         bytes: events.bytes,
+    });
+    let (count, bytes) = match rules.keep.deliveries.before(now) {
+        Some(before) => store.old_deliveries(before).await?,
+        None => (0, 0),
+    };
+    heaps.push(Heap {
+        kind: "deliveries",
+        count,
+        bytes,
     });
     heaps.push(checkpoints(opened, &paths, rules.keep, &old).await?);
     heaps.push(logs(opened, &paths, &old).await?);
@@ -248,6 +257,7 @@ impl fmt::Display for Collected {
             let what = match *kind {
                 "jobs" => "ended jobs, with their events and results",
                 "events" => "events of single steps",
+                "deliveries" => "messages to webhooks that were delivered or given up",
                 "checkpoints" => "directories of ended jobs",
                 "logs" => "logs of deleted jobs and datasets",
                 "uploads" => "files of expired uploads",

@@ -18,6 +18,7 @@ mod models;
 mod queue;
 mod retention;
 mod retry;
+mod sinks;
 mod sweeper;
 #[cfg(test)]
 mod tests;
@@ -45,6 +46,7 @@ pub use self::{
     },
     models::{exports::Exported, importing::Import},
     queue::slots::DeviceState,
+    sinks::Webhooks,
 };
 use crate::{
     domain::{
@@ -76,6 +78,8 @@ pub fn start(context: JobsContext) -> Jobs {
     spawn(&context, sweeper::run);
     spawn(&context, datasets::upgrade::run);
     spawn(&context, disk::run);
+    spawn(&context, sinks::tell_webhooks);
+    spawn(&context, sinks::log_to_mlflow);
     context.tasks.close();
     Jobs(context)
 }
@@ -189,6 +193,11 @@ impl Jobs {
     /// What is invalid in the file; too many at once, a timeout, or a failure of the worker.
     pub async fn import_model(&self, import: Import<'_>) -> Result<ImportedModel> {
         models::importing::import(&self.0, import).await
+    }
+
+    /// Whom the server tells how jobs and datasets ended.
+    pub fn webhooks(&self) -> &Webhooks {
+        &self.0.webhooks
     }
 
     /// What a running job is waiting for, if anything.

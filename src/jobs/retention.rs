@@ -14,6 +14,7 @@ const NEW_MILLISECONDS: i64 = 24 * 3600 * 1000;
 pub struct Removed {
     pub jobs: u64,
     pub events: u64,
+    pub deliveries: u64,
 }
 
 /// Removes what is too old.
@@ -26,6 +27,9 @@ pub async fn apply(store: &Store, keep: Keep) -> Result<Removed> {
     if let Some(before) = keep.events.before(now) {
         removed.events = store.prune_events(before).await?;
     }
+    if let Some(before) = keep.deliveries.before(now) {
+        removed.deliveries = store.forget_old_deliveries(before).await?;
+    }
     Ok(removed)
 }
 
@@ -37,12 +41,17 @@ pub async fn unused(store: &Store) -> Result<Vec<UnusedDataset>> {
 
 impl Removed {
     pub fn tell(self) {
-        let Self { jobs, events } = self;
-        if jobs + events > 0 {
+        let Self {
+            jobs,
+            events,
+            deliveries,
+        } = self;
+        if jobs + events + deliveries > 0 {
             tracing::info!(
                 jobs,
                 events,
-                "removed ended jobs and events that are older than --keep-runs and --keep-events"
+                deliveries,
+                "removed ended jobs, events and messages to webhooks that are older than --keep-runs, --keep-events and --keep-deliveries"
             );
         }
     }

@@ -8,8 +8,10 @@ use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 
 use super::{
     Store,
-    list::{self, one_of},
-    row::{parsed, word},
+    row::{
+        list::{self, one_of},
+        parsed, word,
+    },
 };
 use crate::{
     domain::{

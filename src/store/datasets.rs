@@ -1,12 +1,15 @@
 //! Rows of datasets: claimed by an ingest child, finished when it has read the archive. `new_dataset` makes them.
 
-use sqlx::{Row, sqlite::SqliteRow};
+use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 
 use super::{
-    Store, Topic, activations,
-    list::{self, one_of},
-    references,
-    row::{count, has_owner, optional_json, owner, parsed, to_json, word},
+    Store, Topic, activations, references,
+    row::{
+        count, has_owner,
+        list::{self, one_of},
+        optional_json, owner, parsed, to_json, word,
+    },
+    sinks::outbox,
     versions::{self, NewVersion, SegmentFiles},
 };
 use crate::{
@@ -17,6 +20,7 @@ use crate::{
         },
         id::DatasetId,
         page::{Order, Page, PageRequest},
+        sinks::{DatasetEnded, EventType},
         time::Timestamp,
     },
     error::{Error, Kind, Result},
@@ -238,11 +242,13 @@ impl Store {
                         Some(newest) => NewVersion::of_reading(id, newest, result, segment),
                     };
                     versions::insert(connection, new).await?;
+                    announce(connection, id, EventType::DatasetReady).await?;
                     Ok(true)
                 })
             })
             .await?;
         self.dataset_changed(id);
+        self.signals.notify(Topic::Outbox);
         Ok(finished)
     }
 
@@ -272,13 +278,18 @@ impl Store {
                     .bind(to_json(&error)?)
                     .bind(report)
                     .bind(report_blob)
-                    .execute(connection)
+                    .execute(&mut *connection)
                     .await?;
-                    Ok(done.rows_affected() == 1)
+                    if done.rows_affected() == 0 {
+                        return Ok(false);
+                    }
+                    announce(connection, id, EventType::DatasetFailed).await?;
+                    Ok(true)
                 })
             })
             .await?;
         self.dataset_changed(id);
+        self.signals.notify(Topic::Outbox);
         Ok(failed)
     }
 
@@ -339,6 +350,24 @@ impl Store {
         self.signals.notify(Topic::Dataset(id));
         self.signals.notify(Topic::Queue);
     }
+}
+
+/// Messages to webhooks that want to know of it. To be called when the rows say all of it.
+async fn announce(connection: &mut SqliteConnection, id: DatasetId, event: EventType) -> Result<()> {
+    if !outbox::is_wanted(connection, event).await? {
+        return Ok(());
+    }
+    let sql = format!(
+        "select {COLUMNS}
+        from datasets
+        left join dataset_versions as shown on shown.dataset_id = id and shown.version = datasets.version
+        where id = $1"
+    );
+    let row = sqlx::query(sqlx::AssertSqlSafe(sql))
+        .bind(id.to_string())
+        .fetch_one(&mut *connection)
+        .await?;
+    outbox::announce(connection, event, &DatasetEnded::from(read_dataset(&row)?)).await
 }
 
 fn read_dataset(row: &SqliteRow) -> Result<Dataset> {

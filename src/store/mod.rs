@@ -11,7 +11,6 @@ mod datasets;
 #[cfg(test)]
 pub mod faulty_disk;
 mod jobs;
-mod list;
 mod models;
 mod new_dataset;
 mod packs;
@@ -19,6 +18,7 @@ mod recency;
 mod references;
 mod row;
 pub mod signals;
+mod sinks;
 mod uploads;
 mod versions;
 mod whole;
@@ -46,7 +46,7 @@ pub use self::{
     datasets::DatasetToIngest,
     jobs::{
         ends::{CancelOutcome, Interruption},
-        events::{JobUpdate, MetricPoint},
+        events::{CurveOutline, JobUpdate, MetricPoint},
         job::{CreatedJob, IdempotencyKey, JobCensus, JobFilter, NewJob},
         queue::ClaimedJob,
         retention::{OldRows, UnusedDataset},
@@ -55,6 +55,7 @@ pub use self::{
     new_dataset::{CreatedDataset, NewDataset},
     packs::NewPack,
     signals::{Signals, Topic},
+    sinks::{deliveries::DueDelivery, mlflow::DueRun, webhooks::SecretOf},
     uploads::NewUpload,
     versions::{NewVersion, SegmentFiles, StoredSegment, VersionFiles},
     whole::copies::Census,

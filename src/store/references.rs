@@ -6,7 +6,7 @@ use sqlx::{Row, SqliteConnection};
 
 use super::{
     Store,
-    list::{self, one_of},
+    row::list::{self, one_of},
 };
 use crate::{domain::jobs::ledger::Ledger, error::Result};
 

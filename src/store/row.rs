@@ -1,5 +1,7 @@
 //! Columns that hold more than a number or a text: JSON, ids, states.
 
+pub mod list;
+
 use std::str::FromStr;
 
 use serde::{Serialize, de::DeserializeOwned};

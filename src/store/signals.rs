@@ -16,6 +16,8 @@ pub enum Topic {
     Queue,
     /// There may be an archive to read.
     Uploads,
+    /// There may be something to tell a webhook.
+    Outbox,
     Dataset(DatasetId),
     /// A job's row or its events.
     Job(JobId),

@@ -1,4 +1,4 @@
-//! What a backup has besides the database and its blobs: checkpoints that jobs go on from, logs, fetched weights.
+//! What a backup has besides the database and its blobs: checkpoints that jobs go on from, logs, fetched weights, the key of webhooks.
 
 use std::{
     fs, io,
@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::Context;
 
-use super::carrier::Carrier;
+use super::{super::WEBHOOK_KEY, carrier::Carrier};
 use crate::{domain::id::JobId, files::private, store::Store};
 
 const RUNS: &str = "runs";
@@ -40,7 +40,7 @@ impl Others {
         Ok(())
     }
 
-    /// Logs, and weights in the cache of this directory.
+    /// Logs, weights in the cache of this directory, and the key of webhooks.
     pub fn carry_rest(&self, folder: &Path, carrier: &mut Carrier) -> anyhow::Result<()> {
         for log in names(&self.0.join(LOGS)) {
             if log.ends_with(".log") {
@@ -52,6 +52,9 @@ impl Others {
                     carrier,
                 )?;
             }
+        }
+        if self.0.join(WEBHOOK_KEY).exists() {
+            carry(&self.0, folder, Path::new(WEBHOOK_KEY), Kept::Unchanged, carrier)?;
         }
         let mut folders = vec![PathBuf::from(WEIGHTS)];
         while let Some(inner) = folders.pop() {

@@ -14,7 +14,13 @@ use super::{
     note::Note,
     others::Others,
 };
-use crate::{blobs::Blobs, data_dir::DATABASE, domain::time::Timestamp, files::private, store::Store};
+use crate::{
+    blobs::Blobs,
+    data_dir::{DATABASE, WEBHOOK_KEY},
+    domain::time::Timestamp,
+    files::private,
+    store::Store,
+};
 
 /// So often a server may take files away before they are carried. Each round is shorter than the one before.
 const ROUNDS: usize = 20;
@@ -143,7 +149,7 @@ fn count(folder: &Path) -> io::Result<(u64, u64)> {
             let entry = entry?;
             if entry.file_type()?.is_dir() {
                 folders.push(entry.path());
-            } else if inner != folder {
+            } else if inner != folder || entry.file_name() == WEBHOOK_KEY {
                 files += 1;
                 bytes += entry.metadata()?.len();
             }

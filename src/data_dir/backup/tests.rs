@@ -45,6 +45,7 @@ async fn used() -> (Stand, JobId) {
             "half",
         ),
         ("exports/kept".to_owned(), "can be made again"),
+        ("webhooks.key".to_owned(), "of webhooks"),
     ] {
         let path = stand.config.data_dir.join(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -83,6 +84,7 @@ async fn a_backup_has_what_cannot_be_made_again_and_is_restored_as_another_direc
         [
             "finetuned.db",
             note::NAME,
+            "webhooks.key",
             "weights/timm/resnet18/main/model.safetensors",
         ]
         .map(str::to_owned),

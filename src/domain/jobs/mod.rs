@@ -14,3 +14,4 @@ pub mod ledger;
 pub mod line;
 pub mod lr_curve;
 pub mod predictions;
+pub mod scalars;

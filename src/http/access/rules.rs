@@ -176,6 +176,7 @@ pub const RULES: &[Rule] = &[
     row("GET", "/v1/jobs/{job}/logs", READ, Reach::Job),
     row("GET", "/v1/jobs/{job}/events", READ, Reach::Job),
     row("GET", "/v1/jobs/{job}/metrics", READ, Reach::Job),
+    row("GET", "/v1/jobs/{job}/tensorboard", READ, Reach::Job),
     row("GET", "/v1/jobs/{job}/evaluation", READ, Reach::Job),
     row("GET", "/v1/jobs/{job}/lr_find", READ, Reach::Job),
     row("GET", "/v1/jobs/{job}/comparison", READ, Reach::Job),
@@ -258,6 +259,15 @@ pub const RULES: &[Rule] = &[
     row("GET", "/v1/keys/{key}", ADMIN, Reach::Nothing),
     row("DELETE", "/v1/keys/{key}", ADMIN, Reach::Nothing),
     row("GET", "/v1/audit", ADMIN, Reach::Nothing),
+    // They tell somebody else, and what waits for them is about everything.
+    row("GET", "/v1/webhooks", ADMIN, Reach::Nothing),
+    row("POST", "/v1/webhooks", ADMIN, Reach::Nothing),
+    row("GET", "/v1/webhooks/{webhook}", ADMIN, Reach::Nothing),
+    row("PATCH", "/v1/webhooks/{webhook}", ADMIN, Reach::Nothing),
+    row("DELETE", "/v1/webhooks/{webhook}", ADMIN, Reach::Nothing),
+    row("POST", "/v1/webhooks/{webhook}/secret", ADMIN, Reach::Nothing),
+    row("POST", "/v1/webhooks/{webhook}/test", ADMIN, Reach::Nothing),
+    row("GET", "/v1/webhooks/{webhook}/deliveries", ADMIN, Reach::Nothing),
     // How a browser gets in, and out.
     row("GET", "/v1/session", NOTHING, Reach::Nothing),
     row("POST", "/v1/session", NOTHING, Reach::Nothing),

@@ -9,7 +9,7 @@ use axum::{
 use crate::{domain::access::AuditRecord, http::App};
 
 /// The parts of addresses that name things, the one that says most first.
-const PARTS: [&str; 6] = ["dataset", "job", "model", "alias", "upload", "key"];
+const PARTS: [&str; 7] = ["dataset", "job", "model", "alias", "upload", "key", "webhook"];
 
 /// What the address names and as what, as the caller wrote it.
 pub async fn named(request: &mut Request) -> Option<(&'static str, String)> {
@@ -34,7 +34,7 @@ pub async fn id_of(app: &App, request: &mut Request) -> Option<String> {
         "job" => store.job(&name).await.ok().map(|job| job.id.to_string()),
         "model" => store.model(&name).await.ok().map(|model| model.id.to_string()),
         "key" => store.key(&name).await.ok().map(|key| key.id.to_string()),
-        // An upload has no other name, and an alias no id.
+        // An upload and a webhook have no other name, and an alias no id.
         _ => None,
     };
     Some(id.unwrap_or_else(|| AuditRecord::name_of_thing(&name)))

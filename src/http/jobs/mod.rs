@@ -7,3 +7,4 @@ pub mod job;
 pub mod predictions;
 pub mod results;
 pub mod submission;
+pub mod tensorboard;

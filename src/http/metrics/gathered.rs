@@ -17,6 +17,8 @@ use crate::{
 /// Everything that has to be waited for.
 pub struct Gathered {
     jobs: JobCensus,
+    pending_deliveries: u64,
+    pending_runs: u64,
     sizes: Arc<[Size]>,
     free_bytes: u64,
 }
@@ -60,6 +62,8 @@ impl Gathered {
     pub async fn of(app: &App, metrics: &Metrics) -> Result<Self> {
         Ok(Self {
             jobs: app.store().job_census().await?,
+            pending_deliveries: app.store().pending_deliveries().await?,
+            pending_runs: app.store().pending_runs().await?,
             sizes: metrics.disk.sizes(&app.config().data_dir).await?,
             free_bytes: app.blobs().free_bytes()?,
         })
@@ -76,6 +80,12 @@ impl Gathered {
         let connections = gauge(metrics.connections.load(Ordering::Relaxed) as u64);
         registry.register("connections_open", "Connections that are open", connections);
         self.register_disk(registry);
+        let waiting = gauge(self.pending_deliveries);
+        let help = "Messages to webhooks that are still to be delivered";
+        registry.register("webhook_deliveries_pending", help, waiting);
+        let waiting = gauge(self.pending_runs);
+        let help = "Ended jobs that are still to be logged to MLflow";
+        registry.register("mlflow_pending", help, waiting);
         register_audit(app, registry);
         let (acts, took) = app.store().write_times();
         let help = "Acts that wrote to the database, whether they were done or refused";

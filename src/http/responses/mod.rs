@@ -2,6 +2,7 @@
 
 pub mod blob_file;
 pub mod download;
+pub mod event_file;
 pub mod problem;
 pub mod range;
 pub mod refusals;

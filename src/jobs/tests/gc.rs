@@ -23,6 +23,7 @@ const OLD: Keep = Keep {
     runs: Age::Seconds(0),
     events: Age::Seconds(0),
     checkpoints: Age::Seconds(0),
+    deliveries: Age::Seconds(0),
 };
 
 fn rules(keep: Keep) -> Rules {

@@ -5,7 +5,7 @@
 
 use sqlx::{Row, SqliteConnection};
 
-use super::events::append;
+use super::{events::append, job::read_job};
 use crate::{
     domain::{
         id::{JobId, ModelId},
@@ -15,6 +15,7 @@ use crate::{
             predictions::BatchPredictions,
         },
         models::model::ModelMetrics,
+        sinks::{EventType, JobEnded},
         time::Timestamp,
     },
     error::{Error, Kind, Result},
@@ -22,6 +23,7 @@ use crate::{
         Store, Topic,
         models::{NewModel, Origin, insert_model},
         row::to_json,
+        sinks::{mlflow, outbox},
     },
 };
 
@@ -72,17 +74,13 @@ impl Store {
                         .bind(best)
                         .execute(&mut *connection)
                         .await?;
-                    let end = EndEvent {
-                        status: JobStatus::Succeeded,
-                        model: Some(model),
-                        error: None,
-                    };
-                    append(connection, id, now, EventKind::End, &end).await?;
+                    append_end(connection, id, JobStatus::Succeeded, Some(model), None).await?;
                     Ok(Some(model))
                 })
             })
             .await?;
         self.signals.notify(Topic::Job(id));
+        self.signals.notify(Topic::Outbox);
         Ok(made)
     }
 
@@ -111,12 +109,13 @@ impl Store {
                             .execute(&mut *connection)
                             .await?;
                     }
-                    append_end(connection, id, JobStatus::Succeeded, None).await?;
+                    append_end(connection, id, JobStatus::Succeeded, None, None).await?;
                     Ok(true)
                 })
             })
             .await?;
         self.signals.notify(Topic::Job(id));
+        self.signals.notify(Topic::Outbox);
         Ok(completed)
     }
 
@@ -128,6 +127,7 @@ impl Store {
             })
             .await?;
         self.signals.notify(Topic::Job(id));
+        self.signals.notify(Topic::Outbox);
         Ok(failed)
     }
 
@@ -149,12 +149,13 @@ impl Store {
                     if done.rows_affected() == 0 {
                         return Ok(false);
                     }
-                    append_end(connection, id, JobStatus::Cancelled, None).await?;
+                    append_end(connection, id, JobStatus::Cancelled, None, None).await?;
                     Ok(true)
                 })
             })
             .await?;
         self.signals.notify(Topic::Job(id));
+        self.signals.notify(Topic::Outbox);
         Ok(cancelled)
     }
 
@@ -167,6 +168,7 @@ impl Store {
             })
             .await?;
         self.signals.notify(Topic::Job(id));
+        self.signals.notify(Topic::Outbox);
         self.signals.notify(Topic::Queue);
         Ok(mine)
     }
@@ -180,6 +182,7 @@ impl Store {
             .write_even_if_full(move |connection| Box::pin(async move { cancel(connection, id).await }))
             .await?;
         self.signals.notify(Topic::Job(id));
+        self.signals.notify(Topic::Outbox);
         self.signals.notify(Topic::Queue);
         Ok(outcome)
     }
@@ -239,7 +242,7 @@ async fn interrupt(
         if done.rows_affected() == 0 {
             return Ok(false);
         }
-        append_end(connection, id, JobStatus::Cancelled, None).await?;
+        append_end(connection, id, JobStatus::Cancelled, None, None).await?;
         return Ok(true);
     }
     let mut deaths: i64 = row.try_get("deaths")?;
@@ -301,7 +304,7 @@ async fn fail(connection: &mut SqliteConnection, id: JobId, attempt: u32, error:
     if done.rows_affected() == 0 {
         return Ok(false);
     }
-    append_end(connection, id, JobStatus::Failed, Some(error)).await?;
+    append_end(connection, id, JobStatus::Failed, None, Some(error)).await?;
     Ok(true)
 }
 
@@ -317,7 +320,7 @@ async fn cancel(connection: &mut SqliteConnection, id: JobId) -> Result<CancelOu
     .execute(&mut *connection)
     .await?;
     if queued.rows_affected() == 1 {
-        append_end(connection, id, JobStatus::Cancelled, None).await?;
+        append_end(connection, id, JobStatus::Cancelled, None, None).await?;
         return Ok(CancelOutcome::Cancelled);
     }
     let running = sqlx::query("update jobs set cancel_requested = 1 where id = $1 and status = 'running'")
@@ -334,16 +337,27 @@ async fn cancel(connection: &mut SqliteConnection, id: JobId) -> Result<CancelOu
     ))
 }
 
+/// The last event of a job, and what MLflow and webhooks are to be told of it. To be called when the row says all of it.
 async fn append_end(
     connection: &mut SqliteConnection,
     id: JobId,
     status: JobStatus,
+    model: Option<ModelId>,
     error: Option<JobError>,
 ) -> Result<()> {
-    let end = EndEvent {
-        status,
-        model: None,
-        error,
+    let end = EndEvent { status, model, error };
+    let now = Timestamp::now();
+    append(connection, id, now, EventKind::End, &end).await?;
+    mlflow::note_end(connection, id, now).await?;
+    let Some(event) = EventType::of_job(status) else {
+        return Ok(());
     };
-    append(connection, id, Timestamp::now(), EventKind::End, &end).await
+    if !outbox::is_wanted(connection, event).await? {
+        return Ok(());
+    }
+    let row = sqlx::query("select * from jobs where id = $1")
+        .bind(id.to_string())
+        .fetch_one(&mut *connection)
+        .await?;
+    outbox::announce(connection, event, &JobEnded::from(read_job(&row)?)).await
 }

@@ -353,7 +353,7 @@ async fn find_key(
 }
 
 /// Without its place in the line.
-fn read_job(row: &SqliteRow) -> Result<Job> {
+pub(super) fn read_job(row: &SqliteRow) -> Result<Job> {
     let time = |column: &str| -> Result<Option<Timestamp>> {
         Ok(row.try_get::<Option<i64>, _>(column)?.map(Timestamp))
     };

@@ -11,7 +11,7 @@ use crate::support::{
 
 /// Documents whose commands run here, each with the name of its test. The others are about working on the project, and about what
 /// `make chaos` does.
-const RUN: [&str; 14] = [
+const RUN: [&str; 16] = [
     "README.md",
     "docs/DATASETS.md",
     "docs/GPU.md",
@@ -20,12 +20,14 @@ const RUN: [&str; 14] = [
     "docs/JOBS.md",
     "docs/KEYS.md",
     "docs/METRICS.md",
+    "docs/MLFLOW.md",
     "docs/MODELS.md",
     "docs/REGISTRY.md",
     "docs/SANDBOX.md",
     "docs/SETTINGS.md",
     "docs/TLS.md",
     "docs/VERSIONS.md",
+    "docs/WEBHOOKS.md",
 ];
 const NOT_RUN: [&str; 4] = [
     "CHANGELOG.md",
@@ -91,12 +93,23 @@ runs! {
     the_commands_about_jobs_run: "docs/JOBS.md",
     the_commands_about_keys_run: "docs/KEYS.md",
     the_commands_about_metrics_run: "docs/METRICS.md",
+    the_commands_about_mlflow_run: "docs/MLFLOW.md",
     the_commands_about_models_run: "docs/MODELS.md",
     the_commands_about_the_registry_run: "docs/REGISTRY.md",
     the_commands_about_the_sandbox_run: "docs/SANDBOX.md",
     the_commands_about_settings_run: "docs/SETTINGS.md",
     the_commands_about_tls_run: "docs/TLS.md",
     the_commands_about_versions_run: "docs/VERSIONS.md"
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_commands_about_webhooks_run() {
+    let server = Server::with(|config| {
+        config.webhooks.webhook_targets = vec!["hooks.example.org".parse().unwrap()];
+    })
+    .await;
+    type_in("docs/WEBHOOKS.md", &server).await;
+    server.stop().await;
 }
 
 /// Types the commands of a document one after another, and waits after each until the server has nothing more to do.
@@ -162,7 +175,7 @@ fn no_command_is_forgotten() {
     let typed: Vec<String> = documents.iter().flat_map(Document::commands).collect();
     for document in &documents {
         for block in document.parts().0 {
-            let known = ["sh", "json", "csv", "text"].contains(&block.language.as_str())
+            let known = ["sh", "json", "csv", "text", "python"].contains(&block.language.as_str())
                 || OF_PROXIES.contains(&block.language.as_str());
             assert!(
                 known,

@@ -115,6 +115,7 @@ fn address(path: &str) -> String {
         "{alias}",
         "{upload}",
         "{key}",
+        "{webhook}",
     ] {
         address = address.replace(part, "7");
     }

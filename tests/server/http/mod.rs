@@ -13,3 +13,4 @@ mod proxies;
 mod quotas;
 mod sessions;
 mod tls;
+mod webhooks;

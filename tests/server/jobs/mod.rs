@@ -12,6 +12,8 @@ mod label_check;
 mod lifecycle;
 mod lost_device;
 mod measure;
+mod mlflow;
 mod pretrain;
 mod several_labels;
 mod several_tasks;
+mod tensorboard;

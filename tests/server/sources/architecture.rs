@@ -142,6 +142,8 @@ fn each_library_stays_behind_its_module() {
     only_within("zip", &["worker/", "http/responses/zip_stream.rs"]);
     only_within("safetensors", &["worker/"]);
     only_within("prost", &["worker/"]);
+    only_within("crc", &["http/responses/event_file.rs"]);
+    only_within("hmac", &["domain/sinks/secret.rs"]);
     only_within("landlock", &["process/sandbox/"]);
     only_within("seccompiler", &["process/sandbox/"]);
     only_within("clap", &["config/", "limits.rs", "client/", "bin/"]);

@@ -30,8 +30,16 @@ impl Program {
 
     /// A server with this in its environment.
     pub fn with_variable(name: &str, value: impl AsRef<std::ffi::OsStr>, data_dir: &Path) -> Self {
+        Self::with_variables([(name, value)], data_dir)
+    }
+
+    /// A server with all of this in its environment.
+    pub fn with_variables<'n, V: AsRef<std::ffi::OsStr>>(
+        variables: impl IntoIterator<Item = (&'n str, V)>,
+        data_dir: &Path,
+    ) -> Self {
         let mut server = Command::new(env!("CARGO_BIN_EXE_finetuned"));
-        server.env(name, value);
+        server.envs(variables);
         Self::run(server, data_dir)
     }
 

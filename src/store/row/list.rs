@@ -11,9 +11,9 @@ macro_rules! one_of {
     };
 }
 
-pub(super) use one_of;
+pub(in crate::store) use one_of;
 
 /// A list as a parameter.
-pub(super) fn bound<T: Serialize>(values: &[T]) -> Result<String> {
-    super::row::to_json(&values)
+pub(in crate::store) fn bound<T: Serialize>(values: &[T]) -> Result<String> {
+    super::to_json(&values)
 }

@@ -6,10 +6,17 @@ use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use super::{App, connections::Rules, listening::serve, requests::guard, responses::problem, system};
+use super::serve::serve;
 use crate::{
     config::Config,
     error::{Error, Kind},
+    http::{
+        App,
+        connections::Rules,
+        requests::{admission, guard},
+        responses::problem,
+        system,
+    },
     limits::Limits,
 };
 
@@ -43,7 +50,7 @@ pub fn answer(listener: TcpListener, app: App, over: CancellationToken) -> JoinH
             let detail = "only /healthz and /readyz are served here; use the server's main address for everything else";
             Error::new(Kind::NotFound, "not-found", detail)
         })
-        .layer(middleware::from_fn(super::requests::admission::admit))
+        .layer(middleware::from_fn(admission::admit))
         .layer(middleware::from_fn(problem::finish))
         .layer(middleware::from_fn(guard::headers))
         .with_state(app);
