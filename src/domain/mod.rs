@@ -18,5 +18,6 @@ pub mod random;
 pub mod retention;
 pub mod schema;
 pub mod spec;
+pub mod tag;
 pub mod time;
 pub mod trace;

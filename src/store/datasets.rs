@@ -1,6 +1,6 @@
 //! Rows of datasets: claimed by an ingest child, finished when it has read the archive. `new_dataset` makes them.
 
-use sqlx::{Row, sqlite::SqliteRow};
+use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 
 use super::{
     Store, Topic, activations,
@@ -165,10 +165,16 @@ impl Store {
     /// next version is what will be read.
     ///
     /// # Errors
-    /// `dataset-not-ready` while it is being read; `name-taken` where a failed dataset's name has been given to another one.
-    pub async fn reread_dataset(&self, id: DatasetId, options: ReadOptions) -> Result<()> {
+    /// `version-changed` if its newest version is none of the `expected`; `dataset-not-ready` while it is being read; `name-taken` where a failed dataset's name has been given to another one.
+    pub async fn reread_dataset(
+        &self,
+        id: DatasetId,
+        options: ReadOptions,
+        expected: Option<Vec<u32>>,
+    ) -> Result<()> {
         self.write(move |connection| {
             Box::pin(async move {
+                check_version(&mut *connection, id, expected).await?;
                 let taken: i64 = sqlx::query_scalar(
                     "select count(*)
                     from datasets as mine
@@ -285,10 +291,11 @@ impl Store {
     /// Deletes a dataset's row. Its blobs go with the next sweep.
     ///
     /// # Errors
-    /// `dataset-in-use` while an unfinished job needs it.
-    pub async fn delete_dataset(&self, id: DatasetId) -> Result<()> {
+    /// `version-changed` if its newest version is none of the `expected`; `dataset-in-use` while an unfinished job needs it.
+    pub async fn delete_dataset(&self, id: DatasetId, expected: Option<Vec<u32>>) -> Result<()> {
         self.write_even_if_full(move |connection| {
             Box::pin(async move {
+                check_version(&mut *connection, id, expected).await?;
                 let needed: i64 = sqlx::query_scalar(
                     "select count(*) from jobs where dataset_id = $1 and status in ('queued', 'running')",
                 )
@@ -338,6 +345,22 @@ impl Store {
     pub(super) fn dataset_changed(&self, id: DatasetId) {
         self.signals.notify(Topic::Dataset(id));
         self.signals.notify(Topic::Queue);
+    }
+}
+
+async fn check_version(
+    connection: &mut SqliteConnection,
+    id: DatasetId,
+    expected: Option<Vec<u32>>,
+) -> Result<()> {
+    let Some(expected) = expected else { return Ok(()) };
+    let newest: Option<u32> = sqlx::query_scalar("select version from datasets where id = $1")
+        .bind(id.to_string())
+        .fetch_optional(connection)
+        .await?;
+    match newest {
+        Some(newest) if !expected.contains(&newest) => Err(Error::newer_version()),
+        _ => Ok(()),
     }
 }
 

@@ -5,7 +5,7 @@
 
 use sqlx::{Row, SqliteConnection};
 
-use super::events::append;
+use super::{events::append, job::check_unchanged};
 use crate::{
     domain::{
         id::{JobId, ModelId},
@@ -15,6 +15,7 @@ use crate::{
             predictions::BatchPredictions,
         },
         models::model::ModelMetrics,
+        tag::Tag,
         time::Timestamp,
     },
     error::{Error, Kind, Result},
@@ -174,11 +175,15 @@ impl Store {
     /// Ends a queued job, or asks for a running one to be stopped.
     ///
     /// # Errors
-    /// `job-state` when it has ended already.
-    pub async fn cancel_job(&self, id: JobId) -> Result<CancelOutcome> {
-        let outcome = self
-            .write_even_if_full(move |connection| Box::pin(async move { cancel(connection, id).await }))
-            .await?;
+    /// `changed` if it is no longer as it was `seen`; `job-state` when it has ended already.
+    pub async fn cancel_job(&self, id: JobId, seen: Option<Tag>) -> Result<CancelOutcome> {
+        let outcome = self.write_even_if_full(move |connection| {
+            Box::pin(async move {
+                check_unchanged(&mut *connection, id, seen).await?;
+                cancel(connection, id).await
+            })
+        });
+        let outcome = outcome.await?;
         self.signals.notify(Topic::Job(id));
         self.signals.notify(Topic::Queue);
         Ok(outcome)
