@@ -8,7 +8,7 @@ RELEASE := --release --locked
 ARGS :=
 
 .DEFAULT_GOAL := help
-.PHONY: help presumed libtorch build serve demo test check audit release wheel bench chaos fuzz clean
+.PHONY: help presumed libtorch build serve demo test check audit release wheel bench conformance chaos fuzz clean
 MAKEFLAGS += --no-print-directory
 
 # cargo finds libtorch only through the link .libtorch: with any other value it would compile torch-sys again. scripts/libtorch points the
@@ -20,7 +20,7 @@ export CARGO_TERM_COLOR := never
 endif
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
 
 presumed:
 	@scripts/presumed
@@ -40,6 +40,7 @@ demo: build ## Train a classifier on generated images and classify one; the dash
 test: libtorch ## Install what the tests need and run every test
 	python3 -B -m unittest discover -s scripts/tests
 	settings=$$(scripts/browser && scripts/tensorboard) && eval "$$settings" && $(CARGO) test $(RELEASE)
+	python3 -B scripts/schemathesis --examples 4
 	python3 -B scripts/chaos --short --slack 4
 
 check: libtorch ## Formatting, lints, documentation, licences of the dependencies
@@ -60,6 +61,9 @@ wheel: build ## Make the Python wheel of the two programs, in target/packages
 
 bench: build ## Measure, and compare the numbers with their targets
 	@status=0; for bench in benches/*.py; do python3 -B $$bench || status=1; done; exit $$status
+
+conformance: build ## Hold a running server to openapi.yaml with Schemathesis: 5,000 requests or more (flags in ARGS)
+	python3 -B scripts/schemathesis $(ARGS)
 
 chaos: build ## Fault injection: kills, full disks, locks, overload (two hours; flags and scenarios in ARGS)
 	python3 -B scripts/chaos $(ARGS)

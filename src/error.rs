@@ -116,6 +116,18 @@ impl Error {
         )
     }
 
+    /// The thing is no longer as the caller has seen it (`If-Match`).
+    pub fn changed() -> Self {
+        let detail = "it is no longer as you have seen it; get it again, and decide whether the change is still wanted";
+        Self::new(Kind::Precondition, "changed", detail)
+    }
+
+    /// The dataset has another version than the caller wants to change (`If-Match`, `@2`).
+    pub fn newer_version() -> Self {
+        let detail = "the dataset has a newer version than the one this change is for; get it and try again";
+        Self::new(Kind::Precondition, "version-changed", detail)
+    }
+
     /// A request that was parsed but has invalid fields.
     pub fn fields(detail: impl Into<String>, errors: Vec<FieldError>) -> Self {
         let only_unsupported = !errors.is_empty() && errors.iter().all(|error| error.code == "not_supported");

@@ -69,6 +69,9 @@ pub struct Limits {
     /// Most keys that are not revoked
     #[arg(long, env = "FINETUNED_MAX_KEYS", default_value_t = Limits::DEFAULT.max_keys)]
     pub max_keys: u32,
+    /// Most answers that are kept for requests with an Idempotency-Key, of each key in 24 hours; further ones are refused with 429
+    #[arg(long, env = "FINETUNED_MAX_IDEMPOTENCY_KEYS", default_value_t = Limits::DEFAULT.max_idempotency_keys)]
+    pub max_idempotency_keys: u32,
     /// Most records of the audit log in the database; the oldest make room
     #[arg(long, env = "FINETUNED_MAX_AUDIT_RECORDS", default_value_t = Limits::DEFAULT.max_audit_records)]
     pub max_audit_records: u64,
@@ -196,6 +199,7 @@ impl Limits {
         max_aliases: 1000,
         max_alias_history: 50,
         max_keys: 1000,
+        max_idempotency_keys: 10_000,
         max_audit_records: 100_000,
         max_audit_age_seconds: 90 * 24 * 3600,
         max_queued_jobs: 1000,

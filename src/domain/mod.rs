@@ -19,5 +19,6 @@ pub mod retention;
 pub mod schema;
 pub mod sinks;
 pub mod spec;
+pub mod tag;
 pub mod time;
 pub mod trace;

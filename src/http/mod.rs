@@ -12,6 +12,7 @@ mod models;
 mod pages;
 mod predictions;
 mod reference;
+mod repeats;
 mod requests;
 mod responses;
 mod routes;

@@ -27,7 +27,7 @@ use super::{
     models::{aliases, architectures, lineage, model, model_compare, model_edit, model_export, model_import},
     pages,
     predictions::{embeddings, explain, instances, oip, predict, torchserve},
-    reference,
+    reference, repeats,
     requests::{admission, encoding, guard, lingering, outside},
     responses::problem,
     system,
@@ -128,7 +128,11 @@ pub fn table() -> OpenApiRouter<App> {
 pub fn openapi() -> utoipa::openapi::OpenApi {
     let mut api = table().into_openapi();
     description::add_to(&mut api);
-    api
+    let mut document = serde_json::to_value(&api).unwrap_or_default();
+    documentation::uniform::add_to(&mut document);
+    documentation::examples::add_to(&mut document);
+    // What was a description before is one still; a test compares the two.
+    serde_json::from_value(document).unwrap_or(api)
 }
 
 /// The service: the routes with their common middleware.
@@ -145,6 +149,7 @@ pub fn service(app: App) -> Router {
         })
         .layer(middleware::from_fn(encoding::decode))
         .layer(DefaultBodyLimit::disable())
+        .layer(middleware::from_fn_with_state(app.clone(), repeats::keep))
         .layer(middleware::from_fn_with_state(app.clone(), gate::admit))
         .layer(csrf(&app))
         .layer(middleware::from_fn_with_state(app.clone(), guard::host))

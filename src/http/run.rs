@@ -67,6 +67,8 @@ pub async fn run_with_ready(
         listen: address,
         ..config
     };
+    // What a killed server was carrying out nobody will answer.
+    store.forget_unanswered().await?;
     let keyring = Keyring::open(store.clone()).await?;
     if let Err(refused) = config.check_access(keyring.has_good_key()) {
         store.close().await;

@@ -108,6 +108,7 @@ pub async fn sweep(context: &Context) -> Result<Option<Duration>> {
     let first = [
         // Before the files: theirs go with the same sweep.
         retention::apply(store, keep).await.map(|removed| removed.tell()),
+        store.forget_old_answers().await,
         sweep_runs(store, paths, keep).await,
         sweep_logs(store, paths).await,
         thumbnails::sweep(context).await,

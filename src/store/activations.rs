@@ -161,7 +161,7 @@ mod tests {
 
         keep("e", 10).await;
         assert!(store.referenced_blobs().await.unwrap().contains(&"e".repeat(64)));
-        store.delete_dataset(dataset.id).await.unwrap();
+        store.delete_dataset(dataset.id, None).await.unwrap();
         assert_eq!(keys().await, [""; 0]);
         assert!(!keep("f", 10).await);
         assert_eq!(

@@ -169,10 +169,16 @@ impl Store {
     /// next version is what will be read.
     ///
     /// # Errors
-    /// `dataset-not-ready` while it is being read; `name-taken` where a failed dataset's name has been given to another one.
-    pub async fn reread_dataset(&self, id: DatasetId, options: ReadOptions) -> Result<()> {
+    /// `version-changed` if its newest version is none of the `expected`; `dataset-not-ready` while it is being read; `name-taken` where a failed dataset's name has been given to another one.
+    pub async fn reread_dataset(
+        &self,
+        id: DatasetId,
+        options: ReadOptions,
+        expected: Option<Vec<u32>>,
+    ) -> Result<()> {
         self.write(move |connection| {
             Box::pin(async move {
+                check_version(&mut *connection, id, expected).await?;
                 let taken: i64 = sqlx::query_scalar(
                     "select count(*)
                     from datasets as mine
@@ -296,10 +302,11 @@ impl Store {
     /// Deletes a dataset's row. Its blobs go with the next sweep.
     ///
     /// # Errors
-    /// `dataset-in-use` while an unfinished job needs it.
-    pub async fn delete_dataset(&self, id: DatasetId) -> Result<()> {
+    /// `version-changed` if its newest version is none of the `expected`; `dataset-in-use` while an unfinished job needs it.
+    pub async fn delete_dataset(&self, id: DatasetId, expected: Option<Vec<u32>>) -> Result<()> {
         self.write_even_if_full(move |connection| {
             Box::pin(async move {
+                check_version(&mut *connection, id, expected).await?;
                 let needed: i64 = sqlx::query_scalar(
                     "select count(*) from jobs where dataset_id = $1 and status in ('queued', 'running')",
                 )
@@ -368,6 +375,22 @@ async fn announce(connection: &mut SqliteConnection, id: DatasetId, event: Event
         .fetch_one(&mut *connection)
         .await?;
     outbox::announce(connection, event, &DatasetEnded::from(read_dataset(&row)?)).await
+}
+
+async fn check_version(
+    connection: &mut SqliteConnection,
+    id: DatasetId,
+    expected: Option<Vec<u32>>,
+) -> Result<()> {
+    let Some(expected) = expected else { return Ok(()) };
+    let newest: Option<u32> = sqlx::query_scalar("select version from datasets where id = $1")
+        .bind(id.to_string())
+        .fetch_optional(connection)
+        .await?;
+    match newest {
+        Some(newest) if !expected.contains(&newest) => Err(Error::newer_version()),
+        _ => Ok(()),
+    }
 }
 
 fn read_dataset(row: &SqliteRow) -> Result<Dataset> {

@@ -39,7 +39,12 @@ use sqlx::{
 use tokio::sync::Mutex;
 
 pub use self::{
-    access::{audit::AuditFilter, keys::StoredKey, quotas::Room},
+    access::{
+        answers::{BodyRead, IdempotencyKey, KeptAnswer, mismatch},
+        audit::AuditFilter,
+        keys::StoredKey,
+        quotas::Room,
+    },
     activations::NewActivations,
     aliases::{AliasBounds, AliasSet, Presumed},
     ballast::Ballast,
@@ -47,7 +52,7 @@ pub use self::{
     jobs::{
         ends::{CancelOutcome, Interruption},
         events::{CurveOutline, JobUpdate, MetricPoint},
-        job::{CreatedJob, IdempotencyKey, JobCensus, JobFilter, NewJob},
+        job::{CreatedJob, JobCensus, JobFilter, JobKey, NewJob},
         queue::ClaimedJob,
         retention::{OldRows, UnusedDataset},
     },

@@ -7,7 +7,8 @@ use super::{
     access::quotas,
     aliases, references,
     row::{
-        count, has_owner, json, optional_json, optional_parsed, owner, owner_columns, parsed, to_json, word,
+        check_seen, count, has_owner, json, optional_json, optional_parsed, owner, owner_columns, parsed,
+        to_json, word,
     },
 };
 use crate::{
@@ -20,6 +21,7 @@ use crate::{
         },
         name::Name,
         page::{Order, Page, PageRequest},
+        tag::Tag,
         time::Timestamp,
     },
     error::{Error, Kind, Result},
@@ -185,13 +187,14 @@ impl Store {
         .await
     }
 
-    /// Changes a model's name, which makes it the next version of that name, and its metadata.
+    /// Changes a model's name, which makes it the next version of that name, and its metadata; with `seen` only if it is still so.
     ///
     /// # Errors
-    /// `name-taken` where the name is an alias; `not-found` where the model has gone in the meantime.
-    pub async fn edit_model(&self, id: ModelId, edit: ModelEdit) -> Result<()> {
+    /// `changed`; `name-taken` where the name is an alias; `not-found` where the model has gone in the meantime.
+    pub async fn edit_model(&self, id: ModelId, edit: ModelEdit, seen: Option<Tag>) -> Result<()> {
         self.write(move |connection| {
             Box::pin(async move {
+                check_unchanged(&mut *connection, id, seen).await?;
                 let row = sqlx::query("select name from models where id = $1")
                     .bind(id.to_string())
                     .fetch_optional(&mut *connection)
@@ -224,10 +227,11 @@ impl Store {
     /// Deletes a model's row, and it goes out of the histories of aliases. Its blobs go with the next sweep.
     ///
     /// # Errors
-    /// `model-in-use` while an alias names it.
-    pub async fn delete_model(&self, id: ModelId) -> Result<()> {
+    /// `changed` if it is no longer as it was `seen`; `model-in-use` while an alias names it.
+    pub async fn delete_model(&self, id: ModelId, seen: Option<Tag>) -> Result<()> {
         self.write_even_if_full(move |connection| {
             Box::pin(async move {
+                check_unchanged(&mut *connection, id, seen).await?;
                 let names = aliases::names_of(&mut *connection, id).await?;
                 if !names.is_empty() {
                     let shown: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
@@ -254,6 +258,19 @@ impl Store {
         })
         .await
     }
+}
+
+async fn check_unchanged(connection: &mut SqliteConnection, id: ModelId, seen: Option<Tag>) -> Result<()> {
+    if seen.is_none() {
+        return Ok(());
+    }
+    let sql = format!("select {COLUMNS} from models where id = $1");
+    let row = sqlx::query(sqlx::AssertSqlSafe(sql))
+        .bind(id.to_string())
+        .fetch_optional(connection)
+        .await?;
+    let row = row.ok_or_else(|| Error::not_found("model", &id.to_string()))?;
+    check_seen(seen.as_ref(), &read_model(&row)?)
 }
 
 /// The next version of a name, which nothing had before.

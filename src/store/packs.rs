@@ -250,7 +250,7 @@ mod tests {
         assert_eq!(keys(second.id).await, ["e"]);
 
         assert!(store.referenced_blobs().await.unwrap().contains(&"a".repeat(64)));
-        store.delete_dataset(second.id).await.unwrap();
+        store.delete_dataset(second.id, None).await.unwrap();
         keep(second.id, "f", 10).await;
         assert_eq!(
             keys(second.id).await,

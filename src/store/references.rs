@@ -187,10 +187,10 @@ mod tests {
 
         store.forget_packs_over(0).await.unwrap();
         store.delete_upload(upload.id).await.unwrap();
-        store.delete_model(model.id).await.unwrap();
+        store.delete_model(model.id, None).await.unwrap();
         for dataset in [&dataset.id.to_string(), "trained-on"] {
             let dataset = store.dataset(dataset).await.unwrap();
-            store.delete_dataset(dataset.id).await.unwrap();
+            store.delete_dataset(dataset.id, None).await.unwrap();
         }
         let ledger = store.ledger().await.unwrap();
         assert!(ledger.named.is_empty(), "{ledger:?}");

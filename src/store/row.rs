@@ -8,7 +8,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use sqlx::{Row, sqlite::SqliteRow};
 
 use crate::{
-    domain::{access::Holder, trace::TraceParent},
+    domain::{access::Holder, tag::Tag, trace::TraceParent},
     error::{Error, Result},
 };
 
@@ -62,6 +62,17 @@ where
 pub fn count(row: &SqliteRow, column: &str) -> Result<u64> {
     let number: i64 = row.try_get(column)?;
     Ok(number.max(0) as u64)
+}
+
+/// Whether a thing is still as a caller has seen it, in the transaction that changes it.
+///
+/// # Errors
+/// `changed`
+pub fn check_seen<T: Serialize>(seen: Option<&Tag>, now: &T) -> Result<()> {
+    match seen {
+        Some(seen) if *seen != Tag::of(now) => Err(Error::changed()),
+        _ => Ok(()),
+    }
 }
 
 /// Reads whose something is, from the columns `owner_id` and `owner_name`.

@@ -119,7 +119,7 @@ fn joined(names: &[Name]) -> String {
 
 async fn revoke(path: &Path, key: &str) -> anyhow::Result<()> {
     let revoked = with_database(path, false, async |store| {
-        let revoked = store.revoke_key(key).await.map_err(told)?;
+        let revoked = store.revoke_key(key, None).await.map_err(told)?;
         note(store, "keys revoke", &revoked).await;
         Ok(revoked)
     })

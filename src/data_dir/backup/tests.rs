@@ -216,7 +216,7 @@ async fn what_is_deleted_in_between_is_not_in_the_backup_and_does_not_spoil_it()
     };
     let named = saving.copy_database().await.unwrap();
     assert!(named.contains(&gone.sha256));
-    stand.store.delete_dataset(gone.id).await.unwrap();
+    stand.store.delete_dataset(gone.id, None).await.unwrap();
     fs::remove_file(stand.blobs.path(&gone.sha256)).unwrap();
     let missing = saving.carry_blobs(&named).unwrap();
     assert_eq!(missing, BTreeSet::from([gone.sha256.clone()]));
@@ -225,10 +225,10 @@ async fn what_is_deleted_in_between_is_not_in_the_backup_and_does_not_spoil_it()
     assert!(saving.to.path(&carried.sha256).exists());
     stand
         .store
-        .cancel_job(stand.store.unfinished_jobs().await.unwrap()[0])
+        .cancel_job(stand.store.unfinished_jobs().await.unwrap()[0], None)
         .await
         .unwrap();
-    stand.store.delete_dataset(carried.id).await.unwrap();
+    stand.store.delete_dataset(carried.id, None).await.unwrap();
     fs::remove_file(stand.blobs.path(&carried.sha256)).unwrap();
     let (named, _) = saving.carry_all().await.unwrap();
     saving.remove_unnamed(&named).unwrap();
@@ -267,7 +267,7 @@ async fn a_backup_is_whole_while_others_add_and_delete_without_a_trash() {
             drop(pin);
             // Every third one stays.
             if done % 3 > 0 {
-                store.delete_dataset(id).await.unwrap();
+                store.delete_dataset(id, None).await.unwrap();
                 fs::remove_file(path).unwrap();
             }
             done += 1;

@@ -8,6 +8,7 @@ use crate::error::FieldError;
 
 /// What a key may take up at most; null: as much as the server has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct Quotas {
     /// Bytes of the datasets, models and unfinished uploads that it owns.
     #[schema(minimum = 1)]

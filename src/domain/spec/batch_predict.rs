@@ -22,8 +22,10 @@ pub struct BatchPredictSpec {
     /// Name of the job; by default the model's.
     pub name: Option<Name>,
     /// Id or name of a model, or `name@version`; in a job it is the id.
+    #[schema(min_length = 1)]
     pub model: String,
     /// Id or name of a dataset, with or without classes. Its classes need not be the model's.
+    #[schema(min_length = 1)]
     pub dataset: String,
     /// `all` by default. A split that the dataset does not have is drawn from its training images as in the model's own training; without
     /// classes there is nothing to draw from.
@@ -42,6 +44,7 @@ pub struct BatchPredictSpec {
     #[schema(minimum = -100, maximum = 100, default = 0)]
     pub priority: i32,
     /// The job fails after this many seconds.
+    #[schema(minimum = 1, maximum = 31536000)]
     pub max_seconds: Option<u64>,
     /// How often a worker may die or hang before the job fails, 1 to 10.
     #[schema(minimum = 1, maximum = 10, default = 3)]

@@ -34,6 +34,7 @@ pub struct CompareSpec {
     /// Name of the job; `compare` by default.
     pub name: Option<Name>,
     /// Id or name of a labelled dataset.
+    #[schema(min_length = 1)]
     pub dataset: String,
     /// 1 to 32: an architecture each, or an object with `architecture` and `weights`. Weights are needed.
     #[schema(value_type = Vec<NamedBackbone>, min_items = 1, max_items = 32)]
@@ -52,6 +53,7 @@ pub struct CompareSpec {
     #[schema(minimum = -100, maximum = 100, default = 0)]
     pub priority: i32,
     /// The job fails after this many seconds.
+    #[schema(minimum = 1, maximum = 31536000)]
     pub max_seconds: Option<u64>,
     /// How often a worker may die or hang before the job fails, 1 to 10.
     #[schema(minimum = 1, maximum = 10, default = 3)]

@@ -46,6 +46,7 @@ pub struct CrossValidateSpec {
     /// Name of the job; `cross-validation` by default.
     pub name: Option<Name>,
     /// Id or name of a labelled dataset.
+    #[schema(min_length = 1)]
     pub dataset: String,
     /// Up to 16 strings of the caller's own.
     pub metadata: BTreeMap<String, String>,
@@ -72,6 +73,7 @@ pub struct CrossValidateSpec {
     #[schema(minimum = -100, maximum = 100, default = 0)]
     pub priority: i32,
     /// The job fails after this many seconds.
+    #[schema(minimum = 1, maximum = 31536000)]
     pub max_seconds: Option<u64>,
     /// How often a worker may die or hang before the job fails, 1 to 10.
     #[schema(minimum = 1, maximum = 10, default = 3)]

@@ -67,8 +67,10 @@ pub struct EvaluateSpec {
     /// Name of the job; by default the model's.
     pub name: Option<Name>,
     /// Id or name of a model, or `name@version`; in a job it is the id.
+    #[schema(min_length = 1)]
     pub model: String,
     /// Id or name of a dataset. Its classes are matched with the model's by name; the model must know all of them.
+    #[schema(min_length = 1)]
     pub dataset: String,
     /// `val` by default: in the dataset that the model was trained on, these images were not trained on.
     pub split: EvaluatedSplit,
@@ -82,6 +84,7 @@ pub struct EvaluateSpec {
     #[schema(minimum = -100, maximum = 100, default = 0)]
     pub priority: i32,
     /// The job fails after this many seconds.
+    #[schema(minimum = 1, maximum = 31536000)]
     pub max_seconds: Option<u64>,
     /// How often a worker may die or hang before the job fails, 1 to 10.
     #[schema(minimum = 1, maximum = 10, default = 3)]

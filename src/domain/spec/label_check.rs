@@ -33,6 +33,7 @@ pub struct LabelCheckSpec {
     /// Name of the job; `label-check` by default.
     pub name: Option<Name>,
     /// Id or name of a labelled dataset.
+    #[schema(min_length = 1)]
     pub dataset: String,
     /// Up to 16 strings of the caller's own.
     pub metadata: BTreeMap<String, String>,
@@ -54,6 +55,7 @@ pub struct LabelCheckSpec {
     #[schema(minimum = -100, maximum = 100, default = 0)]
     pub priority: i32,
     /// The job fails after this many seconds.
+    #[schema(minimum = 1, maximum = 31536000)]
     pub max_seconds: Option<u64>,
     /// How often a worker may die or hang before the job fails, 1 to 10.
     #[schema(minimum = 1, maximum = 10, default = 3)]

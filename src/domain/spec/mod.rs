@@ -71,6 +71,7 @@ pub struct JobSpec {
     /// Name of the model that the job produces; by default the dataset's and the architecture's.
     pub name: Option<Name>,
     /// Id or name of the dataset.
+    #[schema(min_length = 1)]
     pub dataset: String,
     /// Up to 16 strings of the caller's own.
     pub metadata: BTreeMap<String, String>,
@@ -142,6 +143,7 @@ pub struct JobSpec {
     #[schema(minimum = -100, maximum = 100, default = 0)]
     pub priority: i32,
     /// Training stops after this many seconds and keeps the best weights so far.
+    #[schema(minimum = 1, maximum = 31536000)]
     pub max_seconds: Option<u64>,
     /// How often a worker may die or hang before the job fails, 1 to 10.
     #[schema(minimum = 1, maximum = 10, default = 3)]

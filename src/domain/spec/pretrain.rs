@@ -63,6 +63,7 @@ pub struct PretrainSpec {
     /// Name of the model that the job produces; by default the dataset's, the architecture's and the method's.
     pub name: Option<Name>,
     /// Id or name of the dataset, with or without labels; at least 16 training images.
+    #[schema(min_length = 1)]
     pub dataset: String,
     /// Up to 16 strings of the caller's own.
     pub metadata: BTreeMap<String, String>,
@@ -99,6 +100,7 @@ pub struct PretrainSpec {
     #[schema(minimum = -100, maximum = 100, default = 0)]
     pub priority: i32,
     /// The pretraining stops after this many seconds and keeps the weights of the last complete epoch.
+    #[schema(minimum = 1, maximum = 31536000)]
     pub max_seconds: Option<u64>,
     /// How often a worker may die or hang before the job fails, 1 to 10.
     #[schema(minimum = 1, maximum = 10, default = 3)]

@@ -25,7 +25,7 @@ use crate::http::{
 
 pub async fn admit(State(app): State<App>, request: Request, next: Next) -> Response {
     let route = request.extensions().get::<MatchedPath>();
-    let found = route.map(|route| rules::find(request.method(), route.as_str()));
+    let found = route.map(|route| rules::find_at(request.method(), route.as_str(), request.uri().path()));
     if let Some(Found::Rule(rule)) = &found
         && rule.need == Need::Nothing
     {

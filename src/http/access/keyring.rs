@@ -338,7 +338,7 @@ mod tests {
         // As `finetuned keys` does it, beside the server.
         let stopping = CancellationToken::new();
         let running = tokio::spawn(keyring.clone().run(stopping.clone()));
-        stand.store.revoke_key("one").await.unwrap();
+        stand.store.revoke_key("one", None).await.unwrap();
         soon(held.ends()).await;
         assert!(keyring.find(&secret).unwrap().key.revoked_at.is_some());
         assert!(keyring.is_needed() && !keyring.has_good_key());

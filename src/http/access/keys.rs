@@ -3,7 +3,7 @@
 use axum::{
     Json,
     extract::{Path, State},
-    http::{StatusCode, header},
+    http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use serde::{Deserialize, Serialize};
@@ -14,12 +14,16 @@ use crate::{
         access::{Key, NewKey, Quotas, Scope, Secret},
         name::Name,
         page::Page,
+        tag::Tag,
         time::Timestamp,
     },
     error::{Error, Result},
     http::{
         App,
-        requests::extract::{JsonBody, PageQuery, Query},
+        requests::{
+            extract::{JsonBody, PageQuery, Query},
+            precondition,
+        },
         responses::problem::Problems,
     },
 };
@@ -91,24 +95,48 @@ pub async fn list(State(app): State<App>, Query(page): Query<PageQuery>) -> Resu
 }
 
 /// Get a key
+///
+/// Its `ETag` changes with everything that is shown, also with its last use.
 #[utoipa::path(
-    get, path = "/v1/keys/{key}", tag = "keys", params(("key" = String, Path, description = "Id or name")),
-    responses((status = 200, body = Key), Problems)
+    get, path = "/v1/keys/{key}", tag = "keys",
+    params(
+        ("key" = String, Path, description = "Id or name"),
+        ("if-none-match" = Option<String>, Header, description = "304 if this is its ETag")
+    ),
+    responses(
+        (status = 200, body = Key, headers(("etag" = String))),
+        (status = 304, description = "It is as the client has it", headers(("etag" = String))),
+        Problems
+    )
 )]
-pub async fn get(State(app): State<App>, Path(reference): Path<String>) -> Result<Json<Key>> {
-    let key = app.store().key(&reference).await?;
-    Ok(Json(shown(&app, key)))
+pub async fn get(
+    State(app): State<App>,
+    Path(reference): Path<String>,
+    headers: HeaderMap,
+) -> Result<Response> {
+    let key = shown(&app, app.store().key(&reference).await?);
+    Ok(precondition::shown(&headers, &Tag::of(&key), key))
 }
 
 /// Revoke a key
 ///
 /// It is refused from then on, and its sessions and event streams end. It stays in the list.
 #[utoipa::path(
-    delete, path = "/v1/keys/{key}", tag = "keys", params(("key" = String, Path, description = "Id or name")),
+    delete, path = "/v1/keys/{key}", tag = "keys",
+    params(
+        ("key" = String, Path, description = "Id or name"),
+        ("if-match" = Option<String>, Header, description = "Only if this is its ETag")
+    ),
     responses((status = 204), Problems)
 )]
-pub async fn revoke(State(app): State<App>, Path(reference): Path<String>) -> Result<StatusCode> {
-    app.store().revoke_key(&reference).await?;
+pub async fn revoke(
+    State(app): State<App>,
+    Path(reference): Path<String>,
+    headers: HeaderMap,
+) -> Result<StatusCode> {
+    let key = app.store().key(&reference).await?;
+    let seen = precondition::seen(&headers, &shown(&app, key.clone()), &key)?;
+    app.store().revoke_key(&key.id.to_string(), seen).await?;
     app.keyring().refresh().await?;
     Ok(StatusCode::NO_CONTENT)
 }

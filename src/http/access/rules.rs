@@ -86,6 +86,23 @@ pub fn find(method: &Method, path: &str) -> Found {
     }
 }
 
+/// The same for an address: of the routes that share theirs with a verb, `…:predict`, those that are meant.
+pub fn find_at(method: &Method, path: &str, address: &str) -> Found {
+    if !WITH_VERBS.contains(&path) {
+        return find(method, path);
+    }
+    let is_verb = address.ends_with(":predict");
+    match find(method, path) {
+        Found::Rule(rule) if !is_verb || rule.method == "POST" => Found::Rule(rule),
+        Found::Rule(_) => Found::OtherMethods("POST".to_owned()),
+        Found::OtherMethods(_) if is_verb => Found::OtherMethods("POST".to_owned()),
+        Found::OtherMethods(methods) => {
+            let others = methods.split(',').filter(|method| *method != "POST");
+            Found::OtherMethods(others.collect::<Vec<_>>().join(","))
+        }
+    }
+}
+
 fn methods(rules: &[&Rule]) -> String {
     let mut methods: Vec<&str> = rules.iter().map(|rule| rule.method).collect();
     if methods.contains(&"GET") && !methods.contains(&"HEAD") {
@@ -93,6 +110,9 @@ fn methods(rules: &[&Rule]) -> String {
     }
     methods.join(",")
 }
+
+/// Routes that the router cannot tell from `…:predict`, which is a POST and the only one there.
+const WITH_VERBS: [&str; 2] = ["/v1/models/{model}", "/v1/models/{model}/versions/{version}"];
 
 const NOTHING: Need = Need::Nothing;
 const READ: Need = Need::OneOf(&[Scope::Read]);
@@ -409,5 +429,20 @@ mod tests {
         assert_eq!(found("HEAD", "/v1/uploads/{upload}"), "HEAD");
         assert_eq!(found("DELETE", "/v1/system"), "not: GET,HEAD");
         assert_eq!(found("GET", "/v1/secrets"), "not: ");
+        let at = |method: &str, address: &str| match find_at(
+            &method.parse().unwrap(),
+            "/v1/models/{model}",
+            address,
+        ) {
+            Found::Rule(rule) => rule.method.to_owned(),
+            Found::OtherMethods(methods) => format!("not: {methods}"),
+        };
+        assert_eq!(at("OPTIONS", "/v1/models/m"), "not: GET,PUT,PATCH,DELETE,HEAD");
+        assert_eq!(at("OPTIONS", "/v1/models/m:predict"), "not: POST");
+        assert_eq!(at("GET", "/v1/models/m:predict"), "not: POST");
+        assert_eq!(
+            (at("POST", "/v1/models/m:predict"), at("GET", "/v1/models/m")),
+            ("POST".to_owned(), "GET".to_owned())
+        );
     }
 }

@@ -9,7 +9,7 @@ use std::{
 use axum::{
     Json,
     extract::{Path, Request, State},
-    http::{StatusCode, header},
+    http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use serde::Deserialize;
@@ -24,6 +24,7 @@ use crate::{
         },
         name::GivenName,
         page::{Order, Page, PageRequest},
+        tag::Tag,
     },
     error::{Error, Kind, Result},
     http::{
@@ -31,7 +32,7 @@ use crate::{
         access::Allowed,
         requests::{
             extract::{PageLimit, PageQuery, Query},
-            precondition::etag,
+            precondition::{self, expected_versions},
             waiting::{self, MAX_WAIT},
             whole::{Natural, Whole},
         },
@@ -260,13 +261,21 @@ pub struct DatasetQuery {
 /// newer version.
 #[utoipa::path(
     get, path = "/v1/datasets/{dataset}", tag = "datasets",
-    params(("dataset" = String, Path, description = "Id or name; `flowers@2` is version 2"), DatasetQuery),
-    responses((status = 200, body = Dataset, headers(("etag" = String))), Problems)
+    params(
+        ("dataset" = String, Path, description = "Id or name; `flowers@2` is version 2"), DatasetQuery,
+        ("if-none-match" = Option<String>, Header, description = "304 if this is its ETag")
+    ),
+    responses(
+        (status = 200, body = Dataset, headers(("etag" = String))),
+        (status = 304, description = "It is as the client has it", headers(("etag" = String))),
+        Problems
+    )
 )]
 pub async fn get(
     State(app): State<App>,
     Path(reference): Path<String>,
     Query(query): Query<DatasetQuery>,
+    headers: HeaderMap,
 ) -> Result<Response> {
     let version = query.version.map(Whole::get);
     let dataset = match version {
@@ -274,7 +283,7 @@ pub async fn get(
         None => app.store().dataset(&reference).await?,
     };
     if dataset.status != DatasetStatus::Processing {
-        return Ok((etag(&dataset), Json(dataset)).into_response());
+        return Ok(answer(&headers, dataset));
     }
     let changed = app.store().signals().subscribe(Topic::Dataset(dataset.id));
     let id = dataset.id.to_string();
@@ -287,21 +296,35 @@ pub async fn get(
         ended,
     )
     .await
-    .map(|dataset| (etag(&dataset), Json(shown(&app, dataset))).into_response())
+    .map(|dataset| answer(&headers, shown(&app, dataset)))
+}
+
+fn answer(headers: &HeaderMap, dataset: Dataset) -> Response {
+    let tag = Tag::of_version(dataset.version, &dataset);
+    precondition::shown(headers, &tag, dataset)
 }
 
 /// Delete a dataset with all its versions
 #[utoipa::path(
-    delete, path = "/v1/datasets/{dataset}", tag = "datasets", params(("dataset" = String, Path, description = "Id or name")),
+    delete, path = "/v1/datasets/{dataset}", tag = "datasets",
+    params(
+        ("dataset" = String, Path, description = "Id or name"),
+        ("if-match" = Option<String>, Header, description = "Only if this is the newest version's ETag")
+    ),
     responses((status = 204), Problems)
 )]
-pub async fn delete(State(app): State<App>, Path(reference): Path<String>) -> Result<StatusCode> {
+pub async fn delete(
+    State(app): State<App>,
+    Path(reference): Path<String>,
+    headers: HeaderMap,
+) -> Result<StatusCode> {
     let dataset = app.store().dataset(&reference).await?;
     if reference.contains('@') {
         let detail = "a single version cannot be deleted; name the dataset without `@` to delete it with all its versions";
         return Err(Error::new(Kind::Invalid, "version-not-deletable", detail));
     }
-    app.store().delete_dataset(dataset.id).await?;
+    let expected = expected_versions(&headers, dataset.latest_version)?;
+    app.store().delete_dataset(dataset.id, expected).await?;
     app.jobs().sweep_soon();
     Ok(StatusCode::NO_CONTENT)
 }

@@ -17,7 +17,7 @@ use crate::{
         App,
         requests::{
             extract::JsonBody,
-            precondition::{target, version_tag},
+            precondition::{etag, target},
         },
         responses::problem::Problems,
     },
@@ -53,7 +53,7 @@ pub async fn split(
     let target = target(&dataset, &reference, &headers)?;
     app.check_disk(0)?;
     let (dataset, changed) = app.jobs().divide(target, spec).await?;
-    let tag = [(header::ETAG, version_tag(dataset.version))];
+    let tag = etag(&dataset);
     let location = [(
         header::LOCATION,
         format!("/v1/datasets/{}/versions/{}", dataset.id, dataset.version),

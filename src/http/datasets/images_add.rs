@@ -28,7 +28,7 @@ use crate::{
         requests::{
             extract::Query,
             form::{self, Form},
-            precondition::{target, version_tag},
+            precondition::{target, version_etag},
         },
         responses::problem::Problems,
     },
@@ -121,7 +121,7 @@ pub async fn add(
         return Err(unusable(&added.skipped));
     };
     let (dataset, changed) = (revised.dataset, revised.changed);
-    let tag = [(header::ETAG, version_tag(dataset.version))];
+    let tag = version_etag(dataset.version, &dataset);
     let location = format!("/v1/datasets/{}/versions/{}", dataset.id, dataset.version);
     let answer = AddedImages {
         object: "added_images",

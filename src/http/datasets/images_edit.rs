@@ -35,8 +35,10 @@ const MOST_LABELS: usize = 256;
 #[allow(dead_code)]
 pub struct ImageChange {
     /// New class. A class that does not exist yet is created.
+    #[schema(min_length = 1, max_length = 255)]
     class: Option<String>,
     /// All classes of an image that has several, or `[]` for none of them; instead of `class`.
+    #[schema(max_items = 256)]
     labels: Option<Vec<String>>,
     split: Option<Split>,
 }
@@ -46,6 +48,7 @@ pub struct ImageChange {
 #[serde(deny_unknown_fields)]
 #[allow(dead_code)]
 pub struct ImageChanges {
+    #[schema(min_items = 1)]
     images: Vec<ImageChangeOf>,
 }
 
@@ -56,8 +59,10 @@ pub struct ImageChanges {
 pub struct ImageChangeOf {
     id: u32,
     /// New class. A class that does not exist yet is created.
+    #[schema(min_length = 1, max_length = 255)]
     class: Option<String>,
     /// All classes of an image that has several, or `[]` for none of them; instead of `class`.
+    #[schema(max_items = 256)]
     labels: Option<Vec<String>>,
     split: Option<Split>,
     /// `true` removes the image.

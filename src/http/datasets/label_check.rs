@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use axum::{
     Json,
     extract::{Path, State},
-    http::{StatusCode, header},
+    http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use serde::{Deserialize, Serialize};
@@ -22,7 +22,10 @@ use crate::{
     http::{
         App,
         jobs::results,
-        requests::{extract::JsonBody, precondition::version_tag},
+        requests::{
+            extract::JsonBody,
+            precondition::{etag, expected_versions},
+        },
         responses::problem::Problems,
     },
     jobs::Target,
@@ -40,22 +43,27 @@ enum LabelAction {
 }
 
 /// What was decided about images of a label check.
-#[derive(ToSchema)]
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "only its schema is used")]
 pub struct LabelDecisions {
     /// Id or name of the label check. Its dataset must still be at the version that was checked.
+    #[schema(min_length = 1)]
     job: String,
+    #[schema(min_items = 1)]
     images: Vec<LabelDecision>,
 }
 
 /// What was decided about one image.
-#[derive(ToSchema)]
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "only its schema is used")]
 pub struct LabelDecision {
     /// Id of an image of the version that was checked.
     id: u32,
     action: LabelAction,
     /// Only with `relabel`: the new class; by default the suggested one. A class that does not exist yet is created.
+    #[schema(min_length = 1, max_length = 255)]
     class: Option<String>,
 }
 
@@ -66,7 +74,10 @@ pub struct LabelDecision {
 /// the one that was checked: images and labels may be others now.
 #[utoipa::path(
     post, path = "/v1/datasets/{dataset}/label_check/apply", tag = "datasets",
-    params(("dataset" = String, Path, description = "Id or name")),
+    params(
+        ("dataset" = String, Path, description = "Id or name"),
+        ("if-match" = Option<String>, Header, description = "Only if this is the newest version's ETag")
+    ),
     request_body = LabelDecisions,
     responses(
         (status = 201, description = "A new version was created", body = Dataset, headers(("location" = String), ("etag" = String))),
@@ -77,6 +88,7 @@ pub struct LabelDecision {
 pub async fn apply(
     State(app): State<App>,
     Path(reference): Path<String>,
+    headers: HeaderMap,
     body: JsonBody,
 ) -> Result<Response> {
     let (job, decisions) = parse(&body.value)?;
@@ -90,6 +102,10 @@ pub async fn apply(
         );
         return Err(Error::new(Kind::Conflict, "version-changed", detail));
     }
+    let expected = expected_versions(&headers, checked)?;
+    if expected.is_some_and(|expected| !expected.contains(&checked)) {
+        return Err(Error::newer_version());
+    }
     let edits = edits(&app, &job, decisions).await?;
     app.check_disk(0)?;
     let target = Target {
@@ -97,7 +113,7 @@ pub async fn apply(
         expected: Some(vec![checked]),
     };
     let dataset = app.jobs().edit_images(target, edits).await?;
-    let tag = [(header::ETAG, version_tag(dataset.version))];
+    let tag = etag(&dataset);
     if dataset.version == checked {
         return Ok((tag, Json(dataset)).into_response());
     }

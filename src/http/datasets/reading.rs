@@ -3,7 +3,7 @@
 use axum::{
     Json,
     extract::{Path, State},
-    http::{StatusCode, header},
+    http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use serde::Deserialize;
@@ -21,7 +21,10 @@ use crate::{
     error::{Error, FieldError, Kind, Result},
     http::{
         App,
-        requests::extract::{JsonBody, Query},
+        requests::{
+            extract::{JsonBody, Query},
+            precondition::expected_versions,
+        },
         responses::problem::Problems,
     },
 };
@@ -96,7 +99,10 @@ pub struct RereadQuery {
 /// be understood, from names and tables alone.
 #[utoipa::path(
     post, path = "/v1/datasets/{dataset}/reread", tag = "datasets",
-    params(("dataset" = String, Path, description = "Id or name"), RereadQuery),
+    params(
+        ("dataset" = String, Path, description = "Id or name"), RereadQuery,
+        ("if-match" = Option<String>, Header, description = "Only if this is the newest version's ETag")
+    ),
     request_body = ReadOptions,
     responses(
         (status = 202, description = "The archive is being read", body = Dataset, headers(("location" = String))),
@@ -108,6 +114,7 @@ pub async fn reread(
     State(app): State<App>,
     Path(reference): Path<String>,
     Query(query): Query<RereadQuery>,
+    headers: HeaderMap,
     body: JsonBody,
 ) -> Result<Response> {
     let options = parse(&body.value)?;
@@ -128,7 +135,8 @@ pub async fn reread(
     if query.dry_run {
         return Ok(Json(understood).into_response());
     }
-    app.store().reread_dataset(dataset.id, options).await?;
+    let expected = expected_versions(&headers, dataset.latest_version)?;
+    app.store().reread_dataset(dataset.id, options, expected).await?;
     let dataset = app.store().dataset(&dataset.id.to_string()).await?;
     let location = [(header::LOCATION, format!("/v1/datasets/{}", dataset.id))];
     Ok((StatusCode::ACCEPTED, location, Json(shown(&app, dataset))).into_response())

@@ -21,12 +21,15 @@ pub struct UploadQuery {
     /// File name that the name is derived from if there is no `name`; a form has one of its own.
     pub filename: Option<String>,
     /// SHA-256 that the archive must have, in hexadecimal.
+    #[param(pattern = "^[0-9A-Fa-f]{64}$")]
     pub sha256: Option<String>,
     /// `true`: answers what would be understood, and keeps nothing.
     pub dry_run: bool,
     /// Where the classes come from: `folders`, `table`, `file_name` or `none`.
+    #[param(pattern = "^(folders|table|file_name|none)$")]
     classes: Option<String>,
     /// Which folder of a path is the class, with `classes=folders`: 1 is the outermost.
+    #[param(pattern = "^([1-9]|[1-5][0-9]|6[0-4])$")]
     level: Option<String>,
     /// Path of the table in the archive, with `classes=table`.
     table: Option<String>,
@@ -47,14 +50,18 @@ pub struct UploadQuery {
     /// Path of a file in the archive that names the classes, where folders or labels are codes.
     class_names: Option<String>,
     /// What becomes of images to which a table gives several labels: `keep` (the default) or `leave_out`.
+    #[param(pattern = "^(keep|leave_out)$")]
     several_labels: Option<String>,
     /// What folders stand for: `fold_1:val,old:ignore`.
+    #[param(pattern = "^[^,]*:(train|val|test|ignore)(,[^,]*:(train|val|test|ignore))*$")]
     splits: Option<String>,
     /// `true`: images that look like masks of others are images of the dataset.
+    #[param(pattern = "^(true|false)$")]
     masks: Option<String>,
     /// Encoding of the file names in the archive.
     name_encoding: Option<String>,
     /// How many bits of images with 16 bits in each channel are used, 8 to 16.
+    #[param(pattern = "^([89]|1[0-6])$")]
     used_bits: Option<String>,
 }
 

@@ -3,7 +3,8 @@
 use axum::{
     Json,
     extract::{Path, State},
-    response::{IntoResponse, Response},
+    http::HeaderMap,
+    response::Response,
 };
 use serde::Deserialize;
 use utoipa::IntoParams;
@@ -12,13 +13,14 @@ use crate::{
     domain::{
         datasets::version::Version,
         page::{Order, Page},
+        tag::Tag,
     },
     error::{Error, Result},
     http::{
         App,
         requests::{
             extract::{PageLimit, PageQuery, Query},
-            precondition::version_tag,
+            precondition,
             whole::Natural,
         },
         responses::problem::Problems,
@@ -63,12 +65,20 @@ pub async fn list(
 /// Get a version of a dataset
 #[utoipa::path(
     get, path = "/v1/datasets/{dataset}/versions/{version}", tag = "datasets",
-    params(("dataset" = String, Path, description = "Id or name"), ("version" = u32, Path)),
-    responses((status = 200, body = Version, headers(("etag" = String))), Problems)
+    params(
+        ("dataset" = String, Path, description = "Id or name"), ("version" = u32, Path),
+        ("if-none-match" = Option<String>, Header, description = "304 if this is its ETag")
+    ),
+    responses(
+        (status = 200, body = Version, headers(("etag" = String))),
+        (status = 304, description = "It is as the client has it", headers(("etag" = String))),
+        Problems
+    )
 )]
 pub async fn get(
     State(app): State<App>,
     Path((reference, version)): Path<(String, String)>,
+    headers: HeaderMap,
 ) -> Result<Response> {
     let dataset = app.store().dataset(&reference).await?;
     let found = match version.parse() {
@@ -76,6 +86,6 @@ pub async fn get(
         Err(_) => None,
     };
     let found = found.ok_or_else(|| Error::not_found("dataset version", &version))?;
-    let tag = [(axum::http::header::ETAG, version_tag(found.version))];
-    Ok((tag, Json(found)).into_response())
+    let tag = Tag::of_version(found.version, &found);
+    Ok(precondition::shown(&headers, &tag, found))
 }

@@ -23,21 +23,23 @@ use crate::{
         },
         page::{Order, Page},
         spec::Spec,
+        tag::Tag,
     },
-    error::{Error, Kind, Result},
+    error::Result,
     files::digest,
     http::{
         App,
         access::{Allowed, check_job},
         datasets::dataset::WaitQuery,
+        repeats::idempotency_key,
         requests::{
             extract::{JsonBody, PageLimit, PageQuery, Query},
-            trace, waiting,
+            precondition, trace, waiting,
             whole::Whole,
         },
         responses::problem::Problems,
     },
-    store::{CreatedJob, IdempotencyKey, JobFilter, NewJob, Topic},
+    store::{CreatedJob, JobFilter, JobKey, NewJob, Topic},
 };
 
 #[derive(Deserialize, IntoParams)]
@@ -55,7 +57,7 @@ pub struct SubmitQuery {
 /// model. The dataset may still be processing: the job waits for it. With the header `Idempotency-Key`, a repeated request does not create
 /// a second job; if the job has been deleted, it gets 410 `job-deleted`.
 #[utoipa::path(
-    post, path = "/v1/jobs", tag = "jobs", params(SubmitQuery, ("idempotency-key" = Option<String>, Header)),
+    post, path = "/v1/jobs", tag = "jobs", params(SubmitQuery),
     request_body = crate::http::requests::schemas::JobRequest,
     responses(
         (status = 201, body = Job, headers(("location" = String))),
@@ -71,7 +73,10 @@ pub async fn submit(
     body: JsonBody,
 ) -> Result<Response> {
     let dry_run = query.dry_run == Some(true);
-    let key = idempotency_key(&headers, &body.bytes)?;
+    let key = idempotency_key(&headers, allowed.owner().as_ref())?.map(|key| JobKey {
+        key,
+        sha256: digest::of_bytes(&body.bytes),
+    });
     // Before anything that may have changed since the first request, such as its dataset.
     if let Some(key) = key.as_ref().filter(|_| !dry_run)
         && let Some(id) = app.store().repeated_job(key).await?
@@ -130,25 +135,6 @@ async fn submitted(app: &App, id: JobId) -> Result<Response> {
         .into_response())
 }
 
-/// The header of that name (draft-ietf-httpapi-idempotency-key-header), quoted or unquoted.
-fn idempotency_key(headers: &HeaderMap, body: &[u8]) -> Result<Option<IdempotencyKey>> {
-    let Some(value) = headers.get("idempotency-key") else {
-        return Ok(None);
-    };
-    let key = value.to_str().map(|text| text.trim_matches('"')).unwrap_or("");
-    if !(1..=255).contains(&key.len()) {
-        return Err(Error::new(
-            Kind::Malformed,
-            "idempotency-key-invalid",
-            "the Idempotency-Key must have 1 to 255 visible characters",
-        ));
-    }
-    Ok(Some(IdempotencyKey {
-        key: key.to_owned(),
-        sha256: digest::of_bytes(body),
-    }))
-}
-
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
@@ -201,27 +187,45 @@ pub async fn list(State(app): State<App>, Query(query): Query<JobsQuery>) -> Res
 
 /// Get a job
 #[utoipa::path(
-    get, path = "/v1/jobs/{job}", tag = "jobs", params(("job" = String, Path, description = "Id, or the name of the newest"), WaitQuery),
-    responses((status = 200, body = Job), Problems)
+    get, path = "/v1/jobs/{job}", tag = "jobs", params(
+        ("job" = String, Path, description = "Id, or the name of the newest"), WaitQuery,
+        ("if-none-match" = Option<String>, Header, description = "304 if this is its ETag")
+    ),
+    responses(
+        (status = 200, body = Job, headers(("etag" = String))),
+        (status = 304, description = "It is as the client has it", headers(("etag" = String))),
+        Problems
+    )
 )]
 pub async fn get(
     State(app): State<App>,
     Path(reference): Path<String>,
     Query(query): Query<WaitQuery>,
-) -> Result<Json<Job>> {
+    headers: HeaderMap,
+) -> Result<Response> {
     let job = app.store().job(&reference).await?;
     let changed = app.store().signals().subscribe(Topic::Job(job.id));
     let id = job.id.to_string();
     let ended = |job: &Job| job.status.is_end();
-    waiting::until(
+    let job = waiting::until(
         changed,
         query.wait.map(Whole::get),
         app.stopping(),
         || app.store().job(&id),
         ended,
     )
-    .await
-    .map(|job| Json(shown(&app, job)))
+    .await?;
+    let job = shown(&app, job);
+    Ok(precondition::shown(&headers, &Tag::of(&job), job))
+}
+
+/// What a change of a job holds to. Its place in the line is shown, but it is no state of the job.
+fn seen(app: &App, headers: &HeaderMap, job: &Job) -> Result<Option<Tag>> {
+    let stored = Job {
+        queue_position: None,
+        ..job.clone()
+    };
+    precondition::seen(headers, &shown(app, job.clone()), &stored)
 }
 
 /// A job with what it is currently waiting for, which only the running server knows.
@@ -238,12 +242,18 @@ fn shown(app: &App, mut job: Job) -> Job {
 ///
 /// A queued job is cancelled at once; a running one when its worker has stopped.
 #[utoipa::path(
-    post, path = "/v1/jobs/{job}/cancel", tag = "jobs", params(("job" = String, Path)),
+    post, path = "/v1/jobs/{job}/cancel", tag = "jobs",
+    params(("job" = String, Path), ("if-match" = Option<String>, Header, description = "Only if this is its ETag")),
     responses((status = 200, description = "The job is cancelled", body = Job), (status = 202, description = "The job is being stopped", body = Job), Problems)
 )]
-pub async fn cancel(State(app): State<App>, Path(reference): Path<String>) -> Result<Response> {
+pub async fn cancel(
+    State(app): State<App>,
+    Path(reference): Path<String>,
+    headers: HeaderMap,
+) -> Result<Response> {
     let job = app.store().job(&reference).await?;
-    app.store().cancel_job(job.id).await?;
+    let seen = seen(&app, &headers, &job)?;
+    app.store().cancel_job(job.id, seen).await?;
     let job = shown(&app, app.store().job(&job.id.to_string()).await?);
     let status = if job.status.is_end() {
         StatusCode::OK
@@ -254,10 +264,19 @@ pub async fn cancel(State(app): State<App>, Path(reference): Path<String>) -> Re
 }
 
 /// Delete an ended job with its events, log and results; its model is kept
-#[utoipa::path(delete, path = "/v1/jobs/{job}", tag = "jobs", params(("job" = String, Path)), responses((status = 204), Problems))]
-pub async fn delete(State(app): State<App>, Path(reference): Path<String>) -> Result<StatusCode> {
+#[utoipa::path(
+    delete, path = "/v1/jobs/{job}", tag = "jobs",
+    params(("job" = String, Path), ("if-match" = Option<String>, Header, description = "Only if this is its ETag")),
+    responses((status = 204), Problems)
+)]
+pub async fn delete(
+    State(app): State<App>,
+    Path(reference): Path<String>,
+    headers: HeaderMap,
+) -> Result<StatusCode> {
     let job = app.store().job(&reference).await?;
-    app.store().delete_job(job.id).await?;
+    let seen = seen(&app, &headers, &job)?;
+    app.store().delete_job(job.id, seen).await?;
     app.jobs().sweep_soon();
     Ok(StatusCode::NO_CONTENT)
 }

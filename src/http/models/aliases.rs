@@ -15,13 +15,14 @@ use crate::{
         models::alias::{self, Alias},
         name::Name,
         page::Page,
+        tag::Tag,
     },
     error::{Error, FieldError, Kind, Result},
     http::{
         App,
         requests::{
             extract::{JsonBody, PageLimit, PageQuery, Query},
-            precondition::{expected_versions, version_tag},
+            precondition::{self, expected_versions, version_etag},
         },
         responses::problem::Problems,
     },
@@ -69,12 +70,21 @@ pub async fn list(State(app): State<App>, Query(query): Query<AliasesQuery>) -> 
 ///
 /// With its current model and its history. The `ETag` identifies its revision.
 #[utoipa::path(
-    get, path = "/v1/aliases/{alias}", tag = "models", params(("alias" = String, Path, description = "Name of the alias")),
-    responses((status = 200, body = Alias, headers(("etag" = String))), Problems)
+    get, path = "/v1/aliases/{alias}", tag = "models",
+    params(
+        ("alias" = String, Path, description = "Name of the alias"),
+        ("if-none-match" = Option<String>, Header, description = "304 if this is its ETag")
+    ),
+    responses(
+        (status = 200, body = Alias, headers(("etag" = String))),
+        (status = 304, description = "It is as the client has it", headers(("etag" = String))),
+        Problems
+    )
 )]
-pub async fn get(State(app): State<App>, Path(name): Path<String>) -> Result<Response> {
+pub async fn get(State(app): State<App>, Path(name): Path<String>, headers: HeaderMap) -> Result<Response> {
     let alias = app.store().alias(&name).await?;
-    Ok((etag(&alias), Json(alias)).into_response())
+    let tag = Tag::of_version(alias.revision, &alias);
+    Ok(precondition::shown(&headers, &tag, alias))
 }
 
 /// Create or move an alias
@@ -88,7 +98,7 @@ pub async fn get(State(app): State<App>, Path(name): Path<String>) -> Result<Res
     params(
         ("alias" = String, Path, description = "1 to 128 letters, digits, `.`, `_`, `-`; not the name of a model"),
         ("if-match" = Option<String>, Header, description = "Only if this is the alias's ETag"),
-        ("if-none-match" = Option<String>, Header, description = "`*`: only if the alias does not exist")
+        ("if-none-match" = Option<String>, Header, pattern = "^[*]$", description = "`*`: only if the alias does not exist")
     ),
     request_body = AliasTarget,
     responses(
@@ -196,13 +206,21 @@ pub async fn delete(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// The `ETag` of an alias's revision.
+/// The `ETag` of an alias, which begins with its revision.
 fn etag(alias: &Alias) -> [(HeaderName, String); 1] {
-    [(header::ETAG, version_tag(alias.revision))]
+    version_etag(alias.revision, alias)
 }
 
 /// The preconditions in the headers. The only supported use of `If-None-Match` is to create.
 async fn presumed(app: &App, alias: &Name, headers: &HeaderMap) -> Result<Presumed> {
+    let is_new = match headers.get(header::IF_NONE_MATCH).map(|value| value.as_bytes()) {
+        None => false,
+        Some(b"*") => true,
+        Some(_) => {
+            let detail = "If-None-Match is only supported as `*`: create the alias if it does not exist";
+            return Err(Error::new(Kind::Malformed, "if-none-match-invalid", detail));
+        }
+    };
     if headers.contains_key(header::IF_MATCH) {
         let revision = match app.store().alias(alias.as_str()).await {
             Ok(alias) => alias.revision,
@@ -211,14 +229,10 @@ async fn presumed(app: &App, alias: &Name, headers: &HeaderMap) -> Result<Presum
         };
         return Ok(Presumed::At(expected_versions(headers, revision)?));
     }
-    match headers.get(header::IF_NONE_MATCH).map(|value| value.as_bytes()) {
-        None => Ok(Presumed::Nothing),
-        Some(b"*") => Ok(Presumed::Absent),
-        Some(_) => {
-            let detail = "If-None-Match is only supported as `*`: create the alias if it does not exist";
-            Err(Error::new(Kind::Malformed, "if-none-match-invalid", detail))
-        }
-    }
+    Ok(match is_new {
+        true => Presumed::Absent,
+        false => Presumed::Nothing,
+    })
 }
 
 fn parse_name(text: &str) -> Result<Name> {

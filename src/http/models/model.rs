@@ -3,7 +3,8 @@
 use axum::{
     Json,
     extract::{Path, State},
-    http::StatusCode,
+    http::{HeaderMap, StatusCode},
+    response::Response,
 };
 use serde::Deserialize;
 use utoipa::IntoParams;
@@ -12,11 +13,15 @@ use crate::{
     domain::{
         models::model::Model,
         page::{Order, Page},
+        tag::Tag,
     },
     error::Result,
     http::{
         App,
-        requests::extract::{PageLimit, PageQuery, Query},
+        requests::{
+            extract::{PageLimit, PageQuery, Query},
+            precondition,
+        },
         responses::problem::Problems,
     },
 };
@@ -54,23 +59,45 @@ pub async fn list(State(app): State<App>, Query(query): Query<ModelsQuery>) -> R
 
 /// Get a model
 #[utoipa::path(
-    get, path = "/v1/models/{model}", tag = "models", params(("model" = String, Path, description = "Id, alias, name (the newest) or name@version")),
-    responses((status = 200, body = Model), Problems)
+    get, path = "/v1/models/{model}", tag = "models",
+    params(
+        ("model" = String, Path, description = "Id, alias, name (the newest) or name@version"),
+        ("if-none-match" = Option<String>, Header, description = "304 if this is its ETag")
+    ),
+    responses(
+        (status = 200, body = Model, headers(("etag" = String))),
+        (status = 304, description = "It is as the client has it", headers(("etag" = String))),
+        Problems
+    )
 )]
-pub async fn get(State(app): State<App>, Path(reference): Path<String>) -> Result<Json<Model>> {
-    Ok(Json(app.store().model(&reference).await?))
+pub async fn get(
+    State(app): State<App>,
+    Path(reference): Path<String>,
+    headers: HeaderMap,
+) -> Result<Response> {
+    let model = app.store().model(&reference).await?;
+    Ok(precondition::shown(&headers, &Tag::of(&model), model))
 }
 
 /// Delete a model
 ///
 /// 409 `model-in-use` if an alias points to it.
 #[utoipa::path(
-    delete, path = "/v1/models/{model}", tag = "models", params(("model" = String, Path, description = "Id, alias, name (the newest) or name@version")),
+    delete, path = "/v1/models/{model}", tag = "models",
+    params(
+        ("model" = String, Path, description = "Id, alias, name (the newest) or name@version"),
+        ("if-match" = Option<String>, Header, description = "Only if this is its ETag")
+    ),
     responses((status = 204), Problems)
 )]
-pub async fn delete(State(app): State<App>, Path(reference): Path<String>) -> Result<StatusCode> {
+pub async fn delete(
+    State(app): State<App>,
+    Path(reference): Path<String>,
+    headers: HeaderMap,
+) -> Result<StatusCode> {
     let model = app.store().model(&reference).await?;
-    app.store().delete_model(model.id).await?;
+    let seen = precondition::seen(&headers, &model, &model)?;
+    app.store().delete_model(model.id, seen).await?;
     app.jobs().sweep_soon();
     Ok(StatusCode::NO_CONTENT)
 }

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use axum::{
     Json,
     extract::{Path, State},
+    http::{HeaderMap, header},
+    response::{IntoResponse, Response},
 };
 use serde::Deserialize;
 use serde_json::Value;
@@ -17,9 +19,15 @@ use crate::{
             model::{Metadata, Model, check_metadata},
         },
         name::Name,
+        tag::Tag,
     },
     error::{Error, FieldError, Result},
-    http::{App, access::Allowed, requests::extract::PatchBody, responses::problem::Problems},
+    http::{
+        App,
+        access::Allowed,
+        requests::{extract::PatchBody, precondition},
+        responses::problem::Problems,
+    },
     store::ModelEdit,
 };
 
@@ -41,23 +49,30 @@ pub struct ModelPatch {
 /// with 409 `name-taken`.
 #[utoipa::path(
     patch, path = "/v1/models/{model}", tag = "models",
-    params(("model" = String, Path, description = "Id, alias, name (the newest) or name@version")),
+    params(
+        ("model" = String, Path, description = "Id, alias, name (the newest) or name@version"),
+        ("if-match" = Option<String>, Header, description = "Only if this is its ETag")
+    ),
     request_body(content((ModelPatch = "application/json"), (ModelPatch = "application/merge-patch+json"))),
-    responses((status = 200, body = Model), Problems)
+    responses((status = 200, body = Model, headers(("etag" = String))), Problems)
 )]
 pub async fn edit(
     State(app): State<App>,
     Path(reference): Path<String>,
     allowed: Allowed,
+    headers: HeaderMap,
     PatchBody(patch): PatchBody,
-) -> Result<Json<Model>> {
+) -> Result<Response> {
     let model = app.store().model(&reference).await?;
+    let seen = precondition::seen(&headers, &model, &model)?;
     let edit = parse(&patch, &model.metadata)?;
     if let Some(name) = &edit.name {
         allowed.check_model(name.as_str())?;
     }
-    app.store().edit_model(model.id, edit).await?;
-    Ok(Json(app.store().model(&model.id.to_string()).await?))
+    app.store().edit_model(model.id, edit, seen).await?;
+    let model = app.store().model(&model.id.to_string()).await?;
+    let tag = [(header::ETAG, Tag::of(&model).to_string())];
+    Ok((tag, Json(model)).into_response())
 }
 
 /// # Errors

@@ -33,6 +33,7 @@ use crate::{
 #[serde(deny_unknown_fields)]
 pub struct ImagesBody {
     /// Image files in base64, with or without padding and line ends, also as data URLs.
+    #[schema(min_items = 1, max_items = 64)]
     images: Vec<String>,
 }
 

@@ -40,7 +40,7 @@ const USUAL: [&str; 6] = ["image_bytes", "image", "data", "content", "bytes", "i
 #[allow(dead_code)]
 pub struct InstancesRequest {
     /// Image files in base64: `{"b64": "…"}`, `{"image_bytes": {"b64": "…"}}`, or the text itself.
-    #[schema(value_type = Vec<Object>, example = json!([{"b64": "<base64 of an image file>"}]))]
+    #[schema(value_type = Vec<Object>, min_items = 1, max_items = 64, example = json!([{"b64": "UDMgMSAxIDI1NSAwIDAgMAo="}]))]
     instances: Vec<Value>,
 }
 

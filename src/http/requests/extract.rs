@@ -114,6 +114,7 @@ pub type PageLimit = Whole<1, { PageRequest::MAX_LIMIT as i64 }>;
 
 /// Pagination of a list.
 #[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct PageQuery {
     /// 1 to 100.

@@ -54,7 +54,15 @@ fn unreadable(error: &serde_json::Error) -> Error {
     Error::new(Kind::Malformed, "json-invalid", detail)
 }
 
-/// Parses as serde_json does, but refuses duplicate fields.
+/// Largest number whose neighbours are all different numbers.
+const EXACT: f64 = 9_007_199_254_740_992.0;
+
+/// `10.0` is the number 10, and as good as that where a whole number is wanted (JSON Schema, 4.2.3): some languages write no other.
+fn whole(number: f64) -> Option<i64> {
+    (number.fract() == 0.0 && number.abs() <= EXACT).then_some(number as i64)
+}
+
+/// Parses as serde_json does, but refuses duplicate fields and knows whole numbers.
 struct Unambiguous(Value);
 
 impl<'de> Deserialize<'de> for Unambiguous {
@@ -89,7 +97,7 @@ impl<'de> Visitor<'de> for Reader {
     }
 
     fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
-        Ok(value.into())
+        Ok(whole(value).map_or_else(|| value.into(), Value::from))
     }
 
     fn visit_str<E>(self, value: &str) -> Result<Value, E> {
@@ -198,8 +206,38 @@ mod tests {
         #[test]
         fn everything_else_is_read_as_serde_json_reads_it(document in documents()) {
             let text = document.to_string();
-            let expected: Value = serde_json::from_str(&text).unwrap();
+            let expected: Value = with_whole_numbers(serde_json::from_str(&text).unwrap());
             prop_assert_eq!(parse(text.as_bytes()).unwrap(), expected);
+        }
+    }
+
+    fn with_whole_numbers(document: Value) -> Value {
+        match document {
+            Value::Number(number) if number.is_f64() => number
+                .as_f64()
+                .and_then(whole)
+                .map_or(Value::Number(number), Value::from),
+            Value::Array(items) => items.into_iter().map(with_whole_numbers).collect(),
+            Value::Object(fields) => fields
+                .into_iter()
+                .map(|(name, value)| (name, with_whole_numbers(value)))
+                .collect(),
+            other => other,
+        }
+    }
+
+    #[test]
+    fn a_whole_number_is_one_however_it_is_written() {
+        for (text, number) in [
+            ("10.0", 10),
+            ("1e3", 1000),
+            ("-0.0", 0),
+            ("9007199254740992.0", 1_i64 << 53),
+        ] {
+            assert_eq!(parse(text.as_bytes()).unwrap(), Value::from(number), "{text}");
+        }
+        for text in ["0.5", "1e300", "9007199254740994.0"] {
+            assert!(parse(text.as_bytes()).unwrap().is_f64(), "{text}");
         }
     }
 

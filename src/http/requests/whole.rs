@@ -5,7 +5,7 @@ use serde::{Deserialize, Deserializer, de::Error as _};
 /// Prefix of the message for a number out of range, and of no other message.
 pub const OUT_OF_BOUNDS: &str = "must be from ";
 
-/// The maximum of an unsigned 32-bit integer, as in schemas.
+/// An unsigned 32-bit integer, as in schemas.
 pub type Natural = Whole<0, { u32::MAX as i64 }>;
 
 /// An integer from `LOW` to `HIGH`. A number out of range is refused with 422, however large it is, and never clamped; anything that is not

@@ -4,7 +4,7 @@ use axum::http::{HeaderMap, HeaderName};
 
 use super::tus;
 use crate::{
-    error::Result,
+    error::{Error, Kind, Result},
     files::{checksum::parse_digest_field, digest},
 };
 
@@ -36,6 +36,6 @@ pub fn announced_digest(headers: &HeaderMap, named: Option<&str>) -> Result<Opti
     }
 }
 
-fn invalid(detail: &str) -> crate::error::Error {
-    crate::error::Error::new(crate::error::Kind::Malformed, "digest-invalid", detail)
+fn invalid(detail: &str) -> Error {
+    Error::new(Kind::Malformed, "digest-invalid", detail)
 }

@@ -149,7 +149,7 @@ pub async fn revise(context: &Context, target: Target, change: Change, pin: &Pin
     };
     if !context.store.add_version(new).await? {
         context.sweep.notify_one();
-        return Err(changed_meanwhile());
+        return Err(Error::newer_version());
     }
     Ok(Revised {
         dataset: context.store.dataset(&dataset.id.to_string()).await?,
@@ -188,14 +188,9 @@ pub fn check_target(dataset: &Dataset, target: &Target) -> Result<()> {
         return Err(Error::new(Kind::Conflict, "dataset-not-ready", detail));
     }
     match &target.expected {
-        Some(expected) if !expected.contains(&dataset.version) => Err(changed_meanwhile()),
+        Some(expected) if !expected.contains(&dataset.version) => Err(Error::newer_version()),
         _ => Ok(()),
     }
-}
-
-fn changed_meanwhile() -> Error {
-    let detail = "the dataset has a newer version than the one this change is for; get it and try again";
-    Error::new(Kind::Precondition, "version-changed", detail)
 }
 
 fn draft(

@@ -92,7 +92,7 @@ async fn a_job_that_waits_for_the_disk_can_be_cancelled() {
     let train = r#"result '{"outcome":"failed","code":"disk_full","message":"it is full"}'"#;
     let running = Running::start(&stand, worker(&stand, train, ""));
     until_waiting(&running.jobs, job, Some(WaitingFor::Disk)).await;
-    stand.store.cancel_job(job).await.unwrap();
+    stand.store.cancel_job(job, None).await.unwrap();
     let row = stand.until(job, |job| job.status.is_end()).await;
     assert_eq!(row.status, JobStatus::Cancelled);
     running.stop().await;

@@ -144,7 +144,7 @@ async fn cancelling_a_running_job_stops_its_worker_and_all_it_started() {
     lifeline.begun().await;
     stand.until(job, |job| job.progress.is_some()).await;
     assert_eq!(running.jobs.devices()[0].job, Some(job));
-    stand.store.cancel_job(job).await.unwrap();
+    stand.store.cancel_job(job, None).await.unwrap();
     let row = stand.until(job, |job| job.status.is_end()).await;
     assert_eq!((row.status, row.error), (JobStatus::Cancelled, None));
     // It was asked, not killed: what it said when it was asked is there.
@@ -164,7 +164,7 @@ async fn a_worker_that_does_not_leave_when_asked_is_killed_after_the_grace_perio
     let running = Running::start(&stand, worker(&stand, &train, ""));
     lifeline.begun().await;
     stand.until(job, |job| job.progress.is_some()).await;
-    stand.store.cancel_job(job).await.unwrap();
+    stand.store.cancel_job(job, None).await.unwrap();
     let row = stand.until(job, |job| job.status.is_end()).await;
     assert_eq!(row.status, JobStatus::Cancelled);
     lifeline.ended().await;
@@ -176,7 +176,7 @@ async fn a_job_that_was_cancelled_stays_so_although_its_worker_was_done() {
     let (stand, _, job) = with_job(json!({})).await;
     let running = Running::start(&stand, worker(&stand, "step 1; until_stdin_ends; model", ""));
     stand.until(job, |job| job.progress.is_some()).await;
-    stand.store.cancel_job(job).await.unwrap();
+    stand.store.cancel_job(job, None).await.unwrap();
     let row = stand.until(job, |job| job.status.is_end()).await;
     assert_eq!((row.status, row.model), (JobStatus::Cancelled, None));
     running.stop().await;

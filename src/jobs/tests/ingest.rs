@@ -116,7 +116,7 @@ async fn deleting_a_dataset_stops_its_reader() {
     let ingest = r#"exec 9> "$here/lifeline"; echo >&9; until_stdin_ends; exit 75"#;
     let running = Running::start(&stand, worker(&stand, "", ingest));
     lifeline.begun().await;
-    stand.store.delete_dataset(id).await.unwrap();
+    stand.store.delete_dataset(id, None).await.unwrap();
     lifeline.ended().await;
     let log = running.jobs.dataset_log_path(id);
     running.stop().await;

@@ -148,7 +148,7 @@ async fn an_evaluation_of_what_is_gone_or_unknown_fails_with_a_reason() {
     assert_eq!(error.code, FailureCode::InvalidData);
     assert!(error.message.contains("wasps"), "{}", error.message);
 
-    stand.store.delete_model(model.id).await.unwrap();
+    stand.store.delete_model(model.id, None).await.unwrap();
     let gone = stand.submit(&foreign, spec()).await;
     let row = stand.until(gone, |job| job.status.is_end()).await;
     let error = row.error.unwrap();
@@ -196,7 +196,7 @@ async fn a_batch_prediction_leaves_two_files_that_go_with_its_job() {
     // While the job is there a sweep keeps both, and afterwards neither.
     let referenced = stand.store.referenced_blobs().await.unwrap();
     assert!(files.iter().all(|file| referenced.contains(&file.sha256)));
-    stand.store.delete_job(job).await.unwrap();
+    stand.store.delete_job(job, None).await.unwrap();
     let referenced = stand.store.referenced_blobs().await.unwrap();
     assert!(files.iter().all(|file| !referenced.contains(&file.sha256)));
     running.stop().await;
@@ -234,7 +234,7 @@ async fn a_batch_prediction_is_cancelled_without_a_trace_of_its_rows() {
     "#;
     let running = Running::start(&stand, worker_doing(&stand, "batch_predict", script));
     stand.until(job, |job| job.progress.is_some()).await;
-    stand.store.cancel_job(job).await.unwrap();
+    stand.store.cancel_job(job, None).await.unwrap();
     let row = stand.until(job, |job| job.status.is_end()).await;
     assert_eq!((row.status, row.predictions), (JobStatus::Cancelled, None));
     assert_eq!(stand.store.job_result(job).await.unwrap(), None);

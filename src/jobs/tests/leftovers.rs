@@ -152,7 +152,7 @@ async fn a_worker_that_does_not_hear_that_it_is_cancelled_is_killed_soon() {
     stand.config.limits.cancel_grace_seconds = 1;
     let running = Running::start(&stand, worker(&stand, "step 1; kill -STOP $$", ""));
     stand.until(job, |job| job.progress.is_some()).await;
-    stand.store.cancel_job(job).await.unwrap();
+    stand.store.cancel_job(job, None).await.unwrap();
     let row = stand.until(job, |job| job.status.is_end()).await;
     assert_eq!((row.status, row.error), (JobStatus::Cancelled, None));
     running.stop().await;

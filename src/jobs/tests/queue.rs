@@ -78,7 +78,7 @@ async fn a_job_that_is_being_cancelled_gets_no_other_end() {
         .unwrap();
     // Nobody has asked for it yet.
     assert!(!stand.store.finish_cancelled(job, 1).await.unwrap());
-    stand.store.cancel_job(job).await.unwrap();
+    stand.store.cancel_job(job, None).await.unwrap();
     let model = NewModel {
         name: dataset.name.clone(),
         card: card(claimed.spec.training().unwrap(), &dataset),
@@ -107,7 +107,7 @@ async fn a_job_that_is_being_cancelled_gets_no_other_end() {
 async fn next_to_run(stand: &Stand) -> JobId {
     let free = vec!["cpu".to_owned()];
     let claimed = stand.store.claim_job(free, false).await.unwrap().unwrap();
-    stand.store.cancel_job(claimed.id).await.unwrap();
+    stand.store.cancel_job(claimed.id, None).await.unwrap();
     let ended = stand.store.finish_cancelled(claimed.id, claimed.attempt).await;
     assert!(ended.unwrap());
     claimed.id
@@ -149,7 +149,7 @@ async fn owners_take_turns_whoever_has_how_many_jobs_and_the_positions_say_so() 
     assert_eq!(positions(&stand, &[of_many[0], first]).await, [None, Some(0)]);
     assert_eq!(next_to_run(&stand).await, first);
     // Whose jobs are deleted has had its turn nevertheless.
-    stand.store.delete_job(first).await.unwrap();
+    stand.store.delete_job(first, None).await.unwrap();
     let second = submit(Some(&one)).await;
     assert_eq!(next_to_run(&stand).await, nobodys);
     assert_eq!(next_to_run(&stand).await, of_many[1]);
@@ -180,7 +180,7 @@ async fn of_two_devices_an_owner_gets_the_second_when_nobody_else_waits() {
     // Whoever has fewest running is next, whatever the turns were.
     let first = submit(Some(&one)).await;
     assert_eq!(positions(&stand, &[of_many[2], first]).await, [Some(1), Some(0)]);
-    stand.store.cancel_job(of_many[0]).await.unwrap();
+    stand.store.cancel_job(of_many[0], None).await.unwrap();
     assert!(stand.store.finish_cancelled(of_many[0], 1).await.unwrap());
     assert_eq!(claim("cuda:0").await, Some(first));
     assert_eq!(claim("cuda:1").await, Some(of_many[2]));
@@ -230,9 +230,9 @@ async fn a_job_over_its_owners_quota_waits_and_says_why() {
     assert_eq!(claim().await, Some(nobodys));
     assert_eq!(claim().await, None);
     // Also when its key is revoked: the quota was its.
-    stand.store.revoke_key("team").await.unwrap();
+    stand.store.revoke_key("team", None).await.unwrap();
     assert_eq!(claim().await, None);
-    stand.store.cancel_job(second).await.unwrap();
+    stand.store.cancel_job(second, None).await.unwrap();
     assert!(stand.store.finish_cancelled(second, 1).await.unwrap());
     assert_eq!(waiting(first).await, (Some(0), None));
     assert_eq!(claim().await, Some(first));

@@ -172,7 +172,7 @@ async fn a_model_is_its_blob_and_must_be_of_the_same_architecture() {
     );
     let other = resolved(&stand, json!({"architecture": "resnet50", "weights": "insects"})).await;
     assert!(message(other).contains("is a resnet18, but the job's architecture is resnet50"));
-    stand.store.delete_model(model.id).await.unwrap();
+    stand.store.delete_model(model.id, None).await.unwrap();
     let gone = resolved(&stand, json!({"weights": "insects"})).await;
     assert!(message(gone).contains("the model `insects` has been deleted"));
 }

@@ -7,12 +7,13 @@ use crate::{
         access::{Key, NewKey, Quotas, SecretDigest},
         id::KeyId,
         page::{Order, Page, PageRequest},
+        tag::Tag,
         time::Timestamp,
     },
     error::{Error, Kind, Result},
     store::{
         Store,
-        row::{json, optional_json, parsed, to_json, word},
+        row::{check_seen, json, optional_json, parsed, to_json, word},
     },
 };
 
@@ -89,12 +90,13 @@ impl Store {
     /// Revokes a key; one that is revoked stays as it is.
     ///
     /// # Errors
-    /// `not-found`
-    pub async fn revoke_key(&self, reference: &str) -> Result<Key> {
+    /// `not-found`; `changed` if it is no longer as it was `seen`.
+    pub async fn revoke_key(&self, reference: &str, seen: Option<Tag>) -> Result<Key> {
         let reference = reference.to_owned();
         self.write_even_if_full(move |connection| {
             Box::pin(async move {
                 let key = find(&mut *connection, &reference).await?;
+                check_seen(seen.as_ref(), &key)?;
                 sqlx::query("update keys set revoked_at = $2 where id = $1 and revoked_at is null")
                     .bind(key.id.to_string())
                     .bind(Timestamp::now().0)
@@ -334,18 +336,21 @@ mod tests {
         let taken = store.create_key(new("camera"), digest(), 2).await.unwrap_err();
         assert_eq!(taken.slug(), "name-taken");
         let before = store.keys_revision().await.unwrap();
-        let revoked = store.revoke_key("camera").await.unwrap();
+        let revoked = store.revoke_key("camera", None).await.unwrap();
         assert_eq!(revoked.id, first.id);
         assert_eq!(revoked.state(Timestamp::now()), KeyState::Revoked);
         assert!(store.keys_revision().await.unwrap() > before);
         // Again changes nothing.
-        assert_eq!(store.revoke_key(&first.id.to_string()).await.unwrap(), revoked);
+        assert_eq!(
+            store.revoke_key(&first.id.to_string(), None).await.unwrap(),
+            revoked
+        );
         let second = store.create_key(new("camera"), digest(), 2).await.unwrap();
         assert_eq!(store.key("camera").await.unwrap(), second);
         store.create_key(new("other"), digest(), 2).await.unwrap();
         let full = store.create_key(new("third"), digest(), 2).await.unwrap_err();
         assert_eq!(full.slug(), "too-many-keys");
-        let missing = store.revoke_key("ft_0123").await.unwrap_err();
+        let missing = store.revoke_key("ft_0123", None).await.unwrap_err();
         assert!(missing.slug() == "not-found" && !missing.detail().contains("0123"));
     }
 

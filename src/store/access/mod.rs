@@ -1,5 +1,6 @@
 //! Rows of who may do what.
 
+pub mod answers;
 pub mod audit;
 pub mod keys;
 pub mod quotas;

@@ -123,7 +123,7 @@ async fn rollbacks_walk_back_and_deleted_models_are_skipped() {
     let alias = stand.store.alias("production").await.unwrap();
     assert_eq!(history(alias), [models[1], models[2], models[0], models[1]]);
     assert_eq!(roll_back(&stand, "production").await, Some(models[1]));
-    stand.store.delete_model(models[2]).await.unwrap();
+    stand.store.delete_model(models[2], None).await.unwrap();
     assert_eq!(roll_back(&stand, "production").await, Some(models[0]));
     assert_eq!(roll_back(&stand, "production").await, Some(models[1]));
     assert_eq!(roll_back(&stand, "production").await, None);
@@ -140,7 +140,7 @@ async fn a_rollback_goes_back_to_another_model_than_the_one_of_now() {
     for model in [1, 0, 2, 0] {
         set(&stand, "production", models[model]).await.unwrap();
     }
-    stand.store.delete_model(models[2]).await.unwrap();
+    stand.store.delete_model(models[2], None).await.unwrap();
     assert_eq!(roll_back(&stand, "production").await, Some(models[1]));
     assert!(stand.store.alias("production").await.unwrap().history.is_empty());
 }
@@ -214,7 +214,7 @@ async fn a_name_is_a_models_or_an_aliass() {
             name: Some(name(text)),
             ..ModelEdit::default()
         };
-        stand.store.edit_model(models[1], edit)
+        stand.store.edit_model(models[1], edit, None)
     };
     assert_eq!(rename("production").await.unwrap_err().slug(), "name-taken");
     let model = stand.store.model(&models[1].to_string()).await.unwrap();
@@ -300,7 +300,7 @@ async fn a_model_that_an_alias_names_stays() {
     let (stand, models) = with_models().await;
     set(&stand, "production", models[0]).await.unwrap();
     set(&stand, "canary", models[0]).await.unwrap();
-    let refused = stand.store.delete_model(models[0]).await.unwrap_err();
+    let refused = stand.store.delete_model(models[0], None).await.unwrap_err();
     assert_eq!((refused.kind(), refused.slug()), (Kind::Conflict, "model-in-use"));
     assert!(refused.detail().contains("`canary`, `production`"), "{refused}");
     set(&stand, "production", models[1]).await.unwrap();
@@ -309,6 +309,6 @@ async fn a_model_that_an_alias_names_stays() {
         .delete_alias(name("canary"), Presumed::Nothing)
         .await
         .unwrap();
-    stand.store.delete_model(models[0]).await.unwrap();
+    stand.store.delete_model(models[0], None).await.unwrap();
     assert!(stand.store.alias("production").await.unwrap().history.is_empty());
 }

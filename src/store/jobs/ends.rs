@@ -5,7 +5,10 @@
 
 use sqlx::{Row, SqliteConnection};
 
-use super::{events::append, job::read_job};
+use super::{
+    events::append,
+    job::{check_unchanged, read_job},
+};
 use crate::{
     domain::{
         id::{JobId, ModelId},
@@ -16,6 +19,7 @@ use crate::{
         },
         models::model::ModelMetrics,
         sinks::{EventType, JobEnded},
+        tag::Tag,
         time::Timestamp,
     },
     error::{Error, Kind, Result},
@@ -176,11 +180,15 @@ impl Store {
     /// Ends a queued job, or asks for a running one to be stopped.
     ///
     /// # Errors
-    /// `job-state` when it has ended already.
-    pub async fn cancel_job(&self, id: JobId) -> Result<CancelOutcome> {
-        let outcome = self
-            .write_even_if_full(move |connection| Box::pin(async move { cancel(connection, id).await }))
-            .await?;
+    /// `changed` if it is no longer as it was `seen`; `job-state` when it has ended already.
+    pub async fn cancel_job(&self, id: JobId, seen: Option<Tag>) -> Result<CancelOutcome> {
+        let outcome = self.write_even_if_full(move |connection| {
+            Box::pin(async move {
+                check_unchanged(&mut *connection, id, seen).await?;
+                cancel(connection, id).await
+            })
+        });
+        let outcome = outcome.await?;
         self.signals.notify(Topic::Job(id));
         self.signals.notify(Topic::Outbox);
         self.signals.notify(Topic::Queue);

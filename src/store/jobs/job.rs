@@ -14,23 +14,24 @@ use crate::{
         name::Name,
         page::{Order, Page, PageRequest},
         spec::{JobKind, Spec},
+        tag::Tag,
         time::Timestamp,
         trace::TraceParent,
     },
     error::{Error, Kind, Result},
     store::{
         Store, Topic,
-        access::quotas,
+        access::{
+            answers::{IdempotencyKey, KEY_LIFE_MILLISECONDS, mismatch},
+            quotas,
+        },
         aliases, references,
         row::{
-            has_owner, json, optional_json, optional_parsed, owner, owner_columns, parsed, to_json, trace,
-            word,
+            check_seen, has_owner, json, optional_json, optional_parsed, owner, owner_columns, parsed,
+            to_json, trace, word,
         },
     },
 };
-
-/// How long an `Idempotency-Key` is remembered.
-const KEY_LIFE_MILLISECONDS: i64 = 24 * 3600 * 1000;
 
 /// A job whose spec is checked and whose dataset is known.
 #[derive(Clone, Debug)]
@@ -42,15 +43,15 @@ pub struct NewJob {
     /// Most jobs that may wait in the queue.
     pub owner: Option<Holder>,
     pub max_queued: i64,
-    pub key: Option<IdempotencyKey>,
+    pub key: Option<JobKey>,
     /// Of the request.
     pub trace: Option<TraceParent>,
 }
 
-/// The header of that name, and the digest of the request's body.
+/// An `Idempotency-Key`, and the digest of the request's body.
 #[derive(Clone, Debug)]
-pub struct IdempotencyKey {
-    pub key: String,
+pub struct JobKey {
+    pub key: IdempotencyKey,
     pub sha256: String,
 }
 
@@ -97,7 +98,7 @@ impl Store {
     ///
     /// # Errors
     /// `idempotency-mismatch` when that was another request, `job-deleted` when the job is gone.
-    pub async fn repeated_job(&self, key: &IdempotencyKey) -> Result<Option<JobId>> {
+    pub async fn repeated_job(&self, key: &JobKey) -> Result<Option<JobId>> {
         let mut connection = self.readers.acquire().await?;
         find_key(&mut connection, key, Timestamp::now()).await
     }
@@ -215,10 +216,11 @@ impl Store {
     /// Deletes an ended job and its events, not its model.
     ///
     /// # Errors
-    /// `job-state` while it is not ended.
-    pub async fn delete_job(&self, id: JobId) -> Result<()> {
+    /// `changed` if it is no longer as it was `seen`; `job-state` while it is not ended.
+    pub async fn delete_job(&self, id: JobId, seen: Option<Tag>) -> Result<()> {
         self.write_even_if_full(move |connection| {
             Box::pin(async move {
+                check_unchanged(&mut *connection, id, seen).await?;
                 references::release(connection, references::OF_JOB, &id.to_string()).await?;
                 let done = sqlx::query(
                     "delete from jobs where id = $1 and status in ('succeeded', 'failed', 'cancelled')",
@@ -235,6 +237,23 @@ impl Store {
         })
         .await
     }
+}
+
+/// Whether a job is still as it was seen, its place in the line not counted.
+pub(super) async fn check_unchanged(
+    connection: &mut SqliteConnection,
+    id: JobId,
+    seen: Option<Tag>,
+) -> Result<()> {
+    if seen.is_none() {
+        return Ok(());
+    }
+    let row = sqlx::query("select * from jobs where id = $1")
+        .bind(id.to_string())
+        .fetch_optional(connection)
+        .await?;
+    let row = row.ok_or_else(|| Error::not_found("job", &id.to_string()))?;
+    check_seen(seen.as_ref(), &read_job(&row)?)
 }
 
 async fn insert_job(connection: &mut SqliteConnection, new: NewJob) -> Result<CreatedJob> {
@@ -294,13 +313,16 @@ async fn insert_job(connection: &mut SqliteConnection, new: NewJob) -> Result<Cr
     .execute(&mut *connection)
     .await?;
     if let Some(key) = new.key {
-        sqlx::query("insert into idempotency_keys (idempotency_key, sha256, job_id, created_at) values ($1, $2, $3, $4)")
-            .bind(key.key)
-            .bind(key.sha256)
-            .bind(id.to_string())
-            .bind(now.0)
-            .execute(&mut *connection)
-            .await?;
+        sqlx::query(
+            "insert into idempotency_keys (owner, idempotency_key, sha256, job_id, created_at) values ($1, $2, $3, $4, $5)",
+        )
+        .bind(key.key.owner())
+        .bind(key.key.key())
+        .bind(key.sha256)
+        .bind(id.to_string())
+        .bind(now.0)
+        .execute(&mut *connection)
+        .await?;
     }
     let status = StatusEvent {
         status: JobStatus::Queued,
@@ -321,25 +343,21 @@ async fn forget_old_keys(connection: &mut SqliteConnection, now: Timestamp) -> R
 }
 
 /// The job that this key stands for already.
-async fn find_key(
-    connection: &mut SqliteConnection,
-    key: &IdempotencyKey,
-    now: Timestamp,
-) -> Result<Option<JobId>> {
+async fn find_key(connection: &mut SqliteConnection, key: &JobKey, now: Timestamp) -> Result<Option<JobId>> {
     let row = sqlx::query(
         "select keys.sha256, keys.job_id, jobs.id is not null as is_there
         from idempotency_keys as keys
         left join jobs on jobs.id = keys.job_id
-        where keys.idempotency_key = $1 and keys.created_at >= $2",
+        where keys.owner = $1 and keys.idempotency_key = $2 and keys.created_at >= $3",
     )
-    .bind(&key.key)
+    .bind(key.key.owner())
+    .bind(key.key.key())
     .bind(now.0 - KEY_LIFE_MILLISECONDS)
     .fetch_optional(connection)
     .await?;
     let Some(row) = row else { return Ok(None) };
     if row.try_get::<&str, _>("sha256")? != key.sha256 {
-        let detail = "this Idempotency-Key was used for another request; use a new key for a new request";
-        return Err(Error::new(Kind::Invalid, "idempotency-mismatch", detail));
+        return Err(mismatch());
     }
     let job: JobId = parsed(&row, "job_id")?;
     if !row.try_get::<bool, _>("is_there")? {

@@ -25,19 +25,31 @@ async fn a_renamed_model_is_the_next_version_of_its_new_name() {
         name: Some(name(text)),
         metadata: Some(Metadata::from([("stage".to_owned(), "tried".to_owned())])),
     };
-    stand.store.edit_model(models[2], edit("insects")).await.unwrap();
+    stand
+        .store
+        .edit_model(models[2], edit("insects"), None)
+        .await
+        .unwrap();
     assert_eq!(
         stand.store.model(&models[2].to_string()).await.unwrap().version,
         3
     );
-    stand.store.edit_model(models[2], edit("bugs")).await.unwrap();
+    stand
+        .store
+        .edit_model(models[2], edit("bugs"), None)
+        .await
+        .unwrap();
     let model = stand.store.model("bugs").await.unwrap();
     assert_eq!(
         (model.id, model.version, model.metadata["stage"].as_str()),
         (models[2], 1, "tried")
     );
     assert_eq!(stand.store.model("insects").await.unwrap().id, models[1]);
-    stand.store.edit_model(models[2], edit("insects")).await.unwrap();
+    stand
+        .store
+        .edit_model(models[2], edit("insects"), None)
+        .await
+        .unwrap();
     assert_eq!(
         stand.store.model("insects").await.unwrap().version,
         4,
@@ -45,7 +57,7 @@ async fn a_renamed_model_is_the_next_version_of_its_new_name() {
     );
     let gone = stand
         .store
-        .edit_model(ModelId::new(), edit("x"))
+        .edit_model(ModelId::new(), edit("x"), None)
         .await
         .unwrap_err();
     assert_eq!(gone.slug(), "not-found");
@@ -173,8 +185,8 @@ async fn a_database_of_before_the_registry_goes_on_working() {
         name: Some(name(text)),
         ..ModelEdit::default()
     };
-    store.edit_model(id, rename("owls")).await.unwrap();
-    store.edit_model(id, rename("birds")).await.unwrap();
+    store.edit_model(id, rename("owls"), None).await.unwrap();
+    store.edit_model(id, rename("birds"), None).await.unwrap();
     assert_eq!(store.model("production").await.unwrap().version, 6);
 }
 
@@ -216,7 +228,7 @@ async fn a_model_belongs_to_the_owner_of_its_job_or_to_whoever_imported_it() {
         name: Some(name("wasps")),
         metadata: None,
     };
-    stand.store.edit_model(of_team, renamed).await.unwrap();
+    stand.store.edit_model(of_team, renamed, None).await.unwrap();
     let page = PageRequest {
         limit: 9,
         after: None,
@@ -272,7 +284,7 @@ async fn the_base_of_adapters_is_there_as_long_as_one_of_them() {
     }
     for id in adapters {
         assert!(store.referenced_blobs().await.unwrap().contains(&base));
-        store.delete_model(id).await.unwrap();
+        store.delete_model(id, None).await.unwrap();
     }
     let ledger = store.ledger().await.unwrap();
     assert!(!ledger.named.contains(&base) && ledger.released.contains_key(&base));

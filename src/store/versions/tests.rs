@@ -200,7 +200,7 @@ async fn of_two_changes_of_one_version_one_wins_and_old_versions_stay() {
     };
     assert_eq!((segments(2).await, segments(3).await), (vec![0], vec![0, 1]));
 
-    store.delete_dataset(first.id).await.unwrap();
+    store.delete_dataset(first.id, None).await.unwrap();
     assert_eq!(store.referenced_blobs().await.unwrap().len(), 0);
     assert!(
         !store.add_version(next(first.id, 4, vec![0])).await.unwrap(),

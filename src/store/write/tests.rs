@@ -76,7 +76,7 @@ async fn every_write_heals(code: i32) {
     let model = writes_of_a_job_heal(&failing, &dataset).await;
     other_ends_of_jobs_heal(&failing, &dataset).await;
     let store = &failing.stand.store;
-    failing.hurt(async || store.delete_model(model).await).await;
+    failing.hurt(async || store.delete_model(model, None).await).await;
     store.forget_expired_uploads(Timestamp::now()).await.unwrap();
     let check: String = sqlx::query_scalar("pragma integrity_check")
         .fetch_one(&store.readers)
@@ -112,7 +112,7 @@ async fn writes_of_a_dataset_heal(failing: &Failing) {
     let failed = async || store.fail_dataset(&claimed, error.clone(), None, None).await;
     assert!(failing.hurt(failed).await);
     failing
-        .hurt(async || store.delete_dataset(claimed.id).await)
+        .hurt(async || store.delete_dataset(claimed.id, None).await)
         .await;
 }
 
@@ -165,8 +165,8 @@ async fn writes_of_a_job_heal(failing: &Failing, dataset: &Dataset) -> ModelId {
 async fn other_ends_of_jobs_heal(failing: &Failing, dataset: &Dataset) {
     let store = &failing.stand.store;
     let other = failing.stand.submit(dataset, json!({"name": "others"})).await;
-    failing.hurt(async || store.cancel_job(other).await).await;
-    failing.hurt(async || store.delete_job(other).await).await;
+    failing.hurt(async || store.cancel_job(other, None).await).await;
+    failing.hurt(async || store.delete_job(other, None).await).await;
     let last = failing.stand.submit(dataset, json!({"name": "others"})).await;
     let free = vec!["cpu".to_owned()];
     store.claim_job(free, false).await.unwrap().unwrap();

@@ -3,5 +3,6 @@
 mod commands;
 mod flowers;
 mod links;
+mod problems;
 mod reference;
 mod tables;

@@ -1,6 +1,7 @@
 //! HTTP as such: connections, what is read from them, and how errors are told.
 
 mod audit;
+mod conditions;
 mod connections;
 pub mod encodings;
 mod errors;
@@ -11,6 +12,7 @@ mod metrics;
 mod owners;
 mod proxies;
 mod quotas;
+mod repeats;
 mod sessions;
 mod tls;
 mod webhooks;

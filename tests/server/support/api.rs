@@ -11,6 +11,10 @@ use serde_json::{Value, json};
 static DESCRIPTION: LazyLock<Value> =
     LazyLock::new(|| serde_json::to_value(finetuned::http::openapi()).unwrap());
 
+/// The list of all types of problems.
+static PROBLEMS: LazyLock<String> =
+    LazyLock::new(|| super::document::Document::read("docs/PROBLEMS.md").text);
+
 #[derive(Clone)]
 pub struct Api {
     pub base: String,
@@ -198,6 +202,17 @@ impl Answer {
             if method == "HEAD" {
                 return;
             }
+            let slug = self.json()["type"]
+                .as_str()
+                .unwrap()
+                .rsplit(':')
+                .next()
+                .unwrap()
+                .to_owned();
+            assert!(
+                PROBLEMS.contains(&format!("| `{slug}` |")),
+                "`{slug}` is not in docs/PROBLEMS.md"
+            );
             self.check_body(&json!({"$ref": "#/components/schemas/Problem"}));
             return;
         }

@@ -8,6 +8,7 @@ use utoipa::ToSchema;
 /// Images belong together when their file names share a prefix, whatever folders they are in. With `_` and 2 the files `patient_001_a.png`
 /// and `patient_001_b.png` are one group, `patient_001`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct GroupBy {
     /// The separator in file names, 1 to 8 characters.
     #[schema(min_length = 1, max_length = 8, default = "_", example = "_")]

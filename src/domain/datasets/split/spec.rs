@@ -7,6 +7,7 @@ use super::{groups::GroupBy, stratified::Shares};
 
 /// Fractions of the whole, the seed of the draw, and what stays together.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct SplitSpec {
     /// Fraction of each class's images for validation, 0 to 0.9. Not used where the dataset has its own validation split.
     #[schema(minimum = 0.0, maximum = 0.9, default = 0.2)]

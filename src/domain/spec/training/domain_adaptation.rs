@@ -56,6 +56,7 @@ impl AdaptationMethod {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct DomainAdaptation {
     /// Id or name of the dataset of the target domain, or `name@version`. If it has classes, they must be classes of `dataset`.
+    #[schema(min_length = 1)]
     pub target_dataset: String,
     pub method: AdaptationMethod,
     /// Of the alignment loss, which is added to the loss of the labelled images; above 0, at most 10000. By default 100 for `coral`, 1 for

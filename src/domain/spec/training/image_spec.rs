@@ -28,9 +28,11 @@ pub struct ImageSpec {
     pub crop_share: Option<f64>,
     /// Mean of red, green and blue, for pixels scaled to 0–1.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(min_items = 3, max_items = 3)]
     pub mean: Option<[f32; 3]>,
     /// Standard deviation of red, green and blue, above 0.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(min_items = 3, max_items = 3)]
     pub std: Option<[f32; 3]>,
 }
 

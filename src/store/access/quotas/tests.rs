@@ -126,7 +126,7 @@ async fn what_an_owner_has_is_counted_and_never_goes_over() {
     assert!(store.room_of(Some(&team)).await.unwrap().check(1).is_err());
     // What is deleted is room, and a failed upload takes none.
     let sixty = store.dataset("sixty").await.unwrap();
-    store.delete_dataset(sixty.id).await.unwrap();
+    store.delete_dataset(sixty.id, None).await.unwrap();
     store.room_of(Some(&team)).await.unwrap().check(60).unwrap();
     let begun = store
         .create_upload(announced(&team, "begun", 60), 9)
@@ -248,10 +248,10 @@ async fn jobs_in_the_queue_are_counted_by_their_owner() {
     assert_eq!(claimed.id, first);
     let third = submit(&team).await.unwrap();
     assert!(submit(&team).await.is_err());
-    stand.store.cancel_job(third).await.unwrap();
+    stand.store.cancel_job(third, None).await.unwrap();
     submit(&team).await.unwrap();
     // The next key of that name goes on with its jobs, under its own quotas.
-    stand.store.revoke_key("team").await.unwrap();
+    stand.store.revoke_key("team", None).await.unwrap();
     let three = Quotas {
         max_queued_jobs: Some(3),
         ..Quotas::default()

@@ -78,7 +78,7 @@ async fn old_jobs_go_with_their_results_and_those_that_are_needed_stay() {
     }
     assert_eq!(store.delete_old_jobs(LATER).await.unwrap(), 0);
     // Without its model nothing needs the job.
-    store.delete_model(model.id).await.unwrap();
+    store.delete_model(model.id, None).await.unwrap();
     assert_eq!(store.old_jobs(LATER).await.unwrap(), [model.job.unwrap()]);
 }
 
@@ -146,7 +146,7 @@ async fn datasets_that_neither_a_job_nor_a_model_has_used_are_unused() {
     let unused = stand.dataset("unused").await;
     let used = stand.dataset("used").await;
     stand.submit(&used, json!({})).await;
-    store.delete_job(model.job.unwrap()).await.unwrap();
+    store.delete_job(model.job.unwrap(), None).await.unwrap();
     let names = async |before| -> Vec<String> {
         let found = store.unused_datasets(before).await.unwrap();
         found.iter().map(|dataset| dataset.name.to_string()).collect()
@@ -157,6 +157,6 @@ async fn datasets_that_neither_a_job_nor_a_model_has_used_are_unused() {
         "a model says what it was trained on"
     );
     assert!(names(unused.created_at).await.is_empty());
-    store.delete_model(model.id).await.unwrap();
+    store.delete_model(model.id, None).await.unwrap();
     assert_eq!(names(LATER).await.len(), 2);
 }

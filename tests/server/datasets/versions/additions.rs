@@ -74,7 +74,7 @@ async fn add_what_is_new_and_name_the_rest(api: &Api, first: &Value) {
         answer.headers["location"],
         format!("/v1/datasets/{id}/versions/2")
     );
-    assert_eq!(answer.headers["etag"], "\"v2\"");
+    assert!(answer.headers["etag"].to_str().unwrap().starts_with("\"v2."));
     let added = answer.json();
     assert_eq!(
         (&added["dataset"]["images"], &added["dataset"]["splits"]["val"]),

@@ -114,7 +114,7 @@ async fn changes_at_the_same_time_are_made_one_after_another() {
     )
     .await
     .expect(204);
-    assert_eq!(removed.headers["etag"], "\"v3\"");
+    assert!(removed.headers["etag"].to_str().unwrap().starts_with("\"v3."));
     let edit = |id: u32, tag: Option<&'static str>| {
         change(
             api,

@@ -24,7 +24,7 @@ async fn a_changed_label_makes_the_next_version_and_the_one_before_stays() {
     let changed = edit(api, json!({"class": "a new one"}), Some("\"v1\""))
         .await
         .expect(200);
-    assert_eq!(changed.headers["etag"], "\"v2\"");
+    assert!(changed.headers["etag"].to_str().unwrap().starts_with("\"v2."));
     let second = changed.json();
     assert_eq!(
         (&second["version"], &second["latest_version"]),
@@ -53,7 +53,7 @@ async fn a_changed_label_makes_the_next_version_and_the_one_before_stays() {
 
 async fn assert_first_version_is_what_it_was(api: &Api, first: &Value, before: &[Value]) {
     let old = api.get("/v1/datasets/things?version=1").await.expect(200);
-    assert_eq!(old.headers["etag"], "\"v1\"");
+    assert!(old.headers["etag"].to_str().unwrap().starts_with("\"v1."));
     let old = old.json();
     assert_eq!(
         (&old["content_sha256"], &old["latest_version"]),

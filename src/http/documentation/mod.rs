@@ -1,5 +1,8 @@
 //! The API description, generated from the handlers, so no route exists without one.
 
+pub mod examples;
+pub mod uniform;
+
 use axum::{
     Extension, Json,
     http::header,
@@ -8,8 +11,6 @@ use axum::{
 use serde_json::{Value, json};
 use utoipa::OpenApi;
 
-use super::responses::problem::{Problem, Problems};
-use crate::http::requests::schemas::request_schema;
 use crate::{
     domain::jobs::{
         event::{
@@ -19,6 +20,10 @@ use crate::{
         job::Progress,
     },
     error::Error,
+    http::{
+        requests::schemas::request_schema,
+        responses::problem::{Problem, Problems},
+    },
 };
 
 #[derive(OpenApi)]
@@ -63,7 +68,7 @@ pub async fn openapi_json(Extension(api): Extension<Described>) -> Json<utoipa::
 }
 
 /// API description, OpenAPI 3.1, as YAML
-#[utoipa::path(get, path = "/openapi.yaml", tag = "system", responses((status = 200, body = String, content_type = "application/yaml"), Problems))]
+#[utoipa::path(get, path = "/openapi.yaml", tag = "system", responses((status = 200, body = Object, content_type = "application/yaml"), Problems))]
 pub async fn openapi_yaml(Extension(api): Extension<Described>) -> Result<Response, Error> {
     let text = api.0().to_yaml().map_err(Error::internal)?;
     Ok(([(header::CONTENT_TYPE, "application/yaml")], text).into_response())
