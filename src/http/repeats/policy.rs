@@ -39,6 +39,9 @@ pub const POSTS: &[(&str, Repeat)] = &[
     ("/v2/models/{model}/infer", Repeat::Again),
     ("/v2/models/{model}/versions/{version}/infer", Repeat::Again),
     ("/v1/keys", Repeat::AnswerNotKept),
+    ("/v1/webhooks", Repeat::AnswerNotKept),
+    ("/v1/webhooks/{webhook}/secret", Repeat::AnswerNotKept),
+    ("/v1/webhooks/{webhook}/test", Repeat::SameAnswer),
     ("/v1/session", Repeat::Again),
 ];
 

@@ -92,14 +92,14 @@ async fn each_way_in_which_a_job_ends_leaves_one_message() {
         .unwrap();
     for is_interrupted in [true, false] {
         let job = claim().await;
-        store.cancel_job(job).await.unwrap();
+        store.cancel_job(job, None).await.unwrap();
         match is_interrupted {
             true => store.interrupt_job(job, 1, Interruption::Drained).await.unwrap(),
             false => store.finish_cancelled(job, 1).await.unwrap(),
         };
     }
     let job = stand.submit(&dataset, json!({})).await;
-    store.cancel_job(job).await.unwrap();
+    store.cancel_job(job, None).await.unwrap();
     let told: Vec<&str> = log(store, all)
         .await
         .iter()
