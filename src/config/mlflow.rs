@@ -8,7 +8,7 @@ use reqwest::Url;
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "MLflow")]
 pub struct MlflowConfig {
-    /// Address of an MLflow tracking server, such as http://mlflow.example.org:5000; each job that ends is logged there as a run
+    /// Address of an MLflow tracking server, such as `http://mlflow.example.org:5000`; each job that ends is logged there as a run
     #[arg(long, env = "FINETUNED_MLFLOW_URL")]
     pub mlflow_url: Option<Url>,
     /// Experiment for the runs; made if it is not there

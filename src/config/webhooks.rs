@@ -9,8 +9,8 @@ use reqwest::Url;
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Webhooks")]
 pub struct WebhookConfig {
-    /// Where webhooks may post to (comma-separated): a host, such as hooks.example.org, means https:// there; a URL, such as
-    /// http://10.0.0.5:8000/hooks, means that and what is below its path. Without any, there are no webhooks
+    /// Where webhooks may post to (comma-separated): a host, such as `hooks.example.org`, means `https://` there; a URL, such
+    /// as `http://10.0.0.5:8000/hooks`, means that and what is below its path. Without any, there are no webhooks
     #[arg(
         long = "webhook-target",
         env = "FINETUNED_WEBHOOK_TARGETS",

@@ -11,7 +11,7 @@ static CHECKSUM: Crc<u32, Table<16>> = Crc::<u32, Table<16>>::new(&CRC_32_ISCSI)
 /// What readers of the second version expect of a file: they take an event of an earlier step for what it is.
 const VERSION: &str = "brain.Event:2";
 
-/// Types of fields on the wire, https://protobuf.dev/programming-guides/encoding/
+/// Types of fields on the wire, <https://protobuf.dev/programming-guides/encoding/>
 const VARINT: u64 = 0;
 const FIXED_64: u64 = 1;
 const BYTES: u64 = 2;

@@ -1,6 +1,6 @@
 //! Which addresses are open to everybody: the only ones that webhooks reach, unless the settings allow others.
 //!
-//! By the registries of special addresses (https://www.iana.org/assignments/iana-ipv4-special-registry and its sibling for IPv6). What is
+//! By the registries of special addresses (<https://www.iana.org/assignments/iana-ipv4-special-registry> and its sibling for IPv6). What is
 //! in a form of IPv6 that carries an address of IPv4 is judged by that.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};

@@ -1,4 +1,4 @@
-//! One attempt to deliver a message: an HTTP request as Standard Webhooks has it (https://www.standardwebhooks.com), signed, without redirects,
+//! One attempt to deliver a message: an HTTP request as Standard Webhooks has it (<https://www.standardwebhooks.com>), signed, without redirects,
 //! within a time.
 //!
 //! Nothing here names a URL in an error or a log: the path of one may be a secret.

@@ -1,4 +1,4 @@
-//! The calls of MLflow's REST API 2.0 that logging a run needs (https://mlflow.org/docs/latest/rest-api.html).
+//! The calls of MLflow's REST API 2.0 that logging a run needs (<https://mlflow.org/docs/latest/rest-api.html>).
 //!
 //! Failures are texts for the server's log. None has the address, which may have a password in it.
 
