@@ -9,7 +9,6 @@ pub mod data_directory;
 pub mod datasets;
 pub mod id;
 pub mod jobs;
-pub mod label_check;
 pub mod metrics;
 pub mod models;
 pub mod name;

@@ -11,7 +11,6 @@ mod metrics;
 mod models;
 mod pages;
 mod predictions;
-mod reference;
 mod repeats;
 mod requests;
 mod responses;

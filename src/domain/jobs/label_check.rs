@@ -5,7 +5,7 @@ use utoipa::ToSchema;
 
 use crate::domain::{
     architecture::Architecture,
-    label_check::{ConfidentJoint, DoubtReason, Judgements, Suspect},
+    metrics::label_check::{ConfidentJoint, DoubtReason, Judgements, Suspect},
     models::model::DatasetLineage,
 };
 

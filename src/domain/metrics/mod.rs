@@ -5,6 +5,7 @@
 mod calibration;
 mod confusion;
 mod interval;
+pub mod label_check;
 pub mod multi_label;
 pub mod multi_task;
 mod paired;

@@ -1,6 +1,7 @@
 //! The API description, generated from the handlers, so no route exists without one.
 
 pub mod examples;
+pub mod reference;
 pub mod uniform;
 
 use axum::{

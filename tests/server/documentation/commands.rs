@@ -11,7 +11,7 @@ use crate::support::{
 
 /// Documents whose commands run here, each with the name of its test. The others are about working on the project, and about what
 /// `make chaos` does.
-const RUN: [&str; 16] = [
+const RUN: [&str; 17] = [
     "README.md",
     "docs/DATASETS.md",
     "docs/GPU.md",
@@ -22,6 +22,7 @@ const RUN: [&str; 16] = [
     "docs/METRICS.md",
     "docs/MLFLOW.md",
     "docs/MODELS.md",
+    "docs/PROBLEMS.md",
     "docs/REGISTRY.md",
     "docs/SANDBOX.md",
     "docs/SETTINGS.md",
@@ -95,6 +96,7 @@ runs! {
     the_commands_about_metrics_run: "docs/METRICS.md",
     the_commands_about_mlflow_run: "docs/MLFLOW.md",
     the_commands_about_models_run: "docs/MODELS.md",
+    the_commands_about_problems_run: "docs/PROBLEMS.md",
     the_commands_about_the_registry_run: "docs/REGISTRY.md",
     the_commands_about_the_sandbox_run: "docs/SANDBOX.md",
     the_commands_about_settings_run: "docs/SETTINGS.md",

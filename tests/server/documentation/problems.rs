@@ -61,7 +61,10 @@ fn slugs_after(text: &str, before: &str) -> Vec<String> {
         let (names, rest) = text[at + length..].split_once('"')?;
         let is_name = |c: char| c.is_alphanumeric() || c.is_whitespace() || "_:&,".contains(c);
         let (slug, _) = rest.split_once('"')?;
-        let is_slug = !slug.is_empty() && slug.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-');
+        let is_slug = !slug.is_empty()
+            && slug
+                .bytes()
+                .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
         (names.chars().all(is_name) && is_slug).then(|| slug.to_owned())
     });
     slugs.collect()

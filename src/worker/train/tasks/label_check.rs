@@ -11,7 +11,7 @@ use super::{
 use crate::{
     domain::{
         jobs::label_check::{Checked, LabelCheck},
-        label_check::{ConfidentJoint, Judgements, NEIGHBOURS, ranked},
+        metrics::label_check::{ConfidentJoint, Judgements, NEIGHBOURS, ranked},
         spec::JobKind,
     },
     protocol::{FoundResult, LabelCheckRun, RunResult, TrainRun, WorkerMessage},

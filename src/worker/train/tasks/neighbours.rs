@@ -3,7 +3,7 @@
 use tch::{Kind, Tensor};
 
 use crate::{
-    domain::label_check::Neighbours,
+    domain::metrics::label_check::Neighbours,
     worker::{
         nets::layers,
         train::progress::{halt::Halt, pulse::Heartbeat},
@@ -53,7 +53,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        domain::label_check::NEIGHBOURS,
+        domain::metrics::label_check::NEIGHBOURS,
         worker::process::child::{Reporter, StopFlag},
     };
 

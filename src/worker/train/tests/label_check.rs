@@ -16,7 +16,7 @@ use crate::{
             job::FailureCode,
             label_check::{DoubtCounts, LabelCheck},
         },
-        label_check::DoubtReason,
+        metrics::label_check::DoubtReason,
         spec::{JobKind, Spec},
     },
     protocol::{FoundResult, KnownActivations, LabelCheckRun, ManifestImage, RunResult, WorkerMessage},

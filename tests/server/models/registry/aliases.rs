@@ -18,7 +18,8 @@ async fn an_alias_works_wherever_a_model_does_and_walks_back() {
         (&alias["model"], &alias["model_name"], &alias["history"]),
         (&first["id"], &json!("thing"), &json!([]))
     );
-    assert_eq!(tag(&created), format!("\"v{}\"", alias["revision"]));
+    let of_revision = format!("\"v{}.", alias["revision"]);
+    assert!(tag(&created).starts_with(&of_revision), "{}", tag(&created));
     every_way_to_ask_takes_an_alias(api, &first, &picture).await;
     jobs_are_pinned_to_what_an_alias_names(api, &first).await;
     a_promotion_moves_an_alias_and_keeps_what_it_named(api, &first, &second, &picture).await;

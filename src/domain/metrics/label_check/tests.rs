@@ -36,7 +36,7 @@ struct Distances {
 }
 
 fn golden() -> Golden {
-    let text = include_str!("../../../tests/golden/label_check.json");
+    let text = include_str!("../../../../tests/golden/label_check.json");
     let golden: Golden = serde_json::from_str(text).unwrap();
     assert!(golden.confident.len() >= 4 && golden.features.len() >= 3);
     golden

@@ -10,8 +10,7 @@ use axum::{
 use flate2::read::GzDecoder;
 use utoipa_swagger_ui::Config;
 
-use super::responses::problem::Problems;
-use crate::error::Error;
+use crate::{error::Error, http::responses::problem::Problems};
 
 /// The API reference, for browsers
 #[utoipa::path(
