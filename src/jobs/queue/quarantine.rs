@@ -61,7 +61,12 @@ async fn probed(context: &Context, device: &str) -> Result<(), String> {
     let arguments = ["probe", "--device", device].map(OsStr::new);
     let log = context.log(&"devices");
     let answer = worker_command::run(context, &arguments, log);
-    match tokio::time::timeout(DEADLINE, answer).await {
+    // A server that stops does not wait for a GPU that hangs.
+    let answer = tokio::select! {
+        () = context.shutdown.cancelled() => return Err("the server stops".to_owned()),
+        answer = tokio::time::timeout(DEADLINE, answer) => answer,
+    };
+    match answer {
         Ok(Ok(_)) => Ok(()),
         Ok(Err(error)) => Err(format!("{error:#}")),
         Err(_) => Err(format!("no answer within {} s", DEADLINE.as_secs())),

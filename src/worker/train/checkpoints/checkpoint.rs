@@ -66,7 +66,7 @@ pub struct Machine {
     pub device: String,
     pub threads: u32,
     pub libtorch: String,
-    /// `fp32`, `bf16` or `fp16`.
+    /// `fp32`, `tf32`, `bf16` or `fp16`.
     pub precision: String,
     /// How the convolutions that are not libtorch's are computed, see [`crate::worker::nets::winograd::form`]; empty if there are none, and
     /// in checkpoints from before there were any.
