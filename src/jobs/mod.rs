@@ -46,7 +46,7 @@ pub use self::{
     },
     models::{exports::Exported, importing::Import},
     queue::slots::DeviceState,
-    sinks::Webhooks,
+    sinks::{SigningSecret, Webhooks},
 };
 use crate::{
     domain::{

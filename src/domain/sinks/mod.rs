@@ -2,12 +2,10 @@
 
 mod delivery;
 mod event;
-mod secret;
 mod webhook;
 
 pub use self::{
     delivery::{Attempt, Delivery, DeliveryStatus, Next, next},
     event::{DatasetEnded, EventType, JobEnded, payload},
-    secret::SigningSecret,
     webhook::{DisabledReason, NewWebhook, Webhook, WebhookEdit},
 };

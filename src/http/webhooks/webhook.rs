@@ -13,7 +13,7 @@ use crate::{
     domain::{
         id::WebhookId,
         page::Page,
-        sinks::{EventType, NewWebhook, SigningSecret, Webhook, WebhookEdit},
+        sinks::{EventType, NewWebhook, Webhook, WebhookEdit},
     },
     error::{Error, FieldError, Result},
     http::{
@@ -21,6 +21,7 @@ use crate::{
         requests::extract::{JsonBody, PageQuery, PatchBody, Query},
         responses::problem::Problems,
     },
+    jobs::SigningSecret,
 };
 
 /// A webhook to make.

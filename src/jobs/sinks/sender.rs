@@ -14,14 +14,13 @@ use reqwest::{
     redirect::Policy,
 };
 
-use super::resolver::{Private, Resolver, check_literal};
+use super::{
+    resolver::{Private, Resolver, check_literal},
+    signing::SigningSecret,
+};
 use crate::{
     config::WebhookConfig,
-    domain::{
-        id::DeliveryId,
-        sinks::{Attempt, SigningSecret},
-        time::Timestamp,
-    },
+    domain::{id::DeliveryId, sinks::Attempt, time::Timestamp},
 };
 
 /// How long an answer may take, from the lookup of the name on.

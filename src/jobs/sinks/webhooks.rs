@@ -5,12 +5,13 @@ use std::{path::Path, sync::Arc};
 use super::{
     sender::{Message, Sender, Sent, check},
     server_key::ServerKey,
+    signing::SigningSecret,
 };
 use crate::{
     config::WebhookConfig,
     domain::{
         id::{DeliveryId, WebhookId},
-        sinks::{Delivery, EventType, SigningSecret, Webhook, payload},
+        sinks::{Delivery, EventType, Webhook, payload},
         time::Timestamp,
     },
     error::{Error, FieldError, Kind, Result},
