@@ -94,6 +94,7 @@ pub struct Store {
     written_at: Arc<Mutex<Option<Instant>>>,
     times: Arc<write::WriteTimes>,
     places: Arc<jobs::places::Places>,
+    recent: Arc<jobs::recent::Recent>,
 }
 
 impl Store {
@@ -145,6 +146,7 @@ impl Store {
             written_at: Arc::default(),
             times: Arc::default(),
             places: Arc::default(),
+            recent: Arc::default(),
         })
     }
 
@@ -166,6 +168,7 @@ impl Store {
             written_at: Arc::default(),
             times: Arc::default(),
             places: Arc::default(),
+            recent: Arc::default(),
         })
     }
 
@@ -200,6 +203,7 @@ impl Store {
             written_at: Arc::default(),
             times: Arc::default(),
             places: Arc::default(),
+            recent: Arc::default(),
         })
     }
 

@@ -65,9 +65,14 @@ impl Store {
             })
         });
         let begun = Instant::now();
-        let done = tokio::spawn(transact(self.writer.clone(), act)).await;
-        self.times.add(begun.elapsed());
-        done.map_err(Error::internal)??;
+        let (writer, times) = (self.writer.clone(), self.times.clone());
+        // Counted in the task as well: what is remembered until the next write must not outlive one whose client has left.
+        let task = tokio::spawn(async move {
+            let done = transact(writer, act).await;
+            times.add(begun.elapsed());
+            done
+        });
+        task.await.map_err(Error::internal)??;
         outcome.await.map_err(Error::internal)
     }
 

@@ -5,4 +5,5 @@ pub mod events;
 pub mod job;
 pub mod places;
 pub mod queue;
+pub mod recent;
 pub mod retention;
