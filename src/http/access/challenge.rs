@@ -14,6 +14,10 @@ use crate::{
     error::{Error, Kind},
 };
 
+/// On a response that tells an address to wait: [`gate`](super::gate) holds it back.
+#[derive(Clone, Copy)]
+pub struct HeldBack;
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal {
     /// Neither a key nor a session.
@@ -93,6 +97,9 @@ impl IntoResponse for Refusal {
             && let Ok(challenge) = HeaderValue::from_str(&challenge)
         {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+        }
+        if matches!(self, Self::Slowed(_)) {
+            response.extensions_mut().insert(HeldBack);
         }
         response
     }

@@ -1,7 +1,7 @@
 //! The one layer around all routes that decides who is let in. Whoever adds a route adds its row to the table ([`rules`]): without one the
 //! route answers as if it were not there.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::{
     extract::{MatchedPath, Request, State},
@@ -12,7 +12,7 @@ use axum::{
 
 use super::{
     allowed::Allowed,
-    challenge::Refusal,
+    challenge::{HeldBack, Refusal},
     credentials::identify,
     quota::Spent,
     reach,
@@ -21,9 +21,22 @@ use super::{
 use crate::http::{
     App,
     audit::{Slip, id_of},
+    connections::Caller,
 };
 
 pub async fn admit(State(app): State<App>, request: Request, next: Next) -> Response {
+    let peer = Caller::of(request.extensions()).0;
+    let response = decide(&app, request, next).await;
+    if response.extensions().get::<HeldBack>().is_some() {
+        let pause = app.tries().hold_back(peer, Instant::now());
+        if pause > Duration::ZERO {
+            tokio::time::sleep(pause).await;
+        }
+    }
+    response
+}
+
+async fn decide(app: &App, request: Request, next: Next) -> Response {
     let route = request.extensions().get::<MatchedPath>();
     let found = route.map(|route| rules::find_at(request.method(), route.as_str(), request.uri().path()));
     if let Some(Found::Rule(rule)) = &found
@@ -33,7 +46,7 @@ pub async fn admit(State(app): State<App>, request: Request, next: Next) -> Resp
     }
     let allowed = match app.keyring().is_needed() {
         false => Allowed::Everything,
-        true => match identify(&app, &request) {
+        true => match identify(app, &request) {
             Ok(held) => Allowed::ByKey(held),
             Err(refusal) => return refusal.into_response(),
         },
@@ -46,7 +59,7 @@ pub async fn admit(State(app): State<App>, request: Request, next: Next) -> Resp
     let spent = allowed.spend(Instant::now());
     let mut response = match spent.as_ref().and_then(Spent::refusal) {
         Some(refused) => refused.into_response(),
-        None => let_through(&app, allowed, found, slip, request, next).await,
+        None => let_through(app, allowed, found, slip, request, next).await,
     };
     if let Some(spent) = spent {
         spent.tell(response.headers_mut());
