@@ -16,8 +16,12 @@ impl Tag {
     /// Of a thing as it is shown, or as it is stored.
     pub fn of<T: Serialize>(thing: &T) -> Self {
         // What is shown is JSON already, so it has no keys that JSON cannot have.
-        let text = serde_json::to_vec(thing).unwrap_or_default();
-        let digits: String = Sha256::digest(&text)
+        Self::of_json(&serde_json::to_vec(thing).unwrap_or_default())
+    }
+
+    /// Of the JSON of a thing.
+    pub fn of_json(text: &[u8]) -> Self {
+        let digits: String = Sha256::digest(text)
             .iter()
             .map(|byte| format!("{byte:02x}"))
             .collect();
@@ -26,7 +30,13 @@ impl Tag {
 
     /// Of a thing with versions, whose tag begins with that.
     pub fn of_version<T: Serialize>(version: u32, thing: &T) -> Self {
-        Self(format!("v{version}.{}", Self::of(thing).0))
+        Self::of(thing).with_version(version)
+    }
+
+    /// The same of a thing with versions.
+    #[must_use]
+    pub fn with_version(self, version: u32) -> Self {
+        Self(format!("v{version}.{}", self.0))
     }
 }
 

@@ -14,7 +14,6 @@ use crate::{
         access::{Key, NewKey, Quotas, Scope, Secret},
         name::Name,
         page::Page,
-        tag::Tag,
         time::Timestamp,
     },
     error::{Error, Result},
@@ -115,7 +114,7 @@ pub async fn get(
     headers: HeaderMap,
 ) -> Result<Response> {
     let key = shown(&app, app.store().key(&reference).await?);
-    Ok(precondition::shown(&headers, &Tag::of(&key), key))
+    precondition::shown(&headers, None, &key)
 }
 
 /// Revoke a key

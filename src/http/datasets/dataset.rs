@@ -24,7 +24,6 @@ use crate::{
         },
         name::GivenName,
         page::{Order, Page, PageRequest},
-        tag::Tag,
     },
     error::{Error, Kind, Result},
     http::{
@@ -283,25 +282,24 @@ pub async fn get(
         None => app.store().dataset(&reference).await?,
     };
     if dataset.status != DatasetStatus::Processing {
-        return Ok(answer(&headers, dataset));
+        return answer(&headers, &dataset);
     }
     let changed = app.store().signals().subscribe(Topic::Dataset(dataset.id));
     let id = dataset.id.to_string();
     let ended = |dataset: &Dataset| dataset.status != DatasetStatus::Processing;
-    waiting::until(
+    let dataset = waiting::until(
         changed,
         query.wait.map(Whole::get),
         app.stopping(),
         || app.store().dataset_at(&id, version),
         ended,
     )
-    .await
-    .map(|dataset| answer(&headers, shown(&app, dataset)))
+    .await?;
+    answer(&headers, &shown(&app, dataset))
 }
 
-fn answer(headers: &HeaderMap, dataset: Dataset) -> Response {
-    let tag = Tag::of_version(dataset.version, &dataset);
-    precondition::shown(headers, &tag, dataset)
+fn answer(headers: &HeaderMap, dataset: &Dataset) -> Result<Response> {
+    precondition::shown(headers, Some(dataset.version), dataset)
 }
 
 /// Delete a dataset with all its versions

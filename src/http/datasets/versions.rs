@@ -13,7 +13,6 @@ use crate::{
     domain::{
         datasets::version::Version,
         page::{Order, Page},
-        tag::Tag,
     },
     error::{Error, Result},
     http::{
@@ -86,6 +85,5 @@ pub async fn get(
         Err(_) => None,
     };
     let found = found.ok_or_else(|| Error::not_found("dataset version", &version))?;
-    let tag = Tag::of_version(found.version, &found);
-    Ok(precondition::shown(&headers, &tag, found))
+    precondition::shown(&headers, Some(found.version), &found)
 }

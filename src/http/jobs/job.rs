@@ -216,7 +216,7 @@ pub async fn get(
     )
     .await?;
     let job = shown(&app, job);
-    Ok(precondition::shown(&headers, &Tag::of(&job), job))
+    precondition::shown(&headers, None, &job)
 }
 
 /// What a change of a job holds to. Its place in the line is shown, but it is no state of the job.

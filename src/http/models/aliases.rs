@@ -15,7 +15,6 @@ use crate::{
         models::alias::{self, Alias},
         name::Name,
         page::Page,
-        tag::Tag,
     },
     error::{Error, FieldError, Kind, Result},
     http::{
@@ -83,8 +82,7 @@ pub async fn list(State(app): State<App>, Query(query): Query<AliasesQuery>) -> 
 )]
 pub async fn get(State(app): State<App>, Path(name): Path<String>, headers: HeaderMap) -> Result<Response> {
     let alias = app.store().alias(&name).await?;
-    let tag = Tag::of_version(alias.revision, &alias);
-    Ok(precondition::shown(&headers, &tag, alias))
+    precondition::shown(&headers, Some(alias.revision), &alias)
 }
 
 /// Create or move an alias

@@ -13,7 +13,6 @@ use crate::{
     domain::{
         models::model::Model,
         page::{Order, Page},
-        tag::Tag,
     },
     error::Result,
     http::{
@@ -76,7 +75,7 @@ pub async fn get(
     headers: HeaderMap,
 ) -> Result<Response> {
     let model = app.store().model(&reference).await?;
-    Ok(precondition::shown(&headers, &Tag::of(&model), model))
+    precondition::shown(&headers, None, &model)
 }
 
 /// Delete a model

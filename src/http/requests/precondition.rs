@@ -2,7 +2,6 @@
 //! still as it has seen it. Those of datasets and aliases begin with the version, and that alone counts for a change: `"v2"` is enough.
 
 use axum::{
-    Json,
     http::{HeaderMap, HeaderName, StatusCode, header},
     response::{IntoResponse, Response},
 };
@@ -28,13 +27,24 @@ pub fn etag(dataset: &Dataset) -> [(HeaderName, String); 1] {
     version_etag(dataset.version, dataset)
 }
 
-/// Answers a GET: with the thing and its tag, or with 304 if the client has it as it is.
-pub fn shown<T: Serialize>(headers: &HeaderMap, tag: &Tag, thing: T) -> Response {
-    let tag = tag.to_string();
-    if is_known(headers, &tag) {
-        return (StatusCode::NOT_MODIFIED, [(header::ETAG, tag)]).into_response();
+/// Answers a GET: with the thing and its tag, or with 304 if the client has it as it is. `version`: of a thing that has some.
+///
+/// # Errors
+/// The thing has no JSON form.
+pub fn shown<T: Serialize>(headers: &HeaderMap, version: Option<u32>, thing: &T) -> Result<Response> {
+    // Once, for the tag and for the answer.
+    let text = serde_json::to_vec(thing).map_err(Error::internal)?;
+    let tag = Tag::of_json(&text);
+    let tag = match version {
+        Some(version) => tag.with_version(version),
+        None => tag,
     }
-    ([(header::ETAG, tag)], Json(thing)).into_response()
+    .to_string();
+    if is_known(headers, &tag) {
+        return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, tag)]).into_response());
+    }
+    let kind = [(header::CONTENT_TYPE, "application/json")];
+    Ok(([(header::ETAG, tag)], kind, text).into_response())
 }
 
 /// What a change holds to: the tag of what is stored, if the request has an `If-Match` and it lists the tag of what is shown now. The store
