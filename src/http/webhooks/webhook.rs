@@ -3,22 +3,29 @@
 use axum::{
     Json,
     extract::{Path, State},
-    http::{StatusCode, header},
+    http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use utoipa::{
+    ToSchema,
+    openapi::schema::{ArrayBuilder, ObjectBuilder, Type},
+};
 
 use crate::{
     domain::{
         id::WebhookId,
         page::Page,
         sinks::{EventType, NewWebhook, Webhook, WebhookEdit},
+        tag::Tag,
     },
     error::{Error, FieldError, Result},
     http::{
         App,
-        requests::extract::{JsonBody, PageQuery, PatchBody, Query},
+        requests::{
+            extract::{JsonBody, PageQuery, PatchBody, Query},
+            precondition,
+        },
         responses::problem::Problems,
     },
     jobs::SigningSecret,
@@ -33,7 +40,7 @@ pub struct WebhookRequest {
     #[schema(max_length = 2048, example = "https://hooks.example.org/finetuned")]
     url: String,
     /// What it wants to be told: `job.succeeded`, `job.failed`, `job.cancelled`, `dataset.ready`, `dataset.failed`.
-    #[schema(min_items = 1)]
+    #[schema(schema_with = offered)]
     events: Vec<EventType>,
     /// For people.
     #[schema(max_length = 500)]
@@ -47,7 +54,7 @@ pub struct WebhookRequest {
 pub struct WebhookPatch {
     #[schema(max_length = 2048)]
     url: Option<String>,
-    #[schema(min_items = 1)]
+    #[schema(schema_with = offered)]
     events: Option<Vec<EventType>>,
     /// Null removes it.
     #[schema(max_length = 500)]
@@ -55,6 +62,15 @@ pub struct WebhookPatch {
     /// False: it is told nothing more, and what waits for it is given up. True: it is told again, also after it was switched off because it
     /// failed.
     enabled: Option<bool>,
+}
+
+/// One or several of what a webhook can ask for.
+fn offered() -> ArrayBuilder {
+    let names = EventType::OFFERED.map(EventType::as_str);
+    let name = ObjectBuilder::new()
+        .schema_type(Type::String)
+        .enum_values(Some(names));
+    ArrayBuilder::new().items(name).min_items(Some(1))
 }
 
 /// A webhook that was just made.
@@ -120,44 +136,75 @@ pub async fn list(State(app): State<App>, Query(page): Query<PageQuery>) -> Resu
 }
 
 /// Get a webhook
+///
+/// Its `ETag` changes with everything that is shown, also with what waits to be delivered.
 #[utoipa::path(
-    get, path = "/v1/webhooks/{webhook}", tag = "webhooks", params(("webhook" = String, Path)),
-    responses((status = 200, body = Webhook), Problems)
+    get, path = "/v1/webhooks/{webhook}", tag = "webhooks",
+    params(
+        ("webhook" = String, Path),
+        ("if-none-match" = Option<String>, Header, description = "304 if this is its ETag")
+    ),
+    responses(
+        (status = 200, body = Webhook, headers(("etag" = String))),
+        (status = 304, description = "It is as the client has it", headers(("etag" = String))),
+        Problems
+    )
 )]
-pub async fn get(State(app): State<App>, Path(reference): Path<String>) -> Result<Json<Webhook>> {
-    Ok(Json(app.store().webhook(&reference).await?))
+pub async fn get(
+    State(app): State<App>,
+    Path(reference): Path<String>,
+    headers: HeaderMap,
+) -> Result<Response> {
+    precondition::shown(&headers, None, &app.store().webhook(&reference).await?)
 }
 
 /// Change a webhook
 ///
 /// The body is a merge patch (RFC 7396), as `application/json` or `application/merge-patch+json`.
 #[utoipa::path(
-    patch, path = "/v1/webhooks/{webhook}", tag = "webhooks", params(("webhook" = String, Path)),
+    patch, path = "/v1/webhooks/{webhook}", tag = "webhooks",
+    params(
+        ("webhook" = String, Path),
+        ("if-match" = Option<String>, Header, description = "Only if this is its ETag")
+    ),
     request_body(content((WebhookPatch = "application/json"), (WebhookPatch = "application/merge-patch+json"))),
-    responses((status = 200, body = Webhook), Problems)
+    responses((status = 200, body = Webhook, headers(("etag" = String))), Problems)
 )]
 pub async fn edit(
     State(app): State<App>,
     Path(reference): Path<String>,
+    headers: HeaderMap,
     PatchBody(patch): PatchBody,
-) -> Result<Json<Webhook>> {
+) -> Result<Response> {
     let webhook = app.store().webhook(&reference).await?;
+    let seen = precondition::seen(&headers, &webhook, &webhook)?;
     let edit = WebhookEdit::parse(&patch).map_err(invalid)?;
     if let Some(url) = &edit.url {
         app.jobs().webhooks().check_url(url)?;
     }
-    app.store().edit_webhook(webhook.id, edit).await?;
-    Ok(Json(app.store().webhook(&reference).await?))
+    app.store().edit_webhook(webhook.id, edit, seen).await?;
+    let webhook = app.store().webhook(&reference).await?;
+    let tag = [(header::ETAG, Tag::of(&webhook).to_string())];
+    Ok((tag, Json(webhook)).into_response())
 }
 
 /// Delete a webhook with its log
 #[utoipa::path(
-    delete, path = "/v1/webhooks/{webhook}", tag = "webhooks", params(("webhook" = String, Path)),
+    delete, path = "/v1/webhooks/{webhook}", tag = "webhooks",
+    params(
+        ("webhook" = String, Path),
+        ("if-match" = Option<String>, Header, description = "Only if this is its ETag")
+    ),
     responses((status = 204), Problems)
 )]
-pub async fn delete(State(app): State<App>, Path(reference): Path<String>) -> Result<StatusCode> {
+pub async fn delete(
+    State(app): State<App>,
+    Path(reference): Path<String>,
+    headers: HeaderMap,
+) -> Result<StatusCode> {
     let webhook = app.store().webhook(&reference).await?;
-    app.store().delete_webhook(webhook.id).await?;
+    let seen = precondition::seen(&headers, &webhook, &webhook)?;
+    app.store().delete_webhook(webhook.id, seen).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

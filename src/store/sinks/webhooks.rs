@@ -7,12 +7,13 @@ use crate::{
         id::WebhookId,
         page::{Order, Page, PageRequest},
         sinks::{DisabledReason, NewWebhook, Webhook, WebhookEdit},
+        tag::Tag,
         time::Timestamp,
     },
     error::{Error, Kind, Result},
     store::{
         Store, Topic,
-        row::{count, json, parsed, to_json, word},
+        row::{check_seen, count, json, parsed, to_json, word},
     },
 };
 
@@ -67,12 +68,7 @@ impl Store {
     /// # Errors
     /// `not-found`
     pub async fn webhook(&self, reference: &str) -> Result<Webhook> {
-        let sql = format!("select {COLUMNS} from webhooks where id = $1");
-        let row = sqlx::query(sqlx::AssertSqlSafe(sql))
-            .bind(reference)
-            .fetch_optional(&self.readers)
-            .await?;
-        read_webhook(&row.ok_or_else(|| Error::not_found("webhook", reference))?)
+        find(&mut *self.readers.acquire().await?, reference).await
     }
 
     pub async fn webhooks(&self, page: &PageRequest) -> Result<Page<Webhook>> {
@@ -99,13 +95,14 @@ impl Store {
     /// Changes a webhook. Switched on again it has not failed yet; switched off, what waits for it is given up.
     ///
     /// # Errors
-    /// `not-found`
-    pub async fn edit_webhook(&self, id: WebhookId, edit: WebhookEdit) -> Result<()> {
+    /// `not-found`; `changed` if it is no longer as it was seen.
+    pub async fn edit_webhook(&self, id: WebhookId, edit: WebhookEdit, seen: Option<Tag>) -> Result<()> {
         self.write(move |connection| {
             Box::pin(async move {
+                check_seen(seen.as_ref(), &find(&mut *connection, &id.to_string()).await?)?;
                 let events = edit.events.as_ref().map(to_json).transpose()?;
                 let changes_text = edit.description.is_some();
-                let done = sqlx::query(
+                sqlx::query(
                     "update webhooks
                     set url = coalesce($2, url), events = coalesce($3, events),
                         description = case when $4 then $5 else description end
@@ -118,9 +115,6 @@ impl Store {
                 .bind(edit.description.flatten())
                 .execute(&mut *connection)
                 .await?;
-                if done.rows_affected() == 0 {
-                    return Err(Error::not_found("webhook", &id.to_string()));
-                }
                 match edit.enabled {
                     Some(true) => switch_on(connection, id).await,
                     Some(false) => switch_off(connection, id, DisabledReason::Paused).await,
@@ -136,18 +130,16 @@ impl Store {
     /// Deletes a webhook with all of its messages.
     ///
     /// # Errors
-    /// `not-found`
-    pub async fn delete_webhook(&self, id: WebhookId) -> Result<()> {
+    /// `not-found`; `changed` if it is no longer as it was seen.
+    pub async fn delete_webhook(&self, id: WebhookId, seen: Option<Tag>) -> Result<()> {
         self.write_even_if_full(move |connection| {
             Box::pin(async move {
-                let done = sqlx::query("delete from webhooks where id = $1")
+                check_seen(seen.as_ref(), &find(&mut *connection, &id.to_string()).await?)?;
+                sqlx::query("delete from webhooks where id = $1")
                     .bind(id.to_string())
                     .execute(connection)
                     .await?;
-                match done.rows_affected() {
-                    0 => Err(Error::not_found("webhook", &id.to_string())),
-                    _ => Ok(()),
-                }
+                Ok(())
             })
         })
         .await
@@ -238,6 +230,15 @@ pub(super) async fn switch_off(
     .execute(connection)
     .await?;
     Ok(())
+}
+
+async fn find(connection: &mut SqliteConnection, reference: &str) -> Result<Webhook> {
+    let sql = format!("select {COLUMNS} from webhooks where id = $1");
+    let row = sqlx::query(sqlx::AssertSqlSafe(sql))
+        .bind(reference)
+        .fetch_optional(connection)
+        .await?;
+    read_webhook(&row.ok_or_else(|| Error::not_found("webhook", reference))?)
 }
 
 fn read_webhook(row: &SqliteRow) -> Result<Webhook> {

@@ -148,13 +148,13 @@ async fn what_waits_for_a_webhook_is_bounded_and_so_is_what_is_remembered() {
         enabled: Some(false),
         ..WebhookEdit::default()
     };
-    store.edit_webhook(id, paused).await.unwrap();
+    store.edit_webhook(id, paused, None).await.unwrap();
     is(0).await;
     let on = WebhookEdit {
         enabled: Some(true),
         ..WebhookEdit::default()
     };
-    store.edit_webhook(id, on).await.unwrap();
+    store.edit_webhook(id, on, None).await.unwrap();
     announce_many(store, 1).await;
     is(1).await;
     let before = Timestamp(i64::MAX);
