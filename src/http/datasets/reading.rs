@@ -123,6 +123,13 @@ pub async fn reread(
         let detail = "the dataset is being read already; wait for it with ?wait=60";
         return Err(Error::new(Kind::Conflict, "dataset-not-ready", detail));
     }
+    let expected = expected_versions(&headers, dataset.latest_version)?;
+    if expected
+        .as_ref()
+        .is_some_and(|versions| !versions.contains(&dataset.latest_version))
+    {
+        return Err(Error::newer_version());
+    }
     app.check_disk(0)?;
     let archive = app
         .blobs()
@@ -135,7 +142,6 @@ pub async fn reread(
     if query.dry_run {
         return Ok(Json(understood).into_response());
     }
-    let expected = expected_versions(&headers, dataset.latest_version)?;
     app.store().reread_dataset(dataset.id, options, expected).await?;
     let dataset = app.store().dataset(&dataset.id.to_string()).await?;
     let location = [(header::LOCATION, format!("/v1/datasets/{}", dataset.id))];

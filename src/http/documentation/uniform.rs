@@ -1,12 +1,14 @@
 //! What is alike in many operations, in the API's description: headers that have one form everywhere, `Idempotency-Key` of every POST that
 //! knows it, bodies that are files, and the range of numbers.
 
+use std::collections::BTreeSet;
+
 use axum::http::Method;
 use serde_json::{Map, Value, json};
 
 use crate::http::{
     repeats::{self, Repeat, repeat_of},
-    requests::precondition,
+    requests::{nulls, precondition},
 };
 
 /// Headers whose values have a form, by their names in lower case.
@@ -46,7 +48,43 @@ pub fn add_to(api: &mut Value) {
             }
         }
     }
+    nulls_in_bodies(api);
     numbers(api);
+}
+
+/// What may be left out of a body may be null in it, except in a merge patch, where a null has its own meaning.
+fn nulls_in_bodies(api: &mut Value) {
+    let mut names = Vec::new();
+    for (_, item) in api["paths"].as_object().into_iter().flatten() {
+        for (_, operation) in item.as_object().into_iter().flatten() {
+            let content = &operation["requestBody"]["content"];
+            if content["application/merge-patch+json"].is_null() {
+                names.extend(parts_of(&content["application/json"]));
+            }
+        }
+    }
+    let mut seen = BTreeSet::new();
+    while let Some(name) = names.pop() {
+        if seen.insert(name.clone()) {
+            let part = &mut api["components"]["schemas"][&name];
+            names.extend(parts_of(part));
+            nulls::permit(part);
+        }
+    }
+}
+
+/// The names of the components that a schema refers to.
+fn parts_of(schema: &Value) -> Vec<String> {
+    match schema {
+        Value::Object(fields) => {
+            let own = fields.get("$ref").and_then(Value::as_str);
+            let own = own.and_then(|path| path.strip_prefix("#/components/schemas/"));
+            let own = own.map(str::to_owned).into_iter();
+            own.chain(fields.values().flat_map(parts_of)).collect()
+        }
+        Value::Array(items) => items.iter().flat_map(parts_of).collect(),
+        _ => Vec::new(),
+    }
 }
 
 /// The header by which a request can be repeated.
@@ -163,6 +201,7 @@ mod tests {
             "/v1/aliases/{alias}",
             "/v1/keys/{key}",
             "/v1/jobs/{job}",
+            "/v1/webhooks/{webhook}",
         ] {
             assert!(parameter(&api, "get", path, "if-none-match").is_some(), "{path}");
             assert!(!api["paths"][path]["get"]["responses"]["304"].is_null(), "{path}");

@@ -6,6 +6,7 @@ use utoipa::{
     openapi::{RefOr, schema::Schema},
 };
 
+use super::nulls;
 use crate::domain::spec::{JobKind, JobSpec, KindSpec, KindVisitor, PreviewSpec};
 
 /// A job spec as callers send it: [`Spec`](crate::domain::spec::Spec) with everything that has a default optional.
@@ -62,7 +63,9 @@ pub fn request_schema() -> serde_json::Result<Value> {
     }
 
     let kinds: Vec<Value> = JobKind::each(&OfKind).into_iter().collect::<Result<_, _>>()?;
-    Ok(json!({ "oneOf": kinds }))
+    let mut schema = json!({ "oneOf": kinds });
+    nulls::permit(&mut schema);
+    Ok(schema)
 }
 
 fn parts_of<T: ToSchema>() -> serde_json::Result<Map<String, Value>> {
@@ -137,6 +140,7 @@ mod tests {
         for right in [
             json!({"dataset": "d", "epochs": 3}),
             json!({"kind": "train", "dataset": "d"}),
+            json!({"kind": null, "dataset": "d", "epochs": null, "image": null, "augment": {"mixup": null}}),
             json!({"kind": "evaluate", "model": "m", "dataset": "d", "split": "all"}),
             json!({"kind": "lr_find", "dataset": "d", "epochs": 3, "lr_find": {"steps": 40}}),
             json!({"kind": "batch-predict", "model": "m", "dataset": "d", "top_k": 3}),

@@ -196,6 +196,10 @@ pub async fn patch(
     params(
         ("upload" = UploadId, Path), ("Tus-Resumable" = String, Header, description = "1.0.0"),
         ("X-HTTP-Method-Override" = String, Header, description = "`PATCH` or `DELETE`"),
+        ("Upload-Offset" = Option<u64>, Header, description = "Offset of these bytes, which `PATCH` needs"),
+        ("Upload-Checksum" = Option<String>, Header, description = "Checksum of these bytes: `sha1` or `sha256`, and the hash in base64"),
+        ("Content-Digest" = Option<String>, Header, description = "Digest of these bytes (RFC 9530)"),
+        ("Repr-Digest" = Option<String>, Header, description = "SHA-256 of the whole archive (RFC 9530)"),
     ),
     request_body(description = "The next bytes", content_type = "application/offset+octet-stream"),
     responses((status = 204, headers(("upload-offset" = u64), ("upload-expires" = String), ("upload-dataset" = String))), Problems)

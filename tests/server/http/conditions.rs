@@ -36,12 +36,16 @@ async fn held(api: &Api, method: Method, path: &str, body: Option<Value>, tag: &
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_changed_that_the_client_has_not_seen() {
-    let server = Server::start().await;
+    let server = Server::with(|config| {
+        config.webhooks.webhook_targets = vec!["https://hooks.example.org".parse().unwrap()];
+    })
+    .await;
     let api = &server.api;
     api.upload("things", pictures::flat_archive(2, 12)).await;
     jobs(api).await;
     models(api).await;
     datasets(api).await;
+    webhooks(api).await;
     keys(api).await;
     server.stop().await;
 }
@@ -103,18 +107,42 @@ async fn datasets(api: &Api) {
         held(api, Method::DELETE, path, None, stale)
             .await
             .problem(412, "version-changed");
-        held(
-            api,
-            Method::POST,
-            &format!("{path}/reread"),
-            Some(json!({})),
-            stale,
-        )
-        .await
-        .problem(412, "version-changed");
+        for query in ["", "?dry_run=true"] {
+            let reread = format!("{path}/reread{query}");
+            held(api, Method::POST, &reread, Some(json!({})), stale)
+                .await
+                .problem(412, "version-changed");
+        }
     }
+    let reread = format!("{path}/reread?dry_run=true");
+    held(api, Method::POST, &reread, Some(json!({})), "")
+        .await
+        .problem(400, "if-match-invalid");
+    held(api, Method::POST, &reread, Some(json!({})), &second)
+        .await
+        .expect(200);
     tag(api, &format!("{path}/versions/1")).await;
     held(api, Method::DELETE, path, None, &second).await.expect(204);
+}
+
+async fn webhooks(api: &Api) {
+    let request = json!({"url": "https://hooks.example.org/a", "events": ["job.failed"]});
+    let webhook = api.post("/v1/webhooks", request).await.expect(201).json();
+    let path = format!("/v1/webhooks/{}", webhook["id"].as_str().unwrap());
+    let first = tag(api, &path).await;
+    let patch = || Some(json!({"description": "nights"}));
+    held(api, Method::PATCH, &path, patch(), "\"other\"")
+        .await
+        .problem(412, "changed");
+    let changed = held(api, Method::PATCH, &path, patch(), &first).await.expect(200);
+    let second = tag(api, &path).await;
+    assert_eq!(changed.headers["etag"], second.as_str());
+    for method in [Method::PATCH, Method::DELETE] {
+        held(api, method, &path, patch(), &first)
+            .await
+            .problem(412, "changed");
+    }
+    held(api, Method::DELETE, &path, None, &second).await.expect(204);
 }
 
 async fn keys(api: &Api) {
