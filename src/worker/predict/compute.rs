@@ -7,7 +7,7 @@
 
 use std::{
     sync::atomic::{AtomicUsize, Ordering},
-    thread,
+    thread::{self, Scope},
     time::{Duration, Instant},
 };
 
@@ -68,7 +68,7 @@ impl Lanes<'_> {
                 let name = format!("lane-{number}");
                 thread::Builder::new()
                     .name(name)
-                    .spawn_scoped(scope, move || self.lane(number))
+                    .spawn_scoped(scope, move || self.lane(number, scope))
             };
             let lanes: Result<Vec<_>, _> = (0..self.place.lanes).map(lane).collect();
             if lanes.is_err() {
@@ -84,7 +84,7 @@ impl Lanes<'_> {
         })
     }
 
-    fn lane(&self, number: usize) -> anyhow::Result<()> {
+    fn lane<'scope>(&'scope self, number: usize, scope: &'scope Scope<'scope, '_>) -> anyhow::Result<()> {
         // However this lane ends, the others must not continue without it.
         let _closing = Closing(self.images);
         without_gradients(|| {
@@ -97,6 +97,7 @@ impl Lanes<'_> {
                 let answered = self.answer_all(&batch, self.threads(number, others));
                 self.busy.fetch_sub(1, Ordering::SeqCst);
                 answered?;
+                self.models.pack_for_batches(scope);
             }
             Ok(())
         })
@@ -277,16 +278,13 @@ impl Timing {
 
 #[cfg(test)]
 mod tests {
-    use super::{
-        super::models::{folded, golden_image},
-        *,
-    };
+    use super::{super::golden::golden_image, *};
     use crate::{domain::architecture::Architecture, worker::nets::Network};
 
     #[test]
     fn what_is_padded_answers_as_what_is_not() {
         let network = Network::drawn(Architecture::Resnet20, 4, 7, Device::Cpu);
-        let folded = folded(&network, Device::Cpu, 32).unwrap();
+        let folded = Folded::of(&network, Kind::Float, Device::Cpu);
         let images = golden_image(5, 32);
         let larger = padded(&images, 8);
         assert_eq!(larger.size(), [8, 3, 32, 32]);

@@ -11,6 +11,8 @@ mod answer;
 mod batch_size;
 mod compute;
 mod decode;
+mod forms;
+mod golden;
 mod lru;
 mod models;
 mod overlay;
@@ -36,10 +38,7 @@ use self::{compute::Lanes, decode::Decoder, models::Models, pipe::Replies, queue
 pub use self::request::Options;
 use self::request::Request;
 // Batch predictions compute as this child does.
-pub(in crate::worker) use self::{
-    answer::likeliest,
-    models::{folded, packed},
-};
+pub(in crate::worker) use self::{answer::likeliest, forms::packed};
 
 /// Replies until `input` ends and everything read from it is answered, or until nobody reads `output`.
 ///

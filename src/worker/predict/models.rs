@@ -1,22 +1,28 @@
 //! The loaded networks: each only once, however many requests need it, the least recently used being dropped when memory is short.
 //!
-//! Shared by the lanes. No network is used before it has computed a golden input like the network that it was folded from.
+//! Shared by the lanes. No network is used before it has computed a golden input like the network that it was folded from. What a first
+//! answer need not wait for, the form for batches, is made after it.
 
 use std::{
     collections::BTreeMap,
     panic,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
-    thread,
+    thread::{self, Scope},
 };
 
-use tch::{Device, Kind, Tensor};
+use tch::{Device, Tensor};
 
-use super::{batch_size::padded_size, lru::Lru};
+use super::{
+    forms::{accurate, repacked, warm_up},
+    golden::Golden,
+    lru::Lru,
+};
 use crate::worker::autograd::without_gradients;
 use crate::{
     domain::models::model::ModelCard,
     protocol::frames::{BaseFile, ModelFiles, PredictOutcome},
     worker::{
+        fault,
         files::{
             adapters,
             bundle::{self, BundleFault},
@@ -25,7 +31,6 @@ use crate::{
         nets::{
             Network,
             folded::{Folded, Form},
-            layers::channels_last,
         },
     },
 };
@@ -40,6 +45,8 @@ pub(super) struct Models {
     slots: Mutex<Lru<String, Arc<Slot>>>,
     /// What loaded adapters are beside, each once, by the SHA-256 of its file.
     bases: Mutex<BTreeMap<String, Weak<Base>>>,
+    /// Loaded, and not yet packed for batches.
+    unpacked: Mutex<Vec<(Arc<Slot>, Unpacked)>>,
 }
 
 /// Tensors may be used by one thread at a time.
@@ -80,14 +87,22 @@ impl From<ModelFault> for PredictOutcome {
     }
 }
 
-/// A network in memory. oneDNN's preferred kernel layout depends on the number of images and threads.
+/// A network in memory, in one form at least. oneDNN's preferred kernel layout depends on the number of images and threads.
 struct Loaded {
-    /// For batches, each on one thread.
-    together: Folded,
+    /// For batches, each on one thread; none until it is made, when the first answer is out.
+    together: Option<Folded>,
     /// For a single image with all threads; none if there is only one thread, and on a GPU.
     alone: Option<Folded>,
     /// What it shares with other adapters.
     _base: Option<Arc<Base>>,
+}
+
+/// What the form for batches is made of.
+struct Unpacked {
+    folded: Folded,
+    golden: Golden,
+    /// Of its images, in pixels.
+    side: i64,
 }
 
 /// What a network takes of the budget.
@@ -107,6 +122,7 @@ impl Models {
             threads,
             slots: Mutex::new(Lru::new(budget)),
             bases: Mutex::default(),
+            unpacked: Mutex::default(),
         }
     }
 
@@ -120,14 +136,21 @@ impl Models {
             // On its own thread: libgomp's pool for it ends with it, and the lanes keep theirs.
             let load = || without_gradients(|| self.load(files, card));
             let done = thread::scope(|scope| scope.spawn(load).join());
-            let (network, cost) = done.unwrap_or_else(|fault| panic::resume_unwind(fault))?;
+            let (network, cost, unpacked) = done.unwrap_or_else(|fault| panic::resume_unwind(fault))?;
             *loaded = Some(network);
+            if let Some(unpacked) = unpacked {
+                let mut all = self.unpacked.lock().unwrap_or_else(PoisonError::into_inner);
+                all.push((slot.clone(), unpacked));
+            }
             // From now on its weight is known.
             self.slots().insert_with(key, slot.clone(), cost.own, cost.base);
         }
-        let network = loaded.as_ref().map(|loaded| match &loaded.alone {
-            Some(network) if alone => network,
-            _ => &loaded.together,
+        let network = loaded.as_ref().and_then(|loaded| {
+            let (first, second) = match alone {
+                true => (&loaded.alone, &loaded.together),
+                false => (&loaded.together, &loaded.alone),
+            };
+            first.as_ref().or(second.as_ref())
         });
         network
             .filter(|network| network.architecture() == card.architecture)
@@ -180,8 +203,12 @@ impl Models {
         Ok(base)
     }
 
-    /// A network and what it takes.
-    fn load(&self, files: &ModelFiles, card: &ModelCard) -> Result<(Loaded, Cost), ModelFault> {
+    /// A network and what it takes; and what is still to be done for batches, if anything.
+    fn load(
+        &self,
+        files: &ModelFiles,
+        card: &ModelCard,
+    ) -> Result<(Loaded, Cost, Option<Unpacked>), ModelFault> {
         let own = bundle::read_own_weights(files)?;
         let has_alone = self.device == Device::Cpu && self.threads > 1;
         let needed = weight_of(&own) * (1 + u64::from(has_alone)) + self.missing(files.base.as_ref());
@@ -195,37 +222,24 @@ impl Models {
             .map_err(|fault| fault.to_string())?;
         let side = i64::from(card.preprocessing.crop);
         tch::set_num_threads(self.threads as i32);
-        let folded = match &base {
+        let golden = Golden::of(&network, side);
+        let fold = |kind| match &base {
             // A copy would be a base of its own.
-            Some(_) => folded_by(&network, self.device, side, |kind| {
+            Some(_) => {
                 let form = Form {
                     kind,
                     device: self.device,
                     shares: true,
                 };
                 Folded::of_weights(card.architecture, card.outputs(), &weights, form)
-            }),
-            None => folded(&network, self.device, side),
-        }?;
-        let prepared = |batch: usize, threads: usize| {
-            tch::set_num_threads(threads as i32);
-            let packed = packed(&folded, &network, batch as i64, side)?;
-            let mut sizes: Vec<_> = (1..=batch).map(|count| padded_size(count, self.device)).collect();
-            sizes.dedup();
-            match self.device {
-                Device::Cuda(_) => sizes.into_iter().for_each(|size| warm_up(&packed, size, side)),
-                _ => warm_up(&packed, batch, side),
             }
-            Ok::<_, String>(packed)
+            None => Folded::of(&network, kind, self.device),
         };
-        let loaded = Loaded {
-            alone: has_alone.then(|| prepared(1, self.threads)).transpose()?,
-            together: prepared(self.max_batch, 1)?,
-            _base: None,
-        };
-        let (own, shared) = loaded.together.bytes();
-        let of_alone = loaded.alone.as_ref().map_or(0, |network| network.bytes().0);
-        let all = own + shared + of_alone;
+        let first = if has_alone { 1 } else { self.max_batch };
+        let (folded, packed) = accurate(self.device, &golden, first as i64, side, fold)?;
+        let (own, shared) = packed.bytes();
+        // The form for batches will take as much as the one for a single image.
+        let all = own * (1 + u64::from(has_alone)) + shared;
         let (whole, in_common) = base.as_ref().map_or((0, 0), |base| {
             let base = base.lock().unwrap_or_else(PoisonError::into_inner);
             (weight_of(&base), folded.bytes_shared_with(&base))
@@ -236,13 +250,51 @@ impl Models {
             own: all - if kept.is_some() { in_common } else { 0 },
             base: (kept.as_ref().and(files.base.as_ref())).map(|file| (file.sha256.clone(), whole)),
         };
-        Ok((
-            Loaded {
-                _base: kept,
-                ..loaded
-            },
-            cost,
-        ))
+        let mut loaded = Loaded {
+            alone: None,
+            together: None,
+            _base: kept,
+        };
+        let unpacked = if has_alone {
+            loaded.alone = Some(packed);
+            Some(Unpacked { folded, golden, side })
+        } else {
+            warm_up(&packed, self.max_batch, side);
+            loaded.together = Some(packed);
+            None
+        };
+        Ok((loaded, cost, unpacked))
+    }
+
+    /// Makes the forms for batches of the networks that were loaded since the last time; each in a thread of its own, beside the lanes.
+    pub fn pack_for_batches<'scope>(&'scope self, scope: &'scope Scope<'scope, '_>) {
+        let mut unpacked = self.unpacked.lock().unwrap_or_else(PoisonError::into_inner);
+        for (slot, unpacked) in unpacked.drain(..) {
+            // Where there is no thread for it, batches are computed in the form for a single image.
+            let _ = thread::Builder::new()
+                .name("packing".to_owned())
+                .spawn_scoped(scope, move || self.pack(&slot, &unpacked));
+        }
+    }
+
+    fn pack(&self, slot: &Slot, unpacked: &Unpacked) {
+        tch::set_num_threads(1);
+        let (batch, side) = (self.max_batch, unpacked.side);
+        let packed = fault::caught(|| {
+            without_gradients(|| {
+                let packed = repacked(&unpacked.folded, &unpacked.golden, batch as i64, side)?;
+                warm_up(&packed, batch, side);
+                Ok::<_, String>(packed)
+            })
+        });
+        match packed.map_err(|fault| fault.to_string()).flatten() {
+            Ok(packed) => {
+                if let Some(loaded) = &mut *slot.lock().unwrap_or_else(PoisonError::into_inner) {
+                    loaded.together = Some(packed);
+                }
+            }
+            Err(fault) => tracing::warn!("batches are computed in the form for a single image: {fault}"),
+        }
     }
 }
 
@@ -252,73 +304,6 @@ fn key(files: &ModelFiles) -> String {
         Some(base) => format!("{}+{}", files.sha256, base.sha256),
         None => files.sha256.clone(),
     }
-}
-
-/// Types to compute in, the fastest first, and how far the results may be from the original network's in each.
-fn kinds(device: Device) -> &'static [(Kind, f64)] {
-    if device.is_cuda() {
-        &[(Kind::Half, 0.05), (Kind::Float, 0.01)]
-    } else {
-        &[(Kind::Float, 1e-3)]
-    }
-}
-
-/// Folds a network in the fastest type in which its results are still accurate.
-pub(in crate::worker) fn folded(network: &Network, device: Device, side: i64) -> Result<Folded, String> {
-    folded_by(network, device, side, |kind| Folded::of(network, kind, device))
-}
-
-/// The same with what folds it in a type.
-fn folded_by(
-    network: &Network,
-    device: Device,
-    side: i64,
-    fold: impl Fn(Kind) -> Folded,
-) -> Result<Folded, String> {
-    let mut fault = String::new();
-    for &(kind, allowed) in kinds(device) {
-        match checked(fold(kind), network, side, allowed) {
-            Ok(folded) => return Ok(folded),
-            Err(found) => fault = found,
-        }
-    }
-    Err(fault)
-}
-
-/// The same for batches of this size, if its results are still accurate.
-pub(in crate::worker) fn packed(
-    folded: &Folded,
-    network: &Network,
-    batch: i64,
-    side: i64,
-) -> Result<Folded, String> {
-    let allowed = kinds(folded.device())
-        .iter()
-        .find(|(kind, _)| *kind == folded.kind());
-    let (_, allowed) = allowed.expect("it was folded in one of them");
-    checked(folded.packed_for(batch, side), network, side, *allowed)
-}
-
-/// If the network's own output is not finite, there is nothing to compare: every request will get an error.
-fn checked(folded: Folded, network: &Network, side: i64, allowed: f64) -> Result<Folded, String> {
-    match folded.distance_from(network, &golden_image(1, side)) {
-        Some(distance) if distance > allowed => Err(format!(
-            "on {:?} the network computes wrong results: its outputs for a known image differ by {distance:.1e}",
-            folded.device()
-        )),
-        _ => Ok(folded),
-    }
-}
-
-fn warm_up(network: &Folded, batch: usize, side: i64) {
-    let _only_to_warm_up = network.logits(&golden_image(batch as i64, side));
-}
-
-/// An image `[count, 3, side, side]` that is always the same, with values like those of normalised images.
-pub(super) fn golden_image(count: i64, side: i64) -> Tensor {
-    let places = Tensor::arange(count * 3 * side * side, (Kind::Float, Device::Cpu));
-    let waves = (&places * 0.37).sin() + (&places * 0.011).cos();
-    channels_last(&waves.view([count, 3, side, side]))
 }
 
 fn weight_of(state: &StateDict) -> u64 {

@@ -5,7 +5,7 @@
 
 use tch::Device;
 
-use super::models::{folded, golden_image, packed};
+use super::{forms::packed, golden::golden_image};
 use crate::{domain::architecture::Architecture, worker::nets::Network};
 
 const SEED: u64 = 7;
@@ -17,7 +17,7 @@ const EXPECTED: [f64; 4] = [1.139109, 0.524120, -10.959131, -6.423995];
 /// A sentence for the operator.
 pub(super) fn run(device: Device) -> Result<(), String> {
     let network = Network::drawn(Architecture::Resnet20, EXPECTED.len(), SEED, Device::Cpu);
-    let folded = packed(&folded(&network, device, SIDE)?, &network, 1, SIDE)?;
+    let folded = packed(&network, device, 1, SIDE)?;
     let logits = folded.logits(&golden_image(1, SIDE)).to_device(Device::Cpu);
     let found = [0, 1, 2, 3].map(|class| logits.double_value(&[0, class]));
     // 16-bit numbers have three digits, 32-bit numbers seven, of which a few are lost on the way.

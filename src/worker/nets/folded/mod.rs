@@ -158,10 +158,10 @@ impl Folded {
         }
     }
 
-    /// The largest difference between the logits of this network and its original, relative to the largest logit (or to 1 where all are
-    /// smaller). None if the latter's are not finite, so that there is nothing to compare.
-    pub fn distance_from(&self, network: &Network, images: &Tensor) -> Option<f64> {
-        let expected = network.logits(images).to_device(Device::Cpu);
+    /// The largest difference between its logits for these images and those of its original, `expected`, relative to the largest logit (or to
+    /// 1 where all are smaller). None if the latter's are not finite, so that there is nothing to compare.
+    pub fn distance_from(&self, expected: &Tensor, images: &Tensor) -> Option<f64> {
+        let expected = expected.to_device(Device::Cpu);
         let largest = expected.abs().max().double_value(&[]);
         if !largest.is_finite() {
             return None;
@@ -216,7 +216,7 @@ mod tests {
             let usual = tests::sides(architecture).into_iter().find(|side| *side >= 64);
             let usual = usual.expect("one of them fits");
             let distance = folded
-                .distance_from(&network, &images(usual))
+                .distance_from(&network.logits(&images(usual)), &images(usual))
                 .expect("the logits are finite");
             assert!(distance < 1e-4, "{architecture} is off by {distance:e}");
             let shared = folded.share().logits(&images(usual));
@@ -224,7 +224,7 @@ mod tests {
             let packed = folded.packed_for(4, usual);
             for side in tests::sides(architecture) {
                 let distance = packed
-                    .distance_from(&network, &images(side))
+                    .distance_from(&network.logits(&images(side)), &images(side))
                     .expect("the logits are finite");
                 assert!(
                     distance < 1e-4,
@@ -244,8 +244,18 @@ mod tests {
         let (one, other) = (1, 2);
         let drawn = |seed| Network::drawn(Architecture::Resnet20, 5, seed, Device::Cpu);
         let folded = Folded::of(&drawn(one), Kind::Float, Device::Cpu);
-        assert!(folded.distance_from(&drawn(one), &images(32)).unwrap() < 1e-4);
-        assert!(folded.distance_from(&drawn(other), &images(32)).unwrap() > 1e-2);
+        assert!(
+            folded
+                .distance_from(&drawn(one).logits(&images(32)), &images(32))
+                .unwrap()
+                < 1e-4
+        );
+        assert!(
+            folded
+                .distance_from(&drawn(other).logits(&images(32)), &images(32))
+                .unwrap()
+                > 1e-2
+        );
     }
 
     #[test]
@@ -254,7 +264,9 @@ mod tests {
             let network = tests::with_head(Architecture::Resnet20, head, 3);
             let folded = Folded::of(&network, Kind::Float, Device::Cpu);
             for folded in [folded.packed_for(2, 64), folded.share()] {
-                let distance = folded.distance_from(&network, &images(64)).unwrap();
+                let distance = folded
+                    .distance_from(&network.logits(&images(64)), &images(64))
+                    .unwrap();
                 assert!(distance < 1e-4, "{head:?} is off by {distance:e}");
             }
             let activations = folded.activations(&images(64)).detach();

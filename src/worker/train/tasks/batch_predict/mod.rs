@@ -153,9 +153,7 @@ fn load(run: &BatchPredictRun, card: &ModelCard, device: Device) -> Result<Folde
     let weights = bundle::read_weights(&run.model)?;
     let network = Network::loaded(card.architecture, card.outputs(), &weights, Device::Cpu)?;
     let (batch, side) = (i64::from(run.spec.batch_size), i64::from(card.preprocessing.crop));
-    let packed = predict::folded(&network, device, side)
-        .and_then(|folded| predict::packed(&folded, &network, batch, side));
-    Ok(packed.map_err(anyhow::Error::msg)?)
+    Ok(predict::packed(&network, device, batch, side).map_err(anyhow::Error::msg)?)
 }
 
 fn about(run: &BatchPredictRun, card: &ModelCard, images: usize) -> String {
