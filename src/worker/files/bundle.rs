@@ -7,7 +7,9 @@ use std::{
     collections::BTreeMap,
     fs::File,
     io::{self, Read},
+    panic,
     path::Path,
+    thread,
 };
 
 use serde::Deserialize;
@@ -96,18 +98,26 @@ pub fn read_weights(files: &ModelFiles) -> Result<StateDict, BundleFault> {
 
 /// Reads what a model's own file of weights has, after verifying it: all weights, or those that an adapter changes.
 pub fn read_own_weights(files: &ModelFiles) -> Result<StateDict, BundleFault> {
-    if !digest::holds(&files.weights, &files.sha256)? {
-        return Err(weights_damaged().into());
-    }
-    Ok(state::read(&files.weights)?)
+    verified(&files.weights, &files.sha256, weights_damaged)
 }
 
 /// Reads the weights that an adapter is beside, after verifying them.
 pub fn read_base(base: &BaseFile) -> Result<StateDict, BundleFault> {
-    if !digest::holds(&base.path, &base.sha256)? {
-        return Err(base_damaged().into());
+    verified(&base.path, &base.sha256, base_damaged)
+}
+
+/// Hashes a file while it is read: nothing of it is given away unless the digest is right.
+fn verified(path: &Path, sha256: &str, damaged: fn() -> Damaged) -> Result<StateDict, BundleFault> {
+    let (holds, read) = thread::scope(|scope| {
+        let hashing = scope.spawn(|| digest::holds(path, sha256));
+        let read = state::read(path);
+        let holds = hashing.join().unwrap_or_else(|fault| panic::resume_unwind(fault));
+        (holds, read)
+    });
+    match holds? {
+        true => Ok(read?),
+        false => Err(damaged().into()),
     }
-    Ok(state::read(&base.path)?)
 }
 
 /// Reads a model's card after verifying it, if this program understands it.

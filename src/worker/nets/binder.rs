@@ -28,14 +28,25 @@ pub struct Binder<'a> {
 }
 
 enum Source<'a> {
-    Given(&'a StateDict),
-    Drawn { seed: u64 },
+    Given {
+        state: &'a StateDict,
+        /// Whether tensors that are right as they are stay those of the source.
+        lent: bool,
+    },
+    Drawn {
+        seed: u64,
+    },
 }
 
 impl<'a> Binder<'a> {
     /// Tensors come from here, whatever floating-point type they are stored in; each is copied.
     pub fn given(state: &'a StateDict, device: Device) -> Self {
-        Self::new(Source::Given(state), device)
+        Self::new(Source::Given { state, lent: false }, device)
+    }
+
+    /// The same for a network that nothing changes: tensors that have the right type and place are not copied.
+    pub fn lent(state: &'a StateDict, device: Device) -> Self {
+        Self::new(Source::Given { state, lent: true }, device)
     }
 
     /// Tensors are initialised randomly.
@@ -66,17 +77,18 @@ impl<'a> Binder<'a> {
     fn floats(&mut self, name: String, shape: &[i64], init: Init) -> Tensor {
         let found = match self.source {
             Source::Drawn { seed } => Some(initialise::draw(init, seed, &name, shape)),
-            Source::Given(state) => self.find(state, &name, shape, true),
+            Source::Given { state, .. } => self.find(state, &name, shape, true),
         };
+        let is_lent = matches!(self.source, Source::Given { lent: true, .. });
         let Some(found) = found else {
             return Tensor::new();
         };
         let placed = channels_last(&found.to_device(self.device).to_kind(Kind::Float));
         // Training changes tensors in place; the given ones must not change with them.
-        let own = if placed.data_ptr() == found.data_ptr() {
-            placed.copy()
-        } else {
-            placed
+        let own = match placed.data_ptr() == found.data_ptr() {
+            true if is_lent => placed.detach(),
+            true => placed.copy(),
+            false => placed,
         };
         self.keep(name, own)
     }
@@ -84,7 +96,7 @@ impl<'a> Binder<'a> {
     /// Weights may lack them. Others than ours belong to a network that computes something else.
     fn positions(&mut self, name: String, shape: &[i64], window: u64) -> Tensor {
         let ours = Tensor::from_slice(&relative_positions(window));
-        if let Source::Given(state) = self.source
+        if let Source::Given { state, .. } = self.source
             && state.contains_key(&name)
         {
             let found = self.find(state, &name, shape, false);
@@ -102,7 +114,7 @@ impl<'a> Binder<'a> {
     fn counter(&mut self, name: String) -> Tensor {
         let zero = Tensor::from(0i64);
         let found = match self.source {
-            Source::Given(state) if state.contains_key(&name) => self.find(state, &name, &[], false),
+            Source::Given { state, .. } if state.contains_key(&name) => self.find(state, &name, &[], false),
             _ => Some(zero),
         };
         let own = found.map(|counter| counter.to_device(self.device).to_kind(Kind::Int64).copy());
@@ -111,7 +123,7 @@ impl<'a> Binder<'a> {
 
     /// What the given weights add to a tensor of this name, if they do.
     pub fn low_rank(&mut self, name: &str, design: &TensorDesign) -> Option<LowRank> {
-        let Source::Given(state) = self.source else {
+        let Source::Given { state, .. } = self.source else {
             return None;
         };
         let [down, up, scale] = adapters::names(name);
@@ -147,7 +159,7 @@ impl<'a> Binder<'a> {
             format!("has shape {:?} instead of {shape:?}", found.size())
         } else if fractions && !floating {
             format!("has type {:?} instead of a floating-point type", found.kind())
-        } else if floating && found.isfinite().all().int64_value(&[]) == 0 {
+        } else if floating && !is_finite(found) {
             "contains numbers that are not finite".to_owned()
         } else {
             return Some(found.shallow_clone());
@@ -162,6 +174,15 @@ impl<'a> Binder<'a> {
         self.state.insert(name, tensor);
         shared
     }
+}
+
+/// Whether all numbers are finite. The least and the largest are NaN if any is; finding them takes one pass and no memory.
+fn is_finite(tensor: &Tensor) -> bool {
+    if tensor.numel() == 0 {
+        return true;
+    }
+    let (least, largest) = tensor.detach().aminmax(None, false);
+    least.double_value(&[]).is_finite() && largest.double_value(&[]).is_finite()
 }
 
 /// Completes the construction: all tensors by name, or everything that did not match. `left_out` are names in the given weights that may
@@ -180,8 +201,8 @@ pub fn finish<'a>(
     let mut state = StateDict::new();
     let mut given = BTreeSet::new();
     for binder in binders {
-        if let Source::Given(weights) = binder.source {
-            given.extend(weights.keys());
+        if let Source::Given { state, .. } = binder.source {
+            given.extend(state.keys());
         }
         fault.missing.extend(binder.missing);
         fault.unusable.extend(binder.unusable);

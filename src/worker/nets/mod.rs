@@ -118,8 +118,22 @@ impl Network {
         weights: &StateDict,
         device: Device,
     ) -> Result<Self, LoadFault> {
-        let outputs = outputs.into();
-        let mut tensors = Binder::given(weights, device);
+        Self::bound(architecture, outputs.into(), Binder::given(weights, device))
+    }
+
+    /// The same network to compare with: it is not to be trained, and shares tensors with the weights where it can.
+    ///
+    /// # Errors
+    /// As [`Network::loaded`].
+    pub fn lent(
+        architecture: Architecture,
+        outputs: impl Into<Outputs>,
+        weights: &StateDict,
+    ) -> Result<Self, LoadFault> {
+        Self::bound(architecture, outputs.into(), Binder::lent(weights, Device::Cpu))
+    }
+
+    fn bound(architecture: Architecture, outputs: Outputs, mut tensors: Binder) -> Result<Self, LoadFault> {
         let backbone = Backbone::build(architecture.design(), &mut tensors);
         let head = build_head(architecture, outputs, &mut tensors);
         let state = binder::finish(architecture, [tensors], &[])?;

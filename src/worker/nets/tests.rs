@@ -289,9 +289,10 @@ fn a_head_of_another_kind_makes_the_same_of_a_map_and_of_its_mean() {
         // The published head has a ReLU before the mean.
         assert_eq!(is_same, head != Head::Linear, "{head:?}");
         let folded = folded::Folded::of(&network, Kind::Float, Device::Cpu);
-        let distance = folded
-            .packed_for(2, 64)
-            .distance_from(&network.logits(&images(2)), &images(2));
+        let distance = folded::distance(
+            &network.logits(&images(2)),
+            &folded.packed_for(2, 64).logits(&images(2)),
+        );
         assert!(distance.unwrap() < 1e-4, "{head:?}");
     }
 }

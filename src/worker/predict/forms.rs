@@ -4,7 +4,7 @@ use tch::{Device, Kind};
 
 use super::{
     batch_size::padded_size,
-    golden::{Golden, golden_image},
+    golden::{Computed, Golden, golden_image},
 };
 use crate::worker::nets::{Network, folded::Folded};
 
@@ -33,36 +33,58 @@ pub(in crate::worker) fn packed(
     batch: i64,
     side: i64,
 ) -> Result<Folded, String> {
-    let golden = Golden::of(network, side);
-    let (_, packed) = accurate(device, &golden, batch, side, |kind| {
-        Folded::of(network, kind, device)
-    })?;
-    Ok(packed)
+    let golden = || Ok::<_, String>(Golden::of(network, side));
+    let fold = |kind| Folded::of(network, kind, device);
+    Ok(accurate(device, golden, batch, side, fold)?.packed)
 }
 
-/// The folded network and its form for batches of this size. On a GPU the two are the same.
-pub(super) fn accurate(
+/// A network in the forms in which it is kept.
+pub(super) struct Forms {
+    pub golden: Golden,
+    pub folded: Folded,
+    /// For batches of one size. On a GPU it is the folded network itself.
+    pub packed: Folded,
+}
+
+/// Folds a network in the fastest type in which its results are still accurate. `golden` is asked for when there is something to compare: it
+/// may come from another thread.
+pub(super) fn accurate<E: From<String>>(
     device: Device,
-    golden: &Golden,
+    golden: impl FnOnce() -> Result<Golden, E>,
     batch: i64,
     side: i64,
     fold: impl Fn(Kind) -> Folded,
-) -> Result<(Folded, Folded), String> {
-    let mut fault = String::new();
-    for &(kind, _) in kinds(device) {
+) -> Result<Forms, E> {
+    let made = |kind| {
         let folded = fold(kind);
-        match repacked(&folded, golden, batch, side) {
-            Ok(packed) => return Ok((folded, packed)),
-            Err(found) => fault = found,
+        let packed = folded.packed_for(batch, side);
+        let computed = Computed::by(&packed, side);
+        (folded, packed, computed)
+    };
+    let mut kinds = kinds(device).iter();
+    let (kind, _) = kinds.next().expect("there is one");
+    let mut form = made(*kind);
+    let golden = golden()?;
+    loop {
+        let (folded, packed, computed) = form;
+        match (golden.check(&computed, allowed(&folded)), kinds.next()) {
+            (Ok(()), _) => {
+                return Ok(Forms {
+                    golden,
+                    folded,
+                    packed,
+                });
+            }
+            (Err(_), Some((kind, _))) => form = made(*kind),
+            (Err(fault), None) => return Err(fault.into()),
         }
     }
-    Err(fault)
 }
 
 /// The form of a folded network for batches of this size, if its results are still accurate.
 pub(super) fn repacked(folded: &Folded, golden: &Golden, batch: i64, side: i64) -> Result<Folded, String> {
     let packed = folded.packed_for(batch, side);
-    golden.check(&packed, allowed(folded))?;
+    golden.check(&Computed::by(&packed, side), allowed(folded))?;
     Ok(packed)
 }
 

@@ -2,34 +2,48 @@
 
 use tch::{Device, Kind, Tensor};
 
-use crate::worker::nets::{Network, folded::Folded, layers::channels_last};
+use crate::worker::nets::{
+    Network,
+    folded::{self, Folded},
+    layers::channels_last,
+};
 
 /// What the network itself computes for the image.
-pub(super) struct Golden {
-    image: Tensor,
-    logits: Tensor,
-}
+pub(super) struct Golden(Tensor);
 
 impl Golden {
     /// `side`: of the image, in pixels.
     pub fn of(network: &Network, side: i64) -> Self {
-        let image = golden_image(1, side);
-        let logits = network.logits(&image);
-        Self { image, logits }
+        Self(network.logits(&golden_image(1, side)))
     }
 
-    /// Compares a form of the network with it. If the network's own output is not finite, there is nothing to compare: every request will get
-    /// an error.
+    /// Compares what a form of the network has computed for the image. If the network's own output is not finite, there is nothing to
+    /// compare: every request will get an error.
     ///
     /// # Errors
     /// The results differ by more than is `allowed`, in a sentence for the operator.
-    pub fn check(&self, folded: &Folded, allowed: f64) -> Result<(), String> {
-        match folded.distance_from(&self.logits, &self.image) {
+    pub fn check(&self, computed: &Computed, allowed: f64) -> Result<(), String> {
+        match folded::distance(&self.0, &computed.logits) {
             Some(distance) if distance > allowed => Err(format!(
                 "on {:?} the network computes wrong results: its outputs for a known image differ by {distance:.1e}",
-                folded.device()
+                computed.device
             )),
             _ => Ok(()),
+        }
+    }
+}
+
+/// What a form of a network computes for the image.
+pub(super) struct Computed {
+    logits: Tensor,
+    device: Device,
+}
+
+impl Computed {
+    pub fn by(form: &Folded, side: i64) -> Self {
+        Self {
+            logits: form.logits(&golden_image(1, side)),
+            device: form.device(),
         }
     }
 }

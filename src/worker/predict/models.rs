@@ -10,10 +10,10 @@ use std::{
     thread::{self, Scope},
 };
 
-use tch::{Device, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use super::{
-    forms::{accurate, repacked, warm_up},
+    forms::{Forms, accurate, repacked, warm_up},
     golden::Golden,
     lru::Lru,
 };
@@ -218,25 +218,14 @@ impl Models {
             Some(base) => adapters::joined(&base.lock().unwrap_or_else(PoisonError::into_inner), own),
             None => own,
         };
-        let network = Network::loaded(card.architecture, card.outputs(), &weights, Device::Cpu)
-            .map_err(|fault| fault.to_string())?;
+        let weights = in_floats(weights);
         let side = i64::from(card.preprocessing.crop);
-        tch::set_num_threads(self.threads as i32);
-        let golden = Golden::of(&network, side);
-        let fold = |kind| match &base {
-            // A copy would be a base of its own.
-            Some(_) => {
-                let form = Form {
-                    kind,
-                    device: self.device,
-                    shares: true,
-                };
-                Folded::of_weights(card.architecture, card.outputs(), &weights, form)
-            }
-            None => Folded::of(&network, kind, self.device),
-        };
         let first = if has_alone { 1 } else { self.max_batch };
-        let (folded, packed) = accurate(self.device, &golden, first as i64, side, fold)?;
+        let Forms {
+            golden,
+            folded,
+            packed,
+        } = self.forms(&weights, card, first as i64)?;
         let (own, shared) = packed.bytes();
         // The form for batches will take as much as the one for a single image.
         let all = own * (1 + u64::from(has_alone)) + shared;
@@ -264,6 +253,41 @@ impl Models {
             None
         };
         Ok((loaded, cost, unpacked))
+    }
+
+    /// The forms of a network with these weights, for batches of this size. The network that they are compared with is built and computed
+    /// beside them.
+    fn forms(&self, weights: &StateDict, card: &ModelCard, batch: i64) -> Result<Forms, ModelFault> {
+        let side = i64::from(card.preprocessing.crop);
+        let (architecture, outputs) = (card.architecture, card.outputs());
+        let threads = (self.threads / 2).max(1) as i32;
+        // Its tensors are shared, and each thread has handles of its own.
+        let lent: StateDict = weights
+            .iter()
+            .map(|(name, tensor)| (name.clone(), tensor.shallow_clone()))
+            .collect();
+        thread::scope(|scope| {
+            let original = scope.spawn(move || {
+                tch::set_num_threads(threads);
+                let network =
+                    Network::lent(architecture, outputs, &lent).map_err(|fault| fault.to_string())?;
+                Ok::<_, String>(Golden::of(&network, side))
+            });
+            tch::set_num_threads(threads);
+            let golden = || {
+                let done = original.join();
+                let golden = done.unwrap_or_else(|fault| panic::resume_unwind(fault))?;
+                Ok(golden)
+            };
+            accurate(self.device, golden, batch, side, |kind| {
+                let form = Form {
+                    kind,
+                    device: self.device,
+                    shares: true,
+                };
+                Folded::of_weights(architecture, outputs, weights, form)
+            })
+        })
     }
 
     /// Makes the forms for batches of the networks that were loaded since the last time; each in a thread of its own, beside the lanes.
@@ -304,6 +328,18 @@ fn key(files: &ModelFiles) -> String {
         Some(base) => format!("{}+{}", files.sha256, base.sha256),
         None => files.sha256.clone(),
     }
+}
+
+/// Files may have 16-bit floats; layers would convert them again for each batch.
+fn in_floats(weights: StateDict) -> StateDict {
+    let float = |tensor: Tensor| match tensor.is_floating_point() {
+        true => tensor.to_kind(Kind::Float),
+        false => tensor,
+    };
+    weights
+        .into_iter()
+        .map(|(name, tensor)| (name, float(tensor)))
+        .collect()
 }
 
 fn weight_of(state: &StateDict) -> u64 {

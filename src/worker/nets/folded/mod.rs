@@ -1,7 +1,7 @@
 //! Networks for inference: every BatchNorm is folded into the convolution before it, nothing is trained, nothing is counted.
 //!
 //! Built from a [`Network`] by its design and its named tensors; used by `predict`, which compares each with its original network before it
-//! answers any request ([`Folded::distance_from`]).
+//! answers any request ([`distance`]).
 
 mod conv;
 mod fold;
@@ -157,25 +157,26 @@ impl Folded {
             false => grad_cam(&patches(&given), &patches(&gradient)),
         }
     }
+}
 
-    /// The largest difference between its logits for these images and those of its original, `expected`, relative to the largest logit (or to
-    /// 1 where all are smaller). None if the latter's are not finite, so that there is nothing to compare.
-    pub fn distance_from(&self, expected: &Tensor, images: &Tensor) -> Option<f64> {
-        let expected = expected.to_device(Device::Cpu);
-        let largest = expected.abs().max().double_value(&[]);
-        if !largest.is_finite() {
-            return None;
-        }
-        let found = self.logits(images).to_device(Device::Cpu);
-        let distance = (found - expected).abs().max().double_value(&[]);
-        Some(
-            if distance.is_nan() {
-                f64::INFINITY
-            } else {
-                distance
-            } / largest.max(1.0),
-        )
+/// The largest difference between logits and those that are `expected`, relative to the largest of these (or to 1 where all are smaller).
+/// None if they are not finite, so that there is nothing to compare.
+pub fn distance(expected: &Tensor, found: &Tensor) -> Option<f64> {
+    let expected = expected.to_device(Device::Cpu);
+    let largest = expected.abs().max().double_value(&[]);
+    if !largest.is_finite() {
+        return None;
     }
+    let distance = (found.to_device(Device::Cpu) - expected)
+        .abs()
+        .max()
+        .double_value(&[]);
+    let distance = if distance.is_nan() {
+        f64::INFINITY
+    } else {
+        distance
+    };
+    Some(distance / largest.max(1.0))
 }
 
 /// The channels of `[C, h, w]`, weighted by their mean gradients.
@@ -215,16 +216,14 @@ mod tests {
             let folded = Folded::of(&network, Kind::Float, Device::Cpu);
             let usual = tests::sides(architecture).into_iter().find(|side| *side >= 64);
             let usual = usual.expect("one of them fits");
-            let distance = folded
-                .distance_from(&network.logits(&images(usual)), &images(usual))
+            let off = distance(&network.logits(&images(usual)), &folded.logits(&images(usual)))
                 .expect("the logits are finite");
-            assert!(distance < 1e-4, "{architecture} is off by {distance:e}");
+            assert!(off < 1e-4, "{architecture} is off by {off:e}");
             let shared = folded.share().logits(&images(usual));
             assert!(shared.equal(&folded.logits(&images(usual))), "{architecture}");
             let packed = folded.packed_for(4, usual);
             for side in tests::sides(architecture) {
-                let distance = packed
-                    .distance_from(&network.logits(&images(side)), &images(side))
+                let distance = distance(&network.logits(&images(side)), &packed.logits(&images(side)))
                     .expect("the logits are finite");
                 assert!(
                     distance < 1e-4,
@@ -244,18 +243,8 @@ mod tests {
         let (one, other) = (1, 2);
         let drawn = |seed| Network::drawn(Architecture::Resnet20, 5, seed, Device::Cpu);
         let folded = Folded::of(&drawn(one), Kind::Float, Device::Cpu);
-        assert!(
-            folded
-                .distance_from(&drawn(one).logits(&images(32)), &images(32))
-                .unwrap()
-                < 1e-4
-        );
-        assert!(
-            folded
-                .distance_from(&drawn(other).logits(&images(32)), &images(32))
-                .unwrap()
-                > 1e-2
-        );
+        assert!(distance(&drawn(one).logits(&images(32)), &folded.logits(&images(32))).unwrap() < 1e-4);
+        assert!(distance(&drawn(other).logits(&images(32)), &folded.logits(&images(32))).unwrap() > 1e-2);
     }
 
     #[test]
@@ -264,9 +253,7 @@ mod tests {
             let network = tests::with_head(Architecture::Resnet20, head, 3);
             let folded = Folded::of(&network, Kind::Float, Device::Cpu);
             for folded in [folded.packed_for(2, 64), folded.share()] {
-                let distance = folded
-                    .distance_from(&network.logits(&images(64)), &images(64))
-                    .unwrap();
+                let distance = distance(&network.logits(&images(64)), &folded.logits(&images(64))).unwrap();
                 assert!(distance < 1e-4, "{head:?} is off by {distance:e}");
             }
             let activations = folded.activations(&images(64)).detach();
