@@ -78,6 +78,23 @@ impl NetworkDesign {
         self.stages.last().map_or(Stage::STEM, |(stage, _)| *stage)
     }
 
+    /// The last stage that has a convolution, or the first.
+    pub fn last_convolution(&self) -> Stage {
+        let has_kernel = |layer: &Layer| {
+            let mut found = false;
+            layer.each_tensor("", &mut |_, tensor| {
+                found |= tensor.name == "weight" && tensor.shape.len() == 4
+            });
+            found
+        };
+        let stages = self.stages.iter().rev();
+        let last = stages
+            .filter(|(_, layers)| layers.iter().any(has_kernel))
+            .map(|(stage, _)| *stage)
+            .next();
+        last.unwrap_or(Stage::STEM)
+    }
+
     /// All layers with this head, in order. Neighbouring sequences of one name, such as stages that are parts of
     /// torchvision's `features`, are one sequence.
     pub fn merged(&self, head: Layer) -> Vec<Layer> {

@@ -4,7 +4,7 @@ use tch::{Device, Kind};
 
 use super::{
     batch_size::padded_size,
-    golden::{Computed, Golden, golden_image},
+    golden::{Computed, Golden, Question, golden_image},
 };
 use crate::worker::nets::{Network, folded::Folded};
 
@@ -33,9 +33,10 @@ pub(in crate::worker) fn packed(
     batch: i64,
     side: i64,
 ) -> Result<Folded, String> {
-    let golden = || Ok::<_, String>(Golden::of(network, side));
+    let question = Question::about(network.architecture(), device, side);
+    let golden = || Ok::<_, String>(Golden::of(network, question));
     let fold = |kind| Folded::of(network, kind, device);
-    Ok(accurate(device, golden, batch, side, fold)?.packed)
+    Ok(accurate((question, golden), device, batch, side, fold)?.packed)
 }
 
 /// A network in the forms in which it is kept.
@@ -49,8 +50,8 @@ pub(super) struct Forms {
 /// Folds a network in the fastest type in which its results are still accurate. `golden` is asked for when there is something to compare: it
 /// may come from another thread.
 pub(super) fn accurate<E: From<String>>(
+    (question, golden): (Question, impl FnOnce() -> Result<Golden, E>),
     device: Device,
-    golden: impl FnOnce() -> Result<Golden, E>,
     batch: i64,
     side: i64,
     fold: impl Fn(Kind) -> Folded,
@@ -58,7 +59,7 @@ pub(super) fn accurate<E: From<String>>(
     let made = |kind| {
         let folded = fold(kind);
         let packed = folded.packed_for(batch, side);
-        let computed = Computed::by(&packed, side);
+        let computed = Computed::by(&packed, question);
         (folded, packed, computed)
     };
     let mut kinds = kinds(device).iter();
@@ -84,7 +85,7 @@ pub(super) fn accurate<E: From<String>>(
 /// The form of a folded network for batches of this size, if its results are still accurate.
 pub(super) fn repacked(folded: &Folded, golden: &Golden, batch: i64, side: i64) -> Result<Folded, String> {
     let packed = folded.packed_for(batch, side);
-    golden.check(&Computed::by(&packed, side), allowed(folded))?;
+    golden.check(&golden.asked(&packed), allowed(folded))?;
     Ok(packed)
 }
 

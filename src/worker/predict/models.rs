@@ -1,7 +1,7 @@
 //! The loaded networks: each only once, however many requests need it, the least recently used being dropped when memory is short.
 //!
-//! Shared by the lanes. No network is used before it has computed a golden input like the network that it was folded from. What a first
-//! answer need not wait for, the form for batches, is made after it.
+//! Shared by the lanes. No network is used before it has computed a golden input like the network that it was folded from. The form for
+//! batches is made after the first of them, which is computed in the one for a single image.
 
 use std::{
     collections::BTreeMap,
@@ -14,7 +14,7 @@ use tch::{Device, Kind, Tensor};
 
 use super::{
     forms::{Forms, accurate, repacked, warm_up},
-    golden::Golden,
+    golden::{Golden, Question},
     lru::Lru,
 };
 use crate::worker::autograd::without_gradients;
@@ -45,7 +45,7 @@ pub(super) struct Models {
     slots: Mutex<Lru<String, Arc<Slot>>>,
     /// What loaded adapters are beside, each once, by the SHA-256 of its file.
     bases: Mutex<BTreeMap<String, Weak<Base>>>,
-    /// Loaded, and not yet packed for batches.
+    /// Asked for batches, and not yet packed for them.
     unpacked: Mutex<Vec<(Arc<Slot>, Unpacked)>>,
 }
 
@@ -89,10 +89,12 @@ impl From<ModelFault> for PredictOutcome {
 
 /// A network in memory, in one form at least. oneDNN's preferred kernel layout depends on the number of images and threads.
 struct Loaded {
-    /// For batches, each on one thread; none until it is made, when the first answer is out.
+    /// For batches, each on one thread; none until it is made, when the first batch is answered.
     together: Option<Folded>,
     /// For a single image with all threads; none if there is only one thread, and on a GPU.
     alone: Option<Folded>,
+    /// What `together` will be made of; none once that has begun.
+    unpacked: Option<Unpacked>,
     /// What it shares with other adapters.
     _base: Option<Arc<Base>>,
 }
@@ -136,14 +138,14 @@ impl Models {
             // On its own thread: libgomp's pool for it ends with it, and the lanes keep theirs.
             let load = || without_gradients(|| self.load(files, card));
             let done = thread::scope(|scope| scope.spawn(load).join());
-            let (network, cost, unpacked) = done.unwrap_or_else(|fault| panic::resume_unwind(fault))?;
+            let (network, cost) = done.unwrap_or_else(|fault| panic::resume_unwind(fault))?;
             *loaded = Some(network);
-            if let Some(unpacked) = unpacked {
-                let mut all = self.unpacked.lock().unwrap_or_else(PoisonError::into_inner);
-                all.push((slot.clone(), unpacked));
-            }
             // From now on its weight is known.
             self.slots().insert_with(key, slot.clone(), cost.own, cost.base);
+        }
+        if !alone && let Some(unpacked) = loaded.as_mut().and_then(|loaded| loaded.unpacked.take()) {
+            let mut all = self.unpacked.lock().unwrap_or_else(PoisonError::into_inner);
+            all.push((slot.clone(), unpacked));
         }
         let network = loaded.as_ref().and_then(|loaded| {
             let (first, second) = match alone {
@@ -203,12 +205,8 @@ impl Models {
         Ok(base)
     }
 
-    /// A network and what it takes; and what is still to be done for batches, if anything.
-    fn load(
-        &self,
-        files: &ModelFiles,
-        card: &ModelCard,
-    ) -> Result<(Loaded, Cost, Option<Unpacked>), ModelFault> {
+    /// A network and what it takes.
+    fn load(&self, files: &ModelFiles, card: &ModelCard) -> Result<(Loaded, Cost), ModelFault> {
         let own = bundle::read_own_weights(files)?;
         let has_alone = self.device == Device::Cpu && self.threads > 1;
         let needed = weight_of(&own) * (1 + u64::from(has_alone)) + self.missing(files.base.as_ref());
@@ -242,17 +240,17 @@ impl Models {
         let mut loaded = Loaded {
             alone: None,
             together: None,
+            unpacked: None,
             _base: kept,
         };
-        let unpacked = if has_alone {
+        if has_alone {
             loaded.alone = Some(packed);
-            Some(Unpacked { folded, golden, side })
+            loaded.unpacked = Some(Unpacked { folded, golden, side });
         } else {
             warm_up(&packed, self.max_batch, side);
             loaded.together = Some(packed);
-            None
-        };
-        Ok((loaded, cost, unpacked))
+        }
+        Ok((loaded, cost))
     }
 
     /// The forms of a network with these weights, for batches of this size. The network that they are compared with is built and computed
@@ -261,6 +259,7 @@ impl Models {
         let side = i64::from(card.preprocessing.crop);
         let (architecture, outputs) = (card.architecture, card.outputs());
         let threads = (self.threads / 2).max(1) as i32;
+        let question = Question::about(architecture, self.device, side);
         // Its tensors are shared, and each thread has handles of its own.
         let lent: StateDict = weights
             .iter()
@@ -271,7 +270,7 @@ impl Models {
                 tch::set_num_threads(threads);
                 let network =
                     Network::lent(architecture, outputs, &lent).map_err(|fault| fault.to_string())?;
-                Ok::<_, String>(Golden::of(&network, side))
+                Ok::<_, String>(Golden::of(&network, question))
             });
             tch::set_num_threads(threads);
             let golden = || {
@@ -279,7 +278,7 @@ impl Models {
                 let golden = done.unwrap_or_else(|fault| panic::resume_unwind(fault))?;
                 Ok(golden)
             };
-            accurate(self.device, golden, batch, side, |kind| {
+            accurate((question, golden), self.device, batch, side, |kind| {
                 let form = Form {
                     kind,
                     device: self.device,
@@ -290,7 +289,7 @@ impl Models {
         })
     }
 
-    /// Makes the forms for batches of the networks that were loaded since the last time; each in a thread of its own, beside the lanes.
+    /// Makes the forms for batches of the networks that were asked for some since the last time; each in a thread of its own, beside the lanes.
     pub fn pack_for_batches<'scope>(&'scope self, scope: &'scope Scope<'scope, '_>) {
         let mut unpacked = self.unpacked.lock().unwrap_or_else(PoisonError::into_inner);
         for (slot, unpacked) in unpacked.drain(..) {

@@ -13,7 +13,7 @@ use std::collections::HashSet;
 use tch::{Device, Kind, Tensor};
 
 use super::Network;
-use crate::domain::architecture::{Architecture, Outputs};
+use crate::domain::architecture::{Architecture, Outputs, Stage};
 use crate::worker::{
     autograd::{with_gradients, without_gradients},
     files::state::StateDict,
@@ -115,6 +115,12 @@ impl Folded {
             .forward(&images.to_device(self.device).to_kind(self.kind))
     }
 
+    /// The output of an earlier stage, 32-bit floats, for images `[N, 3, H, W]`.
+    pub fn activations_at(&self, stage: Stage, images: &Tensor) -> Tensor {
+        let images = images.to_device(self.device).to_kind(self.kind);
+        without_gradients(|| self.stages.until(stage, &images).to_kind(Kind::Float))
+    }
+
     /// The feature vectors `[N, features]`, 32-bit floats, for the output of [`Folded::activations`].
     pub fn features(&self, activations: &Tensor) -> Tensor {
         self.pooling.forward(&activations.to_kind(Kind::Float))
@@ -159,7 +165,7 @@ impl Folded {
     }
 }
 
-/// The largest difference between logits and those that are `expected`, relative to the largest of these (or to 1 where all are smaller).
+/// The largest difference between numbers and those that are `expected`, relative to the largest of these (or to 1 where all are smaller).
 /// None if they are not finite, so that there is nothing to compare.
 pub fn distance(expected: &Tensor, found: &Tensor) -> Option<f64> {
     let expected = expected.to_device(Device::Cpu);

@@ -18,6 +18,8 @@ pub struct FoldedStages {
     trees: Vec<Tree>,
     /// Where the last stage begins.
     last: usize,
+    /// Where each stage ends; none of what is no stage.
+    ends: Vec<(Stage, usize)>,
 }
 
 impl FoldedStages {
@@ -33,12 +35,13 @@ impl FoldedStages {
         // Networks are trained; folded weights do not follow them.
         without_gradients(|| {
             let fold = Fold { state, form };
-            let (mut trees, mut last) = (Vec::new(), 0);
-            for (_, layers) in stages {
+            let (mut trees, mut last, mut ends) = (Vec::new(), 0, Vec::new());
+            for (stage, layers) in stages {
                 last = trees.len();
                 trees.extend(fold.layers(layers));
+                ends.push((*stage, trees.len()));
             }
-            Self { trees, last }
+            Self { trees, last, ends }
         })
     }
 
@@ -49,6 +52,7 @@ impl FoldedStages {
             Self {
                 trees: fold.layers(&design.pooling),
                 last: 0,
+                ends: Vec::new(),
             }
         })
     }
@@ -63,6 +67,7 @@ impl FoldedStages {
             Self {
                 trees: fold.layers([&head]),
                 last: 0,
+                ends: Vec::new(),
             }
         })
     }
@@ -76,13 +81,23 @@ impl FoldedStages {
             width,
         };
         let (trees, _) = tree::packed(&self.trees, (count, shape));
-        let last = self.last;
-        Self { trees, last }
+        Self {
+            trees,
+            last: self.last,
+            ends: self.ends.clone(),
+        }
     }
 
     /// The output of the last of them, before any pooling, for images `[N, 3, H, W]` or for the output of the stage before.
     pub fn forward(&self, input: &Tensor) -> Tensor {
         Self::through(&self.trees, input)
+    }
+
+    /// The output of the stages up to and including one of them.
+    pub fn until(&self, stage: Stage, input: &Tensor) -> Tensor {
+        let end = self.ends.iter().find(|(of, _)| *of == stage);
+        let end = end.map_or(self.trees.len(), |(_, end)| *end);
+        Self::through(&self.trees[..end], input)
     }
 
     /// The output of all of them but the last.
@@ -115,6 +130,7 @@ impl FoldedStages {
         Self {
             trees: tree::share(&self.trees),
             last: self.last,
+            ends: self.ends.clone(),
         }
     }
 }
