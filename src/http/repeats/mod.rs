@@ -40,8 +40,14 @@ const KEPT: [HeaderName; 6] = [
     tus::EXPIRES,
     tus::DATASET,
 ];
-/// Headers that say what a request asks for, besides its address.
-const ASKING: [HeaderName; 4] = [tus::METHOD_OVERRIDE, tus::OFFSET, tus::LENGTH, tus::METADATA];
+/// Headers that say what a request asks for, besides its address: for another state of a thing it is another request.
+const ASKING: [HeaderName; 5] = [
+    header::IF_MATCH,
+    tus::METHOD_OVERRIDE,
+    tus::OFFSET,
+    tus::LENGTH,
+    tus::METADATA,
+];
 /// Says that an answer is that of an earlier request.
 pub const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 

@@ -37,13 +37,17 @@ use crate::{
 #[allow(dead_code)]
 pub struct WebhookRequest {
     /// Where messages are posted to: within what the server's setting `--webhook-target` allows.
-    #[schema(max_length = 2048, example = "https://hooks.example.org/finetuned")]
+    #[schema(
+        max_length = 2048,
+        pattern = "^[^\\x00-\\x1f\\x7f-\\x9f]*$",
+        example = "https://hooks.example.org/finetuned"
+    )]
     url: String,
     /// What it wants to be told: `job.succeeded`, `job.failed`, `job.cancelled`, `dataset.ready`, `dataset.failed`.
     #[schema(schema_with = offered)]
     events: Vec<EventType>,
     /// For people.
-    #[schema(max_length = 500)]
+    #[schema(max_length = 500, pattern = "^[^\\x00-\\x1f\\x7f-\\x9f]*$")]
     description: Option<String>,
 }
 
@@ -52,12 +56,12 @@ pub struct WebhookRequest {
 #[serde(deny_unknown_fields)]
 #[allow(dead_code)]
 pub struct WebhookPatch {
-    #[schema(max_length = 2048)]
+    #[schema(max_length = 2048, pattern = "^[^\\x00-\\x1f\\x7f-\\x9f]*$")]
     url: Option<String>,
     #[schema(schema_with = offered)]
     events: Option<Vec<EventType>>,
     /// Null removes it.
-    #[schema(max_length = 500)]
+    #[schema(max_length = 500, pattern = "^[^\\x00-\\x1f\\x7f-\\x9f]*$")]
     description: Option<String>,
     /// False: it is told nothing more, and what waits for it is given up. True: it is told again, also after it was switched off because it
     /// failed.

@@ -174,7 +174,7 @@ pub(in crate::domain::spec) fn check(spec: &JobSpec, root: &mut Fields) {
         .is_some_and(|epochs| epochs >= spec.epochs)
     {
         let message = "leaves no epoch for the alignment; lower it, or raise `epochs`";
-        fields.fault("warmup_epochs", "range", message);
+        fields.fault("warmup_epochs", "conflict", message);
     }
     if adaptation.method.has_loss() && spec.batch_size < 2 {
         let message = "the alignment compares images of a batch with each other; use at least 2";
@@ -288,7 +288,7 @@ mod tests {
             (
                 json!({"target_dataset": "s", "method": "mmd", "warmup_epochs": 10}),
                 json!({}),
-                "/domain_adaptation/warmup_epochs range",
+                "/domain_adaptation/warmup_epochs conflict",
             ),
             (coral.clone(), json!({"batch_size": 1}), "/batch_size range"),
             (
