@@ -23,6 +23,8 @@ pub(super) struct Conv {
     design: Conv2d,
     /// Number of values in the kernel.
     numbers: u64,
+    /// Whether it computes in its form where another is faster, because the input is small.
+    keeps_form: bool,
 }
 
 #[derive(Debug)]
@@ -43,6 +45,7 @@ impl Conv {
             arithmetic: Arithmetic::Plain(kernel, OnceLock::new()),
             bias,
             design,
+            keeps_form: false,
         }
     }
 
@@ -91,7 +94,7 @@ impl Conv {
         let input = &padded(input, &self.design);
         match (&self.arithmetic, after) {
             (Arithmetic::Packed(packed), after) => packed.forward(input, after),
-            (Arithmetic::Winograd(winograd, _), after) if Winograd::pays_for(&input.size()) => {
+            (Arithmetic::Winograd(winograd, _), after) if self.is_by_winograd(input) => {
                 winograd.forward(input, Some(&self.bias), after)
             }
             (Arithmetic::Plain(kernel, _) | Arithmetic::Winograd(_, kernel), after) => {
@@ -105,7 +108,7 @@ impl Conv {
         let input = &padded(input, &self.design);
         match &self.arithmetic {
             Arithmetic::Packed(packed) => packed.forward_into(shortcut, input, after),
-            Arithmetic::Winograd(winograd, _) if Winograd::pays_for(&input.size()) => {
+            Arithmetic::Winograd(winograd, _) if self.is_by_winograd(input) => {
                 winograd.forward_into(shortcut, input, Some(&self.bias), after)
             }
             Arithmetic::Plain(kernel, _) | Arithmetic::Winograd(_, kernel) => {
@@ -129,7 +132,20 @@ impl Conv {
             bias: self.bias.shallow_clone(),
             design: self.design,
             numbers: self.numbers,
+            keeps_form: self.keeps_form,
         }
+    }
+
+    /// The same, computing in its form whatever size its input has.
+    pub fn as_for_its_size(&self) -> Self {
+        Self {
+            keeps_form: true,
+            ..self.share()
+        }
+    }
+
+    fn is_by_winograd(&self, input: &Tensor) -> bool {
+        self.keeps_form || Winograd::pays_for(&input.size())
     }
 
     /// Bytes of the kernel, and of what it shares with its other packed forms.

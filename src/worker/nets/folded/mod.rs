@@ -109,6 +109,15 @@ impl Folded {
         }
     }
 
+    /// The same network, each layer computing as it does for the size that it was packed for, also where images are smaller: to be compared with
+    /// its original at little cost.
+    pub fn as_for_its_size(&self) -> Self {
+        Self {
+            stages: self.stages.as_for_its_size(),
+            ..self.share()
+        }
+    }
+
     /// The output of the last stage before pooling, `[N, features, h, w]`, for images `[N, 3, H, W]`.
     pub fn activations(&self, images: &Tensor) -> Tensor {
         self.stages
@@ -236,6 +245,16 @@ mod tests {
                     "{architecture}, {side} px: packed, it is off by {distance:e}"
                 );
             }
+            let small = tests::sides(architecture)
+                .into_iter()
+                .min()
+                .expect("there is one");
+            let all = packed.as_for_its_size().logits(&images(small));
+            let off = distance(&network.logits(&images(small)), &all).expect("the logits are finite");
+            assert!(
+                off < 1e-4,
+                "{architecture}: in the form for {usual} px it is off by {off:e}"
+            );
             let (once, again) = (
                 packed.logits(&images(usual)),
                 packed.share().logits(&images(usual)),

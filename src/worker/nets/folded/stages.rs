@@ -3,6 +3,7 @@
 use tch::{Kind, Tensor};
 
 use super::{
+    conv::Conv,
     fold::{Fold, Form},
     tree::{self, Activations, Tree},
 };
@@ -127,8 +128,17 @@ impl FoldedStages {
 
     /// For another thread: the tensors are shared.
     pub fn share(&self) -> Self {
+        self.with(Conv::share)
+    }
+
+    /// The same, each layer computing as it does for the size that it was packed for, also where the input is smaller.
+    pub fn as_for_its_size(&self) -> Self {
+        self.with(Conv::as_for_its_size)
+    }
+
+    fn with(&self, conv: fn(&Conv) -> Conv) -> Self {
         Self {
-            trees: tree::share(&self.trees),
+            trees: tree::with(&self.trees, conv),
             last: self.last,
             ends: self.ends.clone(),
         }

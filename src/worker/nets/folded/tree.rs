@@ -54,8 +54,9 @@ pub(super) fn packed(trees: &[Tree], mut size: Size) -> (Vec<Tree>, Size) {
     (all, size)
 }
 
-pub(super) fn share(trees: &[Tree]) -> Vec<Tree> {
-    trees.iter().map(Tree::share).collect()
+/// The same layers with what `conv` makes of each convolution; other tensors are shared.
+pub(super) fn with(trees: &[Tree], conv: fn(&Conv) -> Conv) -> Vec<Tree> {
+    trees.iter().map(|tree| tree.with(conv)).collect()
 }
 
 impl Tree {
@@ -145,20 +146,19 @@ impl Tree {
         }
     }
 
-    /// For another thread: the tensors are shared.
-    pub fn share(&self) -> Self {
-        let all = |branches: &[Vec<Tree>]| branches.iter().map(|branch| share(branch)).collect();
+    fn with(&self, make: fn(&Conv) -> Conv) -> Self {
+        let all = |branches: &[Vec<Tree>]| branches.iter().map(|branch| with(branch, make)).collect();
         match self {
-            Tree::Conv(conv, after) => Tree::Conv(conv.share(), *after),
+            Tree::Conv(conv, after) => Tree::Conv(make(conv), *after),
             Tree::Residual {
                 branch,
                 last,
                 shortcut,
                 after,
             } => Tree::Residual {
-                branch: share(branch),
-                last: last.share(),
-                shortcut: share(shortcut),
+                branch: with(branch, make),
+                last: make(last),
+                shortcut: with(shortcut, make),
                 after: *after,
             },
             Tree::Leaf(leaf) => Tree::Leaf(leaf.share()),
