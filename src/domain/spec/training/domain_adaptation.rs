@@ -178,7 +178,7 @@ pub(in crate::domain::spec) fn check(spec: &JobSpec, root: &mut Fields) {
     }
     if adaptation.method.has_loss() && spec.batch_size < 2 {
         let message = "the alignment compares images of a batch with each other; use at least 2";
-        root.fault("batch_size", "range", message);
+        root.fault("batch_size", "conflict", message);
     }
 }
 
@@ -290,7 +290,7 @@ mod tests {
                 json!({}),
                 "/domain_adaptation/warmup_epochs conflict",
             ),
-            (coral.clone(), json!({"batch_size": 1}), "/batch_size range"),
+            (coral.clone(), json!({"batch_size": 1}), "/batch_size conflict"),
             (
                 coral.clone(),
                 pretrained(json!("backbone")),
