@@ -40,6 +40,7 @@ demo: build ## Train a classifier on generated images and classify one; the dash
 test: libtorch ## Install what the tests need and run every test
 	python3 -B -m unittest discover -s scripts/tests
 	settings=$$(scripts/browser && scripts/tensorboard) && eval "$$settings" && $(CARGO) test $(RELEASE)
+	python3 -B scripts/schemathesis --examples 4
 	python3 -B scripts/chaos --short --slack 4
 
 check: libtorch ## Formatting, lints, documentation, licences of the dependencies

@@ -1,6 +1,6 @@
 //! What all sources of weights share: what they give, how long they are waited for, and how a job is told that there are none.
 
-use std::{fs, path::Path, time::Duration};
+use std::{fs, panic, path::Path, thread, time::Duration};
 
 use super::{contents::Contents, fault::HubFault, file, fit};
 use crate::{
@@ -75,18 +75,22 @@ pub(super) fn of_file(
         )),
         None => digest_beside(path).map(|sha256| (sha256, format!("the file of weights `{origin}`"))),
     };
+    let (found, contents) = thread::scope(|scope| {
+        let hashing = scope.spawn(|| digest::of_file(path).ok().map(|(sha256, _)| sha256));
+        let contents = file::read(path);
+        let found = hashing.join().unwrap_or_else(|fault| panic::resume_unwind(fault));
+        (found, contents)
+    });
     if let Some((sha256, what)) = named
-        && !digest::holds(path, &sha256).unwrap_or(false)
+        && found.as_ref() != Some(&sha256)
     {
         return Err(damaged(&Damaged::new(what)));
     }
-    match file::read(path) {
-        Ok(contents) => Ok(loaded(
-            contents,
-            architecture,
-            BaseWeights::of_file(origin.to_owned(), path),
-            None,
-        )),
+    match contents {
+        Ok(contents) => {
+            let (name, sha256) = (origin.to_owned(), found);
+            Ok(loaded(contents, architecture, BaseWeights { name, sha256 }, None))
+        }
         Err(fault) => Err(unavailable(format!(
             "the weights `{origin}` cannot be used: {fault}. Choose another file or model, or start from random weights with \
              `\"weights\": \"none\"`"
