@@ -46,6 +46,7 @@ RULES = {
     "/alias": "ids are no names",
     "/augment/random_resized_crop": "the first number is not above the second",
     "/class": "bytes, not characters",
+    "/dataset": "bytes, not characters",
     "/distill/teacher": "one name or several",
     "/expires_at": "must be in the future",
     "/freeze": "names of stages depend on the architecture",
@@ -55,11 +56,13 @@ RULES = {
     "/instances/N": "objects whose fields clients name as they like",
     "/labels/N": "bytes, not characters",
     "/loss/task_weights": "numbers by the names of tasks",
+    "/model": "bytes, not characters",
     "/name": "ids are no names",
     "/optimizer/betas": "both below 1",
     "/pattern": "must contain `{class}` once",
     "/series": "a list in a text",
     "/task_columns": "a list in a text",
+    "/target_dataset": "bytes, not characters",
     "/test": "depends on `val`",
 }
 
