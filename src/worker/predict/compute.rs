@@ -97,7 +97,7 @@ impl Lanes<'_> {
                 let answered = self.answer_all(&batch, self.threads(number, others));
                 self.busy.fetch_sub(1, Ordering::SeqCst);
                 answered?;
-                self.models.pack_for_batches(scope);
+                self.models.make_forms(scope);
             }
             Ok(())
         })

@@ -36,14 +36,14 @@ pub(in crate::worker) fn packed(
     let question = Question::about(network.architecture(), device, side);
     let golden = || Ok::<_, String>(Golden::of(network, question));
     let fold = |kind| Folded::of(network, kind, device);
-    Ok(accurate((question, golden), device, batch, side, fold)?.packed)
+    Ok(accurate((question, golden), device, Some(batch), side, fold)?.packed)
 }
 
 /// A network in the forms in which it is kept.
 pub(super) struct Forms {
     pub golden: Golden,
     pub folded: Folded,
-    /// For batches of one size. On a GPU it is the folded network itself.
+    /// For batches of one size. On a GPU, and where no size is given, it is the folded network itself.
     pub packed: Folded,
 }
 
@@ -52,13 +52,16 @@ pub(super) struct Forms {
 pub(super) fn accurate<E: From<String>>(
     (question, golden): (Question, impl FnOnce() -> Result<Golden, E>),
     device: Device,
-    batch: i64,
+    batch: Option<i64>,
     side: i64,
     fold: impl Fn(Kind) -> Folded,
 ) -> Result<Forms, E> {
     let made = |kind| {
         let folded = fold(kind);
-        let packed = folded.packed_for(batch, side);
+        let packed = match batch {
+            Some(batch) => folded.packed_for(batch, side),
+            None => folded.share(),
+        };
         let computed = Computed::by(&packed, question);
         (folded, packed, computed)
     };

@@ -1,7 +1,7 @@
 //! The loaded networks: each only once, however many requests need it, the least recently used being dropped when memory is short.
 //!
-//! Shared by the lanes. No network is used before it has computed a golden input like the network that it was folded from. The form for
-//! batches is made after the first of them, which is computed in the one for a single image.
+//! Shared by the lanes. No network is used before it has computed a golden input like the network that it was folded from. It is packed
+//! for a number of images after the first answer that would have been faster so.
 
 use std::{
     collections::BTreeMap,
@@ -45,8 +45,8 @@ pub(super) struct Models {
     slots: Mutex<Lru<String, Arc<Slot>>>,
     /// What loaded adapters are beside, each once, by the SHA-256 of its file.
     bases: Mutex<BTreeMap<String, Weak<Base>>>,
-    /// Asked for batches, and not yet packed for them.
-    unpacked: Mutex<Vec<(Arc<Slot>, Unpacked)>>,
+    /// Forms that were asked for, and are not made yet.
+    orders: Mutex<Vec<Order>>,
 }
 
 /// Tensors may be used by one thread at a time.
@@ -89,22 +89,31 @@ impl From<ModelFault> for PredictOutcome {
 
 /// A network in memory, in one form at least. oneDNN's preferred kernel layout depends on the number of images and threads.
 struct Loaded {
-    /// For batches, each on one thread; none until it is made, when the first batch is answered.
+    /// For batches, each on one thread, or on the only one; on a GPU for all.
     together: Option<Folded>,
-    /// For a single image with all threads; none if there is only one thread, and on a GPU.
+    /// For a single image with all threads.
     alone: Option<Folded>,
-    /// What `together` will be made of; none once that has begun.
-    unpacked: Option<Unpacked>,
+    /// What the others are made of, and computed with until they are; none if that is not needed any more.
+    plain: Option<Arc<Plain>>,
+    /// Which of them was asked for.
+    ordered: [bool; 2],
     /// What it shares with other adapters.
     _base: Option<Arc<Base>>,
 }
 
-/// What the form for batches is made of.
-struct Unpacked {
-    folded: Folded,
-    golden: Golden,
+/// A folded network that is packed for no number of images.
+struct Plain {
+    folded: Mutex<Folded>,
+    golden: Mutex<Golden>,
     /// Of its images, in pixels.
     side: i64,
+}
+
+/// A form that is to be made.
+struct Order {
+    slot: Arc<Slot>,
+    plain: Arc<Plain>,
+    alone: bool,
 }
 
 /// What a network takes of the budget.
@@ -124,7 +133,7 @@ impl Models {
             threads,
             slots: Mutex::new(Lru::new(budget)),
             bases: Mutex::default(),
-            unpacked: Mutex::default(),
+            orders: Mutex::default(),
         }
     }
 
@@ -143,20 +152,15 @@ impl Models {
             // From now on its weight is known.
             self.slots().insert_with(key, slot.clone(), cost.own, cost.base);
         }
-        if !alone && let Some(unpacked) = loaded.as_mut().and_then(|loaded| loaded.unpacked.take()) {
-            let mut all = self.unpacked.lock().unwrap_or_else(PoisonError::into_inner);
-            all.push((slot.clone(), unpacked));
-        }
-        let network = loaded.as_ref().and_then(|loaded| {
-            let (first, second) = match alone {
-                true => (&loaded.alone, &loaded.together),
-                false => (&loaded.together, &loaded.alone),
-            };
-            first.as_ref().or(second.as_ref())
+        let network = loaded.as_mut().and_then(|loaded| {
+            if let Some(order) = loaded.order(&slot, alone) {
+                let mut orders = self.orders.lock().unwrap_or_else(PoisonError::into_inner);
+                orders.push(order);
+            }
+            loaded.form(alone)
         });
         network
             .filter(|network| network.architecture() == card.architecture)
-            .map(Folded::share)
             .ok_or_else(|| format!("the model's weights do not match {}", card.architecture).into())
     }
 
@@ -218,14 +222,19 @@ impl Models {
         };
         let weights = in_floats(weights);
         let side = i64::from(card.preprocessing.crop);
-        let first = if has_alone { 1 } else { self.max_batch };
+        // What an answer can do without is made after it.
+        let first = if has_alone {
+            None
+        } else {
+            Some(self.max_batch as i64)
+        };
         let Forms {
             golden,
             folded,
             packed,
-        } = self.forms(&weights, card, first as i64)?;
+        } = self.forms(&weights, card, first)?;
         let (own, shared) = packed.bytes();
-        // The form for batches will take as much as the one for a single image.
+        // Each of the two forms that may be asked for takes about as much again.
         let all = own * (1 + u64::from(has_alone)) + shared;
         let (whole, in_common) = base.as_ref().map_or((0, 0), |base| {
             let base = base.lock().unwrap_or_else(PoisonError::into_inner);
@@ -240,12 +249,16 @@ impl Models {
         let mut loaded = Loaded {
             alone: None,
             together: None,
-            unpacked: None,
+            plain: None,
+            ordered: [false; 2],
             _base: kept,
         };
         if has_alone {
-            loaded.alone = Some(packed);
-            loaded.unpacked = Some(Unpacked { folded, golden, side });
+            loaded.plain = Some(Arc::new(Plain {
+                folded: Mutex::new(folded),
+                golden: Mutex::new(golden),
+                side,
+            }));
         } else {
             warm_up(&packed, self.max_batch, side);
             loaded.together = Some(packed);
@@ -253,9 +266,9 @@ impl Models {
         Ok((loaded, cost))
     }
 
-    /// The forms of a network with these weights, for batches of this size. The network that they are compared with is built and computed
+    /// The forms of a network with these weights, packed for batches of this size or not at all. The network that they are compared with is built and computed
     /// beside them.
-    fn forms(&self, weights: &StateDict, card: &ModelCard, batch: i64) -> Result<Forms, ModelFault> {
+    fn forms(&self, weights: &StateDict, card: &ModelCard, batch: Option<i64>) -> Result<Forms, ModelFault> {
         let side = i64::from(card.preprocessing.crop);
         let (architecture, outputs) = (card.architecture, card.outputs());
         let threads = (self.threads / 2).max(1) as i32;
@@ -289,35 +302,83 @@ impl Models {
         })
     }
 
-    /// Makes the forms for batches of the networks that were asked for some since the last time; each in a thread of its own, beside the lanes.
-    pub fn pack_for_batches<'scope>(&'scope self, scope: &'scope Scope<'scope, '_>) {
-        let mut unpacked = self.unpacked.lock().unwrap_or_else(PoisonError::into_inner);
-        for (slot, unpacked) in unpacked.drain(..) {
-            // Where there is no thread for it, batches are computed in the form for a single image.
+    /// Makes the forms that were asked for since the last time, each in a thread of its own, beside the lanes.
+    pub fn make_forms<'scope>(&'scope self, scope: &'scope Scope<'scope, '_>) {
+        let mut orders = self.orders.lock().unwrap_or_else(PoisonError::into_inner);
+        for order in orders.drain(..) {
+            // Where there is no thread for it, the plain form is used on.
             let _ = thread::Builder::new()
                 .name("packing".to_owned())
-                .spawn_scoped(scope, move || self.pack(&slot, &unpacked));
+                .spawn_scoped(scope, move || self.make(&order));
         }
     }
 
-    fn pack(&self, slot: &Slot, unpacked: &Unpacked) {
-        tch::set_num_threads(1);
-        let (batch, side) = (self.max_batch, unpacked.side);
+    fn make(&self, order: &Order) {
+        let (batch, threads) = match order.alone {
+            true => (1, self.threads),
+            false => (self.max_batch, 1),
+        };
+        tch::set_num_threads(threads as i32);
+        let side = order.plain.side;
         let packed = fault::caught(|| {
             without_gradients(|| {
-                let packed = repacked(&unpacked.folded, &unpacked.golden, batch as i64, side)?;
+                let folded = order.plain.folded();
+                let golden = order.plain.golden.lock().unwrap_or_else(PoisonError::into_inner);
+                let packed = repacked(&folded, &golden, batch as i64, side)?;
                 warm_up(&packed, batch, side);
                 Ok::<_, String>(packed)
             })
         });
-        match packed.map_err(|fault| fault.to_string()).flatten() {
-            Ok(packed) => {
-                if let Some(loaded) = &mut *slot.lock().unwrap_or_else(PoisonError::into_inner) {
-                    loaded.together = Some(packed);
-                }
+        let packed = match packed.map_err(|fault| fault.to_string()).flatten() {
+            Ok(packed) => packed,
+            Err(fault) => {
+                tracing::warn!("a model is computed in the form that it was loaded in: {fault}");
+                return;
             }
-            Err(fault) => tracing::warn!("batches are computed in the form for a single image: {fault}"),
+        };
+        let mut slot = order.slot.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(loaded) = slot.as_mut() {
+            let form = if order.alone {
+                &mut loaded.alone
+            } else {
+                &mut loaded.together
+            };
+            *form = Some(packed);
+            if loaded.alone.is_some() && loaded.together.is_some() {
+                loaded.plain = None;
+            }
         }
+    }
+}
+
+impl Loaded {
+    /// The best form that there is.
+    fn form(&self, alone: bool) -> Option<Folded> {
+        let form = if alone { &self.alone } else { &self.together };
+        let form = form.as_ref().map(Folded::share);
+        let plain = || self.plain.as_ref().map(|plain| plain.folded());
+        let other = || self.together.as_ref().or(self.alone.as_ref()).map(Folded::share);
+        form.or_else(plain).or_else(other)
+    }
+
+    /// The order for a form that is asked for the first time and can be made.
+    fn order(&mut self, slot: &Arc<Slot>, alone: bool) -> Option<Order> {
+        let plain = self.plain.clone()?;
+        let ordered = &mut self.ordered[usize::from(alone)];
+        if std::mem::replace(ordered, true) {
+            return None;
+        }
+        Some(Order {
+            slot: slot.clone(),
+            plain,
+            alone,
+        })
+    }
+}
+
+impl Plain {
+    fn folded(&self) -> Folded {
+        self.folded.lock().unwrap_or_else(PoisonError::into_inner).share()
     }
 }
 
