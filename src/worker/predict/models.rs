@@ -1,7 +1,7 @@
 //! The loaded networks: each only once, however many requests need it, the least recently used being dropped when memory is short.
 //!
 //! Shared by the lanes. No network is used before it has computed a golden input like the network that it was folded from. It is packed
-//! for a number of images after the first answer that would have been faster so.
+//! for a number of images after the second answer that would have been faster so.
 
 use std::{
     collections::BTreeMap,
@@ -49,6 +49,9 @@ pub(super) struct Models {
     orders: Mutex<Vec<Order>>,
 }
 
+/// A form is made for whoever asks a second time: a model that is asked once costs no more than that.
+const ASKED_AGAIN: u64 = 2;
+
 /// Tensors may be used by one thread at a time.
 type Base = Mutex<StateDict>;
 
@@ -95,8 +98,8 @@ struct Loaded {
     alone: Option<Folded>,
     /// What the others are made of, and computed with until they are; none if that is not needed any more.
     plain: Option<Arc<Plain>>,
-    /// Which of them was asked for.
-    ordered: [bool; 2],
+    /// How often each of them was asked for while it was not there.
+    asked: [u64; 2],
     /// What it shares with other adapters.
     _base: Option<Arc<Base>>,
 }
@@ -250,7 +253,7 @@ impl Models {
             alone: None,
             together: None,
             plain: None,
-            ordered: [false; 2],
+            asked: [0; 2],
             _base: kept,
         };
         if has_alone {
@@ -361,11 +364,12 @@ impl Loaded {
         form.or_else(plain).or_else(other)
     }
 
-    /// The order for a form that is asked for the first time and can be made.
+    /// The order for a form that is asked for again and can be made.
     fn order(&mut self, slot: &Arc<Slot>, alone: bool) -> Option<Order> {
         let plain = self.plain.clone()?;
-        let ordered = &mut self.ordered[usize::from(alone)];
-        if std::mem::replace(ordered, true) {
+        let asked = &mut self.asked[usize::from(alone)];
+        *asked += 1;
+        if *asked != ASKED_AGAIN {
             return None;
         }
         Some(Order {
