@@ -68,7 +68,7 @@ conformance: build ## Hold a running server to openapi.yaml with Schemathesis: 5
 chaos: build ## Fault injection: kills, full disks, locks, overload (two hours; flags and scenarios in ARGS)
 	python3 -B scripts/chaos $(ARGS)
 
-fuzz: presumed ## Fuzz the readers of archives, layouts and images, a minute each (needs a C++ compiler, no libtorch)
+fuzz: presumed ## Fuzz whatever reads the bytes of strangers, a minute for each reader (needs a C++ compiler, no libtorch)
 	@scripts/fuzz
 
 clean: ## Remove what was built (what was fetched stays in the user's cache)

@@ -228,6 +228,11 @@ impl Limits {
         ingest: IngestLimits::DEFAULT,
     };
 
+    /// How long a client may send nothing of a body, and read nothing of a download.
+    pub fn upload_idle(&self) -> Duration {
+        Duration::from_secs(self.upload_idle_seconds)
+    }
+
     pub fn predict_deadline(&self) -> Duration {
         Duration::from_secs(self.predict_deadline_seconds)
     }

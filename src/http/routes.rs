@@ -31,7 +31,7 @@ use super::{
     requests::{admission, encoding, guard, lingering, outside},
     responses::problem,
     system,
-    uploads::{tus, upload},
+    uploads::{spoken, upload},
     webhooks::{deliveries, webhook},
 };
 use crate::{
@@ -161,7 +161,7 @@ pub fn service(app: App) -> Router {
             app.clone(),
             metrics::requests::count,
         ))
-        .layer(middleware::from_fn(tus::say_version))
+        .layer(middleware::from_fn(spoken::say_version))
         .layer(middleware::from_fn(guard::headers))
         .layer(middleware::from_fn(lingering::body))
         .with_state(app.clone());

@@ -1,19 +1,17 @@
 //! Frames to and from the predict child, each way in a task of its own, so that neither pipe ever waits for the other.
 
+use bytes::Bytes;
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    process::{ChildStdin, ChildStdout},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     sync::mpsc,
 };
-
-use bytes::Bytes;
 
 use crate::protocol::frames::{self, PredictRequest};
 
 /// Replies that are read ahead.
 const READ_AHEAD: usize = 64;
 /// Largest body of a reply, in bytes: an overlay of the largest image that a network may see, which packs badly.
-const MAX_REPLY_BODY: usize = 64 << 20;
+pub const MAX_REPLY_BODY: usize = 64 << 20;
 
 /// A frame of the child.
 pub struct Reply {
@@ -26,7 +24,7 @@ pub type Frame = Result<Reply, &'static str>;
 
 /// Begins to write requests. Dropping the sender closes the pipe after the last one, which asks the child to leave; so does an error of
 /// the pipe, whose reason the child's end will tell.
-pub fn write(mut stdin: ChildStdin) -> mpsc::Sender<(PredictRequest, Bytes)> {
+pub fn write(mut stdin: impl AsyncWrite + Unpin + Send + 'static) -> mpsc::Sender<(PredictRequest, Bytes)> {
     let (sender, mut requests) = mpsc::channel::<(PredictRequest, Bytes)>(1);
     tokio::spawn(async move {
         while let Some((request, image)) = requests.recv().await {
@@ -47,7 +45,7 @@ pub fn write(mut stdin: ChildStdin) -> mpsc::Sender<(PredictRequest, Bytes)> {
 }
 
 /// Begins to read frames. The channel ends with the pipe.
-pub fn read(mut stdout: ChildStdout) -> mpsc::Receiver<Frame> {
+pub fn read(mut stdout: impl AsyncRead + Unpin + Send + 'static) -> mpsc::Receiver<Frame> {
     let (sender, replies) = mpsc::channel(READ_AHEAD);
     tokio::spawn(async move {
         loop {
@@ -63,7 +61,7 @@ pub fn read(mut stdout: ChildStdout) -> mpsc::Receiver<Frame> {
 }
 
 /// The next frame; none at the end of the pipe.
-async fn read_frame(stdout: &mut ChildStdout) -> Result<Option<Reply>, &'static str> {
+async fn read_frame(stdout: &mut (impl AsyncRead + Unpin)) -> Result<Option<Reply>, &'static str> {
     let mut prefix = [0; frames::PREFIX];
     if stdout.read_exact(&mut prefix).await.is_err() {
         return Ok(None);

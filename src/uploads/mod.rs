@@ -6,6 +6,7 @@
 mod head;
 mod holds;
 mod receiving;
+mod slow;
 
 use std::{sync::Arc, time::Duration};
 
@@ -13,10 +14,7 @@ use futures_util::Stream;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use self::holds::{Hold, Holds};
-pub use self::{
-    head::ArchiveHead,
-    receiving::{Incoming, too_slow},
-};
+pub use self::{head::ArchiveHead, receiving::Incoming, slow::too_slow};
 use crate::{
     blobs::Blobs,
     domain::{

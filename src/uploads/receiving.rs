@@ -6,7 +6,7 @@ use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
 use tokio::time::timeout;
 
-use super::{ArchiveHead, Uploads, holds::Hold};
+use super::{ArchiveHead, Uploads, holds::Hold, too_slow};
 use crate::{
     blobs::{Continuation, Grown, Writer},
     domain::datasets::{archive::ENOUGH, upload::Upload},
@@ -154,7 +154,7 @@ impl Uploads {
     where
         S: Stream<Item = Result<Bytes>>,
     {
-        let idle = Duration::from_secs(self.0.limits.upload_idle_seconds);
+        let idle = self.0.limits.upload_idle();
         let came = tokio::select! {
             came = timeout(idle, chunks.next()) => came,
             () = hold.give_way().cancelled() => {
@@ -172,12 +172,6 @@ impl Uploads {
             Err(_) => Err(too_slow(idle)),
         }
     }
-}
-
-/// For a body of which nothing came for too long.
-pub fn too_slow(idle: Duration) -> Error {
-    let detail = format!("no data was received for {} seconds", idle.as_secs());
-    Error::new(Kind::TooSlow, "body-too-slow", detail)
 }
 
 fn beyond(upload: &Upload) -> Error {

@@ -7,10 +7,14 @@ use axum::{
     http::{HeaderMap, Method, header},
 };
 
-use super::{challenge::Refusal, keyring::HeldKey};
+use super::{
+    challenge::Refusal,
+    keyring::HeldKey,
+    presented::{bearer, cookies},
+};
 use crate::{
     domain::{
-        access::{InvalidSecret, KeyState, Secret},
+        access::{KeyState, Secret},
         time::Timestamp,
     },
     http::{App, connections::Caller},
@@ -45,7 +49,7 @@ pub fn identify(app: &App, request: &Request) -> Result<Arc<HeldKey>, Refusal> {
 }
 
 fn look(app: &App, method: &Method, headers: &HeaderMap) -> Result<Arc<HeldKey>, Refusal> {
-    let held = match bearer(headers)? {
+    let held = match bearer(headers).map_err(Refusal::Malformed)? {
         Some(text) => of_secret(app, text)?,
         None => of_session(app, method, headers)?,
     };
@@ -73,21 +77,6 @@ fn good(held: Arc<HeldKey>) -> Result<Arc<HeldKey>, Refusal> {
     }
 }
 
-/// What the header `Authorization: Bearer` says. Another scheme is a matter of the proxy in front.
-fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Refusal> {
-    let malformed = || Refusal::Malformed(InvalidSecret::Form);
-    let mut values = headers.get_all(header::AUTHORIZATION).iter();
-    let Some(value) = values.next() else {
-        return Ok(None);
-    };
-    if values.next().is_some() {
-        return Err(malformed());
-    }
-    let text = value.to_str().map_err(|_| malformed())?.trim();
-    let (scheme, token) = text.split_once(' ').unwrap_or((text, ""));
-    Ok(scheme.eq_ignore_ascii_case("bearer").then(|| token.trim_start()))
-}
-
 fn of_session(app: &App, method: &Method, headers: &HeaderMap) -> Result<Arc<HeldKey>, Refusal> {
     let (name, now) = (cookie_name(app), Timestamp::now());
     let values: Vec<&str> = cookies(headers, &name).collect();
@@ -112,54 +101,4 @@ fn of_session(app: &App, method: &Method, headers: &HeaderMap) -> Result<Arc<Hel
 /// The name of the cookie: browsers keep one jar for all servers of a host, whatever their ports.
 pub fn cookie_name(app: &App) -> String {
     format!("finetuned_session_{}", app.config().listen.port())
-}
-
-/// The values of the cookies of this name.
-pub fn cookies<'h>(headers: &'h HeaderMap, name: &'h str) -> impl Iterator<Item = &'h str> {
-    let jars = headers.get_all(header::COOKIE).iter();
-    let pairs = jars.flat_map(|jar| jar.to_str().unwrap_or("").split(';'));
-    pairs
-        .filter_map(|pair| pair.trim().split_once('='))
-        .filter(move |(found, _)| *found == name)
-        .map(|(_, value)| value)
-}
-
-#[cfg(test)]
-mod tests {
-    use axum::http::HeaderValue;
-
-    use super::*;
-
-    fn headers(name: header::HeaderName, values: &[&'static str]) -> HeaderMap {
-        let mut headers = HeaderMap::new();
-        for value in values {
-            headers.append(name.clone(), HeaderValue::from_static(value));
-        }
-        headers
-    }
-
-    #[test]
-    fn a_key_is_a_bearer_token_and_other_schemes_are_the_proxys() {
-        let of = |values: &[&'static str]| {
-            let headers = headers(header::AUTHORIZATION, values);
-            bearer(&headers).map(|token| token.map(str::to_owned))
-        };
-        assert_eq!(of(&["Bearer ft_1"]), Ok(Some("ft_1".to_owned())));
-        assert_eq!(of(&["bearer   ft_1 "]), Ok(Some("ft_1".to_owned())));
-        assert_eq!(of(&["Bearer"]), Ok(Some(String::new())));
-        assert_eq!(of(&["Basic YTpi"]), Ok(None));
-        assert_eq!(of(&[]), Ok(None));
-        let malformed = Err(Refusal::Malformed(InvalidSecret::Form));
-        assert_eq!(of(&["Bearer ft_1", "Bearer ft_2"]), malformed);
-    }
-
-    #[test]
-    fn cookies_of_a_name_are_found_among_others() {
-        let headers = headers(
-            header::COOKIE,
-            &["a=1; session=x", "session=y;b=2; sessions=z; session"],
-        );
-        let found: Vec<&str> = cookies(&headers, "session").collect();
-        assert_eq!(found, ["x", "y"]);
-    }
 }

@@ -11,6 +11,7 @@ pub mod description;
 pub mod gate;
 mod keyring;
 pub mod keys;
+mod presented;
 mod quota;
 mod rate;
 mod reach;

@@ -11,7 +11,8 @@ use utoipa::ToSchema;
 
 use super::{
     challenge::Refusal,
-    credentials::{self, cookie_name, cookies, identify},
+    credentials::{self, cookie_name, identify},
+    presented::cookies,
     sessions::LIFE_SECONDS,
 };
 use crate::{

@@ -1,7 +1,5 @@
 //! `POST /v1/datasets/{dataset}/images`: adds images as a new version.
 
-use std::time::Duration;
-
 use axum::{
     Json,
     body::{Body, Bytes},
@@ -172,7 +170,7 @@ async fn receive(app: &App, request: Request, name: Option<&str>, room: &Room) -
         .await?;
         return Ok(batch);
     }
-    let mut form = Form::of(app, request).await?;
+    let mut form = Form::of(request, app.limits().upload_idle()).await?;
     while let Some(field) = form.next().await? {
         // Fields that are not files are text fields beside the images.
         let Some(name) = field.file_name().map(shown_name) else {
@@ -203,7 +201,7 @@ async fn put(
     room: &Room,
 ) -> Result<()> {
     let limits = app.limits();
-    let idle = Duration::from_secs(limits.upload_idle_seconds);
+    let idle = limits.upload_idle();
     batch.begin_file(name).await?;
     let mut chunks = std::pin::pin!(chunks);
     loop {

@@ -1,7 +1,5 @@
 //! Receives a model, in a form or as the body: detected by its first bytes, counted, hashed, and never in memory as a whole.
 
-use std::time::Duration;
-
 use axum::{body::Bytes, extract::Request, http::HeaderMap};
 use futures_util::{Stream, TryStreamExt};
 
@@ -72,7 +70,7 @@ pub async fn receive(app: &App, request: Request, room: Room) -> Result<Sent> {
 }
 
 async fn receive_form(app: &App, request: Request, room: Room) -> Result<Sent> {
-    let mut form = Form::of(app, request).await?;
+    let mut form = Form::of(request, app.limits().upload_idle()).await?;
     let mut file: Option<(String, SentFile)> = None;
     let mut name = None;
     let mut fields = DescriptionFields::default();
@@ -139,7 +137,7 @@ async fn receive_file(
 ) -> Result<(Spooled, ImportFormat)> {
     let intake = Intake {
         blobs: app.blobs(),
-        idle: Duration::from_secs(app.limits().upload_idle_seconds),
+        idle: app.limits().upload_idle(),
         limit: app.limits().max_model_bytes,
         too_large,
         room,

@@ -112,7 +112,7 @@ pub fn decoded(place: &str, text: &str) -> Result<Bytes> {
 
 async fn read_form(app: &App, request: Request) -> Result<Images> {
     let limit = app.limits().max_predict_bytes;
-    let mut form = Form::of(app, request).await?;
+    let mut form = Form::of(request, app.limits().upload_idle()).await?;
     let mut images = Vec::new();
     let mut texts = Vec::new();
     let mut bytes = 0;

@@ -1,37 +1,17 @@
-//! The header `Idempotency-Key`.
+//! The `Idempotency-Key` of a request, with whose it is.
 
-use axum::http::{HeaderMap, HeaderName};
+use axum::http::HeaderMap;
 
-use crate::{
-    domain::access::Holder,
-    error::{Error, Kind, Result},
-    store::IdempotencyKey,
-};
-
-pub const NAME: HeaderName = HeaderName::from_static("idempotency-key");
-/// What it looks like, for the API's description.
-pub const PATTERN: &str = r#"^("[!#-~]{1,255}"|[!#-~]{1,255})$"#;
+use super::told;
+pub use super::told::{NAME, PATTERN};
+use crate::{domain::access::Holder, error::Result, store::IdempotencyKey};
 
 /// The key of a request, quoted or unquoted; none without the header. It is its sender's: others may use the same text.
 ///
 /// # Errors
 /// `idempotency-key-invalid`
 pub fn idempotency_key(headers: &HeaderMap, owner: Option<&Holder>) -> Result<Option<IdempotencyKey>> {
-    let mut values = headers.get_all(NAME).iter();
-    let Some(value) = values.next() else {
-        return Ok(None);
-    };
-    let text = value.to_str().unwrap_or("");
-    let unquoted = text
-        .strip_prefix('"')
-        .and_then(|text| text.strip_suffix('"'))
-        .unwrap_or(text);
-    let is_visible = |byte: u8| byte.is_ascii_graphic() && byte != b'"';
-    if values.next().is_some() || !(1..=255).contains(&unquoted.len()) || !unquoted.bytes().all(is_visible) {
-        let detail = "send one Idempotency-Key, of 1 to 255 visible characters without quotes and spaces";
-        return Err(Error::new(Kind::Malformed, "idempotency-key-invalid", detail));
-    }
-    Ok(Some(IdempotencyKey::new(owner, unquoted)))
+    Ok(told::key(headers)?.map(|key| IdempotencyKey::new(owner, key)))
 }
 
 #[cfg(test)]

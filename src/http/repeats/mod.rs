@@ -7,6 +7,7 @@
 mod body;
 mod key;
 mod policy;
+mod told;
 
 use axum::{
     body::{Body, HttpBody},

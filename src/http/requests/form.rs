@@ -12,7 +12,6 @@ use tokio::time::timeout;
 
 use crate::{
     error::{Error, Kind, Result},
-    http::App,
     uploads::too_slow,
 };
 
@@ -54,13 +53,15 @@ pub fn announced_file_bytes(headers: &HeaderMap) -> u64 {
 }
 
 impl Form {
+    /// The form in a request whose client may be silent for as long as `idle`.
+    ///
     /// # Errors
     /// `form-invalid` (400)
-    pub async fn of(app: &App, request: Request) -> Result<Self> {
+    pub async fn of(request: Request, idle: Duration) -> Result<Self> {
         let fields = Multipart::from_request(request, &()).await;
         Ok(Self {
             fields: fields.map_err(|_| invalid(NO_BOUNDARY))?,
-            idle: Duration::from_secs(app.limits().upload_idle_seconds),
+            idle,
         })
     }
 

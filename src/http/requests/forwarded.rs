@@ -48,6 +48,11 @@ pub fn believed(peer: Peer, headers: &HeaderMap, proxies: &[Network]) -> Forward
         return forwarded;
     }
     forwarded.prefix = prefix(headers);
+    if !is_closed(headers) {
+        // What the proxy has added stands within the client's quotes, and the client would speak for it.
+        forwarded.client = Peer::of(peer.whole_address(), &[]);
+        return forwarded;
+    }
     let (theirs, standard) = (x_forwarded(headers), standard(headers));
     let (by_theirs, by_standard) = (client(&theirs, proxies), client(&standard, proxies));
     let both_say = headers.contains_key(FOR) && headers.contains_key(header::FORWARDED);
@@ -111,6 +116,13 @@ fn x_forwarded(headers: &HeaderMap) -> Vec<Hop> {
             host: at(&hosts, place),
         })
         .collect()
+}
+
+/// Whether every quote in `Forwarded` has its second one, in the same line.
+fn is_closed(headers: &HeaderMap) -> bool {
+    let quotes = |value: &HeaderValue| value.as_bytes().iter().filter(|byte| **byte == b'"').count();
+    let mut values = headers.get_all(header::FORWARDED).iter();
+    values.all(|value| quotes(value).is_multiple_of(2))
 }
 
 /// The hops of `Forwarded`, the nearest one first.
@@ -229,7 +241,6 @@ mod tests {
             "for=_hidden",
             "proto=https",
             "",
-            "for=\"",
             "for=1.1.1.1, for=_x",
         ] {
             assert!(of(nobody).client.is_proxy(), "{nobody}");
@@ -296,6 +307,25 @@ mod tests {
         ];
         let said = read("10.0.0.1", &agreeing);
         assert_eq!((said.client, said.is_https), (peer("192.0.2.7"), Some(true)));
+    }
+
+    #[test]
+    fn a_client_cannot_put_quotes_around_what_a_proxy_adds() {
+        for line in [
+            "for=1.1.1.1;x=\", for=192.0.2.7",
+            "for=1.1.1.1;x=\", for=\"192.0.2.7:80\"",
+            "for=\"",
+        ] {
+            let said = read("10.0.0.1", &[("forwarded", line), ("x-forwarded-proto", "https")]);
+            assert!(!said.client.is_proxy(), "it would be held to no share: {line}");
+            assert_eq!(said.client.whole_address().to_string(), "10.0.0.1", "{line}");
+            assert_eq!((said.is_https, said.host), (None, None), "{line}");
+        }
+        let escaped = read(
+            "10.0.0.1",
+            &[("forwarded", "for=1.1.1.1;x=\"\\\", for=192.0.2.7")],
+        );
+        assert_eq!(escaped.client, peer("192.0.2.7"));
     }
 
     #[test]

@@ -1,11 +1,11 @@
 //! Parses JSON from clients so that it is unambiguous: an object with a duplicate field, at any depth, is refused, because another parser
-//! could use the other value (RFC 8259, section 4).
+//! could use the other value (RFC 8259, section 4). So is a document of very many objects and lists, which take far more memory than text.
 
-use std::fmt;
+use std::{cell::Cell, fmt};
 
 use serde::{
-    Deserialize, Deserializer,
-    de::{DeserializeOwned, Error as _, MapAccess, SeqAccess, Visitor},
+    Deserializer,
+    de::{DeserializeOwned, DeserializeSeed, Error as _, MapAccess, SeqAccess, Visitor},
 };
 use serde_json::{Map, Value};
 
@@ -14,14 +14,23 @@ use crate::error::{Error, FieldError, Kind, Result};
 
 /// Message for a duplicate field.
 const TWICE: &str = "an object has a duplicate field";
+/// Message for a document that would not fit the memory.
+const CROWDED: &str = "the body has too many objects and lists";
+/// So many objects and lists any document may have, and another one for each [`BYTES_EACH`]: `{"":0}` takes 7 bytes of text and 650 of memory.
+/// The images of the longest requests, one list for each row of each channel, need less than that.
+const MOST_NESTED: usize = 100_000;
+const BYTES_EACH: usize = 64;
 
 /// Parses a JSON document.
 ///
 /// # Errors
 /// `json-invalid`.
 pub fn parse(bytes: &[u8]) -> Result<Value> {
-    let document = serde_json::from_slice(bytes).map(|Unambiguous(document)| document);
-    document.map_err(|error| unreadable(&error))
+    let room = Cell::new(MOST_NESTED + bytes.len() / BYTES_EACH);
+    let mut text = serde_json::Deserializer::from_slice(bytes);
+    let document = Reader { room: &room }.deserialize(&mut text);
+    let whole = document.and_then(|document| text.end().map(|()| document));
+    whole.map_err(|error| unreadable(&error))
 }
 
 /// Parses a JSON document in which a field that is null is as if it were absent.
@@ -46,10 +55,9 @@ pub fn parse_as<T: DeserializeOwned>(bytes: &[u8], form: &str) -> Result<T> {
 }
 
 fn unreadable(error: &serde_json::Error) -> Error {
-    let what = match error.to_string().starts_with(TWICE) {
-        true => TWICE,
-        false => "the body is not valid JSON",
-    };
+    let text = error.to_string();
+    let ours = [TWICE, CROWDED].into_iter().find(|what| text.starts_with(what));
+    let what = ours.unwrap_or("the body is not valid JSON");
     let detail = format!("{what}: line {}, column {}", error.line(), error.column());
     Error::new(Kind::Malformed, "json-invalid", detail)
 }
@@ -62,18 +70,30 @@ fn whole(number: f64) -> Option<i64> {
     (number.fract() == 0.0 && number.abs() <= EXACT).then_some(number as i64)
 }
 
-/// Parses as serde_json does, but refuses duplicate fields and knows whole numbers.
-struct Unambiguous(Value);
+/// Parses as serde_json does, but refuses duplicate fields, knows whole numbers, and counts objects and lists.
+#[derive(Clone, Copy)]
+struct Reader<'r> {
+    /// How many more there may be.
+    room: &'r Cell<usize>,
+}
 
-impl<'de> Deserialize<'de> for Unambiguous {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(Reader).map(Self)
+impl Reader<'_> {
+    fn enter<E: serde::de::Error>(self) -> Result<(), E> {
+        let left = self.room.get().checked_sub(1);
+        self.room.set(left.ok_or_else(|| E::custom(CROWDED))?);
+        Ok(())
     }
 }
 
-struct Reader;
+impl<'de> DeserializeSeed<'de> for Reader<'_> {
+    type Value = Value;
 
-impl<'de> Visitor<'de> for Reader {
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Reader<'_> {
     type Value = Value;
 
     fn expecting(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
@@ -109,17 +129,19 @@ impl<'de> Visitor<'de> for Reader {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Value, A::Error> {
+        self.enter()?;
         let mut list = Vec::new();
-        while let Some(Unambiguous(element)) = elements.next_element()? {
+        while let Some(element) = elements.next_element_seed(self)? {
             list.push(element);
         }
         Ok(Value::Array(list))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Value, A::Error> {
+        self.enter()?;
         let mut object = Map::new();
         while let Some(name) = fields.next_key::<String>()? {
-            let Unambiguous(value) = fields.next_value()?;
+            let value = fields.next_value_seed(self)?;
             if object.insert(name, value).is_some() {
                 return Err(A::Error::custom(TWICE));
             }
@@ -131,6 +153,7 @@ impl<'de> Visitor<'de> for Reader {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use serde::Deserialize;
 
     use super::*;
 
@@ -150,6 +173,19 @@ mod tests {
             assert!(refused.detail().starts_with(TWICE), "{}", refused.detail());
         }
         assert!(parse(br#"{"a": {"a": {"a": 1}}, "b": {"a": 1}}"#).is_ok());
+    }
+
+    #[test]
+    fn as_many_objects_and_lists_as_there_is_text_for() {
+        let list = |element: &str, count| format!("[{}]", vec![element; count].join(","));
+        assert!(parse(list("{}", MOST_NESTED - 1).as_bytes()).is_ok());
+        let long = format!("[\"{}\"]", "x".repeat(BYTES_EACH));
+        assert!(parse(list(&long, MOST_NESTED + 9).as_bytes()).is_ok());
+        assert!(parse(list("0", 4 * MOST_NESTED).as_bytes()).is_ok());
+        for crowded in ["{}", "[]", "{\"\":0}"] {
+            let refused = parse(list(crowded, 2 * MOST_NESTED).as_bytes()).unwrap_err();
+            assert!(refused.detail().starts_with(CROWDED), "{}", refused.detail());
+        }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 pub mod admission;
 pub mod base64_text;
+mod conditions;
 pub mod encoding;
 pub mod extract;
 pub mod form;

@@ -40,7 +40,7 @@ impl App {
         let (sender, mut receiver) = mpsc::channel(CHUNKS_IN_FLIGHT);
         let out = Out {
             sender,
-            patience: Duration::from_secs(self.limits().upload_idle_seconds),
+            patience: self.limits().upload_idle(),
             runtime: Handle::current(),
             _permit: permit,
         };

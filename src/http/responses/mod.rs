@@ -6,4 +6,5 @@ pub mod event_file;
 pub mod problem;
 pub mod range;
 pub mod refusals;
+mod unsatisfied;
 pub mod zip_stream;

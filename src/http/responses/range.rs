@@ -3,12 +3,7 @@
 
 use std::ops::Range;
 
-use axum::{
-    http::{HeaderMap, HeaderValue, header},
-    response::{IntoResponse, Response},
-};
-
-use crate::error::{Error, Kind};
+use axum::http::{HeaderMap, HeaderValue, header};
 
 /// The requested part of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,16 +31,6 @@ impl Asked {
             return Asked::Whole;
         }
         parse(range, bytes).unwrap_or(Asked::Whole)
-    }
-
-    /// The error for a range that cannot be satisfied.
-    pub fn refusal(bytes: u64) -> Response {
-        let detail = format!("the range starts after the end of the file, which has {bytes} bytes");
-        let mut response = Error::new(Kind::BeyondEnd, "range-not-satisfiable", detail).into_response();
-        if let Ok(length) = HeaderValue::from_str(&format!("bytes */{bytes}")) {
-            response.headers_mut().insert(header::CONTENT_RANGE, length);
-        }
-        response
     }
 }
 

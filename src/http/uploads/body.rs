@@ -59,7 +59,7 @@ async fn receive_raw(app: &App, body: Body, room: Room) -> Result<Upload> {
 
 /// The one file of the form, whatever its field is called.
 async fn receive_form(app: &App, request: Request, room: Room) -> Result<Upload> {
-    let mut form = Form::of(app, request).await?;
+    let mut form = Form::of(request, app.limits().upload_idle()).await?;
     let mut found: Option<(String, Spooled, Option<String>)> = None;
     let (mut name, mut sha256) = (None, None);
     let mut texts = Vec::new();
@@ -94,7 +94,7 @@ async fn receive_form(app: &App, request: Request, room: Room) -> Result<Upload>
 async fn receive_chunks(app: &App, chunks: impl Stream<Item = Result<Bytes>>, room: Room) -> Result<Spooled> {
     let intake = Intake {
         blobs: app.blobs(),
-        idle: Duration::from_secs(app.limits().upload_idle_seconds),
+        idle: app.limits().upload_idle(),
         limit: app.limits().max_archive_bytes,
         too_large,
         room,

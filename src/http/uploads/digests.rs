@@ -1,11 +1,15 @@
-//! Digests that clients send for an archive: `?sha256=` in hexadecimal, or `Repr-Digest` (RFC 9530).
+//! Digests that clients send: of an archive `?sha256=` in hexadecimal, or `Repr-Digest` (RFC 9530); of the bytes of one request
+//! `Upload-Checksum` (tus), or `Content-Digest`.
 
 use axum::http::{HeaderMap, HeaderName};
 
 use super::tus;
 use crate::{
     error::{Error, Kind, Result},
-    files::{checksum::parse_digest_field, digest},
+    files::{
+        checksum::{Checksum, InvalidChecksum, parse_digest_field},
+        digest,
+    },
 };
 
 pub const REPR_DIGEST: HeaderName = HeaderName::from_static("repr-digest");
@@ -34,6 +38,24 @@ pub fn announced_digest(headers: &HeaderMap, named: Option<&str>) -> Result<Opti
         )),
         _ => Ok(Some(told)),
     }
+}
+
+/// The digest of this request's bytes, from either header.
+///
+/// # Errors
+/// `header-invalid`
+pub fn checksum(headers: &HeaderMap) -> Result<Option<Checksum>> {
+    let refused = |name| move |fault: InvalidChecksum| tus::wrong(name, &format!("is invalid: {fault}"));
+    if let Some(text) = tus::text(headers, &tus::CHECKSUM)? {
+        return Checksum::parse_tus(text)
+            .map(Some)
+            .map_err(refused(&tus::CHECKSUM));
+    }
+    let Some(text) = tus::text(headers, &CONTENT_DIGEST)? else {
+        return Ok(None);
+    };
+    let digest = parse_digest_field(text).map_err(refused(&CONTENT_DIGEST))?;
+    Ok(Some(Checksum::sha256(digest)))
 }
 
 fn invalid(detail: &str) -> Error {

@@ -2,6 +2,7 @@
 
 pub mod body;
 pub mod digests;
+pub mod spoken;
 pub mod spooling;
 pub mod tus;
 pub mod upload;

@@ -1,14 +1,9 @@
 //! The headers of tus 1.0 (<https://tus.io/protocols/resumable-upload>): protocol version, server capabilities, and what the client says
-//! about its upload. The handlers are in [`super::upload`].
+//! about its upload. Nothing here knows the server or makes a response; the handlers are in [`super::upload`].
 
 use std::collections::BTreeMap;
 
-use axum::{
-    extract::{FromRequestParts, Request},
-    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, request::Parts},
-    middleware::Next,
-    response::Response,
-};
+use axum::http::{HeaderMap, HeaderName, header};
 use base64::{Engine, engine::general_purpose::STANDARD};
 
 use crate::error::{Error, Kind, Result};
@@ -39,17 +34,6 @@ pub const BYTES: &str = "application/offset+octet-stream";
 /// Longest `Upload-Metadata`, in bytes.
 const MAX_METADATA: usize = 4096;
 
-/// Proof that the client uses our version.
-pub struct Spoken;
-
-impl<S: Send + Sync> FromRequestParts<S> for Spoken {
-    type Rejection = Error;
-
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self> {
-        check_version(&parts.headers).map(|()| Self)
-    }
-}
-
 /// Refuses requests in other versions.
 ///
 /// # Errors
@@ -60,22 +44,6 @@ pub fn check_version(headers: &HeaderMap) -> Result<()> {
     }
     let detail = format!("the upload protocol is tus {VERSION}; send the header `Tus-Resumable: {VERSION}`");
     Err(Error::new(Kind::UnspokenVersion, "tus-version", detail))
-}
-
-/// Every response about uploads has the version, error responses too.
-pub async fn say_version(request: Request, next: Next) -> Response {
-    let ours = request.uri().path().starts_with(ADDRESS);
-    let mut response = next.run(request).await;
-    if ours {
-        let headers = response.headers_mut();
-        headers.insert(RESUMABLE, HeaderValue::from_static(VERSION));
-        if response.status() == StatusCode::PRECONDITION_FAILED {
-            response
-                .headers_mut()
-                .insert(TUS_VERSION, HeaderValue::from_static(VERSION));
-        }
-    }
-    response
 }
 
 /// A text header, if present.
@@ -99,6 +67,26 @@ pub fn number(headers: &HeaderMap, name: &HeaderName) -> Result<Option<u64>> {
     number
         .map(Some)
         .ok_or_else(|| wrong(name, "is not a number of bytes"))
+}
+
+/// The size of a new upload, which has to be known when it begins.
+///
+/// # Errors
+/// `header-invalid`
+pub fn announced_bytes(headers: &HeaderMap) -> Result<u64> {
+    if headers.contains_key(DEFER_LENGTH) {
+        return Err(wrong(
+            &DEFER_LENGTH,
+            "is not supported: send the size in `Upload-Length`",
+        ));
+    }
+    needed(number(headers, &LENGTH)?, &LENGTH)
+}
+
+/// Whether the body is bytes of an upload.
+pub fn brings_bytes(headers: &HeaderMap) -> bool {
+    let kind = headers.get(header::CONTENT_TYPE);
+    kind.is_some_and(|kind| kind.as_bytes().eq_ignore_ascii_case(BYTES.as_bytes()))
 }
 
 /// A required header.

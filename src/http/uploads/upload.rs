@@ -11,8 +11,9 @@ use futures_util::TryStreamExt;
 
 use super::{
     body::cut_short,
-    digests::announced_digest,
-    tus::{self, Metadata, Spoken, needed, number},
+    digests::{announced_digest, checksum},
+    spoken::Spoken,
+    tus::{self, Metadata, brings_bytes, needed, number},
 };
 use crate::{
     domain::{
@@ -22,7 +23,7 @@ use crate::{
         page::Page,
     },
     error::{Error, Kind, Result},
-    files::checksum::{Checksum, parse_digest_field},
+    files::checksum::Checksum,
     http::{
         App,
         access::Allowed,
@@ -77,13 +78,7 @@ pub async fn create(
     request: Request,
 ) -> Result<Response> {
     let headers = request.headers();
-    if headers.contains_key(tus::DEFER_LENGTH) {
-        return Err(tus::wrong(
-            &tus::DEFER_LENGTH,
-            "is not supported: send the size in `Upload-Length`",
-        ));
-    }
-    let bytes = needed(number(headers, &tus::LENGTH)?, &tus::LENGTH)?;
+    let bytes = tus::announced_bytes(headers)?;
     let metadata = Metadata::of(headers)?;
     let name = name(&metadata)?;
     let options = read_options(&metadata)?;
@@ -261,11 +256,6 @@ fn parse_id(id: &str) -> Result<UploadId> {
     id.parse().map_err(|_| Error::not_found("upload", id))
 }
 
-fn brings_bytes(headers: &HeaderMap) -> bool {
-    let kind = headers.get(header::CONTENT_TYPE);
-    kind.is_some_and(|kind| kind.as_bytes().eq_ignore_ascii_case(tus::BYTES.as_bytes()))
-}
-
 type Chunks = std::pin::Pin<Box<dyn futures_util::Stream<Item = Result<bytes::Bytes>> + Send>>;
 
 fn incoming(request: Request, offset: u64) -> Result<Incoming<Chunks>> {
@@ -287,25 +277,6 @@ fn incoming(request: Request, offset: u64) -> Result<Incoming<Chunks>> {
 
 fn chunks(body: Body) -> Chunks {
     Box::pin(body.into_data_stream().map_err(|_| cut_short()))
-}
-
-/// The digest of this request's bytes, from either header.
-fn checksum(headers: &HeaderMap) -> Result<Option<Checksum>> {
-    let refused = |name| {
-        move |fault: crate::files::checksum::InvalidChecksum| {
-            tus::wrong(name, &format!("is invalid: {fault}"))
-        }
-    };
-    if let Some(text) = tus::text(headers, &tus::CHECKSUM)? {
-        return Checksum::parse_tus(text)
-            .map(Some)
-            .map_err(refused(&tus::CHECKSUM));
-    }
-    let Some(text) = tus::text(headers, &super::digests::CONTENT_DIGEST)? else {
-        return Ok(None);
-    };
-    let digest = parse_digest_field(text).map_err(refused(&super::digests::CONTENT_DIGEST))?;
-    Ok(Some(Checksum::sha256(digest)))
 }
 
 /// A response without a body: the given headers, and the expiry date of an incomplete upload or the dataset of a complete one.

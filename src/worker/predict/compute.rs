@@ -20,8 +20,8 @@ use super::{
     decode::{DecodedImage, Pixels},
     models::{ModelFault, Models},
     pipe::Replies,
+    place::{Options, Place},
     queue::Queue,
-    request::{Options, Place},
     self_test,
 };
 use crate::worker::autograd::without_gradients;

@@ -17,6 +17,7 @@ mod lru;
 mod models;
 mod overlay;
 mod pipe;
+mod place;
 mod queue;
 mod request;
 mod self_test;
@@ -35,7 +36,7 @@ use crate::protocol::frames::Ready;
 
 use self::{compute::Lanes, decode::Decoder, models::Models, pipe::Replies, queue::Queue};
 
-pub use self::request::Options;
+pub use self::place::Options;
 use self::request::Request;
 // Batch predictions compute as this child does.
 pub(in crate::worker) use self::{answer::likeliest, forms::packed};

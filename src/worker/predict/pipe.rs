@@ -19,7 +19,7 @@ use crate::protocol::frames::{self, PREFIX, PredictOutcome, PredictReply, Ready}
 ///
 /// # Errors
 /// If the stream is out of sync: nothing after that can be parsed.
-pub(super) fn read_all(input: impl Read, mut each: impl FnMut(Request)) -> anyhow::Result<()> {
+pub fn read_all(input: impl Read, mut each: impl FnMut(Request)) -> anyhow::Result<()> {
     let mut input = BufReader::with_capacity(256 << 10, input);
     while let Some(request) = read_request(&mut input)? {
         each(request);
@@ -63,7 +63,7 @@ fn read_part(input: &mut impl Read, length: usize) -> io::Result<Option<Vec<u8>>
 }
 
 /// Writes replies, from any thread, without mixing them.
-pub(super) struct Replies {
+pub struct Replies {
     out: Mutex<Box<dyn Write + Send>>,
     unheard: AtomicBool,
 }

@@ -8,7 +8,7 @@ use std::{
 
 use image::{ImageFormat, RgbImage};
 
-use super::{batch_size::BatchSize, request::Options, run};
+use super::{batch_size::BatchSize, place::Options, run};
 use crate::{
     domain::{models::prediction::ClassProbability, spec::Architecture},
     protocol::frames::{

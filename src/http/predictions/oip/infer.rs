@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use axum::{
     extract::{Path, Request, State},
-    http::{HeaderMap, HeaderValue, header},
+    http::{HeaderValue, header},
     response::{IntoResponse, Response},
 };
 use futures_util::future::try_join_all;
@@ -28,9 +28,6 @@ use crate::{
     },
     inference::{Embedding, ModelInput, Prediction},
 };
-
-/// Length of the JSON before the binary tensors, in requests and responses.
-const JSON_LENGTH: &str = "inference-header-content-length";
 
 /// Infer (Open Inference Protocol)
 ///
@@ -66,7 +63,7 @@ async fn answer(app: App, reference: &str, request: Request) -> Result<Response>
     let begun = Instant::now();
     let model = images::model(&app, reference).await?;
     let limit = app.limits().max_predict_bytes;
-    let json_length = json_length(request.headers())?;
+    let json_length = wire::json_length(request.headers())?;
     let body = read_body(request.into_body(), limit).await?;
     let wire::Inference { request, elements } = wire::read(&body, json_length)?;
     let inputs = inputs(&app, &model, &request, elements)?;
@@ -103,16 +100,6 @@ async fn embeddings(app: &App, model: &Model, inputs: &[ModelInput]) -> Result<V
         embedding.map_err(|error| error_of("image", index, error))
     });
     try_join_all(asked).await
-}
-
-fn json_length(headers: &HeaderMap) -> Result<Option<usize>> {
-    let Some(length) = headers.get(JSON_LENGTH) else {
-        return Ok(None);
-    };
-    let length = length.to_str().ok().and_then(|length| length.parse().ok());
-    length
-        .map(Some)
-        .ok_or_else(|| malformed(format!("the header `{JSON_LENGTH}` is not a valid length")))
 }
 
 fn inputs(
@@ -252,7 +239,7 @@ fn written(model: &Model, request: &InferRequest, outputs: &[OutputTensor]) -> R
         Some(length) => {
             response
                 .headers_mut()
-                .insert(JSON_LENGTH, HeaderValue::from(length));
+                .insert(wire::JSON_LENGTH, HeaderValue::from(length));
             "application/octet-stream"
         }
         None => "application/json",

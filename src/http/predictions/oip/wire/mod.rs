@@ -3,6 +3,7 @@
 
 mod elements;
 
+use axum::http::HeaderMap;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -11,6 +12,9 @@ use utoipa::ToSchema;
 pub use self::elements::{Values, malformed};
 use self::elements::{floats_of, split_floats, split_strings, strings_of};
 use crate::{error::Result, http::requests::json};
+
+/// Length of the JSON before the binary tensors, in requests and responses.
+pub const JSON_LENGTH: &str = "inference-header-content-length";
 
 /// The supported data types of tensors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -98,6 +102,20 @@ pub struct OutputTensor {
     pub shape: Vec<usize>,
     pub values: Values,
     pub binary: bool,
+}
+
+/// What the header says of the JSON's length, if it is there.
+///
+/// # Errors
+/// It is no length.
+pub fn json_length(headers: &HeaderMap) -> Result<Option<usize>> {
+    let Some(length) = headers.get(JSON_LENGTH) else {
+        return Ok(None);
+    };
+    let length = length.to_str().ok().and_then(|length| length.parse().ok());
+    length
+        .map(Some)
+        .ok_or_else(|| malformed(format!("the header `{JSON_LENGTH}` is not a valid length")))
 }
 
 /// Parses a body. `json_length` is the value of the header, if any.
