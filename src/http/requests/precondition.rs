@@ -11,7 +11,7 @@ use serde::Serialize;
 pub use super::conditions::{PATTERN, expected_versions, is_known, seen};
 use crate::{
     domain::{datasets::dataset::Dataset, tag::Tag},
-    error::Result,
+    error::{Error, Result},
     jobs::Target,
 };
 
