@@ -11,6 +11,7 @@ mod parent;
 pub mod sandbox;
 #[cfg(test)]
 mod tests;
+pub mod traces;
 
 use std::{
     ffi::{OsStr, OsString},
