@@ -18,7 +18,7 @@ use finetuned::{
         upkeep::{BackupArgs, DoctorArgs, RestoreArgs},
     },
     data_dir, http,
-    process::traces,
+    process::{cgroup, traces},
 };
 use rustix::{fs::Mode, process::umask};
 use tokio::{
@@ -152,6 +152,7 @@ fn serve(config: Config) -> anyhow::Result<ExitCode> {
 
 fn run_server(config: Config) -> anyhow::Result<()> {
     config.check()?;
+    cgroup::take_over();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(threads_of_the_server())
         .enable_all()

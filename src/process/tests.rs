@@ -19,6 +19,7 @@ async fn shell(dir: &TempDir, script: &str) -> (ChildGroup, ChildStdin, BufReade
         &arguments,
         dir.path(),
         FreedMemory::GivenBack,
+        None,
     );
     let (child, pipes) = started.await.unwrap();
     (child, pipes.stdin, BufReader::new(pipes.stdout))
