@@ -39,13 +39,14 @@ demo: build ## Train a classifier on generated images and classify one; the dash
 
 test: libtorch ## Install what the tests need and run every test
 	python3 -B -m unittest discover -s scripts/tests
-	settings=$$(scripts/browser && scripts/tensorboard) && eval "$$settings" && $(CARGO) test $(RELEASE)
+	settings=$$(scripts/browser && scripts/tensorboard) && eval "$$settings" && $(CARGO) test $(RELEASE) --features otel
 	python3 -B scripts/schemathesis --examples 4
 	python3 -B scripts/chaos --short --slack 4
 
 check: libtorch ## Formatting, lints, documentation, licences of the dependencies
 	$(CARGO) fmt --check
 	$(CARGO) clippy $(RELEASE) --all-targets -- -D warnings
+	$(CARGO) clippy $(RELEASE) --features otel --lib --bins --test traces -- -D warnings
 	RUSTDOCFLAGS=-Dwarnings $(CARGO) doc $(RELEASE) --no-deps
 	cd fuzz && $(CARGO) check --locked
 	scripts/cargo-deny --locked --log-level error check licenses bans sources

@@ -6,6 +6,7 @@
 
 mod dataset;
 pub mod frames;
+pub mod memory;
 mod message;
 mod needs;
 mod result;

@@ -12,11 +12,13 @@ use finetuned::{
     client::{ClientCommand, weights::WeightsCommand},
     config::{
         Config, LogFormat,
+        collector::Collector,
         keep::GcArgs,
         keys::KeysCommand,
         upkeep::{BackupArgs, DoctorArgs, RestoreArgs},
     },
     data_dir, http,
+    process::{cgroup, traces},
 };
 use rustix::{fs::Mode, process::umask};
 use tokio::{
@@ -140,7 +142,17 @@ fn main() -> ExitCode {
 fn serve(config: Config) -> anyhow::Result<ExitCode> {
     keep_to_the_owner();
     start_log(&config)?;
+    let sending = Collector::of_the_environment().and_then(|collector| traces::start(&collector));
+    let served = run_server(config);
+    if let Some(sending) = sending {
+        sending.finish();
+    }
+    served.map(|()| ExitCode::SUCCESS)
+}
+
+fn run_server(config: Config) -> anyhow::Result<()> {
     config.check()?;
+    cgroup::take_over();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(threads_of_the_server())
         .enable_all()
@@ -162,8 +174,7 @@ fn serve(config: Config) -> anyhow::Result<ExitCode> {
             out.flush()
         };
         http::run_with_ready(config, listener, shutdown, tell).await
-    })?;
-    Ok(ExitCode::SUCCESS)
+    })
 }
 
 /// Files that the server and its workers create are accessible to their owner only. The other commands write files for the user and leave

@@ -214,6 +214,7 @@ fn beside_this_program() -> anyhow::Result<PathBuf> {
     let this = std::env::current_exe().context("cannot find the path of this program")?;
     Ok(this.parent().unwrap_or(Path::new(".")).join("finetuned-worker"))
 }
+pub mod collector;
 pub mod keep;
 pub mod keys;
 mod mlflow;

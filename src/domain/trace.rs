@@ -12,6 +12,16 @@ impl TraceParent {
         &self.0[3..35]
     }
 
+    /// Of the caller's own part of it: 16 hexadecimal digits.
+    pub fn parent_id(&self) -> &str {
+        &self.0[36..52]
+    }
+
+    /// The lowest bit says that the caller records it.
+    pub fn flags(&self) -> u8 {
+        u8::from_str_radix(&self.0[53..55], 16).unwrap_or(0)
+    }
+
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -59,6 +69,7 @@ mod tests {
             (parsed.as_str(), parsed.trace_id()),
             (valid, "0af7651916cd43dd8448eb211c80319c")
         );
+        assert_eq!((parsed.parent_id(), parsed.flags()), ("b7ad6b7169203331", 1));
         let later = "cc-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-what-comes";
         assert_eq!(later.parse::<TraceParent>().unwrap(), parsed);
         for wrong in [

@@ -161,6 +161,7 @@ pub fn service(app: App) -> Router {
             app.clone(),
             metrics::requests::count,
         ))
+        .layer(middleware::from_fn(metrics::traces::follow))
         .layer(middleware::from_fn(spoken::say_version))
         .layer(middleware::from_fn(guard::headers))
         .layer(middleware::from_fn(lingering::body))

@@ -21,7 +21,10 @@ use crate::{
     inference::{Inference, InferenceContext},
     jobs::{self, JobsContext},
     limits::Limits,
-    process::sandbox::{Mode, Support},
+    process::{
+        cgroup,
+        sandbox::{Mode, Support},
+    },
     uploads::Uploads,
 };
 
@@ -112,6 +115,12 @@ pub async fn run_with_ready(
     let uploads = Uploads::open(store.clone(), blobs.clone(), limits.clone(), stopping.clone()).await?;
     let rules = Rules::of(&limits, &config.trusted_proxies);
     tell_sandbox(config.sandbox);
+    let worker_limits = cgroup::limits();
+    info!(
+        by = worker_limits.by,
+        reason = worker_limits.reason,
+        "workers have limits of memory"
+    );
     info!(%address, data_dir = %config.data_dir.display(), version = env!("CARGO_PKG_VERSION"), "listening");
     let app = App(Arc::new(Parts {
         config,

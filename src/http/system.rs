@@ -11,7 +11,10 @@ use crate::{
     domain::{id::JobId, time::Timestamp},
     error::{Error, Kind, Result},
     limits::Limits,
-    process::sandbox::{Mode, Support},
+    process::{
+        cgroup::{self, WorkerLimits},
+        sandbox::{Mode, Support},
+    },
 };
 
 /// With less free space than this beyond the reserve, the disk counts as full.
@@ -45,6 +48,7 @@ pub struct System {
     /// Datasets that no job and no model has used, as counted within the last hour. Nothing removes them but a `DELETE`.
     unused_datasets: Unused,
     sandbox: SystemSandbox,
+    worker_limits: WorkerLimits,
     limits: Limits,
 }
 
@@ -168,6 +172,7 @@ pub async fn system(State(app): State<App>) -> Result<Json<System>> {
             mode: app.config().sandbox,
             support: Support::of_this_kernel(),
         },
+        worker_limits: cgroup::limits(),
         limits: app.limits().clone(),
     }))
 }

@@ -144,7 +144,7 @@ impl Host {
             self.context.sandbox.name().as_ref(),
         ];
         let program = Path::new(&self.context.worker);
-        let (child, pipes) = process::spawn(program, &arguments, &dir, FreedMemory::Kept).await?;
+        let (child, pipes) = process::spawn(program, &arguments, &dir, FreedMemory::Kept, None).await?;
         Ok((child, pipes, shown))
     }
 

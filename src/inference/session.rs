@@ -2,7 +2,7 @@
 //!
 //! Whatever happens, each request gets exactly one answer: the child's, or a refusal when the child is gone.
 
-use std::{collections::BTreeMap, io, process::ExitStatus, time::Duration};
+use std::{collections::BTreeMap, io, time::Duration};
 
 use bytes::Bytes;
 use tokio::{
@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::{shown::Shown, wire};
 use crate::{
     limits::Limits,
-    process::{self, ChildGroup},
+    process::{self, ChildGroup, Exit},
     protocol::frames::{
         ModelFiles, PredictInput, PredictOutcome, PredictReply, PredictRequest, PredictTask, Ready,
     },
@@ -236,7 +236,7 @@ impl Session<'_> {
     }
 }
 
-fn describe(status: io::Result<ExitStatus>) -> String {
+fn describe(status: io::Result<Exit>) -> String {
     match status {
         Ok(status) => format!("it ended with {}", process::describe(status)),
         Err(error) => error.to_string(),

@@ -3,6 +3,7 @@
 //! Used by `jobs` for one-shot children and by `inference` for the long-lived one. It never waits for a deadline itself; those who
 //! call it know theirs. No child outlives the server: the kernel kills it with us, and what it started itself is found by the lock.
 
+pub mod cgroup;
 pub mod lines;
 pub mod lives;
 pub mod lock;
@@ -11,6 +12,7 @@ mod parent;
 pub mod sandbox;
 #[cfg(test)]
 mod tests;
+pub mod traces;
 
 use std::{
     ffi::{OsStr, OsString},
@@ -26,7 +28,7 @@ use rustix::{
 };
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 
-use self::{lives::Lives, parent::Parent};
+use self::{cgroup::Group, lives::Lives, parent::Parent};
 
 /// What a worker gets of the server's environment: where to find programs, libraries, cards, certificates and the way out. Everything
 /// else, above all whatever is secret, stays here.
@@ -102,8 +104,42 @@ pub struct ChildGroup {
     group: Option<Pid>,
     /// Where its end is still to be counted.
     life: Option<&'static Lives>,
+    /// Where children have control groups.
+    cgroup: Option<Group>,
     /// The kernel kills the child when this is dropped.
     _parent: Parent,
+}
+
+/// How a child ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Exit {
+    status: ExitStatus,
+    ran_out_of_memory: bool,
+}
+
+impl Exit {
+    pub fn success(self) -> bool {
+        self.status.success()
+    }
+
+    /// None where a signal ended it.
+    pub fn code(self) -> Option<i32> {
+        self.status.code()
+    }
+
+    /// Whether the kernel ended it for want of memory. Only known where children have control groups.
+    pub fn ran_out_of_memory(self) -> bool {
+        self.ran_out_of_memory
+    }
+}
+
+impl From<ExitStatus> for Exit {
+    fn from(status: ExitStatus) -> Self {
+        Self {
+            status,
+            ran_out_of_memory: false,
+        }
+    }
 }
 
 /// The server's ends of a child's pipes. Dropping `stdin` asks the child to leave.
@@ -114,7 +150,8 @@ pub struct Pipes {
 }
 
 /// Starts `program` with `arguments` in the folder `dir`, which is also its folder for temporary files and has the lock that it holds.
-/// Who lives there of an earlier time is ended first.
+/// Who lives there of an earlier time is ended first. `memory`: bytes that it may use, with everything that it starts, where children have
+/// control groups.
 ///
 /// # Errors
 /// It cannot be started.
@@ -123,8 +160,11 @@ pub async fn spawn(
     arguments: &[&OsStr],
     dir: &Path,
     freed: FreedMemory,
+    memory: Option<u64>,
 ) -> io::Result<(ChildGroup, Pipes)> {
     let lock = lock::claim(dir).await?;
+    let cgroup = cgroup::for_child(memory);
+    let members = cgroup.as_ref().map(Group::members).transpose()?;
     let mut command = Command::new(program);
     command
         .args(arguments)
@@ -138,9 +178,9 @@ pub async fn spawn(
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .process_group(0);
-    tie(&mut command, lock);
+    tie(&mut command, lock, members);
     let life = lives::of(arguments.first().copied());
-    parent::have_started(move |parent| start(command, parent, life)).await
+    parent::have_started(move |parent| start(command, parent, life, cgroup)).await
 }
 
 fn of_cards(freed: FreedMemory) -> OsString {
@@ -148,8 +188,9 @@ fn of_cards(freed: FreedMemory) -> OsString {
     operators.unwrap_or_else(|| freed.of_cards().into())
 }
 
-/// Has the kernel kill the child with its parent, and the child inherit its folder's lock, which the command holds until it is dropped.
-fn tie(command: &mut Command, lock: OwnedFd) {
+/// Has the kernel kill the child with its parent, and the child join its control group and inherit its folder's lock, which the command holds
+/// until it is dropped.
+fn tie(command: &mut Command, lock: OwnedFd, members: Option<OwnedFd>) {
     let server = getpid();
     let at_its_beginning = move || {
         set_parent_process_death_signal(Some(Signal::KILL))?;
@@ -157,17 +198,25 @@ fn tie(command: &mut Command, lock: OwnedFd) {
             // The server was gone before that line.
             return Err(Errno::SRCH.into());
         }
+        if let Some(members) = &members {
+            rustix::io::write(members, cgroup::JOIN)?;
+        }
         fcntl_setfd(&lock, FdFlags::empty())?;
         Ok(())
     };
     // SAFETY: it runs between fork and exec, where only what is safe in a signal handler is allowed: no memory, no locks. These are
-    // three system calls on values that were there before.
+    // four system calls on values that were there before.
     unsafe {
         command.pre_exec(at_its_beginning);
     }
 }
 
-fn start(mut command: Command, parent: Parent, life: &'static Lives) -> io::Result<(ChildGroup, Pipes)> {
+fn start(
+    mut command: Command,
+    parent: Parent,
+    life: &'static Lives,
+    cgroup: Option<Group>,
+) -> io::Result<(ChildGroup, Pipes)> {
     let mut child = command.spawn()?;
     life.begins();
     let group = child.id().and_then(|id| Pid::from_raw(id as i32));
@@ -180,6 +229,7 @@ fn start(mut command: Command, parent: Parent, life: &'static Lives) -> io::Resu
         child,
         group,
         life: Some(life),
+        cgroup,
         _parent: parent,
     };
     match pipes {
@@ -197,14 +247,18 @@ fn start(mut command: Command, parent: Parent, life: &'static Lives) -> io::Resu
 
 impl ChildGroup {
     /// Waits for the child itself, then kills what it left behind. May be dropped and called again.
-    pub async fn wait(&mut self) -> io::Result<ExitStatus> {
+    pub async fn wait(&mut self) -> io::Result<Exit> {
         let status = self.child.wait().await?;
         if let Some(life) = self.life.take() {
             life.ends(Some(status));
         }
         self.kill();
         self.group = None;
-        Ok(status)
+        let killed = self.cgroup.as_ref().is_some_and(Group::ran_out_of_memory);
+        Ok(Exit {
+            status,
+            ran_out_of_memory: killed && !status.success(),
+        })
     }
 
     /// Kills the child and everything that it started; [`ChildGroup::wait`] then returns soon.
@@ -226,15 +280,17 @@ impl Drop for ChildGroup {
 }
 
 /// How a child ended, in words for a person: `signal 9 (killed, often because the host ran out of memory)`.
-pub fn describe(status: ExitStatus) -> String {
-    let Some(signal) = status.signal() else {
-        return format!("exit status {}", status.code().unwrap_or(-1));
+pub fn describe(exit: impl Into<Exit>) -> String {
+    let exit = exit.into();
+    let Some(signal) = exit.status.signal() else {
+        return format!("exit status {}", exit.code().unwrap_or(-1));
     };
     let name = match signal {
         4 => "illegal instruction",
         6 => "aborted",
         7 => "bus error",
         8 => "arithmetic fault",
+        9 if exit.ran_out_of_memory => "killed by the kernel, because it ran out of memory",
         9 => "killed, often because the host ran out of memory",
         11 => "segmentation fault",
         15 => "terminated",
@@ -245,9 +301,10 @@ pub fn describe(status: ExitStatus) -> String {
 }
 
 /// Whether somebody else ended a child: the kernel for want of memory, or a person. Other signals are how a program breaks down by itself.
-pub fn was_ended_by_others(status: ExitStatus) -> bool {
+pub fn was_ended_by_others(exit: impl Into<Exit>) -> bool {
     let from_outside = [Signal::KILL, Signal::TERM, Signal::INT, Signal::HUP, Signal::QUIT];
-    status
+    exit.into()
+        .status
         .signal()
         .is_some_and(|signal| from_outside.iter().any(|outside| outside.as_raw() == signal))
 }

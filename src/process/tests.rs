@@ -19,6 +19,7 @@ async fn shell(dir: &TempDir, script: &str) -> (ChildGroup, ChildStdin, BufReade
         &arguments,
         dir.path(),
         FreedMemory::GivenBack,
+        None,
     );
     let (child, pipes) = started.await.unwrap();
     (child, pipes.stdin, BufReader::new(pipes.stdout))
@@ -109,7 +110,7 @@ async fn nobody_is_started_beside_somebody_of_an_earlier_time() {
     )
     .await;
     let status = soon(first.wait()).await.unwrap();
-    assert_eq!(status.signal(), Some(9));
+    assert_eq!(status.status.signal(), Some(9));
     // It may not be asked about yet, but then it is nobody any more.
     let alone = line(&mut output).await;
     assert!(alone == "alone" || !is_alive(&pid), "{alone}");

@@ -8,7 +8,10 @@ use std::{
 use rustix::process::{Resource, getrlimit};
 
 use super::finding::{Finding, size};
-use crate::config::Config;
+use crate::{
+    config::Config,
+    process::cgroup::{self, WorkerLimits},
+};
 
 /// Besides connections: the database, files, children.
 const FILES: u64 = 512;
@@ -30,6 +33,7 @@ pub fn examine(config: &Config) -> Vec<Finding> {
             getrlimit(Resource::As).current,
         ),
         processes(lowest("pids.max"), getrlimit(Resource::Nproc).current),
+        of_workers(cgroup::limits()),
     ]
 }
 
@@ -94,6 +98,16 @@ fn processes(group: Option<u64>, user: Option<u64>) -> Finding {
         Some(most) => Finding::ok(CHECK, format!("at most {most} processes and threads")),
         None => Finding::ok(CHECK, "no limit"),
     }
+}
+
+/// Both are good. A server that is started in another way than this command may find the other one.
+fn of_workers(limits: WorkerLimits) -> Finding {
+    const CHECK: &str = "worker_limits";
+    let text = match limits.reason {
+        None => "a control group for each worker".to_owned(),
+        Some(reason) => format!("those that each worker sets on itself: {reason}"),
+    };
+    Finding::ok(CHECK, text)
 }
 
 fn total_memory() -> Option<u64> {

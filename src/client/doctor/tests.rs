@@ -42,6 +42,7 @@ async fn a_machine_that_is_well_has_no_problem_and_each_fault_is_named_with_advi
         "open_files",
         "memory",
         "processes",
+        "worker_limits",
         "sandbox",
         "weights",
         "clock",

@@ -44,9 +44,10 @@ async fn ask(program: &Path, command: &str) -> anyhow::Result<String> {
     let folder = tempfile::tempdir()?;
     let run = async {
         let arguments = [OsStr::new(command)];
-        let (mut child, pipes) = process::spawn(program, &arguments, folder.path(), FreedMemory::GivenBack)
-            .await
-            .with_context(|| format!("{} cannot be started", program.display()))?;
+        let (mut child, pipes) =
+            process::spawn(program, &arguments, folder.path(), FreedMemory::GivenBack, None)
+                .await
+                .with_context(|| format!("{} cannot be started", program.display()))?;
         let (mut out, mut errors) = (Vec::new(), Vec::new());
         let (mut stdout, mut stderr) = (
             pipes.stdout.take(LONGEST_OUTPUT),

@@ -8,5 +8,6 @@ mod gathered;
 pub mod requests;
 pub mod scrape;
 mod state;
+pub mod traces;
 
 pub use self::state::Metrics;

@@ -15,7 +15,7 @@ use prometheus_client::{
 
 use crate::http::{
     App,
-    access::rules::{self, Found},
+    access::rules::{self, Found, Rule},
 };
 
 /// Upper ends of the histogram's buckets, in seconds: from a cached answer to a wait for the end of a job.
@@ -83,15 +83,27 @@ pub async fn count(State(app): State<App>, request: Request, next: Next) -> Resp
 
 /// As the table has it: what callers make up gets no label of its own.
 fn route(request: &Request) -> Route {
-    let path = request.extensions().get::<MatchedPath>();
-    match path.map(|path| rules::find(request.method(), path.as_str())) {
-        Some(Found::Rule(rule)) => Route {
+    match rule(request) {
+        Some(rule) => Route {
             route: rule.path,
             method: rule.method,
         },
-        _ => Route {
+        None => Route {
             route: NONE,
             method: NONE,
         },
+    }
+}
+
+/// The template of a request's path; none for what is no route.
+pub fn route_of(request: &Request) -> Option<&'static str> {
+    rule(request).map(|rule| rule.path)
+}
+
+fn rule(request: &Request) -> Option<&'static Rule> {
+    let path = request.extensions().get::<MatchedPath>();
+    match path.map(|path| rules::find(request.method(), path.as_str())) {
+        Some(Found::Rule(rule)) => Some(rule),
+        _ => None,
     }
 }

@@ -4,7 +4,7 @@ use axum::http::HeaderMap;
 
 use crate::domain::trace::TraceParent;
 
-const TRACEPARENT: &str = "traceparent";
+pub const TRACEPARENT: &str = "traceparent";
 
 /// None if there is none, several, or one that is not valid: then the trace begins anew, as the standard says.
 pub fn parent(headers: &HeaderMap) -> Option<TraceParent> {

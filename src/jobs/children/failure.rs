@@ -15,6 +15,9 @@ use crate::{
 const DISK_FULL: &str =
     "the server's disk is full; delete datasets or models that are no longer needed and try again";
 
+const OUT_OF_MEMORY: &str = "the worker ran out of memory and was ended by the kernel; ask for less at a time (a smaller batch, smaller images \
+    or a smaller model), or give the server more memory";
+
 /// When a client should retry.
 pub const RETRY_AFTER: Duration = Duration::from_secs(5);
 
@@ -37,6 +40,9 @@ pub fn of_child<C>(report: &Report<C>, data_dir: &Path) -> JobError {
             code: FailureCode::DeviceLost,
             ..crashed("because its device failed", report, data_dir)
         },
+        Outcome::Ended { status, .. } if status.ran_out_of_memory() => {
+            JobError::new(FailureCode::OutOfMemory, OUT_OF_MEMORY)
+        }
         Outcome::Ended { status, .. } if status.success() => crashed("without a result", report, data_dir),
         Outcome::Ended { status, .. } => {
             crashed(&format!("with {}", process::describe(*status)), report, data_dir)

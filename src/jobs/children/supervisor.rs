@@ -5,11 +5,11 @@
 //! only reports what the child did; callers decide what that means for a job or dataset.
 
 use std::{
+    fs,
     future::{self, Future},
     io,
     path::Path,
     pin::pin,
-    process::ExitStatus,
     time::Duration,
 };
 
@@ -22,8 +22,8 @@ use tokio::{
 
 use crate::{
     limits::Limits,
-    process::{self, ChildGroup, FreedMemory, Pipes, lines::Lines, lock, log::Log, sandbox::Mode},
-    protocol::{RESULT_FILE, RunResult, WorkerMessage},
+    process::{self, ChildGroup, Exit, FreedMemory, Pipes, lines::Lines, lock, log::Log, sandbox::Mode},
+    protocol::{RESULT_FILE, RUN_FILE, RunResult, WorkerMessage, memory},
 };
 
 /// Longest message of a child, in bytes.
@@ -76,10 +76,7 @@ pub enum Outcome<C> {
     /// It could not be started.
     NotStarted(io::Error),
     /// It exited. Its result is used only with exit status 0: a child that crashes after writing its result is not trusted.
-    Ended {
-        status: ExitStatus,
-        result: Option<RunResult>,
-    },
+    Ended { status: Exit, result: Option<RunResult> },
     /// It made no progress for this long and was killed.
     Stalled(Duration),
     /// It was asked to stop, and exited or was killed after the grace period. It may have finished nevertheless.
@@ -112,7 +109,14 @@ pub async fn supervise<C>(
         "--sandbox".as_ref(),
         sandbox.as_ref(),
     ];
-    let started = process::spawn(run.program, &arguments, run.dir, FreedMemory::GivenBack).await;
+    let started = process::spawn(
+        run.program,
+        &arguments,
+        run.dir,
+        FreedMemory::GivenBack,
+        memory_of(run.dir),
+    )
+    .await;
     let (mut child, pipes) = match started {
         Ok(started) => started,
         Err(error) => {
@@ -154,6 +158,12 @@ pub async fn supervise<C>(
     report
 }
 
+/// What the run in a folder may use: a moment ago the server wrote down there what it is.
+fn memory_of(dir: &Path) -> Option<u64> {
+    let run = serde_json::from_slice(&fs::read(dir.join(RUN_FILE)).ok()?).ok()?;
+    memory::bound(&run, |path| fs::metadata(path).map_or(0, |about| about.len()))
+}
+
 /// Why supervision ended.
 enum Ending<C> {
     ByItself,
@@ -163,7 +173,7 @@ enum Ending<C> {
 
 struct End<C> {
     ending: Ending<C>,
-    status: io::Result<ExitStatus>,
+    status: io::Result<Exit>,
 }
 
 /// Returns when the child has exited.

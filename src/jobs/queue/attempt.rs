@@ -25,6 +25,7 @@ use crate::{
         context::Context,
         disk,
     },
+    process::traces::{self, Attempted},
     protocol::{RunResult, RunSpec},
     store::ClaimedJob,
 };
@@ -41,11 +42,19 @@ enum Cause {
 
 /// Runs one attempt of a claimed job until what came of it is written down.
 pub async fn run(context: Arc<Context>, job: ClaimedJob) {
+    let span = traces::of_attempt(&Attempted {
+        job: job.id,
+        kind: job.spec.kind().as_str(),
+        attempt: job.attempt,
+        device: &job.device,
+        submitted: job.trace.as_ref(),
+    });
     let verdict = match prepare(&context, &job).await {
         Ok(run) if !context.shutdown.is_cancelled() => attempt(&context, &job, run).await,
         Ok(_) => Verdict::Drained,
         Err(verdict) => verdict,
     };
+    span.attempted(verdict.word(), verdict.fault());
     settle(&context, &job, verdict).await;
 }
 

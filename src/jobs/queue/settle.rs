@@ -14,6 +14,7 @@ use crate::{
     },
     error::{Error, Kind, Result},
     jobs::{children::failure, context::Context, disk, retry::retry, sweeper},
+    process::traces,
     protocol::{Artifact, FoundResult, PredictedResult, TrainResult},
     store::{ClaimedJob, Interruption, NewModel},
 };
@@ -235,12 +236,11 @@ async fn cancel_after_all(context: &Context, job: &ClaimedJob) {
 /// The directory of an unfinished job is kept, because its next attempt resumes from the checkpoints there. That of an ended one has only
 /// checkpoints, if those are kept for a while.
 async fn forget_if_ended(context: &Context, job: &ClaimedJob) {
-    let ended = match context.store.job(&job.id.to_string()).await {
-        Ok(row) => row.status.is_end(),
-        Err(error) => error.kind() == Kind::NotFound,
-    };
-    if !ended {
-        return;
+    match context.store.job(&job.id.to_string()).await {
+        Ok(row) if row.status.is_end() => traces::job_ended(&row, job.trace.as_ref()),
+        // It was deleted.
+        Err(error) if error.kind() == Kind::NotFound => {}
+        _ => return,
     }
     let age = context.config.keep.keep_checkpoints;
     if sweeper::keeps_checkpoints(&context.store, age, job.id)

@@ -25,6 +25,16 @@ pub enum Verdict {
 }
 
 impl Verdict {
+    /// What it failed of, where it did.
+    pub fn fault(&self) -> Option<&str> {
+        match self {
+            Verdict::Failed(error) | Verdict::Died(error) | Verdict::DeviceLost(error) => {
+                Some(&error.message)
+            }
+            _ => None,
+        }
+    }
+
     pub fn word(&self) -> &'static str {
         match self {
             Verdict::Trained(_) => "trained",

@@ -20,9 +20,15 @@ pub async fn run(context: &Context, arguments: &[&OsStr], log: Log) -> anyhow::R
     let runs = context.paths.runs();
     let dir = blocking(move || Ok(ScratchDir::new(&runs)?)).await;
     let dir = dir.context("cannot create the directory for runs")?;
-    let (mut child, pipes) = process::spawn(&context.worker, arguments, dir.path(), FreedMemory::GivenBack)
-        .await
-        .context("cannot start the worker program")?;
+    let (mut child, pipes) = process::spawn(
+        &context.worker,
+        arguments,
+        dir.path(),
+        FreedMemory::GivenBack,
+        None,
+    )
+    .await
+    .context("cannot start the worker program")?;
     let mut answer = Vec::new();
     let mut output = pipes.stdout.take(LONGEST_ANSWER);
     let (read, last_line, status) = tokio::join!(

@@ -25,7 +25,14 @@ async fn live_in(dir: &Path, lifeline: &mut Lifeline, stand: &Stand) {
         stand.beside("lifeline").display()
     );
     let arguments = ["-c", &script].map(std::ffi::OsStr::new);
-    let started = process::spawn(Path::new("/bin/sh"), &arguments, dir, FreedMemory::GivenBack).await;
+    let started = process::spawn(
+        Path::new("/bin/sh"),
+        &arguments,
+        dir,
+        FreedMemory::GivenBack,
+        None,
+    )
+    .await;
     lifeline.begun().await;
     // Its leader goes with this, as with a server.
     drop(started.unwrap());

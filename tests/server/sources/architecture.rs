@@ -144,6 +144,9 @@ fn each_library_stays_behind_its_module() {
     only_within("prost", &["worker/"]);
     only_within("crc", &["http/responses/event_file.rs"]);
     only_within("hmac", &["domain/sinks/secret.rs"]);
+    for module in ["opentelemetry", "opentelemetry_sdk", "opentelemetry_otlp"] {
+        only_within(module, &["process/traces/"]);
+    }
     only_within("landlock", &["process/sandbox/"]);
     only_within("seccompiler", &["process/sandbox/"]);
     only_within("clap", &["config/", "limits.rs", "client/", "bin/"]);
