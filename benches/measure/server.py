@@ -54,7 +54,7 @@ class Server:
 
     def connect(self):
         # Python sends a file in blocks of 8 KiB by default, and then it is Python that is measured.
-        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=600, blocksize=1 << 20)
+        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=660, blocksize=1 << 20)
 
     def request(self, method, path, body=None, content_type="application/json"):
         """The JSON that the server answers; anything but a 2xx is an error of the benchmark."""
