@@ -25,7 +25,7 @@ mod whole;
 mod write;
 
 use std::{
-    path::Path,
+    path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -95,6 +95,15 @@ pub struct Store {
     times: Arc<write::WriteTimes>,
     places: Arc<jobs::places::Places>,
     recent: Arc<jobs::recent::Recent>,
+    /// The write-ahead log of the database.
+    log: Option<Arc<PathBuf>>,
+}
+
+/// Where SQLite writes first.
+fn log_of(file: &Path) -> Arc<PathBuf> {
+    let mut name = file.as_os_str().to_owned();
+    name.push("-wal");
+    Arc::new(name.into())
 }
 
 impl Store {
@@ -147,6 +156,7 @@ impl Store {
             times: Arc::default(),
             places: Arc::default(),
             recent: Arc::default(),
+            log: Some(log_of(file)),
         })
     }
 
@@ -169,6 +179,7 @@ impl Store {
             times: Arc::default(),
             places: Arc::default(),
             recent: Arc::default(),
+            log: Some(log_of(file)),
         })
     }
 
@@ -204,6 +215,7 @@ impl Store {
             times: Arc::default(),
             places: Arc::default(),
             recent: Arc::default(),
+            log: Some(log_of(file)),
         })
     }
 

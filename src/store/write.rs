@@ -5,10 +5,11 @@
 //! refusal went wrong is closed, and the next act opens another. A healthy one is never closed.
 
 use std::{
+    fs,
     future::Future,
     pin::Pin,
     sync::atomic::{AtomicU64, Ordering},
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use sqlx::{Connection, SqliteConnection, SqlitePool};
@@ -38,7 +39,26 @@ impl WriteTimes {
     }
 }
 
+/// What has been written by some moment: what was read before is as it was while this is the same.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Written {
+    /// Acts of this program.
+    acts: u64,
+    /// Size and last change of the write-ahead log, which those of other programs are in, such as `finetuned gc` beside the server.
+    log: Option<(u64, SystemTime)>,
+}
+
 impl Store {
+    /// To be asked before reading what is to be remembered.
+    pub(super) fn written(&self) -> Written {
+        let acts = self.times.acts.load(Ordering::Relaxed);
+        let log = self.log.as_ref().and_then(|log| {
+            let about = fs::metadata(&**log).ok()?;
+            Some((about.len(), about.modified().ok()?))
+        });
+        Written { acts, log }
+    }
+
     /// How many acts have written since the database was opened, done or not, and how long they took together.
     pub fn write_times(&self) -> (u64, Duration) {
         let microseconds = self.times.microseconds.load(Ordering::Relaxed);

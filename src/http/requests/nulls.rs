@@ -53,20 +53,20 @@ pub fn permit(schema: &mut Value) {
 
 /// Null, or what the schema describes.
 fn or_null(schema: &mut Value) {
-    let null = json!({"type": "null"});
+    let nothing = json!({"type": "null"});
     let Some(fields) = schema.as_object_mut() else {
         return;
     };
     for choice in ["oneOf", "anyOf"] {
         if let Some(Value::Array(choices)) = fields.get_mut(choice) {
             if !choices.iter().any(takes_null) {
-                choices.push(null);
+                choices.push(nothing);
             }
             return;
         }
     }
     if fields.contains_key("$ref") || fields.contains_key("allOf") {
-        *schema = json!({"oneOf": [null, schema.take()]});
+        *schema = json!({"oneOf": [nothing, schema.take()]});
         return;
     }
     if let Some(Value::Array(values)) = fields.get_mut("enum")

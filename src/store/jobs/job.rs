@@ -105,8 +105,8 @@ impl Store {
 
     /// The job of this id, or the newest job of this name.
     pub async fn job(&self, reference: &str) -> Result<Job> {
-        let acts = self.write_times().0;
-        if let Some(job) = self.recent.get(reference, acts) {
+        let written = self.written();
+        if let Some(job) = self.recent.get(reference, &written) {
             return Ok(job);
         }
         let mut job = self.find_job(reference).await?;
@@ -116,7 +116,7 @@ impl Store {
             job = self.find_job(reference).await?;
             self.place(std::slice::from_mut(&mut job)).await?;
         }
-        self.recent.keep(reference, acts, &job);
+        self.recent.keep(reference, written, &job);
         Ok(job)
     }
 

@@ -20,10 +20,10 @@ use crate::{
         },
     },
     error::Result,
-    store::Store,
+    store::{Store, write::Written},
 };
 
-/// Another program may write as well, such as `finetuned keys`: what it changes is seen after this time.
+/// Times of files are coarse: should another program have written at the same one, that is seen after this.
 const LONGEST: Duration = Duration::from_millis(500);
 
 /// The line as it was last, if anybody has asked.
@@ -31,8 +31,8 @@ const LONGEST: Duration = Duration::from_millis(500);
 pub struct Places(Mutex<Option<Remembered>>);
 
 struct Remembered {
-    /// How many acts had written when it was read.
-    acts: u64,
+    /// What had been written when it was read.
+    written: Written,
     at: Instant,
     line: Arc<Line>,
 }
@@ -72,10 +72,10 @@ impl Store {
     async fn line(&self, anew: bool) -> Result<Arc<Line>> {
         // One reads it, and the others wait for it.
         let mut remembered = self.places.0.lock().await;
-        let (acts, at) = (self.write_times().0, Instant::now());
+        let (written, at) = (self.written(), Instant::now());
         if let Some(known) = remembered.as_ref()
             && !anew
-            && known.acts == acts
+            && known.written == written
             && known.at.elapsed() < LONGEST
         {
             return Ok(known.line.clone());
@@ -84,7 +84,7 @@ impl Store {
         let line = Arc::new(read_line(&mut moment).await?);
         moment.rollback().await?;
         *remembered = Some(Remembered {
-            acts,
+            written,
             at,
             line: line.clone(),
         });

@@ -7,9 +7,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::domain::jobs::job::Job;
+use crate::{domain::jobs::job::Job, store::write::Written};
 
-/// Another program may write as well: what it changes is seen after this time.
+/// Times of files are coarse: should another program have written at the same one, that is seen after this.
 const LONGEST: Duration = Duration::from_millis(500);
 /// Jobs that are remembered at once: a job has a few kilobytes.
 const MOST: usize = 64;
@@ -19,30 +19,27 @@ const MOST: usize = 64;
 pub struct Recent(Mutex<Option<Known>>);
 
 struct Known {
-    /// How many acts had written before it was read.
-    acts: u64,
+    /// What had been written before they were read.
+    written: Written,
     since: Instant,
     jobs: HashMap<String, Job>,
 }
 
 impl Recent {
-    /// The job as it was read, if nothing was written since. `acts`: how many have written by now.
-    pub fn get(&self, reference: &str, acts: u64) -> Option<Job> {
+    /// The job as it was read, if nothing was written since. `written`: what has been by now.
+    pub(in crate::store) fn get(&self, reference: &str, written: &Written) -> Option<Job> {
         let known = self.known();
-        let known = known.as_ref().filter(|known| known.is_of(acts))?;
+        let known = known.as_ref().filter(|known| known.is_of(written))?;
         known.jobs.get(reference).cloned()
     }
 
-    /// Remembers a job. `acts`: how many had written before it was read.
-    pub fn keep(&self, reference: &str, acts: u64, job: &Job) {
+    /// Remembers a job. `written`: what had been before it was read.
+    pub(in crate::store) fn keep(&self, reference: &str, written: Written, job: &Job) {
         let mut known = self.known();
-        if known.as_ref().is_none_or(|known| !known.is_of(acts)) {
-            // What was read before a later write is not put in the place of what was read after it.
-            if known.as_ref().is_some_and(|known| known.acts > acts) {
-                return;
-            }
+        if known.as_ref().is_none_or(|known| !known.is_of(&written)) {
+            // What was read before a later write may come after what was read since: it is asked for with what has been written by then.
             *known = Some(Known {
-                acts,
+                written,
                 since: Instant::now(),
                 jobs: HashMap::new(),
             });
@@ -60,7 +57,7 @@ impl Recent {
 }
 
 impl Known {
-    fn is_of(&self, acts: u64) -> bool {
-        self.acts == acts && self.since.elapsed() < LONGEST
+    fn is_of(&self, written: &Written) -> bool {
+        self.written == *written && self.since.elapsed() < LONGEST
     }
 }

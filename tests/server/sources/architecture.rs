@@ -143,7 +143,7 @@ fn each_library_stays_behind_its_module() {
     only_within("safetensors", &["worker/"]);
     only_within("prost", &["worker/"]);
     only_within("crc", &["http/responses/event_file.rs"]);
-    only_within("hmac", &["domain/sinks/secret.rs"]);
+    only_within("hmac", &["jobs/sinks/signing.rs"]);
     for module in ["opentelemetry", "opentelemetry_sdk", "opentelemetry_otlp"] {
         only_within(module, &["process/traces/"]);
     }
