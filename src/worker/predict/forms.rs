@@ -1,5 +1,7 @@
 //! The forms in which a network is kept for computing: folded in the fastest type that is accurate enough, and packed for a number of images.
 
+use std::panic::{self, AssertUnwindSafe};
+
 use tch::{Device, Kind};
 
 use super::{
@@ -67,8 +69,10 @@ pub(super) fn accurate<E: From<String>>(
     };
     let mut kinds = kinds(device).iter();
     let (kind, _) = kinds.next().expect("there is one");
-    let mut form = made(*kind);
+    // Weights that do not fit cannot be folded either; what does not fit is said where the network is built.
+    let first = panic::catch_unwind(AssertUnwindSafe(|| made(*kind)));
     let golden = golden()?;
+    let mut form = first.unwrap_or_else(|fault| panic::resume_unwind(fault));
     loop {
         let (folded, packed, computed) = form;
         match (golden.check(&computed, allowed(&folded)), kinds.next()) {
