@@ -58,6 +58,16 @@ impl<K: PartialEq, V> Lru<K, V> {
         &self.entries[last].value
     }
 
+    /// Changes what a value weighs, if it is still there.
+    pub fn reweigh(&mut self, key: &K, weight: u64) {
+        if let Some(entry) = self.entries.iter_mut().find(|entry| entry.key == *key) {
+            entry.weight = weight;
+        }
+        while self.entries.len() > 1 && self.weight() > self.budget {
+            self.entries.remove(0);
+        }
+    }
+
     fn weight(&self) -> u64 {
         let (mut sum, mut counted) = (0, Vec::new());
         for entry in &self.entries {
@@ -76,6 +86,20 @@ impl<K: PartialEq, V> Lru<K, V> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_has_become_heavier_makes_room_for_itself() {
+        let mut lru = Lru::new(10);
+        for key in ["a", "b", "c"] {
+            lru.insert(key, (), 3);
+        }
+        lru.reweigh(&"c", 4);
+        assert_eq!(lru.entries.len(), 3);
+        lru.reweigh(&"c", 5);
+        assert!(lru.get(&"a").is_none() && lru.get(&"b").is_some());
+        lru.reweigh(&"a", 99);
+        assert!(lru.get(&"c").is_some(), "what is gone weighs nothing");
+    }
 
     #[test]
     fn the_longest_unused_leaves_when_room_is_needed() {

@@ -37,7 +37,7 @@ use crate::{
 
 pub(super) struct Models {
     device: Device,
-    /// Of the largest batch: what a first request would otherwise wait for is done when a model is loaded.
+    /// Images in the largest batch.
     max_batch: usize,
     /// Of a single image.
     threads: usize,
@@ -100,6 +100,10 @@ struct Loaded {
     plain: Option<Arc<Plain>>,
     /// How often each of them was asked for while it was not there.
     asked: [u64; 2],
+    /// What it was said to take of the budget when it was loaded.
+    expected: u64,
+    /// Bytes of it that are its base's.
+    in_common: u64,
     /// What it shares with other adapters.
     _base: Option<Arc<Base>>,
 }
@@ -114,6 +118,7 @@ struct Plain {
 
 /// A form that is to be made.
 struct Order {
+    key: String,
     slot: Arc<Slot>,
     plain: Arc<Plain>,
     alone: bool,
@@ -153,10 +158,11 @@ impl Models {
             let (network, cost) = done.unwrap_or_else(|fault| panic::resume_unwind(fault))?;
             *loaded = Some(network);
             // From now on its weight is known.
-            self.slots().insert_with(key, slot.clone(), cost.own, cost.base);
+            self.slots()
+                .insert_with(key.clone(), slot.clone(), cost.own, cost.base);
         }
         let network = loaded.as_mut().and_then(|loaded| {
-            if let Some(order) = loaded.order(&slot, alone) {
+            if let Some(order) = loaded.order(key, &slot, alone) {
                 let mut orders = self.orders.lock().unwrap_or_else(PoisonError::into_inner);
                 orders.push(order);
             }
@@ -254,6 +260,8 @@ impl Models {
             together: None,
             plain: None,
             asked: [0; 2],
+            expected: cost.own,
+            in_common: if kept.is_some() { in_common } else { 0 },
             _base: kept,
         };
         if has_alone {
@@ -269,8 +277,8 @@ impl Models {
         Ok((loaded, cost))
     }
 
-    /// The forms of a network with these weights, packed for batches of this size or not at all. The network that they are compared with is built and computed
-    /// beside them.
+    /// The forms of a network with these weights, packed for batches of this size or not at all. The network that they are compared with is
+    /// built and computed beside them.
     fn forms(&self, weights: &StateDict, card: &ModelCard, batch: Option<i64>) -> Result<Forms, ModelFault> {
         let side = i64::from(card.preprocessing.crop);
         let (architecture, outputs) = (card.architecture, card.outputs());
@@ -350,6 +358,8 @@ impl Models {
             if loaded.alone.is_some() && loaded.together.is_some() {
                 loaded.plain = None;
             }
+            // Only now it is known: Winograd's kernels are larger than those that they are made of.
+            self.slots().reweigh(&order.key, loaded.weight());
         }
     }
 }
@@ -364,8 +374,20 @@ impl Loaded {
         form.or_else(plain).or_else(other)
     }
 
+    /// Bytes of all its forms, without what is its base's; not below what was expected, because a form may still come.
+    fn weight(&self) -> u64 {
+        let plain = self.plain.as_ref().map(|plain| plain.folded().bytes());
+        let forms = [&self.alone, &self.together].into_iter().flatten();
+        let (mut own, mut shared) = (0, 0);
+        for (of_form, in_all) in forms.map(Folded::bytes).chain(plain) {
+            own += of_form;
+            shared = shared.max(in_all);
+        }
+        self.expected.max((own + shared).saturating_sub(self.in_common))
+    }
+
     /// The order for a form that is asked for again and can be made.
-    fn order(&mut self, slot: &Arc<Slot>, alone: bool) -> Option<Order> {
+    fn order(&mut self, key: String, slot: &Arc<Slot>, alone: bool) -> Option<Order> {
         let plain = self.plain.clone()?;
         let asked = &mut self.asked[usize::from(alone)];
         *asked += 1;
@@ -373,6 +395,7 @@ impl Loaded {
             return None;
         }
         Some(Order {
+            key,
             slot: slot.clone(),
             plain,
             alone,
