@@ -11,7 +11,6 @@ use axum::{
 use tower::Layer;
 use tower_http::{catch_panic::CatchPanicLayer, csrf::CsrfLayer, normalize_path::NormalizePathLayer};
 use utoipa::OpenApi;
-use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     App,
@@ -21,7 +20,10 @@ use super::{
         archive, dataset, division, images, images_add, images_edit, label_check, one_image, preview,
         reading, versions,
     },
-    documentation::{self, Described, reference},
+    documentation::{
+        self, Described, reference,
+        table::{Table, routes},
+    },
     jobs::{curves, events, job, predictions, results, tensorboard},
     metrics,
     models::{aliases, architectures, lineage, model, model_compare, model_edit, model_export, model_import},
@@ -39,9 +41,9 @@ use crate::{
     error::{Error, Kind},
 };
 
-/// All routes and their descriptions.
-pub fn table() -> OpenApiRouter<App> {
-    OpenApiRouter::with_openapi(documentation::Description::openapi())
+/// All routes.
+pub fn all(table: Table) -> Table {
+    table
         .routes(routes!(dataset::list, dataset::upload_post, dataset::upload_put))
         .routes(routes!(dataset::get, dataset::upload_named, dataset::delete))
         .routes(routes!(dataset::report))
@@ -73,7 +75,7 @@ pub fn table() -> OpenApiRouter<App> {
         .routes(routes!(events::events))
         .routes(routes!(curves::metrics))
         .routes(routes!(tensorboard::tensorboard))
-        .merge(results::routes())
+        .with(results::routes)
         .routes(routes!(predictions::predictions))
         .routes(routes!(
             model::list,
@@ -86,7 +88,7 @@ pub fn table() -> OpenApiRouter<App> {
             model_edit::edit,
             model::delete
         ))
-        .merge(instances::routes())
+        .with(instances::routes)
         .routes(routes!(lineage::lineage))
         .routes(routes!(model_compare::compare))
         .routes(routes!(aliases::list))
@@ -99,7 +101,7 @@ pub fn table() -> OpenApiRouter<App> {
         .routes(routes!(torchserve::predictions_post, torchserve::predictions_put))
         .routes(routes!(torchserve::version_post, torchserve::version_put))
         .routes(routes!(torchserve::ping))
-        .merge(oip::routes())
+        .with(oip::routes)
         .routes(routes!(architectures::list))
         .routes(routes!(documentation::job_schema))
         .routes(routes!(system::system))
@@ -126,7 +128,7 @@ pub fn table() -> OpenApiRouter<App> {
 
 /// The complete API description.
 pub fn openapi() -> utoipa::openapi::OpenApi {
-    let mut api = table().into_openapi();
+    let mut api = Table::description(documentation::Description::openapi(), all);
     description::add_to(&mut api);
     let mut document = serde_json::to_value(&api).unwrap_or_default();
     documentation::uniform::add_to(&mut document);
@@ -137,8 +139,7 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
 
 /// The service: the routes with their common middleware.
 pub fn service(app: App) -> Router {
-    let (router, _) = table().split_for_parts();
-    let router = router
+    let router = Table::router(all)
         .layer(Extension(Described(openapi)))
         .fallback(async || {
             Error::new(

@@ -2,6 +2,7 @@
 
 pub mod examples;
 pub mod reference;
+pub mod table;
 pub mod uniform;
 
 use axum::{

@@ -8,7 +8,6 @@ use axum::{
     http::header,
     response::{IntoResponse, Response},
 };
-use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
     domain::{
@@ -26,12 +25,16 @@ use crate::{
     },
     error::{Error, Kind, Result},
     files::digest,
-    http::{App, responses::problem::Problems},
+    http::{
+        App,
+        documentation::table::{Table, routes},
+        responses::problem::Problems,
+    },
 };
 
 /// The addresses of what jobs find, a line for each.
-pub fn routes() -> OpenApiRouter<App> {
-    OpenApiRouter::new()
+pub fn routes(table: Table) -> Table {
+    table
         .routes(routes!(model_evaluation))
         .routes(routes!(job_evaluation))
         .routes(routes!(job_lr_find))

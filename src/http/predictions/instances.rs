@@ -16,7 +16,6 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::{OpenApi, ToSchema};
-use utoipa_axum::router::OpenApiRouter;
 
 use super::{
     images::{self, all_predictions, answered, check_count_of, decoded, in_order_of_classes},
@@ -26,6 +25,7 @@ use crate::{
     error::{Error, FieldError, Kind, Result},
     http::{
         App,
+        documentation::table::Table,
         requests::{extract::read_body, json},
         responses::problem::Problems,
     },
@@ -68,10 +68,14 @@ pub struct InstancePrediction {
 struct Description;
 
 /// Registered by hand: a route cannot end within a segment of the path, and these share theirs with the models.
-pub fn routes() -> OpenApiRouter<App> {
-    OpenApiRouter::with_openapi(Description::openapi())
-        .route("/v1/models/{model}", post(predict))
-        .route("/v1/models/{model}/versions/{version}", post(predict_version))
+pub fn routes(table: Table) -> Table {
+    table
+        .at("/v1/models/{model}", post(predict), Description::openapi)
+        .at(
+            "/v1/models/{model}/versions/{version}",
+            post(predict_version),
+            Description::openapi,
+        )
 }
 
 /// Classify images (TensorFlow Serving, KServe V1)

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tokio::{process::Command, time::timeout};
 
 use crate::support::{
-    Api, Server,
+    Answer, Api, Server,
     patience::wait_until,
     pictures,
     raw::{ELSEWHERE, HERE, Raw},
@@ -123,6 +123,11 @@ fn address(path: &str) -> String {
     address
 }
 
+/// Whether there was a handler: what serves and what describes is made apart.
+fn is_served(answer: &Answer) -> bool {
+    answer.status != 405 && !answer.text.contains("there is nothing at this path")
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn every_operation_needs_what_it_says_and_is_closed_to_everybody_else() {
     let (server, boss) = locked().await;
@@ -149,6 +154,7 @@ async fn every_operation_needs_what_it_says_and_is_closed_to_everybody_else() {
             let shown = format!("{method} {path} needs {needed:?}");
             if needed.is_empty() {
                 assert!(![401, 403].contains(&anybody.status), "{shown}: {}", anybody.text);
+                assert!(is_served(&anybody), "{shown}: {}", anybody.text);
                 continue;
             }
             assert_eq!(anybody.status, 401, "{shown}: {}", anybody.text);
@@ -190,6 +196,7 @@ async fn every_operation_needs_what_it_says_and_is_closed_to_everybody_else() {
                 "{shown}: {}",
                 admitted.text
             );
+            assert!(is_served(&admitted), "{shown}: {}", admitted.text);
             seen += 1;
         }
     }

@@ -19,4 +19,7 @@ pub mod shell;
 pub mod stream;
 pub mod tls;
 
-pub use self::{api::Api, server::Server};
+pub use self::{
+    api::{Answer, Api},
+    server::Server,
+};

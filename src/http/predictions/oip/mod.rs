@@ -8,9 +8,7 @@ mod infer;
 mod metadata;
 mod wire;
 
-use utoipa_axum::{router::OpenApiRouter, routes};
-
-use crate::http::App;
+use crate::http::documentation::table::{Table, routes};
 
 /// Names of inputs and outputs.
 const IMAGE: &str = "image";
@@ -19,8 +17,8 @@ const PROBABILITIES: &str = "probabilities";
 const LABEL: &str = "label";
 const EMBEDDING: &str = "embedding";
 
-pub fn routes() -> OpenApiRouter<App> {
-    OpenApiRouter::new()
+pub fn routes(table: Table) -> Table {
+    table
         .routes(routes!(metadata::server))
         .routes(routes!(metadata::live))
         .routes(routes!(metadata::ready))
