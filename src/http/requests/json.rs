@@ -1,34 +1,44 @@
 //! Parses JSON from clients so that it is unambiguous: an object with a duplicate field, at any depth, is refused, because another parser
-//! could use the other value (RFC 8259, section 4). So is a document of very many objects and lists, which take far more memory than text.
+//! could use the other value (RFC 8259, section 4). So is a document of very many objects, lists or values, which take far more memory than text.
 
 use std::{cell::Cell, fmt};
 
 use serde::{
-    Deserializer,
+    Deserialize, Deserializer,
     de::{DeserializeOwned, DeserializeSeed, Error as _, MapAccess, SeqAccess, Visitor},
 };
-use serde_json::{Map, Value};
+use serde_json::{Map, Number, Value};
 
 use super::nulls;
 use crate::error::{Error, FieldError, Kind, Result};
 
 /// Message for a duplicate field.
 const TWICE: &str = "an object has a duplicate field";
-/// Message for a document that would not fit the memory.
+/// Messages for a document that would not fit the memory.
 const CROWDED: &str = "the body has too many objects and lists";
+const LONG: &str = "the body has too many values";
 /// So many objects and lists any document may have, and another one for each [`BYTES_EACH`]: `{"":0}` takes 7 bytes of text and 650 of memory.
 /// The images of the longest requests, one list for each row of each channel, need less than that.
 const MOST_NESTED: usize = 100_000;
 const BYTES_EACH: usize = 64;
+/// So many values any list may have, all lists together, and another one for each [`BYTES_PER_VALUE`]: `0,` takes 2 bytes of text and 32 of memory.
+/// Numbers of tensors do not become values, see `predictions/oip/wire`.
+const MOST_VALUES: usize = 1_000_000;
+const BYTES_PER_VALUE: usize = 16;
 
 /// Parses a JSON document.
 ///
 /// # Errors
 /// `json-invalid`.
 pub fn parse(bytes: &[u8]) -> Result<Value> {
-    let room = Cell::new(MOST_NESTED + bytes.len() / BYTES_EACH);
+    let nested = Cell::new(MOST_NESTED + bytes.len() / BYTES_EACH);
+    let values = Cell::new(MOST_VALUES + bytes.len() / BYTES_PER_VALUE);
+    let reader = Reader {
+        nested: &nested,
+        values: &values,
+    };
     let mut text = serde_json::Deserializer::from_slice(bytes);
-    let document = Reader { room: &room }.deserialize(&mut text);
+    let document = reader.deserialize(&mut text);
     let whole = document.and_then(|document| text.end().map(|()| document));
     whole.map_err(|error| unreadable(&error))
 }
@@ -54,9 +64,56 @@ pub fn parse_as<T: DeserializeOwned>(bytes: &[u8], form: &str) -> Result<T> {
     })
 }
 
+/// A part of a document whose form is known otherwise: an object, of which nulls are no part. There may be so many objects, lists and values in
+/// it as nobody needs more of.
+///
+/// # Errors
+/// It is none, or has a field twice, or is too large.
+pub fn object<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Map<String, Value>, D::Error> {
+    const MOST: usize = 1000;
+    let (nested, values) = (Cell::new(MOST), Cell::new(MOST));
+    let reader = Reader {
+        nested: &nested,
+        values: &values,
+    };
+    let mut read = reader.deserialize(deserializer)?;
+    nulls::drop_fields(&mut read);
+    match read {
+        Value::Object(object) => Ok(object),
+        Value::Null => Ok(Map::new()),
+        _ => Err(D::Error::custom("an object is expected")),
+    }
+}
+
+/// What may be null, and then is as if it were absent.
+///
+/// # Errors
+/// Those of what is read.
+pub fn or_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de> + Default,
+{
+    Option::deserialize(deserializer).map(Option::unwrap_or_default)
+}
+
+/// Whole numbers, however they are written.
+///
+/// # Errors
+/// One of them is none.
+pub fn whole_numbers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<i64>, D::Error> {
+    let numbers = Vec::<Number>::deserialize(deserializer)?.into_iter();
+    let read = |number: Number| number.as_i64().or_else(|| number.as_f64().and_then(whole));
+    let read =
+        numbers.map(|number| read(number).ok_or_else(|| D::Error::custom("a whole number is expected")));
+    read.collect()
+}
+
 fn unreadable(error: &serde_json::Error) -> Error {
     let text = error.to_string();
-    let ours = [TWICE, CROWDED].into_iter().find(|what| text.starts_with(what));
+    let ours = [TWICE, CROWDED, LONG]
+        .into_iter()
+        .find(|what| text.starts_with(what));
     let what = ours.unwrap_or("the body is not valid JSON");
     let detail = format!("{what}: line {}, column {}", error.line(), error.column());
     Error::new(Kind::Malformed, "json-invalid", detail)
@@ -73,16 +130,22 @@ fn whole(number: f64) -> Option<i64> {
 /// Parses as serde_json does, but refuses duplicate fields, knows whole numbers, and counts objects and lists.
 #[derive(Clone, Copy)]
 struct Reader<'r> {
-    /// How many more there may be.
-    room: &'r Cell<usize>,
+    /// How many more objects and lists there may be.
+    nested: &'r Cell<usize>,
+    /// How many more values in lists.
+    values: &'r Cell<usize>,
 }
 
 impl Reader<'_> {
     fn enter<E: serde::de::Error>(self) -> Result<(), E> {
-        let left = self.room.get().checked_sub(1);
-        self.room.set(left.ok_or_else(|| E::custom(CROWDED))?);
-        Ok(())
+        take_one(self.nested, CROWDED)
     }
+}
+
+fn take_one<E: serde::de::Error>(room: &Cell<usize>, message: &str) -> Result<(), E> {
+    let left = room.get().checked_sub(1);
+    room.set(left.ok_or_else(|| E::custom(message))?);
+    Ok(())
 }
 
 impl<'de> DeserializeSeed<'de> for Reader<'_> {
@@ -132,6 +195,7 @@ impl<'de> Visitor<'de> for Reader<'_> {
         self.enter()?;
         let mut list = Vec::new();
         while let Some(element) = elements.next_element_seed(self)? {
+            take_one(self.values, LONG)?;
             list.push(element);
         }
         Ok(Value::Array(list))
@@ -153,7 +217,7 @@ impl<'de> Visitor<'de> for Reader<'_> {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use serde::Deserialize;
+    use serde_json::json;
 
     use super::*;
 
@@ -185,6 +249,25 @@ mod tests {
         for crowded in ["{}", "[]", "{\"\":0}"] {
             let refused = parse(list(crowded, 2 * MOST_NESTED).as_bytes()).unwrap_err();
             assert!(refused.detail().starts_with(CROWDED), "{}", refused.detail());
+        }
+        assert!(parse(list("0", MOST_VALUES).as_bytes()).is_ok());
+        let refused = parse(list("0", 2 * MOST_VALUES).as_bytes()).unwrap_err();
+        assert!(refused.detail().starts_with(LONG), "{}", refused.detail());
+        let long = format!("\"{}\"", "x".repeat(2 * BYTES_PER_VALUE));
+        assert!(parse(list(&long, 2 * MOST_VALUES).as_bytes()).is_ok());
+    }
+
+    #[test]
+    fn an_object_within_another_form_is_a_small_one() {
+        let read = |text: &str| object(&mut serde_json::Deserializer::from_str(text));
+        assert_eq!(
+            read(r#"{"a": 1, "b": null}"#).unwrap(),
+            json!({"a": 1}).as_object().unwrap().clone()
+        );
+        assert!(read("null").unwrap().is_empty());
+        let many = |element: &str| format!("{{\"a\": [{}]}}", vec![element; 1001].join(","));
+        for wrong in ["[]", "1", r#"{"a": 1, "a": 1}"#, &many("0"), &many("{}")] {
+            assert!(read(wrong).is_err(), "{wrong}");
         }
     }
 

@@ -1,6 +1,12 @@
 //! The elements of tensors, in JSON and in the binary extension.
 
+use std::fmt;
+
 use bytes::Bytes;
+use serde::{
+    Deserialize, Deserializer,
+    de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor},
+};
 use serde_json::{Value, json};
 
 use crate::{
@@ -66,40 +72,117 @@ pub(super) fn split_floats(bytes: &Bytes, images: usize) -> Result<Vec<Bytes>> {
         .collect())
 }
 
-pub(super) fn strings_of(data: &Value) -> Result<Vec<Bytes>> {
-    let mut strings = Vec::new();
-    flatten(data, &mut |value| {
-        let index = strings.len();
-        let text = value.as_str().ok_or_else(|| {
-            malformed(format!(
+/// The elements of an input as its JSON has them, flat or nested.
+#[derive(Default)]
+pub struct Data {
+    /// 32-bit floats, little-endian.
+    numbers: Vec<u8>,
+    strings: Vec<String>,
+    /// Place of the first element that is no string.
+    first_of_others: Option<usize>,
+    /// Whether one of them is no number either.
+    has_others: bool,
+}
+
+impl Data {
+    /// Image files.
+    pub(super) fn into_strings(self) -> Result<Vec<Bytes>> {
+        if let Some(index) = self.first_of_others {
+            return Err(malformed(format!(
                 "the element {index} of `data` is not a string: BYTES are image files in base64"
-            ))
-        })?;
-        let bytes = base64_text::decode(text)
-            .map_err(|reason| malformed(format!("the element {index} of `data` is not base64: {reason}")))?;
-        strings.push(Bytes::from(bytes));
-        Ok(())
-    })?;
-    Ok(strings)
+            )));
+        }
+        let decoded = self.strings.into_iter().enumerate().map(|(index, text)| {
+            let bytes = base64_text::decode(&text);
+            bytes
+                .map(Bytes::from)
+                .map_err(|reason| malformed(format!("the element {index} of `data` is not base64: {reason}")))
+        });
+        decoded.collect()
+    }
+
+    pub(super) fn into_floats(self) -> Result<Bytes> {
+        match self.strings.is_empty() && !self.has_others {
+            true => Ok(self.numbers.into()),
+            false => Err(malformed("FP32 data must be numbers")),
+        }
+    }
+
+    fn note_no_string(&mut self) {
+        let place = self.strings.len();
+        self.first_of_others.get_or_insert(place);
+    }
+
+    fn note_other(&mut self) {
+        self.note_no_string();
+        self.has_others = true;
+    }
 }
 
-pub(super) fn floats_of(data: &Value) -> Result<Bytes> {
-    let mut bytes = Vec::new();
-    flatten(data, &mut |value| {
-        let number = value
-            .as_f64()
-            .ok_or_else(|| malformed("FP32 data must be numbers"))?;
-        bytes.extend((number as f32).to_le_bytes());
-        Ok(())
-    })?;
-    Ok(bytes.into())
+impl<'de> Deserialize<'de> for Data {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut data = Data::default();
+        Elements(&mut data).deserialize(deserializer)?;
+        Ok(data)
+    }
 }
 
-/// serde_json limits the depth of nesting.
-fn flatten(data: &Value, each: &mut impl FnMut(&Value) -> Result<()>) -> Result<()> {
-    match data {
-        Value::Array(values) => values.iter().try_for_each(|value| flatten(value, each)),
-        value => each(value),
+/// Adds elements as they come. serde_json limits the depth of nesting.
+struct Elements<'d>(&'d mut Data);
+
+impl<'de> DeserializeSeed<'de> for Elements<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Elements<'_> {
+    type Value = ();
+
+    fn expecting(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
+        formatter.write_str("numbers or strings")
+    }
+
+    fn visit_f64<E>(self, number: f64) -> Result<(), E> {
+        self.0.note_no_string();
+        self.0.numbers.extend((number as f32).to_le_bytes());
+        Ok(())
+    }
+
+    fn visit_i64<E: serde::de::Error>(self, number: i64) -> Result<(), E> {
+        self.visit_f64(number as f64)
+    }
+
+    fn visit_u64<E: serde::de::Error>(self, number: u64) -> Result<(), E> {
+        self.visit_f64(number as f64)
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<(), E> {
+        self.0.strings.push(text.to_owned());
+        Ok(())
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
+        self.0.note_other();
+        Ok(())
+    }
+
+    fn visit_unit<E>(self) -> Result<(), E> {
+        self.0.note_other();
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<(), A::Error> {
+        while elements.next_element_seed(Elements(self.0))?.is_some() {}
+        Ok(())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<(), A::Error> {
+        self.0.note_other();
+        while fields.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        Ok(())
     }
 }
 

@@ -44,7 +44,35 @@ fn floats_come_as_numbers_or_as_bytes() {
 }
 
 #[test]
+fn a_null_is_as_good_as_nothing_and_a_whole_number_is_one_however_it_is_written() {
+    let input = json!({"name": "input", "datatype": "FP32", "shape": [2.0, 1e0], "data": [[1.0], [2]], "parameters": null});
+    let found = read_json(json!({"id": null, "inputs": [input], "outputs": null, "parameters": {"a": null}}))
+        .unwrap();
+    assert_eq!(found.request.inputs[0].shape, [2, 1]);
+    assert!(
+        found.request.id.is_none() && found.request.parameters.is_empty() && found.request.outputs.is_empty()
+    );
+    let null = json!({"name": "image", "datatype": "BYTES", "shape": [1], "data": null, "parameters": {"binary_data_size": 5}});
+    assert_eq!(with_binary(null, b"\x01\0\0\0a").unwrap().elements, [&b"a"[..]]);
+}
+
+#[test]
 fn what_does_not_fit_is_refused_in_words() {
+    let data = |datatype: &str, data: Value| {
+        let input = json!({"name": "image", "datatype": datatype, "shape": [3], "data": data});
+        read_json(json!({"inputs": [input]}))
+    };
+    for other in [json!(1), json!(null), json!(true), json!({"b64": "AAE="})] {
+        let outcome = data("BYTES", json!(["AAE=", ["AAE=", other]]));
+        assert!(
+            detail(outcome).contains("element 2 of `data` is not a string"),
+            "{other}"
+        );
+    }
+    for other in [json!("1"), json!(null), json!(true), json!({})] {
+        let outcome = data("FP32", json!([0.5, 1, other]));
+        assert!(detail(outcome).contains("must be numbers"), "{other}");
+    }
     let input = |shape: Value| json!({"name": "image", "datatype": "BYTES", "shape": shape, "parameters": {"binary_data_size": 5}});
     for (outcome, word) in [
         (with_binary(input(json!([1])), b"\x09\0\0\0a"), "cut short"),
@@ -73,6 +101,16 @@ fn what_does_not_fit_is_refused_in_words() {
                 json!({"inputs": [{"name": "input", "datatype": "FP32", "shape": [3], "data": [1, 2]}]}),
             ),
             "as many numbers",
+        ),
+        (
+            read_json(
+                json!({"inputs": [{"name": "input", "datatype": "FP32", "shape": [0.5], "data": [1]}]}),
+            ),
+            "whole number",
+        ),
+        (
+            read(&Bytes::from_static(br#"{"inputs": [], "inputs": []}"#), None),
+            "duplicate field",
         ),
     ] {
         let detail = detail(outcome);
