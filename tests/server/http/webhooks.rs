@@ -8,6 +8,7 @@ use tokio::{io::AsyncWriteExt, process::Command, time::timeout};
 
 use crate::support::{
     Api, Server,
+    certificate::Certificate,
     document::Document,
     patience::wait_until,
     pictures,
@@ -41,6 +42,15 @@ async fn create(api: &Api, url: &str, events: &[&str]) -> Value {
 
 fn path_of(webhook: &Value) -> String {
     format!("/v1/webhooks/{}", webhook["id"].as_str().unwrap())
+}
+
+/// Sends a message at once.
+async fn try_out(api: &Api, webhook: &Value) -> Value {
+    let test = format!("{}/test", path_of(webhook));
+    api.send(api.request(Method::POST, &test))
+        .await
+        .expect(200)
+        .json()
 }
 
 async fn log(api: &Api, webhook: &Value) -> Vec<Value> {
@@ -298,6 +308,37 @@ async fn a_kill_loses_no_message() {
     assert_no_secret(data.path(), secret);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_target_with_tls_is_told_something_if_its_certificate_is_trusted() {
+    let certificate = Certificate::new();
+    let mut receiver = Receiver::with_tls(&certificate).await;
+    let base = receiver.base.clone();
+    let authority = certificate.authority();
+    let variables = [
+        ("FINETUNED_WEBHOOK_TARGETS", base.as_str()),
+        ("FINETUNED_WEBHOOK_ALLOW_PRIVATE", "true"),
+    ];
+    let trusting = variables
+        .into_iter()
+        .chain([("SSL_CERT_FILE", authority.to_str().unwrap())]);
+    let data = tempfile::tempdir().unwrap();
+    let program = Program::with_variables(trusting, data.path());
+    let webhook = create(&program.api, &format!("{base}/hook"), &["job.failed"]).await;
+    let told = try_out(&program.api, &webhook).await;
+    assert_eq!(told["attempts"][0]["status"], 204, "{told:#}");
+    let message = receiver.next().await;
+    assert_eq!(message.path, "/hook");
+    assert!(verifies(webhook["secret"].as_str().unwrap(), &message, &message.body).await);
+    program.kill();
+
+    // The system's own authorities have not signed it.
+    let program = Program::with_variables(variables, data.path());
+    let told = try_out(&program.api, &webhook).await;
+    let error = told["attempts"][0]["error"].as_str().unwrap();
+    assert!(error.contains("certificate"), "{error}");
+    assert!(!receiver.has_more());
+}
+
 /// Not even a part of it is in the data directory, in whatever file.
 fn assert_no_secret(data: &Path, secret: &str) {
     let part = &secret.as_bytes()[6..30];
@@ -348,12 +389,7 @@ async fn a_webhook_is_tried_at_once_and_its_secret_is_changed_without_a_gap() {
     let (server, mut receiver) = told().await;
     let api = &server.api;
     let webhook = create(api, &receiver.base, &["job.failed"]).await;
-    let test = format!("{}/test", path_of(&webhook));
-    let tried = api
-        .send(api.request(Method::POST, &test))
-        .await
-        .expect(200)
-        .json();
+    let tried = try_out(api, &webhook).await;
     assert_eq!(
         (&tried["status"], &tried["event"]),
         (&json!("delivered"), &json!("webhook.test"))
@@ -371,11 +407,7 @@ async fn a_webhook_is_tried_at_once_and_its_secret_is_changed_without_a_gap() {
         .json();
     assert_ne!(new["secret"], webhook["secret"]);
     receiver.answer(&[500]);
-    let tried = api
-        .send(api.request(Method::POST, &test))
-        .await
-        .expect(200)
-        .json();
+    let tried = try_out(api, &webhook).await;
     assert_eq!(
         (&tried["status"], &tried["next_attempt_at"]),
         (&json!("failed"), &Value::Null)
@@ -442,12 +474,7 @@ async fn no_webhook_goes_where_the_settings_do_not_allow_it() {
 
     // A name that stands for a private address is refused when it is looked up.
     let webhook = create(api, &by_name, &["dataset.ready"]).await;
-    let test = format!("{}/test", path_of(&webhook));
-    let tried = api
-        .send(api.request(Method::POST, &test))
-        .await
-        .expect(200)
-        .json();
+    let tried = try_out(api, &webhook).await;
     assert_eq!(
         (&tried["status"], &tried["attempts"][0]["status"]),
         (&json!("failed"), &Value::Null)

@@ -2,6 +2,8 @@
 
 use std::{
     collections::VecDeque,
+    io,
+    net::SocketAddr,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -13,7 +15,19 @@ use axum::{
     http::{HeaderMap, StatusCode, Uri, header},
     response::{IntoResponse, Response},
 };
-use tokio::{net::TcpListener, sync::mpsc, time::timeout};
+use rustls::{
+    ServerConfig,
+    crypto::ring,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::mpsc,
+    time::timeout,
+};
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
+
+use super::certificate::Certificate;
 
 /// How long anything is waited for: longer than the first repetition takes.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -43,7 +57,7 @@ struct Desk {
 }
 
 pub struct Receiver {
-    /// `http://127.0.0.1:PORT`
+    /// `http://127.0.0.1:PORT`, or `https:`
     pub base: String,
     answers: Arc<Mutex<VecDeque<u16>>>,
     came: mpsc::UnboundedReceiver<Message>,
@@ -51,6 +65,29 @@ pub struct Receiver {
 
 impl Receiver {
     pub async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let base = format!("http://{}", listener.local_addr().unwrap());
+        Self::on(listener, base)
+    }
+
+    /// One that speaks TLS.
+    pub async fn with_tls(certificate: &Certificate) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let base = format!("https://{}", listener.local_addr().unwrap());
+        let chain = CertificateDer::pem_file_iter(certificate.file()).unwrap();
+        let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(
+                chain.map(Result::unwrap).collect(),
+                PrivateKeyDer::from_pem_file(certificate.key()).unwrap(),
+            );
+        let acceptor = TlsAcceptor::from(Arc::new(config.unwrap()));
+        Self::on(TlsListener { listener, acceptor }, base)
+    }
+
+    fn on<L: axum::serve::Listener<Addr = SocketAddr>>(listener: L, base: String) -> Self {
         let (came_to, came) = mpsc::unbounded_channel();
         let desk = Desk {
             answers: Arc::default(),
@@ -58,8 +95,6 @@ impl Receiver {
         };
         let answers = desk.answers.clone();
         let router = Router::new().fallback(receive).with_state(desk);
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let base = format!("http://{}", listener.local_addr().unwrap());
         tokio::spawn(async move { axum::serve(listener, router).await });
         Self { base, answers, came }
     }
@@ -80,6 +115,30 @@ impl Receiver {
     /// Whether one has come that nobody has asked for.
     pub fn has_more(&mut self) -> bool {
         !self.came.is_empty()
+    }
+}
+
+struct TlsListener {
+    listener: TcpListener,
+    acceptor: TlsAcceptor,
+}
+
+impl axum::serve::Listener for TlsListener {
+    type Io = TlsStream<TcpStream>;
+    type Addr = SocketAddr;
+
+    /// The next client that trusts the certificate.
+    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
+        loop {
+            let (stream, address) = self.listener.accept().await.unwrap();
+            if let Ok(stream) = self.acceptor.accept(stream).await {
+                return (stream, address);
+            }
+        }
+    }
+
+    fn local_addr(&self) -> io::Result<Self::Addr> {
+        self.listener.local_addr()
     }
 }
 
