@@ -328,6 +328,7 @@ pub fn card(spec: &JobSpec, dataset: &Dataset) -> ModelCard {
         }),
         base_weights: "none".to_owned(),
         base_weights_sha256: None,
+        base_weights_guessed: false,
         program: "a stand-in".to_owned(),
         libtorch: "none".to_owned(),
         temperature: 1.0,

@@ -183,6 +183,9 @@ impl Paths {
         for activations in &run.activations {
             self.add(&activations.path);
         }
+        for base in &run.bases {
+            self.add(&base.file.path);
+        }
         self
     }
 }

@@ -154,7 +154,7 @@ pub struct TrainResult {
     pub weights: Artifact,
     /// `model.json`, which holds `card`.
     pub card_file: Artifact,
-    /// `base.safetensors`, where the model is an adapter.
+    /// `base.safetensors`, where the model is an adapter of weights that are not there yet.
     #[serde(default)]
     pub base: Option<Artifact>,
     /// Of frozen stages; the server keeps them for later jobs.

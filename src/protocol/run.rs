@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     dataset::{DatasetInput, ManifestImage, Segment},
-    frames::ModelFiles,
+    frames::{BaseFile, ModelFiles},
     weights::{HubSource, WeightsSource},
 };
 use crate::{
@@ -146,6 +146,9 @@ pub struct TrainRun {
     pub activations: Vec<KnownActivations>,
     /// Most disk space that this run's own may use; 0: none are kept.
     pub max_activation_bytes: u64,
+    /// Backbones of this architecture that models have as their base, the latest first.
+    #[serde(default)]
+    pub bases: Vec<KnownBase>,
 }
 
 /// A model that a training learns from.
@@ -161,6 +164,17 @@ pub struct KnownActivations {
     /// Digest of everything that they depend on.
     pub key: String,
     pub path: PathBuf,
+}
+
+/// A backbone that a model of this server has as its base.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KnownBase {
+    /// SHA-256 of the file of weights that it was made from without a guess, hexadecimal.
+    pub source_sha256: String,
+    /// The name of those weights.
+    pub origin: String,
+    pub file: BaseFile,
+    pub bytes: u64,
 }
 
 /// Apply a model to a dataset as `spec` says. Every attempt starts over.

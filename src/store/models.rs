@@ -27,6 +27,9 @@ use crate::{
     error::{Error, Kind, Result},
 };
 
+/// How many models are looked at for bases that a job could share.
+const LATEST_BESIDE_A_BASE: i64 = 500;
+
 /// A model whose files are blobs already.
 #[derive(Clone, Debug)]
 pub struct NewModel {
@@ -133,6 +136,16 @@ impl Store {
             .await?;
         let models = rows.iter().map(read_model).collect::<Result<Vec<_>>>()?;
         Ok(Page::from_rows(models, page.limit))
+    }
+
+    /// Cards of the latest models that share their weights with others, the latest first.
+    pub async fn cards_beside_a_base(&self) -> Result<Vec<ModelCard>> {
+        let rows =
+            sqlx::query("select card from models where base_blob is not null order by id desc limit $1")
+                .bind(LATEST_BESIDE_A_BASE)
+                .fetch_all(&self.readers)
+                .await?;
+        rows.iter().map(|row| json(row, "card")).collect()
     }
 
     pub async fn model_blobs(&self, id: ModelId) -> Result<ModelBlobs> {

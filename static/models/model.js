@@ -130,6 +130,11 @@ function classes({ card }) {
       rest > 0 && h('li', {}, `and ${rest} more`)));
 }
 
+function beside({ adapt, parameters, base_bytes: bytes }) {
+  const name = adapt ? adapterName(adapt) : 'only the head';
+  return `${name}, ${formatNumber(parameters)} trained parameters beside ${formatBytes(bytes)} that models share`;
+}
+
 function adapterName(adapt) {
   return adapt.lora ? `LoRA of rank ${adapt.lora.rank}` : { norm_only: 'normalisations', bias_only: 'biases' }[adapt];
 }
@@ -146,7 +151,7 @@ function facts(model) {
     model.owner && ['Owner', h('bdi', {}, model.owner.name)],
     dataset && ['Dataset', model.job ? link(['datasets', card.dataset.id], dataset) : dataset],
     ['Base weights', card.base_weights],
-    card.adapter && ['Adapter', `${adapterName(card.adapter.adapt)}, ${formatNumber(card.adapter.parameters)} trained parameters beside ${formatBytes(card.adapter.base_bytes)} that adapters share`],
+    card.adapter && ['Trained', beside(card.adapter)],
     ...Object.entries(model.metadata).map(([name, text]) => [name, h('bdi', {}, text)]),
     ['Weights', `${formatBytes(model.bytes)}, SHA-256 ${model.sha256}`],
   ];

@@ -190,6 +190,7 @@ impl Dataset {
             checkpoints: Vec::new(),
             activations: Vec::new(),
             max_activation_bytes: 1 << 30,
+            bases: Vec::new(),
         }
     }
 }

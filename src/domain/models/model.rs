@@ -115,7 +115,8 @@ pub struct ModelCard {
     pub pretraining: Option<Box<Pretraining>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dataset: Option<DatasetLineage>,
-    /// Where the model is an adapter: `model.safetensors` has only what it changes of its base, and its head.
+    /// Where other models may share its weights: `model.safetensors` has only what it changes of its base, and its head. So it is where the
+    /// whole backbone was frozen, and with `adapt`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub adapter: Option<Box<Adapter>>,
     /// Origin of the base weights: `none`, a model's id, a hub's repository and revision, a file's name, `imported`.
@@ -123,6 +124,9 @@ pub struct ModelCard {
     /// SHA-256 of the file that they were read from, hexadecimal. Not in older cards.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base_weights_sha256: Option<String>,
+    /// Whether it had to be guessed which tensors of that file are which; the job's log says what was guessed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub base_weights_guessed: bool,
     /// Name and version of the program that created it.
     pub program: String,
     pub libtorch: String,

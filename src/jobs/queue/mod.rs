@@ -2,6 +2,7 @@
 
 pub mod activations;
 pub mod attempt;
+mod bases;
 pub mod devices;
 pub mod packs;
 pub mod prepare;

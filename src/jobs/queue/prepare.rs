@@ -1,6 +1,6 @@
 //! What the child of a claimed job is to do, by the kind of the job: everything that the job names, looked up and checked again.
 
-use super::{activations, packs, verdict::Verdict, weights};
+use super::{activations, bases, packs, verdict::Verdict, weights};
 use crate::{
     domain::{
         datasets::dataset::Dataset,
@@ -108,6 +108,7 @@ async fn training(
         checkpoints: checkpoints.unwrap_or_default(),
         activations: activations::known(context, version.id).await,
         max_activation_bytes: context.config.limits.max_activation_bytes,
+        bases: bases::known(context, spec.backbone.architecture).await,
     })
 }
 

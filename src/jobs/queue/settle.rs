@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{activations, packs, quarantine, stopping, verdict::Verdict};
+use super::{activations, bases, packs, quarantine, stopping, verdict::Verdict};
 use crate::{
     blobs::Pin,
     domain::{
@@ -70,7 +70,11 @@ async fn complete(context: &Context, job: &ClaimedJob, result: TrainResult) {
         .chain(&result.base)
         .chain(&result.evaluation)
         .collect();
-    if let Err(error) = adopt(context, job, &files, &pin).await {
+    let adopted = match bases::check(context, &result).await {
+        Ok(()) => adopt(context, job, &files, &pin).await,
+        gone => gone,
+    };
+    if let Err(error) = adopted {
         drop(pin);
         return not_adopted(context, job, error).await;
     }

@@ -257,7 +257,7 @@ async fn the_base_of_adapters_is_there_as_long_as_one_of_them() {
     for text in ["one", "other"] {
         let mut card = card(&spec, &dataset);
         card.adapter = Some(Box::new(Adapter {
-            adapt: spec.adapt.unwrap(),
+            adapt: spec.adapt,
             parameters: 7,
             base_sha256: base.clone(),
             base_bytes: 100,
@@ -282,10 +282,17 @@ async fn the_base_of_adapters_is_there_as_long_as_one_of_them() {
         );
         adapters.push(id);
     }
+    let cards = store.cards_beside_a_base().await.unwrap();
+    let bases = cards.iter().filter_map(|card| card.adapter.as_ref());
+    assert_eq!(
+        bases.map(|adapter| &adapter.base_sha256).collect::<Vec<_>>(),
+        [&base, &base]
+    );
     for id in adapters {
         assert!(store.referenced_blobs().await.unwrap().contains(&base));
         store.delete_model(id, None).await.unwrap();
     }
+    assert!(store.cards_beside_a_base().await.unwrap().is_empty());
     let ledger = store.ledger().await.unwrap();
     assert!(!ledger.named.contains(&base) && ledger.released.contains_key(&base));
 }

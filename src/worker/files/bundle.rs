@@ -79,10 +79,18 @@ pub fn write_base(dir: &RunDir, weights: &StateDict) -> Result<Artifact, BundleF
     Ok(dir.artifact(BASE_FILE)?)
 }
 
+/// SHA-256, hexadecimal, and length of the file that [`write_base`] would write.
+pub fn base_digest(weights: &StateDict) -> Result<(String, u64), BundleFault> {
+    Ok(state::digest(weights, &metadata())?)
+}
+
 fn write_state(dir: &RunDir, file: &str, weights: &StateDict) -> Result<(), BundleFault> {
-    // `format` is what other readers of safetensors (transformers, timm) expect.
-    let metadata = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);
-    Ok(dir.retry_when_full(|| state::write(&dir.file(file), weights, &metadata))?)
+    Ok(dir.retry_when_full(|| state::write(&dir.file(file), weights, &metadata()))?)
+}
+
+/// `format` is what other readers of safetensors (transformers, timm) expect.
+fn metadata() -> BTreeMap<String, String> {
+    BTreeMap::from([("format".to_owned(), "pt".to_owned())])
 }
 
 /// Reads a model's weights after verifying them; those of an adapter merged into its base.
@@ -295,6 +303,7 @@ pub(crate) mod tests {
             }),
             base_weights: "none".into(),
             base_weights_sha256: None,
+            base_weights_guessed: false,
             program: "finetuned test".into(),
             libtorch: crate::worker::device::LIBTORCH_VERSION.into(),
             temperature: 1.0,

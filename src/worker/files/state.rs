@@ -16,6 +16,8 @@ use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 use serde::{Serializer, ser::SerializeMap};
 use tch::{Device, Kind, TchError, Tensor};
 
+use crate::files::digest::Hasher;
+
 /// Tensors by name, in the order of their names.
 pub type StateDict = BTreeMap<String, Tensor>;
 
@@ -87,15 +89,32 @@ pub fn write(path: &Path, state: &StateDict, metadata: &BTreeMap<String, String>
     Ok(())
 }
 
+/// SHA-256, hexadecimal, and length of the file that [`write()`] would write.
+///
+/// # Errors
+/// As [`write()`], but for the disk.
+pub fn digest(state: &StateDict, metadata: &BTreeMap<String, String>) -> Result<(String, u64), StateFault> {
+    let entries = layout(state)?;
+    let mut hasher = Hasher::new();
+    write_all(&mut hasher, &entries, &header_bytes(&entries, metadata)?)?;
+    let bytes = hasher.bytes();
+    Ok((hasher.finish(), bytes))
+}
+
 fn write_partial(partial: &Path, entries: &[Entry<'_>], header: &[u8]) -> Result<(), StateFault> {
     let mut out = BufWriter::with_capacity(1 << 20, File::create(partial)?);
+    write_all(&mut out, entries, header)?;
+    let file = out.into_inner().map_err(io::IntoInnerError::into_error)?;
+    file.sync_all()?;
+    Ok(())
+}
+
+fn write_all(out: &mut impl Write, entries: &[Entry<'_>], header: &[u8]) -> Result<(), StateFault> {
     out.write_all(&(header.len() as u64).to_le_bytes())?;
     out.write_all(header)?;
     for entry in entries {
-        write_tensor(&mut out, entry.tensor)?;
+        write_tensor(out, entry.tensor)?;
     }
-    let file = out.into_inner().map_err(io::IntoInnerError::into_error)?;
-    file.sync_all()?;
     Ok(())
 }
 
@@ -257,7 +276,7 @@ fn contiguous_bytes(tensor: &Tensor) -> usize {
     tensor.numel() * tensor.kind().elt_size_in_bytes()
 }
 
-fn kind_of(dtype: Dtype) -> Option<Kind> {
+pub(super) fn kind_of(dtype: Dtype) -> Option<Kind> {
     Some(match dtype {
         Dtype::F32 => Kind::Float,
         Dtype::F16 => Kind::Half,

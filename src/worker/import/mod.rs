@@ -185,6 +185,7 @@ fn described_card(state: &StateDict, described: &WeightsDescription) -> anyhow::
         dataset: None,
         base_weights: "imported".to_owned(),
         base_weights_sha256: None,
+        base_weights_guessed: false,
         program: concat!(env!("CARGO_PKG_NAME"), " ", env!("CARGO_PKG_VERSION")).to_owned(),
         libtorch: device::LIBTORCH_VERSION.to_owned(),
         temperature: ModelCard::no_temperature(),

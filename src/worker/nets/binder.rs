@@ -64,6 +64,11 @@ impl<'a> Binder<'a> {
         }
     }
 
+    /// Where its tensors are placed.
+    pub fn device(&self) -> Device {
+        self.device
+    }
+
     /// A tensor by its full name: 32-bit floats on the device, channels-last if it has four dimensions; a counter is a 64-bit integer.
     pub fn tensor(&mut self, name: String, design: &TensorDesign) -> Tensor {
         let shape: Vec<i64> = design.shape.iter().map(|length| *length as i64).collect();

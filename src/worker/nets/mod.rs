@@ -158,16 +158,39 @@ impl Network {
             let network = Self::loaded(architecture, outputs, weights, device)?;
             return Ok((network, HeadOrigin::Weights));
         }
-        let mut given = Binder::given(weights, device);
-        let mut drawn = Binder::drawn(seed, device);
+        let network = Self::headed(architecture, outputs, Binder::given(weights, device), seed)?;
+        let left_out = found.map(|found| found.classes);
+        Ok((network, HeadOrigin::Drawn { left_out }))
+    }
+
+    /// A network for training only a new head on a backbone, whose tensors it shares where it can.
+    ///
+    /// # Errors
+    /// As [`Network::loaded`], for everything but the head.
+    pub fn on_lent_backbone(
+        architecture: Architecture,
+        outputs: impl Into<Outputs>,
+        backbone: &StateDict,
+        seed: u64,
+        device: Device,
+    ) -> Result<Self, LoadFault> {
+        Self::headed(architecture, outputs.into(), Binder::lent(backbone, device), seed)
+    }
+
+    /// A network of given weights with a new head.
+    fn headed(
+        architecture: Architecture,
+        outputs: Outputs,
+        mut given: Binder,
+        seed: u64,
+    ) -> Result<Self, LoadFault> {
+        let mut drawn = Binder::drawn(seed, given.device());
         let backbone = Backbone::build(architecture.design(), &mut given);
         let head = build_head(architecture, outputs, &mut drawn);
         let names = heads::names(architecture);
         let left_out: Vec<&str> = names.iter().map(String::as_str).collect();
         let state = binder::finish(architecture, [given, drawn], &left_out)?;
-        let network = Self::new(architecture, outputs, backbone, head, state);
-        let left_out = found.map(|found| found.classes);
-        Ok((network, HeadOrigin::Drawn { left_out }))
+        Ok(Self::new(architecture, outputs, backbone, head, state))
     }
 
     fn new(

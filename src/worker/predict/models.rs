@@ -204,18 +204,27 @@ impl Models {
 
     /// The tensors that an adapter is beside, on the device, loaded if no other adapter has them.
     fn base(&self, file: &BaseFile) -> Result<Arc<Base>, ModelFault> {
-        let mut bases = self.bases.lock().unwrap_or_else(PoisonError::into_inner);
-        bases.retain(|_, base| base.strong_count() > 0);
-        if let Some(base) = bases.get(&file.sha256).and_then(Weak::upgrade) {
+        if let Some(base) = self.loaded_base(&file.sha256) {
             return Ok(base);
         }
+        // Models of other bases are not to wait for it.
         let read = bundle::read_base(file)?;
         let placed = read
             .into_iter()
             .map(|(name, tensor)| (name, tensor.to_device(self.device)));
         let base = Arc::new(Mutex::new(placed.collect()));
+        if let Some(earlier) = self.loaded_base(&file.sha256) {
+            return Ok(earlier);
+        }
+        let mut bases = self.bases.lock().unwrap_or_else(PoisonError::into_inner);
         bases.insert(file.sha256.clone(), Arc::downgrade(&base));
         Ok(base)
+    }
+
+    fn loaded_base(&self, sha256: &str) -> Option<Arc<Base>> {
+        let mut bases = self.bases.lock().unwrap_or_else(PoisonError::into_inner);
+        bases.retain(|_, base| base.strong_count() > 0);
+        bases.get(sha256).and_then(Weak::upgrade)
     }
 
     /// A network and what it takes.

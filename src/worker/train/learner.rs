@@ -3,7 +3,7 @@
 //! The frozen stages are a function of the image alone (their BatchNorm is in eval mode), so their outputs, the boundary activations, can
 //! be computed once and used often. Everything else here starts at that boundary.
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 
 use tch::{Kind, Tensor};
 
@@ -19,7 +19,10 @@ use crate::{
     domain::spec::{JobSpec, Stage},
     worker::{
         fault::{self, TorchFault},
-        files::state::StateDict,
+        files::{
+            bundle::{self, BundleFault},
+            state::StateDict,
+        },
         nets::{
             LoadFault, Network,
             dropout::{Dropout, DropoutKey},
@@ -53,6 +56,16 @@ pub struct Learner {
     always_frozen: Option<Stage>,
     /// For work without gradients, whose result does not depend on the batch size.
     micro_batches: Cell<MicroBatches>,
+    /// The backbone as a file, where nothing of it is trained; found out when it is first needed.
+    base: OnceCell<Base>,
+}
+
+/// A backbone of which nothing is trained, as the file that it is stored as.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Base {
+    /// Hexadecimal.
+    pub sha256: String,
+    pub bytes: u64,
 }
 
 /// Loss and hits of images, still on the device: reading them waits for the device.
@@ -99,6 +112,7 @@ impl Learner {
             batch_size: spec.batch_size.into(),
             always_frozen: spec.last_frozen(spec.epochs),
             micro_batches: Cell::new(MicroBatches::new(usize::MAX, 1)),
+            base: OnceCell::new(),
             network,
         };
         learner.freeze(spec.last_frozen(epoch));
@@ -119,6 +133,34 @@ impl Learner {
     /// The same with auxiliary heads.
     pub fn with_auxiliary(self, auxiliary: Option<AuxiliaryHeads>) -> Self {
         Self { auxiliary, ..self }
+    }
+
+    /// The same where it is known already which file the backbone is.
+    pub fn on_base(mut self, base: Base) -> Self {
+        self.base = OnceCell::from(base);
+        self
+    }
+
+    /// The file that the backbone is stored as, if nothing of it is trained in the whole run.
+    pub fn base(&self) -> Result<Option<&Base>, BundleFault> {
+        if self.always_frozen != Some(self.network.architecture().last_stage()) {
+            return Ok(None);
+        }
+        if self.base.get().is_none() {
+            let (sha256, bytes) = bundle::base_digest(&self.untrained())?;
+            // It was empty: nothing else runs here.
+            let _ = self.base.set(Base { sha256, bytes });
+        }
+        Ok(self.base.get())
+    }
+
+    /// All tensors that no step of the run changes.
+    fn untrained(&self) -> StateDict {
+        let state = self.network.state().iter();
+        let untrained = state.filter(|(name, _)| !self.is_trained(name));
+        untrained
+            .map(|(name, tensor)| (name.clone(), tensor.shallow_clone()))
+            .collect()
     }
 
     /// Begins an epoch (from 1): what learns beside the network is trained from the first epoch on in which it takes part.

@@ -1,8 +1,10 @@
 //! From the best weights to a model bundle and its evaluation, the last step of a training.
 
+use std::fs;
+
 use super::{
     context::TrainContext,
-    learner::Learner,
+    learner::{Base, Learner},
     progress::halt::Halt,
     session::{Outcome, Scores},
     tasks::outputs,
@@ -103,37 +105,51 @@ pub fn publish(
     })
 }
 
-/// A model's own weights and, where it is an adapter, the others.
+/// A model's own weights and, where others may share them, the rest.
 struct Parts {
     own: StateDict,
     adapter: Option<Box<Adapter>>,
+    /// None also where it is there already.
     base: Option<Artifact>,
 }
 
 impl Parts {
-    /// Parts all weights of a model; those that are not its own are written.
+    /// Parts all weights of a model; those that are not its own are written, unless they are known to be there.
     fn of(run: &TrainRun, dir: &RunDir, learner: &Learner, whole: StateDict) -> Result<Self, Halt> {
-        let Some(adapt) = run.spec.adapt else {
+        let (adapt, backbone) = (run.spec.adapt, learner.base()?);
+        if adapt.is_none() && backbone.is_none() {
             return Ok(Self {
                 own: whole,
                 adapter: None,
                 base: None,
             });
-        };
+        }
         let (own, rest): (StateDict, StateDict) =
             whole.into_iter().partition(|(name, _)| learner.is_trained(name));
-        let base = bundle::write_base(dir, &rest)?;
+        let is_known = |base: &&Base| {
+            let mut same = run.bases.iter().filter(|known| known.file.sha256 == base.sha256);
+            // One that was lost is written again.
+            same.any(|known| fs::metadata(&known.file.path).is_ok_and(|file| file.len() == base.bytes))
+        };
+        let (base, written) = match backbone.filter(is_known) {
+            Some(known) => (known.clone(), None),
+            None => {
+                let written = bundle::write_base(dir, &rest)?;
+                let (sha256, bytes) = (written.sha256.clone(), written.bytes);
+                (Base { sha256, bytes }, Some(written))
+            }
+        };
         let learning = own.iter().filter(|(name, _)| learner.network.learns(name));
         let adapter = Adapter {
             adapt,
             parameters: learning.map(|(_, tensor)| tensor.numel() as u64).sum(),
-            base_sha256: base.sha256.clone(),
+            base_sha256: base.sha256,
             base_bytes: base.bytes,
         };
         Ok(Self {
             own,
             adapter: Some(Box::new(adapter)),
-            base: Some(base),
+            base: written,
         })
     }
 }
@@ -207,6 +223,7 @@ fn card(run: &TrainRun, context: &TrainContext, learner: &Learner, base_weights:
         dataset: Some(run.common.dataset.lineage.clone()),
         base_weights: base_weights.name.clone(),
         base_weights_sha256: base_weights.sha256.clone(),
+        base_weights_guessed: base_weights.guessed,
         program: concat!(env!("CARGO_PKG_NAME"), " ", env!("CARGO_PKG_VERSION")).to_owned(),
         libtorch: context.machine.libtorch.clone(),
         temperature: ModelCard::no_temperature(),

@@ -19,6 +19,7 @@ use super::{
     plan::Plan,
     precision,
     progress::{halt::Halt, pulse::Heartbeat},
+    solve::beside_base,
     transfer::{distill::teachers::Teachers, second::Second, unlabelled},
 };
 use crate::worker::train::progress::remarks::about_learning;
@@ -327,6 +328,18 @@ fn from_base(
     stop: &StopFlag,
 ) -> Result<(Learner, Start), Halt> {
     let (architecture, outputs) = (run.spec.backbone.architecture, outputs(run, context));
+    if let Some(beside) = beside_base::begin(run, context, outputs, reporter)? {
+        let network = beside.network.computing_in(context.kind);
+        let loss = loss(run, context).map_err(|why| Halt::failed(FailureCode::InvalidData, &why))?;
+        reporter.send(&WorkerMessage::log(about_run(
+            run,
+            context,
+            &beside.base_weights.name,
+        )));
+        let learner = Learner::new(network, &run.spec, loss, 1)?.on_base(beside.base);
+        let start = Start::at_the_beginning(beside.base_weights, context.plan.batch_size);
+        return Ok((learner, start));
+    }
     let loaded = weights::obtain(&run.weights, architecture, reporter, stop)?;
     let (network, base_weights, given) = match loaded {
         None => {

@@ -120,7 +120,8 @@ impl Place {
         }
     }
 
-    fn known_digest(&self) -> Option<String> {
+    /// As it was written down beside the file.
+    pub fn known_digest(&self) -> Option<String> {
         let text = fs::read_to_string(self.sum()).ok()?;
         let word = text.split_whitespace().next()?.to_owned();
         digest::is_digest(&word).then_some(word)

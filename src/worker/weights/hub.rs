@@ -96,8 +96,19 @@ pub(super) fn fetched(
         true => description(hub, patience, reporter, stop)?.classes,
         false => None,
     };
-    let origin = BaseWeights::of_file(format!("{}@{}", hub.repository, hub.revision), &path);
+    let origin = BaseWeights::of_file(name(hub), &path);
     Ok(loaded(contents, architecture, origin, classes))
+}
+
+fn name(hub: &HubSource) -> String {
+    format!("{}@{}", hub.repository, hub.revision)
+}
+
+/// What the weights are called, and the digest of their file, if they are in the cache, undamaged.
+pub(super) fn origin(hub: &HubSource) -> Option<BaseWeights> {
+    let wanted = wanted(hub, cache::WEIGHTS).ok()?;
+    let digest = wanted.is_cached().then(|| wanted.place.known_digest())?;
+    Some(BaseWeights::named(name(hub), Some(digest?)))
 }
 
 /// Whether the weights are in the cache.

@@ -35,6 +35,8 @@ pub struct BaseWeights {
     pub name: String,
     /// Of the file, hexadecimal; none if there is no file, and in older checkpoints.
     pub sha256: Option<String>,
+    /// Whether it had to be guessed which of its tensors are which.
+    pub guessed: bool,
 }
 
 impl BaseWeights {
@@ -42,13 +44,22 @@ impl BaseWeights {
         Self {
             name: "none".to_owned(),
             sha256: None,
+            guessed: false,
+        }
+    }
+
+    pub(super) fn named(name: String, sha256: Option<String>) -> Self {
+        Self {
+            name,
+            sha256,
+            guessed: false,
         }
     }
 
     /// The digest is only for the lineage: a file that was read once but cannot be read again is no reason to fail.
     pub(super) fn of_file(name: String, path: &Path) -> Self {
         let sha256 = digest::of_file(path).ok().map(|(sha256, _)| sha256);
-        Self { name, sha256 }
+        Self::named(name, sha256)
     }
 }
 
@@ -88,8 +99,8 @@ pub(super) fn of_file(
     }
     match contents {
         Ok(contents) => {
-            let (name, sha256) = (origin.to_owned(), found);
-            Ok(loaded(contents, architecture, BaseWeights { name, sha256 }, None))
+            let origin = BaseWeights::named(origin.to_owned(), found);
+            Ok(loaded(contents, architecture, origin, None))
         }
         Err(fault) => Err(unavailable(format!(
             "the weights `{origin}` cannot be used: {fault}. Choose another file or model, or start from random weights with \
@@ -105,12 +116,13 @@ pub(super) fn loaded(
     classes: Option<Vec<String>>,
 ) -> LoadedWeights {
     let fitted = fit::fitted(contents.state, architecture);
+    let guessed = contents.guessed || fitted.guessed;
     LoadedWeights {
         state: fitted.state,
         auxiliary: fitted.auxiliary,
-        origin,
+        origin: BaseWeights { guessed, ..origin },
         told: [contents.told, fitted.told].concat(),
-        guessed: contents.guessed || fitted.guessed,
+        guessed,
         classes,
     }
 }
@@ -120,6 +132,14 @@ pub(super) fn digest_beside(path: &Path) -> Option<String> {
     let text = fs::read_to_string(path.with_added_extension("sha256")).ok()?;
     let word = text.split_whitespace().next()?.to_ascii_lowercase();
     digest::is_digest(&word).then_some(word)
+}
+
+/// The digest of an operator's own file, unless there is another one beside it.
+pub(super) fn sound_digest(path: &Path) -> Option<String> {
+    let (found, _) = digest::of_file(path).ok()?;
+    digest_beside(path)
+        .is_none_or(|named| named == found)
+        .then_some(found)
 }
 
 /// Timeouts and retries of a download.

@@ -82,6 +82,32 @@ pub fn obtain(
     }
 }
 
+/// What weights are called, and the digest of their file, if they are here: without reading them but to hash them.
+pub fn origin(source: &WeightsSource) -> Option<BaseWeights> {
+    match source {
+        WeightsSource::File {
+            path, origin, sha256, ..
+        } => {
+            let sha256 = match sha256 {
+                Some(sha256) => sha256.clone(),
+                None => loading::sound_digest(path)?,
+            };
+            Some(BaseWeights::named(origin.clone(), Some(sha256)))
+        }
+        WeightsSource::Adapter { files, origin, .. } => {
+            Some(BaseWeights::named(origin.clone(), Some(files.sha256.clone())))
+        }
+        WeightsSource::Hub(hub) => hub::origin(hub),
+        WeightsSource::Registry(registry) => {
+            registry::is_cached(registry).then(|| registry::origin(registry))
+        }
+        WeightsSource::HubOrRegistry { hub, registry } => {
+            hub::origin(hub).or_else(|| registry::is_cached(registry).then(|| registry::origin(registry)))
+        }
+        WeightsSource::None | WeightsSource::Unavailable { .. } => None,
+    }
+}
+
 /// Whether weights have to be fetched before they can be loaded: they are remote, may be fetched and are not in the cache, undamaged.
 pub fn is_to_fetch(source: &WeightsSource) -> bool {
     match source {
@@ -140,10 +166,7 @@ fn adapter(files: &ModelFiles, origin: &str, classes: &[String]) -> Result<Loade
     Ok(LoadedWeights {
         state,
         auxiliary: StateDict::new(),
-        origin: BaseWeights {
-            name: origin.to_owned(),
-            sha256: Some(files.sha256.clone()),
-        },
+        origin: BaseWeights::named(origin.to_owned(), Some(files.sha256.clone())),
         told: Vec::new(),
         guessed: false,
         classes: Some(classes.to_vec()),

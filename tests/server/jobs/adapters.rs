@@ -20,6 +20,21 @@ async fn trained(api: &Api, name: &str, weights: &str, more: Value) -> Value {
     api.get(&format!("/v1/models/{name}")).await.expect(200).json()
 }
 
+/// A head on the backbone of `whole`, and whether nothing of that was read.
+async fn headed(api: &Api, name: &str, l2: f64) -> (Value, bool) {
+    let spec = json!({
+        "dataset": "things", "name": name, "backbone": {"architecture": NETWORK, "weights": "whole"}, "image": {"size": 32},
+        "preset": "quick", "head": {"l2": l2},
+    });
+    let job = api.finished(&api.submit(spec).await).await;
+    assert_eq!(job["status"], "succeeded", "{job:#}");
+    let events = api
+        .get(&format!("/v1/jobs/{}/events", job["id"].as_str().unwrap()))
+        .await;
+    let model = api.get(&format!("/v1/models/{name}")).await.expect(200).json();
+    (model, events.text.contains("is not read again"))
+}
+
 fn lora(seed: u64) -> Value {
     json!({"adapt": {"lora": {"rank": 4}}, "seed": seed})
 }
@@ -104,6 +119,56 @@ async fn adapters_share_a_base_and_answer_as_whole_networks() {
     let found = told(&server.api, "other", &image).await;
     assert!(apart(&found, &answers[1]) <= 1e-6);
     let next = trained(&server.api, "next", "other", json!({"freeze": "backbone"})).await;
-    assert!(next["card"]["adapter"].is_null());
+    // Of it only the head is its own; the backbone, with the adapter in it, is another base.
+    assert!(next["card"]["adapter"]["adapt"].is_null());
+    let base = &next["card"]["adapter"]["base_sha256"];
+    assert!(base.is_string() && *base != other["card"]["adapter"]["base_sha256"]);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn heads_on_one_backbone_share_it_and_do_not_read_it_again() {
+    let server = Server::start().await;
+    let api = &server.api;
+    api.upload("things", pictures::flat_archive(3, 12)).await;
+    let whole = trained(api, "whole", "none", json!({})).await;
+    let (one, read_nothing) = headed(api, "one", 0.1).await;
+    assert!(!read_nothing);
+    let (other, read_nothing) = headed(api, "other", 0.001).await;
+    assert!(read_nothing);
+    let base = |model: &Value| {
+        model["card"]["adapter"]["base_sha256"]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    };
+    assert_eq!(base(&one), base(&other));
+    assert!(one["card"]["adapter"]["adapt"].is_null());
+    let bytes = |model: &Value| model["bytes"].as_u64().unwrap();
+    assert!(
+        bytes(&one) * 1000 < bytes(&whole),
+        "{} of {}",
+        bytes(&one),
+        bytes(&whole)
+    );
+
+    let image = pictures::png(1, 5, 36);
+    let answers = [told(api, "one", &image).await, told(api, "other", &image).await];
+    assert!(apart(&answers[0], &answers[1]) > 1e-6);
+    let bundle = exported(api, "bundle").await;
+    api.put("/v1/models?name=again", bundle).await.expect(201);
+    assert!(apart(&told(api, "again", &image).await, &answers[0]) <= 1e-5);
+
+    // The base stays as long as one of them, and is written again when another head needs it.
+    api.delete("/v1/models/one").await.expect(204);
+    let data = server.stop().await;
+    let server = Server::on(data, |_| {}).await;
+    assert!(apart(&told(&server.api, "other", &image).await, &answers[1]) <= 1e-6);
+    server.api.delete("/v1/models/other").await.expect(204);
+    let data = server.stop().await;
+    let server = Server::on(data, |_| {}).await;
+    let (_, read_nothing) = headed(&server.api, "later", 0.1).await;
+    assert!(!read_nothing);
+    assert!(apart(&told(&server.api, "later", &image).await, &answers[0]) <= 1e-6);
     server.stop().await;
 }

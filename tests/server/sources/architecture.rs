@@ -165,6 +165,7 @@ const UNSAFE: &[&str] = &[
     "worker/device.rs",
     "worker/device/driver.rs",
     // Files mapped into memory.
+    "worker/files/mapped.rs",
     "worker/files/rows.rs",
     "worker/thumbnails.rs",
     "worker/train/input/pack.rs",

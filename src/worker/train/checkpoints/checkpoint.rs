@@ -92,6 +92,8 @@ pub struct Header {
     pub base_weights: String,
     #[serde(default)]
     base_weights_sha256: Option<String>,
+    #[serde(default)]
+    base_weights_guessed: bool,
     /// Time used of `max_seconds`, over all attempts.
     pub seconds_used: f64,
     batch_limit: usize,
@@ -182,6 +184,7 @@ pub fn write(path: &Path, checkpoint: &Checkpoint) -> Result<(), CheckpointFault
         best_is_model: best.is_some() && best_weights.is_none(),
         base_weights: checkpoint.base_weights.name.clone(),
         base_weights_sha256: checkpoint.base_weights.sha256.clone(),
+        base_weights_guessed: checkpoint.base_weights.guessed,
         seconds_used: checkpoint.seconds_used,
         batch_limit: checkpoint.batch_limit,
         loss_scale: checkpoint.loss_scale,
@@ -250,6 +253,7 @@ pub fn read(path: &Path, job: &str) -> Result<Checkpoint, CheckpointFault> {
         base_weights: BaseWeights {
             name: header.base_weights,
             sha256: header.base_weights_sha256,
+            guessed: header.base_weights_guessed,
         },
         seconds_used: header.seconds_used,
         batch_limit: header.batch_limit,

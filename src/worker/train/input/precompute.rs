@@ -4,6 +4,7 @@ use tch::Tensor;
 
 use super::{feed::Feed, loader::Item, views::CachedActivations};
 use crate::{
+    domain::spec::Stage,
     files::digest::Hasher,
     protocol::{TrainRun, UsedActivations, WorkerMessage},
     worker::{
@@ -77,21 +78,20 @@ impl Source<'_> {
     /// # Errors
     /// [`Halt::Stopped`] if the run was asked to stop meanwhile.
     fn activations(&self, heartbeat: &mut Heartbeat) -> Result<Option<CachedActivations>, Halt> {
-        let spec = &self.run.spec;
-        // Teachers see the images, not the activations.
-        let has_teachers = spec.distill.is_some();
-        if self.learner.frozen().is_none() || self.run.max_activation_bytes == 0 || has_teachers {
-            return Ok(None);
-        }
-        let Some(views) = self.context.plan.views.all().filter(|_| !spec.augment.mixes()) else {
-            self.reporter.send(&WorkerMessage::log(NO_REPEATED_VIEWS));
-            return Ok(None);
+        let items = match items(self.epoch, self.run, self.context) {
+            Ok(items) => items,
+            Err(NotKept::NoRepeatedViews) => {
+                self.reporter.send(&WorkerMessage::log(NO_REPEATED_VIEWS));
+                return Ok(None);
+            }
+            Err(NotKept::NoUse) => return Ok(None),
         };
-        if (spec.epochs_frozen_like(self.epoch) as usize) < views.len() {
-            return Ok(None);
-        }
-        let items = all_views(self.context, &views);
-        let key = self.key(&items)?;
+        // A backbone of which nothing is trained is known by the file that models share.
+        let weights = match self.learner.base()? {
+            Some(base) => base.sha256.clone(),
+            None => checkpoint::content(&self.learner.frozen_state()).map_err(anyhow::Error::from)?,
+        };
+        let key = key(self.run, self.context, self.learner.frozen(), &weights, &items)?;
         let (rows, file) = if let Some(rows) = self.known(&key) {
             (rows, None)
         } else {
@@ -116,8 +116,7 @@ impl Source<'_> {
 
     /// The activations of an earlier job, if there are matching ones. Unusable ones are computed again.
     fn known(&self, key: &str) -> Option<Rows> {
-        let known = self.run.activations.iter().find(|known| known.key == key)?;
-        match Rows::open(&known.path, key) {
+        match opened(self.run, key)? {
             Ok(rows) => {
                 let message = "using the frozen stages' activations computed by an earlier job";
                 self.reporter.send(&WorkerMessage::log(message));
@@ -171,45 +170,88 @@ impl Source<'_> {
             None => None,
         })
     }
+}
 
-    /// A digest of everything that the rows' bits depend on: the images and their views, the preprocessing, the frozen stages and their
-    /// weights, the machine. Not of the labels, so that another version of the dataset with the same images has the same rows.
-    fn key(&self, items: &[Item]) -> anyhow::Result<String> {
-        let run = self.run;
-        let is_drawn = |item: &Item| matches!(item.view, View::Drawn(_));
-        let drawn_by = items
-            .iter()
-            .any(is_drawn)
-            .then_some((&run.spec.augment, run.spec.seed));
-        let mut hasher = Hasher::new();
-        let mut about = serde_json::json!({
-            "format": FORMAT,
-            "dataset": run.common.dataset.lineage.id,
-            "pack_side": run.common.dataset.pack_side(),
-            "recipe": run.spec.preprocessing(),
-            "architecture": run.spec.backbone.architecture,
-            "frozen": self.learner.frozen(),
-            "machine": self.context.machine,
-            "drawn_by": drawn_by,
-        });
-        // Only where it says something.
-        if let Some(used_bits) = self.context.data.used_bits() {
-            about["used_bits"] = used_bits.get().into();
-        }
-        hasher.update(&serde_json::to_vec(&about)?);
-        hasher.update(checkpoint::content(&self.learner.frozen_state())?.as_bytes());
-        for item in items {
-            let image = &self.context.data.images[item.image];
-            // What is drawn for a view depends on the image's id.
-            let id = if is_drawn(item) {
-                image.id.to_string()
-            } else {
-                String::new()
-            };
-            hasher.update(format!("{} {id} {}\n", image.sha256, item.view).as_bytes());
-        }
-        Ok(hasher.finish())
+/// Why activations are not kept.
+enum NotKept {
+    NoRepeatedViews,
+    NoUse,
+}
+
+/// The views whose activations are kept for an epoch.
+fn items(epoch: u32, run: &TrainRun, context: &TrainContext) -> Result<Vec<Item>, NotKept> {
+    let spec = &run.spec;
+    // Teachers see the images, not the activations.
+    let has_teachers = spec.distill.is_some();
+    if spec.last_frozen(epoch).is_none() || run.max_activation_bytes == 0 || has_teachers {
+        return Err(NotKept::NoUse);
     }
+    let views = context.plan.views.all().filter(|_| !spec.augment.mixes());
+    let views = views.ok_or(NotKept::NoRepeatedViews)?;
+    if (spec.epochs_frozen_like(epoch) as usize) < views.len() {
+        return Err(NotKept::NoUse);
+    }
+    Ok(all_views(context, &views))
+}
+
+/// Whether an earlier job has left all activations of a run of whose backbone nothing is trained: then it is not needed. `base` is the digest
+/// of its file.
+pub fn are_known(run: &TrainRun, context: &TrainContext, base: &str) -> bool {
+    let Ok(items) = items(1, run, context) else {
+        return false;
+    };
+    let last = run.spec.backbone.architecture.last_stage();
+    let key = key(run, context, Some(last), base, &items);
+    key.is_ok_and(|key| opened(run, &key).is_some_and(|rows| rows.is_ok()))
+}
+
+fn opened(run: &TrainRun, key: &str) -> Option<anyhow::Result<Rows>> {
+    let known = run.activations.iter().find(|known| known.key == key)?;
+    Some(Rows::open(&known.path, key))
+}
+
+/// A digest of everything that the rows' bits depend on: the images and their views, the preprocessing, the frozen stages and their
+/// weights, the machine. Not of the labels, so that another version of the dataset with the same images has the same rows.
+fn key(
+    run: &TrainRun,
+    context: &TrainContext,
+    frozen: Option<Stage>,
+    weights: &str,
+    items: &[Item],
+) -> anyhow::Result<String> {
+    let is_drawn = |item: &Item| matches!(item.view, View::Drawn(_));
+    let drawn_by = items
+        .iter()
+        .any(is_drawn)
+        .then_some((&run.spec.augment, run.spec.seed));
+    let mut hasher = Hasher::new();
+    let mut about = serde_json::json!({
+        "format": FORMAT,
+        "dataset": run.common.dataset.lineage.id,
+        "pack_side": run.common.dataset.pack_side(),
+        "recipe": run.spec.preprocessing(),
+        "architecture": run.spec.backbone.architecture,
+        "frozen": frozen,
+        "machine": context.machine,
+        "drawn_by": drawn_by,
+    });
+    // Only where it says something.
+    if let Some(used_bits) = context.data.used_bits() {
+        about["used_bits"] = used_bits.get().into();
+    }
+    hasher.update(&serde_json::to_vec(&about)?);
+    hasher.update(weights.as_bytes());
+    for item in items {
+        let image = &context.data.images[item.image];
+        // What is drawn for a view depends on the image's id.
+        let id = if is_drawn(item) {
+            image.id.to_string()
+        } else {
+            String::new()
+        };
+        hasher.update(format!("{} {id} {}\n", image.sha256, item.view).as_bytes());
+    }
+    Ok(hasher.finish())
 }
 
 /// In the run directory. When the boundary moves, another file is created while the previous one is still in use.

@@ -6,6 +6,7 @@
 //! result does not depend on the number of threads, as far as the feature vectors do not. [`probe`] makes heads of some images and judges
 //! others by them, for cross-validation.
 
+pub mod beside_base;
 mod descent;
 pub mod features;
 pub mod lbfgs;

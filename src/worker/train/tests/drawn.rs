@@ -182,6 +182,7 @@ impl Drawn {
             checkpoints: Vec::new(),
             activations: Vec::new(),
             max_activation_bytes: 1 << 30,
+            bases: Vec::new(),
         }
     }
 

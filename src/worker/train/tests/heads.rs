@@ -18,7 +18,10 @@ use crate::{
     protocol::{
         DatasetInput, KnownActivations, ManifestImage, TrainResult, TrainRun, WeightsSource, WorkerMessage,
     },
-    worker::{files::bundle, process::child::Stopped},
+    worker::{
+        files::bundle,
+        process::{child::Stopped, run_dir::RunDir},
+    },
 };
 
 pub fn set() -> Drawn {
@@ -50,6 +53,15 @@ fn kept(set: &Drawn, name: &str, result: &TrainResult) -> KnownActivations {
     KnownActivations {
         key: used.key,
         path: set.dir(name).file(&used.file.unwrap().file),
+    }
+}
+
+/// A model that is a head on a frozen backbone, as the weights of another training.
+fn beside_its_base(dir: &RunDir, result: &TrainResult) -> WeightsSource {
+    WeightsSource::Adapter {
+        files: files_of(dir, result),
+        origin: "first".to_owned(),
+        classes: result.card.classes.clone(),
     }
 }
 
@@ -216,12 +228,7 @@ fn every_kind_learns_is_judged_and_can_be_a_base() {
         assert_eq!(again.weights.sha256, result.weights.sha256, "{name}");
 
         let mut next = set.run(json!({"epochs": 1}));
-        next.weights = WeightsSource::File {
-            path: files_of(&dir, &result).weights,
-            origin: name.to_owned(),
-            sha256: Some(result.weights.sha256.clone()),
-            classes: Some(result.card.classes.clone()),
-        };
+        next.weights = beside_its_base(&dir, &result);
         let attempt = uninterrupted(&next, &set.dir(&format!("{name}-next")));
         let replaced = |message: &WorkerMessage| matches!(message, WorkerMessage::Log { event } if event.message.contains("for 3 classes, is replaced by a new one for 3"));
         assert!(attempt.messages.iter().any(replaced), "{name}");
@@ -241,12 +248,7 @@ fn an_mlp_is_trained_step_by_step_too_and_goes_on_from_its_own_head() {
     assert!(told[3].train_loss < told[0].train_loss, "{told:?}");
     assert_eq!(result.card.head, Head::Mlp { hidden: 16 });
     let mut next = first.clone();
-    next.weights = WeightsSource::File {
-        path: files_of(&dir, &result).weights,
-        origin: "first".into(),
-        sha256: None,
-        classes: Some(result.card.classes.clone()),
-    };
+    next.weights = beside_its_base(&dir, &result);
     let attempt = uninterrupted(&next, &set.dir("next"));
     let kept = |message: &WorkerMessage| matches!(message, WorkerMessage::Log { event } if event.message.contains("the head of the weights is kept"));
     assert!(attempt.messages.iter().any(kept));

@@ -1,5 +1,7 @@
 //! Activations of frozen stages that one job leaves and the next one starts from.
 
+mod beside_base;
+
 use std::fs;
 
 use serde_json::{Value, json};

@@ -100,7 +100,7 @@ fn only_the_adapter_and_the_head_are_trained_and_stored() {
         }
         let adapter = result.card.adapter.as_deref().unwrap();
         assert_eq!(
-            (Some(adapter.adapt), &adapter.base_sha256),
+            (adapter.adapt, &adapter.base_sha256),
             (run.spec.adapt, &files.base.as_ref().unwrap().sha256)
         );
         assert_eq!(adapter.base_bytes, result.base.as_ref().unwrap().bytes);
@@ -194,7 +194,12 @@ fn a_training_begins_with_the_whole_network_of_an_adapter() {
     let next_dir = set.dir("next");
     let result = trained(uninterrupted(&next, &next_dir).result);
     let (before, after) = (weights(&dir, &adapter), weights(&next_dir, &result));
-    assert_eq!(result.base, None);
+    // It is a head beside a base of its own.
+    assert_eq!(result.card.adapter.as_ref().unwrap().adapt, None);
+    assert_ne!(
+        result.base.as_ref().unwrap().sha256,
+        adapter.base.as_ref().unwrap().sha256
+    );
     assert!(after["blocks.3.attn.qkv.weight"].equal(&before["blocks.3.attn.qkv.weight"]));
     let given = state::read(&base_weights_of(Architecture::VitTinyPatch16)).unwrap();
     assert!(!after["blocks.3.attn.qkv.weight"].equal(&given["blocks.3.attn.qkv.weight"]));
