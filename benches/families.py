@@ -59,14 +59,14 @@ def main():
     sys.exit(0 if table.met else 1)
 
 
-def make_weights(python, network, folder, classes):
+def make_weights(python, network, folder, classes, seed=1):
     make = (
         "import sys; sys.path.insert(0, sys.argv[4]); import family, torch; from safetensors.torch import save_file;"
-        "torch.manual_seed(1); state = family.build(sys.argv[1], int(sys.argv[3])).state_dict();"
-        "path = sys.argv[2] + '/' + sys.argv[1]; torch.save(state, path + '-init.pth');"
-        "save_file(state, path + '-init.safetensors', metadata={'format': 'pt'})"
+        "torch.manual_seed(int(sys.argv[5])); state = family.build(sys.argv[1], int(sys.argv[3])).state_dict();"
+        "path = sys.argv[2] + '/' + sys.argv[1]; torch.save(state, path + '-init.pth') if sys.argv[5] == '1' else None;"
+        "save_file(state, path + ('-init' if sys.argv[5] == '1' else '-' + sys.argv[5]) + '.safetensors', metadata={'format': 'pt'})"
     )
-    subprocess.run([python, "-c", make, network, folder, str(classes), HERE / "peers"], check=True)
+    subprocess.run([python, "-c", make, network, folder, str(classes), HERE / "peers", str(seed)], check=True)
 
 
 def jobs(table, server, python, network, weights, images):
@@ -120,8 +120,12 @@ def cold(table, server, python, network, weights, images):
     """The first answer of a model by a process that is running already, beside a process of PyTorch that is."""
     file = images["files"][0]
     versions = []
-    for number in range(COLD + 1):
-        job_of(server, network, {"preset": "quick", "head": {"l2": 0.01 + number / 1000}})
+    classes = len(list((images["data"] / "train").iterdir()))
+    for seed in range(2, COLD + 3):
+        # Each has a backbone of its own: heads on the same one would find it in memory.
+        make_weights(python, network, weights, classes, seed)
+        backbone = {"architecture": network, "weights": f"{network}-{seed}.safetensors"}
+        job_of(server, network, {"preset": "quick", "head": {"l2": 0.01}, "backbone": backbone})
         versions.append(server.request("GET", f"/v1/models/{network}")["version"])
     first = {}
     for version in versions:
