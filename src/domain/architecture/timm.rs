@@ -70,14 +70,10 @@ impl Architecture {
         is_same
     }
 
-    /// Whether timm's network is built for images of one size, which its configuration then says: those with windows.
+    /// Whether timm's network is built for images of one size, which its configuration then says: all transformers. Without it timm builds them
+    /// for 224 pixels.
     pub fn has_one_size_in_timm(self) -> bool {
-        let mut has_windows = false;
-        let design = self.design();
-        design.follow(design.native_size, |layer, _, _| {
-            has_windows |= matches!(layer.op, Op::WindowAttention(_));
-        });
-        has_windows
+        self.design().is_transformer()
     }
 
     /// The epsilons of its BatchNorms here and in timm, where they differ.
@@ -180,6 +176,26 @@ mod tests {
         name: String,
         /// SHA-256 of the lines `our name, timm's name, timm's shape`, sorted.
         twins_sha256: String,
+    }
+
+    #[test]
+    fn transformers_are_built_for_images_of_one_size() {
+        let names = Architecture::names();
+        let has_one_size = |name: &str| {
+            let found = names.iter().find(|(own, _)| *own == name);
+            found.unwrap().1.has_one_size_in_timm()
+        };
+        for name in [
+            "swin_t",
+            "vit_b_32",
+            "vit_small_patch14_reg4_dinov2",
+            "vit_small_patch16_dinov3",
+        ] {
+            assert!(has_one_size(name), "{name}");
+        }
+        for name in ["resnet18", "convnext_tiny", "efficientnet_b0"] {
+            assert!(!has_one_size(name), "{name}");
+        }
     }
 
     #[test]
