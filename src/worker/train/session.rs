@@ -150,7 +150,7 @@ impl<'a> Session<'a> {
             ),
             history: start.history,
             micro_batches: MicroBatches::new(start.batch_limit, setup::smallest_batch(run)),
-            checkpoint_writer: CheckpointWriter::new(dir, reporter, steps_before),
+            checkpoint_writer: CheckpointWriter::new(dir, reporter, steps_before, context.device.is_cuda()),
             heartbeat: Heartbeat::new(reporter, stop),
             activations: Vec::new(),
             reporter: reporter.clone(),
@@ -185,6 +185,7 @@ impl<'a> Session<'a> {
             }
             ended => ended?,
         };
+        self.checkpoint_writer.settle()?;
         self.outcome(&feed, reason)
     }
 
@@ -463,18 +464,24 @@ impl<'a> Session<'a> {
     }
 
     fn save_and_stop(&mut self) -> Halt {
-        match self.save() {
-            Ok(()) => Halt::Stopped,
-            Err(halt) => halt,
-        }
+        let saved = self
+            .checkpoint()
+            .and_then(|state| self.checkpoint_writer.write_now(&state));
+        saved.err().unwrap_or(Halt::Stopped)
     }
 
     fn save(&mut self) -> Result<(), Halt> {
+        let checkpoint = self.checkpoint()?;
+        self.checkpoint_writer.write(checkpoint)
+    }
+
+    /// The state between two steps. Its tensors are those of the training.
+    fn checkpoint(&mut self) -> Result<Checkpoint, Halt> {
         let best = self.best.as_ref().map(|best| SavedBest {
             metrics: best.metrics.clone(),
             weights: (!best.is_current).then(|| shared(&best.weights)),
         });
-        let checkpoint = Checkpoint {
+        Ok(Checkpoint {
             job: self.context.job.clone(),
             machine: self.context.machine.clone(),
             position: self.position,
@@ -490,8 +497,7 @@ impl<'a> Session<'a> {
             second: self.learner.state_beside(),
             baseline: self.baseline.clone(),
             best,
-        };
-        self.checkpoint_writer.write(&checkpoint)
+        })
     }
 }
 

@@ -7,7 +7,7 @@
 use std::{collections::BTreeMap, path::Path};
 
 use serde::{Deserialize, Serialize};
-use tch::Tensor;
+use tch::{Device, Tensor};
 
 use super::history::ValidationScores;
 use crate::{
@@ -128,6 +128,35 @@ pub struct Checkpoint {
     pub second: StateDict,
     pub best: Option<SavedBest>,
     pub baseline: Option<Baseline>,
+}
+
+impl Checkpoint {
+    /// A copy on the CPU, which later steps do not change.
+    pub fn copied(self) -> Self {
+        let best = self.best.map(|best| SavedBest {
+            weights: best.weights.as_ref().map(copied),
+            ..best
+        });
+        Self {
+            model: copied(&self.model),
+            average: copied(&self.average),
+            optimizer: copied(&self.optimizer),
+            second: copied(&self.second),
+            best,
+            ..self
+        }
+    }
+}
+
+fn copied(state: &StateDict) -> StateDict {
+    let copies = state.iter().map(|(name, tensor)| {
+        let copy = match tensor.device() {
+            Device::Cpu => tensor.detach().copy(),
+            _ => tensor.detach().to_device(Device::Cpu),
+        };
+        (name.clone(), copy)
+    });
+    copies.collect()
 }
 
 /// The best epoch so far.
