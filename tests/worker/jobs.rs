@@ -21,7 +21,8 @@ use finetuned::{
     limits::IngestLimits,
     protocol::{
         DatasetInput, EXIT_STOPPED, IngestResult, IngestRun, JobRun, RESULT_FILE, RUN_FILE, RunResult,
-        RunSpec, Segment, TrainResult, TrainRun, WeightsSource, WorkerMessage, frames::ModelFiles,
+        RunSpec, Segment, TrainResult, TrainRun, WeightsSource, WorkerMessage,
+        frames::{BaseFile, ModelFiles},
     },
 };
 
@@ -220,7 +221,10 @@ fn model_of(folder: &Path, result: &TrainResult) -> ModelFiles {
         weights: folder.join(&result.weights.file),
         card: folder.join(&result.card_file.file),
         card_sha256: result.card_file.sha256.clone(),
-        base: None,
+        base: result.base.as_ref().map(|base| BaseFile {
+            path: folder.join(&base.file),
+            sha256: base.sha256.clone(),
+        }),
     }
 }
 
