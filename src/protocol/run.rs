@@ -171,8 +171,6 @@ pub struct KnownActivations {
 pub struct KnownBase {
     /// SHA-256 of the file of weights that it was made from without a guess, hexadecimal.
     pub source_sha256: String,
-    /// The name of those weights.
-    pub origin: String,
     pub file: BaseFile,
     pub bytes: u64,
 }

@@ -21,6 +21,7 @@ use crate::{
         },
         name::Name,
         page::{Order, Page, PageRequest},
+        spec::Architecture,
         tag::Tag,
         time::Timestamp,
     },
@@ -28,7 +29,7 @@ use crate::{
 };
 
 /// How many models are looked at for bases that a job could share.
-const LATEST_BESIDE_A_BASE: i64 = 500;
+const LATEST_BESIDE_A_BASE: i64 = 100;
 
 /// A model whose files are blobs already.
 #[derive(Clone, Debug)]
@@ -138,13 +139,16 @@ impl Store {
         Ok(Page::from_rows(models, page.limit))
     }
 
-    /// Cards of the latest models that share their weights with others, the latest first.
-    pub async fn cards_beside_a_base(&self) -> Result<Vec<ModelCard>> {
-        let rows =
-            sqlx::query("select card from models where base_blob is not null order by id desc limit $1")
-                .bind(LATEST_BESIDE_A_BASE)
-                .fetch_all(&self.readers)
-                .await?;
+    /// Cards of the latest models of this architecture that share their weights with others, the latest first.
+    pub async fn cards_beside_a_base(&self, architecture: Architecture) -> Result<Vec<ModelCard>> {
+        let rows = sqlx::query(
+            "select card from models where base_blob is not null and card ->> '$.architecture' = $1
+            order by id desc limit $2",
+        )
+        .bind(architecture.as_str())
+        .bind(LATEST_BESIDE_A_BASE)
+        .fetch_all(&self.readers)
+        .await?;
         rows.iter().map(|row| json(row, "card")).collect()
     }
 

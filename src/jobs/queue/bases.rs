@@ -14,7 +14,8 @@ const MOST: usize = 8;
 
 /// Whole backbones of this architecture that models have as their base. A failure makes the job slower, no more.
 pub async fn known(context: &Context, architecture: Architecture) -> Vec<KnownBase> {
-    let cards = context.store.cards_beside_a_base().await.unwrap_or_else(|error| {
+    let cards = context.store.cards_beside_a_base(architecture).await;
+    let cards = cards.unwrap_or_else(|error| {
         tracing::error!(%error, "cannot list the weights that models share");
         Vec::new()
     });
@@ -22,7 +23,6 @@ pub async fn known(context: &Context, architecture: Architecture) -> Vec<KnownBa
     let mut seen = HashSet::new();
     let bases = cards
         .iter()
-        .filter(|card| card.architecture == architecture)
         .filter_map(|card| base_of(card, path))
         .filter(|base| !context.blobs.is_known_damaged(&base.file.sha256))
         .filter(|base| seen.insert((base.source_sha256.clone(), base.file.sha256.clone())));
@@ -35,7 +35,6 @@ fn base_of(card: &ModelCard, path: impl Fn(&str) -> PathBuf) -> Option<KnownBase
     let source_sha256 = card.base_weights_sha256.clone()?;
     (!card.base_weights_guessed).then(|| KnownBase {
         source_sha256,
-        origin: card.base_weights.clone(),
         file: BaseFile {
             path: path(&adapter.base_sha256),
             sha256: adapter.base_sha256.clone(),

@@ -252,6 +252,7 @@ async fn the_base_of_adapters_is_there_as_long_as_one_of_them() {
     let dataset = stand.dataset("flowers").await;
     let document = json!({"dataset": "flowers", "adapt": "norm_only"});
     let spec = crate::domain::spec::JobSpec::parse(&document).unwrap();
+    let architecture = spec.backbone.architecture;
     let base = crate::files::digest::of_bytes(b"base");
     let mut adapters = Vec::new();
     for text in ["one", "other"] {
@@ -282,17 +283,19 @@ async fn the_base_of_adapters_is_there_as_long_as_one_of_them() {
         );
         adapters.push(id);
     }
-    let cards = store.cards_beside_a_base().await.unwrap();
+    let cards = store.cards_beside_a_base(architecture).await.unwrap();
     let bases = cards.iter().filter_map(|card| card.adapter.as_ref());
     assert_eq!(
         bases.map(|adapter| &adapter.base_sha256).collect::<Vec<_>>(),
         [&base, &base]
     );
+    let of_others = store.cards_beside_a_base(Architecture::Vgg16).await.unwrap();
+    assert!(of_others.is_empty());
     for id in adapters {
         assert!(store.referenced_blobs().await.unwrap().contains(&base));
         store.delete_model(id, None).await.unwrap();
     }
-    assert!(store.cards_beside_a_base().await.unwrap().is_empty());
+    assert!(store.cards_beside_a_base(architecture).await.unwrap().is_empty());
     let ledger = store.ledger().await.unwrap();
     assert!(!ledger.named.contains(&base) && ledger.released.contains_key(&base));
 }

@@ -136,8 +136,8 @@ impl Learner {
     }
 
     /// The same where it is known already which file the backbone is.
-    pub fn on_base(mut self, base: Base) -> Self {
-        self.base = OnceCell::from(base);
+    pub fn on_base(mut self, base: Option<Base>) -> Self {
+        self.base = base.map_or_else(OnceCell::new, OnceCell::from);
         self
     }
 

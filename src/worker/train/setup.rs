@@ -14,7 +14,7 @@ use super::{
         data::{self, Data},
         pack::{Pack, Side},
     },
-    learner::Learner,
+    learner::{Base, Learner},
     loss::{AuxiliaryHeads, Loss},
     plan::Plan,
     precision,
@@ -327,65 +327,90 @@ fn from_base(
     reporter: &Reporter,
     stop: &StopFlag,
 ) -> Result<(Learner, Start), Halt> {
-    let (architecture, outputs) = (run.spec.backbone.architecture, outputs(run, context));
-    if let Some(beside) = beside_base::begin(run, context, outputs, reporter)? {
-        let network = beside.network.computing_in(context.kind);
-        let loss = loss(run, context).map_err(|why| Halt::failed(FailureCode::InvalidData, &why))?;
-        reporter.send(&WorkerMessage::log(about_run(
-            run,
-            context,
-            &beside.base_weights.name,
-        )));
-        let learner = Learner::new(network, &run.spec, loss, 1)?.on_base(beside.base);
-        let start = Start::at_the_beginning(beside.base_weights, context.plan.batch_size);
-        return Ok((learner, start));
-    }
-    let loaded = weights::obtain(&run.weights, architecture, reporter, stop)?;
-    let (network, base_weights, given) = match loaded {
-        None => {
-            let network = Network::drawn(architecture, outputs, run.spec.seed, context.device);
-            (network, BaseWeights::none(), StateDict::new())
-        }
-        Some(mut loaded) => {
-            for told in &loaded.told {
-                let message = format!("about the weights `{}`: {told}", loaded.origin.name);
-                reporter.send(&match loaded.guessed {
-                    true => WorkerMessage::warning("weights_guessed", message),
-                    false => WorkerMessage::log(message),
-                });
-            }
-            let head = head::choose(
-                &mut loaded.state,
-                architecture,
-                loaded.classes.as_deref(),
-                &run.common.dataset.classes,
-                (outputs, run.spec.head.keep),
-            );
-            let tuned = Network::fine_tuned(
-                architecture,
-                outputs,
-                &loaded.state,
-                run.spec.seed,
-                context.device,
-            );
-            let (network, _) = tuned.map_err(|fault| mismatch(&loaded, architecture, &fault))?;
-            reporter.send(&WorkerMessage::log(head));
-            (network, loaded.origin, loaded.auxiliary)
-        }
+    let begun = match beside_base::begin(run, context, outputs(run, context), reporter)? {
+        Some(beside) => Begun {
+            network: beside.network,
+            base_weights: beside.base_weights,
+            auxiliary: StateDict::new(),
+            base: Some(beside.base),
+        },
+        None => given_or_drawn(run, context, reporter, stop)?,
     };
-    let network = adapted(network.computing_in(context.kind), &run.spec)?;
+    let network = adapted(begun.network.computing_in(context.kind), &run.spec)?;
     let loss = loss(run, context).map_err(|why| Halt::failed(FailureCode::InvalidData, &why))?;
     let second = second(run, context, &network, &loss);
     let auxiliary = AuxiliaryHeads::of(&run.spec, &network);
     if let Some(auxiliary) = &auxiliary {
-        reporter.send(&WorkerMessage::log(auxiliary.begin_with(&given)));
+        reporter.send(&WorkerMessage::log(auxiliary.begin_with(&begun.auxiliary)));
     }
     let learner = Learner::new(network, &run.spec, loss, 1)?
+        .on_base(begun.base)
         .with_auxiliary(auxiliary)
         .with_second(second, 1, context.plan.steps());
-    reporter.send(&WorkerMessage::log(about_run(run, context, &base_weights.name)));
-    let start = Start::at_the_beginning(base_weights, context.plan.batch_size);
+    reporter.send(&WorkerMessage::log(about_run(
+        run,
+        context,
+        &begun.base_weights.name,
+    )));
+    let start = Start::at_the_beginning(begun.base_weights, context.plan.batch_size);
     Ok((learner, start))
+}
+
+/// What a training begins with.
+struct Begun {
+    network: Network,
+    base_weights: BaseWeights,
+    /// Heads on earlier layers that came with the weights.
+    auxiliary: StateDict,
+    /// The backbone's file, where it is one that models have already.
+    base: Option<Base>,
+}
+
+/// The network with the weights that the job names, or without any.
+fn given_or_drawn(
+    run: &TrainRun,
+    context: &TrainContext,
+    reporter: &Reporter,
+    stop: &StopFlag,
+) -> Result<Begun, Halt> {
+    let (architecture, outputs) = (run.spec.backbone.architecture, outputs(run, context));
+    let Some(mut loaded) = weights::obtain(&run.weights, architecture, reporter, stop)? else {
+        return Ok(Begun {
+            network: Network::drawn(architecture, outputs, run.spec.seed, context.device),
+            base_weights: BaseWeights::none(),
+            auxiliary: StateDict::new(),
+            base: None,
+        });
+    };
+    for told in &loaded.told {
+        let message = format!("about the weights `{}`: {told}", loaded.origin.name);
+        reporter.send(&match loaded.guessed {
+            true => WorkerMessage::warning("weights_guessed", message),
+            false => WorkerMessage::log(message),
+        });
+    }
+    let head = head::choose(
+        &mut loaded.state,
+        architecture,
+        loaded.classes.as_deref(),
+        &run.common.dataset.classes,
+        (outputs, run.spec.head.keep),
+    );
+    let tuned = Network::fine_tuned(
+        architecture,
+        outputs,
+        &loaded.state,
+        run.spec.seed,
+        context.device,
+    );
+    let (network, _) = tuned.map_err(|fault| mismatch(&loaded, architecture, &fault))?;
+    reporter.send(&WorkerMessage::log(head));
+    Ok(Begun {
+        network,
+        base_weights: loaded.origin,
+        auxiliary: loaded.auxiliary,
+        base: None,
+    })
 }
 
 /// The network with the adapter that is trained, if one is.

@@ -31,7 +31,6 @@ fn after(first: &TrainResult, set: &Drawn, name: &str, run: TrainRun) -> TrainRu
         }],
         bases: vec![KnownBase {
             source_sha256: first.card.base_weights_sha256.clone().unwrap(),
-            origin: first.card.base_weights.clone(),
             file: BaseFile {
                 path: dir.file(&base.file),
                 sha256: base.sha256.clone(),
