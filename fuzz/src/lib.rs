@@ -55,6 +55,7 @@ pub mod http {
     pub mod requests {
         pub mod base64_text;
         pub mod conditions;
+        pub mod duplicates;
         pub mod form;
         pub mod forwarded;
         pub mod json;

@@ -9,11 +9,9 @@ use serde::{
 };
 use serde_json::{Map, Number, Value};
 
-use super::nulls;
+use super::{duplicates::TWICE, nulls};
 use crate::error::{Error, FieldError, Kind, Result};
 
-/// Message for a duplicate field.
-const TWICE: &str = "an object has a duplicate field";
 /// Messages for a document that would not fit the memory.
 const CROWDED: &str = "the body has too many objects and lists";
 const LONG: &str = "the body has too many values";

@@ -3,6 +3,7 @@
 pub mod admission;
 pub mod base64_text;
 mod conditions;
+pub mod duplicates;
 pub mod encoding;
 pub mod extract;
 pub mod form;

@@ -11,7 +11,10 @@ use utoipa::ToSchema;
 
 pub use self::elements::{Data, Values, malformed};
 use self::elements::{split_floats, split_strings};
-use crate::{error::Result, http::requests::json};
+use crate::{
+    error::Result,
+    http::requests::{duplicates, json},
+};
 
 /// Length of the JSON before the binary tensors, in requests and responses.
 pub const JSON_LENGTH: &str = "inference-header-content-length";
@@ -131,8 +134,10 @@ pub fn read(body: &Bytes, json_length: Option<usize>) -> Result<Inference> {
             "the header `inference-header-content-length` is larger than the body",
         ));
     }
+    let document = &body[..length];
     // Not by way of JSON values, of which a number takes 32 bytes.
-    let mut request: InferRequest = serde_json::from_slice(&body[..length])
+    let mut request: InferRequest = duplicates::refuse(document, &["inputs", "data"])
+        .and_then(|()| serde_json::from_slice(document))
         .map_err(|fault| malformed(format!("the JSON is not an inference request: {fault}")))?;
     let [input] = request.inputs.as_mut_slice() else {
         return Err(malformed("send exactly one input"));

@@ -112,6 +112,13 @@ fn what_does_not_fit_is_refused_in_words() {
             read(&Bytes::from_static(br#"{"inputs": [], "inputs": []}"#), None),
             "duplicate field",
         ),
+        (
+            read(
+                &Bytes::from_static(br#"{"inputs": [], "more": [{"a": 1, "a": 2}]}"#),
+                None,
+            ),
+            "duplicate field",
+        ),
     ] {
         let detail = detail(outcome);
         assert!(detail.contains(word), "{word}: {detail}");
