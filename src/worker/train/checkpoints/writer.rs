@@ -169,13 +169,16 @@ mod tests {
     use tch::Tensor;
 
     use super::{
-        checkpoint::{Machine, Position},
+        checkpoint::{Machine, Position, SavedBest},
         *,
     };
-    use crate::worker::{
-        files::state::StateDict,
-        train::{progress::meter::Sums, tests::drawn::Told},
-        weights::BaseWeights,
+    use crate::{
+        domain::models::model::ModelMetrics,
+        worker::{
+            files::state::StateDict,
+            train::{progress::meter::Sums, tests::drawn::Told},
+            weights::BaseWeights,
+        },
     };
 
     /// After so many steps.
@@ -206,6 +209,49 @@ mod tests {
             best: None,
             baseline: None,
         }
+    }
+
+    #[test]
+    fn a_copy_shares_no_memory_with_what_learns() {
+        let part = |value: f32| StateDict::from([("part".to_owned(), Tensor::from_slice(&[value]))]);
+        let metrics = ModelMetrics {
+            epoch: 1,
+            train_loss: 0.5,
+            train_accuracy: 0.5,
+            val_loss: None,
+            val_accuracy: None,
+            val_map: None,
+            train_images: 1,
+            val_images: 0,
+            test_images: 0,
+        };
+        let state = Checkpoint {
+            model: part(1.0),
+            average: part(2.0),
+            optimizer: part(3.0),
+            second: part(4.0),
+            best: Some(SavedBest {
+                metrics,
+                weights: Some(part(5.0)),
+            }),
+            ..checkpoint(1)
+        };
+        let parts = |state: &Checkpoint| {
+            let best = state.best.as_ref().and_then(|best| best.weights.as_ref());
+            let all = [&state.model, &state.average, &state.optimizer, &state.second];
+            let all = all.into_iter().chain(best);
+            all.map(|part| part["part"].shallow_clone()).collect::<Vec<_>>()
+        };
+        let learning = parts(&state);
+        let copy = state.copied();
+        for mut tensor in learning {
+            let _ = tensor.fill_(9.0);
+        }
+        let kept: Vec<f64> = parts(&copy)
+            .iter()
+            .map(|tensor| tensor.double_value(&[0]))
+            .collect();
+        assert_eq!(kept, [1.0, 2.0, 3.0, 4.0, 5.0]);
     }
 
     fn writer(folder: &tempfile::TempDir, told: &Told, is_beside: bool) -> CheckpointWriter {
