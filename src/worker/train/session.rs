@@ -276,6 +276,9 @@ impl<'a> Session<'a> {
             }
             let lr = self.schedule.lr(self.position.step, &self.history);
             let outcome = self.gradients(&mut batches, &order[rows.clone()])?;
+            if self.position.step_in_epoch + 1 == last {
+                feed.look_ahead(self.validates(), self.next_epoch());
+            }
             let norm = self.learner.step(lr, self.position.step);
             self.position.step += 1;
             self.position.step_in_epoch += 1;
@@ -294,6 +297,17 @@ impl<'a> Session<'a> {
             (before, waited) = (Instant::now(), batches.waited());
         }
         Ok(EpochEnd::Completed)
+    }
+
+    /// Where the epoch after this one begins, if it is to be trained from the same images.
+    fn next_epoch(&self) -> Option<Position> {
+        let epoch = self.position.epoch + 1;
+        let is_alike = self.run.spec.last_frozen(epoch) == self.learner.frozen();
+        (epoch <= self.context.plan.epochs && is_alike).then_some(Position {
+            epoch,
+            step_in_epoch: 0,
+            ..self.position
+        })
     }
 
     /// Accumulates the gradients of a step's images, given by their indices among the training images.
@@ -375,9 +389,13 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
+    fn validates(&self) -> bool {
+        !self.context.data.val.is_empty() && self.run.pretraining.is_none()
+    }
+
     /// Loss and hits on the validation images, and the logits of each batch; none if there are none, or no labels take part.
     fn validate(&mut self, feed: &Feed) -> Result<Option<(Score, Vec<Tensor>)>, Halt> {
-        if self.context.data.val.is_empty() || self.run.pretraining.is_some() {
+        if !self.validates() {
             if !self.learner.is_finite() {
                 return Err(meter::diverged("loss", self.position.step, self.position.epoch));
             }

@@ -1,7 +1,7 @@
 //! Batches as they reach the trained part of the network: images cropped, augmented, mixed, normalised and passed through the frozen
 //! stages, or cached activations of those.
 
-use std::{ops::Range, sync::Arc, time::Duration};
+use std::{cell::RefCell, ops::Range, sync::Arc, time::Duration};
 
 use tch::{Device, Tensor};
 
@@ -30,6 +30,8 @@ pub struct Feed<'a> {
     augmentation: Arc<Augmentation>,
     loader_threads: usize,
     activations: Option<CachedActivations>,
+    /// Loaders of batches that will be asked for.
+    ahead: RefCell<Vec<Loader>>,
     /// Of the images of another dataset that go along without labels, if there are any.
     unlabelled: Option<Box<Feed<'a>>>,
 }
@@ -43,6 +45,7 @@ impl<'a> Feed<'a> {
             augmentation: Arc::new(Augmentation::new(&spec.augment, spec.seed, &recipe)),
             loader_threads: Loader::threads(context.device, run.common.threads),
             activations: None,
+            ahead: RefCell::default(),
             unlabelled: None,
         }
     }
@@ -65,6 +68,7 @@ impl<'a> Feed<'a> {
             augmentation: Arc::clone(&self.augmentation),
             loader_threads: self.loader_threads,
             activations: None,
+            ahead: RefCell::default(),
             unlabelled: None,
         }
     }
@@ -81,26 +85,11 @@ impl<'a> Feed<'a> {
 
     /// The remaining batches of the position's epoch.
     pub fn training(&self, position: Position) -> Batches<'_> {
-        let (plan, data, epoch) = (&self.context.plan, &self.context.data, position.epoch);
-        let order = plan.order(epoch);
-        let item = |place: &usize, view: u32| {
-            let sample = data.train[*place];
-            let id = data.images[sample.image].id;
-            Item::new(sample, id, plan.view(epoch, view, id))
-        };
+        let (plan, epoch) = (&self.context.plan, position.epoch);
         let batches_of = |rows| plan.batches(rows);
         let earlier = plan.step_rows().take(position.step_in_epoch);
-        let steps = plan.step_rows().skip(position.step_in_epoch);
-        let ranges: Vec<_> = steps.flat_map(batches_of).collect();
-        let batches = |view: u32| {
-            let batch = |range: &Range<usize>| {
-                order[range.clone()]
-                    .iter()
-                    .map(|place| item(place, view))
-                    .collect()
-            };
-            self.batches(ranges.iter().map(batch).collect())
-        };
+        let ranges = self.ranges(position);
+        let batches = |view: u32| self.batches(self.items(epoch, &ranges, view));
         let unlabelled = self
             .unlabelled
             .as_deref()
@@ -113,6 +102,48 @@ impl<'a> Feed<'a> {
             unlabelled: others.map(Box::new),
             ..batches(0)
         }
+    }
+
+    /// Places in the order of the position's epoch that its remaining batches have.
+    fn ranges(&self, position: Position) -> Vec<Range<usize>> {
+        let plan = &self.context.plan;
+        let steps = plan.step_rows().skip(position.step_in_epoch);
+        steps.flat_map(|rows| plan.batches(rows)).collect()
+    }
+
+    /// The images at these places in the order of an epoch.
+    fn items(&self, epoch: u32, ranges: &[Range<usize>], view: u32) -> Vec<Vec<Item>> {
+        let (plan, data) = (&self.context.plan, &self.context.data);
+        let order = plan.order(epoch);
+        let item = |place: &usize| {
+            let sample = data.train[*place];
+            let id = data.images[sample.image].id;
+            Item::new(sample, id, plan.view(epoch, view, id))
+        };
+        let batch = |range: &Range<usize>| order[range.clone()].iter().map(item).collect();
+        ranges.iter().map(batch).collect()
+    }
+
+    /// Begins to prepare what follows the training batches of an epoch: the validation images, if they are looked at, and the next epoch, if
+    /// there is one. A device that waited for the first batch of each would have nothing to do.
+    pub fn look_ahead(&self, validates: bool, next: Option<Position>) {
+        if self.activations.is_some() {
+            return;
+        }
+        let training = next.map(|position| self.items(position.epoch, &self.ranges(position), 0));
+        let validation = validates.then(|| self.validation_items());
+        let loaders = [validation, training].into_iter().flatten();
+        *self.ahead.borrow_mut() = loaders.map(|items| self.loader(items)).collect();
+    }
+
+    fn loader(&self, items: Vec<Vec<Item>>) -> Loader {
+        Loader::start(
+            &self.context.pack,
+            &self.augmentation,
+            items,
+            self.loader_threads,
+            self.context.device,
+        )
     }
 
     /// Batches of the same sizes as those ranges of an epoch of another `images` images, which go on where those of the epoch before ended.
@@ -145,23 +176,28 @@ impl<'a> Feed<'a> {
     }
 
     pub fn validation(&self) -> Batches<'_> {
+        self.batches(self.validation_items())
+    }
+
+    fn validation_items(&self) -> Vec<Vec<Item>> {
         let batches = self.context.data.val.chunks(self.context.plan.batch_size);
         let images = &self.context.data.images;
         let item = |sample: &Sample| Item::new(*sample, images[sample.image].id, View::PLAIN);
-        self.batches(batches.map(|batch| batch.iter().map(item).collect()).collect())
+        batches.map(|batch| batch.iter().map(item).collect()).collect()
     }
 
     /// Batches of any images in this order, unmixed, from pixels if there are no cached activations.
     pub fn batches(&self, items: Vec<Vec<Item>>) -> Batches<'_> {
         let source = match &self.activations {
             Some(cached) => Source::Cached(cached, items.into_iter()),
-            None => Source::Pixels(Loader::start(
-                &self.context.pack,
-                &self.augmentation,
-                items,
-                self.loader_threads,
-                self.context.device,
-            )),
+            None => {
+                let mut ahead = self.ahead.borrow_mut();
+                let begun = ahead
+                    .iter()
+                    .position(|loader| loader.is_at_the_beginning_of(&items));
+                let loader = begun.map(|place| ahead.swap_remove(place));
+                Source::Pixels(loader.unwrap_or_else(|| self.loader(items)))
+            }
         };
         Batches {
             feed: self,
@@ -287,6 +323,7 @@ mod tests {
             augmentation: Arc::clone(&kept.augmentation),
             loader_threads: 1,
             activations: None,
+            ahead: RefCell::default(),
             unlabelled: None,
         };
         let epochs = (1..=5).map(|epoch| Position {
@@ -317,6 +354,45 @@ mod tests {
         both_ways(&flips, &json!("backbone"));
         both_ways(&views, &json!("backbone"));
         both_ways(&views, &json!({"until": "layer1"}));
+    }
+
+    #[test]
+    fn what_is_prepared_ahead_is_what_would_have_come() {
+        let set = Drawn::flat(24);
+        let (reporter, stop) = (Reporter::to(std::io::sink()), StopFlag::default());
+        let augment = json!({"horizontal_flip": true, "color_jitter": 0.2});
+        let run = set.run(json!({"augment": augment, "batch_size": 5, "epochs": 3}));
+        let context = setup::context(&run, &set.dir("run"), &reporter, &stop).unwrap();
+        let (learner, start) = setup::start(&run, &context, &reporter, &stop).unwrap();
+        let [ahead, plain] = [(); 2].map(|()| Feed::from_pixels(&run, &context));
+        let of = |mut batches: Batches| {
+            let mut all = Vec::new();
+            while let Some(batch) = batches.next(&learner).unwrap() {
+                all.push((batch.boundary, batch.labels.own));
+            }
+            all
+        };
+        let at = |epoch| Position {
+            epoch,
+            ..start.position
+        };
+        ahead.look_ahead(true, Some(at(2)));
+        assert_eq!(ahead.ahead.borrow().len(), 2);
+        let both = [
+            [&ahead, &plain].map(|feed| of(feed.validation())),
+            [&ahead, &plain].map(|feed| of(feed.training(at(2)))),
+        ];
+        assert!(ahead.ahead.borrow().is_empty(), "both were used");
+        for [ours, expected] in both {
+            assert!(!ours.is_empty());
+            assert_eq!(ours, expected);
+        }
+        // What was prepared for another epoch is never taken.
+        ahead.look_ahead(true, Some(at(3)));
+        assert_eq!(of(ahead.training(at(1))), of(plain.training(at(1))));
+        assert_eq!(ahead.ahead.borrow().len(), 2);
+        ahead.look_ahead(false, None);
+        assert!(ahead.ahead.borrow().is_empty());
     }
 
     #[test]

@@ -65,6 +65,7 @@ impl Batch {
 pub struct Loader {
     lanes: Vec<Receiver<anyhow::Result<Batch>>>,
     threads: Vec<JoinHandle<()>>,
+    batches: Arc<Vec<Vec<Item>>>,
     next: usize,
     count: usize,
     waited: Duration,
@@ -92,13 +93,13 @@ impl Loader {
         device: Device,
     ) -> Self {
         let count = batches.len();
-        let batches = Arc::new(batches);
+        let all = Arc::new(batches);
         let threads = threads.clamp(1, count.max(1));
         let (mut lanes, mut handles) = (Vec::new(), Vec::new());
         for first in 0..threads {
             let (sender, lane) = mpsc::sync_channel(Self::QUEUE_DEPTH);
             let (pack, augmentation) = (Arc::clone(pack), Arc::clone(augmentation));
-            let batches = Arc::clone(&batches);
+            let batches = Arc::clone(&all);
             let mine = (first..count).step_by(threads);
             handles.push(thread::spawn(move || {
                 work(&pack, &augmentation, &batches, device, mine, &sender)
@@ -108,10 +109,16 @@ impl Loader {
         Self {
             lanes,
             threads: handles,
+            batches: all,
             next: 0,
             count,
             waited: Duration::ZERO,
         }
+    }
+
+    /// Whether it produces these batches and has handed out none of them.
+    pub fn is_at_the_beginning_of(&self, batches: &[Vec<Item>]) -> bool {
+        self.next == 0 && *self.batches == batches
     }
 
     /// Time spent waiting in [`Loader::next`].
