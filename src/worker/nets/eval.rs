@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// The stages after `after` up to and including `last` of a network that does not change. They compute the same as [`Network::stages`] in
-/// eval mode, up to rounding, and are faster on CPUs with 32-bit floats: elsewhere they are the network's own.
+/// eval mode, up to rounding, and are faster on CPUs with 32-bit floats and on cards: elsewhere they are the network's own.
 #[derive(Debug)]
 pub struct EvalStages {
     after: Option<Stage>,
@@ -59,26 +59,41 @@ impl EvalStages {
 
     /// None where folding is not known to be faster.
     fn fold(&self, network: &Network, size: [i64; 4]) -> Option<Folded> {
-        let state = network.state();
-        let device = state.values().next()?.device();
-        if device != Device::Cpu || network.kind() != Kind::Float {
-            return None;
+        let device = network.state().values().next()?.device();
+        match (device, network.kind()) {
+            (Device::Cpu, Kind::Float) => {
+                let folded = Folded::of(self, network, device);
+                Some(Folded {
+                    stages: folded.stages.packed_for(size),
+                    ..folded
+                })
+            }
+            (Device::Cuda(_), _) => Some(Folded::of(self, network, device)),
+            _ => None,
         }
-        let range = (self.after, self.last);
-        let architecture = network.architecture();
+    }
+}
+
+impl Folded {
+    /// Computing in the floats that the network computes in.
+    fn of(stages: &EvalStages, network: &Network, device: Device) -> Self {
+        let (architecture, state) = (network.architecture(), network.state());
+        let (design, range) = (architecture.design(), (stages.after, stages.last));
         // The network may be trained on.
         let form = Form {
-            kind: Kind::Float,
+            kind: network.kind(),
             device,
             shares: false,
         };
-        let stages = FoldedStages::of(architecture.design(), state, range, form);
-        let pooling = (self.last == architecture.last_stage())
-            .then(|| FoldedStages::pooling(architecture.design(), state, form));
-        Some(Folded {
-            stages: stages.packed_for(size),
-            pooling,
-        })
+        let in_floats = Form {
+            kind: Kind::Float,
+            ..form
+        };
+        Self {
+            stages: FoldedStages::of(design, state, range, form),
+            pooling: (stages.last == architecture.last_stage())
+                .then(|| FoldedStages::pooling(design, state, in_floats)),
+        }
     }
 }
 
@@ -97,7 +112,8 @@ impl ReadyStages<'_> {
         let Some(folded) = self.folded else {
             return self.network.stages(input, after, last, Mode::Eval);
         };
-        let activations = folded.stages.forward(input);
+        let input = input.to_kind(self.network.kind());
+        let activations = folded.stages.forward(&input).to_kind(Kind::Float);
         match &folded.pooling {
             Some(pooling) => pooling.forward(&activations),
             None => activations,
@@ -169,5 +185,31 @@ mod tests {
             let own = network.stages(&images, None, Stage::layer(1), Mode::Eval);
             assert!(ready.forward(&images).equal(&own));
         });
+    }
+
+    /// As on a card.
+    #[test]
+    fn folded_in_16_bits_they_give_what_the_network_gives_in_them() {
+        let network = tests::by_formula(Architecture::Resnet20, 2).computing_in(Kind::BFloat16);
+        let images = channels_last(&tests::values("eval", &[2, 3, 32, 32]).to_kind(Kind::Float));
+        for last in [Stage::layer(2), Architecture::Resnet20.last_stage()] {
+            let stages = EvalStages::new(None, last);
+            let folded = Folded::of(&stages, &network, Device::Cpu);
+            let ready = ReadyStages {
+                of: &stages,
+                network: &network,
+                folded: Some(&folded),
+            };
+            without_gradients(|| {
+                let (found, own) = (
+                    ready.forward(&images),
+                    network.stages(&images, None, last, Mode::Eval),
+                );
+                assert_eq!((found.size(), found.kind()), (own.size(), own.kind()));
+                let scale = own.abs().max().double_value(&[]);
+                let apart = (found - own).abs().max().double_value(&[]) / scale;
+                assert!(apart < 0.05, "{last:?}: {apart:e}");
+            });
+        }
     }
 }

@@ -4,6 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use tch::Tensor;
 
+use super::one_call::OneCall;
 use crate::{
     domain::architecture::{
         layer::{Conv2d, Op},
@@ -23,6 +24,7 @@ pub(super) struct Conv {
     design: Conv2d,
     /// Number of values in the kernel.
     numbers: u64,
+    one_call: OneCall,
     /// Whether it computes in its form where another is faster, because the input is small.
     keeps_form: bool,
 }
@@ -45,6 +47,7 @@ impl Conv {
             arithmetic: Arithmetic::Plain(kernel, OnceLock::new()),
             bias,
             design,
+            one_call: OneCall::default(),
             keeps_form: false,
         }
     }
@@ -98,7 +101,7 @@ impl Conv {
                 winograd.forward(input, Some(&self.bias), after)
             }
             (Arithmetic::Plain(kernel, _) | Arithmetic::Winograd(_, kernel), after) => {
-                after.in_place(self.plain(input, kernel))
+                self.plain_then(input, kernel, None, after)
             }
         }
     }
@@ -112,7 +115,7 @@ impl Conv {
                 winograd.forward_into(shortcut, input, Some(&self.bias), after)
             }
             Arithmetic::Plain(kernel, _) | Arithmetic::Winograd(_, kernel) => {
-                after.in_place(self.plain(input, kernel).g_add_(shortcut))
+                self.plain_then(input, kernel, Some(shortcut), after)
             }
         }
     }
@@ -132,6 +135,7 @@ impl Conv {
             bias: self.bias.shallow_clone(),
             design: self.design,
             numbers: self.numbers,
+            one_call: self.one_call.clone(),
             keeps_form: self.keeps_form,
         }
     }
@@ -154,6 +158,23 @@ impl Conv {
         match &self.arithmetic {
             Arithmetic::Winograd(winograd, _) => (0, kernel + winograd.bytes()),
             _ => (kernel, 0),
+        }
+    }
+
+    fn plain_then(&self, input: &Tensor, kernel: &Tensor, shortcut: Option<&Tensor>, after: After) -> Tensor {
+        let several = || {
+            let mut output = self.plain(input, kernel);
+            after.in_place(match shortcut {
+                Some(shortcut) => output.g_add_(shortcut),
+                None => output,
+            })
+        };
+        match after == After::RELU && self.one_call.is_for(input, &self.design) {
+            true => {
+                let layer = (kernel, &self.bias, Shape::of(&self.design));
+                self.one_call.relu(input, layer, shortcut, several)
+            }
+            false => several(),
         }
     }
 

@@ -150,7 +150,7 @@ impl Fold<'_> {
 
     /// `y = (conv(x) - mean) / sqrt(var + epsilon) * weight + bias` as one convolution with a bias, in 64-bit floats and then rounded.
     fn folded(&self, name: &str, design: &Conv2d, norm: Option<(&String, &BatchNorm2d)>) -> Conv {
-        let tensor = |name: String| self.state[&name].to_device(Device::Cpu).to_kind(Kind::Double);
+        let tensor = |name: String| self.state[&name].to_kind(Kind::Double);
         let own_bias = design.bias.then(|| tensor(joined(name, "bias")));
         let weight = tensor(joined(name, "weight"));
         let (weight, bias) = match norm {
@@ -165,7 +165,8 @@ impl Fold<'_> {
                 (weight * factor.view([-1, 1, 1, 1]), bias)
             }
             None => {
-                let zeros = || Tensor::zeros([design.to as i64], (Kind::Double, Device::Cpu));
+                let device = weight.device();
+                let zeros = || Tensor::zeros([design.to as i64], (Kind::Double, device));
                 (weight, own_bias.unwrap_or_else(zeros))
             }
         };

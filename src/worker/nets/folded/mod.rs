@@ -5,6 +5,7 @@
 
 mod conv;
 mod fold;
+mod one_call;
 mod stages;
 mod tree;
 
