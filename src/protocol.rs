@@ -51,4 +51,7 @@ pub struct Device {
     pub threads: u32,
     /// Memory of the host or the GPU.
     pub memory_bytes: u64,
+    /// Of a GPU, as `0000:3b:00.0`: other libraries number GPUs differently.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pci_bus_id: Option<String>,
 }

@@ -123,7 +123,7 @@ fn answers(bytes: &[u8], size: usize) {
             continue;
         };
         let out = Shared::default();
-        Replies::to(out.clone()).reply_with(reply.id, reply.outcome.clone(), &body);
+        Replies::to(out.clone()).reply_with(&reply, &body);
         let written = out.0.lock().expect("nobody panicked").clone();
         let (read, is_in_step) = answers_in(&written, size);
         let [(header, same)] = read.as_slice() else {

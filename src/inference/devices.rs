@@ -101,6 +101,7 @@ mod tests {
             description: String::new(),
             threads: 1,
             memory_bytes: 1,
+            pci_bus_id: None,
         };
         let (_, known) = watch::channel(names.iter().map(device).collect());
         let serving = Serving::default();

@@ -15,6 +15,7 @@ use super::{
     devices::{Devices, Serving},
     session::{End, Refusal, Request, Session},
     shown::Shown,
+    tally::Batches,
     wire,
 };
 use crate::{
@@ -35,14 +36,16 @@ const DRAIN: Duration = Duration::from_secs(1);
 pub struct Host {
     context: InferenceContext,
     devices: Devices,
+    batches: Batches,
     log: Log,
 }
 
 impl Host {
-    pub fn new(context: InferenceContext, serving: Serving) -> Self {
+    pub fn new(context: InferenceContext, serving: Serving, batches: Batches) -> Self {
         let path = context.data_dir.join("logs/predict.log");
         Self {
             devices: Devices::new(context.devices.clone(), serving),
+            batches,
             log: Log::at(path, context.limits.max_log_bytes),
             context,
         }
@@ -111,6 +114,7 @@ impl Host {
             frames: wire::read(pipes.stdout),
             shown,
             makes_room_at: self.devices.until(),
+            batches: &self.batches,
             limits: &self.context.limits,
             shutdown: &self.context.shutdown,
         };

@@ -17,6 +17,7 @@ mod wire;
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use prometheus_client::metrics::histogram::Histogram;
 use tokio::{
     sync::{Semaphore, mpsc, oneshot},
     time::{Instant, timeout_at},
@@ -28,7 +29,7 @@ use self::{
     devices::Serving,
     host::Host,
     session::{Answer, Refusal, Request},
-    tally::Tally,
+    tally::{Batches, Tally},
 };
 use crate::{
     blobs::Blobs,
@@ -59,6 +60,7 @@ struct Shared {
     limits: Limits,
     places: Semaphore,
     tally: Tally,
+    batches: Batches,
     serving: Serving,
     warming: Semaphore,
     requests: mpsc::Sender<Request>,
@@ -118,19 +120,22 @@ impl Inference {
     pub fn start(context: InferenceContext) -> Self {
         let places = context.limits.max_predict_queue;
         let (requests, waiting) = mpsc::channel(places.max(1));
-        let serving = Serving::default();
+        let (serving, batches) = (Serving::default(), Batches::default());
         let shared = Shared {
             blobs: context.blobs.clone(),
             limits: context.limits.clone(),
             places: Semaphore::new(places.min(Semaphore::MAX_PERMITS)),
             tally: Tally::default(),
+            batches: batches.clone(),
             serving: serving.clone(),
             warming: Semaphore::new(WARMING),
             requests,
             shutdown: context.shutdown.clone(),
             tasks: TaskTracker::new(),
         };
-        shared.tasks.spawn(Host::new(context, serving).run(waiting));
+        shared
+            .tasks
+            .spawn(Host::new(context, serving, batches).run(waiting));
         shared.tasks.close();
         Self(Arc::new(shared))
     }
@@ -237,6 +242,11 @@ impl Inference {
     /// How many questions each model was asked since the server was started.
     pub fn counts(&self) -> Vec<ModelCounts> {
         self.0.tally.counts()
+    }
+
+    /// How many images were computed together, each time that the network was.
+    pub fn batches(&self) -> Histogram {
+        self.0.batches.histogram()
     }
 
     /// How many questions are being answered or wait for it.

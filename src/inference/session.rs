@@ -11,7 +11,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{shown::Shown, wire};
+use super::{shown::Shown, tally::Batches, wire};
 use crate::{
     limits::Limits,
     process::{self, ChildGroup, Exit},
@@ -82,6 +82,7 @@ pub struct Session<'a> {
     pub shown: Shown,
     /// From then on it ends as soon as nobody waits for it.
     pub makes_room_at: Option<Instant>,
+    pub batches: &'a Batches,
     pub limits: &'a Limits,
     pub shutdown: &'a CancellationToken,
 }
@@ -99,7 +100,7 @@ impl Session<'_> {
             first.refuse(Refusal::ComeBack(Duration::ZERO));
             return end;
         }
-        let mut in_flight = InFlight::new(self.limits.predict_deadline());
+        let mut in_flight = InFlight::new(self.limits.predict_deadline(), self.batches.clone());
         let mut next = Some(first);
         let end = self.serve(requests, &mut next, waiting, &mut in_flight).await;
         if let Some(request) = next {
@@ -250,6 +251,7 @@ struct InFlight {
     allowed: Duration,
     last_answer: Instant,
     answered: u64,
+    batches: Batches,
 }
 
 struct Entry {
@@ -258,8 +260,9 @@ struct Entry {
 }
 
 impl InFlight {
-    fn new(allowed: Duration) -> Self {
+    fn new(allowed: Duration, batches: Batches) -> Self {
         Self {
+            batches,
             entries: BTreeMap::new(),
             next_id: 0,
             allowed,
@@ -299,6 +302,7 @@ impl InFlight {
         }
         self.last_answer = Instant::now();
         self.answered += 1;
+        self.batches.note(reply.batch);
         if let PredictOutcome::ModelUnusable { message } | PredictOutcome::ModelDamaged { message } =
             &reply.outcome
         {

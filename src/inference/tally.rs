@@ -1,9 +1,11 @@
-//! How many questions each model was asked and answered.
+//! How many questions each model was asked and answered, and how many the network answered at once.
 
 use std::{
     collections::HashMap,
     sync::{Mutex, PoisonError},
 };
+
+use prometheus_client::metrics::histogram::Histogram;
 
 use crate::domain::{id::ModelId, models::model::Model};
 
@@ -59,6 +61,32 @@ impl Tally {
             sum.failed += count.failed;
         }
         by_name.into_values().collect()
+    }
+}
+
+/// Upper ends of the histogram's buckets, in images.
+const SIZES: [f64; 8] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0];
+
+/// Sizes of batches since the server was started. Cheap to clone.
+#[derive(Clone)]
+pub struct Batches(Histogram);
+
+impl Default for Batches {
+    fn default() -> Self {
+        Self(Histogram::new(SIZES))
+    }
+}
+
+impl Batches {
+    /// `images` as a reply has it: 0 where no batch is told of.
+    pub fn note(&self, images: u32) {
+        if images > 0 {
+            self.0.observe(f64::from(images));
+        }
+    }
+
+    pub fn histogram(&self) -> Histogram {
+        self.0.clone()
     }
 }
 

@@ -3,6 +3,7 @@
 use std::pin::{Pin, pin};
 
 use futures_util::{FutureExt, future::join_all};
+use prometheus_client::{encoding::text::encode, registry::Registry};
 use tokio::sync::watch;
 
 use super::*;
@@ -35,9 +36,9 @@ def receive():
 
 TIMING = {"queue": 0.5, "decode": 1.0, "forward": 2.0}
 
-def predicted(id, label):
+def predicted(id, label, **more):
     classes = [{"label": label, "index": 0, "probability": 1.0}]
-    send({"id": id, "outcome": "predicted", "classes": classes, "timing": TIMING})
+    send({"id": id, "outcome": "predicted", "classes": classes, "timing": TIMING, **more})
 
 line = os.path.exists(here + "/lifeline") and open(here + "/lifeline", "w")
 
@@ -65,6 +66,8 @@ while True:
     match image.split(" ")[0]:
         case "class":
             predicted(id, image.split(" ")[1])
+        case "batch":
+            predicted(id, "first", batch=int(image.split(" ")[1]))
         case "header":
             predicted(id, json.dumps(header))
         case "vector":
@@ -123,6 +126,7 @@ impl Server {
             description: "a stand-in".to_owned(),
             threads: 1,
             memory_bytes: 1,
+            pci_bus_id: None,
         };
         let (_, devices) = watch::channel(vec![device("cpu"), device("cuda:0")]);
         let inference = Inference::start(InferenceContext {
@@ -216,6 +220,32 @@ async fn everybody_gets_the_answer_to_their_own_image() {
     assert_eq!(header["max_pixels"], Limits::DEFAULT.ingest.max_image_pixels);
     assert_eq!(header["model"]["sha256"], server.model.sha256);
     assert!(header["model"]["card"].as_str().unwrap().starts_with('/'));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn batches_are_counted_as_the_child_tells_of_them() {
+    let server = Server::start(|_| {}).await;
+    for (image, label) in [
+        ("batch 3", "first"),
+        ("class bees", "bees"),
+        ("batch 200", "first"),
+        ("batch 1", "first"),
+    ] {
+        assert_eq!(server.label(image).await, label);
+    }
+    let (mut registry, mut text) = (Registry::default(), String::new());
+    registry.register("images", "", server.inference.batches());
+    encode(&mut text, &registry).unwrap();
+    for line in [
+        "images_sum 204.0",
+        "images_count 3",
+        r#"images_bucket{le="1.0"} 1"#,
+        r#"images_bucket{le="4.0"} 2"#,
+        r#"images_bucket{le="128.0"} 2"#,
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line}: {text}");
+    }
     server.stop().await;
 }
 

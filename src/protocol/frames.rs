@@ -105,8 +105,15 @@ impl ModelFiles {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PredictReply {
     pub id: u64,
+    /// How many images the network computed together: in the reply about the first of them; 0 in all others.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub batch: u32,
     #[serde(flatten)]
     pub outcome: PredictOutcome,
+}
+
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 /// The outcome of a request.
@@ -157,10 +164,24 @@ mod tests {
         let outcome = PredictOutcome::InvalidImage {
             message: "cut short".into(),
         };
-        let text = serde_json::to_string(&PredictReply { id: 7, outcome }).unwrap();
+        let mut reply = PredictReply {
+            id: 7,
+            batch: 0,
+            outcome,
+        };
+        let text = |reply: &PredictReply| serde_json::to_string(reply).unwrap();
         assert_eq!(
-            text,
+            text(&reply),
             r#"{"id":7,"outcome":"invalid_image","message":"cut short"}"#
+        );
+        assert_eq!(
+            serde_json::from_str::<PredictReply>(&text(&reply)).unwrap(),
+            reply
+        );
+        reply.batch = 8;
+        assert_eq!(
+            text(&reply),
+            r#"{"id":7,"batch":8,"outcome":"invalid_image","message":"cut short"}"#
         );
     }
 }

@@ -78,6 +78,7 @@ pub fn list() -> Vec<Device> {
         description: cpu_description(),
         threads: cpu_threads(),
         memory_bytes: host_memory(),
+        pci_bus_id: None,
     });
     devices
 }
@@ -163,6 +164,7 @@ fn describe_card(index: usize, driver: Option<&Driver>) -> Device {
         description,
         threads: cpu_threads(),
         memory_bytes,
+        pci_bus_id: driver.and_then(|driver| driver.pci_bus_id(index)),
     }
 }
 

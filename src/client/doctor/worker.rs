@@ -163,6 +163,7 @@ mod tests {
             description: "a device".to_owned(),
             threads: 1,
             memory_bytes: 3 << 30,
+            pci_bus_id: None,
         };
         let (gpu, cpu) = ([device("cuda:0"), device("cpu")], [device("cpu")]);
         for (devices, file, expected) in [

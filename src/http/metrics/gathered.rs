@@ -1,6 +1,9 @@
 //! The numbers that are asked for when somebody looks, as metrics.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
 
 use prometheus_client::{
     encoding::EncodeLabelSet,
@@ -8,10 +11,10 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
-use super::Metrics;
+use super::{Metrics, devices::Use};
 use crate::{
     data_dir::Size, domain::time::Timestamp, error::Result, http::App, inference::ModelCounts,
-    process::lives, store::JobCensus,
+    jobs::DeviceState, process::lives, store::JobCensus,
 };
 
 /// Everything that has to be waited for.
@@ -21,6 +24,8 @@ pub struct Gathered {
     pending_runs: u64,
     sizes: Arc<[Size]>,
     free_bytes: u64,
+    devices: Vec<DeviceState>,
+    uses: Vec<Use>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -52,6 +57,19 @@ struct OfPlace {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfDevice {
+    device: String,
+}
+
+impl OfDevice {
+    fn named(name: &str) -> Self {
+        Self {
+            device: name.to_owned(),
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OfPart {
     part: &'static str,
 }
@@ -60,7 +78,11 @@ impl Gathered {
     /// # Errors
     /// The database or the disk cannot be read.
     pub async fn of(app: &App, metrics: &Metrics) -> Result<Self> {
+        let devices = app.jobs().devices();
+        let known = devices.iter().map(|state| state.device.clone()).collect();
         Ok(Self {
+            uses: metrics.devices.uses(known).await?,
+            devices,
             jobs: app.store().job_census().await?,
             pending_deliveries: app.store().pending_deliveries().await?,
             pending_runs: app.store().pending_runs().await?,
@@ -80,6 +102,7 @@ impl Gathered {
         let connections = gauge(metrics.connections.load(Ordering::Relaxed) as u64);
         registry.register("connections_open", "Connections that are open", connections);
         self.register_disk(registry);
+        self.register_devices(registry);
         let waiting = gauge(self.pending_deliveries);
         let help = "Messages to webhooks that are still to be delivered";
         registry.register("webhook_deliveries_pending", help, waiting);
@@ -90,7 +113,7 @@ impl Gathered {
         let (acts, took) = app.store().write_times();
         let help = "Acts that wrote to the database, whether they were done or refused";
         registry.register("database_writes", help, counter(acts));
-        let seconds = Counter::<f64, std::sync::atomic::AtomicU64>::default();
+        let seconds = Counter::<f64, AtomicU64>::default();
         seconds.inc_by(took.as_secs_f64());
         let help = "Time of these acts, with their wait for each other";
         registry.register_with_unit("database_write", help, Unit::Seconds, seconds);
@@ -128,6 +151,41 @@ impl Gathered {
             Unit::Bytes,
             free,
         );
+    }
+
+    fn register_devices(&self, registry: &mut Registry) {
+        let (jobs, working) = (
+            Family::<OfDevice, Gauge>::default(),
+            Family::<OfDevice, Gauge>::default(),
+        );
+        for state in &self.devices {
+            let labels = OfDevice::named(&state.device.name);
+            jobs.get_or_create(&labels).set(i64::from(state.job.is_some()));
+            working
+                .get_or_create(&labels)
+                .set(i64::from(state.failed_since.is_none()));
+        }
+        registry.register("device_jobs", "Jobs that run on a device: one, or none", jobs);
+        let help = "Whether a device works; one that failed gets no jobs until it does again";
+        registry.register("device_working", help, working);
+        let [total, used] = [(); 2].map(|()| Family::<OfDevice, Gauge>::default());
+        let busy = Family::<OfDevice, Gauge<f64, AtomicU64>>::default();
+        for of in &self.uses {
+            let labels = OfDevice::named(&of.device);
+            total.get_or_create(&labels).set(whole(of.memory_total));
+            if let Some(bytes) = of.memory_used {
+                used.get_or_create(&labels).set(whole(bytes));
+            }
+            if let Some(share) = of.busy {
+                busy.get_or_create(&labels).set(share);
+            }
+        }
+        let help = "Memory of a device";
+        registry.register_with_unit("device_memory", help, Unit::Bytes, total);
+        let help = "Memory of a device that is used, by whomever";
+        registry.register_with_unit("device_memory_used", help, Unit::Bytes, used);
+        let help = "Share of a device's time in which it computed, for whomever";
+        registry.register("device_busy_ratio", help, busy);
     }
 }
 
@@ -181,6 +239,8 @@ fn register_predictions(app: &App, registry: &mut Registry) {
     }
     let help = "Images that models were asked about, by model (the first hundred) and outcome";
     registry.register("predictions", help, predictions);
+    let help = "Images that the network computed together, each time that it did";
+    registry.register("prediction_batch_images", help, app.inference().batches());
     let waiting = gauge(app.inference().waiting() as u64);
     registry.register(
         "predictions_waiting",

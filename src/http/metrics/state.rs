@@ -2,11 +2,12 @@
 
 use std::sync::{Arc, atomic::AtomicUsize};
 
-use super::{disk::Disk, requests::Requests};
+use super::{devices::Devices, disk::Disk, requests::Requests};
 
 pub struct Metrics {
     pub(super) requests: Requests,
     pub(super) disk: Disk,
+    pub(super) devices: Devices,
     /// Connections of the main listener.
     pub(super) connections: Arc<AtomicUsize>,
 }
@@ -16,6 +17,7 @@ impl Metrics {
         Self {
             requests: Requests::default(),
             disk: Disk::default(),
+            devices: Devices::default(),
             connections,
         }
     }

@@ -43,6 +43,20 @@ impl Driver {
         found.then(|| (name.to_string_lossy().into_owned(), memory as u64))
     }
 
+    /// Where on the bus a GPU is, as `0000:3b:00.0`.
+    pub fn pci_bus_id(&self, index: usize) -> Option<String> {
+        type BusId = unsafe extern "C" fn(*mut c_char, c_int, c_int) -> c_int;
+        let handle = self.handle(index)?;
+        let mut id = [0 as c_char; 32];
+        // SAFETY: the signature is `CUresult cuDeviceGetPCIBusId(char*, int, CUdevice)`; the pointer is to a local, whose length is given.
+        let found = unsafe {
+            self.library.get::<BusId>(c"cuDeviceGetPCIBusId").ok()?(id.as_mut_ptr(), 31, handle) == 0
+        };
+        // SAFETY: the array was zeroed and its last byte never written, so it ends in a zero.
+        let id = unsafe { CStr::from_ptr(id.as_ptr()) };
+        found.then(|| id.to_string_lossy().into_owned())
+    }
+
     /// Major and minor.
     pub fn compute_capability(&self, index: usize) -> Option<(u32, u32)> {
         type Attribute = unsafe extern "C" fn(*mut c_int, c_int, c_int) -> c_int;

@@ -6,6 +6,7 @@
 //! several, and if the pools together have more threads than there are cores, none of them spins, which costs time at every layer.
 
 use std::{
+    iter,
     sync::atomic::{AtomicUsize, Ordering},
     thread::{self, Scope},
     time::{Duration, Instant},
@@ -27,7 +28,7 @@ use super::{
 use crate::worker::autograd::without_gradients;
 use crate::{
     domain::models::prediction::PredictionTiming,
-    protocol::frames::{PredictOutcome, PredictTask},
+    protocol::frames::{PredictOutcome, PredictReply, PredictTask},
     worker::{
         fault::{self, TorchFault},
         nets::{folded::Folded, input, layers::channels_last, vectors},
@@ -159,9 +160,12 @@ impl Lanes<'_> {
     }
 
     fn answer_each(&self, batch: &[DecodedImage], computed: Vec<Computed>, timing: &Timing) {
-        for (image, computed) in batch.iter().zip(computed) {
+        let sizes = iter::once(batch.len() as u32).chain(iter::repeat(0));
+        for ((image, computed), batch) in batch.iter().zip(computed).zip(sizes) {
             let (outcome, body) = answer::answer(image, computed, timing.of(image));
-            self.replies.reply_with(image.id, outcome, &body);
+            let id = image.id;
+            self.replies
+                .reply_with(&PredictReply { id, batch, outcome }, &body);
         }
     }
 }

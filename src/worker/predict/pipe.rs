@@ -81,12 +81,13 @@ impl Replies {
     }
 
     pub fn reply(&self, id: u64, outcome: PredictOutcome) {
-        self.reply_with(id, outcome, &[]);
+        let batch = 0;
+        self.reply_with(&PredictReply { id, batch, outcome }, &[]);
     }
 
     /// A reply with a body.
-    pub fn reply_with(&self, id: u64, outcome: PredictOutcome, body: &[u8]) {
-        self.send(&PredictReply { id, outcome }, body);
+    pub fn reply_with(&self, reply: &PredictReply, body: &[u8]) {
+        self.send(reply, body);
     }
 
     /// Whether a reply could not be written: there is nobody left to answer.

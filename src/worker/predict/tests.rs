@@ -150,6 +150,18 @@ fn an_answer_in_a_batch_is_the_answer_alone() {
     let alone = replies_to(input.clone(), &options(1));
     let together = replies_to(input, &options(5));
     assert_eq!(alone.len(), 12);
+    let batches = |replies: &[PredictReply]| -> Vec<u32> {
+        let told = replies.iter().map(|reply| reply.batch);
+        told.filter(|images| *images > 0).collect()
+    };
+    assert_eq!(batches(&alone), [1; 12]);
+    let sizes = batches(&together);
+    assert_eq!(
+        sizes.iter().sum::<u32>(),
+        12,
+        "each image is in one batch: {sizes:?}"
+    );
+    assert!(sizes.iter().any(|images| *images > 1) && sizes.iter().all(|images| *images <= 5));
     let mut distinct = Vec::new();
     for (alone, together) in alone.iter().zip(&together) {
         assert_eq!(alone.id, together.id);

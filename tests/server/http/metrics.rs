@@ -92,6 +92,20 @@ async fn the_numbers_move_with_what_happens() {
     );
     assert!(of(&after, "finetuned_disk_used_bytes", &[("part", "database")]) > 0.0);
     assert!(of(&after, "finetuned_disk_free_bytes", &[]) > 0.0);
+    let cpu = ("device", "cpu");
+    let [memory, used] = [
+        "finetuned_device_memory_bytes",
+        "finetuned_device_memory_used_bytes",
+    ]
+    .map(|name| of(&after, name, &[cpu]));
+    assert!(0.0 < used && used < memory, "{used} of {memory}");
+    assert!((0.0..=1.0).contains(&of(&after, "finetuned_device_busy_ratio", &[cpu])));
+    assert_eq!(of(&after, "finetuned_device_working", &[cpu]), 1.0);
+    assert_eq!(
+        of(&after, "finetuned_device_jobs", &[cpu]),
+        0.0,
+        "its job waits for a card"
+    );
     assert!(grew("finetuned_database_writes_total", &[]) >= 2.0);
     assert!(grew("finetuned_database_write_seconds_total", &[]) > 0.0);
 
@@ -122,7 +136,10 @@ fn the_dashboard_and_the_alerts_ask_for_numbers_that_there_are() {
         let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
         let asked: BTreeSet<&str> = words
             .filter(|word| word.starts_with("finetuned_"))
-            .map(|word| word.trim_end_matches("_bucket"))
+            .map(|word| {
+                let ends = ["_bucket", "_sum", "_count"];
+                ends.iter().find_map(|end| word.strip_suffix(end)).unwrap_or(word)
+            })
             .collect();
         assert!(asked.len() >= 4, "{file}: {asked:?}");
         assert!(

@@ -144,6 +144,9 @@ fn each_library_stays_behind_its_module() {
     only_within("prost", &["worker/"]);
     only_within("crc", &["http/responses/event_file.rs"]);
     only_within("hmac", &["jobs/sinks/signing.rs"]);
+    for module in ["nvml_wrapper", "sysinfo"] {
+        only_within(module, &["http/metrics/devices.rs"]);
+    }
     for module in ["opentelemetry", "opentelemetry_sdk", "opentelemetry_otlp"] {
         only_within(module, &["process/traces/"]);
     }
