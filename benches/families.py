@@ -3,7 +3,7 @@
 
 One run, one machine, the same random weights, hymenoptera at 224 pixels (`FINETUNED_BENCH_DATA` names other images). Peers are torchvision
 and timm (`peers/family*.py`): of the bare forward pass, channels-last, the better of eager and `optimize_for_inference`, at the best batch
-size. Names of networks measure these alone, names of parts (`jobs`, `cold`, `serving`) these parts: `families.py vgg16_bn serving`.
+size. Names of networks measure these alone, names of parts (`jobs`, `cold`, `serving`, `accuracy`) these parts: `families.py vgg16_bn serving`.
 """
 
 import json
@@ -17,7 +17,7 @@ from measure import pytorch
 from measure.load import closed, request
 from measure.server import Server, scratch
 from measure.table import Table
-from training import HERE, ingest, pictures, unpacked
+from training import HERE, import_weights, ingest, pictures, unpacked
 
 NETWORKS = (
     "mobilenet_v3_large",
@@ -36,7 +36,7 @@ COLD = 3
 
 
 def main():
-    parts = {"jobs": jobs, "cold": cold, "serving": serving}
+    parts = {"jobs": jobs, "cold": cold, "serving": serving, "accuracy": accuracy}
     asked = [name for name in sys.argv[1:] if name in parts] or parts
     networks = [name for name in sys.argv[1:] if name not in parts] or NETWORKS
     python = pytorch.python(TIMM)
@@ -137,6 +137,26 @@ def cold(table, server, python, network, weights, images):
     peer = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
     table.at_most(f"{network}: first answer of a model / reading and building it", ours / peer["reading"], 1.2, "x")
     table.note(f"{network}: ours, reading and building, and an answer", (ours, peer["reading"], peer["answering"]), "s")
+
+
+def accuracy(table, server, python, network, weights, images):
+    """Hits among the validation images after each epoch of a head-only training with the same arithmetic: no dropout, the same order."""
+    name, rate = f"{network}-init", 0.001
+    import_weights(server, weights / f"{name}.safetensors", images["data"], name, network)
+    optimizer = {"lr": rate, "momentum": 0.9}
+    fields = {"freeze": "backbone", "epochs": EPOCHS, "optimizer": optimizer, "head": {"dropout": 0}}
+    fields["backbone"] = {"architecture": network, "weights": name}
+    job_of(server, network, fields)
+    model = server.request("GET", f"/v1/models/{network}")
+    events = server.request("GET", f"/v1/jobs/{model['job']}/events?limit=1000")["data"]
+    ours = [event["data"]["val_accuracy"] for event in events if event["kind"] == "epoch"]
+    preprocessing = json.dumps(model["card"]["preprocessing"])
+    command = [python, HERE / "peers/family_accuracy.py", network, images["data"], weights / f"{name}.pth", preprocessing, str(EPOCHS), str(rate)]
+    peer = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+    hits = [round(share * peer["images"]) for share in ours]
+    apart = max(abs(one - other) for one, other in zip(hits, peer["hits"], strict=True))
+    table.at_most(f"{network}: validation images apart from PyTorch, largest of {EPOCHS} epochs", apart, 1, "")
+    table.note(f"{network}: hits of {peer['images']} after the last, ours, PyTorch", (hits[-1], peer["hits"][-1]), "")
 
 
 def serving(table, server, python, network, weights, images):

@@ -47,7 +47,7 @@ def main():
         make_weights(python, weights, len(list((data / "train").iterdir())))
         with Server(folder, "--weights-dir", weights) as server:
             table.note("reading the dataset, once", ingest(server, archive), "s")
-            import_weights(server, weights, data)
+            import_weights(server, weights / "init.safetensors", data)
             for name, (learns, epochs, freeze, *targets) in JOBS.items():
                 rounds = []
                 for _ in range(ROUNDS_OF_EVERYTHING if learns == "all" else 1):
@@ -116,15 +116,14 @@ def make_weights(python, folder, classes):
     subprocess.run([python, "-c", make, folder, str(classes)], check=True)
 
 
-def import_weights(server, folder, data):
+def import_weights(server, file, data, name="init", architecture="resnet18"):
     """The weights as a model with the names of its classes: only then its head is kept, and both sides begin with the same one."""
     boundary = "of-the-benchmark"
     classes = "\n".join(sorted(path.name for path in (data / "train").iterdir()))
-    fields = {"name": "init", "architecture": "resnet18", "labels": classes}
+    fields = {"name": name, "architecture": architecture, "labels": classes}
     parts = [f'--{boundary}\r\ncontent-disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'.encode() for name, value in fields.items()]
     head = f'--{boundary}\r\ncontent-disposition: form-data; name="file"; filename="init.safetensors"\r\n\r\n'.encode()
-    file = (folder / "init.safetensors").read_bytes()
-    body = b"".join([*parts, head, file, f"\r\n--{boundary}--\r\n".encode()])
+    body = b"".join([*parts, head, file.read_bytes(), f"\r\n--{boundary}--\r\n".encode()])
     server.request("POST", "/v1/models", body, f"multipart/form-data; boundary={boundary}")
 
 
