@@ -6,9 +6,12 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use tch::{TchError, Tensor};
+use tch::Tensor;
 
-use crate::{domain::architecture::layer::Conv2d, worker::nets::fused::Shape};
+use crate::{
+    domain::architecture::layer::Conv2d,
+    worker::{fault, nets::fused::Shape},
+};
 
 /// Whether the calls are of use for a layer, in all of its forms.
 #[derive(Clone, Debug, Default)]
@@ -34,13 +37,12 @@ impl OneCall {
             return several();
         }
         let (stride, padding, dilation) = ([shape.stride; 2], shape.padding, [shape.dilation; 2]);
-        let output: Result<Tensor, TchError> = match shortcut {
-            None => {
-                input.f_cudnn_convolution_relu(kernel, Some(bias), stride, padding, dilation, shape.groups)
-            }
+        // Not tch's calls that return errors: those with a scalar panic all the same.
+        let output = fault::caught(|| match shortcut {
+            None => input.cudnn_convolution_relu(kernel, Some(bias), stride, padding, dilation, shape.groups),
             Some(shortcut) => {
                 let (alpha, groups) = (1.0, shape.groups);
-                input.f_cudnn_convolution_add_relu(
+                input.cudnn_convolution_add_relu(
                     kernel,
                     shortcut,
                     alpha,
@@ -51,7 +53,7 @@ impl OneCall {
                     groups,
                 )
             }
-        };
+        });
         output.unwrap_or_else(|_| {
             let output = several();
             // If it was for want of memory, that has failed too.
