@@ -339,6 +339,7 @@ async fn a_directory_of_an_earlier_version_gets_its_identity_in_silence_if_its_r
         "alter table uploads drop column name_is_derived",
         "alter table packs drop column bicubic",
         "alter table jobs drop column trace_parent",
+        "drop index models_on_a_base",
         "alter table models drop column base_bytes",
         "alter table models drop column base_blob",
         "alter table dataset_versions drop column several_labels",
