@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Metrics: what they cost predictions, where a prediction costs little: ResNet-20 at 32 pixels.
 
-`/metrics` is read every second, fifteen times as often as Prometheus does by default, and not at all, in turns.
-Counting is part of both.
+`/metrics` is read 25 times a second and not at all, in turns, and what that costs is divided by 25: one reading a second, which is fifteen times as
+often as Prometheus reads by default, costs less than a machine's rate of predictions changes by itself. Counting is part of both.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ from measure.server import Server, scratch
 from measure.table import Table
 
 ROUNDS, SECONDS, CLIENTS = 16, 4, 8
-EVERY_SECONDS = 1
+READINGS = 25
 
 
 def main():
@@ -42,9 +42,8 @@ def main():
             rates[is_read].append(load.rate())
         times = [timed(server) for _ in range(50)]
     without, beside = (statistics.median(rates[is_read]) for is_read in (False, True))
-    table.note("predictions a second, /metrics not read / read every second", (without, beside), "a second")
-    pairs = [1 - read / alone for alone, read in zip(rates[False], rates[True])]
-    table.at_most(f"fewer, median of {ROUNDS} pairs", 100 * statistics.median(pairs), 1, "%")
+    table.note(f"predictions a second, /metrics not read / read {READINGS} times a second", (without, beside), "a second")
+    table.at_most("fewer for one reading a second, by the medians", 100 * (1 - beside / without) / READINGS, 1, "%")
     table.note("GET /metrics, median", 1000 * statistics.median(times), "ms")
     table.show()
     sys.exit(0 if table.met else 1)
@@ -72,7 +71,7 @@ def read_on_and_on(port):
         connection.request("GET", "/metrics")
         assert connection.getresponse().status == 200
         connection.close()
-        time.sleep(EVERY_SECONDS)
+        time.sleep(1 / READINGS)
 
 
 def timed(server):
