@@ -2,7 +2,7 @@
 """Pretraining without labels: SimSiam, resnet20, on 8,000 photographs of CIFAR-10 (32 pixels), then 20 labels a class. Mean of 3 seeds.
 
 Accuracy on the test images of a head on the frozen features, beside a training of all layers from scratch and a head on random features, each with
-the same 200 labels. Names of methods measure these instead, and numbers these seeds, each a quarter of an hour: `pretraining.py simsiam 0`. Needs `cifar10-small.tar.gz` and
+the same 200 labels. Names of methods measure these instead, and numbers these seeds: `pretraining.py simsiam 0`. Needs `cifar10-small.tar.gz` and
 `cifar10-unlabelled.tar.gz` in `data/` of the folder that `FINETUNED_BENCH_SHARED` names (by default `../shared` beside the repository).
 """
 
@@ -18,7 +18,7 @@ from measure.server import Server, scratch
 from measure.table import Table
 
 SHARED = Path(os.environ.get("FINETUNED_BENCH_SHARED") or Path(__file__).resolve().parent.parent.parent / "shared")
-SEEDS, EPOCHS, LABELS = 3, 45, 20
+SEEDS, EPOCHS, LABELS = 3, 32, 20
 BACKBONE = {"architecture": "resnet20", "weights": "none"}
 # In the few thousand steps that there are, a higher rate than the papers' goes further.
 RATES = {"simsiam": {"lr": 0.06, "weight_decay": 5e-4}}
