@@ -69,7 +69,8 @@ def read_on_and_on(port):
     while True:
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
         connection.request("GET", "/metrics")
-        assert connection.getresponse().status == 200
+        answer = connection.getresponse()
+        assert answer.status == 200 and answer.read()
         connection.close()
         time.sleep(1 / READINGS)
 

@@ -160,7 +160,7 @@ fn work(
     lane: &SyncSender<anyhow::Result<Batch>>,
 ) {
     // libgomp would give this thread a team of its own, for a tensor that is filled. With more threads than cores none of its threads waits by
-    // spinning any more, and each layer of the training would have to wake them: it took half as long again.
+    // spinning any more, and each layer of the training would have to wake them: small networks took up to twice as long.
     tch::set_num_threads(1);
     for index in mine {
         let batch = assemble(pack, augmentation, &batches[index]).and_then(|batch| batch.pinned_for(device));
